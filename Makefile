@@ -1,0 +1,93 @@
+# Everything starts here: `make demo` and `make test` work from a fresh clone and make what they need.
+#
+# The virtual environment is .venv in the checkout. Stamps in .venv/stamps remember what is installed,
+# so that a second call is quick; they are renewed when pyproject.toml or constraints.txt change.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+# Both test workers compile and compute with XLA: one thread each, or they fight over two cores.
+ONE_THREAD := PJRT_NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 \
+	--jaxtyping-packages=translimit,beartype.beartype
+# One experiment of every theory and capability; all of them within three minutes.
+DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms
+WRITTEN := src tests benchmarks docs/hooks
+
+.PHONY: help demo test test-slow check bench docs format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMPS)/core  ## run the demo experiments and name their report (under 3 minutes after set-up)
+	@$(BIN)/translimit run $(DEMO) --preset demo
+
+test: $(STAMPS)/test check docs  ## lint, format, types, docs, then the quick tests
+	@$(PYTEST)
+
+test-slow: $(STAMPS)/test  ## the acceptance rows and experiments that cost over 20 s each
+	@$(PYTEST) -m slow
+
+check: $(STAMPS)/test
+	@echo "ruff check"; $(BIN)/ruff check $(WRITTEN)
+	@echo "ruff format --check"; $(BIN)/ruff format --check $(WRITTEN)
+	@echo "pyright"; $(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMPS)/test  ## run every script in benchmarks/
+	@for script in benchmarks/*.py; do \
+		echo; echo "== $$script"; \
+		$(BIN)/python "$$script"; \
+	done
+
+docs: $(STAMPS)/test  ## build the documentation into site/, strictly
+	@echo "mkdocs build --strict"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+format: $(STAMPS)/test  ## format the code and fix what lint can fix
+	@$(BIN)/ruff check --fix $(WRITTEN)
+	@$(BIN)/ruff format $(WRITTEN)
+
+clean:  ## remove the environment, builds and caches (runs/ stays)
+	@rm -rf $(VENV) site dist build .pytest_cache .ruff_cache .hypothesis
+	@find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An empty environment with uv in it, which installs several times faster than pip.
+$(STAMPS)/venv:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) was not found: install Python 3.11 or later (Debian: apt install python3 python3-venv)" >&2; \
+		exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$$($(PYTHON) --version) is too old: translimit needs Python 3.11 or later (make PYTHON=python3.12 ...)" >&2; \
+		exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; \
+		exit 2; }
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@mkdir -p $(STAMPS); touch $@
+
+$(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
+	@echo "installing translimit and what it needs"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e .
+	@touch $@
+
+# torch comes by pip, whose configuration may name a CPU build; the extras come by uv.
+$(STAMPS)/test: $(STAMPS)/core
+	@echo "installing the extras test, docs and bench"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt \
+		-e '.[test,docs,bench]'
+	@if ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		echo "installing $(TORCH): about 200 MB where the CPU build is offered;" \
+			"from PyPI on Linux several GB with its CUDA packages" \
+			"(for the CPU build give pip its index first: PIP_INDEX_URL or PIP_EXTRA_INDEX_URL)"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '$(TORCH)'; \
+	fi
+	@touch $@

@@ -1,0 +1,102 @@
+"""Figures of the pages, drawn by the library when the docs are built and not committed.
+
+They lie in docs/made and are drawn again when this file or the package is newer than they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__)
+MADE = HERE.parents[1] / "made"
+PACKAGE = HERE.parents[2] / "src" / "translimit"
+
+T1 = 1.5
+NAMES = {
+    "softmax": "softmax",
+    "multi-head": "multi-head",
+    "l2": "L2",
+    "sinkhorn": "Sinkhorn",
+    "linear": "linear",
+}
+
+
+def ellipses(figure: Any) -> None:
+    """The canonical Gaussian under each closure, at four depths."""
+    from translimit import core, figures, limits
+    from translimit.experiments.castin2025 import canonical
+
+    axes = figure.subplots(1, len(NAMES), sharex=True, sharey=True)
+    for ax, (variant, title) in zip(axes, NAMES.items(), strict=True):
+        flow = limits.meanfield.GaussianFlow(
+            attention=canonical.canonical_attention(variant),
+            mean=canonical.MEAN,
+            cov=canonical.COV,
+            t1=T1,
+        )
+        solution = core.solve(flow, save=np.linspace(0.0, T1, 4))
+        figures.plot_ellipses(solution.to_xarray(), ax)
+        ax.set_title(title)
+        handles, labels = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
+        ax.set_aspect("equal", adjustable="box")
+        ax.axis((-1.5, 4.0, -3.5, 2.0))
+        ax.label_outer()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+
+
+def growth(figure: Any) -> None:
+    """One-dimensional variances, A = V = 1 and Sigma_0 = 1/2, variant by variant."""
+    from translimit import attention, core, figures, limits
+
+    ax = figure.subplots()
+    ts = np.linspace(0.0, 3.0, 61)
+    one = {"Q": [[1.0]], "K": [[1.0]], "V": [[1.0]]}
+    variants = {
+        "softmax": attention.Softmax(**one),
+        "linear": attention.Linear(**one),
+        "L2": attention.L2(**one),
+        "Sinkhorn": attention.Sinkhorn(**one),
+    }
+    styles = ("-", "--", "-.", ":")
+    for series, (name, variant) in enumerate(variants.items()):
+        flow = limits.meanfield.GaussianFlow(attention=variant, mean=[0.0], cov=[[0.5]], t1=ts[-1])
+        solution = core.solve(flow, save=ts)
+        ends = f", blow-up at $t = {float(solution.blow_up_time):.3g}$"
+        label = name + (ends if np.isfinite(solution.blow_up_time) else "")
+        ax.plot(
+            ts,
+            solution.cov[:, 0, 0],
+            styles[series],
+            color=figures.COLOURS[series],
+            linewidth=1.8,
+            label=label,
+        )
+    ax.set_yscale("log")
+    ax.set_ylim(0.3, 300.0)
+    figures.finish(ax, xlabel="depth $t$", ylabel="variance")
+
+
+FIGURES: dict[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
+    "variants-ellipses": (ellipses, (12.0, 3.6)),
+    "variants-growth": (growth, (6.5, 4.0)),
+}
+
+
+def on_pre_build(config: Any) -> None:
+    """Draw the figures that are missing or older than the code."""
+    from matplotlib.figure import Figure
+
+    newest = max(path.stat().st_mtime for path in (HERE, *PACKAGE.rglob("*.py")))
+    MADE.mkdir(exist_ok=True)
+    for name, (draw, size) in FIGURES.items():
+        path = MADE / f"{name}.png"
+        if path.exists() and path.stat().st_mtime > newest:
+            continue
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(path, dpi=110)

@@ -1,0 +1,79 @@
+"""Formulas without a script: $...$ and $$...$$ outside code become MathML when the docs are built.
+
+A formula is taken out of the Markdown before it is rendered (which would read its underscores as
+emphasis) and put back as MathML into the HTML. A formula that latex2mathml does not fully
+understand stops the build.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+
+#: Code, which is left alone, or an escaped dollar, or a formula.
+_PARTS = re.compile(
+    r"""
+    (?P<code>
+        ^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$
+        | (?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)
+    )
+    | (?P<escaped>\\\$)
+    | \$\$(?P<block>.+?)\$\$
+    | \$(?P<inline>[^$\s](?:[^$]*?[^$\s])?)\$
+    """,
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+
+
+def extract(markdown: str) -> tuple[str, list[str]]:
+    """The Markdown with a mark for each formula, and the formulas as MathML."""
+    formulas: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        if match["code"] is not None:
+            return match["code"]
+        if match["escaped"] is not None:
+            return "$"
+        display = match["block"] is not None
+        formulas.append(mathml(match["block"] if display else match["inline"], display=display))
+        return mark(len(formulas) - 1)
+
+    return _PARTS.sub(replace, markdown), formulas
+
+
+def mark(number: int) -> str:
+    """The word that stands for a formula while Markdown is rendered."""
+    return f"FORMULA{number}ALUMROF"
+
+
+def mathml(latex: str, *, display: bool) -> str:
+    """One formula as MathML.
+
+    Raises:
+        PluginError: latex2mathml cannot read it, or leaves a command of it as text.
+    """
+    try:
+        markup = convert(latex.strip(), display="block" if display else "inline")
+    except Exception as error:
+        raise PluginError(f"the formula {latex!r} cannot be read: {error!r}") from error
+    if latex.count("{") != latex.count("}"):  # which latex2mathml would pass over
+        raise PluginError(f"the formula {latex!r} has unbalanced braces")
+    if "\\" in markup:
+        raise PluginError(f"the formula {latex!r} has a command that latex2mathml does not know")
+    return markup
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Take the formulas out of a page (an event of MkDocs)."""
+    markdown, page.meta["formulas"] = extract(markdown)
+    return markdown
+
+
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Put the formulas back into a page (an event of MkDocs)."""
+    for number, markup in enumerate(page.meta.pop("formulas", ())):
+        html = html.replace(mark(number), markup)
+    return html

@@ -1,0 +1,19 @@
+from . import attention as attention
+from . import core as core
+from . import data as data
+from . import execute as execute
+from . import experiments as experiments
+from . import figures as figures
+from . import integrate as integrate
+from . import limits as limits
+from . import models as models
+from . import observe as observe
+from . import report as report
+from . import store as store
+from . import study as study
+from .core import Estimate as Estimate
+from .core import Outcome as Outcome
+from .core import TranslimitError as TranslimitError
+from .core import solve as solve
+
+__version__: str

@@ -1,0 +1,163 @@
+r"""Sinkhorn attention after a fixed number of rounds, as networks use it: a model of its own.
+
+With g_0 = 0, rows and columns are normalised in turn,
+
+    f_k = log int e^{s(x,y) - g_(k-1)(y)} dmu(y),    g_k = log int e^{s(x,y) - f_k(x)} dmu(x),
+
+and the field after the row update k is Gamma(x) = int e^{s(x,y) - f_k(x) - g_(k-1)(y)} V y dmu(y).
+k = 1 is softmax attention, k -> infinity is `Sinkhorn`.
+
+Reference: Sander, Ablin, Blondel and Peyré, arXiv 2110.11773; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from translimit.attention.base import AbstractAttention, matmul, require_mean_and_cov
+from translimit.attention.sinkhorn import (
+    refuse_causal,
+    require_count,
+    require_maps,
+    score_features,
+)
+from translimit.attention.tiles import log_sum_exp, softmax_average
+from translimit.core import ArrayInput, following_inputs
+
+
+@final
+class FixedSinkhorn(AbstractAttention):
+    r"""Sinkhorn attention after a fixed number of row updates: a model of its own.
+
+    Starting from g = 0, rows and columns are normalised in turn, ending with the rows:
+    `iterations=1` is softmax attention, more of them approach `Sinkhorn`. The rows sum to one, the
+    columns only in the limit, so that the mean is not conserved. Derivatives are those of the
+    rounds themselves.
+
+    Attributes:
+        Q: query map [head_dim, dim].
+        K: key map [head_dim, dim].
+        V: value map [dim, dim].
+        scale: c, the positive factor of the scores.
+        iterations: number of row updates, at least 1.
+        causal: always False.
+    """
+
+    Q: Any
+    K: Any
+    V: Any
+    scale: Any
+    iterations: int = eqx.field(static=True)
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        Q: ArrayInput,
+        K: ArrayInput,
+        V: ArrayInput,
+        scale: ArrayInput = 1.0,
+        *,
+        iterations: int,
+        causal: bool = False,
+    ):
+        """Validate the parameters.
+
+        Args:
+            Q: query map [head_dim, dim].
+            K: key map [head_dim, dim].
+            V: value map [dim, dim].
+            scale: the positive factor c of the scores.
+            iterations: number of row updates, at least 1.
+            causal: refused.
+
+        Raises:
+            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+                positive, iterations below 1.
+            ArgumentTypeError: a parameter that is not numeric, iterations that are not an integer.
+            NoSuchLimitError: causal=True.
+        """
+        refuse_causal(causal)
+        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.iterations = require_count(iterations, "iterations")
+        self.causal = False
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the tokens."""
+        return self.Q.shape[1]
+
+    @property
+    def A(self) -> Any:
+        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
+        return self.scale * matmul(self.K.T, self.Q)
+
+    def velocity(
+        self,
+        x: Float[Array, "queries dim"],
+        cloud: Float[Array, "tokens dim"],
+        log_weights: Float[Array, " tokens"],
+        x_positions: Float[Array, " queries"] | None,
+        positions: Float[Array, " tokens"] | None,
+    ) -> Float[Array, "queries dim"]:
+        """Gamma(x_i) = V sum_j softmax_j(c <Q x_i, K y_j> - g_j + log w_j) y_j, g as it is."""
+        queries, keys = score_features(self, cloud, cloud)
+
+        @jax.checkpoint
+        def one_round(g: Array, _: None) -> tuple[Array, None]:
+            f = log_sum_exp(queries, keys, log_weights - g)
+            return log_sum_exp(keys, queries, log_weights - f), None
+
+        g = jnp.zeros_like(log_weights)
+        g, _ = jax.lax.scan(one_round, g, None, length=self.iterations - 1)
+        at, keys = score_features(self, x, cloud)
+        return matmul(softmax_average(at, keys, cloud, log_weights - g), self.V.T)
+
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+        r"""The field of a Gaussian, round by round: every potential is a quadratic.
+
+        Under e^{<u, y> - <y, G y> / 2 - <l, y>} the Gaussian N(mean, cov) tilts to the mean
+        R mean + R cov (u - l), R = (I + cov G)^{-1}, so that a column potential (G, l) gives the
+        row potential G' = A^T R cov A, l' = A^T R (mean - cov l), and so on with A^T for A.
+
+        Raises:
+            ArgumentError: shapes that do not match.
+        """
+        mean, cov = require_mean_and_cov(mean, cov, self.dim)
+        return following_inputs(_quadratic_rounds, (mean, cov), (self.A, self.V, _Rounds(self)))
+
+
+class _Rounds(eqx.Module):
+    iterations: int = eqx.field(static=True)
+
+    def __init__(self, attention: FixedSinkhorn):
+        self.iterations = attention.iterations
+
+
+@eqx.filter_jit
+def _quadratic_rounds(data: Any, parameters: Any) -> tuple[Array, Array]:
+    mean, cov = data
+    A, V, rounds = parameters
+    identity = jnp.eye(mean.shape[0], dtype=cov.dtype)
+
+    def tilt(G: Array, l: Array) -> tuple[Array, Array]:
+        """Mean at u = 0, and its derivative in u."""
+        both = jnp.concatenate([(mean - cov @ l)[:, None], cov], axis=1)
+        solved = jnp.linalg.solve(identity + cov @ G, both)
+        return solved[:, 0], solved[:, 1:]
+
+    def one_round(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        for S in (A, A.T):
+            shift, slope = tilt(*state)
+            state = (S.T @ slope @ S, S.T @ shift)
+        return state, None
+
+    start = (jnp.zeros_like(cov), jnp.zeros_like(mean))
+    state, _ = jax.lax.scan(one_round, start, None, length=rounds.iterations - 1)
+    shift, slope = tilt(*state)
+    M = V @ slope @ A
+    return V @ shift + M @ mean, M

@@ -1,0 +1,181 @@
+r"""L2 attention: softmax attention with the kernel exp(-c |Qx - Ky|^2).
+
+    Gamma_mu(x) = int e^{-c |Qx - Ky|^2} V y dmu(y) / int e^{-c |Qx - Ky|^2} dmu(y).
+
+The factor e^{-c |Qx|^2} cancels, so the logits are 2 c <Qx, Ky> - c_K |Ky|^2 with c_K = c.
+
+| symbol | name here | shape |
+|---|---|---|
+| Q, K | `Q`, `K` | [head_dim, dim] |
+| V | `V` | [dim, dim] |
+| c | `scale` | number |
+| c_K | `key_scale`, c unless given | number |
+| A = c K^T Q | `A` | [dim, dim] |
+| B = c_K K^T K | `B` | [dim, dim] |
+
+Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.attention.base import (
+    AbstractAttention,
+    matmul,
+    refuse_causal_closure,
+    require_bool,
+    require_matrix,
+    require_mean_and_cov,
+    require_positive,
+)
+from translimit.attention.tiles import softmax_average
+from translimit.core import ArgumentError, ArrayInput, is_traced
+
+
+@final
+class L2(AbstractAttention):
+    r"""L2 attention with one head, in its plain and its causal form.
+
+    Gamma_mu(x) = V sum_j softmax_j(2 c <Qx, K y_j> - c_K |K y_j|^2 + log w_j) y_j; causal: over
+    the tokens with s_j <= s(x).
+
+    Cost and memory are those of `Softmax`.
+
+    The closure of a Gaussian exists for all times when K is injective: then
+    ||M|| <= `closure_rate` whatever the covariance. With a rank-deficient K it can blow up.
+
+    !!! warning "Erratum (published script)"
+        The script that accompanies arXiv 2501.18322 scales the cross term by 1 / sqrt(dim) and
+        leaves |Ky|^2 unscaled, which is e^{-c |Qx - Ky|^2} for no c. `scale=dim**-0.5,
+        key_scale=1.0` reproduces it.
+
+    Attributes:
+        Q: query map [head_dim, dim].
+        K: key map [head_dim, dim].
+        V: value map [dim, dim].
+        scale: c, the positive factor of the cross term.
+        key_scale: c_K, the positive factor of |Ky|^2.
+        causal: whether a token sees only tokens at or before its position.
+    """
+
+    Q: Any
+    K: Any
+    V: Any
+    scale: Any
+    key_scale: Any
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        Q: ArrayInput,
+        K: ArrayInput,
+        V: ArrayInput,
+        scale: ArrayInput = 1.0,
+        key_scale: ArrayInput | None = None,
+        causal: bool = False,
+    ):
+        """Validate the parameters.
+
+        Args:
+            Q: query map [head_dim, dim].
+            K: key map [head_dim, dim].
+            V: value map [dim, dim].
+            scale: the positive factor c.
+            key_scale: the positive factor c_K of |Ky|^2; c by default, which makes the kernel
+                e^{-c |Qx - Ky|^2}.
+            causal: restrict keys to positions at or before the query's.
+
+        Raises:
+            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+                positive.
+            ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
+        """
+        self.Q = require_matrix(Q, "Q", (None, None))
+        head_dim, dim = self.Q.shape
+        self.K = require_matrix(K, "K", (head_dim, dim))
+        self.V = require_matrix(V, "V", (dim, dim))
+        self.scale = require_positive(scale, "scale")
+        self.key_scale = (
+            self.scale if key_scale is None else require_positive(key_scale, "key_scale")
+        )
+        self.causal = require_bool(causal, "causal")
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the tokens."""
+        return self.Q.shape[1]
+
+    @property
+    def A(self) -> Any:
+        """The score matrix A = c K^T Q [dim, dim]; the logits hold 2 <Ax, y>."""
+        return self.scale * matmul(self.K.T, self.Q)
+
+    @property
+    def B(self) -> Any:
+        """The confining matrix B = c_K K^T K [dim, dim]; the logits hold -<By, y>."""
+        return self.key_scale * matmul(self.K.T, self.K)
+
+    @property
+    def closure_rate(self) -> float:
+        """The bound ||V|| ||B^{-1}|| ||A|| on ||M||, by which no Gaussian closure blows up.
+
+        The covariance grows at most like e^{2 rate t} and the mean by (||V|| + rate).
+
+        Raises:
+            ArgumentError: K is rank-deficient; then there is no bound, and closures can blow up.
+        """
+        if is_traced(self.K):
+            raise ArgumentError("K", "is traced", "ask for the bound outside jit, vmap and grad")
+        singular = np.linalg.svd(np.asarray(self.K, np.float64), compute_uv=False)
+        rank = int(np.sum(singular > singular[0] * max(self.K.shape) * np.finfo(np.float64).eps))
+        if rank < self.dim:
+            raise ArgumentError(
+                "K",
+                f"has rank {rank} and tokens have dimension {self.dim}: without an injective K "
+                "nothing bounds the closure, and it can blow up in finite time",
+                "pass an injective K, or solve the closure and look at `blow_up_time`",
+            )
+        inverse = 1 / (float(self.key_scale) * singular[-1] ** 2)
+        return float(np.linalg.norm(self.V, 2) * inverse * np.linalg.norm(self.A, 2))
+
+    def velocity(
+        self,
+        x: Float[Array, "queries dim"],
+        cloud: Float[Array, "tokens dim"],
+        log_weights: Float[Array, " tokens"],
+        x_positions: Float[Array, " queries"] | None,
+        positions: Float[Array, " tokens"] | None,
+    ) -> Float[Array, "queries dim"]:
+        """Gamma(x_i) = V sum_j softmax_j(2 c <Q x_i, K y_j> - c_K |K y_j|^2 + log w_j) y_j."""
+        queries = 2 * self.scale * matmul(x, self.Q.T)
+        keys = matmul(cloud, self.K.T)
+        bias = log_weights - self.key_scale * jnp.sum(keys**2, axis=1)
+        average = softmax_average(queries, keys, cloud, bias, x_positions, positions)
+        return matmul(average, self.V.T)
+
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+        """The field of a Gaussian: g = V R mean + M mean, M = 2 V R cov A, R = (I + 2 cov B)^{-1}.
+
+        Tilting N(mean, cov) by e^{2 <Ax, y> - <By, y>} moves its mean to R (mean + 2 cov A x).
+
+        Raises:
+            NoSuchLimitError: the causal form, whose prefix laws are mixtures.
+            ArgumentError: shapes that do not match.
+        """
+        refuse_causal_closure(self.causal)
+        alpha, Sigma = require_mean_and_cov(mean, cov, self.dim)
+        spread = matmul(Sigma, self.B)
+        both = isinstance(alpha, np.ndarray) and isinstance(spread, np.ndarray)
+        xp: Any = np if both else jnp
+        # R [mean, 2 cov A] by one factorisation.
+        shifted = xp.concatenate([alpha[:, None], 2 * matmul(Sigma, self.A)], axis=1)
+        tilted = matmul(self.V, xp.linalg.solve(xp.eye(self.dim) + 2 * spread, shifted))
+        M = tilted[:, 1:]
+        return tilted[:, 0] + matmul(M, alpha), M

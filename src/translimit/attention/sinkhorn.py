@@ -1,0 +1,326 @@
+r"""Sinkhorn attention: doubly stochastic, Gamma_mu(x) = int kappa(x, y) V y dmu(y).
+
+    kappa(x, y) = e^{s(x,y) - f(x) - g(y)},   int kappa(x, y) dmu(y) = int kappa(x, y) dmu(x) = 1.
+
+| symbol | name here | shape |
+|---|---|---|
+| Q, K; V | `Q`, `K`; `V` | [head_dim, dim]; [dim, dim] |
+| s(x, y) = c <Qx, Ky> = <Ax, y>, A = c K^T Q | `scale`, `A` | number, [dim, dim] |
+| f, g of the self-coupling of the cloud | `potentials` | [tokens] |
+| f(x) = log int e^{s(x,y) - g(y)} dmu(y), any x | the last row update | [queries] |
+
+With g known, the field is softmax attention whose logits are lowered by g: a row update at x needs
+no f of the cloud, makes the rows exact, and extends the field to every x.
+
+The columns sum to one, so the mean of any cloud moves by mean' = V mean.
+
+Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; Sander, Ablin, Blondel and Peyré,
+arXiv 2110.11773; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.attention.base import (
+    AbstractIterativeAttention,
+    log_of_weights,
+    matmul,
+    require_bool,
+    require_converged,
+    require_matrix,
+    require_mean_and_cov,
+    require_positive,
+    require_tokens,
+    require_weights,
+)
+from translimit.attention.tiles import log_sum_exp, softmax_average
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    NoSuchLimitError,
+    Outcome,
+    SinkhornResult,
+    as_float,
+    conditional_covariance,
+    following_inputs,
+    is_traced,
+    sinkhorn_potential,
+    sinkhorn_tolerance,
+    symmetric_sinkhorn_potential,
+)
+
+
+class SinkhornPotentials(eqx.Module):
+    """Potentials of a cloud's self-coupling, and how they were found.
+
+    Attributes:
+        f: potential of the rows (queries) [tokens]; rows average to one exactly.
+        g: potential of the columns (keys) [tokens].
+        iterations: rounds that were made.
+        error: largest error of a column marginal in the last round, before it was corrected.
+        outcome: `successful` or `not_converged`.
+    """
+
+    f: Any
+    g: Any
+    iterations: Any
+    error: Any
+    outcome: Outcome
+
+
+@final
+class Sinkhorn(AbstractIterativeAttention):
+    r"""Sinkhorn attention, converged to a stated tolerance.
+
+    Cost: two passes of O(tokens^2 (head_dim + 1)) a round in memory O(tokens head_dim), about
+    log(1 / tol) / log(1 / d_max^2) rounds (d_max: `translimit.core.canonical_correlations`).
+
+    Attributes:
+        Q: query map [head_dim, dim].
+        K: key map [head_dim, dim].
+        V: value map [dim, dim].
+        scale: c, the positive factor of the scores.
+        tol: largest error of a column marginal.
+        max_iterations: rounds after which the iteration gives up.
+        symmetric: whether A = A^T is used, by averaged updates of f = g.
+        causal: always False.
+
+    Example:
+        Far points feel the whole cloud still, but every token is attended to equally in total:
+
+        >>> import numpy as np
+        >>> from translimit.attention import Sinkhorn
+        >>> cloud = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -0.5]])
+        >>> velocity = Sinkhorn(Q=np.eye(2), K=np.eye(2), V=np.eye(2))(cloud, cloud)
+        >>> bool(np.allclose(velocity.mean(axis=0), cloud.mean(axis=0)))
+        True
+    """
+
+    Q: Any
+    K: Any
+    V: Any
+    scale: Any
+    tol: Any
+    max_iterations: int = eqx.field(static=True)
+    symmetric: bool = eqx.field(static=True)
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        Q: ArrayInput,
+        K: ArrayInput,
+        V: ArrayInput,
+        scale: ArrayInput = 1.0,
+        tol: ArrayInput | None = None,
+        max_iterations: int = 1000,
+        symmetric: bool = False,
+        causal: bool = False,
+    ):
+        """Validate the parameters.
+
+        Args:
+            Q: query map [head_dim, dim].
+            K: key map [head_dim, dim].
+            V: value map [dim, dim].
+            scale: the positive factor c of the scores.
+            tol: largest error of a column marginal; by default 1e-9 in float64 and 1e-5 in float32,
+                what the log-sum-exps of scores of order ten can resolve.
+            max_iterations: rounds after which the iteration gives up. A Gaussian cloud takes about
+                b_max log(1 / tol) of them, b_max the norm of cov^(1/2) A cov^(1/2); small clouds
+                with outliers and large scores can take a hundred times as many.
+            symmetric: use A = A^T: one pass a round instead of two, and fewer rounds where the
+                coupling is strong.
+            causal: refused; see below.
+
+        Raises:
+            ArgumentError: shapes that do not match, NaN or infinite entries, a scale, tolerance or
+                iteration limit that is not positive, `symmetric` with an A that is not.
+            ArgumentTypeError: a parameter that is not numeric.
+            NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is
+                the identity.
+        """
+        refuse_causal(causal)
+        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.tol = None if tol is None else require_positive(tol, "tol")
+        self.max_iterations = require_count(max_iterations, "max_iterations")
+        self.symmetric = require_bool(symmetric, "symmetric")
+        self.causal = False
+        if self.symmetric:
+            self.Q = _require_symmetric(self.Q, self.A)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the tokens."""
+        return self.Q.shape[1]
+
+    @property
+    def A(self) -> Any:
+        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
+        return self.scale * matmul(self.K.T, self.Q)
+
+    def velocity_and_outcome(
+        self,
+        x: Float[Array, "queries dim"],
+        cloud: Float[Array, "tokens dim"],
+        log_weights: Float[Array, " tokens"],
+        x_positions: Float[Array, " queries"] | None,
+        positions: Float[Array, " tokens"] | None,
+    ) -> tuple[Float[Array, "queries dim"], Outcome]:
+        """Gamma(x_i) = V sum_j softmax_j(c <Q x_i, K y_j> - g_j + log w_j) y_j."""
+        solved = self.column_potential(cloud, log_weights)
+        queries, keys = score_features(self, x, cloud)
+        average = softmax_average(queries, keys, cloud, log_weights - solved.potential)
+        return matmul(average, self.V.T), solved.outcome
+
+    def column_potential(
+        self,
+        cloud: Float[Array, "tokens dim"],
+        log_weights: Float[Array, " tokens"],
+        initial: Float[Array, " tokens"] | None = None,
+    ) -> SinkhornResult:
+        """The potential g of the cloud as a pure function of JAX arrays; nothing is checked.
+
+        Args:
+            cloud: tokens [tokens, dim].
+            log_weights: logarithms of the weights [tokens].
+            initial: a potential to start from (a warm start), zeros by default.
+        """
+        queries, keys = score_features(self, cloud, cloud)
+        tol = sinkhorn_tolerance(cloud.dtype) if self.tol is None else self.tol
+        limit = self.max_iterations
+        g = jnp.zeros_like(log_weights) if initial is None else initial
+
+        def rows(g: Array) -> Array:
+            return log_sum_exp(queries, keys, log_weights - g)
+
+        def columns(f: Array) -> Array:
+            return log_sum_exp(keys, queries, log_weights - f)
+
+        if self.symmetric:
+            return symmetric_sinkhorn_potential(rows, g, tol=tol, max_iterations=limit)
+        return sinkhorn_potential(
+            rows, columns, g, jnp.exp(log_weights), tol=tol, max_iterations=limit
+        )
+
+    def potentials(
+        self,
+        cloud: ArrayInput,
+        *,
+        weights: ArrayInput | None = None,
+        initial: ArrayInput | None = None,
+        throw: bool = True,
+    ) -> SinkhornPotentials:
+        """The potentials f, g of the cloud's self-coupling, with iterations and error.
+
+        They are defined up to f + a, g - a, and returned with the g of weighted mean zero; compare
+        kappa = e^{s - f - g}.
+
+        Args:
+            cloud: tokens [tokens, dim].
+            weights: non-negative, summing to one [tokens]; equal weights by default.
+            initial: a g to start from [tokens]: that of a neighbouring cloud saves rounds.
+            throw: raise when the iteration does not converge; otherwise look at `outcome`.
+
+        Raises:
+            ArgumentError: shapes that do not match, NaN or infinite entries, bad weights.
+            SolveError: no convergence (with `throw=True`); it carries the potentials so far.
+        """
+        tokens = require_tokens(as_float(cloud, "cloud"), "cloud", self.dim)
+        count = tokens.shape[0]
+        weights = require_weights(weights, count)
+        start = None if initial is None else as_float(initial, "initial")
+        if start is not None and start.shape != (count,):
+            raise ArgumentError(
+                "initial", f"has shape {start.shape}", f"pass one per token [{count}]"
+            )
+        result = following_inputs(_potentials, tokens, (self, weights, start))
+        if not throw:
+            return result
+        g = require_converged(result.g, result.outcome, "Sinkhorn", result)
+        return eqx.tree_at(lambda r: r.g, result, g)
+
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+        """The field of a Gaussian: g = V mean and M = V L A, L the conditional covariance.
+
+        L solves L + L A cov A^T L = cov (`translimit.core.conditional_covariance`), for every
+        covariance, singular ones included, and every A.
+
+        !!! warning "Erratum (authors' script)"
+            The script computes M cov as V (A^T)^+ cov^+ C cov, with
+            C = (cov A^T cov A + I/4)^(1/2) - I/2 and pseudo-inverses. This equals V L A cov if A
+            and cov are both invertible, and is wrong by O(0.1) when either has a kernel: see the
+            experiment `castin2025/sinkhorn`.
+
+        Raises:
+            ArgumentError: shapes that do not match, a covariance that is not positive
+                semi-definite.
+        """
+        alpha, sigma = require_mean_and_cov(mean, cov, self.dim)
+        A = self.A if isinstance(sigma, np.ndarray) else jnp.asarray(self.A, sigma.dtype)
+        M = matmul(matmul(self.V, conditional_covariance(A, sigma)), A)
+        return matmul(self.V, alpha), M
+
+
+@eqx.filter_jit
+def _potentials(cloud: Array, parameters: Any) -> SinkhornPotentials:
+    attention, weights, initial = parameters
+    log_weights = log_of_weights(weights, cloud)
+    solved = attention.column_potential(cloud, log_weights, initial)
+    queries, keys = score_features(attention, cloud, cloud)
+    f = log_sum_exp(queries, keys, log_weights - solved.potential)
+    return SinkhornPotentials(f, solved.potential, solved.iterations, solved.error, solved.outcome)
+
+
+def refuse_causal(causal: bool) -> None:
+    """There is no causal Sinkhorn attention."""
+    if causal:
+        raise NoSuchLimitError(
+            "causal",
+            "there is no causal Sinkhorn attention: the only doubly stochastic lower triangular "
+            "matrix is the identity, so every token would attend to itself alone (with ties, to "
+            "its group of equal positions alone)",
+            "use causal=False, or Softmax(..., causal=True)",
+        )
+
+
+def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array]:
+    """Queries (the score scale included) and keys, whose products are the scores."""
+    return attention.scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
+
+
+def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
+    """The maps of one head, of shapes that match, and a positive scale."""
+    Q = require_matrix(Q, "Q", (None, None))
+    K = require_matrix(K, "K", Q.shape)
+    return Q, K, require_matrix(V, "V", (Q.shape[1], Q.shape[1])), require_positive(scale, "scale")
+
+
+def require_count(value: Any, name: str) -> int:
+    """An integer of at least one."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(name, f"is {value!r}", "pass an integer")
+    if value < 1:
+        raise ArgumentError(name, f"is {value}", "pass at least 1")
+    return int(value)
+
+
+def _require_symmetric(Q: Any, A: Any) -> Any:
+    """The query map, if A = A^T to 1e-6 relative (what float32 parameters can resolve)."""
+    xp = jnp if is_traced(A) else np
+    defect, size = xp.max(xp.abs(A - A.T)), xp.max(xp.abs(A))
+    if is_traced(A):
+        return eqx.error_if(Q, ~(defect <= 1e-6 * size), "symmetric: A = c K^T Q is not symmetric")
+    if not defect <= 1e-6 * size:
+        raise ArgumentError(
+            "symmetric",
+            f"A = c K^T Q is not symmetric (largest |A - A^T| is {float(defect):.2g})",
+            "use symmetric=False, or K = P Q with a symmetric P",
+        )
+    return Q

@@ -1,0 +1,142 @@
+"""The commands and their options, as frozen dataclasses that tyro turns into a parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from translimit.core import ConfigError
+
+_Flag = tyro.conf.FlagCreatePairsOff
+_Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class ListCommand:
+    """Show the experiments, their claims, their presets and what they cost.
+
+    Example: translimit list
+    """
+
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """Run experiments, or finish the run that was interrupted; whole cells are kept.
+
+    Example: translimit run castin2025/digits --preset demo
+    """
+
+    experiments: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT...")
+    ] = ()
+    """Names from `translimit list`, or module:OBJECT."""
+    preset: Literal["demo", "standard", "paper"] = "demo"
+    """The sizes to start from."""
+    out: Path | None = None
+    """The run folder; by default runs/NAMES-PRESET-DIGEST."""
+    executor: Literal["serial", "pool"] = "pool"
+    """One cell after the other in this process, or several at once in worker processes."""
+    workers: int = 0
+    """Workers of the pool; 0 is one per core."""
+    threads: int = 1
+    """Threads per cell; another number may give other last digits."""
+    seed: int = 0
+    """Of every random stream."""
+    set: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="KEY=VALUE"),
+    ] = ()
+    """Change the configuration of every chosen experiment that has the key."""
+    config: Path | None = None
+    """A TOML or JSON file of configuration values."""
+    fresh: Annotated[bool, _Flag] = False
+    """Remove the run that is there and start over."""
+
+    def settings(self) -> tuple[list[str], dict[str, str]]:
+        """The experiments and the overrides; a name that follows `--set key=value` is a name.
+
+        Raises:
+            ConfigError: a setting that is not key=value, or is given twice.
+        """
+        names, overrides = list(self.experiments), {}
+        for group in self.set:
+            for position, word in enumerate(group):
+                key, equals, value = word.partition("=")
+                if not equals and position > 0:
+                    names.append(word)
+                elif not equals or not key:
+                    raise ConfigError("--set", f"got {word!r}", "write key=value")
+                elif key in overrides:
+                    raise ConfigError("--set", f"{key} is set twice", "set it once")
+                else:
+                    overrides[key] = value
+            if not group:
+                raise ConfigError("--set", "has no value", "write key=value")
+        return names, overrides
+
+
+@dataclass(frozen=True)
+class StatusCommand:
+    """Show what is stored of a run, cell by cell, and how to finish it.
+
+    Example: translimit status runs/castin2025-digits-demo-*
+    """
+
+    run: _Folder
+    """The folder of a run."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class ClaimsCommand:
+    """Show the ledger of a run: predictions, estimates, floors and verdicts.
+
+    Example: translimit claims runs/castin2025-digits-demo-*
+    """
+
+    run: _Folder
+    """The folder of a run."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Build, or build again, the self-contained report of a run.
+
+    Example: translimit report runs/castin2025-digits-demo-*
+    """
+
+    run: _Folder
+    """The folder of a run."""
+
+
+@dataclass(frozen=True)
+class CiteCommand:
+    """Print BibTeX of the papers and software behind a run.
+
+    Example: translimit cite runs/castin2025-digits-demo-*
+    """
+
+    run: _Folder
+    """The folder of a run."""
+
+
+Command = ListCommand | RunCommand | StatusCommand | ClaimsCommand | ReportCommand | CiteCommand
+
+COMMANDS: dict[str, type[Command]] = {
+    "list": ListCommand,
+    "run": RunCommand,
+    "status": StatusCommand,
+    "claims": ClaimsCommand,
+    "report": ReportCommand,
+    "cite": CiteCommand,
+}

@@ -1,0 +1,176 @@
+"""What each command does: ask a room, print the answer."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from translimit.cli.arguments import (
+    CiteCommand,
+    ClaimsCommand,
+    Command,
+    ListCommand,
+    ReportCommand,
+    RunCommand,
+    StatusCommand,
+)
+from translimit.core import ConfigError
+
+
+@functools.singledispatch
+def execute(command: Command) -> None:
+    """Do what a command says and print the result on standard output."""
+    raise TypeError(f"no such command: {command!r}")
+
+
+@execute.register
+def _list(command: ListCommand) -> None:
+    from translimit.experiments import all_experiments
+
+    listed = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "summary": one.summary,
+            "claims": list(one.claim_names()),
+            "presets": {
+                name: {
+                    "seconds": one.cost(config).seconds,
+                    "memory_bytes": one.cost(config).memory_bytes,
+                }
+                for name, config in one.presets.items()
+            },
+            "citations": list(one.citations),
+        }
+        for one in all_experiments().values()
+    ]
+    if command.json:
+        _print_json({"experiments": listed})
+        return
+    from translimit.cli.tables import experiments_table
+
+    _print_rich(experiments_table(listed))
+
+
+@execute.register
+def _run(command: RunCommand) -> None:
+    from translimit.execute import ProcessPool, Serial, limit_threads
+
+    names, overrides = command.settings()
+    if command.executor == "serial" and command.workers:
+        raise ConfigError("--workers", "the serial executor has none", "leave it out")
+    # Before anything numerical loads, so that claims get the same bits in every run.
+    limit_threads(command.threads)
+    executor = Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
+
+    from translimit.report import build_report
+    from translimit.study import plan_run, run_experiments
+
+    what: dict[str, Any] = {
+        "preset": command.preset,
+        "seed": command.seed,
+        "overrides": overrides,
+        "config_file": command.config,
+        "threads": command.threads,
+    }
+    if sys.stdout.isatty():
+        for one in plan_run(names, **what).experiments:
+            seconds = one.experiment.cost(one.config).seconds
+            note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
+            print(note, file=sys.stderr)
+    run = run_experiments(names, out=command.out, executor=executor, fresh=command.fresh, **what)
+    for state in run.damaged:
+        print(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
+    print(f"cells: {len(run.computed)} computed, {len(run.kept)} kept")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
+    report = build_report(run.path)
+    print(f"claims: {counts}")
+    print(f"report: {report}")
+
+
+@execute.register
+def _status(command: StatusCommand) -> None:
+    from translimit.store import RunFolder, being_written
+
+    run = RunFolder.open(command.run)
+    states = run.states()
+    status = run.info["status"]
+    if status == "running" and not being_written(run.path):
+        status = "interrupted"
+    if status == "complete" and not all(state.whole for state in states):
+        status = "damaged"
+    answer = {
+        "path": str(run.path),
+        "status": status,
+        "whole": sum(state.whole for state in states),
+        "cells": [
+            {
+                "experiment": state.experiment,
+                "cell": state.cell,
+                "state": state.state,
+                "problem": state.problem,
+                "seconds": (state.manifest or {}).get("seconds"),
+            }
+            for state in states
+        ],
+        "failed": run.info["failed"],
+        "command": run.command,
+    }
+    if command.json:
+        _print_json(answer)
+        return
+    from translimit.cli.tables import status_table
+
+    _print_rich(status_table(answer))
+    print(f"{status}: {answer['whole']} of {len(states)} cells are whole")
+    if status not in ("complete", "running"):
+        print(f"finish it with: {run.command}")
+
+
+@execute.register
+def _claims(command: ClaimsCommand) -> None:
+    from translimit.store import RunFolder
+
+    run = RunFolder.open(command.run)
+    ledger = run.claims()
+    if command.json:
+        _print_json({"path": str(run.path), "experiments": ledger})
+        return
+    from translimit.cli.tables import claims_table
+
+    _print_rich(claims_table(ledger))
+
+
+@execute.register
+def _report(command: ReportCommand) -> None:
+    from translimit.store import RunFolder
+
+    run = RunFolder.open(command.run)
+
+    from translimit.report import build_report
+
+    print(f"report: {build_report(run.path)}")
+
+
+@execute.register
+def _cite(command: CiteCommand) -> None:
+    from translimit.core import bibtex
+    from translimit.store import RunFolder
+
+    entries = RunFolder.open(command.run).info["experiments"]
+    keys = {key for entry in entries for key in entry["citations"]}
+    print(bibtex({*keys, "jax", "diffrax"}))
+
+
+def _print_json(data: Any) -> None:
+    from translimit.store import dump_json
+
+    sys.stdout.write(dump_json(data))
+
+
+def _print_rich(table: Any) -> None:
+    """Print a table as wide as the terminal, or wide enough for a file."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

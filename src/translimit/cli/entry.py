@@ -1,0 +1,60 @@
+"""The entry point: from arguments to an exit status.
+
+0: the command did its work (a refuted claim is a result); 2: unusable input, told in one line on
+standard error; 1: an internal failure, a failed cell or a full disk; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from translimit._version import __version__
+from translimit.core import ArgumentError, CellError, DiskFullError, StoreError, TranslimitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: by default those of the process.
+
+    Returns:
+        The exit status.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(__version__)
+        return 0
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where somebody's own `module:OBJECT` may lie
+    try:
+        from translimit.cli.commands import execute
+        from translimit.cli.parse import parse
+
+        execute(parse(arguments))
+        sys.stdout.flush()
+    except (DiskFullError, CellError) as error:
+        return _fail(error, 1)
+    except (ArgumentError, StoreError, ImportError) as error:
+        if not isinstance(error, TranslimitError):
+            raise
+        return _fail(error, 2)
+    except TranslimitError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        print("translimit: interrupted; the same command finishes it", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def _fail(error: TranslimitError, status: int) -> int:
+    print(f"translimit: {' '.join(str(error).split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,101 @@
+"""Parsing the command line: tyro reads it, and every refusal becomes one line.
+
+tyro prints its refusals as boxes. They are caught and told in the form of every other error here:
+what is wrong with which argument, and the nearest thing that would be right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import operator
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from translimit.cli.arguments import COMMANDS, Command
+from translimit.core import ConfigError, nearest
+
+_DESCRIPTION = (
+    "The infinite limits of transformer dynamics, with the finite networks beside them. "
+    "Example: translimit run castin2025/digits --preset demo"
+)
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that the arguments ask for.
+
+    Raises:
+        ConfigError: they are not understood; one line names the argument and the nearest.
+        SystemExit: help was asked for and printed.
+    """
+    if not arguments:
+        raise ConfigError("command", "none is given", f"known: {', '.join(COMMANDS)}")
+    first = arguments[0]
+    if not first.startswith("-") and first not in COMMANDS:
+        raise ConfigError("command", f"unknown command {first!r}", nearest(first, COMMANDS))
+    for argument in arguments:
+        word = argument.partition("=")[0]
+        if re.match(r"-\D", word) and word not in ("-h", *_options(first)):
+            place = f"`translimit {first}`" if first in COMMANDS else "`translimit`"
+            raise ConfigError(word, f"no option of {place}", nearest(word, _options(first)))
+    kinds: Any = functools.reduce(
+        operator.or_,
+        (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()),  # pyright: ignore
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kinds,
+                prog="translimit",
+                description=_DESCRIPTION,
+                args=list(arguments),
+            )
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+    raise _refusal(first, said.getvalue())
+
+
+def _refusal(command: str, box: str) -> ConfigError:
+    """One line from a box of tyro's."""
+    # A title, then paragraphs between rules; drawn in ASCII where the output is not UTF-8.
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    paragraphs: list[list[str]] = [[]]
+    for line in filter(None, lines[1:]):
+        if set(line) <= {"─", "-"} or line == "Got errors:":
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(line)
+    body = next(filter(None, paragraphs), [])
+    problem = re.sub(r"\s+", " ", " ".join(body)).rstrip(".")
+    place = f"translimit {command}" if command in COMMANDS else "translimit"
+    advice = f"see `{place} --help`"
+
+    if extra := re.match(r"Unrecognized .*?options: ([^\s,]+)", problem):
+        return ConfigError(extra[1], "one argument too many", advice)
+    if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'.*\((.*)\)", problem):
+        known = re.findall(r"'([^']*)'", choice[3])
+        return ConfigError(choice[2], f"got {choice[1]!r}", nearest(choice[1], known))
+    if missing := re.match(r"Missing value for argument '(--.*?)'", problem):
+        return ConfigError(missing[1], "has no value", advice)
+    if number := re.match(r"Error parsing (--\w+): invalid literal for int.*?: '(.*)'", problem):
+        return ConfigError(number[1], f"got {number[2]!r}", "pass a whole number")
+    if value := re.match(r"Error parsing (--\w+): (.*)", problem):
+        return ConfigError(value[1], value[2], advice)
+    if "RUN" in problem or "'run'" in problem:
+        return ConfigError("RUN", "is missing", "pass the folder that `translimit run` printed")
+    return ConfigError(command, problem, advice)
+
+
+def _options(command: str) -> list[str]:
+    """The options of a command, as typed."""
+    if command not in COMMANDS:
+        return ["--help", "--version"]
+    names = [field.name for field in dataclasses.fields(COMMANDS[command])]
+    return ["--help", *(f"--{name}" for name in names if name not in ("experiments", "run"))]

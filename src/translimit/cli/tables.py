@@ -1,0 +1,74 @@
+"""Tables for people: what `--json` gives to programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "underpowered": "yellow",
+    "whole": "green",
+    "missing": "yellow",
+    "damaged": "red",
+}
+
+
+def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
+    """The experiments, as `translimit list --json` describes them."""
+    table = _table("experiment", "what", "claims", "presets, on one core")
+    for one in experiments:
+        presets = [f"{name}: {_duration(c['seconds'])}" for name, c in one["presets"].items()]
+        table.add_row(one["name"], one["title"], "\n".join(one["claims"]), "\n".join(presets))
+    return table
+
+
+def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
+    """The ledger of a run by experiment."""
+    table = _table("experiment", "claim", "prediction", "estimate", "gap", "tol", "verdict")
+    for experiment, claims in ledger.items():
+        for claim in claims:
+            estimate = claim["estimate"]
+            table.add_row(
+                experiment,
+                f"{claim['name']}: {claim['statement']}",
+                f"{'≤ ' if claim.get('one_sided') else ''}{claim['prediction']:.4g}",
+                f"{estimate['value']:.4g} ± {claim['floor']:.2g}",
+                f"{claim['gap']:.2g}",
+                f"{claim['tol']:.2g}",
+                _coloured(claim["verdict"]),
+            )
+    return table
+
+
+def status_table(status: Mapping[str, Any]) -> Table:
+    """The cells of a run, as `translimit status --json` describes them."""
+    errors = {failure["cell"]: failure["error"] for failure in status["failed"]}
+    table = _table("experiment", "cell", "state", "seconds", "")
+    for cell in status["cells"]:
+        seconds = "" if cell["seconds"] is None else f"{cell['seconds']:.1f}"
+        why = cell["problem"] or errors.get(f"{cell['experiment']}: {cell['cell']}", "")
+        row = cell["experiment"], cell["cell"], _coloured(cell["state"]), seconds, why
+        table.add_row(*row)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(show_lines=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

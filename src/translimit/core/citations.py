@@ -1,0 +1,52 @@
+"""The bibliography: BibTeX of the papers behind what a run used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from translimit.core.errors import ConfigError, nearest
+
+BIBLIOGRAPHY: dict[str, str] = {
+    "castin2025": """@misc{castin2025,
+  title = {A Unified Perspective on the Dynamics of Deep Transformers},
+  author = {Castin, Val{\\'e}rie and Ablin, Pierre and Carrillo, Jos{\\'e} Antonio
+            and Peyr{\\'e}, Gabriel},
+  year = {2025},
+  eprint = {2501.18322},
+  archivePrefix = {arXiv},
+}""",
+    "diffrax": """@phdthesis{kidger2021,
+  title = {On Neural Differential Equations},
+  author = {Kidger, Patrick},
+  school = {University of Oxford},
+  year = {2021},
+}""",
+    "digits": """@misc{alpaydin1998,
+  title = {Optical Recognition of Handwritten Digits},
+  author = {Alpaydin, E. and Kaynak, C.},
+  year = {1998},
+  publisher = {UCI Machine Learning Repository},
+  doi = {10.24432/C50P49},
+}""",
+    "jax": """@software{jax2018,
+  title = {{JAX}: composable transformations of {P}ython+{N}um{P}y programs},
+  author = {Bradbury, James and Frostig, Roy and Hawkins, Peter and Johnson, Matthew James
+            and Leary, Chris and Maclaurin, Dougal and Necula, George and Paszke, Adam
+            and Vander{P}las, Jake and Wanderman-{M}ilne, Skye and Zhang, Qiao},
+  year = {2018},
+}""",
+}
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The BibTeX entries of the given keys, each once, in alphabetical order.
+
+    Raises:
+        ConfigError: a key that the bibliography does not hold.
+    """
+    entries = []
+    for key in sorted(set(keys)):
+        if key not in BIBLIOGRAPHY:
+            raise ConfigError("citation", f"unknown key {key!r}", nearest(key, BIBLIOGRAPHY))
+        entries.append(BIBLIOGRAPHY[key])
+    return "\n\n".join(entries)

@@ -1,0 +1,173 @@
+"""Configurations: frozen dataclasses of numbers, strings and tuples, as JSON and back.
+
+Files are TOML or JSON, read by the standard library; what is written is JSON. Unknown keys are
+refused with the nearest known one. The digest of a configuration is stable between processes and
+machines: it names run folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from translimit.core.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain JSON data (tuples become lists).
+
+    Values take their annotated types, so that `t1=1` and `t1=1.0` are one configuration with one
+    digest.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
+    normal = from_json(type(config), _fields_of(config))
+    return json.loads(json.dumps(dataclasses.asdict(normal)))
+
+
+def from_json(kind: type[T], values: Mapping[str, Any], *, where: str = "configuration") -> T:
+    """Build a configuration from plain data.
+
+    Args:
+        kind: the frozen dataclass.
+        values: key to value; missing keys take their defaults.
+        where: how error messages call the source.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a missing one, or a value of
+            the wrong type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise ConfigError(where, f"unknown key {key!r}", nearest(key, fields))
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(where, f"missing key {missing[0]!r}", "give it a value")
+    return kind(**{key: _coerce(hints[key], value, key) for key, value in values.items()})
+
+
+def replace(config: T, changes: Mapping[str, str]) -> T:
+    """A configuration with `key=value` strings applied, as `--set` gives them.
+
+    Values are read as JSON where they parse as JSON, else as a bare string; a comma-separated list
+    is a tuple.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), or a value of the wrong type.
+    """
+    current = _fields_of(config)
+    hints = typing.get_type_hints(type(config))
+    for key, text in changes.items():
+        if key not in current:
+            raise ConfigError("--set", f"unknown key {key!r}", nearest(key, current))
+        current[key] = _from_text(hints[key], text, key)
+    return from_json(type(config), current, where="--set")
+
+
+def parse_value(text: str) -> Any:
+    """Text from the command line as JSON, else as the string itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read a TOML or JSON configuration file.
+
+    Raises:
+        ConfigError: the file is absent, unreadable, of another kind, or malformed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path), f"cannot be read ({error})", "pass a readable .toml or .json file"
+        ) from error
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix == ".json":
+            values = json.loads(text)
+            if isinstance(values, dict):
+                return values
+            raise ConfigError(str(path), "holds no JSON object", "write {key: value, ...}")
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(str(path), f"is malformed ({error})", "mend the syntax") from error
+    raise ConfigError(str(path), f"has suffix {path.suffix!r}", "use .toml or .json")
+
+
+def digest(data: Any) -> str:
+    """A stable hexadecimal digest of JSON data: 64 characters; run folders show the first 8."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _fields_of(config: Any) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def _from_text(hint: Any, text: str, key: str) -> Any:
+    """Text of the command line as the annotated type: JSON, the bare string, or a list."""
+    parsed = parse_value(text)
+    listed = [parse_value(part.strip()) for part in text.split(",")]
+    for candidate in (parsed, text, listed, text.split(",")):
+        try:
+            return _coerce(hint, candidate, key)
+        except ConfigError:
+            continue
+    return _coerce(hint, parsed, key)
+
+
+def _coerce(hint: Any, value: Any, key: str) -> Any:
+    """A JSON value as the annotated type; integers are welcome where floats are asked for."""
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
+        if inner is None and len(arguments) != len(value):
+            raise ConfigError(key, f"has {len(value)} entries", f"pass {len(arguments)}")
+        kinds = [inner] * len(value) if inner is not None else list(arguments)
+        return tuple(_coerce(kind, item, key) for kind, item in zip(kinds, value, strict=True))
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _coerce(option, value, key)
+            except ConfigError:
+                continue
+    elif origin is typing.Literal:
+        if value in arguments:
+            return value
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif hint is type(None) and value is None:
+        return None
+    elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+        return from_json(hint, value, where=key)
+    elif (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and (hint is bool or not isinstance(value, bool))
+    ):
+        return value
+    name = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
+    raise ConfigError(key, f"got {value!r}", f"pass a value of type {name}")

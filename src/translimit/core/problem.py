@@ -1,0 +1,184 @@
+"""Problem, method, solution, and the one verb `solve`.
+
+- A *problem* is the mathematics: immutable, an infinite size is part of it.
+- A *method* is the discretisation: solver, tolerances, sample counts.
+- A *solution* holds times, states, the outcome and error estimates.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.core.errors import ArgumentError, ArgumentTypeError, SolveError
+from translimit.core.outcome import RESULTS, Outcome
+from translimit.core.precision import ArrayInput, as_float64, is_traced
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+#: How many equally spaced times a solution keeps when `save` is not given.
+DEFAULT_SAVE = 101
+
+
+class AbstractMethod(eqx.Module):
+    """How a problem is solved: discretisation, tolerances, sample counts; no mathematics."""
+
+    #: Whether the method draws random numbers; then `solve` requires a key, else it refuses one.
+    random: eqx.AbstractClassVar[bool]
+
+
+class AbstractSolution(eqx.Module):
+    """What a solve returns.
+
+    Attributes:
+        ts: the times that were kept [times].
+        outcome: how the solve ended.
+    """
+
+    ts: eqx.AbstractVar[Any]
+    outcome: eqx.AbstractVar[Outcome]
+
+    @abc.abstractmethod
+    def to_xarray(self) -> xarray.Dataset:
+        """The solution as labelled arrays with `long_name`, `units` and `reference`."""
+
+    @abc.abstractmethod
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the solution into a Matplotlib `Axes` (a new one by default) and return it."""
+
+
+class AbstractProblem(eqx.Module):
+    """The mathematics of one limit; subclasses are final and validated at construction."""
+
+    t1: eqx.AbstractVar[Any]
+
+    @property
+    @abc.abstractmethod
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """The method classes that can solve this problem."""
+
+    @abc.abstractmethod
+    def default_method(self) -> AbstractMethod:
+        """The method that `solve` uses when none is given."""
+
+    def default_times(self) -> Any:
+        """The times kept when `save` is not given: 101 equally spaced ones, ends included."""
+        if is_traced(self.t1):
+            return jnp.linspace(0.0, 1.0, DEFAULT_SAVE) * self.t1
+        return np.linspace(0.0, float(self.t1), DEFAULT_SAVE)
+
+    @abc.abstractmethod
+    def run(
+        self,
+        method: Any,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> AbstractSolution:
+        """Solve with a validated method, times and key; called by `solve`, not by users."""
+
+
+def solve(
+    problem: AbstractProblem,
+    method: AbstractMethod | None = None,
+    *,
+    key: PRNGKeyArray | None = None,
+    save: ArrayInput | None = None,
+    throw: bool = True,
+    progress: Callable[[float], object] | bool | None = None,
+) -> Any:
+    """Solve a problem: one verb for every limit.
+
+    Args:
+        problem: the mathematics.
+        method: the discretisation; the problem's own default when not given.
+        key: required by a random method, refused by a deterministic one.
+        save: the times to keep [times], increasing within [0, t1]; `problem.default_times()` by
+            default: 101 equally spaced ones, unless the problem says otherwise.
+        throw: raise `SolveError` when the method failed. Blow-up and divergence are results,
+            never raised: look at `solution.outcome` and `solution.blow_up_time`.
+        progress: True for a progress bar on standard error (quiet when standard output is no
+            terminal), or a function of the fraction done.
+
+    Returns:
+        The problem's solution, an `AbstractSolution`.
+
+    Raises:
+        ArgumentTypeError: a method that does not belong to the problem; a key missing or refused.
+        ArgumentError: times that are not increasing or outside [0, t1].
+        SolveError: the method failed (with `throw=True`); it carries the solution so far.
+        PrecisionError: a float64 limit was traced with JAX's 64-bit mode off.
+    """
+    method = problem.default_method() if method is None else method
+    if not isinstance(method, problem.methods):
+        names = ", ".join(sorted(m.__name__ for m in problem.methods))
+        raise ArgumentTypeError(
+            "method",
+            f"{type(method).__name__} does not solve {type(problem).__name__}",
+            f"use one of: {names}",
+        )
+    if method.random and key is None:
+        raise ArgumentTypeError(
+            "key", f"{type(method).__name__} draws random numbers", "pass key=jax.random.key(seed)"
+        )
+    if not method.random and key is not None:
+        raise ArgumentTypeError(
+            "key", f"{type(method).__name__} is deterministic", "leave the key out"
+        )
+    ts = problem.default_times() if save is None else _save_times(problem.t1, save)
+    if progress is True:
+        from translimit.core.progress import progress_bar  # rich, only when asked for
+
+        with progress_bar(type(problem).__name__) as report:
+            solution = problem.run(method, ts=ts, key=key, progress=report)
+    else:
+        solution = problem.run(method, ts=ts, key=key, progress=progress or None)
+    return _throw(solution) if throw else solution
+
+
+def _save_times(t1: Any, save: Any) -> Any:
+    """The validated times to keep, float64 unless traced."""
+    ts = as_float64(save, "save")
+    if ts.ndim != 1 or ts.size == 0:
+        raise ArgumentError(
+            "save", f"has shape {ts.shape}", "pass a non-empty one-dimensional list of times"
+        )
+    if is_traced(ts, t1):
+        wrong = (ts[0] < 0) | (ts[-1] > t1) | jnp.any(jnp.diff(ts) <= 0)
+        return eqx.error_if(ts, wrong, "save: times must increase within [0, t1]")
+    if ts[0] < 0 or ts[-1] > t1 or np.any(np.diff(ts) <= 0):
+        raise ArgumentError(
+            "save",
+            f"times run from {ts[0]:g} to {ts[-1]:g}",
+            f"pass strictly increasing times within [0, {float(t1):g}]",
+        )
+    return ts
+
+
+def _throw(solution: Any) -> Any:
+    """Raise when the method failed; inside a trace, arm the solution's times with the error."""
+    outcome = solution.outcome
+    failed = ~_any_of(outcome, RESULTS)
+    if is_traced(failed):
+        armed: Array = outcome.error_if(solution.ts, failed)
+        return eqx.tree_at(lambda s: s.ts, solution, armed)
+    if bool(np.any(np.asarray(failed))):
+        raise SolveError(f"{type(solution).__name__}: {Outcome[outcome]}", solution)
+    return solution
+
+
+def _any_of(outcome: Outcome, members: tuple[Any, ...]) -> Any:
+    matches = [outcome == member for member in members]
+    result = matches[0]
+    for match in matches[1:]:
+        result = result | match
+    return result

@@ -1,0 +1,4 @@
+from .digits import Digits as Digits
+from .digits import load_digits as load_digits
+from .patches import image_patches as image_patches
+from .patches import standardise as standardise

@@ -1,0 +1,9 @@
+"""Where independent jobs run: in this process, or in worker processes.
+
+A job is plain data and its function is an import path, so that the same study runs anywhere. An
+executor neither knows what a job computes nor where the result is stored.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .base import PRESETS as PRESETS
+from .base import AbstractExperiment as AbstractExperiment
+from .base import Cell as Cell
+from .base import Cost as Cost
+from .base import FigureSpec as FigureSpec
+from .base import Results as Results
+from .base import Table as Table
+from .registry import all_experiments as all_experiments
+from .registry import get_experiment as get_experiment

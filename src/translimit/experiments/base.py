@@ -1,0 +1,132 @@
+"""What an experiment is: cells to compute, claims to check, figures to draw.
+
+An experiment knows neither where it runs nor where its results are stored: it turns a frozen
+configuration into cells (plain data), computes one cell at a time into a labelled dataset, and
+turns whole datasets into claims and figures. The module of an experiment must import without JAX
+(rooms load lazily), because `translimit list` reads it.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import xarray
+    from jaxtyping import PRNGKeyArray
+    from matplotlib.figure import Figure
+
+    from translimit.core import Claim
+
+C = TypeVar("C")
+
+#: The sizes at which every experiment can run.
+PRESETS = ("demo", "standard", "paper")
+
+Results = Mapping[str, "xarray.Dataset"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The smallest unit of a run that is computed, stored and resumed by itself.
+
+    Attributes:
+        name: unique within the experiment; it names the stored folder and the random streams.
+        parameters: plain JSON data that `compute` needs beyond the configuration.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a preset needs, roughly: to be told before it starts."""
+
+    seconds: float
+    memory_bytes: float = 1e9
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers behind a figure: a header and rows of plain values."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """One figure of an experiment.
+
+    Attributes:
+        name: a slug, unique within the experiment.
+        title: one line.
+        caption: what is drawn, with units and what the error bars are. `$...$` is mathematics.
+        draw: fills an empty Matplotlib figure from stored data; it must not compute.
+        table: the numbers that are drawn.
+        shown: how many cases the figure shows.
+        excluded: how many cases it leaves out, with the reason in the caption.
+        size: width and height in inches.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[Figure], None]
+    table: Table
+    shown: int
+    excluded: int = 0
+    size: tuple[float, float] = (7.0, 4.2)
+
+
+@dataclass(frozen=True)
+class AbstractExperiment(abc.ABC, Generic[C]):
+    """A named reproduction: its finite systems, its limits, its claims and its figures.
+
+    Attributes:
+        name: `paper/experiment`, as typed on the command line.
+        title: one line.
+        summary: what is compared with what and why, in a short paragraph (`$...$` is mathematics).
+        citations: keys of `core.citations.BIBLIOGRAPHY`.
+        presets: configuration by preset name.
+    """
+
+    name: str
+    title: str
+    summary: str
+    citations: tuple[str, ...]
+    presets: Mapping[str, C]
+
+    @abc.abstractmethod
+    def cost(self, config: C) -> Cost:
+        """Roughly what this configuration needs on one core."""
+
+    @abc.abstractmethod
+    def cells(self, config: C) -> tuple[Cell, ...]:
+        """The cells of this configuration, in the order in which they should start."""
+
+    @abc.abstractmethod
+    def compute(self, config: C, cell: Cell, key: PRNGKeyArray) -> xarray.Dataset:
+        """Compute one cell; the same key gives the same bits.
+
+        Args:
+            config: the configuration.
+            cell: the cell.
+            key: the experiment's key, the same for all of its cells: derive the cell's own streams
+                with `named_key(key, cell.name, ...)`, and shared data with a name of its own.
+        """
+
+    @abc.abstractmethod
+    def claims(self, config: C, results: Results) -> list[Claim]:
+        """The checked sentences, from the datasets of all cells by cell name."""
+
+    @abc.abstractmethod
+    def figures(self, config: C, results: Results) -> list[FigureSpec]:
+        """The figures, from the datasets of all cells by cell name."""
+
+    @abc.abstractmethod
+    def claim_names(self) -> tuple[str, ...]:
+        """The names of the claims that `claims` will return (for `translimit list`)."""

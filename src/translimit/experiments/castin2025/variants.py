@@ -1,0 +1,344 @@
+r"""Every variant of attention against its closure and against finite depth.
+
+- `bias/<variant>/n=...`: thousands of small clouds. The difference between a cloud's final moments
+  and the closure started from its own initial moments has a mean of order 1/n, too small to be
+  seen on large clouds: n times it is a number that must not depend on n. The mean of the tokens
+  has no such bias, and linear attention has none at all: its moments are closed for any law.
+- `depth/<variant>`: networks of L layers against the flow, which is first order for all.
+
+Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from translimit import core, figures, observe
+from translimit.core import Claim, Estimate
+from translimit.experiments.base import (
+    AbstractExperiment,
+    Cell,
+    Cost,
+    FigureSpec,
+    Results,
+    Table,
+)
+from translimit.experiments.castin2025.canonical import (
+    CLOSED,
+    REFERENCE,
+    closures,
+    depth_errors,
+    flow_clouds,
+    gaussian_clouds,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Largest n-fold bias of a mean that counts as none, and largest difference of the n-fold biases
+#: of a variance at two numbers of tokens.
+MEAN_TOLERANCE = 0.15
+BIAS_TOLERANCE = 0.3
+T1 = 0.8
+STEPS = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the comparison.
+
+    Attributes:
+        variants: which variants, each with an exact closure.
+        tokens: two numbers of tokens n of the small clouds.
+        clouds: how many clouds at the first of them; the second has half as many.
+        sinkhorn_share: Sinkhorn iterates, and gets this share of the clouds.
+        layers: numbers of layers, each twice the one before.
+        depth_tokens: tokens of the networks' clouds.
+        depth_clouds: how many such clouds.
+    """
+
+    variants: tuple[str, ...] = CLOSED
+    tokens: tuple[int, int] = (25, 50)
+    clouds: int = 3000
+    sinkhorn_share: float = 0.2
+    layers: tuple[int, ...] = (8, 16, 32, 64)
+    depth_tokens: int = 48
+    depth_clouds: int = 6
+
+    def clouds_of(self, variant: str, index: int) -> int:
+        """Clouds of a variant at the number of tokens with this index."""
+        share = self.sinkhorn_share if variant == "sinkhorn" else 1.0
+        return max(32, int(share * self.clouds / (index + 1)))
+
+
+class Variants(AbstractExperiment[Config]):
+    """See the module's docstring."""
+
+    def cost(self, config: Config) -> Cost:
+        """Compilation of every variant, and pairs of tokens; an iteration of Sinkhorn is two."""
+        pairs = sum(
+            (60 if variant == "sinkhorn" else 1)
+            * config.clouds_of(variant, index)
+            * n**2
+            * 6
+            * STEPS
+            for variant in config.variants
+            for index, n in enumerate(config.tokens)
+        )
+        return Cost(seconds=25.0 * len(config.variants) + 8e-9 * pairs)
+
+    def cells(self, config: Config) -> tuple[Cell, ...]:
+        """For each variant its small clouds and its depths."""
+        cells = []
+        for variant in config.variants:
+            cells += [
+                Cell(
+                    f"bias/{variant}/n={n}",
+                    {"variant": variant, "tokens": n, "clouds": config.clouds_of(variant, index)},
+                )
+                for index, n in enumerate(config.tokens)
+            ]
+            cells.append(Cell(f"depth/{variant}", {"variant": variant}))
+        return tuple(cells)
+
+    def claim_names(self) -> tuple[str, ...]:
+        """Names for all variants."""
+        return tuple(
+            f"{variant}-{name}"
+            for variant in CLOSED
+            for name in ("mean-unbiased", "bias-order", "depth-rate")
+        )
+
+    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
+        """Compute one cell in float64."""
+        import xarray as xr
+
+        key = core.named_key(key, cell.name)
+        if cell.name.startswith("bias"):
+            return _compute_bias(key, **cell.parameters)
+        errors = depth_errors(
+            key, config.layers, config.depth_tokens, config.depth_clouds, **cell.parameters
+        )
+        return xr.Dataset(
+            {"error": (("layers", "cloud"), errors, {"long_name": "rms distance to the flow"})},
+            coords={"layers": ("layers", list(config.layers), {"long_name": "layers $L$"})},
+            attrs={"reference": REFERENCE, **cell.parameters},
+        )
+
+    def claims(self, config: Config, results: Results) -> list[Claim]:
+        """No bias of the mean, a bias of order 1/n of the covariance, first order in depth."""
+        claims = []
+        for variant in config.variants:
+            biases = _biases(config, results, variant)
+            mean = max(biases[0][:2], key=lambda estimate: abs(estimate.value))
+            first, second = biases[0][2], biases[1][2]
+            fit = _depth_fit(results[f"depth/{variant}"])
+            claims += [
+                Claim(
+                    name=f"{variant}-mean-unbiased",
+                    statement=f"{variant}: particles and closure have the same mean, without an "
+                    f"$O(1/n)$ bias ($n$ times the larger of two, $n = {config.tokens[0]}$).",
+                    prediction=0.0,
+                    estimate=mean,
+                    tol=MEAN_TOLERANCE,
+                    reference=REFERENCE,
+                ),
+                Claim(
+                    name=f"{variant}-bias-order",
+                    statement=f"{variant}: the bias of $\\Sigma_{{11}}$ is of order $1/n$: $n$ "
+                    f"times it is the same at $n = {config.tokens[0]}$ and {config.tokens[1]}.",
+                    prediction=second.value,
+                    estimate=Estimate(
+                        first.value,
+                        float(np.hypot(first.stderr, second.stderr)),
+                        first.count,
+                        first.discretisation,
+                    ),
+                    tol=BIAS_TOLERANCE,
+                    reference=REFERENCE,
+                ),
+                Claim(
+                    name=f"{variant}-depth-rate",
+                    statement=f"{variant}: the distance of an $L$-layer network to the flow falls "
+                    "like $1/L$.",
+                    prediction=-1.0,
+                    estimate=fit.estimate(),
+                    tol=0.06,
+                    reference=REFERENCE,
+                ),
+            ]
+        return claims
+
+    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
+        """The n-fold biases of all variants, and their depths."""
+        return [_figure_bias(config, results), _figure_depth(config, results)]
+
+
+def _compute_bias(key: Any, variant: str, tokens: int, clouds: int) -> xr.Dataset:
+    import jax
+    import xarray as xr
+
+    initial = gaussian_clouds(key, clouds, tokens, np.float64)
+    with jax.enable_x64(True):
+        final = np.asarray(flow_clouds(T1, STEPS, variant)(initial))
+        few = slice(0, min(32, clouds))
+        fine = np.asarray(flow_clouds(T1, 2 * STEPS, variant)(initial[few]))
+        start = observe.moments(initial)
+        matched = observe.moment_vector(*map(np.asarray, closures(T1, variant)(*start)))
+    particles = observe.moment_vector(*observe.moments(final))
+    step_error = np.abs(observe.moment_vector(*observe.moments(fine)) - particles[few]).max()
+    return xr.Dataset(
+        {
+            "difference": (("cloud", "moment"), particles - matched),
+            "discretisation": ((), float(step_error)),
+        },
+        coords={"moment": list(observe.moment_names(2))},
+        attrs={"variant": variant, "tokens": tokens, "reference": REFERENCE},
+    )
+
+
+def _biases(config: Config, results: Results, variant: str) -> list[list[Estimate]]:
+    """The n-fold bias of each moment, for both numbers of tokens."""
+    rows = []
+    for n in config.tokens:
+        data = results[f"bias/{variant}/n={n}"]
+        step_error = n * float(data["discretisation"])
+        rows.append(
+            [
+                Estimate.from_samples(n * data["difference"].sel(moment=name).values)
+                for name in observe.moment_names(2)
+            ]
+        )
+        rows[-1] = [Estimate(e.value, e.stderr, e.count, step_error) for e in rows[-1]]
+    return rows
+
+
+def _depth_fit(data: xr.Dataset) -> core.RateFit:
+    errors = data["error"].transpose("layers", "cloud").values
+    return core.fit_rate(np.asarray(data["layers"]), errors, paired=True)
+
+
+def _figure_bias(config: Config, results: Results) -> FigureSpec:
+    biases: Mapping[str, list[list[Estimate]]] = {
+        variant: _biases(config, results, variant) for variant in config.variants
+    }
+    names = observe.moment_names(2)
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        width = 0.8 / len(config.variants)
+        for series, (variant, rows) in enumerate(biases.items()):
+            for index, row in enumerate(rows):
+                offset = (series - (len(config.variants) - 1) / 2) * width + 0.04 * (index - 0.5)
+                ax.errorbar(
+                    np.arange(len(names)) + offset,
+                    [e.value for e in row],
+                    yerr=[e.stderr for e in row],
+                    fmt=figures.MARKERS[series],
+                    color=figures.COLOURS[series],
+                    fillstyle="full" if index else "none",
+                    capsize=2,
+                    markersize=5,
+                    label=f"{variant}, $n = {config.tokens[index]}$",
+                )
+        ax.axhline(0.0, color=figures.LIMIT, linewidth=1.2, label="closure")
+        ax.set_xticks(range(len(names)), [_tex(name) for name in names])
+        figures.finish(ax, xlabel="moment at $t = 0.8$", ylabel="$n$ times the bias", legend=False)
+        figure.legend(loc="outside right center", frameon=False, fontsize="small")
+
+    rows = tuple(
+        (variant, n, name, estimate.value, estimate.stderr)
+        for variant, pair in biases.items()
+        for n, row in zip(config.tokens, pair, strict=True)
+        for name, estimate in zip(names, row, strict=True)
+    )
+    return FigureSpec(
+        name="bias",
+        title="The bias of a finite cloud, variant by variant",
+        caption="$n$ times the mean difference between the final moments of clouds of $n$ Gaussian "
+        "tokens and the closure started from their own initial moments, canonical parameters; "
+        f"{config.clouds} clouds (fewer at the larger $n$ and for Sinkhorn), bars of one standard "
+        "error. Equal heights at both $n$ mean a bias of order $1/n$; the line is the closure. "
+        "Dimensionless.",
+        draw=draw,
+        table=Table(("variant", "tokens", "moment", "n x bias", "stderr"), rows),
+        shown=len(config.variants) * len(config.tokens),
+        size=(9.0, 4.4),
+    )
+
+
+def _figure_depth(config: Config, results: Results) -> FigureSpec:
+    datasets = {variant: results[f"depth/{variant}"] for variant in config.variants}
+    fits = {variant: _depth_fit(data) for variant, data in datasets.items()}
+    summary = {}
+    for variant, data in datasets.items():
+        squares = data["error"].transpose("layers", "cloud") ** 2
+        rms = squares.mean("cloud") ** 0.5
+        summary[variant] = (
+            rms,
+            squares.std("cloud", ddof=1) / squares.sizes["cloud"] ** 0.5 / (2 * rms),
+        )
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        for series, (variant, (rms, stderr)) in enumerate(summary.items()):
+            figures.plot_convergence(
+                rms,
+                stderr,
+                ax,
+                fit=fits[variant],
+                predicted_rate=-1.0 if series == 0 else None,
+                series=series,
+                label=variant,
+                ylabel="rms distance to the flow at $t = 1$",
+            )
+
+    rows = tuple(
+        (variant, int(count), float(rms[i]), float(stderr[i]))
+        for variant, (rms, stderr) in summary.items()
+        for i, count in enumerate(config.layers)
+    )
+    return FigureSpec(
+        name="depth",
+        title="From finite depth to the flow, variant by variant",
+        caption="Root mean square over tokens and clouds of the distance between networks of $L$ "
+        f"layers and the flow from the same tokens; {config.depth_clouds} clouds of "
+        f"{config.depth_tokens} tokens uniform on $[-1, 1]^2$, bars of one standard error over "
+        "clouds, dashed fits with 95 % bootstrap intervals, solid: the predicted rate. "
+        "Dimensionless.",
+        draw=draw,
+        table=Table(("variant", "layers", "rms distance", "stderr"), rows),
+        shown=len(config.variants) * len(config.layers) * config.depth_clouds,
+        size=(8.0, 5.0),
+    )
+
+
+def _tex(name: str) -> str:
+    symbol, _, indices = name.partition("_")
+    return f"$\\{symbol}_{{{indices}}}$"
+
+
+EXPERIMENT = Variants(
+    name="castin2025/variants",
+    title="Every variant of attention against its closure",
+    summary="Softmax, multi-head, L2, Sinkhorn and linear attention send Gaussians to Gaussians. "
+    "Thousands of small clouds show how a finite number of tokens departs from that closure: a "
+    "bias of order $1/n$ in the covariance and none in the mean, none at all for linear "
+    "attention. Networks of $L$ layers converge to each flow like $1/L$.",
+    citations=("castin2025", "diffrax", "jax"),
+    presets={
+        "demo": Config(),
+        "standard": Config(tokens=(50, 100), clouds=8000, depth_tokens=64, depth_clouds=16),
+        "paper": Config(
+            tokens=(50, 100),
+            clouds=40000,
+            layers=(8, 16, 32, 64, 128),
+            depth_tokens=64,
+            depth_clouds=64,
+        ),
+    },
+)

@@ -1,0 +1,10 @@
+"""Drawing of labelled data: functions of data and an `Axes` that return the `Axes`.
+
+Nothing here computes, touches Matplotlib's global state, or shows a window. Finite systems are
+points with error bars, limits are lines; colours are those of Okabe and Ito, told apart also by
+marker and line style so that they survive greyscale.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .cone import cone_coordinates as cone_coordinates
+from .cone import plot_cone as plot_cone
+from .cone import plot_disc as plot_disc
+from .convergence import plot_convergence as plot_convergence
+from .flow import plot_cloud as plot_cloud
+from .flow import plot_ellipses as plot_ellipses
+from .flow import plot_trajectories as plot_trajectories
+from .ranks import plot_eigenvalue_paths as plot_eigenvalue_paths
+from .ranks import plot_rank_histogram as plot_rank_histogram
+from .sphere import plot_angles as plot_angles
+from .sphere import plot_hemispheres as plot_hemispheres
+from .style import COLOURS as COLOURS
+from .style import LIMIT as LIMIT
+from .style import MARKERS as MARKERS
+from .style import finish as finish
+from .style import new_axes as new_axes

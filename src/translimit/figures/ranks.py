@@ -1,0 +1,72 @@
+"""Eigenvalues on the way to a limit, and histograms of the rank that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from translimit.figures.style import COLOURS, finish, new_axes
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def plot_eigenvalue_paths(
+    paths: xarray.DataArray, ax: Axes | None = None, *, title: str = ""
+) -> Axes:
+    """Eigenvalues of a covariance against depth, both logarithmic, one line each.
+
+    Args:
+        paths: eigenvalues [time, eigenvalue]; zeros and NaN are left out.
+        ax: axes to draw into.
+        title: of the axes.
+    """
+    ax = new_axes(ax)
+    times = np.asarray(paths["time"], dtype=float)
+    for index, values in enumerate(np.asarray(paths.transpose("eigenvalue", "time"))):
+        shown = (values > 0) & (times > 0)
+        if shown.any():
+            ax.plot(
+                times[shown],
+                values[shown],
+                color=COLOURS[index % len(COLOURS)],
+                label=rf"$\lambda_{index + 1}$",
+            )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    return finish(ax, xlabel="depth $t$", ylabel="eigenvalues of the covariance", title=title)
+
+
+def plot_rank_histogram(
+    counts: Mapping[str, Sequence[int]],
+    bars: Sequence[str],
+    ax: Axes | None = None,
+    *,
+    bound: int | None = None,
+    title: str = "",
+    legend: bool = True,
+) -> Axes:
+    """Counts of ranks side by side, one colour a way of counting.
+
+    Args:
+        counts: for each way of counting its counts [bars].
+        bars: what the bars are: ranks, and `undecided`.
+        ax: axes to draw into.
+        bound: the largest rank that theory allows, marked by a dashed line after its bar.
+        title: of the axes.
+        legend: whether to name the ways of counting.
+    """
+    ax = new_axes(ax)
+    width = 0.8 / len(counts)
+    for series, (label, values) in enumerate(counts.items()):
+        at = np.arange(len(bars)) + (series - (len(counts) - 1) / 2) * width
+        ax.bar(at, values, width, color=COLOURS[series % len(COLOURS)], label=label)
+    if bound is not None:
+        ax.axvline(
+            list(bars).index(str(bound)) + 0.5, color="#222222", linestyle="--", linewidth=1.0
+        )
+    ax.set_xticks(range(len(bars)), list(bars))
+    return finish(ax, xlabel="rank of the limit", ylabel="draws", title=title, legend=legend)

@@ -1,0 +1,13 @@
+from .jumps import restarting_at as restarting_at
+from .log_time import LogTimeODE as LogTimeODE
+from .log_time import LogTimeResult as LogTimeResult
+from .log_time import integrate_log_time as integrate_log_time
+from .ode import AbstractODEMethod as AbstractODEMethod
+from .ode import AdaptiveODE as AdaptiveODE
+from .ode import FixedODE as FixedODE
+from .ode import ODEResult as ODEResult
+from .ode import integrate_ode as integrate_ode
+from .ode import listening as listening
+from .projected import ProjectedSolver as ProjectedSolver
+from .singularity import growth_rate as growth_rate
+from .singularity import singularity_time as singularity_time

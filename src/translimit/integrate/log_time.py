@@ -1,0 +1,301 @@
+r"""Autonomous systems followed over many decades of time, many members at once.
+
+In s = log(1 + t / tau) the system y' = f(y) reads dy/ds = (t + tau) f(y): an algebraic approach
+to a limit takes a fixed number of steps a decade, and the start t = 0 is s = 0 exactly. tau is the
+member's own time scale |y| / |f(y)| at the start.
+
+Every member of an ensemble has its own step size. Adaptive steps under `vmap` wait for the slowest
+member; here a fixed number of lanes is compiled once, members that end leave their lane, and
+waiting ones take it. The members' states stay on the device, the host only looks at who has ended.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from translimit.core import AbstractMethod, ArgumentError, Outcome
+from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
+
+_RUNNING, _DONE, _SINGULAR, _STEPS, _STALLED = range(5)
+#: Iterations between two looks of the host.
+_STRIDE = 16
+#: When at most 1 / _NARROWER of the lanes are busy for so many looks, fewer are compiled.
+_NARROWER, _PATIENCE = 4, 64
+
+_TABLEAU = diffrax.Tsit5.tableau
+
+
+class LogTimeODE(AbstractMethod):
+    """Error-controlled explicit steps of Tsit5 in logarithmic time.
+
+    Attributes:
+        rtol: relative tolerance of one step.
+        atol: absolute tolerance of one step, relative to the size of the initial state.
+        max_steps: attempted steps of one member; beyond it its outcome is `max_steps_reached`.
+        growth_limit: factor by which the size of a state may grow before its member ends and is
+            classified as blow-up or divergence.
+        lanes: how many members are computed side by side; fewer wait less for the slowest, more
+            spread the cost of an iteration further.
+    """
+
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    max_steps: int = 20_000
+    growth_limit: float = 1e12
+    lanes: int = eqx.field(static=True, default=64)
+    random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __check_init__(self):
+        for name in ("rtol", "atol", "max_steps", "growth_limit", "lanes"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ArgumentError(name, f"got {value!r}", "pass a positive number")
+
+
+class LogTimeResult(eqx.Module):
+    """What became of the members.
+
+    Attributes:
+        states: [members, times, ...]; NaN where a member had ended.
+        last: the last state of each member [members, ...].
+        last_time: its time [members].
+        outcome: one `Outcome` each.
+        blow_up_time: infinity unless the outcome is `blow_up` [members].
+        steps: attempted steps [members].
+    """
+
+    states: Any
+    last: Any
+    last_time: Any
+    outcome: Outcome
+    blow_up_time: Any
+    steps: Any
+
+
+class _Member(eqx.Module):
+    """The state of one member, in s; with a leading axis, of all of them."""
+
+    s: Array
+    y: Array
+    slope: Array  # dy/ds at (s, y)
+    step: Array
+    saved: Array
+    index: Array  # of the next time to keep
+    steps: Array
+    status: Array
+    tau: Array
+    scale: Array  # norm of the initial state
+    limit: Array  # size at which the member ends
+
+
+def integrate_log_time(
+    field: Callable[[Any, Array], Array],
+    size: Callable[[Array], Array],
+    parameters: Any,
+    initial: np.ndarray,
+    *,
+    ts: np.ndarray,
+    method: LogTimeODE,
+    progress: Callable[[float], object] | None = None,
+) -> LogTimeResult:
+    """Integrate y' = field(parameters, y) from t = 0 for every member, keeping the states at ts.
+
+    Call it in 64-bit mode, with concrete arrays: the host takes part.
+
+    Args:
+        field: of one member's parameters and state; a module-level function or an equinox module,
+            since the compiled program is found again by its identity.
+        size: a positive scalar of a state (a trace, a squared norm), likewise.
+        parameters: a pytree whose array leaves have a leading axis over members.
+        initial: initial states [members, ...].
+        ts: times to keep, increasing, the last one the end.
+        method: how to step.
+        progress: a function of the fraction of members that have ended.
+    """
+    members, lanes = initial.shape[0], method.lanes
+    # Whole sets of lanes, so that ensembles of different sizes share their compiled programs.
+    fill = np.minimum(np.arange(-(-members // lanes) * lanes), members - 1)
+    parameters = jax.tree.map(lambda leaf: leaf[fill], parameters)
+    grid = jnp.asarray(ts)
+    state = _start(field, size, parameters, jnp.asarray(initial[fill]), grid, method)
+    status = np.where(np.arange(fill.size) < members, np.asarray(state.status), _DONE)
+    quiet = 0
+    while True:
+        active = np.flatnonzero(status == _RUNNING)
+        # A few slow members at the end deserve a narrower program, once they have proved slow.
+        quiet = quiet + 1 if active.size <= lanes // _NARROWER else 0
+        if quiet > _PATIENCE:
+            lanes = max(1, lanes // _NARROWER)
+            quiet = -(10**9)
+        if progress is not None:
+            progress(1.0 - active.size / members)
+        if active.size == 0:
+            break
+        # A short queue fills the lanes with copies, which write the same values.
+        lane = jnp.asarray(np.resize(active[:lanes], lanes))
+        state = _advance(field, size, parameters, state, lane, grid, method)
+        status[:members] = np.asarray(state.status)[:members]
+    result = _finish(field, size, parameters, state)
+    return jax.tree.map(lambda leaf: leaf[:members], result)
+
+
+@eqx.filter_jit
+def _start(
+    field: Any, size: Any, parameters: Any, initial: Array, ts: Array, method: LogTimeODE
+) -> _Member:
+    def one(parameters: Any, y: Array) -> _Member:
+        rate = field(parameters, y)
+        norm, speed = jnp.linalg.norm(y.ravel()), jnp.linalg.norm(rate.ravel())
+        # A state at rest has no time scale of its own: any will do.
+        moving = (speed > 0) & (norm > 0)
+        tau = jnp.where(moving, norm / jnp.where(moving, speed, 1.0), 1.0)
+        saved = jnp.full((ts.shape[0], *y.shape), jnp.nan)
+        first = ts[0] == 0.0
+        return _Member(
+            s=jnp.zeros(()),
+            y=y,
+            slope=tau * rate,
+            step=jnp.full((), 0.01),
+            saved=saved.at[0].set(jnp.where(first, y, jnp.nan)),
+            index=jnp.where(first, 1, 0),
+            steps=jnp.zeros((), int),
+            status=jnp.where(first & (ts.shape[0] == 1), _DONE, _RUNNING),
+            tau=tau,
+            scale=jnp.where(norm > 0, norm, 1.0),
+            limit=method.growth_limit * jnp.where(norm > 0, size(y), 1.0),
+        )
+
+    return jax.vmap(one)(parameters, initial)
+
+
+@eqx.filter_jit
+def _advance(
+    field: Any,
+    size: Any,
+    parameters: Any,
+    state: _Member,
+    lane: Array,
+    ts: Array,
+    method: LogTimeODE,
+) -> _Member:
+    """The members in the lanes, `_STRIDE` attempted steps further."""
+    mine = jax.tree.map(lambda leaf: leaf[lane], parameters)
+    step = jax.vmap(functools.partial(_step, field, size, ts, method))
+    moved = jax.lax.fori_loop(
+        0, _STRIDE, lambda _, own: step(mine, own), jax.tree.map(lambda leaf: leaf[lane], state)
+    )
+    return jax.tree.map(lambda leaf, new: leaf.at[lane].set(new), state, moved)
+
+
+def _step(
+    field: Any, size: Any, ts: Array, method: LogTimeODE, parameters: Any, member: _Member
+) -> _Member:
+    """One attempted step of one member that is still running; others stay as they are."""
+    s, y, tau = member.s, member.y, member.tau
+    running = member.status == _RUNNING
+    time = tau * jnp.expm1(s)
+
+    # d log size / dt times t, by the slope that is at hand.
+    magnitude, change = jax.jvp(size, (y,), (member.slope,))
+    growth = change / jnp.where(magnitude > 0, magnitude, 1.0) * time / (time + tau)
+    singular = (magnitude > member.limit) | (growth > RESOLVED_RATE)
+
+    target = jnp.log1p(ts[jnp.minimum(member.index, ts.shape[0] - 1)] / tau)
+    reaches = s + member.step >= target
+    h = jnp.where(reaches, target - s, member.step)
+
+    slopes = [member.slope]
+    point = y
+    for row, node in zip(_TABLEAU.a_lower, _TABLEAU.c, strict=True):
+        point = y + h * _combine(row, slopes)
+        slopes.append(tau * jnp.exp(s + float(node) * h) * field(parameters, point))
+    # The last stage is the new state, and its slope the first of the next step.
+    error = h * _combine(_TABLEAU.b_error, slopes)
+    bound = method.atol * member.scale + method.rtol * jnp.maximum(jnp.abs(y), jnp.abs(point))
+    ratio = jnp.sqrt(jnp.mean((error / bound) ** 2))
+    ratio = jnp.where(jnp.isfinite(ratio), ratio, jnp.inf)
+    accepted = (ratio <= 1.0) & running & ~singular
+    factor = jnp.clip(0.9 * jnp.maximum(ratio, 1e-10) ** -0.2, 0.2, 8.0)
+    # A step cut short by a time to keep does not forget the longer one that would have done.
+    proposed = jnp.where(reaches & (ratio <= 1.0), jnp.maximum(h * factor, member.step), h * factor)
+
+    kept = accepted & reaches
+    here = (jnp.arange(ts.shape[0]) == member.index) & kept
+    index = member.index + kept
+    steps = member.steps + running
+    stalled = s + proposed <= s
+    status = jnp.where(
+        running,
+        jnp.select(
+            [singular, index >= ts.shape[0], steps >= method.max_steps, stalled],
+            [_SINGULAR, _DONE, _STEPS, _STALLED],
+            _RUNNING,
+        ),
+        member.status,
+    )
+    return _Member(
+        s=jnp.where(accepted, jnp.where(reaches, target, s + h), s),
+        y=jnp.where(accepted, point, y),
+        slope=jnp.where(accepted, slopes[-1], member.slope),
+        step=jnp.where(running, proposed, member.step),
+        saved=jnp.where(here.reshape((-1,) + (1,) * y.ndim), point, member.saved),
+        index=index,
+        steps=steps,
+        status=status,
+        tau=tau,
+        scale=member.scale,
+        limit=member.limit,
+    )
+
+
+def _combine(weights: np.ndarray, slopes: list[Array]) -> Array:
+    terms = [float(w) * k for w, k in zip(weights, slopes, strict=True) if w]
+    return functools.reduce(jnp.add, terms)
+
+
+@eqx.filter_jit
+def _classify(field: Any, size: Any, parameters: Any, t: Array, y: Array) -> tuple[Array, Array]:
+    def one(parameters: Any, t: Array, y: Array) -> tuple[Array, Array]:
+        return singularity_time(lambda t, y: field(parameters, y), size, t, y)
+
+    return jax.vmap(one)(parameters, t, y)
+
+
+def _finish(field: Any, size: Any, parameters: Any, state: _Member) -> LogTimeResult:
+    status = np.asarray(state.status)
+    time = np.asarray(state.tau) * np.expm1(np.asarray(state.s))
+    blow_up_time = np.full(status.shape, np.inf)
+    singular = np.zeros(status.shape, bool)
+    stopped = status == _SINGULAR
+    if stopped.any():
+        found, when = _classify(field, size, parameters, jnp.asarray(time), state.y)
+        singular = stopped & np.asarray(found)
+        blow_up_time = np.where(singular, np.asarray(when), np.inf)
+    kinds = (
+        Outcome.successful,
+        Outcome.blow_up,
+        Outcome.divergence,
+        Outcome.max_steps_reached,
+        Outcome.non_finite,
+    )
+    codes = np.select([singular, stopped], [1, 2], np.choose(status, [0, 0, 0, 3, 4]))
+    outcome = jax.tree.map(
+        lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves])[codes], *kinds
+    )
+    return LogTimeResult(
+        states=np.asarray(state.saved),
+        last=np.asarray(state.y),
+        last_time=time,
+        outcome=outcome,
+        blow_up_time=blow_up_time,
+        steps=np.asarray(state.steps),
+    )

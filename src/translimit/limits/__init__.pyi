@@ -1,0 +1,1 @@
+from . import meanfield as meanfield

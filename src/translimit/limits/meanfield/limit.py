@@ -1,0 +1,384 @@
+r"""Where the closures end: covariances for t to infinity, and their ranks.
+
+The rank of Sigma(t) is constant for finite t (Sigma = Phi Sigma_0 Phi^T with Phi invertible); a
+drop of rank is a statement about the limit, and the approach is algebraic (eigenvalues like 1 / t
+for V = I). So the closure is followed in logarithmic time, and an eigenvalue lambda counts by its
+slope d log lambda / d log t in *each* of the last two decades:
+
+    persistent  |slope| < 0.05,      decaying  slope < -0.5,      undecided  anything else.
+
+A limit with an undecided eigenvalue has no rank here: slow transients exist in which an eigenvalue
+falls by nine orders of magnitude and grows again. Nothing is compared with an absolute threshold.
+
+| symbol | name here | shape |
+|---|---|---|
+| Sigma = F F^T, F' = M F | `factor` | [times, dim, dim] |
+| lambda_i, descending: squared singular values of F | `eigenvalues` | [dim] |
+| d log lambda_i / d log t | `slopes` | [2, dim] |
+
+Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from translimit.attention import AbstractAttention
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Outcome,
+    SolveError,
+    as_float64,
+    is_traced,
+    require_covariance,
+)
+from translimit.integrate import LogTimeODE, integrate_log_time
+from translimit.limits.meanfield.horizon import require_horizon
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+PERSISTENT_SLOPE = 0.05
+DECAYING_SLOPE = -0.5
+#: What `rank` says when it is not settled.
+UNDECIDED = -1
+
+
+def classify_slopes(
+    eigenvalues: Float[np.ndarray, "*members decades dim"],
+    decades: Float[np.ndarray, " decades"],
+    rank: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slopes, and which eigenvalues persist and which decay, by the rule of the module docstring.
+
+    Args:
+        eigenvalues: descending, at the times `decades` [..., times, dim].
+        decades: increasing times [times].
+        rank: rank at the start [...]: the eigenvalues beyond it are zero for all times.
+
+    Returns:
+        Slopes [..., times - 1, dim], `persistent` and `decaying` [..., dim]. An eigenvalue below
+        the rounding of the factor, (dim eps)^2 of the largest, has decayed; its slope is -inf.
+    """
+    dim = eigenvalues.shape[-1]
+    floor = (dim * np.finfo(float).eps) ** 2 * eigenvalues[..., :1]
+    resolved = eigenvalues > floor
+    logs = np.log(np.where(resolved, eigenvalues, 1.0))
+    slopes = np.diff(logs, axis=-2) / np.diff(np.log(decades))[:, None]
+    slopes = np.where(resolved[..., 1:, :] & resolved[..., :-1, :], slopes, -np.inf)
+    # NaN (a member that ended early) is neither.
+    slopes = np.where(np.isfinite(eigenvalues).all(axis=-2, keepdims=True), slopes, np.nan)
+    present = np.arange(dim) < np.asarray(rank)[..., None]
+    persistent = (np.abs(slopes) < PERSISTENT_SLOPE).all(axis=-2) & present
+    decaying = (slopes < DECAYING_SLOPE).all(axis=-2) & present
+    return slopes, persistent, decaying
+
+
+class GaussianLimitSolution(AbstractSolution):
+    """The end of a closure, or of an ensemble of them (leading axis `members`).
+
+    Attributes:
+        ts: the times kept [times].
+        factor: F with cov = F F^T [..., times, dim, dim]; NaN after the end of a solution.
+        eigenvalues: of the covariance at t1, descending [..., dim]; NaN if t1 was not reached.
+        slopes: d log eigenvalue / d log t in each of the last two decades [..., 2, dim].
+        initial_rank: rank of the initial covariance [...].
+        persistent: eigenvalues that have settled at a positive number [..., dim].
+        decaying: eigenvalues that go to zero [..., dim].
+        last_cov: the last covariance, at t1 or where the solution ended [..., dim, dim].
+        blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
+        steps: attempted steps [...].
+        outcome: how each solve ended.
+    """
+
+    ts: Any
+    factor: Any
+    eigenvalues: Any
+    slopes: Any
+    initial_rank: Any
+    persistent: Any
+    decaying: Any
+    last_cov: Any
+    blow_up_time: Any
+    steps: Any
+    outcome: Outcome
+
+    @property
+    def cov(self) -> Any:
+        """Covariances at the times kept [..., times, dim, dim]."""
+        return np.einsum("...ij,...kj->...ik", self.factor, self.factor)
+
+    @property
+    def undecided(self) -> Any:
+        """Whether an eigenvalue neither persists nor decays, or t1 was not reached [...]."""
+        counted = self.persistent.sum(axis=-1) + self.decaying.sum(axis=-1)
+        return counted < self.initial_rank
+
+    @property
+    def rank(self) -> Any:
+        """The settled rank of the limit [...], `UNDECIDED` (-1) where it is not settled."""
+        return np.where(self.undecided, UNDECIDED, self.persistent.sum(axis=-1))
+
+    @property
+    def paths(self) -> Any:
+        """Eigenvalues at all times kept, descending [..., times, dim]."""
+        missing = ~np.isfinite(self.factor).all(axis=(-2, -1))
+        values = np.linalg.svd(np.nan_to_num(self.factor), compute_uv=False) ** 2
+        values[missing] = np.nan
+        return values
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Covariances, eigenvalues and slopes as labelled arrays."""
+        import xarray
+
+        lead = ("member",) if np.ndim(self.blow_up_time) else ()
+        reference = {"reference": "Castin et al., arXiv 2501.18322", "units": "1"}
+
+        def labelled(dims: tuple[str, ...], values: Any, name: str) -> Any:
+            return ((*lead, *dims), np.asarray(values), {"long_name": name, **reference})
+
+        return xarray.Dataset(
+            {
+                "cov": labelled(("time", "component", "component2"), self.cov, "covariance"),
+                "paths": labelled(("time", "eigenvalue"), self.paths, "eigenvalue of the cov."),
+                "eigenvalues": labelled(("eigenvalue",), self.eigenvalues, "eigenvalue at t1"),
+                "slopes": labelled(("decade", "eigenvalue"), self.slopes, "logarithmic slope"),
+                "rank": labelled((), self.rank, "settled rank, -1 undecided"),
+                "undecided": labelled((), self.undecided, "whether the rank is undecided"),
+                "last_cov": labelled(("component", "component2"), self.last_cov, "last covariance"),
+                "blow_up_time": labelled((), self.blow_up_time, "blow-up time"),
+                "steps": labelled((), self.steps, "attempted steps"),
+            },
+            coords={
+                "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
+            },
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Eigenvalues against depth, both logarithmic."""
+        from translimit.figures import plot_eigenvalue_paths
+
+        return plot_eigenvalue_paths(self.to_xarray()["paths"], ax)
+
+
+class GaussianLimit(AbstractProblem):
+    """The limit of a Gaussian closure for t to infinity, from a centred Gaussian.
+
+    The law is centred: a mean would grow like e^{tV}, and the closures of a centred law stay
+    centred. Cost: O(dim^3) per evaluation, one to a few hundred steps unless a transient is slow.
+
+    Args:
+        attention: a variant whose field of a Gaussian is affine, without a constant drift.
+        cov: covariance of the tokens [dim, dim]; may be singular.
+        t1: depth to which the closure is followed; rounding shows beyond about 1e7.
+
+    Raises:
+        ArgumentError: shapes that do not match, entries that are not finite, a covariance that is
+            not symmetric or not positive semi-definite, t1 not positive.
+        ArgumentTypeError: traced values: the host takes part, `solve_limits` is the batched form.
+        NoSuchLimitError: the variant has no exact Gaussian closure.
+
+    Example:
+        Scalar softmax with V A = -1: cov = 1 / (1 + 2 t), nothing is left.
+
+        >>> from translimit import solve
+        >>> from translimit.attention import Softmax
+        >>> limit = GaussianLimit(attention=Softmax(Q=[[1.0]], K=[[-1.0]], V=[[1.0]]), cov=[[1.0]])
+        >>> int(solve(limit).rank)
+        0
+    """
+
+    attention: AbstractAttention
+    cov: Any
+    t1: Any
+
+    def __init__(self, *, attention: AbstractAttention, cov: ArrayInput, t1: ArrayInput = 1e6):
+        dim = attention.dim
+        if is_traced(attention, cov, t1):
+            raise ArgumentTypeError(
+                "cov", "is traced, or the attention or t1 is", "use solve_limits for a batch"
+            )
+        cov = as_float64(cov, "cov")
+        if cov.shape != (dim, dim):
+            raise ArgumentError("cov", f"has shape {cov.shape}", f"pass [{dim}, {dim}]")
+        self.attention = attention
+        self.cov = require_covariance(cov)
+        self.t1 = require_horizon(t1)
+        # A variant without an exact closure says so here.
+        drift, _ = attention.gaussian_field(np.zeros(dim), self.cov)
+        if np.any(np.asarray(drift) != 0.0):
+            raise ArgumentError(
+                "attention", "moves the mean of a centred law", "take its constant drift away"
+            )
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Explicit steps in logarithmic time."""
+        return (LogTimeODE,)
+
+    def default_method(self) -> AbstractMethod:
+        """Rtol 1e-8, one lane."""
+        return LogTimeODE(lanes=1)
+
+    def default_times(self) -> np.ndarray:
+        """Six times a decade over the last ten decades."""
+        return np.geomspace(1e-10, 1.0, 61) * self.t1
+
+    def run(
+        self,
+        method: LogTimeODE,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> GaussianLimitSolution:
+        """Follow the factor in float64."""
+        batch = _run([self], method, np.asarray(ts), progress)
+        return jax.tree.map(lambda leaf: leaf if leaf is batch.ts else leaf[0], batch)
+
+
+def solve_limits(
+    problems: Sequence[GaussianLimit],
+    method: LogTimeODE | None = None,
+    *,
+    save: ArrayInput | None = None,
+    throw: bool = True,
+    progress: Callable[[float], object] | None = None,
+) -> GaussianLimitSolution:
+    """Solve an ensemble of limits of one shape, each with steps of its own.
+
+    Args:
+        problems: limits with attentions of one type and shape and the same t1. Smaller dimensions
+            may be padded with zeros: neither ranks nor eigenvalues see it.
+        method: tolerances and lanes; rtol 1e-8 and 64 lanes by default.
+        save: times to keep; the last two decades by default.
+        throw: raise if a member failed. Blow-up and divergence are results, and so is the step
+            limit here: such a member is undecided.
+        progress: a function of the fraction of members that have ended.
+
+    Raises:
+        ArgumentError: no problems, or problems that differ in shape or t1.
+        SolveError: a state was not finite (with `throw=True`).
+    """
+    if not problems:
+        raise ArgumentError("problems", "is empty", "pass at least one GaussianLimit")
+    t1 = float(problems[0].t1)
+    shapes = {
+        (
+            jax.tree.structure(p.attention),
+            *(
+                np.shape(leaf) if _is_parameter(leaf) else leaf
+                for leaf in jax.tree.leaves(p.attention)
+            ),
+        )
+        for p in problems
+    }
+    if len(shapes) > 1 or any(float(p.t1) != t1 for p in problems):
+        raise ArgumentError(
+            "problems", "differ in kind, shape or t1", "pass one shape, padding with zeros"
+        )
+    ts = _decades(t1) if save is None else as_float64(save, "save")
+    if ts.ndim != 1 or ts.size == 0 or ts[0] < 0 or ts[-1] > t1 or np.any(np.diff(ts) <= 0):
+        raise ArgumentError("save", "are no times", f"pass increasing times in [0, {t1:g}]")
+    solution = _run(problems, method or LogTimeODE(), np.asarray(ts), progress)
+    if throw and bool(np.any(np.asarray(solution.outcome == Outcome.non_finite))):
+        raise SolveError(f"solve_limits: {Outcome[Outcome.non_finite]}", solution)
+    return solution
+
+
+def factor_vector_field(
+    attention: AbstractAttention, factor: Float[Array, "dim rank"]
+) -> Float[Array, "dim rank"]:
+    """F' = M F of a centred law, the covariance's part of the closure."""
+    centre = jnp.zeros(factor.shape[0], factor.dtype)
+    return attention.gaussian_field(centre, factor @ factor.T)[1] @ factor
+
+
+def _trace(factor: Array) -> Array:
+    return jnp.sum(factor**2)
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, np.ndarray | np.generic)
+
+
+class _ClosureField(eqx.Module):
+    """`factor_vector_field` of the arrays of an attention; what is no array is shared by all."""
+
+    shared: AbstractAttention
+
+    def __call__(self, arrays: AbstractAttention, factor: Array) -> Array:
+        return factor_vector_field(eqx.combine(arrays, self.shared), factor)
+
+
+def _stack(attentions: Sequence[AbstractAttention]) -> tuple[AbstractAttention, _ClosureField]:
+    """The arrays of the attentions with a leading axis, and the field that reads them."""
+    parts = [eqx.partition(attention, _is_parameter) for attention in attentions]
+    arrays = jax.tree.map(
+        lambda *leaves: jnp.asarray(np.stack(leaves), float), *(a for a, _ in parts)
+    )
+    return arrays, _ClosureField(parts[0][1])
+
+
+def _decades(t1: float) -> np.ndarray:
+    return np.array([1e-2, 1e-1, 1.0]) * t1
+
+
+def _run(
+    problems: Sequence[GaussianLimit],
+    method: LogTimeODE,
+    ts: np.ndarray,
+    progress: Callable[[float], object] | None,
+) -> GaussianLimitSolution:
+    decades = _decades(float(problems[0].t1))
+    grid = np.union1d(ts, decades)
+    cov = np.stack([problem.cov for problem in problems])
+    values, basis = np.linalg.eigh((cov + np.swapaxes(cov, -1, -2)) / 2)
+    # Eigenvalues that are rounding are zeros of a singular covariance; as columns of zeros they
+    # stay exactly zero, and a symmetric root would smear them over all columns.
+    rounding = cov.shape[-1] * np.finfo(float).eps * values[:, -1:]
+    values = np.where(values > rounding, values, 0.0)
+    initial = basis * np.sqrt(values)[:, None, :]
+    with jax.enable_x64(True):
+        arrays, field = _stack([problem.attention for problem in problems])
+        result = integrate_log_time(
+            field,
+            _trace,
+            arrays,
+            initial,
+            ts=grid,
+            method=method,
+            progress=progress,
+        )
+    rank = (values > 0).sum(axis=-1)
+    ends = result.states[:, np.searchsorted(grid, decades)]
+    missing = ~np.isfinite(ends).all(axis=(-2, -1))
+    eigenvalues = np.linalg.svd(np.nan_to_num(ends), compute_uv=False) ** 2
+    eigenvalues[missing] = np.nan
+    slopes, persistent, decaying = classify_slopes(eigenvalues, decades, rank)
+    return GaussianLimitSolution(
+        ts=ts,
+        factor=result.states[:, np.searchsorted(grid, ts)],
+        eigenvalues=eigenvalues[:, -1],
+        slopes=slopes,
+        initial_rank=rank,
+        persistent=persistent,
+        decaying=decaying,
+        last_cov=result.last @ np.swapaxes(result.last, -1, -2),
+        blow_up_time=result.blow_up_time,
+        steps=result.steps,
+        outcome=result.outcome,
+    )

@@ -1,0 +1,253 @@
+r"""Particles: the Transformer PDE with an empirical initial measure.
+
+x_i' = Gamma_{mu_t}(x_i) with mu_t = sum_j w_j delta_{x_j(t)}: exact for a finite cloud, and a Monte
+Carlo method for the PDE when the cloud samples a law (error of smooth observables n^(-1/2)).
+
+A finite cloud never blows up under softmax attention: max |x_i(t)| <= exp(||V|| t) max |x_i(0)|.
+
+Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.attention import (
+    AbstractAttention,
+    AbstractIterativeAttention,
+    Layered,
+    attention_at,
+    jump_times,
+    log_of_weights,
+    require_positions,
+    require_tokens,
+    require_weights,
+    velocity_and_outcome,
+)
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArrayInput,
+    Outcome,
+    as_float,
+    following_inputs,
+)
+from translimit.integrate import (
+    AbstractODEMethod,
+    AdaptiveODE,
+    FixedODE,
+    integrate_ode,
+    listening,
+)
+from translimit.limits.meanfield.horizon import require_horizon
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+
+class ParticleSolution(AbstractSolution):
+    """The tokens along depth.
+
+    Attributes:
+        ts: the times kept [times].
+        tokens: the cloud at these times [times, tokens, dim].
+        weights: weights of the tokens [tokens], or None for equal ones.
+        blow_up_time: infinity for softmax, where a finite cloud never blows up.
+        steps: steps taken by the integrator.
+        outcome: how the solve ended; rows after its end are NaN.
+    """
+
+    ts: Any
+    tokens: Any
+    weights: Any
+    blow_up_time: Any
+    steps: Any
+    outcome: Outcome
+
+    @property
+    def mean(self) -> Any:
+        """Weighted mean of the tokens [times, dim]."""
+        return self.tokens.mean(axis=-2) if self.weights is None else self._average(self.tokens)
+
+    @property
+    def cov(self) -> Any:
+        """Weighted covariance of the cloud [times, dim, dim] (divided by n, not n - 1)."""
+        xp = np if isinstance(self.tokens, np.ndarray) else jnp
+        centred = self.tokens - self.mean[..., None, :]
+        if self.weights is None:
+            return xp.einsum("...ni,...nj->...ij", centred, centred) / centred.shape[-2]
+        return xp.einsum("n,...ni,...nj->...ij", self.weights, centred, centred)
+
+    def _average(self, tokens: Any) -> Any:
+        xp = np if isinstance(tokens, np.ndarray) else jnp
+        return xp.einsum("n,...nd->...d", self.weights, tokens)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The tokens as a labelled array."""
+        import xarray
+
+        return xarray.Dataset(
+            {
+                "tokens": (
+                    ("time", "token", "component"),
+                    np.asarray(self.tokens),
+                    {
+                        "long_name": "tokens",
+                        "units": "1",
+                        "reference": "Castin et al., arXiv 2501.18322",
+                    },
+                )
+            },
+            coords={
+                "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
+            },
+            attrs={"outcome": Outcome[self.outcome] or "successful"},
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Trajectories of the tokens in the first two components, from start (open) to end."""
+        from translimit.figures import plot_trajectories
+
+        return plot_trajectories(self.to_xarray(), ax)
+
+
+class ParticleFlow(AbstractProblem):
+    """The Transformer PDE started from a cloud of tokens.
+
+    Cost: O(tokens^2 dim) time per evaluation of the field, memory O(tokens dim) and not
+    O(tokens^2). Runs in the precision of `initial`.
+
+    Args:
+        attention: any variant, or `Layered` ones that change along depth.
+        initial: tokens [tokens, dim]; NumPy in gives NumPy out, JAX in gives JAX out.
+        t1: final depth, positive.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
+        positions: positions in the sequence [tokens]; required when the attention is causal.
+
+    Raises:
+        ArgumentError: shapes that do not match, NaN or infinite tokens, weights that are negative
+            or do not sum to one, t1 not positive.
+        ArgumentTypeError: positions missing where the attention is causal, or given where not.
+
+    Reference: arXiv 2501.18322, the interacting particle system of the Transformer PDE.
+    """
+
+    attention: AbstractAttention | Layered
+    initial: Any
+    t1: Any
+    weights: Any
+    positions: Any
+
+    def __init__(
+        self,
+        *,
+        attention: AbstractAttention | Layered,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        weights: ArrayInput | None = None,
+        positions: ArrayInput | None = None,
+    ):
+        self.attention = attention
+        self.initial = require_tokens(as_float(initial, "initial"), "initial", attention.dim)
+        count = self.initial.shape[0]
+        self.t1 = require_horizon(t1)
+        self.weights = require_weights(weights, count)
+        self.positions = require_positions(positions, (count,), attention.causal, "positions")
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Any ODE method."""
+        return (AdaptiveODE, FixedODE)
+
+    def default_method(self) -> AbstractMethod:
+        """Adaptive steps of Tsit5 with interpolated save times, an evaluation being dear.
+
+        The relative tolerance is 1e-7, for float32 clouds 1e-5, what they can resolve.
+        """
+        single = np.dtype(self.initial.dtype) != np.dtype(np.float64)
+        return AdaptiveODE(
+            rtol=1e-5 if single else 1e-7,
+            atol=1e-6 if single else 1e-9,
+            step_to_saves=False,
+            solver=diffrax.Tsit5(),
+        )
+
+    def run(
+        self,
+        method: AbstractODEMethod,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> ParticleSolution:
+        """Integrate all tokens simultaneously."""
+        with listening(progress) as handle:
+            result = following_inputs(
+                _integrate,
+                (self.initial, self.weights, self.positions),
+                (self.attention, self.t1, ts, method, handle),
+            )
+        return ParticleSolution(
+            ts=ts,
+            tokens=result.states,
+            weights=self.weights,
+            blow_up_time=result.blow_up_time,
+            steps=result.steps,
+            outcome=result.outcome,
+        )
+
+
+#: A field that was found by a failed iteration moves the second component of the state off zero by
+#: this times the step: exactly noticed, and too little for the control of the step size to see.
+FAILURE_MARK = 1e-18
+
+
+@eqx.filter_jit
+def _integrate(data: Any, parameters: Any) -> Any:
+    initial, weights, positions = data
+    attention, t1, ts, method, handle = parameters
+    log_weights = log_of_weights(weights, initial)
+
+    def field(t: Array, state: tuple[Array, Array | None]) -> tuple[Array, Array | None]:
+        tokens = state[0]
+        velocity, outcome = velocity_and_outcome(
+            attention_at(attention, t), tokens, tokens, log_weights, positions, positions
+        )
+        if outcome is None:
+            return velocity, None
+        return velocity, jnp.where(outcome == Outcome.successful, 0.0, FAILURE_MARK)
+
+    def size(state: tuple[Array, Array | None]) -> Array:
+        return jnp.sum(state[0] ** 2)
+
+    def failed(state: tuple[Array, Array | None]) -> Array:
+        return jnp.asarray(False) if state[1] is None else state[1] != 0
+
+    iterative = isinstance(attention_at(attention, 0.0), AbstractIterativeAttention)
+    start = (initial, jnp.zeros((), initial.dtype) if iterative else None)
+    result = integrate_ode(
+        field,
+        start,
+        t1=jnp.asarray(t1, dtype=initial.dtype),
+        ts=jnp.asarray(ts, dtype=initial.dtype),
+        method=method,
+        size=size,
+        failed=failed if iterative else None,
+        bounded=iterative,
+        progress=handle,
+        jumps=jump_times(attention),
+    )
+    tokens, marks = result.states
+    if marks is not None:
+        tokens = jnp.where((marks == 0)[:, None, None], tokens, jnp.nan)
+    return eqx.tree_at(lambda r: r.states, result, tokens)

@@ -1,0 +1,159 @@
+r"""Attention that reads normalised tokens and writes into a residual stream that is not (pre-LN).
+
+    x_i' = Gamma_{N#mu}(N(x_i)),   N(x) = x / |x|
+
+With theta = N(x) and r = |x|: theta' = P_theta Gamma / r and r' = <theta, Gamma>. The directions
+follow the flow on the sphere, more and more slowly as the norms grow; with V = I they grow at a
+rate of at most one. A token whose norm falls to zero loses its direction: the flow ends there,
+and `blow_up_time` says when.
+
+Reference: documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.attention import log_of_weights, require_weights
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    ArrayInput,
+    as_float,
+    following_inputs,
+)
+from translimit.integrate import (
+    AbstractODEMethod,
+    AdaptiveODE,
+    FixedODE,
+    integrate_ode,
+    listening,
+)
+from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.particles import ParticleSolution
+from translimit.limits.meanfield.sphere_attention import SphereAttention, require_directions
+
+
+class PreNormFlow(AbstractProblem):
+    """Tokens under attention between their directions, without a projection: pre-LN.
+
+    Args:
+        initial: tokens [tokens, dim]; none may be zero.
+        t1: final depth, positive.
+        beta: inverse temperature, not negative.
+        Q: as in `SphereFlow`.
+        K: as in `SphereFlow`.
+        V: as in `SphereFlow`.
+        normalised: as in `SphereFlow`.
+        shift: as in `SphereFlow`.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
+
+    Raises:
+        ArgumentError: as `SphereFlow`.
+        ArgumentTypeError: as `SphereFlow`.
+
+    Example:
+        A token alone moves outwards at unit speed:
+
+        >>> from translimit import solve
+        >>> flow = PreNormFlow(initial=[[3.0, 4.0]], t1=5.0, beta=1.0)
+        >>> solve(flow, save=[5.0]).tokens.round(6)
+        array([[[6., 8.]]])
+    """
+
+    initial: Any
+    t1: Any
+    attention: SphereAttention
+    weights: Any
+
+    def __init__(
+        self,
+        *,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        beta: ArrayInput,
+        Q: ArrayInput | None = None,
+        K: ArrayInput | None = None,
+        V: ArrayInput | None = None,
+        normalised: bool = True,
+        shift: ArrayInput | None = None,
+        weights: ArrayInput | None = None,
+    ):
+        self.initial = as_float(initial, "initial")
+        tokens, dim = require_directions(self.initial, "initial").shape
+        self.t1 = require_horizon(t1)
+        self.attention = SphereAttention(dim, beta, Q, K, V, normalised, shift)
+        self.weights = require_weights(weights, tokens)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Any ODE method."""
+        return (AdaptiveODE, FixedODE)
+
+    def default_method(self) -> AbstractMethod:
+        """Adaptive steps of Tsit5 at rtol 1e-7, for float32 tokens 1e-5."""
+        single = np.dtype(self.initial.dtype) != np.dtype(np.float64)
+        return AdaptiveODE(
+            rtol=1e-5 if single else 1e-7,
+            atol=1e-6 if single else 1e-9,
+            step_to_saves=False,
+            solver=diffrax.Tsit5(),
+        )
+
+    def run(
+        self,
+        method: AbstractODEMethod,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> ParticleSolution:
+        """Integrate all tokens simultaneously."""
+        with listening(progress) as handle:
+            result = following_inputs(
+                _integrate,
+                (self.initial, self.weights),
+                (self.attention, self.t1, ts, method, handle),
+            )
+        return ParticleSolution(
+            ts=ts,
+            tokens=result.states,
+            weights=self.weights,
+            blow_up_time=result.blow_up_time,
+            steps=result.steps,
+            outcome=result.outcome,
+        )
+
+
+@eqx.filter_jit
+def _integrate(data: Any, parameters: Any) -> Any:
+    initial, weights = data
+    attention, t1, ts, method, handle = parameters
+    log_weights = log_of_weights(weights, initial)
+    scale = jnp.mean(jnp.sum(initial**2, axis=-1))
+
+    def field(t: Array, tokens: Array) -> Array:
+        directions = tokens / jnp.linalg.norm(tokens, axis=-1, keepdims=True)
+        return attention.velocity(directions, log_weights)
+
+    def size(tokens: Array) -> Array:
+        # Large when a norm is small: the flow ends where a token loses its direction.
+        squares = jnp.sum(tokens**2, axis=-1) / scale
+        return jnp.mean(squares) + jnp.mean(1.0 / squares)
+
+    return integrate_ode(
+        field,
+        initial,
+        t1=jnp.asarray(t1, dtype=initial.dtype),
+        ts=jnp.asarray(ts, dtype=initial.dtype),
+        method=method,
+        size=size,
+        progress=handle,
+    )

@@ -1,0 +1,240 @@
+r"""Tokens on the unit sphere: attention with a normalised residual stream.
+
+x_i' = P_{x_i} Gamma(x_i), with P_x y = y - <x, y> x and |x_i| = 1: the limit of
+x <- N(x + Gamma / L) with N(x) = x / |x|.
+
+SA divides by the sum of exponentials, USA by the number of tokens (`SphereAttention`).
+USA runs faster than SA by Z / n, which is about I_0(beta) on the circle: shift = log I_0(beta)
+brings both to one time scale, shift = beta keeps every exponent at most zero for Q = K = I.
+
+LayerNorm without gain maps to the sphere of radius dim^(1/2) orthogonal to (1, ..., 1): rescale
+to unit norm and multiply beta by dim.
+
+Reference: Geshkovski, Letrouit, Polyanskiy and Rigollet, arXiv 2312.10794; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from translimit.attention import log_of_weights, require_weights
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArrayInput,
+    Outcome,
+    following_inputs,
+)
+from translimit.integrate import (
+    AbstractODEMethod,
+    AdaptiveODE,
+    FixedODE,
+    ProjectedSolver,
+    integrate_ode,
+    listening,
+)
+from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.sphere_attention import SphereAttention, require_directions
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+
+class SphereSolution(AbstractSolution):
+    """Tokens on the sphere along depth.
+
+    Attributes:
+        ts: the times kept [times].
+        tokens: the tokens at these times [times, tokens, dim], of norm one.
+        weights: weights of the tokens [tokens], or None for equal ones.
+        drift: largest | |x| - 1 | before any renormalisation up to these times [times], an
+            indicator of the error of the steps.
+        steps: steps taken by the integrator.
+        outcome: how the solve ended; rows after its end are NaN.
+    """
+
+    ts: Any
+    tokens: Any
+    weights: Any
+    drift: Any
+    steps: Any
+    outcome: Outcome
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Tokens and drift as labelled arrays."""
+        import xarray
+
+        reference = "Geshkovski et al., arXiv 2312.10794"
+        tokens = {"long_name": "tokens on the sphere", "units": "1", "reference": reference}
+        drift = {"long_name": "drift of the norm", "units": "1", "reference": reference}
+        return xarray.Dataset(
+            {
+                "tokens": (("time", "token", "component"), np.asarray(self.tokens), tokens),
+                "drift": ("time", np.asarray(self.drift), drift),
+            },
+            coords={
+                "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
+            },
+            attrs={"outcome": Outcome[self.outcome] or "successful"},
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Angles against depth on the circle; on other spheres the first two components."""
+        from translimit.figures import plot_angles, plot_trajectories
+
+        data = self.to_xarray()
+        return (
+            plot_angles(data, ax) if data.sizes["component"] == 2 else plot_trajectories(data, ax)
+        )
+
+
+class SphereFlow(AbstractProblem):
+    """Self-attention on the sphere, normalised (SA) or not (USA).
+
+    Cost: O(tokens^2 dim) time per evaluation of the field, memory O(tokens dim). Runs in the
+    precision of `initial`.
+
+    Args:
+        initial: tokens [tokens, dim], scaled to norm one here; none may be zero.
+        t1: final depth, positive.
+        beta: inverse temperature, not negative.
+        Q: query map [head_dim, dim]; the identity by default.
+        K: key map [head_dim, dim]; the identity by default.
+        V: value map [dim, dim]; the identity by default.
+        normalised: divide by the sum of exponentials (SA) or by the number of tokens (USA).
+        shift: subtracted from the exponents of USA, which changes the unit of its time by
+            e^{-shift}; 0 by default. SA does not depend on it and refuses it.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
+
+    Raises:
+        ArgumentError: shapes that do not match, NaN or infinite entries, a token of norm zero,
+            beta negative, weights that are negative or do not sum to one, t1 not positive.
+        ArgumentTypeError: a shift for SA, a `normalised` that is not a bool.
+
+    Example:
+        Two orthogonal tokens draw together:
+
+        >>> import numpy as np
+        >>> from translimit import solve
+        >>> solution = solve(SphereFlow(initial=np.eye(2), t1=5.0, beta=1.0), save=[0.0, 5.0])
+        >>> [round(float(x @ y), 3) for x, y in solution.tokens]
+        [0.0, 1.0]
+
+    Reference: arXiv 2312.10794, SA and USA.
+    """
+
+    initial: Any
+    t1: Any
+    attention: SphereAttention
+    weights: Any
+
+    def __init__(
+        self,
+        *,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        beta: ArrayInput,
+        Q: ArrayInput | None = None,
+        K: ArrayInput | None = None,
+        V: ArrayInput | None = None,
+        normalised: bool = True,
+        shift: ArrayInput | None = None,
+        weights: ArrayInput | None = None,
+    ):
+        self.initial = require_directions(initial, "initial")
+        tokens, dim = self.initial.shape
+        self.t1 = require_horizon(t1)
+        self.attention = SphereAttention(dim, beta, Q, K, V, normalised, shift)
+        self.weights = require_weights(weights, tokens)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Any ODE method; its solver is projected after every step."""
+        return (AdaptiveODE, FixedODE)
+
+    def default_method(self) -> AbstractMethod:
+        """Adaptive steps of Tsit5 at rtol 1e-7, for float32 tokens 1e-5."""
+        single = np.dtype(self.initial.dtype) != np.dtype(np.float64)
+        return AdaptiveODE(
+            rtol=1e-5 if single else 1e-7,
+            atol=1e-6 if single else 1e-9,
+            step_to_saves=False,
+            solver=diffrax.Tsit5(),
+        )
+
+    def velocity(
+        self, tokens: Float[Array, "tokens dim"], log_weights: Float[Array, " tokens"]
+    ) -> Float[Array, "tokens dim"]:
+        """P_x Gamma(x) at x = N(token) [tokens, dim], constant along every ray: nothing is checked.
+
+        Args:
+            tokens: tokens, not zero; their norms do not matter.
+            log_weights: logarithms of the weights.
+        """
+        points = on_sphere(tokens)[0]
+        gamma = self.attention.velocity(points, log_weights)
+        return gamma - jnp.sum(gamma * points, axis=-1, keepdims=True) * points
+
+    def run(
+        self,
+        method: AbstractODEMethod,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> SphereSolution:
+        """Integrate all tokens simultaneously, renormalising them after every step."""
+        # Only the mathematics goes to the compiled part as parameters; tokens decide its precision.
+        with listening(progress) as handle:
+            result = following_inputs(
+                _integrate, (self.initial, self.weights), (self, ts, method, handle)
+            )
+        tokens, drift = result.states
+        return SphereSolution(
+            ts=ts,
+            tokens=tokens,
+            weights=self.weights,
+            drift=drift,
+            steps=result.steps,
+            outcome=result.outcome,
+        )
+
+
+def on_sphere(tokens: Array) -> tuple[Array, Array]:
+    """N(x) = x / |x| row by row, and the largest | |x| - 1 |."""
+    norms = jnp.linalg.norm(tokens, axis=-1, keepdims=True)
+    return tokens / norms, jnp.max(jnp.abs(norms - 1.0))
+
+
+@eqx.filter_jit
+def _integrate(data: Any, parameters: Any) -> Any:
+    initial, weights = data
+    flow, ts, method, handle = parameters
+    log_weights = log_of_weights(weights, initial)
+
+    def field(t: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        return flow.velocity(state[0], log_weights), jnp.zeros_like(state[1])
+
+    result = integrate_ode(
+        field,
+        (initial, jnp.zeros((), initial.dtype)),
+        t1=jnp.asarray(flow.t1, dtype=initial.dtype),
+        ts=jnp.asarray(ts, dtype=initial.dtype),
+        method=eqx.tree_at(lambda m: m.solver, method, ProjectedSolver(method.solver, on_sphere)),
+        # The sphere is compact: nothing can grow.
+        size=lambda state: jnp.ones((), initial.dtype),
+        progress=handle,
+    )
+    # Interpolated states lie off the sphere by the error of the interpolation.
+    tokens, drift = result.states
+    return eqx.tree_at(lambda r: r.states, result, (on_sphere(tokens)[0], drift))

@@ -1,0 +1,116 @@
+r"""Attention between tokens of the unit sphere, with an inverse temperature.
+
+| symbol | name here | shape |
+|---|---|---|
+| beta | `beta`, the inverse temperature | number >= 0 |
+| Q, K, V | `Q`, `K`, `V`; the identity by default | [head_dim, dim] twice, [dim, dim] |
+| SA: Gamma(x) = sum_j w_j e^{beta <Qx, K y_j>} V y_j / Z(x) | `normalised=True` | |
+| USA: Gamma(x) = sum_j w_j e^{beta <Qx, K y_j> - shift} V y_j | `normalised=False` | |
+| e^{-shift}, the unit of time of USA | `shift` | number |
+
+Reference: Geshkovski, Letrouit, Polyanskiy and Rigollet, arXiv 2312.10794; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.attention import Softmax, Unnormalized, require_matrix, require_tokens
+from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, is_traced
+
+
+class SphereAttention(eqx.Module):
+    """SA or USA as a field on the sphere, before its projection to the tangent space.
+
+    Arguments and errors are those of `SphereFlow`.
+    """
+
+    beta: Any
+    Q: Any
+    K: Any
+    V: Any
+    normalised: bool = eqx.field(static=True)
+    shift: Any
+
+    def __init__(
+        self,
+        dim: int,
+        beta: ArrayInput,
+        Q: ArrayInput | None,
+        K: ArrayInput | None,
+        V: ArrayInput | None,
+        normalised: bool,
+        shift: ArrayInput | None,
+    ):
+        self.beta = require_temperature(beta)
+        identity = np.eye(dim)
+        self.Q = require_matrix(identity if Q is None else Q, "Q", (None, dim))
+        self.K = require_matrix(identity if K is None else K, "K", (self.Q.shape[0], dim))
+        self.V = require_matrix(identity if V is None else V, "V", (dim, dim))
+        if not isinstance(normalised, bool | np.bool_):
+            raise ArgumentTypeError("normalised", f"is {normalised!r}", "pass True or False")
+        self.normalised = bool(normalised)
+        if self.normalised and shift is not None:
+            raise ArgumentTypeError(
+                "shift", "is given, and normalised attention does not depend on it", "leave it out"
+            )
+        self.shift = as_float(0.0 if shift is None else shift, "shift")
+        if self.shift.ndim != 0:
+            raise ArgumentError("shift", f"has shape {self.shift.shape}", "pass one number")
+
+    def velocity(
+        self, points: Float[Array, "tokens dim"], log_weights: Float[Array, " tokens"]
+    ) -> Float[Array, "tokens dim"]:
+        """Gamma at every point of a weighted cloud on the sphere, as a function of JAX arrays."""
+        # beta goes into Q: unlike a scale it may be zero.
+        if self.normalised:
+            softmax = Softmax(Q=self.beta * self.Q, K=self.K, V=self.V)
+            return softmax.velocity(points, points, log_weights, None, None)
+        plain = Unnormalized(Q=self.beta * self.Q, K=self.K, V=self.V)
+        return plain.velocity(points, points, log_weights - self.shift, None, None)
+
+
+def require_directions(initial: ArrayInput, name: str) -> Any:
+    """Tokens [tokens, dim] scaled to norm one; a token of norm zero has no direction.
+
+    Raises:
+        ArgumentError: not a matrix with at least one row and one column, or a token of norm zero.
+    """
+    initial = as_float(initial, name)
+    if initial.ndim != 2 or 0 in initial.shape:
+        raise ArgumentError(
+            name, f"has shape {initial.shape}", "pass [tokens, dim] with at least one token"
+        )
+    initial = require_tokens(initial, name, initial.shape[1])
+    xp = np if isinstance(initial, np.ndarray) else jnp
+    norms = xp.linalg.norm(initial, axis=-1, keepdims=True)
+    if is_traced(initial):
+        norms = eqx.error_if(norms, jnp.any(norms == 0), f"{name}: a token has norm zero")
+    elif np.any(np.asarray(norms) == 0):
+        zero = int(np.flatnonzero(np.asarray(norms)[:, 0] == 0)[0])
+        raise ArgumentError(
+            name, f"token {zero} has norm zero and no direction", "pass tokens that are not zero"
+        )
+    return initial / norms
+
+
+def require_temperature(beta: ArrayInput) -> Any:
+    """The inverse temperature: one finite number, not negative; armed when traced.
+
+    Raises:
+        ArgumentError: not a scalar, or negative.
+    """
+    beta = as_float(beta, "beta")
+    if beta.ndim != 0:
+        raise ArgumentError("beta", f"has shape {beta.shape}", "pass one number")
+    if is_traced(beta):
+        return eqx.error_if(beta, ~(beta >= 0), "beta: must not be negative")
+    if beta < 0:
+        raise ArgumentError("beta", f"is {float(beta):g}", "pass a number of at least 0")
+    return beta

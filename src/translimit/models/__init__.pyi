@@ -1,0 +1,1 @@
+from .residual_attention import ResidualAttention as ResidualAttention

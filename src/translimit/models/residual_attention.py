@@ -1,0 +1,141 @@
+r"""Finite depth: residual attention layers.
+
+    x_i^{l+1} = x_i^l + (t1 / L) Gamma_{mu^l}(x_i^l),    l = 0, ..., L - 1,
+
+all tokens updated simultaneously, mu^l the empirical measure of the tokens at layer l. The layers
+share their parameters, or with `Layered` attention layer l has those of depth l t1 / L. For fixed
+smooth parameters the distance to the flow at t1 is const / L + O(1 / L^2).
+
+Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.attention import (
+    AbstractAttention,
+    Layered,
+    attentions_of_layers,
+    log_of_weights,
+    require_positions,
+    require_tokens,
+    require_weights,
+)
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    as_float,
+    as_float64,
+    following_inputs,
+    is_traced,
+)
+
+
+class ResidualAttention(eqx.Module):
+    """A network of `layers` residual attention layers with step t1 / layers.
+
+    Args:
+        attention: the layer's attention, the same in every layer; or `Layered` ones, of which
+            layer l takes the one at depth l t1 / layers.
+        layers: number of layers, at least 1.
+        t1: the depth that the layers divide, positive; 1 gives the step 1 / layers.
+
+    Raises:
+        ArgumentError: layers below 1 or t1 not positive.
+    """
+
+    attention: AbstractAttention | Layered
+    layers: int = eqx.field(static=True)
+    t1: Any
+
+    def __init__(self, attention: AbstractAttention | Layered, layers: int, t1: ArrayInput = 1.0):
+        if isinstance(layers, bool) or not isinstance(layers, (int, np.integer)):
+            raise ArgumentTypeError("layers", f"got {layers!r}", "pass an integer")
+        if layers < 1:
+            raise ArgumentError("layers", f"got {layers}", "pass at least 1")
+        self.attention, self.layers = attention, int(layers)
+        self.t1 = as_float64(t1, "t1")
+        if not is_traced(self.t1) and not (self.t1.ndim == 0 and self.t1 > 0):
+            raise ArgumentError("t1", f"got {t1!r}", "pass a positive number")
+
+    def simulate(
+        self,
+        initial: ArrayInput,
+        *,
+        weights: ArrayInput | None = None,
+        positions: ArrayInput | None = None,
+        save_every: int | None = None,
+    ) -> Any:
+        """Run the tokens through the layers.
+
+        Args:
+            initial: tokens [tokens, dim]; decides the precision.
+            weights: weights of the tokens [tokens]; equal by default.
+            positions: positions [tokens]; required when the attention is causal.
+            save_every: keep every so many layers, a divisor of `layers`; by default only the input
+                and the output are kept.
+
+        Returns:
+            Tokens [saves, tokens, dim]; the first is the input, the last the output of the last
+            layer.
+
+        Raises:
+            ArgumentError: shapes that do not match, NaN or infinite tokens, bad weights, or a
+                `save_every` that does not divide `layers`.
+            ArgumentTypeError: positions missing where the attention is causal, or given where not.
+        """
+        tokens = require_tokens(as_float(initial, "initial"), "initial", self.attention.dim)
+        count = tokens.shape[0]
+        weights = require_weights(weights, count)
+        positions = require_positions(positions, (count,), self.attention.causal, "positions")
+        save_every = self.layers if save_every is None else save_every
+        if save_every < 1 or self.layers % save_every:
+            raise ArgumentError(
+                "save_every", f"{save_every} does not divide {self.layers} layers", "use a divisor"
+            )
+        numbers = attentions_of_layers(self.attention, self.layers, self.t1)
+        return following_inputs(
+            _simulate,
+            (tokens, weights, positions),
+            (self.attention, self.t1, _Sizes(self, save_every), numbers),
+        )
+
+
+class _Sizes(eqx.Module):
+    """The static sizes of a simulation."""
+
+    layers: int = eqx.field(static=True)
+    save_every: int = eqx.field(static=True)
+
+    def __init__(self, model: ResidualAttention, save_every: int):
+        self.layers, self.save_every = model.layers, save_every
+
+
+@eqx.filter_jit
+def _simulate(data: Any, parameters: Any) -> Float[Array, "saves tokens dim"]:
+    initial, weights, positions = data
+    attention, t1, sizes, numbers = parameters
+    log_weights = log_of_weights(weights, initial)
+    step = jnp.asarray(t1 / sizes.layers, dtype=initial.dtype)
+
+    def layer(tokens: Array, number: Array) -> tuple[Array, None]:
+        here = attention.layer(number) if isinstance(attention, Layered) else attention
+        velocity = here.velocity(tokens, tokens, log_weights, positions, positions)
+        return tokens + step * velocity, None
+
+    def block(tokens: Array, numbers: Array) -> tuple[Array, Array]:
+        tokens, _ = jax.lax.scan(layer, tokens, numbers)
+        return tokens, tokens
+
+    blocks = jnp.asarray(numbers).reshape(-1, sizes.save_every)
+    _, kept = jax.lax.scan(block, initial, blocks)
+    return jnp.concatenate([initial[None], kept])

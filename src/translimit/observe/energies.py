@@ -1,0 +1,184 @@
+r"""Energies that attention with A = A^T lets rise or fall, and their exact rates.
+
+| setting | energy | rate along a velocity xi of the tokens |
+|---|---|---|
+| softmax | E = 1/2 int int e^{<Ax, y>} dmu dmu | int Z <A m, xi> dmu |
+| Sinkhorn | OT = min_pi int -<Ax, y> dpi + KL(pi, mu x mu) | -2 int <A m, xi> dmu |
+| Sinkhorn, any A | the same | -int <A^T E[y given x] + A E[x' given y = x], xi> dmu |
+| Gaussian, Sinkhorn | OT in closed form | -tr((A^T L A + A L' A^T) cov M^T), xi = M (x - mean) |
+
+Z(x) = int e^{<Ax, y>} dmu(y); m(x) is the velocity for V = I, the mean of y given x. With V = A the
+softmax energy rises (xi = grad log Z) and OT falls (plain W_2 descent of OT / 2); with V = -A both
+turn round; for V = P A with P >= 0 the signs persist. There is no energy for general Q, K and V,
+for L2 or for causal attention.
+
+Everything here is NumPy in float64 and dense: O(tokens^2) memory.
+
+Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; Sander, Ablin, Blondel and Peyré,
+arXiv 2110.11773; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import ArgumentError, canonical_correlations, conditional_covariance
+
+Tokens = Float[np.ndarray, "tokens dim"]
+Weights = Float[np.ndarray, " tokens"]
+Matrix = Float[np.ndarray, "dim dim"]
+
+
+def softmax_energy(tokens: Tokens, A: Matrix, *, weights: Weights | None = None) -> float:
+    """The interaction energy E = 1/2 sum_ij w_i w_j e^{<A x_i, x_j>}.
+
+    Args:
+        tokens: tokens [tokens, dim].
+        A: score matrix, s(x, y) = <Ax, y> [dim, dim].
+        weights: weights [tokens]; equal by default.
+
+    Raises:
+        ArgumentError: shapes that do not match.
+    """
+    scores, w = _scores(tokens, A, weights)
+    return float(w @ np.exp(scores) @ w) / 2
+
+
+def softmax_energy_rate(
+    tokens: Tokens, A: Matrix, velocity: Tokens, *, weights: Weights | None = None
+) -> float:
+    """dE/dt = sum_i w_i Z_i <A m_i, xi_i> for A = A^T, m the softmax mean of the tokens.
+
+    Args:
+        tokens: tokens [tokens, dim].
+        A: symmetric score matrix [dim, dim].
+        velocity: xi, the velocities of the tokens [tokens, dim].
+        weights: weights [tokens]; equal by default.
+
+    Raises:
+        ArgumentError: shapes that do not match, or an A that is not symmetric: then there is no
+            such identity.
+    """
+    scores, w = _scores(tokens, A, weights)
+    _require_like(velocity, tokens, "velocity")
+    if np.abs(A - A.T).max() > 1e-8 * np.abs(A).max():
+        raise ArgumentError(
+            "A", "is not symmetric", "the identity of the softmax energy needs A = A^T"
+        )
+    unnormalised = np.exp(scores) @ (w[:, None] * tokens)  # Z m
+    return float(np.sum(w[:, None] * (unnormalised @ A.T) * velocity))
+
+
+def self_transport(f: Weights, g: Weights, *, weights: Weights | None = None) -> float:
+    """The entropic self-transport OT = -sum_i w_i (f_i + g_i), from converged potentials.
+
+    Args:
+        f: potential of the rows [tokens] (`attention.Sinkhorn(...).potentials(cloud)`).
+        g: potential of the columns [tokens].
+        weights: weights [tokens]; equal by default.
+
+    Raises:
+        ArgumentError: shapes that do not match.
+    """
+    f, g = np.asarray(f, dtype=np.float64), np.asarray(g, dtype=np.float64)
+    _require_like(g, f, "g")
+    return -float(_weights(weights, f.shape[0]) @ (f + g))
+
+
+def self_transport_rate(
+    tokens: Tokens,
+    A: Matrix,
+    f: Weights,
+    g: Weights,
+    velocity: Tokens,
+    *,
+    weights: Weights | None = None,
+) -> float:
+    """dOT/dt = -sum_i w_i <A^T E[y given x_i] + A E[x' given y = x_i], xi_i>, for any A.
+
+    Args:
+        tokens: tokens [tokens, dim].
+        A: score matrix [dim, dim].
+        f: potential of the rows [tokens].
+        g: potential of the columns [tokens].
+        velocity: xi, the velocities of the tokens [tokens, dim].
+        weights: weights [tokens]; equal by default.
+
+    Raises:
+        ArgumentError: shapes that do not match.
+    """
+    scores, w = _scores(tokens, A, weights)
+    _require_like(velocity, tokens, "velocity")
+    kappa = np.exp(scores - np.asarray(f)[:, None] - np.asarray(g)[None, :])
+    weighted = w[:, None] * tokens
+    force = (kappa @ weighted) @ A + (kappa.T @ weighted) @ A.T
+    return -float(np.sum(w[:, None] * force * velocity))
+
+
+def gaussian_self_transport(A: Matrix, cov: Matrix, *, mean: np.ndarray | None = None) -> float:
+    """OT of a Gaussian: -sum_i b_i d_i - 1/2 sum_i log(1 - d_i^2), minus <A mean, mean>.
+
+    d are the canonical correlations of the coupling, and b = d / (1 - d^2).
+
+    Args:
+        A: score matrix [dim, dim].
+        cov: covariance [dim, dim].
+        mean: mean [dim]; zero by default.
+
+    Raises:
+        ArgumentError: shapes that do not match, a covariance that is not positive semi-definite.
+    """
+    A, cov = np.asarray(A, dtype=np.float64), np.asarray(cov, dtype=np.float64)
+    d = canonical_correlations(A, cov)
+    centred = -float(np.sum(d**2 / (1 - d**2) + np.log1p(-(d**2)) / 2))
+    return centred if mean is None else centred - float(mean @ A @ mean)
+
+
+def gaussian_self_transport_rate(A: Matrix, cov: Matrix, M: Matrix) -> float:
+    """dOT/dt of a centred Gaussian along xi = M x: -tr((A^T L A + A L' A^T) cov M^T).
+
+    L is the covariance of y given x in the coupling, L' that of x given y.
+
+    Args:
+        A: score matrix [dim, dim].
+        cov: covariance [dim, dim].
+        M: matrix of the velocity [dim, dim].
+
+    Raises:
+        ArgumentError: shapes that do not match, a covariance that is not positive semi-definite.
+    """
+    A, cov = np.asarray(A, dtype=np.float64), np.asarray(cov, dtype=np.float64)
+    forward, backward = conditional_covariance(A, cov), conditional_covariance(A.T, cov)
+    force = A.T @ forward @ A + A @ backward @ A.T
+    return -float(np.trace(force @ cov @ np.asarray(M).T))
+
+
+def _scores(
+    tokens: Tokens, A: Matrix, weights: Weights | None
+) -> tuple[Float[np.ndarray, "tokens tokens"], Weights]:
+    """S_ij = <A x_i, x_j> and the weights."""
+    tokens = np.asarray(tokens, dtype=np.float64)
+    if tokens.ndim != 2 or np.shape(A) != (tokens.shape[1],) * 2:
+        raise ArgumentError(
+            "A",
+            f"has shape {np.shape(A)} for tokens {tokens.shape}",
+            "pass tokens [tokens, dim] and A [dim, dim]",
+        )
+    return (tokens @ np.asarray(A).T) @ tokens.T, _weights(weights, tokens.shape[0])
+
+
+def _weights(weights: Weights | None, count: int) -> Weights:
+    if weights is None:
+        return np.full(count, 1.0 / count)
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (count,):
+        raise ArgumentError(
+            "weights", f"has shape {weights.shape}", f"pass one per token [{count}]"
+        )
+    return weights
+
+
+def _require_like(value: np.ndarray, model: np.ndarray, name: str) -> None:
+    if np.shape(value) != np.shape(model):
+        raise ArgumentError(name, f"has shape {np.shape(value)}", f"pass shape {np.shape(model)}")

@@ -1,0 +1,56 @@
+"""Moments of clouds of tokens, in float64 NumPy, over any leading axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def moments(
+    tokens: Float[np.ndarray, "*batch tokens dim"],
+) -> tuple[Float[np.ndarray, "*batch dim"], Float[np.ndarray, "*batch dim dim"]]:
+    """Empirical mean and covariance of a cloud; the covariance is divided by n, not n - 1.
+
+    Args:
+        tokens: tokens [..., tokens, dim].
+
+    Returns:
+        Mean [..., dim] and covariance [..., dim, dim].
+    """
+    tokens = np.asarray(tokens, dtype=np.float64)
+    mean = tokens.mean(axis=-2)
+    centred = tokens - mean[..., None, :]
+    return mean, np.einsum("...ni,...nj->...ij", centred, centred) / tokens.shape[-2]
+
+
+def moment_vector(
+    mean: Float[np.ndarray, "*batch dim"], cov: Float[np.ndarray, "*batch dim dim"]
+) -> Float[np.ndarray, "*batch moments"]:
+    """Mean and upper triangle of the covariance in one row: alpha_1, ..., Sigma_11, Sigma_12, ...
+
+    The order is that of `moment_names`.
+    """
+    rows, columns = np.triu_indices(mean.shape[-1])
+    return np.concatenate([mean, cov[..., rows, columns]], axis=-1)
+
+
+def moment_names(dim: int) -> tuple[str, ...]:
+    """Names of the entries of `moment_vector`."""
+    rows, columns = np.triu_indices(dim)
+    means = [f"alpha_{i + 1}" for i in range(dim)]
+    return (*means, *(f"Sigma_{i + 1}{j + 1}" for i, j in zip(rows, columns, strict=True)))
+
+
+def excess_kurtosis(
+    tokens: Float[np.ndarray, "*batch tokens dim"],
+) -> Float[np.ndarray, "*batch dim"]:
+    """Excess kurtosis of a cloud along its principal axes, largest variance first; 0 if Gaussian.
+
+    Args:
+        tokens: tokens [..., tokens, dim] with a covariance of full rank.
+    """
+    mean, cov = moments(tokens)
+    _, basis = np.linalg.eigh(cov)
+    coordinates = np.einsum("...nd,...dk->...nk", tokens - mean[..., None, :], basis[..., ::-1])
+    second = np.mean(coordinates**2, axis=-2)
+    return np.mean(coordinates**4, axis=-2) / second**2 - 3.0

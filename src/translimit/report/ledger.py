@@ -1,0 +1,110 @@
+"""Claims for a reader: formatted numbers, and the verdict rule as a drawing to scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from translimit.core import Verdict
+from translimit.report.names import slug
+from translimit.report.numbers import format_count, format_estimate, format_number
+
+#: Where the drawing has zero, the tolerance and the end of its scale (twice the tolerance).
+ZERO, TOLERANCE, END = 2.0, 60.0, 118.0
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """The bar from g - 4.5 s to g + 2 s against the tolerance, in units of the drawing.
+
+    Attributes:
+        low: left end of the bar, not below zero.
+        high: its right end, at most the end of the scale.
+        dot: the gap g.
+        beyond: the bar leaves the scale.
+        dot_beyond: the gap itself leaves the scale.
+        label: the same in words.
+    """
+
+    low: str
+    high: str
+    dot: str
+    beyond: bool
+    dot_beyond: bool
+    label: str
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One claim as it stands on the page; numbers are formatted, texts may hold `$...$`."""
+
+    slug: str
+    name: str
+    statement: str
+    printed: str
+    reference: str
+    one_sided: bool
+    prediction: str
+    measured: str
+    samples: str
+    discretisation: str
+    gap: str
+    floor: str
+    tolerance: str
+    verdict: str
+    gauge: Gauge | None
+
+
+def claim_row(experiment: str, claim: Mapping[str, Any]) -> ClaimRow:
+    """The row of a claim, from what `Claim.to_json` stored."""
+    estimate = claim["estimate"]
+    printed = claim["printed"]
+    return ClaimRow(
+        slug=slug("claim", experiment, claim["name"]),
+        name=claim["name"],
+        statement=claim["statement"],
+        printed="" if printed == "unavailable" else printed,
+        reference=claim["reference"],
+        one_sided=claim["one_sided"],
+        prediction=format_number(claim["prediction"]),
+        measured=format_estimate(estimate["value"], estimate["stderr"]),
+        samples=_samples(estimate),
+        discretisation=format_number(estimate["discretisation"], 2),
+        gap=format_number(claim["gap"], 3),
+        floor=format_number(claim["floor"], 2),
+        tolerance=format_number(claim["tol"]),
+        verdict=Verdict(claim["verdict"]).value,
+        gauge=gauge(claim["gap"], claim["floor"], claim["tol"]),
+    )
+
+
+def _samples(estimate: Mapping[str, Any]) -> str:
+    if estimate["count"] == 1 and estimate["stderr"] == 0:
+        return "deterministic"
+    return format_count(estimate["count"], "sample")
+
+
+def gauge(gap: float | int, floor: float | int, tol: float | int) -> Gauge | None:
+    """The drawing of a verdict; None where there is no scale (a number is infinite, or tol = 0)."""
+    if not all(map(math.isfinite, (gap, floor, tol))) or tol <= 0:
+        return None
+
+    def place(value: float) -> float:
+        return ZERO + (TOLERANCE - ZERO) * value / tol
+
+    low, dot, high = place(gap - 4.5 * floor), place(gap), place(gap + 2.0 * floor)
+    label = (
+        f"gap {format_number(max(gap, 0.0) / tol, 2)} of the tolerance, bar from "
+        f"{format_number(max(gap - 4.5 * floor, 0.0) / tol, 2)} to "
+        f"{format_number(max(gap + 2.0 * floor, 0.0) / tol, 2)}"
+    )
+    return Gauge(
+        low=f"{min(max(low, ZERO), END - 10.0):.1f}",
+        high=f"{max(min(high, END), ZERO):.1f}",
+        dot=f"{max(dot, ZERO):.1f}",
+        beyond=high > END,
+        dot_beyond=dot > END - 6.0,
+        label=label,
+    )

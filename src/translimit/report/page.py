@@ -1,0 +1,140 @@
+"""What a page holds: plain values, formatted for a reader, that the template sets in type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from translimit.core import Verdict
+from translimit.report.ledger import ClaimRow
+from translimit.report.tables import data_uri
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table behind a figure."""
+
+    name: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """One figure with its caption, its table and its files."""
+
+    number: int
+    slug: str
+    file: str
+    title: str
+    caption: str
+    shown: int
+    excluded: int
+    width: int
+    drawing: Markup
+    columns: tuple[Column, ...]
+    cells: tuple[tuple[str, ...], ...]
+    rows: int
+    long: bool
+    csv_uri: str
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration value beside the preset's."""
+
+    key: str
+    value: str
+    preset: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """A whole cell and how long it took."""
+
+    name: str
+    seconds: str
+
+
+@dataclass(frozen=True)
+class MissingCell:
+    """A cell that cannot be read, with how it is damaged or how its computation failed."""
+
+    name: str
+    damage: str
+    error: str
+
+    @property
+    def reason(self) -> str:
+        """Both in one line; empty for a cell that has not been computed."""
+        return "; ".join(filter(None, (self.damage, self.error)))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment of the run."""
+
+    name: str
+    slug: str
+    title: str
+    summary: str
+    preset: str
+    command: str
+    configuration: tuple[Setting, ...]
+    cells: tuple[StoredCell, ...]
+    missing: tuple[MissingCell, ...]
+    expected: int
+    seconds: str
+    claims: tuple[ClaimRow, ...]
+    figures: tuple[FigureView, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    title: str
+    run_name: str
+    generator: str
+    facts: str
+    command: str
+    report_command: str
+    sections: tuple[Section, ...]
+    environment: tuple[tuple[str, str], ...]
+    bibtex: str
+
+    @property
+    def incomplete(self) -> tuple[Section, ...]:
+        """The experiments that lack cells."""
+        return tuple(section for section in self.sections if section.missing)
+
+    @property
+    def claims(self) -> tuple[ClaimRow, ...]:
+        """All claims of the run."""
+        return tuple(claim for section in self.sections for claim in section.claims)
+
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """How many claims have each verdict."""
+        verdicts = [claim.verdict for claim in self.claims]
+        return tuple((verdict.value, verdicts.count(verdict.value)) for verdict in Verdict)
+
+    @property
+    def bibtex_uri(self) -> str:
+        """The BibTeX entries as an address to download."""
+        return data_uri(self.bibtex.encode(), "application/x-bibtex")
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of all figures by name."""
+        return {
+            f"{figure.file}.{kind}": content
+            for section in self.sections
+            for figure in section.figures
+            for kind, content in figure.files.items()
+        }

@@ -1,0 +1,9 @@
+"""Run folders: cells stored whole or not at all, strict JSON, one writer at a time.
+
+`RunFolder.open` reads a run; `writing` is the one way to change one. Nothing here knows what an
+experiment is: a run is named configurations, cells of labelled arrays and claims as plain data.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

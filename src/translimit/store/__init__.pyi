@@ -1,0 +1,15 @@
+from .cells import CellAddress as CellAddress
+from .cells import CellState as CellState
+from .cells import cell_state as cell_state
+from .cells import disk_full as disk_full
+from .cells import write_cell as write_cell
+from .folder import FORMAT as FORMAT
+from .folder import RunFolder as RunFolder
+from .jsonfiles import dump_json as dump_json
+from .jsonfiles import load_json as load_json
+from .jsonfiles import write_bytes as write_bytes
+from .jsonfiles import write_json as write_json
+from .writer import RunWriter as RunWriter
+from .writer import being_written as being_written
+from .writer import run_name as run_name
+from .writer import writing as writing

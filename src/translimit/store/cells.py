@@ -1,0 +1,221 @@
+"""Cells on disk: a folder of labelled arrays whose manifest, written last, makes it whole.
+
+A cell is written into a temporary sibling, flushed to the disk and renamed. It is whole if and
+only if its manifest exists, belongs to this very computation, and lists exactly the files that
+are there with their digests. Anything else is never read as whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from translimit.core import StoreError
+from translimit.store.jsonfiles import TEMPORARY, load_json, sync_folder, write_json
+
+if TYPE_CHECKING:
+    import xarray
+
+MANIFEST = "manifest.json"
+DATA = "data.zarr"
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONGEST_SLUG = 80
+
+
+@dataclass(frozen=True)
+class CellAddress:
+    """Where a cell belongs and which computation it holds.
+
+    Attributes:
+        run: the run folder.
+        experiment: the experiment's name.
+        cell: the cell's name.
+        digest: of everything that fixes the result (configuration, parameters, seed, threads,
+            version): a stored cell with another digest is not this cell.
+    """
+
+    run: Path
+    experiment: str
+    cell: str
+    digest: str
+
+    @property
+    def folder(self) -> Path:
+        """`cells/<experiment>/<cell>` below the run folder."""
+        return self.run / "cells" / slug(self.experiment) / slug(self.cell)
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What is stored of a cell.
+
+    Attributes:
+        experiment: the experiment's name.
+        cell: the cell's name.
+        state: "whole", "missing", or "damaged" (there, but never read).
+        problem: why it is damaged.
+        manifest: of a whole cell, else empty.
+    """
+
+    experiment: str
+    cell: str
+    state: Literal["whole", "missing", "damaged"]
+    problem: str = ""
+    manifest: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the cell can be read."""
+        return self.state == "whole"
+
+
+def slug(name: str) -> str:
+    """A name as one folder name: `/` becomes `-`; a digest is added where more had to change."""
+    safe = re.sub(r"[^A-Za-z0-9._+=-]", "-", name)
+    if safe == name.replace("/", "-") and len(safe) <= _LONGEST_SLUG and safe[:1] not in ".":
+        return safe
+    return f"{safe[:_LONGEST_SLUG].lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, is a full disk, an exhausted quota or file limit."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def write_cell(
+    address: CellAddress, dataset: xarray.Dataset, about: Mapping[str, Any] | None = None
+) -> Path:
+    """Store a cell, whole or not at all.
+
+    Args:
+        address: where it belongs; whatever is there, whole or damaged, is replaced.
+        dataset: the labelled arrays; encodings left from another file are dropped.
+        about: plain data for the manifest (seconds, device, ...).
+
+    Returns:
+        The cell's folder.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full; nothing is left behind.
+    """
+    final = address.folder
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir()
+        # Format 2 of zarr, because format 3 has no specification of text coordinates yet.
+        dataset.drop_encoding().to_zarr(
+            str(temporary / DATA), mode="w", consolidated=False, zarr_format=2
+        )
+        manifest = {
+            "experiment": address.experiment,
+            "cell": address.cell,
+            "digest": address.digest,
+            "pid": os.getpid(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **(about or {}),
+            "files": {name: _file_entry(temporary / name) for name in _files(temporary)},
+        }
+        for folder, _, names in os.walk(temporary, topdown=False):
+            for name in names:
+                _sync_file(Path(folder, name))
+            sync_folder(Path(folder))
+        write_json(temporary / MANIFEST, manifest)
+        _rename_over(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(final.parent)
+    return final
+
+
+def cell_state(address: CellAddress) -> CellState:
+    """What is stored at an address: every digest is computed anew."""
+
+    def damaged(problem: str) -> CellState:
+        return CellState(address.experiment, address.cell, "damaged", problem)
+
+    folder = address.folder
+    if not folder.exists():
+        return CellState(address.experiment, address.cell, "missing")
+    if not (folder / MANIFEST).exists():
+        return damaged("it has no manifest")
+    try:
+        manifest = load_json(folder / MANIFEST)
+        listed = manifest["files"]
+        owner = (manifest["experiment"], manifest["cell"])
+        digest = manifest["digest"]
+        present = set(_files(folder))
+        if owner != (address.experiment, address.cell) or digest != address.digest:
+            return damaged("it belongs to another configuration")
+        for name in sorted(present.symmetric_difference(listed)):
+            return damaged(f"{name} is {'not in its manifest' if name in present else 'missing'}")
+        for name, entry in listed.items():
+            if _file_entry(folder / name) != entry:
+                return damaged(f"{name} was changed or truncated")
+    except (StoreError, KeyError, TypeError, AttributeError):
+        return damaged("its manifest cannot be read")
+    except OSError as error:
+        return damaged(f"it cannot be read ({error.strerror})")
+    return CellState(address.experiment, address.cell, "whole", manifest=manifest)
+
+
+def read_cell(address: CellAddress) -> xarray.Dataset:
+    """Load a whole cell into memory.
+
+    Raises:
+        StoreError: the cell is missing or damaged.
+    """
+    import xarray
+
+    state = cell_state(address)
+    if not state.whole:
+        raise StoreError(
+            address.folder,
+            f"the cell {address.cell!r} is {state.state}"
+            + (f": {state.problem}" if state.problem else ""),
+            "start the same run again to compute it",
+        )
+    with xarray.open_zarr(address.folder / DATA, consolidated=False, chunks=None) as stored:
+        return stored.load()
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """The files below a folder but its own manifest, as sorted relative POSIX paths."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path != folder / MANIFEST:
+            yield path.relative_to(folder).as_posix()
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _rename_over(temporary: Path, final: Path) -> None:
+    """Rename a folder to a name that may be taken by a damaged cell."""
+    if final.exists():
+        aside = final.with_name(f"{TEMPORARY}{final.name}-aside-{secrets.token_hex(4)}")
+        os.rename(final, aside)
+        os.rename(temporary, final)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        os.rename(temporary, final)

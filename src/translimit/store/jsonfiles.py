@@ -1,0 +1,111 @@
+"""Strict JSON and atomic files: a reader sees the old file or the new one, never half of one.
+
+JSON has no word for NaN and the infinities, and Python's own literals are refused by other
+readers. They are written as the strings "NaN", "Infinity" and "-Infinity" (the convention of
+Protocol Buffers, which `float` understands in Python and `Number` in JavaScript) and read back as
+floats.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from translimit.core import StoreError
+
+#: Names of unfinished files and folders start with this; they are removed when a run starts.
+TEMPORARY = ".tmp-"
+
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def dump_json(data: Any) -> str:
+    """Plain data as strict JSON text; NaN and the infinities become strings."""
+    return json.dumps(_encode(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def load_json(path: str | Path) -> Any:
+    """Read strict JSON.
+
+    Raises:
+        StoreError: the file is absent, unreadable or no strict JSON.
+    """
+    path = Path(path)
+    try:
+        return _decode(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(
+            path, f"cannot be read ({reason})", "restore the file or run again with --fresh"
+        ) from error
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write strict JSON atomically.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+    """
+    write_bytes(path, dump_json(data).encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically: a temporary sibling, flushed to the disk, then renamed.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full; the old file is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the entries of a folder to the disk, where the system can (Windows can not)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _encode(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _encode(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_encode(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    if data is None or isinstance(data, (bool, int, float, str)):
+        return data
+    if hasattr(data, "item") and getattr(data, "ndim", None) == 0:
+        return _encode(data.item())  # a NumPy or JAX scalar
+    raise TypeError(f"{type(data).__name__} is no plain data")
+
+
+def _decode(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _decode(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_decode(value) for value in data]
+    return _WORDS.get(data, data) if isinstance(data, str) else data
+
+
+def _refuse(literal: str) -> Any:
+    raise ValueError(f"the literal {literal} is no JSON")

@@ -1,0 +1,290 @@
+"""The command line: one clear line for every refusal, one document for --json, no JAX to look."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from translimit.cli import main
+from translimit.execute import thread_limits
+from translimit.store import RunFolder
+
+ONE = "fake_experiments:EXPERIMENT"
+TWO = "fake_experiments:OTHER"
+
+
+@pytest.fixture(autouse=True)
+def environment(fakes, monkeypatch):
+    """The command line sets thread limits for its own process: undo that after each test."""
+    for name, value in thread_limits(1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    return fakes
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of two experiments, made by the command line in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(__file__).replace("cli/test_commands.py", "fakes"))
+        path = tmp_path_factory.mktemp("runs") / "run"
+        for name, value in thread_limits(1).items():
+            patch.setenv(name, value)
+        assert main(["run", ONE, TWO, "--out", str(path), "--executor", "serial"]) == 0
+    return path
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave the report out, which is not what the test looks at."""
+    monkeypatch.setattr("translimit.report.build_report", lambda path: path / "report.html")
+
+
+def call(capsys, *arguments):
+    capsys.readouterr()
+    status = main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_a_run_ends_with_its_verdicts_and_its_report(run, capsys):
+    status, out, err = call(capsys, "run", ONE, TWO, "--out", run)
+    assert status == 0
+    assert out.splitlines() == [
+        "cells: 0 computed, 5 kept",
+        "claims: 2 supported, 2 refuted, 2 underpowered",
+        f"report: {run / 'report.html'}",
+    ]
+    assert err == ""
+    assert (run / "report.html").stat().st_size > 1000
+
+
+def test_damaged_cells_are_told(run, capsys, no_report):
+    manifest = run / "cells" / "fake-other" / "group-0" / "manifest.json"
+    manifest.unlink()
+    status, out, _ = call(capsys, "status", run)
+    assert status == 0
+    assert "damaged: 4 of 5 cells are whole" in out
+    assert f"finish it with: translimit run {ONE} {TWO} --preset demo --out {run}" in out
+    status, out, _ = call(capsys, "run", ONE, TWO, "--out", run, "--executor", "serial")
+    assert status == 0
+    assert "damaged, computed again: fake/other: group-0 (it has no manifest)" in out
+    assert "cells: 1 computed, 4 kept" in out
+
+
+def test_tables_and_documents(run, capsys):
+    status, out, _ = call(capsys, "claims", run)
+    assert status == 0
+    assert all(word in out for word in ("The mean is ten.", "refuted", "supported", "±"))
+    status, out, _ = call(capsys, "claims", run, "--json")
+    document = json.loads(out)
+    assert [c["verdict"] for c in document["experiments"]["fake/means"]] == [
+        "supported",
+        "refuted",
+        "underpowered",
+    ]
+    assert document["experiments"]["fake/means"][2]["gap"] == "NaN"
+    status, out, _ = call(capsys, "status", run, "--json")
+    document = json.loads(out)
+    assert (document["status"], document["whole"], len(document["cells"])) == ("complete", 5, 5)
+    status, out, _ = call(capsys, "cite", run)
+    assert [line for line in out.splitlines() if line.startswith("@")] == [
+        "@misc{castin2025,",
+        "@phdthesis{kidger2021,",
+        "@software{jax2018,",
+    ]
+    status, out, _ = call(capsys, "report", run)
+    assert (status, out) == (0, f"report: {run / 'report.html'}\n")
+
+
+def test_list(capsys):
+    status, out, _ = call(capsys, "list")
+    assert status == 0
+    assert "castin2025/particles-and-closure" in out
+    status, out, _ = call(capsys, "list", "--json")
+    listed = {one["name"]: one for one in json.loads(out)["experiments"]}
+    one = listed["castin2025/particles-and-closure"]
+    assert set(one["presets"]) == {"demo", "standard", "paper"}
+    assert one["presets"]["demo"]["seconds"] > 0
+    assert one["claims"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "command: none is given; known: list"),
+        ("rn", "command: unknown command 'rn'; did you mean 'run'?"),
+        ("--jsn", "--jsn: no option of `translimit`"),
+        ("run", "experiment: none is named; `translimit list` shows them"),
+        ("run castin2025/particle", "did you mean 'castin2025/particles-and-closure'?"),
+        ("run X --presett demo", "--presett: no option of `translimit run`; did you mean '--pres"),
+        ("run X --preset demmo", "--preset: got 'demmo'; did you mean 'demo'?"),
+        ("run X --preset", "--preset: has no value"),
+        ("run X --executor ray", "--executor: got 'ray'; known: pool, serial"),
+        ("run X --workers two", "--workers: got 'two'; pass a whole number"),
+        ("run X --workers -1", "workers: got -1; pass 1 or more"),
+        ("run X --workers 2 --executor serial", "--workers: the serial executor has none"),
+        ("run X --seed 1.5", "--seed: got '1.5'; pass a whole number"),
+        ("run X --seed -1", "seed: got -1; pass 0 or more"),
+        ("run X --threads 0", "threads: got 0; pass 1 or more"),
+        ("run X --set", "--set: has no value; write key=value"),
+        ("run X --set size", "--set: got 'size'; write key=value"),
+        ("run X --set size=1 --set size=2", "--set: size is set twice"),
+        ("run X --set sise=3", "--set: unknown key 'sise'; did you mean 'size'?"),
+        ("run X --set size=big", "size: got 'big'; pass a value of type int"),
+        ("run X --config absent.toml", "absent.toml: cannot be read"),
+        ("run X --out /proc/none", "/proc/none: cannot be written"),
+        ("run X --out FILE", "is a file; choose a folder with --out"),
+        ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
+        ("run X --out FOREIGN --fresh", "holds 'thesis.tex', which is no part of a run"),
+        ("run X --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh, or choo"),
+        ("claims", "RUN: is missing; pass the folder that `translimit run` printed"),
+        ("claims --jsn", "--jsn: no option of `translimit claims`; did you mean '--json'?"),
+        ("claims a b", "b: one argument too many; see `translimit claims --help`"),
+        ("claims nowhere", "nowhere: does not exist; pass the folder"),
+        ("claims OLD", "claims.json: has not been written; finish the run:"),
+        ("status FOREIGN", "is not a run folder; pass the folder"),
+        ("report nowhere", "nowhere: does not exist"),
+        ("cite BROKEN", "run.json: cannot be read"),
+        ("list foo", "foo: one argument too many"),
+    ],
+)
+def test_unusable_input_is_told_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("")
+    for folder, file, text in [
+        ("FOREIGN", "thesis.tex", ""),
+        ("BROKEN", "run.json", "{"),
+        (
+            "OLD",
+            "run.json",
+            '{"format": 1, "translimit": "0.0.1", "experiments": [], "command": "x"}',
+        ),
+    ]:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(text)
+    words = [ONE if word == "X" else word for word in arguments.split()]
+    status, out, err = call(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
+    assert err.startswith("translimit: ")
+
+
+def test_refusals_do_not_depend_on_the_terminal(environment):
+    for encoding in ("utf-8", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "translimit", "run", "x", "--seed", "two"],
+            env={**environment, "PYTHONIOENCODING": encoding, "COLUMNS": "30"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stderr == "translimit: --seed: got 'two'; pass a whole number\n"
+
+
+def test_settings_and_names_may_be_mixed(tmp_path, capsys, no_report):
+    out = tmp_path / "run"
+    words = ["run", "--set", "size=4", "cells=1", ONE, "--out", out, "--executor", "serial"]
+    assert call(capsys, *words)[0] == 0
+    config = RunFolder.open(out).info["experiments"][0]["config"]
+    assert (config["size"], config["cells"]) == (4, 1)
+
+
+def test_an_experiment_beside_the_user_is_found(tmp_path, environment):
+    """`module:OBJECT` may lie in the current folder, also for the workers."""
+    (tmp_path / "mine.py").write_text("from fake_experiments import OTHER as EXPERIMENT\n")
+    script = "import sys; from translimit.cli import main; sys.exit(main())"
+    words = ["run", "mine:EXPERIMENT", "--set", "cells=1", "--out", "run"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "report: run/report.html"
+
+
+def test_a_failed_cell_is_a_failure(tmp_path, capsys):
+    words = ["run", ONE, "--set", "action=raise", "--out", tmp_path, "--executor", "serial"]
+    status, out, err = call(capsys, *words)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "1 of 3 cells failed" in err
+    assert "group-1 (ValueError: this cell always fails)" in err
+    status, out, _ = call(capsys, "status", tmp_path)
+    assert "incomplete: 2 of 3 cells are whole" in out
+    assert "ValueError: this cell always fails" in out
+
+
+@pytest.mark.parametrize("command", ["", "list", "run", "status", "claims", "report", "cite"])
+def test_help_has_an_example_that_is_understood(capsys, command):
+    from translimit.cli.parse import parse
+
+    status, out, err = call(capsys, *command.split(), "--help")
+    assert (status, err) == (0, "")
+    example = out.split("Example: translimit ")[1].split("\n\n")[0].split("│")[0]
+    assert parse(example.split())
+
+
+def test_version(capsys):
+    from translimit import __version__
+
+    assert call(capsys, "--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], "claims", "cite"])
+def test_looking_loads_no_jax(run, environment, words):
+    arguments = words if isinstance(words, list) else [words, str(run)]
+    program = (
+        "import sys\n"
+        "from translimit.cli import main\n"
+        f"assert main({arguments!r}) == 0\n"
+        "heavy = {'jax', 'xarray', 'zarr', 'scipy', 'matplotlib', 'torch'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_module_is_the_command(environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "translimit", "rn"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("translimit: command: unknown command 'rn'")
+
+
+def test_a_reader_that_leaves_early(environment):
+    program = f"{sys.executable} -m translimit list --json | head -c 1"
+    done = subprocess.run(program, shell=True, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment):
+    words = ["run", ONE, "--set", "cells=100", "--set", "seconds=0.1", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "translimit", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 180
+    while not list(tmp_path.glob("cells/*/*/manifest.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "translimit: interrupted; the same command finishes it\n"
+    run = RunFolder.open(tmp_path)
+    assert run.info["status"] == "interrupted"
+    assert 0 < sum(state.whole for state in run.states()) < 100
+    assert not list(tmp_path.rglob(".tmp-*"))

@@ -1,0 +1,64 @@
+"""Fixtures for all rooms, and the table of seconds per room at the end of a test run."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import jaxtyping
+import pytest
+
+hypothesis.settings.register_profile("translimit", deadline=None)  # no timed tests
+hypothesis.settings.load_profile("translimit")
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def as_user() -> Iterator[None]:
+    """Run without the shape checks of the test suite, as a user does, to see our own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Make `fake_experiments` importable here and in child processes; returns their environment."""
+    folder = str(TESTS / "fakes")
+    monkeypatch.syspath_prepend(folder)
+    search = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": search}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what could not run here and why, then seconds and tests per room."""
+    skipped = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    if skipped:
+        terminalreporter.section("not run here")
+        for reason, number in sorted(skipped.items()):
+            terminalreporter.write_line(f"{number:5d} tests  {reason}", yellow=True)
+    seconds: dict[str, float] = defaultdict(float)
+    tests: dict[str, set[str]] = defaultdict(set)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if not hasattr(report, "duration") or not hasattr(report, "nodeid"):
+                continue
+            parts = Path(report.nodeid.split("::")[0]).parts
+            room = "/".join(parts[1:-1]) or "."
+            seconds[room] += report.duration
+            tests[room].add(report.nodeid)
+    if not seconds:
+        return
+    terminalreporter.section("seconds per room")
+    for room in sorted(seconds, key=lambda name: -seconds[name]):
+        terminalreporter.write_line(f"{seconds[room]:9.1f} s  {len(tests[room]):5d} tests  {room}")
+    terminalreporter.write_line(f"{sum(seconds.values()):9.1f} s  in all, summed over workers")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test was skipped, in its own words."""
+    longrepr = report.longrepr
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return text.removeprefix("Skipped: ")

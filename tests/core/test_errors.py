@@ -1,0 +1,76 @@
+"""The typed errors: catchable as their builtin, readable, and able to cross a process pool."""
+
+import pickle
+
+import pytest
+
+from translimit import core
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    CellError,
+    ConfigError,
+    DiskFullError,
+    MissingExtraError,
+    NoSuchLimitError,
+    PrecisionError,
+    ReportError,
+    SolveError,
+    StoreError,
+    TranslimitError,
+    nearest,
+)
+
+EXAMPLES: list[tuple[TranslimitError, type[Exception], str]] = [
+    (ArgumentError("t1", "got -1", "pass t1 > 0"), ValueError, "t1: got -1; pass t1 > 0"),
+    (ArgumentTypeError("key", "is missing", "pass one"), TypeError, "key: is missing; pass one"),
+    (ConfigError("a.toml", "unknown key 'x'", "known: y"), ValueError, "a.toml: unknown key 'x'"),
+    (NoSuchLimitError("attention", "no closure", "use b"), NotImplementedError, "attention: no c"),
+    (PrecisionError("needs float64"), RuntimeError, "needs float64"),
+    (StoreError("runs/x", "is of version 2", "use --fresh"), OSError, "runs/x: is of version 2; "),
+    (DiskFullError("runs/x", "is full", "make room"), OSError, "runs/x: is full; make room"),
+    (ReportError("a/b", "figure c", "no cell"), RuntimeError, "a/b: figure c cannot be shown: no"),
+    (CellError("2 cells failed", {"a: b": "traceback"}), RuntimeError, "2 cells failed"),
+    (MissingExtraError("torch", "torch"), ImportError, "torch is not installed; install the extra"),
+    (SolveError("too many steps", {"ts": 1}), RuntimeError, "too many steps"),
+]
+
+
+@pytest.mark.parametrize(("error", "builtin", "text"), EXAMPLES)
+def test_each_error_is_the_builtin_that_fits_and_says_its_message(
+    error: TranslimitError, builtin: type[Exception], text: str
+) -> None:
+    assert isinstance(error, TranslimitError)
+    assert isinstance(error, builtin)
+    assert str(error).startswith(text)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("error", "builtin", "text"), EXAMPLES)
+def test_each_error_survives_pickling(
+    error: TranslimitError, builtin: type[Exception], text: str
+) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_the_examples_are_all_the_errors_there_are() -> None:
+    public = {
+        value
+        for value in (getattr(core, name) for name in core.__all__)
+        if isinstance(value, type) and issubclass(value, TranslimitError)
+    }
+    assert public == {type(error) for error, _, _ in EXAMPLES} | {TranslimitError}
+
+
+def test_the_extra_is_named_as_pip_wants_it() -> None:
+    assert "pip install 'translimit[ray]'" in str(MissingExtraError("ray", "ray"))
+
+
+def test_nearest_names_the_closest_known_word_and_all_of_them() -> None:
+    assert nearest("partcles", ["tokens", "particles"]) == (
+        "did you mean 'particles'? known: particles, tokens"
+    )
+    assert nearest("zzz", ["tokens", "particles"]) == "known: particles, tokens"

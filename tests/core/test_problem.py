@@ -1,0 +1,173 @@
+"""The one verb: whose method, which key, which times, and how failure is told."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentError,
+    ArgumentTypeError,
+    Outcome,
+    SolveError,
+    solve,
+)
+
+
+class Exact(AbstractMethod):
+    outcome: Outcome = eqx.field(default_factory=lambda: Outcome.successful)
+    random: ClassVar[bool] = False
+
+
+class Sampled(AbstractMethod):
+    outcome: Outcome = eqx.field(default_factory=lambda: Outcome.successful)
+    random: ClassVar[bool] = True
+
+
+class Foreign(AbstractMethod):
+    random: ClassVar[bool] = False
+
+
+class Path(AbstractSolution):
+    ts: Any
+    state: Any
+    outcome: Outcome
+
+    def to_xarray(self) -> Any:
+        raise AssertionError("not asked for here")
+
+    def plot(self, ax: Any = None) -> Any:
+        raise AssertionError("not asked for here")
+
+
+class Line(AbstractProblem):
+    """The state t, or t times a normal number."""
+
+    t1: Any = 2.0
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        return (Exact, Sampled)
+
+    def default_method(self) -> AbstractMethod:
+        return Exact()
+
+    def run(self, method: Any, *, ts: Any, key: Any, progress: Any) -> Path:
+        if progress is not None:
+            progress(0.5)
+            progress(1.0)
+        factor = 1.0 if key is None else jax.random.normal(key)
+        return Path(ts=ts, state=ts * factor, outcome=method.outcome)
+
+
+FAILURES = [Outcome.max_steps_reached, Outcome.not_converged, Outcome.non_finite]
+RESULTS = [Outcome.successful, Outcome.blow_up, Outcome.divergence]
+
+
+def test_the_default_method_and_the_default_times() -> None:
+    solution = solve(Line())
+    np.testing.assert_array_equal(solution.ts, np.linspace(0, 2, 101))
+    assert isinstance(solution.ts, np.ndarray)
+    assert solution.ts.dtype == np.float64
+    assert solution.outcome == Outcome.successful
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("save", [[0.5, 2.0], (0.5, 2), np.array([0.5, 2.0]), jnp.array([0.5, 2])])
+def test_times_that_were_asked_for(save: Any) -> None:
+    np.testing.assert_array_equal(solve(Line(), save=save).ts, [0.5, 2.0])
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    "save", [[-0.1, 1.0], [0.0, 2.1], [1.0, 1.0], [1.0, 0.5], [], 1.0, [[0.0, 1.0]], [0.0, np.nan]]
+)
+def test_unusable_times_are_refused(save: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^save: "):
+        solve(Line(), save=save)
+
+
+def test_a_random_method_requires_a_key_and_a_deterministic_one_refuses_it() -> None:
+    key = jax.random.key(0)
+    with pytest.raises(ArgumentTypeError, match=r"key: Sampled draws random numbers; pass key="):
+        solve(Line(), Sampled())
+    with pytest.raises(ArgumentTypeError, match=r"key: Exact is deterministic; leave the key out"):
+        solve(Line(), Exact(), key=key)
+    first, again = (solve(Line(), Sampled(), key=key).state for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert first[-1] != 2.0
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_method_of_another_problem_is_refused() -> None:
+    for method in (Foreign(), "Exact", Exact):
+        with pytest.raises(
+            ArgumentTypeError, match=r"method: .* does not solve Line; use one of: E"
+        ):
+            solve(Line(), method)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_a_failure_is_raised_with_the_solution_or_returned(outcome: Any) -> None:
+    with pytest.raises(SolveError) as error:
+        solve(Line(), Exact(outcome))
+    assert Outcome[outcome] in str(error.value)
+    assert isinstance(error.value.solution, Path)
+    assert solve(Line(), Exact(outcome), throw=False).outcome == outcome
+
+
+@pytest.mark.parametrize("outcome", RESULTS)
+def test_results_are_never_raised(outcome: Any) -> None:
+    assert solve(Line(), Exact(outcome)).outcome == outcome
+
+
+def test_every_outcome_is_a_result_or_a_failure_with_a_message() -> None:
+    messages = [Outcome[outcome] for outcome in FAILURES + RESULTS]
+    assert len(set(messages)) == len(messages) == len(Outcome)
+    assert all(Outcome[outcome] for outcome in FAILURES)
+
+
+def test_solving_inside_jit_vmap_and_grad() -> None:
+    def end(t1: Any) -> Any:
+        return solve(Line(t1)).state[-1]
+
+    np.testing.assert_allclose(jax.jit(end)(3.0), 3.0)
+    np.testing.assert_allclose(jax.vmap(end)(jnp.array([1.0, 2.0])), [1.0, 2.0])
+    np.testing.assert_allclose(jax.grad(end)(3.0), 1.0)
+
+
+def test_a_failure_inside_jit_is_raised_when_the_times_are_used() -> None:
+    @eqx.filter_jit
+    def run(fails: Any) -> Any:
+        outcome = Outcome.where(fails, Outcome.not_converged, Outcome.successful)
+        return solve(Line(), Exact(outcome)).ts
+
+    assert run(jnp.array(False))[-1] == 2.0
+    with pytest.raises(eqx.EquinoxRuntimeError, match="an inner iteration did not converge"):
+        jax.block_until_ready(run(jnp.array(True)))
+
+
+def test_traced_times_are_checked_when_they_are_used() -> None:
+    run = eqx.filter_jit(lambda save: solve(Line(), save=save).ts)
+    np.testing.assert_array_equal(run(jnp.array([0.5, 1.0])), [0.5, 1.0])
+    for save in ([0.5, 2.5], [1.0, 0.5], [-1.0, 0.5]):
+        with pytest.raises(eqx.EquinoxRuntimeError, match="save: times must increase"):
+            jax.block_until_ready(run(jnp.array(save)))
+
+
+def test_progress_is_told_to_a_function() -> None:
+    told: list[float] = []
+    solve(Line(), progress=told.append)
+    assert told == [0.5, 1.0]
+
+
+def test_the_progress_bar_is_quiet_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    solve(Line(), progress=True)
+    solve(Line(), progress=False)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,38 @@
+"""The Python that the README and the pages show runs as it stands."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """The Python blocks of a page with the lines on which they start."""
+    text = page.read_text(encoding="utf-8")
+    return [(text[: m.start(1)].count("\n"), m[1]) for m in FENCE.finditer(text)]
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem
+)
+def test_the_blocks_of_a_page_run_in_order(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page_of_the_documentation")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
+    for line, code in blocks(page):
+        padded = "\n" * line + code  # so that a traceback names the line of the page
+        exec(compile(padded, str(page), "exec"), module.__dict__)
+    assert len(module.__dict__) > len(types.ModuleType("empty").__dict__)
+
+
+def test_the_pages_were_found() -> None:
+    assert sum(len(blocks(page)) for page in PAGES) >= 5

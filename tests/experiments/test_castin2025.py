@@ -1,0 +1,132 @@
+"""Experiments at toy sizes: same bits, honest claims, figures that draw; and the registry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from translimit.core import ConfigError, Verdict, jackknife, named_key
+from translimit.experiments import PRESETS, all_experiments, get_experiment
+from translimit.experiments.castin2025 import digits, particles_and_closure, sigmoid, variants
+
+TOY = {
+    "castin2025/particles-and-closure": replace(
+        particles_and_closure.Config(),
+        tokens=(40, 80),
+        clouds=(16, 8),
+        steps=4,
+        layers=(8, 16),
+        depth_tokens=12,
+        depth_clouds=6,
+        scalar_tokens=(20,),
+        scalar_clouds=4,
+        picture_tokens=30,
+    ),
+    "castin2025/digits": replace(
+        digits.Config(), images=8, groups=3, draws=2, strengths=(0.1, 1.0), saves=3, steps=4
+    ),
+    "castin2025/variants": replace(
+        variants.Config(),
+        variants=("linear", "l2"),
+        tokens=(10, 20),
+        clouds=64,
+        layers=(4, 8),
+        depth_tokens=8,
+        depth_clouds=4,
+    ),
+    "castin2025/sigmoid": replace(sigmoid.Config(), sharpnesses=(2.0,), tokens=30, clouds=6),
+}
+
+
+@pytest.fixture(scope="module", params=TOY)
+def run(request):
+    experiment, config = get_experiment(request.param), TOY[request.param]
+    key = named_key(0, experiment.name)
+    results = {
+        cell.name: experiment.compute(config, cell, key) for cell in experiment.cells(config)
+    }
+    return experiment, config, key, results
+
+
+def test_claims_and_figures(run):
+    experiment, config, _, results = run
+    claims = experiment.claims(config, results)
+    assert len({claim.name for claim in claims}) == len(claims)
+    assert {claim.verdict for claim in claims} <= set(Verdict)
+    for spec in experiment.figures(config, results):
+        figure = Figure(figsize=spec.size)
+        spec.draw(figure)
+        assert all(ax.get_xlabel() or not ax.axison for ax in figure.axes)
+        assert spec.shown > 0
+        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+
+
+def test_same_key_same_bits(run):
+    experiment, config, key, results = run
+    cell = experiment.cells(config)[-1]
+    again = experiment.compute(config, cell, key)
+    for name, values in results[cell.name].data_vars.items():
+        np.testing.assert_array_equal(again[name].values, values.values)
+
+
+def test_exact_claims_hold_at_any_size():
+    """The blow-up time and the bound on finite clouds are exact: supported even at toy sizes."""
+    name = "castin2025/particles-and-closure"
+    experiment, config = get_experiment(name), TOY[name]
+    key = named_key(3, name)
+    cells = [cell for cell in experiment.cells(config) if cell.name.startswith("limits")]
+    data = experiment.compute(config, cells[0], key)
+    assert float(data["blow_up_time"]) == pytest.approx(1.0, abs=1e-7)
+    assert float(data["bound_ratio"].max()) <= 1 + 1e-9
+    exact = 0.5 / (1 - data["time"].values[:8])
+    np.testing.assert_allclose(data["closure_variance"][:8], exact, rtol=1e-7)
+
+
+def test_surrogates_have_the_moments_of_the_patches():
+    tokens, surrogate = digits._clouds(TOY["castin2025/digits"], named_key(0, "clouds"))
+    for real, gaussian in zip(tokens, surrogate, strict=True):
+        np.testing.assert_allclose(gaussian.mean(axis=0), real.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(np.cov(gaussian.T), np.cov(real.T), atol=1e-12)
+        assert np.abs(gaussian - real).max() > 0.5
+
+
+def test_jackknife_removes_the_bias_of_a_square():
+    """E[mean^2] exceeds its target by var / n; the jackknife of a square is exactly unbiased.
+
+    4000 repetitions of 5 draws of N(0.3, 1): standard error about 0.012.
+    """
+    generator = np.random.default_rng(0)
+    estimates, plain = [], []
+    for _ in range(4000):
+        sample = generator.normal(0.3, 1.0, 5)
+        estimates.append(jackknife(lambda rows, s=sample: float(s[rows].mean() ** 2), 5).value)
+        plain.append(sample.mean() ** 2)
+    stderr = np.std(estimates) / np.sqrt(4000)
+    assert abs(np.mean(estimates) - 0.09) < 4.5 * stderr
+    assert np.mean(plain) - 0.09 > 4.5 * np.std(plain) / np.sqrt(4000)
+
+
+def test_every_experiment_has_its_presets_and_costs():
+    experiments = all_experiments()
+    assert {"castin2025/digits", "castin2025/particles-and-closure"} <= set(experiments)
+    for experiment in experiments.values():
+        assert set(experiment.presets) == set(PRESETS)
+        for config in experiment.presets.values():
+            assert experiment.cost(config).seconds > 0
+            names = [cell.name for cell in experiment.cells(config)]
+            assert len(set(names)) == len(names)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    with pytest.raises(ConfigError, match="did you mean 'castin2025/digits'"):
+        get_experiment("castin2025/digit")
+    with pytest.raises(ConfigError, match="patch: 3 does not divide"):
+        get_experiment("castin2025/digits").cells(digits.Config(patch=3))
+    with pytest.raises(ConfigError, match="more than the 1797"):
+        get_experiment("castin2025/digits").cells(digits.Config(images=1000))
+    with pytest.raises(ConfigError, match="clouds: 1 counts for 5"):
+        get_experiment("castin2025/particles-and-closure").cells(
+            particles_and_closure.Config(clouds=(8,))
+        )

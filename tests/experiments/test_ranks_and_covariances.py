@@ -1,0 +1,96 @@
+"""Rank histograms and covariances of the plane at toy sizes; the published draws and scheme."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from translimit.core import ConfigError, Verdict, named_key
+from translimit.experiments import get_experiment
+from translimit.experiments.castin2025 import covariances, rank_draws, rank_histograms
+
+RANKS = rank_histograms.Config(draws=4, max_steps=600, euler_steps=300)
+PLANE = covariances.Config(side=4, max_steps=400)
+
+
+def run(name, config, cells=None):
+    experiment = get_experiment(name)
+    key = named_key(0, name)
+    return experiment, {
+        cell.name: experiment.compute(config, cell, key)
+        for cell in experiment.cells(config)
+        if cells is None or cell.name in cells
+    }
+
+
+def check(experiment, config, results):
+    claims = experiment.claims(config, results)
+    assert tuple(claim.name for claim in claims) == experiment.claim_names()
+    for spec in experiment.figures(config, results):
+        spec.draw(Figure(figsize=spec.size))
+        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+    return {claim.name: claim.verdict for claim in claims}
+
+
+def test_rank_histograms_at_toy_size():
+    experiment, results = run("castin2025/rank-histograms", RANKS)
+    verdicts = check(experiment, RANKS, results)
+    for variant in ("softmax", "l2"):
+        for name in ("identity-bound", "random-bound", "identity-rank"):
+            assert verdicts[f"{variant}-{name}"] == Verdict.supported
+    assert verdicts["floor-of-half"] == Verdict.refuted
+    # Nothing is left out: every way of counting counts every draw.
+    for spec in experiment.figures(RANKS, results):
+        assert all(sum(row[2:]) == RANKS.draws for row in spec.table.rows)
+
+
+def test_published_ranks_of_the_exact_limits():
+    """Of 100 exact limits in d = 4, 32 have one eigenvalue above 0.1 and 68 have two."""
+    cases = rank_draws.draws("softmax", "identity", 4, 100)
+    exact = [rank_draws.exact_limit(draw) for draw in cases]
+    counts = [(np.linalg.eigvalsh(cov) > rank_draws.THRESHOLD).sum() for cov in exact]
+    assert np.bincount(counts).tolist() == [0, 32, 68]
+    # The first projected Euler step leaves the cone in 49 of them.
+    scheme = rank_draws.projected_euler("softmax", "identity", cases, step=0.05, max_steps=1)
+    assert scheme.left_cone.sum() == 49
+
+
+def test_projected_euler_goes_to_the_limit_with_small_steps():
+    """Without an overshoot the scheme is Euler, and its limit is near the exact one."""
+    (draw,) = rank_draws.draws("softmax", "identity", 3, 1)
+    exact = np.linalg.eigvalsh(rank_draws.exact_limit(draw))
+    scheme = rank_draws.projected_euler("softmax", "identity", [draw], step=2e-3, max_steps=40_000)
+    assert not scheme.left_cone[0]
+    assert scheme.rank[0] == (exact > rank_draws.THRESHOLD).sum()
+
+
+def test_two_settings_of_the_plane():
+    _, results = run("castin2025/covariances", PLANE, ("zero/softmax", "divergence/softmax"))
+    assert set(results["zero/softmax"]["end"].values) == {"zero"}
+    diverging = results["divergence/softmax"]
+    assert set(diverging["end"].values) == {"blow-up"}
+    np.testing.assert_allclose(diverging["blow_up_time"], diverging["exact_time"], rtol=1e-6)
+
+
+def test_grids_are_covariances_of_trace_one():
+    for setting, (_, _, side, _) in covariances.SETTINGS.items():
+        cov = covariances.starts(setting, side)
+        np.testing.assert_allclose(np.trace(cov, axis1=1, axis2=2), 1.0)
+        assert np.linalg.eigvalsh(cov).min() > 0
+    assert len(covariances.starts("zero", 10)) == 100
+
+
+@pytest.mark.slow
+def test_covariances_at_toy_size():
+    experiment, results = run("castin2025/covariances", PLANE)
+    verdicts = check(experiment, PLANE, results)
+    assert verdicts["line-softmax"] == Verdict.supported
+    # So few steps settle no line, and nothing is claimed from none.
+    assert verdicts["two-lines-softmax"] in (Verdict.supported, Verdict.underpowered)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    with pytest.raises(ConfigError, match="draws: got 101"):
+        get_experiment("castin2025/rank-histograms").cells(rank_histograms.Config(draws=101))
+    with pytest.raises(ConfigError, match="side: got 1"):
+        get_experiment("castin2025/covariances").cells(covariances.Config(side=1))

@@ -1,0 +1,139 @@
+"""Small experiments whose cells misbehave on demand, named `fake_experiments:OBJECT`.
+
+They stand in for real ones in the tests of store, execute, study and cli, and are importable from
+worker processes because the tests put this folder on their search path.
+"""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from translimit.core import Claim, Estimate
+from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec, Table
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many cells, how slow, and what one of them does."""
+
+    cells: int = 3
+    size: int = 64
+    seconds: float = 0.0
+    action: str = "none"  # of cell 1: raise, die, exit, full
+    marker: str = ""  # a folder in which each start of a cell leaves a file
+
+
+@dataclass(frozen=True)
+class Means(AbstractExperiment[Config]):
+    """The mean of normal samples is zero."""
+
+    name: str = "fake/means"
+    title: str = "Means of normal samples"
+    summary: str = "Samples of $N(0, 1)$ against their mean."
+    citations: tuple[str, ...] = ("castin2025",)
+    presets: dict[str, Config] = field(
+        default_factory=lambda: {"demo": Config(), "standard": Config(cells=4)}
+    )
+
+    def cost(self, config: Config) -> Cost:
+        return Cost(seconds=1.0 + config.cells * config.seconds)
+
+    def cells(self, config: Config) -> tuple[Cell, ...]:
+        return tuple(Cell(f"group-{i}", {"index": i}) for i in range(config.cells))
+
+    def compute(self, config, cell, key):
+        import jax
+        import xarray
+
+        index = cell.parameters["index"]
+        if config.marker:
+            Path(config.marker, f"{cell.name}-{os.getpid()}-{time.time_ns()}").touch()
+        time.sleep(config.seconds)
+        if index == 1:
+            misbehave(config)
+        draws = jax.random.normal(key, (config.size, config.size))
+        product = np.asarray(draws @ draws.T) / config.size
+        return xarray.Dataset(
+            {
+                "draws": (("row", "column"), np.asarray(draws)),
+                "product": (("row", "other"), product),
+                "label": ((), f"group {index}"),
+                "missing": ("row", np.full(config.size, np.nan)),
+            },
+            coords={"row": np.arange(config.size)},
+        )
+
+    def claims(self, config, results):
+        draws = np.concatenate([r["draws"].values.ravel() for r in results.values()])
+        mean = Estimate.from_samples(draws.astype(np.float64))
+        return [
+            Claim("mean", "The mean is zero.", 0.0, mean, tol=1.0),
+            Claim("wrong", "The mean is ten.", 10.0, mean, tol=1.0),
+            Claim("nothing", "Not a number is no verdict.", 0.0, Estimate(float("nan")), tol=1.0),
+        ]
+
+    def figures(self, config, results):
+        def draw(figure):
+            axes = figure.subplots()
+            axes.plot([float(r["draws"].mean()) for r in results.values()], "o")
+            axes.set(xlabel="group", ylabel="mean")
+
+        rows = tuple((name, float(r["draws"].mean())) for name, r in results.items())
+        table = Table(("group", "mean"), rows)
+        return [FigureSpec("means", "Means", "The means.", draw, table, shown=len(rows))]
+
+    def claim_names(self):
+        return ("mean", "wrong", "nothing")
+
+
+def misbehave(config):
+    if config.action == "raise":
+        raise ValueError("this cell always fails")
+    if config.action == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.action == "exit":
+        raise SystemExit(3)
+    if config.action == "full":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def double(value):
+    """A job for the tests of executors."""
+    return {"twice": 2 * value, "pid": os.getpid()}
+
+
+def environment(names):
+    """The environment that a job sees."""
+    return {name: os.environ.get(name) for name in names}
+
+
+def obey(action, seconds=0.0, marker=""):
+    """A job that raises, dies or sleeps."""
+    time.sleep(seconds)
+    if action == "die-once" and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "raise":
+        raise ValueError("told to\non two lines")
+    if action == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "exit":
+        raise SystemExit(3)
+    if action == "print":
+        print("this is not the protocol")
+    if action == "object":
+        return object()
+    return action
+
+
+EXPERIMENT = Means()
+OTHER = Means(
+    name="fake/other",
+    presets={"demo": Config(cells=2, size=8)},
+)

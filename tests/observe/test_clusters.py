@@ -1,0 +1,153 @@
+"""Cluster counts against brute force, mergers, histograms, ranks, energies, stability ratios."""
+
+import numpy as np
+import pytest
+
+from translimit.core import ArgumentError
+from translimit.observe import (
+    cluster_angle,
+    cluster_counts,
+    cluster_labels,
+    cosine_histogram,
+    effective_rank,
+    interaction_energy,
+    merger_times,
+    partition_function,
+    stability_ratio,
+)
+
+
+def components(points: np.ndarray, delta: float) -> list[set[int]]:
+    """Connected components of "angle < delta" by flooding."""
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    near = np.arccos(np.clip(unit @ unit.T, -1, 1)) < delta
+    left, found = set(range(len(points))), []
+    while left:
+        group, front = set(), {min(left)}
+        while front:
+            group |= front
+            front = {j for i in front for j in np.flatnonzero(near[i])} - group
+        found.append(group)
+        left -= group
+    return found
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+@pytest.mark.parametrize("delta", [0.05, 0.2, 0.5])
+def test_labels_are_connected_components(dim, delta):
+    points = np.random.default_rng(dim).standard_normal((40, dim))
+    expected = components(points, delta)
+    labels = cluster_labels(points, delta)
+    assert [set(np.flatnonzero(labels == k)) for k in range(labels.max() + 1)] == expected
+    assert cluster_counts(np.stack([points, points[::-1]]), delta).tolist() == [len(expected)] * 2
+
+
+def test_circle_and_sphere_agree_across_the_cut():
+    """A cluster across the angle pi is one; on a great circle of S^2 the graph says the same."""
+    angles = np.array([np.pi - 0.05, -np.pi + 0.04, 0.0, 0.3, 0.31])
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert cluster_labels(circle, 0.1).tolist() == [0, 0, 1, 2, 2]
+    assert cluster_labels(np.pad(circle, ((0, 0), (0, 1))), 0.1).tolist() == [0, 0, 1, 2, 2]
+    assert cluster_counts(circle[:1], 0.1) == 1
+    assert cluster_counts(np.repeat(np.eye(3), 2, axis=0), 1e-6) == 3  # coinciding tokens
+    ring = 2 * np.pi * np.arange(10) / 10
+    ring = np.stack([np.cos(ring), np.sin(ring)], axis=1)
+    assert (cluster_counts(ring, 0.64), cluster_counts(ring, 0.62)) == (1, 10)
+
+
+def test_merger_times():
+    ts = np.arange(6.0)
+    assert merger_times(ts, np.array([5, 5, 3, 4, 2, 2])).tolist() == [2.0, 2.0, 4.0]
+    assert merger_times(ts, np.full(6, 3)).size == 0
+    # One cluster of evenly spread tokens breaks up into four before any two merge.
+    assert merger_times(ts, np.array([1, 2, 4, 4, 3, 2])).tolist() == [4.0, 5.0]
+
+
+def test_cosine_histogram_counts_every_pair_once():
+    counts, edges = cosine_histogram(np.vstack([np.eye(3), [[0.0, 0.0, 2.0]]]), bins=4)
+    # Five orthogonal pairs in [0, 0.5), one parallel pair in [0.5, 1].
+    assert counts.tolist() == [0, 0, 5, 1]
+    np.testing.assert_allclose(edges, [-1, -0.5, 0, 0.5, 1])
+
+
+def test_effective_rank():
+    assert effective_rank(np.ones((5, 3))) == pytest.approx(1.0)
+    assert effective_rank(np.eye(4)) == pytest.approx(4.0)
+    shares = np.array([0.8, 0.2])  # Gram eigenvalues 4 and 1
+    stacked = np.stack([np.diag([2.0, 1.0]), np.eye(2)])
+    entropy = -np.sum(shares * np.log(shares))
+    np.testing.assert_allclose(effective_rank(stacked), [np.exp(entropy), 2.0])
+
+
+def test_energies_by_loops():
+    points = np.random.default_rng(0).standard_normal((2, 6, 3))
+    points /= np.linalg.norm(points, axis=-1, keepdims=True)
+    for cloud, energy, rescaled in zip(
+        points,
+        interaction_energy(points, 1.5),
+        interaction_energy(points, 1.5, rescaled=True),
+        strict=True,
+    ):
+        total = sum(np.exp(1.5 * x @ y) for x in cloud for y in cloud)
+        np.testing.assert_allclose(energy, total / (2 * 1.5 * 36), rtol=1e-13)
+        np.testing.assert_allclose(rescaled, energy * np.exp(-1.5), rtol=1e-13)
+    assert interaction_energy(np.ones((4, 1)), 2.0, rescaled=True) == pytest.approx(0.25)
+    np.testing.assert_allclose(partition_function(np.eye(2), 0.0), [1.0, 1.0])
+
+
+def test_stability_ratio_of_exact_flows():
+    """A cloud scaled by e^t spreads any difference by e^t; W_2 does not know the order of tokens.
+
+    With positions only tokens of one position may be coupled: the ratio of a permuted cloud grows
+    from a larger start.
+    """
+    generator = np.random.default_rng(1)
+    cloud, ts = generator.standard_normal((6, 2)), np.array([0.0, 0.5, 1.0])
+    other = cloud + 0.1 * generator.standard_normal((6, 2))
+    scale = np.exp(ts)[:, None, None]
+    order = generator.permutation(6)
+    ratio = stability_ratio(scale * cloud, scale * other[order])
+    np.testing.assert_allclose(ratio, np.exp(ts))
+    positions = np.repeat([0.0, 0.5, 1.0], 2)
+    conditional = stability_ratio(scale * cloud, scale * other, positions=positions)
+    np.testing.assert_allclose(conditional, np.exp(ts))
+    apart = stability_ratio(scale * cloud, 2 * scale**2 * cloud, positions=np.arange(6.0))
+    np.testing.assert_allclose(
+        apart, np.linalg.norm((scale - 2 * scale**2) * cloud, axis=(1, 2)) / np.linalg.norm(cloud)
+    )
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    with pytest.raises(ArgumentError, match="delta: is 0"):
+        cluster_labels(np.eye(2), 0.0)
+    with pytest.raises(ArgumentError, match="delta: is 4"):
+        cluster_labels(np.eye(2), 4.0)
+    with pytest.raises(ArgumentError, match="norm zero"):
+        cluster_labels(np.zeros((2, 2)), 0.1)
+    with pytest.raises(ArgumentError, match="dim at least 2"):
+        cluster_labels(np.ones((2, 1)), 0.1)
+    with pytest.raises(ArgumentError, match="tokens: has shape"):
+        cluster_counts(np.ones(2), 0.1)
+    with pytest.raises(ArgumentError, match="beta: is 0"):
+        cluster_angle(0.0)
+    with pytest.raises(ArgumentError, match="counts: has shape"):
+        merger_times(np.arange(3.0), np.arange(2))
+    with pytest.raises(ArgumentError, match="one token"):
+        cosine_histogram(np.ones((1, 2)))
+    with pytest.raises(ArgumentError, match="bins: is 0"):
+        cosine_histogram(np.eye(2), bins=0)
+    with pytest.raises(ArgumentError, match="all tokens"):
+        effective_rank(np.zeros((2, 2)))
+    with pytest.raises(ArgumentError, match="beta: is 0"):
+        interaction_energy(np.eye(2), 0.0)
+    with pytest.raises(ArgumentError, match="beta: is -1"):
+        partition_function(np.eye(2), -1.0)
+    with pytest.raises(ArgumentError, match="weights: has shape"):
+        interaction_energy(np.eye(2), 1.0, weights=[0.5, 0.6])
+    with pytest.raises(ArgumentError, match="agrees with first"):
+        stability_ratio(np.ones((2, 3, 2)), np.ones((2, 3, 2)))
+    with pytest.raises(ArgumentError, match="second: has shape"):
+        stability_ratio(np.ones((2, 3, 2)), np.ones((2, 4, 2)))
+    with pytest.raises(ArgumentError, match="first: has shape"):
+        stability_ratio(np.ones((3, 2)), np.ones((3, 2)))

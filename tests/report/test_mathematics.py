@@ -1,0 +1,65 @@
+"""Prose with formulas becomes safe HTML: MathML for the formulas, escapes for the rest."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from translimit.core import ArgumentError
+from translimit.report.mathematics import plain, typeset
+
+
+def elements(markup: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(f"<p>{markup}</p>").iter())[1:]
+
+
+def test_formula_is_mathml_between_escaped_text():
+    markup = typeset(r"a < b & $n^{-1/2}$ as $n \to \infty$")
+    assert markup.startswith("a &lt; b &amp; <math")
+    texts = [(e.tag, e.text) for e in elements(markup) if e.text]
+    assert ("mo", "\N{MINUS SIGN}") in texts
+    assert ("mo", "→") in texts
+    assert ("mi", "∞") in texts
+
+
+@pytest.mark.parametrize(
+    ("source", "prefix"),
+    [("[-1, 1]", True), ("a = -b", True), ("-a", True), ("a - b", False), ("|a| - b", False)],
+)
+def test_minus_is_a_sign_or_an_operator(source, prefix):
+    (minus,) = (e for e in elements(typeset(f"${source}$")) if e.text == "\N{MINUS SIGN}")
+    assert (minus.get("form") == "prefix") == prefix
+
+
+def test_dollar_signs():
+    assert typeset(r"costs \$5") == "costs $5"
+    assert typeset("costs $5") == "costs $5"
+    assert plain(r"costs \$5, gives $x^2$") == "costs $5, gives x^2"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"\text{<script>alert(1)</script>}",
+        r"\text{&lt;img src=x onerror=alert(1)&gt;}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{background:url(http://example.org/x)}{x}",
+        r"\class{notice}{x}",
+    ],
+)
+def test_formula_cannot_leave_mathematics(source):
+    for element in elements(typeset(f"${source}$")):
+        assert element.tag.startswith("m")
+        assert not {"href", "style", "class", "onerror", "src"} & set(element.attrib)
+
+
+@pytest.mark.parametrize("source", [r"\frac{", r"\nosuchcommand{x}", r"\left( x"])
+def test_unreadable_formula_is_refused(as_user, source):
+    with pytest.raises(ArgumentError, match=r"formula: (cannot read|unknown command)"):
+        typeset(f"see ${source}$")
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="$\\", exclude_categories=("Cs", "Cc"))))
+def test_text_without_formulas_reads_back(text):
+    assert ElementTree.fromstring(f"<p>{typeset(text)}</p>").text in (text, None if not text else 0)
