@@ -1,1 +1,2 @@
+from . import homogenized as homogenized
 from . import meanfield as meanfield

@@ -1,1 +1,4 @@
+from .random_heads import ChainPaths as ChainPaths
+from .random_heads import RandomHeadChain as RandomHeadChain
+from .random_heads import head_update as head_update
 from .residual_attention import ResidualAttention as ResidualAttention

@@ -1,0 +1,14 @@
+from .clocks import Clocks as Clocks
+from .clocks import diffusive_step as diffusive_step
+from .heads import AbstractHeads as AbstractHeads
+from .heads import AbstractIsotropicHeads as AbstractIsotropicHeads
+from .heads import GaussianHeads as GaussianHeads
+from .heads import WideHeads as WideHeads
+from .heads import require_cosine as require_cosine
+from .heads import require_count as require_count
+from .heads import require_number as require_number
+from .mixed_heads import FiniteHeads as FiniteHeads
+from .mixed_heads import SampledHeads as SampledHeads
+from .mixed_heads import ShiftedHeads as ShiftedHeads
+from .retraction import Retraction as Retraction
+from .retraction import require_retraction as require_retraction
