@@ -48,6 +48,8 @@ class ShiftedHeads(AbstractHeads):
     mean_V: Any
     mean_A: Any
     fluctuations: GaussianHeads
+    #: Whether A does not fluctuate (a traced sigma_a counts as fluctuating).
+    fixed_scores: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class ShiftedHeads(AbstractHeads):
         self.fluctuations = GaussianHeads(
             dim=dim, beta=beta, sigma_v=sigma_v, sigma_a=sigma_a, head_dim=head_dim
         )
+        spread = self.fluctuations.sigma_a
+        self.fixed_scores = not is_traced(spread) and float(spread) == 0.0
 
     @property
     def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -76,12 +80,6 @@ class ShiftedHeads(AbstractHeads):
     def beta(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Multiplies the scores."""
         return self.fluctuations.beta
-
-    @property
-    def fixed_scores(self) -> bool:
-        """Whether A does not fluctuate (a traced sigma_a counts as fluctuating)."""
-        sigma_a = self.fluctuations.sigma_a
-        return not is_traced(sigma_a) and float(sigma_a) == 0.0
 
     @property
     def centred(self) -> bool:
