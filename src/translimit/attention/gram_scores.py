@@ -239,7 +239,9 @@ def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
     return below + jnp.diag(diagonal)
 
 
-def separations(tokens: Float[Array, "*batch tokens width"]) -> Float[Array, "*batch tokens tokens"]:
+def separations(
+    tokens: Float[Any, "*batch tokens width"],
+) -> Float[Any, "*batch tokens tokens"]:
     """1 - <x_i, x_j> of unit tokens as half their squared distance, exact where they collapse."""
     xp = jnp if isinstance(tokens, jax.Array) else np
     return 0.5 * xp.sum((tokens[..., :, None, :] - tokens[..., None, :, :]) ** 2, axis=-1)

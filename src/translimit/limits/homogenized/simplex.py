@@ -133,8 +133,8 @@ def simplex_drift(
     tokens = require_simplex(law, tokens, causal)
     low = -1.0 / (tokens - 1)
     overlap = require_cosine(overlap, "overlap", low, ends=False)
-    f, g = in_float64(_averages, overlap, law.score_std, sizes_of(law, tokens))
-    return simplex_velocity(overlap, f, g, _dim(law, dimension))
+    f, g = in_float64(averages, overlap, law.score_std, sizes_of(law, tokens))
+    return simplex_velocity(overlap, f, g, dimension_of(law, dimension))
 
 
 def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
@@ -255,7 +255,7 @@ class SimplexClosure(AbstractProblem):
         with listening(progress) as handle:
             sizes = sizes_of(self.law, self.tokens)
             arguments = (self.initial, self.law.score_std, self.t1, ts, method, handle)
-            dim = _dim(self.law, self.dimension)
+            dim = dimension_of(self.law, self.dimension)
             result = in_float64(_closure(sizes, dim), *arguments)
         return SimplexSolution(ts=ts, overlap=result.states, outcome=result.outcome)
 
@@ -291,7 +291,7 @@ def tabulate(low: Any, score_std: Any, sizes: _Sizes) -> AveragesTable:
     """f and g between an overlap and one, for traced float64 numbers."""
     points, _ = chebyshev(low)
     # At overlap one there are no logits: both averages are 1 / tokens.
-    f, g = jax.lax.map(lambda gamma: _averages(gamma, score_std, sizes), points[:-1])
+    f, g = jax.lax.map(lambda gamma: averages(gamma, score_std, sizes), points[:-1])
     end = jnp.full((1,), 1.0 / sizes.tokens)
     return AveragesTable(low, jnp.concatenate([f, end]), jnp.concatenate([g, end]))
 
@@ -310,7 +310,7 @@ def sizes_of(law: AbstractIsotropicHeads, tokens: int) -> _Sizes:
 
 
 @eqx.filter_jit
-def _averages(overlap: Array, score_std: Array, sizes: _Sizes) -> tuple[Array, Array]:
+def averages(overlap: Array, score_std: Array, sizes: _Sizes) -> tuple[Array, Array]:
     """f and g; for finite key_dim averaged over the Wishart law of the queries."""
     spread = jnp.asarray(score_std * jnp.sqrt(1.0 - overlap))
     tokens, resolution = sizes.tokens, sizes.resolution
@@ -365,7 +365,12 @@ def _wishart(degrees: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([axis.ravel() for axis in mesh], axis=1), weights.ravel()
 
 
-def _dim(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
+def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
+    """The dimension in the drift: that of the tokens, or infinity.
+
+    Raises:
+        ArgumentTypeError: no member of `Dimension`.
+    """
     if not isinstance(dimension, Dimension):
         raise ArgumentTypeError(
             "dimension", f"is {dimension!r}", "pass Dimension.EXACT or Dimension.LARGE"
