@@ -53,17 +53,21 @@ def test_clocks():
 
 
 def test_mixed_laws():
-    fixed = ShiftedHeads(mean_V=np.eye(2), mean_A=2 * np.eye(2), beta=1.0)
+    fixed = ShiftedHeads(mean_v=np.eye(2), mean_a=2 * np.eye(2), beta=1.0)
     V, A = fixed.sample(jax.random.key(0))
     np.testing.assert_allclose(V, np.eye(2))
     np.testing.assert_allclose(A, 2 * np.eye(2))
-    assert fixed.fixed_scores and not fixed.centred and float(fixed.variance_proxy) == 0
-    noisy = ShiftedHeads(mean_V=3 * np.eye(2), mean_A=np.eye(2), beta=1.0, sigma_a=1.0)
-    assert float(noisy.variance_proxy) == pytest.approx(9.0) and not noisy.fixed_scores
-    assert ShiftedHeads(mean_V=np.zeros((2, 2)), mean_A=np.eye(2), beta=1.0).centred
+    assert fixed.fixed_scores
+    assert not fixed.centred
+    assert float(fixed.variance_proxy) == 0
+    noisy = ShiftedHeads(mean_v=3 * np.eye(2), mean_a=np.eye(2), beta=1.0, sigma_a=1.0)
+    assert float(noisy.variance_proxy) == pytest.approx(9.0)
+    assert not noisy.fixed_scores
+    assert ShiftedHeads(mean_v=np.zeros((2, 2)), mean_a=np.eye(2), beta=1.0).centred
     few = FiniteHeads.drawn_from(noisy, 3, key=jax.random.key(1))
     V, A = few.sample(jax.random.key(2))
-    assert few.dim == 2 and any(np.allclose(A, one) for one in np.asarray(few.A))
+    assert few.dim == 2
+    assert any(np.allclose(A, one) for one in np.asarray(few.A))
     own = SampledHeads(
         dim=2,
         beta=1.0,
@@ -84,8 +88,8 @@ def test_mixed_laws():
         (lambda: GaussianHeads(dim=2, beta=1.0, sigma_a=-1.0), "sigma_a"),
         (lambda: GaussianHeads(dim=2, beta=1.0, sigma_a=1.0, head_dim=0), "head_dim"),
         (lambda: WideHeads(dim=2, score_std=[1.0]), "score_std"),
-        (lambda: ShiftedHeads(mean_V=np.eye(2), mean_A=np.eye(3), beta=1.0), "mean_A"),
-        (lambda: ShiftedHeads(mean_V=np.ones(2), mean_A=np.eye(2), beta=1.0), "mean_V"),
+        (lambda: ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(3), beta=1.0), "mean_a"),
+        (lambda: ShiftedHeads(mean_v=np.ones(2), mean_a=np.eye(2), beta=1.0), "mean_v"),
         (lambda: FiniteHeads(V=np.eye(2), A=np.eye(2), beta=1.0), "V"),
         (lambda: FiniteHeads(V=np.eye(2)[None], A=np.eye(2), beta=1.0), "A"),
     ],

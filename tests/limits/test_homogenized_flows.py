@@ -26,7 +26,7 @@ from translimit.models import RandomHeadChain
 ROWS = np.array([[1.0, 0.2, 0.0], [0.3, 1.0, 0.4], [-0.2, 0.1, 1.0]])
 X = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
 V = np.array([[1.0, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.4, 0.6]])
-LAW = ShiftedHeads(mean_V=V, mean_A=np.eye(3), beta=1.0)
+LAW = ShiftedHeads(mean_v=V, mean_a=np.eye(3), beta=1.0)
 STEPS = (0.1, 0.05, 0.025)
 
 
@@ -77,7 +77,7 @@ def row_7(samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     The same heads on both sides, in blocks.
     """
-    law = ShiftedHeads(mean_V=V, mean_A=np.zeros((3, 3)), beta=1.0, sigma_a=1.0)
+    law = ShiftedHeads(mean_v=V, mean_a=np.zeros((3, 3)), beta=1.0, sigma_a=1.0)
     step = 0.005
 
     @jax.jit
@@ -122,7 +122,7 @@ def test_acceptance_7_the_drift_of_anisotropic_noise(samples, tolerance):
 
 
 def test_the_noise_drift_of_a_finite_law_is_that_of_its_heads():
-    law = ShiftedHeads(mean_V=V, mean_A=np.zeros((3, 3)), beta=1.0, sigma_a=1.0)
+    law = ShiftedHeads(mean_v=V, mean_a=np.zeros((3, 3)), beta=1.0, sigma_a=1.0)
     few = FiniteHeads.drawn_from(law, 20_000, key=jax.random.key(0))
     c = noise_drift(few, jnp.asarray(X), 0.1, 2)
     # Row 7 times step / heads; 20 000 heads know the means to about 1e-3.
@@ -133,14 +133,14 @@ def test_the_noise_drift_of_a_finite_law_is_that_of_its_heads():
 
 def test_sampled_noise_has_the_covariance_of_the_heads():
     """20 000 draws of 4 heads each: unbiased, within 4.5 standard errors entry by entry."""
-    law = ShiftedHeads(mean_V=V, mean_A=np.zeros((3, 3)), beta=1.0, sigma_a=1.0, sigma_v=0.2)
+    law = ShiftedHeads(mean_v=V, mean_a=np.zeros((3, 3)), beta=1.0, sigma_a=1.0, sigma_v=0.2)
     keys = jax.random.split(jax.random.key(1), 20_000)
     draw = jax.jit(jax.vmap(lambda key: sample_noise(law, jnp.asarray(X), samples=4, key=key)))
     noise = np.asarray(draw(keys)).reshape(-1, 9)
     heads = FiniteHeads.drawn_from(law, 40_000, key=jax.random.key(2))
-    updates = jax.jit(
-        jax.vmap(lambda v, a: jax.nn.softmax((X @ a.T) @ X.T, axis=-1) @ X @ v.T)
-    )(heads.V, heads.A)
+    updates = jax.jit(jax.vmap(lambda v, a: jax.nn.softmax((X @ a.T) @ X.T, axis=-1) @ X @ v.T))(
+        heads.V, heads.A
+    )
     xi = np.asarray(updates).reshape(-1, 9)
     xi = xi - xi.mean(axis=0)
     products = [np.einsum("na,nb->nab", one, one) for one in (noise, xi)]
@@ -172,7 +172,7 @@ def test_solutions_are_labelled_and_drawn():
 
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
-    random = ShiftedHeads(mean_V=V, mean_A=np.eye(3), beta=1.0, sigma_a=1.0)
+    random = ShiftedHeads(mean_v=V, mean_a=np.eye(3), beta=1.0, sigma_a=1.0)
     with pytest.raises(ArgumentTypeError, match="drawn_from"):
         BallisticFlow(law=random, initial=X, t1=1.0)
     with pytest.raises(ArgumentError, match="norm"):

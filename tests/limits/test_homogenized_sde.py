@@ -44,7 +44,7 @@ def test_acceptance_1_the_classifier():
 
 
 def law_with(mean: float, noise: float = 0.0) -> ShiftedHeads:
-    return ShiftedHeads(mean_V=mean * np.eye(32), mean_A=np.eye(32), beta=1.0, sigma_v=noise)
+    return ShiftedHeads(mean_v=mean * np.eye(32), mean_a=np.eye(32), beta=1.0, sigma_v=noise)
 
 
 @pytest.mark.parametrize(
@@ -254,5 +254,5 @@ def test_a_user_law_is_classified():
         dim=16, beta=1.0, sampler=lambda key: (0, 0), centred=True, variance_proxy=15 / 16
     )
     found = classify(law, tokens=4, layers=100, step=0.1, heads=1)
-    assert found.diffusive_time == pytest.approx(1.0) and found.score_std is None
-
+    assert found.diffusive_time == pytest.approx(1.0)
+    assert found.score_std is None

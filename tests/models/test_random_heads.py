@@ -111,7 +111,7 @@ def test_the_tangent_retraction_is_another_chain():
 
 
 def test_an_update_that_cancels_a_token():
-    law = ShiftedHeads(mean_V=-np.eye(2), mean_A=np.zeros((2, 2)), beta=1.0)
+    law = ShiftedHeads(mean_v=-np.eye(2), mean_a=np.zeros((2, 2)), beta=1.0)
     one = RandomHeadChain(law=law, step=1.0, heads=1, layers=1)
     with pytest.raises(SolveError, match="smaller step"):
         one.simulate(np.array([[1.0, 0.0], [1.0, 0.0]]), key=jax.random.key(0))
@@ -145,6 +145,6 @@ def test_refusals_of_a_simulation():
         one.simulate_overlaps(np.eye(9), key=key)
     with pytest.raises(ArgumentError, match="norm"):
         one.simulate(2 * np.eye(8), key=key)
-    law = ShiftedHeads(mean_V=np.eye(2), mean_A=np.eye(2), beta=1.0)
+    law = ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(2), beta=1.0)
     with pytest.raises(ArgumentTypeError, match="not Markov"):
         RandomHeadChain(law=law, step=0.1, heads=1, layers=1).simulate_overlaps(np.eye(2), key=key)

@@ -33,5 +33,5 @@ from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials
 from .softmax import Softmax as Softmax
-from .unnormalized import Unnormalized as Unnormalized
 from .unit_tokens import require_unit_tokens as require_unit_tokens
+from .unnormalized import Unnormalized as Unnormalized

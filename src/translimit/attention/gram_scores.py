@@ -87,9 +87,7 @@ def require_gram(overlaps: Any, name: str, dim: int | None = None) -> Any:
     return overlaps
 
 
-def gram_factor(
-    overlaps: Float[Array, "tokens tokens"], dim: int
-) -> Float[Array, "tokens width"]:
+def gram_factor(overlaps: Float[Array, "tokens tokens"], dim: int) -> Float[Array, "tokens width"]:
     """F with F F^T = overlaps; its width is `tokens` where dim >= 2 tokens, and dim otherwise."""
     tokens = overlaps.shape[0]
     eigenvalues, basis = jnp.linalg.eigh(overlaps)

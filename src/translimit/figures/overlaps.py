@@ -46,7 +46,12 @@ def plot_fan(overlap: xarray.DataArray, ax: Axes | None = None, *, series: int =
     stderr = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     ax.plot(time, mean, color=colour, linewidth=1.8, label=f"mean of {len(values)} paths")
     ax.fill_between(
-        time, mean - 2 * stderr, mean + 2 * stderr, color=LIMIT, alpha=0.3, linewidth=0,
+        time,
+        mean - 2 * stderr,
+        mean + 2 * stderr,
+        color=LIMIT,
+        alpha=0.3,
+        linewidth=0,
         label="two standard errors",
     )
     return finish(ax, xlabel=_time_label(overlap), ylabel=_label(overlap))

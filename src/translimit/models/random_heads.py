@@ -251,7 +251,7 @@ def _batch(replicas: int, floats: int) -> int:
 
 
 def _layers(layer: Any, start: Any, run: _Run, key: Any) -> Any:
-    """States at the layers kept [saves, ...] of `layer(state, key)`, each with the key of a layer."""
+    """States at the layers kept [saves, ...]; `layer(state, key)` gets the key of its layer."""
 
     def block(state: Any, numbers: Array) -> tuple[Any, Any]:
         state, _ = jax.lax.scan(
@@ -285,7 +285,9 @@ def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tok
 
 
 @eqx.filter_jit
-def _simulate_overlaps(initial: Any, parameters: Any) -> Float[Array, "replicas saves tokens width"]:
+def _simulate_overlaps(
+    initial: Any, parameters: Any
+) -> Float[Array, "replicas saves tokens width"]:
     run, indices, key = parameters
     chain, dim = run.chain, run.chain.law.dim
     start = gram_factor(initial, dim)

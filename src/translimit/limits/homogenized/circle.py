@@ -1,8 +1,8 @@
 r"""Infinitely many tokens on the circle: their density, layer by layer, under common noise.
 
 One layer maps the angle phi to Phi(phi) = phi + atan2(u . e_perp, 1 + u . e) with
-u = (step / heads) sum_h V_h m_h(e(phi)), m_h the softmax average of the density; the density moves to its
-image. Its Fourier coefficients c_k = int e^{-i k phi} rho dphi are pushed forward,
+u = (step / heads) sum_h V_h m_h(e(phi)), m_h the softmax average of the density; the density moves
+to its image. Its Fourier coefficients c_k = int e^{-i k phi} rho dphi are pushed forward,
 
     c'_k = int e^{-i k Phi(phi)} rho(phi) dphi        (a sum over equally spaced nodes),
 
@@ -119,7 +119,7 @@ def _flow(V: Array, A: Array, beta: Array, step: Array, rho: Array, static: _Mod
 
     def layer(carry: Any, head: Any) -> Any:
         rho, failed = carry
-        moved = circle_map(*head, beta, step, rho)
+        moved = circle_map(head[0], head[1], beta, step, rho)
         coefficients = rho @ jnp.exp(-1j * moved[:, None] * k) / rho.size
         new = jnp.real(waves @ coefficients)
         top = jnp.abs(coefficients[-1]) > TOP_SHARE * jnp.abs(coefficients[static.modes])

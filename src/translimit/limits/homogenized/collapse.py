@@ -112,34 +112,34 @@ def collapse_depth(
         2.19722
     """
     tokens = require_simplex(law, tokens, causal)
-    step = require_number(step, "step", positive=True)
-    heads = require_number(heads, "heads", positive=True)
-    initial = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
-    threshold = require_cosine(threshold, "threshold", 0.0, ends=False)
-    if not is_traced(threshold, initial) and threshold <= initial:
+    each = diffusive_step(
+        law,
+        step=require_number(step, "step", positive=True),
+        heads=require_number(heads, "heads", positive=True),
+    )
+    start = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
+    level = require_cosine(threshold, "threshold", 0.0, ends=False)
+    if not is_traced(level, start) and level <= start:
         raise ArgumentError(
-            "threshold", f"is {float(threshold):g}", f"pass more than initial = {float(initial):g}"
+            "threshold", f"is {float(level):g}", f"pass more than initial = {float(start):g}"
         )
     sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
-    times = in_float64(
-        _crossing, initial, threshold, law.score_std, _Static(sizes, dim, float(law.dim))
-    )
+    times = in_float64(_crossing, start, level, law.score_std, _Static(sizes, dim, float(law.dim)))
     time, variance, correction, lowest = times
     if is_traced(time):
         time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
     elif not lowest > 0:
         raise ArgumentError(
             "threshold",
-            f"{float(threshold):g} is not reached: the mean drift vanishes before it",
+            f"{float(level):g} is not reached: the mean drift vanishes before it",
             "pass a smaller threshold, or solve OverlapSDE",
         )
-    each = diffusive_step(law, step=step, heads=heads)
     return CollapseDepth(
         layers=time / each,
         diffusive_time=time,
         spread=variance**0.5 / each,
         error=abs(correction) / each,
-        threshold=threshold,
+        threshold=level,
         warnings=_warnings(law, tokens, time, correction, each),
     )
 
@@ -165,7 +165,7 @@ class _Static(eqx.Module):
     noise_dim: float = eqx.field(static=True)
 
 
-def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: float) -> Any:
+def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int | float) -> Any:
     """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
 
     4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
@@ -280,10 +280,12 @@ def postpone_collapse(
         heads_law = build(score_std)
         unit = float(token_update(heads_law, tokens=tokens, step=1.0, heads=heads))
         step = (update / unit) ** 0.5
-        depth = collapse_depth(heads_law, tokens=tokens, step=step, heads=heads, threshold=threshold)
+        depth = collapse_depth(
+            heads_law, tokens=tokens, step=step, heads=heads, threshold=threshold
+        )
         return Design(score_std, step, heads, depth)
 
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda score_std: -float(design(score_std).depth.layers),
         bounds=(low, high),
         method="bounded",

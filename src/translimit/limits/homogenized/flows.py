@@ -3,8 +3,8 @@ r"""Heads with a mean effect: the ballistic limit, the modified equations, and n
 With B-bar_i = E V m(x_i) and b_i = P_{x_i} B-bar_i:
 
     ballistic          X' = b(X)
-    modified           X' = b - (step / 2) nabla_b b - step <x_i, B-bar_i> b_i     (chain as printed)
-                       X' = b - (step / 2) nabla_b b                               (tangent chain)
+    modified           X' = b - (step / 2) nabla_b b - step <x_i, B-bar_i> b_i    (printed chain)
+                       X' = b - (step / 2) nabla_b b                              (tangent chain)
 
 where (nabla_b b)_i = P_{x_i} (Db(X)[b(X)])_i.
 
@@ -76,9 +76,11 @@ def mean_update(
     if isinstance(law, AbstractIsotropicHeads):
         return jnp.zeros_like(tokens)
     if isinstance(law, ShiftedHeads) and law.fixed_scores:
-        return _update(law.mean_V, law.mean_A, law.beta, tokens)
+        return _update(law.mean_v, law.mean_a, law.beta, tokens)
     if isinstance(law, FiniteHeads):
-        updates = jax.lax.map(lambda head: _update(*head, law.beta, tokens), (law.V, law.A))
+        updates = jax.lax.map(
+            lambda head: _update(head[0], head[1], law.beta, tokens), (law.V, law.A)
+        )
         return jnp.mean(updates, axis=0)
     raise ArgumentTypeError(
         "law",
@@ -96,7 +98,7 @@ def drift(law: AbstractHeads, tokens: Float[Array, "tokens dim"]) -> Float[Array
 def modified_drift(
     law: AbstractHeads, tokens: Float[Array, "tokens dim"], step: Any, retraction: Retraction
 ) -> Float[Array, "tokens dim"]:
-    """b to second order in the step, for the chain with this retraction."""
+    """B to second order in the step, for the chain with this retraction."""
     b, along = jax.jvp(lambda x: drift(law, x), (tokens,), (drift(law, tokens),))
     second = -0.5 * step * tangent(tokens, along)
     if retraction is Retraction.AMBIENT:
@@ -114,12 +116,12 @@ def noise_drift(
 
     !!! warning "Erratum"
         The paper's stochastic equation leaves this drift out; it is of the order of the Ito
-        correction where mean_V does not vanish and A is random.
+        correction where mean_v does not vanish and A is random.
     """
     mean = mean_update(law, tokens)
 
     def one(head: tuple[Array, Array]) -> Array:
-        xi = _update(*head, law.beta, tokens) - mean
+        xi = _update(head[0], head[1], law.beta, tokens) - mean
         return jnp.sum(tokens * xi, axis=-1, keepdims=True) * tangent(tokens, xi)
 
     return -step / heads * jnp.mean(jax.lax.map(one, (law.V, law.A)), axis=0)

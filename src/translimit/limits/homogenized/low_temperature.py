@@ -58,6 +58,8 @@ FINITE_TOKENS = (
     "holds for infinitely many tokens with a density on the whole sphere; at a fixed number of "
     "tokens the overlap moves on the diffusive clock instead"
 )
+#: From so many rows on the series of the mean cosine is summed here.
+SERIES_FROM = 20
 
 
 def mean_cosine(overlap: Any, rows: int) -> Any:
@@ -76,7 +78,14 @@ def mean_cosine(overlap: Any, rows: int) -> Any:
     if np.any(~(np.abs(R) <= 1)):
         raise ArgumentError("overlap", f"is {overlap}", "pass numbers in [-1, 1]")
     ratio = math.exp(2.0 * (gammaln((q + 1) / 2) - gammaln(q / 2)))
-    return 2.0 / q * ratio * R * hyp2f1(0.5, 0.5, q / 2 + 1, R**2)
+    if q < SERIES_FROM:
+        return 2.0 / q * ratio * R * hyp2f1(0.5, 0.5, q / 2 + 1, R**2)
+    # scipy's function is NaN near one for large parameters, where the series falls like k^{-q/2-1}.
+    total, term = np.ones_like(R), np.ones_like(R)
+    for k in range(400):
+        term = term * (k + 0.5) ** 2 / ((q / 2 + 1 + k) * (k + 1)) * R**2
+        total = total + term
+    return 2.0 / q * ratio * R * total
 
 
 def low_temperature_kernel(overlap: Any, dim: int, head_dim: int | None = None) -> Any:
@@ -101,22 +110,21 @@ def low_temperature_kernel(overlap: Any, dim: int, head_dim: int | None = None) 
 
 
 def _correlation_density(R: float, q: int) -> tuple[np.ndarray, np.ndarray]:
-    """Angles, and the unnormalised density of the angle between two Gaussian vectors in R^q.
+    """Angles, and the unnormalised density of the angle a between two Gaussian vectors in R^q.
 
-    With correlation R entry by entry: sin^{q-2}(a) 2F1(q / 2, q / 2; q - 1 / 2 ...) in its
-    integral form, int_0^inf dw (cosh w - R cos a)^{-q}, times sin^{q-2}(a).
+    sin^{q-2}(a) int_0^inf (cosh w - R cos a)^{-q} dw for entries of correlation R (Fisher's law of
+    the sample correlation), summed in logarithms.
     """
-    a = (np.arange(2000) + 0.5) * np.pi / 2000
+    a = (np.arange(4000) + 0.5) * np.pi / 4000
     w = np.linspace(0.0, 12.0, 1200)
-    gap = np.cosh(w)[None, :] - R * np.cos(a)[:, None]
-    logs = -q * np.log(gap)
-    top = logs.max()
-    inner = np.sum(np.exp(logs - top), axis=1) - 0.5 * np.exp(logs[:, 0] - top)
-    return a, np.sin(a) ** (q - 2) * inner
+    logs = (q - 2) * np.log(np.sin(a))[:, None]
+    logs = logs - q * np.log(np.cosh(w)[None, :] - R * np.cos(a)[:, None])
+    terms = np.exp(logs - logs.max())
+    return a, np.sum(terms, axis=1) - 0.5 * terms[:, 0]
 
 
 def default_kappa(dim: int, head_dim: int | None = None) -> float:
-    """kappa = 3/2 + dim / (2 head_dim); 2 where both agree."""
+    """Kappa = 3/2 + dim / (2 head_dim); 2 where both agree."""
     return 1.5 + dim / (2.0 * (dim if head_dim is None else head_dim))
 
 

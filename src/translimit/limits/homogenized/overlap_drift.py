@@ -39,7 +39,7 @@ def overlap_covariation(
     first: tuple[int, int],
     second: tuple[int, int],
 ) -> Float[Any, ""]:
-    """d <R_ij, R_kl> / d tau of the pairs (i, j) = first and (k, l) = second.
+    """D <R_ij, R_kl> / d tau of the pairs (i, j) = first and (k, l) = second.
 
     The sum over p in {i, j} and q in {k, l} of s_pq <P_p x_p', P_q x_q'>, divided by dim, where
     p' and q' are the other members of the pairs and P_p projects on the tangent space at x_p.
@@ -61,7 +61,7 @@ def overlap_covariation(
 def small_score_overlap(
     overlaps: Float[Any, "tokens tokens"], score_std: Any
 ) -> Float[Any, "tokens tokens"]:
-    """s to the second order in score_std, with an error of the fourth.
+    """S to the second order in score_std, with an error of the fourth.
 
     s_ij = m + score_std^2 (R_ij |C|^2 / n^2 + (1 / n) sum_k C_kk (r_k - m)), where r_k is the mean
     of row k of R, m the mean of all of R, and C = J R J with J = I - 1 1^T / n.

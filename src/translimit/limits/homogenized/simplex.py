@@ -91,8 +91,8 @@ def simplex_overlaps(overlap: Any, f: Any, g: Any) -> tuple[Any, Any]:
     return overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
 
 
-def simplex_velocity(overlap: Any, f: Any, g: Any, dim: float) -> Any:
-    """gamma' per unit diffusive time; dim may be infinite."""
+def simplex_velocity(overlap: Any, f: Any, g: Any, dim: int | float) -> Any:
+    """Gamma' per unit diffusive time; dim may be infinite."""
     same, other = simplex_overlaps(overlap, f, g)
     if math.isinf(dim):
         return other - overlap * same
@@ -268,7 +268,7 @@ class AveragesTable(eqx.Module):
     g: Array
 
     def __call__(self, overlap: Array) -> tuple[Array, Array]:
-        """f and g at an overlap in [low, 1], interpolated (barycentric formula)."""
+        """F and g at an overlap in [low, 1], interpolated (barycentric formula)."""
         points, weights = chebyshev(self.low)
         gap = overlap - points
         hit = jnp.abs(gap) < 1e-14
@@ -288,7 +288,7 @@ def chebyshev(low: Any) -> tuple[Array, Array]:
 
 
 def tabulate(low: Any, score_std: Any, sizes: _Sizes) -> AveragesTable:
-    """f and g between an overlap and one, for traced float64 numbers."""
+    """F and g between an overlap and one, for traced float64 numbers."""
     points, _ = chebyshev(low)
     # At overlap one there are no logits: both averages are 1 / tokens.
     f, g = jax.lax.map(lambda gamma: averages(gamma, score_std, sizes), points[:-1])
@@ -300,7 +300,7 @@ class _Sizes(eqx.Module):
     """What the averages depend on besides numbers."""
 
     tokens: int = eqx.field(static=True)
-    key_dim: float = eqx.field(static=True)
+    key_dim: int | float = eqx.field(static=True)
     resolution: Resolution = eqx.field(static=True)
 
 
@@ -311,7 +311,7 @@ def sizes_of(law: AbstractIsotropicHeads, tokens: int) -> _Sizes:
 
 @eqx.filter_jit
 def averages(overlap: Array, score_std: Array, sizes: _Sizes) -> tuple[Array, Array]:
-    """f and g; for finite key_dim averaged over the Wishart law of the queries."""
+    """F and g; for finite key_dim averaged over the Wishart law of the queries."""
     spread = jnp.asarray(score_std * jnp.sqrt(1.0 - overlap))
     tokens, resolution = sizes.tokens, sizes.resolution
     if math.isinf(sizes.key_dim):
@@ -332,8 +332,9 @@ def averages(overlap: Array, score_std: Array, sizes: _Sizes) -> tuple[Array, Ar
 
     def one(node: tuple[Array, Array, Array]) -> Array:
         first, second, cosine = node
-        pair = (coefficients(spread * size, y, resolution) for size in (first, second))
-        return double_sum(*pair, cosine, y, tokens)
+        left = coefficients(spread * first, y, resolution)
+        right = coefficients(spread * second, y, resolution)
+        return double_sum(left, right, cosine, y, tokens)
 
     doubles = jax.lax.map(one, (jnp.asarray(grid[:, 0]), length, along / length))
     return f, jnp.asarray(weights) @ doubles
@@ -381,9 +382,7 @@ def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
 @functools.cache
 def _closure(sizes: _Sizes, dim: float) -> Callable[..., Any]:
     @eqx.filter_jit
-    def integrate(
-        initial: Any, score_std: Any, t1: Any, ts: Any, method: Any, handle: Any
-    ) -> Any:
+    def integrate(initial: Any, score_std: Any, t1: Any, ts: Any, method: Any, handle: Any) -> Any:
         table = tabulate(initial, score_std, sizes)
 
         def field(t: Array, overlap: Array) -> Array:
@@ -401,4 +400,3 @@ def _closure(sizes: _Sizes, dim: float) -> Callable[..., Any]:
         )
 
     return integrate
-

@@ -36,7 +36,7 @@ Kernel = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def without_scores(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """s and p without scores: both are the mean of all overlaps, (1 + R) / 2."""
+    """S and p without scores: both are the mean of all overlaps, (1 + R) / 2."""
     mean = 0.5 * (1.0 + overlap)
     return mean, mean
 
@@ -119,7 +119,7 @@ def pair_expectation(
 
 
 def fixed_scores(beta: float) -> Kernel:
-    """s and p of two tokens with the deterministic scores beta <x, y>.
+    """S and p of two tokens with the deterministic scores beta <x, y>.
 
     w = (1 + e^{-beta (1 - R)})^{-1}, q = 2 w (1 - w), s = 1 - q + q R, p = q + (1 - q) R.
     """
