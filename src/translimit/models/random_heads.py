@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import (
     gram_factor,
+    head_output,
     head_weights,
     mean_root,
     narrow,
@@ -37,7 +38,6 @@ from translimit.attention import (
     require_unit_tokens,
     retract,
     separations,
-    softmax_rows,
 )
 from translimit.core import (
     ArgumentError,
@@ -242,8 +242,7 @@ def head_update(
 ) -> Float[Array, "tokens dim"]:
     """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
     V, A = law.sample(key, tokens.dtype)
-    scores = jnp.asarray(law.beta, tokens.dtype) * (tokens @ A.T) @ tokens.T
-    return softmax_rows(scores, causal) @ tokens @ V.T
+    return head_output(V, A, law.beta, tokens, causal=causal)
 
 
 def _batch(replicas: int, floats: int) -> int:

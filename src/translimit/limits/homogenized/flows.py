@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import require_unit_tokens, softmax_rows, tangent
+from translimit.attention import head_output, require_unit_tokens, tangent
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
@@ -76,10 +76,11 @@ def mean_update(
     if isinstance(law, AbstractIsotropicHeads):
         return jnp.zeros_like(tokens)
     if isinstance(law, ShiftedHeads) and law.fixed_scores:
-        return _update(law.mean_v, law.mean_a, law.beta, tokens)
+        return head_output(law.mean_v, law.mean_a, law.beta, tokens, causal=False)
     if isinstance(law, FiniteHeads):
         updates = jax.lax.map(
-            lambda head: _update(head[0], head[1], law.beta, tokens), (law.V, law.A)
+            lambda head: head_output(head[0], head[1], law.beta, tokens, causal=False),
+            (law.V, law.A),
         )
         return jnp.mean(updates, axis=0)
     raise ArgumentTypeError(
@@ -121,7 +122,7 @@ def noise_drift(
     mean = mean_update(law, tokens)
 
     def one(head: tuple[Array, Array]) -> Array:
-        xi = _update(head[0], head[1], law.beta, tokens) - mean
+        xi = head_output(head[0], head[1], law.beta, tokens, causal=False) - mean
         return jnp.sum(tokens * xi, axis=-1, keepdims=True) * tangent(tokens, xi)
 
     return -step / heads * jnp.mean(jax.lax.map(one, (law.V, law.A)), axis=0)
@@ -142,7 +143,8 @@ def sample_noise(
     keys = jax.vmap(lambda head: jax.random.fold_in(key, head))(jnp.arange(samples))
 
     def one(head_key: PRNGKeyArray) -> Array:
-        return _update(*law.sample(head_key, tokens.dtype), law.beta, tokens)
+        V, A = law.sample(head_key, tokens.dtype)
+        return head_output(V, A, law.beta, tokens, causal=False)
 
     updates = jax.lax.map(one, keys)
     weights = jax.random.normal(jax.random.fold_in(key, samples), (samples,), tokens.dtype)
@@ -311,12 +313,6 @@ class ModifiedFlow(AbstractProblem):
     ) -> FlowSolution:
         """Integrate, renormalising after every step."""
         return _flow(self, method, ts, progress)
-
-
-def _update(V: Any, A: Any, beta: Any, tokens: Array) -> Array:
-    """V m(x_i) of one head."""
-    V, A, beta = (jnp.asarray(value, tokens.dtype) for value in (V, A, beta))
-    return softmax_rows(beta * (tokens @ A.T) @ tokens.T, causal=False) @ tokens @ V.T
 
 
 def _require_finite_sum(law: Any) -> AbstractHeads:
