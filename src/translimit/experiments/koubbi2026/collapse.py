@@ -288,8 +288,8 @@ def _figure_depths(config: Config, results: Results) -> FigureSpec:
         title="Predicted and measured collapse depths",
         caption=f"Layer at which the mean overlap crosses {THRESHOLD:g}: mean over "
         f"{config.replicas} chains of each case, bars of one standard error, against the "
-        f"prediction of the simplex equation. Chains that had not crossed after {PATIENCE} predicted depths "
-        f"are left out: {absent}.",
+        f"prediction of the simplex equation. Chains that had not crossed after {PATIENCE} "
+        f"predicted depths are left out: {absent}.",
         draw=draw,
         table=Table(columns, table),
         shown=len(rows) * config.replicas - absent,

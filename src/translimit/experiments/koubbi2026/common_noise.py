@@ -323,8 +323,8 @@ EXPERIMENT = CommonNoise(
     title="Infinitely many tokens under common noise",
     summary="The heads of a layer act on all tokens at once, so their randomness does not average "
     "out over tokens: infinitely many tokens have a random law. On the circle its density is "
-    "solved layer by layer for two sequences of heads and held against particles; on the sphere tokens "
-    "of small systems approach those of a large one with the same heads.",
+    "solved layer by layer for two sequences of heads and held against particles; on the sphere "
+    "tokens of small systems approach those of a large one with the same heads.",
     citations=("koubbi2026", "jax"),
     presets={
         "demo": Config(),
