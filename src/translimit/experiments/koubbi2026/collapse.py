@@ -87,12 +87,8 @@ class Collapse(AbstractExperiment[Config]):
         return (*cases, Cell("trade-off"))
 
     def claim_names(self) -> tuple[str, ...]:
-        """Names in the order of `claims`, at the demo preset (other presets have other cases)."""
-        return (
-            *(f"depth-{_label(case)}" for case in Config().cases),
-            "spread",
-            "low-temperature-postpones",
-        )
+        """Names in the order of `claims`."""
+        return ("depth", "depth-worst", "spread", "low-temperature-postpones")
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell, chains in single precision."""
@@ -106,18 +102,33 @@ class Collapse(AbstractExperiment[Config]):
     def claims(self, config: Config, results: Results) -> list[Claim]:
         """Depths and spreads, and the gain at a fixed update."""
         cases = [results[f"case/{_label(case)}"] for case in config.cases]
+        # Cases that the prediction itself warns of are drawn, not claimed.
+        comfortable = [_relative(one) for one in cases if not one.attrs["warnings"]]
+        values = np.array([one.value for one in comfortable])
+        errors = np.array([one.stderr for one in comfortable])
+        worst = int(np.argmax(np.abs(values - 1.0)))
         depths = [
             Claim(
-                name=f"depth-{_label(case)}",
-                statement="The mean overlap of "
-                f"{case[1]} tokens in dimension {case[0]}, score deviation {case[2]:g}, "
-                f"{case[3]} heads, step {case[4]:g}, crosses one half at the predicted depth.",
+                name="depth",
+                statement="The mean overlap crosses one half at the predicted depth (measured over "
+                "predicted, mean over the cases without a warning).",
                 prediction=1.0,
-                estimate=_relative(data),
-                tol=0.2,
+                estimate=Estimate(
+                    float(values.mean()),
+                    float(np.sqrt(np.sum(errors**2)) / len(values)),
+                    len(values) * config.replicas,
+                ),
+                tol=0.15,
                 reference=common.REFERENCE,
-            )
-            for case, data in zip(config.cases, cases, strict=True)
+            ),
+            Claim(
+                name="depth-worst",
+                statement="So it does in the worst of these cases.",
+                prediction=1.0,
+                estimate=comfortable[worst],
+                tol=0.3,
+                reference=common.REFERENCE,
+            ),
         ]
         ratios = np.array([np.std(_layers(one), ddof=1) / one.attrs["spread"] for one in cases])
         scatter = float(ratios.std(ddof=1) / np.sqrt(len(ratios)))

@@ -13,13 +13,13 @@ REFERENCE = "Koubbi et al., arXiv 2604.01978"
 TAU = r"unit diffusive time $\tau$"
 
 
-def mean_and_stderr(values: Any, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_stderr(values: Any, axis: int = 0) -> tuple[Any, Any]:
     """Mean and standard error over independent replicas along one axis."""
     values = np.asarray(values, dtype=np.float64)
     return values.mean(axis), values.std(axis, ddof=1) / np.sqrt(values.shape[axis])
 
 
-def mean_overlaps(tokens: Any) -> np.ndarray:
+def mean_overlaps(tokens: Any) -> Any:
     """Mean off-diagonal overlap of unit tokens [..., tokens, width]."""
     n = tokens.shape[-2]
     return ((np.asarray(tokens).sum(axis=-2) ** 2).sum(axis=-1) - n) / (n * (n - 1))

@@ -243,6 +243,7 @@ def _figure_density(results: Results) -> FigureSpec:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(1, len(cells), sharey=True)
+        images = []
         for index, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
             image = ax.pcolormesh(
                 cell["time"],
@@ -254,11 +255,12 @@ def _figure_density(results: Results) -> FigureSpec:
                 shading="nearest",
                 rasterized=True,
             )
+            images.append(image)
             ax.set_title(f"noise realisation {index + 1}", fontsize="medium")
             ax.set_xlabel(common.TAU)
             ax.set_yticks([0, 90, 180, 270, 360])
         axes[0].set_ylabel("angle $\\phi$ (degrees)")
-        figure.colorbar(image, ax=axes, label="density per radian")
+        figure.colorbar(images[0], ax=axes, label="density per radian")
 
     rows = tuple(
         (index + 1, float(t), float(re), float(im))

@@ -31,15 +31,13 @@ from translimit.describe import (
     require_cosine,
     require_number,
 )
+from translimit.limits.homogenized.averages import averages, sizes_of, tabulate
 from translimit.limits.homogenized.simplex import (
     Dimension,
-    averages,
     dimension_of,
     require_simplex,
     simplex_overlaps,
     simplex_velocity,
-    sizes_of,
-    tabulate,
 )
 
 #: Nodes of the integral over the overlap (on a logarithmic scale, Gauss-Legendre).
