@@ -118,7 +118,7 @@ class Collapse(AbstractExperiment[Config]):
                     float(np.sqrt(np.sum(errors**2)) / len(values)),
                     len(values) * config.replicas,
                 ),
-                tol=0.15,
+                tol=0.2,
                 reference=common.REFERENCE,
             ),
             Claim(
@@ -126,7 +126,7 @@ class Collapse(AbstractExperiment[Config]):
                 statement="So it does in the worst of these cases.",
                 prediction=1.0,
                 estimate=comfortable[worst],
-                tol=0.3,
+                tol=0.2,
                 reference=common.REFERENCE,
             ),
         ]
