@@ -87,7 +87,8 @@ class AbstractAttention(eqx.Module):
             cloud: tokens [tokens, dim].
             weights: non-negative, summing to one [tokens]; equal weights by default.
             x_positions: positions of the points [...]; required when causal, refused otherwise.
-            positions: positions of the tokens [tokens]; required when causal, refused otherwise.
+            positions: positions of the tokens [tokens], in increasing order, ties allowed; required
+                when causal, refused otherwise.
 
         Returns:
             Velocities [..., dim] in the precision of x and cloud: NumPy when all arguments are,
@@ -95,8 +96,8 @@ class AbstractAttention(eqx.Module):
 
         Raises:
             ArgumentError: shapes that do not match, NaN or infinite entries, weights that are
-                negative or do not sum to one, a point with no token (of positive weight) at or
-                before its position.
+                negative or do not sum to one, positions of tokens that are not sorted, a point with
+                no token (of positive weight) at or before its position.
             ArgumentTypeError: positions missing where the variant is causal, or given where not.
             SolveError: an inner iteration of the variant did not converge.
         """
@@ -108,7 +109,9 @@ class AbstractAttention(eqx.Module):
         weights = _in_precision(dtype, require_weights(weights, cloud.shape[0]))
         positions = require_positions(positions, cloud.shape[:1], self.causal, "positions")
         positions = _in_precision(dtype, positions)
-        x_positions = require_positions(x_positions, x.shape[:-1], self.causal, "x_positions")
+        x_positions = require_positions(
+            x_positions, x.shape[:-1], self.causal, "x_positions", ordered=False
+        )
         x_positions = _in_precision(dtype, x_positions)
         if x_positions is not None and np.size(x_positions):
             x_positions = require_admissible(x_positions, positions, weights)
@@ -318,9 +321,17 @@ def require_weights(weights: ArrayInput | None, tokens: int) -> Any:
 
 
 def require_positions(
-    positions: ArrayInput | None, shape: tuple[int, ...], causal: bool, name: str
+    positions: ArrayInput | None,
+    shape: tuple[int, ...],
+    causal: bool,
+    name: str,
+    *,
+    ordered: bool = True,
 ) -> Any:
-    """Positions where the variant is causal, None where it is not."""
+    """Positions where the variant is causal, None where it is not.
+
+    Those of tokens must be `ordered`: out of order, they are more often a mistake than meant.
+    """
     if positions is None:
         if causal:
             raise ArgumentTypeError(
@@ -334,6 +345,23 @@ def require_positions(
     positions = as_float(positions, name)
     if positions.shape != shape:
         raise ArgumentError(name, f"has shape {positions.shape}", f"pass shape {shape}")
+    return _require_sorted(positions, name) if ordered else positions
+
+
+def _require_sorted(positions: Any, name: str) -> Any:
+    """Positions [tokens] that do not decrease."""
+    if is_traced(positions):
+        wrong = jnp.any(positions[1:] < positions[:-1])
+        return eqx.error_if(positions, wrong, f"{name}: are not sorted")
+    at = np.asarray(positions)
+    late = np.flatnonzero(at[1:] < at[:-1])
+    if late.size:
+        i = int(late[0])
+        raise ArgumentError(
+            name,
+            f"are not sorted: token {i + 1} at {at[i + 1]:g} comes after token {i} at {at[i]:g}",
+            "sort the tokens (and their weights) by position",
+        )
     return positions
 
 
