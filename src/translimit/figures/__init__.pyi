@@ -2,6 +2,7 @@ from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
 from .convergence import plot_convergence as plot_convergence
+from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
 from .flow import plot_ellipses as plot_ellipses
 from .flow import plot_trajectories as plot_trajectories
