@@ -247,6 +247,13 @@ def require_positive(value: ArrayInput, name: str) -> Any:
     return value
 
 
+def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
+    """The maps of one head, of shapes that match, and a positive scale."""
+    Q = require_matrix(Q, "Q", (None, None))
+    K = require_matrix(K, "K", Q.shape)
+    return Q, K, require_matrix(V, "V", (Q.shape[1], Q.shape[1])), require_positive(scale, "scale")
+
+
 def require_bool(value: Any, name: str) -> bool:
     """A Python (or NumPy) bool: it chooses the program that is compiled."""
     if not isinstance(value, bool | np.bool_):
