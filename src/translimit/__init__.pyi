@@ -1,6 +1,7 @@
 from . import attention as attention
 from . import core as core
 from . import data as data
+from . import describe as describe
 from . import execute as execute
 from . import experiments as experiments
 from . import figures as figures

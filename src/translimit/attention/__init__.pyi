@@ -17,6 +17,8 @@ from .linear import Linear as Linear
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation
+from .shaped import shaped_attention as shaped_attention
+from .shaped import uniform_attention as uniform_attention
 from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials
