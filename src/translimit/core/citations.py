@@ -35,6 +35,24 @@ BIBLIOGRAPHY: dict[str, str] = {
             and Vander{P}las, Jake and Wanderman-{M}ilne, Skye and Zhang, Qiao},
   year = {2018},
 }""",
+    "noci2023": """@inproceedings{noci2023,
+  title = {The Shaped Transformer: Attention Models in the Infinite Depth-and-Width Limit},
+  author = {Noci, Lorenzo and Li, Chuning and Li, Mufan and He, Bobby and Hofmann, Thomas
+            and Maddison, Chris and Roy, Daniel},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2023},
+  eprint = {2306.17759},
+  archivePrefix = {arXiv},
+}""",
+    "li2022": """@inproceedings{li2022,
+  title = {The Neural Covariance {SDE}: Shaped Infinite Depth-and-Width Networks at
+           Initialization},
+  author = {Li, Mufan and Nica, Mihai and Roy, Daniel},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2022},
+  eprint = {2206.02768},
+  archivePrefix = {arXiv},
+}""",
 }
 
 

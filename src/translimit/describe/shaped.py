@@ -58,17 +58,6 @@ class ShapedGains(eqx.Module):
             _number(getattr(self, name), f"gains.{name}")
 
 
-#: The shaped matrix with parts left out; none of these has an SDE limit.
-ABLATIONS: Mapping[str, ShapedGains] = MappingProxyType(
-    {
-        "shaped": ShapedGains(),
-        "softmax": ShapedGains(identity=0.0, attention=1.0, centring=0.0),
-        "no_centring": ShapedGains(identity=1.0, attention=1.0, centring=0.0),
-        "no_identity": ShapedGains(identity=0.0, attention=1.0, centring=1.0),
-    }
-)
-
-
 class ShapedMLP(eqx.Module):
     """The shaped MLP: X <- lam X + gamma sqrt(c / n_h) phi_s(X W_1 / sqrt(n)) W_2.
 
@@ -260,3 +249,14 @@ def _positive(value: Any, name: str) -> float:
     if not number > 0:
         raise ArgumentError(name, f"got {number:g}", "pass a positive number")
     return number
+
+
+#: The shaped matrix with parts left out; none of these has an SDE limit.
+ABLATIONS: Mapping[str, ShapedGains] = MappingProxyType(
+    {
+        "shaped": ShapedGains(),
+        "softmax": ShapedGains(identity=0.0, attention=1.0, centring=0.0),
+        "no_centring": ShapedGains(identity=1.0, attention=1.0, centring=0.0),
+        "no_identity": ShapedGains(identity=0.0, attention=1.0, centring=1.0),
+    }
+)

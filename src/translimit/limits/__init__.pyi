@@ -1,1 +1,2 @@
 from . import meanfield as meanfield
+from . import shaped as shaped
