@@ -1,6 +1,7 @@
 from .base import AbstractAttention as AbstractAttention
 from .base import AbstractIterativeAttention as AbstractIterativeAttention
 from .base import log_of_weights as log_of_weights
+from .base import matmul as matmul
 from .base import require_matrix as require_matrix
 from .base import require_positions as require_positions
 from .base import require_tokens as require_tokens

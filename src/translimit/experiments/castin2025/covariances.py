@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 REFERENCE = "Castin et al., arXiv 2501.18322"
 #: Variants, half-width and points a side of the published grid, and depth to which it is followed,
 #: by setting. Where the approach is algebraic the depth is large; where it is exponential (a plane,
-#: two lines) an explicit step can not grow beyond it, and nothing is left to see.
+#: two lines) an explicit step can not grow beyond it, and little is left to see.
 SETTINGS: dict[str, tuple[tuple[str, ...], float, int, float]] = {
     "zero": (("softmax", "l2", "multi-head", "sinkhorn"), 0.5, 10, 1e6),
     "line": (("softmax", "l2"), 0.5, 10, 1e6),
-    "plane": (("one-of-two-heads",), 0.5, 10, 1e3),
-    "two-lines": (("softmax", "l2"), 1.0, 20, 1e3),
+    "plane": (("one-of-two-heads",), 0.5, 10, 1e4),
+    "two-lines": (("softmax", "l2"), 1.0, 20, 1e4),
     "divergence": (("softmax", "l2", "multi-head", "sinkhorn"), 1.0, 40, 1e3),
-    "depends": (("softmax", "l2"), 1.0, 30, 1e3),
+    "depends": (("softmax", "l2"), 1.0, 30, 1e4),
 }
 #: The isotropic directions of A in `two-lines`, in degrees.
 ISOTROPIC = (121.86, 172.40)
@@ -65,7 +65,7 @@ class Config:
     """
 
     side: int = 20
-    max_steps: int = 5_000
+    max_steps: int = 20_000
 
 
 class Covariances(AbstractExperiment[Config]):
@@ -436,7 +436,7 @@ EXPERIMENT = Covariances(
     "start; drawn in the cone of positive semi-definite matrices and in the disc.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
-        "demo": Config(side=5, max_steps=3_000),
+        "demo": Config(side=5, max_steps=20_000),
         "standard": Config(),
         "paper": Config(side=40, max_steps=50_000),
     },
