@@ -102,9 +102,10 @@ def step_costs() -> list[dict[str, float]]:
             steps = 20
             t1 = steps * method.step_of(block, tokens)
             sde = CovarianceSDE(block=block, initial=np.eye(tokens), t1=t1)
-            key = jax.random.key(0)
             seconds = warm_seconds(
-                lambda sde=sde, method=method, t1=t1: solve(sde, method, key=key, save=[t1])
+                lambda sde=sde, method=method, t1=t1: solve(
+                    sde, method, key=jax.random.key(0), save=[t1]
+                )
             )
             row[f"{name}_ms"] = 1e3 * seconds / steps / count
         rows.append(row)

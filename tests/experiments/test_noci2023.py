@@ -1,4 +1,4 @@
-"""The experiments on the shaped Transformer at toy sizes: claims that bind, and figures that draw."""
+"""The experiments on the shaped Transformer at toy sizes: claims bind, and figures draw."""
 
 from dataclasses import replace
 

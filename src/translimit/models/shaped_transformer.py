@@ -247,14 +247,14 @@ def require_simulation(
         )
     if isinstance(seeds, bool) or not isinstance(seeds, (int, np.integer)) or seeds < 1:
         raise ArgumentError("seeds", f"got {seeds!r}", "pass a whole number from 1")
-    save_every = sizes.layers if save_every is None else save_every
-    if save_every < 1 or sizes.layers % save_every:
+    every: int = sizes.layers if save_every is None else save_every
+    if every < 1 or sizes.layers % every:
         raise ArgumentError(
-            "save_every", f"{save_every} does not divide {sizes.layers} layers", "use a divisor"
+            "save_every", f"{every} does not divide {sizes.layers} layers", "use a divisor"
         )
     largest = max(1, min(1024, _BATCH_ENTRIES // model.entries_of_a_layer(tokens)))
     batches = math.ceil(seeds / largest)
-    return cov, SimulationSizes(int(save_every), batches, math.ceil(seeds / batches))
+    return cov, SimulationSizes(int(every), batches, math.ceil(seeds / batches))
 
 
 def draw_weights(key: PRNGKeyArray, block: Block, sizes: ShapedSizes, dtype: Any) -> ShapedWeights:
@@ -294,7 +294,7 @@ def apply_block(
         branch = branch @ weights.output / math.sqrt(weights.output.shape[0])
     tokens = lams[0] * tokens + block.gamma * branch
     mlp = block.mlp
-    if mlp is None or weights.hidden is None:
+    if mlp is None or weights.hidden is None or weights.readout is None:
         return tokens
     hidden = shaped_relu(mlp, sizes.dim, tokens @ weights.hidden / width)
     scale = mlp.gamma * jnp.sqrt(relu_normaliser(mlp, sizes.dim) / sizes.hidden_dim)

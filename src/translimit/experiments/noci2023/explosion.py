@@ -196,6 +196,7 @@ def _figure_map(results: Results) -> FigureSpec:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(1, 2, sharey=True)
+        image = None
         for ax, (name, title) in zip(axes, titles.items(), strict=True):
             image = ax.pcolormesh(
                 data["gamma_square"], data["tau0"], data[name].T, cmap="magma", vmin=0, vmax=1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from translimit import data
@@ -43,4 +45,5 @@ def kolmogorov(first: np.ndarray, second: np.ndarray) -> tuple[float, float, flo
     from scipy.stats import ks_2samp
 
     scale = (1 / len(first) + 1 / len(second)) ** 0.5
-    return float(ks_2samp(first, second).statistic), 0.87 * scale, 0.26 * scale
+    result: Any = ks_2samp(first, second)
+    return float(result.statistic), 0.87 * scale, 0.26 * scale

@@ -87,10 +87,10 @@ def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
         ArgumentError: not a covariance, or a singular one.
         NoSuchLimitError: the block has no covariance SDE.
     """
-    cov = require_tokens_cov(block, cov)
-    if not is_traced(cov) and np.linalg.matrix_rank(cov, hermitian=True) < len(cov):
+    here: Any = require_tokens_cov(block, cov)
+    if not is_traced(here) and np.linalg.matrix_rank(here, hermitian=True) < len(here):
         raise ArgumentError("cov", "is singular", "log det needs a positive definite covariance")
-    return in_float64(_log_det_drift, block, cov)
+    return in_float64(_log_det_drift, block, here)
 
 
 def correlation_drift(
@@ -107,12 +107,12 @@ def correlation_drift(
         ArgumentError: not a covariance, a token out of range or of norm zero.
         NoSuchLimitError: the block has no covariance SDE.
     """
-    cov = require_tokens_cov(block, cov)
-    if not all(0 <= index < cov.shape[0] for index in pair) or pair[0] == pair[1]:
-        raise ArgumentError("pair", f"got {pair}", f"pass two tokens below {cov.shape[0]}")
-    if not is_traced(cov) and min(cov[i, i] for i in pair) <= 0:
+    here: Any = require_tokens_cov(block, cov)
+    if not all(0 <= index < here.shape[0] for index in pair) or pair[0] == pair[1]:
+        raise ArgumentError("pair", f"got {pair}", f"pass two tokens below {here.shape[0]}")
+    if not is_traced(here) and min(here[i, i] for i in pair) <= 0:
         raise ArgumentError("cov", "a token of the pair has norm zero", "it has no correlation")
-    return in_float64(_correlation_drift, block, cov, np.asarray(pair))
+    return in_float64(_correlation_drift, block, here, np.asarray(pair))
 
 
 def linear_variance(block: Block | ShapedMLP) -> Any:

@@ -9,6 +9,7 @@ Reference: documentation, "The shaped Transformer".
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -55,11 +56,11 @@ def linear_log_det_law(block: Block, cov: ArrayInput, t: float) -> tuple[float, 
     """
     require_linear(block)
     _require_time(t)
-    cov = require_tokens_cov(block, cov)
-    sign, log_det = np.linalg.slogdet(cov)
+    start: Any = require_tokens_cov(block, cov)
+    sign, log_det = np.linalg.slogdet(start)
     if sign <= 0:
         raise ArgumentError("cov", "is singular", "log det needs a positive definite covariance")
-    tokens, variance = len(cov), linear_variance(block)
+    tokens, variance = len(start), linear_variance(block)
     return log_det - variance / 2 * tokens * (tokens + 1) * t, 2 * tokens * variance * t
 
 
@@ -77,15 +78,15 @@ def linear_second_moments(block: Block, cov: ArrayInput, t: float) -> tuple[floa
     """
     require_linear(block)
     _require_time(t)
-    cov = require_tokens_cov(block, cov)
-    if cov.shape != (2, 2):
-        raise ArgumentError("cov", f"has shape {cov.shape}", "pass two tokens")
-    cross, norms = cov[0, 1] ** 2, cov[0, 0] * cov[1, 1]
+    start: Any = require_tokens_cov(block, cov)
+    if start.shape != (2, 2):
+        raise ArgumentError("cov", f"has shape {start.shape}", "pass two tokens")
+    cross, norms = start[0, 1] ** 2, start[0, 0] * start[1, 1]
     # u' = sigma^2 (u + w), w' = 2 sigma^2 u: growth at 2 sigma^2 and decay at sigma^2.
     variance = linear_variance(block)
     grown = (2 * cross + norms) / 3 * math.exp(2 * variance * t)
     decayed = (cross - norms) / 3 * math.exp(-variance * t)
-    return grown + decayed, grown - 2 * decayed, cov[0, 0] ** 2 * math.exp(2 * variance * t)
+    return grown + decayed, grown - 2 * decayed, start[0, 0] ** 2 * math.exp(2 * variance * t)
 
 
 def aligned_probability(correlation: float) -> float:

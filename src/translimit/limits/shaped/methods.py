@@ -189,7 +189,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
     paths: int = eqx.field(static=True, default=1000)
     step: float | None = eqx.field(static=True, default=None)
     growth_limit: float = 1e4
-    adaptive: None = eqx.field(static=True, default=None, init=False)
+    adaptive: float | None = eqx.field(static=True, default=None, init=False)
     random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
