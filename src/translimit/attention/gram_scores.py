@@ -87,9 +87,7 @@ def require_gram(overlaps: Any, name: str, dim: int | None = None) -> Any:
     return overlaps
 
 
-def gram_factor(
-    overlaps: Float[Array, "tokens tokens"], dim: int
-) -> Float[Array, "tokens width"]:
+def gram_factor(overlaps: Float[Array, "tokens tokens"], dim: int) -> Float[Array, "tokens width"]:
     """F with F F^T = overlaps; its width is `tokens` where dim >= 2 tokens, and dim otherwise."""
     tokens = overlaps.shape[0]
     eigenvalues, basis = jnp.linalg.eigh(overlaps)
@@ -239,7 +237,9 @@ def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
     return below + jnp.diag(diagonal)
 
 
-def separations(tokens: Float[Array, "*batch tokens width"]) -> Float[Array, "*batch tokens tokens"]:
+def separations(
+    tokens: Float[Array, "*batch tokens width"],
+) -> Float[Array, "*batch tokens tokens"]:
     """1 - <x_i, x_j> of unit tokens as half their squared distance, exact where they collapse."""
     xp = jnp if isinstance(tokens, jax.Array) else np
     return 0.5 * xp.sum((tokens[..., :, None, :] - tokens[..., None, :, :]) ** 2, axis=-1)

@@ -1,3 +1,5 @@
+from .pre_norm_stack import PreNormPaths as PreNormPaths
+from .pre_norm_stack import PreNormStack as PreNormStack
 from .random_heads import ChainPaths as ChainPaths
 from .random_heads import RandomHeadChain as RandomHeadChain
 from .random_heads import head_update as head_update

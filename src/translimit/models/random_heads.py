@@ -285,7 +285,9 @@ def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tok
 
 
 @eqx.filter_jit
-def _simulate_overlaps(initial: Any, parameters: Any) -> Float[Array, "replicas saves tokens width"]:
+def _simulate_overlaps(
+    initial: Any, parameters: Any
+) -> Float[Array, "replicas saves tokens width"]:
     run, indices, key = parameters
     chain, dim = run.chain, run.chain.law.dim
     start = gram_factor(initial, dim)
