@@ -1,4 +1,4 @@
-r"""A pre-LN transformer stack with random weights, all of them drawn: the network at initialisation.
+r"""A pre-LN transformer stack with random weights, all of them drawn: a network before training.
 
     x <- x + W_O concat_h(P_h LN(x) W_V),   x <- x + W_2 phi(W_1 LN(x))
 

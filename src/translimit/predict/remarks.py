@@ -155,8 +155,8 @@ def warnings(
         "hidden_std": 0.0 if block is None else architecture.dim**0.5 * block.in_std,
     }
     found = [
-        f"{name} {value:.4g} lies beyond {VERIFIED[name]:g}, the largest at which the recursion was "
-        "held against networks with drawn weights"
+        f"{name} {value:.4g} lies beyond {VERIFIED[name]:g}, the largest at which the recursion "
+        "was held against networks with drawn weights"
         for name, value in sizes.items()
         if value > VERIFIED[name]
     ]

@@ -58,9 +58,10 @@ def _scalings(
     scaled = architecture.out_std < 0.99 * architecture.v_std
     factor = math.sqrt(2 * architecture.layers) ** (1 if scaled else -1)
     name = "without the depth scale" if scaled else "with a depth scale"
+    verb = "times" if scaled else "over"
     yield (
         f"{name} of the residual projections",
-        f"W_O and W_2 times (2 L)^{{{'' if scaled else '-'}1/2}}: Gamma {'times' if scaled else 'over'} 2 L",
+        f"W_O and W_2 {verb} (2 L)^{{1/2}}: Gamma {verb} 2 L",
         _scaled(architecture, 1.0, factor),
     )
     yield (

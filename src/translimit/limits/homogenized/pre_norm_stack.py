@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from translimit.attention import gram_factor, narrow, noise_update
+from translimit.attention import gram_factor, narrow, noise_update, require_gram
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
@@ -219,6 +219,8 @@ class PreNormRecursion(AbstractProblem):
             self.initial = require_covariance(as_float64(initial, "initial"), "initial")
             if not bool(np.all(np.diagonal(self.initial) > 0)):
                 raise ArgumentError("initial", "has a token of norm zero", "leave it out")
+            norms = np.sqrt(np.diagonal(self.initial))
+            require_gram(self.initial / np.outer(norms, norms), "initial", architecture.free_dim)
         count = len(self.initial)
         if architecture.context is not None and count > architecture.context:
             raise ArgumentError(
@@ -278,7 +280,7 @@ def overlaps_of(gram: Array) -> Array:
 
 
 def normalised_factor(gram: Array, epsilon: Any) -> Array:
-    """F with (F F^T)_ij = G_ij / ((G_ii + D eps) (G_jj + D eps))^{1/2}: what a norm lets through."""
+    """F with (F F^T)_ij = G_ij / ((G_ii + D eps) (G_jj + D eps))^{1/2}, as the norm leaves it."""
     squares = jnp.diagonal(gram)
     factor = gram_factor(overlaps_of(gram), 2 * len(gram))
     return factor * jnp.sqrt(squares / (squares + epsilon))[:, None]
@@ -325,11 +327,14 @@ def _chain(problem: PreNormRecursion, method: GramChain, key: Array) -> Array:
     dim, tokens = problem.free_dim, len(problem.initial)
     width = tokens if dim >= 2 * tokens else dim
     gram = jnp.asarray(problem.initial)
-    factor = gram_factor(overlaps_of(gram), dim) * jnp.sqrt(jnp.diagonal(gram))[:, None]
+    norms = jnp.sqrt(jnp.diagonal(gram))[:, None]
     if problem.drawn:
         # Independent Gaussian tokens: their Gram matrix is Wishart with `dim` degrees of freedom.
-        _, drawn = noise_update(jnp.zeros_like(factor), factor / dim**0.5, dim, key)
+        root = norms * jnp.eye(tokens) / dim**0.5
+        _, drawn = noise_update(jnp.zeros((tokens, width)), root, dim, key)
         factor = narrow(drawn, width) if drawn.shape[1] > width else drawn
+    else:
+        factor = norms * gram_factor(overlaps_of(gram), dim)
 
     def layer(x: Array, index: Array) -> tuple[Array, Array]:
         here = jax.random.fold_in(key, index)

@@ -97,7 +97,7 @@ class AttentionTerm(AbstractTerm):
     def root(
         self, factor: Float[Array, "tokens width"], key: PRNGKeyArray
     ) -> Float[Array, "tokens rank"]:
-        """The outputs of all heads side by side: their values are random, keys and values shared."""
+        """The outputs of all heads side by side, keys and values shared as they are."""
         queries = self._projected(factor, named_key(key, "queries"), self.heads)
         keys = self._projected(factor, named_key(key, "keys"), self.kv_heads)
         shape = (self.kv_heads, factor.shape[1], self.head_dim)
