@@ -9,6 +9,7 @@ from .base import velocity_and_outcome as velocity_and_outcome
 from .feed_forward import FeedForward as FeedForward
 from .fixed_sinkhorn import FixedSinkhorn as FixedSinkhorn
 from .gram_scores import gram_factor as gram_factor
+from .gram_scores import head_output as head_output
 from .gram_scores import head_weights as head_weights
 from .gram_scores import mean_root as mean_root
 from .gram_scores import narrow as narrow
@@ -33,5 +34,5 @@ from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials
 from .softmax import Softmax as Softmax
-from .unnormalized import Unnormalized as Unnormalized
 from .unit_tokens import require_unit_tokens as require_unit_tokens
+from .unnormalized import Unnormalized as Unnormalized

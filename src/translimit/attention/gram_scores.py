@@ -238,8 +238,17 @@ def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
 
 
 def separations(
-    tokens: Float[Array, "*batch tokens width"],
-) -> Float[Array, "*batch tokens tokens"]:
+    tokens: Float[Any, "*batch tokens width"],
+) -> Float[Any, "*batch tokens tokens"]:
     """1 - <x_i, x_j> of unit tokens as half their squared distance, exact where they collapse."""
     xp = jnp if isinstance(tokens, jax.Array) else np
     return 0.5 * xp.sum((tokens[..., :, None, :] - tokens[..., None, :, :]) ** 2, axis=-1)
+
+
+def head_output(
+    V: Any, A: Any, beta: Any, tokens: Float[Array, "tokens dim"], *, causal: bool
+) -> Float[Array, "tokens dim"]:
+    """V m(x_i) of one head given by its weights, with the scores beta <A x_i, x_k>."""
+    V, A, beta = (jnp.asarray(value, tokens.dtype) for value in (V, A, beta))
+    scores = beta * (tokens @ A.T) @ tokens.T
+    return softmax_rows(scores, causal) @ tokens @ V.T

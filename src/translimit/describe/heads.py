@@ -83,7 +83,7 @@ class AbstractIsotropicHeads(AbstractHeads):
     @property
     @abc.abstractmethod
     def beta_operator(self) -> Any:
-        """beta times the root mean square of |A x| times (head_dim / dim)^{1/2} of a unit token.
+        """Beta times the root mean square of |A x| times (head_dim / dim)^{1/2} of a unit token.
 
         With W and W' square, the scale of beta |A x|.
         """
@@ -169,12 +169,12 @@ class GaussianHeads(AbstractIsotropicHeads):
 
     @property
     def score_std(self) -> Any:
-        """beta sigma_a^2 head_dim^{1/2}."""
+        """Beta sigma_a^2 head_dim^{1/2}."""
         return self.beta * self.sigma_a**2 * math.sqrt(self.head_dim)
 
     @property
     def beta_operator(self) -> Any:
-        """beta dim sigma_a^2."""
+        """Beta dim sigma_a^2."""
         return self.beta * self.dim * self.sigma_a**2
 
     def sample(

@@ -27,14 +27,14 @@ from translimit.describe.heads import (
 
 
 class ShiftedHeads(AbstractHeads):
-    """V = mean_V + sigma_v V~ and A = mean_A + W W'^T, with V~, W, W' as in `GaussianHeads`.
+    """V = mean_v + sigma_v V~ and A = mean_a + W W'^T, with V~, W, W' as in `GaussianHeads`.
 
-    With sigma_v = sigma_a = 0, the default, every head is (mean_V, mean_A), and the limit is the
+    With sigma_v = sigma_a = 0, the default, every head is (mean_v, mean_a), and the limit is the
     self-attention flow on the sphere.
 
     Args:
-        mean_V: mean of the value maps [dim, dim].
-        mean_A: the fixed part of A [dim, dim].
+        mean_v: mean of the value maps [dim, dim].
+        mean_a: the fixed part of A [dim, dim].
         beta: multiplies the scores, not negative.
         sigma_v: standard deviation of the entries of V, not negative.
         sigma_a: standard deviation of the entries of W and W' [dim, head_dim], not negative.
@@ -45,27 +45,31 @@ class ShiftedHeads(AbstractHeads):
         ArgumentTypeError: a size that is no integer.
     """
 
-    mean_V: Any
-    mean_A: Any
+    mean_v: Any
+    mean_a: Any
     fluctuations: GaussianHeads
+    #: Whether A does not fluctuate (a traced sigma_a counts as fluctuating).
+    fixed_scores: bool = eqx.field(static=True)
 
     def __init__(
         self,
         *,
-        mean_V: ArrayInput,
-        mean_A: ArrayInput,
+        mean_v: ArrayInput,
+        mean_a: ArrayInput,
         beta: ArrayInput,
         sigma_v: ArrayInput = 0.0,
         sigma_a: ArrayInput = 0.0,
         head_dim: int | None = None,
     ):
-        self.mean_V, self.mean_A = as_float(mean_V, "mean_V"), as_float(mean_A, "mean_A")
-        dim = _require_square(self.mean_V, "mean_V")
-        if self.mean_A.shape != (dim, dim):
-            raise ArgumentError("mean_A", f"has shape {self.mean_A.shape}", f"pass [{dim}, {dim}]")
+        self.mean_v, self.mean_a = as_float(mean_v, "mean_v"), as_float(mean_a, "mean_a")
+        dim = _require_square(self.mean_v, "mean_v")
+        if self.mean_a.shape != (dim, dim):
+            raise ArgumentError("mean_a", f"has shape {self.mean_a.shape}", f"pass [{dim}, {dim}]")
         self.fluctuations = GaussianHeads(
             dim=dim, beta=beta, sigma_v=sigma_v, sigma_a=sigma_a, head_dim=head_dim
         )
+        spread = self.fluctuations.sigma_a
+        self.fixed_scores = not is_traced(spread) and float(spread) == 0.0
 
     @property
     def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -78,31 +82,25 @@ class ShiftedHeads(AbstractHeads):
         return self.fluctuations.beta
 
     @property
-    def fixed_scores(self) -> bool:
-        """Whether A does not fluctuate (a traced sigma_a counts as fluctuating)."""
-        sigma_a = self.fluctuations.sigma_a
-        return not is_traced(sigma_a) and float(sigma_a) == 0.0
-
-    @property
     def centred(self) -> bool:
-        """Whether mean_V vanishes (a traced one counts as not)."""
-        return not is_traced(self.mean_V) and not np.any(np.asarray(self.mean_V))
+        """Whether mean_v vanishes (a traced one counts as not)."""
+        return not is_traced(self.mean_v) and not np.any(np.asarray(self.mean_v))
 
     @property
     def variance_proxy(self) -> Any:
-        """sigma_v^2 (dim - 1), and |mean_V|^2 (operator norm) where A fluctuates: a bound."""
+        """sigma_v^2 (dim - 1), and |mean_v|^2 (operator norm) where A fluctuates: a bound."""
         noise = self.fluctuations.variance_proxy
         if self.fixed_scores:
             return noise
-        xp = jnp if is_traced(self.mean_V) else np
-        return noise + xp.linalg.norm(xp.asarray(self.mean_V), 2) ** 2
+        xp = jnp if is_traced(self.mean_v) else np
+        return noise + xp.linalg.norm(xp.asarray(self.mean_v), 2) ** 2
 
     def sample(
         self, key: PRNGKeyArray, dtype: Any = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A)."""
         V, A = self.fluctuations.sample(key, dtype)
-        return jnp.asarray(self.mean_V, V.dtype) + V, jnp.asarray(self.mean_A, A.dtype) + A
+        return jnp.asarray(self.mean_v, V.dtype) + V, jnp.asarray(self.mean_a, A.dtype) + A
 
 
 class FiniteHeads(AbstractHeads):

@@ -4,3 +4,5 @@ from .random_heads import ChainPaths as ChainPaths
 from .random_heads import RandomHeadChain as RandomHeadChain
 from .random_heads import head_update as head_update
 from .residual_attention import ResidualAttention as ResidualAttention
+from .sharp_heads import SharpHeadChain as SharpHeadChain
+from .sharp_heads import sample_cosine as sample_cosine

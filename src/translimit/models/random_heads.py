@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import (
     gram_factor,
+    head_output,
     head_weights,
     mean_root,
     narrow,
@@ -37,7 +38,6 @@ from translimit.attention import (
     require_unit_tokens,
     retract,
     separations,
-    softmax_rows,
 )
 from translimit.core import (
     ArgumentError,
@@ -242,8 +242,7 @@ def head_update(
 ) -> Float[Array, "tokens dim"]:
     """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
     V, A = law.sample(key, tokens.dtype)
-    scores = jnp.asarray(law.beta, tokens.dtype) * (tokens @ A.T) @ tokens.T
-    return softmax_rows(scores, causal) @ tokens @ V.T
+    return head_output(V, A, law.beta, tokens, causal=causal)
 
 
 def _batch(replicas: int, floats: int) -> int:
@@ -251,7 +250,7 @@ def _batch(replicas: int, floats: int) -> int:
 
 
 def _layers(layer: Any, start: Any, run: _Run, key: Any) -> Any:
-    """States at the layers kept [saves, ...] of `layer(state, key)`, each with the key of a layer."""
+    """States at the layers kept [saves, ...]; `layer(state, key)` gets the key of its layer."""
 
     def block(state: Any, numbers: Array) -> tuple[Any, Any]:
         state, _ = jax.lax.scan(

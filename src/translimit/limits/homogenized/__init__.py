@@ -5,7 +5,7 @@ r"""Homogenized transformers: many layers of random heads on the unit sphere, wi
 | d, n, H, L | `dim`, `tokens`, `heads`, `layers` | counts |
 | eta | `step`, the residual step | number |
 | t = l eta | `paper_time` | |
-| tau, in which the noise has kernel s_ij I / d | `diffusive_time`, the unit diffusive time; `ts`, `t1` | [times] |
+| tau (noise kernel s_ij I / d) | `diffusive_time`, unit diffusive time; `ts`, `t1` | [times] |
 | tau / d | `slow_time` | |
 | R = X X^T | `overlaps` | [..., tokens, tokens] |
 | s_ij = E <m_i, m_j> | `s`, overlaps of attention outputs | [tokens, tokens] |
