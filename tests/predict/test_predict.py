@@ -100,6 +100,7 @@ def test_what_it_says(twin):
     assert document["curves"][0]["causal"] is True
     assert len(document["curves"][0]["mean_overlap"]) == 5
     assert {one["name"] for one in document["mapping"]} >= {"score_std", "gain", "first_step"}
+    assert document["regime"]["regime"] == "discrete"
     values = {one.name: one.value for one in twin.mapping}
     assert values["first_step"] == pytest.approx(values["gain"] / values["initial_square"])
     assert twin.curves[0].collapse.layer == pytest.approx(
@@ -115,12 +116,13 @@ def test_what_it_says(twin):
 
 
 def test_what_is_not_covered_is_said_first_and_warned_of():
-    scaled = {**TWIN, "rope_scaling": {"type": "linear", "factor": 2.0}, "num_hidden_layers": 1}
-    prediction = predict({**scaled, "initializer_range": 0.2}, tokens=4, threshold=0.01)
+    # The sizes of the twin, so that nothing is compiled again.
+    scaled = {**TWIN, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    prediction = predict({**scaled, "initializer_range": 0.2}, tokens=16, threshold=0.01)
     assert "ignores: rope_scaling of type 'linear'" in str(prediction).splitlines()[0]
     document = prediction.to_json()
     assert document["ignored"] == list(prediction.architecture.ignored)
-    assert any("score_std 10.24 lies beyond 4" in one for one in document["warnings"])
+    assert any("score_std 10.24 lies beyond 3.2" in one for one in document["warnings"])
     assert any(one.startswith("ignored: rope_scaling") for one in document["warnings"])
     assert prediction.curves[0].collapse.layer == 0.0
     assert "before the first layer" in str(prediction.curves[0].collapse)

@@ -3,5 +3,5 @@ from .prediction import Collapse as Collapse
 from .prediction import OverlapCurve as OverlapCurve
 from .prediction import Prediction as Prediction
 from .prediction import Quantity as Quantity
-from .prediction import Regime as Regime
+from .prediction import StepSizes as StepSizes
 from .prediction import Variant as Variant

@@ -61,7 +61,7 @@ def predict(
         overlap_curve(architecture, tokens, float(threshold), causal=causal, key=key)
         for causal in (architecture.causal, not architecture.causal)
     )
-    where = remarks.regime(architecture, own)
+    where = remarks.step_sizes(architecture, own)
     return Prediction(
         architecture=architecture,
         tokens=tokens,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from translimit.describe import PreNormArchitecture
+from translimit.limits.homogenized import Regime
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,16 +88,19 @@ class OverlapCurve:
 
 
 @dataclass(frozen=True)
-class Regime:
-    """Which small parameter there is, and from which layer on.
+class StepSizes:
+    """How large a step of attention is, layer by layer, and the regime that follows.
 
     Attributes:
+        regime: FROZEN, DIFFUSIVE or DISCRETE, with the classifier's convention that a step or a
+            total of at most 0.05 is small.
         first_step: unit diffusive time of attention in the first layer, Gamma / r_0^2.
         last_step: in the last layer.
         small_from: the first layer with a step of at most 0.05, or None.
         says: which description applies, in words.
     """
 
+    regime: Regime
     first_step: float
     last_step: float
     small_from: int | None
@@ -133,7 +137,7 @@ class Prediction:
         ignored: what they leave out.
         mapping: the numbers that decide, with what each assumes.
         curves: the architecture's own mask first, then the other.
-        regime: which description applies.
+        regime: the regime, from the steps of attention.
         variants: other scalings.
         inapplicable: pairs of a limit and the reason why it does not apply.
         assumptions: sentences.
@@ -146,7 +150,7 @@ class Prediction:
     ignored: tuple[str, ...]
     mapping: tuple[Quantity, ...]
     curves: tuple[OverlapCurve, OverlapCurve]
-    regime: Regime
+    regime: StepSizes
     variants: tuple[Variant, ...]
     inapplicable: tuple[tuple[str, str], ...]
     assumptions: tuple[str, ...]
@@ -168,7 +172,7 @@ class Prediction:
             "ignored": self.ignored,
             "mapping": [asdict(one) for one in self.mapping],
             "curves": [asdict(one) for one in self.curves],
-            "regime": asdict(self.regime),
+            "regime": asdict(self.regime) | {"regime": self.regime.regime.name.lower()},
             "variants": [asdict(one) for one in self.variants],
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
             "assumptions": self.assumptions,

@@ -27,7 +27,7 @@ def as_text(prediction: Prediction) -> str:
     parts += ["", "Collapse depth"]
     parts += [f"  {_mask(curve):13}  {curve.collapse}" for curve in prediction.curves]
     step = prediction.regime
-    parts += ["", "Regime", *_listed([step.says])]
+    parts += ["", "Regime", *_listed([f"{step.regime.name.lower()}: {step.says}"])]
     parts += [f"  steps Gamma / r^2: {step.first_step:.3g} first, {step.last_step:.3g} last"]
     parts += ["", "Other scalings"]
     parts += _listed(f"{one.name} ({one.formula}): {one.says}" for one in prediction.variants)

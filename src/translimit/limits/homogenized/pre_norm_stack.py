@@ -63,7 +63,7 @@ class GramRecursion(AbstractMethod):
         ArgumentTypeError: a count that is no integer.
     """
 
-    random: ClassVar[bool] = True
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
     samples: int = eqx.field(static=True)
     batches: int = eqx.field(static=True)
 
@@ -90,7 +90,7 @@ class GramChain(AbstractMethod):
         ArgumentTypeError: a count that is no integer.
     """
 
-    random: ClassVar[bool] = True
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
     networks: int = eqx.field(static=True)
 
     def __init__(self, networks: int = 16):
@@ -264,6 +264,7 @@ class PreNormRecursion(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> PreNormSolution:
         """All layers, the copies one after the other."""
+        assert key is not None  # `solve` requires it
         layers = np.asarray(ts)
         if np.any(layers != np.round(layers)):
             raise ArgumentError("save", "is between two layers", "pass whole numbers of layers")
@@ -304,11 +305,16 @@ def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[An
 @eqx.filter_jit
 def _run(problem: PreNormRecursion, method: Any, keys: Array) -> Array:
     """Gram matrices of all copies [copies, layers + 1, tokens, tokens]."""
-    one = _recursion if isinstance(method, GramRecursion) else _chain
-    return jax.lax.map(lambda key: one(problem, method, key), keys)
+
+    def copy(key: Array) -> Array:
+        if isinstance(method, GramRecursion):
+            return _recursion(problem, method.samples, key)
+        return _chain(problem, key)
+
+    return jax.lax.map(copy, keys)
 
 
-def _recursion(problem: PreNormRecursion, method: GramRecursion, key: Array) -> Array:
+def _recursion(problem: PreNormRecursion, samples: int, key: Array) -> Array:
     initial = jnp.asarray(problem.initial)
 
     def layer(gram: Array, index: Array) -> tuple[Array, Array]:
@@ -316,14 +322,15 @@ def _recursion(problem: PreNormRecursion, method: GramRecursion, key: Array) -> 
         for number, stage in enumerate(problem.stages):
             factor = normalised_factor(gram, problem.epsilon)
             stage_key = jax.random.fold_in(here, number)
-            gram = gram + sum(term.increment(factor, method.samples, stage_key) for term in stage)
+            for term in stage:
+                gram = gram + term.increment(factor, samples, stage_key)
         return gram, gram
 
     _, grams = jax.lax.scan(layer, initial, jnp.arange(problem.t1))
     return jnp.concatenate([initial[None], grams])
 
 
-def _chain(problem: PreNormRecursion, method: GramChain, key: Array) -> Array:
+def _chain(problem: PreNormRecursion, key: Array) -> Array:
     dim, tokens = problem.free_dim, len(problem.initial)
     width = tokens if dim >= 2 * tokens else dim
     gram = jnp.asarray(problem.initial)
@@ -344,7 +351,8 @@ def _chain(problem: PreNormRecursion, method: GramChain, key: Array) -> Array:
             stage_key = jax.random.fold_in(here, number)
             root = jnp.concatenate([term.root(seen, stage_key) for term in stage], axis=1)
             root = narrow(root, min(root.shape))
-            x = sum(noise_update(x, root, dim, stage_key))
+            padded, update = noise_update(x, root, dim, stage_key)
+            x = padded + update
             x = narrow(x, width) if x.shape[1] > width else x
         return x, x @ x.T
 
