@@ -28,6 +28,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   publisher = {UCI Machine Learning Repository},
   doi = {10.24432/C50P49},
 }""",
+    "fedorov2026": """@misc{fedorov2026,
+  title = {Clustering in Deep Stochastic Transformers},
+  author = {Fedorov, L. and Sander, M. and Elie, R. and Marion, P.
+            and Lauri{\\`e}re, M.},
+  year = {2026},
+  eprint = {2601.21942},
+  archivePrefix = {arXiv},
+}""",
     "jax": """@software{jax2018,
   title = {{JAX}: composable transformations of {P}ython+{N}um{P}y programs},
   author = {Bradbury, James and Frostig, Roy and Hawkins, Peter and Johnson, Matthew James
@@ -51,6 +59,13 @@ BIBLIOGRAPHY: dict[str, str] = {
   booktitle = {Advances in Neural Information Processing Systems},
   year = {2022},
   eprint = {2206.02768},
+  archivePrefix = {arXiv},
+}""",
+    "koubbi2026": """@misc{koubbi2026,
+  title = {Homogenized Transformers},
+  author = {Koubbi, H. and Geshkovski, B. and Rigollet, P.},
+  year = {2026},
+  eprint = {2604.01978},
   archivePrefix = {arXiv},
 }""",
 }

@@ -21,6 +21,7 @@ class Outcome(eqx.Enumeration):  # pyright: ignore[reportGeneralTypeIssues]
     )
     max_steps_reached = "the step limit was reached before t1: raise max_steps or the tolerances"
     not_converged = "an inner iteration did not converge: raise its iteration limit or tolerance"
+    degenerate_update = "an update cancelled a token of the sphere: take a smaller step"
     non_finite = "a state became infinite or NaN: check the inputs, or shorten t1"
 
 

@@ -1,0 +1,46 @@
+r"""The four clocks of a chain of random heads, under names that can not be confused.
+
+| clock | name here | one layer advances it by |
+|---|---|---|
+| layer l | `layers` | 1 |
+| paper time t = l eta | `paper_time` | step |
+| unit diffusive time tau | `diffusive_time` | `diffusive_step` = dim sigma_v^2 step^2 / heads |
+| slow time tau / d | `slow_time` | `diffusive_step` / dim |
+
+For centred heads the only small parameter is the diffusive step: chains at (step, heads) and at
+(2 step, 4 heads) have the same limit and the same leading error. For other laws dim sigma_v^2
+stands for dim / (dim - 1) times the variance proxy, which is the same for Gaussian heads.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from translimit.describe.heads import AbstractHeads
+
+
+class Clocks(eqx.Module):
+    """One moment, or an array of moments, on all four clocks."""
+
+    layers: Any
+    paper_time: Any
+    diffusive_time: Any
+    slow_time: Any
+
+    @classmethod
+    def of_layers(cls, layers: Any, law: AbstractHeads, *, step: Any, heads: Any) -> Clocks:
+        """The clocks after so many layers of a chain."""
+        layers = np.asarray(layers)
+        diffusive = layers * diffusive_step(law, step=step, heads=heads)
+        return cls(layers, layers * step, diffusive, diffusive / law.dim)
+
+
+def diffusive_step(law: AbstractHeads, *, step: Any, heads: Any) -> Any:
+    """Unit diffusive time of one layer, dim sigma_v^2 step^2 / heads for Gaussian heads."""
+    return law.variance_proxy * law.dim / (law.dim - 1) * step**2 / heads

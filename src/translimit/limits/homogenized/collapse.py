@@ -1,0 +1,295 @@
+r"""The depth at which representations collapse, its error, and designs that postpone it.
+
+From equal overlaps the mean overlap crosses a threshold at
+
+    tau* = int dgamma / D(gamma),        L* = tau* / diffusive_step,
+
+D the drift of the simplex closure. One network differs from another: to leading order in 1 / dim
+the crossing time has the variance int Q / D^3 dgamma and its mean moves by int Q D' / (2 D^3)
+dgamma, where Q is the quadratic variation of the mean overlap at the simplex. Both are given: the
+first as the spread of single networks, the second as the error of the closure.
+
+Reference: documentation, "Which limit is my network in?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from translimit.core import ArgumentError, ArrayInput, in_float64, is_traced
+from translimit.describe import (
+    AbstractIsotropicHeads,
+    diffusive_step,
+    require_cosine,
+    require_number,
+)
+from translimit.limits.homogenized.simplex import (
+    Dimension,
+    averages,
+    dimension_of,
+    require_simplex,
+    simplex_overlaps,
+    simplex_velocity,
+    sizes_of,
+    tabulate,
+)
+
+#: Nodes of the integral over the overlap (on a logarithmic scale, Gauss-Legendre).
+NODES = 48
+#: Relative corrections beyond which the closure is a guess.
+LARGE_CORRECTION = 0.15
+
+
+class CollapseDepth(eqx.Module):
+    """When the mean overlap crosses a threshold.
+
+    Attributes:
+        layers: L*, a real number.
+        diffusive_time: tau*.
+        spread: standard deviation of the depth of one network, in layers, to leading order.
+        error: size of the first correction to the closure, in layers.
+        threshold: the mean off-diagonal overlap that counts as collapsed.
+        warnings: what lies outside of what was checked, in words.
+    """
+
+    layers: Any
+    diffusive_time: Any
+    spread: Any
+    error: Any
+    threshold: Any
+    warnings: tuple[str, ...] = eqx.field(static=True)
+
+
+def collapse_depth(
+    law: AbstractIsotropicHeads,
+    *,
+    tokens: int,
+    step: ArrayInput,
+    heads: ArrayInput,
+    threshold: ArrayInput = 0.5,
+    initial: ArrayInput = 0.0,
+    dimension: Dimension = Dimension.EXACT,
+    causal: bool = False,
+) -> CollapseDepth:
+    """Predict the depth at which the mean overlap of the tokens crosses a threshold.
+
+    Differentiable in the numbers of the law, step, heads, threshold and initial: wrap the
+    derivative in `jax.enable_x64(True)`.
+
+    Args:
+        law: of the heads.
+        tokens: number of tokens, at least 2 and at most dim.
+        step: residual step, positive.
+        heads: heads of a layer, positive (a real number, so that one can differentiate).
+        threshold: mean off-diagonal overlap, in (0, 1) and above `initial`.
+        initial: common overlap at the start; 0, orthogonal tokens, by default.
+        dimension: EXACT by default; LARGE for the closure with d to infinity.
+        causal: refused: the simplex is no closure under a mask.
+
+    Raises:
+        ArgumentError: numbers outside their ranges, or a drift that does not reach the threshold
+            (in two or three dimensions).
+        ArgumentTypeError: a law that is not invariant under rotations.
+        NoSuchLimitError: causal.
+
+    Example:
+        Without scores and for large dimension tau* = log(n - 1) + log(m / (1 - m)), with m the
+        threshold of the mean over all pairs, the diagonal included:
+
+        >>> law = WideHeads(dim=512, score_std=0.0)
+        >>> found = collapse_depth(
+        ...     law, tokens=8, step=0.1, heads=4, dimension=Dimension.LARGE
+        ... )
+        >>> round(float(found.diffusive_time), 5)
+        2.19722
+    """
+    tokens = require_simplex(law, tokens, causal)
+    each = diffusive_step(
+        law,
+        step=require_number(step, "step", positive=True),
+        heads=require_number(heads, "heads", positive=True),
+    )
+    start = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
+    level = require_cosine(threshold, "threshold", 0.0, ends=False)
+    if not is_traced(level, start) and level <= start:
+        raise ArgumentError(
+            "threshold", f"is {float(level):g}", f"pass more than initial = {float(start):g}"
+        )
+    sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
+    times = in_float64(_crossing, start, level, law.score_std, _Static(sizes, dim, float(law.dim)))
+    time, variance, correction, lowest = times
+    if is_traced(time):
+        time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
+    elif not lowest > 0:
+        raise ArgumentError(
+            "threshold",
+            f"{float(level):g} is not reached: the mean drift vanishes before it",
+            "pass a smaller threshold, or solve OverlapSDE",
+        )
+    return CollapseDepth(
+        layers=time / each,
+        diffusive_time=time,
+        spread=variance**0.5 / each,
+        error=abs(correction) / each,
+        threshold=level,
+        warnings=_warnings(law, tokens, time, correction, each),
+    )
+
+
+def _warnings(
+    law: AbstractIsotropicHeads, tokens: int, time: Any, correction: Any, each: Any
+) -> tuple[str, ...]:
+    found = []
+    if law.dim < 16:
+        found.append(f"dim = {law.dim}: the closure was not checked below 16")
+    if law.dim < 4 * tokens:
+        found.append("fewer than four dimensions a token: the closure was seen off by up to 30 %")
+    if not is_traced(time, correction) and abs(correction) > LARGE_CORRECTION * time:
+        found.append("the first correction in 1 / dim is not small")
+    if not is_traced(each) and each > 0.05:
+        found.append(f"one layer advances the diffusive time by {float(each):.3g}: no small step")
+    return tuple(found)
+
+
+class _Static(eqx.Module):
+    sizes: Any = eqx.field(static=True)
+    dim: float = eqx.field(static=True)
+    noise_dim: float = eqx.field(static=True)
+
+
+def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int | float) -> Any:
+    """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
+
+    4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
+    """
+    n, others = tokens, tokens - 1
+    same, other = simplex_overlaps(overlap, f, g)
+    norm = others + others * (n - 2) * overlap - (others * overlap) ** 2
+    cross = 1.0 + (n - 2) * overlap
+    pair = (n - 2) + (others**2 - n + 2) * overlap
+    pair = pair - 2 * others * overlap * cross + others**2 * overlap**3
+    return 4.0 * (same * norm + others * other * pair) / (n * others**2 * dim)
+
+
+@eqx.filter_jit
+def _crossing(
+    initial: Array, threshold: Array, score_std: Array, static: _Static
+) -> tuple[Array, Array, Array, Array]:
+    """tau*, the variance of one network, the correction, and the lowest drift on the way."""
+    sizes, dim = static.sizes, static.dim
+    table = tabulate(initial, score_std, sizes)
+
+    def velocity(overlap: Array) -> Array:
+        return simplex_velocity(overlap, *table(overlap), dim)
+
+    def variation(overlap: Array) -> Array:
+        averages = table(overlap)
+        return mean_overlap_variation(overlap, *averages, sizes.tokens, static.noise_dim)
+
+    # Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
+    shift = 1.0 / sizes.tokens - initial
+    unit, weights = np.polynomial.legendre.leggauss(NODES)
+    low, high = jnp.log(initial + shift), jnp.log(threshold + shift)
+    logs = low + (high - low) * jnp.asarray(0.5 * (unit + 1.0))
+    gamma = jnp.exp(logs) - shift
+    measure = jnp.asarray(0.5 * weights) * (high - low) * jnp.exp(logs)
+    D, slope = jax.vmap(jax.value_and_grad(velocity))(gamma)
+    Q = jax.vmap(variation)(gamma)
+    return (
+        measure @ (1.0 / D),
+        measure @ (Q / D**3),
+        measure @ (0.5 * Q * slope / D**3),
+        jnp.min(D),
+    )
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design of a layer, and the depth to which it gets.
+
+    Attributes:
+        score_std: standard deviation of the scores.
+        step: residual step.
+        heads: heads of a layer (a real number).
+        depth: the predicted collapse depth of the design.
+    """
+
+    score_std: float
+    step: float
+    heads: float
+    depth: CollapseDepth
+
+
+def token_update(law: AbstractIsotropicHeads, *, tokens: int, step: Any, heads: Any) -> Any:
+    """Mean square by which one layer moves a token of an orthogonal set.
+
+    (d - 1) / d times the diffusive step times s_ii = f: what a layer does to a token, while the
+    overlaps move with s_ij alone.
+    """
+    f, _ = in_float64(averages, np.float64(0.0), law.score_std, sizes_of(law, tokens))
+    return (law.dim - 1) / law.dim * f * diffusive_step(law, step=step, heads=heads)
+
+
+def postpone_collapse(
+    *,
+    dim: int,
+    tokens: int,
+    update: float,
+    score_stds: tuple[float, float] = (0.0, 8.0),
+    heads: float = 1.0,
+    threshold: float = 0.5,
+    law: Callable[[Any], AbstractIsotropicHeads] | None = None,
+) -> Design:
+    """The temperature and step that postpone collapse most at a given mean square update.
+
+    A smaller step postpones collapse by doing less. At a fixed `token_update` the question is
+    which temperature moves tokens without drawing them together; the step follows from it.
+
+    Args:
+        dim: dimension of the tokens.
+        tokens: number of tokens, at least 2 and at most dim.
+        update: mean square by which a layer moves a token, in (0, 0.25].
+        score_stds: interval of the standard deviation of the scores that is searched.
+        heads: heads of a layer; the step scales with its root, the depth does not change.
+        threshold: mean overlap that counts as collapsed.
+        law: from score_std to heads; `WideHeads` at standard scaling by default.
+
+    Raises:
+        ArgumentError: numbers outside their ranges.
+    """
+    from scipy.optimize import minimize_scalar
+
+    from translimit.describe import WideHeads
+
+    if not 0 < update <= 0.25:
+        raise ArgumentError("update", f"is {update}", "pass a number in (0, 0.25]")
+    low, high = score_stds
+    if not 0 <= low < high:
+        raise ArgumentError("score_stds", f"is {score_stds}", "pass an increasing interval")
+    build = law or (lambda score_std: WideHeads(dim=dim, score_std=score_std))
+
+    def design(score_std: float) -> Design:
+        heads_law = build(score_std)
+        unit = float(token_update(heads_law, tokens=tokens, step=1.0, heads=heads))
+        step = (update / unit) ** 0.5
+        depth = collapse_depth(
+            heads_law, tokens=tokens, step=step, heads=heads, threshold=threshold
+        )
+        return Design(score_std, step, heads, depth)
+
+    found: Any = minimize_scalar(
+        lambda score_std: -float(design(score_std).depth.layers),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    ends = [design(float(value)) for value in (low, found.x, high)]
+    return max(ends, key=lambda one: float(one.depth.layers))

@@ -1,0 +1,325 @@
+r"""Strong scores and infinitely many tokens: slow motion of the overlap, and where it ends.
+
+For a law of tokens with a density on the whole sphere and beta_operator to infinity the attention
+output is A x / |A x|, and the overlap u of two tokens moves on the slow clock t = tau / d:
+
+    du = -kappa u (1 - u^2) dt + 2^{1/2} (1 - u^2) dB,        kappa = 3/2 + d / (2 d_k).
+
+In y = artanh u: dy = (2 - kappa) tanh(y) dt + 2^{1/2} dB, with bounded coefficients; u = +-1 is
+never reached in finite time. For kappa < 2 the overlap ends at +-1, for kappa = 2 it never settles,
+for kappa > 2 it has the stationary density (1 - u^2)^{kappa/2 - 2}.
+
+!!! warning "Erratum"
+    The paper prints kappa = 1, and the mean cosine after one Gaussian layer with the coefficient
+    1 / (2 d). A = W W'^T has two layers, so that the mean cosine is
+    R - (1 / (2 d) + 1 / (2 d_k)) R (1 - R^2); with d_k = d this gives kappa = 2, which simulation
+    confirms. `kappa=1` reproduces the printed equation.
+
+!!! warning "Not a statement about finitely many tokens"
+    At a fixed number of tokens the drift is of order one on the diffusive clock. The limit needs a
+    token near A x / |A x|, that is, a number of tokens exponential in the dimension.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Estimate,
+    Outcome,
+    in_float64,
+)
+from translimit.describe import GaussianHeads, require_cosine, require_count, require_number
+from translimit.limits.homogenized.schedule import Schedule, schedule
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+#: What every solution of the slow equation says.
+FINITE_TOKENS = (
+    "holds for infinitely many tokens with a density on the whole sphere; at a fixed number of "
+    "tokens the overlap moves on the diffusive clock instead"
+)
+#: From so many rows on the series of the mean cosine is summed here.
+SERIES_FROM = 20
+
+
+def mean_cosine(overlap: Any, rows: int) -> Any:
+    """Mean cosine of two unit vectors with this overlap after one Gaussian matrix.
+
+    c_q(R) = (2 / q) (Gamma((q + 1) / 2) / Gamma(q / 2))^2 R 2F1(1/2, 1/2; q / 2 + 1; R^2).
+
+    Args:
+        overlap: R, in [-1, 1]; an array is welcome.
+        rows: q, output dimension of the matrix, at least 1.
+    """
+    from scipy.special import gammaln, hyp2f1
+
+    q = require_count(rows, "rows", 1)
+    R = np.asarray(overlap, dtype=np.float64)
+    if np.any(~(np.abs(R) <= 1)):
+        raise ArgumentError("overlap", f"is {overlap}", "pass numbers in [-1, 1]")
+    ratio = math.exp(2.0 * (gammaln((q + 1) / 2) - gammaln(q / 2)))
+    if q < SERIES_FROM:
+        return 2.0 / q * ratio * R * hyp2f1(0.5, 0.5, q / 2 + 1, R**2)
+    # scipy's function is NaN near one for large parameters, where the series falls like k^{-q/2-1}.
+    total, term = np.ones_like(R), np.ones_like(R)
+    for k in range(400):
+        term = term * (k + 0.5) ** 2 / ((q / 2 + 1 + k) * (k + 1)) * R**2
+        total = total + term
+    return 2.0 / q * ratio * R * total
+
+
+def low_temperature_kernel(overlap: Any, dim: int, head_dim: int | None = None) -> Any:
+    """c(R) = E <Ax / |Ax|, Ay / |Ay|> for A = W W'^T, exactly: two Gaussian layers.
+
+    The cosine after the first layer has the law of a sample correlation of head_dim pairs; the
+    second layer is averaged over it by quadrature of its angle.
+
+    Args:
+        overlap: R, in [-1, 1].
+        dim: d, rows of W, at least 1.
+        head_dim: d_k, columns of W'; `dim` by default.
+    """
+    R = float(require_cosine(overlap, "overlap"))
+    dim = require_count(dim, "dim", 1)
+    q = dim if head_dim is None else require_count(head_dim, "head_dim", 2)
+    if abs(R) == 1.0:
+        return R
+    angles, density = _correlation_density(R, q)
+    values = mean_cosine(np.cos(angles), dim)
+    return float(np.sum(density * values) / np.sum(density))
+
+
+def _correlation_density(R: float, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """Angles, and the unnormalised density of the angle a between two Gaussian vectors in R^q.
+
+    sin^{q-2}(a) int_0^inf (cosh w - R cos a)^{-q} dw for entries of correlation R (Fisher's law of
+    the sample correlation), summed in logarithms.
+    """
+    a = (np.arange(4000) + 0.5) * np.pi / 4000
+    w = np.linspace(0.0, 12.0, 1200)
+    logs = (q - 2) * np.log(np.sin(a))[:, None]
+    logs = logs - q * np.log(np.cosh(w)[None, :] - R * np.cos(a)[:, None])
+    terms = np.exp(logs - logs.max())
+    return a, np.sum(terms, axis=1) - 0.5 * terms[:, 0]
+
+
+def default_kappa(dim: int, head_dim: int | None = None) -> float:
+    """Kappa = 3/2 + dim / (2 head_dim); 2 where both agree."""
+    return 1.5 + dim / (2.0 * (dim if head_dim is None else head_dim))
+
+
+def hitting_probability(initial: float, kappa: float) -> float:
+    """P[u_inf = 1] for kappa < 2, by the scale function.
+
+    int_{-pi/2}^{asin u_0} cos^{1 - kappa} / int_{-pi/2}^{pi/2} cos^{1 - kappa}; for kappa = 1 it is
+    1/2 + asin(u_0) / pi, for kappa = 0 it is (1 + u_0) / 2.
+
+    Args:
+        initial: u_0, in [-1, 1].
+        kappa: not negative, below 2.
+
+    Raises:
+        ArgumentError: outside these ranges: for kappa >= 2 the overlap does not settle.
+    """
+    from scipy.special import betainc
+
+    u = float(require_cosine(initial, "initial"))
+    kappa = float(require_number(kappa, "kappa"))
+    if kappa >= 2:
+        raise ArgumentError(
+            "kappa", f"is {kappa:g}: the overlap does not settle at +-1", "pass less than 2"
+        )
+    # Symmetric: the incomplete beta function of (1 + u) / 2 with both exponents 1 - kappa / 2.
+    return float(betainc(1.0 - kappa / 2, 1.0 - kappa / 2, 0.5 * (1.0 + u)))
+
+
+def stationary_square(kappa: float) -> float:
+    """E u^2 = 1 / (kappa - 1) of the stationary law, kappa > 2.
+
+    Raises:
+        ArgumentError: kappa of at most 2, for which there is no stationary law.
+    """
+    kappa = float(require_number(kappa, "kappa"))
+    if kappa <= 2:
+        raise ArgumentError("kappa", f"is {kappa:g}: no stationary law", "pass more than 2")
+    return 1.0 / (kappa - 1.0)
+
+
+def marginal_square(ts: ArrayInput, initial: float = 0.0) -> Any:
+    """E u(t)^2 for kappa = 2, where u = tanh(artanh u_0 + (2 t)^{1/2} Z), by quadrature."""
+    u = float(require_cosine(initial, "initial", ends=False))
+    z = np.linspace(-10.0, 10.0, 8001)
+    weights = np.exp(-(z**2) / 2)
+    y = np.arctanh(u) + np.sqrt(2.0 * np.asarray(ts, dtype=np.float64))[..., None] * z
+    return np.sum(weights * np.tanh(y) ** 2, axis=-1) / weights.sum()
+
+
+class ArtanhEuler(AbstractMethod):
+    """Euler steps in y = artanh u, where the noise is additive: weak and strong order one.
+
+    Attributes:
+        step: largest step of slow time.
+        paths: independent paths, at least 2.
+    """
+
+    step: float = eqx.field(static=True, default=0.005)
+    paths: int = eqx.field(static=True, default=4096)
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __check_init__(self):
+        if not self.step > 0:
+            raise ArgumentError("step", f"is {self.step}", "pass a positive number")
+        require_count(self.paths, "paths", 2)
+
+
+class SlowSolution(AbstractSolution):
+    """Overlaps of two tokens on the slow clock.
+
+    Attributes:
+        ts: the times kept, slow time tau / d [times].
+        overlap: u [paths, times].
+        kappa: coefficient of the equation.
+        warnings: when the limit applies, in words.
+        outcome: how the solve ended.
+    """
+
+    ts: Any
+    overlap: Any
+    kappa: Any
+    warnings: tuple[str, ...] = eqx.field(static=True)
+    step: float = eqx.field(static=True)
+    outcome: Outcome
+
+    def mean_square(self, time: int = -1) -> Estimate:
+        """E u^2 at one of the times; its step error is of the size of the step."""
+        values = np.asarray(self.overlap)[:, time] ** 2
+        return Estimate.from_samples(values, discretisation=0.2 * self.step)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Overlaps by path and slow time."""
+        import xarray
+
+        about = {"long_name": "overlap $u$", "units": "1", "reference": "arXiv 2604.01978"}
+        time = {"long_name": r"slow time $t = \tau / d$", "units": "slow time"}
+        return xarray.Dataset(
+            {"overlap": (("path", "time"), np.asarray(self.overlap), about)},
+            coords={"time": ("time", np.asarray(self.ts), time)},
+            attrs={
+                "outcome": Outcome[self.outcome] or "successful",
+                "kappa": float(self.kappa),
+                "warnings": "; ".join(self.warnings),
+            },
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Single paths, their middle half, and their mean."""
+        from translimit.figures import plot_fan
+
+        return plot_fan(self.to_xarray()["overlap"], ax)
+
+
+class SlowOverlap(AbstractProblem):
+    """du = -kappa u (1 - u^2) dt + 2^{1/2} (1 - u^2) dB on the slow clock, in float64.
+
+    Args:
+        initial: u_0, in (-1, 1).
+        t1: final slow time, positive.
+        law: heads whose dim and head_dim give kappa = 3/2 + dim / (2 head_dim).
+        kappa: the coefficient itself, instead of a law; 1 for the printed equation.
+
+    Raises:
+        ArgumentError: numbers out of range.
+        ArgumentTypeError: neither a law nor kappa, or both.
+
+    Reference: arXiv 2604.01978, with the erratum of the module's docstring.
+    """
+
+    initial: Any
+    t1: Any
+    kappa: Any
+
+    def __init__(
+        self,
+        *,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        law: GaussianHeads | None = None,
+        kappa: ArrayInput | None = None,
+    ):
+        if (law is None) == (kappa is None):
+            raise ArgumentTypeError("kappa", "or a law, exactly one is needed", "pass one of them")
+        self.initial = require_cosine(initial, "initial", ends=False)
+        self.t1 = require_number(t1, "t1", positive=True)
+        value = default_kappa(law.dim, law.head_dim) if law is not None else kappa
+        assert value is not None
+        self.kappa = require_number(value, "kappa")
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Euler steps in artanh."""
+        return (ArtanhEuler,)
+
+    def default_method(self) -> ArtanhEuler:
+        """Steps of 0.005, 4096 paths."""
+        return ArtanhEuler()
+
+    def run(
+        self,
+        method: ArtanhEuler,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> SlowSolution:
+        """All paths from one overlap."""
+        plan = schedule(ts, method.step)
+        paths = np.arange(method.paths)
+        overlap = in_float64(_slow_paths, self.initial, self.kappa, plan, paths, key)
+        if progress is not None:
+            progress(1.0)
+        return SlowSolution(
+            ts=ts,
+            overlap=overlap,
+            kappa=self.kappa,
+            warnings=(FINITE_TOKENS,),
+            step=plan.largest,
+            outcome=Outcome.successful,
+        )
+
+
+@eqx.filter_jit
+def _slow_paths(initial: Array, kappa: Array, plan: Schedule, paths: Array, key: Any) -> Array:
+    sizes, slots = jnp.asarray(plan.sizes), jnp.asarray(plan.slots)
+    keys = jax.vmap(lambda path: jax.random.fold_in(key, path))(paths)
+    noise = jax.vmap(lambda one: jax.random.normal(one, sizes.shape, sizes.dtype))(keys)
+
+    def one(carry: Any, this: Any) -> Any:
+        y, kept = carry
+        size, slot, z = this
+        y = y + (2.0 - kappa) * jnp.tanh(y) * size + jnp.sqrt(2.0 * size) * z
+        return (y, kept.at[slot].set(y)), None
+
+    start = jnp.full(paths.shape, jnp.arctanh(initial))
+    kept = jnp.broadcast_to(start, (plan.saves, *start.shape))
+    (_, kept), _ = jax.lax.scan(one, (start, kept), (sizes, slots, noise.T))
+    return jnp.tanh(kept).T

@@ -1,0 +1,350 @@
+r"""Many layers of random heads: a stochastic equation with noise common to all tokens.
+
+On the unit diffusive clock, in the sense of Ito,
+
+    dx_i = P_{x_i} dW_i - (d - 1) / (2 d) s_ii x_i dtau,     Cov(dW_i, dW_j) = s_ij I dtau / d,
+
+with s_ij = E <m_i, m_j> of the current tokens: a limit without layers and heads. The drift is
+what keeps the norms, and a normalised step supplies it. No Stratonovich conversion is needed.
+
+`OverlapSDE` follows the tokens up to rotation, whatever the dimension; `TokenSDE` follows the
+tokens themselves.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.attention import (
+    gram_factor,
+    head_weights,
+    mean_root,
+    narrow,
+    noise_update,
+    require_gram,
+    require_isotropic,
+    require_unit_tokens,
+    retract,
+    separations,
+)
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentTypeError,
+    ArrayInput,
+    Estimate,
+    Outcome,
+    following_inputs,
+    named_key,
+)
+from translimit.describe import AbstractIsotropicHeads, require_number
+from translimit.limits.homogenized.schedule import (
+    STEP_ERROR,
+    SphereEuler,
+    outcome_of,
+    run_paths,
+    schedule,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+REFERENCE = "Koubbi et al., arXiv 2604.01978"
+
+
+class OverlapSolution(AbstractSolution):
+    """Paths of tokens under common noise.
+
+    Attributes:
+        ts: the times kept, on the unit diffusive clock [times].
+        tokens: unit tokens [paths, times, tokens, width]; of `OverlapSDE` up to a rotation of
+            every path at every time, in as many coordinates as they need.
+        dim: dimension of the tokens.
+        step: the largest step taken.
+        discretisation: size of the error of the steps in means of overlaps.
+        outcome: how the solve ended.
+    """
+
+    ts: Any
+    tokens: Any
+    dim: int = eqx.field(static=True)
+    step: float = eqx.field(static=True)
+    discretisation: float = eqx.field(static=True)
+    outcome: Outcome
+
+    @property
+    def overlaps(self) -> Any:
+        """R_ij = <x_i, x_j> [paths, times, tokens, tokens]."""
+        return self.tokens @ self.tokens.swapaxes(-1, -2)
+
+    @property
+    def separations(self) -> Any:
+        """1 - R_ij [paths, times, tokens, tokens], exact where tokens collapse."""
+        return separations(self.tokens)
+
+    @property
+    def slow_ts(self) -> Any:
+        """The same times on the slow clock, ts / dim [times]."""
+        return self.ts / self.dim
+
+    @property
+    def mean_overlaps(self) -> Any:
+        """Mean of the off-diagonal overlaps of every path [paths, times]; NaN for one token."""
+        n = self.tokens.shape[-2]
+        total = ((self.tokens.sum(axis=-2)) ** 2).sum(axis=-1)
+        return (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
+
+    def mean_overlap(self, time: int = -1) -> Estimate:
+        """The mean off-diagonal overlap at one of the times, over paths, with its errors.
+
+        Errors come from paths: averages over tokens do not concentrate under common noise.
+        """
+        values = np.asarray(self.mean_overlaps)[:, time]
+        return Estimate.from_samples(values, discretisation=self.discretisation)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Overlaps by path and time, with both clocks."""
+        import xarray
+
+        about = {"units": "1", "reference": REFERENCE}
+        axes = ("path", "time", "token", "token2")
+        return xarray.Dataset(
+            {
+                "overlaps": (axes, np.asarray(self.overlaps), about | {"long_name": "overlap"}),
+                "mean_overlap": (
+                    ("path", "time"),
+                    np.asarray(self.mean_overlaps),
+                    about | {"long_name": "mean overlap of two tokens"},
+                ),
+            },
+            coords={
+                "time": (
+                    "time",
+                    np.asarray(self.ts),
+                    {"long_name": r"unit diffusive time $\tau$", "units": "unit diffusive time"},
+                ),
+                "slow_time": (
+                    "time",
+                    np.asarray(self.slow_ts),
+                    {"long_name": r"slow time $\tau / d$", "units": "slow time"},
+                ),
+            },
+            attrs={
+                "outcome": Outcome[self.outcome] or "successful",
+                "step": self.step,
+                "discretisation": self.discretisation,
+                "dim": self.dim,
+            },
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The mean overlap of every path, and the mean over paths with its standard error."""
+        from translimit.figures import plot_fan
+
+        return plot_fan(self.to_xarray()["mean_overlap"], ax)
+
+
+class _Law(eqx.Module):
+    """What a step needs."""
+
+    law: AbstractIsotropicHeads
+    causal: bool = eqx.field(static=True)
+    method: SphereEuler
+
+
+class OverlapSDE(AbstractProblem):
+    """Overlaps of tokens under the common noise of random heads.
+
+    Cost: O(samples tokens^3) per step and path, whatever dim and head_dim. Runs in the precision
+    of `initial`.
+
+    Args:
+        law: of the heads: `GaussianHeads` or `WideHeads`; sigma_v does not matter on this clock.
+        initial: overlaps of unit tokens [tokens, tokens].
+        t1: final time on the unit diffusive clock, positive.
+        causal: whether a token sees only itself and the tokens before it.
+
+    Raises:
+        ArgumentError: overlaps that are no correlation matrix, or of a rank beyond dim; t1 not
+            positive.
+        ArgumentTypeError: a law that is not invariant under rotations.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from translimit import solve
+        >>> from translimit.limits.homogenized import GaussianHeads, OverlapSDE, SphereEuler
+        >>> law = GaussianHeads(dim=64, beta=0.0, sigma_a=1.0)
+        >>> problem = OverlapSDE(law=law, initial=np.eye(2), t1=4.0)
+        >>> solution = solve(problem, SphereEuler(step=0.1, paths=8), key=jax.random.key(0))
+        >>> solution.overlaps.shape
+        (8, 101, 2, 2)
+
+    Reference: arXiv 2604.01978.
+    """
+
+    law: AbstractIsotropicHeads
+    initial: Any
+    t1: Any
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        law: AbstractIsotropicHeads,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        causal: bool = False,
+    ):
+        self.law = require_isotropic(law)
+        self.initial = require_gram(initial, "initial", law.dim)
+        self.t1 = require_number(t1, "t1", positive=True)
+        self.causal = _require_flag(causal)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Euler steps on the sphere."""
+        return (SphereEuler,)
+
+    def default_method(self) -> SphereEuler:
+        """Steps of 0.02, one head a step, 256 paths."""
+        return SphereEuler()
+
+    def run(
+        self,
+        method: SphereEuler,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> OverlapSolution:
+        """All paths from the same overlaps."""
+        dim = self.law.dim
+        start = following_inputs(_Factor(dim), self.initial)
+        return _solve(_advance_overlaps, self, start, method, ts, key, progress)
+
+
+class TokenSDE(AbstractProblem):
+    """Tokens under the common noise of random heads.
+
+    Cost: O(samples tokens^3 + tokens^2 dim) per step and path. Runs in the precision of `initial`.
+
+    Args:
+        law: as in `OverlapSDE`.
+        initial: unit tokens [tokens, dim].
+        t1: final time on the unit diffusive clock, positive.
+        causal: whether a token sees only itself and the tokens before it.
+        normalize: scale the tokens to norm one instead of refusing other norms.
+
+    Raises:
+        ArgumentError: tokens of another dimension or norm, t1 not positive.
+        ArgumentTypeError: a law that is not invariant under rotations.
+
+    Reference: arXiv 2604.01978.
+    """
+
+    law: AbstractIsotropicHeads
+    initial: Any
+    t1: Any
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        law: AbstractIsotropicHeads,
+        initial: ArrayInput,
+        t1: ArrayInput,
+        causal: bool = False,
+        normalize: bool = False,
+    ):
+        self.law = require_isotropic(law)
+        self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
+        self.t1 = require_number(t1, "t1", positive=True)
+        self.causal = _require_flag(causal)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Euler steps on the sphere."""
+        return (SphereEuler,)
+
+    def default_method(self) -> SphereEuler:
+        """Steps of 0.02, one head a step, 256 paths."""
+        return SphereEuler()
+
+    def run(
+        self,
+        method: SphereEuler,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> OverlapSolution:
+        """All paths from the same tokens."""
+        return _solve(_advance_tokens, self, self.initial, method, ts, key, progress)
+
+
+class _Factor(eqx.Module):
+    dim: int = eqx.field(static=True)
+
+    def __call__(self, overlaps: Array, parameters: Any) -> Array:
+        return gram_factor(overlaps, self.dim)
+
+
+def _solve(
+    advance: Callable[..., Any],
+    problem: OverlapSDE | TokenSDE,
+    start: Any,
+    method: SphereEuler,
+    ts: Any,
+    key: Any,
+    progress: Any,
+) -> OverlapSolution:
+    plan = schedule(ts, method.step)
+    parameters = _Law(problem.law, problem.causal, method)
+    tokens = run_paths(advance, start, parameters, plan, method, key, progress)
+    return OverlapSolution(
+        ts=ts,
+        tokens=tokens,
+        dim=problem.law.dim,
+        step=plan.largest,
+        discretisation=STEP_ERROR[method.retraction] * plan.largest,
+        outcome=outcome_of(tokens),
+    )
+
+
+def _root(parameters: _Law, factor: Array, size: Array, key: Any) -> Array:
+    """Q with Q Q^T = S size / dim, S from fresh heads."""
+    law, samples = parameters.law, parameters.method.samples
+    weights = head_weights(law, factor, samples, named_key(key, "heads"), causal=parameters.causal)
+    return jnp.sqrt(size / law.dim) * mean_root(weights, factor)
+
+
+def _advance_overlaps(parameters: _Law, factor: Array, size: Array, key: Any) -> Array:
+    root = _root(parameters, factor, size, key)
+    wide, update = noise_update(factor, root, parameters.law.dim, named_key(key, "noise"))
+    moved = retract(wide, update, parameters.method.retraction)
+    return narrow(moved, factor.shape[1])
+
+
+def _advance_tokens(parameters: _Law, tokens: Array, size: Array, key: Any) -> Array:
+    count, dim = tokens.shape
+    factor = narrow(tokens, min(count, dim))
+    root = _root(parameters, factor, size, key)
+    _, update = noise_update(tokens, root, dim, named_key(key, "noise"))
+    return retract(tokens, update, parameters.method.retraction)
+
+
+def _require_flag(causal: Any) -> bool:
+    if not isinstance(causal, bool):
+        raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+    return causal

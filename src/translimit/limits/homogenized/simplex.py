@@ -1,0 +1,402 @@
+r"""All overlaps equal: the closure of the overlap dynamics, and its drift with and without 1/d.
+
+With all off-diagonal overlaps gamma, s_ii = gamma + (1 - gamma) f and s_ij = gamma + (1 - gamma) g:
+
+    gamma' = (d - 2 + gamma^2) s_ij / d - (d - 1) gamma s_ii / d       per unit diffusive time,
+
+the exact drift of R_ij at the simplex. f and g average softmax weights: given a = W'^T x of the
+queries, the logits of query i are independent over keys with standard deviation
+score_std (1 - gamma)^{1/2} |a_i| / (sigma_a d_k^{1/2}), those of two queries correlated by
+cos(a_i, a_j); (a_i, a_j) is Wishart with d_k degrees of freedom and correlation gamma.
+
+!!! warning "Erratum"
+    The paper states gamma' = s_ij - gamma s_ii as exact; that is the form for d to infinity.
+    d times the difference is of order one: at d = 4 the printed drift is too fast by a factor
+    between 2 and 4.
+
+The simplex is not preserved by the noise; overlaps concentrate about it for large dimension.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.attention import require_isotropic
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    NoSuchLimitError,
+    Outcome,
+    in_float64,
+)
+from translimit.describe import (
+    AbstractIsotropicHeads,
+    require_cosine,
+    require_count,
+    require_number,
+)
+from translimit.integrate import (
+    AbstractODEMethod,
+    AdaptiveODE,
+    FixedODE,
+    integrate_ode,
+    listening,
+)
+from translimit.limits.homogenized.one_key import (
+    Resolution,
+    coefficients,
+    double_sum,
+    log_times,
+    require_score_std,
+    resolution_of,
+    single_sum,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+#: Overlaps at which f and g are tabulated; between them they are interpolated.
+TABLE = 33
+#: Nodes of each radius and of the angle where the head dimension is finite.
+RADIAL = 4
+
+
+class Dimension(enum.Enum):
+    """Which drift: EXACT keeps d, LARGE is d to infinity, as printed."""
+
+    EXACT = "exact"
+    LARGE = "large"
+
+
+def simplex_overlaps(overlap: Any, f: Any, g: Any) -> tuple[Any, Any]:
+    """s_ii and s_ij of the simplex."""
+    return overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
+
+
+def simplex_velocity(overlap: Any, f: Any, g: Any, dim: int | float) -> Any:
+    """Gamma' per unit diffusive time; dim may be infinite."""
+    same, other = simplex_overlaps(overlap, f, g)
+    if math.isinf(dim):
+        return other - overlap * same
+    return ((dim - 2 + overlap**2) * other - (dim - 1) * overlap * same) / dim
+
+
+def simplex_drift(
+    law: AbstractIsotropicHeads,
+    overlap: ArrayInput,
+    tokens: int,
+    *,
+    dimension: Dimension = Dimension.EXACT,
+    causal: bool = False,
+) -> Any:
+    """The drift of a common overlap per unit diffusive time.
+
+    Args:
+        law: of the heads; differentiable in its score_std.
+        overlap: gamma, in (-1 / (tokens - 1), 1).
+        tokens: number of tokens, at least 2 and at most dim.
+        dimension: EXACT by default; LARGE for the printed form.
+        causal: refused: under a mask the overlaps of a simplex do not stay equal.
+
+    Raises:
+        ArgumentError: an overlap outside its interval, more tokens than dimensions, scores beyond
+            the quadrature.
+        ArgumentTypeError: a law that is not invariant under rotations.
+        NoSuchLimitError: causal.
+
+    Example:
+        Without scores, from orthogonal tokens, the drift is (d - 2) / (d n):
+
+        >>> from translimit.limits.homogenized import WideHeads, simplex_drift
+        >>> law = WideHeads(dim=10, score_std=0.0)
+        >>> round(float(simplex_drift(law, 0.0, 4)), 6)
+        0.2
+    """
+    tokens = require_simplex(law, tokens, causal)
+    low = -1.0 / (tokens - 1)
+    overlap = require_cosine(overlap, "overlap", low, ends=False)
+    f, g = in_float64(averages, overlap, law.score_std, sizes_of(law, tokens))
+    return simplex_velocity(overlap, f, g, dimension_of(law, dimension))
+
+
+def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
+    """The number of tokens of a simplex that exists and has a closure.
+
+    Raises:
+        ArgumentError: more tokens than dimensions, fewer than 2, scores beyond the quadrature.
+        ArgumentTypeError: a law that is not invariant under rotations, or a causal that is no bool.
+        NoSuchLimitError: causal.
+    """
+    require_isotropic(law)
+    tokens = require_count(tokens, "tokens", 2)
+    if tokens > law.dim:
+        raise ArgumentError(
+            "tokens",
+            f"got {tokens} in dimension {law.dim}: so many tokens with equal overlaps do not exist",
+            f"pass at most {law.dim}, or solve OverlapSDE",
+        )
+    if not isinstance(causal, bool):
+        raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+    if causal:
+        raise NoSuchLimitError(
+            "causal",
+            "under a mask overlaps do not stay equal, and the simplex is no closure",
+            "solve OverlapSDE with causal=True",
+        )
+    require_score_std(law.score_std)
+    return tokens
+
+
+class SimplexSolution(AbstractSolution):
+    """The common overlap along depth.
+
+    Attributes:
+        ts: the times kept, unit diffusive time [times].
+        overlap: gamma [times].
+        outcome: how the solve ended.
+    """
+
+    ts: Any
+    overlap: Any
+    outcome: Outcome
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The overlap by time."""
+        import xarray
+
+        about = {"long_name": "common overlap", "units": "1", "reference": "arXiv 2604.01978"}
+        time = {"long_name": r"unit diffusive time $\tau$", "units": "unit diffusive time"}
+        return xarray.Dataset(
+            {"overlap": ("time", np.asarray(self.overlap), about)},
+            coords={"time": ("time", np.asarray(self.ts), time)},
+            attrs={"outcome": Outcome[self.outcome] or "successful"},
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The overlap against time."""
+        from translimit.figures import plot_overlap
+
+        return plot_overlap(self.to_xarray()["overlap"], ax)
+
+
+class SimplexClosure(AbstractProblem):
+    """gamma(tau) from equal overlaps, in float64.
+
+    Args:
+        law: of the heads.
+        initial: common overlap at the start, in (-1 / (tokens - 1), 1).
+        tokens: number of tokens, at least 2 and at most dim.
+        t1: final unit diffusive time, positive.
+        dimension: EXACT by default; LARGE for the printed form.
+        causal: refused.
+
+    Raises:
+        ArgumentError, ArgumentTypeError, NoSuchLimitError: as `simplex_drift`.
+    """
+
+    law: AbstractIsotropicHeads
+    initial: Any
+    tokens: int = eqx.field(static=True)
+    t1: Any
+    dimension: Dimension = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        law: AbstractIsotropicHeads,
+        initial: ArrayInput = 0.0,
+        tokens: int,
+        t1: ArrayInput,
+        dimension: Dimension = Dimension.EXACT,
+        causal: bool = False,
+    ):
+        self.tokens = require_simplex(law, tokens, causal)
+        self.law = law
+        self.initial = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
+        self.t1 = require_number(t1, "t1", positive=True)
+        self.dimension = dimension
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """Any ODE method."""
+        return (AdaptiveODE, FixedODE)
+
+    def default_method(self) -> AdaptiveODE:
+        """Rtol 1e-8."""
+        return AdaptiveODE()
+
+    def run(
+        self,
+        method: AbstractODEMethod,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> SimplexSolution:
+        """Tabulate f and g, then integrate."""
+        with listening(progress) as handle:
+            sizes = sizes_of(self.law, self.tokens)
+            arguments = (self.initial, self.law.score_std, self.t1, ts, method, handle)
+            dim = dimension_of(self.law, self.dimension)
+            result = in_float64(_closure(sizes, dim), *arguments)
+        return SimplexSolution(ts=ts, overlap=result.states, outcome=result.outcome)
+
+
+class AveragesTable(eqx.Module):
+    """f and g as functions of the overlap: values at Chebyshev points of [low, 1]."""
+
+    low: Any
+    f: Array
+    g: Array
+
+    def __call__(self, overlap: Array) -> tuple[Array, Array]:
+        """F and g at an overlap in [low, 1], interpolated (barycentric formula)."""
+        points, weights = chebyshev(self.low)
+        gap = overlap - points
+        hit = jnp.abs(gap) < 1e-14
+        terms = weights / jnp.where(hit, 1.0, gap)
+        terms = jnp.where(jnp.any(hit), hit.astype(terms.dtype), terms)
+        total = jnp.sum(terms)
+        return terms @ self.f / total, terms @ self.g / total
+
+
+def chebyshev(low: Any) -> tuple[Array, Array]:
+    """Chebyshev points of [low, 1], and their barycentric weights."""
+    index = np.arange(TABLE)
+    unit = jnp.asarray(0.5 - 0.5 * np.cos(np.pi * index / (TABLE - 1)))
+    weights = (-1.0) ** index
+    weights[[0, -1]] /= 2
+    return low + (1.0 - low) * unit, jnp.asarray(weights)
+
+
+def tabulate(low: Any, score_std: Any, sizes: _Sizes) -> AveragesTable:
+    """F and g between an overlap and one, for traced float64 numbers."""
+    points, _ = chebyshev(low)
+    # At overlap one there are no logits: both averages are 1 / tokens.
+    f, g = jax.lax.map(lambda gamma: averages(gamma, score_std, sizes), points[:-1])
+    end = jnp.full((1,), 1.0 / sizes.tokens)
+    return AveragesTable(low, jnp.concatenate([f, end]), jnp.concatenate([g, end]))
+
+
+class _Sizes(eqx.Module):
+    """What the averages depend on besides numbers."""
+
+    tokens: int = eqx.field(static=True)
+    key_dim: int | float = eqx.field(static=True)
+    resolution: Resolution = eqx.field(static=True)
+
+
+def sizes_of(law: AbstractIsotropicHeads, tokens: int) -> _Sizes:
+    """The static part of the averages of a law."""
+    return _Sizes(tokens, law.key_dim, resolution_of(law.score_std))
+
+
+@eqx.filter_jit
+def averages(overlap: Array, score_std: Array, sizes: _Sizes) -> tuple[Array, Array]:
+    """F and g; for finite key_dim averaged over the Wishart law of the queries."""
+    spread = jnp.asarray(score_std * jnp.sqrt(1.0 - overlap))
+    tokens, resolution = sizes.tokens, sizes.resolution
+    if math.isinf(sizes.key_dim):
+        y = log_times(spread, tokens, resolution)
+        query = coefficients(spread, y, resolution)
+        f = single_sum(spread, tokens, resolution)
+        return f, double_sum(query, query, overlap, y, tokens)
+    radius, weights = _chi(int(sizes.key_dim), RADIAL + 2)
+    singles = jax.lax.map(lambda r: single_sum(spread * r, tokens, resolution), jnp.asarray(radius))
+    f = jnp.asarray(weights) @ singles
+
+    # Bartlett: a_i = c e_1, a_j = gamma a_i + (1 - gamma^2)^{1/2} (w e_1 + c' e_2).
+    side = jnp.sqrt(1.0 - overlap**2)
+    grid, weights = _wishart(int(sizes.key_dim))
+    along = overlap * grid[:, 0] + side * grid[:, 1]
+    length = jnp.sqrt(along**2 + (side * grid[:, 2]) ** 2)
+    y = log_times(spread * jnp.maximum(jnp.max(length), grid[:, 0].max()), tokens, resolution)
+
+    def one(node: tuple[Array, Array, Array]) -> Array:
+        first, second, cosine = node
+        left = coefficients(spread * first, y, resolution)
+        right = coefficients(spread * second, y, resolution)
+        return double_sum(left, right, cosine, y, tokens)
+
+    doubles = jax.lax.map(one, (jnp.asarray(grid[:, 0]), length, along / length))
+    return f, jnp.asarray(weights) @ doubles
+
+
+@functools.cache
+def _chi(degrees: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss nodes of chi_degrees / key_dim^{1/2}, key_dim = degrees, and their weights."""
+    from scipy.special import roots_genlaguerre
+
+    x, weights = roots_genlaguerre(count, degrees / 2 - 1)
+    return np.sqrt(2 * x / degrees), weights / weights.sum()
+
+
+@functools.cache
+def _wishart(degrees: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss nodes (c, w, c') of Bartlett's factor over key_dim^{1/2} [nodes, 3], and weights."""
+    from scipy.special import roots_hermitenorm
+
+    c, c_weights = _chi(degrees, RADIAL)
+    w, w_weights = roots_hermitenorm(RADIAL)
+    if degrees == 1:
+        last, last_weights = np.zeros(1), np.ones(1)
+    else:
+        last, last_weights = _chi(degrees - 1, RADIAL)
+        last = last * math.sqrt((degrees - 1) / degrees)
+    mesh = np.meshgrid(c, w / math.sqrt(degrees), last, indexing="ij")
+    weights = np.einsum("i,j,k->ijk", c_weights, w_weights / w_weights.sum(), last_weights)
+    return np.stack([axis.ravel() for axis in mesh], axis=1), weights.ravel()
+
+
+def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
+    """The dimension in the drift: that of the tokens, or infinity.
+
+    Raises:
+        ArgumentTypeError: no member of `Dimension`.
+    """
+    if not isinstance(dimension, Dimension):
+        raise ArgumentTypeError(
+            "dimension", f"is {dimension!r}", "pass Dimension.EXACT or Dimension.LARGE"
+        )
+    return math.inf if dimension is Dimension.LARGE else float(law.dim)
+
+
+@functools.cache
+def _closure(sizes: _Sizes, dim: float) -> Callable[..., Any]:
+    @eqx.filter_jit
+    def integrate(initial: Any, score_std: Any, t1: Any, ts: Any, method: Any, handle: Any) -> Any:
+        table = tabulate(initial, score_std, sizes)
+
+        def field(t: Array, overlap: Array) -> Array:
+            inside = jnp.clip(overlap, initial, 1.0)
+            return simplex_velocity(overlap, *table(inside), dim)
+
+        return integrate_ode(
+            field,
+            initial,
+            t1=t1,
+            ts=ts,
+            method=method,
+            size=lambda overlap: jnp.ones(()),
+            progress=handle,
+        )
+
+    return integrate

@@ -1,0 +1,208 @@
+r"""Two tokens: expectations of their overlap by a backward equation, and antipodal pairs.
+
+For n = 2 with s_11 = s_22 = s and s_12 = p the overlap is a one-dimensional diffusion,
+
+    dR = ((d - 2 + R^2) p - (d - 1) R s) dtau / d + (2 (1 - R^2) (s - R p) / d)^{1/2} dB,
+
+and in y = artanh R its coefficients are bounded:
+
+    drift        ((d - 1) (p - R s) / (1 - R^2) - p + 2 R (s - R p) / (1 - R^2)) / d,
+    half squared volatility        (s - R p) / (d (1 - R^2)).
+
+Crank-Nicolson steps of the backward equation are an oracle for the stochastic integrators.
+
+With deterministic scores beta <x, y> and random centred values, antipodal pairs attract with
+positive probability if and only if tanh^2 beta > (d - 3) / (d - 1).
+
+Reference: documentation, "Which limit is my network in?"; the transition is that of Fedorov,
+Sander, Elie, Marion and Lauriere, arXiv 2601.21942, up to normalisations that were not checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import ArgumentError
+from translimit.describe import require_cosine, require_count, require_number
+
+#: The backward equation is solved on |y| <= EDGE.
+EDGE = 9.0
+
+Kernel = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def without_scores(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """S and p without scores: both are the mean of all overlaps, (1 + R) / 2."""
+    mean = 0.5 * (1.0 + overlap)
+    return mean, mean
+
+
+def pair_coefficients(
+    y: Float[np.ndarray, " nodes"], kernel: Kernel, dim: int
+) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """Drift and half squared volatility of y = artanh R."""
+    R = np.tanh(y)
+    s, p = kernel(R)
+    rest = 1.0 / np.cosh(y) ** 2  # 1 - R^2 without cancellation
+    # (d - 2 + R^2) p - (d - 1) R s = (d - 1) (p - R s) - (1 - R^2) p; the volatility adds
+    # 2 R (s - R p) to it, all over d (1 - R^2).
+    slow = (s - R * p) / rest
+    drift = ((dim - 1) * (p - R * s) / rest - p + 2.0 * R * slow) / dim
+    return drift, slow / dim
+
+
+def pair_expectation(
+    observable: Callable[[np.ndarray], np.ndarray],
+    kernel: Kernel,
+    *,
+    initial: float,
+    t1: float,
+    dim: int,
+    nodes: int = 1600,
+    steps: int = 800,
+) -> float:
+    """E observable(R(t1)) from R(0) = initial, accurate to about 5e-5.
+
+    Args:
+        observable: a smooth function of overlaps [nodes].
+        kernel: from overlaps [nodes] to s and p [nodes].
+        initial: in (-1, 1).
+        t1: unit diffusive time, positive.
+        dim: dimension of the tokens, at least 2.
+        nodes: of y in [-9, 9].
+        steps: of time; the first two are split into implicit halves.
+
+    Raises:
+        ArgumentError: numbers out of range.
+    """
+    from scipy.linalg import solve_banded
+
+    initial = float(require_cosine(initial, "initial", ends=False))
+    t1 = float(require_number(t1, "t1", positive=True))
+    dim = require_count(dim, "dim", 2)
+    y = np.linspace(-EDGE, EDGE, require_count(nodes, "nodes", 3))
+    h, dt = y[1] - y[0], t1 / require_count(steps, "steps", 1)
+    drift, half = pair_coefficients(y, kernel, dim)
+    lower, upper = half / h**2 - drift / (2 * h), half / h**2 + drift / (2 * h)
+    middle = -2 * half / h**2
+    # At the edges the value is carried by the drift, outward differences left out.
+    lower[0] = upper[-1] = 0.0
+    upper[0], lower[-1] = max(drift[0], 0.0) / h, max(-drift[-1], 0.0) / h
+    middle[0], middle[-1] = -upper[0], -lower[-1]
+
+    def implicit(values: np.ndarray, size: float) -> np.ndarray:
+        bands = np.zeros((3, len(y)))
+        bands[0, 1:], bands[1], bands[2, :-1] = (
+            -size * upper[:-1],
+            1.0 - size * middle,
+            -size * lower[1:],
+        )
+        return solve_banded((1, 1), bands, values)
+
+    def explicit(values: np.ndarray, size: float) -> np.ndarray:
+        out = (1.0 + size * middle) * values
+        out[:-1] += size * upper[:-1] * values[1:]
+        out[1:] += size * lower[1:] * values[:-1]
+        return out
+
+    values = np.asarray(observable(np.tanh(y)), dtype=np.float64)
+    for step in range(steps):
+        if step < 2:
+            values = implicit(implicit(values, dt / 2), dt / 2)
+        else:
+            values = implicit(explicit(values, dt / 2), dt / 2)
+    return float(np.interp(np.arctanh(initial), y, values))
+
+
+def fixed_scores(beta: float) -> Kernel:
+    """S and p of two tokens with the deterministic scores beta <x, y>.
+
+    w = (1 + e^{-beta (1 - R)})^{-1}, q = 2 w (1 - w), s = 1 - q + q R, p = q + (1 - q) R.
+    """
+    beta = float(require_number(beta, "beta"))
+
+    def kernel(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        w = 1.0 / (1.0 + np.exp(-beta * (1.0 - overlap)))
+        q = 2.0 * w * (1.0 - w)
+        return 1.0 - q + q * overlap, q + (1.0 - q) * overlap
+
+    return kernel
+
+
+def critical_beta(dim: int) -> float:
+    """beta_c = artanh ((d - 3) / (d - 1))^{1/2}, above which antipodal pairs attract.
+
+    Zero for d = 3; for d = 2 they attract at every beta.
+
+    Raises:
+        ArgumentError: a dimension below 2.
+    """
+    dim = require_count(dim, "dim", 2)
+    return math.atanh(math.sqrt((dim - 3) / (dim - 1))) if dim > 2 else 0.0
+
+
+def antipodal_exponent(beta: float, dim: int) -> float:
+    """Almost sure rate of log(1 + R) near antipodal pairs: ((d - 3) - (d - 1) tanh^2 beta) / d."""
+    dim = require_count(dim, "dim", 2)
+    return ((dim - 3) - math.tanh(beta) ** 2 * (dim - 1)) / dim
+
+
+def collapse_exponent(dim: int) -> float:
+    """Almost sure rate of log(1 - R) near collapse, -(d - 1) / d at every temperature."""
+    dim = require_count(dim, "dim", 2)
+    return -(dim - 1) / dim
+
+
+def random_antipodal_exponent(score_std: float, dim: int) -> float:
+    """The rate of log(1 + R) of two tokens near antipodal for random scores, head_dim infinite.
+
+    ((d - 3) (1 + k) - (d - 1) a) / d with a = E tanh^2(b z) and k = 16 b^2 E sigma'(2 b z)^2.
+    """
+    b, dim = float(require_number(score_std, "score_std")), require_count(dim, "dim", 2)
+    z = np.linspace(-10.0, 10.0, 20_001)
+    weights = np.exp(-(z**2) / 2)
+    weights /= weights.sum()
+    a = weights @ np.tanh(b * z) ** 2
+    # sigma'(2 v) = 1 / (4 cosh^2 v).
+    k = b**2 * (weights @ np.cosh(np.clip(b * z, -300, 300)) ** -4.0)
+    return float(((dim - 3) * (1.0 + k) - (dim - 1) * a) / dim)
+
+
+def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> float:
+    """Probability that two tokens with scores beta <x, y> end antipodal, by the scale function.
+
+    int_{y_0}^inf e^{-I} / int e^{-I} with I = int drift / (half squared volatility); 0 where
+    antipodal pairs repel.
+
+    Args:
+        beta: not negative.
+        dim: dimension of the tokens, at least 2.
+        initial: overlap at the start, in (-1, 1).
+
+    Raises:
+        ArgumentError: numbers out of range.
+    """
+    beta = float(require_number(beta, "beta"))
+    initial = float(require_cosine(initial, "initial", ends=False))
+    if antipodal_exponent(beta, dim) >= 0:
+        return 0.0
+    edge, count = 60.0, 400_001
+    y = np.linspace(-edge, edge, count)
+    # Beyond |y| = 18 the coefficients are constant to rounding.
+    drift, half = pair_coefficients(np.clip(y, -12.0, 12.0), fixed_scores(beta), dim)
+    rate = drift / half
+    h = y[1] - y[0]
+    exponent = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * h)])
+    exponent -= exponent[count // 2]
+    density = np.exp(-exponent)
+    total = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * h)])
+    # Exponential tails beyond the edges.
+    left, right = density[0] / -rate[0], density[-1] / rate[-1]
+    if not (left >= 0 and right >= 0):
+        raise ArgumentError("beta", "too close to the transition for the quadrature", "move it")
+    below = left + float(np.interp(math.atanh(initial), y, total))
+    return float(1.0 - below / (left + total[-1] + right))

@@ -1,0 +1,305 @@
+r"""A chain of layers of random attention heads on the unit sphere, resampled at every layer.
+
+    x_i^{l+1} = N(x_i^l + (step / heads) sum_h V_h m_h(x_i^l)),      N(y) = y / |y|,
+    m_h(x_i) = sum_k softmax_k(beta <A_h x_i, x_k>) x_k,
+
+all tokens updated at once, the heads (V_h, A_h) of every layer drawn afresh from a law. Two
+simulations with one law of the results:
+
+- `simulate` draws the weights. It takes any law, and costs heads dim^2 normals a layer. The head of
+  replica r, layer l, number h comes from a key of (r, l, h) alone, so that runs with different
+  numbers of tokens share their heads.
+- `simulate_overlaps` integrates the weights out. It takes laws that do not change under rotations,
+  follows the tokens up to rotation, and costs heads tokens^3 a layer, whatever the dimension.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from translimit.attention import (
+    gram_factor,
+    head_output,
+    head_weights,
+    mean_root,
+    narrow,
+    noise_update,
+    require_gram,
+    require_isotropic,
+    require_unit_tokens,
+    retract,
+    separations,
+)
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Outcome,
+    SolveError,
+    following_inputs,
+    is_traced,
+    named_key,
+)
+from translimit.describe import (
+    AbstractHeads,
+    Clocks,
+    Retraction,
+    require_count,
+    require_number,
+    require_retraction,
+)
+
+#: Largest number of floats that the weights of the replicas running together may take.
+BATCH = 2**24
+
+
+class ChainPaths(eqx.Module):
+    """Replicas of a chain at the layers kept.
+
+    Attributes:
+        tokens: unit tokens [replicas, saves, tokens, dim]; from `simulate_overlaps` up to a
+            rotation of every replica at every layer, in as many coordinates as they need.
+        clocks: the layers kept on all four clocks, each [saves].
+    """
+
+    tokens: Any
+    clocks: Clocks
+
+    @property
+    def overlaps(self) -> Any:
+        """Overlaps R_ij = <x_i, x_j> [replicas, saves, tokens, tokens]."""
+        return self.tokens @ self.tokens.swapaxes(-1, -2)
+
+    @property
+    def separations(self) -> Any:
+        """1 - R_ij [replicas, saves, tokens, tokens], exact where tokens collapse."""
+        return separations(self.tokens)
+
+
+class RandomHeadChain(eqx.Module):
+    """A network of random heads.
+
+    Args:
+        law: of the heads, drawn afresh for every head of every layer.
+        step: residual step, positive.
+        heads: heads of a layer, at least 1.
+        layers: number of layers, not negative.
+        retraction: how an update brings a token back to the sphere; AMBIENT, as printed, by
+            default.
+        causal: whether a token sees only itself and the tokens before it.
+
+    Raises:
+        ArgumentError: sizes below their bounds, a step that is not positive.
+        ArgumentTypeError: a law, a retraction or a size of another type.
+
+    Example:
+        Two orthogonal tokens draw together, layer by layer:
+
+        >>> import jax, numpy as np
+        >>> from translimit.describe import GaussianHeads
+        >>> law = GaussianHeads(dim=64, beta=0.0, sigma_a=1.0)
+        >>> chain = RandomHeadChain(law=law, step=0.5, heads=1, layers=40)
+        >>> paths = chain.simulate_overlaps(np.eye(2), replicas=8, key=jax.random.key(0))
+        >>> bool(paths.overlaps[:, -1, 0, 1].mean() > 0.9)
+        True
+
+    Reference: arXiv 2604.01978.
+    """
+
+    law: AbstractHeads
+    step: Any
+    heads: int = eqx.field(static=True)
+    layers: int = eqx.field(static=True)
+    retraction: Retraction = eqx.field(static=True)
+    causal: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        law: AbstractHeads,
+        step: ArrayInput,
+        heads: int,
+        layers: int,
+        retraction: Retraction = Retraction.AMBIENT,
+        causal: bool = False,
+    ):
+        if not isinstance(law, AbstractHeads):
+            raise ArgumentTypeError("law", f"is {law!r}", "pass a law of heads")
+        if not isinstance(causal, bool):
+            raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+        self.law = law
+        self.step = require_number(step, "step", positive=True)
+        self.heads = require_count(heads, "heads", 1)
+        self.layers = require_count(layers, "layers", 0)
+        self.retraction = require_retraction(retraction)
+        self.causal = causal
+
+    def simulate(
+        self,
+        initial: ArrayInput,
+        *,
+        replicas: int = 1,
+        key: PRNGKeyArray,
+        save_every: int | None = None,
+        normalize: bool = False,
+    ) -> ChainPaths:
+        """Run tokens through layers with explicit weights.
+
+        Args:
+            initial: unit tokens [tokens, dim], the same for every replica; decides the precision.
+            replicas: independent draws of all weights.
+            key: of the weights.
+            save_every: keep every so many layers, a divisor of `layers`; by default only the input
+                and the output are kept.
+            normalize: scale the tokens to norm one instead of refusing other norms.
+
+        Raises:
+            ArgumentError: shapes that do not match, norms that are not one, a `save_every` that
+                does not divide `layers`.
+            SolveError: an update cancelled a token: the step is too large.
+        """
+        tokens = require_unit_tokens(initial, "initial", self.law.dim, normalize=normalize)
+        every = self._save_every(save_every)
+        weights = 3 * self.law.dim**2 + tokens.shape[0] ** 2
+        run = _Run(self, every, _batch(replicas, weights))
+        return self._run(_simulate, tokens, run, replicas, key)
+
+    def simulate_overlaps(
+        self,
+        initial: ArrayInput,
+        *,
+        replicas: int = 1,
+        key: PRNGKeyArray,
+        save_every: int | None = None,
+    ) -> ChainPaths:
+        """The same chain in law, from its overlaps alone.
+
+        Args:
+            initial: overlaps of unit tokens [tokens, tokens]; decides the precision.
+            replicas: independent draws.
+            key: of the draws.
+            save_every: as in `simulate`.
+
+        Raises:
+            ArgumentError: overlaps that are no correlation matrix or have a rank beyond the
+                dimension, a `save_every` that does not divide `layers`.
+            ArgumentTypeError: a law that is not invariant under rotations.
+            SolveError: an update cancelled a token: the step is too large.
+        """
+        require_isotropic(self.law)
+        overlaps = require_gram(initial, "initial", self.law.dim)
+        every = self._save_every(save_every)
+        run = _Run(self, every, _batch(replicas, 4 * self.heads * overlaps.shape[0] ** 2))
+        return self._run(_simulate_overlaps, overlaps, run, replicas, key)
+
+    def _save_every(self, save_every: int | None) -> int:
+        if save_every is None:
+            return max(self.layers, 1)
+        every = require_count(save_every, "save_every", 1)
+        if self.layers % every:
+            raise ArgumentError(
+                "save_every", f"{every} does not divide {self.layers} layers", "use a divisor"
+            )
+        return every
+
+    def _run(self, simulate: Any, start: Any, run: _Run, replicas: int, key: Any) -> ChainPaths:
+        indices = np.arange(require_count(replicas, "replicas", 1))
+        tokens = following_inputs(simulate, start, (run, indices, key))
+        finite = jnp.isfinite(tokens).all() if is_traced(tokens) else np.isfinite(tokens).all()
+        message = f"RandomHeadChain: {Outcome[Outcome.degenerate_update]}"
+        if is_traced(tokens):
+            tokens = eqx.error_if(tokens, ~finite, message)
+        elif not bool(finite):
+            raise SolveError(message)
+        kept = np.arange(tokens.shape[1]) * run.every
+        clocks = Clocks.of_layers(kept, self.law, step=self.step, heads=self.heads)
+        return ChainPaths(tokens, clocks)
+
+
+class _Run(eqx.Module):
+    """A chain and the static numbers of one simulation."""
+
+    chain: RandomHeadChain
+    every: int = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+
+
+def head_update(
+    law: AbstractHeads,
+    tokens: Float[Array, "tokens dim"],
+    key: PRNGKeyArray,
+    *,
+    causal: bool,
+) -> Float[Array, "tokens dim"]:
+    """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
+    V, A = law.sample(key, tokens.dtype)
+    return head_output(V, A, law.beta, tokens, causal=causal)
+
+
+def _batch(replicas: int, floats: int) -> int:
+    return int(np.clip(BATCH // floats, 1, max(replicas, 1)))
+
+
+def _layers(layer: Any, start: Any, run: _Run, key: Any) -> Any:
+    """States at the layers kept [saves, ...]; `layer(state, key)` gets the key of its layer."""
+
+    def block(state: Any, numbers: Array) -> tuple[Any, Any]:
+        state, _ = jax.lax.scan(
+            lambda one, number: (layer(one, jax.random.fold_in(key, number)), None), state, numbers
+        )
+        return state, state
+
+    numbers = jnp.arange(run.chain.layers).reshape(-1, run.every)
+    _, kept = jax.lax.scan(block, start, numbers)
+    return jnp.concatenate([start[None], kept])
+
+
+@eqx.filter_jit
+def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tokens dim"]:
+    run, indices, key = parameters
+    chain = run.chain
+    step = jnp.asarray(chain.step / chain.heads, initial.dtype)
+
+    def layer(tokens: Array, layer_key: Any) -> Array:
+        def add(total: Array, head: Array) -> tuple[Array, None]:
+            head_key = jax.random.fold_in(layer_key, head)
+            return total + head_update(chain.law, tokens, head_key, causal=chain.causal), None
+
+        total, _ = jax.lax.scan(add, jnp.zeros_like(tokens), jnp.arange(chain.heads))
+        return retract(tokens, step * total, chain.retraction)
+
+    def replica(index: Array) -> Array:
+        return _layers(layer, initial, run, jax.random.fold_in(key, index))
+
+    return jax.lax.map(replica, indices, batch_size=run.batch)
+
+
+@eqx.filter_jit
+def _simulate_overlaps(
+    initial: Any, parameters: Any
+) -> Float[Array, "replicas saves tokens width"]:
+    run, indices, key = parameters
+    chain, dim = run.chain, run.chain.law.dim
+    start = gram_factor(initial, dim)
+    # Given the attention matrices the update is Gaussian with covariance step^2 sigma_v^2 S / H.
+    size = jnp.asarray(chain.step * chain.law.sigma_v / chain.heads**0.5, initial.dtype)
+
+    def layer(factor: Array, layer_key: Any) -> Array:
+        weights = head_weights(chain.law, factor, chain.heads, layer_key, causal=chain.causal)
+        root = size * mean_root(weights, factor)
+        wide, update = noise_update(factor, root, dim, named_key(layer_key, "values"))
+        return narrow(retract(wide, update, chain.retraction), factor.shape[1])
+
+    def replica(index: Array) -> Array:
+        return _layers(layer, start, run, jax.random.fold_in(key, index))
+
+    return jax.lax.map(replica, indices, batch_size=run.batch)

@@ -1,0 +1,258 @@
+"""Overlaps under common noise: drift, covariations, kernels, paths (rows 1, 3 to 5b, 8, 10)."""
+
+import jax
+import numpy as np
+import pytest
+
+from translimit import solve
+from translimit.core import ArgumentError, ArgumentTypeError, Outcome
+from translimit.limits.homogenized import (
+    GaussianHeads,
+    OverlapSDE,
+    Regime,
+    Retraction,
+    SampledHeads,
+    ShiftedHeads,
+    SphereEuler,
+    TokenSDE,
+    WideHeads,
+    attention_overlap,
+    classify,
+    one_hot_overlap,
+    overlap_covariation,
+    overlap_drift,
+    pair_expectation,
+    small_score_overlap,
+    without_scores,
+)
+
+R = np.array([[1.0, 0.3, -0.2], [0.3, 1.0, 0.5], [-0.2, 0.5, 1.0]])
+S = np.array([[0.6, 0.25, 0.1], [0.25, 0.5, 0.3], [0.1, 0.3, 0.7]])
+LAW = GaussianHeads.of_score_std(1.5, dim=8)
+
+
+def test_acceptance_1_the_classifier():
+    law = GaussianHeads(dim=64, beta=1.0, sigma_v=1 / 8, sigma_a=64**-0.25)
+    found = classify(law, tokens=16, layers=1000, step=0.1, heads=8)
+    assert found.regime is Regime.DIFFUSIVE
+    assert found.alpha == pytest.approx(0.0123047, abs=5e-8)
+    assert found.noise == pytest.approx(1.23047, abs=5e-6)
+    assert found.diffusive_time == pytest.approx(1.25, rel=1e-12)
+    assert found.diffusive_step == pytest.approx(0.00125, rel=1e-12)
+    assert (found.score_std, found.beta_operator) == pytest.approx((1.0, 8.0))
+    assert found.to_json()["regime"] == "diffusive"
+
+
+def law_with(mean: float, noise: float = 0.0) -> ShiftedHeads:
+    return ShiftedHeads(mean_v=mean * np.eye(32), mean_a=np.eye(32), beta=1.0, sigma_v=noise)
+
+
+@pytest.mark.parametrize(
+    ("law", "layers", "step", "heads", "regime"),
+    [
+        (WideHeads(dim=32, score_std=1.0), 4, 0.1, 1, Regime.FROZEN),
+        (WideHeads(dim=32, score_std=1.0), 10, 0.5, 1, Regime.DISCRETE),
+        (WideHeads(dim=32, score_std=1.0), 10, 0.5, 10, Regime.DIFFUSIVE),
+        (law_with(1.0), 10, 0.05, 1, Regime.BALLISTIC),
+        (law_with(1.0), 10, 0.1, 1, Regime.MODIFIED),
+        (law_with(1.0, 1.0), 10, 0.1, 1, Regime.DIFFUSIVE),
+        (law_with(1.0), 100, 0.1, 1, Regime.DISCRETE),
+    ],
+)
+def test_every_row_of_the_classifier(law, layers, step, heads, regime):
+    found = classify(law, tokens=8, layers=layers, step=step, heads=heads)
+    assert found.regime is regime
+    assert ("none" in found.error) == (regime is Regime.DISCRETE)
+
+
+def test_warnings_of_the_classifier():
+    found = classify(law_with(1.0), tokens=40, layers=300, step=0.05, heads=1)
+    assert any("paper time 15" in text for text in found.warnings)
+    assert any("more tokens than dimensions" in text for text in found.warnings)
+
+
+def test_acceptance_4_and_5_drift_and_covariations():
+    drift = overlap_drift(R, S, 5)
+    found = drift[0, 1], drift[0, 2], drift[1, 2]
+    np.testing.assert_allclose(found, (0.0225, 0.1648, -0.0450), atol=1e-9)
+    pairs = [((0, 1), (0, 1)), ((0, 1), (0, 2)), ((0, 1), (1, 2)), ((0, 2), (1, 2))]
+    covariations = [overlap_covariation(R, S, 5, *pair) for pair in pairs]
+    # The note prints four to six digits.
+    np.testing.assert_allclose(covariations, (0.1729, 0.11144, -0.00665, 0.0796), atol=6e-5)
+    two = overlap_covariation(R, S, 5, (0, 1), (1, 0))
+    assert two == pytest.approx((1 - 0.09) * (0.6 + 0.5 - 2 * 0.3 * 0.25) / 5, abs=1e-12)
+
+
+def test_acceptance_5b_small_scores():
+    s = small_score_overlap(R, 0.2)
+    found = s[0, 0], s[0, 1], s[0, 2], s[1, 2]
+    np.testing.assert_allclose(found, (0.473126, 0.468065, 0.464450, 0.469511), atol=1e-6)
+
+
+def test_the_small_score_expansion_is_of_fourth_order():
+    """Antithetic samples against the expansion: the gap falls by 2^4 when the scores are halved."""
+    gaps = []
+    for std in (0.4, 0.2):
+        law = WideHeads(dim=8, score_std=std)
+        s = attention_overlap(law, R, samples=60_000, key=jax.random.key(0), antithetic=True)
+        gap = s.value - small_score_overlap(R, std)
+        gaps.append(np.abs(gap).max())
+        assert (np.abs(gap) < 0.4 * std**4 + 4.5 * s.stderr).all()
+        assert s.stderr.max() < 0.3 * std**2 * 60_000**-0.5 * 3
+    assert gaps[1] < gaps[0] / 4
+
+
+def test_acceptance_10_one_hot():
+    assert one_hot_overlap(0.5) == pytest.approx(5 / 6)
+    law = WideHeads(dim=8, score_std=1e4)
+    pair = np.array([[1.0, 0.5], [0.5, 1.0]])
+    s = attention_overlap(law, pair, samples=400_000, key=jax.random.key(1))
+    assert abs(s.value[0, 1] - 5 / 6) < 2e-3
+    assert s.stderr[0, 1] == pytest.approx(0.5 * np.sqrt(2 / 9) / np.sqrt(400_000), rel=0.05)
+    assert s.value[0, 0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_samples_do_not_depend_on_blocks_and_the_error_is_honest():
+    """Forty independent estimates scatter as their standard errors say (to 40 %)."""
+    many = [attention_overlap(LAW, R, samples=100, key=jax.random.key(i)) for i in range(40)]
+    scatter = np.std([one.value[0, 1] for one in many], ddof=1)
+    assert scatter == pytest.approx(np.mean([one.stderr[0, 1] for one in many]), rel=0.4)
+
+
+@pytest.mark.parametrize("retraction", list(Retraction))
+def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
+    """40 000 small steps of both problems: means and products within 4.5 s.e. and O(step)."""
+    step, dim = 1e-2, 5
+    law = GaussianHeads.of_score_std(1.0, dim=dim)
+    s = attention_overlap(law, R, samples=100_000, key=jax.random.key(0)).value
+    method = SphereEuler(step=step, paths=40_000, retraction=retraction)
+    tokens = np.linalg.cholesky(R) @ np.eye(3, dim)
+    problems = (
+        OverlapSDE(law=law, initial=R, t1=step),
+        TokenSDE(law=law, initial=tokens, t1=step),
+    )
+    for problem in problems:
+        moved = solve(problem, method, key=jax.random.key(3), save=[step]).overlaps[:, 0] - R
+        stderr = moved.std(axis=0) / 200
+        gap = np.abs(moved.mean(axis=0) - step * overlap_drift(R, s, dim))
+        assert (gap < 4.5 * stderr + 2 * step**2 + 1e-12).all()
+        for one, other in (((0, 1), (0, 1)), ((0, 1), (1, 2)), ((0, 2), (1, 2))):
+            product = moved[:, *one] * moved[:, *other] / step
+            expected = overlap_covariation(R, s, dim, one, other)
+            assert abs(product.mean() - expected) < 4.5 * product.std() / 200 + 0.3 * step
+
+
+def test_acceptance_3_the_sde():
+    """Note: .225 +- .013 at step .05; ours with 2000 paths, and the tokens' own equation."""
+    method = SphereEuler(step=0.05, paths=2000)
+    overlaps = solve(
+        OverlapSDE(law=LAW, initial=np.eye(6), t1=1.5), method, key=jax.random.key(1), save=[1.5]
+    )
+    tokens = solve(
+        TokenSDE(law=LAW, initial=np.eye(6, 8), t1=1.5), method, key=jax.random.key(2), save=[1.5]
+    )
+    one, two = overlaps.mean_overlap(), tokens.mean_overlap()
+    assert abs(one.value - 0.225) < 4.5 * 0.013
+    assert abs(one.value - two.value) < 4.5 * np.hypot(one.stderr, two.stderr)
+    np.testing.assert_allclose(np.linalg.norm(tokens.tokens, axis=-1), 1.0, rtol=1e-12)
+
+
+def paths_of(step: float, retraction: Retraction, paths: int, seed: int) -> np.ndarray:
+    law = WideHeads(dim=6, score_std=0.0)
+    method = SphereEuler(step=step, paths=paths, retraction=retraction)
+    problem = OverlapSDE(law=law, initial=np.eye(2, dtype=np.float32), t1=1.0)
+    return solve(problem, method, key=jax.random.key(seed), save=[1.0]).overlaps[:, 0, 0, 1]
+
+
+def test_acceptance_8_the_backward_equation():
+    for observable, expected in ((lambda r: r, 0.29143), (np.square, 0.20240)):
+        found = pair_expectation(observable, without_scores, initial=0.0, t1=1.0, dim=6)
+        assert found == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize(("paths", "noted"), [(100_000, (-0.0333, -0.0459))])
+def test_acceptance_8_step_errors(paths, noted):
+    """Ambient on E R^2 and tangent on E R at step .5: 4.5 s.e. of 1e5 paths and of the note."""
+    values = np.float64(paths_of(0.5, Retraction.AMBIENT, paths, 1)) ** 2
+    stderr = np.hypot(values.std() / np.sqrt(paths), 2.4e-4)
+    assert abs(values.mean() - 0.20240 - noted[0]) < 4.5 * stderr
+    values = np.float64(paths_of(0.5, Retraction.TANGENT, paths, 2))
+    stderr = np.hypot(values.std() / np.sqrt(paths), 2.4e-4)
+    assert abs(values.mean() - 0.29143 - noted[1]) < 4.5 * stderr
+
+
+@pytest.mark.slow
+def test_acceptance_8_step_errors_in_full():
+    """2e6 paths at four steps; standard errors 2.4e-4, twice (ours and the note's)."""
+    ambient = {0.5: -0.0333, 0.25: -0.0160, 0.125: -0.0076, 0.0625: -0.0040}
+    tangent = {0.5: -0.0459, 0.25: -0.0265, 0.125: -0.0144, 0.0625: -0.0078}
+    for index, step in enumerate(ambient):
+        values = np.float64(paths_of(step, Retraction.AMBIENT, 2_000_000, index)) ** 2
+        assert abs(values.mean() - 0.20240 - ambient[step]) < 4.5 * 1.41 * 2.4e-4
+        values = np.float64(paths_of(step, Retraction.TANGENT, 2_000_000, 9 + index))
+        assert abs(values.mean() - 0.29143 - tangent[step]) < 4.5 * 1.41 * 2.4e-4
+
+
+@pytest.mark.slow
+def test_the_stated_step_error_covers_the_measured_one():
+    for retraction in Retraction:
+        method = SphereEuler(step=0.25, paths=2, retraction=retraction)
+        problem = OverlapSDE(law=WideHeads(dim=6, score_std=0.0), initial=np.eye(2), t1=1.0)
+        stated = solve(problem, method, key=jax.random.key(0), save=[1.0]).discretisation
+        values = np.float64(paths_of(0.25, retraction, 100_000, 5))
+        for power, exact in ((1, 0.29143), (2, 0.20240)):
+            gap = abs(np.mean(values**power) - exact)
+            assert gap < stated + 4.5 * np.std(values**power) / np.sqrt(100_000)
+
+
+def test_solutions_are_labelled_and_drawn():
+    problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5, causal=True)
+    solution = solve(problem, SphereEuler(step=0.1, paths=4), key=jax.random.key(0), save=[0, 0.5])
+    assert solution.outcome == Outcome.successful
+    data = solution.to_xarray()
+    assert data["overlaps"].dims == ("path", "time", "token", "token2")
+    np.testing.assert_allclose(data["slow_time"], [0, 0.5 / 8])
+    np.testing.assert_allclose(data["overlaps"][:, 0], np.broadcast_to(np.eye(3), (4, 3, 3)))
+    assert "diffusive" in solution.plot().get_xlabel()
+
+
+def test_paths_do_not_depend_on_their_number():
+    problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5)
+    runs = [
+        solve(problem, SphereEuler(step=0.1, paths=count), key=jax.random.key(0), save=[0.5])
+        for count in (2, 5)
+    ]
+    np.testing.assert_allclose(runs[0].overlaps, runs[1].overlaps[:2], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    with pytest.raises(ArgumentError, match="negative eigenvalue"):
+        OverlapSDE(law=LAW, initial=[[1, 2], [2, 1]], t1=1.0)
+    with pytest.raises(ArgumentError, match="t1"):
+        OverlapSDE(law=LAW, initial=np.eye(2), t1=-1.0)
+    with pytest.raises(ArgumentTypeError, match="not Markov"):
+        OverlapSDE(law=law_with(1.0), initial=np.eye(2), t1=1.0)
+    with pytest.raises(ArgumentTypeError, match="causal"):
+        TokenSDE(law=LAW, initial=np.eye(8), t1=1.0, causal="yes")
+    with pytest.raises(ArgumentTypeError, match="key"):
+        solve(OverlapSDE(law=LAW, initial=np.eye(2), t1=1.0))
+    with pytest.raises(ArgumentError, match="step"):
+        SphereEuler(step=0.0)
+    with pytest.raises(ArgumentError, match="samples"):
+        attention_overlap(LAW, R, samples=1, key=jax.random.key(0))
+    with pytest.raises(ArgumentTypeError, match="law"):
+        classify(3, tokens=1, layers=1, step=0.1, heads=1)
+    with pytest.raises(ArgumentError, match="layers"):
+        classify(LAW, tokens=1, layers=-1, step=0.1, heads=1)
+    with pytest.raises(ArgumentError, match="tolerance"):
+        classify(LAW, tokens=1, layers=1, step=0.1, heads=1, tolerance=2.0)
+
+
+def test_a_user_law_is_classified():
+    law = SampledHeads(
+        dim=16, beta=1.0, sampler=lambda key: (0, 0), centred=True, variance_proxy=15 / 16
+    )
+    found = classify(law, tokens=4, layers=100, step=0.1, heads=1)
+    assert found.diffusive_time == pytest.approx(1.0)
+    assert found.score_std is None

@@ -1,0 +1,150 @@
+"""The chain of random heads: acceptance rows, two routes to one law, streams of keys, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from translimit.core import ArgumentError, ArgumentTypeError, SolveError, named_key
+from translimit.describe import GaussianHeads, Retraction, ShiftedHeads
+from translimit.models import RandomHeadChain, head_update
+
+LAW = GaussianHeads.of_score_std(1.5, dim=8)
+
+
+def off_diagonal(overlaps: np.ndarray) -> np.ndarray:
+    n = overlaps.shape[-1]
+    return (overlaps.sum((-1, -2)) - n) / (n * (n - 1))
+
+
+def chain(step: float, heads: int, **options) -> RandomHeadChain:
+    layers = round(1.5 * heads / step**2)
+    return RandomHeadChain(law=LAW, step=step, heads=heads, layers=layers, **options)
+
+
+@pytest.mark.parametrize(("step", "heads"), [(0.5, 4), (0.25, 1)])
+def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
+    """Mean overlap at tau = 1.5: .207 +- .010 and .215 +- .011 explicit, .199, .221 +- .011 Gram.
+
+    2000 replicas each (s.e. .005): within 4.5 combined standard errors of the note's values, and
+    of each other.
+    """
+    one = chain(step, heads)
+    explicit = off_diagonal(
+        one.simulate(np.eye(6, 8), replicas=2000, key=jax.random.key(2)).overlaps[:, -1]
+    )
+    gram = off_diagonal(
+        one.simulate_overlaps(np.eye(6), replicas=2000, key=jax.random.key(3)).overlaps[:, -1]
+    )
+    stderr = explicit.std() / np.sqrt(2000)
+    noted = {4: (0.207, 0.199), 1: (0.215, 0.221)}[heads]
+    for values, value in zip((explicit, gram), noted, strict=True):
+        assert abs(values.mean() - value) < 4.5 * np.hypot(0.011, stderr)
+    assert abs(explicit.mean() - gram.mean()) < 4.5 * np.sqrt(2) * stderr
+    assert explicit.std() == pytest.approx(gram.std(), rel=0.1)
+
+
+def test_two_routes_under_a_mask():
+    """Every overlap at tau = 1.5, causal: 2000 replicas, 15 entries, 4.5 standard errors."""
+    one = chain(0.5, 4, causal=True)
+    explicit = one.simulate(np.eye(6, 8), replicas=2000, key=jax.random.key(4)).overlaps[:, -1]
+    gram = one.simulate_overlaps(np.eye(6), replicas=2000, key=jax.random.key(5)).overlaps[:, -1]
+    stderr = np.hypot(explicit.std(axis=0), gram.std(axis=0)) / np.sqrt(2000)
+    assert (abs(explicit.mean(axis=0) - gram.mean(axis=0)) <= 4.5 * stderr + 1e-9).all()
+    # Later tokens average over more: their overlaps differ from those of the first two.
+    assert abs(gram.mean(axis=0)[0, 1] - gram.mean(axis=0)[4, 5]) > 10 * stderr[0, 1]
+
+
+def test_a_layer_against_loops():
+    """Rows are queries: weights, scores and values written out in NumPy."""
+    tokens = np.random.default_rng(0).standard_normal((4, 8))
+    tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+    key = jax.random.key(7)
+    for causal in (False, True):
+        one = RandomHeadChain(law=LAW, step=0.3, heads=2, layers=1, causal=causal)
+        found = one.simulate(tokens, key=key).tokens[0, 1]
+        expected = tokens.copy()
+        with jax.enable_x64(True):
+            for head in range(2):
+                head_key = jax.random.fold_in(
+                    jax.random.fold_in(jax.random.fold_in(key, 0), 0), head
+                )
+                V, A = map(np.asarray, LAW.sample(head_key, jnp.float64))
+                for i in range(4):
+                    seen = range(i + 1) if causal else range(4)
+                    scores = [float(LAW.beta) * tokens[k] @ A @ tokens[i] for k in seen]
+                    weights = np.exp(scores) / np.exp(scores).sum()
+                    mean = sum(w * tokens[k] for w, k in zip(weights, seen, strict=True))
+                    expected[i] += 0.15 * V @ mean
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_heads_do_not_depend_on_the_tokens_or_the_replicas():
+    """Under a mask the first tokens of a larger system are the smaller system itself."""
+    one = RandomHeadChain(law=LAW, step=0.3, heads=2, layers=5, causal=True)
+    large = one.simulate(np.eye(6, 8), replicas=3, key=jax.random.key(1))
+    small = one.simulate(np.eye(3, 8), replicas=2, key=jax.random.key(1))
+    np.testing.assert_allclose(large.tokens[:2, :, :3], small.tokens, rtol=1e-12, atol=1e-14)
+
+
+def test_saves_and_clocks():
+    one = RandomHeadChain(law=LAW, step=0.5, heads=4, layers=12)
+    paths = one.simulate(np.eye(6, 8), key=jax.random.key(0), save_every=4)
+    assert paths.tokens.shape == (1, 4, 6, 8)
+    np.testing.assert_allclose(paths.clocks.layers, [0, 4, 8, 12])
+    np.testing.assert_allclose(paths.clocks.diffusive_time, np.array([0, 4, 8, 12]) / 16)
+    np.testing.assert_allclose(paths.tokens[0, 0], np.eye(6, 8))
+    whole = one.simulate(np.eye(6, 8), key=jax.random.key(0))
+    np.testing.assert_allclose(whole.tokens[:, -1], paths.tokens[:, -1], rtol=1e-12)
+
+
+def test_the_tangent_retraction_is_another_chain():
+    options = {"law": LAW, "step": 1.0, "heads": 1, "layers": 1}
+    runs = [
+        RandomHeadChain(retraction=one, **options).simulate(np.eye(6, 8), key=jax.random.key(0))
+        for one in Retraction
+    ]
+    assert np.abs(runs[0].tokens[:, -1] - runs[1].tokens[:, -1]).max() > 0.05
+    V, _ = LAW.sample(named_key(0))
+    assert head_update(LAW, jnp.eye(6, 8), named_key(0), causal=True)[0] == pytest.approx(V[:, 0])
+
+
+def test_an_update_that_cancels_a_token():
+    law = ShiftedHeads(mean_v=-np.eye(2), mean_a=np.zeros((2, 2)), beta=1.0)
+    one = RandomHeadChain(law=law, step=1.0, heads=1, layers=1)
+    with pytest.raises(SolveError, match="smaller step"):
+        one.simulate(np.array([[1.0, 0.0], [1.0, 0.0]]), key=jax.random.key(0))
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"step": 0.0}, "step"),
+        ({"heads": 0}, "heads"),
+        ({"layers": -1}, "layers"),
+        ({"layers": 1.5}, "layers"),
+        ({"causal": 1}, "causal"),
+        ({"retraction": "ambient"}, "retraction"),
+        ({"law": 3}, "law"),
+    ],
+)
+def test_refusals(options, argument):
+    with pytest.raises(ArgumentError) as caught:
+        RandomHeadChain(**({"law": LAW, "step": 0.1, "heads": 1, "layers": 4} | options))
+    assert caught.value.argument == argument
+
+
+def test_refusals_of_a_simulation():
+    one = RandomHeadChain(law=LAW, step=0.1, heads=1, layers=4)
+    key = jax.random.key(0)
+    with pytest.raises(ArgumentError, match="does not divide"):
+        one.simulate_overlaps(np.eye(6), key=key, save_every=3)
+    with pytest.raises(ArgumentError, match="rank beyond 8"):
+        one.simulate_overlaps(np.eye(9), key=key)
+    with pytest.raises(ArgumentError, match="norm"):
+        one.simulate(2 * np.eye(8), key=key)
+    law = ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(2), beta=1.0)
+    with pytest.raises(ArgumentTypeError, match="not Markov"):
+        RandomHeadChain(law=law, step=0.1, heads=1, layers=1).simulate_overlaps(np.eye(2), key=key)
