@@ -2,9 +2,8 @@ r"""Pre-LN stacks at GPT-2's sizes against the recursion of their Gram matrix, l
 
 Cells `D=...,L=... BLOCK MASK`: networks with drawn weights of GPT-2's initialisation, with
 attention alone or with the feed-forward block, with and without the causal mask; beside them the
-recursion of infinite width and the Gram chain of the same width. With attention alone representations
-align with 1 - m ~ 1 / l; the feed-forward block changes the course, so that numbers of attention
-alone do not describe a whole block.
+recursion of infinite width and the Gram chain of the same width. The feed-forward block changes
+the course, so that numbers of attention alone do not describe a whole block.
 
 Reference: documentation, "What the limits say about an architecture".
 """
