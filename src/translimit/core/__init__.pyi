@@ -1,6 +1,7 @@
 from . import config as config
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
+from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
 from .claims import Verdict as Verdict
 from .distances import bures as bures

@@ -243,6 +243,7 @@ def _figure_density(results: Results) -> FigureSpec:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(1, len(cells), sharey=True)
+        image = None
         for index, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
             image = ax.pcolormesh(
                 cell["time"],

@@ -96,7 +96,13 @@ class Regimes(AbstractExperiment[Config]):
         """Orders of the errors, and the clock."""
         drift, clock = results["drift"], results["clock"]
 
-        def order(name: str, statement: str, errors: Any, prediction: float, **more: str) -> Claim:
+        def order(
+            name: str,
+            statement: str,
+            errors: Any,
+            prediction: float,
+            printed: str = core.UNAVAILABLE,
+        ) -> Claim:
             value, spread = _order(config.steps, errors)
             return Claim(
                 name=name,
@@ -105,7 +111,7 @@ class Regimes(AbstractExperiment[Config]):
                 estimate=Estimate(value, 0.0, len(config.steps), spread),
                 tol=0.25,
                 reference=common.REFERENCE,
-                **more,
+                printed=printed,
             )
 
         at = drift["error"].sel(chain="AMBIENT", where="layers")
@@ -241,7 +247,7 @@ def _chain_squares(step: float, heads: int, replicas: int, retraction: Any, key:
     )
     start = np.eye(2, dtype=np.float32)
     paths = chain.simulate_overlaps(start, replicas=replicas, key=key)
-    return np.float64(paths.overlaps[:, -1, 0, 1]) ** 2
+    return np.asarray(paths.overlaps[:, -1, 0, 1], dtype=np.float64) ** 2
 
 
 def _compute_noise(config: Config, step: float, key: Any) -> xr.Dataset:

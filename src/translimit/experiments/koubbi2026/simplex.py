@@ -130,7 +130,9 @@ class Simplex(AbstractExperiment[Config]):
             # The chain's own step: weak error of order one, measured at 0.07 per unit.
             return common.estimate(difference.mean(axis=1), discretisation=0.08 * STEP)
 
-        def claim(name: str, statement: str, measured: Estimate, **more: str) -> Claim:
+        def claim(
+            name: str, statement: str, measured: Estimate, printed: str = core.UNAVAILABLE
+        ) -> Claim:
             return Claim(
                 name=name,
                 statement=statement,
@@ -138,7 +140,7 @@ class Simplex(AbstractExperiment[Config]):
                 estimate=measured,
                 tol=0.05,
                 reference=common.REFERENCE,
-                **more,
+                printed=printed,
             )
 
         first, last = config.dims[0], config.dims[-1]
