@@ -2,14 +2,8 @@ r"""Pre-LN stacks at GPT-2's sizes against the recursion of their Gram matrix, l
 
 Cells `D=...,L=... BLOCK MASK`: networks with drawn weights of GPT-2's initialisation, with
 attention alone or with the feed-forward block, with and without the causal mask; beside them the
-<<<<<<< HEAD
-recursion of infinite width and the Gram chain of the same width. With attention alone tokens
-align with 1 - m ~ 1 / l; the feed-forward block changes the course, so that numbers of attention
-alone do not describe a whole block.
-=======
 recursion of infinite width and the Gram chain of the same width. The feed-forward block changes
 the course, so that numbers of attention alone do not describe a whole block.
->>>>>>> ece337114e27f5fa2b8219e2c58eeb9c6937a38d
 
 Reference: documentation, "What the limits say about an architecture".
 """
