@@ -31,9 +31,13 @@ from translimit.experiments.noci2023.starts import REFERENCE
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK = describe.Block(gamma=0.6, lam=0.8, tau0=float("inf"))
 PAIR = ((1.0, 0.3), (0.3, 1.2))
 T1 = 0.8
+
+
+def linear_block() -> describe.Block:
+    """Infinite temperature: the skip connection and the values alone."""
+    return describe.Block(gamma=0.6, lam=0.8, tau0=float("inf"))
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class ExactFacts(AbstractExperiment[Config]):
         attrs = {"reference": REFERENCE, **here}
 
         def ends(initial: Any, t1: float, method: Any) -> Any:
-            sde = shaped.CovarianceSDE(block=BLOCK, initial=initial, t1=t1)
+            sde = shaped.CovarianceSDE(block=linear_block(), initial=initial, t1=t1)
             return core.solve(sde, method, key=key, save=[t1])
 
         if cell.name == "pair":
@@ -120,11 +124,11 @@ class ExactFacts(AbstractExperiment[Config]):
     def claims(self, config: Config, results: Results) -> list[Claim]:
         """Every law at its tolerance."""
         shaped, pair = limits.shaped, results["pair"]
-        mean, variance = shaped.linear_norm_law(BLOCK, PAIR[0][0], T1)
+        mean, variance = shaped.linear_norm_law(linear_block(), PAIR[0][0], T1)
         log_norm = pair["log_norm"].values
-        det_mean, det_variance = shaped.linear_log_det_law(BLOCK, np.eye(3), T1)
+        det_mean, det_variance = shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
         log_det = results[f"three/structured/step={config.steps[-1]:g}"]["log_det"].values
-        cross = shaped.linear_second_moments(BLOCK, PAIR, T1)[0]
+        cross = shaped.linear_second_moments(linear_block(), PAIR, T1)[0]
         misses = [
             float(np.mean(results[f"long/rho={rho:g}"]["correlation"] > 0))
             - shaped.aligned_probability(rho)
@@ -195,7 +199,7 @@ class ExactFacts(AbstractExperiment[Config]):
 
 
 def _figure_log_det(config: Config, results: Results) -> FigureSpec:
-    exact, _ = limits.shaped.linear_log_det_law(BLOCK, np.eye(3), T1)
+    exact, _ = limits.shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
     names = {"structured": "structure-preserving", "euler": "Euler-Maruyama, clipped"}
     rows = []
     for scheme in names:
