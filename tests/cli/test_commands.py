@@ -274,8 +274,6 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Jobs started in the background of a script inherit an ignored interrupt.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 180
     # `group-*`, because a `*` of pathlib also names the folder of a cell that is being written.
