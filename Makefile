@@ -16,7 +16,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # Both test workers compile and compute with XLA: one thread each, or they fight over two cores.
 ONE_THREAD := PJRT_NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 \
+# A file stays with one worker, so that what it compiles is compiled once.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile \
 	--jaxtyping-packages=translimit,beartype.beartype
 # One experiment of every theory and capability; all of them within three minutes.
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms

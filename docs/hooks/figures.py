@@ -81,6 +81,46 @@ def growth(figure: Any) -> None:
     figures.finish(ax, xlabel="depth $t$", ylabel="variance")
 
 
+def bands(figure: Any) -> None:
+    """Correlation of two tokens along depth: the SDE, and networks on it."""
+    import jax
+
+    from translimit import core, describe, figures, limits, models
+
+    block = describe.Block(gamma=0.5, tau0=2.0)
+    start = np.array([[1.0, 0.3], [0.3, 1.0]])
+    ts = np.linspace(0.0, 1.0, 11)
+    sde = limits.shaped.CovarianceSDE(block=block, initial=start, t1=1.0)
+    method = limits.shaped.StructurePreserving(paths=400, bounded=True)
+    ax = core.solve(sde, method, key=jax.random.key(0), save=ts).plot(figure.subplots())
+    chain = models.CompressedShapedTransformer(block=block, dim=100, layers=100)
+    cov = chain.simulate(start, key=jax.random.key(1), seeds=400, save_every=10)
+    rho = cov[..., 0, 1] / np.sqrt(cov[..., 0, 0] * cov[..., 1, 1])
+    error = rho.std(axis=0) / len(rho) ** 0.5
+    colour = figures.COLOURS[1]
+    ax.errorbar(
+        ts, rho.mean(axis=0), yerr=error, fmt="o", color=colour, capsize=2, label="networks, mean"
+    )
+    ax.legend(frameon=False, fontsize="small")
+
+
+def explosions(figure: Any) -> None:
+    """Probability of explosion before a time, for several blocks."""
+    from translimit import describe, figures, limits
+
+    ax = figure.subplots()
+    ts = np.concatenate([[0.05], np.linspace(0.2, 4.0, 20)])
+    cases = ((0.125, 0.5, 1), (0.25, 0.5, 1), (0.4, 0.5, 1), (0.25, 0.5, 4))
+    for series, (square, tau0, heads) in enumerate(cases):
+        block = describe.Block(gamma=square**0.5, tau0=tau0, heads=heads)
+        probability = limits.shaped.explosion_probability
+        colour = figures.COLOURS[series]
+        label = f"$\\gamma^2 = {square:g}$, $H = {heads}$"
+        ax.plot(ts, [probability(block, 2.0, float(t)) for t in ts], color=colour, label=label)
+        ax.axhline(probability(block, 2.0), color=colour, linestyle="--", linewidth=0.9)
+    figures.finish(ax, xlabel="depth / width $t$", ylabel="probability of explosion before $t$")
+
+
 def homogenized_overlaps(figure: Any) -> None:
     """Mean overlaps of networks of three dimensions, and the simplex equation."""
     import jax
@@ -141,6 +181,8 @@ _DEPTH = ("layers", "spread")
 FIGURES: dict[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
     "variants-ellipses": (ellipses, (12.0, 3.6)),
     "variants-growth": (growth, (6.5, 4.0)),
+    "shaped-bands": (bands, (6.5, 4.0)),
+    "shaped-explosion": (explosions, (6.5, 4.0)),
     "homogenized-overlaps": (homogenized_overlaps, (7.0, 4.2)),
     "homogenized-collapse": (homogenized_collapse, (7.0, 4.2)),
 }

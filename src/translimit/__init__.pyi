@@ -9,6 +9,7 @@ from . import integrate as integrate
 from . import limits as limits
 from . import models as models
 from . import observe as observe
+from . import predict as predict
 from . import report as report
 from . import store as store
 from . import study as study

@@ -66,7 +66,12 @@ class Line(AbstractProblem):
         return Path(ts=ts, state=ts * factor, outcome=method.outcome)
 
 
-FAILURES = [Outcome.max_steps_reached, Outcome.not_converged, Outcome.non_finite]
+FAILURES = [
+    Outcome.max_steps_reached,
+    Outcome.not_converged,
+    Outcome.degenerate_update,
+    Outcome.non_finite,
+]
 RESULTS = [Outcome.successful, Outcome.blow_up, Outcome.divergence]
 
 

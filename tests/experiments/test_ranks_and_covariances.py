@@ -71,6 +71,14 @@ def test_two_settings_of_the_plane():
     np.testing.assert_allclose(diverging["blow_up_time"], diverging["exact_time"], rtol=1e-6)
 
 
+def test_the_published_l2_kernel_has_two_scales():
+    _, results = run("castin2025/covariances", PLANE, ("kernel/l2",))
+    claims = {claim.name: claim for claim in covariances._kernel_claims(results["kernel/l2"])}
+    assert claims["l2-script-kernel"].verdict == Verdict.supported
+    assert claims["l2-one-scale"].verdict == Verdict.refuted
+    assert claims["l2-one-scale"].estimate.value > 0.1
+
+
 def test_grids_are_covariances_of_trace_one():
     for setting, (_, _, side, _) in covariances.SETTINGS.items():
         cov = covariances.starts(setting, side)

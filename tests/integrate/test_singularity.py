@@ -41,6 +41,32 @@ def test_double_exponential_growth_is_divergence():
     assert result.outcome == Outcome.divergence
 
 
+@pytest.mark.parametrize(("faster", "stiffness"), [(3.0, 0.0), (20.0, 0.0), (20.0, 3e3)])
+def test_one_exponential_overtaking_another_is_no_singularity(faster, stiffness):
+    """Where both are equal q is above its threshold, and further on it is not."""
+    rates = jnp.array([1.0, faster, -stiffness])
+    with jax.enable_x64(True):
+        state = jnp.array([1.0, 1.0, 0.0])
+        singular, time = singularity_time(
+            lambda t, y: rates * y, lambda y: jnp.sum(y**2), jnp.asarray(1.0), state
+        )
+    assert not singular
+    assert np.isinf(time)
+
+
+def test_a_stiff_direction_does_not_hide_a_singularity():
+    """y' = y^2 beside z' = -1e3 y z: blows up at t + 1 / y."""
+    with jax.enable_x64(True):
+        singular, time = singularity_time(
+            lambda t, y: jnp.stack([y[0] ** 2, -1e3 * y[0] * y[1]]),
+            lambda y: jnp.sum(y**2),
+            jnp.asarray(0.0),
+            jnp.array([2.0, 1e-9]),
+        )
+    assert singular
+    np.testing.assert_allclose(time, 0.5, rtol=1e-9)
+
+
 def test_explicit_time_dependence():
     """y' = 2 t y^2 from 1: y = 1 / (1 - t^2)."""
     result = run(lambda t, y: 2 * t * y**2)

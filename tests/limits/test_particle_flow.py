@@ -189,12 +189,13 @@ def test_labelled_and_drawn():
         ({"weights": [1.5, -0.5]}, ArgumentError, "non-negative"),
         ({"weights": [1.0]}, ArgumentError, "weights: has shape"),
         ({"positions": [0.0, 1.0]}, ArgumentTypeError, "positions: is given"),
-        ({"attention": "softmax"}, ArgumentTypeError, "positions: is missing"),
+        ({"attention": "causal"}, ArgumentTypeError, "positions: is missing"),
+        ({"attention": "causal", "positions": [1.0, 0.0]}, ArgumentError, "positions: are not so"),
     ],
 )
 def test_refusals(change, error, message):
     arguments = {"attention": softmax(), "initial": np.zeros((2, 2)), "t1": 1.0} | change
-    if arguments["attention"] == "softmax":
+    if arguments["attention"] == "causal":
         arguments["attention"] = softmax(causal=True)
     with pytest.raises(error, match=message):
         ParticleFlow(**arguments)

@@ -1,6 +1,7 @@
 from .base import AbstractAttention as AbstractAttention
 from .base import AbstractIterativeAttention as AbstractIterativeAttention
 from .base import log_of_weights as log_of_weights
+from .base import matmul as matmul
 from .base import require_matrix as require_matrix
 from .base import require_positions as require_positions
 from .base import require_tokens as require_tokens
@@ -30,6 +31,8 @@ from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation
 from .retraction import retract as retract
 from .retraction import tangent as tangent
+from .shaped import shaped_attention as shaped_attention
+from .shaped import uniform_attention as uniform_attention
 from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials

@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import AbstractAttention, matmul, require_mean_and_cov
-from translimit.attention.sinkhorn import (
-    refuse_causal,
-    require_count,
+from translimit.attention.base import (
+    AbstractAttention,
+    matmul,
     require_maps,
-    score_features,
+    require_mean_and_cov,
 )
+from translimit.attention.sinkhorn import refuse_causal, require_count, score_features
 from translimit.attention.tiles import log_sum_exp, softmax_average
 from translimit.core import ArrayInput, following_inputs
 

@@ -26,9 +26,8 @@ from translimit.attention.base import (
     matmul,
     refuse_causal_closure,
     require_bool,
-    require_matrix,
+    require_maps,
     require_mean_and_cov,
-    require_positive,
 )
 from translimit.attention.moments import AbstractMomentField, logistic_moments
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
@@ -97,11 +96,7 @@ class Sigmoid(AbstractMomentField):
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
                 `normalisation` that is no member of `Normalisation`.
         """
-        self.Q = require_matrix(Q, "Q", (None, None))
-        head_dim, dim = self.Q.shape
-        self.K = require_matrix(K, "K", (head_dim, dim))
-        self.V = require_matrix(V, "V", (dim, dim))
-        self.scale = require_positive(scale, "scale")
+        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
         self.bias = as_float(bias, "bias")
         if self.bias.ndim != 0:
             raise ArgumentError("bias", f"has shape {self.bias.shape}", "pass one number")

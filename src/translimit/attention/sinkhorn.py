@@ -33,7 +33,7 @@ from translimit.attention.base import (
     matmul,
     require_bool,
     require_converged,
-    require_matrix,
+    require_maps,
     require_mean_and_cov,
     require_positive,
     require_tokens,
@@ -293,13 +293,6 @@ def refuse_causal(causal: bool) -> None:
 def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array]:
     """Queries (the score scale included) and keys, whose products are the scores."""
     return attention.scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
-
-
-def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
-    """The maps of one head, of shapes that match, and a positive scale."""
-    Q = require_matrix(Q, "Q", (None, None))
-    K = require_matrix(K, "K", Q.shape)
-    return Q, K, require_matrix(V, "V", (Q.shape[1], Q.shape[1])), require_positive(scale, "scale")
 
 
 def require_count(value: Any, name: str) -> int:

@@ -24,9 +24,8 @@ from translimit.attention.base import (
     matmul,
     refuse_causal_closure,
     require_bool,
-    require_matrix,
+    require_maps,
     require_mean_and_cov,
-    require_positive,
 )
 from translimit.attention.tiles import softmax_average
 from translimit.core import ArrayInput
@@ -87,11 +86,7 @@ class Softmax(AbstractAttention):
                 positive.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
-        self.Q = require_matrix(Q, "Q", (None, None))
-        head_dim, dim = self.Q.shape
-        self.K = require_matrix(K, "K", (head_dim, dim))
-        self.V = require_matrix(V, "V", (dim, dim))
-        self.scale = require_positive(scale, "scale")
+        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
         self.causal = require_bool(causal, "causal")
 
     @property

@@ -130,7 +130,36 @@ class CiteCommand:
     """The folder of a run."""
 
 
-Command = ListCommand | RunCommand | StatusCommand | ClaimsCommand | ReportCommand | CiteCommand
+@dataclass(frozen=True)
+class PredictCommand:
+    """Say what the limits predict for an architecture at initialisation.
+
+    Example: translimit predict config.json --plot overlaps.png
+    """
+
+    config: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
+    """A config.json of Hugging Face (GPT-2, Llama, Mistral, Qwen2, GPT-NeoX, ViT), or our own."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+    plot: Path | None = None
+    """Draw the mean overlap by layer into this file (.png, .pdf or .svg)."""
+    tokens: int | None = None
+    """How many tokens enter; by default those of an image, else 48."""
+    threshold: float = 0.5
+    """Mean overlap that counts as collapse, in (0, 1)."""
+    seed: int = 0
+    """Of the Monte Carlo."""
+
+
+Command = (
+    ListCommand
+    | RunCommand
+    | StatusCommand
+    | ClaimsCommand
+    | ReportCommand
+    | CiteCommand
+    | PredictCommand
+)
 
 COMMANDS: dict[str, type[Command]] = {
     "list": ListCommand,
@@ -139,4 +168,5 @@ COMMANDS: dict[str, type[Command]] = {
     "claims": ClaimsCommand,
     "report": ReportCommand,
     "cite": CiteCommand,
+    "predict": PredictCommand,
 }

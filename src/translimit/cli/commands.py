@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
 from translimit.cli.arguments import (
@@ -11,11 +12,12 @@ from translimit.cli.arguments import (
     ClaimsCommand,
     Command,
     ListCommand,
+    PredictCommand,
     ReportCommand,
     RunCommand,
     StatusCommand,
 )
-from translimit.core import ConfigError
+from translimit.core import ConfigError, StoreError
 
 
 @functools.singledispatch
@@ -161,6 +163,34 @@ def _cite(command: CiteCommand) -> None:
     entries = RunFolder.open(command.run).info["experiments"]
     keys = {key for entry in entries for key in entry["citations"]}
     print(bibtex({*keys, "jax", "diffrax"}))
+
+
+@execute.register
+def _predict(command: PredictCommand) -> None:
+    if command.plot is not None and command.plot.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError("--plot", f"got {str(command.plot)!r}", "name a .png, .pdf or .svg file")
+
+    from translimit.predict import predict
+
+    prediction = predict(
+        command.config,
+        tokens=command.tokens,
+        threshold=command.threshold,
+        seed=command.seed,
+    )
+    if command.plot is not None:
+        _save(prediction.plot().figure, command.plot)
+    if command.json:
+        _print_json(prediction.to_json())
+    else:
+        print(prediction)
+
+
+def _save(figure: Any, path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise StoreError(path, f"cannot be written ({error.strerror})", "name another") from error
 
 
 def _print_json(data: Any) -> None:

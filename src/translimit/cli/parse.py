@@ -7,11 +7,11 @@ what is wrong with which argument, and the nearest thing that would be right.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import io
 import operator
 import re
+import typing
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -90,6 +90,10 @@ def _refusal(command: str, box: str) -> ConfigError:
         return ConfigError(value[1], value[2], advice)
     if "RUN" in problem or "'run'" in problem:
         return ConfigError("RUN", "is missing", "pass the folder that `translimit run` printed")
+    if "CONFIG" in problem:
+        return ConfigError(
+            "CONFIG", "is missing", "pass a config.json, or a file of our own format"
+        )
     return ConfigError(command, problem, advice)
 
 
@@ -97,5 +101,11 @@ def _options(command: str) -> list[str]:
     """The options of a command, as typed."""
     if command not in COMMANDS:
         return ["--help", "--version"]
-    names = [field.name for field in dataclasses.fields(COMMANDS[command])]
-    return ["--help", *(f"--{name}" for name in names if name not in ("experiments", "run"))]
+    kind = COMMANDS[command]
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return ["--help", *(f"--{name}" for name, hint in hints.items() if not _positional(hint))]
+
+
+def _positional(hint: Any) -> bool:
+    """Whether an argument is told by its place."""
+    return tyro.conf.Positional in getattr(hint, "__metadata__", ())

@@ -1,6 +1,7 @@
 from . import config as config
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
+from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
 from .claims import Verdict as Verdict
 from .distances import bures as bures
@@ -46,3 +47,6 @@ from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
+from .triangular import lower_factor as lower_factor
+from .triangular import semidefinite_cholesky as semidefinite_cholesky
+from .triangular import wishart_factor as wishart_factor

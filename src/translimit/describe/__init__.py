@@ -1,4 +1,4 @@
-"""What a finite system and its limit share, computing nothing."""
+"""What a finite system and its limit share: sizes, laws and blocks as data, computing nothing."""
 
 import lazy_loader
 

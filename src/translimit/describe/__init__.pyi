@@ -1,3 +1,6 @@
+from .activation import Activation as Activation
+from .architecture import PreNormConfig as PreNormConfig
+from .architecture import read_architecture as read_architecture
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
 from .heads import AbstractHeads as AbstractHeads
@@ -10,5 +13,14 @@ from .heads import require_number as require_number
 from .mixed_heads import FiniteHeads as FiniteHeads
 from .mixed_heads import SampledHeads as SampledHeads
 from .mixed_heads import ShiftedHeads as ShiftedHeads
+from .pre_norm import FeedForwardBlock as FeedForwardBlock
+from .pre_norm import Norm as Norm
+from .pre_norm import PreNormArchitecture as PreNormArchitecture
+from .pre_norm import Rotary as Rotary
 from .retraction import Retraction as Retraction
 from .retraction import require_retraction as require_retraction
+from .shaped import ABLATIONS as ABLATIONS
+from .shaped import CRITICAL_TOLERANCE as CRITICAL_TOLERANCE
+from .shaped import Block as Block
+from .shaped import ShapedGains as ShapedGains
+from .shaped import ShapedMLP as ShapedMLP

@@ -121,8 +121,8 @@ class GaussianHeads(AbstractIsotropicHeads):
 
     Example:
         >>> heads = GaussianHeads(dim=64, beta=2.0, sigma_a=64**-0.25, head_dim=16)
-        >>> float(heads.score_std), float(heads.beta_operator), float(heads.sigma_v)
-        (1.0, 16.0, 0.125)
+        >>> [round(float(x), 6) for x in (heads.score_std, heads.beta_operator, heads.sigma_v)]
+        [1.0, 16.0, 0.125]
 
     Reference: arXiv 2604.01978, condition (G).
     """

@@ -2,11 +2,13 @@ from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
 from .convergence import plot_convergence as plot_convergence
+from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
 from .flow import plot_ellipses as plot_ellipses
 from .flow import plot_trajectories as plot_trajectories
 from .overlaps import plot_fan as plot_fan
 from .overlaps import plot_overlap as plot_overlap
+from .paths import plot_correlation_bands as plot_correlation_bands
 from .ranks import plot_eigenvalue_paths as plot_eigenvalue_paths
 from .ranks import plot_rank_histogram as plot_rank_histogram
 from .sphere import plot_angles as plot_angles

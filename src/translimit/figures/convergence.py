@@ -32,7 +32,7 @@ def plot_convergence(
         error: errors over one coordinate of sizes, whose `long_name` labels the axis.
         stderr: their standard errors.
         ax: axes to draw into.
-        fit: the fitted power law; drawn dashed with its interval in the legend.
+        fit: the fitted power law; drawn dashed, its rate and interval in the legend.
         predicted_rate: slope of the solid line, anchored at the first fitted (or measured) error.
         series: which colour and marker to take.
         label: legend of the points.
@@ -43,14 +43,15 @@ def plot_convergence(
     (name,) = error.dims
     sizes = np.asarray(error[name], dtype=float)
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
-    ax.errorbar(
-        sizes, error, yerr=stderr, fmt=marker, color=colour, capsize=3, markersize=6, label=label
-    )
     span = np.array([sizes.min(), sizes.max()])
     if fit is not None:
         low, high = fit.interval
-        text = f"fitted rate {fit.rate:.3f}  [{low:.3f}, {high:.3f}]".replace("-", "\N{MINUS SIGN}")
-        ax.plot(span, fit.constant * span**fit.rate, "--", color=colour, linewidth=1.2, label=text)
+        rates = f"fitted rate {fit.rate:.3f} [{low:.3f}, {high:.3f}]"
+        label = f"{label}, {rates}".replace("-", "\N{MINUS SIGN}")
+        ax.plot(span, fit.constant * span**fit.rate, "--", color=colour, linewidth=1.2)
+    ax.errorbar(
+        sizes, error, yerr=stderr, fmt=marker, color=colour, capsize=3, markersize=6, label=label
+    )
     if predicted_rate is not None:
         anchor = float(error[0]) if fit is None else fit.constant * span[0] ** fit.rate
         ax.plot(

@@ -91,6 +91,19 @@ def plot_cloud(
     return finish(ax, xlabel="$x_1$", ylabel="$x_2$", title=title, legend=legend)
 
 
+def common_extent(*clouds: xarray.DataArray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of axes that show every token of the clouds.
+
+    Args:
+        clouds: each [..., component], of which the first two components count.
+    """
+    points = np.concatenate([np.asarray(cloud)[..., :2].reshape(-1, 2) for cloud in clouds])
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.05 * float((high - low).max())
+    (left, bottom), (right, top) = low - margin, high + margin
+    return float(left), float(right), float(bottom), float(top)
+
+
 def plot_trajectories(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 200) -> Axes:
     """Paths of tokens in the first two components, from an open circle to a dot.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from translimit.figures.style import COLOURS, finish, new_axes
 
@@ -69,4 +70,5 @@ def plot_rank_histogram(
             list(bars).index(str(bound)) + 0.5, color="#222222", linestyle="--", linewidth=1.0
         )
     ax.set_xticks(range(len(bars)), list(bars))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return finish(ax, xlabel="rank of the limit", ylabel="draws", title=title, legend=legend)

@@ -28,10 +28,14 @@ from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
 _RUNNING, _DONE, _SINGULAR, _STEPS, _STALLED = range(5)
 #: Iterations between two looks of the host.
 _STRIDE = 16
-#: When at most 1 / _NARROWER of the lanes are busy for so many looks, fewer are compiled.
-_NARROWER, _PATIENCE = 4, 64
+#: When at most 1 / _NARROWER of the lanes are busy for so many looks, fewer are compiled: by then
+#: the wide program has wasted as much time as the compilation takes.
+_NARROWER, _PATIENCE = 4, 1024
 
 _TABLEAU = diffrax.Tsit5.tableau
+_NODES = np.asarray(_TABLEAU.c)
+#: Weights of the slopes in each stage [stages, stages + 1]; zero for those still to come.
+_ROWS = np.stack([np.pad(row, (0, len(_NODES) + 1 - len(row))) for row in _TABLEAU.a_lower])
 
 
 class LogTimeODE(AbstractMethod):
@@ -134,8 +138,7 @@ def integrate_log_time(
         # A few slow members at the end deserve a narrower program, once they have proved slow.
         quiet = quiet + 1 if active.size <= lanes // _NARROWER else 0
         if quiet > _PATIENCE:
-            lanes = max(1, lanes // _NARROWER)
-            quiet = -(10**9)
+            lanes, quiet = max(1, lanes // _NARROWER), 0
         if progress is not None:
             progress(1.0 - active.size / members)
         if active.size == 0:
@@ -213,11 +216,14 @@ def _step(
     reaches = s + member.step >= target
     h = jnp.where(reaches, target - s, member.step)
 
-    slopes = [member.slope]
-    point = y
-    for row, node in zip(_TABLEAU.a_lower, _TABLEAU.c, strict=True):
-        point = y + h * _combine(row, slopes)
-        slopes.append(tau * jnp.exp(s + float(node) * h) * field(parameters, point))
+    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        point = y + h * _combine(jnp.asarray(_ROWS)[i], carry[0])
+        slope = tau * jnp.exp(s + jnp.asarray(_NODES)[i] * h) * field(parameters, point)
+        return carry[0].at[i + 1].set(slope), point
+
+    # A loop over the stages, because a chain of them is fused by XLA and computed over again.
+    slopes = jnp.zeros((len(_NODES) + 1, *y.shape), y.dtype).at[0].set(member.slope)
+    slopes, point = jax.lax.fori_loop(0, len(_NODES), stage, (slopes, y))
     # The last stage is the new state, and its slope the first of the next step.
     error = h * _combine(_TABLEAU.b_error, slopes)
     bound = method.atol * member.scale + method.rtol * jnp.maximum(jnp.abs(y), jnp.abs(point))
@@ -257,9 +263,8 @@ def _step(
     )
 
 
-def _combine(weights: np.ndarray, slopes: list[Array]) -> Array:
-    terms = [float(w) * k for w, k in zip(weights, slopes, strict=True) if w]
-    return functools.reduce(jnp.add, terms)
+def _combine(weights: Any, slopes: Array) -> Array:
+    return functools.reduce(jnp.add, [weights[j] * slopes[j] for j in range(len(slopes))])
 
 
 @eqx.filter_jit

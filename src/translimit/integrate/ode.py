@@ -211,7 +211,9 @@ def integrate_ode(
     if bounded:
         singular, time = jnp.asarray(False), jnp.asarray(jnp.inf, t1.dtype)
     else:
-        singular, time = singularity_time(field, size, jax.lax.stop_gradient(last_ts[-1]), safe)
+        singular, time = singularity_time(
+            field, size, jax.lax.stop_gradient(last_ts[-1]), safe, stopped
+        )
     finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(final)]).all()
     outcome = Outcome.where(finite, Outcome.successful, Outcome.non_finite)
     outcome = Outcome.where(

@@ -1,2 +1,3 @@
 from . import homogenized as homogenized
 from . import meanfield as meanfield
+from . import shaped as shaped

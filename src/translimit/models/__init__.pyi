@@ -1,6 +1,12 @@
+from .compressed_shaped_transformer import (
+    CompressedShapedTransformer as CompressedShapedTransformer,
+)
+from .pre_norm_stack import PreNormPaths as PreNormPaths
+from .pre_norm_stack import PreNormStack as PreNormStack
 from .random_heads import ChainPaths as ChainPaths
 from .random_heads import RandomHeadChain as RandomHeadChain
 from .random_heads import head_update as head_update
 from .residual_attention import ResidualAttention as ResidualAttention
+from .shaped_transformer import ShapedTransformer as ShapedTransformer
 from .sharp_heads import SharpHeadChain as SharpHeadChain
 from .sharp_heads import sample_cosine as sample_cosine

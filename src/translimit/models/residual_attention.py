@@ -80,7 +80,8 @@ class ResidualAttention(eqx.Module):
         Args:
             initial: tokens [tokens, dim]; decides the precision.
             weights: weights of the tokens [tokens]; equal by default.
-            positions: positions [tokens]; required when the attention is causal.
+            positions: positions [tokens], in increasing order, ties allowed; required when the
+                attention is causal.
             save_every: keep every so many layers, a divisor of `layers`; by default only the input
                 and the output are kept.
 
@@ -89,8 +90,8 @@ class ResidualAttention(eqx.Module):
             layer.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite tokens, bad weights, or a
-                `save_every` that does not divide `layers`.
+            ArgumentError: shapes that do not match, NaN or infinite tokens, bad weights, positions
+                that are not sorted, or a `save_every` that does not divide `layers`.
             ArgumentTypeError: positions missing where the attention is causal, or given where not.
         """
         tokens = require_tokens(as_float(initial, "initial"), "initial", self.attention.dim)

@@ -356,6 +356,7 @@ def _figure_tokens(config: Config, draw: xr.Dataset) -> FigureSpec:
             ("digits", -1, "patches"),
             ("surrogate", -1, "surrogate"),
         )
+        extent = figures.common_extent(draw["digits_tokens"], draw["surrogate_tokens"])
         for ax, (kind, when, name) in zip(axes[1:], panels, strict=True):
             closure = draw.isel(strength=-1, group=0, time=when)
             figures.plot_cloud(
@@ -364,7 +365,7 @@ def _figure_tokens(config: Config, draw: xr.Dataset) -> FigureSpec:
                 closure["closure_cov"],
                 ax,
                 title=f"{name}, $t = {float(draw['time'][when]):g}$",
-                extent=(-3.2, 3.2, -3.2, 3.2),
+                extent=extent,
             )
         handles, labels = axes[1].get_legend_handles_labels()
         figure.legend(
@@ -416,6 +417,7 @@ def _figure_depth(config: Config, everything: xr.Dataset) -> FigureSpec:
                     markersize=5,
                     label=label,
                 )
+            ax.axhline(0.0, color=figures.LIMIT, linewidth=1.2, label="closure", zorder=0)
             ax.axhline(100 * TOLERANCE, color=figures.LIMIT, linestyle=":", label="tolerance")
             title = f"strength {config.strengths[s]:g}"
             figures.finish(ax, xlabel="depth $t$", ylabel="", title=title, legend=s == 0)

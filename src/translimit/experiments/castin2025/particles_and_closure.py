@@ -373,6 +373,7 @@ def _token_fits(config: Config, results: Results) -> Mapping[str, core.RateFit]:
 def _figure_picture(config: Config, data: xr.Dataset) -> FigureSpec:
     def draw(figure: Any) -> None:
         axes = figure.subplots(1, data.sizes["time"], sharey=True)
+        extent = figures.common_extent(data["tokens"])
         for index, ax in enumerate(axes):
             figures.plot_cloud(
                 data["tokens"][index],
@@ -380,6 +381,7 @@ def _figure_picture(config: Config, data: xr.Dataset) -> FigureSpec:
                 data["cov"][index],
                 ax,
                 title=f"$t = {float(data['time'][index]):g}$",
+                extent=extent,
             )
             if index:
                 ax.set_ylabel("")

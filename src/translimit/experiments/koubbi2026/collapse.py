@@ -104,6 +104,7 @@ class Collapse(AbstractExperiment[Config]):
         cases = [results[f"case/{_label(case)}"] for case in config.cases]
         # Cases that the prediction itself warns of are drawn, not claimed.
         comfortable = [_relative(one) for one in cases if not one.attrs["warnings"]]
+        comfortable = comfortable or [Estimate(float("nan"))]
         values = np.array([one.value for one in comfortable])
         errors = np.array([one.stderr for one in comfortable])
         worst = int(np.argmax(np.abs(values - 1.0)))

@@ -16,7 +16,8 @@ TAU = r"unit diffusive time $\tau$"
 def mean_and_stderr(values: Any, axis: int = 0) -> tuple[Any, Any]:
     """Mean and standard error over independent replicas along one axis."""
     values = np.asarray(values, dtype=np.float64)
-    return values.mean(axis), values.std(axis, ddof=1) / np.sqrt(values.shape[axis])
+    error = values.std(axis, ddof=1) / np.sqrt(values.shape[axis])
+    return np.asarray(values.mean(axis)), np.asarray(error)
 
 
 def mean_overlaps(tokens: Any) -> Any:

@@ -97,7 +97,11 @@ class Regimes(AbstractExperiment[Config]):
         drift, clock = results["drift"], results["clock"]
 
         def order(
-            name: str, statement: str, errors: Any, prediction: float, printed: str = "unavailable"
+            name: str,
+            statement: str,
+            errors: Any,
+            prediction: float,
+            printed: str = core.UNAVAILABLE,
         ) -> Claim:
             value, spread = _order(config.steps, errors)
             return Claim(
@@ -243,7 +247,7 @@ def _chain_squares(step: float, heads: int, replicas: int, retraction: Any, key:
     )
     start = np.eye(2, dtype=np.float32)
     paths = chain.simulate_overlaps(start, replicas=replicas, key=key)
-    return np.asarray(paths.overlaps[:, -1, 0, 1], np.float64) ** 2
+    return np.asarray(paths.overlaps[:, -1, 0, 1], dtype=np.float64) ** 2
 
 
 def _compute_noise(config: Config, step: float, key: Any) -> xr.Dataset:

@@ -131,7 +131,7 @@ class Simplex(AbstractExperiment[Config]):
             return common.estimate(difference.mean(axis=1), discretisation=0.08 * STEP)
 
         def claim(
-            name: str, statement: str, measured: Estimate, printed: str = "unavailable"
+            name: str, statement: str, measured: Estimate, printed: str = core.UNAVAILABLE
         ) -> Claim:
             return Claim(
                 name=name,

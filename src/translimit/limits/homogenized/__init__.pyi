@@ -1,3 +1,4 @@
+from .activation_kernel import activation_kernel as activation_kernel
 from .attention_overlap import OverlapEstimate as OverlapEstimate
 from .attention_overlap import attention_overlap as attention_overlap
 from .circle import CircleDensity as CircleDensity
@@ -43,6 +44,11 @@ from .overlap_drift import one_hot_overlap as one_hot_overlap
 from .overlap_drift import overlap_covariation as overlap_covariation
 from .overlap_drift import overlap_drift as overlap_drift
 from .overlap_drift import small_score_overlap as small_score_overlap
+from .pre_norm_stack import GramChain as GramChain
+from .pre_norm_stack import GramRecursion as GramRecursion
+from .pre_norm_stack import PreNormRecursion as PreNormRecursion
+from .pre_norm_stack import PreNormSolution as PreNormSolution
+from .pre_norm_stack import high_temperature_step as high_temperature_step
 from .regimes import Classification as Classification
 from .regimes import Regime as Regime
 from .regimes import classify as classify

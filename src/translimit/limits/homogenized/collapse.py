@@ -102,6 +102,7 @@ def collapse_depth(
         Without scores and for large dimension tau* = log(n - 1) + log(m / (1 - m)), with m the
         threshold of the mean over all pairs, the diagonal included:
 
+        >>> from translimit.limits.homogenized import Dimension, WideHeads, collapse_depth
         >>> law = WideHeads(dim=512, score_std=0.0)
         >>> found = collapse_depth(
         ...     law, tokens=8, step=0.1, heads=4, dimension=Dimension.LARGE

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import AbstractAttention
+from translimit.attention import AbstractAttention, matmul
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
@@ -304,7 +304,7 @@ def factor_vector_field(
 ) -> Float[Array, "dim rank"]:
     """F' = M F of a centred law, the covariance's part of the closure."""
     centre = jnp.zeros(factor.shape[0], factor.dtype)
-    return attention.gaussian_field(centre, factor @ factor.T)[1] @ factor
+    return matmul(attention.gaussian_field(centre, matmul(factor, factor.T))[1], factor)
 
 
 def _trace(factor: Array) -> Array:

@@ -132,11 +132,12 @@ class ParticleFlow(AbstractProblem):
         initial: tokens [tokens, dim]; NumPy in gives NumPy out, JAX in gives JAX out.
         t1: final depth, positive.
         weights: non-negative, summing to one [tokens]; equal weights by default.
-        positions: positions in the sequence [tokens]; required when the attention is causal.
+        positions: positions in the sequence [tokens], in increasing order, ties allowed; required
+            when the attention is causal.
 
     Raises:
         ArgumentError: shapes that do not match, NaN or infinite tokens, weights that are negative
-            or do not sum to one, t1 not positive.
+            or do not sum to one, positions that are not sorted, t1 not positive.
         ArgumentTypeError: positions missing where the attention is causal, or given where not.
 
     Reference: arXiv 2501.18322, the interacting particle system of the Transformer PDE.

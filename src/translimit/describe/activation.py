@@ -1,0 +1,33 @@
+"""Activations of feed-forward blocks, under the names that configurations use."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array, Float
+
+
+class Activation(enum.Enum):
+    """An activation; calling it applies it entrywise.
+
+    The value is the name that `config.json` files use first.
+    """
+
+    GELU = "gelu"
+    GELU_TANH = "gelu_new"
+    RELU = "relu"
+    SILU = "silu"
+
+    def __call__(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """The activation of every entry."""
+        return _FUNCTIONS[self](x)
+
+
+_FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
+    Activation.GELU: lambda x: jax.nn.gelu(x, approximate=False),
+    Activation.GELU_TANH: lambda x: jax.nn.gelu(x, approximate=True),
+    Activation.RELU: jax.nn.relu,
+    Activation.SILU: jax.nn.silu,
+}

@@ -1,0 +1,262 @@
+r"""The shaped block: what the finite shaped Transformer and its covariance SDE have in common.
+
+One block takes tokens X [tokens, dim] (rows) to
+
+    X <- lam X + gamma A X W_V / sqrt(n),      A = I + softmax(Y / tau) - 1 1^T / m,
+    Y = (X W_Q / sqrt(n)) (X W_K / sqrt(n))^T, tau = tau0 sqrt(n n_k),
+
+with fresh N(0, 1) weights, and then, where it has one, through the shaped MLP.
+
+| symbol of the note | name here | meaning |
+|---|---|---|
+| m | `tokens` | number of tokens |
+| n | `dim` | width of the residual stream |
+| n_k, n_v | `head_dim`, `value_dim` | per head |
+| n_h | hidden width, `hidden_ratio` = n_h / n | of the MLP |
+| lambda, gamma | `lam`, `gamma` | weights of the skip connection and of the branch |
+| tau_0 | `tau0` | temperature |
+| kappa | `kappa` | lam^2 + gamma^2 = 1 + kappa / n |
+| c_+, c_- | `c_plus`, `c_minus` | slopes 1 + c / sqrt(n) of the shaped ReLU |
+| alpha, beta, gamma_c | `ShapedGains.identity`, `.attention`, `.centring` | gains of A |
+
+Reference: Noci et al., arXiv 2306.17759; gains: He and Hofmann, arXiv 2311.01906.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from translimit.core import ArgumentError, ArgumentTypeError
+
+#: How far lam^2 + gamma^2 may be from 1 without a stated kappa.
+CRITICAL_TOLERANCE = 1e-8
+
+
+class ShapedGains(eqx.Module):
+    """Gains of the attention matrix A = identity I + attention P - centring U, U uniform.
+
+    The covariance SDE exists for `centring` equal to `attention`; networks run with any.
+
+    Attributes:
+        identity: alpha.
+        attention: beta.
+        centring: gamma_c.
+    """
+
+    identity: float = 1.0
+    attention: float = 1.0
+    centring: float = 1.0
+
+    def __check_init__(self):
+        for name in ("identity", "attention", "centring"):
+            _number(getattr(self, name), f"gains.{name}")
+
+
+class ShapedMLP(eqx.Module):
+    """The shaped MLP: X <- lam X + gamma sqrt(c / n_h) phi_s(X W_1 / sqrt(n)) W_2.
+
+    phi_s(x) = s_+ max(x, 0) + s_- min(x, 0) with s_pm = 1 + c_pm / sqrt(n), and
+    c = 2 / (s_+^2 + s_-^2) unless `normalised` is off, where c = 1.
+
+    Args:
+        gamma: weight of the branch.
+        c_plus: c_+.
+        c_minus: c_-.
+        lam: weight of the skip connection; sqrt(1 - gamma^2) by default.
+        kappa: lam^2 + gamma^2 = 1 + kappa / dim.
+        hidden_ratio: n_h / n, hidden width over width.
+        normalised: divide by the second moment of phi_s. Without it the drift is of order
+            sqrt(n), and there is no limit, unless c_plus + c_minus = 0.
+
+    Raises:
+        ArgumentError: gamma outside (0, 1], weights off criticality without a stated kappa, a
+            ratio that is not positive, numbers that are not finite.
+    """
+
+    gamma: float
+    c_plus: float
+    c_minus: float
+    lam: float
+    kappa: float
+    hidden_ratio: float
+    normalised: bool = eqx.field(static=True)
+    lam_follows_dim: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        gamma: float,
+        c_plus: float = 0.0,
+        c_minus: float = -1.0,
+        lam: float | None = None,
+        kappa: float = 0.0,
+        hidden_ratio: float = 1.0,
+        normalised: bool = True,
+    ):
+        self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, 1.0)
+        self.lam_follows_dim = lam is None
+        self.c_plus = _number(c_plus, "c_plus")
+        self.c_minus = _number(c_minus, "c_minus")
+        self.hidden_ratio = _positive(hidden_ratio, "hidden_ratio")
+        self.normalised = bool(normalised)
+
+    def lam_at(self, dim: int) -> float:
+        """The weight of the skip connection in a network of this width."""
+        return _lam_at(self, dim)
+
+
+class Block(eqx.Module):
+    """A shaped attention block, and the shaped MLP block behind it where there is one.
+
+    Args:
+        gamma: weight of the branch, in (0, 1] with the default `lam`.
+        tau0: temperature, positive; infinity leaves the linear part alone.
+        lam: weight of the skip connection; sqrt(1 - gamma^2) by default.
+        kappa: lam^2 + gamma^2 = 1 + kappa / dim. With the default `lam` a network of finite width
+            takes sqrt(1 - gamma^2 + kappa / dim); a `lam` that is given is taken as it is.
+        heads: independent heads H.
+        projection: whether an output projection mixes the heads; without one they are
+            concatenated.
+        value_ratio: heads times value_dim over dim, which only a projection lets differ from 1.
+        mlp: the shaped MLP that follows, or None.
+        causal: a token attends to itself and to those before it, centred over them.
+        gains: of identity, attention and centring.
+
+    Raises:
+        ArgumentError: gamma outside (0, 1], tau0 not positive, weights off criticality (lam^2 +
+            gamma^2 = 1, or lam^2 + identity^2 gamma^2 = 1) without a stated kappa, heads below 1,
+            a value_ratio other than 1 without projection, numbers that are not finite.
+        ArgumentTypeError: heads that is no integer, an mlp that is no `ShapedMLP`.
+
+    Example:
+        >>> from translimit.limits.shaped import Block
+        >>> Block(gamma=0.6, tau0=1.0).lam
+        0.8
+
+    Reference: Noci et al., arXiv 2306.17759.
+    """
+
+    gamma: float
+    tau0: float
+    lam: float
+    kappa: float
+    heads: int = eqx.field(static=True)
+    projection: bool = eqx.field(static=True)
+    value_ratio: float
+    mlp: ShapedMLP | None
+    causal: bool = eqx.field(static=True)
+    gains: ShapedGains
+    lam_follows_dim: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        gamma: float,
+        tau0: float,
+        lam: float | None = None,
+        kappa: float = 0.0,
+        heads: int = 1,
+        projection: bool = False,
+        value_ratio: float = 1.0,
+        mlp: ShapedMLP | None = None,
+        causal: bool = False,
+        gains: ShapedGains | None = None,
+    ):
+        gains = ShapedGains() if gains is None else gains
+        self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, gains.identity)
+        self.lam_follows_dim = lam is None
+        tau0 = _real(tau0, "tau0")
+        if not tau0 > 0:
+            raise ArgumentError("tau0", f"got {tau0:g}", "pass a positive temperature")
+        if isinstance(heads, bool) or not isinstance(heads, (int, np.integer)):
+            raise ArgumentTypeError("heads", f"got {heads!r}", "pass an integer")
+        if heads < 1:
+            raise ArgumentError("heads", f"got {heads}", "pass at least 1")
+        if mlp is not None and not isinstance(mlp, ShapedMLP):
+            raise ArgumentTypeError("mlp", f"got {type(mlp).__name__}", "pass a ShapedMLP")
+        self.tau0, self.heads, self.projection = tau0, int(heads), bool(projection)
+        self.value_ratio = _positive(value_ratio, "value_ratio")
+        if not projection and self.value_ratio != 1.0:
+            raise ArgumentError(
+                "value_ratio",
+                f"got {self.value_ratio:g} without projection",
+                "concatenated heads fill the width: leave it at 1, or set projection=True",
+            )
+        self.mlp, self.causal, self.gains = mlp, bool(causal), gains
+
+    def lam_at(self, dim: int) -> float:
+        """The weight of the skip connection in a network of this width."""
+        return _lam_at(self, dim)
+
+
+def _mixing(gamma: Any, lam: Any, kappa: Any, identity: float) -> tuple[float, float, float]:
+    """Validated gamma, lam and kappa."""
+    gamma, kappa = _number(gamma, "gamma"), _number(kappa, "kappa")
+    if not 0 < gamma <= 1:
+        raise ArgumentError(
+            "gamma", f"got {gamma:g}", "pass a branch weight in (0, 1], with lam^2 = 1 - gamma^2"
+        )
+    if lam is None:
+        return gamma, math.sqrt(1 - gamma**2), kappa
+    lam = _number(lam, "lam")
+    defects = (lam**2 + gamma**2 - 1, lam**2 + (identity * gamma) ** 2 - 1)
+    if kappa == 0 and min(map(abs, defects)) > CRITICAL_TOLERANCE:
+        raise ArgumentError(
+            "lam",
+            f"lam^2 + gamma^2 = {lam**2 + gamma**2:g}",
+            "weights off criticality scale the covariance in every layer: take "
+            "lam = sqrt(1 - gamma^2), the default, or state kappa = dim (lam^2 + gamma^2 - 1)",
+        )
+    return gamma, lam, kappa
+
+
+def _lam_at(part: Any, dim: int) -> float:
+    if not part.lam_follows_dim:
+        return part.lam
+    square = part.lam**2 + part.kappa / dim
+    if square < 0:
+        raise ArgumentError(
+            "kappa", f"1 - gamma^2 + kappa / {dim} = {square:g}", "use a larger kappa or width"
+        )
+    return math.sqrt(square)
+
+
+def _real(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(name, f"got {value!r}", "pass a number") from error
+    if math.isnan(number):
+        raise ArgumentError(name, "got NaN", "pass a number")
+    return number
+
+
+def _number(value: Any, name: str) -> float:
+    number = _real(value, name)
+    if not math.isfinite(number):
+        raise ArgumentError(name, f"got {number:g}", "pass a finite number")
+    return number
+
+
+def _positive(value: Any, name: str) -> float:
+    number = _number(value, name)
+    if not number > 0:
+        raise ArgumentError(name, f"got {number:g}", "pass a positive number")
+    return number
+
+
+#: The shaped matrix with parts left out; none of these has an SDE limit.
+ABLATIONS: Mapping[str, ShapedGains] = MappingProxyType(
+    {
+        "shaped": ShapedGains(),
+        "softmax": ShapedGains(identity=0.0, attention=1.0, centring=0.0),
+        "no_centring": ShapedGains(identity=1.0, attention=1.0, centring=0.0),
+        "no_identity": ShapedGains(identity=0.0, attention=1.0, centring=1.0),
+    }
+)

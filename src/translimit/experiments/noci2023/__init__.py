@@ -1,0 +1,1 @@
+"""The shaped Transformer (Noci et al., arXiv 2306.17759)."""

@@ -1,0 +1,360 @@
+r"""The Gram matrix of a pre-LN stack at initialisation, layer by layer.
+
+For infinite width the unnormalised Gram matrix of the tokens obeys a deterministic recursion,
+
+    G_{l+1} = G_l + Gamma S(R_l) + M(R_l),      R_ij = G_ij / (G_ii G_jj)^{1/2},
+
+S the average overlap of attention outputs, M the kernel of the feed-forward block (absent, or read
+after attention, or read beside it in parallel blocks). It needs the Gram matrix only, never the
+width: `GramRecursion` solves it, with S by Monte Carlo. At finite width D the Gram matrix is a
+Markov chain with relative fluctuations O(D^{-1/2}), and weights can be integrated out exactly:
+`GramChain` draws it, at a cost of tokens^2 (dim + hidden units) a layer, so that a prediction can
+say how far one network lies from the limit.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978 (for the chain on the sphere);
+documentation, "What the limits say about an architecture".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.attention import gram_factor, narrow, noise_update, require_gram
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Outcome,
+    as_float64,
+    in_float64,
+    require_covariance,
+)
+from translimit.describe import PreNormArchitecture, require_count
+from translimit.limits.homogenized.pre_norm_terms import (
+    AbstractTerm,
+    AttentionTerm,
+    FeedForwardTerm,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+
+class GramRecursion(AbstractMethod):
+    """The recursion of infinite width, S by Monte Carlo over scores drawn from the Gram matrix.
+
+    Args:
+        samples: antithetic pairs of scores a layer; 32 give the mean overlap to about 1e-3.
+        batches: independent recursions, at least 2, from which the standard error is taken.
+
+    Raises:
+        ArgumentError: a count below its bound.
+        ArgumentTypeError: a count that is no integer.
+    """
+
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+    samples: int = eqx.field(static=True)
+    batches: int = eqx.field(static=True)
+
+    def __init__(self, samples: int = 32, batches: int = 8):
+        self.samples = require_count(samples, "samples", 1)
+        self.batches = require_count(batches, "batches", 2)
+
+    @property
+    def copies(self) -> int:
+        """Independent recursions."""
+        return self.batches
+
+
+class GramChain(AbstractMethod):
+    """Random networks of the architecture's own sizes, seen from their Gram matrices only.
+
+    Equal in law to networks whose weights are drawn: there is no step and no error but sampling.
+
+    Args:
+        networks: independent networks, at least 2.
+
+    Raises:
+        ArgumentError: a count below its bound.
+        ArgumentTypeError: a count that is no integer.
+    """
+
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+    networks: int = eqx.field(static=True)
+
+    def __init__(self, networks: int = 16):
+        self.networks = require_count(networks, "networks", 2)
+
+    @property
+    def copies(self) -> int:
+        """Independent networks."""
+        return self.networks
+
+
+class PreNormSolution(AbstractSolution):
+    """Gram matrices after the layers kept.
+
+    Attributes:
+        ts: layers [saves].
+        grams: [copies, saves, tokens, tokens]; copies are independent recursions, or networks.
+        outcome: how the solve ended.
+    """
+
+    ts: Any
+    grams: Any
+    outcome: Outcome
+
+    @property
+    def overlaps(self) -> Any:
+        """R [copies, saves, tokens, tokens]."""
+        norms = np.sqrt(np.diagonal(self.grams, axis1=-2, axis2=-1))
+        return self.grams / (norms[..., :, None] * norms[..., None, :])
+
+    @property
+    def mean_overlaps(self) -> Any:
+        """The mean of R over all pairs, the diagonal included [copies, saves]."""
+        return self.overlaps.mean(axis=(-2, -1))
+
+    @property
+    def squares(self) -> Any:
+        """Mean squared norm of the tokens [copies, saves]."""
+        return np.diagonal(self.grams, axis1=-2, axis2=-1).mean(axis=-1)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Mean overlaps and squared norms by copy and layer."""
+        import xarray as xr
+
+        reference = "arXiv 2604.01978"
+        long_names = {
+            "mean_overlap": ("mean overlap of the tokens, diagonal included", self.mean_overlaps),
+            "square": ("mean squared norm of the tokens", self.squares),
+        }
+        return xr.Dataset(
+            {
+                name: (
+                    ("copy", "layer"),
+                    values,
+                    {"long_name": text, "units": "1", "reference": reference},
+                )
+                for name, (text, values) in long_names.items()
+            },
+            coords={"layer": ("layer", self.ts, {"long_name": "layer", "units": "1"})},
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Mean overlap against the layer, with two standard deviations over the copies."""
+        from translimit.figures import LIMIT, finish, new_axes
+
+        ax = new_axes(ax)
+        mean, spread = self.mean_overlaps.mean(axis=0), self.mean_overlaps.std(axis=0, ddof=1)
+        ax.plot(self.ts, mean, color=LIMIT)
+        ax.fill_between(
+            self.ts, mean - 2 * spread, mean + 2 * spread, color=LIMIT, alpha=0.15, linewidth=0
+        )
+        ax.set_ylim(0.0, 1.02)
+        return finish(ax, xlabel="layer", ylabel="mean overlap", legend=False)
+
+
+class PreNormRecursion(AbstractProblem):
+    """How the tokens of a random pre-LN stack align from layer to layer.
+
+    Args:
+        architecture: sizes, block types and standard deviations.
+        tokens: number of independent Gaussian tokens that enter; or give `initial`.
+        initial: their inner products [tokens, tokens] as the norm sees them, kept exactly.
+
+    Raises:
+        ArgumentError: no tokens or both kinds, an initial matrix that is no Gram matrix or has a
+            token of norm zero, more tokens than the architecture's context.
+        ArgumentTypeError: no description of an architecture.
+
+    Example:
+        >>> import jax
+        >>> from translimit import solve
+        >>> from translimit.describe import read_architecture
+        >>> small = {"kind": "pre-norm", "layers": 3, "dim": 64, "heads": 4, "init_std": 0.2}
+        >>> problem = PreNormRecursion(read_architecture(small), tokens=5)
+        >>> solution = solve(problem, key=jax.random.key(0))
+        >>> bool((np.diff(solution.mean_overlaps.mean(axis=0)) > 0).all())
+        True
+    """
+
+    t1: int = eqx.field(static=True)
+    stages: tuple[tuple[AbstractTerm, ...], ...]
+    initial: Any
+    drawn: bool = eqx.field(static=True)
+    free_dim: int = eqx.field(static=True)
+    epsilon: Any
+
+    def __init__(
+        self,
+        architecture: PreNormArchitecture,
+        *,
+        tokens: int | None = None,
+        initial: ArrayInput | None = None,
+    ):
+        if not isinstance(architecture, PreNormArchitecture):
+            raise ArgumentTypeError(
+                "architecture", f"is {architecture!r}", "pass what read_architecture returns"
+            )
+        if (tokens is None) == (initial is None):
+            raise ArgumentError("tokens", "give either tokens or initial", "give one of the two")
+        self.drawn = initial is None
+        if initial is None:
+            count = require_count(tokens, "tokens", 1)
+            first, others = architecture.initial_squares
+            self.initial = np.diag([first, *[others] * (count - 1)])
+        else:
+            self.initial = require_covariance(as_float64(initial, "initial"), "initial")
+            if not bool(np.all(np.diagonal(self.initial) > 0)):
+                raise ArgumentError("initial", "has a token of norm zero", "leave it out")
+            norms = np.sqrt(np.diagonal(self.initial))
+            require_gram(self.initial / np.outer(norms, norms), "initial", architecture.free_dim)
+        count = len(self.initial)
+        if architecture.context is not None and count > architecture.context:
+            raise ArgumentError(
+                "tokens", f"{count} tokens", f"pass at most the context, {architecture.context}"
+            )
+        attention = AttentionTerm(architecture)
+        self.stages = ((attention,),)
+        if architecture.feed_forward is not None:
+            beside = FeedForwardTerm(architecture)
+            self.stages = (
+                ((attention, beside),)
+                if architecture.parallel
+                else (
+                    (attention,),
+                    (beside,),
+                )
+            )
+        self.t1 = architecture.layers
+        self.free_dim = architecture.free_dim
+        self.epsilon = np.float64(architecture.dim * architecture.norm_epsilon)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """The recursion of infinite width, or networks of the architecture's width."""
+        return (GramRecursion, GramChain)
+
+    def default_method(self) -> AbstractMethod:
+        """The recursion of infinite width."""
+        return GramRecursion()
+
+    def default_times(self) -> Any:
+        """Every layer."""
+        return np.arange(self.t1 + 1.0)
+
+    def run(
+        self,
+        method: GramRecursion | GramChain,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> PreNormSolution:
+        """All layers, the copies one after the other."""
+        assert key is not None  # `solve` requires it
+        layers = np.asarray(ts)
+        if np.any(layers != np.round(layers)):
+            raise ArgumentError("save", "is between two layers", "pass whole numbers of layers")
+        keys = jax.vmap(lambda copy: jax.random.fold_in(key, copy))(jnp.arange(method.copies))
+        grams = in_float64(_run, self, method, keys)
+        kept = grams[:, layers.astype(int)]
+        return PreNormSolution(ts=layers, grams=kept, outcome=Outcome.successful)
+
+
+def overlaps_of(gram: Array) -> Array:
+    """R_ij = G_ij / (G_ii G_jj)^{1/2}."""
+    norms = jnp.sqrt(jnp.diagonal(gram))
+    return gram / (norms[:, None] * norms[None, :])
+
+
+def normalised_factor(gram: Array, epsilon: Any) -> Array:
+    """F with (F F^T)_ij = G_ij / ((G_ii + D eps) (G_jj + D eps))^{1/2}, as the norm leaves it."""
+    squares = jnp.diagonal(gram)
+    factor = gram_factor(overlaps_of(gram), 2 * len(gram))
+    return factor * jnp.sqrt(squares / (squares + epsilon))[:, None]
+
+
+def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[Any, Any]:
+    """One attention layer of equal norms at score_std = 0: (m, r^2) to the next.
+
+        m' = m (r^2 + Gamma) / (r^2 + Gamma m),    r'^2 = r^2 + Gamma m
+
+    r^2 (1 - m) is invariant, so that 1 - m falls like 1 / l.
+
+    >>> m, square = high_temperature_step(1 / 16, 11.52, 6.79477248)
+    >>> round(m, 7)
+    0.0958313
+    """
+    after = square + gain * mean_overlap
+    return mean_overlap * (square + gain) / after, after
+
+
+@eqx.filter_jit
+def _run(problem: PreNormRecursion, method: Any, keys: Array) -> Array:
+    """Gram matrices of all copies [copies, layers + 1, tokens, tokens]."""
+
+    def copy(key: Array) -> Array:
+        if isinstance(method, GramRecursion):
+            return _recursion(problem, method.samples, key)
+        return _chain(problem, key)
+
+    return jax.lax.map(copy, keys)
+
+
+def _recursion(problem: PreNormRecursion, samples: int, key: Array) -> Array:
+    initial = jnp.asarray(problem.initial)
+
+    def layer(gram: Array, index: Array) -> tuple[Array, Array]:
+        here = jax.random.fold_in(key, index)
+        for number, stage in enumerate(problem.stages):
+            factor = normalised_factor(gram, problem.epsilon)
+            stage_key = jax.random.fold_in(here, number)
+            for term in stage:
+                gram = gram + term.increment(factor, samples, stage_key)
+        return gram, gram
+
+    _, grams = jax.lax.scan(layer, initial, jnp.arange(problem.t1))
+    return jnp.concatenate([initial[None], grams])
+
+
+def _chain(problem: PreNormRecursion, key: Array) -> Array:
+    dim, tokens = problem.free_dim, len(problem.initial)
+    width = tokens if dim >= 2 * tokens else dim
+    gram = jnp.asarray(problem.initial)
+    norms = jnp.sqrt(jnp.diagonal(gram))[:, None]
+    if problem.drawn:
+        # Independent Gaussian tokens: their Gram matrix is Wishart with `dim` degrees of freedom.
+        root = norms * jnp.eye(tokens) / dim**0.5
+        _, drawn = noise_update(jnp.zeros((tokens, width)), root, dim, key)
+        factor = narrow(drawn, width) if drawn.shape[1] > width else drawn
+    else:
+        factor = norms * gram_factor(overlaps_of(gram), dim)
+
+    def layer(x: Array, index: Array) -> tuple[Array, Array]:
+        here = jax.random.fold_in(key, index)
+        for number, stage in enumerate(problem.stages):
+            squares = jnp.sum(x**2, axis=-1, keepdims=True)
+            seen = x / jnp.sqrt(squares + problem.epsilon)
+            stage_key = jax.random.fold_in(here, number)
+            root = jnp.concatenate([term.root(seen, stage_key) for term in stage], axis=1)
+            root = narrow(root, min(root.shape))
+            padded, update = noise_update(x, root, dim, stage_key)
+            x = padded + update
+            x = narrow(x, width) if x.shape[1] > width else x
+        return x, x @ x.T
+
+    _, grams = jax.lax.scan(layer, factor, jnp.arange(problem.t1))
+    return jnp.concatenate([(factor @ factor.T)[None], grams])

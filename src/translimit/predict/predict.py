@@ -1,0 +1,77 @@
+"""One question: what do the limits say about this architecture at initialisation?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from translimit.core import ArgumentError, ArgumentTypeError, named_key
+from translimit.describe import PreNormArchitecture, read_architecture, require_count
+from translimit.predict import remarks
+from translimit.predict.curves import overlap_curve
+from translimit.predict.prediction import Prediction
+from translimit.predict.variants import variants
+
+#: Tokens that enter where neither the caller nor the architecture (an image) says.
+TOKENS = 48
+
+
+def predict(
+    config: str | Path | Mapping[str, Any] | PreNormArchitecture,
+    *,
+    tokens: int | None = None,
+    threshold: float = 0.5,
+    seed: int = 0,
+) -> Prediction:
+    """What the limits say about an architecture.
+
+    Args:
+        config: a file or its content, in our own format or as Hugging Face's `config.json`; or a
+            description.
+        tokens: how many enter; those of an image, else 48 (or the context where that is shorter).
+        threshold: mean overlap that counts as collapse, in (0, 1).
+        seed: of the Monte Carlo.
+
+    Raises:
+        ConfigError: a configuration that is not understood; the message says what is missing, or
+            lists what is understood.
+        NoSuchLimitError: a family that normalises after the sum (post-LN), like BERT.
+        ArgumentError: a threshold outside (0, 1), tokens below 1 or beyond the context.
+        ArgumentTypeError: a threshold that is no number, tokens that are no integer.
+
+    Example:
+        >>> small = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "init_std": 0.1}
+        >>> prediction = predict(small, tokens=8)
+        >>> print(prediction.headline)
+        covers: causal attention, layer norm; ignores: nothing that acts at initialisation
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise ArgumentTypeError("threshold", f"got {threshold!r}", "pass a number in (0, 1)")
+    if not 0 < threshold < 1:
+        raise ArgumentError("threshold", f"is {threshold:g}", "pass a number in (0, 1)")
+    given = isinstance(config, PreNormArchitecture)
+    architecture = config if given else read_architecture(config)
+    if tokens is None:
+        bound = architecture.context or TOKENS
+        tokens = architecture.image_tokens or min(TOKENS, bound)
+    require_count(tokens, "tokens", 1)
+    key = named_key(seed, "predict")
+    own, other = (
+        overlap_curve(architecture, tokens, float(threshold), causal=causal, key=key)
+        for causal in (architecture.causal, not architecture.causal)
+    )
+    where = remarks.step_sizes(architecture, own)
+    return Prediction(
+        architecture=architecture,
+        tokens=tokens,
+        covered=remarks.covered_blocks(architecture),
+        ignored=architecture.ignored,
+        mapping=remarks.mapping(architecture),
+        curves=(own, other),
+        regime=where,
+        variants=variants(architecture, tokens, float(threshold), named_key(key, "variants")),
+        inapplicable=remarks.inapplicable(architecture, where),
+        assumptions=remarks.assumptions(architecture),
+        warnings=remarks.warnings(architecture, tokens, own),
+    )

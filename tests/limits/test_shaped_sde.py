@@ -1,0 +1,421 @@
+"""Paths of the covariance SDE against exact laws, the two-token equation and the note's figures."""
+
+import jax
+import numpy as np
+import pytest
+
+from translimit import solve
+from translimit.core import ArgumentError, NoSuchLimitError, Outcome, PrecisionError
+from translimit.limits.shaped import (
+    Block,
+    CovarianceSDE,
+    EulerMaruyama,
+    ShapedMLP,
+    StructurePreserving,
+    aligned_probability,
+    diffusion,
+    drift,
+    explosion_probability,
+    linear_log_det_law,
+    linear_norm_law,
+    linear_second_moments,
+    linear_variance,
+    two_token_expectation,
+)
+
+LINEAR = Block(gamma=0.6, tau0=np.inf, lam=0.8)
+FULL = Block(gamma=0.5, tau0=2.0, mlp=ShapedMLP(gamma=0.5, c_plus=0.0, c_minus=-1.0))
+THREE = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, -0.3], [0.1, -0.3, 1.0]])
+
+
+def ends(block, initial, t1, method, seed=0, **problem):
+    sde = CovarianceSDE(block=block, initial=initial, t1=t1, **problem)
+    return solve(sde, method, key=jax.random.key(seed), save=[t1])
+
+
+def z(samples: np.ndarray, expected: float) -> float:
+    """Distance in standard errors."""
+    return (samples.mean() - expected) / (samples.std(ddof=1) / len(samples) ** 0.5)
+
+
+# --- the linear part, whose laws are exact ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def linear_pair():
+    method = StructurePreserving(paths=20_000, step=0.01)
+    return ends(LINEAR, [[1.0, 0.3], [0.3, 1.2]], 0.8, method)
+
+
+def test_second_moments_of_the_linear_part(linear_pair) -> None:
+    expected = linear_second_moments(LINEAR, [[1.0, 0.3], [0.3, 1.2]], 0.8)
+    np.testing.assert_allclose(expected, [0.95235, 1.64450, 2.57189], rtol=1e-5)
+    cov = linear_pair.cov[:, 0]
+    measured = [
+        np.mean(cov[:, 0, 1] ** 2),
+        np.mean(cov[:, 0, 0] * cov[:, 1, 1]),
+        np.mean(cov[:, 0, 0] ** 2),
+    ]
+    # The note's bounds: log-normal tails, 5 % standard error for the third.
+    for value, exact, bound in zip(measured, expected, (0.12, 0.12, 0.20), strict=True):
+        assert abs(value / exact - 1) < bound
+    assert abs(z(cov[:, 0, 0], 1.0)) < 4.5
+    assert abs(z(cov[:, 0, 1], 0.3)) < 4.5
+
+
+def test_arcsine_of_the_correlation_is_a_martingale(linear_pair) -> None:
+    arcsine = np.arcsin(linear_pair.correlation[:, 0, 0, 1])
+    assert abs(z(arcsine, np.arcsin(0.3 / 1.2**0.5))) < 4.5
+    assert abs(arcsine.mean() - 0.27741) < 0.02
+
+
+def test_norms_are_log_normal(linear_pair) -> None:
+    from scipy.stats import kstest
+
+    for token, norm in enumerate([1.0, 1.2]):
+        mean, variance = linear_norm_law(LINEAR, norm, 0.8)
+        sample = np.log(linear_pair.cov[:, 0, token, token])
+        # Weak order one: the step of 0.01 shifts the law by less than half of a standard error.
+        assert kstest(sample, "norm", (mean, variance**0.5)).statistic < 1.63 / 20_000**0.5 + 0.01
+
+
+def test_log_det_of_three_tokens_and_what_euler_makes_of_it() -> None:
+    mean, variance = linear_log_det_law(LINEAR, np.eye(3), 0.8)
+    np.testing.assert_allclose([mean, variance], [-2.83392, 2.83392], rtol=1e-5)
+    structured = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=20_000, step=0.01))
+    log_det = structured.log_det[:, 0]
+    assert abs(log_det.mean() - mean) < 0.05
+    assert abs(log_det.var() / variance - 1) < 0.05
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(structured.cov[:, 0])[1], atol=1e-6)
+    # At 20 steps the note finds Euler-Maruyama off by -0.49 where this scheme is off by -0.05.
+    coarse = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=4000, step=0.04)).log_det
+    euler = ends(LINEAR, np.eye(3), 0.8, EulerMaruyama(paths=4000, step=0.04)).log_det
+    assert abs(coarse.mean() - mean) < 0.15
+    assert np.mean(euler) < mean - 0.3
+
+
+def test_long_horizons_keep_their_log_det() -> None:
+    # 800 steps to T = 20; the scheme's exact mean is a sum of digammas, its limit -70.85.
+    from scipy.special import digamma
+
+    solution = ends(LINEAR, np.eye(3), 20.0, StructurePreserving(paths=500, step=0.025))
+    degrees = 1 / (float(linear_variance(LINEAR)) * 0.025)
+    step = sum(digamma((degrees - i) / 2) + np.log(2 / degrees) for i in range(3))
+    assert abs(800 * step - (-72.01)) < 0.01
+    log_det = solution.log_det[:, 0]
+    assert np.isfinite(log_det).all()
+    assert abs(z(log_det, 800 * step)) < 4.5
+    # The covariance itself has lost it: eigenvalues 1e-31 apart.
+    assert not np.allclose(np.linalg.slogdet(solution.cov[:, 0])[1], log_det, atol=1.0)
+
+
+def test_absorption_follows_the_arcsine_law() -> None:
+    method = StructurePreserving(paths=2000, step=0.05)
+    rho = ends(LINEAR, [[1.0, 0.5], [0.5, 1.0]], 40.0, method).correlation[:, 0, 0, 1]
+    assert (np.abs(rho) > 0.95).mean() > 0.98
+    p = aligned_probability(0.5)
+    assert p == pytest.approx(2 / 3)
+    assert abs((rho > 0).mean() - p) < 4.5 * (p * (1 - p) / 2000) ** 0.5
+
+
+# --- one step against the coefficients --------------------------------------------------------
+
+
+MANY = Block(gamma=0.6, tau0=0.7, heads=3, projection=True, kappa=0.5)
+CAUSAL = Block(gamma=0.6, tau0=0.7, heads=2, causal=True)
+LOUD = ShapedMLP(gamma=0.6, c_plus=1.0, c_minus=-1.0, normalised=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "block"),
+    [
+        ("taylor", MANY),
+        ("taylor", CAUSAL),
+        ("taylor", FULL),
+        ("taylor", LOUD),
+        ("softmax", CAUSAL),
+        ("euler", MANY),
+    ],
+)
+def test_one_step_has_the_mean_and_covariance_of_the_equation(kind: str, block) -> None:
+    cov = np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
+    h, paths = 1e-4, 40_000
+    method = {
+        "taylor": StructurePreserving(paths=paths, step=h),
+        "softmax": StructurePreserving(paths=paths, step=h, bounded=True),
+        "euler": EulerMaruyama(paths=paths, step=h),
+    }[kind]
+    change = (ends(block, cov, h, method).cov[:, 0] - cov) / h**0.5
+    upper = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    flat = np.stack([change[:, i, j] for i, j in upper], axis=1)
+    exact = diffusion(block, cov)
+    for p, (a, b) in enumerate(upper):
+        # The mean moves by sqrt(h) b, below the noise: that nothing larger moves it.
+        assert abs(z(flat[:, p], h**0.5 * drift(block, cov)[a, b])) < 4.5
+        for q, (c, d) in enumerate(upper[p:], start=p):
+            product = flat[:, p] * flat[:, q]
+            # The bias of a step is of relative order h.
+            assert abs(z(product, exact[a, b, c, d])) < 4.5
+
+
+def test_one_large_ensemble_sees_the_drift() -> None:
+    # Attention alone moves E V; the linear noise is a martingale. Weak order: compare at two steps.
+    block = Block(gamma=0.9, lam=0.19**0.5, tau0=0.15)
+    cov = 0.25 * np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
+    t1, paths = 0.02, 200_000
+    end = ends(block, cov, t1, StructurePreserving(paths=paths, step=t1)).cov[:, 0]
+    expected = t1 * drift(block, cov)
+    for a, b in [(0, 0), (1, 1), (0, 2)]:
+        error = end[:, a, b].std() / paths**0.5
+        assert abs(end[:, a, b].mean() - cov[a, b] - expected[a, b]) < 4.5 * error + 0.5 * t1**2
+    # A factor of 2 in the drift would be seen.
+    assert expected[1, 1] > 9 * end[:, 1, 1].std() / paths**0.5 + 0.5 * t1**2
+
+
+# --- two tokens: closed form, backward equation, paths -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("square", "tau0", "heads", "projection", "expected"),
+    [
+        (0.125, 1.0, 1, False, 0.2274450889),
+        (0.25, 1.0, 1, False, 0.1662579712),
+        (0.25, 0.5, 1, False, 0.3125056189),
+        (0.4, 0.5, 1, False, 0.1390592321),
+        (0.5, 0.5, 1, False, 0.0),
+        (0.25, 0.5, 2, False, 0.4405956558),
+        (0.25, 0.5, 2, True, 0.4164171884),
+    ],
+)
+def test_probability_of_explosion(square, tau0, heads, projection, expected) -> None:
+    block = Block(gamma=square**0.5, tau0=tau0, heads=heads, projection=projection)
+    assert explosion_probability(block, 2.0) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+    # The backward equation at a late time comes near it, from below.
+    late = explosion_probability(block, 2.0, 60.0)
+    assert expected - 2e-3 < late <= expected + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("square", "tau0", "heads", "expected"),
+    [
+        (0.125, 1.0, 1, 0.0012),
+        (0.25, 1.0, 1, 0.0135),
+        (0.25, 0.5, 1, 0.0855),
+        (0.25, 0.25, 1, 0.291),
+        (0.4, 0.5, 1, 0.0541),
+        (0.25, 0.5, 2, 0.1343),
+    ],
+)
+def test_probability_of_explosion_before_a_time(square, tau0, heads, expected) -> None:
+    block = Block(gamma=square**0.5, tau0=tau0, heads=heads)
+    assert abs(explosion_probability(block, 2.0, 1.0) - expected) < 0.0003
+
+
+BOUNDED = [
+    (lambda d: 1 / (1 + d), 0.0),
+    (lambda d: np.tanh(np.log(np.maximum(d, 1e-300))), 1.0),
+    (lambda d: (d > 3).astype(float), 1.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("tau0", "expected"), [(0.5, (0.4765, 0.0413, 0.1692)), (1.0, (0.4891, 0.0262, 0.1388))]
+)
+def test_bounded_functionals_of_two_tokens(tau0: float, expected: tuple[float, ...]) -> None:
+    block = Block(gamma=0.5, tau0=tau0)
+    for (functional, end), value, bound in zip(
+        BOUNDED, expected, (0.0005, 0.0005, 0.001), strict=True
+    ):
+        got = two_token_expectation(block, 1.6, 1.0, functional, at_explosion=end)
+        assert abs(got - value) < bound
+        finer = two_token_expectation(block, 1.6, 1.0, functional, at_explosion=end, nodes=12_000)
+        assert abs(got - finer) < bound / 4
+
+
+def test_paths_follow_the_two_token_equation() -> None:
+    block = Block(gamma=0.5, tau0=0.5)
+    paths = 30_000
+    method = StructurePreserving(paths=paths, step=1 / 40, bounded=True)
+    cov = ends(block, [[1.0, 0.2], [0.2, 1.0]], 1.0, method).cov[:, 0]
+    distance = cov[:, 0, 0] + cov[:, 1, 1] - 2 * cov[:, 0, 1]
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    for (functional, end), bound in zip(BOUNDED, (0.006, 0.012, 0.012), strict=True):
+        sample = np.where(
+            np.isinf(distance), end, functional(np.where(np.isinf(distance), 1, distance))
+        )
+        exact = two_token_expectation(block, 1.6, 1.0, functional, at_explosion=end)
+        # The note's bounds hold for 1e5 paths; the sampling error of fewer is added.
+        extra = 4.5 * sample.std() * (paths**-0.5 - 1e5**-0.5)
+        assert abs(sample.mean() - exact) < bound + extra
+
+
+def explosions(block: Block, paths: int, t1: float = 1.0, tolerance: float = 0.1):
+    method = StructurePreserving(paths=paths, adaptive=tolerance)
+    return ends(block, np.eye(2), t1, method).blow_up_probability()
+
+
+def test_adaptive_paths_explode_as_often_as_they_must() -> None:
+    block = Block(gamma=0.5, tau0=0.5)
+    estimate = explosions(block, 3000, tolerance=0.15)
+    assert (
+        abs(estimate.value - explosion_probability(block, 2.0, 1.0)) < 4.5 * estimate.stderr + 0.008
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("square", "tau0", "heads"), [(0.25, 0.5, 1), (0.4, 0.5, 1), (0.25, 0.5, 2)]
+)
+def test_explosion_before_time_one_at_full_size(square, tau0, heads) -> None:
+    block = Block(gamma=square**0.5, tau0=tau0, heads=heads)
+    estimate = explosions(block, 20_000)
+    exact = explosion_probability(block, 2.0, 1.0)
+    assert abs(estimate.value - exact) < 4.5 * estimate.stderr + 0.004
+
+
+@pytest.mark.slow
+def test_long_time_explosion_follows_the_closed_form() -> None:
+    # The diffusion of the distance itself, far beyond the time of most explosions.
+    block = Block(gamma=0.5, tau0=0.5)
+    estimate = explosions(block, 8000, t1=30.0, tolerance=0.05)
+    exact = explosion_probability(block, 2.0)
+    assert abs(estimate.value - exact) < 4.5 * estimate.stderr
+
+
+def test_blow_up_is_a_result_with_its_time() -> None:
+    block = Block(gamma=0.5, tau0=0.25)
+    sde = CovarianceSDE(block=block, initial=np.eye(2), t1=1.0)
+    solution = solve(
+        sde,
+        StructurePreserving(paths=200, adaptive=0.2),
+        key=jax.random.key(1),
+        save=[0.0, 0.5, 1.0],
+    )
+    assert solution.outcome == Outcome.blow_up
+    time = solution.blow_up_time
+    assert 0 < np.isfinite(time).sum() < 200
+    for index, t in enumerate([0.0, 0.5, 1.0]):
+        np.testing.assert_array_equal(np.isnan(solution.cov[:, index, 0, 0]), time <= t)
+
+
+# --- three tokens, full block -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def full_block():
+    return ends(FULL, THREE, 0.5, StructurePreserving(paths=20_000, step=0.01, bounded=True))
+
+
+def test_means_of_the_full_block(full_block) -> None:
+    rho = full_block.correlation[:, 0]
+    log_norm = np.log(full_block.cov[:, 0, 0, 0])
+    measured = [rho[:, 0, 1].mean(), rho[:, 1, 2].mean(), log_norm.mean()]
+    np.testing.assert_allclose(measured, [0.446, -0.232, -0.461], atol=0.02)
+
+
+def test_quantiles_of_the_full_block(full_block) -> None:
+    rho = full_block.correlation[:, 0]
+    levels = [0.1, 0.25, 0.5, 0.75, 0.9]
+    first = [-0.281, 0.167, 0.585, 0.823, 0.923]
+    second = [-0.843, -0.678, -0.329, 0.159, 0.554]
+    np.testing.assert_allclose(np.quantile(rho[:, 0, 1], levels), first, atol=0.03)
+    np.testing.assert_allclose(np.quantile(rho[:, 1, 2], levels), second, atol=0.03)
+
+
+def stopped_fraction(paths: int, tolerance: float):
+    block = Block(gamma=0.5, tau0=1.0, mlp=FULL.mlp)
+    method = StructurePreserving(paths=paths, adaptive=tolerance)
+    return ends(block, THREE, 1.0, method, stop_trace=30.0)
+
+
+def test_stopped_process() -> None:
+    solution = stopped_fraction(4000, 0.2)
+    estimate = solution.stopped_probability()
+    assert abs(estimate.value - 0.061) < 0.008 + 4.5 * estimate.stderr
+    trace = np.trace(solution.cov[:, 0], axis1=-2, axis2=-1)
+    np.testing.assert_array_equal(trace > 30.0, np.isfinite(solution.stopping_time))
+    assert solution.outcome == Outcome.successful
+
+
+@pytest.mark.slow
+def test_stopped_process_at_full_size() -> None:
+    assert abs(stopped_fraction(20_000, 0.1).stopped_probability().value - 0.061) < 0.008
+
+
+# --- structure, reproducibility, refusals --------------------------------------------------------
+
+
+def test_equal_tokens_stay_equal_and_singular_starts_are_ordinary() -> None:
+    cov = np.array([[1.0, 1.0, 0.3], [1.0, 1.0, 0.3], [0.3, 0.3, 1.0]])
+    for block in (Block(gamma=0.5, tau0=1.0, heads=2), FULL):
+        end = ends(block, cov, 0.5, StructurePreserving(paths=50)).cov[:, 0]
+        assert np.isfinite(end).all()
+        difference = end[:, 0, 0] + end[:, 1, 1] - 2 * end[:, 0, 1]
+        assert np.abs(difference).max() < 1e-10 * end.max()
+        assert np.linalg.eigvalsh(end).min() > -1e-12 * end.max()
+
+
+@pytest.mark.parametrize("tokens", [1, 20])
+def test_other_sizes(tokens: int) -> None:
+    block = Block(gamma=0.5, tau0=4.0, mlp=ShapedMLP(gamma=0.3))
+    end = ends(block, np.eye(tokens), 0.05, StructurePreserving(paths=4))
+    assert end.cov.shape == (4, 1, tokens, tokens)
+    assert np.isfinite(end.log_det).all()
+    np.testing.assert_allclose(np.linalg.slogdet(end.cov[:, 0])[1], end.log_det[:, 0], atol=1e-8)
+
+
+def test_a_path_does_not_depend_on_how_many_others_run() -> None:
+    block = Block(gamma=0.5, tau0=0.5)
+    few = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, step=0.02))
+    many = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5000, step=0.02))
+    np.testing.assert_allclose(few.cov, many.cov[:5], rtol=1e-12)
+    again = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, step=0.02))
+    np.testing.assert_array_equal(few.cov, again.cov)
+
+
+def test_precision_under_somebody_elses_jit() -> None:
+    block, method = Block(gamma=0.5, tau0=1.0), StructurePreserving(paths=3)
+
+    def end(initial):
+        return ends(block, initial, 0.1, method).cov
+
+    with pytest.raises(PrecisionError):
+        jax.jit(end)(np.eye(2))
+    with jax.enable_x64(True):
+        traced = jax.jit(end)(np.eye(2))
+    np.testing.assert_allclose(traced, end(np.eye(2)), rtol=1e-12)
+
+
+def test_refusals() -> None:
+    sde = CovarianceSDE(block=Block(gamma=0.5, tau0=1.0), initial=np.eye(4), t1=1.0)
+    bound = 1 / (4 * linear_variance(sde.block) * 4)
+    with pytest.raises(ArgumentError, match=f"largest admissible step is {bound:.4g}"):
+        solve(sde, StructurePreserving(step=0.5), key=jax.random.key(0))
+    with pytest.raises(ArgumentError, match="adaptive: given with bounded"):
+        StructurePreserving(adaptive=0.1, bounded=True)
+    with pytest.raises(ArgumentError, match="paths: got 0"):
+        StructurePreserving(paths=0)
+    with pytest.raises(ArgumentError, match="t1: got -1"):
+        CovarianceSDE(block=sde.block, initial=np.eye(2), t1=-1.0)
+    with pytest.raises(ArgumentError, match="stop_trace: got 1"):
+        CovarianceSDE(block=sde.block, initial=np.eye(2), t1=1.0, stop_trace=1.0)
+    with pytest.raises(NoSuchLimitError, match="a diffusion of its own"):
+        explosion_probability(FULL, 1.0)
+    with pytest.raises(ArgumentError, match="distance: got -1"):
+        explosion_probability(sde.block, -1.0)
+    with pytest.raises(NoSuchLimitError, match="tau0=inf"):
+        linear_norm_law(sde.block, 1.0, 1.0)
+    with pytest.raises(ArgumentError, match="correlation: got 2"):
+        aligned_probability(2.0)
+
+
+def test_labelled_arrays_and_figure(full_block) -> None:
+    solution = solve(
+        CovarianceSDE(block=FULL, initial=THREE, t1=0.2),
+        StructurePreserving(paths=20),
+        key=jax.random.key(0),
+        save=[0.0, 0.1, 0.2],
+    )
+    data = solution.to_xarray()
+    assert data["cov"].dims == ("path", "time", "token", "token2")
+    assert solution.plot().get_xlabel() == "depth over width $t$"
