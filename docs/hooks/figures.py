@@ -81,9 +81,68 @@ def growth(figure: Any) -> None:
     figures.finish(ax, xlabel="depth $t$", ylabel="variance")
 
 
+def homogenized_overlaps(figure: Any) -> None:
+    """Mean overlaps of networks of three dimensions, and the simplex equation."""
+    import jax
+
+    from translimit import core, describe, figures, limits, models
+
+    flows, ax = limits.homogenized, figure.subplots()
+    step, layers, every = 0.05, 60, 6
+    ts = step * every * np.arange(layers // every + 1)
+    for series, dim in enumerate((16, 32, 128)):
+        law = describe.WideHeads(dim=dim, score_std=2.0)
+        chain = models.RandomHeadChain(law=law, step=step**0.5, heads=1, layers=layers)
+        paths = chain.simulate_overlaps(
+            np.eye(8, dtype=np.float32), replicas=400, key=jax.random.key(0), save_every=every
+        )
+        mean = ((paths.tokens.sum(axis=-2) ** 2).sum(axis=-1) - 8) / 56
+        colour = figures.COLOURS[series]
+        ax.errorbar(
+            ts,
+            mean.mean(axis=0),
+            yerr=mean.std(axis=0) / 20,
+            fmt=figures.MARKERS[series],
+            color=colour,
+            markersize=4.5,
+            capsize=2.5,
+            label=f"400 networks, $d = {dim}$",
+        )
+        exact = core.solve(flows.SimplexClosure(law=law, tokens=8, t1=ts[-1]))
+        ax.plot(exact.ts, exact.overlap, color=colour, linewidth=1.5)
+    large = core.solve(
+        flows.SimplexClosure(law=law, tokens=8, t1=ts[-1], dimension=flows.Dimension.LARGE)
+    )
+    ax.plot(large.ts, large.overlap, "--", color=figures.LIMIT, label="as printed")
+    figures.finish(ax, xlabel=r"unit diffusive time $\tau$", ylabel="mean overlap of two tokens")
+
+
+def homogenized_collapse(figure: Any) -> None:
+    """Predicted collapse depth over the temperature, with the spread of single networks."""
+    from translimit import describe, figures, limits
+
+    ax, stds = figure.subplots(), np.linspace(0.0, 4.0, 17)
+    for series, dim in enumerate((16, 64, 1024)):
+        found = [
+            limits.homogenized.collapse_depth(
+                describe.WideHeads(dim=dim, score_std=std), tokens=8, step=0.1, heads=1
+            )
+            for std in stds
+        ]
+        depth, spread = (np.array([float(getattr(f, k)) for f in found]) for k in _DEPTH)
+        colour = figures.COLOURS[series]
+        ax.plot(stds, depth, color=colour, linewidth=1.8, label=f"$d = {dim}$")
+        ax.fill_between(stds, depth - spread, depth + spread, color=colour, alpha=0.15, linewidth=0)
+    figures.finish(ax, xlabel="standard deviation of the scores", ylabel="collapse depth (layers)")
+
+
+_DEPTH = ("layers", "spread")
+
 FIGURES: dict[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
     "variants-ellipses": (ellipses, (12.0, 3.6)),
     "variants-growth": (growth, (6.5, 4.0)),
+    "homogenized-overlaps": (homogenized_overlaps, (7.0, 4.2)),
+    "homogenized-collapse": (homogenized_collapse, (7.0, 4.2)),
 }
 
 

@@ -288,14 +288,16 @@ def _figure_chaos(config: Config, chaos: xr.Dataset) -> FigureSpec:
     coords = {"size": chaos["size"]}
 
     def draw(figure: Any) -> None:
+        ax = figure.subplots()
         figures.plot_convergence(
             xr.DataArray(rms, dims="size", coords=coords),
             xr.DataArray(stderr, dims="size", coords=coords),
-            figure.subplots(),
+            ax,
             fit=_fit(chaos),
             predicted_rate=-0.5,
             ylabel="rms distance of a token",
         )
+        ax.set_yticks(rms, [f"{value:.2g}" for value in rms])
 
     return FigureSpec(
         name="chaos",
@@ -320,9 +322,9 @@ EXPERIMENT = CommonNoise(
     name="koubbi2026/common-noise",
     title="Infinitely many tokens under common noise",
     summary="The heads of a layer act on all tokens at once, so their randomness does not average "
-    "out over tokens: infinitely many tokens have a random law. On the circle its density is solved "
-    "layer by layer for two sequences of heads and held against particles; on the sphere tokens of "
-    "small systems approach those of a large one with the same heads.",
+    "out over tokens: infinitely many tokens have a random law. On the circle its density is "
+    "solved layer by layer for two sequences of heads and held against particles; on the sphere "
+    "tokens of small systems approach those of a large one with the same heads.",
     citations=("koubbi2026", "jax"),
     presets={
         "demo": Config(),

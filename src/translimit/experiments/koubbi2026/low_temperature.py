@@ -366,8 +366,8 @@ def _figure_long(config: Config, results: Results) -> FigureSpec:
         name="long-time",
         title="Long times: the limit never settles, the chain with one head does",
         caption=f"{config.replicas} chains of two tokens at $d = d_k = {config.dim}$ with sharp "
-        f"heads and diffusive step {LONG_STEP:g}: mean square overlap (bars of one standard error) and "
-        "its law at slow time 8, beside the limit $u = \\tanh(\\sqrt{2} B_t)$.",
+        f"heads and diffusive step {LONG_STEP:g}: mean square overlap (bars of one standard error) "
+        "and its law at slow time 8, beside the limit $u = \\tanh(\\sqrt{2} B_t)$.",
         draw=draw,
         table=Table(("heads", "slow time", "mean square overlap", "stderr"), table),
         shown=2 * config.replicas,
@@ -394,8 +394,8 @@ def _figure_few(config: Config, few: xr.Dataset) -> FigureSpec:
         name="few-tokens",
         title="Slow motion is no statement about finitely many tokens",
         caption=f"Orthonormal tokens in dimension {few.attrs['dim']} under one-hot attention "
-        f"(score deviation 1000) at diffusive time 1, {config.replicas} chains each, bars of one standard "
-        "error. Under the slow law the overlap would have moved by $O(1/d)$.",
+        f"(score deviation 1000) at diffusive time 1, {config.replicas} chains each, bars of one "
+        "standard error. Under the slow law the overlap would have moved by $O(1/d)$.",
         draw=draw,
         table=Table(("tokens", "mean overlap", "stderr"), rows),
         shown=len(rows) * config.replicas,
@@ -407,8 +407,8 @@ EXPERIMENT = LowTemperature(
     title="Strong scores: slow motion, its law, and where it ends",
     summary="For strong scores and tokens that fill the sphere, the overlap of two tokens moves on "
     "the slow clock $\\tau/d$. The equation as printed ($\\kappa = 1$) ends at $\\pm 1$; with the "
-    "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. The chain tells them "
-    "apart, and shows what a layer with few heads and a finite number of tokens do instead.",
+    "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. The chain tells "
+    "them apart, and shows what a layer with few heads and a finite number of tokens do instead.",
     citations=("koubbi2026", "jax"),
     presets={
         "demo": Config(),

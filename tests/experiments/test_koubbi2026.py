@@ -1,0 +1,87 @@
+"""The experiments on random heads at small sizes: runs, verdicts that must not flip, refusals."""
+
+import dataclasses
+
+import pytest
+from matplotlib.figure import Figure
+
+from translimit.core import ConfigError, Verdict, named_key
+from translimit.experiments import PRESETS, get_experiment
+
+SMALL = {
+    "regimes": {"steps": (0.1, 0.05, 0.025), "replicas": 20_000},
+    "overlaps": {"replicas": 400, "layers": 50_000},
+    "simplex": {"dims": (16, 64), "replicas": 200},
+    "low-temperature": {"dim": 16, "replicas": 150, "paths": 4000},
+    "common-noise": {"clouds": 60, "largest": 128, "sizes": (8, 16, 32), "replicas": 6},
+    "collapse": {"cases": ((32, 8, 0.0, 1, 0.3), (32, 8, 2.0, 1, 0.3)), "replicas": 24},
+}
+#: Verdicts that a small run must reach too: the errata, and what they correct.
+EXPECTED = {
+    "regimes": {
+        "modified-order-printed": Verdict.refuted,
+        "modified-order-corrected": Verdict.supported,
+        "tangent-order": Verdict.supported,
+    },
+    "overlaps": {"simplex-printed": Verdict.refuted},
+    "simplex": {"exact-at-small-dim": Verdict.supported},
+    "low-temperature": {"finite-tokens-are-fast": Verdict.refuted},
+    "common-noise": {"one-law-for-all-noise": Verdict.refuted},
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("regimes", "simplex") else pytest.mark.slow)
+        for name in SMALL
+    ],
+)
+def test_a_small_run_is_whole(name):
+    experiment = get_experiment(f"koubbi2026/{name}")
+    config = dataclasses.replace(experiment.presets["demo"], **SMALL[name])
+    key = named_key(0, experiment.name)
+    cells = experiment.cells(config)
+    results = {cell.name: experiment.compute(config, cell, key) for cell in cells}
+    claims = {claim.name: claim for claim in experiment.claims(config, results)}
+    for claim, verdict in EXPECTED.get(name, {}).items():
+        assert claims[claim].verdict is verdict, claims[claim].estimate
+    expected = [v for v in claims if not v.startswith("depth-")]
+    assert expected == [v for v in experiment.claim_names() if not v.startswith("depth-")]
+    for spec in experiment.figures(config, results):
+        figure = Figure(figsize=spec.size)
+        spec.draw(figure)
+        figure.canvas.draw()
+        assert spec.shown > 0
+        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+    assert experiment.cost(config).seconds > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_preset_has_cells_and_a_cost(name):
+    experiment = get_experiment(f"koubbi2026/{name}")
+    assert set(experiment.presets) == set(PRESETS)
+    costs = [experiment.cost(experiment.presets[preset]).seconds for preset in PRESETS]
+    assert costs == sorted(costs)
+    for preset in PRESETS:
+        cells = experiment.cells(experiment.presets[preset])
+        assert len({cell.name for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "argument"),
+    [
+        ("overlaps", {"replicas": 3}, "replicas"),
+        ("overlaps", {"layers": 1500}, "layers"),
+        ("simplex", {"dims": (4, 16)}, "dims"),
+        ("low-temperature", {"dim": 8}, "dim"),
+        ("common-noise", {"replicas": 2}, "replicas"),
+        ("common-noise", {"sizes": (16, 400)}, "sizes"),
+        ("collapse", {"cases": ()}, "replicas"),
+    ],
+)
+def test_sizes_that_the_claims_can_not_use(name, changes, argument):
+    experiment = get_experiment(f"koubbi2026/{name}")
+    with pytest.raises(ConfigError) as caught:
+        experiment.cells(dataclasses.replace(experiment.presets["demo"], **changes))
+    assert caught.value.argument == argument
