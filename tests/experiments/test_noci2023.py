@@ -84,7 +84,7 @@ def test_shaped_and_unshaped(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shaped_and_unshaped, table, {case: full[case] for case in kept})
     experiment = get_experiment("noci2023/shaped-and-unshaped")
     config = shaped_and_unshaped.Config(
-        layers=20, networks=200, gradient_dim=16, gradient_layers=4, gradient_networks=8
+        layers=20, networks=1000, gradient_dim=16, gradient_layers=4, gradient_networks=8
     )
     results = compute(experiment, config)
     assert draw_all(experiment, config, results) == ["depth", "gradients"]

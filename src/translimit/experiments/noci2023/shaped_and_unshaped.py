@@ -42,15 +42,17 @@ CASES: Mapping[str, tuple[str, bool, bool]] = {
     "no identity": ("no_identity", False, True),
 }
 #: Mean correlation at depths 5 and 20 for m = 4, width 200, lam^2 = gamma^2 = 1/2, tau0 = 1, and
-#: the tolerance: what the theory note measured with 400 networks.
+#: the tolerance. There is no closed form: an independent code measured these on 400 networks, whose
+#: sampling error is part of the floor.
 EXPECTED: Mapping[str, tuple[float, float, float]] = {
-    "shaped": (0.203, 0.202, 0.045),
-    "shaped, standard temperature": (0.216, 0.358, 0.045),
+    "shaped": (0.203, 0.202, 0.03),
+    "shaped, standard temperature": (0.216, 0.358, 0.03),
     "softmax": (0.9345, 1.0, 0.015),
     "softmax, no skip": (1.0, 1.0, 0.015),
     "no centring": (0.979, 1.0, 0.015),
     "no identity": (0.200, 0.200, 0.015),
 }
+REFERENCE_NETWORKS = 400
 QUANTITIES = ("correlation", "log_trace", "rank", "log_det")
 
 
@@ -148,7 +150,9 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
         for case, (*expected, tol) in EXPECTED.items():
             data = results[f"network/{case}"]["correlation"]
             for depth, value in zip((5, 20), expected, strict=True):
-                estimate = Estimate.from_samples(data.sel(depth=depth).values)
+                values = data.sel(depth=depth).values
+                reference_error = float(values.std(ddof=1)) / REFERENCE_NETWORKS**0.5
+                estimate = Estimate.from_samples(values, discretisation=reference_error)
                 claims.append(
                     Claim(
                         name=f"{case}-depth-{depth}",

@@ -2,8 +2,8 @@ r"""How fast networks converge in law to the covariance SDE as they widen.
 
 - `attention/n=...`: E 1 / (1 + D) of two tokens over the exact covariance chain of networks of
   width n and depth n, against the backward equation of the limit. Predicted rate: 1 / n.
-- `mlp/n=...`: the same functional for the full block, whose shaped ReLU has c_+ + c_- != 0, one
-  layer of a large ensemble: n (E rho' - rho) against the drift. Predicted rate: n^(-1/2).
+- `mlp`: n times the change of a covariance by one shaped ReLU with c_+ + c_- != 0, by quadrature,
+  against the drift of the SDE. Predicted rate: n^(-1/2).
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
@@ -240,13 +240,13 @@ def _figure(config: Config, results: Results) -> FigureSpec:
 EXPERIMENT = WeakError(
     name="noci2023/weak-error",
     title="Weak error of networks against the covariance SDE",
-    summary="Bounded functionals of networks converge to those of the SDE like $1/n$; "
-    "with a shaped "
-    "ReLU whose slopes do not cancel only like $n^{-1/2}$.",
+    summary="Bounded functionals of networks with attention alone converge to those of the SDE "
+    "like $1/n$. The drift of one shaped ReLU whose slopes do not cancel tends to that of the SDE "
+    "only like $n^{-1/2}$.",
     citations=("noci2023", "li2022", "jax"),
     presets={
         "demo": Config(dims=(10, 20), networks=40_000),
-        "standard": Config(networks=200_000),
+        "standard": Config(networks=600_000),
         "paper": Config(dims=(10, 20, 40, 80), networks=1_000_000),
     },
 )

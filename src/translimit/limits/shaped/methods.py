@@ -112,7 +112,7 @@ class StructurePreserving(AbstractCovarianceMethod):
             attention noise; for statistics of explosion take 0.1. None for equal steps.
         growth_limit: a path whose trace has grown by this factor has exploded. Near the threshold
             gamma^2 = heads / 2 paths return even from far out: at gamma^2 = 0.4 a limit of 1e4
-            counts a tenth too many explosions.
+            counts a fifth too many explosions.
 
     Raises:
         ArgumentError: numbers that are not positive, `adaptive` together with `bounded`.
