@@ -20,7 +20,8 @@ ONE_THREAD := PJRT_NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THRE
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile \
 	--jaxtyping-packages=translimit,beartype.beartype
 # One experiment of every theory and capability; all of them within three minutes.
-DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms
+DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
+	noci2023/sde-and-networks
 WRITTEN := src tests benchmarks docs/hooks
 
 .PHONY: help demo test test-slow check bench docs format clean
