@@ -132,7 +132,7 @@ class Root:
 
 
 def draw(rng: np.random.Generator, past: np.ndarray, count: int, matched: bool) -> np.ndarray:
-    """New innovations [rows, count]; matched ones have exact second moments, jointly with `past`."""
+    """New innovations [rows, count]; matched ones have exact second moments, with `past` too."""
     new = rng.standard_normal((len(past), count))
     if not matched:
         return new
@@ -207,7 +207,9 @@ class Heads:
         sigma = softmax(logits, self.s.causal)
         return logits, sigma, np.einsum("hpsr,hnpr->hnps", sigma, v)
 
-    def _back(self, k: np.ndarray, q: np.ndarray, v: np.ndarray, sigma: Any, vs: Any, r: Any) -> Any:
+    def _back(
+        self, k: np.ndarray, q: np.ndarray, v: np.ndarray, sigma: Any, vs: Any, r: Any
+    ) -> Any:
         """p^K, p^Q and p^V."""
         k, q, v, r = map(self._split, (k, q, v, r))
         M = np.einsum("hnps,hnpr->hpsr", r, v) - np.einsum("hnps,hnps->hps", r, vs)[..., None]
@@ -258,7 +260,7 @@ class Heads:
 
 
 class InfiniteHeads:
-    """Attention sub-block at N = infinity, alpha_A = 1: a head coordinate is linear, no sampling."""
+    """Attention sub-block at N = infinity, alpha_A = 1: coordinates are linear, no sampling."""
 
     def __init__(self, s: Setting):
         self.s = s

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from benchmarks.support.dmft_numpy import Setting, solve
 from tests.limits.dmft_network import RING4, RING4_Y, Network, inputs_with_kernel
 
@@ -59,7 +58,9 @@ def raw_loss(net: Network, raw: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a0_increments_are_gradients_of_the_papers_parameterisation(variant: dict[str, Any]) -> None:
+def test_a0_increments_are_gradients_of_the_papers_parameterisation(
+    variant: dict[str, Any],
+) -> None:
     torch = pytest.importorskip("torch")
     net = Network(N=3, H=5, L=2, beta0=1.5, gamma0=0.7, eta0=0.2, **variant)
     params = net.random(0, 1, 4)

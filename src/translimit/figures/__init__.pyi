@@ -18,3 +18,4 @@ from .style import LIMIT as LIMIT
 from .style import MARKERS as MARKERS
 from .style import finish as finish
 from .style import new_axes as new_axes
+from .training import plot_predictions as plot_predictions
