@@ -211,7 +211,7 @@ class Heads:
         self, k: np.ndarray, q: np.ndarray, v: np.ndarray, sigma: Any, vs: Any, r: Any
     ) -> Any:
         """p^K, p^Q and p^V."""
-        k, q, v, r = map(self._split, (k, q, v, r))
+        k, q, v, r = map(self._split, (now["K"], now["Q"], now["V"], r))
         M = np.einsum("hnps,hnpr->hpsr", r, v) - np.einsum("hnps,hnps->hps", r, vs)[..., None]
         M = self.N**-self.s.alpha_A * sigma * M
         p = {
@@ -247,8 +247,8 @@ class Heads:
         self.xi["O"][:, here] = draw(self.rng, self._past(now, n), m, self.matched)
         free = self.xi["O"][:, :now] @ root.L[here, :now].T
         r = free + self.v[:, :now] @ response.T + self.v[:, :n] @ learned.T
-        p = self._back(*(self.now[x] for x in "KQV"), self.sigma, self.vs, r)
-        p_free = self._back(*(self.free[x] for x in "KQV"), self.sigma_free, self.vs_free, free)
+        p = self._back(self.now, self.sigma, self.vs, r)
+        p_free = self._back(self.free, self.sigma_free, self.vs_free, free)
         rows, S = {}, 0.0
         for x in "KQV":
             self.p[x][:, here] = p[x]
@@ -273,7 +273,8 @@ class InfiniteHeads:
     def _product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         blocks = [slice(i * self.K, (i + 1) * self.K) for i in range(4)]
         covs = (self.H, self.H, self.H, self.G)
-        return sum(a[:, i] @ cov @ b[:, i].T for i, cov in zip(blocks, covs, strict=True))
+        terms = [a[:, i] @ cov @ b[:, i].T for i, cov in zip(blocks, covs, strict=True)]
+        return np.sum(terms, axis=0)
 
     def _per_input(self, x: np.ndarray) -> np.ndarray:
         """The blocks [P, S, S] of one input each of a matrix [m, m]."""

@@ -87,7 +87,7 @@ class CausalSampling(AbstractMethod):
         if self.floor is not None:
             require_number(self.floor, "floor", positive=True)
 
-    def counts(self, head_dim: float, fields: int, steps: int) -> tuple[int, int]:
+    def counts(self, head_dim: int | float, fields: int, steps: int) -> tuple[int, int]:
         """Heads and neurons that are used.
 
         Raises:

@@ -31,7 +31,7 @@ def warn_of_instability(sharpness: np.ndarray, momentum: float) -> None:
             EdgeOfStabilityWarning(
                 f"eta0 times the kernel's largest eigenvalue reaches {np.nanmax(sharpness):.3g}"
                 f" (bound {bound:g}), first above at evaluation {over[0]}: the limit stands, but "
-                "finite networks approach it only at very many heads; lower eta0 to compare with them"
+                "finite networks approach it only at very many heads; lower eta0 to compare"
             ),
             stacklevel=4,
         )
