@@ -208,8 +208,8 @@ class Heads:
         return logits, sigma, np.einsum("hpsr,hnpr->hnps", sigma, v)
 
     def _back(
-        self, k: np.ndarray, q: np.ndarray, v: np.ndarray, sigma: Any, vs: Any, r: Any
-    ) -> Any:
+        self, now: dict[str, np.ndarray], sigma: np.ndarray, vs: np.ndarray, r: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """p^K, p^Q and p^V."""
         k, q, v, r = map(self._split, (now["K"], now["Q"], now["V"], r))
         M = np.einsum("hnps,hnpr->hpsr", r, v) - np.einsum("hnps,hnps->hps", r, vs)[..., None]

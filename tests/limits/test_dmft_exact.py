@@ -51,7 +51,7 @@ def test_the_solution_is_consistent_labelled_and_drawn(base: Any) -> None:
     data = base.to_xarray()
     assert data["kernel"].shape == (2, 12, 2, 2, 12, 2, 2)
     kernel = base.kernel(1).reshape(48, 48)
-    np.testing.assert_array_equal(kernel, kernel.T)
+    np.testing.assert_allclose(kernel, kernel.T, rtol=1e-12, atol=1e-12)
     assert np.linalg.eigvalsh(kernel).min() > -1e-10
     # <g g> of the last state is <w w> / S^2, the same for all tokens.
     gradient = base.gradient_kernel(1)
