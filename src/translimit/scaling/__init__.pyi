@@ -13,6 +13,9 @@ from .question import DECAYS as DECAYS
 from .question import OPTIMIZERS as OPTIMIZERS
 from .question import STYLES as STYLES
 from .question import Question as Question
+from .reading import ReadSize as ReadSize
+from .reading import read_size as read_size
+from .reading import require_same_module as require_same_module
 from .roles import Axis as Axis
 from .roles import Role as Role
 from .roles import require_live_start as require_live_start

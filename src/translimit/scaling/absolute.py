@@ -108,7 +108,7 @@ class Parameterization:
 
 
 def standard_parameterization(
-    size: Size, *, pixels: int = 1, position_std: float = 0.5
+    size: Size, *, pixels: int = 1, position_std: float | int = 0.5
 ) -> Parameterization:
     """The ordinary transformer: one rate, no multipliers, logits N^{-1/2} k . q.
 
@@ -145,11 +145,11 @@ def paper_parameterization(
     size: Size,
     *,
     optimizer: Optimizer = "sgd",
-    alpha_A: float = 1.0,
-    alpha_L: float = 1.0,
-    beta0: float = 1.0,
-    gamma0: float = 1.0,
-    eta0: float = 1.0,
+    alpha_A: float | int = 1.0,
+    alpha_L: float | int = 1.0,
+    beta0: float | int = 1.0,
+    gamma0: float | int = 1.0,
+    eta0: float | int = 1.0,
     pixels: int = 1,
     lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
 ) -> Parameterization:

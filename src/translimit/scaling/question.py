@@ -43,11 +43,11 @@ class Question:
     base: Size
     target: Size
     optimizer: Optimizer
-    alpha_A: float = 1.0  # noqa: N815
-    alpha_L: float = 1.0  # noqa: N815
+    alpha_A: float | int = 1.0  # noqa: N815
+    alpha_L: float | int = 1.0  # noqa: N815
     style: Style = "canonical"
     tied: bool = False
-    base_logit_scale: float | None = None
+    base_logit_scale: float | int | None = None
     final_norm_gain: bool = True
     qk_norm: bool = False
     packed_qkv: bool = False
