@@ -33,7 +33,7 @@ def close(one, other):
 
 
 @given(sizes, sizes, exponents, exponents, st.sampled_from(["sgd", "momentum", "adam", "adamw"]))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_the_paper_is_the_single_rate_at_equal_exponents(base, target, aA, aL, optimizer):
     options = {"optimizer": optimizer, "alpha_A": aA, "alpha_L": aL}
     made = rules(base, target, style="single_lr", base_logit_scale=base.head_dim**-aA, **options)

@@ -105,7 +105,7 @@ def test_the_rows_cover_every_role_once():
 
 
 @given(questions(), st.sampled_from(OPTIMIZERS))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_the_canonical_table_is_the_printed_one(question, optimizer):
     base, target, aA, aL = question
     made = rules(base, target, optimizer=optimizer, alpha_A=aA, alpha_L=aL)
@@ -193,7 +193,7 @@ def test_adamw_single_lr_at_half():
 
 
 @given(questions())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_single_lr_has_the_printed_multipliers(question):
     base, target, aA, aL = question
     m_N, m_H = target.head_dim / base.head_dim, target.heads / base.heads
@@ -216,7 +216,7 @@ def test_single_lr_has_the_printed_multipliers(question):
 
 
 @given(questions())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_folded_has_the_printed_rates(question):
     base, target, aA, aL = question
     m_L, m_d = target.layers / base.layers, target.width / base.width
@@ -280,7 +280,7 @@ def test_grouped_queries_that_change():
 
 
 @given(questions(), st.floats(0.01, 10))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_folded_logits_move_the_scale_into_the_query(question, c_0):
     base, target, aA, aL = question
     options = {"alpha_A": aA, "alpha_L": aL, "style": "folded", "base_logit_scale": c_0}
@@ -386,7 +386,7 @@ def test_axes():
 
 
 @given(questions(), st.sampled_from(OPTIMIZERS), st.sampled_from(STYLES), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_json_round_trip(question, optimizer, style, tied):
     base, target, aA, aL = question
     made = rules(base, target, optimizer=optimizer, style=style, tied=tied, alpha_A=aA, alpha_L=aL)

@@ -117,8 +117,18 @@ def loss_of(parameters, numbers: Parameterization, tied: bool):
     return torch.nn.functional.cross_entropy(f.flatten(0, 1), following.flatten())
 
 
+def orthogonal(gradient):
+    """Newton-Schulz of Muon in float64: smooth where a gradient has less than full rank."""
+    x = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
+    x = x / x.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if gradient.shape[0] <= gradient.shape[1] else x.T
+
+
 class Orthogonal(torch.optim.Optimizer):
-    """Muon without momentum, with the exact orthogonal factor in float64."""
+    """Muon without momentum."""
 
     def __init__(self, groups):
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
@@ -127,8 +137,8 @@ class Orthogonal(torch.optim.Optimizer):
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
-                u, _, v = torch.linalg.svd(p.grad, full_matrices=False)
-                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * (u @ v))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(group["lr"] * orthogonal(p.grad))
 
 
 def optimisers_of(parameters, numbers, optimizer, update_of):

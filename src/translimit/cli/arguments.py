@@ -176,6 +176,8 @@ class ScaleCommand:
     """What of the weight decay stays: rate times decay, the decay, or a rule for long training."""
     tied: Annotated[bool, _Flag] = False
     """Token embedding and readout are one tensor (a config.json tells it by itself)."""
+    fold_logits: Annotated[bool, _Flag] = False
+    """The module's logit scale is fixed at head_dim^-1/2: put the rest into the queries."""
     change_mlp_ratio: Annotated[bool, _Flag] = False
     """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
     json: Annotated[bool, _Flag] = False

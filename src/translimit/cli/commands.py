@@ -203,6 +203,7 @@ def _scale(command: ScaleCommand) -> None:
         decay=command.decay,
         tied=command.tied or target.tied,
         packed_qkv=target.packed_qkv,
+        fold_logits=command.fold_logits,
         change_mlp_ratio=command.change_mlp_ratio,
     )
     answer = made.to_json()

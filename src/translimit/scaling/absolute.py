@@ -34,7 +34,7 @@ from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import ShapeMismatchError
 from translimit.scaling.moves import RoleRule
 from translimit.scaling.question import Optimizer
-from translimit.scaling.roles import Role
+from translimit.scaling.roles import Role, unknown_role
 from translimit.scaling.size import Size
 
 _BLOCK_MATRICES = (Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_GATE, Role.MLP_OUT)
@@ -69,9 +69,7 @@ class Parameterization:
         try:
             return self.roles[Role(role)]
         except ValueError:
-            raise ArgumentError(
-                "role", f"unknown role {role!r}", nearest(str(role), Role)
-            ) from None
+            raise unknown_role(role) from None
 
     @property
     def readout(self) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from translimit.core import ArgumentError, ConfigError, config, nearest
+from translimit.core import ConfigError, config
 from translimit.scaling.counts import update_of
 from translimit.scaling.errors import ConversionError, UnsupportedModuleError
 from translimit.scaling.moves import RoleRule, Update
@@ -25,7 +25,7 @@ from translimit.scaling.question import (
     Question,
     Style,
 )
-from translimit.scaling.roles import Role
+from translimit.scaling.roles import Role, unknown_role
 from translimit.scaling.size import Size
 from translimit.scaling.styles import global_lr, logit_scale, styled_rule
 
@@ -50,8 +50,10 @@ class Rules:
     question: Question
 
     def __post_init__(self) -> None:
-        packed = [self.role(role) for role in (Role.QUERY, Role.KEY, Role.VALUE)]
-        if self.question.packed_qkv and not all(_alike(packed[0], one) for one in packed):
+        if not self.question.packed_qkv:
+            return
+        query, key, value = (self.role(r).to_json() for r in (Role.QUERY, Role.KEY, Role.VALUE))
+        if not (_same(query, key) and _same(query, value)):
             raise UnsupportedModuleError(
                 "packed_qkv",
                 "one tensor has one start, one rate and one epsilon, and query, key and value need "
@@ -96,9 +98,7 @@ class Rules:
         try:
             return self._roles[Role(role)]
         except ValueError:
-            raise ArgumentError(
-                "role", f"unknown role {role!r}", nearest(str(role), Role)
-            ) from None
+            raise unknown_role(role) from None
 
     def table(self) -> dict[str, dict[str, float | None]]:
         """Role to `mult`, `init`, `lr`, `eps` and `wd`, ratios target / base."""
@@ -298,10 +298,6 @@ def rules(
         unsafe=unsafe,
     )
     return Rules(question)
-
-
-def _alike(one: RoleRule, other: RoleRule) -> bool:
-    return _same(one.to_json(), other.to_json())
 
 
 def _same(one: Any, other: Any) -> bool:

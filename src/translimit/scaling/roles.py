@@ -11,6 +11,7 @@ import enum
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from translimit.core import ArgumentError, nearest
 from translimit.scaling.errors import DegenerateInitError
 from translimit.scaling.size import Size
 
@@ -157,6 +158,12 @@ _FACTS: dict[Role, _Facts] = {
     Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),
     Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
 }
+
+
+def unknown_role(name: object) -> ArgumentError:
+    """The error for a name that is no role."""
+    known = [role.value for role in Role]
+    return ArgumentError("role", f"unknown role {name!r}", nearest(str(name), known))
 
 
 def require_live_start(zero: Collection[Role]) -> None:
