@@ -95,6 +95,7 @@ def test_the_two_conventions_of_the_rate():
         for convention in ("gamma0_squared", "table")
     ]
     assert adam[0] == adam[1]
+    assert hash(adam[0]) == hash(adam[1]) != hash(squared)
     assert adam[0].role("value").lr == pytest.approx((8 * 4) ** -0.5)
 
 

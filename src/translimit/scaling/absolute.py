@@ -60,6 +60,9 @@ class Parameterization:
     logit_scale: float
     residual: float
 
+    def __hash__(self) -> int:  # a mapping has none of its own
+        return hash((self.size, *self.roles.items(), self.logit_scale, self.residual))
+
     def role(self, role: Role | str) -> RoleRule:
         """What the parameters of a role take.
 
