@@ -1,5 +1,4 @@
 from .activation import Activation as Activation
-from .architecture import PreNormConfig as PreNormConfig
 from .architecture import read_architecture as read_architecture
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
@@ -24,3 +23,6 @@ from .shaped import CRITICAL_TOLERANCE as CRITICAL_TOLERANCE
 from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
+from .stack_sizes import PreNormConfig as PreNormConfig
+from .stack_sizes import StackSizes as StackSizes
+from .stack_sizes import read_stack_sizes as read_stack_sizes
