@@ -13,6 +13,7 @@ from .errors import ArgumentTypeError as ArgumentTypeError
 from .errors import CellError as CellError
 from .errors import ConfigError as ConfigError
 from .errors import DiskFullError as DiskFullError
+from .errors import MemoryLimitError as MemoryLimitError
 from .errors import MissingExtraError as MissingExtraError
 from .errors import NoSuchLimitError as NoSuchLimitError
 from .errors import PrecisionError as PrecisionError

@@ -44,6 +44,10 @@ class NoSuchLimitError(ArgumentError, NotImplementedError):
     """Theory has no such limit or closure; the message says why and what exists instead."""
 
 
+class MemoryLimitError(ArgumentError, MemoryError):
+    """A computation needs more memory than there is; told before it starts."""
+
+
 class PrecisionError(TranslimitError, RuntimeError):
     """A computation that needs float64 was traced while JAX's 64-bit mode was off."""
 

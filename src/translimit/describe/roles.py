@@ -1,0 +1,160 @@
+"""The roles of parameters: what one is in the network decides every one of its rules.
+
+A rule depends on three facts about a role: which axes its weight maps from and to, whether it
+sits in a block, and whether it moves the attention logits. A vector is a weight on the constant
+input 1, so its fan-in is 1; axes that are never scaled (pixels, vocabulary, classes) count as 1.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from translimit.describe.size import Size
+
+
+class Axis(enum.Enum):
+    """An axis of a weight, with the number of its entries."""
+
+    FIXED = "fixed"
+    STREAM = "stream"
+    QUERIES = "queries"
+    KEYS = "keys"
+    HIDDEN = "hidden"
+
+    def length(self, size: Size) -> float:
+        """Entries at given sizes; 1 for an axis that is never scaled."""
+        match self:
+            case Axis.FIXED:
+                return 1.0
+            case Axis.STREAM | Axis.QUERIES:
+                return float(size.width)
+            case Axis.KEYS:
+                return float(size.head_dim * size.groups)
+            case Axis.HIDDEN:
+                return size.width * size.mlp_ratio
+
+
+@dataclass(frozen=True)
+class _Facts:
+    fan_in: Axis
+    fan_out: Axis
+    in_block: bool = False
+    moves_logits: bool = False
+
+
+class Role(enum.StrEnum):
+    """What a parameter is in the network.
+
+    The gate of a gated MLP is `MLP_GATE`, its other input projection `MLP_IN`; a class token is a
+    `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
+    zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
+    `SHAPED_GAIN` weighs the parts of a shaped attention matrix.
+    """
+
+    TOKEN_EMBEDDING = "token_embedding"
+    PATCH_EMBEDDING = "patch_embedding"
+    POSITION_EMBEDDING = "position_embedding"
+    PATCH_BIAS = "patch_bias"
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    ATTENTION_OUT = "attention_out"
+    MLP_IN = "mlp_in"
+    MLP_GATE = "mlp_gate"
+    MLP_OUT = "mlp_out"
+    QUERY_BIAS = "query_bias"
+    KEY_BIAS = "key_bias"
+    VALUE_BIAS = "value_bias"
+    ATTENTION_OUT_BIAS = "attention_out_bias"
+    MLP_IN_BIAS = "mlp_in_bias"
+    MLP_GATE_BIAS = "mlp_gate_bias"
+    MLP_OUT_BIAS = "mlp_out_bias"
+    BLOCK_NORM_GAIN = "block_norm_gain"
+    BLOCK_NORM_BIAS = "block_norm_bias"
+    QUERY_NORM_GAIN = "query_norm_gain"
+    KEY_NORM_GAIN = "key_norm_gain"
+    FINAL_NORM_GAIN = "final_norm_gain"
+    FINAL_NORM_BIAS = "final_norm_bias"
+    READOUT = "readout"
+    READOUT_BIAS = "readout_bias"
+    SHAPED_GAIN = "shaped_gain"
+
+    @property
+    def fan_in(self) -> Axis:
+        """The axis that the weight reads."""
+        return _FACTS[self].fan_in
+
+    @property
+    def fan_out(self) -> Axis:
+        """The axis that the weight writes."""
+        return _FACTS[self].fan_out
+
+    @property
+    def in_block(self) -> bool:
+        """Whether it belongs to one of the L blocks."""
+        return _FACTS[self].in_block
+
+    @property
+    def moves_logits(self) -> bool:
+        """Whether it makes keys or queries."""
+        return _FACTS[self].moves_logits
+
+    @property
+    def is_hidden_matrix(self) -> bool:
+        """Whether both of its axes grow; this is what Muon orthogonalises."""
+        return Axis.FIXED not in (self.fan_in, self.fan_out)
+
+    @property
+    def ends_branch(self) -> bool:
+        """Whether it belongs to the last linear map of a branch, which writes to the stream."""
+        return self in _ENDS
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether it starts at the constant 1."""
+        return self.value.endswith("_gain")
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether it starts at the constant 0."""
+        return self.value.endswith("_bias")
+
+
+_ENDS = frozenset({Role.ATTENTION_OUT, Role.ATTENTION_OUT_BIAS, Role.MLP_OUT, Role.MLP_OUT_BIAS})
+
+_EMBEDDING = _Facts(Axis.FIXED, Axis.STREAM)
+_BLOCK_VECTOR = _Facts(Axis.FIXED, Axis.STREAM, in_block=True)
+_QUERY_VECTOR = _Facts(Axis.FIXED, Axis.QUERIES, in_block=True, moves_logits=True)
+_TO_HIDDEN = _Facts(Axis.STREAM, Axis.HIDDEN, in_block=True)
+_HIDDEN_VECTOR = _Facts(Axis.FIXED, Axis.HIDDEN, in_block=True)
+
+_FACTS: dict[Role, _Facts] = {
+    Role.TOKEN_EMBEDDING: _EMBEDDING,
+    Role.PATCH_EMBEDDING: _EMBEDDING,
+    Role.POSITION_EMBEDDING: _EMBEDDING,
+    Role.PATCH_BIAS: _EMBEDDING,
+    Role.QUERY: _Facts(Axis.STREAM, Axis.QUERIES, in_block=True, moves_logits=True),
+    Role.KEY: _Facts(Axis.STREAM, Axis.KEYS, in_block=True, moves_logits=True),
+    Role.VALUE: _Facts(Axis.STREAM, Axis.KEYS, in_block=True),
+    Role.ATTENTION_OUT: _Facts(Axis.QUERIES, Axis.STREAM, in_block=True),
+    Role.MLP_IN: _TO_HIDDEN,
+    Role.MLP_GATE: _TO_HIDDEN,
+    Role.MLP_OUT: _Facts(Axis.HIDDEN, Axis.STREAM, in_block=True),
+    Role.QUERY_BIAS: _QUERY_VECTOR,
+    Role.KEY_BIAS: _Facts(Axis.FIXED, Axis.KEYS, in_block=True, moves_logits=True),
+    Role.VALUE_BIAS: _Facts(Axis.FIXED, Axis.KEYS, in_block=True),
+    Role.ATTENTION_OUT_BIAS: _BLOCK_VECTOR,
+    Role.MLP_IN_BIAS: _HIDDEN_VECTOR,
+    Role.MLP_GATE_BIAS: _HIDDEN_VECTOR,
+    Role.MLP_OUT_BIAS: _BLOCK_VECTOR,
+    Role.BLOCK_NORM_GAIN: _BLOCK_VECTOR,
+    Role.BLOCK_NORM_BIAS: _BLOCK_VECTOR,
+    Role.QUERY_NORM_GAIN: _QUERY_VECTOR,
+    Role.KEY_NORM_GAIN: _QUERY_VECTOR,
+    Role.FINAL_NORM_GAIN: _EMBEDDING,
+    Role.FINAL_NORM_BIAS: _EMBEDDING,
+    Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),
+    Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
+    Role.SHAPED_GAIN: _BLOCK_VECTOR,
+}

@@ -1,0 +1,92 @@
+"""The sizes of a transformer that the rules scale: head dimension, heads, layers.
+
+| symbol | name here |
+|---|---|
+| N | `head_dim` |
+| H, G | `heads`, `kv_heads` |
+| d = N H | `width` |
+| L | `layers` |
+| r | `mlp_ratio`, hidden width over d |
+
+Tokens, patch dimension, vocabulary and classes are never scaled and do not appear.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+from translimit.core import ArgumentError, ArgumentTypeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """The sizes of one transformer.
+
+    Attributes:
+        head_dim: key, query and value dimension N of a head.
+        heads: query heads H.
+        layers: blocks L of attention and MLP.
+        kv_heads: key/value heads G, a divisor of H; as many as query heads by default.
+        mlp_ratio: hidden units of the MLP over the width, 4 by default as in GPT-2.
+
+    Raises:
+        ArgumentTypeError: a size that is no integer.
+        ArgumentError: a size below 1, a ratio that is not positive, heads that do not divide.
+
+    >>> Size(head_dim=16, heads=4, layers=2).width
+    64
+    """
+
+    head_dim: int
+    heads: int
+    layers: int
+    kv_heads: int | None = None
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("head_dim", "heads", "layers"):
+            object.__setattr__(self, name, _count(getattr(self, name), name))
+        kv_heads = self.heads if self.kv_heads is None else _count(self.kv_heads, "kv_heads")
+        object.__setattr__(self, "kv_heads", kv_heads)
+        if self.heads % kv_heads:
+            raise ArgumentError(
+                "kv_heads", f"{kv_heads} does not divide {self.heads} heads", "pass a divisor"
+            )
+        ratio = self.mlp_ratio
+        if isinstance(ratio, bool) or not isinstance(ratio, numbers.Real):
+            raise ArgumentTypeError("mlp_ratio", f"got {ratio!r}", "pass a number")
+        if not 0 < ratio < math.inf:
+            raise ArgumentError("mlp_ratio", f"got {ratio}", "pass a positive number")
+        object.__setattr__(self, "mlp_ratio", float(ratio))
+
+    @classmethod
+    def of_width(cls, width: int, *, heads: int, **sizes: Any) -> Size:
+        """The sizes by the width d = N H instead of the head dimension.
+
+        Raises:
+            ArgumentError: the heads do not divide the width.
+        """
+        if _count(width, "width") % _count(heads, "heads"):
+            raise ArgumentError("width", f"{heads} heads do not divide {width}", "pass a multiple")
+        return cls(head_dim=width // heads, heads=heads, **sizes)
+
+    @property
+    def width(self) -> int:
+        """The width d = N H of the residual stream."""
+        return self.head_dim * self.heads
+
+    @property
+    def groups(self) -> int:
+        """The number G of key/value heads."""
+        return self.heads if self.kv_heads is None else self.kv_heads
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ArgumentTypeError(name, f"got {value!r}", "pass a positive integer")
+    if value < 1:
+        raise ArgumentError(name, f"got {value}", "pass a positive integer")
+    return int(value)
