@@ -83,7 +83,7 @@ class Transformer(eqx.Module):
 
     shape: TransformerShape = eqx.field(static=True)
     multipliers: dict[str, Any]
-    starts: dict[str, float] = eqx.field(static=True)
+    starts: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
         if not isinstance(shape, TransformerShape):
@@ -102,7 +102,7 @@ class Transformer(eqx.Module):
         multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
         constants = {"logit": numbers.logit_scale, "branch": numbers.residual, "skip": numbers.skip}
         self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
-        self.starts = {spec.name: numbers.role(spec.role).init for spec in shape.parameters}
+        self.starts = tuple(float(numbers.role(spec.role).init) for spec in shape.parameters)
 
     def init(self, key: PRNGKeyArray, dtype: Any = None) -> dict[str, Array]:
         """Weights at the start: Gaussian matrices, constant gains, biases 0.
@@ -112,8 +112,7 @@ class Transformer(eqx.Module):
             dtype: JAX's default float by default.
         """
         weights: dict[str, Array] = {}
-        for spec in self.shape.parameters:
-            start = self.starts[spec.name]
+        for spec, start in zip(self.shape.parameters, self.starts, strict=True):
             if spec.starts_at_zero:
                 weights[spec.name] = jnp.zeros(spec.shape, dtype)
             elif spec.starts_constant:
@@ -189,7 +188,8 @@ class Transformer(eqx.Module):
         u = self._norm(block, "attention_norm", stream)
         q, k = self._project("query", block, u), self._project("key", block, u)
         v = self._project("value", block, u)
-        if record or self.shape.shaped:
+        # JAX's own attention works in float32: exact for what is not wider.
+        if record or self.shape.shaped or stream.dtype == jnp.float64:
             logits = self._logits(q, k)
             rows = self._attention(block, logits)
             mixed = jnp.einsum("hij,hjn->ihn", rows, self._shared(v))

@@ -1,3 +1,8 @@
+from .coordinate_check import AXES as AXES
+from .coordinate_check import CoordinateCheck as CoordinateCheck
+from .coordinate_check import coordinate_check as coordinate_check
+from .coordinate_check import expected_exponents as expected_exponents
+from .coordinate_check import resized as resized
 from .ensemble import train as train
 from .history import History as History
 from .history import time_kernel as time_kernel
@@ -21,10 +26,5 @@ from .optimizers import transformation as transformation
 from .training import Schedule as Schedule
 from .training import Training as Training
 from .training import mean_loss as mean_loss
-from .coordinate_check import AXES as AXES
-from .coordinate_check import CoordinateCheck as CoordinateCheck
-from .coordinate_check import coordinate_check as coordinate_check
-from .coordinate_check import expected_exponents as expected_exponents
-from .coordinate_check import resized as resized
 from .transfer import TransferSweep as TransferSweep
 from .transfer import transfer_sweep as transfer_sweep

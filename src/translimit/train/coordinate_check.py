@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -86,7 +87,9 @@ class CoordinateCheck:
             ArgumentError: nothing is promised for it.
         """
         if (coordinate, step) not in self.expected:
-            raise ArgumentError("coordinate", f"nothing is promised for {coordinate!r}", "see table")
+            raise ArgumentError(
+                "coordinate", f"nothing is promised for {coordinate!r}", "see table"
+            )
         found = self.exponent(coordinate, step)
         if not math.isfinite(found.value):
             return Verdict.REFUTED
@@ -121,8 +124,8 @@ def coordinate_check(
     steps: Sequence[int] = (0, 1, 2, 5, 10),
     seeds: int = 3,
     batch: int = 64,
-    alpha_A: float = 1.0,  # noqa: N803
-    alpha_L: float = 1.0,  # noqa: N803
+    alpha_A: float = 1.0,
+    alpha_L: float = 1.0,
     loss: Literal["cross_entropy", "mse"] = "cross_entropy",
     precision: Literal["float32", "float64"] = "float32",
 ) -> CoordinateCheck:
@@ -151,7 +154,7 @@ def coordinate_check(
     sizes = tuple(sizes)
     if axis not in AXES:
         raise ArgumentError("axis", f"unknown {axis!r}", f"known: {', '.join(AXES)}")
-    if len(sizes) < 3 or any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
+    if len(sizes) < 3 or any(a >= b for a, b in pairwise(sizes)):
         raise ArgumentError("sizes", f"got {sizes}", "pass at least 3 increasing values")
     steps = tuple(sorted(set(steps)))
     training = Training(
@@ -189,8 +192,8 @@ def expected_exponents(
     axis: Axis,
     steps: Sequence[int],
     suppressed: bool,
-    alpha_A: float,  # noqa: N803
-    alpha_L: float,  # noqa: N803
+    alpha_A: float,
+    alpha_L: float,
 ) -> dict[tuple[str, int], float]:
     """What the rules promise, by coordinate and updates.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def transfer_sweep(
         ArgumentError: fewer than 2 sizes, or a grid of fewer than 3 rates.
     """
     sizes = tuple(sizes)
-    if len(sizes) < 2 or any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
+    if len(sizes) < 2 or any(a >= b for a, b in pairwise(sizes)):
         raise ArgumentError("sizes", f"got {sizes}", "pass at least 2 increasing values")
     if len(training.rates) < 3:
         raise ArgumentError("rates", f"got {training.rates}", "pass at least 3 rates")
