@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +77,10 @@ def inputs_of(shape: TransformerShape, batch: int) -> np.ndarray:
     return rng.integers(0, shape.vocabulary, (batch, shape.tokens))
 
 
+def both(model, weights, inputs):
+    return jax.vmap(model, (None, 0))(weights, inputs), model.fields(weights, inputs[0])
+
+
 @pytest.mark.parametrize(
     "shape",
     [ENCODER, DECODER, SHAPED, BARE, UNTRAINED_GAINS],
@@ -99,8 +104,8 @@ def test_forward_is_that_of_torch(shape):
     ).numpy()
     with jax.enable_x64(True):
         model = Transformer(shape, numbers)
-        ours = jax.vmap(model, (None, 0))(jax.tree.map(jnp.asarray, weights), jnp.asarray(inputs))
-        recorded = model.fields(jax.tree.map(jnp.asarray, weights), jnp.asarray(inputs[0]))
+        weights, inputs = jax.tree.map(jnp.asarray, weights), jnp.asarray(inputs)
+        ours, recorded = eqx.filter_jit(both)(model, weights, inputs)
     np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(np.asarray(recorded.output), expected[0], rtol=1e-12, atol=1e-13)
 
@@ -112,17 +117,15 @@ def test_perturbation_is_the_derivative_by_the_stream():
         model = Transformer(BARE, uneven(BARE))
         weights = jax.tree.map(jnp.asarray, weights)
         kick = jnp.zeros((BARE.layers + 1, BARE.tokens, BARE.dim))
-        slope = jax.grad(lambda p: model(weights, jnp.asarray(inputs), p)[0])(kick)
+        value = eqx.filter_jit(lambda p: model(weights, jnp.asarray(inputs), p)[0])
+        slope = jax.jit(jax.grad(value))(kick)
         # The last level feeds the readout alone, which is linear here.
         number = float(model.multipliers["readout"])
         readout = np.asarray(weights["readout"][0]) * number / BARE.tokens
         np.testing.assert_allclose(np.asarray(slope[-1]), np.tile(readout, (5, 1)), rtol=1e-12)
         step = 1e-5
         for place in ((0, 1, 2), (1, 4, 7)):
-            moved = [
-                float(model(weights, jnp.asarray(inputs), kick.at[place].set(s))[0])
-                for s in (step, -step)
-            ]
+            moved = [float(value(kick.at[place].set(s))) for s in (step, -step)]
             assert slope[place] == pytest.approx((moved[0] - moved[1]) / (2 * step), rel=1e-6)
 
 
@@ -131,7 +134,7 @@ def test_start_has_the_standard_deviations_of_the_parameterization():
         head_dim=16, heads=8, layers=4, tokens=16, outputs=40, patch_dim=24, mlp_ratio=2.0
     )
     numbers = standard_parameterization(shape.size, pixels=24).changed(Role.VALUE, init=0.25)
-    weights = Transformer(shape, numbers).init(jax.random.key(0))
+    weights = jax.jit(Transformer(shape, numbers).init)(jax.random.key(0))
     for spec in shape.parameters:
         found = np.asarray(weights[spec.name], dtype=np.float64)
         if spec.starts_at_zero:
@@ -153,11 +156,10 @@ def test_start_has_the_standard_deviations_of_the_parameterization():
 def test_causal_decoder_takes_shorter_sequences():
     """The outputs of a prefix do not depend on what follows it."""
     model = Transformer(DECODER)
-    weights = model.init(jax.random.key(3))
+    weights = jax.tree.map(jnp.float32, weights_of(DECODER))
+    run = eqx.filter_jit(lambda ids: model(weights, ids))
     ids = jnp.array([1, 5, 2, 6, 0])
-    np.testing.assert_allclose(
-        np.asarray(model(weights, ids))[:3], np.asarray(model(weights, ids[:3])), rtol=2e-5
-    )
+    np.testing.assert_allclose(run(ids)[:3], run(ids[:3]), rtol=2e-5)
 
 
 @pytest.mark.usefixtures("as_user")

@@ -52,9 +52,14 @@ def ours(problem, optimizer):
         method = transformation(optimizer, parts, RATE)
         w = jax.tree.map(jnp.asarray, weights)
         state = method.init(w)
-        for _ in range(STEPS):
+
+        @jax.jit
+        def step(w, state):
             updates, state = method.update(gradient(w), state, w)
-            w = jax.tree.map(jnp.add, w, updates)
+            return jax.tree.map(jnp.add, w, updates), state
+
+        for _ in range(STEPS):
+            w, state = step(w, state)
         return {name: np.asarray(value) for name, value in w.items()}
 
 
@@ -155,12 +160,11 @@ def test_sign_and_plain_sgd(problem):
     assert_same(problem, Optimizer("sgd"), plain)
 
 
-@pytest.mark.parametrize("nesterov", [False])
-def test_muon_orthogonalises_every_layer(problem, nesterov):
+def test_muon_orthogonalises_every_layer(problem):
     """Newton-Schulz in float64, five steps of the usual quintic, on every matrix of every layer."""
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
     numbers = problem[0]
-    optimizer = Optimizer("muon", momentum=0.9, nesterov=nesterov, b1=0.8, b2=0.9, eps=1e-3)
+    optimizer = Optimizer("muon", momentum=0.9, b1=0.8, b2=0.9, eps=1e-3)
 
     def orthogonal(matrix):
         x = matrix / (matrix.norm() + 1e-8)
@@ -175,8 +179,10 @@ def test_muon_orthogonalises_every_layer(problem, nesterov):
         role, rule = rule_of(numbers, name)
         lr = RATE * rule.lr
         if role.is_hidden_matrix:
+            # The momentum is debiased, which only the 1e-8 beside its norm can tell.
+            t = memory["t"] = memory.get("t", 0) + 1
             memory["m"] = 0.9 * memory.get("m", torch.zeros_like(weight)) + 0.1 * gradient
-            moves = [orthogonal(layer) for layer in memory["m"]]
+            moves = [orthogonal(layer) for layer in memory["m"] / (1 - 0.9**t)]
             return weight - lr * torch.stack(moves)
         t = memory["t"] = memory.get("t", 0) + 1
         memory["m"] = 0.8 * memory.get("m", 0) + 0.2 * gradient
