@@ -134,7 +134,8 @@ def test_start_has_the_standard_deviations_of_the_parameterization():
         head_dim=16, heads=8, layers=4, tokens=16, outputs=40, patch_dim=24, mlp_ratio=2.0
     )
     numbers = standard_parameterization(shape.size, pixels=24).changed(Role.VALUE, init=0.25)
-    weights = jax.jit(Transformer(shape, numbers).init)(jax.random.key(0))
+    model = Transformer(shape, numbers)
+    weights = jax.jit(lambda key: model.init(key))(jax.random.key(0))
     for spec in shape.parameters:
         found = np.asarray(weights[spec.name], dtype=np.float64)
         if spec.starts_at_zero:

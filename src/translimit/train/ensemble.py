@@ -144,8 +144,8 @@ class _Run:
     def go(self, folder: Path | None, progress: Callable[[float], None] | None) -> History:
         training = self.training
         seeds, rates = training.seeds, len(training.rates)
-        start = self._start()
-        state = self._first_state(start)
+        keys = jnp.stack([named_key(key, "start") for key in self.keys])
+        start, state = _begin(keys, self.static, self.model, self.dtype)
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
         record = (losses, self.recorded)
         done = 0
@@ -179,18 +179,6 @@ class _Run:
             dims=dims,
             weights={name: np.asarray(value) for name, value in weights.items()},
         )
-
-    def _start(self) -> dict[str, Array]:
-        """Weights at the start [seeds, ...]."""
-        drawn = [self.model.init(named_key(key, "start"), self.dtype) for key in self.keys]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
-
-    def _first_state(self, start: dict[str, Array]) -> Any:
-        rates = len(self.training.rates)
-        weights = jax.tree.map(lambda w: jnp.repeat(w[:, None], rates, axis=1), start)
-        method = transformation(self.training.optimizer, self.static.parts, 1.0)
-        moments = jax.vmap(jax.vmap(method.init))(weights)
-        return weights, moments, jnp.full((self.training.seeds, rates), -1, jnp.int32)
 
     def _advance(self, state: Any, first: int, stop: int) -> tuple[Any, Array]:
         """Run the steps from `first` to `stop`; the losses have room for a whole chunk."""
@@ -245,6 +233,17 @@ class _Run:
             return jnp.asarray(array, jnp.int32 if whole else self.dtype)
 
         return cast(pair[0]), cast(pair[1])
+
+
+@eqx.filter_jit
+def _begin(keys: PRNGKeyArray, static: _Static, model: Transformer, dtype: Any) -> tuple[Any, Any]:
+    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
+    rates = len(static.training.rates)
+    start = jax.vmap(lambda key: model.init(key, dtype))(keys)
+    method = transformation(static.training.optimizer, static.parts, 1.0)
+    weights = jax.tree.map(lambda w: jnp.repeat(w[:, None], rates, axis=1), start)
+    moments = jax.vmap(jax.vmap(method.init))(weights)
+    return start, (weights, moments, jnp.full((len(keys), rates), -1, jnp.int32))
 
 
 @eqx.filter_jit

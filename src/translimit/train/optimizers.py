@@ -153,9 +153,9 @@ def _chain(optimizer: Optimizer, group: Group, rate: Any) -> optax.GradientTrans
         case "sgd":
             mu = optimizer.momentum if optimizer.name == "momentum" else None
             ball = optax.trace(mu, optimizer.nesterov) if mu else optax.identity()
-            return optax.chain(decay, ball, descent)
+            steps = (decay, ball, descent)
         case "sign":
-            return optax.chain(optax.scale_by_sign(), decay, descent)
+            steps = (optax.scale_by_sign(), decay, descent)
         case "muon":
             stacked = {
                 name: MuonDimensionNumbers(reduction_axis=2, output_axis=1) for name in group.names
@@ -170,4 +170,5 @@ def _chain(optimizer: Optimizer, group: Group, rate: Any) -> optax.GradientTrans
             return optax.chain(orthogonal, decay, descent)
         case _:
             moments = optax.scale_by_adam(optimizer.b1, optimizer.b2, group.eps)
-            return optax.chain(moments, decay, descent)
+            steps = (moments, decay, descent)
+    return optax.chain(*steps)
