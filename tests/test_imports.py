@@ -52,8 +52,8 @@ def test_importing_translimit_loads_nothing_heavy() -> None:
     assert heavy_after("import translimit; translimit.__version__; dir(translimit)") == "[]"
 
 
-#: What `translimit --help`, `list`, `claims` and `cite` go through.
-LIGHT = ["cli", "store", "execute", "study", "report", "experiments"]
+#: What `translimit --help`, `list`, `claims`, `cite` and `scale` go through.
+LIGHT = ["cli", "store", "execute", "study", "report", "experiments", "scaling"]
 
 
 @pytest.mark.parametrize("room", [room for room in LIGHT if (SOURCE / room).is_dir()])

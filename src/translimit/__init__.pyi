@@ -11,6 +11,7 @@ from . import models as models
 from . import observe as observe
 from . import predict as predict
 from . import report as report
+from . import scaling as scaling
 from . import store as store
 from . import study as study
 from .core import Estimate as Estimate

@@ -150,6 +150,8 @@ def test_list(capsys):
         ("report nowhere", "nowhere: does not exist"),
         ("cite BROKEN", "run.json: cannot be read"),
         ("list foo", "foo: one argument too many"),
+        ("scale --base X --target X", "--optimizer: is missing; see `translimit scale --help`"),
+        ("scale --alpha-b 1", "--alpha-b: no option of `translimit scale`; did you mean '--alpha"),
     ],
 )
 def test_unusable_input_is_told_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
@@ -220,7 +222,9 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
     assert "ValueError: this cell always fails" in out
 
 
-@pytest.mark.parametrize("command", ["", "list", "run", "status", "claims", "report", "cite"])
+@pytest.mark.parametrize(
+    "command", ["", "list", "run", "status", "claims", "report", "cite", "scale"]
+)
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse
 
@@ -236,7 +240,21 @@ def test_version(capsys):
     assert call(capsys, "--version") == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], "claims", "cite"])
+SCALE = "scale --base width=64,heads=4,layers=2 --target width=128,heads=4,layers=4 --optimizer sgd"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["list"],
+        ["list", "--json"],
+        "claims",
+        "cite",
+        SCALE.split(),
+        [*SCALE.split(), "--json"],
+    ],
+)
 def test_looking_loads_no_jax(run, environment, words):
     arguments = words if isinstance(words, list) else [words, str(run)]
     program = (

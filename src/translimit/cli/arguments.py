@@ -151,6 +151,39 @@ class PredictCommand:
     """Of the Monte Carlo."""
 
 
+@dataclass(frozen=True)
+class ScaleCommand:
+    """Say what a larger transformer must change so that values tuned at a small one carry over.
+
+    Example: translimit scale --base width=64,heads=4,layers=2 --target width=256,heads=8,layers=8
+    --optimizer adamw
+    """
+
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")]
+    """The tuned one: head_dim=16,heads=4,layers=2 (or width=64,...), a TOML or JSON file, or a
+    config.json of Hugging Face."""
+    target: Annotated[str, tyro.conf.arg(metavar="SIZES")]
+    """The one to train."""
+    optimizer: Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
+    """Whose learning rates."""
+    style: Literal["canonical", "folded", "single_lr", "unit_init"] = "folded"
+    """Where multipliers stand; folded is for unmodified modules."""
+    alpha_a: float = 1.0
+    """Exponent of the attention logits, in [1/2, 1]."""
+    alpha_l: float = 1.0
+    """Exponent of the residual branches, in [1/2, 1]."""
+    decay: Literal["constant", "independent", "sqrt_width"] = "constant"
+    """What of the weight decay stays: rate times decay, the decay, or a rule for long training."""
+    tied: Annotated[bool, _Flag] = False
+    """Token embedding and readout are one tensor (a config.json tells it by itself)."""
+    fold_logits: Annotated[bool, _Flag] = False
+    """The module's logit scale is fixed at head_dim^-1/2: put the rest into the queries."""
+    change_mlp_ratio: Annotated[bool, _Flag] = False
+    """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
 Command = (
     ListCommand
     | RunCommand
@@ -159,6 +192,7 @@ Command = (
     | ReportCommand
     | CiteCommand
     | PredictCommand
+    | ScaleCommand
 )
 
 COMMANDS: dict[str, type[Command]] = {
@@ -169,4 +203,5 @@ COMMANDS: dict[str, type[Command]] = {
     "report": ReportCommand,
     "cite": CiteCommand,
     "predict": PredictCommand,
+    "scale": ScaleCommand,
 }

@@ -15,6 +15,7 @@ from translimit.cli.arguments import (
     PredictCommand,
     ReportCommand,
     RunCommand,
+    ScaleCommand,
     StatusCommand,
 )
 from translimit.core import ConfigError, StoreError
@@ -184,6 +185,38 @@ def _predict(command: PredictCommand) -> None:
         _print_json(prediction.to_json())
     else:
         print(prediction)
+
+
+@execute.register
+def _scale(command: ScaleCommand) -> None:
+    from translimit.scaling import read_size, require_same_module, rules
+
+    base, target = read_size(command.base), read_size(command.target)
+    require_same_module(base, target)
+    made = rules(
+        base.size,
+        target.size,
+        optimizer=command.optimizer,
+        alpha_A=command.alpha_a,
+        alpha_L=command.alpha_l,
+        style=command.style,
+        decay=command.decay,
+        tied=command.tied or target.tied,
+        packed_qkv=target.packed_qkv,
+        fold_logits=command.fold_logits,
+        change_mlp_ratio=command.change_mlp_ratio,
+    )
+    answer = made.to_json()
+    if command.json:
+        _print_json(answer)
+        return
+    from translimit.cli.tables import rules_table
+
+    _print_rich(rules_table(made.groups()))
+    print(f"logits: {made.logit_scale:.6g} k.q (absolute); branches: {made.residual:.6g}")
+    print("all else is target over base; rates multiply the schedule of the base")
+    for sentence in made.warnings:
+        print(f"note: {sentence}")
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -82,6 +82,8 @@ def _refusal(command: str, box: str) -> ConfigError:
     if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'.*\((.*)\)", problem):
         known = re.findall(r"'([^']*)'", choice[3])
         return ConfigError(choice[2], f"got {choice[1]!r}", nearest(choice[1], known))
+    if absent := re.match(r"Missing from translimit \w[\w-]*: (--[\w-]+)", problem):
+        return ConfigError(absent[1], "is missing", advice)
     if missing := re.match(r"Missing value for argument '(--.*?)'", problem):
         return ConfigError(missing[1], "has no value", advice)
     if number := re.match(r"Error parsing (--\w+): invalid literal for int.*?: '(.*)'", problem):
@@ -103,7 +105,8 @@ def _options(command: str) -> list[str]:
         return ["--help", "--version"]
     kind = COMMANDS[command]
     hints = typing.get_type_hints(kind, include_extras=True)
-    return ["--help", *(f"--{name}" for name, hint in hints.items() if not _positional(hint))]
+    named = (name for name, hint in hints.items() if not _positional(hint))
+    return ["--help", *(f"--{name.replace('_', '-')}" for name in named)]
 
 
 def _positional(hint: Any) -> bool:

@@ -57,6 +57,23 @@ def status_table(status: Mapping[str, Any]) -> Table:
     return table
 
 
+def rules_table(groups: Mapping[Any, Iterable[Any]]) -> Table:
+    """Rules of `translimit scale`: what equal rules have in common is one row."""
+    columns = {
+        "mult": "multiplier",
+        "init": "start",
+        "lr": "learning rate",
+        "eps": "epsilon",
+        "wd": "weight decay",
+    }
+    table = _table("parameters", *columns.values())
+    for rule, roles in groups.items():
+        names = ", ".join(role.value.replace("_", " ") for role in roles)
+        values = (getattr(rule, name) for name in columns)
+        table.add_row(names, *("" if value is None else f"{value:.6g}" for value in values))
+    return table
+
+
 def _table(*columns: str) -> Table:
     table = Table(show_lines=False)
     for column in columns:

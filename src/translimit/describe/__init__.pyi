@@ -1,5 +1,4 @@
 from .activation import Activation as Activation
-from .architecture import PreNormConfig as PreNormConfig
 from .architecture import read_architecture as read_architecture
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
@@ -24,12 +23,16 @@ from .retraction import Retraction as Retraction
 from .retraction import require_retraction as require_retraction
 from .roles import Axis as Axis
 from .roles import Role as Role
+from .roles import unknown_role as unknown_role
 from .shaped import ABLATIONS as ABLATIONS
 from .shaped import CRITICAL_TOLERANCE as CRITICAL_TOLERANCE
 from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
 from .size import Size as Size
+from .stack_sizes import PreNormConfig as PreNormConfig
+from .stack_sizes import StackSizes as StackSizes
+from .stack_sizes import read_stack_sizes as read_stack_sizes
 from .transformer import Nonlinearity as Nonlinearity
 from .transformer import ParameterSpec as ParameterSpec
 from .transformer import TransformerShape as TransformerShape

@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, ConfigError, NoSuchLimitError, nearest
+from translimit.core import nearest
 from translimit.describe.activation import Activation
 from translimit.describe.fields import Fields
 from translimit.describe.pre_norm import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
-
-#: Families that normalise after the residual sum.
-POST_NORM = ("bert", "roberta", "distilbert", "electra", "albert", "xlm-roberta", "openai-gpt")
+from translimit.describe.stack_sizes import FACTS, common_sizes
 
 _ACTIVATIONS = {
     "gelu": Activation.GELU,
@@ -36,32 +33,8 @@ _ACTIVATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family: the prefix of its class names, and what reads its fields."""
-
-    class_prefix: str
-    read: Callable[[Fields], PreNormArchitecture]
-
-
-def refuse_family(name: str, where: str) -> ArgumentError:
-    """The error for a family that is not understood: post-LN, or unknown."""
-    lowered = name.lower()
-    plain = {one.replace("-", "") for one in POST_NORM}
-    prefixes = tuple(sorted(plain, key=len, reverse=True))
-    if lowered in POST_NORM or (name != lowered and lowered.startswith(prefixes)):
-        return NoSuchLimitError(
-            where,
-            f"{name!r} normalises after the residual sum (post-LN), and what is known here is "
-            "about pre-LN stacks",
-            f"understood: {', '.join(FAMILIES)}; for a chain that normalises after every layer "
-            "use translimit.limits.homogenized",
-        )
-    return ConfigError(where, f"unknown family {name!r}", nearest(name, FAMILIES))
-
-
 def _gpt2(fields: Fields) -> PreNormArchitecture:
-    sizes = _sizes(fields)
+    sizes = common_sizes(fields)
     std = fields.number("init_std", 0.02)
     fields.require("scale_attn_weights", True)
     fields.require("add_cross_attention", False)
@@ -93,13 +66,13 @@ def _gpt2(fields: Fields) -> PreNormArchitecture:
     )
 
 
-def _gated(family: str, epsilon: float, kv_heads: int | None = None) -> Callable[..., Any]:
+def _gated(family: str, epsilon: float) -> Callable[..., Any]:
     """The reader of Llama and of those who share its block."""
 
     def read(fields: Fields) -> PreNormArchitecture:
-        sizes = _sizes(fields)
+        sizes = common_sizes(fields)
         std = fields.number("init_std", 0.02)
-        pairs = fields.count("kv_heads", kv_heads or sizes["heads"])
+        pairs = fields.count("kv_heads", FACTS[family].kv_heads or sizes["heads"])
         sizes["kv_heads"] = pairs
         context = fields.optional_count("context")
         if fields.has("window") and fields.flag("use_sliding_window", family == "mistral"):
@@ -131,7 +104,7 @@ def _gated(family: str, epsilon: float, kv_heads: int | None = None) -> Callable
 
 
 def _gpt_neox(fields: Fields) -> PreNormArchitecture:
-    sizes = _sizes(fields)
+    sizes = common_sizes(fields)
     std = fields.number("init_std", 0.02)
     inner = fields.nested("rope_parameters")
     newer = inner.has("partial_rotary_factor")
@@ -159,7 +132,7 @@ def _gpt_neox(fields: Fields) -> PreNormArchitecture:
 
 
 def _vit(fields: Fields) -> PreNormArchitecture:
-    sizes = _sizes(fields)
+    sizes = common_sizes(fields)
     std = fields.number("init_std", 0.02)
     image, patch = fields.count("image_size", 224), fields.count("patch_size", 16)
     if image % patch:
@@ -189,28 +162,14 @@ def _vit(fields: Fields) -> PreNormArchitecture:
     )
 
 
-FAMILIES: dict[str, Family] = {
-    "gpt2": Family("GPT2", _gpt2),
-    "llama": Family("Llama", _gated("llama", 1e-6)),
-    "mistral": Family("Mistral", _gated("mistral", 1e-6, kv_heads=8)),
-    "qwen2": Family("Qwen2", _gated("qwen2", 1e-6, kv_heads=32)),
-    "gpt_neox": Family("GPTNeoX", _gpt_neox),
-    "vit": Family("ViT", _vit),
+READERS: dict[str, Callable[[Fields], PreNormArchitecture]] = {
+    "gpt2": _gpt2,
+    "llama": _gated("llama", 1e-6),
+    "mistral": _gated("mistral", 1e-6),
+    "qwen2": _gated("qwen2", 1e-6),
+    "gpt_neox": _gpt_neox,
+    "vit": _vit,
 }
-
-
-def _sizes(fields: Fields) -> dict[str, int]:
-    """Layers, width and heads; a head is dim / heads wide unless it is told."""
-    layers, dim, heads = (fields.count(name) for name in ("layers", "dim", "heads"))
-    if fields.has("head_dim"):
-        head_dim = fields.count("head_dim")
-    elif dim % heads:
-        raise fields.refuse(
-            "heads", heads, f"it must divide the width {dim} unless head_dim is set"
-        )
-    else:
-        head_dim = dim // heads
-    return {"layers": layers, "dim": dim, "heads": heads, "kv_heads": heads, "head_dim": head_dim}
 
 
 def _activation(fields: Fields, default: str) -> Activation:

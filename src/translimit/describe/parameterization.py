@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from translimit.core.errors import ArgumentError, nearest
-from translimit.describe.roles import Role
+from translimit.core import ArgumentError, nearest
+from translimit.describe.roles import Role, unknown_role
 from translimit.describe.size import Size
 
 
@@ -108,9 +108,7 @@ class Parameterization:
         try:
             return self.roles.get(Role(role), RoleRule())
         except ValueError:
-            raise ArgumentError(
-                "role", f"unknown role {role!r}", nearest(str(role), [r.value for r in Role])
-            ) from None
+            raise unknown_role(role) from None
 
     @property
     def readout(self) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from translimit.core import ArgumentError, nearest
 from translimit.describe.size import Size
 
 
@@ -158,3 +159,9 @@ _FACTS: dict[Role, _Facts] = {
     Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
     Role.SHAPED_GAIN: _BLOCK_VECTOR,
 }
+
+
+def unknown_role(name: object) -> ArgumentError:
+    """The error for a name that is no role."""
+    known = [role.value for role in Role]
+    return ArgumentError("role", f"unknown role {name!r}", nearest(str(name), known))

@@ -44,7 +44,7 @@ class Size:
     heads: int
     layers: int
     kv_heads: int | None = None
-    mlp_ratio: float = 4.0
+    mlp_ratio: float | int = 4.0
 
     def __post_init__(self) -> None:
         for name in ("head_dim", "heads", "layers"):

@@ -23,7 +23,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError
 from translimit.describe.roles import Role
 from translimit.describe.size import Size
 

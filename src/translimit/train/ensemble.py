@@ -236,7 +236,7 @@ class _Run:
 
 
 @eqx.filter_jit
-def _begin(keys: PRNGKeyArray, static: _Static, model: Transformer, dtype: Any) -> tuple[Any, Any]:
+def _begin(keys: Any, static: _Static, model: Transformer, dtype: Any) -> tuple[Any, Any]:
     """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
     rates = len(static.training.rates)
     start = jax.vmap(lambda key: model.init(key, dtype))(keys)

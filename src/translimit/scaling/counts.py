@@ -1,0 +1,80 @@
+r"""The two counts behind every rule: how far an entry may move, and how large its gradient is.
+
+| symbol | name here |
+|---|---|
+| N, H, L, G, d = N H | `Size`; m_N, m_H, m_L, m_d are ratios target / base |
+| alpha_A, alpha_L | `alpha_A`, `alpha_L` in [1/2, 1] |
+| b = m_L^{-alpha_L} | `Rules.residual`, the factor of every branch over that of the base |
+| c = c_0 m_N^{-alpha_A} | `Rules.logit_scale`, absolute; c_0 = N_0^{-1/2} by default |
+
+Take a role whose weight maps n_in to n_out entries (ratios target / base; an axis that is never
+scaled counts as 1). With q = m_N^{alpha_A - 1} for what makes keys or queries and 1 else, and with
+the depth factors 1 outside of blocks,
+
+    D = q m_L^{alpha_L - 1} / n_in     movement of an entry that moves logits and stream by O(1)
+    g = m_L^{-alpha_L} / (q n_out)     size of an entry of the gradient
+
+    SGD: rate D / g;  Adam: rate D, epsilon g;  sign: rate D;  Muon: rate D (n_in n_out)^{1/2}
+
+D is 1 / n_in because an update is coherent with the activations that made it, and so sums over
+them; weights at random sum incoherently, and start at n_in^{-1/2}. The readout starts at 1 / n_in,
+to vanish beside what it learns. These are the rules of modules without multipliers, but for that
+of the branch.
+
+Reference: arXiv 2405.15712, Table 1, whose hidden, embedding and readout rows these are.
+"""
+
+from __future__ import annotations
+
+from translimit.describe import Role, RoleRule, Size
+from translimit.scaling.moves import Update
+from translimit.scaling.question import Question
+
+
+def update_of(question: Question, role: Role) -> Update:
+    """How the optimiser's step on a role depends on the gradient; beside Muon runs Adam."""
+    match question.optimizer:
+        case "sgd" | "momentum":
+            return Update.GRADIENT
+        case "sign":
+            return Update.SIGN
+        case "muon" if role.is_hidden_matrix:
+            return Update.ORTHOGONAL
+        case _:
+            return Update.ADAM
+
+
+def plain_rule(question: Question, role: Role) -> RoleRule:
+    """The rule of a plain module, decay aside; the formulas are those of the module."""
+    n_in, n_out = question.ratio(role.fan_in), question.ratio(role.fan_out)
+    q = question.m_N ** (question.alpha_A - 1) if role.moves_logits else 1.0
+    m_L = question.m_L if role.in_block else 1.0
+    movement = q * m_L ** (question.alpha_L - 1) / n_in
+    gradient = m_L**-question.alpha_L / (q * n_out)
+    update = update_of(question, role)
+    match update:
+        case Update.GRADIENT:
+            lr = movement / gradient
+        case Update.ORTHOGONAL:
+            lr = movement * _orthogonal(question, role)
+        case _:
+            lr = movement
+    init = 1 / n_in if role is Role.READOUT else n_in**-0.5
+    return RoleRule(1.0, init, lr, gradient if update is Update.ADAM else None)
+
+
+def _orthogonal(question: Question, role: Role) -> float:
+    """(n_in n_out)^{1/2}, target over base, with the implementation's own factor divided out."""
+
+    def factor(size: Size) -> float:
+        n_in, n_out = role.fan_in.length(size), role.fan_out.length(size)
+        if question.muon_heads == "separate" and role in (Role.QUERY, Role.KEY, Role.VALUE):
+            n_out = float(size.head_dim)
+        built_in = {
+            "none": 1.0,
+            "original": max(1.0, n_out / n_in) ** 0.5,
+            "match_rms_adamw": max(n_in, n_out) ** 0.5,
+        }
+        return (n_in * n_out) ** 0.5 / built_in[question.muon_adjust]
+
+    return factor(question.target) / factor(question.base)

@@ -1,0 +1,131 @@
+r"""The parameterization of the paper, in absolute numbers.
+
+The paper (Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712) stores parameters with multipliers
+so that one rate serves all of them. With n = N H and the residual factor beta_0 L^{-alpha_L},
+
+| parameter | multiplier | standard deviation |
+|---|---|---|
+| embedding of D pixels | D^{-1/2} L^{1/2 - alpha_L} | L^{alpha_L - 1/2} |
+| W_K, W_Q | N^{alpha_A - 3/2} H^{-1/2} | N^{1 - alpha_A} |
+| W_V, W_O, MLP | (fan-in)^{-1/2} | 1 |
+| readout | L^{1/2 - alpha_L} / (gamma_0 n) | L^{alpha_L - 1/2} |
+
+with logits N^{-alpha_A} k . q and the rate eta_0 gamma_0^2 n L^{2 alpha_L - 1} of SGD.
+
+!!! warning "Erratum"
+    The paper's table prints the rate of SGD without gamma_0^2. Its Result 1 needs the factor: only
+    then is gamma_0 to 0 the lazy limit at fixed eta_0. `lr_convention="table"` gives what is
+    printed.
+
+Under Adam the rate is eta_0 n^{-1/2} L^{alpha_L - 1}; embedding and readout then have multipliers
+n^{1/2} L^{1 - alpha_L} times those without depth factors, and standard deviations divided by it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any, Literal
+
+from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.describe import Parameterization, Role, RoleRule, Size
+from translimit.scaling.engine import rules
+from translimit.scaling.question import Optimizer
+
+_BLOCK_MATRICES = (Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_GATE, Role.MLP_OUT)
+_EMBEDDINGS = (Role.TOKEN_EMBEDDING, Role.PATCH_EMBEDDING, Role.POSITION_EMBEDDING)
+
+
+def paper_parameterization(
+    size: Size,
+    *,
+    optimizer: Optimizer = "sgd",
+    alpha_A: float | int = 1.0,
+    alpha_L: float | int = 1.0,
+    beta0: float | int = 1.0,
+    gamma0: float | int = 1.0,
+    eta0: float | int = 1.0,
+    pixels: int = 1,
+    lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
+) -> Parameterization:
+    """The parameterization of Bordelon, Chaudhry and Pehlevan; formulas in the module's docstring.
+
+    What their bare model lacks (gains, biases) takes what style `single_lr` gives from a base of
+    sizes one; epsilon and decay as well.
+
+    Args:
+        size: (N, H, L); the paper's MLP has ratio 1.
+        optimizer: SGD with or without momentum, Adam or AdamW.
+        alpha_A: of the logits.
+        alpha_L: of the branches.
+        beta0: of the branches.
+        gamma0: of the readout; small is lazy.
+        eta0: of the rate.
+        pixels: entries D of a patch; a token embedding has none.
+        lr_convention: whether the rate of SGD has gamma_0^2 or, as the table prints it, not. The
+            rate of Adam never has it.
+
+    Raises:
+        ArgumentError: an exponent outside [1/2, 1], a constant that is not positive, another
+            optimiser or convention.
+
+    Reference: arXiv 2405.15712, section 2.1 and Table 1.
+    """
+    if lr_convention not in ("gamma0_squared", "table"):
+        raise ArgumentError(
+            "lr_convention",
+            f"unknown convention {lr_convention!r}",
+            nearest(str(lr_convention), ("gamma0_squared", "table")),
+        )
+    if optimizer not in ("sgd", "momentum", "adam", "adamw"):
+        raise ArgumentError(
+            "optimizer", f"the paper has no {optimizer!r}", "known: sgd, momentum, adam, adamw"
+        )
+    beta0, gamma0, eta0 = (
+        _positive(beta0, "beta0"),
+        _positive(gamma0, "gamma0"),
+        _positive(eta0, "eta0"),
+    )
+    pixels_root = _positive(pixels, "pixels") ** 0.5
+    one = Size(head_dim=1, heads=1, layers=1, mlp_ratio=size.mlp_ratio)
+    others = rules(
+        one, size, optimizer=optimizer, alpha_A=alpha_A, alpha_L=alpha_L, style="single_lr"
+    )
+    N, H, L, n = size.head_dim, size.heads, size.layers, size.width
+    if optimizer in ("sgd", "momentum"):
+        lr = eta0 * n * L ** (2 * alpha_L - 1)
+        lr *= gamma0**2 if lr_convention == "gamma0_squared" else 1.0
+        outer = L ** (0.5 - alpha_L)
+    else:
+        lr = eta0 * n**-0.5 * L ** (alpha_L - 1)
+        outer = n**0.5 * L ** (1 - alpha_L)
+
+    # (multiplier, standard deviation) of what the paper has.
+    printed = {role: (outer, 1 / outer) for role in _EMBEDDINGS}
+    printed[Role.PATCH_EMBEDDING] = (outer / pixels_root, 1 / outer)
+    printed |= {role: (role.fan_in.length(size) ** -0.5, 1.0) for role in _BLOCK_MATRICES}
+    logits = (N ** (alpha_A - 1.5) * H**-0.5, N ** (1 - alpha_A))
+    printed |= {role: logits for role in (Role.QUERY, Role.KEY)}
+    printed[Role.READOUT] = (outer / (gamma0 * n), 1 / outer)
+
+    def rule(role: Role) -> RoleRule:
+        other = others.role(role)
+        constant = 0.0 if role.is_bias else other.init
+        mult, init = printed.get(role, (other.mult, constant))
+        return RoleRule(mult, init, lr, other.eps, other.wd)
+
+    return Parameterization(
+        size=size,
+        roles={role: rule(role) for role in Role},
+        logit_scale=N**-alpha_A,
+        residual=beta0 * L**-alpha_L,
+    )
+
+
+def _positive(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ArgumentTypeError(name, f"got {value!r}", "pass a number")
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ArgumentError(name, f"got {number}", "pass a positive number")
+    return number

@@ -1,0 +1,191 @@
+"""What the rules are asked: base, target, optimiser, exponents, style, and facts of the module."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.describe import Axis, Size
+from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
+
+Optimizer = Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
+Style = Literal["canonical", "folded", "single_lr", "unit_init"]
+Decay = Literal["constant", "independent", "sqrt_width"]
+MuonAdjust = Literal["none", "original", "match_rms_adamw"]
+MuonHeads = Literal["stacked", "separate"]
+
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+STYLES: tuple[str, ...] = get_args(Style)
+DECAYS: tuple[str, ...] = get_args(Decay)
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": OPTIMIZERS,
+    "style": STYLES,
+    "decay": DECAYS,
+    "muon_adjust": get_args(MuonAdjust),
+    "muon_heads": get_args(MuonHeads),
+}
+
+#: The smallest base of SGD whose optimum was seen to stay in place.
+LEAST_SGD_WIDTH = 32
+#: The smallest head dimension at which exponents are seen.
+LEAST_HEAD_DIM = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """The arguments of `rules`, which documents them, validated; equal questions hash alike."""
+
+    base: Size
+    target: Size
+    optimizer: Optimizer
+    alpha_A: float | int = 1.0  # noqa: N815
+    alpha_L: float | int = 1.0  # noqa: N815
+    style: Style = "canonical"
+    tied: bool = False
+    base_logit_scale: float | int | None = None
+    final_norm_gain: bool = True
+    qk_norm: bool = False
+    packed_qkv: bool = False
+    fold_logits: bool = False
+    decay: Decay = "constant"
+    clipping: bool = False
+    muon_adjust: MuonAdjust = "original"
+    muon_heads: MuonHeads = "stacked"
+    change_mlp_ratio: bool = False
+    unsafe: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("base", "target"):
+            if not isinstance(getattr(self, name), Size):
+                raise ArgumentTypeError(name, f"got {getattr(self, name)!r}", "pass a Size")
+        for name, known in _CHOICES.items():
+            _require_choice(getattr(self, name), name, known)
+        for name in ("alpha_A", "alpha_L"):
+            object.__setattr__(self, name, self._exponent(name))
+        if self.base_logit_scale is not None:
+            value = _number(self.base_logit_scale, "base_logit_scale")
+            if not 0 < value < math.inf:
+                raise ArgumentError("base_logit_scale", f"got {value}", "pass a positive number")
+            object.__setattr__(self, "base_logit_scale", value)
+        if self.decay == "sqrt_width" and self.optimizer != "adamw":
+            raise ArgumentError(
+                "decay", f"'sqrt_width' with {self.optimizer!r}", "it is a proposal for adamw only"
+            )
+        if self.base.mlp_ratio != self.target.mlp_ratio and not self.change_mlp_ratio:
+            raise ShapeMismatchError(
+                "mlp_ratio",
+                f"is {self.base.mlp_ratio:g} in the base and {self.target.mlp_ratio:g} in the "
+                "target",
+                "keep it, or pass change_mlp_ratio=True for rules by fan-in",
+            )
+        self._require_places()
+
+    def _exponent(self, name: str) -> float:
+        value = _number(getattr(self, name), name)
+        if not math.isfinite(value) or not (0.5 <= value <= 1 or self.unsafe):
+            raise ArgumentError(
+                name, f"got {value}", "pass a number in [1/2, 1] (unsafe=True allows any finite)"
+            )
+        return value
+
+    def _require_places(self) -> None:
+        """Refuse a module that has no place for a factor of the style."""
+        if self.style == "folded" and self.tied and not self.final_norm_gain:
+            raise UnsupportedModuleError(
+                "tied",
+                "with tied embeddings and no gain in the final norm, the folded style has no place "
+                "for the multiplier of the readout",
+                "train a final gain, or use style='canonical' with an explicit multiplier",
+            )
+        if self.fold_logits and self.style != "folded":
+            raise UnsupportedModuleError(
+                "fold_logits",
+                f"style {self.style!r} has the logit scale as a multiplier",
+                "use style='folded', or set the scale of the module",
+            )
+        if self.fold_logits and self.qk_norm:
+            raise UnsupportedModuleError(
+                "fold_logits",
+                "a norm of queries and keys undoes what is folded into W_Q",
+                "set the scale of the module",
+            )
+
+    # The ratios target / base.
+
+    def ratio(self, axis: Axis) -> float:
+        """Entries of an axis."""
+        return axis.length(self.target) / axis.length(self.base)
+
+    @property
+    def m_N(self) -> float:
+        """Of the head dimension."""
+        return self.target.head_dim / self.base.head_dim
+
+    @property
+    def m_d(self) -> float:
+        """Of the width."""
+        return self.target.width / self.base.width
+
+    @property
+    def m_L(self) -> float:
+        """Of the depth."""
+        return self.target.layers / self.base.layers
+
+    @property
+    def c_0(self) -> float:
+        """The logit scale of the base, absolute: N_0^{-1/2} unless it is given."""
+        given = self.base_logit_scale
+        return self.base.head_dim**-0.5 if given is None else given
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences: where the rules leave what was measured, or what they assume."""
+        base, target, said = self.base, self.target, []
+        for name in ("head_dim", "heads", "layers"):
+            small, large = getattr(base, name), getattr(target, name)
+            if large < small:
+                said.append(
+                    f"{name} shrinks from {small} to {large}: rules are for growing sizes, and "
+                    "what was tuned at the larger one may be limited by its own finite size"
+                )
+        if min(base.head_dim, target.head_dim) < LEAST_HEAD_DIM:
+            said.append(f"a head dimension below {LEAST_HEAD_DIM} has large finite-size effects")
+        if self.optimizer in ("sgd", "momentum") and base.width < LEAST_SGD_WIDTH:
+            said.append(
+                f"the optimum of SGD drifts from bases narrower than {LEAST_SGD_WIDTH} (this one "
+                f"is {base.width} wide)"
+            )
+        if base.heads * target.groups != target.heads * base.groups:
+            said.append(
+                "query heads per key/value head change: the rules for keys and values are derived, "
+                "not measured"
+            )
+        if base.mlp_ratio != target.mlp_ratio:
+            said.append("the MLP ratio changes: its rules are by fan-in and were not measured")
+        if self.clipping and self.style != "canonical":
+            said.append(
+                "clipping of the global gradient norm acts differently in every style: tune the "
+                "clip in this one"
+            )
+        return tuple(said)
+
+
+def _require_choice(value: Any, name: str, known: tuple[str, ...]) -> None:
+    if name == "decay" and value == "coupled":
+        raise ArgumentError(
+            "decay",
+            "coupled L2 inside Adam is not covered: lambda w would have to scale like the gradient",
+            "use adamw, whose decay is decoupled",
+        )
+    if value not in known:
+        raise ArgumentError(name, f"unknown {name} {value!r}", nearest(str(value), known))
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ArgumentTypeError(name, f"got {value!r}", "pass a number")
+    return float(value)

@@ -1,0 +1,113 @@
+"""Sizes from text: an inline list, a file of sizes, or the configuration of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from translimit.core import ConfigError, config, nearest
+from translimit.describe import Size, read_stack_sizes
+from translimit.scaling.errors import ShapeMismatchError
+
+_KEYS = ("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio")
+_MODEL_KEYS = ("model_type", "architectures", "kind")
+
+
+@dataclass(frozen=True)
+class ReadSize:
+    """Sizes with what their source says about the module.
+
+    Attributes:
+        size: the sizes.
+        vocabulary: entries of the vocabulary, or None where it is not told.
+        tied: whether token embedding and readout are one tensor.
+        packed_qkv: whether query, key and value are one tensor.
+    """
+
+    size: Size
+    vocabulary: int | None = None
+    tied: bool = False
+    packed_qkv: bool = False
+
+
+def read_size(source: str | Path | Mapping[str, Any]) -> ReadSize:
+    """The sizes that a text, a file or a mapping tells.
+
+    Args:
+        source: `head_dim=16,heads=4,layers=2` (or `width=64` instead of the head dimension, and
+            `kv_heads`, `mlp_ratio`); a TOML or JSON file of the same keys; or the configuration of
+            a model: Hugging Face's `config.json`, or our own format with `kind = "pre-norm"`.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown or missing key, a value of the wrong type.
+        ArgumentError: sizes that contradict each other.
+        ShapeMismatchError: heads that together are wider or narrower than the stream.
+        NoSuchLimitError: a model that normalises after the sum.
+
+    >>> read_size("head_dim=16,heads=4,layers=2").size.width
+    64
+    """
+    if isinstance(source, str) and "=" in source:
+        return ReadSize(_size(_inline(source), source))
+    values = source if isinstance(source, Mapping) else config.read_file(source)
+    where = "sizes" if isinstance(source, Mapping) else str(source)
+    if not any(key in values for key in _MODEL_KEYS):
+        return ReadSize(_size(values, where))
+    stack = read_stack_sizes(source)
+    if stack.head_dim * stack.heads != stack.dim:
+        raise ShapeMismatchError(
+            where,
+            f"has {stack.heads} heads of {stack.head_dim} in a stream of {stack.dim}",
+            "the rules are for streams of width head_dim x heads",
+        )
+    ratio = {} if stack.mlp_dim is None else {"mlp_ratio": stack.mlp_dim / stack.dim}
+    size = Size(
+        head_dim=stack.head_dim,
+        heads=stack.heads,
+        layers=stack.layers,
+        kv_heads=stack.kv_heads,
+        **ratio,
+    )
+    return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv)
+
+
+def require_same_module(base: ReadSize, target: ReadSize) -> None:
+    """Refuse a target that differs from its base in what is never scaled.
+
+    Raises:
+        ShapeMismatchError: another vocabulary, tied embeddings or a packed projection in one.
+    """
+    for name in ("vocabulary", "tied", "packed_qkv"):
+        one, other = getattr(base, name), getattr(target, name)
+        if one != other and None not in (one, other):
+            raise ShapeMismatchError(
+                name, f"is {one} in the base and {other} in the target", "keep it"
+            )
+
+
+def _inline(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key or not value:
+            raise ConfigError(text, f"has the part {part!r}", "write key=value,key=value")
+        if key in values:
+            raise ConfigError(text, f"{key} is told twice", "tell it once")
+        values[key] = config.parse_value(value)
+    return values
+
+
+def _size(values: Mapping[str, Any], where: str) -> Size:
+    for key in values:
+        if key not in _KEYS:
+            raise ConfigError(where, f"unknown key {key!r}", nearest(key, _KEYS))
+    if "width" not in values:
+        return config.from_json(Size, values, where=where)
+    if "head_dim" in values:
+        raise ConfigError(where, "tells width and head_dim", "tell one of them")
+    for key in ("heads", "layers"):
+        if key not in values:
+            raise ConfigError(where, f"missing key {key!r}", "give it a value")
+    return Size.of_width(**values)

@@ -1,0 +1,90 @@
+"""The four styles: one move a role, from the rule of a plain module.
+
+| style | move theta of a role | multipliers left |
+|---|---|---|
+| canonical | readout: 1 / m_d | branches b, logits c, readout 1 / m_d |
+| folded | end of a branch: 1 / b | logits c |
+| single_lr | what makes the rate `global_lr` | everywhere |
+| unit_init | what makes the start that of the base | everywhere |
+
+Tied embeddings in folded style keep the readout's theta = 1 / m_d, which makes it equal to the
+embedding, and put the factor 1 / m_d into gain and bias of the final norm (theta = m_d). Where a
+module's logit scale is fixed at N^{-1/2}, the factor kappa = c N^{1/2} goes into W_Q and its bias
+(theta = 1 / kappa).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from translimit.describe import Role, RoleRule
+from translimit.scaling.counts import plain_rule, update_of
+from translimit.scaling.moves import moved
+from translimit.scaling.question import Question
+
+
+def styled_rule(question: Question, role: Role) -> RoleRule:
+    """The rule of a role in the style of the question."""
+    plain, update = plain_rule(question, role), update_of(question, role)
+    rule = moved(plain, _theta(question, role, plain), update)
+    if question.style == "folded":  # a move cancels a multiplier that stands elsewhere
+        rule = replace(rule, mult=1.0)
+    if question.style == "single_lr":  # one rate to the last bit
+        rule = replace(rule, lr=global_lr(question))
+    return replace(rule, wd=_decay(question, role, rule.lr))
+
+
+def _theta(question: Question, role: Role, plain: RoleRule) -> float:
+    """The move from a plain module to the style."""
+    m_d = question.m_d
+    match question.style:
+        case "unit_init":
+            return plain.init
+        case "single_lr":
+            return (plain.lr / global_lr(question)) ** (1 / update_of(question, role).power)
+        case "canonical":
+            return 1 / m_d if role is Role.READOUT else 1.0
+        case "folded" if role.ends_branch:
+            return question.m_L**question.alpha_L
+        case "folded" if question.tied and role is Role.READOUT:
+            return 1 / m_d
+        case "folded" if question.tied and role in (Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS):
+            return m_d
+        case "folded" if question.fold_logits and role in (Role.QUERY, Role.QUERY_BIAS):
+            return 1 / (logit_scale(question) * question.target.head_dim**0.5)
+        case _:
+            return 1.0
+
+
+def logit_scale(question: Question) -> float:
+    """c_0 m_N^{-alpha_A}, absolute."""
+    return question.c_0 * question.m_N**-question.alpha_A
+
+
+def global_lr(question: Question) -> float:
+    """The rate of every role in style `single_lr`, over that of the base.
+
+    SGD m_d m_L^{2 alpha_L - 1}; Adam and sign m_d^{-1/2} m_L^{alpha_L - 1}; Muon and the Adam
+    beside it m_L^{alpha_L - 1} (our choice: the paper has no Muon).
+    """
+    m_d, m_L, alpha_L = question.m_d, question.m_L, question.alpha_L
+    match question.optimizer:
+        case "sgd" | "momentum":
+            return m_d * m_L ** (2 * alpha_L - 1)
+        case "muon":
+            return m_L ** (alpha_L - 1)
+        case _:
+            return m_d**-0.5 * m_L ** (alpha_L - 1)
+
+
+def _decay(question: Question, role: Role, lr: float) -> float | None:
+    """lambda: eta lambda is what the base has, unless another rule is named."""
+    if question.optimizer == "adam":
+        return None
+    match question.decay:
+        case "independent":
+            return 1.0
+        case "sqrt_width" if role.is_hidden_matrix:
+            return question.ratio(role.fan_in) ** -0.5 / lr
+        case _:
+            return 1 / lr
