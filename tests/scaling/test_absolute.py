@@ -40,7 +40,7 @@ def test_the_paper_is_the_single_rate_at_equal_exponents(base, target, aA, aL, o
     constants = {"beta0": 4.0, "gamma0": 0.1, "eta0": 0.3, "pixels": 12}
     small = paper_parameterization(base, **constants, **options)
     large = paper_parameterization(target, **constants, **options)
-    scaled = small.scaled(made)
+    scaled = made.applied(small)
     assert close(scaled.logit_scale, large.logit_scale)
     assert close(scaled.residual, large.residual)
     for role in Role:
@@ -109,7 +109,7 @@ def test_the_standard_parameterization_and_its_transfer():
     assert standard.role("final_norm_gain").init == 1
     assert standard.role("mlp_in_bias").init == 0
     assert (standard.residual, standard.readout) == (1, 1)
-    scaled = standard.scaled(rules(base, target, optimizer="adamw"))
+    scaled = rules(base, target, optimizer="adamw").applied(standard)
     assert scaled.size == target
     # Hidden weights are the standard ones of the target; what differs is the rest.
     wider = standard_parameterization(target, pixels=8)
@@ -123,10 +123,10 @@ def test_the_standard_parameterization_and_its_transfer():
 def test_only_rules_of_the_same_base_are_applied():
     base, target = Size(head_dim=8, heads=4, layers=2), Size(head_dim=16, heads=8, layers=4)
     paper = paper_parameterization(base)
-    with pytest.raises(ShapeMismatchError, match="by: has the base"):
-        paper.scaled(rules(target, base, optimizer="sgd"))
+    with pytest.raises(ShapeMismatchError, match="start: is of"):
+        rules(target, base, optimizer="sgd").applied(paper)
     with pytest.raises(ShapeMismatchError, match=r"pass base_logit_scale=0\.125"):
-        paper.scaled(rules(base, target, optimizer="sgd"))
+        rules(base, target, optimizer="sgd").applied(paper)
 
 
 @pytest.mark.usefixtures("as_user")

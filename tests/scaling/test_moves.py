@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from translimit.core import ArgumentError
-from translimit.scaling import OPTIMIZERS, STYLES, Role, RoleRule, Size, Update, rules
+from translimit.scaling import OPTIMIZERS, STYLES, Role, RoleRule, Size, Update, moved, rules
 
 numbers = st.floats(1e-3, 1e3)
 rule_numbers = st.builds(RoleRule, numbers, numbers, numbers, numbers, numbers)
@@ -38,11 +38,11 @@ def agree(one, other):
 
 @given(rule_numbers, numbers, numbers, st.sampled_from(Update))
 def test_moves_keep_the_invariants_and_are_a_group(rule, theta, second, update):
-    moved = rule.moved(theta, update)
-    assert moved.mult == rule.mult * theta
-    assert agree(invariants(moved, update), invariants(rule, update))
-    twice, once = moved.moved(second, update), rule.moved(theta * second, update)
-    back = moved.moved(1 / theta, update)
+    after = moved(rule, theta, update)
+    assert after.mult == rule.mult * theta
+    assert agree(invariants(after, update), invariants(rule, update))
+    twice, once = moved(after, second, update), moved(rule, theta * second, update)
+    back = moved(after, 1 / theta, update)
     for name in ("mult", "init", "lr", "eps", "wd"):
         assert math.isclose(getattr(twice, name), getattr(once, name), rel_tol=1e-9)
         assert math.isclose(getattr(back, name), getattr(rule, name), rel_tol=1e-9)
@@ -50,11 +50,11 @@ def test_moves_keep_the_invariants_and_are_a_group(rule, theta, second, update):
 
 def test_a_move_by_hand():
     rule = RoleRule(mult=1.0, init=1.0, lr=1.0, eps=1.0, wd=1.0)
-    assert rule.moved(2.0, Update.GRADIENT) == RoleRule(2.0, 0.5, 0.25, 2.0, 4.0)
-    assert rule.moved(2.0, Update.ADAM) == RoleRule(2.0, 0.5, 0.5, 2.0, 2.0)
-    assert rule.moved(2.0, Update.SIGN, independent_decay=True).wd == 1.0
+    assert moved(rule, 2.0, Update.GRADIENT) == RoleRule(2.0, 0.5, 0.25, 2.0, 4.0)
+    assert moved(rule, 2.0, Update.ADAM) == RoleRule(2.0, 0.5, 0.5, 2.0, 2.0)
+    assert moved(rule, 2.0, Update.SIGN, independent_decay=True).wd == 1.0
     with pytest.raises(ArgumentError, match="theta: got 0"):
-        rule.moved(0.0, Update.ADAM)
+        moved(rule, 0.0, Update.ADAM)
 
 
 def forward(made, role):

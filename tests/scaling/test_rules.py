@@ -22,6 +22,7 @@ BLOCK_VECTORS = {
     Role.MLP_IN_BIAS,
     Role.MLP_GATE_BIAS,
     Role.MLP_OUT_BIAS,
+    Role.SHAPED_GAIN,
 }
 EMBEDDINGS = {
     Role.TOKEN_EMBEDDING,

@@ -174,7 +174,7 @@ def losses(style, optimizer, alphas, *, tied=False, clip=None, spoil=None):
         style=style,
         tied=tied,
     )
-    numbers = standard_parameterization(BASE).scaled(made)
+    numbers = made.applied(standard_parameterization(BASE))
     if spoil is not None:
         wrong = RoleRule(1.0, 1.0, 1.25, 1.0, 1.0).times(numbers.role(spoil))
         roles = {**numbers.roles, spoil: wrong}

@@ -1,4 +1,4 @@
-"""Real small data, shipped with the package, as tokens."""
+"""Real data as tokens: small sets shipped with the package, readers of large ones, minibatches."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Images as tokens: cut into square patches, embedded as points of R^dim."""
+"""Images as tokens: cut into patches, embedded as points of R^dim."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from translimit.core import ArgumentError
 
 
 def image_patches(
-    images: Shaped[np.ndarray, "images height width"], patch: int
+    images: Shaped[np.ndarray, "images height width"], patch: int | tuple[int, int]
 ) -> Float[np.ndarray, "images tokens dim"]:
-    """Cut images into non-overlapping square patches, rows first.
+    """Cut images into non-overlapping patches, rows first.
 
     Args:
         images: pixel values [images, height, width].
-        patch: side of a patch; divides height and width.
+        patch: side of a square patch, or its height and width; they divide those of the images.
 
     Returns:
-        Tokens [images, (height / patch) (width / patch), patch^2] in float64.
+        Tokens [images, (height / patch height) (width / patch width), pixels] in float64.
 
     Raises:
         ArgumentError: the patch does not divide the image.
     """
     count, height, width = images.shape
-    if patch < 1 or height % patch or width % patch:
+    rows, columns = (patch, patch) if isinstance(patch, int) else patch
+    if min(rows, columns) < 1 or height % rows or width % columns:
         raise ArgumentError(
             "patch", f"{patch} does not divide {height} x {width} images", "use a common divisor"
         )
-    blocks = images.reshape(count, height // patch, patch, width // patch, patch)
-    return blocks.transpose(0, 1, 3, 2, 4).reshape(count, -1, patch * patch).astype(np.float64)
+    blocks = images.reshape(count, height // rows, rows, width // columns, columns)
+    return blocks.transpose(0, 1, 3, 2, 4).reshape(count, -1, rows * columns).astype(np.float64)
 
 
 def standardise(

@@ -10,3 +10,6 @@ from .residual_attention import ResidualAttention as ResidualAttention
 from .shaped_transformer import ShapedTransformer as ShapedTransformer
 from .sharp_heads import SharpHeadChain as SharpHeadChain
 from .sharp_heads import sample_cosine as sample_cosine
+from .transformer import Fields as Fields
+from .transformer import Transformer as Transformer
+from .transformer import Weights as Weights

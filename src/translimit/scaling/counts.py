@@ -26,10 +26,9 @@ Reference: arXiv 2405.15712, Table 1, whose hidden, embedding and readout rows t
 
 from __future__ import annotations
 
-from translimit.scaling.moves import RoleRule, Update
+from translimit.describe import Role, RoleRule, Size
+from translimit.scaling.moves import Update
 from translimit.scaling.question import Question
-from translimit.scaling.roles import Role
-from translimit.scaling.size import Size
 
 
 def update_of(question: Question, role: Role) -> Update:

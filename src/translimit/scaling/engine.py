@@ -14,9 +14,14 @@ from functools import cached_property
 from typing import Any
 
 from translimit.core import ConfigError, config
+from translimit.describe import Parameterization, Role, RoleRule, Size, unknown_role
 from translimit.scaling.counts import update_of
-from translimit.scaling.errors import ConversionError, UnsupportedModuleError
-from translimit.scaling.moves import RoleRule, Update
+from translimit.scaling.errors import (
+    ConversionError,
+    ShapeMismatchError,
+    UnsupportedModuleError,
+)
+from translimit.scaling.moves import Update
 from translimit.scaling.question import (
     Decay,
     MuonAdjust,
@@ -25,8 +30,6 @@ from translimit.scaling.question import (
     Question,
     Style,
 )
-from translimit.scaling.roles import Role, unknown_role
-from translimit.scaling.size import Size
 from translimit.scaling.styles import global_lr, logit_scale, styled_rule
 
 #: Of the JSON form; a change of any rule is a new version.
@@ -131,6 +134,34 @@ class Rules:
         """The roles that need a forward multiplier, and `residual` where a branch needs one."""
         named = [role.value for role, rule in self._roles.items() if rule.mult != 1]
         return (*named, "residual") if self.residual != 1 else tuple(named)
+
+    def applied(self, start: Parameterization) -> Parameterization:
+        """The numbers of the target, from those of the base.
+
+        Args:
+            start: absolute numbers of the base.
+
+        Raises:
+            ShapeMismatchError: of another size, or with another logit scale than the rules' base.
+        """
+        question = self.question
+        if question.base != start.size:
+            raise ShapeMismatchError(
+                "start", f"is of {start.size}, not {question.base}", "pass that of the base"
+            )
+        if not math.isclose(question.c_0, start.logit_scale, rel_tol=1e-12):
+            raise ShapeMismatchError(
+                "start",
+                f"has the logit scale {start.logit_scale:g}, and the rules have {question.c_0:g}",
+                f"pass base_logit_scale={start.logit_scale!r} to the rules",
+            )
+        return Parameterization(
+            size=question.target,
+            roles={role: rule.times(self.role(role)) for role, rule in start.roles.items()},
+            logit_scale=self.logit_scale,
+            residual=start.residual * self.residual,
+            skip=start.skip,
+        )
 
     def to_style(self, style: Style) -> Rules:
         """The same training in another style, exactly.

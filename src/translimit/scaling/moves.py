@@ -15,9 +15,9 @@ eta lambda is invariant in all of them. Global-norm clipping is not: gradients o
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass
 
 from translimit.core import ArgumentError
+from translimit.describe import RoleRule
 
 
 class Update(enum.Enum):
@@ -34,57 +34,27 @@ class Update(enum.Enum):
         return 2 if self is Update.GRADIENT else 1
 
 
-@dataclass(frozen=True)
-class RoleRule:
-    """What the parameters of one role take; ratios target / base unless said otherwise.
+def moved(
+    rule: RoleRule, theta: float, update: Update, *, independent_decay: bool = False
+) -> RoleRule:
+    """The same trajectory with the multiplier times theta.
 
-    Attributes:
-        mult: forward multiplier of the parameter, the factor `residual` of its branch not
-            included.
-        init: standard deviation of a random start; of a constant start (gain 1), the constant.
-        lr: learning rate, times the schedule of the base.
-        eps: epsilon of Adam, or None for an update that has none.
-        wd: weight decay lambda, or None where the optimiser has none to scale.
+    Args:
+        rule: of a role.
+        theta: positive.
+        update: of the optimiser.
+        independent_decay: decay w <- w - lambda w that the learning rate does not multiply.
+
+    Raises:
+        ArgumentError: theta is not positive and finite.
     """
-
-    mult: float
-    init: float
-    lr: float
-    eps: float | None = None
-    wd: float | None = None
-
-    def moved(self, theta: float, update: Update, *, independent_decay: bool = False) -> RoleRule:
-        """The same trajectory with the multiplier times theta.
-
-        Args:
-            theta: positive.
-            update: of the optimiser.
-            independent_decay: decay w <- w - lambda w that the learning rate does not multiply.
-
-        Raises:
-            ArgumentError: theta is not positive and finite.
-        """
-        if not 0 < theta < float("inf"):
-            raise ArgumentError("theta", f"got {theta}", "pass a positive number")
-        decay = 1.0 if independent_decay else theta**update.power
-        return RoleRule(
-            mult=self.mult * theta,
-            init=self.init / theta,
-            lr=self.lr / theta**update.power,
-            eps=None if self.eps is None else self.eps * theta,
-            wd=None if self.wd is None else self.wd * decay,
-        )
-
-    def times(self, other: RoleRule) -> RoleRule:
-        """Entry by entry: absolute values times ratios, or ratios of two steps in a row."""
-        return RoleRule(
-            mult=self.mult * other.mult,
-            init=self.init * other.init,
-            lr=self.lr * other.lr,
-            eps=None if self.eps is None or other.eps is None else self.eps * other.eps,
-            wd=None if self.wd is None or other.wd is None else self.wd * other.wd,
-        )
-
-    def to_json(self) -> dict[str, float | None]:
-        """The five entries as plain data."""
-        return asdict(self)
+    if not 0 < theta < float("inf"):
+        raise ArgumentError("theta", f"got {theta}", "pass a positive number")
+    decay = 1.0 if independent_decay else theta**update.power
+    return RoleRule(
+        mult=rule.mult * theta,
+        init=rule.init / theta,
+        lr=rule.lr / theta**update.power,
+        eps=None if rule.eps is None else rule.eps * theta,
+        wd=None if rule.wd is None else rule.wd * decay,
+    )

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.describe import Axis, Size
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
-from translimit.scaling.roles import Axis
-from translimit.scaling.size import Size
 
 Optimizer = Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
 Style = Literal["canonical", "folded", "single_lr", "unit_init"]

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from translimit.core import ConfigError, config, nearest
-from translimit.describe import read_stack_sizes
+from translimit.describe import Size, read_stack_sizes
 from translimit.scaling.errors import ShapeMismatchError
-from translimit.scaling.size import Size
 
 _KEYS = ("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio")
 _MODEL_KEYS = ("model_type", "architectures", "kind")

@@ -17,21 +17,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from translimit.describe import Role, RoleRule
 from translimit.scaling.counts import plain_rule, update_of
-from translimit.scaling.moves import RoleRule
+from translimit.scaling.moves import moved
 from translimit.scaling.question import Question
-from translimit.scaling.roles import Role
 
 
 def styled_rule(question: Question, role: Role) -> RoleRule:
     """The rule of a role in the style of the question."""
     plain, update = plain_rule(question, role), update_of(question, role)
-    moved = plain.moved(_theta(question, role, plain), update)
+    rule = moved(plain, _theta(question, role, plain), update)
     if question.style == "folded":  # a move cancels a multiplier that stands elsewhere
-        moved = replace(moved, mult=1.0)
+        rule = replace(rule, mult=1.0)
     if question.style == "single_lr":  # one rate to the last bit
-        moved = replace(moved, lr=global_lr(question))
-    return replace(moved, wd=_decay(question, role, moved.lr))
+        rule = replace(rule, lr=global_lr(question))
+    return replace(rule, wd=_decay(question, role, rule.lr))
 
 
 def _theta(question: Question, role: Role, plain: RoleRule) -> float:

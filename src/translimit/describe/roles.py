@@ -8,12 +8,10 @@ input 1, so its fan-in is 1; axes that are never scaled (pixels, vocabulary, cla
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from translimit.core import ArgumentError, nearest
-from translimit.scaling.errors import DegenerateInitError
-from translimit.scaling.size import Size
+from translimit.describe.size import Size
 
 
 class Axis(enum.Enum):
@@ -51,7 +49,8 @@ class Role(enum.StrEnum):
 
     The gate of a gated MLP is `MLP_GATE`, its other input projection `MLP_IN`; a class token is a
     `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
-    zero without rotary positions, since softmax removes it: leave it out of coordinate checks.
+    zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
+    `SHAPED_GAIN` weighs the parts of a shaped attention matrix.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -80,6 +79,7 @@ class Role(enum.StrEnum):
     FINAL_NORM_BIAS = "final_norm_bias"
     READOUT = "readout"
     READOUT_BIAS = "readout_bias"
+    SHAPED_GAIN = "shaped_gain"
 
     @property
     def fan_in(self) -> Axis:
@@ -157,6 +157,7 @@ _FACTS: dict[Role, _Facts] = {
     Role.FINAL_NORM_BIAS: _EMBEDDING,
     Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),
     Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
+    Role.SHAPED_GAIN: _BLOCK_VECTOR,
 }
 
 
@@ -164,28 +165,3 @@ def unknown_role(name: object) -> ArgumentError:
     """The error for a name that is no role."""
     known = [role.value for role in Role]
     return ArgumentError("role", f"unknown role {name!r}", nearest(str(name), known))
-
-
-def require_live_start(zero: Collection[Role]) -> None:
-    """Refuse a start from which no gradient leads away.
-
-    A zero readout and a zero query are fine; a product of two zero matrices is a saddle.
-
-    Args:
-        zero: the roles that start at zero.
-
-    Raises:
-        DegenerateInitError: query and key, value and attention output, or both MLP matrices.
-    """
-    pairs = [
-        (Role.QUERY, Role.KEY),
-        (Role.VALUE, Role.ATTENTION_OUT),
-        (Role.MLP_IN, Role.MLP_OUT),
-    ]
-    for pair in pairs:
-        if set(pair) <= set(zero):
-            raise DegenerateInitError(
-                "zero",
-                f"{pair[0]} and {pair[1]} both start at zero: neither has a gradient",
-                "draw one of them",
-            )

@@ -1,4 +1,4 @@
-r"""Parameterizations in absolute numbers: the standard one, the paper's, and any one transferred.
+r"""The parameterization of the paper, in absolute numbers.
 
 The paper (Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712) stores parameters with multipliers
 so that one rate serves all of them. With n = N H and the residual factor beta_0 L^{-alpha_L},
@@ -25,121 +25,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
-from translimit.scaling.engine import Rules, rules
-from translimit.scaling.errors import ShapeMismatchError
-from translimit.scaling.moves import RoleRule
+from translimit.describe import Parameterization, Role, RoleRule, Size
+from translimit.scaling.engine import rules
 from translimit.scaling.question import Optimizer
-from translimit.scaling.roles import Role, unknown_role
-from translimit.scaling.size import Size
 
 _BLOCK_MATRICES = (Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_GATE, Role.MLP_OUT)
 _EMBEDDINGS = (Role.TOKEN_EMBEDDING, Role.PATCH_EMBEDDING, Role.POSITION_EMBEDDING)
-
-
-@dataclass(frozen=True)
-class Parameterization:
-    """The numbers of one network, role by role, all absolute.
-
-    `init` of a role is its standard deviation, the constant 1 of a gain (times its ratio) or 0 of
-    a bias; `lr`, `eps` and `wd` multiply the rate, the epsilon and the decay of the optimiser.
-
-    Attributes:
-        size: of the network.
-        roles: what each role takes.
-        logit_scale: what multiplies k . q.
-        residual: the factor of every branch.
-    """
-
-    size: Size
-    roles: Mapping[Role, RoleRule]
-    logit_scale: float
-    residual: float
-
-    def __hash__(self) -> int:  # a mapping has none of its own
-        return hash((self.size, *self.roles.items(), self.logit_scale, self.residual))
-
-    def role(self, role: Role | str) -> RoleRule:
-        """What the parameters of a role take.
-
-        Raises:
-            ArgumentError: no such role.
-        """
-        try:
-            return self.roles[Role(role)]
-        except ValueError:
-            raise unknown_role(role) from None
-
-    @property
-    def readout(self) -> float:
-        """The multiplier of the readout weight: `mult` of its role."""
-        return self.role(Role.READOUT).mult
-
-    def table(self) -> dict[str, dict[str, float | None]]:
-        """Role to `mult`, `init`, `lr`, `eps` and `wd`."""
-        return {role.value: rule.to_json() for role, rule in self.roles.items()}
-
-    def scaled(self, by: Rules) -> Parameterization:
-        """The numbers of the target of some rules, from these of their base.
-
-        Raises:
-            ShapeMismatchError: the rules have another base, or another logit scale there.
-        """
-        question = by.question
-        if question.base != self.size:
-            raise ShapeMismatchError(
-                "by", f"has the base {question.base}, not {self.size}", "ask the rules for this one"
-            )
-        if not math.isclose(question.c_0, self.logit_scale, rel_tol=1e-12):
-            raise ShapeMismatchError(
-                "by",
-                f"has the logit scale {question.c_0:g} at the base, not {self.logit_scale:g}",
-                f"pass base_logit_scale={self.logit_scale!r} to the rules",
-            )
-        return Parameterization(
-            size=question.target,
-            roles={role: rule.times(by.role(role)) for role, rule in self.roles.items()},
-            logit_scale=by.logit_scale,
-            residual=self.residual * by.residual,
-        )
-
-
-def standard_parameterization(
-    size: Size, *, pixels: int = 1, position_std: float | int = 0.5
-) -> Parameterization:
-    """The ordinary transformer: one rate, no multipliers, logits N^{-1/2} k . q.
-
-    Weights have standard deviation (fan-in)^{-1/2}, tokens 1, gains start at 1 and biases at 0.
-
-    Args:
-        size: of the network.
-        pixels: entries of a patch, the fan-in of the patch embedding.
-        position_std: of learned positions.
-
-    Raises:
-        ArgumentError: a number that is not positive.
-    """
-    own = {
-        Role.TOKEN_EMBEDDING: 1.0,
-        Role.PATCH_EMBEDDING: _positive(pixels, "pixels") ** -0.5,
-        Role.POSITION_EMBEDDING: _positive(position_std, "position_std"),
-    }
-
-    def start(role: Role) -> float:
-        if role.is_gain or role.is_bias:
-            return float(role.is_gain)
-        return own.get(role, role.fan_in.length(size) ** -0.5)
-
-    return Parameterization(
-        size=size,
-        roles={role: RoleRule(1.0, start(role), 1.0, 1.0, 1.0) for role in Role},
-        logit_scale=size.head_dim**-0.5,
-        residual=1.0,
-    )
 
 
 def paper_parameterization(

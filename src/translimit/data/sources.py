@@ -1,0 +1,195 @@
+"""Minibatches of labelled examples and of running text: what a training loop draws from.
+
+The batch of a step depends on the seed and the step alone, never on what was drawn before: a
+resumed run continues with the same batches. Arrays may be memory-mapped; a batch reads what it
+needs.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.data.patches import image_patches
+
+
+class AbstractSource(abc.ABC):
+    """Where minibatches come from."""
+
+    @abc.abstractmethod
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs [size, tokens, ...] and targets [size, ...] of one step.
+
+        Args:
+            seed: of the order, in [0, 2^32).
+            step: which batch, from 0.
+            size: examples in the batch.
+
+        Raises:
+            ArgumentError: more examples in a batch than the source holds.
+        """
+
+    @abc.abstractmethod
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """A fixed set of `size` examples, the same for every seed, for what is observed."""
+
+
+@dataclass(frozen=True)
+class Examples(AbstractSource):
+    """Labelled examples, each epoch in a new order.
+
+    Attributes:
+        inputs: [examples, tokens, dim], or images [examples, height, width] or [examples, height,
+            width, channels] with a `patch`.
+        targets: labels [examples], or vectors [examples, outputs].
+        patch: height and width of the patches that images are cut into; None for tokens.
+        shift: subtracted from the inputs of a batch.
+        scale: divides them afterwards.
+
+    Raises:
+        ArgumentError: as many inputs as targets are needed, and a positive scale.
+    """
+
+    inputs: Any
+    targets: Any
+    patch: tuple[int, int] | None = None
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if len(self.inputs) != len(self.targets) or not len(self.inputs):
+            raise ArgumentError(
+                "targets",
+                f"{len(self.targets)} for {len(self.inputs)} inputs",
+                "pass one target for each input, and at least one",
+            )
+        if not self.scale > 0:
+            raise ArgumentError("scale", f"got {self.scale}", "pass a positive number")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class; what is left at the end of an epoch waits for the next order."""
+        _require_size(size, len(self))
+        epoch, position = divmod(step, len(self) // size)
+        order = _order(len(self), seed, epoch)[position * size : (position + 1) * size]
+        return self.take(order)
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first examples of the file."""
+        _require_size(size, len(self))
+        return self.take(np.arange(size))
+
+    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Examples by index, in float32, as tokens."""
+        order = np.argsort(indices, kind="stable")  # memory maps read forward
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        raw = np.asarray(self.inputs[indices[order]])[back]
+        targets = np.asarray(self.targets[indices[order]])[back]
+        if self.patch is not None:
+            raw = _tokens(raw, self.patch)
+        inputs = ((raw.astype(np.float64) - self.shift) / self.scale).astype(np.float32)
+        return inputs, targets
+
+    def split(self, first: int) -> tuple[Examples, Examples]:
+        """The first examples, and the others.
+
+        Raises:
+            ArgumentError: one of the two would be empty.
+        """
+        if not 0 < first < len(self):
+            raise ArgumentError("first", f"got {first}", f"use 1 to {len(self) - 1}")
+        return tuple(  # pyright: ignore[reportReturnType]
+            Examples(self.inputs[part], self.targets[part], self.patch, self.shift, self.scale)
+            for part in (slice(None, first), slice(first, None))
+        )
+
+
+@dataclass(frozen=True)
+class TokenStream(AbstractSource):
+    """Windows of a running text with the next token as target.
+
+    Attributes:
+        ids: token ids [length] of an integer type, possibly memory-mapped.
+        tokens: length of a window.
+
+    Raises:
+        ArgumentError: a text shorter than a window and one token, or a window of no tokens.
+        ArgumentTypeError: ids that are not integers.
+    """
+
+    ids: Any
+    tokens: int
+
+    def __post_init__(self):
+        if self.tokens < 1 or len(self.ids) < self.tokens + 1:
+            raise ArgumentError(
+                "tokens",
+                f"windows of {self.tokens} in a text of {len(self.ids)}",
+                "use at least 1 and a longer text",
+            )
+        if not np.issubdtype(self.ids.dtype, np.integer):
+            raise ArgumentTypeError("ids", f"have dtype {self.ids.dtype}", "pass integers")
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows at independent uniform places; see the base class."""
+        places = _generator(seed, step).integers(len(self.ids) - self.tokens, size=size)
+        return self._windows(places)
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows evenly spread over the text."""
+        return self._windows(np.linspace(0, len(self.ids) - self.tokens - 1, size).astype(int))
+
+    def _windows(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.stack([self.ids[p : p + self.tokens + 1] for p in places]).astype(np.int32)
+        return rows[:, :-1], rows[:, 1:]
+
+
+@dataclass(frozen=True)
+class Repeated(AbstractSource):
+    """One batch of another source again and again, as coordinate checks need it.
+
+    Attributes:
+        source: where the batch comes from.
+        fresh_for_each_seed: whether every seed has a batch of its own; else all have the probe.
+    """
+
+    source: AbstractSource
+    fresh_for_each_seed: bool = field(default=False)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same for every step."""
+        return self.source.batch(seed, 0, size) if self.fresh_for_each_seed else self.probe(size)
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """That of the source."""
+        return self.source.probe(size)
+
+
+@lru_cache(maxsize=64)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return _generator(seed, epoch).permutation(count)
+
+
+def _generator(seed: int, step: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=(seed << 32) + step))
+
+
+def _require_size(size: int, count: int) -> None:
+    if not 1 <= size <= count:
+        raise ArgumentError("size", f"a batch of {size} from {count} examples", f"use 1 to {count}")
+
+
+def _tokens(images: np.ndarray, patch: tuple[int, int]) -> np.ndarray:
+    """Patches of images with or without channels, the channels of a patch side by side."""
+    if images.ndim == 3:
+        return image_patches(images, patch)
+    channels = [image_patches(images[..., c], patch) for c in range(images.shape[-1])]
+    return np.concatenate(channels, axis=-1)

@@ -1,0 +1,278 @@
+r"""The multi-head transformer of the training-dynamics theory: its shape and its parameters.
+
+    h <- h + b MHSA(norm(h)),   h <- h + b MLP(norm(h)),   f = readout(norm(h)),
+
+an encoder of patches that are pooled before the readout, or a causal decoder of tokens with one
+readout each. Sizes and options only: how the parameters start, are multiplied and move is the
+`Parameterization`'s.
+
+| symbol | name here |
+|---|---|
+| N, H, G, L | `head_dim`, `heads`, `kv_heads`, `layers` |
+| d = N H | `dim` |
+| S, D, V | `tokens`, `patch_dim`, `vocabulary` |
+| r | `mlp_ratio` |
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
+transformers".
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.describe.roles import Role
+from translimit.describe.size import Size
+
+
+class Nonlinearity(enum.Enum):
+    """Activations of the MLP of a trained transformer.
+
+    The names are those of the field; `SHAPED_RELU` has the slopes of `describe.ShapedMLP`.
+    """
+
+    GELU = "gelu"
+    RELU = "relu"
+    TANH = "tanh"
+    SILU = "silu"
+    SHAPED_RELU = "shaped_relu"
+    LINEAR = "linear"
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One tensor of a transformer.
+
+    Attributes:
+        name: its key in the dictionary of weights.
+        role: its role.
+        shape: its shape, with a leading axis of layers inside the blocks; matrices are
+            [outputs, inputs].
+        fan_in: length of the sums it is used in; 1 for vectors and embeddings of token ids.
+        stacked: whether the first axis counts layers.
+    """
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    fan_in: int
+    stacked: bool
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether it is a bias."""
+        return self.role.is_bias
+
+    @property
+    def starts_constant(self) -> bool:
+        """Whether all its entries start at one number."""
+        return self.role.is_gain
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Sizes and options of a transformer; frozen and hashable.
+
+    Attributes:
+        head_dim: N, dimension of keys, queries and values of one head.
+        heads: H, query heads.
+        layers: L, blocks of attention and MLP.
+        tokens: S, the longest sequence.
+        outputs: outputs of the readout: classes, or the vocabulary.
+        patch_dim: D, dimension of a patch; None for token ids.
+        vocabulary: number of token ids; None for patches.
+        kv_heads: G, key and value heads, a divisor of `heads`; `heads` by default.
+        mlp_ratio: r, hidden width over dim; 0 for attention alone.
+        gated: an MLP with a gate (SwiGLU with `activation` SILU).
+        activation: of the MLP.
+        norm: "layer", "rms" or None, before each branch and before the readout.
+        gains: whether norms have trained gains (and biases, for "layer").
+        norm_eps: added to the variance in a norm.
+        biases: whether linear maps have biases.
+        positions: "learned", "rotary" or None.
+        rotary_base: of the rotary frequencies.
+        causal: whether a token sees only itself and those before.
+        pooled: mean over tokens before the readout; else one readout per token.
+        tied: whether the readout is the token embedding.
+        shaped: whether attention is I + P - U with trained gains for each head.
+        slopes: c_+ and c_- of `SHAPED_RELU`, slopes 1 + c / sqrt(dim).
+
+    Raises:
+        ArgumentTypeError: sizes that are no integers, or a choice that is not offered.
+        ArgumentError: sizes below 1, kv_heads that do not divide heads, an odd head_dim with
+            rotary positions, neither or both of patch_dim and vocabulary, tied without a
+            vocabulary.
+    """
+
+    head_dim: int
+    heads: int
+    layers: int
+    tokens: int
+    outputs: int
+    patch_dim: int | None = None
+    vocabulary: int | None = None
+    kv_heads: int | None = None
+    mlp_ratio: float = 4.0
+    gated: bool = False
+    activation: Nonlinearity = Nonlinearity.GELU
+    norm: str | None = "layer"
+    gains: bool = True
+    norm_eps: float = 1e-6
+    biases: bool = True
+    positions: str | None = "learned"
+    rotary_base: float = 10_000.0
+    causal: bool = False
+    pooled: bool = True
+    tied: bool = False
+    shaped: bool = False
+    slopes: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self):
+        for name in ("head_dim", "heads", "layers", "tokens", "outputs"):
+            _positive(name, getattr(self, name))
+        for name in ("patch_dim", "vocabulary", "kv_heads"):
+            if getattr(self, name) is not None:
+                _positive(name, getattr(self, name))
+        if (self.patch_dim is None) == (self.vocabulary is None):
+            raise ArgumentError(
+                "patch_dim",
+                f"is {self.patch_dim}, and vocabulary {self.vocabulary}",
+                "give one of them: patches, or token ids",
+            )
+        if self.heads % self.key_value_heads:
+            raise ArgumentError(
+                "kv_heads", f"{self.kv_heads} does not divide {self.heads} heads", "use a divisor"
+            )
+        if self.norm not in (None, "layer", "rms"):
+            raise ArgumentTypeError("norm", f"is {self.norm!r}", 'pass "layer", "rms" or None')
+        if self.positions not in (None, "learned", "rotary"):
+            raise ArgumentTypeError(
+                "positions", f"is {self.positions!r}", 'pass "learned", "rotary" or None'
+            )
+        if not isinstance(self.activation, Nonlinearity):
+            raise ArgumentTypeError(
+                "activation", f"is {self.activation!r}", "pass a member of describe.Nonlinearity"
+            )
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ArgumentError(
+                "head_dim", f"{self.head_dim} is odd", "rotary positions need an even head_dim"
+            )
+        if not (math.isfinite(self.mlp_ratio) and self.mlp_ratio >= 0):
+            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "pass a number from 0 on")
+        if self.mlp_ratio > 0 and self.hidden < 1:
+            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "no hidden unit is left")
+        if self.tied and self.vocabulary != self.outputs:
+            raise ArgumentError(
+                "tied",
+                f"{self.outputs} outputs, vocabulary {self.vocabulary}",
+                "tie a readout only to an embedding of as many token ids",
+            )
+
+    @property
+    def size(self) -> Size:
+        """What the scaling rules need of it."""
+        return Size(
+            head_dim=self.head_dim,
+            heads=self.heads,
+            layers=self.layers,
+            kv_heads=self.kv_heads,
+            mlp_ratio=self.mlp_ratio or 1.0,
+        )
+
+    @property
+    def dim(self) -> int:
+        """D = N H, width of the residual stream."""
+        return self.head_dim * self.heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """G."""
+        return self.heads if self.kv_heads is None else self.kv_heads
+
+    @property
+    def hidden(self) -> int:
+        """Hidden width of the MLP; 0 without one."""
+        return round(self.mlp_ratio * self.dim)
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """All tensors, in the order of the forward pass."""
+        return tuple(_parameters(self))
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained numbers."""
+        return sum(spec.size for spec in self.parameters)
+
+
+def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
+    dim, hidden, layers = shape.dim, shape.hidden, shape.layers
+    found: list[ParameterSpec] = []
+
+    def add(name: str, role: Role, *sizes: int, fan_in: int = 1, stacked: bool = True):
+        full = (layers, *sizes) if stacked else sizes
+        found.append(ParameterSpec(name, role, full, fan_in, stacked))
+
+    def linear(name: str, role: Role, out: int, fan_in: int):
+        add(name, role, out, fan_in, fan_in=fan_in)
+        if shape.biases:
+            add(f"{name}_bias", Role(f"{role.value}_bias"), out)
+
+    def norm(name: str, gain: Role, bias: Role, stacked: bool):
+        if shape.norm is not None and shape.gains:
+            add(f"{name}_gain", gain, dim, stacked=stacked)
+            if shape.norm == "layer":
+                add(f"{name}_bias", bias, dim, stacked=stacked)
+
+    if shape.patch_dim is not None:
+        add(
+            "patch_embedding",
+            Role.PATCH_EMBEDDING,
+            dim,
+            shape.patch_dim,
+            fan_in=shape.patch_dim,
+            stacked=False,
+        )
+        if shape.biases:
+            add("patch_bias", Role.PATCH_BIAS, dim, stacked=False)
+    else:
+        assert shape.vocabulary is not None
+        add("token_embedding", Role.TOKEN_EMBEDDING, shape.vocabulary, dim, stacked=False)
+    if shape.positions == "learned":
+        add("position_embedding", Role.POSITION_EMBEDDING, shape.tokens, dim, stacked=False)
+    norm("attention_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS, True)
+    shared = shape.key_value_heads * shape.head_dim
+    linear("query", Role.QUERY, dim, dim)
+    linear("key", Role.KEY, shared, dim)
+    linear("value", Role.VALUE, shared, dim)
+    if shape.shaped:
+        for gain in ("identity_gain", "attention_gain", "centring_gain"):
+            add(gain, Role.SHAPED_GAIN, shape.heads)
+    linear("attention_out", Role.ATTENTION_OUT, dim, dim)
+    if hidden:
+        norm("mlp_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS, True)
+        linear("mlp_in", Role.MLP_IN, hidden, dim)
+        if shape.gated:
+            linear("mlp_gate", Role.MLP_GATE, hidden, dim)
+        linear("mlp_out", Role.MLP_OUT, dim, hidden)
+    norm("final_norm", Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS, False)
+    if not shape.tied:
+        add("readout", Role.READOUT, shape.outputs, dim, fan_in=dim, stacked=False)
+    if shape.biases:
+        add("readout_bias", Role.READOUT_BIAS, shape.outputs, stacked=False)
+    return found
+
+
+def _positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentTypeError(name, f"is {value!r}", "pass an integer")
+    if value < 1:
+        raise ArgumentError(name, f"got {value}", "pass at least 1")

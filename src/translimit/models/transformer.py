@@ -1,0 +1,339 @@
+r"""The multi-head transformer that trains: encoder or causal decoder, in any parameterization.
+
+    u = norm(h),  q, k, v = W_Q u, W_K u, W_V u,  A_ij = c q_i . k_j,
+    h <- skip h + b W_O softmax(A) v,    h <- skip h + b W_2 phi(W_1 norm(h)),
+    f = W_out mean_i norm(h_i)      (or one readout a token),
+
+every W the product of its multiplier and its parameter. The multipliers, c and b are data: one
+compiled program serves every parameterization of a shape. One sequence a call; `jax.vmap` gives
+the batch and the ensemble.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
+transformers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from translimit.attention.shaped import uniform_attention
+from translimit.core import ArgumentTypeError, named_key
+from translimit.describe import (
+    Nonlinearity,
+    Parameterization,
+    Role,
+    TransformerShape,
+    standard_parameterization,
+)
+
+#: The parameters of one transformer by name; blocks are stacked along a first axis of layers.
+Weights = Mapping[str, Array]
+
+
+class Fields(eqx.Module):
+    """What one sequence leaves behind on its way through the network.
+
+    Attributes:
+        stream: h before every block and after the last [layers + 1, tokens, dim].
+        attention_input: u of the attention branch [layers, tokens, dim].
+        query: queries, before any rotation [layers, heads, tokens, head_dim].
+        key: keys, before any rotation [layers, kv_heads, tokens, head_dim].
+        logits: A, a row for each query; what a mask hides is 0 [layers, heads, tokens, tokens].
+        attention: rows that sum to one, or shaped rows [layers, heads, tokens, tokens].
+        hidden: pre-activations of the MLP [layers, tokens, hidden]; no units without one.
+        output: what the call returns.
+    """
+
+    stream: Any
+    attention_input: Any
+    query: Any
+    key: Any
+    logits: Any
+    attention: Any
+    hidden: Any
+    output: Any
+
+
+class Transformer(eqx.Module):
+    """A transformer of a shape in a parameterization; its weights are a separate dictionary.
+
+    Args:
+        shape: sizes and options.
+        parameterization: starts and multipliers; the standard one by default.
+
+    Raises:
+        ArgumentTypeError: not a shape, or not a parameterization.
+
+    Example:
+        >>> import jax
+        >>> from translimit.describe import TransformerShape
+        >>> shape = TransformerShape(4, 2, layers=3, tokens=5, outputs=10, patch_dim=6)
+        >>> model = Transformer(shape)
+        >>> weights = model.init(jax.random.key(0))
+        >>> model(weights, jax.numpy.ones((5, 6))).shape
+        (10,)
+    """
+
+    shape: TransformerShape = eqx.field(static=True)
+    multipliers: dict[str, Any]
+    starts: tuple[float, ...] = eqx.field(static=True)
+
+    def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
+        if not isinstance(shape, TransformerShape):
+            raise ArgumentTypeError("shape", f"is {shape!r}", "pass a describe.TransformerShape")
+        numbers = parameterization
+        if numbers is None:
+            numbers = standard_parameterization(shape.size, pixels=shape.patch_dim or 1)
+        if not isinstance(numbers, Parameterization):
+            raise ArgumentTypeError(
+                "parameterization", f"is {numbers!r}", "pass a describe.Parameterization"
+            )
+        self.shape = shape
+        present = {spec.name: spec.role for spec in shape.parameters}
+        if shape.tied:
+            present["readout"] = Role.READOUT
+        multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
+        constants = {"logit": numbers.logit_scale, "branch": numbers.residual, "skip": numbers.skip}
+        self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
+        self.starts = tuple(float(numbers.role(spec.role).init) for spec in shape.parameters)
+
+    def init(self, key: PRNGKeyArray, dtype: Any = None) -> dict[str, Array]:
+        """Weights at the start: Gaussian matrices, constant gains, biases 0.
+
+        Args:
+            key: of the draw; every tensor has a stream of its own name.
+            dtype: JAX's default float by default.
+        """
+        weights: dict[str, Array] = {}
+        for spec, start in zip(self.shape.parameters, self.starts, strict=True):
+            if spec.starts_at_zero:
+                weights[spec.name] = jnp.zeros(spec.shape, dtype)
+            elif spec.starts_constant:
+                weights[spec.name] = jnp.full(spec.shape, start, dtype)
+            else:
+                drawn = jax.random.normal(named_key(key, spec.name), spec.shape, dtype or float)
+                weights[spec.name] = start * drawn
+        return weights
+
+    def __call__(
+        self,
+        weights: Weights,
+        inputs: Array,
+        perturbation: Float[Array, "levels tokens dim"] | None = None,
+    ) -> Array:
+        """The output of one sequence.
+
+        Args:
+            weights: the parameters by name.
+            inputs: patches [tokens, patch_dim] or token ids [tokens]; a decoder also takes shorter
+                sequences.
+            perturbation: added to the stream before every block and after the last, so that a
+                derivative by it is a derivative by the stream [layers + 1, tokens, dim].
+
+        Returns:
+            [outputs] where tokens are pooled, else [tokens, outputs].
+        """
+        return self._run(weights, inputs, perturbation, record=False)[0]
+
+    def fields(self, weights: Weights, inputs: Array) -> Fields:
+        """The output of one sequence and everything on the way to it."""
+        output, recorded = self._run(weights, inputs, None, record=True)
+        return Fields(**recorded, output=output)
+
+    def queries_and_keys(
+        self, weights: Weights, attention_input: Float[Array, "layers tokens dim"]
+    ) -> tuple[Array, Array, Array]:
+        """Queries, keys and logits of every layer at given inputs of the attention branch.
+
+        At the inputs of the start this separates what W_Q and W_K learn from the motion of what
+        they are fed.
+        """
+
+        def layer(block: Weights, u: Array) -> tuple[Array, Array, Array]:
+            q, k = self._project("query", block, u), self._project("key", block, u)
+            return q, k, self._logits(q, k)
+
+        return jax.vmap(layer)(self._blocks(weights), attention_input)
+
+    # -- the parts of the forward pass -----------------------------------------------------------
+
+    def _run(
+        self, weights: Weights, inputs: Array, perturbation: Array | None, record: bool
+    ) -> tuple[Array, dict[str, Array]]:
+        stream = self._embed(weights, inputs)
+        kicks = None if perturbation is None else perturbation[:-1]
+
+        def step(stream: Array, layer: tuple[Weights, Array | None]) -> tuple[Array, Any]:
+            block, kick = layer
+            return self._block(block, stream if kick is None else stream + kick, record)
+
+        final, recorded = jax.lax.scan(step, stream, (self._blocks(weights), kicks))
+        if perturbation is not None:
+            final = final + perturbation[-1]
+        output = self._read(weights, final)
+        if record:
+            recorded["stream"] = jnp.concatenate([recorded["stream"], final[None]])
+        return output, recorded
+
+    def _block(self, block: Weights, stream: Array, record: bool) -> tuple[Array, dict]:
+        skip = self._number("skip", stream)
+        branch = self._number("branch", stream)
+        u = self._norm(block, "attention_norm", stream)
+        q, k = self._project("query", block, u), self._project("key", block, u)
+        v = self._project("value", block, u)
+        # JAX's own attention works in float32: exact for what is not wider.
+        if record or self.shape.shaped or stream.dtype == jnp.float64:
+            logits = self._logits(q, k)
+            rows = self._attention(block, logits)
+            mixed = jnp.einsum("hij,hjn->ihn", rows, self._shared(v))
+        else:
+            logits = rows = None
+            mixed = self._fused(q, k, v)
+        mixed = mixed.reshape(stream.shape[0], -1)
+        stream_after = skip * stream + branch * self._linear("attention_out", block, mixed)
+        hidden = jnp.zeros((stream.shape[0], 0), stream.dtype)
+        if self.shape.hidden:
+            w = self._norm(block, "mlp_norm", stream_after)
+            hidden = self._linear("mlp_in", block, w)
+            active = self._phi(hidden)
+            if self.shape.gated:
+                active = self._phi(self._linear("mlp_gate", block, w)) * hidden
+            stream_after = skip * stream_after + branch * self._linear("mlp_out", block, active)
+        recorded = {}
+        if record:
+            recorded = {
+                "stream": stream,
+                "attention_input": u,
+                "query": q,
+                "key": k,
+                "logits": jnp.where(self._seen(stream.shape[0]), logits, 0),
+                "attention": rows,
+                "hidden": hidden,
+            }
+        return stream_after, recorded
+
+    def _embed(self, weights: Weights, inputs: Array) -> Array:
+        if self.shape.patch_dim is not None:
+            stream = inputs @ self._scaled("patch_embedding", weights).T
+            if self.shape.biases:
+                stream = stream + self._scaled("patch_bias", weights)
+        else:
+            table = weights["token_embedding"]
+            stream = table[inputs] * self._number("token_embedding", table)
+        if self.shape.positions == "learned":
+            stream = stream + self._scaled("position_embedding", weights)[: stream.shape[0]]
+        return stream
+
+    def _read(self, weights: Weights, stream: Array) -> Array:
+        last = self._norm(weights, "final_norm", stream)
+        if self.shape.pooled:
+            last = last.mean(axis=0)
+        matrix = weights["token_embedding" if self.shape.tied else "readout"]
+        output = last @ (matrix * self._number("readout", matrix)).T
+        if self.shape.biases:
+            output = output + self._scaled("readout_bias", weights)
+        return output
+
+    def _norm(self, weights: Weights, name: str, stream: Array) -> Array:
+        if self.shape.norm is None:
+            return stream
+        if self.shape.norm == "layer":
+            stream = stream - stream.mean(axis=-1, keepdims=True)
+        size = jnp.mean(stream**2, axis=-1, keepdims=True)
+        stream = stream * jax.lax.rsqrt(size + self.shape.norm_eps)
+        if self.shape.gains:
+            stream = stream * self._scaled(f"{name}_gain", weights)
+            if self.shape.norm == "layer":
+                stream = stream + self._scaled(f"{name}_bias", weights)
+        return stream
+
+    def _project(self, name: str, block: Weights, u: Array) -> Array:
+        """Queries, keys or values [heads, tokens, head_dim]."""
+        flat = self._linear(name, block, u)
+        return flat.reshape(u.shape[0], -1, self.shape.head_dim).swapaxes(0, 1)
+
+    def _logits(self, q: Array, k: Array) -> Array:
+        q, k = self._rotate(q), self._rotate(self._shared(k))
+        return jnp.einsum("hin,hjn->hij", q, k) * self._number("logit", q)
+
+    def _attention(self, block: Weights, logits: Array) -> Array:
+        tokens = logits.shape[-1]
+        rows = jax.nn.softmax(jnp.where(self._seen(tokens), logits, -jnp.inf), axis=-1)
+        if not self.shape.shaped:
+            return rows
+        identity, attention, centring = (
+            self._scaled(f"{name}_gain", block)[:, None, None]
+            for name in ("identity", "attention", "centring")
+        )
+        uniform = uniform_attention(logits, self.shape.causal)
+        eye = jnp.eye(tokens, dtype=logits.dtype)
+        return identity * eye + attention * rows - centring * uniform
+
+    def _fused(self, q: Array, k: Array, v: Array) -> Array:
+        """softmax(c q k^T) v by JAX's own attention [tokens, heads, head_dim]."""
+        q = self._rotate(q) * self._number("logit", q)
+        return jax.nn.dot_product_attention(
+            q.swapaxes(0, 1),
+            self._rotate(k).swapaxes(0, 1),
+            v.swapaxes(0, 1),
+            scale=1.0,
+            is_causal=self.shape.causal,
+        )
+
+    def _rotate(self, x: Array) -> Array:
+        """Rotary positions: coordinates n and n + N / 2 of token i turn by i base^(-2 n / N)."""
+        if self.shape.positions != "rotary":
+            return x
+        half = self.shape.head_dim // 2
+        frequency = self.shape.rotary_base ** (-jnp.arange(half, dtype=x.dtype) / half)
+        angle = jnp.arange(x.shape[-2], dtype=x.dtype)[:, None] * frequency
+        first, second = x[..., :half], x[..., half:]
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+    def _shared(self, x: Array) -> Array:
+        """Key or value heads repeated for the query heads that share them."""
+        group = self.shape.heads // self.shape.key_value_heads
+        return x if group == 1 else jnp.repeat(x, group, axis=0)
+
+    def _seen(self, tokens: int) -> Array:
+        everything = jnp.ones((tokens, tokens), bool)
+        return jnp.tril(everything) if self.shape.causal else everything
+
+    def _phi(self, x: Array) -> Array:
+        if self.shape.activation is Nonlinearity.SHAPED_RELU:
+            plus, minus = (1 + c / self.shape.dim**0.5 for c in self.shape.slopes)
+            scale = (2 / (plus**2 + minus**2)) ** 0.5
+            return scale * (plus * jnp.maximum(x, 0) + minus * jnp.minimum(x, 0))
+        return _PHI[self.shape.activation](x)
+
+    def _linear(self, name: str, weights: Weights, x: Array) -> Array:
+        y = x @ weights[name].T * self._number(name, x)
+        if self.shape.biases:
+            y = y + self._scaled(f"{name}_bias", weights)
+        return y
+
+    def _scaled(self, name: str, weights: Weights) -> Array:
+        return weights[name] * self._number(name, weights[name])
+
+    def _number(self, name: str, like: Array) -> Array:
+        return jnp.asarray(self.multipliers[name], like.dtype)
+
+    def _blocks(self, weights: Weights) -> dict[str, Array]:
+        return {spec.name: weights[spec.name] for spec in self.shape.parameters if spec.stacked}
+
+
+_PHI = {
+    Nonlinearity.GELU: lambda x: jax.nn.gelu(x, approximate=False),
+    Nonlinearity.RELU: jax.nn.relu,
+    Nonlinearity.TANH: jnp.tanh,
+    Nonlinearity.SILU: jax.nn.silu,
+    Nonlinearity.LINEAR: lambda x: x,
+}

@@ -1,0 +1,82 @@
+"""Checkpoints of a training run: whole or absent, and refused where they belong to another run."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from translimit.core import DiskFullError, StoreError
+
+_NAME = "training.npz"
+
+
+def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any) -> None:
+    """Write the state after `step` updates; an older state stays until the new one is whole.
+
+    Args:
+        folder: made where it does not exist.
+        digest: of everything that decides the run.
+        step: updates done.
+        tree: the state, a pytree of arrays.
+        record: what was recorded so far, a pytree of arrays.
+
+    Raises:
+        DiskFullError: no space; the older state is whole.
+        StoreError: the folder cannot be written.
+    """
+    leaves = jax.tree.leaves((tree, record))
+    arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    head = np.frombuffer(json.dumps({"digest": digest, "step": step}).encode(), dtype=np.uint8)
+    partial = folder / f"{_NAME}.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez(file, head=head, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / _NAME)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFullError(
+                folder, f"a checkpoint could not be written ({error})", "free space and run again"
+            ) from error
+        raise StoreError(folder, f"cannot be written ({error})", "pass another folder") from error
+
+
+def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[int, Any, Any]:
+    """The newest state: updates done, state and record; step 0 and the arguments without one.
+
+    Args:
+        folder: of the checkpoints.
+        digest: of everything that decides the run.
+        tree: a state of the same structure.
+        record: a record of the same structure.
+
+    Raises:
+        StoreError: the folder holds another run's state, or one that cannot be read.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        return 0, tree, record
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            head = json.loads(bytes(archive["head"]))
+            leaves = [archive[f"leaf_{i}"] for i in range(len(archive.files) - 1)]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(path, f"cannot be read ({error})", "delete it to start over") from error
+    structure = jax.tree.structure((tree, record))
+    if head["digest"] != digest or len(leaves) != structure.num_leaves:
+        raise StoreError(
+            path,
+            "belongs to another training run (model, numbers, training, key or data differ)",
+            "pass another folder, or delete it to start over",
+        )
+    tree, record = jax.tree.unflatten(structure, leaves)
+    return int(head["step"]), tree, record

@@ -1,0 +1,351 @@
+r"""Training an ensemble: every seed at every rate, all members in one compiled program.
+
+A seed draws a start and an order of batches, and all rates share both. Steps run in chunks on the
+device; between chunks networks are observed and a checkpoint is written. A member whose loss stops
+being finite is frozen and reported, the others go on. Same key, same bits, resumed or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.core import ArgumentError, ArgumentTypeError, config, named_key
+from translimit.data import AbstractSource
+from translimit.describe import Parameterization, TransformerShape, standard_parameterization
+from translimit.models import Transformer
+from translimit.train.checkpoint import load_checkpoint, save_checkpoint
+from translimit.train.history import History
+from translimit.train.memory import memory_need, require_memory
+from translimit.train.observables import AbstractObservable, Snapshot, observe_all
+from translimit.train.optimizers import groups, transformation
+from translimit.train.training import Training, mean_loss
+
+#: Steps of one compiled call, and bytes of the batches that it reads ahead, at most.
+_CHUNK = 100
+_CHUNK_BYTES = 2**26
+
+
+def train(
+    shape: TransformerShape,
+    parameterization: Parameterization | None,
+    source: AbstractSource,
+    training: Training,
+    *,
+    key: PRNGKeyArray,
+    observe: Sequence[AbstractObservable] = (),
+    observe_at: Sequence[int] = (),
+    probe: int = 64,
+    folder: str | Path | None = None,
+    memory_limit: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> History:
+    """Train every seed at every rate.
+
+    Args:
+        shape: of the networks.
+        parameterization: their starts, multipliers and ratios of rates; the standard one if None.
+        source: of batches and of the probe.
+        training: steps, rates, seeds, optimiser.
+        key: of starts and orders.
+        observe: what to record.
+        observe_at: numbers of updates after which to record, between 0 and `training.steps`.
+        probe: samples of the fixed set on which is observed.
+        folder: where a checkpoint is kept after every chunk; a run that was stopped goes on from
+            there. None keeps none.
+        memory_limit: bytes that the run may use; what the machine has by default.
+        progress: called with the fraction done.
+
+    Returns:
+        Losses, observations and the weights at the end.
+
+    Raises:
+        ArgumentError: observation times outside of the run, a source whose batches do not fit the
+            shape.
+        MemoryLimitError: the run does not fit into memory.
+        StoreError: the folder cannot be used, or holds another run.
+    """
+    if not isinstance(training, Training):
+        raise ArgumentTypeError("training", f"is {training!r}", "pass a train.Training")
+    if parameterization is None:
+        parameterization = standard_parameterization(shape.size, pixels=shape.patch_dim or 1)
+    times = tuple(sorted(set(observe_at))) if observe else ()
+    if times and not (times[0] >= 0 and times[-1] <= training.steps):
+        raise ArgumentError("observe_at", f"got {times}", f"use 0 to {training.steps} updates")
+    with jax.enable_x64(training.precision == "float64"):
+        run = _Run(shape, parameterization, source, training, key, tuple(observe), times, probe)
+        require_memory(run.need, memory_limit)
+        return run.go(None if folder is None else Path(folder), progress)
+
+
+class _Static(eqx.Module):
+    """What the compiled programs know of a run before they see data."""
+
+    training: Training = eqx.field(static=True)
+    parts: Any = eqx.field(static=True)
+    observe: Any = eqx.field(static=True)
+
+
+class _Run:
+    def __init__(
+        self,
+        shape: TransformerShape,
+        numbers: Parameterization,
+        source: AbstractSource,
+        training: Training,
+        key: PRNGKeyArray,
+        observe: tuple[AbstractObservable, ...],
+        times: tuple[int, ...],
+        probe: int,
+    ):
+        self.source, self.training, self.times = source, training, times
+        self.dtype = jnp.dtype(training.precision)
+        self.model = Transformer(shape, numbers)
+        self.static = _Static(training, groups(training.optimizer, shape, numbers), observe)
+        self.keys = [named_key(key, "seed", seed) for seed in range(training.seeds)]
+        self.orders = [int(jax.random.bits(named_key(one, "batches"))) for one in self.keys]
+        self.probe = self._cast(source.probe(probe)) if observe else None
+        inputs, targets = source.batch(0, 0, training.batch)
+        _require_fit(shape, inputs, targets)
+        one_step = training.seeds * (inputs.nbytes + targets.nbytes)
+        self.chunk = max(1, min(_CHUNK, training.steps, _CHUNK_BYTES // one_step))
+        recorded = self._record_shapes()
+        bytes_recorded = sum(math.prod(v.shape) * v.dtype.itemsize for v in recorded.values())
+        self.recorded = {n: np.full(v.shape, np.nan, v.dtype) for n, v in recorded.items()}
+        self.need = memory_need(
+            shape,
+            training,
+            batches=2.0 * self.chunk * one_step,
+            recorded=float(bytes_recorded),
+            probe=probe if observe else 0,
+        )
+        self.digest = config.digest(
+            {
+                "shape": repr(shape),
+                "numbers": repr(sorted(numbers.table().items())),
+                "outside": [numbers.logit_scale, numbers.residual, numbers.skip],
+                "training": repr(training),
+                "observe": repr(observe),
+                "times": list(times),
+                "orders": self.orders,
+                "first_batch": [float(np.sum(inputs)), float(np.sum(targets))],
+            }
+        )
+
+    def go(self, folder: Path | None, progress: Callable[[float], None] | None) -> History:
+        training = self.training
+        seeds, rates = training.seeds, len(training.rates)
+        keys = jnp.stack([named_key(key, "start") for key in self.keys])
+        start, state = _begin(keys, self.static, self.model, self.dtype)
+        losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
+        record = (losses, self.recorded)
+        done = 0
+        if folder is not None:
+            done, state, record = load_checkpoint(folder, self.digest, state, record)
+            state = jax.tree.map(jnp.asarray, state)
+        losses, observations = record
+        if done == 0:
+            self._observe(0, state, start, observations)
+        while done < training.steps:
+            ends = [time for time in self.times if time > done]
+            stop = min([done + self.chunk, training.steps, *ends[:1]])
+            state, chunk = self._advance(state, done, stop)
+            losses[:, :, done:stop] = np.moveaxis(np.asarray(chunk)[: stop - done], 0, -1)
+            done = stop
+            self._observe(done, state, start, observations)
+            if folder is not None:
+                save_checkpoint(folder, self.digest, done, state, (losses, observations))
+            if progress is not None:
+                progress(done / training.steps)
+        weights, _, diverged_at = state
+        dims: dict[str, tuple[str, ...]] = {}
+        for observable in self.static.observe:
+            dims |= observable.dims
+        return History(
+            rates=training.rates,
+            losses=losses,
+            diverged_at=np.asarray(diverged_at),
+            observed_at=self.times,
+            observations=observations,
+            dims=dims,
+            weights={name: np.asarray(value) for name, value in weights.items()},
+        )
+
+    def _advance(self, state: Any, first: int, stop: int) -> tuple[Any, Array]:
+        """Run the steps from `first` to `stop`; the losses have room for a whole chunk."""
+        training = self.training
+        rows = [
+            [self.source.batch(order, step, training.batch) for order in self.orders]
+            for step in range(first, stop)
+        ]
+        rows += [rows[0]] * (self.chunk - len(rows))
+        inputs, targets = (
+            np.stack([np.stack([pair[part] for pair in row]) for row in rows]) for part in (0, 1)
+        )
+        inputs, targets = self._cast((inputs, targets))
+        factors = [
+            training.schedule.factor(min(step, training.steps - 1), training.steps)
+            for step in range(first, first + self.chunk)
+        ]
+        return _advance(
+            state,
+            self.static,
+            self.model,
+            jnp.asarray(training.rates, self.dtype),
+            (inputs, targets, jnp.asarray(factors, self.dtype)),
+            jnp.asarray(first, jnp.int32),
+            jnp.asarray(stop - first, jnp.int32),
+        )
+
+    def _observe(self, done: int, state: Any, start: Any, observations: dict) -> None:
+        if done not in self.times:
+            return
+        found = _observe(state[0], start, self.static, self.model, self.probe)
+        for name, value in found.items():
+            observations[name][self.times.index(done)] = np.asarray(value)
+
+    def _record_shapes(self) -> dict[str, Any]:
+        """Shapes of all observations, without computing one."""
+        if not self.times:
+            return {}
+        training = self.training
+
+        def one() -> dict[str, Array]:
+            weights = self.model.init(self.keys[0], self.dtype)
+            return _observe_one(weights, weights, self.static, self.model, self.probe)
+
+        outer = (len(self.times), training.seeds, len(training.rates))
+        shapes = jax.eval_shape(one)
+        return {n: jax.ShapeDtypeStruct((*outer, *v.shape), v.dtype) for n, v in shapes.items()}
+
+    def _cast(self, pair: tuple[np.ndarray, np.ndarray]) -> tuple[Array, Array]:
+        def cast(array: np.ndarray) -> Array:
+            whole = np.issubdtype(array.dtype, np.integer)
+            return jnp.asarray(array, jnp.int32 if whole else self.dtype)
+
+        return cast(pair[0]), cast(pair[1])
+
+
+@eqx.filter_jit
+def _begin(keys: Any, static: _Static, model: Transformer, dtype: Any) -> tuple[Any, Any]:
+    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
+    rates = len(static.training.rates)
+    start = jax.vmap(lambda key: model.init(key, dtype))(keys)
+    method = transformation(static.training.optimizer, static.parts, 1.0)
+    weights = jax.tree.map(lambda w: jnp.repeat(w[:, None], rates, axis=1), start)
+    moments = jax.vmap(jax.vmap(method.init))(weights)
+    return start, (weights, moments, jnp.full((len(keys), rates), -1, jnp.int32))
+
+
+@eqx.filter_jit
+def _advance(
+    state: Any, static: _Static, model: Transformer, rates: Array, data: Any, first: Any, count: Any
+) -> tuple[Any, Array]:
+    """`count` steps of all members, and their losses [steps of a chunk, seeds, rates]."""
+    training = static.training
+    inputs, targets, factors = data
+
+    def gradient(weights: Any, x: Array, y: Array) -> tuple[Array, Any]:
+        def loss(weights: Any, x: Array, y: Array) -> Array:
+            return mean_loss(training.loss, jax.vmap(model, (None, 0))(weights, x), y)
+
+        if training.accumulate == 1:
+            return jax.value_and_grad(loss)(weights, x, y)
+        parts = jax.tree.map(lambda a: a.reshape(training.accumulate, -1, *a.shape[1:]), (x, y))
+        zero = (jnp.zeros((), rates.dtype), jax.tree.map(jnp.zeros_like, weights))
+
+        def add(total: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(weights, *part)), None
+
+        total, _ = jax.lax.scan(add, zero, parts)
+        return jax.tree.map(lambda a: a / training.accumulate, total)
+
+    def member(
+        weights: Any, moments: Any, diverged_at: Array, rate: Array, x: Array, y: Array, step: Array
+    ) -> tuple[Any, Any, Array, Array]:
+        loss, slope = gradient(weights, x, y)
+        method = transformation(training.optimizer, static.parts, rate)
+        updates, new_moments = method.update(slope, moments, weights)
+        alive = (diverged_at < 0) & jnp.isfinite(loss)
+        new_weights = optax.apply_updates(weights, updates)
+        weights, moments = jax.tree.map(
+            lambda new, old: jnp.where(alive, new, old),
+            (new_weights, new_moments),
+            (weights, moments),
+        )
+        diverged_at = jnp.where((diverged_at < 0) & ~alive, step, diverged_at)
+        return weights, moments, diverged_at, jnp.where(alive, loss, jnp.nan)
+
+    over_rates = jax.vmap(member, (0, 0, 0, 0, None, None, None))
+    everyone = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
+
+    def step(number: Array, carry: Any) -> Any:
+        (weights, moments, diverged_at), losses = carry
+        *state, loss = everyone(
+            weights,
+            moments,
+            diverged_at,
+            rates * factors[number],
+            inputs[number],
+            targets[number],
+            first + number,
+        )
+        return tuple(state), losses.at[number].set(loss)
+
+    losses = jnp.full((len(factors), *state[2].shape), jnp.nan, rates.dtype)
+    return jax.lax.fori_loop(0, count, step, (state, losses))
+
+
+@eqx.filter_jit
+def _observe(weights: Any, start: Any, static: _Static, model: Transformer, probe: Any) -> Any:
+    """The observations of all members, one after the other [seeds, rates, ...]."""
+
+    def of_seed(pair: Any) -> Any:
+        members, begun = pair
+        return jax.lax.map(lambda one: _observe_one(one, begun, static, model, probe), members)
+
+    return jax.lax.map(of_seed, (weights, start))
+
+
+def _observe_one(weights: Any, start: Any, static: _Static, model: Transformer, probe: Any) -> Any:
+    snapshot = Snapshot(model, weights, start, *probe, static.training.loss)
+    return observe_all(static.observe, snapshot)
+
+
+def _require_fit(shape: TransformerShape, inputs: np.ndarray, targets: np.ndarray) -> None:
+    """Refuse batches that are not what the shape says."""
+    if shape.patch_dim is not None:
+        wanted = (shape.tokens, shape.patch_dim)
+        if inputs.shape[1:] != wanted:
+            raise ArgumentError(
+                "source", f"sequences {inputs.shape[1:]}", f"the shape wants {wanted}: change one"
+            )
+    elif inputs.ndim != 2 or inputs.shape[1] > shape.tokens:
+        raise ArgumentError(
+            "source",
+            f"sequences {inputs.shape[1:]}",
+            f"the shape wants at most {shape.tokens} token ids: change one",
+        )
+    elif shape.vocabulary is not None and int(inputs.max()) >= shape.vocabulary:
+        raise ArgumentError(
+            "source", f"token id {int(inputs.max())}", f"the vocabulary has {shape.vocabulary}"
+        )
+    if np.issubdtype(targets.dtype, np.integer) and int(targets.max()) >= shape.outputs:
+        raise ArgumentError(
+            "source", f"label {int(targets.max())}", f"the shape has {shape.outputs} outputs"
+        )
+    if (targets.ndim > 1 and np.issubdtype(targets.dtype, np.integer)) == shape.pooled:
+        raise ArgumentError(
+            "source",
+            f"targets of shape {targets.shape}",
+            "pooled readouts want one target a sequence, others one a token",
+        )

@@ -1,0 +1,119 @@
+r"""What a training run will need, told before it starts.
+
+    weights      members x parameters x (weights, gradient, new weights, start, optimiser's slots)
+    activations  members x examples of one gradient x what backpropagation keeps of every block
+    batches      what is read ahead
+    observables  members x what is recorded, and the fields of the probe for one member
+
+Reference: documentation, "Training transformers".
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from translimit.core import MemoryLimitError
+from translimit.describe import TransformerShape
+from translimit.train.optimizers import SLOTS
+from translimit.train.training import Training
+
+#: Arrays [tokens, dim] that backpropagation keeps of a block: norms, projections, sums.
+_STREAMS = 14
+#: Arrays [tokens, hidden] that it keeps of an MLP.
+_HIDDEN = 3
+#: Arrays [heads, tokens, tokens] that it keeps of attention.
+_SCORES = 3
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes by purpose.
+
+    Attributes:
+        weights: of all members.
+        activations: of one gradient of all members.
+        batches: read ahead.
+        observables: recorded, and the fields of the probe.
+    """
+
+    weights: float
+    activations: float
+    batches: float
+    observables: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.activations + self.batches + self.observables
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {value / 1e6:,.0f} MB" for name, value in self.__dict__.items())
+        return f"{self.total / 1e6:,.0f} MB ({parts})"
+
+
+def memory_need(
+    shape: TransformerShape,
+    training: Training,
+    *,
+    batches: float = 0.0,
+    recorded: float = 0.0,
+    probe: int = 0,
+) -> MemoryNeed:
+    """The bytes of a training run; an estimate from above of what XLA keeps.
+
+    Args:
+        shape: of the network.
+        training: of the ensemble.
+        batches: bytes of the batches read ahead.
+        recorded: bytes of all observations.
+        probe: samples of the probe.
+    """
+    size = 4 if training.precision == "float32" else 8
+    members = training.seeds * len(training.rates)
+    per_token = _STREAMS * shape.dim + _HIDDEN * shape.hidden + _SCORES * shape.heads * shape.tokens
+    sequence = size * shape.tokens * (shape.layers * per_token + 3 * shape.outputs)
+    slots = 4 + SLOTS[training.optimizer.name]
+    return MemoryNeed(
+        weights=float(members * shape.parameter_count * slots * size),
+        activations=float(members * training.batch // training.accumulate * sequence),
+        batches=batches,
+        observables=recorded + 2.0 * probe * sequence,
+    )
+
+
+def available_memory() -> float:
+    """Bytes of main memory that this process may use: the machine's, or its control group's."""
+    total = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, float(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def require_memory(need: MemoryNeed, limit: float | None = None) -> None:
+    """Refuse a run that does not fit.
+
+    Args:
+        need: what it needs.
+        limit: bytes that it may use; what `available_memory` says by default.
+
+    Raises:
+        MemoryLimitError: it does not fit; the message names what to change.
+    """
+    limit = available_memory() if limit is None else limit
+    if need.total <= limit:
+        return
+    remedies = {
+        "weights": "fewer seeds or rates at once",
+        "activations": "a smaller batch, or accumulate more parts of it",
+        "batches": "a smaller batch",
+        "observables": "fewer observables or observations, or a smaller probe",
+    }
+    largest = max(remedies, key=lambda name: getattr(need, name))
+    raise MemoryLimitError(
+        "training", f"needs {need}, and {limit / 1e6:,.0f} MB are there", f"try {remedies[largest]}"
+    )

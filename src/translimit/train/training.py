@@ -1,0 +1,120 @@
+r"""What a training run is: optimiser, rates, seeds, steps, batches, loss, schedule, precision.
+
+cross-entropy   the mean over examples (and tokens) of -log softmax(f)_y, in nats
+mse             the mean over examples of |y - f|^2 / 2; labels become one-hot vectors
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from translimit.core import ArgumentError
+from translimit.train.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor of the rate at every step; ratios between roles stay as they are.
+
+    Attributes:
+        warmup: steps of linear growth from 1 / warmup to 1.
+        decay: "constant", "cosine" or "linear" afterwards.
+        final: the factor at the last step.
+    """
+
+    warmup: int = 0
+    decay: Literal["constant", "cosine", "linear"] = "constant"
+    final: float = 0.0
+
+    def __post_init__(self):
+        if self.warmup < 0:
+            raise ArgumentError("warmup", f"got {self.warmup}", "pass 0 or more steps")
+        if self.decay not in ("constant", "cosine", "linear"):
+            raise ArgumentError(
+                "decay", f"unknown {self.decay!r}", "known: constant, cosine, linear"
+            )
+        if not 0 <= self.final <= 1:
+            raise ArgumentError("final", f"got {self.final}", "pass a number in [0, 1]")
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor of one step, counted from 0."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, steps - 1 - self.warmup)
+        match self.decay:
+            case "cosine":
+                return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+            case "linear":
+                return 1 - (1 - self.final) * done
+            case _:
+                return 1.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of an ensemble: every seed at every rate.
+
+    Attributes:
+        steps: updates.
+        rates: base learning rates, one member of the ensemble each.
+        seeds: independent starts and batch orders, each with every rate.
+        batch: examples of an update.
+        optimizer: at the base.
+        loss: "cross_entropy" or "mse".
+        schedule: of the rate.
+        accumulate: parts into which a batch is cut, one gradient at a time; a divisor of `batch`.
+        precision: "float32" or "float64" of weights and activations.
+
+    Raises:
+        ArgumentError: counts below 1, a rate that is not positive, `accumulate` that does not
+            divide `batch`, an unknown loss or precision.
+    """
+
+    steps: int
+    rates: tuple[float, ...]
+    seeds: int = 1
+    batch: int = 32
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    schedule: Schedule = field(default_factory=Schedule)
+    accumulate: int = 1
+    precision: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self):
+        for name in ("seeds", "batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(name, f"got {getattr(self, name)}", "pass at least 1")
+        if self.steps < 0:
+            raise ArgumentError("steps", f"got {self.steps}", "pass 0 or more")
+        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
+            raise ArgumentError("rates", f"got {self.rates}", "pass positive learning rates")
+        if self.batch % self.accumulate:
+            raise ArgumentError(
+                "accumulate", f"{self.accumulate} parts of {self.batch}", "use a divisor of batch"
+            )
+        if self.loss not in ("cross_entropy", "mse"):
+            raise ArgumentError("loss", f"unknown {self.loss!r}", "known: cross_entropy, mse")
+        if self.precision not in ("float32", "float64"):
+            raise ArgumentError("precision", f"got {self.precision!r}", "use float32 or float64")
+
+
+def mean_loss(kind: str, outputs: Array, targets: Array) -> Array:
+    """The mean loss of a batch.
+
+    Args:
+        kind: "cross_entropy" or "mse".
+        outputs: [batch, outputs] or [batch, tokens, outputs].
+        targets: labels without the last axis, or vectors with it ("mse").
+    """
+    if kind == "cross_entropy":
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        targets = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)
+    return jnp.mean(jnp.sum((targets - outputs) ** 2, axis=-1)) / 2
