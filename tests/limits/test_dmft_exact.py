@@ -15,11 +15,11 @@ from translimit.core import (
     NoSuchLimitError,
     solve,
 )
-from translimit.describe import Activation, Norm
+from translimit.describe import Nonlinearity
 from translimit.limits import dmft
 from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training
 
-LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
+LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Nonlinearity.LINEAR}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a2_with_depth_normalisation_mask_and_momentum() -> None:
         **RICH,
         layers=2,
         alpha_L=0.75,
-        norm=Norm.RMS,
+        norm="rms",
         causal=True,
         momentum=0.5,
         steps=8,
@@ -173,8 +173,9 @@ def test_a8_infinite_depth() -> None:
         ({"head_dim": 2.5}, "head_dim: got 2.5; pass an integer"),
         ({"layers": -math.inf}, "layers: is negative"),
         ({"layers": math.nan}, "layers: got nan"),
-        ({"mlp": "tanh"}, "mlp: got 'tanh'; pass a member of describe.Activation"),
-        ({"norm": "rms"}, "norm: got 'rms'; pass a member of describe.Norm"),
+        ({"mlp": Nonlinearity.SHAPED_RELU}, "mlp: the shaped ReLU becomes linear"),
+        ({"mlp": "tanh"}, "mlp: got 'tanh'; pass a member of describe.Nonlinearity"),
+        ({"norm": "batch"}, 'norm: got \'batch\'; pass "rms", "layer" or None'),
         ({"trained_gains": True}, "trained_gains: .*leave the gains untrained"),
         ({"attention": 1}, "attention: got 1"),
         ({"head_dim": math.inf, "alpha_A": 0.5}, "alpha_A: .*no limit beyond initialisation"),

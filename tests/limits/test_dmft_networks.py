@@ -14,7 +14,7 @@ from tests.limits.dmft_cases import BASE, FULL, RICH, X, Y, last_kernel, ring4
 from tests.limits.dmft_network import RING4, Network, inputs_with_kernel, rms_z
 
 from translimit.core import solve
-from translimit.describe import Activation, Norm
+from translimit.describe import Nonlinearity
 from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Any, Any, Any]] = {
         3.807,
     ),
     "mlp": (
-        {"head_dim": 3, "mlp": Activation.TANH, **RICH, "eta0": 0.05},
+        {"head_dim": 3, "mlp": Nonlinearity.TANH, **RICH, "eta0": 0.05},
         (0.9939, -1.2359),
         5.992,
     ),
@@ -152,7 +152,7 @@ def test_a6_deep_linear_networks() -> None:
         head_dim=2,
         layers=3,
         attention=False,
-        mlp=Activation.LINEAR,
+        mlp=Nonlinearity.LINEAR,
         **RICH,
         steps=10,
         eta0=0.05,
@@ -170,7 +170,7 @@ def test_a6_minibatches_and_a_test_point() -> None:
     weights[::2, 0] = weights[1::2, 1] = 1.0  # one input at a time; the third is never trained
     problem = ring4(
         head_dim=2,
-        norm=Norm.RMS,
+        norm="rms",
         **RICH,
         steps=8,
         eta0=0.04,
@@ -189,7 +189,7 @@ def test_a6_two_outputs() -> None:
     generator = np.random.default_rng(5)
     inputs = generator.standard_normal((3, 2, 6))
     problem = Training(
-        architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
+        architecture=Architecture(head_dim=2, mlp=Nonlinearity.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),
         steps=8,
@@ -207,12 +207,12 @@ def test_a6_layer_norm_has_the_limit_of_the_rms_norm() -> None:
     options: dict[str, Any] = {
         "head_dim": 2,
         "layers": 2,
-        "mlp": Activation.TANH,
+        "mlp": Nonlinearity.TANH,
         **RICH,
         "steps": 10,
         "eta0": 0.04,
     }
-    problem = ring4(**options, norm=Norm.LAYER)
+    problem = ring4(**options, norm="layer")
     solution = solve(problem, METHOD, key=KEY)
     np.testing.assert_allclose(solution.predictions[9], [0.9914, -1.1911], atol=3e-3)
     z_f, _ = distance(problem, solution, ((32, 400), (64, 200)), norm="layer")

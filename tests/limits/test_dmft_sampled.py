@@ -17,7 +17,7 @@ from tests.limits.dmft_cases import (
 from tests.limits.dmft_network import RING4, RING4_Y
 
 from translimit.core import solve
-from translimit.describe import Activation, Norm
+from translimit.describe import Nonlinearity
 from translimit.limits import dmft
 from translimit.limits.dmft import CausalSampling
 
@@ -128,7 +128,7 @@ def test_a3_with_many_heads() -> None:
 
 @pytest.mark.slow
 def test_a4_moment_matching_leaves_no_error_in_linear_networks() -> None:
-    linear = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
+    linear = {**RICH, "layers": 3, "attention": False, "mlp": Nonlinearity.LINEAR}
     for neurons in (200, 300):
         method = CausalSampling(neurons=neurons, populations=2)
         solution = solve(ring4(**linear, steps=10, eta0=0.05), method, key=KEY)
@@ -187,8 +187,8 @@ def test_a11_the_lazy_limit() -> None:
         "head_dim": 2,
         "layers": 2,
         "beta0": 1.5,
-        "mlp": Activation.TANH,
-        "norm": Norm.RMS,
+        "mlp": Nonlinearity.TANH,
+        "norm": "rms",
         "steps": 10,
         "eta0": 0.1,
     }

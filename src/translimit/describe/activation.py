@@ -6,7 +6,6 @@ import enum
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -20,8 +19,6 @@ class Activation(enum.Enum):
     GELU_TANH = "gelu_new"
     RELU = "relu"
     SILU = "silu"
-    TANH = "tanh"
-    LINEAR = "linear"
 
     def __call__(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """The activation of every entry."""
@@ -33,6 +30,4 @@ _FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.GELU_TANH: lambda x: jax.nn.gelu(x, approximate=True),
     Activation.RELU: jax.nn.relu,
     Activation.SILU: jax.nn.silu,
-    Activation.TANH: jnp.tanh,
-    Activation.LINEAR: lambda x: x,
 }

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
-from translimit.describe import Activation, Norm, require_count, require_number
+from translimit.describe import Nonlinearity, require_count, require_number
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Architecture:
         gamma0: richness: outputs are divided by it, learning rates multiplied by its square.
         attention: whether a block attends.
         mlp: activation of its MLP (width that of the stream), or None for no MLP.
-        norm: normalisation of what enters a sub-block; both kinds have the same limit.
+        norm: "rms" or "layer" before each sub-block, or None; both have the same limit.
         causal: whether a token sees only itself and those before it.
         norm_eps: added to the mean square inside the normalisation.
         trained_gains: elementwise gains of the normalisation; refused.
@@ -36,7 +36,7 @@ class Architecture:
     Raises:
         ArgumentError: sizes not positive, exponents outside [1/2, 1], gamma0 = 0.
         ArgumentTypeError: sizes that are not integers, ingredients of another type.
-        NoSuchLimitError: trained gains.
+        NoSuchLimitError: trained gains, a shaped ReLU.
     """
 
     head_dim: int | float
@@ -46,8 +46,8 @@ class Architecture:
     beta0: float = 1.0
     gamma0: float = 1.0
     attention: bool = True
-    mlp: Activation | None = None
-    norm: Norm | None = None
+    mlp: Nonlinearity | None = None
+    norm: str | None = None
     causal: bool = False
     norm_eps: float = 1e-5
     trained_gains: bool = False
@@ -75,14 +75,18 @@ class Architecture:
         for name in ("attention", "causal", "trained_gains"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(name, f"got {getattr(self, name)!r}", "pass True or False")
-        for name, kind in (("mlp", Activation), ("norm", Norm)):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise ArgumentTypeError(
-                    name,
-                    f"got {value!r}",
-                    f"pass a member of describe.{kind.__name__}, or None",
-                )
+        if self.norm not in (None, "rms", "layer"):
+            raise ArgumentTypeError("norm", f"got {self.norm!r}", 'pass "rms", "layer" or None')
+        if self.mlp is not None and not isinstance(self.mlp, Nonlinearity):
+            raise ArgumentTypeError(
+                "mlp", f"got {self.mlp!r}", "pass a member of describe.Nonlinearity, or None"
+            )
+        if self.mlp is Nonlinearity.SHAPED_RELU:
+            raise NoSuchLimitError(
+                "mlp",
+                "the shaped ReLU becomes linear as the width grows",
+                "take Nonlinearity.LINEAR, or limits.shaped for depth and width together",
+            )
         if self.trained_gains:
             raise NoSuchLimitError(
                 "trained_gains",

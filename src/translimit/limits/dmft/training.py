@@ -36,7 +36,7 @@ from translimit.core import (
     is_traced,
     named_key,
 )
-from translimit.describe import Activation, require_count, require_number
+from translimit.describe import Nonlinearity, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.causal_pass import RESPONSES, Numbers, Plan, Trace, causal_pass
 from translimit.limits.dmft.histories import slots_in_chunk
@@ -77,7 +77,7 @@ class Training(AbstractProblem):
         weights: w of each input in the loss, [inputs] or [steps, inputs] (a minibatch has its
             own at each step); 0 for test points; 1 / inputs by default.
         schedule: factors of the learning rate [steps]; 1 by default.
-        lr_convention: "limit", where gamma0 -> 0 at fixed eta0 is the lazy limit, or "table",
+        lr_convention: "gamma0_squared", where gamma0 -> 0 at fixed eta0 is lazy, or "table",
             the paper's printed table.
         optimizer: "sgd"; any other is refused.
 
@@ -125,7 +125,7 @@ class Training(AbstractProblem):
         momentum: float = 0.0,
         weights: ArrayInput | None = None,
         schedule: ArrayInput | None = None,
-        lr_convention: Literal["limit", "table"] = "limit",
+        lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
         optimizer: str = "sgd",
     ):
         if not isinstance(architecture, Architecture):
@@ -168,8 +168,10 @@ class Training(AbstractProblem):
             raise ArgumentError(
                 "schedule", f"has shape {self.schedule.shape}", f"pass [{self.steps}] factors"
             )
-        if lr_convention not in ("limit", "table"):
-            raise ArgumentError("lr_convention", f"got {lr_convention!r}", "pass limit or table")
+        if lr_convention not in ("gamma0_squared", "table"):
+            raise ArgumentError(
+                "lr_convention", f"got {lr_convention!r}", "pass gamma0_squared or table"
+            )
         self.lr_convention = lr_convention
         self.t1 = np.float64(self.steps - 1)
 
@@ -194,7 +196,7 @@ class Training(AbstractProblem):
         """`LinearAlgebra` where every unit is linear, `CausalSampling` where one can be sampled."""
         a = self.architecture
         heads = a.attention and not math.isinf(a.head_dim)
-        exact = not heads and a.mlp in (None, Activation.LINEAR)
+        exact = not heads and a.mlp in (None, Nonlinearity.LINEAR)
         sampled = heads or a.mlp is not None
         return (LinearAlgebra,) * exact + (CausalSampling,) * sampled
 
