@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention.shaped import uniform_attention
+from translimit.attention import uniform_attention
 from translimit.core import ArgumentTypeError, named_key
 from translimit.describe import (
     Nonlinearity,
@@ -188,13 +188,15 @@ class Transformer(eqx.Module):
         u = self._norm(block, "attention_norm", stream)
         q, k = self._project("query", block, u), self._project("key", block, u)
         v = self._project("value", block, u)
+        recorded: dict[str, Array] = {}
         # JAX's own attention works in float32: exact for what is not wider.
         if record or self.shape.shaped or stream.dtype == jnp.float64:
             logits = self._logits(q, k)
             rows = self._attention(block, logits)
             mixed = jnp.einsum("hij,hjn->ihn", rows, self._shared(v))
+            seen = jnp.where(self._seen(stream.shape[0]), logits, 0)
+            recorded = {"logits": seen, "attention": rows}
         else:
-            logits = rows = None
             mixed = self._fused(q, k, v)
         mixed = mixed.reshape(stream.shape[0], -1)
         stream_after = skip * stream + branch * self._linear("attention_out", block, mixed)
@@ -206,17 +208,15 @@ class Transformer(eqx.Module):
             if self.shape.gated:
                 active = self._phi(self._linear("mlp_gate", block, w)) * hidden
             stream_after = skip * stream_after + branch * self._linear("mlp_out", block, active)
-        recorded = {}
-        if record:
-            recorded = {
-                "stream": stream,
-                "attention_input": u,
-                "query": q,
-                "key": k,
-                "logits": jnp.where(self._seen(stream.shape[0]), logits, 0),
-                "attention": rows,
-                "hidden": hidden,
-            }
+        if not record:
+            return stream_after, {}
+        recorded |= {
+            "stream": stream,
+            "attention_input": u,
+            "query": q,
+            "key": k,
+            "hidden": hidden,
+        }
         return stream_after, recorded
 
     def _embed(self, weights: Weights, inputs: Array) -> Array:
