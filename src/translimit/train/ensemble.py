@@ -317,7 +317,8 @@ def _observe(weights: Any, start: Any, static: _Static, model: Transformer, prob
 
 
 def _observe_one(weights: Any, start: Any, static: _Static, model: Transformer, probe: Any) -> Any:
-    snapshot = Snapshot(model, weights, start, *probe, static.training.loss)
+    inputs, targets = probe
+    snapshot = Snapshot(model, weights, start, inputs, targets, static.training.loss)
     return observe_all(static.observe, snapshot)
 
 

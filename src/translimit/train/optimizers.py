@@ -127,7 +127,9 @@ def transformation(
         rate: of this step and member.
     """
     labels = {name: str(index) for index, group in enumerate(parts) for name in group.names}
-    chains = {str(i): _chain(optimizer, group, rate) for i, group in enumerate(parts)}
+    chains: dict[Any, Any] = {
+        str(i): _chain(optimizer, group, rate) for i, group in enumerate(parts)
+    }
     moved = optax.partition(chains, labels)
     if optimizer.clip is None:
         return moved
@@ -157,18 +159,19 @@ def _chain(optimizer: Optimizer, group: Group, rate: Any) -> optax.GradientTrans
         case "sign":
             steps = (optax.scale_by_sign(), decay, descent)
         case "muon":
-            stacked = {
-                name: MuonDimensionNumbers(reduction_axis=2, output_axis=1) for name in group.names
-            }
             orthogonal = scale_by_muon(
                 beta=optimizer.momentum,
                 nesterov=optimizer.nesterov,
-                weight_dimension_numbers=lambda tree: {
-                    n: stacked.get(n, optax.MaskedNode()) for n in tree
-                },
+                weight_dimension_numbers=_stacked_matrices(group.names),
             )
             return optax.chain(orthogonal, decay, descent)
         case _:
             moments = optax.scale_by_adam(optimizer.b1, optimizer.b2, group.eps)
             steps = (moments, decay, descent)
     return optax.chain(*steps)
+
+
+def _stacked_matrices(names: tuple[str, ...]) -> Any:
+    """Which axes of the tensors of a group are matrices, for optax: [layers, outputs, inputs]."""
+    numbers = MuonDimensionNumbers(reduction_axis=2, output_axis=1)
+    return lambda tree: {n: numbers if n in names else optax.MaskedNode() for n in tree}
