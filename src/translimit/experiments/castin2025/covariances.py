@@ -269,7 +269,11 @@ def make_attention(setting: str, variant: str) -> Any:
 def starts(setting: str, side: int) -> np.ndarray:
     """Covariances of trace one on the grid [starts, 2, 2], as many as lie in the cone."""
     _, half, most, _ = SETTINGS[setting]
-    points = np.linspace(-half, half, min(side, most))
+    return covariances_of_trace_one(np.linspace(-half, half, min(side, most)))
+
+
+def covariances_of_trace_one(points: np.ndarray) -> np.ndarray:
+    """((1 + u) / 2, w / 2; w / 2, (1 - u) / 2) for (u, w) of the grid, u slowest [starts, 2, 2]."""
     u, w = (part.ravel() for part in np.meshgrid(points, points, indexing="ij"))
     inside = 1.0 - u**2 > w**2
     u, w = u[inside], w[inside]
