@@ -11,9 +11,9 @@ for the score <Ax, y> is Gaussian. With B = Sigma^(1/2) A^T Sigma^(1/2) and its 
 
     L = F h(F^T A Sigma A^T F) F^T,    h(z) = 2 / (1 + sqrt(1 + 4 z)),    Sigma = F F^T,
 
-with h as a spectral function, by the singular values of F^T A F: valid for every positive semi-definite Sigma and every A, singular
-or not symmetric, without an inverse. The quotient for d cancels nowhere, unlike
-(sqrt(1 + 4 b^2) - 1) / (2 b).
+with h as a spectral function, by the singular values of F^T A F: valid for every positive
+semi-definite Sigma and every A, singular or not symmetric, without an inverse. The quotient for d
+cancels nowhere, unlike (sqrt(1 + 4 b^2) - 1) / (2 b).
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 "The Transformer PDE".

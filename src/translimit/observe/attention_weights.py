@@ -15,7 +15,8 @@ N(R (alpha + Sigma l), R Sigma) with R = (I + 2 Sigma B)^{-1}, and with
     g = l - 2 B alpha,
 
 both limits are elementary: 1 / E[r^2] = Z(l, B)^2 / Z(2 l, 2 B). Softmax has l = A x and B = 0,
-where they are |Sigma^{1/2} A x|^2 / 2 and e^{-|Sigma^{1/2} A x|^2}; L2 has l = 2 A x, B = c_K K^T K.
+where they are |Sigma^{1/2} A x|^2 / 2 and e^{-|Sigma^{1/2} A x|^2}; L2 has l = 2 A x and
+B = c_K K^T K.
 
 Nothing of the limits is left once |Sigma^{1/2} A x|^2 exceeds log n: the sums that stand for the
 expectations are then made by the few largest keys.
@@ -126,8 +127,8 @@ def _parts(
     mean = np.zeros(dim) if mean is None else np.asarray(mean, dtype=np.float64)
     B = np.zeros((dim, dim)) if confinement is None else np.asarray(confinement, dtype=np.float64)
     for name, array, shape in (
-        ("cov", cov, cov.shape[:-2] + (dim, dim)),
-        ("mean", mean, mean.shape[:-1] + (dim,)),
+        ("cov", cov, (*cov.shape[:-2], dim, dim)),
+        ("mean", mean, (*mean.shape[:-1], dim)),
         ("confinement", B, (dim, dim)),
     ):
         if array.shape != shape:
@@ -141,11 +142,13 @@ def _damping(cov: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def _log_mass(tilt: np.ndarray, cov: np.ndarray, mean: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """log Z(l, B)."""
+    """The logarithm of Z(l, B)."""
     R = _damping(cov, B)
     centre = mean @ B
     g = tilt - 2 * centre
     spread = np.einsum("...i,...ij,...jk,...k->...", g, R, cov, g)
-    return (tilt * mean).sum(axis=-1) - (centre * mean).sum(axis=-1) + (
-        spread + np.linalg.slogdet(R)[1]
-    ) / 2
+    return (
+        (tilt * mean).sum(axis=-1)
+        - (centre * mean).sum(axis=-1)
+        + (spread + np.linalg.slogdet(R)[1]) / 2
+    )

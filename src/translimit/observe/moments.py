@@ -51,7 +51,9 @@ def anisotropy(cov: Float[np.ndarray, "*batch dim dim"]) -> Float[np.ndarray, "*
     cov = np.asarray(cov, dtype=np.float64)
     trace = np.trace(cov, axis1=-2, axis2=-1)
     has = np.isfinite(cov).all(axis=(-2, -1)) & (trace > 0)
-    largest = np.linalg.eigvalsh(np.where(has[..., None, None], cov, np.eye(cov.shape[-1])))[..., -1]
+    largest = np.linalg.eigvalsh(np.where(has[..., None, None], cov, np.eye(cov.shape[-1])))[
+        ..., -1
+    ]
     return np.where(has, largest / np.where(has, trace, 1.0), np.nan)
 
 

@@ -186,7 +186,7 @@ def _tilt(attention: Any, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def closure_weights(
     attention: Any, mean: np.ndarray, cov: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log n - H and N / n of infinitely many tokens N(mean, cov), averaged over the queries.
+    """The limits of log n - H and N / n for tokens N(mean, cov), averaged over the queries.
 
     Args:
         attention: softmax or L2.
@@ -208,9 +208,7 @@ def closure_weights(
     return deficit @ mass, fraction @ mass
 
 
-def _compute_depth(
-    config: Config, variant: str, tokens: int, clouds: int, key: Any
-) -> xr.Dataset:
+def _compute_depth(config: Config, variant: str, tokens: int, clouds: int, key: Any) -> xr.Dataset:
     import jax
     import xarray as xr
 
@@ -222,9 +220,7 @@ def _compute_depth(
         return core.solve(problem, limits.meanfield.FixedODE(steps=STEPS), save=ts).tokens
 
     def closure(mean: Any, cov: Any) -> Any:
-        problem = limits.meanfield.GaussianFlow(
-            attention=chosen, mean=mean, cov=cov, t1=config.t1
-        )
+        problem = limits.meanfield.GaussianFlow(attention=chosen, mean=mean, cov=cov, t1=config.t1)
         solution = core.solve(problem, limits.meanfield.FixedODE(steps=64), save=ts)
         return solution.mean, solution.cov
 
@@ -334,7 +330,14 @@ def _figure_depth(config: Config, results: Results) -> FigureSpec:
         for (variant, n), data in cells.items()
         for index, t in enumerate(data["time"].values)
     )
-    columns = ("deficit", "stderr", "closure", "fraction", "stderr (fraction)", "closure (fraction)")
+    columns = (
+        "deficit",
+        "stderr",
+        "closure",
+        "fraction",
+        "stderr (fraction)",
+        "closure (fraction)",
+    )
     return FigureSpec(
         name="depth",
         title="How many tokens a token attends to",
@@ -371,9 +374,7 @@ def _figure_sharp(config: Config, results: Results) -> FigureSpec:
                     linewidth=0.8,
                     label=f"$n = {n}$",
                 )
-                ax.plot(
-                    data["exponent"], limit, color=colour if ax is sizes else figures.LIMIT
-                )
+                ax.plot(data["exponent"], limit, color=colour if ax is sizes else figures.LIMIT)
                 ax.axvline(np.log(n), color=colour, linestyle=":", linewidth=0.9)
         sizes.set_yscale("log")
         sizes.set_ylim(0.7, 1.5 * max(cells))
@@ -405,8 +406,16 @@ def _figure_sharp(config: Config, results: Results) -> FigureSpec:
         "one token. The table has every fourth point.",
         draw=draw,
         table=Table(
-            ("n", "exponent", "sample size", "stderr", "n e^-exponent", "deficit", "stderr (nat)",
-             "exponent / 2"),
+            (
+                "n",
+                "exponent",
+                "sample size",
+                "stderr",
+                "n e^-exponent",
+                "deficit",
+                "stderr (nat)",
+                "exponent / 2",
+            ),
             rows,
         ),
         shown=config.sharp_clouds * len(cells),
@@ -422,7 +431,7 @@ EXPERIMENT = AttentionWeights(
     "of a query is $n e^{-|\\Sigma^{1/2} A x|^2}$ until that is a handful of tokens.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
-        "demo": Config(tokens=(100, 400), clouds=(64, 32)),
+        "demo": Config(tokens=(100, 400), clouds=(64, 128)),
         "standard": Config(clouds=(256, 128, 64)),
         "paper": Config(
             tokens=(100, 400, 1600, 6400),
