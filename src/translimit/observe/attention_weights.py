@@ -54,7 +54,7 @@ def attention_entropy(logits: Float[np.ndarray, "*batch tokens"]) -> Float[np.nd
     total = masses.sum(axis=-1)
     # A key of mass zero adds nothing, however low its logit.
     kept = np.where(masses > 0, shifted, 0.0)
-    return np.log(total) - np.einsum("...n,...n->...", masses, kept) / total
+    return np.asarray(np.log(total) - np.einsum("...n,...n->...", masses, kept) / total)
 
 
 def effective_sample_size(
@@ -69,16 +69,16 @@ def effective_sample_size(
         ArgumentError: as in `attention_entropy`.
     """
     masses = np.exp(_shifted(logits))
-    return masses.sum(axis=-1) ** 2 / np.einsum("...n,...n->...", masses, masses)
+    return np.asarray(masses.sum(axis=-1) ** 2 / np.einsum("...n,...n->...", masses, masses))
 
 
 def gaussian_entropy_deficit(
-    tilt: Float[np.ndarray, "*batch dim"],
+    tilt: Float[np.ndarray, "*#batch dim"],
     cov: Float[np.ndarray, "*#batch dim dim"],
     *,
     mean: Float[np.ndarray, "*#batch dim"] | None = None,
     confinement: Float[np.ndarray, "dim dim"] | None = None,
-) -> Float[np.ndarray, "*batch"]:
+) -> Float[np.ndarray, "*out"]:
     """The limit of log n - H for Gaussian keys: the relative entropy of their tilt, in nats.
 
     Args:
@@ -86,24 +86,33 @@ def gaussian_entropy_deficit(
         cov: covariance of the keys [..., dim, dim], singular or not.
         mean: mean of the keys [..., dim]; zero by default. Without confinement it changes nothing.
         confinement: B, positive semi-definite, the quadratic part of the scores [dim, dim].
+
+    Raises:
+        ArgumentError: dimensions that differ from that of the tilt.
     """
     tilt, cov, mean, B = _parts(tilt, cov, mean, confinement)
     R = _damping(cov, B)
     centre = np.einsum("...ij,...j->...i", R, mean + np.einsum("...ij,...j->...i", cov, tilt))
     score = (tilt * centre).sum(axis=-1) - np.einsum("...i,ij,...j->...", centre, B, centre)
-    return score - np.einsum("ij,...jk,...ki->...", B, R, cov) - _log_mass(tilt, cov, mean, B)
+    spread = np.einsum("ij,...jk,...ki->...", B, R, cov)
+    return np.asarray(score - spread - _log_mass(tilt, cov, mean, B))
 
 
 def gaussian_sample_fraction(
-    tilt: Float[np.ndarray, "*batch dim"],
+    tilt: Float[np.ndarray, "*#batch dim"],
     cov: Float[np.ndarray, "*#batch dim dim"],
     *,
     mean: Float[np.ndarray, "*#batch dim"] | None = None,
     confinement: Float[np.ndarray, "dim dim"] | None = None,
-) -> Float[np.ndarray, "*batch"]:
-    """The limit of N / n for Gaussian keys, 0 to 1; arguments as `gaussian_entropy_deficit`."""
+) -> Float[np.ndarray, "*out"]:
+    """The limit of N / n for Gaussian keys, 0 to 1; arguments as `gaussian_entropy_deficit`.
+
+    Raises:
+        ArgumentError: as `gaussian_entropy_deficit`.
+    """
     tilt, cov, mean, B = _parts(tilt, cov, mean, confinement)
-    return np.exp(2 * _log_mass(tilt, cov, mean, B) - _log_mass(2 * tilt, cov, mean, 2 * B))
+    log_fraction = 2 * _log_mass(tilt, cov, mean, B) - _log_mass(2 * tilt, cov, mean, 2 * B)
+    return np.asarray(np.exp(log_fraction))
 
 
 def _shifted(logits: np.ndarray) -> np.ndarray:
