@@ -52,7 +52,7 @@ NODES = 24
 EXPONENTS = np.arange(0.0, 24.1, 0.5)
 EXPONENT = 0.5
 #: One pair of tokens in one evaluation of the field, and in the observables, on one core.
-SECONDS_PER_PAIR = 8e-9
+SECONDS_PER_PAIR = 4e-9
 
 
 @dataclass(frozen=True)
