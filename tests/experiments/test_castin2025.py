@@ -28,7 +28,7 @@ TOY = {
     ),
     "castin2025/variants": replace(
         variants.Config(),
-        variants=("linear", "l2"),
+        variants=("l2",),
         tokens=(10, 20),
         clouds=64,
         layers=(4, 8),

@@ -13,6 +13,7 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,10 +50,9 @@ BIAS_TOLERANCE = 0.3
 T1 = 0.8
 STEPS = 8
 
-#: Sizes of the noise, final depth, depths that are kept and Runge-Kutta steps of the pairs.
+#: Sizes of the noise, depths that are kept, and Runge-Kutta steps to the last, of the pairs.
 EPSILONS = (0.1, 0.05, 0.025, 0.0125)
-GROWTH_T1 = 2.0
-GROWTH_SAVES = 6
+GROWTH_TS = np.linspace(0.0, 2.0, 6)
 GROWTH_STEPS = 20
 
 
@@ -102,7 +102,7 @@ class Variants(AbstractExperiment[Config]):
             for variant in config.variants
             for index, n in enumerate(config.tokens)
         )
-        distances = len(config.variants) * len(EPSILONS) * GROWTH_SAVES * config.growth_clouds
+        distances = len(config.variants) * len(EPSILONS) * len(GROWTH_TS) * config.growth_clouds
         return Cost(
             seconds=30.0 * len(config.variants)
             + 8e-9 * pairs
@@ -236,26 +236,32 @@ def _compute_bias(key: Any, variant: str, tokens: int, clouds: int) -> xr.Datase
     )
 
 
-def _compute_growth(config: Config, key: Any, variant: str) -> xr.Dataset:
+@functools.cache
+def _paths(variant: str) -> Any:
+    """Compiled: clouds [clouds, n, 2] to their paths [clouds, times, n, 2]."""
     import jax
-    import xarray as xr
-
-    ts = np.linspace(0.0, GROWTH_T1, GROWTH_SAVES)
 
     def flow(cloud: Any) -> Any:
         problem = limits.meanfield.ParticleFlow(
-            attention=canonical_attention(variant), initial=cloud, t1=GROWTH_T1
+            attention=canonical_attention(variant), initial=cloud, t1=GROWTH_TS[-1]
         )
         method = limits.meanfield.FixedODE(steps=GROWTH_STEPS)
-        return core.solve(problem, method, save=ts).tokens
+        return core.solve(problem, method, save=GROWTH_TS).tokens
+
+    return jax.jit(lambda clouds: jax.lax.map(flow, clouds))
+
+
+def _compute_growth(config: Config, key: Any, variant: str) -> xr.Dataset:
+    import jax
+    import xarray as xr
 
     with jax.enable_x64(True):
         shape = (config.growth_clouds, config.growth_tokens, 2)
         keys = core.named_key(key, "cloud"), core.named_key(key, "noise")
         start = np.asarray(jax.random.uniform(keys[0], shape, minval=-1.0, dtype=np.float64))
         noise = np.asarray(jax.random.normal(keys[1], shape, dtype=np.float64))
-        batched = jax.jit(lambda clouds: jax.lax.map(flow, clouds))
-        base, *others = (np.asarray(batched(start + e * noise)) for e in (0.0, *EPSILONS))
+        flow = _paths(variant)
+        base, *others = (np.asarray(flow(start + e * noise)) for e in (0.0, *EPSILONS))
     ratio = [
         [observe.stability_ratio(one, two) for one, two in zip(base, other, strict=True)]
         for other in others
@@ -264,7 +270,7 @@ def _compute_growth(config: Config, key: Any, variant: str) -> xr.Dataset:
         {"ratio": (("epsilon", "cloud", "time"), np.array(ratio), {"long_name": "W2(t) / W2(0)"})},
         coords={
             "epsilon": ("epsilon", list(EPSILONS), {"long_name": "size of the noise"}),
-            "time": ("time", ts, {"long_name": "depth $t$"}),
+            "time": ("time", GROWTH_TS, {"long_name": "depth $t$"}),
         },
         attrs={"variant": variant, "tokens": config.growth_tokens, "reference": REFERENCE},
     )
