@@ -14,7 +14,7 @@ TOY = {
     "castin2025/particles-and-closure": replace(
         particles_and_closure.Config(),
         tokens=(40, 80),
-        clouds=(16, 8),
+        clouds=(8, 8),  # one number of clouds, one compilation of their closures
         steps=4,
         layers=(8, 16),
         depth_tokens=12,
@@ -30,7 +30,7 @@ TOY = {
         variants.Config(),
         variants=("l2",),
         tokens=(10, 20),
-        clouds=64,
+        clouds=32,
         layers=(4, 8),
         depth_tokens=8,
         depth_clouds=4,
