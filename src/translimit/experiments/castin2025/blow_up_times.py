@@ -314,7 +314,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             tuple(rows),
         ),
         shown=sum(row[2] for row in rows),
-        size=(14.0, 3.6),
+        size=(14.0, 3.0),
     )
 
 
