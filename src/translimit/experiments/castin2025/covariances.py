@@ -52,6 +52,8 @@ DECAY_CONSTANT = 29.446
 #: Random parameters and clouds on which the L2 kernels are compared, and tokens of each.
 KERNEL_DRAWS = 32
 KERNEL_TOKENS = 20
+#: An eigenvalue smaller than this, relative to the largest, is rounding of the factor, squared.
+ROUNDING = (2 * np.finfo(float).eps) ** 2
 ENDS = ("zero", "line", "plane", "blow-up", "divergence", "undecided")
 
 
@@ -442,7 +444,9 @@ def _figure_eigenvalues(results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         axes = figure.subplots(2, -(-len(cells) // 2)).ravel()
         for index, ((setting, data), ax) in enumerate(zip(cells.items(), axes, strict=True)):
-            figures.plot_eigenvalue_paths(data["eigenvalues"], ax, title=setting)
+            values = data["eigenvalues"]
+            resolved = values > ROUNDING * values.isel(eigenvalue=0)
+            figures.plot_eigenvalue_paths(values.where(resolved), ax, title=setting)
             if index % 3:
                 ax.set_ylabel("")
 
@@ -458,7 +462,8 @@ def _figure_eigenvalues(results: Results) -> FigureSpec:
         name="eigenvalues",
         title="Eigenvalues on the way",
         caption="Both eigenvalues of the covariance against depth, from every start of the grid, "
-        "softmax attention (one of two heads in plane). The table has the logarithmic slopes "
+        "softmax attention (one of two heads in plane); what is below the rounding of the factor is "
+        "not drawn. The table has the logarithmic slopes "
         "$d\\log\\lambda/d\\log t$ over the last decade, of the starts that got there with an "
         "eigenvalue above rounding: above $-0.05$ it persists, below $-0.5$ it decays. "
         "Dimensionless.",
