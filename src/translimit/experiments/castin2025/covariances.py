@@ -462,8 +462,8 @@ def _figure_eigenvalues(results: Results) -> FigureSpec:
         name="eigenvalues",
         title="Eigenvalues on the way",
         caption="Both eigenvalues of the covariance against depth, from every start of the grid, "
-        "softmax attention (one of two heads in plane); what is below the rounding of the factor is "
-        "not drawn. The table has the logarithmic slopes "
+        "softmax attention (one of two heads in plane); what is below the rounding of the factor "
+        "is not drawn. The table has the logarithmic slopes "
         "$d\\log\\lambda/d\\log t$ over the last decade, of the starts that got there with an "
         "eigenvalue above rounding: above $-0.05$ it persists, below $-0.5$ it decays. "
         "Dimensionless.",
