@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from translimit.core import ArgumentError
 
 
 def linear_mse(
-    inputs: Float[np.ndarray, examples * features], targets: Float[np.ndarray, "examples outputs"]
+    inputs: Float[np.ndarray, "examples ..."], targets: Float[np.ndarray, "examples outputs"]
 ) -> float:
     """Least value of mean_i |y_i - W x_i - b|^2 / 2 over affine maps, on the given examples."""
     design = _design(inputs)
@@ -24,7 +22,7 @@ def linear_mse(
 
 
 def linear_cross_entropy(
-    inputs: Float[np.ndarray, examples * features],
+    inputs: Float[np.ndarray, "examples ..."],
     labels: Int[np.ndarray, " examples"],
     *,
     ridge: float = 1e-4,
@@ -40,6 +38,9 @@ def linear_cross_entropy(
     Raises:
         ArgumentError: a ridge that is not positive.
     """
+    from scipy.optimize import minimize  # scipy is not loaded until it is needed
+    from scipy.special import log_softmax, softmax
+
     if not ridge > 0:
         raise ArgumentError("ridge", f"got {ridge}", "pass a positive number")
     design, classes = _design(inputs), int(labels.max()) + 1

@@ -1,6 +1,7 @@
 from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
+from .cone import plot_disc_map as plot_disc_map
 from .convergence import plot_convergence as plot_convergence
 from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention.shaped import uniform_attention
+from translimit.attention import uniform_attention
 from translimit.core import ArgumentTypeError, named_key
 from translimit.describe import (
     Nonlinearity,
@@ -83,7 +83,7 @@ class Transformer(eqx.Module):
 
     shape: TransformerShape = eqx.field(static=True)
     multipliers: dict[str, Any]
-    starts: tuple[float, ...] = eqx.field(static=True)
+    starts: dict[str, Any]
 
     def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
         if not isinstance(shape, TransformerShape):
@@ -102,7 +102,9 @@ class Transformer(eqx.Module):
         multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
         constants = {"logit": numbers.logit_scale, "branch": numbers.residual, "skip": numbers.skip}
         self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
-        self.starts = tuple(float(numbers.role(spec.role).init) for spec in shape.parameters)
+        self.starts = {
+            spec.name: np.asarray(numbers.role(spec.role).init) for spec in shape.parameters
+        }
 
     def init(self, key: PRNGKeyArray, dtype: Any = None) -> dict[str, Array]:
         """Weights at the start: Gaussian matrices, constant gains, biases 0.
@@ -112,11 +114,12 @@ class Transformer(eqx.Module):
             dtype: JAX's default float by default.
         """
         weights: dict[str, Array] = {}
-        for spec, start in zip(self.shape.parameters, self.starts, strict=True):
+        for spec in self.shape.parameters:
+            start = jnp.asarray(self.starts[spec.name], dtype or float)
             if spec.starts_at_zero:
                 weights[spec.name] = jnp.zeros(spec.shape, dtype)
             elif spec.starts_constant:
-                weights[spec.name] = jnp.full(spec.shape, start, dtype)
+                weights[spec.name] = jnp.full(spec.shape, start)
             else:
                 drawn = jax.random.normal(named_key(key, spec.name), spec.shape, dtype or float)
                 weights[spec.name] = start * drawn
@@ -188,13 +191,15 @@ class Transformer(eqx.Module):
         u = self._norm(block, "attention_norm", stream)
         q, k = self._project("query", block, u), self._project("key", block, u)
         v = self._project("value", block, u)
+        recorded: dict[str, Array] = {}
         # JAX's own attention works in float32: exact for what is not wider.
         if record or self.shape.shaped or stream.dtype == jnp.float64:
             logits = self._logits(q, k)
             rows = self._attention(block, logits)
             mixed = jnp.einsum("hij,hjn->ihn", rows, self._shared(v))
+            seen = jnp.where(self._seen(stream.shape[0]), logits, 0)
+            recorded = {"logits": seen, "attention": rows}
         else:
-            logits = rows = None
             mixed = self._fused(q, k, v)
         mixed = mixed.reshape(stream.shape[0], -1)
         stream_after = skip * stream + branch * self._linear("attention_out", block, mixed)
@@ -206,17 +211,15 @@ class Transformer(eqx.Module):
             if self.shape.gated:
                 active = self._phi(self._linear("mlp_gate", block, w)) * hidden
             stream_after = skip * stream_after + branch * self._linear("mlp_out", block, active)
-        recorded = {}
-        if record:
-            recorded = {
-                "stream": stream,
-                "attention_input": u,
-                "query": q,
-                "key": k,
-                "logits": jnp.where(self._seen(stream.shape[0]), logits, 0),
-                "attention": rows,
-                "hidden": hidden,
-            }
+        if not record:
+            return stream_after, {}
+        recorded |= {
+            "stream": stream,
+            "attention_input": u,
+            "query": q,
+            "key": k,
+            "hidden": hidden,
+        }
         return stream_after, recorded
 
     def _embed(self, weights: Weights, inputs: Array) -> Array:

@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any
         StoreError: the folder cannot be written.
     """
     leaves = jax.tree.leaves((tree, record))
-    arrays = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     head = np.frombuffer(json.dumps({"digest": digest, "step": step}).encode(), dtype=np.uint8)
     partial = folder / f"{_NAME}.{os.getpid()}.partial"
     try:

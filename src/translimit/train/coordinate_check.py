@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from translimit.core import ArgumentError, Estimate, Verdict
+from translimit.core import ArgumentError, Claim, Estimate, Verdict
 from translimit.data import AbstractSource, Repeated
 from translimit.describe import Parameterization, TransformerShape
 from translimit.train.ensemble import train
@@ -92,17 +92,14 @@ class CoordinateCheck:
             )
         found = self.exponent(coordinate, step)
         if not math.isfinite(found.value):
-            return Verdict.REFUTED
-        gap, error = abs(found.value - self.expected[coordinate, step]), found.stderr
-        if gap + 2 * error <= tol:
-            return Verdict.SUPPORTED
-        return Verdict.REFUTED if gap - 4.5 * error > tol else Verdict.UNDERPOWERED
+            return Verdict.refuted
+        return Claim(coordinate, "", self.expected[coordinate, step], found, tol).verdict
 
     def refuted(self, tol: float = 0.25) -> list[str]:
         """Sentences that name coordinate, updates, axis and exponents of all that is refuted."""
         sentences = []
         for (coordinate, step), expected in self.expected.items():
-            if self.verdict(coordinate, step, tol) is Verdict.REFUTED:
+            if self.verdict(coordinate, step, tol) is Verdict.refuted:
                 found = self.exponent(coordinate, step)
                 sentences.append(
                     f"{coordinate} after {step} updates grows with {self.axis} to the power "
