@@ -30,13 +30,11 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.bordelon2024.tasks import REFERENCE, two_digits
 
 if TYPE_CHECKING:
     import xarray as xr
 
-REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
-#: Digits that are told apart, +1 and -1.
-CLASSES = (0, 1)
 #: The entry of attention whose law over heads is followed: input, query, key.
 PLACE = (0, 0, 1)
 
@@ -70,14 +68,6 @@ class Config:
     gamma0: float = 1.5
     samples: int = 4000
     populations: int = 8
-
-    def inputs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Digits as four patches each, and their targets [inputs, 1]."""
-        digits = data.digit_patches((4, 4))
-        labels = np.asarray(digits.targets)
-        chosen = [np.flatnonzero(labels == label)[: self.per_class] for label in CLASSES]
-        patches, found = digits.take(np.concatenate(chosen))
-        return patches, np.where(found == CLASSES[0], 1.0, -1.0)[:, None]
 
 
 class Heads(AbstractExperiment[Config]):
@@ -177,14 +167,14 @@ class Heads(AbstractExperiment[Config]):
 def _limit(config: Config, cell: Cell, key: Any) -> xr.Dataset:
     import xarray as xr
 
-    inputs, targets = config.inputs()
+    inputs, targets = two_digits(config.per_class)
     architecture = limits.dmft.Architecture(
         head_dim=config.head_dim, layers=config.layers, beta0=config.beta0, gamma0=config.gamma0
     )
     problem = limits.dmft.Training(
         architecture=architecture,
         inputs=inputs,
-        targets=targets[:, 0],
+        targets=targets,
         steps=config.steps,
         eta0=config.eta0,
     )
@@ -212,7 +202,7 @@ def _limit(config: Config, cell: Cell, key: Any) -> xr.Dataset:
 def _networks(config: Config, heads: int, key: Any) -> xr.Dataset:
     import xarray as xr
 
-    inputs, targets = config.inputs()
+    inputs, targets = two_digits(config.per_class)
     P, S, D = inputs.shape
     shape = describe.TransformerShape(
         head_dim=config.head_dim,
@@ -245,7 +235,7 @@ def _networks(config: Config, heads: int, key: Any) -> xr.Dataset:
     history = train.train(
         shape,
         numbers,
-        data.Examples(inputs, targets),
+        data.Examples(inputs, targets[:, None]),
         training,
         key=key,
         observe=(
@@ -259,7 +249,7 @@ def _networks(config: Config, heads: int, key: Any) -> xr.Dataset:
     f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
     kernel = np.moveaxis(history["stream_kernel"][:, :, 0, -1], 0, 1)
     logit = np.moveaxis(history["logit"][:, :, 0, 0, :, 0], 0, 1)
-    loss = np.mean((targets[:, 0] - f) ** 2, axis=-1) / 2
+    loss = np.mean((targets - f) ** 2, axis=-1) / 2
     return xr.Dataset(
         {
             "predictions": (("seed", "step", "sample"), f),

@@ -11,7 +11,6 @@ import numpy as np
 from translimit.limits.dmft.causal_pass import Plan
 from translimit.limits.dmft.units import AbstractSampledUnit, SampledHeads
 
-
 #: What the compiler and the reading of kernels at the end add; measured at 2,000 history rows.
 _MARGIN = 1.25
 
