@@ -49,7 +49,7 @@ class Config:
         gamma0: richness.
     """
 
-    layers: tuple[int, ...] = (8, 16, 32, 64)
+    layers: tuple[int, ...] = (16, 32, 64, 128)
     cells: int = 64
     per_class: int = 1
     steps: int = 6
@@ -130,7 +130,8 @@ class Depth(AbstractExperiment[Config]):
         rms = np.array(_logits(config, results, 0))
         limit = 2 * rms[1:] - rms[:-1]
         frozen = np.array(_logits(config, results, 1))
-        rate = float(np.log2(frozen[-1] / frozen[-2]))
+        rates = np.log2(frozen[1:] / frozen[:-1])
+        rate = 2 * rates[-1] - rates[-2]
         return [
             Claim(
                 name="ode",
@@ -152,9 +153,10 @@ class Depth(AbstractExperiment[Config]):
             ),
             Claim(
                 name="frozen",
-                statement="At $\\alpha_L = 1/2$ they fall like $1/L$ (last pair of depths).",
+                statement="At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents of the last two pairs, "
+                "extrapolated in $1/L$).",
                 prediction=-1.0,
-                estimate=Estimate(rate),
+                estimate=Estimate(float(rate), discretisation=float(abs(rate - rates[-1]))),
                 tol=0.1,
                 reference=REFERENCE,
             ),
@@ -206,8 +208,8 @@ EXPERIMENT = Depth(
     "$\\alpha_L = 1/2$ what attention learns vanishes like $1/L$.",
     citations=("bordelon2024", "jax"),
     presets={
-        "demo": Config(layers=(8, 16, 32), cells=32),
+        "demo": Config(layers=(16, 32, 64), cells=32),
         "standard": Config(),
-        "paper": Config(layers=(8, 16, 32, 64, 128), steps=10),
+        "paper": Config(layers=(16, 32, 64, 128, 256), steps=10),
     },
 )
