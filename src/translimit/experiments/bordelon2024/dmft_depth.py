@@ -153,8 +153,8 @@ class Depth(AbstractExperiment[Config]):
             ),
             Claim(
                 name="frozen",
-                statement="At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents of the last two pairs, "
-                "extrapolated in $1/L$).",
+                statement="At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents of the last two "
+                "pairs, extrapolated in $1/L$).",
                 prediction=-1.0,
                 estimate=Estimate(float(rate), discretisation=float(abs(rate - rates[-1]))),
                 tol=0.1,
