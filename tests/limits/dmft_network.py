@@ -215,7 +215,8 @@ class Network:
             params = self.random(seed * 100_003 + start, count, x.shape[-1], y.shape[1])
             parts.append(self.train(params, x, y, steps, **options))
         result = {name: np.concatenate([p[name] for p in parts]) for name in ("f", "kernel")}
-        result["last_logits"] = np.concatenate([p["logits"][-1][0] for p in parts])
+        if self.attention:
+            result["last_logits"] = np.concatenate([p["logits"][-1][0] for p in parts])
         return result
 
 

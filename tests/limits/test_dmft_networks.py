@@ -158,7 +158,7 @@ def test_a6_deep_linear_networks() -> None:
         eta0=0.05,
     )
     solution = solve(problem, LinearAlgebra())
-    z_f, z_h = distance(problem, solution, ((16, 500), (32, 400)))
+    z_f, z_h = distance(problem, solution, ((32, 400), (64, 400)))
     assert z_f < 2
     assert z_h < 2
 
