@@ -1,6 +1,7 @@
 """Where nothing is sampled: printed figures, closed forms, and everything that is refused."""
 
 import math
+import re
 from typing import Any
 
 import jax
@@ -13,11 +14,13 @@ from translimit.core import (
     ArgumentTypeError,
     MemoryLimitError,
     NoSuchLimitError,
+    Outcome,
+    SolveError,
     solve,
 )
 from translimit.describe import Nonlinearity
 from translimit.limits import dmft
-from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training
+from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training, remarks
 
 LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Nonlinearity.LINEAR}
 
@@ -259,7 +262,19 @@ def test_memory_is_told_before_the_solve(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_diverging_run_says_where_and_warns() -> None:
-    problem = ring4(beta0=2.0, gamma0=2.0, steps=12, eta0=5.0)  # same compiled shape as `base`
-    with pytest.warns(dmft.EdgeOfStabilityWarning, match=r"bound 2\)"):
+    problem = ring4(beta0=2.0, gamma0=2.0, steps=12, eta0=1e3)  # same compiled shape as `base`
+    with pytest.warns(dmft.EdgeOfStabilityWarning, match=r"bound 2\), first above at evaluation 0"):
         solution = solve(problem, throw=False)
-    assert "evaluation" in solution.failed_at or np.isfinite(solution.predictions).all()
+    assert solution.outcome == Outcome.non_finite
+    assert re.fullmatch(
+        r"evaluation \d+, (layer 0, attention, (for|back)ward|readout)", solution.failed_at
+    )
+    assert np.isnan(solution.predictions[-1]).all()
+    with pytest.warns(dmft.EdgeOfStabilityWarning), pytest.raises(SolveError, match="infinite or"):
+        solve(problem)
+
+
+def test_heavy_tails_are_told() -> None:
+    with pytest.warns(dmft.HeavyTailWarning, match=r"reaches 50 .evaluation 1, layer 0.*quantiles"):
+        remarks.warn_of_heavy_tails(np.array([[3.0], [50.0]]))
+    remarks.warn_of_heavy_tails(np.array([[3.0]]))

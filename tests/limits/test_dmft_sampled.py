@@ -1,5 +1,7 @@
 """Sampled heads and neurons: printed figures, the NumPy pass, and what each response does."""
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -154,6 +156,23 @@ def test_a5_convergence_in_the_head_dimension() -> None:
         step = np.diff(solution.attention(0).logits[:2], axis=0)
         assert head_dim * np.mean(step**2) == pytest.approx(5.2e-3, rel=0.1)
     assert -2 < np.log2(squares[16] / squares[8]) < -1.6
+
+
+@pytest.mark.slow
+def test_infinite_heads_beside_sampled_neurons() -> None:
+    options: dict[str, Any] = {**RICH, "mlp": Nonlinearity.TANH, "norm": "rms", "steps": 8}
+    problem = ring4(**options, eta0=0.05)
+    assert problem.methods == (CausalSampling,)
+    solution = solve(problem, CausalSampling(heads=1, neurons=8000), key=KEY)
+    np.testing.assert_allclose(solution.predictions[7], [0.9836, -1.2054], atol=2e-3)
+    # In the depth ODE neurons are sampled cell by cell; its extrapolation is that of layers.
+    deep: dict[str, Any] = {**options, "gamma0": 1.0, "eta0": 0.03, "steps": 5}
+    method = CausalSampling(neurons=4000, cells=8)
+    ode = solve(ring4(**deep, layers=math.inf), method, key=KEY)
+    layered = [solve(ring4(**deep, layers=n), method, key=KEY).predictions for n in (4, 8, 16)]
+    once = [2 * fine - coarse for coarse, fine in pairwise(layered)]
+    twice = (4 * once[1] - once[0]) / 3
+    np.testing.assert_allclose(ode.predictions[4], twice[4], atol=0.01)
 
 
 @pytest.mark.slow

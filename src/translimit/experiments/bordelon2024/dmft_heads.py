@@ -183,15 +183,19 @@ def _limit(config: Config, cell: Cell, key: Any) -> xr.Dataset:
         heads=config.samples, populations=config.populations, omit=(omit,) if omit else ()
     )
     solution = core.solve(problem, method, key=key)
-    pooled = solution.kernel(solution.layers).mean(axis=(2, 5))
-    kernel = np.einsum("tptq->tpq", pooled)
+    end = solution.layers
+    # Entries of the kernel move together at worst: their mean error bounds that of the mean.
+    kernel, kernel_stderr = (
+        np.einsum("tptq->tpq", x.mean(axis=(2, 5)))
+        for x in (solution.kernel(end), solution.kernel_stderr(end))
+    )
     law = solution.attention(0).logits[:, :, *PLACE]
     return xr.Dataset(
         {
             "predictions": (("step", "sample"), solution.predictions),
             "predictions_stderr": (("step", "sample"), solution.stderr),
             "kernel": (("step", "sample", "sample2"), kernel),
-            "kernel_stderr": ((), 0.0),
+            "kernel_stderr": (("step", "sample", "sample2"), kernel_stderr),
             "loss": (("step",), solution.loss),
             "logit": (("step", "head"), law),
         },
@@ -282,7 +286,7 @@ def _common_mode(last: xr.Dataset, previous: xr.Dataset, limit: xr.Dataset, name
     fine, coarse = (np.sum(net[name].values * weights, axis=axes) for net in (last, previous))
     value = 2 * fine.mean() - coarse.mean() - np.sum(limit[name].values * weights)
     variance = 4 * fine.var(ddof=1) / fine.size + coarse.var(ddof=1) / coarse.size
-    floor = float(np.max(limit[f"{name}_stderr"].values))
+    floor = float(np.sum(limit[f"{name}_stderr"].values * np.abs(weights)))
     return Estimate(float(value), float(np.hypot(np.sqrt(variance), floor)), fine.size)
 
 

@@ -12,6 +12,7 @@ import equinox as eqx
 
 from translimit.core import AbstractMethod, ArgumentError
 from translimit.describe import require_count, require_number
+from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.causal_pass import RESPONSES
 
 
@@ -87,29 +88,29 @@ class CausalSampling(AbstractMethod):
         if self.floor is not None:
             require_number(self.floor, "floor", positive=True)
 
-    def counts(self, head_dim: int | float, fields: int, steps: int) -> tuple[int, int]:
+    def counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
         """Heads and neurons that are used.
 
         Raises:
             ArgumentError: too few for moment matching.
         """
-        N = 1 if math.isinf(head_dim) else int(head_dim)
+        infinite = math.isinf(architecture.head_dim)
+        N = 1 if infinite else int(architecture.head_dim)
         heads = self.heads or max(1000, -(-8 * fields * steps // N))
         neurons = self.neurons or max(4000, 4 * fields * steps)
-        if self.moment_matching:
-            least_heads = 4 * fields * steps // N + 1
-            least_neurons = 2 * fields * steps + 1
-            for name, count, least in (
-                ("heads", heads, least_heads),
-                ("neurons", neurons, least_neurons),
-            ):
-                if count < least:
-                    raise ArgumentError(
-                        name,
-                        f"got {count}, where moment matching needs {least} for {fields} fields "
-                        f"and {steps} steps",
-                        f"take at least {least}, better twice as many, or moment_matching=False",
-                    )
+        needs = []
+        if architecture.attention and not infinite:
+            needs.append(("heads", heads, 4 * fields * steps // N + 1))
+        if architecture.mlp is not None:
+            needs.append(("neurons", neurons, 2 * fields * steps + 1))
+        for name, count, least in needs if self.moment_matching else ():
+            if count < least:
+                raise ArgumentError(
+                    name,
+                    f"got {count}, where moment matching needs {least} for {fields} fields "
+                    f"and {steps} steps",
+                    f"take at least {least}, better twice as many, or moment_matching=False",
+                )
         return heads, neurons
 
 

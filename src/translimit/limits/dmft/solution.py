@@ -55,6 +55,7 @@ class TrainingSolution(AbstractSolution):
     failed_at: str = eqx.field(static=True)
     _logits: Any
     _kernels: dict[str, Any]
+    _kernel_stderr: Any
     _tokens: int = eqx.field(static=True)
     _attention: bool = eqx.field(static=True)
     _causal: bool = eqx.field(static=True)
@@ -71,6 +72,10 @@ class TrainingSolution(AbstractSolution):
         layer / layers.
         """
         return self._shaped(self._kernels["residual"][self._layer(layer, self.layers + 1)])
+
+    def kernel_stderr(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
+        """Standard error of `kernel(layer)` over populations, entry by entry."""
+        return self._shaped(self._kernel_stderr[self._layer(layer, self.layers + 1)])
 
     def gradient_kernel(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
         """<g g> at the residual state after `layer` blocks, g = gamma_0 n df/dh.

@@ -221,7 +221,7 @@ class Training(AbstractProblem):
         sampling: dict[str, Any] = {}
         heads = neurons = 0
         if isinstance(method, CausalSampling):
-            heads, neurons = method.counts(a.head_dim, self.fields, self.steps)
+            heads, neurons = method.counts(a, self.fields, self.steps)
             precision = method.precision
             rows = together * self.fields
             sampling = {"matched": method.moment_matching, "rows": rows, "dtype": precision}
@@ -363,6 +363,7 @@ class Training(AbstractProblem):
             failed_at=failed,
             _logits=np.concatenate([trace.logits for trace in finest], axis=2),
             _kernels=kernels,
+            _kernel_stderr=_stderr(np.stack([trace.kernels["residual"] for trace in finest])),
             _tokens=self.inputs.shape[1],
             _attention=a.attention,
             _causal=a.causal,
