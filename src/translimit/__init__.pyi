@@ -14,6 +14,7 @@ from . import report as report
 from . import scaling as scaling
 from . import store as store
 from . import study as study
+from . import train as train
 from .core import Estimate as Estimate
 from .core import Outcome as Outcome
 from .core import TranslimitError as TranslimitError

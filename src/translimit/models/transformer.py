@@ -83,7 +83,7 @@ class Transformer(eqx.Module):
 
     shape: TransformerShape = eqx.field(static=True)
     multipliers: dict[str, Any]
-    starts: tuple[float, ...] = eqx.field(static=True)
+    starts: dict[str, Any]
 
     def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
         if not isinstance(shape, TransformerShape):
@@ -102,7 +102,9 @@ class Transformer(eqx.Module):
         multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
         constants = {"logit": numbers.logit_scale, "branch": numbers.residual, "skip": numbers.skip}
         self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
-        self.starts = tuple(float(numbers.role(spec.role).init) for spec in shape.parameters)
+        self.starts = {
+            spec.name: np.asarray(numbers.role(spec.role).init) for spec in shape.parameters
+        }
 
     def init(self, key: PRNGKeyArray, dtype: Any = None) -> dict[str, Array]:
         """Weights at the start: Gaussian matrices, constant gains, biases 0.
@@ -112,11 +114,12 @@ class Transformer(eqx.Module):
             dtype: JAX's default float by default.
         """
         weights: dict[str, Array] = {}
-        for spec, start in zip(self.shape.parameters, self.starts, strict=True):
+        for spec in self.shape.parameters:
+            start = jnp.asarray(self.starts[spec.name], dtype or float)
             if spec.starts_at_zero:
                 weights[spec.name] = jnp.zeros(spec.shape, dtype)
             elif spec.starts_constant:
-                weights[spec.name] = jnp.full(spec.shape, start, dtype)
+                weights[spec.name] = jnp.full(spec.shape, start)
             else:
                 drawn = jax.random.normal(named_key(key, spec.name), spec.shape, dtype or float)
                 weights[spec.name] = start * drawn

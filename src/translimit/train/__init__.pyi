@@ -19,9 +19,9 @@ from .observables import Predictions as Predictions
 from .observables import ProbeLoss as ProbeLoss
 from .observables import Snapshot as Snapshot
 from .observables import StreamKernel as StreamKernel
-from .optimizers import Group as Group
 from .optimizers import Optimizer as Optimizer
-from .optimizers import groups as groups
+from .optimizers import TensorRates as TensorRates
+from .optimizers import tensor_rates as tensor_rates
 from .optimizers import transformation as transformation
 from .training import Schedule as Schedule
 from .training import Training as Training

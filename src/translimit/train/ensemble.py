@@ -27,7 +27,7 @@ from translimit.train.checkpoint import load_checkpoint, save_checkpoint
 from translimit.train.history import History
 from translimit.train.memory import memory_need, require_memory
 from translimit.train.observables import AbstractObservable, Snapshot, observe_all
-from translimit.train.optimizers import groups, transformation
+from translimit.train.optimizers import TensorRates, tensor_rates, transformation
 from translimit.train.training import Training, mean_loss
 
 #: Steps of one compiled call, and bytes of the batches that it reads ahead, at most.
@@ -89,12 +89,12 @@ def train(
         return run.go(None if folder is None else Path(folder), progress)
 
 
-class _Static(eqx.Module):
-    """What the compiled programs know of a run before they see data."""
+class _Plan(eqx.Module):
+    """What the compiled programs know of a run: choices, and the rates of tensors as data."""
 
     training: Training = eqx.field(static=True)
-    parts: Any = eqx.field(static=True)
     observe: Any = eqx.field(static=True)
+    rates: TensorRates
 
 
 class _Run:
@@ -112,7 +112,7 @@ class _Run:
         self.source, self.training, self.times = source, training, times
         self.dtype = jnp.dtype(training.precision)
         self.model = Transformer(shape, numbers)
-        self.static = _Static(training, groups(training.optimizer, shape, numbers), observe)
+        self.plan = _Plan(training, observe, tensor_rates(training.optimizer, shape, numbers))
         self.keys = [named_key(key, "seed", seed) for seed in range(training.seeds)]
         self.orders = [int(jax.random.bits(named_key(one, "batches"))) for one in self.keys]
         self.probe = self._cast(source.probe(probe)) if observe else None
@@ -147,7 +147,7 @@ class _Run:
         training = self.training
         seeds, rates = training.seeds, len(training.rates)
         keys = jnp.stack([named_key(key, "start") for key in self.keys])
-        start, state = _begin(keys, self.static, self.model, self.dtype)
+        start, state = _begin(keys, self.plan, self.model, self.dtype)
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
         record = (losses, self.recorded)
         done = 0
@@ -170,7 +170,7 @@ class _Run:
                 progress(done / training.steps)
         weights, _, diverged_at = state
         dims: dict[str, tuple[str, ...]] = {}
-        for observable in self.static.observe:
+        for observable in self.plan.observe:
             dims |= observable.dims
         return History(
             rates=training.rates,
@@ -200,7 +200,7 @@ class _Run:
         ]
         return _advance(
             state,
-            self.static,
+            self.plan,
             self.model,
             jnp.asarray(training.rates, self.dtype),
             (inputs, targets, jnp.asarray(factors, self.dtype)),
@@ -211,7 +211,7 @@ class _Run:
     def _observe(self, done: int, state: Any, start: Any, observations: dict) -> None:
         if done not in self.times:
             return
-        found = _observe(state[0], start, self.static, self.model, self.probe)
+        found = _observe(state[0], start, self.plan, self.model, self.probe)
         for name, value in found.items():
             observations[name][self.times.index(done)] = np.asarray(value)
 
@@ -223,7 +223,7 @@ class _Run:
 
         def one() -> dict[str, Array]:
             weights = self.model.init(self.keys[0], self.dtype)
-            return _observe_one(weights, weights, self.static, self.model, self.probe)
+            return _observe_one(weights, weights, self.plan, self.model, self.probe)
 
         outer = (len(self.times), training.seeds, len(training.rates))
         shapes = jax.eval_shape(one)
@@ -247,11 +247,11 @@ def _groups(seeds: int, rates: int) -> int:
 
 
 @eqx.filter_jit
-def _begin(keys: Any, static: _Static, model: Transformer, dtype: Any) -> tuple[Any, Any]:
+def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:
     """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
-    rates = len(static.training.rates)
+    rates = len(plan.training.rates)
     start = jax.vmap(lambda key: model.init(key, dtype))(keys)
-    method = transformation(static.training.optimizer, static.parts, 1.0)
+    method = transformation(plan.training.optimizer, model.shape, plan.rates, 1.0)
     weights = jax.tree.map(lambda w: jnp.repeat(w[:, None], rates, axis=1), start)
     moments = jax.vmap(jax.vmap(method.init))(weights)
     return start, (weights, moments, jnp.full((len(keys), rates), -1, jnp.int32))
@@ -259,10 +259,10 @@ def _begin(keys: Any, static: _Static, model: Transformer, dtype: Any) -> tuple[
 
 @eqx.filter_jit
 def _advance(
-    state: Any, static: _Static, model: Transformer, rates: Array, data: Any, first: Any, count: Any
+    state: Any, plan: _Plan, model: Transformer, rates: Array, data: Any, first: Any, count: Any
 ) -> tuple[Any, Array]:
     """`count` steps of all members, and their losses [steps of a chunk, seeds, rates]."""
-    training = static.training
+    training = plan.training
     inputs, targets, factors = data
 
     def gradient(weights: Any, x: Array, y: Array) -> tuple[Array, Any]:
@@ -284,7 +284,7 @@ def _advance(
         weights: Any, moments: Any, diverged_at: Array, rate: Array, x: Array, y: Array, step: Array
     ) -> tuple[Any, Any, Array, Array]:
         loss, slope = gradient(weights, x, y)
-        method = transformation(training.optimizer, static.parts, rate)
+        method = transformation(training.optimizer, model.shape, plan.rates, rate)
         updates, new_moments = method.update(slope, moments, weights)
         alive = (diverged_at < 0) & jnp.isfinite(loss)
         new_weights = optax.apply_updates(weights, updates)
@@ -329,20 +329,20 @@ def _advance(
 
 
 @eqx.filter_jit
-def _observe(weights: Any, start: Any, static: _Static, model: Transformer, probe: Any) -> Any:
+def _observe(weights: Any, start: Any, plan: _Plan, model: Transformer, probe: Any) -> Any:
     """The observations of all members, one after the other [seeds, rates, ...]."""
 
     def of_seed(pair: Any) -> Any:
         members, begun = pair
-        return jax.lax.map(lambda one: _observe_one(one, begun, static, model, probe), members)
+        return jax.lax.map(lambda one: _observe_one(one, begun, plan, model, probe), members)
 
     return jax.lax.map(of_seed, (weights, start))
 
 
-def _observe_one(weights: Any, start: Any, static: _Static, model: Transformer, probe: Any) -> Any:
+def _observe_one(weights: Any, start: Any, plan: _Plan, model: Transformer, probe: Any) -> Any:
     inputs, targets = probe
-    snapshot = Snapshot(model, weights, start, inputs, targets, static.training.loss)
-    return observe_all(static.observe, snapshot)
+    snapshot = Snapshot(model, weights, start, inputs, targets, plan.training.loss)
+    return observe_all(plan.observe, snapshot)
 
 
 def _require_fit(shape: TransformerShape, inputs: np.ndarray, targets: np.ndarray) -> None:

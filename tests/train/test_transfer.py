@@ -1,0 +1,57 @@
+"""Optima, drifts and flags of transfer sweeps on planted losses, whose optima are known."""
+
+import numpy as np
+import pytest
+
+from translimit.core import ArgumentError
+from translimit.train import Training, TransferSweep, transfer_sweep
+
+RATES = tuple(2.0 ** np.arange(-12, -3))
+
+
+def planted(optima, noise=0.0, cap=10.0):
+    """Log losses that are parabolas of the log rate, with a shift of the optimum for each seed."""
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0, noise, (len(optima), 6, 1)) if noise else np.zeros((len(optima), 6, 1))
+    distance = np.log10(RATES) - np.array(optima)[:, None, None] - seeds
+    sizes = tuple(4 * 2**i for i in range(len(optima)))
+    return TransferSweep("head_dim", sizes, RATES, np.exp(0.7 * distance**2 - 1), cap)
+
+
+def test_the_vertex_of_a_parabola_is_found_and_its_drift():
+    sweep = planted([-2.5, -2.65, -2.9], noise=0.05)
+    for size, optimum in zip(sweep.sizes, (-2.5, -2.65, -2.9), strict=True):
+        found = sweep.optimum(size)
+        assert abs(found.value - optimum) < 4.5 * 0.05 / 6**0.5
+        assert 0.005 < found.stderr < 0.06
+    assert abs(sweep.drift.value + 0.4) < 4.5 * sweep.drift.stderr
+    assert abs(sweep.drift.value + 0.6) > 4.5 * sweep.drift.stderr
+    assert any("grows with size" in said for said in sweep.warnings())
+
+
+def test_the_loss_at_the_base_rate_lies_on_the_line_between_grid_points():
+    sweep = planted([-2.5, -2.65, -2.9])
+    between = 0.7 * (np.log10(2) / 2) ** 2  # how far a chord lies above the parabola at most
+    ratio = sweep.loss_at_base_rate(16).value / np.exp(0.7 * 0.4**2 - 1)
+    assert 1 <= ratio <= np.exp(between)
+
+
+def test_edges_and_second_minima_are_flagged():
+    steep = planted([-2.5, -9.0])
+    assert steep.at_edge(8)
+    assert not steep.at_edge(4)
+    losses = planted([-2.5, -2.5]).losses.copy()
+    losses[1, :, -1] = 0.1
+    double = TransferSweep("heads", (4, 8), RATES, losses, 10.0)
+    assert double.minima(8) == 2
+    said = double.warnings()
+    assert any("edge" in one for one in said)
+    assert any("2 separate minima" in one for one in said)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    with pytest.raises(ArgumentError, match="sizes"):
+        transfer_sweep(None, "heads", (4,), None, None, Training(1, RATES), key=None)
+    with pytest.raises(ArgumentError, match="rates"):
+        transfer_sweep(None, "heads", (4, 8), None, None, Training(1, (0.1, 0.2)), key=None)
