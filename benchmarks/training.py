@@ -45,6 +45,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(dim, SHAPE.hidden), nn.Linear(SHAPE.hidden, dim)
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """The stream [batch, tokens, dim] after the block."""
         batch, tokens, dim = h.shape
         u = self.first(h)
         q, k, v = (
@@ -72,6 +73,7 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [batch, outputs]."""
         h = self.embedding(x) + self.positions
         for block in self.blocks:
             h = block(h)

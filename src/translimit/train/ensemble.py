@@ -300,27 +300,29 @@ def _advance(
     over_seeds = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
     groups = _groups(training.seeds, len(training.rates))
 
-    def everyone(
-        weights: Any, moments: Any, diverged_at: Array, rates: Array, x: Array, y: Array, step: Array
-    ) -> tuple[Any, Any, Array, Array]:
+    def everyone(rates: Array, step: Array, *seeds: Any) -> tuple[Any, Any, Array, Array]:
         """All members: on a CPU group after group, so that activations stay in its caches."""
-        seeds = (weights, moments, diverged_at, x, y)
-        if groups == 1:
+
+        def together(seeds: Any) -> tuple[Any, Any, Array, Array]:
+            weights, moments, diverged_at, x, y = seeds
             return over_seeds(weights, moments, diverged_at, rates, x, y, step)
+
+        if groups == 1:
+            return together(seeds)
         cut = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), seeds)
-        found = jax.lax.map(lambda a: over_seeds(*a[:3], rates, *a[3:], step), cut)
+        found = jax.lax.map(together, cut)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
     def step(number: Array, carry: Any) -> Any:
         (weights, moments, diverged_at), losses = carry
         *state, loss = everyone(
+            rates * factors[number],
+            first + number,
             weights,
             moments,
             diverged_at,
-            rates * factors[number],
             inputs[number],
             targets[number],
-            first + number,
         )
         return tuple(state), losses.at[number].set(loss)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, data, describe, figures, scaling, train
+from translimit import core, describe, figures, scaling, train
 from translimit.core import Claim, Estimate, RateFit
 from translimit.experiments.base import FigureSpec, Table
 
@@ -153,9 +153,7 @@ def require_file(path: str, form: str) -> Path:
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def kernel_distances(
-    datasets: Sequence[xr.Dataset], name: str, when: int
-) -> list[np.ndarray]:
+def kernel_distances(datasets: Sequence[xr.Dataset], name: str, when: int) -> list[np.ndarray]:
     """Relative distances (not squared) of every seed from the largest size, without it.
 
     The stream is that after the last block, the gradient that before the first.
@@ -203,7 +201,9 @@ def rate_claim(
 # -- figures --------------------------------------------------------------------------------------
 
 
-def spec(name: str, title: str, caption: str, draw: Callable, rows: list, **about: Any) -> FigureSpec:
+def spec(
+    name: str, title: str, caption: str, draw: Callable, rows: list, **about: Any
+) -> FigureSpec:
     """A figure with its table; the first row of `rows` is the header."""
     header, *body = rows
     return FigureSpec(
