@@ -231,7 +231,8 @@ def _losses(config: Config, results: Results) -> FigureSpec:
     for axis in common.AXES:
         values, along = _along(config, results, axis)
         panels.append({f"${axis}$ = {v}": d for v, d in zip(values, along, strict=True)})
-    every = panels[0] | panels[1] | panels[2]
+    alpha_A = config.exponents[0]
+    every = {str(size): results[_name(alpha_A, size)] for size in config.sizes.all()}
     about = next(iter(results.values())).attrs
     floors = {name: float(about[name]) for name in ("unigram", "bigram")}
 
@@ -246,7 +247,7 @@ def _losses(config: Config, results: Results) -> FigureSpec:
         "Losses over sizes and against compute",
         "Minibatch loss in nats a token, mean over seeds and windows of steps, at $\\alpha_A$ = "
         f"{config.exponents[0]:g}, while $N$, $H$ or $L$ grows from {tuple(config.sizes.base)} and "
-        "the rate stays; right, all of them against $6 P D$, six times parameters times tokens. "
+        "the rate stays; right, every $(N, H, L)$ against six times parameters times tokens. "
         "Horizontal: entropy of a token alone, and given the one before.",
         draw,
         rows,
@@ -344,7 +345,7 @@ EXPERIMENT = LmSizes(
         "demo": Config(
             sizes=common.Sizes(head_dims=(4, 16), heads=(2, 4, 16), layers=(2,)),
             steps=60,
-            seeds=8,
+            seeds=16,
             probe=12,
             tokens=8,
         ),

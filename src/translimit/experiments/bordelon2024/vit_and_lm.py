@@ -240,7 +240,7 @@ def draw_losses(
         ax.set_xscale("log")
     figures.finish(
         ax,
-        xlabel="training compute $6 P D$ in floating-point operations" if compute else "step",
+        xlabel="compute $6 P D$ in FLOP" if compute else "step",
         ylabel="loss in nats",
     )
 
