@@ -242,7 +242,7 @@ def head_update(
 ) -> Float[Array, "tokens dim"]:
     """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
     V, A = law.sample(key, tokens.dtype)
-    return head_output(V, A, law.beta, tokens, causal=causal)
+    return head_output(V, A, law.beta, tokens, causal=causal, hard=law.hard)
 
 
 def _batch(replicas: int, floats: int) -> int:

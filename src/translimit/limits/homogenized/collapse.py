@@ -153,6 +153,8 @@ def _warnings(
         found.append("fewer than four dimensions a token: the closure was seen off by up to 30 %")
     if not is_traced(time, correction) and abs(correction) > LARGE_CORRECTION * time:
         found.append("the first correction in 1 / dim is not small")
+    if law.hard and tokens > 128:
+        found.append("infinite scores were checked up to 128 tokens only")
     if not is_traced(each) and each > 0.05:
         found.append(f"one layer advances the diffusive time by {float(each):.3g}: no small step")
     return tuple(found)
@@ -271,8 +273,8 @@ def postpone_collapse(
     if not 0 < update <= 0.25:
         raise ArgumentError("update", f"is {update}", "pass a number in (0, 0.25]")
     low, high = score_stds
-    if not 0 <= low < high:
-        raise ArgumentError("score_stds", f"is {score_stds}", "pass an increasing interval")
+    if not 0 <= low < high < np.inf:
+        raise ArgumentError("score_stds", f"is {score_stds}", "pass a finite increasing interval")
     build = law or (lambda score_std: WideHeads(dim=dim, score_std=score_std))
 
     def design(score_std: float) -> Design:
