@@ -23,9 +23,7 @@ MEAN = np.array([[1.0, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.4, 0.6]])
 OTHER = np.array([[1.2, -0.6, 0.2], [0.4, 0.9, -0.8], [-0.7, 0.5, 1.1]])
 TURN = np.array([[1.0, 0.5, 0.0], [-0.5, 1.0, 0.3], [0.0, 0.2, -1.0]])
 #: Two heads far apart: a mean effect, and noise whose covariance is no multiple of the identity.
-LAW = FiniteHeads(
-    V=np.stack([MEAN + OTHER, MEAN - OTHER]), A=np.stack([np.eye(3), TURN]), beta=1.0
-)
+LAW = FiniteHeads(V=np.stack([MEAN + OTHER, MEAN - OTHER]), A=np.stack([np.eye(3), TURN]), beta=1.0)
 PATHS = 20_000
 
 

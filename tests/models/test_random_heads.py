@@ -99,6 +99,25 @@ def test_saves_and_clocks():
     np.testing.assert_allclose(whole.tokens[:, -1], paths.tokens[:, -1], rtol=1e-12)
 
 
+def test_the_first_crossing_is_that_of_the_whole_chain():
+    """Same key, every layer kept; the replicas of two batches, and depths that do not suffice."""
+    one = RandomHeadChain(law=LAW, step=0.5, heads=4, layers=40)
+    key = jax.random.key(9)
+    means = off_diagonal(
+        one.simulate_overlaps(np.eye(6), replicas=20, key=key, save_every=1).overlaps
+    )
+    found = one.first_crossing(np.eye(6), 0.4, replicas=20, key=key)
+    crossed = means > 0.4
+    expected = np.where(crossed.any(axis=1), crossed.argmax(axis=1), np.nan)
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < np.isnan(found).sum() < 20
+    assert (one.first_crossing(np.eye(6), -0.1, replicas=20, key=key) == 0).all()
+    with pytest.raises(ArgumentError, match="one token"):
+        one.first_crossing(np.eye(1), 0.4, key=key)
+    with pytest.raises(ArgumentError, match="threshold"):
+        one.first_crossing(np.eye(6), 1.0, key=key)
+
+
 def test_the_tangent_retraction_is_another_chain():
     options = {"law": LAW, "step": 1.0, "heads": 1, "layers": 1}
     runs = [

@@ -31,7 +31,12 @@ from translimit.describe import (
     require_cosine,
     require_number,
 )
-from translimit.limits.homogenized.averages import averages, sizes_of, tabulate
+from translimit.limits.homogenized.averages import (
+    AverageSizes,
+    averages,
+    sizes_of,
+    tabulate,
+)
 from translimit.limits.homogenized.simplex import (
     Dimension,
     dimension_of,
@@ -123,7 +128,8 @@ def collapse_depth(
             "threshold", f"is {float(level):g}", f"pass more than initial = {float(start):g}"
         )
     sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
-    times = in_float64(_crossing, start, level, law.score_std, _Static(sizes, dim, float(law.dim)))
+    dims = dim, np.float64(law.dim)
+    times = in_float64(_crossing, start, level, law.score_std, dims, sizes)
     time, variance, correction, lowest = times
     if is_traced(time):
         time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
@@ -160,12 +166,6 @@ def _warnings(
     return tuple(found)
 
 
-class _Static(eqx.Module):
-    sizes: Any = eqx.field(static=True)
-    dim: float = eqx.field(static=True)
-    noise_dim: float = eqx.field(static=True)
-
-
 def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int | float) -> Any:
     """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
 
@@ -182,10 +182,17 @@ def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int |
 
 @eqx.filter_jit
 def _crossing(
-    initial: Array, threshold: Array, score_std: Array, static: _Static
+    initial: Array,
+    threshold: Array,
+    score_std: Array,
+    dims: tuple[Array, Array],
+    sizes: AverageSizes,
 ) -> tuple[Array, Array, Array, Array]:
-    """tau*, the variance of one network, the correction, and the lowest drift on the way."""
-    sizes, dim = static.sizes, static.dim
+    """tau*, the variance of one network, the correction, and the lowest drift on the way.
+
+    Dimensions, of the drift and of the noise, are data: all of them share one compilation.
+    """
+    dim, noise_dim = dims
     table = tabulate(initial, score_std, sizes)
 
     def velocity(overlap: Array) -> Array:
@@ -193,7 +200,7 @@ def _crossing(
 
     def variation(overlap: Array) -> Array:
         averages = table(overlap)
-        return mean_overlap_variation(overlap, *averages, sizes.tokens, static.noise_dim)
+        return mean_overlap_variation(overlap, *averages, sizes.tokens, noise_dim)
 
     # Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
     shift = 1.0 / sizes.tokens - initial
