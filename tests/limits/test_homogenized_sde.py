@@ -1,5 +1,7 @@
 """Overlaps under common noise: drift, covariations, kernels, paths (rows 1, 3 to 5b, 8, 10)."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -104,12 +106,12 @@ def test_the_small_score_expansion_is_of_fourth_order():
 
 def test_acceptance_10_one_hot():
     assert one_hot_overlap(0.5) == pytest.approx(5 / 6)
-    law = WideHeads(dim=8, score_std=1e4)
+    law = WideHeads(dim=8, score_std=math.inf)
     pair = np.array([[1.0, 0.5], [0.5, 1.0]])
     s = attention_overlap(law, pair, samples=400_000, key=jax.random.key(1))
     assert abs(s.value[0, 1] - 5 / 6) < 2e-3
     assert s.stderr[0, 1] == pytest.approx(0.5 * np.sqrt(2 / 9) / np.sqrt(400_000), rel=0.05)
-    assert s.value[0, 0] == pytest.approx(1.0, abs=1e-3)
+    assert s.value[0, 0] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_samples_do_not_depend_on_blocks_and_the_error_is_honest():
@@ -121,7 +123,10 @@ def test_samples_do_not_depend_on_blocks_and_the_error_is_honest():
 
 @pytest.mark.parametrize("retraction", list(Retraction))
 def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
-    """40 000 small steps of both problems: means and products within 4.5 s.e. and O(step)."""
+    """40 000 small steps: means and products within 4.5 s.e. and O(step).
+
+    Of both problems for the ambient step; the tangent one has no code of its own in either.
+    """
     step, dim = 1e-2, 5
     law = GaussianHeads.of_score_std(1.0, dim=dim)
     s = attention_overlap(law, R, samples=100_000, key=jax.random.key(0)).value
@@ -131,7 +136,7 @@ def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
         OverlapSDE(law=law, initial=R, t1=step),
         TokenSDE(law=law, initial=tokens, t1=step),
     )
-    for problem in problems:
+    for problem in problems if retraction is Retraction.AMBIENT else problems[:1]:
         moved = solve(problem, method, key=jax.random.key(3), save=[step]).overlaps[:, 0] - R
         stderr = moved.std(axis=0) / 200
         gap = np.abs(moved.mean(axis=0) - step * overlap_drift(R, s, dim))
@@ -205,24 +210,19 @@ def test_the_stated_step_error_covers_the_measured_one():
             assert gap < stated + 4.5 * np.std(values**power) / np.sqrt(100_000)
 
 
-def test_solutions_are_labelled_and_drawn():
+def test_solutions_are_labelled_and_drawn_and_paths_do_not_depend_on_their_number():
     problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5, causal=True)
-    solution = solve(problem, SphereEuler(step=0.1, paths=4), key=jax.random.key(0), save=[0, 0.5])
+    solution, fewer = (
+        solve(problem, SphereEuler(step=0.1, paths=paths), key=jax.random.key(0), save=[0, 0.5])
+        for paths in (4, 2)
+    )
+    np.testing.assert_allclose(fewer.overlaps, solution.overlaps[:2], rtol=1e-12)
     assert solution.outcome == Outcome.successful
     data = solution.to_xarray()
     assert data["overlaps"].dims == ("path", "time", "token", "token2")
     np.testing.assert_allclose(data["slow_time"], [0, 0.5 / 8])
     np.testing.assert_allclose(data["overlaps"][:, 0], np.broadcast_to(np.eye(3), (4, 3, 3)))
     assert "diffusive" in solution.plot().get_xlabel()
-
-
-def test_paths_do_not_depend_on_their_number():
-    problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5)
-    runs = [
-        solve(problem, SphereEuler(step=0.1, paths=count), key=jax.random.key(0), save=[0.5])
-        for count in (2, 5)
-    ]
-    np.testing.assert_allclose(runs[0].overlaps, runs[1].overlaps[:2], rtol=1e-12)
 
 
 @pytest.mark.usefixtures("as_user")
