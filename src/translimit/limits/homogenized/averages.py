@@ -111,11 +111,17 @@ def averages(overlap: Array, score_std: Array, sizes: AverageSizes) -> tuple[Arr
     length = jnp.sqrt(along**2 + (side * grid[:, 2]) ** 2)
     y = log_times(spread * jnp.maximum(jnp.max(length), grid[:, 0].max()), tokens, resolution)
 
+    # The first query has few lengths, and they come in blocks of the grid.
+    block = len(grid) // RADIAL
+    lengths = jnp.asarray(grid[::block, 0])
+    lefts = jax.lax.map(lambda r: coefficients(spread * r, y, resolution), lengths)
+
     def one(node: tuple[Array, Array, Array]) -> Array:
         first, second, cosine = node
-        left = coefficients(spread * first, y, resolution)
+        left = jax.tree.map(lambda leaf: leaf[first], lefts)
         right = coefficients(spread * second, y, resolution)
         return double_sum(left, right, cosine, y, tokens)
 
-    doubles = jax.lax.map(one, (jnp.asarray(grid[:, 0]), length, along / length))
+    index = jnp.arange(len(grid)) // block
+    doubles = jax.lax.map(one, (index, length, along / length))
     return f, jnp.asarray(weights) @ doubles

@@ -166,7 +166,7 @@ def _warnings(
     return tuple(found)
 
 
-def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int | float) -> Any:
+def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: Any) -> Any:
     """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
 
     4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
