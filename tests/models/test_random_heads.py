@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from translimit.core import ArgumentError, ArgumentTypeError, SolveError
-from translimit.describe import GaussianHeads, Retraction, ShiftedHeads
+from translimit.describe import GaussianHeads, Retraction, ShiftedHeads, WideHeads
 from translimit.models import RandomHeadChain
 
 LAW = GaussianHeads.of_score_std(1.5, dim=8)
@@ -101,18 +101,17 @@ def test_heads_do_not_depend_on_the_tokens_or_the_replicas():
 
 
 def test_the_first_crossing_is_that_of_the_whole_chain():
-    """Same key, every layer kept; the replicas of two batches, and depths that do not suffice."""
-    one = RandomHeadChain(law=LAW, step=0.5, heads=4, layers=40)
-    key = jax.random.key(9)
-    means = off_diagonal(
-        one.simulate_overlaps(np.eye(6), replicas=20, key=key, save_every=1).overlaps
-    )
-    found = one.first_crossing(np.eye(6), 0.4, replicas=20, key=key)
+    """Same key, every layer kept; a depth that does not suffice for all."""
+    law = WideHeads(dim=8, score_std=1.0)
+    one = RandomHeadChain(law=law, step=0.5, heads=1, layers=8)
+    key, start = jax.random.key(9), np.eye(6, dtype=np.float32)
+    means = off_diagonal(one.simulate_overlaps(start, replicas=20, key=key, save_every=1).overlaps)
+    found = one.first_crossing(start, 0.4, replicas=20, key=key)
     crossed = means > 0.4
     expected = np.where(crossed.any(axis=1), crossed.argmax(axis=1), np.nan)
     np.testing.assert_array_equal(found, expected)
     assert 0 < np.isnan(found).sum() < 20
-    assert (one.first_crossing(np.eye(6), -0.1, replicas=20, key=key) == 0).all()
+    assert (one.first_crossing(start, -0.1, replicas=20, key=key) == 0).all()
     with pytest.raises(ArgumentError, match="one token"):
         one.first_crossing(np.eye(1), 0.4, key=key)
     with pytest.raises(ArgumentError, match="threshold"):

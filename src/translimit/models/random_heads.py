@@ -333,7 +333,7 @@ def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tok
     return jax.lax.map(replica, indices, batch_size=run.batch)
 
 
-def _overlap_layer(chain: RandomHeadChain, dtype: Any) -> Any:
+def _overlap_layer(chain: Any, dtype: Any) -> Any:
     """`layer(factor, key)` of the tokens up to rotation."""
     # Given the attention matrices the update is Gaussian with covariance step^2 sigma_v^2 S / H.
     size = jnp.asarray(chain.step * chain.law.sigma_v / chain.heads**0.5, dtype)
