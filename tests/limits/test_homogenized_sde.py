@@ -1,5 +1,6 @@
 """Overlaps under common noise: drift, covariations, kernels, paths (rows 1, 3 to 5b, 8, 10)."""
 
+import json
 import math
 
 import jax
@@ -43,6 +44,10 @@ def test_acceptance_1_the_classifier():
     assert found.diffusive_step == pytest.approx(0.00125, rel=1e-12)
     assert (found.score_std, found.beta_operator) == pytest.approx((1.0, 8.0))
     assert found.to_json()["regime"] == "diffusive"
+    hard = WideHeads(dim=64, score_std=math.inf)
+    found = classify(hard, tokens=16, layers=1000, step=0.1, heads=8)
+    assert found.regime is Regime.DIFFUSIVE
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["score_std"] == "infinity"
 
 
 def law_with(mean: float, noise: float = 0.0) -> ShiftedHeads:
