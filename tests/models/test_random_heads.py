@@ -1,5 +1,7 @@
 """The chain of random heads: acceptance rows, two routes to one law, streams of keys, refusals."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from translimit.core import ArgumentError, ArgumentTypeError, SolveError
 from translimit.describe import GaussianHeads, Retraction, ShiftedHeads, WideHeads
-from translimit.models import RandomHeadChain
+from translimit.models import RandomHeadChain, head_update
 
 LAW = GaussianHeads.of_score_std(1.5, dim=8)
 
@@ -90,6 +92,19 @@ def test_a_layer_against_loops(causal, retraction):
     expected = tokens + update
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_infinite_scores_attend_to_the_best_key():
+    law = WideHeads(dim=8, score_std=math.inf)
+    tokens = np.random.default_rng(1).standard_normal((4, 8))
+    key = jax.random.key(3)
+    V, A = map(np.asarray, law.sample(key))
+    for causal in (False, True):
+        found = head_update(law, jnp.asarray(tokens), key, causal=causal)
+        for i in range(4):
+            seen = i + 1 if causal else 4
+            best = np.argmax(tokens[:seen] @ A @ tokens[i])
+            np.testing.assert_allclose(found[i], V @ tokens[best], rtol=1e-5, atol=1e-5)
 
 
 def test_heads_do_not_depend_on_the_tokens_or_the_replicas():
