@@ -214,10 +214,11 @@ class Coordinates(AbstractExperiment[Config]):
 
     def figures(self, config: Config, results: Results) -> list[FigureSpec]:
         """A figure of panels for each check, and one of all controls."""
-        made = []
-        for cell in self.cells(config):
-            if not cell.parameters["control"]:
-                made.append(_check_figure(config, cell, results[cell.name]))
+        made = [
+            _check_figure(config, cell, results[cell.name])
+            for cell in self.cells(config)
+            if not cell.parameters["control"]
+        ]
         if any(cell.parameters["control"] for cell in self.cells(config)):
             made.append(_control_figure(self, config, results))
         return made
@@ -231,9 +232,7 @@ def _promised(check: xr.Dataset) -> dict[tuple[str, int], float]:
     attrs = check.attrs
     names, steps = np.atleast_1d(attrs["coordinates"]), np.atleast_1d(attrs["steps"])
     values = np.atleast_1d(attrs["promised"])
-    return {
-        (str(n), int(s)): float(v) for n, s, v in zip(names, steps, values, strict=True)
-    }
+    return {(str(n), int(s)): float(v) for n, s, v in zip(names, steps, values, strict=True)}
 
 
 def _claim_name(cell: Cell, coordinate: str) -> str:
@@ -253,7 +252,9 @@ def _tolerance(axis: str, coordinate: str, first: bool) -> float:
 
 def _check_claims(config: Config, cell: Cell, check: xr.Dataset) -> list[Claim]:
     facts, promised = cell.parameters, _promised(check)
-    where = f"{networks.OPTIMIZER_LABELS[facts['optimizer']]}, {networks.AXIS_LABELS[facts['axis']]}"
+    where = (
+        f"{networks.OPTIMIZER_LABELS[facts['optimizer']]}, {networks.AXIS_LABELS[facts['axis']]}"
+    )
     made = []
     for coordinate, first in CLAIMED:
         step = 0 if first else config.steps[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -160,28 +161,34 @@ def optimizer(name: OptimizerName) -> Optimizer:
 
 def linear_floor(config: Networks) -> float:
     """Cross-entropy of the linear model of all pixels, on at most 10,000 of the examples."""
-    source = images(config)
+    return _linear_floor(config.images)
+
+
+@lru_cache
+def _linear_floor(path: str) -> float:
+    source = images(Networks(images=path))
     inputs, labels = source.probe(min(len(source), 10_000))
     return data.linear_cross_entropy(inputs, labels)
 
 
-def slope(sizes: Any, rows: Any) -> Estimate:
-    """The exponent of a power law: least squares of log rows on log sizes for every replicate.
-
-    Args:
-        sizes: [sizes].
-        rows: [sizes, replicates].
+def slopes(sizes: Any, rows: Any) -> Any:
+    """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
 
     Returns:
-        Mean over replicates and its standard error; NaN where a row is not positive and finite.
+        One for each replicate; NaN where a row is not positive and finite.
     """
     sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
     if not np.all(np.isfinite(rows) & (rows > 0)):
-        return Estimate(math.nan, math.nan, rows.shape[1])
-    slopes = np.polyfit(np.log(sizes), np.log(rows), 1)[0]
-    if len(slopes) < 2:
-        return Estimate(float(slopes[0]), math.inf, 1)
-    return Estimate.from_samples(slopes)
+        return np.full(rows.shape[1], math.nan)
+    return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
+
+
+def slope(sizes: Any, rows: Any) -> Estimate:
+    """The mean of `slopes` with its standard error over replicates."""
+    found = slopes(sizes, rows)
+    if len(found) < 2:
+        return Estimate(float(found[0]), math.inf, 1)
+    return Estimate.from_samples(found)
 
 
 def draw_power_law(

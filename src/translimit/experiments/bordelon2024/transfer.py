@@ -210,9 +210,7 @@ def _drift(config: Config, sweep: xr.Dataset) -> Estimate:
     return Estimate(float(sweep.attrs["drift"]), stderr, config.seeds)
 
 
-def _standard_drift(
-    config: Config, results: Results, axis: str, name: str, where: str
-) -> Claim:
+def _standard_drift(config: Config, results: Results, axis: str, name: str, where: str) -> Claim:
     drift = _drift(config, results[f"adamw/{axis}/standard"])
     common: dict[str, Any] = {
         "name": f"{name}-standard-drift",
