@@ -65,15 +65,15 @@ class Collapse(AbstractExperiment[Config]):
     """See the module's docstring."""
 
     def cost(self, config: Config) -> Cost:
-        """Compilation, and layers times replicas times cubes of tokens."""
+        """Compilation, and heads times layers times replicas."""
         work = sum(
             heads**2 / step**2 * (1 + (tokens / 8) ** 2)
             for _, tokens, _, heads, step in config.cases
         )
         shapes = {(dim, tokens, heads) for dim, tokens, _, heads, _ in config.cases}
         return Cost(
-            seconds=8.0 * (len(shapes) + 2)
-            + 1.5 * (len(config.cases) + len(CURVE))
+            seconds=4.0 * (len(shapes) + 2)
+            + 0.2 * (len(config.cases) + len(CURVE))
             + 2e-5 * config.replicas * work
         )
 
