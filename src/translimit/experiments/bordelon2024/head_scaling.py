@@ -142,7 +142,9 @@ class HeadScaling(AbstractExperiment[Config]):
 def _difference(one: np.ndarray, other: np.ndarray) -> Estimate:
     """The difference of means of independent seeds."""
     errors = [v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.inf for v in (one, other)]
-    return Estimate(float(one.mean() - other.mean()), float(np.hypot(*errors)), len(one))
+    return Estimate(
+        float(one.mean() - other.mean()), float(np.hypot(errors[0], errors[1])), len(one)
+    )
 
 
 def _figure(config: Config, results: Results) -> FigureSpec:
