@@ -7,6 +7,14 @@ from collections.abc import Iterable
 from translimit.core.errors import ConfigError, nearest
 
 BIBLIOGRAPHY: dict[str, str] = {
+    "bordelon2024": """@inproceedings{bordelon2024,
+  title = {Infinite Limits of Multi-head Transformer Dynamics},
+  author = {Bordelon, Blake and Chaudhry, Hamza Tahir and Pehlevan, Cengiz},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+  eprint = {2405.15712},
+  archivePrefix = {arXiv},
+}""",
     "castin2025": """@misc{castin2025,
   title = {A Unified Perspective on the Dynamics of Deep Transformers},
   author = {Castin, Val{\\'e}rie and Ablin, Pierre and Carrillo, Jos{\\'e} Antonio
@@ -20,14 +28,6 @@ BIBLIOGRAPHY: dict[str, str] = {
   author = {Kidger, Patrick},
   school = {University of Oxford},
   year = {2021},
-}""",
-    "bordelon2024": """@inproceedings{bordelon2024,
-  title = {Infinite Limits of Multi-head Transformer Dynamics},
-  author = {Bordelon, Blake and Chaudhry, Hamza and Pehlevan, Cengiz},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024},
-  eprint = {2405.15712},
-  archivePrefix = {arXiv},
 }""",
     "digits": """@misc{alpaydin1998,
   title = {Optical Recognition of Handwritten Digits},

@@ -246,9 +246,11 @@ def _groups(seeds: int, rates: int) -> int:
     return seeds // together
 
 
-@eqx.filter_jit
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:
-    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
+    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...].
+
+    Operation by operation: as one program it would take longer to compile than a step of training.
+    """
     rates = len(plan.training.rates)
     start = jax.vmap(lambda key: model.init(key, dtype))(keys)
     method = transformation(plan.training.optimizer, model.shape, plan.rates, 1.0)

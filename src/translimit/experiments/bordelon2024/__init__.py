@@ -1,1 +1,1 @@
-"""Infinite limits of transformer training (Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712)."""
+"""Infinite limits of multi-head transformers (Bordelon et al., arXiv 2405.15712)."""
