@@ -84,27 +84,34 @@ def test_a_diverged_network_is_refuted_and_not_an_exception():
     assert "nan" in check.refuted()[0]
 
 
-def test_refusals(as_user):
+def test_questions_that_have_no_answer():
     check = planted()
     with pytest.raises(ArgumentError, match="nothing is promised for 'logit_change'"):
         check.verdict("logit_change", 10)
     with pytest.raises(ArgumentError, match="no 'stream_change' after 3 updates"):
         check.exponent("stream_change", 3)
-    arguments: dict[str, Any] = {
-        "parameterize": standard_parameterization,
-        "source": data.digit_patches(),
-        "optimizer": train.Optimizer("sgd"),
-        "rate": 0.1,
-        "key": named_key(0, "x"),
-    }
-    cases: tuple[tuple[Any, tuple[int, ...], str], ...] = (
+
+
+@pytest.mark.parametrize(
+    ("axis", "sizes", "match"),
+    [
         ("depth", (1, 2, 3), "unknown 'depth'"),
         ("layers", (1, 2), "at least 3 increasing"),
         ("layers", (1, 3, 2), "at least 3 increasing"),
-    )
-    for axis, sizes, match in cases:
-        with pytest.raises(ArgumentError, match=match):
-            train.coordinate_check(BASE, axis=axis, sizes=sizes, **arguments)
+    ],
+)
+def test_refusals(axis, sizes, match, as_user):
+    with pytest.raises(ArgumentError, match=match):
+        train.coordinate_check(
+            BASE,
+            axis,
+            sizes,
+            standard_parameterization,
+            data.digit_patches(),
+            optimizer=train.Optimizer("sgd"),
+            rate=0.1,
+            key=named_key(0, "x"),
+        )
 
 
 def test_key_value_heads_follow_the_heads():
