@@ -21,7 +21,7 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile \
 	--jaxtyping-packages=translimit,beartype.beartype
 # One experiment of every theory and capability; all of them within three minutes.
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
-	noci2023/sde-and-networks
+	noci2023/sde-and-networks koubbi2026/collapse
 WRITTEN := src tests benchmarks docs/hooks
 
 .PHONY: help demo test test-slow check bench docs format clean

@@ -53,6 +53,17 @@ def test_identity_dense_formula_permutations_and_prefixes(attention):
 
 
 @every_variant
+def test_identity_bounded_variants_are_of_the_order_of_the_tokens(attention):
+    """Where no finite cloud is said to blow up, threefold tokens have a threefold velocity."""
+    cloud, positions, weights = draw(0)
+    sizes = [
+        np.abs(attention(c * cloud, c * cloud, weights=weights, **at(attention, positions))).max()
+        for c in (10.0, 30.0)
+    ]
+    assert attention.bounded == (sizes[1] < 4 * sizes[0])
+
+
+@every_variant
 def test_identity_tiles_of_any_size_give_the_same_field(attention, monkeypatch):
     monkeypatch.setattr(tiles_module, "DENSE", 0)
     monkeypatch.setattr(tiles_module, "QUERY_TILE", 8)

@@ -51,6 +51,19 @@ def test_identity_residual_at_every_rank_and_size():
         assert np.abs(L @ kernel).max() < 1e-7 * scale
 
 
+def test_identity_small_directions_beside_a_large_one():
+    """A covariance that has grown 1e9-fold along one direction: L in the other is still right.
+
+    With A and cov of one eigenbasis L is sigma h(a^2 sigma^2) direction by direction. Squared, the
+    scores are 1e18 apart, and the eigenvalues of F^T A cov A^T F would be rounding.
+    """
+    c, s = np.cos(0.4), np.sin(0.4)
+    basis, sigma, a = np.array([[c, -s], [s, c]]), np.array([1e9, 1.0]), np.array([1.3, 0.7])
+    L = conditional_covariance((basis * a) @ basis.T, (basis * sigma) @ basis.T)
+    expected = 2 * sigma / (1 + np.sqrt(1 + 4 * (a * sigma) ** 2))
+    np.testing.assert_allclose(np.diag(basis.T @ L @ basis), expected, rtol=1e-6)
+
+
 def test_two_routes_correlations_from_the_joint_covariance():
     # d are the singular values of cov^{-1/2} C cov^{-1/2}, C^T = L A cov, by an eigenproblem.
     for matrix, cov in cases():

@@ -19,7 +19,7 @@ TOY = replace(
     contraction_clouds=2,
     draws=4,
     tokens=(16, 32),
-    clouds=(8, 6),
+    clouds=(6, 6),  # one number of clouds, one compilation of their closures
     steps=4,
     energy_tokens=15,
 )

@@ -9,6 +9,7 @@ from translimit.figures import (
     cone_coordinates,
     plot_cone,
     plot_disc,
+    plot_disc_map,
     plot_eigenvalue_paths,
     plot_rank_histogram,
 )
@@ -30,6 +31,29 @@ def test_eigenvalue_paths_leave_zeros_out():
     ax = plot_eigenvalue_paths(paths)
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert [line.get_ydata().tolist() for line in ax.lines] == [[2.0, 2.0, 2.0], [1.0, 0.1]]
+
+
+def test_eigenvalue_paths_of_members_have_one_label_each():
+    values = np.array([[[2.0, 1.0], [2.0, 0.1]], [[3.0, 1.0], [3.0, 0.2]]])
+    dims = ("start", "time", "eigenvalue")
+    ax = plot_eigenvalue_paths(xr.DataArray(values, dims=dims, coords={"time": [1.0, 10.0]}))
+    assert len(ax.lines) == 4
+    assert ax.get_legend_handles_labels()[1] == [r"$\lambda_1$", r"$\lambda_2$"]
+    assert [line.get_ydata()[1] for line in ax.lines] == [2.0, 3.0, 0.1, 0.2]
+
+
+def test_disc_map_has_colours_where_finite_and_grey_where_infinite():
+    points = np.array([-0.5, 0.0, 0.5])
+    values = np.array([[1.0, 2.0, np.nan], [3.0, np.inf, 4.0], [np.inf, 5.0, 6.0]])
+    coords = {"u": points, "w": points}
+    ax = plot_disc_map(xr.DataArray(values, dims=("u", "w"), coords=coords), label="$t^*$")
+    grey, colours = ax.collections
+    # Rows of a mesh are w.
+    shown = np.where(np.isfinite(values), values, np.nan).T
+    np.testing.assert_array_equal(np.ma.filled(colours.get_array(), np.nan), shown)
+    np.testing.assert_array_equal(~np.ma.getmaskarray(grey.get_array()), np.isinf(values.T))
+    nothing = plot_disc_map(xr.DataArray(values * np.inf, dims=("u", "w"), coords=coords))
+    assert len(nothing.collections) == 1
 
 
 def test_cone_coordinates_of_definite_singular_and_isotropic():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.limits.canonical import COV, MEAN, T1, K, Q, V
 
-from translimit import solve
-from translimit.attention import Softmax
+from translimit import Outcome, solve
+from translimit.attention import Linear, Softmax
 from translimit.core import ArgumentError, ArgumentTypeError
 from translimit.integrate import AdaptiveODE, FixedODE
 from translimit.limits.meanfield import GaussianFlow, ParticleFlow
@@ -76,6 +76,21 @@ def test_finite_cloud_is_bounded_past_the_blow_up():
     assert np.all(largest <= largest[0] * np.exp(solution.ts) * (1 + 1e-7))
     closure = solve(GaussianFlow(attention=attention, mean=[0.0], cov=[[0.5]], t1=1.5))
     assert closure.blow_up_time == pytest.approx(1.0, rel=1e-8)
+
+
+def test_a_finite_cloud_under_linear_attention_blows_up_on_time():
+    """In one dimension x_i' = A V m x_i with m the mean square: m' = 2 A V m^2, t* = 1 / (2 A V m).
+
+    Softmax attention, which is bounded, is not asked, and Linear is.
+    """
+    cloud = np.random.default_rng(2).normal(0, np.sqrt(0.5), (60, 1))
+    attention = Linear(Q=[[1.3]], K=[[1.0]], V=[[0.7]])
+    exact = 1 / (2 * 1.3 * 0.7 * np.mean(cloud**2))
+    assert not attention.bounded
+    assert softmax().bounded
+    solution = solve(ParticleFlow(attention=attention, initial=cloud, t1=2 * exact))
+    assert solution.outcome == Outcome.blow_up
+    assert solution.blow_up_time == pytest.approx(exact, rel=1e-4)  # steps of rtol 1e-7
 
 
 def _matched_differences(clouds: int, tokens: int, attention_of_closure: Softmax) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from translimit.observe import excess_kurtosis, moment_names, moment_vector, moments
+from translimit.observe import anisotropy, excess_kurtosis, moment_names, moment_vector, moments
 
 CLOUDS = np.random.default_rng(0).standard_normal((4, 3, 50, 2)) * [2.0, 0.5] + [1.0, -1.0]
 
@@ -22,6 +22,14 @@ def test_moment_vector_has_the_order_of_its_names():
     assert list(row) == ["alpha_1", "alpha_2", "Sigma_11", "Sigma_12", "Sigma_22"]
     assert row["alpha_2"] == mean[0, 0, 1]
     assert row["Sigma_12"] == cov[0, 0, 0, 1]
+
+
+def test_anisotropy_of_disc_line_and_nothing():
+    line = np.outer([1.0, 2.0], [1.0, 2.0])
+    covs = np.array(
+        [np.eye(2), 3 * line, np.diag([3.0, 1.0]), np.zeros((2, 2)), np.eye(2) * np.nan]
+    )
+    np.testing.assert_allclose(anisotropy(covs), [0.5, 1.0, 0.75, np.nan, np.nan])
 
 
 def test_excess_kurtosis_along_principal_axes():

@@ -106,7 +106,7 @@ def test_refusals(axis, sizes, match, as_user):
             BASE,
             axis,
             sizes,
-            standard_parameterization,
+            lambda shape: standard_parameterization(shape.size),
             data.digit_patches(),
             optimizer=train.Optimizer("sgd"),
             rate=0.1,

@@ -50,6 +50,15 @@ class AbstractAttention(eqx.Module):
     def dim(self) -> int:
         """Dimension of the tokens."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether |Gamma(x)| is at most a multiple of the largest token, plus a constant.
+
+        It is for an average of the cloud. No finite cloud then blows up, and flows do not look for
+        it.
+        """
+        return False
+
     @abc.abstractmethod
     def velocity(
         self,
@@ -134,9 +143,13 @@ class AbstractIterativeAttention(AbstractAttention):
     `not_converged`; any other compiled use (`velocity` inside somebody's program) raises at run
     time.
 
-    The velocity must be bounded by a multiple of the largest token (an average of the cloud is), so
-    that a finite cloud never blows up: flows do not look for it.
+    The velocity must be `bounded`.
     """
+
+    @property
+    def bounded(self) -> bool:
+        """Always."""
+        return True
 
     @abc.abstractmethod
     def velocity_and_outcome(

@@ -74,6 +74,11 @@ class FeedForward(AbstractMomentField):
         """Dimension of the tokens."""
         return self.attention.dim
 
+    @property
+    def bounded(self) -> bool:
+        """Where the attention is: an affine drift does not change it."""
+        return self.attention.bounded
+
     def velocity(
         self,
         x: Float[Array, "queries dim"],

@@ -141,6 +141,11 @@ class L2(AbstractAttention):
         inverse = 1 / (float(self.key_scale) * singular[-1] ** 2)
         return float(np.linalg.norm(self.V, 2) * inverse * np.linalg.norm(self.A, 2))
 
+    @property
+    def bounded(self) -> bool:
+        """Yes: the velocity is an average of the cloud, mapped."""
+        return True
+
     def velocity(
         self,
         x: Float[Array, "queries dim"],

@@ -170,6 +170,11 @@ class MultiHead(AbstractAttention):
         """The value maps W_h V_h from token to token [heads, dim, dim]."""
         return matmul(self.W, self.V)
 
+    @property
+    def bounded(self) -> bool:
+        """Yes: each head's velocity is an average of the cloud, mapped."""
+        return True
+
     def velocity(
         self,
         x: Float[Array, "queries dim"],

@@ -113,6 +113,11 @@ class Sigmoid(AbstractMomentField):
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
         return self.scale * matmul(self.K.T, self.Q)
 
+    @property
+    def bounded(self) -> bool:
+        """Yes: |Gamma(x)| <= ||V|| max_j |x_j|, weights being below one."""
+        return True
+
     def velocity(
         self,
         x: Float[Array, "queries dim"],

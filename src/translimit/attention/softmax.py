@@ -99,6 +99,11 @@ class Softmax(AbstractAttention):
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
         return self.scale * matmul(self.K.T, self.Q)
 
+    @property
+    def bounded(self) -> bool:
+        """Yes: the velocity is an average of the cloud, mapped."""
+        return True
+
     def velocity(
         self,
         x: Float[Array, "queries dim"],

@@ -11,9 +11,9 @@ for the score <Ax, y> is Gaussian. With B = Sigma^(1/2) A^T Sigma^(1/2) and its 
 
     L = F h(F^T A Sigma A^T F) F^T,    h(z) = 2 / (1 + sqrt(1 + 4 z)),    Sigma = F F^T,
 
-with h as a spectral function: valid for every positive semi-definite Sigma and every A, singular
-or not symmetric, without an inverse. The quotient for d cancels nowhere, unlike
-(sqrt(1 + 4 b^2) - 1) / (2 b).
+with h as a spectral function, by the singular values of F^T A F: valid for every positive
+semi-definite Sigma and every A, singular or not symmetric, without an inverse. The quotient for d
+cancels nowhere, unlike (sqrt(1 + 4 b^2) - 1) / (2 b).
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 "The Transformer PDE".
@@ -94,38 +94,40 @@ def _correlations(pair: Any, _: Any = ()) -> Float[Array, " dim"]:
 def _conditional(pair: Any, _: Any = ()) -> Float[Array, "dim dim"]:
     A, cov = pair
     root = psd_sqrt(cov)
-    half = _product(root, A, root)
-    return _product(root, spectral_h(_product(half, half.T)), root)
+    return _product(root, spectral_h(_product(root, A, root)), root)
 
 
 @jax.custom_jvp
-def spectral_h(matrix: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]:
-    r"""h(Z) = 2 (I + (I + 4 Z)^(1/2))^{-1} of a positive semi-definite Z.
+def spectral_h(half: Float[Array, "dim dim"]) -> Float[Array, "dim dim"]:
+    r"""h(B B^T) = 2 (I + (I + 4 B B^T)^(1/2))^{-1} of a square matrix B.
 
-    Its derivative in the eigenbasis multiplies dZ by the divided differences of h,
-    -8 / ((1 + r_i) (1 + r_j) (r_i + r_j)) with r = (1 + 4 z)^(1/2): nothing is divided by a
-    difference of eigenvalues, which the derivative of `eigh` is. Only first derivatives are
+    From the singular values of B and not the eigenvalues of B B^T, whose small ones are rounding
+    once those of B are 10^8 apart: covariances that grow along one direction get there.
+
+    The derivative in the left singular basis multiplies d(B B^T) by the divided differences of h,
+    -8 / ((1 + r_i) (1 + r_j) (r_i + r_j)) with r = (1 + 4 b^2)^(1/2): nothing is divided by a
+    difference of singular values, which the derivative of `svd` is. Only first derivatives are
     offered.
     """
-    roots, basis = _roots(matrix)
+    roots, basis = _roots(half)
     return (basis * (2 / (1 + roots))) @ basis.T
 
 
 @spectral_h.defjvp
 def _spectral_h_jvp(primals: Any, tangents: Any) -> Any:
-    (matrix,), (dmatrix,) = primals, tangents
-    roots, basis = _roots(matrix)
+    (half,), (dhalf,) = primals, tangents
+    roots, basis = _roots(half)
     left, right = roots[:, None], roots[None, :]
     differences = -8 / ((1 + left) * (1 + right) * (left + right))
-    inner = _product(basis.T, (dmatrix + dmatrix.T) / 2, basis)
+    change = _product(basis.T, dhalf, half.T, basis)
     value = (basis * (2 / (1 + roots))) @ basis.T
-    return value, _product(basis, differences * inner, basis.T)
+    return value, _product(basis, differences * (change + change.T), basis.T)
 
 
-def _roots(matrix: Array) -> tuple[Array, Array]:
-    """(1 + 4 z)^(1/2) for the eigenvalues z, and the eigenvectors."""
-    eigenvalues, basis = jnp.linalg.eigh(matrix)
-    return jnp.sqrt(1 + 4 * jnp.maximum(eigenvalues, 0.0)), basis
+def _roots(half: Array) -> tuple[Array, Array]:
+    """(1 + 4 b^2)^(1/2) for the singular values b, and the left singular vectors."""
+    basis, b, _ = jnp.linalg.svd(half)
+    return jnp.sqrt(1 + 4 * b**2), basis
 
 
 def _product(*factors: Array) -> Array:

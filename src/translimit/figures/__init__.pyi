@@ -1,6 +1,7 @@
 from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
+from .cone import plot_disc_map as plot_disc_map
 from .convergence import plot_convergence as plot_convergence
 from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
@@ -18,3 +19,4 @@ from .style import LIMIT as LIMIT
 from .style import MARKERS as MARKERS
 from .style import finish as finish
 from .style import new_axes as new_axes
+from .training import plot_predictions as plot_predictions

@@ -7,13 +7,16 @@ whose rim are the lines: the angle there is twice that of the line.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from translimit.figures.style import COLOURS, LIMIT, finish, new_axes
+
+if TYPE_CHECKING:
+    import xarray
 
 
 def cone_coordinates(cov: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray, "*batch 3"]:
@@ -83,6 +86,45 @@ def plot_disc(
         ax,
         xlabel=r"$(\Sigma_{11} - \Sigma_{22})\,/\,$tr $\Sigma$",
         ylabel=r"$2\Sigma_{12}\,/\,$tr $\Sigma$",
+        title=title,
+        legend=False,
+    )
+
+
+def plot_disc_map(
+    values: xarray.DataArray,
+    ax: Axes | None = None,
+    *,
+    label: str = "",
+    title: str = "",
+) -> Axes:
+    """A number for every covariance of trace one, as colours in the unit disc.
+
+    Args:
+        values: [u, w], with u = Sigma_11 - Sigma_22 and w = 2 Sigma_12 as coordinates; NaN is not
+            drawn, infinity is grey.
+        ax: axes to draw into.
+        label: of the colours.
+        title: of the axes.
+    """
+    ax = new_axes(ax)
+    table = np.asarray(values.transpose("w", "u"), dtype=float)
+    u, w = np.asarray(values["u"]), np.asarray(values["w"])
+    grey = np.where(np.isinf(table), 0.0, np.nan)
+    ax.pcolormesh(u, w, grey, cmap="Greys", vmin=-1.0, vmax=3.0, shading="nearest", rasterized=True)
+    shown = np.where(np.isfinite(table), table, np.nan)
+    if np.isfinite(shown).any():
+        mesh = ax.pcolormesh(
+            u, w, shown, cmap="viridis", norm="log", shading="nearest", rasterized=True
+        )
+        ax.figure.colorbar(mesh, ax=ax, label=label, shrink=0.7)
+    turn = np.linspace(0, 2 * np.pi, 181)
+    ax.plot(np.cos(turn), np.sin(turn), color=LIMIT, linewidth=0.8)
+    ax.set_aspect("equal")
+    return finish(
+        ax,
+        xlabel=r"$\Sigma_{11} - \Sigma_{22}$",
+        ylabel=r"$2\Sigma_{12}$",
         title=title,
         legend=False,
     )

@@ -21,21 +21,29 @@ def plot_eigenvalue_paths(
     """Eigenvalues of a covariance against depth, both logarithmic, one line each.
 
     Args:
-        paths: eigenvalues [time, eigenvalue]; zeros and NaN are left out.
+        paths: eigenvalues [..., time, eigenvalue], leading axes over members; zeros and NaN are
+            left out.
         ax: axes to draw into.
         title: of the axes.
     """
     ax = new_axes(ax)
     times = np.asarray(paths["time"], dtype=float)
-    for index, values in enumerate(np.asarray(paths.transpose("eigenvalue", "time"))):
-        shown = (values > 0) & (times > 0)
-        if shown.any():
-            ax.plot(
-                times[shown],
-                values[shown],
-                color=COLOURS[index % len(COLOURS)],
-                label=rf"$\lambda_{index + 1}$",
-            )
+    table = np.asarray(paths.transpose(..., "eigenvalue", "time"))
+    for index in range(table.shape[-2]):
+        label = rf"$\lambda_{index + 1}$"
+        members = table[..., index, :].reshape(-1, times.size)
+        for values in members:
+            shown = (values > 0) & (times > 0)
+            if shown.any():
+                ax.plot(
+                    times[shown],
+                    values[shown],
+                    color=COLOURS[index % len(COLOURS)],
+                    linewidth=1.5 if len(members) == 1 else 0.5,
+                    alpha=1.0 if len(members) == 1 else 0.5,
+                    label=label,
+                )
+                label = "_"
     ax.set_xscale("log")
     ax.set_yscale("log")
     return finish(ax, xlabel="depth $t$", ylabel="eigenvalues of the covariance", title=title)

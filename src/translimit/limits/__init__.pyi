@@ -1,3 +1,4 @@
+from . import dmft as dmft
 from . import homogenized as homogenized
 from . import meanfield as meanfield
 from . import shaped as shaped

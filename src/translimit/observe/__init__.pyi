@@ -1,3 +1,7 @@
+from .attention_weights import attention_entropy as attention_entropy
+from .attention_weights import effective_sample_size as effective_sample_size
+from .attention_weights import gaussian_entropy_deficit as gaussian_entropy_deficit
+from .attention_weights import gaussian_sample_fraction as gaussian_sample_fraction
 from .clusters import cluster_angle as cluster_angle
 from .clusters import cluster_counts as cluster_counts
 from .clusters import cluster_labels as cluster_labels
@@ -10,6 +14,7 @@ from .energies import self_transport as self_transport
 from .energies import self_transport_rate as self_transport_rate
 from .energies import softmax_energy as softmax_energy
 from .energies import softmax_energy_rate as softmax_energy_rate
+from .moments import anisotropy as anisotropy
 from .moments import excess_kurtosis as excess_kurtosis
 from .moments import moment_names as moment_names
 from .moments import moment_vector as moment_vector

@@ -41,6 +41,22 @@ def moment_names(dim: int) -> tuple[str, ...]:
     return (*means, *(f"Sigma_{i + 1}{j + 1}" for i, j in zip(rows, columns, strict=True)))
 
 
+def anisotropy(cov: Float[np.ndarray, "*batch dim dim"]) -> Float[np.ndarray, "*batch"]:
+    """The share lambda_max / tr of the largest eigenvalue: 1 / dim if isotropic, 1 on a line.
+
+    Args:
+        cov: covariances [..., dim, dim]. One that is zero has no anisotropy, nor has one with NaN:
+            the result is NaN.
+    """
+    cov = np.asarray(cov, dtype=np.float64)
+    trace = np.trace(cov, axis1=-2, axis2=-1)
+    has = np.isfinite(cov).all(axis=(-2, -1)) & (trace > 0)
+    largest = np.linalg.eigvalsh(np.where(has[..., None, None], cov, np.eye(cov.shape[-1])))[
+        ..., -1
+    ]
+    return np.where(has, largest / np.where(has, trace, 1.0), np.nan)
+
+
 def excess_kurtosis(
     tokens: Float[np.ndarray, "*batch tokens dim"],
 ) -> Float[np.ndarray, "*batch dim"]:

@@ -42,8 +42,8 @@ class Question:
     base: Size
     target: Size
     optimizer: Optimizer
-    alpha_A: float | int = 1.0  # noqa: N815
-    alpha_L: float | int = 1.0  # noqa: N815
+    alpha_A: float | int = 1.0
+    alpha_L: float | int = 1.0
     style: Style = "canonical"
     tied: bool = False
     base_logit_scale: float | int | None = None

@@ -1,1 +1,1 @@
-"""Training dynamics of multi-head transformers (Bordelon et al., arXiv 2405.15712)."""
+"""Infinite limits of multi-head transformers (Bordelon et al., arXiv 2405.15712)."""

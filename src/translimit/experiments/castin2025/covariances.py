@@ -52,6 +52,8 @@ DECAY_CONSTANT = 29.446
 #: Random parameters and clouds on which the L2 kernels are compared, and tokens of each.
 KERNEL_DRAWS = 32
 KERNEL_TOKENS = 20
+#: An eigenvalue smaller than this, relative to the largest, is rounding of the factor, squared.
+ROUNDING = (2 * np.finfo(float).eps) ** 2
 ENDS = ("zero", "line", "plane", "blow-up", "divergence", "undecided")
 
 
@@ -61,11 +63,12 @@ class Config:
 
     Attributes:
         side: largest number of grid points a side (the published grids have 10 to 40).
-        max_steps: attempted steps of one trajectory; one that needs more is undecided.
+        max_steps: attempted steps of one trajectory; one that needs more is undecided. Explicit
+            steps to a line of large trace are many: 90,000 were seen.
     """
 
     side: int = 20
-    max_steps: int = 20_000
+    max_steps: int = 200_000
 
 
 class Covariances(AbstractExperiment[Config]):
@@ -218,8 +221,8 @@ class Covariances(AbstractExperiment[Config]):
         return claims + _kernel_claims(results["kernel/l2"])
 
     def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Every setting in the cone and in the disc."""
-        return [_figure(setting, results) for setting in SETTINGS]
+        """Every setting in the cone and in the disc, and the eigenvalues of softmax."""
+        return [*(_figure(setting, results) for setting in SETTINGS), _figure_eigenvalues(results)]
 
 
 def _definite_until(generator: Any, accept: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +272,11 @@ def make_attention(setting: str, variant: str) -> Any:
 def starts(setting: str, side: int) -> np.ndarray:
     """Covariances of trace one on the grid [starts, 2, 2], as many as lie in the cone."""
     _, half, most, _ = SETTINGS[setting]
-    points = np.linspace(-half, half, min(side, most))
+    return covariances_of_trace_one(np.linspace(-half, half, min(side, most)))
+
+
+def covariances_of_trace_one(points: np.ndarray) -> np.ndarray:
+    """((1 + u) / 2, w / 2; w / 2, (1 - u) / 2) for (u, w) of the grid, u slowest [starts, 2, 2]."""
     u, w = (part.ravel() for part in np.meshgrid(points, points, indexing="ij"))
     inside = 1.0 - u**2 > w**2
     u, w = u[inside], w[inside]
@@ -299,6 +306,7 @@ def _compute(config: Config, setting: str, variant: str) -> xr.Dataset:
         "angle": ("start", np.degrees(np.arctan2(axes[:, 1], axes[:, 0])) % 180.0),
         "last_trace": ("start", np.trace(solution.last_cov, axis1=1, axis2=2)),
         "blow_up_time": ("start", solution.blow_up_time),
+        "eigenvalues": (("start", "time", "eigenvalue"), solution.paths),
         "slopes": (("start", "decade", "eigenvalue"), solution.slopes),
         "steps": ("start", solution.steps),
     }
@@ -428,6 +436,47 @@ def _figure(setting: str, results: Results) -> FigureSpec:
     )
 
 
+def _figure_eigenvalues(results: Results) -> FigureSpec:
+    cells = {
+        setting: results[f"{setting}/{variants[0]}"] for setting, (variants, *_) in SETTINGS.items()
+    }
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(2, -(-len(cells) // 2)).ravel()
+        for index, ((setting, data), ax) in enumerate(zip(cells.items(), axes, strict=True)):
+            values = data["eigenvalues"]
+            resolved = values > ROUNDING * values.isel(eigenvalue=0)
+            figures.plot_eigenvalue_paths(values.where(resolved), ax, title=setting)
+            if index % 3:
+                ax.set_ylabel("")
+
+    rows = []
+    for setting, data in cells.items():
+        slopes = data["slopes"].values[:, -1]
+        for index in range(slopes.shape[1]):
+            # Minus infinity: decayed below the rounding of the factor. NaN: ended before t1.
+            mine = slopes[:, index][np.isfinite(slopes[:, index])]
+            spread = (mine.min(), np.median(mine), mine.max()) if mine.size else (np.nan,) * 3
+            rows.append((setting, index + 1, int(mine.size), *map(float, spread)))
+    return FigureSpec(
+        name="eigenvalues",
+        title="Eigenvalues on the way",
+        caption="Both eigenvalues of the covariance against depth, from every start of the grid, "
+        "softmax attention (one of two heads in plane); what is below the rounding of the factor "
+        "is not drawn. The table has the logarithmic slopes "
+        "$d\\log\\lambda/d\\log t$ over the last decade, of the starts that got there with an "
+        "eigenvalue above rounding: above $-0.05$ it persists, below $-0.5$ it decays. "
+        "Dimensionless.",
+        draw=draw,
+        table=Table(
+            ("setting", "eigenvalue", "starts", "smallest slope", "median slope", "largest slope"),
+            tuple(rows),
+        ),
+        shown=sum(data.sizes["start"] for data in cells.values()),
+        size=(11.0, 6.4),
+    )
+
+
 EXPERIMENT = Covariances(
     name="castin2025/covariances",
     title="Where covariances of the plane go",
@@ -436,8 +485,8 @@ EXPERIMENT = Covariances(
     "start; drawn in the cone of positive semi-definite matrices and in the disc.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
-        "demo": Config(side=5, max_steps=20_000),
+        "demo": Config(side=5),
         "standard": Config(),
-        "paper": Config(side=40, max_steps=50_000),
+        "paper": Config(side=40),
     },
 )

@@ -8,7 +8,7 @@ Four kinds of cells:
 - `depth`: residual networks of L layers beside the flow of the same clouds.
 - `limits`: one-dimensional clouds beyond the blow-up time of the closure, where n -> infinity and
   t -> t* do not commute.
-- `picture`: one cloud at a few depths.
+- `picture`: one cloud along depth.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
@@ -54,6 +54,10 @@ SCALAR_BLOW_UP = 1.0
 #: Final depth of the one-dimensional clouds, beyond the blow-up, and Runge-Kutta steps to it.
 SCALAR_T1 = 1.5
 SCALAR_STEPS = 48
+
+#: Runge-Kutta steps of the cloud that is drawn, all of which are kept, and how many are pictured.
+PICTURE_STEPS = 15
+PICTURES = 4
 
 #: One pair of tokens in one evaluation of the field, on one core.
 SECONDS_PER_PAIR = 2e-9
@@ -249,6 +253,7 @@ class ParticlesAndClosure(AbstractExperiment[Config]):
         """The cloud with its ellipses, both rates, and the two limits that do not commute."""
         return [
             _figure_picture(config, results["picture"]),
+            _figure_moments(config, results["picture"]),
             _figure_tokens(config, results),
             _figure_depth(config, results["depth"]),
             _figure_scalar(config, results),
@@ -340,10 +345,10 @@ def _compute_picture(config: Config, key: Any) -> xr.Dataset:
     with jax.enable_x64(True):
         noise = np.asarray(jax.random.normal(key, (config.picture_tokens, 2), dtype=np.float64))
     cloud = MEAN + noise @ np.linalg.cholesky(COV).T
-    ts = np.linspace(0.0, 1.5, 4)
+    ts = np.linspace(0.0, 1.5, PICTURE_STEPS + 1)
     chosen = canonical_attention(config.variant)
     flow = limits.meanfield.ParticleFlow(attention=chosen, initial=cloud, t1=ts[-1])
-    particles = core.solve(flow, limits.meanfield.FixedODE(steps=15), save=ts)
+    particles = core.solve(flow, limits.meanfield.FixedODE(steps=PICTURE_STEPS), save=ts)
     closure = core.solve(
         limits.meanfield.GaussianFlow(attention=chosen, mean=MEAN, cov=COV, t1=ts[-1]), save=ts
     )
@@ -371,6 +376,8 @@ def _token_fits(config: Config, results: Results) -> Mapping[str, core.RateFit]:
 
 
 def _figure_picture(config: Config, data: xr.Dataset) -> FigureSpec:
+    data = data.isel(time=np.linspace(0, PICTURE_STEPS, PICTURES).astype(int))
+
     def draw(figure: Any) -> None:
         axes = figure.subplots(1, data.sizes["time"], sharey=True)
         extent = figures.common_extent(data["tokens"])
@@ -407,6 +414,59 @@ def _figure_picture(config: Config, data: xr.Dataset) -> FigureSpec:
         table=Table(("t", *observe.moment_names(2)), tuple(rows)),
         shown=1,
         size=(10.0, 3.4),
+    )
+
+
+def _figure_moments(config: Config, data: xr.Dataset) -> FigureSpec:
+    means, covs = observe.moments(data["tokens"].transpose("time", "token", "component").values)
+    times = data["time"].values
+    shapes = {
+        "particles": observe.anisotropy(covs),
+        "closure": observe.anisotropy(data["cov"].values),
+    }
+
+    def draw(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        for index in range(means.shape[1]):
+            colour, marker = figures.COLOURS[index], figures.MARKERS[index]
+            label = f"$\\alpha_{index + 1}$, particles"
+            left.plot(times, means[:, index], marker, color=colour, markersize=4, label=label)
+            closure = data["mean"].values[:, index]
+            left.plot(times, closure, color=figures.LIMIT, label="_" if index else "closure")
+        right.plot(
+            times,
+            shapes["particles"],
+            figures.MARKERS[0],
+            color=figures.COLOURS[0],
+            markersize=4,
+            label="particles",
+        )
+        right.plot(times, shapes["closure"], color=figures.LIMIT, label="closure")
+        figures.finish(left, xlabel="depth $t$", ylabel="mean of the tokens")
+        share = "$\\lambda_{\\max} / \\mathrm{tr}\\,\\Sigma$"
+        figures.finish(right, xlabel="depth $t$", ylabel=share)
+
+    rows = tuple(
+        (
+            float(t),
+            *map(float, means[i]),
+            *map(float, data["mean"].values[i]),
+            *(float(part[i]) for part in shapes.values()),
+        )
+        for i, t in enumerate(times)
+    )
+    columns = ("alpha_1", "alpha_2", "alpha_1 (closure)", "alpha_2 (closure)")
+    return FigureSpec(
+        name="moments",
+        title="The mean and the shape of a cloud along depth",
+        caption=f"The cloud of the picture, {data.sizes['token']} tokens (markers), and the "
+        "closure of the law it was drawn from (lines): the mean $\\alpha(t)$, and the share of the "
+        "largest eigenvalue in the trace of the covariance, 1/2 if isotropic and 1 on a line. One "
+        "cloud, without error bars. Dimensionless.",
+        draw=draw,
+        table=Table(("t", *columns, "anisotropy", "anisotropy (closure)"), rows),
+        shown=1,
+        size=(9.0, 3.8),
     )
 
 

@@ -5,19 +5,22 @@ r"""Every variant of attention against its closure and against finite depth.
   seen on large clouds: n times it is a number that must not depend on n. The mean of the tokens
   has no such bias, and linear attention has none at all: its moments are closed for any law.
 - `depth/<variant>`: networks of L layers against the flow, which is first order for all.
+- `growth/<variant>`: W_2 between a cloud and the same cloud with noise, along depth; the ratio to
+  that at the start stays bounded as the noise goes to zero.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, figures, observe
+from translimit import core, figures, limits, observe
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -30,6 +33,7 @@ from translimit.experiments.base import (
 from translimit.experiments.castin2025.canonical import (
     CLOSED,
     REFERENCE,
+    canonical_attention,
     closures,
     depth_errors,
     flow_clouds,
@@ -46,6 +50,11 @@ BIAS_TOLERANCE = 0.3
 T1 = 0.8
 STEPS = 8
 
+#: Sizes of the noise, depths that are kept, and Runge-Kutta steps to the last, of the pairs.
+EPSILONS = (0.1, 0.05, 0.025, 0.0125)
+GROWTH_TS = np.linspace(0.0, 2.0, 6)
+GROWTH_STEPS = 20
+
 
 @dataclass(frozen=True)
 class Config:
@@ -59,6 +68,8 @@ class Config:
         layers: numbers of layers, each twice the one before.
         depth_tokens: tokens of the networks' clouds.
         depth_clouds: how many such clouds.
+        growth_tokens: tokens of the pairs of clouds, uniform on [-1, 1]^2.
+        growth_clouds: how many pairs at each size of the noise.
     """
 
     variants: tuple[str, ...] = CLOSED
@@ -68,6 +79,8 @@ class Config:
     layers: tuple[int, ...] = (8, 16, 32, 64)
     depth_tokens: int = 48
     depth_clouds: int = 6
+    growth_tokens: int = 100
+    growth_clouds: int = 8
 
     def clouds_of(self, variant: str, index: int) -> int:
         """Clouds of a variant at the number of tokens with this index."""
@@ -89,10 +102,15 @@ class Variants(AbstractExperiment[Config]):
             for variant in config.variants
             for index, n in enumerate(config.tokens)
         )
-        return Cost(seconds=25.0 * len(config.variants) + 8e-9 * pairs)
+        distances = len(config.variants) * len(EPSILONS) * len(GROWTH_TS) * config.growth_clouds
+        return Cost(
+            seconds=30.0 * len(config.variants)
+            + 8e-9 * pairs
+            + 3e-9 * distances * config.growth_tokens**3
+        )
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """For each variant its small clouds and its depths."""
+        """For each variant its small clouds, its depths and its pairs."""
         cells = []
         for variant in config.variants:
             cells += [
@@ -103,6 +121,7 @@ class Variants(AbstractExperiment[Config]):
                 for index, n in enumerate(config.tokens)
             ]
             cells.append(Cell(f"depth/{variant}", {"variant": variant}))
+            cells.append(Cell(f"growth/{variant}", {"variant": variant}))
         return tuple(cells)
 
     def claim_names(self) -> tuple[str, ...]:
@@ -110,7 +129,7 @@ class Variants(AbstractExperiment[Config]):
         return tuple(
             f"{variant}-{name}"
             for variant in CLOSED
-            for name in ("mean-unbiased", "bias-order", "depth-rate")
+            for name in ("mean-unbiased", "bias-order", "depth-rate", "stability")
         )
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
@@ -120,6 +139,8 @@ class Variants(AbstractExperiment[Config]):
         key = core.named_key(key, cell.name)
         if cell.name.startswith("bias"):
             return _compute_bias(key, **cell.parameters)
+        if cell.name.startswith("growth"):
+            return _compute_growth(config, key, **cell.parameters)
         errors = depth_errors(
             key, config.layers, config.depth_tokens, config.depth_clouds, **cell.parameters
         )
@@ -130,7 +151,7 @@ class Variants(AbstractExperiment[Config]):
         )
 
     def claims(self, config: Config, results: Results) -> list[Claim]:
-        """No bias of the mean, a bias of order 1/n of the covariance, first order in depth."""
+        """No bias of the mean, 1/n in the covariance, first order in depth, and stability."""
         claims = []
         for variant in config.variants:
             biases = _biases(config, results, variant)
@@ -170,12 +191,26 @@ class Variants(AbstractExperiment[Config]):
                     tol=0.06,
                     reference=REFERENCE,
                 ),
+                Claim(
+                    name=f"{variant}-stability",
+                    statement=f"{variant}: $W_2$ between two clouds grows by a factor that stays "
+                    "bounded as they approach each other: it goes with the power 0 of their "
+                    "distance.",
+                    prediction=0.0,
+                    estimate=_growth_fit(results[f"growth/{variant}"]).estimate(),
+                    tol=0.05,
+                    reference=REFERENCE,
+                ),
             ]
         return claims
 
     def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """The n-fold biases of all variants, and their depths."""
-        return [_figure_bias(config, results), _figure_depth(config, results)]
+        """The n-fold biases of all variants, their depths, and the growth of distances."""
+        return [
+            _figure_bias(config, results),
+            _figure_depth(config, results),
+            _figure_growth(config, results),
+        ]
 
 
 def _compute_bias(key: Any, variant: str, tokens: int, clouds: int) -> xr.Dataset:
@@ -199,6 +234,51 @@ def _compute_bias(key: Any, variant: str, tokens: int, clouds: int) -> xr.Datase
         coords={"moment": list(observe.moment_names(2))},
         attrs={"variant": variant, "tokens": tokens, "reference": REFERENCE},
     )
+
+
+@functools.cache
+def _paths(variant: str) -> Any:
+    """Compiled: clouds [clouds, n, 2] to their paths [clouds, times, n, 2]."""
+    import jax
+
+    def flow(cloud: Any) -> Any:
+        problem = limits.meanfield.ParticleFlow(
+            attention=canonical_attention(variant), initial=cloud, t1=GROWTH_TS[-1]
+        )
+        method = limits.meanfield.FixedODE(steps=GROWTH_STEPS)
+        return core.solve(problem, method, save=GROWTH_TS).tokens
+
+    return jax.jit(lambda clouds: jax.lax.map(flow, clouds))
+
+
+def _compute_growth(config: Config, key: Any, variant: str) -> xr.Dataset:
+    import jax
+    import xarray as xr
+
+    with jax.enable_x64(True):
+        shape = (config.growth_clouds, config.growth_tokens, 2)
+        keys = core.named_key(key, "cloud"), core.named_key(key, "noise")
+        start = np.asarray(jax.random.uniform(keys[0], shape, minval=-1.0, dtype=np.float64))
+        noise = np.asarray(jax.random.normal(keys[1], shape, dtype=np.float64))
+        flow = _paths(variant)
+        base, *others = (np.asarray(flow(start + e * noise)) for e in (0.0, *EPSILONS))
+    ratio = [
+        [observe.stability_ratio(one, two) for one, two in zip(base, other, strict=True)]
+        for other in others
+    ]
+    return xr.Dataset(
+        {"ratio": (("epsilon", "cloud", "time"), np.array(ratio), {"long_name": "W2(t) / W2(0)"})},
+        coords={
+            "epsilon": ("epsilon", list(EPSILONS), {"long_name": "size of the noise"}),
+            "time": ("time", GROWTH_TS, {"long_name": "depth $t$"}),
+        },
+        attrs={"variant": variant, "tokens": config.growth_tokens, "reference": REFERENCE},
+    )
+
+
+def _growth_fit(data: xr.Dataset) -> core.RateFit:
+    ratio = data["ratio"].isel(time=-1).transpose("epsilon", "cloud").values
+    return core.fit_rate(np.asarray(data["epsilon"]), ratio, paired=True)
 
 
 def _biases(config: Config, results: Results, variant: str) -> list[list[Estimate]]:
@@ -317,6 +397,54 @@ def _figure_depth(config: Config, results: Results) -> FigureSpec:
     )
 
 
+def _figure_growth(config: Config, results: Results) -> FigureSpec:
+    ratios = {variant: results[f"growth/{variant}"]["ratio"] for variant in config.variants}
+    count = config.growth_clouds
+    summary = {
+        variant: (ratio.mean("cloud"), ratio.std("cloud", ddof=1) / np.sqrt(count))
+        for variant, ratio in ratios.items()
+    }
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(1, len(EPSILONS), sharey=True)
+        for index, (epsilon, ax) in enumerate(zip(EPSILONS, axes, strict=True)):
+            for series, (variant, (mean, stderr)) in enumerate(summary.items()):
+                ax.errorbar(
+                    mean["time"],
+                    mean.sel(epsilon=epsilon),
+                    yerr=stderr.sel(epsilon=epsilon),
+                    fmt=figures.MARKERS[series] + "-",
+                    color=figures.COLOURS[series],
+                    capsize=2,
+                    markersize=4,
+                    linewidth=0.8,
+                    label=variant,
+                )
+            title = f"$\\varepsilon = {epsilon:g}$"
+            ylabel = "" if index else "$W_2(t) / W_2(0)$"
+            figures.finish(ax, xlabel="depth $t$", ylabel=ylabel, title=title, legend=not index)
+
+    rows = tuple(
+        (variant, epsilon, float(t), *(float(p.sel(epsilon=epsilon, time=t)) for p in pair))
+        for variant, pair in summary.items()
+        for epsilon in EPSILONS
+        for t in pair[0]["time"].values
+    )
+    return FigureSpec(
+        name="growth",
+        title="How far nearby clouds drift apart, variant by variant",
+        caption="$W_2$ between a cloud and the same cloud with Gaussian noise of size "
+        f"$\\varepsilon$, relative to its value at the start; {count} clouds of "
+        f"{config.growth_tokens} tokens uniform on $[-1, 1]^2$, canonical parameters, exact "
+        "assignment, bars of one standard error. A factor that does not depend on $\\varepsilon$ "
+        "is a Lipschitz estimate. Dimensionless.",
+        draw=draw,
+        table=Table(("variant", "epsilon", "t", "ratio", "stderr"), rows),
+        shown=len(config.variants) * len(EPSILONS) * count,
+        size=(11.0, 3.6),
+    )
+
+
 def _tex(name: str) -> str:
     symbol, _, indices = name.partition("_")
     return f"$\\{symbol}_{{{indices}}}$"
@@ -328,17 +456,22 @@ EXPERIMENT = Variants(
     summary="Softmax, multi-head, L2, Sinkhorn and linear attention send Gaussians to Gaussians. "
     "Thousands of small clouds show how a finite number of tokens departs from that closure: a "
     "bias of order $1/n$ in the covariance and none in the mean, none at all for linear "
-    "attention. Networks of $L$ layers converge to each flow like $1/L$.",
+    "attention. Networks of $L$ layers converge to each flow like $1/L$, and nearby clouds stay "
+    "nearby.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
         "demo": Config(),
-        "standard": Config(tokens=(50, 100), clouds=8000, depth_tokens=64, depth_clouds=16),
+        "standard": Config(
+            tokens=(50, 100), clouds=8000, depth_tokens=64, depth_clouds=16, growth_clouds=16
+        ),
         "paper": Config(
             tokens=(50, 100),
             clouds=40000,
             layers=(8, 16, 32, 64, 128),
             depth_tokens=64,
             depth_clouds=64,
+            growth_tokens=400,
+            growth_clouds=32,
         ),
     },
 )

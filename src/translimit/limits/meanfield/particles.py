@@ -62,7 +62,8 @@ class ParticleSolution(AbstractSolution):
         ts: the times kept [times].
         tokens: the cloud at these times [times, tokens, dim].
         weights: weights of the tokens [tokens], or None for equal ones.
-        blow_up_time: infinity for softmax, where a finite cloud never blows up.
+        blow_up_time: infinity where the attention is `bounded` (softmax, L2, Sinkhorn, sigmoid): a
+            finite cloud then never blows up.
         steps: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN.
     """
@@ -244,7 +245,7 @@ def _integrate(data: Any, parameters: Any) -> Any:
         method=method,
         size=size,
         failed=failed if iterative else None,
-        bounded=iterative,
+        bounded=attention_at(attention, 0.0).bounded,
         progress=handle,
         jumps=jump_times(attention),
     )

@@ -233,6 +233,7 @@ def _integrate(data: Any, parameters: Any) -> Any:
         method=eqx.tree_at(lambda m: m.solver, method, ProjectedSolver(method.solver, on_sphere)),
         # The sphere is compact: nothing can grow.
         size=lambda state: jnp.ones((), initial.dtype),
+        bounded=True,
         progress=handle,
     )
     # Interpolated states lie off the sphere by the error of the interpolation.

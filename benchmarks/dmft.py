@@ -1,0 +1,210 @@
+"""Training dynamics: the compiled solver against plain NumPy, its cost, and finite networks.
+
+    python benchmarks/dmft.py [--heads M] [--steps T] [--parts 1,2,3,4] [--out FILE]
+
+1. One pass at m = 16 fields, T = 30, N = 4, L = 2 and 2,000 heads, innovations drawn inside the
+   timer: compiled in both precisions of the populations (compilation apart) and in NumPy, with the
+   standard error of each precision beside it.
+2. Growth of the cost with fields and with steps.
+3. Error and time of finite networks at growing heads, by the NumPy update batched over seeds, and
+   the heads and time at which they would reach the solver's error, extrapolated by both fitted
+   rates: an extrapolation, not a measurement.
+4. Peak resident memory at m T = 2,000 (N = 4, L = 2, 4,000 heads, moment matching on), in a fresh
+   process, against what `Training.memory` says before the solve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from support.dmft_numpy import Setting
+from support.dmft_numpy import solve as solve_numpy
+from support.memory import peak_gib
+from translimit import core, data, describe, models, scaling, solve, train
+from translimit.limits.dmft import Architecture, CausalSampling, Training
+
+ETA0, BETA0, GAMMA0 = 0.02, 1.5, 1.0
+
+
+def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int = 2) -> Training:
+    """Gaussian tokens and random signs."""
+    rng = np.random.default_rng(0)
+    return Training(
+        architecture=Architecture(head_dim=head_dim, layers=layers, beta0=BETA0, gamma0=GAMMA0),
+        inputs=rng.standard_normal((inputs, tokens, 32)),
+        targets=rng.choice([-1.0, 1.0], inputs),
+        steps=steps,
+        eta0=ETA0,
+    )
+
+
+def one_pass(training: Training, heads: int, precision: Any = "float64") -> tuple[float, Any]:
+    """Seconds of one population, after a solve that compiles."""
+    method = CausalSampling(heads=heads, populations=2, precision=precision)
+    solve(training, method, key=jax.random.key(0))
+    start = time.perf_counter()
+    solution = solve(training, method, key=jax.random.key(1))
+    return (time.perf_counter() - start) / method.populations, solution
+
+
+def against_numpy(heads: int, steps: int) -> dict[str, float]:
+    """Part 1."""
+    training = problem(4, 4, steps)
+    row: dict[str, float] = {"heads": heads, "steps": steps}
+    for precision in ("float64", "float32"):
+        row[f"{precision}_s"], solution = one_pass(training, heads, precision)
+        row[f"{precision}_stderr"] = float(np.sqrt(np.mean(solution.stderr**2)))
+    setting = Setting(
+        kx=training.input_kernel,
+        y=training.targets[:, None],
+        steps=steps,
+        layers=2,
+        head_dim=4,
+        eta0=ETA0,
+        beta0=BETA0,
+        gamma0=GAMMA0,
+    )
+    start = time.perf_counter()
+    solve_numpy(setting, heads=heads)
+    row["numpy_s"] = time.perf_counter() - start
+    row["ratio_float64"] = row["numpy_s"] / row["float64_s"]
+    row["ratio_float32"] = row["numpy_s"] / row["float32_s"]
+    return row
+
+
+def growth(heads: int) -> list[dict[str, float]]:
+    """Part 2."""
+    rows = []
+    for inputs, tokens, steps in ((2, 2, 16), (4, 2, 16), (4, 4, 16), (4, 4, 32)):
+        seconds, _ = one_pass(problem(inputs, tokens, steps), heads)
+        rows.append({"fields": inputs * tokens, "steps": steps, "seconds": seconds})
+    return rows
+
+
+def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256)) -> dict[str, Any]:
+    """Part 3: one network each step of the ladder, several seeds, float32."""
+    training = problem(2, 2, 12, head_dim=2, layers=1)
+    method = CausalSampling(heads=4000, populations=4)
+    seconds, solution = one_pass(training, 4000)
+    solution = solve(training, method, key=jax.random.key(2))
+    floor = float(np.sqrt(np.mean(solution.stderr**2)))
+    errors, times = [], []
+    for heads in sizes:
+        shape = describe.TransformerShape(
+            head_dim=2,
+            heads=heads,
+            layers=1,
+            tokens=2,
+            outputs=1,
+            patch_dim=32,
+            mlp_ratio=0.0,
+            norm=None,
+            gains=False,
+            biases=False,
+            positions=None,
+        )
+        numbers = scaling.paper_parameterization(
+            shape.size, beta0=BETA0, gamma0=GAMMA0, eta0=ETA0, pixels=32
+        )
+        run = train.Training(
+            steps=11,
+            rates=(1.0,),
+            seeds=32,
+            batch=2,
+            optimizer=train.Optimizer(name="sgd"),
+            loss="mse",
+        )
+        source = data.Examples(training.inputs, training.targets[:, None])
+
+        def go(shape: Any = shape, numbers: Any = numbers, run: Any = run, source: Any = source):
+            return train.train(
+                shape,
+                numbers,
+                source,
+                run,
+                key=jax.random.key(3),
+                observe=(train.Predictions(),),
+                observe_at=tuple(range(12)),
+                probe=2,
+            )
+
+        history = go()
+        start = time.perf_counter()
+        go()
+        times.append((time.perf_counter() - start) / run.seeds)
+        f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
+        errors.append(np.sqrt(np.mean((f - solution.predictions) ** 2, axis=(1, 2))))
+    fit = core.fit_rate(sizes, errors)
+    cost = np.polyfit(np.log(sizes[1:]), np.log(times[1:]), 1)
+    needed = [(floor / fit.constant) ** (1 / rate) for rate in (fit.rate, *fit.interval)]
+    return {
+        "model": models.Transformer.__name__,
+        "heads": list(sizes),
+        "rms_error": [float(np.sqrt(np.mean(e**2))) for e in errors],
+        "seconds_a_network": times,
+        "rate": fit.rate,
+        "rate_interval": list(fit.interval),
+        "solver_stderr": floor,
+        "solver_seconds_a_population": seconds,
+        "extrapolated_heads": needed[0],
+        "extrapolated_heads_interval": sorted(needed[1:]),
+        "extrapolated_seconds": float(np.exp(np.polyval(cost, np.log(needed[0])))),
+    }
+
+
+def large() -> None:
+    """Part 4, in a process of its own."""
+    training = problem(4, 4, 125)
+    method = CausalSampling(heads=4000, populations=2)
+    start = time.perf_counter()
+    solution = solve(training, method, key=jax.random.key(0))
+    row = {
+        "steps_fields": training.steps * training.fields,
+        "told_gib": training.memory(method) / 2**30,
+        "peak_gib": peak_gib(),
+        "seconds_a_population": (time.perf_counter() - start) / 2,
+        "stderr": float(np.max(solution.stderr)),
+    }
+    print(json.dumps(row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heads", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--parts", default="1,2,3")
+    parser.add_argument("--large", action="store_true", help="part 4 in this process")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.large:
+        large()
+        return
+    parts = arguments.parts.split(",")
+    results: dict[str, Any] = {"device": str(jax.devices()[0])}
+    if "1" in parts:
+        results["against_numpy"] = against_numpy(arguments.heads, arguments.steps)
+    if "2" in parts:
+        results["growth"] = growth(arguments.heads)
+    if "3" in parts:
+        results["finite_networks"] = finite_networks()
+    if "4" in parts:
+        command = [sys.executable, __file__, "--large"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        results["large"] = json.loads(done.stdout)
+    text = json.dumps(results, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+r"""When closures blow up: the map of t* over the covariances of trace one.
+
+Softmax, multi-head and linear closures scale: (c Sigma_0)(t) = c Sigma(c t), so t* depends on the
+size of the start like 1 / tr Sigma_0, and a map over shapes, ((1 + u) / 2, w / 2; w / 2,
+(1 - u) / 2) with (u, w) in the unit disc, says everything in the plane. Each cell `map/setting` is
+one program, `GaussianFlow` under `vmap` over all starts:
+
+- `softmax-identity`: V = I and A + A^T positive definite; t* is known in closed form;
+- `softmax-random`: the matrices of the setting in which the end depends on the start;
+- `two-heads`: the first setting's matrices cut into two heads;
+- `l2-degenerate`: L2 with keys of rank one, K = (1, 0), Q = (0, 1), V = diag(0, 1), which does not
+  scale; Sigma_12' = 2 / (1 + 2 Sigma_11) Sigma_12^2 with Sigma_11 at rest, so
+  t* = (1 + 2 Sigma_11) / (2 Sigma_12) where Sigma_12 > 0, and no blow-up where not.
+
+Where there is no closed form, a few starts are integrated by SciPy in covariance form.
+
+Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from translimit import attention, core, figures, limits
+from translimit.core import Claim, ConfigError, Estimate
+from translimit.experiments.base import (
+    AbstractExperiment,
+    Cell,
+    Cost,
+    FigureSpec,
+    Results,
+    Table,
+)
+from translimit.experiments.castin2025.covariances import (
+    REFERENCE,
+    covariances_of_trace_one,
+    make_attention,
+    matrices,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Depth to which each setting is followed: beyond it there is "no blow-up before t1".
+SETTINGS = {"softmax-identity": 20.0, "softmax-random": 40.0, "two-heads": 20.0}
+#: Not the t* of a grid point: that would lie on neither side.
+DEGENERATE, DEGENERATE_T1 = "l2-degenerate", 21.37
+#: Settings whose t* has no closed form.
+CHECKED = ("softmax-random", "two-heads")
+#: Growth of the trace at which SciPy stops, and t is taken for t*: 1e-10 early, relative to t*.
+CHECK_GROWTH = 1e10
+_TITLES = {
+    "softmax-identity": "softmax, $V = I$",
+    "softmax-random": "softmax, random $V$",
+    "two-heads": "two heads, $V = I$",
+    DEGENERATE: "L2, rank-one keys",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the maps.
+
+    Attributes:
+        side: grid points a side of the square around the disc.
+        checks: starts of each setting without a closed form that SciPy integrates too.
+    """
+
+    side: int = 61
+    checks: int = 8
+
+
+class BlowUpTimes(AbstractExperiment[Config]):
+    """See the module's docstring."""
+
+    def cost(self, config: Config) -> Cost:
+        """Compilation, the maps, and SciPy."""
+        return Cost(seconds=25.0 + 4e-3 * config.side**2 + 0.5 * config.checks)
+
+    def cells(self, config: Config) -> tuple[Cell, ...]:
+        """One for each setting.
+
+        Raises:
+            ConfigError: fewer than 5 points a side, or no checks.
+        """
+        if config.side < 5:
+            raise ConfigError("side", f"got {config.side}", "pass at least 5")
+        if config.checks < 1:
+            raise ConfigError("checks", f"got {config.checks}", "pass at least 1")
+        return tuple(Cell(f"map/{name}", {"setting": name}) for name in (*SETTINGS, DEGENERATE))
+
+    def claim_names(self) -> tuple[str, ...]:
+        """Names in the order of `claims`."""
+        return (
+            "softmax-identity",
+            DEGENERATE,
+            f"{DEGENERATE}-set",
+            *CHECKED,
+        )
+
+    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
+        """One map; nothing is random."""
+        return _compute(config, **cell.parameters)
+
+    def claims(self, config: Config, results: Results) -> list[Claim]:
+        """Blow-up times against closed forms, and against SciPy."""
+
+        def largest(name: str, statement: str, tol: float, discretisation: float = 0.0) -> Claim:
+            data = results[f"map/{name}"]
+            found, expected = data["blow_up_time"].values, data["expected"].values
+            both = np.isfinite(found) & np.isfinite(expected)
+            error = np.abs(found[both] / expected[both] - 1.0)
+            return Claim(
+                name=name,
+                statement=f"{statement} (largest relative error over the starts).",
+                prediction=0.0,
+                estimate=Estimate(
+                    float(error.max()) if error.size else float("nan"),
+                    count=error.size,
+                    discretisation=discretisation,
+                ),
+                tol=tol,
+                one_sided=True,
+                reference=REFERENCE,
+            )
+
+        degenerate = results[f"map/{DEGENERATE}"]
+        inside = ~np.isnan(degenerate["expected"].values)
+        differs = np.isfinite(degenerate["blow_up_time"].values) != np.isfinite(
+            degenerate["expected"].values
+        )
+        return [
+            largest(
+                "softmax-identity",
+                "Softmax, $V = I$: $t^* = 1/\\lambda_{\\max}(\\Sigma_0^{1/2}(A + A^\\top)"
+                "\\Sigma_0^{1/2})$",
+                1e-6,
+            ),
+            largest(
+                DEGENERATE,
+                "L2 with rank-one keys blows up at $t^* = (1 + 2\\Sigma_{11}) / (2\\Sigma_{12})$",
+                1e-5,
+            ),
+            Claim(
+                name=f"{DEGENERATE}-set",
+                statement="L2 with rank-one keys blows up if and only if $\\Sigma_{12} > 0$ "
+                f"(fraction of the starts that do otherwise before $t = {DEGENERATE_T1:g}$).",
+                prediction=0.0,
+                estimate=Estimate(float(differs[inside].mean()), count=int(inside.sum())),
+                tol=0.0,
+                reference=REFERENCE,
+            ),
+            *(
+                largest(
+                    name,
+                    f"{_TITLES[name]}: the blow-up time is that of SciPy's DOP853 in covariance "
+                    "form",
+                    1e-6,
+                    1.0 / CHECK_GROWTH,
+                )
+                for name in CHECKED
+            ),
+        ]
+
+    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
+        """The maps side by side."""
+        return [_figure(config, results)]
+
+
+def make_field(setting: str) -> tuple[Any, float]:
+    """The attention of a map, and the depth to which it is followed."""
+    if setting == DEGENERATE:
+        field = attention.L2(Q=[[0.0, 1.0]], K=[[1.0, 0.0]], V=[[0.0, 0.0], [0.0, 1.0]])
+        return field, DEGENERATE_T1
+    source, variant = {
+        "softmax-identity": ("divergence", "softmax"),
+        "softmax-random": ("depends", "softmax"),
+        "two-heads": ("divergence", "multi-head"),
+    }[setting]
+    return make_attention(source, variant), SETTINGS[setting]
+
+
+def blow_up_times(field: Any, cov: np.ndarray, t1: float) -> np.ndarray:
+    """t* of every covariance [starts], infinity where there is none before t1: one program."""
+    import jax
+
+    def one(start: Any) -> Any:
+        flow = limits.meanfield.GaussianFlow(
+            attention=field, mean=np.zeros(field.dim), cov=start, t1=t1
+        )
+        return core.solve(flow, save=[t1]).blow_up_time
+
+    with jax.enable_x64(True):
+        # Adaptive steps under vmap wait for the slowest member: batches of neighbours wait less.
+        batched = jax.jit(lambda every: jax.lax.map(one, every, batch_size=64))
+        return np.asarray(batched(np.asarray(cov)))
+
+
+def scipy_blow_up_time(setting: str, cov: np.ndarray, t1: float) -> float:
+    """t* by SciPy, from Sigma' = M Sigma + Sigma M^T in the time (1 + |M|) dt; plain NumPy."""
+    from scipy.integrate import solve_ivp
+
+    if setting == "two-heads":
+        Q, K, V = matrices("divergence")
+        heads = [(np.outer(np.eye(2)[h], V[h]), np.outer(K[h], Q[h])) for h in range(2)]
+    else:
+        Q, K, V = matrices("depends")
+        heads = [(V, K.T @ Q / np.sqrt(2.0))]
+
+    def rate(_: float, state: np.ndarray) -> np.ndarray:
+        Sigma = state[1:].reshape(2, 2)
+        M = sum((value @ Sigma @ A for value, A in heads), np.zeros((2, 2)))
+        slow = 1.0 / (1.0 + np.linalg.norm(M))
+        return np.concatenate([[slow], slow * (M @ Sigma + Sigma @ M.T).ravel()])
+
+    def grown(_: float, state: np.ndarray) -> float:
+        return (state[1] + state[4]) - CHECK_GROWTH * np.trace(cov)
+
+    def late(_: float, state: np.ndarray) -> float:
+        return state[0] - t1
+
+    grown.terminal = late.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
+    found = solve_ivp(
+        rate,
+        (0.0, 1e4),
+        np.concatenate([[0.0], cov.ravel()]),
+        "DOP853",
+        events=(grown, late),
+        rtol=1e-11,
+        atol=1e-13,
+    )
+    return float(found.y[0, -1]) if found.t_events[0].size else float("inf")
+
+
+def _compute(config: Config, setting: str) -> xr.Dataset:
+    import xarray as xr
+
+    points = np.linspace(-1.0, 1.0, config.side)
+    u, w = np.meshgrid(points, points, indexing="ij")
+    inside = 1.0 - u**2 > w**2
+    cov = covariances_of_trace_one(points)
+    field, t1 = make_field(setting)
+    found = np.full(inside.shape, np.nan)
+    found[inside] = blow_up_times(field, cov, t1)
+    expected = np.full(inside.shape, np.nan)
+    if setting == "softmax-identity":
+        form = field.A + field.A.T
+        # The eigenvalues of Sigma_0^(1/2) S Sigma_0^(1/2) are those of Sigma_0 S.
+        expected[inside] = 1.0 / np.linalg.eigvals(cov @ form).real.max(axis=1)
+    elif setting == DEGENERATE:
+        a, c = cov[:, 0, 0], cov[:, 0, 1]
+        times = (1.0 + 2.0 * a) / (2.0 * np.where(c > 0, c, 1.0))
+        expected[inside] = np.where((c > 0) & (times < t1), times, np.inf)
+    else:
+        some = np.argwhere(np.isfinite(found))
+        for i, j in some[np.unique(np.linspace(0, len(some) - 1, config.checks).astype(int))]:
+            start = np.array([[1 + u[i, j], w[i, j]], [w[i, j], 1 - u[i, j]]]) / 2
+            expected[i, j] = scipy_blow_up_time(setting, start, t1)
+    return xr.Dataset(
+        {
+            "blow_up_time": (("u", "w"), found, {"long_name": "blow-up time", "units": "depth"}),
+            "expected": (("u", "w"), expected, {"long_name": "closed form, or SciPy"}),
+        },
+        coords={
+            "u": ("u", points, {"long_name": "Sigma_11 - Sigma_22"}),
+            "w": ("w", points, {"long_name": "2 Sigma_12"}),
+        },
+        attrs={"t1": t1, "reference": REFERENCE},
+    )
+
+
+def _figure(config: Config, results: Results) -> FigureSpec:
+    maps = {name: results[f"map/{name}"] for name in (*SETTINGS, DEGENERATE)}
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(1, len(maps))
+        for index, ((name, data), ax) in enumerate(zip(maps.items(), axes, strict=True)):
+            figures.plot_disc_map(data["blow_up_time"], ax, label="$t^*$", title=_TITLES[name])
+            if index:
+                ax.set_ylabel("")
+
+    rows = []
+    for name, data in maps.items():
+        times = data["blow_up_time"].values
+        finite = times[np.isfinite(times)]
+        rows.append(
+            (
+                name,
+                float(data.attrs["t1"]),
+                int((~np.isnan(times)).sum()),
+                int(finite.size),
+                *(
+                    (float(finite.min()), float(np.median(finite)), float(finite.max()))
+                    if finite.size
+                    else (float("inf"),) * 3
+                ),
+            )
+        )
+    return FigureSpec(
+        name="map",
+        title="When closures blow up",
+        caption="Blow-up time $t^*$ of the Gaussian closure over the initial covariances of trace "
+        "one, in the coordinates of the disc (its rim are the lines); logarithmic colours, grey "
+        "where there is no blow-up before the depth $t_1$ of the table. Softmax with one or two "
+        "heads: $t^*$ of $c\\,\\Sigma_0$ is $t^*/c$. Dimensionless; deterministic, without error "
+        "bars.",
+        draw=draw,
+        table=Table(
+            ("setting", "t1", "starts", "blow up", "smallest t*", "median t*", "largest t*"),
+            tuple(rows),
+        ),
+        shown=sum(row[2] for row in rows),
+        size=(14.0, 3.0),
+    )
+
+
+EXPERIMENT = BlowUpTimes(
+    name="castin2025/blow-up-times",
+    title="The blow-up time over initial covariances",
+    summary="The covariance of a Gaussian closure may cease to exist at a finite depth $t^*$. The "
+    "map of $t^*$ over the initial covariances of the plane, for softmax with one and two heads "
+    "and for L2 with rank-deficient keys, beside closed forms where there are any and beside "
+    "another solver where not.",
+    citations=("castin2025", "diffrax", "jax"),
+    presets={"demo": Config(side=21, checks=3), "standard": Config(), "paper": Config(side=151)},
+)

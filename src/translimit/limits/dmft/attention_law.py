@@ -1,0 +1,57 @@
+"""The law of attention over heads at every evaluation: samples, quantiles, moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+
+class AttentionLaw(eqx.Module):
+    """Logits of sampled heads during training; with head_dim = inf one head stands for all.
+
+    Attributes:
+        logits: A [steps, heads, inputs, query, key].
+        causal: whether keys after the query are masked.
+    """
+
+    logits: Any
+    causal: bool = eqx.field(static=True, default=False)
+
+    def quantiles(
+        self, probabilities: Sequence[float] = (0.01, 0.1, 0.5, 0.9, 0.99)
+    ) -> Float[np.ndarray, "probabilities steps inputs query key"]:
+        """Quantiles of the logits over heads; robust where moments are not."""
+        return np.quantile(self.logits, probabilities, axis=1)
+
+    @property
+    def mean(self) -> Float[np.ndarray, "steps inputs query key"]:
+        """Mean logits over heads."""
+        return self.logits.mean(axis=1)
+
+    @property
+    def variance(self) -> Float[np.ndarray, "steps inputs query key"]:
+        """Variance of the logits over heads."""
+        return self.logits.var(axis=1)
+
+    @property
+    def excess_kurtosis(self) -> Float[np.ndarray, "steps inputs query key"]:
+        """Excess kurtosis over heads; 6 / head_dim at initialisation, 0 where nothing varies."""
+        centred = self.logits - self.logits.mean(axis=1, keepdims=True)
+        variance = np.mean(centred**2, axis=1)
+        fourth = np.mean(centred**4, axis=1)
+        varies = variance > 0
+        return np.where(varies, fourth / np.where(varies, variance, 1.0) ** 2 - 3, 0.0)
+
+    @property
+    def weights(self) -> Float[np.ndarray, "steps heads inputs query key"]:
+        """Softmax of the logits over keys."""
+        logits = self.logits
+        if self.causal:
+            allowed = np.tril(np.ones(logits.shape[-2:], bool))
+            logits = np.where(allowed, logits, -np.inf)
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return weights / weights.sum(axis=-1, keepdims=True)

@@ -1,0 +1,111 @@
+r"""What is known in closed form: the lazy limit, two linear layers, attention at initialisation.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from translimit.core import ArgumentError, ArrayInput, as_float64, require_covariance
+from translimit.describe import require_count, require_number
+
+
+def lazy_predictions(
+    ntk: ArrayInput,
+    targets: ArrayInput,
+    *,
+    steps: int,
+    eta0: float,
+    momentum: float = 0.0,
+    weights: ArrayInput | None = None,
+) -> np.ndarray:
+    r"""Predictions [steps, inputs] of the linearised network, the limit gamma_0 -> 0.
+
+    $f(t + 1) - f(t) = \eta_0 K \Delta(t)$ with $\Delta = w (y - f)$ from f(0) = 0, and the heavy
+    ball's sum of past steps with momentum.
+
+    Args:
+        ntk: neural tangent kernel K [inputs, inputs], `ntk[0]` of a solution.
+        targets: y [inputs].
+        steps: evaluations.
+        eta0: learning rate.
+        momentum: of the heavy ball.
+        weights: w of the inputs in the loss [inputs]; 1 / inputs by default.
+
+    Raises:
+        ArgumentError: shapes that do not match, numbers out of range.
+    """
+    y = np.asarray(as_float64(targets, "targets"))
+    kernel = np.asarray(require_covariance(as_float64(ntk, "ntk"), "ntk"))
+    if y.shape != kernel.shape[:1]:
+        raise ArgumentError("targets", f"has shape {y.shape}", f"pass [{len(kernel)}] numbers")
+    w = np.full(len(y), 1 / len(y)) if weights is None else as_float64(weights, "weights")
+    require_number(eta0, "eta0", positive=True)
+    f = np.zeros((require_count(steps, "steps", 1), len(y)))
+    velocity = np.zeros(len(y))
+    for t in range(steps - 1):
+        velocity = momentum * velocity + eta0 * kernel @ (w * (y - f[t]))
+        f[t + 1] = f[t] + velocity
+    return f
+
+
+def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndarray:
+    r"""Output [times] of the network without blocks, one input of norm one, as eta_0 -> 0.
+
+    At $\tau = \eta_0 t$, $\dot f = 2\sqrt{1 + \gamma_0^2 f^2}\,(y - f)$ from f(0) = 0. With
+    $\gamma_0 f = \sinh u$ and $\gamma_0 y = \sinh u_*$ it is $\dot u = 2 (\sinh u_* - \sinh u)$,
+    a Riccati equation in $e^u$:
+
+    $$e^u = \frac{\rho\,e^{u_*} - e^{-u_*}}{1 + \rho},\qquad
+      \rho = e^{2\tau\cosh u_*}\,\frac{1 + e^{-u_*}}{e^{u_*} - 1}.$$
+
+    Args:
+        target: y.
+        gamma0: richness, positive.
+        times: eta_0 times updates [times].
+
+    Raises:
+        ArgumentError: gamma0 not positive, times not finite.
+
+    >>> float(round(two_layer_linear(1.5, 1.0, [1.0])[0], 6))
+    1.409408
+    """
+    tau = np.asarray(as_float64(times, "times"))
+    gamma = float(require_number(gamma0, "gamma0", positive=True))
+    y = float(as_float64(target, "target"))
+    if y == 0:
+        return np.zeros(tau.shape)
+    end = np.arcsinh(gamma * abs(y))
+    # 1 / rho, so that long times underflow instead of overflowing.
+    inverse = np.exp(-2 * tau * np.cosh(end)) * np.expm1(end) / (1 + np.exp(-end))
+    exponential = (np.exp(end) - inverse * np.exp(-end)) / (1 + inverse)
+    return np.sign(y) * np.sinh(np.log(exponential)) / gamma
+
+
+def initial_logit_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
+    r"""Covariance over heads of logits at initialisation, alpha_A = 1/2, head_dim -> infinity.
+
+    $\mathbb E[A_{ss'} A_{rr'}] = \bar H_{sr} \bar H_{s'r'}$: the logits of all inputs are jointly
+    Gaussian (at finite head dimension N their excess kurtosis is 6 / N). This is all that the
+    limit N -> infinity says at alpha_A < 1: during training it does not exist.
+
+    Args:
+        kernel: of the residual stream before the block [fields, fields], fields flattened with
+            tokens fastest.
+        inputs: P, which divides the fields.
+
+    Returns:
+        The covariance [inputs, tokens, tokens, inputs, tokens, tokens].
+
+    Raises:
+        ArgumentError: not a covariance, or fields that are not a multiple of inputs.
+    """
+    h = np.asarray(require_covariance(as_float64(kernel, "kernel"), "kernel"))
+    count = require_count(inputs, "inputs", 1)
+    if len(h) % count:
+        raise ArgumentError("inputs", f"got {count} for {len(h)} fields", "pass a divisor")
+    blocks: Any = h.reshape(count, -1, count, len(h) // count)
+    return np.einsum("psqr,pSqR->psSqrR", blocks, blocks)

@@ -1,0 +1,54 @@
+"""Memory of a pass, told before it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from translimit.limits.dmft.causal_pass import Plan
+from translimit.limits.dmft.units import AbstractSampledUnit, SampledHeads
+
+#: What the compiler and the reading of kernels at the end add; measured at 2,000 history rows.
+_MARGIN = 1.25
+
+
+def pass_bytes(plan: Plan) -> int:
+    """Peak bytes of a pass: histories, kernels, coefficient rows, and what a step works on."""
+    n, K, D = plan.layers * len(plan.units), plan.history, plan.sources
+    doubles = (4 * n + 2) * K * D + 8 * n * K**2 + 3 * plan.slots * plan.inputs * D
+    doubles += 4 * len(plan.units) * K * D  # one layer's slices
+    total = 8 * doubles
+    for unit in plan.units:
+        histories = sum(rows * width for rows, width in unit.buffers().values())
+        size = np.dtype(getattr(unit, "dtype", "float64")).itemsize
+        total += size * plan.layers * histories
+        if isinstance(unit, AbstractSampledUnit):
+            rows = unit.fields * unit.samples
+            working = 20 * rows
+            if isinstance(unit, SampledHeads):
+                weights = plan.inputs * plan.tokens**2 * unit.samples
+                working = 24 * rows * unit.head_dim + 12 * weights
+                # Fields that wait for the backward pass, in every layer.
+                total += size * plan.layers * (12 * rows * unit.head_dim + 3 * weights)
+            total += size * working
+    return int(_MARGIN * total)
+
+
+def available_bytes() -> int:
+    """Memory that is free where arrays will live; a very large number where nobody can tell."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+    table = Path("/proc/meminfo")
+    if table.exists():
+        row = next((r for r in table.read_text().splitlines() if r.startswith("MemAvailable")), "")
+        if row:
+            return int(row.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2**62

@@ -1,0 +1,123 @@
+"""How a training limit is solved: linear algebra where nothing is random, else sampling.
+
+Both make one causal pass over training time: no fixed point, no damping.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+
+from translimit.core import AbstractMethod, ArgumentError
+from translimit.describe import require_count, require_number
+from translimit.limits.dmft.architecture import Architecture
+from translimit.limits.dmft.causal_pass import RESPONSES
+
+
+class LinearAlgebra(AbstractMethod):
+    """Exact up to rounding: heads of infinite dimension, linear MLPs, no blocks at all.
+
+    Args:
+        cells: Euler cells of the depth ODE, a multiple of 4; only where layers is infinite.
+        extrapolate: two Richardson steps in the cells from passes with cells, cells / 2 and
+            cells / 4; else the finest pass as it is.
+        omit: responses to switch off, of "R_v", "R_p", "R_h", "R_g": wrong on purpose, to see
+            what each does.
+
+    Raises:
+        ArgumentError: cells that are no multiple of 4, unknown responses.
+    """
+
+    cells: int = eqx.field(static=True, default=32)
+    extrapolate: bool = eqx.field(static=True, default=True)
+    omit: tuple[str, ...] = eqx.field(static=True, default=())
+    random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __check_init__(self):
+        require_passes(self)
+
+
+class CausalSampling(AbstractMethod):
+    """Heads and neurons sampled; kernels, predictions and half of the responses by algebra.
+
+    The error of a pass is O(samples^(-1/2)) with a small constant, its bias O(1 / samples);
+    standard errors come from independent populations.
+
+    Args:
+        heads: sampled heads of each attention sub-block and population; by default
+            max(1000, 8 fields steps / head_dim).
+        neurons: sampled neurons of each MLP; by default max(4000, 4 fields steps).
+        populations: independent repetitions, at least 2.
+        moment_matching: innovations with exact second moments; needs heads * head_dim >
+            4 fields steps and neurons > 2 fields steps.
+        precision: of the populations; the stream is always in float64.
+        heads_kept: heads of each population whose logits are kept.
+        floor: standard error of predictions above which a warning is given.
+        cells: Euler cells of the depth ODE, a multiple of 4; only where layers is infinite.
+        extrapolate: Richardson steps in the cells, as in `LinearAlgebra`.
+        omit: responses to switch off, as in `LinearAlgebra`.
+
+    Raises:
+        ArgumentError: counts out of range, unknown names.
+        ArgumentTypeError: counts that are not integers.
+    """
+
+    heads: int | None = eqx.field(static=True, default=None)
+    neurons: int | None = eqx.field(static=True, default=None)
+    populations: int = eqx.field(static=True, default=4)
+    moment_matching: bool = eqx.field(static=True, default=True)
+    precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
+    heads_kept: int = eqx.field(static=True, default=2000)
+    floor: float | None = eqx.field(static=True, default=None)
+    cells: int = eqx.field(static=True, default=16)
+    extrapolate: bool = eqx.field(static=True, default=True)
+    omit: tuple[str, ...] = eqx.field(static=True, default=())
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __check_init__(self):
+        require_passes(self)
+        for name in ("heads", "neurons"):
+            if getattr(self, name) is not None:
+                require_count(getattr(self, name), name, 1)
+        require_count(self.populations, "populations", 2)
+        require_count(self.heads_kept, "heads_kept", 1)
+        if self.precision not in ("float64", "float32"):
+            raise ArgumentError("precision", f"got {self.precision!r}", "pass float64 or float32")
+        if self.floor is not None:
+            require_number(self.floor, "floor", positive=True)
+
+    def counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
+        """Heads and neurons that are used.
+
+        Raises:
+            ArgumentError: too few for moment matching.
+        """
+        infinite = math.isinf(architecture.head_dim)
+        N = 1 if infinite else int(architecture.head_dim)
+        heads = self.heads or max(1000, -(-8 * fields * steps // N))
+        neurons = self.neurons or max(4000, 4 * fields * steps)
+        needs = []
+        if architecture.attention and not infinite:
+            needs.append(("heads", heads, 4 * fields * steps // N + 1))
+        if architecture.mlp is not None:
+            needs.append(("neurons", neurons, 2 * fields * steps + 1))
+        for name, count, least in needs if self.moment_matching else ():
+            if count < least:
+                raise ArgumentError(
+                    name,
+                    f"got {count}, where moment matching needs {least} for {fields} fields "
+                    f"and {steps} steps",
+                    f"take at least {least}, better twice as many, or moment_matching=False",
+                )
+        return heads, neurons
+
+
+def require_passes(method: Any) -> None:
+    """The checks that both methods share."""
+    if require_count(method.cells, "cells", 4) % 4:
+        raise ArgumentError("cells", f"got {method.cells}", "pass a multiple of 4")
+    unknown = sorted(set(method.omit) - set(RESPONSES))
+    if unknown:
+        raise ArgumentError("omit", f"got {', '.join(unknown)}", f"known: {', '.join(RESPONSES)}")

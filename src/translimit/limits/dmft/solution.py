@@ -1,0 +1,175 @@
+"""What a training limit leaves behind: predictions, kernels over training time, attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import AbstractSolution, ArgumentError, Outcome
+from translimit.describe import require_count
+from translimit.limits.dmft.attention_law import AttentionLaw
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
+#: Quantiles of attention over heads that `to_xarray` carries.
+PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
+
+
+class TrainingSolution(AbstractSolution):
+    """Training of the infinite network, evaluation by evaluation.
+
+    Attributes:
+        ts: evaluations 0 .. steps - 1; parameters at t have received t updates.
+        predictions: f [steps, inputs], or [steps, inputs, outputs] as the targets.
+        stderr: standard error of the predictions over populations, 0 where nothing is sampled.
+        discretisation: error of the depth ODE's cells in the predictions, 0 at finite depth.
+        loss: half the weighted squared errors, summed over inputs [steps].
+        loss_stderr: its standard error over populations [steps].
+        ntk: neural tangent kernel [steps, inputs, inputs]; NaN with several outputs.
+        sharpness: eta_0 lambda_max of the kernel with the loss weights [steps].
+        key_gradient: mean square of the gradients of keys and queries [steps, layers].
+        targets: what the predictions are trained towards, in their shape without steps.
+        populations: independent populations behind the standard errors, 1 where none are sampled.
+        outcome: `successful`, or `non_finite` with later rows NaN.
+        failed_at: where a kernel ceased to be finite, in words; empty otherwise.
+    """
+
+    ts: Any
+    predictions: Any
+    stderr: Any
+    discretisation: Any
+    loss: Any
+    loss_stderr: Any
+    ntk: Any
+    sharpness: Any
+    key_gradient: Any
+    targets: Any
+    outcome: Outcome
+    populations: int = eqx.field(static=True)
+    failed_at: str = eqx.field(static=True)
+    _logits: Any
+    _kernels: dict[str, Any]
+    _kernel_stderr: Any
+    _tokens: int = eqx.field(static=True)
+    _attention: bool = eqx.field(static=True)
+    _causal: bool = eqx.field(static=True)
+
+    @property
+    def layers(self) -> int:
+        """Blocks; cells of the finest pass where depth is infinite."""
+        return len(self._kernels["residual"]) - 1
+
+    def kernel(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
+        """<h h> of the residual state after `layer` blocks (0: the embedding).
+
+        Indices are evaluation, input, token, twice. Where depth is infinite, depth is
+        layer / layers.
+        """
+        return self._shaped(self._kernels["residual"][self._layer(layer, self.layers + 1)])
+
+    def kernel_stderr(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
+        """Standard error of `kernel(layer)` over populations, entry by entry."""
+        return self._shaped(self._kernel_stderr[self._layer(layer, self.layers + 1)])
+
+    def gradient_kernel(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
+        """<g g> at the residual state after `layer` blocks, g = gamma_0 n df/dh.
+
+        With several outputs g carries the errors: it is the gradient of minus the loss.
+        """
+        return self._shaped(self._kernels["gradient"][self._layer(layer, self.layers + 1)])
+
+    def responses(self, layer: int, block: int = 0) -> dict[str, np.ndarray]:
+        """The responses of a sub-block (0: the first of the layer), [K, K], K = steps fields.
+
+        - "R_h", "R_g": of the stream to the sub-block's two sources; absent in the depth ODE.
+        - "S_x", "S_p": E[x xi^T] and E[p xi^T], regressions on whitened innovations, where heads
+          or neurons are sampled: the kernels of the sources are singular, and only products
+          S L^+ y mean something. Where they are linear: R^v and R^p themselves.
+        """
+        index = self._layer(layer, self.layers)
+        names = [n for n in ("R_h", "R_g", "S_x", "S_p") if n in self._kernels]
+        if not names:
+            raise ArgumentError("layer", "there are no blocks", "look at kernel(0)")
+        units = self._kernels[names[0]].shape[1]
+        if not 0 <= require_count(block, "block", 0) < units:
+            raise ArgumentError("block", f"got {block}", f"pass 0 .. {units - 1}")
+        return {name: self._kernels[name][index, block] for name in names}
+
+    def attention(self, layer: int) -> AttentionLaw:
+        """The law over heads of a layer's attention logits."""
+        if not self._attention:
+            raise ArgumentError("layer", "the architecture has no attention", "use attention=True")
+        return AttentionLaw(self._logits[:, self._layer(layer, self.layers)], self._causal)
+
+    def movement(self, layer: int) -> Float[np.ndarray, "steps P S"]:
+        """Feature movement <(h(t) - h(0))^2> / <h(0)^2> after `layer` blocks."""
+        kernel = self.kernel(layer)
+        steps, P, S = kernel.shape[:3]
+        flat = kernel.reshape(steps, P * S, steps, P * S)
+        squares = np.einsum("tata->ta", flat)
+        overlap = np.einsum("taa->ta", flat[:, :, 0])
+        moved = (squares - 2 * overlap + squares[0]) / squares[0]
+        return moved.reshape(steps, P, S)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Predictions, loss, kernels and quantiles of attention as labelled arrays."""
+        import xarray
+
+        def labelled(dims: tuple[str, ...], values: Any, name: str) -> Any:
+            attrs = {"long_name": name, "units": "1", "reference": REFERENCE}
+            return dims, np.asarray(values), attrs
+
+        outputs = ("output",) if np.ndim(self.targets) == 2 else ()
+        f_dims = ("step", "input", *outputs)
+        pair = ("step", "input", "token", "step2", "input2", "token2")
+        kernels = np.stack([self.kernel(layer) for layer in range(self.layers + 1)])
+        gradients = np.stack([self.gradient_kernel(layer) for layer in range(self.layers + 1)])
+        data = {
+            "predictions": labelled(f_dims, self.predictions, "predictions"),
+            "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
+            "discretisation": labelled(f_dims, self.discretisation, "error of the depth cells"),
+            "targets": labelled(f_dims[1:], self.targets, "targets"),
+            "loss": labelled(("step",), self.loss, "loss"),
+            "loss_stderr": labelled(("step",), self.loss_stderr, "standard error of the loss"),
+            "ntk": labelled(("step", "input", "input2"), self.ntk, "neural tangent kernel"),
+            "sharpness": labelled(("step",), self.sharpness, "step size times sharpness"),
+            "kernel": labelled(("state", *pair), kernels, "residual kernel"),
+            "gradient_kernel": labelled(("state", *pair), gradients, "gradient kernel"),
+        }
+        if self._attention:
+            laws = [self.attention(layer) for layer in range(self.layers)]
+            quantiles = np.stack([law.quantiles(PROBABILITIES) for law in laws])
+            dims = ("layer", "probability", "step", "input", "query", "key")
+            data["attention_quantiles"] = labelled(dims, quantiles, "logits over heads")
+            data["key_gradient"] = labelled(
+                ("step", "layer"), self.key_gradient, "mean square gradient of keys and queries"
+            )
+        step = ("step", np.asarray(self.ts), {"long_name": "evaluation", "units": "updates"})
+        coords: dict[str, Any] = {"step": step}
+        if self._attention:
+            coords["probability"] = ("probability", list(PROBABILITIES))
+        outcome = Outcome[self.outcome] or "successful"
+        attrs = {"outcome": outcome, "failed_at": self.failed_at, "populations": self.populations}
+        return xarray.Dataset(data, coords=coords, attrs=attrs)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Predictions against updates with two standard errors, and their targets."""
+        from translimit.figures import plot_predictions
+
+        return plot_predictions(self.to_xarray(), ax)
+
+    def _layer(self, layer: int, count: int) -> int:
+        if not -count <= require_count(layer, "layer", -count) < count:
+            raise ArgumentError("layer", f"got {layer}", f"pass 0 .. {count - 1}")
+        return layer % count
+
+    def _shaped(self, kernel: np.ndarray) -> np.ndarray:
+        steps, S = len(self.ts), self._tokens
+        P = len(kernel) // (steps * S)
+        return kernel.reshape(steps, P, S, steps, P, S)

@@ -1,0 +1,449 @@
+r"""The training problem: an infinite transformer, its data, and gradient descent on them.
+
+Full-batch gradient descent (weights may select minibatches) with the heavy ball, at the learning
+rate eta = eta_0 gamma_0^2 N H L^(2 alpha_L - 1) of the paper's parameterisation, under the loss
+sum over inputs of w (y - f)^2 / 2.
+
+!!! warning "Erratum candidate"
+    The paper's table prints the learning rate without gamma_0^2; its Result 1 needs the factor.
+    `lr_convention="table"` means the printed one: eta_0 / gamma_0^2 here.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712, Result 1; documentation, "Training
+dynamics".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    MemoryLimitError,
+    NoSuchLimitError,
+    Outcome,
+    as_float64,
+    is_traced,
+    named_key,
+)
+from translimit.describe import Nonlinearity, require_count, require_number
+from translimit.limits.dmft.architecture import Architecture
+from translimit.limits.dmft.causal_pass import RESPONSES, Numbers, Plan, Trace, causal_pass
+from translimit.limits.dmft.histories import slots_in_chunk
+from translimit.limits.dmft.memory import available_bytes, pass_bytes
+from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra
+from translimit.limits.dmft.remarks import (
+    warn_of_heavy_tails,
+    warn_of_instability,
+    warn_of_the_floor,
+)
+from translimit.limits.dmft.solution import TrainingSolution
+from translimit.limits.dmft.units import (
+    AbstractUnit,
+    InfiniteHeads,
+    LinearNeurons,
+    SampledHeads,
+    SampledNeurons,
+)
+
+#: Relative eigenvalue below which a direction of a new kernel block is null.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
+
+
+class Training(AbstractProblem):
+    """Training of a multi-head transformer with infinitely many heads.
+
+    Runs in float64 whatever the calling program has set. Cost of a pass with K = steps fields,
+    M heads and n sub-blocks: O(n M head_dim K^2) time and 64 n M head_dim K bytes for the heads,
+    O(n^2 K^3) time and 64 n^2 K^2 bytes for the stream.
+
+    Args:
+        architecture: the transformer.
+        inputs: x [inputs, tokens, dim].
+        targets: y [inputs], or [inputs, outputs].
+        steps: evaluations; `loss[steps - 1]` follows steps - 1 updates.
+        eta0: learning rate.
+        momentum: of the heavy ball, in [0, 1).
+        weights: w of each input in the loss, [inputs] or [steps, inputs] (a minibatch has its
+            own at each step); 0 for test points; 1 / inputs by default.
+        schedule: factors of the learning rate [steps]; 1 by default.
+        lr_convention: "gamma0_squared", where gamma0 -> 0 at fixed eta0 is lazy, or "table",
+            the paper's printed table.
+        optimizer: "sgd"; any other is refused.
+
+    Raises:
+        ArgumentError: shapes that do not match, numbers out of range.
+        ArgumentTypeError: traced values; steps that is no integer.
+        NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1, an
+            optimiser other than gradient descent.
+
+    Example:
+        >>> import math
+        >>> from translimit import solve
+        >>> from translimit.limits.dmft import Architecture
+        >>> wide = Architecture(head_dim=math.inf, layers=2, beta0=1.0, gamma0=1.0)
+        >>> x = [[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]]
+        >>> problem = Training(
+        ...     architecture=wide, inputs=x, targets=[1.0, -1.0], steps=5, eta0=0.2
+        ... )
+        >>> solve(problem).predictions.shape
+        (5, 2)
+
+    Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712.
+    """
+
+    architecture: Architecture = eqx.field(static=True)
+    inputs: Any
+    targets: Any
+    steps: int = eqx.field(static=True)
+    eta0: Any
+    momentum: Any
+    weights: Any
+    schedule: Any
+    lr_convention: str = eqx.field(static=True)
+    optimizer: str = eqx.field(static=True)
+    t1: Any
+
+    def __init__(
+        self,
+        *,
+        architecture: Architecture,
+        inputs: ArrayInput,
+        targets: ArrayInput,
+        steps: int,
+        eta0: float,
+        momentum: float = 0.0,
+        weights: ArrayInput | None = None,
+        schedule: ArrayInput | None = None,
+        lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
+        optimizer: str = "sgd",
+    ):
+        if not isinstance(architecture, Architecture):
+            raise ArgumentTypeError(
+                "architecture", f"got {architecture!r}", "pass limits.dmft.Architecture"
+            )
+        if is_traced(inputs, targets, eta0, momentum, weights, schedule):
+            raise ArgumentTypeError(
+                "inputs", "some values are traced (jit, vmap or grad)", "pass concrete numbers"
+            )
+        _require_limit(architecture, optimizer)
+        self.architecture, self.optimizer = architecture, optimizer
+        self.steps = require_count(steps, "steps", 1)
+        self.inputs = np.asarray(as_float64(inputs, "inputs"))
+        if self.inputs.ndim != 3 or 0 in self.inputs.shape:
+            raise ArgumentError(
+                "inputs", f"has shape {self.inputs.shape}", "pass [inputs, tokens, dim]"
+            )
+        P = len(self.inputs)
+        self.targets = np.asarray(as_float64(targets, "targets"))
+        if self.targets.ndim not in (1, 2) or len(self.targets) != P or not self.targets.size:
+            raise ArgumentError(
+                "targets", f"has shape {self.targets.shape}", f"pass [{P}] or [{P}, outputs]"
+            )
+        self.eta0 = float(require_number(eta0, "eta0", positive=True))
+        self.momentum = float(require_number(momentum, "momentum"))
+        if self.momentum >= 1:
+            raise ArgumentError("momentum", f"is {self.momentum:g}", "pass a number in [0, 1)")
+        w = np.full(P, 1 / P) if weights is None else np.asarray(as_float64(weights, "weights"))
+        if w.shape not in ((P,), (self.steps, P)) or np.any(w < 0):
+            raise ArgumentError(
+                "weights",
+                f"has shape {w.shape} and least entry {np.min(w, initial=0):g}",
+                f"pass numbers of at least 0, [{P}] or [{self.steps}, {P}]",
+            )
+        self.weights = np.broadcast_to(w, (self.steps, P)).copy()
+        rates = np.ones(self.steps) if schedule is None else as_float64(schedule, "schedule")
+        self.schedule = np.asarray(rates)
+        if self.schedule.shape != (self.steps,) or np.any(self.schedule < 0):
+            raise ArgumentError(
+                "schedule", f"has shape {self.schedule.shape}", f"pass [{self.steps}] factors"
+            )
+        if lr_convention not in ("gamma0_squared", "table"):
+            raise ArgumentError(
+                "lr_convention", f"got {lr_convention!r}", "pass gamma0_squared or table"
+            )
+        self.lr_convention = lr_convention
+        self.t1 = np.float64(self.steps - 1)
+
+    @property
+    def fields(self) -> int:
+        """Inputs times tokens."""
+        return self.inputs.shape[0] * self.inputs.shape[1]
+
+    @property
+    def input_kernel(self) -> np.ndarray:
+        """K^x = x . x / dim [fields, fields]."""
+        x = self.inputs.reshape(self.fields, -1)
+        return x @ x.T / x.shape[1]
+
+    @property
+    def rate(self) -> float:
+        """eta_0 in the convention of the limit."""
+        return self.eta0 / (self.architecture.gamma0**2 if self.lr_convention == "table" else 1.0)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """`LinearAlgebra` where every unit is linear, `CausalSampling` where one can be sampled."""
+        a = self.architecture
+        heads = a.attention and not math.isinf(a.head_dim)
+        exact = not heads and a.mlp in (None, Nonlinearity.LINEAR)
+        sampled = heads or a.mlp is not None
+        return (LinearAlgebra,) * exact + (CausalSampling,) * sampled
+
+    def default_method(self) -> AbstractMethod:
+        """`LinearAlgebra` where it applies, else `CausalSampling`."""
+        if LinearAlgebra in self.methods:
+            return LinearAlgebra()
+        return CausalSampling()
+
+    def default_times(self) -> np.ndarray:
+        """Every evaluation."""
+        return np.arange(self.steps, dtype=np.float64)
+
+    def plan(self, method: LinearAlgebra | CausalSampling, layers: int) -> Plan:
+        """The shape of one pass at finitely many layers or cells."""
+        a, (P, S) = self.architecture, self.inputs.shape[:2]
+        together = slots_in_chunk(P * S, self.steps)
+        slots = -(-self.steps // together) * together
+        units: list[AbstractUnit] = []
+        precision = "float64"
+        shape = {"inputs": P, "tokens": S, "slots": slots}
+        sampling: dict[str, Any] = {}
+        heads = neurons = 0
+        if isinstance(method, CausalSampling):
+            heads, neurons = method.counts(a, self.fields, self.steps)
+            precision = method.precision
+            rows = together * self.fields
+            sampling = {"matched": method.moment_matching, "rows": rows, "dtype": precision}
+        if a.attention and math.isinf(a.head_dim):
+            units.append(InfiniteHeads(**shape, causal=a.causal))
+        elif a.attention:
+            dims = {"head_dim": int(a.head_dim), "causal": a.causal}
+            units.append(SampledHeads(**shape, samples=heads, **sampling, **dims))
+        if a.mlp is not None and isinstance(method, LinearAlgebra):
+            units.append(LinearNeurons(**shape))
+        elif a.mlp is not None:
+            units.append(SampledNeurons(**shape, samples=neurons, **sampling, activation=a.mlp))
+        outputs = 1 if self.targets.ndim == 1 else self.targets.shape[1]
+        return Plan(
+            **shape,
+            outputs=outputs,
+            chunk_slots=together,
+            layers=layers,
+            units=tuple(units),
+            norm=a.norm is not None,
+            fresh=not math.isinf(a.layers),
+            folded=outputs > 1,
+            tol=TOLERANCE[precision],
+        )
+
+    def numbers(self, method: LinearAlgebra | CausalSampling, layers: int, slots: int) -> Numbers:
+        """Data and constants of one pass."""
+        a = self.architecture
+        error_weights = np.zeros((slots, len(self.inputs)))
+        error_weights[: self.steps] = self.schedule[:, None] * self.weights
+        infinite = math.isinf(a.head_dim)
+        return Numbers(
+            kx=self.input_kernel,
+            y=self.targets.reshape(len(self.inputs), -1),
+            error_weights=error_weights,
+            eps=a.beta0 * layers**-a.alpha_L,
+            c=self.rate * a.gamma0 * a.beta0 * layers ** (a.alpha_L - 1),
+            kappa=1.0 if infinite else a.head_dim ** (-2 * (1 - a.alpha_A)),
+            scale=1.0 if infinite else a.head_dim**-a.alpha_A,
+            rate=self.rate * a.gamma0,
+            gamma0=a.gamma0,
+            momentum=self.momentum,
+            block_ntk=a.beta0**2 / layers,
+            norm_eps=a.norm_eps,
+            keep=np.array([float(name not in method.omit) for name in RESPONSES]),
+        )
+
+    def memory(self, method: LinearAlgebra | CausalSampling | None = None) -> int:
+        """Bytes that a solve needs at its peak, about; nothing is computed."""
+        method = method or self.default_method()  # pyright: ignore[reportAssignmentType]
+        plan = self.plan(method, self._depths(method)[0])  # pyright: ignore[reportArgumentType]
+        return pass_bytes(plan)
+
+    def run(
+        self,
+        method: LinearAlgebra | CausalSampling,
+        *,
+        ts: ArrayInput,
+        key: PRNGKeyArray | None,
+        progress: Callable[[float], object] | None,
+    ) -> TrainingSolution:
+        """One causal pass for each population, and at each number of cells."""
+        if not np.array_equal(np.asarray(ts), self.default_times()):
+            raise ArgumentError("save", "every evaluation is kept", "leave it out")
+        depths = self._depths(method)
+        need, there = pass_bytes(self.plan(method, depths[0])), available_bytes()
+        if need > there:
+            raise MemoryLimitError(
+                "steps" if isinstance(method, LinearAlgebra) else "heads",
+                f"histories need {need / 2**30:.2f} GiB, and {there / 2**30:.2f} GiB are free",
+                "take fewer inputs, tokens, steps, heads or neurons, or precision='float32'",
+            )
+        populations = method.populations if isinstance(method, CausalSampling) else 1
+        kept = method.heads_kept if isinstance(method, CausalSampling) else 1
+        passes, done = populations * len(depths), 0
+        traces: list[list[Trace]] = []
+        for population in range(populations):
+            start = jax.random.key(0) if key is None else key
+            own = named_key(start, "population", population)
+            traces.append([])
+            for layers in depths:
+                plan = self.plan(method, layers)
+                before = done
+
+                def report(fraction: float, before: int = before) -> None:
+                    if progress is not None:
+                        progress((before + fraction) / passes)
+
+                numbers = self.numbers(method, layers, plan.slots)
+                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report))
+                done += 1
+        solution = self._solution(method, traces)
+        warn_of_instability(solution.sharpness, self.momentum)
+        warn_of_heavy_tails(_kurtosis(solution))
+        floor = method.floor if isinstance(method, CausalSampling) else None
+        warn_of_the_floor(float(np.max(solution.stderr)), floor)
+        return solution
+
+    def _depths(self, method: LinearAlgebra | CausalSampling) -> tuple[int, ...]:
+        """Numbers of layers of the passes, the finest first."""
+        if not math.isinf(self.architecture.layers):
+            return (int(self.architecture.layers),)
+        cells = method.cells
+        return (cells, cells // 2, cells // 4) if method.extrapolate else (cells,)
+
+    def _solution(
+        self, method: LinearAlgebra | CausalSampling, traces: list[list[Trace]]
+    ) -> TrainingSolution:
+        """Means over populations, extrapolated in the cells."""
+        a, finest = self.architecture, [row[0] for row in traces]
+        values = np.stack([[trace.f for trace in row] for row in traces])  # [pop, depths, ...]
+        f, gap = _richardson(values)
+        n = len(traces)
+        mean = f.mean(axis=0)
+        losses = self._loss(f)
+        ntk = np.mean([trace.ntk for trace in finest], axis=0)
+        if self.targets.ndim == 2 and self.targets.shape[1] > 1:
+            ntk = np.full_like(ntk, np.nan)
+        failures = [_failure(trace, self.plan(method, 1)) for trace in finest]
+        failed = next((words for words in failures if words), "")
+        shape = (self.steps, *self.targets.shape)
+        kernels = {
+            name: np.mean([trace.kernels[name] for trace in finest], axis=0)
+            for name in finest[0].kernels
+        }
+        return TrainingSolution(
+            ts=self.default_times(),
+            predictions=mean.reshape(shape),
+            stderr=_stderr(f).reshape(shape),
+            discretisation=np.abs(gap.mean(axis=0)).reshape(shape),
+            loss=self._loss(mean[None])[0],
+            loss_stderr=_stderr(losses),
+            ntk=ntk,
+            sharpness=self._sharpness(ntk),
+            key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
+            targets=self.targets,
+            outcome=Outcome.non_finite if failed else Outcome.successful,
+            populations=n,
+            failed_at=failed,
+            _logits=np.concatenate([trace.logits for trace in finest], axis=2),
+            _kernels=kernels,
+            _kernel_stderr=_stderr(np.stack([trace.kernels["residual"] for trace in finest])),
+            _tokens=self.inputs.shape[1],
+            _attention=a.attention,
+            _causal=a.causal,
+        )
+
+    def _loss(self, f: np.ndarray) -> np.ndarray:
+        """Losses [populations, steps] of predictions [populations, steps, inputs, outputs]."""
+        y = self.targets.reshape(len(self.inputs), -1)
+        return np.einsum("tp,ntpo->nt", self.weights, (y - f) ** 2) / 2
+
+    def _sharpness(self, ntk: np.ndarray) -> np.ndarray:
+        """eta_0 lambda_max of W^(1/2) K W^(1/2) at every evaluation."""
+        root = np.sqrt(self.schedule[:, None] * self.weights)
+        weighted = self.rate * root[:, :, None] * ntk * root[:, None, :]
+        finite = np.isfinite(weighted).all(axis=(1, 2))
+        largest = np.linalg.eigvalsh(np.where(finite[:, None, None], weighted, 0.0))[:, -1]
+        return np.where(finite, largest, np.nan)
+
+
+def _require_limit(a: Architecture, optimizer: str) -> None:
+    """Refuse what has no limit."""
+    if a.attention and math.isinf(a.head_dim) and a.alpha_A < 1:
+        raise NoSuchLimitError(
+            "alpha_A",
+            f"is {a.alpha_A:g} with infinite head_dim: gradients of keys and queries diverge "
+            "after two updates, there is no limit beyond initialisation",
+            "take alpha_A=1, a finite head_dim, or initial_logit_cov for the initialisation",
+        )
+    if math.isinf(a.layers) and a.alpha_L < 1:
+        raise NoSuchLimitError(
+            "alpha_L",
+            f"is {a.alpha_L:g} with infinite layers: only alpha_L = 1 has the depth ODE",
+            "take alpha_L=1, or extrapolate finite layers in 1 / layers",
+        )
+    if optimizer != "sgd":
+        raise NoSuchLimitError(
+            "optimizer",
+            f"got {optimizer!r}: an update that is no outer product leaves this theory",
+            "take optimizer='sgd', with or without momentum",
+        )
+
+
+def _richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Extrapolation in the cells of [populations, depths, ...], and the size of its last step."""
+    if values.shape[1] == 1:
+        return values[:, 0], np.zeros_like(values[:, 0])
+    fine, middle, coarse = values[:, 0], values[:, 1], values[:, 2]
+    once, once_coarse = 2 * fine - middle, 2 * middle - coarse
+    twice = (4 * once - once_coarse) / 3
+    return twice, twice - once
+
+
+def _stderr(samples: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis; 0 for one sample, which is exact."""
+    if len(samples) == 1:
+        return np.zeros_like(samples[0])
+    return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+
+
+def _failure(trace: Trace, plan: Plan) -> str:
+    """Where the first kernel that is not finite appeared, in words."""
+    good = trace.finite.all(axis=(1, 2, 3)) & np.isfinite(trace.f).all(axis=(1, 2))
+    if good.all():
+        return ""
+    t = int(np.argmin(good))
+    sides = trace.finite[t]  # [layers, units, 2]; backward runs after forward, layers downwards
+    for side, layers in ((0, range(len(sides))), (1, reversed(range(len(sides))))):
+        for layer in layers:
+            for index, unit in enumerate(plan.units):
+                if not sides[layer, index, side]:
+                    name = "MLP" if "Neurons" in type(unit).__name__ else "attention"
+                    direction = ("forward", "backward")[side]
+                    return f"evaluation {t}, layer {layer}, {name}, {direction}"
+    return f"evaluation {t}, readout"
+
+
+def _kurtosis(solution: TrainingSolution) -> np.ndarray:
+    """Largest excess kurtosis of logits [steps, layers]; nothing where heads do not vary."""
+    logits = solution._logits
+    if not logits.size or logits.shape[2] < 100:
+        return np.zeros((0, 0))
+    laws = [solution.attention(layer).excess_kurtosis for layer in range(solution.layers)]
+    return np.stack([law.max(axis=(1, 2, 3)) for law in laws], axis=1)
