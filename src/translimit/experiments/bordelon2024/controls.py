@@ -45,7 +45,7 @@ class Control:
     step: int
     measured: float
     change: Change
-    alpha_L: float = 1.0  # noqa: N815
+    alpha_L: float = 1.0
     bites: bool = True
 
 

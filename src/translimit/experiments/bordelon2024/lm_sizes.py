@@ -52,7 +52,7 @@ class Config:
 
     sizes: common.Sizes = field(default_factory=common.Sizes)
     exponents: tuple[float, ...] = (1.0, 0.5)
-    alpha_L: float = 1.0  # noqa: N815
+    alpha_L: float = 1.0
     beta0: float = 4.0
     gamma0: float = 0.25
     eta0: float = 0.02

@@ -51,8 +51,8 @@ class Config:
     """
 
     sizes: common.Sizes = field(default_factory=common.Sizes)
-    alpha_A: float = 1.0  # noqa: N815
-    alpha_L: float = 1.0  # noqa: N815
+    alpha_A: float = 1.0
+    alpha_L: float = 1.0
     beta0: float = 4.0
     gamma0: float = 1.0
     eta0: float = 0.05
