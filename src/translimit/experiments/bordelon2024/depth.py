@@ -47,7 +47,7 @@ class Config(Networks):
     """
 
     batch: int = 64
-    seeds: int = 8
+    seeds: int = 16
     layers: tuple[int, ...] = (2, 4, 8, 16)
     rate: float = 0.1
     early: int = 10
@@ -231,7 +231,7 @@ EXPERIMENT = Depth(
     "blocks become lazy. At $\\alpha_L = 1$ it does not fall.",
     citations=("bordelon2024", "digits", "jax"),
     presets={
-        "demo": Config(layers=(2, 4, 8), steps=20, observations=4),
+        "demo": Config(seeds=24, layers=(2, 4, 8), steps=20, observations=4),
         "standard": Config(),
         "paper": replace(Config(**PAPER), layers=(2, 4, 8, 16), rate=1.0, early=100, steps=10_000),
     },
