@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ class _Run:
         self.source, self.training, self.times = source, training, times
         self.dtype = jnp.dtype(training.precision)
         self.model = Transformer(shape, numbers)
-        self.plan = _Plan(training, observe, tensor_rates(training.optimizer, shape, numbers))
+        # Base rates are data too: another grid of as many rates needs no other program.
+        choices = replace(training, rates=(1.0,) * len(training.rates))
+        self.plan = _Plan(choices, observe, tensor_rates(training.optimizer, shape, numbers))
         self.keys = [named_key(key, "seed", seed) for seed in range(training.seeds)]
         self.orders = [int(jax.random.bits(named_key(one, "batches"))) for one in self.keys]
         self.probe = self._cast(source.probe(probe)) if observe else None

@@ -14,9 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from translimit import core, describe, figures, train
+from translimit import core, describe, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -24,10 +22,16 @@ from translimit.experiments.base import (
     Cost,
     FigureSpec,
     Results,
-    Table,
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.controls import CONTROLS
+from translimit.experiments.bordelon2024.coordinate_figures import (
+    BITE,
+    check_figure,
+    control_figure,
+    exponent,
+    promised_exponents,
+)
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
 
 if TYPE_CHECKING:
@@ -54,23 +58,13 @@ CLAIMED = (
     ("logit", True),
     ("output", True),
 )
-#: Distance from the promised exponent beyond which a control has failed.
-BITE = 0.25
 
 
 @dataclass(frozen=True)
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         optimizers: which to check.
         axes: along which sizes.
         multiples_of_least: sizes of an axis, over the least one: 4 of the head dimension, 2 else.
@@ -205,7 +199,7 @@ class Coordinates(AbstractExperiment[Config]):
                     "since what keys and queries are fed moves as well: its exponent is near "
                     "$-0.4$ although what they learn has exponent 0.",
                     prediction=-0.4,
-                    estimate=_exponent(plain, "logit_change", config.steps[-1]),
+                    estimate=exponent(plain, "logit_change", config.steps[-1]),
                     tol=0.2,
                     reference=REFERENCE,
                 )
@@ -215,24 +209,13 @@ class Coordinates(AbstractExperiment[Config]):
     def figures(self, config: Config, results: Results) -> list[FigureSpec]:
         """A figure of panels for each check, and one of all controls."""
         made = [
-            _check_figure(config, cell, results[cell.name])
+            check_figure(config, cell, results[cell.name])
             for cell in self.cells(config)
             if not cell.parameters["control"]
         ]
         if any(cell.parameters["control"] for cell in self.cells(config)):
-            made.append(_control_figure(self, config, results))
+            made.append(control_figure(self, config, results))
         return made
-
-
-def _exponent(check: xr.Dataset, coordinate: str, step: int) -> Estimate:
-    return networks.slope(check["size"].values, check[coordinate].sel(updates=step).values)
-
-
-def _promised(check: xr.Dataset) -> dict[tuple[str, int], float]:
-    attrs = check.attrs
-    names, steps = np.atleast_1d(attrs["coordinates"]), np.atleast_1d(attrs["steps"])
-    values = np.atleast_1d(attrs["promised"])
-    return {(str(n), int(s)): float(v) for n, s, v in zip(names, steps, values, strict=True)}
 
 
 def _claim_name(cell: Cell, coordinate: str) -> str:
@@ -251,7 +234,7 @@ def _tolerance(axis: str, coordinate: str, first: bool) -> float:
 
 
 def _check_claims(config: Config, cell: Cell, check: xr.Dataset) -> list[Claim]:
-    facts, promised = cell.parameters, _promised(check)
+    facts, promised = cell.parameters, promised_exponents(check)
     where = (
         f"{networks.OPTIMIZER_LABELS[facts['optimizer']]}, {networks.AXIS_LABELS[facts['axis']]}"
     )
@@ -268,7 +251,7 @@ def _check_claims(config: Config, cell: Cell, check: xr.Dataset) -> list[Claim]:
                 f"{facts['alpha_L']:g})$: exponent of {coordinate.replace('_', ' ')} after "
                 f"{step} updates.",
                 prediction=expected,
-                estimate=_exponent(check, coordinate, step),
+                estimate=exponent(check, coordinate, step),
                 tol=_tolerance(facts["axis"], coordinate, first),
                 reference=REFERENCE,
             )
@@ -279,8 +262,8 @@ def _check_claims(config: Config, cell: Cell, check: xr.Dataset) -> list[Claim]:
 def _control_claim(config: Config, cell: Cell, results: Results) -> Claim:
     name, check = cell.parameters["control"], results[cell.name]
     control = CONTROLS[name]
-    promised = _promised(check)[control.coordinate, control.step]
-    found = _exponent(check, control.coordinate, control.step)
+    promised = promised_exponents(check)[control.coordinate, control.step]
+    found = exponent(check, control.coordinate, control.step)
     where = f"{networks.OPTIMIZER_LABELS[control.optimizer]}, {networks.AXIS_LABELS[control.axis]}"
     subject = f"{where}: {control.roles} have {control.wrong}"
     what = f"{control.coordinate.replace('_', ' ')} after {control.step} update"
@@ -307,112 +290,6 @@ def _control_claim(config: Config, cell: Cell, results: Results) -> Claim:
     )
 
 
-#: The panels of a check.
-PANELS = (
-    ("stream", "stream_change", "hidden_change"),
-    ("learned_key_change", "learned_logit_change", "output_change"),
-)
-
-
-def _check_figure(config: Config, cell: Cell, check: xr.Dataset) -> FigureSpec:
-    facts, promised = cell.parameters, _promised(check)
-    sizes, axis = check["size"].values, facts["axis"]
-    fits = {
-        (name, step): _exponent(check, name, step)
-        for row in PANELS
-        for name in row
-        for step in config.steps
-        if not (name.endswith("change") and step == 0)
-    }
-
-    def draw(figure: Any) -> None:
-        grid = figure.subplots(2, 3, sharex=True)
-        for row, names in enumerate(PANELS):
-            for column, name in enumerate(names):
-                ax = grid[row][column]
-                shown = [step for step in config.steps if (name, step) in fits]
-                for series, step in enumerate(shown):
-                    networks.draw_power_law(
-                        ax,
-                        sizes,
-                        check[name].sel(updates=step).values,
-                        fits[name, step],
-                        series=series,
-                        label=f"step {step}",
-                        expected=promised.get((name, step)),
-                    )
-                title = name.replace("_", " ")
-                label = networks.AXIS_LABELS[axis] if row == 1 else ""
-                figures.finish(ax, xlabel=label, ylabel="rms", title=title)
-
-    rows = tuple(
-        (name, step, fit.value, fit.stderr, promised.get((name, step), float("nan")))
-        for (name, step), fit in fits.items()
-    )
-    where = f"{networks.OPTIMIZER_LABELS[facts['optimizer']]}, {networks.AXIS_LABELS[axis]}"
-    exponents = f"$(\\alpha_A, \\alpha_L) = ({facts['alpha_A']:g}, {facts['alpha_L']:g})$"
-    slug = cell.name.replace("/", "-").replace(",", "-").replace(".", "")
-    return FigureSpec(
-        name=slug,
-        title=f"Coordinate check: {where}, {exponents}",
-        caption=f"Root mean squares over entries, blocks and {config.batch} images against the "
-        f"{networks.AXIS_LABELS[axis]}, one colour a number of updates; means and standard errors "
-        f"over {config.seeds} seeds, fitted exponents in the legend, promised ones dashed. "
-        "Learned changes are those at the inputs of the start. Dimensionless.",
-        draw=draw,
-        table=Table(("coordinate", "updates", "exponent", "stderr", "promised"), rows),
-        shown=len(rows),
-        size=(12.0, 6.8),
-    )
-
-
-def _control_figure(experiment: Coordinates, config: Config, results: Results) -> FigureSpec:
-    rows = []
-    for cell in experiment.cells(config):
-        name = cell.parameters["control"]
-        if name:
-            control, check = CONTROLS[name], results[cell.name]
-            found = _exponent(check, control.coordinate, control.step)
-            promised = _promised(check)[control.coordinate, control.step]
-            rows.append(
-                (
-                    name,
-                    control.axis,
-                    control.roles,
-                    control.coordinate,
-                    found.value,
-                    found.stderr,
-                    promised,
-                    control.measured,
-                )
-            )
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        places = np.arange(len(rows))
-        for place, row in zip(places, rows, strict=True):
-            ax.fill_betweenx([place - 0.4, place + 0.4], row[6] - BITE, row[6] + BITE, color="0.9")
-        found, error = np.array([[row[4], row[5]] for row in rows]).T
-        style: dict[str, Any] = {"fmt": "o", "color": figures.COLOURS[1], "capsize": 2.5}
-        ax.errorbar(found, places, xerr=error, label="control", **style)
-        ax.plot([row[7] for row in rows], places, "|", color="0.4", ms=12, label="documentation")
-        ax.plot([row[6] for row in rows], places, "|", color=figures.LIMIT, label="promised")
-        ax.set_yticks(places, [f"{row[0]}: {row[3].replace('_', ' ')}" for row in rows])
-        figures.finish(ax, xlabel="exponent", ylabel="")
-
-    columns = ("control", "axis", "roles", "coordinate", "exponent", "stderr", "promised")
-    return FigureSpec(
-        name="controls",
-        title="Negative controls: one factor of the rules left out",
-        caption=f"Fitted exponents with one standard error over {config.seeds} seeds; grey: what a "
-        "check accepts around the promised exponent; tick: the value of the documentation.",
-        draw=draw,
-        table=Table((*columns, "documentation"), tuple(rows)),
-        shown=len(rows),
-        size=(8.0, 1.2 + 0.45 * len(rows)),
-    )
-
-
 EXPERIMENT = Coordinates(
     name="bordelon2024/coordinates",
     title="Coordinate checks along head dimension, heads and layers",
@@ -422,7 +299,7 @@ EXPERIMENT = Coordinates(
     citations=("bordelon2024", "digits", "jax"),
     presets={
         "demo": Config(
-            seeds=3,
+            seeds=6,
             optimizers=("adamw",),
             axes=("head_dim",),
             multiples_of_least=(1, 2, 4, 8),

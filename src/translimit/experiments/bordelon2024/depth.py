@@ -38,15 +38,7 @@ QUANTITIES = ("learned_key_change", "learned_query_change", "learned_logit_chang
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         layers: L.
         rate: of SGD at the base.
         early: updates after which movement is taken.
@@ -55,7 +47,7 @@ class Config(Networks):
     """
 
     batch: int = 64
-    seeds: int = 4
+    seeds: int = 16
     layers: tuple[int, ...] = (2, 4, 8, 16)
     rate: float = 0.1
     early: int = 10
@@ -213,6 +205,7 @@ def _compute_figure(config: Config, results: Results) -> FigureSpec:
             ax.axhline(floor, color="0.5", linestyle=":", label="linear model, fitted")
             ax.set_xscale("log")
             ax.set_yscale("log")
+            ax.minorticks_off()
             title = rf"$\alpha_L$ = {alpha:g}"
             label = "loss" if ax is panels[0] else ""
             figures.finish(ax, xlabel="floating-point operations", ylabel=label, title=title)
@@ -238,7 +231,7 @@ EXPERIMENT = Depth(
     "blocks become lazy. At $\\alpha_L = 1$ it does not fall.",
     citations=("bordelon2024", "digits", "jax"),
     presets={
-        "demo": Config(seeds=3, layers=(2, 4, 8), steps=20, observations=4),
+        "demo": Config(seeds=24, layers=(2, 4, 8), steps=20, observations=4),
         "standard": Config(),
         "paper": replace(Config(**PAPER), layers=(2, 4, 8, 16), rate=1.0, early=100, steps=10_000),
     },

@@ -46,15 +46,7 @@ TOLERANCE = {"learned_logit_change": 0.2, "learned_logit_variance": 0.4}
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         head_dims: N.
         steps: numbers of updates after which is recorded.
         sgd_rate: of the base.
@@ -235,7 +227,7 @@ EXPERIMENT = FirstSteps(
     "suppression, and the variance over heads of its first change does not fall.",
     citations=("bordelon2024", "digits", "jax"),
     presets={
-        "demo": Config(seeds=4, head_dims=(8, 16, 32), steps=(1, 2), precision="float32"),
+        "demo": Config(seeds=8, head_dims=(8, 16, 32), steps=(1, 2), precision="float32"),
         "standard": Config(),
         "paper": replace(Config(**PAPER), sgd_rate=1.0, adamw_rate=0.03, precision="float32"),
     },

@@ -36,15 +36,7 @@ if TYPE_CHECKING:
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         heads: H, increasing.
         optimizer: AdamW, or SGD with momentum.
         rate: of the base, the same for all.
@@ -141,10 +133,10 @@ class HeadScaling(AbstractExperiment[Config]):
 
 def _difference(one: np.ndarray, other: np.ndarray) -> Estimate:
     """The difference of means of independent seeds."""
-    errors = [v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.inf for v in (one, other)]
-    return Estimate(
-        float(one.mean() - other.mean()), float(np.hypot(errors[0], errors[1])), len(one)
+    errors = np.array(
+        [v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.inf for v in (one, other)]
     )
+    return Estimate(float(one.mean() - other.mean()), float(np.sqrt(np.sum(errors**2))), len(one))
 
 
 def _figure(config: Config, results: Results) -> FigureSpec:

@@ -40,15 +40,7 @@ ALPHAS = (1.0, 0.5)
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         head_dims: N of the networks that train.
         steps: updates.
         rate: of SGD at the base.
@@ -61,7 +53,7 @@ class Config(Networks):
     """
 
     batch: int = 64
-    seeds: int = 4
+    seeds: int = 8
     head_dims: tuple[int, ...] = (4, 8, 16, 32)
     steps: int = 60
     rate: float = 0.3
@@ -327,7 +319,6 @@ def _law_figure(config: Config, results: Results) -> FigureSpec:
     histograms, rows = {}, []
     for n in config.law_head_dims:
         logits = results[f"law/N={n}"]["logit"].values.ravel()
-        # Clipped values would pile up at the ends: what lies outside is counted in the norm only.
         counts, _ = np.histogram(logits / logits.std(), edges)
         histograms[n] = counts / (len(logits) * np.diff(edges))
         kurtosis = _kurtosis(results[f"law/N={n}"], n)
@@ -392,7 +383,6 @@ EXPERIMENT = HeadVariance(
     citations=("bordelon2024", "digits", "jax"),
     presets={
         "demo": Config(
-            seeds=3,
             head_dims=(4, 8, 16),
             steps=20,
             law_head_dims=(1, 4),

@@ -41,15 +41,7 @@ MISSING_FACTOR = -0.60
 class Config(Networks):
     """Sizes of the study.
 
-    Attributes:
-        base: see `Networks`.
-        mlp_ratio: see `Networks`.
-        start: see `Networks`.
-        beta0: see `Networks`.
-        gamma0: see `Networks`.
-        images: see `Networks`.
-        batch: see `Networks`.
-        seeds: see `Networks`.
+    Attributes: those of `Networks`, and
         multiples: of the base along an axis.
         axes: which axes are swept under the first optimiser; the others sweep the head dimension.
         optimizers: AdamW, SGD with momentum.
