@@ -14,7 +14,8 @@ SMALL = {
     "simplex": {"dims": (16, 64), "replicas": 600},
     "low-temperature": {"dim": 16, "replicas": 150, "paths": 4000},
     "common-noise": {"clouds": 60, "largest": 128, "sizes": (8, 16, 32), "replicas": 6},
-    "collapse": {"cases": ((32, 8, 0.0, 1, 0.2), (32, 8, 2.0, 1, 0.3)), "replicas": 24},
+    "drift-and-noise": {"replicas": 10_000},
+    "collapse": {"cases": ((64, 16, 0.0, 1, 0.2), (64, 16, 2.0, 1, 0.3)), "replicas": 24},
 }
 #: Verdicts that a small run must reach too: the errata, and what they correct.
 EXPECTED = {
@@ -23,6 +24,8 @@ EXPECTED = {
         "modified-order-corrected": Verdict.supported,
         "tangent-order": Verdict.supported,
     },
+    "drift-and-noise": {"order-printed": Verdict.refuted},
+    "collapse": {"depth": Verdict.supported},
     "overlaps": {"simplex-printed": Verdict.refuted},
     "simplex": {"printed-at-small-dim": Verdict.refuted},
     "low-temperature": {"finite-tokens-are-fast": Verdict.refuted},
@@ -32,7 +35,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name == "regimes" else pytest.mark.slow) for name in SMALL],
+    [pytest.param(name, marks=[] if name == "collapse" else pytest.mark.slow) for name in SMALL],
 )
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")
@@ -74,6 +77,8 @@ def test_every_preset_has_cells_and_a_cost(name):
         ("common-noise", {"replicas": 2}, "replicas"),
         ("common-noise", {"sizes": (16, 400)}, "sizes"),
         ("collapse", {"cases": ()}, "replicas"),
+        ("drift-and-noise", {"steps": (0.1,)}, "steps"),
+        ("drift-and-noise", {"replicas": 10}, "replicas"),
     ],
 )
 def test_sizes_that_the_claims_can_not_use(name, changes, argument):

@@ -21,6 +21,7 @@ def run():
     return experiment, results
 
 
+@pytest.mark.slow
 def test_claims(run):
     experiment, results = run
     claims = {claim.name: claim for claim in experiment.claims(TOY, results)}
@@ -33,6 +34,7 @@ def test_claims(run):
     assert len(experiment.claim_names()) == 5
 
 
+@pytest.mark.slow
 def test_figures_draw(run):
     experiment, results = run
     for spec in experiment.figures(TOY, results):
@@ -43,6 +45,7 @@ def test_figures_draw(run):
         assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
 
 
+@pytest.mark.slow
 def test_cells_share_their_tokens(run):
     _, results = run
     first = [data["drawn"][:, 0].values for data in results.values()]

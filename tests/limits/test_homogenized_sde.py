@@ -1,5 +1,8 @@
 """Overlaps under common noise: drift, covariations, kernels, paths (rows 1, 3 to 5b, 8, 10)."""
 
+import json
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -41,6 +44,10 @@ def test_acceptance_1_the_classifier():
     assert found.diffusive_step == pytest.approx(0.00125, rel=1e-12)
     assert (found.score_std, found.beta_operator) == pytest.approx((1.0, 8.0))
     assert found.to_json()["regime"] == "diffusive"
+    hard = WideHeads(dim=64, score_std=math.inf)
+    found = classify(hard, tokens=16, layers=1000, step=0.1, heads=8)
+    assert found.regime is Regime.DIFFUSIVE
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["score_std"] == "infinity"
 
 
 def law_with(mean: float, noise: float = 0.0) -> ShiftedHeads:
@@ -104,12 +111,12 @@ def test_the_small_score_expansion_is_of_fourth_order():
 
 def test_acceptance_10_one_hot():
     assert one_hot_overlap(0.5) == pytest.approx(5 / 6)
-    law = WideHeads(dim=8, score_std=1e4)
+    law = WideHeads(dim=8, score_std=math.inf)
     pair = np.array([[1.0, 0.5], [0.5, 1.0]])
     s = attention_overlap(law, pair, samples=400_000, key=jax.random.key(1))
     assert abs(s.value[0, 1] - 5 / 6) < 2e-3
     assert s.stderr[0, 1] == pytest.approx(0.5 * np.sqrt(2 / 9) / np.sqrt(400_000), rel=0.05)
-    assert s.value[0, 0] == pytest.approx(1.0, abs=1e-3)
+    assert s.value[0, 0] == pytest.approx(1.0, abs=1e-12)
 
 
 def test_samples_do_not_depend_on_blocks_and_the_error_is_honest():
@@ -121,38 +128,50 @@ def test_samples_do_not_depend_on_blocks_and_the_error_is_honest():
 
 @pytest.mark.parametrize("retraction", list(Retraction))
 def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
-    """40 000 small steps of both problems: means and products within 4.5 s.e. and O(step)."""
+    """20 000 small steps: means and products within 4.5 s.e. and O(step).
+
+    Of both problems for the ambient step; the tangent one has no code of its own in either.
+    """
     step, dim = 1e-2, 5
     law = GaussianHeads.of_score_std(1.0, dim=dim)
     s = attention_overlap(law, R, samples=100_000, key=jax.random.key(0)).value
-    method = SphereEuler(step=step, paths=40_000, retraction=retraction)
+    method = SphereEuler(step=step, paths=20_000, retraction=retraction)
     tokens = np.linalg.cholesky(R) @ np.eye(3, dim)
     problems = (
         OverlapSDE(law=law, initial=R, t1=step),
         TokenSDE(law=law, initial=tokens, t1=step),
     )
-    for problem in problems:
+    for problem in problems if retraction is Retraction.AMBIENT else problems[:1]:
         moved = solve(problem, method, key=jax.random.key(3), save=[step]).overlaps[:, 0] - R
-        stderr = moved.std(axis=0) / 200
+        stderr = moved.std(axis=0) / 20_000**0.5
         gap = np.abs(moved.mean(axis=0) - step * overlap_drift(R, s, dim))
         assert (gap < 4.5 * stderr + 2 * step**2 + 1e-12).all()
         for one, other in (((0, 1), (0, 1)), ((0, 1), (1, 2)), ((0, 2), (1, 2))):
             product = moved[:, *one] * moved[:, *other] / step
             expected = overlap_covariation(R, s, dim, one, other)
-            assert abs(product.mean() - expected) < 4.5 * product.std() / 200 + 0.3 * step
+            assert abs(product.mean() - expected) < 4.5 * product.std() / 20_000**0.5 + 0.3 * step
 
 
-def test_acceptance_3_the_sde():
-    """Note: .225 +- .013 at step .05; ours with 2000 paths, and the tokens' own equation."""
+@pytest.fixture(scope="module")
+def overlaps_at_noted_time():
+    """Mean overlap of 2000 paths at tau = 1.5, step .05."""
+    problem = OverlapSDE(law=LAW, initial=np.eye(6), t1=1.5)
     method = SphereEuler(step=0.05, paths=2000)
-    overlaps = solve(
-        OverlapSDE(law=LAW, initial=np.eye(6), t1=1.5), method, key=jax.random.key(1), save=[1.5]
-    )
-    tokens = solve(
-        TokenSDE(law=LAW, initial=np.eye(6, 8), t1=1.5), method, key=jax.random.key(2), save=[1.5]
-    )
-    one, two = overlaps.mean_overlap(), tokens.mean_overlap()
-    assert abs(one.value - 0.225) < 4.5 * 0.013
+    return solve(problem, method, key=jax.random.key(1), save=[1.5]).mean_overlap()
+
+
+def test_acceptance_3_the_sde(overlaps_at_noted_time):
+    """Note: .225 +- .013 at step .05; ours with 2000 paths."""
+    found = overlaps_at_noted_time
+    assert abs(found.value - 0.225) < 4.5 * np.hypot(0.013, found.stderr)
+
+
+@pytest.mark.slow
+def test_acceptance_3_the_equation_of_the_tokens(overlaps_at_noted_time):
+    method = SphereEuler(step=0.05, paths=2000)
+    problem = TokenSDE(law=LAW, initial=np.eye(6, 8), t1=1.5)
+    tokens = solve(problem, method, key=jax.random.key(2), save=[1.5])
+    one, two = overlaps_at_noted_time, tokens.mean_overlap()
     assert abs(one.value - two.value) < 4.5 * np.hypot(one.stderr, two.stderr)
     np.testing.assert_allclose(np.linalg.norm(tokens.tokens, axis=-1), 1.0, rtol=1e-12)
 
@@ -170,15 +189,18 @@ def test_acceptance_8_the_backward_equation():
         assert found == pytest.approx(expected, abs=5e-5)
 
 
-@pytest.mark.parametrize(("paths", "noted"), [(100_000, (-0.0333, -0.0459))])
-def test_acceptance_8_step_errors(paths, noted):
+@pytest.mark.parametrize(
+    ("retraction", "power", "exact", "noted"),
+    [
+        (Retraction.AMBIENT, 2, 0.20240, -0.0333),
+        pytest.param(Retraction.TANGENT, 1, 0.29143, -0.0459, marks=pytest.mark.slow),
+    ],
+)
+def test_acceptance_8_step_errors(retraction, power, exact, noted):
     """Ambient on E R^2 and tangent on E R at step .5: 4.5 s.e. of 1e5 paths and of the note."""
-    values = np.float64(paths_of(0.5, Retraction.AMBIENT, paths, 1)) ** 2
-    stderr = np.hypot(values.std() / np.sqrt(paths), 2.4e-4)
-    assert abs(values.mean() - 0.20240 - noted[0]) < 4.5 * stderr
-    values = np.float64(paths_of(0.5, Retraction.TANGENT, paths, 2))
-    stderr = np.hypot(values.std() / np.sqrt(paths), 2.4e-4)
-    assert abs(values.mean() - 0.29143 - noted[1]) < 4.5 * stderr
+    values = np.float64(paths_of(0.5, retraction, 100_000, 1)) ** power
+    stderr = np.hypot(values.std() / np.sqrt(100_000), 2.4e-4)
+    assert abs(values.mean() - exact - noted) < 4.5 * stderr
 
 
 @pytest.mark.slow
@@ -205,24 +227,22 @@ def test_the_stated_step_error_covers_the_measured_one():
             assert gap < stated + 4.5 * np.std(values**power) / np.sqrt(100_000)
 
 
-def test_solutions_are_labelled_and_drawn():
+def test_solutions_are_labelled_and_drawn_and_paths_do_not_depend_on_their_number():
     problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5, causal=True)
-    solution = solve(problem, SphereEuler(step=0.1, paths=4), key=jax.random.key(0), save=[0, 0.5])
+    # Groups of 1024 paths share a compilation: one of them, and one with a path more.
+    solution, more = (
+        solve(problem, SphereEuler(step=0.1, paths=paths), key=jax.random.key(0), save=[0, 0.5])
+        for paths in (1024, 1025)
+    )
+    assert more.overlaps.shape[0] == 1025
+    np.testing.assert_allclose(more.overlaps[:1024], solution.overlaps, rtol=1e-12)
+    assert np.abs(more.overlaps[1024] - more.overlaps[0]).max() > 1e-3
     assert solution.outcome == Outcome.successful
     data = solution.to_xarray()
     assert data["overlaps"].dims == ("path", "time", "token", "token2")
     np.testing.assert_allclose(data["slow_time"], [0, 0.5 / 8])
-    np.testing.assert_allclose(data["overlaps"][:, 0], np.broadcast_to(np.eye(3), (4, 3, 3)))
+    np.testing.assert_allclose(data["overlaps"][:, 0], np.broadcast_to(np.eye(3), (1024, 3, 3)))
     assert "diffusive" in solution.plot().get_xlabel()
-
-
-def test_paths_do_not_depend_on_their_number():
-    problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5)
-    runs = [
-        solve(problem, SphereEuler(step=0.1, paths=count), key=jax.random.key(0), save=[0.5])
-        for count in (2, 5)
-    ]
-    np.testing.assert_allclose(runs[0].overlaps, runs[1].overlaps[:2], rtol=1e-12)
 
 
 @pytest.mark.usefixtures("as_user")

@@ -1,12 +1,14 @@
 """The chain of random heads: acceptance rows, two routes to one law, streams of keys, refusals."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import ArgumentError, ArgumentTypeError, SolveError, named_key
-from translimit.describe import GaussianHeads, Retraction, ShiftedHeads
+from translimit.core import ArgumentError, ArgumentTypeError, SolveError
+from translimit.describe import GaussianHeads, Retraction, ShiftedHeads, WideHeads
 from translimit.models import RandomHeadChain, head_update
 
 LAW = GaussianHeads.of_score_std(1.5, dim=8)
@@ -22,7 +24,9 @@ def chain(step: float, heads: int, **options) -> RandomHeadChain:
     return RandomHeadChain(law=LAW, step=step, heads=heads, layers=layers, **options)
 
 
-@pytest.mark.parametrize(("step", "heads"), [(0.5, 4), (0.25, 1)])
+@pytest.mark.parametrize(
+    ("step", "heads"), [(0.5, 4), pytest.param(0.25, 1, marks=pytest.mark.slow)]
+)
 def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
     """Mean overlap at tau = 1.5: .207 +- .010 and .215 +- .011 explicit, .199, .221 +- .011 Gram.
 
@@ -30,9 +34,9 @@ def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
     of each other.
     """
     one = chain(step, heads)
-    explicit = off_diagonal(
-        one.simulate(np.eye(6, 8), replicas=2000, key=jax.random.key(2)).overlaps[:, -1]
-    )
+    third = one.layers // 3
+    paths = one.simulate(np.eye(6, 8), replicas=2000, key=jax.random.key(2), save_every=third)
+    explicit = off_diagonal(paths.overlaps[:, -1])
     gram = off_diagonal(
         one.simulate_overlaps(np.eye(6), replicas=2000, key=jax.random.key(3)).overlaps[:, -1]
     )
@@ -42,6 +46,11 @@ def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
         assert abs(values.mean() - value) < 4.5 * np.hypot(0.011, stderr)
     assert abs(explicit.mean() - gram.mean()) < 4.5 * np.sqrt(2) * stderr
     assert explicit.std() == pytest.approx(gram.std(), rel=0.1)
+    # What is kept, and when.
+    assert paths.tokens.shape == (2000, 4, 6, 8)
+    np.testing.assert_allclose(paths.clocks.layers, third * np.arange(4))
+    np.testing.assert_allclose(paths.clocks.diffusive_time, 0.5 * np.arange(4))
+    np.testing.assert_allclose(paths.tokens[5, 0], np.eye(6, 8))
 
 
 def test_two_routes_under_a_mask():
@@ -55,59 +64,73 @@ def test_two_routes_under_a_mask():
     assert abs(gram.mean(axis=0)[0, 1] - gram.mean(axis=0)[4, 5]) > 10 * stderr[0, 1]
 
 
-def test_a_layer_against_loops():
-    """Rows are queries: weights, scores and values written out in NumPy."""
+@pytest.mark.parametrize(
+    ("causal", "retraction"), [(False, Retraction.AMBIENT), (True, Retraction.TANGENT)]
+)
+def test_a_layer_against_loops(causal, retraction):
+    """Rows are queries: weights, scores, values and both retractions written out in NumPy."""
     tokens = np.random.default_rng(0).standard_normal((4, 8))
     tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
     key = jax.random.key(7)
+    one = RandomHeadChain(
+        law=LAW, step=0.3, heads=2, layers=1, causal=causal, retraction=retraction
+    )
+    found = one.simulate(tokens, key=key).tokens[0, 1]
+    update = np.zeros_like(tokens)
+    with jax.enable_x64(True):
+        for head in range(2):
+            head_key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 0), 0), head)
+            V, A = map(np.asarray, LAW.sample(head_key, jnp.float64))
+            for i in range(4):
+                seen = range(i + 1) if causal else range(4)
+                scores = [float(LAW.beta) * tokens[k] @ A @ tokens[i] for k in seen]
+                weights = np.exp(scores) / np.exp(scores).sum()
+                mean = sum(w * tokens[k] for w, k in zip(weights, seen, strict=True))
+                update[i] += 0.15 * V @ mean
+    if retraction is Retraction.TANGENT:
+        update -= np.sum(update * tokens, axis=1, keepdims=True) * tokens
+    expected = tokens + update
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_infinite_scores_attend_to_the_best_key():
+    law = WideHeads(dim=8, score_std=math.inf)
+    tokens = np.random.default_rng(1).standard_normal((4, 8))
+    key = jax.random.key(3)
+    V, A = map(np.asarray, law.sample(key))
     for causal in (False, True):
-        one = RandomHeadChain(law=LAW, step=0.3, heads=2, layers=1, causal=causal)
-        found = one.simulate(tokens, key=key).tokens[0, 1]
-        expected = tokens.copy()
-        with jax.enable_x64(True):
-            for head in range(2):
-                head_key = jax.random.fold_in(
-                    jax.random.fold_in(jax.random.fold_in(key, 0), 0), head
-                )
-                V, A = map(np.asarray, LAW.sample(head_key, jnp.float64))
-                for i in range(4):
-                    seen = range(i + 1) if causal else range(4)
-                    scores = [float(LAW.beta) * tokens[k] @ A @ tokens[i] for k in seen]
-                    weights = np.exp(scores) / np.exp(scores).sum()
-                    mean = sum(w * tokens[k] for w, k in zip(weights, seen, strict=True))
-                    expected[i] += 0.15 * V @ mean
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+        found = head_update(law, jnp.asarray(tokens), key, causal=causal)
+        for i in range(4):
+            seen = i + 1 if causal else 4
+            best = np.argmax(tokens[:seen] @ A @ tokens[i])
+            np.testing.assert_allclose(found[i], V @ tokens[best], rtol=1e-5, atol=1e-5)
 
 
 def test_heads_do_not_depend_on_the_tokens_or_the_replicas():
     """Under a mask the first tokens of a larger system are the smaller system itself."""
     one = RandomHeadChain(law=LAW, step=0.3, heads=2, layers=5, causal=True)
-    large = one.simulate(np.eye(6, 8), replicas=3, key=jax.random.key(1))
-    small = one.simulate(np.eye(3, 8), replicas=2, key=jax.random.key(1))
-    np.testing.assert_allclose(large.tokens[:2, :, :3], small.tokens, rtol=1e-12, atol=1e-14)
+    large = one.simulate(np.eye(6, 8), replicas=3, key=jax.random.key(1), save_every=1)
+    small = one.simulate(np.eye(3, 8), replicas=2, key=jax.random.key(1), save_every=5)
+    np.testing.assert_allclose(large.tokens[:2, [0, 5], :3], small.tokens, rtol=1e-12, atol=1e-14)
 
 
-def test_saves_and_clocks():
-    one = RandomHeadChain(law=LAW, step=0.5, heads=4, layers=12)
-    paths = one.simulate(np.eye(6, 8), key=jax.random.key(0), save_every=4)
-    assert paths.tokens.shape == (1, 4, 6, 8)
-    np.testing.assert_allclose(paths.clocks.layers, [0, 4, 8, 12])
-    np.testing.assert_allclose(paths.clocks.diffusive_time, np.array([0, 4, 8, 12]) / 16)
-    np.testing.assert_allclose(paths.tokens[0, 0], np.eye(6, 8))
-    whole = one.simulate(np.eye(6, 8), key=jax.random.key(0))
-    np.testing.assert_allclose(whole.tokens[:, -1], paths.tokens[:, -1], rtol=1e-12)
-
-
-def test_the_tangent_retraction_is_another_chain():
-    options = {"law": LAW, "step": 1.0, "heads": 1, "layers": 1}
-    runs = [
-        RandomHeadChain(retraction=one, **options).simulate(np.eye(6, 8), key=jax.random.key(0))
-        for one in Retraction
-    ]
-    assert np.abs(runs[0].tokens[:, -1] - runs[1].tokens[:, -1]).max() > 0.05
-    V, _ = LAW.sample(named_key(0))
-    assert head_update(LAW, jnp.eye(6, 8), named_key(0), causal=True)[0] == pytest.approx(V[:, 0])
+def test_the_first_crossing_is_that_of_the_whole_chain():
+    """Same key, every layer kept; a depth that does not suffice for all."""
+    law = WideHeads(dim=8, score_std=1.0)
+    one = RandomHeadChain(law=law, step=0.5, heads=1, layers=8)
+    key, start = jax.random.key(9), np.eye(6, dtype=np.float32)
+    means = off_diagonal(one.simulate_overlaps(start, replicas=20, key=key, save_every=1).overlaps)
+    found = one.first_crossing(start, 0.4, replicas=20, key=key)
+    crossed = means > 0.4
+    expected = np.where(crossed.any(axis=1), crossed.argmax(axis=1), np.nan)
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < np.isnan(found).sum() < 20
+    assert (one.first_crossing(start, -0.1, replicas=20, key=key) == 0).all()
+    with pytest.raises(ArgumentError, match="one token"):
+        one.first_crossing(np.eye(1), 0.4, key=key)
+    with pytest.raises(ArgumentError, match="threshold"):
+        one.first_crossing(np.eye(6), 1.0, key=key)
 
 
 def test_an_update_that_cancels_a_token():

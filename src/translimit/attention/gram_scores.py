@@ -12,7 +12,8 @@ squared distance of two rows), and positive semi-definite by construction:
   normal, with Q Q^T = c S and S = mean_h P_h R P_h^T. In dimensions of at least twice the tokens
   the part outside the span of the tokens is Q B, with dim - tokens degrees of freedom.
 
-Attention matrices have one row per query and one column per key. Scores carry beta.
+Attention matrices have one row per query and one column per key. Scores carry beta; where it is
+infinite the best key takes all, and scores carry their sign and order only.
 
 Reference: documentation, "Which limit is my network in?".
 """
@@ -102,6 +103,8 @@ def sample_scores(
 ) -> Float[Array, "tokens tokens"]:
     """The scores of one head, beta included; cost independent of dim, and of head_dim beyond it.
 
+    Of a law with infinite beta: their order, as scores of variance one.
+
     Args:
         law: of the heads.
         factor: F with R = F F^T.
@@ -109,7 +112,7 @@ def sample_scores(
     """
     width, columns = factor.shape[1], law.key_dim
     normal = _normals(key, factor.dtype)
-    std = jnp.asarray(law.score_std, factor.dtype)
+    std = jnp.asarray(1.0 if law.hard else law.score_std, factor.dtype)
     if math.isinf(columns):
         return std * factor @ normal("scores", (width, width)) @ factor.T
     scale = std / math.sqrt(columns)
@@ -121,12 +124,21 @@ def sample_scores(
 
 
 def softmax_rows(
-    scores: Float[Array, "tokens tokens"], causal: bool
+    scores: Float[Array, "tokens tokens"], causal: bool, hard: bool = False
 ) -> Float[Array, "tokens tokens"]:
-    """Attention of every query (row) over the keys, or over those at or before it."""
+    """Attention of every query (row) over the keys, or over those at or before it.
+
+    Args:
+        scores: of queries (rows) and keys.
+        causal: whether keys after the query are masked.
+        hard: whether the best key takes all (the first of equal ones).
+    """
     if causal:
         seen = jnp.tril(jnp.ones(scores.shape, bool))
         scores = jnp.where(seen, scores, -jnp.inf)
+    if hard:
+        best = jnp.argmax(scores, axis=-1)
+        return jax.nn.one_hot(best, scores.shape[-1], dtype=scores.dtype)
     return jax.nn.softmax(scores, axis=-1)
 
 
@@ -156,7 +168,7 @@ def head_weights(
     scores = jax.vmap(head)(jnp.arange(heads))
     if antithetic:
         scores = jnp.concatenate([scores, -scores])
-    return jax.vmap(lambda one: softmax_rows(one, causal))(scores)
+    return jax.vmap(lambda one: softmax_rows(one, causal, law.hard))(scores)
 
 
 def mean_root(
@@ -246,9 +258,24 @@ def separations(
 
 
 def head_output(
-    V: Any, A: Any, beta: Any, tokens: Float[Array, "tokens dim"], *, causal: bool
+    V: Any,
+    A: Any,
+    beta: Any,
+    tokens: Float[Array, "tokens dim"],
+    *,
+    causal: bool,
+    hard: bool = False,
 ) -> Float[Array, "tokens dim"]:
-    """V m(x_i) of one head given by its weights, with the scores beta <A x_i, x_k>."""
+    """V m(x_i) of one head given by its weights, with the scores beta <A x_i, x_k>.
+
+    Args:
+        V: value map [dim, dim].
+        A: score map [dim, dim].
+        beta: multiplies the scores; not read where `hard`.
+        tokens: of norm one.
+        causal: whether keys after the query are masked.
+        hard: whether beta is infinite.
+    """
     V, A, beta = (jnp.asarray(value, tokens.dtype) for value in (V, A, beta))
-    scores = beta * (tokens @ A.T) @ tokens.T
-    return softmax_rows(scores, causal) @ tokens @ V.T
+    scores = (1.0 if hard else beta) * (tokens @ A.T) @ tokens.T
+    return softmax_rows(scores, causal, hard) @ tokens @ V.T

@@ -14,7 +14,8 @@ for the name of a temperature, so neither has it:
 | beta d sigma_A^2 | `beta_operator` | scale of beta |A x|, larger by (d / d_k^{1/2}) |
 
 With finitely many tokens everything depends on (beta, sigma_a) through `score_std`, and weakly on
-`head_dim`; `beta_operator` is what counts for a law of tokens with a density on the sphere.
+`head_dim`; `beta_operator` is what counts for a law of tokens with a density on the sphere. Scores
+may be infinitely strong: every query then attends to its best key alone.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".
@@ -47,6 +48,8 @@ class AbstractHeads(eqx.Module):
 
     dim: eqx.AbstractVar[int]
     beta: eqx.AbstractVar[Any]
+    #: Whether beta is infinite, so that every query attends to its best key alone.
+    hard: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def sample(
@@ -78,7 +81,7 @@ class AbstractIsotropicHeads(AbstractHeads):
     @property
     @abc.abstractmethod
     def score_std(self) -> Any:
-        """Standard deviation of the score of two unit tokens."""
+        """Standard deviation of the score of two unit tokens; may be infinite."""
 
     @property
     @abc.abstractmethod
@@ -109,14 +112,15 @@ class GaussianHeads(AbstractIsotropicHeads):
 
     Args:
         dim: dimension of the tokens, at least 2.
-        beta: multiplies the scores, not negative.
+        beta: multiplies the scores, not negative; infinity for attention to the best key alone.
         sigma_v: standard deviation of the entries of V, not negative; dim^{-1/2} by default, the
             standard scaling, at which one layer advances the unit diffusive time by step^2 / heads.
         sigma_a: standard deviation of the entries of W and W' [dim, head_dim], not negative.
         head_dim: columns of W and W', at least 1; `dim` by default, as in the paper.
 
     Raises:
-        ArgumentError: a size below its bound, a negative or non-finite number.
+        ArgumentError: a size below its bound, a negative or non-finite number, an infinite beta
+            with sigma_a = 0.
         ArgumentTypeError: a size that is no integer.
 
     Example:
@@ -129,6 +133,7 @@ class GaussianHeads(AbstractIsotropicHeads):
 
     dim: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
+    hard: bool = eqx.field(static=True)
     beta: Any
     sigma_v: Any
     sigma_a: Any
@@ -144,9 +149,9 @@ class GaussianHeads(AbstractIsotropicHeads):
     ):
         self.dim = require_count(dim, "dim", 2)
         self.head_dim = self.dim if head_dim is None else require_count(head_dim, "head_dim", 1)
-        self.beta = require_number(beta, "beta")
+        self.beta, self.hard = require_strength(beta, "beta")
         self.sigma_v = require_number(self.dim**-0.5 if sigma_v is None else sigma_v, "sigma_v")
-        self.sigma_a = require_number(sigma_a, "sigma_a")
+        self.sigma_a = require_number(sigma_a, "sigma_a", positive=self.hard)
 
     @classmethod
     def of_score_std(
@@ -157,9 +162,9 @@ class GaussianHeads(AbstractIsotropicHeads):
         sigma_v: ArrayInput | None = None,
         head_dim: int | None = None,
     ) -> GaussianHeads:
-        """Heads of the given standard deviation of the scores, at sigma_a = 1."""
+        """Heads of the given standard deviation of the scores, at sigma_a = 1; may be infinite."""
         columns = dim if head_dim is None else require_count(head_dim, "head_dim", 1)
-        beta = require_number(score_std, "score_std") / math.sqrt(columns)
+        beta = require_strength(score_std, "score_std")[0] / math.sqrt(columns)
         return cls(dim=dim, beta=beta, sigma_v=sigma_v, sigma_a=1.0, head_dim=head_dim)
 
     @property
@@ -194,7 +199,8 @@ class WideHeads(AbstractIsotropicHeads):
 
     Args:
         dim: dimension of the tokens, at least 2.
-        score_std: standard deviation of the score of two unit tokens, not negative.
+        score_std: standard deviation of the score of two unit tokens, not negative; infinity for
+            attention to the best key alone (A has entries of variance one, and beta is infinite).
         sigma_v: as in `GaussianHeads`.
 
     Raises:
@@ -207,15 +213,17 @@ class WideHeads(AbstractIsotropicHeads):
     """
 
     dim: int = eqx.field(static=True)
+    hard: bool = eqx.field(static=True)
     beta: Any
     sigma_v: Any
     scale: Any
 
     def __init__(self, *, dim: int, score_std: ArrayInput, sigma_v: ArrayInput | None = None):
         self.dim = require_count(dim, "dim", 2)
-        self.beta = np.float64(1.0)
+        strength, self.hard = require_strength(score_std, "score_std")
+        self.beta = np.float64(math.inf if self.hard else 1.0)
         self.sigma_v = require_number(self.dim**-0.5 if sigma_v is None else sigma_v, "sigma_v")
-        self.scale = require_number(score_std, "score_std")
+        self.scale = np.float64(1.0) if self.hard else strength
 
     @property
     def key_dim(self) -> float:
@@ -224,13 +232,13 @@ class WideHeads(AbstractIsotropicHeads):
 
     @property
     def score_std(self) -> Any:
-        """As given: beta is one, and the entries of A have this standard deviation."""
-        return self.scale
+        """As given: beta is one and A has entries of this deviation, or beta is infinite."""
+        return np.float64(math.inf) if self.hard else self.scale
 
     @property
     def beta_operator(self) -> Any:
-        """score_std dim^{1/2}, the scale of |A x|."""
-        return self.scale * math.sqrt(self.dim)
+        """score_std dim^{1/2}, the scale of beta |A x|."""
+        return self.score_std * math.sqrt(self.dim)
 
     def sample(
         self, key: PRNGKeyArray, dtype: Any = None
@@ -270,6 +278,17 @@ def require_number(value: Any, name: str, *, positive: bool = False) -> Any:
     if bool(wrong):
         raise ArgumentError(name, f"is {float(value):g}", f"pass {bound}")
     return value if isinstance(value, jax.Array) else value[()]
+
+
+def require_strength(value: Any, name: str) -> tuple[Any, bool]:
+    """A number of at least 0 that may be infinite (where it is not traced), and whether it is.
+
+    Raises:
+        ArgumentError: not a scalar, NaN, or negative.
+    """
+    if isinstance(value, float | np.floating) and math.isinf(value) and value > 0:
+        return np.float64(math.inf), True
+    return require_number(value, name), False
 
 
 def require_cosine(value: Any, name: str, low: float = -1.0, *, ends: bool = True) -> Any:

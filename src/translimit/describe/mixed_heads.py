@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -45,6 +45,7 @@ class ShiftedHeads(AbstractHeads):
         ArgumentTypeError: a size that is no integer.
     """
 
+    hard: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
     mean_v: Any
     mean_a: Any
     fluctuations: GaussianHeads
@@ -66,7 +67,11 @@ class ShiftedHeads(AbstractHeads):
         if self.mean_a.shape != (dim, dim):
             raise ArgumentError("mean_a", f"has shape {self.mean_a.shape}", f"pass [{dim}, {dim}]")
         self.fluctuations = GaussianHeads(
-            dim=dim, beta=beta, sigma_v=sigma_v, sigma_a=sigma_a, head_dim=head_dim
+            dim=dim,
+            beta=require_number(beta, "beta"),
+            sigma_v=sigma_v,
+            sigma_a=sigma_a,
+            head_dim=head_dim,
         )
         spread = self.fluctuations.sigma_a
         self.fixed_scores = not is_traced(spread) and float(spread) == 0.0
@@ -118,6 +123,7 @@ class FiniteHeads(AbstractHeads):
         ArgumentError: shapes that do not match, no head, numbers out of range.
     """
 
+    hard: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
     V: Any
     A: Any
     beta: Any
@@ -179,6 +185,7 @@ class SampledHeads(AbstractHeads):
             that is no bool.
     """
 
+    hard: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
     dim: int = eqx.field(static=True)
     sampler: Callable[[PRNGKeyArray], tuple[Array, Array]] = eqx.field(static=True)
     mean_free: bool = eqx.field(static=True)

@@ -18,6 +18,7 @@ network in?".
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -53,6 +54,7 @@ from translimit.describe import (
     AbstractHeads,
     Clocks,
     Retraction,
+    require_cosine,
     require_count,
     require_number,
     require_retraction,
@@ -201,6 +203,54 @@ class RandomHeadChain(eqx.Module):
         run = _Run(self, every, _batch(replicas, 4 * self.heads * overlaps.shape[0] ** 2))
         return self._run(_simulate_overlaps, overlaps, run, replicas, key)
 
+    def first_crossing(
+        self,
+        initial: ArrayInput,
+        threshold: float,
+        *,
+        replicas: int = 1,
+        key: PRNGKeyArray,
+    ) -> Any:
+        """The first layer after which the mean overlap of two tokens exceeds a threshold.
+
+        The chain of `simulate_overlaps` with the same key, stopped when every replica has crossed.
+
+        Args:
+            initial: overlaps of unit tokens [tokens, tokens], at least two; decides the precision.
+            threshold: of the mean off-diagonal overlap, in (-1, 1).
+            replicas: independent draws.
+            key: of the draws.
+
+        Returns:
+            Numbers of layers [replicas]; NaN where none of `layers` crosses.
+
+        Raises:
+            ArgumentError: as `simulate_overlaps`, one token, or a threshold outside its range.
+            ArgumentTypeError: a law that is not invariant under rotations, or traced overlaps.
+            SolveError: an update cancelled a token: the step is too large.
+        """
+        require_isotropic(self.law)
+        overlaps = require_gram(initial, "initial", self.law.dim)
+        if is_traced(overlaps):
+            raise ArgumentTypeError("initial", "is traced", "pass concrete overlaps")
+        if overlaps.shape[0] < 2:
+            raise ArgumentError("initial", "holds one token", "pass overlaps of at least two")
+        level = require_cosine(threshold, "threshold", ends=False)
+        count = require_count(replicas, "replicas", 1)
+        batch = _batch(count, 4 * self.heads * overlaps.shape[0] ** 2)
+        # The number of layers as data: chains of several depths share one compilation.
+        run = _Run(dataclasses.replace(self, layers=0), 1, batch)
+        found = []
+        for start in range(0, count, batch):
+            indices = np.arange(start, start + batch)
+            parameters = (run, level, np.int32(self.layers), indices, key)
+            layers = np.asarray(following_inputs(_first_crossing, overlaps, parameters))
+            found.append(layers[: count - start])
+        layers = np.concatenate(found)
+        if (layers < 0).any():
+            raise SolveError(f"RandomHeadChain: {Outcome[Outcome.degenerate_update]}")
+        return np.where(layers > self.layers, np.nan, layers)
+
     def _save_every(self, save_every: int | None) -> int:
         if save_every is None:
             return max(self.layers, 1)
@@ -242,7 +292,7 @@ def head_update(
 ) -> Float[Array, "tokens dim"]:
     """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
     V, A = law.sample(key, tokens.dtype)
-    return head_output(V, A, law.beta, tokens, causal=causal)
+    return head_output(V, A, law.beta, tokens, causal=causal, hard=law.hard)
 
 
 def _batch(replicas: int, floats: int) -> int:
@@ -283,23 +333,61 @@ def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tok
     return jax.lax.map(replica, indices, batch_size=run.batch)
 
 
+def _overlap_layer(chain: Any, dtype: Any) -> Any:
+    """`layer(factor, key)` of the tokens up to rotation."""
+    # Given the attention matrices the update is Gaussian with covariance step^2 sigma_v^2 S / H.
+    size = jnp.asarray(chain.step * chain.law.sigma_v / chain.heads**0.5, dtype)
+
+    def layer(factor: Array, layer_key: Any) -> Array:
+        weights = head_weights(chain.law, factor, chain.heads, layer_key, causal=chain.causal)
+        root = size * mean_root(weights, factor)
+        wide, update = noise_update(factor, root, chain.law.dim, named_key(layer_key, "values"))
+        return narrow(retract(wide, update, chain.retraction), factor.shape[1])
+
+    return layer
+
+
 @eqx.filter_jit
 def _simulate_overlaps(
     initial: Any, parameters: Any
 ) -> Float[Array, "replicas saves tokens width"]:
     run, indices, key = parameters
-    chain, dim = run.chain, run.chain.law.dim
-    start = gram_factor(initial, dim)
-    # Given the attention matrices the update is Gaussian with covariance step^2 sigma_v^2 S / H.
-    size = jnp.asarray(chain.step * chain.law.sigma_v / chain.heads**0.5, initial.dtype)
-
-    def layer(factor: Array, layer_key: Any) -> Array:
-        weights = head_weights(chain.law, factor, chain.heads, layer_key, causal=chain.causal)
-        root = size * mean_root(weights, factor)
-        wide, update = noise_update(factor, root, dim, named_key(layer_key, "values"))
-        return narrow(retract(wide, update, chain.retraction), factor.shape[1])
+    start = gram_factor(initial, run.chain.law.dim)
+    layer = _overlap_layer(run.chain, initial.dtype)
 
     def replica(index: Array) -> Array:
         return _layers(layer, start, run, jax.random.fold_in(key, index))
 
     return jax.lax.map(replica, indices, batch_size=run.batch)
+
+
+@eqx.filter_jit
+def _first_crossing(initial: Any, parameters: Any) -> Any:
+    """The first layer above the threshold; layers + 1 where there is none, -1 after a NaN."""
+    run, threshold, last, indices, key = parameters
+    n = initial.shape[0]
+    layer = _overlap_layer(run.chain, initial.dtype)
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+    start = gram_factor(initial, run.chain.law.dim)
+    factors = jnp.broadcast_to(start, (keys.shape[0], *start.shape))
+
+    def status(factors: Array, number: Array, before: Array) -> Array:
+        """The layer of the first crossing so far, or last + 1."""
+        mean = (jnp.sum(jnp.sum(factors, axis=1) ** 2, axis=-1) - n) / (n * (n - 1))
+        now = jnp.where(jnp.isnan(mean), -1, jnp.where(mean > threshold, number, last + 1))
+        return jnp.where(before > last, now, before)
+
+    def advance(state: Any) -> Any:
+        number, factors, first = state
+        layer_keys = jax.vmap(lambda one: jax.random.fold_in(one, number))(keys)
+        factors = jax.vmap(layer)(factors, layer_keys)
+        return number + 1, factors, status(factors, number + 1, first)
+
+    def going(state: Any) -> Any:
+        number, _, first = state
+        return (number < last) & jnp.any(first > last)
+
+    zero = jnp.zeros((), last.dtype)
+    none = jnp.full((keys.shape[0],), last + 1)
+    first = status(factors, zero, none)
+    return jax.lax.while_loop(going, advance, (zero, factors, first))[2]

@@ -110,9 +110,15 @@ class Transformer(eqx.Module):
         """Weights at the start: Gaussian matrices, constant gains, biases 0.
 
         Args:
-            key: of the draw; every tensor has a stream of its own name.
+            key: of the draw.
             dtype: JAX's default float by default.
         """
+        drawn = [s for s in self.shape.parameters if not (s.starts_at_zero or s.starts_constant)]
+        # One draw for all of them: each further one would cost a second of compilation.
+        total = sum(spec.size for spec in drawn)
+        normal = jax.random.normal(named_key(key, "weights"), (total,), dtype or float)
+        ends = np.cumsum([spec.size for spec in drawn])
+        parts = dict(zip((spec.name for spec in drawn), jnp.split(normal, ends[:-1]), strict=True))
         weights: dict[str, Array] = {}
         for spec in self.shape.parameters:
             start = jnp.asarray(self.starts[spec.name], dtype or float)
@@ -121,8 +127,7 @@ class Transformer(eqx.Module):
             elif spec.starts_constant:
                 weights[spec.name] = jnp.full(spec.shape, start)
             else:
-                drawn = jax.random.normal(named_key(key, spec.name), spec.shape, dtype or float)
-                weights[spec.name] = start * drawn
+                weights[spec.name] = start * parts[spec.name].reshape(spec.shape)
         return weights
 
     def __call__(

@@ -33,6 +33,8 @@ from translimit.train.training import Training, mean_loss
 #: Steps of one compiled call, and bytes of the batches that it reads ahead, at most.
 _CHUNK = 100
 _CHUNK_BYTES = 2**26
+#: Members that a CPU advances at once.
+_TOGETHER = 8
 
 
 def train(
@@ -235,9 +237,20 @@ class _Run:
         return cast(pair[0]), cast(pair[1])
 
 
-@eqx.filter_jit
+def _groups(seeds: int, rates: int) -> int:
+    """Into how many groups the seeds are cut, so that one has about `_TOGETHER` members."""
+    if jax.default_backend() != "cpu":
+        return 1
+    most = max(1, _TOGETHER // rates)
+    together = max(size for size in range(1, seeds + 1) if seeds % size == 0 and size <= most)
+    return seeds // together
+
+
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:
-    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
+    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...].
+
+    Operation by operation: as one program it would take longer to compile than a step of training.
+    """
     rates = len(plan.training.rates)
     start = jax.vmap(lambda key: model.init(key, dtype))(keys)
     method = transformation(plan.training.optimizer, model.shape, plan.rates, 1.0)
@@ -286,18 +299,32 @@ def _advance(
         return weights, moments, diverged_at, jnp.where(alive, loss, jnp.nan)
 
     over_rates = jax.vmap(member, (0, 0, 0, 0, None, None, None))
-    everyone = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
+    over_seeds = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
+    groups = _groups(training.seeds, len(training.rates))
+
+    def everyone(rates: Array, step: Array, *seeds: Any) -> tuple[Any, Any, Array, Array]:
+        """All members: on a CPU group after group, so that activations stay in its caches."""
+
+        def together(seeds: Any) -> tuple[Any, Any, Array, Array]:
+            weights, moments, diverged_at, x, y = seeds
+            return over_seeds(weights, moments, diverged_at, rates, x, y, step)
+
+        if groups == 1:
+            return together(seeds)
+        cut = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), seeds)
+        found = jax.lax.map(together, cut)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
     def step(number: Array, carry: Any) -> Any:
         (weights, moments, diverged_at), losses = carry
         *state, loss = everyone(
+            rates * factors[number],
+            first + number,
             weights,
             moments,
             diverged_at,
-            rates * factors[number],
             inputs[number],
             targets[number],
-            first + number,
         )
         return tuple(state), losses.at[number].set(loss)
 

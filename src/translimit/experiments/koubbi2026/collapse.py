@@ -47,17 +47,16 @@ class Config:
     """Sizes.
 
     Attributes:
-        cases: (dim, tokens, score deviation, heads, step) of every case.
+        cases: (dim, tokens, score deviation, heads, step) of every case; cases of one dimension
+            and numbers of tokens and heads share a compilation.
         replicas: chains of every case, at least 8.
     """
 
     cases: tuple[tuple[int, int, float, int, float], ...] = (
-        (32, 8, 0.0, 1, 0.2),
-        (32, 8, 2.0, 1, 0.2),
-        (32, 8, 6.0, 1, 0.2),
-        (32, 8, 2.0, 4, 0.4),
-        (128, 8, 2.0, 1, 0.2),
-        (128, 32, 2.0, 1, 0.2),
+        (64, 16, 0.0, 1, 0.2),
+        (64, 16, 2.0, 1, 0.1),
+        (64, 16, 3.0, 1, 0.2),
+        (64, 16, 4.0, 1, 0.2),
     )
     replicas: int = 64
 
@@ -66,12 +65,17 @@ class Collapse(AbstractExperiment[Config]):
     """See the module's docstring."""
 
     def cost(self, config: Config) -> Cost:
-        """Compilation, and layers times replicas times cubes of tokens."""
+        """Compilation, and heads times layers times replicas."""
         work = sum(
-            PATIENCE * 3.0 * heads**2 / step**2 * (1 + (tokens / 16) ** 3)
+            heads**2 / step**2 * (1 + (tokens / 8) ** 2)
             for _, tokens, _, heads, step in config.cases
         )
-        return Cost(seconds=12.0 * (len(config.cases) + 3) + 4e-5 * config.replicas * work)
+        shapes = {(dim, tokens, heads) for dim, tokens, _, heads, _ in config.cases}
+        return Cost(
+            seconds=4.0 * (len(shapes) + 2)
+            + 0.2 * (len(config.cases) + len(CURVE))
+            + 2e-5 * config.replicas * work
+        )
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One a case, and the trade-off.
@@ -178,15 +182,10 @@ def _label(case: Any) -> str:
 def _crossings(
     law: Any, tokens: int, heads: int, step: float, layers: int, replicas: int, key: Any
 ) -> np.ndarray:
-    """First kept layer at which the mean overlap exceeds the threshold; NaN where it never does."""
-    every = max(1, layers // 400)
-    chain = models.RandomHeadChain(law=law, step=step, heads=heads, layers=layers // every * every)
-    paths = chain.simulate_overlaps(
-        np.eye(tokens, dtype=np.float32), replicas=replicas, key=key, save_every=every
-    )
-    crossed = common.mean_overlaps(paths.tokens) > THRESHOLD
-    first = np.asarray(paths.clocks.layers, float)[crossed.argmax(axis=1)] - 0.5 * (every - 1)
-    return np.where(crossed.any(axis=1), first, np.nan)
+    """The layer after which the mean overlap exceeds the threshold; NaN where it never does."""
+    chain = models.RandomHeadChain(law=law, step=step, heads=heads, layers=layers)
+    start = np.eye(tokens, dtype=np.float32)
+    return chain.first_crossing(start, THRESHOLD, replicas=replicas, key=key)
 
 
 def _compute_case(

@@ -38,6 +38,8 @@ from .low_temperature import low_temperature_kernel as low_temperature_kernel
 from .low_temperature import marginal_square as marginal_square
 from .low_temperature import mean_cosine as mean_cosine
 from .low_temperature import stationary_square as stationary_square
+from .modified_sde import ModifiedPaths as ModifiedPaths
+from .modified_sde import ModifiedSDE as ModifiedSDE
 from .one_key import agreement as agreement
 from .one_key import concentration as concentration
 from .overlap_drift import one_hot_overlap as one_hot_overlap

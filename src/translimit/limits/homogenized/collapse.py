@@ -31,7 +31,12 @@ from translimit.describe import (
     require_cosine,
     require_number,
 )
-from translimit.limits.homogenized.averages import averages, sizes_of, tabulate
+from translimit.limits.homogenized.averages import (
+    AverageSizes,
+    averages,
+    sizes_of,
+    tabulate,
+)
 from translimit.limits.homogenized.simplex import (
     Dimension,
     dimension_of,
@@ -123,7 +128,8 @@ def collapse_depth(
             "threshold", f"is {float(level):g}", f"pass more than initial = {float(start):g}"
         )
     sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
-    times = in_float64(_crossing, start, level, law.score_std, _Static(sizes, dim, float(law.dim)))
+    dims = dim, np.float64(law.dim)
+    times = in_float64(_crossing, start, level, law.score_std, dims, sizes)
     time, variance, correction, lowest = times
     if is_traced(time):
         time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
@@ -153,18 +159,14 @@ def _warnings(
         found.append("fewer than four dimensions a token: the closure was seen off by up to 30 %")
     if not is_traced(time, correction) and abs(correction) > LARGE_CORRECTION * time:
         found.append("the first correction in 1 / dim is not small")
+    if law.hard and tokens > 128:
+        found.append("infinite scores were checked up to 128 tokens only")
     if not is_traced(each) and each > 0.05:
         found.append(f"one layer advances the diffusive time by {float(each):.3g}: no small step")
     return tuple(found)
 
 
-class _Static(eqx.Module):
-    sizes: Any = eqx.field(static=True)
-    dim: float = eqx.field(static=True)
-    noise_dim: float = eqx.field(static=True)
-
-
-def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int | float) -> Any:
+def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: Any) -> Any:
     """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
 
     4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
@@ -180,10 +182,17 @@ def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: int |
 
 @eqx.filter_jit
 def _crossing(
-    initial: Array, threshold: Array, score_std: Array, static: _Static
+    initial: Array,
+    threshold: Array,
+    score_std: Array,
+    dims: tuple[Array, Array],
+    sizes: AverageSizes,
 ) -> tuple[Array, Array, Array, Array]:
-    """tau*, the variance of one network, the correction, and the lowest drift on the way."""
-    sizes, dim = static.sizes, static.dim
+    """tau*, the variance of one network, the correction, and the lowest drift on the way.
+
+    Dimensions, of the drift and of the noise, are data: all of them share one compilation.
+    """
+    dim, noise_dim = dims
     table = tabulate(initial, score_std, sizes)
 
     def velocity(overlap: Array) -> Array:
@@ -191,7 +200,7 @@ def _crossing(
 
     def variation(overlap: Array) -> Array:
         averages = table(overlap)
-        return mean_overlap_variation(overlap, *averages, sizes.tokens, static.noise_dim)
+        return mean_overlap_variation(overlap, *averages, sizes.tokens, noise_dim)
 
     # Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
     shift = 1.0 / sizes.tokens - initial
@@ -271,8 +280,8 @@ def postpone_collapse(
     if not 0 < update <= 0.25:
         raise ArgumentError("update", f"is {update}", "pass a number in (0, 0.25]")
     low, high = score_stds
-    if not 0 <= low < high:
-        raise ArgumentError("score_stds", f"is {score_stds}", "pass an increasing interval")
+    if not 0 <= low < high < np.inf:
+        raise ArgumentError("score_stds", f"is {score_stds}", "pass a finite increasing interval")
     build = law or (lambda score_std: WideHeads(dim=dim, score_std=score_std))
 
     def design(score_std: float) -> Design:

@@ -6,7 +6,7 @@ With B-bar_i = E V m(x_i) and b_i = P_{x_i} B-bar_i:
     modified           X' = b - (step / 2) nabla_b b - step <x_i, B-bar_i> b_i    (printed chain)
                        X' = b - (step / 2) nabla_b b                              (tangent chain)
 
-where (nabla_b b)_i = P_{x_i} (Db(X)[b(X)])_i.
+where (nabla_b b)_i = P_{x_i} (Db(X)[b(X)])_i. `ModifiedSDE` adds the noise of the heads.
 
 !!! warning "Erratum"
     The paper prints the second form for the chain N(x + u). As u = step B-bar is not tangent,
@@ -109,17 +109,23 @@ def modified_drift(
 
 
 def noise_drift(
-    law: FiniteHeads, tokens: Float[Array, "tokens dim"], step: Any, heads: Any
+    law: AbstractHeads, tokens: Float[Array, "tokens dim"], step: Any, heads: Any
 ) -> Float[Array, "tokens dim"]:
     r"""c_i = -(step / heads) E <x_i, xi(x_i)> P_{x_i} xi(x_i) of the ambient chain, paper time.
 
-    xi = V m - B-bar. It vanishes for V with independent centred entries, and for tangent chains.
+    xi = V m - B-bar. It vanishes where V fluctuates by independent entries and nothing else does,
+    and for tangent chains.
 
     !!! warning "Erratum"
         The paper's stochastic equation leaves this drift out; it is of the order of the Ito
         correction where mean_v does not vanish and A is random.
+
+    Raises:
+        ArgumentTypeError: a law with random scores and a mean; stand `FiniteHeads.drawn_from` in.
     """
     mean = mean_update(law, tokens)
+    if not isinstance(law, FiniteHeads):
+        return jnp.zeros_like(tokens)
 
     def one(head: tuple[Array, Array]) -> Array:
         xi = head_output(head[0], head[1], law.beta, tokens, causal=False) - mean
@@ -134,21 +140,31 @@ def sample_noise(
     *,
     samples: int,
     key: PRNGKeyArray,
+    mean: Float[Array, "tokens dim"] | None = None,
 ) -> Float[Array, "tokens dim"]:
-    """A Gaussian vector with the covariance of xi = V m - B-bar, common to all tokens.
+    """A vector with the covariance of xi = V m - B-bar, common to all tokens.
 
-    From `samples` fresh heads, centred by their own mean: unbiased for the true covariance. For
-    the noise over a span of paper time multiply by (span step / heads)^{1/2} and project.
+    Given `samples` fresh heads it is Gaussian with their covariance, which is unbiased for the true
+    one. For the noise over a span of paper time multiply by (span step / heads)^{1/2} and project.
+
+    Args:
+        law: of the heads.
+        tokens: of norm one.
+        samples: heads to draw; at least 2 where the mean is not given.
+        key: of the draws.
+        mean: B-bar, where it is known (`mean_update`); the mean of the samples by default.
     """
     keys = jax.vmap(lambda head: jax.random.fold_in(key, head))(jnp.arange(samples))
 
     def one(head_key: PRNGKeyArray) -> Array:
         V, A = law.sample(head_key, tokens.dtype)
-        return head_output(V, A, law.beta, tokens, causal=False)
+        return head_output(V, A, law.beta, tokens, causal=False, hard=law.hard)
 
     updates = jax.lax.map(one, keys)
     weights = jax.random.normal(jax.random.fold_in(key, samples), (samples,), tokens.dtype)
-    return jnp.tensordot(weights, updates - jnp.mean(updates, axis=0), 1) / jnp.sqrt(samples - 1.0)
+    freedom = samples - 1 if mean is None else samples
+    mean = jnp.mean(updates, axis=0) if mean is None else mean
+    return jnp.tensordot(weights, updates - mean, 1) / freedom**0.5
 
 
 class FlowSolution(AbstractSolution):
@@ -219,7 +235,7 @@ class BallisticFlow(AbstractProblem):
         t1: ArrayInput,
         normalize: bool = False,
     ):
-        self.law = _require_finite_sum(law)
+        self.law = require_finite_sum(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", positive=True)
 
@@ -284,7 +300,7 @@ class ModifiedFlow(AbstractProblem):
         retraction: Retraction = Retraction.AMBIENT,
         normalize: bool = False,
     ):
-        self.law = _require_finite_sum(law)
+        self.law = require_finite_sum(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", positive=True)
         self.step = require_number(step, "step", positive=True)
@@ -315,7 +331,12 @@ class ModifiedFlow(AbstractProblem):
         return _flow(self, method, ts, progress)
 
 
-def _require_finite_sum(law: Any) -> AbstractHeads:
+def require_finite_sum(law: Any) -> AbstractHeads:
+    """A law whose mean is a finite sum.
+
+    Raises:
+        ArgumentTypeError: no law, or one with random scores and a mean.
+    """
     if not isinstance(law, AbstractHeads):
         raise ArgumentTypeError("law", f"is {law!r}", "pass a law of heads")
     jax.eval_shape(lambda x: mean_update(law, x), jax.ShapeDtypeStruct((1, law.dim), jnp.float32))

@@ -10,7 +10,8 @@ second query whose logits v have the correlation rho with u key by key,
 The integrals over log s and log t, and over standard normals, are sums over equal spacings, which
 converge exponentially; the bivariate normal enters by its Hermite (Mehler) series
 sum_k rho^k h_k(z) h_k(z'), so that psi is a product of matrices. The spacing resolves the width
-1 / sigma of e^{-t e^{sigma z}}; it is accurate to 1e-9 up to `LARGEST_STD`.
+1 / sigma of e^{-t e^{sigma z}}; it is accurate to 1e-9 up to `LARGEST_STD`. At sigma = infinity one
+key takes all, and the averages are those of `hardmax`.
 
 Reference: documentation, "Which limit is my network in?".
 """
@@ -28,7 +29,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.core import ArgumentError, in_float64, is_traced
-from translimit.describe import require_cosine, require_count, require_number
+from translimit.describe import require_cosine, require_count, require_strength
+from translimit.limits.homogenized.hardmax import HardAgreement
 
 #: Beyond this the sums do not resolve the logits.
 LARGEST_STD = 16.0
@@ -51,7 +53,7 @@ def concentration(score_std: Any, tokens: int) -> Any:
     """F_n(sigma) = E sum_k pi_k^2 of n independent logits; 1 / n at sigma = 0, 1 at infinity.
 
     Args:
-        score_std: sigma, in [0, 16].
+        score_std: sigma, in [0, 16] or infinite.
         tokens: n, at least 1.
 
     Raises:
@@ -65,6 +67,8 @@ def concentration(score_std: Any, tokens: int) -> Any:
     """
     sigma = require_score_std(score_std)
     sizes = resolution_of(sigma), require_count(tokens, "tokens", 1)
+    if is_infinite(sigma):
+        return np.float64(1.0)
     return in_float64(_compiled_F(*sizes), sigma)
 
 
@@ -72,7 +76,7 @@ def agreement(score_std: Any, correlation: Any, tokens: int) -> Any:
     """G_n(sigma; rho) = E sum_k pi_k pi'_k of two queries.
 
     Args:
-        score_std: sigma, in [0, 16].
+        score_std: sigma, in [0, 16] or infinite.
         correlation: rho of the two logits of a key, in [-1, 1].
         tokens: n, at least 1.
 
@@ -83,6 +87,8 @@ def agreement(score_std: Any, correlation: Any, tokens: int) -> Any:
     sigma = require_score_std(score_std)
     rho = require_cosine(correlation, "correlation")
     count = require_count(tokens, "tokens", 1)
+    if is_infinite(sigma):
+        return in_float64(_compiled_hard(count), rho)
     return in_float64(_compiled_G(resolution_of(sigma), count), sigma, rho)
 
 
@@ -93,19 +99,24 @@ def resolution_of(score_std: Any) -> Resolution:
 
 
 def require_score_std(score_std: Any) -> Any:
-    """A standard deviation of scores that the quadrature resolves.
+    """A standard deviation of scores that the quadrature resolves, or infinity.
 
     Raises:
-        ArgumentError: negative, not finite, or beyond 16.
+        ArgumentError: negative, NaN, or finite and beyond 16.
     """
-    sigma = require_number(score_std, "score_std")
-    if not is_traced(sigma) and sigma > LARGEST_STD:
+    sigma, infinite = require_strength(score_std, "score_std")
+    if not infinite and not is_traced(sigma) and sigma > LARGEST_STD:
         raise ArgumentError(
             "score_std",
             f"is {float(sigma):g}, beyond what the quadrature resolves",
-            f"pass at most {LARGEST_STD:g}, or sample with attention_overlap",
+            f"pass at most {LARGEST_STD:g} or infinity, or sample with attention_overlap",
         )
     return sigma
+
+
+def is_infinite(score_std: Any) -> bool:
+    """Whether scores are infinite; traced ones count as finite."""
+    return not is_traced(score_std) and bool(np.isinf(score_std))
 
 
 @functools.cache
@@ -172,3 +183,8 @@ def _compiled_G(resolution: Resolution, tokens: int) -> Callable[..., Array]:
         return double_sum(one, one, rho, y, tokens)
 
     return jax.jit(both)
+
+
+@functools.cache
+def _compiled_hard(tokens: int) -> Callable[..., Array]:
+    return jax.jit(HardAgreement(tokens, np.inf))

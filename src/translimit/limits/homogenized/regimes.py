@@ -27,6 +27,7 @@ Reference: arXiv 2604.01978; documentation, "Which limit is my network in?".
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,8 +91,9 @@ class Classification:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain data: the regime by name, and the limit in words."""
+        """All of it as plain data: the regime by name, the limit in words, infinity as a string."""
         plain = asdict(self) | {"warnings": list(self.warnings)}
+        plain = {name: "infinity" if one == math.inf else one for name, one in plain.items()}
         return plain | {"regime": self.regime.name.lower(), "limit": self.regime.value}
 
 

@@ -8,7 +8,7 @@ with s_ij = E <m_i, m_j> of the current tokens: a limit without layers and heads
 what keeps the norms, and a normalised step supplies it. No Stratonovich conversion is needed.
 
 `OverlapSDE` follows the tokens up to rotation, whatever the dimension; `TokenSDE` follows the
-tokens themselves.
+tokens themselves. Heads with a mean effect besides are those of `ModifiedSDE`.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".
@@ -17,11 +17,10 @@ network in?".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import (
@@ -34,36 +33,19 @@ from translimit.attention import (
     require_isotropic,
     require_unit_tokens,
     retract,
-    separations,
 )
-from translimit.core import (
-    AbstractMethod,
-    AbstractProblem,
-    AbstractSolution,
-    ArgumentTypeError,
-    ArrayInput,
-    Estimate,
-    Outcome,
-    following_inputs,
-    named_key,
-)
+from translimit.core import ArgumentTypeError, ArrayInput, Outcome, following_inputs, named_key
 from translimit.describe import AbstractIsotropicHeads, require_number
-from translimit.limits.homogenized.schedule import (
-    STEP_ERROR,
-    SphereEuler,
-    outcome_of,
-    run_paths,
-    schedule,
+from translimit.limits.homogenized.schedule import STEP_ERROR, SphereEuler
+from translimit.limits.homogenized.token_paths import (
+    AbstractTokenPaths,
+    AbstractTokenSDE,
+    clock,
+    follow,
 )
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
 
-REFERENCE = "Koubbi et al., arXiv 2604.01978"
-
-
-class OverlapSolution(AbstractSolution):
+class OverlapSolution(AbstractTokenPaths):
     """Paths of tokens under common noise.
 
     Attributes:
@@ -84,86 +66,19 @@ class OverlapSolution(AbstractSolution):
     outcome: Outcome
 
     @property
-    def overlaps(self) -> Any:
-        """R_ij = <x_i, x_j> [paths, times, tokens, tokens]."""
-        return self.tokens @ self.tokens.swapaxes(-1, -2)
-
-    @property
-    def separations(self) -> Any:
-        """1 - R_ij [paths, times, tokens, tokens], exact where tokens collapse."""
-        return separations(self.tokens)
-
-    @property
     def slow_ts(self) -> Any:
         """The same times on the slow clock, ts / dim [times]."""
         return self.ts / self.dim
 
-    @property
-    def mean_overlaps(self) -> Any:
-        """Mean of the off-diagonal overlaps of every path [paths, times]; NaN for one token."""
-        n = self.tokens.shape[-2]
-        total = ((self.tokens.sum(axis=-2)) ** 2).sum(axis=-1)
-        return (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
-
-    def mean_overlap(self, time: int = -1) -> Estimate:
-        """The mean off-diagonal overlap at one of the times, over paths, with its errors.
-
-        Errors come from paths: averages over tokens do not concentrate under common noise.
-        """
-        values = np.asarray(self.mean_overlaps)[:, time]
-        return Estimate.from_samples(values, discretisation=self.discretisation)
-
-    def to_xarray(self) -> xarray.Dataset:
-        """Overlaps by path and time, with both clocks."""
-        import xarray
-
-        about = {"units": "1", "reference": REFERENCE}
-        axes = ("path", "time", "token", "token2")
-        return xarray.Dataset(
-            {
-                "overlaps": (axes, np.asarray(self.overlaps), about | {"long_name": "overlap"}),
-                "mean_overlap": (
-                    ("path", "time"),
-                    np.asarray(self.mean_overlaps),
-                    about | {"long_name": "mean overlap of two tokens"},
-                ),
-            },
-            coords={
-                "time": (
-                    "time",
-                    np.asarray(self.ts),
-                    {"long_name": r"unit diffusive time $\tau$", "units": "unit diffusive time"},
-                ),
-                "slow_time": (
-                    "time",
-                    np.asarray(self.slow_ts),
-                    {"long_name": r"slow time $\tau / d$", "units": "slow time"},
-                ),
-            },
-            attrs={
-                "outcome": Outcome[self.outcome] or "successful",
-                "step": self.step,
-                "discretisation": self.discretisation,
-                "dim": self.dim,
-            },
-        )
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """The mean overlap of every path, and the mean over paths with its standard error."""
-        from translimit.figures import plot_fan
-
-        return plot_fan(self.to_xarray()["mean_overlap"], ax)
+    def clocks(self) -> dict[str, Any]:
+        """The unit diffusive and the slow clock."""
+        return {
+            "time": clock(self.ts, r"unit diffusive time $\tau$", "unit diffusive time"),
+            "slow_time": clock(self.slow_ts, r"slow time $\tau / d$", "slow time"),
+        }
 
 
-class _Law(eqx.Module):
-    """What a step needs."""
-
-    law: AbstractIsotropicHeads
-    causal: bool = eqx.field(static=True)
-    method: SphereEuler
-
-
-class OverlapSDE(AbstractProblem):
+class OverlapSDE(AbstractTokenSDE):
     """Overlaps of tokens under the common noise of random heads.
 
     Cost: O(samples tokens^3) per step and path, whatever dim and head_dim. Runs in the precision
@@ -211,15 +126,6 @@ class OverlapSDE(AbstractProblem):
         self.t1 = require_number(t1, "t1", positive=True)
         self.causal = _require_flag(causal)
 
-    @property
-    def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """Euler steps on the sphere."""
-        return (SphereEuler,)
-
-    def default_method(self) -> SphereEuler:
-        """Steps of 0.02, one head a step, 256 paths."""
-        return SphereEuler()
-
     def run(
         self,
         method: SphereEuler,
@@ -234,7 +140,7 @@ class OverlapSDE(AbstractProblem):
         return _solve(_advance_overlaps, self, start, method, ts, key, progress)
 
 
-class TokenSDE(AbstractProblem):
+class TokenSDE(AbstractTokenSDE):
     """Tokens under the common noise of random heads.
 
     Cost: O(samples tokens^3 + tokens^2 dim) per step and path. Runs in the precision of `initial`.
@@ -272,15 +178,6 @@ class TokenSDE(AbstractProblem):
         self.t1 = require_number(t1, "t1", positive=True)
         self.causal = _require_flag(causal)
 
-    @property
-    def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """Euler steps on the sphere."""
-        return (SphereEuler,)
-
-    def default_method(self) -> SphereEuler:
-        """Steps of 0.02, one head a step, 256 paths."""
-        return SphereEuler()
-
     def run(
         self,
         method: SphereEuler,
@@ -309,39 +206,40 @@ def _solve(
     key: Any,
     progress: Any,
 ) -> OverlapSolution:
-    plan = schedule(ts, method.step)
-    parameters = _Law(problem.law, problem.causal, method)
-    tokens = run_paths(advance, start, parameters, plan, method, key, progress)
+    tokens, largest, outcome = follow(
+        advance, start, (problem.law, problem.causal), method, ts, key, progress
+    )
     return OverlapSolution(
         ts=ts,
         tokens=tokens,
         dim=problem.law.dim,
-        step=plan.largest,
-        discretisation=STEP_ERROR[method.retraction] * plan.largest,
-        outcome=outcome_of(tokens),
+        step=largest,
+        discretisation=STEP_ERROR[method.retraction] * largest,
+        outcome=outcome,
     )
 
 
-def _root(parameters: _Law, factor: Array, size: Array, key: Any) -> Array:
+def _root(parameters: Any, factor: Array, size: Array, key: Any) -> Array:
     """Q with Q Q^T = S size / dim, S from fresh heads."""
-    law, samples = parameters.law, parameters.method.samples
-    weights = head_weights(law, factor, samples, named_key(key, "heads"), causal=parameters.causal)
+    (law, causal), method = parameters
+    weights = head_weights(law, factor, method.samples, named_key(key, "heads"), causal=causal)
     return jnp.sqrt(size / law.dim) * mean_root(weights, factor)
 
 
-def _advance_overlaps(parameters: _Law, factor: Array, size: Array, key: Any) -> Array:
+def _advance_overlaps(parameters: Any, factor: Array, size: Array, key: Any) -> Array:
+    (law, _), method = parameters
     root = _root(parameters, factor, size, key)
-    wide, update = noise_update(factor, root, parameters.law.dim, named_key(key, "noise"))
-    moved = retract(wide, update, parameters.method.retraction)
-    return narrow(moved, factor.shape[1])
+    wide, update = noise_update(factor, root, law.dim, named_key(key, "noise"))
+    return narrow(retract(wide, update, method.retraction), factor.shape[1])
 
 
-def _advance_tokens(parameters: _Law, tokens: Array, size: Array, key: Any) -> Array:
+def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Array:
+    _, method = parameters
     count, dim = tokens.shape
     factor = narrow(tokens, min(count, dim))
     root = _root(parameters, factor, size, key)
     _, update = noise_update(tokens, root, dim, named_key(key, "noise"))
-    return retract(tokens, update, parameters.method.retraction)
+    return retract(tokens, update, method.retraction)
 
 
 def _require_flag(causal: Any) -> bool:

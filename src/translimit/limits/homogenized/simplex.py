@@ -83,12 +83,11 @@ def simplex_overlaps(overlap: Any, f: Any, g: Any) -> tuple[Any, Any]:
     return overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
 
 
-def simplex_velocity(overlap: Any, f: Any, g: Any, dim: int | float) -> Any:
+def simplex_velocity(overlap: Any, f: Any, g: Any, dim: Any) -> Any:
     """Gamma' per unit diffusive time; dim may be infinite."""
     same, other = simplex_overlaps(overlap, f, g)
-    if math.isinf(dim):
-        return other - overlap * same
-    return ((dim - 2 + overlap**2) * other - (dim - 1) * overlap * same) / dim
+    inverse = 1.0 / dim
+    return (1.0 - inverse * (2.0 - overlap**2)) * other - (1.0 - inverse) * overlap * same
 
 
 def simplex_drift(
@@ -246,13 +245,13 @@ class SimplexClosure(AbstractProblem):
         """Tabulate f and g, then integrate."""
         with listening(progress) as handle:
             sizes = sizes_of(self.law, self.tokens)
-            arguments = (self.initial, self.law.score_std, self.t1, ts, method, handle)
             dim = dimension_of(self.law, self.dimension)
-            result = in_float64(_closure(sizes, dim), *arguments)
+            arguments = (self.initial, self.law.score_std, dim, self.t1, ts, method, handle)
+            result = in_float64(_closure(sizes), *arguments)
         return SimplexSolution(ts=ts, overlap=result.states, outcome=result.outcome)
 
 
-def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
+def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> np.float64:
     """The dimension in the drift: that of the tokens, or infinity.
 
     Raises:
@@ -262,13 +261,15 @@ def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> float:
         raise ArgumentTypeError(
             "dimension", f"is {dimension!r}", "pass Dimension.EXACT or Dimension.LARGE"
         )
-    return math.inf if dimension is Dimension.LARGE else float(law.dim)
+    return np.float64(math.inf if dimension is Dimension.LARGE else law.dim)
 
 
 @functools.cache
-def _closure(sizes: AverageSizes, dim: float) -> Callable[..., Any]:
+def _closure(sizes: AverageSizes) -> Callable[..., Any]:
     @eqx.filter_jit
-    def integrate(initial: Any, score_std: Any, t1: Any, ts: Any, method: Any, handle: Any) -> Any:
+    def integrate(
+        initial: Any, score_std: Any, dim: Any, t1: Any, ts: Any, method: Any, handle: Any
+    ) -> Any:
         table = tabulate(initial, score_std, sizes)
 
         def field(t: Array, overlap: Array) -> Array:

@@ -1,0 +1,237 @@
+r"""What the experiments on trained encoders share: from a configuration to networks and data.
+
+The networks are the reference model of the documentation ("Scaling rules"): pre-norm encoders of
+image patches with a GELU MLP. Demo and standard presets train on the shipped digits, the paper's
+own sizes on CIFAR-5M, a file that the configuration names.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from translimit import data, describe, figures, scaling, train
+from translimit.core import ConfigError, Estimate
+
+if TYPE_CHECKING:
+    from translimit.data import Examples
+    from translimit.describe import Parameterization, TransformerShape
+    from translimit.train import Optimizer
+
+REFERENCE = "Bordelon et al., arXiv 2405.15712; documentation, Scaling rules"
+
+AxisName = Literal["head_dim", "heads", "layers"]
+OptimizerName = Literal["sgd", "momentum", "adamw", "muon"]
+#: How figures call the axes.
+AXIS_LABELS = {"head_dim": "head dimension $N$", "heads": "heads $H$", "layers": "layers $L$"}
+#: How figures call the optimisers.
+OPTIMIZER_LABELS = {
+    "sgd": "SGD",
+    "momentum": "SGD with momentum",
+    "adamw": "AdamW",
+    "muon": "Muon",
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the networks of one experiment have in common.
+
+    Attributes:
+        base: (N, H, L), the sizes at which rates are tuned.
+        mlp_ratio: hidden width over d.
+        start: "standard", where the rules carry the ordinary transformer of the base to other
+            sizes, or "paper", the paper's own parameterization.
+        beta0: weight of the branches in the paper's parameterization.
+        gamma0: richness in the paper's parameterization.
+        images: "digits", or the path of an `.npz` with CIFAR-10 or CIFAR-5M.
+        batch: examples of an update.
+        seeds: independent starts.
+    """
+
+    base: tuple[int, int, int] = (8, 4, 2)
+    mlp_ratio: float = 2.0
+    start: Literal["standard", "paper"] = "standard"
+    beta0: float = 4.0
+    gamma0: float = 0.1
+    images: str = "digits"
+    batch: int = 32
+    seeds: int = 3
+
+
+#: The sizes of the paper's vision transformers; what no source at hand quotes (patches of 4 x 4
+#: pixels, batches, steps) is ours.
+PAPER: dict[str, Any] = {
+    "base": (16, 16, 4),
+    "mlp_ratio": 1.0,
+    "start": "paper",
+    "beta0": 4.0,
+    "gamma0": 0.1,
+    "images": "",
+    "batch": 256,
+}
+
+
+def images(config: Networks) -> Examples:
+    """The labelled images of a configuration, as patches.
+
+    Raises:
+        ConfigError: no file is named.
+        StoreError: the file cannot be read, or has another format.
+    """
+    if config.images == "digits":
+        return data.digit_patches()
+    if not config.images:
+        raise ConfigError(
+            "images",
+            "no file is named, and CIFAR-5M does not ship with translimit",
+            "pass --set images=PATH, one uncompressed .npz (numpy.savez) with X "
+            "[examples, 32, 32, 3] and Y [examples], or --set images=digits",
+        )
+    return data.open_images(config.images, (4, 4))
+
+
+def base_shape(config: Networks) -> TransformerShape:
+    """The shape of the base."""
+    tokens, pixels = images(config).probe(1)[0].shape[1:]
+    head_dim, heads, layers = config.base
+    return describe.TransformerShape(
+        head_dim=head_dim,
+        heads=heads,
+        layers=layers,
+        tokens=tokens,
+        outputs=10,
+        patch_dim=pixels,
+        mlp_ratio=config.mlp_ratio,
+    )
+
+
+def resized(config: Networks, axis: AxisName, size: int) -> TransformerShape:
+    """The shape of the base with one size replaced."""
+    return train.resized(base_shape(config), axis, size)
+
+
+def ruled(
+    config: Networks,
+    shape: TransformerShape,
+    optimizer: OptimizerName,
+    alpha_A: float = 1.0,
+    alpha_L: float = 1.0,
+) -> Parameterization:
+    """The numbers of a shape by the rules, or the paper's; the rate of the base multiplies them.
+
+    Args:
+        config: the base and where its numbers come from.
+        shape: of the network.
+        optimizer: whose rules.
+        alpha_A: exponent of the logits.
+        alpha_L: exponent of the branches.
+    """
+    pixels = shape.patch_dim or 1
+    if config.start == "paper":
+        if optimizer == "muon":
+            raise ConfigError("start", "the paper has no Muon", 'use start="standard"')
+        return scaling.paper_parameterization(
+            shape.size,
+            optimizer=optimizer,
+            alpha_A=alpha_A,
+            alpha_L=alpha_L,
+            beta0=config.beta0,
+            gamma0=config.gamma0,
+            pixels=pixels,
+        )
+    base = base_shape(config).size
+    made = scaling.rules(base, shape.size, optimizer=optimizer, alpha_A=alpha_A, alpha_L=alpha_L)
+    return made.applied(describe.standard_parameterization(base, pixels=pixels))
+
+
+def standard(shape: TransformerShape) -> Parameterization:
+    """The ordinary transformer of a shape: one rate, no multipliers."""
+    return describe.standard_parameterization(shape.size, pixels=shape.patch_dim or 1)
+
+
+def optimizer(name: OptimizerName) -> Optimizer:
+    """The optimiser at the base; epsilon so small that Adam's update has no scale."""
+    return train.Optimizer(name, eps=1e-12)
+
+
+def linear_floor(config: Networks) -> float:
+    """Cross-entropy of the linear model of all pixels, on at most 10,000 of the examples."""
+    return _linear_floor(config.images)
+
+
+@lru_cache
+def _linear_floor(path: str) -> float:
+    source = images(Networks(images=path))
+    inputs, labels = source.probe(min(len(source), 10_000))
+    return data.linear_cross_entropy(inputs, labels)
+
+
+def slopes(sizes: Any, rows: Any) -> Any:
+    """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
+
+    Returns:
+        One for each replicate; NaN where a row is not positive and finite.
+    """
+    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
+    if not np.all(np.isfinite(rows) & (rows > 0)):
+        return np.full(rows.shape[1], math.nan)
+    return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
+
+
+def slope(sizes: Any, rows: Any) -> Estimate:
+    """The mean of `slopes` with its standard error over replicates."""
+    found = slopes(sizes, rows)
+    if len(found) < 2:
+        return Estimate(float(found[0]), math.inf, 1)
+    return Estimate.from_samples(found)
+
+
+def draw_power_law(
+    ax: Any,
+    sizes: Any,
+    rows: Any,
+    fitted: Estimate,
+    *,
+    series: int,
+    label: str,
+    expected: float | None = None,
+) -> None:
+    """Means over replicates with bars, the fitted exponent in the legend, the expected one dashed.
+
+    Args:
+        ax: axes.
+        sizes: [sizes].
+        rows: [sizes, replicates].
+        fitted: from `slope`.
+        series: which colour and marker.
+        label: what is drawn.
+        expected: exponent of the dashed line.
+    """
+    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
+    colour = figures.COLOURS[series % len(figures.COLOURS)]
+    mean = rows.mean(axis=1)
+    many = rows.shape[1] > 1
+    error = rows.std(axis=1, ddof=1) / rows.shape[1] ** 0.5 if many else np.zeros(len(mean))
+    text = f"{label}: {fitted.value:+.2f} ± {fitted.stderr:.2f}".replace("-", "\N{MINUS SIGN}")
+    ax.errorbar(
+        sizes,
+        mean,
+        yerr=error,
+        fmt=figures.MARKERS[series % len(figures.MARKERS)],
+        color=colour,
+        markersize=4.5,
+        capsize=2.5,
+        label=text,
+    )
+    if expected is not None:
+        anchor = np.exp(np.mean(np.log(mean) - expected * np.log(sizes)))
+        ax.plot(sizes, anchor * sizes**expected, "--", color=colour, linewidth=1.0)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ax.minorticks_off()

@@ -1,0 +1,140 @@
+"""Experiments over sizes of trained networks: planted laws are found, and small runs hold up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from translimit.core import StoreError, Verdict, named_key
+from translimit.experiments import get_experiment
+from translimit.experiments.bordelon2024 import lm_sizes, spatial_kernels, vit_and_lm, vit_sizes
+from translimit.experiments.noci2023 import training
+
+SEEDS, PROBE, STEPS = 64, 6, 20
+SIZES = vit_and_lm.Sizes(base=(4, 4, 2), head_dims=(4, 16), heads=(2, 4, 8, 64), layers=(1, 2))
+
+
+def planted(size, alpha_A=1.0, power=0.5):
+    """A record whose kernels are off by H^(-power) and whose logits vary like N^(1 - 2 alpha_A)."""
+    N, H, L = size
+    rng = np.random.default_rng(N + 100 * H + 10_000 * L)
+    noise = rng.normal(size=(2, SEEDS, L + 1, PROBE, PROBE))
+    kernel = np.eye(PROBE) + 0.3 * H**-power * (noise + noise.swapaxes(-1, -2))
+    variance = N ** (1 - 2 * alpha_A)
+    axes = ("observation", "seed")
+    square = (*axes, "level", "sample", "sample_2")
+    spatial = (*axes, "level", "token", "token_2")
+    logits = rng.normal(0, variance**0.5, (2, SEEDS, L, H, 4))
+    return xr.Dataset(
+        {
+            "loss": (("seed", "step"), 2 - rng.uniform(size=(SEEDS, STEPS)) / L),
+            "probe_loss": (axes, 1 + 1 / H + 0.01 * rng.normal(size=(2, SEEDS))),
+            "accuracy": (axes, rng.uniform(size=(2, SEEDS))),
+            "stream_kernel": (square, kernel),
+            "gradient_kernel": (square, kernel),
+            "spatial_kernel": (spatial, kernel),
+            "spatial_gradient_kernel": (spatial, kernel),
+            "logit": ((*axes, "layer", "head", "place"), logits),
+            "logit_variance": (
+                (*axes, "layer"),
+                variance * rng.chisquare(30, (2, SEEDS, L)) / 30,
+            ),
+        },
+        attrs={"floor": 0.1, "unigram": 3.0, "bigram": 2.0, "parameters": 100, "tokens": 8},
+    )
+
+
+def draw_all(experiment, config, results):
+    for spec in experiment.figures(config, results):
+        figure = Figure(figsize=spec.size)
+        spec.draw(figure)
+        assert figure.axes
+        assert spec.table.rows
+        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+
+
+def verdicts(experiment, config, results):
+    claims = experiment.claims(config, results)
+    assert {claim.name for claim in claims} <= set(experiment.claim_names())
+    return {claim.name: claim.verdict for claim in claims}
+
+
+def test_planted_laws_of_the_vision_transformers_are_found():
+    experiment = get_experiment("bordelon2024/vit-sizes")
+    config = vit_sizes.Config(sizes=SIZES, probe=PROBE, steps=STEPS, seeds=SEEDS)
+    results = {vit_and_lm.label(size): planted(size) for size in SIZES.all()}
+    assert set(results) == {cell.name for cell in experiment.cells(config)}
+    assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
+    draw_all(experiment, config, results)
+    wrong = {vit_and_lm.label(s): planted(s, alpha_A=0.5, power=1.0) for s in SIZES.all()}
+    found = verdicts(experiment, config, wrong)
+    assert found["stream-kernel-H-before"] is Verdict.refuted
+    assert found["head-variance-N-after"] is Verdict.refuted
+
+
+def test_planted_laws_of_the_language_models_are_found():
+    experiment = get_experiment("bordelon2024/lm-sizes")
+    config = lm_sizes.Config(sizes=SIZES, steps=STEPS, seeds=SEEDS)
+    results = {
+        cell.name: planted(cell.parameters["size"], cell.parameters["alpha_A"])
+        for cell in experiment.cells(config)
+    }
+    assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
+    draw_all(experiment, config, results)
+    same = {c.name: planted(c.parameters["size"]) for c in experiment.cells(config)}
+    assert verdicts(experiment, config, same)["head-variance-N-0.5-before"] is Verdict.refuted
+
+
+def test_planted_spatial_kernels():
+    experiment = get_experiment("bordelon2024/spatial-kernels")
+    config = spatial_kernels.Config(heads=(2, 4, 8, 64), seeds=SEEDS)
+    results = {c.name: planted((4, c.parameters["heads"], 2)) for c in experiment.cells(config)}
+    assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
+    draw_all(experiment, config, results)
+
+
+def test_shaped_training_counts_a_diverged_member_as_the_worst():
+    experiment = get_experiment("noci2023/training")
+    config = training.Config(depths=(2, 4), steps=20, seeds=3, rates=(0.1, 0.2))
+    end = {"shaped": 0.2, "pre-norm": 0.3, "unshaped": 2.0}
+    results = {}
+    for cell in experiment.cells(config):
+        losses = np.linspace(2.3, end[cell.parameters["kind"]], 20) + 0.01 * np.arange(3)[:, None]
+        losses = np.stack([losses, np.full((3, 20), np.nan)], axis=1)
+        found = xr.Dataset({"loss": (("seed", "rate", "step"), losses)})
+        results[cell.name] = found.assign(diverged_at=(("seed", "rate"), [[-1, 3]] * 3))
+    assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
+    draw_all(experiment, config, results)
+
+
+def test_absent_files_are_named_with_their_form():
+    vit, lm = (get_experiment(f"bordelon2024/{name}-sizes") for name in ("vit", "lm"))
+    with pytest.raises(StoreError, match=r"cifar5m\.npz.*numpy\.savez"):
+        vit.compute(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], None)
+    with pytest.raises(StoreError, match=r"c4\.bin.*uint16"):
+        lm.compute(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], None)
+    assert vit.presets["paper"].sizes.base == (16, 16, 4)
+    assert lm.presets["paper"].sizes.base == (8, 8, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("bordelon2024/vit-sizes", {"sizes": SIZES, "steps": 20, "seeds": 4, "probe": 8}),
+        ("bordelon2024/lm-sizes", {"sizes": SIZES, "steps": 20, "seeds": 4, "probe": 8}),
+        ("bordelon2024/spatial-kernels", {"heads": (2, 4, 8), "steps": 20, "seeds": 4}),
+        ("noci2023/training", {"depths": (2, 4), "rates": (0.01,), "steps": 20, "seeds": 2}),
+    ],
+)
+def test_small_runs(name, changes):
+    experiment = get_experiment(name)
+    config = replace(experiment.presets["demo"], **changes)
+    key = named_key(0, name)
+    results = {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
+    found = verdicts(experiment, config, results)
+    variance = found.get("head-variance-N-before") or found.get("head-variance-N-1-before")
+    assert variance is not Verdict.refuted
+    draw_all(experiment, config, results)
