@@ -1,11 +1,14 @@
 """Prose with formulas becomes safe HTML: MathML for the formulas, escapes for the rest."""
 
+import ast
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from translimit import experiments
 from translimit.core import ArgumentError
 from translimit.report.mathematics import plain, typeset
 
@@ -63,3 +66,42 @@ def test_unreadable_formula_is_refused(as_user, source):
 @given(st.text(alphabet=st.characters(exclude_characters="$\\", exclude_categories=("Cs", "Cc"))))
 def test_text_without_formulas_reads_back(text):
     assert ElementTree.fromstring(f"<p>{typeset(text)}</p>").text in (text, None if not text else 0)
+
+
+def prose_of_experiments() -> list[tuple[str, str]]:
+    """Every string of the experiments' sources that holds a formula; what is filled in becomes 1."""
+    found = []
+    for path in sorted(Path(experiments.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        inner = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.JoinedStr)
+            for part in ast.walk(node)
+            if part is not node
+        }
+        for node in ast.walk(tree):
+            if id(node) in inner:
+                continue
+            text = ""
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "1" for p in node.values]
+                text = "".join(str(part) for part in parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+            if text.count("$") % 2 == 0 and "$" in text:
+                found.append((path.name, text))
+    return found
+
+
+def test_every_formula_of_the_experiments_can_be_read():
+    """Of all presets, also those that no test computes."""
+    prose = prose_of_experiments()
+    assert len(prose) > 300
+    unreadable = []
+    for name, text in prose:
+        try:
+            typeset(text)
+        except ArgumentError as error:
+            unreadable.append((name, text, str(error)))
+    assert unreadable == []

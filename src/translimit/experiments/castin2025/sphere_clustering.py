@@ -147,7 +147,8 @@ class SphereClustering(AbstractExperiment[Config]):
                 Claim(
                     name=f"clusters-beta={beta:g}",
                     statement=f"Uniform tokens on the circle under SA at beta = {beta:g} form "
-                    "$k^* = \\arg\\max_k k^2 I_k(\\beta)$ clusters (within a fifth, counted at "
+                    "$k^* = \\operatorname{argmax}_k k^2 I_k(\\beta)$ clusters (within a fifth, "
+                    "counted at "
                     "t = 12).",
                     prediction=float(predicted),
                     estimate=Estimate.from_samples(
