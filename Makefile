@@ -23,7 +23,8 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile \
 QUICK := XLA_FLAGS=--xla_backend_optimization_level=1
 # One experiment of every theory and capability; all of them within three minutes.
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
-	noci2023/sde-and-networks koubbi2026/collapse
+	noci2023/sde-and-networks koubbi2026/collapse bordelon2024/dmft-rich-and-lazy \
+	bordelon2024/head-scaling
 WRITTEN := src tests benchmarks docs/hooks
 
 .PHONY: help demo test test-slow check bench docs format clean
