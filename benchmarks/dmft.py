@@ -144,17 +144,19 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256)) -> dict[str, An
         f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
         errors.append(np.sqrt(np.mean((f - solution.predictions) ** 2, axis=(1, 2))))
     fit = core.fit_rate(sizes, errors)
+    rms = np.array([np.sqrt(np.mean(e**2)) for e in errors])
     cost = np.polyfit(np.log(sizes[1:]), np.log(times[1:]), 1)
     needed = [(floor / fit.constant) ** (1 / rate) for rate in (fit.rate, *fit.interval)]
     return {
         "model": models.Transformer.__name__,
         "heads": list(sizes),
-        "rms_error": [float(np.sqrt(np.mean(e**2))) for e in errors],
+        "rms_error": rms.tolist(),
         "seconds_a_network": times,
         "rate": fit.rate,
         "rate_interval": list(fit.interval),
         "solver_stderr": floor,
         "solver_seconds_a_population": seconds,
+        "heads_at_rate_one_half": float(np.mean(rms**2 * np.array(sizes)) / floor**2),
         "extrapolated_heads": needed[0],
         "extrapolated_heads_interval": sorted(needed[1:]),
         "extrapolated_seconds": float(np.exp(np.polyval(cost, np.log(needed[0])))),

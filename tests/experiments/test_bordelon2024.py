@@ -39,7 +39,7 @@ def test_networks_in_heads_approach_the_limit() -> None:
 def test_what_nothing_is_sampled_in(name: str) -> None:
     experiment = get_experiment(f"bordelon2024/{name}")
     config = {
-        "dmft-depth": dmft_depth.Config(layers=(8, 16, 32), cells=32),
+        "dmft-depth": dmft_depth.Config(layers=(16, 32, 64), cells=32),
         "dmft-rich-and-lazy": dmft_rich_and_lazy.Config(per_class=2, steps=8),
     }[name]
     key = named_key(0, experiment.name)

@@ -112,9 +112,9 @@ def test_shaped_training_counts_a_diverged_member_as_the_worst():
 def test_absent_files_are_named_with_their_form():
     vit, lm = (get_experiment(f"bordelon2024/{name}-sizes") for name in ("vit", "lm"))
     with pytest.raises(StoreError, match=r"cifar5m\.npz.*numpy\.savez"):
-        vit.compute(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], None)
+        vit.compute(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], named_key(0, "vit"))
     with pytest.raises(StoreError, match=r"c4\.bin.*uint16"):
-        lm.compute(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], None)
+        lm.compute(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], named_key(0, "lm"))
     assert vit.presets["paper"].sizes.base == (16, 16, 4)
     assert lm.presets["paper"].sizes.base == (8, 8, 4)
 

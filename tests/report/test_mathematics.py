@@ -69,7 +69,7 @@ def test_text_without_formulas_reads_back(text):
 
 
 def prose_of_experiments() -> list[tuple[str, str]]:
-    """Every string of the experiments' sources that holds a formula; what is filled in becomes 1."""
+    """Every string of the experiments' sources with a formula; what is filled in becomes 1."""
     found = []
     for path in sorted(Path(experiments.__file__).parent.rglob("*.py")):
         tree = ast.parse(path.read_text())

@@ -193,6 +193,14 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path, history, monkeyp
         run(folder=tmp_path / "other")
 
 
+def test_members_that_advance_in_two_groups_are_the_same_members(history):
+    """Four seeds of three rates are two groups on a CPU; the first two seeds were one before."""
+    four = run(training=replace(TRAINING, seeds=4), observe=(), observe_at=())
+    np.testing.assert_allclose(four.losses[:2], history.losses, rtol=2e-5)
+    assert four.diverged.tolist() == [[False, False, True]] * 4
+    assert np.ptp(four.losses[:, 0, 0]) > 0
+
+
 def test_parts_of_a_batch_add_up_to_it(history):
     four = run(training=replace(TRAINING, accumulate=4, rates=(0.01, 0.1)), observe=())
     np.testing.assert_allclose(four.losses, history.losses[:, :2], rtol=1e-4)

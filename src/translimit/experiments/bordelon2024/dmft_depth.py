@@ -57,7 +57,7 @@ class Config:
     beta0: float = 1.0
     gamma0: float = 2.0
 
-    def problem(self, layers: float, alpha_L: float) -> Any:
+    def problem(self, layers: int | float, alpha_L: float) -> Any:
         """Training at one depth."""
         inputs, targets = two_digits(self.per_class)
         return limits.dmft.Training(

@@ -225,8 +225,8 @@ def _losses(config: Config, results: Results) -> FigureSpec:
 def _kernels(config: Config, results: Results) -> FigureSpec:
     values, along = _along(config, results, "H")
     picked = ((values[0], along[0]), (values[-1], along[-1]))
-    panels: list[Any] = []
-    rows: list[Any] = [("kernel", "H", "training", "mean diagonal", "mean off the diagonal")]
+    panels: list[tuple[str, np.ndarray]] = []
+    rows: list[tuple] = [("kernel", "H", "training", "mean diagonal", "mean off the diagonal")]
     order = np.argsort(config.source().probe(config.probe)[1], kind="stable")
     for name, title, level in (("stream_kernel", "stream", -1), ("gradient_kernel", "gradient", 0)):
         for value, dataset in picked:

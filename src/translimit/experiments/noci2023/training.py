@@ -246,7 +246,7 @@ EXPERIMENT = ShapedTraining(
     "ReLU without normalisation, pre-LN, and the same skips without shaping or normalisation.",
     citations=("noci2023", "digits", "jax"),
     presets={
-        "demo": Config(depths=(4, 24), rates=(3e-3, 1e-2), steps=60, seeds=2),
+        "demo": Config(depths=(4, 24), rates=(3e-3, 1e-2), steps=60, seeds=4),
         "standard": Config(),
         "paper": Config(
             head_dim=16, heads=8, depths=(8, 32, 128), rates=(3e-4, 1e-3, 3e-3), steps=2000
