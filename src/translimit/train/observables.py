@@ -262,6 +262,9 @@ COORDINATES = (
 class Coordinates(AbstractObservable):
     """Sizes of fields and of their changes: root mean squares over entries, samples and blocks.
 
+    The stream is that after the last block: over all of them its mean square would change with
+    their number alone, since the stream moves more the deeper it is.
+
     Attributes:
         by_layer: root mean squares for every block instead; the stream counts after a block.
     """
@@ -280,6 +283,8 @@ class Coordinates(AbstractObservable):
         query, key, logits = snapshot.learned
         learned = jnp.where(start.logits == 0, 0, logits - start.logits)
 
+        first = 1 if self.by_layer else -1
+
         def rms(field: Array) -> Array:
             axes = tuple(i for i in range(field.ndim) if not (self.by_layer and i == 1))
             return jnp.sqrt(jnp.mean(field**2, axis=axes))
@@ -289,8 +294,8 @@ class Coordinates(AbstractObservable):
         if not snapshot.model.shape.hidden:
             hidden = hidden_start = jnp.zeros_like(now.attention_input[..., :1])
         return {
-            "stream": rms(now.stream[:, 1:]),
-            "stream_change": rms((now.stream - start.stream)[:, 1:]),
+            "stream": rms(now.stream[:, first:]),
+            "stream_change": rms((now.stream - start.stream)[:, first:]),
             "hidden": rms(hidden),
             "hidden_change": rms(hidden - hidden_start),
             "key": rms(now.key),
