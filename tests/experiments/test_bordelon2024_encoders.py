@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit import train
 from translimit.core import ConfigError, StoreError, Verdict, named_key
@@ -27,29 +27,6 @@ from translimit.experiments.bordelon2024 import (
 )
 
 NOISE = 0.01
-
-
-def compute(experiment, config):
-    key = named_key(0, experiment.name)
-    return {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
-
-
-def draw_all(experiment, config, results) -> list[str]:
-    names = []
-    for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
-        assert figure.axes
-        assert spec.table.rows
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-        names.append(spec.name)
-    return names
-
-
-def verdicts(experiment, config, results) -> dict[str, Verdict]:
-    claims = experiment.claims(config, results)
-    assert {claim.name for claim in claims} <= set(experiment.claim_names())
-    return {claim.name: claim.verdict for claim in claims}
 
 
 def noisy(rng, value, *shape):

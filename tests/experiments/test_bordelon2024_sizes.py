@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
+from tests.experiments.checks import draw_all, verdicts
 
-from translimit.core import StoreError, Verdict, named_key
+from translimit.core import ConfigError, Verdict, named_key
 from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import lm_sizes, spatial_kernels, vit_and_lm, vit_sizes
 from translimit.experiments.noci2023 import training
@@ -44,21 +44,6 @@ def planted(size, alpha_A=1.0, power=0.5):
         },
         attrs={"floor": 0.1, "unigram": 3.0, "bigram": 2.0, "parameters": 100, "tokens": 8},
     )
-
-
-def draw_all(experiment, config, results):
-    for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
-        assert figure.axes
-        assert spec.table.rows
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-
-
-def verdicts(experiment, config, results):
-    claims = experiment.claims(config, results)
-    assert {claim.name for claim in claims} <= set(experiment.claim_names())
-    return {claim.name: claim.verdict for claim in claims}
 
 
 def test_planted_laws_of_the_vision_transformers_are_found():
@@ -111,9 +96,9 @@ def test_shaped_training_counts_a_diverged_member_as_the_worst():
 
 def test_absent_files_are_named_with_their_form():
     vit, lm = (get_experiment(f"bordelon2024/{name}-sizes") for name in ("vit", "lm"))
-    with pytest.raises(StoreError, match=r"cifar5m\.npz.*numpy\.savez"):
+    with pytest.raises(ConfigError, match=r"CIFAR-5M.*\.npz.*numpy\.savez"):
         vit.compute(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], named_key(0, "vit"))
-    with pytest.raises(StoreError, match=r"c4\.bin.*uint16"):
+    with pytest.raises(ConfigError, match=r"C4.*uint16"):
         lm.compute(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], named_key(0, "lm"))
     assert vit.presets["paper"].sizes.base == (16, 16, 4)
     assert lm.presets["paper"].sizes.base == (8, 8, 4)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import compute, draw_all, verdicts
 
-from translimit.core import Verdict, named_key
+from translimit.core import Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.noci2023 import (
     exact_facts,
@@ -16,29 +16,6 @@ from translimit.experiments.noci2023 import (
     starts,
     weak_error,
 )
-
-
-def compute(experiment, config):
-    key = named_key(0, experiment.name)
-    return {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
-
-
-def draw_all(experiment, config, results) -> list[str]:
-    names = []
-    for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
-        assert figure.axes
-        assert spec.table.rows
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-        names.append(spec.name)
-    return names
-
-
-def verdicts(experiment, config, results) -> dict[str, Verdict]:
-    claims = experiment.claims(config, results)
-    assert {claim.name for claim in claims} <= set(experiment.claim_names())
-    return {claim.name: claim.verdict for claim in claims}
 
 
 def test_real_tokens_are_starts() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tests.limits.dmft_network import RING4, RING4_Y, inputs_with_kernel
 
-from translimit.describe import Nonlinearity
+from translimit.describe import Activation
 from translimit.limits.dmft import Architecture, Training
 
 X = inputs_with_kernel(RING4, 2)
@@ -20,7 +20,7 @@ FULL: dict[str, Any] = {
     "alpha_A": 0.75,
     "beta0": 1.5,
     "gamma0": 1.0,
-    "mlp": Nonlinearity.TANH,
+    "mlp": Activation.TANH,
     "norm": "rms",
     "causal": True,
     "steps": 8,

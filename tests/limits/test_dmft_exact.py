@@ -18,11 +18,11 @@ from translimit.core import (
     SolveError,
     solve,
 )
-from translimit.describe import Nonlinearity
+from translimit.describe import Activation
 from translimit.limits import dmft
 from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training, remarks
 
-LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Nonlinearity.LINEAR}
+LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +176,7 @@ def test_a8_infinite_depth() -> None:
         ({"head_dim": 2.5}, "head_dim: got 2.5; pass an integer"),
         ({"layers": -math.inf}, "layers: is negative"),
         ({"layers": math.nan}, "layers: got nan"),
-        ({"mlp": Nonlinearity.SHAPED_RELU}, "mlp: the shaped ReLU becomes linear"),
-        ({"mlp": "tanh"}, "mlp: got 'tanh'; pass a member of describe.Nonlinearity"),
+        ({"mlp": "tanh"}, "mlp: got 'tanh'; pass a member of describe.Activation"),
         ({"norm": "batch"}, 'norm: got \'batch\'; pass "rms", "layer" or None'),
         ({"trained_gains": True}, "trained_gains: .*leave the gains untrained"),
         ({"attention": 1}, "attention: got 1"),

@@ -14,7 +14,7 @@ from tests.limits.dmft_cases import BASE, FULL, RICH, X, Y, last_kernel, ring4
 from tests.limits.dmft_network import RING4, Network, inputs_with_kernel, rms_z
 
 from translimit.core import solve
-from translimit.describe import Nonlinearity
+from translimit.describe import Activation
 from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Any, Any, Any]] = {
         3.807,
     ),
     "mlp": (
-        {"head_dim": 3, "mlp": Nonlinearity.TANH, **RICH, "eta0": 0.05},
+        {"head_dim": 3, "mlp": Activation.TANH, **RICH, "eta0": 0.05},
         (0.9939, -1.2359),
         5.992,
     ),
@@ -152,7 +152,7 @@ def test_a6_deep_linear_networks() -> None:
         head_dim=2,
         layers=3,
         attention=False,
-        mlp=Nonlinearity.LINEAR,
+        mlp=Activation.LINEAR,
         **RICH,
         steps=10,
         eta0=0.05,
@@ -189,7 +189,7 @@ def test_a6_two_outputs() -> None:
     generator = np.random.default_rng(5)
     inputs = generator.standard_normal((3, 2, 6))
     problem = Training(
-        architecture=Architecture(head_dim=2, mlp=Nonlinearity.TANH, **RICH),
+        architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),
         steps=8,
@@ -207,7 +207,7 @@ def test_a6_layer_norm_has_the_limit_of_the_rms_norm() -> None:
     options: dict[str, Any] = {
         "head_dim": 2,
         "layers": 2,
-        "mlp": Nonlinearity.TANH,
+        "mlp": Activation.TANH,
         **RICH,
         "steps": 10,
         "eta0": 0.04,

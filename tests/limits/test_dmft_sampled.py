@@ -19,7 +19,7 @@ from tests.limits.dmft_cases import (
 from tests.limits.dmft_network import RING4, RING4_Y
 
 from translimit.core import solve
-from translimit.describe import Nonlinearity
+from translimit.describe import Activation
 from translimit.limits import dmft
 from translimit.limits.dmft import CausalSampling
 
@@ -130,7 +130,7 @@ def test_a3_with_many_heads() -> None:
 
 @pytest.mark.slow
 def test_a4_moment_matching_leaves_no_error_in_linear_networks() -> None:
-    linear = {**RICH, "layers": 3, "attention": False, "mlp": Nonlinearity.LINEAR}
+    linear = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
     for neurons in (200, 300):
         method = CausalSampling(neurons=neurons, populations=2)
         solution = solve(ring4(**linear, steps=10, eta0=0.05), method, key=KEY)
@@ -160,7 +160,7 @@ def test_a5_convergence_in_the_head_dimension() -> None:
 
 @pytest.mark.slow
 def test_infinite_heads_beside_sampled_neurons() -> None:
-    options: dict[str, Any] = {**RICH, "mlp": Nonlinearity.TANH, "norm": "rms", "steps": 8}
+    options: dict[str, Any] = {**RICH, "mlp": Activation.TANH, "norm": "rms", "steps": 8}
     problem = ring4(**options, eta0=0.05)
     assert problem.methods == (CausalSampling,)
     solution = solve(problem, CausalSampling(heads=1, neurons=8000), key=KEY)
@@ -206,7 +206,7 @@ def test_a11_the_lazy_limit() -> None:
         "head_dim": 2,
         "layers": 2,
         "beta0": 1.5,
-        "mlp": Nonlinearity.TANH,
+        "mlp": Activation.TANH,
         "norm": "rms",
         "steps": 10,
         "eta0": 0.1,

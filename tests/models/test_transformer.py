@@ -1,8 +1,6 @@
 """The transformer against an independent one in torch, and its parts against their definitions."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -12,7 +10,7 @@ import pytest
 
 from translimit.core import ArgumentError, ArgumentTypeError
 from translimit.describe import (
-    Nonlinearity,
+    Activation,
     Parameterization,
     Role,
     RoleRule,
@@ -20,8 +18,6 @@ from translimit.describe import (
     standard_parameterization,
 )
 from translimit.models import Transformer
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 ENCODER = TransformerShape(
     head_dim=4, heads=2, layers=2, tokens=5, outputs=3, patch_dim=6, mlp_ratio=2.0
@@ -36,7 +32,7 @@ DECODER = TransformerShape(
     kv_heads=2,
     mlp_ratio=1.5,
     gated=True,
-    activation=Nonlinearity.SILU,
+    activation=Activation.SILU,
     norm="rms",
     biases=False,
     positions="rotary",
@@ -49,11 +45,10 @@ SHAPED = replace(
     shaped=True,
     norm=None,
     causal=True,
-    activation=Nonlinearity.SHAPED_RELU,
     slopes=(0.5, -1.0),
     kv_heads=1,
 )
-BARE = replace(ENCODER, norm=None, biases=False, positions=None, activation=Nonlinearity.TANH)
+BARE = replace(ENCODER, norm=None, biases=False, positions=None, activation=Activation.TANH)
 UNTRAINED_GAINS = replace(DECODER, gains=False, tied=False, kv_heads=None, positions="learned")
 
 
@@ -88,7 +83,7 @@ def both(model, weights, inputs):
 )
 def test_forward_is_that_of_torch(shape):
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
-    from torch_transformer import forward
+    from tests.models.torch_transformer import forward
 
     numbers, weights, inputs = uneven(shape), weights_of(shape), inputs_of(shape, 3)
     mult = {spec.name: numbers.role(spec.role).mult for spec in shape.parameters}

@@ -45,8 +45,7 @@ def forward(shape, mult, logit, branch, skip, w, inputs):
         return torch.cat([z.real, z.imag], dim=-1)
 
     def phi(x):
-        name = shape.activation.value
-        if name == "shaped_relu":
+        if shape.slopes is not None:
             plus, minus = (1 + c / math.sqrt(shape.dim) for c in shape.slopes)
             y = torch.where(x > 0, plus * x, minus * x)
             return y * math.sqrt(2 / (plus**2 + minus**2))
@@ -54,7 +53,7 @@ def forward(shape, mult, logit, branch, skip, w, inputs):
             "gelu": torch.nn.functional.gelu,
             "tanh": torch.tanh,
             "silu": torch.nn.functional.silu,
-        }[name](x)
+        }[shape.activation.value](x)
 
     if shape.patch_dim is not None:
         h = torch.nn.functional.linear(inputs, mult["patch_embedding"] * w["patch_embedding"])

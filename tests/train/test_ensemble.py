@@ -1,8 +1,6 @@
 """The training loop: members, divergence, resuming, memory, and what it records."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +12,6 @@ from translimit.core import ArgumentError, DiskFullError, MemoryLimitError, Stor
 from translimit.describe import TransformerShape, standard_parameterization
 from translimit.models import Transformer
 from translimit.train import Optimizer, Schedule, Training
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 SHAPE = TransformerShape(
     head_dim=4, heads=2, layers=2, tokens=8, outputs=10, patch_dim=8, mlp_ratio=1.0
@@ -71,7 +67,7 @@ def test_a_diverging_member_is_reported_and_spoils_no_other(history):
 def test_losses_are_those_of_torch(history):
     """Seed 1 at rate 0.1, step by step, by torch autograd and momentum in float64."""
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
-    from torch_transformer import forward
+    from tests.models.torch_transformer import forward
 
     from translimit.core import named_key
 

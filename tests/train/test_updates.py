@@ -1,8 +1,5 @@
 """One, two and three updates of every optimiser against torch, in float64, role by role."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +9,6 @@ from translimit.core import ArgumentError
 from translimit.describe import Parameterization, Role, RoleRule, TransformerShape
 from translimit.models import Transformer
 from translimit.train import Optimizer, tensor_rates, transformation
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 SHAPE = TransformerShape(
     head_dim=2, heads=2, layers=2, tokens=3, outputs=3, patch_dim=4, mlp_ratio=2.0
@@ -66,7 +61,7 @@ def ours(problem, optimizer):
 def torch_run(problem, step):
     """Three steps in torch; `step(name, weight, gradient, memory)` returns the new weight."""
     torch = pytest.importorskip("torch", reason="the extra torch is not installed")
-    from torch_transformer import forward
+    from tests.models.torch_transformer import forward
 
     numbers, weights, inputs, labels, _ = problem
     mult = {spec.name: numbers.role(spec.role).mult for spec in SHAPE.parameters}

@@ -34,6 +34,5 @@ from .size import Size as Size
 from .stack_sizes import PreNormConfig as PreNormConfig
 from .stack_sizes import StackSizes as StackSizes
 from .stack_sizes import read_stack_sizes as read_stack_sizes
-from .transformer import Nonlinearity as Nonlinearity
 from .transformer import ParameterSpec as ParameterSpec
 from .transformer import TransformerShape as TransformerShape

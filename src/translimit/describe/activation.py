@@ -6,19 +6,23 @@ import enum
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 class Activation(enum.Enum):
     """An activation; calling it applies it entrywise.
 
-    The value is the name that `config.json` files use first.
+    The value is the name that `config.json` files use first. `LINEAR` is the identity, which makes
+    an MLP a deep linear network.
     """
 
     GELU = "gelu"
     GELU_TANH = "gelu_new"
     RELU = "relu"
     SILU = "silu"
+    TANH = "tanh"
+    LINEAR = "linear"
 
     def __call__(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """The activation of every entry."""
@@ -30,4 +34,6 @@ _FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.GELU_TANH: lambda x: jax.nn.gelu(x, approximate=True),
     Activation.RELU: jax.nn.relu,
     Activation.SILU: jax.nn.silu,
+    Activation.TANH: jnp.tanh,
+    Activation.LINEAR: lambda x: x,
 }

@@ -19,27 +19,13 @@ transformers".
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
 
 from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.describe.activation import Activation
 from translimit.describe.roles import Role
 from translimit.describe.size import Size
-
-
-class Nonlinearity(enum.Enum):
-    """Activations of the MLP of a trained transformer.
-
-    The names are those of the field; `SHAPED_RELU` has the slopes of `describe.ShapedMLP`.
-    """
-
-    GELU = "gelu"
-    RELU = "relu"
-    TANH = "tanh"
-    SILU = "silu"
-    SHAPED_RELU = "shaped_relu"
-    LINEAR = "linear"
 
 
 @dataclass(frozen=True)
@@ -103,7 +89,8 @@ class TransformerShape:
         pooled: mean over tokens before the readout; else one readout per token.
         tied: whether the readout is the token embedding.
         shaped: whether attention is I + P - U with trained gains for each head.
-        slopes: c_+ and c_- of `SHAPED_RELU`, slopes 1 + c / sqrt(dim).
+        slopes: c_+ and c_- of a shaped ReLU with slopes 1 + c / sqrt(dim) and unit second moment,
+            in the place of `activation`; None for `activation` itself.
 
     Raises:
         ArgumentTypeError: sizes that are no integers, or a choice that is not offered.
@@ -122,7 +109,7 @@ class TransformerShape:
     kv_heads: int | None = None
     mlp_ratio: float = 4.0
     gated: bool = False
-    activation: Nonlinearity = Nonlinearity.GELU
+    activation: Activation = Activation.GELU
     norm: str | None = "layer"
     gains: bool = True
     norm_eps: float = 1e-6
@@ -133,7 +120,7 @@ class TransformerShape:
     pooled: bool = True
     tied: bool = False
     shaped: bool = False
-    slopes: tuple[float, float] = (0.0, 0.0)
+    slopes: tuple[float, float] | None = None
 
     def __post_init__(self):
         for name in ("head_dim", "heads", "layers", "tokens", "outputs"):
@@ -157,9 +144,9 @@ class TransformerShape:
             raise ArgumentTypeError(
                 "positions", f"is {self.positions!r}", 'pass "learned", "rotary" or None'
             )
-        if not isinstance(self.activation, Nonlinearity):
+        if not isinstance(self.activation, Activation):
             raise ArgumentTypeError(
-                "activation", f"is {self.activation!r}", "pass a member of describe.Nonlinearity"
+                "activation", f"is {self.activation!r}", "pass a member of describe.Activation"
             )
         if self.positions == "rotary" and self.head_dim % 2:
             raise ArgumentError(

@@ -26,7 +26,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from translimit.attention import uniform_attention
 from translimit.core import ArgumentTypeError, named_key
 from translimit.describe import (
-    Nonlinearity,
     Parameterization,
     Role,
     TransformerShape,
@@ -316,11 +315,11 @@ class Transformer(eqx.Module):
         return jnp.tril(everything) if self.shape.causal else everything
 
     def _phi(self, x: Array) -> Array:
-        if self.shape.activation is Nonlinearity.SHAPED_RELU:
-            plus, minus = (1 + c / self.shape.dim**0.5 for c in self.shape.slopes)
-            scale = (2 / (plus**2 + minus**2)) ** 0.5
-            return scale * (plus * jnp.maximum(x, 0) + minus * jnp.minimum(x, 0))
-        return _PHI[self.shape.activation](x)
+        if self.shape.slopes is None:
+            return self.shape.activation(x)
+        plus, minus = (1 + c / self.shape.dim**0.5 for c in self.shape.slopes)
+        scale = (2 / (plus**2 + minus**2)) ** 0.5
+        return scale * (plus * jnp.maximum(x, 0) + minus * jnp.minimum(x, 0))
 
     def _linear(self, name: str, weights: Weights, x: Array) -> Array:
         y = x @ weights[name].T * self._number(name, x)
@@ -336,12 +335,3 @@ class Transformer(eqx.Module):
 
     def _blocks(self, weights: Weights) -> dict[str, Array]:
         return {spec.name: weights[spec.name] for spec in self.shape.parameters if spec.stacked}
-
-
-_PHI = {
-    Nonlinearity.GELU: lambda x: jax.nn.gelu(x, approximate=False),
-    Nonlinearity.RELU: jax.nn.relu,
-    Nonlinearity.TANH: jnp.tanh,
-    Nonlinearity.SILU: jax.nn.silu,
-    Nonlinearity.LINEAR: lambda x: x,
-}

@@ -156,7 +156,7 @@ class Coordinates(AbstractExperiment[Config]):
             axis,
             config.sizes(axis),
             numbers,
-            networks.images(config),
+            networks.images(config.images),
             optimizer=networks.optimizer(optimizer),
             rate=config.rate(optimizer),
             key=core.named_key(key, "starts"),

@@ -94,7 +94,7 @@ class Depth(AbstractExperiment[Config]):
             history = train.train(
                 shape,
                 numbers.changed(describe.Role.KEY_BIAS, lr=0.0),
-                networks.images(config),
+                networks.images(config.images),
                 training,
                 key=core.named_key(key, "starts"),
                 observe=(train.ProbeLoss(), train.Coordinates()),

@@ -94,7 +94,7 @@ class FirstSteps(AbstractExperiment[Config]):
             "head_dim",
             config.head_dims,
             numbers,
-            networks.images(config),
+            networks.images(config.images),
             optimizer=networks.optimizer(name),
             rate=config.sgd_rate if name == "sgd" else config.adamw_rate,
             key=core.named_key(key, "starts"),

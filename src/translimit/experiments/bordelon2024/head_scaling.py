@@ -84,7 +84,7 @@ class HeadScaling(AbstractExperiment[Config]):
         history = train.train(
             shape,
             networks.ruled(config, shape, config.optimizer),
-            networks.images(config),
+            networks.images(config.images),
             train.Training(
                 steps=config.steps,
                 rates=(config.rate,),

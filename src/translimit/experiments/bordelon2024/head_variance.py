@@ -181,7 +181,7 @@ def _trained(config: Config, head_dim: int, key: Any) -> xr.Dataset:
         history = train.train(
             shape,
             networks.ruled(config, shape, "sgd", alpha_A=alpha),
-            networks.images(config),
+            networks.images(config.images),
             training,
             key=key,
             observe=(train.HeadVariance(),),
@@ -200,7 +200,7 @@ def _at_start(config: Config, shape: Any, seeds: int, observable: Any, key: Any)
     training = train.Training(
         steps=0, rates=(1.0,), seeds=seeds, batch=1, optimizer=networks.optimizer("sgd")
     )
-    source = networks.images(config)
+    source = networks.images(config.images)
     numbers = networks.standard(shape)
     return train.train(
         shape, numbers, source, training, key=key, observe=(observable,), observe_at=(0,), probe=16

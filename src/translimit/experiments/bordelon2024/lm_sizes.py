@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: What the file of the paper preset holds.
-TEXT = "C4 as token ids of uint16 one after the other, nothing else (the nanoGPT convention)"
 #: Ids from which the floors are computed.
 _SAMPLE = 10_000_000
 
@@ -46,7 +45,7 @@ class Config:
         batch: windows of an update.
         tokens: length of a window.
         probe: windows on which kernels are recorded.
-        text: binary file of uint16 ids; the shipped bytes if empty.
+        text: binary file of uint16 ids; or "bytes", the shipped ones.
         vocabulary: number of ids.
     """
 
@@ -61,18 +60,26 @@ class Config:
     batch: int = 16
     tokens: int = 16
     probe: int = 16
-    text: str = ""
+    text: str = "bytes"
     vocabulary: int = 256
 
     def source(self) -> Any:
         """The windows of text.
 
         Raises:
-            StoreError: their file is absent.
+            ConfigError: no file is named.
+            StoreError: the file cannot be read.
         """
-        if not self.text:
+        if self.text == "bytes":
             return data.byte_text(self.tokens)
-        return data.open_tokens(common.require_file(self.text, TEXT), self.tokens)
+        if not self.text:
+            raise core.ConfigError(
+                "text",
+                "no file is named, and C4 does not ship with translimit",
+                "pass --set text=PATH, one binary file of uint16 token ids one after the other "
+                "(the nanoGPT convention), or --set text=bytes",
+            )
+        return data.open_tokens(self.text, self.tokens)
 
 
 class LmSizes(AbstractExperiment[Config]):
@@ -365,7 +372,7 @@ EXPERIMENT = LmSizes(
             batch=64,
             tokens=128,
             probe=32,
-            text="c4.bin",
+            text="",
             vocabulary=50_257,
         ),
     },

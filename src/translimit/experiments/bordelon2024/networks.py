@@ -76,28 +76,32 @@ PAPER: dict[str, Any] = {
 }
 
 
-def images(config: Networks) -> Examples:
-    """The labelled images of a configuration, as patches.
+def images(name: str, patch: tuple[int, int] | None = None) -> Examples:
+    """Labelled images as patches.
+
+    Args:
+        name: "digits", or the path of an `.npz`.
+        patch: height and width of a patch; (2, 4) for digits and (4, 4) for a file by default.
 
     Raises:
         ConfigError: no file is named.
         StoreError: the file cannot be read, or has another format.
     """
-    if config.images == "digits":
-        return data.digit_patches()
-    if not config.images:
+    if name == "digits":
+        return data.digit_patches(patch or (2, 4))
+    if not name:
         raise ConfigError(
             "images",
             "no file is named, and CIFAR-5M does not ship with translimit",
             "pass --set images=PATH, one uncompressed .npz (numpy.savez) with X "
             "[examples, 32, 32, 3] and Y [examples], or --set images=digits",
         )
-    return data.open_images(config.images, (4, 4))
+    return data.open_images(name, patch or (4, 4))
 
 
 def base_shape(config: Networks) -> TransformerShape:
     """The shape of the base."""
-    tokens, pixels = images(config).probe(1)[0].shape[1:]
+    tokens, pixels = images(config.images).probe(1)[0].shape[1:]
     head_dim, heads, layers = config.base
     return describe.TransformerShape(
         head_dim=head_dim,
@@ -166,7 +170,7 @@ def linear_floor(config: Networks) -> float:
 
 @lru_cache
 def _linear_floor(path: str) -> float:
-    source = images(Networks(images=path))
+    source = images(path)
     inputs, labels = source.probe(min(len(source), 10_000))
     return data.linear_cross_entropy(inputs, labels)
 

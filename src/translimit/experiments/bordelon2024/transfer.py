@@ -136,7 +136,7 @@ class Transfer(AbstractExperiment[Config]):
             axis,
             sizes,
             numbers,
-            networks.images(config),
+            networks.images(config.images),
             training,
             key=core.named_key(key, "starts"),
             probe=config.probe,

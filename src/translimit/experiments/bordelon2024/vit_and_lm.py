@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,18 +135,6 @@ def train_size(
         tokens=shape.tokens * training.batch,
         diverged=int(history.diverged.sum()),
     )
-
-
-def require_file(path: str, form: str) -> Path:
-    """The path of a data set that does not ship with the package.
-
-    Raises:
-        StoreError: it is not there; the message says which form the file needs.
-    """
-    found = Path(path)
-    if not found.is_file():
-        raise core.StoreError(found, "is absent", f"write {form}, and name it in the configuration")
-    return found
 
 
 # -- numbers --------------------------------------------------------------------------------------

@@ -20,13 +20,13 @@ import numpy as np
 from translimit import core, data, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
+from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
 
 if TYPE_CHECKING:
     import xarray as xr
 
 #: What the file of the paper preset holds.
-IMAGES = "CIFAR-5M as .npz with numpy.savez: X [examples, 32, 32, 3] of uint8 and labels Y"
 KERNELS = {"stream": "stream_kernel", "gradient": "gradient_kernel"}
 
 
@@ -46,7 +46,7 @@ class Config:
         seeds: networks of each size, at least 4.
         batch: images of an update.
         probe: images on which kernels are recorded.
-        images: `.npz` of images [examples, height, width, channels] and labels; digits if empty.
+        images: `.npz` of images [examples, height, width, channels] and labels, or "digits".
         patch: height and width of a patch.
     """
 
@@ -61,18 +61,17 @@ class Config:
     seeds: int = 8
     batch: int = 32
     probe: int = 24
-    images: str = ""
+    images: str = "digits"
     patch: tuple[int, int] = (2, 4)
 
     def source(self) -> Any:
         """The images.
 
         Raises:
-            StoreError: their file is absent.
+            ConfigError: no file is named.
+            StoreError: the file cannot be read.
         """
-        if not self.images:
-            return data.digit_patches(self.patch)
-        return data.open_images(common.require_file(self.images, IMAGES), self.patch)
+        return networks.images(self.images, self.patch)
 
 
 class VitSizes(AbstractExperiment[Config]):
@@ -83,7 +82,8 @@ class VitSizes(AbstractExperiment[Config]):
         seconds = 0.0
         for N, H, L in config.sizes.all():
             weights = 6 * L * (N * H) ** 2
-            tokens = config.seeds * config.steps * config.batch * (64 if config.images else 8)
+            patches = 8 if config.images == "digits" else 64
+            tokens = config.seeds * config.steps * config.batch * patches
             seconds += 8 + 6 * weights * tokens / 1e10
         return Cost(seconds)
 
@@ -180,7 +180,7 @@ class VitSizes(AbstractExperiment[Config]):
 
 def _floor(config: Config) -> float:
     """Cross-entropy of the linear model of all pixels, for the shipped digits."""
-    if config.images:
+    if config.images != "digits":
         return float("nan")
     source = config.source()
     return data.linear_cross_entropy(*source.take(np.arange(len(source))))
@@ -354,7 +354,7 @@ EXPERIMENT = VitSizes(
             seeds=4,
             batch=128,
             probe=64,
-            images="cifar5m.npz",
+            images="",
             patch=(4, 4),
         ),
     },

@@ -162,8 +162,7 @@ def _network(
         mlp_ratio=2.0,
         norm="layer" if kind == "pre-norm" else None,
         shaped=shaped,
-        activation=describe.Nonlinearity.SHAPED_RELU if shaped else describe.Nonlinearity.GELU,
-        slopes=config.slopes if shaped else (0.0, 0.0),
+        slopes=config.slopes if shaped else None,
     )
     numbers = describe.standard_parameterization(shape.size, pixels=8)
     if kind == "pre-norm":

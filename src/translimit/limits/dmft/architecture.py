@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
-from translimit.describe import Nonlinearity, require_count, require_number
+from translimit.describe import Activation, require_count, require_number
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Architecture:
     beta0: float = 1.0
     gamma0: float = 1.0
     attention: bool = True
-    mlp: Nonlinearity | None = None
+    mlp: Activation | None = None
     norm: str | None = None
     causal: bool = False
     norm_eps: float = 1e-5
@@ -77,15 +77,9 @@ class Architecture:
                 raise ArgumentTypeError(name, f"got {getattr(self, name)!r}", "pass True or False")
         if self.norm not in (None, "rms", "layer"):
             raise ArgumentTypeError("norm", f"got {self.norm!r}", 'pass "rms", "layer" or None')
-        if self.mlp is not None and not isinstance(self.mlp, Nonlinearity):
+        if self.mlp is not None and not isinstance(self.mlp, Activation):
             raise ArgumentTypeError(
-                "mlp", f"got {self.mlp!r}", "pass a member of describe.Nonlinearity, or None"
-            )
-        if self.mlp is Nonlinearity.SHAPED_RELU:
-            raise NoSuchLimitError(
-                "mlp",
-                "the shaped ReLU becomes linear as the width grows",
-                "take Nonlinearity.LINEAR, or limits.shaped for depth and width together",
+                "mlp", f"got {self.mlp!r}", "pass a member of describe.Activation, or None"
             )
         if self.trained_gains:
             raise NoSuchLimitError(

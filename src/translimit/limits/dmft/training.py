@@ -36,7 +36,7 @@ from translimit.core import (
     is_traced,
     named_key,
 )
-from translimit.describe import Nonlinearity, require_count, require_number
+from translimit.describe import Activation, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.causal_pass import RESPONSES, Numbers, Plan, Trace, causal_pass
 from translimit.limits.dmft.histories import slots_in_chunk
@@ -196,7 +196,7 @@ class Training(AbstractProblem):
         """`LinearAlgebra` where every unit is linear, `CausalSampling` where one can be sampled."""
         a = self.architecture
         heads = a.attention and not math.isinf(a.head_dim)
-        exact = not heads and a.mlp in (None, Nonlinearity.LINEAR)
+        exact = not heads and a.mlp in (None, Activation.LINEAR)
         sampled = heads or a.mlp is not None
         return (LinearAlgebra,) * exact + (CausalSampling,) * sampled
 

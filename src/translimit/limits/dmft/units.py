@@ -16,7 +16,6 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from translimit.describe import Nonlinearity
+from translimit.describe import Activation
 from translimit.limits.dmft.histories import (
     innovations,
     matmul,
@@ -36,15 +35,6 @@ from translimit.limits.dmft.histories import (
 
 #: Sums over tokens or head coordinates up to this length are written out (and fuse).
 WRITTEN_OUT = 16
-
-
-_FUNCTIONS: dict[Nonlinearity, Callable[[Array], Array]] = {
-    Nonlinearity.GELU: lambda x: jax.nn.gelu(x, approximate=False),
-    Nonlinearity.RELU: jax.nn.relu,
-    Nonlinearity.TANH: jnp.tanh,
-    Nonlinearity.SILU: jax.nn.silu,
-    Nonlinearity.LINEAR: lambda x: x,
-}
 
 
 class Site(NamedTuple):
@@ -290,7 +280,7 @@ class SampledNeurons(AbstractSampledUnit):
         activation: phi.
     """
 
-    activation: Nonlinearity
+    activation: Activation
 
     sampled: ClassVar[bool] = True
 
@@ -482,8 +472,8 @@ def _moment(a: Array, b: Array) -> Array:
     return matmul(a, b.T).astype(jnp.float64) / a.shape[1]
 
 
-def _with_slope(activation: Nonlinearity, x: Array) -> tuple[Array, Array]:
-    return jax.jvp(_FUNCTIONS[activation], (x,), (jnp.ones_like(x),))
+def _with_slope(activation: Activation, x: Array) -> tuple[Array, Array]:
+    return jax.jvp(activation, (x,), (jnp.ones_like(x),))
 
 
 def _unit_rows(fields: int, families: int, history: int, family: int, start: Any) -> Array:

@@ -1,0 +1,31 @@
+"""What the tests of experiments do alike: compute all cells, draw all figures, read verdicts."""
+
+from matplotlib.figure import Figure
+
+from translimit.core import Verdict, named_key
+
+
+def compute(experiment, config):
+    """The datasets of all cells by name."""
+    key = named_key(0, experiment.name)
+    return {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
+
+
+def draw_all(experiment, config, results) -> list[str]:
+    """Draw every figure into an empty one; the names of the figures."""
+    names = []
+    for spec in experiment.figures(config, results):
+        figure = Figure(figsize=spec.size)
+        spec.draw(figure)
+        assert figure.axes
+        assert spec.table.rows
+        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+        names.append(spec.name)
+    return names
+
+
+def verdicts(experiment, config, results) -> dict[str, Verdict]:
+    """Verdicts by the names of claims, all of them announced."""
+    claims = experiment.claims(config, results)
+    assert {claim.name for claim in claims} <= set(experiment.claim_names())
+    return {claim.name: claim.verdict for claim in claims}
