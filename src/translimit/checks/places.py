@@ -82,16 +82,7 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
         for role in those:
             if (role in MAPS or role in (Role.QUERY, Role.KEY)) and owner:
                 maps.setdefault(role, []).append(owner)
-    if Role.READOUT not in maps:
-        tied = [n for n, those in roles.items() if Role.TOKEN_EMBEDDING in those]
-        ends = [
-            other.rpartition(".")[0]
-            for name in tied
-            for other, value in named.items()
-            if other != name and value is named[name]
-        ]
-        if ends:
-            maps[Role.READOUT] = ends[:1]
+    readout = maps[Role.READOUT][0] if Role.READOUT in maps else _tied_end(named, roles)
     modules = dict(model.named_modules())
     owners = [*packed, *maps.get(Role.KEY, ())]
     parents = (_with_scale(modules, owner) for owner in owners)
@@ -102,8 +93,17 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
         packed=tuple(packed),
         interleaved=any(kind.startswith("GPTNeoX") for kind in kinds),
         attentions=tuple(name for name in parents if name is not None),
-        readout=maps[Role.READOUT][0] if Role.READOUT in maps else None,
+        readout=readout,
     )
+
+
+def _tied_end(named: Mapping[str, Any], roles: Mapping[str, Sequence[Role]]) -> str | None:
+    """The other module that holds the tensor of the token embedding."""
+    for name, those in roles.items():
+        for other, value in named.items():
+            if Role.TOKEN_EMBEDDING in those and other != name and value is named[name]:
+                return other.rpartition(".")[0]
+    return None
 
 
 def logit_scale(module: Any) -> float | None:

@@ -198,6 +198,10 @@ def _promises(
             for place, exponent in promised.items()
             if place[0] != "output_change" or place[1] >= _LATE
         }
+    if axis == "layers" and question.alpha_L > 0.5:
+        # The share of the branches in the stream of the start falls like L^(1 - 2 alpha_L): how
+        # much of it there is at the base, the rules do not say.
+        promised.pop(("stream", 0), None)
     roles = (*MAPS, Role.QUERY, Role.KEY)
     table = role_exponents(rules[0], axis, shapes[0], shapes[-1], roles)
     for (what, role), exponent in table.items():

@@ -202,7 +202,8 @@ class _Recorder:
         places = self.places
         self.mapped = {name: None for names in places.maps.values() for name in names}
         self.mapped |= dict.fromkeys(places.packed)
-        self.watched = list({**self.mapped, **dict.fromkeys(places.blocks[-1:])})
+        ends = (*places.blocks[-1:], *filter(None, [places.readout]))
+        self.watched = list({**self.mapped, **dict.fromkeys(ends)})
         if missing := [name for name in self.watched if name not in self.modules]:
             raise FactoryError("places", f"{missing[0]!r} is no module", "check the name")
         if not self.watched:

@@ -80,7 +80,7 @@ class TextConfig(Config):
 
     def floor(self) -> float:
         """The entropy of a token alone."""
-        return data.unigram_entropy(np.asarray(self.source().ids[:_SAMPLE]))
+        return data.unigram_entropy(np.asarray(self.source().ids[:_SAMPLE], dtype=np.int64))
 
     @property
     def floor_label(self) -> str:
