@@ -1,3 +1,4 @@
+from . import torch as torch
 from .families import TABLES as TABLES
 from .families import table_of as table_of
 from .families import table_of_model as table_of_model
