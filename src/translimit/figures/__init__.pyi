@@ -1,3 +1,5 @@
+from .checks import draw_check as draw_check
+from .checks import draw_sweeps as draw_sweeps
 from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
