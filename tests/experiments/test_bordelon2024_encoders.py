@@ -22,6 +22,7 @@ from translimit.experiments.bordelon2024 import (
     first_steps,
     head_scaling,
     head_variance,
+    lm_transfer,
     networks,
     transfer,
 )
@@ -108,6 +109,8 @@ def test_transfer(planted) -> None:
         "adamw-heads",
         "adamw-layers",
         "momentum-head_dim",
+        "momentum-heads",
+        "momentum-layers",
     ]
     found = verdicts(experiment, config, results)
     assert set(found) <= set(experiment.claim_names())
@@ -116,6 +119,33 @@ def test_transfer(planted) -> None:
     spoiled = verdicts(experiment, config, compute(experiment, config))
     assert spoiled["adamw-head_dim-1-rules-drift"] is Verdict.refuted
     assert spoiled["adamw-head_dim-1-standard-drift"] is Verdict.refuted
+    # Under SGD depth separates nothing: it is drawn, and no drift is claimed.
+    assert not [name for name in found if name.startswith("momentum-layers")]
+
+
+def test_transfer_of_language_models(planted) -> None:
+    experiment = get_experiment("bordelon2024/lm-transfer")
+    config = lm_transfer.TextConfig(base=(4, 4, 2), log2_rates=(-12, -2))
+    results = compute(experiment, config)
+    assert draw_all(experiment, config, results) == [
+        "adamw-head_dim",
+        "adamw-heads",
+        "adamw-layers",
+    ]
+    found = verdicts(experiment, config, results)
+    assert set(found.values()) == {Verdict.supported}
+    assert len(found) == 3 + 3 + 3 + 2  # drifts of both, the price of the base's rate, wider
+    planted.error = 0.5
+    spoiled = verdicts(experiment, config, compute(experiment, config))
+    refuted = {f"adamw-{axis}-1-rules-drift" for axis in ("head_dim", "heads", "layers")}
+    assert refuted <= {name for name, verdict in spoiled.items() if verdict is Verdict.refuted}
+    shape = train.resized(config.shape(), "heads", 8)
+    rules, standard = config.ruled(shape, "adamw", 1.0), config.standard(shape)
+    assert rules.role(Role.READOUT).init == standard.role(Role.READOUT).init == 0
+    assert rules.role(Role.QUERY).lr == 0.5
+    paper = experiment.presets["paper"]
+    with pytest.raises(ConfigError, match="uint16"):
+        paper.source()
 
 
 def test_coordinates(planted) -> None:
@@ -233,7 +263,15 @@ def test_the_papers_sizes_say_which_file_they_need(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["transfer", "coordinates", "first-steps", "head-variance", "head-scaling", "depth"],
+    [
+        "transfer",
+        "lm-transfer",
+        "coordinates",
+        "first-steps",
+        "head-variance",
+        "head-scaling",
+        "depth",
+    ],
 )
 def test_demo_presets_refute_nothing_but_what_they_should(name: str) -> None:
     experiment = get_experiment(f"bordelon2024/{name}")

@@ -184,6 +184,76 @@ class ScaleCommand:
     """Print one JSON document."""
 
 
+@dataclass(frozen=True)
+class CoordCheckCommand:
+    """Check whether a model is parameterized as the rules say, along heads, head size and depth.
+
+    A factory is a function of one `translimit.checks.Trial` that returns a `TorchModel` or a
+    `JaxModel`. A refuted check is a result: the exit status stays 0.
+
+    Example: translimit coord-check examples.small_models:gpt2 --axis head_dim --plot check.png
+    """
+
+    factory: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FACTORY")]
+    """module:function, importable from the current folder."""
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "head_dim=8,heads=4,layers=2"
+    """The tuned size, as for `translimit scale`."""
+    axis: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
+    """Which sizes to change, one at a time."""
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
+    """Of the base along an axis; at least 3."""
+    rate: float = 0.01
+    """Learning rate at the base, at which the loss falls clearly within the steps."""
+    steps: tuple[int, ...] = (0, 1, 2, 5, 10)
+    """Numbers of updates after which to look."""
+    seeds: int = 4
+    """Independent starts."""
+    standard: Annotated[bool, _Flag] = False
+    """Check the factory's standard parameterization against the rules."""
+    plot: Path | None = None
+    """Draw the panels of every axis into files named after this one (.png, .pdf or .svg)."""
+    out: Path | None = None
+    """Where finished networks are kept; by default runs/coord-check-FACTORY-DIGEST."""
+    fresh: Annotated[bool, _Flag] = False
+    """Compute again what is there."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class TransferCommand:
+    """Sweep the learning rate at several sizes: does the best one stay where it is?
+
+    Example: translimit transfer examples.small_models:llama --axis head_dim --multiples 1 2
+    --seeds 1 --steps 20
+    """
+
+    factory: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FACTORY")]
+    """module:function, importable from the current folder."""
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "head_dim=8,heads=4,layers=2"
+    """The tuned size, as for `translimit scale`."""
+    axis: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim",)
+    """Which sizes to change, one at a time."""
+    multiples: tuple[int, ...] = (1, 2, 4)
+    """Of the base along an axis; at least 2."""
+    log2_rates: tuple[int, int] = (-10, -3)
+    """First and last exponent of the grid of base rates, in factors of two."""
+    steps: int = 50
+    """Updates on fresh batches, after which the loss is taken."""
+    seeds: int = 2
+    """Independent starts."""
+    rules_only: Annotated[bool, _Flag] = False
+    """Leave the factory's standard parameterization out."""
+    plot: Path | None = None
+    """Draw the panels of every axis into files named after this one (.png, .pdf or .svg)."""
+    out: Path | None = None
+    """Where finished networks are kept; by default runs/transfer-FACTORY-DIGEST."""
+    fresh: Annotated[bool, _Flag] = False
+    """Compute again what is there."""
+    json: Annotated[bool, _Flag] = False
+    """Print one JSON document."""
+
+
 Command = (
     ListCommand
     | RunCommand
@@ -193,6 +263,8 @@ Command = (
     | CiteCommand
     | PredictCommand
     | ScaleCommand
+    | CoordCheckCommand
+    | TransferCommand
 )
 
 COMMANDS: dict[str, type[Command]] = {
@@ -204,4 +276,6 @@ COMMANDS: dict[str, type[Command]] = {
     "cite": CiteCommand,
     "predict": PredictCommand,
     "scale": ScaleCommand,
+    "coord-check": CoordCheckCommand,
+    "transfer": TransferCommand,
 }

@@ -11,12 +11,14 @@ from translimit.cli.arguments import (
     CiteCommand,
     ClaimsCommand,
     Command,
+    CoordCheckCommand,
     ListCommand,
     PredictCommand,
     ReportCommand,
     RunCommand,
     ScaleCommand,
     StatusCommand,
+    TransferCommand,
 )
 from translimit.core import ConfigError, StoreError
 
@@ -217,6 +219,47 @@ def _scale(command: ScaleCommand) -> None:
     print("all else is target over base; rates multiply the schedule of the base")
     for sentence in made.warnings:
         print(f"note: {sentence}")
+
+
+@execute.register
+def _coord_check(command: CoordCheckCommand) -> None:
+    from translimit.cli import user_checks
+
+    answer = user_checks.coordinate_checks(command)
+    for axis, figure in answer.figures.items():
+        _save(figure, user_checks.plot_path(command, axis))
+    if command.json:
+        _print_json(answer.document)
+        return
+    from translimit.cli.tables import coordinates_table
+
+    _print_rich(coordinates_table(answer.document["checks"]))
+    for check in answer.document["checks"]:
+        print(f"{check['axis']}: {check['verdict']}")
+        for sentence in check["lint"]:
+            print(f"  {sentence}")
+    print(f"kept in {answer.folder}")
+
+
+@execute.register
+def _transfer(command: TransferCommand) -> None:
+    from translimit.cli import user_checks
+
+    answer = user_checks.transfer_sweeps(command)
+    for axis, figure in answer.figures.items():
+        _save(figure, user_checks.plot_path(command, axis))
+    if command.json:
+        _print_json(answer.document)
+        return
+    from translimit.cli.tables import transfer_table
+
+    _print_rich(transfer_table(answer.document["sweeps"]))
+    for sweep in answer.document["sweeps"]:
+        drift = f"{sweep['drift']:+.2f} ± {sweep['drift_stderr']:.2f}"
+        print(f"{sweep['axis']}, {sweep['parameterization']}: drift {drift} decades")
+        for sentence in sweep["warnings"]:
+            print(f"  note: {sentence}")
+    print(f"kept in {answer.folder}")
 
 
 def _save(figure: Any, path: Path) -> None:

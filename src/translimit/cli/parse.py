@@ -88,10 +88,12 @@ def _refusal(command: str, box: str) -> ConfigError:
         return ConfigError(missing[1], "has no value", advice)
     if number := re.match(r"Error parsing (--\w+): invalid literal for int.*?: '(.*)'", problem):
         return ConfigError(number[1], f"got {number[2]!r}", "pass a whole number")
-    if value := re.match(r"Error parsing (--\w+): (.*)", problem):
+    if value := re.match(r"Error parsing (--[\w-]+): (.*)", problem):
         return ConfigError(value[1], value[2], advice)
     if "RUN" in problem or "'run'" in problem:
         return ConfigError("RUN", "is missing", "pass the folder that `translimit run` printed")
+    if "FACTORY" in problem:
+        return ConfigError("FACTORY", "is missing", "write module:function")
     if "CONFIG" in problem:
         return ConfigError(
             "CONFIG", "is missing", "pass a config.json, or a file of our own format"

@@ -57,6 +57,47 @@ def status_table(status: Mapping[str, Any]) -> Table:
     return table
 
 
+def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
+    """Exponents of coordinate checks: after the last update, and whatever is not supported."""
+    table = _table("axis", "coordinate", "updates", "exponent", "95 % interval", "rules", "verdict")
+    for check in checks:
+        last = check["steps"][-1]
+        for row in check["rows"]:
+            told = row["verdict"] in ("refuted", "underpowered")
+            if row["verdict"] == "still" or not (told or row["updates"] in (0, last)):
+                continue
+            low, high = row["interval"]
+            table.add_row(
+                check["axis"],
+                row["coordinate"].replace("_", " "),
+                str(row["updates"]),
+                f"{row['exponent']:+.2f} ± {row['stderr']:.2f}",
+                f"[{low:+.2f}, {high:+.2f}]",
+                f"{row['expected']:+.2f}",
+                _coloured(row["verdict"]),
+            )
+    return table
+
+
+def transfer_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
+    """Optima of transfer sweeps, and losses at them and at the base's."""
+    table = _table(
+        "axis", "parameterization", "size", "log10 of best rate", "lowest loss", "at base's rate"
+    )
+    for sweep in sweeps:
+        for row in sweep["sizes"]:
+            edge = " (edge)" if row["edge"] else ""
+            table.add_row(
+                sweep["axis"],
+                sweep["parameterization"],
+                str(row["size"]),
+                f"{row['log10_optimum']:.2f} ± {row['stderr']:.2f}{edge}",
+                f"{row['loss_at_optimum']:.3f} ± {row['loss_at_optimum_stderr']:.3f}",
+                f"{row['loss_at_base_rate']:.3f} ± {row['loss_at_base_rate_stderr']:.3f}",
+            )
+    return table
+
+
 def rules_table(groups: Mapping[Any, Iterable[Any]]) -> Table:
     """Rules of `translimit scale`: what equal rules have in common is one row."""
     columns = {

@@ -31,6 +31,7 @@ from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
 from .size import Size as Size
+from .stack_sizes import POST_NORM as POST_NORM
 from .stack_sizes import PreNormConfig as PreNormConfig
 from .stack_sizes import StackSizes as StackSizes
 from .stack_sizes import read_stack_sizes as read_stack_sizes

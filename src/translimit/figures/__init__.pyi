@@ -1,3 +1,5 @@
+from .checks import draw_check as draw_check
+from .checks import draw_sweeps as draw_sweeps
 from .cone import cone_coordinates as cone_coordinates
 from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
@@ -10,6 +12,8 @@ from .flow import plot_trajectories as plot_trajectories
 from .overlaps import plot_fan as plot_fan
 from .overlaps import plot_overlap as plot_overlap
 from .paths import plot_correlation_bands as plot_correlation_bands
+from .power_laws import plot_power_law as plot_power_law
+from .power_laws import plot_transfer as plot_transfer
 from .ranks import plot_eigenvalue_paths as plot_eigenvalue_paths
 from .ranks import plot_rank_histogram as plot_rank_histogram
 from .sphere import plot_angles as plot_angles

@@ -1,8 +1,12 @@
+from . import adapters as adapters
 from .engine import Rules as Rules
 from .engine import rules as rules
+from .errors import AlreadyAppliedError as AlreadyAppliedError
+from .errors import AmbiguousRuleError as AmbiguousRuleError
 from .errors import ConversionError as ConversionError
 from .errors import DegenerateInitError as DegenerateInitError
 from .errors import ShapeMismatchError as ShapeMismatchError
+from .errors import UnmatchedParameterError as UnmatchedParameterError
 from .errors import UnsupportedModuleError as UnsupportedModuleError
 from .live_start import require_live_start as require_live_start
 from .moves import Update as Update

@@ -19,3 +19,15 @@ class ConversionError(ArgumentError):
 
 class DegenerateInitError(ArgumentError):
     """Parameters start at a saddle that no gradient leaves."""
+
+
+class UnmatchedParameterError(ArgumentError):
+    """A parameter has no role, or a pattern of a name table matches no parameter."""
+
+
+class AmbiguousRuleError(ArgumentError):
+    """A parameter, or one shared tensor, has two different roles."""
+
+
+class AlreadyAppliedError(ArgumentError, RuntimeError):
+    """The rules were applied to these weights before."""

@@ -5,6 +5,7 @@ from .cells import disk_full as disk_full
 from .cells import write_cell as write_cell
 from .folder import FORMAT as FORMAT
 from .folder import RunFolder as RunFolder
+from .json_cells import JsonCells as JsonCells
 from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
 from .jsonfiles import write_bytes as write_bytes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import figures
+from translimit import checks, figures
 from translimit.core import Estimate
 from translimit.experiments.base import Cell, FigureSpec, Results, Table
 from translimit.experiments.bordelon2024 import networks
@@ -23,7 +23,9 @@ BITE = 0.25
 
 def exponent(check: xr.Dataset, coordinate: str, step: int) -> Estimate:
     """The fitted exponent of a coordinate after some updates."""
-    return networks.slope(check["size"].values, check[coordinate].sel(updates=step).values)
+    return checks.power_law_exponent(
+        check["size"].values, check[coordinate].sel(updates=step).values
+    )
 
 
 def promised_exponents(check: xr.Dataset) -> dict[tuple[str, int], float]:
@@ -60,7 +62,7 @@ def check_figure(config: Config, cell: Cell, check: xr.Dataset) -> FigureSpec:
                 ax = grid[row][column]
                 shown = [step for step in config.steps if (name, step) in fits]
                 for series, step in enumerate(shown):
-                    networks.draw_power_law(
+                    figures.plot_power_law(
                         ax,
                         sizes,
                         check[name].sel(updates=step).values,

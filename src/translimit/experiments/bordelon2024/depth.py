@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, train
+from translimit import checks, core, describe, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -146,7 +146,9 @@ def _rows(config: Config, results: Results, alpha: float, quantity: str) -> np.n
 
 def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]:
     return {
-        (alpha, quantity): networks.slope(config.layers, _rows(config, results, alpha, quantity))
+        (alpha, quantity): checks.power_law_exponent(
+            config.layers, _rows(config, results, alpha, quantity)
+        )
         for alpha in ALPHAS
         for quantity in QUANTITIES
     }
@@ -158,7 +160,7 @@ def _movement_figure(config: Config, results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         for ax, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
             for series, alpha in enumerate(ALPHAS):
-                networks.draw_power_law(
+                figures.plot_power_law(
                     ax,
                     config.layers,
                     _rows(config, results, alpha, quantity),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from translimit import core, describe, figures, train
+from translimit import checks, core, describe, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -164,14 +164,14 @@ class FirstSteps(AbstractExperiment[Config]):
 
 
 def _fit(check: xr.Dataset, quantity: str, step: int) -> Estimate:
-    return networks.slope(check["size"].values, check[quantity].sel(updates=step).values)
+    return checks.power_law_exponent(check["size"].values, check[quantity].sel(updates=step).values)
 
 
 def _slopes(check: xr.Dataset, quantity: str, step: int) -> Any:
     """The exponent of every seed [seeds]."""
     rows = check[quantity].sel(updates=step).values
     sizes = check["size"].values
-    return networks.slopes(sizes, rows)
+    return checks.power_law_exponents(sizes, rows)
 
 
 def _figure(config: Config, results: Results) -> FigureSpec:
@@ -188,7 +188,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             for ax, quantity in zip(row, QUANTITIES, strict=True):
                 for series, step in enumerate(config.steps):
                     first = step == config.steps[0]
-                    networks.draw_power_law(
+                    figures.plot_power_law(
                         ax,
                         config.head_dims,
                         results[name][quantity].sel(updates=step).values,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, figures, train
+from translimit import checks, core, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -242,7 +242,9 @@ def _rows(config: Config, results: Results, alpha: float, when: str) -> np.ndarr
 
 def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]:
     return {
-        (alpha, when): networks.slope(config.head_dims, _rows(config, results, alpha, when))
+        (alpha, when): checks.power_law_exponent(
+            config.head_dims, _rows(config, results, alpha, when)
+        )
         for alpha in ALPHAS
         for when in ("start", "trained")
     }
@@ -269,7 +271,7 @@ def _kernel_fit(config: Config, results: Results) -> tuple[np.ndarray, Estimate]
     errors = np.array([np.mean((k - limit) ** 2, axis=(1, 2)) for k in kernels[:-1]])
     # Groups of seeds, so that the logarithm is of means.
     groups = errors.reshape(len(errors), 4, -1).mean(axis=-1)
-    return groups, networks.slope(config.kernel_heads[:-1], groups)
+    return groups, checks.power_law_exponent(config.kernel_heads[:-1], groups)
 
 
 def _variance_figure(config: Config, results: Results) -> FigureSpec:
@@ -279,7 +281,7 @@ def _variance_figure(config: Config, results: Results) -> FigureSpec:
         panels = figure.subplots(1, 2)
         for ax, alpha in zip(panels, ALPHAS, strict=True):
             for series, when in enumerate(("start", "trained")):
-                networks.draw_power_law(
+                figures.plot_power_law(
                     ax,
                     config.head_dims,
                     _rows(config, results, alpha, when),
@@ -357,7 +359,7 @@ def _kernel_figure(config: Config, results: Results) -> FigureSpec:
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
-        networks.draw_power_law(ax, heads, errors, rate, series=0, label="networks", expected=-1.0)
+        figures.plot_power_law(ax, heads, errors, rate, series=0, label="networks", expected=-1.0)
         figures.finish(ax, xlabel=networks.AXIS_LABELS["heads"], ylabel="squared error")
 
     rows = tuple((h, float(e.mean())) for h, e in zip(heads, errors, strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 from translimit import core, data, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
+from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
 
 if TYPE_CHECKING:
@@ -70,16 +71,7 @@ class Config:
             ConfigError: no file is named.
             StoreError: the file cannot be read.
         """
-        if self.text == "bytes":
-            return data.byte_text(self.tokens)
-        if not self.text:
-            raise core.ConfigError(
-                "text",
-                "no file is named, and C4 does not ship with translimit",
-                "pass --set text=PATH, one binary file of uint16 token ids one after the other "
-                "(the nanoGPT convention), or --set text=bytes",
-            )
-        return data.open_tokens(self.text, self.tokens)
+        return networks.windows(self.text, self.tokens)
 
 
 class LmSizes(AbstractExperiment[Config]):

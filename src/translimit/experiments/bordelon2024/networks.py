@@ -7,19 +7,16 @@ own sizes on CIFAR-5M, a file that the configuration names.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from translimit import data, describe, figures, scaling, train
-from translimit.core import ConfigError, Estimate
+from translimit import data, describe, scaling, train
+from translimit.core import ConfigError
 
 if TYPE_CHECKING:
     from translimit.data import Examples
-    from translimit.describe import Parameterization, TransformerShape
+    from translimit.describe import Parameterization, Size, TransformerShape
     from translimit.train import Optimizer
 
 REFERENCE = "Bordelon et al., arXiv 2405.15712; documentation, Scaling rules"
@@ -99,6 +96,29 @@ def images(name: str, patch: tuple[int, int] | None = None) -> Examples:
     return data.open_images(name, patch or (4, 4))
 
 
+def windows(text: str, tokens: int) -> Any:
+    """Windows of text: the shipped bytes, or token ids from a file.
+
+    Args:
+        text: "bytes", or the path of a binary file of uint16 ids.
+        tokens: length of a window.
+
+    Raises:
+        ConfigError: no file is named.
+        StoreError: the file cannot be read.
+    """
+    if text == "bytes":
+        return data.byte_text(tokens)
+    if not text:
+        raise ConfigError(
+            "text",
+            "no file is named, and C4 does not ship with translimit",
+            "pass --set text=PATH, one binary file of uint16 token ids one after the other "
+            "(the nanoGPT convention), or --set text=bytes",
+        )
+    return data.open_tokens(text, tokens)
+
+
 def base_shape(config: Networks) -> TransformerShape:
     """The shape of the base."""
     tokens, pixels = images(config.images).probe(1)[0].shape[1:]
@@ -148,9 +168,20 @@ def ruled(
             gamma0=config.gamma0,
             pixels=pixels,
         )
-    base = base_shape(config).size
+    return carried(base_shape(config).size, shape, optimizer, alpha_A, alpha_L)
+
+
+def carried(
+    base: Size,
+    shape: TransformerShape,
+    optimizer: OptimizerName,
+    alpha_A: float = 1.0,
+    alpha_L: float = 1.0,
+) -> Parameterization:
+    """The standard parameterization of a base, carried to a shape by the rules."""
     made = scaling.rules(base, shape.size, optimizer=optimizer, alpha_A=alpha_A, alpha_L=alpha_L)
-    return made.applied(describe.standard_parameterization(base, pixels=pixels))
+    start = describe.standard_parameterization(base, pixels=shape.patch_dim or 1)
+    return made.applied(start)
 
 
 def standard(shape: TransformerShape) -> Parameterization:
@@ -173,69 +204,3 @@ def _linear_floor(path: str) -> float:
     source = images(path)
     inputs, labels = source.probe(min(len(source), 10_000))
     return data.linear_cross_entropy(inputs, labels)
-
-
-def slopes(sizes: Any, rows: Any) -> Any:
-    """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
-
-    Returns:
-        One for each replicate; NaN where a row is not positive and finite.
-    """
-    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
-    if not np.all(np.isfinite(rows) & (rows > 0)):
-        return np.full(rows.shape[1], math.nan)
-    return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
-
-
-def slope(sizes: Any, rows: Any) -> Estimate:
-    """The mean of `slopes` with its standard error over replicates."""
-    found = slopes(sizes, rows)
-    if len(found) < 2:
-        return Estimate(float(found[0]), math.inf, 1)
-    return Estimate.from_samples(found)
-
-
-def draw_power_law(
-    ax: Any,
-    sizes: Any,
-    rows: Any,
-    fitted: Estimate,
-    *,
-    series: int,
-    label: str,
-    expected: float | None = None,
-) -> None:
-    """Means over replicates with bars, the fitted exponent in the legend, the expected one dashed.
-
-    Args:
-        ax: axes.
-        sizes: [sizes].
-        rows: [sizes, replicates].
-        fitted: from `slope`.
-        series: which colour and marker.
-        label: what is drawn.
-        expected: exponent of the dashed line.
-    """
-    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
-    colour = figures.COLOURS[series % len(figures.COLOURS)]
-    mean = rows.mean(axis=1)
-    many = rows.shape[1] > 1
-    error = rows.std(axis=1, ddof=1) / rows.shape[1] ** 0.5 if many else np.zeros(len(mean))
-    text = f"{label}: {fitted.value:+.2f} ± {fitted.stderr:.2f}".replace("-", "\N{MINUS SIGN}")
-    ax.errorbar(
-        sizes,
-        mean,
-        yerr=error,
-        fmt=figures.MARKERS[series % len(figures.MARKERS)],
-        color=colour,
-        markersize=4.5,
-        capsize=2.5,
-        label=text,
-    )
-    if expected is not None:
-        anchor = np.exp(np.mean(np.log(mean) - expected * np.log(sizes)))
-        ax.plot(sizes, anchor * sizes**expected, "--", color=colour, linewidth=1.0)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    ax.minorticks_off()

@@ -1,0 +1,91 @@
+"""Factories of small Hugging Face models for `translimit coord-check` and `translimit transfer`.
+
+Run from the folder above this one:
+
+    translimit coord-check examples.small_models:gpt2 --axis head_dim
+
+A factory takes one `Trial` and returns the model of its size, from its seed, at its base rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from translimit import data
+from translimit.checks import TorchModel, Trial
+from translimit.scaling import rules
+from translimit.scaling.adapters.torch import apply
+
+TOKENS, BATCH = 16, 4
+TEXT = np.asarray(data.byte_text(TOKENS).ids)
+
+
+def batch(step: int) -> dict[str, torch.Tensor]:
+    """Windows of English prose, the same for the same step and at every size.
+
+    Few tokens: updates of many tokens are coherent only once the width exceeds their number.
+    """
+    starts = np.random.default_rng(step).integers(0, len(TEXT) - TOKENS, BATCH)
+    ids = torch.tensor(np.stack([TEXT[start : start + TOKENS] for start in starts]).astype(int))
+    return {"input_ids": ids, "labels": ids}
+
+
+def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) -> TorchModel:
+    """A model with its optimiser: by the rules, or all at one rate."""
+    made = rules(trial.base, trial.size, optimizer="adamw", style="folded", packed_qkv=packed)
+    if trial.standard:
+        groups: Any = model.parameters()
+    else:
+        groups = apply(model, made, lr=trial.rate, start="fixed")
+    with torch.no_grad():
+        embedding.normal_()  # tokens of unit size: the branches do not drown them
+        model.lm_head.weight.zero_()  # so that the output's first change is the readout's
+    optimizer = torch.optim.AdamW(groups, lr=trial.rate, betas=(0.9, 0.95), weight_decay=0.0)
+    return TorchModel(model=model, optimizer=optimizer, batch=batch, rules=made)
+
+
+def gpt2(trial: Trial) -> TorchModel:
+    """GPT-2 with packed queries, keys and values, and a readout of its own."""
+    torch.manual_seed(trial.seed)
+    size, width = trial.size, trial.size.width if trial.standard else trial.base.width
+    config = GPT2Config(
+        vocab_size=256,
+        n_positions=TOKENS,
+        n_embd=size.width,
+        n_head=size.heads,
+        n_layer=size.layers,
+        n_inner=int(size.mlp_ratio * size.width),
+        initializer_range=width**-0.5,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
+        tie_word_embeddings=False,
+    )
+    model = GPT2LMHeadModel(config)
+    return finished(model, trial, model.transformer.wte.weight, packed=True)
+
+
+def llama(trial: Trial) -> TorchModel:
+    """Llama with rotary positions, RMS norms and gated MLPs."""
+    torch.manual_seed(trial.seed)
+    size, width = trial.size, trial.size.width if trial.standard else trial.base.width
+    config = LlamaConfig(
+        vocab_size=256,
+        max_position_embeddings=TOKENS,
+        hidden_size=size.width,
+        head_dim=size.head_dim,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.groups,
+        num_hidden_layers=size.layers,
+        intermediate_size=int(size.mlp_ratio * size.width),
+        initializer_range=width**-0.5,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config)
+    return finished(model, trial, model.model.embed_tokens.weight, packed=False)

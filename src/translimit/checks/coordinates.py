@@ -1,0 +1,221 @@
+r"""Coordinates of networks of several sizes: exponents with intervals, promises, verdicts.
+
+A power law is fitted to every coordinate of every seed; the exponent is the mean over seeds.
+
+Reference: documentation, "Checking your own model"; arXiv 2405.15712.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.checks.lint import Finding
+from translimit.checks.promises import AxisName
+from translimit.core import ArgumentError, Claim, Estimate, Verdict
+
+#: What a coordinate that is off says about roles, where no parameter's numbers are off.
+_SUSPECTS = {
+    "stream": "the branches or the embedding",
+    "hidden": "mlp_in or the norm before it",
+    "logit": "the logit scale, or query and key",
+    "output": "the readout or its multiplier",
+    "stream_change": "what writes to the stream: the multipliers of the branches, attention_out, "
+    "mlp_out or the embedding",
+    "hidden_change": "mlp_in, or the stream that it reads",
+    "learned_key_change": "key",
+    "learned_query_change": "query",
+    "learned_logit_change": "query and key, or the logit scale",
+    "output_change": "the readout, its multiplier, or the stream that it reads",
+}
+
+
+@dataclass(frozen=True)
+class CoordinateCheck:
+    """Coordinates of networks of several sizes.
+
+    Attributes:
+        axis: which size changes.
+        sizes: its values.
+        steps: numbers of updates after which was recorded; 0 is the start.
+        values: by coordinate [sizes, steps, seeds]; NaN where a network diverged.
+        expected: promised exponents by (coordinate, updates).
+        findings: parameters whose numbers do not follow the rules.
+    """
+
+    axis: AxisName
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+    values: Mapping[str, Float[np.ndarray, "sizes steps seeds"]]
+    expected: Mapping[tuple[str, int], float]
+    findings: tuple[Finding, ...] = field(default=())
+
+    def exponent(self, coordinate: str, step: int) -> Estimate:
+        """The exponent of a coordinate after some updates: least squares for every seed.
+
+        Args:
+            coordinate: one of `values`.
+            step: one of `steps`.
+
+        Returns:
+            Mean and standard error over seeds; NaN where a network diverged or the coordinate is 0.
+        """
+        return power_law_exponent(self.sizes, self._rows(coordinate, step))
+
+    def interval(self, coordinate: str, step: int, confidence: float = 0.95) -> tuple[float, float]:
+        """Student's interval of an exponent over seeds; infinite with one seed."""
+        from scipy.special import stdtrit
+
+        found = self.exponent(coordinate, step)
+        if found.count < 2 or not math.isfinite(found.value):
+            return -math.inf, math.inf
+        half = found.stderr * float(stdtrit(found.count - 1, 0.5 + confidence / 2))
+        return found.value - half, found.value + half
+
+    def is_still(self, coordinate: str, step: int) -> bool:
+        """Whether a coordinate is exactly 0 in every network: there is no exponent to judge.
+
+        So are the changes of all but the readout after one step from a readout of zeros.
+        """
+        return bool(np.all(self._rows(coordinate, step) == 0))
+
+    def verdict(self, coordinate: str, step: int, tol: float = 0.15) -> Verdict:
+        """Whether an exponent is the promised one, within `tol`; refuted where a network diverged.
+
+        Raises:
+            ArgumentError: nothing is promised for it.
+        """
+        if (coordinate, step) not in self.expected:
+            raise ArgumentError(
+                "coordinate", f"nothing is promised for {coordinate!r}", "see table"
+            )
+        if self.is_still(coordinate, step):
+            return Verdict.underpowered
+        found = self.exponent(coordinate, step)
+        if not math.isfinite(found.value):
+            return Verdict.refuted
+        return Claim(coordinate, "", self.expected[coordinate, step], found, tol).verdict
+
+    def overall(self, tol: float = 0.25) -> Verdict:
+        """Refuted if anything promised is, or a parameter's numbers are off; supported if all is.
+
+        Coordinates that do not move at a step are left out; if nothing moves, underpowered.
+        """
+        verdicts = {
+            self.verdict(name, step, tol)
+            for name, step in self.expected
+            if not self.is_still(name, step)
+        }
+        if self.findings or Verdict.refuted in verdicts:
+            return Verdict.refuted
+        return Verdict.supported if verdicts == {Verdict.supported} else Verdict.underpowered
+
+    def refuted(self, tol: float = 0.25) -> list[str]:
+        """Sentences that name coordinate, updates, axis and exponents of all that is refuted."""
+        sentences = []
+        for (coordinate, step), expected in self.expected.items():
+            if self.verdict(coordinate, step, tol) is Verdict.refuted:
+                found = self.exponent(coordinate, step)
+                grows = f"to the power {found.value:+.2f} ± {found.stderr:.2f}"
+                if not math.isfinite(found.value):
+                    grows = "without bound: a network diverged"
+                sentences.append(
+                    f"{coordinate} after {step} updates grows with {self.axis} {grows}, and "
+                    f"{expected:+.2f} is promised"
+                )
+        return sentences
+
+    def lint(self, tol: float = 0.25) -> list[str]:
+        """What is off, in terms of roles and parameters; where none is known, what to suspect."""
+        said = [finding.sentence for finding in self.findings]
+        if said:
+            return said
+        seen = {n for n, s in self.expected if self.verdict(n, s, tol) is Verdict.refuted}
+        roles = [name for name in seen if " of " in name]
+        for name in sorted(roles):
+            what, _, role = name.partition(" of ")
+            said.append(f"the {what} of {role} is off, although its numbers follow the rules")
+        for name in sorted(seen - set(roles)):
+            if not roles or not name.endswith("change"):
+                said.append(f"{name} is off: suspect {_SUSPECTS.get(name, 'what makes it')}")
+        return said
+
+    def rows(self, tol: float = 0.25) -> list[dict[str, Any]]:
+        """A row of plain data for every promise: exponent, interval, promise and verdict."""
+        made = []
+        for (name, step), expected in self.expected.items():
+            found, interval = self.exponent(name, step), self.interval(name, step)
+            made.append(
+                {
+                    "coordinate": name,
+                    "updates": step,
+                    "exponent": found.value,
+                    "stderr": found.stderr,
+                    "interval": list(interval),
+                    "expected": expected,
+                    "verdict": "still"
+                    if self.is_still(name, step)
+                    else self.verdict(name, step, tol).value,
+                }
+            )
+        return made
+
+    def to_json(self, tol: float = 0.25) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {
+            "axis": self.axis,
+            "sizes": list(self.sizes),
+            "steps": list(self.steps),
+            "tol": tol,
+            "verdict": self.overall(tol).value,
+            "lint": self.lint(tol),
+            "refuted": self.refuted(tol),
+            "findings": [finding.to_json() for finding in self.findings],
+            "rows": self.rows(tol),
+            "values": {name: rows.tolist() for name, rows in self.values.items()},
+        }
+
+    def _rows(self, coordinate: str, step: int) -> np.ndarray:
+        if coordinate not in self.values or step not in self.steps:
+            raise ArgumentError(
+                "coordinate",
+                f"no {coordinate!r} after {step} updates",
+                f"known: {', '.join(self.values)}; after {self.steps}",
+            )
+        return self.values[coordinate][:, self.steps.index(step)]
+
+
+def power_law_exponents(sizes: Iterable[Any], rows: Any) -> np.ndarray:
+    """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
+
+    Args:
+        sizes: [sizes].
+        rows: [sizes, replicates].
+
+    Returns:
+        One for each replicate; NaN where a row is not positive and finite.
+    """
+    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
+    if not np.all(np.isfinite(rows) & (rows > 0)):
+        return np.full(rows.shape[1], math.nan)
+    return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
+
+
+def power_law_exponent(sizes: Iterable[Any], rows: Any) -> Estimate:
+    """The mean of `power_law_exponents` with its standard error over replicates.
+
+    Args:
+        sizes: [sizes].
+        rows: [sizes, replicates].
+    """
+    found = power_law_exponents(sizes, rows)
+    if len(found) < 2:
+        return Estimate(float(found[0]), math.inf, 1)
+    if not np.all(np.isfinite(found)):
+        return Estimate(math.nan, math.nan, len(found))
+    return Estimate.from_samples(found)

@@ -1,0 +1,77 @@
+"""Factories: somebody's function from a trial to a network that can be checked."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from translimit.checks.errors import FactoryError
+from translimit.checks.trial import Trial
+from translimit.core import TranslimitError, nearest
+
+if TYPE_CHECKING:
+    from translimit.checks.jax_model import JaxModel
+    from translimit.checks.torch_model import TorchModel
+
+Factory: TypeAlias = "Callable[[Trial], TorchModel | JaxModel]"
+
+
+def load_factory(name: str) -> Factory:
+    """The factory called `module:function`.
+
+    Raises:
+        FactoryError: no such module or function, a module that fails to import, or no function.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (colon and module and attribute):
+        raise FactoryError("factory", f"got {name!r}", "write module:function")
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:
+        raise FactoryError(
+            "factory",
+            f"the module {module!r} cannot be imported ({type(error).__name__}: {error})",
+            "run from its folder, or install it",
+        ) from error
+    found = getattr(loaded, attribute, None)
+    if found is None:
+        known = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
+        advice = nearest(attribute, known)
+        raise FactoryError("factory", f"{module!r} has no {attribute!r}", advice)
+    if not callable(found):
+        raise FactoryError("factory", f"{name!r} is no function", "name a function of one Trial")
+    return found
+
+
+def make(factory: Factory, trial: Trial) -> TorchModel | JaxModel:
+    """What a factory makes of a trial.
+
+    Raises:
+        FactoryError: it raises, or returns something else than a `TorchModel` or `JaxModel`.
+    """
+    from translimit.checks.jax_model import JaxModel
+    from translimit.checks.torch_model import TorchModel
+
+    made: Any = guarded("factory", lambda: factory(trial))
+    if not isinstance(made, TorchModel | JaxModel):
+        raise FactoryError(
+            "factory",
+            f"returned {type(made).__name__}",
+            "return a TorchModel or a JaxModel of translimit.checks",
+        )
+    return made
+
+
+def guarded(part: str, call: Callable[[], Any]) -> Any:
+    """The result of somebody's function; what it raises becomes a `FactoryError`."""
+    try:
+        return call()
+    except TranslimitError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise FactoryError(
+            part, f"raised {type(error).__name__}: {said}", "call it by hand to see where"
+        ) from error

@@ -1,0 +1,227 @@
+r"""Coordinate checks and transfer sweeps of the networks that a factory makes.
+
+Reference: documentation, "Checking your own model"; arXiv 2405.15712.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from translimit.checks.coordinates import CoordinateCheck
+from translimit.checks.errors import FactoryError
+from translimit.checks.factory import Factory, make
+from translimit.checks.lint import ParameterNumbers, compare
+from translimit.checks.places import MAPS
+from translimit.checks.promises import AxisName, expected_exponents, role_exponents
+from translimit.checks.sweep import TransferSweep
+from translimit.checks.trial import Trial, require_sizes, resized
+from translimit.core import ArgumentError
+from translimit.describe import Role, Size
+from translimit.scaling import Rules
+
+#: Updates from which a random readout's part of the output's change is small.
+_LATE = 5
+
+
+def coordinate_check(
+    factory: Factory,
+    axis: AxisName,
+    sizes: Sequence[int],
+    *,
+    base: Size,
+    rate: float,
+    steps: Sequence[int] = (0, 1, 2, 5, 10),
+    seeds: int = 3,
+    standard: bool = False,
+    cache: MutableMapping[str, Any] | None = None,
+    progress: Callable[[float], Any] | None = None,
+) -> CoordinateCheck:
+    """Train networks of several sizes for a few steps on one batch and record their coordinates.
+
+    What is promised follows from the rules that the factory's networks carry: optimiser, exponents
+    and style. A readout of zeros makes the change of the output clean from the first step; from a
+    random one nothing is promised for it before 5 updates, since its random part falls like
+    d^{-1/2}.
+
+    Args:
+        factory: makes the network of a trial.
+        axis: which size changes.
+        sizes: its values, at least 3, increasing; 5 are better.
+        base: the size at which rates are tuned, and at which the other sizes are held.
+        rate: base rate, at which the loss falls clearly within the steps.
+        steps: numbers of updates after which to record; the start is always recorded.
+        seeds: independent starts.
+        standard: check the standard parameterization against the rules.
+        cache: finished cells by name, plain data; what is there is not computed again.
+        progress: called with the fraction done.
+
+    Raises:
+        ArgumentError: fewer than 3 sizes, sizes that do not increase, or an unknown axis.
+        FactoryError: the factory raises, or returns something that cannot be checked.
+    """
+    sizes = require_sizes(axis, sizes, 3)
+    _require_counts(rate=rate, seeds=seeds)
+    steps = tuple(sorted({0, *steps}))
+    shapes = [resized(base, axis, size) for size in sizes]
+    cells: list[list[dict[str, Any]]] = []
+    kind = "standard" if standard else "rules"
+    done, total = 0.0, sum(size * seeds for size in sizes)
+    for size, shape in zip(sizes, shapes, strict=True):
+        row = []
+        for seed in range(seeds):
+            trial = Trial(base=base, size=shape, seed=seed, rate=rate, standard=standard)
+            name = f"coordinates-{kind}-{axis}-{size}-seed{seed}"
+            row.append(_cell(cache, name, lambda t=trial: _record(factory, t, steps)))
+            done += size
+            if progress is not None:
+                progress(done / total)
+        cells.append(row)
+    rules = [Rules.from_json(row[0]["rules"]) for row in cells]
+    names = set.intersection(*(set(cell["values"]) for row in cells for cell in row))
+    values = {
+        name: np.array(
+            [[[float(x) for x in cell["values"][name]] for cell in row] for row in cells]
+        ).transpose(0, 2, 1)
+        for name in cells[0][0]["values"]
+        if name in names
+    }
+    findings = compare(
+        axis,
+        shapes,
+        [[ParameterNumbers.from_json(one) for one in row[0]["numbers"]] for row in cells],
+        rules,
+        [row[0]["logit_scale"] for row in cells],
+    )
+    expected = _promises(axis, steps, rules, shapes, values)
+    return CoordinateCheck(axis, sizes, steps, values, expected, findings)
+
+
+def transfer_sweep(
+    factory: Factory,
+    axis: AxisName,
+    sizes: Sequence[int],
+    *,
+    base: Size,
+    rates: Sequence[float],
+    steps: int,
+    seeds: int = 3,
+    standard: bool = False,
+    cap: float = 10.0,
+    cache: MutableMapping[str, Any] | None = None,
+    progress: Callable[[float], Any] | None = None,
+) -> TransferSweep:
+    """Train networks of several sizes at a grid of base rates for a fixed number of steps.
+
+    Args:
+        factory: makes the network of a trial, with fresh minibatches in its `batch`.
+        axis: which size changes.
+        sizes: its values, at least 2, increasing.
+        base: the size at which rates are tuned, and at which the other sizes are held.
+        rates: the grid, at least 3; factors of two over at least 7 values are good.
+        steps: updates after which the loss is taken on the probe.
+        seeds: independent starts.
+        standard: ask the factory for the standard parameterization.
+        cap: the loss that stands for a diverged run.
+        cache: finished cells by name, plain data; what is there is not computed again.
+        progress: called with the fraction done.
+
+    Raises:
+        ArgumentError: fewer than 2 sizes, a grid of fewer than 3 rates, or a count below 1.
+        FactoryError: the factory raises, or returns something that cannot be trained.
+    """
+    sizes, rates = require_sizes(axis, sizes, 2), tuple(sorted(rates))
+    if len(rates) < 3:
+        raise ArgumentError("rates", f"got {rates}", "pass at least 3 rates")
+    _require_counts(rate=rates[0], seeds=seeds, steps=steps)
+    kind = "standard" if standard else "rules"
+    losses = np.zeros((len(sizes), seeds, len(rates)))
+    done, total = 0.0, sum(size * seeds for size in sizes)
+    for place, size in enumerate(sizes):
+        for seed in range(seeds):
+
+            def run(size: int = size, seed: int = seed) -> list[float]:
+                shape = resized(base, axis, size)
+                made = []
+                for rate in rates:
+                    trial = Trial(base=base, size=shape, seed=seed, rate=rate, standard=standard)
+                    made.append(make(factory, trial).train(steps))
+                return made
+
+            name = f"transfer-{kind}-{axis}-{size}-seed{seed}"
+            row = np.array([float(value) for value in _cell(cache, name, run)])
+            losses[place, seed] = np.where(row < cap, row, cap)  # NaN is not below
+            done += size
+            if progress is not None:
+                progress(done / total)
+    return TransferSweep(axis, sizes, rates, losses, cap)
+
+
+def _record(factory: Factory, trial: Trial, steps: Sequence[int]) -> dict[str, Any]:
+    """One network of a check as plain data."""
+    made = make(factory, trial)
+    if made.rules is None:
+        raise FactoryError(
+            "rules",
+            "the factory's model carries none, so nothing is promised",
+            "return rules=scaling.rules(trial.base, trial.size, ...)",
+        )
+    if made.rules.question.target != trial.size:
+        raise FactoryError(
+            "rules", f"are for {made.rules.question.target}", f"make them for {trial.size}"
+        )
+    return {
+        "rules": made.rules.to_json(),
+        "numbers": [one.to_json() for one in made.numbers(trial.rate)],
+        "logit_scale": made.logit_scale(),
+        "values": made.record(steps, trial.size),
+    }
+
+
+def _promises(
+    axis: AxisName,
+    steps: Sequence[int],
+    rules: Sequence[Rules],
+    shapes: Sequence[Size],
+    values: dict[str, np.ndarray],
+) -> dict[tuple[str, int], float]:
+    """What the rules promise for the coordinates that were recorded."""
+    question = rules[0].question
+    suppressed = question.optimizer in ("sgd", "momentum")
+    promised = expected_exponents(axis, steps, suppressed, question.alpha_A, question.alpha_L)
+    if "output" in values and np.any(values["output"][:, 0] > 0):
+        promised = {
+            place: exponent
+            for place, exponent in promised.items()
+            if place[0] != "output_change" or place[1] >= _LATE
+        }
+    if axis == "layers" and question.alpha_L > 0.5:
+        # The share of the branches in the stream of the start falls like L^(1 - 2 alpha_L): how
+        # much of it there is at the base, the rules do not say.
+        promised.pop(("stream", 0), None)
+    roles = (*MAPS, Role.QUERY, Role.KEY)
+    table = role_exponents(rules[0], axis, shapes[0], shapes[-1], roles)
+    for (what, role), exponent in table.items():
+        for step in steps:
+            if (what == "start") is (step == 0):
+                promised[f"{what} of {role.value}", step] = exponent
+    return {place: exponent for place, exponent in promised.items() if place[0] in values}
+
+
+def _cell(cache: MutableMapping[str, Any] | None, name: str, compute: Callable[[], Any]) -> Any:
+    if cache is None:
+        return compute()
+    if name not in cache:
+        cache[name] = compute()
+    return cache[name]
+
+
+def _require_counts(*, rate: float, **counts: int) -> None:
+    if not (0 < rate < math.inf):
+        raise ArgumentError("rate", f"got {rate}", "pass a positive learning rate")
+    for name, value in counts.items():
+        if value < 1:
+            raise ArgumentError(name, f"got {value}", "pass at least 1")

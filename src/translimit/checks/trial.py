@@ -1,0 +1,67 @@
+"""What a factory is asked to make: one network of one size, from one seed, at one base rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from translimit.checks.promises import AXES, AxisName
+from translimit.core import ArgumentError
+from translimit.describe import Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One request to a factory.
+
+    Attributes:
+        base: the size at which rates are tuned; rules go from it to `size`.
+        size: of the network to make.
+        seed: of its start; the same seed asks for the same network.
+        rate: learning rate at the base.
+        standard: ask for the standard parameterization: the network of `size` with one rate for
+            all, which is what rules are compared with in a transfer sweep.
+    """
+
+    base: Size
+    size: Size
+    seed: int
+    rate: float
+    standard: bool = False
+
+
+def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...]:
+    """The sizes of a check or sweep.
+
+    Args:
+        axis: which size changes.
+        sizes: its values.
+        least: how many there must be.
+
+    Raises:
+        ArgumentError: an unknown axis, fewer sizes than `least`, or sizes that do not increase.
+    """
+    sizes = tuple(sizes)
+    if axis not in AXES:
+        raise ArgumentError("axis", f"unknown {axis!r}", f"known: {', '.join(AXES)}")
+    if len(sizes) < least or any(a >= b for a, b in pairwise(sizes)):
+        raise ArgumentError("sizes", f"got {sizes}", f"pass at least {least} increasing values")
+    return sizes
+
+
+def resized(base: Size, axis: AxisName, size: int) -> Size:
+    """A base with one size replaced; key/value heads follow the heads at a fixed group size.
+
+    Raises:
+        ArgumentError: heads that the groups of the base do not divide.
+    """
+    if axis != "heads":
+        return replace(base, **{axis: size})
+    if base.groups * size % base.heads:
+        raise ArgumentError(
+            "sizes",
+            f"{size} heads in groups of {base.heads // base.groups}",
+            "pass multiples of the group size",
+        )
+    return replace(base, heads=size, kv_heads=base.groups * size // base.heads)

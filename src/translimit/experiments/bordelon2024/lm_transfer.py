@@ -1,0 +1,130 @@
+r"""Does the best learning rate of a small language model stay the best of a larger one?
+
+The study of `bordelon2024/transfer` on bytes of English prose: causal decoders under AdamW, fresh
+minibatches, head dimension, heads and layers, the rules beside the standard parameterization. The
+readout starts at zero in both, so that they differ in rates, hidden starts, the scale of logits and
+the factor of the branches.
+
+Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", hyper-parameter
+transfer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from translimit import data, describe
+from translimit.experiments.bordelon2024 import networks
+from translimit.experiments.bordelon2024.transfer import Config, Transfer
+
+if TYPE_CHECKING:
+    from translimit.describe import Parameterization, TransformerShape
+
+#: Ids from which the floor is computed.
+_SAMPLE = 10_000_000
+
+
+@dataclass(frozen=True)
+class TextConfig(Config):
+    """Sizes of the study.
+
+    Attributes: those of `transfer.Config`, and
+        text: "bytes", the shipped ones, or a binary file of uint16 ids.
+        tokens: length of a window.
+        vocabulary: number of ids.
+    """
+
+    optimizers: tuple[Literal["adamw", "momentum"], ...] = ("adamw",)
+    alphas: tuple[float, ...] = (1.0,)
+    steps: int = 100
+    log2_rates: tuple[int, int] = (-10, -2)
+    batch: int = 8
+    probe: int = 64
+    text: str = "bytes"
+    tokens: int = 32
+    vocabulary: int = 256
+
+    def shape(self) -> TransformerShape:
+        """The base."""
+        head_dim, heads, layers = self.base
+        return describe.TransformerShape(
+            head_dim=head_dim,
+            heads=heads,
+            layers=layers,
+            tokens=self.tokens,
+            outputs=self.vocabulary,
+            vocabulary=self.vocabulary,
+            causal=True,
+            pooled=False,
+            mlp_ratio=self.mlp_ratio,
+        )
+
+    def source(self) -> Any:
+        """Windows of text."""
+        return networks.windows(self.text, self.tokens)
+
+    def ruled(self, shape: TransformerShape, optimizer: Any, alpha_A: float) -> Parameterization:
+        """The numbers of a shape by the rules, with a readout of zeros."""
+        if self.start == "paper":
+            made = networks.ruled(self, shape, optimizer, alpha_A=alpha_A)
+        else:
+            made = networks.carried(self.shape().size, shape, optimizer, alpha_A)
+        return made.changed(describe.Role.READOUT, init=0.0)
+
+    def standard(self, shape: TransformerShape) -> Parameterization:
+        """The numbers of a shape in the standard parameterization, with a readout of zeros."""
+        return networks.standard(shape).changed(describe.Role.READOUT, init=0.0)
+
+    def floor(self) -> float:
+        """The entropy of a token alone."""
+        return data.unigram_entropy(np.asarray(self.source().ids[:_SAMPLE], dtype=np.int64))
+
+    @property
+    def floor_label(self) -> str:
+        """What the floor is."""
+        return "entropy of a token alone"
+
+    @property
+    def samples(self) -> str:
+        """What the loss is a mean over."""
+        return f"{self.probe} training windows of {self.tokens} tokens"
+
+    def drift_tolerance(self, optimizer: str, axis: str) -> float | None:
+        """Of the drift under the rules, in decades."""
+        return 0.2
+
+    def standard_drift(self, axis: str) -> float | None:
+        """No figure is known for text: at least 0.3 decades, as for heads and layers of digits."""
+        return None
+
+
+EXPERIMENT = Transfer(
+    name="bordelon2024/lm-transfer",
+    title="Learning-rate transfer of language models over head dimension, heads and layers",
+    summary="Byte-level causal language models under AdamW: under the rules the best learning rate "
+    "of a small one is the best of one with larger heads, more heads or more layers; in the "
+    "standard parameterization it moves. The loss at each optimum stands beside it.",
+    citations=("bordelon2024", "jax"),
+    presets={
+        "demo": TextConfig(
+            base=(4, 4, 2), steps=40, seeds=2, axes=("head_dim",), tokens=16, probe=32
+        ),
+        "standard": TextConfig(),
+        "paper": TextConfig(
+            base=(8, 8, 4),
+            mlp_ratio=1.0,
+            start="paper",
+            beta0=4.0,
+            gamma0=0.25,
+            batch=256,
+            steps=10_000,
+            text="",
+            tokens=256,
+            vocabulary=50_257,
+            probe=256,
+        ),
+    },
+)

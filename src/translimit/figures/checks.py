@@ -1,0 +1,79 @@
+"""Figures of coordinate checks and of transfer sweeps, from their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from translimit.figures.power_laws import plot_power_law, plot_transfer
+from translimit.figures.style import finish
+
+#: The panels of a check, where they were recorded.
+PANELS = (
+    "stream",
+    "stream_change",
+    "hidden_change",
+    "logit",
+    "learned_key_change",
+    "learned_logit_change",
+    "output",
+    "output_change",
+)
+#: How axes are called.
+LABELS = {"head_dim": "head dimension $N$", "heads": "heads $H$", "layers": "layers $L$"}
+
+
+def draw_check(check: Any) -> Figure:
+    """Panels of one check, a colour for each number of updates, promised exponents dashed.
+
+    Args:
+        check: a `CoordinateCheck`.
+    """
+    names = [name for name in PANELS if name in check.values]
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
+    for place, name in enumerate(names):
+        ax = figure.add_subplot(rows, columns, place + 1)
+        for series, step in enumerate(check.steps):
+            values = check.values[name][:, check.steps.index(step)]
+            if not np.all(np.isfinite(values) & (values > 0)):
+                continue
+            plot_power_law(
+                ax,
+                check.sizes,
+                values,
+                check.exponent(name, step),
+                series=series,
+                label=f"step {step}",
+                expected=check.expected.get((name, step)),
+            )
+        finish(ax, xlabel=LABELS[check.axis], ylabel="rms", title=name.replace("_", " "))
+    return figure
+
+
+def draw_sweeps(sweeps: Mapping[str, Any]) -> Figure:
+    """A panel for each sweep: loss against rate, optima, and the base's as a line.
+
+    Args:
+        sweeps: `TransferSweep`s by title.
+    """
+    figure = Figure(figsize=(4.2 * len(sweeps), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
+    for ax, (title, sweep) in zip(panels, sweeps.items(), strict=True):
+        optima = [sweep.optimum(size) for size in sweep.sizes]
+        drift = f"{sweep.drift.value:+.2f}".replace("-", "\N{MINUS SIGN}")
+        plot_transfer(
+            ax,
+            sweep.rates,
+            sweep.losses,
+            [one.value for one in optima],
+            [one.stderr for one in optima],
+            sweep.sizes,
+            ylabel="loss" if ax is panels[0] else "",
+            title=f"{title}: drift {drift} decades",
+        )
+    return figure

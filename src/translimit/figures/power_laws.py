@@ -1,0 +1,113 @@
+"""Power laws over sizes, and losses over rates: the panels of checks and sweeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from translimit.core import Estimate
+from translimit.figures.style import COLOURS, LIMIT, MARKERS, finish, new_axes
+
+
+def plot_power_law(
+    ax: Axes | None,
+    sizes: Any,
+    rows: Any,
+    fitted: Estimate,
+    *,
+    series: int,
+    label: str,
+    expected: float | None = None,
+) -> Axes:
+    """Means over replicates with bars, the fitted exponent in the legend, the expected one dashed.
+
+    Args:
+        ax: where to draw.
+        sizes: [sizes].
+        rows: [sizes, replicates].
+        fitted: the exponent.
+        series: which colour and marker.
+        label: what is drawn.
+        expected: exponent of the dashed line.
+    """
+    ax = new_axes(ax)
+    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
+    colour = COLOURS[series % len(COLOURS)]
+    mean = rows.mean(axis=1)
+    many = rows.shape[1] > 1
+    error = rows.std(axis=1, ddof=1) / rows.shape[1] ** 0.5 if many else np.zeros(len(mean))
+    text = f"{label}: {fitted.value:+.2f} ± {fitted.stderr:.2f}".replace("-", "\N{MINUS SIGN}")
+    ax.errorbar(
+        sizes,
+        mean,
+        yerr=error,
+        fmt=MARKERS[series % len(MARKERS)],
+        color=colour,
+        markersize=4.5,
+        capsize=2.5,
+        label=text,
+    )
+    if expected is not None:
+        anchor = np.exp(np.mean(np.log(mean) - expected * np.log(sizes)))
+        ax.plot(sizes, anchor * sizes**expected, "--", color=colour, linewidth=1.0)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ax.minorticks_off()
+    return ax
+
+
+def plot_transfer(
+    ax: Axes | None,
+    rates: Any,
+    losses: Any,
+    optima: Any,
+    errors: Any,
+    sizes: Any,
+    *,
+    ylabel: str = "loss",
+    title: str = "",
+    floor: float | None = None,
+    floor_label: str = "linear model",
+) -> Axes:
+    """Loss against rate, one curve a size, with optima, their bars, and the base's as a line.
+
+    Args:
+        ax: where to draw.
+        rates: [rates].
+        losses: [sizes, seeds, rates]; geometric means over seeds are drawn.
+        optima: log10 of the best rates [sizes]; the first is that of the base.
+        errors: their standard errors [sizes].
+        sizes: [sizes].
+        ylabel: of the losses.
+        title: of the panel.
+        floor: a loss to compare with.
+        floor_label: what it is.
+    """
+    ax = new_axes(ax)
+    for series, size in enumerate(sizes):
+        mean = np.exp(np.log(np.asarray(losses[series])).mean(axis=0))
+        optimum, error = float(optima[series]), float(errors[series])
+        error = error if np.isfinite(error) else 0.0
+        colour = COLOURS[series % len(COLOURS)]
+        ax.plot(
+            rates,
+            mean,
+            marker=MARKERS[series % len(MARKERS)],
+            color=colour,
+            markersize=3.5,
+            linewidth=1.2,
+            label=f"{size}: best $10^{{{optimum:.2f} \\pm {error:.2f}}}$",
+        )
+        low, middle, high = (10 ** (optimum + shift) for shift in (-error, 0, error))
+        span = [[middle - low], [high - middle]]
+        depth = float(mean.min()) * 0.93
+        ax.errorbar(middle, depth, xerr=span, fmt="v", color=colour, capsize=2.5)
+    ax.axvline(10 ** float(optima[0]), color=LIMIT, linewidth=0.8)
+    if floor is not None:
+        ax.axhline(floor, color="0.5", linestyle=":", linewidth=1.0, label=floor_label)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    return finish(ax, xlabel="learning rate at the base", ylabel=ylabel, title=title)

@@ -1,0 +1,172 @@
+"""What a module of PyTorch must be for the rules to fit: shapes, ties, packing, logit scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from translimit.describe import Axis, Role, Size
+from translimit.scaling import Rules, ShapeMismatchError, UnsupportedModuleError
+from translimit.scaling.adapters.families import unwrapped
+from translimit.scaling.adapters.names import Match, NameTable
+from translimit.scaling.adapters.places import attention_modules
+
+
+def require_fit(
+    model: Any, found: Mapping[str, Match], parameters: Mapping[str, Any], rules: Rules
+) -> None:
+    """Refuse a module that is not the target, or has no place for the rules.
+
+    Raises:
+        ShapeMismatchError: another width, depth, number of heads, or hidden width.
+        UnsupportedModuleError: multipliers that the module does not have; tied embeddings that
+            the rules do not know of; one tensor that would need several rates.
+    """
+    rules.require_plain_module()
+    _require_ties(found, model, rules)
+    if any(match.packed for match in found.values()) and not rules.question.packed_qkv:
+        Rules(replace(rules.question, packed_qkv=True))  # refuses what one tensor cannot take
+    _require_shapes(found, parameters, rules.question.target)
+    _require_heads(model, rules.question.target)
+
+
+def _require_ties(found: Mapping[str, Match], model: Any, rules: Rules) -> None:
+    named = dict(model.named_parameters(remove_duplicate=False))
+    ends = {
+        role: {id(named[name]) for name, match in found.items() if match.role is role}
+        for role in (Role.TOKEN_EMBEDDING, Role.READOUT)
+    }
+    tied = bool(ends[Role.TOKEN_EMBEDDING] & ends[Role.READOUT])
+    if tied != rules.question.tied and (tied or ends[Role.READOUT]):
+        says, other = ("one tensor", "two") if tied else ("two tensors", "one")
+        raise UnsupportedModuleError(
+            "tied",
+            f"token embedding and readout are {says} in the module and {other} in the rules",
+            f"pass tied={tied} to the rules",
+        )
+    gain = any(match.role is Role.FINAL_NORM_GAIN for match in found.values())
+    if tied and not gain:  # what `rules` refuses with final_norm_gain=False
+        Rules(replace(rules.question, final_norm_gain=False))
+
+
+def _require_shapes(found: Mapping[str, Match], parameters: Mapping[str, Any], size: Size) -> None:
+    layers = sum(found[name].role is Role.ATTENTION_OUT for name in parameters)
+    if layers != size.layers:
+        raise ShapeMismatchError(
+            "target", f"has {size.layers} layers, and the module has {layers}", "describe it"
+        )
+    for name, tensor in parameters.items():
+        wanted, shape = _shape(found[name], size), tuple(tensor.shape)
+        if wanted is None or len(wanted) > len(shape):
+            continue
+        pairs = zip(wanted, (shape[0], shape[-1]) if len(wanted) == 2 else shape, strict=False)
+        if any(want is not None and want != have for want, have in pairs):
+            told = " x ".join("any" if want is None else str(want) for want in wanted)
+            raise ShapeMismatchError(
+                name,
+                f"has the shape {shape}, and a {found[name].role} of the target {told}",
+                f"pass the sizes of this module as the target (now {size})",
+            )
+
+
+def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
+    """First and last axis as the target has them; None for an axis that is not scaled."""
+    role = match.role
+    if role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.SHAPED_GAIN):
+        return None
+    n_out = sum(round(part.fan_out.length(size)) for part in match.parts)
+    if role.is_gain or role.is_bias:
+        return None if role.fan_out is Axis.FIXED else (n_out,)
+    if role in (Role.TOKEN_EMBEDDING, Role.POSITION_EMBEDDING):
+        return (None, size.width)
+    if role is Role.PATCH_EMBEDDING:
+        return (size.width, None)
+    shape = (None if role.fan_out is Axis.FIXED else n_out, round(role.fan_in.length(size)))
+    return shape[::-1] if match.transposed else shape
+
+
+def _require_heads(model: Any, size: Size) -> None:
+    config = getattr(unwrapped(model), "config", None)
+    heads = getattr(config, "num_attention_heads", None)
+    if isinstance(heads, int) and heads != size.heads:
+        raise ShapeMismatchError(
+            "target", f"has {size.heads} heads, and the module has {heads}", "describe it"
+        )
+
+
+def scales_of(
+    model: Any, table: NameTable, found: Mapping[str, Match], rules: Rules
+) -> dict[str, tuple[Any, str, float]]:
+    """The modules that hold the logit scale: name to module, attribute and value there.
+
+    Empty where the scale need not be set.
+
+    Raises:
+        UnsupportedModuleError: no attribute, or one with another scale than N^{-1/2}.
+    """
+    modules = dict(model.named_modules())
+    size, wanted = rules.question.target, rules.logit_scale
+    usual = size.head_dim**-0.5
+    made: dict[str, tuple[Any, str, float]] = {}
+    names = attention_modules(table, dict(found), list(modules))
+    for name in names:
+        module = modules[name]
+        _require_head_dim(name, module, size)
+        attribute = next((one for one in table.scale if _is_number(module, one)), None)
+        if attribute is None:
+            if math.isclose(wanted, usual, rel_tol=1e-12):
+                continue
+            raise _no_scale(name, module, rules)
+        now = float(getattr(module, attribute))
+        told = rules.question.base_logit_scale is not None
+        if not told and not any(math.isclose(now, one, rel_tol=1e-6) for one in (usual, wanted)):
+            raise UnsupportedModuleError(
+                f"{name}.{attribute}",
+                f"is {now:g}, not head_dim^(-1/2) = {usual:g}",
+                "the base's scale must be told: pass base_logit_scale= to the rules; a scale that "
+                "differs by layer (scale_attn_by_inverse_layer_idx) is not supported",
+            )
+        made[name] = (module, attribute, now)
+    if len(names) < size.layers and not math.isclose(wanted, usual, rel_tol=1e-12):
+        raise UnsupportedModuleError(
+            "names",
+            f"found {len(names)} attention modules in {size.layers} layers",
+            "pass a NameTable with attention=(pattern,)",
+        )
+    return made
+
+
+def _is_number(module: Any, attribute: str) -> bool:
+    value = getattr(module, attribute, None)
+    return isinstance(value, float | int) and not isinstance(value, bool)
+
+
+def _require_head_dim(name: str, module: Any, size: Size) -> None:
+    for attribute in ("head_dim", "head_size"):
+        told = getattr(module, attribute, None)
+        if isinstance(told, int) and told != size.head_dim:
+            raise ShapeMismatchError(
+                name, f"has heads of {told}, and the target of {size.head_dim}", "describe it"
+            )
+
+
+def _no_scale(name: str, module: Any, rules: Rules) -> UnsupportedModuleError:
+    size, base = rules.question.target, rules.question.base
+    if type(module).__name__ == "MultiheadAttention":
+        return UnsupportedModuleError(
+            name,
+            "torch.nn.MultiheadAttention fixes its logits at head_dim^(-1/2) and packs query, key "
+            f"and value, so that the head dimension must stay {base.head_dim} (it is "
+            f"{size.head_dim})",
+            "split it into three torch.nn.Linear with scaled_dot_product_attention(..., "
+            "scale=self.scaling), or scale heads instead of the head dimension",
+        )
+    return UnsupportedModuleError(
+        name,
+        f"has no number `scaling`, `scale` or `softmax_scale`, and the logits need "
+        f"{rules.logit_scale:g} instead of head_dim^(-1/2) = {size.head_dim**-0.5:g}",
+        "read the scale from such an attribute, or pass fold_logits=True to the rules, which "
+        "needs a query projection of its own",
+    )

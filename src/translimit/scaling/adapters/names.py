@@ -1,0 +1,191 @@
+"""Name tables: from the names of parameters to their roles, every parameter exactly once.
+
+A pattern is a dotted path whose `*` stands for one part; it matches a name that ends with it:
+`h.*.ln_1.weight` matches `transformer.h.11.ln_1.weight`. `{q,k}` stands for either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.describe import Role, unknown_role
+from translimit.scaling import AmbiguousRuleError, UnmatchedParameterError
+
+#: What torch.compile, FSDP and activation checkpointing put into names, and DDP before them.
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+#: How many names an error lists.
+LISTED = 12
+
+#: The roles that one packed tensor has, first the one that `roles` gives it.
+QKV = (Role.QUERY, Role.KEY, Role.VALUE)
+QKV_BIAS = (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS)
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a name table says about one parameter.
+
+    Attributes:
+        role: of the parameter; of a packed one, the first of its parts.
+        parts: the roles of a tensor that holds query, key and value; one role otherwise.
+        transposed: a matrix stored (in, out), unlike `torch.nn.Linear`.
+        pattern: what matched.
+    """
+
+    role: Role
+    parts: tuple[Role, ...]
+    transposed: bool
+    pattern: str
+
+    @property
+    def packed(self) -> bool:
+        """Whether the tensor holds several roles."""
+        return len(self.parts) > 1
+
+
+@dataclass(frozen=True)
+class NameTable:
+    """The names of one family of modules.
+
+    Attributes:
+        family: its name.
+        roles: pattern of parameters to role, or to the roles of one packed tensor.
+        transposed: patterns of matrices stored (in, out).
+        blocks: patterns of the modules whose output is the residual stream after a block.
+        attention: patterns of the modules that hold the logit scale; without any, the modules
+            above query projections.
+        scale: attributes of these that may hold it, the first that exists counts.
+        depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.
+        strict: every pattern must match a parameter (tables of users).
+        remark: what an error about an unmatched name adds.
+    """
+
+    family: str
+    roles: Mapping[str, Role | tuple[Role, ...]]
+    transposed: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    scale: tuple[str, ...] = ("scaling", "scale", "softmax_scale")
+    depth_scaled: bool = False
+    strict: frozenset[str] = field(default_factory=frozenset)
+    remark: str = ""
+
+    def extended(self, names: Mapping[str, Role | str | tuple[Role | str, ...]]) -> NameTable:
+        """Another one, in which the given patterns come first.
+
+        Raises:
+            ArgumentError: no such role, or an empty pattern.
+            ArgumentTypeError: names are no mapping of text.
+        """
+        own: dict[str, Role | tuple[Role, ...]] = {}
+        for pattern, role in names.items():
+            if not isinstance(pattern, str):
+                raise ArgumentTypeError("names", f"has the key {pattern!r}", "map text to roles")
+            if not pattern.strip("."):
+                raise ArgumentError("names", "has an empty pattern", "name a parameter")
+            own[pattern] = tuple(map(_role, role)) if isinstance(role, tuple) else _role(role)
+        return replace(self, roles={**self.roles, **own}, strict=self.strict | own.keys())
+
+    def match(self, names: Iterable[str]) -> dict[str, Match]:
+        """Every name with what the table says about it.
+
+        Raises:
+            UnmatchedParameterError: names without a pattern, or patterns of the user without a
+                name; the message lists them.
+            AmbiguousRuleError: a name that patterns give different roles.
+        """
+        found: dict[str, Match] = {}
+        unmatched, used, listed = [], set(), list(names)
+        for name in listed:
+            plain = bare_name(name)
+            hits = {p: r for p, r in self.roles.items() if _compiled(p).search(plain)}
+            # What the user adds stands above what the family has.
+            hits = {p: r for p, r in hits.items() if p in self.strict} or hits
+            used |= hits.keys()
+            if len(set(hits.values())) > 1:
+                told = ", ".join(f"{p} -> {_text(r)}" for p, r in hits.items())
+                raise AmbiguousRuleError("names", f"{name} has two roles: {told}", "keep one")
+            if not hits:
+                unmatched.append(name)
+                continue
+            pattern, role = next(iter(hits.items()))
+            parts = role if isinstance(role, tuple) else (role,)
+            transposed = any(_compiled(p).search(plain) for p in self.transposed)
+            found[name] = Match(parts[0], parts, transposed, pattern)
+        if unmatched:
+            raise UnmatchedParameterError(
+                "names",
+                f"{len(unmatched)} of {len(listed)} parameters have no role in the table "
+                f"{self.family!r}: {_some(unmatched)}",
+                "pass names={pattern: role} for them, for example "
+                f"{{{_pattern_for(unmatched[0])!r}: 'mlp_in'}}{self.remark}",
+            )
+        if idle := sorted(self.strict - used):
+            raise UnmatchedParameterError(
+                "names",
+                f"patterns match no parameter: {_some(idle)}",
+                "compare them with model.named_parameters()",
+            )
+        return found
+
+
+def bare_name(name: str) -> str:
+    """A name without what torch.compile, DDP, FSDP and checkpointing put into it.
+
+    >>> bare_name("module._orig_mod.h.0._fsdp_wrapped_module.ln_1.weight")
+    'h.0.ln_1.weight'
+    """
+    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    while len(parts) > 1 and parts[0] == "module":
+        del parts[0]
+    return ".".join(parts)
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The names that end with one of the patterns, in their order."""
+    compiled = [_compiled(pattern) for pattern in patterns]
+    return [name for name in names if any(one.search(bare_name(name)) for one in compiled)]
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    def part(text: str) -> str:
+        pieces = re.split(r"(\*|\{[^}]*\})", text)
+        made = ""
+        for piece in pieces:
+            if piece == "*":
+                made += r"[^.]+"
+            elif piece.startswith("{"):
+                made += "(?:" + "|".join(map(re.escape, piece[1:-1].split(","))) + ")"
+            else:
+                made += re.escape(piece)
+        return made
+
+    return re.compile(r"(?:^|\.)" + part(pattern) + "$")
+
+
+def _role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        raise unknown_role(role) from None
+
+
+def _pattern_for(name: str) -> str:
+    """A pattern that covers the name in every block."""
+    parts = bare_name(name).split(".")
+    return ".".join("*" if part.isdigit() else part for part in parts[-4:])
+
+
+def _text(role: Role | tuple[Role, ...]) -> str:
+    return " + ".join(role) if isinstance(role, tuple) else role.value
+
+
+def _some(names: list[str]) -> str:
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

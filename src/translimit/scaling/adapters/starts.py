@@ -1,0 +1,214 @@
+"""How a module was drawn, and by which factor every parameter must be multiplied to start right.
+
+The rules give the ratio target / base of standard deviations. A module drawn with one fixed
+standard deviation (Hugging Face's `initializer_range`) needs the whole ratio; one drawn by fan-in
+(`torch.nn.Linear`: uniform of standard deviation (3 n_in)^{-1/2}, weight and bias) has part of it
+already, and GPT-2 divides the ends of branches by (2 L)^{1/2}. Here this is told, or seen from the
+standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.describe import Axis, Role, Size
+from translimit.scaling import Rules, ShapeMismatchError, require_live_start
+from translimit.scaling.adapters.names import Match, NameTable
+
+#: How many standard errors, and which share beside, a standard deviation may be off.
+_STANDARD_ERRORS, _SHARE = 5.0, 0.02
+
+STARTS = ("auto", "fixed", "fan_in")
+
+
+def spread(tensor: Any) -> float:
+    """The root mean square of a parameter: a standard deviation, or the constant of a gain."""
+    return tensor.detach().double().pow(2).mean().sqrt().item()
+
+
+def scheme_of(
+    table: NameTable,
+    found: Mapping[str, Match],
+    parameters: Mapping[str, Any],
+    rules: Rules,
+    fixed_std: float | None,
+) -> str:
+    """`fixed` or `fan_in`, by the standard deviations of the matrices.
+
+    Args:
+        table: of the family.
+        found: roles.
+        parameters: by name.
+        rules: of the target.
+        fixed_std: what the configuration of the module says, or None.
+
+    Raises:
+        ArgumentError: neither fits: the weights were trained, scaled or drawn otherwise.
+    """
+    size = rules.question.target
+    drawn = {
+        name: (spread(tensor), tensor.numel(), found[name])
+        for name, tensor in parameters.items()
+        if (found[name].role.is_hidden_matrix or found[name].role is Role.READOUT)
+        and tensor.ndim == 2
+    }
+    drawn = {name: told for name, told in drawn.items() if told[0] > 0}
+
+    def fits(expected: dict[str, tuple[float, ...]]) -> str | None:
+        """The first name whose standard deviation is none of those expected."""
+        for name, (std, count, _) in drawn.items():
+            slack = _STANDARD_ERRORS / math.sqrt(2 * count) + _SHARE
+            if not any(abs(std / one - 1) <= slack for one in expected[name]):
+                return name
+        return None
+
+    if fixed_std is not None:
+        depth = (2 * size.layers) ** -0.5 if table.depth_scaled else 1.0
+        wrong = fits(
+            {
+                name: (fixed_std * (depth if match.role.ends_branch else 1.0),)
+                for name, (_, _, match) in drawn.items()
+            }
+        )
+        if wrong is None:
+            return "fixed"
+        told = f"its configuration draws {fixed_std:g}"
+    else:
+        by_fan_in = {}
+        for name, (_, _, match) in drawn.items():
+            n_in = match.role.fan_in.length(size)
+            n_out = sum(role.fan_out.length(size) for role in match.parts)
+            xavier = (2 / (n_in + n_out)) ** 0.5 if match.packed else None
+            default = (3 * n_in) ** -0.5
+            by_fan_in[name] = (default,) if xavier is None else (default, xavier)
+        wrong = fits(by_fan_in)
+        if wrong is None:
+            return "fan_in"
+        if _one_std_for_all(drawn, size):
+            return "fixed"
+        told = "torch.nn.Linear draws (3 n_in)^(-1/2)"
+    raise ArgumentError(
+        "start",
+        f"cannot tell how the weights were drawn: {wrong} has the standard deviation "
+        f"{drawn[wrong][0]:.4g}, and {told}",
+        "apply the rules to a fresh module; or pass start='fixed' or 'fan_in', the base module as "
+        "base=, or the report of the first application as report=",
+    )
+
+
+def _one_std_for_all(drawn: Mapping[str, tuple[float, int, Match]], size: Size) -> bool:
+    """Whether matrices with different fan-in have the same standard deviation."""
+    hidden = [told for told in drawn.values() if told[2].role.is_hidden_matrix]
+    if not hidden:
+        return False
+    fan_ins = [match.role.fan_in.length(size) for _, _, match in hidden]
+    stds, fewest = [std for std, _, _ in hidden], min(count for _, count, _ in hidden)
+    slack = 2 * (_STANDARD_ERRORS / math.sqrt(2 * fewest) + _SHARE)
+    return max(fan_ins) > 1.4 * min(fan_ins) and max(stds) < (1 + min(slack, 0.2)) * min(stds)
+
+
+def already(scheme: str, table: NameTable, role: Role, question: Any) -> float:
+    """The ratio target / base that the module's own way to draw a role gives."""
+    base, target = question.base, question.target
+    ratio = 1.0
+    if scheme == "fan_in":
+        of = Role(role.value.removesuffix("_bias")) if role.is_bias and "norm" not in role else role
+        drawn_by_fan_in = of.is_hidden_matrix or of is Role.READOUT
+        if drawn_by_fan_in and of.fan_in is not Axis.FIXED:
+            ratio *= (of.fan_in.length(target) / of.fan_in.length(base)) ** -0.5
+    if table.depth_scaled and role.ends_branch and not role.is_bias:
+        ratio *= (target.layers / base.layers) ** -0.5
+    return ratio
+
+
+def base_stds(found: Mapping[str, Match], parameters: Mapping[str, Any]) -> dict[Role, float]:
+    """The standard deviation of every role in a base module, over all its blocks."""
+    sums: dict[Role, tuple[float, int]] = {}
+    for name, tensor in parameters.items():
+        total, count = sums.get(found[name].role, (0.0, 0))
+        n = tensor.numel()
+        sums[found[name].role] = (total + spread(tensor) ** 2 * n, count + n)
+    return {role: math.sqrt(total / count) for role, (total, count) in sums.items()}
+
+
+def factors(
+    table: NameTable,
+    found: Mapping[str, Match],
+    parameters: Mapping[str, Any],
+    rules: Rules,
+    start: Any,
+    *,
+    fixed_std: float | None,
+    base: Mapping[Role, float] | None,
+) -> tuple[str, dict[str, float]]:
+    """How the module was drawn, and the factor of every parameter.
+
+    Args:
+        table: of the family.
+        found: roles.
+        parameters: by name, shared tensors once.
+        rules: of the target.
+        start: `auto`, `fixed`, `fan_in`, or standard deviations of the base by role.
+        fixed_std: what the configuration of the module says, or None.
+        base: standard deviations of a base module by role, or None.
+
+    Raises:
+        ArgumentError: an unknown start, or weights that do not look freshly drawn.
+        ArgumentTypeError: a start of another type.
+        DegenerateInitError: matrices at zero that no gradient leaves.
+        ShapeMismatchError: a role starts at zero here and not in the base.
+    """
+    zero = {role for role in _roles_at_zero(found, parameters)}
+    require_live_start(zero)
+    told = _told(start) if base is None else dict(base)
+    if told is not None:
+        made = {}
+        for name, tensor in parameters.items():
+            role, now = found[name].role, spread(tensor)
+            wanted = told[role] * rules.role(role).init if role in told else now
+            if role not in told and role not in _CONSTANT and now > 0:
+                raise ArgumentError(
+                    "start", f"says nothing about {role} ({name})", "give its standard deviation"
+                )
+            if now == 0 and wanted > 0:
+                raise ShapeMismatchError(
+                    name, "starts at zero, and in the base it does not", "draw both alike"
+                )
+            made[name] = wanted / now if now > 0 else 1.0
+        return ("base" if base is not None else "told"), made
+    scheme = start
+    if start == "auto":
+        scheme = scheme_of(table, found, parameters, rules, fixed_std)
+    return scheme, {
+        name: rules.role(found[name].role).init
+        / already(scheme, table, found[name].role, rules.question)
+        for name in parameters
+    }
+
+
+#: Roles that need no word in a table of standard deviations: their start is constant.
+_CONSTANT = tuple(role for role in Role if role.is_bias or role.is_gain)
+
+
+def _told(start: Any) -> dict[Role, float] | None:
+    if isinstance(start, Mapping):
+        return {Role(role): float(std) for role, std in start.items()}
+    if not isinstance(start, str):
+        raise ArgumentTypeError("start", f"got {start!r}", f"pass one of {', '.join(STARTS)}")
+    if start not in STARTS:
+        raise ArgumentError("start", f"unknown start {start!r}", nearest(start, STARTS))
+    return None
+
+
+def _roles_at_zero(found: Mapping[str, Match], parameters: Mapping[str, Any]) -> set[Role]:
+    """The roles all of whose tensors are zero; a packed tensor stands for its parts."""
+    live: set[Role] = set()
+    seen: set[Role] = set()
+    for name, tensor in parameters.items():
+        seen |= set(found[name].parts)
+        if tensor.detach().count_nonzero().item():
+            live |= set(found[name].parts)
+    return seen - live

@@ -1,0 +1,385 @@
+"""The rules in PyTorch: starts, logit scales and parameter groups of an unmodified module.
+
+Nothing is attached to a tensor and no module is replaced, so that deepcopy, state dicts,
+torch.compile, DDP and FSDP (with original parameters) see what they always see. What was done is
+in a report, plain data, with which groups are built again when training resumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, MissingExtraError
+from translimit.describe import Role
+from translimit.scaling import (
+    STYLES,
+    AlreadyAppliedError,
+    ConversionError,
+    Rules,
+    Update,
+)
+from translimit.scaling.adapters.families import Names, table_of, unwrapped
+from translimit.scaling.adapters.modules import require_fit, scales_of
+from translimit.scaling.adapters.names import Match, bare_name
+from translimit.scaling.adapters.places import matches
+from translimit.scaling.adapters.starts import base_stds, factors
+
+try:
+    import torch
+    from torch.utils.weak import WeakIdKeyDictionary
+except ImportError as error:
+    raise MissingExtraError("translimit.scaling.adapters.torch", "torch") from error
+
+KIND = "translimit.scaling.applied"
+SCHEMA = 1
+
+#: Tensor to digest of the rules applied to it, by identity; tensors do not notice.
+_APPLIED: Any = WeakIdKeyDictionary()
+
+#: Optimiser of the rules to the classes that take such a step.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "sgd": ("SGD",),
+    "momentum": ("SGD",),
+    "adam": ("Adam", "FusedAdam"),
+    "adamw": ("AdamW", "FusedAdam", "AdamW8bit"),
+    "sign": ("Lion", "SignSGD", "Signum"),
+    "muon": ("Muon", "AdamW"),
+}
+
+
+class ParameterGroups(list[dict[str, Any]]):
+    """Parameter groups that every optimiser of PyTorch accepts, with the report of how they arose.
+
+    Every group has `params`, `lr`, `weight_decay` (0 where nothing decays), `eps` where the
+    update has one, and for reading `names`, `roles`, `lr_ratio` and `update`. Parameters that
+    take the same share a group. Betas, momentum and all else stay the optimiser's.
+
+    Attributes:
+        report: plain data: the rules, and of every parameter its role, shape, factor and numbers.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], report: dict[str, Any]):
+        super().__init__(groups)
+        self.report = report
+
+    def of(self, update: str) -> list[dict[str, Any]]:
+        """The groups with one kind of update: `orthogonal` is what Muon takes."""
+        return [group for group in self if group["update"] == update]
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON, for `apply(..., report=path)` in another process."""
+        Path(path).write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+
+
+def apply(
+    model: torch.nn.Module,
+    rules: Rules,
+    *,
+    lr: float,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    adam_lr: float | None = None,
+    names: Names = None,
+    start: str | Mapping[Any, float] = "auto",
+    base: torch.nn.Module | None = None,
+    seed: int | None = None,
+    decay_vectors: bool = False,
+    optimizer: Any = None,
+    clip_tuned_in: str | None = None,
+    report: str | Path | Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> ParameterGroups:
+    """Start a freshly built target right, and say what its optimiser takes.
+
+    Multiplies every parameter by what its start lacks, sets the logit scale through the
+    attribute of every attention module, and returns parameter groups. Everything is checked
+    before anything is changed. With base == target nothing changes.
+
+    Args:
+        model: the target, as its constructor drew it; also inside torch.compile, DDP or FSDP.
+        rules: in folded style, of this size.
+        lr: tuned at the base; schedules multiply it.
+        eps: of Adam, at the base.
+        weight_decay: at the base.
+        adam_lr: of the AdamW beside Muon, tuned at the base.
+        names: a family, a NameTable, or `{pattern: role}` beside the module's own table.
+        start: how the module was drawn: `fixed` (one standard deviation whatever the size),
+            `fan_in` (as torch.nn.Linear does), or the base's standard deviations by role;
+            by default it is seen from the weights.
+        base: a freshly drawn base module, from which standard deviations are taken instead.
+        seed: draw all random starts again, Gaussian, from this seed.
+        decay_vectors: let gains and biases decay too.
+        optimizer: the class (or instance) that will train, to have it checked.
+        clip_tuned_in: the style in which a clip of the global gradient norm was tuned.
+        report: of a first application, or its file: weights stay as they are, scales are set
+            and groups built as then.
+        force: apply although it was done before.
+
+    Returns:
+        groups for the optimiser, with a report.
+
+    Raises:
+        UnmatchedParameterError: parameters without a role.
+        AmbiguousRuleError: parameters with two.
+        UnsupportedModuleError: post-LN; a style that needs multipliers; tied embeddings without
+            the fold; a packed projection that needs several rates; no settable logit scale.
+        ShapeMismatchError: a module of another size than the rules' target.
+        AlreadyAppliedError: rules were applied to these weights before.
+        DegenerateInitError: matrices at zero that no gradient leaves.
+        ConversionError: a clip tuned in another style.
+        ArgumentError: weights that do not look freshly drawn, or an optimiser of another class.
+        ConfigError: a report of other rules or another module.
+
+    Equation: w <- (s_target / s_now) w, eta = lr r_lr, epsilon = eps r_eps, lambda = wd r_wd.
+    """
+    _require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
+    if rules.question.optimizer == "muon" and adam_lr is None:
+        raise ArgumentTypeError("adam_lr", "is missing", "give the rate of the AdamW beside Muon")
+    _require_clip(rules, clip_tuned_in)
+    if optimizer is not None:
+        require_class(optimizer, rules)
+
+    table, found = table_of(model, names), matches(model, names)
+    parameters = dict(model.named_parameters())
+    require_fit(model, found, parameters, rules)
+    scales = scales_of(model, table, found, rules)
+    if report is None:
+        _require_first(parameters, rules, force)
+        _require_material(parameters)
+        told = None
+        if base is not None:
+            told = base_stds(matches(base, names), dict(base.named_parameters()))
+        scheme, factor = factors(
+            table,
+            found,
+            parameters,
+            rules,
+            start,
+            fixed_std=_fixed_std(model),
+            base=told,
+        )
+        _scale(parameters, found, factor, seed)
+    else:
+        saved = _read(report)
+        _require_same(saved, rules, parameters)
+        scheme = str(saved["start"])
+        factor = {name: saved["parameters"][bare_name(name)]["factor"] for name in parameters}
+    for module, attribute, _ in scales.values():
+        setattr(module, attribute, rules.logit_scale)
+    for tensor in parameters.values():
+        _APPLIED[tensor] = rules.digest
+
+    numbers = {
+        name: _numbers(rules, match.role, lr, eps, weight_decay, adam_lr, decay_vectors)
+        for name, match in found.items()
+        if name in parameters
+    }
+    made = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "rules": rules.to_json(),
+        "table": table.family,
+        "start": scheme,
+        "scales": {
+            bare_name(name): {
+                "attribute": attribute,
+                "before": now if report is None else None,
+                "now": rules.logit_scale,
+            }
+            for name, (_, attribute, now) in scales.items()
+        },
+        "parameters": {
+            bare_name(name): {
+                "role": found[name].role.value,
+                "packed": found[name].packed,
+                "shape": list(tensor.shape),
+                "factor": factor[name],
+                "trained": tensor.requires_grad,
+                **numbers[name],
+            }
+            for name, tensor in parameters.items()
+        },
+    }
+    return ParameterGroups(_merged(parameters, found, numbers), made)
+
+
+def require_class(optimizer: Any, rules: Rules) -> None:
+    """Refuse an optimiser whose step is not the one that the rules are for.
+
+    Raises:
+        ArgumentError: another class, or plain SGD with momentum and the reverse.
+    """
+    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
+    wanted = rules.question.optimizer
+    lineage = {one.__name__ for one in kind.__mro__}
+    # torch.optim.AdamW derives from Adam, and its decay is another one.
+    adamw = "AdamW" in lineage
+    if not lineage & set(_CLASSES[wanted]) or (wanted == "adam" and adamw):
+        raise ArgumentError(
+            "optimizer",
+            f"is {kind.__name__}, and the rules are for {wanted!r}",
+            f"use {' or '.join(_CLASSES[wanted][:2])}, or ask for other rules",
+        )
+
+
+def require_ratios(optimizer: Any) -> None:
+    """Refuse groups whose rates no longer have the ratios of the rules.
+
+    A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them
+    undoes the rules.
+
+    Raises:
+        ArgumentError: naming the roles of a group that differs.
+    """
+    rates: dict[str, tuple[float, dict[str, Any]]] = {}
+    for group in optimizer.param_groups:
+        if "lr_ratio" not in group:
+            raise ArgumentError("optimizer", "has groups that are not of apply", "pass its groups")
+        common = float(group["lr"]) / group["lr_ratio"]
+        kind = "orthogonal" if group["update"] == "orthogonal" else "other"
+        first, _ = rates.setdefault(kind, (common, group))
+        if abs(common - first) > 1e-6 * abs(first):
+            raise ArgumentError(
+                "optimizer",
+                f"the rate of {', '.join(group['roles'])} is {float(group['lr']):g}, not "
+                f"{first * group['lr_ratio']:g}",
+                "use a scheduler that multiplies the rates of all groups",
+            )
+
+
+def _numbers(
+    rules: Rules,
+    role: Role,
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    adam_lr: float | None,
+    decay_vectors: bool,
+) -> dict[str, Any]:
+    """What a parameter of a role takes, absolute."""
+    rule, update = rules.role(role), rules.update(role)
+    beside = rules.question.optimizer == "muon" and update is not Update.ORTHOGONAL
+    rate = adam_lr if beside and adam_lr is not None else lr
+    vector = role.is_gain or role.is_bias
+    decays = rule.wd is not None and (decay_vectors or not vector)
+    made: dict[str, Any] = {
+        "lr": rate * rule.lr,
+        "lr_ratio": rule.lr,
+        "weight_decay": weight_decay * (rule.wd or 0.0) if decays else 0.0,
+        "update": update.name.lower(),
+    }
+    return made if rule.eps is None else {**made, "eps": eps * rule.eps}
+
+
+def _merged(
+    parameters: Mapping[str, torch.nn.Parameter],
+    found: Mapping[str, Match],
+    numbers: Mapping[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One group for all that take the same, in the order of the module."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for name, tensor in parameters.items():
+        if not tensor.requires_grad:
+            continue
+        told = numbers[name]
+        group = groups.setdefault(
+            tuple(sorted(told.items())), {"params": [], **told, "names": [], "roles": []}
+        )
+        group["params"].append(tensor)
+        group["names"].append(bare_name(name))
+        if found[name].role.value not in group["roles"]:
+            group["roles"].append(found[name].role.value)
+    return list(groups.values())
+
+
+def _scale(
+    parameters: Mapping[str, torch.nn.Parameter],
+    found: Mapping[str, Match],
+    factor: Mapping[str, float],
+    seed: int | None,
+) -> None:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in parameters.items():
+            role = found[name].role
+            if generator is not None and not (role.is_gain or role.is_bias):
+                noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+                std = tensor.double().pow(2).mean().sqrt().item()
+                tensor.copy_((std * noise).to(tensor))
+            if factor[name] != 1:
+                tensor.mul_(factor[name])
+
+
+def _fixed_std(model: torch.nn.Module) -> float | None:
+    """The `initializer_range` of a module of Hugging Face."""
+    told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
+    return float(told) if isinstance(told, float | int) and told > 0 else None
+
+
+def _require_numbers(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
+        if not 0 <= value < float("inf"):
+            raise ArgumentError(name, f"got {value}", "pass the number tuned at the base")
+
+
+def _require_clip(rules: Rules, tuned_in: str | None) -> None:
+    if tuned_in is None:
+        return
+    if tuned_in not in STYLES:
+        raise ArgumentError("clip_tuned_in", f"got {tuned_in!r}", f"known: {', '.join(STYLES)}")
+    if tuned_in != rules.question.style:
+        raise ConversionError(
+            "clip_tuned_in",
+            f"a clip of the global gradient norm tuned in style {tuned_in!r} acts differently in "
+            f"{rules.question.style!r}: the gradient of a parameter scales with its multiplier",
+            "train without clipping, or tune the clip in this style",
+        )
+
+
+def _require_first(parameters: Mapping[str, torch.nn.Parameter], rules: Rules, force: bool) -> None:
+    done = [name for name, tensor in parameters.items() if tensor in _APPLIED]
+    if done and not force:
+        same = "these" if _APPLIED[parameters[done[0]]] == rules.digest else "other"
+        raise AlreadyAppliedError(
+            "model",
+            f"{same} rules were applied to {len(done)} of its {len(parameters)} parameters "
+            f"before ({done[0]}, ...)",
+            "pass report=groups.report to build its groups again, or force=True to scale again",
+        )
+
+
+def _require_material(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    for name, tensor in parameters.items():
+        if tensor.is_meta:
+            raise ArgumentError(name, "is on the meta device", "draw the weights first")
+
+
+def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(report, Mapping):
+        return report
+    try:
+        return json.loads(Path(report).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(report), f"cannot be read ({error})", "pass a report") from error
+
+
+def _require_same(
+    saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, torch.nn.Parameter]
+) -> None:
+    for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
+        if saved.get(key) != wanted:
+            raise ConfigError("report", f"{key} is {saved.get(key)!r}", f"it must be {wanted!r}")
+    if saved["rules"]["digest"] != rules.digest:
+        raise ConfigError("report", "is of other rules", "pass Rules.from_json(report['rules'])")
+    then = {name: tuple(told["shape"]) for name, told in saved["parameters"].items()}
+    now = {bare_name(name): tuple(tensor.shape) for name, tensor in parameters.items()}
+    if then != now:
+        differing = sorted(name for name in then | now if then.get(name) != now.get(name))
+        raise ConfigError(
+            "report", f"is of another module: {', '.join(differing[:5])}", "pass its own report"
+        )

@@ -1,0 +1,61 @@
+"""Small finished pieces of a long computation as JSON files: written as they come, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from translimit.core import DiskFullError, StoreError
+from translimit.store.cells import disk_full
+from translimit.store.jsonfiles import load_json, write_json
+
+
+class JsonCells(MutableMapping[str, Any]):
+    """A mapping from the name of a piece to plain data, one file each; a file is whole or absent.
+
+    Args:
+        path: the folder, made if it is absent.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise StoreError(path, problem, "choose another with --out") from error
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
+    def __contains__(self, name: object) -> bool:
+        return self._file(str(name)).is_file()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return load_json(self._file(name))
+
+    def __setitem__(self, name: str, data: Any) -> None:
+        try:
+            write_json(self._file(name), data)
+        except OSError as error:
+            if disk_full(error):
+                raise DiskFullError(self.path, "the disk is full", "make room, then resume") from error
+            problem = f"cannot be written ({error.strerror})"
+            raise StoreError(self.path, problem, "choose another with --out") from error
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._file(name).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in sorted(self.path.glob("[!.]*.json")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
