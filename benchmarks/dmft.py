@@ -1,22 +1,27 @@
 """Training dynamics: the compiled solver against plain NumPy, its cost, and finite networks.
 
-    python benchmarks/dmft.py [--heads M] [--steps T] [--parts 1,2,3,4] [--out FILE]
+    python benchmarks/dmft.py [--part 1] [--heads M] [--steps T] [--out FILE]
 
 1. One pass at m = 16 fields, T = 30, N = 4, L = 2 and 2,000 heads, innovations drawn inside the
    timer: compiled in both precisions of the populations (compilation apart) and in NumPy, with the
-   standard error of each precision beside it.
+   standard error of each precision beside it; on one core and on two, each in a fresh process.
 2. Growth of the cost with fields and with steps.
 3. Error and time of finite networks at growing heads, by the NumPy update batched over seeds, and
    the heads and time at which they would reach the solver's error, extrapolated by both fitted
    rates: an extrapolation, not a measurement.
 4. Peak resident memory at m T = 2,000 (N = 4, L = 2, 4,000 heads, moment matching on), in a fresh
    process, against what `Training.memory` says before the solve.
+5. Part 1's pass, and growth, on an accelerator, where JAX sees one: python benchmarks/dmft.py
+   --part 5 with `jax[cuda]` installed.
+
+Without --part all of them run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -179,29 +184,73 @@ def large() -> None:
     print(json.dumps(row))
 
 
+def on_cores(cores: int, heads: int, steps: int) -> dict[str, float]:
+    """Part 1 in a fresh process that has this many cores and threads, compiled and NumPy alike."""
+    names = ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    given = os.environ | {name: str(cores) for name in names} | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, __file__, "--inner", "against-numpy", "--cores", str(cores)]
+    command += ["--heads", str(heads), "--steps", str(steps)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=given)
+    return json.loads(done.stdout)
+
+
+def accelerator(steps: int) -> dict[str, Any] | None:
+    """Part 5: one population on the first device that is no CPU; None where JAX sees none."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return None
+    rows = []
+    for heads in (2000, 20_000):
+        for precision in ("float64", "float32"):
+            seconds, solution = one_pass(problem(4, 4, steps), heads, precision)
+            stderr = float(np.sqrt(np.mean(solution.stderr**2)))
+            row = {"heads": heads, "precision": precision, "seconds": seconds, "stderr": stderr}
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+    return {"device": device.device_kind, "steps": steps, "rows": rows, "growth": growth(2000)}
+
+
+def restrict(cores: int) -> None:
+    """Keep this process on the first cores it may use, where the system can."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--heads", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--parts", default="1,2,3")
-    parser.add_argument("--large", action="store_true", help="part 4 in this process")
+    parser.add_argument("--part", "--parts", default="1,2,3,4,5", help="1, 2, ... or 1,3")
+    parser.add_argument("--cores", type=int, default=0, help="keep to this many cores")
+    parser.add_argument("--inner", choices=("against-numpy", "large"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if arguments.large:
+    restrict(arguments.cores)
+    if arguments.inner == "large":
         large()
         return
-    parts = arguments.parts.split(",")
-    results: dict[str, Any] = {"device": str(jax.devices()[0])}
+    if arguments.inner == "against-numpy":
+        print(json.dumps(against_numpy(arguments.heads, arguments.steps)))
+        return
+    parts = arguments.part.split(",")
+    results: dict[str, Any] = {"device": jax.devices()[0].device_kind, "cores": os.cpu_count()}
     if "1" in parts:
-        results["against_numpy"] = against_numpy(arguments.heads, arguments.steps)
+        for cores in (1, 2):
+            results[f"against_numpy_{cores}_cores"] = on_cores(
+                cores, arguments.heads, arguments.steps
+            )
     if "2" in parts:
         results["growth"] = growth(arguments.heads)
     if "3" in parts:
         results["finite_networks"] = finite_networks()
     if "4" in parts:
-        command = [sys.executable, __file__, "--large"]
+        command = [sys.executable, __file__, "--inner", "large"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         results["large"] = json.loads(done.stdout)
+    if "5" in parts:
+        results["accelerator"] = accelerator(arguments.steps) or "JAX sees none"
     text = json.dumps(results, indent=2)
     print(text)
     if arguments.out:

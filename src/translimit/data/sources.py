@@ -173,6 +173,27 @@ class Repeated(AbstractSource):
         return self.source.probe(size)
 
 
+@dataclass(frozen=True)
+class Observed(AbstractSource):
+    """Batches of one source, and the probe of another: what is trained, and what is looked at.
+
+    Attributes:
+        trained: where batches come from.
+        shown: where the probe comes from.
+    """
+
+    trained: AbstractSource
+    shown: AbstractSource
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """That of the trained source."""
+        return self.trained.batch(seed, step, size)
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """That of the shown one."""
+        return self.shown.probe(size)
+
+
 @lru_cache(maxsize=64)
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
     return _generator(seed, epoch).permutation(count)

@@ -91,6 +91,7 @@ class TransformerShape:
         shaped: whether attention is I + P - U with trained gains for each head.
         slopes: c_+ and c_- of a shaped ReLU with slopes 1 + c / sqrt(dim) and unit second moment,
             in the place of `activation`; None for `activation` itself.
+        final_norm: whether `norm` also stands before the readout.
 
     Raises:
         ArgumentTypeError: sizes that are no integers, or a choice that is not offered.
@@ -121,6 +122,7 @@ class TransformerShape:
     tied: bool = False
     shaped: bool = False
     slopes: tuple[float, float] | None = None
+    final_norm: bool = True
 
     def __post_init__(self):
         for name in ("head_dim", "heads", "layers", "tokens", "outputs"):
@@ -250,7 +252,8 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
         if shape.gated:
             linear("mlp_gate", Role.MLP_GATE, hidden, dim)
         linear("mlp_out", Role.MLP_OUT, dim, hidden)
-    norm("final_norm", Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS, False)
+    if shape.final_norm:
+        norm("final_norm", Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS, False)
     if not shape.tied:
         add("readout", Role.READOUT, shape.outputs, dim, fan_in=dim, stacked=False)
     if shape.biases:

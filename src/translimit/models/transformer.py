@@ -239,7 +239,7 @@ class Transformer(eqx.Module):
         return stream
 
     def _read(self, weights: Weights, stream: Array) -> Array:
-        last = self._norm(weights, "final_norm", stream)
+        last = self._norm(weights, "final_norm", stream) if self.shape.final_norm else stream
         if self.shape.pooled:
             last = last.mean(axis=0)
         matrix = weights["token_embedding" if self.shape.tied else "readout"]

@@ -1,14 +1,18 @@
-"""What the networks of these experiments learn: two classes of digits, cut into four patches."""
+"""What networks of these experiments learn: digits in patches, bytes of text, random signs."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from translimit import data
+from translimit.core import ConfigError, config
 
 #: Digits that are told apart, +1 and -1.
 CLASSES = (0, 1)
 REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
+#: The data that come with the library; any other name is a file.
+TASKS = ("digits", "text", "synthetic")
+_SPACE = ord(" ")
 
 
 def two_digits(per_class: int) -> tuple[np.ndarray, np.ndarray]:
@@ -18,3 +22,85 @@ def two_digits(per_class: int) -> tuple[np.ndarray, np.ndarray]:
     chosen = [np.flatnonzero(labels == label)[:per_class] for label in CLASSES]
     patches, found = digits.take(np.concatenate(chosen))
     return patches, np.where(found == CLASSES[0], 1.0, -1.0)
+
+
+def ends_of_words(per_class: int, tokens: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows of a text, and whether a word ends with them: +1 before a space, else -1.
+
+    Args:
+        per_class: windows of each kind, evenly spread over the shipped text.
+        tokens: bytes of a window.
+        dim: dimension of the random embeddings of bytes.
+
+    Returns:
+        Windows [inputs, tokens, dim] and targets [inputs].
+    """
+    stream = data.byte_text(tokens)
+    ids = np.asarray(stream.ids)
+    follows = ids[tokens:] == _SPACE
+    starts = []
+    for kind in (True, False):
+        places = np.flatnonzero(follows == kind)
+        starts.append(places[np.linspace(0, len(places) - 1, per_class + 2).astype(int)[1:-1]])
+    windows = np.stack([ids[place : place + tokens] for place in np.concatenate(starts)])
+    table = np.random.default_rng(0).standard_normal((data.BYTES, dim))
+    return table[windows], np.repeat([1.0, -1.0], per_class)
+
+
+def random_signs(inputs: int, tokens: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian tokens [inputs, tokens, dim] and alternating signs [inputs]."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((inputs, tokens, dim)), np.resize([1.0, -1.0], inputs)
+
+
+def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs [inputs, tokens, dim] and targets [inputs] or [inputs, outputs].
+
+    Args:
+        name: "digits" (two classes, four patches of 16 pixels), "text" (does a word end here),
+            "synthetic" (Gaussian tokens with alternating signs), or the path of an `.npz` with
+            arrays `inputs` [P, S, D] and `targets` [P] or [P, outputs].
+        inputs: how many; the first ones of a file.
+        tokens: of "text" and "synthetic".
+        dim: of "text" and "synthetic".
+
+    Raises:
+        ConfigError: an odd number of inputs of two classes, a file without the two arrays, or
+            with arrays of other shapes.
+        StoreError: a file that cannot be read.
+    """
+    if name in ("digits", "text") and inputs % 2:
+        raise ConfigError("inputs", f"got {inputs}", f"{name} has two classes: pass an even number")
+    if name == "digits":
+        return two_digits(inputs // 2)
+    if name == "text":
+        return ends_of_words(inputs // 2, tokens, dim)
+    if name == "synthetic":
+        return random_signs(inputs, tokens, dim)
+    if not name.endswith(".npz"):
+        raise ConfigError(
+            "task", f"got {name!r}", f"pass {', '.join(TASKS)}, or the path of an .npz file"
+        )
+    arrays = data.open_npz(name)
+    if not {"inputs", "targets"} <= set(arrays):
+        raise ConfigError(
+            "task", f"{name} holds {sorted(arrays)}", "save arrays named inputs and targets"
+        )
+    x, y = (np.asarray(arrays[key][:inputs], dtype=np.float64) for key in ("inputs", "targets"))
+    if x.ndim != 3 or y.ndim not in (1, 2) or len(x) != len(y):
+        raise ConfigError(
+            "task",
+            f"{name} has inputs of shape {x.shape} and targets of shape {y.shape}",
+            "save inputs [P, tokens, dim] and targets [P] or [P, outputs]",
+        )
+    if len(x) < inputs:
+        raise ConfigError("inputs", f"got {inputs}, and {name} has {len(x)}", "pass fewer")
+    return x, y
+
+
+def task_digest(name: str, inputs: int, tokens: int, dim: int) -> str | None:
+    """Of the data in a file, so that another file is another run; None for what is shipped."""
+    if name in TASKS:
+        return None
+    x, y = load_task(name, inputs, tokens, dim)
+    return config.digest([x.tolist(), y.tolist()])
