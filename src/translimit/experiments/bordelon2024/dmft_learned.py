@@ -253,7 +253,9 @@ EXPERIMENT = Learned(
     "features with labels, extrapolated in $1/H$, are those of the limit.",
     citations=("bordelon2024", "jax"),
     presets={
-        "demo": Config(heads=(8, 16, 32), steps=8, samples=1500, populations=4, unseen=4, seeds=6000),
+        "demo": Config(
+            heads=(8, 16, 32), steps=8, samples=1500, populations=4, unseen=4, seeds=6000
+        ),
         "standard": Config(samples=3000, populations=6),
         "paper": Config(heads=(8, 16, 32, 64, 128), inputs=8, unseen=16, steps=16),
     },

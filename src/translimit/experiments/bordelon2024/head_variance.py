@@ -1,7 +1,9 @@
 r"""Do heads become alike? Laws of the logits over heads, at the start and after training.
 
-- `trained/N=...`: variance over heads of the logits before and after SGD, for alpha_A = 1 (falls
-  like 1/N: heads collapse onto one) and 1/2 (does not fall).
+- `trained/N=...`: variance over heads of the logits before SGD, after a few of its steps and after
+  many, for alpha_A = 1 (falls like 1/N: heads collapse onto one) and 1/2 (does not fall). At a
+  fixed number of heads and a large rate the fall becomes slower with the steps, since what heads
+  learn differs: the rate says how long the law of the start holds.
 - `law/N=...`: at the start a logit is N^(-alpha_A) times a sum of N products of independent
   Gaussians, so its excess kurtosis over heads is 6 / N.
 - `kernels/H=...`: at the start, residual-stream kernels fluctuate around their limit H to infinity
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ALPHAS = (1.0, 0.5)
+#: What is compared with the start: a few steps, all of them at a small rate, all of them.
+TRAINED = ("early", "slow", "trained")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Config(Networks):
     Attributes: those of `Networks`, and
         head_dims: N of the networks that train.
         steps: updates.
+        early: updates after which is also recorded.
         rate: of SGD at the base.
+        slow: the part of that rate at which networks train besides.
         law_head_dims: N of the laws at the start.
         law_width: N H of the networks of the laws.
         law_seeds: independent networks of each law.
@@ -56,7 +62,9 @@ class Config(Networks):
     seeds: int = 8
     head_dims: tuple[int, ...] = (4, 8, 16, 32)
     steps: int = 60
+    early: int = 10
     rate: float = 0.3
+    slow: float = 0.1
     law_head_dims: tuple[int, ...] = (1, 4, 16)
     law_width: int = 256
     law_seeds: int = 64
@@ -85,9 +93,8 @@ class HeadVariance(AbstractExperiment[Config]):
         return (
             "start-1",
             "start-0.5",
-            "trained-1",
+            *(f"{when}-{alpha:g}" for alpha in ALPHAS for when in TRAINED),
             "trained-1-as-reported",
-            "trained-0.5",
             *(f"kurtosis-{n}" for n in Config().law_head_dims),
             "kernel-rate",
         )
@@ -107,8 +114,8 @@ class HeadVariance(AbstractExperiment[Config]):
         made = []
         for alpha in ALPHAS:
             expected = 1 - 2 * alpha
-            for when in ("start", "trained"):
-                text = "at the start" if when == "start" else f"after {config.steps} steps of SGD"
+            for when in ("start", *TRAINED):
+                text = _words(config, when)
                 made.append(
                     Claim(
                         name=f"{when}-{alpha:g}",
@@ -171,7 +178,7 @@ def _trained(config: Config, head_dim: int, key: Any) -> xr.Dataset:
     shape = networks.resized(config, "head_dim", head_dim)
     training = train.Training(
         steps=config.steps,
-        rates=(config.rate,),
+        rates=(config.slow * config.rate, config.rate),
         seeds=config.seeds,
         batch=config.batch,
         optimizer=networks.optimizer("sgd"),
@@ -185,12 +192,13 @@ def _trained(config: Config, head_dim: int, key: Any) -> xr.Dataset:
             training,
             key=key,
             observe=(train.HeadVariance(),),
-            observe_at=(0, config.steps),
+            observe_at=(0, config.early, config.steps),
         )
-        rows.append(history["logit_variance"][:, :, 0].mean(axis=-1))
+        start, early, trained = history["logit_variance"].mean(axis=-1)  # each [seeds, rates]
+        rows.append([start[:, 1], early[:, 1], trained[:, 0], trained[:, 1]])
     return xr.Dataset(
-        {"variance": (("alpha_A", "updates", "seed"), np.array(rows))},
-        coords={"alpha_A": list(ALPHAS), "updates": [0, config.steps]},
+        {"variance": (("alpha_A", "when", "seed"), np.array(rows))},
+        coords={"alpha_A": list(ALPHAS), "when": ["start", *TRAINED]},
         attrs={"reference": REFERENCE},
     )
 
@@ -234,10 +242,18 @@ def _kernels(config: Config, heads: int, key: Any) -> xr.Dataset:
     )
 
 
+def _words(config: Config, when: str) -> str:
+    return {
+        "start": "at the start",
+        "early": f"after {config.early} steps of SGD at rate {config.rate:g}",
+        "slow": f"after {config.steps} steps of SGD at rate {config.slow * config.rate:g}",
+        "trained": f"after {config.steps} steps of SGD at rate {config.rate:g}",
+    }[when]
+
+
 def _rows(config: Config, results: Results, alpha: float, when: str) -> np.ndarray:
-    place = 0 if when == "start" else -1
     cells = [results[f"trained/N={n}"]["variance"] for n in config.head_dims]
-    return np.array([cell.sel(alpha_A=alpha).values[place] for cell in cells])
+    return np.array([cell.sel(alpha_A=alpha, when=when).values for cell in cells])
 
 
 def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]:
@@ -246,7 +262,7 @@ def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]
             config.head_dims, _rows(config, results, alpha, when)
         )
         for alpha in ALPHAS
-        for when in ("start", "trained")
+        for when in ("start", *TRAINED)
     }
 
 
@@ -280,14 +296,14 @@ def _variance_figure(config: Config, results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         panels = figure.subplots(1, 2)
         for ax, alpha in zip(panels, ALPHAS, strict=True):
-            for series, when in enumerate(("start", "trained")):
+            for series, when in enumerate(("start", *TRAINED)):
                 figures.plot_power_law(
                     ax,
                     config.head_dims,
                     _rows(config, results, alpha, when),
                     fits[alpha, when],
                     series=series,
-                    label=when,
+                    label="all steps" if when == "trained" else when,
                     expected=1 - 2 * alpha,
                 )
             figures.finish(
@@ -306,8 +322,9 @@ def _variance_figure(config: Config, results: Results) -> FigureSpec:
         name="variance",
         title="Variance over heads of the logits",
         caption=f"Means over blocks, entries and {config.seeds} seeds with one standard error, at "
-        f"the start and after {config.steps} steps of SGD; fitted exponents in the legend, "
-        "expected ones dashed. Dimensionless.",
+        f"the start, after {config.early} steps of SGD (early), after {config.steps} at "
+        f"{config.slow:g} of the rate (slow) and at the rate (all steps); fitted exponents in the "
+        "legend, expected ones dashed. Dimensionless.",
         draw=draw,
         table=Table(("alpha_A", "when", "head_dim", "variance"), rows),
         shown=len(rows),
@@ -380,7 +397,8 @@ EXPERIMENT = HeadVariance(
     name="bordelon2024/head-variance",
     title="Laws of attention logits over heads",
     summary="At $\\alpha_A = 1$ the variance of logits over heads falls like $1/N$ at the start "
-    "and after SGD, so that heads become alike; at $\\alpha_A = 1/2$ it stays. At the start the "
+    "and after SGD at a small rate, so that heads become alike; at a large rate it falls more "
+    "slowly, since heads learn different things. At $\\alpha_A = 1/2$ it stays. At the start the "
     "law over heads has excess kurtosis $6/N$, and kernels converge like $1/H$ in square.",
     citations=("bordelon2024", "digits", "jax"),
     presets={
@@ -390,7 +408,7 @@ EXPERIMENT = HeadVariance(
             law_head_dims=(1, 4),
             kernel_heads=(4, 8, 16, 64),
         ),
-        "standard": Config(),
+        "standard": Config(seeds=24),
         "paper": replace(
             Config(**PAPER),
             head_dims=(4, 8, 16, 32, 64),

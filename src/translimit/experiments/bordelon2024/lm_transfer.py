@@ -40,7 +40,7 @@ class TextConfig(Config):
     optimizers: tuple[Literal["adamw", "momentum"], ...] = ("adamw",)
     alphas: tuple[float, ...] = (1.0,)
     steps: int = 100
-    log2_rates: tuple[int, int] = (-10, -2)
+    log2_rates: tuple[int, int] = (-12, -2)
     batch: int = 8
     probe: int = 64
     text: str = "bytes"
@@ -112,7 +112,7 @@ EXPERIMENT = Transfer(
         "demo": TextConfig(
             base=(4, 4, 2), steps=40, seeds=2, axes=("head_dim",), tokens=16, probe=32
         ),
-        "standard": TextConfig(),
+        "standard": TextConfig(seeds=6),
         "paper": TextConfig(
             base=(8, 8, 4),
             mlp_ratio=1.0,

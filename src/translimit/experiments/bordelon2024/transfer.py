@@ -57,7 +57,7 @@ class Config(Networks):
     optimizers: tuple[Literal["adamw", "momentum"], ...] = ("adamw", "momentum")
     alphas: tuple[float, ...] = (1.0, 0.5)
     steps: int = 60
-    log2_rates: tuple[int, int] = (-10, -3)
+    log2_rates: tuple[int, int] = (-12, -3)
     log2_momentum_rates: tuple[int, int] = (-8, -1)
     probe: int = 256
 
@@ -394,8 +394,9 @@ EXPERIMENT = Transfer(
             axes=("head_dim",),
             optimizers=("adamw",),
             alphas=(1.0,),
+            log2_rates=(-10, -3),
         ),
-        "standard": Config(),
+        "standard": Config(seeds=8),
         "paper": replace(
             Config(**PAPER),
             axes=("head_dim",),
