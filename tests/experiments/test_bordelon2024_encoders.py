@@ -52,7 +52,7 @@ def planted(monkeypatch: pytest.MonkeyPatch):
         found = {
             "logit_variance": noisy(rng, numbers.logit_scale**2 * n ** (1 + plan.error), *outer, 1),
             "probe_loss": (0.1 + heads**-0.4) * np.exp(-times / 50) * noisy(rng, 1.0, *outer),
-            "stream_kernel": 1 + rng.standard_normal((*outer, layers + 1, 3, 3)) / heads**0.5,
+            "stream_kernel": 1 + rng.standard_normal((*outer, layers + 1, 8, 8)) / heads**0.5,
         }
         found |= {name: noisy(rng, learned, *outer) for name in depth.QUANTITIES}
         if isinstance(observe[0], train.AttentionLaw):

@@ -306,7 +306,7 @@ EXPERIMENT = Coordinates(
             all_exponents=False,
             controls=("hidden-rate-head_dim",),
         ),
-        "standard": Config(),
+        "standard": Config(seeds=12),
         "paper": replace(
             Config(**PAPER), optimizers=("adamw", "sgd"), adamw_rate=0.03, sgd_rate=1.0
         ),

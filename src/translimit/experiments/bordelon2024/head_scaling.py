@@ -198,7 +198,7 @@ EXPERIMENT = HeadScaling(
     citations=("bordelon2024", "digits", "jax"),
     presets={
         "demo": Config(seeds=3, heads=(4, 8, 16), steps=40, observations=10),
-        "standard": Config(),
+        "standard": Config(seeds=12),
         "paper": replace(
             Config(**PAPER), heads=(4, 8, 16, 32), optimizer="momentum", rate=1.0, steps=10_000
         ),

@@ -150,10 +150,10 @@ class LmSizes(AbstractExperiment[Config]):
         for when, word in enumerate(common.WHEN):
             found += common.rate_claim(
                 f"stream-kernel-H-{word}",
-                "The squared distance of one network's stream kernel from that of the most heads "
-                f"falls like $1/H$ {word} training.",
+                "The variance over networks of the stream kernel falls like $1/H$ "
+                f"{word} training.",
                 common.squared_rate(
-                    heads[:-1], common.kernel_distances(along_heads, "stream_kernel", when)
+                    heads, common.kernel_fluctuations(along_heads, "stream_kernel", when)
                 ),
                 -1.0,
                 0.4 if when == 0 else 0.5,
@@ -265,11 +265,11 @@ def _rates(config: Config, results: Results) -> FigureSpec:
 
     heads, along = _along(config, results, "H")
     kernels = {
-        f"{kind}, {word}": common.kernel_distances(along, f"{kind}_kernel", when)
+        f"{kind}, {word}": common.kernel_fluctuations(along, f"{kind}_kernel", when)
         for kind in ("stream", "gradient")
         for when, word in enumerate(common.WHEN)
     }
-    note("kernel", "H", heads[:-1], kernels)
+    note("kernel", "H", heads, kernels)
     head_dims, variances = list(config.sizes.values("N")), {}
     for alpha_A in config.exponents:
         series = _along(config, results, "N", alpha_A)[1]
@@ -280,8 +280,8 @@ def _rates(config: Config, results: Results) -> FigureSpec:
 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
-        label = f"squared distance from H = {heads[-1]}"
-        common.draw_rates(left, heads[:-1], kernels, -1.0, xlabel=common.LONG["H"], ylabel=label)
+        label = "variance of a kernel over networks"
+        common.draw_rates(left, heads, kernels, -1.0, xlabel=common.LONG["H"], ylabel=label)
         common.draw_rates(
             right,
             head_dims,
@@ -295,7 +295,7 @@ def _rates(config: Config, results: Results) -> FigureSpec:
         "rates",
         "Convergence of kernels, and the variance over heads",
         "Relative squared distance (Frobenius) of one network's kernel from the mean over seeds "
-        "of the most heads, and the variance of logits over heads at each exponent. Error bars: "
+        "of its size, and the variance of logits over heads at each exponent. Error bars: "
         "standard errors over seeds. Rates with 95 % intervals by bootstrap over seeds.",
         draw,
         rows,
@@ -351,6 +351,7 @@ EXPERIMENT = LmSizes(
         "standard": Config(
             sizes=common.Sizes(head_dims=(4, 8, 16, 32), heads=(2, 4, 8, 16), layers=(1, 2, 4, 8)),
             steps=400,
+            seeds=16,
         ),
         "paper": Config(
             sizes=common.Sizes(

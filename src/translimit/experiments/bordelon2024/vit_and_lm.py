@@ -3,7 +3,9 @@ r"""What the experiments over sizes of trained networks share: sizes, training, 
 A size is (N, H, L): dimension of a head, heads, layers. Along an axis one of the three changes
 and the others are those of the base. The distance of a kernel K of one network from that of the
 largest size is |K - K_ref|^2 / |K_ref|^2 (Frobenius), K_ref the mean over the seeds of the largest
-size.
+size. Its fluctuation is (n / (n - 1))^(1/2) |K - K_mean| / |K_mean| with the mean over the n seeds
+of its own size: along the heads its square goes like 1 / H, and no largest size enters, whose own
+distance from the limit would.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -150,6 +152,20 @@ def kernel_distances(datasets: Sequence[xr.Dataset], name: str, when: int) -> li
     reference = kernels[-1].mean(axis=0)
     size = np.linalg.norm(reference)
     return [np.linalg.norm(k - reference, axis=(1, 2)) / size for k in kernels[:-1]]
+
+
+def fluctuations(kernels: np.ndarray) -> np.ndarray:
+    """Relative distances (not squared) of every seed's kernel [seeds, n, n] from their mean."""
+    kernels = np.asarray(kernels, dtype=float)
+    mean = kernels.mean(axis=0)
+    scale = (len(kernels) / (len(kernels) - 1)) ** 0.5 / np.linalg.norm(mean)
+    return scale * np.linalg.norm(kernels - mean, axis=(1, 2))
+
+
+def kernel_fluctuations(datasets: Sequence[xr.Dataset], name: str, when: int) -> list[np.ndarray]:
+    """Fluctuations of every size; levels as in `kernel_distances`."""
+    level = 0 if name == "gradient_kernel" else -1
+    return [fluctuations(d[name].isel(observation=when, level=level).values) for d in datasets]
 
 
 def head_deviations(datasets: Sequence[xr.Dataset], when: int) -> list[np.ndarray]:

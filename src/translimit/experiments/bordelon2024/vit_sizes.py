@@ -136,11 +136,9 @@ class VitSizes(AbstractExperiment[Config]):
             for kind, name in KERNELS.items():
                 found += common.rate_claim(
                     f"{kind}-kernel-H-{word}",
-                    f"The squared distance of one network's {kind} kernel from that of the most "
-                    f"heads falls like $1/H$ {word} training.",
-                    common.squared_rate(
-                        heads[:-1], common.kernel_distances(along_heads, name, when)
-                    ),
+                    f"The variance over networks of the {kind} kernel falls like $1/H$ {word} "
+                    "training.",
+                    common.squared_rate(heads, common.kernel_fluctuations(along_heads, name, when)),
                     -1.0,
                     0.4 if when == 0 else 0.5,
                 )
@@ -267,15 +265,20 @@ def _rates(config: Config, results: Results) -> FigureSpec:
 
     for axis in common.AXES:
         values, along = _along(config, results, axis)
-        if len(values) > 2:
-            series = {
-                f"{kind}, {word}": common.kernel_distances(along, name, when)
-                for kind, name in KERNELS.items()
-                for when, word in enumerate(common.WHEN)
-            }
-            rate = -1.0 if axis == "H" else None
+        if len(values) < 3:
+            continue
+        spread = axis == "H"
+        measure = common.kernel_fluctuations if spread else common.kernel_distances
+        series = {
+            f"{kind}, {word}": measure(along, name, when)
+            for kind, name in KERNELS.items()
+            for when, word in enumerate(common.WHEN)
+        }
+        if spread:
+            add("kernel", axis, values, series, -1.0, "variance over networks")
+        else:
             label = f"squared distance from {axis} = {values[-1]}"
-            add("kernel", axis, values[:-1], series, rate, label)
+            add("kernel", axis, values[:-1], series, None, label)
     values, along = _along(config, results, "N")
     series = {w: common.head_deviations(along, i) for i, w in enumerate(common.WHEN)}
     rate = 1 - 2 * config.alpha_A
@@ -289,9 +292,10 @@ def _rates(config: Config, results: Results) -> FigureSpec:
     return common.spec(
         "rates",
         "Convergence of kernels, and the variance over heads",
-        "Relative squared distance (Frobenius) of one network's kernel from the mean over seeds "
-        "of the largest size, and the variance of logits over heads. Error bars: standard errors "
-        "over seeds. Rates with their 95 % intervals by bootstrap over seeds. Dimensionless.",
+        "Along N and L the relative squared distance (Frobenius) of one network's kernel from the "
+        "mean over seeds of the largest size, along H from the mean of its own size; and the "
+        "variance of logits over heads. Error bars: standard errors over seeds. Rates with their "
+        "95 % intervals by bootstrap over seeds. Dimensionless.",
         draw,
         rows,
         size=(4.2 * len(panels), 4.2),
@@ -341,7 +345,7 @@ EXPERIMENT = VitSizes(
             seeds=24,
             probe=16,
         ),
-        "standard": Config(),
+        "standard": Config(seeds=24),
         "paper": Config(
             sizes=common.Sizes(
                 base=(16, 16, 4),
