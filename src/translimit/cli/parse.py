@@ -93,9 +93,10 @@ def _refusal(command: str, box: str) -> ConfigError:
     if "RUN" in problem or "'run'" in problem:
         return ConfigError("RUN", "is missing", "pass the folder that `translimit run` printed")
     if "CONFIG" in problem:
-        return ConfigError(
-            "CONFIG", "is missing", "pass a config.json, or a file of our own format"
-        )
+        remedy = "pass a config.json, or a file of our own format"
+        if command == "dmft":
+            remedy = "pass a .toml or .json file like docs/examples/dmft.toml"
+        return ConfigError("CONFIG", "is missing", remedy)
     return ConfigError(command, problem, advice)
 
 

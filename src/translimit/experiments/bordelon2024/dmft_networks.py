@@ -368,7 +368,7 @@ _TEXT = Config(
     neurons=6000,
     populations=6,
     sizes=(8, 16, 32),
-    seeds=2500,
+    seeds=5000,
     tol=0.03,
 )
 
