@@ -30,6 +30,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from translimit.core import named_key
 from translimit.limits.dmft.histories import put_columns, put_rows
+from translimit.limits.dmft.resume import Checkpoints
 from translimit.limits.dmft.units import AbstractUnit, Site
 
 #: The responses, by the symbols of the documentation; any may be switched off.
@@ -476,13 +477,21 @@ def causal_pass(
     key: PRNGKeyArray,
     heads_kept: int,
     progress: Callable[[float], object] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trace:
     """All time steps, in 64 bits; stops at the first kernel that is not finite."""
+    if checkpoints is not None and (whole := checkpoints.finished(_empty_trace(plan))):
+        return whole
     with jax.enable_x64(True):
         numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
         state = initial_state(plan)
-        records = []
-        for t in range(steps):
+        records: list[Record] = []
+        if checkpoints is not None:
+            empty = Record(*[np.zeros(0)] * len(Record._fields))
+            done, state, past = checkpoints.load(state, empty)
+            state = jax.tree.map(jnp.asarray, state)
+            records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
+        for t in range(len(records), steps):
             state, record = advance(plan, numbers, state, jnp.asarray(t), key)
             record = record._replace(logits=record.logits[:, :heads_kept])
             records.append(jax.tree.map(np.asarray, record))
@@ -490,6 +499,8 @@ def causal_pass(
                 progress((t + 1) / steps)
             if not (records[-1].finite.all() and np.isfinite(records[-1].f).all()):
                 break
+            if checkpoints is not None and t + 1 < steps:
+                checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
         kernels = {k: np.asarray(v) for k, v in _kernels(plan, numbers, state).items()}
     size = steps * plan.fields
     kernels = {name: np.ascontiguousarray(x[..., :size, :size]) for name, x in kernels.items()}
@@ -500,7 +511,19 @@ def causal_pass(
         for x in rows
     ]
     f, ntk, logits, key_gradient, finite = filled
-    return Trace(f, ntk, logits, key_gradient, finite, kernels)
+    trace = Trace(f, ntk, logits, key_gradient, finite, kernels)
+    if checkpoints is not None:
+        checkpoints.finish(steps, trace)
+    return trace
+
+
+def _empty_trace(plan: Plan) -> Trace:
+    """A trace of the right structure."""
+    names = ("residual", "gradient")
+    names += ("V", "Pi", "S_x", "S_p") if plan.units else ()
+    names += ("R_h", "R_g") if plan.units and plan.fresh else ()
+    nothing = np.zeros(0)
+    return Trace(*[nothing] * 5, dict.fromkeys(names, nothing))
 
 
 def _absent(x: np.ndarray) -> Any:

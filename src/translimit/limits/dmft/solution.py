@@ -31,7 +31,8 @@ class TrainingSolution(AbstractSolution):
         discretisation: error of the depth ODE's cells in the predictions, 0 at finite depth.
         loss: half the weighted squared errors, summed over inputs [steps].
         loss_stderr: its standard error over populations [steps].
-        ntk: neural tangent kernel [steps, inputs, inputs]; NaN with several outputs.
+        ntk: neural tangent kernel [steps, inputs, inputs]; with several outputs that of each of
+            them at the start (between two it is zero there), NaN later.
         sharpness: eta_0 lambda_max of the kernel with the loss weights [steps].
         key_gradient: mean square of the gradients of keys and queries [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.

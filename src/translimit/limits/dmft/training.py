@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -47,6 +48,7 @@ from translimit.limits.dmft.remarks import (
     warn_of_instability,
     warn_of_the_floor,
 )
+from translimit.limits.dmft.resume import checkpoints_of
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.units import (
     AbstractUnit,
@@ -234,16 +236,15 @@ class Training(AbstractProblem):
             units.append(LinearNeurons(**shape))
         elif a.mlp is not None:
             units.append(SampledNeurons(**shape, samples=neurons, **sampling, activation=a.mlp))
-        outputs = 1 if self.targets.ndim == 1 else self.targets.shape[1]
         return Plan(
             **shape,
-            outputs=outputs,
+            outputs=self._outputs,
             chunk_slots=together,
             layers=layers,
             units=tuple(units),
             norm=a.norm is not None,
             fresh=not math.isinf(a.layers),
-            folded=outputs > 1,
+            folded=self._outputs > 1,
             tol=TOLERANCE[precision],
         )
 
@@ -298,10 +299,13 @@ class Training(AbstractProblem):
         kept = method.heads_kept if isinstance(method, CausalSampling) else 1
         passes, done = populations * len(depths), 0
         traces: list[list[Trace]] = []
+        starts: list[np.ndarray] = []
         for population in range(populations):
             start = jax.random.key(0) if key is None else key
             own = named_key(start, "population", population)
             traces.append([])
+            if self._outputs > 1:
+                starts.append(self._start_kernel(method, depths[0], own))
             for layers in depths:
                 plan = self.plan(method, layers)
                 before = done
@@ -311,9 +315,19 @@ class Training(AbstractProblem):
                         progress((before + fraction) / passes)
 
                 numbers = self.numbers(method, layers, plan.slots)
-                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report))
+                stored = checkpoints_of(
+                    method.folder,
+                    method.every,
+                    done,
+                    key=own,
+                    plan=plan,
+                    numbers=numbers,
+                    steps=self.steps,
+                    kept=kept,
+                )
+                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report, stored))
                 done += 1
-        solution = self._solution(method, traces)
+        solution = self._solution(method, traces, starts)
         warn_of_instability(solution.sharpness, self.momentum)
         warn_of_heavy_tails(_kurtosis(solution))
         floor = method.floor if isinstance(method, CausalSampling) else None
@@ -327,8 +341,39 @@ class Training(AbstractProblem):
         cells = method.cells
         return (cells, cells // 2, cells // 4) if method.extrapolate else (cells,)
 
+    @property
+    def _outputs(self) -> int:
+        return 1 if self.targets.ndim == 1 else self.targets.shape[1]
+
+    def _start_kernel(
+        self, method: LinearAlgebra | CausalSampling, layers: int, key: PRNGKeyArray
+    ) -> np.ndarray:
+        """Tangent kernel of one output at the start [inputs, inputs], with the same units.
+
+        With several outputs gradients carry the errors. At the start outputs have independent
+        readouts and nothing else of their own: the kernel is this one for each of them, and zero
+        between two.
+        """
+        one = Training(
+            architecture=self.architecture,
+            inputs=self.inputs,
+            targets=self.targets[:, 0],
+            steps=1,
+            eta0=self.eta0,
+            weights=self.weights[:1],
+            lr_convention=self.lr_convention,  # pyright: ignore[reportArgumentType]
+        )
+        if isinstance(method, CausalSampling):
+            heads, neurons = method.counts(self.architecture, self.fields, self.steps)
+            method = replace(method, heads=heads, neurons=neurons)
+        plan = one.plan(method, layers)
+        return causal_pass(plan, one.numbers(method, layers, plan.slots), 1, key, 1).ntk[0]
+
     def _solution(
-        self, method: LinearAlgebra | CausalSampling, traces: list[list[Trace]]
+        self,
+        method: LinearAlgebra | CausalSampling,
+        traces: list[list[Trace]],
+        starts: list[np.ndarray],
     ) -> TrainingSolution:
         """Means over populations, extrapolated in the cells."""
         a, finest = self.architecture, [row[0] for row in traces]
@@ -338,8 +383,9 @@ class Training(AbstractProblem):
         mean = f.mean(axis=0)
         losses = self._loss(f)
         ntk = np.mean([trace.ntk for trace in finest], axis=0)
-        if self.targets.ndim == 2 and self.targets.shape[1] > 1:
+        if starts:  # only the start has a kernel of one output
             ntk = np.full_like(ntk, np.nan)
+            ntk[0] = np.mean(starts, axis=0)
         failures = [_failure(trace, self.plan(method, 1)) for trace in finest]
         failed = next((words for words in failures if words), "")
         shape = (self.steps, *self.targets.shape)
