@@ -95,7 +95,7 @@ def growth(heads: int) -> list[dict[str, float]]:
     return rows
 
 
-def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256)) -> dict[str, Any]:
+def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[str, Any]:
     """Part 3: one network each step of the ladder, several seeds, float32."""
     training = problem(2, 2, 12, head_dim=2, layers=1)
     method = CausalSampling(heads=4000, populations=4)

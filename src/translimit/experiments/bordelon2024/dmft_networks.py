@@ -82,7 +82,7 @@ class Config(Problem):
         """The sizes of the limit that are infinite besides the heads."""
         return {} if self.axis == "heads" else {self.axis: math.inf}
 
-    def network(self, size: int) -> dict[str, int]:
+    def network(self, size: int) -> dict[str, Any]:
         """The sizes of a network."""
         if self.axis == "heads":
             return {"heads": size}

@@ -13,7 +13,7 @@ import equinox as eqx
 from translimit.core import AbstractMethod, ArgumentError
 from translimit.describe import require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
-from translimit.limits.dmft.causal_pass import RESPONSES
+from translimit.limits.dmft.plan import RESPONSES
 
 
 def _as_text(folder: Any) -> str | None:

@@ -39,10 +39,13 @@ from translimit.core import (
 )
 from translimit.describe import Activation, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
-from translimit.limits.dmft.causal_pass import RESPONSES, Numbers, Plan, Trace, causal_pass
+from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
 from translimit.limits.dmft.histories import slots_in_chunk
 from translimit.limits.dmft.memory import available_bytes, pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra
+from translimit.limits.dmft.neurons import LinearNeurons, SampledNeurons
+from translimit.limits.dmft.passes import Trace, causal_pass
+from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan
 from translimit.limits.dmft.remarks import (
     warn_of_heavy_tails,
     warn_of_instability,
@@ -50,13 +53,13 @@ from translimit.limits.dmft.remarks import (
 )
 from translimit.limits.dmft.resume import checkpoints_of
 from translimit.limits.dmft.solution import TrainingSolution
-from translimit.limits.dmft.units import (
-    AbstractUnit,
-    InfiniteHeads,
-    LinearNeurons,
-    SampledHeads,
-    SampledNeurons,
+from translimit.limits.dmft.summaries import (
+    failure,
+    largest_kurtosis,
+    richardson,
+    stderr_of_mean,
 )
+from translimit.limits.dmft.units import AbstractUnit
 
 #: Relative eigenvalue below which a direction of a new kernel block is null.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
@@ -329,7 +332,7 @@ class Training(AbstractProblem):
                 done += 1
         solution = self._solution(method, traces, starts)
         warn_of_instability(solution.sharpness, self.momentum)
-        warn_of_heavy_tails(_kurtosis(solution))
+        warn_of_heavy_tails(largest_kurtosis(solution))
         floor = method.floor if isinstance(method, CausalSampling) else None
         warn_of_the_floor(float(np.max(solution.stderr)), floor)
         return solution
@@ -378,7 +381,7 @@ class Training(AbstractProblem):
         """Means over populations, extrapolated in the cells."""
         a, finest = self.architecture, [row[0] for row in traces]
         values = np.stack([[trace.f for trace in row] for row in traces])  # [pop, depths, ...]
-        f, gap = _richardson(values)
+        f, gap = richardson(values)
         n = len(traces)
         mean = f.mean(axis=0)
         losses = self._loss(f)
@@ -386,7 +389,7 @@ class Training(AbstractProblem):
         if starts:  # only the start has a kernel of one output
             ntk = np.full_like(ntk, np.nan)
             ntk[0] = np.mean(starts, axis=0)
-        failures = [_failure(trace, self.plan(method, 1)) for trace in finest]
+        failures = [failure(trace, self.plan(method, 1)) for trace in finest]
         failed = next((words for words in failures if words), "")
         shape = (self.steps, *self.targets.shape)
         kernels = {
@@ -396,10 +399,10 @@ class Training(AbstractProblem):
         return TrainingSolution(
             ts=self.default_times(),
             predictions=mean.reshape(shape),
-            stderr=_stderr(f).reshape(shape),
+            stderr=stderr_of_mean(f).reshape(shape),
             discretisation=np.abs(gap.mean(axis=0)).reshape(shape),
             loss=self._loss(mean[None])[0],
-            loss_stderr=_stderr(losses),
+            loss_stderr=stderr_of_mean(losses),
             ntk=ntk,
             sharpness=self._sharpness(ntk),
             key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
@@ -409,7 +412,9 @@ class Training(AbstractProblem):
             failed_at=failed,
             _logits=np.concatenate([trace.logits for trace in finest], axis=2),
             _kernels=kernels,
-            _kernel_stderr=_stderr(np.stack([trace.kernels["residual"] for trace in finest])),
+            _kernel_stderr=stderr_of_mean(
+                np.stack([trace.kernels["residual"] for trace in finest])
+            ),
             _tokens=self.inputs.shape[1],
             _attention=a.attention,
             _causal=a.causal,
@@ -450,46 +455,3 @@ def _require_limit(a: Architecture, optimizer: str) -> None:
             f"got {optimizer!r}: an update that is no outer product leaves this theory",
             "take optimizer='sgd', with or without momentum",
         )
-
-
-def _richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Extrapolation in the cells of [populations, depths, ...], and the size of its last step."""
-    if values.shape[1] == 1:
-        return values[:, 0], np.zeros_like(values[:, 0])
-    fine, middle, coarse = values[:, 0], values[:, 1], values[:, 2]
-    once, once_coarse = 2 * fine - middle, 2 * middle - coarse
-    twice = (4 * once - once_coarse) / 3
-    return twice, twice - once
-
-
-def _stderr(samples: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis; 0 for one sample, which is exact."""
-    if len(samples) == 1:
-        return np.zeros_like(samples[0])
-    return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
-
-
-def _failure(trace: Trace, plan: Plan) -> str:
-    """Where the first kernel that is not finite appeared, in words."""
-    good = trace.finite.all(axis=(1, 2, 3)) & np.isfinite(trace.f).all(axis=(1, 2))
-    if good.all():
-        return ""
-    t = int(np.argmin(good))
-    sides = trace.finite[t]  # [layers, units, 2]; backward runs after forward, layers downwards
-    for side, layers in ((0, range(len(sides))), (1, reversed(range(len(sides))))):
-        for layer in layers:
-            for index, unit in enumerate(plan.units):
-                if not sides[layer, index, side]:
-                    name = "MLP" if "Neurons" in type(unit).__name__ else "attention"
-                    direction = ("forward", "backward")[side]
-                    return f"evaluation {t}, layer {layer}, {name}, {direction}"
-    return f"evaluation {t}, readout"
-
-
-def _kurtosis(solution: TrainingSolution) -> np.ndarray:
-    """Largest excess kurtosis of logits [steps, layers]; nothing where heads do not vary."""
-    logits = solution._logits
-    if not logits.size or logits.shape[2] < 100:
-        return np.zeros((0, 0))
-    laws = [solution.attention(layer).excess_kurtosis for layer in range(solution.layers)]
-    return np.stack([law.max(axis=(1, 2, 3)) for law in laws], axis=1)
