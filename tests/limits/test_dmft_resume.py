@@ -3,6 +3,9 @@
 Also the tangent kernel of several outputs at the start, against a network's own Jacobian.
 """
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ class StopError(Exception):
 
 
 def sampled(folder: Path | None, **options: Any) -> CausalSampling:
-    return CausalSampling(heads=200, populations=2, folder=folder, every=2, **options)
+    return CausalSampling(heads=400, populations=2, folder=folder, every=2, **options)
 
 
 def stop_after(fraction: float) -> Any:
@@ -167,3 +170,29 @@ def test_the_kernel_of_several_outputs_is_that_of_networks() -> None:
     allowed = np.hypot(stderr, 0.01 * np.abs(expected).max())
     assert np.max(np.abs(mean - expected) / allowed) < 4.5
     assert np.min(np.diag(expected[:, 0, :, 0])) > 1
+
+
+CHILD = """
+import sys, jax
+from tests.limits.test_dmft_resume import LONG, sampled
+from translimit.core import solve
+solve(LONG, sampled(sys.argv[1]), key=jax.random.key(3))
+"""
+LONG = ring4(**{**BASE, "steps": 40}, head_dim=2)
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+    checkout = Path(__file__).parents[2]
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], cwd=checkout)
+    try:
+        while child.poll() is None and not list(tmp_path.glob("pass-*/state/training.npz")):
+            time.sleep(0.02)
+    finally:
+        child.kill()
+        child.wait()
+    assert list(tmp_path.glob("pass-*"))
+    resumed = solve(LONG, sampled(tmp_path), key=KEY)
+    np.testing.assert_array_equal(
+        resumed.predictions, solve(LONG, sampled(None), key=KEY).predictions
+    )
