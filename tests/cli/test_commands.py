@@ -141,6 +141,8 @@ def test_list(capsys):
         ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
         ("run X --out FOREIGN --fresh", "holds 'thesis.tex', which is no part of a run"),
         ("run X --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh, or choo"),
+        ("dmft", "CONFIG: is missing; pass a .toml or .json file like docs/examples/dmft.toml"),
+        ("dmft absent.toml", "absent.toml: cannot be read"),
         ("claims", "RUN: is missing; pass the folder that `translimit run` printed"),
         ("claims --jsn", "--jsn: no option of `translimit claims`; did you mean '--json'?"),
         ("claims a b", "b: one argument too many; see `translimit claims --help`"),

@@ -31,6 +31,13 @@ def test_digits_are_patches_of_one_scale():
     np.testing.assert_array_equal(test_set.probe(3)[0], inputs[1500:1503])
 
 
+def test_what_is_observed_need_not_be_trained():
+    train_set, test_set = data.digit_patches().split(1500)
+    source = data.Observed(train_set, test_set)
+    np.testing.assert_array_equal(source.batch(1, 2, 4)[0], train_set.batch(1, 2, 4)[0])
+    np.testing.assert_array_equal(source.probe(3)[0], test_set.probe(3)[0])
+
+
 def test_text_windows_predict_the_next_byte():
     source = data.byte_text(tokens=20)
     inputs, targets = source.batch(1, 2, 6)

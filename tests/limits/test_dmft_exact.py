@@ -63,7 +63,10 @@ def test_the_solution_is_consistent_labelled_and_drawn(base: Any) -> None:
     assert base.movement(1)[0] == pytest.approx(0.0, abs=1e-12)
     assert np.all(base.movement(1)[-1] > 0.5)
     assert set(base.responses(0)) == {"R_h", "R_g", "S_x", "S_p"}
+    assert data["movement"].dims == ("state", "step", "input", "token")
     assert base.plot().get_xlabel() == "updates"
+    assert base.plot_kernel(1, (1, 0)).images[0].get_array().shape == (12, 12)
+    assert len(base.plot_attention(0, (0, 0, 1)).lines) == 1
 
 
 def test_a4_deep_linear_networks_and_a12_two_layers() -> None:

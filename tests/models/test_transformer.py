@@ -52,6 +52,17 @@ BARE = replace(ENCODER, norm=None, biases=False, positions=None, activation=Acti
 UNTRAINED_GAINS = replace(DECODER, gains=False, tied=False, kv_heads=None, positions="learned")
 
 
+def test_a_norm_before_the_readout_can_be_left_out():
+    shape = replace(ENCODER, final_norm=False)
+    assert not any(spec.name.startswith("final_norm") for spec in shape.parameters)
+    model = Transformer(shape)
+    weights = model.init(jax.random.key(0))
+    fields = model.fields(weights, jnp.ones((5, 6)))
+    pooled = fields.stream[-1].mean(axis=0)
+    readout = weights["readout"] * model.multipliers["readout"]
+    np.testing.assert_allclose(fields.output, readout @ pooled, rtol=1e-5, atol=1e-6)
+
+
 def uneven(shape: TransformerShape, seed: int = 0) -> Parameterization:
     """Every role with numbers of its own, so that one left out is seen."""
     rng = np.random.default_rng(seed)

@@ -184,7 +184,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path, history, monkeyp
     def full(*arguments, **names):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("translimit.train.checkpoint.np.savez", full)
+    monkeypatch.setattr("translimit.core.checkpoint.np.savez", full)
     with pytest.raises(DiskFullError, match="free space"):
         run(folder=tmp_path / "other")
 

@@ -152,6 +152,34 @@ class PredictCommand:
 
 
 @dataclass(frozen=True)
+class DmftCommand:
+    """Solve the training dynamics of a configuration, train networks, and compare them.
+
+    Networks grow in heads, head dimension or layers towards the limit of infinitely many heads.
+    CONFIG sets what differs from the demo preset of bordelon2024/dmft-networks; a wrong key is
+    answered with all that are known.
+
+    Example: translimit dmft docs/examples/dmft.toml
+    """
+
+    config: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
+    """A TOML or JSON file: task (digits, text, synthetic, or an .npz with inputs and targets),
+    architecture, axis, sizes, seeds."""
+    out: Path | None = None
+    """The run folder; by default runs/NAMES-PRESET-DIGEST."""
+    executor: Literal["serial", "pool"] = "pool"
+    """One cell after the other in this process, or several at once in worker processes."""
+    workers: int = 0
+    """Workers of the pool; 0 is one per core."""
+    threads: int = 1
+    """Threads per cell; another number may give other last digits."""
+    seed: int = 0
+    """Of every random stream."""
+    fresh: Annotated[bool, _Flag] = False
+    """Remove the run that is there and start over."""
+
+
+@dataclass(frozen=True)
 class ScaleCommand:
     """Say what a larger transformer must change so that values tuned at a small one carry over.
 
@@ -262,6 +290,7 @@ Command = (
     | ReportCommand
     | CiteCommand
     | PredictCommand
+    | DmftCommand
     | ScaleCommand
     | CoordCheckCommand
     | TransferCommand
@@ -275,6 +304,7 @@ COMMANDS: dict[str, type[Command]] = {
     "report": ReportCommand,
     "cite": CiteCommand,
     "predict": PredictCommand,
+    "dmft": DmftCommand,
     "scale": ScaleCommand,
     "coord-check": CoordCheckCommand,
     "transfer": TransferCommand,

@@ -12,6 +12,7 @@ from translimit.cli.arguments import (
     ClaimsCommand,
     Command,
     CoordCheckCommand,
+    DmftCommand,
     ListCommand,
     PredictCommand,
     ReportCommand,
@@ -60,6 +61,11 @@ def _list(command: ListCommand) -> None:
 
 @execute.register
 def _run(command: RunCommand) -> None:
+    _compute(command)
+
+
+def _compute(command: RunCommand) -> Path:
+    """Run experiments, say what was done, build the report; the folder of the run."""
     from translimit.execute import ProcessPool, Serial, limit_threads
 
     names, overrides = command.settings()
@@ -92,6 +98,27 @@ def _run(command: RunCommand) -> None:
     report = build_report(run.path)
     print(f"claims: {counts}")
     print(f"report: {report}")
+    return run.path
+
+
+@execute.register
+def _dmft(command: DmftCommand) -> None:
+    from translimit.cli.tables import claims_table
+    from translimit.store import RunFolder
+
+    folder = _compute(
+        RunCommand(
+            experiments=("bordelon2024/dmft-networks",),
+            out=command.out,
+            executor=command.executor,
+            workers=command.workers,
+            threads=command.threads,
+            seed=command.seed,
+            config=command.config,
+            fresh=command.fresh,
+        )
+    )
+    _print_rich(claims_table(RunFolder.open(folder).claims()))
 
 
 @execute.register

@@ -95,9 +95,10 @@ def _refusal(command: str, box: str) -> ConfigError:
     if "FACTORY" in problem:
         return ConfigError("FACTORY", "is missing", "write module:function")
     if "CONFIG" in problem:
-        return ConfigError(
-            "CONFIG", "is missing", "pass a config.json, or a file of our own format"
-        )
+        remedy = "pass a config.json, or a file of our own format"
+        if command == "dmft":
+            remedy = "pass a .toml or .json file like docs/examples/dmft.toml"
+        return ConfigError("CONFIG", "is missing", remedy)
     return ConfigError(command, problem, advice)
 
 

@@ -1,4 +1,6 @@
 from . import config as config
+from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import save_checkpoint as save_checkpoint
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
 from .claims import UNAVAILABLE as UNAVAILABLE

@@ -23,4 +23,6 @@ from .style import LIMIT as LIMIT
 from .style import MARKERS as MARKERS
 from .style import finish as finish
 from .style import new_axes as new_axes
+from .training import plot_attention_law as plot_attention_law
 from .training import plot_predictions as plot_predictions
+from .training import plot_time_kernel as plot_time_kernel

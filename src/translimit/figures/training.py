@@ -1,4 +1,4 @@
-"""Curves of training: predictions with their errors, towards their targets."""
+"""Training drawn: predictions towards targets, the law of attention, kernels over time."""
 
 from __future__ import annotations
 
@@ -49,3 +49,62 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
                 label="targets" if i == 0 else "",
             )
     return finish(ax, xlabel="updates", ylabel="prediction $f$")
+
+
+def plot_attention_law(
+    data: xarray.Dataset,
+    ax: Axes | None = None,
+    *,
+    layer: int = 0,
+    place: tuple[int, int, int] = (0, 0, 0),
+) -> Axes:
+    """Quantiles over heads of one logit against updates, nested bands around the median.
+
+    Args:
+        data: `attention_quantiles` [layer, probability, step, input, query, key].
+        ax: where to draw.
+        layer: which layer.
+        place: input, query and key.
+    """
+    ax = new_axes(ax)
+    sample, query, key = place
+    law = data["attention_quantiles"].isel(layer=layer, input=sample, query=query, key=key)
+    probabilities, steps = law["probability"].values, law["step"].values
+    values = law.transpose("probability", "step").values
+    for i in range(len(probabilities) // 2):
+        low, high = probabilities[i], probabilities[-1 - i]
+        label = f"{100 * low:g} to {100 * high:g} %"
+        shade = 0.2 + 0.2 * i
+        ax.fill_between(
+            steps, values[i], values[-1 - i], color=COLOURS[0], alpha=shade, label=label
+        )
+    if len(probabilities) % 2:
+        ax.plot(steps, values[len(probabilities) // 2], color=LIMIT, label="median")
+    return finish(ax, xlabel="updates", ylabel="logit over heads")
+
+
+def plot_time_kernel(
+    data: xarray.Dataset,
+    ax: Axes | None = None,
+    *,
+    state: int = -1,
+    field: tuple[int, int] = (0, 0),
+    name: str = "kernel",
+) -> Axes:
+    """The kernel K(t, t') of one field with itself, as a map.
+
+    Args:
+        data: `kernel` or `gradient_kernel` [state, step, input, token, step2, input2, token2].
+        ax: where to draw.
+        state: after how many blocks.
+        field: input and token.
+        name: "kernel" or "gradient_kernel".
+    """
+    ax = new_axes(ax)
+    (i, s) = field
+    kernel = data[name].isel(state=state, input=i, token=s, input2=i, token2=s)
+    image = ax.imshow(kernel.transpose("step", "step2").values, origin="lower", cmap="viridis")
+    ax.figure.colorbar(image, ax=ax, label=str(kernel.attrs.get("long_name", name)))
+    ax.set_xlabel("updates $t'$")
+    ax.set_ylabel("updates $t$")
+    return ax

@@ -24,11 +24,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from translimit.core import ArgumentError, ArgumentTypeError, config, named_key
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    config,
+    load_checkpoint,
+    named_key,
+    save_checkpoint,
+)
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape, standard_parameterization
 from translimit.models import Transformer
-from translimit.train.checkpoint import load_checkpoint, save_checkpoint
 from translimit.train.history import History
 from translimit.train.memory import memory_need, require_memory
 from translimit.train.observables import AbstractObservable, Snapshot, observe_all

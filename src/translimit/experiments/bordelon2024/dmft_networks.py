@@ -82,7 +82,7 @@ class Config(Problem):
         """The sizes of the limit that are infinite besides the heads."""
         return {} if self.axis == "heads" else {self.axis: math.inf}
 
-    def network(self, size: int) -> dict[str, int]:
+    def network(self, size: int) -> dict[str, Any]:
         """The sizes of a network."""
         if self.axis == "heads":
             return {"heads": size}
@@ -368,7 +368,7 @@ _TEXT = Config(
     neurons=6000,
     populations=6,
     sizes=(8, 16, 32),
-    seeds=2500,
+    seeds=5000,
     tol=0.03,
 )
 

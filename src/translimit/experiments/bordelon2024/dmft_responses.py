@@ -101,11 +101,12 @@ class Responses(AbstractExperiment[Config]):
                 Claim(
                     name=name.replace("_", "-"),
                     statement=f"Without $R^{name[-1]}$ predictions change by at least {miss:g} "
-                    "(rms over evaluations and inputs).",
-                    prediction=miss,
-                    estimate=Estimate(min(change, miss), error, config.populations),
-                    tol=0.2 * miss,
+                    "(rms over evaluations and inputs; compared with a minus sign).",
+                    prediction=-miss,
+                    estimate=Estimate(-change, error, config.populations),
+                    tol=0.0,
                     reference=REFERENCE,
+                    one_sided=True,
                 )
             )
         return claims

@@ -280,7 +280,7 @@ def extrapolated_gap(
     """
     value = limit[name].values
     if name == "predictions":
-        weights = np.sign(value[-1]) * np.ones_like(value) / value.size
+        weights = np.where(value[-1] < 0, -1.0, 1.0) * np.ones_like(value) / value.size
     else:
         weights = np.sign(value) / np.sum(np.abs(value))
     axes = tuple(range(1, weights.ndim + 1))

@@ -24,12 +24,14 @@ def lazy_predictions(
 ) -> np.ndarray:
     r"""Predictions [steps, inputs] of the linearised network, the limit gamma_0 -> 0.
 
+    With several outputs [steps, inputs, outputs]: each has the same kernel, none acts on another.
+
     $f(t + 1) - f(t) = \eta_0 K \Delta(t)$ with $\Delta = w (y - f)$ from f(0) = 0, and the heavy
     ball's sum of past steps with momentum.
 
     Args:
         ntk: neural tangent kernel K [inputs, inputs], `ntk[0]` of a solution.
-        targets: y [inputs].
+        targets: y [inputs], or [inputs, outputs].
         steps: evaluations.
         eta0: learning rate.
         momentum: of the heavy ball.
@@ -40,14 +42,18 @@ def lazy_predictions(
     """
     y = np.asarray(as_float64(targets, "targets"))
     kernel = np.asarray(require_covariance(as_float64(ntk, "ntk"), "ntk"))
-    if y.shape != kernel.shape[:1]:
-        raise ArgumentError("targets", f"has shape {y.shape}", f"pass [{len(kernel)}] numbers")
+    if y.ndim not in (1, 2) or len(y) != len(kernel):
+        raise ArgumentError(
+            "targets",
+            f"has shape {y.shape}",
+            f"pass [{len(kernel)}] numbers, or [{len(kernel)}, outputs]",
+        )
     w = np.full(len(y), 1 / len(y)) if weights is None else as_float64(weights, "weights")
     require_number(eta0, "eta0", positive=True)
-    f = np.zeros((require_count(steps, "steps", 1), len(y)))
-    velocity = np.zeros(len(y))
+    f = np.zeros((require_count(steps, "steps", 1), *y.shape))
+    velocity = np.zeros(y.shape)
     for t in range(steps - 1):
-        velocity = momentum * velocity + eta0 * kernel @ (w * (y - f[t]))
+        velocity = momentum * velocity + eta0 * kernel @ ((y - f[t]).T * w).T
         f[t + 1] = f[t] + velocity
     return f
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from translimit.limits.dmft.causal_pass import Plan
-from translimit.limits.dmft.units import AbstractSampledUnit, SampledHeads
+from translimit.limits.dmft.heads import SampledHeads
+from translimit.limits.dmft.plan import Plan
+from translimit.limits.dmft.units import AbstractSampledUnit
 
 #: What the compiler and the reading of kernels at the end add; measured at 2,000 history rows.
 _MARGIN = 1.25

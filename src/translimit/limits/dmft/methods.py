@@ -13,7 +13,11 @@ import equinox as eqx
 from translimit.core import AbstractMethod, ArgumentError
 from translimit.describe import require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
-from translimit.limits.dmft.causal_pass import RESPONSES
+from translimit.limits.dmft.plan import RESPONSES
+
+
+def _as_text(folder: Any) -> str | None:
+    return None if folder is None else str(folder)
 
 
 class LinearAlgebra(AbstractMethod):
@@ -25,6 +29,9 @@ class LinearAlgebra(AbstractMethod):
             cells / 4; else the finest pass as it is.
         omit: responses to switch off, of "R_v", "R_p", "R_h", "R_g": wrong on purpose, to see
             what each does.
+        folder: where checkpoints are kept; a solve that was stopped goes on from there and ends
+            in the same bits. None keeps none.
+        every: evaluations between two checkpoints.
 
     Raises:
         ArgumentError: cells that are no multiple of 4, unknown responses.
@@ -33,6 +40,8 @@ class LinearAlgebra(AbstractMethod):
     cells: int = eqx.field(static=True, default=32)
     extrapolate: bool = eqx.field(static=True, default=True)
     omit: tuple[str, ...] = eqx.field(static=True, default=())
+    folder: str | None = eqx.field(static=True, default=None, converter=_as_text)
+    every: int = eqx.field(static=True, default=10)
     random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
@@ -58,6 +67,8 @@ class CausalSampling(AbstractMethod):
         cells: Euler cells of the depth ODE, a multiple of 4; only where layers is infinite.
         extrapolate: Richardson steps in the cells, as in `LinearAlgebra`.
         omit: responses to switch off, as in `LinearAlgebra`.
+        folder: where checkpoints are kept, as in `LinearAlgebra`.
+        every: evaluations between two checkpoints.
 
     Raises:
         ArgumentError: counts out of range, unknown names.
@@ -74,6 +85,8 @@ class CausalSampling(AbstractMethod):
     cells: int = eqx.field(static=True, default=16)
     extrapolate: bool = eqx.field(static=True, default=True)
     omit: tuple[str, ...] = eqx.field(static=True, default=())
+    folder: str | None = eqx.field(static=True, default=None, converter=_as_text)
+    every: int = eqx.field(static=True, default=10)
     random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
@@ -118,6 +131,7 @@ def require_passes(method: Any) -> None:
     """The checks that both methods share."""
     if require_count(method.cells, "cells", 4) % 4:
         raise ArgumentError("cells", f"got {method.cells}", "pass a multiple of 4")
+    require_count(method.every, "every", 1)
     unknown = sorted(set(method.omit) - set(RESPONSES))
     if unknown:
         raise ArgumentError("omit", f"got {', '.join(unknown)}", f"known: {', '.join(RESPONSES)}")

@@ -31,7 +31,8 @@ class TrainingSolution(AbstractSolution):
         discretisation: error of the depth ODE's cells in the predictions, 0 at finite depth.
         loss: half the weighted squared errors, summed over inputs [steps].
         loss_stderr: its standard error over populations [steps].
-        ntk: neural tangent kernel [steps, inputs, inputs]; NaN with several outputs.
+        ntk: neural tangent kernel [steps, inputs, inputs]; with several outputs that of each of
+            them at the start (between two it is zero there), NaN later.
         sharpness: eta_0 lambda_max of the kernel with the loss weights [steps].
         key_gradient: mean square of the gradients of keys and queries [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
@@ -130,6 +131,7 @@ class TrainingSolution(AbstractSolution):
         pair = ("step", "input", "token", "step2", "input2", "token2")
         kernels = np.stack([self.kernel(layer) for layer in range(self.layers + 1)])
         gradients = np.stack([self.gradient_kernel(layer) for layer in range(self.layers + 1)])
+        movement = np.stack([self.movement(layer) for layer in range(self.layers + 1)])
         data = {
             "predictions": labelled(f_dims, self.predictions, "predictions"),
             "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
@@ -141,6 +143,7 @@ class TrainingSolution(AbstractSolution):
             "sharpness": labelled(("step",), self.sharpness, "step size times sharpness"),
             "kernel": labelled(("state", *pair), kernels, "residual kernel"),
             "gradient_kernel": labelled(("state", *pair), gradients, "gradient kernel"),
+            "movement": labelled(("state", *pair[:3]), movement, "feature movement"),
         }
         if self._attention:
             laws = [self.attention(layer) for layer in range(self.layers)]
@@ -163,6 +166,25 @@ class TrainingSolution(AbstractSolution):
         from translimit.figures import plot_predictions
 
         return plot_predictions(self.to_xarray(), ax)
+
+    def plot_attention(
+        self, layer: int, place: tuple[int, int, int] = (0, 0, 0), ax: Axes | None = None
+    ) -> Axes:
+        """Quantiles over heads of one logit (input, query, key) against updates."""
+        from translimit.figures import plot_attention_law
+
+        self.attention(layer)  # refuses what has none
+        index = self._layer(layer, self.layers)
+        return plot_attention_law(self.to_xarray(), ax, layer=index, place=place)
+
+    def plot_kernel(
+        self, layer: int, field: tuple[int, int] = (0, 0), ax: Axes | None = None
+    ) -> Axes:
+        """`kernel(layer)` of one field (input, token) over both training times."""
+        from translimit.figures import plot_time_kernel
+
+        index = self._layer(layer, self.layers + 1)
+        return plot_time_kernel(self.to_xarray(), ax, state=index, field=field)
 
     def _layer(self, layer: int, count: int) -> int:
         if not -count <= require_count(layer, "layer", -count) < count:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -38,23 +39,27 @@ from translimit.core import (
 )
 from translimit.describe import Activation, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
-from translimit.limits.dmft.causal_pass import RESPONSES, Numbers, Plan, Trace, causal_pass
+from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
 from translimit.limits.dmft.histories import slots_in_chunk
 from translimit.limits.dmft.memory import available_bytes, pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra
+from translimit.limits.dmft.neurons import LinearNeurons, SampledNeurons
+from translimit.limits.dmft.passes import Trace, causal_pass
+from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan
 from translimit.limits.dmft.remarks import (
     warn_of_heavy_tails,
     warn_of_instability,
     warn_of_the_floor,
 )
+from translimit.limits.dmft.resume import checkpoints_of
 from translimit.limits.dmft.solution import TrainingSolution
-from translimit.limits.dmft.units import (
-    AbstractUnit,
-    InfiniteHeads,
-    LinearNeurons,
-    SampledHeads,
-    SampledNeurons,
+from translimit.limits.dmft.summaries import (
+    failure,
+    largest_kurtosis,
+    richardson,
+    stderr_of_mean,
 )
+from translimit.limits.dmft.units import AbstractUnit
 
 #: Relative eigenvalue below which a direction of a new kernel block is null.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
@@ -234,16 +239,15 @@ class Training(AbstractProblem):
             units.append(LinearNeurons(**shape))
         elif a.mlp is not None:
             units.append(SampledNeurons(**shape, samples=neurons, **sampling, activation=a.mlp))
-        outputs = 1 if self.targets.ndim == 1 else self.targets.shape[1]
         return Plan(
             **shape,
-            outputs=outputs,
+            outputs=self._outputs,
             chunk_slots=together,
             layers=layers,
             units=tuple(units),
             norm=a.norm is not None,
             fresh=not math.isinf(a.layers),
-            folded=outputs > 1,
+            folded=self._outputs > 1,
             tol=TOLERANCE[precision],
         )
 
@@ -298,10 +302,13 @@ class Training(AbstractProblem):
         kept = method.heads_kept if isinstance(method, CausalSampling) else 1
         passes, done = populations * len(depths), 0
         traces: list[list[Trace]] = []
+        starts: list[np.ndarray] = []
         for population in range(populations):
             start = jax.random.key(0) if key is None else key
             own = named_key(start, "population", population)
             traces.append([])
+            if self._outputs > 1:
+                starts.append(self._start_kernel(method, depths[0], own))
             for layers in depths:
                 plan = self.plan(method, layers)
                 before = done
@@ -311,11 +318,21 @@ class Training(AbstractProblem):
                         progress((before + fraction) / passes)
 
                 numbers = self.numbers(method, layers, plan.slots)
-                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report))
+                stored = checkpoints_of(
+                    method.folder,
+                    method.every,
+                    done,
+                    key=own,
+                    plan=plan,
+                    numbers=numbers,
+                    steps=self.steps,
+                    kept=kept,
+                )
+                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report, stored))
                 done += 1
-        solution = self._solution(method, traces)
+        solution = self._solution(method, traces, starts)
         warn_of_instability(solution.sharpness, self.momentum)
-        warn_of_heavy_tails(_kurtosis(solution))
+        warn_of_heavy_tails(largest_kurtosis(solution))
         floor = method.floor if isinstance(method, CausalSampling) else None
         warn_of_the_floor(float(np.max(solution.stderr)), floor)
         return solution
@@ -327,20 +344,52 @@ class Training(AbstractProblem):
         cells = method.cells
         return (cells, cells // 2, cells // 4) if method.extrapolate else (cells,)
 
+    @property
+    def _outputs(self) -> int:
+        return 1 if self.targets.ndim == 1 else self.targets.shape[1]
+
+    def _start_kernel(
+        self, method: LinearAlgebra | CausalSampling, layers: int, key: PRNGKeyArray
+    ) -> np.ndarray:
+        """Tangent kernel of one output at the start [inputs, inputs], with the same units.
+
+        With several outputs gradients carry the errors. At the start outputs have independent
+        readouts and nothing else of their own: the kernel is this one for each of them, and zero
+        between two.
+        """
+        one = Training(
+            architecture=self.architecture,
+            inputs=self.inputs,
+            targets=self.targets[:, 0],
+            steps=1,
+            eta0=self.eta0,
+            weights=self.weights[:1],
+            lr_convention=self.lr_convention,  # pyright: ignore[reportArgumentType]
+        )
+        if isinstance(method, CausalSampling):
+            heads, neurons = method.counts(self.architecture, self.fields, self.steps)
+            method = replace(method, heads=heads, neurons=neurons)
+        plan = one.plan(method, layers)
+        return causal_pass(plan, one.numbers(method, layers, plan.slots), 1, key, 1).ntk[0]
+
     def _solution(
-        self, method: LinearAlgebra | CausalSampling, traces: list[list[Trace]]
+        self,
+        method: LinearAlgebra | CausalSampling,
+        traces: list[list[Trace]],
+        starts: list[np.ndarray],
     ) -> TrainingSolution:
         """Means over populations, extrapolated in the cells."""
         a, finest = self.architecture, [row[0] for row in traces]
         values = np.stack([[trace.f for trace in row] for row in traces])  # [pop, depths, ...]
-        f, gap = _richardson(values)
+        f, gap = richardson(values)
         n = len(traces)
         mean = f.mean(axis=0)
         losses = self._loss(f)
         ntk = np.mean([trace.ntk for trace in finest], axis=0)
-        if self.targets.ndim == 2 and self.targets.shape[1] > 1:
+        if starts:  # only the start has a kernel of one output
             ntk = np.full_like(ntk, np.nan)
-        failures = [_failure(trace, self.plan(method, 1)) for trace in finest]
+            ntk[0] = np.mean(starts, axis=0)
+        failures = [failure(trace, self.plan(method, 1)) for trace in finest]
         failed = next((words for words in failures if words), "")
         shape = (self.steps, *self.targets.shape)
         kernels = {
@@ -350,10 +399,10 @@ class Training(AbstractProblem):
         return TrainingSolution(
             ts=self.default_times(),
             predictions=mean.reshape(shape),
-            stderr=_stderr(f).reshape(shape),
+            stderr=stderr_of_mean(f).reshape(shape),
             discretisation=np.abs(gap.mean(axis=0)).reshape(shape),
             loss=self._loss(mean[None])[0],
-            loss_stderr=_stderr(losses),
+            loss_stderr=stderr_of_mean(losses),
             ntk=ntk,
             sharpness=self._sharpness(ntk),
             key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
@@ -363,7 +412,9 @@ class Training(AbstractProblem):
             failed_at=failed,
             _logits=np.concatenate([trace.logits for trace in finest], axis=2),
             _kernels=kernels,
-            _kernel_stderr=_stderr(np.stack([trace.kernels["residual"] for trace in finest])),
+            _kernel_stderr=stderr_of_mean(
+                np.stack([trace.kernels["residual"] for trace in finest])
+            ),
             _tokens=self.inputs.shape[1],
             _attention=a.attention,
             _causal=a.causal,
@@ -404,46 +455,3 @@ def _require_limit(a: Architecture, optimizer: str) -> None:
             f"got {optimizer!r}: an update that is no outer product leaves this theory",
             "take optimizer='sgd', with or without momentum",
         )
-
-
-def _richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Extrapolation in the cells of [populations, depths, ...], and the size of its last step."""
-    if values.shape[1] == 1:
-        return values[:, 0], np.zeros_like(values[:, 0])
-    fine, middle, coarse = values[:, 0], values[:, 1], values[:, 2]
-    once, once_coarse = 2 * fine - middle, 2 * middle - coarse
-    twice = (4 * once - once_coarse) / 3
-    return twice, twice - once
-
-
-def _stderr(samples: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis; 0 for one sample, which is exact."""
-    if len(samples) == 1:
-        return np.zeros_like(samples[0])
-    return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
-
-
-def _failure(trace: Trace, plan: Plan) -> str:
-    """Where the first kernel that is not finite appeared, in words."""
-    good = trace.finite.all(axis=(1, 2, 3)) & np.isfinite(trace.f).all(axis=(1, 2))
-    if good.all():
-        return ""
-    t = int(np.argmin(good))
-    sides = trace.finite[t]  # [layers, units, 2]; backward runs after forward, layers downwards
-    for side, layers in ((0, range(len(sides))), (1, reversed(range(len(sides))))):
-        for layer in layers:
-            for index, unit in enumerate(plan.units):
-                if not sides[layer, index, side]:
-                    name = "MLP" if "Neurons" in type(unit).__name__ else "attention"
-                    direction = ("forward", "backward")[side]
-                    return f"evaluation {t}, layer {layer}, {name}, {direction}"
-    return f"evaluation {t}, readout"
-
-
-def _kurtosis(solution: TrainingSolution) -> np.ndarray:
-    """Largest excess kurtosis of logits [steps, layers]; nothing where heads do not vary."""
-    logits = solution._logits
-    if not logits.size or logits.shape[2] < 100:
-        return np.zeros((0, 0))
-    laws = [solution.attention(layer).excess_kurtosis for layer in range(solution.layers)]
-    return np.stack([law.max(axis=(1, 2, 3)) for law in laws], axis=1)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or absent, and refused where they belong to another run."""
+"""Checkpoints of a long run: whole or absent, and refused where they belong to another run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from translimit.core import DiskFullError, StoreError
+from translimit.core.errors import DiskFullError, StoreError
 
+#: The file of a folder that holds the newest state.
 _NAME = "training.npz"
 
 
 def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any) -> None:
-    """Write the state after `step` updates; an older state stays until the new one is whole.
+    """Write the state after `step` steps; an older state stays until the new one is whole.
 
     Args:
         folder: made where it does not exist.
         digest: of everything that decides the run.
-        step: updates done.
+        step: steps done.
         tree: the state, a pytree of arrays.
         record: what was recorded so far, a pytree of arrays.
 
@@ -51,7 +52,7 @@ def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any
 
 
 def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[int, Any, Any]:
-    """The newest state: updates done, state and record; step 0 and the arguments without one.
+    """The newest state: steps done, state and record; step 0 and the arguments without one.
 
     Args:
         folder: of the checkpoints.
@@ -63,6 +64,8 @@ def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[
         StoreError: the folder holds another run's state, or one that cannot be read.
     """
     path = folder / _NAME
+    for torn in folder.glob(f"{_NAME}.*.partial"):  # of a process that was killed while writing
+        torn.unlink(missing_ok=True)
     if not path.exists():
         return 0, tree, record
     try:

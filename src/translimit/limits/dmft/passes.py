@@ -1,0 +1,136 @@
+"""A whole pass: one time step after another, checkpoints on the way, and its trace at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.limits.dmft.causal_pass import advance
+from translimit.limits.dmft.plan import Numbers, Plan, Record, State, initial_state
+from translimit.limits.dmft.resume import Checkpoints
+from translimit.limits.dmft.stream import with_cov
+
+
+class Trace(NamedTuple):
+    """A pass in NumPy: records of all times, and the kernels it leaves.
+
+    Attributes:
+        f: [steps, inputs, outputs].
+        ntk: [steps, inputs, inputs].
+        logits: [steps, layers, heads, inputs, tokens, tokens].
+        key_gradient: [steps, layers].
+        finite: [steps, layers, units, 2].
+        kernels: "residual" [layers + 1, K, K] with K = steps * fields, "gradient" alike, "V",
+            "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K].
+    """
+
+    f: np.ndarray
+    ntk: np.ndarray
+    logits: np.ndarray
+    key_gradient: np.ndarray
+    finite: np.ndarray
+    kernels: dict[str, np.ndarray]
+
+
+def causal_pass(
+    plan: Plan,
+    numbers: Numbers,
+    steps: int,
+    key: PRNGKeyArray,
+    heads_kept: int,
+    progress: Callable[[float], object] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Trace:
+    """All time steps, in 64 bits; stops at the first kernel that is not finite."""
+    if checkpoints is not None and (whole := checkpoints.finished(_empty_trace(plan))):
+        return whole
+    with jax.enable_x64(True):
+        numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
+        state = initial_state(plan)
+        records: list[Record] = []
+        if checkpoints is not None:
+            empty = Record(*[np.zeros(0)] * len(Record._fields))
+            done, state, past = checkpoints.load(state, empty)
+            state = jax.tree.map(jnp.asarray, state)
+            records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
+        for t in range(len(records), steps):
+            state, record = advance(plan, numbers, state, jnp.asarray(t), key)
+            record = record._replace(logits=record.logits[:, :heads_kept])
+            records.append(jax.tree.map(np.asarray, record))
+            if progress is not None:
+                progress((t + 1) / steps)
+            if not (records[-1].finite.all() and np.isfinite(records[-1].f).all()):
+                break
+            if checkpoints is not None and t + 1 < steps:
+                checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
+        kernels = {k: np.asarray(v) for k, v in _kernels(plan, numbers, state).items()}
+    size = steps * plan.fields
+    kernels = {name: np.ascontiguousarray(x[..., :size, :size]) for name, x in kernels.items()}
+    missing = steps - len(records)
+    rows = [np.stack(field) for field in zip(*records, strict=True)]
+    filled = [
+        np.concatenate([x, np.full((missing, *x.shape[1:]), _absent(x))]) if missing else x
+        for x in rows
+    ]
+    f, ntk, logits, key_gradient, finite = filled
+    trace = Trace(f, ntk, logits, key_gradient, finite, kernels)
+    if checkpoints is not None:
+        checkpoints.finish(steps, trace)
+    return trace
+
+
+def _empty_trace(plan: Plan) -> Trace:
+    """A trace of the right structure."""
+    names = ("residual", "gradient")
+    names += ("V", "Pi", "S_x", "S_p") if plan.units else ()
+    names += ("R_h", "R_g") if plan.units and plan.fresh else ()
+    nothing = np.zeros(0)
+    kernels = dict.fromkeys(names, nothing)
+    return Trace(nothing, nothing, nothing, nothing, nothing, kernels)
+
+
+def _absent(x: np.ndarray) -> Any:
+    return False if x.dtype == bool else np.nan
+
+
+@partial(jax.jit, static_argnames="plan")
+def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
+    """Kernels of residual states and gradients by layer, and the responses."""
+    product = partial(with_cov, plan, numbers.kx, state["cov"])
+
+    def gram(rows: Array) -> Array:
+        return product(rows) @ rows.T
+
+    def symmetric(kernel: Array) -> Array:
+        return jnp.tril(kernel) + jnp.tril(kernel, -1).swapaxes(-1, -2)
+
+    if not plan.units:
+        residual = jnp.broadcast_to(gram(state["h_last"]), (plan.layers + 1, *[plan.history] * 2))
+        gradient = jnp.broadcast_to(gram(state["g_first"]), residual.shape)
+        return {"residual": residual, "gradient": gradient}
+    rho = state["rho"]
+    scaled = state["H"] * rho * rho.swapaxes(-1, -2)
+    residual = jnp.concatenate([symmetric(scaled[:, 0]), gram(state["h_last"])[None]])
+    gradient = jnp.concatenate([gram(state["g_first"])[None], symmetric(state["G"][:, -1])])
+    kernels = {
+        "residual": residual,
+        "gradient": gradient,
+        "V": state["cov"][:, :, 0],
+        "Pi": state["cov"][:, :, 1],
+        "S_x": state["S_x"],
+        "S_p": state["S_p"],
+    }
+    if plan.fresh:
+        shape = (plan.layers, len(plan.units), plan.history, plan.layers, len(plan.units), 2, -1)
+        first = plan.fields + plan.outputs
+        h = state["h"][..., first:].reshape(shape)
+        g = state["g"][..., first:].reshape(shape)
+        own = jnp.einsum("abkabsj->abksj", h), jnp.einsum("abkabsj->abksj", g)
+        kernels |= {"R_h": own[0][..., 1, :], "R_g": own[1][..., 0, :]}
+    return kernels

@@ -1,0 +1,94 @@
+r"""The residual stream as coefficient rows on its Gaussian sources, and what is stored of it.
+
+A stream field is a row B over s = (e, w_0, u^O and zeta of every sub-block), and Cov(s) =
+blockdiag(K^x, 1, V, Pi, ...). Square roots of growing kernels are sequential and reveal the rank.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from translimit.limits.dmft.histories import put_columns, put_rows
+from translimit.limits.dmft.plan import Plan, State
+
+
+def with_cov(plan: Plan, kx: Array, cov: Array, rows: Array) -> Array:
+    """Coefficient rows times the covariance of the sources."""
+    first = plan.fields + plan.outputs
+    done = [rows[:, : plan.fields] @ kx, rows[:, plan.fields : first]]
+    if plan.fresh and plan.units:
+        blocks = rows[:, first:].reshape(len(rows), -1, plan.history)
+        stacked = cov.reshape(-1, plan.history, plan.history)
+        moved = jnp.einsum("abk,bkj->abj", blocks, stacked)
+        done.append(moved.reshape(len(rows), -1))
+    return jnp.concatenate(done, axis=1)
+
+
+class Root(NamedTuple):
+    """The new block row of a sequential square root L L^T = C and of its inverse."""
+
+    past: Array  # L_t,<t [fields, history]
+    now: Array  # L_tt [fields, fields]
+    white: Array  # L^+ B [fields, sources]
+    inverse: Array  # row t of L^+ [fields, history]
+
+
+def next_root(
+    plan: Plan, row: Array, now: Array, B: Array, inverse: Array, Q: Array, start: Any
+) -> Root:
+    """Append the kernel's new block row; directions without variance are left out."""
+    past = row @ inverse.T
+    schur = now - past @ past.T
+    values, basis = jnp.linalg.eigh((schur + schur.T) / 2)
+    kept = values > plan.tol * jnp.trace(now) / plan.fields
+    roots = jnp.sqrt(jnp.where(kept, values, 1.0))
+    L_now = basis * jnp.where(kept, roots, 0.0)
+    L_inverse = (basis * jnp.where(kept, 1 / roots, 0.0)).T
+    return Root(
+        past=past,
+        now=L_now,
+        white=L_inverse @ (B - past @ Q),
+        inverse=put_columns(-L_inverse @ (past @ inverse), L_inverse, start),
+    )
+
+
+def put_symmetric(
+    cov: Array, layer: Any, index: int, side: int, past: Array, now: Array, start: Any
+) -> Array:
+    """The covariance of one family of sources with the row and column of this time."""
+    row = put_columns(past, now, start)
+    zero = jnp.zeros_like(start)
+    where = (layer, zero + index, zero + side)
+    cov = jax.lax.dynamic_update_slice(cov, row[None, None, None], (*where, start, zero))
+    return jax.lax.dynamic_update_slice(cov, row.T[None, None, None], (*where, zero, start))
+
+
+def put_kernels(cov: Array, kept: Any, name: str, side: int, start: Any) -> Array:
+    """Rows and columns of this time in the kernels of all sub-blocks."""
+    rows = jnp.stack([one[name] for one in kept], axis=1)
+    kernel = put_rows(cov[:, :, side], rows, start)
+    return cov.at[:, :, side].set(put_columns(kernel, rows.swapaxes(-1, -2), start))
+
+
+def store(state: State, kept: Any, names: tuple[str, ...], start: Any) -> State:
+    """The state with the rows of this time in every history."""
+    state = dict(state)
+    for name in names:
+        rows = jnp.stack([one[name] for one in kept], axis=1)
+        state[name] = put_rows(state[name], rows, start)
+    units = []
+    for own, one in zip(state["units"], kept, strict=True):
+        filled = dict(own)
+        for name, rows in one["stored"].items():
+            filled[name] = put_rows(filled[name], rows, start)
+            if name in ("H", "G"):  # kernels of linear units, kept symmetric
+                filled[name] = put_columns(filled[name], rows.swapaxes(-1, -2), start)
+        units.append(filled)
+    state["units"] = tuple(units)
+    return state

@@ -1,0 +1,54 @@
+"""From passes to a solution: extrapolation in cells, errors over populations, what went wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from translimit.limits.dmft.passes import Trace
+from translimit.limits.dmft.plan import Plan
+from translimit.limits.dmft.solution import TrainingSolution
+
+
+def richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Extrapolation in the cells of [populations, depths, ...], and the size of its last step."""
+    if values.shape[1] == 1:
+        return values[:, 0], np.zeros_like(values[:, 0])
+    fine, middle, coarse = values[:, 0], values[:, 1], values[:, 2]
+    once, once_coarse = 2 * fine - middle, 2 * middle - coarse
+    twice = (4 * once - once_coarse) / 3
+    return twice, twice - once
+
+
+def stderr_of_mean(samples: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis; 0 for one sample, which is exact."""
+    if len(samples) == 1:
+        return np.zeros_like(samples[0])
+    return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+
+
+def failure(trace: Trace, plan: Plan) -> str:
+    """Where the first kernel that is not finite appeared, in words."""
+    good = trace.finite.all(axis=(1, 2, 3)) & np.isfinite(trace.f).all(axis=(1, 2))
+    if good.all():
+        return ""
+    t = int(np.argmin(good))
+    sides = trace.finite[t]  # [layers, units, 2]; backward runs after forward, layers downwards
+    for side, layers in ((0, range(len(sides))), (1, reversed(range(len(sides))))):
+        for layer in layers:
+            for index, unit in enumerate(plan.units):
+                if not sides[layer, index, side]:
+                    name = "MLP" if "Neurons" in type(unit).__name__ else "attention"
+                    direction = ("forward", "backward")[side]
+                    return f"evaluation {t}, layer {layer}, {name}, {direction}"
+    return f"evaluation {t}, readout"
+
+
+def largest_kurtosis(solution: TrainingSolution) -> np.ndarray:
+    """Largest excess kurtosis of logits [steps, layers]; nothing where heads do not vary."""
+    logits = solution._logits
+    if not logits.size or logits.shape[2] < 100:
+        return np.zeros((0, 0))
+    laws = [solution.attention(layer).excess_kurtosis for layer in range(solution.layers)]
+    return np.stack([law.max(axis=(1, 2, 3)) for law in laws], axis=1)
