@@ -45,7 +45,9 @@ class JsonCells(MutableMapping[str, Any]):
             write_json(self._file(name), data)
         except OSError as error:
             if disk_full(error):
-                raise DiskFullError(self.path, "the disk is full", "make room, then resume") from error
+                raise DiskFullError(
+                    self.path, "the disk is full", "make room, then resume"
+                ) from error
             problem = f"cannot be written ({error.strerror})"
             raise StoreError(self.path, problem, "choose another with --out") from error
 
