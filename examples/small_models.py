@@ -31,6 +31,11 @@ def batch(step: int, windows: int = 16) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": ids}
 
 
+def optimizer_of(groups: Any, rate: float) -> torch.optim.Optimizer:
+    """AdamW; groups by the rules have rates of their own."""
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+
+
 def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) -> TorchModel:
     """A model with its optimiser: by the rules, or all at one rate."""
     made = rules(trial.base, trial.size, optimizer="adamw", style="folded", packed_qkv=packed)
@@ -41,7 +46,7 @@ def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) ->
     with torch.no_grad():
         embedding.normal_()  # tokens of unit size: the branches do not drown them
         model.lm_head.weight.zero_()  # so that the output's first change is the readout's
-    optimizer = torch.optim.AdamW(groups, lr=trial.rate, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = optimizer_of(groups, trial.rate)
     # A coordinate check repeats few tokens, fewer than the model is wide.
     return TorchModel(
         model=model, optimizer=optimizer, batch=batch, repeated=batch(0, 2), rules=made

@@ -42,11 +42,11 @@ def test_what_is_recorded_is_what_the_weights_say():
     )
 
     def inputs():
-        found, hooks = [], []
-        for block in model.blocks:
-            hooks.append(
-                block.attention.key.register_forward_hook(lambda m, i, o: found.append(i[0]))
-            )
+        found = []
+        hooks = [
+            block.attention.key.register_forward_hook(lambda m, i, o: found.append(i[0]))
+            for block in model.blocks
+        ]
         output = model(examples[0])
         for hook in hooks:
             hook.remove()
@@ -116,7 +116,7 @@ def test_a_wrong_rate_is_named_with_its_parameter():
         if role is Role.READOUT:
             numbers["lr"] *= (trial.size.width / trial.base.width) ** 1.5
 
-    found = check(lambda trial: toy(trial, change), seeds=2)
+    found = check(lambda trial: toy(trial, change), sizes=SIZES[:3], seeds=2)
     assert found.overall() is Verdict.refuted
     (sentence,) = found.lint()
     assert sentence == (
@@ -138,14 +138,14 @@ def test_a_lost_multiplier_is_seen_in_the_coordinates_alone():
             )
         return made
 
-    found = check(factory, seeds=2)
+    found = check(factory, sizes=SIZES[:3], seeds=2)
     assert found.findings == ()
     assert found.overall() is Verdict.refuted
     assert any(sentence.startswith("the start of key is off") for sentence in found.lint())
 
 
 def test_the_standard_parameterization_is_refuted():
-    found = check(toy, standard=True, seeds=2)
+    found = check(toy, standard=True, sizes=SIZES[:3], seeds=1)
     assert found.overall() is Verdict.refuted
     said = " ".join(found.lint())
     assert "blocks.*.attention.query.weight" in said
