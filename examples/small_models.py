@@ -20,18 +20,20 @@ from translimit.checks import TorchModel, Trial
 from translimit.scaling import rules
 from translimit.scaling.adapters.torch import apply
 
-TOKENS, BATCH = 16, 4
+TOKENS = 16
 TEXT = np.asarray(data.byte_text(TOKENS).ids)
 
 
-def batch(step: int) -> dict[str, torch.Tensor]:
-    """Windows of English prose, the same for the same step and at every size.
-
-    Few tokens: updates of many tokens are coherent only once the width exceeds their number.
-    """
-    starts = np.random.default_rng(step).integers(0, len(TEXT) - TOKENS, BATCH)
+def batch(step: int, windows: int = 16) -> dict[str, torch.Tensor]:
+    """Windows of English prose, the same for the same step and at every size."""
+    starts = np.random.default_rng(step).integers(0, len(TEXT) - TOKENS, windows)
     ids = torch.tensor(np.stack([TEXT[start : start + TOKENS] for start in starts]).astype(int))
     return {"input_ids": ids, "labels": ids}
+
+
+def optimizer_of(groups: Any, rate: float) -> torch.optim.Optimizer:
+    """AdamW; groups by the rules have rates of their own."""
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) -> TorchModel:
@@ -44,8 +46,11 @@ def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) ->
     with torch.no_grad():
         embedding.normal_()  # tokens of unit size: the branches do not drown them
         model.lm_head.weight.zero_()  # so that the output's first change is the readout's
-    optimizer = torch.optim.AdamW(groups, lr=trial.rate, betas=(0.9, 0.95), weight_decay=0.0)
-    return TorchModel(model=model, optimizer=optimizer, batch=batch, rules=made)
+    optimizer = optimizer_of(groups, trial.rate)
+    # A coordinate check repeats few tokens, fewer than the model is wide.
+    return TorchModel(
+        model=model, optimizer=optimizer, batch=batch, repeated=batch(0, 2), rules=made
+    )
 
 
 def gpt2(trial: Trial) -> TorchModel:

@@ -225,7 +225,8 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "list", "run", "status", "claims", "report", "cite", "scale"]
+    "command",
+    ["", "list", "run", "status", "claims", "report", "cite", "scale", "coord-check", "transfer"],
 )
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from translimit.checks.lint import Finding
+from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
 from translimit.core import ArgumentError, Claim, Estimate, Verdict
 
@@ -132,17 +132,18 @@ class CoordinateCheck:
 
     def lint(self, tol: float = 0.25) -> list[str]:
         """What is off, in terms of roles and parameters; where none is known, what to suspect."""
-        said = [finding.sentence for finding in self.findings]
-        if said:
-            return said
+        if self.findings:
+            return summarize(self.axis, self.findings)
+        said: list[str] = []
         seen = {n for n, s in self.expected if self.verdict(n, s, tol) is Verdict.refuted}
         roles = [name for name in seen if " of " in name]
         for name in sorted(roles):
             what, _, role = name.partition(" of ")
             said.append(f"the {what} of {role} is off, although its numbers follow the rules")
-        for name in sorted(seen - set(roles)):
-            if not roles or not name.endswith("change"):
-                said.append(f"{name} is off: suspect {_SUSPECTS.get(name, 'what makes it')}")
+        others = sorted(name for name in seen - set(roles) if not (roles and "change" in name))
+        said += [
+            f"{name} is off: suspect {_SUSPECTS.get(name, 'what makes it')}" for name in others
+        ]
         return said
 
     def rows(self, tol: float = 0.25) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ class JaxModel:
         learned: of parameters, parameters of the start and a batch: `key`, `query`, `logit`, or the
             output of the map of a role by its name, at the inputs of the start.
         labels: a pytree of roles like `parameters`.
+        repeated: the batch of a coordinate check, by default that of step 0.
         probe: batches on which a transfer sweep takes the loss at the end.
     """
 
@@ -52,6 +53,7 @@ class JaxModel:
     rules: Rules | None = None
     learned: Callable[[Any, Any, Any], Mapping[str, Any]] | None = None
     labels: Any = None
+    repeated: Any = None
     probe: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
@@ -122,7 +124,9 @@ class JaxModel:
         """
         import jax
 
-        batch = guarded("batch", lambda: self.batch(0))
+        batch = self.repeated
+        if batch is None:
+            batch = guarded("batch", lambda: self.batch(0))
         start, parameters = self.parameters, self.parameters
         update = jax.jit(self._update)
         state = self.optimizer.init(parameters)

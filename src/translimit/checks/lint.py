@@ -128,6 +128,30 @@ def compare(
     return tuple(found)
 
 
+def summarize(axis: str, findings: Iterable[Finding]) -> list[str]:
+    """Sentences about all findings; parameters with the same fault share one."""
+    alike: dict[tuple[Any, ...], list[Finding]] = {}
+    for one in findings:
+        same = (one.number, f"{one.found:.2f}", f"{one.expected:.2f}")
+        alone = one.parameter if math.isnan(one.found) else ""
+        alike.setdefault((*same, alone), []).append(one)
+    said = []
+    for (number, found, expected, _), those in alike.items():
+        roles = list(dict.fromkeys(one.role for one in those))
+        if len(roles) == 1 and len(those) == 1:
+            said.append(those[0].sentence)
+            continue
+        constant = float(found) == 0
+        grow = f"do not change with {axis}" if constant else f"grow with {axis}^{found}"
+        why = "their roles are unmatched" if constant else "they follow another rule"
+        names = ", ".join(one.parameter for one in those)
+        said.append(
+            f"the {NUMBERS[number]}s of {', '.join(roles)} {grow}, where the rules have "
+            f"{axis}^{expected}: {why} ({names})"
+        )
+    return said
+
+
 def _by_template(numbers: Iterable[ParameterNumbers]) -> dict[str, list[ParameterNumbers]]:
     table: dict[str, list[ParameterNumbers]] = {}
     for one in numbers:

@@ -68,6 +68,7 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
     for name in roles:
         if name not in named:
             raise FactoryError("roles", f"{name!r} is no parameter of the model", "check the name")
+    embeddings = {id(named[n]) for n, those in roles.items() if Role.TOKEN_EMBEDDING in those}
     maps: dict[Role, list[str]] = {}
     packed, blocks = [], {}
     for name, those in roles.items():
@@ -79,6 +80,8 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
         if Role.QUERY in those and Role.KEY in those:
             packed.append(owner)
             continue
+        if Role.READOUT in those and id(named[name]) in embeddings:
+            continue  # tied: its factor is elsewhere, and so is what its output would tell
         for role in those:
             if (role in MAPS or role in (Role.QUERY, Role.KEY)) and owner:
                 maps.setdefault(role, []).append(owner)

@@ -38,13 +38,14 @@ class TorchModel:
     Attributes:
         model: the module, initialised.
         optimizer: over its parameters, one or several; its groups hold the absolute rates.
-        batch: the batch of a step, the same for the same step and at every size. A coordinate
-            check repeats that of step 0.
+        batch: the batch of a step, the same for the same step and at every size.
         rules: what is promised, from the base to this size.
         loss: of the module and a batch; by default `model(**batch).loss`, as Hugging Face's.
-        roles: role by name of a parameter, several for a packed tensor; by default by the tables
-            of `translimit.scaling.adapters.torch`.
+        roles: role by name of a parameter, several for a packed tensor; by default those of the
+            name tables of `translimit.scaling.adapters`.
         places: modules at which coordinates are taken; by default found from the roles.
+        repeated: the batch of a coordinate check, by default that of step 0. A small one: updates
+            of many tokens are coherent only once the width exceeds their number.
         probe: batches on which a transfer sweep takes the loss at the end; by default those of
             the first 4 steps.
     """
@@ -56,6 +57,7 @@ class TorchModel:
     loss: Callable[[nn.Module, Any], Tensor] | None = None
     roles: Mapping[str, Role | Sequence[Role]] | None = None
     places: Places | None = None
+    repeated: Any = None
     probe: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
@@ -79,14 +81,14 @@ class TorchModel:
     @cached_property
     def role_table(self) -> dict[str, tuple[Role, ...]]:
         """Roles by name of a parameter, always as tuples."""
-        given = self.roles
-        if given is None:
-            from translimit.scaling.adapters import torch as adapter
+        if self.roles is None:
+            from translimit.scaling.adapters import matches
 
-            given = adapter.roles(self.model)
+            found = matches(self.model)
+            return {name: match.parts for name, match in found.items()}
         return {
             name: (Role(role),) if isinstance(role, str) else tuple(Role(one) for one in role)
-            for name, role in given.items()
+            for name, role in self.roles.items()
         }
 
     def numbers(self, rate: float) -> list[ParameterNumbers]:
@@ -140,7 +142,9 @@ class TorchModel:
         Returns:
             By coordinate, one number a step; NaN from where the loss is not finite.
         """
-        batch = guarded("batch", lambda: self.batch(0))
+        batch = self.repeated
+        if batch is None:
+            batch = guarded("batch", lambda: self.batch(0))
         recorder = _Recorder(self, batch, size)
         start, found, done, finite = recorder.fields(), {}, 0, True
         for step in steps:

@@ -1,0 +1,140 @@
+"""JAX models under a check: numbers by probing an optax transform, coordinates by their fields."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from translimit.checks import FactoryError, JaxModel, Trial, coordinate_check
+from translimit.core import Verdict
+from translimit.describe import Role, Size
+from translimit.scaling import rules
+
+BASE = Size(head_dim=8, heads=2, layers=1, mlp_ratio=2)
+LABELS = {
+    "embed": Role.PATCH_EMBEDDING,
+    "up": Role.MLP_IN,
+    "down": Role.MLP_OUT,
+    "readout": Role.READOUT,
+}
+PIXELS, CLASSES = 5, 4
+X = np.random.default_rng(0).standard_normal((8, PIXELS)).astype(np.float32)
+Y = np.arange(8) % CLASSES
+
+
+def normed(h):
+    return (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-6)
+
+
+def forward(p, x):
+    h = x @ p["embed"]
+    hidden = normed(h) @ p["up"]
+    stream = h + jax.nn.gelu(hidden) @ p["down"]
+    return {"stream": stream, "hidden": hidden, "output": normed(stream) @ p["readout"]}
+
+
+def loss(p, batch):
+    outputs = forward(p, batch[0])["output"]
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, batch[1]).mean()
+
+
+def learned(p, start, batch):
+    before = normed(batch[0] @ start["embed"])
+    inside = jax.nn.gelu(before @ start["up"])
+    end = normed(forward(start, batch[0])["stream"])
+    return {
+        "mlp_in": before @ p["up"],
+        "mlp_out": inside @ p["down"],
+        "readout": end @ p["readout"],
+    }
+
+
+def network(trial, wrong=()):
+    made = rules(trial.base, trial.size, optimizer="adamw", style="folded")
+    d, hidden = trial.size.width, 2 * trial.size.width
+    shapes = {"embed": (PIXELS, d), "up": (d, hidden), "down": (hidden, d), "readout": (d, CLASSES)}
+    base = {"embed": PIXELS, "up": 16, "down": 32, "readout": 16}
+    rng = np.random.default_rng(trial.seed)
+    parameters = {
+        name: jnp.asarray(
+            rng.standard_normal(shape) * base[name] ** -0.5 * made.role(LABELS[name]).init,
+            jnp.float32,
+        )
+        for name, shape in shapes.items()
+    }
+    parameters["readout"] = 0 * parameters["readout"]
+
+    def transform(name):
+        rule = made.role(LABELS[name])
+        lr = trial.rate * (1.0 if name in wrong else rule.lr)
+        assert rule.eps is not None
+        assert rule.wd is not None
+        return optax.adamw(lr, b2=0.95, eps=1e-7 * rule.eps, weight_decay=0.1 * rule.wd)
+
+    labels = {name: name for name in parameters}
+    return JaxModel(
+        parameters=parameters,
+        optimizer=optax.multi_transform({n: transform(n) for n in labels}, labels),
+        loss=loss,
+        fields=lambda p, batch: forward(p, batch[0]),
+        learned=learned,
+        batch=lambda step: (X, Y),
+        rules=made,
+        labels=LABELS,
+    )
+
+
+def test_rates_epsilons_and_decays_are_read_from_first_updates():
+    size = Size(head_dim=32, heads=2, layers=1, mlp_ratio=2)
+    made = network(Trial(base=BASE, size=size, seed=0, rate=0.02))
+    assert made.rules is not None
+    for one in made.numbers(0.02):
+        rule = made.rules.role(LABELS[one.name])
+        assert one.lr == pytest.approx(rule.lr, rel=1e-3)
+        assert one.eps == pytest.approx(1e-7 * (rule.eps or 0), rel=1e-2)
+        if one.init > 0:
+            assert one.wd == pytest.approx(0.1 * (rule.wd or 0), rel=1e-3)
+    plain = JaxModel(
+        parameters=made.parameters,
+        optimizer=optax.sgd(0.3, momentum=0.9),
+        loss=loss,
+        fields=made.fields,
+        batch=made.batch,
+    )
+    (one, *_) = plain.numbers(0.1)
+    assert one.lr == pytest.approx(3, rel=1e-5)
+    assert one.eps is None  # the update is linear in the gradient
+
+
+def test_the_rules_are_supported_and_a_wrong_rate_is_named():
+    sizes, options = (8, 32, 128), {"base": BASE, "rate": 0.01, "seeds": 2, "steps": (1, 3)}
+    good = coordinate_check(network, "head_dim", sizes, **options)
+    assert good.findings == ()
+    assert not good.refuted()
+    assert good.exponent("update of mlp_in", 3).value == pytest.approx(0, abs=0.2)
+    bad = coordinate_check(
+        lambda trial: network(trial, ("up",)), "head_dim", sizes, **{**options, "seeds": 1}
+    )
+    assert bad.overall() is Verdict.refuted
+    said = " ".join(bad.lint())
+    assert "the mlp_in's learning rate does not change with head_dim" in said
+    assert "(up)" in said
+    assert bad.exponent("update of mlp_in", 3).value == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_refusals():
+    trial = Trial(base=BASE, size=BASE, seed=0, rate=0.01)
+    with pytest.raises(FactoryError, match="no optax transform"):
+        JaxModel(parameters={}, optimizer=3, loss=loss, fields=loss, batch=loss)  # pyright: ignore
+    made = network(trial)
+    lonely = JaxModel(
+        parameters=made.parameters,
+        optimizer=made.optimizer,
+        loss=loss,
+        fields=lambda p, batch: {"stream": batch[0]},
+        batch=made.batch,
+    )
+    with pytest.raises(FactoryError, match="return at least `output`"):
+        lonely.record((0, 1), BASE)
