@@ -114,7 +114,7 @@ def transform(
                 return optax.lion(_times(lr, rule.lr), b1=b1, b2=b2, weight_decay=decay)
             case "muon", Update.ORTHOGONAL:
                 return optax.chain(
-                    optax.contrib.scale_by_muon(),
+                    optax.contrib.scale_by_muon(weight_dimension_numbers=_matrices),
                     optax.add_decayed_weights(decay),
                     optax.scale_by_learning_rate(_times(lr, rule.lr)),
                 )
@@ -124,12 +124,13 @@ def transform(
                     _times(rate, rule.lr), b1=b1, b2=b2, eps=epsilon or 0.0, weight_decay=decay
                 )
 
-    if callable(labels):
+    # A tree of equinox may be callable itself; a function is a leaf.
+    if callable(labels) and jax.tree_util.all_leaves([labels]):
         return optax.partition({role.value: of(role) for role in Role}, labels)
     used = {str(label) for label in jax.tree_util.tree_leaves(labels)}
     if unknown := sorted(used - {role.value for role in Role}):
         raise ArgumentError("labels", f"has {', '.join(unknown)}", "use the names of roles")
-    return optax.partition({name: of(Role(name)) for name in used}, labels)
+    return optax.partition({name: of(Role(name)) for name in used}, lambda _: labels)
 
 
 def stds(params: Any, labels: Any) -> dict[Role, float]:
@@ -170,6 +171,11 @@ def start(params: Any, labels: Any, rules: Rules, base: Mapping[Role | str, floa
         return wanted / now[role] if now[role] else 1.0
 
     return jax.tree_util.tree_map(lambda leaf, label: leaf * factor(label), params, labels)
+
+
+def _matrices(params: Any) -> Any:
+    """Every leaf is a matrix; those of other labels are masked, and no leaves."""
+    return jax.tree_util.tree_map(lambda _: optax.contrib.MuonDimensionNumbers(0, 1), params)
 
 
 def _times(rate: Rate, ratio: float) -> Rate:
