@@ -172,6 +172,11 @@ def test_users_extend_the_table():
         ("bert", UnsupportedModuleError, "post-LN"),
         (3, ArgumentTypeError, "got 3"),
         ({"attn.q.weight": "query", "q.weight": "key"}, AmbiguousRuleError, "has two roles"),
+        (
+            NameTable("own", {"q.weight": Role.QUERY}),
+            UnmatchedParameterError,
+            "of  parameters have no role",
+        ),
         (NameTable("own", {"q.weight": Role.QUERY}), UnmatchedParameterError, "table 'own'"),
     ],
 )
@@ -368,12 +373,36 @@ def test_logits_are_folded_where_the_module_has_no_scale():
     # The same network as with the attribute.
     other = built()
     adapter.apply(other, asked(), lr=1e-2)
-    with torch.no_grad():
-        for block in other.blocks:
-            fixed_bias = block.attn.q.bias  # zero at neither: folded with the weight
-            assert fixed_bias.abs().max() > 0
     tokens = batch()
     torch.testing.assert_close(fixed(tokens), other(tokens), rtol=1e-4, atol=1e-6)
+
+
+class Encoder(nn.Module):
+    """Patches, learned positions, and a readout with a bias."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.patch_embedding = nn.Linear(6, size.width)
+        self.positions = nn.Parameter(0.5 * torch.randn(TOKENS, size.width))
+        self.blocks = nn.ModuleList([Block(size, "scaling") for _ in range(size.layers)])
+        self.final_norm = nn.LayerNorm(size.width)
+        self.head = nn.Linear(size.width, 3)
+
+
+def test_what_maps_from_pixels_keeps_its_start():
+    torch.manual_seed(0)
+    fresh = Encoder(TARGET)
+    model = copy.deepcopy(fresh)
+    adapter.apply(model, asked(), lr=1e-2)
+    for name in ("patch_embedding.weight", "patch_embedding.bias", "positions"):
+        assert torch.equal(model.get_parameter(name), fresh.get_parameter(name))
+    for name, factor in (("head.weight", M_D**-0.5), ("head.bias", M_D**0.5)):
+        torch.testing.assert_close(model.get_parameter(name), factor * fresh.get_parameter(name))
+
+
+def test_half_precision_is_remarked_upon():
+    report = adapter.apply(built().bfloat16(), asked(), lr=1e-2).report
+    assert "need float32 weights" in report["warnings"][-1]
 
 
 class Packed(nn.Module):

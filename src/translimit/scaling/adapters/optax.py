@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, MissingExtraError
-from translimit.describe import Role
-from translimit.scaling import Rules, Update, require_live_start
-from translimit.scaling.adapters.names import NameTable
+import lazy_loader
 
-try:
-    import jax
-    import jax.numpy as jnp
-    import optax
-except ImportError as error:  # both are needed by translimit itself
-    raise MissingExtraError("optax", "test") from error
+from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.describe import Role
+from translimit.scaling.adapters.names import NameTable
+from translimit.scaling.engine import Rules
+from translimit.scaling.live_start import require_live_start
+from translimit.scaling.moves import Update
+
+jax: Any = lazy_loader.load("jax")
+optax: Any = lazy_loader.load("optax")
 
 #: A rate, or a schedule of rates by step.
 Rate = float | int | Callable[[Any], Any]
@@ -57,8 +57,8 @@ def transform(
     momentum: float = 0.9,
     nesterov: bool = False,
     decay_vectors: bool = False,
-    make: Callable[[Rate, float | None, float], optax.GradientTransformation] | None = None,
-) -> optax.GradientTransformation:
+    make: Callable[[Rate, float | None, float], Any] | None = None,
+) -> Any:
     """The optimiser of the target: one transformation a role, with what the rules give it.
 
     Args:
@@ -98,7 +98,7 @@ def transform(
                 "ask for rules with muon_adjust='none'",
             )
 
-    def of(role: Role) -> optax.GradientTransformation:
+    def of(role: Role) -> Any:
         rule, update = rules.role(role), rules.update(role)
         decays = rule.wd is not None and (decay_vectors or not (role.is_gain or role.is_bias))
         decay = weight_decay * (rule.wd or 0.0) if decays else 0.0
@@ -138,7 +138,7 @@ def stds(params: Any, labels: Any) -> dict[Role, float]:
     sums: dict[Role, tuple[float, int]] = {}
     for leaf, label in _pairs(params, labels):
         total, count = sums.get(Role(label), (0.0, 0))
-        sums[Role(label)] = total + float(jnp.sum(jnp.square(leaf))), count + leaf.size
+        sums[Role(label)] = total + float(jax.numpy.sum(jax.numpy.square(leaf))), count + leaf.size
     return {role: (total / count) ** 0.5 for role, (total, count) in sums.items()}
 
 

@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
 from translimit.describe import Role
-from translimit.scaling import Rules, UnsupportedModuleError
 from translimit.scaling.adapters.names import QKV, QKV_BIAS
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import UnsupportedModuleError
 
 KIND = "translimit.scaling.overrides"
 SCHEMA = 1

@@ -7,6 +7,7 @@ in a report, plain data, with which groups are built again when training resumes
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,30 +15,18 @@ from typing import Any
 
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, MissingExtraError
 from translimit.describe import Role
-from translimit.scaling import (
-    STYLES,
-    AlreadyAppliedError,
-    ConversionError,
-    Rules,
-    Update,
-)
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.places import matches
 from translimit.scaling.adapters.starts import base_stds, factors
-
-try:
-    import torch
-    from torch.utils.weak import WeakIdKeyDictionary
-except ImportError as error:
-    raise MissingExtraError("translimit.scaling.adapters.torch", "torch") from error
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import AlreadyAppliedError, ConversionError
+from translimit.scaling.moves import Update
+from translimit.scaling.question import STYLES
 
 KIND = "translimit.scaling.applied"
 SCHEMA = 1
-
-#: Tensor to digest of the rules applied to it, by identity; tensors do not notice.
-_APPLIED: Any = WeakIdKeyDictionary()
 
 #: Optimiser of the rules to the classes that take such a step.
 _CLASSES: dict[str, tuple[str, ...]] = {
@@ -75,7 +64,7 @@ class ParameterGroups(list[dict[str, Any]]):
 
 
 def apply(
-    model: torch.nn.Module,
+    model: Any,
     rules: Rules,
     *,
     lr: float,
@@ -84,7 +73,7 @@ def apply(
     adam_lr: float | None = None,
     names: Names = None,
     start: str | Mapping[Any, float] = "auto",
-    base: torch.nn.Module | None = None,
+    base: Any = None,
     seed: int | None = None,
     decay_vectors: bool = False,
     optimizer: Any = None,
@@ -99,7 +88,8 @@ def apply(
     before anything is changed. With base == target nothing changes.
 
     Args:
-        model: the target, as its constructor drew it; also inside torch.compile, DDP or FSDP.
+        model: the target, a `torch.nn.Module` as its constructor drew it; also inside
+            torch.compile, DDP or FSDP.
         rules: in folded style, of this size.
         lr: tuned at the base; schedules multiply it.
         eps: of Adam, at the base.
@@ -109,7 +99,7 @@ def apply(
         start: how the module was drawn: `fixed` (one standard deviation whatever the size),
             `fan_in` (as torch.nn.Linear does), or the base's standard deviations by role;
             by default it is seen from the weights.
-        base: a freshly drawn base module, from which standard deviations are taken instead.
+        base: a freshly drawn module of the base, from which standard deviations are taken instead.
         seed: draw all random starts again, Gaussian, from this seed.
         decay_vectors: let gains and biases decay too.
         optimizer: the class (or instance) that will train, to have it checked.
@@ -132,6 +122,7 @@ def apply(
         ConversionError: a clip tuned in another style.
         ArgumentError: weights that do not look freshly drawn, or an optimiser of another class.
         ConfigError: a report of other rules or another module.
+        MissingExtraError: torch is not installed.
 
     Equation: w <- (s_target / s_now) w, eta = lr r_lr, epsilon = eps r_eps, lambda = wd r_wd.
     """
@@ -170,7 +161,7 @@ def apply(
     for module, attribute, _ in scales.values():
         setattr(module, attribute, rules.logit_scale)
     for tensor in parameters.values():
-        _APPLIED[tensor] = rules.digest
+        _applied()[tensor] = rules.digest
 
     numbers = {
         name: _numbers(rules, match.role, lr, eps, weight_decay, adam_lr, decay_vectors)
@@ -183,6 +174,7 @@ def apply(
         "rules": rules.to_json(),
         "table": table.family,
         "start": scheme,
+        "warnings": [*rules.warnings, *_remarks(parameters)],
         "scales": {
             bare_name(name): {
                 "attribute": attribute,
@@ -204,6 +196,23 @@ def apply(
         },
     }
     return ParameterGroups(_merged(parameters, found, numbers), made)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "torch") from error
+    return torch
+
+
+@functools.cache
+def _applied() -> Any:
+    """Tensor to digest of the rules applied to it, by identity; tensors do not notice."""
+    _torch()
+    from torch.utils.weak import WeakIdKeyDictionary
+
+    return WeakIdKeyDictionary()
 
 
 def require_class(optimizer: Any, rules: Rules) -> None:
@@ -275,7 +284,7 @@ def _numbers(
 
 
 def _merged(
-    parameters: Mapping[str, torch.nn.Parameter],
+    parameters: Mapping[str, Any],
     found: Mapping[str, Match],
     numbers: Mapping[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -295,12 +304,24 @@ def _merged(
     return list(groups.values())
 
 
+def _remarks(parameters: Mapping[str, Any]) -> list[str]:
+    """Sentences about weights for which the rules were not made."""
+    half = [name for name, w in parameters.items() if w.element_size() < 4]
+    if not half:
+        return []
+    return [
+        f"{len(half)} parameters have fewer than 32 bits ({half[0]}, ...): rates and starts that "
+        "fall with the width need float32 weights, with mixed precision around them"
+    ]
+
+
 def _scale(
-    parameters: Mapping[str, torch.nn.Parameter],
+    parameters: Mapping[str, Any],
     found: Mapping[str, Match],
     factor: Mapping[str, float],
     seed: int | None,
 ) -> None:
+    torch = _torch()
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in parameters.items():
@@ -313,7 +334,7 @@ def _scale(
                 tensor.mul_(factor[name])
 
 
-def _fixed_std(model: torch.nn.Module) -> float | None:
+def _fixed_std(model: Any) -> float | None:
     """The `initializer_range` of a module of Hugging Face."""
     told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
     return float(told) if isinstance(told, float | int) and told > 0 else None
@@ -341,10 +362,10 @@ def _require_clip(rules: Rules, tuned_in: str | None) -> None:
         )
 
 
-def _require_first(parameters: Mapping[str, torch.nn.Parameter], rules: Rules, force: bool) -> None:
-    done = [name for name, tensor in parameters.items() if tensor in _APPLIED]
+def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> None:
+    done = [name for name, tensor in parameters.items() if tensor in _applied()]
     if done and not force:
-        same = "these" if _APPLIED[parameters[done[0]]] == rules.digest else "other"
+        same = "these" if _applied()[parameters[done[0]]] == rules.digest else "other"
         raise AlreadyAppliedError(
             "model",
             f"{same} rules were applied to {len(done)} of its {len(parameters)} parameters "
@@ -353,7 +374,7 @@ def _require_first(parameters: Mapping[str, torch.nn.Parameter], rules: Rules, f
         )
 
 
-def _require_material(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+def _require_material(parameters: Mapping[str, Any]) -> None:
     for name, tensor in parameters.items():
         if tensor.is_meta:
             raise ArgumentError(name, "is on the meta device", "draw the weights first")
@@ -368,9 +389,7 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         raise ConfigError(str(report), f"cannot be read ({error})", "pass a report") from error
 
 
-def _require_same(
-    saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, torch.nn.Parameter]
-) -> None:
+def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, Any]) -> None:
     for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
         if saved.get(key) != wanted:
             raise ConfigError("report", f"{key} is {saved.get(key)!r}", f"it must be {wanted!r}")
