@@ -175,7 +175,7 @@ def test_users_extend_the_table():
         (
             NameTable("own", {"q.weight": Role.QUERY}),
             UnmatchedParameterError,
-            "of  parameters have no role",
+            "64 of 68 parameters have no role",
         ),
         (NameTable("own", {"q.weight": Role.QUERY}), UnmatchedParameterError, "table 'own'"),
     ],
@@ -559,6 +559,24 @@ def test_a_second_application_is_noticed():
     wrong = {**groups.report, "parameters": {}}
     with pytest.raises(ConfigError, match="of another module"):
         adapter.apply(elsewhere, asked(), lr=1e-2, report=wrong)
+
+
+def test_a_preview_changes_nothing():
+    model = built()
+    before = copy.deepcopy(model.state_dict())
+    rows = {row["name"]: row for row in adapter.preview(model, asked())}
+    assert rows["blocks.2.attn.o.weight"] == {
+        "name": "blocks.2.attn.o.weight",
+        "role": "attention_out",
+        "shape": [64, 64],
+        "init": M_D**-0.5 / M_L,
+        "lr": 1 / (M_D * M_L),
+        "eps": 1 / M_D,
+        "wd": M_D * M_L,
+    }
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    assert model.blocks[0].attn.scaling == 16**-0.5
+    adapter.apply(model, asked(), lr=1e-2)
 
 
 def test_frozen_parameters_are_told_and_left_out():

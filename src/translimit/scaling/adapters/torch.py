@@ -18,25 +18,17 @@ from translimit.describe import Role
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
+from translimit.scaling.adapters.optimizers import require_class as require_class
+from translimit.scaling.adapters.optimizers import require_clip, require_numbers
+from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
 from translimit.scaling.adapters.places import matches
 from translimit.scaling.adapters.starts import base_stds, factors
 from translimit.scaling.engine import Rules
-from translimit.scaling.errors import AlreadyAppliedError, ConversionError
+from translimit.scaling.errors import AlreadyAppliedError
 from translimit.scaling.moves import Update
-from translimit.scaling.question import STYLES
 
 KIND = "translimit.scaling.applied"
 SCHEMA = 1
-
-#: Optimiser of the rules to the classes that take such a step.
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "sgd": ("SGD",),
-    "momentum": ("SGD",),
-    "adam": ("Adam", "FusedAdam"),
-    "adamw": ("AdamW", "FusedAdam", "AdamW8bit"),
-    "sign": ("Lion", "SignSGD", "Signum"),
-    "muon": ("Muon", "AdamW"),
-}
 
 
 class ParameterGroups(list[dict[str, Any]]):
@@ -126,10 +118,10 @@ def apply(
 
     Equation: w <- (s_target / s_now) w, eta = lr r_lr, epsilon = eps r_eps, lambda = wd r_wd.
     """
-    _require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
+    require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
     if rules.question.optimizer == "muon" and adam_lr is None:
         raise ArgumentTypeError("adam_lr", "is missing", "give the rate of the AdamW beside Muon")
-    _require_clip(rules, clip_tuned_in)
+    require_clip(rules, clip_tuned_in)
     if optimizer is not None:
         require_class(optimizer, rules)
 
@@ -198,6 +190,35 @@ def apply(
     return ParameterGroups(_merged(parameters, found, numbers), made)
 
 
+def preview(model: Any, rules: Rules, *, names: Names = None) -> list[dict[str, Any]]:
+    """What `apply` would give every parameter, as ratios target / base; nothing is changed.
+
+    Args:
+        model: the target.
+        rules: in folded style, of this size.
+        names: as in `apply`.
+
+    Returns:
+        a row a parameter: `name`, `role`, `shape`, and the `init`, `lr`, `eps` and `wd` of its role.
+
+    Raises:
+        UnmatchedParameterError: parameters without a role.
+        UnsupportedModuleError: a module without a place for the rules.
+        ShapeMismatchError: a module of another size.
+    """
+    table, found = table_of(model, names), matches(model, names)
+    parameters = dict(model.named_parameters())
+    require_fit(model, found, parameters, rules)
+    scales_of(model, table, found, rules)
+    rows = []
+    for name, tensor in parameters.items():
+        numbers = rules.role(found[name].role).to_json()
+        told = {key: numbers[key] for key in ("init", "lr", "eps", "wd")}
+        role, shape = found[name].role.value, list(tensor.shape)
+        rows.append({"name": bare_name(name), "role": role, "shape": shape, **told})
+    return rows
+
+
 def _torch() -> Any:
     try:
         import torch
@@ -213,50 +234,6 @@ def _applied() -> Any:
     from torch.utils.weak import WeakIdKeyDictionary
 
     return WeakIdKeyDictionary()
-
-
-def require_class(optimizer: Any, rules: Rules) -> None:
-    """Refuse an optimiser whose step is not the one that the rules are for.
-
-    Raises:
-        ArgumentError: another class, or plain SGD with momentum and the reverse.
-    """
-    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
-    wanted = rules.question.optimizer
-    lineage = {one.__name__ for one in kind.__mro__}
-    # torch.optim.AdamW derives from Adam, and its decay is another one.
-    adamw = "AdamW" in lineage
-    if not lineage & set(_CLASSES[wanted]) or (wanted == "adam" and adamw):
-        raise ArgumentError(
-            "optimizer",
-            f"is {kind.__name__}, and the rules are for {wanted!r}",
-            f"use {' or '.join(_CLASSES[wanted][:2])}, or ask for other rules",
-        )
-
-
-def require_ratios(optimizer: Any) -> None:
-    """Refuse groups whose rates no longer have the ratios of the rules.
-
-    A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them
-    undoes the rules.
-
-    Raises:
-        ArgumentError: naming the roles of a group that differs.
-    """
-    rates: dict[str, tuple[float, dict[str, Any]]] = {}
-    for group in optimizer.param_groups:
-        if "lr_ratio" not in group:
-            raise ArgumentError("optimizer", "has groups that are not of apply", "pass its groups")
-        common = float(group["lr"]) / group["lr_ratio"]
-        kind = "orthogonal" if group["update"] == "orthogonal" else "other"
-        first, _ = rates.setdefault(kind, (common, group))
-        if abs(common - first) > 1e-6 * abs(first):
-            raise ArgumentError(
-                "optimizer",
-                f"the rate of {', '.join(group['roles'])} is {float(group['lr']):g}, not "
-                f"{first * group['lr_ratio']:g}",
-                "use a scheduler that multiplies the rates of all groups",
-            )
 
 
 def _numbers(
@@ -338,28 +315,6 @@ def _fixed_std(model: Any) -> float | None:
     """The `initializer_range` of a module of Hugging Face."""
     told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
     return float(told) if isinstance(told, float | int) and told > 0 else None
-
-
-def _require_numbers(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
-        if not 0 <= value < float("inf"):
-            raise ArgumentError(name, f"got {value}", "pass the number tuned at the base")
-
-
-def _require_clip(rules: Rules, tuned_in: str | None) -> None:
-    if tuned_in is None:
-        return
-    if tuned_in not in STYLES:
-        raise ArgumentError("clip_tuned_in", f"got {tuned_in!r}", f"known: {', '.join(STYLES)}")
-    if tuned_in != rules.question.style:
-        raise ConversionError(
-            "clip_tuned_in",
-            f"a clip of the global gradient norm tuned in style {tuned_in!r} acts differently in "
-            f"{rules.question.style!r}: the gradient of a parameter scales with its multiplier",
-            "train without clipping, or tune the clip in this style",
-        )
 
 
 def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> None:
