@@ -199,7 +199,7 @@ def preview(model: Any, rules: Rules, *, names: Names = None) -> list[dict[str, 
         names: as in `apply`.
 
     Returns:
-        a row a parameter: `name`, `role`, `shape`, and the `init`, `lr`, `eps` and `wd` of its role.
+        a row a parameter: `name`, `role`, `shape`, and `init`, `lr`, `eps` and `wd` of its role.
 
     Raises:
         UnmatchedParameterError: parameters without a role.
