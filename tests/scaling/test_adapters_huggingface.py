@@ -393,30 +393,35 @@ def test_names_of_ddp_and_fsdp(one_process):
     assert {bare_name(name) for name in old} == set(roles(plain))
 
 
-def test_the_trainer_trains_with_the_groups(tmp_path):
+def test_the_trainer_trains_with_the_groups_and_resumes(tmp_path):
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    model = built("gpt2")
-    groups = adapter.apply(model, asked("gpt2"), lr=1e-2, weight_decay=0.1)
     ids = inputs("gpt2")["input_ids"]
     rows = [{"input_ids": ids[i % 3], "labels": ids[i % 3]} for i in range(12)]
-    trainer = transformers.Trainer(
-        model=model,
-        args=transformers.TrainingArguments(
-            output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=3,
-            max_grad_norm=0.0, report_to=[], use_cpu=True, logging_strategy="no",
-            save_strategy="no", disable_tqdm=True, lr_scheduler_type="linear",
-        ),
-        train_dataset=rows,
-        optimizers=(torch.optim.AdamW(groups), None),
-    )  # fmt: skip
-    before = model(**inputs("gpt2")).loss.item()
-    trainer.train()
+
+    def trained(out, report=None, resume=None):
+        model = built("gpt2")
+        groups = adapter.apply(model, asked("gpt2"), lr=1e-2, weight_decay=0.1, report=report)
+        trainer = transformers.Trainer(
+            model=model,
+            args=transformers.TrainingArguments(
+                output_dir=str(out), max_steps=4, per_device_train_batch_size=3,
+                max_grad_norm=0.0, report_to=[], use_cpu=True, logging_strategy="no",
+                save_steps=2, disable_tqdm=True, lr_scheduler_type="linear",
+            ),
+            train_dataset=rows,
+            optimizers=(torch.optim.AdamW(groups), None),
+        )  # fmt: skip
+        before = model(**inputs("gpt2")).loss.item()
+        trainer.train(resume_from_checkpoint=resume)
+        optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        names = [group["names"] for group in optimizer.param_groups]
+        assert names == [group["names"] for group in groups]
+        return model, groups.report, before
+
+    model, report, before = trained(tmp_path / "whole")
     assert model(**inputs("gpt2")).loss.item() < before - 0.05
-    optimizer = (
-        trainer.optimizer.optimizer
-        if hasattr(trainer.optimizer, "optimizer")
-        else (trainer.optimizer)
-    )
-    assert [group["names"] for group in optimizer.param_groups] == [
-        group["names"] for group in groups
-    ]
+    checkpoint = str(tmp_path / "whole" / "checkpoint-2")
+    resumed, _, _ = trained(tmp_path / "rest", report, checkpoint)
+    for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert resumed.transformer.h[0].attn.scaling == 4**-0.5 / M_N
