@@ -6,9 +6,9 @@ Two parts. A causal language model of GPT-2's sizes (12 layers, 12 heads of 64, 
 bytes, in bfloat16 with float32 weights: ours is `train.train` with its batches and its loop, the
 first chunk left out, since it compiles; torch is the same network under autocast with its fused
 attention and fused AdamW, eager and compiled. The rate of the card is that of 8,192-cubed products
-in bfloat16, measured in the same run; operations of a token are 6 for each weight of the matrices
-and 6 L d T for causal attention. And the ensemble of `benchmarks/training.py`: 64 digit transformers
-in one program, against torch eager on the same card, one after another.
+in bfloat16, measured in the same run; operations of a token are 6 for each weight of a matrix
+and 6 L d T for causal attention. And the ensemble of `benchmarks/training.py`: 64 transformers
+of digits in one program, against torch eager on the same card, one after another.
 
 Without a GPU it says so and ends; `--tiny` runs small sizes anywhere, to see that it works.
 """
