@@ -84,7 +84,8 @@ $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e .
 	@touch $@
 
-# torch comes by pip, whose configuration may name a CPU build; the extras come by uv.
+# torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of
+# Hugging Face last, when the torch that it needs is there.
 $(STAMPS)/test: $(STAMPS)/core
 	@echo "installing the extras test, docs and bench"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt \
@@ -95,4 +96,6 @@ $(STAMPS)/test: $(STAMPS)/core
 			"(for the CPU build give pip its index first: PIP_INDEX_URL or PIP_EXTRA_INDEX_URL)"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '$(TORCH)'; \
 	fi
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt \
+		-e '.[huggingface]'
 	@touch $@

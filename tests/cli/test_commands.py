@@ -254,6 +254,7 @@ SCALE = "scale --base width=64,heads=4,layers=2 --target width=128,heads=4,layer
         "cite",
         SCALE.split(),
         [*SCALE.split(), "--json"],
+        [*SCALE.split(), "--export", "megatron", "--lr", "0.1"],
     ],
 )
 def test_looking_loads_no_jax(run, environment, words):

@@ -12,6 +12,10 @@ PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+#: Optional packages that a page may show.
+OPTIONAL = ("torch", "transformers", "accelerate", "flax")
+
+
 def blocks(page: Path) -> list[tuple[int, str]]:
     """The Python blocks of a page with the lines on which they start."""
     text = page.read_text(encoding="utf-8")
@@ -25,6 +29,15 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 def test_the_blocks_of_a_page_run_in_order(
     page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    imported = {
+        line.split()[1].split(".")[0]
+        for _, code in blocks(page)
+        for line in code.split("\n")
+        if line.startswith(("import ", "from "))
+    }
+    imported |= {"accelerate"} if "transformers" in imported else set()  # its Trainer needs it
+    for package in sorted(imported & set(OPTIONAL)):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("page_of_the_documentation")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up

@@ -180,6 +180,16 @@ class ScaleCommand:
     """The module's logit scale is fixed at head_dim^-1/2: put the rest into the queries."""
     change_mlp_ratio: Annotated[bool, _Flag] = False
     """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
+    export: Literal["megatron", "torchtitan"] | None = None
+    """Print the rules as a table of overrides for this framework: YAML, or JSON with --json."""
+    lr: float | None = None
+    """With --export: the learning rate tuned at the base."""
+    min_lr: float = 0.0
+    """With --export megatron: the smallest rate of the schedule."""
+    eps: float = 1e-8
+    """With --export: Adam's epsilon at the base."""
+    weight_decay: float = 0.0
+    """With --export: the weight decay at the base."""
     json: Annotated[bool, _Flag] = False
     """Print one JSON document."""
 

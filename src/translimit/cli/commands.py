@@ -191,23 +191,38 @@ def _predict(command: PredictCommand) -> None:
 
 @execute.register
 def _scale(command: ScaleCommand) -> None:
-    from translimit.scaling import read_size, require_same_module, rules
+    from translimit.scaling import rules_for
 
-    base, target = read_size(command.base), read_size(command.target)
-    require_same_module(base, target)
-    made = rules(
-        base.size,
-        target.size,
+    made = rules_for(
+        command.base,
+        command.target,
         optimizer=command.optimizer,
         alpha_A=command.alpha_a,
         alpha_L=command.alpha_l,
         style=command.style,
         decay=command.decay,
-        tied=command.tied or target.tied,
-        packed_qkv=target.packed_qkv,
+        tied=True if command.tied else None,
         fold_logits=command.fold_logits,
         change_mlp_ratio=command.change_mlp_ratio,
     )
+    if command.export is not None:
+        from translimit.scaling.adapters import overrides, to_yaml
+
+        if command.lr is None:
+            raise ConfigError("--lr", "is missing", "give the rate tuned at the base")
+        table = overrides(
+            made,
+            command.export,
+            lr=command.lr,
+            min_lr=command.min_lr,
+            eps=command.eps,
+            weight_decay=command.weight_decay,
+        )
+        if command.json:
+            _print_json(table)
+        else:
+            sys.stdout.write(to_yaml(table))
+        return
     answer = made.to_json()
     if command.json:
         _print_json(answer)

@@ -15,7 +15,7 @@ transformers".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -251,10 +251,11 @@ class Transformer(eqx.Module):
     def _norm(self, weights: Weights, name: str, stream: Array) -> Array:
         if self.shape.norm is None:
             return stream
+        wide = stream.astype(_at_least_float32(stream))
         if self.shape.norm == "layer":
-            stream = stream - stream.mean(axis=-1, keepdims=True)
-        size = jnp.mean(stream**2, axis=-1, keepdims=True)
-        stream = stream * jax.lax.rsqrt(size + self.shape.norm_eps)
+            wide = wide - wide.mean(axis=-1, keepdims=True)
+        size = jnp.mean(wide**2, axis=-1, keepdims=True)
+        stream = (wide * jax.lax.rsqrt(size + self.shape.norm_eps)).astype(stream.dtype)
         if self.shape.gains:
             stream = stream * self._scaled(f"{name}_gain", weights)
             if self.shape.norm == "layer":
@@ -292,18 +293,28 @@ class Transformer(eqx.Module):
             v.swapaxes(0, 1),
             scale=1.0,
             is_causal=self.shape.causal,
+            implementation=self._kernel(q),
         )
+
+    def _kernel(self, q: Array) -> Literal["cudnn"] | None:
+        """The kernel of cuDNN, which never holds all logits, on GPUs and in sizes that it takes."""
+        fits = q.dtype == jnp.bfloat16 and self.shape.head_dim % 8 == 0
+        fits = fits and self.shape.head_dim <= 128
+        return "cudnn" if fits and jax.default_backend() == "gpu" else None
 
     def _rotate(self, x: Array) -> Array:
         """Rotary positions: coordinates n and n + N / 2 of token i turn by i base^(-2 n / N)."""
         if self.shape.positions != "rotary":
             return x
         half = self.shape.head_dim // 2
-        frequency = self.shape.rotary_base ** (-jnp.arange(half, dtype=x.dtype) / half)
-        angle = jnp.arange(x.shape[-2], dtype=x.dtype)[:, None] * frequency
+        # Whole numbers over 256 have no bfloat16 of their own, and positions go further.
+        wide = _at_least_float32(x)
+        frequency = self.shape.rotary_base ** (-jnp.arange(half, dtype=wide) / half)
+        angle = jnp.arange(x.shape[-2], dtype=wide)[:, None] * frequency
         first, second = x[..., :half], x[..., half:]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        return turned.astype(x.dtype)
 
     def _shared(self, x: Array) -> Array:
         """Key or value heads repeated for the query heads that share them."""
@@ -335,3 +346,8 @@ class Transformer(eqx.Module):
 
     def _blocks(self, weights: Weights) -> dict[str, Array]:
         return {spec.name: weights[spec.name] for spec in self.shape.parameters if spec.stacked}
+
+
+def _at_least_float32(x: Array) -> Any:
+    """The type for what half precision would spoil."""
+    return jnp.promote_types(x.dtype, jnp.float32)

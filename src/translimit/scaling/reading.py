@@ -9,6 +9,7 @@ from typing import Any
 
 from translimit.core import ConfigError, config, nearest
 from translimit.describe import Size, read_stack_sizes
+from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import ShapeMismatchError
 
 _KEYS = ("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio")
@@ -71,6 +72,43 @@ def read_size(source: str | Path | Mapping[str, Any]) -> ReadSize:
         **ratio,
     )
     return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv)
+
+
+def rules_for(base: Any, target: Any, *, tied: bool | None = None, **options: Any) -> Rules:
+    """The rules between two models that are told by text, files or configurations.
+
+    Style is `folded` unless the options say otherwise: the one for unmodified modules. Whether
+    embeddings are tied and query, key and value are packed is read from the configurations.
+
+    Args:
+        base: the tuned one: what `read_size` reads, a `Size`, or a configuration of Hugging Face
+            (anything with `to_dict`).
+        target: the one to train.
+        tied: whether token embedding and readout are one tensor, where nothing tells.
+        options: those of `rules`.
+
+    Raises:
+        ConfigError: a source that is not understood.
+        ShapeMismatchError: a target that differs from its base in what is never scaled.
+
+    >>> small, large = "width=64,heads=4,layers=2", "width=256,heads=8,layers=8"
+    >>> rules_for(small, large, optimizer="adamw").role("query").lr
+    0.25
+    """
+    small, large = _read(base), _read(target)
+    require_same_module(small, large)
+    told: dict[str, Any] = {"style": "folded", "packed_qkv": large.packed_qkv, **options}
+    return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
+
+
+def _read(source: Any) -> ReadSize:
+    if isinstance(source, ReadSize):
+        return source
+    if isinstance(source, Size):
+        return ReadSize(source)
+    if not isinstance(source, str | Path | Mapping) and hasattr(source, "to_dict"):
+        return read_size(source.to_dict())
+    return read_size(source)
 
 
 def require_same_module(base: ReadSize, target: ReadSize) -> None:

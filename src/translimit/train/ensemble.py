@@ -1,14 +1,18 @@
 r"""Training an ensemble: every seed at every rate, all members in one compiled program.
 
 A seed draws a start and an order of batches, and all rates share both. Steps run in chunks on the
-device; between chunks networks are observed and a checkpoint is written. A member whose loss stops
+device; between chunks networks are observed and a checkpoint is written. On a CPU the seeds advance
+group after group, so that activations stay in its caches, and several groups at once where JAX may
+use several threads: what a group computes does not depend on the others. A member whose loss stops
 being finite is frozen and reported, the others go on. Same key, same bits, resumed or not.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +115,7 @@ class _Run:
         probe: int,
     ):
         self.source, self.training, self.times = source, training, times
-        self.dtype = jnp.dtype(training.precision)
+        self.dtype = jnp.dtype(training.kept_in)
         self.model = Transformer(shape, numbers)
         # Base rates are data too: another grid of as many rates needs no other program.
         choices = replace(training, rates=(1.0,) * len(training.rates))
@@ -123,6 +127,7 @@ class _Run:
         _require_fit(shape, inputs, targets)
         one_step = training.seeds * (inputs.nbytes + targets.nbytes)
         self.chunk = max(1, min(_CHUNK, training.steps, _CHUNK_BYTES // one_step))
+        self.compiled = False
         recorded = self._record_shapes()
         bytes_recorded = sum(math.prod(v.shape) * v.dtype.itemsize for v in recorded.values())
         self.recorded = {n: np.full(v.shape, np.nan, v.dtype) for n, v in recorded.items()}
@@ -201,15 +206,34 @@ class _Run:
             training.schedule.factor(min(step, training.steps - 1), training.steps)
             for step in range(first, first + self.chunk)
         ]
-        return _advance(
-            state,
-            self.plan,
-            self.model,
-            jnp.asarray(training.rates, self.dtype),
-            (inputs, targets, jnp.asarray(factors, self.dtype)),
-            jnp.asarray(first, jnp.int32),
-            jnp.asarray(stop - first, jnp.int32),
-        )
+        rates, factors = (jnp.asarray(a, self.dtype) for a in (training.rates, factors))
+        begin, count = (jnp.asarray(a, jnp.int32) for a in (first, stop - first))
+        groups = _groups(training.seeds, len(training.rates))
+        together = training.seeds // groups
+
+        def advance(group: int, count: Array = count) -> tuple[Any, Array]:
+            """One group of seeds; in a thread of its own, which knows nothing of our 64 bits."""
+            seeds = slice(group * together, (group + 1) * together)
+            with jax.enable_x64(training.precision == "float64"):
+                part = jax.tree.map(lambda a: a[seeds], state)
+                data = (inputs[:, seeds], targets[:, seeds], factors)
+                return _advance(part, self.plan, self.model, rates, data, begin, count)
+
+        if groups == 1:
+            return advance(0)
+        threads = min(groups, _threads())
+        if threads == 1:
+            parts = [advance(group) for group in range(groups)]
+        else:
+            if not self.compiled:
+                # No step at all: the threads would each compile the same program.
+                advance(0, jnp.zeros_like(count))
+                self.compiled = True
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(advance, range(groups)))
+        states, losses = zip(*parts, strict=True)
+        whole = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
+        return whole, jnp.concatenate(losses, axis=1)
 
     def _observe(self, done: int, state: Any, start: Any, observations: dict) -> None:
         if done not in self.times:
@@ -249,6 +273,16 @@ def _groups(seeds: int, rates: int) -> int:
     return seeds // together
 
 
+def _threads() -> int:
+    """How many groups a CPU advances at once: as many as JAX may use threads."""
+    if jax.default_backend() != "cpu":
+        return 1
+    allowed = os.environ.get("PJRT_NPROC", "")
+    if allowed.isdigit() and int(allowed):
+        return int(allowed)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:
     """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...].
 
@@ -266,13 +300,15 @@ def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any,
 def _advance(
     state: Any, plan: _Plan, model: Transformer, rates: Array, data: Any, first: Any, count: Any
 ) -> tuple[Any, Array]:
-    """`count` steps of all members, and their losses [steps of a chunk, seeds, rates]."""
+    """`count` steps of a group of seeds, and its losses [steps of a chunk, seeds, rates]."""
     training = plan.training
     inputs, targets, factors = data
 
     def gradient(weights: Any, x: Array, y: Array) -> tuple[Array, Any]:
         def loss(weights: Any, x: Array, y: Array) -> Array:
-            return mean_loss(training.loss, jax.vmap(model, (None, 0))(weights, x), y)
+            weights, x = training.narrowed((weights, x))
+            outputs = jax.vmap(model, (None, 0))(weights, x)
+            return mean_loss(training.loss, outputs.astype(rates.dtype), y)
 
         if training.accumulate == 1:
             return jax.value_and_grad(loss)(weights, x, y)
@@ -303,31 +339,17 @@ def _advance(
 
     over_rates = jax.vmap(member, (0, 0, 0, 0, None, None, None))
     over_seeds = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
-    groups = _groups(training.seeds, len(training.rates))
-
-    def everyone(rates: Array, step: Array, *seeds: Any) -> tuple[Any, Any, Array, Array]:
-        """All members: on a CPU group after group, so that activations stay in its caches."""
-
-        def together(seeds: Any) -> tuple[Any, Any, Array, Array]:
-            weights, moments, diverged_at, x, y = seeds
-            return over_seeds(weights, moments, diverged_at, rates, x, y, step)
-
-        if groups == 1:
-            return together(seeds)
-        cut = jax.tree.map(lambda a: a.reshape(groups, -1, *a.shape[1:]), seeds)
-        found = jax.lax.map(together, cut)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
     def step(number: Array, carry: Any) -> Any:
         (weights, moments, diverged_at), losses = carry
-        *state, loss = everyone(
-            rates * factors[number],
-            first + number,
+        *state, loss = over_seeds(
             weights,
             moments,
             diverged_at,
+            rates * factors[number],
             inputs[number],
             targets[number],
+            first + number,
         )
         return tuple(state), losses.at[number].set(loss)
 

@@ -14,6 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+
 from translimit.core import MemoryLimitError
 from translimit.describe import TransformerShape
 from translimit.train.optimizers import SLOTS
@@ -70,21 +72,27 @@ def memory_need(
         recorded: bytes of all observations.
         probe: samples of the probe.
     """
-    size = 4 if training.precision == "float32" else 8
+    size = 8 if training.precision == "float64" else 4
+    active = {"bfloat16": 2, "float32": 4, "float64": 8}[training.precision]
     members = training.seeds * len(training.rates)
     per_token = _STREAMS * shape.dim + _HIDDEN * shape.hidden + _SCORES * shape.heads * shape.tokens
-    sequence = size * shape.tokens * (shape.layers * per_token + 3 * shape.outputs)
+    numbers = shape.tokens * (shape.layers * per_token + 3 * shape.outputs)
     slots = 4 + SLOTS[training.optimizer.name]
     return MemoryNeed(
         weights=float(members * shape.parameter_count * slots * size),
-        activations=float(members * training.batch // training.accumulate * sequence),
+        activations=float(members * training.batch // training.accumulate * numbers * active),
         batches=batches,
-        observables=recorded + 2.0 * probe * sequence,
+        observables=recorded + 2.0 * probe * numbers * size,
     )
 
 
 def available_memory() -> float:
-    """Bytes of main memory that this process may use: the machine's, or its control group's."""
+    """Bytes that this process may use: a GPU's memory, the machine's, or its control group's."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        limit = (device.memory_stats() or {}).get("bytes_limit")
+        if limit:
+            return float(limit)
     total = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,9 @@ class Training:
         loss: "cross_entropy" or "mse".
         schedule: of the rate.
         accumulate: parts into which a batch is cut, one gradient at a time; a divisor of `batch`.
-        precision: "float32" or "float64" of weights and activations.
+        precision: "float32" or "float64" of weights and activations; with "bfloat16" weights,
+            the optimiser's moments and losses stay in float32, and products, activations and the
+            stream are bfloat16 (statistics of norms and the softmax are float32).
 
     Raises:
         ArgumentError: counts below 1, a rate that is not positive, `accumulate` that does not
@@ -85,7 +87,7 @@ class Training:
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     schedule: Schedule = field(default_factory=Schedule)
     accumulate: int = 1
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["bfloat16", "float32", "float64"] = "float32"
 
     def __post_init__(self):
         for name in ("seeds", "batch", "accumulate"):
@@ -101,8 +103,26 @@ class Training:
             )
         if self.loss not in ("cross_entropy", "mse"):
             raise ArgumentError("loss", f"unknown {self.loss!r}", "known: cross_entropy, mse")
-        if self.precision not in ("float32", "float64"):
-            raise ArgumentError("precision", f"got {self.precision!r}", "use float32 or float64")
+        if self.precision not in ("bfloat16", "float32", "float64"):
+            raise ArgumentError(
+                "precision", f"got {self.precision!r}", "use bfloat16, float32 or float64"
+            )
+
+    @property
+    def kept_in(self) -> Literal["float32", "float64"]:
+        """The type of weights, moments and losses."""
+        return "float64" if self.precision == "float64" else "float32"
+
+    def narrowed(self, arrays: Any) -> Any:
+        """Weights and inputs as the network takes them."""
+        if self.precision != "bfloat16":
+            return arrays
+
+        def narrow(array: Array) -> Array:
+            wide = jnp.issubdtype(array.dtype, jnp.floating)
+            return array.astype(jnp.bfloat16) if wide else array
+
+        return jax.tree.map(narrow, arrays)
 
 
 def mean_loss(kind: str, outputs: Array, targets: Array) -> Array:

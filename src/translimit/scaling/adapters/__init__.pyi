@@ -1,3 +1,4 @@
+from . import optax as optax
 from . import torch as torch
 from .families import TABLES as TABLES
 from .families import table_of as table_of
@@ -5,6 +6,8 @@ from .families import table_of_model as table_of_model
 from .names import Match as Match
 from .names import NameTable as NameTable
 from .names import bare_name as bare_name
+from .overrides import overrides as overrides
+from .overrides import to_yaml as to_yaml
 from .places import Places as Places
 from .places import matches as matches
 from .places import places as places

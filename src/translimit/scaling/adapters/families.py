@@ -20,8 +20,8 @@ from typing import Any
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
 from translimit.describe import POST_NORM, Role
-from translimit.scaling import UnsupportedModuleError
 from translimit.scaling.adapters.names import QKV, QKV_BIAS, NameTable
+from translimit.scaling.errors import UnsupportedModuleError
 
 _HEADS = {
     "{lm_head,score,classifier}.weight": Role.READOUT,

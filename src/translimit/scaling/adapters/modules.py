@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from translimit.describe import Axis, Role, Size
-from translimit.scaling import Rules, ShapeMismatchError, UnsupportedModuleError
 from translimit.scaling.adapters.families import unwrapped
 from translimit.scaling.adapters.names import Match, NameTable
 from translimit.scaling.adapters.places import attention_modules
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
 
 def require_fit(

@@ -13,7 +13,7 @@ from functools import cache
 
 from translimit.core import ArgumentError, ArgumentTypeError
 from translimit.describe import Role, unknown_role
-from translimit.scaling import AmbiguousRuleError, UnmatchedParameterError
+from translimit.scaling.errors import AmbiguousRuleError, UnmatchedParameterError
 
 #: What torch.compile, FSDP and activation checkpointing put into names, and DDP before them.
 WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -117,6 +117,10 @@ class NameTable:
             parts = role if isinstance(role, tuple) else (role,)
             transposed = any(_compiled(p).search(plain) for p in self.transposed)
             found[name] = Match(parts[0], parts, transposed, pattern)
+        if any(name.endswith("_flat_param") for name in unmatched):
+            raise UnmatchedParameterError(
+                "names", "FSDP has flattened the parameters", "use FSDP with use_orig_params=True"
+            )
         if unmatched:
             raise UnmatchedParameterError(
                 "names",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from translimit.describe import Role
-from translimit.scaling import AmbiguousRuleError
 from translimit.scaling.adapters.families import Names, table_of
 from translimit.scaling.adapters.names import Match, NameTable, bare_name, matching
+from translimit.scaling.errors import AmbiguousRuleError
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from typing import Any
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
 from translimit.describe import Axis, Role, Size
-from translimit.scaling import Rules, ShapeMismatchError, require_live_start
 from translimit.scaling.adapters.names import Match, NameTable
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import ShapeMismatchError
+from translimit.scaling.live_start import require_live_start
 
 #: How many standard errors, and which share beside, a standard deviation may be off.
 _STANDARD_ERRORS, _SHARE = 5.0, 0.02
@@ -115,9 +117,10 @@ def already(scheme: str, table: NameTable, role: Role, question: Any) -> float:
     base, target = question.base, question.target
     ratio = 1.0
     if scheme == "fan_in":
-        of = Role(role.value.removesuffix("_bias")) if role.is_bias and "norm" not in role else role
-        drawn_by_fan_in = of.is_hidden_matrix or of is Role.READOUT
-        if drawn_by_fan_in and of.fan_in is not Axis.FIXED:
+        # A bias is drawn by the fan-in of its weight; that of patches is never scaled.
+        linear = role.is_bias and "norm" not in role and role is not Role.PATCH_BIAS
+        of = Role(role.value.removesuffix("_bias")) if linear else role
+        if of.fan_in is not Axis.FIXED:
             ratio *= (of.fan_in.length(target) / of.fan_in.length(base)) ** -0.5
     if table.depth_scaled and role.ends_branch and not role.is_bias:
         ratio *= (target.layers / base.layers) ** -0.5

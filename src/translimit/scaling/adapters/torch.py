@@ -7,6 +7,7 @@ in a report, plain data, with which groups are built again when training resumes
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,40 +15,20 @@ from typing import Any
 
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, MissingExtraError
 from translimit.describe import Role
-from translimit.scaling import (
-    STYLES,
-    AlreadyAppliedError,
-    ConversionError,
-    Rules,
-    Update,
-)
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
+from translimit.scaling.adapters.optimizers import require_class as require_class
+from translimit.scaling.adapters.optimizers import require_clip, require_numbers
+from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
 from translimit.scaling.adapters.places import matches
 from translimit.scaling.adapters.starts import base_stds, factors
-
-try:
-    import torch
-    from torch.utils.weak import WeakIdKeyDictionary
-except ImportError as error:
-    raise MissingExtraError("translimit.scaling.adapters.torch", "torch") from error
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import AlreadyAppliedError
+from translimit.scaling.moves import Update
 
 KIND = "translimit.scaling.applied"
 SCHEMA = 1
-
-#: Tensor to digest of the rules applied to it, by identity; tensors do not notice.
-_APPLIED: Any = WeakIdKeyDictionary()
-
-#: Optimiser of the rules to the classes that take such a step.
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "sgd": ("SGD",),
-    "momentum": ("SGD",),
-    "adam": ("Adam", "FusedAdam"),
-    "adamw": ("AdamW", "FusedAdam", "AdamW8bit"),
-    "sign": ("Lion", "SignSGD", "Signum"),
-    "muon": ("Muon", "AdamW"),
-}
 
 
 class ParameterGroups(list[dict[str, Any]]):
@@ -75,7 +56,7 @@ class ParameterGroups(list[dict[str, Any]]):
 
 
 def apply(
-    model: torch.nn.Module,
+    model: Any,
     rules: Rules,
     *,
     lr: float,
@@ -84,7 +65,7 @@ def apply(
     adam_lr: float | None = None,
     names: Names = None,
     start: str | Mapping[Any, float] = "auto",
-    base: torch.nn.Module | None = None,
+    base: Any = None,
     seed: int | None = None,
     decay_vectors: bool = False,
     optimizer: Any = None,
@@ -99,7 +80,8 @@ def apply(
     before anything is changed. With base == target nothing changes.
 
     Args:
-        model: the target, as its constructor drew it; also inside torch.compile, DDP or FSDP.
+        model: the target, a `torch.nn.Module` as its constructor drew it; also inside
+            torch.compile, DDP or FSDP.
         rules: in folded style, of this size.
         lr: tuned at the base; schedules multiply it.
         eps: of Adam, at the base.
@@ -109,7 +91,7 @@ def apply(
         start: how the module was drawn: `fixed` (one standard deviation whatever the size),
             `fan_in` (as torch.nn.Linear does), or the base's standard deviations by role;
             by default it is seen from the weights.
-        base: a freshly drawn base module, from which standard deviations are taken instead.
+        base: a freshly drawn module of the base, from which standard deviations are taken instead.
         seed: draw all random starts again, Gaussian, from this seed.
         decay_vectors: let gains and biases decay too.
         optimizer: the class (or instance) that will train, to have it checked.
@@ -132,13 +114,14 @@ def apply(
         ConversionError: a clip tuned in another style.
         ArgumentError: weights that do not look freshly drawn, or an optimiser of another class.
         ConfigError: a report of other rules or another module.
+        MissingExtraError: torch is not installed.
 
     Equation: w <- (s_target / s_now) w, eta = lr r_lr, epsilon = eps r_eps, lambda = wd r_wd.
     """
-    _require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
+    require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
     if rules.question.optimizer == "muon" and adam_lr is None:
         raise ArgumentTypeError("adam_lr", "is missing", "give the rate of the AdamW beside Muon")
-    _require_clip(rules, clip_tuned_in)
+    require_clip(rules, clip_tuned_in)
     if optimizer is not None:
         require_class(optimizer, rules)
 
@@ -170,7 +153,7 @@ def apply(
     for module, attribute, _ in scales.values():
         setattr(module, attribute, rules.logit_scale)
     for tensor in parameters.values():
-        _APPLIED[tensor] = rules.digest
+        _applied()[tensor] = rules.digest
 
     numbers = {
         name: _numbers(rules, match.role, lr, eps, weight_decay, adam_lr, decay_vectors)
@@ -183,6 +166,7 @@ def apply(
         "rules": rules.to_json(),
         "table": table.family,
         "start": scheme,
+        "warnings": [*rules.warnings, *_remarks(parameters)],
         "scales": {
             bare_name(name): {
                 "attribute": attribute,
@@ -206,48 +190,50 @@ def apply(
     return ParameterGroups(_merged(parameters, found, numbers), made)
 
 
-def require_class(optimizer: Any, rules: Rules) -> None:
-    """Refuse an optimiser whose step is not the one that the rules are for.
+def preview(model: Any, rules: Rules, *, names: Names = None) -> list[dict[str, Any]]:
+    """What `apply` would give every parameter, as ratios target / base; nothing is changed.
+
+    Args:
+        model: the target.
+        rules: in folded style, of this size.
+        names: as in `apply`.
+
+    Returns:
+        a row a parameter: `name`, `role`, `shape`, and `init`, `lr`, `eps` and `wd` of its role.
 
     Raises:
-        ArgumentError: another class, or plain SGD with momentum and the reverse.
+        UnmatchedParameterError: parameters without a role.
+        UnsupportedModuleError: a module without a place for the rules.
+        ShapeMismatchError: a module of another size.
     """
-    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
-    wanted = rules.question.optimizer
-    lineage = {one.__name__ for one in kind.__mro__}
-    # torch.optim.AdamW derives from Adam, and its decay is another one.
-    adamw = "AdamW" in lineage
-    if not lineage & set(_CLASSES[wanted]) or (wanted == "adam" and adamw):
-        raise ArgumentError(
-            "optimizer",
-            f"is {kind.__name__}, and the rules are for {wanted!r}",
-            f"use {' or '.join(_CLASSES[wanted][:2])}, or ask for other rules",
-        )
+    table, found = table_of(model, names), matches(model, names)
+    parameters = dict(model.named_parameters())
+    require_fit(model, found, parameters, rules)
+    scales_of(model, table, found, rules)
+    rows = []
+    for name, tensor in parameters.items():
+        numbers = rules.role(found[name].role).to_json()
+        told = {key: numbers[key] for key in ("init", "lr", "eps", "wd")}
+        role, shape = found[name].role.value, list(tensor.shape)
+        rows.append({"name": bare_name(name), "role": role, "shape": shape, **told})
+    return rows
 
 
-def require_ratios(optimizer: Any) -> None:
-    """Refuse groups whose rates no longer have the ratios of the rules.
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "torch") from error
+    return torch
 
-    A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them
-    undoes the rules.
 
-    Raises:
-        ArgumentError: naming the roles of a group that differs.
-    """
-    rates: dict[str, tuple[float, dict[str, Any]]] = {}
-    for group in optimizer.param_groups:
-        if "lr_ratio" not in group:
-            raise ArgumentError("optimizer", "has groups that are not of apply", "pass its groups")
-        common = float(group["lr"]) / group["lr_ratio"]
-        kind = "orthogonal" if group["update"] == "orthogonal" else "other"
-        first, _ = rates.setdefault(kind, (common, group))
-        if abs(common - first) > 1e-6 * abs(first):
-            raise ArgumentError(
-                "optimizer",
-                f"the rate of {', '.join(group['roles'])} is {float(group['lr']):g}, not "
-                f"{first * group['lr_ratio']:g}",
-                "use a scheduler that multiplies the rates of all groups",
-            )
+@functools.cache
+def _applied() -> Any:
+    """Tensor to digest of the rules applied to it, by identity; tensors do not notice."""
+    _torch()
+    from torch.utils.weak import WeakIdKeyDictionary
+
+    return WeakIdKeyDictionary()
 
 
 def _numbers(
@@ -275,7 +261,7 @@ def _numbers(
 
 
 def _merged(
-    parameters: Mapping[str, torch.nn.Parameter],
+    parameters: Mapping[str, Any],
     found: Mapping[str, Match],
     numbers: Mapping[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -295,12 +281,24 @@ def _merged(
     return list(groups.values())
 
 
+def _remarks(parameters: Mapping[str, Any]) -> list[str]:
+    """Sentences about weights for which the rules were not made."""
+    half = [name for name, w in parameters.items() if w.element_size() < 4]
+    if not half:
+        return []
+    return [
+        f"{len(half)} parameters have fewer than 32 bits ({half[0]}, ...): rates and starts that "
+        "fall with the width need float32 weights, with mixed precision around them"
+    ]
+
+
 def _scale(
-    parameters: Mapping[str, torch.nn.Parameter],
+    parameters: Mapping[str, Any],
     found: Mapping[str, Match],
     factor: Mapping[str, float],
     seed: int | None,
 ) -> None:
+    torch = _torch()
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in parameters.items():
@@ -313,38 +311,16 @@ def _scale(
                 tensor.mul_(factor[name])
 
 
-def _fixed_std(model: torch.nn.Module) -> float | None:
+def _fixed_std(model: Any) -> float | None:
     """The `initializer_range` of a module of Hugging Face."""
     told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
     return float(told) if isinstance(told, float | int) and told > 0 else None
 
 
-def _require_numbers(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
-        if not 0 <= value < float("inf"):
-            raise ArgumentError(name, f"got {value}", "pass the number tuned at the base")
-
-
-def _require_clip(rules: Rules, tuned_in: str | None) -> None:
-    if tuned_in is None:
-        return
-    if tuned_in not in STYLES:
-        raise ArgumentError("clip_tuned_in", f"got {tuned_in!r}", f"known: {', '.join(STYLES)}")
-    if tuned_in != rules.question.style:
-        raise ConversionError(
-            "clip_tuned_in",
-            f"a clip of the global gradient norm tuned in style {tuned_in!r} acts differently in "
-            f"{rules.question.style!r}: the gradient of a parameter scales with its multiplier",
-            "train without clipping, or tune the clip in this style",
-        )
-
-
-def _require_first(parameters: Mapping[str, torch.nn.Parameter], rules: Rules, force: bool) -> None:
-    done = [name for name, tensor in parameters.items() if tensor in _APPLIED]
+def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> None:
+    done = [name for name, tensor in parameters.items() if tensor in _applied()]
     if done and not force:
-        same = "these" if _APPLIED[parameters[done[0]]] == rules.digest else "other"
+        same = "these" if _applied()[parameters[done[0]]] == rules.digest else "other"
         raise AlreadyAppliedError(
             "model",
             f"{same} rules were applied to {len(done)} of its {len(parameters)} parameters "
@@ -353,7 +329,7 @@ def _require_first(parameters: Mapping[str, torch.nn.Parameter], rules: Rules, f
         )
 
 
-def _require_material(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+def _require_material(parameters: Mapping[str, Any]) -> None:
     for name, tensor in parameters.items():
         if tensor.is_meta:
             raise ArgumentError(name, "is on the meta device", "draw the weights first")
@@ -368,9 +344,7 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         raise ConfigError(str(report), f"cannot be read ({error})", "pass a report") from error
 
 
-def _require_same(
-    saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, torch.nn.Parameter]
-) -> None:
+def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, Any]) -> None:
     for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
         if saved.get(key) != wanted:
             raise ConfigError("report", f"{key} is {saved.get(key)!r}", f"it must be {wanted!r}")

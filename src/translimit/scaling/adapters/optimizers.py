@@ -1,0 +1,88 @@
+"""What an optimiser of PyTorch must be, and stay, for the rates of the rules to hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.scaling.engine import Rules
+from translimit.scaling.errors import ConversionError
+from translimit.scaling.question import STYLES
+
+#: Optimiser of the rules to the classes that take such a step.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "sgd": ("SGD",),
+    "momentum": ("SGD",),
+    "adam": ("Adam", "FusedAdam"),
+    "adamw": ("AdamW", "FusedAdam", "AdamW8bit"),
+    "sign": ("Lion", "SignSGD", "Signum"),
+    "muon": ("Muon", "AdamW"),
+}
+
+
+def require_class(optimizer: Any, rules: Rules) -> None:
+    """Refuse an optimiser whose step is not the one that the rules are for.
+
+    Raises:
+        ArgumentError: another class, or plain SGD with momentum and the reverse.
+    """
+    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
+    wanted = rules.question.optimizer
+    lineage = {one.__name__ for one in kind.__mro__}
+    # torch.optim.AdamW derives from Adam, and its decay is another one.
+    adamw = "AdamW" in lineage
+    if not lineage & set(_CLASSES[wanted]) or (wanted == "adam" and adamw):
+        raise ArgumentError(
+            "optimizer",
+            f"is {kind.__name__}, and the rules are for {wanted!r}",
+            f"use {' or '.join(_CLASSES[wanted][:2])}, or ask for other rules",
+        )
+
+
+def require_ratios(optimizer: Any) -> None:
+    """Refuse groups whose rates no longer have the ratios of the rules.
+
+    A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them
+    undoes the rules.
+
+    Raises:
+        ArgumentError: naming the roles of a group that differs.
+    """
+    rates: dict[str, tuple[float, dict[str, Any]]] = {}
+    for group in optimizer.param_groups:
+        if "lr_ratio" not in group:
+            raise ArgumentError("optimizer", "has groups that are not of apply", "pass its groups")
+        common = float(group["lr"]) / group["lr_ratio"]
+        kind = "orthogonal" if group["update"] == "orthogonal" else "other"
+        first, _ = rates.setdefault(kind, (common, group))
+        if abs(common - first) > 1e-6 * abs(first):
+            raise ArgumentError(
+                "optimizer",
+                f"the rate of {', '.join(group['roles'])} is {float(group['lr']):g}, not "
+                f"{first * group['lr_ratio']:g}",
+                "use a scheduler that multiplies the rates of all groups",
+            )
+
+
+def require_numbers(**numbers: float) -> None:
+    """Refuse rates, epsilons and decays that are no numbers from 0 on."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
+        if not 0 <= value < float("inf"):
+            raise ArgumentError(name, f"got {value}", "pass the number tuned at the base")
+
+
+def require_clip(rules: Rules, tuned_in: str | None) -> None:
+    """Refuse a clip of the gradient norm that was tuned in another style."""
+    if tuned_in is None:
+        return
+    if tuned_in not in STYLES:
+        raise ArgumentError("clip_tuned_in", f"got {tuned_in!r}", f"known: {', '.join(STYLES)}")
+    if tuned_in != rules.question.style:
+        raise ConversionError(
+            "clip_tuned_in",
+            f"a clip of the global gradient norm tuned in style {tuned_in!r} acts differently in "
+            f"{rules.question.style!r}: the gradient of a parameter scales with its multiplier",
+            "train without clipping, or tune the clip in this style",
+        )
