@@ -34,6 +34,10 @@ def forward(p, x):
     return {"stream": stream, "hidden": hidden, "output": normed(stream) @ p["readout"]}
 
 
+def fields(p, batch):
+    return forward(p, batch[0])
+
+
 def loss(p, batch):
     outputs = forward(p, batch[0])["output"]
     return optax.softmax_cross_entropy_with_integer_labels(outputs, batch[1]).mean()
@@ -77,7 +81,7 @@ def network(trial, wrong=()):
         parameters=parameters,
         optimizer=optax.multi_transform({n: transform(n) for n in labels}, labels),
         loss=loss,
-        fields=lambda p, batch: forward(p, batch[0]),
+        fields=fields,
         learned=learned,
         batch=lambda step: (X, Y),
         rules=made,

@@ -46,6 +46,7 @@ class CoordinateCheck:
         values: by coordinate [sizes, steps, seeds]; NaN where a network diverged.
         expected: promised exponents by (coordinate, updates).
         findings: parameters whose numbers do not follow the rules.
+        notes: what makes verdicts doubtful.
     """
 
     axis: AxisName
@@ -54,6 +55,7 @@ class CoordinateCheck:
     values: Mapping[str, Float[np.ndarray, "sizes steps seeds"]]
     expected: Mapping[tuple[str, int], float]
     findings: tuple[Finding, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     def exponent(self, coordinate: str, step: int) -> Estimate:
         """The exponent of a coordinate after some updates: least squares for every seed.
@@ -123,7 +125,7 @@ class CoordinateCheck:
                 found = self.exponent(coordinate, step)
                 grows = f"to the power {found.value:+.2f} ± {found.stderr:.2f}"
                 if not math.isfinite(found.value):
-                    grows = "without bound: a network diverged"
+                    grows = "to the power nan (a network diverged)"
                 sentences.append(
                     f"{coordinate} after {step} updates grows with {self.axis} {grows}, and "
                     f"{expected:+.2f} is promised"
@@ -176,6 +178,7 @@ class CoordinateCheck:
             "verdict": self.overall(tol).value,
             "lint": self.lint(tol),
             "refuted": self.refuted(tol),
+            "notes": list(self.notes),
             "findings": [finding.to_json() for finding in self.findings],
             "rows": self.rows(tol),
             "values": {name: rows.tolist() for name, rows in self.values.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from translimit.checks.errors import FactoryError
 from translimit.checks.trial import Trial
@@ -42,7 +42,7 @@ def load_factory(name: str) -> Factory:
         raise FactoryError("factory", f"{module!r} has no {attribute!r}", advice)
     if not callable(found):
         raise FactoryError("factory", f"{name!r} is no function", "name a function of one Trial")
-    return found
+    return cast("Factory", found)
 
 
 def make(factory: Factory, trial: Trial) -> TorchModel | JaxModel:

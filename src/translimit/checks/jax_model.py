@@ -130,13 +130,18 @@ class JaxModel:
         start, parameters = self.parameters, self.parameters
         update = jax.jit(self._update)
         state = self.optimizer.init(parameters)
-        fields = jax.jit(lambda p: dict(self.fields(p, batch)))
-        learned = None
-        if self.learned is not None:
-            given = self.learned
-            learned = jax.jit(lambda p: dict(given(p, start, batch)))
+        # Functions that trials share are compiled once for all of one size.
+        compiled = jax.jit(self.fields)
+        map_outputs = None if self.learned is None else jax.jit(self.learned)
+
+        def fields(p: Any) -> dict[str, Any]:
+            return dict(compiled(p, batch))
+
+        def learned(p: Any) -> dict[str, Any]:
+            return {} if map_outputs is None else dict(map_outputs(p, start, batch))
+
         first = guarded("fields", lambda: fields(start))
-        at_start = {} if learned is None else guarded("learned", lambda: learned(start))
+        at_start = guarded("learned", lambda: learned(start))
         if "output" not in first:
             raise FactoryError("fields", f"returned {sorted(first)}", "return at least `output`")
         found: dict[str, list[float]] = {}
@@ -148,7 +153,7 @@ class JaxModel:
                 )
                 finite, done = math.isfinite(float(loss)), done + 1
             now = first if step == 0 else fields(parameters)
-            moved = {} if learned is None else learned(parameters)
+            moved = learned(parameters)
             values = {}
             for name, value in now.items():
                 values[name] = _rms(value)

@@ -96,8 +96,10 @@ def coordinate_check(
         rules,
         [row[0]["logit_scale"] for row in cells],
     )
+    tokens = int(values.pop("tokens", np.zeros(1)).max())
     expected = _promises(axis, steps, rules, shapes, values)
-    return CoordinateCheck(axis, sizes, steps, values, expected, findings)
+    notes = (*_notes(axis, shapes, tokens, seeds), *rules[0].warnings)
+    return CoordinateCheck(axis, sizes, steps, values, expected, findings, notes)
 
 
 def transfer_sweep(
@@ -175,10 +177,27 @@ def _record(factory: Factory, trial: Trial, steps: Sequence[int]) -> dict[str, A
         )
     return {
         "rules": made.rules.to_json(),
-        "numbers": [one.to_json() for one in made.numbers(trial.rate)],
+        # Numbers of one seed are compared: starts have many entries.
+        "numbers": [one.to_json() for one in made.numbers(trial.rate)] if trial.seed == 0 else [],
         "logit_scale": made.logit_scale(),
         "values": made.record(steps, trial.size),
     }
+
+
+def _notes(axis: str, shapes: Sequence[Size], tokens: int, seeds: int) -> list[str]:
+    """What makes verdicts doubtful."""
+    said = []
+    if tokens > shapes[0].width and axis != "layers":
+        said.append(
+            f"the repeated batch has {tokens} tokens, more than the narrowest network is wide "
+            f"({shapes[0].width}): what is learned falls with width until it exceeds them; repeat "
+            "a smaller batch, or start wider"
+        )
+    if len(shapes) < 4:
+        said.append(f"{len(shapes)} sizes: 5 are better")
+    if seeds < 3:
+        said.append(f"{seeds} seed{'s' if seeds > 1 else ''}: 3 are better")
+    return said
 
 
 def _promises(

@@ -107,7 +107,6 @@ class TorchModel:
         for name, parameter in self.model.named_parameters():
             group = groups.get(id(parameter), {})
             lr = group.get("lr")
-            values = parameter.detach().double()
             found.append(
                 ParameterNumbers(
                     name=name,
@@ -115,7 +114,7 @@ class TorchModel:
                     lr=None if lr is None else float(lr) / rate,
                     eps=group.get("eps"),
                     wd=group.get("weight_decay"),
-                    init=float(values.square().mean().sqrt()),
+                    init=_rms([parameter.detach()]),
                     entries=parameter.numel(),
                 )
             )
@@ -154,6 +153,7 @@ class TorchModel:
             measured = recorder.coordinates(start, first=step == 0) if finite else {}
             for name in recorder.names:
                 found.setdefault(name, []).append(measured.get(name, math.nan))
+        found["tokens"] = [float(recorder.tokens)] * len(steps)
         return found
 
     def train(self, steps: int) -> float:
@@ -213,6 +213,7 @@ class _Recorder:
         if not self.watched:
             raise FactoryError("places", "no module has a role", "name roles or places")
         self.inputs: dict[str, Any] = {}
+        self.tokens = 0
         self.names: list[str] = []
 
     def fields(self) -> dict[str, Tensor]:
@@ -248,6 +249,8 @@ class _Recorder:
             )
         if not self.inputs:
             self.inputs = inputs
+            wide = [one for one in inputs.values() if one.ndim > 1 and one.is_floating_point()]
+            self.tokens = max((one.numel() // one.shape[-1] for one in wide), default=0)
         return outputs
 
     def learned(self) -> dict[str, Tensor]:
@@ -343,8 +346,10 @@ def _detached(value: Any) -> Any:
 
 def _rms(fields: Any) -> float:
     """Root mean square over all entries of several tensors."""
+    import torch
+
     total, entries = 0.0, 0
     for field in fields:
-        total += float(field.double().square().sum())
+        total += float(torch.linalg.vector_norm(field)) ** 2
         entries += field.numel()
     return math.sqrt(total / entries) if entries else math.nan

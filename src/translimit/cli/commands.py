@@ -280,6 +280,8 @@ def _coord_check(command: CoordCheckCommand) -> None:
         print(f"{check['axis']}: {check['verdict']}")
         for sentence in check["lint"]:
             print(f"  {sentence}")
+        for sentence in check["notes"]:
+            print(f"  note: {sentence}")
     print(f"kept in {answer.folder}")
 
 

@@ -15,12 +15,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.checks import (
-    AxisName,
-    CoordinateCheck,
-    expected_exponents,
-    require_sizes,
-)
+from translimit.checks import AXES as AXES
+from translimit.checks import AxisName, CoordinateCheck, expected_exponents, require_sizes
 from translimit.data import AbstractSource, Repeated
 from translimit.describe import Parameterization, TransformerShape
 from translimit.train.ensemble import train
