@@ -46,7 +46,7 @@ check: $(STAMPS)/test
 	@echo "ruff format --check"; $(BIN)/ruff format --check $(WRITTEN)
 	@echo "pyright"; $(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(STAMPS)/test  ## run every script in benchmarks/
+bench: $(STAMPS)/bench  ## run every script in benchmarks/
 	@for script in benchmarks/*.py; do \
 		echo; echo "== $$script"; \
 		$(BIN)/python "$$script"; \
@@ -82,6 +82,11 @@ $(STAMPS)/venv:
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "installing translimit and what it needs"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e .
+	@touch $@
+
+# mup comes without what it asks for: it imports no torchvision, and PyPI's breaks a CPU build of torch.
+$(STAMPS)/bench: $(STAMPS)/test
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt --no-deps mup
 	@touch $@
 
 # torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of

@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scaling": {"core", "describe"},
     "scaling.adapters": {"core", "describe", "scaling"},
     "predict": {"core", "describe", "limits", "scaling"},
-    "checks": {"core", "describe", "scaling"},
+    "checks": {"core", "describe", "scaling", "scaling.adapters"},
     "train": {"core", "describe", "models", "scaling", "checks", "data", "observe"},
     "experiments": {
         "core",

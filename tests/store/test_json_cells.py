@@ -1,0 +1,34 @@
+"""Pieces of a long computation as JSON files: whole or absent, read again by name."""
+
+import math
+
+import pytest
+
+from translimit.core import StoreError
+from translimit.store import JsonCells
+
+
+def test_a_mapping_on_a_folder(tmp_path):
+    cells = JsonCells(tmp_path / "cells")
+    assert not list(cells)
+    cells["one-8-seed0"] = {"values": [1.0, math.nan]}
+    (tmp_path / "cells" / ".tmp-half.json").write_text("{")  # what a kill leaves behind
+    again = JsonCells(tmp_path / "cells")
+    assert list(again) == ["one-8-seed0"]
+    assert len(again) == 1
+    assert math.isnan(again["one-8-seed0"]["values"][1])
+    del again["one-8-seed0"]
+    assert "one-8-seed0" not in cells
+    for call in (lambda: cells["x"], lambda: cells.pop("x")):
+        with pytest.raises(KeyError):
+            call()
+
+
+def test_what_cannot_be_read_or_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        JsonCells(tmp_path / "file")
+    cells = JsonCells(tmp_path / "cells")
+    (tmp_path / "cells" / "bad.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot be read"):
+        cells["bad"]
