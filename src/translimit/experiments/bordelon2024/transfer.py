@@ -396,7 +396,7 @@ EXPERIMENT = Transfer(
             alphas=(1.0,),
             log2_rates=(-10, -3),
         ),
-        "standard": Config(seeds=16),
+        "standard": Config(seeds=8),
         "paper": replace(
             Config(**PAPER),
             axes=("head_dim",),
