@@ -44,7 +44,8 @@ def next_root(plan: Plan, product: Callable[[Array], Array], B: Array, Q: Array)
 
     Gram-Schmidt in the metric of the sources, twice: what is new at a step is small beside what
     is old, and with one pass (or with an explicit L^+) rounding would be amplified from step to
-    step until it shows.
+    step until it shows. The diagonal block is the symmetric root: eigenvectors of nearly equal
+    eigenvalues may turn, and would give other innovations to the same field.
 
     Args:
         plan: the tolerance.
@@ -61,8 +62,8 @@ def next_root(plan: Plan, product: Callable[[Array], Array], B: Array, Q: Array)
     values, basis = jnp.linalg.eigh((schur + schur.T) / 2)
     kept = values > plan.tol * jnp.sum(weighted * B) / plan.fields
     roots = jnp.sqrt(jnp.where(kept, values, 1.0))
-    L_now = basis * jnp.where(kept, roots, 0.0)
-    return Root(past, L_now, (basis * jnp.where(kept, 1 / roots, 0.0)).T @ rest)
+    L_now = (basis * jnp.where(kept, roots, 0.0)) @ basis.T
+    return Root(past, L_now, (basis * jnp.where(kept, 1 / roots, 0.0)) @ (basis.T @ rest))
 
 
 def no_root(plan: Plan) -> Root:
