@@ -287,3 +287,18 @@ def test_single_precision_populations_do_not_move_the_floor(base: Any) -> None:
     single = solve(ring4(**BASE, head_dim=2), method, key=KEY)
     gap = np.abs(single.predictions - base.predictions).max()
     assert gap < 0.05 * base.stderr.max()
+
+
+@pytest.mark.slow
+def test_rounding_does_not_grow_along_training() -> None:
+    # Steps are small, so that what is new at one is small beside the past: targets moved by 1e-13
+    # must move predictions by about as much, not by a power of the number of steps.
+    generator = np.random.default_rng(0)
+    inputs, signs = generator.standard_normal((4, 4, 32)), np.array([1.0, -1.0, 1.0, -1.0])
+    method = CausalSampling(heads=400, populations=2)
+    options: dict[str, Any] = {"head_dim": 4, "layers": 2, "beta0": 1.5, "steps": 16, "eta0": 0.02}
+    first, moved = (
+        solve(ring4(**options, inputs=inputs, targets=y), method, key=KEY).predictions
+        for y in (signs, signs * (1 + 1e-13))
+    )
+    assert 0 < np.abs(first - moved).max() < 1e-8

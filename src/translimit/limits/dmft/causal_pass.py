@@ -18,6 +18,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,8 +29,16 @@ from jaxtyping import Array, PRNGKeyArray
 from translimit.core import named_key
 from translimit.limits.dmft.histories import put_columns, put_rows
 from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan, Record, State
-from translimit.limits.dmft.stream import next_root, put_kernels, put_symmetric, store, with_cov
-from translimit.limits.dmft.units import Site
+from translimit.limits.dmft.stream import (
+    Root,
+    next_root,
+    no_root,
+    put_kernels,
+    put_symmetric,
+    store,
+    with_cov,
+)
+from translimit.limits.dmft.units import AbstractUnit, Site
 
 
 @partial(jax.jit, static_argnames="plan", donate_argnames="state")
@@ -66,6 +75,9 @@ def advance(
             scale=numbers.scale,
         )
 
+    def root_of(unit: AbstractUnit, weigh: Callable[[Array], Array], B: Array, Q: Array) -> Root:
+        return next_root(plan, weigh, B, Q) if unit.sampled else no_root(plan)
+
     def read(rows: Array, layer: Any, index: int, side: int, name: str) -> Array:
         """A response: the coefficients of one sub-block's sources."""
         if not plan.fresh:
@@ -91,7 +103,7 @@ def advance(
     small = tuple(
         {} if unit.sampled else own for unit, own in zip(plan.units, state["units"], strict=True)
     )
-    names = ("h", "g", "Q_h", "Q_g", "root_h", "root_g")
+    names = ("h", "g", "Q_h", "Q_g")
     layers = {name: state[name] for name in names}
 
     def forward(carry: Any, xs: Any) -> Any:
@@ -104,7 +116,7 @@ def advance(
                 rho = jnp.sqrt(jnp.sum(product(cov, h) * h, axis=1) + numbers.norm_eps)
             hb = h / rho[:, None]
             row, now = kernel_row(product(cov, hb), hb, view["h"][index])
-            root = next_root(plan, row, now, hb, view["root_h"][index], view["Q_h"][index], start)
+            root = root_of(unit, partial(product, cov), hb, view["Q_h"][index])
             response = read(hb, layer, index, 1, "R_h")
             given = site("forward", layer, index, row, now, root, response)
             out = unit.forward(own_buffers(index, slices), given)
@@ -122,7 +134,6 @@ def advance(
                     "H": put_columns(row, now, start),
                     "S_x": regression,
                     "Q_h": root.white,
-                    "root_h": root.inverse,
                     "V": put_columns(out.past, V_now, start),
                     "H_now": now,
                     "V_now": V_now,
@@ -141,7 +152,7 @@ def advance(
     kept: tuple[dict[str, Any], ...] = ()
     if plan.units:
         (h, cov), kept = jax.lax.scan(forward, (h, cov), (indices, layers, small))
-        state = store(state, kept, ("h", "rho", "H", "S_x", "Q_h", "root_h"), start)
+        state = store(state, kept, ("h", "rho", "H", "S_x", "Q_h"), start)
     if plan.units and not plan.fresh:  # then the stream needs V for nothing else
         cov = put_kernels(cov, kept, "V", 0, start)
 
@@ -175,7 +186,7 @@ def advance(
         for index in reversed(range(len(plan.units))):
             unit, seen = plan.units[index], front[index]
             row, now = kernel_row(product(cov, g), g, view["g"][index])
-            root = next_root(plan, row, now, g, view["root_g"][index], view["Q_g"][index], start)
+            root = root_of(unit, partial(product, cov), g, view["Q_g"][index])
             response = read(g, layer, index, 0, "R_g")
             given = site("backward", layer, index, row, now, root, response)
             out = unit.backward(own_buffers(index, slices), given, seen["fields"])
@@ -198,7 +209,6 @@ def advance(
                 "G": put_columns(row, now, start),
                 "S_p": regression,
                 "Q_g": root.white,
-                "root_g": root.inverse,
                 "Pi": put_columns(out.past, Pi_now, start),
                 "stored": out.stored,
                 "key_gradient": out.key_gradient,
@@ -216,7 +226,7 @@ def advance(
         (g, cov, ntk), back = jax.lax.scan(
             backward, (g, cov, ntk), (indices, layers, small, front), reverse=True
         )
-        state = store(state, back, ("g", "G", "S_p", "Q_g", "root_g"), start)
+        state = store(state, back, ("g", "G", "S_p", "Q_g"), start)
     if plan.units and not plan.fresh:
         cov = put_kernels(cov, back, "Pi", 1, start)
     state["cov"] = cov

@@ -124,7 +124,7 @@ State = dict[str, Any]
 def initial_state(plan: Plan) -> State:
     """Empty histories."""
     shape = (plan.layers, len(plan.units), plan.history)
-    kernels = ("H", "G", "S_x", "S_p", "root_h", "root_g")
+    kernels = ("H", "G", "S_x", "S_p")
     rows = ("h", "g", "Q_h", "Q_g")
     zeros = partial(jnp.zeros, dtype=jnp.float64)
     return {

@@ -8,6 +8,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -31,31 +32,45 @@ def with_cov(plan: Plan, kx: Array, cov: Array, rows: Array) -> Array:
 
 
 class Root(NamedTuple):
-    """The new block row of a sequential square root L L^T = C and of its inverse."""
+    """The new block row of a sequential square root L L^T = C, and of the whitened rows L^+ B."""
 
     past: Array  # L_t,<t [fields, history]
     now: Array  # L_tt [fields, fields]
-    white: Array  # L^+ B [fields, sources]
-    inverse: Array  # row t of L^+ [fields, history]
+    white: Array  # row t of L^+ B [fields, sources]
 
 
-def next_root(
-    plan: Plan, row: Array, now: Array, B: Array, inverse: Array, Q: Array, start: Any
-) -> Root:
-    """Append the kernel's new block row; directions without variance are left out."""
-    past = row @ inverse.T
-    schur = now - past @ past.T
+def next_root(plan: Plan, product: Callable[[Array], Array], B: Array, Q: Array) -> Root:
+    """Append the block row of the rows B; directions without variance are left out.
+
+    Gram-Schmidt in the metric of the sources, twice: what is new at a step is small beside what
+    is old, and with one pass (or with an explicit L^+) rounding would be amplified from step to
+    step until it shows. The diagonal block is the symmetric root: eigenvectors of nearly equal
+    eigenvalues may turn, and would give other innovations to the same field.
+
+    Args:
+        plan: the tolerance.
+        product: rows to rows times the covariance of the sources.
+        B: coefficient rows now [fields, sources].
+        Q: whitened rows of the past, zero from now on [history, sources].
+    """
+    weighted = product(B)
+    past = weighted @ Q.T
+    rest = B - past @ Q
+    again = product(rest) @ Q.T
+    past, rest = past + again, rest - again @ Q
+    schur = product(rest) @ rest.T
     values, basis = jnp.linalg.eigh((schur + schur.T) / 2)
-    kept = values > plan.tol * jnp.trace(now) / plan.fields
+    kept = values > plan.tol * jnp.sum(weighted * B) / plan.fields
     roots = jnp.sqrt(jnp.where(kept, values, 1.0))
-    L_now = basis * jnp.where(kept, roots, 0.0)
-    L_inverse = (basis * jnp.where(kept, 1 / roots, 0.0)).T
-    return Root(
-        past=past,
-        now=L_now,
-        white=L_inverse @ (B - past @ Q),
-        inverse=put_columns(-L_inverse @ (past @ inverse), L_inverse, start),
-    )
+    L_now = (basis * jnp.where(kept, roots, 0.0)) @ basis.T
+    return Root(past, L_now, (basis * jnp.where(kept, 1 / roots, 0.0)) @ (basis.T @ rest))
+
+
+def no_root(plan: Plan) -> Root:
+    """What a unit gets that draws nothing."""
+    past = jnp.zeros((plan.fields, plan.history))
+    now = jnp.zeros((plan.fields, plan.fields))
+    return Root(past, now, jnp.zeros((plan.fields, plan.sources)))
 
 
 def put_symmetric(
