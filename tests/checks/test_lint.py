@@ -82,7 +82,12 @@ def test_what_is_not_compared():
     assert lint(lambda n, s, one: replace(one, eps=1e-12)) == ()  # too small to matter
     zero = lint(lambda n, s, one: replace(one, init=0.0) if n == "head" else one)
     assert zero == ()
-    assert len(lint(lambda n, s, one: replace(one, eps=1e-8))) == 4  # one for each template
+    one_epsilon = lint(lambda n, s, one: replace(one, eps=1e-8))
+    assert [one.parameter for one in one_epsilon] == [
+        "wte",
+        "h.*.qkv",
+        "h.*.norm",
+    ]  # folded: not head
 
 
 def test_the_logit_scale():

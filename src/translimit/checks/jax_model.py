@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from translimit.checks.errors import FactoryError
 from translimit.checks.factory import guarded
 from translimit.checks.lint import ParameterNumbers
@@ -72,7 +74,8 @@ class JaxModel:
         import jax
         import jax.numpy as jnp
 
-        def first(gradient: float) -> Any:
+        @jax.jit
+        def first(gradient: Any) -> Any:
             grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), self.parameters)
             state = self.optimizer.init(self.parameters)
             return self.optimizer.update(grads, state, self.parameters)[0]
@@ -84,10 +87,10 @@ class JaxModel:
         found = []
         for (path, value), label, one, small, none in zip(leaves, labels, *updates, strict=True):
             roles = () if label is None else (Role(label),)
-            init = float(jnp.sqrt(jnp.mean(value**2)))
-            decay = float(jnp.sqrt(jnp.mean(none**2)))
-            lr = float(jnp.mean(jnp.abs(one - none)))
-            less = float(jnp.mean(jnp.abs(small - none)))
+            one, small, none = (np.asarray(update) for update in (one, small, none))
+            init, decay = _rms(value), _rms(none)
+            lr = float(np.mean(np.abs(one - none)))
+            less = float(np.mean(np.abs(small - none)))
             adaptive = less > 1e-3 * lr  # an update that is linear in the gradient has no epsilon
             unknown = muon and bool(roles) and roles[0].is_hidden_matrix
             found.append(
@@ -135,10 +138,12 @@ class JaxModel:
         map_outputs = None if self.learned is None else jax.jit(self.learned)
 
         def fields(p: Any) -> dict[str, Any]:
-            return dict(compiled(p, batch))
+            return {name: np.asarray(value) for name, value in compiled(p, batch).items()}
 
         def learned(p: Any) -> dict[str, Any]:
-            return {} if map_outputs is None else dict(map_outputs(p, start, batch))
+            if map_outputs is None:
+                return {}
+            return {n: np.asarray(value) for n, value in map_outputs(p, start, batch).items()}
 
         first = guarded("fields", lambda: fields(start))
         at_start = guarded("learned", lambda: learned(start))
@@ -196,6 +201,4 @@ class JaxModel:
 
 
 def _rms(field: Any) -> float:
-    import jax.numpy as jnp
-
-    return float(jnp.sqrt(jnp.mean(jnp.square(field))))
+    return float(np.sqrt(np.mean(np.square(np.asarray(field, dtype=np.float64)))))
