@@ -1,4 +1,5 @@
 from . import attention as attention
+from . import checks as checks
 from . import core as core
 from . import data as data
 from . import describe as describe
