@@ -25,7 +25,7 @@ QUICK := XLA_FLAGS=--xla_backend_optimization_level=1
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
 	noci2023/sde-and-networks koubbi2026/collapse bordelon2024/dmft-rich-and-lazy \
 	bordelon2024/head-scaling
-WRITTEN := src tests benchmarks docs/hooks
+WRITTEN := src tests benchmarks examples docs/hooks
 
 .PHONY: help demo test test-slow check bench docs format clean
 
