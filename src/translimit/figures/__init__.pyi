@@ -12,6 +12,7 @@ from .flow import plot_trajectories as plot_trajectories
 from .overlaps import plot_fan as plot_fan
 from .overlaps import plot_overlap as plot_overlap
 from .paths import plot_correlation_bands as plot_correlation_bands
+from .power_laws import legend_below as legend_below
 from .power_laws import plot_power_law as plot_power_law
 from .power_laws import plot_transfer as plot_transfer
 from .ranks import plot_eigenvalue_paths as plot_eigenvalue_paths

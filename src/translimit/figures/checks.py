@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from translimit.figures.power_laws import plot_power_law, plot_transfer
+from translimit.figures.power_laws import legend_below, plot_power_law, plot_transfer
 from translimit.figures.style import finish
 
 #: The panels of a check, where they were recorded.
@@ -52,6 +52,7 @@ def draw_check(check: Any) -> Figure:
                 expected=check.expected.get((name, step)),
             )
         finish(ax, xlabel=LABELS[check.axis], ylabel="rms", title=name.replace("_", " "))
+        legend_below(ax)
     return figure
 
 

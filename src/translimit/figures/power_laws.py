@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from translimit.core import Estimate
 from translimit.figures.style import COLOURS, LIMIT, MARKERS, finish, new_axes
@@ -56,6 +57,27 @@ def plot_power_law(
     ax.set_yscale("log")
     ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ax.minorticks_off()
+    low, high = ax.get_ylim()
+    if high < 30 * low:
+        # Less than two decades: a tick at 10 alone would say little.
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+    return ax
+
+
+def legend_below(ax: Axes) -> Axes:
+    """Move the legend to the lower left and make room for it under what is drawn.
+
+    Args:
+        ax: with a logarithmic ordinate.
+    """
+    labels = ax.get_legend_handles_labels()[1]
+    if not labels:
+        return ax
+    low, high = ax.get_ylim()
+    share = min(0.6, 0.06 + 0.085 * len(labels))
+    ax.set_ylim(high * (low / high) ** (1 / (1 - share)), high)
+    ax.legend(loc="lower left", frameon=False, fontsize="small", labelspacing=0.3)
     return ax
 
 

@@ -74,6 +74,7 @@ def check_figure(config: Config, cell: Cell, check: xr.Dataset) -> FigureSpec:
                 title = name.replace("_", " ")
                 label = networks.AXIS_LABELS[axis] if row == 1 else ""
                 figures.finish(ax, xlabel=label, ylabel="rms", title=title)
+                figures.legend_below(ax)
 
     rows = tuple(
         (name, step, fit.value, fit.stderr, promised.get((name, step), float("nan")))
