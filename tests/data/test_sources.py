@@ -109,6 +109,9 @@ def test_floors_of_known_laws():
     # Standard errors of these averages are below 0.003.
     assert data.unigram_entropy(ids) == pytest.approx(-np.sum(rest * np.log(rest)), abs=0.012)
     assert data.bigram_entropy(ids) == pytest.approx(bigram, abs=0.012)
+    narrow = ids.astype(np.uint8)  # as bytes come
+    assert data.bigram_entropy(narrow) == data.bigram_entropy(ids)
+    assert data.unigram_entropy(narrow) == data.unigram_entropy(ids)
     inputs = rng.normal(size=(50, 2, 3))
     targets = inputs.reshape(50, 6) @ rng.normal(size=(6, 2)) + 1.5
     assert data.linear_mse(inputs, targets) < 1e-20

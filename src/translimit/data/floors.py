@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from translimit.core import ArgumentError
 
@@ -58,14 +58,14 @@ def linear_cross_entropy(
     return float(-np.mean(np.sum(hot * log_softmax(logits, axis=1), axis=1)))
 
 
-def unigram_entropy(ids: Int[np.ndarray, " length"]) -> float:
+def unigram_entropy(ids: Integer[np.ndarray, " length"]) -> float:
     """Entropy in nats of a token of the text."""
     frequencies = np.bincount(ids) / len(ids)
     seen = frequencies[frequencies > 0]
     return float(-np.sum(seen * np.log(seen)))
 
 
-def bigram_entropy(ids: Int[np.ndarray, " length"]) -> float:
+def bigram_entropy(ids: Integer[np.ndarray, " length"]) -> float:
     """Entropy in nats of a token of the text given the one before it."""
     vocabulary = int(ids.max()) + 1
     pairs = np.bincount(ids[:-1].astype(np.int64) * vocabulary + ids[1:])
