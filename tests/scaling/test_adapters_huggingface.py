@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
+from translimit.checks import find_places  # noqa: E402
 from translimit.core import ArgumentError, ConfigError  # noqa: E402
 from translimit.scaling import (  # noqa: E402
     Role,
@@ -20,7 +21,7 @@ from translimit.scaling import (  # noqa: E402
     read_size,
     rules_for,
 )
-from translimit.scaling.adapters import bare_name, matches, places, roles  # noqa: E402
+from translimit.scaling.adapters import bare_name, matches, roles  # noqa: E402
 from translimit.scaling.adapters import torch as adapter  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -63,6 +64,11 @@ for _name, _prefix in {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}
 #: N, H, L of base and target.
 BASE, TARGET = (4, 2, 1), (8, 4, 2)
 M_N, M_D, M_L = 2, 4, 2
+
+
+def places(model):
+    """Where a check would look, from the roles that the names give."""
+    return find_places(model, {name: one.parts for name, one in matches(model).items()})
 
 
 def config_of(family, sizes):
@@ -111,8 +117,8 @@ def test_every_parameter_has_one_role_and_the_parts_are_found(family):
     assert set(found) == {name for name, _ in model.named_parameters(remove_duplicate=False)}
     assert {Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_OUT, Role.READOUT} <= set(found.values())
     parts = places(model)
-    assert len(parts.blocks) == len(parts.attention) == len(parts.mlp_in) == 2
-    assert len(parts.packed) + len(parts.query) == 2
+    assert len(parts.blocks) == len(parts.attentions) == len(parts.maps[Role.MLP_IN]) == 2
+    assert len(parts.packed) + len(parts.maps.get(Role.QUERY, ())) == 2
     modules = dict(model.named_modules())
     seen = []
     hook = modules[parts.blocks[1]].register_forward_hook(lambda *told: seen.append(told[2]))
@@ -141,7 +147,7 @@ def test_the_attribute_is_the_scale_that_the_forward_pass_reads(family, attentio
                 else:  # head by head: q, k, v of N rows each
                     tensor.view(4, 3, 8, -1)[:, 0].mul_(2)
     modules = dict(other.named_modules())
-    for name in places(other).attention:
+    for name in places(other).attentions:
         assert modules[name].scaling == 8**-0.5
         modules[name].scaling *= 2
     told = inputs(family)
@@ -225,7 +231,7 @@ def test_three_updates_are_those_of_the_canonical_network(family, alphas, tolera
 
     body = built(family).double()  # gives the forward pass only
     scale = 4**-0.5 * M_N ** -alphas[0]
-    for name in places(body).attention:
+    for name in places(body).attentions:
         dict(body.named_modules())[name].scaling = scale
     weights, groups_by_hand, mults = {}, [], {}
     for name, tensor in fresh.named_parameters():

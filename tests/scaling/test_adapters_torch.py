@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from translimit.checks import find_places  # noqa: E402
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError  # noqa: E402
 from translimit.scaling import (  # noqa: E402
     AlreadyAppliedError,
@@ -21,7 +22,7 @@ from translimit.scaling import (  # noqa: E402
     UnsupportedModuleError,
     rules,
 )
-from translimit.scaling.adapters import NameTable, bare_name, places, roles  # noqa: E402
+from translimit.scaling.adapters import NameTable, bare_name, matches, roles  # noqa: E402
 from translimit.scaling.adapters import torch as adapter  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -123,11 +124,12 @@ def test_every_parameter_has_one_role():
 
 
 def test_places_are_found_in_the_order_of_the_layers():
-    found = places(built())
+    model = built()
+    found = find_places(model, {name: one.parts for name, one in matches(model).items()})
     assert found.blocks == tuple(f"blocks.{i}" for i in range(4))
-    assert found.attention == tuple(f"blocks.{i}.attn" for i in range(4))
-    assert found.query[2] == "blocks.2.attn.q"
-    assert found.readout == ("readout",)
+    assert found.attentions == tuple(f"blocks.{i}.attn" for i in range(4))
+    assert found.maps[Role.QUERY][2] == "blocks.2.attn.q"
+    assert found.readout == "readout"
     assert not found.packed
 
 

@@ -70,3 +70,18 @@ def test_other_types_are_refused_by_name():
     """float16 would need a scale of the loss."""
     with pytest.raises(ArgumentError, match="precision: got 'float16'"):
         Training(steps=1, rates=(0.1,), precision="float16")  # pyright: ignore
+
+
+def test_only_half_precision_on_a_gpu_takes_the_kernel_of_cudnn(monkeypatch):
+    """In sizes that it has; elsewhere JAX chooses."""
+
+    def kernel(head_dim, dtype):
+        shape = TransformerShape(head_dim, 2, layers=1, tokens=8, outputs=10, patch_dim=8)
+        return Transformer(shape)._kernel(jnp.zeros((2, 8, head_dim), dtype))
+
+    assert kernel(64, jnp.bfloat16) is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert kernel(64, jnp.bfloat16) == "cudnn"
+    assert kernel(64, jnp.float32) is None
+    assert kernel(12, jnp.bfloat16) is None
+    assert kernel(256, jnp.bfloat16) is None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from translimit.checks.errors import FactoryError
 from translimit.describe import Role
+from translimit.scaling.adapters import SCALE_ATTRIBUTES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,7 @@ class Places:
         packed: modules that give query, key and value in one tensor, one after the other; or, with
             `interleaved`, head by head.
         interleaved: whether packed outputs are [heads, (query, key, value), head_dim].
-        attentions: modules whose attribute `scaling` or `scale` multiplies q . k.
+        attentions: modules with an attribute that multiplies q . k.
         readout: the module that gives the output f.
     """
 
@@ -111,7 +112,7 @@ def _tied_end(named: Mapping[str, Any], roles: Mapping[str, Sequence[Role]]) -> 
 
 def logit_scale(module: Any) -> float | None:
     """What multiplies q . k in an attention module that tells it."""
-    for attribute in ("scaling", "scale"):
+    for attribute in SCALE_ATTRIBUTES:
         value = getattr(module, attribute, None)
         if isinstance(value, float | int) and not isinstance(value, bool):
             return float(value)

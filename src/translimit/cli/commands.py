@@ -268,10 +268,7 @@ def _coord_check(command: CoordCheckCommand) -> None:
     from translimit.cli import user_checks
 
     answer = user_checks.coordinate_checks(command)
-    for axis, figure in answer.figures.items():
-        _save(figure, user_checks.plot_path(command, axis))
-    if command.json:
-        _print_json(answer.document)
+    if _drawn_and_told(command, answer):
         return
     from translimit.cli.tables import coordinates_table
 
@@ -290,10 +287,7 @@ def _transfer(command: TransferCommand) -> None:
     from translimit.cli import user_checks
 
     answer = user_checks.transfer_sweeps(command)
-    for axis, figure in answer.figures.items():
-        _save(figure, user_checks.plot_path(command, axis))
-    if command.json:
-        _print_json(answer.document)
+    if _drawn_and_told(command, answer):
         return
     from translimit.cli.tables import transfer_table
 
@@ -304,6 +298,17 @@ def _transfer(command: TransferCommand) -> None:
         for sentence in sweep["warnings"]:
             print(f"  note: {sentence}")
     print(f"kept in {answer.folder}")
+
+
+def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -> bool:
+    """Save the figures; whether the answer was to be, and is, printed as one document."""
+    from translimit.cli.user_checks import plot_path
+
+    for axis, figure in answer.figures.items():
+        _save(figure, plot_path(command, axis))
+    if command.json:
+        _print_json(answer.document)
+    return command.json
 
 
 def _save(figure: Any, path: Path) -> None:

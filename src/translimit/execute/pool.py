@@ -20,16 +20,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, available_cores
 from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function
 from translimit.execute.threads import thread_limits
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from .ensemble import train as train
 from .history import History as History
 from .history import time_kernel as time_kernel
 from .memory import MemoryNeed as MemoryNeed
-from .memory import available_memory as available_memory
 from .memory import memory_need as memory_need
 from .observables import COORDINATES as COORDINATES
 from .observables import AbstractObservable as AbstractObservable

@@ -27,6 +27,7 @@ from jaxtyping import Array, PRNGKeyArray
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
+    available_cores,
     config,
     load_checkpoint,
     named_key,
@@ -286,7 +287,7 @@ def _threads() -> int:
     allowed = os.environ.get("PJRT_NPROC", "")
     if allowed.isdigit() and int(allowed):
         return int(allowed)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return available_cores()
 
 
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:

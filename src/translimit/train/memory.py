@@ -10,13 +10,9 @@ Reference: documentation, "Training transformers".
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import jax
-
-from translimit.core import MemoryLimitError
+from translimit.core import MemoryLimitError, available_memory
 from translimit.describe import TransformerShape
 from translimit.train.optimizers import SLOTS
 from translimit.train.training import Training
@@ -86,28 +82,12 @@ def memory_need(
     )
 
 
-def available_memory() -> float:
-    """Bytes that this process may use: a GPU's memory, the machine's, or its control group's."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        limit = (device.memory_stats() or {}).get("bytes_limit")
-        if limit:
-            return float(limit)
-    total = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, float(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue
-    return total
-
-
 def require_memory(need: MemoryNeed, limit: float | None = None) -> None:
     """Refuse a run that does not fit.
 
     Args:
         need: what it needs.
-        limit: bytes that it may use; what `available_memory` says by default.
+        limit: bytes that it may use; what `core.available_memory` says by default.
 
     Raises:
         MemoryLimitError: it does not fit; the message names what to change.

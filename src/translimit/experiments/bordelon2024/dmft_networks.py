@@ -22,7 +22,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -393,23 +393,18 @@ EXPERIMENT = NetworksAndLimit(
             seeds=6000,
         ),
         "standard": _TEXT,
-        "paper": Config(
-            task="text",
+        "paper": replace(
+            _TEXT,
             inputs=8,
-            tokens=8,
-            dim=16,
             layers=2,
-            mlp="tanh",
             norm="rms",
-            causal=True,
-            beta0=1.0,
-            gamma0=1.0,
-            eta0=0.1,
             steps=16,
             samples=4000,
             neurons=8000,
+            populations=8,
             sizes=(8, 16, 32, 64, 128),
             seeds=1000,
+            tol=0.02,
         ),
     },
 )

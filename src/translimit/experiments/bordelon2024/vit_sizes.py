@@ -1,8 +1,8 @@
 r"""Vision transformers of growing N, H and L before and after training: kernels, laws, losses.
 
 One network a seed and size, in the paper's parameterization with SGD and momentum. At
-alpha_A = 1 the kernels of the pooled stream and of the gradient concentrate: the squared distance
-of one network from the limit is of order 1 / H along H, and the logits vary over heads with
+alpha_A = 1 the kernels of the pooled stream and of the gradient concentrate: their
+variance over networks is of order 1 / H along H, and the logits vary over heads with
 variance of order 1 / N. The demo and standard presets train on digits; the paper's trains on
 CIFAR-5M from a file.
 

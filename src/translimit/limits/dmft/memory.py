@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import jax
 import numpy as np
 
 from translimit.limits.dmft.heads import SampledHeads
@@ -36,20 +32,3 @@ def pass_bytes(plan: Plan) -> int:
                 total += size * plan.layers * (12 * rows * unit.head_dim + 3 * weights)
             total += size * working
     return int(_MARGIN * total)
-
-
-def available_bytes() -> int:
-    """Memory that is free where arrays will live; a very large number where nobody can tell."""
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        if "bytes_limit" in stats:
-            return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
-    table = Path("/proc/meminfo")
-    if table.exists():
-        row = next((r for r in table.read_text().splitlines() if r.startswith("MemAvailable")), "")
-        if row:
-            return int(row.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**62

@@ -34,6 +34,7 @@ from translimit.core import (
     NoSuchLimitError,
     Outcome,
     as_float64,
+    available_memory,
     is_traced,
     named_key,
 )
@@ -41,7 +42,7 @@ from translimit.describe import Activation, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
 from translimit.limits.dmft.histories import slots_in_chunk
-from translimit.limits.dmft.memory import available_bytes, pass_bytes
+from translimit.limits.dmft.memory import pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra
 from translimit.limits.dmft.neurons import LinearNeurons, SampledNeurons
 from translimit.limits.dmft.passes import Trace, causal_pass
@@ -291,7 +292,7 @@ class Training(AbstractProblem):
         if not np.array_equal(np.asarray(ts), self.default_times()):
             raise ArgumentError("save", "every evaluation is kept", "leave it out")
         depths = self._depths(method)
-        need, there = pass_bytes(self.plan(method, depths[0])), available_bytes()
+        need, there = pass_bytes(self.plan(method, depths[0])), available_memory()
         if need > there:
             raise MemoryLimitError(
                 "steps" if isinstance(method, LinearAlgebra) else "heads",

@@ -3,12 +3,11 @@ from . import torch as torch
 from .families import TABLES as TABLES
 from .families import table_of as table_of
 from .families import table_of_model as table_of_model
+from .matching import matches as matches
+from .matching import roles as roles
+from .names import SCALE_ATTRIBUTES as SCALE_ATTRIBUTES
 from .names import Match as Match
 from .names import NameTable as NameTable
 from .names import bare_name as bare_name
 from .overrides import overrides as overrides
 from .overrides import to_yaml as to_yaml
-from .places import Places as Places
-from .places import matches as matches
-from .places import places as places
-from .places import roles as roles

@@ -56,7 +56,6 @@ _GPT2 = NameTable(
         **_HEADS,
     },
     transposed=("h.*.attn.{c_attn,c_proj}.weight", "h.*.mlp.{c_fc,c_proj}.weight"),
-    blocks=("h.*",),
     attention=("h.*.attn",),
     scale=("scaling",),
     depth_scaled=True,
@@ -77,7 +76,6 @@ _LLAMA = NameTable(
         "model.norm.weight": Role.FINAL_NORM_GAIN,
         **_HEADS,
     },
-    blocks=("layers.*",),
     attention=("layers.*.self_attn",),
     scale=("scaling",),
 )
@@ -96,7 +94,6 @@ _GPT_NEOX = NameTable(
         "embed_out.weight": Role.READOUT,
         **_HEADS,
     },
-    blocks=("layers.*",),
     attention=("layers.*.attention",),
     scale=("scaling",),
 )
@@ -117,7 +114,6 @@ _VIT = NameTable(
         **_norm("layernorm", "final"),
         **_HEADS,
     },
-    blocks=("layers.*",),
     attention=("layers.*.attention",),
     scale=("scaling",),
 )
@@ -133,7 +129,6 @@ _TORCH = NameTable(
         **_affine("linear2", Role.MLP_OUT),
         **_norm("layers.*.{norm1,norm2}", "block"),
     },
-    blocks=("layers.*",),
     attention=("self_attn",),
     scale=(),
 )
@@ -163,7 +158,6 @@ _PLAIN = NameTable(
         **_affine("{readout,head,unembed,output}", Role.READOUT),
         **_HEADS,
     },
-    blocks=(_STACK,),
     attention=(),
     remark="; tables of known families go by `config.model_type` or names='gpt2', 'llama', ...",
 )

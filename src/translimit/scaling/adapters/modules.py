@@ -9,8 +9,8 @@ from typing import Any
 
 from translimit.describe import Axis, Role, Size
 from translimit.scaling.adapters.families import unwrapped
+from translimit.scaling.adapters.matching import attention_modules
 from translimit.scaling.adapters.names import Match, NameTable
-from translimit.scaling.adapters.places import attention_modules
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 

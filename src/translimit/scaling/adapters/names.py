@@ -26,6 +26,10 @@ QKV = (Role.QUERY, Role.KEY, Role.VALUE)
 QKV_BIAS = (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS)
 
 
+#: What modules call the number that multiplies q . k.
+SCALE_ATTRIBUTES = ("scaling", "scale", "softmax_scale")
+
+
 @dataclass(frozen=True)
 class Match:
     """What a name table says about one parameter.
@@ -56,7 +60,6 @@ class NameTable:
         family: its name.
         roles: pattern of parameters to role, or to the roles of one packed tensor.
         transposed: patterns of matrices stored (in, out).
-        blocks: patterns of the modules whose output is the residual stream after a block.
         attention: patterns of the modules that hold the logit scale; without any, the modules
             above query projections.
         scale: attributes of these that may hold it, the first that exists counts.
@@ -68,9 +71,8 @@ class NameTable:
     family: str
     roles: Mapping[str, Role | tuple[Role, ...]]
     transposed: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
-    scale: tuple[str, ...] = ("scaling", "scale", "softmax_scale")
+    scale: tuple[str, ...] = SCALE_ATTRIBUTES
     depth_scaled: bool = False
     strict: frozenset[str] = field(default_factory=frozenset)
     remark: str = ""

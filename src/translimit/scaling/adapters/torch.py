@@ -16,12 +16,12 @@ from typing import Any
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, MissingExtraError
 from translimit.describe import Role
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
+from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
-from translimit.scaling.adapters.places import matches
 from translimit.scaling.adapters.starts import base_stds, factors
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError

@@ -1,37 +1,13 @@
-"""Where in a module the parts are that rules and checks speak about."""
+"""Which parameter of a module has which role, and which modules hold the logit scale."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from translimit.describe import Role
 from translimit.scaling.adapters.families import Names, table_of
 from translimit.scaling.adapters.names import Match, NameTable, bare_name, matching
 from translimit.scaling.errors import AmbiguousRuleError
-
-
-@dataclass(frozen=True)
-class Places:
-    """Names of submodules, in the order of the layers.
-
-    Attributes:
-        blocks: whose outputs are the residual stream.
-        attention: that hold the logit scale.
-        query: query projections; none where they are packed.
-        key: key projections.
-        packed: projections that hold query, key and value.
-        mlp_in: whose outputs are the pre-activations of hidden units (without the gate).
-        readout: the last linear map.
-    """
-
-    blocks: tuple[str, ...]
-    attention: tuple[str, ...]
-    query: tuple[str, ...]
-    key: tuple[str, ...]
-    packed: tuple[str, ...]
-    mlp_in: tuple[str, ...]
-    readout: tuple[str, ...]
 
 
 def matches(model: Any, names: Names = None) -> dict[str, Match]:
@@ -70,33 +46,6 @@ def roles(model: Any, names: Names = None) -> dict[str, Role]:
     three parts take the same. Arguments and errors are those of `matches`.
     """
     return {name: match.role for name, match in matches(model, names).items()}
-
-
-def places(model: Any, names: Names = None) -> Places:
-    """Where blocks, attention, projections and readout are, as names of submodules.
-
-    A name is that of `model.named_modules()`, wrappers and all. Arguments and errors are those of
-    `matches`.
-    """
-    table, found = table_of(model, names), matches(model, names)
-    modules = [name for name, _ in model.named_modules()]
-
-    def holding(*wanted: Role, packed: bool = False) -> tuple[str, ...]:
-        return tuple(
-            name.rpartition(".")[0]
-            for name, match in found.items()
-            if match.role in wanted and match.packed == packed
-        )
-
-    return Places(
-        blocks=tuple(matching(table.blocks, modules)),
-        attention=attention_modules(table, found, modules),
-        query=holding(Role.QUERY),
-        key=holding(Role.KEY),
-        packed=holding(Role.QUERY, packed=True),
-        mlp_in=holding(Role.MLP_IN),
-        readout=holding(Role.READOUT),
-    )
 
 
 def attention_modules(

@@ -1,0 +1,49 @@
+"""What this process may use: cores, and memory where its arrays live."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Limits of the control group, new and old.
+_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_memory() -> float:
+    """Bytes that are free where JAX's arrays will live; infinite where nobody can tell.
+
+    A GPU's memory that is not in use; else the machine's available memory, and never more than
+    what the control group of this process (a container, say) allows.
+    """
+    import jax
+
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return float(stats["bytes_limit"]) - float(stats.get("bytes_in_use", 0))
+    free = _machine_memory()
+    for path in _GROUPS:
+        try:
+            free = min(free, float(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return free
+
+
+def _machine_memory() -> float:
+    table = Path("/proc/meminfo")
+    if table.exists():
+        for row in table.read_text().splitlines():
+            if row.startswith("MemAvailable"):
+                return 1024.0 * float(row.split()[1])
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    return float("inf")
