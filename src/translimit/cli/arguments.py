@@ -58,6 +58,10 @@ class RunCommand:
     """A TOML or JSON file of configuration values."""
     fresh: Annotated[bool, _Flag] = False
     """Remove the run that is there and start over."""
+    plan: Annotated[bool, _Flag] = False
+    """Print cells, memory and time, or why they cannot fit; start and write nothing."""
+    json: Annotated[bool, _Flag] = False
+    """With --plan: print one JSON document."""
 
     def settings(self) -> tuple[list[str], dict[str, str]]:
         """The experiments and the overrides; a name that follows `--set key=value` is a name.
@@ -84,7 +88,7 @@ class RunCommand:
 
 @dataclass(frozen=True)
 class StatusCommand:
-    """Show what is stored of a run, cell by cell, and how to finish it.
+    """Show what is done, running and failed of a run, what is left, and how to finish it.
 
     Example: translimit status runs/castin2025-digits-demo-*
     """
@@ -93,6 +97,36 @@ class StatusCommand:
     """The folder of a run."""
     json: Annotated[bool, _Flag] = False
     """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class MergeCommand:
+    """Join runs of the same version and settings into one folder: the union of their whole cells.
+
+    Claims are checked where all cells are there; else the printed command finishes the run.
+
+    Example: translimit merge here/runs/digits there/runs/digits --out runs/digits
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")] = ()
+    """Folders of runs, at least two."""
+    out: Path | None = None
+    """The folder of the joined run; a new one, or one of the same run."""
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a run into one netCDF file for a colleague: a group a cell, claims as attributes.
+
+    Example: translimit export runs/castin2025-digits-demo-* --out digits.nc
+    """
+
+    run: _Folder
+    """The folder of a run."""
+    out: Path | None = None
+    """The file, ending in .nc."""
+    partial: Annotated[bool, _Flag] = False
+    """Export the whole cells of a run that is not finished."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +330,8 @@ Command = (
     ListCommand
     | RunCommand
     | StatusCommand
+    | MergeCommand
+    | ExportCommand
     | ClaimsCommand
     | ReportCommand
     | CiteCommand
@@ -310,6 +346,8 @@ COMMANDS: dict[str, type[Command]] = {
     "list": ListCommand,
     "run": RunCommand,
     "status": StatusCommand,
+    "merge": MergeCommand,
+    "export": ExportCommand,
     "claims": ClaimsCommand,
     "report": ReportCommand,
     "cite": CiteCommand,

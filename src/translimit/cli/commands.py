@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from translimit.cli.arguments import (
     CiteCommand,
@@ -13,7 +13,9 @@ from translimit.cli.arguments import (
     Command,
     CoordCheckCommand,
     DmftCommand,
+    ExportCommand,
     ListCommand,
+    MergeCommand,
     PredictCommand,
     ReportCommand,
     RunCommand,
@@ -22,6 +24,9 @@ from translimit.cli.arguments import (
     TransferCommand,
 )
 from translimit.core import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from translimit.execute import AbstractExecutor
 
 
 @functools.singledispatch
@@ -42,6 +47,7 @@ def _list(command: ListCommand) -> None:
             "claims": list(one.claim_names()),
             "presets": {
                 name: {
+                    "cells": len(one.cells(config)),
                     "seconds": one.cost(config).seconds,
                     "memory_bytes": one.cost(config).memory_bytes,
                 }
@@ -61,19 +67,56 @@ def _list(command: ListCommand) -> None:
 
 @execute.register
 def _run(command: RunCommand) -> None:
-    _compute(command)
+    if command.json and not command.plan:
+        raise ConfigError("--json", "goes with --plan", "look at a run with `translimit status`")
+    if command.plan:
+        _plan(command)
+    else:
+        _compute(command)
+
+
+def _plan(command: RunCommand) -> None:
+    """Print what a run needs; nothing starts."""
+    from translimit.study import forecast, plan_run
+
+    names, overrides = command.settings()
+    plan = plan_run(
+        names,
+        preset=command.preset,
+        seed=command.seed,
+        overrides=overrides,
+        config_file=command.config,
+        threads=command.threads,
+    )
+    made = forecast(plan, _executor(command), out=command.out, fresh=command.fresh)
+    made.require_fits()
+    answer = made.to_json()
+    if command.json:
+        _print_json(answer)
+        return
+    from translimit.cli.tables import plan_summary, plan_table
+
+    _print_rich(plan_table(answer))
+    print("\n".join(plan_summary(answer)))
+
+
+def _executor(command: RunCommand) -> AbstractExecutor:
+    """The chosen executor."""
+    from translimit.execute import ProcessPool, Serial
+
+    if command.executor == "serial" and command.workers:
+        raise ConfigError("--workers", "the serial executor has none", "leave it out")
+    return Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
 
 
 def _compute(command: RunCommand) -> Path:
     """Run experiments, say what was done, build the report; the folder of the run."""
-    from translimit.execute import ProcessPool, Serial, limit_threads
+    from translimit.execute import limit_threads
 
     names, overrides = command.settings()
-    if command.executor == "serial" and command.workers:
-        raise ConfigError("--workers", "the serial executor has none", "leave it out")
     # Before anything numerical loads, so that claims get the same bits in every run.
     limit_threads(command.threads)
-    executor = Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
+    executor = _executor(command)
 
     from translimit.report import build_report
     from translimit.study import plan_run, run_experiments
@@ -123,41 +166,53 @@ def _dmft(command: DmftCommand) -> None:
 
 @execute.register
 def _status(command: StatusCommand) -> None:
-    from translimit.store import RunFolder, being_written
+    from translimit.study import run_status
 
-    run = RunFolder.open(command.run)
-    states = run.states()
-    status = run.info["status"]
-    if status == "running" and not being_written(run.path):
-        status = "interrupted"
-    if status == "complete" and not all(state.whole for state in states):
-        status = "damaged"
-    answer = {
-        "path": str(run.path),
-        "status": status,
-        "whole": sum(state.whole for state in states),
-        "cells": [
-            {
-                "experiment": state.experiment,
-                "cell": state.cell,
-                "state": state.state,
-                "problem": state.problem,
-                "seconds": (state.manifest or {}).get("seconds"),
-            }
-            for state in states
-        ],
-        "failed": run.info["failed"],
-        "command": run.command,
-    }
+    answer = run_status(command.run)
     if command.json:
         _print_json(answer)
         return
-    from translimit.cli.tables import status_table
+    from translimit.cli.tables import status_summary, status_table
 
     _print_rich(status_table(answer))
-    print(f"{status}: {answer['whole']} of {len(states)} cells are whole")
-    if status not in ("complete", "running"):
-        print(f"finish it with: {run.command}")
+    print("\n".join(status_summary(answer)))
+
+
+@execute.register
+def _merge(command: MergeCommand) -> None:
+    from translimit.execute import limit_threads
+    from translimit.store import RunFolder
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name the folder of the joined run")
+    runs = [RunFolder.open(path) for path in command.runs]
+    # Before anything numerical loads, so that claims get the same bits as in the runs.
+    limit_threads(runs[0].info["threads"] if runs else 1)
+
+    from translimit.report import build_report
+    from translimit.study import merge_runs
+
+    merged = merge_runs(command.runs, command.out)
+    for note in merged.notes:
+        print(f"note: {note}")
+    print(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
+    if merged.claims is None:
+        print(f"finish it with: {merged.command}")
+        return
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
+    report = build_report(command.out)
+    print(f"claims: {counts}")
+    print(f"report: {report}")
+
+
+@execute.register
+def _export(command: ExportCommand) -> None:
+    from translimit.store import RunFolder, export_run
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name a file ending in .nc")
+    written = export_run(RunFolder.open(command.run), command.out, partial=command.partial)
+    print(f"exported: {written}")
 
 
 @execute.register

@@ -29,6 +29,14 @@ def available_memory() -> float:
         stats = device.memory_stats() or {}
         if "bytes_limit" in stats:
             return float(stats["bytes_limit"]) - float(stats.get("bytes_in_use", 0))
+    return available_host_memory()
+
+
+def available_host_memory() -> float:
+    """Bytes of main memory that are free; infinite where nobody can tell. Loads no JAX.
+
+    Never more than what the control group of this process (a container, say) allows.
+    """
     free = _machine_memory()
     for path in _GROUPS:
         try:

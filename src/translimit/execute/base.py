@@ -42,6 +42,10 @@ class JobResult:
 class AbstractExecutor(abc.ABC):
     """Runs independent jobs; subclasses are final."""
 
+    def local_workers(self) -> int | None:
+        """How many jobs share this machine at once; None where they run on other machines."""
+        return None
+
     @abc.abstractmethod
     def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
         """Call a function on every job.

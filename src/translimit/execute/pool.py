@@ -43,6 +43,10 @@ class ProcessPool(AbstractExecutor):
         if self.retries < 0:
             raise ArgumentError("retries", f"got {self.retries}", "pass 0 or more")
 
+    def local_workers(self) -> int:
+        """As many as asked for, by default one per core."""
+        return self.workers or available_cores()
+
     def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
         """Call a function on every job, several at once (see `AbstractExecutor.run`)."""
         # By default every process would reserve most of a GPU's memory for itself.
@@ -53,7 +57,7 @@ class ProcessPool(AbstractExecutor):
         results: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
         lanes = [
             _Lane(function, environment, waiting, results, self.retries)
-            for _ in range(min(self.workers or available_cores(), len(jobs)))
+            for _ in range(min(self.local_workers(), len(jobs)))
         ]
         try:
             for lane in lanes:

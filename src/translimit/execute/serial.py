@@ -18,6 +18,10 @@ class Serial(AbstractExecutor):
     already computed with JAX or NumPy, `ProcessPool(workers=1)` is the way to the same bits.
     """
 
+    def local_workers(self) -> int:
+        """One."""
+        return 1
+
     def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
         """Call a function on every job in turn (see `AbstractExecutor.run`)."""
         limits = thread_limits(threads)

@@ -10,7 +10,10 @@ from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
 from .jsonfiles import write_bytes as write_bytes
 from .jsonfiles import write_json as write_json
+from .marks import marked as marked
+from .marks import read_mark as read_mark
 from .writer import RunWriter as RunWriter
 from .writer import being_written as being_written
+from .writer import require_resumable as require_resumable
 from .writer import run_name as run_name
 from .writer import writing as writing

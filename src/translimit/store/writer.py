@@ -121,8 +121,7 @@ def writing(
     import filelock
 
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise StoreError(path, "is a file", "choose a folder with --out")
+    _require_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         _require_ours(path)
@@ -156,6 +155,22 @@ def writing(
         lock.release()
 
 
+def require_resumable(path: str | Path, info: Mapping[str, Any], *, fresh: bool = False) -> None:
+    """Refuse a folder in which `writing` would refuse to start, changing nothing.
+
+    Raises:
+        StoreError: it is a file, holds something else than a run, or a run of another format,
+            version or configuration (which `fresh` would remove).
+    """
+    path = Path(path)
+    _require_folder(path)
+    if not path.exists():
+        return
+    _require_ours(path)
+    if (path / RUN_FILE).exists() and not fresh:
+        _require_same(path, load_json(path / RUN_FILE), info)
+
+
 def being_written(path: str | Path) -> bool:
     """Whether a living process holds the run's lock right now."""
     import filelock
@@ -170,6 +185,11 @@ def being_written(path: str | Path) -> bool:
         return True
     except OSError:
         return False  # a folder that may only be read: nobody here can be writing to it
+
+
+def _require_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StoreError(path, "is a file", "choose a folder with --out")
 
 
 def _require_ours(path: Path) -> None:

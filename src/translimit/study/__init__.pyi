@@ -1,5 +1,9 @@
+from .forecast import CellForecast as CellForecast
+from .forecast import Forecast as Forecast
+from .forecast import forecast as forecast
 from .plan import Plan as Plan
 from .plan import PlannedExperiment as PlannedExperiment
 from .plan import plan_run as plan_run
 from .run import Run as Run
 from .run import run_experiments as run_experiments
+from .status import run_status as run_status

@@ -11,7 +11,7 @@ from typing import Any
 from translimit._version import __version__
 from translimit.core import config
 from translimit.experiments import Cell, get_experiment
-from translimit.store import CellAddress, disk_full, write_cell
+from translimit.store import CellAddress, disk_full, marked, write_cell
 
 
 def compute_cell(
@@ -42,13 +42,15 @@ def compute_cell(
 
     experiment = get_experiment(source)
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
+    address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
     started = time.monotonic()
     try:
-        dataset = experiment.compute(
-            resolved,
-            Cell(cell["name"], cell["parameters"]),
-            named_key(seed, experiment.name),
-        )
+        with marked(address):
+            dataset = experiment.compute(
+                resolved,
+                Cell(cell["name"], cell["parameters"]),
+                named_key(seed, experiment.name),
+            )
         about = {
             "seconds": round(time.monotonic() - started, 3),
             "device": _device(),
@@ -61,7 +63,6 @@ def compute_cell(
             "configuration": config.digest(configuration),
             "translimit": __version__,
         }
-        address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
         write_cell(address, dataset.assign_attrs(labels), about)
     except Exception as error:
         if disk_full(error):

@@ -12,6 +12,7 @@ from typing import Any
 from translimit._version import __version__
 from translimit.core import ConfigError, config, nearest
 from translimit.experiments import AbstractExperiment, Cell, get_experiment
+from translimit.store import run_name
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Plan:
                 "translimit": __version__,
             }
         )
+
+    def path(self, out: Path | None) -> Path:
+        """The run folder: the chosen one, or `runs/<experiments>-<preset>-<digest>`."""
+        names = [one.name for one in self.experiments]
+        return out or Path("runs", run_name(names, self.preset, self.digest))
 
     def command(self, out: Path | None) -> str:
         """The command line that makes, finishes or remakes this run."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
 from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool
-from translimit.store import CellState, RunFolder, RunWriter, run_name, writing
+from translimit.store import CellState, RunFolder, RunWriter, writing
+from translimit.study.forecast import require_memory
 from translimit.study.plan import Plan, plan_run
 
 _COMPUTE = "translimit.study.cells:compute_cell"
@@ -89,6 +90,7 @@ def run_experiments(
 
     Raises:
         ConfigError: an unknown experiment, preset or key; a value of the wrong type.
+        MemoryLimitError: a cell needs more memory than a worker's share of what is free.
         StoreError: the folder cannot be used; a full disk is a `DiskFullError`.
         CellError: some cells failed; the others are stored and are kept by the next start.
     """
@@ -102,8 +104,9 @@ def run_experiments(
     )
     started = time.monotonic()
     chosen = None if out is None else Path(out)
-    path = chosen or Path("runs", run_name([e.name for e in plan.experiments], preset, plan.digest))
+    path = plan.path(chosen)
     executor = executor or ProcessPool()
+    require_memory(plan, path, executor, fresh=fresh)
     info = _info(plan, chosen, executor)
     with writing(path, info, fresh=fresh) as run:
         before = float((run.previous or {}).get("wall_seconds", 0.0))
@@ -119,6 +122,7 @@ def run_experiments(
         try:
             failures = _compute(run, plan, missing, executor, progress)
             if failures:
+                run.remove_temporaries()  # the marks of workers that died
                 close("incomplete", failed=failures)
                 raise _cell_error(run, failures, len(states))
             ledger = _check_claims(run, plan)
@@ -180,6 +184,8 @@ def _compute(
                 )
             elif "disk_full" in result.value:
                 raise _disk_full_error(run, result)
+            if result.error is not None:
+                run.update(failed=failures)
             report(done / len(jobs))
     return sorted(failures, key=lambda failure: failure["cell"])
 
@@ -211,6 +217,7 @@ def _info(plan: Plan, out: Path | None, executor: AbstractExecutor) -> dict[str,
         "threads": plan.threads,
         "overrides": [f"{key}={value}" for key, value in plan.overrides.items()],
         "executor": type(executor).__name__,
+        "workers": executor.local_workers(),
         "experiments": plan.entries(),
         "packages": packages,
         "python": platform.python_version(),
