@@ -3,6 +3,8 @@ from .cells import CellState as CellState
 from .cells import cell_state as cell_state
 from .cells import disk_full as disk_full
 from .cells import write_cell as write_cell
+from .copying import copy_cell as copy_cell
+from .export import export_run as export_run
 from .folder import FORMAT as FORMAT
 from .folder import RunFolder as RunFolder
 from .json_cells import JsonCells as JsonCells
@@ -14,6 +16,8 @@ from .marks import marked as marked
 from .marks import read_mark as read_mark
 from .writer import RunWriter as RunWriter
 from .writer import being_written as being_written
+from .writer import first_difference as first_difference
 from .writer import require_resumable as require_resumable
 from .writer import run_name as run_name
+from .writer import unwritable as unwritable
 from .writer import writing as writing

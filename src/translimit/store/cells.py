@@ -129,26 +129,35 @@ def write_cell(
             **(about or {}),
             "files": {name: _file_entry(temporary / name) for name in _files(temporary)},
         }
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for name in names:
-                _sync_file(Path(folder, name))
-            sync_folder(Path(folder))
         write_json(temporary / MANIFEST, manifest)
-        _rename_over(temporary, final)
+        replace_folder(temporary, final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_folder(final.parent)
     return final
 
 
-def cell_state(address: CellAddress) -> CellState:
-    """What is stored at an address: every digest is computed anew."""
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Flush a folder to the disk and rename it to a name that may be taken by another.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+    """
+    for folder, _, names in os.walk(temporary, topdown=False):
+        for name in names:
+            _sync_file(Path(folder, name))
+        sync_folder(Path(folder))
+    _rename_over(temporary, final)
+    sync_folder(final.parent)
+
+
+def cell_state(address: CellAddress, folder: Path | None = None) -> CellState:
+    """What is stored at an address, or of its cell in another folder; digests are computed anew."""
 
     def damaged(problem: str) -> CellState:
         return CellState(address.experiment, address.cell, "damaged", problem)
 
-    folder = address.folder
+    folder = folder or address.folder
     if not folder.exists():
         return CellState(address.experiment, address.cell, "missing")
     if not (folder / MANIFEST).exists():

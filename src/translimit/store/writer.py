@@ -233,13 +233,13 @@ def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
     if stored.get("digest") != wanted["digest"]:
         raise StoreError(
             path,
-            f"holds a run of another configuration ({_first_difference(stored, wanted)})",
+            f"holds a run of another configuration ({first_difference(stored, wanted)})",
             "start over with --fresh, or choose another --out",
         )
 
 
-def _first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Where two runs differ first, in words."""
+def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Where two `run.json` differ first, in words."""
     theirs = {entry["name"]: entry["config"] for entry in stored["experiments"]}
     ours = {entry["name"]: entry["config"] for entry in wanted["experiments"]}
     if set(theirs) != set(ours):

@@ -1,4 +1,4 @@
-"""What a run will need before it starts: cells, memory and time, from what experiments say of costs.
+"""What a run will need before it starts: cells, memory and time, by the cost models of experiments.
 
 The seconds are those of the experiments' cost models on one core. The wall time is that of workers
 which take the missing cells in the order of the run, each as soon as it is free.

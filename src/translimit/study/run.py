@@ -17,7 +17,7 @@ from translimit.core import CellError, DiskFullError, StoreError, Verdict, progr
 from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool
 from translimit.store import CellState, RunFolder, RunWriter, writing
 from translimit.study.forecast import require_memory
-from translimit.study.plan import Plan, plan_run
+from translimit.study.plan import Plan, PlannedExperiment, plan_run
 
 _COMPUTE = "translimit.study.cells:compute_cell"
 _PACKAGES = (
@@ -125,7 +125,7 @@ def run_experiments(
                 run.remove_temporaries()  # the marks of workers that died
                 close("incomplete", failed=failures)
                 raise _cell_error(run, failures, len(states))
-            ledger = _check_claims(run, plan)
+            ledger = check_claims(run, plan.experiments)
         except CellError:
             raise
         except BaseException:
@@ -190,13 +190,15 @@ def _compute(
     return sorted(failures, key=lambda failure: failure["cell"])
 
 
-def _check_claims(run: RunWriter, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def check_claims(
+    run: RunWriter, experiments: Sequence[PlannedExperiment]
+) -> dict[str, list[dict[str, Any]]]:
     """Compute the claims from what is stored, and store them."""
     ledger = {
         one.name: [
             claim.to_json() for claim in one.experiment.claims(one.config, run.read_cells(one.name))
         ]
-        for one in plan.experiments
+        for one in experiments
     }
     run.write_claims(ledger)
     return RunFolder.claims(run)

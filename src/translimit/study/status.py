@@ -109,9 +109,7 @@ def _seconds_left(run: RunFolder, cells: Sequence[Mapping[str, Any]]) -> list[fl
         if seconds is None:
             if not done:
                 return None
-            seconds = took[group] / sum(
-                not group or other["experiment"] == group for other in done
-            )
+            seconds = took[group] / sum(not group or other["experiment"] == group for other in done)
         elif thought[group]:
             seconds *= took[group] / thought[group]
         left.append(max(0.0, seconds - (cell["running_seconds"] or 0.0)))
