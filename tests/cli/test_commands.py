@@ -136,6 +136,20 @@ def test_list(capsys):
         ("run X --set sise=3", "--set: unknown key 'sise'; did you mean 'size'?"),
         ("run X --set size=big", "size: got 'big'; pass a value of type int"),
         ("run X --config absent.toml", "absent.toml: cannot be read"),
+        ("run X --json", "--json: goes with --plan; look at a run with `translimit status`"),
+        ("run X --plan --out FILE", "is a file; choose a folder with --out"),
+        ("run X --plan --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
+        ("run X --plan --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh"),
+        ("run X --set memory=1e15", "fake/means: group-0 needs about 1000000.0 GB"),
+        ("run X --plan --set memory=1e15", "smaller preset or sizes, or a machine with more"),
+        ("merge OLD", "--out: is missing; name the folder of the joined run"),
+        ("merge OLD --out new", "RUN: 1 named; name at least two"),
+        ("merge OLD OLD --out OLD", "--out: OLD is one of the runs; name another folder"),
+        ("merge OLD OLD --out new", "translimit 0.0.1 (this is 0.1.0); join it with translimit"),
+        ("merge OLD nowhere --out new", "nowhere: does not exist"),
+        ("export OLD", "--out: is missing; name a file ending in .nc"),
+        ("export OLD --out run.zip", "--out: got 'run.zip'; name a file ending in .nc"),
+        ("export FOREIGN --out run.nc", "is not a run folder"),
         ("run X --out /proc/none", "/proc/none: cannot be written"),
         ("run X --out FILE", "is a file; choose a folder with --out"),
         ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
@@ -226,7 +240,20 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "list", "run", "status", "claims", "report", "cite", "scale", "coord-check", "transfer"],
+    [
+        "",
+        "list",
+        "run",
+        "status",
+        "merge",
+        "export",
+        "claims",
+        "report",
+        "cite",
+        "scale",
+        "coord-check",
+        "transfer",
+    ],
 )
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse

@@ -25,6 +25,7 @@ class Config:
     seconds: float = 0.0
     action: str = "none"  # of cell 1: raise, die, exit, full
     marker: str = ""  # a folder in which each start of a cell leaves a file
+    memory: float = 2e8  # of each cell, as its cost says
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Means(AbstractExperiment[Config]):
     )
 
     def cost(self, config: Config) -> Cost:
-        return Cost(seconds=1.0 + config.cells * config.seconds)
+        return Cost(1.0 + config.cells * config.seconds, config.memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         return tuple(Cell(f"group-{i}", {"index": i}) for i in range(config.cells))

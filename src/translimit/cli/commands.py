@@ -187,7 +187,7 @@ def _merge(command: MergeCommand) -> None:
         raise ConfigError("--out", "is missing", "name the folder of the joined run")
     runs = [RunFolder.open(path) for path in command.runs]
     # Before anything numerical loads, so that claims get the same bits as in the runs.
-    limit_threads(runs[0].info["threads"] if runs else 1)
+    limit_threads(runs[0].info.get("threads", 1) if runs else 1)
 
     from translimit.report import build_report
     from translimit.study import merge_runs

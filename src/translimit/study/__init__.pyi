@@ -1,8 +1,8 @@
-from .forecast import CellForecast as CellForecast
-from .forecast import Forecast as Forecast
-from .forecast import forecast as forecast
 from .merge import Merged as Merged
 from .merge import merge_runs as merge_runs
+from .needs import CellForecast as CellForecast
+from .needs import Forecast as Forecast
+from .needs import forecast as forecast
 from .plan import Plan as Plan
 from .plan import PlannedExperiment as PlannedExperiment
 from .plan import plan_run as plan_run

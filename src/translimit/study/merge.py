@@ -34,6 +34,9 @@ from translimit.study.run import check_claims
 #: What every run to be joined must have in common.
 _SHARED = ("translimit", "preset", "seed", "threads")
 
+#: Experiment and cell, to where it is whole and what is stored there.
+_Copies = dict[tuple[str, str], list[tuple[CellAddress, CellState]]]
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -176,9 +179,9 @@ def _without_out(words: Sequence[str]) -> list[str]:
     return [*words[:place], *words[place + 2 :]]
 
 
-def _copies(runs: Sequence[RunFolder]) -> dict[tuple[str, str], list[CellState]]:
+def _copies(runs: Sequence[RunFolder]) -> _Copies:
     """The whole copies of every cell, which agree."""
-    found: dict[tuple[str, str], list[Any]] = {}
+    found: _Copies = {}
     for run in runs:
         for address in run.addresses():
             state = cell_state(address)
@@ -187,7 +190,8 @@ def _copies(runs: Sequence[RunFolder]) -> dict[tuple[str, str], list[CellState]]
     return found
 
 
-def _require_agreement(found: dict[Any, list[Any]], address: CellAddress, state: CellState) -> None:
+def _require_agreement(found: _Copies, address: CellAddress, state: CellState) -> None:
+    """Note another copy of a cell, or refuse one that differs from those that are known."""
     copies = found.setdefault((address.experiment, address.cell), [])
     for other, known in copies:
         theirs, ours = state.manifest or {}, known.manifest or {}
@@ -203,7 +207,9 @@ def _require_agreement(found: dict[Any, list[Any]], address: CellAddress, state:
     copies.append((address, state))
 
 
-def _bring(joined: RunWriter, address: CellAddress, copies: Sequence[Any]) -> None:
+def _bring(
+    joined: RunWriter, address: CellAddress, copies: Sequence[tuple[CellAddress, CellState]]
+) -> None:
     """Copy a cell where it is not whole already; what is there must be the same too."""
     there = cell_state(address)
     if there.whole:

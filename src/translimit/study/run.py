@@ -16,7 +16,7 @@ from typing import Any
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
 from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool
 from translimit.store import CellState, RunFolder, RunWriter, writing
-from translimit.study.forecast import require_memory
+from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
 
 _COMPUTE = "translimit.study.cells:compute_cell"

@@ -15,7 +15,7 @@ from typing import Any
 from translimit.core import TranslimitError, config
 from translimit.experiments import Cell, get_experiment
 from translimit.store import RunFolder, being_written, read_mark
-from translimit.study.forecast import costs_of_cells, wall_seconds
+from translimit.study.needs import costs_of_cells, wall_seconds
 
 #: How many of the slowest cells are named.
 SLOWEST = 3
@@ -71,7 +71,7 @@ def run_status(path: str | Path) -> dict[str, Any]:
         "failed": run.info["failed"],
         "slowest": [{key: cell[key] for key in _NAMED} for cell in slowest],
         "workers": workers,
-        "seconds_left": None if left is None else sum(left),
+        "seconds_left": None if left is None else sum(left, 0.0),
         "wall_seconds_left": None if left is None else wall_seconds(left, workers),
         "command": run.command,
     }

@@ -64,7 +64,7 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """What is left, on one core."""
-        return sum(cell.seconds for cell in self.left)
+        return sum((cell.seconds for cell in self.left), 0.0)
 
     @property
     def wall_seconds(self) -> float | None:
@@ -113,7 +113,7 @@ class Forecast:
             "experiments": [
                 {
                     "name": name,
-                    "seconds": sum(cell.seconds for cell in cells if cell.state != "whole"),
+                    "seconds": sum((cell.seconds for cell in cells if cell.state != "whole"), 0.0),
                     "memory_bytes": max(cell.memory_bytes for cell in cells),
                     "cells": [
                         {
