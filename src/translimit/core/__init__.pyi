@@ -49,6 +49,12 @@ from .resources import available_host_memory as available_host_memory
 from .resources import available_memory as available_memory
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
+from .sharding import cut_leading as cut_leading
+from .sharding import device_count as device_count
+from .sharding import map_shards as map_shards
+from .sharding import over_devices as over_devices
+from .sharding import rounded_up as rounded_up
+from .sharding import to_numpy as to_numpy
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
