@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from translimit.cli.arguments import (
     StatusCommand,
     TransferCommand,
 )
-from translimit.core import ConfigError, StoreError
+from translimit.core import ConfigError, StoreError, resolve_device
 
 
 @functools.singledispatch
@@ -66,14 +67,16 @@ def _run(command: RunCommand) -> None:
 
 def _compute(command: RunCommand) -> Path:
     """Run experiments, say what was done, build the report; the folder of the run."""
-    from translimit.execute import ProcessPool, Serial, limit_threads
+    from translimit.cli.executors import make_executor
+    from translimit.execute import job_environment
 
     names, overrides = command.settings()
-    if command.executor == "serial" and command.workers:
-        raise ConfigError("--workers", "the serial executor has none", "leave it out")
-    # Before anything numerical loads, so that claims get the same bits in every run.
-    limit_threads(command.threads)
-    executor = Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    # Before anything numerical loads, so that claims get the same bits in every run; only the
+    # serial executor computes cells in this process.
+    own = device if command.executor == "serial" else "cpu"
+    os.environ.update(job_environment(command.threads, own))
 
     from translimit.report import build_report
     from translimit.study import plan_run, run_experiments
@@ -84,16 +87,27 @@ def _compute(command: RunCommand) -> Path:
         "overrides": overrides,
         "config_file": command.config,
         "threads": command.threads,
+        "device": device,
     }
     if sys.stdout.isatty():
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
             note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
             print(note, file=sys.stderr)
-    run = run_experiments(names, out=command.out, executor=executor, fresh=command.fresh, **what)
+    run = run_experiments(
+        names,
+        out=command.out,
+        executor=executor,
+        fresh=command.fresh,
+        retries=command.retries,
+        **what,
+    )
     for state in run.damaged:
         print(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
-    print(f"cells: {len(run.computed)} computed, {len(run.kept)} kept")
+    for cell in run.retried:
+        print(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
+    again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
+    print(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
     report = build_report(run.path)
     print(f"claims: {counts}")
@@ -103,6 +117,7 @@ def _compute(command: RunCommand) -> Path:
 
 @execute.register
 def _dmft(command: DmftCommand) -> None:
+    from translimit.cli.executors import execution_of
     from translimit.cli.tables import claims_table
     from translimit.store import RunFolder
 
@@ -110,9 +125,7 @@ def _dmft(command: DmftCommand) -> None:
         RunCommand(
             experiments=("bordelon2024/dmft-networks",),
             out=command.out,
-            executor=command.executor,
-            workers=command.workers,
-            threads=command.threads,
+            **execution_of(command),
             seed=command.seed,
             config=command.config,
             fresh=command.fresh,

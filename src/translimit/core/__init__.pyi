@@ -18,6 +18,7 @@ from .errors import DiskFullError as DiskFullError
 from .errors import MemoryLimitError as MemoryLimitError
 from .errors import MissingExtraError as MissingExtraError
 from .errors import NoSuchLimitError as NoSuchLimitError
+from .errors import OvertakenError as OvertakenError
 from .errors import PrecisionError as PrecisionError
 from .errors import ReportError as ReportError
 from .errors import SolveError as SolveError
@@ -46,6 +47,8 @@ from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
 from .resources import available_cores as available_cores
 from .resources import available_memory as available_memory
+from .resources import resolve_device as resolve_device
+from .resources import visible_gpus as visible_gpus
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
 from .sinkhorn import SinkhornResult as SinkhornResult

@@ -10,6 +10,10 @@ from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
 from .jsonfiles import write_bytes as write_bytes
 from .jsonfiles import write_json as write_json
+from .patience import PATIENCE as PATIENCE
+from .patience import patiently as patiently
+from .start import new_start as new_start
+from .start import require_start as require_start
 from .writer import RunWriter as RunWriter
 from .writer import being_written as being_written
 from .writer import run_name as run_name
