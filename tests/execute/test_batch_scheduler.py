@@ -38,6 +38,7 @@ def test_jobs_are_dealt_among_array_tasks_that_live_with_failures(tmp_path):
     assert found["1"].value == found["3"].value == found["5"].value != found["0"].value
 
 
+@pytest.mark.slow
 def test_an_array_task_that_was_ended_from_outside_loses_its_jobs(tmp_path):
     jobs = [Job(str(i), {"action": "parents"}) for i in range(2)]
     executor = local(tmp_path, tasks=1)
@@ -106,6 +107,7 @@ def test_without_submitit(monkeypatch, tmp_path):
         list(local(tmp_path).run("fake_experiments:obey", [Job("a")]))
 
 
+@pytest.mark.slow
 def test_orphans_of_a_killed_driver_write_nothing_after_the_resume(tmp_path, fakes):
     """The array outlives its driver, as on Slurm; what it computes then is dropped."""
     out, marks = tmp_path / "run", tmp_path / "marks"
@@ -130,9 +132,7 @@ def test_orphans_of_a_killed_driver_write_nothing_after_the_resume(tmp_path, fak
     assert driver.wait(60) == -signal.SIGKILL
     assert any(one.is_running() for one in orphans)
 
-    overrides = {"cells": "2", "seconds": "0", "marker": str(marks)}
-    # Only the pause differs, which is no part of the numbers: write it into the digest's place.
-    overrides["seconds"] = "6"
+    overrides = {"cells": "2", "seconds": "6", "marker": str(marks)}
     resumed = run_experiments(ONE, out=out, overrides=overrides, executor=Serial(), progress=False)
     assert len(resumed.computed) == 2
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}

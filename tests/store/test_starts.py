@@ -127,7 +127,7 @@ def test_a_store_that_returns_is_waited_for(tmp_path):
     run.rename(away)
     back = threading.Timer(0.5, lambda: away.rename(run))
     back.start()
-    patiently(lambda: write_cell(address, data(), token=token), run, seconds=30)
+    patiently(lambda: write_cell(address, data(), token=token), run, seconds=30.0)
     back.join()
     assert cell_state(address).whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
@@ -154,5 +154,5 @@ def test_other_errors_are_not_waited_for(tmp_path, error):
         raise error
 
     with pytest.raises(type(error)):
-        patiently(fail, tmp_path, seconds=30)
+        patiently(fail, tmp_path, seconds=30.0)
     assert len(calls) == 1

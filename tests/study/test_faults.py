@@ -56,7 +56,7 @@ def arguments(run, token, marks, **changes):
     ("action", "executor", "error"),
     [
         ("raise-once", Serial(), "ValueError: this cell always fails"),
-        ("die-once", ProcessPool(workers=2), "its worker process was killed by SIGKILL"),
+        ("die-once", ProcessPool(workers=1), "its worker process was killed by SIGKILL"),
     ],
 )
 def test_a_cell_that_fails_once_is_tried_again(tmp_path, marks, action, executor, error):

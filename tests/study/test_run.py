@@ -111,7 +111,7 @@ def test_damaged_cells_are_computed_again_and_named(tmp_path):
     [
         ("raise", Serial(), "ValueError: this cell always fails"),
         ("exit", Serial(), "SystemExit: 3"),
-        ("die", ProcessPool(workers=2), "its worker process was killed by SIGKILL"),
+        ("die", ProcessPool(workers=1), "its worker process was killed by SIGKILL"),
     ],
 )
 def test_a_failing_cell_does_not_stop_the_others(tmp_path, action, executor, error):
