@@ -2,6 +2,7 @@ from .attempts import run_jobs as run_jobs
 from .base import AbstractExecutor as AbstractExecutor
 from .base import Job as Job
 from .base import JobResult as JobResult
+from .base import attempt as attempt
 from .batch_scheduler import BatchScheduler as BatchScheduler
 from .environment import job_environment as job_environment
 from .pool import ProcessPool as ProcessPool

@@ -116,6 +116,14 @@ def call(function: Callable[..., Any], job: Job) -> JobResult:
         return JobResult(job.name, error=line, details=traceback.format_exc(), exception=kind)
 
 
+def attempt(function: str, job: Job) -> JobResult:
+    """One job where it runs, from plain data to a result: the far end of every executor."""
+    try:
+        return call(load_function(function), job)
+    except ArgumentError as error:
+        return JobResult(job.name, error=str(error), exception="ArgumentError")
+
+
 def lost(job: Job, how: str, details: str = "") -> JobResult:
     """The result of a job whose worker or node was lost."""
     return JobResult(job.name, error=how, details=details)

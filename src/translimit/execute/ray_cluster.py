@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from translimit.core import ArgumentError, MissingExtraError, available_cores, visible_gpus
-from translimit.execute.base import AbstractExecutor, Job, JobResult, call, load_function, lost
+from translimit.execute.base import AbstractExecutor, Job, JobResult, attempt, load_function, lost
 from translimit.execute.environment import job_environment, own_search_path
 
 #: Shared memory of a cluster started here: results are a few bytes, so Ray's smallest will do.
@@ -149,11 +149,7 @@ class RayCluster(AbstractExecutor):
 
 def _attempt(function: str, name: str, arguments: Mapping[str, Any]) -> str:
     """What a node runs: one job, from plain data to a result as JSON."""
-    try:
-        called = load_function(function)
-    except ArgumentError as error:
-        return json.dumps(asdict(JobResult(name, error=str(error), exception="ArgumentError")))
-    return json.dumps(asdict(call(called, Job(name, arguments))))
+    return json.dumps(asdict(attempt(function, Job(name, arguments))))
 
 
 def _result(ray: Any, ready: Any, job: Job) -> JobResult:
