@@ -91,7 +91,9 @@ def main(names):
         difference = np.abs(alone - together).max() / np.abs(alone).max()
         seconds = time.process_time() - started
         found[name] = {
-            "difference": float(difference), "dtype": str(alone.dtype), "seconds": seconds
+            "difference": float(difference),
+            "dtype": str(alone.dtype),
+            "seconds": seconds,
         }
     json.dump(found, sys.stdout)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from translimit.cli.executors import ExecutionOptions
 from translimit.core import ConfigError
 
 _Flag = tyro.conf.FlagCreatePairsOff
@@ -25,8 +26,8 @@ class ListCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class RunCommand:
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(ExecutionOptions):
     """Run experiments, or finish the run that was interrupted; whole cells are kept.
 
     Example: translimit run castin2025/digits --preset demo
@@ -40,12 +41,6 @@ class RunCommand:
     """The sizes to start from."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     set: Annotated[
@@ -185,8 +180,8 @@ class PredictCommand:
     """Of the Monte Carlo."""
 
 
-@dataclass(frozen=True)
-class DmftCommand:
+@dataclass(frozen=True, kw_only=True)
+class DmftCommand(ExecutionOptions):
     """Solve the training dynamics of a configuration, train networks, and compare them.
 
     Networks grow in heads, head dimension or layers towards the limit of infinitely many heads.
@@ -201,12 +196,6 @@ class DmftCommand:
     architecture, axis, sizes, seeds."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     fresh: Annotated[bool, _Flag] = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from translimit.cli.arguments import (
     CiteCommand,
@@ -23,10 +24,7 @@ from translimit.cli.arguments import (
     StatusCommand,
     TransferCommand,
 )
-from translimit.core import ConfigError, StoreError
-
-if TYPE_CHECKING:
-    from translimit.execute import AbstractExecutor
+from translimit.core import ConfigError, StoreError, resolve_device
 
 
 @functools.singledispatch
@@ -77,9 +75,12 @@ def _run(command: RunCommand) -> None:
 
 def _plan(command: RunCommand) -> None:
     """Print what a run needs; nothing starts."""
+    from translimit.cli.executors import make_executor
     from translimit.study import forecast, plan_run
 
     names, overrides = command.settings()
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
     plan = plan_run(
         names,
         preset=command.preset,
@@ -87,8 +88,9 @@ def _plan(command: RunCommand) -> None:
         overrides=overrides,
         config_file=command.config,
         threads=command.threads,
+        device=device,
     )
-    made = forecast(plan, _executor(command), out=command.out, fresh=command.fresh)
+    made = forecast(plan, executor, out=command.out, fresh=command.fresh)
     made.require_fits()
     answer = made.to_json()
     if command.json:
@@ -100,23 +102,18 @@ def _plan(command: RunCommand) -> None:
     print("\n".join(plan_summary(answer)))
 
 
-def _executor(command: RunCommand) -> AbstractExecutor:
-    """The chosen executor."""
-    from translimit.execute import ProcessPool, Serial
-
-    if command.executor == "serial" and command.workers:
-        raise ConfigError("--workers", "the serial executor has none", "leave it out")
-    return Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
-
-
 def _compute(command: RunCommand) -> Path:
     """Run experiments, say what was done, build the report; the folder of the run."""
-    from translimit.execute import limit_threads
+    from translimit.cli.executors import make_executor
+    from translimit.execute import job_environment
 
     names, overrides = command.settings()
-    # Before anything numerical loads, so that claims get the same bits in every run.
-    limit_threads(command.threads)
-    executor = _executor(command)
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    # Before anything numerical loads, so that claims get the same bits in every run; only the
+    # serial executor computes cells in this process.
+    own = device if command.executor == "serial" else "cpu"
+    os.environ.update(job_environment(command.threads, own))
 
     from translimit.report import build_report
     from translimit.study import plan_run, run_experiments
@@ -127,16 +124,27 @@ def _compute(command: RunCommand) -> Path:
         "overrides": overrides,
         "config_file": command.config,
         "threads": command.threads,
+        "device": device,
     }
     if sys.stdout.isatty():
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
             note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
             print(note, file=sys.stderr)
-    run = run_experiments(names, out=command.out, executor=executor, fresh=command.fresh, **what)
+    run = run_experiments(
+        names,
+        out=command.out,
+        executor=executor,
+        fresh=command.fresh,
+        retries=command.retries,
+        **what,
+    )
     for state in run.damaged:
         print(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
-    print(f"cells: {len(run.computed)} computed, {len(run.kept)} kept")
+    for cell in run.retried:
+        print(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
+    again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
+    print(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
     report = build_report(run.path)
     print(f"claims: {counts}")
@@ -146,6 +154,7 @@ def _compute(command: RunCommand) -> Path:
 
 @execute.register
 def _dmft(command: DmftCommand) -> None:
+    from translimit.cli.executors import execution_of
     from translimit.cli.tables import claims_table
     from translimit.store import RunFolder
 
@@ -153,9 +162,7 @@ def _dmft(command: DmftCommand) -> None:
         RunCommand(
             experiments=("bordelon2024/dmft-networks",),
             out=command.out,
-            executor=command.executor,
-            workers=command.workers,
-            threads=command.threads,
+            **execution_of(command),
             seed=command.seed,
             config=command.config,
             fresh=command.fresh,
@@ -180,14 +187,15 @@ def _status(command: StatusCommand) -> None:
 
 @execute.register
 def _merge(command: MergeCommand) -> None:
-    from translimit.execute import limit_threads
+    from translimit.execute import job_environment
     from translimit.store import RunFolder
 
     if command.out is None:
         raise ConfigError("--out", "is missing", "name the folder of the joined run")
     runs = [RunFolder.open(path) for path in command.runs]
     # Before anything numerical loads, so that claims get the same bits as in the runs.
-    limit_threads(runs[0].info.get("threads", 1) if runs else 1)
+    threads = runs[0].info.get("threads", 1) if runs else 1
+    os.environ.update(job_environment(threads, "cpu"))
 
     from translimit.report import build_report
     from translimit.study import merge_runs

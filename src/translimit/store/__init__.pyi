@@ -14,6 +14,10 @@ from .jsonfiles import write_bytes as write_bytes
 from .jsonfiles import write_json as write_json
 from .marks import marked as marked
 from .marks import read_mark as read_mark
+from .patience import PATIENCE as PATIENCE
+from .patience import patiently as patiently
+from .start import new_start as new_start
+from .start import require_start as require_start
 from .writer import RunWriter as RunWriter
 from .writer import being_written as being_written
 from .writer import first_difference as first_difference

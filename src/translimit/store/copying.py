@@ -8,8 +8,14 @@ import shutil
 from pathlib import Path
 
 from translimit.core import StoreError
-from translimit.store.cells import CellAddress, CellState, cell_state, replace_folder
-from translimit.store.jsonfiles import TEMPORARY
+from translimit.store.cells import (
+    CellAddress,
+    CellState,
+    cell_state,
+    flush_folder,
+    put_in_place,
+)
+from translimit.store.jsonfiles import TEMPORARY, sync_folder
 
 
 def copy_cell(source: CellAddress, target: CellAddress) -> CellState:
@@ -33,7 +39,9 @@ def copy_cell(source: CellAddress, target: CellAddress) -> CellState:
     try:
         shutil.copytree(source.folder, temporary)
         require_whole(temporary, target)
-        replace_folder(temporary, final)
+        flush_folder(temporary)
+        put_in_place(temporary, target, keep_whole=False)
+        sync_folder(final.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

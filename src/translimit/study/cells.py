@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import config
+from translimit.core import ArgumentError, DiskFullError, config
 from translimit.experiments import Cell, get_experiment
-from translimit.store import CellAddress, disk_full, marked, write_cell
+from translimit.store import (
+    CellAddress,
+    cell_state,
+    disk_full,
+    marked,
+    patiently,
+    require_start,
+    write_cell,
+)
 
 
 def compute_cell(
@@ -23,8 +31,11 @@ def compute_cell(
     cell: Mapping[str, Any],
     seed: int,
     threads: int,
+    device: str,
+    token: str,
+    patience: float,
 ) -> dict[str, Any]:
-    """Compute one cell and store it.
+    """Compute one cell and store it; one that is whole already is left as it is.
 
     Args:
         run: the run folder.
@@ -34,15 +45,29 @@ def compute_cell(
         cell: its `name`, `parameters` and `digest`.
         seed: of the run; every cell gets the key `named_key(seed, experiment)`.
         threads: that this process is limited to.
+        device: "cpu" or "gpu", on which this process computes.
+        token: of the start of the run that wants the cell.
+        patience: seconds to wait for a run folder that is out of reach.
 
     Returns:
-        Plain data: `seconds` and `device`, or `disk_full` with the system's message.
+        Plain data: `seconds`, `device` and `threads`, or `kept` where it was whole.
+
+    Raises:
+        OvertakenError: the run was started again.
+        DiskFullError: the disk is full, with the system's message.
+        StoreError: the run folder was out of reach for too long.
+        ArgumentError: this process computes on another device.
     """
+    experiment = get_experiment(source)
+    address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
+    patiently(lambda: require_start(address.run, token), address.run, seconds=patience)
+    if cell_state(address).whole:
+        return {"kept": True}
+
     from translimit.core import named_key  # here, because it loads JAX
 
-    experiment = get_experiment(source)
+    _require_device(device)
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
-    address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
     started = time.monotonic()
     try:
         with marked(address):
@@ -63,18 +88,35 @@ def compute_cell(
             "configuration": config.digest(configuration),
             "translimit": __version__,
         }
-        write_cell(address, dataset.assign_attrs(labels), about)
+        labelled = dataset.assign_attrs(labels)
+        patiently(
+            lambda: write_cell(address, labelled, about, token=token),
+            address.run,
+            seconds=patience,
+        )
     except Exception as error:
         if disk_full(error):
-            return {"disk_full": str(error)}
+            raise DiskFullError(
+                address.run, f"the disk is full ({error})", "free space and start the run again"
+            ) from error
         raise
     return about
 
 
+def _require_device(device: str) -> None:
+    """Refuse to compute a cell on a device that its digest does not name."""
+    import jax
+
+    found = jax.devices()[0].platform
+    if found != device:
+        raise ArgumentError(
+            "device",
+            f"the run fixes {device!r}, and JAX computes on {found!r} here",
+            "start it in a process that has not loaded JAX, or check JAX_PLATFORMS",
+        )
+
+
 def _device() -> str:
     """The device that JAX computes on here."""
-    jax = sys.modules.get("jax")
-    if jax is None:
-        return "cpu"
-    device = jax.devices()[0]
+    device = sys.modules["jax"].devices()[0]
     return f"{device.platform} ({device.device_kind})"

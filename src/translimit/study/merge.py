@@ -28,11 +28,11 @@ from translimit.store import (
     unwritable,
     writing,
 )
-from translimit.study.plan import PlannedExperiment, plan_run
+from translimit.study.plan import PlannedExperiment, plan_run, run_digest
 from translimit.study.run import check_claims
 
 #: What every run to be joined must have in common.
-_SHARED = ("translimit", "preset", "seed", "threads")
+_SHARED = ("translimit", "preset", "seed", "threads", "device")
 
 #: Experiment and cell, to where it is whole and what is stored there.
 _Copies = dict[tuple[str, str], list[tuple[CellAddress, CellState]]]
@@ -132,9 +132,7 @@ def _info(
     """What `run.json` of the joined run says; its command gives its configurations."""
     first = runs[0].info
     configurations = {entry["name"]: entry["config"] for entry in entries}
-    digest = config.digest(
-        {"configurations": configurations, "seed": first["seed"], "threads": first["threads"]}
-    )
+    digest = run_digest(configurations, first["seed"], first["threads"], first["device"])
     words = _without_out(shlex.split(first["command"]))
     if len(entries) > len(first["experiments"]):
         # What sets values must set the same values in all of them: resolve the joint command.
@@ -147,6 +145,7 @@ def _info(
             overrides=dict(text.split("=", 1) for text in first["overrides"]),
             config_file=config_file,
             threads=first["threads"],
+            device=first["device"],
         )
         if joint.digest != digest:
             wanted = {**first, "experiments": joint.entries()}
@@ -168,6 +167,7 @@ def _info(
         "started": min(run.info["started"] for run in runs),
         "wall_seconds": round(sum(run.info["wall_seconds"] for run in runs), 3),
         "failed": [],
+        "retried": [],
     }
 
 

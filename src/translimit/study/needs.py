@@ -45,7 +45,8 @@ class Forecast:
     Attributes:
         path: the run folder, which need not exist.
         cells: in the order of the run.
-        workers: cells that share this machine at once, or None where they run on other machines.
+        workers: cells that share this machine at once, or None where they may run on others.
+        device: of every cell.
         memory_bytes: what is free on this machine.
         command: the command line of the run.
     """
@@ -53,6 +54,7 @@ class Forecast:
     path: Path
     cells: tuple[CellForecast, ...]
     workers: int | None
+    device: str
     memory_bytes: float
     command: str
 
@@ -72,12 +74,12 @@ class Forecast:
         return wall_seconds([cell.seconds for cell in self.left], self.workers)
 
     def require_fits(self) -> None:
-        """Refuse what cannot fit into the memory of this machine.
+        """Refuse what cannot fit into the memory of this machine; a GPU's is not looked at.
 
         Raises:
             MemoryLimitError: a cell needs more than a worker's share of what is free.
         """
-        if self.workers is None or not self.left:
+        if self.workers is None or self.device != "cpu" or not self.left:
             return
         at_once = min(self.workers, len(self.left))
         largest = max(self.left, key=lambda cell: cell.memory_bytes)
@@ -105,6 +107,7 @@ class Forecast:
             "path": str(self.path),
             "command": self.command,
             "workers": self.workers,
+            "device": self.device,
             "available_memory_bytes": self.memory_bytes,
             "cells": len(self.cells),
             "whole": len(self.cells) - len(self.left),
@@ -163,7 +166,8 @@ def forecast(
     return Forecast(
         path,
         tuple(cells),
-        executor.local_workers(),
+        executor.local_workers(threads=plan.threads, device=plan.device),
+        plan.device,
         available_host_memory(),
         plan.command(chosen),
     )
@@ -175,9 +179,10 @@ def require_memory(plan: Plan, path: Path, executor: AbstractExecutor, *, fresh:
     Raises:
         MemoryLimitError: see `Forecast.require_fits`.
     """
-    workers, free = executor.local_workers(), available_host_memory()
-    if workers is None:
+    workers = executor.local_workers(threads=plan.threads, device=plan.device)
+    if workers is None or plan.device != "cpu":
         return
+    free = available_host_memory()
     costs = cell_costs(plan)
     at_once = min(workers, len(costs))
     if max(memory for _, memory in costs.values()) > free / at_once:
@@ -222,6 +227,7 @@ def _identity(plan: Plan, entries: Iterable[Mapping[str, Any]]) -> dict[str, Any
         "experiments": list(entries),
         "seed": plan.seed,
         "threads": plan.threads,
+        "device": plan.device,
     }
 
 

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
-from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool
-from translimit.store import CellState, RunFolder, RunWriter, writing
+from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool, run_jobs
+from translimit.store import PATIENCE, CellState, RunFolder, RunWriter, writing
 from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
 
 _COMPUTE = "translimit.study.cells:compute_cell"
+#: Failed cells that an error message names.
+_SHOWN = 5
+#: Attempts in a row that may find the disk full before the rest of the run is left undone.
+_FULL_IN_A_ROW = 3
 _PACKAGES = (
     "diffrax", "equinox", "jax", "jaxlib", "lineax", "numpy", "optimistix", "scipy",
     "translimit", "xarray", "zarr",
@@ -35,6 +39,8 @@ class Run:
         computed: the cells computed now, as `experiment: cell`.
         kept: the cells that were whole already.
         damaged: what was found damaged and computed again.
+        retried: the cells that are whole now and failed at first, each with its number of
+            `attempts` and the `errors` of the failed ones.
         claims: the ledger by experiment name, as plain data.
         seconds: wall time of this session.
     """
@@ -43,6 +49,7 @@ class Run:
     computed: tuple[str, ...]
     kept: tuple[str, ...]
     damaged: tuple[CellState, ...]
+    retried: tuple[Mapping[str, Any], ...]
     claims: Mapping[str, Sequence[Mapping[str, Any]]]
     seconds: float
 
@@ -69,11 +76,17 @@ def run_experiments(
     fresh: bool = False,
     progress: Callable[[float], object] | bool = True,
     threads: int = 1,
+    device: str = "auto",
+    retries: int = 1,
+    patience: float = PATIENCE,
 ) -> Run:
     """Run experiments into a folder, or finish the run that is there.
 
     Cells that are whole are kept; damaged ones are computed again. The same seed gives the same
-    bits whatever the executor, since every cell runs with the same number of threads.
+    bits whatever the executor, since every cell runs with the same number of threads on the same
+    device. A cell that fails (it raises, runs out of memory, loses its worker or its node, or
+    finds the disk full or the run folder gone) does not stop the others, and is tried again when
+    they have ended; where the disk is full three times in a row, the rest is left undone.
 
     Args:
         names: experiments, or `module:OBJECT`.
@@ -87,6 +100,9 @@ def run_experiments(
         progress: True for a bar on standard error (quiet when standard output is no terminal),
             or a function of the fraction of the cells done.
         threads: per cell.
+        device: of every cell, "cpu" or "gpu"; "auto" looks at this machine.
+        retries: how often a cell that failed is tried again.
+        patience: seconds that a cell waits for a run folder that is out of reach.
 
     Raises:
         ConfigError: an unknown experiment, preset or key; a value of the wrong type.
@@ -101,6 +117,7 @@ def run_experiments(
         overrides=overrides,
         config_file=config_file,
         threads=threads,
+        device=device,
     )
     started = time.monotonic()
     chosen = None if out is None else Path(out)
@@ -119,11 +136,13 @@ def run_experiments(
         missing = [state for state in states if not state.whole]
         if missing:
             run.remove_claims()
+        faults = _Faults(run)
         try:
-            failures = _compute(run, plan, missing, executor, progress)
+            _compute(run, plan, missing, executor, progress, faults, retries, patience)
+            failures = faults.remaining()
             if failures:
-                run.remove_temporaries()  # the marks of workers that died
-                close("incomplete", failed=failures)
+                run.remove_temporaries()  # of workers that were lost
+                close("incomplete", failed=failures, retried=faults.retried)
                 raise _cell_error(run, failures, len(states))
             ledger = check_claims(run, plan.experiments)
         except CellError:
@@ -131,18 +150,60 @@ def run_experiments(
         except BaseException:
             run.remove_temporaries()
             with contextlib.suppress(StoreError):
-                close("interrupted")
+                close("interrupted", failed=faults.failed, retried=faults.retried)
             raise
+        run.remove_temporaries()  # of workers that were lost
         devices = {(state.manifest or {}).get("device", "unknown") for state in run.states()}
-        close("complete", failed=[], devices=sorted(devices))
+        close("complete", failed=[], retried=faults.retried, devices=sorted(devices))
     return Run(
         path=path,
         computed=tuple(_label(state) for state in missing),
         kept=tuple(_label(state) for state in states if state.whole),
         damaged=tuple(state for state in missing if state.state == "damaged"),
+        retried=tuple(faults.retried),
         claims=ledger,
         seconds=time.monotonic() - started,
     )
+
+
+class _Faults:
+    """What went wrong in a run: cells that failed for good, and those that did so at first."""
+
+    def __init__(self, run: RunWriter):
+        self.run = run
+        self.failed: list[dict[str, Any]] = []
+        self.retried: list[dict[str, Any]] = []
+        self.full = 0  # attempts in a row that found the disk full
+
+    def watch(self, attempt: JobResult) -> None:
+        """Give up where the disk stays full: whatever is computed is lost."""
+        self.full = self.full + 1 if attempt.exception == DiskFullError.__name__ else 0
+        if self.full == _FULL_IN_A_ROW:
+            raise _disk_full_error(self.run, attempt)
+
+    def note(self, result: JobResult) -> None:
+        """Take down how a cell ended."""
+        if result.error is not None:
+            errors = [*result.earlier, result.error]
+            self.failed.append(
+                {
+                    "cell": result.name,
+                    "error": result.error,
+                    "details": result.details,
+                    "attempts": result.attempts,
+                    "errors": errors,
+                }
+            )
+        elif result.attempts > 1:
+            entry = {"cell": result.name, "attempts": result.attempts}
+            self.retried.append({**entry, "errors": list(result.earlier)})
+
+    def remaining(self) -> list[dict[str, Any]]:
+        """The failures but of cells that are whole (only word of them was lost), in order."""
+        if self.failed:
+            whole = {_label(state) for state in self.run.states() if state.whole}
+            self.failed = [failure for failure in self.failed if failure["cell"] not in whole]
+        return sorted(self.failed, key=lambda failure: failure["cell"])
 
 
 def _compute(
@@ -151,10 +212,13 @@ def _compute(
     missing: Sequence[CellState],
     executor: AbstractExecutor,
     progress: Callable[[float], object] | bool,
-) -> list[dict[str, str]]:
-    """Compute the missing cells and return the failures."""
+    faults: _Faults,
+    retries: int,
+    patience: float,
+) -> None:
+    """Compute the missing cells; what goes wrong is noted in `faults`."""
     if not missing:
-        return []
+        return
     wanted = {_label(state) for state in missing}
     jobs = {}
     for one, entry in zip(plan.experiments, plan.entries(), strict=True):
@@ -169,25 +233,29 @@ def _compute(
                     "cell": cell,
                     "seed": plan.seed,
                     "threads": plan.threads,
+                    "device": plan.device,
+                    "token": run.token,
+                    "patience": patience,
                 }
                 jobs[name] = Job(name, arguments)
-    failures = []
-    results = executor.run(_COMPUTE, list(jobs.values()), threads=plan.threads)
+    results = run_jobs(
+        executor,
+        _COMPUTE,
+        list(jobs.values()),
+        threads=plan.threads,
+        device=plan.device,
+        retries=retries,
+        watch=faults.watch,
+    )
     with contextlib.ExitStack() as stack:
         report = _progress(stack, progress, f"{len(jobs)} cells")
-        stack.callback(getattr(results, "close", lambda: None))
+        stack.callback(results.close)
         report(0.0)
         for done, result in enumerate(results, start=1):
+            faults.note(result)
             if result.error is not None:
-                failures.append(
-                    {"cell": result.name, "error": result.error, "details": result.details}
-                )
-            elif "disk_full" in result.value:
-                raise _disk_full_error(run, result)
-            if result.error is not None:
-                run.update(failed=failures)
+                run.update(failed=faults.failed)  # for those who look meanwhile
             report(done / len(jobs))
-    return sorted(failures, key=lambda failure: failure["cell"])
 
 
 def check_claims(
@@ -217,9 +285,10 @@ def _info(plan: Plan, out: Path | None, executor: AbstractExecutor) -> dict[str,
         "preset": plan.preset,
         "seed": plan.seed,
         "threads": plan.threads,
+        "device": plan.device,
         "overrides": [f"{key}={value}" for key, value in plan.overrides.items()],
         "executor": type(executor).__name__,
-        "workers": executor.local_workers(),
+        "workers": executor.local_workers(threads=plan.threads, device=plan.device),
         "experiments": plan.entries(),
         "packages": packages,
         "python": platform.python_version(),
@@ -228,13 +297,17 @@ def _info(plan: Plan, out: Path | None, executor: AbstractExecutor) -> dict[str,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": 0.0,
         "failed": [],
+        "retried": [],
     }
 
 
-def _cell_error(run: RunWriter, failures: Sequence[Mapping[str, str]], total: int) -> CellError:
-    listed = "; ".join(f"{failure['cell']} ({failure['error']})" for failure in failures)
+def _cell_error(run: RunWriter, failures: Sequence[Mapping[str, Any]], total: int) -> CellError:
+    shown = "; ".join(f"{failure['cell']} ({failure['error']})" for failure in failures[:_SHOWN])
+    more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+    attempts = max(failure["attempts"] for failure in failures)
+    times = f" after {attempts} attempts" if attempts > 1 else ""
     return CellError(
-        f"{len(failures)} of {total} cells failed, the others are kept: {listed}; "
+        f"{len(failures)} of {total} cells failed{times}, the others are kept: {shown}{more}; "
         f"tracebacks are in {run.path / 'run.json'}; try again with: {run.command}",
         {failure["cell"]: failure["details"] for failure in failures},
     )
@@ -244,7 +317,7 @@ def _disk_full_error(run: RunWriter, result: JobResult) -> DiskFullError:
     whole = sum(state.whole for state in run.states())
     return DiskFullError(
         run.path,
-        f"the disk is full ({result.value['disk_full']}); {whole} whole cells are kept",
+        f"the disk is full ({result.error}); {whole} whole cells are kept",
         f"free space and resume with: {run.command}",
     )
 
