@@ -137,6 +137,7 @@ def _compute(command: RunCommand) -> Path:
         executor=executor,
         fresh=command.fresh,
         retries=command.retries,
+        store=command.store or None,
         **what,
     )
     for state in run.damaged:

@@ -39,6 +39,9 @@ class ExecutionOptions:
     cpus, gpus, parallel, tasks, logs; cluster=local tries it out on this machine."""
     retries: int = 1
     """How often a cell that failed is tried again."""
+    store: str = ""
+    """A URL (s3://bucket/run, file:///shared/run) through which cells travel, for workers that do
+    not see the run folder."""
     threads: int = 1
     """Threads per cell; another number may give other last digits."""
     device: Literal["auto", "cpu", "gpu"] = "auto"

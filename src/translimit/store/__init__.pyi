@@ -16,6 +16,8 @@ from .marks import marked as marked
 from .marks import read_mark as read_mark
 from .patience import PATIENCE as PATIENCE
 from .patience import patiently as patiently
+from .remote import RemoteCells as RemoteCells
+from .start import START as START
 from .start import new_start as new_start
 from .start import require_start as require_start
 from .writer import RunWriter as RunWriter

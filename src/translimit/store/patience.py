@@ -26,13 +26,20 @@ _GONE = {
 }  # fmt: skip
 
 
-def patiently(action: Callable[[], T], run: Path, *, seconds: float = PATIENCE) -> T:
+def patiently(
+    action: Callable[[], T],
+    run: Path | str,
+    *,
+    seconds: float = PATIENCE,
+    away: Callable[[BaseException], bool] | None = None,
+) -> T:
     """Do something with a run folder, again after growing pauses while the folder is out of reach.
 
     Args:
         action: what to do; it is started anew each time.
-        run: the run folder.
+        run: the run folder, or the URL of another store.
         seconds: for how long.
+        away: whether an error means that the store is out of reach; by default that of a folder.
 
     Raises:
         StoreError: the folder was out of reach for that long.
@@ -43,7 +50,8 @@ def patiently(action: Callable[[], T], run: Path, *, seconds: float = PATIENCE) 
         try:
             return action()
         except Exception as error:
-            if not out_of_reach(error, run):
+            gone = out_of_reach(error, Path(run)) if away is None else away(error)
+            if not gone:
                 raise
             if time.monotonic() + pause > until:
                 raise StoreError(

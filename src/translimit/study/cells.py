@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,9 @@ from translimit._version import __version__
 from translimit.core import ArgumentError, DiskFullError, config
 from translimit.experiments import Cell, get_experiment
 from translimit.store import (
+    START,
     CellAddress,
+    RemoteCells,
     cell_state,
     disk_full,
     marked,
@@ -34,6 +37,7 @@ def compute_cell(
     device: str,
     token: str,
     patience: float,
+    store: str | None = None,
 ) -> dict[str, Any]:
     """Compute one cell and store it; one that is whole already is left as it is.
 
@@ -47,7 +51,8 @@ def compute_cell(
         threads: that this process is limited to.
         device: "cpu" or "gpu", on which this process computes.
         token: of the start of the run that wants the cell.
-        patience: seconds to wait for a run folder that is out of reach.
+        patience: seconds to wait for a run folder or store that is out of reach.
+        store: a URL through which the cell goes; the run folder is then not looked at.
 
     Returns:
         Plain data: `seconds`, `device` and `threads`, or `kept` where it was whole.
@@ -58,6 +63,9 @@ def compute_cell(
         StoreError: the run folder was out of reach for too long.
         ArgumentError: this process computes on another device.
     """
+    if store is not None:
+        arguments = {key: value for key, value in locals().items() if key not in ("run", "store")}
+        return _compute_for_store(store, arguments)
     experiment = get_experiment(source)
     address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
     patiently(lambda: require_start(address.run, token), address.run, seconds=patience)
@@ -100,6 +108,22 @@ def compute_cell(
                 address.run, f"the disk is full ({error})", "free space and start the run again"
             ) from error
         raise
+    return about
+
+
+def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute a cell into a folder of this machine, and upload it."""
+    remote = RemoteCells(url, patience=arguments["patience"])
+    remote.require_start(arguments["token"])
+    cell, name = arguments["cell"], get_experiment(arguments["source"]).name
+    with tempfile.TemporaryDirectory(prefix="translimit-") as folder:
+        address = CellAddress(Path(folder), name, cell["name"], cell["digest"])
+        if remote.present(address):
+            return {"kept": True}
+        (Path(folder) / START).write_text(arguments["token"], encoding="utf-8")
+        about = compute_cell(run=folder, **arguments)
+        remote.require_start(arguments["token"])
+        remote.upload(address)
     return about
 
 

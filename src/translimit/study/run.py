@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
 from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool, run_jobs
-from translimit.store import PATIENCE, CellState, RunFolder, RunWriter, writing
+from translimit.store import PATIENCE, CellState, RemoteCells, RunFolder, RunWriter, writing
 from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
 
@@ -79,6 +80,7 @@ def run_experiments(
     device: str = "auto",
     retries: int = 1,
     patience: float = PATIENCE,
+    store: str | None = None,
 ) -> Run:
     """Run experiments into a folder, or finish the run that is there.
 
@@ -102,7 +104,9 @@ def run_experiments(
         threads: per cell.
         device: of every cell, "cpu" or "gpu"; "auto" looks at this machine.
         retries: how often a cell that failed is tried again.
-        patience: seconds that a cell waits for a run folder that is out of reach.
+        patience: seconds that a cell waits for a run folder or store that is out of reach.
+        store: a URL (see `RemoteCells`) through which cells travel, for workers that do not see
+            the run folder; what is whole there is fetched and not computed.
 
     Raises:
         ConfigError: an unknown experiment, preset or key; a value of the wrong type.
@@ -124,7 +128,8 @@ def run_experiments(
     path = plan.path(chosen)
     executor = executor or ProcessPool()
     require_memory(plan, path, executor, fresh=fresh)
-    info = _info(plan, chosen, executor)
+    remote = None if store is None else RemoteCells(store, patience=patience)
+    info = _info(plan, chosen, executor, store)
     with writing(path, info, fresh=fresh) as run:
         before = float((run.previous or {}).get("wall_seconds", 0.0))
 
@@ -132,13 +137,15 @@ def run_experiments(
             seconds = round(before + time.monotonic() - started, 3)
             run.update(status=status, wall_seconds=seconds, **changes)
 
+        if remote is not None:
+            _begin_remote(run, remote, fresh)
         states = run.states()
         missing = [state for state in states if not state.whole]
         if missing:
             run.remove_claims()
         faults = _Faults(run)
         try:
-            _compute(run, plan, missing, executor, progress, faults, retries, patience)
+            _compute(run, plan, missing, executor, progress, faults, retries, patience, remote)
             failures = faults.remaining()
             if failures:
                 run.remove_temporaries()  # of workers that were lost
@@ -215,6 +222,7 @@ def _compute(
     faults: _Faults,
     retries: int,
     patience: float,
+    remote: RemoteCells | None,
 ) -> None:
     """Compute the missing cells; what goes wrong is noted in `faults`."""
     if not missing:
@@ -236,6 +244,7 @@ def _compute(
                     "device": plan.device,
                     "token": run.token,
                     "patience": patience,
+                    "store": None if remote is None else remote.url,
                 }
                 jobs[name] = Job(name, arguments)
     results = run_jobs(
@@ -252,10 +261,30 @@ def _compute(
         stack.callback(results.close)
         report(0.0)
         for done, result in enumerate(results, start=1):
+            if remote is not None and result.error is None:
+                result = _fetched(run, remote, result)
             faults.note(result)
             if result.error is not None:
                 run.update(failed=faults.failed)  # for those who look meanwhile
             report(done / len(jobs))
+
+
+def _begin_remote(run: RunWriter, remote: RemoteCells, fresh: bool) -> None:
+    """Begin a start in the store, and take over what is whole there."""
+    remote.new_start(run.token)
+    for state, address in zip(run.states(), run.addresses(), strict=True):
+        if fresh:
+            remote.forget(address)
+        elif not state.whole:
+            remote.fetch(address)
+
+
+def _fetched(run: RunWriter, remote: RemoteCells, result: JobResult) -> JobResult:
+    """The result of a job whose cell is taken over from the store, or what is wrong with it."""
+    (address,) = (a for a in run.addresses() if f"{a.experiment}: {a.cell}" == result.name)
+    if remote.fetch(address):
+        return result
+    return replace(result, error=f"its cell is not whole in {remote.url}")
 
 
 def check_claims(
@@ -272,7 +301,9 @@ def check_claims(
     return RunFolder.claims(run)
 
 
-def _info(plan: Plan, out: Path | None, executor: AbstractExecutor) -> dict[str, Any]:
+def _info(
+    plan: Plan, out: Path | None, executor: AbstractExecutor, store: str | None
+) -> dict[str, Any]:
     """What `run.json` says when a run starts."""
     packages = {}
     for package in _PACKAGES:
@@ -281,7 +312,7 @@ def _info(plan: Plan, out: Path | None, executor: AbstractExecutor) -> dict[str,
     return {
         "status": "running",
         "digest": plan.digest,
-        "command": plan.command(out),
+        "command": plan.command(out) + (f" --store {shlex.quote(store)}" if store else ""),
         "preset": plan.preset,
         "seed": plan.seed,
         "threads": plan.threads,
