@@ -47,6 +47,7 @@ from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
 from .resources import available_cores as available_cores
 from .resources import available_memory as available_memory
+from .resources import available_threads as available_threads
 from .resources import resolve_device as resolve_device
 from .resources import visible_gpus as visible_gpus
 from .self_coupling import canonical_correlations as canonical_correlations
