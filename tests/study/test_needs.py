@@ -36,7 +36,30 @@ def test_cells_cost_what_the_experiment_costs(name):
         assert sum(cost.seconds for cost in each) == pytest.approx(whole.seconds)
         assert max(cost.memory_bytes for cost in each) == whole.memory_bytes
         # A process that has loaded JAX and compiled something needs some hundred megabytes.
-        assert 1e8 < whole.memory_bytes < 1e12
+        assert 1e8 < whole.memory_bytes < 1e13
+
+
+@pytest.mark.parametrize("name", ["bordelon2024/vit-sizes", "bordelon2024/lm-sizes"])
+def test_memory_of_ensembles_is_that_of_training(name):
+    """The count without JAX against the trainer's own, for every size of every preset."""
+    from translimit import train
+    from translimit.experiments.bordelon2024.vit_and_lm import bare_shape
+
+    experiment = all_experiments()[name]
+    text = name.endswith("lm-sizes")
+    for c in experiment.presets.values():
+        words = {"vocabulary": c.vocabulary, "causal": True, "pooled": False} if text else {}
+        tokens = c.tokens if text else 8 if c.images == "digits" else 64
+        outputs = c.vocabulary if text else 10
+        pixels = {} if text else {"patch_dim": 8}
+        optimizer = train.Optimizer("adam" if text else "momentum")
+        training = train.Training(10, (0.1,), c.seeds, c.batch, optimizer)
+        for cell in experiment.cells(c):
+            size = cell.parameters["size"]
+            shape = bare_shape(size, tokens=tokens, outputs=outputs, **words, **pixels)
+            need = train.memory_need(shape, training).total
+            told = experiment.cell_cost(c, cell).memory_bytes
+            assert need < told < 1.3 * need + 8e8
 
 
 def test_one_of_cost_and_cell_cost_is_enough():

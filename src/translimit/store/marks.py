@@ -24,6 +24,7 @@ def marked(address: CellAddress) -> Iterator[None]:
     """Leave a mark while a cell is computed; where it cannot be written there is none."""
     path = _path(address)
     with contextlib.suppress(OSError):
+        address.run.stat()  # a run folder that has vanished is not made again here
         path.parent.mkdir(parents=True, exist_ok=True)
         where = {"pid": os.getpid(), "host": platform.node(), "started": time.time()}
         write_json(path, where)

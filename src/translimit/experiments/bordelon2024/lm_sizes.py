@@ -21,6 +21,7 @@ from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,7 +83,15 @@ class LmSizes(AbstractExperiment[Config]):
         N, H, L = cell.parameters["size"]
         weights = 6 * L * (N * H) ** 2 + N * H * config.vocabulary
         tokens = config.seeds * config.steps * config.batch * config.tokens
-        return Cost(8 + 6 * weights * tokens / 1e10)
+        memory = ensemble_bytes(
+            (N, H, L),
+            members=config.seeds,
+            batch=config.batch,
+            tokens=config.tokens,
+            outputs=config.vocabulary,
+            vocabulary=config.vocabulary,
+        )
+        return Cost(8 + 6 * weights * tokens / 1e10, memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each size at the first exponent, and along N for each other."""

@@ -52,6 +52,11 @@ class TextConfig(Config):
         """Tokens of one input."""
         return self.tokens
 
+    @property
+    def classes(self) -> int:
+        """Outputs of the readout."""
+        return self.vocabulary
+
     def shape(self) -> TransformerShape:
         """The base."""
         head_dim, heads, layers = self.base

@@ -19,6 +19,7 @@ from translimit import core, data, train
 from translimit.core import Claim
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +64,15 @@ class SpatialKernels(AbstractExperiment[Config]):
         """Compilation, and floating-point operations at 10 a nanosecond."""
         tokens = config.seeds * config.steps * config.batch * 8
         width = config.head_dim * cell.parameters["heads"]
-        return Cost(8 + 36 * config.layers * width**2 * tokens / 1e10)
+        memory = ensemble_bytes(
+            (config.head_dim, cell.parameters["heads"], config.layers),
+            members=config.seeds,
+            batch=config.batch,
+            tokens=8,
+            outputs=10,
+            slots=1,
+        )
+        return Cost(8 + 36 * config.layers * width**2 * tokens / 1e10, memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each number of heads."""

@@ -30,6 +30,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,6 +89,11 @@ class Config(Networks):
         """Tokens of one input."""
         return 8 if self.images == "digits" else 64
 
+    @property
+    def classes(self) -> int:
+        """Outputs of the readout."""
+        return 10
+
     def shape(self) -> TransformerShape:
         """The base."""
         return networks.base_shape(self)
@@ -145,7 +151,19 @@ class Transfer(AbstractExperiment[Config]):
         growth = 1.2 if cell.parameters["axis"] == "layers" else 1.5
         sizes = sum(multiple**growth for multiple in config.multiples)
         base = float(np.prod(config.base)) / 32 * config.batch * config.positions / 256
-        return Cost(10.0 + 1.25e-3 * config.steps * networks * sizes * base)
+        largest = list(config.base)
+        place = ("head_dim", "heads", "layers").index(cell.parameters["axis"])
+        largest[place] *= max(config.multiples)
+        memory = ensemble_bytes(
+            largest,
+            members=networks,
+            batch=config.batch,
+            tokens=config.positions,
+            outputs=config.classes,
+            vocabulary=config.classes,
+            mlp_ratio=config.mlp_ratio,
+        )
+        return Cost(10.0 + 1.25e-3 * config.steps * networks * sizes * base, memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The rules of every comparison, and the standard parameterization beside them."""

@@ -22,6 +22,7 @@ from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,7 +83,15 @@ class VitSizes(AbstractExperiment[Config]):
         N, H, L = cell.parameters["size"]
         patches = 8 if config.images == "digits" else 64
         tokens = config.seeds * config.steps * config.batch * patches
-        return Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10)
+        memory = ensemble_bytes(
+            (N, H, L),
+            members=config.seeds,
+            batch=config.batch,
+            tokens=patches,
+            outputs=10,
+            slots=1,
+        )
+        return Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each size."""

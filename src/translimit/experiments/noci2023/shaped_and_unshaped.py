@@ -85,9 +85,9 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and layers, or weights drawn twice for gradients."""
         if cell.name.startswith("network"):
-            return Cost(7.0 + 6e-6 * config.layers * config.networks)
+            return Cost(2.5 + 6e-6 * config.layers * config.networks)
         weights = 4 * config.gradient_dim**2 * config.gradient_layers * config.gradient_networks
-        return Cost(7.0 + 1.2e-7 * weights)
+        return Cost(2.5 + 1.2e-7 * weights)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """For each case its chains and its gradients."""

@@ -29,6 +29,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.ensembles import ensemble_bytes
 from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
@@ -73,7 +74,15 @@ class ShapedTraining(AbstractExperiment[Config]):
         """Compilation, and floating-point operations at 12 a nanosecond."""
         weights = 12 * (config.head_dim * config.heads) ** 2 * cell.parameters["depth"]
         tokens = config.seeds * len(config.rates) * config.steps * config.batch * 8
-        return Cost(6 + 6 * weights * tokens / 1.2e10)
+        memory = ensemble_bytes(
+            (config.head_dim, config.heads, cell.parameters["depth"]),
+            members=config.seeds * len(config.rates),
+            batch=config.batch,
+            tokens=8,
+            outputs=10,
+            mlp_ratio=2.0,
+        )
+        return Cost(6 + 6 * weights * tokens / 1.2e10, memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each kind and depth."""

@@ -1,0 +1,45 @@
+"""The memory of a process that trains an ensemble, told before anything loads JAX.
+
+The count is that of `train.memory_need`, with a network told by its sizes alone (gains, biases and
+the embedding of positions are left out), and what every process with JAX has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: What a process has that imported JAX and compiled the training of a small network.
+_PROCESS = 7e8
+#: Arrays kept of a block by backpropagation, as `train.memory_need` counts them.
+_STREAMS, _HIDDEN, _SCORES = 14, 3, 3
+
+
+def ensemble_bytes(
+    size: Sequence[int],
+    *,
+    members: int,
+    batch: int,
+    tokens: int,
+    outputs: int,
+    vocabulary: int = 0,
+    mlp_ratio: float = 1.0,
+    slots: int = 2,
+) -> float:
+    """Bytes of an ensemble in float32.
+
+    Args:
+        size: head dimension, heads, layers.
+        members: networks trained at once, seeds times rates.
+        batch: examples of an update.
+        tokens: of an example.
+        outputs: of the readout.
+        vocabulary: ids of the embedding, or 0.
+        mlp_ratio: hidden units to width.
+        slots: arrays that the optimiser keeps of every weight.
+    """
+    head_dim, heads, layers = size
+    dim = head_dim * heads
+    weights = layers * (4 + 2 * mlp_ratio) * dim**2 + (outputs + vocabulary) * dim
+    block = (_STREAMS + _HIDDEN * mlp_ratio) * dim + _SCORES * heads * tokens
+    kept = batch * tokens * (layers * block + 3 * outputs)
+    return _PROCESS + 4.0 * members * ((4 + slots) * weights + kept)
