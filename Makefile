@@ -53,7 +53,7 @@ bench: $(STAMPS)/bench  ## run every script in benchmarks/
 	done
 
 docs: $(STAMPS)/test  ## build the documentation into site/, strictly
-	@echo "mkdocs build --strict"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "mkdocs build --strict"; $(QUICK) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix $(WRITTEN)
