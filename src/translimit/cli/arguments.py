@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from translimit.cli.executors import ExecutionOptions
 from translimit.core import ConfigError
 
 _Flag = tyro.conf.FlagCreatePairsOff
@@ -25,8 +26,8 @@ class ListCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class RunCommand:
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(ExecutionOptions):
     """Run experiments, or finish the run that was interrupted; whole cells are kept.
 
     Example: translimit run castin2025/digits --preset demo
@@ -40,12 +41,6 @@ class RunCommand:
     """The sizes to start from."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     set: Annotated[
@@ -58,6 +53,10 @@ class RunCommand:
     """A TOML or JSON file of configuration values."""
     fresh: Annotated[bool, _Flag] = False
     """Remove the run that is there and start over."""
+    plan: Annotated[bool, _Flag] = False
+    """Print cells, memory and time, or why they cannot fit; start and write nothing."""
+    json: Annotated[bool, _Flag] = False
+    """With --plan: print one JSON document."""
 
     def settings(self) -> tuple[list[str], dict[str, str]]:
         """The experiments and the overrides; a name that follows `--set key=value` is a name.
@@ -84,7 +83,7 @@ class RunCommand:
 
 @dataclass(frozen=True)
 class StatusCommand:
-    """Show what is stored of a run, cell by cell, and how to finish it.
+    """Show what is done, running and failed of a run, what is left, and how to finish it.
 
     Example: translimit status runs/castin2025-digits-demo-*
     """
@@ -93,6 +92,36 @@ class StatusCommand:
     """The folder of a run."""
     json: Annotated[bool, _Flag] = False
     """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class MergeCommand:
+    """Join runs of the same version and settings into one folder: the union of their whole cells.
+
+    Claims are checked where all cells are there; else the printed command finishes the run.
+
+    Example: translimit merge here/runs/digits there/runs/digits --out runs/digits
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")] = ()
+    """Folders of runs, at least two."""
+    out: Path | None = None
+    """The folder of the joined run; a new one, or one of the same run."""
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a run into one netCDF file for a colleague: a group a cell, claims as attributes.
+
+    Example: translimit export runs/castin2025-digits-demo-* --out digits.nc
+    """
+
+    run: _Folder
+    """The folder of a run."""
+    out: Path | None = None
+    """The file, ending in .nc."""
+    partial: Annotated[bool, _Flag] = False
+    """Export the whole cells of a run that is not finished."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +203,8 @@ class PredictCommand:
     """Of the Monte Carlo."""
 
 
-@dataclass(frozen=True)
-class DmftCommand:
+@dataclass(frozen=True, kw_only=True)
+class DmftCommand(ExecutionOptions):
     """Solve the training dynamics of a configuration, train networks, and compare them.
 
     Networks grow in heads, head dimension or layers towards the limit of infinitely many heads.
@@ -190,12 +219,6 @@ class DmftCommand:
     architecture, axis, sizes, seeds."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     fresh: Annotated[bool, _Flag] = False
@@ -319,6 +342,8 @@ Command = (
     ListCommand
     | RunCommand
     | StatusCommand
+    | MergeCommand
+    | ExportCommand
     | ClaimsCommand
     | ReportCommand
     | CiteCommand
@@ -334,6 +359,8 @@ COMMANDS: dict[str, type[Command]] = {
     "list": ListCommand,
     "run": RunCommand,
     "status": StatusCommand,
+    "merge": MergeCommand,
+    "export": ExportCommand,
     "claims": ClaimsCommand,
     "report": ReportCommand,
     "cite": CiteCommand,
