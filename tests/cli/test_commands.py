@@ -329,3 +329,24 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
     assert run.info["status"] == "interrupted"
     assert 0 < sum(state.whole for state in run.states()) < 100
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_gallery_is_made_once_and_shown_again(capsys, tmp_path):
+    arguments = ["gallery", ONE, "--preset", "demo", "--out", tmp_path, "--workers", "1"]
+    status, out, _ = call(capsys, *arguments)
+    assert status == 0
+    assert out.splitlines()[-1] == f"gallery: {tmp_path / 'index.html'}"
+    status, out, _ = call(capsys, *arguments)
+    assert "cells: 0 computed" in out
+    status, out, _ = call(capsys, *arguments, "--only-page")
+    assert out == f"gallery: {tmp_path / 'index.html'}\n"
+    status, _, err = call(capsys, "gallery", "--only-page", "--out", tmp_path / "none")
+    assert status == 2
+    assert "there is no run in" in err
+
+
+def test_citing_without_a_run_names_the_four_papers(capsys):
+    status, out, _ = call(capsys, "cite")
+    assert status == 0
+    for eprint in ("2405.15712", "2501.18322", "2306.17759", "2604.01978"):
+        assert eprint in out

@@ -115,14 +115,37 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
+class GalleryCommand:
+    """Run every experiment, or those that are named, and show all figures on one page.
+
+    Runs that are whole are kept; the page is written again after each run.
+
+    Example: translimit gallery --preset standard
+    """
+
+    experiments: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT...")
+    ] = ()
+    """Names from `translimit list`, or module:OBJECT; all by default."""
+    preset: Literal["demo", "standard", "paper"] = "standard"
+    """The sizes."""
+    out: Path | None = None
+    """The folder of the runs and the page; by default runs/gallery-PRESET."""
+    workers: int = 0
+    """Worker processes; 0 is one per core."""
+    only_page: Annotated[bool, _Flag] = False
+    """Compute nothing: show the runs that are there."""
+
+
+@dataclass(frozen=True)
 class CiteCommand:
-    """Print BibTeX of the papers and software behind a run.
+    """Print BibTeX of the papers and software behind a run, or behind translimit.
 
     Example: translimit cite runs/castin2025-digits-demo-*
     """
 
-    run: _Folder
-    """The folder of a run."""
+    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    """The folder of a run; without one, the papers of the four theories."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +311,7 @@ Command = (
     | ClaimsCommand
     | ReportCommand
     | CiteCommand
+    | GalleryCommand
     | PredictCommand
     | DmftCommand
     | ScaleCommand
@@ -302,6 +326,7 @@ COMMANDS: dict[str, type[Command]] = {
     "claims": ClaimsCommand,
     "report": ReportCommand,
     "cite": CiteCommand,
+    "gallery": GalleryCommand,
     "predict": PredictCommand,
     "dmft": DmftCommand,
     "scale": ScaleCommand,

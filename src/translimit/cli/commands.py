@@ -14,6 +14,7 @@ from translimit.cli.arguments import (
     Command,
     CoordCheckCommand,
     DmftCommand,
+    GalleryCommand,
     ListCommand,
     PredictCommand,
     ReportCommand,
@@ -199,12 +200,29 @@ def _report(command: ReportCommand) -> None:
 
 
 @execute.register
+def _gallery(command: GalleryCommand) -> None:
+    from translimit.cli.gallery import make_gallery
+
+    def compute(name: str, out: Path) -> None:
+        print(name)
+        _compute(
+            RunCommand(experiments=(name,), preset=command.preset, out=out, workers=command.workers)
+        )
+
+    folder = command.out or Path("runs", f"gallery-{command.preset}")
+    print(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
+
+
+@execute.register
 def _cite(command: CiteCommand) -> None:
     from translimit.core import bibtex
     from translimit.store import RunFolder
 
-    entries = RunFolder.open(command.run).info["experiments"]
-    keys = {key for entry in entries for key in entry["citations"]}
+    if command.run is None:
+        keys = {"bordelon2024", "castin2025", "koubbi2026", "noci2023"}
+    else:
+        entries = RunFolder.open(command.run).info["experiments"]
+        keys = {key for entry in entries for key in entry["citations"]}
     print(bibtex({*keys, "jax", "diffrax"}))
 
 

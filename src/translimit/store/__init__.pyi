@@ -2,6 +2,7 @@ from .cells import CellAddress as CellAddress
 from .cells import CellState as CellState
 from .cells import cell_state as cell_state
 from .cells import disk_full as disk_full
+from .cells import slug as slug
 from .cells import write_cell as write_cell
 from .folder import FORMAT as FORMAT
 from .folder import RunFolder as RunFolder
