@@ -140,7 +140,7 @@ def test_list(capsys):
             "run X --executor ray --address a:1 --workers 2",
             "workers: a running cluster has its own",
         ),
-        ("run X --device tpu", "--device: got 'tpu'; known: auto, cpu, gpu"),
+        ("run X --device tpu", "--device: got 'tpu'; did you mean 'gpu'? known: auto, cpu, gpu"),
         ("run X --retries -1 --out NEW", "retries: got -1; pass 0 or more"),
         ("run X --workers two", "--workers: got 'two'; pass a whole number"),
         ("run X --workers -1", "workers: got -1; pass 1 or more"),

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from translimit.core import ArgumentError, ConfigError, MissingExtraError
-from translimit.execute import BatchScheduler, Job, Serial
+from translimit.execute import BatchScheduler, Job, ProcessPool, Serial
 from translimit.store import RunFolder
 from translimit.study import run_experiments
 
@@ -145,3 +145,27 @@ def test_orphans_of_a_killed_driver_write_nothing_after_the_resume(tmp_path, fak
     logs = "".join(p.read_text() for p in (tmp_path / "logs").glob("*log*"))
     assert "Traceback" not in logs
     assert RunFolder.open(out).info["status"] == "complete"
+
+
+@pytest.mark.slow
+def test_a_standard_sweep_has_the_bits_of_the_pool(tmp_path):
+    """The standard transfer sweep, at a cost that two cores afford."""
+    what = {
+        "preset": "standard",
+        "overrides": {
+            "multiples": "1,2", "axes": "heads", "optimizers": "adamw", "seeds": "1", "steps": "10",
+            "probe": "64", "log2_rates": "-9,-7",
+        },
+        "progress": False,
+    }  # fmt: skip
+    pool = run_experiments(
+        "bordelon2024/transfer", out=tmp_path / "p", executor=ProcessPool(2), **what
+    )
+    batch = run_experiments(
+        "bordelon2024/transfer", out=tmp_path / "b", executor=local(tmp_path), **what
+    )
+    assert len(batch.computed) == 2
+    assert json.dumps(batch.claims) == json.dumps(pool.claims)
+    for one, other in zip(pool.folder.states(), batch.folder.states(), strict=True):
+        assert one.manifest["files"] == other.manifest["files"]
+    assert not list((tmp_path / "b").rglob(".tmp-*"))
