@@ -13,6 +13,7 @@ from translimit.cli.arguments import (
     Command,
     CoordCheckCommand,
     DmftCommand,
+    ExploreCommand,
     ListCommand,
     PredictCommand,
     ReportCommand,
@@ -298,6 +299,25 @@ def _transfer(command: TransferCommand) -> None:
         for sentence in sweep["warnings"]:
             print(f"  note: {sentence}")
     print(f"kept in {answer.folder}")
+
+
+@execute.register
+def _explore(command: ExploreCommand) -> None:
+    from translimit.explore import serve
+
+    if len(command.config) > 1:
+        raise ConfigError("CONFIG", f"got {len(command.config)} files", "pass one")
+
+    def announce(address: str) -> None:
+        print(f"translimit explore: {address}", flush=True)
+        print("stop it with Ctrl-C", file=sys.stderr, flush=True)
+
+    serve(
+        command.config[0] if command.config else None,
+        port=command.port,
+        browser=not command.no_browser,
+        announce=announce,
+    )
 
 
 def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -> bool:
