@@ -92,9 +92,9 @@ $(STAMPS)/bench: $(STAMPS)/test
 # torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of
 # Hugging Face last, when the torch that it needs is there.
 $(STAMPS)/test: $(STAMPS)/core
-	@echo "installing the extras test, docs and bench"
+	@echo "installing the extras test, docs, bench and explore"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt \
-		-e '.[test,docs,bench]'
+		-e '.[test,docs,bench,explore]'
 	@if ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		echo "installing $(TORCH): about 200 MB where the CPU build is offered;" \
 			"from PyPI on Linux several GB with its CUDA packages" \

@@ -42,8 +42,8 @@ class Line:
     colour: str = INK
     label: str = ""
     dash: str = ""
-    width: float = 2.0
-    opacity: float = 1.0
+    width: float | int = 2.0
+    opacity: float | int = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Band:
     high: Any
     colour: str
     label: str = ""
-    opacity: float = 0.25
+    opacity: float | int = 0.25
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Points:
     colour: str = INK
     label: str = ""
     kind: str = "disc"
-    size: float = 4.0
+    size: float | int = 4.0
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ class Axis:
     """
 
     label: str
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     log: bool = False
     ticks: tuple[tuple[float, str], ...] = ()
 
-    def place(self, values: Any) -> np.ndarray:
+    def place(self, values: Any) -> Any:
         """The part of the axis at which values lie; NaN where there is none."""
         values = np.asarray(values, dtype=float)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -179,7 +179,9 @@ class Chart:
             f'overflow="hidden">{inner}</svg></svg>{_legend(self.marks)}</figure>'
         )
 
-    def _axes(self, left: float, top: float, width: float, height: float) -> str:
+    def _axes(
+        self, left: float | int, top: float | int, width: float | int, height: float | int
+    ) -> str:
         parts = []
         for place, text in _placed(self.x):
             x = left + place * width
@@ -216,7 +218,7 @@ def _placed(axis: Axis) -> Iterable[tuple[float, str]]:
 
 
 def _drawn(
-    mark: Line | Band | Points | Cells, x: Axis, y: Axis, width: float, height: float
+    mark: Line | Band | Points | Cells, x: Axis, y: Axis, width: float | int, height: float | int
 ) -> str:
     if isinstance(mark, Cells):
         return _cells(mark, width, height)
@@ -253,7 +255,7 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
     return "".join(parts)
 
 
-def _point(mark: Points, x: float, y: float) -> str:
+def _point(mark: Points, x: float | int, y: float | int) -> str:
     if not (math.isfinite(x) and math.isfinite(y)):
         return ""
     r = mark.size
@@ -278,7 +280,7 @@ def _point(mark: Points, x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" fill="{mark.colour}" fill-opacity="0.85"/>'
 
 
-def _cells(mark: Cells, width: float, height: float) -> str:
+def _cells(mark: Cells, width: float | int, height: float | int) -> str:
     """One rectangle for every run of equal classes in a row."""
     rows, columns = mark.classes.shape
     w, h = width / columns, height / rows
@@ -329,7 +331,7 @@ def _swatch(content: str) -> str:
     return f'<svg width="24" height="16" aria-hidden="true">{content}</svg>'
 
 
-def _round_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+def _round_ticks(low: float | int, high: float | int) -> tuple[tuple[float, str], ...]:
     """About five round numbers."""
     span = high - low
     unit = 10.0 ** math.floor(math.log10(span / 5))
@@ -339,7 +341,7 @@ def _round_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
     return tuple((k * step, f"{k * step:.6g}") for k in range(first, last + 1))
 
 
-def _decades(low: float, high: float) -> tuple[tuple[float, str], ...]:
+def _decades(low: float | int, high: float | int) -> tuple[tuple[float, str], ...]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     each = max(1, (last - first) // 6 + 1) if last - first > 6 else 1
     named = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}

@@ -19,7 +19,7 @@ from translimit.figures import COLOURS
 from translimit.limits.meanfield import GaussianFlow
 
 #: The value map: it turns, stretches the first direction and shrinks the second.
-V = ((0.4, -1.2), (1.2, -0.9))
+V = ((0.4, -0.6), (0.6, -1.2))
 START = ((1.0, 0.3), (0.3, 0.6))
 #: Depth at the end of the slider.
 HORIZON = 3.0
@@ -151,14 +151,14 @@ def _eigenvalues(alt: str, ts: np.ndarray, cov: np.ndarray, depth: float, blow_u
     marks = [
         Line(ts, values[:, 1], COLOURS[0], "larger eigenvalue"),
         Line(ts, values[:, 0], COLOURS[2], "smaller eigenvalue", "7 4"),
-        Line([depth] * 2, [1e-3, 1e3], COLOURS[1], "now", "", 1.6),
+        Line([depth] * 2, [1e-2, 1e3], COLOURS[1], "now", "", 1.6),
     ]
     if math.isfinite(blow_up):
-        marks.append(Line([blow_up] * 2, [1e-3, 1e3], INK, "blow-up", "2 4", 1.6))
+        marks.append(Line([blow_up] * 2, [1e-2, 1e3], INK, "blow-up", "2 4", 1.6))
     return Chart(
         alt=alt,
         title="eigenvalues of the covariance",
         x=Axis("depth t", 0.0, HORIZON),
-        y=Axis("eigenvalue", 1e-3, 1e3, log=True),
+        y=Axis("eigenvalue", 1e-2, 1e3, log=True),
         marks=tuple(marks),
     )

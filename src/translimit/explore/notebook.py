@@ -22,7 +22,7 @@ def _():
 
 
 @app.cell
-def _(TranslimitError, View, mo):
+def _(PANELS, TranslimitError, View, mo):
     # No global name holds the parameters, so that writing them below runs nothing again.
     _query = mo.query_params().to_dict()
     _refusal = ""
@@ -100,20 +100,18 @@ def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo):
         }
     )
     optimizer = mo.ui.dropdown(OPTIMIZERS, value=_start.optimizer, label="optimizer")
-    panel = mo.ui.radio(
+    panel = mo.ui.dropdown(
         {kind.title: name for name, kind in PANELS.items()},
-        value=PANELS[_start.panel].title if _start.panel in PANELS else "Overlaps and collapse",
-        inline=True,
+        value=PANELS[_start.panel].title,
         label="Panel",
     )
     mo.vstack(
         [
             panel,
             mo.Html(
-                '<div class="tl-sliders" style="display:grid;gap:0.2rem 1.5rem;'
-                'grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))">'
-                + "".join(f"<div>{one}</div>" for one in sliders.values())
-                + f"<div>{optimizer}</div></div>"
+                '<div class="tl-sliders">'
+                + "".join(f'<div class="tl-{name}">{one}</div>' for name, one in sliders.items())
+                + f'<div class="tl-optimizer">{optimizer}</div></div>'
             ),
         ]
     )
@@ -136,10 +134,10 @@ def _(TranslimitError, current, get_start, optimizer, panel, replace, sliders):
 
 
 @app.cell
-def _(TranslimitError, mo, page, refused, view, warm):
+def _(TranslimitError, mo, page, panel, refused, view, warm):
     found = None
     if view is None:
-        _shown = page.message_html(refused)
+        _shown = page.message_html(refused, panel.value)
     else:
         try:
             if warm.is_ready(view):
@@ -151,7 +149,7 @@ def _(TranslimitError, mo, page, refused, view, warm):
                     found = warm.compute(view)
             _shown = page.panel_html(view.panel, found)
         except TranslimitError as _error:
-            _shown = page.message_html(_error)
+            _shown = page.message_html(_error, view.panel)
     mo.Html(_shown)
     return (found,)
 

@@ -32,7 +32,18 @@ STYLE = """<style>
 .tl .error {border-left: 4px solid #D55E00; padding: 0.5rem 0.8rem}
 .tl .note {opacity: 0.8; font-size: 0.9rem}
 .tl a {text-decoration: underline}
+.tl-sliders {display: grid; gap: 0.2rem 1.2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 155px), 1fr))}
+@media (min-width: 700px) {.tl-sliders {grid-template-columns: repeat(3, 1fr)}}
 </style>"""
+
+
+def sliders_of(name: str) -> str:
+    """A style that shows the sliders to which a panel answers, and hides the others."""
+    reads = PANELS[name].reads
+    hidden = [one for one in SLIDERS if one not in reads]
+    hidden += [] if name in ("rates", "all") else ["optimizer"]
+    return f"<style>{''.join(f'.tl-sliders .tl-{one} {{display: none}}' for one in hidden)}</style>"
 
 
 def panel_html(name: str, panel: Panel) -> str:
@@ -40,10 +51,9 @@ def panel_html(name: str, panel: Panel) -> str:
     kind = PANELS[name]
     charts = "".join(chart.svg() for chart in panel.figures)
     table = _table(panel.table) if panel.table else ""
-    sliders = ", ".join(SLIDERS[one].label for one in kind.reads)
     return (
-        f'<section class="tl" id="panel" data-panel="{name}" aria-live="polite">'
-        f'<p class="note">{html.escape(kind.question)} It answers to: {html.escape(sliders)}.</p>'
+        f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" aria-live="polite">'
+        f'<p class="note">{html.escape(kind.question)}</p>'
         f'<p class="says" id="says">{html.escape(panel.says)}</p>'
         f'<div class="charts" id="charts">{charts}</div>{table}</section>'
     )
@@ -73,10 +83,11 @@ def details_html(view: View, panel: Panel) -> str:
     )
 
 
-def message_html(error: object) -> str:
-    """A refusal in words."""
+def message_html(error: object, name: str) -> str:
+    """A refusal in words, in place of a panel."""
     return (
-        f'<section class="tl" id="panel"><p class="error" id="message" role="alert">'
+        f'{sliders_of(name)}<section class="tl" id="panel">'
+        f'<p class="error" id="message" role="alert">'
         f"{html.escape(str(error))}</p></section>"
     )
 

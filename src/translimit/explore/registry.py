@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from translimit.core import ConfigError, nearest
 from translimit.explore import (
     clusters,
     covariance,
@@ -110,13 +109,10 @@ def panel_of(view: View) -> Panel:
     """The open panel of a view.
 
     Raises:
-        ConfigError: no such panel.
         TranslimitError: what the limit refuses; the message says why.
 
     Example:
         >>> panel_of(View(panel="rates", heads=8)).table[0][0]
         'parameter'
     """
-    if view.panel not in PANELS:
-        raise ConfigError("panel", f"got {view.panel!r}", nearest(view.panel, PANELS))
     return PANELS[view.panel].panel(view)

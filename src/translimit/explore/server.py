@@ -19,6 +19,7 @@ def serve(
     *,
     port: int = 8765,
     browser: bool = True,
+    ahead: bool = True,
     announce: Callable[[str], object] = print,
 ) -> None:
     """Serve the page until it is interrupted.
@@ -29,6 +30,7 @@ def serve(
         config: an architecture to start from: a `config.json`, or a file of our own format.
         port: where to listen; 0 takes a free one.
         browser: whether to open a browser.
+        ahead: whether to compile the programs of all panels while the page is read.
         announce: is called with the address once the page can be opened.
 
     Raises:
@@ -47,7 +49,8 @@ def serve(
     address = f"http://{HOST}:{listener.getsockname()[1]}/" + (f"?{query}" if query else "")
     page = marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build()
     server = uvicorn.Server(uvicorn.Config(page, log_level="warning"))
-    warm.start()
+    if ahead:
+        warm.start()
     announce(address)
     if browser:
         import webbrowser

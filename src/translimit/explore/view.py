@@ -36,6 +36,17 @@ from translimit.describe import (
 )
 from translimit.scaling import OPTIMIZERS, read_size
 
+#: The panels, in the order of the page.
+PANEL_NAMES = (
+    "overlaps",
+    "covariance",
+    "ellipses",
+    "clusters",
+    "regimes",
+    "rates",
+    "stack",
+    "all",
+)
 #: Characters of a configuration that an address still carries.
 LONGEST = 4000
 #: Tables of a config.json that say nothing about the architecture and may be long.
@@ -54,11 +65,11 @@ class Slider:
     """
 
     label: str
-    values: tuple[float, ...]
-    low: float
-    high: float
+    values: tuple[float | int, ...]
+    low: float | int
+    high: float | int
 
-    def stops(self, value: float) -> list[float]:
+    def stops(self, value: float | int) -> list[float | int]:
         """The values with this one among them."""
         return sorted({*self.values, value})
 
@@ -117,11 +128,11 @@ class View:
     head_dim: int = 64
     layers: int = 96
     tokens: int = 16
-    step: float = 0.5
-    temperature: float = 1.0
-    alpha_a: float = 1.0
-    alpha_l: float = 1.0
-    time: float = 0.5
+    step: float | int = 0.5
+    temperature: float | int = 1.0
+    alpha_a: float | int = 1.0
+    alpha_l: float | int = 1.0
+    time: float | int = 0.5
     optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
@@ -138,6 +149,8 @@ class View:
             raise ConfigError(
                 "optimizer", f"got {self.optimizer!r}", nearest(self.optimizer, OPTIMIZERS)
             )
+        if self.panel not in PANEL_NAMES:
+            raise ConfigError("panel", f"got {self.panel!r}", nearest(self.panel, PANEL_NAMES))
         if len(self.config) > LONGEST:
             raise ConfigError(
                 "config",

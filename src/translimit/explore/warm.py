@@ -23,9 +23,7 @@ _guard = threading.Lock()
 
 def is_ready(view: View) -> bool:
     """Whether the open panel answers at once: its program is compiled, or it needs none."""
-    kind = PANELS.get(view.panel)
-    if kind is None:
-        return True
+    kind = PANELS[view.panel]
     shape = kind.shape(view)
     return kind.quick and (shape is None or (view.panel, shape) in _ready)
 
@@ -36,8 +34,8 @@ def compute(view: View) -> Panel:
     Raises:
         TranslimitError: as `panel_of`.
     """
-    kind = PANELS.get(view.panel)
-    if kind is None or is_ready(view):
+    kind = PANELS[view.panel]
+    if is_ready(view):
         return panel_of(view)
     key = view.panel, kind.shape(view)
     with _guard:
