@@ -20,7 +20,8 @@ INK = "currentColor"
 WIDTH, HEIGHT = 420, 300
 _TOP, _RIGHT, _BOTTOM = 10, 14, 44
 _FONT = 'font-family="system-ui, sans-serif" font-size="13"'
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: Digits as exponents.
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -346,6 +347,6 @@ def _decades(low: float | int, high: float | int) -> tuple[tuple[float, str], ..
     each = max(1, (last - first) // 6 + 1) if last - first > 6 else 1
     named = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
     return tuple(
-        (10.0**k, named.get(k, f"10{str(k).translate(_SUPERSCRIPTS)}"))
+        (10.0**k, named.get(k, f"10{str(k).translate(SUPERSCRIPTS)}"))
         for k in range(first, last + 1, each)
     )

@@ -22,7 +22,7 @@ from translimit.observe import cluster_angle, cluster_labels
 
 MOST = int(SLIDERS["tokens"].high)
 #: Depth at the end of the slider.
-HORIZON = 30.0
+HORIZON = 15.0
 CODE = """\
 import numpy as np
 from translimit import solve
@@ -104,8 +104,15 @@ def _circle(alt: str, start: np.ndarray, now: np.ndarray) -> Chart:
         square=True,
         marks=(
             Line(np.cos(turn), np.sin(turn), INK, width=1.0),
-            Points(*(1.13 * start.T), COLOURS[0], "start (drawn outside)", "ring", 4.0),
-            Points(*now.T, COLOURS[1], "now", "disc", 6.0),
+            Points(
+                1.13 * start[:, 0],
+                1.13 * start[:, 1],
+                COLOURS[0],
+                "start (drawn outside)",
+                "ring",
+                4.0,
+            ),
+            Points(now[:, 0], now[:, 1], COLOURS[1], "now", "disc", 6.0),
         ),
     )
 

@@ -134,12 +134,12 @@ def _ellipses(alt: str, covs: np.ndarray) -> Chart:
         y=Axis("second component", -reach, reach),
         square=True,
         marks=(
-            Line(*first, INK, "depth 0", "3 4", 1.5),
+            Line(first[0], first[1], INK, "depth 0", "3 4", 1.5),
             *(
-                Line(*one, COLOURS[0], "" if k else "on the way", "", 1.2, 0.45)
+                Line(one[0], one[1], COLOURS[0], "" if k else "on the way", "", 1.2, 0.45)
                 for k, one in enumerate(between)
             ),
-            Line(*last, COLOURS[1], now, "", 3.0),
+            Line(last[0], last[1], COLOURS[1], now, "", 3.0),
         ),
     )
 

@@ -29,10 +29,9 @@ def _(PANELS, TranslimitError, View, mo):
     try:
         _start = View.from_query(_query)
     except TranslimitError as _error:
-        _start, _refusal = (
-            View(),
-            f"The address was not understood, so this is the default: {_error}",
-        )
+        _panel = _query.get("panel")
+        _start = View(panel=_panel) if _panel in PANELS else View()
+        _refusal = f"The address was not understood; this is the default. {_error}"
     current = {"view": _start}
     get_start, set_start = mo.state(_start)
     get_refusal, set_refusal = mo.state(_refusal)

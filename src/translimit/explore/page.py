@@ -15,6 +15,7 @@ STYLE = """<style>
 .tl figure.chart {flex: 1 1 300px; max-width: 560px; min-width: 0; margin: 0}
 .tl figure.chart > svg {width: 100%; height: auto; display: block}
 .tl figure.chart figcaption {font-weight: 600; margin: 0.4rem 0 0.2rem}
+.dark .tl figure.chart > svg, .dark .tl .legend svg {filter: brightness(1.4)}
 .tl .legend {display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; font-size: 0.85rem}
 .tl .legend span {display: inline-flex; align-items: center; gap: 0.4rem}
 .tl .legend svg {flex: none}

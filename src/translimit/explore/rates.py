@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from translimit.explore.chart import INK, Axis, Chart, Line, Points
+from translimit.explore.chart import INK, SUPERSCRIPTS, Axis, Chart, Line, Points
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
 from translimit.figures import COLOURS
@@ -121,15 +121,19 @@ def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:.4g}"
 
 
+def _power_of_two(k: int) -> str:
+    """2 to the k as a page writes it."""
+    return f"{2**k}" if 0 <= k <= 3 else f"2{str(k).translate(SUPERSCRIPTS)}"
+
+
 def _chart(alt: str, rates: np.ndarray, starts: np.ndarray) -> Chart:
     places = np.arange(len(ROLES))[::-1].astype(float)
     finite = np.concatenate([rates, starts])
     finite = finite[np.isfinite(finite) & (finite > 0)]
     low = min(-2, math.floor(math.log2(finite.min())) - 1)
     high = max(1, math.ceil(math.log2(finite.max())) + 1)
-    each = max(1, (high - low) // 5)
-    powers = range(low, high + 1)
-    ticks = tuple((2.0**k, f"{2**k}" if k >= 0 else f"1/{2**-k}") for k in powers if k % each == 0)
+    each = max(1, math.ceil((high - low) / 6))
+    ticks = tuple((2.0**k, _power_of_two(k)) for k in range(low, high + 1) if k % each == 0)
     return Chart(
         alt=alt,
         x=Axis("target over base", 2.0**low, 2.0**high, log=True, ticks=ticks),

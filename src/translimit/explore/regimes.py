@@ -137,7 +137,8 @@ def panel(view: View) -> Panel:
 
 
 def _assumptions(centred: Classification, mean: Classification) -> tuple[str, ...]:
-    said = dict.fromkeys((*centred.warnings, *mean.warnings))
+    # The heads with a mean live in few dimensions here; what that warns of says nothing of networks.
+    said = dict.fromkeys((*centred.warnings, *(one for one in mean.warnings if "time" in one)))
     return (
         f"Small means at most {centred.tolerance:g}: a convention, not a theorem.",
         "Without a mean effect: centred Gaussian values. With one: every head has the same mean "
