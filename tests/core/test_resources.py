@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from translimit.core import available_cores, available_memory, resources
+from translimit.core import available_cores, available_memory, available_threads, resources
 
 
 def test_cores_are_those_of_the_affinity():
@@ -23,3 +23,10 @@ def test_a_control_group_bounds_it(monkeypatch, tmp_path):
     groups = tuple(str(tmp_path / name) for name in ("absent", "none", "limit"))
     monkeypatch.setattr(resources, "_GROUPS", groups)
     assert available_memory() == 1e6
+
+
+def test_threads_are_what_the_cpu_client_was_given(monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", "3")
+    assert available_threads() == 3
+    monkeypatch.delenv("PJRT_NPROC")
+    assert available_threads() == available_cores()

@@ -23,6 +23,7 @@ from translimit.limits.dmft import (
     Training,
     lazy_predictions,
 )
+from translimit.limits.dmft.side_by_side import passes_at_once
 
 KEY = jax.random.key(3)
 PROBLEM = ring4(**{**BASE, "steps": 6}, head_dim=2)
@@ -33,6 +34,7 @@ class StopError(Exception):
 
 
 def sampled(folder: Path | None, **options: Any) -> CausalSampling:
+    options = {"at_once": 1, **options}
     return CausalSampling(heads=400, populations=2, folder=folder, every=2, **options)
 
 
@@ -57,7 +59,9 @@ def test_a_solve_that_was_stopped_ends_in_the_same_bits(
         solve(PROBLEM, sampled(tmp_path), key=KEY, progress=stop_after(fraction))
     reports: list[float] = []
     resumed = solve(PROBLEM, sampled(tmp_path), key=KEY, progress=reports.append)
-    assert reports[0] > fraction - 0.2  # at most two evaluations were computed again
+    # Of twelve evaluations at most two were computed again; a finished pass reports once.
+    assert len(reports) <= 12 * (1 - fraction) + 3
+    assert reports[-1] == 1.0
     np.testing.assert_array_equal(resumed.predictions, whole.predictions)
     np.testing.assert_array_equal(resumed.kernel(1), whole.kernel(1))
     np.testing.assert_array_equal(resumed.attention(0).logits, whole.attention(0).logits)
@@ -66,9 +70,42 @@ def test_a_solve_that_was_stopped_ends_in_the_same_bits(
     # What is finished is not computed again, and its histories are gone from the disk.
     reports.clear()
     again = solve(PROBLEM, sampled(tmp_path), key=KEY, progress=reports.append)
-    assert not reports
+    assert reports == [0.5, 1.0]
     np.testing.assert_array_equal(again.predictions, whole.predictions)
     assert not list(tmp_path.glob("pass-*/state/*"))
+
+
+def test_passes_side_by_side_stop_together_and_end_in_the_same_bits(
+    whole: Any, tmp_path: Path
+) -> None:
+    calls = []
+
+    def stop(done: float) -> None:
+        calls.append(done)
+        if done > 0.5:
+            raise StopError
+
+    with pytest.raises(StopError):
+        solve(PROBLEM, sampled(tmp_path, at_once=2), key=KEY, progress=stop)
+    # Of twelve steps no more than the one that raised and one beside it were told after half.
+    assert len([done for done in calls if done > 0.5]) <= 2
+    resumed = solve(PROBLEM, sampled(tmp_path, at_once=2), key=KEY)
+    np.testing.assert_array_equal(resumed.predictions, whole.predictions)
+    np.testing.assert_array_equal(resumed.attention(0).logits, whole.attention(0).logits)
+
+
+def test_memory_counts_passes_side_by_side() -> None:
+    one, three = (PROBLEM.memory(sampled(None, at_once=n)) for n in (1, 3))
+    assert three == 3 * one
+    assert PROBLEM.memory(sampled(None, at_once=None)) == one
+
+
+@pytest.mark.parametrize(("free", "at_once"), [(3.9, 1), (4.0, 2), (100.0, 3)])
+def test_passes_side_by_side_take_half_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, free: float, at_once: int
+) -> None:
+    monkeypatch.setattr("translimit.limits.dmft.side_by_side.available_threads", lambda: 3)
+    assert passes_at_once(passes=4, need=1, free=free) == at_once
 
 
 def test_another_problem_key_or_method_does_not_go_on_there(tmp_path: Path) -> None:

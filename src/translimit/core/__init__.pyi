@@ -46,6 +46,7 @@ from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
 from .resources import available_cores as available_cores
 from .resources import available_memory as available_memory
+from .resources import available_threads as available_threads
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
 from .sinkhorn import SinkhornResult as SinkhornResult

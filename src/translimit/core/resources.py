@@ -1,4 +1,4 @@
-"""What this process may use: cores, and memory where its arrays live."""
+"""What this process may use: cores, threads, and memory where its arrays live."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_threads() -> int:
+    """How many independent computations JAX advances at once: threads of its CPU client, or 1.
+
+    An accelerator takes one after the other.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return 1
+    allowed = os.environ.get("PJRT_NPROC", "")
+    if allowed.isdigit() and int(allowed):
+        return int(allowed)
+    return available_cores()
 
 
 def available_memory() -> float:

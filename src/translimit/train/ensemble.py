@@ -10,7 +10,6 @@ being finite is frozen and reported, the others go on. Same key, same bits, resu
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,7 +26,7 @@ from jaxtyping import Array, PRNGKeyArray
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
-    available_cores,
+    available_threads,
     config,
     load_checkpoint,
     named_key,
@@ -228,7 +227,7 @@ class _Run:
 
         if groups == 1:
             return advance(0)
-        threads = min(groups, _threads())
+        threads = min(groups, available_threads())
         if threads == 1:
             parts = [advance(group) for group in range(groups)]
         else:
@@ -278,16 +277,6 @@ def _groups(seeds: int, rates: int) -> int:
     most = max(1, _TOGETHER // rates)
     together = max(size for size in range(1, seeds + 1) if seeds % size == 0 and size <= most)
     return seeds // together
-
-
-def _threads() -> int:
-    """How many groups a CPU advances at once: as many as JAX may use threads."""
-    if jax.default_backend() != "cpu":
-        return 1
-    allowed = os.environ.get("PJRT_NPROC", "")
-    if allowed.isdigit() and int(allowed):
-        return int(allowed)
-    return available_cores()
 
 
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:

@@ -59,6 +59,9 @@ class CausalSampling(AbstractMethod):
             max(1000, 8 fields steps / head_dim).
         neurons: sampled neurons of each MLP; by default max(4000, 4 fields steps).
         populations: independent repetitions, at least 2.
+        at_once: how many passes are computed side by side, each with memory of its own. By
+            default as many as JAX's CPU client has threads, while together they need at most half
+            of the free memory. The bits are the same whatever it is.
         moment_matching: innovations with exact second moments; needs heads * head_dim >
             4 fields steps and neurons > 2 fields steps.
         precision: of the populations; the stream is always in float64.
@@ -78,6 +81,7 @@ class CausalSampling(AbstractMethod):
     heads: int | None = eqx.field(static=True, default=None)
     neurons: int | None = eqx.field(static=True, default=None)
     populations: int = eqx.field(static=True, default=4)
+    at_once: int | None = eqx.field(static=True, default=None)
     moment_matching: bool = eqx.field(static=True, default=True)
     precision: Literal["float64", "float32"] = eqx.field(static=True, default="float64")
     heads_kept: int = eqx.field(static=True, default=2000)
@@ -91,7 +95,7 @@ class CausalSampling(AbstractMethod):
 
     def __check_init__(self):
         require_passes(self)
-        for name in ("heads", "neurons"):
+        for name in ("heads", "neurons", "at_once"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name, 1)
         require_count(self.populations, "populations", 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +17,9 @@ from translimit.limits.dmft.causal_pass import advance
 from translimit.limits.dmft.plan import Numbers, Plan, Record, State, initial_state
 from translimit.limits.dmft.resume import Checkpoints
 from translimit.limits.dmft.stream import with_cov
+
+#: Held while a program is compiled: of passes that run side by side only one compiles it.
+_COMPILING = threading.Lock()
 
 
 class Trace(NamedTuple):
@@ -49,6 +54,8 @@ def causal_pass(
 ) -> Trace:
     """All time steps, in 64 bits; stops at the first kernel that is not finite."""
     if checkpoints is not None and (whole := checkpoints.finished(_empty_trace(plan))):
+        if progress is not None:
+            progress(1.0)
         return whole
     with jax.enable_x64(True):
         numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
@@ -60,7 +67,8 @@ def causal_pass(
             state = jax.tree.map(jnp.asarray, state)
             records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
         for t in range(len(records), steps):
-            state, record = advance(plan, numbers, state, jnp.asarray(t), key)
+            with _COMPILING if not records else contextlib.nullcontext():
+                state, record = advance(plan, numbers, state, jnp.asarray(t), key)
             record = record._replace(logits=record.logits[:, :heads_kept])
             records.append(jax.tree.map(np.asarray, record))
             if progress is not None:
@@ -69,7 +77,9 @@ def causal_pass(
                 break
             if checkpoints is not None and t + 1 < steps:
                 checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
-        kernels = {k: np.asarray(v) for k, v in _kernels(plan, numbers, state).items()}
+        with _COMPILING:
+            last = _kernels(plan, numbers, state)
+        kernels = {k: np.asarray(v) for k, v in last.items()}
     size = steps * plan.fields
     kernels = {name: np.ascontiguousarray(x[..., :size, :size]) for name, x in kernels.items()}
     missing = steps - len(records)

@@ -53,6 +53,7 @@ from translimit.limits.dmft.remarks import (
     warn_of_the_floor,
 )
 from translimit.limits.dmft.resume import checkpoints_of
+from translimit.limits.dmft.side_by_side import all_passes, passes_at_once
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.summaries import (
     failure,
@@ -275,10 +276,15 @@ class Training(AbstractProblem):
         )
 
     def memory(self, method: LinearAlgebra | CausalSampling | None = None) -> int:
-        """Bytes that a solve needs at its peak, about; nothing is computed."""
+        """Bytes that a solve needs at its peak, about; nothing is computed.
+
+        Of the passes that `at_once` asks for, else of one: more run side by side only where they
+        take at most half of the memory that is free.
+        """
         method = method or self.default_method()  # pyright: ignore[reportAssignmentType]
         plan = self.plan(method, self._depths(method)[0])  # pyright: ignore[reportArgumentType]
-        return pass_bytes(plan)
+        together = method.at_once if isinstance(method, CausalSampling) else None
+        return pass_bytes(plan) * (together or 1)
 
     def run(
         self,
@@ -292,51 +298,65 @@ class Training(AbstractProblem):
         if not np.array_equal(np.asarray(ts), self.default_times()):
             raise ArgumentError("save", "every evaluation is kept", "leave it out")
         depths = self._depths(method)
+        populations, at_once = 1, 1
+        if isinstance(method, CausalSampling):
+            populations, at_once = method.populations, method.at_once
         need, there = pass_bytes(self.plan(method, depths[0])), available_memory()
+        passes = populations * len(depths)
+        at_once = min(passes, at_once or passes_at_once(passes, need, there))
+        need *= at_once
         if need > there:
             raise MemoryLimitError(
                 "steps" if isinstance(method, LinearAlgebra) else "heads",
                 f"histories need {need / 2**30:.2f} GiB, and {there / 2**30:.2f} GiB are free",
-                "take fewer inputs, tokens, steps, heads or neurons, or precision='float32'",
+                "take fewer inputs, tokens, steps, heads, neurons or passes at_once, or "
+                "precision='float32'",
             )
-        populations = method.populations if isinstance(method, CausalSampling) else 1
-        kept = method.heads_kept if isinstance(method, CausalSampling) else 1
-        passes, done = populations * len(depths), 0
-        traces: list[list[Trace]] = []
+        start = jax.random.key(0) if key is None else key
+        keys = [named_key(start, "population", number) for number in range(populations)]
+        calls = [
+            self._pass(method, layers, own, number * len(depths) + place)
+            for number, own in enumerate(keys)
+            for place, layers in enumerate(depths)
+        ]
+        found = all_passes(calls, at_once, progress)
+        traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
         starts: list[np.ndarray] = []
-        for population in range(populations):
-            start = jax.random.key(0) if key is None else key
-            own = named_key(start, "population", population)
-            traces.append([])
-            if self._outputs > 1:
-                starts.append(self._start_kernel(method, depths[0], own))
-            for layers in depths:
-                plan = self.plan(method, layers)
-                before = done
-
-                def report(fraction: float, before: int = before) -> None:
-                    if progress is not None:
-                        progress((before + fraction) / passes)
-
-                numbers = self.numbers(method, layers, plan.slots)
-                stored = checkpoints_of(
-                    method.folder,
-                    method.every,
-                    done,
-                    key=own,
-                    plan=plan,
-                    numbers=numbers,
-                    steps=self.steps,
-                    kept=kept,
-                )
-                traces[-1].append(causal_pass(plan, numbers, self.steps, own, kept, report, stored))
-                done += 1
+        if self._outputs > 1:
+            starts = [self._start_kernel(method, depths[0], own) for own in keys]
         solution = self._solution(method, traces, starts)
         warn_of_instability(solution.sharpness, self.momentum)
         warn_of_heavy_tails(largest_kurtosis(solution))
         floor = method.floor if isinstance(method, CausalSampling) else None
         warn_of_the_floor(float(np.max(solution.stderr)), floor)
         return solution
+
+    def _pass(
+        self,
+        method: LinearAlgebra | CausalSampling,
+        layers: int,
+        key: PRNGKeyArray,
+        number: int,
+    ) -> Callable[[Callable[[float], object]], Trace]:
+        """One pass, to be called with a function of its progress."""
+        kept = method.heads_kept if isinstance(method, CausalSampling) else 1
+
+        def call(report: Callable[[float], object]) -> Trace:
+            plan = self.plan(method, layers)
+            numbers = self.numbers(method, layers, plan.slots)
+            stored = checkpoints_of(
+                method.folder,
+                method.every,
+                number,
+                key=key,
+                plan=plan,
+                numbers=numbers,
+                steps=self.steps,
+                kept=kept,
+            )
+            return causal_pass(plan, numbers, self.steps, key, kept, report, stored)
+
+        return call
 
     def _depths(self, method: LinearAlgebra | CausalSampling) -> tuple[int, ...]:
         """Numbers of layers of the passes, the finest first."""
