@@ -299,7 +299,7 @@ class ExploreCommand:
     Example: translimit explore config.json --port 8000
     """
 
-    config: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")] = ()
+    config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")] = None
     """A config.json of Hugging Face, or a file of our own format, to start from."""
     port: int = 8765
     """Where to listen on this machine; 0 takes a free port."""

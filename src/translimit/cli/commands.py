@@ -305,15 +305,12 @@ def _transfer(command: TransferCommand) -> None:
 def _explore(command: ExploreCommand) -> None:
     from translimit.explore import serve
 
-    if len(command.config) > 1:
-        raise ConfigError("CONFIG", f"got {len(command.config)} files", "pass one")
-
     def announce(address: str) -> None:
         print(f"translimit explore: {address}", flush=True)
         print("stop it with Ctrl-C", file=sys.stderr, flush=True)
 
     serve(
-        command.config[0] if command.config else None,
+        command.config,
         port=command.port,
         browser=not command.no_browser,
         announce=announce,

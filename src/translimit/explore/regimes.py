@@ -137,7 +137,7 @@ def panel(view: View) -> Panel:
 
 
 def _assumptions(centred: Classification, mean: Classification) -> tuple[str, ...]:
-    # The heads with a mean live in few dimensions here; what that warns of says nothing of networks.
+    # The heads with a mean live in few dimensions; warnings of that say nothing of networks.
     said = dict.fromkeys((*centred.warnings, *(one for one in mean.warnings if "time" in one)))
     return (
         f"Small means at most {centred.tolerance:g}: a convention, not a theorem.",

@@ -42,7 +42,7 @@ def serve(
         import uvicorn
     except ImportError:
         raise MissingExtraError("marimo", "explore") from None
-    query = _view_of(config).to_query()
+    query = view_of(config).to_query()
     listener = _listen(port)
     from translimit.explore import warm
 
@@ -60,7 +60,7 @@ def serve(
         server.run(sockets=[listener])
 
 
-def _view_of(config: str | Path | None) -> View:
+def view_of(config: str | Path | None) -> View:
     """The view to start from."""
     if config is None:
         return View()
