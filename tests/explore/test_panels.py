@@ -1,5 +1,6 @@
 """Panels without a browser: their Python lines give what is drawn, their references exist."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -12,6 +13,7 @@ from translimit.core import ArgumentError, ConfigError
 from translimit.experiments import all_experiments
 from translimit.explore import PANELS, SLIDERS, Line, Panel, View, page, panel_of, warm
 from translimit.explore.view import PANEL_NAMES
+from translimit.predict import predict
 
 #: Small views, so that a program is compiled once in this file.
 VIEWS = {
@@ -134,6 +136,20 @@ def test_a_slider_changes_the_figure(name: str, slider: str, value: float) -> No
     before = [chart.svg() for chart in panel_of(view).figures]
     after = [chart.svg() for chart in panel_of(replace(view, **{slider: value})).figures]
     assert before != after
+
+
+@pytest.mark.slow
+def test_a_described_stack_is_what_predict_says() -> None:
+    own = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "mlp_dim": 128, "init_std": 0.2}
+    view = replace(View(panel="stack", tokens=6).described_by(json.dumps(own)), panel="stack")
+    drawn = panel_of(view).numbers["mean"]
+    said = predict(own, tokens=6).curves[0]
+    assert said.causal
+    # Recursions by Monte Carlo of 64 and 256 pairs of scores; the sliders show three digits.
+    np.testing.assert_allclose(drawn, said.mean_overlap, atol=0.02)
+    # Without the temperature and the step of the description the curve is another one.
+    plain = panel_of(replace(view, temperature=1.0, step=0.3)).numbers["mean"]
+    assert np.abs(plain - np.array(said.mean_overlap)).max() > 0.05
 
 
 def test_every_slider_is_read_by_a_panel_of_its_own() -> None:

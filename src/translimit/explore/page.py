@@ -13,6 +13,7 @@ STYLE = """<style>
 .tl {max-width: 100%; overflow-wrap: anywhere}
 .tl .charts {display: flex; flex-wrap: wrap; gap: 0.5rem 1.5rem}
 .tl figure.chart {flex: 1 1 300px; max-width: 560px; min-width: 0; margin: 0}
+.tl figure.chart:only-child {max-width: 700px}
 .tl figure.chart > svg {width: 100%; height: auto; display: block}
 .tl figure.chart figcaption {font-weight: 600; margin: 0.4rem 0 0.2rem}
 .dark .tl figure.chart > svg, .dark .tl .legend svg {filter: brightness(1.4)}
