@@ -23,11 +23,12 @@ VIEWS = {
     "clusters": View(panel="clusters", tokens=8, time=0.1, temperature=0.2),
     "regimes": View(panel="regimes"),
     "rates": View(panel="rates", alpha_a=0.6),
+    "training": View(panel="training", layers=2, alpha_l=0.7),
     "stack": View(panel="stack", heads=2, head_dim=8, layers=3, tokens=4),
     "all": View(panel="all", heads=2, head_dim=16, layers=16, tokens=4),
 }
 #: Those that cost more seconds of compilation than the quick tests have.
-DEAR = {"covariance", "stack", "all"}
+DEAR = {"covariance", "stack", "training", "all"}
 
 
 def cases(names) -> list:

@@ -14,6 +14,7 @@ from translimit.explore import (
     rates,
     regimes,
     stack,
+    training,
 )
 from translimit.explore.panel import Panel
 from translimit.explore.view import SLIDERS, View
@@ -82,6 +83,14 @@ PANELS: dict[str, Kind] = {
         ("heads", "head_dim", "layers", "alpha_a", "alpha_l"),
         rates.panel,
         rates.shape,
+    ),
+    "training": Kind(
+        "Training",
+        "How does a network with infinitely many heads learn?",
+        ("layers", "alpha_l"),
+        training.panel,
+        training.shape,
+        quick=False,
     ),
     "stack": Kind(
         "This architecture",

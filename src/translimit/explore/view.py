@@ -44,6 +44,7 @@ PANEL_NAMES = (
     "clusters",
     "regimes",
     "rates",
+    "training",
     "stack",
     "all",
 )
