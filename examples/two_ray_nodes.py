@@ -111,7 +111,10 @@ def main() -> int:
         "progress": False,
     }
     os.environ.update(
-        RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0"
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_worker_niceness="0",  # by default Ray's workers give way to everybody else
     )
     local = run_experiments(
         asked.experiments, out=asked.folder / "local", executor=ProcessPool(asked.workers), **what

@@ -5,6 +5,7 @@ from . import data as data
 from . import describe as describe
 from . import execute as execute
 from . import experiments as experiments
+from . import explore as explore
 from . import figures as figures
 from . import integrate as integrate
 from . import limits as limits

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from translimit.cli import main
+from translimit.cli.arguments import COMMANDS
 from translimit.execute import thread_limits
 from translimit.store import RunFolder
 
@@ -140,7 +141,7 @@ def test_list(capsys):
             "run X --executor ray --address a:1 --workers 2",
             "workers: a running cluster has its own",
         ),
-        ("run X --device tpu", "--device: got 'tpu'; did you mean 'cpu'? known: auto, cpu, gpu"),
+        ("run X --device tpu", "--device: got 'tpu'; did you mean 'gpu'? known: auto, cpu, gpu"),
         ("run X --retries -1 --out NEW", "retries: got -1; pass 0 or more"),
         ("run X --workers two", "--workers: got 'two'; pass a whole number"),
         ("run X --workers -1", "workers: got -1; pass 1 or more"),
@@ -256,23 +257,7 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
     assert "ValueError: this cell always fails" in out
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "list",
-        "run",
-        "status",
-        "merge",
-        "export",
-        "claims",
-        "report",
-        "cite",
-        "scale",
-        "coord-check",
-        "transfer",
-    ],
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse
 

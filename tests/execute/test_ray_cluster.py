@@ -99,7 +99,7 @@ def test_two_nodes_of_which_one_is_lost(tmp_path):
         [*words, *(word for setting in smaller for word in ("--set", setting))],
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=3600,
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from translimit.core import CellError, OvertakenError
+from translimit.core import CellError, DiskFullError, OvertakenError
 from translimit.execute import Job, ProcessPool, Serial, job_environment
 from translimit.execute.base import call
 from translimit.store import RunFolder, new_start
@@ -92,6 +92,35 @@ def test_a_cell_that_is_whole_is_no_failure_though_word_of_it_was_lost(tmp_path)
     run = run_experiments(ONE, out=tmp_path, executor=Deaf(), **QUIET)
     assert len(run.computed) == 3
     assert RunFolder.open(tmp_path).info["failed"] == []
+
+
+@pytest.mark.parametrize(("cells", "whole"), [("4", 4), ("9", 4)])
+def test_a_disk_that_is_full_for_a_while(tmp_path, cells, whole):
+    """Two cells in a row may find it full and are tried again; the third ends the run."""
+
+    class Full(Serial):
+        """The disk is full at the first attempts of two cells, and of three in a row later."""
+
+        def run(self, function, jobs, **options):
+            first = len(jobs) == int(cells)
+            for job, result in zip(jobs, super().run(function, jobs, **options), strict=True):
+                if first and job.name[-1] in "01678":
+                    folder = tmp_path / "cells" / "fake-means" / job.name.split(": ")[1]
+                    (folder / "manifest.json").unlink()
+                    error = "DiskFullError: no space left"
+                    yield type(result)(job.name, error=error, exception="DiskFullError")
+                else:
+                    yield result
+
+    options = {"out": tmp_path, "overrides": {"cells": cells}, "executor": Full(), **QUIET}
+    if cells == "4":
+        run = run_experiments(ONE, **options)
+        assert [one["cell"][-1] for one in run.retried] == ["0", "1"]
+    else:
+        with pytest.raises(DiskFullError, match=r"disk is full .*4 whole cells are kept"):
+            run_experiments(ONE, **options)
+        assert RunFolder.open(tmp_path).info["status"] == "interrupted"
+    assert sum(state.whole for state in RunFolder.open(tmp_path).states()) == whole
 
 
 def test_a_late_job_of_an_earlier_start_computes_nothing(tmp_path, marks):

@@ -186,7 +186,7 @@ class CiteCommand:
 class PredictCommand:
     """Say what the limits predict for an architecture at initialisation.
 
-    Example: translimit predict config.json --plot overlaps.png
+    Example: translimit predict docs/examples/gpt2.json --plot overlaps.png
     """
 
     config: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
@@ -338,6 +338,21 @@ class TransferCommand:
     """Print one JSON document."""
 
 
+@dataclass(frozen=True)
+class ExploreCommand:
+    """Open a page on which sliders move what each limit predicts; nothing leaves this machine.
+
+    Example: translimit explore docs/examples/gpt2.json --port 8000
+    """
+
+    config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")] = None
+    """A config.json of Hugging Face, or a file of our own format, to start from."""
+    port: int = 8765
+    """Where to listen on this machine; 0 takes a free port."""
+    no_browser: Annotated[bool, _Flag] = False
+    """Print the address and open no browser."""
+
+
 Command = (
     ListCommand
     | RunCommand
@@ -353,6 +368,7 @@ Command = (
     | ScaleCommand
     | CoordCheckCommand
     | TransferCommand
+    | ExploreCommand
 )
 
 COMMANDS: dict[str, type[Command]] = {
@@ -370,4 +386,5 @@ COMMANDS: dict[str, type[Command]] = {
     "scale": ScaleCommand,
     "coord-check": CoordCheckCommand,
     "transfer": TransferCommand,
+    "explore": ExploreCommand,
 }

@@ -14,6 +14,7 @@ from translimit.cli.arguments import (
     Command,
     CoordCheckCommand,
     DmftCommand,
+    ExploreCommand,
     ExportCommand,
     GalleryCommand,
     ListCommand,
@@ -380,6 +381,22 @@ def _transfer(command: TransferCommand) -> None:
         for sentence in sweep["warnings"]:
             print(f"  note: {sentence}")
     print(f"kept in {answer.folder}")
+
+
+@execute.register
+def _explore(command: ExploreCommand) -> None:
+    from translimit.explore import serve
+
+    def announce(address: str) -> None:
+        print(f"translimit explore: {address}", flush=True)
+        print("stop it with Ctrl-C", file=sys.stderr, flush=True)
+
+    serve(
+        command.config,
+        port=command.port,
+        browser=not command.no_browser,
+        announce=announce,
+    )
 
 
 def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -> bool:

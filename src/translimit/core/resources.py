@@ -19,6 +19,21 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def available_threads() -> int:
+    """How many independent computations JAX advances at once: threads of its CPU client, or 1.
+
+    An accelerator takes one after the other.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return 1
+    allowed = os.environ.get("PJRT_NPROC", "")
+    if allowed.isdigit() and int(allowed):
+        return int(allowed)
+    return available_cores()
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The NVIDIA devices that CUDA shows this process, as CUDA_VISIBLE_DEVICES names them."""
     present = tuple(str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*")))
@@ -49,21 +64,6 @@ def resolve_device(device: str) -> str:
     allowed = not platforms or any(name in platforms for name in ("cuda", "gpu"))
     installed = any(importlib.util.find_spec(plugin) for plugin in plugins)
     return "gpu" if allowed and installed and visible_gpus() else "cpu"
-
-
-def available_threads() -> int:
-    """How many independent computations JAX advances at once: threads of its CPU client, or 1.
-
-    An accelerator takes one after the other.
-    """
-    import jax
-
-    if jax.default_backend() != "cpu":
-        return 1
-    allowed = os.environ.get("PJRT_NPROC", "")
-    if allowed.isdigit() and int(allowed):
-        return int(allowed)
-    return available_cores()
 
 
 def available_memory() -> float:

@@ -1,0 +1,177 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+"""The page itself, as marimo runs it; the panels are plain functions in files of their own."""
+
+import marimo
+
+app = marimo.App(width="medium", app_title="translimit explore")
+
+
+@app.cell
+def _():
+    from dataclasses import replace
+
+    import marimo as mo
+
+    from translimit.core import TranslimitError
+    from translimit.explore import OPTIMIZERS, PANELS, SLIDERS, View, page, warm
+
+    return OPTIMIZERS, PANELS, SLIDERS, TranslimitError, View, mo, page, replace, warm
+
+
+@app.cell
+def _(PANELS, TranslimitError, View, mo):
+    # No global name holds the parameters, so that writing them below runs nothing again.
+    _query = mo.query_params().to_dict()
+    _refusal = ""
+    try:
+        _start = View.from_query(_query)
+    except TranslimitError as _error:
+        _panel = _query.get("panel")
+        _start = View(panel=_panel) if _panel in PANELS else View()
+        _refusal = f"The address was not understood; this is the default. {_error}"
+    current = {"view": _start}
+    get_start, set_start = mo.state(_start)
+    get_refusal, set_refusal = mo.state(_refusal)
+    return current, get_refusal, get_start, set_refusal, set_start
+
+
+@app.cell
+def _(mo, page):
+    mo.Html(
+        page.STYLE + '<div class="tl"><h1 style="font-size:1.5rem;font-weight:700">What the limits '
+        "predict</h1><p>Describe an architecture, move the sliders, and see what each infinite "
+        "limit says of it.</p></div>"
+    )
+    return
+
+
+@app.cell
+def _(TranslimitError, current, mo, set_refusal, set_start):
+    def _described(text):
+        try:
+            found = current["view"].described_by(text)
+        except TranslimitError as error:
+            set_refusal(str(error))
+            return
+        set_refusal("")
+        set_start(found)
+
+    def _uploaded(files):
+        if files:
+            _described(files[0].contents.decode("utf-8", errors="replace"))
+
+    text = mo.ui.text_area(
+        label="config.json, our own format, or heads=12,head_dim=64,layers=12",
+        value=current["view"].config,
+        rows=4,
+        full_width=True,
+    )
+    read = mo.ui.button(label="Read it", on_click=lambda _: _described(text.value))
+    load = mo.ui.file(label="or load a config.json", on_change=_uploaded)
+    mo.accordion(
+        {"Describe an architecture": mo.vstack([text, mo.hstack([read, load], wrap=True)])}
+    )
+    return (text,)
+
+
+@app.cell
+def _(get_refusal, mo, page):
+    mo.Html(page.notice_html(get_refusal())) if get_refusal() else None
+    return
+
+
+@app.cell
+def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo):
+    _start = get_start()
+    sliders = mo.ui.dictionary(
+        {
+            name: mo.ui.slider(
+                steps=slider.stops(getattr(_start, name)),
+                value=getattr(_start, name),
+                label=slider.label,
+                show_value=True,
+                full_width=True,
+            )
+            for name, slider in SLIDERS.items()
+        }
+    )
+    optimizer = mo.ui.dropdown(OPTIMIZERS, value=_start.optimizer, label="optimizer")
+    panel = mo.ui.dropdown(
+        {kind.title: name for name, kind in PANELS.items()},
+        value=PANELS[_start.panel].title,
+        label="Panel",
+    )
+    mo.vstack(
+        [
+            panel,
+            mo.Html(
+                '<div class="tl-sliders">'
+                + "".join(f'<div class="tl-{name}">{one}</div>' for name, one in sliders.items())
+                + f'<div class="tl-optimizer">{optimizer}</div></div>'
+            ),
+        ]
+    )
+    return optimizer, panel, sliders
+
+
+@app.cell
+def _(TranslimitError, current, get_start, optimizer, panel, replace, sliders):
+    _values = {
+        name: int(value) if name in ("heads", "head_dim", "layers", "tokens") else float(value)
+        for name, value in sliders.value.items()
+    }
+    refused = None
+    try:
+        view = replace(get_start(), panel=panel.value, optimizer=optimizer.value, **_values)
+        current["view"] = view
+    except TranslimitError as _error:
+        view, refused = None, _error
+    return refused, view
+
+
+@app.cell
+def _(TranslimitError, mo, page, panel, refused, view, warm):
+    found = None
+    if view is None:
+        _shown = page.message_html(refused, panel.value)
+    else:
+        try:
+            if warm.is_ready(view):
+                found = warm.compute(view)
+            else:
+                with mo.status.spinner(
+                    title="Computing", subtitle="the first time at these sizes takes longer"
+                ):
+                    found = warm.compute(view)
+            _shown = page.panel_html(view.panel, found)
+        except TranslimitError as _error:
+            _shown = page.message_html(_error, view.panel)
+    mo.Html(_shown)
+    return (found,)
+
+
+@app.cell
+def _(found, mo, page, view):
+    mo.Html(page.details_html(view, found)) if found is not None else None
+    return
+
+
+@app.cell
+def _(mo, view):
+    from urllib.parse import parse_qsl
+
+    _address = mo.query_params()
+    _wanted = dict(parse_qsl(view.to_query())) if view is not None else {}
+    for _name in [_one for _one in _address.to_dict() if _one not in _wanted]:
+        _address.remove(_name)
+    for _name, _value in _wanted.items():
+        if _address.get(_name) != _value:
+            _address.set(_name, _value)
+    return
+
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,142 @@
+"""Overlap of the tokens along depth and the collapse depth: the simplex closure of random heads.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+
+import numpy as np
+
+from translimit.core import ArgumentError, solve
+from translimit.describe import WideHeads, diffusive_step
+from translimit.explore.chart import INK, Axis, Band, Chart, Line
+from translimit.explore.panel import Panel, Verified
+from translimit.explore.view import View
+from translimit.figures import COLOURS
+from translimit.limits.homogenized import CollapseDepth, SimplexClosure, collapse_depth
+
+THRESHOLD = 0.5
+CODE = """\
+import numpy as np
+from translimit import solve
+from translimit.describe import WideHeads, diffusive_step
+from translimit.limits.homogenized import SimplexClosure, collapse_depth
+
+law = WideHeads(dim={dim}, score_std={score_std!r})
+each = diffusive_step(law, step={step!r}, heads={heads})  # diffusive time of one layer
+closure = SimplexClosure(law=law, tokens={tokens}, t1={layers} * each)
+overlap = solve(closure).overlap  # at 101 equally spaced depths
+depth = collapse_depth(law, tokens={tokens}, step={step!r}, heads={heads}, threshold={threshold})
+collapse = np.array([depth.layers, depth.spread, depth.error])
+"""
+
+
+def shape(view: View) -> Hashable:
+    """What decides which compiled program is used: the tokens."""
+    return view.tokens
+
+
+def panel(view: View) -> Panel:
+    """What random heads with common noise do to tokens that start orthogonal."""
+    if view.tokens > view.width:
+        raise ArgumentError(
+            "tokens",
+            f"{view.tokens} tokens in {view.width} dimensions can not start orthogonal",
+            "take fewer tokens, or wider heads",
+        )
+    law = WideHeads(dim=view.width, score_std=view.score_std)
+    each = float(diffusive_step(law, step=view.step, heads=view.heads))
+    problem = SimplexClosure(law=law, tokens=view.tokens, t1=view.layers * each)
+    overlap = np.asarray(solve(problem).overlap)
+    unit = _unit_collapse(view.width, view.score_std, view.tokens)
+    collapse = np.array([unit.layers, unit.spread, unit.error], dtype=float) / each
+
+    when = f"at layer {collapse[0]:.3g} ± {collapse[1]:.2g}"
+    beyond = "" if collapse[0] <= view.layers else f", beyond the {view.layers} layers"
+    return Panel(
+        says=f"The overlap reaches {THRESHOLD} {when}{beyond}. After layer {view.layers} it is "
+        f"{overlap[-1]:.3g}.",
+        figures=(
+            _chart(
+                f"Common overlap of {view.tokens} tokens against the layer, from 0 to "
+                f"{overlap[-1]:.3g}; collapse {when}{beyond}.",
+                view.layers,
+                overlap,
+                collapse,
+            ),
+        ),
+        assumptions=_assumptions(view, each, unit),
+        verified=(
+            Verified(
+                "koubbi2026/collapse",
+                ("depth", "depth-worst", "spread"),
+                "chains of random heads, up to thousands of layers",
+            ),
+            Verified(
+                "koubbi2026/simplex",
+                ("exact-at-small-dim", "exact-at-large-dim"),
+                "the drift of the closure, dimension by dimension",
+            ),
+        ),
+        code=CODE.format(
+            dim=view.width,
+            score_std=view.score_std,
+            step=view.step,
+            heads=view.heads,
+            tokens=view.tokens,
+            layers=view.layers,
+            threshold=THRESHOLD,
+        ),
+        numbers={"overlap": overlap, "collapse": collapse},
+    )
+
+
+@lru_cache(maxsize=1024)
+def _unit_collapse(dim: int, score_std: float, tokens: int) -> CollapseDepth:
+    """The collapse in diffusive time: at step and heads one, a layer is a unit of it."""
+    law = WideHeads(dim=dim, score_std=score_std)
+    return collapse_depth(law, tokens=tokens, step=1.0, heads=1, threshold=THRESHOLD)
+
+
+def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ...]:
+    return (
+        "Every layer draws new heads, values with independent Gaussian entries at the standard "
+        "scaling; scores are Gaussian (key/query dimension large), with standard deviation "
+        f"1/temperature = {view.score_std:.3g}.",
+        "Tokens stay on the sphere and start orthogonal; all their overlaps stay equal (exact for "
+        "large width).",
+        f"Small steps: one layer advances the diffusive time by step²/heads = {each:.3g}; the "
+        "± is the spread of single networks.",
+        *(
+            f"Outside of what was checked: {one}."
+            for one in depth.warnings
+            if "one layer" not in one
+        ),
+        *([f"Outside of what was checked: {each:.3g} is no small step."] if each > 0.05 else []),
+    )
+
+
+def _chart(alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray) -> Chart:
+    depth, spread = collapse[:2]
+    low = min(0.0, float(overlap.min()))
+    marks: list[Line | Band] = [
+        Line([0, layers], [THRESHOLD, THRESHOLD], INK, f"threshold {THRESHOLD}", "2 4", 1.2)
+    ]
+    if depth <= layers:
+        ends = [depth - spread, depth + spread]
+        marks.append(Band(ends, [low, low], [1, 1], COLOURS[1], "spread of single networks"))
+        marks.append(
+            Line([depth, depth], [low, 1], COLOURS[1], f"collapse: layer {depth:.3g}", "7 4")
+        )
+    places = np.linspace(0, layers, len(overlap))
+    marks.append(Line(places, overlap, COLOURS[0], "overlap"))
+    return Chart(
+        alt=alt,
+        x=Axis("layer", 0, layers),
+        y=Axis("common overlap of the tokens", low, 1.0),
+        marks=tuple(marks),
+    )

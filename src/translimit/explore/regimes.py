@@ -1,0 +1,182 @@
+"""Which limit the network is in: the map over depth and step, with the network as a point.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+
+import numpy as np
+
+from translimit.core import ArgumentError
+from translimit.describe import AbstractHeads, ShiftedHeads, WideHeads
+from translimit.explore.chart import Axis, Cells, Chart, Points
+from translimit.explore.panel import Panel, Verified
+from translimit.explore.view import View
+from translimit.limits.homogenized import Classification, Regime, classify
+
+#: Places of the map, even on logarithmic axes: layers (the first few would round) and steps.
+LAYERS = np.geomspace(1, 1000, 31)
+STEPS = np.geomspace(1e-3, 100.0, 36)
+#: From light to dark, told apart in greyscale as well.
+_SHADES = {
+    Regime.FROZEN: "#56B4E9",
+    Regime.BALLISTIC: "#009E73",
+    Regime.MODIFIED: "#CC79A7",
+    Regime.DIFFUSIVE: "#E69F00",
+    Regime.DISCRETE: "#8a3d00",
+}
+_NAMES = {
+    Regime.FROZEN: "frozen",
+    Regime.BALLISTIC: "ballistic",
+    Regime.MODIFIED: "modified",
+    Regime.DIFFUSIVE: "diffusive",
+    Regime.DISCRETE: "discrete",
+}
+#: Dimension of the heads with a mean effect.
+DIM = 8
+CODE = """\
+import numpy as np
+from translimit.describe import ShiftedHeads, WideHeads
+from translimit.limits.homogenized import classify
+
+sizes = dict(tokens={tokens}, layers={layers}, step={step!r}, heads={heads})
+centred = classify(WideHeads(dim={dim}, score_std={score_std!r}), **sizes)
+same = np.eye({small})
+mean = classify(
+    ShiftedHeads(mean_v=same, mean_a=same, beta={score_std!r}, sigma_v={small}**-0.5), **sizes
+)
+found = [centred.regime.name, mean.regime.name]
+decides = np.array([centred.diffusive_time, centred.diffusive_step, mean.noise, mean.third_order])
+"""
+
+
+def shape(view: View) -> Hashable:
+    """Nothing is compiled."""
+    del view
+    return None
+
+
+def panel(view: View) -> Panel:
+    """Frozen, ballistic, modified, diffusive or discrete, for heads without and with a mean."""
+    if view.width < 2:
+        raise ArgumentError("head_dim", "the stream has one dimension", "take wider heads")
+    laws = (
+        WideHeads(dim=view.width, score_std=view.score_std),
+        ShiftedHeads(
+            mean_v=np.eye(DIM), mean_a=np.eye(DIM), beta=view.score_std, sigma_v=DIM**-0.5
+        ),
+    )
+    sizes = {
+        "tokens": view.tokens,
+        "layers": view.layers,
+        "step": view.step,
+        "heads": view.heads,
+    }
+    centred, mean = (classify(law, **sizes) for law in laws)
+    maps = (_map("centred", view.width, view.heads), _map("mean", view.width, view.heads))
+
+    def drawing(place: int, title: str) -> Chart:
+        found = (centred, mean)[place]
+        alt = (
+            f"{title}: regimes over depth and step; the network at depth {view.layers} and step "
+            f"{view.step:g} is {_NAMES[found.regime]}."
+        )
+        return _chart(alt, title, maps[place], view)
+
+    return Panel(
+        says=f"Heads without a mean effect: {_NAMES[centred.regime]} ({centred.regime.value}). "
+        f"Heads with one: {_NAMES[mean.regime]} ({mean.regime.value}).",
+        figures=(drawing(0, "heads without a mean effect"), drawing(1, "heads with a mean effect")),
+        assumptions=_assumptions(centred, mean),
+        verified=(
+            Verified(
+                "koubbi2026/regimes",
+                ("ballistic-order", "modified-order-corrected", "diffusive-order", "one-clock"),
+                "the order of the error of each limit",
+            ),
+            Verified(
+                "koubbi2026/overlaps",
+                ("sde-is-the-chain", "one-diffusive-step-one-law"),
+                "the stochastic limit against chains",
+            ),
+        ),
+        code=CODE.format(
+            tokens=view.tokens,
+            layers=view.layers,
+            step=view.step,
+            heads=view.heads,
+            dim=view.width,
+            score_std=view.score_std,
+            small=DIM,
+        ),
+        numbers={
+            "found": [centred.regime.name, mean.regime.name],
+            "decides": np.array(
+                [centred.diffusive_time, centred.diffusive_step, mean.noise, mean.third_order],
+                dtype=float,
+            ),
+        },
+        table=(
+            ("number", "without a mean", "with a mean"),
+            *(
+                (name, f"{getattr(centred, field):.4g}", f"{getattr(mean, field):.4g}")
+                for name, field in (
+                    ("diffusive time of all layers", "diffusive_time"),
+                    ("diffusive time of one layer", "diffusive_step"),
+                    ("noise α η L", "noise"),
+                    ("η² L", "second_order"),
+                    ("η³ L", "third_order"),
+                )
+            ),
+        ),
+    )
+
+
+def _assumptions(centred: Classification, mean: Classification) -> tuple[str, ...]:
+    # The heads with a mean live in few dimensions; warnings of that say nothing of networks.
+    said = dict.fromkeys((*centred.warnings, *(one for one in mean.warnings if "time" in one)))
+    return (
+        f"Small means at most {centred.tolerance:g}: a convention, not a theorem.",
+        "Without a mean effect: centred Gaussian values. With one: every head has the same mean "
+        f"map and noise of the same size, in {DIM} dimensions.",
+        *(f"Note: {one}." for one in said),
+    )
+
+
+@lru_cache(maxsize=256)
+def _map(kind: str, dim: int, heads: int) -> np.ndarray:
+    """Numbers of regimes [steps, layers]; scores do not matter for them."""
+    law: AbstractHeads = (
+        WideHeads(dim=dim, score_std=1.0)
+        if kind == "centred"
+        else ShiftedHeads(mean_v=np.eye(DIM), mean_a=np.eye(DIM), beta=1.0, sigma_v=DIM**-0.5)
+    )
+    order = list(Regime)
+    return np.array(
+        [
+            [
+                order.index(
+                    classify(law, tokens=2, layers=round(n), step=float(s), heads=heads).regime
+                )
+                for n in LAYERS
+            ]
+            for s in STEPS
+        ]
+    )
+
+
+def _chart(alt: str, title: str, regimes: np.ndarray, view: View) -> Chart:
+    return Chart(
+        alt=alt,
+        title=title,
+        x=Axis("depth L", float(LAYERS[0]), float(LAYERS[-1]), log=True),
+        y=Axis("step η", float(STEPS[0]), float(STEPS[-1]), log=True),
+        marks=(
+            Cells(regimes, tuple(_SHADES.values()), tuple(_NAMES.values())),
+            Points([view.layers], [view.step], label="the network", kind="star", size=11.0),
+        ),
+    )

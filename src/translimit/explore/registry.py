@@ -1,0 +1,127 @@
+"""The panels of the page, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from translimit.explore import (
+    clusters,
+    covariance,
+    ellipses,
+    glance,
+    overlaps,
+    rates,
+    regimes,
+    stack,
+    training,
+)
+from translimit.explore.panel import Panel
+from translimit.explore.view import SLIDERS, View
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of panel.
+
+    Attributes:
+        title: what the page calls it.
+        question: what it answers.
+        reads: the sliders that change it.
+        panel: computes it.
+        shape: views with the same shape share a compiled program; None where nothing is compiled.
+        quick: whether it answers while a slider moves, once its program is compiled.
+    """
+
+    title: str
+    question: str
+    reads: tuple[str, ...]
+    panel: Callable[[View], Panel]
+    shape: Callable[[View], Hashable]
+    quick: bool = True
+
+
+PANELS: dict[str, Kind] = {
+    "overlaps": Kind(
+        "Overlaps and collapse",
+        "How do tokens align along depth, and when are they one?",
+        ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
+        overlaps.panel,
+        overlaps.shape,
+    ),
+    "covariance": Kind(
+        "Covariance SDE",
+        "What is random about the covariance when depth and width grow together?",
+        ("heads", "head_dim", "layers", "step", "temperature"),
+        covariance.panel,
+        covariance.shape,
+    ),
+    "ellipses": Kind(
+        "Gaussian closure",
+        "How does attention move a Gaussian cloud of infinitely many tokens?",
+        ("temperature", "time"),
+        ellipses.panel,
+        ellipses.shape,
+    ),
+    "clusters": Kind(
+        "Clusters",
+        "How do tokens on the circle gather?",
+        ("tokens", "temperature", "time"),
+        clusters.panel,
+        clusters.shape,
+    ),
+    "regimes": Kind(
+        "Regime map",
+        "Which limit is the network in?",
+        ("heads", "layers", "step"),
+        regimes.panel,
+        regimes.shape,
+    ),
+    "rates": Kind(
+        "Learning rates",
+        "Which starts and rates carry a small model's tuning over?",
+        ("heads", "head_dim", "layers", "alpha_a", "alpha_l"),
+        rates.panel,
+        rates.shape,
+    ),
+    "training": Kind(
+        "Training",
+        "How does a network with infinitely many heads learn?",
+        ("layers", "alpha_l"),
+        training.panel,
+        training.shape,
+        quick=False,
+    ),
+    "stack": Kind(
+        "This architecture",
+        "What does the described stack do at initialisation, block by block?",
+        ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
+        stack.panel,
+        stack.shape,
+        quick=False,
+    ),
+}
+
+
+_QUICK = {name: (kind.title, kind.panel, kind.shape) for name, kind in PANELS.items() if kind.quick}
+PANELS["all"] = Kind(
+    "All at a glance",
+    "What does each limit say of the same sliders?",
+    tuple(SLIDERS),
+    glance.panel_from(_QUICK),
+    glance.shape_of(_QUICK),
+    quick=False,
+)
+
+
+def panel_of(view: View) -> Panel:
+    """The open panel of a view.
+
+    Raises:
+        TranslimitError: what the limit refuses; the message says why.
+
+    Example:
+        >>> panel_of(View(panel="rates", heads=8)).table[0][0]
+        'parameter'
+    """
+    return PANELS[view.panel].panel(view)

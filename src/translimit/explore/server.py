@@ -1,0 +1,86 @@
+"""Serving the page on this machine: marimo's application behind a socket of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from translimit.core import ConfigError, MissingExtraError
+from translimit.explore.view import View
+
+NOTEBOOK = Path(__file__).with_name("notebook.py")
+HOST = "127.0.0.1"
+
+
+def serve(
+    config: str | Path | None = None,
+    *,
+    port: int = 8765,
+    browser: bool = True,
+    ahead: bool = True,
+    announce: Callable[[str], object] = print,
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Only this machine can reach it, and the page asks nothing of any other.
+
+    Args:
+        config: an architecture to start from: a `config.json`, or a file of our own format.
+        port: where to listen; 0 takes a free one.
+        browser: whether to open a browser.
+        ahead: whether to compile the programs of all panels while the page is read.
+        announce: is called with the address once the page can be opened.
+
+    Raises:
+        MissingExtraError: marimo is not installed.
+        ConfigError: a port that is taken, a configuration that is not understood.
+    """
+    try:
+        import marimo
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError("marimo", "explore") from None
+    query = view_of(config).to_query()
+    listener = _listen(port)
+    from translimit.explore import warm
+
+    address = f"http://{HOST}:{listener.getsockname()[1]}/" + (f"?{query}" if query else "")
+    page = marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build()
+    server = uvicorn.Server(uvicorn.Config(page, log_level="warning"))
+    if ahead:
+        warm.start()
+    announce(address)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(address)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def view_of(config: str | Path | None) -> View:
+    """The view to start from."""
+    if config is None:
+        return View()
+    try:
+        text = Path(config).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(config), f"cannot be read ({error})", "pass a readable .toml or .json file"
+        ) from None
+    return View().described_by(text)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(
+            "--port", f"{port} cannot be listened on ({error})", "pass another, or 0 for a free one"
+        ) from None
+    return listener

@@ -1,0 +1,328 @@
+"""What the page shows, as one frozen value: the sliders, the architecture, the open panel.
+
+A view goes into the address of the page and comes back from it, so that a link reproduces it.
+
+| slider | meaning | in the limits |
+|---|---|---|
+| `heads`, `head_dim` | H, d_k; the width is D = H d_k | heads of a layer; scaling rules |
+| `layers` | L | depth; L / D is the time of the covariance SDE |
+| `tokens` | n | tokens that enter |
+| `step` | eta: a branch over the stream | residual step; gamma / lambda of the shaped block |
+| `temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
+| `alpha_a`, `alpha_l` | exponents of logits and branches | scaling rules |
+| `time` | part of the depth that has passed | which ellipse, which circle |
+
+A described architecture sets the sliders: score_std = D sigma_0^2 becomes 1 / temperature, and the
+unit diffusive time of its first attention layer, Gamma / r_0^2, becomes step^2 / heads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, nearest
+from translimit.describe import (
+    Norm,
+    PreNormArchitecture,
+    Rotary,
+    read_architecture,
+)
+from translimit.scaling import OPTIMIZERS, read_size
+
+#: The panels, in the order of the page.
+PANEL_NAMES = (
+    "overlaps",
+    "covariance",
+    "ellipses",
+    "clusters",
+    "regimes",
+    "rates",
+    "training",
+    "stack",
+    "all",
+)
+#: Characters of a configuration that an address still carries.
+LONGEST = 4000
+#: Tables of a config.json that say nothing about the architecture and may be long.
+_DROPPED = ("id2label", "label2id", "task_specific_params", "quantization_config")
+
+
+@dataclass(frozen=True)
+class Slider:
+    """One slider.
+
+    Attributes:
+        label: what the page calls it.
+        values: the values at which it stops, increasing.
+        low: the least value that a view may have.
+        high: the largest.
+    """
+
+    label: str
+    values: tuple[float | int, ...]
+    low: float | int
+    high: float | int
+
+    def stops(self, value: float | int) -> list[float | int]:
+        """The values with this one among them."""
+        return sorted({*self.values, value})
+
+
+_ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SLIDERS: dict[str, Slider] = {
+    "heads": Slider("heads H", (1, 2, 4, 8, 12, 16, 32, 64), 1, 512),
+    "head_dim": Slider("key/query dimension", (8, 16, 32, 64, 128, 256), 1, 1024),
+    "layers": Slider("depth L", (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192), 1, 1000),
+    "tokens": Slider("tokens n", (4, 8, 16, 32, 64), 2, 64),
+    "step": Slider(
+        "step η", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 1e-3, 100.0
+    ),
+    "temperature": Slider(
+        "temperature", (0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 0.15, 1e4
+    ),
+    "alpha_a": Slider("exponent α_A", _ALPHAS, 0.5, 1.0),
+    "alpha_l": Slider("exponent α_L", _ALPHAS, 0.5, 1.0),
+    "time": Slider("part of the depth", tuple(i / 50 for i in range(51)), 0.0, 1.0),
+}
+_WHOLE = ("heads", "head_dim", "layers", "tokens")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows; see the module's docstring.
+
+    Attributes:
+        panel: the open panel, by name.
+        config: the described architecture as JSON, or "" for attention blocks alone.
+        heads: heads of a layer.
+        head_dim: key and query dimension of a head.
+        layers: depth.
+        tokens: how many enter.
+        step: residual step.
+        temperature: of the scores.
+        alpha_a: exponent of the logits in the scaling rules.
+        alpha_l: exponent of the branches.
+        time: part of the depth that has passed, in [0, 1].
+        optimizer: of the scaling rules.
+
+    Raises:
+        ArgumentError: a value outside of its range.
+        ArgumentTypeError: a size that is no integer, or no number.
+        ConfigError: a configuration that is not understood, or too long.
+
+    Example:
+        >>> view = View(heads=4)
+        >>> view.to_query(), View.from_query({"heads": "4"}) == view
+        ('heads=4', True)
+    """
+
+    panel: str = "overlaps"
+    config: str = ""
+    heads: int = 8
+    head_dim: int = 64
+    layers: int = 96
+    tokens: int = 16
+    step: float | int = 0.5
+    temperature: float | int = 1.0
+    alpha_a: float | int = 1.0
+    alpha_l: float | int = 1.0
+    time: float | int = 0.5
+    optimizer: str = "adamw"
+
+    def __post_init__(self) -> None:
+        for name, slider in SLIDERS.items():
+            value = getattr(self, name)
+            wrong = isinstance(value, bool) or not isinstance(value, int | float)
+            if wrong or (name in _WHOLE and not isinstance(value, int)):
+                kind = "an integer" if name in _WHOLE else "a number"
+                raise ArgumentTypeError(name, f"got {value!r}", f"pass {kind}")
+            if not slider.low <= value <= slider.high:
+                bounds = f"{slider.low:g} and {slider.high:g}"
+                raise ArgumentError(name, f"is {value:g}", f"pass a number between {bounds}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(
+                "optimizer", f"got {self.optimizer!r}", nearest(self.optimizer, OPTIMIZERS)
+            )
+        if self.panel not in PANEL_NAMES:
+            raise ConfigError("panel", f"got {self.panel!r}", nearest(self.panel, PANEL_NAMES))
+        if len(self.config) > LONGEST:
+            raise ConfigError(
+                "config",
+                f"has {len(self.config)} characters, and an address carries {LONGEST}",
+                "leave out what says nothing about the architecture",
+            )
+        _described(self.config)
+
+    @property
+    def width(self) -> int:
+        """D: heads times head_dim, or that of a description whose heads do not fill the stream."""
+        described = _described(self.config)
+        if described is None or described.dim == described.heads * described.head_dim:
+            return self.heads * self.head_dim
+        return described.dim
+
+    @property
+    def score_std(self) -> float:
+        """Standard deviation of the score of two unit tokens."""
+        return 1.0 / self.temperature
+
+    def architecture(self) -> PreNormArchitecture:
+        """The described architecture at the sizes, temperature and step of the sliders.
+
+        Without a description: attention blocks alone, with a root mean square norm.
+        """
+        found = _described(self.config) or _plain(self.heads, self.head_dim, self.layers)
+        resized = _resized(found, self.heads, self.head_dim, self.layers, self.width)
+        resized = replace(resized, qk_std=math.sqrt(self.score_std / resized.dim))
+        unit = replace(resized, out_std=1.0)
+        wanted = self.step**2 / self.heads * unit.initial_squares[1]
+        return replace(resized, out_std=math.sqrt(wanted / unit.gain))
+
+    def to_query(self) -> str:
+        """What differs from the default view, as the query of an address."""
+        plain = View()
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(plain, field.name)
+        }
+        return urlencode({name: _text(value) for name, value in changed.items()})
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> View:
+        """The view of an address.
+
+        Raises:
+            ConfigError: an unknown name, or text that is no number where one belongs.
+            ArgumentError: a value outside of its range.
+        """
+        kinds = {field.name: type(getattr(cls(), field.name)) for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in query.items():
+            if name not in kinds:
+                raise ConfigError(name, "is nothing that a view has", nearest(name, kinds))
+            text = str(text[-1]) if isinstance(text, list | tuple) else str(text)
+            try:
+                values[name] = kinds[name](text)
+            except ValueError:
+                kind = "a whole number" if kinds[name] is int else "a number"
+                raise ConfigError(name, f"got {text!r}", f"write {kind}") from None
+        return cls(**values)
+
+    def described_by(self, text: str) -> View:
+        """The view of an architecture that a person typed or loaded.
+
+        Args:
+            text: a config.json, our own format as JSON or TOML, or `heads=8,head_dim=64,layers=12`;
+                empty for attention blocks alone.
+
+        Raises:
+            ConfigError: text that is none of these, or a configuration that is not understood.
+            ArgumentError: sizes outside of what the page shows.
+        """
+        text = text.strip()
+        if not text:
+            return replace(self, config="")
+        if not text.startswith("{") and "\n" not in text and "=" in text:
+            size = read_size(text).size
+            return replace(
+                self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
+            )
+        values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
+        found = read_architecture(values)
+        step = math.sqrt(found.heads * found.gain / found.initial_squares[1])
+        temperature = 1.0 / found.score_std if found.score_std > 0 else math.inf
+        slider = SLIDERS["temperature"]
+        return replace(
+            self,
+            config=json.dumps(values, separators=(",", ":"), sort_keys=True),
+            heads=found.heads,
+            head_dim=found.head_dim,
+            layers=found.layers,
+            tokens=min(self.tokens, found.context or self.tokens),
+            step=_three_digits(step),
+            temperature=min(max(_three_digits(temperature), slider.low), slider.high),
+        )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _three_digits(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text) if text.startswith("{") else tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            "architecture", f"is no JSON, TOML or key=value list ({error})", "correct it"
+        ) from None
+    return values
+
+
+@lru_cache(maxsize=32)
+def _described(config: str) -> PreNormArchitecture | None:
+    if not config:
+        return None
+    values = _parsed(config)
+    return read_architecture(values)
+
+
+def _plain(heads: int, head_dim: int, layers: int) -> PreNormArchitecture:
+    dim = heads * head_dim
+    if dim < 2:
+        raise ArgumentError("head_dim", f"a stream of width {dim}", "pass heads that are wider")
+    return PreNormArchitecture(
+        family="attention blocks",
+        layers=layers,
+        dim=dim,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=head_dim,
+        qk_std=dim**-0.5,
+        v_std=dim**-0.5,
+        out_std=1.0,
+        token_std=1.0,
+        norm=Norm.RMS,
+        causal=False,
+    )
+
+
+def _resized(
+    found: PreNormArchitecture, heads: int, head_dim: int, layers: int, dim: int
+) -> PreNormArchitecture:
+    """The architecture at other sizes, with standard deviations that keep D sigma^2."""
+    factor = math.sqrt(found.dim / dim)
+    block, rotary = found.feed_forward, found.rotary
+    if block is not None:
+        block = replace(
+            block,
+            width=max(1, round(block.width * dim / found.dim)),
+            in_std=factor * block.in_std,
+            out_std=factor * block.out_std,
+        )
+    if rotary is not None:
+        dims = round(rotary.dims * head_dim / found.head_dim / 2) * 2
+        rotary = Rotary(dims, rotary.base) if dims >= 2 else None
+    groups = found.heads // found.kv_heads
+    return replace(
+        found,
+        layers=layers,
+        dim=dim,
+        heads=heads,
+        kv_heads=heads // math.gcd(heads, groups),
+        head_dim=head_dim,
+        v_std=factor * found.v_std,
+        feed_forward=block,
+        rotary=rotary,
+    )
