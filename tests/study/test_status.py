@@ -102,3 +102,22 @@ def test_failures_are_told_with_their_errors(tmp_path, capsys):
     assert "incomplete: 2 of 3 cells are whole, 1 failing" in said
     assert "slowest: group-" in said
     assert "finish it with: translimit run" in said
+
+
+def test_of_many_cells_only_the_restless_are_shown():
+    from io import StringIO
+
+    from rich.console import Console
+
+    from translimit.cli.tables import status_table
+
+    cell = {"experiment": "fake/means", "problem": "", "error": None, "seconds": None}
+    states = ["whole"] * 70 + ["missing"] * 30 + ["running"]
+    cells = [{**cell, "cell": f"n={i}", "state": state} for i, state in enumerate(states)]
+    drawn = StringIO()
+    Console(file=drawn, width=120).print(status_table({"cells": cells}))
+    rows = [line for line in drawn.getvalue().splitlines() if "fake/means" in line]
+    assert len(rows) == 3
+    assert "70 cells" in rows[0]
+    assert "30 cells" in rows[1]
+    assert "n=100" in rows[2]

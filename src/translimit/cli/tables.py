@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+#: Cells above which a table of a run shows no longer every one.
+_MANY = 60
 _COLOURS = {
     "supported": "green",
     "refuted": "red",
@@ -91,9 +94,22 @@ def plan_summary(plan: Mapping[str, Any]) -> list[str]:
 
 
 def status_table(status: Mapping[str, Any]) -> Table:
-    """The cells of a run, as `translimit status --json` describes them."""
+    """The cells of a run, as `translimit status --json` describes them.
+
+    Of many cells, those that are running or went wrong; the others are counted.
+    """
     table = _table("experiment", "cell", "state", "seconds", "")
-    for cell in status["cells"]:
+    cells = status["cells"]
+    if len(cells) > _MANY:
+        calm = Counter(
+            (cell["experiment"], cell["state"])
+            for cell in cells
+            if cell["state"] in ("whole", "missing")
+        )
+        for (experiment, state), number in calm.items():
+            table.add_row(experiment, _count(number, "cell"), _coloured(state), "", "")
+        cells = [cell for cell in cells if cell["state"] not in ("whole", "missing")]
+    for cell in cells:
         seconds = "" if cell["seconds"] is None else f"{cell['seconds']:.1f}"
         why = cell["problem"] or cell["error"] or ""
         row = cell["experiment"], cell["cell"], _coloured(cell["state"]), seconds, why

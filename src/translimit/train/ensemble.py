@@ -167,6 +167,10 @@ class _Run:
             raise ArgumentError(
                 "seeds", f"{seeds} over {device_count()} devices", "use a multiple of the devices"
             )
+        if folder is not None and device_count() > 1 and jax.process_count() > 1:
+            raise ArgumentError(
+                "folder", "processes on several hosts share no checkpoint", "leave it out"
+            )
         keys = jnp.stack([named_key(key, "start") for key in self.keys])
         start, state = _begin(keys, self.plan, self.model, self.dtype)
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
