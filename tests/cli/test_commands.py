@@ -9,6 +9,7 @@ import time
 import pytest
 
 from translimit.cli import main
+from translimit.cli.arguments import COMMANDS
 from translimit.execute import thread_limits
 from translimit.store import RunFolder
 
@@ -256,23 +257,7 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
     assert "ValueError: this cell always fails" in out
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "list",
-        "run",
-        "status",
-        "merge",
-        "export",
-        "claims",
-        "report",
-        "cite",
-        "scale",
-        "coord-check",
-        "transfer",
-    ],
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse
 

@@ -186,7 +186,7 @@ class CiteCommand:
 class PredictCommand:
     """Say what the limits predict for an architecture at initialisation.
 
-    Example: translimit predict config.json --plot overlaps.png
+    Example: translimit predict docs/examples/gpt2.json --plot overlaps.png
     """
 
     config: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
@@ -342,7 +342,7 @@ class TransferCommand:
 class ExploreCommand:
     """Open a page on which sliders move what each limit predicts; nothing leaves this machine.
 
-    Example: translimit explore config.json --port 8000
+    Example: translimit explore docs/examples/gpt2.json --port 8000
     """
 
     config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")] = None
