@@ -4,7 +4,7 @@ Cells sleep for 10 ms, 1 s or 30 s and store a tiny dataset. The overhead is the
 end of one cell and the beginning of the next in the same process (median): storing the cell whole,
 telling the driver, and getting the next one. Everything is measured in one session, so the ratios
 to the serial executor hold where the absolute numbers do not. Run it as
-`python benchmarks/executors.py [quick]`; the whole takes under ten minutes, mostly asleep. Ray and
+`python benchmarks/executors.py [quick]`; the whole takes about ten minutes, mostly asleep. Ray and
 submitit are left out where they are not installed.
 """
 
@@ -38,7 +38,7 @@ from translimit.study import run_experiments
 
 EXPERIMENT = "support.sleepers:EXPERIMENT"
 #: Seconds of a cell, and how many each executor computes.
-LENGTHS = {0.01: 40, 1.0: 6, 30.0: 4}
+LENGTHS = {0.01: 40, 1.0: 10, 30.0: 6}
 NODES, CORES, CELLS = 1000, 16, 10**6
 
 
