@@ -53,7 +53,7 @@ bench: $(STAMPS)/bench  ## run every script in benchmarks/
 	done
 
 docs: $(STAMPS)/test  ## build the documentation into site/, strictly
-	@echo "mkdocs build --strict"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "mkdocs build --strict"; $(QUICK) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix $(WRITTEN)
@@ -92,9 +92,9 @@ $(STAMPS)/bench: $(STAMPS)/test
 # torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of
 # Hugging Face last, when the torch that it needs is there.
 $(STAMPS)/test: $(STAMPS)/core
-	@echo "installing the extras test, docs, bench and explore"
+	@echo "installing the extras test, docs, bench, explore, ray and slurm"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt \
-		-e '.[test,docs,bench,explore]'
+		-e '.[test,docs,bench,explore,ray,slurm]'
 	@if ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		echo "installing $(TORCH): about 200 MB where the CPU build is offered;" \
 			"from PyPI on Linux several GB with its CUDA packages" \

@@ -5,6 +5,9 @@ They lie in docs/made and are drawn again when this file or the package is newer
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +187,74 @@ def homogenized_collapse(figure: Any) -> None:
 
 _DEPTH = ("layers", "spread")
 
+
+def four_theories(figure: Any) -> None:
+    """What the page `four-theories.md` computes: its own blocks are run, and drawn."""
+    from translimit import figures
+
+    page = (HERE.parents[1] / "four-theories.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(block, "four-theories.md", "exec"), names)
+    (pde, shaped), (heads, learning) = figure.subplots(2, 2)
+    blue, orange = figures.COLOURS[:2]
+
+    closure, cloud = names["closure"], names["cloud"]
+    directions = np.linalg.eigh(closure.cov[-1])[1]
+    places = (0, 15, 31, 47, 63)
+    for place in places:
+        v = directions[:, place]
+        std = np.sqrt(np.einsum("i,tij,j->t", v, closure.cov, v))
+        limit = pde.plot(closure.ts, std, color=figures.LIMIT)[0]
+        final = (cloud @ v).std()
+        (finite,) = pde.plot([1.0], [final], figures.MARKERS[0], color=blue)
+    pde.legend(
+        [limit, finite], ["closure, five directions", "2,000 tokens, 12 layers"], frameon=False
+    )
+    figures.finish(
+        pde,
+        xlabel="depth $t$",
+        ylabel="standard deviation",
+        title="Transformer PDE",
+        legend=False,
+    )
+
+    def correlation(cov: Any) -> Any:
+        rho = cov[..., 0, 1] / np.sqrt(cov[..., 0, 0] * cov[..., 1, 1])
+        return np.quantile(rho, [0.1, 0.5, 0.9], axis=0)
+
+    layers = np.arange(names["layers"] + 1)
+    low, middle, high = correlation(names["shaped"].cov)
+    shaped.fill_between(layers, low, high, color=figures.LIMIT, alpha=0.15, linewidth=0)
+    shaped.plot(layers, middle, color=figures.LIMIT, label="covariance SDE")
+    low, middle, high = correlation(names["networks"])
+    ends = [0, -1]
+    shaped.errorbar(
+        layers[ends],
+        middle[ends],
+        yerr=[(middle - low)[ends], (high - middle)[ends]],
+        fmt=figures.MARKERS[0],
+        color=blue,
+        capsize=2.5,
+        label="networks",
+    )
+    figures.finish(shaped, xlabel="layer", ylabel="correlation of two tokens", title="shaped")
+
+    curve = names["prediction"].curves[0]
+    mean, spread = np.array(curve.mean_overlap), np.array(curve.error)
+    heads.fill_between(
+        layers, mean - spread, mean + spread, color=figures.LIMIT, alpha=0.15, linewidth=0
+    )
+    heads.plot(layers, mean, color=figures.LIMIT, label="mean, and spread of networks")
+    figures.finish(heads, xlabel="layer", ylabel="mean overlap", title="homogenized")
+
+    for (gamma0, loss), colour in zip(names["losses"].items(), (blue, orange), strict=True):
+        learning.plot(loss, color=colour, label=rf"$\gamma_0 = {gamma0:g}$")
+    learning.set_yscale("log")
+    figures.finish(learning, xlabel="update", ylabel="loss", title="training dynamics")
+
+
 FIGURES: dict[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
     "variants-ellipses": (ellipses, (12.0, 3.6)),
     "variants-growth": (growth, (6.5, 4.0)),
@@ -191,6 +262,7 @@ FIGURES: dict[str, tuple[Callable[[Any], None], tuple[float, float]]] = {
     "shaped-explosion": (explosions, (6.5, 4.0)),
     "homogenized-overlaps": (homogenized_overlaps, (7.0, 4.2)),
     "homogenized-collapse": (homogenized_collapse, (7.0, 4.2)),
+    "four-theories": (four_theories, (9.0, 6.6)),
 }
 
 
@@ -198,7 +270,8 @@ def on_pre_build(config: Any) -> None:
     """Draw the figures that are missing or older than the code."""
     from matplotlib.figure import Figure
 
-    newest = max(path.stat().st_mtime for path in (HERE, *PACKAGE.rglob("*.py")))
+    sources = (HERE, HERE.parents[1] / "four-theories.md", *PACKAGE.rglob("*.py"))
+    newest = max(path.stat().st_mtime for path in sources)
     MADE.mkdir(exist_ok=True)
     for name, (draw, size) in FIGURES.items():
         path = MADE / f"{name}.png"

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from translimit.cli import main
+from translimit.cli.arguments import COMMANDS
 from translimit.execute import thread_limits
 from translimit.store import RunFolder
 
@@ -123,7 +124,25 @@ def test_list(capsys):
         ("run X --presett demo", "--presett: no option of `translimit run`; did you mean '--pres"),
         ("run X --preset demmo", "--preset: got 'demmo'; did you mean 'demo'?"),
         ("run X --preset", "--preset: has no value"),
-        ("run X --executor ray", "--executor: got 'ray'; known: pool, serial"),
+        ("run X --executor dask", "--executor: got 'dask'; known: pool, ray, serial, slurm"),
+        (
+            "run X --address auto",
+            "--address: the pool executor has none; leave it out, or use --ex",
+        ),
+        ("run X --cpus-per-cell 2", "--cpus-per-cell: the pool executor has none"),
+        ("run X --slurm time=5", "--slurm: the pool executor has none; leave it out, or use --exe"),
+        ("run X --executor slurm --slurm tme=5", "--slurm: unknown key 'tme'; did you mean 'time'"),
+        ("run X --executor slurm --slurm time", "--slurm: got 'time'; write key=value, and exper"),
+        ("run X --executor slurm --slurm time=x", "time: got 'x'; pass a value of type int"),
+        ("run X --executor slurm --slurm cluster=pbs", "cluster: got 'pbs'; known: local, slurm"),
+        ("run X --executor slurm --slurm time=1 time=2", "--slurm: time is set twice; set it once"),
+        ("run X --executor ray --gpus-per-cell 0.5 --device cpu", "--gpus-per-cell: the device is"),
+        (
+            "run X --executor ray --address a:1 --workers 2",
+            "workers: a running cluster has its own",
+        ),
+        ("run X --device tpu", "--device: got 'tpu'; did you mean 'gpu'? known: auto, cpu, gpu"),
+        ("run X --retries -1 --out NEW", "retries: got -1; pass 0 or more"),
         ("run X --workers two", "--workers: got 'two'; pass a whole number"),
         ("run X --workers -1", "workers: got -1; pass 1 or more"),
         ("run X --workers 2 --executor serial", "--workers: the serial executor has none"),
@@ -136,6 +155,20 @@ def test_list(capsys):
         ("run X --set sise=3", "--set: unknown key 'sise'; did you mean 'size'?"),
         ("run X --set size=big", "size: got 'big'; pass a value of type int"),
         ("run X --config absent.toml", "absent.toml: cannot be read"),
+        ("run X --json", "--json: goes with --plan; look at a run with `translimit status`"),
+        ("run X --plan --out FILE", "is a file; choose a folder with --out"),
+        ("run X --plan --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
+        ("run X --plan --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh"),
+        ("run X --set memory=1e15", "fake/means: group-0 needs about 1000000.0 GB"),
+        ("run X --plan --set memory=1e15", "smaller preset or sizes, or a machine with more"),
+        ("merge OLD", "--out: is missing; name the folder of the joined run"),
+        ("merge OLD --out new", "RUN: 1 named; name at least two"),
+        ("merge OLD OLD --out OLD", "--out: OLD is one of the runs; name another folder"),
+        ("merge OLD OLD --out new", "translimit 0.0.1 (this is 0.1.0); join it with translimit"),
+        ("merge OLD nowhere --out new", "nowhere: does not exist"),
+        ("export OLD", "--out: is missing; name a file ending in .nc"),
+        ("export OLD --out run.zip", "--out: got 'run.zip'; name a file ending in .nc"),
+        ("export FOREIGN --out run.nc", "is not a run folder"),
         ("run X --out /proc/none", "/proc/none: cannot be written"),
         ("run X --out FILE", "is a file; choose a folder with --out"),
         ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
@@ -224,10 +257,7 @@ def test_a_failed_cell_is_a_failure(tmp_path, capsys):
     assert "ValueError: this cell always fails" in out
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "list", "run", "status", "claims", "report", "cite", "scale", "coord-check", "transfer"],
-)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_has_an_example_that_is_understood(capsys, command):
     from translimit.cli.parse import parse
 
@@ -311,3 +341,24 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
     assert run.info["status"] == "interrupted"
     assert 0 < sum(state.whole for state in run.states()) < 100
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_gallery_is_made_once_and_shown_again(capsys, tmp_path):
+    arguments = ["gallery", ONE, "--preset", "demo", "--out", tmp_path, "--workers", "1"]
+    status, out, _ = call(capsys, *arguments)
+    assert status == 0
+    assert out.splitlines()[-1] == f"gallery: {tmp_path / 'index.html'}"
+    status, out, _ = call(capsys, *arguments)
+    assert "cells: 0 computed" in out
+    status, out, _ = call(capsys, *arguments, "--only-page")
+    assert out == f"gallery: {tmp_path / 'index.html'}\n"
+    status, _, err = call(capsys, "gallery", "--only-page", "--out", tmp_path / "none")
+    assert status == 2
+    assert "there is no run in" in err
+
+
+def test_citing_without_a_run_names_the_four_papers(capsys):
+    status, out, _ = call(capsys, "cite")
+    assert status == 0
+    for eprint in ("2405.15712", "2501.18322", "2306.17759", "2604.01978"):
+        assert eprint in out

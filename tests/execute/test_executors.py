@@ -79,8 +79,36 @@ def test_refusals(executor):
 def test_refusals_of_the_pool():
     with pytest.raises(ArgumentError, match="workers: got 0; pass 1 or more"):
         ProcessPool(workers=0)
-    with pytest.raises(ArgumentError, match="retries: got -1"):
-        ProcessPool(retries=-1)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_device_that_is_not_there_is_refused(executor, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ArgumentError, match="finds no NVIDIA device on this machine; use"):
+        list(executor.run("fake_experiments:obey", actions("fine"), device="gpu"))
+    with pytest.raises(ArgumentError, match="device: got 'tpu'; pass 'cpu' or 'gpu'"):
+        list(executor.run("fake_experiments:obey", actions("fine"), device="tpu"))
+
+
+def test_every_worker_of_the_pool_sees_one_gpu_in_turn(monkeypatch):
+    monkeypatch.setattr("translimit.execute.environment.visible_gpus", lambda: ("3", "5"))
+    names = ["CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"]
+    jobs = [Job(str(i), {"names": names, "seconds": 0.3}) for i in range(6)]
+    found = results(ProcessPool(workers=3), "environment", jobs, device="gpu")
+    assert {r.value["CUDA_VISIBLE_DEVICES"] for r in found.values()} == {"3", "5"}
+    assert {r.value["JAX_PLATFORMS"] for r in found.values()} == {"cuda,cpu"}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_changes_numbers_is_the_same_everywhere(executor, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    found = results(executor, "environment", [Job("a", {"names": ["XLA_FLAGS", "JAX_PLATFORMS"]})])
+    assert found["a"].value == {
+        "XLA_FLAGS": "--xla_cpu_enable_fast_math=false",
+        "JAX_PLATFORMS": "cpu",
+    }
+    assert os.environ["JAX_PLATFORMS"] == "tpu"
 
 
 def test_limits_are_set_for_this_process(monkeypatch):
@@ -92,21 +120,16 @@ def test_limits_are_set_for_this_process(monkeypatch):
 
 def test_a_dead_worker_takes_only_its_own_job(capfd):
     found = results(ProcessPool(workers=2), "obey", actions("die", "a", "die", "b", "print", "c"))
-    again = "its worker process was killed by SIGKILL and then was killed by SIGKILL"
-    assert found["0"].error == found["2"].error == again
+    assert found["0"].error == found["2"].error == "its worker process was killed by SIGKILL"
     assert [found[i].value for i in ("1", "3", "4", "5")] == ["a", "b", "print", "c"]
     assert "this is not the protocol" in capfd.readouterr().err
 
 
-def test_a_job_whose_worker_died_once_is_tried_again(tmp_path):
-    job = Job("a", {"action": "die-once", "marker": str(tmp_path / "mark")})
-    assert results(ProcessPool(workers=1), "obey", [job])["a"].value == "die-once"
-
-
-def test_a_job_is_not_retried_for_ever():
-    started = results(ProcessPool(workers=1, retries=0), "obey", actions("die", "fine"))
-    assert started["0"].error == "its worker process was killed by SIGKILL"
-    assert started["1"].value == "fine"
+@pytest.mark.parametrize("action", ["memory", "exhausted"])
+def test_a_worker_that_ran_out_of_memory_is_replaced(action):
+    found = results(ProcessPool(workers=1), "obey", actions("pid", action, "pid"))
+    assert found["1"].out_of_memory
+    assert found["0"].value != found["2"].value
 
 
 def test_closing_the_iterator_stops_the_workers():

@@ -23,8 +23,9 @@ class Config:
     cells: int = 3
     size: int = 64
     seconds: float = 0.0
-    action: str = "none"  # of cell 1: raise, die, exit, full
+    action: str = "none"  # of cell 1: raise, die, exit, full; raise-once, die-once (with a marker)
     marker: str = ""  # a folder in which each start of a cell leaves a file
+    memory: float = 2e8  # of each cell, as its cost says
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Means(AbstractExperiment[Config]):
     )
 
     def cost(self, config: Config) -> Cost:
-        return Cost(seconds=1.0 + config.cells * config.seconds)
+        return Cost(1.0 + config.cells * config.seconds, config.memory)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         return tuple(Cell(f"group-{i}", {"index": i}) for i in range(config.cells))
@@ -54,7 +55,7 @@ class Means(AbstractExperiment[Config]):
             Path(config.marker, f"{cell.name}-{os.getpid()}-{time.time_ns()}").touch()
         time.sleep(config.seconds)
         if index == 1:
-            misbehave(config)
+            misbehave(config, starts=len(list(Path(config.marker).glob(f"{cell.name}-*"))))
         draws = jax.random.normal(key, (config.size, config.size))
         product = np.asarray(draws @ draws.T) / config.size
         return xarray.Dataset(
@@ -90,10 +91,10 @@ class Means(AbstractExperiment[Config]):
         return ("mean", "wrong", "nothing")
 
 
-def misbehave(config):
-    if config.action == "raise":
+def misbehave(config, starts):
+    if config.action == "raise" or (config.action == "raise-once" and starts == 1):
         raise ValueError("this cell always fails")
-    if config.action == "die":
+    if config.action == "die" or (config.action == "die-once" and starts == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     if config.action == "exit":
         raise SystemExit(3)
@@ -108,8 +109,9 @@ def double(value):
     return {"twice": 2 * value, "pid": os.getpid()}
 
 
-def environment(names):
+def environment(names, seconds=0.0):
     """The environment that a job sees."""
+    time.sleep(seconds)
     return {name: os.environ.get(name) for name in names}
 
 
@@ -125,6 +127,18 @@ def obey(action, seconds=0.0, marker=""):
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "exit":
         raise SystemExit(3)
+    if action == "memory":
+        raise MemoryError("too large")
+    if action == "exhausted":
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+    if action == "parents":
+        import psutil
+
+        for above in reversed(psutil.Process().parents()[:2]):
+            above.kill()
+        time.sleep(60)
+    if action == "pid":
+        return os.getpid()
     if action == "print":
         print("this is not the protocol")
     if action == "object":

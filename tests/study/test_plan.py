@@ -39,6 +39,15 @@ def test_the_command_of_a_plan_makes_the_same_plan(tmp_path):
     )
 
 
+def test_a_device_is_part_of_the_command():
+    assert plan_run([ONE], device="gpu").command(None).endswith(" --device gpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 def test_digests_follow_what_fixes_the_result():
     base = plan_run([ONE, TWO])
     assert plan_run([TWO, ONE]).digest == base.digest
@@ -47,8 +56,10 @@ def test_digests_follow_what_fixes_the_result():
         plan_run([ONE, TWO], seed=1),
         plan_run([ONE, TWO], threads=2),
         plan_run([ONE, TWO], overrides={"size": "9"}),
+        plan_run([ONE, TWO], device="gpu"),
     ]
-    assert len({base.digest, *(other.digest for other in others)}) == 5
+    assert len({base.digest, *(other.digest for other in others)}) == 6
+    assert plan_run([ONE, TWO], device="cpu").digest == base.digest  # no GPU here
     cells = [base.cell_digest(one, cell) for one in base.experiments for cell in one.cells]
     assert len(set(cells)) == 5
 
@@ -67,6 +78,7 @@ def test_digests_follow_what_fixes_the_result():
         ([ONE], {"overrides": {"size": "many"}}, "size: got 'many'; pass a value of type int"),
         ([ONE], {"seed": -1}, "seed: got -1"),
         ([ONE], {"threads": 0}, "threads: got 0"),
+        ([ONE], {"device": "gpus"}, "device: got 'gpus'; did you mean 'gpu'"),
         ([ONE], {"config_file": "absent.toml"}, "absent.toml: cannot be read"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from translimit.cli.executors import ExecutionOptions
 from translimit.core import ConfigError
 
 _Flag = tyro.conf.FlagCreatePairsOff
@@ -25,8 +26,8 @@ class ListCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class RunCommand:
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(ExecutionOptions):
     """Run experiments, or finish the run that was interrupted; whole cells are kept.
 
     Example: translimit run castin2025/digits --preset demo
@@ -40,12 +41,6 @@ class RunCommand:
     """The sizes to start from."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     set: Annotated[
@@ -58,6 +53,10 @@ class RunCommand:
     """A TOML or JSON file of configuration values."""
     fresh: Annotated[bool, _Flag] = False
     """Remove the run that is there and start over."""
+    plan: Annotated[bool, _Flag] = False
+    """Print cells, memory and time, or why they cannot fit; start and write nothing."""
+    json: Annotated[bool, _Flag] = False
+    """With --plan: print one JSON document."""
 
     def settings(self) -> tuple[list[str], dict[str, str]]:
         """The experiments and the overrides; a name that follows `--set key=value` is a name.
@@ -84,7 +83,7 @@ class RunCommand:
 
 @dataclass(frozen=True)
 class StatusCommand:
-    """Show what is stored of a run, cell by cell, and how to finish it.
+    """Show what is done, running and failed of a run, what is left, and how to finish it.
 
     Example: translimit status runs/castin2025-digits-demo-*
     """
@@ -93,6 +92,36 @@ class StatusCommand:
     """The folder of a run."""
     json: Annotated[bool, _Flag] = False
     """Print one JSON document."""
+
+
+@dataclass(frozen=True)
+class MergeCommand:
+    """Join runs of the same version and settings into one folder: the union of their whole cells.
+
+    Claims are checked where all cells are there; else the printed command finishes the run.
+
+    Example: translimit merge here/runs/digits there/runs/digits --out runs/digits
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")] = ()
+    """Folders of runs, at least two."""
+    out: Path | None = None
+    """The folder of the joined run; a new one, or one of the same run."""
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a run into one netCDF file for a colleague: a group a cell, claims as attributes.
+
+    Example: translimit export runs/castin2025-digits-demo-* --out digits.nc
+    """
+
+    run: _Folder
+    """The folder of a run."""
+    out: Path | None = None
+    """The file, ending in .nc."""
+    partial: Annotated[bool, _Flag] = False
+    """Export the whole cells of a run that is not finished."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +149,44 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
+class GalleryCommand:
+    """Run every experiment, or those that are named, and show all figures on one page.
+
+    Runs that are whole are kept; the page is written again after each run.
+
+    Example: translimit gallery --preset standard
+    """
+
+    experiments: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT...")
+    ] = ()
+    """Names from `translimit list`, or module:OBJECT; all by default."""
+    preset: Literal["demo", "standard", "paper"] = "standard"
+    """The sizes."""
+    out: Path | None = None
+    """The folder of the runs and the page; by default runs/gallery-PRESET."""
+    workers: int = 0
+    """Worker processes; 0 is one per core."""
+    only_page: Annotated[bool, _Flag] = False
+    """Compute nothing: show the runs that are there."""
+
+
+@dataclass(frozen=True)
 class CiteCommand:
-    """Print BibTeX of the papers and software behind a run.
+    """Print BibTeX of the papers and software behind a run, or behind translimit.
 
     Example: translimit cite runs/castin2025-digits-demo-*
     """
 
-    run: _Folder
-    """The folder of a run."""
+    run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    """The folder of a run; without one, the papers of the four theories."""
 
 
 @dataclass(frozen=True)
 class PredictCommand:
     """Say what the limits predict for an architecture at initialisation.
 
-    Example: translimit predict config.json --plot overlaps.png
+    Example: translimit predict docs/examples/gpt2.json --plot overlaps.png
     """
 
     config: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
@@ -151,8 +203,8 @@ class PredictCommand:
     """Of the Monte Carlo."""
 
 
-@dataclass(frozen=True)
-class DmftCommand:
+@dataclass(frozen=True, kw_only=True)
+class DmftCommand(ExecutionOptions):
     """Solve the training dynamics of a configuration, train networks, and compare them.
 
     Networks grow in heads, head dimension or layers towards the limit of infinitely many heads.
@@ -167,12 +219,6 @@ class DmftCommand:
     architecture, axis, sizes, seeds."""
     out: Path | None = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
-    executor: Literal["serial", "pool"] = "pool"
-    """One cell after the other in this process, or several at once in worker processes."""
-    workers: int = 0
-    """Workers of the pool; 0 is one per core."""
-    threads: int = 1
-    """Threads per cell; another number may give other last digits."""
     seed: int = 0
     """Of every random stream."""
     fresh: Annotated[bool, _Flag] = False
@@ -296,7 +342,7 @@ class TransferCommand:
 class ExploreCommand:
     """Open a page on which sliders move what each limit predicts; nothing leaves this machine.
 
-    Example: translimit explore config.json --port 8000
+    Example: translimit explore docs/examples/gpt2.json --port 8000
     """
 
     config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")] = None
@@ -311,9 +357,12 @@ Command = (
     ListCommand
     | RunCommand
     | StatusCommand
+    | MergeCommand
+    | ExportCommand
     | ClaimsCommand
     | ReportCommand
     | CiteCommand
+    | GalleryCommand
     | PredictCommand
     | DmftCommand
     | ScaleCommand
@@ -326,9 +375,12 @@ COMMANDS: dict[str, type[Command]] = {
     "list": ListCommand,
     "run": RunCommand,
     "status": StatusCommand,
+    "merge": MergeCommand,
+    "export": ExportCommand,
     "claims": ClaimsCommand,
     "report": ReportCommand,
     "cite": CiteCommand,
+    "gallery": GalleryCommand,
     "predict": PredictCommand,
     "dmft": DmftCommand,
     "scale": ScaleCommand,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from translimit.cli.arguments import (
     CoordCheckCommand,
     DmftCommand,
     ExploreCommand,
+    ExportCommand,
+    GalleryCommand,
     ListCommand,
+    MergeCommand,
     PredictCommand,
     ReportCommand,
     RunCommand,
@@ -22,7 +26,7 @@ from translimit.cli.arguments import (
     StatusCommand,
     TransferCommand,
 )
-from translimit.core import ConfigError, StoreError
+from translimit.core import ConfigError, StoreError, resolve_device
 
 
 @functools.singledispatch
@@ -43,6 +47,7 @@ def _list(command: ListCommand) -> None:
             "claims": list(one.claim_names()),
             "presets": {
                 name: {
+                    "cells": len(one.cells(config)),
                     "seconds": one.cost(config).seconds,
                     "memory_bytes": one.cost(config).memory_bytes,
                 }
@@ -62,19 +67,55 @@ def _list(command: ListCommand) -> None:
 
 @execute.register
 def _run(command: RunCommand) -> None:
-    _compute(command)
+    if command.json and not command.plan:
+        raise ConfigError("--json", "goes with --plan", "look at a run with `translimit status`")
+    if command.plan:
+        _plan(command)
+    else:
+        _compute(command)
+
+
+def _plan(command: RunCommand) -> None:
+    """Print what a run needs; nothing starts."""
+    from translimit.cli.executors import make_executor
+    from translimit.study import forecast, plan_run
+
+    names, overrides = command.settings()
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    plan = plan_run(
+        names,
+        preset=command.preset,
+        seed=command.seed,
+        overrides=overrides,
+        config_file=command.config,
+        threads=command.threads,
+        device=device,
+    )
+    made = forecast(plan, executor, out=command.out, fresh=command.fresh)
+    made.require_fits()
+    answer = made.to_json()
+    if command.json:
+        _print_json(answer)
+        return
+    from translimit.cli.tables import plan_summary, plan_table
+
+    _print_rich(plan_table(answer))
+    print("\n".join(plan_summary(answer)))
 
 
 def _compute(command: RunCommand) -> Path:
     """Run experiments, say what was done, build the report; the folder of the run."""
-    from translimit.execute import ProcessPool, Serial, limit_threads
+    from translimit.cli.executors import make_executor
+    from translimit.execute import job_environment
 
     names, overrides = command.settings()
-    if command.executor == "serial" and command.workers:
-        raise ConfigError("--workers", "the serial executor has none", "leave it out")
-    # Before anything numerical loads, so that claims get the same bits in every run.
-    limit_threads(command.threads)
-    executor = Serial() if command.executor == "serial" else ProcessPool(command.workers or None)
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    # Before anything numerical loads, so that claims get the same bits in every run; only the
+    # serial executor computes cells in this process.
+    own = device if command.executor == "serial" else "cpu"
+    os.environ.update(job_environment(command.threads, own))
 
     from translimit.report import build_report
     from translimit.study import plan_run, run_experiments
@@ -85,16 +126,28 @@ def _compute(command: RunCommand) -> Path:
         "overrides": overrides,
         "config_file": command.config,
         "threads": command.threads,
+        "device": device,
     }
     if sys.stdout.isatty():
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
             note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
             print(note, file=sys.stderr)
-    run = run_experiments(names, out=command.out, executor=executor, fresh=command.fresh, **what)
+    run = run_experiments(
+        names,
+        out=command.out,
+        executor=executor,
+        fresh=command.fresh,
+        retries=command.retries,
+        store=command.store or None,
+        **what,
+    )
     for state in run.damaged:
         print(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
-    print(f"cells: {len(run.computed)} computed, {len(run.kept)} kept")
+    for cell in run.retried:
+        print(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
+    again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
+    print(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
     report = build_report(run.path)
     print(f"claims: {counts}")
@@ -104,6 +157,7 @@ def _compute(command: RunCommand) -> Path:
 
 @execute.register
 def _dmft(command: DmftCommand) -> None:
+    from translimit.cli.executors import execution_of
     from translimit.cli.tables import claims_table
     from translimit.store import RunFolder
 
@@ -111,9 +165,7 @@ def _dmft(command: DmftCommand) -> None:
         RunCommand(
             experiments=("bordelon2024/dmft-networks",),
             out=command.out,
-            executor=command.executor,
-            workers=command.workers,
-            threads=command.threads,
+            **execution_of(command),
             seed=command.seed,
             config=command.config,
             fresh=command.fresh,
@@ -124,41 +176,54 @@ def _dmft(command: DmftCommand) -> None:
 
 @execute.register
 def _status(command: StatusCommand) -> None:
-    from translimit.store import RunFolder, being_written
+    from translimit.study import run_status
 
-    run = RunFolder.open(command.run)
-    states = run.states()
-    status = run.info["status"]
-    if status == "running" and not being_written(run.path):
-        status = "interrupted"
-    if status == "complete" and not all(state.whole for state in states):
-        status = "damaged"
-    answer = {
-        "path": str(run.path),
-        "status": status,
-        "whole": sum(state.whole for state in states),
-        "cells": [
-            {
-                "experiment": state.experiment,
-                "cell": state.cell,
-                "state": state.state,
-                "problem": state.problem,
-                "seconds": (state.manifest or {}).get("seconds"),
-            }
-            for state in states
-        ],
-        "failed": run.info["failed"],
-        "command": run.command,
-    }
+    answer = run_status(command.run)
     if command.json:
         _print_json(answer)
         return
-    from translimit.cli.tables import status_table
+    from translimit.cli.tables import status_summary, status_table
 
     _print_rich(status_table(answer))
-    print(f"{status}: {answer['whole']} of {len(states)} cells are whole")
-    if status not in ("complete", "running"):
-        print(f"finish it with: {run.command}")
+    print("\n".join(status_summary(answer)))
+
+
+@execute.register
+def _merge(command: MergeCommand) -> None:
+    from translimit.execute import job_environment
+    from translimit.store import RunFolder
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name the folder of the joined run")
+    runs = [RunFolder.open(path) for path in command.runs]
+    # Before anything numerical loads, so that claims get the same bits as in the runs.
+    threads = runs[0].info.get("threads", 1) if runs else 1
+    os.environ.update(job_environment(threads, "cpu"))
+
+    from translimit.report import build_report
+    from translimit.study import merge_runs
+
+    merged = merge_runs(command.runs, command.out)
+    for note in merged.notes:
+        print(f"note: {note}")
+    print(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
+    if merged.claims is None:
+        print(f"finish it with: {merged.command}")
+        return
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
+    report = build_report(command.out)
+    print(f"claims: {counts}")
+    print(f"report: {report}")
+
+
+@execute.register
+def _export(command: ExportCommand) -> None:
+    from translimit.store import RunFolder, export_run
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name a file ending in .nc")
+    written = export_run(RunFolder.open(command.run), command.out, partial=command.partial)
+    print(f"exported: {written}")
 
 
 @execute.register
@@ -187,12 +252,29 @@ def _report(command: ReportCommand) -> None:
 
 
 @execute.register
+def _gallery(command: GalleryCommand) -> None:
+    from translimit.cli.gallery import make_gallery
+
+    def compute(name: str, out: Path) -> None:
+        print(name)
+        _compute(
+            RunCommand(experiments=(name,), preset=command.preset, out=out, workers=command.workers)
+        )
+
+    folder = command.out or Path("runs", f"gallery-{command.preset}")
+    print(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
+
+
+@execute.register
 def _cite(command: CiteCommand) -> None:
     from translimit.core import bibtex
     from translimit.store import RunFolder
 
-    entries = RunFolder.open(command.run).info["experiments"]
-    keys = {key for entry in entries for key in entry["citations"]}
+    if command.run is None:
+        keys = {"bordelon2024", "castin2025", "koubbi2026", "noci2023"}
+    else:
+        entries = RunFolder.open(command.run).info["experiments"]
+        keys = {key for entry in entries for key in entry["citations"]}
     print(bibtex({*keys, "jax", "diffrax"}))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -15,6 +17,8 @@ _COLOURS = {
     "whole": "green",
     "missing": "yellow",
     "damaged": "red",
+    "failed": "red",
+    "running": "cyan",
 }
 
 
@@ -22,7 +26,10 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
     """The experiments, as `translimit list --json` describes them."""
     table = _table("experiment", "what", "claims", "presets, on one core")
     for one in experiments:
-        presets = [f"{name}: {_duration(c['seconds'])}" for name, c in one["presets"].items()]
+        presets = [
+            f"{name}: {_duration(c['seconds'])}, {_bytes(c['memory_bytes'])}"
+            for name, c in one["presets"].items()
+        ]
         table.add_row(one["name"], one["title"], "\n".join(one["claims"]), "\n".join(presets))
     return table
 
@@ -45,16 +52,72 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
     return table
 
 
+def plan_table(plan: Mapping[str, Any]) -> Table:
+    """The cells of a run before it starts, as `translimit run --plan --json` describes them."""
+    table = _table("experiment", "cells", "whole", "memory", "on one core")
+    for one in plan["experiments"]:
+        cells = one["cells"]
+        whole = sum(cell["state"] == "whole" for cell in cells)
+        seconds = _duration(one["seconds"])
+        memory = _bytes(one["memory_bytes"])
+        table.add_row(one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
+        for name, group in _groups(cells).items():
+            whole = sum(cell["state"] == "whole" for cell in group)
+            each = _span([cell["seconds"] for cell in group], _duration)
+            memory = _span([cell["memory_bytes"] for cell in group], _bytes)
+            many = f" ({len(group)})" if len(group) > 1 else ""
+            table.add_row("", f"{name}{many}", str(whole), memory, each, style="dim")
+    return table
+
+
+def plan_summary(plan: Mapping[str, Any]) -> list[str]:
+    """What a run needs, in sentences."""
+    left = plan["cells"] - plan["whole"]
+    if not left:
+        return [f"all {plan['cells']} cells are whole in {plan['path']}: only claims are checked"]
+    lines = [
+        f"{left} of {plan['cells']} cells are to be computed: "
+        f"about {_duration(plan['seconds'])} on one core"
+    ]
+    if plan["workers"] is not None:
+        at_once = min(plan["workers"], left)
+        largest = max(one["memory_bytes"] for one in plan["experiments"])
+        lines[0] += f", {_duration(plan['wall_seconds'])} with {_count(at_once, 'worker')}"
+        lines.append(
+            f"memory: up to {_bytes(largest)} a worker; "
+            f"{_bytes(plan['available_memory_bytes'])} are free here"
+        )
+    return [*lines, f"folder: {plan['path']}", f"start it with: {plan['command']}"]
+
+
 def status_table(status: Mapping[str, Any]) -> Table:
     """The cells of a run, as `translimit status --json` describes them."""
-    errors = {failure["cell"]: failure["error"] for failure in status["failed"]}
     table = _table("experiment", "cell", "state", "seconds", "")
     for cell in status["cells"]:
         seconds = "" if cell["seconds"] is None else f"{cell['seconds']:.1f}"
-        why = cell["problem"] or errors.get(f"{cell['experiment']}: {cell['cell']}", "")
+        why = cell["problem"] or cell["error"] or ""
         row = cell["experiment"], cell["cell"], _coloured(cell["state"]), seconds, why
         table.add_row(*row)
     return table
+
+
+def status_summary(status: Mapping[str, Any]) -> list[str]:
+    """How a run stands, in sentences."""
+    words = [f"{status['whole']} of {len(status['cells'])} cells are whole"]
+    words += [f"{status[key]} {key}" for key in ("running", "failing", "damaged") if status[key]]
+    lines = [f"{status['status']}: {', '.join(words)}"]
+    if status["slowest"]:
+        slow = (f"{one['cell']} ({_duration(one['seconds'])})" for one in status["slowest"])
+        lines.append(f"slowest: {', '.join(slow)}")
+    if status["seconds_left"] is not None and status["whole"] < len(status["cells"]):
+        left = f"left: about {_duration(status['seconds_left'])} on one core"
+        if status["workers"]:
+            wall = _duration(status["wall_seconds_left"])
+            left += f", {wall} with {_count(status['workers'], 'worker')}"
+        lines.append(left)
+    if status["status"] not in ("complete", "running"):
+        lines.append(f"finish it with: {status['command']}")
+    return lines
 
 
 def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
@@ -124,6 +187,39 @@ def _table(*columns: str) -> Table:
 
 def _coloured(word: str) -> Text:
     return Text(word, style=_COLOURS.get(word, ""))
+
+
+def _groups(cells: Iterable[Mapping[str, Any]], most: int = 12) -> dict[str, list[Any]]:
+    """Cells by name; where there are many, by the name without its numbers, then by its start."""
+    cells = list(cells)
+    names = (
+        lambda name: name,
+        lambda name: re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "*", name),
+        lambda name: f"{re.split('[/=]', name)[0]}...",
+    )
+    groups: dict[str, list[Any]] = {}
+    for shorten in names:
+        groups = {}
+        for cell in cells:
+            groups.setdefault(shorten(cell["name"]), []).append(cell)
+        if len(groups) <= most:
+            break
+    return groups
+
+
+def _span(values: Iterable[float], written: Callable[[float], str]) -> str:
+    """The smallest and the largest value, or one where they read the same."""
+    values = list(values)
+    low, high = written(min(values)), written(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _bytes(amount: float) -> str:
+    return f"{amount / 1e9:.1f} GB" if math.isfinite(amount) else "unknown"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def _duration(seconds: float) -> str:

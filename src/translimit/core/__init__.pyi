@@ -18,6 +18,7 @@ from .errors import DiskFullError as DiskFullError
 from .errors import MemoryLimitError as MemoryLimitError
 from .errors import MissingExtraError as MissingExtraError
 from .errors import NoSuchLimitError as NoSuchLimitError
+from .errors import OvertakenError as OvertakenError
 from .errors import PrecisionError as PrecisionError
 from .errors import ReportError as ReportError
 from .errors import SolveError as SolveError
@@ -45,10 +46,19 @@ from .progress import progress_bar as progress_bar
 from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
 from .resources import available_cores as available_cores
+from .resources import available_host_memory as available_host_memory
 from .resources import available_memory as available_memory
 from .resources import available_threads as available_threads
+from .resources import resolve_device as resolve_device
+from .resources import visible_gpus as visible_gpus
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
+from .sharding import cut_leading as cut_leading
+from .sharding import device_count as device_count
+from .sharding import map_shards as map_shards
+from .sharding import over_devices as over_devices
+from .sharding import rounded_up as rounded_up
+from .sharding import to_numpy as to_numpy
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance

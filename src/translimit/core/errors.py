@@ -67,6 +67,10 @@ class DiskFullError(StoreError):
     """The disk is full, or a quota or file limit is reached; what is whole is kept."""
 
 
+class OvertakenError(StoreError):
+    """A job belongs to an earlier start of a run; what it would have stored is dropped."""
+
+
 class CellError(TranslimitError, RuntimeError):
     """Cells of a run failed; the whole ones are kept and the run can be resumed.
 

@@ -22,6 +22,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
 from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError
+from translimit.core.sharding import to_numpy
 
 #: What a user may pass as an array: arrays of both libraries, numbers, nested lists and tuples.
 ArrayInput = ArrayLike | Sequence[Any]
@@ -146,6 +147,4 @@ def _floats_to_64(leaf: Any) -> Any:
 
 
 def _to_numpy(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, tree
-    )
+    return jax.tree.map(lambda leaf: to_numpy(leaf) if isinstance(leaf, jax.Array) else leaf, tree)

@@ -1,9 +1,12 @@
-"""What this process may use: cores, threads, and memory where its arrays live."""
+"""What this process may use: cores, threads, GPUs, and memory where its arrays live."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+
+from translimit.core.errors import ConfigError, nearest
 
 #: Limits of the control group, new and old.
 _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -31,6 +34,38 @@ def available_threads() -> int:
     return available_cores()
 
 
+def visible_gpus() -> tuple[str, ...]:
+    """The NVIDIA devices that CUDA shows this process, as CUDA_VISIBLE_DEVICES names them."""
+    present = tuple(str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*")))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or not present:
+        return present
+    names = [name.strip() for name in chosen.split(",")]
+    end = next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
+    return tuple(names[:end])  # CUDA stops at the first that is none
+
+
+def resolve_device(device: str) -> str:
+    """The device that a run fixes: "cpu" or "gpu".
+
+    Args:
+        device: one of them, or "auto": "gpu" if an NVIDIA device is visible here, JAX has its
+            CUDA plugin, and JAX_PLATFORMS does not forbid it. JAX is not loaded to find out.
+
+    Raises:
+        ConfigError: another word.
+    """
+    if device in ("cpu", "gpu"):
+        return device
+    if device != "auto":
+        raise ConfigError("device", f"got {device!r}", nearest(device, ("auto", "cpu", "gpu")))
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    allowed = not platforms or any(name in platforms for name in ("cuda", "gpu"))
+    installed = any(importlib.util.find_spec(plugin) for plugin in plugins)
+    return "gpu" if allowed and installed and visible_gpus() else "cpu"
+
+
 def available_memory() -> float:
     """Bytes that are free where JAX's arrays will live; infinite where nobody can tell.
 
@@ -44,6 +79,14 @@ def available_memory() -> float:
         stats = device.memory_stats() or {}
         if "bytes_limit" in stats:
             return float(stats["bytes_limit"]) - float(stats.get("bytes_in_use", 0))
+    return available_host_memory()
+
+
+def available_host_memory() -> float:
+    """Bytes of main memory that are free; infinite where nobody can tell. Loads no JAX.
+
+    Never more than what the control group of this process (a container, say) allows.
+    """
     free = _machine_memory()
     for path in _GROUPS:
         try:

@@ -1,4 +1,4 @@
-"""Where independent jobs run: in this process, or in worker processes.
+"""Where independent jobs run: in this process, in worker processes, on Ray, or on a batch system.
 
 A job is plain data and its function is an import path, so that the same study runs anywhere. An
 executor neither knows what a job computes nor where the result is stored.

@@ -1,7 +1,12 @@
+from .attempts import run_jobs as run_jobs
 from .base import AbstractExecutor as AbstractExecutor
 from .base import Job as Job
 from .base import JobResult as JobResult
+from .base import attempt as attempt
+from .batch_scheduler import BatchScheduler as BatchScheduler
+from .environment import job_environment as job_environment
 from .pool import ProcessPool as ProcessPool
+from .ray_cluster import RayCluster as RayCluster
 from .serial import Serial as Serial
 from .threads import limit_threads as limit_threads
 from .threads import thread_limits as thread_limits

@@ -23,27 +23,58 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended; a job that raised, or whose worker died, is a result too.
+    """How a job ended; a job that raised, or whose worker or node was lost, is a result too.
 
     Attributes:
         name: of the job.
         value: the plain data that the function returned.
         error: one line, or None when the job succeeded.
         details: the traceback of the error, where there is one.
+        exception: the name of the exception's type; empty where nothing was raised, as when a
+            worker was lost.
+        attempts: how often the job was started (see `run_jobs`).
+        earlier: the errors of the attempts before the last one.
     """
 
     name: str
     value: Any = None
     error: str | None = None
     details: str = ""
+    exception: str = ""
+    attempts: int = 1
+    earlier: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> JobResult:
+        """What `dataclasses.asdict` and JSON made of a result, as a result again."""
+        return cls(**{**plain, "earlier": tuple(plain["earlier"])})
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the job itself was told that there is no memory left."""
+        exhausted = "RESOURCE_EXHAUSTED" in (self.error or "")
+        return exhausted or self.exception.endswith("MemoryError")
 
 
 @dataclass(frozen=True)
 class AbstractExecutor(abc.ABC):
-    """Runs independent jobs; subclasses are final."""
+    """Runs independent jobs; subclasses are final.
+
+    Every executor guarantees: each job is started once by each call of `run`, and has exactly one
+    result, whatever became of its worker; it sees `job_environment(threads, device)` before a
+    numerical library loads (`Serial` says what it can); jobs and values are plain data, and the
+    function an import path, so that nothing of this process is needed where the job runs. What to
+    do about a failed job is not its business: `run_jobs` starts it again.
+    """
+
+    def local_workers(self, *, threads: int = 1, device: str = "cpu") -> int | None:
+        """How many jobs share this machine at once; None where they may run on others."""
+        return None
 
     @abc.abstractmethod
-    def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
+    def run(
+        self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"
+    ) -> Iterator[JobResult]:
         """Call a function on every job.
 
         Args:
@@ -51,13 +82,15 @@ class AbstractExecutor(abc.ABC):
                 data) to plain data.
             jobs: in the order in which they should start.
             threads: per job, for the numerical libraries.
+            device: "cpu" or "gpu", for JAX.
 
         Yields:
             One result per job, as they complete. Closing the iterator stops what is running and
             starts nothing more.
 
         Raises:
-            ArgumentError: the function cannot be imported, or fewer than one thread.
+            ArgumentError: the function cannot be imported, fewer than one thread, or a device
+                that there is not.
         """
 
 
@@ -82,5 +115,19 @@ def call(function: Callable[..., Any], job: Job) -> JobResult:
     try:
         return JobResult(job.name, json.loads(json.dumps(function(**job.arguments))))
     except (Exception, SystemExit) as error:
-        line = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        return JobResult(job.name, error=line, details=traceback.format_exc())
+        kind = type(error).__name__
+        line = f"{kind}: {error}".strip().splitlines()[0]
+        return JobResult(job.name, error=line, details=traceback.format_exc(), exception=kind)
+
+
+def attempt(function: str, job: Job) -> JobResult:
+    """One job where it runs, from plain data to a result: the far end of every executor."""
+    try:
+        return call(load_function(function), job)
+    except ArgumentError as error:
+        return JobResult(job.name, error=str(error), exception="ArgumentError")
+
+
+def lost(job: Job, how: str, details: str = "") -> JobResult:
+    """The result of a job whose worker or node was lost."""
+    return JobResult(job.name, error=how, details=details)

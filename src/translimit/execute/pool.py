@@ -1,60 +1,58 @@
 """An executor of worker processes on this machine.
 
-Each worker is a fresh interpreter with the thread limits in its environment, so that its bits do
-not depend on what this process has loaded, and programs need no `__main__` guard. A worker that
-dies takes down its own job and no other; that job is tried once more on a new worker (it may have
-been killed for memory that is free by then).
+A worker that dies takes down its own job and no other, and a new one takes its place. So does one
+that ran out of memory, because what it still holds may be the reason.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from translimit.core import ArgumentError, available_cores
 from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function
-from translimit.execute.threads import thread_limits
+from translimit.execute.child import Child, died
+from translimit.execute.environment import job_environment, require_gpus, search_path
 
 
 @dataclass(frozen=True)
 class ProcessPool(AbstractExecutor):
-    """Runs jobs in worker processes.
+    """Runs jobs in worker processes of this machine, which end with this process however it ends.
+
+    On device "gpu" every worker sees one GPU, in turn.
 
     Attributes:
-        workers: how many at once; as many as cores by default.
-        retries: how often a job is tried again after its worker died.
+        workers: how many at once; by default one per core and thread of a job, or one per GPU.
     """
 
     workers: int | None = None
-    retries: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ArgumentError("workers", f"got {self.workers}", "pass 1 or more")
-        if self.retries < 0:
-            raise ArgumentError("retries", f"got {self.retries}", "pass 0 or more")
 
-    def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
+    def local_workers(self, *, threads: int = 1, device: str = "cpu") -> int:
+        """As many as asked for; by default one per GPU, or one per `threads` cores."""
+        gpus = require_gpus("the pool") if device == "gpu" else ()
+        return self.workers or len(gpus) or max(1, available_cores() // threads)
+
+    def run(
+        self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"
+    ) -> Iterator[JobResult]:
         """Call a function on every job, several at once (see `AbstractExecutor.run`)."""
-        # By default every process would reserve most of a GPU's memory for itself.
-        shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        environment = {**shared, **os.environ, **thread_limits(threads)}
+        environment = {**os.environ, **job_environment(threads, device)}
         load_function(function)
+        gpus = require_gpus("the pool") if device == "gpu" else ()
+        number = self.local_workers(threads=threads, device=device)
         waiting = _Waiting(list(jobs))
         results: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
-        lanes = [
-            _Lane(function, environment, waiting, results, self.retries)
-            for _ in range(min(self.workers or available_cores(), len(jobs)))
-        ]
+        lanes = []
+        for index in range(min(number, len(jobs))):
+            shown = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
+            lanes.append(_Lane(function, {**environment, **shown}, waiting, results))
         try:
             for lane in lanes:
                 lane.thread.start()
@@ -76,21 +74,16 @@ class _Waiting:
     jobs: list[Job]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        self.jobs.reverse()  # so that the next one is the last
+
     def take(self) -> Job | None:
         with self.lock:
-            return self.jobs.pop(0) if self.jobs else None
+            return self.jobs.pop() if self.jobs else None
 
     def close(self) -> None:
         with self.lock:
             self.jobs.clear()
-
-
-def _worker_program() -> str:
-    """A program that finds modules exactly where this process does, and serves jobs."""
-    search = [path or os.getcwd() for path in sys.path]
-    return (
-        f"import sys; sys.path[:] = {search!r}; from translimit.execute.worker import main; main()"
-    )
 
 
 class _Lane:
@@ -99,15 +92,14 @@ class _Lane:
     def __init__(
         self,
         function: str,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
         waiting: _Waiting,
-        results: queue.SimpleQueue[Any],
-        retries: int,
+        results: queue.SimpleQueue[JobResult | BaseException],
     ):
-        self.function, self.environment, self.waiting = function, environment, waiting
-        self.results, self.retries = results, retries
+        self.function, self.environment = function, environment
+        self.waiting, self.results = waiting, results
         self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.child: Child | None = None
         self.stopped = False
         self.lock = threading.Lock()  # no worker starts once the lane is stopped
 
@@ -115,8 +107,8 @@ class _Lane:
         """Kill the worker and wait for the thread; nothing is written afterwards."""
         with self.lock:
             self.stopped = True
-            if self.process is not None:
-                self.process.kill()
+            if self.child is not None:
+                self.child.kill()
         if self.thread.ident is not None:
             self.thread.join()
 
@@ -130,56 +122,23 @@ class _Lane:
             self._reap()
 
     def _attempt(self, job: Job) -> JobResult:
-        """The result of a job, on a new worker where one died."""
-        request = json.dumps({"name": job.name, "arguments": dict(job.arguments)})
-        deaths = []
-        for _ in range(1 + self.retries):
-            answer = b""
-            with contextlib.suppress(BrokenPipeError):
-                process = self._worker()
-                if process is None:
-                    break
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(request.encode() + b"\n")
-                process.stdin.flush()
-                answer = process.stdout.readline()
-            if answer.endswith(b"\n"):
-                return JobResult(**json.loads(answer))
-            deaths.append(self._reap())
-        ends = " and then ".join(deaths) or "was stopped"
-        return JobResult(job.name, error=f"its worker process {ends}")
+        child = self._living()
+        result = None if child is None else child.ask(job)
+        if result is None:
+            return died(job, self._reap())
+        if result.out_of_memory:
+            self._reap()
+        return result
 
-    def _worker(self) -> subprocess.Popen[bytes] | None:
+    def _living(self) -> Child | None:
         """The running worker, started where there is none; None once the lane is stopped."""
         with self.lock:
-            if self.stopped:
-                return None
-            if self.process is not None:
-                return self.process
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _worker_program()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self.environment,
-            )
-        opening = {"parent": os.getpid(), "function": self.function}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(opening).encode() + b"\n")
-        return self.process
+            if self.child is None and not self.stopped:
+                self.child = Child(self.function, self.environment, search_path())
+            return self.child
 
     def _reap(self) -> str:
         """How the worker ended, in words; it is gone afterwards."""
         with self.lock:
-            process, self.process = self.process, None
-        if process is None:
-            return "was stopped"
-        try:
-            process.communicate(timeout=5)  # the end of its input tells a living worker to leave
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        code = process.returncode
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit status {code}"
+            child, self.child = self.child, None
+        return "was stopped" if child is None else child.end()

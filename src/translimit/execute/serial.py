@@ -7,22 +7,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from translimit.execute.base import AbstractExecutor, Job, JobResult, call, load_function
-from translimit.execute.threads import thread_limits
+from translimit.execute.environment import job_environment, require_gpus
 
 
 @dataclass(frozen=True)
 class Serial(AbstractExecutor):
     """Runs jobs one after the other in this process: easy to debug.
 
-    The thread limit holds for libraries that this process has not loaded yet; in a program that
-    already computed with JAX or NumPy, `ProcessPool(workers=1)` is the way to the same bits.
+    Threads and device hold for libraries that this process has not loaded yet; in a program that
+    already computed with JAX or NumPy, `ProcessPool(workers=1)` is the way to the same bits. A job
+    that kills its process kills this one.
     """
 
-    def run(self, function: str, jobs: Sequence[Job], *, threads: int = 1) -> Iterator[JobResult]:
+    def local_workers(self, *, threads: int = 1, device: str = "cpu") -> int:
+        """One."""
+        return 1
+
+    def run(
+        self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"
+    ) -> Iterator[JobResult]:
         """Call a function on every job in turn (see `AbstractExecutor.run`)."""
-        limits = thread_limits(threads)
-        before = {name: os.environ.get(name) for name in limits}
-        os.environ.update(limits)
+        settings = job_environment(threads, device)
+        if device == "gpu":
+            require_gpus("the serial executor")
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
         try:
             called = load_function(function)
             for job in jobs:

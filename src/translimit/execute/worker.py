@@ -33,20 +33,11 @@ def main() -> None:
     opening = messages.get()
     if opening["parent"] != parent:
         os._exit(1)  # the parent died before we could ask to die with it
-    from translimit.core import ArgumentError
-    from translimit.execute.base import Job, JobResult, call, load_function
+    from translimit.execute.base import Job, attempt
 
-    function, refusal = None, ""
-    try:
-        function = load_function(opening["function"])
-    except ArgumentError as error:
-        refusal = str(error)
     while True:
         message = messages.get()
-        if function is None:
-            result = JobResult(message["name"], error=refusal)
-        else:
-            result = call(function, Job(message["name"], message["arguments"]))
+        result = attempt(opening["function"], Job(message["name"], message["arguments"]))
         answers.write(json.dumps(asdict(result)).encode() + b"\n")
         answers.flush()
 

@@ -43,7 +43,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a preset needs, roughly: to be told before it starts."""
+    """What a preset, or one of its cells, needs, roughly: to be told before it starts.
+
+    Attributes:
+        seconds: on one core.
+        memory_bytes: of the process that computes the largest cell.
+    """
 
     seconds: float
     memory_bytes: float = 1e9
@@ -86,6 +91,9 @@ class FigureSpec:
 class AbstractExperiment(abc.ABC, Generic[C]):
     """A named reproduction: its finite systems, its limits, its claims and its figures.
 
+    What it costs is told by `cost`, or by `cell_cost` where its cells differ: a subclass defines
+    one of the two, and the other follows.
+
     Attributes:
         name: `paper/experiment`, as typed on the command line.
         title: one line.
@@ -100,9 +108,20 @@ class AbstractExperiment(abc.ABC, Generic[C]):
     citations: tuple[str, ...]
     presets: Mapping[str, C]
 
-    @abc.abstractmethod
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.cost is AbstractExperiment.cost and cls.cell_cost is AbstractExperiment.cell_cost:
+            raise TypeError(f"{cls.__name__} says nothing of its cost: define cost or cell_cost")
+
     def cost(self, config: C) -> Cost:
-        """Roughly what this configuration needs on one core."""
+        """Roughly what this configuration needs on one core; by default the sum over cells."""
+        each = [self.cell_cost(config, cell) for cell in self.cells(config)]
+        return Cost(sum(one.seconds for one in each), max(one.memory_bytes for one in each))
+
+    def cell_cost(self, config: C, cell: Cell) -> Cost:
+        """Roughly what one cell needs; by default an even share of the seconds."""
+        whole = self.cost(config)
+        return Cost(whole.seconds / len(self.cells(config)), whole.memory_bytes)
 
     @abc.abstractmethod
     def cells(self, config: C) -> tuple[Cell, ...]:

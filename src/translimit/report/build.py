@@ -6,20 +6,13 @@ Everything is drawn in memory first, so that a failure leaves the folder as it w
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from translimit.core import StoreError
 from translimit.report.contents import Page, read_page
-from translimit.report.mathematics import plain, typeset
-from translimit.report.numbers import format_count
+from translimit.report.typesetting import source, template
 from translimit.store import write_bytes
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 def build_report(run: str | Path) -> Path:
@@ -58,12 +51,10 @@ def render(page: Page) -> str:
     """The page as HTML that asks nothing of the network."""
     from markupsafe import Markup
 
-    style, script = _template("report.css"), _template("report.js")
+    style, script = source("report.css"), source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
+        template("report.html.j2").render(
             page=page,
             style=Markup(style),  # both are files of this package
             script=Markup(script),
@@ -71,22 +62,3 @@ def render(page: Page) -> str:
         )
         + "\n"
     )
-
-
-@functools.cache
-def _environment() -> Environment:
-    """Templates from the installed package, with escaping on."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["typeset"] = typeset
-    environment.filters["plain"] = plain
-    environment.filters["count"] = format_count
-    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    return environment
-
-
-def _template(name: str) -> str:
-    return (resources.files("translimit.report") / "templates" / name).read_text(encoding="utf-8")

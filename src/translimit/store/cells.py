@@ -7,6 +7,7 @@ are there with their digests. Anything else is never read as whole.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from translimit.core import StoreError
 from translimit.store.jsonfiles import TEMPORARY, load_json, sync_folder, write_json
+from translimit.store.start import require_start
 
 if TYPE_CHECKING:
     import xarray
@@ -96,7 +98,11 @@ def disk_full(error: BaseException | None) -> bool:
 
 
 def write_cell(
-    address: CellAddress, dataset: xarray.Dataset, about: Mapping[str, Any] | None = None
+    address: CellAddress,
+    dataset: xarray.Dataset,
+    about: Mapping[str, Any] | None = None,
+    *,
+    token: str | None = None,
 ) -> Path:
     """Store a cell, whole or not at all.
 
@@ -104,13 +110,19 @@ def write_cell(
         address: where it belongs; whatever is there, whole or damaged, is replaced.
         dataset: the labelled arrays; encodings left from another file are dropped.
         about: plain data for the manifest (seconds, device, ...).
+        token: of the start of the run for which the cell was computed. With it, nothing is
+            written for an earlier start, and a cell that is whole already stays: the first of
+            two jobs that compute the same cell wins.
 
     Returns:
         The cell's folder.
 
     Raises:
+        OvertakenError: the run was started again meanwhile; nothing is left behind.
         OSError: the folder is not writable, or the disk is full; nothing is left behind.
     """
+    if token is not None:
+        require_start(address.run, token)  # also before a folder is made: the store may be gone
     final = address.folder
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
@@ -129,12 +141,11 @@ def write_cell(
             **(about or {}),
             "files": {name: _file_entry(temporary / name) for name in _files(temporary)},
         }
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for name in names:
-                _sync_file(Path(folder, name))
-            sync_folder(Path(folder))
+        flush_folder(temporary)
         write_json(temporary / MANIFEST, manifest)
-        _rename_over(temporary, final)
+        if token is not None:
+            require_start(address.run, token)
+        put_in_place(temporary, address, keep_whole=token is not None)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -142,13 +153,21 @@ def write_cell(
     return final
 
 
-def cell_state(address: CellAddress) -> CellState:
-    """What is stored at an address: every digest is computed anew."""
+def flush_folder(folder: Path) -> None:
+    """Flush all files below a folder, and the entries of its folders, to the disk."""
+    for inner, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync_file(Path(inner, name))
+        sync_folder(Path(inner))
+
+
+def cell_state(address: CellAddress, folder: Path | None = None) -> CellState:
+    """What is stored at an address, or of its cell in another folder; digests are computed anew."""
 
     def damaged(problem: str) -> CellState:
         return CellState(address.experiment, address.cell, "damaged", problem)
 
-    folder = address.folder
+    folder = folder or address.folder
     if not folder.exists():
         return CellState(address.experiment, address.cell, "missing")
     if not (folder / MANIFEST).exists():
@@ -210,12 +229,24 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _rename_over(temporary: Path, final: Path) -> None:
-    """Rename a folder to a name that may be taken by a damaged cell."""
-    if final.exists():
-        aside = final.with_name(f"{TEMPORARY}{final.name}-aside-{secrets.token_hex(4)}")
-        os.rename(final, aside)
-        os.rename(temporary, final)
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        os.rename(temporary, final)
+def put_in_place(temporary: Path, address: CellAddress, *, keep_whole: bool) -> None:
+    """Rename a finished folder to its name, which a damaged cell or another job may have taken."""
+    final = address.folder
+    while True:
+        aside = None
+        if final.exists():
+            if keep_whole and cell_state(address).whole:
+                shutil.rmtree(temporary, ignore_errors=True)
+                return
+            aside = final.with_name(f"{TEMPORARY}{final.name}-aside-{secrets.token_hex(4)}")
+            with contextlib.suppress(FileNotFoundError):  # another job was faster
+                os.rename(final, aside)
+        try:
+            os.rename(temporary, final)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            if aside is not None:
+                shutil.rmtree(aside, ignore_errors=True)

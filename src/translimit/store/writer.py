@@ -14,10 +14,12 @@ from translimit.core import DiskFullError, StoreError
 from translimit.store.cells import disk_full, slug
 from translimit.store.folder import CLAIMS_FILE, FORMAT, RUN_FILE, RunFolder, require_format
 from translimit.store.jsonfiles import TEMPORARY, load_json, write_json
+from translimit.store.patience import patiently
+from translimit.store.start import START, new_start
 
 LOCK = ".lock"
 #: What a run folder may hold; a folder with anything else is never emptied.
-_OURS = {RUN_FILE, CLAIMS_FILE, "cells", "figures", "report.html", LOCK}
+_OURS = {RUN_FILE, CLAIMS_FILE, "cells", "figures", "report.html", LOCK, START}
 #: What a resumed run keeps from its first start.
 _CARRIED = ("started", "wall_seconds")
 _LONGEST_NAMES = 80
@@ -41,13 +43,18 @@ class RunWriter(RunFolder):
 
     Attributes:
         previous: the `run.json` that was there before, or None for a new run.
+        token: of this start; jobs carry it (see `write_cell`).
     """
 
     def __init__(
-        self, path: Path, info: Mapping[str, Any], previous: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        info: Mapping[str, Any],
+        previous: Mapping[str, Any] | None = None,
+        token: str = "",
     ):
         super().__init__(path, info)
-        self.previous = previous
+        self.previous, self.token = previous, token
 
     def update(self, **changes: Any) -> None:
         """Change entries of `run.json`, atomically.
@@ -84,7 +91,9 @@ class RunWriter(RunFolder):
 
     def _write(self, name: str, data: Any) -> None:
         try:
-            write_json(self.path / name, data)
+            patiently(lambda: write_json(self.path / name, data), self.path)
+        except StoreError:
+            raise
         except OSError as error:
             raise unwritable(self.path / name, error) from error
 
@@ -111,7 +120,8 @@ def writing(
         fresh: remove the run that is there and start over.
 
     Yields:
-        The run; its `run.json` is written, and temporaries of a killed writer are gone.
+        The run; its `run.json` is written, temporaries of a killed writer are gone, and jobs of
+        earlier starts may store nothing more.
 
     Raises:
         StoreError: the folder cannot be made or written, is a file, holds something else than a
@@ -121,8 +131,7 @@ def writing(
     import filelock
 
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise StoreError(path, "is a file", "choose a folder with --out")
+    _require_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         _require_ours(path)
@@ -136,6 +145,7 @@ def writing(
         raise
     except OSError as error:
         raise unwritable(path, error) from error
+    token = ""
     try:
         if fresh:
             _empty(path)
@@ -145,7 +155,11 @@ def writing(
             _require_same(path, previous, info)
         carried = {key: previous[key] for key in _CARRIED if key in previous} if previous else {}
         head = {"format": FORMAT, "translimit": __version__}
-        run = RunWriter(path, {**head, **info, **carried}, previous)
+        try:
+            token = new_start(path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        run = RunWriter(path, {**head, **info, **carried}, previous, token)
         folders = [address.folder for address in run.addresses()]
         if len(set(folders)) < len(folders):
             raise StoreError(path, "two of its cells share a folder", "rename a cell")
@@ -153,7 +167,26 @@ def writing(
         run.update()
         yield run
     finally:
+        if token:
+            with contextlib.suppress(OSError):
+                new_start(path)  # so that no job of this start writes when it has ended
         lock.release()
+
+
+def require_resumable(path: str | Path, info: Mapping[str, Any], *, fresh: bool = False) -> None:
+    """Refuse a folder in which `writing` would refuse to start, changing nothing.
+
+    Raises:
+        StoreError: it is a file, holds something else than a run, or a run of another format,
+            version or configuration (which `fresh` would remove).
+    """
+    path = Path(path)
+    _require_folder(path)
+    if not path.exists():
+        return
+    _require_ours(path)
+    if (path / RUN_FILE).exists() and not fresh:
+        _require_same(path, load_json(path / RUN_FILE), info)
 
 
 def being_written(path: str | Path) -> bool:
@@ -172,6 +205,11 @@ def being_written(path: str | Path) -> bool:
         return False  # a folder that may only be read: nobody here can be writing to it
 
 
+def _require_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StoreError(path, "is a file", "choose a folder with --out")
+
+
 def _require_ours(path: Path) -> None:
     """Refuse a folder that holds anything but a run."""
     present = {entry.name for entry in path.iterdir() if not entry.name.startswith(TEMPORARY)}
@@ -182,7 +220,7 @@ def _require_ours(path: Path) -> None:
             f"holds {foreign[0]!r}, which is no part of a run",
             "choose a new or empty folder with --out",
         )
-    if present - {LOCK} and RUN_FILE not in present:
+    if present - {LOCK, START} and RUN_FILE not in present:
         raise StoreError(
             path, f"has no {RUN_FILE}, so it is not a run", "choose a new folder with --out"
         )
@@ -213,13 +251,13 @@ def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
     if stored.get("digest") != wanted["digest"]:
         raise StoreError(
             path,
-            f"holds a run of another configuration ({_first_difference(stored, wanted)})",
+            f"holds a run of another configuration ({first_difference(stored, wanted)})",
             "start over with --fresh, or choose another --out",
         )
 
 
-def _first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Where two runs differ first, in words."""
+def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Where two `run.json` differ first, in words."""
     theirs = {entry["name"]: entry["config"] for entry in stored["experiments"]}
     ours = {entry["name"]: entry["config"] for entry in wanted["experiments"]}
     if set(theirs) != set(ours):
@@ -231,7 +269,8 @@ def _first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> s
                     f"{name}: {key} is {theirs[name].get(key)!r} there "
                     f"and {ours[name].get(key)!r} here"
                 )
-    for key in ("seed", "threads"):
-        if stored.get(key) != wanted.get(key):
-            return f"{key} is {stored.get(key)!r} there and {wanted.get(key)!r} here"
+    for key, usual in (("seed", 0), ("threads", 1), ("device", "cpu")):
+        there, here = stored.get(key, usual), wanted.get(key, usual)
+        if there != here:
+            return f"{key} is {there!r} there and {here!r} here"
     return "its cells differ"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import config
+from translimit.core import ArgumentError, DiskFullError, config
 from translimit.experiments import Cell, get_experiment
-from translimit.store import CellAddress, disk_full, write_cell
+from translimit.store import (
+    START,
+    CellAddress,
+    RemoteCells,
+    cell_state,
+    disk_full,
+    marked,
+    patiently,
+    require_start,
+    write_cell,
+)
 
 
 def compute_cell(
@@ -23,8 +34,12 @@ def compute_cell(
     cell: Mapping[str, Any],
     seed: int,
     threads: int,
+    device: str,
+    token: str,
+    patience: float,
+    store: str | None = None,
 ) -> dict[str, Any]:
-    """Compute one cell and store it.
+    """Compute one cell and store it; one that is whole already is left as it is.
 
     Args:
         run: the run folder.
@@ -34,21 +49,41 @@ def compute_cell(
         cell: its `name`, `parameters` and `digest`.
         seed: of the run; every cell gets the key `named_key(seed, experiment)`.
         threads: that this process is limited to.
+        device: "cpu" or "gpu", on which this process computes.
+        token: of the start of the run that wants the cell.
+        patience: seconds to wait for a run folder or store that is out of reach.
+        store: a URL through which the cell goes; the run folder is then not looked at.
 
     Returns:
-        Plain data: `seconds` and `device`, or `disk_full` with the system's message.
+        Plain data: `seconds`, `device` and `threads`, or `kept` where it was whole.
+
+    Raises:
+        OvertakenError: the run was started again.
+        DiskFullError: the disk is full, with the system's message.
+        StoreError: the run folder was out of reach for too long.
+        ArgumentError: this process computes on another device.
     """
+    if store is not None:
+        arguments = {key: value for key, value in locals().items() if key not in ("run", "store")}
+        return _compute_for_store(store, arguments)
+    experiment = get_experiment(source)
+    address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
+    patiently(lambda: require_start(address.run, token), address.run, seconds=patience)
+    if cell_state(address).whole:
+        return {"kept": True}
+
     from translimit.core import named_key  # here, because it loads JAX
 
-    experiment = get_experiment(source)
+    _require_device(device)
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
     started = time.monotonic()
     try:
-        dataset = experiment.compute(
-            resolved,
-            Cell(cell["name"], cell["parameters"]),
-            named_key(seed, experiment.name),
-        )
+        with marked(address):
+            dataset = experiment.compute(
+                resolved,
+                Cell(cell["name"], cell["parameters"]),
+                named_key(seed, experiment.name),
+            )
         about = {
             "seconds": round(time.monotonic() - started, 3),
             "device": _device(),
@@ -61,19 +96,51 @@ def compute_cell(
             "configuration": config.digest(configuration),
             "translimit": __version__,
         }
-        address = CellAddress(Path(run), experiment.name, cell["name"], cell["digest"])
-        write_cell(address, dataset.assign_attrs(labels), about)
+        labelled = dataset.assign_attrs(labels)
+        patiently(
+            lambda: write_cell(address, labelled, about, token=token),
+            address.run,
+            seconds=patience,
+        )
     except Exception as error:
         if disk_full(error):
-            return {"disk_full": str(error)}
+            raise DiskFullError(
+                address.run, f"the disk is full ({error})", "free space and start the run again"
+            ) from error
         raise
     return about
 
 
+def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute a cell into a folder of this machine, and upload it."""
+    remote = RemoteCells(url, patience=arguments["patience"])
+    remote.require_start(arguments["token"])
+    cell, name = arguments["cell"], get_experiment(arguments["source"]).name
+    with tempfile.TemporaryDirectory(prefix="translimit-") as folder:
+        address = CellAddress(Path(folder), name, cell["name"], cell["digest"])
+        if remote.present(address):
+            return {"kept": True}
+        (Path(folder) / START).write_text(arguments["token"], encoding="utf-8")
+        about = compute_cell(run=folder, **arguments)
+        remote.require_start(arguments["token"])
+        remote.upload(address)
+    return about
+
+
+def _require_device(device: str) -> None:
+    """Refuse to compute a cell on a device that its digest does not name."""
+    import jax
+
+    found = jax.devices()[0].platform
+    if found != device:
+        raise ArgumentError(
+            "device",
+            f"the run fixes {device!r}, and JAX computes on {found!r} here",
+            "start it in a process that has not loaded JAX, or check JAX_PLATFORMS",
+        )
+
+
 def _device() -> str:
     """The device that JAX computes on here."""
-    jax = sys.modules.get("jax")
-    if jax is None:
-        return "cpu"
-    device = jax.devices()[0]
+    device = sys.modules["jax"].devices()[0]
     return f"{device.platform} ({device.device_kind})"

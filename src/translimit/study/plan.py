@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ConfigError, config, nearest
+from translimit.core import ConfigError, config, nearest, resolve_device
 from translimit.experiments import AbstractExperiment, Cell, get_experiment
+from translimit.store import run_name
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Plan:
         threads: per cell; another number may give other bits.
         overrides: `--set` values by key.
         config_file: the file that was read, or None.
+        device: "cpu" or "gpu"; the other one gives other bits.
     """
 
     experiments: tuple[PlannedExperiment, ...]
@@ -55,14 +57,18 @@ class Plan:
     threads: int
     overrides: Mapping[str, str]
     config_file: Path | None
+    device: str = "cpu"
 
     @property
     def digest(self) -> str:
         """Of everything that fixes the results but the version."""
         configurations = {one.name: config.to_json(one.config) for one in self.experiments}
-        return config.digest(
-            {"configurations": configurations, "seed": self.seed, "threads": self.threads}
-        )
+        return run_digest(configurations, self.seed, self.threads, self.device)
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        """What fixes the bits beside configurations."""
+        return _fixed(self.seed, self.threads, self.device)
 
     def cell_digest(self, one: PlannedExperiment, cell: Cell) -> str:
         """Of everything that fixes the results of one cell, with the version."""
@@ -72,11 +78,15 @@ class Plan:
                 "config": config.to_json(one.config),
                 "cell": cell.name,
                 "parameters": dict(cell.parameters),
-                "seed": self.seed,
-                "threads": self.threads,
                 "translimit": __version__,
+                **self._fixed,
             }
         )
+
+    def path(self, out: Path | None) -> Path:
+        """The run folder: the chosen one, or `runs/<experiments>-<preset>-<digest>`."""
+        names = [one.name for one in self.experiments]
+        return out or Path("runs", run_name(names, self.preset, self.digest))
 
     def command(self, out: Path | None) -> str:
         """The command line that makes, finishes or remakes this run."""
@@ -84,6 +94,7 @@ class Plan:
         words += ["--preset", self.preset]
         words += ["--seed", str(self.seed)] if self.seed else []
         words += ["--threads", str(self.threads)] if self.threads != 1 else []
+        words += ["--device", self.device] if self.device != "cpu" else []
         for key, value in self.overrides.items():
             words += ["--set", f"{key}={value}"]
         words += ["--config", str(self.config_file)] if self.config_file else []
@@ -112,6 +123,23 @@ class Plan:
         ]
 
 
+def run_digest(configurations: Mapping[str, Any], seed: int, threads: int, device: str) -> str:
+    """Of everything that fixes the results of a run but the version.
+
+    Args:
+        configurations: by the name of the experiment, as plain data.
+        seed: of every random stream.
+        threads: per cell.
+        device: of every cell.
+    """
+    return config.digest({"configurations": configurations, **_fixed(seed, threads, device)})
+
+
+def _fixed(seed: int, threads: int, device: str) -> dict[str, Any]:
+    """What fixes the bits beside configurations; runs on the CPU need not say so."""
+    return {"seed": seed, "threads": threads, **({} if device == "cpu" else {"device": device})}
+
+
 def plan_run(
     names: Sequence[str],
     *,
@@ -120,6 +148,7 @@ def plan_run(
     overrides: Mapping[str, str] | None = None,
     config_file: str | Path | None = None,
     threads: int = 1,
+    device: str = "auto",
 ) -> Plan:
     """Resolve names, preset, file and overrides, in this order, into configurations and cells.
 
@@ -132,6 +161,8 @@ def plan_run(
         config_file: TOML or JSON. A table named after an experiment applies to it alone, other
             keys to every experiment that has them.
         threads: per cell.
+        device: of every cell, "cpu" or "gpu"; "auto" looks at this machine (see
+            `core.resolve_device`).
 
     Raises:
         ConfigError: an unknown experiment, preset or key (with the nearest known one), a value of
@@ -164,7 +195,7 @@ def plan_run(
         for source, one in found.items()
     )
     path = None if config_file is None else Path(config_file)
-    return Plan(planned, preset, seed, threads, dict(overrides or {}), path)
+    return Plan(planned, preset, seed, threads, dict(overrides or {}), path, resolve_device(device))
 
 
 def _with_file(configs: Mapping[str, Any], path: Path) -> dict[str, Any]:

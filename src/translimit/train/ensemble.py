@@ -28,9 +28,12 @@ from translimit.core import (
     ArgumentTypeError,
     available_threads,
     config,
+    device_count,
     load_checkpoint,
+    map_shards,
     named_key,
     save_checkpoint,
+    to_numpy,
 )
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape, standard_parameterization
@@ -160,6 +163,10 @@ class _Run:
     def go(self, folder: Path | None, progress: Callable[[float], None] | None) -> History:
         training = self.training
         seeds, rates = training.seeds, len(training.rates)
+        if seeds % device_count():
+            raise ArgumentError(
+                "seeds", f"{seeds} over {device_count()} devices", "use a multiple of the devices"
+            )
         keys = jnp.stack([named_key(key, "start") for key in self.keys])
         start, state = _begin(keys, self.plan, self.model, self.dtype)
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
@@ -175,7 +182,7 @@ class _Run:
             ends = [time for time in self.times if time > done]
             stop = min([done + self.chunk, training.steps, *ends[:1]])
             state, chunk = self._advance(state, done, stop)
-            losses[:, :, done:stop] = np.moveaxis(np.asarray(chunk)[: stop - done], 0, -1)
+            losses[:, :, done:stop] = np.moveaxis(to_numpy(chunk)[: stop - done], 0, -1)
             done = stop
             self._observe(done, state, start, observations)
             if folder is not None:
@@ -189,11 +196,11 @@ class _Run:
         return History(
             rates=training.rates,
             losses=losses,
-            diverged_at=np.asarray(diverged_at),
+            diverged_at=to_numpy(diverged_at),
             observed_at=self.times,
             observations=observations,
             dims=dims,
-            weights={name: np.asarray(value) for name, value in weights.items()},
+            weights={name: to_numpy(value) for name, value in weights.items()},
         )
 
     def _advance(self, state: Any, first: int, stop: int) -> tuple[Any, Array]:
@@ -214,7 +221,7 @@ class _Run:
         ]
         rates, factors = (jnp.asarray(a, self.dtype) for a in (training.rates, factors))
         begin, count = (jnp.asarray(a, jnp.int32) for a in (first, stop - first))
-        groups = _groups(training.seeds, len(training.rates))
+        groups = _groups(training.seeds, len(training.rates)) if device_count() == 1 else 1
         together = training.seeds // groups
 
         def advance(group: int, count: Array = count) -> tuple[Any, Array]:
@@ -246,7 +253,7 @@ class _Run:
             return
         found = _observe(state[0], start, self.plan, self.model, self.probe)
         for name, value in found.items():
-            observations[name][self.times.index(done)] = np.asarray(value)
+            observations[name][self.times.index(done)] = to_numpy(value)
 
     def _record_shapes(self) -> dict[str, Any]:
         """Shapes of all observations, without computing one."""
@@ -297,8 +304,15 @@ def _advance(
     state: Any, plan: _Plan, model: Transformer, rates: Array, data: Any, first: Any, count: Any
 ) -> tuple[Any, Array]:
     """`count` steps of a group of seeds, and its losses [steps of a chunk, seeds, rates]."""
-    training = plan.training
     inputs, targets, factors = data
+    shared = (plan, model, rates, factors, first, count)
+    return map_shards(_steps, (state, inputs, targets), (0, 1, 1), shared, out_axes=(0, 1))
+
+
+def _steps(state: Any, inputs: Array, targets: Array, shared: Any) -> tuple[Any, Array]:
+    """The same for the seeds of one device."""
+    plan, model, rates, factors, first, count = shared
+    training = plan.training
 
     def gradient(weights: Any, x: Array, y: Array) -> tuple[Array, Any]:
         def loss(weights: Any, x: Array, y: Array) -> Array:
@@ -356,6 +370,12 @@ def _advance(
 @eqx.filter_jit
 def _observe(weights: Any, start: Any, plan: _Plan, model: Transformer, probe: Any) -> Any:
     """The observations of all members, one after the other [seeds, rates, ...]."""
+    return map_shards(_observe_seeds, (weights, start), (0, 0), (plan, model, probe))
+
+
+def _observe_seeds(weights: Any, start: Any, shared: Any) -> Any:
+    """The same for the seeds of one device."""
+    plan, model, probe = shared
 
     def of_seed(pair: Any) -> Any:
         members, begun = pair

@@ -63,10 +63,9 @@ class Config(Networks):
 class Depth(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and updates."""
-        updates = 2 * config.steps * config.seeds * sum(config.layers)
-        return Cost(12.0 * len(config.layers) + 0.003 * updates)
+        return Cost(12.0 + 0.006 * config.steps * config.seeds * cell.parameters["layers"])
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each depth; both exponents share a compiled program."""

@@ -78,9 +78,10 @@ class Config:
 class Depth(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Mostly compilation, and the stream of the deepest."""
-        return Cost(12.0 * (len(config.layers) + 3))
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and the square of the history of the deepest stream."""
+        layers = cell.parameters.get("layers", config.cells)
+        return Cost(2.0 + 5e-5 * (layers * config.steps) ** 2)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The ODE, and every depth."""

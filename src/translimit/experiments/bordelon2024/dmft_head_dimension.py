@@ -67,10 +67,12 @@ class Config(Problem):
 class HeadDimension(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Passes, compiled twice for each head dimension."""
-        one = replace(config, samples=config.coordinates, head_dim=1).limit_seconds() - 15
-        return Cost(20 + len(config.head_dims) * (25 + 1.3 * config.repeats * one), 2e9)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """The exact limit, or repeated passes of one head dimension."""
+        if cell.name == "exact":
+            return Cost(8.0, 2e9)
+        one = config.populations * config.coordinates * (config.steps * config.fields()) ** 2
+        return Cost(16 + 1.3e-8 * config.repeats * one, 2e9)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The exact limit, and every head dimension."""

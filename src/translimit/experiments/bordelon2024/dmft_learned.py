@@ -12,7 +12,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,12 +60,11 @@ class Config(Problem):
 class Learned(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """One limit with more inputs, and networks."""
-        history = config.steps * 4 * (config.inputs + config.unseen)
-        limit = 4e-9 * config.populations * config.samples * config.head_dim * history**2
-        work = sum((H * config.head_dim) ** 2 for H in config.heads) * config.seeds
-        return Cost(60 + limit + 2.5e-9 * work * config.steps * 4 * config.inputs, 2e9)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """The limit with more inputs, or networks of one size."""
+        if "heads" in cell.parameters:
+            return Cost(config.networks_seconds(cell.parameters["heads"], config.seeds), 2e9)
+        return Cost(replace(config, inputs=config.inputs + config.unseen).limit_seconds(), 2e9)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, and networks of each size."""

@@ -105,18 +105,12 @@ class NetworksAndLimit(AbstractExperiment[Config]):
 
     checked: tuple[str, ...] = field(default=("rate", "predictions", "kernel", "attention"))
 
-    def cost(self, config: Config) -> Cost:
-        """Passes of the limit, and networks."""
-        passes = 1 + (config.without != "none")
-        cells = 28 if config.axis == "layers" else None
-        finite = 20.0 * len(config.sizes)
-        for size in config.sizes:
-            network = {"head_dim": config.head_dim, "layers": config.layers}
-            network |= config.network(size)
-            work = network["layers"] * (network["heads"] * network["head_dim"]) ** 2
-            blocks = 1 + 0.5 * (config.mlp != "none")
-            finite += 2.5e-9 * work * blocks * config.seeds * config.steps * config.fields()
-        return Cost(passes * config.limit_seconds(cells=cells) + finite, 2e9)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Passes of the limit, or networks of one size."""
+        if "size" not in cell.parameters:
+            return Cost(config.limit_seconds(cells=28 if config.axis == "layers" else None), 2e9)
+        network = config.network(cell.parameters["size"])
+        return Cost(config.networks_seconds(seeds=config.seeds, **network), 2e9)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, perhaps one with a response left out, and networks of each size."""

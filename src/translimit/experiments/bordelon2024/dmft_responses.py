@@ -56,11 +56,11 @@ class Config(Problem):
 class Responses(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Five limits, and networks of two sizes."""
-        networks = 5 * config.layers * (config.heads * config.head_dim) ** 2
-        finite = 40 + 2.5e-9 * networks * config.seeds * config.steps * config.fields()
-        return Cost(5 * config.limit_seconds() + finite, 2e9)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """A limit, or networks of one size."""
+        if "heads" in cell.parameters:
+            return Cost(config.networks_seconds(cell.parameters["heads"], config.seeds), 2e9)
+        return Cost(config.limit_seconds(), 2e9)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, the limit without each response, and networks."""

@@ -58,7 +58,7 @@ class RichAndLazy(AbstractExperiment[Config]):
     def cost(self, config: Config) -> Cost:
         """One compilation, and the coefficient rows."""
         history = config.steps * 8 * config.per_class
-        return Cost(30.0 + 4e-9 * len(config.gammas) * config.layers**2 * history**3)
+        return Cost(5.0 + 8e-9 * len(config.gammas) * config.layers**2 * history**3)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One: all richnesses share a program."""

@@ -62,10 +62,9 @@ class Config(Networks):
 class HeadScaling(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and updates."""
-        updates = config.steps * config.seeds * sum(h / 8 for h in config.heads)
-        return Cost(10.0 * len(config.heads) + 0.002 * updates)
+        return Cost(8.0 + 2.5e-4 * config.steps * config.seeds * cell.parameters["heads"])
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each number of heads."""

@@ -76,10 +76,12 @@ class Config(Networks):
 class HeadVariance(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Mostly compilation."""
-        light = len(config.law_head_dims) + len(config.kernel_heads)
-        return Cost(14.0 * len(config.head_dims) + 6.0 * light)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, updates of trained networks, and draws at the start."""
+        if cell.name.startswith("trained"):
+            size = cell.parameters["head_dim"] / 8 * config.batch / 64
+            return Cost(12.0 + 0.012 * config.steps * config.seeds * size)
+        return Cost(5.0)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each size; both exponents share a compiled program."""

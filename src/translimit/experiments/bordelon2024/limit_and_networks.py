@@ -130,7 +130,16 @@ class Problem:
         history = self.steps * self.fields()
         blocks = (cells or self.layers) * (int(self.attention) + int(self.mlp != "none"))
         heads = (self.samples or 8 * history) * self.head_dim
-        return 15 + self.populations * blocks * history**2 * (2e-9 * heads + 2e-9 * history)
+        return 6 + self.populations * blocks * history**2 * (6e-9 * heads + 2e-9 * history)
+
+    def networks_seconds(
+        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+    ) -> float:
+        """Roughly what networks of one size need on one core."""
+        width = heads * (head_dim or self.head_dim)
+        blocks = (layers or self.layers) * (1 + 0.5 * (self.mlp != "none"))
+        each = 2.5e-5 + 5e-7 * width + 3e-9 * width**2
+        return 3 + blocks * seeds * self.steps * self.fields() * each
 
 
 def solve_limit(

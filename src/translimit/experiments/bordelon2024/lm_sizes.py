@@ -77,15 +77,12 @@ class Config:
 class LmSizes(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation of each size, and floating-point operations at 10 a nanosecond."""
-        seconds = 0.0
-        for cell in self.cells(config):
-            N, H, L = cell.parameters["size"]
-            weights = 6 * L * (N * H) ** 2 + N * H * config.vocabulary
-            tokens = config.seeds * config.steps * config.batch * config.tokens
-            seconds += 8 + 6 * weights * tokens / 1e10
-        return Cost(seconds)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and floating-point operations at 10 a nanosecond."""
+        N, H, L = cell.parameters["size"]
+        weights = 6 * L * (N * H) ** 2 + N * H * config.vocabulary
+        tokens = config.seeds * config.steps * config.batch * config.tokens
+        return Cost(8 + 6 * weights * tokens / 1e10)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each size at the first exponent, and along N for each other."""

@@ -47,6 +47,11 @@ class TextConfig(Config):
     tokens: int = 32
     vocabulary: int = 256
 
+    @property
+    def positions(self) -> int:
+        """Tokens of one input."""
+        return self.tokens
+
     def shape(self) -> TransformerShape:
         """The base."""
         head_dim, heads, layers = self.base

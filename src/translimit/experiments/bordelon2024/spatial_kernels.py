@@ -59,11 +59,11 @@ class Config:
 class SpatialKernels(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation of each size, and floating-point operations at 10 a nanosecond."""
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and floating-point operations at 10 a nanosecond."""
         tokens = config.seeds * config.steps * config.batch * 8
-        widths = [config.head_dim * heads for heads in config.heads]
-        return Cost(sum(8 + 36 * config.layers * d**2 * tokens / 1e10 for d in widths))
+        width = config.head_dim * cell.parameters["heads"]
+        return Cost(8 + 36 * config.layers * width**2 * tokens / 1e10)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each number of heads."""

@@ -83,6 +83,11 @@ class Config(Networks):
 
     # What is trained; a study of other data overrides these.
 
+    @property
+    def positions(self) -> int:
+        """Tokens of one input."""
+        return 8 if self.images == "digits" else 64
+
     def shape(self) -> TransformerShape:
         """The base."""
         return networks.base_shape(self)
@@ -134,12 +139,13 @@ class Config(Networks):
 class Transfer(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """About 12 seconds of compilation a size, and the updates."""
-        cells = self.cells(config)
-        updates = config.steps * config.seeds * 8 * sum(m**1.5 for m in config.multiples)
-        size = np.prod(config.base) / 32 * config.batch / 32
-        return Cost(10.0 * len(cells) + 0.002 * updates * size * len(cells))
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """About 10 seconds of compilation, and the updates of all sizes, seeds and rates."""
+        networks = config.seeds * len(config.rates(cell.parameters["optimizer"]))
+        growth = 1.2 if cell.parameters["axis"] == "layers" else 1.5
+        sizes = sum(multiple**growth for multiple in config.multiples)
+        base = float(np.prod(config.base)) / 32 * config.batch * config.positions / 256
+        return Cost(10.0 + 1.25e-3 * config.steps * networks * sizes * base)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The rules of every comparison, and the standard parameterization beside them."""

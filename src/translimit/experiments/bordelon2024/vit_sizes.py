@@ -77,15 +77,12 @@ class Config:
 class VitSizes(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation of each size, and floating-point operations at 10 a nanosecond."""
-        seconds = 0.0
-        for N, H, L in config.sizes.all():
-            weights = 6 * L * (N * H) ** 2
-            patches = 8 if config.images == "digits" else 64
-            tokens = config.seeds * config.steps * config.batch * patches
-            seconds += 8 + 6 * weights * tokens / 1e10
-        return Cost(seconds)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and floating-point operations at 10 a nanosecond."""
+        N, H, L = cell.parameters["size"]
+        patches = 8 if config.images == "digits" else 64
+        tokens = config.seeds * config.steps * config.batch * patches
+        return Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each size."""

@@ -79,12 +79,13 @@ class Config:
 class AttentionWeights(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and pairs of tokens at `SECONDS_PER_PAIR`."""
-        pairs = sum(n**2 * count for n, count in zip(config.tokens, config.clouds, strict=True))
-        pairs *= len(config.variants) * (6 * STEPS + 4 * SAVES)
-        pairs += sum(config.sharp_tokens) * config.sharp_clouds * 4 * len(EXPONENTS)
-        return Cost(seconds=20.0 + SECONDS_PER_PAIR * pairs)
+        pairs = cell.parameters["tokens"] ** 2 * cell.parameters.get("clouds", 0)
+        pairs *= 6 * STEPS + 4 * SAVES
+        if cell.name.startswith("sharp"):
+            pairs = cell.parameters["tokens"] * config.sharp_clouds * 4 * len(EXPONENTS)
+        return Cost(20.0 / len(self.cells(config)) + SECONDS_PER_PAIR * pairs)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The largest clouds first.

@@ -80,13 +80,15 @@ class Config:
 class Causal(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and the pairs of tokens in every evaluation of the field."""
         ensemble = config.positions * config.tokens_per_position
-        pairs = 2 * config.clouds * config.tokens**2
-        pairs += 4 * config.block_clouds * config.block_tokens**2
-        pairs += config.stability_clouds * (1 + len(EPSILONS)) * ensemble**2
-        return Cost(30.0 + 6 * STEPS * SECONDS_PER_PAIR * pairs, 6e8)
+        pairs = {
+            "equal": 2 * config.clouds * config.tokens**2,
+            "blocks": 4 * config.block_clouds * config.block_tokens**2,
+            "stability": config.stability_clouds * (1 + len(EPSILONS)) * ensemble**2,
+        }
+        return Cost(8.0 + 2.5 * STEPS * SECONDS_PER_PAIR * pairs[cell.name], 6e8)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The three kinds.

@@ -74,10 +74,14 @@ class Config:
 class Covariances(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation for each variant, and the trajectories."""
-        starts = sum(min(config.side, n) ** 2 * len(v) for v, _, n, _ in SETTINGS.values())
-        return Cost(seconds=15.0 + 0.02 * starts)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and the trajectories, longest where covariances diverge."""
+        if cell.name.startswith("kernel"):
+            return Cost(4.0)
+        _, _, n, _ = SETTINGS[cell.parameters["setting"]]
+        starts = min(config.side, n) ** 2
+        long = cell.parameters["setting"] == "divergence"
+        return Cost((7.0 if long else 1.5) + 0.02 * starts)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each setting and variant, and the comparison of kernels.

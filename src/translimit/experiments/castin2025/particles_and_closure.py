@@ -98,14 +98,15 @@ class Config:
 class ParticlesAndClosure(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and the pairs of tokens evaluated at `SECONDS_PER_PAIR`."""
-        sizes = tuple(zip(config.tokens, config.clouds, strict=True))
-        pairs = 6 * config.steps * sum(n**2 * count for n, count in sizes)
-        pairs += sum(n**2 for n in config.scalar_tokens) * config.scalar_clouds * 6 * SCALAR_STEPS
-        pairs += config.depth_tokens**2 * config.depth_clouds * (sum(config.layers) + 500)
-        held = max(n * count for n, count in sizes)
-        return Cost(seconds=40.0 + SECONDS_PER_PAIR * pairs, memory_bytes=6e8 + 64.0 * held)
+        n, count = cell.parameters.get("tokens", 0), cell.parameters.get("clouds", 0)
+        pairs = 6 * config.steps * n**2 * count
+        if cell.name.startswith("limits"):
+            pairs = n**2 * config.scalar_clouds * 6 * SCALAR_STEPS
+        if cell.name == "depth":
+            pairs = config.depth_tokens**2 * config.depth_clouds * (sum(config.layers) + 500)
+        return Cost(5.0 + SECONDS_PER_PAIR * pairs, 6e8 + 64.0 * n * count)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The largest clouds first, so that they do not end the run alone.

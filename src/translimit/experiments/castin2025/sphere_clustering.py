@@ -76,11 +76,13 @@ class Config:
 class SphereClustering(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and the pairs of tokens."""
-        solves = 2 * len(config.dims) * len(config.betas) * config.clouds * config.t1
-        seconds = 30.0 + SECONDS_PER_PAIR * config.tokens**2 * solves
-        return Cost(seconds=seconds, memory_bytes=6e8 + 64.0 * config.tokens**2)
+        seconds = 30.0 / len(self.cells(config))
+        if cell.name != "growth":
+            pairs = config.tokens**2 * config.clouds * config.t1
+            seconds += 2.6 * (cell.parameters["dim"] - 1) * SECONDS_PER_PAIR * pairs
+        return Cost(seconds, 6e8 + 64.0 * config.tokens**2)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for every beta on the circle and on the sphere, and the growth rates.

@@ -91,23 +91,16 @@ class Config:
 class Variants(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation of every variant, and pairs of tokens; an iteration of Sinkhorn is two."""
-        pairs = sum(
-            (60 if variant == "sinkhorn" else 1)
-            * config.clouds_of(variant, index)
-            * n**2
-            * 6
-            * STEPS
-            for variant in config.variants
-            for index, n in enumerate(config.tokens)
-        )
-        distances = len(config.variants) * len(EPSILONS) * len(GROWTH_TS) * config.growth_clouds
-        return Cost(
-            seconds=30.0 * len(config.variants)
-            + 8e-9 * pairs
-            + 3e-9 * distances * config.growth_tokens**3
-        )
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and pairs of tokens; an iteration of Sinkhorn is two."""
+        seconds, variant = 30.0 / (len(config.tokens) + 2), cell.parameters["variant"]
+        if cell.name.startswith("bias"):
+            pairs = cell.parameters["clouds"] * cell.parameters["tokens"] ** 2 * 6 * STEPS
+            seconds += 8e-9 * pairs * (60 if variant == "sinkhorn" else 1)
+        elif cell.name.startswith("growth"):
+            distances = len(EPSILONS) * len(GROWTH_TS) * config.growth_clouds
+            seconds += 3e-9 * distances * config.growth_tokens**3
+        return Cost(seconds)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """For each variant its small clouds, its depths and its pairs."""

@@ -64,18 +64,14 @@ class Config:
 class Collapse(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, and heads times layers times replicas."""
-        work = sum(
-            heads**2 / step**2 * (1 + (tokens / 8) ** 2)
-            for _, tokens, _, heads, step in config.cases
-        )
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, shared by cases of one shape, and heads times layers times replicas."""
         shapes = {(dim, tokens, heads) for dim, tokens, _, heads, _ in config.cases}
-        return Cost(
-            seconds=4.0 * (len(shapes) + 2)
-            + 0.2 * (len(config.cases) + len(CURVE))
-            + 2e-5 * config.replicas * work
-        )
+        if cell.name == "trade-off":
+            return Cost(2.0 + 0.2 * len(CURVE))
+        _, tokens, _, heads, step = cell.parameters["case"]
+        work = heads**2 / step**2 * (1 + (tokens / 8) ** 2)
+        return Cost(0.2 + 4.0 * len(shapes) / len(config.cases) + 2e-5 * config.replicas * work)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One a case, and the trade-off.

@@ -61,10 +61,10 @@ class Config:
 class DriftAndNoise(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and steps times paths."""
-        work = sum(2 / EULER_STEP + 0.3 / step for step in config.steps)
-        return Cost(seconds=20.0 * len(config.steps) + 6e-6 * config.replicas * work)
+        work = 2 / EULER_STEP + 0.3 / cell.parameters["step"]
+        return Cost(20.0 + 6e-6 * config.replicas * work)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for every residual step.

@@ -66,11 +66,15 @@ class Config:
 class LowTemperature(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and layers times replicas."""
-        short = 2 * config.dim / config.step
-        long = sum(LONG_TIMES[-1] * config.dim / LONG_STEP * (0.5 + 0.25 * h) for h in HEADS)
-        return Cost(seconds=40.0 + 8e-6 * config.replicas * (short + long))
+        layers = 0.0
+        if cell.name in RATIOS:
+            layers = config.dim / config.step
+        elif cell.name.startswith("long"):
+            layers = LONG_TIMES[-1] * config.dim / LONG_STEP
+            layers *= 0.5 + 0.25 * cell.parameters["heads"]
+        return Cost((25.0 if cell.name == "few-tokens" else 4.0) + 8e-6 * config.replicas * layers)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The kernel, the short chains, the long ones, and finitely many tokens.

@@ -57,10 +57,11 @@ class Config:
 class PreNormStacks(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and the weights that are drawn."""
-        weights = sum(dim**2 * layers for dim, layers, _ in config.sizes)
-        return Cost(seconds=45.0 * len(config.sizes) + 9e-7 * weights * config.networks)
+        dim, layers, _ = cell.parameters["size"]
+        kinds = len(BLOCKS) * len(MASKS)
+        return Cost((45.0 + 9e-7 * dim**2 * layers * config.networks) / kinds)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """Both blocks and both masks of every size.

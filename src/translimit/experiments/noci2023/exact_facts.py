@@ -62,11 +62,11 @@ class Config:
 class ExactFacts(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Steps of all paths at 2 microseconds, and compilation."""
-        steps = T1 / config.step + 2 * sum(T1 / h for h in config.steps)
-        steps += len(config.starts) * config.horizon / 0.05
-        return Cost(60.0 + 2e-6 * steps * config.paths)
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and steps of all paths at 2 microseconds."""
+        step = cell.parameters.get("step", config.step)
+        steps = config.horizon / 0.05 if cell.name.startswith("long") else T1 / step
+        return Cost(60.0 / len(self.cells(config)) + 2e-6 * steps * config.paths)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The pair, log det by scheme and step, and the long horizon."""

@@ -70,11 +70,13 @@ class Config:
 class Explosion(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Backward equations, and about a thousand steps for the slowest of a chunk of paths."""
-        grid = 0.15 * len(config.gamma_squares) * len(config.temperatures)
-        paths = len(config.cases) * (8 + 2e-4 * config.paths * (0.1 / config.adaptive) ** 2 * 10)
-        return Cost(grid + paths + sum(10 + 4e-6 * n * config.networks for n in config.dims))
+        if cell.name == "map":
+            return Cost(0.15 * len(config.gamma_squares) * len(config.temperatures))
+        if cell.name.startswith("paths"):
+            return Cost(8 + 2e-3 * config.paths * (0.1 / config.adaptive) ** 2)
+        return Cost(10 + 4e-6 * cell.parameters["dim"] * config.networks)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The map, the cases, the networks."""

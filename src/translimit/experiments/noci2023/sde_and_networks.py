@@ -72,13 +72,12 @@ class Config:
 class SDEAndNetworks(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and layers: the MLP's hidden normals of every network."""
-        hidden = sum(config.ratios[-1] * n * n for n in config.dims) * config.networks * 5
-        steps = config.paths * config.ratios[-1] / config.step
-        return Cost(
-            len(config.starts) * (12.0 * (1 + len(config.dims)) + 4e-8 * hidden + 1e-5 * steps)
-        )
+        ratio = config.ratios[-1]
+        if cell.name.startswith("limit"):
+            return Cost(8.0 + 1e-5 * config.paths * ratio / config.step)
+        return Cost(8.0 + 2e-7 * ratio * cell.parameters["dim"] ** 2 * config.networks)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """For each start the limit and the networks."""

@@ -69,12 +69,11 @@ class Config:
 class ShapedTraining(AbstractExperiment[Config]):
     """See the module's docstring."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, and floating-point operations at 5 a nanosecond."""
-        weights = 12 * (config.head_dim * config.heads) ** 2
+    def cell_cost(self, config: Config, cell: Cell) -> Cost:
+        """Compilation, and floating-point operations at 12 a nanosecond."""
+        weights = 12 * (config.head_dim * config.heads) ** 2 * cell.parameters["depth"]
         tokens = config.seeds * len(config.rates) * config.steps * config.batch * 8
-        each = [6 * weights * depth * tokens / 5e9 for depth in config.depths]
-        return Cost(len(KINDS) * sum(6 + seconds for seconds in each))
+        return Cost(6 + 6 * weights * tokens / 1.2e10)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """One for each kind and depth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -16,8 +17,11 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     Outcome,
+    device_count,
     following_inputs,
     is_traced,
+    map_shards,
+    rounded_up,
 )
 from translimit.describe import Retraction, require_count, require_retraction
 
@@ -97,7 +101,7 @@ def run_paths(
 
     Path p takes the stream `fold_in(key, p)` and step k of it `fold_in(., k)`.
     """
-    group = min(method.paths, GROUP)
+    group = rounded_up(min(method.paths, GROUP * device_count()))
     parts = []
     for start in range(0, method.paths, group):
         indices = np.arange(start, start + group)
@@ -126,6 +130,13 @@ class _Paths(eqx.Module):
 def _run(
     advance: Any, initial: Any, parameters: Any, plan: Schedule, indices: Any, key: Any
 ) -> Any:
+    shared = (initial, parameters, plan, key)
+    return map_shards(functools.partial(_paths, advance), (indices,), (0,), shared)
+
+
+def _paths(advance: Any, indices: Any, shared: Any) -> Any:
+    """The paths of these indices."""
+    initial, parameters, plan, key = shared
     sizes = jnp.asarray(plan.sizes, initial.dtype)
     numbers = jnp.arange(sizes.shape[0])
     slots = jnp.asarray(plan.slots)

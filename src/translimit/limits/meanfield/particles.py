@@ -39,6 +39,7 @@ from translimit.core import (
     ArrayInput,
     Outcome,
     as_float,
+    cut_leading,
     following_inputs,
 )
 from translimit.integrate import (
@@ -218,6 +219,7 @@ FAILURE_MARK = 1e-18
 def _integrate(data: Any, parameters: Any) -> Any:
     initial, weights, positions = data
     attention, t1, ts, method, handle = parameters
+    initial = cut_leading(initial)
     log_weights = log_of_weights(weights, initial)
 
     def field(t: Array, state: tuple[Array, Array | None]) -> tuple[Array, Array | None]:

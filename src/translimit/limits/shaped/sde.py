@@ -29,8 +29,11 @@ from translimit.core import (
     Estimate,
     Outcome,
     as_float64,
+    device_count,
     in_float64,
     is_traced,
+    map_shards,
+    rounded_up,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import require_tokens_cov
@@ -215,10 +218,10 @@ class CovarianceSDE(AbstractProblem):
         tokens = self.initial.shape[0]
         step = method.step_of(self.block, tokens)
         largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
-        largest = max(1, min(largest, _CHUNK_ENTRIES // tokens**2))
+        largest = max(1, min(largest, _CHUNK_ENTRIES // tokens**2)) * device_count()
         traced = is_traced(self, ts, key)
         chunks = 1 if traced else math.ceil(method.paths / largest)
-        size = math.ceil(method.paths / chunks)
+        size = rounded_up(math.ceil(method.paths / chunks))
         results = []
         for chunk in range(chunks):
             indices = np.arange(chunk * size, (chunk + 1) * size)
@@ -272,6 +275,13 @@ def _paths(
     key: PRNGKeyArray,
     indices: Array,
 ) -> Any:
+    shared = (block, initial, ts, stop_trace, method, step, key)
+    return map_shards(_paths_of, (indices,), (0,), shared)
+
+
+def _paths_of(indices: Array, shared: Any) -> Any:
+    """The paths of these indices."""
+    block, initial, ts, stop_trace, method, step, key = shared
     start = method.start(initial)
     blow_up_trace = method.growth_limit * method.trace(start)
     intervals = jnp.diff(ts, prepend=0.0)

@@ -1,0 +1,110 @@
+"""Where a command computes its cells: the options, and the executor that they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from translimit.core import ConfigError
+
+if TYPE_CHECKING:
+    from translimit.execute import AbstractExecutor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionOptions:
+    """What `run` and the commands like it have in common."""
+
+    executor: Literal["serial", "pool", "ray", "slurm"] = "pool"
+    """One cell after the other in this process; several at once in worker processes; on a Ray
+    cluster; as an array job of Slurm."""
+    workers: int = 0
+    """Workers of the pool, or cores of a Ray cluster that is started for the run; 0 is one per core
+    (or per GPU)."""
+    address: str = ""
+    """With --executor ray: host:port of a running cluster, or auto; else one is started here."""
+    cpus_per_cell: float = 0.0
+    """With --executor ray: cores that a cell reserves; 0 is its threads."""
+    gpus_per_cell: float = 0.0
+    """With --executor ray and device gpu: GPUs, or the share of one, that a cell reserves; 0 is
+    one."""
+    slurm: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="KEY=VALUE"),
+    ] = ()
+    """With --executor slurm: partition, account, qos, constraint, time (minutes), memory (GB),
+    cpus, gpus, parallel, tasks, logs; cluster=local tries it out on this machine."""
+    retries: int = 1
+    """How often a cell that failed is tried again."""
+    store: str = ""
+    """A URL (s3://bucket/run, file:///shared/run) through which cells travel, for workers that do
+    not see the run folder."""
+    threads: int = 1
+    """Threads per cell; another number may give other last digits."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Of every cell; auto is gpu if this machine has one that JAX can use."""
+
+
+#: Options that belong to some executors only.
+_BELONGS = {
+    "workers": ("pool", "ray"),
+    "address": ("ray",),
+    "cpus_per_cell": ("ray",),
+    "gpus_per_cell": ("ray",),
+    "slurm": ("slurm",),
+}
+_DEFAULTS = {field.name: field.default for field in fields(ExecutionOptions)}
+
+
+def execution_of(options: ExecutionOptions) -> dict[str, Any]:
+    """The execution options of a command, to make another command from."""
+    return {name: getattr(options, name) for name in _DEFAULTS}
+
+
+def make_executor(options: ExecutionOptions, device: str) -> AbstractExecutor:
+    """The executor that the options ask for.
+
+    Raises:
+        ConfigError: an option that does not belong to the executor, or an unusable value.
+    """
+    for name, executors in _BELONGS.items():
+        if getattr(options, name) != _DEFAULTS[name] and options.executor not in executors:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}",
+                f"the {options.executor} executor has none",
+                f"leave it out, or use --executor {' or '.join(executors)}",
+            )
+    if options.gpus_per_cell and device == "cpu":
+        raise ConfigError("--gpus-per-cell", "the device is cpu", "add --device gpu")
+    from translimit.execute import BatchScheduler, ProcessPool, RayCluster, Serial
+
+    if options.executor == "serial":
+        return Serial()
+    if options.executor == "pool":
+        return ProcessPool(options.workers or None)
+    if options.executor == "ray":
+        return RayCluster(
+            address=options.address or None,
+            cpus_per_cell=options.cpus_per_cell or None,
+            gpus_per_cell=options.gpus_per_cell or 1.0,
+            workers=options.workers or None,
+        )
+    return BatchScheduler.from_settings(_settings(options.slurm))
+
+
+def _settings(groups: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+    """`--slurm key=value` as a mapping."""
+    settings: dict[str, str] = {}
+    for word in [word for group in groups for word in group or ("",)]:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                "--slurm", f"got {word!r}", "write key=value, and experiments before it"
+            )
+        if key in settings:
+            raise ConfigError("--slurm", f"{key} is set twice", "set it once")
+        settings[key] = value
+    return settings

@@ -1,0 +1,73 @@
+"""What a worker's environment says before it loads a numerical library: threads and device.
+
+Both are part of what a run fixes, because both decide the last bits. JAX reads its variables once,
+when it loads, so a worker has them before its interpreter starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from translimit.core import ArgumentError, visible_gpus
+from translimit.execute.threads import thread_limits
+
+#: How a gpu job starts JAX: the CPU stays there beside it, and memory is taken as it is needed
+#: (by default every process would reserve most of a GPU for itself).
+_DEVICES = {
+    "cpu": {"JAX_PLATFORMS": "cpu"},
+    "gpu": {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+}
+#: Variables with these beginnings change what JAX and XLA compute.
+_NUMERICAL = ("JAX_", "XLA_")
+
+
+def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
+    """The variables that fix a job's numbers, for a worker wherever it is.
+
+    They are those of this process that JAX and XLA read, with the limits of threads and the
+    device on top.
+
+    Raises:
+        ArgumentError: fewer than one thread, or an unknown device.
+    """
+    if device not in _DEVICES:
+        raise ArgumentError("device", f"got {device!r}", "pass 'cpu' or 'gpu'")
+    own = {name: value for name, value in os.environ.items() if name.startswith(_NUMERICAL)}
+    return {**own, **thread_limits(threads), **_DEVICES[device]}
+
+
+def require_gpus(executor: str) -> tuple[str, ...]:
+    """The GPUs of this machine, for an executor that has no other.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    gpus = visible_gpus()
+    if not gpus:
+        raise ArgumentError(
+            "device",
+            f"{executor} finds no NVIDIA device on this machine",
+            "use device cpu, or an executor that reaches a machine with one",
+        )
+    return gpus
+
+
+def search_path() -> list[str]:
+    """Where this process finds modules; the current folder by its name."""
+    return [path or os.getcwd() for path in sys.path]
+
+
+def own_search_path() -> str:
+    """PYTHONPATH for an interpreter of another machine: where our modules are, but not Python's.
+
+    The folders of this interpreter's own installation are left out, because a worker has its own.
+    """
+    roots = {Path(root).resolve() for root in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    own = [
+        path
+        for path in search_path()
+        if not any(Path(path).resolve().is_relative_to(root) for root in roots)
+    ]
+    return os.pathsep.join(own)

@@ -1,0 +1,181 @@
+"""`build_gallery`: one page over many runs, every figure with its claims and the time it took.
+
+The page stands in a folder that holds the runs, and shows their stored figures: it can be moved
+with them, and asks nothing of the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from translimit._version import __version__
+from translimit.core import StoreError, Verdict, config
+from translimit.experiments import get_experiment
+from translimit.report.ledger import ClaimRow, claim_row
+from translimit.report.names import slug
+from translimit.report.numbers import format_duration
+from translimit.report.typesetting import source, template
+from translimit.store import RunFolder, write_bytes
+
+#: The theories in the order of the page: the paper's folder, and what it is about.
+THEORIES = {
+    "castin2025": "The Transformer PDE: tokens as a measure",
+    "noci2023": "The shaped Transformer: depth and width together",
+    "koubbi2026": "Homogenized Transformers: random heads on the sphere",
+    "bordelon2024": "Training dynamics: infinitely many heads",
+}
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A stored figure: where it lies below the gallery, and what it shows."""
+
+    source: str
+    title: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One experiment.
+
+    Attributes:
+        name: of the experiment.
+        slug: the name as an anchor.
+        title: its title.
+        summary: its summary.
+        seconds: summed over its cells, in words.
+        missing: how many cells are not whole.
+        cells: how many there are.
+        counts: claims by verdict.
+        claims: rows of the ledger.
+        pictures: its figures.
+        report: the report below the gallery; empty where the run is not complete.
+        command: remakes the run.
+    """
+
+    name: str
+    slug: str
+    title: str
+    summary: str
+    seconds: str
+    missing: int
+    cells: int
+    counts: tuple[tuple[str, int], ...]
+    claims: tuple[ClaimRow, ...]
+    pictures: tuple[Picture, ...]
+    report: str
+    command: str
+
+
+def build_gallery(folder: str | Path, runs: Sequence[str | Path]) -> Path:
+    """Write the page over runs that lie in one folder and have their reports.
+
+    Args:
+        folder: where the page goes.
+        runs: run folders below it, each of one experiment or several.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        StoreError: a run cannot be read or does not lie in the folder; the page cannot be written.
+        ConfigError: an experiment of a run is not installed.
+    """
+    folder = Path(folder)
+    opened = [RunFolder.open(run) for run in runs]
+    cards = [_card(folder, run, entry, states) for run in opened for entry, states in _entries(run)]
+    known = list(THEORIES)
+    shelves = [
+        (title, [card for card in cards if card.name.split("/")[0] == paper])
+        for paper, title in THEORIES.items()
+    ]
+    shelves.append(("More", [card for card in cards if card.name.split("/")[0] not in known]))
+    from markupsafe import Markup
+
+    content = template("gallery.html.j2").render(
+        style=Markup(source("report.css")),  # a file of this package
+        shelves=[(title, found) for title, found in shelves if found],
+        presets=sorted({run.info["preset"] for run in opened}),
+        counts=_counts([claim for card in cards for claim in card.claims]),
+        experiments=len(cards),
+        generator=__version__,
+    )
+    try:
+        write_bytes(folder / PAGE, (content + "\n").encode())
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror})"
+        raise StoreError(folder / PAGE, problem, "make the folder writable") from error
+    return folder / PAGE
+
+
+def _entries(run: RunFolder) -> list[tuple[Mapping[str, Any], list[Any]]]:
+    """The experiments of a run with the states of their cells."""
+    states = run.states()
+    return [
+        (entry, [state for state in states if state.experiment == entry["name"]])
+        for entry in run.info["experiments"]
+    ]
+
+
+def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequence[Any]) -> Card:
+    name = entry["name"]
+    experiment = get_experiment(entry["source"])
+    missing = sum(not state.whole for state in states)
+    claims: tuple[ClaimRow, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    report = ""
+    if not missing:
+        with contextlib.suppress(StoreError):
+            claims = tuple(claim_row(name, claim) for claim in run.claims()[name])
+        pictures = _pictures(folder, run, entry)
+        report = _below(folder, run.report) if run.report.exists() else ""
+    times = [(state.manifest or {}).get("seconds", 0.0) for state in states if state.whole]
+    return Card(
+        name=name,
+        slug=slug("experiment", name),
+        title=experiment.title,
+        summary=experiment.summary,
+        seconds=format_duration(sum(times)) if times else "",
+        missing=missing,
+        cells=len(states),
+        counts=_counts(claims),
+        claims=claims,
+        pictures=pictures,
+        report=report,
+        command=run.command,
+    )
+
+
+def _pictures(folder: Path, run: RunFolder, entry: Mapping[str, Any]) -> tuple[Picture, ...]:
+    """The stored figures of an experiment, in its own order."""
+    experiment = get_experiment(entry["source"])
+    values = config.from_json(type(experiment.presets[run.info["preset"]]), entry["config"])
+    found = []
+    for spec in experiment.figures(values, run.read_cells(entry["name"])):
+        path = run.figures / f"{slug(entry['name'], spec.name)}.png"
+        if path.exists():
+            width, height = (round(96 * inches) for inches in spec.size)
+            found.append(Picture(_below(folder, path), spec.title.rstrip("."), width, height))
+    return tuple(found)
+
+
+def _below(folder: Path, path: Path) -> str:
+    """A path relative to the gallery, as a link."""
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError as error:
+        raise StoreError(
+            path, f"does not lie in {folder}", "keep the runs of a gallery in its folder"
+        ) from error
+
+
+def _counts(claims: Sequence[ClaimRow]) -> tuple[tuple[str, int], ...]:
+    verdicts = [claim.verdict for claim in claims]
+    return tuple((verdict.value, verdicts.count(verdict.value)) for verdict in Verdict)

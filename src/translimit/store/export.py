@@ -1,0 +1,113 @@
+"""A run as one netCDF file, for a colleague who reads it with xarray or any tool for HDF5.
+
+Every cell is a group `/<experiment>/<cell>`, named as the folders of the run; the real names are
+in the attributes `experiment` and `cell`. The file's own attributes hold `run.json` and the ledger
+as JSON, those of an experiment's group its title, configuration and claims. In Python:
+`xarray.open_datatree(path)`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from translimit.core import ArgumentError, DiskFullError, StoreError
+from translimit.store.cells import CellAddress, CellState, disk_full, read_cell, slug
+from translimit.store.folder import RunFolder
+from translimit.store.jsonfiles import TEMPORARY, dump_json
+
+if TYPE_CHECKING:
+    import xarray
+
+_ENGINE = "h5netcdf"
+
+
+def export_run(run: RunFolder, path: str | Path, *, partial: bool = False) -> Path:
+    """Write a run into one netCDF file, whole or not at all.
+
+    Args:
+        run: open for reading.
+        path: the file, ending in .nc; an old one is replaced.
+        partial: write what is whole of a run that is not finished.
+
+    Raises:
+        ArgumentError: another suffix.
+        StoreError: cells are missing or damaged and `partial` is not set, none is whole, or the
+            file cannot be written (a full disk is a `DiskFullError`).
+    """
+    path = Path(path)
+    if path.suffix != ".nc":
+        raise ArgumentError("--out", f"got {str(path)!r}", "name a file ending in .nc")
+    states = run.states()
+    _require_whole(run, states, partial)
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        _write(run, states, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        if disk_full(error):
+            raise DiskFullError(path, "the disk is full", "free space and export again") from error
+        reason = error.strerror or str(error)
+        raise StoreError(path, f"cannot be written ({reason})", "name another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _require_whole(run: RunFolder, states: list[CellState], partial: bool) -> None:
+    whole = sum(state.whole for state in states)
+    if whole == len(states) or (partial and whole):
+        return
+    remedy = f"finish the run: {run.command}"
+    if whole:
+        remedy += "; or export what is whole with --partial"
+    raise StoreError(run.path, f"{whole} of {len(states)} cells are whole", remedy)
+
+
+def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
+    """One cell after the other, so that one is in memory at a time."""
+    import xarray
+
+    ledger: Mapping[str, Any] = run.claims() if all(state.whole for state in states) else {}
+    about = {
+        "Conventions": "netCDF-4",
+        "title": f"translimit run of {', '.join(run.experiments)}",
+        "run": dump_json(run.info),
+        "claims": dump_json(ledger),
+        "whole_cells": sum(state.whole for state in states),
+        "cells": len(states),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    xarray.Dataset(attrs=about).to_netcdf(path, mode="w", engine=_ENGINE)
+    for entry in run.info["experiments"]:
+        attributes = {
+            "experiment": entry["name"],
+            "title": entry["title"],
+            "configuration": dump_json(entry["config"]),
+            "claims": dump_json(ledger.get(entry["name"], [])),
+        }
+        group = slug(entry["name"])
+        described = xarray.Dataset(attrs=attributes)
+        described.to_netcdf(path, mode="a", group=group, engine=_ENGINE)
+    for state, address in zip(states, run.addresses(), strict=True):
+        if state.whole:
+            group = f"{slug(address.experiment)}/{slug(address.cell)}"
+            _plain(address, state).to_netcdf(path, mode="a", group=group, engine=_ENGINE)
+
+
+def _plain(address: CellAddress, state: CellState) -> xarray.Dataset:
+    """A cell with attributes that netCDF has words for: numbers and text."""
+    dataset = read_cell(address).drop_encoding()
+    manifest = state.manifest or {}
+    about = {key: manifest[key] for key in ("seconds", "device", "digest") if key in manifest}
+    dataset = dataset.assign_attrs(about)
+    for attributes in (dataset.attrs, *(array.attrs for array in dataset.variables.values())):
+        for key, value in attributes.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+                attributes[key] = dump_json(value).strip()
+    return dataset

@@ -1,0 +1,257 @@
+"""Joining runs: the union of their whole cells in one folder, as if one run had computed them.
+
+A cell is fixed by its digest (configuration, parameters, seed, threads, version), so whole cells of
+several machines belong together exactly if their runs agree in these. Runs of the same experiments
+are joined, and runs of different experiments whose settings one command can give. A cell that two
+runs hold must be the same in both, bit for bit.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from translimit._version import __version__
+from translimit.core import ArgumentError, StoreError, Verdict, config
+from translimit.experiments import Cell, get_experiment
+from translimit.store import (
+    CellAddress,
+    CellState,
+    RunFolder,
+    RunWriter,
+    cell_state,
+    copy_cell,
+    first_difference,
+    unwritable,
+    writing,
+)
+from translimit.study.plan import PlannedExperiment, plan_run, run_digest
+from translimit.study.run import check_claims
+
+#: What every run to be joined must have in common.
+_SHARED = ("translimit", "preset", "seed", "threads", "device")
+
+#: Experiment and cell, to where it is whole and what is stored there.
+_Copies = dict[tuple[str, str], list[tuple[CellAddress, CellState]]]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A joined run.
+
+    Attributes:
+        path: its folder.
+        cells: how many it has.
+        whole: how many of them are whole.
+        claims: the ledger by experiment, or None while cells are missing.
+        command: the command line that finishes it.
+        notes: what may make numbers differ in their last digits, in sentences.
+    """
+
+    path: Path
+    cells: int
+    whole: int
+    claims: Mapping[str, Sequence[Mapping[str, Any]]] | None
+    command: str
+    notes: tuple[str, ...]
+
+    def verdicts(self) -> dict[str, int]:
+        """How many claims there are of each verdict."""
+        found = [claim["verdict"] for claims in (self.claims or {}).values() for claim in claims]
+        return {verdict.value: found.count(verdict.value) for verdict in Verdict}
+
+
+def merge_runs(paths: Sequence[str | Path], out: str | Path) -> Merged:
+    """Join runs into a folder; they are read and stay as they are.
+
+    Args:
+        paths: the folders of at least two runs.
+        out: a new folder, or one that holds the joined run in part.
+
+    Raises:
+        ArgumentError: fewer than two runs, or `out` is one of them.
+        StoreError: the runs differ in version, preset, seed, threads or a configuration; no single
+            command gives the settings of both; two of them hold different data of the same cell;
+            the folder cannot be written.
+    """
+    runs = [RunFolder.open(path) for path in paths]
+    if len(runs) < 2:
+        raise ArgumentError("RUN", f"{len(runs)} named", "name at least two")
+    if Path(out).resolve() in {run.path.resolve() for run in runs}:
+        raise ArgumentError("--out", f"{out} is one of the runs", "name another folder")
+    entries = _union(runs)
+    info = _info(runs, entries, Path(out))
+    copies = _copies(runs)
+    with writing(out, info) as joined:
+        for address in joined.addresses():
+            _bring(joined, address, copies.get((address.experiment, address.cell), []))
+        states = joined.states()
+        whole = [state for state in states if state.whole]
+        ledger = None
+        if len(whole) == len(states):
+            ledger = check_claims(joined, _planned(joined))
+        else:
+            joined.remove_claims()
+        devices = {str((state.manifest or {}).get("device", "unknown")) for state in whole}
+        status = "incomplete" if ledger is None else "complete"
+        joined.update(status=status, devices=sorted(devices))
+        return Merged(
+            joined.path, len(states), len(whole), ledger, joined.command, _notes(runs, devices)
+        )
+
+
+def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """The experiments of all runs, each once; refuses those that do not belong together."""
+    first = runs[0]
+    if first.info["translimit"] != __version__:
+        raise StoreError(
+            first.path,
+            f"is a run of translimit {first.info['translimit']} (this is {__version__})",
+            f"join it with translimit {first.info['translimit']}",
+        )
+    found: dict[str, tuple[RunFolder, Any]] = {}
+    for run in runs:
+        for key in _SHARED:
+            if run.info[key] != first.info[key]:
+                raise _differ(run, first, f"{key}: {run.info[key]!r} and {first.info[key]!r}")
+        for entry in run.info["experiments"]:
+            owner, known = found.setdefault(entry["name"], (run, entry))
+            if entry["config"] != known["config"] or entry["cells"] != known["cells"]:
+                ours = {**owner.info, "experiments": [known]}
+                theirs = {**run.info, "experiments": [entry]}
+                raise _differ(run, owner, first_difference(theirs, ours))
+    return [entry for _, entry in found.values()]
+
+
+def _info(
+    runs: Sequence[RunFolder], entries: Sequence[Mapping[str, Any]], out: Path
+) -> dict[str, Any]:
+    """What `run.json` of the joined run says; its command gives its configurations."""
+    first = runs[0].info
+    configurations = {entry["name"]: entry["config"] for entry in entries}
+    digest = run_digest(configurations, first["seed"], first["threads"], first["device"])
+    words = _without_out(shlex.split(first["command"]))
+    if len(entries) > len(first["experiments"]):
+        # What sets values must set the same values in all of them: resolve the joint command.
+        names = [entry["source"] for entry in entries]
+        config_file = words[words.index("--config") + 1] if "--config" in words else None
+        joint = plan_run(
+            names,
+            preset=first["preset"],
+            seed=first["seed"],
+            overrides=dict(text.split("=", 1) for text in first["overrides"]),
+            config_file=config_file,
+            threads=first["threads"],
+            device=first["device"],
+        )
+        if joint.digest != digest:
+            wanted = {**first, "experiments": joint.entries()}
+            stored = {**first, "experiments": entries}
+            raise StoreError(
+                runs[1].path,
+                f"was set otherwise than {runs[0].path} ({first_difference(stored, wanted)} "
+                "by its command), so no command would finish both",
+                "finish them apart",
+            )
+        words = _without_out(shlex.split(joint.command(None)))
+    return {
+        **first,
+        "status": "incomplete",
+        "digest": digest,
+        "command": shlex.join([*words, "--out", str(out)]),
+        "executor": "merge",
+        "experiments": list(entries),
+        "started": min(run.info["started"] for run in runs),
+        "wall_seconds": round(sum(run.info["wall_seconds"] for run in runs), 3),
+        "failed": [],
+        "retried": [],
+    }
+
+
+def _without_out(words: Sequence[str]) -> list[str]:
+    """The words of a command but its `--out FOLDER`."""
+    if "--out" not in words:
+        return list(words)
+    place = list(words).index("--out")
+    return [*words[:place], *words[place + 2 :]]
+
+
+def _copies(runs: Sequence[RunFolder]) -> _Copies:
+    """The whole copies of every cell, which agree."""
+    found: _Copies = {}
+    for run in runs:
+        for address in run.addresses():
+            state = cell_state(address)
+            if state.whole:
+                _require_agreement(found, address, state)
+    return found
+
+
+def _require_agreement(found: _Copies, address: CellAddress, state: CellState) -> None:
+    """Note another copy of a cell, or refuse one that differs from those that are known."""
+    copies = found.setdefault((address.experiment, address.cell), [])
+    for other, known in copies:
+        theirs, ours = state.manifest or {}, known.manifest or {}
+        names = sorted({*theirs["files"], *ours["files"]})
+        for name in names:
+            if theirs["files"].get(name) != ours["files"].get(name):
+                raise StoreError(
+                    address.folder,
+                    f"{name} differs from that of the same cell in {other.run} (computed on "
+                    f"{theirs.get('device')} and {ours.get('device')})",
+                    "leave one of the runs out, or remove one of the two cells",
+                )
+    copies.append((address, state))
+
+
+def _bring(
+    joined: RunWriter, address: CellAddress, copies: Sequence[tuple[CellAddress, CellState]]
+) -> None:
+    """Copy a cell where it is not whole already; what is there must be the same too."""
+    there = cell_state(address)
+    if there.whole:
+        _require_agreement({(address.experiment, address.cell): list(copies)}, address, there)
+    elif copies:
+        try:
+            copy_cell(copies[0][0], address)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise unwritable(joined.path, error) from error
+
+
+def _planned(run: RunFolder) -> list[PlannedExperiment]:
+    """The experiments of a run, resolved from what it stores."""
+    planned = []
+    for entry in run.info["experiments"]:
+        experiment = get_experiment(entry["source"])
+        kind = type(experiment.presets[run.info["preset"]])
+        cells = tuple(Cell(cell["name"], cell["parameters"]) for cell in entry["cells"])
+        resolved = config.from_json(kind, entry["config"])
+        planned.append(PlannedExperiment(entry["source"], experiment, resolved, cells))
+    return planned
+
+
+def _notes(runs: Sequence[RunFolder], devices: set[str]) -> tuple[str, ...]:
+    """Differences that are allowed and may change last digits."""
+    notes = []
+    first = runs[0]
+    for run in runs[1:]:
+        for package in sorted({*first.info["packages"], *run.info["packages"]}):
+            here, there = (one.info["packages"].get(package) for one in (first, run))
+            if here != there:
+                notes.append(f"{package} is {here} in {first.path} and {there} in {run.path}")
+    if len(devices) > 1:
+        notes.append(f"cells were computed on {', '.join(sorted(devices))}")
+    return tuple(notes)
+
+
+def _differ(run: RunFolder, other: RunFolder, difference: str) -> StoreError:
+    return StoreError(
+        run.path,
+        f"does not belong to {other.path} ({difference})",
+        "join runs of the same configuration, seed, threads and version",
+    )

@@ -1,0 +1,133 @@
+"""How a run stands: what is done, running and failed, what was slow, and how long the rest takes.
+
+The time left is the cost model's, corrected by what the finished cells of the same experiment
+really took (of any experiment, where none of its own is finished).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from translimit.core import TranslimitError, config
+from translimit.experiments import Cell, get_experiment
+from translimit.store import RunFolder, being_written, read_mark
+from translimit.study.needs import costs_of_cells, wall_seconds
+
+#: How many of the slowest cells are named.
+SLOWEST = 3
+
+
+def run_status(path: str | Path) -> dict[str, Any]:
+    """How a run stands, as plain data; nothing is changed.
+
+    Args:
+        path: the run folder.
+
+    Returns:
+        `path`, `status` ("running", "complete", "incomplete", "interrupted", "damaged"), `whole`,
+        `running`, `failing` and `damaged` (numbers of cells), `cells` (each with `experiment`,
+        `cell`, `state`, `problem`, `error`, `seconds`, and `running_seconds`), `failed`,
+        `slowest`, `workers`, `seconds_left` (on one core) and `wall_seconds_left` (None where
+        unknown), and the `command` that finishes it.
+
+    Raises:
+        StoreError: there is no readable run.
+    """
+    run = RunFolder.open(path)
+    alive = being_written(run.path)
+    errors = {failure["cell"]: failure["error"] for failure in run.info["failed"]}
+    cells = []
+    for state, address in zip(run.states(), run.addresses(), strict=True):
+        mark = read_mark(address) if alive and not state.whole else None
+        error = None if state.whole else errors.get(f"{state.experiment}: {state.cell}")
+        cells.append(
+            {
+                "experiment": state.experiment,
+                "cell": state.cell,
+                "state": "running" if mark else "failed" if error else state.state,
+                "problem": state.problem,
+                "error": error,
+                "seconds": (state.manifest or {}).get("seconds"),
+                "running_seconds": max(0.0, time.time() - mark["started"]) if mark else None,
+            }
+        )
+    count = {name: sum(cell["state"] == name for cell in cells) for name in _STATES}
+    workers = run.info.get("workers")
+    left = _seconds_left(run, cells)
+    finished = [cell for cell in cells if cell["seconds"] is not None]
+    slowest = sorted(finished, key=lambda cell: -cell["seconds"])[:SLOWEST]
+    return {
+        "path": str(run.path),
+        "status": _status(run, alive, count["whole"] == len(cells)),
+        "whole": count["whole"],
+        "running": count["running"],
+        "failing": count["failed"],
+        "damaged": count["damaged"],
+        "cells": cells,
+        "failed": run.info["failed"],
+        "slowest": [{key: cell[key] for key in _NAMED} for cell in slowest],
+        "workers": workers,
+        "seconds_left": None if left is None else sum(left, 0.0),
+        "wall_seconds_left": None if left is None else wall_seconds(left, workers),
+        "command": run.command,
+    }
+
+
+_STATES = ("whole", "running", "failed", "damaged", "missing")
+_NAMED = ("experiment", "cell", "seconds")
+
+
+def _status(run: RunFolder, alive: bool, whole: bool) -> str:
+    status = run.info["status"]
+    if status == "running" and not alive:
+        return "interrupted"
+    if status == "complete" and not whole:
+        return "damaged"
+    return str(status)
+
+
+def _seconds_left(run: RunFolder, cells: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """Seconds of each cell that is not whole; None where nothing says how long cells take."""
+    modelled = _modelled(run)
+    took: dict[str, float] = defaultdict(float)
+    thought: dict[str, float] = defaultdict(float)
+    done = [cell for cell in cells if cell["seconds"] is not None]
+    for cell in done:
+        for group in (cell["experiment"], ""):
+            took[group] += cell["seconds"]
+            thought[group] += modelled.get((cell["experiment"], cell["cell"]), 0.0)
+    left = []
+    for cell in cells:
+        if cell["state"] == "whole":
+            continue
+        seconds = modelled.get((cell["experiment"], cell["cell"]))
+        group = cell["experiment"] if took[cell["experiment"]] else ""
+        if seconds is None:
+            if not done:
+                return None
+            seconds = took[group] / sum(not group or other["experiment"] == group for other in done)
+        elif thought[group]:
+            seconds *= took[group] / thought[group]
+        left.append(max(0.0, seconds - (cell["running_seconds"] or 0.0)))
+    return left
+
+
+def _modelled(run: RunFolder) -> dict[tuple[str, str], float]:
+    """Seconds by the cost models, of the experiments that can be loaded here."""
+    found = {}
+    for entry in run.info["experiments"]:
+        try:
+            experiment = get_experiment(entry["source"])
+            kind = type(experiment.presets[run.info["preset"]])
+            resolved = config.from_json(kind, entry["config"])
+            named = [Cell(cell["name"], cell["parameters"]) for cell in entry["cells"]]
+            costs = costs_of_cells(experiment, resolved, named)
+        except (TranslimitError, KeyError):
+            continue  # somebody else's experiment, which is not importable here
+        for cell, (seconds, _) in zip(named, costs, strict=True):
+            found[entry["name"], cell.name] = seconds
+    return found

@@ -1,0 +1,110 @@
+"""A Ray cluster. What starts one is slow and runs in processes of its own, one after the other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from translimit.core import ArgumentError, MissingExtraError
+from translimit.execute import Job, RayCluster
+from translimit.store import RunFolder
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "two_ray_nodes.py"
+PROGRAM = """
+import json, os, sys
+from translimit.execute import Job, RayCluster, run_jobs
+jobs = [Job(str(i), {"action": action}) for i, action in enumerate(json.loads(sys.argv[1]))]
+names = ["OMP_NUM_THREADS", "PJRT_NPROC", "JAX_PLATFORMS", "XLA_FLAGS"]
+# The attempts of two threads each fill this cluster, so that nothing runs at the same time.
+cluster = RayCluster(workers=2)
+found = {r.name: r for r in run_jobs(cluster, "fake_experiments:obey", jobs, threads=2)}
+(seen,) = cluster.run("fake_experiments:environment", [Job("e", {"names": names})], threads=2)
+told = {name: [r.value, r.error, r.attempts] for name, r in found.items()}
+print(json.dumps([told, seen.value]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers: got 0; pass 1 or more"),
+        ({"cpus_per_cell": 0.0}, "cpus_per_cell: got 0.0; pass a number above 0"),
+        ({"gpus_per_cell": -1.0}, "gpus_per_cell: got -1.0"),
+        ({"address": "auto", "workers": 2}, "workers: a running cluster has its own; leave it out"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        RayCluster(**options)
+
+
+def test_without_ray(monkeypatch, fakes):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(MissingExtraError, match=r"pip install 'translimit\[ray\]'"):
+        list(RayCluster().run("fake_experiments:obey", [Job("a", {"action": "fine"})]))
+
+
+def test_more_than_the_machine_has_is_refused(monkeypatch, fakes):
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    jobs = [Job("a", {"action": "fine"})]
+    with pytest.raises(ArgumentError, match="a cell asks for 3 cores and 0 GPUs, and there are 2"):
+        list(RayCluster(workers=2).run("fake_experiments:obey", jobs, threads=3))
+    with pytest.raises(ArgumentError, match="gpus_per_cell: a cell asks for 1 cores and 1 GPUs"):
+        list(RayCluster(workers=2).run("fake_experiments:obey", jobs, device="gpu"))
+
+
+@pytest.mark.slow
+def test_jobs_that_fail_and_workers_that_die(fakes):
+    pytest.importorskip("ray", reason="ray is not installed")
+    actions = ["fine", "raise", "die", "exit", "pid", "pid"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(actions)],
+        env={**fakes, "XLA_FLAGS": "--xla_cpu_enable_fast_math=false"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found, environment = json.loads(done.stdout.splitlines()[-1])
+    assert found["0"] == ["fine", None, 1]
+    assert found["1"] == [None, "ValueError: told to", 2]
+    assert found["2"] == [None, "its worker process died", 2]
+    assert found["3"] == [None, "SystemExit: 3", 2]
+    assert environment == {
+        "OMP_NUM_THREADS": "2",
+        "PJRT_NPROC": "2",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_cpu_enable_fast_math=false",
+    }
+
+
+@pytest.mark.slow
+def test_two_nodes_of_which_one_is_lost(tmp_path):
+    """The standard preset of two experiments, the sweep at a cost that two cores afford."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    # The standard sweep is estimated at 40 minutes of one core, and is run twice here: two
+    # optimisers along one axis, two sizes, fewer rates, steps and seeds are left of it.
+    smaller = [
+        "multiples=1,2", "axes=heads", "seeds=2", "steps=20", "probe=64",
+        "log2_rates=-10,-6", "log2_momentum_rates=-5,-2",
+    ]  # fmt: skip
+    words = [sys.executable, str(SCRIPT), str(tmp_path), "bordelon2024/transfer"]
+    words += ["koubbi2026/collapse", "--preset", "standard", "--whole", "2"]
+    done = subprocess.run(
+        [*words, *(word for setting in smaller for word in ("--set", setting))],
+        capture_output=True,
+        text=True,
+        timeout=3600,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    local, ray = (RunFolder.open(tmp_path / name) for name in ("local", "ray"))
+    assert all(state.whole for state in ray.states())
+    assert json.dumps(local.claims()) == json.dumps(ray.claims())
+    assert any("node was lost" in error for one in ray.info["retried"] for error in one["errors"])
+    assert not list((tmp_path / "ray").rglob(".tmp-*"))
