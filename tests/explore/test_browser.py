@@ -100,9 +100,13 @@ def visit(browser, address):
 def sliders(page) -> dict:
     """Those that the panel shows, by name."""
     reads = PANELS[page.get_attribute("#panel", "data-panel")].reads
-    found = page.get_by_role("slider").all()
-    assert len(found) == len(reads)
-    return dict(zip([name for name in SLIDERS if name in reads], found, strict=True))
+    named = {
+        name: page.get_by_role("slider", name=SLIDERS[name].label, exact=True) for name in reads
+    }
+    for one in named.values():
+        one.wait_for()
+    assert page.get_by_role("slider").count() == len(reads)
+    return named
 
 
 def press(page, slider=None, key: str = "ArrowRight") -> float:

@@ -177,7 +177,8 @@ class Chart:
             f'viewBox="0 0 {WIDTH} {HEIGHT}" {_FONT} fill="{INK}">'
             f"{self._axes(*frame)}"
             f'<svg x="{left}" y="{top}" width="{frame[2]}" height="{frame[3]}" '
-            f'overflow="hidden">{inner}</svg></svg>{_legend(self.marks)}</figure>'
+            f'overflow="hidden" aria-hidden="true">{inner}</svg></svg>'
+            f"{_legend(self.marks)}</figure>"
         )
 
     def _axes(

@@ -25,6 +25,8 @@ from translimit.limits.shaped import (
 
 #: Tokens of the SDE, the correlation with which they start, and paths.
 TOKENS, CORRELATION, PATHS = 4, 0.2, 128
+#: Times that are drawn; a path takes at least one step from each to the next.
+TIMES = 41
 CODE = """\
 import jax, math, numpy as np
 from translimit import solve
@@ -36,7 +38,8 @@ gamma = {step!r} / math.hypot(1.0, {step!r})  # the branch over the stream is th
 block = Block(gamma=gamma, tau0={temperature!r}, heads={heads})
 start = {correlation} + (1 - {correlation}) * np.eye({tokens})
 sde = CovarianceSDE(block=block, initial=start, t1={layers} / {dim})  # depth over width
-solution = solve(sde, StructurePreserving(paths={paths}), key=jax.random.key(0))
+method, times = StructurePreserving(paths={paths}), np.linspace(0.0, {layers} / {dim}, {times})
+solution = solve(sde, method, key=jax.random.key(0), save=times)
 cov, blow_up_time = solution.cov, solution.blow_up_time
 two_tokens = explosion_probability(block, 2 - 2 * {correlation})  # at any depth, closed form
 """
@@ -55,7 +58,12 @@ def panel(view: View) -> Panel:
     )
     start = CORRELATION + (1 - CORRELATION) * np.eye(TOKENS)
     sde = CovarianceSDE(block=block, initial=start, t1=t1)
-    solution = solve(sde, StructurePreserving(paths=PATHS), key=jax.random.key(0))
+    solution = solve(
+        sde,
+        StructurePreserving(paths=PATHS),
+        key=jax.random.key(0),
+        save=np.linspace(0.0, t1, TIMES),
+    )
     two_tokens = explosion_probability(block, 2 - 2 * CORRELATION)
     exploded = solution.blow_up_probability()
     blow_up = np.asarray(solution.blow_up_time)
@@ -117,6 +125,7 @@ def panel(view: View) -> Panel:
             layers=view.layers,
             dim=view.width,
             paths=PATHS,
+            times=TIMES,
         ),
         numbers={
             "cov": np.asarray(solution.cov),
