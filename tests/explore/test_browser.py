@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -246,3 +247,23 @@ def test_text_stands_out_in_light_and_dark(visit, scheme) -> None:
     }""")
     assert abs(dark - text) > 0.6
     assert (dark < 0.5) == (scheme == "dark")
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_command_while_a_page_is_open(browser) -> None:
+    command = [sys.executable, "-m", "translimit", "explore", "--port", "0", "--no-browser"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ}
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        address = process.stdout.readline().split()[-1]
+        page = browser.new_page()
+        page.goto(f"{address}?panel=rates")
+        page.wait_for_selector("#details", timeout=PATIENCE)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            page.close()

@@ -397,6 +397,10 @@ def _explore(command: ExploreCommand) -> None:
         browser=not command.no_browser,
         announce=announce,
     )
+    # An open page leaves a thread of marimo that nothing ends; the interpreter would wait for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -> bool:

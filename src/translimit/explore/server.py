@@ -48,7 +48,9 @@ def serve(
 
     address = f"http://{HOST}:{listener.getsockname()[1]}/" + (f"?{query}" if query else "")
     page = marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build()
-    server = uvicorn.Server(uvicorn.Config(page, log_level="warning"))
+    # An open page holds a connection: without a limit, Ctrl-C would wait for the browser.
+    settings = uvicorn.Config(page, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(settings)
     if ahead:
         warm.start()
     announce(address)
