@@ -1,5 +1,6 @@
 """What the command refuses, in one line each, before anything is served."""
 
+import importlib.util
 import json
 import socket
 import sys
@@ -12,7 +13,10 @@ from translimit.core import ConfigError
 from translimit.explore import View
 from translimit.explore.server import view_of
 
-pytest.importorskip("marimo", reason="marimo is not installed: the explorer was not started")
+MARIMO = importlib.util.find_spec("marimo") is not None  # not loaded: it changes other libraries
+pytestmark = pytest.mark.skipif(
+    not MARIMO, reason="marimo is not installed: the explorer was not started"
+)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -41,7 +45,7 @@ def test_a_port_that_is_taken_or_is_none(capsys) -> None:
 
 def test_without_marimo_the_extra_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "marimo", None)
-    assert "translimit[explore]" in refused(capsys)
+    assert "translimit[explore]" in refused(capsys, "--port", "0")
 
 
 def test_a_file_sets_the_view(tmp_path: Path) -> None:

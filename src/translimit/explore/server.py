@@ -37,13 +37,14 @@ def serve(
         MissingExtraError: marimo is not installed.
         ConfigError: a port that is taken, a configuration that is not understood.
     """
-    try:
+    query = view_of(config).to_query()
+    listener = _listen(port)
+    try:  # last: a process that has loaded marimo counts as a notebook for other libraries
         import marimo
         import uvicorn
     except ImportError:
+        listener.close()
         raise MissingExtraError("marimo", "explore") from None
-    query = view_of(config).to_query()
-    listener = _listen(port)
     from translimit.explore import warm
 
     address = f"http://{HOST}:{listener.getsockname()[1]}/" + (f"?{query}" if query else "")

@@ -8,7 +8,7 @@ from translimit.limits.dmft.heads import SampledHeads
 from translimit.limits.dmft.plan import Plan
 from translimit.limits.dmft.units import AbstractSampledUnit
 
-#: What the compiler and the reading of kernels at the end add; measured at 2,000 history rows, where
+#: What the compiler and the reading of kernels at the end add; at 2,000 history rows
 #: 8.7 GiB were resident at the peak (part 4 of benchmarks/dmft.py).
 _MARGIN = 1.4
 

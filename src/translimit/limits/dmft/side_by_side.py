@@ -21,7 +21,7 @@ class _StoppedError(Exception):
     """Another pass failed, or the solve was interrupted."""
 
 
-def passes_at_once(passes: int, need: int, free: float) -> int:
+def passes_at_once(passes: int, need: int, free: float | int) -> int:
     """How many passes run side by side where nobody says: they take at most half of what is free.
 
     Args:
