@@ -27,13 +27,16 @@ DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histo
 	bordelon2024/head-scaling
 WRITTEN := src tests benchmarks examples docs/hooks
 
-.PHONY: help demo test test-slow check bench docs format clean
+.PHONY: help demo explore test test-slow check bench docs format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMPS)/core  ## run the demo experiments and name their report (under 3 minutes after set-up)
 	@$(BIN)/translimit run $(DEMO) --preset demo
+
+explore: $(STAMPS)/explore  ## open the page on which sliders move what each limit predicts
+	@$(BIN)/translimit explore docs/examples/gpt2.json
 
 test: $(STAMPS)/test check docs  ## lint, format, types, docs, then the quick tests
 	@$(QUICK) $(PYTEST)
@@ -82,6 +85,11 @@ $(STAMPS)/venv:
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "installing translimit and what it needs"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e .
+	@touch $@
+
+$(STAMPS)/explore: $(STAMPS)/core
+	@echo "installing the extra explore"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[explore]'
 	@touch $@
 
 # mup comes without what it asks for: it imports no torchvision, and PyPI's breaks a CPU build of torch.
