@@ -209,3 +209,8 @@ def test_the_plan_covers_every_stop_of_the_sliders() -> None:
             for stop in SLIDERS[slider].values:
                 view = replace(View(panel=name), **{slider: stop})
                 assert (name, kind.shape(view)) in planned
+
+
+def test_large_steps_are_told_before_anything_else() -> None:
+    assert panel_of(View(step=5.0)).says.startswith("With steps this large a limit is no guide.")
+    assert panel_of(View()).says.startswith("The overlap reaches")

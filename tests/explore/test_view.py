@@ -50,6 +50,9 @@ def test_an_address_carries_the_architecture() -> None:
     again = View.from_query(dict(parse_qsl(view.to_query())))
     assert again == view
     assert again.architecture() == view.architecture()
+    # It opens on its own panel, unless another is open.
+    assert view.panel == "stack"
+    assert View(panel="rates").described_by(json.dumps(GPT2)).panel == "rates"
     assert len(view.to_query()) < 400  # the thousand labels say nothing about the architecture
 
 

@@ -57,9 +57,11 @@ def panel(view: View) -> Panel:
 
     when = f"at layer {collapse[0]:.3g} ± {collapse[1]:.2g}"
     beyond = "" if collapse[0] <= view.layers else f", beyond the {view.layers} layers"
+    # A small step is what the limit rests on; see `classify`, whose tolerance this is.
+    caution = "" if each <= 0.05 else "With steps this large a limit is no guide. "
     return Panel(
-        says=f"The overlap reaches {THRESHOLD} {when}{beyond}. After layer {view.layers} it is "
-        f"{overlap[-1]:.3g}.",
+        says=f"{caution}The overlap reaches {THRESHOLD} {when}{beyond}. After layer "
+        f"{view.layers} it is {overlap[-1]:.3g}.",
         figures=(
             _chart(
                 f"Common overlap of {view.tokens} tokens against the layer, from 0 to "

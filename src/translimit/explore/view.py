@@ -242,6 +242,8 @@ class View:
         slider = SLIDERS["temperature"]
         return replace(
             self,
+            # Its own panel: the steps of a described stack change along depth, a slider's do not.
+            panel="stack" if self.panel == View().panel else self.panel,
             config=json.dumps(values, separators=(",", ":"), sort_keys=True),
             heads=found.heads,
             head_dim=found.head_dim,
