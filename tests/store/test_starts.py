@@ -105,6 +105,7 @@ def test_the_lock_and_the_token_alone_are_no_foreign_folder(tmp_path):
     new_start(tmp_path)  # killed before run.json was written
     with writing(tmp_path, INFO) as run:
         require_start(tmp_path, run.token)
+        assert (tmp_path / "run.json").exists()
 
 
 def test_a_refused_folder_keeps_its_token(tmp_path):
