@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from translimit.core import CellError, DiskFullError, StoreError
-from translimit.execute import AbstractExecutor, ProcessPool, Serial
+from translimit.core import CellError, DiskFullError, MissingExtraError, StoreError
+from translimit.execute import AbstractExecutor, BatchScheduler, ProcessPool, RayCluster, Serial
 from translimit.store import RunFolder, being_written
 from translimit.study import run_experiments
 
@@ -44,6 +44,18 @@ class Never(AbstractExecutor):
 
     def run(self, function, jobs, *, threads=1, device="cpu"):
         raise AssertionError(f"{len(jobs)} jobs were started")
+
+
+@pytest.mark.parametrize(
+    ("package", "executor"), [("ray", RayCluster()), ("submitit", BatchScheduler())]
+)
+def test_a_missing_extra_is_told_before_anything_is_written(
+    package, executor, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=package):
+        run_experiments([ONE], out=tmp_path / "run", executor=executor, **QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_serial_and_pool_give_the_same_bits_and_claims(tmp_path, monkeypatch):

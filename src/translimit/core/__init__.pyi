@@ -49,6 +49,7 @@ from .resources import available_cores as available_cores
 from .resources import available_host_memory as available_host_memory
 from .resources import available_memory as available_memory
 from .resources import available_threads as available_threads
+from .resources import require_package as require_package
 from .resources import resolve_device as resolve_device
 from .resources import visible_gpus as visible_gpus
 from .self_coupling import canonical_correlations as canonical_correlations

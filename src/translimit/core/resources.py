@@ -1,4 +1,4 @@
-"""What this process may use: cores, threads, GPUs, and memory where its arrays live."""
+"""What this process may use: packages, cores, threads, GPUs, and memory where its arrays live."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ import importlib.util
 import os
 from pathlib import Path
 
-from translimit.core.errors import ConfigError, nearest
+from translimit.core.errors import ConfigError, MissingExtraError, nearest
 
 #: Limits of the control group, new and old.
 _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def require_package(package: str, extra: str) -> None:
+    """Refuse where an optional package is not installed; it is not imported.
+
+    Args:
+        package: its name.
+        extra: the extra that brings it.
+
+    Raises:
+        MissingExtraError: it is not there.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(package, extra)
 
 
 def available_cores() -> int:

@@ -71,6 +71,14 @@ class AbstractExecutor(abc.ABC):
         """How many jobs share this machine at once; None where they may run on others."""
         return None
 
+    def require(self) -> None:
+        """Refuse before anything is written, where what the executor runs on is not installed.
+
+        Raises:
+            MissingExtraError: the message names the extra.
+        """
+        return
+
     @abc.abstractmethod
     def run(
         self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"

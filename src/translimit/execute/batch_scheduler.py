@@ -17,10 +17,10 @@ from typing import Any
 
 from translimit.core import (
     ArgumentError,
-    MissingExtraError,
     available_cores,
     config,
     nearest,
+    require_package,
 )
 from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function, lost
 from translimit.execute.child import Child, died
@@ -96,6 +96,10 @@ class BatchScheduler(AbstractExecutor):
         }
         return config.from_json(cls, values, where="--slurm")
 
+    def require(self) -> None:
+        """Refuse where submitit is not installed (see `AbstractExecutor.require`)."""
+        require_package("submitit", "slurm")
+
     def run(
         self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"
     ) -> Iterator[JobResult]:
@@ -140,10 +144,9 @@ class BatchScheduler(AbstractExecutor):
         device: str,
     ) -> list[Any]:
         """One array job, a task for each share."""
-        try:
-            import submitit
-        except ImportError as error:
-            raise MissingExtraError("submitit", "slurm") from error
+        self.require()
+        import submitit
+
         words = {name: getattr(self, name) for name in ("partition", "account", "qos")}
         words["constraint"] = self.constraint
         asked: dict[str, Any] = {

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, MissingExtraError, available_cores, visible_gpus
+from translimit.core import ArgumentError, available_cores, require_package, visible_gpus
 from translimit.execute.base import AbstractExecutor, Job, JobResult, attempt, load_function, lost
 from translimit.execute.environment import job_environment, own_search_path
 
@@ -56,6 +56,10 @@ class RayCluster(AbstractExecutor):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ArgumentError(name, f"got {value}", "pass a number above 0")
+
+    def require(self) -> None:
+        """Refuse where Ray is not installed (see `AbstractExecutor.require`)."""
+        require_package("ray", "ray")
 
     def run(
         self, function: str, jobs: Sequence[Job], *, threads: int = 1, device: str = "cpu"
@@ -107,10 +111,9 @@ class RayCluster(AbstractExecutor):
             # Ray listens on the machine's own address: let nobody else in.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtraError("ray", "ray") from error
+        self.require()
+        import ray
+
         if ray.is_initialized():  # by the program around us: its cluster, and its to end
             yield ray
             return

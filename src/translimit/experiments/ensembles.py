@@ -1,17 +1,18 @@
 """The memory of a process that trains an ensemble, told before anything loads JAX.
 
-The count is that of `train.memory_need`, with a network told by its sizes alone (gains, biases and
-the embedding of positions are left out), and what every process with JAX has.
+The count is that of `train.memory_need` (`train.numbers_kept`), with a network told by its sizes
+alone (gains, biases and the embedding of positions are left out), and what every process with JAX
+has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from translimit import train
+
 #: What a process has that imported JAX and compiled the training of a small network.
 _PROCESS = 7e8
-#: Arrays kept of a block by backpropagation, as `train.memory_need` counts them.
-_STREAMS, _HIDDEN, _SCORES = 14, 3, 3
 
 
 def ensemble_bytes(
@@ -40,6 +41,12 @@ def ensemble_bytes(
     head_dim, heads, layers = size
     dim = head_dim * heads
     weights = layers * (4 + 2 * mlp_ratio) * dim**2 + (outputs + vocabulary) * dim
-    block = (_STREAMS + _HIDDEN * mlp_ratio) * dim + _SCORES * heads * tokens
-    kept = batch * tokens * (layers * block + 3 * outputs)
-    return _PROCESS + 4.0 * members * ((4 + slots) * weights + kept)
+    kept = batch * train.numbers_kept(
+        dim=dim,
+        hidden=mlp_ratio * dim,
+        heads=heads,
+        layers=layers,
+        tokens=tokens,
+        outputs=outputs,
+    )
+    return _PROCESS + 4.0 * members * ((train.WEIGHT_COPIES + slots) * weights + kept)

@@ -111,6 +111,7 @@ def run_experiments(
     Raises:
         ConfigError: an unknown experiment, preset or key; a value of the wrong type.
         MemoryLimitError: a cell needs more memory than a worker's share of what is free.
+        MissingExtraError: the executor needs a package that is not installed; nothing is written.
         StoreError: the folder cannot be used; a full disk is a `DiskFullError`.
         CellError: some cells failed; the others are stored and are kept by the next start.
     """
@@ -127,6 +128,7 @@ def run_experiments(
     chosen = None if out is None else Path(out)
     path = plan.path(chosen)
     executor = executor or ProcessPool()
+    executor.require()
     require_memory(plan, path, executor, fresh=fresh)
     remote = None if store is None else RemoteCells(store, patience=patience)
     info = _info(plan, chosen, executor, store)

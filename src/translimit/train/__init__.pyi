@@ -6,6 +6,8 @@ from .coordinate_check import resized as resized
 from .ensemble import train as train
 from .history import History as History
 from .history import time_kernel as time_kernel
+from .kept import WEIGHT_COPIES as WEIGHT_COPIES
+from .kept import numbers_kept as numbers_kept
 from .memory import MemoryNeed as MemoryNeed
 from .memory import memory_need as memory_need
 from .observables import COORDINATES as COORDINATES

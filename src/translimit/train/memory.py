@@ -14,15 +14,9 @@ from dataclasses import dataclass
 
 from translimit.core import MemoryLimitError, available_memory
 from translimit.describe import TransformerShape
+from translimit.train.kept import WEIGHT_COPIES, numbers_kept
 from translimit.train.optimizers import SLOTS
 from translimit.train.training import Training
-
-#: Arrays [tokens, dim] that backpropagation keeps of a block: norms, projections, sums.
-_STREAMS = 14
-#: Arrays [tokens, hidden] that it keeps of an MLP.
-_HIDDEN = 3
-#: Arrays [heads, tokens, tokens] that it keeps of attention.
-_SCORES = 3
 
 
 @dataclass(frozen=True)
@@ -71,9 +65,15 @@ def memory_need(
     size = 8 if training.precision == "float64" else 4
     active = {"bfloat16": 2, "float32": 4, "float64": 8}[training.precision]
     members = training.seeds * len(training.rates)
-    per_token = _STREAMS * shape.dim + _HIDDEN * shape.hidden + _SCORES * shape.heads * shape.tokens
-    numbers = shape.tokens * (shape.layers * per_token + 3 * shape.outputs)
-    slots = 4 + SLOTS[training.optimizer.name]
+    numbers = numbers_kept(
+        dim=shape.dim,
+        hidden=shape.hidden,
+        heads=shape.heads,
+        layers=shape.layers,
+        tokens=shape.tokens,
+        outputs=shape.outputs,
+    )
+    slots = WEIGHT_COPIES + SLOTS[training.optimizer.name]
     return MemoryNeed(
         weights=float(members * shape.parameter_count * slots * size),
         activations=float(members * training.batch // training.accumulate * numbers * active),
