@@ -11,6 +11,7 @@ from translimit.execute import (
     Job,
     ProcessPool,
     Serial,
+    job_environment,
     limit_threads,
     thread_limits,
 )
@@ -109,6 +110,18 @@ def test_what_changes_numbers_is_the_same_everywhere(executor, monkeypatch):
         "JAX_PLATFORMS": "cpu",
     }
     assert os.environ["JAX_PLATFORMS"] == "tpu"
+
+
+def test_a_gpu_is_told_to_give_the_same_bits_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    both = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+    assert "XLA_FLAGS" not in job_environment(1, "cpu")
+    assert job_environment(1, "gpu")["XLA_FLAGS"] == both
+    monkeypatch.setenv("XLA_FLAGS", both)  # as a worker of a worker has them
+    assert job_environment(1, "gpu")["XLA_FLAGS"] == both
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=4 --xla_x=1")
+    expected = "--xla_gpu_autotune_level=4 --xla_x=1 --xla_gpu_deterministic_ops=true"
+    assert job_environment(1, "gpu")["XLA_FLAGS"] == expected
 
 
 def test_limits_are_set_for_this_process(monkeypatch):

@@ -115,6 +115,14 @@ def environment(names, seconds=0.0):
     return {name: os.environ.get(name) for name in names}
 
 
+def platform():
+    """What kind of device a job's arrays are on."""
+    import jax
+
+    (device,) = jax.numpy.ones(3).devices()
+    return device.platform
+
+
 def obey(action, seconds=0.0, marker=""):
     """A job that raises, dies or sleeps."""
     time.sleep(seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from translimit.core import ArgumentError, visible_gpus
@@ -19,6 +20,11 @@ _DEVICES = {
     "cpu": {"JAX_PLATFORMS": "cpu"},
     "gpu": {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
 }
+#: A float32 product on a GPU is one of TensorFloat-32 by default, which has the digits of float16.
+_PRECISION = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+#: On a GPU, XLA times several kernels for a product and takes the fastest, so that the last bits
+#: depend on what else the card was doing; some scatters add in the order in which threads arrive.
+_SAME_BITS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 #: Variables with these beginnings change what JAX and XLA compute.
 _NUMERICAL = ("JAX_", "XLA_")
 
@@ -27,7 +33,8 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
     """The variables that fix a job's numbers, for a worker wherever it is.
 
     They are those of this process that JAX and XLA read, with the limits of threads and the
-    device on top.
+    device on top. On device gpu a float32 product is one of float32 and XLA gives the same bits
+    every time, unless JAX_DEFAULT_MATMUL_PRECISION and XLA_FLAGS say otherwise.
 
     Raises:
         ArgumentError: fewer than one thread, or an unknown device.
@@ -35,7 +42,16 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
     if device not in _DEVICES:
         raise ArgumentError("device", f"got {device!r}", "pass 'cpu' or 'gpu'")
     own = {name: value for name, value in os.environ.items() if name.startswith(_NUMERICAL)}
+    if device == "gpu":
+        own = {**_PRECISION, **own}
+        own["XLA_FLAGS"] = _with_defaults(own.get("XLA_FLAGS", ""), _SAME_BITS)
     return {**own, **thread_limits(threads), **_DEVICES[device]}
+
+
+def _with_defaults(flags: str, defaults: Iterable[str]) -> str:
+    """Flags, and those of the defaults whose names are not among them."""
+    named = {flag.partition("=")[0] for flag in flags.split()}
+    return " ".join([*flags.split(), *(d for d in defaults if d.partition("=")[0] not in named)])
 
 
 def require_gpus(executor: str) -> tuple[str, ...]:
