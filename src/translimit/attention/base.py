@@ -31,6 +31,7 @@ from translimit.core import (
     Outcome,
     SolveError,
     as_float,
+    brief,
     following_inputs,
     is_traced,
 )
@@ -118,7 +119,7 @@ class AbstractAttention(eqx.Module):
         x, cloud = as_float(x, "x"), as_float(cloud, "cloud")
         require_tokens(cloud, "cloud", self.dim)
         if x.ndim < 1 or x.shape[-1] != self.dim:
-            raise ArgumentError("x", f"has shape {x.shape}", f"its last axis must be {self.dim}")
+            raise ArgumentError("x", f"has shape {x.shape}", f"pass points [..., {self.dim}]")
         dtype = np.result_type(x.dtype, cloud.dtype)
         weights = _in_precision(dtype, require_weights(weights, cloud.shape[0]))
         positions = require_positions(positions, cloud.shape[:1], self.causal, "positions")
@@ -259,9 +260,9 @@ def require_positive(value: ArrayInput, name: str) -> Any:
         raise ArgumentError(name, f"has shape {value.shape}", "pass one positive number")
     if is_traced(value):
         right = (value > 0) & jnp.isfinite(value)
-        return eqx.error_if(value, ~right, f"{name}: must be a positive finite number")
+        return eqx.error_if(value, ~right, f"{name}: pass a positive number")
     if not value > 0:
-        raise ArgumentError(name, f"is {float(value):g}", "pass a positive number")
+        raise ArgumentError(name, f"got {float(value):g}", "pass a positive number")
     return value
 
 
@@ -275,7 +276,7 @@ def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any
 def require_bool(value: Any, name: str) -> bool:
     """A Python (or NumPy) bool: it chooses the program that is compiled."""
     if not isinstance(value, bool | np.bool_):
-        raise ArgumentTypeError(name, f"is {value!r}", "pass True or False")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass True or False")
     return bool(value)
 
 
@@ -339,11 +340,11 @@ def require_weights(weights: ArrayInput | None, tokens: int) -> Any:
         # Here the sum runs in the precision of the weights, and rounds more than one in float64.
         tolerance = max(1e-6, 100 * float(jnp.finfo(weights.dtype).eps))
         right = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= tolerance)
-        return eqx.error_if(weights, ~right, "weights: must be non-negative and sum to one")
+        return eqx.error_if(weights, ~right, "weights: pass non-negative weights that sum to one")
     if np.min(weights) < 0 or abs(float(np.sum(weights, dtype=np.float64)) - 1) > 1e-6:
         raise ArgumentError(
             "weights",
-            f"smallest {np.min(weights):.3g}, sum {np.sum(weights):.8g}",
+            f"have least entry {np.min(weights):.3g} and sum {np.sum(weights):.8g}",
             "pass non-negative weights that sum to one",
         )
     return weights

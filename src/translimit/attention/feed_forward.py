@@ -60,7 +60,7 @@ class FeedForward(AbstractMomentField):
         """
         if not isinstance(attention, AbstractAttention):
             raise ArgumentTypeError(
-                "attention", f"is {type(attention).__name__}", "pass a variant of attention"
+                "attention", f"got {type(attention).__name__}", "pass a variant of attention"
             )
         self.attention = attention
         self.causal = attention.causal

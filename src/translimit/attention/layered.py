@@ -21,7 +21,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention.base import AbstractAttention
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float64, is_traced
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    as_float64,
+    brief,
+    is_traced,
+)
 
 
 @final
@@ -156,11 +163,11 @@ def _require_start_times(start_times: ArrayInput, layers: int) -> Any:
         )
     if is_traced(start_times):
         wrong = (start_times[0] != 0) | jnp.any(jnp.diff(start_times) <= 0)
-        return eqx.error_if(start_times, wrong, "start_times: must increase from 0")
+        return eqx.error_if(start_times, wrong, "start_times: pass times that increase from 0")
     if start_times[0] != 0 or np.any(np.diff(start_times) <= 0):
         raise ArgumentError(
             "start_times",
-            f"got {np.array2string(np.asarray(start_times), threshold=5)}",
-            "increase from 0",
+            f"got {brief(start_times)}",
+            "pass times that increase from 0",
         )
     return start_times

@@ -35,7 +35,7 @@ from translimit.attention.base import (
     require_positive,
 )
 from translimit.attention.tiles import over_heads, softmax_average
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float
+from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, brief
 
 
 @final
@@ -124,21 +124,21 @@ class MultiHead(AbstractAttention):
             ArgumentTypeError: heads that is not an integer.
         """
         if isinstance(heads, bool) or not isinstance(heads, int | np.integer):
-            raise ArgumentTypeError("heads", f"is {heads!r}", "pass an integer")
+            raise ArgumentTypeError("heads", f"got {brief(heads)}", "pass an integer")
         value = require_matrix(V, "V", (None, None))
         dim = value.shape[1]
         value = require_matrix(value, "V", (dim, dim))
         if heads < 1 or dim % heads:
             raise ArgumentError(
-                "heads", f"{heads} does not divide the dimension {dim}", "pass a divisor"
+                "heads", f"{heads} does not divide the dimension {dim}", f"pass a divisor of {dim}"
             )
         query, key = require_matrix(Q, "Q", (None, dim)), require_matrix(K, "K", (None, dim))
         for name, matrix in (("Q", query), ("K", key)):
             if matrix.shape[0] != dim:
                 raise ArgumentError(
                     name,
-                    f"has {matrix.shape[0]} rows, which are not {heads} heads of {dim // heads}",
-                    f"pass {dim} rows, or maps of another size [heads, head_dim, dim] to MultiHead",
+                    f"has shape {matrix.shape}, where heads = {heads} of dimension {dim // heads} have {dim} rows",
+                    f"pass a matrix [{dim}, {dim}], or maps of another size [heads, head_dim, dim] to MultiHead",
                 )
         cut = (int(heads), dim // int(heads), dim)
         return cls(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from translimit.attention.base import require_bool
 from translimit.attention.prefix import prefix_mass
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 
 
 class Normalisation(enum.Enum):
@@ -34,7 +34,9 @@ def require_normalisation(value: Any, causal: Any) -> Normalisation:
     """
     if not isinstance(value, Normalisation):
         raise ArgumentTypeError(
-            "normalisation", f"is {value!r}", "pass Normalisation.TOTAL or Normalisation.PREFIX"
+            "normalisation",
+            f"got {brief(value)}",
+            "pass Normalisation.TOTAL or Normalisation.PREFIX",
         )
     if value is Normalisation.PREFIX and not require_bool(causal, "causal"):
         raise ArgumentError(

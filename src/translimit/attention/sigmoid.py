@@ -160,7 +160,7 @@ class Sigmoid(AbstractMomentField):
         mean, cov = require_mean_and_cov(mean, cov, self.dim)
         x = as_float(x, "x")
         if x.ndim < 1 or x.shape[-1] != self.dim:
-            raise ArgumentError("x", f"has shape {x.shape}", f"its last axis must be {self.dim}")
+            raise ArgumentError("x", f"has shape {x.shape}", f"pass points [..., {self.dim}]")
         return following_inputs(_gaussian_velocity, (x, mean, cov), (self.A, self.V, self.bias))
 
     def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:

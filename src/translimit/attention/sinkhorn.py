@@ -48,6 +48,7 @@ from translimit.core import (
     Outcome,
     SinkhornResult,
     as_float,
+    brief,
     conditional_covariance,
     following_inputs,
     is_traced,
@@ -298,9 +299,9 @@ def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array
 def require_count(value: Any, name: str) -> int:
     """An integer of at least one."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(name, f"is {value!r}", "pass an integer")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
     if value < 1:
-        raise ArgumentError(name, f"is {value}", "pass at least 1")
+        raise ArgumentError(name, f"got {value}", "pass at least 1")
     return int(value)
 
 

@@ -94,7 +94,9 @@ class CoordinateCheck:
         """
         if (coordinate, step) not in self.expected:
             raise ArgumentError(
-                "coordinate", f"nothing is promised for {coordinate!r}", "see table"
+                "coordinate",
+                f"nothing is promised for {coordinate!r} at step {step}",
+                "pass one that `table()` lists with a promise",
             )
         if self.is_still(coordinate, step):
             return Verdict.underpowered
@@ -188,8 +190,8 @@ class CoordinateCheck:
         if coordinate not in self.values or step not in self.steps:
             raise ArgumentError(
                 "coordinate",
-                f"no {coordinate!r} after {step} updates",
-                f"known: {', '.join(self.values)}; after {self.steps}",
+                f"{coordinate!r} was not recorded at step {step}",
+                f"known: {', '.join(self.values)}, at the steps {', '.join(map(str, self.steps))}",
             )
         return self.values[coordinate][:, self.steps.index(step)]
 

@@ -41,7 +41,7 @@ def load_factory(name: str) -> Factory:
         advice = nearest(attribute, known)
         raise FactoryError("factory", f"{module!r} has no {attribute!r}", advice)
     if not callable(found):
-        raise FactoryError("factory", f"{name!r} is no function", "name a function of one Trial")
+        raise FactoryError("factory", f"{name!r} is not a function", "name a function of one Trial")
     return cast("Factory", found)
 
 

@@ -18,6 +18,7 @@ from translimit.checks.errors import FactoryError
 from translimit.checks.factory import guarded
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.torch_model import PROBES
+from translimit.core import brief
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
 
@@ -61,9 +62,16 @@ class JaxModel:
     def __post_init__(self) -> None:
         for name in ("loss", "fields", "batch"):
             if not callable(getattr(self, name)):
-                raise FactoryError(name, "is no function", "see the class")
+                raise FactoryError(
+                    name,
+                    f"got {brief(getattr(self, name))}",
+                    "pass a function of "
+                    + ("the step" if name == "batch" else "parameters and a batch"),
+                )
         if not hasattr(self.optimizer, "update"):
-            raise FactoryError("optimizer", "is no optax transform", "pass one")
+            raise FactoryError(
+                "optimizer", f"got {brief(self.optimizer)}", "pass an optax transform"
+            )
 
     def numbers(self, rate: float) -> list[ParameterNumbers]:
         """What the transform does to every leaf, and how it starts.
@@ -110,8 +118,13 @@ class JaxModel:
         import jax
 
         leaves = jax.tree.leaves(self.labels, is_leaf=lambda leaf: isinstance(leaf, str))
-        if len(leaves) != len(jax.tree.leaves(self.parameters)):
-            raise FactoryError("labels", "do not match the parameters", "pass a tree like theirs")
+        parameters = len(jax.tree.leaves(self.parameters))
+        if len(leaves) != parameters:
+            raise FactoryError(
+                "labels",
+                f"has {len(leaves)} leaves for {parameters} parameters",
+                "pass a role for every leaf of parameters",
+            )
         return leaves
 
     def logit_scale(self) -> float | None:

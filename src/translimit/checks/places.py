@@ -68,7 +68,11 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
     named: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
     for name in roles:
         if name not in named:
-            raise FactoryError("roles", f"{name!r} is no parameter of the model", "check the name")
+            raise FactoryError(
+                "roles",
+                f"{name!r} is not a parameter of the model",
+                "take names from model.named_parameters()",
+            )
     embeddings = {id(named[n]) for n, those in roles.items() if Role.TOKEN_EMBEDDING in those}
     maps: dict[Role, list[str]] = {}
     packed, blocks = [], {}

@@ -19,7 +19,7 @@ from translimit.checks.places import MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
 from translimit.checks.sweep import TransferSweep
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, brief
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
 
@@ -137,7 +137,7 @@ def transfer_sweep(
     """
     sizes, rates = require_sizes(axis, sizes, 2), tuple(sorted(rates))
     if len(rates) < 3:
-        raise ArgumentError("rates", f"got {rates}", "pass at least 3 rates")
+        raise ArgumentError("rates", f"got {brief(rates)}", "pass at least 3 rates")
     _require_counts(rate=rates[0], seeds=seeds, steps=steps)
     kind = "standard" if standard else "rules"
     losses = np.zeros((len(sizes), seeds, len(rates)))

@@ -20,6 +20,7 @@ from translimit.checks.errors import FactoryError
 from translimit.checks.factory import guarded
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.places import Places, find_places, logit_scale
+from translimit.core import brief
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
 
@@ -68,9 +69,13 @@ class TorchModel:
                 "model", f"got {type(self.model).__name__}", "pass a torch.nn.Module"
             )
         if not all(isinstance(one, optim.Optimizer) for one in self.optimizers):
-            raise FactoryError("optimizer", "is no torch.optim.Optimizer", "pass one or a list")
+            raise FactoryError(
+                "optimizer",
+                f"got {brief(self.optimizer)}",
+                "pass a torch.optim.Optimizer, or a list",
+            )
         if not callable(self.batch):
-            raise FactoryError("batch", "is no function", "pass a function of the step")
+            raise FactoryError("batch", f"got {brief(self.batch)}", "pass a function of the step")
 
     @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -209,7 +214,11 @@ class _Recorder:
         ends = (*places.blocks[-1:], *filter(None, [places.readout]))
         self.watched = list({**self.mapped, **dict.fromkeys(ends)})
         if missing := [name for name in self.watched if name not in self.modules]:
-            raise FactoryError("places", f"{missing[0]!r} is no module", "check the name")
+            raise FactoryError(
+                "places",
+                f"{missing[0]!r} is not a module of the model",
+                "take names from model.named_modules()",
+            )
         if not self.watched:
             raise FactoryError("places", "no module has a role", "name roles or places")
         self.inputs: dict[str, Any] = {}
@@ -330,7 +339,9 @@ class _Recorder:
         head_dim = self.size.head_dim
         if key.shape[-1] % head_dim or query.shape[-1] % head_dim:
             raise FactoryError(
-                "size", f"keys of {key.shape[-1]} and head_dim {head_dim}", "make trial.size"
+                "model",
+                f"its keys have {key.shape[-1]} entries, no multiple of head_dim = {head_dim}",
+                "build it with the sizes of trial.size",
             )
         q = query.unflatten(-1, (-1, head_dim)).transpose(-3, -2)
         k = key.unflatten(-1, (-1, head_dim)).transpose(-3, -2)

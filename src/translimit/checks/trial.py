@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from translimit.checks.promises import AXES, AxisName
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, nearest
 from translimit.describe import Size
 
 
@@ -44,7 +44,7 @@ def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...
     """
     sizes = tuple(sizes)
     if axis not in AXES:
-        raise ArgumentError("axis", f"unknown {axis!r}", f"known: {', '.join(AXES)}")
+        raise ArgumentError("axis", f"got {axis!r}", nearest(str(axis), AXES))
     if len(sizes) < least or any(a >= b for a, b in pairwise(sizes)):
         raise ArgumentError("sizes", f"got {sizes}", f"pass at least {least} increasing values")
     return sizes
@@ -61,7 +61,7 @@ def resized(base: Size, axis: AxisName, size: int) -> Size:
     if base.groups * size % base.heads:
         raise ArgumentError(
             "sizes",
-            f"{size} heads in groups of {base.heads // base.groups}",
-            "pass multiples of the group size",
+            f"got {size}, and groups of {base.heads // base.groups} heads share keys and values",
+            f"pass multiples of {base.heads // base.groups}",
         )
     return replace(base, heads=size, kv_heads=base.groups * size // base.heads)

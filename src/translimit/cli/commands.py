@@ -68,7 +68,9 @@ def _list(command: ListCommand) -> None:
 @execute.register
 def _run(command: RunCommand) -> None:
     if command.json and not command.plan:
-        raise ConfigError("--json", "goes with --plan", "look at a run with `translimit status`")
+        raise ConfigError(
+            "--json", "goes with --plan", "add --plan, or look at a run with `translimit status`"
+        )
     if command.plan:
         _plan(command)
     else:
@@ -418,7 +420,9 @@ def _save(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise StoreError(path, f"cannot be written ({error.strerror})", "name another") from error
+        raise StoreError(
+            path, f"cannot be written ({error.strerror})", "name another file"
+        ) from error
 
 
 def _print_json(data: Any) -> None:

@@ -45,9 +45,11 @@ def make_gallery(
             page = build_gallery(folder, present)
     if failed:
         raise CellError(
-            f"{len(failed)} cells failed: {', '.join(failed)}; the page {page} shows the others",
+            f"cells failed: {', '.join(failed)}; the page {page} shows the others",
             failed,
         )
     if page is None:
-        raise ConfigError("--only-page", f"there is no run in {folder}", "leave it out")
+        raise ConfigError(
+            "--only-page", f"there is no run in {folder}", "leave it out to compute them"
+        )
     return page

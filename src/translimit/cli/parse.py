@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str]) -> Command:
         word = argument.partition("=")[0]
         if re.match(r"-\D", word) and word not in ("-h", *_options(first)):
             place = f"`translimit {first}`" if first in COMMANDS else "`translimit`"
-            raise ConfigError(word, f"no option of {place}", nearest(word, _options(first)))
+            raise ConfigError(word, f"is not an option of {place}", nearest(word, _options(first)))
     kinds: Any = functools.reduce(
         operator.or_,
         (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()),  # pyright: ignore
@@ -86,8 +86,10 @@ def _refusal(command: str, box: str) -> ConfigError:
         return ConfigError(absent[1], "is missing", advice)
     if missing := re.match(r"Missing value for argument '(--.*?)'", problem):
         return ConfigError(missing[1], "has no value", advice)
-    if number := re.match(r"Error parsing (--\w+): invalid literal for int.*?: '(.*)'", problem):
+    if number := re.match(r"Error parsing (--[\w-]+): invalid literal for int.*?: '(.*)'", problem):
         return ConfigError(number[1], f"got {number[2]!r}", "pass a whole number")
+    if number := re.match(r"Error parsing (--[\w-]+): could not convert .* float: '(.*)'", problem):
+        return ConfigError(number[1], f"got {number[2]!r}", "pass a number")
     if value := re.match(r"Error parsing (--[\w-]+): (.*)", problem):
         return ConfigError(value[1], value[2], advice)
     if "RUN" in problem or "'run'" in problem:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from translimit.core.errors import ConfigError, nearest
+from translimit.core.errors import ConfigError, brief, nearest
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
         if inner is None and len(arguments) != len(value):
-            raise ConfigError(key, f"has {len(value)} entries", f"pass {len(arguments)}")
+            raise ConfigError(key, f"has length {len(value)}", f"pass length {len(arguments)}")
         kinds = [inner] * len(value) if inner is not None else list(arguments)
         return tuple(_coerce(kind, item, key) for kind, item in zip(kinds, value, strict=True))
     if origin in (typing.Union, types.UnionType):
@@ -170,4 +170,4 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     ):
         return value
     name = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
-    raise ConfigError(key, f"got {value!r}", f"pass a value of type {name}")
+    raise ConfigError(key, f"got {brief(value)}", f"pass a value of type {name}")

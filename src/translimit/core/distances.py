@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError
+from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
 from translimit.core.estimates import Estimate
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 from translimit.core.psd import require_covariance
@@ -141,7 +141,9 @@ def sliced_wasserstein2(
     """
     x, y = _two_clouds(x, y)
     if isinstance(directions, bool) or not isinstance(directions, int) or directions < 2:
-        raise ArgumentError("directions", f"got {directions!r}", "pass an integer of at least 2")
+        raise ArgumentError(
+            "directions", f"got {brief(directions)}", "pass an integer of at least 2"
+        )
     # float32 whatever JAX's 64-bit mode is, so that a key stands for the same directions.
     normals = jax.random.normal(key, (directions, x.shape[1]), dtype=np.float32)
     units = np.asarray(normals, dtype=np.float64)

@@ -8,7 +8,10 @@ checked with `assert`.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
+
+_SHOWN_CHARACTERS, _SHOWN_ENTRIES = 80, 8
 
 
 class TranslimitError(Exception):
@@ -120,6 +123,17 @@ class SolveError(TranslimitError, RuntimeError):
     def __init__(self, message: str, solution: object = None):
         super().__init__(message)
         self.solution = solution
+
+
+def brief(value: object) -> str:
+    """A received value in one line: its repr, cut where it is long; of a large array the shape."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape and all(isinstance(n, int) for n in shape):
+        if math.prod(shape) > _SHOWN_ENTRIES:
+            return f"an array of shape {tuple(shape)}"
+        return " ".join(str(value).split())
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 4]} ..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Real
 
-from translimit.core.errors import ArgumentError
+from translimit.core.errors import ArgumentError, brief
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,25 @@ def fit_rate(
         )
     positive = np.all(np.isfinite(sizes)) and np.all(sizes > 0)
     if sizes.size < 2 or not positive or np.unique(sizes).size != sizes.size:
-        raise ArgumentError("sizes", f"got {sizes}", "pass at least two distinct positive sizes")
+        raise ArgumentError(
+            "sizes", f"got {brief(sizes)}", "pass at least two distinct positive sizes"
+        )
     replicates = min(row.size for row in rows)
     if replicates < 4:
-        raise ArgumentError("errors", f"{replicates} replicates", "pass at least 4 per size")
+        raise ArgumentError(
+            "errors", f"has a row of length {replicates}", "pass at least 4 replicates per size"
+        )
     if paired and any(row.size != replicates for row in rows):
-        raise ArgumentError("errors", "paired rows differ in length", "pass equal rows")
+        raise ArgumentError("errors", "paired rows differ in length", "pass rows of equal length")
     if resamples < 100:
         raise ArgumentError("resamples", f"got {resamples}", "pass at least 100")
     if not 0 < confidence < 1:
         raise ArgumentError("confidence", f"got {confidence}", "pass a level between 0 and 1")
     if not all(np.all(np.isfinite(row)) and np.all(row != 0) for row in rows):
         raise ArgumentError(
-            "errors", "an error is zero or not finite", "a power law needs positive finite errors"
+            "errors",
+            "an error is zero or not finite",
+            "pass finite errors that are not zero: a power law has no other",
         )
     # Scaled per size, so that no square over- or underflows.
     scale = np.array([np.max(np.abs(row)) for row in rows])
@@ -183,7 +189,7 @@ def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Estimate:
         ArgumentError: fewer than three groups.
     """
     if count < 3:
-        raise ArgumentError("count", f"{count} groups", "use at least 3")
+        raise ArgumentError("count", f"got {count}", "pass at least 3 groups")
     everything = np.arange(count)
     whole = statistic(everything)
     left_out = np.array([statistic(np.delete(everything, index)) for index in range(count)])

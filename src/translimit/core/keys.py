@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError
+from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
 
 #: A word folds in its digest after this marker, which no index can equal.
 WORD = 0x6E616D65
@@ -50,7 +50,9 @@ def named_key(seed: int | np.integer | PRNGKeyArray, *path: str | int | np.integ
     elif _is_index(seed):
         key = jax.random.key(_in_range("seed", int(seed), LARGEST_SEED))
     else:
-        raise ArgumentTypeError("seed", f"got {seed!r}", "pass an integer or jax.random.key(seed)")
+        raise ArgumentTypeError(
+            "seed", f"got {brief(seed)}", "pass an integer or jax.random.key(seed)"
+        )
     for part in path:
         if isinstance(part, str):
             key = jax.random.fold_in(jax.random.fold_in(key, WORD), zlib.crc32(part.encode()))
@@ -58,7 +60,7 @@ def named_key(seed: int | np.integer | PRNGKeyArray, *path: str | int | np.integ
             key = jax.random.fold_in(key, _in_range("path", int(part), LARGEST_INDEX))
         else:
             raise ArgumentTypeError(
-                "path", f"got {part!r}", "name streams with words and non-negative integers"
+                "path", f"got {brief(part)}", "name streams with words and non-negative integers"
             )
     return key
 

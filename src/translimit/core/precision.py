@@ -77,9 +77,11 @@ def require_finite(value: Any, name: str) -> Any:
     """The value, or an `ArgumentError` that counts the NaN and infinite entries."""
     host = np.asarray(value)
     bad = int(np.size(host) - np.count_nonzero(np.isfinite(host)))
+    if bad and not host.ndim:
+        raise ArgumentError(name, f"got {float(host):g}", "pass a finite number")
     if bad:
         raise ArgumentError(
-            name, f"{bad} of {np.size(host)} entries are NaN or infinite", "pass finite numbers"
+            name, f"has NaN or infinity in {bad} of {np.size(host)} entries", "pass finite numbers"
         )
     return value
 

@@ -154,7 +154,7 @@ def _save_times(t1: Any, save: Any) -> Any:
         )
     if is_traced(ts, t1):
         wrong = (ts[0] < 0) | (ts[-1] > t1) | jnp.any(jnp.diff(ts) <= 0)
-        return eqx.error_if(ts, wrong, "save: times must increase within [0, t1]")
+        return eqx.error_if(ts, wrong, "save: pass strictly increasing times within [0, t1]")
     if ts[0] < 0 or ts[-1] > t1 or np.any(np.diff(ts) <= 0):
         raise ArgumentError(
             "save",

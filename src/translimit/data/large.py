@@ -119,7 +119,11 @@ def open_tokens(path: str | Path, tokens: int, *, dtype: str = "uint16") -> Toke
     except OSError as error:
         raise StoreError(path, f"cannot be read ({error})", "pass a file of token ids") from error
     if not length or length % size:
-        raise StoreError(path, f"{length} bytes are no whole {dtype} ids", "check its dtype")
+        raise StoreError(
+            path,
+            f"has length {length} in bytes, which is no multiple of {dtype}",
+            "pass its own dtype",
+        )
     return TokenStream(np.memmap(path, np.dtype(dtype).newbyteorder("<"), "r"), tokens)
 
 

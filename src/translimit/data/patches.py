@@ -27,7 +27,9 @@ def image_patches(
     rows, columns = (patch, patch) if isinstance(patch, int) else patch
     if min(rows, columns) < 1 or height % rows or width % columns:
         raise ArgumentError(
-            "patch", f"{patch} does not divide {height} x {width} images", "use a common divisor"
+            "patch",
+            f"{patch} does not divide {height} x {width} images",
+            f"pass a divisor of {height} and {width}",
         )
     blocks = images.reshape(count, height // rows, rows, width // columns, columns)
     return blocks.transpose(0, 1, 3, 2, 4).reshape(count, -1, rows * columns).astype(np.float64)

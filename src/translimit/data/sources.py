@@ -65,7 +65,7 @@ class Examples(AbstractSource):
         if len(self.inputs) != len(self.targets) or not len(self.inputs):
             raise ArgumentError(
                 "targets",
-                f"{len(self.targets)} for {len(self.inputs)} inputs",
+                f"got {len(self.targets)} for {len(self.inputs)} inputs",
                 "pass one target for each input, and at least one",
             )
         if not self.scale > 0:
@@ -105,7 +105,7 @@ class Examples(AbstractSource):
             ArgumentError: one of the two would be empty.
         """
         if not 0 < first < len(self):
-            raise ArgumentError("first", f"got {first}", f"use 1 to {len(self) - 1}")
+            raise ArgumentError("first", f"got {first}", f"pass 1 to {len(self) - 1}")
         return tuple(  # pyright: ignore[reportReturnType]
             Examples(self.inputs[part], self.targets[part], self.patch, self.shift, self.scale)
             for part in (slice(None, first), slice(first, None))
@@ -132,8 +132,8 @@ class TokenStream(AbstractSource):
         if self.tokens < 1 or len(self.ids) < self.tokens + 1:
             raise ArgumentError(
                 "tokens",
-                f"windows of {self.tokens} in a text of {len(self.ids)}",
-                "use at least 1 and a longer text",
+                f"got windows of {self.tokens} in a text of {len(self.ids)}",
+                "pass at least 1, and a text that is longer than a window",
             )
         if not np.issubdtype(self.ids.dtype, np.integer):
             raise ArgumentTypeError("ids", f"have dtype {self.ids.dtype}", "pass integers")
@@ -205,7 +205,9 @@ def _generator(seed: int, step: int) -> np.random.Generator:
 
 def _require_size(size: int, count: int) -> None:
     if not 1 <= size <= count:
-        raise ArgumentError("size", f"a batch of {size} from {count} examples", f"use 1 to {count}")
+        raise ArgumentError(
+            "size", f"got a batch of {size} from {count} examples", f"pass 1 to {count}"
+        )
 
 
 def _tokens(images: np.ndarray, patch: tuple[int, int]) -> np.ndarray:

@@ -136,7 +136,7 @@ def _vit(fields: Fields) -> PreNormArchitecture:
     std = fields.number("init_std", 0.02)
     image, patch = fields.count("image_size", 224), fields.count("patch_size", 16)
     if image % patch:
-        raise fields.refuse("patch_size", patch, f"it must divide image_size, {image}")
+        raise fields.refuse("patch_size", patch, f"write a divisor of image_size, {image}")
     pixels = fields.count("num_channels", 3) * patch**2
     fields.assumptions.append(
         "patches of an image are independent, with pixels of mean zero and variance one (natural "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from translimit.core import ConfigError
+from translimit.core import ConfigError, brief
 
 #: The names under which the families call one thing.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ class Fields:
         if value is None:
             return self._default(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(self._where, f"{key} is {value!r}", "it must be a positive integer")
+            raise ConfigError(self._where, f"{key} is {brief(value)}", "write a positive integer")
         return value
 
     def optional_count(self, name: str) -> int | None:
@@ -65,7 +65,9 @@ class Fields:
             return self._default(name, default)
         finite = isinstance(value, int | float) and 0 <= value < float("inf")
         if isinstance(value, bool) or not finite:
-            raise ConfigError(self._where, f"{key} is {value!r}", "it must be a number >= 0")
+            raise ConfigError(
+                self._where, f"{key} is {brief(value)}", "write a number of at least 0"
+            )
         return float(value)
 
     def word(self, name: str, default: str) -> tuple[str, str]:
@@ -74,7 +76,7 @@ class Fields:
         if value is None:
             return ALIASES[name][0], self._default(name, default)
         if not isinstance(value, str):
-            raise ConfigError(self._where, f"{key} is {value!r}", "it must be a word")
+            raise ConfigError(self._where, f"{key} is {brief(value)}", "write a word")
         return key, value
 
     def flag(self, key: str, default: bool) -> bool:
@@ -83,7 +85,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise ConfigError(self._where, f"{key} is {value!r}", "it must be true or false")
+            raise ConfigError(self._where, f"{key} is {brief(value)}", "write true or false")
         return value
 
     def table(self, key: str) -> Mapping[str, Any]:
@@ -92,7 +94,9 @@ class Fields:
         if value is None:
             return {}
         if not isinstance(value, Mapping):
-            raise ConfigError(self._where, f"{key} is {value!r}", "it must be an object")
+            raise ConfigError(
+                self._where, f"{key} is {brief(value)}", "write an object of keys and values"
+            )
         return value
 
     def nested(self, key: str) -> Fields:
@@ -114,13 +118,15 @@ class Fields:
         given = self._values.get(key, value)
         if given != value:
             raise ConfigError(
-                self._where, f"{key} is {given!r}", f"only {value!r} is understood at present"
+                self._where,
+                f"{key} is {brief(given)}",
+                f"write {value!r}, the only one understood at present",
             )
 
     def refuse(self, name: str, value: Any, remedy: str) -> ConfigError:
         """The error for a value that is understood and cannot be used."""
         key, _ = self._take(name)
-        return ConfigError(self._where, f"{key} is {value!r}", remedy)
+        return ConfigError(self._where, f"{key} is {brief(value)}", remedy)
 
     def _take(self, name: str) -> tuple[str, Any]:
         names = ALIASES.get(name, (name,))

@@ -38,6 +38,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     as_float,
+    brief,
     is_traced,
     named_key,
 )
@@ -256,7 +257,7 @@ def require_count(value: Any, name: str, least: int) -> int:
         ArgumentError: below the bound.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(name, f"got {value!r}", "pass an integer")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
     if value < least:
         raise ArgumentError(name, f"got {value}", f"pass an integer of at least {least}")
     return int(value)
@@ -276,7 +277,7 @@ def require_number(value: Any, name: str, *, positive: bool = False) -> Any:
     if is_traced(value):
         return eqx.error_if(value, wrong, f"{name}: pass {bound}")
     if bool(wrong):
-        raise ArgumentError(name, f"is {float(value):g}", f"pass {bound}")
+        raise ArgumentError(name, f"got {float(value):g}", f"pass {bound}")
     return value if isinstance(value, jax.Array) else value[()]
 
 
@@ -305,7 +306,7 @@ def require_cosine(value: Any, name: str, low: float = -1.0, *, ends: bool = Tru
     if is_traced(value):
         return eqx.error_if(value, ~inside, f"{name}: pass {bound}")
     if not bool(inside):
-        raise ArgumentError(name, f"is {float(value):g}", f"pass {bound}")
+        raise ArgumentError(name, f"got {float(value):g}", f"pass {bound}")
     return value if isinstance(value, jax.Array) else value[()]
 
 

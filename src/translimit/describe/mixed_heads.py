@@ -16,6 +16,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     as_float,
+    brief,
     is_traced,
 )
 from translimit.describe.heads import (
@@ -202,9 +203,9 @@ class SampledHeads(AbstractHeads):
         variance_proxy: ArrayInput,
     ):
         if not callable(sampler):
-            raise ArgumentTypeError("sampler", f"is {sampler!r}", "pass a function of a key")
+            raise ArgumentTypeError("sampler", f"got {brief(sampler)}", "pass a function of a key")
         if not isinstance(centred, bool):
-            raise ArgumentTypeError("centred", f"is {centred!r}", "pass True or False")
+            raise ArgumentTypeError("centred", f"got {brief(centred)}", "pass True or False")
         self.dim = require_count(dim, "dim", 2)
         self.beta = require_number(beta, "beta")
         self.sampler, self.mean_free = sampler, centred

@@ -90,7 +90,7 @@ class Parameterization:
             numbers |= {f"{role.value}.{name}": v for name, v in rule.to_json().items()}
         for name, value in numbers.items():
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ArgumentError(name, f"got {value}", "pass a number from 0 on")
+                raise ArgumentError(name, f"got {value}", "pass a number of at least 0")
 
     def __hash__(self) -> int:
         return hash((frozenset(self.roles.items()), self.logit_scale, self.residual, self.skip))
@@ -146,7 +146,11 @@ class Parameterization:
         known = [field.name for field in fields(RoleRule)] if roles else list(_OUTSIDE)
         for name in numbers:
             if name not in known:
-                raise ArgumentError(name, "is no number of this kind", nearest(name, known))
+                raise ArgumentError(
+                    name,
+                    f"is not a number of {'a role' if roles else 'the whole network'}",
+                    nearest(name, known),
+                )
         if not roles:
             return replace(self, **{n: make(getattr(self, n), v) for n, v in numbers.items()})
         changed = dict(self.roles)

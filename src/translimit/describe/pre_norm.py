@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 from translimit.describe.activation import Activation
 from translimit.describe.heads import require_count, require_number
 
@@ -73,9 +73,11 @@ class Rotary:
 
     def __post_init__(self) -> None:
         if require_count(self.dims, "dims", 2) % 2:
-            raise ArgumentError("dims", f"is {self.dims}, odd", "rotations turn pairs of entries")
+            raise ArgumentError(
+                "dims", f"got {self.dims}, which is odd", "pass an even number: pairs turn"
+            )
         if not self.base >= 1:
-            raise ArgumentError("base", f"is {self.base}", "pass a number of at least 1")
+            raise ArgumentError("base", f"got {self.base}", "pass a number of at least 1")
 
 
 @dataclass(frozen=True)
@@ -149,17 +151,19 @@ class PreNormArchitecture:
             raise ArgumentError(
                 "kv_heads",
                 f"{self.kv_heads} does not divide {self.heads} heads",
-                "pass a divisor of the number of heads",
+                f"pass a divisor of {self.heads}",
             )
         if self.rotary is not None and self.rotary.dims > self.head_dim:
             raise ArgumentError(
                 "rotary",
                 f"turns {self.rotary.dims} entries of heads of {self.head_dim}",
-                "turn at most head_dim entries",
+                f"pass Rotary of at most {self.head_dim} entries",
             )
         if self.parallel and self.feed_forward is None:
             raise ArgumentError(
-                "parallel", "there is no feed-forward block", "give one, or leave parallel out"
+                "parallel",
+                "is given without a feed-forward block",
+                "give one, or leave parallel out",
             )
 
     @property
@@ -204,5 +208,5 @@ def _require_kind(value: Any, name: str, kind: type[enum.Enum]) -> None:
     if not isinstance(value, kind):
         members: Mapping[str, enum.Enum] = kind.__members__
         raise ArgumentTypeError(
-            name, f"got {value!r}", f"pass one of {', '.join(map(str, members.values()))}"
+            name, f"got {brief(value)}", f"pass one of {', '.join(map(str, members.values()))}"
         )

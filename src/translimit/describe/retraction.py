@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from translimit.core import ArgumentTypeError
+from translimit.core import ArgumentTypeError, brief
 
 
 class Retraction(enum.Enum):
@@ -29,6 +29,6 @@ def require_retraction(value: Any) -> Retraction:
     """
     if not isinstance(value, Retraction):
         raise ArgumentTypeError(
-            "retraction", f"is {value!r}", "pass Retraction.AMBIENT or Retraction.TANGENT"
+            "retraction", f"got {brief(value)}", "pass Retraction.AMBIENT or Retraction.TANGENT"
         )
     return value

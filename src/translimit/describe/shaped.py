@@ -32,7 +32,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 
 #: How far lam^2 + gamma^2 may be from 1 without a stated kappa.
 CRITICAL_TOLERANCE = 1e-8
@@ -175,7 +175,7 @@ class Block(eqx.Module):
         if not tau0 > 0:
             raise ArgumentError("tau0", f"got {tau0:g}", "pass a positive temperature")
         if isinstance(heads, bool) or not isinstance(heads, (int, np.integer)):
-            raise ArgumentTypeError("heads", f"got {heads!r}", "pass an integer")
+            raise ArgumentTypeError("heads", f"got {brief(heads)}", "pass an integer")
         if heads < 1:
             raise ArgumentError("heads", f"got {heads}", "pass at least 1")
         if mlp is not None and not isinstance(mlp, ShapedMLP):
@@ -209,7 +209,7 @@ def _mixing(gamma: Any, lam: Any, kappa: Any, identity: float) -> tuple[float, f
     if kappa == 0 and min(map(abs, defects)) > CRITICAL_TOLERANCE:
         raise ArgumentError(
             "lam",
-            f"lam^2 + gamma^2 = {lam**2 + gamma**2:g}",
+            f"got {lam:g}: lam^2 + gamma^2 = {lam**2 + gamma**2:g}, not 1",
             "weights off criticality scale the covariance in every layer: take "
             "lam = sqrt(1 - gamma^2), the default, or state kappa = dim (lam^2 + gamma^2 - 1)",
         )
@@ -222,7 +222,9 @@ def _lam_at(part: Any, dim: int) -> float:
     square = part.lam**2 + part.kappa / dim
     if square < 0:
         raise ArgumentError(
-            "kappa", f"1 - gamma^2 + kappa / {dim} = {square:g}", "use a larger kappa or width"
+            "kappa",
+            f"got {part.kappa:g}: lam^2 = 1 - gamma^2 + kappa / {dim} = {square:g} is negative",
+            "pass a larger kappa or width",
         )
     return math.sqrt(square)
 
@@ -231,7 +233,7 @@ def _real(value: Any, name: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise ArgumentTypeError(name, f"got {value!r}", "pass a number") from error
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number") from error
     if math.isnan(number):
         raise ArgumentError(name, "got NaN", "pass a number")
     return number

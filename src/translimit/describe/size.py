@@ -18,7 +18,7 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +53,13 @@ class Size:
         object.__setattr__(self, "kv_heads", kv_heads)
         if self.heads % kv_heads:
             raise ArgumentError(
-                "kv_heads", f"{kv_heads} does not divide {self.heads} heads", "pass a divisor"
+                "kv_heads",
+                f"{kv_heads} does not divide {self.heads} heads",
+                f"pass a divisor of {self.heads}",
             )
         ratio = self.mlp_ratio
         if isinstance(ratio, bool) or not isinstance(ratio, numbers.Real):
-            raise ArgumentTypeError("mlp_ratio", f"got {ratio!r}", "pass a number")
+            raise ArgumentTypeError("mlp_ratio", f"got {brief(ratio)}", "pass a number")
         if not 0 < ratio < math.inf:
             raise ArgumentError("mlp_ratio", f"got {ratio}", "pass a positive number")
         object.__setattr__(self, "mlp_ratio", float(ratio))
@@ -70,7 +72,9 @@ class Size:
             ArgumentError: the heads do not divide the width.
         """
         if _count(width, "width") % _count(heads, "heads"):
-            raise ArgumentError("width", f"{heads} heads do not divide {width}", "pass a multiple")
+            raise ArgumentError(
+                "width", f"{heads} heads do not divide {width}", f"pass a multiple of {heads}"
+            )
         return cls(head_dim=width // heads, heads=heads, **sizes)
 
     @property
@@ -86,7 +90,7 @@ class Size:
 
 def _count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ArgumentTypeError(name, f"got {value!r}", "pass a positive integer")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a positive integer")
     if value < 1:
         raise ArgumentError(name, f"got {value}", "pass a positive integer")
     return int(value)

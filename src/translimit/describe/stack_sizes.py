@@ -115,7 +115,9 @@ class PreNormConfig:
             return self.head_dim
         if self.dim % max(self.heads, 1):
             raise ConfigError(
-                "head_dim", f"is absent and {self.heads} heads do not divide {self.dim}", "give it"
+                "head_dim",
+                f"is absent, and {self.heads} heads do not divide {self.dim}",
+                "give head_dim",
             )
         return self.dim // max(self.heads, 1)
 
@@ -207,9 +209,7 @@ def common_sizes(fields: Fields) -> dict[str, int]:
     if fields.has("head_dim"):
         head_dim = fields.count("head_dim")
     elif dim % heads:
-        raise fields.refuse(
-            "heads", heads, f"it must divide the width {dim} unless head_dim is set"
-        )
+        raise fields.refuse("heads", heads, f"write a divisor of the width {dim}, or give head_dim")
     else:
         head_dim = dim // heads
     return {"layers": layers, "dim": dim, "heads": heads, "kv_heads": heads, "head_dim": head_dim}

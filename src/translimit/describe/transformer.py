@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 from translimit.describe.activation import Activation
 from translimit.describe.roles import Role
 from translimit.describe.size import Size
@@ -133,36 +133,48 @@ class TransformerShape:
         if (self.patch_dim is None) == (self.vocabulary is None):
             raise ArgumentError(
                 "patch_dim",
-                f"is {self.patch_dim}, and vocabulary {self.vocabulary}",
-                "give one of them: patches, or token ids",
+                f"got {self.patch_dim}, and vocabulary {self.vocabulary}",
+                "pass exactly one: patch_dim for patches, vocabulary for token ids",
             )
         if self.heads % self.key_value_heads:
             raise ArgumentError(
-                "kv_heads", f"{self.kv_heads} does not divide {self.heads} heads", "use a divisor"
+                "kv_heads",
+                f"{self.kv_heads} does not divide {self.heads} heads",
+                f"pass a divisor of {self.heads}",
             )
         if self.norm not in (None, "layer", "rms"):
-            raise ArgumentTypeError("norm", f"is {self.norm!r}", 'pass "layer", "rms" or None')
+            raise ArgumentTypeError(
+                "norm", f"got {brief(self.norm)}", 'pass "layer", "rms" or None'
+            )
         if self.positions not in (None, "learned", "rotary"):
             raise ArgumentTypeError(
-                "positions", f"is {self.positions!r}", 'pass "learned", "rotary" or None'
+                "positions", f"got {brief(self.positions)}", 'pass "learned", "rotary" or None'
             )
         if not isinstance(self.activation, Activation):
             raise ArgumentTypeError(
-                "activation", f"is {self.activation!r}", "pass a member of describe.Activation"
+                "activation",
+                f"got {brief(self.activation)}",
+                "pass a member of describe.Activation",
             )
         if self.positions == "rotary" and self.head_dim % 2:
             raise ArgumentError(
-                "head_dim", f"{self.head_dim} is odd", "rotary positions need an even head_dim"
+                "head_dim",
+                f"got {self.head_dim}, which is odd",
+                "pass an even number: rotary positions turn pairs",
             )
         if not (math.isfinite(self.mlp_ratio) and self.mlp_ratio >= 0):
-            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "pass a number from 0 on")
+            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "pass a number of at least 0")
         if self.mlp_ratio > 0 and self.hidden < 1:
-            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "no hidden unit is left")
+            raise ArgumentError(
+                "mlp_ratio",
+                f"got {self.mlp_ratio}, which leaves no hidden unit",
+                "pass a larger number, or 0 for no feed-forward block",
+            )
         if self.tied and self.vocabulary != self.outputs:
             raise ArgumentError(
                 "tied",
-                f"{self.outputs} outputs, vocabulary {self.vocabulary}",
-                "tie a readout only to an embedding of as many token ids",
+                f"got True with outputs {self.outputs} and vocabulary {self.vocabulary}",
+                "pass as many outputs as token ids, or tied=False",
             )
 
     @property
@@ -263,6 +275,6 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
 
 def _positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(name, f"is {value!r}", "pass an integer")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
     if value < 1:
         raise ArgumentError(name, f"got {value}", "pass at least 1")

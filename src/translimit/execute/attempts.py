@@ -44,7 +44,7 @@ def run_jobs(
         ArgumentError: a negative number of retries, or what the executor refuses.
     """
     if retries < 0:
-        raise ArgumentError("retries", f"got {retries}", "pass 0 or more")
+        raise ArgumentError("retries", f"got {retries}", "pass at least 0")
     errors: dict[str, tuple[str, ...]] = {}
     waiting = list(jobs)
     for attempt in range(1, retries + 2):

@@ -112,7 +112,9 @@ def load_function(path: str) -> Callable[..., Any]:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentError("function", f"cannot load {path!r} ({error})", "check it") from error
+        raise ArgumentError(
+            "function", f"cannot load {path!r} ({error})", "pass package.module:name"
+        ) from error
 
 
 def call(function: Callable[..., Any], job: Job) -> JobResult:

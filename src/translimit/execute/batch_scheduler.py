@@ -78,9 +78,11 @@ class BatchScheduler(AbstractExecutor):
             )
         for name, least in (("time", 1), ("cpus", 0), ("gpus", 1), ("parallel", 1), ("tasks", 0)):
             if getattr(self, name) < least:
-                raise ArgumentError(name, f"got {getattr(self, name)}", f"pass {least} or more")
+                raise ArgumentError(name, f"got {getattr(self, name)}", f"pass at least {least}")
         if not self.memory > 0:
-            raise ArgumentError("memory", f"got {self.memory}", "pass gigabytes, above 0")
+            raise ArgumentError(
+                "memory", f"got {self.memory}", "pass a positive number of gigabytes"
+            )
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> BatchScheduler:
@@ -173,7 +175,9 @@ class BatchScheduler(AbstractExecutor):
         except Exception as error:  # submitit has types of its own, and raises many others
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ArgumentError(
-                "cluster", f"{self.cluster} takes no job ({reason})", "see --slurm key=value"
+                "cluster",
+                f"{self.cluster} takes no job ({reason})",
+                "correct what --slurm key=value asks for",
             ) from error
 
 

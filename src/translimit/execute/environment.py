@@ -40,7 +40,7 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
         ArgumentError: fewer than one thread, or an unknown device.
     """
     if device not in _DEVICES:
-        raise ArgumentError("device", f"got {device!r}", "pass 'cpu' or 'gpu'")
+        raise ArgumentError("device", f"got {device!r}", 'pass "cpu" or "gpu"')
     own = {name: value for name, value in os.environ.items() if name.startswith(_NUMERICAL)}
     if device == "gpu":
         own = {**_PRECISION, **own}

@@ -32,7 +32,7 @@ class ProcessPool(AbstractExecutor):
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise ArgumentError("workers", f"got {self.workers}", "pass 1 or more")
+            raise ArgumentError("workers", f"got {self.workers}", "pass at least 1")
 
     def local_workers(self, *, threads: int = 1, device: str = "cpu") -> int:
         """As many as asked for; by default one per GPU, or one per `threads` cores."""

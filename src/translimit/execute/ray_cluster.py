@@ -49,13 +49,15 @@ class RayCluster(AbstractExecutor):
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
-            raise ArgumentError("workers", f"got {self.workers}", "pass 1 or more")
+            raise ArgumentError("workers", f"got {self.workers}", "pass at least 1")
         if self.workers is not None and self.address is not None:
-            raise ArgumentError("workers", "a running cluster has its own", "leave it out")
+            raise ArgumentError(
+                "workers", "a running cluster has its own", "leave workers or the address out"
+            )
         for name in ("cpus_per_cell", "gpus_per_cell"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ArgumentError(name, f"got {value}", "pass a number above 0")
+                raise ArgumentError(name, f"got {value}", "pass a positive number")
 
     def require(self) -> None:
         """Refuse where Ray is not installed (see `AbstractExecutor.require`)."""
@@ -123,8 +125,8 @@ class RayCluster(AbstractExecutor):
             if cpus > cores or gpus > devices:
                 raise ArgumentError(
                     "cpus_per_cell" if cpus > cores else "gpus_per_cell",
-                    f"a cell asks for {cpus:g} cores and {gpus:g} GPUs, and there are {cores} "
-                    f"and {devices}",
+                    f"a cell asks for {cpus:g} CPU and {gpus:g} GPU, and there are {cores} CPU and "
+                    f"{devices} GPU",
                     "ask for less, or give the address of a larger cluster",
                 )
             ray.init(

@@ -27,7 +27,7 @@ def thread_limits(threads: int) -> dict[str, str]:
         ArgumentError: fewer than one thread.
     """
     if threads < 1:
-        raise ArgumentError("threads", f"got {threads}", "pass 1 or more")
+        raise ArgumentError("threads", f"got {threads}", "pass at least 1")
     return dict.fromkeys(VARIABLES, str(threads))
 
 

@@ -43,10 +43,16 @@ def get_experiment(name: str) -> AbstractExperiment[Any]:
             experiment = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
-                "experiment", f"cannot load {name!r} ({error})", "check it"
+                "experiment",
+                f"cannot load {name!r} ({error})",
+                "write module:OBJECT, and run from its folder or install it",
             ) from error
         if not isinstance(experiment, AbstractExperiment):
-            raise ConfigError("experiment", f"{name!r} is no AbstractExperiment", "subclass it")
+            raise ConfigError(
+                "experiment",
+                f"{name!r} is not an experiment",
+                "name an instance of a subclass of AbstractExperiment",
+            )
         return experiment
     known = all_experiments()
     if name not in known:

@@ -45,7 +45,7 @@ def panel(view: View) -> Panel:
     if view.tokens > view.width:
         raise ArgumentError(
             "tokens",
-            f"{view.tokens} tokens in {view.width} dimensions can not start orthogonal",
+            f"got {view.tokens}, and at most {view.width} can start orthogonal in this stream",
             "take fewer tokens, or wider heads",
         )
     law = WideHeads(dim=view.width, score_std=view.score_std)

@@ -63,7 +63,9 @@ def shape(view: View) -> Hashable:
 def panel(view: View) -> Panel:
     """Frozen, ballistic, modified, diffusive or discrete, for heads without and with a mean."""
     if view.width < 2:
-        raise ArgumentError("head_dim", "the stream has one dimension", "take wider heads")
+        raise ArgumentError(
+            "head_dim", f"got {view.head_dim}: the stream has width 1", "pass wider heads"
+        )
     laws = (
         WideHeads(dim=view.width, score_std=view.score_std),
         ShiftedHeads(

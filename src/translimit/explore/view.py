@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, brief, nearest
 from translimit.describe import (
     Norm,
     PreNormArchitecture,
@@ -142,16 +142,16 @@ class View:
             wrong = isinstance(value, bool) or not isinstance(value, int | float)
             if wrong or (name in _WHOLE and not isinstance(value, int)):
                 kind = "an integer" if name in _WHOLE else "a number"
-                raise ArgumentTypeError(name, f"got {value!r}", f"pass {kind}")
+                raise ArgumentTypeError(name, f"got {brief(value)}", f"pass {kind}")
             if not slider.low <= value <= slider.high:
                 bounds = f"{slider.low:g} and {slider.high:g}"
-                raise ArgumentError(name, f"is {value:g}", f"pass a number between {bounds}")
+                raise ArgumentError(name, f"got {value:g}", f"pass a number between {bounds}")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError(
-                "optimizer", f"got {self.optimizer!r}", nearest(self.optimizer, OPTIMIZERS)
+                "optimizer", f"got {brief(self.optimizer)}", nearest(self.optimizer, OPTIMIZERS)
             )
         if self.panel not in PANEL_NAMES:
-            raise ConfigError("panel", f"got {self.panel!r}", nearest(self.panel, PANEL_NAMES))
+            raise ConfigError("panel", f"got {brief(self.panel)}", nearest(self.panel, PANEL_NAMES))
         if len(self.config) > LONGEST:
             raise ConfigError(
                 "config",
@@ -207,13 +207,13 @@ class View:
         values: dict[str, Any] = {}
         for name, text in query.items():
             if name not in kinds:
-                raise ConfigError(name, "is nothing that a view has", nearest(name, kinds))
+                raise ConfigError(name, "is not part of a view", nearest(name, kinds))
             text = str(text[-1]) if isinstance(text, list | tuple) else str(text)
             try:
                 values[name] = kinds[name](text)
             except ValueError:
                 kind = "a whole number" if kinds[name] is int else "a number"
-                raise ConfigError(name, f"got {text!r}", f"write {kind}") from None
+                raise ConfigError(name, f"got {brief(text)}", f"write {kind}") from None
         return cls(**values)
 
     def described_by(self, text: str) -> View:
@@ -267,7 +267,9 @@ def _parsed(text: str) -> dict[str, Any]:
         values = json.loads(text) if text.startswith("{") else tomllib.loads(text)
     except ValueError as error:
         raise ConfigError(
-            "architecture", f"is no JSON, TOML or key=value list ({error})", "correct it"
+            "architecture",
+            f"is neither JSON, TOML nor key=value,key=value ({error})",
+            "write one of them",
         ) from None
     return values
 
@@ -283,7 +285,9 @@ def _described(config: str) -> PreNormArchitecture | None:
 def _plain(heads: int, head_dim: int, layers: int) -> PreNormArchitecture:
     dim = heads * head_dim
     if dim < 2:
-        raise ArgumentError("head_dim", f"a stream of width {dim}", "pass heads that are wider")
+        raise ArgumentError(
+            "head_dim", f"got {head_dim}: the stream has width {dim}", "pass wider heads"
+        )
     return PreNormArchitecture(
         family="attention blocks",
         layers=layers,

@@ -28,7 +28,9 @@ def plot_angles(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 30
     ax = new_axes(ax)
     if data.sizes["component"] != 2:
         raise ArgumentError(
-            "tokens", f"has {data.sizes['component']} components", "plot_angles draws the circle"
+            "tokens",
+            f"has {data.sizes['component']} components",
+            "pass 2: plot_angles draws the circle",
         )
     tokens = np.asarray(data["tokens"])[:, :shown]
     angles = np.arctan2(tokens[..., 1], tokens[..., 0])

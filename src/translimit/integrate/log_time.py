@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import AbstractMethod, ArgumentError, Outcome
+from translimit.core import AbstractMethod, ArgumentError, Outcome, brief
 from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
 
 _RUNNING, _DONE, _SINGULAR, _STEPS, _STALLED = range(5)
@@ -62,7 +62,7 @@ class LogTimeODE(AbstractMethod):
         for name in ("rtol", "atol", "max_steps", "growth_limit", "lanes"):
             value = getattr(self, name)
             if not value > 0:
-                raise ArgumentError(name, f"got {value!r}", "pass a positive number")
+                raise ArgumentError(name, f"got {brief(value)}", "pass a positive number")
 
 
 class LogTimeResult(eqx.Module):

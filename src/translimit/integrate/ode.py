@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import AbstractMethod, ArgumentError, Outcome, is_traced
+from translimit.core import AbstractMethod, ArgumentError, Outcome, brief, is_traced
 from translimit.integrate.jumps import restarting_at
 from translimit.integrate.singularity import RESOLVED_RATE, growth_rate, singularity_time
 
@@ -286,4 +286,4 @@ def _require_positive(method: AbstractMethod, *names: str) -> None:
     for name in names:
         value = getattr(method, name)
         if not is_traced(value) and not value > 0:
-            raise ArgumentError(name, f"got {value!r}", "pass a positive number")
+            raise ArgumentError(name, f"got {brief(value)}", "pass a positive number")

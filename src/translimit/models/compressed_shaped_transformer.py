@@ -115,9 +115,9 @@ class CompressedShapedTransformer(eqx.Module):
         if self._slices() > 1 and self.sizes.value_dim < cov.shape[0]:
             raise ArgumentError(
                 "heads",
-                f"{self.sizes.value_dim} value dimensions a head for {cov.shape[0]} tokens, without"
-                " projection",
-                "take fewer heads or more dimensions, or the network itself (ShapedTransformer)",
+                f"each has value dimension {self.sizes.value_dim}, below the {cov.shape[0]} tokens, "
+                "without projection",
+                "pass fewer heads or more dimensions, or the network itself (ShapedTransformer)",
             )
         lams = skip_weights(self.block, self.sizes.dim)
         stop = math.inf if stop_trace is None else float(stop_trace)

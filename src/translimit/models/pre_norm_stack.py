@@ -25,6 +25,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     as_float,
+    brief,
     following_inputs,
     named_key,
 )
@@ -83,7 +84,7 @@ class PreNormStack(eqx.Module):
     def __init__(self, architecture: PreNormArchitecture):
         if not isinstance(architecture, PreNormArchitecture):
             raise ArgumentTypeError(
-                "architecture", f"is {architecture!r}", "pass what read_architecture returns"
+                "architecture", f"got {brief(architecture)}", "pass what read_architecture returns"
             )
         self.architecture = architecture
 

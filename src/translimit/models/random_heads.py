@@ -46,6 +46,7 @@ from translimit.core import (
     ArrayInput,
     Outcome,
     SolveError,
+    brief,
     following_inputs,
     is_traced,
     named_key,
@@ -135,9 +136,9 @@ class RandomHeadChain(eqx.Module):
         causal: bool = False,
     ):
         if not isinstance(law, AbstractHeads):
-            raise ArgumentTypeError("law", f"is {law!r}", "pass a law of heads")
+            raise ArgumentTypeError("law", f"got {brief(law)}", "pass a law of heads")
         if not isinstance(causal, bool):
-            raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+            raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
         self.law = law
         self.step = require_number(step, "step", positive=True)
         self.heads = require_count(heads, "heads", 1)
@@ -257,7 +258,9 @@ class RandomHeadChain(eqx.Module):
         every = require_count(save_every, "save_every", 1)
         if self.layers % every:
             raise ArgumentError(
-                "save_every", f"{every} does not divide {self.layers} layers", "use a divisor"
+                "save_every",
+                f"{every} does not divide {self.layers} layers",
+                f"pass a divisor of {self.layers}",
             )
         return every
 

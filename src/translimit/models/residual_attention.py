@@ -35,6 +35,7 @@ from translimit.core import (
     ArrayInput,
     as_float,
     as_float64,
+    brief,
     following_inputs,
     is_traced,
 )
@@ -59,13 +60,13 @@ class ResidualAttention(eqx.Module):
 
     def __init__(self, attention: AbstractAttention | Layered, layers: int, t1: ArrayInput = 1.0):
         if isinstance(layers, bool) or not isinstance(layers, (int, np.integer)):
-            raise ArgumentTypeError("layers", f"got {layers!r}", "pass an integer")
+            raise ArgumentTypeError("layers", f"got {brief(layers)}", "pass an integer")
         if layers < 1:
             raise ArgumentError("layers", f"got {layers}", "pass at least 1")
         self.attention, self.layers = attention, int(layers)
         self.t1 = as_float64(t1, "t1")
         if not is_traced(self.t1) and not (self.t1.ndim == 0 and self.t1 > 0):
-            raise ArgumentError("t1", f"got {t1!r}", "pass a positive number")
+            raise ArgumentError("t1", f"got {brief(t1)}", "pass a positive number")
 
     def simulate(
         self,
@@ -101,7 +102,9 @@ class ResidualAttention(eqx.Module):
         save_every = self.layers if save_every is None else save_every
         if save_every < 1 or self.layers % save_every:
             raise ArgumentError(
-                "save_every", f"{save_every} does not divide {self.layers} layers", "use a divisor"
+                "save_every",
+                f"{save_every} does not divide {self.layers} layers",
+                f"pass a divisor of {self.layers}",
             )
         numbers = attentions_of_layers(self.attention, self.layers, self.t1)
         return following_inputs(

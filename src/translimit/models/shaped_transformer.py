@@ -25,6 +25,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     as_float,
+    brief,
     following_inputs,
     lower_factor,
     named_key,
@@ -70,7 +71,7 @@ class ShapedSizes(eqx.Module):
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise ArgumentTypeError(name, f"got {value!r}", "pass an integer")
+                raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
             if value < 1:
                 raise ArgumentError(name, f"got {value}", "pass at least 1")
         values = block.value_ratio * dim
@@ -83,7 +84,9 @@ class ShapedSizes(eqx.Module):
         hidden = 0.0 if block.mlp is None else block.mlp.hidden_ratio * dim
         if not _whole(hidden):
             raise ArgumentError(
-                "mlp.hidden_ratio", f"gives {hidden:g} hidden units", "change dim or the ratio"
+                "mlp.hidden_ratio",
+                f"gives {hidden:g} hidden units at dim = {dim}",
+                "change dim or the ratio, so that the number is whole",
             )
         self.dim, self.layers = int(dim), int(layers)
         self.value_dim = round(values) // block.heads
@@ -243,14 +246,16 @@ def require_simulation(
     tokens = cov.shape[0]
     if sizes.dim < tokens:
         raise ArgumentError(
-            "dim", f"{sizes.dim} dimensions for {tokens} tokens", "take at least as many"
+            "dim", f"got {sizes.dim} for {tokens} tokens", f"pass at least {tokens}"
         )
     if isinstance(seeds, bool) or not isinstance(seeds, (int, np.integer)) or seeds < 1:
-        raise ArgumentError("seeds", f"got {seeds!r}", "pass a whole number from 1")
+        raise ArgumentError("seeds", f"got {brief(seeds)}", "pass an integer of at least 1")
     every: int = sizes.layers if save_every is None else save_every
     if every < 1 or sizes.layers % every:
         raise ArgumentError(
-            "save_every", f"{every} does not divide {sizes.layers} layers", "use a divisor"
+            "save_every",
+            f"{every} does not divide {sizes.layers} layers",
+            f"pass a divisor of {sizes.layers}",
         )
     largest = max(1, min(1024, _BATCH_ENTRIES // model.entries_of_a_layer(tokens)))
     batches = math.ceil(seeds / largest)

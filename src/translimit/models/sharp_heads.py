@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import narrow, noise_update, retract
-from translimit.core import ArgumentError, ArrayInput, as_float64, in_float64, named_key
+from translimit.core import ArgumentError, ArrayInput, as_float64, brief, in_float64, named_key
 from translimit.describe import Retraction, require_cosine, require_count, require_number
 
 
@@ -72,7 +72,9 @@ class SharpHeadChain(eqx.Module):
         """
         times = as_float64(slow_times, "slow_times")
         if times.ndim != 1 or times.size == 0 or times[0] < 0 or np.any(np.diff(times) <= 0):
-            raise ArgumentError("slow_times", f"are {times}", "pass increasing times")
+            raise ArgumentError(
+                "slow_times", f"got {brief(times)}", "pass increasing times of at least 0"
+            )
         start = require_cosine(initial, "initial")
         layers = np.rint(np.asarray(times) * self.dim / float(self.diffusive_step)).astype(int)
         slots = np.repeat(np.arange(len(layers)), np.diff(layers, prepend=0))

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import uniform_attention
-from translimit.core import ArgumentTypeError, named_key
+from translimit.core import ArgumentTypeError, brief, named_key
 from translimit.describe import (
     Parameterization,
     Role,
@@ -86,13 +86,15 @@ class Transformer(eqx.Module):
 
     def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
         if not isinstance(shape, TransformerShape):
-            raise ArgumentTypeError("shape", f"is {shape!r}", "pass a describe.TransformerShape")
+            raise ArgumentTypeError(
+                "shape", f"got {brief(shape)}", "pass a describe.TransformerShape"
+            )
         numbers = parameterization
         if numbers is None:
             numbers = standard_parameterization(shape.size, pixels=shape.patch_dim or 1)
         if not isinstance(numbers, Parameterization):
             raise ArgumentTypeError(
-                "parameterization", f"is {numbers!r}", "pass a describe.Parameterization"
+                "parameterization", f"got {brief(numbers)}", "pass a describe.Parameterization"
             )
         self.shape = shape
         present = {spec.name: spec.role for spec in shape.parameters}

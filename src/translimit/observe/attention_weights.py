@@ -141,7 +141,9 @@ def _parts(
         ("confinement", B, (dim, dim)),
     ):
         if array.shape != shape:
-            raise ArgumentError(name, f"has shape {array.shape}", f"tilt has dimension {dim}")
+            raise ArgumentError(
+                name, f"has shape {array.shape}", f"pass the dimension of tilt, {dim}"
+            )
     return tilt, cov, mean, B
 
 

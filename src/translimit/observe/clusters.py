@@ -30,7 +30,7 @@ def cluster_angle(beta: float) -> float:
     """
     if not (math.isfinite(beta) and beta > 0 and 0.5 / math.sqrt(beta) <= math.pi):
         raise ArgumentError(
-            "beta", f"is {beta:g}", "pass a number of at least 1 / (2 pi)^2, or choose delta"
+            "beta", f"got {beta:g}", "pass a number of at least 1 / (2 pi)^2, or choose delta"
         )
     return 0.5 / math.sqrt(beta)
 
@@ -126,9 +126,9 @@ def cosine_histogram(
     """
     points = _directions(tokens, 1)
     if len(points) < 2:
-        raise ArgumentError("tokens", "is one token", "pass at least two, to have a pair")
+        raise ArgumentError("tokens", "holds one token", "pass at least two, to have a pair")
     if bins < 1:
-        raise ArgumentError("bins", f"is {bins}", "pass at least 1")
+        raise ArgumentError("bins", f"got {bins}", "pass at least 1")
     rows, columns = np.triu_indices(len(points), 1)
     cosines = np.clip((points @ points.T)[rows, columns], -1.0, 1.0)
     return np.histogram(cosines, bins=bins, range=(-1.0, 1.0))
@@ -201,4 +201,4 @@ def _directions(tokens: ArrayInput, least_dim: int) -> np.ndarray:
 
 def _require_delta(delta: float) -> None:
     if not 0 < delta <= math.pi:
-        raise ArgumentError("delta", f"is {delta:g}", "pass an angle in (0, pi]")
+        raise ArgumentError("delta", f"got {delta:g}", "pass an angle in (0, pi]")

@@ -63,9 +63,7 @@ def softmax_energy_rate(
     scores, w = _scores(tokens, A, weights)
     _require_like(velocity, tokens, "velocity")
     if np.abs(A - A.T).max() > 1e-8 * np.abs(A).max():
-        raise ArgumentError(
-            "A", "is not symmetric", "the identity of the softmax energy needs A = A^T"
-        )
+        raise ArgumentError("A", "is not symmetric", "pass A = A^T, which the softmax energy needs")
     unnormalised = np.exp(scores) @ (w[:, None] * tokens)  # Z m
     return float(np.sum(w[:, None] * (unnormalised @ A.T) * velocity))
 

@@ -39,7 +39,7 @@ def partition_function(
     """
     tokens, weights = _cloud(tokens, weights)
     if not (np.isfinite(beta) and beta >= 0):
-        raise ArgumentError("beta", f"is {beta:g}", "pass a finite number of at least 0")
+        raise ArgumentError("beta", f"got {beta:g}", "pass a finite number of at least 0")
     scores = tokens @ np.swapaxes(tokens, -1, -2)
     return np.exp(beta * (scores - 1.0 if rescaled else scores)) @ weights
 

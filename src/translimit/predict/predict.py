@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, named_key
+from translimit.core import ArgumentError, ArgumentTypeError, brief, named_key
 from translimit.describe import PreNormArchitecture, read_architecture, require_count
 from translimit.predict import remarks
 from translimit.predict.curves import overlap_curve
@@ -47,9 +47,9 @@ def predict(
         covers: causal attention, layer norm; ignores: nothing that acts at initialisation
     """
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
-        raise ArgumentTypeError("threshold", f"got {threshold!r}", "pass a number in (0, 1)")
+        raise ArgumentTypeError("threshold", f"got {brief(threshold)}", "pass a number in (0, 1)")
     if not 0 < threshold < 1:
-        raise ArgumentError("threshold", f"is {threshold:g}", "pass a number in (0, 1)")
+        raise ArgumentError("threshold", f"got {threshold:g}", "pass a number in (0, 1)")
     given = isinstance(config, PreNormArchitecture)
     architecture = config if given else read_architecture(config)
     if tokens is None:

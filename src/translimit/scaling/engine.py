@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from translimit.core import ConfigError, config
+from translimit.core import ConfigError, brief, config
 from translimit.describe import Parameterization, Role, RoleRule, Size, unknown_role
 from translimit.scaling.counts import update_of
 from translimit.scaling.errors import (
@@ -226,10 +226,14 @@ class Rules:
         """
         for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
             if data.get(key) != wanted:
-                raise ConfigError("rules", f"{key} is {data.get(key)!r}", f"it must be {wanted!r}")
+                raise ConfigError(
+                    "rules",
+                    f"{key} is {brief(data.get(key))}, not {wanted!r}",
+                    "pass what to_json gave",
+                )
         question = data.get("question")
         if not isinstance(question, Mapping):
-            raise ConfigError("rules", f"question is {question!r}", "write what to_json gave")
+            raise ConfigError("rules", f"question is {brief(question)}", "pass what to_json gave")
         made = cls(config.from_json(Question, question, where="rules"))
         if not _same(data.get("roles"), made.table()):
             raise ConfigError(

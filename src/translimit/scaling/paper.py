@@ -27,7 +27,7 @@ import math
 import numbers
 from typing import Any, Literal
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import Parameterization, Role, RoleRule, Size
 from translimit.scaling.engine import rules
 from translimit.scaling.question import Optimizer
@@ -79,7 +79,9 @@ def paper_parameterization(
         )
     if optimizer not in ("sgd", "momentum", "adam", "adamw"):
         raise ArgumentError(
-            "optimizer", f"the paper has no {optimizer!r}", "known: sgd, momentum, adam, adamw"
+            "optimizer",
+            f"the paper has no {optimizer!r}",
+            nearest(str(optimizer), ("sgd", "momentum", "adam", "adamw")),
         )
     beta0, gamma0, eta0 = (
         _positive(beta0, "beta0"),
@@ -124,7 +126,7 @@ def paper_parameterization(
 
 def _positive(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(name, f"got {value!r}", "pass a number")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number")
     number = float(value)
     if not 0 < number < math.inf:
         raise ArgumentError(name, f"got {number}", "pass a positive number")

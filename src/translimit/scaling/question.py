@@ -7,7 +7,7 @@ import numbers
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import Axis, Size
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
@@ -61,7 +61,7 @@ class Question:
     def __post_init__(self) -> None:
         for name in ("base", "target"):
             if not isinstance(getattr(self, name), Size):
-                raise ArgumentTypeError(name, f"got {getattr(self, name)!r}", "pass a Size")
+                raise ArgumentTypeError(name, f"got {brief(getattr(self, name))}", "pass a Size")
         for name, known in _CHOICES.items():
             _require_choice(getattr(self, name), name, known)
         for name in ("alpha_A", "alpha_L"):
@@ -73,7 +73,9 @@ class Question:
             object.__setattr__(self, "base_logit_scale", value)
         if self.decay == "sqrt_width" and self.optimizer != "adamw":
             raise ArgumentError(
-                "decay", f"'sqrt_width' with {self.optimizer!r}", "it is a proposal for adamw only"
+                "decay",
+                f"got 'sqrt_width' with {self.optimizer!r}",
+                "pass it with 'adamw', for which alone it is proposed",
             )
         if self.base.mlp_ratio != self.target.mlp_ratio and not self.change_mlp_ratio:
             raise ShapeMismatchError(
@@ -187,5 +189,5 @@ def _require_choice(value: Any, name: str, known: tuple[str, ...]) -> None:
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(name, f"got {value!r}", "pass a number")
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number")
     return float(value)

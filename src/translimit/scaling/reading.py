@@ -61,7 +61,7 @@ def read_size(source: str | Path | Mapping[str, Any]) -> ReadSize:
         raise ShapeMismatchError(
             where,
             f"has {stack.heads} heads of {stack.head_dim} in a stream of {stack.dim}",
-            "the rules are for streams of width head_dim x heads",
+            "give a stream of width head_dim x heads, as the rules need",
         )
     ratio = {} if stack.mlp_dim is None else {"mlp_ratio": stack.mlp_dim / stack.dim}
     size = Size(
@@ -121,7 +121,9 @@ def require_same_module(base: ReadSize, target: ReadSize) -> None:
         one, other = getattr(base, name), getattr(target, name)
         if one != other and None not in (one, other):
             raise ShapeMismatchError(
-                name, f"is {one} in the base and {other} in the target", "keep it"
+                name,
+                f"is {one} in the base and {other} in the target",
+                "keep it as it is in the base",
             )
 
 

@@ -54,7 +54,9 @@ class RemoteCells:
         import fsspec
 
         if "://" not in url:
-            raise ConfigError("store", f"{url!r} is no URL", "write file:///shared/run or s3://...")
+            raise ConfigError(
+                "store", f"{url!r} is not a URL", "write file:///shared/run or s3://..."
+            )
         try:
             self.files, root = fsspec.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -207,6 +209,10 @@ class RemoteCells:
             try:
                 return action()
             except PermissionError as error:
-                raise StoreError(self.url, f"is refused ({error})", "check its rights") from error
+                raise StoreError(
+                    self.url,
+                    f"is refused ({error})",
+                    "give this process the right to read and write there",
+                ) from error
 
         return patiently(tried, self.url, seconds=self.patience, away=away)

@@ -79,7 +79,7 @@ def merge_runs(paths: Sequence[str | Path], out: str | Path) -> Merged:
     """
     runs = [RunFolder.open(path) for path in paths]
     if len(runs) < 2:
-        raise ArgumentError("RUN", f"{len(runs)} named", "name at least two")
+        raise ArgumentError("RUN", f"got {len(runs)}", "name at least two")
     if Path(out).resolve() in {run.path.resolve() for run in runs}:
         raise ArgumentError("--out", f"{out} is one of the runs", "name another folder")
     entries = _union(runs)

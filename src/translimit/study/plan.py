@@ -171,9 +171,9 @@ def plan_run(
     if not names:
         raise ConfigError("experiment", "none is named", "`translimit list` shows them")
     if seed < 0:
-        raise ConfigError("seed", f"got {seed}", "pass 0 or more")
+        raise ConfigError("seed", f"got {seed}", "pass at least 0")
     if threads < 1:
-        raise ConfigError("threads", f"got {threads}", "pass 1 or more")
+        raise ConfigError("threads", f"got {threads}", "pass at least 1")
     found = {name: get_experiment(name) for name in names}
     if len({one.name for one in found.values()}) < len(names):
         raise ConfigError("experiment", "one is named twice", "name each once")
@@ -207,7 +207,7 @@ def _with_file(configs: Mapping[str, Any], path: Path) -> dict[str, Any]:
         own = values.get(name, {})
         if not isinstance(own, dict):
             raise ConfigError(
-                str(path), f"{name!r} is no table", "write [its name] and key = value"
+                str(path), f"{name!r} is not a table", "write [its name] and key = value"
             )
         known = config.to_json(current)
         shared = {key: value for key, value in values.items() if key in known}
@@ -241,14 +241,16 @@ def _cells(experiment: AbstractExperiment[Any], configuration: Any) -> tuple[Cel
     """The cells, checked: unique names, parameters of plain data."""
     cells = experiment.cells(configuration)
     if not cells or len({cell.name for cell in cells}) < len(cells):
-        raise ConfigError(experiment.name, "its cells are none, or share a name", "name each once")
+        raise ConfigError(
+            experiment.name, "has no cells, or two of one name", "give each cell a name of its own"
+        )
     for cell in cells:
         try:
             json.dumps(dict(cell.parameters))
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 experiment.name,
-                f"the parameters of cell {cell.name!r} are no plain data ({error})",
+                f"the parameters of cell {cell.name!r} are not plain data ({error})",
                 "use numbers, strings, lists and dictionaries",
             ) from error
     return tuple(cells)

@@ -339,18 +339,20 @@ def _cell_error(run: RunWriter, failures: Sequence[Mapping[str, Any]], total: in
     more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
     attempts = max(failure["attempts"] for failure in failures)
     times = f" after {attempts} attempts" if attempts > 1 else ""
+    kept = ", the others are kept" if len(failures) < total else ""
     return CellError(
-        f"{len(failures)} of {total} cells failed{times}, the others are kept: {shown}{more}; "
+        f"{len(failures)} of {total} cells failed{times}{kept}: {shown}{more}; "
         f"tracebacks are in {run.path / 'run.json'}; try again with: {run.command}",
         {failure["cell"]: failure["details"] for failure in failures},
     )
 
 
 def _disk_full_error(run: RunWriter, result: JobResult) -> DiskFullError:
-    whole = sum(state.whole for state in run.states())
+    states = run.states()
+    whole = sum(state.whole for state in states)
     return DiskFullError(
         run.path,
-        f"the disk is full ({result.error}); {whole} whole cells are kept",
+        f"the disk is full ({result.error}), and {whole} of {len(states)} cells are whole and kept",
         f"free space and resume with: {run.command}",
     )
 

@@ -27,6 +27,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     available_threads,
+    brief,
     config,
     device_count,
     load_checkpoint,
@@ -91,12 +92,12 @@ def train(
         StoreError: the folder cannot be used, or holds another run.
     """
     if not isinstance(training, Training):
-        raise ArgumentTypeError("training", f"is {training!r}", "pass a train.Training")
+        raise ArgumentTypeError("training", f"got {brief(training)}", "pass a train.Training")
     if parameterization is None:
         parameterization = standard_parameterization(shape.size, pixels=shape.patch_dim or 1)
     times = tuple(sorted(set(observe_at))) if observe else ()
     if times and not (times[0] >= 0 and times[-1] <= training.steps):
-        raise ArgumentError("observe_at", f"got {times}", f"use 0 to {training.steps} updates")
+        raise ArgumentError("observe_at", f"got {times}", f"pass 0 to {training.steps} updates")
     with jax.enable_x64(training.precision == "float64"):
         run = _Run(shape, parameterization, source, training, key, tuple(observe), times, probe)
         require_memory(run.need, memory_limit)
@@ -165,7 +166,9 @@ class _Run:
         seeds, rates = training.seeds, len(training.rates)
         if seeds % device_count():
             raise ArgumentError(
-                "seeds", f"{seeds} over {device_count()} devices", "use a multiple of the devices"
+                "seeds",
+                f"got {seeds} over {device_count()} devices",
+                f"pass a multiple of {device_count()}",
             )
         if folder is not None and device_count() > 1 and jax.process_count() > 1:
             raise ArgumentError(
@@ -400,25 +403,31 @@ def _require_fit(shape: TransformerShape, inputs: np.ndarray, targets: np.ndarra
         wanted = (shape.tokens, shape.patch_dim)
         if inputs.shape[1:] != wanted:
             raise ArgumentError(
-                "source", f"sequences {inputs.shape[1:]}", f"the shape wants {wanted}: change one"
+                "source",
+                f"sequences have shape {inputs.shape[1:]}",
+                f"pass {wanted}, or another shape",
             )
     elif inputs.ndim != 2 or inputs.shape[1] > shape.tokens:
         raise ArgumentError(
             "source",
-            f"sequences {inputs.shape[1:]}",
-            f"the shape wants at most {shape.tokens} token ids: change one",
+            f"sequences have shape {inputs.shape[1:]}",
+            f"pass at most {shape.tokens} token ids, or a shape of more tokens",
         )
     elif shape.vocabulary is not None and int(inputs.max()) >= shape.vocabulary:
         raise ArgumentError(
-            "source", f"token id {int(inputs.max())}", f"the vocabulary has {shape.vocabulary}"
+            "source",
+            f"has the token id {int(inputs.max())}",
+            f"pass ids below the vocabulary, {shape.vocabulary}, or a larger vocabulary",
         )
     if np.issubdtype(targets.dtype, np.integer) and int(targets.max()) >= shape.outputs:
         raise ArgumentError(
-            "source", f"label {int(targets.max())}", f"the shape has {shape.outputs} outputs"
+            "source",
+            f"has the label {int(targets.max())}",
+            f"pass labels below {shape.outputs}, or a shape of more outputs",
         )
     if (targets.ndim > 1 and np.issubdtype(targets.dtype, np.integer)) == shape.pooled:
         raise ArgumentError(
             "source",
-            f"targets of shape {targets.shape}",
-            "pooled readouts want one target a sequence, others one a token",
+            f"targets have shape {targets.shape}",
+            "pass one target a sequence for a pooled readout, else one a token",
         )

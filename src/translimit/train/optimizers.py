@@ -80,12 +80,16 @@ class Optimizer:
             if not 0 <= getattr(self, name) < 1:
                 raise ArgumentError(name, f"got {getattr(self, name)}", "pass a number in [0, 1)")
         if not LEAST_EPS <= self.eps < math.inf:
-            raise ArgumentError("eps", f"got {self.eps}", f"pass a number from {LEAST_EPS} on")
+            raise ArgumentError("eps", f"got {self.eps}", f"pass a number of at least {LEAST_EPS}")
         for name in ("weight_decay", "muon_other"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ArgumentError(name, f"got {getattr(self, name)}", "pass a number from 0 on")
+                raise ArgumentError(
+                    name, f"got {getattr(self, name)}", "pass a number of at least 0"
+                )
         if self.name == "adam" and self.weight_decay:
-            raise ArgumentError("weight_decay", "adam has none", "use adamw")
+            raise ArgumentError(
+                "weight_decay", "adam has none", "pass name='adamw' or leave it out"
+            )
         if self.clip is not None and not self.clip > 0:
             raise ArgumentError("clip", f"got {self.clip}", "pass a positive norm, or None")
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, nearest
 from translimit.train.optimizers import Optimizer
 
 
@@ -35,10 +35,12 @@ class Schedule:
 
     def __post_init__(self):
         if self.warmup < 0:
-            raise ArgumentError("warmup", f"got {self.warmup}", "pass 0 or more steps")
+            raise ArgumentError("warmup", f"got {self.warmup}", "pass at least 0 steps")
         if self.decay not in ("constant", "cosine", "linear"):
             raise ArgumentError(
-                "decay", f"unknown {self.decay!r}", "known: constant, cosine, linear"
+                "decay",
+                f"got {self.decay!r}",
+                nearest(str(self.decay), ("constant", "cosine", "linear")),
             )
         if not 0 <= self.final <= 1:
             raise ArgumentError("final", f"got {self.final}", "pass a number in [0, 1]")
@@ -94,18 +96,22 @@ class Training:
             if getattr(self, name) < 1:
                 raise ArgumentError(name, f"got {getattr(self, name)}", "pass at least 1")
         if self.steps < 0:
-            raise ArgumentError("steps", f"got {self.steps}", "pass 0 or more")
+            raise ArgumentError("steps", f"got {self.steps}", "pass at least 0")
         if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
             raise ArgumentError("rates", f"got {self.rates}", "pass positive learning rates")
         if self.batch % self.accumulate:
             raise ArgumentError(
-                "accumulate", f"{self.accumulate} parts of {self.batch}", "use a divisor of batch"
+                "accumulate",
+                f"got {self.accumulate} parts of {self.batch}",
+                f"pass a divisor of {self.batch}",
             )
         if self.loss not in ("cross_entropy", "mse"):
-            raise ArgumentError("loss", f"unknown {self.loss!r}", "known: cross_entropy, mse")
+            raise ArgumentError(
+                "loss", f"got {self.loss!r}", nearest(str(self.loss), ("cross_entropy", "mse"))
+            )
         if self.precision not in ("bfloat16", "float32", "float64"):
             raise ArgumentError(
-                "precision", f"got {self.precision!r}", "use bfloat16, float32 or float64"
+                "precision", f"got {self.precision!r}", "pass bfloat16, float32 or float64"
             )
 
     @property

@@ -224,18 +224,18 @@ def _require_sizes(config: Config) -> None:
     if config.seeds < 4:
         raise ConfigError("seeds", f"got {config.seeds}", "train at least 4 networks of each size")
     if config.populations < 2:
-        raise ConfigError("populations", f"got {config.populations}", "take at least 2")
+        raise ConfigError("populations", f"got {config.populations}", "pass at least 2")
     if not config.attention:
-        raise ConfigError("attention", "is false", "the networks of the library attend")
+        raise ConfigError("attention", "is false", "leave it true: networks of this library attend")
     if config.axis == "head_dim" and config.alpha_A < 1:
         raise ConfigError(
-            "axis", f"head_dim has no limit at alpha_A = {config.alpha_A:g}", "take alpha_A = 1"
+            "axis", f"head_dim has no limit at alpha_A = {config.alpha_A:g}", "pass alpha_A = 1"
         )
     if config.axis == "layers" and config.alpha_L < 1:
         raise ConfigError(
             "axis",
             f"layers has no depth ODE at alpha_L = {config.alpha_L:g}",
-            "take alpha_L = 1, or grow the heads at finite layers",
+            "pass alpha_L = 1, or grow the heads at finite layers",
         )
 
 

@@ -204,7 +204,7 @@ def train_networks(
     N, L = head_dim or problem.head_dim, layers or problem.layers
     mlp = problem.activation()
     if not problem.attention:
-        raise ConfigError("attention", "is false", "the networks of the library attend")
+        raise ConfigError("attention", "is false", "leave it true: networks of this library attend")
     shape = describe.TransformerShape(
         head_dim=N,
         heads=heads,

@@ -158,7 +158,7 @@ def ruled(
     pixels = shape.patch_dim or 1
     if config.start == "paper":
         if optimizer == "muon":
-            raise ConfigError("start", "the paper has no Muon", 'use start="standard"')
+            raise ConfigError("start", "the paper has no Muon", 'pass start="standard"')
         return scaling.paper_parameterization(
             shape.size,
             optimizer=optimizer,

@@ -95,13 +95,11 @@ class AttentionWeights(AbstractExperiment[Config]):
         """
         for variant in config.variants:
             if variant not in VARIANTS:
-                raise ConfigError(
-                    "variants", f"unknown {variant!r}", core.nearest(variant, VARIANTS)
-                )
+                raise ConfigError("variants", f"got {variant!r}", core.nearest(variant, VARIANTS))
         if len(config.tokens) != len(config.clouds):
             raise ConfigError(
                 "clouds",
-                f"{len(config.clouds)} counts for {len(config.tokens)} numbers of tokens",
+                f"got {config.clouds} for tokens {config.tokens}",
                 "pass one count per entry of tokens",
             )
         sizes = sorted(zip(config.tokens, config.clouds, strict=True), reverse=True)

@@ -53,7 +53,7 @@ def canonical_attention(variant: str, sharpness: float = 1.0) -> Any:
         return attention.Linear(Q=query, K=key, V=V)
     if variant == "sigmoid":
         return attention.Sigmoid(Q=query, K=key, V=V)
-    raise core.ConfigError("variants", f"unknown {variant!r}", core.nearest(variant, VARIANTS))
+    raise core.ConfigError("variants", f"got {variant!r}", core.nearest(variant, VARIANTS))
 
 
 def gaussian_clouds(key: Any, clouds: int, tokens: int, dtype: Any = np.float32) -> np.ndarray:

@@ -98,11 +98,11 @@ class Causal(AbstractExperiment[Config]):
         """
         if config.tokens < 64 or config.tokens & (config.tokens - 1):
             raise core.ConfigError(
-                "tokens", f"is {config.tokens}", "pass a power of two of at least 64"
+                "tokens", f"got {config.tokens}", "pass a power of two of at least 64"
             )
         for name in ("clouds", "block_clouds", "stability_clouds"):
             if getattr(config, name) < 4:
-                raise core.ConfigError(name, f"is {getattr(config, name)}", "pass at least 4")
+                raise core.ConfigError(name, f"got {getattr(config, name)}", "pass at least 4")
         return (Cell("equal"), Cell("blocks"), Cell("stability"))
 
     def claim_names(self) -> tuple[str, ...]:

@@ -93,15 +93,19 @@ class DigitTokens(AbstractExperiment[Config]):
             ConfigError: a patch that does not divide 8, or more images than there are.
         """
         if config.patch < 1 or 8 % config.patch:
-            raise ConfigError("patch", f"{config.patch} does not divide 8", "use 1, 2, 4 or 8")
+            raise ConfigError("patch", f"{config.patch} does not divide 8", "pass 1, 2, 4 or 8")
         if config.images * config.groups > 1797:
             raise ConfigError(
                 "images",
-                f"{config.groups} groups of {config.images} need more than the 1797 digits",
-                "use fewer or smaller groups",
+                f"{config.images} in each of groups = {config.groups} are more than the 1797 digits",
+                "pass fewer images or groups",
             )
         if config.groups < 3 or config.saves < 2:
-            raise ConfigError("groups", "error bars need at least 3 groups and 2 saves", "use more")
+            raise ConfigError(
+                "groups",
+                f"got {config.groups} with {config.saves} saves",
+                "pass at least 3 groups and 2 saves, for error bars",
+            )
         return tuple(Cell(f"draw={draw}", {"draw": draw}) for draw in range(config.draws))
 
     def claim_names(self) -> tuple[str, ...]:

@@ -116,12 +116,12 @@ class ParticlesAndClosure(AbstractExperiment[Config]):
         """
         if config.variant not in CLOSED:
             raise ConfigError(
-                "variant", f"unknown {config.variant!r}", core.nearest(config.variant, CLOSED)
+                "variant", f"got {config.variant!r}", core.nearest(config.variant, CLOSED)
             )
         if len(config.tokens) != len(config.clouds):
             raise ConfigError(
                 "clouds",
-                f"{len(config.clouds)} counts for {len(config.tokens)} numbers of tokens",
+                f"got {config.clouds} for tokens {config.tokens}",
                 "pass one count per entry of tokens",
             )
         clouds = [

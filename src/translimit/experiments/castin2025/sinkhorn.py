@@ -114,7 +114,7 @@ class SinkhornExperiment(AbstractExperiment[Config]):
         if len(config.tokens) != len(config.clouds):
             raise ConfigError(
                 "clouds",
-                f"{len(config.clouds)} counts for {len(config.tokens)} numbers of tokens",
+                f"got {config.clouds} for tokens {config.tokens}",
                 "pass one count per entry of tokens",
             )
         clouds = [

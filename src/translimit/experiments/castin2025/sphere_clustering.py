@@ -92,11 +92,11 @@ class SphereClustering(AbstractExperiment[Config]):
                 dimensions than 2 and 3.
         """
         if config.clouds < 4:
-            raise core.ConfigError("clouds", f"is {config.clouds}", "pass at least 4")
+            raise core.ConfigError("clouds", f"got {config.clouds}", "pass at least 4")
         if config.t1 < COUNT_TIME:
-            raise core.ConfigError("t1", f"is {config.t1:g}", f"pass at least {COUNT_TIME:g}")
+            raise core.ConfigError("t1", f"got {config.t1:g}", f"pass at least {COUNT_TIME:g}")
         if 2 not in config.dims or not set(config.dims) <= set(KINDS):
-            raise core.ConfigError("dims", f"is {config.dims}", "pass 2, or 2 and 3")
+            raise core.ConfigError("dims", f"got {config.dims}", "pass 2, or 2,3")
         clouds = [
             Cell(f"{KINDS[dim]}/beta={beta:g}", {"beta": beta, "dim": dim})
             for dim in config.dims

@@ -79,10 +79,10 @@ class Collapse(AbstractExperiment[Config]):
         Raises:
             ConfigError: too few replicas or no case.
         """
-        if config.replicas < 8 or not config.cases:
-            raise core.ConfigError(
-                "replicas", f"is {config.replicas}", "pass at least 8, and cases"
-            )
+        if config.replicas < 8:
+            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 8")
+        if not config.cases:
+            raise core.ConfigError("cases", "is empty", "pass at least one case")
         cases = [Cell(f"case/{_label(case)}", {"case": list(case)}) for case in config.cases]
         return (*cases, Cell("trade-off"))
 

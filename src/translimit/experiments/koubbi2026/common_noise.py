@@ -74,9 +74,12 @@ class CommonNoise(AbstractExperiment[Config]):
             ConfigError: too few replicas, or small systems that are not small.
         """
         if config.replicas < 4:
-            raise core.ConfigError("replicas", f"is {config.replicas}", "pass at least 4")
-        if max(config.sizes) > config.largest // 4 or len(config.particles) != 2:
-            raise core.ConfigError("sizes", f"is {config.sizes}", "pass at most a quarter of N")
+            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 4")
+        if max(config.sizes) > config.largest // 4:
+            most = f"pass at most a quarter of largest, {config.largest // 4}"
+            raise core.ConfigError("sizes", f"got {config.sizes}", most)
+        if len(config.particles) != 2:
+            raise core.ConfigError("particles", f"got {config.particles}", "pass two numbers")
         return (*(Cell(f"circle/noise={one}", {"noise": one}) for one in NOISES), Cell("chaos"))
 
     def claim_names(self) -> tuple[str, ...]:

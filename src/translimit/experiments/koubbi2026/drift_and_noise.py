@@ -73,9 +73,9 @@ class DriftAndNoise(AbstractExperiment[Config]):
             ConfigError: fewer than two steps, or too few replicas.
         """
         if len(config.steps) < 2:
-            raise core.ConfigError("steps", f"are {config.steps}", "pass at least two")
+            raise core.ConfigError("steps", f"got {config.steps}", "pass at least two")
         if config.replicas < 1000:
-            raise core.ConfigError("replicas", f"is {config.replicas}", "pass at least 1000")
+            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 1000")
         return tuple(Cell(f"step={step:g}", {"step": step}) for step in config.steps)
 
     def claim_names(self) -> tuple[str, ...]:

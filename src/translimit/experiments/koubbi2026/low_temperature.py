@@ -83,7 +83,7 @@ class LowTemperature(AbstractExperiment[Config]):
             ConfigError: a dimension below 16.
         """
         if config.dim < 16:
-            raise core.ConfigError("dim", f"is {config.dim}", "pass at least 16")
+            raise core.ConfigError("dim", f"got {config.dim}", "pass at least 16")
         long = [Cell(f"long/heads={heads}", {"heads": heads}) for heads in HEADS]
         return (Cell("kernel"), *(Cell(name) for name in RATIOS), *long, Cell("few-tokens"))
 

@@ -71,9 +71,9 @@ class Overlaps(AbstractExperiment[Config]):
             ConfigError: too few replicas, or layers that do not fill blocks.
         """
         if config.replicas < 100:
-            raise core.ConfigError("replicas", f"is {config.replicas}", "pass at least 100")
+            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 100")
         if config.layers < 1000 or config.layers % 1000:
-            raise core.ConfigError("layers", f"is {config.layers}", "pass a multiple of 1000")
+            raise core.ConfigError("layers", f"got {config.layers}", "pass a multiple of 1000")
         return (*(Cell(f"paths/{route}", {"route": route}) for route in ROUTES), Cell("one-step"))
 
     def claim_names(self) -> tuple[str, ...]:

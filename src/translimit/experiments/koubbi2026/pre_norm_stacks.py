@@ -71,7 +71,7 @@ class PreNormStacks(AbstractExperiment[Config]):
         """
         if not config.sizes or any(dim % heads for dim, _, heads in config.sizes):
             raise core.ConfigError(
-                "sizes", f"is {config.sizes}", "pass (dim, layers, heads), heads dividing dim"
+                "sizes", f"got {config.sizes}", "pass (dim, layers, heads), heads dividing dim"
             )
         return tuple(
             Cell(

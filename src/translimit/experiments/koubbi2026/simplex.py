@@ -61,7 +61,9 @@ class Simplex(AbstractExperiment[Config]):
             ConfigError: fewer than two dimensions, or one below the number of tokens.
         """
         if len(config.dims) < 2 or min(config.dims) < TOKENS:
-            raise core.ConfigError("dims", f"is {config.dims}", f"pass two, at least {TOKENS} each")
+            raise core.ConfigError(
+                "dims", f"got {config.dims}", f"pass at least two, of at least {TOKENS} each"
+            )
         return tuple(Cell(f"d={dim}", {"dim": dim}) for dim in config.dims)
 
     def claim_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
+from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError, brief
 from translimit.describe import Activation, require_count, require_number
 
 
@@ -58,11 +58,11 @@ class Architecture:
             if not (isinstance(getattr(self, name), float) and math.isinf(getattr(self, name))):
                 require_count(getattr(self, name), name, 1)
             elif getattr(self, name) < 0:
-                raise ArgumentError(name, "is negative", "pass a positive integer or math.inf")
+                raise ArgumentError(name, "got -inf", "pass a positive integer or math.inf")
         for name in ("alpha_A", "alpha_L"):
             if not 0.5 <= require_number(getattr(self, name), name) <= 1:
                 raise ArgumentError(
-                    name, f"is {getattr(self, name):g}", "pass an exponent in [1/2, 1]"
+                    name, f"got {getattr(self, name):g}", "pass an exponent in [1/2, 1]"
                 )
         require_number(self.beta0, "beta0")
         require_number(self.norm_eps, "norm_eps")
@@ -74,12 +74,16 @@ class Architecture:
             )
         for name in ("attention", "causal", "trained_gains"):
             if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(name, f"got {getattr(self, name)!r}", "pass True or False")
+                raise ArgumentTypeError(
+                    name, f"got {brief(getattr(self, name))}", "pass True or False"
+                )
         if self.norm not in (None, "rms", "layer"):
-            raise ArgumentTypeError("norm", f"got {self.norm!r}", 'pass "rms", "layer" or None')
+            raise ArgumentTypeError(
+                "norm", f"got {brief(self.norm)}", 'pass "rms", "layer" or None'
+            )
         if self.mlp is not None and not isinstance(self.mlp, Activation):
             raise ArgumentTypeError(
-                "mlp", f"got {self.mlp!r}", "pass a member of describe.Activation, or None"
+                "mlp", f"got {brief(self.mlp)}", "pass a member of describe.Activation, or None"
             )
         if self.trained_gains:
             raise NoSuchLimitError(

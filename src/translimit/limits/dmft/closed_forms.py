@@ -112,6 +112,8 @@ def initial_logit_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
     h = np.asarray(require_covariance(as_float64(kernel, "kernel"), "kernel"))
     count = require_count(inputs, "inputs", 1)
     if len(h) % count:
-        raise ArgumentError("inputs", f"got {count} for {len(h)} fields", "pass a divisor")
+        raise ArgumentError(
+            "inputs", f"got {count} for {len(h)} fields", f"pass a divisor of {len(h)}"
+        )
     blocks: Any = h.reshape(count, -1, count, len(h) // count)
     return np.einsum("psqr,pSqR->psSqrR", blocks, blocks)

@@ -101,7 +101,9 @@ class CausalSampling(AbstractMethod):
         require_count(self.populations, "populations", 2)
         require_count(self.heads_kept, "heads_kept", 1)
         if self.precision not in ("float64", "float32"):
-            raise ArgumentError("precision", f"got {self.precision!r}", "pass float64 or float32")
+            raise ArgumentError(
+                "precision", f"got {self.precision!r}", 'pass "float64" or "float32"'
+            )
         if self.floor is not None:
             require_number(self.floor, "floor", positive=True)
 

@@ -99,13 +99,15 @@ class TrainingSolution(AbstractSolution):
             raise ArgumentError("layer", "there are no blocks", "look at kernel(0)")
         units = self._kernels[names[0]].shape[1]
         if not 0 <= require_count(block, "block", 0) < units:
-            raise ArgumentError("block", f"got {block}", f"pass 0 .. {units - 1}")
+            raise ArgumentError("block", f"got {block}", f"pass an integer from 0 to {units - 1}")
         return {name: self._kernels[name][index, block] for name in names}
 
     def attention(self, layer: int) -> AttentionLaw:
         """The law over heads of a layer's attention logits."""
         if not self._attention:
-            raise ArgumentError("layer", "the architecture has no attention", "use attention=True")
+            raise ArgumentError(
+                "layer", "the architecture has no attention", "solve one with attention=True"
+            )
         return AttentionLaw(self._logits[:, self._layer(layer, self.layers)], self._causal)
 
     def movement(self, layer: int) -> Float[np.ndarray, "steps P S"]:
@@ -188,7 +190,7 @@ class TrainingSolution(AbstractSolution):
 
     def _layer(self, layer: int, count: int) -> int:
         if not -count <= require_count(layer, "layer", -count) < count:
-            raise ArgumentError("layer", f"got {layer}", f"pass 0 .. {count - 1}")
+            raise ArgumentError("layer", f"got {layer}", f"pass an integer from 0 to {count - 1}")
         return layer % count
 
     def _shaped(self, kernel: np.ndarray) -> np.ndarray:

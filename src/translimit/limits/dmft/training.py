@@ -35,6 +35,7 @@ from translimit.core import (
     Outcome,
     as_float64,
     available_memory,
+    brief,
     is_traced,
     named_key,
 )
@@ -137,7 +138,7 @@ class Training(AbstractProblem):
     ):
         if not isinstance(architecture, Architecture):
             raise ArgumentTypeError(
-                "architecture", f"got {architecture!r}", "pass limits.dmft.Architecture"
+                "architecture", f"got {brief(architecture)}", "pass limits.dmft.Architecture"
             )
         if is_traced(inputs, targets, eta0, momentum, weights, schedule):
             raise ArgumentTypeError(
@@ -160,7 +161,7 @@ class Training(AbstractProblem):
         self.eta0 = float(require_number(eta0, "eta0", positive=True))
         self.momentum = float(require_number(momentum, "momentum"))
         if self.momentum >= 1:
-            raise ArgumentError("momentum", f"is {self.momentum:g}", "pass a number in [0, 1)")
+            raise ArgumentError("momentum", f"got {self.momentum:g}", "pass a number in [0, 1)")
         w = np.full(P, 1 / P) if weights is None else np.asarray(as_float64(weights, "weights"))
         if w.shape not in ((P,), (self.steps, P)) or np.any(w < 0):
             raise ArgumentError(
@@ -173,11 +174,14 @@ class Training(AbstractProblem):
         self.schedule = np.asarray(rates)
         if self.schedule.shape != (self.steps,) or np.any(self.schedule < 0):
             raise ArgumentError(
-                "schedule", f"has shape {self.schedule.shape}", f"pass [{self.steps}] factors"
+                "schedule",
+                f"has shape {self.schedule.shape} and least entry "
+                f"{np.min(self.schedule, initial=0):g}",
+                f"pass factors of at least 0, [{self.steps}]",
             )
         if lr_convention not in ("gamma0_squared", "table"):
             raise ArgumentError(
-                "lr_convention", f"got {lr_convention!r}", "pass gamma0_squared or table"
+                "lr_convention", f"got {brief(lr_convention)}", "pass gamma0_squared or table"
             )
         self.lr_convention = lr_convention
         self.t1 = np.float64(self.steps - 1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import gram_factor, head_weights, require_gram, require_isotropic
-from translimit.core import ArgumentTypeError, ArrayInput, following_inputs
+from translimit.core import ArgumentTypeError, ArrayInput, brief, following_inputs
 from translimit.describe import AbstractIsotropicHeads, require_count
 
 #: Heads that are averaged at once; results do not depend on it.
@@ -72,7 +72,7 @@ def attention_overlap(
     samples = require_count(samples, "samples", 2)
     for name, flag in (("causal", causal), ("antithetic", antithetic)):
         if not isinstance(flag, bool):
-            raise ArgumentTypeError(name, f"is {flag!r}", "pass True or False")
+            raise ArgumentTypeError(name, f"got {brief(flag)}", "pass True or False")
     options = _Options(samples, causal, antithetic)
     value, stderr = following_inputs(_estimate, overlaps, (law, options, key))
     return OverlapEstimate(value, stderr, samples)

@@ -125,7 +125,7 @@ def collapse_depth(
     level = require_cosine(threshold, "threshold", 0.0, ends=False)
     if not is_traced(level, start) and level <= start:
         raise ArgumentError(
-            "threshold", f"is {float(level):g}", f"pass more than initial = {float(start):g}"
+            "threshold", f"got {float(level):g}", f"pass more than initial = {float(start):g}"
         )
     sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
     dims = dim, np.float64(law.dim)
@@ -278,10 +278,10 @@ def postpone_collapse(
     from translimit.describe import WideHeads
 
     if not 0 < update <= 0.25:
-        raise ArgumentError("update", f"is {update}", "pass a number in (0, 0.25]")
+        raise ArgumentError("update", f"got {update}", "pass a number in (0, 0.25]")
     low, high = score_stds
     if not 0 <= low < high < np.inf:
-        raise ArgumentError("score_stds", f"is {score_stds}", "pass a finite increasing interval")
+        raise ArgumentError("score_stds", f"got {score_stds}", "pass a finite increasing interval")
     build = law or (lambda score_std: WideHeads(dim=dim, score_std=score_std))
 
     def design(score_std: float) -> Design:

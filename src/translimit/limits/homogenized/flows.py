@@ -38,6 +38,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     Outcome,
+    brief,
     following_inputs,
 )
 from translimit.describe import (
@@ -338,7 +339,7 @@ def require_finite_sum(law: Any) -> AbstractHeads:
         ArgumentTypeError: no law, or one with random scores and a mean.
     """
     if not isinstance(law, AbstractHeads):
-        raise ArgumentTypeError("law", f"is {law!r}", "pass a law of heads")
+        raise ArgumentTypeError("law", f"got {brief(law)}", "pass a law of heads")
     jax.eval_shape(lambda x: mean_update(law, x), jax.ShapeDtypeStruct((1, law.dim), jnp.float32))
     return law
 

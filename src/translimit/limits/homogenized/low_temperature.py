@@ -76,7 +76,7 @@ def mean_cosine(overlap: Any, rows: int) -> Any:
     q = require_count(rows, "rows", 1)
     R = np.asarray(overlap, dtype=np.float64)
     if np.any(~(np.abs(R) <= 1)):
-        raise ArgumentError("overlap", f"is {overlap}", "pass numbers in [-1, 1]")
+        raise ArgumentError("overlap", f"got {overlap}", "pass numbers in [-1, 1]")
     ratio = math.exp(2.0 * (gammaln((q + 1) / 2) - gammaln(q / 2)))
     if q < SERIES_FROM:
         return 2.0 / q * ratio * R * hyp2f1(0.5, 0.5, q / 2 + 1, R**2)
@@ -147,7 +147,7 @@ def hitting_probability(initial: float, kappa: float) -> float:
     kappa = float(require_number(kappa, "kappa"))
     if kappa >= 2:
         raise ArgumentError(
-            "kappa", f"is {kappa:g}: the overlap does not settle at +-1", "pass less than 2"
+            "kappa", f"got {kappa:g}: the overlap does not settle at +-1", "pass less than 2"
         )
     # Symmetric: the incomplete beta function of (1 + u) / 2 with both exponents 1 - kappa / 2.
     return float(betainc(1.0 - kappa / 2, 1.0 - kappa / 2, 0.5 * (1.0 + u)))
@@ -161,7 +161,7 @@ def stationary_square(kappa: float) -> float:
     """
     kappa = float(require_number(kappa, "kappa"))
     if kappa <= 2:
-        raise ArgumentError("kappa", f"is {kappa:g}: no stationary law", "pass more than 2")
+        raise ArgumentError("kappa", f"got {kappa:g}: no stationary law", "pass more than 2")
     return 1.0 / (kappa - 1.0)
 
 
@@ -188,7 +188,7 @@ class ArtanhEuler(AbstractMethod):
 
     def __check_init__(self):
         if not self.step > 0:
-            raise ArgumentError("step", f"is {self.step}", "pass a positive number")
+            raise ArgumentError("step", f"got {self.step}", "pass a positive number")
         require_count(self.paths, "paths", 2)
 
 
@@ -267,7 +267,8 @@ class SlowOverlap(AbstractProblem):
         kappa: ArrayInput | None = None,
     ):
         if (law is None) == (kappa is None):
-            raise ArgumentTypeError("kappa", "or a law, exactly one is needed", "pass one of them")
+            both = "is missing, and so is law" if law is None else "is given together with law"
+            raise ArgumentTypeError("kappa", both, "pass exactly one of the two")
         self.initial = require_cosine(initial, "initial", ends=False)
         self.t1 = require_number(t1, "t1", positive=True)
         value = default_kappa(law.dim, law.head_dim) if law is not None else kappa

@@ -108,7 +108,7 @@ def require_score_std(score_std: Any) -> Any:
     if not infinite and not is_traced(sigma) and sigma > LARGEST_STD:
         raise ArgumentError(
             "score_std",
-            f"is {float(sigma):g}, beyond what the quadrature resolves",
+            f"got {float(sigma):g}, beyond what the quadrature resolves",
             f"pass at most {LARGEST_STD:g} or infinity, or sample with attention_overlap",
         )
     return sigma

@@ -36,6 +36,7 @@ from translimit.core import (
     ArrayInput,
     Outcome,
     as_float64,
+    brief,
     in_float64,
     require_covariance,
 )
@@ -206,10 +207,11 @@ class PreNormRecursion(AbstractProblem):
     ):
         if not isinstance(architecture, PreNormArchitecture):
             raise ArgumentTypeError(
-                "architecture", f"is {architecture!r}", "pass what read_architecture returns"
+                "architecture", f"got {brief(architecture)}", "pass what read_architecture returns"
             )
         if (tokens is None) == (initial is None):
-            raise ArgumentError("tokens", "give either tokens or initial", "give one of the two")
+            both = "is missing, and so is initial" if tokens is None else "is given with initial"
+            raise ArgumentError("tokens", both, "pass either tokens or initial")
         self.drawn = initial is None
         if initial is None:
             count = require_count(tokens, "tokens", 1)
@@ -218,13 +220,13 @@ class PreNormRecursion(AbstractProblem):
         else:
             self.initial = require_covariance(as_float64(initial, "initial"), "initial")
             if not bool(np.all(np.diagonal(self.initial) > 0)):
-                raise ArgumentError("initial", "has a token of norm zero", "leave it out")
+                raise ArgumentError("initial", "has a token of norm zero", "leave that token out")
             norms = np.sqrt(np.diagonal(self.initial))
             require_gram(self.initial / np.outer(norms, norms), "initial", architecture.free_dim)
         count = len(self.initial)
         if architecture.context is not None and count > architecture.context:
             raise ArgumentError(
-                "tokens", f"{count} tokens", f"pass at most the context, {architecture.context}"
+                "tokens", f"got {count}", f"pass at most the context, {architecture.context}"
             )
         attention = AttentionTerm(architecture)
         self.stages = ((attention,),)
@@ -267,7 +269,9 @@ class PreNormRecursion(AbstractProblem):
         assert key is not None  # `solve` requires it
         layers = np.asarray(ts)
         if np.any(layers != np.round(layers)):
-            raise ArgumentError("save", "is between two layers", "pass whole numbers of layers")
+            raise ArgumentError(
+                "save", "has times between two layers", "pass whole numbers of layers"
+            )
         keys = jax.vmap(lambda copy: jax.random.fold_in(key, copy))(jnp.arange(method.copies))
         grams = in_float64(_run, self, method, keys)
         kept = grams[:, layers.astype(int)]

@@ -31,7 +31,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 from translimit.describe import (
     AbstractHeads,
     AbstractIsotropicHeads,
@@ -128,12 +128,12 @@ def classify(
         ('DIFFUSIVE', 1.25)
     """
     if not isinstance(law, AbstractHeads):
-        raise ArgumentTypeError("law", f"is {law!r}", "pass a law of heads")
+        raise ArgumentTypeError("law", f"got {brief(law)}", "pass a law of heads")
     tokens, heads = require_count(tokens, "tokens", 1), require_count(heads, "heads", 1)
     layers = require_count(layers, "layers", 0)
     step = float(require_number(step, "step", positive=True))
     if not 0 < tolerance < 1:
-        raise ArgumentError("tolerance", f"is {tolerance}", "pass a number between 0 and 1")
+        raise ArgumentError("tolerance", f"got {tolerance}", "pass a number between 0 and 1")
     alpha = step * float(law.variance_proxy) / heads
     each = float(diffusive_step(law, step=step, heads=heads))
     noise, second, third = alpha * step * layers, step**2 * layers, step**3 * layers

@@ -55,7 +55,7 @@ class SphereEuler(AbstractMethod):
 
     def __check_init__(self):
         if not self.step > 0:
-            raise ArgumentError("step", f"is {self.step}", "pass a positive number")
+            raise ArgumentError("step", f"got {self.step}", "pass a positive number")
         require_count(self.samples, "samples", 1)
         require_count(self.paths, "paths", 2)
         require_retraction(self.retraction)

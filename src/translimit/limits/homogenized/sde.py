@@ -34,7 +34,14 @@ from translimit.attention import (
     require_unit_tokens,
     retract,
 )
-from translimit.core import ArgumentTypeError, ArrayInput, Outcome, following_inputs, named_key
+from translimit.core import (
+    ArgumentTypeError,
+    ArrayInput,
+    Outcome,
+    brief,
+    following_inputs,
+    named_key,
+)
 from translimit.describe import AbstractIsotropicHeads, require_number
 from translimit.limits.homogenized.schedule import STEP_ERROR, SphereEuler
 from translimit.limits.homogenized.token_paths import (
@@ -244,5 +251,5 @@ def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Ar
 
 def _require_flag(causal: Any) -> bool:
     if not isinstance(causal, bool):
-        raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+        raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
     return causal

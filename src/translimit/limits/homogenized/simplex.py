@@ -43,6 +43,7 @@ from translimit.core import (
     ArrayInput,
     NoSuchLimitError,
     Outcome,
+    brief,
     in_float64,
 )
 from translimit.describe import (
@@ -145,7 +146,7 @@ def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
             f"pass at most {law.dim}, or solve OverlapSDE",
         )
     if not isinstance(causal, bool):
-        raise ArgumentTypeError("causal", f"is {causal!r}", "pass True or False")
+        raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
     if causal:
         raise NoSuchLimitError(
             "causal",
@@ -259,7 +260,7 @@ def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> np.float6
     """
     if not isinstance(dimension, Dimension):
         raise ArgumentTypeError(
-            "dimension", f"is {dimension!r}", "pass Dimension.EXACT or Dimension.LARGE"
+            "dimension", f"got {brief(dimension)}", "pass Dimension.EXACT or Dimension.LARGE"
         )
     return np.float64(math.inf if dimension is Dimension.LARGE else law.dim)
 

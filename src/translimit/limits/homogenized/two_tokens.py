@@ -203,6 +203,10 @@ def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> flo
     # Exponential tails beyond the edges.
     left, right = density[0] / -rate[0], density[-1] / rate[-1]
     if not (left >= 0 and right >= 0):
-        raise ArgumentError("beta", "too close to the transition for the quadrature", "move it")
+        raise ArgumentError(
+            "beta",
+            f"got {beta:g}, too close to the transition for the quadrature",
+            "pass one further from the zero of antipodal_exponent",
+        )
     below = left + float(np.interp(math.atanh(initial), y, total))
     return float(1.0 - below / (left + total[-1] + right))

@@ -20,7 +20,7 @@ def require_horizon(t1: Any) -> Any:
     if np.ndim(t1) != 0:
         raise ArgumentError("t1", f"has shape {np.shape(t1)}", "pass one number")
     if is_traced(t1):
-        return eqx.error_if(t1, ~(t1 > 0), "t1: must be positive")
+        return eqx.error_if(t1, ~(t1 > 0), "t1: pass a positive final depth")
     if not t1 > 0:
         raise ArgumentError("t1", f"got {float(t1):g}", "pass a positive final depth")
     return t1

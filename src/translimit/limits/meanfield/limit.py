@@ -41,6 +41,7 @@ from translimit.core import (
     Outcome,
     SolveError,
     as_float64,
+    brief,
     is_traced,
     require_covariance,
 )
@@ -221,7 +222,9 @@ class GaussianLimit(AbstractProblem):
         drift, _ = attention.gaussian_field(np.zeros(dim), self.cov)
         if np.any(np.asarray(drift) != 0.0):
             raise ArgumentError(
-                "attention", "moves the mean of a centred law", "take its constant drift away"
+                "attention",
+                "moves the mean of a centred law",
+                "pass one without a constant drift (b = 0)",
             )
 
     @property
@@ -288,11 +291,15 @@ def solve_limits(
     }
     if len(shapes) > 1 or any(float(p.t1) != t1 for p in problems):
         raise ArgumentError(
-            "problems", "differ in kind, shape or t1", "pass one shape, padding with zeros"
+            "problems",
+            "differ in kind, shape or t1",
+            "pass one kind, shape (pad with zeros) and t1",
         )
     ts = _decades(t1) if save is None else as_float64(save, "save")
     if ts.ndim != 1 or ts.size == 0 or ts[0] < 0 or ts[-1] > t1 or np.any(np.diff(ts) <= 0):
-        raise ArgumentError("save", "are no times", f"pass increasing times in [0, {t1:g}]")
+        raise ArgumentError(
+            "save", f"got {brief(ts)}", f"pass strictly increasing times within [0, {t1:g}]"
+        )
     solution = _run(problems, method or LogTimeODE(), np.asarray(ts), progress)
     if throw and bool(np.any(np.asarray(solution.outcome == Outcome.non_finite))):
         raise SolveError(f"solve_limits: {Outcome[Outcome.non_finite]}", solution)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention import Softmax, Unnormalized, require_matrix, require_tokens
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, is_traced
+from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, brief, is_traced
 
 
 class SphereAttention(eqx.Module):
@@ -54,7 +54,7 @@ class SphereAttention(eqx.Module):
         self.K = require_matrix(identity if K is None else K, "K", (self.Q.shape[0], dim))
         self.V = require_matrix(identity if V is None else V, "V", (dim, dim))
         if not isinstance(normalised, bool | np.bool_):
-            raise ArgumentTypeError("normalised", f"is {normalised!r}", "pass True or False")
+            raise ArgumentTypeError("normalised", f"got {brief(normalised)}", "pass True or False")
         self.normalised = bool(normalised)
         if self.normalised and shift is not None:
             raise ArgumentTypeError(
@@ -110,7 +110,7 @@ def require_temperature(beta: ArrayInput) -> Any:
     if beta.ndim != 0:
         raise ArgumentError("beta", f"has shape {beta.shape}", "pass one number")
     if is_traced(beta):
-        return eqx.error_if(beta, ~(beta >= 0), "beta: must not be negative")
+        return eqx.error_if(beta, ~(beta >= 0), "beta: pass a number of at least 0")
     if beta < 0:
-        raise ArgumentError("beta", f"is {float(beta):g}", "pass a number of at least 0")
+        raise ArgumentError("beta", f"got {float(beta):g}", "pass a number of at least 0")
     return beta

@@ -37,10 +37,12 @@ def equal_cosine_rate(
         ArgumentError: fewer than two tokens, or a cosine that so many tokens cannot share.
     """
     if tokens < 2:
-        raise ArgumentError("tokens", f"is {tokens}", "pass at least 2")
+        raise ArgumentError("tokens", f"got {tokens}", "pass at least 2")
     if not -1.0 / (tokens - 1) - 1e-12 <= rho <= 1.0 + 1e-12:
         raise ArgumentError(
-            "rho", f"is {rho:g}", f"{tokens} tokens share cosines in [-1/{tokens - 1}, 1]"
+            "rho",
+            f"got {rho:g}",
+            f"pass a number in [-1/{tokens - 1}, 1], as {tokens} tokens can share",
         )
     product = 2.0 * (1.0 - rho) * (1.0 + (tokens - 1) * rho)
     if normalised:
@@ -69,7 +71,7 @@ def growth_rates(
 
     _require_beta(beta)
     if modes < 1:
-        raise ArgumentError("modes", f"is {modes}", "pass at least 1")
+        raise ArgumentError("modes", f"got {modes}", "pass at least 1")
     k = np.arange(1, modes + 1)
     scale = 1.0 / ive(0, beta) if normalised else np.exp(beta - shift)
     if beta == 0:
@@ -94,4 +96,4 @@ def metastable_clusters(beta: float) -> int:
 
 def _require_beta(beta: float) -> None:
     if not (np.isfinite(beta) and beta >= 0):
-        raise ArgumentError("beta", f"is {beta:g}", "pass a finite number of at least 0")
+        raise ArgumentError("beta", f"got {beta:g}", "pass a finite number of at least 0")

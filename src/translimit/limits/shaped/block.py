@@ -34,8 +34,8 @@ def require_limit(block: Block | ShapedMLP) -> None:
     if abs(off) > CRITICAL_TOLERANCE and block.kappa == 0:
         raise NoSuchLimitError(
             "block",
-            f"lam^2 + identity^2 gamma^2 = {1 + off:g}: the covariance changes by that factor in "
-            "every layer, no limit in layers / dim",
+            f"has lam^2 + identity^2 gamma^2 = {1 + off:g}: the covariance changes by that factor "
+            "in every layer, no limit in layers / dim",
             "take lam = sqrt(1 - identity^2 gamma^2)",
         )
     if block.mlp is not None:
@@ -46,7 +46,7 @@ def _require_mlp(mlp: ShapedMLP) -> None:
     if not mlp.normalised and mlp.c_plus + mlp.c_minus != 0:
         raise NoSuchLimitError(
             "mlp",
-            f"no limit: drift of order sqrt(dim), since c_plus + c_minus = "
+            f"has no limit: its drift is of order sqrt(dim), since c_plus + c_minus = "
             f"{mlp.c_plus + mlp.c_minus:g} without normalisation",
             "take normalised=True, or slopes that cancel",
         )

@@ -89,7 +89,7 @@ def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
     """
     here: Any = require_tokens_cov(block, cov)
     if not is_traced(here) and np.linalg.matrix_rank(here, hermitian=True) < len(here):
-        raise ArgumentError("cov", "is singular", "log det needs a positive definite covariance")
+        raise ArgumentError("cov", "is singular", "pass a positive definite covariance")
     return in_float64(_log_det_drift, block, here)
 
 
@@ -109,9 +109,13 @@ def correlation_drift(
     """
     here: Any = require_tokens_cov(block, cov)
     if not all(0 <= index < here.shape[0] for index in pair) or pair[0] == pair[1]:
-        raise ArgumentError("pair", f"got {pair}", f"pass two tokens below {here.shape[0]}")
+        raise ArgumentError(
+            "pair", f"got {pair}", f"pass two different tokens from 0 to {here.shape[0] - 1}"
+        )
     if not is_traced(here) and min(here[i, i] for i in pair) <= 0:
-        raise ArgumentError("cov", "a token of the pair has norm zero", "it has no correlation")
+        raise ArgumentError(
+            "cov", "a token of the pair has norm zero", "pass a pair of positive norm"
+        )
     return in_float64(_correlation_drift, block, here, np.asarray(pair))
 
 
@@ -139,7 +143,7 @@ def require_tokens_cov(block: Block | ShapedMLP, cov: ArrayInput, name: str = "c
     has_mlp = isinstance(block, ShapedMLP) or block.mlp is not None
     if has_mlp and not is_traced(checked) and np.min(np.diagonal(checked)) <= 0:
         raise ArgumentError(
-            name, "a token has norm zero", "the MLP needs tokens that do not vanish"
+            name, "a token has norm zero", "pass tokens of positive norm, as an MLP needs"
         )
     return checked
 
@@ -339,7 +343,7 @@ def require_linear(block: Block) -> None:
     require_limit(block)
     if isinstance(block, ShapedMLP) or block.mlp is not None or np.isfinite(block.tau0):
         raise NoSuchLimitError(
-            "block", "attention or an MLP is present", "closed laws hold for tau0=inf and no MLP"
+            "block", "has attention or an MLP", "pass one with tau0=inf and no MLP"
         )
     if block.kappa:
-        raise NoSuchLimitError("block", f"kappa = {block.kappa:g}", "these laws hold for kappa = 0")
+        raise NoSuchLimitError("block", f"has kappa = {block.kappa:g}", "pass one with kappa = 0")

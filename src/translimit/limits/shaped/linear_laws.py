@@ -59,7 +59,7 @@ def linear_log_det_law(block: Block, cov: ArrayInput, t: float) -> tuple[float, 
     start: Any = require_tokens_cov(block, cov)
     sign, log_det = np.linalg.slogdet(start)
     if sign <= 0:
-        raise ArgumentError("cov", "is singular", "log det needs a positive definite covariance")
+        raise ArgumentError("cov", "is singular", "pass a positive definite covariance")
     tokens, variance = len(start), linear_variance(block)
     return log_det - variance / 2 * tokens * (tokens + 1) * t, 2 * tokens * variance * t
 
@@ -80,7 +80,7 @@ def linear_second_moments(block: Block, cov: ArrayInput, t: float) -> tuple[floa
     _require_time(t)
     start: Any = require_tokens_cov(block, cov)
     if start.shape != (2, 2):
-        raise ArgumentError("cov", f"has shape {start.shape}", "pass two tokens")
+        raise ArgumentError("cov", f"has shape {start.shape}", "pass that of two tokens, [2, 2]")
     cross, norms = start[0, 1] ** 2, start[0, 0] * start[1, 1]
     # u' = sigma^2 (u + w), w' = 2 sigma^2 u: growth at 2 sigma^2 and decay at sigma^2.
     variance = linear_variance(block)
@@ -104,4 +104,4 @@ def aligned_probability(correlation: float) -> float:
 
 def _require_time(t: float) -> None:
     if not (t >= 0 and math.isfinite(t)):
-        raise ArgumentError("t", f"got {t}", "pass a time that is not negative")
+        raise ArgumentError("t", f"got {t}", "pass a time of at least 0")

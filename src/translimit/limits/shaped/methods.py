@@ -31,6 +31,7 @@ from translimit.core import (
     AbstractMethod,
     ArgumentError,
     ArgumentTypeError,
+    brief,
     lower_factor,
     psd_sqrt,
     semidefinite_cholesky,
@@ -91,7 +92,8 @@ class AbstractCovarianceMethod(AbstractMethod):
             raise ArgumentError(
                 "step",
                 f"got {self.step:g} for {tokens} tokens",
-                f"the largest admissible step is {bound:.4g} (1 / (4 sigma^2 tokens), or less)",
+                f"pass less: the largest admissible step is {bound:.4g} (1 / (4 sigma^2 tokens), "
+                "or less)",
             )
         return self.step
 
@@ -130,7 +132,9 @@ class StructurePreserving(AbstractCovarianceMethod):
         require_sizes(self)
         if self.adaptive is not None and self.bounded:
             raise ArgumentError(
-                "adaptive", "given with bounded=True", "the bounded step needs no adaptation"
+                "adaptive",
+                "is given with bounded=True",
+                "leave it out: the bounded step needs none",
             )
 
     def start(self, cov: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tokens"]:
@@ -249,7 +253,7 @@ def attention_rate(block: Block | ShapedMLP, factor: Float[Array, "tokens tokens
 def require_sizes(method: Any) -> None:
     """The checks that both methods share."""
     if isinstance(method.paths, bool) or not isinstance(method.paths, (int, np.integer)):
-        raise ArgumentTypeError("paths", f"got {method.paths!r}", "pass an integer")
+        raise ArgumentTypeError("paths", f"got {brief(method.paths)}", "pass an integer")
     if method.paths < 1:
         raise ArgumentError("paths", f"got {method.paths}", "pass at least 1")
     for name in ("step", "adaptive", "growth_limit"):

@@ -163,7 +163,7 @@ def _diffusion_of(block: Block) -> tuple[float, float]:
 
 def _require(distance: float, t1: float) -> None:
     if not (distance >= 0 and math.isfinite(distance)):
-        raise ArgumentError("distance", f"got {distance}", "pass a squared distance, not negative")
+        raise ArgumentError("distance", f"got {distance}", "pass a squared distance of at least 0")
     if not t1 > 0:
         raise ArgumentError("t1", f"got {t1}", "pass a positive time")
 

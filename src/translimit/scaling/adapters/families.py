@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import POST_NORM, Role
 from translimit.scaling.adapters.names import QKV, QKV_BIAS, NameTable
 from translimit.scaling.errors import UnsupportedModuleError
@@ -214,7 +214,7 @@ def table_of(model: Any, names: Names = None) -> NameTable:
         return table_of_model(model).extended(names)
     if names is not None and names != "auto":
         raise ArgumentTypeError(
-            "names", f"got {names!r}", "pass a family, a NameTable or {pattern: role}"
+            "names", f"got {brief(names)}", "pass a family, a NameTable or {pattern: role}"
         )
     return table_of_model(model)
 

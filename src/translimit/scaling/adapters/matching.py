@@ -34,7 +34,7 @@ def matches(model: Any, names: Names = None) -> dict[str, Match]:
             raise AmbiguousRuleError(
                 "names",
                 f"{first} ({found[first].role}) and {name} ({found[name].role}) are one tensor",
-                "only token embedding and readout may be tied: give both one role",
+                "give both one role: only token embedding and readout may be tied",
             )
     return found
 

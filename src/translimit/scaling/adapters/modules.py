@@ -56,7 +56,9 @@ def _require_shapes(found: Mapping[str, Match], parameters: Mapping[str, Any], s
     layers = sum(found[name].role is Role.ATTENTION_OUT for name in parameters)
     if layers != size.layers:
         raise ShapeMismatchError(
-            "target", f"has {size.layers} layers, and the module has {layers}", "describe it"
+            "target",
+            f"has {size.layers} layers, and the module has {layers}",
+            f"pass the sizes of this module as the target (now {size})",
         )
     for name, tensor in parameters.items():
         wanted, shape = _shape(found[name], size), tuple(tensor.shape)
@@ -67,7 +69,7 @@ def _require_shapes(found: Mapping[str, Match], parameters: Mapping[str, Any], s
             told = " x ".join("any" if want is None else str(want) for want in wanted)
             raise ShapeMismatchError(
                 name,
-                f"has the shape {shape}, and a {found[name].role} of the target {told}",
+                f"has shape {shape}, and a {found[name].role} of the target has {told}",
                 f"pass the sizes of this module as the target (now {size})",
             )
 
@@ -93,7 +95,9 @@ def _require_heads(model: Any, size: Size) -> None:
     heads = getattr(config, "num_attention_heads", None)
     if isinstance(heads, int) and heads != size.heads:
         raise ShapeMismatchError(
-            "target", f"has {size.heads} heads, and the module has {heads}", "describe it"
+            "target",
+            f"has {size.heads} heads, and the module has {heads}",
+            f"pass the sizes of this module as the target (now {size})",
         )
 
 
@@ -126,14 +130,14 @@ def scales_of(
             raise UnsupportedModuleError(
                 f"{name}.{attribute}",
                 f"is {now:g}, not head_dim^(-1/2) = {usual:g}",
-                "the base's scale must be told: pass base_logit_scale= to the rules; a scale that "
+                "pass the scale of the base as base_logit_scale= to the rules; a scale that "
                 "differs by layer (scale_attn_by_inverse_layer_idx) is not supported",
             )
         made[name] = (module, attribute, now)
     if len(names) < size.layers and not math.isclose(wanted, usual, rel_tol=1e-12):
         raise UnsupportedModuleError(
             "names",
-            f"found {len(names)} attention modules in {size.layers} layers",
+            f"found modules of attention in {len(names)} of {size.layers} layers",
             "pass a NameTable with attention=(pattern,)",
         )
     return made
@@ -149,7 +153,9 @@ def _require_head_dim(name: str, module: Any, size: Size) -> None:
         told = getattr(module, attribute, None)
         if isinstance(told, int) and told != size.head_dim:
             raise ShapeMismatchError(
-                name, f"has heads of {told}, and the target of {size.head_dim}", "describe it"
+                name,
+                f"has heads of {told}, and the target of {size.head_dim}",
+                f"pass the sizes of this module as the target (now {size})",
             )
 
 

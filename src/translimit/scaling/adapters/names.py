@@ -87,7 +87,9 @@ class NameTable:
         own: dict[str, Role | tuple[Role, ...]] = {}
         for pattern, role in names.items():
             if not isinstance(pattern, str):
-                raise ArgumentTypeError("names", f"has the key {pattern!r}", "map text to roles")
+                raise ArgumentTypeError(
+                    "names", f"has the key {pattern!r}", "pass {pattern: role}, patterns as text"
+                )
             if not pattern.strip("."):
                 raise ArgumentError("names", "has an empty pattern", "name a parameter")
             own[pattern] = tuple(map(_role, role)) if isinstance(role, tuple) else _role(role)
@@ -126,16 +128,16 @@ class NameTable:
         if unmatched:
             raise UnmatchedParameterError(
                 "names",
-                f"{len(unmatched)} of {len(listed)} parameters have no role in the table "
-                f"{self.family!r}: {_some(unmatched)}",
+                f"the table {self.family!r} has no role for {len(unmatched)} of {len(listed)} "
+                f"parameters: {_some(unmatched)}",
                 "pass names={pattern: role} for them, for example "
                 f"{{{_pattern_for(unmatched[0])!r}: 'mlp_in'}}{self.remark}",
             )
         if idle := sorted(self.strict - used):
             raise UnmatchedParameterError(
                 "names",
-                f"patterns match no parameter: {_some(idle)}",
-                "compare them with model.named_parameters()",
+                f"no parameter matches: {_some(idle)}",
+                "take names from model.named_parameters()",
             )
         return found
 

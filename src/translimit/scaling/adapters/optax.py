@@ -13,7 +13,7 @@ from typing import Any
 
 import lazy_loader
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, nearest
 from translimit.describe import Role
 from translimit.scaling.adapters.names import NameTable
 from translimit.scaling.engine import Rules
@@ -129,7 +129,9 @@ def transform(
         return optax.partition({role.value: of(role) for role in Role}, labels)
     used = {str(label) for label in jax.tree_util.tree_leaves(labels)}
     if unknown := sorted(used - {role.value for role in Role}):
-        raise ArgumentError("labels", f"has {', '.join(unknown)}", "use the names of roles")
+        raise ArgumentError(
+            "labels", f"unknown role {unknown[0]!r}", nearest(unknown[0], (r.value for r in Role))
+        )
     return optax.partition({name: of(Role(name)) for name in used}, lambda _: labels)
 
 
@@ -163,7 +165,9 @@ def start(params: Any, labels: Any, rules: Rules, base: Mapping[Role | str, floa
     now, told = stds(params, labels), {Role(role): float(std) for role, std in base.items()}
     require_live_start({role for role, std in now.items() if std == 0})
     if missing := sorted(role.value for role in now.keys() - told.keys()):
-        raise ArgumentError("base", f"has no {', '.join(missing)}", "give their spread")
+        raise ArgumentError(
+            "base", f"has no {', '.join(missing)}", "give the standard deviation of each"
+        )
 
     def factor(label: str) -> float:
         role = Role(label)
@@ -188,7 +192,9 @@ def _pairs(params: Any, labels: Any) -> list[tuple[Any, str]]:
     leaves, names = (jax.tree_util.tree_leaves(tree) for tree in (params, labels))
     if len(leaves) != len(names):
         raise ArgumentError(
-            "labels", f"has {len(names)} leaves for {len(leaves)} parameters", "label this tree"
+            "labels",
+            f"has {len(names)} leaves for {len(leaves)} parameters",
+            "label every leaf of this tree",
         )
     return list(zip(leaves, names, strict=True))
 

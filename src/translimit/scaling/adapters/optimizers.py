@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES
@@ -51,7 +51,11 @@ def require_ratios(optimizer: Any) -> None:
     rates: dict[str, tuple[float, dict[str, Any]]] = {}
     for group in optimizer.param_groups:
         if "lr_ratio" not in group:
-            raise ArgumentError("optimizer", "has groups that are not of apply", "pass its groups")
+            raise ArgumentError(
+                "optimizer",
+                "has groups that `apply` did not make",
+                "build it with those of `apply`",
+            )
         common = float(group["lr"]) / group["lr_ratio"]
         kind = "orthogonal" if group["update"] == "orthogonal" else "other"
         first, _ = rates.setdefault(kind, (common, group))
@@ -68,9 +72,11 @@ def require_numbers(**numbers: float) -> None:
     """Refuse rates, epsilons and decays that are no numbers from 0 on."""
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
+            raise ArgumentTypeError(
+                name, f"got {brief(value)}", "pass the number tuned at the base"
+            )
         if not 0 <= value < float("inf"):
-            raise ArgumentError(name, f"got {value}", "pass the number tuned at the base")
+            raise ArgumentError(name, f"got {value}", "pass a finite number of at least 0")
 
 
 def require_clip(rules: Rules, tuned_in: str | None) -> None:
@@ -78,7 +84,9 @@ def require_clip(rules: Rules, tuned_in: str | None) -> None:
     if tuned_in is None:
         return
     if tuned_in not in STYLES:
-        raise ArgumentError("clip_tuned_in", f"got {tuned_in!r}", f"known: {', '.join(STYLES)}")
+        raise ArgumentError(
+            "clip_tuned_in", f"got {brief(tuned_in)}", nearest(str(tuned_in), STYLES)
+        )
     if tuned_in != rules.question.style:
         raise ConversionError(
             "clip_tuned_in",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import Role
 from translimit.scaling.adapters.names import QKV, QKV_BIAS
 from translimit.scaling.engine import Rules
@@ -117,10 +117,12 @@ def overrides(
     """
     if framework not in _TABLES:
         known = tuple(_TABLES)
-        raise ArgumentError("framework", f"got {framework!r}", nearest(str(framework), known))
+        raise ArgumentError("framework", f"got {brief(framework)}", nearest(str(framework), known))
     for name, value in (("lr", lr), ("min_lr", min_lr), ("eps", eps), ("decay", weight_decay)):
         if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(name, f"got {value!r}", "pass the number tuned at the base")
+            raise ArgumentTypeError(
+                name, f"got {brief(value)}", "pass the number tuned at the base"
+            )
     optimizers, wanted = _OPTIMIZERS[framework], rules.question.optimizer
     if wanted not in optimizers:
         raise ArgumentError(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import Axis, Role, Size
 from translimit.scaling.adapters.names import Match, NameTable
 from translimit.scaling.engine import Rules
@@ -178,7 +178,9 @@ def factors(
                 )
             if now == 0 and wanted > 0:
                 raise ShapeMismatchError(
-                    name, "starts at zero, and in the base it does not", "draw both alike"
+                    name,
+                    "starts at zero, and in the base it does not",
+                    "let it start at zero in both, or in neither",
                 )
             made[name] = wanted / now if now > 0 else 1.0
         return ("base" if base is not None else "told"), made
@@ -200,7 +202,7 @@ def _told(start: Any) -> dict[Role, float] | None:
     if isinstance(start, Mapping):
         return {Role(role): float(std) for role, std in start.items()}
     if not isinstance(start, str):
-        raise ArgumentTypeError("start", f"got {start!r}", f"pass one of {', '.join(STARTS)}")
+        raise ArgumentTypeError("start", f"got {brief(start)}", f"pass one of {', '.join(STARTS)}")
     if start not in STARTS:
         raise ArgumentError("start", f"unknown start {start!r}", nearest(start, STARTS))
     return None

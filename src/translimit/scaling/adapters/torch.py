@@ -323,8 +323,8 @@ def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> 
         same = "these" if _applied()[parameters[done[0]]] == rules.digest else "other"
         raise AlreadyAppliedError(
             "model",
-            f"{same} rules were applied to {len(done)} of its {len(parameters)} parameters "
-            f"before ({done[0]}, ...)",
+            f"{same} rules were applied before to {len(done)} of its {len(parameters)} parameters "
+            f"({done[0]}, ...)",
             "pass report=groups.report to build its groups again, or force=True to scale again",
         )
 
@@ -341,13 +341,19 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return json.loads(Path(report).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(str(report), f"cannot be read ({error})", "pass a report") from error
+        raise ConfigError(
+            str(report), f"cannot be read ({error})", "pass the report that `apply` gave"
+        ) from error
 
 
 def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, Any]) -> None:
     for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
         if saved.get(key) != wanted:
-            raise ConfigError("report", f"{key} is {saved.get(key)!r}", f"it must be {wanted!r}")
+            raise ConfigError(
+                "report",
+                f"{key} is {saved.get(key)!r}, not {wanted!r}",
+                "pass the report of an application by this version",
+            )
     if saved["rules"]["digest"] != rules.digest:
         raise ConfigError("report", "is of other rules", "pass Rules.from_json(report['rules'])")
     then = {name: tuple(told["shape"]) for name, told in saved["parameters"].items()}
@@ -355,5 +361,7 @@ def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[st
     if then != now:
         differing = sorted(name for name in then | now if then.get(name) != now.get(name))
         raise ConfigError(
-            "report", f"is of another module: {', '.join(differing[:5])}", "pass its own report"
+            "report",
+            f"is of another module: {', '.join(differing[:5])}",
+            "pass the report of this module",
         )
