@@ -167,9 +167,9 @@ def test_refusals_that_constructors_share(variant, as_user):
         ({"K": QKV["K"][:1]}, r"K: has shape \(1, 3\); pass a matrix \[2, 3\]"),
         ({"V": QKV["V"][:2]}, r"V: has shape \(2, 3\)"),
         ({"V": QKV["V"] * np.nan}, "V: 9 of 9 entries"),
-        ({"scale": 0.0}, "scale: is 0"),
+        ({"scale": 0.0}, "scale: got 0"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             variant(**QKV | change)
-    with pytest.raises(ArgumentTypeError, match="causal: is 1"):
+    with pytest.raises(ArgumentTypeError, match="causal: got 1"):
         variant(**QKV, causal=1)

@@ -276,7 +276,7 @@ def test_refusals_of_rank_deficient_keys(as_user):
     [
         (lambda: MultiHead.from_matrices(Q, K, V, heads=3), ArgumentError, "heads: 3 does not"),
         (lambda: MultiHead.from_matrices(Q, K, V, heads=0), ArgumentError, "heads: 0 does not"),
-        (lambda: MultiHead.from_matrices(Q, K, V, 1.0), ArgumentTypeError, "heads: is 1.0"),
+        (lambda: MultiHead.from_matrices(Q, K, V, 1.0), ArgumentTypeError, "heads: got 1.0"),
         # The second head of a one-row Q would be an empty slice.
         (lambda: MultiHead.from_matrices(Q[:1], K, V, 2), ArgumentError, "Q: has 1 rows, which"),
         (lambda: MultiHead.from_matrices(Q, K[:1], V, 2), ArgumentError, "K: has 1 rows, which"),
@@ -284,7 +284,7 @@ def test_refusals_of_rank_deficient_keys(as_user):
         (lambda: MultiHead(Q=Q, K=[K], V=[V], W=[V]), ArgumentError, "Q: .*one map per head"),
         (lambda: MultiHead(Q=[Q, Q], K=[K], V=[V], W=[V]), ArgumentError, r"K: has shape \(1,"),
         (lambda: MultiHead(Q=[Q], K=[K], V=[V[:1]], W=[V]), ArgumentError, r"W: has .*\[1, 2, 1\]"),
-        (lambda: L2(**QKV, key_scale=-1.0), ArgumentError, "key_scale: is -1"),
+        (lambda: L2(**QKV, key_scale=-1.0), ArgumentError, "key_scale: got -1"),
         (lambda: Sigmoid(**QKV, bias=[0.0]), ArgumentError, "bias: has shape"),
         (lambda: Sigmoid(**QKV, bias=np.nan), ArgumentError, "bias: 1 of 1 entries"),
         (lambda: Linear(**QKV, normalisation="prefix"), ArgumentTypeError, "Normalisation.PREFIX"),

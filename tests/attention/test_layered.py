@@ -67,5 +67,5 @@ def test_refusals(attentions, start_times, error, message, as_user):
 def test_refusals_of_traced_start_times(as_user):
     at = jax.jit(lambda starts: attention_at(Layered([FIRST, SECOND], starts), 0.5).V)
     np.testing.assert_allclose(at(jnp.array([0.0, 0.4])), -V, rtol=1e-6)
-    with pytest.raises(Exception, match="start_times: must increase from 0"):
+    with pytest.raises(Exception, match="start_times: pass times that increase from 0"):
         at(jnp.array([0.0, -0.4])).block_until_ready()

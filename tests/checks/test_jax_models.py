@@ -135,7 +135,7 @@ def test_the_rules_are_supported_and_a_wrong_rate_is_named():
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
     trial = Trial(base=BASE, size=BASE, seed=0, rate=0.01)
-    with pytest.raises(FactoryError, match="no optax transform"):
+    with pytest.raises(FactoryError, match="pass an optax transform"):
         JaxModel(parameters={}, optimizer=3, loss=loss, fields=loss, batch=loss)  # pyright: ignore
     made = network(trial)
     lonely = JaxModel(

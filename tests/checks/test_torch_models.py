@@ -219,7 +219,7 @@ def test_refusals(tmp_path, monkeypatch):
         ("mine", "write module:function"),
         ("absent_module:x", "cannot be imported"),
         ("mine_broken:x", "cannot be imported (ModuleNotFoundError"),
-        ("math:pi", "is no function"),
+        ("math:pi", "is not a function"),
         ("toy:tooy", "did you mean 'toy'?"),
     ]:
         with pytest.raises(checks.FactoryError) as caught:

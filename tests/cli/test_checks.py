@@ -108,7 +108,7 @@ def broken(trial):
         (["coord-check", "toy"], "factory: got 'toy'; write module:function"),
         (["coord-check", "absent_module:f"], "'absent_module' cannot be imported"),
         (["coord-check", "toy:tooy"], "'toy' has no 'tooy'; did you mean 'toy'?"),
-        (["coord-check", "toy:BASE"], "is no function"),
+        (["coord-check", "toy:BASE"], "is not a function"),
         (["coord-check", "toy:batch", *BASE], "factory: "),
         (["coord-check", "toy:toy", "--base", "heads=x"], "x"),
         ([*CHECK, "--plot", "check.doc"], "--plot: got 'check.doc'"),

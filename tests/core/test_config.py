@@ -94,7 +94,7 @@ def test_integers_are_welcome_where_floats_are_asked_for() -> None:
         ({"tokens": 1, "causal": 1}, r"causal: got 1; pass a value of type bool"),
         ({"tokens": 1, "sizes": [1, 2.5]}, r"sizes: got 2\.5"),
         ({"tokens": 1, "sizes": 1}, r"sizes: got 1"),
-        ({"tokens": 1, "box": [1.0]}, r"box: has 1 entries; pass 2"),
+        ({"tokens": 1, "box": [1.0]}, r"box: has length 1; pass length 2"),
         ({"tokens": 1, "seed": "x"}, r"seed: got 'x'; pass a value of type int \| None"),
         ({"tokens": 1, "kind": "relu"}, r"kind: got 'relu'; .*'softmax', 'linear'"),
         ({"tokens": 1, "clock": {"t2": 1.0}}, r"clock: unknown key 't2'; did you mean 't1'"),

@@ -120,7 +120,7 @@ def test_the_jackknife_removes_the_bias_of_a_square() -> None:
 
 
 def test_the_jackknife_needs_three_groups() -> None:
-    with pytest.raises(ArgumentError, match="count: 2 groups; use at least 3"):
+    with pytest.raises(ArgumentError, match="count: got 2; pass at least 3 groups"):
         jackknife(lambda chosen: 0.0, 2)
 
 
@@ -165,7 +165,7 @@ def test_fits_that_mean_nothing_are_refused() -> None:
             fit_rate(np.array(sizes, dtype=float), errors)
     with pytest.raises(ArgumentError, match="sizes: got"):
         fit_rate([16.0], errors[:1])
-    with pytest.raises(ArgumentError, match="errors: 3 replicates; pass at least 4"):
+    with pytest.raises(ArgumentError, match="errors: has a row of length 3; pass at least 4"):
         fit_rate(SIZES, errors[:, :3])
     for bad in (0.0, np.nan, np.inf):
         spoilt = errors.copy()

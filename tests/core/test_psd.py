@@ -120,7 +120,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_nan_is_refused_by_count() -> None:
-    with pytest.raises(ArgumentError, match="cov: 1 of 4 entries are NaN or infinite"):
+    with pytest.raises(ArgumentError, match="cov: has NaN or infinity in 1 of 4 entries"):
         require_covariance(np.array([[1.0, np.nan], [0.0, 1.0]]))
 
 

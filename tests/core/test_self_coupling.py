@@ -120,7 +120,7 @@ def test_identity_vmap_and_float32():
         ((A[0], COV), r"A: has shape \(2,\); pass a square matrix"),
         ((A[:1], COV), r"A: has shape \(1, 2\)"),
         ((A, np.eye(3)), r"cov: has shape \(3, 3\); pass the shape of A, \(2, 2\)"),
-        ((A * np.nan, COV), "A: 4 of 4 entries are NaN"),
+        ((A * np.nan, COV), "A: has NaN or infinity in 4 of 4 entries"),
         ((A, COV - 2 * np.eye(2)), "cov: has the negative eigenvalue"),
         ((A, A), "cov: is not symmetric"),
     ],

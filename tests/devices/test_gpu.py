@@ -56,7 +56,7 @@ def test_quarters_of_a_card_reserved_at_ray_give_the_same_bits(alone, tmp_path):
 def test_more_of_a_card_than_there_is_is_not_started(fakes):
     pytest.importorskip("ray")
     count = len(visible_gpus())
-    with pytest.raises(ValueError, match=f"gpus_per_cell: a cell asks for 1 cores and {count + 1}"):
+    with pytest.raises(ValueError, match=f"gpus_per_cell: a cell asks for 1 CPU and {count + 1}"):
         list(
             RayCluster(workers=1, gpus_per_cell=count + 1.0).run(
                 "fake_experiments:platform", [Job("a")], device="gpu"

@@ -60,7 +60,7 @@ def test_what_watches_can_end_everything():
 
 
 def test_refusals():
-    with pytest.raises(ArgumentError, match="retries: got -1; pass 0 or more"):
+    with pytest.raises(ArgumentError, match="retries: got -1; pass at least 0"):
         list(run_jobs(Scripted({}, []), "f", JOBS, retries=-1))
 
 

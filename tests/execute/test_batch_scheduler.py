@@ -85,7 +85,7 @@ def test_what_slurm_is_asked_for(tmp_path, monkeypatch):
     [
         ({"cluster": "pbs"}, "cluster: got 'pbs'; known: local, slurm"),
         ({"time": "0"}, "time: got 0; pass 1 or more"),
-        ({"memory": "0"}, "memory: got 0.0; pass gigabytes"),
+        ({"memory": "0"}, "memory: got 0.0; pass a positive number of gigabytes"),
         ({"partitoin": "a"}, "unknown key 'partitoin'; did you mean 'partition'"),
         ({"cpus": "many"}, "cpus: got 'many'; pass a value of type int"),
     ],

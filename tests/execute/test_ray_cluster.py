@@ -30,7 +30,7 @@ print(json.dumps([told, seen.value]))
     ("options", "message"),
     [
         ({"workers": 0}, "workers: got 0; pass 1 or more"),
-        ({"cpus_per_cell": 0.0}, "cpus_per_cell: got 0.0; pass a number above 0"),
+        ({"cpus_per_cell": 0.0}, "cpus_per_cell: got 0.0; pass a positive number"),
         ({"gpus_per_cell": -1.0}, "gpus_per_cell: got -1.0"),
         ({"address": "auto", "workers": 2}, "workers: a running cluster has its own; leave it out"),
     ],
@@ -52,9 +52,9 @@ def test_more_than_the_machine_has_is_refused(monkeypatch, fakes):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     jobs = [Job("a", {"action": "fine"})]
-    with pytest.raises(ArgumentError, match="a cell asks for 3 cores and 0 GPUs, and there are 2"):
+    with pytest.raises(ArgumentError, match="a cell asks for 3 CPU and 0 GPU, and there are 2"):
         list(RayCluster(workers=2).run("fake_experiments:obey", jobs, threads=3))
-    with pytest.raises(ArgumentError, match="gpus_per_cell: a cell asks for 1 cores and 1 GPUs"):
+    with pytest.raises(ArgumentError, match="gpus_per_cell: a cell asks for 1 CPU and 1 GPU"):
         list(RayCluster(workers=2).run("fake_experiments:obey", jobs, device="gpu"))
 
 

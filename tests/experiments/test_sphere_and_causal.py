@@ -85,13 +85,13 @@ def test_names_of_claims_at_the_presets(name):
 
 def test_refusals():
     clustering, masked = (get_experiment(name) for name in TOY)
-    with pytest.raises(ConfigError, match="clouds: is 3"):
+    with pytest.raises(ConfigError, match="clouds: got 3"):
         clustering.cells(sphere_clustering.Config(clouds=3))
-    with pytest.raises(ConfigError, match="t1: is 5"):
+    with pytest.raises(ConfigError, match="t1: got 5"):
         clustering.cells(sphere_clustering.Config(t1=5.0))
     with pytest.raises(ConfigError, match="dims: is"):
         clustering.cells(sphere_clustering.Config(dims=(3,)))
-    with pytest.raises(ConfigError, match="tokens: is 100"):
+    with pytest.raises(ConfigError, match="tokens: got 100"):
         masked.cells(causal.Config(tokens=100))
-    with pytest.raises(ConfigError, match="block_clouds: is 2"):
+    with pytest.raises(ConfigError, match="block_clouds: got 2"):
         masked.cells(causal.Config(block_clouds=2))

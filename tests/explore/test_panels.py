@@ -174,7 +174,7 @@ def test_the_law_ends_where_attention_is_strong() -> None:
 
 
 def test_what_a_limit_refuses_is_told_in_words() -> None:
-    with pytest.raises(ArgumentError, match="can not start orthogonal"):
+    with pytest.raises(ArgumentError, match="can start orthogonal"):
         panel_of(View(heads=1, head_dim=8, tokens=16))
     with pytest.raises(ConfigError, match="overlaps"):
         View(panel="overlap")

@@ -171,8 +171,8 @@ def test_a8_infinite_depth() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"alpha_A": 0.4}, "alpha_A: is 0.4; pass an exponent in"),
-        ({"alpha_L": 1.1}, "alpha_L: is 1.1; pass an exponent in"),
+        ({"alpha_A": 0.4}, "alpha_A: got 0.4; pass an exponent in"),
+        ({"alpha_L": 1.1}, "alpha_L: got 1.1; pass an exponent in"),
         ({"gamma0": 0.0}, "gamma0: is 0, where the network is linear.*lazy_predictions"),
         ({"gamma0": -1.0}, "gamma0: "),
         ({"head_dim": 0}, "head_dim: got 0"),
@@ -187,7 +187,7 @@ def test_a8_infinite_depth() -> None:
         ({"layers": math.inf, "alpha_L": 0.5}, "alpha_L: .*only alpha_L = 1 has the depth ODE"),
         ({"eta0": 0.0}, "eta0: "),
         ({"steps": 0}, "steps: got 0"),
-        ({"momentum": 1.0}, "momentum: is 1"),
+        ({"momentum": 1.0}, "momentum: got 1"),
         ({"inputs": X[0]}, r"inputs: has shape \(2, 4\)"),
         ({"inputs": np.full((2, 2, 2), np.nan)}, "inputs: 8 of 8 entries"),
         ({"targets": [1.0, 2.0, 3.0]}, r"targets: has shape \(3,\)"),

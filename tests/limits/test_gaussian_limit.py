@@ -229,7 +229,7 @@ def ok(**change):
             ArgumentError,
             "problems: differ",
         ),
-        (lambda: solve_limits([ok()], save=[2.0, 1.0]), ArgumentError, "save: are no times"),
+        (lambda: solve_limits([ok()], save=[2.0, 1.0]), ArgumentError, "save: got "),
         (lambda: solve(ok(), AdaptiveODE()), ArgumentTypeError, "does not solve GaussianLimit"),
         (lambda: LogTimeODE(rtol=0.0), ArgumentError, "rtol: got 0"),
         (lambda: LogTimeODE(lanes=0), ArgumentError, "lanes: got 0"),

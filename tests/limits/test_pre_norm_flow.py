@@ -45,5 +45,5 @@ def test_tokens_that_agree_fall_into_the_origin_at_unit_speed():
 def test_refusals():
     with pytest.raises(ArgumentError, match="token 0 has norm zero"):
         PreNormFlow(initial=[[0.0, 0.0]], t1=1.0, beta=1.0)
-    with pytest.raises(ArgumentError, match="beta: is -1"):
+    with pytest.raises(ArgumentError, match="beta: got -1"):
         PreNormFlow(initial=[[1.0, 0.0]], t1=1.0, beta=-1.0)

@@ -391,7 +391,7 @@ def test_refusals() -> None:
     bound = 1 / (4 * linear_variance(sde.block) * 4)
     with pytest.raises(ArgumentError, match=f"largest admissible step is {bound:.4g}"):
         solve(sde, StructurePreserving(step=0.5), key=jax.random.key(0))
-    with pytest.raises(ArgumentError, match="adaptive: given with bounded"):
+    with pytest.raises(ArgumentError, match="adaptive: is given with bounded"):
         StructurePreserving(adaptive=0.1, bounded=True)
     with pytest.raises(ArgumentError, match="paths: got 0"):
         StructurePreserving(paths=0)

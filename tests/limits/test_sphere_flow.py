@@ -247,7 +247,7 @@ def test_labelled_and_drawn():
         ({"initial": [[1.0, 0.0], [0.0, 0.0]]}, ArgumentError, "token 1 has norm zero"),
         ({"initial": np.zeros((0, 2))}, ArgumentError, "at least one token"),
         ({"initial": [[np.nan, 1.0]]}, ArgumentError, "initial: 1 of 2 entries"),
-        ({"beta": -1.0}, ArgumentError, "beta: is -1"),
+        ({"beta": -1.0}, ArgumentError, "beta: got -1"),
         ({"beta": [1.0]}, ArgumentError, "beta: has shape"),
         ({"beta": np.inf}, ArgumentError, "beta: 1 of 1 entries"),
         ({"t1": 0.0}, ArgumentError, "t1: got 0"),
@@ -255,7 +255,7 @@ def test_labelled_and_drawn():
         ({"K": np.ones((1, 2))}, ArgumentError, "K: has shape"),
         ({"V": np.ones((1, 2))}, ArgumentError, "V: has shape"),
         ({"weights": [0.5, 0.4]}, ArgumentError, "sum to one"),
-        ({"normalised": 1}, ArgumentTypeError, "normalised: is 1"),
+        ({"normalised": 1}, ArgumentTypeError, "normalised: got 1"),
         ({"shift": 1.0}, ArgumentTypeError, "shift: is given"),
         ({"shift": [1.0], "normalised": False}, ArgumentError, "shift: has shape"),
     ],
@@ -268,13 +268,13 @@ def test_refusals(change, error, message):
 
 @pytest.mark.usefixtures("as_user")
 def test_refusals_of_the_formulas():
-    with pytest.raises(ArgumentError, match="beta: is -1"):
+    with pytest.raises(ArgumentError, match="beta: got -1"):
         growth_rates(-1.0)
-    with pytest.raises(ArgumentError, match="modes: is 0"):
+    with pytest.raises(ArgumentError, match="modes: got 0"):
         growth_rates(1.0, 0)
-    with pytest.raises(ArgumentError, match="beta: is nan"):
+    with pytest.raises(ArgumentError, match="beta: got nan"):
         metastable_clusters(np.nan)
-    with pytest.raises(ArgumentError, match="tokens: is 1"):
+    with pytest.raises(ArgumentError, match="tokens: got 1"):
         equal_cosine_rate(0.0, 1.0, 1)
     with pytest.raises(ArgumentError, match="rho: is"):
         equal_cosine_rate(-0.9, 1.0, 5)

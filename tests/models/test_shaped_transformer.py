@@ -349,7 +349,7 @@ def test_refusals(as_user: None) -> None:
         with pytest.raises(ArgumentTypeError, match=r"dim: got 8\.5"):
             model(block=block, dim=8.5, layers=1)
         small = model(block=block, dim=2, layers=2)
-        with pytest.raises(ArgumentError, match="2 dimensions for 3 tokens"):
+        with pytest.raises(ArgumentError, match="dim: got 2 for 3 tokens; pass at least 3"):
             small.simulate(THREE, key=key)
         with pytest.raises(ArgumentError, match="seeds: got 0"):
             small.simulate(np.eye(2), key=key, seeds=0)
@@ -358,5 +358,5 @@ def test_refusals(as_user: None) -> None:
         with pytest.raises(ArgumentError, match="negative eigenvalue"):
             small.simulate([[1.0, 2.0], [2.0, 1.0]], key=key)
     narrow = CompressedShapedTransformer(block=Block(gamma=0.5, tau0=1.0, heads=4), dim=8, layers=2)
-    with pytest.raises(ArgumentError, match="2 value dimensions a head for 3 tokens"):
+    with pytest.raises(ArgumentError, match="each has value dimension 2 for 3 tokens"):
         narrow.simulate(THREE, key=key)

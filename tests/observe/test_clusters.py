@@ -119,9 +119,9 @@ def test_stability_ratio_of_exact_flows():
 
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
-    with pytest.raises(ArgumentError, match="delta: is 0"):
+    with pytest.raises(ArgumentError, match="delta: got 0"):
         cluster_labels(np.eye(2), 0.0)
-    with pytest.raises(ArgumentError, match="delta: is 4"):
+    with pytest.raises(ArgumentError, match="delta: got 4"):
         cluster_labels(np.eye(2), 4.0)
     with pytest.raises(ArgumentError, match="norm zero"):
         cluster_labels(np.zeros((2, 2)), 0.1)
@@ -129,19 +129,19 @@ def test_refusals():
         cluster_labels(np.ones((2, 1)), 0.1)
     with pytest.raises(ArgumentError, match="tokens: has shape"):
         cluster_counts(np.ones(2), 0.1)
-    with pytest.raises(ArgumentError, match="beta: is 0"):
+    with pytest.raises(ArgumentError, match="beta: got 0"):
         cluster_angle(0.0)
     with pytest.raises(ArgumentError, match="counts: has shape"):
         merger_times(np.arange(3.0), np.arange(2))
     with pytest.raises(ArgumentError, match="one token"):
         cosine_histogram(np.ones((1, 2)))
-    with pytest.raises(ArgumentError, match="bins: is 0"):
+    with pytest.raises(ArgumentError, match="bins: got 0"):
         cosine_histogram(np.eye(2), bins=0)
     with pytest.raises(ArgumentError, match="all tokens"):
         effective_rank(np.zeros((2, 2)))
-    with pytest.raises(ArgumentError, match="beta: is 0"):
+    with pytest.raises(ArgumentError, match="beta: got 0"):
         interaction_energy(np.eye(2), 0.0)
-    with pytest.raises(ArgumentError, match="beta: is -1"):
+    with pytest.raises(ArgumentError, match="beta: got -1"):
         partition_function(np.eye(2), -1.0)
     with pytest.raises(ArgumentError, match="weights: has shape"):
         interaction_energy(np.eye(2), 1.0, weights=[0.5, 0.6])

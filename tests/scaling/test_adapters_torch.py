@@ -165,7 +165,7 @@ def test_users_extend_the_table():
         (
             {"nothing.weight": "query"},
             UnmatchedParameterError,
-            "match no parameter: nothing.weight",
+            "no parameter matches: nothing.weight",
         ),
         ({"q.weight": "qeury"}, ArgumentError, "did you mean 'query'"),
         ({"": "query"}, ArgumentError, "empty pattern"),
@@ -177,7 +177,7 @@ def test_users_extend_the_table():
         (
             NameTable("own", {"q.weight": Role.QUERY}),
             UnmatchedParameterError,
-            "64 of 68 parameters have no role",
+            "has no role for 64 of 68 parameters",
         ),
         (NameTable("own", {"q.weight": Role.QUERY}), UnmatchedParameterError, "table 'own'"),
     ],

@@ -63,7 +63,7 @@ def test_heads_must_divide_the_width():
         ({"style": "fold"}, ArgumentError, "did you mean 'folded'?"),
         ({"decay": "coupled"}, ArgumentError, "coupled L2 inside Adam is not covered"),
         ({"decay": "none"}, ArgumentError, "unknown decay 'none'"),
-        ({"decay": "sqrt_width", "optimizer": "sgd"}, ArgumentError, "for adamw only"),
+        ({"decay": "sqrt_width", "optimizer": "sgd"}, ArgumentError, "got 'sqrt_width' with"),
         ({"muon_adjust": "rms"}, ArgumentError, "unknown muon_adjust 'rms'"),
         ({"muon_heads": "both"}, ArgumentError, "unknown muon_heads 'both'"),
         ({"base_logit_scale": 0.0}, ArgumentError, "base_logit_scale: got 0.0"),

@@ -144,7 +144,9 @@ def test_a_name_that_leaves_the_folder_is_not_followed(tmp_path):
 
 
 def test_what_is_no_store():
-    with pytest.raises(ConfigError, match=r"store: '/shared/run' is no URL; write file:///shared"):
+    with pytest.raises(
+        ConfigError, match=r"store: '/shared/run' is not a URL; write file:///shared"
+    ):
         RemoteCells("/shared/run")
     with pytest.raises(ConfigError, match=r"store: 'nothing://x' cannot be opened .*; install the"):
         RemoteCells("nothing://x")

@@ -119,7 +119,7 @@ def test_runs_that_do_not_belong_together(runs, tmp_path):
     other = changed(left, tmp_path, "config", experiments=info["experiments"])
     with pytest.raises(StoreError, match="fake/means: size is 32 there and 64 here"):
         merge_runs([left, other], tmp_path / "out")
-    with pytest.raises(ArgumentError, match="RUN: 1 named; name at least two"):
+    with pytest.raises(ArgumentError, match="RUN: got 1; name at least two"):
         merge_runs([left], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -70,7 +70,7 @@ def test_digests_follow_what_fixes_the_result():
         ([], {}, "experiment: none is named"),
         (["castin2025/particles-and-closur"], {}, "did you mean 'castin2025/particles-and-closure"),
         (["no_such_module:X"], {}, "cannot load 'no_such_module:X'"),
-        (["fake_experiments:double"], {}, "is no AbstractExperiment"),
+        (["fake_experiments:double"], {}, "is not an experiment"),
         ([ONE, ONE], {}, "named twice"),
         ([ONE], {"preset": "demoo"}, "no preset 'demoo'; did you mean 'demo'"),
         ([TWO], {"preset": "paper"}, "fake/other has no preset 'paper'; known: demo"),
@@ -93,7 +93,7 @@ def test_refusals(names, options, message):
         ({"sise": 3}, "unknown key 'sise'; did you mean 'size'"),
         ({"fake/means": {"sise": 3}}, "unknown key 'sise'; did you mean 'size'"),
         ({"fake/mean": {"size": 3}}, "unknown key 'fake/mean'; did you mean 'fake/means'"),
-        ({"fake/means": 3}, "'fake/means' is no table"),
+        ({"fake/means": 3}, "'fake/means' is not a table"),
         ({"size": "big"}, "size: got 'big'"),
     ],
 )

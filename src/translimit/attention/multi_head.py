@@ -137,8 +137,8 @@ class MultiHead(AbstractAttention):
             if matrix.shape[0] != dim:
                 raise ArgumentError(
                     name,
-                    f"has shape {matrix.shape}, where heads = {heads} of dimension {dim // heads} have {dim} rows",
-                    f"pass a matrix [{dim}, {dim}], or maps of another size [heads, head_dim, dim] to MultiHead",
+                    f"has shape {matrix.shape}, and heads * head_dim is {heads} * {dim // heads}",
+                    f"pass [{dim}, {dim}], or maps [heads, head_dim, dim] to MultiHead",
                 )
         cut = (int(heads), dim // int(heads), dim)
         return cls(

@@ -115,7 +115,7 @@ class CompressedShapedTransformer(eqx.Module):
         if self._slices() > 1 and self.sizes.value_dim < cov.shape[0]:
             raise ArgumentError(
                 "heads",
-                f"each has value dimension {self.sizes.value_dim}, below the {cov.shape[0]} tokens, "
+                f"each has value dimension {self.sizes.value_dim} for {cov.shape[0]} tokens, "
                 "without projection",
                 "pass fewer heads or more dimensions, or the network itself (ShapedTransformer)",
             )

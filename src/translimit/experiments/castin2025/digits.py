@@ -97,7 +97,7 @@ class DigitTokens(AbstractExperiment[Config]):
         if config.images * config.groups > 1797:
             raise ConfigError(
                 "images",
-                f"{config.images} in each of groups = {config.groups} are more than the 1797 digits",
+                f"{config.images} in groups = {config.groups} are more than the 1797 digits",
                 "pass fewer images or groups",
             )
         if config.groups < 3 or config.saves < 2:
