@@ -136,7 +136,7 @@ def test_list(capsys):
         ("run X --slurm time=5", "--slurm: the pool executor has none; leave it out, or use --exe"),
         ("run X --executor slurm --slurm tme=5", "--slurm: unknown key 'tme'; did you mean 'time'"),
         ("run X --executor slurm --slurm time", "--slurm: got 'time'; write key=value, and exper"),
-        ("run X --executor slurm --slurm time=x", "time: got 'x'; pass a value of type int"),
+        ("run X --executor slurm --slurm time=x", "time: got 'x'; pass an integer"),
         ("run X --executor slurm --slurm cluster=pbs", "cluster: got 'pbs'; known: local, slurm"),
         ("run X --executor slurm --slurm time=1 time=2", "--slurm: time is set twice; set it once"),
         ("run X --executor ray --gpus-per-cell 0.5 --device cpu", "--gpus-per-cell: the device is"),
@@ -156,7 +156,7 @@ def test_list(capsys):
         ("run X --set size", "--set: got 'size'; write key=value"),
         ("run X --set size=1 --set size=2", "--set: size is set twice"),
         ("run X --set sise=3", "--set: unknown key 'sise'; did you mean 'size'?"),
-        ("run X --set size=big", "size: got 'big'; pass a value of type int"),
+        ("run X --set size=big", "size: got 'big'; pass an integer"),
         ("run X --config absent.toml", "absent.toml: cannot be read"),
         (
             "run X --json",

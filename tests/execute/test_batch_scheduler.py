@@ -87,7 +87,7 @@ def test_what_slurm_is_asked_for(tmp_path, monkeypatch):
         ({"time": "0"}, "time: got 0; pass 1 or more"),
         ({"memory": "0"}, "memory: got 0.0; pass a positive number of gigabytes"),
         ({"partitoin": "a"}, "unknown key 'partitoin'; did you mean 'partition'"),
-        ({"cpus": "many"}, "cpus: got 'many'; pass a value of type int"),
+        ({"cpus": "many"}, "cpus: got 'many'; pass an integer"),
     ],
 )
 def test_refusals(settings, message):

@@ -189,7 +189,7 @@ def test_a8_infinite_depth() -> None:
         ({"steps": 0}, "steps: got 0"),
         ({"momentum": 1.0}, "momentum: got 1"),
         ({"inputs": X[0]}, r"inputs: has shape \(2, 4\)"),
-        ({"inputs": np.full((2, 2, 2), np.nan)}, "inputs: 8 of 8 entries"),
+        ({"inputs": np.full((2, 2, 2), np.nan)}, "inputs: has NaN or infinity in 8 of 8 entries"),
         ({"targets": [1.0, 2.0, 3.0]}, r"targets: has shape \(3,\)"),
         ({"weights": [0.5, -0.5]}, "weights: .*least entry -0.5"),
         ({"weights": np.ones((3, 2))}, r"weights: has shape \(3, 2\)"),

@@ -314,11 +314,15 @@ def test_labelled_and_drawn():
     ("change", "error", "message"),
     [
         ({"mean": [0.0, 0.0, 0.0]}, ArgumentError, "mean: has shape"),
-        ({"mean": [np.nan, 0.0]}, ArgumentError, "mean: 1 of 2 entries"),
+        ({"mean": [np.nan, 0.0]}, ArgumentError, "mean: has NaN or infinity in 1 of 2 entries"),
         ({"cov": [[1.0]]}, ArgumentError, "cov: has shape"),
         ({"cov": [[1.0, 0.5], [0.4, 1.0]]}, ArgumentError, "cov: is not symmetric"),
         ({"cov": [[1.0, 0.0], [0.0, -0.1]]}, ArgumentError, "cov: has the negative eigenvalue"),
-        ({"cov": [[np.inf, 0.0], [0.0, 1.0]]}, ArgumentError, "cov: 1 of 4 entries"),
+        (
+            {"cov": [[np.inf, 0.0], [0.0, 1.0]]},
+            ArgumentError,
+            "cov: has NaN or infinity in 1 of 4 entries",
+        ),
         ({"t1": -1.0}, ArgumentError, "t1: got -1"),
         ({"t1": 0.0}, ArgumentError, "t1: got 0"),
         ({"t1": [1.0, 2.0]}, ArgumentError, "t1: has shape"),

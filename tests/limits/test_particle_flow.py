@@ -197,7 +197,11 @@ def test_labelled_and_drawn():
     [
         ({"initial": np.zeros((3, 3))}, ArgumentError, "initial: has shape"),
         ({"initial": np.zeros((0, 2))}, ArgumentError, "at least one token"),
-        ({"initial": [[np.nan, 0.0]]}, ArgumentError, "initial: 1 of 2 entries"),
+        (
+            {"initial": [[np.nan, 0.0]]},
+            ArgumentError,
+            "initial: has NaN or infinity in 1 of 2 entries",
+        ),
         ({"initial": [["a", "b"]]}, ArgumentTypeError, "initial: cannot be read"),
         ({"t1": -2.0}, ArgumentError, "t1: got -2"),
         ({"weights": [0.5, 0.4]}, ArgumentError, "sum to one"),

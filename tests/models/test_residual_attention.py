@@ -52,7 +52,7 @@ def test_refusals():
         model.simulate(np.zeros((2, 2)), save_every=3)
     with pytest.raises(ArgumentError, match="initial: has shape"):
         model.simulate(np.zeros((2, 3)))
-    with pytest.raises(ArgumentError, match="initial: 1 of 2"):
+    with pytest.raises(ArgumentError, match="initial: has NaN or infinity in 1 of 2"):
         model.simulate([[np.inf, 0.0]])
     with pytest.raises(ArgumentTypeError, match="positions"):
         model.simulate(np.zeros((2, 2)), positions=[0.0, 1.0])

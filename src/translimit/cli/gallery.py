@@ -50,6 +50,6 @@ def make_gallery(
         )
     if page is None:
         raise ConfigError(
-            "--only-page", f"there is no run in {folder}", "leave it out to compute them"
+            "--only-page", f"there is no run in {folder}", "leave it out to compute the runs"
         )
     return page

@@ -81,15 +81,21 @@ def _refusal(command: str, box: str) -> ConfigError:
         return ConfigError(extra[1], "one argument too many", advice)
     if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'.*\((.*)\)", problem):
         known = re.findall(r"'([^']*)'", choice[3])
+        known = [one for one in known if one != "None"]
         return ConfigError(choice[2], f"got {choice[1]!r}", nearest(choice[1], known))
     if absent := re.match(r"Missing from translimit \w[\w-]*: (--[\w-]+)", problem):
         return ConfigError(absent[1], "is missing", advice)
     if missing := re.match(r"Missing value for argument '(--.*?)'", problem):
-        return ConfigError(missing[1], "has no value", advice)
+        several = re.search(r"Expected ([2-9]) values", problem)
+        problem = f"has fewer than {several[1]} values" if several else "has no value"
+        return ConfigError(missing[1], problem, advice)
     if number := re.match(r"Error parsing (--[\w-]+): invalid literal for int.*?: '(.*)'", problem):
         return ConfigError(number[1], f"got {number[2]!r}", "pass a whole number")
     if number := re.match(r"Error parsing (--[\w-]+): could not convert .* float: '(.*)'", problem):
         return ConfigError(number[1], f"got {number[2]!r}", "pass a number")
+    if words := re.match(r"Error parsing (--[\w-]+): .*\[('.*')\]", problem):
+        given = " ".join(re.findall(r"'([^']*)'", words[2]))
+        return ConfigError(words[1], f"got {given!r}", advice)
     if value := re.match(r"Error parsing (--[\w-]+): (.*)", problem):
         return ConfigError(value[1], value[2], advice)
     if "RUN" in problem or "'run'" in problem:

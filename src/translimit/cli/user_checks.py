@@ -127,7 +127,11 @@ def _head(command: Any, base: Size) -> dict[str, Any]:
 
 def _sizes(base: Size, axis: str, multiples: tuple[int, ...]) -> tuple[int, ...]:
     if not multiples or min(multiples) < 1:
-        raise ConfigError("--multiples", f"got {multiples}", "pass whole numbers from 1 on")
+        raise ConfigError(
+            "--multiples",
+            f"got {' '.join(map(str, multiples))}",
+            "pass whole numbers of at least 1",
+        )
     return tuple(getattr(base, axis) * multiple for multiple in sorted(set(multiples)))
 
 

@@ -25,6 +25,7 @@ from .errors import SolveError as SolveError
 from .errors import StoreError as StoreError
 from .errors import TranslimitError as TranslimitError
 from .errors import brief as brief
+from .errors import cause_of as cause_of
 from .errors import nearest as nearest
 from .estimates import Estimate as Estimate
 from .estimates import RateFit as RateFit

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from translimit.core.errors import DiskFullError, StoreError
+from translimit.core.errors import DiskFullError, StoreError, cause_of
 
 #: The file of a folder that holds the newest state.
 _NAME = "training.npz"
@@ -46,9 +46,13 @@ def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any
         partial.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFullError(
-                folder, f"a checkpoint could not be written ({error})", "free space and run again"
+                folder,
+                f"a checkpoint could not be written ({cause_of(error)})",
+                "free space and run again",
             ) from error
-        raise StoreError(folder, f"cannot be written ({error})", "pass another folder") from error
+        raise StoreError(
+            folder, f"cannot be written ({cause_of(error)})", "pass another folder"
+        ) from error
 
 
 def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[int, Any, Any]:
@@ -73,7 +77,9 @@ def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[
             head = json.loads(bytes(archive["head"]))
             leaves = [archive[f"leaf_{i}"] for i in range(len(archive.files) - 1)]
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(path, f"cannot be read ({error})", "delete it to start over") from error
+        raise StoreError(
+            path, f"cannot be read ({cause_of(error)})", "delete it to start over"
+        ) from error
     structure = jax.tree.structure((tree, record))
     if head["digest"] != digest or len(leaves) != structure.num_leaves:
         raise StoreError(

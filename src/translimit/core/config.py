@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from translimit.core.errors import ConfigError, brief, nearest
+from translimit.core.errors import ConfigError, brief, cause_of, nearest
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            str(path), f"cannot be read ({error})", "pass a readable .toml or .json file"
+            str(path), f"cannot be read ({cause_of(error)})", "pass a readable .toml or .json file"
         ) from error
     try:
         if path.suffix == ".toml":
@@ -169,5 +169,28 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
         and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    name = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
-    raise ConfigError(key, f"got {brief(value)}", f"pass a value of type {name}")
+    raise ConfigError(key, f"got {brief(value)}", f"pass {_in_words(hint)}")
+
+
+_WORDS = {
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    bool: ("true or false", "truth values"),
+    type(None): ("null", "nulls"),
+}
+
+
+def _in_words(hint: Any, *, many: bool = False) -> str:
+    """An annotated type as whoever writes a configuration calls it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_in_words(option, many=many) for option in arguments)
+    if origin is tuple:
+        kinds = dict.fromkeys(_in_words(one, many=True) for one in arguments if one is not Ellipsis)
+        return f"{'lists' if many else 'a list'} of {' and '.join(kinds)}"
+    if hint in _WORDS:
+        return _WORDS[hint][many]
+    return f"{'objects' if many else 'an object'} with the fields of {hint.__name__}"

@@ -136,6 +136,12 @@ def brief(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 4]} ..."
 
 
+def cause_of(error: BaseException) -> str:
+    """Why something failed, in one line: without the number and the path of an `OSError`."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join((said or str(error) or type(error).__name__).split())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest known one, and all of them."""
     known = sorted(known)

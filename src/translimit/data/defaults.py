@@ -8,7 +8,7 @@ from importlib import resources
 
 import numpy as np
 
-from translimit.core import StoreError
+from translimit.core import StoreError, cause_of
 from translimit.data.digits import load_digits
 from translimit.data.sources import Examples, TokenStream
 
@@ -55,7 +55,7 @@ def byte_text(tokens: int = 32) -> TokenStream:
     try:
         compressed = resources.files("translimit.data").joinpath(_TEXT).read_bytes()
     except OSError as error:
-        raise StoreError(_TEXT, f"cannot be read ({error})", remedy) from error
+        raise StoreError(_TEXT, f"cannot be read ({cause_of(error)})", remedy) from error
     if hashlib.sha256(compressed).hexdigest() != TEXT_SHA256:
         raise StoreError(_TEXT, "does not have the digest it was shipped with", remedy)
     return TokenStream(np.frombuffer(gzip.decompress(compressed), dtype=np.uint8), tokens)

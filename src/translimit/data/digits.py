@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from translimit.core import StoreError
+from translimit.core import StoreError, cause_of
 
 #: Digest of the shipped file; its origin and licence are in `files/README.md`.
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
@@ -37,7 +37,7 @@ def load_digits() -> Digits:
     try:
         compressed = resources.files("translimit.data").joinpath(_FILE).read_bytes()
     except OSError as error:
-        raise StoreError(_FILE, f"cannot be read ({error})", remedy) from error
+        raise StoreError(_FILE, f"cannot be read ({cause_of(error)})", remedy) from error
     if hashlib.sha256(compressed).hexdigest() != SHA256:
         raise StoreError(_FILE, "does not have the digest it was shipped with", remedy)
     rows = gzip.decompress(compressed).decode().splitlines()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from translimit.core import ArgumentError, StoreError
+from translimit.core import ArgumentError, StoreError, cause_of
 from translimit.data.sources import Examples, TokenStream
 
 #: Names of the arrays of images and labels, in the order in which they are looked for.
@@ -37,7 +37,9 @@ def open_npz(path: str | Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, zipfile.BadZipFile) as error:
-        raise StoreError(path, f"cannot be read as .npz ({error})", "pass an .npz file") from error
+        raise StoreError(
+            path, f"cannot be read as .npz ({cause_of(error)})", "pass an .npz file"
+        ) from error
     arrays = {}
     with path.open("rb") as file:
         for member in members:
@@ -117,7 +119,9 @@ def open_tokens(path: str | Path, tokens: int, *, dtype: str = "uint16") -> Toke
     try:
         length = path.stat().st_size
     except OSError as error:
-        raise StoreError(path, f"cannot be read ({error})", "pass a file of token ids") from error
+        raise StoreError(
+            path, f"cannot be read ({cause_of(error)})", "pass a file of token ids"
+        ) from error
     if not length or length % size:
         raise StoreError(
             path,
@@ -131,4 +135,6 @@ def _open_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise StoreError(path, f"cannot be read as .npy ({error})", "pass an .npy file") from error
+        raise StoreError(
+            path, f"cannot be read as .npy ({cause_of(error)})", "pass an .npy file"
+        ) from error

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from translimit.core import ConfigError, MissingExtraError
+from translimit.core import ConfigError, MissingExtraError, cause_of
 from translimit.explore.view import View
 
 NOTEBOOK = Path(__file__).with_name("notebook.py")
@@ -71,7 +71,9 @@ def view_of(config: str | Path | None) -> View:
         text = Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            str(config), f"cannot be read ({error})", "pass a readable .toml or .json file"
+            str(config),
+            f"cannot be read ({cause_of(error)})",
+            "pass a readable .toml or .json file",
         ) from None
     return View().described_by(text)
 
@@ -84,6 +86,8 @@ def _listen(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigError(
-            "--port", f"{port} cannot be listened on ({error})", "pass another, or 0 for a free one"
+            "--port",
+            f"{port} cannot be listened on ({cause_of(error)})",
+            "pass another, or 0 for a free one",
         ) from None
     return listener

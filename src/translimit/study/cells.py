@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ArgumentError, DiskFullError, config
+from translimit.core import ArgumentError, DiskFullError, cause_of, config
 from translimit.experiments import Cell, get_experiment
 from translimit.store import (
     START,
@@ -105,7 +105,9 @@ def compute_cell(
     except Exception as error:
         if disk_full(error):
             raise DiskFullError(
-                address.run, f"the disk is full ({error})", "free space and start the run again"
+                address.run,
+                f"the disk is full ({cause_of(error)})",
+                "free space and start the run again",
             ) from error
         raise
     return about

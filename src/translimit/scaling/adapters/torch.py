@@ -13,7 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, MissingExtraError
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConfigError,
+    MissingExtraError,
+    cause_of,
+)
 from translimit.describe import Role
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
 from translimit.scaling.adapters.matching import matches
@@ -342,7 +348,7 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         return json.loads(Path(report).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            str(report), f"cannot be read ({error})", "pass the report that `apply` gave"
+            str(report), f"cannot be read ({cause_of(error)})", "pass the report that `apply` gave"
         ) from error
 
 
