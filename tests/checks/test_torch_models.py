@@ -201,7 +201,7 @@ def test_refusals(tmp_path, monkeypatch):
         (without(rules=None), "rules: the factory's model carries none"),
         (without(loss=lambda model, b: 1 / 0), "loss: raised ZeroDivisionError"),
         (without(loss=lambda model, b: model(b[0])), "loss: returned Tensor"),
-        (without(roles={"nothing": Role.KEY}), "'nothing' is no parameter"),
+        (without(roles={"nothing": Role.KEY}), "'nothing' is not a parameter"),
         (without(rules=toy(replace(trial, size=replace(BASE, heads=4))).rules), "rules: are for"),
     ]:
         with pytest.raises(checks.FactoryError, match="^" if False else None) as caught:

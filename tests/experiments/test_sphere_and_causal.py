@@ -89,7 +89,7 @@ def test_refusals():
         clustering.cells(sphere_clustering.Config(clouds=3))
     with pytest.raises(ConfigError, match="t1: got 5"):
         clustering.cells(sphere_clustering.Config(t1=5.0))
-    with pytest.raises(ConfigError, match="dims: is"):
+    with pytest.raises(ConfigError, match="dims: got"):
         clustering.cells(sphere_clustering.Config(dims=(3,)))
     with pytest.raises(ConfigError, match="tokens: got 100"):
         masked.cells(causal.Config(tokens=100))

@@ -177,7 +177,7 @@ def test_a8_infinite_depth() -> None:
         ({"gamma0": -1.0}, "gamma0: "),
         ({"head_dim": 0}, "head_dim: got 0"),
         ({"head_dim": 2.5}, "head_dim: got 2.5; pass an integer"),
-        ({"layers": -math.inf}, "layers: is negative"),
+        ({"layers": -math.inf}, "layers: got -inf"),
         ({"layers": math.nan}, "layers: got nan"),
         ({"mlp": "tanh"}, "mlp: got 'tanh'; pass a member of describe.Activation"),
         ({"norm": "batch"}, 'norm: got \'batch\'; pass "rms", "layer" or None'),

@@ -220,7 +220,7 @@ def test_one_token_has_no_attention_terms() -> None:
         ({"gamma": float("nan"), "tau0": 1.0}, "gamma: got NaN"),
         ({"gamma": 0.5, "tau0": 0.0}, "tau0: got 0"),
         ({"gamma": 0.5, "tau0": -1.0}, "tau0: got -1"),
-        ({"gamma": 0.5, "tau0": 1.0, "lam": 0.9}, "lam: lam.2 . gamma.2 = 1.06"),
+        ({"gamma": 0.5, "tau0": 1.0, "lam": 0.9}, "lam: got 0.9: lam.2 . gamma.2 = 1.06"),
         ({"gamma": 0.5, "tau0": 1.0, "heads": 0}, "heads: got 0"),
         ({"gamma": 0.5, "tau0": 1.0, "value_ratio": 2.0}, "value_ratio: got 2 without projection"),
     ],
@@ -244,7 +244,7 @@ def test_a_stated_kappa_lets_the_weights_leave_criticality() -> None:
         (Block(gamma=0.5, tau0=1.0, gains=ShapedGains(0.0, 1.0, 1.0)), "identity.2 gamma.2 = 0.75"),
         (
             Block(gamma=0.5, tau0=1.0, mlp=ShapedMLP(gamma=0.5, normalised=False)),
-            "no limit: drift of order sqrt",
+            "no limit: its drift is of order sqrt",
         ),
     ],
 )

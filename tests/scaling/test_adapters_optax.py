@@ -178,7 +178,7 @@ def test_refusals(asking, options, kind, message):
 
 
 def test_labels_must_be_roles():
-    with pytest.raises(ArgumentError, match="has hidden"):
+    with pytest.raises(ArgumentError, match="unknown role 'hidden"):
         adapter.transform(asked(), {"a": "hidden"}, lr=0.1)
 
 

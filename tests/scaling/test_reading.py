@@ -145,7 +145,7 @@ def test_the_command_tells_where_the_rules_leave_what_was_measured(capsys):
     [
         (["--alpha-l", "0.3"], "alpha_L: got 0.3; pass a number in [1/2, 1]"),
         (["--style", "fold"], "--style: got 'fold'; did you mean 'folded'?"),
-        (["--decay", "sqrt_width", "--optimizer", "sgd"], "decay: 'sqrt_width' with 'sgd'"),
+        (["--decay", "sqrt_width", "--optimizer", "sgd"], "decay: got 'sqrt_width' with 'sgd'"),
         (["--target", "head_dim=32,heads=8,layers=8,mlp_ratio=3"], "change_mlp_ratio"),
     ],
 )

@@ -95,7 +95,7 @@ def test_questions_that_have_no_answer():
 @pytest.mark.parametrize(
     ("axis", "sizes", "match"),
     [
-        ("depth", (1, 2, 3), "unknown 'depth'"),
+        ("depth", (1, 2, 3), "axis: got 'depth'"),
         ("layers", (1, 2), "at least 3 increasing"),
         ("layers", (1, 3, 2), "at least 3 increasing"),
     ],

@@ -125,8 +125,8 @@ def open_tokens(path: str | Path, tokens: int, *, dtype: str = "uint16") -> Toke
     if not length or length % size:
         raise StoreError(
             path,
-            f"has length {length} in bytes, which is no multiple of {dtype}",
-            "pass its own dtype",
+            f"has {length} bytes, no multiple of the {size} of {dtype}",
+            "pass the dtype that it was written with",
         )
     return TokenStream(np.memmap(path, np.dtype(dtype).newbyteorder("<"), "r"), tokens)
 
