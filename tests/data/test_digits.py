@@ -42,6 +42,12 @@ def test_refusals(monkeypatch):
         image_patches(np.zeros((1, 8, 8)), 3)
     with pytest.raises(ArgumentError, match="all tokens are equal"):
         standardise(np.ones((4, 2)))
+    with monkeypatch.context() as patched:
+        patched.setattr(digits_module, "_FILE", "absent.npz")
+        with pytest.raises(
+            StoreError, match=r"cannot be read \(No such file.*\); install"
+        ):
+            load_digits()
     monkeypatch.setattr(digits_module, "SHA256", "0" * 64)
     with pytest.raises(StoreError, match="digest"):
         load_digits()

@@ -73,6 +73,14 @@ def test_large_images_are_mapped(tmp_path):
     np.savez(tmp_path / "odd.npz", a=images)
     with pytest.raises(StoreError, match="x_train and y_train"):
         data.open_images(tmp_path / "odd.npz", (8, 8))
+    np.savez(tmp_path / "objects.npz", X=np.array([{}]), Y=labels)
+    with pytest.raises(StoreError, match=r"X.npy holds objects; store plain arrays"):
+        data.open_images(tmp_path / "objects.npz", (8, 8))
+    np.savez(tmp_path / "grey.npz", X=images[..., 0], Y=labels)
+    with pytest.raises(ArgumentError, match=r"path: images of shape \(20, 32, 32\); store \[exa"):
+        data.open_images(tmp_path / "grey.npz", (8, 8))
+    with pytest.raises(StoreError, match=r"cannot be read as \.npy \(No such file or directory\)"):
+        data.open_images(tmp_path / "absent.npy", (8, 8), labels=tmp_path / "labels.npy")
     (tmp_path / "none.npz").write_bytes(b"no zip")
     with pytest.raises(StoreError, match="cannot be read"):
         data.open_images(tmp_path / "none.npz", (8, 8))
@@ -132,6 +140,8 @@ def test_refusals():
         data.TokenStream(np.zeros(5, int), 5)
     with pytest.raises(ArgumentTypeError, match="ids"):
         data.TokenStream(np.zeros(50), 5)
+    with pytest.raises(ArgumentError, match=r"scale: got 0.0; pass a positive number"):
+        data.Examples(np.zeros((3, 2, 2)), np.zeros(3), scale=0.0)
     with pytest.raises(ArgumentError, match="first"):
         data.digit_patches().split(0)
     with pytest.raises(ArgumentError, match="ridge"):

@@ -84,7 +84,7 @@ def test_what_slurm_is_asked_for(tmp_path, monkeypatch):
     ("settings", "message"),
     [
         ({"cluster": "pbs"}, "cluster: got 'pbs'; known: local, slurm"),
-        ({"time": "0"}, "time: got 0; pass 1 or more"),
+        ({"time": "0"}, "time: got 0; pass at least 1"),
         ({"memory": "0"}, "memory: got 0.0; pass a positive number of gigabytes"),
         ({"partitoin": "a"}, "unknown key 'partitoin'; did you mean 'partition'"),
         ({"cpus": "many"}, "cpus: got 'many'; pass an integer"),

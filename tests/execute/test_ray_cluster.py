@@ -29,10 +29,10 @@ print(json.dumps([told, seen.value]))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "workers: got 0; pass 1 or more"),
+        ({"workers": 0}, "workers: got 0; pass at least 1"),
         ({"cpus_per_cell": 0.0}, "cpus_per_cell: got 0.0; pass a positive number"),
         ({"gpus_per_cell": -1.0}, "gpus_per_cell: got -1.0"),
-        ({"address": "auto", "workers": 2}, "workers: a running cluster has its own; leave it out"),
+        ({"address": "auto", "workers": 2}, "workers: a running cluster has its own; leave"),
     ],
 )
 def test_refusals(options, message):

@@ -103,8 +103,8 @@ def test_text_may_be_sizes_json_or_toml() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "says"),
     [
-        ("{", ConfigError, "no JSON"),
-        ("hello", ConfigError, "no JSON"),
+        ("{", ConfigError, "neither JSON"),
+        ("hello", ConfigError, "neither JSON"),
         ('{"model_type": "unheard"}', ConfigError, "known"),
         ('{"model_type": "bert"}', NoSuchLimitError, "post-LN"),
         ('{"model_type": "gpt2", "n_embd": 768}', ConfigError, "n_layer"),
@@ -127,7 +127,7 @@ def test_an_architecture_that_is_not_understood_is_refused_in_words(text, kind, 
         ({"temperature": "0"}, "between"),
         ({"alpha_a": "0.4"}, "between"),
         ({"optimizer": "adamm"}, "adamw"),
-        ({"config": "{"}, "no JSON"),
+        ({"config": "{"}, "neither JSON"),
         ({"config": '{"x": "' + "y" * 5000 + '"}'}, "characters"),
     ],
 )

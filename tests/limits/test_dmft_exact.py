@@ -173,7 +173,7 @@ def test_a8_infinite_depth() -> None:
     [
         ({"alpha_A": 0.4}, "alpha_A: got 0.4; pass an exponent in"),
         ({"alpha_L": 1.1}, "alpha_L: got 1.1; pass an exponent in"),
-        ({"gamma0": 0.0}, "gamma0: is 0, where the network is linear.*lazy_predictions"),
+        ({"gamma0": 0.0}, "gamma0: got 0, where the network is linear.*lazy_predictions"),
         ({"gamma0": -1.0}, "gamma0: "),
         ({"head_dim": 0}, "head_dim: got 0"),
         ({"head_dim": 2.5}, "head_dim: got 2.5; pass an integer"),
@@ -214,6 +214,10 @@ def test_optimisers_conventions_and_traced_values() -> None:
         Training(**given, eta0=0.1, lr_convention="other")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ArgumentTypeError, match=r"^inputs: some values are traced"):
         jax.jit(lambda eta0: Training(**given, eta0=eta0).eta0)(0.1)
+    with pytest.raises(ArgumentTypeError, match=r"^architecture: got 3; pass limits.dmft.Arch"):
+        Training(**{**given, "architecture": 3}, eta0=0.1)
+    with pytest.raises(ArgumentError, match=r"^schedule: .* least entry -1; pass factors of at"):
+        Training(**given, eta0=0.1, schedule=[1.0, -1.0, 1.0])
     with pytest.raises(ArgumentError, match=r"^schedule: has shape"):
         Training(**given, eta0=0.1, schedule=[1.0])
     table = Training(
@@ -252,6 +256,18 @@ def test_methods_keys_and_times() -> None:
     ):
         with pytest.raises(ArgumentError, match=f"^{message}"):
             CausalSampling(**change)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("as_user")
+def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
+    for call, message in (
+        (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
+        (lambda: base.responses(0, 5), "block: got 5; pass an integer from 0 to 0"),
+        (lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), [1.0]), r"targets: has shape \(3,\)"),
+        (lambda: dmft.initial_logit_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            call()
 
 
 def test_memory_is_told_before_the_solve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from translimit import Outcome, solve
-from translimit.attention import L2, Softmax
+from translimit.attention import L2, FeedForward, Softmax
 from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
 from translimit.limits.meanfield import (
     UNDECIDED,
@@ -202,8 +202,11 @@ def test_one_problem_through_solve():
     np.testing.assert_allclose(drawn[0], data["paths"].values[:, 0])
 
 
+MAPS = {"Q": np.eye(2), "K": -np.eye(2), "V": np.eye(2)}
+
+
 def ok(**change):
-    arguments = {"attention": Softmax(Q=np.eye(2), K=-np.eye(2), V=np.eye(2)), "cov": np.eye(2)}
+    arguments = {"attention": Softmax(**MAPS), "cov": np.eye(2)}
     return GaussianLimit(**(arguments | change))
 
 
@@ -219,6 +222,11 @@ def ok(**change):
             lambda: ok(attention=Softmax(Q=np.eye(2), K=np.eye(2), V=np.eye(2), causal=True)),
             NoSuchLimitError,
             "causal",
+        ),
+        (
+            lambda: ok(attention=FeedForward(Softmax(**MAPS), W=np.eye(2), b=[1.0, 0.0])),
+            ArgumentError,
+            "attention: moves the mean of a centred law; pass one without a constant drift",
         ),
         (lambda: solve_limits([]), ArgumentError, "problems: is empty"),
         (lambda: solve_limits([ok(), ok(t1=1e3)]), ArgumentError, "problems: differ"),

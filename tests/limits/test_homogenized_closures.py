@@ -266,6 +266,7 @@ def test_a_design_keeps_its_update_and_gains_depth():
     [
         ({"threshold": 0.0}, ArgumentError, "threshold"),
         ({"threshold": 1.0}, ArgumentError, "threshold"),
+        ({"threshold": [0.5]}, ArgumentError, "threshold"),
         ({"threshold": 0.2, "initial": 0.3}, ArgumentError, "threshold"),
         ({"initial": -0.2}, ArgumentError, "initial"),
         ({"initial": 1.0}, ArgumentError, "initial"),

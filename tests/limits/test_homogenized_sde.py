@@ -28,6 +28,7 @@ from translimit.limits.homogenized import (
     small_score_overlap,
     without_scores,
 )
+from translimit.limits.homogenized.schedule import schedule
 
 R = np.array([[1.0, 0.3, -0.2], [0.3, 1.0, 0.5], [-0.2, 0.5, 1.0]])
 S = np.array([[0.6, 0.25, 0.1], [0.25, 0.5, 0.3], [0.1, 0.3, 0.7]])
@@ -261,6 +262,10 @@ def test_refusals():
         SphereEuler(step=0.0)
     with pytest.raises(ArgumentError, match="samples"):
         attention_overlap(LAW, R, samples=1, key=jax.random.key(0))
+    with pytest.raises(ArgumentTypeError, match="antithetic: got 1; pass True or False"):
+        attention_overlap(LAW, R, samples=2, antithetic=1, key=jax.random.key(0))
+    with pytest.raises(ArgumentTypeError, match="save: is traced, or t1 is; pass concrete times"):
+        jax.jit(lambda t1: schedule([t1], 0.1).sizes)(1.0)
     with pytest.raises(ArgumentTypeError, match="law"):
         classify(3, tokens=1, layers=1, step=0.1, heads=1)
     with pytest.raises(ArgumentError, match="layers"):

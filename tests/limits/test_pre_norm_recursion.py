@@ -304,6 +304,8 @@ def test_refusals():
         PreNormRecursion(BASE, tokens=3)
     with pytest.raises(ArgumentError, match="either tokens or initial"):
         PreNormRecursion(architecture)
+    with pytest.raises(ArgumentError, match="tokens: is given with initial; pass either"):
+        PreNormRecursion(architecture, tokens=2, initial=np.eye(2))
     with pytest.raises(ArgumentError, match="at most the context, 8"):
         PreNormRecursion(architecture, tokens=9)
     with pytest.raises(ArgumentError, match="norm zero"):

@@ -1,6 +1,7 @@
 """Drift and diffusion of the covariance SDE against the note's figures, index sums and Itô."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,22 @@ from translimit.limits.shaped import (
     CovarianceSDE,
     ShapedGains,
     ShapedMLP,
+    StructurePreserving,
     correlation_drift,
     diffusion,
     drift,
+    explosion_probability,
+    linear_log_det_law,
+    linear_norm_law,
+    linear_second_moments,
     linear_variance,
     log_det_drift,
+    two_token_expectation,
 )
 
 STAR = np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
+
+BLOCK, LINEAR = Block(gamma=0.5, tau0=1.0), Block(gamma=0.5, tau0=np.inf)
 
 
 def entries(matrix: np.ndarray, *pairs: str) -> list[float]:
@@ -271,3 +280,65 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
         drift(ShapedMLP(gamma=0.5), [[1.0, 0.0], [0.0, 0.0]])
     with pytest.raises(ArgumentTypeError, match="block"):
         drift("block", STAR)
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Block(gamma=0.5, tau0="hot"), ArgumentTypeError, "tau0: got 'hot'; pass a number"),
+        (lambda: Block(gamma=np.inf, tau0=1.0), ArgumentError, "gamma: got inf; pass a finite"),
+        (lambda: Block(gamma=0.5, tau0=1.0, heads=1.5), ArgumentTypeError, "heads: got 1.5; pass"),
+        (lambda: Block(gamma=0.5, tau0=1.0, mlp=3), ArgumentTypeError, "mlp: got int; pass a Shap"),
+        (
+            lambda: Block(gamma=0.5, tau0=1.0, projection=True, value_ratio=0.0),
+            ArgumentError,
+            "value_ratio: got 0; pass a positive number",
+        ),
+        (
+            lambda: Block(gamma=0.5, tau0=1.0, kappa=-8.0).lam_at(4),
+            ArgumentError,
+            r"kappa: got -8: lam\^2 = 1 - gamma\^2 \+ kappa / 4 = -1.25 is negative; pass a larger",
+        ),
+        (lambda: log_det_drift(LINEAR, np.ones((2, 2))), ArgumentError, "cov: is singular; pass"),
+        (
+            lambda: correlation_drift(LINEAR, np.eye(2), (0, 2)),
+            ArgumentError,
+            r"pair: got \(0, 2\); pass two different tokens from 0 to 1",
+        ),
+        (
+            lambda: correlation_drift(LINEAR, np.diag([1.0, 0.0])),
+            ArgumentError,
+            "cov: a token of the pair has norm zero; pass a pair of positive norm",
+        ),
+        (
+            lambda: linear_norm_law(Block(gamma=0.5, tau0=np.inf, kappa=1.0), 1.0, 1.0),
+            NoSuchLimitError,
+            "block: has kappa = 1; pass one with kappa = 0",
+        ),
+        (lambda: linear_norm_law(LINEAR, 0.0, 1.0), ArgumentError, "norm: got 0.0; pass a positi"),
+        (lambda: linear_norm_law(LINEAR, 1.0, -1.0), ArgumentError, "t: got -1.0; pass a time of"),
+        (lambda: linear_log_det_law(LINEAR, np.ones((2, 2)), 1.0), ArgumentError, "cov: is singul"),
+        (
+            lambda: linear_second_moments(LINEAR, np.eye(3), 1.0),
+            ArgumentError,
+            r"cov: has shape \(3, 3\); pass that of two tokens",
+        ),
+        (lambda: StructurePreserving(paths=1.5), ArgumentTypeError, "paths: got 1.5; pass an inte"),
+        (lambda: StructurePreserving(step=-1.0), ArgumentError, "step: got -1.0; pass a positive"),
+        (lambda: explosion_probability(BLOCK, 1.0, 0.0), ArgumentError, "t1: got 0.0; pass a posi"),
+        (
+            lambda: two_token_expectation(BLOCK, 0.0, 1.0, np.sqrt, at_explosion=0.0),
+            ArgumentError,
+            "t1: got 1.0 at distance 0.0; pass positive numbers",
+        ),
+        (
+            lambda: two_token_expectation(BLOCK, 1.0, 1.0, np.sqrt, at_explosion=0.0, nodes=9),
+            ArgumentError,
+            "nodes: got 9; pass at least 100",
+        ),
+    ],
+)
+def test_every_other_refusal_says_what_to_pass(call: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

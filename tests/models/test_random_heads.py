@@ -164,6 +164,8 @@ def test_refusals_of_a_simulation():
     key = jax.random.key(0)
     with pytest.raises(ArgumentError, match="does not divide"):
         one.simulate_overlaps(np.eye(6), key=key, save_every=3)
+    with pytest.raises(ArgumentTypeError, match="initial: is traced; pass concrete overlaps"):
+        jax.jit(lambda start: one.first_crossing(start, 0.4, key=key))(np.eye(2))
     with pytest.raises(ArgumentError, match="rank beyond 8"):
         one.simulate_overlaps(np.eye(9), key=key)
     with pytest.raises(ArgumentError, match="norm"):

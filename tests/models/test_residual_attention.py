@@ -43,7 +43,7 @@ def test_refusals():
     attention = Softmax(Q=Q, K=K, V=V)
     with pytest.raises(ArgumentError, match="layers"):
         ResidualAttention(attention, 0)
-    with pytest.raises(ArgumentTypeError, match="layers"):
+    with pytest.raises(ArgumentTypeError, match=r"layers: got 1.5; pass an integer"):
         ResidualAttention(attention, 1.5)
     with pytest.raises(ArgumentError, match="t1"):
         ResidualAttention(attention, 2, t1=-1.0)

@@ -357,6 +357,11 @@ def test_refusals(as_user: None) -> None:
             small.simulate(np.eye(2), key=key, save_every=3)
         with pytest.raises(ArgumentError, match="negative eigenvalue"):
             small.simulate([[1.0, 2.0], [2.0, 1.0]], key=key)
+    with pytest.raises(ArgumentTypeError, match="block: got ShapedMLP; pass a Block"):
+        ShapedTransformer(block=ShapedMLP(gamma=0.5), dim=8, layers=1)  # pyright: ignore
+    odd = Block(gamma=0.5, tau0=1.0, mlp=ShapedMLP(gamma=0.5, hidden_ratio=0.5))
+    with pytest.raises(ArgumentError, match=r"hidden_ratio: gives 2.5 hidden units at dim = 5"):
+        ShapedTransformer(block=odd, dim=5, layers=1)
     narrow = CompressedShapedTransformer(block=Block(gamma=0.5, tau0=1.0, heads=4), dim=8, layers=2)
     with pytest.raises(ArgumentError, match="each has value dimension 2 for 3 tokens"):
         narrow.simulate(THREE, key=key)

@@ -182,6 +182,7 @@ def test_causal_decoder_takes_shorter_sequences():
         ({"positions": "rotary", "head_dim": 3}, "head_dim"),
         ({"activation": "gelu"}, "activation"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio"),
+        ({"mlp_ratio": 0.01}, "mlp_ratio: got 0.01, which leaves no hidden unit; pass a larger"),
         ({"tied": True}, "tied"),
     ],
 )
@@ -203,4 +204,8 @@ def test_refused_parameterizations():
         start.role("qurey")
     with pytest.raises(ArgumentTypeError, match="parameterization"):
         Transformer(ENCODER, {"logit": 1.0})
+    with pytest.raises(ArgumentTypeError, match=r"shape: got 'gpt2'; pass a describe.Transformer"):
+        Transformer("gpt2")  # pyright: ignore
+    with pytest.raises(ArgumentError, match="pixels: got 0; pass a positive number"):
+        standard_parameterization(ENCODER.size, pixels=0)
     assert start.times(Role.QUERY, lr=0.5).role("query").lr == 0.5

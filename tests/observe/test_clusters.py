@@ -137,6 +137,10 @@ def test_refusals():
         cosine_histogram(np.ones((1, 2)))
     with pytest.raises(ArgumentError, match="bins: got 0"):
         cosine_histogram(np.eye(2), bins=0)
+    with pytest.raises(ArgumentError, match=r"tokens: has shape \(2,\); pass"):
+        effective_rank(np.ones(2))
+    with pytest.raises(ArgumentError, match=r"tokens: has shape \(2,\); pass"):
+        interaction_energy(np.ones(2), 1.0)
     with pytest.raises(ArgumentError, match="all tokens"):
         effective_rank(np.zeros((2, 2)))
     with pytest.raises(ArgumentError, match="beta: got 0"):

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from translimit import data, train
-from translimit.core import ArgumentError, DiskFullError, MemoryLimitError, StoreError
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    DiskFullError,
+    MemoryLimitError,
+    StoreError,
+)
 from translimit.describe import TransformerShape, standard_parameterization
 from translimit.models import Transformer
 from translimit.train import Optimizer, Schedule, Training
@@ -222,6 +228,24 @@ def test_refusals():
         Training(4, (0.1,), batch=8, accumulate=3)
     with pytest.raises(ArgumentError, match="rates"):
         Training(4, ())
+    for change, message in (
+        ({"steps": -1}, "steps: got -1; pass at least 0"),
+        ({"seeds": 0}, "seeds: got 0; pass at least 1"),
+        ({"loss": "mae"}, "loss: got 'mae'; did you mean 'mse'"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            replace(TRAINING, **change)
+    for change, message in (
+        ({"warmup": -1}, "warmup: got -1; pass at least 0 steps"),
+        ({"decay": "cosin"}, "decay: got 'cosin'; did you mean 'cosine'"),
+        ({"final": 2.0}, "final: got 2.0; pass a number in"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            Schedule(**change)  # pyright: ignore
+    with pytest.raises(ArgumentError, match="places: is empty; name at least one"):
+        train.AttentionLaw(places=())
+    with pytest.raises(ArgumentTypeError, match=r"training: got 3; pass a train.Training"):
+        run(training=3)
     with pytest.raises(ArgumentError, match="was not recorded"):
         train.History((0.1,), np.zeros((1, 1, 2)), np.full((1, 1), -1))["stream_kernel"]
     images = data.digit_patches()

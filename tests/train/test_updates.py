@@ -191,6 +191,7 @@ def test_muon_orthogonalises_every_layer(problem):
         ({"name": "adamm"}, "did you mean 'adam'"),
         ({"momentum": 1.0}, "momentum"),
         ({"eps": 0.0}, "eps"),
+        ({"muon_other": -1.0}, "muon_other: got -1.0; pass a number of at least 0"),
         ({"name": "adam", "weight_decay": 0.1}, "weight_decay"),
         ({"clip": 0.0}, "clip"),
     ],

@@ -64,7 +64,7 @@ def interaction_energy(
         ArgumentError: as `partition_function`, and beta = 0.
     """
     if beta == 0:
-        raise ArgumentError("beta", "is 0, where E_beta is not defined", "pass a positive number")
+        raise ArgumentError("beta", "got 0, where E_beta is not defined", "pass a positive number")
     partition = partition_function(tokens, beta, weights=weights, rescaled=rescaled)
     _, weights = _cloud(tokens, weights)
     return np.asarray(partition @ weights / (2.0 * beta))

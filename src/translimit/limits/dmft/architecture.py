@@ -69,7 +69,7 @@ class Architecture:
         if require_number(self.gamma0, "gamma0") == 0:
             raise ArgumentError(
                 "gamma0",
-                "is 0, where the network is linear in its weights",
+                "got 0, where the network is linear in its weights",
                 "use lazy_predictions with the kernel `ntk[0]` of a solution at gamma0 > 0",
             )
         for name in ("attention", "causal", "trained_gains"):
