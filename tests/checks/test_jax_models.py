@@ -1,5 +1,7 @@
 """JAX models under a check: numbers by probing an optax transform, coordinates by their fields."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +139,11 @@ def test_refusals():
     trial = Trial(base=BASE, size=BASE, seed=0, rate=0.01)
     with pytest.raises(FactoryError, match="pass an optax transform"):
         JaxModel(parameters={}, optimizer=3, loss=loss, fields=loss, batch=loss)  # pyright: ignore
+    with pytest.raises(FactoryError, match="batch: got 3; pass a function of the step"):
+        JaxModel(parameters={}, optimizer=optax.sgd(1.0), loss=loss, fields=loss, batch=3)  # pyright: ignore
     made = network(trial)
+    with pytest.raises(FactoryError, match="labels: has 1 leaves for 4 parameters; pass a role"):
+        replace(made, labels={"embed": "query"}).numbers(0.01)
     lonely = JaxModel(
         parameters=made.parameters,
         optimizer=made.optimizer,

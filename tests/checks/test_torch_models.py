@@ -1,5 +1,6 @@
 """PyTorch models under a check: what is recorded, what is promised, what the linter says."""
 
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from translimit.core import ArgumentError, Verdict  # noqa: E402
 from translimit.describe import Role  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy import BASE, batch, loss, roles_of, toy  # noqa: E402
+from toy import BASE, Toy, batch, loss, roles_of, toy  # noqa: E402
 
 SIZES = (8, 16, 32, 64)
 
@@ -192,6 +193,8 @@ def test_refusals(tmp_path, monkeypatch):
     def without(**changes):
         return lambda trial: replace(toy(trial), **changes)
 
+    place = functools.partial(checks.Places, maps={})
+
     def raising(trial):
         raise KeyError("no such thing")
 
@@ -201,6 +204,25 @@ def test_refusals(tmp_path, monkeypatch):
         (without(rules=None), "rules: the factory's model carries none"),
         (without(loss=lambda model, b: 1 / 0), "loss: raised ZeroDivisionError"),
         (without(loss=lambda model, b: model(b[0])), "loss: returned Tensor"),
+        (without(model=3), "model: got int; pass a torch.nn.Module"),
+        (without(optimizer=3), "optimizer: got 3; pass a torch.optim.Optimizer, or a list"),
+        (without(batch=3), "batch: got 3; pass a function of the step"),
+        (
+            without(places=place(readout="nose")),
+            "places: 'nose' is not a module of the model",
+        ),
+        (
+            without(places=place()),
+            "places: no module has a role; name roles or places",
+        ),
+        (
+            without(places=place(readout="blocks")),
+            "places: the loss does not call 'blocks'; name modules that it calls",
+        ),
+        (
+            without(model=Toy(replace(BASE, head_dim=6))),
+            "model: its keys have 12 entries, no multiple of head_dim = 8; build it with the si",
+        ),
         (without(roles={"nothing": Role.KEY}), "'nothing' is not a parameter"),
         (without(rules=toy(replace(trial, size=replace(BASE, heads=4))).rules), "rules: are for"),
     ]:
@@ -209,6 +231,18 @@ def test_refusals(tmp_path, monkeypatch):
         assert message in str(caught.value)
     with pytest.raises(ArgumentError, match="sizes"):
         check(toy, sizes=(8, 16))
+    grouped = replace(BASE, heads=4, kv_heads=2)
+    for options, message in (
+        ({"rate": 0.0}, "rate: got 0.0; pass a positive learning rate"),
+        (
+            {"axis": "heads", "sizes": (2, 3, 4), "base": grouped},
+            "sizes: got 3, and groups of 2 he",
+        ),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            check(toy, **options)
+    with pytest.raises(ArgumentError, match=r"rates: got .0.1, 0.2.; pass at least 3 rates"):
+        transfer_sweep(toy, "head_dim", (8, 16), base=BASE, rates=(0.1, 0.2), steps=1)
     with pytest.raises(ArgumentError, match="axis"):
         check(toy, axis="width")
     with pytest.raises(ArgumentError, match="seeds"):

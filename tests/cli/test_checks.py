@@ -118,6 +118,9 @@ def broken(trial):
         ([*CHECK, "--axis", "width"], "--axis"),
         ([*CHECK, "--rate", "fast"], "--rate"),
         ([*SWEEP, "--log2-rates", "-3", "-3"], "--log2-rates: got -3 -3"),
+        ([*SWEEP, "--log2-rates", "-3"], "--log2-rates: has fewer than 2 values; see `translim"),
+        ([*SWEEP, "--log2-rates", "x", "y"], "--log2-rates: got 'x y'; see `translimit trans"),
+        ([*CHECK, "--multiples", "x"], "--multiples: got 'x'; see `translimit coord-check"),
         ([*SWEEP, "--rate", "1"], "--rate"),
     ],
 )

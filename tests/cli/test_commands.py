@@ -191,6 +191,17 @@ def test_list(capsys):
         ("report nowhere", "nowhere: does not exist"),
         ("cite BROKEN", "run.json: cannot be read"),
         ("list foo", "foo: one argument too many"),
+        ("predict X --tokens two", "--tokens: got 'two'; see `translimit predict --help`"),
+        ("predict X --threshold half", "--threshold: got 'half'; pass a number"),
+        (
+            "scale --base width=8,heads=2,layers=1 --target width=8,heads=2,layers=1 "
+            "--optimizer sgd --export megatron",
+            "--lr: is missing; give the rate tuned at the base",
+        ),
+        (
+            "scale --base X --target X --optimizer sgd --export megatorn",
+            "--export: got 'megatorn'; did you mean 'megatron'? known: megatron, torchtitan",
+        ),
         ("scale --base X --target X", "--optimizer: is missing; see `translimit scale --help`"),
         (
             "scale --alpha-b 1",

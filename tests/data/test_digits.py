@@ -44,9 +44,7 @@ def test_refusals(monkeypatch):
         standardise(np.ones((4, 2)))
     with monkeypatch.context() as patched:
         patched.setattr(digits_module, "_FILE", "absent.npz")
-        with pytest.raises(
-            StoreError, match=r"cannot be read \(No such file.*\); install"
-        ):
+        with pytest.raises(StoreError, match=r"cannot be read \(No such file.*\); install"):
             load_digits()
     monkeypatch.setattr(digits_module, "SHA256", "0" * 64)
     with pytest.raises(StoreError, match="digest"):

@@ -40,6 +40,19 @@ def test_refusals(options, message):
         RayCluster(**options)
 
 
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch, fakes):
+    ray = pytest.importorskip("ray")
+
+    def refuse(**options):
+        raise ConnectionError(f"ray cluster at {options['address']} is down\nmore lines")
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setattr(ray, "init", refuse)
+    message = r"address: no Ray cluster answers at 'a:1' \(ray cluster at a:1 is down\); start one"
+    with pytest.raises(ArgumentError, match=message):
+        list(RayCluster(address="a:1").run("fake_experiments:obey", [Job("a", {"action": "fine"})]))
+
+
 def test_without_ray(monkeypatch, fakes):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")

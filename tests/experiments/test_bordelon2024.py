@@ -17,8 +17,10 @@ from translimit.experiments.bordelon2024 import (
     dmft_networks,
     dmft_responses,
     dmft_rich_and_lazy,
+    networks,
     tasks,
 )
+from translimit.experiments.bordelon2024.limit_and_networks import train_networks
 
 
 def test_tasks_have_balanced_classes_and_files_their_digest(tmp_path: Path) -> None:
@@ -58,6 +60,18 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=f"^{message}"):
             experiment.cells(dmft_networks.Config(**change))
+    heads = get_experiment("bordelon2024/dmft-head-dimension")
+    for change, message in (
+        ({"head_dims": (4, 8)}, r"head_dims: got \(4, 8\); pass three, each twice"),
+        ({"repeats": 3}, "repeats: got 3; solve at least 4 times"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{message}"):
+            heads.cells(dmft_head_dimension.Config(**change))
+    with pytest.raises(ConfigError, match=r"^attention: is false; leave it true"):
+        train_networks(dmft_networks.Config(attention=False), None, heads=4, seeds=1)
+    muon = networks.Networks(start="paper")
+    with pytest.raises(ConfigError, match=r"^start: the paper has no Muon; pass start="):
+        networks.ruled(muon, networks.base_shape(muon), "muon")
     with pytest.raises(ConfigError, match=r"^mlp: got 'tanhh'; known: none, gelu"):
         dmft_networks.Config(mlp="tanhh").activation()
     with pytest.raises(ConfigError, match=r"^inputs: got 3; digits has two classes"):

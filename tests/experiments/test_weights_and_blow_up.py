@@ -111,6 +111,8 @@ def test_refusals():
         weights.cells(replace(WEIGHTS, variants=("softmx",)))
     with pytest.raises(ConfigError, match=r"clouds: got .* for tokens .*one count per entry"):
         weights.cells(attention_weights.Config(clouds=(8,)))
+    with pytest.raises(ConfigError, match="variants: got 'softmx'; did you mean 'softmax'"):
+        canonical.canonical_attention("softmx")
     maps = get_experiment("castin2025/blow-up-times")
     with pytest.raises(ConfigError, match="side: got 4"):
         maps.cells(blow_up_times.Config(side=4))

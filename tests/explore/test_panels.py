@@ -176,6 +176,9 @@ def test_the_law_ends_where_attention_is_strong() -> None:
 def test_what_a_limit_refuses_is_told_in_words() -> None:
     with pytest.raises(ArgumentError, match="can start orthogonal"):
         panel_of(View(heads=1, head_dim=8, tokens=16))
+    for panel in ("regimes", "stack"):
+        with pytest.raises(ArgumentError, match="head_dim: got 1: the stream has width 1"):
+            panel_of(View(panel=panel, heads=1, head_dim=1))
     with pytest.raises(ConfigError, match="overlaps"):
         View(panel="overlap")
     assert tuple(PANELS) == PANEL_NAMES

@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, cells, whole):
         run = run_experiments(ONE, **options)
         assert [one["cell"][-1] for one in run.retried] == ["0", "1"]
     else:
-        with pytest.raises(DiskFullError, match=r"disk is full .*4 of 5 cells are whole and kept"):
+        with pytest.raises(DiskFullError, match=r"disk is full .*4 of 9 cells are whole and kept"):
             run_experiments(ONE, **options)
         assert RunFolder.open(tmp_path).info["status"] == "interrupted"
     assert sum(state.whole for state in RunFolder.open(tmp_path).states()) == whole

@@ -75,7 +75,7 @@ def test_digests_follow_what_fixes_the_result():
         ([ONE], {"preset": "demoo"}, "no preset 'demoo'; did you mean 'demo'"),
         ([TWO], {"preset": "paper"}, "fake/other has no preset 'paper'; known: demo"),
         ([ONE], {"overrides": {"sise": "3"}}, "--set: unknown key 'sise'; did you mean 'size'"),
-        ([ONE], {"overrides": {"size": "many"}}, "size: got 'many'; pass a value of type int"),
+        ([ONE], {"overrides": {"size": "many"}}, "size: got 'many'; pass an integer"),
         ([ONE], {"seed": -1}, "seed: got -1"),
         ([ONE], {"threads": 0}, "threads: got 0"),
         ([ONE], {"device": "gpus"}, "device: got 'gpus'; did you mean 'gpu'"),

@@ -94,7 +94,9 @@ def open_images(
         images, classes = arrays[pair[0]], arrays[pair[1]]
     if images.ndim not in (3, 4):
         raise ArgumentError(
-            "path", f"images of shape {images.shape}", "store [examples, height, width, channels]"
+            "path",
+            f"holds images of shape {images.shape}",
+            "store [examples, height, width, channels]",
         )
     sample = np.asarray(images[:_SAMPLE], dtype=np.float64)
     classes = np.asarray(classes).reshape(-1).astype(np.int32)

@@ -96,7 +96,7 @@ class SphereClustering(AbstractExperiment[Config]):
         if config.t1 < COUNT_TIME:
             raise core.ConfigError("t1", f"got {config.t1:g}", f"pass at least {COUNT_TIME:g}")
         if 2 not in config.dims or not set(config.dims) <= set(KINDS):
-            raise core.ConfigError("dims", f"got {config.dims}", "pass 2, or 2,3")
+            raise core.ConfigError("dims", f"got {config.dims}", "pass 2, or 2 and 3")
         clouds = [
             Cell(f"{KINDS[dim]}/beta={beta:g}", {"beta": beta, "dim": dim})
             for dim in config.dims
