@@ -1,9 +1,14 @@
 """The typed errors: catchable as their builtin, readable, and able to cross a process pool."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import translimit
 from translimit import core
 from translimit.core import (
     ArgumentError,
@@ -20,6 +25,8 @@ from translimit.core import (
     SolveError,
     StoreError,
     TranslimitError,
+    brief,
+    cause_of,
     nearest,
 )
 
@@ -78,3 +85,49 @@ def test_nearest_names_the_closest_known_word_and_all_of_them() -> None:
         "did you mean 'particles'? known: particles, tokens"
     )
     assert nearest("zzz", ["tokens", "particles"]) == "known: particles, tokens"
+
+
+def test_a_received_value_is_told_in_one_short_line() -> None:
+    assert brief("tanh") == "'tanh'"
+    assert brief(np.array([1.0, 2.0])) == "[1. 2.]"
+    assert brief(np.float64(2.5)) == repr(np.float64(2.5))
+    assert brief(np.zeros((50, 3))) == "an array of shape (50, 3)"
+    long = brief({"name": ["a", "b"] * 50})
+    assert len(long) <= 80
+    assert long.endswith(" ...")
+    assert brief(type("Lines", (), {"__repr__": lambda self: "a\n  b"})()) == "a b"
+
+
+def test_a_cause_is_told_without_number_and_path() -> None:
+    assert cause_of(FileNotFoundError(2, "No such file or directory", "x.toml")) == (
+        "No such file or directory"
+    )
+    assert cause_of(ValueError("two\nlines")) == "two lines"
+    assert cause_of(KeyError()) == "KeyError"
+
+
+def constant_text(node: ast.expr) -> str:
+    """The text of a string or f-string, with `{}` for what is filled in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join("{}" if isinstance(v, ast.FormattedValue) else v.value for v in node.values)
+    return "{}"
+
+
+def test_every_message_has_one_voice() -> None:
+    """`argument: problem; remedy`: lower case, no full stop, and what to do instead of a "must"."""
+    found, faults = 0, []
+    for path in sorted(Path(translimit.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "id", getattr(node, "attr", ""))
+            if not (isinstance(node, ast.Call) and name.endswith("Error") and len(node.args) == 3):
+                continue
+            found += 1
+            for text in map(constant_text, node.args[1:]):
+                first = text.split(" ")[0]
+                wrong = text == "" or text[-1] in ".;:!" or re.search(r"\bmust\b|;;|\.;|  ", text)
+                if wrong or (first.isalpha() and first.istitle() and len(first) > 1):
+                    faults.append(f"{path.name}:{node.lineno}: {text}")
+    assert found > 400
+    assert faults == []

@@ -263,7 +263,10 @@ def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
     for call, message in (
         (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
         (lambda: base.responses(0, 5), "block: got 5; pass an integer from 0 to 0"),
-        (lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), [1.0]), r"targets: has shape \(3,\)"),
+        (
+            lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), steps=1, eta0=1.0),
+            r"targets: has shape \(3,\)",
+        ),
         (lambda: dmft.initial_logit_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
     ):
         with pytest.raises(ArgumentError, match=message):

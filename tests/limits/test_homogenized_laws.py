@@ -352,7 +352,7 @@ def test_refusals():
         SlowOverlap(initial=0.0, t1=1.0, kappa=1.0, law=GaussianHeads.of_score_std(1.0, dim=8))
     with pytest.raises(ArgumentError, match=r"step: got 0.0; pass a positive number"):
         ArtanhEuler(step=0.0)
-    chain = SharpHeadChain(GaussianHeads.of_score_std(1.0, dim=8), step=0.1, heads=1)
+    chain = SharpHeadChain(dim=8, diffusive_step=0.1)
     with pytest.raises(ArgumentError, match=r"slow_times: got \[1. 0.\]; pass increasing times"):
         chain.simulate(0.0, [1.0, 0.0], replicas=1, key=jax.random.key(0))
     with pytest.raises(ArgumentError, match="rows"):

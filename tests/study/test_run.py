@@ -149,7 +149,8 @@ def test_a_full_disk_keeps_what_is_whole(tmp_path):
     # Cell 1 limits the size of the files that its process may write: the system then refuses in
     # the middle of a chunk, as it does on a full disk.
     with pytest.raises(
-        DiskFullError, match=r"disk is full .*1 of 3 cells are whole and kept.*resume with"
+        DiskFullError,
+        match=r"disk is full \([\w ]+\), and 1 of 3 cells are whole and kept; .*resume with",
     ):
         run_experiments(
             ONE,

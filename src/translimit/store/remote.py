@@ -55,7 +55,7 @@ class RemoteCells:
 
         if "://" not in url:
             raise ConfigError(
-                "store", f"{url!r} is not a URL", "write file:///shared/run or s3://..."
+                "store", f"{url!r} is not a URL", "write file:///shared/run or s3://bucket/run"
             )
         try:
             self.files, root = fsspec.url_to_fs(url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -350,9 +351,12 @@ def _cell_error(run: RunWriter, failures: Sequence[Mapping[str, Any]], total: in
 def _disk_full_error(run: RunWriter, result: JobResult) -> DiskFullError:
     states = run.states()
     whole = sum(state.whole for state in states)
+    error = str(result.error).removeprefix(f"{DiskFullError.__name__}: ")
+    told = re.search(r"the disk is full \((.*)\); ", error)
+    cause = told[1] if told else error
     return DiskFullError(
         run.path,
-        f"the disk is full ({result.error}), and {whole} of {len(states)} cells are whole and kept",
+        f"the disk is full ({cause}), and {whole} of {len(states)} cells are whole and kept",
         f"free space and resume with: {run.command}",
     )
 
