@@ -7,9 +7,11 @@ import sys
 import time
 
 import pytest
+from matplotlib.figure import Figure
 
 from translimit.cli import main
 from translimit.cli.arguments import COMMANDS
+from translimit.core import StoreError
 from translimit.execute import thread_limits
 from translimit.store import RunFolder
 
@@ -264,6 +266,29 @@ def test_an_experiment_beside_the_user_is_found(tmp_path, environment):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "report: run/report.html"
+
+
+def test_a_figure_that_cannot_be_saved_is_named(tmp_path):
+    from translimit.cli.commands import _save
+
+    path = tmp_path / "absent" / "x.png"
+    with pytest.raises(
+        StoreError, match=r"x.png: cannot be written \(No such file or directory\); "
+    ):
+        _save(Figure(), path)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("Value error\nError parsing --rate: too fast", "--rate: too fast; see `translimit run -"),
+        ("Odd\nsomething new.", "run: something new; see `translimit run --help`"),
+    ],
+)
+def test_what_the_parser_may_say_one_day_is_passed_on(box, message):
+    from translimit.cli.parse import _refusal
+
+    assert str(_refusal("run", box)).startswith(message)
 
 
 def test_a_failed_cell_is_a_failure(tmp_path, capsys):

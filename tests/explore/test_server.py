@@ -11,7 +11,7 @@ import pytest
 from translimit.cli import main
 from translimit.core import ConfigError
 from translimit.explore import View
-from translimit.explore.server import view_of
+from translimit.explore.server import _listen, view_of
 
 MARIMO = importlib.util.find_spec("marimo") is not None  # not loaded: it changes other libraries
 pytestmark = pytest.mark.skipif(
@@ -54,5 +54,7 @@ def test_a_file_sets_the_view(tmp_path: Path) -> None:
     config.write_text(json.dumps(sizes))
     assert view_of(config) == View().described_by(json.dumps(sizes))
     assert view_of(None) == View()
+    with pytest.raises(ConfigError, match=r"--port: 99999 cannot be listened on \(.*\); pass ano"):
+        _listen(99999)
     with pytest.raises(ConfigError, match="absent"):
         view_of(tmp_path / "absent.toml")

@@ -1,5 +1,6 @@
 """Where nothing is sampled: printed figures, closed forms, and everything that is refused."""
 
+import copy
 import math
 import re
 from typing import Any
@@ -258,10 +259,19 @@ def test_methods_keys_and_times() -> None:
             CausalSampling(**change)  # pyright: ignore[reportArgumentType]
 
 
+def bare(solution: Any, **changes: Any) -> Any:
+    other = copy.copy(solution)
+    for name, value in changes.items():
+        object.__setattr__(other, name, value)
+    return other
+
+
 @pytest.mark.usefixtures("as_user")
 def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
     for call, message in (
         (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
+        (lambda: bare(base, _attention=False).attention(0), "layer: the architecture has no att"),
+        (lambda: bare(base, _kernels={}).responses(0, 0), "layer: there are no blocks; look at k"),
         (lambda: base.responses(0, 5), "block: got 5; pass an integer from 0 to 0"),
         (
             lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), steps=1, eta0=1.0),

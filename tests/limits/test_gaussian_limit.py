@@ -1,12 +1,14 @@
 """Limits of Gaussian closures: ranks by slopes, closed forms, blow-up, refusals."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 from translimit import Outcome, solve
 from translimit.attention import L2, FeedForward, Softmax
-from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
+from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError, SolveError
 from translimit.limits.meanfield import (
     UNDECIDED,
     AdaptiveODE,
@@ -251,3 +253,11 @@ def ok(**change):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_limit_that_is_not_finite_is_an_error(monkeypatch):
+    failed = SimpleNamespace(outcome=Outcome.non_finite)
+    monkeypatch.setattr("translimit.limits.meanfield.limit._run", lambda *_: failed)
+    with pytest.raises(SolveError, match="^solve_limits: ") as caught:
+        solve_limits([ok()])
+    assert caught.value.solution is failed

@@ -300,6 +300,8 @@ def test_refusals_of_the_simplex():
         simplex_drift(law, -0.5, 8)
     with pytest.raises(NoSuchLimitError, match="mask"):
         SimplexClosure(law=law, tokens=8, t1=1.0, causal=True)
+    with pytest.raises(ArgumentError, match="dim: got 1; pass at least 2"):
+        mean_overlap_drift(0.3, 0.2, 1)
     with pytest.raises(ArgumentError, match="correlation"):
         agreement(1.0, 1.5, 4)
     with pytest.raises(ArgumentError, match="update"):

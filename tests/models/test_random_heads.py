@@ -159,11 +159,15 @@ def test_refusals(options, argument):
     assert caught.value.argument == argument
 
 
-def test_refusals_of_a_simulation():
+def test_refusals_of_a_simulation(monkeypatch):
     one = RandomHeadChain(law=LAW, step=0.1, heads=1, layers=4)
     key = jax.random.key(0)
     with pytest.raises(ArgumentError, match="does not divide"):
         one.simulate_overlaps(np.eye(6), key=key, save_every=3)
+    with monkeypatch.context() as patched:
+        patched.setattr("translimit.models.random_heads.following_inputs", lambda *_: -np.ones(1))
+        with pytest.raises(SolveError, match="RandomHeadChain: .*smaller step"):
+            one.first_crossing(np.eye(2), 0.4, key=key)
     with pytest.raises(ArgumentTypeError, match="initial: is traced; pass concrete overlaps"):
         jax.jit(lambda start: one.first_crossing(start, 0.4, key=key))(np.eye(2))
     with pytest.raises(ArgumentError, match="rank beyond 8"):

@@ -180,6 +180,8 @@ def test_refusals(asking, options, kind, message):
 def test_labels_must_be_roles():
     with pytest.raises(ArgumentError, match="unknown role 'hidden"):
         adapter.transform(asked(), {"a": "hidden"}, lr=0.1)
+    with pytest.raises(ArgumentError, match="labels: has 1 leaves for 2 parameters; label every"):
+        adapter.stds({"a": np.ones(2), "b": np.ones(2)}, {"a": "query"})
 
 
 class Attention(eqx.Module):

@@ -2,13 +2,19 @@
 
 import copy
 import json
+import sys
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from translimit.checks import find_places  # noqa: E402
-from translimit.core import ArgumentError, ArgumentTypeError, ConfigError  # noqa: E402
+from translimit.core import (  # noqa: E402
+    ArgumentError,
+    ArgumentTypeError,
+    ConfigError,
+    MissingExtraError,
+)
 from translimit.scaling import (  # noqa: E402
     AlreadyAppliedError,
     AmbiguousRuleError,
@@ -187,6 +193,29 @@ def test_tables_that_do_not_fit(names, kind, message):
         roles(built(), names)
     assert message in str(refused.value)
     assert isinstance(refused.value, ValueError)
+
+
+def test_modules_that_do_not_fit_are_named(monkeypatch):
+    own = NameTable("own", {"q.weight": Role.QUERY})
+    with pytest.raises(
+        UnmatchedParameterError, match="flattened the parameters; use FSDP with use"
+    ):
+        own.match(["_fsdp_wrapped_module._flat_param"])
+    model = built()
+    model.blocks[1].attn.head_dim = 5
+    with pytest.raises(
+        ShapeMismatchError, match="1.attn: has heads of 5, and the target of 16; pas"
+    ):
+        adapter.apply(model, asked(), lr=1e-2)
+    model = built()
+    nn.init.zeros_(model.readout.weight)
+    with pytest.raises(ShapeMismatchError, match="readout.weight: starts at zero, and in the base"):
+        adapter.apply(model, asked(), lr=1e-2, base=built(BASE))
+    with pytest.raises(ArgumentError, match="groups that `apply` did not make; build it with thos"):
+        adapter.require_ratios(torch.optim.SGD(model.parameters(), lr=0.1))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"torch is not installed; .*translimit\[torch\]"):
+        adapter.apply(model, asked(), lr=1e-2)
 
 
 def test_one_tensor_with_two_roles_is_refused():
@@ -452,7 +481,7 @@ class Wider(Model):
         (
             {"target": Size(head_dim=32, heads=4, layers=4, mlp_ratio=2)},
             ShapeMismatchError,
-            "embed.weight: has the shape (13, 64)",
+            "embed.weight: has shape (13, 64)",
         ),
         (
             {

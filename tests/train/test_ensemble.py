@@ -217,7 +217,7 @@ def test_schedule():
 
 
 @pytest.mark.usefixtures("as_user")
-def test_refusals():
+def test_refusals(monkeypatch, tmp_path):
     with pytest.raises(MemoryLimitError, match="accumulate more parts"):
         run(memory_limit=1e4, observe=())
     with pytest.raises(ArgumentError, match="observe_at"):
@@ -244,6 +244,26 @@ def test_refusals():
             Schedule(**change)  # pyright: ignore
     with pytest.raises(ArgumentError, match="places: is empty; name at least one"):
         train.AttentionLaw(places=())
+    text = TransformerShape(
+        head_dim=4, heads=2, layers=1, tokens=8, outputs=256, vocabulary=256, pooled=False
+    )
+    for shape, message in (
+        (replace(text, tokens=4), "sequences have shape .8,.; pass at most 4 token ids"),
+        (replace(text, vocabulary=20), "has the token id .*; pass ids below the vocabulary, 20"),
+        (replace(text, pooled=True), "targets have shape .*; pass one target a sequence for"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            train.train(shape, None, data.byte_text(8), TRAINING, key=jax.random.key(0))
+    with monkeypatch.context() as patched:
+        patched.setattr("translimit.train.ensemble.device_count", lambda: 3)
+        with pytest.raises(
+            ArgumentError, match="seeds: got 2 over 3 devices; pass a multiple of 3"
+        ):
+            run()
+        patched.setattr("translimit.train.ensemble.device_count", lambda: 2)
+        patched.setattr(jax, "process_count", lambda: 2)
+        with pytest.raises(ArgumentError, match="folder: processes on several hosts share no che"):
+            run(folder=tmp_path)
     with pytest.raises(ArgumentTypeError, match=r"training: got 3; pass a train.Training"):
         run(training=3)
     with pytest.raises(ArgumentError, match="was not recorded"):

@@ -139,7 +139,7 @@ def brief(value: object) -> str:
 def cause_of(error: BaseException) -> str:
     """Why something failed, in one line: without the number and the path of an `OSError`."""
     said = error.strerror if isinstance(error, OSError) else None
-    return " ".join((said or str(error) or type(error).__name__).split())
+    return " ".join((said or str(error) or type(error).__name__).split()).rstrip(".")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

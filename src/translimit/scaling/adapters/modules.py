@@ -165,8 +165,8 @@ def _no_scale(name: str, module: Any, rules: Rules) -> UnsupportedModuleError:
         return UnsupportedModuleError(
             name,
             "torch.nn.MultiheadAttention fixes its logits at head_dim^(-1/2) and packs query, key "
-            f"and value, which needs the head dimension of the base, {base.head_dim}, and the target "
-            f"has {size.head_dim}",
+            f"and value, which needs the head dimension of the base, {base.head_dim} (the target "
+            f"has {size.head_dim})",
             "split it into three torch.nn.Linear with scaled_dot_product_attention(..., "
             "scale=self.scaling), or scale heads instead of the head dimension",
         )
