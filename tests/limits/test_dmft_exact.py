@@ -268,10 +268,11 @@ def bare(solution: Any, **changes: Any) -> Any:
 
 @pytest.mark.usefixtures("as_user")
 def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
+    stream = {"residual": base.kernel(0)[None]}
     for call, message in (
         (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
         (lambda: bare(base, _attention=False).attention(0), "layer: the architecture has no att"),
-        (lambda: bare(base, _kernels={}).responses(0, 0), "layer: there are no blocks; look at k"),
+        (lambda: bare(base, _kernels=stream).responses(0, 0), "layer: there are no blocks; look"),
         (lambda: base.responses(0, 5), "block: got 5; pass an integer from 0 to 0"),
         (
             lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), steps=1, eta0=1.0),

@@ -258,6 +258,6 @@ def test_refusals(call, error, message):
 def test_a_limit_that_is_not_finite_is_an_error(monkeypatch):
     failed = SimpleNamespace(outcome=Outcome.non_finite)
     monkeypatch.setattr("translimit.limits.meanfield.limit._run", lambda *_: failed)
-    with pytest.raises(SolveError, match="^solve_limits: ") as caught:
+    with pytest.raises(SolveError, match=r"^solve_limits: ") as caught:
         solve_limits([ok()])
     assert caught.value.solution is failed

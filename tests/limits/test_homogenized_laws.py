@@ -361,7 +361,7 @@ def test_refusals():
         mean_cosine(1.5, 3)
     with pytest.raises(ArgumentError, match="dim"):
         critical_beta(1)
-    with pytest.raises(ArgumentError, match="beta: got 0.88.*, too close to the transition"):
+    with pytest.raises(ArgumentError, match=r"beta: got 0.88.*, too close to the transition"):
         antipodal_probability(np.arcsinh(1.0) * (1 + 1e-6), 5)  # at arcsinh 1 the exponent is 0
     heads = np.zeros((1, 1, 2, 2))
     good = {"V": heads, "A": heads, "beta": 1.0, "step": 0.1, "initial": np.ones(240)}

@@ -166,7 +166,7 @@ def test_refusals_of_a_simulation(monkeypatch):
         one.simulate_overlaps(np.eye(6), key=key, save_every=3)
     with monkeypatch.context() as patched:
         patched.setattr("translimit.models.random_heads.following_inputs", lambda *_: -np.ones(1))
-        with pytest.raises(SolveError, match="RandomHeadChain: .*smaller step"):
+        with pytest.raises(SolveError, match=r"RandomHeadChain: .*smaller step"):
             one.first_crossing(np.eye(2), 0.4, key=key)
     with pytest.raises(ArgumentTypeError, match="initial: is traced; pass concrete overlaps"):
         jax.jit(lambda start: one.first_crossing(start, 0.4, key=key))(np.eye(2))

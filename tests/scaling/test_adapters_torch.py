@@ -197,19 +197,17 @@ def test_tables_that_do_not_fit(names, kind, message):
 
 def test_modules_that_do_not_fit_are_named(monkeypatch):
     own = NameTable("own", {"q.weight": Role.QUERY})
-    with pytest.raises(
-        UnmatchedParameterError, match="flattened the parameters; use FSDP with use"
-    ):
+    with pytest.raises(UnmatchedParameterError, match="flattened the parameters; use FSDP"):
         own.match(["_fsdp_wrapped_module._flat_param"])
     model = built()
     model.blocks[1].attn.head_dim = 5
-    with pytest.raises(
-        ShapeMismatchError, match="1.attn: has heads of 5, and the target of 16; pas"
-    ):
+    with pytest.raises(ShapeMismatchError, match=r"1.attn: has heads of 5, and the target of 16"):
         adapter.apply(model, asked(), lr=1e-2)
     model = built()
     nn.init.zeros_(model.readout.weight)
-    with pytest.raises(ShapeMismatchError, match="readout.weight: starts at zero, and in the base"):
+    with pytest.raises(
+        ShapeMismatchError, match=r"readout.weight: starts at zero, and in the base"
+    ):
         adapter.apply(model, asked(), lr=1e-2, base=built(BASE))
     with pytest.raises(ArgumentError, match="groups that `apply` did not make; build it with thos"):
         adapter.require_ratios(torch.optim.SGD(model.parameters(), lr=0.1))

@@ -86,11 +86,9 @@ def test_a_diverged_network_is_refuted_and_not_an_exception():
 
 def test_questions_that_have_no_answer():
     check = planted()
-    with pytest.raises(ArgumentError, match="coordinate: 'nose' was not recorded at step 1; kno"):
-        found.exponent("nose", 1)
     with pytest.raises(ArgumentError, match="nothing is promised for 'logit_change'"):
         check.verdict("logit_change", 10)
-    with pytest.raises(ArgumentError, match="no 'stream_change' after 3 updates"):
+    with pytest.raises(ArgumentError, match="'stream_change' was not recorded at step 3; known: "):
         check.exponent("stream_change", 3)
 
 

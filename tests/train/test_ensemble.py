@@ -256,9 +256,7 @@ def test_refusals(monkeypatch, tmp_path):
             train.train(shape, None, data.byte_text(8), TRAINING, key=jax.random.key(0))
     with monkeypatch.context() as patched:
         patched.setattr("translimit.train.ensemble.device_count", lambda: 3)
-        with pytest.raises(
-            ArgumentError, match="seeds: got 2 over 3 devices; pass a multiple of 3"
-        ):
+        with pytest.raises(ArgumentError, match="seeds: got 2 over 3 devices; pass a multiple"):
             run()
         patched.setattr("translimit.train.ensemble.device_count", lambda: 2)
         patched.setattr(jax, "process_count", lambda: 2)
