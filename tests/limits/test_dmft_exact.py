@@ -268,7 +268,7 @@ def bare(solution: Any, **changes: Any) -> Any:
 
 @pytest.mark.usefixtures("as_user")
 def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
-    stream = {"residual": base.kernel(0)[None]}
+    stream = {"residual": np.stack([base.kernel(0)] * 2)}
     for call, message in (
         (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
         (lambda: bare(base, _attention=False).attention(0), "layer: the architecture has no att"),
