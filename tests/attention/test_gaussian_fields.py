@@ -269,6 +269,8 @@ def test_refusals_of_rank_deficient_keys(as_user):
         _ = L2(Q=[[0.0, 1.0]], K=[[1.0, 0.0]], V=V).closure_rate
     with pytest.raises(ArgumentError, match="K: has rank 1"):
         _ = L2(Q=Q, K=[[1.0, 2.0], [2.0, 4.0]], V=V).closure_rate
+    with pytest.raises(ArgumentError, match="K: is traced; ask for the bound outside jit"):
+        jax.jit(lambda K: L2(Q=Q, K=K, V=V).closure_rate)(Q)
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,17 @@ def test_tokens_of_another_norm():
     )
     with pytest.raises(ArgumentError, match="shape"):
         require_unit_tokens(np.eye(2), "initial", 3)
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("overlaps", "message"),
+    [
+        (np.ones((2, 3)), r"R: has shape \(2, 3\); pass \[tokens, tokens\]"),
+        ([[1.0, 0.5], [0.4, 1.0]], r"R: is not symmetric \(by 0.1\); pass overlaps"),
+        (2.0 * np.eye(2), "R: has a diagonal off one by 1; pass overlaps of tokens of norm one"),
+    ],
+)
+def test_what_are_no_overlaps_is_refused(overlaps, message):
+    with pytest.raises(ArgumentError, match=message):
+        require_gram(overlaps, "R", 8)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from translimit.cli import main
 from translimit.cli.arguments import COMMANDS
-from translimit.core import StoreError
+from translimit.core import CellError, StoreError
 from translimit.execute import thread_limits
 from translimit.store import RunFolder
 
@@ -384,6 +384,16 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
     assert run.info["status"] == "interrupted"
     assert 0 < sum(state.whole for state in run.states()) < 100
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_gallery_says_which_cells_failed(tmp_path):
+    from translimit.cli.gallery import make_gallery
+
+    def compute(source, path):
+        raise CellError("1 of 1 cells failed", {"fake/means: group-1": "traceback"})
+
+    with pytest.raises(CellError, match="cells failed: fake/means: group-1; the page "):
+        make_gallery(tmp_path, (ONE,), False, compute)
 
 
 def test_a_gallery_is_made_once_and_shown_again(capsys, tmp_path):

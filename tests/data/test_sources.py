@@ -6,6 +6,7 @@ from scipy.special import softmax
 
 from translimit import data
 from translimit.core import ArgumentError, ArgumentTypeError, StoreError
+from translimit.data import defaults
 
 
 def test_an_epoch_is_every_example_once_and_a_step_needs_no_history():
@@ -133,7 +134,14 @@ def test_floors_of_known_laws():
 
 
 @pytest.mark.usefixtures("as_user")
-def test_refusals():
+def test_refusals(monkeypatch):
+    for name, value, message in (
+        ("TEXT_SHA256", "0" * 64, "does not have the digest it was shipped with; install transli"),
+        ("_TEXT", "absent.gz", r"absent.gz: cannot be read \(No such file or directory\); install"),
+    ):
+        monkeypatch.setattr(defaults, name, value)
+        with pytest.raises(StoreError, match=message):
+            data.byte_text(5)
     with pytest.raises(ArgumentError, match="targets"):
         data.Examples(np.zeros((3, 2, 2)), np.zeros(2))
     with pytest.raises(ArgumentError, match="tokens"):

@@ -172,6 +172,8 @@ def test_refusals_of_a_simulation(monkeypatch):
         jax.jit(lambda start: one.first_crossing(start, 0.4, key=key))(np.eye(2))
     with pytest.raises(ArgumentError, match="rank beyond 8"):
         one.simulate_overlaps(np.eye(9), key=key)
+    with pytest.raises(ArgumentError, match=r"has shape \(3, 3\); pass \[tokens, 8\]"):
+        one.simulate(np.eye(3), key=key)
     with pytest.raises(ArgumentError, match="norm"):
         one.simulate(2 * np.eye(8), key=key)
     law = ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(2), beta=1.0)

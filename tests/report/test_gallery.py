@@ -46,9 +46,16 @@ def test_a_run_that_is_not_whole_says_what_it_lacks(make_run, tmp_path: Path) ->
     assert "<img" not in text
 
 
-def test_runs_must_lie_in_the_folder(make_run, tmp_path: Path) -> None:
+def test_what_cannot_be_shown_or_written_is_told(make_run, tmp_path: Path, monkeypatch) -> None:
     run = make_run()
     build_report(run)
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(StoreError, match="keep the runs of a gallery in its folder"):
         build_gallery(tmp_path / "elsewhere", [run])
+
+    def refuse(path, content):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("translimit.report.gallery.write_bytes", refuse)
+    with pytest.raises(StoreError, match=r"index.html: cannot be written \(Permission denied\)"):
+        build_gallery(run.parent, [run])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from translimit import experiments
 from translimit.core import ArgumentError
-from translimit.report.mathematics import plain, typeset
+from translimit.report.mathematics import _serialise, plain, typeset
 
 
 def elements(markup: str) -> list[ElementTree.Element]:
@@ -61,6 +61,11 @@ def test_formula_cannot_leave_mathematics(source):
 def test_unreadable_formula_is_refused(as_user, source):
     with pytest.raises(ArgumentError, match=r"formula: (cannot read|unknown command)"):
         typeset(f"see ${source}$")
+
+
+def test_an_element_of_no_mathematics_is_refused(as_user):
+    with pytest.raises(ArgumentError, match=r"formula: \$x\$ gives <script>; use plain LaTeX"):
+        _serialise(ElementTree.Element("script"), "x")
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="$\\", exclude_categories=("Cs", "Cc"))))

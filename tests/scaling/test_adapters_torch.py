@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,7 @@ from translimit.scaling import (  # noqa: E402
     UnsupportedModuleError,
     rules,
 )
-from translimit.scaling.adapters import NameTable, bare_name, matches, roles  # noqa: E402
+from translimit.scaling.adapters import TABLES, NameTable, bare_name, matches, roles  # noqa: E402
 from translimit.scaling.adapters import torch as adapter  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -203,6 +204,9 @@ def test_modules_that_do_not_fit_are_named(monkeypatch):
     model.blocks[1].attn.head_dim = 5
     with pytest.raises(ShapeMismatchError, match=r"1.attn: has heads of 5, and the target of 16"):
         adapter.apply(model, asked(), lr=1e-2)
+    table = replace(TABLES["plain"], attention=("blocks.0.attn",))
+    with pytest.raises(UnsupportedModuleError, match="found modules of attention in 1 of 4 layer"):
+        adapter.apply(built(), asked(), lr=1e-2, names=table)
     model = built()
     nn.init.zeros_(model.readout.weight)
     with pytest.raises(

@@ -10,6 +10,7 @@ import xarray as xr
 from translimit.core import StoreError
 from translimit.store import CellAddress, cell_state, disk_full, write_cell
 from translimit.store.cells import read_cell, slug
+from translimit.store.copying import copy_cell
 
 
 def dataset():
@@ -65,6 +66,15 @@ def test_states(address):
     assert cell_state(address).whole
     other = CellAddress(address.run, address.experiment, address.cell, "1" * 64)
     assert "another configuration" in cell_state(other).problem
+
+
+def test_only_a_whole_cell_is_copied(address, tmp_path):
+    write_cell(address, dataset())
+    (address.folder / "manifest.json").unlink()
+    target = CellAddress(tmp_path / "other", address.experiment, address.cell, address.digest)
+    with pytest.raises(StoreError, match=r"is not the whole cell .*; copy it from where it is"):
+        copy_cell(address, target)
+    assert not target.folder.exists()
 
 
 def test_any_change_of_any_file_is_noticed(address):

@@ -1,5 +1,6 @@
 """A run in one netCDF file, read by xarray alone."""
 
+import errno
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 import xarray
 
 from translimit.cli import main
-from translimit.core import ArgumentError, StoreError
+from translimit.core import ArgumentError, DiskFullError, StoreError
 from translimit.execute import Serial
 from translimit.store import RunFolder, export_run
 from translimit.study import run_experiments
@@ -59,11 +60,19 @@ def test_an_unfinished_run_is_refused_unless_a_part_is_wanted(run, tmp_path, cap
         export_run(part, out, partial=True)
 
 
-def test_files_that_cannot_be(run, tmp_path):
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_files_that_cannot_be(run, tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match=r"--out: got .*run.h5'; name a file ending in .nc"):
         export_run(run, tmp_path / "run.h5")
     with pytest.raises(StoreError, match=r"run.nc: cannot be written .*; name another file"):
         export_run(run, "/proc/translimit/run.nc")
+    with monkeypatch.context() as patched:
+        patched.setattr("translimit.store.export._write", full)
+        with pytest.raises(DiskFullError, match=r"run.nc: the disk is full; free space and export"):
+            export_run(run, tmp_path / "run.nc")
     (tmp_path / "folder.nc").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):
         export_run(run, tmp_path / "folder.nc")

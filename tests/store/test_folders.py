@@ -199,6 +199,13 @@ def test_a_full_disk_in_the_run_file(tmp_path, monkeypatch):
     assert RunFolder.open(tmp_path).info["status"] == "running"
 
 
+def test_a_run_without_its_file_is_no_run(tmp_path):
+    (tmp_path / "cells").mkdir()
+    message = r"has no run\.json, so it is not a run; choose a new folder"
+    with pytest.raises(StoreError, match=message), writing(tmp_path, INFO):
+        pass
+
+
 def test_two_writers(tmp_path):
     with writing(tmp_path, INFO):
         assert being_written(tmp_path)

@@ -1,10 +1,12 @@
 """Pieces of a long computation as JSON files: whole or absent, read again by name."""
 
+import errno
 import math
+import os
 
 import pytest
 
-from translimit.core import StoreError
+from translimit.core import DiskFullError, StoreError
 from translimit.store import JsonCells
 
 
@@ -24,7 +26,7 @@ def test_a_mapping_on_a_folder(tmp_path):
             call()
 
 
-def test_what_cannot_be_read_or_written_is_told(tmp_path):
+def test_what_cannot_be_read_or_written_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         JsonCells(tmp_path / "file")
@@ -32,3 +34,14 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path):
     (tmp_path / "cells" / "bad.json").write_text("{")
     with pytest.raises(StoreError, match="cannot be read"):
         cells["bad"]
+    for number, error, message in (
+        (errno.ENOSPC, DiskFullError, "the disk is full; make room, then resume"),
+        (errno.EACCES, StoreError, r"cannot be written \(Permission denied\); choose another"),
+    ):
+
+        def write(path, data, number=number):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("translimit.store.json_cells.write_json", write)
+        with pytest.raises(error, match=message):
+            cells["one"] = 1

@@ -148,10 +148,18 @@ def test_a_name_that_leaves_the_folder_is_not_followed(tmp_path):
     assert not remote.present(address)
 
 
-def test_what_is_no_store():
+def test_what_is_no_store(monkeypatch):
     with pytest.raises(
         ConfigError, match=r"store: '/shared/run' is not a URL; write file:///shared"
     ):
         RemoteCells("/shared/run")
+    closed = RemoteCells("memory://closed", patience=0.0)
+
+    def refuse(*_):
+        raise PermissionError("no key")
+
+    monkeypatch.setattr(closed, "_write", refuse)
+    with pytest.raises(StoreError, match=r"memory://closed: is refused \(no key\); give this proc"):
+        closed.new_start("a")
     with pytest.raises(ConfigError, match=r"store: 'nothing://x' cannot be opened .*; install the"):
         RemoteCells("nothing://x")

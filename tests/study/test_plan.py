@@ -5,6 +5,7 @@ import json
 import pytest
 
 from translimit.core import ConfigError
+from translimit.experiments import Cell, get_experiment
 from translimit.study import plan_run
 
 ONE = "fake_experiments:EXPERIMENT"
@@ -85,6 +86,15 @@ def test_digests_follow_what_fixes_the_result():
 def test_refusals(names, options, message):
     with pytest.raises(ConfigError, match=message):
         plan_run(names, **options)
+
+
+def test_cells_that_cannot_be_stored_are_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="fake/means: has no cells, or two of one name; give ea"):
+        plan_run([ONE], overrides={"cells": "0"})
+    kind = type(get_experiment(ONE))
+    monkeypatch.setattr(kind, "cells", lambda self, config: (Cell("a", {"x": object()}),))
+    with pytest.raises(ConfigError, match=r"parameters of cell 'a' are not plain data .*; use num"):
+        plan_run([ONE])
 
 
 @pytest.mark.parametrize(

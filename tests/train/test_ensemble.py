@@ -15,6 +15,7 @@ from translimit.core import (
     MemoryLimitError,
     StoreError,
 )
+from translimit.core.checkpoint import save_checkpoint
 from translimit.describe import TransformerShape, standard_parameterization
 from translimit.models import Transformer
 from translimit.train import Optimizer, Schedule, Training
@@ -181,6 +182,9 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path, history, monkeyp
         np.testing.assert_array_equal(resumed[name], value)
     for name, value in history.weights.items():
         np.testing.assert_array_equal(resumed.weights[name], value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file: cannot be written \(File exists\); pass another"):
+        save_checkpoint(tmp_path / "file", "digest", 0, {}, {})
     with pytest.raises(StoreError, match="another training run"):
         run(folder=tmp_path, key=jax.random.key(1))
     (tmp_path / "training.npz").write_bytes(b"spoilt")
