@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 
 from translimit import solve
-from translimit.core import ArgumentError, ArgumentTypeError, in_float64, named_key
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    MemoryLimitError,
+    in_float64,
+    named_key,
+)
 from translimit.describe import Norm, PreNormArchitecture, Rotary, read_architecture
 from translimit.limits.homogenized import (
     GramChain,
     GramRecursion,
     PreNormRecursion,
     high_temperature_step,
+    pre_norm_stack,
 )
 from translimit.limits.homogenized.pre_norm_terms import AttentionTerm, turn
 from translimit.models import PreNormStack
@@ -298,7 +305,7 @@ def test_initial_gram_saves_and_labels():
 
 
 @pytest.mark.usefixtures("as_user")
-def test_refusals():
+def test_refusals(monkeypatch):
     architecture = read_architecture({**BASE, "context": 8})
     with pytest.raises(ArgumentTypeError, match="read_architecture"):
         PreNormRecursion(BASE, tokens=3)
@@ -320,6 +327,14 @@ def test_refusals():
         solve(problem, key=named_key(0), save=[0.5])
     with pytest.raises(ArgumentTypeError, match="key"):
         solve(problem)
+    monkeypatch.setattr(pre_norm_stack, "available_memory", lambda: 8.0 * 3 * 3**2)
+    for method in (GramRecursion(), GramChain()):
+        with pytest.raises(
+            MemoryLimitError, match=r"tokens: got 3, whose pairs need .* free; pass"
+        ):
+            solve(PreNormRecursion(architecture, tokens=3), method, key=named_key(0))
+    with pytest.raises(MemoryLimitError, match="tokens: got 4, whose pairs need"):
+        PreNormRecursion(architecture, tokens=4)
     with pytest.raises(ArgumentError, match="batches"):
         GramRecursion(batches=1)
     with pytest.raises(ArgumentError, match="networks"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -43,7 +44,8 @@ def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any
             os.fsync(file.fileno())
         os.replace(partial, folder / _NAME)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be none
+            partial.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFullError(
                 folder,

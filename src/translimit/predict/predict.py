@@ -39,6 +39,7 @@ def predict(
         NoSuchLimitError: a family that normalises after the sum (post-LN), like BERT.
         ArgumentError: a threshold outside (0, 1), tokens below 1 or beyond the context.
         ArgumentTypeError: a threshold that is no number, tokens that are no integer.
+        MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
     Example:
         >>> small = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "init_std": 0.1}

@@ -34,8 +34,10 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    MemoryLimitError,
     Outcome,
     as_float64,
+    available_memory,
     brief,
     in_float64,
     require_covariance,
@@ -179,6 +181,7 @@ class PreNormRecursion(AbstractProblem):
         ArgumentError: no tokens or both kinds, an initial matrix that is no Gram matrix or has a
             token of norm zero, more tokens than the architecture's context.
         ArgumentTypeError: no description of an architecture.
+        MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
     Example:
         >>> import jax
@@ -215,6 +218,7 @@ class PreNormRecursion(AbstractProblem):
         self.drawn = initial is None
         if initial is None:
             count = require_count(tokens, "tokens", 1)
+            _require_memory(count, 3)
             first, others = architecture.initial_squares
             self.initial = np.diag([first, *[others] * (count - 1)])
         else:
@@ -272,10 +276,26 @@ class PreNormRecursion(AbstractProblem):
             raise ArgumentError(
                 "save", "has times between two layers", "pass whole numbers of layers"
             )
+        attention: Any = self.stages[0][0]
+        sampled = isinstance(method, GramRecursion)
+        heads = 2 * method.samples if sampled else attention.heads
+        _require_memory(len(self.initial), 3 * heads + method.copies * (self.t1 + 1))
         keys = jax.vmap(lambda copy: jax.random.fold_in(key, copy))(jnp.arange(method.copies))
         grams = in_float64(_run, self, method, keys)
         kept = grams[:, layers.astype(int)]
         return PreNormSolution(ts=layers, grams=kept, outcome=Outcome.successful)
+
+
+def _require_memory(tokens: int, numbers: int) -> None:
+    """Refuse so many float64 numbers for every pair of tokens where they do not fit."""
+    need, there = 8.0 * numbers * tokens**2, available_memory()
+    if need > there:
+        raise MemoryLimitError(
+            "tokens",
+            f"got {tokens}, whose pairs need {need / 2**30:.2f} GiB, "
+            f"and {there / 2**30:.2f} GiB are free",
+            "pass fewer tokens",
+        )
 
 
 def overlaps_of(gram: Array) -> Array:
