@@ -325,7 +325,7 @@ def test_identity_one_point_and_no_point_keep_their_shape():
         ({"Q": Q[0]}, ArgumentError, r"Q: has shape \(2,\); pass a matrix \[any, any\]"),
         ({"Q": np.zeros((0, 2))}, ArgumentError, r"Q: has shape \(0, 2\)"),
         ({"Q": Q * np.nan}, ArgumentError, "Q: has NaN or infinity in 4 of 4 entries"),
-        ({"Q": [["a", "b"]]}, ArgumentTypeError, "Q: cannot be read as an array of real numbers"),
+        ({"Q": [["a", "b"]]}, ArgumentTypeError, r"Q: got \[\['a', 'b'\]\]; pass real numbers"),
         ({"K": K[:1]}, ArgumentError, r"K: has shape \(1, 2\); pass a matrix \[2, 2\]"),
         ({"K": np.ones((2, 3))}, ArgumentError, r"K: has shape \(2, 3\); pass a matrix \[2, 2\]"),
         ({"V": V[:1]}, ArgumentError, r"V: has shape \(1, 2\); pass a matrix \[2, 2\]"),

@@ -85,6 +85,7 @@ def test_nearest_names_the_closest_known_word_and_all_of_them() -> None:
         "did you mean 'particles'? known: particles, tokens"
     )
     assert nearest("zzz", ["tokens", "particles"]) == "known: particles, tokens"
+    assert nearest("zzz", []) == "known: none"
 
 
 def test_a_received_value_is_told_in_one_short_line() -> None:
@@ -104,6 +105,7 @@ def test_a_cause_is_told_without_number_and_path() -> None:
     )
     assert cause_of(ValueError("two\nlines")) == "two lines"
     assert cause_of(KeyError()) == "KeyError"
+    assert cause_of(UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")) == "it is not UTF-8 text"
 
 
 def constant_text(node: ast.expr) -> str:

@@ -46,10 +46,8 @@ def make_gallery(
         if present := [one for one in paths if (one / "run.json").exists()]:
             page = build_gallery(folder, present)
     if failed:
-        raise CellError(
-            f"cells failed: {', '.join(failed)}; the page {page} shows the others",
-            failed,
-        )
+        others = "" if page is None else f"; the page {page} shows the others"
+        raise CellError(f"cells failed: {', '.join(failed)}{others}", failed)
     if page is None:
         raise ConfigError(
             "--only-page", f"there is no run in {folder}", "leave it out to compute the runs"

@@ -138,6 +138,8 @@ def brief(value: object) -> str:
 
 def cause_of(error: BaseException) -> str:
     """Why something failed, in one line: without the number and the path of an `OSError`."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
     said = error.strerror if isinstance(error, OSError) else None
     return " ".join((said or str(error) or type(error).__name__).split()).rstrip(".")
 
@@ -149,4 +151,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     begun = [candidate for candidate in known if name and candidate.startswith(name)]
     close = begun or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    return f"{hint}known: {', '.join(known) or 'none'}"

@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError
+from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError, brief
 from translimit.core.sharding import to_numpy
 
 #: What a user may pass as an array: arrays of both libraries, numbers, nested lists and tuples.
@@ -56,13 +56,14 @@ def as_float(value: Any, name: str) -> np.ndarray | Array:
         if isinstance(value, Tracer):
             return value
     else:
+        given = value
         try:
             value = np.asarray(value)
             if not np.issubdtype(value.dtype, np.floating):
                 value = value.astype(np.float64, casting="safe" if value.size else "unsafe")
         except (TypeError, ValueError) as error:
             raise ArgumentTypeError(
-                name, f"cannot be read as an array of real numbers ({error})", "pass numbers"
+                name, f"got {brief(given)}", "pass real numbers, in rows of equal length"
             ) from error
     return require_finite(value, name)
 

@@ -134,7 +134,9 @@ class FiniteHeads(AbstractHeads):
         if self.V.ndim != 3 or self.V.shape[0] == 0 or self.V.shape[1] != self.V.shape[2]:
             raise ArgumentError("V", f"has shape {self.V.shape}", "pass [heads, dim, dim]")
         if self.A.shape != self.V.shape:
-            raise ArgumentError("A", f"has shape {self.A.shape}", f"pass {self.V.shape} as V")
+            raise ArgumentError(
+                "A", f"has shape {self.A.shape}", f"pass the shape of V, {self.V.shape}"
+            )
         self.beta = require_number(beta, "beta")
 
     @classmethod

@@ -177,7 +177,7 @@ class BatchScheduler(AbstractExecutor):
             raise ArgumentError(
                 "cluster",
                 f"{self.cluster} takes no job ({reason})",
-                "correct what --slurm key=value asks for",
+                "submit where the cluster is, or correct what --slurm key=value asks for",
             ) from error
 
 

@@ -57,7 +57,7 @@ def require_whole(folder: Path, address: CellAddress) -> None:
     state = cell_state(address, folder)
     if not state.whole:
         raise StoreError(
-            folder,
+            address.folder,
             f"is not the whole cell {address.cell!r} ({state.problem or state.state})",
             "copy it from where it is whole, or compute it again",
         )

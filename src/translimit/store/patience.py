@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from translimit.core import StoreError
+from translimit.core import StoreError, cause_of
 from translimit.store.start import START
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def patiently(
             if time.monotonic() + pause > until:
                 raise StoreError(
                     run,
-                    f"was out of reach for {seconds:g} seconds ({_line(error)})",
+                    f"was out of reach for {seconds:g} seconds ({cause_of(error)})",
                     "start the same run again when it is back",
                 ) from error
         time.sleep(pause)
@@ -76,7 +76,3 @@ def out_of_reach(error: BaseException, run: Path) -> bool:
         return not (run / START).exists()
     except OSError:
         return True
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -77,7 +77,7 @@ def density_flow(
     if V.ndim != 4 or V.shape[2:] != (2, 2):
         raise ArgumentError("V", f"has shape {V.shape}", "pass [layers, heads, 2, 2]")
     if A.shape != V.shape:
-        raise ArgumentError("A", f"has shape {A.shape}", f"pass {V.shape} as V")
+        raise ArgumentError("A", f"has shape {A.shape}", f"pass the shape of V, {V.shape}")
     if rho.ndim != 1 or rho.size < 3 * modes:
         raise ArgumentError("initial", f"has shape {rho.shape}", f"pass at least {3 * modes} nodes")
     if np.any(rho < 0) or not np.sum(rho) > 0:
