@@ -330,7 +330,7 @@ def test_identity_one_point_and_no_point_keep_their_shape():
         ({"K": np.ones((2, 3))}, ArgumentError, r"K: has shape \(2, 3\); pass a matrix \[2, 2\]"),
         ({"V": V[:1]}, ArgumentError, r"V: has shape \(1, 2\); pass a matrix \[2, 2\]"),
         ({"V": V + np.inf}, ArgumentError, "V: has NaN or infinity in 4 of 4 entries"),
-        ({"V": V * 1j}, ArgumentTypeError, "V: cannot be read"),
+        ({"V": V * 1j}, ArgumentTypeError, "V: got .*; pass real numbers"),
         ({"V": jnp.asarray(V) * 1j}, ArgumentTypeError, "V: has dtype complex64"),
         ({"scale": 0.0}, ArgumentError, "scale: got 0; pass a positive number"),
         ({"scale": -1}, ArgumentError, "scale: got -1; pass a positive number"),
@@ -369,7 +369,7 @@ AT = {"x_positions": np.arange(4) / 4, "positions": np.arange(4) / 4}
         ),
         (False, (1.0, X), {}, ArgumentError, r"x: has shape \(\)"),
         (False, ([[np.inf, 0]], X), {}, ArgumentError, "x: has NaN or infinity in 1 of 2 entries"),
-        (False, ("words", X), {}, ArgumentTypeError, "x: cannot be read"),
+        (False, ("words", X), {}, ArgumentTypeError, "x: got 'words'; pass real"),
         (False, (X, X), {"weights": [0.5, 0.5]}, ArgumentError, r"weights: has shape \(2,\)"),
         (
             False,

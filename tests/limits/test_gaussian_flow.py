@@ -326,7 +326,7 @@ def test_labelled_and_drawn():
         ({"t1": -1.0}, ArgumentError, "t1: got -1"),
         ({"t1": 0.0}, ArgumentError, "t1: got 0"),
         ({"t1": [1.0, 2.0]}, ArgumentError, "t1: has shape"),
-        ({"t1": "far"}, ArgumentTypeError, "t1: cannot be read"),
+        ({"t1": "far"}, ArgumentTypeError, "t1: got 'far'; pass real numbers"),
     ],
 )
 def test_refusals(change, error, message):

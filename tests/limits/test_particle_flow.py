@@ -202,7 +202,7 @@ def test_labelled_and_drawn():
             ArgumentError,
             "initial: has NaN or infinity in 1 of 2 entries",
         ),
-        ({"initial": [["a", "b"]]}, ArgumentTypeError, "initial: cannot be read"),
+        ({"initial": [["a", "b"]]}, ArgumentTypeError, r"initial: got .*; pass real numbers"),
         ({"t1": -2.0}, ArgumentError, "t1: got -2"),
         ({"weights": [0.5, 0.4]}, ArgumentError, "sum to one"),
         ({"weights": [1.5, -0.5]}, ArgumentError, "non-negative"),
