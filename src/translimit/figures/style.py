@@ -1,6 +1,12 @@
-"""Colours, markers and the few finishing touches that every figure shares."""
+"""Colours, markers and the few finishing touches that every figure shares.
+
+Colour is never the only carrier: a series has its marker, its dash or its hatch besides, because
+some of the colours are equally light, and a print or a colour-blind reader tells them apart badly.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,6 +15,10 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 #: A marker for each colour, so that greyscale still tells the series apart.
 MARKERS = ("o", "s", "^", "D", "v", "P")
+#: A dash for each colour, for lines and outlines that have no markers.
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (9, 2)))
+#: A hatch for each colour, for areas and bars.
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
 #: The colour of a limit's line.
 LIMIT = "#222222"
 
@@ -16,6 +26,23 @@ LIMIT = "#222222"
 def new_axes(ax: Axes | None = None) -> Axes:
     """The given axes, or those of a new figure (without pyplot: nothing global is touched)."""
     return Figure(figsize=(6.0, 4.2), layout="constrained").add_subplot() if ax is None else ax
+
+
+def marked(series: int, points: int) -> dict[str, Any]:
+    """Keywords of a line of many points: its colour, and its marker about ten times along it.
+
+    Args:
+        series: which colour and marker; from the seventh on markers are hollow.
+        points: how many the line has.
+    """
+    place = series % len(COLOURS)
+    return {
+        "color": COLOURS[place],
+        "marker": MARKERS[place],
+        "markersize": 4.0,
+        "markevery": max(1, points // 10),
+        "fillstyle": "full" if series < len(COLOURS) else "none",
+    }
 
 
 def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool = True) -> Axes:
