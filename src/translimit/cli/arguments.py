@@ -96,7 +96,7 @@ class RunCommand(ExecutionOptions):
 
 @dataclass(frozen=True)
 class StatusCommand:
-    """Show what of a run is done, running and failed, what is left, and how to finish it.
+    """Show what of a run is done, failed and left, and how to finish it.
 
     Example: translimit status runs/castin2025-digits-demo-*
     """
@@ -109,9 +109,9 @@ class StatusCommand:
 
 @dataclass(frozen=True)
 class MergeCommand:
-    """Join runs of the same version and settings into one folder: the union of their whole cells.
+    """Join the whole cells of runs of the same settings into one folder.
 
-    Claims are checked where all cells are there; else the printed command finishes the run.
+    Claims are checked if all cells are there; else the next command is printed.
 
     Example: translimit merge here/runs/digits there/runs/digits --out runs/digits
     """
@@ -130,7 +130,7 @@ class MergeCommand:
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """Write a run into one netCDF file for a colleague: a group a cell, claims as attributes.
+    """Write a run into one netCDF file: a group for each cell, claims as attributes.
 
     Example: translimit export runs/castin2025-digits-demo-* --out digits.nc
     """
@@ -215,8 +215,8 @@ class PredictCommand:
         tyro.conf.Positional,
         tyro.conf.arg(
             metavar="CONFIG",
-            help="A config.json of Hugging Face (GPT-2, Llama, Mistral, Qwen2, GPT-NeoX, ViT), or a "
-            "file of our own format.",
+            help="A config.json of Hugging Face (GPT-2, Llama, Mistral, Qwen2, GPT-NeoX, ViT), or "
+            "a file of our own format.",
         ),
     ]
     json: _Flag = False
@@ -235,9 +235,9 @@ class PredictCommand:
 class DmftCommand(ExecutionOptions):
     """Solve the training dynamics of a configuration, train networks, and compare them.
 
-    Networks grow in heads, head dimension or layers towards the limit of infinitely many heads.
-    CONFIG sets what differs from the demo preset of bordelon2024/dmft-networks; a wrong key is
-    answered with all that are known.
+    Networks grow in heads, head dimension or layers towards their limit.
+
+    CONFIG changes the demo preset of bordelon2024/dmft-networks.
 
     Example: translimit dmft docs/examples/dmft.toml
     """
@@ -261,7 +261,7 @@ class DmftCommand(ExecutionOptions):
 
 @dataclass(frozen=True)
 class ScaleCommand:
-    """Say what a larger transformer must change so that values tuned at a small one carry over.
+    """Say what a larger transformer must change so that tuned values carry over.
 
     Example: translimit scale --base width=64,heads=4,layers=2 --target
     width=256,heads=8,layers=8 --optimizer adamw
@@ -312,10 +312,11 @@ class ScaleCommand:
 
 @dataclass(frozen=True)
 class CoordCheckCommand:
-    """Check whether a model is parameterized as the rules say, along heads, head size and depth.
+    """Check along heads, head dimension and depth whether a model follows the rules.
 
-    The factory is a function of one `translimit.checks.Trial` that returns a `TorchModel` or
-    `JaxModel`. A refuted check is a result: the exit status stays 0.
+    The factory turns a `checks.Trial` into a `checks.TorchModel` or `JaxModel`.
+
+    A refuted check is a result: the exit status stays 0.
 
     Example: translimit coord-check examples.small_models:gpt2 --axis head_dim --plot check.png
     """
@@ -348,7 +349,7 @@ class CoordCheckCommand:
 
 @dataclass(frozen=True)
 class TransferCommand:
-    """Sweep the learning rate at several sizes, to see whether the best one stays where it is.
+    """Sweep the learning rate at several sizes, and say whether the best one stays.
 
     Example: translimit transfer examples.small_models:llama --axis
     head_dim --multiples 1 2 --seeds 1 --steps 20
@@ -382,7 +383,7 @@ class TransferCommand:
 
 @dataclass(frozen=True)
 class ExploreCommand:
-    """Open a page on which sliders move what each limit predicts; nothing leaves this machine.
+    """Open an offline page on which sliders move what each limit predicts.
 
     Example: translimit explore docs/examples/gpt2.json --port 8000
     """

@@ -40,7 +40,7 @@ def predict(
         ArgumentError: a threshold outside (0, 1), tokens below 1 or beyond the context.
         ArgumentTypeError: a threshold that is no number, tokens that are no integer.
 
-    Example:
+    Examples:
         >>> small = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "init_std": 0.1}
         >>> prediction = predict(small, tokens=8)
         >>> print(prediction.headline)

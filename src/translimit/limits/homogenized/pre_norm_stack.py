@@ -179,7 +179,7 @@ class PreNormRecursion(AbstractProblem):
             token of norm zero, more tokens than the architecture's context.
         ArgumentTypeError: no description of an architecture.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from translimit import solve
         >>> from translimit.describe import read_architecture
