@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 #: Okabe and Ito's colours, in the order in which series take them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -53,6 +55,30 @@ def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool 
         ax.set_title(title, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, alpha=0.25, linewidth=0.6)
+    for axis in (ax.xaxis, ax.yaxis):
+        _number(axis)
     if legend and ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def _number(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 where a logarithmic axis is too short for its powers of ten."""
+    locator = axis.get_major_locator()
+    low, high = sorted(axis.get_view_interval())
+    if axis.get_scale() != "log" or isinstance(locator, FixedLocator) or low <= 0:
+        return
+    if getattr(locator, "_base", 10.0) != 10.0 or high >= 100 * low:
+        return
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 3 * low else tuple(range(1, 10))))
+    axis.set_major_formatter(FuncFormatter(_short))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float, place: int | None = None) -> str:
+    """A number as a tick shows it."""
+    del place
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    digits, power = f"{value:.0e}".split("e")
+    return f"${digits} \\times 10^{{{int(power)}}}$"
