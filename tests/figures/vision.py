@@ -69,28 +69,33 @@ def distance(one, other, viewer="everybody"):
 def colour_alone(figure):
     """Pairs of series that share axes and legend and differ in nothing but their colour.
 
-    A series is what has one colour; it is named if one of its artists is, in any axes of the
-    figure. Its shapes are markers, dashes and hatches. Two series are told apart if their
-    shapes differ, or if one is clearly lighter. Two artists with names of their own and nothing
-    to tell them apart are a pair as well.
+    What has a name in a legend must differ in its shape (marker, dash or hatch) from all else with
+    a name there, or be clearly lighter. In axes without names a series is what has one colour: it
+    must differ in its shapes from those that are named anywhere in the figure.
     """
-    pairs, names, drawn = [], defaultdict(set), []
+    pairs, names, unnamed = set(), {}, []
     for ax in figure.axes:
+        artists = list(_artists(ax))
+        named = {a for a in artists if a[2] and not a[2].startswith("_")}
+        names |= {colour: label for colour, _, label in named}
+        for one, other in combinations(sorted(named, key=str), 2):
+            if one[1] == other[1] and one[2] != other[2] and not _lighter(one[0], other[0]):
+                pairs.add(tuple(sorted((one[2], other[2]))))
+        if not named:
+            unnamed.append(artists)
+    for artists in unnamed:
         shapes = defaultdict(set)
-        alike = defaultdict(set)
-        for colour, shape, label in _artists(ax):
+        for colour, shape, _ in artists:
             shapes[colour].add(shape)
-            if label and not label.startswith("_"):
-                names[colour].add(label)
-                alike[colour, shape].add(label)
-        pairs += [tuple(sorted(labels)) for labels in alike.values() if len(labels) > 1]
-        drawn.append(shapes)
-    for shapes in drawn:
         for one, other in combinations(sorted(c for c in shapes if c in names), 2):
-            apart = shapes[one] != shapes[other]
-            if not apart and abs(lightness(one) - lightness(other)) < CLEARLY_LIGHTER:
-                pairs.append(tuple(sorted((min(names[one]), min(names[other])))))
-    return sorted(set(pairs))
+            if shapes[one] == shapes[other] and not _lighter(one, other):
+                pairs.add(tuple(sorted((names[one], names[other]))))
+    return sorted(pairs)
+
+
+def _lighter(one, other):
+    """Whether two colours are far apart in a grey print."""
+    return abs(lightness(one) - lightness(other)) > CLEARLY_LIGHTER
 
 
 def _artists(ax):
@@ -111,7 +116,8 @@ def _artists(ax):
             dash = ("dash", str(artist.get_linestyle()), bool(artist.get_fill()))
             yield to_hex(artist.get_edgecolor()), dash, label
         elif isinstance(artist, PolyCollection) and len(artist.get_facecolor()) == 1:
-            yield to_hex(artist.get_facecolor()[0]), ("area", artist.get_hatch()), label
+            area = ("area", artist.get_hatch(), artist.get_alpha())
+            yield to_hex(artist.get_facecolor()[0]), area, label
         elif isinstance(artist, PathCollection) and len(artist.get_facecolor()) == 1:
             yield to_hex(artist.get_facecolor()[0]), ("dots",), label
 

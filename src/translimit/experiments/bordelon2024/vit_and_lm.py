@@ -286,6 +286,7 @@ def draw_rates(
     ax.set_xticks(list(sizes), [str(size) for size in sizes])
     ax.minorticks_off()
     figures.finish(ax, xlabel=xlabel, ylabel=ylabel)
+    figures.legend_below(ax)
 
 
 def draw_heat_maps(figure: Any, panels: Sequence[tuple[str, np.ndarray]], columns: int) -> None:
