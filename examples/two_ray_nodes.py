@@ -65,8 +65,8 @@ def whole_cells(run: Path) -> int:
 
 
 @contextlib.contextmanager
-def two_nodes():
-    """A cluster of two nodes: yields its address and the second node."""
+def one_node():
+    """A cluster of one node: yields its address and the node."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -76,22 +76,32 @@ def two_nodes():
         head = start_node(
             "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"
         )
-        second = None
         try:
-            for number in (1, 2):
-                until = time.monotonic() + 120
-                while nodes_of(address, folder) < number:
-                    if time.monotonic() > until:
-                        raise SystemExit(f"node {number} did not start")
-                    time.sleep(0.5)
-                if number == 1:
-                    second = start_node(f"--address={address}")
-            assert second is not None
+            wait_for(1, address, folder)
+            yield address, head
+        finally:
+            kill_node(head)
+
+
+@contextlib.contextmanager
+def two_nodes():
+    """A cluster of two nodes: yields its address and the second node."""
+    with one_node() as (address, _), tempfile.TemporaryDirectory(prefix="ray") as folder:
+        second = start_node(f"--address={address}")
+        try:
+            wait_for(2, address, folder)
             yield address, second
         finally:
-            for node in (second, head):
-                if node is not None:
-                    kill_node(node)
+            kill_node(second)
+
+
+def wait_for(number: int, address: str, folder: str) -> None:
+    """Wait until so many nodes are there."""
+    until = time.monotonic() + 120
+    while nodes_of(address, folder) < number:
+        if time.monotonic() > until:
+            raise SystemExit(f"node {number} did not start")
+        time.sleep(0.5)
 
 
 def main() -> int:

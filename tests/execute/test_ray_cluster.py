@@ -1,8 +1,10 @@
 """A Ray cluster. What starts one is slow and runs in processes of its own, one after the other."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,54 @@ def test_two_nodes_of_which_one_is_lost(tmp_path):
     assert json.dumps(local.claims()) == json.dumps(ray.claims())
     assert any("node was lost" in error for one in ray.info["retried"] for error in one["errors"])
     assert not list((tmp_path / "ray").rglob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_when_the_head_was_lost(fakes, tmp_path):
+    """The whole cluster goes; what was whole stays, and another cluster computes the rest."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    spec = importlib.util.spec_from_file_location("two_ray_nodes", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    marks, cells = tmp_path / "marks", 24
+    marks.mkdir()
+    words = [sys.executable, "-m", "translimit", "run", "fake_experiments:EXPERIMENT"]
+    words += [f"--set=cells={cells}", "--set=seconds=0.5", f"--set=marker={marks}"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_worker_niceness": "0"}
+    environment = {**fakes, **token, "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+    before: dict[str, int] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for lost in (True, False):
+            with script.one_node() as (address, head):
+                driver = subprocess.Popen(
+                    [*words, "--executor=ray", f"--address={address}", f"--out={tmp_path}/run"],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                while lost and script.whole_cells(tmp_path / "run") < 4:
+                    assert driver.poll() is None, driver.communicate()
+                    time.sleep(0.1)
+                if lost:
+                    script.kill_node(head)
+                said, _ = driver.communicate(timeout=300)
+                assert (driver.returncode == 0) == (not lost), said
+                if lost:
+                    states = RunFolder.open(tmp_path / "run").states()
+                    before = {one.cell: starts(marks, one.cell) for one in states if one.whole}
+    assert 4 <= len(before) < cells
+    assert before == {cell: starts(marks, cell) for cell in before}  # not computed again
+    undisturbed = [*words, "--executor=pool", f"--out={tmp_path}/pool"]
+    assert subprocess.run(undisturbed, env=fakes, capture_output=True).returncode == 0
+    run, pool = (RunFolder.open(tmp_path / name) for name in ("run", "pool"))
+    assert json.dumps(run.claims()) == json.dumps(pool.claims())
+    assert not list((tmp_path / "run").rglob(".tmp-*"))
+
+
+def starts(marks: Path, cell: str) -> int:
+    """How often a cell was begun."""
+    return len(list(marks.glob(f"{cell}-*")))

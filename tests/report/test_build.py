@@ -115,7 +115,7 @@ def test_figures_stand_beside_the_page_with_their_tables(reported):
         for experiment in ("averages", "biased")
         for figure in ("rate", "cloud")
         for kind in ("svg", "png", "csv")
-    }
+    } | {"index.json"}
     stored = (reported / "figures" / "bernoulli1713-averages-rate.csv").read_bytes()
     links = {a["download"]: a["href"] for a in page.all("a") if "download" in a}
     uri = links["bernoulli1713-averages-rate.csv"]

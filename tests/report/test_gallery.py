@@ -11,8 +11,7 @@ from translimit.report import build_gallery, build_report
 
 def test_the_page_shows_every_figure_and_every_claim(make_run, tmp_path: Path) -> None:
     first, second = make_run(folder="first"), make_run(["SECOND"], folder="second")
-    for run in (first, second):
-        build_report(run)
+    build_report(first)  # the other has no report yet, and gets one
     page = build_gallery(tmp_path, [first, second])
     assert page == tmp_path / "index.html"
     text = page.read_text()

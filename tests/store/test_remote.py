@@ -8,7 +8,7 @@ import pytest
 from translimit.core import CellError, ConfigError, OvertakenError, StoreError
 from translimit.execute import AbstractExecutor, ProcessPool, Serial
 from translimit.store import CellAddress, RemoteCells, RunFolder
-from translimit.study import run_experiments
+from translimit.study import forecast, plan_run, run_experiments
 
 ONE = "fake_experiments:EXPERIMENT"
 QUIET = {"progress": False, "retries": 0}
@@ -64,6 +64,11 @@ def test_the_bits_are_those_of_the_run_folder(tmp_path, local, executor):
 def test_what_is_whole_in_the_store_is_fetched_and_not_computed(tmp_path, local):
     url = "memory://fetched"
     first = run_experiments(ONE, out=tmp_path / "one", executor=Elsewhere(), store=url, **QUIET)
+    plan = plan_run([ONE], preset="demo")
+    planned = forecast(plan, Serial(), out=tmp_path / "two", store=url)
+    assert ([cell.state for cell in planned.cells], planned.seconds) == (["stored"] * 3, 0.0)
+    elsewhere = forecast(plan, Serial(), out=tmp_path / "two", store="memory://empty")
+    assert [cell.state for cell in elsewhere.cells] == ["missing"] * 3
     again = run_experiments(ONE, out=tmp_path / "two", executor=Never(), store=url, **QUIET)
     assert (again.computed, len(again.kept)) == ((), 3)
     assert arrays(again.path) == arrays(local.path)

@@ -12,6 +12,7 @@ from translimit.cli import main
 from translimit.core import MemoryLimitError, config
 from translimit.execute import ProcessPool, Serial
 from translimit.experiments import AbstractExperiment, Cell, Cost, all_experiments
+from translimit.experiments.ensembles import PROCESS_BYTES
 from translimit.study import forecast, plan_run, run_experiments
 from translimit.study.needs import wall_seconds
 
@@ -60,6 +61,16 @@ def test_memory_of_ensembles_is_that_of_training(name):
             need = train.memory_need(shape, training).total
             told = experiment.cell_cost(c, cell).memory_bytes
             assert need < told < 1.3 * need + 8e8
+
+
+@pytest.mark.parametrize("name", ["heads", "networks", "responses"])
+@pytest.mark.parametrize("preset", ["standard", "paper"])
+def test_the_memory_of_a_limit_is_what_its_solver_tells(name, preset):
+    config = all_experiments()[f"bordelon2024/dmft-{name}"].presets[preset]
+    limit = config.limit()
+    solver = limit.memory(config.method(limit))
+    # Leading terms, against a solver that rounds its history up.
+    assert 0.75 < (config.limit_bytes() - PROCESS_BYTES) / solver < 1.25
 
 
 def test_one_of_cost_and_cell_cost_is_enough():

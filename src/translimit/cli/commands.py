@@ -92,7 +92,9 @@ def _plan(command: RunCommand) -> None:
         threads=command.threads,
         device=device,
     )
-    made = forecast(plan, executor, out=command.out, fresh=command.fresh)
+    made = forecast(
+        plan, executor, out=command.out, fresh=command.fresh, store=command.store or None
+    )
     made.require_fits()
     answer = made.to_json()
     if command.json:

@@ -41,6 +41,8 @@ def make_gallery(
                 compute(source, path)
             except CellError as error:
                 failed |= error.failures
+        if only_page and path != paths[-1]:
+            continue
         if present := [one for one in paths if (one / "run.json").exists()]:
             page = build_gallery(folder, present)
     if failed:

@@ -55,17 +55,21 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
     return table
 
 
+#: States of cells that a run does not compute: in its folder, or in the store it fetches from.
+_THERE = ("whole", "stored")
+
+
 def plan_table(plan: Mapping[str, Any]) -> Table:
     """The cells of a run before it starts, as `translimit run --plan --json` describes them."""
     table = _table("experiment", "cells", "whole", "memory", "on one core")
     for one in plan["experiments"]:
         cells = one["cells"]
-        whole = sum(cell["state"] == "whole" for cell in cells)
+        whole = sum(cell["state"] in _THERE for cell in cells)
         seconds = _duration(one["seconds"])
         memory = _bytes(one["memory_bytes"])
         table.add_row(one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
         for name, group in _groups(cells).items():
-            whole = sum(cell["state"] == "whole" for cell in group)
+            whole = sum(cell["state"] in _THERE for cell in group)
             each = _span([cell["seconds"] for cell in group], _duration)
             memory = _span([cell["memory_bytes"] for cell in group], _bytes)
             many = f" ({len(group)})" if len(group) > 1 else ""
@@ -77,7 +81,9 @@ def plan_summary(plan: Mapping[str, Any]) -> list[str]:
     """What a run needs, in sentences."""
     left = plan["cells"] - plan["whole"]
     if not left:
-        return [f"all {plan['cells']} cells are whole in {plan['path']}: only claims are checked"]
+        stored = sum(c["state"] == "stored" for one in plan["experiments"] for c in one["cells"])
+        where = plan["path"] + (f" or in the store ({stored})" if stored else "")
+        return [f"all {plan['cells']} cells are whole in {where}: only claims are checked"]
     lines = [
         f"{left} of {plan['cells']} cells are to be computed: "
         f"about {_duration(plan['seconds'])} on one core"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from translimit import train
 
 #: What a process has that imported JAX and compiled the training of a small network.
-_PROCESS = 7e8
+PROCESS_BYTES = 7e8
 
 
 def ensemble_bytes(
@@ -49,4 +49,4 @@ def ensemble_bytes(
         tokens=tokens,
         outputs=outputs,
     )
-    return _PROCESS + 4.0 * members * ((train.WEIGHT_COPIES + slots) * weights + kept)
+    return PROCESS_BYTES + 4.0 * members * ((train.WEIGHT_COPIES + slots) * weights + kept)

@@ -65,7 +65,7 @@ PANELS: dict[str, Kind] = {
     ),
     "clusters": Kind(
         "Clusters",
-        "How do tokens on the circle gather?",
+        "How do tokens on the circle and on the sphere gather?",
         ("tokens", "temperature", "time"),
         clusters.panel,
         clusters.shape,

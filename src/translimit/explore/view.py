@@ -10,7 +10,7 @@ A view goes into the address of the page and comes back from it, so that a link 
 | `step` | eta: a branch over the stream | residual step; gamma / lambda of the shaped block |
 | `temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
 | `alpha_a`, `alpha_l` | exponents of logits and branches | scaling rules |
-| `time` | part of the depth that has passed | which ellipse, which circle |
+| `time` | part of the depth that has passed | which ellipse, which clusters |
 
 A described architecture sets the sliders: score_std = D sigma_0^2 becomes 1 / temperature, and the
 unit diffusive time of its first attention layer, Gamma / r_0^2, becomes step^2 / heads.

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 
 from translimit.core import StoreError
 from translimit.report.contents import Page, read_page
 from translimit.report.typesetting import source, template
 from translimit.store import write_bytes
+
+#: In the folder of the figures: which there are.
+FIGURES_INDEX = "index.json"
 
 
 def build_report(run: str | Path) -> Path:
@@ -24,7 +28,7 @@ def build_report(run: str | Path) -> Path:
 
     Returns:
         The path of `report.html` in the run folder. Beside it, `figures/` holds every figure as
-        `.svg`, `.png` and the table behind it as `.csv`.
+        `.svg`, `.png` and the table behind it as `.csv`, and `index.json` with their titles.
 
     Raises:
         StoreError: no run folder, one that cannot be read, or one that cannot be written.
@@ -40,11 +44,21 @@ def build_report(run: str | Path) -> Path:
         figures.mkdir(exist_ok=True)
         for name, data in page.files.items():
             write_bytes(figures / name, data)
+        write_bytes(figures / FIGURES_INDEX, _index(page))
         write_bytes(folder / "report.html", content.encode())
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise StoreError(folder, problem, "make the run folder writable, or copy it") from error
     return folder / "report.html"
+
+
+def _index(page: Page) -> bytes:
+    """The figures of each experiment in their order, for a page over many runs."""
+    found = {
+        section.name: [{"file": figure.file, "title": figure.title} for figure in section.figures]
+        for section in page.sections
+    }
+    return (json.dumps(found, indent=1) + "\n").encode()
 
 
 def render(page: Page) -> str:

@@ -7,19 +7,21 @@ with them, and asks nothing of the network.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import StoreError, Verdict, config
+from translimit.core import StoreError, Verdict
 from translimit.experiments import get_experiment
+from translimit.report.build import FIGURES_INDEX, build_report
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
-from translimit.store import RunFolder, write_bytes
+from translimit.store import RunFolder, load_json, write_bytes
 
 #: The theories in the order of the page: the paper's folder, and what it is about.
 THEORIES = {
@@ -75,7 +77,7 @@ class Card:
 
 
 def build_gallery(folder: str | Path, runs: Sequence[str | Path]) -> Path:
-    """Write the page over runs that lie in one folder and have their reports.
+    """Write the page over runs that lie in one folder; a whole run without a report gets one.
 
     Args:
         folder: where the page goes.
@@ -87,6 +89,7 @@ def build_gallery(folder: str | Path, runs: Sequence[str | Path]) -> Path:
     Raises:
         StoreError: a run cannot be read or does not lie in the folder; the page cannot be written.
         ConfigError: an experiment of a run is not installed.
+        ReportError: a report that was missing cannot be drawn.
     """
     folder = Path(folder)
     opened = [RunFolder.open(run) for run in runs]
@@ -134,8 +137,11 @@ def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequen
     if not missing:
         with contextlib.suppress(StoreError):
             claims = tuple(claim_row(name, claim) for claim in run.claims()[name])
-        pictures = _pictures(folder, run, entry)
-        report = _below(folder, run.report) if run.report.exists() else ""
+    if claims:
+        if not (run.figures / FIGURES_INDEX).exists():
+            build_report(run.path)
+        pictures = _pictures(folder, run, name)
+        report = _below(folder, run.report)
     times = [(state.manifest or {}).get("seconds", 0.0) for state in states if state.whole]
     return Card(
         name=name,
@@ -153,16 +159,14 @@ def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequen
     )
 
 
-def _pictures(folder: Path, run: RunFolder, entry: Mapping[str, Any]) -> tuple[Picture, ...]:
+def _pictures(folder: Path, run: RunFolder, name: str) -> tuple[Picture, ...]:
     """The stored figures of an experiment, in its own order."""
-    experiment = get_experiment(entry["source"])
-    values = config.from_json(type(experiment.presets[run.info["preset"]]), entry["config"])
     found = []
-    for spec in experiment.figures(values, run.read_cells(entry["name"])):
-        path = run.figures / f"{slug(entry['name'], spec.name)}.png"
-        if path.exists():
-            width, height = (round(96 * inches) for inches in spec.size)
-            found.append(Picture(_below(folder, path), spec.title.rstrip("."), width, height))
+    for figure in load_json(run.figures / FIGURES_INDEX).get(name, ()):
+        path = run.figures / f"{figure['file']}.png"
+        with path.open("rb") as png:
+            width, height = struct.unpack(">II", png.read(24)[16:])  # of its header
+        found.append(Picture(_below(folder, path), figure["title"], width, height))
     return tuple(found)
 
 

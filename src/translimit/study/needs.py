@@ -15,7 +15,7 @@ from typing import Any
 from translimit.core import MemoryLimitError, available_host_memory
 from translimit.execute import AbstractExecutor
 from translimit.experiments import AbstractExperiment, Cell
-from translimit.store import CellAddress, cell_state, require_resumable
+from translimit.store import CellAddress, RemoteCells, cell_state, require_resumable
 from translimit.study.plan import Plan
 
 
@@ -26,7 +26,8 @@ class CellForecast:
     Attributes:
         experiment: the experiment's name.
         cell: the cell's name.
-        state: "whole", "missing" or "damaged" in the run folder.
+        state: "whole", "missing" or "damaged" in the run folder; "stored" where it is missing and
+            whole in the store from which the run would fetch it.
         seconds: on one core, if it is computed.
         memory_bytes: of the process that computes it.
     """
@@ -36,6 +37,11 @@ class CellForecast:
     state: str
     seconds: float
     memory_bytes: float
+
+    @property
+    def left(self) -> bool:
+        """Whether it will be computed."""
+        return self.state not in ("whole", "stored")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Forecast:
     @property
     def left(self) -> tuple[CellForecast, ...]:
         """The cells that will be computed."""
-        return tuple(cell for cell in self.cells if cell.state != "whole")
+        return tuple(cell for cell in self.cells if cell.left)
 
     @property
     def seconds(self) -> float:
@@ -116,7 +122,7 @@ class Forecast:
             "experiments": [
                 {
                     "name": name,
-                    "seconds": sum((cell.seconds for cell in cells if cell.state != "whole"), 0.0),
+                    "seconds": sum((cell.seconds for cell in cells if cell.left), 0.0),
                     "memory_bytes": max(cell.memory_bytes for cell in cells),
                     "cells": [
                         {
@@ -139,6 +145,7 @@ def forecast(
     *,
     out: str | Path | None = None,
     fresh: bool = False,
+    store: str | None = None,
 ) -> Forecast:
     """What a run would compute, and what that needs. Nothing starts and nothing is written.
 
@@ -147,20 +154,24 @@ def forecast(
         executor: which would run it.
         out: the folder; by default the plan's own.
         fresh: count nothing that is there as whole.
+        store: a URL through which cells travel (see `run_experiments`); what is whole there counts.
 
     Raises:
-        StoreError: the folder cannot be used for this run.
+        StoreError: the folder cannot be used for this run, or the store cannot be reached.
     """
     chosen = None if out is None else Path(out)
     path = plan.path(chosen)
     entries = plan.entries()
     require_resumable(path, _identity(plan, entries), fresh=fresh)
+    remote = None if store is None or fresh else RemoteCells(store)
     costs = cell_costs(plan)
     cells = []
     for entry in entries:
         for cell in entry["cells"]:
             address = CellAddress(path, entry["name"], cell["name"], cell["digest"])
             state = "missing" if fresh else cell_state(address).state
+            if state == "missing" and remote is not None and remote.present(address):
+                state = "stored"
             seconds, memory = costs[entry["name"], cell["name"]]
             cells.append(CellForecast(entry["name"], cell["name"], state, seconds, memory))
     return Forecast(
@@ -173,7 +184,9 @@ def forecast(
     )
 
 
-def require_memory(plan: Plan, path: Path, executor: AbstractExecutor, *, fresh: bool) -> None:
+def require_memory(
+    plan: Plan, path: Path, executor: AbstractExecutor, *, fresh: bool, store: str | None = None
+) -> None:
     """Refuse a run that cannot fit; what is whole already is looked at only if it matters.
 
     Raises:
@@ -186,7 +199,7 @@ def require_memory(plan: Plan, path: Path, executor: AbstractExecutor, *, fresh:
     costs = cell_costs(plan)
     at_once = min(workers, len(costs))
     if max(memory for _, memory in costs.values()) > free / at_once:
-        forecast(plan, executor, out=path, fresh=fresh).require_fits()
+        forecast(plan, executor, out=path, fresh=fresh, store=store).require_fits()
 
 
 def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:

@@ -129,7 +129,7 @@ def run_experiments(
     path = plan.path(chosen)
     executor = executor or ProcessPool()
     executor.require()
-    require_memory(plan, path, executor, fresh=fresh)
+    require_memory(plan, path, executor, fresh=fresh, store=store)
     remote = None if store is None else RemoteCells(store, patience=patience)
     info = _info(plan, chosen, executor, store)
     with writing(path, info, fresh=fresh) as run:

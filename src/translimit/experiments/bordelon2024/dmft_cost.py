@@ -70,11 +70,14 @@ class CostOfTheLimit(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Compilation, and passes that grow."""
         if cell.name == "error":
-            return Cost(6.0 * len(config.heads), 2e9)
+            largest = replace(config, samples=max(config.heads))
+            return Cost(6.0 * len(config.heads), largest.limit_bytes())
         history = max(config.factors) * config.steps * 4
         work = 6e-9 * config.samples * config.head_dim * history**2
         passes = config.repeats * config.populations
-        return Cost(4.0 * len(config.factors) + passes * work, 2e9)
+        axis = cell.parameters["axis"]
+        largest = replace(config, **{axis: max(config.factors) * getattr(config, axis)})
+        return Cost(4.0 * len(config.factors) + passes * work, largest.limit_bytes())
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """Times along each axis, and errors."""

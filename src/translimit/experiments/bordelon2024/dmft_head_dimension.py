@@ -70,9 +70,11 @@ class HeadDimension(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """The exact limit, or repeated passes of one head dimension."""
         if cell.name == "exact":
-            return Cost(8.0, 2e9)
+            return Cost(8.0, config.limit_bytes())
         one = config.populations * config.coordinates * (config.steps * config.fields()) ** 2
-        return Cost(16 + 1.3e-8 * config.repeats * one, 2e9)
+        rows = config.coordinates // cell.parameters["head_dim"]
+        limit = replace(config, head_dim=cell.parameters["head_dim"], samples=rows)
+        return Cost(16 + 1.3e-8 * config.repeats * one, limit.limit_bytes())
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The exact limit, and every head dimension."""

@@ -63,8 +63,10 @@ class Learned(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """The limit with more inputs, or networks of one size."""
         if "heads" in cell.parameters:
-            return Cost(config.networks_seconds(cell.parameters["heads"], config.seeds), 2e9)
-        return Cost(replace(config, inputs=config.inputs + config.unseen).limit_seconds(), 2e9)
+            size = cell.parameters["heads"], config.seeds
+            return Cost(config.networks_seconds(*size), config.networks_bytes(*size))
+        limit = replace(config, inputs=config.inputs + config.unseen)
+        return Cost(limit.limit_seconds(), limit.limit_bytes())
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, and networks of each size."""

@@ -108,9 +108,13 @@ class NetworksAndLimit(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """Passes of the limit, or networks of one size."""
         if "size" not in cell.parameters:
-            return Cost(config.limit_seconds(cells=28 if config.axis == "layers" else None), 2e9)
+            cells = 28 if config.axis == "layers" else None
+            return Cost(config.limit_seconds(cells=cells), config.limit_bytes(cells=cells))
         network = config.network(cell.parameters["size"])
-        return Cost(config.networks_seconds(seeds=config.seeds, **network), 2e9)
+        return Cost(
+            config.networks_seconds(seeds=config.seeds, **network),
+            config.networks_bytes(seeds=config.seeds, **network),
+        )
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, perhaps one with a response left out, and networks of each size."""

@@ -59,8 +59,9 @@ class Responses(AbstractExperiment[Config]):
     def cell_cost(self, config: Config, cell: Cell) -> Cost:
         """A limit, or networks of one size."""
         if "heads" in cell.parameters:
-            return Cost(config.networks_seconds(cell.parameters["heads"], config.seeds), 2e9)
-        return Cost(config.limit_seconds(), 2e9)
+            size = cell.parameters["heads"], config.seeds
+            return Cost(config.networks_seconds(*size), config.networks_bytes(*size))
+        return Cost(config.limit_seconds(), config.limit_bytes())
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, the limit without each response, and networks."""

@@ -15,6 +15,7 @@ import numpy as np
 from translimit import core, data, describe, limits, models, scaling, train
 from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.tasks import REFERENCE, load_task
+from translimit.experiments.ensembles import PROCESS_BYTES, ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -131,6 +132,40 @@ class Problem:
         blocks = (cells or self.layers) * (int(self.attention) + int(self.mlp != "none"))
         heads = (self.samples or 8 * history) * self.head_dim
         return 6 + self.populations * blocks * history**2 * (6e-9 * heads + 2e-9 * history)
+
+    def limit_bytes(self, *, cells: int | None = None) -> float:
+        """The process of a cell that solves the limit: leading terms of `Training.memory`.
+
+        The method itself needs JAX, which a plan does not load.
+        """
+        fields, history = self.fields(), self.steps * self.fields()
+        layers = cells or self.layers
+        blocks = layers * (int(self.attention) + int(self.mlp != "none"))
+        doubles = history**2 * (2 * blocks * (4 * blocks + 2) + 6 * blocks)
+        if self.attention:
+            samples = self.samples or 8 * history
+            wide = samples * self.head_dim
+            weights = fields**2 / self.inputs * samples
+            doubles += layers * (8 * history * wide + 12 * fields * wide + 3 * weights)
+            doubles += 24 * fields * wide + 12 * weights
+        if self.mlp != "none":
+            neurons = self.neurons or 8 * history
+            doubles += 4 * layers * history * neurons + 20 * fields * neurons
+        return PROCESS_BYTES + 1.4 * 8 * doubles
+
+    def networks_bytes(
+        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+    ) -> float:
+        """The process of a cell that trains networks of one size."""
+        return ensemble_bytes(
+            (head_dim or self.head_dim, heads, layers or self.layers),
+            members=seeds,
+            batch=self.inputs,
+            tokens=self.fields() // self.inputs,
+            outputs=1,
+            mlp_ratio=float(self.mlp != "none"),
+            slots=int(self.momentum > 0),
+        )
 
     def networks_seconds(
         self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
