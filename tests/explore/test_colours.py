@@ -1,6 +1,6 @@
 """The map of regimes is read by everybody, and in a grey print."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from tests.figures.vision import DICHROMATS, distance, lightness
@@ -27,4 +27,4 @@ def test_classes_stay_apart_for_every_viewer(shades, viewer):
 
 def test_classes_are_shades_of_grey(shades):
     grey = sorted(map(lightness, shades))
-    assert min(later - one for one, later in zip(grey, grey[1:], strict=False)) > 10
+    assert min(later - one for one, later in pairwise(grey)) > 10
