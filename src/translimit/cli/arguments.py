@@ -168,7 +168,7 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
-class GalleryCommand:
+class GalleryCommand(ExecutionOptions):
     """Run every experiment, or those that are named, and show all figures on one page.
 
     Runs that are whole are kept; the page is written again after each run.
@@ -182,8 +182,6 @@ class GalleryCommand:
     """The sizes to start from."""
     out: _Folder = None
     """The folder of the runs and the page; by default runs/gallery-PRESET."""
-    workers: int = 0
-    """Worker processes; 0 is one per core."""
     only_page: _Flag = False
     """Show the runs that are there and compute nothing."""
 

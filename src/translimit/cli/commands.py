@@ -255,13 +255,13 @@ def _report(command: ReportCommand) -> None:
 
 @execute.register
 def _gallery(command: GalleryCommand) -> None:
+    from translimit.cli.executors import execution_of
     from translimit.cli.gallery import make_gallery
 
     def compute(name: str, out: Path) -> None:
         print(name)
-        _compute(
-            RunCommand(experiments=(name,), preset=command.preset, out=out, workers=command.workers)
-        )
+        settings = execution_of(command)
+        _compute(RunCommand(experiments=(name,), preset=command.preset, out=out, **settings))
 
     folder = command.out or Path("runs", f"gallery-{command.preset}")
     print(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
