@@ -126,7 +126,9 @@ def explosions(figure: Any) -> None:
         label = f"$\\gamma^2 = {square:g}$, $H = {heads}$"
         found = [probability(block, 2.0, float(t)) for t in ts]
         ax.plot(ts, found, label=label, **figures.marked(series, 2 * len(ts)))
-        ax.axhline(probability(block, 2.0), color=colour, linestyle="--", linewidth=0.9)
+        ends, ever = [ts[0], ts[-1]], [probability(block, 2.0)] * 2
+        marker = figures.MARKERS[series]
+        ax.plot(ends, ever, color=colour, linestyle="--", linewidth=0.9, marker=marker, ms=4)
     figures.finish(ax, xlabel="depth / width $t$", ylabel="probability of explosion before $t$")
 
 
