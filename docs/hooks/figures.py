@@ -65,7 +65,6 @@ def growth(figure: Any) -> None:
         "L2": attention.L2(**one),
         "Sinkhorn": attention.Sinkhorn(**one),
     }
-    styles = ("-", "--", "-.", ":")
     for series, (name, variant) in enumerate(variants.items()):
         flow = limits.meanfield.GaussianFlow(attention=variant, mean=[0.0], cov=[[0.5]], t1=ts[-1])
         solution = core.solve(flow, save=ts)
@@ -74,7 +73,7 @@ def growth(figure: Any) -> None:
         ax.plot(
             ts,
             solution.cov[:, 0, 0],
-            styles[series],
+            linestyle=figures.DASHES[series],
             color=figures.COLOURS[series],
             linewidth=1.8,
             label=label,
@@ -125,8 +124,11 @@ def explosions(figure: Any) -> None:
         probability = limits.shaped.explosion_probability
         colour = figures.COLOURS[series]
         label = f"$\\gamma^2 = {square:g}$, $H = {heads}$"
-        ax.plot(ts, [probability(block, 2.0, float(t)) for t in ts], color=colour, label=label)
-        ax.axhline(probability(block, 2.0), color=colour, linestyle="--", linewidth=0.9)
+        found = [probability(block, 2.0, float(t)) for t in ts]
+        ax.plot(ts, found, label=label, **figures.marked(series, 2 * len(ts)))
+        ends, ever = [ts[0], ts[-1]], [probability(block, 2.0)] * 2
+        marker = figures.MARKERS[series]
+        ax.plot(ends, ever, color=colour, linestyle="--", linewidth=0.9, marker=marker, ms=4)
     figures.finish(ax, xlabel="depth / width $t$", ylabel="probability of explosion before $t$")
 
 
@@ -180,7 +182,8 @@ def homogenized_collapse(figure: Any) -> None:
         ]
         depth, spread = (np.array([float(getattr(f, k)) for f in found]) for k in _DEPTH)
         colour = figures.COLOURS[series]
-        ax.plot(stds, depth, color=colour, linewidth=1.8, label=f"$d = {dim}$")
+        dash = figures.DASHES[series]
+        ax.plot(stds, depth, ls=dash, color=colour, linewidth=1.8, label=f"$d = {dim}$")
         ax.fill_between(stds, depth - spread, depth + spread, color=colour, alpha=0.15, linewidth=0)
     figures.finish(ax, xlabel="standard deviation of the scores", ylabel="collapse depth (layers)")
 
@@ -198,7 +201,7 @@ def four_theories(figure: Any) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(block, "four-theories.md", "exec"), names)
     (pde, shaped), (heads, learning) = figure.subplots(2, 2)
-    blue, orange = figures.COLOURS[:2]
+    blue = figures.COLOURS[0]
 
     closure, cloud = names["closure"], names["cloud"]
     directions = np.linalg.eigh(closure.cov[-1])[1]
@@ -249,8 +252,9 @@ def four_theories(figure: Any) -> None:
     heads.plot(layers, mean, color=figures.LIMIT, label="mean, and spread of networks")
     figures.finish(heads, xlabel="layer", ylabel="mean overlap", title="homogenized")
 
-    for (gamma0, loss), colour in zip(names["losses"].items(), (blue, orange), strict=True):
-        learning.plot(loss, color=colour, label=rf"$\gamma_0 = {gamma0:g}$")
+    for series, (gamma0, loss) in enumerate(names["losses"].items()):
+        style: Any = {"color": figures.COLOURS[series], "linestyle": figures.DASHES[series]}
+        learning.plot(loss, label=rf"$\gamma_0 = {gamma0:g}$", **style)
     learning.set_yscale("log")
     figures.finish(learning, xlabel="update", ylabel="loss", title="training dynamics")
 

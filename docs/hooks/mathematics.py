@@ -28,6 +28,10 @@ _PARTS = re.compile(
 )
 
 
+#: The word that stands for a formula, with what must not be parted from it at the end of a line.
+_MARKS = re.compile(r"(?P<before>[(\[]*)FORMULA(?P<number>\d+)ALUMROF(?P<after>[.,;:!?)\]]*)")
+
+
 def extract(markdown: str) -> tuple[str, list[str]]:
     """The Markdown with a mark for each formula, and the formulas as MathML."""
     formulas: list[str] = []
@@ -74,6 +78,14 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 def on_page_content(html: str, *, page: Any, **_: Any) -> str:
     """Put the formulas back into a page (an event of MkDocs)."""
-    for number, markup in enumerate(page.meta.pop("formulas", ())):
-        html = html.replace(mark(number), markup)
-    return html
+    formulas = page.meta.pop("formulas", ())
+    return _MARKS.sub(lambda match: _placed(match, formulas[int(match["number"])]), html)
+
+
+def _placed(match: re.Match[str], markup: str) -> str:
+    """A formula in its line, with the punctuation around it, or on a line that scrolls."""
+    before, after = match["before"], match["after"]
+    if 'display="block"' in markup:
+        return f'{before}<span class="formula">{markup}</span>{after}'
+    kept = before + markup + after
+    return f'<span class="kept">{kept}</span>' if before or after else kept

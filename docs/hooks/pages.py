@@ -34,7 +34,14 @@ def bibliography() -> str:
         if "doi" in fields:
             line += f" [doi {fields['doi']}](https://doi.org/{fields['doi']})"
         lines += [f'- <span id="{key}"></span>**{key}** {line}']
-    lines += ["", "## BibTeX", "", "`translimit cite` prints it too.", "", "```bibtex"]
+    lines += [
+        "",
+        "## BibTeX",
+        "",
+        "`translimit cite RUN` prints what a run rests on.",
+        "",
+        "```bibtex",
+    ]
     return "\n".join([*lines, *(entries[key] for key in sorted(entries)), "```", ""])
 
 

@@ -1,6 +1,7 @@
 """What the tests of experiments do alike: compute all cells, draw all figures, read verdicts."""
 
 from matplotlib.figure import Figure
+from tests.figures.vision import colour_alone
 
 from translimit.core import Verdict, named_key
 
@@ -11,17 +12,22 @@ def compute(experiment, config):
     return {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
 
 
+def drawn(spec) -> Figure:
+    """The figure of a specification: drawn, with its table, and no series told by colour alone."""
+    figure = Figure(figsize=spec.size)
+    spec.draw(figure)
+    assert figure.axes
+    assert colour_alone(figure) == [], spec.name
+    assert spec.shown > 0
+    assert spec.table.rows
+    assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+    return figure
+
+
 def draw_all(experiment, config, results) -> list[str]:
     """Draw every figure into an empty one; the names of the figures."""
-    names = []
-    for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
-        assert figure.axes
-        assert spec.table.rows
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-        names.append(spec.name)
-    return names
+    specs = experiment.figures(config, results)
+    return [spec.name for spec in specs if drawn(spec)]
 
 
 def verdicts(experiment, config, results) -> dict[str, Verdict]:

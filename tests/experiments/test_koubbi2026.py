@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import drawn
 
 from translimit.core import ConfigError, Verdict, named_key
 from translimit.experiments import PRESETS, get_experiment
@@ -48,11 +48,8 @@ def test_a_small_run_is_whole(name):
         assert claims[claim].verdict is verdict, claims[claim].estimate
     assert tuple(claims) == experiment.claim_names()
     for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
+        figure = drawn(spec)
         figure.canvas.draw()
-        assert spec.shown > 0
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
     assert experiment.cost(config).seconds > 0
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import drawn
 
 from translimit.core import ConfigError, Verdict, named_key
 from translimit.experiments import get_experiment
@@ -26,8 +26,7 @@ def check(experiment, config, results):
     claims = experiment.claims(config, results)
     assert tuple(claim.name for claim in claims) == experiment.claim_names()
     for spec in experiment.figures(config, results):
-        spec.draw(Figure(figsize=spec.size))
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
+        drawn(spec)
     return {claim.name: claim.verdict for claim in claims}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import drawn
 
 from translimit.core import ConfigError, Verdict, named_key
 from translimit.experiments import get_experiment
@@ -60,12 +60,9 @@ def test_claims_that_are_exact_hold_at_any_size(run):
 def test_figures_draw(run):
     experiment, _, results = run
     for spec in experiment.figures(TOY, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
+        figure = drawn(spec)
         figure.canvas.draw()
         assert all(ax.get_xlabel() for ax in figure.axes)
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-        assert spec.shown > 0
 
 
 def test_same_key_same_bits(run):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import drawn
 
 from translimit.attention import Softmax
 from translimit.core import ConfigError, Verdict, named_key
@@ -46,11 +46,8 @@ def test_claims_and_figures(run):
         if name in claims:
             assert claims[name].verdict is Verdict.supported, name
     for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
+        figure = drawn(spec)
         assert all(ax.get_xlabel() or not ax.axison for ax in figure.axes)
-        assert spec.shown > 0
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
     cell = experiment.cells(config)[0]
     again = experiment.compute(config, cell, key)
     for name, values in results[cell.name].data_vars.items():

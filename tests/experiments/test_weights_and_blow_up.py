@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from tests.experiments.checks import drawn
 
 from translimit import observe
 from translimit.core import ConfigError, Verdict, named_key
@@ -24,11 +24,7 @@ MAPS = blow_up_times.Config(side=7, checks=2)
 
 def check(experiment, config, results):
     for spec in experiment.figures(config, results):
-        figure = Figure(figsize=spec.size)
-        spec.draw(figure)
-        assert figure.axes
-        assert all(len(row) == len(spec.table.columns) for row in spec.table.rows)
-        assert spec.shown > 0
+        drawn(spec)
     return {claim.name: claim for claim in experiment.claims(config, results)}
 
 

@@ -93,7 +93,7 @@ class Sinkhorn(AbstractIterativeAttention):
         symmetric: whether A = A^T is used, by averaged updates of f = g.
         causal: always False.
 
-    Example:
+    Examples:
         Far points feel the whole cloud still, but every token is attended to equally in total:
 
         >>> import numpy as np

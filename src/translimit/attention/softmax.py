@@ -48,7 +48,7 @@ class Softmax(AbstractAttention):
         scale: c, the positive factor of the scores.
         causal: whether a token sees only tokens at or before its position.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from translimit.attention import Softmax
         >>> attention = Softmax(Q=np.eye(2), K=np.eye(2), V=np.eye(2))

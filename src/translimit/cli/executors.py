@@ -18,34 +18,33 @@ class ExecutionOptions:
     """What `run` and the commands like it have in common."""
 
     executor: Literal["serial", "pool", "ray", "slurm"] = "pool"
-    """One cell after the other in this process; several at once in worker processes; on a Ray
-    cluster; as an array job of Slurm."""
+    """What computes the cells: this process, worker processes, Ray, or an array job of Slurm."""
     workers: int = 0
-    """Workers of the pool, or cores of a Ray cluster that is started for the run; 0 is one per core
-    (or per GPU)."""
-    address: str = ""
-    """With --executor ray: host:port of a running cluster, or auto; else one is started here."""
+    """Workers of the pool, or cores of a Ray cluster started here; 0 is one per core or GPU."""
+    address: Annotated[str, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")] = ""
+    """With --executor ray: a running cluster, or auto to find it; else one is started here."""
     cpus_per_cell: float = 0.0
-    """With --executor ray: cores that a cell reserves; 0 is its threads."""
+    """With --executor ray: cores that a cell reserves; 0 is one per thread."""
     gpus_per_cell: float = 0.0
-    """With --executor ray and device gpu: GPUs, or the share of one, that a cell reserves; 0 is
-    one."""
+    """With --executor ray and device gpu: GPUs, or a share of one, for each cell; 0 is one."""
     slurm: Annotated[
         tuple[tuple[str, ...], ...],
         tyro.conf.UseAppendAction,
-        tyro.conf.arg(metavar="KEY=VALUE"),
+        tyro.conf.arg(
+            metavar="KEY=VALUE",
+            help="With --executor slurm: one or more of partition, account, qos, constraint, time "
+            "(minutes), memory (GB), cpus, gpus, parallel, tasks, logs; cluster=local tries it out "
+            "on this machine.",
+        ),
     ] = ()
-    """With --executor slurm: partition, account, qos, constraint, time (minutes), memory (GB),
-    cpus, gpus, parallel, tasks, logs; cluster=local tries it out on this machine."""
     retries: int = 1
     """How often a cell that failed is tried again."""
-    store: str = ""
-    """A URL (s3://bucket/run, file:///shared/run) through which cells travel, for workers that do
-    not see the run folder."""
+    store: Annotated[str, tyro.conf.arg(metavar="URL", help_behavior_hint="")] = ""
+    """Where cells travel through if workers do not see the run folder, as s3://bucket/run."""
     threads: int = 1
-    """Threads per cell; another number may give other last digits."""
+    """Threads of each cell; another number may give other last digits."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Of every cell; auto is gpu if this machine has one that JAX can use."""
+    """Device of every cell; auto is gpu if this machine has one that JAX can use."""
 
 
 #: Options that belong to some executors only.

@@ -21,7 +21,7 @@ from translimit.cli.arguments import COMMANDS, Command
 from translimit.core import ConfigError, nearest
 
 _DESCRIPTION = (
-    "The infinite limits of transformer dynamics, with the finite networks beside them. "
+    "Solve the infinite limits of transformer dynamics beside the finite networks.\n\n"
     "Example: translimit run castin2025/digits --preset demo"
 )
 

@@ -124,7 +124,7 @@ class GaussianHeads(AbstractIsotropicHeads):
             with sigma_a = 0.
         ArgumentTypeError: a size that is no integer.
 
-    Example:
+    Examples:
         >>> heads = GaussianHeads(dim=64, beta=2.0, sigma_a=64**-0.25, head_dim=16)
         >>> [round(float(x), 6) for x in (heads.score_std, heads.beta_operator, heads.sigma_v)]
         [1.0, 16.0, 0.125]
@@ -208,7 +208,7 @@ class WideHeads(AbstractIsotropicHeads):
         ArgumentError: a size below its bound, a negative or non-finite number.
         ArgumentTypeError: a size that is no integer.
 
-    Example:
+    Examples:
         >>> float(WideHeads(dim=64, score_std=1.5).sigma_v)
         0.125
     """

@@ -134,7 +134,7 @@ class Block(eqx.Module):
             a value_ratio other than 1 without projection, numbers that are not finite.
         ArgumentTypeError: heads that is no integer, an mlp that is no `ShapedMLP`.
 
-    Example:
+    Examples:
         >>> from translimit.limits.shaped import Block
         >>> Block(gamma=0.6, tau0=1.0).lam
         0.8

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -322,7 +322,8 @@ def _legend(marks: Sequence[Line | Band | Points | Cells]) -> str:
             line = f'<path d="M0 8H24" stroke="{mark.colour}" stroke-width="{mark.width}"{dash}/>'
             entries.append((_swatch(line), mark.label))
         else:
-            entries.append((_swatch(_point(mark, 12, 8)), mark.label))
+            small = replace(mark, size=min(mark.size, 7.0))  # a star of the map is larger
+            entries.append((_swatch(_point(small, 12, 8)), mark.label))
     if not entries:
         return ""
     listed = "".join(f"<span>{swatch}{html.escape(text)}</span>" for swatch, text in entries)

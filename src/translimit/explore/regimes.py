@@ -21,13 +21,13 @@ from translimit.limits.homogenized import Classification, Regime, classify
 #: Places of the map, even on logarithmic axes: layers (the first few would round) and steps.
 LAYERS = np.geomspace(1, 1000, 31)
 STEPS = np.geomspace(1e-3, 100.0, 36)
-#: From light to dark, told apart in greyscale as well.
+#: From light to dark, so that a grey print tells them apart as well.
 _SHADES = {
-    Regime.FROZEN: "#56B4E9",
-    Regime.BALLISTIC: "#009E73",
-    Regime.MODIFIED: "#CC79A7",
-    Regime.DIFFUSIVE: "#E69F00",
-    Regime.DISCRETE: "#8a3d00",
+    Regime.FROZEN: "#d3eaf8",
+    Regime.BALLISTIC: "#ebc24a",
+    Regime.MODIFIED: "#56b4e9",
+    Regime.DIFFUSIVE: "#c8590a",
+    Regime.DISCRETE: "#43205c",
 }
 _NAMES = {
     Regime.FROZEN: "frozen",

@@ -120,7 +120,7 @@ def panel_of(view: View) -> Panel:
     Raises:
         TranslimitError: what the limit refuses; the message says why.
 
-    Example:
+    Examples:
         >>> panel_of(View(panel="rates", heads=8)).table[0][0]
         'parameter'
     """

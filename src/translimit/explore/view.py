@@ -117,7 +117,7 @@ class View:
         ArgumentTypeError: a size that is no integer, or no number.
         ConfigError: a configuration that is not understood, or too long.
 
-    Example:
+    Examples:
         >>> view = View(heads=4)
         >>> view.to_query(), View.from_query({"heads": "4"}) == view
         ('heads=4', True)

@@ -2,7 +2,7 @@
 
 Nothing here computes, touches Matplotlib's global state, or shows a window. Finite systems are
 points with error bars, limits are lines; colours are those of Okabe and Ito, told apart also by
-marker and line style so that they survive greyscale.
+marker, dash or hatch so that they survive greyscale.
 """
 
 import lazy_loader

@@ -20,9 +20,12 @@ from .ranks import plot_rank_histogram as plot_rank_histogram
 from .sphere import plot_angles as plot_angles
 from .sphere import plot_hemispheres as plot_hemispheres
 from .style import COLOURS as COLOURS
+from .style import DASHES as DASHES
+from .style import HATCHES as HATCHES
 from .style import LIMIT as LIMIT
 from .style import MARKERS as MARKERS
 from .style import finish as finish
+from .style import marked as marked
 from .style import new_axes as new_axes
 from .training import plot_attention_law as plot_attention_law
 from .training import plot_predictions as plot_predictions

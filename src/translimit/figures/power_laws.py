@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
 
 from translimit.core import Estimate
 from translimit.figures.style import COLOURS, LIMIT, MARKERS, finish, new_axes
@@ -57,11 +56,6 @@ def plot_power_law(
     ax.set_yscale("log")
     ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ax.minorticks_off()
-    low, high = ax.get_ylim()
-    if high < 30 * low:
-        # Less than two decades: a tick at 10 alone would say little.
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter("{x:g}")
     return ax
 
 

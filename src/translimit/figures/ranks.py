@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from translimit.figures.style import COLOURS, finish, new_axes
+from translimit.figures.style import COLOURS, DASHES, HATCHES, LIMIT, finish, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def plot_eigenvalue_paths(
     paths: xarray.DataArray, ax: Axes | None = None, *, title: str = ""
 ) -> Axes:
-    """Eigenvalues of a covariance against depth, both logarithmic, one line each.
+    """Eigenvalues of a covariance against depth, both logarithmic, one line and dash each.
 
     Args:
         paths: eigenvalues [..., time, eigenvalue], leading axes over members; zeros and NaN are
@@ -39,6 +39,7 @@ def plot_eigenvalue_paths(
                     times[shown],
                     values[shown],
                     color=COLOURS[index % len(COLOURS)],
+                    linestyle=DASHES[index % len(DASHES)],
                     linewidth=1.5 if len(members) == 1 else 0.5,
                     alpha=1.0 if len(members) == 1 else 0.5,
                     label=label,
@@ -58,7 +59,7 @@ def plot_rank_histogram(
     title: str = "",
     legend: bool = True,
 ) -> Axes:
-    """Counts of ranks side by side, one colour a way of counting.
+    """Counts of ranks side by side, one colour and hatch a way of counting.
 
     Args:
         counts: for each way of counting its counts [bars].
@@ -72,11 +73,19 @@ def plot_rank_histogram(
     width = 0.8 / len(counts)
     for series, (label, values) in enumerate(counts.items()):
         at = np.arange(len(bars)) + (series - (len(counts) - 1) / 2) * width
-        ax.bar(at, values, width, color=COLOURS[series % len(COLOURS)], label=label)
-    if bound is not None:
-        ax.axvline(
-            list(bars).index(str(bound)) + 0.5, color="#222222", linestyle="--", linewidth=1.0
+        place = series % len(COLOURS)
+        ax.bar(
+            at,
+            values,
+            width,
+            color=COLOURS[place],
+            hatch=HATCHES[place],
+            edgecolor="white",
+            linewidth=0.0,
+            label=label,
         )
+    if bound is not None:
+        ax.axvline(list(bars).index(str(bound)) + 0.5, color=LIMIT, linestyle="--", linewidth=1.0)
     ax.set_xticks(range(len(bars)), list(bars))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return finish(ax, xlabel="rank of the limit", ylabel="draws", title=title, legend=legend)

@@ -69,7 +69,7 @@ class PreNormStack(eqx.Module):
     Raises:
         ArgumentTypeError: no description of an architecture.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from translimit.describe import read_architecture
         >>> small = {"kind": "pre-norm", "layers": 3, "dim": 32, "heads": 4, "init_std": 0.2}

@@ -104,7 +104,7 @@ class RandomHeadChain(eqx.Module):
         ArgumentError: sizes below their bounds, a step that is not positive.
         ArgumentTypeError: a law, a retraction or a size of another type.
 
-    Example:
+    Examples:
         Two orthogonal tokens draw together, layer by layer:
 
         >>> import jax, numpy as np

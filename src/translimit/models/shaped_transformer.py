@@ -137,7 +137,7 @@ class ShapedTransformer(eqx.Module):
         ArgumentError: sizes below 1, heads that do not divide the values.
         ArgumentTypeError: sizes that are no integers, a block that is none.
 
-    Example:
+    Examples:
         >>> import jax, numpy as np
         >>> from translimit.limits.shaped import Block
         >>> from translimit.models import ShapedTransformer

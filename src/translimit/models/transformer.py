@@ -70,7 +70,7 @@ class Transformer(eqx.Module):
     Raises:
         ArgumentTypeError: not a shape, or not a parameterization.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from translimit.describe import TransformerShape
         >>> shape = TransformerShape(4, 2, layers=3, tokens=5, outputs=10, patch_dim=6)

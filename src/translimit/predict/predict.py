@@ -41,7 +41,7 @@ def predict(
         ArgumentTypeError: a threshold that is no number, tokens that are no integer.
         MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
-    Example:
+    Examples:
         >>> small = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "init_std": 0.1}
         >>> prediction = predict(small, tokens=8)
         >>> print(prediction.headline)

@@ -55,6 +55,8 @@ def draw(spec: FigureSpec) -> Drawing:
         figure = Figure(figsize=spec.size, layout="constrained")
         spec.draw(figure)
         _store_crowds_as_pixels(figure)
+        if any(axes.get_aspect() != "auto" for axes in figure.axes):
+            figure.draw_without_rendering()  # such a layout settles at the second drawing
         svg, png = io.BytesIO(), io.BytesIO()
         dateless = {"Date": None, "Creator": None}
         figure.savefig(svg, format="svg", dpi=RESOLUTION, metadata=dateless)

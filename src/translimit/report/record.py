@@ -89,7 +89,13 @@ def _devices(info: Mapping[str, Any]) -> str:
     devices = info.get("devices") or []
     if isinstance(devices, str):
         return devices
-    return _list([str(device) for device in dict.fromkeys(map(str, devices))])
+    return _list([_device(device) for device in dict.fromkeys(map(str, devices))])
+
+
+def _device(name: str) -> str:
+    """`cpu (cpu)` as `cpu`: JAX tells the kind of a device that has no other name."""
+    platform, _, kind = name.partition(" (")
+    return platform if kind == f"{platform})" else name
 
 
 def _list(words: list[str]) -> str:

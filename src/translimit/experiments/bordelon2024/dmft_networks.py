@@ -260,7 +260,8 @@ def _curves_figure(config: Config, results: Results) -> FigureSpec:
             low, middle, high = np.quantile(net["loss"].values, (0.1, 0.5, 0.9), axis=0)
             colour = figures.COLOURS[i]
             ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-            ax.plot(steps, middle, color=colour, label=f"networks, ${symbol} = {size}$")
+            label = f"networks, ${symbol} = {size}$"
+            ax.plot(steps, middle, label=label, **figures.marked(i, len(steps)))
         ax.plot(steps, limit["loss"].values, color=figures.LIMIT, label="limit", linewidth=1.8)
         if without is not None:
             label = f"limit without {_tex(config.without)}"

@@ -129,8 +129,8 @@ class Responses(AbstractExperiment[Config]):
             labels = {"all": "limit"} | {n: f"without $R^{n[-1]}$" for n in MISS}
             for i, name in enumerate(names):
                 colour = figures.LIMIT if name == "all" else figures.COLOURS[i]
-                style = "-" if name == "all" else "--"
-                ax.plot(steps, limits[name][:, 0, 0], style, color=colour, label=labels[name])
+                line = limits[name][:, 0, 0]
+                ax.plot(steps, line, ls=figures.DASHES[i], color=colour, label=labels[name])
             ax.errorbar(
                 steps,
                 mean[:, 0, 0],

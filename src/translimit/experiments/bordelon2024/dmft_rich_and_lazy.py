@@ -146,10 +146,11 @@ class RichAndLazy(AbstractExperiment[Config]):
             left, right = figure.subplots(1, 2)
             steps = np.arange(config.steps)
             for i, gamma0 in enumerate(config.gammas):
-                colour = figures.COLOURS[i % len(figures.COLOURS)]
+                place = i % len(figures.COLOURS)
+                style: Any = {"color": figures.COLOURS[place], "ls": figures.DASHES[place]}
                 label = f"$\\gamma_0 = {gamma0:g}$"
-                left.plot(steps, data["loss"].values[i], color=colour, label=label)
-                right.plot(steps, data["alignment"].values[i], color=colour)
+                left.plot(steps, data["loss"].values[i], label=label, **style)
+                right.plot(steps, data["alignment"].values[i], **style)
             left.set_yscale("log")
             figures.finish(left, xlabel="updates", ylabel="loss")
             figures.finish(right, xlabel="updates", ylabel="alignment of the kernel with $y y^T$")

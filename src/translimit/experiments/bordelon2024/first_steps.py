@@ -203,6 +203,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
                     ylabel="size",
                     title=f"{networks.OPTIMIZER_LABELS[name]}: {quantity.replace('_', ' ')}",
                 )
+                figures.legend_below(ax)
 
     rows = tuple((*case, fit.value, fit.stderr) for case, fit in fits.items())
     return FigureSpec(

@@ -149,7 +149,8 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             logs = np.log(curve["loss"].values)
             mean, error = logs.mean(axis=1), logs.std(axis=1) / logs.shape[1] ** 0.5
             times = curve["updates"].values
-            left.plot(times, np.exp(mean), color=colour, label=f"$H$ = {h}")
+            style = figures.marked(series, len(times))
+            left.plot(times, np.exp(mean), label=f"$H$ = {h}", **style)
             low, high = np.exp(mean - error), np.exp(mean + error)
             left.fill_between(times, low, high, color=colour, alpha=0.2)
             right.errorbar(

@@ -354,6 +354,7 @@ def _law_figure(config: Config, results: Results) -> FigureSpec:
                 histograms[n],
                 where="mid",
                 color=figures.COLOURS[series],
+                linestyle=figures.DASHES[series],
                 label=f"$N$ = {n}: excess kurtosis {found:.2f} ± {error:.2f} ({expected:.2f})",
             )
         ax.plot(middle, normal, color=figures.LIMIT, label="$N$ to infinity: Gaussian")

@@ -235,8 +235,7 @@ def draw_losses(
         losses = dataset["loss"].values
         steps, mean = smooth(losses, max(1, losses.shape[1] // 40))
         cost = 6.0 * dataset.attrs["parameters"] * dataset.attrs["tokens"] if compute else 1.0
-        colour = figures.COLOURS[index % len(figures.COLOURS)]
-        ax.plot(cost * steps, mean, color=colour, label=name)
+        ax.plot(cost * steps, mean, label=name, **figures.marked(index, len(steps)))
     for index, (name, floor) in enumerate(floors.items()):
         ax.axhline(floor, color=figures.LIMIT, ls=("--", ":")[index % 2], lw=1, label=name)
     if compute:
@@ -287,6 +286,7 @@ def draw_rates(
     ax.set_xticks(list(sizes), [str(size) for size in sizes])
     ax.minorticks_off()
     figures.finish(ax, xlabel=xlabel, ylabel=ylabel)
+    figures.legend_below(ax)
 
 
 def draw_heat_maps(figure: Any, panels: Sequence[tuple[str, np.ndarray]], columns: int) -> None:
@@ -294,7 +294,7 @@ def draw_heat_maps(figure: Any, panels: Sequence[tuple[str, np.ndarray]], column
     axes = figure.subplots(-(-len(panels) // columns), columns, squeeze=False)
     for ax, (title, kernel) in zip(axes.flat, panels, strict=True):
         top = float(np.abs(kernel).max())
-        image = ax.imshow(kernel, cmap="RdBu_r", vmin=-top, vmax=top)
+        image = ax.imshow(kernel, cmap="viridis", vmin=-top, vmax=top)
         ax.set_title(title, fontsize="small")
         ax.set_xticks([])
         ax.set_yticks([])
@@ -312,6 +312,7 @@ def draw_laws(ax: Any, samples: Mapping[str, np.ndarray], title: str) -> None:
             density=True,
             histtype="step",
             color=figures.COLOURS[index % len(figures.COLOURS)],
+            linestyle=figures.DASHES[index % len(figures.DASHES)],
             label=name,
         )
     figures.finish(ax, xlabel="logit $A$", ylabel="density over heads", title=title)

@@ -309,9 +309,9 @@ def _figure(config: Config, variant: str, values: str, data: xr.Dataset) -> Figu
         name=f"{variant}-{values}",
         title=f"Ranks of the limit, {_NAMES[variant]}, {_TITLES[values]}",
         caption=f"Rank of the limiting covariance over {config.draws} draws for each $d$, none "
-        "left out. Blue: eigenvalues that persist by their logarithmic slopes, followed to "
-        f"$t = {data.attrs['t1']:.0e}$; orange: the same covariances counted by the "
-        "threshold 0.1; green: projected Euler, at most "
+        "left out. Plain: eigenvalues that persist by their logarithmic slopes, followed to "
+        f"$t = {data.attrs['t1']:.0e}$; hatched: the same covariances counted by the "
+        "threshold 0.1; dotted: projected Euler, at most "
         f"{config.euler_steps} steps, counted by that threshold. The last bar, ?, are the "
         "undecided draws: a slope between those of a persistent and a decaying eigenvalue, "
         f"{config.max_steps} steps used up, or a scheme that did not settle. Dashed: the bound "

@@ -670,7 +670,10 @@ def _figure_energy(data: xr.Dataset) -> FigureSpec:
             colour = figures.COLOURS[series]
             marker = figures.MARKERS[series]
             ax.plot(data["time"], rows["particles"], marker, color=colour, label=f"cloud, {label}")
-            ax.plot(data["time"], rows["closure"], color=colour, label=f"Gaussian, {label}")
+            dash = figures.DASHES[series]
+            ax.plot(
+                data["time"], rows["closure"], ls=dash, color=colour, label=f"Gaussian, {label}"
+            )
         figures.finish(ax, xlabel="depth $t$", ylabel="self-transport $\\mathrm{OT}(\\mu_t)$")
 
     rows = [

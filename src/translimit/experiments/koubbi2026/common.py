@@ -39,6 +39,7 @@ def points(ax: Any, x: Any, mean: Any, stderr: Any, series: int, label: str) -> 
         yerr=stderr,
         fmt=figures.MARKERS[series % len(figures.MARKERS)],
         color=figures.COLOURS[series % len(figures.COLOURS)],
+        fillstyle="full" if series < len(figures.MARKERS) else "none",
         markersize=4.5,
         capsize=2.5,
         linewidth=1.0,

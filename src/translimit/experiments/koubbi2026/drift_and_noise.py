@@ -170,7 +170,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             gap, stderr = rows[form]
             common.points(ax, steps, np.abs(gap), stderr, series, f"as {form}")
             guide = abs(gap[0]) * (steps / steps[0]) ** power
-            common.line(ax, steps, guide, series, f"slope {power}", ":")
+            common.line(ax, steps, guide, series, f"slope {power}", (":", "--")[series])
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xticks(steps, [f"{one:g}" for one in steps])

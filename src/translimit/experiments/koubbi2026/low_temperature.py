@@ -356,6 +356,7 @@ def _figure_long(config: Config, results: Results) -> FigureSpec:
                 counts[heads],
                 edges,
                 color=figures.COLOURS[series],
+                linestyle=figures.DASHES[series],
                 label=f"{heads} {plural}",
                 linewidth=1.4,
             )

@@ -327,7 +327,8 @@ def _figure_histogram(config: Config, results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         ax = figure.subplots()
         for series, (route, heights) in enumerate(counts.items()):
-            ax.stairs(heights, edges, color=figures.COLOURS[series], linewidth=1.3, label=route)
+            style: Any = {"color": figures.COLOURS[series], "linestyle": figures.DASHES[series]}
+            ax.stairs(heights, edges, linewidth=1.3, label=route, **style)
         figures.finish(ax, xlabel="mean overlap of two tokens", ylabel="density over replicas")
 
     table = tuple(

@@ -211,7 +211,8 @@ def _figure(config: Config, results: Results, size: tuple[int, ...]) -> FigureSp
                 ax.fill_between(
                     layers, limit - spread, limit + spread, color=colour, alpha=0.15, linewidth=0
                 )
-                common.line(ax, layers, limit, series, f"recursion, {mask}")
+                dash = "-" if series == 0 else "--"
+                common.line(ax, layers, limit, series, f"recursion, {mask}", dash)
                 mean, stderr = common.mean_and_stderr(data["drawn"])
                 common.points(ax, layers, mean, stderr, series, f"networks, {mask}")
             ax.set_ylim(0.0, 1.02)

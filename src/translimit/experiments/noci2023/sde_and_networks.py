@@ -211,7 +211,12 @@ def _figure_densities(config: Config, results: Results) -> FigureSpec:
                 here = np.array([row[2:] for row in rows if row[:2] == (start, ratio)])
                 colour = figures.COLOURS[series]
                 ax.step(
-                    here[:, 0], here[:, 1], where="mid", color=colour, label=f"SDE, $t = {ratio:g}$"
+                    here[:, 0],
+                    here[:, 1],
+                    where="mid",
+                    color=colour,
+                    linestyle=figures.DASHES[series],
+                    label=f"SDE, $t = {ratio:g}$",
                 )
                 ax.errorbar(
                     here[:, 0],

@@ -286,7 +286,9 @@ def _figure_gradients(config: Config, results: Results) -> FigureSpec:
                 label=case,
             )
         ax.set_yscale("symlog", linthresh=2)
-        figures.finish(ax, xlabel="layer $l$", ylabel="log gradient at $l$, output = 0")
+        label = "log gradient at $l$, output = 0"
+        figures.finish(ax, xlabel="layer $l$", ylabel=label, legend=False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
     return FigureSpec(
         name="gradients",

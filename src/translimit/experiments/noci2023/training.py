@@ -213,7 +213,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             count = losses.shape[1] // window
             mean = losses[:, : count * window].reshape(len(losses), count, window).mean((0, 2))
             steps = (np.arange(count) + 0.5) * window
-            left.plot(steps, mean, color=figures.COLOURS[number], label=kind)
+            left.plot(steps, mean, label=kind, **figures.marked(number, len(steps)))
             mine = [row for row in rows if row[0] == kind]
             right.errorbar(
                 [row[1] for row in mine],

@@ -198,9 +198,6 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             dims, mean, yerr=stderr, fmt="o", capsize=3, color=figures.COLOURS[0], label=label
         )
         left.plot(dims, mean[0] * dims[0] / dims, color=figures.LIMIT, label="predicted rate −1")
-        figures.finish(
-            left, xlabel="width $n$ = layers", ylabel="error of $E\\,1/(1 + D)$", title="attention"
-        )
         widths, gap = mlp["dim"].values.astype(float), np.abs(mlp["error"].values)
         right.plot(widths, gap, "s", color=figures.COLOURS[1], label="kernel of the shaped ReLU")
         right.plot(
@@ -209,12 +206,15 @@ def _figure(config: Config, results: Results) -> FigureSpec:
             color=figures.LIMIT,
             label="predicted rate −1/2",
         )
-        figures.finish(right, xlabel="width $n$", ylabel="error of one layer's drift", title="MLP")
         for ax, sizes in ((left, config.dims), (right, config.kernel_dims)):
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xticks(sizes, [str(size) for size in sizes])
             ax.minorticks_off()
+        figures.finish(
+            left, xlabel="width $n$ = layers", ylabel="error of $E\\,1/(1 + D)$", title="attention"
+        )
+        figures.finish(right, xlabel="width $n$", ylabel="error of one layer's drift", title="MLP")
 
     rows = [
         ("attention", n, float(m), float(s))

@@ -26,8 +26,8 @@ def lazy_predictions(
 
     With several outputs [steps, inputs, outputs]: each has the same kernel, none acts on another.
 
-    $f(t + 1) - f(t) = \eta_0 K \Delta(t)$ with $\Delta = w (y - f)$ from f(0) = 0, and the heavy
-    ball's sum of past steps with momentum.
+    f(t + 1) - f(t) = eta_0 K (w (y - f(t))) from f(0) = 0, and the heavy ball's sum of past steps
+    with momentum.
 
     Args:
         ntk: neural tangent kernel K [inputs, inputs], `ntk[0]` of a solution.
@@ -61,12 +61,11 @@ def lazy_predictions(
 def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndarray:
     r"""Output [times] of the network without blocks, one input of norm one, as eta_0 -> 0.
 
-    At $\tau = \eta_0 t$, $\dot f = 2\sqrt{1 + \gamma_0^2 f^2}\,(y - f)$ from f(0) = 0. With
-    $\gamma_0 f = \sinh u$ and $\gamma_0 y = \sinh u_*$ it is $\dot u = 2 (\sinh u_* - \sinh u)$,
-    a Riccati equation in $e^u$:
+    At tau = eta_0 t, df/dtau = 2 (1 + gamma_0^2 f^2)^(1/2) (y - f) from f(0) = 0. With
+    gamma_0 f = sinh u and gamma_0 y = sinh v it is du/dtau = 2 (sinh v - sinh u), a Riccati
+    equation in e^u:
 
-    $$e^u = \frac{\rho\,e^{u_*} - e^{-u_*}}{1 + \rho},\qquad
-      \rho = e^{2\tau\cosh u_*}\,\frac{1 + e^{-u_*}}{e^{u_*} - 1}.$$
+        e^u = (rho e^v - e^-v) / (1 + rho),  rho = e^(2 tau cosh v) (1 + e^-v) / (e^v - 1).
 
     Args:
         target: y.
@@ -94,8 +93,8 @@ def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndar
 def initial_logit_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
     r"""Covariance over heads of logits at initialisation, alpha_A = 1/2, head_dim -> infinity.
 
-    $\mathbb E[A_{ss'} A_{rr'}] = \bar H_{sr} \bar H_{s'r'}$: the logits of all inputs are jointly
-    Gaussian (at finite head dimension N their excess kurtosis is 6 / N). This is all that the
+    E[A_st A_qr] = H_sq H_tr, with H the kernel: the logits of all inputs are jointly Gaussian (at
+    finite head dimension N their excess kurtosis is 6 / N). This is all that the
     limit N -> infinity says at alpha_A < 1: during training it does not exist.
 
     Args:

@@ -23,7 +23,7 @@ def _as_text(folder: Any) -> str | None:
 class LinearAlgebra(AbstractMethod):
     """Exact up to rounding: heads of infinite dimension, linear MLPs, no blocks at all.
 
-    Args:
+    Attributes:
         cells: Euler cells of the depth ODE, a multiple of 4; only where layers is infinite.
         extrapolate: two Richardson steps in the cells from passes with cells, cells / 2 and
             cells / 4; else the finest pass as it is.
@@ -54,7 +54,7 @@ class CausalSampling(AbstractMethod):
     The error of a pass is O(samples^(-1/2)) with a small constant, its bias O(1 / samples);
     standard errors come from independent populations.
 
-    Args:
+    Attributes:
         heads: sampled heads of each attention sub-block and population; by default
             max(1000, 8 fields steps / head_dim).
         neurons: sampled neurons of each MLP; by default max(4000, 4 fields steps).

@@ -95,7 +95,7 @@ class Training(AbstractProblem):
         NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1, an
             optimiser other than gradient descent.
 
-    Example:
+    Examples:
         >>> import math
         >>> from translimit import solve
         >>> from translimit.limits.dmft import Architecture

@@ -57,7 +57,7 @@ def attention_overlap(
         ArgumentError: overlaps that are no correlation matrix, too few samples.
         ArgumentTypeError: a law that is not invariant under rotations.
 
-    Example:
+    Examples:
         Without scores, s is the mean of all overlaps:
 
         >>> import jax, numpy as np

@@ -103,7 +103,7 @@ def collapse_depth(
         ArgumentTypeError: a law that is not invariant under rotations.
         NoSuchLimitError: causal.
 
-    Example:
+    Examples:
         Without scores and for large dimension tau* = log(n - 1) + log(m / (1 - m)), with m the
         threshold of the mean over all pairs, the diagonal included:
 

@@ -111,7 +111,7 @@ class ModifiedSDE(AbstractTokenSDE):
         ArgumentError: tokens of another dimension or norm; t1, step or heads not positive.
         ArgumentTypeError: a law with a mean and random scores.
 
-    Example:
+    Examples:
         Noise alone, the mean overlap of two orthogonal tokens after the unit diffusive time 1:
 
         >>> import jax, numpy as np

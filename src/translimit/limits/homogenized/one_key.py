@@ -60,7 +60,7 @@ def concentration(score_std: Any, tokens: int) -> Any:
         ArgumentError: outside these ranges.
         PrecisionError: traced with 64-bit mode off.
 
-    Example:
+    Examples:
         >>> from translimit.limits.homogenized import concentration
         >>> round(float(concentration(1.5, 4)), 5)
         0.49223

@@ -183,7 +183,7 @@ class PreNormRecursion(AbstractProblem):
         ArgumentTypeError: no description of an architecture.
         MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from translimit import solve
         >>> from translimit.describe import read_architecture

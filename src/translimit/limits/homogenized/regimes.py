@@ -120,7 +120,7 @@ def classify(
         ArgumentError: a number out of range.
         ArgumentTypeError: a size that is no integer, a law that is none.
 
-    Example:
+    Examples:
         >>> from translimit.limits.homogenized import GaussianHeads, classify
         >>> law = GaussianHeads(dim=64, beta=1.0, sigma_v=1 / 8, sigma_a=64**-0.25)
         >>> found = classify(law, tokens=16, layers=1000, step=0.1, heads=8)

@@ -102,7 +102,7 @@ class OverlapSDE(AbstractTokenSDE):
             positive.
         ArgumentTypeError: a law that is not invariant under rotations.
 
-    Example:
+    Examples:
         >>> import jax, numpy as np
         >>> from translimit import solve
         >>> from translimit.limits.homogenized import GaussianHeads, OverlapSDE, SphereEuler

@@ -114,7 +114,7 @@ def simplex_drift(
         ArgumentTypeError: a law that is not invariant under rotations.
         NoSuchLimitError: causal.
 
-    Example:
+    Examples:
         Without scores, from orthogonal tokens, the drift is (d - 2) / (d n):
 
         >>> from translimit.limits.homogenized import WideHeads, simplex_drift

@@ -135,7 +135,7 @@ class GaussianFlow(AbstractProblem):
             not symmetric or not positive semi-definite, t1 not positive.
         NoSuchLimitError: the variant has no exact Gaussian closure.
 
-    Example:
+    Examples:
         Scalar softmax attention blows up at t* = 1 / (2 V A cov):
 
         >>> from translimit import solve

@@ -192,7 +192,7 @@ class GaussianLimit(AbstractProblem):
         ArgumentTypeError: traced values: the host takes part, `solve_limits` is the batched form.
         NoSuchLimitError: the variant has no exact Gaussian closure.
 
-    Example:
+    Examples:
         Scalar softmax with V A = -1: cov = 1 / (1 + 2 t), nothing is left.
 
         >>> from translimit import solve

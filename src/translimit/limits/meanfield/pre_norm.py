@@ -59,7 +59,7 @@ class PreNormFlow(AbstractProblem):
         ArgumentError: as `SphereFlow`.
         ArgumentTypeError: as `SphereFlow`.
 
-    Example:
+    Examples:
         A token alone moves outwards at unit speed:
 
         >>> from translimit import solve

@@ -121,7 +121,7 @@ class SphereFlow(AbstractProblem):
             beta negative, weights that are negative or do not sum to one, t1 not positive.
         ArgumentTypeError: a shift for SA, a `normalised` that is not a bool.
 
-    Example:
+    Examples:
         Two orthogonal tokens draw together:
 
         >>> import numpy as np

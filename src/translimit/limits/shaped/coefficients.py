@@ -48,7 +48,7 @@ def drift(
         ArgumentError: not a covariance; a token of norm zero where there is an MLP.
         NoSuchLimitError: the block has no covariance SDE.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from translimit.limits.shaped import Block, drift
         >>> print(drift(Block(gamma=1.0, tau0=1.0), np.eye(5))[0, 0].round(12))

@@ -103,7 +103,7 @@ class StructurePreserving(AbstractCovarianceMethod):
 
     Cost: O(tokens^3) a step and path; about 4 sigma^2 tokens steps per unit of time at least.
 
-    Args:
+    Attributes:
         paths: independent paths.
         step: largest step; by default 1 / (4 sigma^2 tokens), and at most 0.02. Steps are made
             shorter so that every save time is hit.
@@ -182,7 +182,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
 
     Clipping destroys directions, so that log det is wrong at coarse steps; kept as a cross-check.
 
-    Args:
+    Attributes:
         paths: independent paths.
         step: largest step; 0.02 by default.
         growth_limit: a path whose trace has grown by this factor has exploded.

@@ -155,7 +155,7 @@ class CovarianceSDE(AbstractProblem):
             positive, a stop_trace that is not above the initial trace.
         NoSuchLimitError: the block has no covariance SDE.
 
-    Example:
+    Examples:
         >>> import jax, numpy as np
         >>> from translimit import solve
         >>> from translimit.limits.shaped import Block, StructurePreserving

@@ -54,7 +54,7 @@ def explosion_probability(block: Block, distance: float, t1: float = math.inf) -
         ArgumentError: a negative distance or t1.
         NoSuchLimitError: the distance is no diffusion of its own for this block.
 
-    Example:
+    Examples:
         >>> from translimit.limits.shaped import Block, explosion_probability
         >>> print(round(explosion_probability(Block(gamma=0.5, tau0=0.5), 2.0), 6))
         0.312506
