@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from translimit.core import CellError, DiskFullError, OvertakenError
+from translimit.core import ArgumentError, CellError, DiskFullError, OvertakenError
 from translimit.execute import Job, ProcessPool, Serial, job_environment
 from translimit.execute.base import call
 from translimit.store import RunFolder, new_start
@@ -70,6 +70,12 @@ def test_a_cell_that_fails_once_is_tried_again(tmp_path, marks, action, executor
     assert (info["status"], info["failed"], info["retried"]) == ("complete", [], [told])
     undisturbed = run_experiments(ONE, out=tmp_path / "u", executor=Serial(), **QUIET)
     assert json.dumps(run.claims) == json.dumps(undisturbed.claims)
+
+
+def test_less_than_no_retry_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ArgumentError, match="retries: got -1; pass at least 0"):
+        run_experiments(ONE, out=tmp_path / "r", executor=Serial(), retries=-1, **QUIET)
+    assert not (tmp_path / "r").exists()
 
 
 def test_no_retries(tmp_path, marks):

@@ -1,3 +1,4 @@
+from .attempts import require_retries as require_retries
 from .attempts import run_jobs as run_jobs
 from .base import AbstractExecutor as AbstractExecutor
 from .base import Job as Job

@@ -9,6 +9,16 @@ from translimit.core import ArgumentError
 from translimit.execute.base import AbstractExecutor, Job, JobResult
 
 
+def require_retries(retries: int) -> None:
+    """Refuse a number of retries that is none.
+
+    Raises:
+        ArgumentError: it is negative.
+    """
+    if retries < 0:
+        raise ArgumentError("retries", f"got {retries}", "pass at least 0")
+
+
 def run_jobs(
     executor: AbstractExecutor,
     function: str,
@@ -43,8 +53,7 @@ def run_jobs(
     Raises:
         ArgumentError: a negative number of retries, or what the executor refuses.
     """
-    if retries < 0:
-        raise ArgumentError("retries", f"got {retries}", "pass at least 0")
+    require_retries(retries)
     errors: dict[str, tuple[str, ...]] = {}
     waiting = list(jobs)
     for attempt in range(1, retries + 2):

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
-from translimit.execute import AbstractExecutor, Job, JobResult, ProcessPool, run_jobs
+from translimit.execute import (
+    AbstractExecutor,
+    Job,
+    JobResult,
+    ProcessPool,
+    require_retries,
+    run_jobs,
+)
 from translimit.store import PATIENCE, CellState, RemoteCells, RunFolder, RunWriter, writing
 from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
@@ -130,6 +137,7 @@ def run_experiments(
     path = plan.path(chosen)
     executor = executor or ProcessPool()
     executor.require()
+    require_retries(retries)
     require_memory(plan, path, executor, fresh=fresh, store=store)
     remote = None if store is None else RemoteCells(store, patience=patience)
     info = _info(plan, chosen, executor, store)
