@@ -1,6 +1,8 @@
 """Fixtures for all rooms, and the table of seconds per room at the end of a test run."""
 
+import gc
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,24 @@ hypothesis.settings.register_profile("translimit", deadline=None)  # no timed te
 hypothesis.settings.load_profile("translimit")
 
 TESTS = Path(__file__).parent
+
+
+#: Linux gives a process 65,530 mappings, a compiled program takes about fifteen, and the process
+#: that asks for one more is aborted. A worker of the test run comes near.
+MOST_MAPPINGS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> Iterator[None]:
+    """Drop what JAX compiled when a file is done and the process has many mappings."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if "jax" in sys.modules and mappings.exists():
+        with mappings.open() as lines:
+            many = sum(1 for _ in lines) > MOST_MAPPINGS
+        if many:
+            sys.modules["jax"].clear_caches()
+            gc.collect()
 
 
 @pytest.fixture
