@@ -376,8 +376,8 @@ EXPERIMENT = NetworksAndLimit(
     title="Networks of growing size against their training dynamics in the limit, on any data",
     summary="Any data and any architecture of the theory, given by the configuration: networks "
     "whose heads, head dimension or layers grow, and the limit, solved in one causal pass. The "
-    "presets learn whether a word of English prose ends after eight bytes; `translimit dmft "
-    "CONFIG` runs it on a file of your own.",
+    "presets learn whether a word of English prose ends after eight bytes; translimit dmft "
+    "CONFIG runs it on a file of your own.",
     citations=("bordelon2024", "jax"),
     presets={
         "demo": Config(
