@@ -123,6 +123,22 @@ def platform():
     return device.platform
 
 
+def product_error(size, bits=24):
+    """The largest error of a float32 product, over that of the product of absolute values.
+
+    `bits` of the inputs' significands are kept: 11 are what TensorFloat-32 has.
+    """
+    import jax
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, size, size)).astype(np.float32)
+    exact, scale = a.astype(float) @ b, np.abs(a).astype(float) @ np.abs(b)
+    unit = 2.0 ** (24 - bits)
+    kept = [(np.round(np.ldexp(m, 24) / unit) * unit, e - 24) for m, e in map(np.frexp, (a, b))]
+    a, b = (np.ldexp(m, e).astype(np.float32) for m, e in kept)
+    return float(np.max(np.abs(np.asarray(jax.numpy.asarray(a) @ b) - exact) / scale))
+
+
 def obey(action, seconds=0.0, marker=""):
     """A job that raises, dies or sleeps."""
     time.sleep(seconds)

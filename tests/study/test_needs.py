@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -71,6 +71,28 @@ def test_the_memory_of_a_limit_is_what_its_solver_tells(name, preset):
     solver = limit.memory(config.method(limit))
     # Leading terms, against a solver that rounds its history up.
     assert 0.75 < (config.limit_bytes() - PROCESS_BYTES) / solver < 1.25
+
+
+@pytest.mark.parametrize("name", ["heads", "networks", "learned"])
+def test_the_memory_of_networks_is_what_training_tells(name):
+    """A stack without gains, biases and positions, as these experiments train it."""
+    from translimit import train
+    from translimit.experiments.bordelon2024.vit_and_lm import bare_shape
+
+    for c in all_experiments()[f"bordelon2024/dmft-{name}"].presets.values():
+        inputs, _ = c.data()
+        for heads in (8, 64):
+            shape = bare_shape(
+                (c.head_dim, heads, c.layers),
+                tokens=inputs.shape[1],
+                outputs=1,
+                patch_dim=inputs.shape[2],
+            )
+            shape = replace(shape, mlp_ratio=float(c.mlp != "none"))
+            training = train.Training(c.steps, (1.0,), c.seeds, len(inputs), train.Optimizer("sgd"))
+            need = train.memory_need(shape, training).total
+            told = c.networks_bytes(heads, c.seeds)
+            assert need < told < 1.3 * need + 8e8, (heads, need, told)
 
 
 def test_one_of_cost_and_cell_cost_is_enough():

@@ -34,17 +34,18 @@ def make_gallery(
     sources = names or tuple(one.name for one in chosen)
     paths = [folder / slug(one.name) for one in chosen]
     failed: dict[str, str] = {}
-    page = None
-    for source, path in zip(sources, paths, strict=True):
-        if not only_page:
-            try:
-                compute(source, path)
-            except CellError as error:
-                failed |= error.failures
-        if only_page and path != paths[-1]:
-            continue
-        if present := [one for one in paths if (one / "run.json").exists()]:
-            page = build_gallery(folder, present)
+
+    def written() -> Path | None:
+        present = [path for path in paths if (path / "run.json").exists()]
+        return build_gallery(folder, present) if present else None
+
+    page = written() if only_page else None
+    for source, path in () if only_page else zip(sources, paths, strict=True):
+        try:
+            compute(source, path)
+        except CellError as error:
+            failed |= error.failures
+        page = written()
     if failed:
         others = "" if page is None else f"; the page {page} shows the others"
         raise CellError(f"cells failed: {', '.join(failed)}{others}", failed)
