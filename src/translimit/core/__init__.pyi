@@ -44,6 +44,14 @@ from .problem import AbstractMethod as AbstractMethod
 from .problem import AbstractProblem as AbstractProblem
 from .problem import AbstractSolution as AbstractSolution
 from .problem import solve as solve
+from .programs import PROGRAMS_SWITCH as PROGRAMS_SWITCH
+from .programs import KeptPrograms as KeptPrograms
+from .programs import clear_programs as clear_programs
+from .programs import keep_as_told as keep_as_told
+from .programs import keep_programs as keep_programs
+from .programs import kept_programs as kept_programs
+from .programs import worker_switch as worker_switch
+from .progress import part_of as part_of
 from .progress import progress_bar as progress_bar
 from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance

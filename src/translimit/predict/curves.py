@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core import named_key, solve
+from translimit.core import named_key, part_of, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
 from translimit.predict.prediction import Collapse, OverlapCurve
@@ -23,11 +24,19 @@ def overlap_curve(
     *,
     causal: bool,
     key: PRNGKeyArray,
+    progress: Callable[[float], object] | None = None,
 ) -> OverlapCurve:
     """The mean overlap by layer with its error, and when it reaches the threshold."""
     problem = PreNormRecursion(replace(architecture, causal=causal), tokens=tokens)
-    limit = solve(problem, GramRecursion(), key=named_key(key, "limit"))
-    finite = solve(problem, GramChain(NETWORKS), key=named_key(key, "networks"))
+    limit = solve(
+        problem, GramRecursion(), key=named_key(key, "limit"), progress=part_of(progress, 0.0, 0.3)
+    )
+    finite = solve(
+        problem,
+        GramChain(NETWORKS),
+        key=named_key(key, "networks"),
+        progress=part_of(progress, 0.3, 1.0),
+    )
     copies, networks = limit.mean_overlaps, finite.mean_overlaps
     mean, centre = copies.mean(axis=0), networks.mean(axis=0)
     sampling = copies.std(axis=0, ddof=1) / np.sqrt(len(copies))

@@ -280,8 +280,12 @@ class PreNormRecursion(AbstractProblem):
         sampled = isinstance(method, GramRecursion)
         heads = 2 * method.samples if sampled else attention.heads
         _require_memory(len(self.initial), 3 * heads + method.copies * (self.t1 + 1))
-        keys = jax.vmap(lambda copy: jax.random.fold_in(key, copy))(jnp.arange(method.copies))
-        grams = in_float64(_run, self, method, keys)
+        samples = method.samples if isinstance(method, GramRecursion) else None
+        grams = np.empty((method.copies, self.t1 + 1, *self.initial.shape))
+        for copy in range(method.copies):
+            grams[copy] = in_float64(_copy, self, samples, key, np.uint32(copy))
+            if progress is not None:
+                progress((copy + 1) / method.copies)
         kept = grams[:, layers.astype(int)]
         return PreNormSolution(ts=layers, grams=kept, outcome=Outcome.successful)
 
@@ -327,15 +331,13 @@ def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[An
 
 
 @eqx.filter_jit
-def _run(problem: PreNormRecursion, method: Any, keys: Array) -> Array:
-    """Gram matrices of all copies [copies, layers + 1, tokens, tokens]."""
+def _copy(problem: PreNormRecursion, samples: int | None, key: Array, copy: Array) -> Array:
+    """Gram matrices of one recursion, or of one network [layers + 1, tokens, tokens].
 
-    def copy(key: Array) -> Array:
-        if isinstance(method, GramRecursion):
-            return _recursion(problem, method.samples, key)
-        return _chain(problem, key)
-
-    return jax.lax.map(copy, keys)
+    The copies are counted outside, so that one compiled program serves any number of them.
+    """
+    own = jax.random.fold_in(key, copy)
+    return _chain(problem, own) if samples is None else _recursion(problem, samples, own)
 
 
 def _recursion(problem: PreNormRecursion, samples: int, key: Array) -> Array:
