@@ -4,8 +4,8 @@
 
 For each size, float64: milliseconds of the wall and of the processor with one thread and with all
 cores, for the factorisations that the limits use, called through JAX. `core.blas` holds BLAS to one
-thread below the size at which all cores begin to pay (`translimit.core.blas.LARGE`). With --busy one
-process a core counts meanwhile, as on a machine that is shared.
+thread below the size at which all cores begin to pay (`translimit.core.blas.LARGE`). With --busy
+one process a core counts meanwhile, as on a machine that is shared.
 """
 
 from __future__ import annotations

@@ -11,23 +11,28 @@ import pytest
 
 from translimit.cli import main
 from translimit.core import clear_programs, kept_programs, programs
+from translimit.execute import Job, ProcessPool
 
-#: Prints what was compiled anew and what was found, and the bits of a small solve.
-SOLVE = """
+#: Compiles a small program that draws, factorises and sums; prints what was compiled anew, what was
+#: found, and the bits.
+PROGRAM = """
 import json, sys
-import jax, numpy as np
+import jax, jax.numpy as jnp
 counts = {"cache_hits": 0, "cache_misses": 0}
 def count(name, **rest):
     last = name.rpartition("/")[2]
     if last in counts:
         counts[last] += 1
 jax.monitoring.register_event_listener(count)
-from translimit import keep_programs, solve
-from translimit.limits.shaped import Block, CovarianceSDE, StructurePreserving
+from translimit import keep_programs
+from translimit.core import in_float64
 folder = keep_programs() if sys.argv[1] == "keep" else None
-sde = CovarianceSDE(block=Block(gamma=0.5, tau0=1.0), initial=np.eye(3), t1=0.2)
-solution = solve(sde, StructurePreserving(paths=20), key=jax.random.key(1), save=[0.1, 0.2])
-print(json.dumps({"folder": folder and str(folder), "bits": solution.cov.tobytes().hex(), **counts}))
+@jax.jit
+def program(scale):
+    normal = jax.random.normal(jax.random.key(1), (300, 40), float)
+    return jnp.sin(scale * jnp.linalg.cholesky(normal.T @ normal)).sum(axis=0)
+bits = in_float64(program, 0.7).tobytes().hex()
+print(json.dumps({"folder": folder and str(folder), "bits": bits, **counts}))
 """
 
 
@@ -40,8 +45,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def solved(word="keep", **environment):
-    command = [sys.executable, "-W", "error", "-c", SOLVE, word]
+def ran(word="keep", **environment):
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, word]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
@@ -50,8 +55,8 @@ def solved(word="keep", **environment):
 
 
 def test_a_kept_program_gives_the_bits_of_a_fresh_one(home):
-    fresh = solved("fresh")
-    first, second = solved(), solved()
+    fresh = ran("fresh")
+    first, second = ran(), ran()
     assert (fresh["cache_misses"], fresh["cache_hits"]) == (0, 0)
     assert first["cache_misses"] > 0
     assert second["cache_misses"] == 0
@@ -64,23 +69,28 @@ def test_a_kept_program_gives_the_bits_of_a_fresh_one(home):
     # A damaged file is compiled again, without a word and with the same bits.
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:-7])
-    assert solved()["bits"] == fresh["bits"]
+    assert ran()["bits"] == fresh["bits"]
 
 
-def test_importing_and_solving_keeps_nothing(home):
-    solved("fresh")
+def test_importing_and_computing_keeps_nothing(home):
+    ran("fresh")
     assert not home.exists()
 
 
-@pytest.mark.parametrize("word", ["off", "0", "no"])
-def test_a_variable_switches_it_off(home, word):
-    assert solved(TRANSLIMIT_PROGRAMS=word)["folder"] is None
+def test_a_variable_and_a_flag_switch_it_off(home, monkeypatch):
+    assert ran(TRANSLIMIT_PROGRAMS="off")["folder"] is None
+    assert not home.exists()
+    monkeypatch.setenv(programs.PROGRAMS_SWITCH, "")  # the flag sets it in its own process
+    bad = home.parent / "bad.json"
+    bad.write_text("{}")
+    assert main(["predict", str(bad), "--no-cache"]) == 2
+    assert os.environ[programs.PROGRAMS_SWITCH] == "off"
     assert not home.exists()
 
 
 def test_the_users_own_folder_wins(home, tmp_path):
     own = str(tmp_path / "own")
-    done = solved(JAX_COMPILATION_CACHE_DIR=own, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
+    done = ran(JAX_COMPILATION_CACHE_DIR=own, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     assert done["folder"] == own
     assert done["cache_misses"] > 0
     assert not home.exists()
@@ -101,10 +111,10 @@ def test_a_folder_that_others_can_write_is_not_read(home):
     assert programs._make(folder) is None
     for place in (folder, folder.parent, folder.parent.parent):
         place.chmod(0o770)
-        assert f"others can write to {place}" == kept_programs().status
-        assert solved()["folder"] is None
+        assert f"others can write to {place}" == kept_programs().status == programs._make(folder)
         place.chmod(0o700)
     home.chmod(0o777)
+    assert ran()["folder"] is None
     assert f"others can write to {home}" == kept_programs().status
     home.chmod(0o1777)  # as /tmp: others can add files and take none away
     assert kept_programs().status == "on"
@@ -122,7 +132,7 @@ def test_a_link_to_a_folder_of_others_is_not_read(home, tmp_path):
 
 def test_a_cache_that_cannot_be_made_is_no_error(home, tmp_path):
     home.write_text("a file where the folder would be")
-    assert solved()["folder"] is None
+    assert ran()["folder"] is None
 
 
 def test_the_size_is_bounded(home, monkeypatch):
@@ -157,12 +167,20 @@ def test_the_command_says_where_and_how_large_and_empties_it(home, capsys):
     assert clear_programs().programs == 0
 
 
-def test_workers_of_a_command_keep_programs_too(home, tmp_path):
-    command = [sys.executable, "-m", "translimit", "run", "castin2025/blow-up-times"]
-    command += ["--preset", "demo", "--workers", "1"]
-    for word, kept in (("--no-cache", False), ("--retries=0", True)):
-        out = ["--out", str(tmp_path / word)]
-        subprocess.run([*command, *out, word], check=True, capture_output=True)
-        one = [path.name for path in home.rglob("*-cache")]
-        assert bool(one) is kept
-    assert {path.parent.name[-2:] for path in home.rglob("*-cache")} == {"-1"}  # one thread a cell
+JOB = """
+def compute():
+    import jax.numpy as jnp
+    return float(jnp.linalg.norm(jnp.arange(4.0)))
+"""
+
+
+def test_workers_keep_programs_as_the_process_that_starts_them(home, tmp_path, monkeypatch):
+    (tmp_path / "a_job.py").write_text(JOB)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for on in (False, True):
+        monkeypatch.setattr(programs, "_on", on)
+        (done,) = ProcessPool(workers=1).run("a_job:compute", [Job("one")])
+        assert done.value == pytest.approx(14**0.5)
+        assert bool(list(home.rglob("*-cache"))) is on
+    # Of one thread, as the worker's: programs of another number are others.
+    assert {path.parent.name.rpartition("-")[2] for path in home.rglob("*-cache")} == {"1"}
