@@ -70,6 +70,8 @@ from .sharding import map_shards as map_shards
 from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
+from .side_by_side import calls_at_once as calls_at_once
+from .side_by_side import side_by_side as side_by_side
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core import named_key, part_of, solve
+from translimit.core import available_threads, named_key, side_by_side, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
 from translimit.predict.prediction import Collapse, OverlapCurve
@@ -28,14 +28,16 @@ def overlap_curve(
 ) -> OverlapCurve:
     """The mean overlap by layer with its error, and when it reaches the threshold."""
     problem = PreNormRecursion(replace(architecture, causal=causal), tokens=tokens)
-    limit = solve(
-        problem, GramRecursion(), key=named_key(key, "limit"), progress=part_of(progress, 0.0, 0.3)
-    )
-    finite = solve(
-        problem,
-        GramChain(NETWORKS),
-        key=named_key(key, "networks"),
-        progress=part_of(progress, 0.3, 1.0),
+    # Side by side, so that their two programs are compiled at the same time.
+    limit, finite = side_by_side(
+        [
+            lambda report, method=method, name=name: solve(
+                problem, method, key=named_key(key, name), progress=report
+            )
+            for method, name in ((GramRecursion(), "limit"), (GramChain(NETWORKS), "networks"))
+        ],
+        min(2, available_threads()),
+        progress,
     )
     copies, networks = limit.mean_overlaps, finite.mean_overlaps
     mean, centre = copies.mean(axis=0), networks.mean(axis=0)

@@ -123,7 +123,8 @@ class AttentionTerm(AbstractTerm):
 
     def _averages(self, scores: Array, factor: Array) -> Array:
         """P F for every head [heads, tokens, width]."""
-        return jax.vmap(lambda one: softmax_rows(one, self.causal))(scores) @ factor
+        causal = jnp.asarray(self.causal)
+        return jax.vmap(lambda one: softmax_rows(one, causal))(scores) @ factor
 
 
 class FeedForwardTerm(AbstractTerm):
