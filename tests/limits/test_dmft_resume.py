@@ -103,7 +103,7 @@ def test_memory_counts_passes_side_by_side() -> None:
 def test_passes_side_by_side_take_half_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free: float, at_once: int
 ) -> None:
-    monkeypatch.setattr("translimit.core.side_by_side.available_threads", lambda: 3)
+    monkeypatch.setattr("translimit.core.parallel.available_threads", lambda: 3)
     assert calls_at_once(calls=4, need=1, free=free) == at_once
 
 

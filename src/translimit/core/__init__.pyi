@@ -33,6 +33,8 @@ from .estimates import fit_rate as fit_rate
 from .estimates import jackknife as jackknife
 from .keys import named_key as named_key
 from .outcome import Outcome as Outcome
+from .parallel import calls_at_once as calls_at_once
+from .parallel import side_by_side as side_by_side
 from .precision import ArrayInput as ArrayInput
 from .precision import as_float as as_float
 from .precision import as_float64 as as_float64
@@ -70,8 +72,6 @@ from .sharding import map_shards as map_shards
 from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
-from .side_by_side import calls_at_once as calls_at_once
-from .side_by_side import side_by_side as side_by_side
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
