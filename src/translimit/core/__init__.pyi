@@ -73,6 +73,7 @@ from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
 from .sinkhorn import SinkhornResult as SinkhornResult
+from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
