@@ -48,14 +48,15 @@ class Config:
     Attributes:
         draws: trajectories for each dimension, the first of the published 100.
         t1_identity: depth to which V = I is followed.
-        t1_random: depth to which V = B^T B is followed, where slow transients are stiff.
+        t1_random: depth to which V = B^T B is followed: a transient lasts until t is about one over
+            the smallest eigenvalue of V.
         max_steps: attempted steps of one trajectory; one that needs more is undecided.
         euler_steps: where projected Euler is given up.
     """
 
     draws: int = 100
     t1_identity: float = 1e8
-    t1_random: float = 1e6
+    t1_random: float = 1e10
     max_steps: int = 20_000
     euler_steps: int = 20_000
 
@@ -313,7 +314,7 @@ def _figure(config: Config, variant: str, values: str, data: xr.Dataset) -> Figu
         f"$t = {data.attrs['t1']:.0e}$; hatched: the same covariances counted by the "
         "threshold 0.1; dotted: projected Euler, at most "
         f"{config.euler_steps} steps, counted by that threshold. The last bar, ?, are the "
-        "undecided draws: a slope between those of a persistent and a decaying eigenvalue, "
+        "undecided draws: a slope that is neither a persistent nor a decaying eigenvalue's, "
         f"{config.max_steps} steps used up, or a scheme that did not settle. Dashed: the bound "
         "$\\lceil d/2\\rceil$. Dimensionless; counts of fixed draws, without error bars.",
         draw=draw,
