@@ -3,8 +3,9 @@
     python benchmarks/rank_histograms.py [--quick] [--out FILE]
 
 Both follow the same 300 trajectories (softmax; d = 3, 4, 5). The solver: no closed form, rtol 1e-8,
-to t = 1e6 for V = I and to t = 1e10 for V random, where transients are slow. The loop: one trajectory after another, explicit Euler, negative eigenvalues projected,
-until |Sigma'| is small or 20,000 steps are made, as in the published histogram.
+to t = 1e6 for V = I and to t = 1e10 for V random, where transients are slow. The loop: one
+trajectory after another, explicit Euler, negative eigenvalues projected, until |Sigma'| is small or
+20,000 steps are made, as in the published histogram.
 
 Cold is a fresh process with no compilation cache: from problem construction to ranks, everything
 compiled on the way; the seconds of the whole process, interpreter and imports included, stand

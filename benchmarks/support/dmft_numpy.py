@@ -180,7 +180,7 @@ class Neurons:
     def backward(self, t: int, root: Root, response: np.ndarray, learned: np.ndarray) -> Any:
         """Pi row, the same with kappa, and the Stein regression of p on the forward innovations."""
         m, dtype = self.s.fields, self.xi.dtype
-        here, now, n = slice(t * m, (t + 1) * m), (t + 1) * m, t * m
+        here, now = slice(t * m, (t + 1) * m), (t + 1) * m
         self.xi[1, here] = draw(self.rng, self.xi[:, :now], m, self.matched)
         free = root.L[here, :now].astype(dtype) @ self.xi[1, :now]
         z = free + with_past(response, learned).astype(dtype) @ self.x[:now]

@@ -16,7 +16,7 @@ def wide():
 
 def riccati(s, y):
     """y' = -e^s y^2 and, from y, z' = e^s (y z - z^2): both depend on s by the factor e^s."""
-    return jnp.exp(s) * jnp.stack([-y[0] ** 2, y[0] * y[1] - y[1] ** 2])
+    return jnp.exp(s) * jnp.stack([-(y[0] ** 2), y[0] * y[1] - y[1] ** 2])
 
 
 def exact(s):
@@ -34,7 +34,7 @@ def errors(steps):
     """Of `steps` steps to s = 1, and the largest estimate of one of them."""
     y, h, estimates = jnp.array([1.0, 1.0]), 1.0 / steps, []
     for i in range(steps):
-        change, estimate = riccati_step(i * h, h, y)
+        change, estimate, _ = riccati_step(i * h, h, y)
         y = y + change
         estimates.append(np.linalg.norm(estimate))
     return np.linalg.norm(y - exact(1.0)), max(estimates)

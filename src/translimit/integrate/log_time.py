@@ -4,11 +4,11 @@ In s = log(1 + t / tau) the system y' = f(y) reads dy/ds = (t + tau) f(y): an al
 to a limit takes a fixed number of steps a decade, and the start t = 0 is s = 0 exactly. tau is the
 member's own time scale |y| / |f(y)| at the start.
 
-What contracts at a fixed rate is stiff there, by a factor t: small systems are stepped by Rodas5,
-linearly implicit and L-stable, whose step costs O(unknowns^3). Systems of more than
-`MOST_IMPLICIT` unknowns are stepped by Tsit5, explicit; stiff ones then reach the step limit, and
-say so. Both step in local coordinates around the current state, which keep what the system keeps
-(`AbstractLocalSystem`).
+What contracts at a fixed rate is stiff there, by a factor t. Steps are explicit (Tsit5) at first;
+members that have not ended after `EXPLICIT_STEPS` of them go on by linearly implicit ones (Rodas5),
+which are L-stable and cost O(unknowns^3). Systems of more than `MOST_IMPLICIT` unknowns stay
+explicit; stiff ones then reach the step limit, and say so. Both step in local coordinates around
+the current state, which keep what the system keeps (`AbstractLocalSystem`).
 
 Every member of an ensemble has its own step size. Adaptive steps under `vmap` wait for the slowest
 member; here a fixed number of lanes is compiled once, members that end leave their lane, and
@@ -33,14 +33,17 @@ from translimit.core import AbstractMethod, ArgumentError, Outcome, brief
 from translimit.integrate.rosenbrock import rosenbrock_step
 from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
 
-#: Unknowns up to which steps are linearly implicit; a step of so many takes a few milliseconds.
+#: Explicit steps before a member counts as slow: a system that is not stiff rarely needs more.
+EXPLICIT_STEPS = 400
+#: Unknowns up to which steps can be implicit; one of so many takes a few milliseconds.
 MOST_IMPLICIT = 128
 
-_RUNNING, _DONE, _SINGULAR, _STEPS, _STALLED = range(5)
+_RUNNING, _SLOW, _DONE, _SINGULAR, _STEPS, _STALLED = range(6)
 #: Iterations between two looks of the host.
 _STRIDE = 16
 #: When at most 1 / _NARROWER of the lanes are busy for so many looks, fewer are compiled: by then
-#: the wide program has wasted as much time as the compilation takes.
+#: the wide program has wasted as much time as the compilation takes. Implicit steps, which are few
+#: and dear, have so many fewer from the start.
 _NARROWER, _PATIENCE = 4, 1024
 
 _TABLEAU = diffrax.Tsit5.tableau
@@ -50,7 +53,7 @@ _ROWS = np.stack([np.pad(row, (0, len(_NODES) + 1 - len(row))) for row in _TABLE
 
 
 class LogTimeODE(AbstractMethod):
-    """Error-controlled steps in logarithmic time: Rodas5, or Tsit5 for large systems.
+    """Error-controlled steps in logarithmic time: Tsit5, and Rodas5 for what turns out slow.
 
     Attributes:
         rtol: tolerance of one step, relative to the largest entry of a row of the state.
@@ -59,8 +62,8 @@ class LogTimeODE(AbstractMethod):
         max_steps: attempted steps of one member; beyond it its outcome is `max_steps_reached`.
         growth_limit: factor by which the size of a state may grow before its member ends and is
             classified as blow-up or divergence.
-        lanes: how many members are computed side by side; fewer wait less for the slowest, more
-            spread the cost of an iteration further.
+        lanes: how many members are computed side by side, a quarter of it in implicit steps; fewer
+            wait less for the slowest, more spread the cost of an iteration further.
     """
 
     rtol: float = 1e-8
@@ -164,28 +167,29 @@ def integrate_log_time(
         method: how to step.
         progress: a function of the fraction of members that have ended.
     """
-    members, lanes = initial.shape[0], method.lanes
+    members = initial.shape[0]
     # Whole sets of lanes, so that ensembles of different sizes share their compiled programs.
-    fill = np.minimum(np.arange(-(-members // lanes) * lanes), members - 1)
+    fill = np.minimum(np.arange(-(-members // method.lanes) * method.lanes), members - 1)
     parameters = jax.tree.map(lambda leaf: leaf[fill], parameters)
     grid = jnp.asarray(ts)
     state = _start(system, size, parameters, jnp.asarray(initial[fill]), grid, method)
-    status = np.where(np.arange(fill.size) < members, np.asarray(state.status), _DONE)
-    quiet = 0
-    while True:
-        active = np.flatnonzero(status == _RUNNING)
-        # A few slow members at the end deserve a narrower program, once they have proved slow.
-        quiet = quiet + 1 if active.size <= lanes // _NARROWER else 0
-        if quiet > _PATIENCE:
-            lanes, quiet = max(1, lanes // _NARROWER), 0
-        if progress is not None:
-            progress(1.0 - active.size / members)
-        if active.size == 0:
-            break
-        # A short queue fills the lanes with copies, which write the same values.
-        lane = jnp.asarray(np.resize(active[:lanes], lanes))
-        state = _advance(system, size, parameters, state, lane, grid, method)
-        status[:members] = np.asarray(state.status)[:members]
+    status = np.asarray(state.status)[:members]
+    narrower = max(1, method.lanes // _NARROWER)
+    for going, lanes in ((_RUNNING, method.lanes), (_SLOW, narrower)):
+        quiet = 0
+        while (active := np.flatnonzero(status == going)).size:
+            # A few slow members at the end deserve a narrower program, once they have proved slow.
+            quiet = quiet + 1 if active.size <= lanes // _NARROWER else 0
+            if quiet > _PATIENCE:
+                lanes, quiet = max(1, lanes // _NARROWER), 0
+            if progress is not None:
+                progress(float(np.mean((status != _RUNNING) & (status != _SLOW))))
+            # A short queue fills the lanes with copies, which write the same values.
+            lane = jnp.asarray(np.resize(active[:lanes], lanes))
+            state = _advance(system, size, parameters, state, lane, grid, method, going)
+            status = np.asarray(state.status)[:members]
+    if progress is not None:
+        progress(1.0)
     result = _finish(system, size, parameters, state)
     return jax.tree.map(lambda leaf: leaf[:members], result)
 
@@ -227,10 +231,11 @@ def _advance(
     lane: Array,
     ts: Array,
     method: LogTimeODE,
+    going: int,
 ) -> _Member:
-    """The members in the lanes, `_STRIDE` attempted steps further."""
+    """The members in the lanes, `_STRIDE` attempted steps further, of those with this status."""
     mine = jax.tree.map(lambda leaf: leaf[lane], parameters)
-    step = jax.vmap(functools.partial(_step, system, size, ts, method))
+    step = jax.vmap(functools.partial(_step, system, size, ts, method, going))
     moved = jax.lax.fori_loop(
         0, _STRIDE, lambda _, own: step(mine, own), jax.tree.map(lambda leaf: leaf[lane], state)
     )
@@ -238,17 +243,18 @@ def _advance(
 
 
 def _step(
-    system: Any, size: Any, ts: Array, method: LogTimeODE, parameters: Any, member: _Member
+    system: Any,
+    size: Any,
+    ts: Array,
+    method: LogTimeODE,
+    going: int,
+    parameters: Any,
+    member: _Member,
 ) -> _Member:
-    """One attempted step of one member that is still running; others stay as they are."""
+    """One attempted step of one member that is `going`; others stay as they are."""
     s, y, tau = member.s, member.y, member.tau
-    running = member.status == _RUNNING
+    running = member.status == going
     time = tau * jnp.expm1(s)
-
-    # d log size / dt times t.
-    magnitude, change = jax.jvp(size, (y,), (system.field(parameters, y),))
-    growth = change / jnp.where(magnitude > 0, magnitude, 1.0) * time
-    singular = (magnitude > member.limit) | (growth > RESOLVED_RATE)
 
     target = jnp.log1p(ts[jnp.minimum(member.index, ts.shape[0] - 1)] / tau)
     reaches = s + member.step >= target
@@ -261,9 +267,15 @@ def _step(
         velocity = system.velocity(parameters, y, z.reshape(origin.shape))
         return tau * jnp.exp(s + node * h) * velocity.ravel()
 
-    z, error = (_implicit if origin.size <= MOST_IMPLICIT else _explicit)(slope, h, origin.ravel())
+    z, error, first = (_implicit if going == _SLOW else _explicit)(slope, h, origin.ravel())
     point = system.state(y, z.reshape(origin.shape))
-    error = system.along(y, error.reshape(origin.shape))
+    error, first = (system.along(y, each.reshape(origin.shape)) for each in (error, first))
+
+    # d log size / dt times t.
+    magnitude, change = jax.jvp(size, (y,), (first,))
+    growth = change / jnp.where(magnitude > 0, magnitude, 1.0) * time / (time + tau)
+    singular = (magnitude > member.limit) | (growth > RESOLVED_RATE)
+
     # Every row has a size of its own: those that decay keep their digits.
     size_of_rows = jnp.max(jnp.maximum(jnp.abs(y), jnp.abs(point)), axis=-1, keepdims=True)
     bound = method.atol * member.scale + method.rtol * size_of_rows
@@ -279,12 +291,13 @@ def _step(
     index = member.index + kept
     steps = member.steps + running
     stalled = s + proposed <= s
+    slow = (steps >= EXPLICIT_STEPS) & (origin.size <= MOST_IMPLICIT)
     status = jnp.where(
         running,
         jnp.select(
-            [singular, index >= ts.shape[0], steps >= method.max_steps, stalled],
-            [_SINGULAR, _DONE, _STEPS, _STALLED],
-            _RUNNING,
+            [singular, index >= ts.shape[0], steps >= method.max_steps, stalled, slow],
+            [_SINGULAR, _DONE, _STEPS, _STALLED, _SLOW],
+            going,
         ),
         member.status,
     )
@@ -302,14 +315,18 @@ def _step(
     )
 
 
-def _implicit(slope: Callable[[Any, Array], Array], h: Array, origin: Array) -> tuple[Array, Array]:
-    """The new coordinates by Rodas5, and their error."""
+def _implicit(
+    slope: Callable[[Any, Array], Array], h: Array, origin: Array
+) -> tuple[Array, Array, Array]:
+    """The new coordinates by Rodas5, their error, and their first slope."""
     # dz/ds depends on s through the factor t + tau = tau e^s, so that its derivative is itself.
     return rosenbrock_step(slope, h, lambda value: value, origin)
 
 
-def _explicit(slope: Callable[[Any, Array], Array], h: Array, origin: Array) -> tuple[Array, Array]:
-    """The new coordinates by Tsit5, and their error."""
+def _explicit(
+    slope: Callable[[Any, Array], Array], h: Array, origin: Array
+) -> tuple[Array, Array, Array]:
+    """The new coordinates by Tsit5, their error, and their first slope."""
 
     def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         point = origin + h * _combine(jnp.asarray(_ROWS)[i], carry[0])
@@ -320,7 +337,7 @@ def _explicit(slope: Callable[[Any, Array], Array], h: Array, origin: Array) -> 
     slopes = slopes.at[0].set(slope(jnp.zeros(()), origin))
     # The last stage is the new state.
     slopes, point = jax.lax.fori_loop(0, len(_NODES), stage, (slopes, origin))
-    return point, h * _combine(_TABLEAU.b_error, slopes)
+    return point, h * _combine(_TABLEAU.b_error, slopes), slopes[0]
 
 
 def _combine(weights: Any, slopes: Array) -> Array:
@@ -352,7 +369,7 @@ def _finish(system: Any, size: Any, parameters: Any, state: _Member) -> LogTimeR
         Outcome.max_steps_reached,
         Outcome.non_finite,
     )
-    codes = np.select([singular, stopped], [1, 2], np.choose(status, [0, 0, 0, 3, 4]))
+    codes = np.select([singular, stopped], [1, 2], np.choose(status, [0, 0, 0, 0, 3, 4]))
     outcome = jax.tree.map(
         lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves])[codes], *kinds
     )

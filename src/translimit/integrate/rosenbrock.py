@@ -28,7 +28,10 @@ _LAST = (*_LAST, 2.343771018586405, 24.13215229196062)
 
 def _lower(*rows: tuple[float, ...]) -> np.ndarray:
     """A strictly lower triangular table from its rows, the first of them empty."""
-    return np.stack([np.pad(np.asarray(row, float), (0, _STAGES - len(row))) for row in ((), *rows)])
+    table = np.zeros((_STAGES, _STAGES))
+    for i, row in enumerate(rows, start=1):
+        table[i, :i] = row
+    return table
 
 
 #: Weights of the earlier stages in the point of each stage, a_ij.
@@ -73,10 +76,9 @@ _COUPLINGS = _lower(
     ),
 )
 _NODES = np.array([0.0, 0.38, 0.3878509998321533, 0.483971893787384, 0.457047700881958, 1, 1, 1])
-_DRIFTS = np.array(
-    [_GAMMA, -0.1823079225333714636, -0.319231832186874912, 0.3449828624725343]
-    + [-0.377417564392089818, 0.0, 0.0, 0.0]
-)
+_DRIFTS = np.zeros(_STAGES)
+_DRIFTS[:3] = _GAMMA, -0.1823079225333714636, -0.319231832186874912
+_DRIFTS[3:5] = 0.3449828624725343, -0.377417564392089818
 _WEIGHTS = np.array([*_LAST, 1.0, 1.0, 1.0])
 
 
@@ -85,8 +87,8 @@ def rosenbrock_step(
     step: Float[Array, ""] | float,
     drift: Callable[[Array], Array],
     state: Float[Array, " size"],
-) -> tuple[Float[Array, " size"], Float[Array, " size"]]:
-    """The change of the state over one step, and its error estimate.
+) -> tuple[Float[Array, " size"], Float[Array, " size"], Float[Array, " size"]]:
+    """The change of the state over one step, its error estimate, and the slope at its start.
 
     Cost: `size` tangents of the slope for the Jacobian, one inverse [size, size] and eight slopes.
 
@@ -117,7 +119,7 @@ def rosenbrock_step(
 
     # A loop over the stages, because a chain of them is fused by XLA and computed over again.
     stages = jax.lax.fori_loop(0, _STAGES, stage, jnp.zeros((_STAGES, state.size), state.dtype))
-    return _combine(_WEIGHTS, stages), stages[-1]
+    return _combine(_WEIGHTS, stages), stages[-1], value
 
 
 def _combine(weights: Array | np.ndarray, stages: Array) -> Array:

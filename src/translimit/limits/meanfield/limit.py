@@ -197,9 +197,10 @@ class GaussianLimit(AbstractProblem):
     """The limit of a Gaussian closure for t to infinity, from a centred Gaussian.
 
     The law is centred: a mean would grow like e^{tV}, and the closures of a centred law stay
-    centred. Cost: one to a few hundred steps. With k the rank of Q (of all heads together) a step
-    is linearly implicit up to dim k = 128, in O(dim^3 k + (dim k)^3); beyond, it is explicit, in
-    O(dim^3), and covariances that contract at very different rates reach the step limit.
+    centred. Cost: one to a few hundred steps in O(dim^3). What is slow then goes on by implicit
+    steps in O(dim^4 k + (dim k)^3), with k the rank of Q (of all heads). Beyond dim k = 128
+    steps stay explicit, and covariances that contract at very different rates may reach the step
+    limit.
 
     Args:
         attention: a variant whose field of a Gaussian is affine, without a constant drift.
