@@ -65,9 +65,9 @@ class RankHistograms(AbstractExperiment[Config]):
     """See the module's docstring."""
 
     def cost(self, config: Config) -> Cost:
-        """Steps of the slow transients, and of projected Euler."""
-        slow = 6e-5 * config.draws * config.max_steps * 0.1
-        return Cost(seconds=8.0 + 2 * slow + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
+        """Compilation, a few hundred steps a trajectory, and those of projected Euler."""
+        steps = 12 * config.draws * 300 * 2e-5
+        return Cost(seconds=16.0 + steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The slow ones first.

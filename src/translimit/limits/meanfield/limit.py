@@ -9,11 +9,11 @@ slope d log lambda / d log t in *each* of the last two decades:
     decaying    slope < -0.5,
     undecided   anything else.
 
-A slope that is small and grows tells of a decay that is still to come: where V has a small
-eigenvalue v, the covariance rests on a slow curve, with more eigenvalues than will stay, until t is
-about 1 / v. A limit with an undecided eigenvalue has no rank here: transients exist, too, in which
-an eigenvalue falls by nine orders of magnitude and grows again. Nothing is compared with an
-absolute threshold.
+A slope that is small and grows tells of a decay that is still to come. And where V has a small
+eigenvalue v the covariance rests on a slow curve, with more eigenvalues than will stay, until t is
+about 1 / v: no eigenvalue counts as persistent unless t1 v |A| |Sigma_0| exceeds `HORIZON`. A limit
+with an undecided eigenvalue has no rank here: transients exist, too, in which an eigenvalue falls
+by nine orders of magnitude and grows again. Nothing is compared with an absolute threshold.
 
 | symbol | name here | shape |
 |---|---|---|
@@ -70,6 +70,8 @@ PERSISTENT_SLOPE = 0.05
 #: Slopes below this are those of rounding and of the error of the steps: they may grow.
 STEADY_SLOPE = 1e-6
 DECAYING_SLOPE = -0.5
+#: How many times the slowest time scale of V has to pass before an eigenvalue counts as persistent.
+HORIZON = 10.0
 #: What `rank` says when it is not settled.
 UNDECIDED = -1
 
@@ -115,7 +117,8 @@ class GaussianLimitSolution(AbstractSolution):
         eigenvalues: of the covariance at t1, descending [..., dim]; NaN if t1 was not reached.
         slopes: d log eigenvalue / d log t in each of the last two decades [..., 2, dim].
         initial_rank: rank of the initial covariance [...].
-        persistent: eigenvalues that have settled at a positive number [..., dim].
+        persistent: eigenvalues that have settled at a positive number [..., dim]; none where t1 is
+            too short for V.
         decaying: eigenvalues that go to zero [..., dim].
         last_cov: the last covariance, at t1 or where the solution ended [..., dim, dim].
         blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
@@ -420,6 +423,23 @@ def _in_score_basis(arrays: Any, dim: int) -> tuple[Any, np.ndarray, int]:
     return arrays, basis, max(1, int(ranks.max()))
 
 
+def _slowest_rate(arrays: Any, cov: np.ndarray) -> np.ndarray:
+    """|A| |Sigma_0| times the smallest singular value of V that is not rounding [members].
+
+    Heads are taken together. Infinite where nothing moves, and for other kinds of attention, of
+    which nothing is known.
+    """
+    if not isinstance(arrays, Softmax | L2 | Linear | Sinkhorn | FixedSinkhorn | MultiHead):
+        return np.full(len(cov), np.inf)
+    values = arrays.W @ arrays.V if isinstance(arrays, MultiHead) else arrays.V
+    sizes = np.linalg.svd(values, compute_uv=False).reshape(len(cov), -1)
+    rounding = cov.shape[-1] * np.finfo(float).eps * sizes.max(axis=1, keepdims=True)
+    smallest = np.where(sizes > rounding, sizes, np.inf).min(axis=1)
+    Q, K = (np.linalg.norm(x.reshape(len(cov), -1), axis=1) for x in (arrays.Q, arrays.K))
+    scores = arrays.scale * Q * K * np.linalg.norm(cov, axis=(1, 2))
+    return np.where(scores > 0, smallest, np.inf) * np.where(scores > 0, scores, 1.0)
+
+
 def _decades(t1: float) -> np.ndarray:
     return np.array([1e-2, 1e-1, 1.0]) * t1
 
@@ -457,6 +477,7 @@ def _run(
     eigenvalues = np.linalg.svd(np.nan_to_num(ends), compute_uv=False) ** 2
     eigenvalues[missing] = np.nan
     slopes, persistent, decaying = classify_slopes(eigenvalues, decades, rank)
+    persistent &= (decades[-1] * _slowest_rate(arrays, cov) > HORIZON)[:, None]
     last = rotation @ result.last
     return GaussianLimitSolution(
         ts=ts,
