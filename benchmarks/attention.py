@@ -1,10 +1,14 @@
-"""Tiled attention against the naive n x n evaluation: seconds, and peak resident memory.
+"""Tiled attention against the naive n x n evaluation and torch: seconds, and peak resident memory.
 
-    python benchmarks/attention.py [--quick] [--tiles] [--out FILE]
+    python benchmarks/attention.py [--quick] [--tiles | --torch] [--out FILE]
 
 Times are medians of interleaved repeats in one process and are compared as ratios within a run,
 so that a busy machine slows both sides. Memory is the peak resident set of a fresh process that
 makes one call through the public interface, interpreter and compiler included.
+
+The peer with a mask is `torch.nn.functional.scaled_dot_product_attention(is_causal=True)` on the
+CPU: float32, one head of 64, no gradient, all cores; results are compared in the run. Ours takes
+positions, torch the order of the tokens.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ DIM = 64
 #: Naive seconds over tiled seconds: no slower at 4,096 tokens. At 1,024 both are one dense tile,
 #: and the ratio shows the noise.
 RATIO_TARGET = {4096: 1.0}
+#: Seconds of torch over ours, with a mask: no slower at these sizes.
+TORCH_TARGET = {4096: 1.0, 16384: 1.0}
 #: Peak resident memory in GiB by tokens: for 65,536 the naive scores alone are 16 GiB in float32.
 MEMORY_TARGET = {16384: 1.0, 65536: 1.0, 200000: 2e9 / 2**30}
 
@@ -103,6 +109,75 @@ def compare(tokens: int, dtype: str, causal: bool, repeats: int) -> dict[str, An
     }
 
 
+def against_torch(tokens: int, causal: bool, repeats: int) -> dict[str, Any]:
+    """Torch and ours in one process, on the same queries, keys and values of one head."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    arrays = tuple(rng.normal(size=(tokens, DIM)).astype(np.float32) for _ in range(3))
+    for_torch = [torch.from_numpy(a)[None, None] for a in arrays]
+    at = jnp.arange(tokens, dtype=jnp.float32) if causal else None
+
+    @jax.jit
+    def ours(queries: Any, keys: Any, values: Any) -> Any:
+        queries = queries / DIM**0.5
+        return softmax_average(queries, keys, values, jnp.zeros(tokens), at, at)
+
+    def peer(*_: Any) -> Any:
+        with torch.no_grad():
+            attention = torch.nn.functional.scaled_dot_product_attention
+            query, key, value = for_torch
+            return attention(query, key, value, is_causal=causal)[0, 0].numpy()
+
+    args = tuple(jnp.asarray(a) for a in arrays)
+    gap = float(np.abs(np.asarray(ours(*args)) - peer()).max())
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    processor: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(repeats):
+        for name, function in (("ours", ours), ("peer", peer)):
+            start, cpu = time.perf_counter(), time.process_time()
+            jax.block_until_ready(function(*args))
+            seconds[name].append(time.perf_counter() - start)
+            processor[name].append(time.process_time() - cpu)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratio = medians["peer"] / medians["ours"]
+    return {
+        "tokens": tokens,
+        "causal": causal,
+        "repeats": repeats,
+        "torch_seconds": medians["peer"],
+        "tiled_seconds": medians["ours"],
+        "torch_least": min(seconds["peer"]),
+        "tiled_least": min(seconds["ours"]),
+        "torch_processor_seconds": statistics.median(processor["peer"]),
+        "tiled_processor_seconds": statistics.median(processor["ours"]),
+        "ratio": ratio,
+        "largest_difference": gap,
+        "pass": ratio >= TORCH_TARGET[tokens] and gap < 1e-5 if causal else None,
+    }
+
+
+def torch_table(quick: bool) -> list[dict[str, Any]]:
+    """Both sizes, with and without a mask; the target is for those with."""
+    print("torch against tiled, float32, one head of 64; target with a mask: ratio >= 1")
+    print("  tokens  causal   torch ms (least,    cpu)   tiled ms (least,    cpu)   ratio  differ")
+    rows = []
+    for tokens, causal in itertools.product(TORCH_TARGET, (True, False)):
+        row = against_torch(tokens, causal, (5 if quick else 25) if tokens == 4096 else 5)
+        rows.append(row)
+        times = "  ".join(
+            f"{row[f'{name}_seconds'] * 1e3:9.1f} ({row[f'{name}_least'] * 1e3:5.0f}, "
+            f"{row[f'{name}_processor_seconds'] * 1e3:6.0f})"
+            for name in ("torch", "tiled")
+        )
+        print(
+            f"{tokens:8d}  {causal!s:6}  {times}  {row['ratio']:6.2f}  "
+            f"{row['largest_difference']:.1e}  {verdict(row)}",
+            flush=True,
+        )
+    return rows
+
+
 def alone(tokens: int, causal: bool) -> dict[str, Any]:
     """One call in a process of its own: seconds (with compilation) and peak resident memory."""
     command = [sys.executable, __file__, "--child", str(tokens), *(["--causal"] * causal)]
@@ -147,11 +222,23 @@ def tile_table(repeats: int) -> list[dict[str, Any]]:
                 )
                 for size in sizes
             }
-            for (query, key), seconds in medians(functions, args, repeats).items():
-                rows.append(
-                    {"dtype": dtype, "query_tile": query, "key_tile": key, "seconds": seconds}
+            at = jnp.arange(4096, dtype=dtype)
+            functions |= {
+                (*size, "causal"): jax.jit(
+                    lambda q, k, v, b, s=size, at=at: softmax_average(
+                        q, k, v, b, at, at, query_tile=s[0], key_tile=s[1]
+                    )
                 )
-                print(f"{dtype}  {query:5d} x {key:5d}  {seconds * 1e3:8.1f} ms", flush=True)
+                for size in sizes
+            }
+            for (query, key, *mask), seconds in medians(functions, args, repeats).items():
+                row = {"dtype": dtype, "query_tile": query, "key_tile": key, "seconds": seconds}
+                rows.append(row | {"causal": bool(mask)})
+                print(
+                    f"{dtype}  {query:5d} x {key:5d}  {'causal' if mask else '':6}  "
+                    f"{seconds * 1e3:8.1f} ms",
+                    flush=True,
+                )
     return rows
 
 
@@ -163,6 +250,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats, at most 16,384 tokens")
     parser.add_argument("--tiles", action="store_true", help="only the table over tile sizes")
+    parser.add_argument("--torch", action="store_true", help="only the comparison with torch")
     parser.add_argument("--out", type=Path, help="write the results to this JSON file")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--causal", action="store_true", help=argparse.SUPPRESS)
@@ -174,6 +262,8 @@ def main() -> int:
     repeats = 5 if options.quick else 15
     if options.tiles:
         results["tiles"] = tile_table(repeats)
+    elif options.torch:
+        results["torch"] = torch_table(options.quick)
     else:
         print(f"tiled against naive, tokens in R^{DIM}; target: ratio >= 1 at 4,096")
         print("  tokens  dtype    causal     naive ms    tiled ms    ratio  largest difference")
@@ -188,6 +278,8 @@ def main() -> int:
                 f"{row['largest_difference']:.1e}  {verdict(row)}",
                 flush=True,
             )
+        print()
+        results["torch"] = torch_table(options.quick)
         print("\ntiled alone, float32, one call in a fresh process (compilation included)")
         print("  tokens  causal     seconds   peak GiB  target GiB  (before the call)")
         results["alone"] = []

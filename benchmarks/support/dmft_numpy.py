@@ -4,6 +4,10 @@ The baseline of `benchmarks/dmft.py` and the oracle of the compiled solver in th
 no code with translimit, follows the recursion of the note literally (sequential square root by
 block substitution, histories that grow), and samples heads and neurons only.
 
+It is written to be fast in NumPy: histories hold the samples in their last axis, heads fastest, so
+that the past is one block, and a step takes one stacked product of it for each purpose, in either
+precision. Nothing loops over heads.
+
 Fields are flattened over inputs and tokens, a = (mu, s) with s fastest, m = P S of them; a history
 over T evaluations has K = T m rows. A residual coordinate is a linear form in the Gaussian sources
 (e, w_0, and per sub-block u^O and zeta): it is stored as its row of coefficients.
@@ -132,131 +136,141 @@ class Root:
 
 
 def draw(rng: np.random.Generator, past: np.ndarray, count: int, matched: bool) -> np.ndarray:
-    """New innovations [rows, count]; matched ones have exact second moments, with `past` too."""
-    new = rng.standard_normal((len(past), count))
+    """New innovations [count, samples]; matched ones have exact second moments, with `past` too.
+
+    `past` is a stack of histories [kinds, times, samples]; rows still to be drawn are zero.
+    """
+    samples = past.shape[-1]
+    new = rng.standard_normal((count, samples), dtype=past.dtype)
     if not matched:
         return new
     for _ in range(2):
-        new -= past @ (past.T @ new / len(new))
-        values, basis = np.linalg.eigh(new.T @ new / len(new))
-        new = new @ (basis / np.sqrt(values)) @ basis.T
+        if past.size:
+            moments = past @ new.T / samples
+            new -= (moments.swapaxes(1, 2) @ past).sum(axis=0)
+        values, basis = np.linalg.eigh((new @ new.T / samples).astype(float))
+        new = ((basis / np.sqrt(values)) @ basis.T).astype(past.dtype) @ new
     return new
 
 
 class Neurons:
     """MLP sub-block: scalar fields of sampled neurons."""
 
-    def __init__(self, s: Setting, neurons: int, rng: np.random.Generator, matched: bool):
+    def __init__(
+        self, s: Setting, neurons: int, rng: np.random.Generator, matched: bool, dtype: Any
+    ):
         self.s, self.rng, self.matched = s, rng, matched
         self.phi, self.slope = ACTIVATIONS[str(s.mlp)]
-        self.rows, K = neurons, s.steps * s.fields
-        self.xi_u, self.xi_z, self.x, self.p = (np.zeros((neurons, K)) for _ in range(4))
-
-    def _past(self, u: int, z: int) -> np.ndarray:
-        return np.concatenate([self.xi_u[:, :u], self.xi_z[:, :z]], axis=1)
+        self.samples, K = neurons, s.steps * s.fields
+        self.xi = np.zeros((2, K, neurons), dtype)  # u, zeta
+        self.x, self.p = np.zeros((2, K, neurons), dtype)
 
     def forward(self, t: int, root: Root, response: np.ndarray, learned: np.ndarray) -> Any:
         """V row, and the Stein regression of x on the backward innovations."""
-        m = self.s.fields
+        m, dtype = self.s.fields, self.xi.dtype
         here, now, n = slice(t * m, (t + 1) * m), (t + 1) * m, t * m
-        self.xi_u[:, here] = draw(self.rng, self._past(n, n), m, self.matched)
-        self.free = self.xi_u[:, :now] @ root.L[here, :now].T
-        self.m_now = self.free + self.p[:, :n] @ (response + learned).T
-        self.x[:, here] = self.phi(self.m_now)
-        moved = self.x[:, here] - self.phi(self.free)
-        return self.x[:, here].T @ self.x[:, :now] / self.rows, moved.T @ self.xi_z[
-            :, :n
-        ] / self.rows
+        self.xi[0, here] = draw(self.rng, self.xi[:, :n], m, self.matched)
+        self.free = root.L[here, :now].astype(dtype) @ self.xi[0, :now]
+        self.m_now = self.free + (response + learned).astype(dtype) @ self.p[:n]
+        self.x[here] = self.phi(self.m_now)
+        moved = self.x[here] - self.phi(self.free)
+        V = self.x[here] @ self.x[:now].T / self.samples
+        return V, moved @ self.xi[1, :n].T / self.samples
 
     def backward(self, t: int, root: Root, response: np.ndarray, learned: np.ndarray) -> Any:
         """Pi row, the same with kappa, and the Stein regression of p on the forward innovations."""
-        m = self.s.fields
-        here, now, n = slice(t * m, (t + 1) * m), (t + 1) * m, t * m
-        self.xi_z[:, here] = draw(self.rng, self._past(now, n), m, self.matched)
-        free = self.xi_z[:, :now] @ root.L[here, :now].T
-        z = free + self.x[:, :now] @ response.T + self.x[:, :n] @ learned.T
-        self.p[:, here] = self.slope(self.m_now) * z
-        moved = self.p[:, here] - self.slope(self.free) * free
-        row = self.p[:, here].T @ self.p[:, :now] / self.rows
-        return row, row, moved.T @ self.xi_u[:, :now] / self.rows
+        m, dtype = self.s.fields, self.xi.dtype
+        here, now = slice(t * m, (t + 1) * m), (t + 1) * m
+        self.xi[1, here] = draw(self.rng, self.xi[:, :now], m, self.matched)
+        free = root.L[here, :now].astype(dtype) @ self.xi[1, :now]
+        z = free + with_past(response, learned).astype(dtype) @ self.x[:now]
+        self.p[here] = self.slope(self.m_now) * z
+        moved = self.p[here] - self.slope(self.free) * free
+        row = self.p[here] @ self.p[:now].T / self.samples
+        return row, row, moved @ self.xi[0, :now].T / self.samples
 
 
 class Heads:
-    """Attention sub-block with N key, query and value coordinates in each sampled head."""
+    """Attention sub-block with N key, query and value coordinates in each sampled head.
 
-    def __init__(self, s: Setting, heads: int, rng: np.random.Generator, matched: bool):
+    Stacks are of keys, queries and values, in this order; samples are coordinates times heads.
+    """
+
+    def __init__(self, s: Setting, heads: int, rng: np.random.Generator, matched: bool, dtype: Any):
         self.s, self.rng, self.matched, self.heads = s, rng, matched, heads
         self.N = int(s.head_dim)
-        self.rows, K = heads * self.N, s.steps * s.fields
-        self.xi = {name: np.zeros((self.rows, K)) for name in "KQVO"}
-        self.p = {name: np.zeros((self.rows, K)) for name in "KQV"}
-        self.v = np.zeros((self.rows, K))  # v^sigma
+        self.samples, K = heads * self.N, s.steps * s.fields
+        self.xi = np.zeros((4, K, self.samples), dtype)  # those of the outputs are the last
+        self.p = np.zeros((3, K, self.samples), dtype)
+        self.v = np.zeros((K, self.samples), dtype)  # v^sigma
         self.logits: list[np.ndarray] = []
         self.p_squared: list[float] = []
 
-    def _past(self, u: int, z: int) -> np.ndarray:
-        return np.concatenate([*(self.xi[x][:, :u] for x in "KQV"), self.xi["O"][:, :z]], axis=1)
-
     def _split(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(self.heads, self.N, self.s.inputs, self.s.tokens)
+        """The coordinates [..., P, S, N, heads] of fields [..., m, samples]."""
+        return x.reshape(*x.shape[:-2], self.s.inputs, self.s.tokens, self.N, self.heads)
 
-    def _attend(self, k: np.ndarray, q: np.ndarray, v: np.ndarray) -> Any:
-        """A, sigma and v^sigma."""
-        k, q, v = map(self._split, (k, q, v))
-        logits = np.einsum("hnps,hnpr->hpsr", k, q) * self.N**-self.s.alpha_A
+    def _attend(self, coordinates: np.ndarray) -> Any:
+        """A and sigma [P, S, S, heads], and v^sigma."""
+        k, q, v = self._split(coordinates)
+        logits = np.einsum("psnh,prnh->psrh", k, q) * self.N**-self.s.alpha_A
         sigma = softmax(logits, self.s.causal)
-        return logits, sigma, np.einsum("hpsr,hnpr->hnps", sigma, v)
+        vs = np.einsum("psrh,prnh->psnh", sigma, v)
+        return logits, sigma, vs.reshape(coordinates.shape[1:])
 
     def _back(
-        self, now: dict[str, np.ndarray], sigma: np.ndarray, vs: np.ndarray, r: np.ndarray
-    ) -> dict[str, np.ndarray]:
+        self, coordinates: np.ndarray, sigma: np.ndarray, vs: np.ndarray, r: np.ndarray
+    ) -> np.ndarray:
         """p^K, p^Q and p^V."""
-        k, q, v, r = map(self._split, (now["K"], now["Q"], now["V"], r))
-        M = np.einsum("hnps,hnpr->hpsr", r, v) - np.einsum("hnps,hnps->hps", r, vs)[..., None]
-        M = self.N**-self.s.alpha_A * sigma * M
-        p = {
-            "K": np.einsum("hpsr,hnpr->hnps", M, q),
-            "Q": np.einsum("hpsr,hnps->hnpr", M, k),
-            "V": np.einsum("hpsr,hnps->hnpr", sigma, r),
-        }
-        return {name: x.reshape(self.rows, -1) for name, x in p.items()}
+        (k, q, v), vs, r = self._split(coordinates), self._split(vs), self._split(r)
+        own = np.einsum("psnh,psnh->psh", r, vs)
+        M = np.einsum("psnh,prnh->psrh", r, v) - own[:, :, None]
+        M *= self.N**-self.s.alpha_A * sigma
+        p = (
+            np.einsum("psrh,prnh->psnh", M, q),
+            np.einsum("psrh,psnh->prnh", M, k),
+            np.einsum("psrh,psnh->prnh", sigma, r),
+        )
+        return np.stack(p).reshape(coordinates.shape)
 
     def forward(self, t: int, root: Root, response: np.ndarray, learned: np.ndarray) -> Any:
         """V row, and the Stein regression of v^sigma on the backward innovations."""
-        m, kappa = self.s.fields, self.s.kappa
+        m, kappa, dtype = self.s.fields, self.s.kappa, self.xi.dtype
         here, now, n = slice(t * m, (t + 1) * m), (t + 1) * m, t * m
-        new = draw(self.rng, self._past(n, n), 3 * m, self.matched)
-        for i, x in enumerate("KQV"):
-            self.xi[x][:, here] = new[:, i * m : (i + 1) * m]
-        self.free = {x: self.xi[x][:, :now] @ root.L[here, :now].T for x in "KQV"}
-        memory = {"K": response + kappa * learned, "V": response + learned}
-        memory["Q"] = memory["K"]
-        self.now = {x: self.free[x] + self.p[x][:, :n] @ memory[x].T for x in "KQV"}
-        logits, self.sigma, self.vs = self._attend(*(self.now[x] for x in "KQV"))
-        _, self.sigma_free, self.vs_free = self._attend(*(self.free[x] for x in "KQV"))
-        self.logits.append(logits)
-        self.v[:, here] = self.vs.reshape(self.rows, m)
-        moved = self.v[:, here] - self.vs_free.reshape(self.rows, m)
-        V = self.v[:, here].T @ self.v[:, :now] / self.rows
-        return V, moved.T @ self.xi["O"][:, :n] / self.rows
+        new = draw(self.rng, self.xi[:, :n], 3 * m, self.matched)
+        self.xi[:3, here] = new.reshape(3, m, self.samples)
+        self.free = root.L[here, :now].astype(dtype) @ self.xi[:3, :now]
+        keys, values = response + kappa * learned, response + learned
+        self.now = self.free + np.stack([keys, keys, values]).astype(dtype) @ self.p[:, :n]
+        logits, self.sigma, self.vs = self._attend(self.now)
+        _, self.sigma_free, self.vs_free = self._attend(self.free)
+        self.logits.append(np.moveaxis(logits, -1, 0))
+        self.v[here] = self.vs
+        V = self.vs @ self.v[:now].T / self.samples
+        return V, (self.vs - self.vs_free) @ self.xi[3, :n].T / self.samples
 
     def backward(self, t: int, root: Root, response: np.ndarray, learned: np.ndarray) -> Any:
         """Pi row, the same with kappa, and the Stein regressions of the three p."""
-        m, kappa = self.s.fields, self.s.kappa
-        here, now, n = slice(t * m, (t + 1) * m), (t + 1) * m, t * m
-        self.xi["O"][:, here] = draw(self.rng, self._past(now, n), m, self.matched)
-        free = self.xi["O"][:, :now] @ root.L[here, :now].T
-        r = free + self.v[:, :now] @ response.T + self.v[:, :n] @ learned.T
+        m, kappa, dtype = self.s.fields, self.s.kappa, self.xi.dtype
+        here, now = slice(t * m, (t + 1) * m), (t + 1) * m
+        self.xi[3, here] = draw(self.rng, self.xi[:, :now], m, self.matched)
+        free = root.L[here, :now].astype(dtype) @ self.xi[3, :now]
+        r = free + with_past(response, learned).astype(dtype) @ self.v[:now]
         p = self._back(self.now, self.sigma, self.vs, r)
-        p_free = self._back(self.free, self.sigma_free, self.vs_free, free)
-        rows, S = {}, 0.0
-        for x in "KQV":
-            self.p[x][:, here] = p[x]
-            rows[x] = p[x].T @ self.p[x][:, :now] / self.rows
-            S = S + (p[x] - p_free[x]).T @ self.xi[x][:, :now] / self.rows
-        self.p_squared.append(float(np.mean(p["K"] ** 2 + p["Q"] ** 2) / 2))
-        keys = rows["K"] + rows["Q"]
-        return keys + rows["V"], kappa * keys + rows["V"], S
+        moved = p - self._back(self.free, self.sigma_free, self.vs_free, free)
+        self.p[:, here] = p
+        rows = p @ self.p[:, :now].swapaxes(1, 2) / self.samples
+        S = (moved @ self.xi[:3, :now].swapaxes(1, 2)).sum(axis=0) / self.samples
+        self.p_squared.append(float(np.mean(p[0] ** 2 + p[1] ** 2) / 2))
+        keys = rows[0] + rows[1]
+        return keys + rows[2], kappa * keys + rows[2], S
+
+
+def with_past(response: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """`response` [m, now] with `learned` [m, n], which is of earlier times only, added."""
+    total = response.copy()
+    total[:, : learned.shape[1]] += learned
+    return total
 
 
 class InfiniteHeads:
@@ -296,7 +310,7 @@ class InfiniteHeads:
             unit[:, i * K + n : i * K + now] = np.eye(m)
             self.now[x] = unit + (response + learned) @ self.rows[x][:n]
         logits = self._per_input(self._product(self.now["K"], self.now["Q"]))
-        self.sigma = softmax(logits, self.s.causal)
+        self.sigma = softmax(logits[..., None], self.s.causal)[..., 0]
         self.logits.append(logits[None])
         self.rows["v"][here] = self._on(self.sigma, self.now["V"])
         V = self._product(self.rows["v"][here], self.rows["v"][:now])
@@ -325,12 +339,12 @@ class InfiniteHeads:
 
 
 def softmax(logits: np.ndarray, causal: bool) -> np.ndarray:
-    """Row softmax over the last axis; causal: column <= row."""
+    """Row softmax of scores [..., rows, columns, heads]; causal: column <= row."""
     if causal:
-        allowed = np.tril(np.ones(logits.shape[-2:], bool))
-        logits = np.where(allowed, logits, -np.inf)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+        allowed = np.tril(np.ones(logits.shape[-3:-1], bool))
+        logits = np.where(allowed[..., None], logits, -np.inf)
+    weights = np.exp(logits - logits.max(axis=-2, keepdims=True))
+    return weights / weights.sum(axis=-2, keepdims=True)
 
 
 def solve(
@@ -339,6 +353,7 @@ def solve(
     neurons: int = 1000,
     seed: int = 0,
     matched: bool = True,
+    dtype: Any = np.float64,
     drop: frozenset[str] = frozenset(),
     tol: float = 1e-9,
 ) -> Solved:
@@ -350,6 +365,7 @@ def solve(
         neurons: sampled neurons of each MLP sub-block.
         seed: of the innovations.
         matched: moment matching.
+        dtype: of the populations; moments of the sources are float64 always.
         drop: responses to switch off, of "v_zeta", "p_u", "h", "g".
         tol: eigenvalues of a new block below this, relative to its mean variance, are null.
     """
@@ -360,11 +376,11 @@ def solve(
     kinds = kinds * s.layers
     infinite = math.isinf(s.head_dim)
     units: list[Any] = [
-        Neurons(s, neurons, rng, matched)
+        Neurons(s, neurons, rng, matched, dtype)
         if kind == "mlp"
         else InfiniteHeads(s)
         if infinite
-        else Heads(s, heads, rng, matched)
+        else Heads(s, heads, rng, matched, dtype)
         for kind in kinds
     ]
     deterministic = [isinstance(unit, InfiniteHeads) for unit in units]

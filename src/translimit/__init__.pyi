@@ -20,6 +20,7 @@ from . import train as train
 from .core import Estimate as Estimate
 from .core import Outcome as Outcome
 from .core import TranslimitError as TranslimitError
+from .core import keep_programs as keep_programs
 from .core import solve as solve
 
 __version__: str

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from translimit.attention import FixedSinkhorn, Sinkhorn, Softmax
+from translimit.attention import sinkhorn as sinkhorn_module
 from translimit.attention import tiles as tiles_module
 from translimit.core import (
     ArgumentError,
@@ -209,6 +210,8 @@ def test_identity_symmetric_updates_find_the_same_potentials_in_fewer_rounds_whe
 
 @pytest.fixture
 def small_tiles(monkeypatch):
+    """Small tiles, in the log form alone."""
+    monkeypatch.setattr(sinkhorn_module, "kernel_fits", lambda tokens: False)
     monkeypatch.setattr(tiles_module, "DENSE", 0)
     monkeypatch.setattr(tiles_module, "QUERY_TILE", 8)
     monkeypatch.setattr(tiles_module, "KEY_TILE", 16)

@@ -15,7 +15,7 @@ import pytest
 from tests.limits.dmft_cases import BASE, RICH, X, Y, ring4
 from tests.limits.dmft_network import Network
 
-from translimit.core import DiskFullError, StoreError, solve
+from translimit.core import DiskFullError, StoreError, calls_at_once, solve
 from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
@@ -23,7 +23,6 @@ from translimit.limits.dmft import (
     Training,
     lazy_predictions,
 )
-from translimit.limits.dmft.side_by_side import passes_at_once
 
 KEY = jax.random.key(3)
 PROBLEM = ring4(**{**BASE, "steps": 6}, head_dim=2)
@@ -104,8 +103,8 @@ def test_memory_counts_passes_side_by_side() -> None:
 def test_passes_side_by_side_take_half_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free: float, at_once: int
 ) -> None:
-    monkeypatch.setattr("translimit.limits.dmft.side_by_side.available_threads", lambda: 3)
-    assert passes_at_once(passes=4, need=1, free=free) == at_once
+    monkeypatch.setattr("translimit.core.parallel.available_threads", lambda: 3)
+    assert calls_at_once(calls=4, need=1, free=free) == at_once
 
 
 def test_another_problem_key_or_method_does_not_go_on_there(tmp_path: Path) -> None:

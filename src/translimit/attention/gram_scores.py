@@ -27,7 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from translimit.core import ArgumentError, ArgumentTypeError, as_float, is_traced, named_key
 from translimit.describe import AbstractIsotropicHeads
@@ -124,17 +124,18 @@ def sample_scores(
 
 
 def softmax_rows(
-    scores: Float[Array, "tokens tokens"], causal: bool, hard: bool = False
+    scores: Float[Array, "tokens tokens"], causal: bool | Bool[Array, ""], hard: bool = False
 ) -> Float[Array, "tokens tokens"]:
     """Attention of every query (row) over the keys, or over those at or before it.
 
     Args:
         scores: of queries (rows) and keys.
-        causal: whether keys after the query are masked.
+        causal: whether keys after the query are masked; as an array it is data, so that one
+            compiled program serves both.
         hard: whether the best key takes all (the first of equal ones).
     """
-    if causal:
-        seen = jnp.tril(jnp.ones(scores.shape, bool))
+    if causal is not False:
+        seen = jnp.tril(jnp.ones(scores.shape, bool)) | ~jnp.asarray(causal)
         scores = jnp.where(seen, scores, -jnp.inf)
     if hard:
         best = jnp.argmax(scores, axis=-1)

@@ -17,9 +17,10 @@ is exact: neither result depends on m.
 
 A kernel phi without denominator needs the sum a_i = sum_j phi(S_ij) v_j alone, and two tiles add.
 
-Causal: key j is admissible for query i if and only if s_j <= s_i, ties included. Tiles of keys
-that all lie after all queries of a tile are skipped; this saves half of the work when tokens are
-ordered by position, and any order gives the right result.
+Causal: key j is admissible for query i if and only if s_j <= s_i, ties included. A tile of keys
+that all lie after all queries of a tile is skipped, one that lies before them needs no mask. Of
+tokens ordered by position this leaves half of the work, and half of the tiles on the diagonal,
+which are square for this reason; any order gives the right result.
 
 A key that is switched off (masked, of weight zero, padding) has the logit `_off(dtype)`, finite
 but below every other: as -inf it would turn the maximum of a tile without admissible keys into
@@ -46,7 +47,8 @@ from jaxtyping import Array, Float
 
 from translimit.core import device_count, map_shards, rounded_up
 
-#: Queries and keys in one tile; measured by `benchmarks/attention.py --tiles`.
+#: Queries and keys in one tile; measured by `benchmarks/attention.py --tiles`. Causal tiles are
+#: square, of the smaller of the two.
 QUERY_TILE = 512
 KEY_TILE = 1024
 #: At most this many logits are computed as one dense tile, without loops or padding.
@@ -213,7 +215,9 @@ def _run(
     count, tokens = queries.shape[0], keys.shape[0]
     dense = query_tile is None and key_tile is None and count * tokens <= DENSE
     query_tile = count if dense else _balanced(count, query_tile or QUERY_TILE)
-    key_tile = tokens if dense else _balanced(tokens, key_tile or KEY_TILE)
+    causal = query_positions is not None and positions is not None
+    default = min(QUERY_TILE, KEY_TILE) if causal else KEY_TILE
+    key_tile = tokens if dense else _balanced(tokens, key_tile or default)
     if query_tile >= count and key_tile >= tokens:
         return rule.one_tile(queries, query_positions, _Keys(keys, values, bias, positions))
     if device_count() > 1:

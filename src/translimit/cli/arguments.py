@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from translimit.cli.executors import ExecutionOptions
+from translimit.cli.executors import ExecutionOptions, ProgramOptions
 from translimit.core import ConfigError
 
 #: What the help says of an option that a command asks for by itself.
@@ -201,8 +201,8 @@ class CiteCommand:
     """The folder of a run; by default the papers of the four theories are cited."""
 
 
-@dataclass(frozen=True)
-class PredictCommand:
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand(ProgramOptions):
     """Say what the limits predict for an architecture at initialisation.
 
     Example: translimit predict docs/examples/gpt2.json --plot overlaps.png
@@ -308,8 +308,8 @@ class ScaleCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class CoordCheckCommand:
+@dataclass(frozen=True, kw_only=True)
+class CoordCheckCommand(ProgramOptions):
     """Check along heads, head dimension and depth whether a model follows the rules.
 
     The factory turns a `checks.Trial` into a `checks.TorchModel` or `JaxModel`.
@@ -345,8 +345,8 @@ class CoordCheckCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class TransferCommand:
+@dataclass(frozen=True, kw_only=True)
+class TransferCommand(ProgramOptions):
     """Sweep the learning rate at several sizes, and say whether the best one stays.
 
     Example: translimit transfer examples.small_models:llama --axis
@@ -379,8 +379,8 @@ class TransferCommand:
     """Print one JSON document."""
 
 
-@dataclass(frozen=True)
-class ExploreCommand:
+@dataclass(frozen=True, kw_only=True)
+class ExploreCommand(ProgramOptions):
     """Open an offline page on which sliders move what each limit predicts.
 
     Example: translimit explore docs/examples/gpt2.json --port 8000
@@ -396,6 +396,19 @@ class ExploreCommand:
     """The port of this machine to listen on; 0 takes a free one."""
     no_browser: _Flag = False
     """Print the address and open no browser."""
+
+
+@dataclass(frozen=True)
+class CacheCommand:
+    """Say where compiled programs are kept, how many and how large, or remove them.
+
+    Example: translimit cache --clear
+    """
+
+    clear: _Flag = False
+    """Remove all that is kept."""
+    json: _Flag = False
+    """Print one JSON document."""
 
 
 Command = (
@@ -414,6 +427,7 @@ Command = (
     | CoordCheckCommand
     | TransferCommand
     | ExploreCommand
+    | CacheCommand
 )
 
 COMMANDS: dict[str, type[Command]] = {
@@ -432,4 +446,5 @@ COMMANDS: dict[str, type[Command]] = {
     "coord-check": CoordCheckCommand,
     "transfer": TransferCommand,
     "explore": ExploreCommand,
+    "cache": CacheCommand,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from translimit.cli.arguments import (
+    CacheCommand,
     CiteCommand,
     ClaimsCommand,
     Command,
@@ -26,7 +27,8 @@ from translimit.cli.arguments import (
     StatusCommand,
     TransferCommand,
 )
-from translimit.core import ConfigError, StoreError, resolve_device
+from translimit.cli.executors import ProgramOptions
+from translimit.core import PROGRAMS_SWITCH, ConfigError, StoreError, resolve_device
 
 
 @functools.singledispatch
@@ -120,6 +122,7 @@ def _compute(command: RunCommand) -> Path:
     # serial executor computes cells in this process.
     own = device if command.executor == "serial" else "cpu"
     os.environ.update(job_environment(command.threads, own))
+    _keep_programs(command)
 
     from translimit.report import build_report
     from translimit.study import plan_run, run_experiments
@@ -287,14 +290,20 @@ def _predict(command: PredictCommand) -> None:
     if command.plot is not None and command.plot.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError("--plot", f"got {str(command.plot)!r}", "name a .png, .pdf or .svg file")
 
-    from translimit.predict import predict
+    from translimit.core import progress_bar
 
-    prediction = predict(
-        command.config,
-        tokens=command.tokens,
-        threshold=command.threshold,
-        seed=command.seed,
-    )
+    with progress_bar(f"predict {command.config.name}") as progress:
+        _keep_programs(command)
+
+        from translimit.predict import predict
+
+        prediction = predict(
+            command.config,
+            tokens=command.tokens,
+            threshold=command.threshold,
+            seed=command.seed,
+            progress=progress,
+        )
     if command.plot is not None:
         _save(prediction.plot().figure, command.plot)
     if command.json:
@@ -354,6 +363,7 @@ def _scale(command: ScaleCommand) -> None:
 def _coord_check(command: CoordCheckCommand) -> None:
     from translimit.cli import user_checks
 
+    _keep_programs(command)
     answer = user_checks.coordinate_checks(command)
     if _drawn_and_told(command, answer):
         return
@@ -373,6 +383,7 @@ def _coord_check(command: CoordCheckCommand) -> None:
 def _transfer(command: TransferCommand) -> None:
     from translimit.cli import user_checks
 
+    _keep_programs(command)
     answer = user_checks.transfer_sweeps(command)
     if _drawn_and_told(command, answer):
         return
@@ -391,6 +402,8 @@ def _transfer(command: TransferCommand) -> None:
 def _explore(command: ExploreCommand) -> None:
     from translimit.explore import serve
 
+    _keep_programs(command)
+
     def announce(address: str) -> None:
         print(f"translimit explore: {address}", flush=True)
         print("stop it with Ctrl-C", file=sys.stderr, flush=True)
@@ -405,6 +418,35 @@ def _explore(command: ExploreCommand) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+@execute.register
+def _cache(command: CacheCommand) -> None:
+    from dataclasses import asdict
+
+    from translimit.core import clear_programs, kept_programs
+
+    kept = clear_programs() if command.clear else kept_programs()
+    if command.json:
+        _print_json({**asdict(kept), "folder": str(kept.folder), "root": str(kept.root)})
+        return
+    amount = f"{kept.programs} files, {kept.size / 2**20:.1f} MiB"
+    if command.clear:
+        print(f"removed: {amount} in {kept.root}")
+        return
+    print(f"folder: {kept.folder}")
+    print(f"status: {kept.status}")
+    print(f"kept: {amount} in {kept.root}")
+    print(f"switch it off with --no-cache or {PROGRAMS_SWITCH}=off; empty it with --clear")
+
+
+def _keep_programs(options: ProgramOptions) -> None:
+    """Use and keep compiled programs, unless the command says otherwise; loads JAX."""
+    from translimit.core import keep_programs
+
+    if options.no_cache:
+        os.environ[PROGRAMS_SWITCH] = "off"
+    keep_programs()
 
 
 def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -> bool:

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionOptions:
+class ProgramOptions:
+    """What all commands that compute have in common."""
+
+    no_cache: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")
+    ] = False
+    """Compile every program anew and keep none (see `translimit cache`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionOptions(ProgramOptions):
     """What `run` and the commands like it have in common."""
 
     executor: Literal["serial", "pool", "ray", "slurm"] = "pool"

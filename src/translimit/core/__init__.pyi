@@ -35,6 +35,8 @@ from .estimates import fit_rate as fit_rate
 from .estimates import jackknife as jackknife
 from .keys import named_key as named_key
 from .outcome import Outcome as Outcome
+from .parallel import calls_at_once as calls_at_once
+from .parallel import side_by_side as side_by_side
 from .precision import ArrayInput as ArrayInput
 from .precision import as_float as as_float
 from .precision import as_float64 as as_float64
@@ -46,6 +48,14 @@ from .problem import AbstractMethod as AbstractMethod
 from .problem import AbstractProblem as AbstractProblem
 from .problem import AbstractSolution as AbstractSolution
 from .problem import solve as solve
+from .programs import PROGRAMS_SWITCH as PROGRAMS_SWITCH
+from .programs import KeptPrograms as KeptPrograms
+from .programs import clear_programs as clear_programs
+from .programs import keep_as_told as keep_as_told
+from .programs import keep_programs as keep_programs
+from .programs import kept_programs as kept_programs
+from .programs import worker_switch as worker_switch
+from .progress import part_of as part_of
 from .progress import progress_bar as progress_bar
 from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
@@ -65,6 +75,7 @@ from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
 from .sinkhorn import SinkhornResult as SinkhornResult
+from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential

@@ -21,6 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
+from translimit.core.blas import call_with_blas
 from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError, brief
 from translimit.core.sharding import to_numpy
 
@@ -108,7 +109,7 @@ def in_float64(function: Callable[..., Any], *args: Any) -> Any:
             )
         return function(*jax.tree.map(_floats_to_64, args))
     with jax.enable_x64(True):
-        return _to_numpy(function(*jax.tree.map(_floats_to_64, args)))
+        return _to_numpy(call_with_blas(function, *jax.tree.map(_floats_to_64, args)))
 
 
 def following_inputs(function: Callable[..., Any], data: Any, parameters: Any = ()) -> Any:
@@ -127,10 +128,12 @@ def following_inputs(function: Callable[..., Any], data: Any, parameters: Any = 
     staged = is_traced(data, parameters) or under_jit()
     if staged or any(isinstance(leaf, jax.Array) for leaf in leaves):
         dtype = jnp.result_type(*leaves)
-        return function(jax.tree.map(jnp.asarray, data), _cast(parameters, dtype))
+        inputs = jax.tree.map(jnp.asarray, data), _cast(parameters, dtype)
+        return function(*inputs) if staged else call_with_blas(function, *inputs)
     dtype = np.result_type(*leaves)
     with jax.enable_x64(bool(dtype == np.float64)):
-        return _to_numpy(function(_cast(data, dtype), _cast(parameters, dtype)))
+        inputs = _cast(data, dtype), _cast(parameters, dtype)
+        return _to_numpy(call_with_blas(function, *inputs))
 
 
 def _is_floating(leaf: Any) -> bool:

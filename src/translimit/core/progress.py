@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
+
+#: Seconds before a bar appears: what is done sooner needs none.
+PATIENCE = 1.0
 
 
 @contextlib.contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
     """A context that yields a function of the fraction done.
 
-    Nothing is drawn when standard output is no terminal, so that pipes and logs stay clean.
+    The bar appears after a second, even where nothing has been reported yet: libraries are being
+    loaded, or programs compiled. Nothing is drawn when standard output is no terminal, so that
+    pipes and logs stay clean.
     """
     if not sys.stdout.isatty():
         yield lambda fraction: None
@@ -28,6 +34,29 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
         TextColumn("left"),
         TimeLeftColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=1.0)
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(label, total=1.0)
+    appears = threading.Timer(PATIENCE, bar.start)
+    appears.daemon = True
+    appears.start()
+    try:
         yield lambda fraction: bar.update(task, completed=float(fraction))
+    finally:
+        appears.cancel()
+        appears.join()
+        bar.stop()
+
+
+def part_of(
+    progress: Callable[[float], object] | None, start: float, end: float
+) -> Callable[[float], object] | None:
+    """The progress of a part that begins and ends at these fractions of the whole.
+
+    >>> seen = []
+    >>> part_of(seen.append, 0.5, 1.0)(0.5)
+    >>> seen
+    [0.75]
+    """
+    if progress is None:
+        return None
+    return lambda fraction: progress(start + (end - start) * fraction)

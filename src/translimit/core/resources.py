@@ -40,8 +40,11 @@ def available_threads() -> int:
     """
     import jax
 
-    if jax.default_backend() != "cpu":
-        return 1
+    return allowed_threads() if jax.default_backend() == "cpu" else 1
+
+
+def allowed_threads() -> int:
+    """Threads of JAX's CPU client in this process: PJRT_NPROC, or a thread a core. Loads no JAX."""
     allowed = os.environ.get("PJRT_NPROC", "")
     if allowed.isdigit() and int(allowed):
         return int(allowed)

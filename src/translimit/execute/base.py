@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, keep_as_told
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,9 @@ def call(function: Callable[..., Any], job: Job) -> JobResult:
 def attempt(function: str, job: Job) -> JobResult:
     """One job where it runs, from plain data to a result: the far end of every executor."""
     try:
-        return call(load_function(function), job)
+        called = load_function(function)
+        keep_as_told()
+        return call(called, job)
     except ArgumentError as error:
         return JobResult(job.name, error=str(error), exception="ArgumentError")
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from translimit.core import ArgumentError, visible_gpus
+from translimit.core import PROGRAMS_SWITCH, ArgumentError, visible_gpus, worker_switch
 from translimit.execute.threads import thread_limits
 
 #: How a gpu job starts JAX: the CPU stays there beside it, and memory is taken as it is needed
@@ -33,8 +33,9 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
     """The variables that fix a job's numbers, for a worker wherever it is.
 
     They are those of this process that JAX and XLA read, with the limits of threads and the
-    device on top. On device gpu a float32 product is one of float32 and XLA gives the same bits
-    every time, unless JAX_DEFAULT_MATMUL_PRECISION and XLA_FLAGS say otherwise.
+    device on top, and whether compiled programs are kept (where, the worker finds out: its
+    processor may be of another kind). On device gpu a float32 product is one of float32 and XLA
+    gives the same bits every time, unless JAX_DEFAULT_MATMUL_PRECISION and XLA_FLAGS say otherwise.
 
     Raises:
         ArgumentError: fewer than one thread, or an unknown device.
@@ -45,6 +46,8 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
     if device == "gpu":
         own = {**_PRECISION, **own}
         own["XLA_FLAGS"] = _with_defaults(own.get("XLA_FLAGS", ""), _SAME_BITS)
+    if switch := worker_switch():
+        own[PROGRAMS_SWITCH] = switch
     return {**own, **thread_limits(threads), **_DEVICES[device]}
 
 

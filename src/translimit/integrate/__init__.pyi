@@ -1,4 +1,5 @@
 from .jumps import restarting_at as restarting_at
+from .log_time import AbstractLocalSystem as AbstractLocalSystem
 from .log_time import LogTimeODE as LogTimeODE
 from .log_time import LogTimeResult as LogTimeResult
 from .log_time import integrate_log_time as integrate_log_time

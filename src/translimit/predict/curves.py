@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core import named_key, solve
+from translimit.core import available_threads, named_key, side_by_side, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
 from translimit.predict.prediction import Collapse, OverlapCurve
@@ -23,11 +24,21 @@ def overlap_curve(
     *,
     causal: bool,
     key: PRNGKeyArray,
+    progress: Callable[[float], object] | None = None,
 ) -> OverlapCurve:
     """The mean overlap by layer with its error, and when it reaches the threshold."""
     problem = PreNormRecursion(replace(architecture, causal=causal), tokens=tokens)
-    limit = solve(problem, GramRecursion(), key=named_key(key, "limit"))
-    finite = solve(problem, GramChain(NETWORKS), key=named_key(key, "networks"))
+    # Side by side, so that their two programs are compiled at the same time.
+    limit, finite = side_by_side(
+        [
+            lambda report, method=method, name=name: solve(
+                problem, method, key=named_key(key, name), progress=report
+            )
+            for method, name in ((GramRecursion(), "limit"), (GramChain(NETWORKS), "networks"))
+        ],
+        min(2, available_threads()),
+        progress,
+    )
     copies, networks = limit.mean_overlaps, finite.mean_overlaps
     mean, centre = copies.mean(axis=0), networks.mean(axis=0)
     sampling = copies.std(axis=0, ddof=1) / np.sqrt(len(copies))

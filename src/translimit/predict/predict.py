@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, named_key
+from translimit.core import ArgumentError, ArgumentTypeError, brief, named_key, part_of
 from translimit.describe import PreNormArchitecture, read_architecture, require_count
 from translimit.predict import remarks
 from translimit.predict.curves import overlap_curve
@@ -23,6 +23,7 @@ def predict(
     tokens: int | None = None,
     threshold: float = 0.5,
     seed: int = 0,
+    progress: Callable[[float], object] | None = None,
 ) -> Prediction:
     """What the limits say about an architecture.
 
@@ -32,6 +33,7 @@ def predict(
         tokens: how many enter; those of an image, else 48 (or the context where that is shorter).
         threshold: mean overlap that counts as collapse, in (0, 1).
         seed: of the Monte Carlo.
+        progress: called with the fraction done.
 
     Raises:
         ConfigError: a configuration that is not understood; the message says what is missing, or
@@ -58,9 +60,17 @@ def predict(
         tokens = architecture.image_tokens or min(TOKENS, bound)
     require_count(tokens, "tokens", 1)
     key = named_key(seed, "predict")
+    # The parts by their cost: two curves, then the variants.
     own, other = (
-        overlap_curve(architecture, tokens, float(threshold), causal=causal, key=key)
-        for causal in (architecture.causal, not architecture.causal)
+        overlap_curve(
+            architecture,
+            tokens,
+            float(threshold),
+            causal=causal,
+            key=key,
+            progress=part_of(progress, start, start + 0.45),
+        )
+        for causal, start in ((architecture.causal, 0.0), (not architecture.causal, 0.45))
     )
     where = remarks.step_sizes(architecture, own)
     return Prediction(
@@ -71,7 +81,13 @@ def predict(
         mapping=remarks.mapping(architecture),
         curves=(own, other),
         regime=where,
-        variants=variants(architecture, tokens, float(threshold), named_key(key, "variants")),
+        variants=variants(
+            architecture,
+            tokens,
+            float(threshold),
+            named_key(key, "variants"),
+            progress=part_of(progress, 0.9, 1.0),
+        ),
         inapplicable=remarks.inapplicable(architecture, where),
         assumptions=remarks.assumptions(architecture),
         warnings=remarks.warnings(architecture, tokens, own),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from jaxtyping import PRNGKeyArray
 
-from translimit.core import named_key, solve
+from translimit.core import named_key, part_of, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramRecursion, PreNormRecursion
 from translimit.predict.curves import crossing
@@ -19,13 +19,24 @@ SHAPED_GAMMA_SQUARED = 0.25
 
 
 def variants(
-    architecture: PreNormArchitecture, tokens: int, threshold: float, key: PRNGKeyArray
+    architecture: PreNormArchitecture,
+    tokens: int,
+    threshold: float,
+    key: PRNGKeyArray,
+    progress: Callable[[float], object] | None = None,
 ) -> tuple[Variant, ...]:
     """Larger tokens, another depth scale, smaller weights, and the shaped block."""
     found = []
-    for name, formula, changed in _scalings(architecture):
+    scalings = list(_scalings(architecture))
+    for number, (name, formula, changed) in enumerate(scalings):
         problem = PreNormRecursion(changed, tokens=tokens)
-        solution = solve(problem, GramRecursion(8, 2), key=named_key(key, name))
+        # As many samples as the curve has: one compiled program for both.
+        solution = solve(
+            problem,
+            GramRecursion(batches=2),
+            key=named_key(key, name),
+            progress=part_of(progress, number / len(scalings), (number + 1) / len(scalings)),
+        )
         mean = solution.mean_overlaps.mean(axis=0)
         layer = crossing(mean, threshold)
         when = "never" if layer is None else f"at layer {layer:.2f}"

@@ -48,14 +48,15 @@ class Config:
     Attributes:
         draws: trajectories for each dimension, the first of the published 100.
         t1_identity: depth to which V = I is followed.
-        t1_random: depth to which V = B^T B is followed, where slow transients are stiff.
+        t1_random: depth to which V = B^T B is followed: a transient lasts until t is about one over
+            the smallest eigenvalue of V.
         max_steps: attempted steps of one trajectory; one that needs more is undecided.
         euler_steps: where projected Euler is given up.
     """
 
     draws: int = 100
     t1_identity: float = 1e8
-    t1_random: float = 1e6
+    t1_random: float = 1e10
     max_steps: int = 20_000
     euler_steps: int = 20_000
 
@@ -64,9 +65,9 @@ class RankHistograms(AbstractExperiment[Config]):
     """See the module's docstring."""
 
     def cost(self, config: Config) -> Cost:
-        """Steps of the slow transients, and of projected Euler."""
-        slow = 6e-5 * config.draws * config.max_steps * 0.1
-        return Cost(seconds=8.0 + 2 * slow + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
+        """Compilation, a few hundred steps a trajectory, and those of projected Euler."""
+        steps = 12 * config.draws * 300 * 2e-5
+        return Cost(seconds=16.0 + steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The slow ones first.
@@ -313,7 +314,7 @@ def _figure(config: Config, variant: str, values: str, data: xr.Dataset) -> Figu
         f"$t = {data.attrs['t1']:.0e}$; hatched: the same covariances counted by the "
         "threshold 0.1; dotted: projected Euler, at most "
         f"{config.euler_steps} steps, counted by that threshold. The last bar, ?, are the "
-        "undecided draws: a slope between those of a persistent and a decaying eigenvalue, "
+        "undecided draws: a slope that is neither a persistent nor a decaying eigenvalue's, "
         f"{config.max_steps} steps used up, or a scheme that did not settle. Dashed: the bound "
         "$\\lceil d/2\\rceil$. Dimensionless; counts of fixed draws, without error bars.",
         draw=draw,

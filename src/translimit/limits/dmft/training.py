@@ -36,8 +36,10 @@ from translimit.core import (
     as_float64,
     available_memory,
     brief,
+    calls_at_once,
     is_traced,
     named_key,
+    side_by_side,
 )
 from translimit.describe import Activation, require_count, require_number
 from translimit.limits.dmft.architecture import Architecture
@@ -54,7 +56,6 @@ from translimit.limits.dmft.remarks import (
     warn_of_the_floor,
 )
 from translimit.limits.dmft.resume import checkpoints_of
-from translimit.limits.dmft.side_by_side import all_passes, passes_at_once
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.summaries import (
     failure,
@@ -307,7 +308,7 @@ class Training(AbstractProblem):
             populations, at_once = method.populations, method.at_once
         need, there = pass_bytes(self.plan(method, depths[0])), available_memory()
         passes = populations * len(depths)
-        at_once = min(passes, at_once or passes_at_once(passes, need, there))
+        at_once = min(passes, at_once or calls_at_once(passes, need, there))
         need *= at_once
         if need > there:
             raise MemoryLimitError(
@@ -323,7 +324,7 @@ class Training(AbstractProblem):
             for number, own in enumerate(keys)
             for place, layers in enumerate(depths)
         ]
-        found = all_passes(calls, at_once, progress)
+        found = side_by_side(calls, at_once, progress)
         traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
         starts: list[np.ndarray] = []
         if self._outputs > 1:

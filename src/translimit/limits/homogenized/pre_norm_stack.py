@@ -17,6 +17,7 @@ documentation, "What the limits say about an architecture".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,8 +40,11 @@ from translimit.core import (
     as_float64,
     available_memory,
     brief,
+    calls_at_once,
     in_float64,
+    part_of,
     require_covariance,
+    side_by_side,
 )
 from translimit.describe import PreNormArchitecture, require_count
 from translimit.limits.homogenized.pre_norm_terms import (
@@ -280,9 +284,20 @@ class PreNormRecursion(AbstractProblem):
         sampled = isinstance(method, GramRecursion)
         heads = 2 * method.samples if sampled else attention.heads
         _require_memory(len(self.initial), 3 * heads + method.copies * (self.t1 + 1))
-        keys = jax.vmap(lambda copy: jax.random.fold_in(key, copy))(jnp.arange(method.copies))
-        grams = in_float64(_run, self, method, keys)
-        kept = grams[:, layers.astype(int)]
+        samples = method.samples if isinstance(method, GramRecursion) else None
+
+        def compute(copy: int, report: Callable[[float], object]) -> Any:
+            grams = in_float64(_copy, self, samples, key, np.uint32(copy))
+            report(1.0)
+            return grams
+
+        calls = [functools.partial(compute, copy) for copy in range(method.copies)]
+        first = side_by_side(calls[:1], 1, part_of(progress, 0.0, 1 / method.copies))
+        # The first has compiled the program of all.
+        need = 8 * 3 * heads * len(self.initial) ** 2
+        at_once = calls_at_once(method.copies - 1, need, available_memory())
+        others = side_by_side(calls[1:], at_once, part_of(progress, 1 / method.copies, 1.0))
+        kept = np.stack([*first, *others])[:, layers.astype(int)]
         return PreNormSolution(ts=layers, grams=kept, outcome=Outcome.successful)
 
 
@@ -327,15 +342,13 @@ def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[An
 
 
 @eqx.filter_jit
-def _run(problem: PreNormRecursion, method: Any, keys: Array) -> Array:
-    """Gram matrices of all copies [copies, layers + 1, tokens, tokens]."""
+def _copy(problem: PreNormRecursion, samples: int | None, key: Array, copy: Array) -> Array:
+    """Gram matrices of one recursion, or of one network [layers + 1, tokens, tokens].
 
-    def copy(key: Array) -> Array:
-        if isinstance(method, GramRecursion):
-            return _recursion(problem, method.samples, key)
-        return _chain(problem, key)
-
-    return jax.lax.map(copy, keys)
+    The copies are counted outside, so that one compiled program serves any number of them.
+    """
+    own = jax.random.fold_in(key, copy)
+    return _chain(problem, own) if samples is None else _recursion(problem, samples, own)
 
 
 def _recursion(problem: PreNormRecursion, samples: int, key: Array) -> Array:

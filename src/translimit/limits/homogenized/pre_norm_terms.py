@@ -35,6 +35,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import narrow, softmax_rows
@@ -75,13 +76,14 @@ class AttentionTerm(AbstractTerm):
     kv_heads: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
     rotary: Rotary | None = eqx.field(static=True)
-    causal: bool = eqx.field(static=True)
+    causal: Any
 
     def __init__(self, architecture: PreNormArchitecture):
         self.gain, self.score_std = architecture.gain, architecture.score_std
         self.free_dim, self.heads = architecture.free_dim, architecture.heads
         self.kv_heads, self.head_dim = architecture.kv_heads, architecture.head_dim
-        self.rotary, self.causal = architecture.rotary, architecture.causal
+        # An array, so that one compiled program serves both.
+        self.rotary, self.causal = architecture.rotary, np.asarray(architecture.causal)
 
     def increment(
         self, factor: Float[Array, "tokens width"], samples: int, key: PRNGKeyArray
@@ -121,7 +123,8 @@ class AttentionTerm(AbstractTerm):
 
     def _averages(self, scores: Array, factor: Array) -> Array:
         """P F for every head [heads, tokens, width]."""
-        return jax.vmap(lambda one: softmax_rows(one, self.causal))(scores) @ factor
+        causal = jnp.asarray(self.causal)
+        return jax.vmap(lambda one: softmax_rows(one, causal))(scores) @ factor
 
 
 class FeedForwardTerm(AbstractTerm):

@@ -5,10 +5,15 @@ drop of rank is a statement about the limit, and the approach is algebraic (eige
 for V = I). So the closure is followed in logarithmic time, and an eigenvalue lambda counts by its
 slope d log lambda / d log t in *each* of the last two decades:
 
-    persistent  |slope| < 0.05,      decaying  slope < -0.5,      undecided  anything else.
+    persistent  |slope| < 0.05, and not growing from the first to the second,
+    decaying    slope < -0.5,
+    undecided   anything else.
 
-A limit with an undecided eigenvalue has no rank here: slow transients exist in which an eigenvalue
-falls by nine orders of magnitude and grows again. Nothing is compared with an absolute threshold.
+A slope that is small and grows tells of a decay that is still to come. And where V has a small
+eigenvalue v the covariance rests on a slow curve, with more eigenvalues than will stay, until t is
+about 1 / v: no eigenvalue counts as persistent unless t1 v |A| |Sigma_0| exceeds `HORIZON`. A limit
+with an undecided eigenvalue has no rank here: transients exist, too, in which an eigenvalue falls
+by nine orders of magnitude and grows again. Nothing is compared with an absolute threshold.
 
 | symbol | name here | shape |
 |---|---|---|
@@ -30,7 +35,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import AbstractAttention, matmul
+from translimit.attention import (
+    L2,
+    AbstractAttention,
+    FixedSinkhorn,
+    Linear,
+    MultiHead,
+    Sinkhorn,
+    Softmax,
+    matmul,
+)
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
@@ -45,7 +59,7 @@ from translimit.core import (
     is_traced,
     require_covariance,
 )
-from translimit.integrate import LogTimeODE, integrate_log_time
+from translimit.integrate import AbstractLocalSystem, LogTimeODE, integrate_log_time
 from translimit.limits.meanfield.horizon import require_horizon
 
 if TYPE_CHECKING:
@@ -53,7 +67,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PERSISTENT_SLOPE = 0.05
+#: Slopes below this are those of rounding and of the error of the steps: they may grow.
+STEADY_SLOPE = 1e-6
 DECAYING_SLOPE = -0.5
+#: How many times the slowest time scale of V has to pass before an eigenvalue counts as persistent.
+HORIZON = 10.0
 #: What `rank` says when it is not settled.
 UNDECIDED = -1
 
@@ -83,7 +101,9 @@ def classify_slopes(
     # NaN (a member that ended early) is neither.
     slopes = np.where(np.isfinite(eigenvalues).all(axis=-2, keepdims=True), slopes, np.nan)
     present = np.arange(dim) < np.asarray(rank)[..., None]
-    persistent = (np.abs(slopes) < PERSISTENT_SLOPE).all(axis=-2) & present
+    size = np.abs(slopes)
+    growing = size[..., 1:, :] > np.maximum(size[..., :-1, :], STEADY_SLOPE)
+    persistent = (size < PERSISTENT_SLOPE).all(axis=-2) & ~growing.any(axis=-2) & present
     decaying = (slopes < DECAYING_SLOPE).all(axis=-2) & present
     return slopes, persistent, decaying
 
@@ -97,7 +117,8 @@ class GaussianLimitSolution(AbstractSolution):
         eigenvalues: of the covariance at t1, descending [..., dim]; NaN if t1 was not reached.
         slopes: d log eigenvalue / d log t in each of the last two decades [..., 2, dim].
         initial_rank: rank of the initial covariance [...].
-        persistent: eigenvalues that have settled at a positive number [..., dim].
+        persistent: eigenvalues that have settled at a positive number [..., dim]; none where t1 is
+            too short for V.
         decaying: eigenvalues that go to zero [..., dim].
         last_cov: the last covariance, at t1 or where the solution ended [..., dim, dim].
         blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
@@ -179,12 +200,15 @@ class GaussianLimit(AbstractProblem):
     """The limit of a Gaussian closure for t to infinity, from a centred Gaussian.
 
     The law is centred: a mean would grow like e^{tV}, and the closures of a centred law stay
-    centred. Cost: O(dim^3) per evaluation, one to a few hundred steps unless a transient is slow.
+    centred. Cost: one to a few hundred steps in O(dim^3). What is slow then goes on by implicit
+    steps in O(dim^4 k + (dim k)^3), with k the rank of Q (of all heads). Beyond dim k = 128
+    steps stay explicit, and covariances that contract at very different rates may reach the step
+    limit.
 
     Args:
         attention: a variant whose field of a Gaussian is affine, without a constant drift.
         cov: covariance of the tokens [dim, dim]; may be singular.
-        t1: depth to which the closure is followed; rounding shows beyond about 1e7.
+        t1: depth to which the closure is followed; rounding shows beyond about 1e10.
 
     Raises:
         ArgumentError: shapes that do not match, entries that are not finite, a covariance that is
@@ -229,7 +253,7 @@ class GaussianLimit(AbstractProblem):
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """Explicit steps in logarithmic time."""
+        """Steps in logarithmic time."""
         return (LogTimeODE,)
 
     def default_method(self) -> AbstractMethod:
@@ -310,8 +334,13 @@ def factor_vector_field(
     attention: AbstractAttention, factor: Float[Array, "dim rank"]
 ) -> Float[Array, "dim rank"]:
     """F' = M F of a centred law, the covariance's part of the closure."""
+    return matmul(_linear_part(attention, factor), factor)
+
+
+def _linear_part(attention: AbstractAttention, factor: Array) -> Array:
+    """M of the centred law with the covariance F F^T."""
     centre = jnp.zeros(factor.shape[0], factor.dtype)
-    return matmul(attention.gaussian_field(centre, matmul(factor, factor.T))[1], factor)
+    return attention.gaussian_field(centre, matmul(factor, factor.T))[1]
 
 
 def _trace(factor: Array) -> Array:
@@ -322,22 +351,93 @@ def _is_parameter(leaf: Any) -> bool:
     return eqx.is_array(leaf) or isinstance(leaf, np.ndarray | np.generic)
 
 
-class _ClosureField(eqx.Module):
-    """`factor_vector_field` of the arrays of an attention; what is no array is shared by all."""
+class _Closure(AbstractLocalSystem):
+    """F' = M F, around a factor F in the coordinates Z [dim, k]: F + Z F_k, F_k the first k rows.
+
+    Only the first k columns of M, M_k, are not zero (`_in_score_basis`), and Z' = M_k (I + Z_k):
+    steps multiply F from the left, as the flow does. So the rank stays, and rows that have become
+    small keep their digits.
+
+    What is no array of an attention is shared by all members; the arrays are the parameters.
+    """
 
     shared: AbstractAttention
+    columns: int = eqx.field(static=True)
 
-    def __call__(self, arrays: AbstractAttention, factor: Array) -> Array:
-        return factor_vector_field(eqx.combine(arrays, self.shared), factor)
+    def origin(self, y: Array) -> Array:
+        return jnp.zeros((y.shape[0], self.columns), y.dtype)
+
+    def state(self, y: Array, z: Array) -> Array:
+        return y + matmul(z, y[: self.columns])
+
+    def velocity(self, parameters: Any, y: Array, z: Array) -> Array:
+        attention = eqx.combine(parameters, self.shared)
+        M = _linear_part(attention, self.state(y, z))[:, : self.columns]
+        return M + matmul(M, z[: self.columns])
 
 
-def _stack(attentions: Sequence[AbstractAttention]) -> tuple[AbstractAttention, _ClosureField]:
-    """The arrays of the attentions with a leading axis, and the field that reads them."""
+def _stack(attentions: Sequence[AbstractAttention]) -> tuple[Any, AbstractAttention]:
+    """The arrays of the attentions with a leading axis, and what all of them share."""
     parts = [eqx.partition(attention, _is_parameter) for attention in attentions]
-    arrays = jax.tree.map(
-        lambda *leaves: jnp.asarray(np.stack(leaves), float), *(a for a, _ in parts)
+    arrays = jax.tree.map(lambda *leaves: np.stack(leaves).astype(float), *(a for a, _ in parts))
+    return arrays, parts[0][1]
+
+
+def _in_score_basis(arrays: Any, dim: int) -> tuple[Any, np.ndarray, int]:
+    """Attentions in orthogonal bases whose first vectors span the rows of Q.
+
+    M ends with the factor A = c K^T Q in every closure, so that its other columns are zero here.
+    And where K = -Q the covariance vanishes in these directions as t to infinity: as rows of their
+    own they keep their digits, where in another basis Q Sigma is a difference that rounds away.
+
+    Args:
+        arrays: stacked attentions, their arrays with a leading axis over members.
+        dim: of the tokens.
+
+    Returns:
+        The attentions, their bases [members, dim, dim] as columns, and the number of columns of M
+        that may not be zero: the given basis and all columns for other kinds of attention.
+    """
+    one_head = isinstance(arrays, Softmax | L2 | Linear | Sinkhorn | FixedSinkhorn)
+    if not one_head and not isinstance(arrays, MultiHead):
+        members = len(jax.tree.leaves(arrays)[0])
+        return arrays, np.broadcast_to(np.eye(dim), (members, dim, dim)), dim
+    members = len(arrays.Q)
+    _, sizes, rows = np.linalg.svd(arrays.Q.reshape(members, -1, dim))
+    rounding = max(arrays.Q[0].size // dim, dim) * np.finfo(float).eps
+    ranks = (sizes > rounding * sizes[:, :1]).sum(axis=1)
+    basis = np.swapaxes(rows, 1, 2)
+    heads = () if one_head else (1,)
+    right, left = (x.reshape(members, *heads, dim, dim) for x in (basis, rows))
+    Q, K = arrays.Q @ right, arrays.K @ right
+    Q = np.where(np.arange(dim) < ranks.reshape(members, *heads, 1, 1), Q, 0.0)
+    # What is rounding in K is zero, or rows of the covariance that vanish would never be rid of it.
+    K = np.where(np.abs(K) > rounding * np.abs(K).max(axis=(-2, -1), keepdims=True), K, 0.0)
+    changed = {"Q": Q, "K": K, "V": arrays.V @ right}
+    # What maps values to tokens: V itself, or the output maps.
+    changed |= {"V": left @ changed["V"]} if one_head else {"W": left @ arrays.W}
+    names = tuple(changed)
+    arrays = eqx.tree_at(
+        lambda a: tuple(getattr(a, name) for name in names), arrays, tuple(changed.values())
     )
-    return arrays, _ClosureField(parts[0][1])
+    return arrays, basis, max(1, int(ranks.max()))
+
+
+def _slowest_rate(arrays: Any, cov: np.ndarray) -> np.ndarray:
+    """|A| |Sigma_0| times the smallest singular value of V that is not rounding [members].
+
+    Heads are taken together. Infinite where nothing moves, and for other kinds of attention, of
+    which nothing is known.
+    """
+    if not isinstance(arrays, Softmax | L2 | Linear | Sinkhorn | FixedSinkhorn | MultiHead):
+        return np.full(len(cov), np.inf)
+    values = arrays.W @ arrays.V if isinstance(arrays, MultiHead) else arrays.V
+    sizes = np.linalg.svd(values, compute_uv=False).reshape(len(cov), -1)
+    rounding = cov.shape[-1] * np.finfo(float).eps * sizes.max(axis=1, keepdims=True)
+    smallest = np.where(sizes > rounding, sizes, np.inf).min(axis=1)
+    Q, K = (np.linalg.norm(x.reshape(len(cov), -1), axis=1) for x in (arrays.Q, arrays.K))
+    scores = arrays.scale * Q * K * np.linalg.norm(cov, axis=(1, 2))
+    return np.where(scores > 0, smallest, np.inf) * np.where(scores > 0, scores, 1.0)
 
 
 def _decades(t1: float) -> np.ndarray:
@@ -359,13 +459,14 @@ def _run(
     rounding = cov.shape[-1] * np.finfo(float).eps * values[:, -1:]
     values = np.where(values > rounding, values, 0.0)
     initial = basis * np.sqrt(values)[:, None, :]
+    arrays, shared = _stack([problem.attention for problem in problems])
+    arrays, rotation, columns = _in_score_basis(arrays, cov.shape[-1])
     with jax.enable_x64(True):
-        arrays, field = _stack([problem.attention for problem in problems])
         result = integrate_log_time(
-            field,
+            _Closure(shared, columns),
             _trace,
-            arrays,
-            initial,
+            jax.tree.map(jnp.asarray, arrays),
+            np.swapaxes(rotation, 1, 2) @ initial,
             ts=grid,
             method=method,
             progress=progress,
@@ -376,15 +477,17 @@ def _run(
     eigenvalues = np.linalg.svd(np.nan_to_num(ends), compute_uv=False) ** 2
     eigenvalues[missing] = np.nan
     slopes, persistent, decaying = classify_slopes(eigenvalues, decades, rank)
+    persistent &= (decades[-1] * _slowest_rate(arrays, cov) > HORIZON)[:, None]
+    last = rotation @ result.last
     return GaussianLimitSolution(
         ts=ts,
-        factor=result.states[:, np.searchsorted(grid, ts)],
+        factor=rotation[:, None] @ result.states[:, np.searchsorted(grid, ts)],
         eigenvalues=eigenvalues[:, -1],
         slopes=slopes,
         initial_rank=rank,
         persistent=persistent,
         decaying=decaying,
-        last_cov=result.last @ np.swapaxes(result.last, -1, -2),
+        last_cov=last @ np.swapaxes(last, -1, -2),
         blow_up_time=result.blow_up_time,
         steps=result.steps,
         outcome=result.outcome,

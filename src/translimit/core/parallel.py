@@ -1,8 +1,8 @@
-"""The passes of a solve are independent: several at a time, as threads and memory allow.
+"""Independent computations side by side: several at a time, as threads and memory allow.
 
-One pass alternates between large products, which use every core, and small ones, which do not.
-Passes side by side fill the gaps. Each is the same program with its own key, so that the bits do
-not depend on how many run at once.
+One alternates between large products, which use every core, and small ones, which do not. Those
+beside it fill the gaps. Each is the same program with its own key, so that the bits do not depend
+on how many run at once.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from translimit.core import available_threads
+from translimit.core.resources import available_threads
 
 T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """Another pass failed, or the solve was interrupted."""
+    """Another one failed, or all were interrupted."""
 
 
-def passes_at_once(passes: int, need: int, free: float | int) -> int:
-    """How many passes run side by side where nobody says: they take at most half of what is free.
+def calls_at_once(calls: int, need: int, free: float | int) -> int:
+    """How many run side by side where nobody says: they take at most half of what is free.
 
     Args:
-        passes: of the solve.
-        need: bytes of one pass.
+        calls: how many there are.
+        need: bytes of one.
         free: bytes.
     """
-    return max(1, min(passes, available_threads(), int(free / (2 * need))))
+    return max(1, min(calls, available_threads(), int(free / (2 * need))))
 
 
-def all_passes(
+def side_by_side(
     calls: Sequence[Callable[[Callable[[float], object]], T]],
     at_once: int,
     progress: Callable[[float], object] | None,
