@@ -11,7 +11,8 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -29,6 +30,7 @@ from translimit.core import (
     Estimate,
     Outcome,
     as_float64,
+    available_threads,
     device_count,
     in_float64,
     is_traced,
@@ -51,8 +53,11 @@ if TYPE_CHECKING:
 REFERENCE = "Noci et al., arXiv 2306.17759"
 #: Paths computed together; adaptive ones wait for the slowest of their chunk.
 _CHUNK, _ADAPTIVE_CHUNK = 4096, 256
-#: Entries of m x m matrices that a chunk may hold.
-_CHUNK_ENTRIES = 2**18
+#: Entries of m x m matrices that a chunk may hold: what an accelerator needs to be busy, and what
+#: stays in the cache of a core.
+_CHUNK_ENTRIES, _CHUNK_ENTRIES_OF_A_CORE = 2**18, 2**12
+#: Programs that this process has compiled for paths on its cores.
+_compiled: set[Hashable] = set()
 #: A remainder of an interval below this fraction of a step is rounding.
 _ROUNDING = 1e-9
 
@@ -217,29 +222,25 @@ class CovarianceSDE(AbstractProblem):
         """All paths, chunk by chunk; path i has the key of its index, whatever the chunks."""
         tokens = self.initial.shape[0]
         step = method.step_of(self.block, tokens)
-        largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
-        largest = max(1, min(largest, _CHUNK_ENTRIES // tokens**2)) * device_count()
         traced = is_traced(self, ts, key)
+        on_cores = jax.default_backend() == "cpu"
+        entries = _CHUNK_ENTRIES_OF_A_CORE if on_cores else _CHUNK_ENTRIES
+        largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
+        largest = max(1, min(largest, entries // tokens**2)) * device_count()
         chunks = 1 if traced else math.ceil(method.paths / largest)
         size = rounded_up(math.ceil(method.paths / chunks))
-        results = []
-        for chunk in range(chunks):
+
+        def compute(chunk: int) -> Any:
             indices = np.arange(chunk * size, (chunk + 1) * size)
-            results.append(
-                in_float64(
-                    _paths,
-                    self.block,
-                    self.initial,
-                    ts,
-                    self.stop_trace,
-                    method,
-                    step,
-                    key,
-                    indices,
-                )
-            )
+            shared = (self.block, self.initial, ts, self.stop_trace, method, step, key)
+            return in_float64(_paths, *shared, indices)
+
+        results = []
+        program = jax.tree.structure((self.block, method)), tokens, np.shape(ts), size
+        for result in _over_cores(compute, chunks, program):
+            results.append(result)
             if progress is not None:
-                progress((chunk + 1) / chunks)
+                progress(len(results) / chunks)
         xp = jnp if traced else np
         cov, log_det, blown, stopped, steps = (
             xp.concatenate(parts)[: method.paths] for parts in zip(*results, strict=True)
@@ -255,6 +256,19 @@ class CovarianceSDE(AbstractProblem):
             steps=steps,
             outcome=outcome,
         )
+
+
+def _over_cores(compute: Callable[[int], Any], chunks: int, program: Hashable) -> Iterator[Any]:
+    """`compute(0)`, `compute(1)`, ... in order, on every core once the program is compiled."""
+    threads = available_threads() if device_count() == 1 else 1
+    alone = 0 if program in _compiled else 1
+    yield from map(compute, range(min(alone, chunks)))
+    _compiled.add(program)
+    if threads == 1 or chunks - alone < 2:
+        yield from map(compute, range(alone, chunks))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(compute, range(alone, chunks))
 
 
 def _fraction(happened: np.ndarray) -> Estimate:
@@ -310,6 +324,8 @@ def _paths_of(indices: Array, shared: Any) -> Any:
                 exploded = ~(trace <= blow_up_trace) & ~(trace > stop_trace)
                 blown = jnp.where(exploded, now, blown)
                 stopped = jnp.where(trace > stop_trace, now, stopped)
+                # A path that is over costs the others of its chunk nothing.
+                state = jnp.where(exploded, start, state)
                 return elapsed, (state, now, count + 1, blown, stopped)
 
             _, carry = jax.lax.while_loop(running, advance, (jnp.zeros_like(duration), carry))
