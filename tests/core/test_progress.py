@@ -1,5 +1,7 @@
 """A progress bar appears where something takes its time, and a terminal is there to see it."""
 
+import io
+import sys
 import time
 
 import pytest
@@ -7,27 +9,35 @@ import pytest
 from translimit.core import part_of, progress_bar
 
 
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
-def terminal(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+def error(monkeypatch):
+    """Standard error of a program in a terminal."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setattr("sys.stderr", Terminal())
+    return sys.stderr
 
 
-def test_what_is_done_at_once_shows_no_bar(terminal, capsys):
+def test_what_is_done_at_once_shows_no_bar(error):
     with progress_bar("quick") as report:
         report(0.5)
-    assert "quick" not in capsys.readouterr().err
+    assert "quick" not in error.getvalue()
 
 
-def test_a_bar_appears_before_anything_is_reported(terminal, capsys, monkeypatch):
+def test_a_bar_appears_before_anything_is_reported(error, monkeypatch):
     monkeypatch.setattr("translimit.core.progress.PATIENCE", 0.01)
     with progress_bar("slow") as report:
         time.sleep(0.3)
         report(0.5)
-    shown = capsys.readouterr()
-    assert "slow" in shown.err
-    assert shown.out == ""
+    assert "slow" in error.getvalue()
+    assert sys.stdout.getvalue() == ""
 
 
 def test_no_bar_without_a_terminal(capsys, monkeypatch):
