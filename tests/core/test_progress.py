@@ -1,10 +1,7 @@
 """A progress bar appears where something takes its time, and a terminal is there to see it."""
 
 import io
-import sys
 import time
-
-import pytest
 
 from translimit.core import part_of, progress_bar
 
@@ -16,28 +13,30 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def error(monkeypatch):
-    """Standard error of a program in a terminal."""
+def in_a_terminal(monkeypatch):
+    """Standard output and error of a program in a terminal; for the body of a test only."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("sys.stdout", Terminal())
-    monkeypatch.setattr("sys.stderr", Terminal())
-    return sys.stderr
+    out, error = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", error)
+    return out, error
 
 
-def test_what_is_done_at_once_shows_no_bar(error):
+def test_what_is_done_at_once_shows_no_bar(monkeypatch):
+    _, error = in_a_terminal(monkeypatch)
     with progress_bar("quick") as report:
         report(0.5)
     assert "quick" not in error.getvalue()
 
 
-def test_a_bar_appears_before_anything_is_reported(error, monkeypatch):
+def test_a_bar_appears_before_anything_is_reported(monkeypatch):
+    out, error = in_a_terminal(monkeypatch)
     monkeypatch.setattr("translimit.core.progress.PATIENCE", 0.01)
     with progress_bar("slow") as report:
         time.sleep(0.3)
         report(0.5)
     assert "slow" in error.getvalue()
-    assert sys.stdout.getvalue() == ""
+    assert out.getvalue() == ""
 
 
 def test_no_bar_without_a_terminal(capsys, monkeypatch):
