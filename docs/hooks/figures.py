@@ -274,6 +274,9 @@ def on_pre_build(config: Any) -> None:
     """Draw the figures that are missing or older than the code."""
     from matplotlib.figure import Figure
 
+    from translimit.core import keep_programs
+
+    keep_programs()
     sources = (HERE, HERE.parents[1] / "four-theories.md", *PACKAGE.rglob("*.py"))
     newest = max(path.stat().st_mtime for path in sources)
     MADE.mkdir(exist_ok=True)
