@@ -10,9 +10,9 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -35,7 +35,9 @@ from translimit.core import (
     in_float64,
     is_traced,
     map_shards,
+    part_of,
     rounded_up,
+    side_by_side,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import require_tokens_cov
@@ -235,12 +237,8 @@ class CovarianceSDE(AbstractProblem):
             shared = (self.block, self.initial, ts, self.stop_trace, method, step, key)
             return in_float64(_paths, *shared, indices)
 
-        results = []
         program = jax.tree.structure((self.block, method)), tokens, np.shape(ts), size
-        for result in _over_cores(compute, chunks, program):
-            results.append(result)
-            if progress is not None:
-                progress(len(results) / chunks)
+        results = _side_by_side(compute, chunks, program, progress)
         xp = jnp if traced else np
         cov, log_det, blown, stopped, steps = (
             xp.concatenate(parts)[: method.paths] for parts in zip(*results, strict=True)
@@ -258,17 +256,26 @@ class CovarianceSDE(AbstractProblem):
         )
 
 
-def _over_cores(compute: Callable[[int], Any], chunks: int, program: Hashable) -> Iterator[Any]:
-    """`compute(0)`, `compute(1)`, ... in order, on every core once the program is compiled."""
-    threads = available_threads() if device_count() == 1 else 1
+def _side_by_side(
+    compute: Callable[[int], Any],
+    chunks: int,
+    program: Hashable,
+    progress: Callable[[float], object] | None,
+) -> list[Any]:
+    """`compute` of every chunk: the first alone where it compiles, then as threads allow."""
     alone = 0 if program in _compiled else 1
-    yield from map(compute, range(min(alone, chunks)))
+
+    def call(chunk: int, report: Callable[[float], object]) -> Any:
+        result = compute(chunk)
+        report(1.0)
+        return result
+
+    calls = [functools.partial(call, chunk) for chunk in range(chunks)]
+    first = side_by_side(calls[:alone], 1, part_of(progress, 0.0, alone / chunks))
     _compiled.add(program)
-    if threads == 1 or chunks - alone < 2:
-        yield from map(compute, range(alone, chunks))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(compute, range(alone, chunks))
+    # The mesh of several devices is known to this thread only, and so is a trace.
+    at_once = 1 if device_count() > 1 or chunks == 1 else available_threads()
+    return first + side_by_side(calls[alone:], at_once, part_of(progress, alone / chunks, 1.0))
 
 
 def _fraction(happened: np.ndarray) -> Estimate:
