@@ -4,17 +4,18 @@
 
 One causal transformer of 4 layers, 4 heads and T = 32 tokens from a vocabulary of 128, one
 sequence a batch (updates of more tokens than the narrowest network is wide are not coherent yet),
-widths 32 to 256, 4 steps of Adam, 3 seeds: mup 1.0.0's `get_coord_data` on its own
-parameterization of the model, ours on the folded rules of the same model. Both run in this
-process, one after the other and alternating; the ratio is of processor seconds. Recording differs:
-mup records the mean absolute output of every module during training, ours takes root mean squares
-of fields, of their changes and of what each map learned, at fixed inputs, in two more passes a
-step that is looked at.
+widths 32 to 256, Adam, 3 seeds: mup 1.0.0's `get_coord_data` on its own parameterization of the
+model, ours on the folded rules of the same model. Both record the networks after 0 to 4 updates.
+mup records before an update, in a fifth step whose update nobody sees; ours takes a forward pass
+without one. Both run in this process, one after the other and alternating, with one thread and with
+all of torch's; wall and processor seconds of each are the least of several repeats, after one that
+is not counted. mup records the mean absolute output of every module, ours root mean squares of
+fields, of their changes and of what each map learned, at fixed inputs.
 
 The faults: the readout's rate, the logit scale N^{-1/2}, a missing factor of depth, an epsilon that
 is not scaled, a packed projection in the group of vectors. mup has no verdict, so it gets one here:
 a module's fitted exponent that differs from the correct model's by more than 0.25 after the last
-step. It has no axis of depth.
+update. It has no axis of depth.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def ours(fault: str = "") -> Any:
         table = {name: match.parts for name, match in matches(model, NAMES).items()}
         m_d, m_L = size.width / BASE.width, size.layers / BASE.layers
         split = []
-        for name, parameter in model.named_parameters():
+        for name, parameter in model.named_parameters() if fault else ():
             group = {k: numbers[id(parameter)][k] for k in ("lr", "eps", "weight_decay")}
             if fault == "readout rate" and "readout" in name:
                 group["lr"] *= m_d**0.5
@@ -147,7 +148,7 @@ def ours(fault: str = "") -> Any:
                 block.scaling = size.head_dim**-0.5  # pyright: ignore
         return TorchModel(
             model=model,
-            optimizer=torch.optim.Adam(split, betas=(0.9, 0.999)),
+            optimizer=torch.optim.Adam(split or groups, betas=(0.9, 0.999)),
             batch=lambda step: batch,
             loss=lambda model, batch: functional.cross_entropy(model(batch[0]), batch[1]),
             rules=made,
@@ -156,7 +157,7 @@ def ours(fault: str = "") -> Any:
 
     axis = "layers" if fault == "depth factor" else "head_dim"
     sizes = [width // HEADS for width in WIDTHS] if axis == "head_dim" else [4, 8, 16]
-    steps = (1, 2, STEPS)
+    steps = range(STEPS + 1)
     return coordinate_check(factory, axis, sizes, base=BASE, rate=RATE, seeds=SEEDS, steps=steps)
 
 
@@ -205,7 +206,7 @@ def theirs(fault: str = "") -> Any:
             {width: lazy(width) for width in WIDTHS},
             loader,
             optimizer,
-            nsteps=STEPS,
+            nsteps=STEPS + 1,
             nseeds=SEEDS,
             cuda=False,
             show_progress=False,
@@ -213,8 +214,8 @@ def theirs(fault: str = "") -> Any:
 
 
 def mup_exponents(frame: Any) -> dict[str, float]:
-    """Fitted exponents of all modules at the last step, from means over seeds."""
-    last = frame[frame["t"] == STEPS]
+    """Fitted exponents of all modules after the last update, from means over seeds."""
+    last = frame[frame["t"] == STEPS + 1]
     found = {}
     for name, rows in last.groupby("module"):
         means = rows.groupby("width")["l1"].mean()
@@ -223,29 +224,52 @@ def mup_exponents(frame: Any) -> dict[str, float]:
     return found
 
 
-def seconds(call: Any) -> float:
-    """Processor seconds of one call."""
-    start = time.process_time()
+def seconds(call: Any) -> tuple[float, float]:
+    """Wall and processor seconds of one call."""
+    start = time.perf_counter(), time.process_time()
     call()
-    return time.process_time() - start
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def least(calls: dict[str, Any], repeats: int) -> dict[str, np.ndarray]:
+    """The least wall and processor seconds of each of several calls, which alternate."""
+    rows = [[seconds(call) for call in calls.values()] for _ in range(repeats + 1)]
+    return dict(zip(calls, np.array(rows[1:]).min(axis=0), strict=True))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    calls = {"ours": ours, "mup": theirs}
     try:
         import mup  # noqa: F401
     except ImportError as error:
         print(f"mup cannot be imported ({error}): only our own check is timed")
-        print(f"  ours: {min(seconds(ours) for _ in range(options.repeats)):.2f} s")
+        del calls["mup"]
+    print(f"widths {WIDTHS}, {SEEDS} seeds, {STEPS} updates, best of {options.repeats}")
+    print("threads   wall s: ours   mup  ratio   processor s: ours   mup  ratio")
+    timings = []
+    for threads in sorted({1, torch.get_num_threads()}):
+        torch.set_num_threads(threads)
+        found = least(calls, options.repeats)
+        (wall, cpu), (other_wall, other_cpu) = found["ours"], found.get("mup", (np.nan, np.nan))
+        timings.append(
+            {
+                "threads": threads,
+                "ours_wall_s": wall,
+                "mup_wall_s": other_wall,
+                "ours_processor_s": cpu,
+                "mup_processor_s": other_cpu,
+            }
+        )
+        print(
+            f"{threads:7d}{wall:15.2f}{other_wall:6.2f}{wall / other_wall:7.2f}"
+            f"{cpu:20.2f}{other_cpu:6.2f}{cpu / other_cpu:7.2f}"
+        )
+    if "mup" not in calls:
         return 0
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(options.repeats)]
-    mine, other = (min(column) for column in zip(*pairs, strict=True))
-    print(f"widths {WIDTHS}, {SEEDS} seeds, {STEPS} steps, best of {options.repeats}")
-    print(f"  ours {mine:.2f} s, mup {other:.2f} s of one core: ratio {mine / other:.2f}")
 
     frame = theirs()
     right, check = mup_exponents(frame), ours()
@@ -284,7 +308,7 @@ def main() -> int:
         print(f"      coordinates: {refuted[0] if refuted else 'none off'}")
         print(f"    mup:  {told}")
     if options.out:
-        document = {"ours_s": mine, "mup_s": other, "ratio": mine / other, "faults": rows}
+        document = {"timings": timings, "faults": rows}
         options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0
 

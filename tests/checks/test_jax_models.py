@@ -1,5 +1,6 @@
 """JAX models under a check: numbers by probing an optax transform, coordinates by their fields."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -9,6 +10,7 @@ import optax
 import pytest
 
 from translimit.checks import FactoryError, JaxModel, Trial, coordinate_check
+from translimit.checks.jax_model import _Program
 from translimit.core import Verdict
 from translimit.describe import Role, Size
 from translimit.scaling import rules
@@ -132,6 +134,70 @@ def test_the_rules_are_supported_and_a_wrong_rate_is_named():
     assert "the mlp_in's learning rate does not change with head_dim" in said
     assert "(up)" in said
     assert bad.exponent("update of mlp_in", 3).value == pytest.approx(1, abs=0.25)
+
+
+def test_what_is_recorded_is_what_the_functions_say():
+    """Fields and maps by themselves, between updates of a loop that records nothing."""
+    trial = Trial(base=BASE, size=BASE, seed=1, rate=0.05)
+    steps, made = (0, 1, 3), network(trial)
+    recorded = made.record(steps, BASE)
+    p, state = made.parameters, made.optimizer.init(made.parameters)
+    first, maps = fields(p, (X, Y)), learned(p, p, (X, Y))
+    for step in range(4):
+        if step in steps:
+            place = steps.index(step)
+            wanted = {f"{n}_change": x - first[n] for n, x in fields(p, (X, Y)).items()}
+            now = learned(p, made.parameters, (X, Y))
+            wanted |= {f"update of {n}": x - maps[n] for n, x in now.items()}
+            wanted |= fields(p, (X, Y))
+            for name, value in wanted.items():
+                rms = float(np.sqrt(np.mean(np.square(np.asarray(value, np.float64)))))
+                assert recorded[name][place] == pytest.approx(rms, rel=1e-3, abs=1e-6), name
+        moves, state = made.optimizer.update(jax.grad(loss)(p, (X, Y)), state, p)
+        p = optax.apply_updates(p, moves)
+
+
+def test_fields_share_the_forward_pass_of_the_update():
+    """Products of the compiled step: those of the update, and those of the maps at the start."""
+    made = network(Trial(base=BASE, size=BASE, seed=0, rate=0.01))
+    p = made.parameters
+    state = made.optimizer.init(p)
+
+    def products(function, *arguments):
+        text = jax.jit(function).lower(*arguments).compile().as_text()
+        assert text is not None
+        return text.count(" dot(")
+
+    given = p, state, p, (X, Y)
+    update, looked = (products(made._step(look=look), *given) for look in (False, True))
+    assert products(fields, p, (X, Y)) == 4
+    assert update >= 4 + 7  # forward, and gradients of all weights and of all inputs but X
+    assert update < looked <= update + products(learned, p, p, (X, Y))
+
+
+def test_seeds_share_a_program_and_other_constants_do_not():
+    trials = [Trial(base=BASE, size=BASE, seed=seed, rate=0.01) for seed in (0, 1)]
+    trials.append(replace(trials[0], rate=0.02))
+    compiled = []
+    for trial in trials:
+        made = network(trial)
+        p = made.parameters
+        program = _Program(made._step(look=True))
+        program(p, made.optimizer.init(p), p, (X, Y))
+        compiled.append(*program.compiled.values())
+    assert compiled[0] is compiled[1]
+    assert compiled[0] is not compiled[2]
+    table = np.arange(30_000.0)
+    for changed in (0.0, 1.0):  # one other entry of a constant is another program
+        table[15_000] = changed
+        adds = _Program(functools.partial(jnp.add, jnp.asarray(table)))
+        assert float(adds(jnp.zeros(30_000))[15_000]) == changed
+
+
+def test_batches_may_change_their_shape():
+    made = network(Trial(base=BASE, size=BASE, seed=0, rate=0.01))
+    uneven = replace(made, batch=lambda step: (X[: 8 - step], Y[: 8 - step]))
+    assert np.isfinite(uneven.train(3))
 
 
 @pytest.mark.usefixtures("as_user")

@@ -87,6 +87,126 @@ def test_what_is_recorded_is_what_the_weights_say():
         made.optimizer.step()
 
 
+class Doubled(torch.nn.Module):
+    """Another function in training mode, without a random number."""
+
+    def forward(self, x):
+        return 2 * x if self.training else x
+
+
+class Noisy(torch.nn.Module):
+    """Noise of its own generator in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(7)
+
+    def forward(self, x):
+        return x + 0.5 * torch.randn(x.shape, generator=self.generator) if self.training else x
+
+
+class Centred(torch.nn.Module):
+    """Takes off a mean that training mode keeps: the same function of the first pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        centred = x - self.mean
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * x.detach().mean() + 0.1
+        return centred
+
+
+def toy_with(kind, trial):
+    """The small decoder with another module behind its branches, which may be at zero."""
+    made = toy(trial)
+    for block in made.model.blocks:
+        block.dropout = {
+            "plain": torch.nn.Identity,
+            "dropout": functools.partial(torch.nn.Dropout, 0.5),
+            "dropout of zeros": functools.partial(torch.nn.Dropout, 0.5),
+            "doubled": Doubled,
+            "noisy": Noisy,
+            "centred": Centred,
+        }[kind]()
+        if kind == "dropout of zeros":
+            torch.nn.init.zeros_(block.down.weight)
+    return made
+
+
+def by_hand(made, steps):
+    """Root mean squares of fields and changes: evaluation between updates that know nothing."""
+    model, examples, found, start = made.model, batch(0), {}, {}
+    watched = {"stream": [model.blocks[-1]], "output": [model.head]}
+    watched["hidden"] = [block.up for block in model.blocks]
+    watched["key"] = [block.attention.key for block in model.blocks]
+    watched["query"] = [block.attention.query for block in model.blocks]
+    for step in range(steps[-1] + 1):
+        if step in steps:
+            outputs = {name: [] for name in watched}
+            hooks = [
+                one.register_forward_hook(lambda m, i, o, kept=outputs[name]: kept.append(o))
+                for name, modules in watched.items()
+                for one in modules
+            ]
+            with torch.no_grad():
+                loss(model.eval(), examples)
+            for hook in hooks:
+                hook.remove()
+            for name, values in outputs.items():
+                value = torch.stack(values).double()
+                change = value - start.setdefault(name, value)
+                found.setdefault(name, []).append(value.square().mean().sqrt().item())
+                found.setdefault(f"{name}_change", []).append(change.square().mean().sqrt().item())
+        made.optimizer.zero_grad()
+        loss(model.train(), examples).backward()
+        made.optimizer.step()
+    return found
+
+
+@pytest.mark.parametrize("asked", [None, False])
+@pytest.mark.parametrize(
+    "kind", ["plain", "dropout", "dropout of zeros", "doubled", "noisy", "centred"]
+)
+def test_fields_are_those_of_evaluation_mode(kind, asked):
+    """Whether they come from the passes of training, or training mode is another function."""
+    if asked is False and kind in ("doubled", "noisy"):
+        return  # what draws nothing from PyTorch and keeps nothing is only found by asking
+    trial, steps = Trial(base=BASE, size=BASE, seed=1, rate=0.05), (0, 1, 3, 6)
+    recorded = toy_with(kind, trial).record(steps, BASE, asked)
+    assert recorded["apart"] == [float(kind != "plain")] * len(steps)
+    if kind == "centred" and asked is False:
+        return  # its first pass has changed the mean before it is known
+    for name, values in by_hand(toy_with(kind, trial), steps).items():
+        assert recorded[name] == pytest.approx(values, rel=1e-4, abs=1e-7), name
+
+
+def test_a_step_that_is_looked_at_costs_no_pass():
+    """A pass an update and one after the last; one more asks a factory's first network."""
+    passes, steps = [], (1, 2, 5)
+
+    def factory(trial, kind="plain"):
+        made = toy_with(kind, trial)
+        made.model.register_forward_pre_hook(lambda model, given: passes.append(model.training))
+        return made
+
+    options = {"sizes": SIZES[:3], "seeds": 2, "steps": steps}
+    networks, looks = 6, 1 + len(steps)
+    check(factory, **options)
+    assert passes.count(True) == networks * steps[-1]
+    assert passes.count(False) == networks + 1
+    passes.clear()
+    check(functools.partial(factory, kind="doubled"), **options)  # fields have their own passes
+    assert passes.count(True) == networks * steps[-1]
+    assert passes.count(False) == networks * looks
+    passes.clear()
+    made = factory(Trial(base=BASE, size=BASE, seed=0, rate=0.01))
+    made.record((0,), BASE)
+    assert passes == [False]
+
+
 def test_the_model_is_left_as_it_was():
     made = toy(Trial(base=BASE, size=BASE, seed=0, rate=0.01))
     made.model.blocks[0].dropout.p = 0.5

@@ -7,7 +7,9 @@ momentum, Adam, AdamW and sign updates, not for Muon, whose updates of matrices 
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 #: The gradient that shows an epsilon.
 _SMALL = 1e-8
+#: Compiled programs by their text, and how many are kept: a sweep returns to that of every rate.
+_COMPILED: dict[Any, Callable[..., Any]] = {}
+_KEPT = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +88,15 @@ class JaxModel:
         import jax.numpy as jnp
 
         @jax.jit
-        def first(gradient: Any) -> Any:
-            grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), self.parameters)
-            state = self.optimizer.init(self.parameters)
-            return self.optimizer.update(grads, state, self.parameters)[0]
+        def first(parameters: Any, gradient: Any) -> Any:
+            grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), parameters)
+            state = self.optimizer.init(parameters)
+            return self.optimizer.update(grads, state, parameters)[0]
 
         leaves = jax.tree_util.tree_leaves_with_path(self.parameters)
         labels = [None] * len(leaves) if self.labels is None else self._label_leaves()
-        updates = [jax.tree.leaves(first(gradient)) for gradient in (1.0, _SMALL, 0.0)]
+        gradients = (1.0, _SMALL, 0.0)
+        updates = [jax.tree.leaves(first(self.parameters, gradient)) for gradient in gradients]
         muon = self.rules is not None and self.rules.question.optimizer == "muon"
         found = []
         for (path, value), label, one, small, none in zip(leaves, labels, *updates, strict=True):
@@ -131,79 +137,74 @@ class JaxModel:
         """Not told: the logits of `fields` have it."""
         return None
 
-    def record(self, steps: Sequence[int], size: Size) -> dict[str, list[float]]:
+    def record(
+        self, steps: Sequence[int], size: Size, apart: bool | None = None
+    ) -> dict[str, list[float]]:
         """Train on one batch and record coordinates after some numbers of updates.
 
         Args:
             steps: increasing; 0 is the start.
             size: unused: fields come as they are.
+            apart: unused: fields are functions, which know no modes.
         """
-        import jax
-
         batch = self.repeated
         if batch is None:
             batch = guarded("batch", lambda: self.batch(0))
-        start, parameters = self.parameters, self.parameters
-        update = jax.jit(self._update)
-        state = self.optimizer.init(parameters)
-        # Functions that trials share are compiled once for all of one size.
-        compiled = jax.jit(self.fields)
-        map_outputs = None if self.learned is None else jax.jit(self.learned)
-
-        def fields(p: Any) -> dict[str, Any]:
-            return {name: np.asarray(value) for name, value in compiled(p, batch).items()}
-
-        def learned(p: Any) -> dict[str, Any]:
-            if map_outputs is None:
-                return {}
-            return {n: np.asarray(value) for n, value in map_outputs(p, start, batch).items()}
-
-        first = guarded("fields", lambda: fields(start))
-        at_start = guarded("learned", lambda: learned(start))
-        if "output" not in first:
-            raise FactoryError("fields", f"returned {sorted(first)}", "return at least `output`")
+        start = parameters = self.parameters
+        state = self.optimizer.init(start)
+        # Of all steps, looked at or not: a second program takes longer to compile than to save.
+        update = _Program(self._step(look=True))
+        at_start: tuple[Any, Any] = ({}, {})
         found: dict[str, list[float]] = {}
-        done, finite = 0, True
-        for step in steps:
-            while done < step and finite:
-                parameters, state, loss = guarded(
-                    "loss", lambda p=parameters, s=state: update(p, s, batch)
-                )
-                finite, done = math.isfinite(float(loss)), done + 1
-            now = first if step == 0 else fields(parameters)
-            moved = learned(parameters)
-            values = {}
-            for name, value in now.items():
-                values[name] = _rms(value)
-                values[f"{name}_change"] = _rms(value - first[name])
-            for name, value in moved.items():
-                change = _rms(value - at_start[name])
-                if name in ("key", "query", "logit"):
-                    values[f"learned_{name}_change"] = change
-                else:
-                    values[f"start of {name}"] = _rms(at_start[name])
-                    values[f"update of {name}"] = change
-            for name, value in values.items():
-                found.setdefault(name, []).append(value if finite else math.nan)
-        return found
+        for step in range(steps[-1] + 1):
+            (parameters, state, loss), *seen = update(parameters, state, start, batch)
+            if step in steps or step == 0:
+                fields, learned = ({n: np.asarray(x) for n, x in one.items()} for one in seen)
+                if step == 0:
+                    at_start = fields, learned
+                    if "output" not in fields:
+                        raise FactoryError(
+                            "fields", f"returned {sorted(fields)}", "return at least `output`"
+                        )
+                for name, value in _coordinates(fields, learned, *at_start).items():
+                    found.setdefault(name, []).extend([value] if step in steps else [])
+            if not math.isfinite(float(loss)):
+                break
+        return {n: values + [math.nan] * (len(steps) - len(values)) for n, values in found.items()}
 
     def train(self, steps: int) -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
         import jax
 
-        update, loss = jax.jit(self._update), jax.jit(self.loss)
+        loss = jax.jit(self.loss)
         probe = self.probe
         if probe is None:
             probe = [guarded("batch", lambda i=i: self.batch(i)) for i in range(PROBES)]
-        parameters, state = self.parameters, self.optimizer.init(self.parameters)
+        start = parameters = self.parameters
+        state, update = self.optimizer.init(start), _Program(self._step(look=False))
         for step in range(steps):
             batch = guarded("batch", lambda step=step: self.batch(step))
-            parameters, state, value = guarded(
-                "loss", lambda p=parameters, s=state, b=batch: update(p, s, b)
-            )
+            (parameters, state, value), *_ = update(parameters, state, start, batch)
             if not math.isfinite(float(value)):
                 return math.nan
         return sum(float(loss(parameters, batch)) for batch in probe) / len(probe)
+
+    def _step(self, *, look: bool) -> Callable[..., Any]:
+        """One update as a function; with `look`, what is recorded of the parameters before it.
+
+        They are one program, so that the forward pass of the update is that of the fields.
+        """
+
+        def step(parameters: Any, state: Any, start: Any, batch: Any) -> tuple[Any, Any, Any]:
+            fields = learned = {}
+            if look:
+                fields = guarded("fields", lambda: dict(self.fields(parameters, batch)))
+                if (maps := self.learned) is not None:
+                    learned = guarded("learned", lambda: dict(maps(parameters, start, batch)))
+            moved = guarded("loss", lambda: self._update(parameters, state, batch))
+            return moved, fields, learned
+
+        return step
 
     def _update(self, parameters: Any, state: Any, batch: Any) -> tuple[Any, Any, Any]:
         import jax
@@ -211,6 +212,66 @@ class JaxModel:
         value, gradient = jax.value_and_grad(self.loss)(parameters, batch)
         moves, state = self.optimizer.update(gradient, state, parameters)
         return jax.tree.map(lambda p, move: p + move, parameters, moves), state, value
+
+
+class _Program:
+    """A compiled function; networks whose programs have the same text share what is compiled.
+
+    Seeds of one size differ in data alone, but each has an optimiser of its own, and so a function
+    of its own. A text is the whole program unless it calls back into Python, or constants are
+    passed beside the arguments: such programs are not shared.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function, self.compiled = function, {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The value; compiled again for arguments of other shapes or types."""
+        import jax
+
+        leaves, tree = jax.tree.flatten(arguments)
+        kind = tree, *((np.shape(x), getattr(x, "dtype", type(x))) for x in leaves)
+        if kind not in self.compiled:
+            self.compiled[kind] = self._compile(arguments, leaves)
+        return self.compiled[kind](*arguments)
+
+    def _compile(self, arguments: tuple[Any, ...], leaves: Sequence[Any]) -> Callable[..., Any]:
+        import jax
+
+        lowered = jax.jit(self.function, keep_unused=True).lower(*arguments)
+        text = lowered.as_text()
+        head = text[: text.find("->", text.find("@main"))]
+        if len(re.findall(r"%arg\d+:", head)) != len(leaves) or "callback" in text:
+            return lowered.compile()
+        devices = sorted({str(x.devices()) for x in leaves if isinstance(x, jax.Array)})
+        trees = str(lowered.in_tree), str(lowered.out_tree)
+        place = (hashlib.sha256(text.encode()).hexdigest(), *trees, *devices)
+        if place not in _COMPILED:
+            _COMPILED[place] = lowered.compile()
+            for old in list(_COMPILED)[:-_KEPT]:
+                _COMPILED.pop(old, None)
+        return _COMPILED[place]
+
+
+def _coordinates(
+    fields: Mapping[str, np.ndarray],
+    learned: Mapping[str, np.ndarray],
+    first: Mapping[str, np.ndarray],
+    first_learned: Mapping[str, np.ndarray],
+) -> dict[str, float]:
+    """Root mean squares of fields, of their changes and of what the maps learned."""
+    values = {}
+    for name, value in fields.items():
+        values[name] = _rms(value)
+        values[f"{name}_change"] = _rms(value - first[name])
+    for name, value in learned.items():
+        change = _rms(value - first_learned[name])
+        if name in ("key", "query", "logit"):
+            values[f"learned_{name}_change"] = change
+        else:
+            values[f"start of {name}"] = _rms(first_learned[name])
+            values[f"update of {name}"] = change
+    return values
 
 
 def _rms(field: Any) -> float:

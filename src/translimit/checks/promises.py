@@ -84,17 +84,20 @@ def role_exponents(
     Returns:
         By ("start" or "update", role).
     """
+    # The wanted change of an output does not depend on the optimiser: Adam's rate tells it.
+    wanted = [
+        Rules(replace(rules.question, target=size, optimizer="adamw", decay="constant"))
+        for size in (small, large)
+    ]
 
-    def numbers(size: Size, role: Role) -> tuple[float, float]:
-        # The wanted change of an output does not depend on the optimiser: Adam's rate tells it.
-        wanted = Rules(replace(rules.question, target=size, optimizer="adamw", decay="constant"))
-        rule, fan_in = wanted.role(role), role.fan_in.length(size)
+    def numbers(one: Rules, role: Role) -> tuple[float, float]:
+        rule, fan_in = one.role(role), role.fan_in.length(one.question.target)
         return rule.init * fan_in**0.5, rule.lr * fan_in
 
     span = math.log(getattr(large, axis) / getattr(small, axis))
     found = {}
     for role in roles:
-        pairs = zip(numbers(small, role), numbers(large, role), strict=True)
+        pairs = zip(*(numbers(one, role) for one in wanted), strict=True)
         start, update = (math.log(b / a) / span for a, b in pairs)
         found["start", role], found["update", role] = start, update
     return found

@@ -70,12 +70,15 @@ def coordinate_check(
     cells: list[list[dict[str, Any]]] = []
     kind = "standard" if standard else "rules"
     done, total = 0.0, sum(size * seeds for size in sizes)
+    apart: bool | None = None  # the first network is asked, for all of the factory
     for size, shape in zip(sizes, shapes, strict=True):
         row = []
         for seed in range(seeds):
             trial = Trial(base=base, size=shape, seed=seed, rate=rate, standard=standard)
             name = f"coordinates-{kind}-{axis}-{size}-seed{seed}"
-            row.append(_cell(cache, name, lambda t=trial: _record(factory, t, steps)))
+            row.append(_cell(cache, name, lambda t=trial, a=apart: _record(factory, t, steps, a)))
+            if apart is None and "apart" in row[-1]["values"]:
+                apart = row[-1]["values"]["apart"][0] == 1
             done += size
             if progress is not None:
                 progress(done / total)
@@ -97,6 +100,7 @@ def coordinate_check(
         [row[0]["logit_scale"] for row in cells],
     )
     tokens = int(values.pop("tokens", np.zeros(1)).max())
+    values.pop("apart", None)
     expected = _promises(axis, steps, rules, shapes, values)
     notes = (*_notes(axis, shapes, tokens, seeds), *rules[0].warnings)
     return CoordinateCheck(axis, sizes, steps, values, expected, findings, notes)
@@ -162,7 +166,9 @@ def transfer_sweep(
     return TransferSweep(axis, sizes, rates, losses, cap)
 
 
-def _record(factory: Factory, trial: Trial, steps: Sequence[int]) -> dict[str, Any]:
+def _record(
+    factory: Factory, trial: Trial, steps: Sequence[int], apart: bool | None
+) -> dict[str, Any]:
     """One network of a check as plain data."""
     made = make(factory, trial)
     if made.rules is None:
@@ -175,13 +181,12 @@ def _record(factory: Factory, trial: Trial, steps: Sequence[int]) -> dict[str, A
         raise FactoryError(
             "rules", f"are for {made.rules.question.target}", f"make them for {trial.size}"
         )
-    return {
-        "rules": made.rules.to_json(),
-        # Numbers of one seed are compared: starts have many entries.
-        "numbers": [one.to_json() for one in made.numbers(trial.rate)] if trial.seed == 0 else [],
-        "logit_scale": made.logit_scale(),
-        "values": made.record(steps, trial.size),
-    }
+    told: dict[str, Any] = {}
+    if trial.seed == 0:  # one seed tells what all take; starts have many entries
+        told["rules"] = made.rules.to_json()
+        told["numbers"] = [one.to_json() for one in made.numbers(trial.rate)]
+        told["logit_scale"] = made.logit_scale()
+    return {**told, "values": made.record(steps, trial.size, apart)}
 
 
 def _notes(axis: str, shapes: Sequence[Size], tokens: int, seeds: int) -> list[str]:

@@ -8,6 +8,7 @@ machines: it names run folders.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import tomllib
@@ -48,7 +49,7 @@ def from_json(kind: type[T], values: Mapping[str, Any], *, where: str = "configu
             the wrong type.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in values:
         if key not in fields:
             raise ConfigError(where, f"unknown key {key!r}", nearest(key, fields))
@@ -74,7 +75,7 @@ def replace(config: T, changes: Mapping[str, str]) -> T:
         ConfigError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
     current = _fields_of(config)
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     for key, text in changes.items():
         if key not in current:
             raise ConfigError("--set", f"unknown key {key!r}", nearest(key, current))
@@ -124,6 +125,12 @@ def digest(data: Any) -> str:
 
 def _fields_of(config: Any) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Annotated types by key: annotations are text, which is compiled once for every class."""
+    return typing.get_type_hints(kind)
 
 
 def _from_text(hint: Any, text: str, key: str) -> Any:

@@ -198,7 +198,7 @@ class Rules:
         """Sentences: where the rules leave what was measured, or what they assume."""
         return self.question.warnings
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A stable hexadecimal digest of the question, the same on every machine."""
         return config.digest({"schema": SCHEMA, **config.to_json(self.question)})
