@@ -35,6 +35,16 @@ def _room_for_programs() -> Iterator[None]:
             gc.collect()
 
 
+#: The rooms whose files take longest, in that order.
+LONG_ROOMS = ("experiments", "limits", "predict", "train", "cli", "models")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: short ones are left for the end, where workers run out."""
+    order = {room: place for place, room in enumerate(LONG_ROOMS)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+
+
 @pytest.fixture
 def as_user() -> Iterator[None]:
     """Run without the shape checks of the test suite, as a user does, to see our own errors."""
