@@ -96,6 +96,7 @@ $(STAMPS)/venv:
 $(STAMPS)/core: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "installing translimit and what it needs"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(STAMPS)/explore: $(STAMPS)/core

@@ -35,6 +35,14 @@ def _room_for_programs() -> Iterator[None]:
             gc.collect()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _kept_programs() -> None:
+    """Both workers, and the next run, find what one has compiled."""
+    from translimit.core import keep_programs
+
+    keep_programs()
+
+
 #: The rooms whose files take longest, in that order.
 LONG_ROOMS = ("experiments", "limits", "predict", "train", "cli", "models")
 
