@@ -50,8 +50,8 @@ from jaxtyping import Array, Float, Int
 
 from translimit.core.outcome import Outcome
 
-#: Entries of the largest kernel: 5,792 tokens, 256 MiB in float64. With the scores, from which it is
-#: built, the iteration holds two such matrices at once.
+#: Entries of the largest kernel: 5,792 tokens, 256 MiB in float64. With the scores, from which it
+#: is built, the iteration holds two such matrices at once.
 LARGEST_KERNEL = 2**25
 
 #: Rows of the kernel that are multiplied from both sides while they are in the cache.
