@@ -45,7 +45,7 @@ def normals(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float32[Array, "*shape
     return both.reshape(-1)[:count].reshape(shape)
 
 
-def chi_square(key: PRNGKeyArray, degrees: ArrayLike, dtype: Any = float) -> Float[Array, "..."]:
+def chi_square(key: PRNGKeyArray, degrees: ArrayLike, dtype: Any = float) -> Float[Array, "*shape"]:
     """Independent chi-square numbers with these degrees of freedom, one for each entry.
 
     The derivative with respect to the degrees is that of the quantile.
