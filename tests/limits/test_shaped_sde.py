@@ -414,8 +414,8 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
         root = np.asarray(wishart_factor(wishart, degrees, tokens)) / degrees**0.5
     parts = after_attention(block, np.asarray(factor), h, normal)
     growth = np.exp(block.kappa * h)
-    hat = lower_factor_of(parts)
-    expected = growth * hat @ root @ root.T @ hat.T
+    moved = lower_factor_of(parts) @ root
+    expected = growth * moved @ moved.T
     # The noise of attention is float32: this is its rounding.
     np.testing.assert_allclose(end @ end.T, expected, atol=2e-6 * np.abs(expected).max())
     if kind == "repeated":
@@ -429,7 +429,7 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
 def lower_factor_of(parts: np.ndarray) -> np.ndarray:
     """The lower-triangular factor by NumPy's QR decomposition; its diagonal is not negative."""
     upper = np.linalg.qr(parts.astype(float).T, mode="r")
-    return (upper * np.where(np.diagonal(upper) < 0, -1, 1)[:, None]).T
+    return np.transpose(upper * np.where(np.diagonal(upper) < 0, -1, 1)[:, None])
 
 
 @pytest.mark.parametrize("tokens", [20, 70])

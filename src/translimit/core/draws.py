@@ -45,9 +45,7 @@ def normals(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float32[Array, "*shape
     return both.reshape(-1)[:count].reshape(shape)
 
 
-def chi_square(
-    key: PRNGKeyArray, degrees: Float[Array, "*shape"] | ArrayLike, dtype: Any = float
-) -> Float[Array, "*shape"]:
+def chi_square(key: PRNGKeyArray, degrees: ArrayLike, dtype: Any = float) -> Float[Array, "*shape"]:
     """Independent chi-square numbers with these degrees of freedom, one for each entry.
 
     The derivative with respect to the degrees is that of the quantile.
@@ -95,7 +93,8 @@ def _gamma(shapes: Float[Array, "*shape"], seed: UInt32[Array, " 2"]) -> Float[A
 def _gamma_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     shapes, seed = primals
     value = _gamma(shapes, seed)
-    return value, jax.lax.random_gamma_grad(shapes, value) * tangents[0]
+    slope = jax.lax.random_gamma_grad(shapes, value)  # pyright: ignore[reportCallIssue]
+    return value, slope * tangents[0]
 
 
 def _normals(seed: UInt32[Array, " 2"], count: int, stream: Array) -> Float32[Array, " count"]:

@@ -108,15 +108,15 @@ def where_allowed(
         def whole(value: Array, has_axis: bool) -> Array:
             return value if has_axis else jnp.broadcast_to(value, (size, *value.shape))
 
-        allowed, quick, *arguments = (
+        flags, quicks, *others = (
             whole(value, has_axis)
             for value, has_axis in zip((allowed, quick, *arguments), batched, strict=True)
         )
 
         def selected() -> Array:
-            return jnp.where(allowed[:, None, None], quick, jax.vmap(careful)(*arguments))
+            return jnp.where(flags[:, None, None], quicks, jax.vmap(careful)(*others))
 
-        return jax.lax.cond(jnp.all(allowed), lambda: quick, selected), True
+        return jax.lax.cond(jnp.all(flags), lambda: quicks, selected), True
 
     return choose(allowed, quick, *arguments)
 
