@@ -192,7 +192,9 @@ class JaxModel:
     def _step(self, *, look: bool) -> Callable[..., Any]:
         """One update as a function; with `look`, what is recorded of the parameters before it.
 
-        They are one program, so that the forward pass of the update is that of the fields.
+        They are one program, in which XLA shares the forward pass of the update with the fields as
+        far as it sees that they are the same. It rewrites what has one user before it looks for
+        that: from the root of a norm on, whose gradient uses it again, it computes both.
         """
 
         def step(parameters: Any, state: Any, start: Any, batch: Any) -> tuple[Any, Any, Any]:
