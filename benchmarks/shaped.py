@@ -97,7 +97,7 @@ def against_networks(tokens: int, dim: int) -> dict[str, float]:
     }
 
 
-def step_cost(tokens: int, paths: int, steps: int = 40, seconds: float = 2.0) -> dict[str, float]:
+def step_cost(tokens: int, paths: int, steps: int = 40, seconds: float = 1.0) -> dict[str, float]:
     """Ours and NumPy's milliseconds a step and path, wall and processor time."""
     block = Block(gamma=0.5, tau0=4.0)
     method = StructurePreserving(paths=paths)
