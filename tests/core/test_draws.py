@@ -85,3 +85,10 @@ def test_the_derivative_is_that_of_the_quantile() -> None:
     level, step = chi2.cdf(value, degrees), 1e-4
     ahead, behind = chi2.ppf(level, degrees + step), chi2.ppf(level, degrees - step)
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-5)
+
+
+def test_a_number_of_degrees_that_is_none_gives_nan_and_ends() -> None:
+    degrees = np.array([np.inf, np.nan, -4.0, 10.0])
+    drawn = np.asarray(jax.jit(lambda key: chi_square(key, degrees))(jax.random.key(0)))
+    assert np.isnan(drawn[:3]).all()
+    assert drawn[3] > 0

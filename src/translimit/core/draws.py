@@ -82,11 +82,13 @@ def _gamma(shapes: Float[Array, "*shape"], seed: UInt32[Array, " 2"]) -> Float[A
 
     # Streams 0 and 1 are those of the boost; attempts begin behind them.
     value, taken = propose(jnp.uint32(1))
-    start = (jnp.uint32(2), value, taken)
+    # No proposal is ever taken for a shape that is none: its number is NaN, and nobody waits.
+    proper = (raised > 0) & jnp.isfinite(raised)
+    start = (jnp.uint32(2), value, taken | ~proper)
     _, value, _ = jax.lax.while_loop(lambda loop: ~jnp.all(loop[2]), again, start)
     boost = _uniforms(seed, count, jnp.uint32(0), dtype) ** (1 / shapes.reshape(-1))
     value = jnp.where(shapes.reshape(-1) < 1, value * boost, value)
-    return value.reshape(shapes.shape)
+    return jnp.where(proper, value, jnp.nan).reshape(shapes.shape)
 
 
 @_gamma.defjvp

@@ -322,7 +322,9 @@ def _paths_of(indices: Array, shared: Any) -> Any:
 
             def advance(loop: Any) -> Any:
                 elapsed, (state, _, count, blown, stopped) = loop
-                h = jnp.minimum(longest, duration - elapsed)
+                # Paths that are over step beside the others of their chunk, and the step is dropped.
+                left = duration - elapsed
+                h = jnp.where(left > 0, jnp.minimum(longest, left), longest)
                 if method.adaptive is not None:
                     h = jnp.minimum(h, method.adaptive**2 / attention_rate(block, state))
                 state = method.advance(block, state, h, jax.random.fold_in(own, count))
