@@ -322,7 +322,7 @@ def _paths_of(indices: Array, shared: Any) -> Any:
 
             def advance(loop: Any) -> Any:
                 elapsed, (state, _, count, blown, stopped) = loop
-                # Paths that are over step beside the others of their chunk, and the step is dropped.
+                # Paths that are over step beside the others of their chunk, for nothing.
                 left = duration - elapsed
                 h = jnp.where(left > 0, jnp.minimum(longest, left), longest)
                 if method.adaptive is not None:
