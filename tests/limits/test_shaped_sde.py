@@ -417,7 +417,7 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
     moved = lower_factor_of(parts) @ root
     expected = growth * moved @ moved.T
     if kind == "repeated":
-        # A singular matrix has many triangular factors: the law is that of any, the numbers are not.
+        # A singular matrix has many triangular factors, and only the law is that of any.
         assert np.abs(end[0] - end[-1]).max() < 1e-12 * np.abs(end).max()
         assert np.isfinite(end).all()
         return
