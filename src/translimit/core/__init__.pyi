@@ -10,8 +10,6 @@ from .distances import bures as bures
 from .distances import conditional_wasserstein2 as conditional_wasserstein2
 from .distances import sliced_wasserstein2 as sliced_wasserstein2
 from .distances import wasserstein2 as wasserstein2
-from .draws import chi_square as chi_square
-from .draws import normals as normals
 from .errors import ArgumentError as ArgumentError
 from .errors import ArgumentTypeError as ArgumentTypeError
 from .errors import CellError as CellError
