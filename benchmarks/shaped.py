@@ -1,13 +1,16 @@
 """The covariance SDE against networks with weights, and the cost of its steps.
 
-    python benchmarks/shaped.py [--tokens M] [--dim N] [--out FILE]
+    python benchmarks/shaped.py [--tokens M] [--dim N] [--steps-only] [--out FILE]
 
 1. Time for the same standard error of the mean correlation: the SDE of 64 tokens against networks
    of width and depth 1,024 with every weight drawn (float32). Each network and each path is one
    sample of the same law up to O(1/n), so that the ratio of times a sample, corrected by the
    variances, is the ratio of times. Networks are timed on a part of their layers, which all cost
    the same; variance and bias of the finite width are measured on the exact compressed chain.
-2. Milliseconds a step and path, for one path and for many, and the growth of cost with tokens.
+2. Milliseconds a step and path, for one path and for many, against the plain NumPy step of
+   `support/shaped_numpy.py`, whose law tests/limits/test_shaped_sde.py holds against ours. Both
+   take 40 steps from the identity, in turn; the least of all rounds counts. Ours is the whole of
+   `solve`, warm. Run it on a quiet machine, with OPENBLAS_NUM_THREADS=1 and without.
 3. Error of log det at equal step, against Euler-Maruyama.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,7 +27,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from support import shaped_numpy
 from translimit import solve
+from translimit.core import available_cores
 from translimit.limits.shaped import (
     Block,
     CovarianceSDE,
@@ -91,24 +97,62 @@ def against_networks(tokens: int, dim: int) -> dict[str, float]:
     }
 
 
+def step_cost(tokens: int, paths: int, steps: int = 40, seconds: float = 1.0) -> dict[str, float]:
+    """Ours and NumPy's milliseconds a step and path, wall and processor time."""
+    block = Block(gamma=0.5, tau0=4.0)
+    method = StructurePreserving(paths=paths)
+    h = method.step_of(block, tokens)
+    sde = CovarianceSDE(block=block, initial=np.eye(tokens), t1=steps * h)
+    rng = np.random.default_rng(0)
+
+    def ours() -> None:
+        solve(sde, method, key=jax.random.key(0), save=[steps * h])
+
+    def plain() -> None:
+        factor = np.broadcast_to(np.eye(tokens), (paths, tokens, tokens)).copy()
+        for _ in range(steps):
+            factor = shaped_numpy.step(rng, factor, h, block.gamma, block.tau0)
+
+    runs = {"ours": ours, "numpy": plain}
+    walls: dict[str, list[float]] = {name: [] for name in runs}
+    processors: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(walls["ours"]) < 3:
+        for name, run in runs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            walls[name].append(time.perf_counter() - wall)
+            processors[name].append(time.process_time() - processor)
+    row: dict[str, float] = {"tokens": tokens, "paths": paths}
+    for name in runs:
+        row[f"{name}_ms"] = 1e3 * min(walls[name]) / steps / paths
+        row[f"{name}_processor_ms"] = 1e3 * min(processors[name]) / steps / paths
+    row["ratio"] = row["numpy_ms"] / row["ours_ms"]
+    row["median_ratio"] = float(np.median(walls["numpy"]) / np.median(walls["ours"]))
+    return row
+
+
 def step_costs() -> list[dict[str, float]]:
-    """Part 2."""
+    """Part 2, printed row by row."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
+    print(f"ms a step and path (of processors); {available_cores()} cores, BLAS threads: {threads}")
+    print(f"{'tokens':>8}{'paths':>7}{'ours':>20}{'NumPy':>20}{'ratio':>8}{'of medians':>12}")
     rows = []
-    for tokens, many in ((16, 256), (64, 32), (256, 2)):
-        block = Block(gamma=0.5, tau0=4.0)
-        row: dict[str, float] = {"tokens": tokens, "many": many}
-        for name, count in (("one", 1), ("many", many)):
-            method = StructurePreserving(paths=count)
-            steps = 20
-            t1 = steps * method.step_of(block, tokens)
-            sde = CovarianceSDE(block=block, initial=np.eye(tokens), t1=t1)
-            seconds = warm_seconds(
-                lambda sde=sde, method=method, t1=t1: solve(
-                    sde, method, key=jax.random.key(0), save=[t1]
-                )
+    for tokens, many in ((16, 32), (64, 32), (128, 32), (256, 8)):
+        for paths in (1, many):
+            row = step_cost(tokens, paths)
+            rows.append(row)
+            ours, plain = (
+                f"{row[f'{name}_ms']:.4g} ({row[f'{name}_processor_ms']:.4g})"
+                for name in ("ours", "numpy")
             )
-            row[f"{name}_ms"] = 1e3 * seconds / steps / count
-        rows.append(row)
+            print(
+                f"{tokens:>8}{paths:>7}{ours:>20}{plain:>20}"
+                f"{row['ratio']:>8.2f}{row['median_ratio']:>12.2f}",
+                flush=True,
+            )
     return rows
 
 
@@ -132,8 +176,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="the covariance SDE against networks")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--steps-only", action="store_true", help="part 2 alone")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
     options = parser.parse_args()
+    if options.steps_only:
+        step_costs()
+        return 0
     versus = against_networks(options.tokens, options.dim)
     print(
         f"{options.tokens} tokens, gamma^2 = 1/4, tau0 = 4, t = 1; networks of width and depth "
@@ -151,15 +199,6 @@ def main() -> int:
     print(f"  bias of the finite width: {versus['bias']:+.4f} ± {versus['bias_stderr']:.4f}")
     print(f"  time for the same standard error: networks / SDE = {versus['ratio']:.0f}")
     costs = step_costs()
-    print(f"{'tokens':>8}{'one path, ms/step':>20}{'many, ms/step/path':>20}{'growth':>8}")
-    for index, row in enumerate(costs):
-        before = costs[max(0, index - 1)]
-        growth = (
-            np.log(row["many_ms"] / before["many_ms"]) / np.log(row["tokens"] / before["tokens"])
-            if index
-            else float("nan")
-        )
-        print(f"{row['tokens']:>8.0f}{row['one_ms']:>20.3f}{row['many_ms']:>20.3f}{growth:>8.2f}")
     errors = log_det_errors()
     print(f"{'step':>8}{'log det, structured':>22}{'Euler-Maruyama':>18}")
     for row in errors:

@@ -261,23 +261,27 @@ def test_the_chain_has_the_law_of_the_network(
         assert ks_2samp(statistic(full), statistic(short)).pvalue > 0.001
 
 
-def test_the_full_block_agrees_with_the_equation() -> None:
+@pytest.mark.parametrize(
+    ("chains", "paths"), [(4000, 16_000), pytest.param(24_000, 24_000, marks=pytest.mark.slow)]
+)
+def test_the_full_block_agrees_with_the_equation(chains: int, paths: int) -> None:
     from translimit import solve
     from translimit.limits.shaped import CovarianceSDE, StructurePreserving
 
     chain = CompressedShapedTransformer(block=FULL, dim=200, layers=100)
-    finite = run(chain, THREE, 4000)[:, -1]
+    finite = run(chain, THREE, chains, seed=7)[:, -1]
     sde = CovarianceSDE(block=FULL, initial=THREE, t1=0.5)
-    method = StructurePreserving(paths=16_000, step=0.005, bounded=True)
+    method = StructurePreserving(paths=paths, step=0.005, bounded=True)
     limit = solve(sde, method, key=jax.random.key(1), save=[0.5]).cov[:, 0]
+    # Equal laws pass 1.63 (1/n + 1/m)^(1/2) once in a hundred: 0.029 here, 0.015 in the slow one,
+    # where less than the note's 0.02 for 1e4 chains is asked.
+    bound = 1.63 * (1 / chains + 1 / paths) ** 0.5
     for statistic in (
         lambda v: correlations(v)[:, 0, 1],
         lambda v: correlations(v)[:, 1, 2],
         lambda v: np.log(v[:, 0, 0]),
     ):
-        distance = ks_2samp(statistic(finite), statistic(limit)).statistic
-        # The note's 0.02 holds for 1e4 chains; 1.63 is the 1 % point of Kolmogorov's law.
-        assert distance < 0.02 + 1.63 * (4000**-0.5 - 10_000**-0.5)
+        assert ks_2samp(statistic(finite), statistic(limit)).statistic < bound
 
 
 # --- gradients, reproducibility, refusals -----------------------------------------------------

@@ -10,6 +10,8 @@ from .distances import bures as bures
 from .distances import conditional_wasserstein2 as conditional_wasserstein2
 from .distances import sliced_wasserstein2 as sliced_wasserstein2
 from .distances import wasserstein2 as wasserstein2
+from .draws import chi_square as chi_square
+from .draws import normals as normals
 from .errors import ArgumentError as ArgumentError
 from .errors import ArgumentTypeError as ArgumentTypeError
 from .errors import CellError as CellError
@@ -77,6 +79,11 @@ from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
+from .triangular import FEW_ROWS as FEW_ROWS
 from .triangular import lower_factor as lower_factor
+from .triangular import lower_product as lower_product
+from .triangular import quick_lower_factor as quick_lower_factor
 from .triangular import semidefinite_cholesky as semidefinite_cholesky
+from .triangular import try_cholesky as try_cholesky
+from .triangular import where_allowed as where_allowed
 from .triangular import wishart_factor as wishart_factor

@@ -5,20 +5,33 @@ side, and the lower-triangular L with L L^T = F F^T is the transposed R of a QR 
 F^T: V is never formed, so the condition number is never squared, and log det V = 2 sum log L_ii is
 good to rounding however thin V has become. Directions that are zero up to rounding are set to
 zero, so that equal tokens stay equal.
+
+A Cholesky decomposition costs a fraction of that and squares the condition number. It is taken
+where its own pivots show that nothing was lost, and the QR decomposition elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+
+from translimit.core.draws import chi_square, normals
 
 #: Up to this size a factorisation is written out, which vectorises over a batch; beyond it, LAPACK.
 WRITTEN_OUT = 16
+#: Up to this size that is cheaper than a Cholesky decomposition, and as exact as any.
+FEW_ROWS = 4
 #: A row or pivot below this fraction of its own size is rounding.
 _ROUNDING = 64.0
+#: A Cholesky decomposition is kept if no pivot is below this fraction of its diagonal entry: what
+#: its rounding adds to a pivot is then below a relative 1e-12 a row.
+_LEAST_PIVOT = 1e-4
+#: Triangular blocks up to this size are multiplied and factored as they are.
+_BLOCK = 64
 
 
 def lower_factor(stack: Float[Array, "rows columns"]) -> Float[Array, "rows rows"]:
@@ -44,6 +57,88 @@ def lower_factor(stack: Float[Array, "rows columns"]) -> Float[Array, "rows rows
         columns.append(jnp.where(jnp.arange(rows) >= index, column, 0.0))
         rest = rest - columns[-1][:, None] * unit
     return jnp.stack(columns, axis=1)
+
+
+def quick_lower_factor(stack: Float[Array, "rows columns"]) -> Float[Array, "rows rows"]:
+    """`lower_factor`, by a Cholesky decomposition of F F^T where its pivots allow that.
+
+    Args:
+        stack: F, with at least as many columns as rows.
+    """
+    if stack.shape[0] <= FEW_ROWS:
+        return lower_factor(stack)
+    return where_allowed(*try_cholesky(_lower_gram(stack)), lower_factor, stack)
+
+
+def try_cholesky(
+    matrix: Float[Array, "rows rows"],
+) -> tuple[Bool[Array, ""], Float[Array, "rows rows"]]:
+    """Whether a Cholesky decomposition is good to rounding, and its lower-triangular factor.
+
+    Args:
+        matrix: symmetric; only its lower half is read.
+    """
+    lower = _cholesky(matrix)
+    pivots = jnp.diagonal(lower) ** 2
+    # NaN, which is what a matrix that is not positive definite gives, compares as false.
+    return jnp.all(pivots >= _LEAST_PIVOT * jnp.diagonal(matrix)), lower
+
+
+def where_allowed(
+    allowed: Bool[Array, ""], quick: Array, careful: Callable[..., Array], *arguments: Array
+) -> Array:
+    """`quick` where it is allowed, else `careful(*arguments)`, computed only where it is needed.
+
+    Under `jax.vmap` the careful result is computed for the whole batch as soon as one of it needs
+    it; every element still takes the one that its own `allowed` asks for.
+
+    Args:
+        allowed: whether the quick result is right.
+        quick: the quick result.
+        careful: a function of the arguments, without closed-over traced values.
+        arguments: arrays.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def choose(allowed: Array, quick: Array, *arguments: Array) -> Array:
+        return jax.lax.cond(allowed, lambda: quick, lambda: careful(*arguments))
+
+    @choose.def_vmap
+    def _(size: int, batched: Any, allowed: Array, quick: Array, *arguments: Array) -> Any:
+        def whole(value: Array, has_axis: bool) -> Array:
+            return value if has_axis else jnp.broadcast_to(value, (size, *value.shape))
+
+        flags, quicks, *others = (
+            whole(value, has_axis)
+            for value, has_axis in zip((allowed, quick, *arguments), batched, strict=True)
+        )
+
+        def selected() -> Array:
+            return jnp.where(flags[:, None, None], quicks, jax.vmap(careful)(*others))
+
+        return jax.lax.cond(jnp.all(flags), lambda: quicks, selected), True
+
+    return choose(allowed, quick, *arguments)
+
+
+def lower_product(
+    left: Float[Array, "rows rows"], right: Float[Array, "rows rows"]
+) -> Float[Array, "rows rows"]:
+    """The product of two lower-triangular matrices, without most of what is zero.
+
+    Args:
+        left: lower-triangular.
+        right: lower-triangular.
+    """
+    rows = left.shape[0]
+    if rows <= _BLOCK:
+        return left @ right
+    half = rows // 2
+    return _lower_blocks(
+        lower_product(left[:half, :half], right[:half, :half]),
+        left[half:] @ right[:, :half],
+        lower_product(left[half:, half:], right[half:, half:]),
+    )
 
 
 def semidefinite_cholesky(matrix: Float[Array, "rows rows"]) -> Float[Array, "rows rows"]:
@@ -83,6 +178,34 @@ def wishart_factor(
         dtype: of the result.
     """
     lower, diagonal = jax.random.split(key)
-    strict = jnp.tril(jax.random.normal(lower, (size, size), dtype), -1)
-    squares = jax.random.chisquare(diagonal, degrees - jnp.arange(size), dtype=dtype)
-    return strict + jnp.diag(jnp.sqrt(squares))
+    strict = jnp.tril(normals(lower, (size, size)).astype(dtype), -1)
+    return strict + jnp.diag(jnp.sqrt(chi_square(diagonal, degrees - jnp.arange(size), dtype)))
+
+
+def _cholesky(matrix: Float[Array, "rows rows"]) -> Float[Array, "rows rows"]:
+    """The Cholesky factor by halves: LAPACK's own is slow at a few hundred rows."""
+    rows = matrix.shape[0]
+    if rows <= _BLOCK:
+        return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+    half = rows // 2
+    top = _cholesky(matrix[:half, :half])
+    across = jax.lax.linalg.triangular_solve(
+        top, matrix[half:, :half], left_side=False, lower=True, transpose_a=True
+    )
+    return _lower_blocks(top, across, _cholesky(matrix[half:, half:] - _lower_gram(across)))
+
+
+def _lower_gram(stack: Float[Array, "rows columns"]) -> Float[Array, "rows rows"]:
+    """F F^T, with zeros or what belongs there above the diagonal."""
+    rows = stack.shape[0]
+    if rows <= _BLOCK:
+        return stack @ stack.T
+    half = rows // 2
+    top, bottom = stack[:half], stack[half:]
+    return _lower_blocks(_lower_gram(top), bottom @ top.T, _lower_gram(bottom))
+
+
+def _lower_blocks(top: Array, across: Array, bottom: Array) -> Array:
+    """[[top, 0], [across, bottom]]."""
+    zero = jnp.zeros((top.shape[0], bottom.shape[0]), top.dtype)
+    return jnp.block([[top, zero], [across, bottom]])

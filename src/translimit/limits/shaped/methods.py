@@ -11,6 +11,15 @@ V^ = lam^2 V + gamma^2 A V A^T, add the MLP's drift as a kernel, and multiply by
 matrix with 1 / (sigma^2 h) degrees of freedom. All of it acts on a factor L: V is positive
 semi-definite by construction, may be singular, and log det V stays right at any horizon.
 
+Without a causal mask the whole of a step happens in the coordinates of L. With K = L^T C L,
+v = diag(V) and r = C diag(C V C), softmax expanded gives
+
+    A L = L (alpha + sqrt(h / H) beta / (m tau0) G K) + h beta / (2 m tau0^2) v (L^T r)^T = L P,
+
+so that V^ = L (lam^2 + gamma^2 P P^T) L^T: the matrix in brackets is well conditioned however thin
+V is, and its Cholesky factor times L is the factor of V^. L^-1 v is all that P needs of an inverse.
+Where that is large, or not there, a QR decomposition of the parts of V^ takes its place.
+
 Reference: documentation, "The shaped Transformer".
 """
 
@@ -28,13 +37,19 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import shaped_attention
 from translimit.core import (
+    FEW_ROWS,
     AbstractMethod,
     ArgumentError,
     ArgumentTypeError,
     brief,
     lower_factor,
+    lower_product,
+    normals,
     psd_sqrt,
+    quick_lower_factor,
     semidefinite_cholesky,
+    try_cholesky,
+    where_allowed,
     wishart_factor,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
@@ -148,14 +163,14 @@ class StructurePreserving(AbstractCovarianceMethod):
         growth = 0.0
         mlp = block if isinstance(block, ShapedMLP) else block.mlp
         if isinstance(block, Block):
-            factor = lower_factor(_attention_stack(block, factor, h, mixing, self.bounded))
+            factor = _after_attention(block, factor, h, mixing, self.bounded)
             growth = growth + block.kappa
         if mlp is not None:
-            factor = lower_factor(_mlp_stack(mlp, factor, h))
+            factor = quick_lower_factor(_mlp_stack(mlp, factor, h))
             growth = growth + mlp.kappa
         degrees = 1 / (linear_variance(block) * h)
-        root = wishart_factor(wishart, degrees, factor.shape[0], factor.dtype) / jnp.sqrt(degrees)
-        return factor @ root * jnp.exp(growth * h / 2)
+        root = wishart_factor(wishart, degrees, factor.shape[0], factor.dtype)
+        return lower_product(factor, root) * (jnp.exp(growth * h / 2) / jnp.sqrt(degrees))
 
     def trace(self, state: Array) -> Array:
         """The squared norm of the factor."""
@@ -262,31 +277,103 @@ def require_sizes(method: Any) -> None:
             raise ArgumentError(name, f"got {value}", "pass a positive number")
 
 
-def _attention_stack(block: Block, factor: Array, h: Array, key: Array, bounded: bool) -> Array:
-    """Independent parts F of V^ = lam^2 V + gamma^2 E_heads[A V A^T] + noise of A, side by side."""
-    gains, tokens = block.gains, factor.shape[0]
+def _after_attention(block: Block, factor: Array, h: Array, key: Array, bounded: bool) -> Array:
+    """A lower-triangular factor of V^ = lam^2 V + gamma^2 E_heads[A V A^T] + noise of A."""
     if bounded:
-        normals = jax.random.normal(key, (block.heads, tokens, tokens), factor.dtype)
-        logits = jnp.sqrt(h) / block.tau0 * (factor @ normals @ factor.T)
-        heads = shaped_attention(logits, gains, block.causal) @ factor
-        parts = block.gamma / block.heads**0.5 * heads
-        return jnp.concatenate([block.lam * factor, *parts], axis=1)
-    normal = jax.random.normal(key, (tokens, tokens), factor.dtype)
+        return quick_lower_factor(_softmax_stack(block, factor, h, key))
+    if block.causal:
+        return quick_lower_factor(_causal_stack(block, factor, h, key))
+    skip, mixing, tokens, source = _expanded_attention(block, factor, h, key)
+    if factor.shape[0] <= FEW_ROWS:
+        return lower_factor(_parts(factor, skip, mixing, tokens, source))
+    solved, exists = _solve_lower(factor, tokens)
+    mixing_of_all = mixing + jnp.outer(solved, source)
+    inner = mixing_of_all @ mixing_of_all.T + skip**2 * jnp.eye(len(factor), dtype=factor.dtype)
+    allowed, root = try_cholesky(inner)
+    quick = lower_product(factor, root)
+    return where_allowed(
+        allowed & exists,
+        quick,
+        lambda *parts: lower_factor(_parts(*parts)),
+        factor,
+        skip,
+        mixing,
+        tokens,
+        source,
+    )
+
+
+def _expanded_attention(
+    block: Block, factor: Array, h: Array, key: Array
+) -> tuple[Array, Array, Array, Array]:
+    """V^ = (skip L)(skip L)^T + (L mixing + tokens source^T)(...)^T, up to second order in softmax.
+
+    The noise is computed in float32, like the normals that it is made of; K is that of the centred
+    factor, which loses nothing where tokens are nearly equal.
+    """
+    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
+    centred = centre(factor.T).T  # C L
+    largest = jnp.max(jnp.abs(centred))
+    unit = (centred / jnp.where(largest > 0, largest, 1.0)).astype(jnp.float32)
+    kernel = _product32(unit.T, unit)  # K / largest^2
+    noise = _product32(normals(key, factor.shape), kernel).astype(dtype)
+    strength = largest**2 / (size * block.tau0)
+    mixing = (block.gamma * gains.attention * jnp.sqrt(h / block.heads) * strength) * noise
+    mixing = mixing + block.gamma * gains.identity * jnp.eye(size, dtype=dtype)
+    own = jnp.sum(centred**2, axis=1)
+    source = (block.gamma * gains.attention * h) * ((own - jnp.mean(own)) @ factor)
+    tokens = jnp.sum(factor**2, axis=1) / (2 * size * block.tau0**2)
+    # One draw stands for the mean of H heads: its noise is right, and what it lacks of
+    # E[A_1 V A_1^T], a multiple of V, is added to the skip connection.
+    lacking = h * (1 - 1 / block.heads) * (block.gamma * gains.attention * strength) ** 2
+    skip = jnp.sqrt(block.lam**2 + lacking * jnp.sum(kernel.astype(dtype) ** 2))
+    return skip, mixing, tokens, source
+
+
+def _parts(factor: Array, skip: Array, mixing: Array, tokens: Array, source: Array) -> Array:
+    """The two parts of V^ side by side."""
+    branch = factor @ mixing + jnp.outer(tokens, source)
+    return jnp.concatenate([skip * factor, branch], axis=1)
+
+
+def _solve_lower(factor: Array, tokens: Array) -> tuple[Array, Array]:
+    """L^-1 v, and whether v is in the range of L where a pivot of L is zero."""
+    pivots = jnp.diagonal(factor)
+    filled = factor + jnp.diag(jnp.where(pivots == 0, 1.0, 0.0).astype(factor.dtype))
+    solved = jax.lax.linalg.triangular_solve(filled, tokens[:, None], left_side=True, lower=True)
+    solved = solved[:, 0]
+    # What is left of a token that repeats others must be rounding.
+    rounding = 64 * jnp.finfo(factor.dtype).eps * jnp.max(tokens)
+    return solved, jnp.all((pivots != 0) | (jnp.abs(solved) <= rounding))
+
+
+def _product32(left: Array, right: Array) -> Array:
+    """A product in float32, on every device."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def _softmax_stack(block: Block, factor: Array, h: Array, key: Array) -> Array:
+    """Parts of V^ side by side, with softmax itself and every head drawn."""
+    normal = normals(key, (block.heads, *factor.shape)).astype(factor.dtype)
+    logits = jnp.sqrt(h) / block.tau0 * (factor @ normal @ factor.T)
+    heads = shaped_attention(logits, block.gains, block.causal) @ factor
+    parts = block.gamma / block.heads**0.5 * heads
+    return jnp.concatenate([block.lam * factor, *parts], axis=1)
+
+
+def _causal_stack(block: Block, factor: Array, h: Array, key: Array) -> Array:
+    """Parts of V^ side by side, with every row centred over the tokens that it sees."""
+    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
     second, mean = attention_parts(block, factor @ factor.T)
-    first = first_order_attention(block, factor, normal)
-    matrix = gains.identity * jnp.eye(tokens, dtype=factor.dtype) + gains.attention * (
+    first = first_order_attention(block, factor, normals(key, factor.shape).astype(dtype))
+    matrix = gains.identity * jnp.eye(size, dtype=dtype) + gains.attention * (
         jnp.sqrt(h / block.heads) * first + h * mean
     )
-    # One draw stands for the mean of H heads: its noise is right, and what it lacks of
-    # E[A_1 V A_1^T] is added as a part of its own.
-    lacking = h * (1 - 1 / block.heads) * (block.gamma * gains.attention) ** 2
-    parts = [block.gamma * matrix @ factor]
-    if block.causal and block.heads > 1:
-        parts += [block.lam * factor, jnp.sqrt(lacking) * semidefinite_cholesky(second)]
-    else:
-        trace = jnp.sum(factor**2)
-        relative = jnp.where(trace > 0, jnp.trace(second) / jnp.where(trace > 0, trace, 1.0), 0.0)
-        parts.append(jnp.sqrt(block.lam**2 + lacking * relative) * factor)
+    parts = [block.lam * factor, block.gamma * matrix @ factor]
+    if block.heads > 1:
+        # What one draw lacks of the mean of H heads, no multiple of V here.
+        lacking = h * (1 - 1 / block.heads) * (block.gamma * gains.attention) ** 2
+        parts.append(jnp.sqrt(lacking) * semidefinite_cholesky(second))
     return jnp.concatenate(parts, axis=1)
 
 

@@ -10,8 +10,9 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -29,11 +30,14 @@ from translimit.core import (
     Estimate,
     Outcome,
     as_float64,
+    available_threads,
     device_count,
     in_float64,
     is_traced,
     map_shards,
+    part_of,
     rounded_up,
+    side_by_side,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import require_tokens_cov
@@ -51,8 +55,11 @@ if TYPE_CHECKING:
 REFERENCE = "Noci et al., arXiv 2306.17759"
 #: Paths computed together; adaptive ones wait for the slowest of their chunk.
 _CHUNK, _ADAPTIVE_CHUNK = 4096, 256
-#: Entries of m x m matrices that a chunk may hold.
-_CHUNK_ENTRIES = 2**18
+#: Entries of m x m matrices that a chunk may hold: what an accelerator needs to be busy, and what
+#: stays in the cache of a core.
+_CHUNK_ENTRIES, _CHUNK_ENTRIES_OF_A_CORE = 2**18, 2**12
+#: Programs that this process has compiled for paths on its cores.
+_compiled: set[Hashable] = set()
 #: A remainder of an interval below this fraction of a step is rounding.
 _ROUNDING = 1e-9
 
@@ -217,29 +224,21 @@ class CovarianceSDE(AbstractProblem):
         """All paths, chunk by chunk; path i has the key of its index, whatever the chunks."""
         tokens = self.initial.shape[0]
         step = method.step_of(self.block, tokens)
-        largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
-        largest = max(1, min(largest, _CHUNK_ENTRIES // tokens**2)) * device_count()
         traced = is_traced(self, ts, key)
+        on_cores = jax.default_backend() == "cpu"
+        entries = _CHUNK_ENTRIES_OF_A_CORE if on_cores else _CHUNK_ENTRIES
+        largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
+        largest = max(1, min(largest, entries // tokens**2)) * device_count()
         chunks = 1 if traced else math.ceil(method.paths / largest)
         size = rounded_up(math.ceil(method.paths / chunks))
-        results = []
-        for chunk in range(chunks):
+
+        def compute(chunk: int) -> Any:
             indices = np.arange(chunk * size, (chunk + 1) * size)
-            results.append(
-                in_float64(
-                    _paths,
-                    self.block,
-                    self.initial,
-                    ts,
-                    self.stop_trace,
-                    method,
-                    step,
-                    key,
-                    indices,
-                )
-            )
-            if progress is not None:
-                progress((chunk + 1) / chunks)
+            shared = (self.block, self.initial, ts, self.stop_trace, method, step, key)
+            return in_float64(_paths, *shared, indices)
+
+        program = jax.tree.structure((self.block, method)), tokens, np.shape(ts), size
+        results = _side_by_side(compute, chunks, program, progress)
         xp = jnp if traced else np
         cov, log_det, blown, stopped, steps = (
             xp.concatenate(parts)[: method.paths] for parts in zip(*results, strict=True)
@@ -255,6 +254,28 @@ class CovarianceSDE(AbstractProblem):
             steps=steps,
             outcome=outcome,
         )
+
+
+def _side_by_side(
+    compute: Callable[[int], Any],
+    chunks: int,
+    program: Hashable,
+    progress: Callable[[float], object] | None,
+) -> list[Any]:
+    """`compute` of every chunk: the first alone where it compiles, then as threads allow."""
+    alone = 0 if program in _compiled else 1
+
+    def call(chunk: int, report: Callable[[float], object]) -> Any:
+        result = compute(chunk)
+        report(1.0)
+        return result
+
+    calls = [functools.partial(call, chunk) for chunk in range(chunks)]
+    first = side_by_side(calls[:alone], 1, part_of(progress, 0.0, alone / chunks))
+    _compiled.add(program)
+    # The mesh of several devices is known to this thread only, and so is a trace.
+    at_once = 1 if device_count() > 1 or chunks == 1 else available_threads()
+    return first + side_by_side(calls[alone:], at_once, part_of(progress, alone / chunks, 1.0))
 
 
 def _fraction(happened: np.ndarray) -> Estimate:
@@ -301,7 +322,9 @@ def _paths_of(indices: Array, shared: Any) -> Any:
 
             def advance(loop: Any) -> Any:
                 elapsed, (state, _, count, blown, stopped) = loop
-                h = jnp.minimum(longest, duration - elapsed)
+                # Paths that are over step beside the others of their chunk, for nothing.
+                left = duration - elapsed
+                h = jnp.where(left > 0, jnp.minimum(longest, left), longest)
                 if method.adaptive is not None:
                     h = jnp.minimum(h, method.adaptive**2 / attention_rate(block, state))
                 state = method.advance(block, state, h, jax.random.fold_in(own, count))
@@ -310,6 +333,8 @@ def _paths_of(indices: Array, shared: Any) -> Any:
                 exploded = ~(trace <= blow_up_trace) & ~(trace > stop_trace)
                 blown = jnp.where(exploded, now, blown)
                 stopped = jnp.where(trace > stop_trace, now, stopped)
+                # A path that is over costs the others of its chunk nothing.
+                state = jnp.where(exploded, start, state)
                 return elapsed, (state, now, count + 1, blown, stopped)
 
             _, carry = jax.lax.while_loop(running, advance, (jnp.zeros_like(duration), carry))

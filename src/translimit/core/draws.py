@@ -1,0 +1,136 @@
+r"""Random numbers in bulk for simulations that draw more than they multiply.
+
+Normals are Box-Muller transforms of the two words of a Threefry-2x32 block (20 rounds), float32:
+each is right to a relative 1e-6, and none is above 6.8, beyond which a normal lies once in 1e11.
+They cost half of `jax.random.normal` in float32 and a fifth of it in float64. Chi-squares are exact
+in law for real degrees of freedom: Marsaglia and Tsang's method, all entries at once, again for all
+while one of them was refused. From three degrees on a proposal is refused less than once in
+twenty-five, from fifty once in a thousand.
+
+Reference: Salmon, Moraes, Dror and Shaw 2011 (Threefry); Box and Muller 1958; Marsaglia and Tsang,
+ACM Trans. Math. Softw. 26, 2000.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Float32, PRNGKeyArray, UInt32
+
+#: Rotations of Threefry-2x32, and the constant that completes its key.
+_ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
+_PARITY = np.uint32(0x1BD11BDA)
+#: Words to numbers in (0, 1), and to turns in [-1/2, 1/2).
+_WORD = np.float32(2.0**-32)
+#: Taylor series of the sine, to 6e-8 on [-pi/2, pi/2].
+_SINE = tuple(np.float32((-1) ** k / math.factorial(2 * k + 1)) for k in range(6))
+
+
+def normals(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float32[Array, "*shape"]:
+    """Independent standard normal numbers, float32.
+
+    Args:
+        key: randomness.
+        shape: of the result.
+    """
+    seed = jax.random.bits(key, (2,), jnp.uint32)
+    count = math.prod(shape)
+    half = -(-count // 2)
+    # In a loop: outside of one XLA draws again for every operation that reads the result.
+    both = jax.lax.map(lambda part: _normals(seed, half, part), jnp.arange(2, dtype=jnp.uint32))
+    return both.reshape(-1)[:count].reshape(shape)
+
+
+def chi_square(key: PRNGKeyArray, degrees: ArrayLike, dtype: Any = float) -> Float[Array, "*shape"]:
+    """Independent chi-square numbers with these degrees of freedom, one for each entry.
+
+    The derivative with respect to the degrees is that of the quantile.
+
+    Args:
+        key: randomness.
+        degrees: degrees of freedom, real and positive.
+        dtype: of the result; the decisions of the method are good to its precision.
+    """
+    seed = jax.random.bits(key, (2,), jnp.uint32)
+    return 2 * _gamma(jnp.asarray(degrees, dtype) / 2, seed)
+
+
+@jax.custom_jvp
+def _gamma(shapes: Float[Array, "*shape"], seed: UInt32[Array, " 2"]) -> Float[Array, "*shape"]:
+    """Gamma numbers of unit scale; shapes below one from those above by a power of a uniform."""
+    dtype, count = shapes.dtype, shapes.size
+    raised = jnp.where(shapes < 1, shapes + 1, shapes).reshape(-1)
+    d = raised - 1 / 3
+    c = 1 / jnp.sqrt(9 * d)
+
+    def propose(attempt: Array) -> tuple[Array, Array]:
+        normal = _normals(seed, count, 2 * attempt).astype(dtype)
+        uniform = _uniforms(seed, count, 2 * attempt + 1, dtype)
+        root = 1 + c * normal
+        v = jnp.where(root > 0, root, 1.0) ** 3
+        taken = jnp.log(uniform) < normal**2 / 2 + d * (1 - v + jnp.log(v))
+        return d * v, (root > 0) & taken
+
+    def again(loop: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        attempt, kept, done = loop
+        value, taken = propose(attempt)
+        return attempt + 1, jnp.where(done, kept, value), done | taken
+
+    # Streams 0 and 1 are those of the boost; attempts begin behind them.
+    value, taken = propose(jnp.uint32(1))
+    # No proposal is ever taken for a shape that is none: its number is NaN, and nobody waits.
+    proper = (raised > 0) & jnp.isfinite(raised)
+    start = (jnp.uint32(2), value, taken | ~proper)
+    _, value, _ = jax.lax.while_loop(lambda loop: ~jnp.all(loop[2]), again, start)
+    boost = _uniforms(seed, count, jnp.uint32(0), dtype) ** (1 / shapes.reshape(-1))
+    value = jnp.where(shapes.reshape(-1) < 1, value * boost, value)
+    return jnp.where(proper, value, jnp.nan).reshape(shapes.shape)
+
+
+@_gamma.defjvp
+def _gamma_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    shapes, seed = primals
+    value = _gamma(shapes, seed)
+    slope = jax.lax.random_gamma_grad(shapes, value)  # pyright: ignore[reportCallIssue]
+    return value, slope * tangents[0]
+
+
+def _normals(seed: UInt32[Array, " 2"], count: int, stream: Array) -> Float32[Array, " count"]:
+    """Box-Muller: sqrt(-2 log u) cos(2 pi t), with cos(2 pi t) = sin(2 pi (1/4 - |t|))."""
+    first, second = _words(seed, count, stream)
+    # Zero comes up once in 2^32: half a unit is added in float32, where it is lost above 2^24.
+    radius = jnp.sqrt(-2 * jnp.log((first.astype(jnp.float32) + np.float32(0.5)) * _WORD))
+    turn = second.astype(jnp.int32).astype(jnp.float32) * _WORD
+    angle = (np.float32(0.25) - jnp.abs(turn)) * np.float32(2 * math.pi)
+    square = angle * angle
+    sine = jnp.full_like(square, _SINE[-1])
+    for coefficient in reversed(_SINE[:-1]):
+        sine = coefficient + square * sine
+    return radius * angle * sine
+
+
+def _uniforms(seed: UInt32[Array, " 2"], count: int, stream: Array, dtype: Any) -> Array:
+    """Numbers in the open unit interval."""
+    word, _ = _words(seed, count, stream)
+    return (word.astype(dtype) + 0.5) * 2.0**-32
+
+
+def _words(
+    seed: UInt32[Array, " 2"], count: int, stream: Array
+) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
+    """Threefry-2x32 of the blocks (0, stream), (1, stream), ..."""
+    keys = (seed[0], seed[1], seed[0] ^ seed[1] ^ _PARITY)
+    left = jax.lax.iota(jnp.uint32, count) + keys[0]
+    right = jnp.broadcast_to(stream, (count,)) + keys[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            left = left + right
+            right = (right << np.uint32(rotation)) | (right >> np.uint32(32 - rotation))
+            right = right ^ left
+        left = left + keys[(group + 1) % 3]
+        right = right + keys[(group + 2) % 3] + np.uint32(group + 1)
+    return left, right
