@@ -472,11 +472,15 @@ def test_one_thin_path_does_not_move_the_others(block) -> None:
 
         together = np.asarray(jax.jit(jax.vmap(step))(states, keys))
         alone = [np.asarray(jax.jit(step)(*each)) for each in zip(states, keys, strict=True)]
-    # Each program rounds the float32 noise of attention in its own way, and a direction that is not
-    # there has a factor of the root of the rounding of float64.
     for one, many in zip(alone, together, strict=True):
         assert np.isfinite(many).all()
-        np.testing.assert_allclose(one @ one.T, many @ many.T, rtol=0, atol=1e-8)
+        # Each program rounds the float32 noise of attention in its own way.
+        np.testing.assert_allclose(np.sum(one**2, 1), np.sum(many**2, 1), rtol=1e-4)
+    np.testing.assert_allclose(alone[0], together[0], rtol=0, atol=1e-8)
+    if not getattr(block, "causal", False):
+        # A singular matrix has many factors; what repeats is what is determined.
+        for end in (alone[2], together[2]):
+            np.testing.assert_allclose(end[[3, -1]], end[[0, 0]], rtol=0, atol=1e-8)
 
 
 def test_the_plain_numpy_step_has_the_same_law() -> None:

@@ -37,7 +37,16 @@ def normals(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float32[Array, "*shape
         key: randomness.
         shape: of the result.
     """
-    seed = jax.random.bits(key, (2,), jnp.uint32)
+    return normals_of_seed(seeds(key, 1)[0], shape)
+
+
+def normals_of_seed(seed: UInt32[Array, " 2"], shape: tuple[int, ...]) -> Float32[Array, "*shape"]:
+    """The normal numbers of one of the `seeds` of a key.
+
+    Args:
+        seed: randomness; for nothing else.
+        shape: of the result.
+    """
     count = math.prod(shape)
     half = -(-count // 2)
     # In a loop: outside of one XLA draws again for every operation that reads the result.
@@ -55,40 +64,59 @@ def chi_square(key: PRNGKeyArray, degrees: ArrayLike, dtype: Any = float) -> Flo
         degrees: degrees of freedom, real and positive.
         dtype: of the result; the decisions of the method are good to its precision.
     """
-    seed = jax.random.bits(key, (2,), jnp.uint32)
+    return chi_square_of_seed(seeds(key, 1)[0], degrees, dtype)
+
+
+def chi_square_of_seed(
+    seed: UInt32[Array, " 2"], degrees: ArrayLike, dtype: Any = float
+) -> Float[Array, "*shape"]:
+    """The chi-square numbers of one of the `seeds` of a key.
+
+    Args:
+        seed: randomness; for nothing else.
+        degrees: degrees of freedom, real and positive.
+        dtype: of the result; the decisions of the method are good to its precision.
+    """
     return 2 * _gamma(jnp.asarray(degrees, dtype) / 2, seed)
+
+
+def seeds(key: PRNGKeyArray, count: int) -> UInt32[Array, "count 2"]:
+    """Independent seeds of one key, in one call of its generator: each call costs compilation.
+
+    Args:
+        key: randomness; for nothing else.
+        count: how many.
+    """
+    return jax.random.bits(key, (count, 2), jnp.uint32)
 
 
 @jax.custom_jvp
 def _gamma(shapes: Float[Array, "*shape"], seed: UInt32[Array, " 2"]) -> Float[Array, "*shape"]:
     """Gamma numbers of unit scale; shapes below one from those above by a power of a uniform."""
     dtype, count = shapes.dtype, shapes.size
-    raised = jnp.where(shapes < 1, shapes + 1, shapes).reshape(-1)
+    flat = shapes.reshape(-1)
+    raised = jnp.where(flat < 1, flat + 1, flat)
     d = raised - 1 / 3
     c = 1 / jnp.sqrt(9 * d)
 
     def propose(attempt: Array) -> tuple[Array, Array]:
         normal = _normals(seed, count, 2 * attempt).astype(dtype)
-        uniform = _uniforms(seed, count, 2 * attempt + 1, dtype)
+        uniform, boost = (_unit(word, dtype) for word in _words(seed, count, 2 * attempt + 1))
         root = 1 + c * normal
         v = jnp.where(root > 0, root, 1.0) ** 3
         taken = jnp.log(uniform) < normal**2 / 2 + d * (1 - v + jnp.log(v))
-        return d * v, (root > 0) & taken
+        return jnp.where(flat < 1, d * v * boost ** (1 / flat), d * v), (root > 0) & taken
 
     def again(loop: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         attempt, kept, done = loop
         value, taken = propose(attempt)
         return attempt + 1, jnp.where(done, kept, value), done | taken
 
-    # Streams 0 and 1 are those of the boost; attempts begin behind them.
-    value, taken = propose(jnp.uint32(1))
     # No proposal is ever taken for a shape that is none: its number is NaN, and nobody waits.
     proper = (raised > 0) & jnp.isfinite(raised)
-    start = (jnp.uint32(2), value, taken | ~proper)
+    start = (jnp.uint32(0), jnp.full_like(flat, jnp.nan), ~proper)
     _, value, _ = jax.lax.while_loop(lambda loop: ~jnp.all(loop[2]), again, start)
-    boost = _uniforms(seed, count, jnp.uint32(0), dtype) ** (1 / shapes.reshape(-1))
-    value = jnp.where(shapes.reshape(-1) < 1, value * boost, value)
-    return jnp.where(proper, value, jnp.nan).reshape(shapes.shape)
+    return value.reshape(shapes.shape)
 
 
 @_gamma.defjvp
@@ -113,9 +141,8 @@ def _normals(seed: UInt32[Array, " 2"], count: int, stream: Array) -> Float32[Ar
     return radius * angle * sine
 
 
-def _uniforms(seed: UInt32[Array, " 2"], count: int, stream: Array, dtype: Any) -> Array:
+def _unit(word: UInt32[Array, " count"], dtype: Any) -> Array:
     """Numbers in the open unit interval."""
-    word, _ = _words(seed, count, stream)
     return (word.astype(dtype) + 0.5) * 2.0**-32
 
 

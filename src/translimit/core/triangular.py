@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from translimit.core.draws import chi_square, normals
+from translimit.core.draws import chi_square_of_seed, normals_of_seed, seeds
 
 #: Up to this size a factorisation is written out, which vectorises over a batch; beyond it, LAPACK.
 WRITTEN_OUT = 16
@@ -177,9 +177,10 @@ def wishart_factor(
         size: rows and columns.
         dtype: of the result.
     """
-    lower, diagonal = jax.random.split(key)
-    strict = jnp.tril(normals(lower, (size, size)).astype(dtype), -1)
-    return strict + jnp.diag(jnp.sqrt(chi_square(diagonal, degrees - jnp.arange(size), dtype)))
+    lower, diagonal = seeds(key, 2)
+    strict = jnp.tril(normals_of_seed(lower, (size, size)).astype(dtype), -1)
+    squares = chi_square_of_seed(diagonal, degrees - jnp.arange(size), dtype)
+    return strict + jnp.diag(jnp.sqrt(squares))
 
 
 def _cholesky(matrix: Float[Array, "rows rows"]) -> Float[Array, "rows rows"]:

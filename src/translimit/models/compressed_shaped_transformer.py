@@ -3,7 +3,7 @@ r"""The covariance of a finite shaped Transformer as the Markov chain that it is
 Given the covariance V = L L^T of one layer, the law of the next one depends on nothing else, and
 is drawn exactly with m x m matrices at any width n:
 
-- logits Y = L Xi L^T with Xi = G_q G_k^T, for n_k >= m as a Bartlett factor times a normal matrix;
+- logits Y = L G_q G_k^T L^T, for n_k >= m with a Bartlett factor in place of G_q;
 - a branch of n columns that are N(0, B B^T) given all else: (lam X + gamma branch) has covariance
   F_1 F_1^T + F_2 F_2^T, F_1 = lam L + gamma B Z / sqrt(n), F_2 = gamma B Bart(n - m) / sqrt(n).
 
@@ -30,8 +30,8 @@ from translimit.core import (
     ArrayInput,
     in_float64,
     lower_factor,
-    named_key,
-    psd_sqrt,
+    normals,
+    semidefinite_cholesky,
     wishart_factor,
 )
 from translimit.describe import Block, ShapedMLP
@@ -48,6 +48,8 @@ from translimit.models.shaped_transformer import (
 
 class CompressedShapedTransformer(eqx.Module):
     """The exact covariance chain of a shaped Transformer of finite width, in float64.
+
+    Normal numbers are those of `core.normals`, good to a relative 1e-6.
 
     Cost: O(heads tokens^3) a layer and seed, whatever the width (with an MLP O(tokens^2
     hidden_dim)).
@@ -143,7 +145,7 @@ def _simulate(
     slices: int,
 ) -> Float[Array, "seeds saves tokens tokens"]:
     key = jax.random.wrap_key_data(key_data)
-    start = jnp.broadcast_to(lower_factor(psd_sqrt(cov)), (slices, *cov.shape))
+    start = jnp.broadcast_to(semidefinite_cholesky(cov), (slices, *cov.shape))
 
     def chain(index: Array) -> Array:
         own = jax.random.fold_in(key, index)
@@ -183,63 +185,54 @@ def _side_by_side(factors: Float[Array, "parts tokens columns"]) -> Float[Array,
 def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array) -> Array:
     slices, tokens = state.shape[:2]
     factor = _factor(state)
+    of_heads, of_attention, of_hidden, of_mlp = jax.random.split(key, 4)
 
-    def head(number: Array) -> tuple[Array, Array]:
-        own = named_key(jax.random.fold_in(key, number), "head")
-        xi = _logit_core(named_key(own, "logits"), sizes.head_dim, tokens, factor.dtype)
-        logits = factor @ xi @ factor.T / sizes.temperature(block)
+    def head(own: Array) -> tuple[Array, Array]:
+        of_queries, of_keys, of_values = jax.random.split(own, 3)
+        query = _normals(of_queries, sizes.head_dim, tokens, factor.dtype)
+        normal = normals(of_keys, (query.shape[1], tokens)).astype(factor.dtype)
+        logits = factor @ (query @ normal) @ factor.T / sizes.temperature(block)
         branch = shaped_attention(logits, block.gains, block.causal) @ factor
-        return branch, branch @ _normals(
-            named_key(own, "values"), sizes.value_dim, tokens, factor.dtype
-        )
+        return branch, branch @ _normals(of_values, sizes.value_dim, tokens, factor.dtype)
 
-    branches, values = jax.vmap(head)(jnp.arange(block.heads))
+    branches, values = jax.vmap(head)(jax.random.split(of_heads, block.heads))
     if block.projection:
         mixed = _side_by_side(values / math.sqrt(block.heads * sizes.value_dim))
         branches = mixed[None]
     mix = jax.vmap(_mix, in_axes=(0, 0, None, None, None, 0))
     width = sizes.dim // slices
-    state = mix(state, branches, lams[0], block.gamma, width, _keys(key, "attention", slices))
+    state = mix(
+        state, branches, lams[0], block.gamma, width, jax.random.split(of_attention, slices)
+    )
     if block.mlp is None:
         return state
-    root = _mlp_factor(block.mlp, sizes, _factor(state), named_key(key, "hidden"))
+    root = _mlp_factor(block.mlp, sizes, _factor(state), of_hidden)
     roots = jnp.broadcast_to(root, state.shape)
-    return mix(state, roots, lams[1], block.mlp.gamma, width, _keys(key, "mlp", slices))
-
-
-def _keys(key: Array, name: str, count: int) -> Array:
-    own = named_key(key, name)
-    return jax.vmap(lambda index: jax.random.fold_in(own, index))(jnp.arange(count))
+    return mix(state, roots, lams[1], block.mlp.gamma, width, jax.random.split(of_mlp, slices))
 
 
 def _mix(factor: Array, branch: Array, lam: Any, gamma: Any, width: int, key: Array) -> Array:
     """A factor of the covariance of lam X + gamma (branch of `width` independent columns)."""
     tokens = factor.shape[0]
-    along = jax.random.normal(named_key(key, "along"), factor.shape, factor.dtype)
+    of_along, of_across = jax.random.split(key)
+    along = normals(of_along, factor.shape).astype(factor.dtype)
     first = lam * factor + gamma * branch @ along / math.sqrt(width)
     if width == tokens:
         return lower_factor(first)
-    rest = _normals(named_key(key, "across"), width - tokens, tokens, factor.dtype)
+    rest = _normals(of_across, width - tokens, tokens, factor.dtype)
     return lower_factor(jnp.concatenate([first, gamma * branch @ rest / math.sqrt(width)], axis=1))
 
 
 def _normals(key: Array, columns: int, tokens: int, dtype: Any) -> Array:
     """A factor of the Wishart matrix of `columns` standard normal columns."""
     if columns < tokens:
-        return jax.random.normal(key, (tokens, columns), dtype)
+        return normals(key, (tokens, columns)).astype(dtype)
     return wishart_factor(key, float(columns), tokens, dtype)
-
-
-def _logit_core(key: Array, head_dim: int, tokens: int, dtype: Any) -> Array:
-    """Xi = G_q G_k^T of two normal matrices with head_dim columns, in law."""
-    query = _normals(named_key(key, "query"), head_dim, tokens, dtype)
-    normal = jax.random.normal(named_key(key, "key"), (query.shape[1], tokens), dtype)
-    return query @ normal
 
 
 def _mlp_factor(mlp: ShapedMLP, sizes: ShapedSizes, factor: Array, key: Array) -> Array:
     """A factor of (c / n_h) phi_s(L G) phi_s(L G)^T."""
-    normal = jax.random.normal(key, (factor.shape[0], sizes.hidden_dim), factor.dtype)
+    normal = normals(key, (factor.shape[0], sizes.hidden_dim)).astype(factor.dtype)
     hidden = shaped_relu(mlp, sizes.dim, factor @ normal)
     hidden = hidden * jnp.sqrt(relu_normaliser(mlp, sizes.dim) / sizes.hidden_dim)
     if sizes.hidden_dim < factor.shape[0]:

@@ -154,7 +154,7 @@ class StructurePreserving(AbstractCovarianceMethod):
 
     def start(self, cov: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tokens"]:
         """A lower-triangular factor."""
-        return lower_factor(psd_sqrt(cov))
+        return semidefinite_cholesky(cov)
 
     def advance(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> Array:
         """Attention, MLP, then the Wishart factor of all linear noise."""
