@@ -116,6 +116,35 @@ def test_forward_is_that_of_torch(shape):
     np.testing.assert_allclose(np.asarray(recorded.output), expected[0], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [ENCODER, DECODER, SHAPED], ids=["encoder", "decoder", "shaped"])
+def test_a_batch_is_its_sequences(shape):
+    """Leading axes, blocks of queries and what gradients keep change nothing but rounding."""
+    shape = replace(shape, tokens=150)  # three blocks of queries, the last one shorter
+    model = Transformer(shape)
+    with jax.enable_x64(True):
+        weights = model.init(jax.random.key(0), jnp.float64)
+        if shape.patch_dim is None:
+            inputs = jax.random.randint(jax.random.key(1), (2, 3, 150), 0, 7)
+        else:
+            inputs = jax.random.normal(jax.random.key(1), (2, 3, 150, 6))
+
+        def together(weights):
+            return model(weights, inputs)
+
+        def apart(weights):
+            flat = inputs.reshape(-1, *inputs.shape[2:])
+            outputs = [model.fields(weights, one).output for one in flat]
+            return jnp.stack(outputs).reshape(2, 3, *outputs[0].shape)
+
+        np.testing.assert_allclose(together(weights), apart(weights), rtol=1e-12, atol=1e-13)
+        ours, theirs = (
+            jax.grad(lambda weights, run=run: jnp.sum(jnp.sin(run(weights))))(weights)
+            for run in (together, apart)
+        )
+    for name, slope in theirs.items():
+        np.testing.assert_allclose(ours[name], slope, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
 def test_perturbation_is_the_derivative_by_the_stream():
     """Central differences of the part of the network behind a block, by moving that stream."""
     weights, inputs = weights_of(BARE), inputs_of(BARE, 1)[0]

@@ -73,15 +73,17 @@ def test_other_types_are_refused_by_name():
 
 
 def test_only_half_precision_on_a_gpu_takes_the_kernel_of_cudnn(monkeypatch):
-    """In sizes that it has; elsewhere JAX chooses."""
+    """In sizes that it has."""
 
-    def kernel(head_dim, dtype):
+    def has_kernel(head_dim, dtype, *axes):
         shape = TransformerShape(head_dim, 2, layers=1, tokens=8, outputs=10, patch_dim=8)
-        return Transformer(shape)._kernel(jnp.zeros((2, 8, head_dim), dtype))
+        return Transformer(shape)._has_kernel(jnp.zeros((*axes, 2, 8, head_dim), dtype))
 
-    assert kernel(64, jnp.bfloat16) is None
+    assert not has_kernel(64, jnp.bfloat16)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert kernel(64, jnp.bfloat16) == "cudnn"
-    assert kernel(64, jnp.float32) is None
-    assert kernel(12, jnp.bfloat16) is None
-    assert kernel(256, jnp.bfloat16) is None
+    assert has_kernel(64, jnp.bfloat16)
+    assert has_kernel(64, jnp.bfloat16, 3)
+    assert not has_kernel(64, jnp.bfloat16, 3, 3)
+    assert not has_kernel(64, jnp.float32)
+    assert not has_kernel(12, jnp.bfloat16)
+    assert not has_kernel(256, jnp.bfloat16)

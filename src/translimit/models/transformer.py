@@ -5,8 +5,8 @@ r"""The multi-head transformer that trains: encoder or causal decoder, in any pa
     f = W_out mean_i norm(h_i)      (or one readout a token),
 
 every W the product of its multiplier and its parameter. The multipliers, c and b are data: one
-compiled program serves every parameterization of a shape. One sequence a call; `jax.vmap` gives
-the batch and the ensemble.
+compiled program serves every parameterization of a shape. Leading axes of the inputs are a batch,
+whose products with weights are one; `jax.vmap` gives the ensemble.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -15,7 +15,7 @@ transformers".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -34,6 +34,10 @@ from translimit.describe import (
 
 #: The parameters of one transformer by name; blocks are stacked along a first axis of layers.
 Weights = Mapping[str, Array]
+#: What backpropagation keeps of a block: products of activations with weights, not of each other.
+_KEPT = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+#: Into how many blocks causal attention cuts its queries, and the fewest queries of one.
+_QUERY_BLOCKS, _LEAST_QUERIES = 4, 64
 
 
 class Fields(eqx.Module):
@@ -137,17 +141,17 @@ class Transformer(eqx.Module):
         inputs: Array,
         perturbation: Float[Array, "levels tokens dim"] | None = None,
     ) -> Array:
-        """The output of one sequence.
+        """The output of one sequence, or of a batch of them.
 
         Args:
             weights: the parameters by name.
-            inputs: patches [tokens, patch_dim] or token ids [tokens]; a decoder also takes shorter
-                sequences.
+            inputs: patches [*batch, tokens, patch_dim] or token ids [*batch, tokens]; a decoder
+                also takes shorter sequences.
             perturbation: added to the stream before every block and after the last, so that a
                 derivative by it is a derivative by the stream [layers + 1, tokens, dim].
 
         Returns:
-            [outputs] where tokens are pooled, else [tokens, outputs].
+            [*batch, outputs] where tokens are pooled, else [*batch, tokens, outputs].
         """
         return self._run(weights, inputs, perturbation, record=False)[0]
 
@@ -183,6 +187,10 @@ class Transformer(eqx.Module):
             block, kick = layer
             return self._block(block, stream if kick is None else stream + kick, record)
 
+        if not record:
+            # Backpropagation keeps the products with weights, and computes norms, activations and
+            # rows of attention again: that is cheaper than to write and read them.
+            step = jax.checkpoint(step, prevent_cse=False, policy=_KEPT)
         final, recorded = jax.lax.scan(step, stream, (self._blocks(weights), kicks))
         if perturbation is not None:
             final = final + perturbation[-1]
@@ -198,18 +206,17 @@ class Transformer(eqx.Module):
         q, k = self._project("query", block, u), self._project("key", block, u)
         v = self._project("value", block, u)
         recorded: dict[str, Array] = {}
-        # JAX's own attention works in float32: exact for what is not wider.
-        if record or self.shape.shaped or stream.dtype == jnp.float64:
+        if record or self.shape.shaped:
             logits = self._logits(q, k)
             rows = self._attention(block, logits)
-            mixed = jnp.einsum("hij,hjn->ihn", rows, self._shared(v))
-            seen = jnp.where(self._seen(stream.shape[0]), logits, 0)
+            mixed = rows.astype(v.dtype) @ self._shared(v)
+            seen = jnp.where(self._seen(stream.shape[-2]), logits, 0)
             recorded = {"logits": seen, "attention": rows}
         else:
-            mixed = self._fused(q, k, v)
-        mixed = mixed.reshape(stream.shape[0], -1)
+            mixed = self._mixed(q, k, v)
+        mixed = mixed.swapaxes(-2, -3).reshape(*stream.shape[:-1], -1)
         stream_after = skip * stream + branch * self._linear("attention_out", block, mixed)
-        hidden = jnp.zeros((stream.shape[0], 0), stream.dtype)
+        hidden = jnp.zeros((*stream.shape[:-1], 0), stream.dtype)
         if self.shape.hidden:
             w = self._norm(block, "mlp_norm", stream_after)
             hidden = self._linear("mlp_in", block, w)
@@ -237,13 +244,13 @@ class Transformer(eqx.Module):
             table = weights["token_embedding"]
             stream = table[inputs] * self._number("token_embedding", table)
         if self.shape.positions == "learned":
-            stream = stream + self._scaled("position_embedding", weights)[: stream.shape[0]]
+            stream = stream + self._scaled("position_embedding", weights)[: stream.shape[-2]]
         return stream
 
     def _read(self, weights: Weights, stream: Array) -> Array:
         last = self._norm(weights, "final_norm", stream) if self.shape.final_norm else stream
         if self.shape.pooled:
-            last = last.mean(axis=0)
+            last = last.mean(axis=-2)
         matrix = weights["token_embedding" if self.shape.tied else "readout"]
         output = last @ (matrix * self._number("readout", matrix)).T
         if self.shape.biases:
@@ -265,13 +272,18 @@ class Transformer(eqx.Module):
         return stream
 
     def _project(self, name: str, block: Weights, u: Array) -> Array:
-        """Queries, keys or values [heads, tokens, head_dim]."""
+        """Queries, keys or values [*batch, heads, tokens, head_dim]."""
         flat = self._linear(name, block, u)
-        return flat.reshape(u.shape[0], -1, self.shape.head_dim).swapaxes(0, 1)
+        return flat.reshape(*u.shape[:-1], -1, self.shape.head_dim).swapaxes(-2, -3)
 
     def _logits(self, q: Array, k: Array) -> Array:
-        q, k = self._rotate(q), self._rotate(self._shared(k))
-        return jnp.einsum("hin,hjn->hij", q, k) * self._number("logit", q)
+        return self._scores(self._rotate(q), self._rotate(self._shared(k)))
+
+    def _scores(self, q: Array, k: Array) -> Array:
+        """The logits c q_i . k_j, in float32 at least."""
+        wide = _at_least_float32(q)
+        scores = jnp.matmul(q, k.swapaxes(-1, -2), preferred_element_type=wide)
+        return scores * self._number("logit", scores)
 
     def _attention(self, block: Weights, logits: Array) -> Array:
         tokens = logits.shape[-1]
@@ -286,23 +298,40 @@ class Transformer(eqx.Module):
         eye = jnp.eye(tokens, dtype=logits.dtype)
         return identity * eye + attention * rows - centring * uniform
 
+    def _mixed(self, q: Array, k: Array, v: Array) -> Array:
+        """softmax(c q k^T) v [*batch, heads, tokens, head_dim]; nothing is kept of its rows."""
+        if self._has_kernel(q):
+            return self._fused(q, k, v)
+        q, k, v = self._rotate(q), self._rotate(self._shared(k)), self._shared(v)
+        tokens = q.shape[-2]
+        if not self.shape.causal:
+            return jax.nn.softmax(self._scores(q, k), axis=-1).astype(v.dtype) @ v
+        # Of what the mask hides, blocks of queries compute an eighth where all would a half.
+        size, seen = max(_LEAST_QUERIES, -(-tokens // _QUERY_BLOCKS)), self._seen(tokens)
+        parts = []
+        for first in range(0, tokens, size):
+            last = min(first + size, tokens)
+            scores = self._scores(q[..., first:last, :], k[..., :last, :])
+            rows = jax.nn.softmax(jnp.where(seen[first:last, :last], scores, -jnp.inf), axis=-1)
+            parts.append(rows.astype(v.dtype) @ v[..., :last, :])
+        return jnp.concatenate(parts, axis=-2)
+
     def _fused(self, q: Array, k: Array, v: Array) -> Array:
-        """softmax(c q k^T) v by JAX's own attention [tokens, heads, head_dim]."""
+        """The same by the kernel of cuDNN, which takes [batch, tokens, heads, head_dim]."""
         q = self._rotate(q) * self._number("logit", q)
-        return jax.nn.dot_product_attention(
-            q.swapaxes(0, 1),
-            self._rotate(k).swapaxes(0, 1),
-            v.swapaxes(0, 1),
+        mixed = jax.nn.dot_product_attention(
+            *(x.swapaxes(-2, -3) for x in (q, self._rotate(k), v)),
             scale=1.0,
             is_causal=self.shape.causal,
-            implementation=self._kernel(q),
+            implementation="cudnn",
         )
+        return mixed.swapaxes(-2, -3)
 
-    def _kernel(self, q: Array) -> Literal["cudnn"] | None:
-        """The kernel of cuDNN, which never holds all logits, on GPUs and in sizes that it takes."""
+    def _has_kernel(self, q: Array) -> bool:
+        """Whether cuDNN has a kernel, which never holds all logits: on GPUs, of some sizes."""
         fits = q.dtype == jnp.bfloat16 and self.shape.head_dim % 8 == 0
-        fits = fits and self.shape.head_dim <= 128
-        return "cudnn" if fits and jax.default_backend() == "gpu" else None
+        fits = fits and self.shape.head_dim <= 128 and q.ndim <= 4
+        return fits and jax.default_backend() == "gpu"
 
     def _rotate(self, x: Array) -> Array:
         """Rotary positions: coordinates n and n + N / 2 of token i turn by i base^(-2 n / N)."""
@@ -321,7 +350,7 @@ class Transformer(eqx.Module):
     def _shared(self, x: Array) -> Array:
         """Key or value heads repeated for the query heads that share them."""
         group = self.shape.heads // self.shape.key_value_heads
-        return x if group == 1 else jnp.repeat(x, group, axis=0)
+        return x if group == 1 else jnp.repeat(x, group, axis=-3)
 
     def _seen(self, tokens: int) -> Array:
         everything = jnp.ones((tokens, tokens), bool)
@@ -335,7 +364,8 @@ class Transformer(eqx.Module):
         return scale * (plus * jnp.maximum(x, 0) + minus * jnp.minimum(x, 0))
 
     def _linear(self, name: str, weights: Weights, x: Array) -> Array:
-        y = x @ weights[name].T * self._number(name, x)
+        # One product for the whole batch: gradients of products of batches copy their factors.
+        y = (x.reshape(-1, x.shape[-1]) @ self._scaled(name, weights).T).reshape(*x.shape[:-1], -1)
         if self.shape.biases:
             y = y + self._scaled(f"{name}_bias", weights)
         return y

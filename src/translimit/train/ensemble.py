@@ -293,11 +293,9 @@ def _groups(seeds: int, rates: int) -> int:
     return seeds // together
 
 
+@eqx.filter_jit
 def _begin(keys: Any, plan: _Plan, model: Transformer, dtype: Any) -> tuple[Any, Any]:
-    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...].
-
-    Operation by operation: as one program it would take longer to compile than a step of training.
-    """
+    """Weights at the start [seeds, ...], and the state of all members [seeds, rates, ...]."""
     rates = len(plan.training.rates)
     start = jax.vmap(lambda key: model.init(key, dtype))(keys)
     method = transformation(plan.training.optimizer, model.shape, plan.rates, 1.0)
@@ -324,7 +322,7 @@ def _steps(state: Any, inputs: Array, targets: Array, shared: Any) -> tuple[Any,
     def gradient(weights: Any, x: Array, y: Array) -> tuple[Array, Any]:
         def loss(weights: Any, x: Array, y: Array) -> Array:
             weights, x = training.narrowed((weights, x))
-            outputs = jax.vmap(model, (None, 0))(weights, x)
+            outputs = model(weights, x)
             return mean_loss(training.loss, outputs.astype(rates.dtype), y)
 
         if training.accumulate == 1:
@@ -354,8 +352,9 @@ def _steps(state: Any, inputs: Array, targets: Array, shared: Any) -> tuple[Any,
         diverged_at = jnp.where((diverged_at < 0) & ~alive, step, diverged_at)
         return weights, moments, diverged_at, jnp.where(alive, loss, jnp.nan)
 
-    over_rates = jax.vmap(member, (0, 0, 0, 0, None, None, None))
-    over_seeds = jax.vmap(over_rates, (0, 0, 0, None, 0, 0, None))
+    seeds, members = state[2].shape
+    over_rates = _over(members, member, (0, 0, 0, 0, None, None, None))
+    over_seeds = _over(seeds, over_rates, (0, 0, 0, None, 0, 0, None))
 
     def step(number: Array, carry: Any) -> Any:
         (weights, moments, diverged_at), losses = carry
@@ -372,6 +371,21 @@ def _steps(state: Any, inputs: Array, targets: Array, shared: Any) -> tuple[Any,
 
     losses = jnp.full((len(factors), *state[2].shape), jnp.nan, rates.dtype)
     return jax.lax.fori_loop(0, count, step, (state, losses))
+
+
+def _over(count: int, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Any:
+    """`jax.vmap`; without it where there is one, since products of batches of one are slower."""
+    if count > 1:
+        return jax.vmap(function, axes)
+
+    def alone(*arguments: Any) -> Any:
+        own = [
+            argument if axis is None else jax.tree.map(lambda a: a[0], argument)
+            for argument, axis in zip(arguments, axes, strict=True)
+        ]
+        return jax.tree.map(lambda a: a[None], function(*own))
+
+    return alone
 
 
 @eqx.filter_jit

@@ -5,12 +5,13 @@ Reference: documentation, "Training transformers".
 
 from __future__ import annotations
 
-#: Arrays [tokens, dim] that backpropagation keeps of a block: norms, projections, sums.
-_STREAMS = 14
+#: Arrays [tokens, dim] that backpropagation keeps of a block: the stream and products with weights.
+_STREAMS_KEPT = 7
 #: Arrays [tokens, hidden] that it keeps of an MLP.
-_HIDDEN = 3
-#: Arrays [heads, tokens, tokens] that it keeps of attention.
-_SCORES = 3
+_HIDDEN_KEPT = 2
+#: Arrays [tokens, dim], [tokens, hidden] and [heads, tokens, tokens] of one block in full: norms,
+#: projections, activations and rows of attention, which are computed again for their gradients.
+_STREAMS, _HIDDEN, _SCORES = 14, 3, 3
 #: Arrays of the size of the weights besides the optimiser's: weights, gradient, new weights, start.
 WEIGHT_COPIES = 4
 
@@ -28,5 +29,27 @@ def numbers_kept(
         tokens: of the example.
         outputs: of the readout.
     """
-    per_token = _STREAMS * dim + _HIDDEN * hidden + _SCORES * heads * tokens
-    return float(tokens * (layers * per_token + 3 * outputs))
+    kept = layers * (_STREAMS_KEPT * dim + _HIDDEN_KEPT * hidden)
+    # The block whose gradient is computed, and the gradient of all that is in it.
+    return float(tokens * (kept + 2 * _of_a_block(dim, hidden, heads, tokens) + 3 * outputs))
+
+
+def numbers_recorded(
+    *, dim: int, hidden: float | int, heads: int, layers: int, tokens: int, outputs: int
+) -> float:
+    """Numbers that one example leaves behind where all fields of all blocks are recorded.
+
+    Args:
+        dim: width of the stream.
+        hidden: units of an MLP; 0 where there is none.
+        heads: heads of a block.
+        layers: blocks.
+        tokens: of the example.
+        outputs: of the readout.
+    """
+    return float(tokens * (layers * _of_a_block(dim, hidden, heads, tokens) + 3 * outputs))
+
+
+def _of_a_block(dim: int, hidden: float | int, heads: int, tokens: int) -> float:
+    """Numbers of a block for one token."""
+    return float(_STREAMS * dim + _HIDDEN * hidden + _SCORES * heads * tokens)

@@ -1,7 +1,8 @@
 r"""What a training run will need, told before it starts.
 
     weights      members x parameters x (weights, gradient, new weights, start, optimiser's slots)
-    activations  members x examples of one gradient x what backpropagation keeps of every block
+    activations  members x examples of one gradient x what backpropagation keeps: of every block its
+                 stream and its products with weights, of the block it is at everything
     batches      what is read ahead
     observables  members x what is recorded, and the fields of the probe for one member
 
@@ -11,10 +12,11 @@ Reference: documentation, "Training transformers".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from translimit.core import MemoryLimitError, available_memory
 from translimit.describe import TransformerShape
-from translimit.train.kept import WEIGHT_COPIES, numbers_kept
+from translimit.train.kept import WEIGHT_COPIES, numbers_kept, numbers_recorded
 from translimit.train.optimizers import SLOTS
 from translimit.train.training import Training
 
@@ -65,20 +67,21 @@ def memory_need(
     size = 8 if training.precision == "float64" else 4
     active = {"bfloat16": 2, "float32": 4, "float64": 8}[training.precision]
     members = training.seeds * len(training.rates)
-    numbers = numbers_kept(
-        dim=shape.dim,
-        hidden=shape.hidden,
-        heads=shape.heads,
-        layers=shape.layers,
-        tokens=shape.tokens,
-        outputs=shape.outputs,
-    )
+    sizes: dict[str, Any] = {
+        "dim": shape.dim,
+        "hidden": shape.hidden,
+        "heads": shape.heads,
+        "layers": shape.layers,
+        "tokens": shape.tokens,
+        "outputs": shape.outputs,
+    }
+    examples = members * training.batch // training.accumulate
     slots = WEIGHT_COPIES + SLOTS[training.optimizer.name]
     return MemoryNeed(
         weights=float(members * shape.parameter_count * slots * size),
-        activations=float(members * training.batch // training.accumulate * numbers * active),
+        activations=float(examples * numbers_kept(**sizes) * active),
         batches=batches,
-        observables=recorded + 2.0 * probe * numbers * size,
+        observables=recorded + 2.0 * probe * numbers_recorded(**sizes) * size,
     )
 
 
