@@ -147,11 +147,12 @@ def test_solving_inside_jit_vmap_and_grad() -> None:
     np.testing.assert_allclose(jax.grad(end)(3.0), 1.0)
 
 
-def test_a_failure_inside_jit_is_raised_when_the_times_are_used() -> None:
+@pytest.mark.parametrize("part", ["ts", "state"])
+def test_a_failure_inside_jit_is_raised_when_numbers_are_used(part: str) -> None:
     @eqx.filter_jit
     def run(fails: Any) -> Any:
         outcome = Outcome.where(fails, Outcome.not_converged, Outcome.successful)
-        return solve(Line(), Exact(outcome)).ts
+        return getattr(solve(Line(), Exact(outcome)), part)
 
     assert run(jnp.array(False))[-1] == 2.0
     with pytest.raises(eqx.EquinoxRuntimeError, match="an inner iteration did not converge"):

@@ -11,14 +11,14 @@ import pytest
 
 from translimit.cli import main
 from translimit.core import clear_programs, kept_programs, programs
-from translimit.execute import Job, ProcessPool
+from translimit.execute import Job, ProcessPool, job_environment
 
 #: Compiles a small program that draws, factorises and sums; prints what was compiled anew, what was
 #: found, and the bits.
 PROGRAM = """
 import json, sys
 import jax, jax.numpy as jnp
-counts = {"cache_hits": 0, "cache_misses": 0}
+counts = {"compile_requests_use_cache": 0, "cache_hits": 0, "cache_misses": 0}
 def count(name, **rest):
     last = name.rpartition("/")[2]
     if last in counts:
@@ -32,6 +32,16 @@ def program(scale):
     normal = jax.random.normal(jax.random.key(1), (300, 40), float)
     return jnp.sin(scale * jnp.linalg.cholesky(normal.T @ normal)).sum(axis=0)
 bits = in_float64(program, 0.7).tobytes().hex()
+if len(sys.argv) > 2:
+    # diffrax checks the times of a solve, and `solve` checks what became of it.
+    from translimit import limits, solve
+    from translimit.attention import Softmax
+    eye = jax.numpy.eye(2)
+    def flow(cloud):
+        attention = Softmax(Q=eye, K=eye, V=eye)
+        problem = limits.meanfield.ParticleFlow(attention=attention, initial=cloud, t1=0.1)
+        return solve(problem, limits.meanfield.FixedODE(steps=2), save=[0.1]).tokens
+    bits += jax.jit(flow)(jnp.ones((3, 2)) * jnp.arange(3)[:, None]).tobytes().hex()
 print(json.dumps({"folder": folder and str(folder), "bits": bits, **counts}))
 """
 
@@ -45,8 +55,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def ran(word="keep", **environment):
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, word]
+def ran(*words, **environment):
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, *(words or ("keep",))]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
@@ -70,6 +80,21 @@ def test_a_kept_program_gives_the_bits_of_a_fresh_one(home):
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:-7])
     assert ran()["bits"] == fresh["bits"]
+
+
+def compiled(done):
+    """Programs that were not found, those included that JAX does not keep."""
+    return done["compile_requests_use_cache"] - done["cache_hits"]
+
+
+def test_the_programs_of_a_job_call_no_python_and_are_kept(home):
+    job = job_environment(1)
+    first, second = (ran("keep", "flow", **job) for _ in range(2))
+    assert compiled(first) > compiled(second) == 0
+    assert first["bits"] == second["bits"]
+    # With equinox's own default the program of the flow is compiled in every process.
+    raising = {**job, "EQX_ON_ERROR": "raise"}
+    assert [compiled(ran("keep", "flow", **raising)) > 0 for _ in range(2)] == [True, True]
 
 
 def test_importing_and_computing_keeps_nothing(home):

@@ -112,6 +112,13 @@ def test_what_changes_numbers_is_the_same_everywhere(executor, monkeypatch):
     assert os.environ["JAX_PLATFORMS"] == "tpu"
 
 
+def test_checks_of_a_job_give_nan_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("EQX_ON_ERROR", raising=False)
+    assert job_environment(1)["EQX_ON_ERROR"] == "nan"
+    monkeypatch.setenv("EQX_ON_ERROR", "raise")
+    assert job_environment(1)["EQX_ON_ERROR"] == "raise"
+
+
 def test_a_gpu_is_told_to_give_the_same_bits_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     both = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"

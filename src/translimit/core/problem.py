@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from translimit.core.errors import ArgumentError, ArgumentTypeError, SolveError
 from translimit.core.outcome import RESULTS, Outcome
@@ -165,12 +165,12 @@ def _save_times(t1: Any, save: Any) -> Any:
 
 
 def _throw(solution: Any) -> Any:
-    """Raise when the method failed; inside a trace, arm the solution's times with the error."""
+    """Raise when the method failed; inside a trace, arm the solution's numbers with the error."""
     outcome = solution.outcome
     failed = ~_any_of(outcome, RESULTS)
     if is_traced(failed):
-        armed: Array = outcome.error_if(solution.ts, failed)
-        return eqx.tree_at(lambda s: s.ts, solution, armed)
+        numbers, others = eqx.partition(solution, eqx.is_inexact_array)
+        return eqx.combine(outcome.error_if(numbers, failed), others)
     if bool(np.any(np.asarray(failed))):
         raise SolveError(f"{type(solution).__name__}: {Outcome[outcome]}", solution)
     return solution

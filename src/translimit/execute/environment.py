@@ -25,15 +25,19 @@ _PRECISION = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 #: On a GPU, XLA times several kernels for a product and takes the fastest, so that the last bits
 #: depend on what else the card was doing; some scatters add in the order in which threads arrive.
 _SAME_BITS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+#: A check of a traced value that fails makes it NaN; by default equinox calls Python to raise. JAX
+#: keeps no program that calls Python, and diffrax checks in every solve. What a user passes is
+#: checked before anything is traced, and a claim about NaN decides nothing.
+_CHECKS = {"EQX_ON_ERROR": "nan"}
 #: Variables with these beginnings change what JAX and XLA compute.
-_NUMERICAL = ("JAX_", "XLA_")
+_NUMERICAL = ("JAX_", "XLA_", "EQX_")
 
 
 def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
     """The variables that fix a job's numbers, for a worker wherever it is.
 
-    They are those of this process that JAX and XLA read, with the limits of threads and the
-    device on top, and whether compiled programs are kept (where, the worker finds out: its
+    They are those of this process that JAX, XLA and equinox read, with the limits of threads and
+    the device on top, and whether compiled programs are kept (where, the worker finds out: its
     processor may be of another kind). On device gpu a float32 product is one of float32 and XLA
     gives the same bits every time, unless JAX_DEFAULT_MATMUL_PRECISION and XLA_FLAGS say otherwise.
 
@@ -48,7 +52,7 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
         own["XLA_FLAGS"] = _with_defaults(own.get("XLA_FLAGS", ""), _SAME_BITS)
     if switch := worker_switch():
         own[PROGRAMS_SWITCH] = switch
-    return {**own, **thread_limits(threads), **_DEVICES[device]}
+    return {**_CHECKS, **own, **thread_limits(threads), **_DEVICES[device]}
 
 
 def _with_defaults(flags: str, defaults: Iterable[str]) -> str:

@@ -273,11 +273,11 @@ def _compute_clouds(config: Config, tokens: int, clouds: int, key: Any) -> xr.Da
     particles = observe.moment_vector(*observe.moments(final))
     step_error = np.abs(observe.moment_vector(*observe.moments(fine)) - particles[few]).max()
     with jax.enable_x64(True):
-        start = observe.moments(initial)
-        law = MEAN[None], COV[None]
-        solve = closures(config.t1, config.variant)
-        matched = observe.moment_vector(*map(np.asarray, solve(*start)))
-        population = observe.moment_vector(*map(np.asarray, solve(*law)))[0]
+        # The law itself is the last member.
+        means, covs = observe.moments(initial)
+        start = np.concatenate([means, MEAN[None]]), np.concatenate([covs, COV[None]])
+        closed = closures(config.t1, config.variant)(*start)
+        *matched, population = observe.moment_vector(*map(np.asarray, closed))
     return xr.Dataset(
         {
             "particles": (("cloud", "moment"), particles, {"long_name": "moments of the clouds"}),

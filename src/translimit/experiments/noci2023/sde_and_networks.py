@@ -384,7 +384,7 @@ EXPERIMENT = SDEAndNetworks(
     "several ratios of depth to width, from synthetic tokens, patches of digits and bytes of text.",
     citations=("noci2023", "li2022", "digits", "jax"),
     presets={
-        "demo": Config(starts=("synthetic",), dims=(20, 100), networks=500, paths=2000),
+        "demo": Config(starts=("synthetic",), dims=(20, 100), networks=1000, paths=4000),
         "standard": Config(),
         "paper": Config(dims=(20, 60, 200, 600), networks=10_000, paths=40_000, step=0.005),
     },
