@@ -28,6 +28,7 @@ from translimit.cli.arguments import (
     TransferCommand,
 )
 from translimit.cli.executors import ProgramOptions
+from translimit.cli.terminal import say, write_json
 from translimit.core import PROGRAMS_SWITCH, ConfigError, StoreError, resolve_device
 
 
@@ -107,7 +108,7 @@ def _plan(command: RunCommand) -> None:
     from translimit.cli.tables import plan_summary, plan_table
 
     _print_rich(plan_table(answer))
-    print("\n".join(plan_summary(answer)))
+    say("\n".join(plan_summary(answer)))
 
 
 def _compute(command: RunCommand) -> Path:
@@ -139,7 +140,7 @@ def _compute(command: RunCommand) -> Path:
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
             note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
-            print(note, file=sys.stderr)
+            say(note, error=True)
     run = run_experiments(
         names,
         out=command.out,
@@ -150,15 +151,15 @@ def _compute(command: RunCommand) -> Path:
         **what,
     )
     for state in run.damaged:
-        print(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
+        say(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
     for cell in run.retried:
-        print(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
+        say(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
     again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
-    print(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
+    say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
     report = build_report(run.path)
-    print(f"claims: {counts}")
-    print(f"report: {report}")
+    say(f"claims: {counts}")
+    say(f"report: {report}")
     return run.path
 
 
@@ -192,7 +193,7 @@ def _status(command: StatusCommand) -> None:
     from translimit.cli.tables import status_summary, status_table
 
     _print_rich(status_table(answer))
-    print("\n".join(status_summary(answer)))
+    say("\n".join(status_summary(answer)))
 
 
 @execute.register
@@ -212,15 +213,15 @@ def _merge(command: MergeCommand) -> None:
 
     merged = merge_runs(command.runs, command.out)
     for note in merged.notes:
-        print(f"note: {note}")
-    print(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
+        say(f"note: {note}")
+    say(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
     if merged.claims is None:
-        print(f"finish it with: {merged.command}")
+        say(f"finish it with: {merged.command}")
         return
     counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
     report = build_report(command.out)
-    print(f"claims: {counts}")
-    print(f"report: {report}")
+    say(f"claims: {counts}")
+    say(f"report: {report}")
 
 
 @execute.register
@@ -230,7 +231,7 @@ def _export(command: ExportCommand) -> None:
     if command.out is None:
         raise ConfigError("--out", "is missing", "name a file ending in .nc")
     written = export_run(RunFolder.open(command.run), command.out, partial=command.partial)
-    print(f"exported: {written}")
+    say(f"exported: {written}")
 
 
 @execute.register
@@ -255,7 +256,7 @@ def _report(command: ReportCommand) -> None:
 
     from translimit.report import build_report
 
-    print(f"report: {build_report(run.path)}")
+    say(f"report: {build_report(run.path)}")
 
 
 @execute.register
@@ -264,12 +265,12 @@ def _gallery(command: GalleryCommand) -> None:
     from translimit.cli.gallery import make_gallery
 
     def compute(name: str, out: Path) -> None:
-        print(name)
+        say(name)
         settings = execution_of(command)
         _compute(RunCommand(experiments=(name,), preset=command.preset, out=out, **settings))
 
     folder = command.out or Path("runs", f"gallery-{command.preset}")
-    print(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
+    say(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
 
 
 @execute.register
@@ -282,7 +283,7 @@ def _cite(command: CiteCommand) -> None:
     else:
         entries = RunFolder.open(command.run).info["experiments"]
         keys = {key for entry in entries for key in entry["citations"]}
-    print(bibtex({*keys, "jax", "diffrax"}))
+    say(bibtex({*keys, "jax", "diffrax"}))
 
 
 @execute.register
@@ -309,7 +310,7 @@ def _predict(command: PredictCommand) -> None:
     if command.json:
         _print_json(prediction.to_json())
     else:
-        print(prediction)
+        say(prediction)
 
 
 @execute.register
@@ -353,10 +354,10 @@ def _scale(command: ScaleCommand) -> None:
     from translimit.cli.tables import rules_table
 
     _print_rich(rules_table(made.groups()))
-    print(f"logits: {made.logit_scale:.6g} k.q (absolute); branches: {made.residual:.6g}")
-    print("all else is target over base; rates multiply the schedule of the base")
+    say(f"logits: {made.logit_scale:.6g} k.q (absolute); branches: {made.residual:.6g}")
+    say("all else is target over base; rates multiply the schedule of the base")
     for sentence in made.warnings:
-        print(f"note: {sentence}")
+        say(f"note: {sentence}")
 
 
 @execute.register
@@ -371,12 +372,12 @@ def _coord_check(command: CoordCheckCommand) -> None:
 
     _print_rich(coordinates_table(answer.document["checks"]))
     for check in answer.document["checks"]:
-        print(f"{check['axis']}: {check['verdict']}")
+        say(f"{check['axis']}: {check['verdict']}")
         for sentence in check["lint"]:
-            print(f"  {sentence}")
+            say(f"  {sentence}")
         for sentence in check["notes"]:
-            print(f"  note: {sentence}")
-    print(f"kept in {answer.folder}")
+            say(f"  note: {sentence}")
+    say(f"kept in {answer.folder}")
 
 
 @execute.register
@@ -392,10 +393,10 @@ def _transfer(command: TransferCommand) -> None:
     _print_rich(transfer_table(answer.document["sweeps"]))
     for sweep in answer.document["sweeps"]:
         drift = f"{sweep['drift']:+.2f} ± {sweep['drift_stderr']:.2f}"
-        print(f"{sweep['axis']}, {sweep['parameterization']}: drift {drift} decades")
+        say(f"{sweep['axis']}, {sweep['parameterization']}: drift {drift} decades")
         for sentence in sweep["warnings"]:
-            print(f"  note: {sentence}")
-    print(f"kept in {answer.folder}")
+            say(f"  note: {sentence}")
+    say(f"kept in {answer.folder}")
 
 
 @execute.register
@@ -405,8 +406,9 @@ def _explore(command: ExploreCommand) -> None:
     _keep_programs(command)
 
     def announce(address: str) -> None:
-        print(f"translimit explore: {address}", flush=True)
-        print("stop it with Ctrl-C", file=sys.stderr, flush=True)
+        say(f"translimit explore: {address}")
+        say("stop it with Ctrl-C", error=True)
+        sys.stdout.flush()
 
     serve(
         command.config,
@@ -432,12 +434,12 @@ def _cache(command: CacheCommand) -> None:
         return
     amount = f"{kept.programs} files, {kept.size / 2**20:.1f} MiB"
     if command.clear:
-        print(f"removed: {amount} in {kept.root}")
+        say(f"removed: {amount} in {kept.root}")
         return
-    print(f"folder: {kept.folder}")
-    print(f"status: {kept.status}")
-    print(f"kept: {amount} in {kept.root}")
-    print(f"switch it off with --no-cache or {PROGRAMS_SWITCH}=off; empty it with --clear")
+    say(f"folder: {kept.folder}")
+    say(f"status: {kept.status}")
+    say(f"kept: {amount} in {kept.root}")
+    say(f"switch it off with --no-cache or {PROGRAMS_SWITCH}=off; empty it with --clear")
 
 
 def _keep_programs(options: ProgramOptions) -> None:
@@ -472,7 +474,7 @@ def _save(figure: Any, path: Path) -> None:
 def _print_json(data: Any) -> None:
     from translimit.store import dump_json
 
-    sys.stdout.write(dump_json(data))
+    write_json(dump_json(data))
 
 
 def _print_rich(table: Any) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from translimit._version import __version__
+from translimit.cli.terminal import say, use_stand_ins
 from translimit.core import ArgumentError, CellError, DiskFullError, StoreError, TranslimitError
 
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    use_stand_ins()
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(__version__)
@@ -56,5 +58,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: TranslimitError, status: int) -> int:
-    print(f"translimit: {' '.join(str(error).split())}", file=sys.stderr)
+    say(f"translimit: {' '.join(str(error).split())}", error=True)
     return status

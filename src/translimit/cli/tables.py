@@ -11,6 +11,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from translimit.cli.terminal import plain
+
 #: Cells above which a table of a run shows no longer every one.
 _MANY = 60
 _COLOURS = {
@@ -33,7 +35,7 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
             f"{name}: {_duration(c['seconds'])}, {_bytes(c['memory_bytes'])}"
             for name, c in one["presets"].items()
         ]
-        table.add_row(one["name"], one["title"], "\n".join(one["claims"]), "\n".join(presets))
+        _add_row(table, one["name"], one["title"], "\n".join(one["claims"]), "\n".join(presets))
     return table
 
 
@@ -43,7 +45,8 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
     for experiment, claims in ledger.items():
         for claim in claims:
             estimate = claim["estimate"]
-            table.add_row(
+            _add_row(
+                table,
                 experiment,
                 f"{claim['name']}: {claim['statement']}",
                 f"{'≤ ' if claim.get('one_sided') else ''}{claim['prediction']:.4g}",
@@ -67,13 +70,13 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         whole = sum(cell["state"] in _THERE for cell in cells)
         seconds = _duration(one["seconds"])
         memory = _bytes(one["memory_bytes"])
-        table.add_row(one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
+        _add_row(table, one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
         for name, group in _groups(cells).items():
             whole = sum(cell["state"] in _THERE for cell in group)
             each = _span([cell["seconds"] for cell in group], _duration)
             memory = _span([cell["memory_bytes"] for cell in group], _bytes)
             many = f" ({len(group)})" if len(group) > 1 else ""
-            table.add_row("", f"{name}{many}", str(whole), memory, each, style="dim")
+            _add_row(table, "", f"{name}{many}", str(whole), memory, each, style="dim")
     return table
 
 
@@ -113,13 +116,13 @@ def status_table(status: Mapping[str, Any]) -> Table:
             if cell["state"] in ("whole", "missing")
         )
         for (experiment, state), number in calm.items():
-            table.add_row(experiment, _count(number, "cell"), _coloured(state), "", "")
+            _add_row(table, experiment, _count(number, "cell"), _coloured(state), "", "")
         cells = [cell for cell in cells if cell["state"] not in ("whole", "missing")]
     for cell in cells:
         seconds = "" if cell["seconds"] is None else f"{cell['seconds']:.1f}"
         why = cell["problem"] or cell["error"] or ""
         row = cell["experiment"], cell["cell"], _coloured(cell["state"]), seconds, why
-        table.add_row(*row)
+        _add_row(table, *row)
     return table
 
 
@@ -152,7 +155,8 @@ def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
             if row["verdict"] == "still" or not (told or row["updates"] in (0, last)):
                 continue
             low, high = row["interval"]
-            table.add_row(
+            _add_row(
+                table,
                 check["axis"],
                 row["coordinate"].replace("_", " "),
                 str(row["updates"]),
@@ -172,7 +176,8 @@ def transfer_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
     for sweep in sweeps:
         for row in sweep["sizes"]:
             edge = " (edge)" if row["edge"] else ""
-            table.add_row(
+            _add_row(
+                table,
                 sweep["axis"],
                 sweep["parameterization"],
                 str(row["size"]),
@@ -196,7 +201,7 @@ def rules_table(groups: Mapping[Any, Iterable[Any]]) -> Table:
     for rule, roles in groups.items():
         names = ", ".join(role.value.replace("_", " ") for role in roles)
         values = (getattr(rule, name) for name in columns)
-        table.add_row(names, *("" if value is None else f"{value:.6g}" for value in values))
+        _add_row(table, names, *("" if value is None else f"{value:.6g}" for value in values))
     return table
 
 
@@ -207,8 +212,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
+    """A row whose text is shown as it is."""
+    table.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in cells), style=style)
+
+
 def _coloured(word: str) -> Text:
-    return Text(word, style=_COLOURS.get(word, ""))
+    return plain(word, _COLOURS.get(word, ""))
 
 
 def _groups(cells: Iterable[Mapping[str, Any]], most: int = 12) -> dict[str, list[Any]]:

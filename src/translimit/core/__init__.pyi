@@ -79,6 +79,7 @@ from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
+from .text import printable as printable
 from .triangular import FEW_ROWS as FEW_ROWS
 from .triangular import lower_factor as lower_factor
 from .triangular import lower_product as lower_product

@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from translimit.core.text import printable
+
 #: Seconds before a bar appears: what is done sooner needs none.
 PATIENCE = 1.0
 
@@ -27,7 +29,7 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
     from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
         TimeElapsedColumn(),
@@ -35,7 +37,7 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
         TimeLeftColumn(),
     )
     bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(label, total=1.0)
+    task = bar.add_task(printable(label), total=1.0)
     appears = threading.Timer(PATIENCE, bar.start)
     appears.daemon = True
     appears.start()
