@@ -214,7 +214,6 @@ def broken_draw(figure):
     ("change", "message"),
     [
         ({"draw": broken_draw}, r"figure 'rate' cannot be shown: KeyError: 'no such variable'"),
-        ({"caption": r"see $\nosuch x$"}, r"figure 'rate' cannot be shown: formula: unknown"),
         ({"name": "Cloud"}, "figure 'cloud' cannot be shown: two figures have this name"),
     ],
 )
@@ -232,6 +231,24 @@ def test_failure_names_the_experiment_and_writes_nothing(
         build_report(run)
     assert not (run / "report.html").exists()
     assert not (run / "figures").exists()
+
+
+def test_a_formula_that_cannot_be_read_is_shown_as_text(make_run, averages, monkeypatch):
+    from dataclasses import replace
+
+    def spoil(specs):
+        return [replace(specs[0], caption=r"see $\nosuch x$"), *specs[1:]]
+
+    changed = replace(averages.EXPERIMENT, title=r"A $\nosuch$", hook=spoil)
+    monkeypatch.setattr(averages, "BROKEN", changed, raising=False)
+    run = make_run(["BROKEN"])
+    ledger = json.loads((run / "claims.json").read_text())
+    ledger["experiments"]["bernoulli1713/averages"][0]["statement"] = r"grows like $\frac{$"
+    (run / "claims.json").write_text(json.dumps(ledger))
+    page = read(build_report(run))
+    for source in (r"$\nosuch x$", r"$\nosuch$", r"$\frac{$"):
+        assert source in page.text
+    assert len(page.all("figure")) == 2
 
 
 def test_no_run_folder(tmp_path, as_user):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from translimit import experiments
 from translimit.core import ArgumentError
-from translimit.report.mathematics import _serialise, plain, typeset
+from translimit.report.mathematics import _serialise, plain, require_readable, typeset
 
 
 def elements(markup: str) -> list[ElementTree.Element]:
@@ -58,9 +58,20 @@ def test_formula_cannot_leave_mathematics(source):
 
 
 @pytest.mark.parametrize("source", [r"\frac{", r"\nosuchcommand{x}", r"\left( x"])
-def test_unreadable_formula_is_refused(as_user, source):
+def test_unreadable_formula_is_told_and_shown_as_its_source(as_user, source):
     with pytest.raises(ArgumentError, match=r"formula: (cannot read|unknown command)"):
-        typeset(f"see ${source}$")
+        require_readable(f"see ${source}$")
+    (code,) = ElementTree.fromstring(f"<p>{typeset(f'see ${source}$ and $x$')}</p>").iter("code")
+    assert code.text == f"${source}$"
+    assert set(code.attrib) == {"title"}
+    assert "<math" in typeset(f"see ${source}$ and $x$")
+
+
+def test_an_unreadable_formula_is_escaped():
+    markup = typeset('$\\nosuch <img src=x onerror=alert(1)> \x1b[31m " &amp;$')
+    (code,) = ElementTree.fromstring(f"<p>{markup}</p>")
+    assert (code.tag, list(code)) == ("code", [])
+    assert code.text == '$\\nosuch <img src=x onerror=alert(1)> \\x1b[31m " &amp;$'
 
 
 def test_an_element_of_no_mathematics_is_refused(as_user):
@@ -106,7 +117,7 @@ def test_every_formula_of_the_experiments_can_be_read():
     unreadable = []
     for name, text in prose:
         try:
-            typeset(text)
+            require_readable(text)
         except ArgumentError as error:
             unreadable.append((name, text, str(error)))
     assert unreadable == []

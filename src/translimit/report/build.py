@@ -33,7 +33,7 @@ def build_report(run: str | Path) -> Path:
     Raises:
         StoreError: no run folder, one that cannot be read, or one that cannot be written.
         ConfigError: an experiment of the run is not installed.
-        ReportError: an experiment's claims, figures, tables or formulas cannot be shown; nothing
+        ReportError: an experiment's claims, figures or tables cannot be shown; nothing
             is written.
     """
     page = read_page(run)

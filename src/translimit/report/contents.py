@@ -2,7 +2,7 @@
 
 A figure or a claim needs every cell of its experiment. An experiment with missing cells is
 therefore listed with what is missing and shown without claims and figures; the others are shown in
-full. A failure of an experiment's own code (its figures, a formula, a table) is a `ReportError`
+full. A failure of an experiment's own code (its figures, a table) is a `ReportError`
 that names the experiment: a page that silently lacks a figure would be worse than none.
 """
 
@@ -25,7 +25,7 @@ from translimit.core import (
 from translimit.experiments import AbstractExperiment, FigureSpec, get_experiment
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
-from translimit.report.mathematics import plain, require_readable
+from translimit.report.mathematics import plain
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.page import (
@@ -63,7 +63,7 @@ def read_page(run: str | Path) -> Page:
     Raises:
         StoreError: no run folder, or one that cannot be read.
         ConfigError: an experiment of the run is not installed.
-        ReportError: an experiment's figures, tables or formulas cannot be shown.
+        ReportError: an experiment's figures or tables cannot be shown.
     """
     folder = RunFolder.open(run)
     states = folder.states()
@@ -113,13 +113,10 @@ def _section(
     missing = _missing(folder.info, states)
     rows: list[ClaimRow] = []
     figures: tuple[FigureView, ...] = ()
-    with _naming(name, "its title and summary"):
-        require_readable(experiment.title, experiment.summary)
     if not missing:
         for claim in claims:
             with _naming(name, f"the claim {claim['name']!r}"):
                 rows.append(claim_row(name, claim))
-                require_readable(claim["statement"], claim["printed"], claim["reference"])
         figures = _figures(folder, name, experiment, preset, entry["config"], first)
     times = {state.cell: (state.manifest or {}).get("seconds") for state in states if state.whole}
     known = [seconds for seconds in times.values() if seconds is not None]
@@ -203,8 +200,6 @@ def _view(experiment: str, spec: FigureSpec, number: int) -> FigureView:
     content = csv_text(spec.table).encode()
     rows = spec.table.rows
     shown = tuple(tuple(cell_text(cell) for cell in row) for row in rows[:MOST_ROWS])
-    require_readable(spec.title, spec.caption, *spec.table.columns)
-    require_readable(*(cell for row in shown for cell in row))
     return FigureView(
         number=number,
         slug=identifier,

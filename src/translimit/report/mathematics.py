@@ -1,8 +1,9 @@
 r"""Prose with `$...$` formulas as HTML: text is escaped, formulas become MathML.
 
-`\$` is a dollar sign, and so is a dollar without a partner. The MathML tree is serialised here,
-element by element from a list of what a formula may hold, because a formula is data like any
-other: nothing in it can open a tag, set a style or name an address.
+A formula that cannot be read is shown as its source: one of them refuses no report. `\$` is a dollar
+sign, and so is a dollar without a partner. The MathML tree is serialised here, element by element
+from a list of what a formula may hold, because a formula is data like any other: nothing in it can
+open a tag, set a style or name an address.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, printable
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -44,16 +45,19 @@ SIGNS = frozenset("+\N{MINUS SIGN}±∓")
 
 
 def typeset(text: str) -> Markup:
-    """Prose with `$...$` formulas as safe HTML with MathML.
-
-    Raises:
-        ArgumentError: a formula that cannot be read, or uses a command that is not known.
-    """
+    """Prose with `$...$` formulas as safe HTML with MathML; what cannot be read as its source."""
     from markupsafe import Markup, escape
 
     pieces = []
     for index, piece in enumerate(FORMULA.split(text)):
-        pieces.append(_formula(piece) if index % 2 else str(escape(piece.replace(r"\$", "$"))))
+        if not index % 2:
+            pieces.append(str(escape(piece.replace(r"\$", "$"))))
+            continue
+        try:
+            pieces.append(_formula(piece))
+        except ArgumentError as error:
+            title = html.escape(printable(error))
+            pieces.append(f'<code title="{title}">{html.escape(f"${printable(piece)}$")}</code>')
     return Markup("".join(pieces))  # every piece is escaped above or serialised below
 
 
@@ -61,10 +65,11 @@ def require_readable(*texts: str) -> None:
     """Check that every formula of the texts can be set.
 
     Raises:
-        ArgumentError: the first formula that cannot.
+        ArgumentError: the first formula that cannot be read, or uses a command that is not known.
     """
     for text in texts:
-        typeset(text)
+        for formula in FORMULA.split(text)[1::2]:
+            _formula(formula)
 
 
 def plain(text: str) -> str:
