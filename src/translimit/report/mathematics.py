@@ -1,9 +1,9 @@
 r"""Prose with `$...$` formulas as HTML: text is escaped, formulas become MathML.
 
-A formula that cannot be read is shown as its source: one of them refuses no report. `\$` is a dollar
-sign, and so is a dollar without a partner. The MathML tree is serialised here, element by element
-from a list of what a formula may hold, because a formula is data like any other: nothing in it can
-open a tag, set a style or name an address.
+A formula that cannot be read is shown as its source: one of them refuses no report. `\$` is a
+dollar sign, and so is a dollar without a partner. The MathML tree is serialised here, element by
+element from a list of what a formula may hold, because a formula is data like any other: nothing in
+it can open a tag, set a style or name an address.
 """
 
 from __future__ import annotations
