@@ -1,4 +1,5 @@
 from . import config as config
+from .arrays import as_numpy as as_numpy
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY

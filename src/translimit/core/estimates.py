@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Real
 
+from translimit.core.arrays import as_numpy
 from translimit.core.errors import ArgumentError, brief
 
 
@@ -42,7 +43,7 @@ class Estimate:
         Raises:
             ArgumentError: fewer than two samples, which carry no standard error.
         """
-        samples = np.asarray(samples, dtype=np.float64)
+        samples = as_numpy(samples, "samples")
         if samples.ndim != 1 or samples.size < 2:
             raise ArgumentError(
                 "samples", f"has shape {samples.shape}", "pass at least two samples in one row"
@@ -115,8 +116,8 @@ def fit_rate(
     """
     from scipy.special import stdtrit  # scipy is not loaded until it is needed
 
-    sizes = np.asarray(sizes, dtype=np.float64)
-    rows = [np.asarray(row, dtype=np.float64) for row in errors]
+    sizes = as_numpy(sizes, "sizes")
+    rows = [as_numpy(row, "errors") for row in errors]
     if sizes.ndim != 1 or len(rows) != sizes.size or any(row.ndim != 1 for row in rows):
         raise ArgumentError(
             "errors",

@@ -13,7 +13,7 @@ Two rules hold in the whole library:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,22 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
+from translimit.core.arrays import real_array
 from translimit.core.blas import call_with_blas
-from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError, brief
+from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError
 from translimit.core.sharding import to_numpy
 
-#: What a user may pass as an array: arrays of both libraries, numbers, nested lists and tuples.
-ArrayInput = ArrayLike | Sequence[Any]
+
+@runtime_checkable
+class SupportsArray(Protocol):
+    """What NumPy can read: a tensor of PyTorch, a column of a table."""
+
+    def __array__(self) -> Any: ...
+
+
+#: What a user may pass as an array: arrays of NumPy, JAX and PyTorch, numbers, nested lists and
+#: tuples.
+ArrayInput = ArrayLike | Sequence[Any] | SupportsArray
 
 
 def is_traced(*trees: Any) -> bool:
@@ -43,7 +53,8 @@ def as_float(value: Any, name: str) -> np.ndarray | Array:
     """An array of floats for a field called `name`; lists and integers become NumPy float64.
 
     Floating NumPy and JAX arrays keep their precision, integer JAX arrays take JAX's default one,
-    tracers of floats pass through.
+    tracers of floats pass through. A tensor of PyTorch, of whatever device and with whatever
+    gradient, is its values, as NumPy array of its precision; of half a precision, as float32.
 
     Raises:
         ArgumentTypeError: the value is not numeric.
@@ -57,15 +68,7 @@ def as_float(value: Any, name: str) -> np.ndarray | Array:
         if isinstance(value, Tracer):
             return value
     else:
-        given = value
-        try:
-            value = np.asarray(value)
-            if not np.issubdtype(value.dtype, np.floating):
-                value = value.astype(np.float64, casting="safe" if value.size else "unsafe")
-        except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(
-                name, f"got {brief(given)}", "pass real numbers, in rows of equal length"
-            ) from error
+        value = real_array(value, name)
     return require_finite(value, name)
 
 

@@ -36,7 +36,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, as_numpy
 
 
 def attention_entropy(logits: Float[np.ndarray, "*batch tokens"]) -> Float[np.ndarray, "*batch"]:
@@ -117,7 +117,7 @@ def gaussian_sample_fraction(
 
 def _shifted(logits: np.ndarray) -> np.ndarray:
     """The logits less the largest of their row, in float64."""
-    logits = np.asarray(logits, dtype=np.float64)
+    logits = as_numpy(logits, "logits")
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ArgumentError("logits", f"has shape {logits.shape}", "pass [..., tokens]")
     largest = logits.max(axis=-1, keepdims=True)
@@ -131,10 +131,10 @@ def _shifted(logits: np.ndarray) -> np.ndarray:
 def _parts(
     tilt: np.ndarray, cov: np.ndarray, mean: np.ndarray | None, confinement: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    tilt, cov = np.asarray(tilt, dtype=np.float64), np.asarray(cov, dtype=np.float64)
+    tilt, cov = as_numpy(tilt, "tilt"), as_numpy(cov, "cov")
     dim = tilt.shape[-1]
-    mean = np.zeros(dim) if mean is None else np.asarray(mean, dtype=np.float64)
-    B = np.zeros((dim, dim)) if confinement is None else np.asarray(confinement, dtype=np.float64)
+    mean = np.zeros(dim) if mean is None else as_numpy(mean, "mean")
+    B = np.zeros((dim, dim)) if confinement is None else as_numpy(confinement, "confinement")
     for name, array, shape in (
         ("cov", cov, (*cov.shape[:-2], dim, dim)),
         ("mean", mean, (*mean.shape[:-1], dim)),

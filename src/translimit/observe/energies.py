@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError, canonical_correlations, conditional_covariance
+from translimit.core import ArgumentError, as_numpy, canonical_correlations, conditional_covariance
 
 Tokens = Float[np.ndarray, "tokens dim"]
 Weights = Float[np.ndarray, " tokens"]
@@ -79,7 +79,7 @@ def self_transport(f: Weights, g: Weights, *, weights: Weights | None = None) ->
     Raises:
         ArgumentError: shapes that do not match.
     """
-    f, g = np.asarray(f, dtype=np.float64), np.asarray(g, dtype=np.float64)
+    f, g = as_numpy(f, "f"), as_numpy(g, "g")
     _require_like(g, f, "g")
     return -float(_weights(weights, f.shape[0]) @ (f + g))
 
@@ -127,7 +127,7 @@ def gaussian_self_transport(A: Matrix, cov: Matrix, *, mean: np.ndarray | None =
     Raises:
         ArgumentError: shapes that do not match, a covariance that is not positive semi-definite.
     """
-    A, cov = np.asarray(A, dtype=np.float64), np.asarray(cov, dtype=np.float64)
+    A, cov = as_numpy(A, "A"), as_numpy(cov, "cov")
     d = canonical_correlations(A, cov)
     centred = -float(np.sum(d**2 / (1 - d**2) + np.log1p(-(d**2)) / 2))
     return centred if mean is None else centred - float(mean @ A @ mean)
@@ -146,7 +146,7 @@ def gaussian_self_transport_rate(A: Matrix, cov: Matrix, M: Matrix) -> float:
     Raises:
         ArgumentError: shapes that do not match, a covariance that is not positive semi-definite.
     """
-    A, cov = np.asarray(A, dtype=np.float64), np.asarray(cov, dtype=np.float64)
+    A, cov = as_numpy(A, "A"), as_numpy(cov, "cov")
     forward, backward = conditional_covariance(A, cov), conditional_covariance(A.T, cov)
     force = A.T @ forward @ A + A @ backward @ A.T
     return -float(np.trace(force @ cov @ np.asarray(M).T))
@@ -156,7 +156,7 @@ def _scores(
     tokens: Tokens, A: Matrix, weights: Weights | None
 ) -> tuple[Float[np.ndarray, "tokens tokens"], Weights]:
     """S_ij = <A x_i, x_j> and the weights."""
-    tokens = np.asarray(tokens, dtype=np.float64)
+    tokens = as_numpy(tokens, "tokens")
     if tokens.ndim != 2 or np.shape(A) != (tokens.shape[1],) * 2:
         raise ArgumentError(
             "A",
@@ -169,7 +169,7 @@ def _scores(
 def _weights(weights: Weights | None, count: int) -> Weights:
     if weights is None:
         return np.full(count, 1.0 / count)
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = as_numpy(weights, "weights")
     if weights.shape != (count,):
         raise ArgumentError(
             "weights", f"has shape {weights.shape}", f"pass one per token [{count}]"

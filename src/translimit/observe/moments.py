@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from translimit.core import as_numpy
+
 
 def moments(
     tokens: Float[np.ndarray, "*batch tokens dim"],
@@ -17,7 +19,7 @@ def moments(
     Returns:
         Mean [..., dim] and covariance [..., dim, dim].
     """
-    tokens = np.asarray(tokens, dtype=np.float64)
+    tokens = as_numpy(tokens, "tokens")
     mean = tokens.mean(axis=-2)
     centred = tokens - mean[..., None, :]
     return mean, np.einsum("...ni,...nj->...ij", centred, centred) / tokens.shape[-2]
@@ -48,7 +50,7 @@ def anisotropy(cov: Float[np.ndarray, "*batch dim dim"]) -> Float[np.ndarray, "*
         cov: covariances [..., dim, dim]. One that is zero has no anisotropy, nor has one with NaN:
             the result is NaN.
     """
-    cov = np.asarray(cov, dtype=np.float64)
+    cov = as_numpy(cov, "cov")
     trace = np.trace(cov, axis1=-2, axis2=-1)
     has = np.isfinite(cov).all(axis=(-2, -1)) & (trace > 0)
     largest = np.linalg.eigvalsh(np.where(has[..., None, None], cov, np.eye(cov.shape[-1])))[
