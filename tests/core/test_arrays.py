@@ -51,7 +51,7 @@ def closure(c):
 def rate(c):
     return fit_rate(
         c(np.array([1.0, 2.0, 4.0])), c(np.array([[4.0, 5, 4, 5], [2, 3, 2, 2], [1, 1.25, 1, 1]]))
-    ).exponent
+    ).rate
 
 
 DOORS = {
