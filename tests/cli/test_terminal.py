@@ -166,6 +166,7 @@ def test_every_command_prints_on_terminals_that_are_not_utf_8(run, tmp_path, enc
         if words[0] == "claims":
             assert b"+-" in out or encoding != "ascii"
             assert b"\x1b" not in out
+            assert len({len(line) for line in out.decode(encoding).splitlines()}) == 1
             assert b"<= " in out
             assert b"A[i, j] [/x]" in b" ".join(out.split())
         if words[0] == "predict":

@@ -37,7 +37,11 @@ def plain(text: object, style: str = "") -> Text:
     """
     from rich.text import Text
 
-    return Text(printable(text), style=style)
+    shown = printable(text)
+    if not _is_unicode(sys.stdout):
+        # Before the table is laid out: a stand-in may be longer than its letter.
+        shown = shown.encode(sys.stdout.encoding, _ERRORS).decode(sys.stdout.encoding)
+    return Text(shown, style=style)
 
 
 def say(text: object, *, error: bool = False) -> None:
@@ -64,7 +68,6 @@ def write_json(document: str) -> None:
 
 def use_stand_ins() -> None:
     """Let standard output and error write what their encoding has not in ASCII."""
-    codecs.register_error(_ERRORS, _stand_in)
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None and not _is_unicode(stream):
@@ -94,3 +97,6 @@ def _closest(letter: str) -> str:
         return _STAND_INS[letter]
     apart = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
     return apart or "?"
+
+
+codecs.register_error(_ERRORS, _stand_in)
