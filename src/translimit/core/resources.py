@@ -6,10 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from translimit.core.control_groups import free_in_group
 from translimit.core.errors import ConfigError, MissingExtraError, nearest
-
-#: Limits of the control group, new and old.
-_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def require_package(package: str, extra: str) -> None:
@@ -102,15 +100,24 @@ def available_memory() -> float:
 def available_host_memory() -> float:
     """Bytes of main memory that are free; infinite where nobody can tell. Loads no JAX.
 
-    Never more than what the control group of this process (a container, say) allows.
+    Never more than what the control groups of this process (a container, a job of Slurm) and its
+    limit of addresses (`ulimit -v`) leave of what they allow.
     """
-    free = _machine_memory()
-    for path in _GROUPS:
-        try:
-            free = min(free, float(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue
-    return free
+    return min(_machine_memory(), free_in_group(), _free_addresses())
+
+
+def _free_addresses() -> float:
+    """Bytes that the limit of this process's address space leaves; infinite without one."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY:
+            return float("inf")
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return max(0.0, float(limit - pages * os.sysconf("SC_PAGE_SIZE")))
+    except (ImportError, OSError, ValueError):
+        return float("inf")
 
 
 def _machine_memory() -> float:
