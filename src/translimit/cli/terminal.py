@@ -10,7 +10,7 @@ import codecs
 import re
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from translimit.core import printable
 
@@ -74,7 +74,7 @@ def use_stand_ins() -> None:
             reconfigure(errors=_ERRORS)
 
 
-def _is_unicode(stream: TextIO) -> bool:
+def _is_unicode(stream: Any) -> bool:
     return (stream.encoding or "utf-8").lower().replace("-", "").startswith("utf")
 
 

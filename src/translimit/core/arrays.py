@@ -51,8 +51,8 @@ def real_array(value: Any, name: str) -> np.ndarray:
 def _without_torch(value: Any) -> Any:
     """A tensor, or the tensors of a list, as NumPy arrays; everything else as it is."""
     torch = sys.modules.get("torch")
-    if torch is None:
-        return value
+    if not hasattr(torch, "Tensor"):
+        return value  # not loaded, or not to the end
     if isinstance(value, (list, tuple)):
         return [_without_torch(part) for part in value]
     if not isinstance(value, torch.Tensor):

@@ -21,7 +21,7 @@ from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
-from translimit.store import RunFolder, load_json, write_bytes
+from translimit.store import Every, RunFolder, load_json, require_shape, write_bytes
 
 #: The theories in the order of the page: the paper's folder, and what it is about.
 THEORIES = {
@@ -162,7 +162,9 @@ def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequen
 def _pictures(folder: Path, run: RunFolder, name: str) -> tuple[Picture, ...]:
     """The stored figures of an experiment, in its own order."""
     found = []
-    for figure in load_json(run.figures / FIGURES_INDEX).get(name, ()):
+    index = load_json(run.figures / FIGURES_INDEX)
+    require_shape(index, Every([{"file": str, "title": str}]), run.figures / FIGURES_INDEX)
+    for figure in index.get(name, ()):
         path = run.figures / f"{figure['file']}.png"
         with path.open("rb") as png:
             width, height = struct.unpack(">II", png.read(24)[16:])  # of its header

@@ -18,6 +18,8 @@ from .marks import read_mark as read_mark
 from .patience import PATIENCE as PATIENCE
 from .patience import patiently as patiently
 from .remote import RemoteCells as RemoteCells
+from .shapes import Every as Every
+from .shapes import require_shape as require_shape
 from .start import START as START
 from .start import new_start as new_start
 from .start import require_start as require_start

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from translimit.core import StoreError
 from translimit.store.jsonfiles import TEMPORARY, load_json, sync_folder, write_json
+from translimit.store.shapes import MANIFEST as MANIFEST_SHAPE
+from translimit.store.shapes import require_shape
 from translimit.store.start import require_start
 
 if TYPE_CHECKING:
@@ -174,6 +176,7 @@ def cell_state(address: CellAddress, folder: Path | None = None) -> CellState:
         return damaged("it has no manifest")
     try:
         manifest = load_json(folder / MANIFEST)
+        require_shape(manifest, MANIFEST_SHAPE, folder / MANIFEST)
         listed = manifest["files"]
         owner = (manifest["experiment"], manifest["cell"])
         digest = manifest["digest"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from translimit.core import ConfigError, StoreError, nearest
 from translimit.store.cells import CellAddress, CellState, cell_state, read_cell
 from translimit.store.jsonfiles import load_json
+from translimit.store.shapes import LEDGER, RUN, require_shape
 
 if TYPE_CHECKING:
     import xarray
@@ -57,6 +58,7 @@ class RunFolder:
             raise StoreError(path, problem, "pass the folder that `translimit run` printed")
         info = load_json(path / RUN_FILE)
         require_format(path, info)
+        require_shape(info, RUN, path / RUN_FILE)
         return cls(path, info)
 
     @property
@@ -115,7 +117,9 @@ class RunFolder:
         path = self.path / CLAIMS_FILE
         if not path.exists():
             raise StoreError(path, "has not been written", f"finish the run: {self.command}")
-        return load_json(path)["experiments"]
+        ledger = load_json(path)
+        require_shape(ledger, LEDGER, path)
+        return ledger["experiments"]
 
     @property
     def command(self) -> str:

@@ -38,6 +38,10 @@ def load_json(path: str | Path) -> Any:
     path = Path(path)
     try:
         return _decode(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+    except RecursionError as error:
+        raise StoreError(
+            path, "is nested too deeply", "restore the file or run again with --fresh"
+        ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreError(

@@ -17,6 +17,7 @@ from typing import Any
 from translimit.core import StoreError
 from translimit.store.cells import CellAddress
 from translimit.store.jsonfiles import TEMPORARY, load_json, write_json
+from translimit.store.shapes import NUMBER, require_shape
 
 
 @contextlib.contextmanager
@@ -39,9 +40,12 @@ def read_mark(address: CellAddress) -> dict[str, Any] | None:
     """The `pid`, `host` and `started` (seconds since the epoch) of who computes a cell, if any."""
     path = _path(address)
     try:
-        return load_json(path) if path.exists() else None
+        mark = load_json(path) if path.exists() else None
+        if mark is not None:
+            require_shape(mark, {"pid": int, "host": str, "started": NUMBER}, path)
+        return mark
     except StoreError:
-        return None  # it went while we looked
+        return None  # it went while we looked, or is none
 
 
 def _path(address: CellAddress) -> Path:

@@ -15,6 +15,7 @@ from translimit.store.cells import disk_full, slug
 from translimit.store.folder import CLAIMS_FILE, FORMAT, RUN_FILE, RunFolder, require_format
 from translimit.store.jsonfiles import TEMPORARY, load_json, write_json
 from translimit.store.patience import patiently
+from translimit.store.shapes import RUN, require_shape
 from translimit.store.start import START, new_start
 
 LOCK = ".lock"
@@ -242,6 +243,7 @@ def _empty(path: Path) -> None:
 def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
     """Refuse to continue a run of another format, version or configuration."""
     require_format(path, stored)
+    require_shape(stored, RUN, path / RUN_FILE)
     if stored.get("translimit") != __version__:
         raise StoreError(
             path,

@@ -142,7 +142,7 @@ def _info(
             names,
             preset=first["preset"],
             seed=first["seed"],
-            overrides=dict(text.split("=", 1) for text in first["overrides"]),
+            overrides=dict(text.partition("=")[::2] for text in first["overrides"]),
             config_file=config_file,
             threads=first["threads"],
             device=first["device"],

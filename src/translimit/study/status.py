@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from translimit.core import TranslimitError, config
+from translimit.core import config
 from translimit.experiments import Cell, get_experiment
 from translimit.store import RunFolder, being_written, read_mark
 from translimit.study.needs import costs_of_cells, wall_seconds
@@ -126,8 +126,10 @@ def _modelled(run: RunFolder) -> dict[tuple[str, str], float]:
             resolved = config.from_json(kind, entry["config"])
             named = [Cell(cell["name"], cell["parameters"]) for cell in entry["cells"]]
             costs = costs_of_cells(experiment, resolved, named)
-        except (TranslimitError, KeyError):
-            continue  # somebody else's experiment, which is not importable here
+        except Exception:
+            # Somebody else's experiment, which is not importable here, or a configuration from a
+            # file of which its cost model makes nothing: the time left is then not told.
+            continue
         for cell, (seconds, _) in zip(named, costs, strict=True):
             found[entry["name"], cell.name] = seconds
     return found

@@ -1,0 +1,142 @@
+"""What the JSON files of a run must look like; a file of another shape is told in one line.
+
+A shape is a type, a tuple of types, a list with the shape of its entries, a dictionary with the
+shape of each key (a key that ends in "?" may be absent), or `Every` with the shape of all values.
+Keys that are not named are not looked at: newer versions may write more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from translimit.core import StoreError
+
+#: A number; JSON's true and false are none.
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class Every:
+    """An object of whatever keys, whose values have one shape."""
+
+    shape: Any
+
+
+CLAIM = {
+    "name": str,
+    "statement": str,
+    "prediction": NUMBER,
+    "estimate": {"value": NUMBER, "stderr": NUMBER, "count": int, "discretisation": NUMBER},
+    "tol": NUMBER,
+    "printed": str,
+    "reference": str,
+    "one_sided?": bool,
+    "gap": NUMBER,
+    "floor": NUMBER,
+    "verdict": str,
+}
+LEDGER = {"experiments": Every([CLAIM])}
+RUN = {
+    "format": int,
+    "translimit": str,
+    "status": str,
+    "digest": str,
+    "command": str,
+    "preset": str,
+    "seed": int,
+    "threads": int,
+    "device?": str,
+    "executor?": str,
+    "workers?": (int, type(None)),
+    "overrides": [str],
+    "experiments": [
+        {
+            "name": str,
+            "source": str,
+            "title": str,
+            "citations": [str],
+            "config": dict,
+            "cells": [{"name": str, "parameters": dict, "digest": str}],
+        }
+    ],
+    "packages?": Every(str),
+    "python?": str,
+    "platform?": str,
+    "devices?": [str],
+    "started?": str,
+    "wall_seconds?": NUMBER,
+    "failed": [{"cell": str, "error": str}],
+    "retried?": list,
+}
+MANIFEST = {
+    "experiment": str,
+    "cell": str,
+    "digest": str,
+    "files": Every({"sha256": str, "bytes": int}),
+    "seconds?": NUMBER,
+    "device?": str,
+    "threads?": int,
+    "finished?": str,
+}
+
+
+def require_shape(data: Any, shape: Any, path: Path) -> None:
+    """Refuse the contents of a file that are not of a shape.
+
+    Raises:
+        StoreError: the message names the first place that differs, and what is there.
+    """
+    found = _difference(data, shape, "")
+    if found is not None:
+        raise StoreError(
+            path,
+            f"is not what translimit writes: {found}",
+            "restore the file or run again with --fresh",
+        )
+
+
+def _difference(data: Any, shape: Any, place: str) -> str | None:
+    """What is wrong at or below a place, or None."""
+    if isinstance(shape, (Mapping, Every)):
+        if not isinstance(data, dict):
+            return _told(place, data, "an object")
+        if isinstance(shape, Every):
+            inner = [(data[key], shape.shape, f"{place}[{key!r}]") for key in data]
+        else:
+            inner = []
+            for key, part in shape.items():
+                name = key.removesuffix("?")
+                if name in data:
+                    inner.append((data[name], part, f"{place}.{name}" if place else name))
+                elif name == key:
+                    return f"{place or 'the object'} has no {name!r}"
+    elif isinstance(shape, list):
+        if not isinstance(data, list):
+            return _told(place, data, "a list")
+        inner = [(entry, shape[0], f"{place}[{number}]") for number, entry in enumerate(data)]
+    else:
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        named = _NAMES[float if kinds == NUMBER else kinds[0]]
+        if (isinstance(data, bool) and bool not in kinds) or not isinstance(data, kinds):
+            return _told(place, data, named)
+        return None
+    differences = (_difference(*part) for part in inner)
+    return next((found for found in differences if found is not None), None)
+
+
+_NAMES = {
+    str: "a text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+def _told(place: str, data: Any, wanted: str) -> str:
+    kind = "null" if data is None else _NAMES.get(type(data), type(data).__name__)
+    return f"{place or 'it'} is {kind} where {wanted} belongs"
