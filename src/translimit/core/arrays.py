@@ -50,7 +50,7 @@ def real_array(value: Any, name: str) -> np.ndarray:
 
 def _without_torch(value: Any) -> Any:
     """A tensor, or the tensors of a list, as NumPy arrays; everything else as it is."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if not hasattr(torch, "Tensor"):
         return value  # not loaded, or not to the end
     if isinstance(value, (list, tuple)):
