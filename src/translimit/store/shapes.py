@@ -26,40 +26,40 @@ class Every:
 
 
 CLAIM = {
-    "name": str,
-    "statement": str,
-    "prediction": NUMBER,
-    "estimate": {"value": NUMBER, "stderr": NUMBER, "count": int, "discretisation": NUMBER},
-    "tol": NUMBER,
-    "printed": str,
-    "reference": str,
+    "name?": str,
+    "statement?": str,
+    "prediction?": NUMBER,
+    "estimate?": {"value?": NUMBER, "stderr?": NUMBER, "count?": int, "discretisation?": NUMBER},
+    "tol?": NUMBER,
+    "printed?": str,
+    "reference?": str,
     "one_sided?": bool,
-    "gap": NUMBER,
-    "floor": NUMBER,
-    "verdict": str,
+    "gap?": NUMBER,
+    "floor?": NUMBER,
+    "verdict?": str,
 }
 LEDGER = {"experiments": Every([CLAIM])}
 RUN = {
     "format": int,
-    "translimit": str,
-    "status": str,
-    "digest": str,
-    "command": str,
-    "preset": str,
-    "seed": int,
-    "threads": int,
+    "translimit?": str,
+    "status?": str,
+    "digest?": str,
+    "command?": str,
+    "preset?": str,
+    "seed?": int,
+    "threads?": int,
     "device?": str,
     "executor?": str,
     "workers?": (int, type(None)),
-    "overrides": [str],
+    "overrides?": [str],
     "experiments": [
         {
             "name": str,
-            "source": str,
-            "title": str,
-            "citations": [str],
-            "config": dict,
-            "cells": [{"name": str, "parameters": dict, "digest": str}],
+            "source?": str,
+            "title?": str,
+            "citations?": [str],
+            "config?": dict,
+            "cells": [{"name": str, "parameters?": dict, "digest?": str}],
         }
     ],
     "packages?": Every(str),
@@ -68,7 +68,7 @@ RUN = {
     "devices?": [str],
     "started?": str,
     "wall_seconds?": NUMBER,
-    "failed": [{"cell": str, "error": str}],
+    "failed?": [{"cell?": str, "error?": str}],
     "retried?": list,
 }
 MANIFEST = {
@@ -81,6 +81,28 @@ MANIFEST = {
     "threads?": int,
     "finished?": str,
 }
+
+
+class Told(dict[str, Any]):
+    """An object of a file, in which a key that is asked for and absent is told as what it is."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Any:
+        raise StoreError(
+            self.path,
+            f"is not what translimit writes: it has no {key!r}",
+            "restore the file or run again with --fresh",
+        )
+
+
+def told(data: Any, path: Path) -> Any:
+    """The contents of a file with all their objects as `Told`."""
+    if isinstance(data, dict):
+        made = Told({key: told(value, path) for key, value in data.items()})
+        made.path = path
+        return made
+    return [told(value, path) for value in data] if isinstance(data, list) else data
 
 
 def require_shape(data: Any, shape: Any, path: Path) -> None:

@@ -243,13 +243,13 @@ def _empty(path: Path) -> None:
 def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
     """Refuse to continue a run of another format, version or configuration."""
     require_format(path, stored)
-    require_shape(stored, RUN, path / RUN_FILE)
     if stored.get("translimit") != __version__:
         raise StoreError(
             path,
             f"is a run folder of translimit {stored.get('translimit')} (this is {__version__})",
             "start over with --fresh, or choose another --out",
         )
+    require_shape(stored, RUN, path / RUN_FILE)
     if stored.get("digest") != wanted["digest"]:
         raise StoreError(
             path,
