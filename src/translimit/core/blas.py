@@ -23,7 +23,7 @@ import numpy as np
 import threadpoolctl
 
 #: Rows from which a factorisation gains by a second thread (measured: `benchmarks/threads.py`).
-LARGE = 384
+LARGE = 512
 
 
 @dataclasses.dataclass(frozen=True)
