@@ -29,15 +29,9 @@ def environment(fakes, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(finished_run):
     """A finished run of two experiments, made by the command line in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(__file__).replace("cli/test_commands.py", "fakes"))
-        path = tmp_path_factory.mktemp("runs") / "run"
-        for name, value in thread_limits(1).items():
-            patch.setenv(name, value)
-        assert main(["run", ONE, TWO, "--out", str(path), "--executor", "serial"]) == 0
-    return path
+    return finished_run(ONE, TWO)
 
 
 @pytest.fixture

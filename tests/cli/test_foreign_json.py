@@ -9,23 +9,15 @@ import pytest
 
 from translimit.cli import main
 from translimit.core import StoreError
-from translimit.execute import thread_limits
 from translimit.store import load_json, require_shape
 
 WRONG = (None, True, -1, 1e300, "text", "", [], [[]], {}, {"a": 1}, [None], {"": []})
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(finished_run):
     """A finished run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(__file__).replace("cli/test_foreign_json.py", "fakes"))
-        path = tmp_path_factory.mktemp("runs") / "run"
-        for name, value in thread_limits(1).items():
-            patch.setenv(name, value)
-        words = ["run", "fake_experiments:EXPERIMENT", "--out", str(path), "--executor", "serial"]
-        assert main(words) == 0
-    return path
+    return finished_run("fake_experiments:EXPERIMENT")
 
 
 def places(data, place=()):

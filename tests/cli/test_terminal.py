@@ -9,10 +9,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from translimit.cli import main, tables
+from translimit.cli import tables
 from translimit.cli.terminal import plain, printable
 from translimit.core import Verdict
-from translimit.execute import thread_limits
 
 #: Brackets, markup that closes nothing, a colour, a title, a bell, a turn of direction, a new line
 #: without a line break, letters of one half.
@@ -112,17 +111,9 @@ def test_ordinary_text_stays(text):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(finished_run):
     """A finished run with a hostile name in its ledger."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(__file__).replace("cli/test_terminal.py", "fakes"))
-        path = tmp_path_factory.mktemp("runs") / "run"
-        for name, value in thread_limits(1).items():
-            patch.setenv(name, value)
-        assert (
-            main(["run", "fake_experiments:EXPERIMENT", "--out", str(path), "--executor", "serial"])
-            == 0
-        )
+    path = finished_run("fake_experiments:EXPERIMENT")
     ledger = json.loads((path / "claims.json").read_text())
     for claims in ledger["experiments"].values():
         claims[0]["statement"] = f"{HOSTILE[:-1]} ± ≤ “é” 漢"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from benchmarks.support import shaped_numpy
+from tests.core.test_triangular import longdouble_log_det
 
 from translimit import solve
 from translimit.core import (
@@ -380,17 +381,6 @@ def after_attention(block: Block, factor: np.ndarray, h: float, normal: np.ndarr
     spread = np.sum((centring @ cov @ centring) ** 2) / (m * tau0) ** 2
     skip = long(block.lam) ** 2 + gamma**2 * h * (1 - long(1) / block.heads) * spread
     return np.concatenate([np.sqrt(skip) * factor, gamma * attention @ factor], axis=1)
-
-
-def longdouble_log_det(parts: np.ndarray) -> float:
-    """Log det F F^T by modified Gram-Schmidt."""
-    rest, total = parts.copy(), np.longdouble(0)
-    for index in range(len(rest)):
-        length = np.sqrt(np.sum(rest[index] ** 2))
-        total += 2 * np.log(length)
-        unit = rest[index] / length
-        rest[index + 1 :] -= np.outer(rest[index + 1 :] @ unit, unit)
-    return float(total)
 
 
 @pytest.mark.parametrize("block", [Block(gamma=0.5, tau0=0.4), MANY], ids=["one head", "heads"])

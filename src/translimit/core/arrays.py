@@ -14,25 +14,14 @@ import numpy as np
 from translimit.core.errors import ArgumentTypeError, brief
 
 
-def as_numpy(value: Any, name: str) -> np.ndarray:
-    """A NumPy float64 array of whatever holds real numbers, NaN and infinity included.
+def as_numpy(value: Any, name: str, *, keep_precision: bool = False) -> np.ndarray:
+    """A NumPy array of whatever holds real numbers, NaN and infinity included.
 
     Args:
         value: an array of NumPy, JAX or PyTorch, a number, nested lists and tuples of them.
         name: how the message calls it.
-
-    Raises:
-        ArgumentTypeError: the value is not numeric.
-    """
-    return np.asarray(real_array(value, name), dtype=np.float64)
-
-
-def real_array(value: Any, name: str) -> np.ndarray:
-    """A NumPy array of floats in its own precision; what holds none yet, as float64.
-
-    Args:
-        value: an array of NumPy, JAX or PyTorch, a number, nested lists and tuples of them.
-        name: how the message calls it.
+        keep_precision: leave floats in their own precision; by default all become float64, as
+            what holds no floats does in any case.
 
     Raises:
         ArgumentTypeError: the value is not numeric.
@@ -45,7 +34,7 @@ def real_array(value: Any, name: str) -> np.ndarray:
         raise ArgumentTypeError(
             name, f"got {brief(value)}", "pass real numbers, in rows of equal length"
         ) from error
-    return array
+    return array if keep_precision else np.asarray(array, dtype=np.float64)
 
 
 def _without_torch(value: Any) -> Any:

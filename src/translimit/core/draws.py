@@ -2,10 +2,10 @@ r"""Random numbers in bulk for simulations that draw more than they multiply.
 
 Normals are Box-Muller transforms of the two words of a Threefry-2x32 block (20 rounds), float32:
 each is right to a relative 1e-6, and none is above 6.8, beyond which a normal lies once in 1e11.
-They cost half of `jax.random.normal` in float32 and a fifth of it in float64. Chi-squares are exact
+They cost half of `jax.random.normal` in float32, a quarter of it in float64. Chi-squares are exact
 in law for real degrees of freedom: Marsaglia and Tsang's method, all entries at once, again for all
 while one of them was refused. From three degrees on a proposal is refused less than once in
-twenty-five, from fifty once in a thousand.
+twenty-five, with fifty once in nine hundred.
 
 Reference: Salmon, Moraes, Dror and Shaw 2011 (Threefry); Box and Muller 1958; Marsaglia and Tsang,
 ACM Trans. Math. Softw. 26, 2000.

@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
-from translimit.core.arrays import real_array
+from translimit.core.arrays import as_numpy
 from translimit.core.blas import call_with_blas
 from translimit.core.errors import ArgumentError, ArgumentTypeError, PrecisionError
 from translimit.core.sharding import to_numpy
@@ -68,7 +68,7 @@ def as_float(value: Any, name: str) -> np.ndarray | Array:
         if isinstance(value, Tracer):
             return value
     else:
-        value = real_array(value, name)
+        value = as_numpy(value, name, keep_precision=True)
     return require_finite(value, name)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from translimit.core import ConfigError, StoreError, nearest
 from translimit.store.cells import CellAddress, CellState, cell_state, read_cell
 from translimit.store.jsonfiles import load_json
-from translimit.store.shapes import LEDGER, RUN, require_shape, told
+from translimit.store.shapes import LEDGER, RUN, as_stored, require_shape
 
 if TYPE_CHECKING:
     import xarray
@@ -59,7 +59,7 @@ class RunFolder:
         info = load_json(path / RUN_FILE)
         require_format(path, info)
         require_shape(info, RUN, path / RUN_FILE)
-        return cls(path, told(info, path / RUN_FILE))
+        return cls(path, as_stored(info, path / RUN_FILE))
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class RunFolder:
             raise StoreError(path, "has not been written", f"finish the run: {self.command}")
         ledger = load_json(path)
         require_shape(ledger, LEDGER, path)
-        return told(ledger, path)["experiments"]
+        return as_stored(ledger, path)["experiments"]
 
     @property
     def command(self) -> str:

@@ -83,7 +83,7 @@ MANIFEST = {
 }
 
 
-class Told(dict[str, Any]):
+class StoredObject(dict[str, Any]):
     """An object of a file, in which a key that is asked for and absent is told as what it is."""
 
     path: Path
@@ -96,13 +96,13 @@ class Told(dict[str, Any]):
         )
 
 
-def told(data: Any, path: Path) -> Any:
-    """The contents of a file with all their objects as `Told`."""
+def as_stored(data: Any, path: Path) -> Any:
+    """The contents of a file with all their objects as `StoredObject`."""
     if isinstance(data, dict):
-        made = Told({key: told(value, path) for key, value in data.items()})
+        made = StoredObject({key: as_stored(value, path) for key, value in data.items()})
         made.path = path
         return made
-    return [told(value, path) for value in data] if isinstance(data, list) else data
+    return [as_stored(value, path) for value in data] if isinstance(data, list) else data
 
 
 def require_shape(data: Any, shape: Any, path: Path) -> None:
@@ -124,7 +124,7 @@ def _difference(data: Any, shape: Any, place: str) -> str | None:
     """What is wrong at or below a place, or None."""
     if isinstance(shape, (Mapping, Every)):
         if not isinstance(data, dict):
-            return _told(place, data, "an object")
+            return _mismatch(place, data, "an object")
         if isinstance(shape, Every):
             inner = [(data[key], shape.shape, f"{place}[{key!r}]") for key in data]
         else:
@@ -137,13 +137,13 @@ def _difference(data: Any, shape: Any, place: str) -> str | None:
                     return f"{place or 'the object'} has no {name!r}"
     elif isinstance(shape, list):
         if not isinstance(data, list):
-            return _told(place, data, "a list")
+            return _mismatch(place, data, "a list")
         inner = [(entry, shape[0], f"{place}[{number}]") for number, entry in enumerate(data)]
     else:
         kinds = shape if isinstance(shape, tuple) else (shape,)
         named = _NAMES[float if kinds == NUMBER else kinds[0]]
         if (isinstance(data, bool) and bool not in kinds) or not isinstance(data, kinds):
-            return _told(place, data, named)
+            return _mismatch(place, data, named)
         return None
     differences = (_difference(*part) for part in inner)
     return next((found for found in differences if found is not None), None)
@@ -159,6 +159,6 @@ _NAMES = {
 }
 
 
-def _told(place: str, data: Any, wanted: str) -> str:
+def _mismatch(place: str, data: Any, wanted: str) -> str:
     kind = "null" if data is None else _NAMES.get(type(data), type(data).__name__)
     return f"{place or 'it'} is {kind} where {wanted} belongs"

@@ -17,9 +17,16 @@ WEIGHT_COPIES = 4
 
 
 def numbers_kept(
-    *, dim: int, hidden: float | int, heads: int, layers: int, tokens: int, outputs: int
+    *,
+    dim: int,
+    hidden: float | int,
+    heads: int,
+    layers: int,
+    tokens: int,
+    outputs: int,
+    recorded: bool = False,
 ) -> float:
-    """Numbers that the gradient of one example keeps; an estimate from above of what XLA keeps.
+    """Numbers that the gradient of one example keeps; an estimate of what XLA keeps.
 
     Args:
         dim: width of the stream.
@@ -28,28 +35,11 @@ def numbers_kept(
         layers: blocks.
         tokens: of the example.
         outputs: of the readout.
+        recorded: count what is left where all fields of all blocks are recorded instead.
     """
+    block = _STREAMS * dim + _HIDDEN * hidden + _SCORES * heads * tokens
+    if recorded:
+        return float(tokens * (layers * block + 3 * outputs))
     kept = layers * (_STREAMS_KEPT * dim + _HIDDEN_KEPT * hidden)
     # The block whose gradient is computed, and the gradient of all that is in it.
-    return float(tokens * (kept + 2 * _of_a_block(dim, hidden, heads, tokens) + 3 * outputs))
-
-
-def numbers_recorded(
-    *, dim: int, hidden: float | int, heads: int, layers: int, tokens: int, outputs: int
-) -> float:
-    """Numbers that one example leaves behind where all fields of all blocks are recorded.
-
-    Args:
-        dim: width of the stream.
-        hidden: units of an MLP; 0 where there is none.
-        heads: heads of a block.
-        layers: blocks.
-        tokens: of the example.
-        outputs: of the readout.
-    """
-    return float(tokens * (layers * _of_a_block(dim, hidden, heads, tokens) + 3 * outputs))
-
-
-def _of_a_block(dim: int, hidden: float | int, heads: int, tokens: int) -> float:
-    """Numbers of a block for one token."""
-    return float(_STREAMS * dim + _HIDDEN * hidden + _SCORES * heads * tokens)
+    return float(tokens * (kept + 2 * block + 3 * outputs))

@@ -16,7 +16,7 @@ from typing import Any
 
 from translimit.core import MemoryLimitError, available_memory
 from translimit.describe import TransformerShape
-from translimit.train.kept import WEIGHT_COPIES, numbers_kept, numbers_recorded
+from translimit.train.kept import WEIGHT_COPIES, numbers_kept
 from translimit.train.optimizers import SLOTS
 from translimit.train.training import Training
 
@@ -55,7 +55,9 @@ def memory_need(
     recorded: float = 0.0,
     probe: int = 0,
 ) -> MemoryNeed:
-    """The bytes of a training run; an estimate from above of what XLA keeps.
+    """The bytes of a training run; an estimate of what XLA keeps.
+
+    Compiled programs, and what XLA needs while it compiles, are not in it.
 
     Args:
         shape: of the network.
@@ -81,7 +83,7 @@ def memory_need(
         weights=float(members * shape.parameter_count * slots * size),
         activations=float(examples * numbers_kept(**sizes) * active),
         batches=batches,
-        observables=recorded + 2.0 * probe * numbers_recorded(**sizes) * size,
+        observables=recorded + 2.0 * probe * numbers_kept(**sizes, recorded=True) * size,
     )
 
 
