@@ -12,9 +12,11 @@ from translimit.execute import (
     ProcessPool,
     Serial,
     job_environment,
+    lightly_optimised,
     limit_threads,
     thread_limits,
 )
+from translimit.execute.pool import _Waiting
 
 EXECUTORS = [Serial(), ProcessPool(workers=2)]
 
@@ -145,6 +147,22 @@ def test_a_dead_worker_takes_only_its_own_job(capfd):
     assert "this is not the protocol" in capfd.readouterr().err
 
 
+def test_a_lane_stays_with_a_family_then_takes_a_new_one_then_helps():
+    names = ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "d0"]
+    waiting = _Waiting([Job(name, family=name[0]) for name in names])
+    lanes = [1, 2, 1, 1, 1, 1, 1, 2, 1]
+    taken = [waiting.take(lane) for lane in lanes]
+    found = [None if job is None else job.name for job in taken]
+    assert found == ["a0", "b0", "a1", "a2", "c0", "d0", "b1", "b2", None]
+
+
+def test_a_lane_that_has_left_holds_no_family():
+    waiting = _Waiting([Job(name, family=name[0]) for name in ("a0", "b0", "a1")])
+    assert [waiting.take(lane).name for lane in (1, 2)] == ["a0", "b0"]
+    waiting.leave(1)
+    assert waiting.take(2).name == "a1"
+
+
 @pytest.mark.parametrize("action", ["memory", "exhausted"])
 def test_a_worker_that_ran_out_of_memory_is_replaced(action):
     found = results(ProcessPool(workers=1), "obey", actions("pid", action, "pid"))
@@ -163,3 +181,19 @@ def test_closing_the_iterator_stops_the_workers():
     running.close()
     assert time.monotonic() - started < 30
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.parametrize("own", [None, "", "--xla_x=1", "--xla_backend_optimization_level=2"])
+def test_light_optimisation_is_set_for_a_while_and_a_level_of_the_user_is_kept(own, monkeypatch):
+    if own is None:
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
+    else:
+        monkeypatch.setenv("XLA_FLAGS", own)
+    light = "--xla_backend_optimization_level=1"
+    expected = own if own and "level" in own else f"{own or ''} {light}".strip()
+    with lightly_optimised():
+        assert os.environ["XLA_FLAGS"] == expected
+    assert os.environ.get("XLA_FLAGS") == own
+    with pytest.raises(KeyError), lightly_optimised():
+        raise KeyError
+    assert os.environ.get("XLA_FLAGS") == own

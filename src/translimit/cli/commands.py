@@ -292,8 +292,9 @@ def _predict(command: PredictCommand) -> None:
         raise ConfigError("--plot", f"got {str(command.plot)!r}", "name a .png, .pdf or .svg file")
 
     from translimit.core import progress_bar
+    from translimit.execute import lightly_optimised
 
-    with progress_bar(f"predict {command.config.name}") as progress:
+    with progress_bar(f"predict {command.config.name}") as progress, lightly_optimised():
         _keep_programs(command)
 
         from translimit.predict import predict

@@ -6,6 +6,7 @@ from .base import JobResult as JobResult
 from .base import attempt as attempt
 from .batch_scheduler import BatchScheduler as BatchScheduler
 from .environment import job_environment as job_environment
+from .environment import lightly_optimised as lightly_optimised
 from .pool import ProcessPool as ProcessPool
 from .ray_cluster import RayCluster as RayCluster
 from .serial import Serial as Serial

@@ -15,10 +15,18 @@ from translimit.core import ArgumentError, keep_as_told
 
 @dataclass(frozen=True)
 class Job:
-    """One call: plain JSON data under a unique name."""
+    """One call: plain JSON data under a unique name.
+
+    Attributes:
+        name: unique among the jobs of a run.
+        arguments: of the function, plain data.
+        family: jobs of one family compile the same programs, so that a worker which has computed
+            one is quicker with the next (see `ProcessPool`).
+    """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ when it loads, so a worker has them before its interpreter starts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from translimit.core import PROGRAMS_SWITCH, ArgumentError, visible_gpus, worker_switch
@@ -25,6 +26,8 @@ _PRECISION = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 #: On a GPU, XLA times several kernels for a product and takes the fastest, so that the last bits
 #: depend on what else the card was doing; some scatters add in the order in which threads arrive.
 _SAME_BITS = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+#: The first of XLA's levels of optimisation, of three.
+_LIGHTLY = ("--xla_backend_optimization_level=1",)
 #: A check of a traced value that fails makes it NaN; by default equinox calls Python to raise. JAX
 #: keeps no program that calls Python, and diffrax checks in every solve. What a user passes is
 #: checked before anything is traced, and a claim about NaN decides nothing.
@@ -56,9 +59,27 @@ def job_environment(threads: int, device: str = "cpu") -> dict[str, str]:
 
 
 def _with_defaults(flags: str, defaults: Iterable[str]) -> str:
-    """Flags, and those of the defaults whose names are not among them."""
+    """Flags of XLA_FLAGS, and those of the defaults whose names are not among them."""
     named = {flag.partition("=")[0] for flag in flags.split()}
     return " ".join([*flags.split(), *(d for d in defaults if d.partition("=")[0] not in named)])
+
+
+@contextlib.contextmanager
+def lightly_optimised() -> Iterator[None]:
+    """XLA optimises less, for a command that compiles for longer than it computes.
+
+    XLA reads its flags once, when JAX starts: within this, or it has no effect. A level that
+    XLA_FLAGS names already is kept.
+    """
+    before = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = _with_defaults(before or "", _LIGHTLY)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XLA_FLAGS"]
+        else:
+            os.environ["XLA_FLAGS"] = before
 
 
 def require_gpus(executor: str) -> tuple[str, ...]:

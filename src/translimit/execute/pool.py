@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from translimit.core import ArgumentError, available_cores
 from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function
@@ -22,7 +22,9 @@ from translimit.execute.environment import job_environment, require_gpus, search
 class ProcessPool(AbstractExecutor):
     """Runs jobs in worker processes of this machine, which end with this process however it ends.
 
-    On device "gpu" every worker sees one GPU, in turn.
+    On device "gpu" every worker sees one GPU, in turn. A worker stays with one family of jobs as
+    long as there are any, then takes up one that no other worker is at, and helps out last: so a
+    program is compiled by one worker, and not by all of them at the same moment.
 
     Attributes:
         workers: how many at once; by default one per core and thread of a job, or one per GPU.
@@ -47,7 +49,7 @@ class ProcessPool(AbstractExecutor):
         load_function(function)
         gpus = require_gpus("the pool") if device == "gpu" else ()
         number = self.local_workers(threads=threads, device=device)
-        waiting = _Waiting(list(jobs))
+        waiting = _Waiting(jobs)
         results: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
         lanes = []
         for index in range(min(number, len(jobs))):
@@ -67,19 +69,33 @@ class ProcessPool(AbstractExecutor):
                 lane.stop()
 
 
-@dataclass
 class _Waiting:
     """The jobs that have not started, shared by the lanes."""
 
-    jobs: list[Job]
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, jobs: Sequence[Job]):
+        self.jobs = list(jobs)
+        self.lock = threading.Lock()
+        self.families: dict[int, str] = {}  # of each lane's last job
 
-    def __post_init__(self) -> None:
-        self.jobs.reverse()  # so that the next one is the last
-
-    def take(self) -> Job | None:
+    def take(self, lane: int) -> Job | None:
+        """The next job of a lane; None where there is none left."""
         with self.lock:
-            return self.jobs.pop() if self.jobs else None
+            if not self.jobs:
+                return None
+            own = self.families.pop(lane, None)
+            taken = set(self.families.values())
+            place = next(
+                (i for i, job in enumerate(self.jobs) if job.family == own),
+                next((i for i, job in enumerate(self.jobs) if job.family not in taken), 0),
+            )
+            job = self.jobs.pop(place)
+            self.families[lane] = job.family
+            return job
+
+    def leave(self, lane: int) -> None:
+        """A lane takes no more jobs."""
+        with self.lock:
+            self.families.pop(lane, None)
 
     def close(self) -> None:
         with self.lock:
@@ -114,11 +130,12 @@ class _Lane:
 
     def _serve(self) -> None:
         try:
-            while not self.stopped and (job := self.waiting.take()) is not None:
+            while not self.stopped and (job := self.waiting.take(id(self))) is not None:
                 self.results.put(self._attempt(job))
         except BaseException as error:
             self.results.put(error)
         finally:
+            self.waiting.leave(id(self))
             self._reap()
 
     def _attempt(self, job: Job) -> JobResult:

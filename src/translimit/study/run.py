@@ -257,7 +257,7 @@ def _compute(
                     "patience": patience,
                     "store": None if remote is None else remote.url,
                 }
-                jobs[name] = Job(name, arguments)
+                jobs[name] = Job(name, arguments, family=one.name)
     results = run_jobs(
         executor,
         _COMPUTE,
