@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -59,6 +59,22 @@ def as_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+class Trap:
+    """An object that leaves a folder behind where it is unpickled."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Trap:
+    """A trap, for readers of files that anybody may have written; its `mark` is not there yet."""
+    return Trap(tmp_path / "it-was-unpickled")
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ def run(finished_run):
 @pytest.fixture
 def no_report(monkeypatch):
     """Leave the report out, which is not what the test looks at."""
-    monkeypatch.setattr("translimit.report.build_report", lambda path: path / "report.html")
+    monkeypatch.setattr(
+        "translimit.report.build_report", lambda path, experiments: path / "report.html"
+    )
 
 
 def call(capsys, *arguments):
@@ -93,7 +95,7 @@ def test_tables_and_documents(run, capsys):
         "@phdthesis{kidger2021,",
         "@software{jax2018,",
     ]
-    status, out, _ = call(capsys, "report", run)
+    status, out, _ = call(capsys, "report", run, "--from", ONE, "--from", TWO)
     assert (status, out) == (0, f"report: {run / 'report.html'}\n")
 
 
@@ -214,7 +216,8 @@ def test_unusable_input_is_told_in_one_line(tmp_path, capsys, monkeypatch, argum
         (
             "OLD",
             "run.json",
-            '{"format": 1, "translimit": "0.0.1", "experiments": [], "command": "x"}',
+            '{"format": 1, "translimit": "0.0.1", "experiments": [], '
+            '"command": "translimit run x"}',
         ),
     ]:
         (tmp_path / folder).mkdir()

@@ -14,6 +14,8 @@ from translimit.store import CellAddress, write_cell, writing
 
 HERE = Path(__file__).parent
 MakeRun = Callable[..., Path]
+#: What a user names beside the run, so that its figures are drawn.
+OWN = ["averages:EXPERIMENT", "averages:SECOND"]
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +38,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, averages: ModuleType) -> 
     """A run of two experiments with its report, for tests that only look at it."""
     make = run_maker(tmp_path_factory.mktemp("reported"), averages)
     run = make(["EXPERIMENT", "SECOND"], bias="0.25")
-    build_report(run)
+    build_report(run, OWN)
     return run
 
 

@@ -108,7 +108,7 @@ def wide_page(tmp_path_factory, averages) -> str:
 
     make = run_maker(tmp_path_factory.mktemp("wide"), averages)
     run = make(["WIDE", "SECOND"], claims=claims, sizes=",".join(map(str, range(16, 22))))
-    return build_report(run).read_text(encoding="utf-8")
+    return build_report(run, ["averages:WIDE", "averages:SECOND"]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("width", [PHONE, 820, DESKTOP])

@@ -14,7 +14,9 @@ import pytest
 from translimit.core import ReportError, StoreError
 from translimit.report import build_report
 from translimit.report.drawing import Drawing, inline
+from translimit.store import RunFolder
 
+from .conftest import OWN
 from .reading import Reader, outside, read
 
 HERE = Path(__file__).parent
@@ -143,7 +145,7 @@ def test_another_process_gives_the_same_bytes_loads_no_jax_and_changes_no_settin
         matplotlib.rcParams.update({"axes.grid": True, "font.size": 30, "axes.facecolor": "red"})
         settings = lambda: dict(dict.items(matplotlib.rcParams))  # asks for no backend
         before = settings()
-        build_report(sys.argv[1])
+        build_report(sys.argv[1], ["averages:EXPERIMENT", "averages:SECOND"])
         assert settings() == before
         print([m for m in ("jax", "matplotlib.pyplot", "scipy") if m in sys.modules])
     """
@@ -175,7 +177,7 @@ def test_data_is_escaped(make_run, averages, monkeypatch):
     def claims(honest):
         return [replace(honest[0], name=evil, statement=evil, printed=evil, reference=evil)]
 
-    page = read(build_report(make_run(["HOSTILE"], claims=claims)))
+    page = read(build_report(make_run(["HOSTILE"], claims=claims), ["averages:HOSTILE"]))
     assert outside(page) == []
     assert len(page.all("script")) == 1
     assert page.all("img") == []
@@ -185,7 +187,7 @@ def test_data_is_escaped(make_run, averages, monkeypatch):
 def test_incomplete_run_says_what_is_missing(make_run):
     failed = [{"cell": "bernoulli1713/averages: n64", "error": "ValueError: <odd>", "details": ""}]
     run = make_run(["EXPERIMENT"], without=["n64", "n256"], failed=failed)
-    page = read(build_report(run))
+    page = read(build_report(run, OWN))
     notice = page.text[: page.text.index("Contents")]
     assert "This run is not complete" in notice
     assert "2 cells of 4 missing" in notice
@@ -199,11 +201,31 @@ def test_damaged_cell_counts_as_missing_and_the_other_experiment_is_shown(make_r
     run = make_run(["EXPERIMENT", "SECOND"])
     victim = next((run / "cells" / "bernoulli1713-biased" / "n64").rglob("manifest.json"))
     victim.write_text("{}", encoding="utf-8")
-    page = read(build_report(run))
+    page = read(build_report(run, OWN))
     assert "bernoulli1713/biased : 1 cell of 4 missing" in page.text
     assert "n64 damaged:" in page.text
     assert len(page.all("figure")) == 2
     assert "1 supported" in page.text  # of the three claims of the whole experiment
+
+
+def test_an_experiment_that_is_not_loaded_is_shown_from_what_is_stored(make_run, monkeypatch):
+    """The claims as they were checked; no figures, no cells read, and the flag that allows more."""
+    run = make_run(["EXPERIMENT", "SECOND"], bias="0.25")
+    monkeypatch.setattr(RunFolder, "read_cells", lambda *_: pytest.fail("a cell was read"))
+    page = read(build_report(run))
+    assert page.all("figure") == []
+    for words in (
+        "Shown from what is stored",
+        "bernoulli1713/averages and bernoulli1713/biased are neither part of translimit nor",
+        "translimit report averages-demo-0123abcd --from module:OBJECT",
+        "2 supported",
+        "2 refuted",
+        "The mean is at most",
+        "Means of",
+        "bias 0.25 not known",
+        "translimit run averages:EXPERIMENT --preset demo --seed 7 --threads 2 --set bias=0.25",
+    ):
+        assert words in page.text, words
 
 
 def broken_draw(figure):
@@ -228,7 +250,7 @@ def test_failure_names_the_experiment_and_writes_nothing(
     monkeypatch.setattr(averages, "BROKEN", replace(averages.EXPERIMENT, hook=spoil), raising=False)
     run = make_run(["BROKEN"])
     with pytest.raises(ReportError, match=f"bernoulli1713/averages: the {message}"):
-        build_report(run)
+        build_report(run, ["averages:BROKEN"])
     assert not (run / "report.html").exists()
     assert not (run / "figures").exists()
 
@@ -245,7 +267,7 @@ def test_a_formula_that_cannot_be_read_is_shown_as_text(make_run, averages, monk
     ledger = json.loads((run / "claims.json").read_text())
     ledger["experiments"]["bernoulli1713/averages"][0]["statement"] = r"grows like $\frac{$"
     (run / "claims.json").write_text(json.dumps(ledger))
-    page = read(build_report(run))
+    page = read(build_report(run, ["averages:BROKEN"]))
     for source in (r"$\nosuch x$", r"$\nosuch$", r"$\frac{$"):
         assert source in page.text
     assert len(page.all("figure")) == 2

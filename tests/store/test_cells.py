@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from translimit.core import StoreError
-from translimit.store import CellAddress, cell_state, disk_full, write_cell
+from translimit.core import StoreError, disk_full
+from translimit.store import CellAddress, cell_state, write_cell
 from translimit.store.cells import read_cell, slug
 from translimit.store.copying import copy_cell
 

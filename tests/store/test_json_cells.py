@@ -35,7 +35,7 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="cannot be read"):
         cells["bad"]
     for number, error, message in (
-        (errno.ENOSPC, DiskFullError, "the disk is full; make room, then resume"),
+        (errno.ENOSPC, DiskFullError, "the disk is full; free space and resume"),
         (errno.EACCES, StoreError, r"cannot be written \(Permission denied\); choose another"),
     ):
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from translimit.cli import main
-from translimit.core import ArgumentError, StoreError
+from translimit.core import ArgumentError, ConfigError, StoreError
 from translimit.execute import Serial
 from translimit.store import RunFolder, cell_state, load_json, write_json
 from translimit.study import merge_runs, run_experiments
@@ -44,7 +44,7 @@ def files(path):
 
 def test_two_halves_are_the_whole(runs, tmp_path, capsys):
     before = files(runs / "left")
-    merged = merge_runs([runs / "left", runs / "right"], tmp_path / "joined")
+    merged = merge_runs([runs / "left", runs / "right"], tmp_path / "joined", [ONE])
     assert (merged.cells, merged.whole, merged.notes) == (3, 3, ())
     assert files(tmp_path / "joined") == files(runs / "whole")
     joined, whole = RunFolder.open(tmp_path / "joined"), RunFolder.open(runs / "whole")
@@ -57,7 +57,7 @@ def test_two_halves_are_the_whole(runs, tmp_path, capsys):
     assert again.computed == ()
     # Again, into what is there; and by the command line.
     words = [str(runs / name) for name in ("left", "right")]
-    assert main(["merge", *words, "--out", str(tmp_path / "joined")]) == 0
+    assert main(["merge", *words, "--out", str(tmp_path / "joined"), "--from", ONE]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"cells: 3 of 3 whole in {tmp_path / 'joined'}"
     assert said[1:] == [
@@ -71,7 +71,8 @@ def test_what_is_missing_in_both_is_finished_by_the_command(runs, tmp_path, caps
         shutil.copytree(runs / name, tmp_path / name)
         shutil.rmtree(tmp_path / name / "cells" / "fake-means" / "group-1")
     out = tmp_path / "joined"
-    assert main(["merge", *(str(tmp_path / n) for n in ("left", "right")), "--out", str(out)]) == 0
+    words = [str(tmp_path / name) for name in ("left", "right")]
+    assert main(["merge", *words, "--out", str(out), "--from", ONE]) == 0
     command = f"translimit run {ONE} --preset demo --out {out}"
     assert capsys.readouterr().out.splitlines() == [
         f"cells: 2 of 3 whole in {out}",
@@ -85,7 +86,10 @@ def test_what_is_missing_in_both_is_finished_by_the_command(runs, tmp_path, caps
 
 def test_different_experiments_are_joined_where_one_command_gives_both(runs, tmp_path):
     other = run_experiments(TWO, out=tmp_path / "other", executor=Serial(), **QUIET)
-    merged = merge_runs([runs / "whole", other.path], tmp_path / "joined")
+    with pytest.raises(ConfigError, match=r"--from: the code of fake/means .*module:OBJECT"):
+        merge_runs([runs / "whole", other.path], tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+    merged = merge_runs([runs / "whole", other.path], tmp_path / "joined", [ONE, TWO])
     assert (merged.cells, merged.whole) == (5, 5)
     together = run_experiments([ONE, TWO], out=tmp_path / "joined", executor=Serial(), **QUIET)
     assert together.computed == ()
@@ -96,7 +100,7 @@ def test_different_experiments_are_joined_where_one_command_gives_both(runs, tmp
         TWO, out=tmp_path / "small", executor=Serial(), overrides={"cells": "1"}, **QUIET
     )
     with pytest.raises(StoreError, match=r"fake/other: cells is 1 there and 2 here.*no command"):
-        merge_runs([runs / "whole", small.path], tmp_path / "none")
+        merge_runs([runs / "whole", small.path], tmp_path / "none", [ONE, TWO])
     assert not (tmp_path / "none").exists()
 
 
@@ -152,5 +156,5 @@ def test_other_versions_of_packages_are_noted(runs, tmp_path, capsys):
     packages = {**load_json(runs / "right" / "run.json")["packages"], "jax": "0.9"}
     other = changed(runs / "right", tmp_path, "other", packages=packages)
     words = [str(runs / "left"), str(other), "--out", str(tmp_path / "joined")]
-    assert main(["merge", *words]) == 0
+    assert main(["merge", *words, "--from", ONE]) == 0
     assert f"and 0.9 in {other}" in capsys.readouterr().out.splitlines()[0]

@@ -61,21 +61,20 @@ def test_time_left_is_corrected_by_what_cells_took(tmp_path):
         manifest = load_json(cells / f"group-{index}" / "manifest.json")
         write_json(cells / f"group-{index}" / "manifest.json", {**manifest, "seconds": 6.0})
         (cells / f"group-{index + 2}" / "manifest.json").unlink()
-    status = run_status(tmp_path)
+    status = run_status(tmp_path, [ONE])
     assert (status["status"], status["whole"], status["damaged"]) == ("damaged", 2, 2)
+    assert status["not_loaded"] == []
     assert status["seconds_left"] == pytest.approx(12.0)
     assert status["wall_seconds_left"] == pytest.approx(12.0)
     write_json(tmp_path / "run.json", {**load_json(tmp_path / "run.json"), "workers": 2})
-    assert run_status(tmp_path)["wall_seconds_left"] == pytest.approx(6.0)
+    assert run_status(tmp_path, [ONE])["wall_seconds_left"] == pytest.approx(6.0)
 
 
 def test_without_the_experiment_the_mean_of_finished_cells_counts(tmp_path):
     run_experiments(ONE, out=tmp_path, executor=Serial(), progress=False)
     (tmp_path / "cells" / "fake-means" / "group-2" / "manifest.json").unlink()
-    info = load_json(tmp_path / "run.json")
-    info["experiments"][0]["source"] = "gone:EXPERIMENT"
-    write_json(tmp_path / "run.json", info)
     status = run_status(tmp_path)
+    assert status["not_loaded"] == ["fake/means"]
     took = [cell["seconds"] for cell in status["cells"] if cell["seconds"] is not None]
     assert status["seconds_left"] == pytest.approx(sum(took) / 2)
 

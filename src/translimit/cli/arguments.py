@@ -30,6 +30,18 @@ _Experiments = Annotated[
 _Factory = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FACTORY")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnCode:
+    """What all commands that open a run have in common: whose code may be loaded for it."""
+
+    own: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(name="from", metavar="MODULE:OBJECT", help_behavior_hint=""),
+    ] = ()
+    """An experiment that is not ours and whose code may be loaded; a run's files name no code."""
+
+
 @dataclass(frozen=True)
 class ListCommand:
     """Show the experiments, their claims, their presets and what they cost.
@@ -42,7 +54,7 @@ class ListCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(ExecutionOptions):
+class RunCommand(ExecutionOptions, OwnCode):
     """Run experiments, or finish the run that was interrupted; whole cells are kept.
 
     Example: translimit run castin2025/digits --preset demo
@@ -95,7 +107,7 @@ class RunCommand(ExecutionOptions):
 
 
 @dataclass(frozen=True)
-class StatusCommand:
+class StatusCommand(OwnCode):
     """Show what of a run is done, failed and left, and how to finish it.
 
     Example: translimit status runs/castin2025-digits-demo-*
@@ -108,7 +120,7 @@ class StatusCommand:
 
 
 @dataclass(frozen=True)
-class MergeCommand:
+class MergeCommand(OwnCode):
     """Join the whole cells of runs of the same settings into one folder.
 
     Claims are checked if all cells are there; else the next command is printed.
@@ -129,7 +141,7 @@ class MergeCommand:
 
 
 @dataclass(frozen=True)
-class ExportCommand:
+class ExportCommand(OwnCode):
     """Write a run into one netCDF file: a group for each cell, claims as attributes.
 
     Example: translimit export runs/castin2025-digits-demo-* --out digits.nc
@@ -144,7 +156,7 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
-class ClaimsCommand:
+class ClaimsCommand(OwnCode):
     """Show the ledger of a run: predictions, estimates, floors and verdicts.
 
     Example: translimit claims runs/castin2025-digits-demo-*
@@ -157,7 +169,7 @@ class ClaimsCommand:
 
 
 @dataclass(frozen=True)
-class ReportCommand:
+class ReportCommand(OwnCode):
     """Build, or build again, the self-contained report of a run.
 
     Example: translimit report runs/castin2025-digits-demo-*
@@ -168,7 +180,7 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
-class GalleryCommand(ExecutionOptions):
+class GalleryCommand(ExecutionOptions, OwnCode):
     """Run every experiment, or those that are named, and show all figures on one page.
 
     Runs that are whole are kept; the page is written again after each run.
@@ -187,7 +199,7 @@ class GalleryCommand(ExecutionOptions):
 
 
 @dataclass(frozen=True)
-class CiteCommand:
+class CiteCommand(OwnCode):
     """Print BibTeX of the papers and software behind a run, or behind translimit.
 
     Example: translimit cite

@@ -29,7 +29,7 @@ from translimit.cli.arguments import (
 )
 from translimit.cli.executors import ProgramOptions
 from translimit.cli.terminal import say, write_json
-from translimit.core import PROGRAMS_SWITCH, ConfigError, StoreError, resolve_device
+from translimit.core import PROGRAMS_SWITCH, ConfigError, resolve_device, whole_file
 
 
 @functools.singledispatch
@@ -40,8 +40,14 @@ def execute(command: Command) -> None:
 
 @execute.register
 def _list(command: ListCommand) -> None:
-    from translimit.experiments import all_experiments
+    from translimit.experiments import all_experiments, get_experiment, offered_experiments
 
+    known = all_experiments()
+    for name in offered_experiments():
+        try:
+            known.setdefault(name, get_experiment(name))
+        except ConfigError as error:  # one package that is broken hides no other
+            say(f"translimit: {error}", error=True)
     listed = [
         {
             "name": one.name,
@@ -58,7 +64,7 @@ def _list(command: ListCommand) -> None:
             },
             "citations": list(one.citations),
         }
-        for one in all_experiments().values()
+        for one in known.values()
     ]
     if command.json:
         _print_json({"experiments": listed})
@@ -85,7 +91,7 @@ def _plan(command: RunCommand) -> None:
     from translimit.cli.executors import make_executor
     from translimit.study import forecast, plan_run
 
-    names, overrides = command.settings()
+    names, overrides = _settings(command)
     device = resolve_device(command.device)
     executor = make_executor(command, device)
     plan = plan_run(
@@ -111,12 +117,20 @@ def _plan(command: RunCommand) -> None:
     say("\n".join(plan_summary(answer)))
 
 
+def _settings(command: RunCommand) -> tuple[list[str], dict[str, str]]:
+    """The experiments as whoever loads them finds them, and the overrides."""
+    from translimit.cli.own_code import by_own_names
+
+    names, overrides = command.settings()
+    return by_own_names(names, command.own), overrides
+
+
 def _compute(command: RunCommand) -> Path:
     """Run experiments, say what was done, build the report; the folder of the run."""
     from translimit.cli.executors import make_executor
     from translimit.execute import job_environment
 
-    names, overrides = command.settings()
+    names, overrides = _settings(command)
     device = resolve_device(command.device)
     executor = make_executor(command, device)
     # Before anything numerical loads, so that claims get the same bits in every run; only the
@@ -157,7 +171,7 @@ def _compute(command: RunCommand) -> Path:
     again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
     say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
-    report = build_report(run.path)
+    report = build_report(run.path, names)
     say(f"claims: {counts}")
     say(f"report: {report}")
     return run.path
@@ -184,9 +198,12 @@ def _dmft(command: DmftCommand) -> None:
 
 @execute.register
 def _status(command: StatusCommand) -> None:
+    from translimit.cli.own_code import own_experiments, say_not_loaded
+    from translimit.store import RunFolder
     from translimit.study import run_status
 
-    answer = run_status(command.run)
+    own = own_experiments(command.own, [RunFolder.open(command.run)])
+    answer = run_status(command.run, own)
     if command.json:
         _print_json(answer)
         return
@@ -194,16 +211,19 @@ def _status(command: StatusCommand) -> None:
 
     _print_rich(status_table(answer))
     say("\n".join(status_summary(answer)))
+    say_not_loaded(answer["not_loaded"], "the time left is told without its cost model")
 
 
 @execute.register
 def _merge(command: MergeCommand) -> None:
+    from translimit.cli.own_code import own_experiments, say_not_loaded
     from translimit.execute import job_environment
     from translimit.store import RunFolder
 
     if command.out is None:
         raise ConfigError("--out", "is missing", "name the folder of the joined run")
     runs = [RunFolder.open(path) for path in command.runs]
+    own = own_experiments(command.own, runs)
     # Before anything numerical loads, so that claims get the same bits as in the runs.
     threads = runs[0].info.get("threads", 1) if runs else 1
     os.environ.update(job_environment(threads, "cpu"))
@@ -211,34 +231,40 @@ def _merge(command: MergeCommand) -> None:
     from translimit.report import build_report
     from translimit.study import merge_runs
 
-    merged = merge_runs(command.runs, command.out)
+    merged = merge_runs(command.runs, command.out, own)
     for note in merged.notes:
         say(f"note: {note}")
     say(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
+    say_not_loaded(merged.not_loaded, "no claim is checked")
     if merged.claims is None:
         say(f"finish it with: {merged.command}")
         return
     counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
-    report = build_report(command.out)
+    report = build_report(command.out, own)
     say(f"claims: {counts}")
     say(f"report: {report}")
 
 
 @execute.register
 def _export(command: ExportCommand) -> None:
+    from translimit.cli.own_code import own_experiments
     from translimit.store import RunFolder, export_run
 
     if command.out is None:
         raise ConfigError("--out", "is missing", "name a file ending in .nc")
-    written = export_run(RunFolder.open(command.run), command.out, partial=command.partial)
+    run = RunFolder.open(command.run)
+    own_experiments(command.own, [run])
+    written = export_run(run, command.out, partial=command.partial)
     say(f"exported: {written}")
 
 
 @execute.register
 def _claims(command: ClaimsCommand) -> None:
+    from translimit.cli.own_code import own_experiments
     from translimit.store import RunFolder
 
     run = RunFolder.open(command.run)
+    own_experiments(command.own, [run])
     ledger = run.claims()
     if command.json:
         _print_json({"path": str(run.path), "experiments": ledger})
@@ -250,19 +276,27 @@ def _claims(command: ClaimsCommand) -> None:
 
 @execute.register
 def _report(command: ReportCommand) -> None:
+    from translimit.cli.own_code import own_experiments, say_not_loaded
+    from translimit.experiments import trusted_source
     from translimit.store import RunFolder
 
     run = RunFolder.open(command.run)
+    own = own_experiments(command.own, [run])
 
     from translimit.report import build_report
 
-    say(f"report: {build_report(run.path)}")
+    say(f"report: {build_report(run.path, own)}")
+    unknown = [name for name in run.experiments if trusted_source(name, own) is None]
+    say_not_loaded(unknown, "its figures are not drawn")
 
 
 @execute.register
 def _gallery(command: GalleryCommand) -> None:
     from translimit.cli.executors import execution_of
     from translimit.cli.gallery import make_gallery
+    from translimit.cli.own_code import by_own_names
+
+    names = tuple(by_own_names(command.experiments, command.own))
 
     def compute(name: str, out: Path) -> None:
         say(name)
@@ -270,7 +304,7 @@ def _gallery(command: GalleryCommand) -> None:
         _compute(RunCommand(experiments=(name,), preset=command.preset, out=out, **settings))
 
     folder = command.out or Path("runs", f"gallery-{command.preset}")
-    say(f"gallery: {make_gallery(folder, command.experiments, command.only_page, compute)}")
+    say(f"gallery: {make_gallery(folder, names, command.only_page, compute)}")
 
 
 @execute.register
@@ -281,7 +315,11 @@ def _cite(command: CiteCommand) -> None:
     if command.run is None:
         keys = {"bordelon2024", "castin2025", "koubbi2026", "noci2023"}
     else:
-        entries = RunFolder.open(command.run).info["experiments"]
+        from translimit.cli.own_code import own_experiments
+
+        run = RunFolder.open(command.run)
+        own_experiments(command.own, [run])
+        entries = run.info["experiments"]
         keys = {key for entry in entries for key in entry["citations"]}
     say(bibtex({*keys, "jax", "diffrax"}))
 
@@ -364,7 +402,9 @@ def _scale(command: ScaleCommand) -> None:
 @execute.register
 def _coord_check(command: CoordCheckCommand) -> None:
     from translimit.cli import user_checks
+    from translimit.cli.own_code import search_here
 
+    search_here([command.factory])
     _keep_programs(command)
     answer = user_checks.coordinate_checks(command)
     if _drawn_and_told(command, answer):
@@ -384,7 +424,9 @@ def _coord_check(command: CoordCheckCommand) -> None:
 @execute.register
 def _transfer(command: TransferCommand) -> None:
     from translimit.cli import user_checks
+    from translimit.cli.own_code import search_here
 
+    search_here([command.factory])
     _keep_programs(command)
     answer = user_checks.transfer_sweeps(command)
     if _drawn_and_told(command, answer):
@@ -464,12 +506,8 @@ def _drawn_and_told(command: CoordCheckCommand | TransferCommand, answer: Any) -
 
 
 def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise StoreError(
-            path, f"cannot be written ({error.strerror})", "name another file"
-        ) from error
+    with whole_file(path, remedy="name another file", again="draw it again") as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
 
 
 def _print_json(data: Any) -> None:

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 
 from translimit._version import __version__
 from translimit.cli.terminal import say, use_stand_ins
-from translimit.core import ArgumentError, CellError, DiskFullError, StoreError, TranslimitError
+from translimit.core import (
+    ArgumentError,
+    CellError,
+    DiskFullError,
+    StoreError,
+    TranslimitError,
+    disk_full,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:
         print(__version__)
         return 0
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where somebody's own `module:OBJECT` may lie
     try:
         from translimit.cli.commands import execute
         from translimit.cli.parse import parse
@@ -49,12 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("translimit: interrupted; the same command finishes it", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has left
         return 1
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        _drop_output()
+        place = error.filename or "standard output"
+        return _fail(DiskFullError(place, "the disk is full", "free space and do it again"), 1)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return 0
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, since it has no other place to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: TranslimitError, status: int) -> int:

@@ -37,7 +37,7 @@ def make_gallery(
 
     def written() -> Path | None:
         present = [path for path in paths if (path / "run.json").exists()]
-        return build_gallery(folder, present) if present else None
+        return build_gallery(folder, present, names) if present else None
 
     page = written() if only_page else None
     for source, path in () if only_page else zip(sources, paths, strict=True):

@@ -116,8 +116,14 @@ def _options(command: str) -> list[str]:
         return ["--help", "--version"]
     kind = COMMANDS[command]
     hints = typing.get_type_hints(kind, include_extras=True)
-    named = (name for name, hint in hints.items() if not _positional(hint))
+    named = (_typed(name, hint) for name, hint in hints.items() if not _positional(hint))
     return ["--help", *(f"--{name.replace('_', '-')}" for name in named)]
+
+
+def _typed(name: str, hint: Any) -> str:
+    """The name of an option as it is typed: that of its field, if it is given no other."""
+    given = (getattr(part, "name", None) for part in getattr(hint, "__metadata__", ()))
+    return next((one for one in given if isinstance(one, str)), name)
 
 
 def _positional(hint: Any) -> bool:

@@ -17,10 +17,17 @@ from typing import Any
 from translimit._version import __version__
 from translimit.checks import coordinate_check, load_factory, transfer_sweep
 from translimit.cli.arguments import CoordCheckCommand, TransferCommand
-from translimit.core import ConfigError, StoreError, config, progress_bar
+from translimit.core import (
+    ConfigError,
+    StoreError,
+    config,
+    progress_bar,
+    unwritable,
+    write_bytes,
+)
 from translimit.describe import Size
 from translimit.scaling import read_size
-from translimit.store import JsonCells, write_bytes, write_json
+from translimit.store import JsonCells, dump_json
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def coordinate_checks(command: CoordCheckCommand) -> Answer:
     verdicts = {one["verdict"] for one in found}
     worst = next(word for word in ("refuted", "underpowered", "supported") if word in verdicts)
     document = {**_head(command, base), "verdict": worst, "checks": found}
-    write_json(folder / "check.json", document)
+    _write(folder / "check.json", dump_json(document))
     return Answer(document, figures, folder)
 
 
@@ -105,7 +112,7 @@ def transfer_sweeps(command: TransferCommand) -> Answer:
 
             figures[axis] = draw_sweeps(sweeps)
     document = {**_head(command, base), "steps": command.steps, "sweeps": found}
-    write_json(folder / "transfer.json", document)
+    _write(folder / "transfer.json", dump_json(document))
     return Answer(document, figures, folder)
 
 
@@ -156,14 +163,21 @@ def _folder(
     folder = command.out or Path("runs") / f"{kind}-{slug}-{digest[:8]}"
     cells = JsonCells(folder / "cells")
     mark = cells.path / ".digest"
-    kept = mark.read_text(encoding="utf-8") if mark.is_file() else None
+    kept = mark.read_text(encoding="utf-8", errors="replace") if mark.is_file() else None
     if kept is not None and kept != digest and not command.fresh:
         raise StoreError(folder, "holds another check or sweep", "add --fresh, or choose another")
     if command.fresh:
         for name in list(cells):
             del cells[name]
-    write_bytes(mark, digest.encode())
+    _write(mark, digest)
     return folder, cells
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_bytes(path, text.encode())
+    except OSError as error:
+        raise unwritable(path, error, remedy="choose another with --out", again="resume") from error
 
 
 def _source(name: str) -> str:

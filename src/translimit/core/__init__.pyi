@@ -34,6 +34,14 @@ from .estimates import Estimate as Estimate
 from .estimates import RateFit as RateFit
 from .estimates import fit_rate as fit_rate
 from .estimates import jackknife as jackknife
+from .files import TEMPORARY as TEMPORARY
+from .files import disk_full as disk_full
+from .files import sync_folder as sync_folder
+from .files import temporary_name as temporary_name
+from .files import unwritable as unwritable
+from .files import whole_file as whole_file
+from .files import write_all as write_all
+from .files import write_bytes as write_bytes
 from .keys import named_key as named_key
 from .outcome import Outcome as Outcome
 from .parallel import calls_at_once as calls_at_once

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from translimit.core.errors import DiskFullError, StoreError, cause_of
+from translimit.core.errors import StoreError, cause_of
+from translimit.core.files import TEMPORARY, unwritable, whole_file
 
 #: The file of a folder that holds the newest state.
 _NAME = "training.npz"
@@ -35,26 +33,14 @@ def save_checkpoint(folder: Path, digest: str, step: int, tree: Any, record: Any
     leaves = jax.tree.leaves((tree, record))
     arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     head = np.frombuffer(json.dumps({"digest": digest, "step": step}).encode(), dtype=np.uint8)
-    partial = folder / f"{_NAME}.{os.getpid()}.partial"
+    remedy, again = "pass another folder", "run again"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez(file, head=head, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / _NAME)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the folder may be none
-            partial.unlink()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFullError(
-                folder,
-                f"a checkpoint could not be written ({cause_of(error)})",
-                "free space and run again",
-            ) from error
-        raise StoreError(
-            folder, f"cannot be written ({cause_of(error)})", "pass another folder"
-        ) from error
+        raise unwritable(folder, error, remedy=remedy, again=again) from error
+    place = whole_file(folder / _NAME, remedy=remedy, again=again)
+    with place as partial, partial.open("wb") as file:
+        np.savez(file, head=head, **arrays)
 
 
 def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[int, Any, Any]:
@@ -70,24 +56,25 @@ def load_checkpoint(folder: Path, digest: str, tree: Any, record: Any) -> tuple[
         StoreError: the folder holds another run's state, or one that cannot be read.
     """
     path = folder / _NAME
-    for torn in folder.glob(f"{_NAME}.*.partial"):  # of a process that was killed while writing
+    for torn in folder.glob(f"{TEMPORARY}{_NAME}-*"):  # of a process that was killed while writing
         torn.unlink(missing_ok=True)
     if not path.exists():
         return 0, tree, record
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             head = json.loads(bytes(archive["head"]))
             leaves = [archive[f"leaf_{i}"] for i in range(len(archive.files) - 1)]
-    except (OSError, ValueError, KeyError) as error:
+            written, step = head["digest"], int(head["step"])
+    except Exception as error:  # a torn archive, no archive, or one of something else
         raise StoreError(
             path, f"cannot be read ({cause_of(error)})", "delete it to start over"
         ) from error
     structure = jax.tree.structure((tree, record))
-    if head["digest"] != digest or len(leaves) != structure.num_leaves:
+    if written != digest or len(leaves) != structure.num_leaves:
         raise StoreError(
             path,
             "belongs to another training run (model, numbers, training, key or data differ)",
             "pass another folder, or delete it to start over",
         )
     tree, record = jax.tree.unflatten(structure, leaves)
-    return int(head["step"]), tree, record
+    return step, tree, record

@@ -22,6 +22,9 @@ from translimit.core.errors import ConfigError, brief, cause_of, nearest
 
 T = TypeVar("T")
 
+#: Levels to which a file may be nested: what reads it afterwards calls itself once for each.
+LEVELS = 100
+
 
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration dataclass as plain JSON data (tuples become lists).
@@ -87,7 +90,7 @@ def parse_value(text: str) -> Any:
     """Text from the command line as JSON, else as the string itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -105,16 +108,37 @@ def read_file(path: str | Path) -> dict[str, Any]:
             str(path), f"cannot be read ({cause_of(error)})", "pass a readable .toml or .json file"
         ) from error
     try:
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            values = json.loads(text)
-            if isinstance(values, dict):
-                return values
-            raise ConfigError(str(path), "holds no JSON object", "write {key: value, ...}")
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        readers = {".toml": tomllib.loads, ".json": json.loads}
+        if path.suffix not in readers:
+            raise ConfigError(str(path), f"has suffix {path.suffix!r}", "use .toml or .json")
+        values = readers[path.suffix](text)
+        if too_deep(values):
+            raise RecursionError
+    except RecursionError as error:
+        problem = f"is nested deeper than {LEVELS} levels"
+        raise ConfigError(str(path), problem, "write fewer levels") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # also a number with more digits than Python reads
         raise ConfigError(str(path), f"is malformed ({error})", "mend the syntax") from error
-    raise ConfigError(str(path), f"has suffix {path.suffix!r}", "use .toml or .json")
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), "holds no JSON object", "write {key: value, ...}")
+    return values
+
+
+def too_deep(data: Any, levels: int = LEVELS) -> bool:
+    """Whether plain data is nested deeper than so many levels, however deep it is."""
+    level = [data]
+    for _ in range(levels):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def digest(data: Any) -> str:

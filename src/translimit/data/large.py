@@ -30,16 +30,24 @@ def open_npz(path: str | Path) -> dict[str, np.ndarray]:
         path: a file written by `numpy.savez`, not by `savez_compressed`.
 
     Raises:
-        StoreError: no such file, not an `.npz`, or compressed arrays, which cannot be mapped.
+        StoreError: no such file, not an `.npz`, arrays of objects, or compressed arrays, which
+            cannot be mapped.
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+        return _mapped(path)
+    except StoreError:
+        raise
+    except Exception as error:  # the bytes may be anybody's
         raise StoreError(
             path, f"cannot be read as .npz ({cause_of(error)})", "pass an .npz file"
         ) from error
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, by their places in it."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
     arrays = {}
     with path.open("rb") as file:
         for member in members:
@@ -135,8 +143,8 @@ def open_tokens(path: str | Path, tokens: int, *, dtype: str = "uint16") -> Toke
 
 def _open_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # the bytes may be anybody's
         raise StoreError(
             path, f"cannot be read as .npy ({cause_of(error)})", "pass an .npy file"
         ) from error

@@ -5,5 +5,9 @@ from .base import Cost as Cost
 from .base import FigureSpec as FigureSpec
 from .base import Results as Results
 from .base import Table as Table
+from .registry import ENTRY_POINTS as ENTRY_POINTS
 from .registry import all_experiments as all_experiments
 from .registry import get_experiment as get_experiment
+from .registry import offered_experiments as offered_experiments
+from .registry import stored_experiment as stored_experiment
+from .registry import trusted_source as trusted_source

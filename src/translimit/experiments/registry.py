@@ -1,17 +1,30 @@
-"""Finding experiments by name: every module of a paper's folder that holds an `EXPERIMENT`.
+"""Finding experiments by names that somebody typed: ours, those of installed packages, others.
 
-A new experiment is one new file `experiments/<paper>/<name>.py`; nothing else changes. An
-experiment of somebody else's package is named `package.module:OBJECT`.
+A new experiment of ours is one new file `experiments/<paper>/<name>.py` that holds an `EXPERIMENT`;
+nothing else changes. An installed package offers experiments as entry points of the group
+`translimit.experiments`, each under the name of the experiment. Any other is named
+`module:OBJECT`.
+
+The files of a run name no code: for a stored run `trusted_source` finds only what ships, what is
+installed, and what the user named.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import os
 import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from translimit.core import ConfigError, nearest
 from translimit.experiments.base import AbstractExperiment
+
+#: The entry points with which an installed package offers experiments.
+ENTRY_POINTS = "translimit.experiments"
 
 
 def all_experiments() -> dict[str, AbstractExperiment[Any]]:
@@ -30,31 +43,97 @@ def all_experiments() -> dict[str, AbstractExperiment[Any]]:
     return dict(sorted(found.items()))
 
 
+def offered_experiments() -> dict[str, str]:
+    """What installed packages offer: `module:OBJECT` by the name of the experiment; loads none.
+
+    A package in the current folder is not installed there, whatever `sys.path` says.
+    """
+    here = os.path.realpath(os.curdir)
+    path = (place for place in sys.path if place and os.path.realpath(place) != here)
+    return dict(_offered(tuple(path)))
+
+
+@functools.lru_cache(maxsize=4)
+def _offered(path: tuple[str, ...]) -> dict[str, str]:
+    """What packages on a path offer; reading what all of them say takes a while."""
+    found: dict[str, str] = {}
+    for package in metadata.distributions(path=list(path)):
+        for point in package.entry_points:
+            if point.group == ENTRY_POINTS:
+                found.setdefault(point.name, f"{point.module}:{point.attr}")
+    return dict(sorted(found.items()))
+
+
 def get_experiment(name: str) -> AbstractExperiment[Any]:
     """The experiment called `name`, or loaded from `module:OBJECT`.
 
+    Its code is run, so the name must be one that the user gave, never one that a file holds.
+
     Raises:
-        ConfigError: no such experiment (with the nearest known one), or the module does not hold
-            one.
+        ConfigError: no such experiment (with the nearest known one), a module that does not hold
+            one, or an installed package that offers another one under this name.
     """
     if ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            experiment = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                "experiment",
-                f"cannot load {name!r} ({error})",
-                "write module:OBJECT, and run from its folder or install it",
-            ) from error
-        if not isinstance(experiment, AbstractExperiment):
-            raise ConfigError(
-                "experiment",
-                f"{name!r} is not an experiment",
-                "name an instance of a subclass of AbstractExperiment",
-            )
-        return experiment
+        return _loaded(name)
     known = all_experiments()
-    if name not in known:
-        raise ConfigError("experiment", f"unknown experiment {name!r}", nearest(name, known))
-    return known[name]
+    if name in known:
+        return known[name]
+    offered = offered_experiments()
+    if name not in offered:
+        raise ConfigError(
+            "experiment", f"unknown experiment {name!r}", nearest(name, {*known, *offered})
+        )
+    experiment = _loaded(offered[name])
+    if experiment.name != name:
+        raise ConfigError(
+            "experiment",
+            f"an installed package offers {experiment.name!r} under the name {name!r}",
+            "give its entry point the name of the experiment",
+        )
+    return experiment
+
+
+def trusted_source(name: str, named: Sequence[str] = ()) -> str | None:
+    """What `get_experiment` may be asked for an experiment of a stored run, or None.
+
+    Args:
+        name: of the experiment, as the run's files have it.
+        named: what the user allows beside translimit and installed packages, as `module:OBJECT`.
+
+    Raises:
+        ConfigError: something of `named` cannot be loaded.
+    """
+    for source in named:
+        if get_experiment(source).name == name:
+            return source
+    return name if name in all_experiments() or name in offered_experiments() else None
+
+
+def stored_experiment(name: str, named: Sequence[str] = ()) -> AbstractExperiment[Any] | None:
+    """The experiment of a stored run, if its code may be loaded (see `trusted_source`).
+
+    Raises:
+        ConfigError: something of `named`, or what an installed package offers, cannot be loaded.
+    """
+    source = trusted_source(name, named)
+    return None if source is None else get_experiment(source)
+
+
+def _loaded(name: str) -> AbstractExperiment[Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        experiment = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever a module of somebody else does when it is imported
+        kind = "" if isinstance(error, (ImportError, AttributeError)) else type(error).__name__
+        raise ConfigError(
+            "experiment",
+            f"cannot load {name!r} ({f'{kind}: ' if kind else ''}{error})",
+            "write module:OBJECT, and run from its folder or install it",
+        ) from error
+    if not isinstance(experiment, AbstractExperiment):
+        raise ConfigError(
+            "experiment",
+            f"{name!r} is not an experiment",
+            "name an instance of a subclass of AbstractExperiment",
+        )
+    return experiment

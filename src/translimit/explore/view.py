@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, brief, nearest
+from translimit.core import config as configurations
 from translimit.describe import (
     Norm,
     PreNormArchitecture,
@@ -265,7 +266,9 @@ def _three_digits(value: float) -> float:
 def _parsed(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text) if text.startswith("{") else tomllib.loads(text)
-    except ValueError as error:
+        if configurations.too_deep(values):
+            raise RecursionError("it is nested too deeply")
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             "architecture",
             f"is neither JSON, TOML nor key=value,key=value ({error})",

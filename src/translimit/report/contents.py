@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from translimit.core import (
     bibtex,
     config,
 )
-from translimit.experiments import AbstractExperiment, FigureSpec, get_experiment
+from translimit.experiments import AbstractExperiment, FigureSpec, stored_experiment
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
@@ -57,12 +57,16 @@ LONG_TABLE = 40
 LARGEST_CSV = 1_000_000
 
 
-def read_page(run: str | Path) -> Page:
+def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
     """Read a run folder and draw the figures of its whole experiments.
+
+    Args:
+        run: the run folder.
+        experiments: `module:OBJECT` of those that may be loaded beside ours and installed ones.
 
     Raises:
         StoreError: no run folder, or one that cannot be read.
-        ConfigError: an experiment of the run is not installed.
+        ConfigError: something of `experiments` cannot be loaded.
         ReportError: an experiment's figures or tables cannot be shown.
     """
     folder = RunFolder.open(run)
@@ -72,7 +76,9 @@ def read_page(run: str | Path) -> Page:
     for entry in folder.info["experiments"]:
         own = [state for state in states if state.experiment == entry["name"]]
         drawn = sum(len(section.figures) for section in sections)
-        sections.append(_section(folder, entry, own, ledger.get(entry["name"], []), drawn + 1))
+        experiment = stored_experiment(entry["name"], experiments)
+        claims = ledger.get(entry["name"], [])
+        sections.append(_section(folder, entry, experiment, own, claims, drawn + 1))
     name = folder.path.resolve().name
     preset = folder.info["preset"]
     titles = [section.title for section in sections]
@@ -102,12 +108,12 @@ def _ledger(folder: RunFolder) -> Mapping[str, list[dict[str, Any]]]:
 def _section(
     folder: RunFolder,
     entry: Mapping[str, Any],
+    experiment: AbstractExperiment[Any] | None,
     states: list[CellState],
     claims: list[dict[str, Any]],
     first: int,
 ) -> Section:
     name, preset = entry["name"], folder.info["preset"]
-    experiment = get_experiment(entry["source"])
     with _naming(name, "its configuration"):
         settings = _settings(experiment, preset, entry["config"])
     missing = _missing(folder.info, states)
@@ -117,16 +123,18 @@ def _section(
         for claim in claims:
             with _naming(name, f"the claim {claim['name']!r}"):
                 rows.append(claim_row(name, claim))
-        figures = _figures(folder, name, experiment, preset, entry["config"], first)
+        if experiment is not None:
+            figures = _figures(folder, name, experiment, preset, entry["config"], first)
     times = {state.cell: (state.manifest or {}).get("seconds") for state in states if state.whole}
     known = [seconds for seconds in times.values() if seconds is not None]
     return Section(
         name=name,
         slug=slug(name),
-        title=experiment.title,
-        summary=experiment.summary,
+        loaded=experiment is not None,
+        title=experiment.title if experiment else entry["title"],
+        summary=experiment.summary if experiment else "",
         preset=preset,
-        command=command_line(folder.info, entry, {s.key: s.value for s in settings if s.changed}),
+        command=command_line(folder.info, entry, _changes(folder.info, experiment, settings)),
         configuration=settings,
         cells=tuple(
             StoredCell(cell, "–" if seconds is None else format_duration(seconds))
@@ -155,8 +163,10 @@ def _missing(info: Mapping[str, Any], states: list[CellState]) -> tuple[MissingC
 
 
 def _settings(
-    experiment: AbstractExperiment[Any], preset: str, stored: Mapping[str, Any]
+    experiment: AbstractExperiment[Any] | None, preset: str, stored: Mapping[str, Any]
 ) -> tuple[Setting, ...]:
+    if experiment is None:
+        return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
     usual = config.to_json(experiment.presets[preset])
     return tuple(
         Setting(
@@ -167,6 +177,18 @@ def _settings(
         )
         for key, value in stored.items()
     )
+
+
+def _changes(
+    info: Mapping[str, Any],
+    experiment: AbstractExperiment[Any] | None,
+    settings: Sequence[Setting],
+) -> dict[str, str]:
+    """What a command must set: what differs from the preset, or what the run was told to set."""
+    if experiment is not None:
+        return {one.key: one.value for one in settings if one.changed}
+    told = dict(text.partition("=")[::2] for text in info["overrides"])
+    return {one.key: told[one.key] for one in settings if one.key in told}
 
 
 def _figures(

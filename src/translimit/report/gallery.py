@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import StoreError, Verdict
-from translimit.experiments import get_experiment
-from translimit.report.build import FIGURES_INDEX, build_report
+from translimit.core import StoreError, Verdict, cause_of, unwritable, write_bytes
+from translimit.experiments import stored_experiment
+from translimit.report.build import FIGURES_INDEX, build_report, read_index
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
-from translimit.store import Every, RunFolder, load_json, require_shape, write_bytes
+from translimit.store import RunFolder
 
 #: The theories in the order of the page: the paper's folder, and what it is about.
 THEORIES = {
@@ -76,24 +76,32 @@ class Card:
     command: str
 
 
-def build_gallery(folder: str | Path, runs: Sequence[str | Path]) -> Path:
+def build_gallery(
+    folder: str | Path, runs: Sequence[str | Path], experiments: Sequence[str] = ()
+) -> Path:
     """Write the page over runs that lie in one folder; a whole run without a report gets one.
 
     Args:
         folder: where the page goes.
         runs: run folders below it, each of one experiment or several.
+        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+            whose code may be loaded; of others the page shows what is stored.
 
     Returns:
         The path of `index.html`.
 
     Raises:
         StoreError: a run cannot be read or does not lie in the folder; the page cannot be written.
-        ConfigError: an experiment of a run is not installed.
+        ConfigError: something of `experiments` cannot be loaded.
         ReportError: a report that was missing cannot be drawn.
     """
     folder = Path(folder)
     opened = [RunFolder.open(run) for run in runs]
-    cards = [_card(folder, run, entry, states) for run in opened for entry, states in _entries(run)]
+    cards = [
+        _card(folder, run, entry, states, experiments)
+        for run in opened
+        for entry, states in _entries(run)
+    ]
     known = list(THEORIES)
     shelves = [
         (title, [card for card in cards if card.name.split("/")[0] == paper])
@@ -113,8 +121,8 @@ def build_gallery(folder: str | Path, runs: Sequence[str | Path]) -> Path:
     try:
         write_bytes(folder / PAGE, (content + "\n").encode())
     except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise StoreError(folder / PAGE, problem, "make the folder writable") from error
+        remedy = "make the folder writable"
+        raise unwritable(folder / PAGE, error, remedy=remedy) from error
     return folder / PAGE
 
 
@@ -127,9 +135,15 @@ def _entries(run: RunFolder) -> list[tuple[Mapping[str, Any], list[Any]]]:
     ]
 
 
-def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequence[Any]) -> Card:
+def _card(
+    folder: Path,
+    run: RunFolder,
+    entry: Mapping[str, Any],
+    states: Sequence[Any],
+    experiments: Sequence[str],
+) -> Card:
     name = entry["name"]
-    experiment = get_experiment(entry["source"])
+    experiment = stored_experiment(name, experiments)
     missing = sum(not state.whole for state in states)
     claims: tuple[ClaimRow, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -139,15 +153,15 @@ def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequen
             claims = tuple(claim_row(name, claim) for claim in run.claims()[name])
     if claims:
         if not (run.figures / FIGURES_INDEX).exists():
-            build_report(run.path)
+            build_report(run.path, experiments)
         pictures = _pictures(folder, run, name)
         report = _below(folder, run.report)
     times = [(state.manifest or {}).get("seconds", 0.0) for state in states if state.whole]
     return Card(
         name=name,
         slug=slug("experiment", name),
-        title=experiment.title,
-        summary=experiment.summary,
+        title=experiment.title if experiment else entry["title"],
+        summary=experiment.summary if experiment else "",
         seconds=format_duration(sum(times)) if times else "",
         missing=missing,
         cells=len(states),
@@ -162,12 +176,14 @@ def _card(folder: Path, run: RunFolder, entry: Mapping[str, Any], states: Sequen
 def _pictures(folder: Path, run: RunFolder, name: str) -> tuple[Picture, ...]:
     """The stored figures of an experiment, in its own order."""
     found = []
-    index = load_json(run.figures / FIGURES_INDEX)
-    require_shape(index, Every([{"file": str, "title": str}]), run.figures / FIGURES_INDEX)
-    for figure in index.get(name, ()):
+    for figure in read_index(run.figures / FIGURES_INDEX).get(name, ()):
         path = run.figures / f"{figure['file']}.png"
-        with path.open("rb") as png:
-            width, height = struct.unpack(">II", png.read(24)[16:])  # of its header
+        try:
+            with path.open("rb") as png:
+                width, height = struct.unpack(">II", png.read(24)[16:])  # of its header
+        except (OSError, struct.error) as error:
+            problem = f"cannot be read ({cause_of(error)})"
+            raise StoreError(path, problem, "build the report again") from error
         found.append(Picture(_below(folder, path), figure["title"], width, height))
     return tuple(found)
 

@@ -45,7 +45,7 @@ class FigureView:
 
 @dataclass(frozen=True)
 class Setting:
-    """A configuration value beside the preset's."""
+    """A configuration value beside the preset's; empty where the experiment was not loaded."""
 
     key: str
     value: str
@@ -77,10 +77,11 @@ class MissingCell:
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment of the run."""
+    """One experiment of the run; what of it is not stored is there only if its code was loaded."""
 
     name: str
     slug: str
+    loaded: bool
     title: str
     summary: str
     preset: str
@@ -107,6 +108,11 @@ class Page:
     sections: tuple[Section, ...]
     environment: tuple[tuple[str, str], ...]
     bibtex: str
+
+    @property
+    def not_loaded(self) -> tuple[Section, ...]:
+        """The experiments whose code was not loaded."""
+        return tuple(section for section in self.sections if not section.loaded)
 
     @property
     def incomplete(self) -> tuple[Section, ...]:

@@ -1,7 +1,6 @@
 from .cells import CellAddress as CellAddress
 from .cells import CellState as CellState
 from .cells import cell_state as cell_state
-from .cells import disk_full as disk_full
 from .cells import slug as slug
 from .cells import write_cell as write_cell
 from .copying import copy_cell as copy_cell
@@ -11,7 +10,6 @@ from .folder import RunFolder as RunFolder
 from .json_cells import JsonCells as JsonCells
 from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
-from .jsonfiles import write_bytes as write_bytes
 from .jsonfiles import write_json as write_json
 from .marks import marked as marked
 from .marks import read_mark as read_mark
@@ -28,5 +26,4 @@ from .writer import being_written as being_written
 from .writer import first_difference as first_difference
 from .writer import require_resumable as require_resumable
 from .writer import run_name as run_name
-from .writer import unwritable as unwritable
 from .writer import writing as writing

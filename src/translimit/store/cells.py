@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from translimit.core import StoreError
-from translimit.store.jsonfiles import TEMPORARY, load_json, sync_folder, write_json
+from translimit.core import TEMPORARY, StoreError, cause_of, sync_folder, temporary_name
+from translimit.store.arrays import array_problem
+from translimit.store.jsonfiles import load_json, write_json
 from translimit.store.shapes import MANIFEST as MANIFEST_SHAPE
 from translimit.store.shapes import require_shape
 from translimit.store.start import require_start
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 DATA = "data.zarr"
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_SLUG = 80
 
 
@@ -90,15 +90,6 @@ def slug(name: str) -> str:
     return f"{safe[:_LONGEST_SLUG].lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that caused it, is a full disk, an exhausted quota or file limit."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def write_cell(
     address: CellAddress,
     dataset: xarray.Dataset,
@@ -127,7 +118,7 @@ def write_cell(
         require_start(address.run, token)  # also before a folder is made: the store may be gone
     final = address.folder
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = temporary_name(final)
     try:
         temporary.mkdir()
         # Format 2 of zarr, because format 3 has no specification of text coordinates yet.
@@ -188,6 +179,9 @@ def cell_state(address: CellAddress, folder: Path | None = None) -> CellState:
         for name, entry in listed.items():
             if _file_entry(folder / name) != entry:
                 return damaged(f"{name} was changed or truncated")
+        problem = array_problem(folder)
+        if problem is not None:
+            return damaged(problem)
     except (StoreError, KeyError, TypeError, AttributeError):
         return damaged("its manifest cannot be read")
     except OSError as error:
@@ -199,7 +193,7 @@ def read_cell(address: CellAddress) -> xarray.Dataset:
     """Load a whole cell into memory.
 
     Raises:
-        StoreError: the cell is missing or damaged.
+        StoreError: the cell is missing or damaged, or holds something else than plain arrays.
     """
     import xarray
 
@@ -211,8 +205,16 @@ def read_cell(address: CellAddress) -> xarray.Dataset:
             + (f": {state.problem}" if state.problem else ""),
             "start the same run again to compute it",
         )
-    with xarray.open_zarr(address.folder / DATA, consolidated=False, chunks=None) as stored:
-        return stored.load()
+    place = address.folder / DATA
+    try:
+        with xarray.open_zarr(place, consolidated=False, chunks=None, zarr_format=2) as stored:
+            return stored.load()
+    except Exception as error:  # its digests agree, and it is not what `write_cell` writes
+        raise StoreError(
+            place,
+            f"cannot be read ({cause_of(error)})",
+            "remove the cell, and start the same run again to compute it",
+        ) from error
 
 
 def _files(folder: Path) -> Iterator[str]:

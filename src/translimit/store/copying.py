@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from pathlib import Path
 
-from translimit.core import StoreError
+from translimit.core import StoreError, sync_folder, temporary_name
 from translimit.store.cells import (
     CellAddress,
     CellState,
@@ -15,7 +13,6 @@ from translimit.store.cells import (
     flush_folder,
     put_in_place,
 )
-from translimit.store.jsonfiles import TEMPORARY, sync_folder
 
 
 def copy_cell(source: CellAddress, target: CellAddress) -> CellState:
@@ -35,7 +32,7 @@ def copy_cell(source: CellAddress, target: CellAddress) -> CellState:
     """
     final = target.folder
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = temporary_name(final)
     try:
         shutil.copytree(source.folder, temporary)
         require_whole(temporary, target)

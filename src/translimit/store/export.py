@@ -8,16 +8,14 @@ as JSON, those of an experiment's group its title, configuration and claims. In 
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from translimit.core import ArgumentError, DiskFullError, StoreError
-from translimit.store.cells import CellAddress, CellState, disk_full, read_cell, slug
+from translimit.core import ArgumentError, StoreError, unwritable, whole_file
+from translimit.store.cells import CellAddress, CellState, read_cell, slug
 from translimit.store.folder import RunFolder
-from translimit.store.jsonfiles import TEMPORARY, dump_json
+from translimit.store.jsonfiles import dump_json
 
 if TYPE_CHECKING:
     import xarray
@@ -43,19 +41,15 @@ def export_run(run: RunFolder, path: str | Path, *, partial: bool = False) -> Pa
         raise ArgumentError("--out", f"got {str(path)!r}", "name a file ending in .nc")
     states = run.states()
     _require_whole(run, states, partial)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    remedy, again = "name another file", "export again"
     try:
-        _write(run, states, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        if disk_full(error):
-            raise DiskFullError(path, "the disk is full", "free space and export again") from error
-        reason = error.strerror or str(error)
-        raise StoreError(path, f"cannot be written ({reason})", "name another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path, remedy=remedy, again=again) as temporary:
+            _write(run, states, temporary)
+    except StoreError:
+        raise
+    except (OSError, RuntimeError) as error:  # HDF5 tells what goes wrong by either
+        raise unwritable(path, error, remedy=remedy, again=again) from error
     return path
 
 
@@ -82,7 +76,6 @@ def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
         "whole_cells": sum(state.whole for state in states),
         "cells": len(states),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     xarray.Dataset(attrs=about).to_netcdf(path, mode="w", engine=_ENGINE)
     for entry in run.info["experiments"]:
         attributes = {

@@ -9,6 +9,7 @@ runs/<experiment>-<preset>-<digest>/
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -123,8 +124,24 @@ class RunFolder:
 
     @property
     def command(self) -> str:
-        """The command line that finishes or remakes this run."""
-        return str(self.info["command"])
+        """The command line that finishes or remakes this run.
+
+        Its words are quoted anew: people paste it into a shell, and the file may be anybody's.
+
+        Raises:
+            StoreError: what the file holds is not a call of `translimit run`.
+        """
+        try:
+            words = shlex.split(str(self.info["command"]))
+        except ValueError:
+            words = []
+        if words[:2] != ["translimit", "run"]:
+            raise StoreError(
+                self.path / RUN_FILE,
+                "gives no command of `translimit run` that makes the run",
+                "restore the file or run again with --fresh",
+            )
+        return shlex.join(words)
 
     @cached_property
     def figures(self) -> Path:

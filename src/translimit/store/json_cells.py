@@ -6,8 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import DiskFullError, StoreError
-from translimit.store.cells import disk_full
+from translimit.core import StoreError, unwritable
 from translimit.store.jsonfiles import load_json, write_json
 
 
@@ -26,8 +25,10 @@ class JsonCells(MutableMapping[str, Any]):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise StoreError(path, problem, "choose another with --out") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return unwritable(self.path, error, remedy="choose another with --out", again="resume")
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}.json"
@@ -44,12 +45,7 @@ class JsonCells(MutableMapping[str, Any]):
         try:
             write_json(self._file(name), data)
         except OSError as error:
-            if disk_full(error):
-                raise DiskFullError(
-                    self.path, "the disk is full", "make room, then resume"
-                ) from error
-            problem = f"cannot be written ({error.strerror})"
-            raise StoreError(self.path, problem, "choose another with --out") from error
+            raise self._unwritable(error) from error
 
     def __delitem__(self, name: str) -> None:
         if name not in self:

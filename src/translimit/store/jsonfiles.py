@@ -1,4 +1,4 @@
-"""Strict JSON and atomic files: a reader sees the old file or the new one, never half of one.
+"""Strict JSON: written whole or not at all, and read with what is wrong told in one line.
 
 JSON has no word for NaN and the infinities, and Python's own literals are refused by other
 readers. They are written as the strings "NaN", "Infinity" and "-Infinity" (the convention of
@@ -10,16 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import StoreError
-
-#: Names of unfinished files and folders start with this; they are removed when a run starts.
-TEMPORARY = ".tmp-"
+from translimit.core import StoreError, config, write_bytes
 
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -37,7 +32,10 @@ def load_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return _decode(json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if config.too_deep(data):
+            raise RecursionError
+        return _decode(data)
     except RecursionError as error:
         raise StoreError(
             path, "is nested too deeply", "restore the file or run again with --fresh"
@@ -56,37 +54,6 @@ def write_json(path: str | Path, data: Any) -> None:
         OSError: the folder is not writable, or the disk is full.
     """
     write_bytes(path, dump_json(data).encode())
-
-
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file atomically: a temporary sibling, flushed to the disk, then renamed.
-
-    Raises:
-        OSError: the folder is not writable, or the disk is full; the old file is untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Flush the entries of a folder to the disk, where the system can (Windows can not)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _encode(data: Any) -> Any:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from translimit.core import StoreError
+from translimit.core import TEMPORARY, StoreError
 from translimit.store.cells import CellAddress
-from translimit.store.jsonfiles import TEMPORARY, load_json, write_json
+from translimit.store.jsonfiles import load_json, write_json
 from translimit.store.shapes import NUMBER, require_shape
 
 

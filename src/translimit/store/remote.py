@@ -13,14 +13,21 @@ as whole if its manifest is there, and is taken over only if all digests agree.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
-from translimit.core import ConfigError, OvertakenError, StoreError
+from translimit.core import (
+    ConfigError,
+    DiskFullError,
+    OvertakenError,
+    StoreError,
+    disk_full,
+    sync_folder,
+    temporary_name,
+    unwritable,
+)
 from translimit.store.cells import (
     MANIFEST,
     CellAddress,
@@ -29,7 +36,6 @@ from translimit.store.cells import (
     put_in_place,
     slug,
 )
-from translimit.store.jsonfiles import TEMPORARY, sync_folder
 from translimit.store.patience import PATIENCE, patiently
 
 T = TypeVar("T")
@@ -116,24 +122,27 @@ class RemoteCells:
             Whether the run folder now has it.
 
         Raises:
-            StoreError: the store was out of reach for too long.
-            OSError: the run folder is not writable, or the disk is full.
+            StoreError: the store was out of reach for too long, or the run folder cannot be
+                written (a full disk is a `DiskFullError`).
         """
         content = self._manifest(address)
         if content is None:
             return False
         final = address.folder
-        final.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{TEMPORARY}{final.name}-{os.getpid()}-{secrets.token_hex(4)}"
-        temporary = final.with_name(name)
+        temporary = temporary_name(final)
         try:
-            temporary.mkdir()
+            temporary.mkdir(parents=True)
             whole = self._download(address, content, temporary)
             if whole and cell_state(address, temporary).whole:
                 flush_folder(temporary)
                 put_in_place(temporary, address, keep_whole=True)
                 sync_folder(final.parent)
                 return True
+        except StoreError:
+            raise
+        except OSError as error:
+            remedy = "choose a writable folder with --out"
+            raise unwritable(final, error, remedy=remedy, again="resume") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self.forget(address)
@@ -159,16 +168,15 @@ class RemoteCells:
         """The files of a cell into a folder; False where one is absent or badly named."""
         try:
             names = list(json.loads(manifest)["files"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
         for name in names:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
+            if not isinstance(name, str) or not _stays_inside(name):
                 return False
             data = self._read(f"{self._place(address)}/{name}")
             if data is None:
                 return False
-            target = folder / path
+            target = folder / PurePosixPath(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         (folder / MANIFEST).write_bytes(manifest)
@@ -208,7 +216,13 @@ class RemoteCells:
         def tried() -> Any:
             try:
                 return action()
-            except PermissionError as error:
+            except OSError as error:
+                if disk_full(error):
+                    raise DiskFullError(
+                        self.url, "is full", "make room there, and resume"
+                    ) from error
+                if not isinstance(error, PermissionError):
+                    raise
                 raise StoreError(
                     self.url,
                     f"is refused ({error})",
@@ -216,3 +230,10 @@ class RemoteCells:
                 ) from error
 
         return patiently(tried, self.url, seconds=self.patience, away=away)
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a relative path names a file below its folder, on every system."""
+    drives = PureWindowsPath(name)
+    parts = {*PurePosixPath(name).parts, *drives.parts}
+    return ".." not in parts and not name.startswith("/") and not drives.anchor

@@ -14,8 +14,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from translimit.core import OvertakenError
-from translimit.store.jsonfiles import write_bytes
+from translimit.core import OvertakenError, write_bytes
 
 START = ".start"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import DiskFullError, StoreError
-from translimit.store.cells import disk_full, slug
+from translimit.core import TEMPORARY, StoreError, unwritable
+from translimit.store.cells import slug
 from translimit.store.folder import CLAIMS_FILE, FORMAT, RUN_FILE, RunFolder, require_format
-from translimit.store.jsonfiles import TEMPORARY, load_json, write_json
+from translimit.store.jsonfiles import load_json, write_json
 from translimit.store.patience import patiently
 from translimit.store.shapes import RUN, require_shape
 from translimit.store.start import START, new_start
@@ -96,16 +96,13 @@ class RunWriter(RunFolder):
         except StoreError:
             raise
         except OSError as error:
-            raise unwritable(self.path / name, error) from error
+            raise _unwritable(self.path / name, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> StoreError:
-    """The error of a path that cannot be written."""
-    if disk_full(error):
-        return DiskFullError(path, "the disk is full", "free space and start the same run again")
-    return StoreError(
-        path, f"cannot be written ({error.strerror})", "choose a writable folder with --out"
-    )
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    """The error of a part of a run that cannot be written."""
+    remedy = "choose a writable folder with --out"
+    return unwritable(path, error, remedy=remedy, again="start the same run again")
 
 
 @contextlib.contextmanager
@@ -145,7 +142,7 @@ def writing(
     except StoreError:
         raise
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise _unwritable(path, error) from error
     token = ""
     try:
         if fresh:
@@ -159,7 +156,7 @@ def writing(
         try:
             token = new_start(path)
         except OSError as error:
-            raise unwritable(path, error) from error
+            raise _unwritable(path, error) from error
         run = RunWriter(path, {**head, **info, **carried}, previous, token)
         folders = [address.folder for address in run.addresses()]
         if len(set(folders)) < len(folders):
@@ -237,7 +234,7 @@ def _empty(path: Path) -> None:
             else:
                 entry.unlink(missing_ok=True)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise _unwritable(path, error) from error
 
 
 def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ArgumentError, DiskFullError, cause_of, config
+from translimit.core import ArgumentError, DiskFullError, cause_of, config, disk_full, write_bytes
 from translimit.experiments import Cell, get_experiment
 from translimit.store import (
     START,
     CellAddress,
     RemoteCells,
     cell_state,
-    disk_full,
     marked,
     patiently,
     require_start,
@@ -77,7 +77,7 @@ def compute_cell(
     _require_device(device)
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
     started = time.monotonic()
-    try:
+    with _telling_a_full_disk(address.run):
         with marked(address):
             dataset = experiment.compute(
                 resolved,
@@ -102,15 +102,19 @@ def compute_cell(
             address.run,
             seconds=patience,
         )
+    return about
+
+
+@contextlib.contextmanager
+def _telling_a_full_disk(run: Path) -> Iterator[None]:
+    """Whatever fails because the disk is full says so, with the system's message."""
+    try:
+        yield
     except Exception as error:
         if disk_full(error):
-            raise DiskFullError(
-                address.run,
-                f"the disk is full ({cause_of(error)})",
-                "free space and start the run again",
-            ) from error
+            problem = f"the disk is full ({cause_of(error)})"
+            raise DiskFullError(run, problem, "free space and start the run again") from error
         raise
-    return about
 
 
 def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +126,8 @@ def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Any]
         address = CellAddress(Path(folder), name, cell["name"], cell["digest"])
         if remote.present(address):
             return {"kept": True}
-        (Path(folder) / START).write_text(arguments["token"], encoding="utf-8")
+        with _telling_a_full_disk(address.run):
+            write_bytes(address.run / START, arguments["token"].encode())
         about = compute_cell(run=folder, **arguments)
         remote.require_start(arguments["token"])
         remote.upload(address)

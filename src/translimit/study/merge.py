@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ArgumentError, StoreError, Verdict, config
-from translimit.experiments import Cell, get_experiment
+from translimit.core import ArgumentError, ConfigError, StoreError, Verdict, config, unwritable
+from translimit.experiments import Cell, get_experiment, trusted_source
 from translimit.store import (
     CellAddress,
     CellState,
@@ -25,7 +25,6 @@ from translimit.store import (
     cell_state,
     copy_cell,
     first_difference,
-    unwritable,
     writing,
 )
 from translimit.study.plan import PlannedExperiment, plan_run, run_digest
@@ -46,7 +45,8 @@ class Merged:
         path: its folder.
         cells: how many it has.
         whole: how many of them are whole.
-        claims: the ledger by experiment, or None while cells are missing.
+        claims: the ledger by experiment, or None where it could not be checked.
+        not_loaded: experiments whose code was not loaded, so that no claim was checked.
         command: the command line that finishes it.
         notes: what may make numbers differ in their last digits, in sentences.
     """
@@ -55,6 +55,7 @@ class Merged:
     cells: int
     whole: int
     claims: Mapping[str, Sequence[Mapping[str, Any]]] | None
+    not_loaded: tuple[str, ...]
     command: str
     notes: tuple[str, ...]
 
@@ -64,15 +65,23 @@ class Merged:
         return {verdict.value: found.count(verdict.value) for verdict in Verdict}
 
 
-def merge_runs(paths: Sequence[str | Path], out: str | Path) -> Merged:
+def merge_runs(
+    paths: Sequence[str | Path], out: str | Path, experiments: Sequence[str] = ()
+) -> Merged:
     """Join runs into a folder; they are read and stay as they are.
+
+    Claims are checked if all cells are there and the code of all experiments may be loaded.
 
     Args:
         paths: the folders of at least two runs.
         out: a new folder, or one that holds the joined run in part.
+        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+            whose code may be loaded; the files of a run name none.
 
     Raises:
         ArgumentError: fewer than two runs, or `out` is one of them.
+        ConfigError: something of `experiments` cannot be loaded, or runs of different experiments
+            are to be joined and the code of one may not be loaded.
         StoreError: the runs differ in version, preset, seed, threads or a configuration; no single
             command gives the settings of both; two of them hold different data of the same cell;
             the folder cannot be written.
@@ -83,7 +92,9 @@ def merge_runs(paths: Sequence[str | Path], out: str | Path) -> Merged:
     if Path(out).resolve() in {run.path.resolve() for run in runs}:
         raise ArgumentError("--out", f"{out} is one of the runs", "name another folder")
     entries = _union(runs)
-    info = _info(runs, entries, Path(out))
+    sources = {entry["name"]: trusted_source(entry["name"], experiments) for entry in entries}
+    not_loaded = tuple(name for name, source in sources.items() if source is None)
+    info = _info(runs, entries, sources, Path(out))
     copies = _copies(runs)
     with writing(out, info) as joined:
         for address in joined.addresses():
@@ -91,15 +102,21 @@ def merge_runs(paths: Sequence[str | Path], out: str | Path) -> Merged:
         states = joined.states()
         whole = [state for state in states if state.whole]
         ledger = None
-        if len(whole) == len(states):
-            ledger = check_claims(joined, _planned(joined))
+        if len(whole) == len(states) and not not_loaded:
+            ledger = check_claims(joined, _planned(joined, sources))
         else:
             joined.remove_claims()
         devices = {str((state.manifest or {}).get("device", "unknown")) for state in whole}
         status = "incomplete" if ledger is None else "complete"
         joined.update(status=status, devices=sorted(devices))
         return Merged(
-            joined.path, len(states), len(whole), ledger, joined.command, _notes(runs, devices)
+            path=joined.path,
+            cells=len(states),
+            whole=len(whole),
+            claims=ledger,
+            not_loaded=not_loaded,
+            command=joined.command,
+            notes=_notes(runs, devices),
         )
 
 
@@ -127,16 +144,28 @@ def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 
 def _info(
-    runs: Sequence[RunFolder], entries: Sequence[Mapping[str, Any]], out: Path
+    runs: Sequence[RunFolder],
+    entries: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, str | None],
+    out: Path,
 ) -> dict[str, Any]:
     """What `run.json` of the joined run says; its command gives its configurations."""
     first = runs[0].info
+    command = shlex.split(runs[0].command)
     configurations = {entry["name"]: entry["config"] for entry in entries}
     digest = run_digest(configurations, first["seed"], first["threads"], first["device"])
-    words = _without_out(shlex.split(first["command"]))
+    words = _without_out(command)
     if len(entries) > len(first["experiments"]):
         # What sets values must set the same values in all of them: resolve the joint command.
-        names = [entry["source"] for entry in entries]
+        for name, source in sources.items():
+            if source is None:
+                raise ConfigError(
+                    "--from",
+                    f"the code of {name} is neither ours nor an installed package's, and one "
+                    "command for different experiments needs it",
+                    "name it as module:OBJECT",
+                )
+        names = [source for source in sources.values() if source is not None]
         config_file = words[words.index("--config") + 1] if "--config" in words else None
         joint = plan_run(
             names,
@@ -220,18 +249,26 @@ def _bring(
         except StoreError:
             raise
         except OSError as error:
-            raise unwritable(joined.path, error) from error
+            remedy = "choose a writable folder with --out"
+            raise unwritable(joined.path, error, remedy=remedy, again="join again") from error
 
 
-def _planned(run: RunFolder) -> list[PlannedExperiment]:
-    """The experiments of a run, resolved from what it stores."""
+def _planned(run: RunFolder, sources: Mapping[str, str | None]) -> list[PlannedExperiment]:
+    """The experiments of a run, resolved from what it stores, by the code that may be loaded."""
     planned = []
     for entry in run.info["experiments"]:
-        experiment = get_experiment(entry["source"])
+        source = sources[entry["name"]] or ""
+        experiment = get_experiment(source)
+        if run.info["preset"] not in experiment.presets:
+            raise StoreError(
+                run.path,
+                f"is of the preset {run.info['preset']!r}, which {entry['name']} does not have",
+                "join runs that this version has made",
+            )
         kind = type(experiment.presets[run.info["preset"]])
         cells = tuple(Cell(cell["name"], cell["parameters"]) for cell in entry["cells"])
         resolved = config.from_json(kind, entry["config"])
-        planned.append(PlannedExperiment(entry["source"], experiment, resolved, cells))
+        planned.append(PlannedExperiment(source, experiment, resolved, cells))
     return planned
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from translimit.core import config
-from translimit.experiments import Cell, get_experiment
+from translimit.experiments import Cell, stored_experiment
 from translimit.store import RunFolder, being_written, read_mark
 from translimit.study.needs import costs_of_cells, wall_seconds
 
@@ -21,21 +21,25 @@ from translimit.study.needs import costs_of_cells, wall_seconds
 SLOWEST = 3
 
 
-def run_status(path: str | Path) -> dict[str, Any]:
+def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, Any]:
     """How a run stands, as plain data; nothing is changed.
 
     Args:
         path: the run folder.
+        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+            whose cost models may be asked; the files of a run name no code.
 
     Returns:
         `path`, `status` ("running", "complete", "incomplete", "interrupted", "damaged"), `whole`,
         `running`, `failing` and `damaged` (numbers of cells), `cells` (each with `experiment`,
         `cell`, `state`, `problem`, `error`, `seconds`, and `running_seconds`), `failed`,
         `slowest`, `workers`, `seconds_left` (on one core) and `wall_seconds_left` (None where
-        unknown), and the `command` that finishes it.
+        unknown), `not_loaded` (experiments whose code was not loaded), and the `command` that
+        finishes it.
 
     Raises:
         StoreError: there is no readable run.
+        ConfigError: something of `experiments` cannot be loaded.
     """
     run = RunFolder.open(path)
     alive = being_written(run.path)
@@ -57,7 +61,8 @@ def run_status(path: str | Path) -> dict[str, Any]:
         )
     count = {name: sum(cell["state"] == name for cell in cells) for name in _STATES}
     workers = run.info.get("workers")
-    left = _seconds_left(run, cells)
+    modelled, not_loaded = _modelled(run, experiments)
+    left = _seconds_left(modelled, cells)
     finished = [cell for cell in cells if cell["seconds"] is not None]
     slowest = sorted(finished, key=lambda cell: -cell["seconds"])[:SLOWEST]
     return {
@@ -73,6 +78,7 @@ def run_status(path: str | Path) -> dict[str, Any]:
         "workers": workers,
         "seconds_left": None if left is None else sum(left, 0.0),
         "wall_seconds_left": None if left is None else wall_seconds(left, workers),
+        "not_loaded": not_loaded,
         "command": run.command,
     }
 
@@ -90,9 +96,10 @@ def _status(run: RunFolder, alive: bool, whole: bool) -> str:
     return str(status)
 
 
-def _seconds_left(run: RunFolder, cells: Sequence[Mapping[str, Any]]) -> list[float] | None:
+def _seconds_left(
+    modelled: Mapping[tuple[str, str], float], cells: Sequence[Mapping[str, Any]]
+) -> list[float] | None:
     """Seconds of each cell that is not whole; None where nothing says how long cells take."""
-    modelled = _modelled(run)
     took: dict[str, float] = defaultdict(float)
     thought: dict[str, float] = defaultdict(float)
     done = [cell for cell in cells if cell["seconds"] is not None]
@@ -116,20 +123,26 @@ def _seconds_left(run: RunFolder, cells: Sequence[Mapping[str, Any]]) -> list[fl
     return left
 
 
-def _modelled(run: RunFolder) -> dict[tuple[str, str], float]:
-    """Seconds by the cost models, of the experiments that can be loaded here."""
-    found = {}
+def _modelled(
+    run: RunFolder, experiments: Sequence[str]
+) -> tuple[dict[tuple[str, str], float], list[str]]:
+    """Seconds by the cost models of what may be loaded, and the experiments that may not."""
+    found: dict[tuple[str, str], float] = {}
+    not_loaded = []
     for entry in run.info["experiments"]:
+        experiment = stored_experiment(entry["name"], experiments)
+        if experiment is None:
+            not_loaded.append(entry["name"])
+            continue
         try:
-            experiment = get_experiment(entry["source"])
             kind = type(experiment.presets[run.info["preset"]])
             resolved = config.from_json(kind, entry["config"])
             named = [Cell(cell["name"], cell["parameters"]) for cell in entry["cells"]]
             costs = costs_of_cells(experiment, resolved, named)
         except Exception:
-            # Somebody else's experiment, which is not importable here, or a configuration from a
-            # file of which its cost model makes nothing: the time left is then not told.
+            # A configuration from a file of which the cost model makes nothing: the time left is
+            # then not told.
             continue
         for cell, (seconds, _) in zip(named, costs, strict=True):
             found[entry["name"], cell.name] = seconds
-    return found
+    return found, not_loaded

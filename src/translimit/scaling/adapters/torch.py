@@ -19,6 +19,7 @@ from translimit.core import (
     ConfigError,
     MissingExtraError,
     cause_of,
+    whole_file,
 )
 from translimit.describe import Role
 from translimit.scaling.adapters.families import Names, table_of, unwrapped
@@ -57,8 +58,15 @@ class ParameterGroups(list[dict[str, Any]]):
         return [group for group in self if group["update"] == update]
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON, for `apply(..., report=path)` in another process."""
-        Path(path).write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+        """Write the report as JSON, for `apply(..., report=path)` in another process.
+
+        Raises:
+            StoreError: the file cannot be written (a full disk is a `DiskFullError`); an old one
+                is untouched.
+        """
+        content = (json.dumps(self.report, indent=1) + "\n").encode()
+        with whole_file(Path(path), remedy="name another file", again="save it again") as temporary:
+            temporary.write_bytes(content)
 
 
 def apply(
@@ -346,7 +354,7 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
         return report
     try:
         return json.loads(Path(report).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             str(report), f"cannot be read ({cause_of(error)})", "pass the report that `apply` gave"
         ) from error
