@@ -8,7 +8,7 @@ as JSON, those of an experiment's group its title, configuration and claims. In 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from translimit.core import ArgumentError, StoreError, unwritable, whole_file
 from translimit.store.cells import CellAddress, CellState, read_cell, slug
 from translimit.store.folder import RunFolder
 from translimit.store.jsonfiles import dump_json
+from translimit.store.tolerant_file import TolerantFile
 
 if TYPE_CHECKING:
     import xarray
@@ -64,7 +65,16 @@ def _require_whole(run: RunFolder, states: list[CellState], partial: bool) -> No
 
 
 def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
-    """One cell after the other, so that one is in memory at a time."""
+    """One group after the other, so that one cell is in memory at a time."""
+    with TolerantFile(path) as file:
+        for number, (group, dataset) in enumerate(_groups(run, states)):
+            mode = "a" if number else "w"
+            dataset.to_netcdf(file, mode=mode, group=group, engine=_ENGINE)
+            file.require_written()
+
+
+def _groups(run: RunFolder, states: list[CellState]) -> Iterator[tuple[str | None, xarray.Dataset]]:
+    """What the file holds: its own attributes, those of the experiments, and the cells."""
     import xarray
 
     ledger: Mapping[str, Any] = run.claims() if all(state.whole for state in states) else {}
@@ -76,7 +86,7 @@ def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
         "whole_cells": sum(state.whole for state in states),
         "cells": len(states),
     }
-    xarray.Dataset(attrs=about).to_netcdf(path, mode="w", engine=_ENGINE)
+    yield None, xarray.Dataset(attrs=about)
     for entry in run.info["experiments"]:
         attributes = {
             "experiment": entry["name"],
@@ -84,13 +94,10 @@ def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
             "configuration": dump_json(entry["config"]),
             "claims": dump_json(ledger.get(entry["name"], [])),
         }
-        group = slug(entry["name"])
-        described = xarray.Dataset(attrs=attributes)
-        described.to_netcdf(path, mode="a", group=group, engine=_ENGINE)
+        yield slug(entry["name"]), xarray.Dataset(attrs=attributes)
     for state, address in zip(states, run.addresses(), strict=True):
         if state.whole:
-            group = f"{slug(address.experiment)}/{slug(address.cell)}"
-            _plain(address, state).to_netcdf(path, mode="a", group=group, engine=_ENGINE)
+            yield f"{slug(address.experiment)}/{slug(address.cell)}", _plain(address, state)
 
 
 def _plain(address: CellAddress, state: CellState) -> xarray.Dataset:
