@@ -3,13 +3,12 @@
 from matplotlib.figure import Figure
 from tests.figures.vision import colour_alone
 
-from translimit.core import Verdict, named_key
+from translimit.core import Verdict
 
 
 def compute(experiment, config):
     """The datasets of all cells by name."""
-    key = named_key(0, experiment.name)
-    return {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
+    return {c.name: experiment.compute_cell(config, c, 0) for c in experiment.cells(config)}
 
 
 def drawn(spec) -> Figure:

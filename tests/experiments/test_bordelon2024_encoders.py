@@ -12,7 +12,7 @@ import pytest
 from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit import train
-from translimit.core import ConfigError, StoreError, Verdict, named_key
+from translimit.core import ConfigError, StoreError, Verdict
 from translimit.describe import Role
 from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import (
@@ -233,7 +233,7 @@ def test_real_networks_have_the_law_over_heads_of_products_of_gaussians() -> Non
     experiment = get_experiment("bordelon2024/head-variance")
     config = head_variance.Config(law_width=64, law_seeds=64)
     (cell,) = (c for c in experiment.cells(config) if c.name == "law/N=1")
-    law = experiment.compute(config, cell, named_key(0, experiment.name))
+    law = experiment.compute_cell(config, cell, 0)
     assert law["logit"].shape == (64, 64, 8)
     ratio = head_variance._kurtosis(law, 1)
     assert abs(ratio.value - 1) < 4.5 * ratio.stderr
@@ -243,11 +243,11 @@ def test_real_networks_have_the_law_over_heads_of_products_of_gaussians() -> Non
 def test_the_papers_sizes_say_which_file_they_need(tmp_path) -> None:
     experiment = get_experiment("bordelon2024/transfer")
     config = experiment.presets["paper"]
-    cell, key = experiment.cells(config)[0], named_key(0, "x")
+    cell = experiment.cells(config)[0]
     with pytest.raises(ConfigError, match=r"CIFAR-5M.*\.npz .*X \[examples, 32, 32, 3\]"):
-        experiment.compute(config, cell, key)
+        experiment.compute_cell(config, cell, 0)
     with pytest.raises(StoreError, match=r"cannot be read as \.npz"):
-        experiment.compute(replace(config, images=str(tmp_path / "absent.npz")), cell, key)
+        experiment.compute_cell(replace(config, images=str(tmp_path / "absent.npz")), cell, 0)
     images = np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "five.npz", X=images, Y=np.arange(20) % 10)
     config = replace(config, images=str(tmp_path / "five.npz"))

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from tests.experiments.checks import draw_all, verdicts
 
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import lm_sizes, spatial_kernels, vit_and_lm, vit_sizes
 from translimit.experiments.noci2023 import training
@@ -97,9 +97,9 @@ def test_shaped_training_counts_a_diverged_member_as_the_worst():
 def test_absent_files_are_named_with_their_form():
     vit, lm = (get_experiment(f"bordelon2024/{name}-sizes") for name in ("vit", "lm"))
     with pytest.raises(ConfigError, match=r"CIFAR-5M.*\.npz.*numpy\.savez"):
-        vit.compute(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], named_key(0, "vit"))
+        vit.compute_cell(vit.presets["paper"], vit.cells(vit.presets["paper"])[0], 0)
     with pytest.raises(ConfigError, match=r"C4.*uint16"):
-        lm.compute(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], named_key(0, "lm"))
+        lm.compute_cell(lm.presets["paper"], lm.cells(lm.presets["paper"])[0], 0)
     assert vit.presets["paper"].sizes.base == (16, 16, 4)
     assert lm.presets["paper"].sizes.base == (8, 8, 4)
 
@@ -117,8 +117,7 @@ def test_absent_files_are_named_with_their_form():
 def test_small_runs(name, changes):
     experiment = get_experiment(name)
     config = replace(experiment.presets["demo"], **changes)
-    key = named_key(0, name)
-    results = {c.name: experiment.compute(config, c, key) for c in experiment.cells(config)}
+    results = {c.name: experiment.compute_cell(config, c, 0) for c in experiment.cells(config)}
     found = verdicts(experiment, config, results)
     variance = found.get("head-variance-N-before") or found.get("head-variance-N-1-before")
     assert variance is not Verdict.refuted

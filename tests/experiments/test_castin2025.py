@@ -43,11 +43,10 @@ TOY = {
 @functools.cache
 def computed(name):
     experiment, config = get_experiment(name), TOY[name]
-    key = named_key(0, experiment.name)
     results = {
-        cell.name: experiment.compute(config, cell, key) for cell in experiment.cells(config)
+        cell.name: experiment.compute_cell(config, cell, 0) for cell in experiment.cells(config)
     }
-    return experiment, config, key, results
+    return experiment, config, results
 
 
 @pytest.fixture(scope="module", params=TOY)
@@ -66,9 +65,9 @@ def test_claims_and_figures(run):
 
 
 def test_same_key_same_bits(run):
-    experiment, config, key, results = run
+    experiment, config, results = run
     cell = experiment.cells(config)[-1]
-    again = experiment.compute(config, cell, key)
+    again = experiment.compute_cell(config, cell, 0)
     for name, values in results[cell.name].data_vars.items():
         np.testing.assert_array_equal(again[name].values, values.values)
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from tests.experiments.checks import drawn
 
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import PRESETS, get_experiment
 
 SMALL = {
@@ -40,9 +40,8 @@ EXPECTED = {
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")
     config = dataclasses.replace(experiment.presets["demo"], **SMALL[name])
-    key = named_key(0, experiment.name)
     cells = experiment.cells(config)
-    results = {cell.name: experiment.compute(config, cell, key) for cell in cells}
+    results = {cell.name: experiment.compute_cell(config, cell, 0) for cell in cells}
     claims = {claim.name: claim for claim in experiment.claims(config, results)}
     for claim, verdict in EXPECTED.get(name, {}).items():
         assert claims[claim].verdict is verdict, claims[claim].estimate

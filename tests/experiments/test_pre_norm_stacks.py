@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.experiments.checks import drawn
 
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.koubbi2026 import pre_norm_stacks
 
@@ -16,8 +16,8 @@ TOY = replace(pre_norm_stacks.Config(), sizes=((128, 3, 4),), tokens=8, networks
 
 @pytest.fixture(scope="module")
 def run():
-    experiment, key = get_experiment(NAME), named_key(0, NAME)
-    results = {c.name: experiment.compute(TOY, c, key) for c in experiment.cells(TOY)}
+    experiment = get_experiment(NAME)
+    results = {c.name: experiment.compute_cell(TOY, c, 0) for c in experiment.cells(TOY)}
     return experiment, results
 
 

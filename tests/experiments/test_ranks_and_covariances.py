@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.experiments.checks import drawn
 
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.castin2025 import covariances, rank_draws, rank_histograms
 
@@ -14,9 +14,8 @@ PLANE = covariances.Config(side=4, max_steps=400)
 
 def run(name, config, cells=None):
     experiment = get_experiment(name)
-    key = named_key(0, name)
     return experiment, {
-        cell.name: experiment.compute(config, cell, key)
+        cell.name: experiment.compute_cell(config, cell, 0)
         for cell in experiment.cells(config)
         if cells is None or cell.name in cells
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.experiments.checks import drawn
 
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.castin2025 import sinkhorn
 
@@ -28,9 +28,8 @@ TOY = replace(
 @pytest.fixture(scope="module")
 def run():
     experiment = get_experiment(NAME)
-    key = named_key(0, NAME)
-    results = {c.name: experiment.compute(TOY, c, key) for c in experiment.cells(TOY)}
-    return experiment, key, results
+    results = {c.name: experiment.compute_cell(TOY, c, 0) for c in experiment.cells(TOY)}
+    return experiment, results
 
 
 def test_claims_that_are_exact_hold_at_any_size(run):
@@ -66,10 +65,10 @@ def test_figures_draw(run):
 
 
 def test_same_key_same_bits(run):
-    experiment, key, results = run
+    experiment, results = run
     for cell in experiment.cells(TOY):
         if cell.name in ("clouds/n=16", "erratum"):
-            again = experiment.compute(TOY, cell, key)
+            again = experiment.compute_cell(TOY, cell, 0)
             for name, values in results[cell.name].data_vars.items():
                 np.testing.assert_array_equal(again[name].values, values.values)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.experiments.checks import drawn
 
 from translimit.attention import Softmax
-from translimit.core import ConfigError, Verdict, named_key
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.castin2025 import causal, sphere_clustering
 
@@ -31,15 +31,14 @@ TOY = {
 @pytest.fixture(scope="module", params=TOY)
 def run(request):
     experiment, config = get_experiment(request.param), TOY[request.param]
-    key = named_key(0, experiment.name)
     results = {
-        cell.name: experiment.compute(config, cell, key) for cell in experiment.cells(config)
+        cell.name: experiment.compute_cell(config, cell, 0) for cell in experiment.cells(config)
     }
-    return experiment, config, key, results
+    return experiment, config, results
 
 
 def test_claims_and_figures(run):
-    experiment, config, key, results = run
+    experiment, config, results = run
     claims = {claim.name: claim for claim in experiment.claims(config, results)}
     # Whatever the size: growth rates, the energy, and the exact facts about prefixes.
     for name in ("growth-sa", "growth-usa", "energy-increases", "first-token", "prefix-autonomy"):
@@ -49,7 +48,7 @@ def test_claims_and_figures(run):
         figure = drawn(spec)
         assert all(ax.get_xlabel() or not ax.axison for ax in figure.axes)
     cell = experiment.cells(config)[0]
-    again = experiment.compute(config, cell, key)
+    again = experiment.compute_cell(config, cell, 0)
     for name, values in results[cell.name].data_vars.items():
         np.testing.assert_array_equal(again[name].values, values.values)
 

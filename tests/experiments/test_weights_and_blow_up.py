@@ -30,8 +30,7 @@ def check(experiment, config, results):
 
 def test_attention_weights_at_toy_size():
     experiment = get_experiment("castin2025/attention-weights")
-    key = named_key(0, experiment.name)
-    results = {c.name: experiment.compute(WEIGHTS, c, key) for c in experiment.cells(WEIGHTS)}
+    results = {c.name: experiment.compute_cell(WEIGHTS, c, 0) for c in experiment.cells(WEIGHTS)}
     claims = check(experiment, WEIGHTS, results)
     assert set(claims) == {"l2-entropy", "l2-sample-size", "sample-size-law"}
     assert claims["sample-size-law"].verdict is Verdict.supported
@@ -86,8 +85,7 @@ def test_scipy_finds_a_known_blow_up(monkeypatch):
 @pytest.mark.slow
 def test_blow_up_times_at_toy_size():
     experiment = get_experiment("castin2025/blow-up-times")
-    key = named_key(0, experiment.name)
-    results = {c.name: experiment.compute(MAPS, c, key) for c in experiment.cells(MAPS)}
+    results = {c.name: experiment.compute_cell(MAPS, c, 0) for c in experiment.cells(MAPS)}
     claims = check(experiment, MAPS, results)
     assert tuple(claims) == experiment.claim_names()
     assert {claim.verdict for claim in claims.values()} == {Verdict.supported}

@@ -136,8 +136,10 @@ def test_a_full_disk_is_told_and_loses_nothing(
         with pytest.raises(DiskFullError, match="free space and run again"):
             solve(PROBLEM, sampled(tmp_path), key=KEY)
     assert [p.name for p in (tmp_path / "pass-0" / "state").iterdir()] == ["training.npz"]
-    (tmp_path / "pass-0" / "state" / "training.npz.1.partial").write_bytes(b"torn by a kill")
+    torn = tmp_path / "pass-0" / "state" / ".tmp-training.npz-1-abcd"
+    torn.write_bytes(b"torn by a kill")
     resumed = solve(PROBLEM, sampled(tmp_path), key=KEY)
+    assert not torn.exists()
     np.testing.assert_array_equal(resumed.predictions, whole.predictions)
 
 

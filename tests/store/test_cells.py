@@ -49,6 +49,47 @@ def test_round_trip_keeps_every_bit(address):
         assert read[name].values.tobytes() == variable.values.tobytes(), name
 
 
+def test_arrays_of_jax_are_stored_as_those_of_numpy(address):
+    import jax
+    import jax.numpy as jnp
+
+    found = {
+        "bits": ("n", jax.random.bernoulli(jax.random.key(0), shape=(4,))),
+        "single": ("n", jnp.arange(4.0), {"scale": jnp.float32(0.5), "units": "1"}),
+        "half": ("n", jnp.arange(4, dtype=jnp.bfloat16)),
+        "scalar": ((), jnp.int32(3)),
+        "words": ("n", np.array(["a", "bb", "", "c"], dtype=object)),
+    }
+    times = {"t": ("n", jnp.linspace(0, 1, 4))}
+    made = xr.Dataset(found, coords=times, attrs={"norm": jnp.ones(2)})
+    write_cell(address, made)
+    read = read_cell(address)
+    for name, dtype in (("bits", "?"), ("single", "f4"), ("half", "f4"), ("scalar", "i4")):
+        assert read[name].dtype == np.dtype(dtype)
+        assert np.array_equal(read[name].values, np.asarray(found[name][1], dtype))
+    assert read["words"].values.tolist() == ["a", "bb", "", "c"]
+    assert read["t"].values.tolist() == made["t"].values.tolist()
+    assert read["single"].attrs == {"scale": 0.5, "units": "1"}
+    assert read.attrs["norm"] == [1.0, 1.0]
+    assert isinstance(made["single"].data, jax.Array)  # the caller's dataset is as it was
+    assert isinstance(made.attrs["norm"], jax.Array)
+    assert isinstance(made["single"].attrs["scale"], jax.Array)
+
+
+@pytest.mark.parametrize("kind", ["objects", "keys", "records"])
+def test_what_a_cell_cannot_hold_is_told(address, kind):
+    import jax
+
+    values = {
+        "objects": np.array([{}, None], dtype=object),
+        "keys": jax.random.split(jax.random.key(0), 2),
+        "records": np.zeros(2, dtype=[("a", "f8")]),
+    }
+    with pytest.raises(TypeError, match=r"odd: has elements of type .*; store numbers, truth valu"):
+        write_cell(address, xr.Dataset({"odd": ("n", values[kind])}))
+    assert list(address.folder.parent.iterdir()) == []
+
+
 def test_equal_data_has_equal_digests(tmp_path):
     manifests = []
     for run in ("a", "b"):

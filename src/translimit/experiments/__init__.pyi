@@ -1,3 +1,4 @@
+from .base import KEYS as KEYS
 from .base import PRESETS as PRESETS
 from .base import AbstractExperiment as AbstractExperiment
 from .base import Cell as Cell

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+#: How the random streams of cells are named; a run that was drawn otherwise is not continued.
+KEYS = "cell"
 #: The sizes at which every experiment can run.
 PRESETS = ("demo", "standard", "paper")
 
@@ -35,10 +37,33 @@ class Cell:
     Attributes:
         name: unique within the experiment; it names the stored folder and the random streams.
         parameters: plain JSON data that `compute` needs beyond the configuration.
+        stream: the seed and the experiment, set in the cell that `compute` receives.
     """
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    stream: tuple[int, str] | None = field(default=None, repr=False, compare=False)
+
+    def shared_key(self, *path: str | int) -> PRNGKeyArray:
+        """The key that all cells of an experiment have at a path, for draws that they share.
+
+        Args:
+            path: a word and what else tells the draw (see `core.named_key`), as in "data".
+
+        Raises:
+            ArgumentError: no path, or a cell that `compute` did not receive and that has no seed.
+        """
+        from translimit.core import ArgumentError, named_key
+
+        if self.stream is None:
+            raise ArgumentError(
+                "cell",
+                f"{self.name!r} belongs to no seed",
+                "ask the cell that `compute` receives; `compute_cell(config, cell, seed)` gives it",
+            )
+        if not path:
+            raise ArgumentError("path", "is missing", 'name what is shared, as in "data"')
+        return named_key(*self.stream, *path)
 
 
 @dataclass(frozen=True)
@@ -129,14 +154,26 @@ class AbstractExperiment(abc.ABC, Generic[C]):
 
     @abc.abstractmethod
     def compute(self, config: C, cell: Cell, key: PRNGKeyArray) -> xarray.Dataset:
-        """Compute one cell; the same key gives the same bits.
+        """Compute one cell; the same seed gives the same bits.
 
         Args:
             config: the configuration.
-            cell: the cell.
-            key: the experiment's key, the same for all of its cells: derive the cell's own streams
-                with `named_key(key, cell.name, ...)`, and shared data with a name of its own.
+            cell: the cell; what it shares with others it draws with `cell.shared_key("data")`.
+            key: the cell's own: no other cell has it.
         """
+
+    def compute_cell(self, config: C, cell: Cell, seed: int) -> xarray.Dataset:
+        """One cell as a run with this seed computes it: the one caller of `compute`.
+
+        Args:
+            config: the configuration.
+            cell: one of `cells(config)`.
+            seed: of the run.
+        """
+        from translimit.core import named_key
+
+        own = replace(cell, stream=(seed, self.name))
+        return self.compute(config, own, named_key(seed, self.name, cell.name))
 
     @abc.abstractmethod
     def claims(self, config: C, results: Results) -> list[Claim]:

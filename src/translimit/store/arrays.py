@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from translimit.core import StoreError
+from translimit.core import ArgumentTypeError, StoreError
 from translimit.store.jsonfiles import load_json
 from translimit.store.shapes import require_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray
 
 #: What describes an array, in format 2 of zarr; format 3 is not written here, and not read.
 _ARRAY, _OTHER_FORMAT = ".zarray", "zarr.json"
@@ -22,6 +26,63 @@ _SHAPE = {"zarr_format": int, "dtype": (str, list), "compressor": (dict, type(No
 _PLAIN = re.compile(r"[<>|]([biufcSU]\d+|[mM]8(\[\w+\])?)")
 #: Compressors, from bytes to bytes. Filters (pickle, msgpack, ...) are never written.
 _COMPRESSORS = {"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"}
+
+
+def plain_arrays(dataset: xarray.Dataset) -> xarray.Dataset:
+    """A dataset as a cell holds it: its arrays as plain ones of NumPy, with the same values.
+
+    Arrays of JAX become NumPy's, numbers that NumPy lacks (bfloat16, float8) become float32, and
+    text of any width takes the width of the longest. What is plain stays as it is.
+
+    Raises:
+        ArgumentTypeError: a variable that is none of this, as an array of objects or random keys.
+    """
+    changed = {}
+    for name, variable in dataset.variables.items():
+        array = _plain_array(str(name), variable)
+        if array is not None:
+            changed[name] = (variable.dims, array, variable.attrs)
+    data = {name: found for name, found in changed.items() if name in dataset.data_vars}
+    coordinates = {name: found for name, found in changed.items() if name not in data}
+    dataset = dataset.assign(data).assign_coords(coordinates)
+    attributes = (dataset.attrs, *(one.attrs for one in dataset.variables.values()))
+    if any(_of_jax(value) for found in attributes for value in found.values()):
+        dataset = dataset.copy()
+        for found in (dataset.attrs, *(one.attrs for one in dataset.variables.values())):
+            found.update({k: v.tolist() for k, v in found.items() if _of_jax(v)})
+    return dataset
+
+
+def _plain_array(name: str, variable: xarray.Variable) -> np.ndarray | None:
+    """The values of a variable as a plain array, or None where they are one."""
+    import numpy as np
+
+    try:
+        array = np.asarray(variable.values)
+    except TypeError as error:  # random keys of JAX have no values
+        raise _no_values(name, variable.dtype) from error
+    if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.flat):
+        return array.astype(np.str_)
+    if array.dtype.isbuiltin == 2:  # of the package that gives NumPy JAX's types
+        array = array.astype(np.float32)
+    elif array.dtype.kind not in "biufcSUmM":
+        raise _no_values(name, variable.dtype)
+    elif not _of_jax(variable.data):
+        return None
+    return array
+
+
+def _of_jax(value: Any) -> bool:
+    """Whether a value is an array of JAX, or a scalar of one; JAX is not loaded to tell."""
+    return type(value).__module__.partition(".")[0] in ("jax", "jaxlib")
+
+
+def _no_values(name: str, dtype: Any) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        name,
+        f"has elements of type {dtype}, which a cell cannot hold",
+        "store numbers, truth values, times or text; of a random key jax.random.key_data(key)",
+    )
 
 
 def array_problem(folder: Path) -> str | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from translimit.core import TEMPORARY, StoreError, cause_of, sync_folder, temporary_name
-from translimit.store.arrays import array_problem
+from translimit.store.arrays import array_problem, plain_arrays
 from translimit.store.jsonfiles import load_json, write_json
 from translimit.store.shapes import MANIFEST as MANIFEST_SHAPE
 from translimit.store.shapes import require_shape
@@ -101,7 +101,8 @@ def write_cell(
 
     Args:
         address: where it belongs; whatever is there, whole or damaged, is replaced.
-        dataset: the labelled arrays; encodings left from another file are dropped.
+        dataset: the labelled arrays, of NumPy or JAX; encodings left from another file are
+            dropped.
         about: plain data for the manifest (seconds, device, ...).
         token: of the start of the run for which the cell was computed. With it, nothing is
             written for an earlier start, and a cell that is whole already stays: the first of
@@ -111,6 +112,7 @@ def write_cell(
         The cell's folder.
 
     Raises:
+        ArgumentTypeError: an array of something that a cell cannot hold.
         OvertakenError: the run was started again meanwhile; nothing is left behind.
         OSError: the folder is not writable, or the disk is full; nothing is left behind.
     """
@@ -122,7 +124,7 @@ def write_cell(
     try:
         temporary.mkdir()
         # Format 2 of zarr, because format 3 has no specification of text coordinates yet.
-        dataset.drop_encoding().to_zarr(
+        plain_arrays(dataset).drop_encoding().to_zarr(
             str(temporary / DATA), mode="w", consolidated=False, zarr_format=2
         )
         manifest = {

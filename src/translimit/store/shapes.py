@@ -49,6 +49,7 @@ RUN = {
     "seed?": int,
     "threads?": int,
     "device?": str,
+    "keys?": str,
     "executor?": str,
     "workers?": (int, type(None)),
     "overrides?": [str],

@@ -268,6 +268,8 @@ def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
                     f"{name}: {key} is {theirs[name].get(key)!r} there "
                     f"and {ours[name].get(key)!r} here"
                 )
+    if stored.get("keys") != wanted.get("keys"):
+        return "the random streams of its cells are named otherwise"
     for key, usual in (("seed", 0), ("threads", 1), ("device", "cpu")):
         there, here = stored.get(key, usual), wanted.get(key, usual)
         if there != here:

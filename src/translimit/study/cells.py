@@ -47,7 +47,7 @@ def compute_cell(
         configuration: of the experiment, as plain data.
         preset: names the type of the configuration.
         cell: its `name`, `parameters` and `digest`.
-        seed: of the run; every cell gets the key `named_key(seed, experiment)`.
+        seed: of the run; the cell gets the key `named_key(seed, experiment, cell)`.
         threads: that this process is limited to.
         device: "cpu" or "gpu", on which this process computes.
         token: of the start of the run that wants the cell.
@@ -72,18 +72,13 @@ def compute_cell(
     if cell_state(address).whole:
         return {"kept": True}
 
-    from translimit.core import named_key  # here, because it loads JAX
-
     _require_device(device)
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
     started = time.monotonic()
     with _telling_a_full_disk(address.run):
         with marked(address):
-            dataset = experiment.compute(
-                resolved,
-                Cell(cell["name"], cell["parameters"]),
-                named_key(seed, experiment.name),
-            )
+            named = Cell(cell["name"], cell["parameters"])
+            dataset = experiment.compute_cell(resolved, named, seed)
         about = {
             "seconds": round(time.monotonic() - started, 3),
             "device": _device(),

@@ -16,7 +16,7 @@ from typing import Any
 
 from translimit._version import __version__
 from translimit.core import ArgumentError, ConfigError, StoreError, Verdict, config, unwritable
-from translimit.experiments import Cell, get_experiment, trusted_source
+from translimit.experiments import KEYS, Cell, get_experiment, trusted_source
 from translimit.store import (
     CellAddress,
     CellState,
@@ -131,6 +131,12 @@ def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
         )
     found: dict[str, tuple[RunFolder, Any]] = {}
     for run in runs:
+        if run.info.get("keys") != KEYS:
+            raise StoreError(
+                run.path,
+                "was made when the random streams of cells were named otherwise",
+                "look at it as it is, or run the same command again in a new folder",
+            )
         for key in _SHARED:
             if run.info[key] != first.info[key]:
                 raise _differ(run, first, f"{key}: {run.info[key]!r} and {first.info[key]!r}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from translimit._version import __version__
 from translimit.core import ConfigError, config, nearest, resolve_device
-from translimit.experiments import AbstractExperiment, Cell, get_experiment
+from translimit.experiments import KEYS, AbstractExperiment, Cell, get_experiment
 from translimit.store import run_name
 
 
@@ -137,7 +137,8 @@ def run_digest(configurations: Mapping[str, Any], seed: int, threads: int, devic
 
 def _fixed(seed: int, threads: int, device: str) -> dict[str, Any]:
     """What fixes the bits beside configurations; runs on the CPU need not say so."""
-    return {"seed": seed, "threads": threads, **({} if device == "cpu" else {"device": device})}
+    fixed = {"seed": seed, "threads": threads, "keys": KEYS}
+    return fixed if device == "cpu" else {**fixed, "device": device}
 
 
 def plan_run(

@@ -24,6 +24,7 @@ from translimit.execute import (
     require_retries,
     run_jobs,
 )
+from translimit.experiments import KEYS
 from translimit.store import PATIENCE, CellState, RemoteCells, RunFolder, RunWriter, writing
 from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
@@ -328,6 +329,7 @@ def _info(
         "seed": plan.seed,
         "threads": plan.threads,
         "device": plan.device,
+        "keys": KEYS,
         "overrides": [f"{key}={value}" for key, value in plan.overrides.items()],
         "executor": type(executor).__name__,
         "workers": executor.local_workers(threads=plan.threads, device=plan.device),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from translimit import core, describe, train
+from translimit import describe, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -159,7 +159,7 @@ class Coordinates(AbstractExperiment[Config]):
             networks.images(config.images),
             optimizer=networks.optimizer(optimizer),
             rate=config.rate(optimizer),
-            key=core.named_key(key, "starts"),
+            key=cell.shared_key("starts"),
             steps=config.steps,
             seeds=config.seeds,
             batch=config.batch,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import checks, core, describe, figures, train
+from translimit import checks, describe, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -95,7 +95,7 @@ class Depth(AbstractExperiment[Config]):
                 numbers.changed(describe.Role.KEY_BIAS, lr=0.0),
                 networks.images(config.images),
                 training,
-                key=core.named_key(key, "starts"),
+                key=cell.shared_key("starts"),
                 observe=(train.ProbeLoss(), train.Coordinates()),
                 observe_at=config.times(),
             )

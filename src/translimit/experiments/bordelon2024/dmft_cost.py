@@ -98,7 +98,7 @@ class CostOfTheLimit(AbstractExperiment[Config]):
                 problem = sized.limit()
                 method = sized.method(problem)
                 solved = [
-                    core.solve(problem, method, key=core.named_key(key, "error", heads, i))
+                    core.solve(problem, method, key=core.named_key(key, heads, i))
                     for i in range(config.replicates)
                 ]
                 f.append([one.predictions for one in solved])
@@ -118,7 +118,7 @@ class CostOfTheLimit(AbstractExperiment[Config]):
             row = []
             for repeat in range(config.repeats):
                 start = time.perf_counter()
-                core.solve(problem, method, key=core.named_key(key, cell.name, factor, repeat))
+                core.solve(problem, method, key=core.named_key(key, factor, repeat))
                 row.append((time.perf_counter() - start) / config.populations)
             seconds.append(row)
             told.append(float(problem.memory(method)))

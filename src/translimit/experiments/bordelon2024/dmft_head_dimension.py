@@ -111,7 +111,7 @@ class HeadDimension(AbstractExperiment[Config]):
             method = sized.method(problem, heads_kept=heads)
             name = "one" if alpha == 1 else "half"
             for repeat in range(config.repeats):
-                own = core.named_key(key, cell.name, name, repeat)
+                own = core.named_key(key, name, repeat)
                 solution = core.solve(problem, method, key=own)
                 law = solution.attention(0)
                 variance = law.variance.mean(axis=(1, 2, 3))

@@ -85,7 +85,7 @@ class Learned(AbstractExperiment[Config]):
             heads = cell.parameters["heads"]
             return train_networks(
                 config,
-                core.named_key(key, cell.name),
+                key,
                 heads=heads,
                 seeds=config.seeds,
                 shown=(x, y),
@@ -99,7 +99,7 @@ class Learned(AbstractExperiment[Config]):
             eta0=config.eta0,
             weights=weights,
         )
-        solution = core.solve(problem, config.method(problem), key=core.named_key(key, "limit"))
+        solution = core.solve(problem, config.method(problem), key=key)
         kernel = np.einsum("tptq->tpq", solution.kernel(solution.layers).mean(axis=(2, 5)))
         return xr.Dataset(
             {

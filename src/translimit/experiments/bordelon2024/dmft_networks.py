@@ -135,9 +135,7 @@ class NetworksAndLimit(AbstractExperiment[Config]):
         """One limit, or all networks of one size."""
         if cell.name.startswith("limit"):
             omit = cell.parameters.get("omit")
-            key = core.named_key(key, "limit")
-            return solve_limit(config, key, omit=omit, **config.infinite())
-        key = core.named_key(key, cell.name)
+            return solve_limit(config, cell.shared_key("limit"), omit=omit, **config.infinite())
         network = config.network(cell.parameters["size"])
         return train_networks(config, key, seeds=config.seeds, **network)
 

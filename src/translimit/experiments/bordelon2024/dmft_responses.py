@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, figures
+from translimit import figures
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -76,9 +76,7 @@ class Responses(AbstractExperiment[Config]):
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """One limit, or the networks of one size; all limits share their random numbers."""
         if cell.name.startswith("limit"):
-            key = core.named_key(key, "limit")
-            return solve_limit(config, key, omit=cell.parameters.get("omit"))
-        key = core.named_key(key, cell.name)
+            return solve_limit(config, cell.shared_key("limit"), omit=cell.parameters.get("omit"))
         return train_networks(config, key, heads=cell.parameters["heads"], seeds=config.seeds)
 
     def claims(self, config: Config, results: Results) -> list[Claim]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from translimit import checks, core, describe, figures, train
+from translimit import checks, describe, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -97,7 +97,7 @@ class FirstSteps(AbstractExperiment[Config]):
             networks.images(config.images),
             optimizer=networks.optimizer(name),
             rate=config.sgd_rate if name == "sgd" else config.adamw_rate,
-            key=core.named_key(key, "starts"),
+            key=cell.shared_key("starts"),
             steps=config.steps,
             seeds=config.seeds,
             batch=config.batch,

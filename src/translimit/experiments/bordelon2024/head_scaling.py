@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from translimit import core, figures, train
+from translimit import figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -91,7 +91,7 @@ class HeadScaling(AbstractExperiment[Config]):
                 batch=config.batch,
                 optimizer=networks.optimizer(config.optimizer),
             ),
-            key=core.named_key(key, "starts"),
+            key=cell.shared_key("starts"),
             observe=(train.ProbeLoss(),),
             observe_at=config.times(),
             probe=config.probe,

@@ -103,7 +103,7 @@ class HeadVariance(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Variances of trained networks, or logits and kernels of networks at the start."""
-        key = core.named_key(key, "starts")
+        key = cell.shared_key("starts")
         if cell.name.startswith("trained"):
             return _trained(config, cell.parameters["head_dim"], key)
         if cell.name.startswith("law"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, data, train
+from translimit import data, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
@@ -140,7 +140,7 @@ class LmSizes(AbstractExperiment[Config]):
         )
         # One key for all exponents: the same text in the same order.
         found = common.train_size(
-            shape, numbers, source, training, core.named_key(key, common.label(size)), config.probe
+            shape, numbers, source, training, cell.shared_key(common.label(size)), config.probe
         )
         ids = np.asarray(source.ids[:_SAMPLE])
         return found.assign_attrs(

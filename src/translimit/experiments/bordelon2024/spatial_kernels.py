@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, data, train
+from translimit import data, train
 from translimit.core import Claim
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import vit_and_lm as common
@@ -99,7 +99,7 @@ class SpatialKernels(AbstractExperiment[Config]):
             numbers,
             data.digit_patches(),
             training,
-            key=core.named_key(key, cell.name),
+            key=key,
             observe=tuple(
                 train.StreamKernel(pooled=False, sample=config.sample, gradient=gradient)
                 for gradient in (False, True)

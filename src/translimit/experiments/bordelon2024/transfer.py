@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from translimit import core, figures, train
+from translimit import figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -212,7 +212,7 @@ class Transfer(AbstractExperiment[Config]):
             numbers,
             config.source(),
             training,
-            key=core.named_key(key, "starts"),
+            key=cell.shared_key("starts"),
             probe=config.probe,
         )
         optima = [sweep.optimum(size) for size in sizes]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, data, train
+from translimit import data, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
@@ -128,9 +128,7 @@ class VitSizes(AbstractExperiment[Config]):
             batch=config.batch,
             optimizer=train.Optimizer("momentum", momentum=config.momentum),
         )
-        found = common.train_size(
-            shape, numbers, source, training, core.named_key(key, cell.name), config.probe
-        )
+        found = common.train_size(shape, numbers, source, training, key, config.probe)
         return found.assign_attrs(floor=_floor(config))
 
     def claims(self, config: Config, results: Results) -> list[Claim]:

@@ -119,7 +119,6 @@ class AttentionWeights(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell, in float64."""
-        key = core.named_key(key, cell.name)
         if cell.name.startswith("depth"):
             return _compute_depth(config, key=key, **cell.parameters)
         return _compute_sharp(config, cell.parameters["tokens"], key)

@@ -121,7 +121,7 @@ class Causal(AbstractExperiment[Config]):
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell, in float64."""
         kinds = {"equal": _compute_equal, "blocks": _compute_blocks, "stability": _compute_stable}
-        return kinds[cell.name](config, core.named_key(key, cell.name))
+        return kinds[cell.name](config, key)
 
     def claims(self, config: Config, results: Results) -> list[Claim]:
         """Exact facts, the closure at equal laws, its loss at different ones, and stability."""

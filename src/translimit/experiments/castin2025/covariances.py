@@ -119,7 +119,7 @@ class Covariances(AbstractExperiment[Config]):
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Follow every start of the grid; only the kernels are compared on random draws."""
         if cell.name == "kernel/l2":
-            return _compare_kernels(core.named_key(key, cell.name))
+            return _compare_kernels(key)
         return _compute(config, **cell.parameters)
 
     def claims(self, config: Config, results: Results) -> list[Claim]:

@@ -232,9 +232,9 @@ def _compute_draw(config: Config, cell: Cell, key: Any) -> xr.Dataset:
     import xarray as xr
 
     # The clouds are the same in every cell, the parameters are not.
-    clouds = dict(zip(KINDS, _clouds(config, core.named_key(key, "clouds")), strict=True))
+    clouds = dict(zip(KINDS, _clouds(config, cell.shared_key("clouds")), strict=True))
     pooled = observe.moments(clouds["digits"].reshape(-1, clouds["digits"].shape[-1]))[1]
-    Q, K, V, scales = _parameters(config, core.named_key(key, cell.name), pooled)
+    Q, K, V, scales = _parameters(config, key, pooled)
     ts = np.linspace(0.0, config.t1, config.saves)
     dim = pooled.shape[0]
     shape = (len(config.strengths), config.groups, config.saves)

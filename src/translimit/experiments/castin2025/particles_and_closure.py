@@ -146,7 +146,6 @@ class ParticlesAndClosure(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell; see the module's docstring for its kind and precision."""
-        key = core.named_key(key, cell.name)
         kind = cell.name.split("/")[0]
         if kind == "clouds":
             return _compute_clouds(config, key=key, **cell.parameters)

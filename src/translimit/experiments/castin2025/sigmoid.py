@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, figures, observe
+from translimit import figures, observe
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -84,7 +84,7 @@ class SigmoidDeparture(AbstractExperiment[Config]):
 
         sharpness = float(cell.parameters["sharpness"])
         # The same clouds at every sharpness.
-        initial = gaussian_clouds(core.named_key(key, "clouds"), config.clouds, config.tokens)
+        initial = gaussian_clouds(cell.shared_key("clouds"), config.clouds, config.tokens)
         final = np.asarray(flow_clouds(T1, STEPS, "sigmoid", sharpness)(initial))
         with jax.enable_x64(True):
             start = observe.moments(initial)

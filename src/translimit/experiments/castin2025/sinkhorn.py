@@ -137,7 +137,6 @@ class SinkhornExperiment(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell; see the module's docstring for its kind and precision."""
-        key = core.named_key(key, cell.name)
         kind = cell.name.split("/")[0]
         if kind == "clouds":
             return _compute_clouds(config, key=key, **cell.parameters)

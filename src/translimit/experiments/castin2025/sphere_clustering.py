@@ -118,7 +118,9 @@ class SphereClustering(AbstractExperiment[Config]):
         """Compute one cell, in float64."""
         if cell.name == "growth":
             return _compute_growth(config)
-        return _compute_clouds(config, cell.parameters["beta"], cell.parameters["dim"], key)
+        beta, dim = cell.parameters["beta"], cell.parameters["dim"]
+        # The starts depend on the dimension alone: the same for every beta.
+        return _compute_clouds(config, beta, dim, cell.shared_key("starts", dim))
 
     def claims(self, config: Config, results: Results) -> list[Claim]:
         """Growth rates, the number of clusters, and the energy."""
@@ -247,10 +249,9 @@ def _compute_clouds(config: Config, beta: float, dim: int, key: Any) -> xr.Datas
     import jax.numpy as jnp
     import xarray as xr
 
-    # The starts depend on the dimension alone: the same for every beta. Some run twice.
-    count = config.clouds
+    count = config.clouds  # some run twice
     indices = [*range(count), *range(CHECKED)]
-    keys = jnp.stack([core.named_key(key, "starts", dim, i) for i in indices])
+    keys = jnp.stack([core.named_key(key, i) for i in indices])
     rtols = np.array([RTOL] * count + [FINE_RTOL] * CHECKED)
     delta = observe.cluster_angle(beta)
     counts, energies, pictures, drifts = [], [], [], []

@@ -129,7 +129,6 @@ class Variants(AbstractExperiment[Config]):
         """Compute one cell in float64."""
         import xarray as xr
 
-        key = core.named_key(key, cell.name)
         if cell.name.startswith("bias"):
             return _compute_bias(key, **cell.parameters)
         if cell.name.startswith("growth"):

@@ -92,7 +92,6 @@ class Collapse(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell, chains in single precision."""
-        key = core.named_key(key, cell.name)
         if cell.name == "trade-off":
             return _compute_trade_off(config, key)
         dim, tokens, std, heads, step = cell.parameters["case"]

@@ -89,8 +89,8 @@ class CommonNoise(AbstractExperiment[Config]):
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell."""
         if cell.name == "chaos":
-            return _compute_chaos(config, core.named_key(key, "chaos"))
-        return _compute_circle(config, int(cell.parameters["noise"]), key)
+            return _compute_chaos(config, key)
+        return _compute_circle(config, cell)
 
     def claims(self, config: Config, results: Results) -> list[Claim]:
         """Rates, and that common noise stays."""
@@ -148,13 +148,12 @@ class CommonNoise(AbstractExperiment[Config]):
         return [_figure_density(results), _figure_chaos(config, results["chaos"])]
 
 
-def _heads(noise: int, key: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The heads of one noise realisation on the circle [layers, 1, 2, 2]."""
+def _heads(stream: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The heads of one noise realisation on the circle [layers, 1, 2, 2], from its key."""
     import jax
     import jax.numpy as jnp
 
     law = describe.GaussianHeads(dim=2, beta=BETA, sigma_a=2**-0.25)
-    stream = core.named_key(key, "heads", noise)
     keys = [core.named_key(stream, layer) for layer in range(LAYERS)]
     with jax.enable_x64(True):
         pairs = [law.sample(one, jnp.float64) for one in keys]
@@ -162,17 +161,18 @@ def _heads(noise: int, key: Any) -> tuple[np.ndarray, np.ndarray]:
     return V, A
 
 
-def _compute_circle(config: Config, noise: int, key: Any) -> xr.Dataset:
+def _compute_circle(config: Config, cell: Cell) -> xr.Dataset:
     import jax
     import xarray as xr
 
-    V, A = _heads(noise, key)
+    noise = int(cell.parameters["noise"])
+    V, A = _heads(cell.shared_key("heads", noise))
     angles = 2 * np.pi * np.arange(NODES) / NODES
     flow = limits.homogenized.density_flow(
         V=V, A=A, beta=BETA, step=STEP**0.5, initial=1 + TILT * np.cos(angles), modes=MODES
     )
     moment = flow.moment(1)
-    uniform = core.named_key(key, "particles", noise)
+    uniform = cell.shared_key("particles", noise)
     grid = np.linspace(0, 2 * np.pi, 20_001)
     law = (grid + TILT * np.sin(grid)) / (2 * np.pi)
     data: dict[str, Any] = {}

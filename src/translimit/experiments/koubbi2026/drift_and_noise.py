@@ -86,7 +86,7 @@ class DriftAndNoise(AbstractExperiment[Config]):
         """Compute one cell, in single precision."""
         import xarray as xr
 
-        key, step = core.named_key(key, cell.name), float(cell.parameters["step"])
+        step = float(cell.parameters["step"])
         mean, other = np.array(MEAN), np.array(OTHER)
         law = describe.FiniteHeads(
             V=np.stack([mean + other, mean - other]),

@@ -102,7 +102,6 @@ class LowTemperature(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell."""
-        key = core.named_key(key, cell.name)
         if cell.name == "kernel":
             return _compute_kernel(config, key)
         if cell.name in RATIOS:

@@ -90,7 +90,6 @@ class Overlaps(AbstractExperiment[Config]):
 
     def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
         """Compute one cell."""
-        key = core.named_key(key, cell.name)
         if cell.name == "one-step":
             return _compute_one_step(config, key)
         return _compute_paths(config, cell.parameters["route"], key)

@@ -92,20 +92,19 @@ class PreNormStacks(AbstractExperiment[Config]):
         parameters = cell.parameters
         whole = parameters["block"] == "whole block"
         architecture = _architecture(parameters["size"], whole, parameters["causal"])
-        mine = core.named_key(key, cell.name)
         stack = models.PreNormStack(architecture)
         # The same tokens in all cells of a size.
-        start = core.named_key(key, "tokens", architecture.dim, architecture.layers)
+        start = cell.shared_key("tokens", architecture.dim, architecture.layers)
         tokens = stack.draw_tokens(config.tokens, replicas=config.networks, key=start)
         drawn = stack.simulate(
-            tokens, replicas=config.networks, key=core.named_key(mine, "weights")
+            tokens, replicas=config.networks, key=core.named_key(key, "weights")
         ).mean_overlap
         problem = limits.homogenized.PreNormRecursion(architecture, tokens=config.tokens)
-        recursion = core.solve(problem, key=core.named_key(mine, "recursion")).mean_overlaps
+        recursion = core.solve(problem, key=core.named_key(key, "recursion")).mean_overlaps
         chain = core.solve(
             problem,
             limits.homogenized.GramChain(config.networks),
-            key=core.named_key(mine, "chain"),
+            key=core.named_key(key, "chain"),
         ).mean_overlaps
         about = {"long_name": "mean overlap of the tokens, diagonal included"}
         return xr.Dataset(

@@ -87,7 +87,6 @@ class Regimes(AbstractExperiment[Config]):
         """Compute one cell."""
         if cell.name == "drift":
             return _compute_drift(config)
-        key = core.named_key(key, cell.name)
         if cell.name == "clock":
             return _compute_clock(config, key)
         return _compute_noise(config, float(cell.parameters["step"]), key)

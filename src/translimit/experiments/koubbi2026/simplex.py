@@ -90,7 +90,7 @@ class Simplex(AbstractExperiment[Config]):
             paths = chain.simulate_overlaps(
                 np.eye(TOKENS, dtype=np.float32),
                 replicas=config.replicas,
-                key=core.named_key(key, cell.name, f"{std:g}"),
+                key=core.named_key(key, f"{std:g}"),
                 save_every=layers // SAVES,
             )
             overlaps.append(common.mean_overlaps(paths.tokens))

@@ -94,7 +94,6 @@ class ExactFacts(AbstractExperiment[Config]):
         """Paths of the linear SDE, in float64."""
         import xarray as xr
 
-        key = core.named_key(key, cell.name)
         shaped, here = limits.shaped, cell.parameters
         attrs = {"reference": REFERENCE, **here}
 

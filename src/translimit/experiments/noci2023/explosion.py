@@ -95,7 +95,6 @@ class Explosion(AbstractExperiment[Config]):
         attrs = {"reference": REFERENCE, **cell.parameters}
         if cell.name == "map":
             return _map(config)
-        key = core.named_key(key, cell.name)
         if cell.name.startswith("paths"):
             sde = limits.shaped.CovarianceSDE(
                 block=_block(*CASES[cell.parameters["case"]]), initial=np.eye(2), t1=1.0

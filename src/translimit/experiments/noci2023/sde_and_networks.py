@@ -97,7 +97,6 @@ class SDEAndNetworks(AbstractExperiment[Config]):
         """Covariances at all ratios, in float64."""
         import xarray as xr
 
-        key = core.named_key(key, cell.name)
         start = initial_covariance(cell.parameters["start"])
         stop = config.stop * float(np.trace(start))
         block = _block(config)

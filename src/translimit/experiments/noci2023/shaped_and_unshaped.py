@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, models
+from translimit import describe, figures, models
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -103,7 +103,6 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
         """Observables along depth, network by network."""
         import xarray as xr
 
-        key = core.named_key(key, cell.name)
         case = cell.parameters["case"]
         attrs = {"reference": REFERENCE, **cell.parameters}
         start = 0.8 * np.eye(config.tokens) + 0.2

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from translimit import core, data, describe, figures, train
+from translimit import data, describe, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -107,7 +107,6 @@ class ShapedTraining(AbstractExperiment[Config]):
             optimizer=train.Optimizer("adam", eps=1e-12),
             schedule=train.Schedule(warmup=config.steps // 10, decay="linear"),
         )
-        key = core.named_key(key, cell.name)
         history = train.train(shape, numbers, data.digit_patches(), training, key=key)
         return history.to_xarray().assign_attrs(reference=REFERENCE, **cell.parameters)
 

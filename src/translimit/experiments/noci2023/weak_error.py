@@ -85,7 +85,7 @@ class WeakError(AbstractExperiment[Config]):
         block = config.block()
         chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=dim)
         per_group = config.networks // GROUPS
-        cov = chain.simulate(PAIR, key=core.named_key(key, cell.name), seeds=GROUPS * per_group)
+        cov = chain.simulate(PAIR, key=key, seeds=GROUPS * per_group)
         end = cov[:, -1]
         distance = end[:, 0, 0] + end[:, 1, 1] - 2 * end[:, 0, 1]
         exact = limits.shaped.two_token_expectation(
