@@ -1,9 +1,11 @@
 """Which code a name stands for: ours, an installed package's, or what somebody typed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from translimit.cli import main
 from translimit.core import ConfigError
 from translimit.experiments import (
     ENTRY_POINTS,
@@ -53,6 +55,26 @@ def test_what_a_package_offers_wrongly_is_told(tmp_path, monkeypatch, target, me
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=message):
         get_experiment("fake/means")
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("target", "shown", "told"),
+    [
+        ("fake_experiments:EXPERIMENT", True, ""),
+        ("no_such_module:X", False, "translimit: experiment: cannot load 'no_such_module:X'"),
+    ],
+)
+def test_what_packages_offer_is_listed(tmp_path, monkeypatch, capsys, target, shown, told):
+    """One that is broken hides no other."""
+    install(tmp_path, "fake/means", target)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["list", "--json"]) == 0
+    said = capsys.readouterr()
+    listed = {one["name"] for one in json.loads(said.out)["experiments"]}
+    assert listed - {"fake/means"} == set(all_experiments())
+    assert ("fake/means" in listed) == shown
+    assert said.err.startswith(told)
 
 
 @pytest.mark.usefixtures("fakes")
