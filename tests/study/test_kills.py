@@ -35,6 +35,15 @@ def settings(marks):
     return {"cells": "12", "size": "256", "seconds": "0.1", "marker": str(marks)}
 
 
+def bits(out):
+    """The digest of every stored array; the attributes of a cell name the marker's folder."""
+    found = {}
+    for manifest in sorted(out.glob(MANIFESTS)):
+        files = json.loads(manifest.read_text())["files"]
+        found[manifest.parent.name] = {k: v for k, v in files.items() if k != "data.zarr/.zattrs"}
+    return found
+
+
 def start(out, overrides, environment, workers):
     words = [sys.executable, "-c", PROGRAM, str(out), json.dumps(overrides), str(workers)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
@@ -43,13 +52,14 @@ def start(out, overrides, environment, workers):
 @pytest.mark.parametrize(
     ("seed", "moments", "workers"), [(0, 3, 1), pytest.param(1, 20, 2, marks=pytest.mark.slow)]
 )
-def test_every_resume_ends_with_the_same_claims(tmp_path, fakes, seed, moments, workers):
+def test_every_resume_ends_with_the_same_bits_and_claims(tmp_path, fakes, seed, moments, workers):
     begun = time.time()
     process = start(tmp_path / "whole", settings(tmp_path / "marks"), fakes, workers)
     assert process.wait(300) == 0
     first = min(path.stat().st_mtime for path in (tmp_path / "marks").iterdir())
     last = max(path.stat().st_mtime for path in (tmp_path / "whole").glob(MANIFESTS))
-    expected = RunFolder.open(tmp_path / "whole").claims()
+    expected, stored = RunFolder.open(tmp_path / "whole").claims(), bits(tmp_path / "whole")
+    assert len(stored) == 12
 
     shares = random.Random(seed)
     found = []
@@ -84,6 +94,7 @@ def test_every_resume_ends_with_the_same_claims(tmp_path, fakes, seed, moments, 
             assert len(list(marks.glob(f"{path.parent.name}-*"))) == 1
         assert len(run.kept) == len(kept)
         assert json.dumps(run.claims) == json.dumps(expected)
+        assert bits(out) == stored
         assert not list(out.rglob(".tmp-*"))
     print(f"whole cells at the moment of the kill: {found}")
     assert len(set(found)) > 1, "the moments were all alike"
