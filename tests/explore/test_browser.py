@@ -93,7 +93,7 @@ def visit(browser, address):
         page.route(re.compile("^(http|ws)"), only_here)
         page.on("console", lambda one: seen.console.append(one.text) if one.type == "error" else 0)
         page.on("pageerror", lambda error: seen.console.append(str(error)))
-        page.goto(f"{address}{query}")
+        page.goto(f"{address}&{query.removeprefix('?')}")
         page.wait_for_selector("#details, #message")
         return page, seen
 
@@ -180,6 +180,7 @@ def test_the_page_opens_answers_to_the_keyboard_and_fits_a_phone(visit) -> None:
     page.wait_for_function("!document.getElementById('link').href.includes('heads')")
     link = page.get_attribute("#link", "href")
     quiet(seen)
+    assert "token" not in link + page.url  # neither what is shared nor what is kept
 
     again, seen = visit(link, width=DESKTOP, scheme="dark")
     assert again.inner_text("#says") == page.inner_text("#says")

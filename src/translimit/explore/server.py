@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from translimit.core import ConfigError, MissingExtraError, cause_of
+from translimit.explore.guard import TOKEN, Guard
 from translimit.explore.view import View
 
 NOTEBOOK = Path(__file__).with_name("notebook.py")
@@ -24,14 +25,16 @@ def serve(
 ) -> None:
     """Serve the page until it is interrupted.
 
-    Only this machine can reach it, and the page asks nothing of any other.
+    Only this machine can reach it, only who has the printed address can open it (see
+    `explore.guard`), and the page asks nothing of any other.
 
     Args:
         config: an architecture to start from: a `config.json`, or a file of our own format.
         port: where to listen; 0 takes a free one.
         browser: whether to open a browser.
         ahead: whether to compile the programs of all panels while the page is read.
-        announce: is called with the address once the page can be opened.
+        announce: is called with the address once the page can be opened; the address holds a
+            token, which the page takes out of it.
 
     Raises:
         MissingExtraError: marimo is not installed.
@@ -47,8 +50,9 @@ def serve(
         raise MissingExtraError("marimo", "explore") from None
     from translimit.explore import warm
 
-    address = f"http://{HOST}:{listener.getsockname()[1]}/" + (f"?{query}" if query else "")
-    page = marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build()
+    page = Guard(marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build())
+    address = f"http://{HOST}:{listener.getsockname()[1]}/?{TOKEN}={page.token}"
+    address += f"&{query}" if query else ""
     # An open page holds a connection: without a limit, Ctrl-C would wait for the browser.
     settings = uvicorn.Config(page, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
