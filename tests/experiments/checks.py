@@ -4,6 +4,7 @@ from matplotlib.figure import Figure
 from tests.figures.vision import colour_alone
 
 from translimit.core import Verdict
+from translimit.study.needs import costs_of_cells
 
 
 def compute(experiment, config):
@@ -34,3 +35,10 @@ def verdicts(experiment, config, results) -> dict[str, Verdict]:
     claims = experiment.claims(config, results)
     assert {claim.name for claim in claims} <= set(experiment.claim_names())
     return {claim.name: claim.verdict for claim in claims}
+
+
+def needs(experiment, config) -> tuple[int, float, float]:
+    """How many cells a configuration has, their seconds, and the largest memory of one."""
+    cells = experiment.cells(config)
+    costs = costs_of_cells(experiment, config, cells)
+    return len(cells), sum(seconds for seconds, _ in costs), max(memory for _, memory in costs)

@@ -123,7 +123,7 @@ def test_refusals():
         get_experiment("castin2025/digit")
     with pytest.raises(ConfigError, match="patch: 3 does not divide"):
         get_experiment("castin2025/digits").cells(digits.Config(patch=3))
-    with pytest.raises(ConfigError, match="groups: got 2 with 5 saves; pass at least 3 groups"):
+    with pytest.raises(ConfigError, match="groups: got 2; pass at least 3"):
         get_experiment("castin2025/digits").cells(digits.Config(groups=2))
     with pytest.raises(ConfigError, match="variant: got 'softmx'; did you mean 'softmax'"):
         get_experiment("castin2025/particles-and-closure").cells(

@@ -7,6 +7,7 @@ machines: it names run folders.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -52,7 +53,7 @@ def from_json(kind: type[T], values: Mapping[str, Any], *, where: str = "configu
             the wrong type.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
-    hints = _hints(kind)
+    hints = types_of(kind)
     for key in values:
         if key not in fields:
             raise ConfigError(where, f"unknown key {key!r}", nearest(key, fields))
@@ -65,7 +66,7 @@ def from_json(kind: type[T], values: Mapping[str, Any], *, where: str = "configu
     ]
     if missing:
         raise ConfigError(where, f"missing key {missing[0]!r}", "give it a value")
-    return kind(**{key: _coerce(hints[key], value, key) for key, value in values.items()})
+    return kind(**{key: coerced(hints[key], value, key) for key, value in values.items()})
 
 
 def replace(config: T, changes: Mapping[str, str]) -> T:
@@ -78,7 +79,7 @@ def replace(config: T, changes: Mapping[str, str]) -> T:
         ConfigError: an unknown key (with the nearest known one), or a value of the wrong type.
     """
     current = _fields_of(config)
-    hints = _hints(type(config))
+    hints = types_of(type(config))
     for key, text in changes.items():
         if key not in current:
             raise ConfigError("--set", f"unknown key {key!r}", nearest(key, current))
@@ -90,7 +91,7 @@ def parse_value(text: str) -> Any:
     """Text from the command line as JSON, else as the string itself."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, too many digits, or nested too deeply
         return text
 
 
@@ -107,18 +108,15 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             str(path), f"cannot be read ({cause_of(error)})", "pass a readable .toml or .json file"
         ) from error
+    if path.suffix not in (".toml", ".json"):
+        raise ConfigError(str(path), f"has suffix {path.suffix!r}", "use .toml or .json")
     try:
-        readers = {".toml": tomllib.loads, ".json": json.loads}
-        if path.suffix not in readers:
-            raise ConfigError(str(path), f"has suffix {path.suffix!r}", "use .toml or .json")
-        values = readers[path.suffix](text)
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         if too_deep(values):
             raise RecursionError
     except RecursionError as error:
         problem = f"is nested deeper than {LEVELS} levels"
         raise ConfigError(str(path), problem, "write fewer levels") from error
-    except ConfigError:
-        raise
     except ValueError as error:  # also a number with more digits than Python reads
         raise ConfigError(str(path), f"is malformed ({error})", "mend the syntax") from error
     if not isinstance(values, dict):
@@ -152,8 +150,11 @@ def _fields_of(config: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    """Annotated types by key: annotations are text, which is compiled once for every class."""
+def types_of(kind: type[Any]) -> dict[str, Any]:
+    """Annotated types of the fields of a dataclass, without rules.
+
+    Annotations are text, which is compiled once for every class.
+    """
     return typing.get_type_hints(kind)
 
 
@@ -163,14 +164,23 @@ def _from_text(hint: Any, text: str, key: str) -> Any:
     listed = [parse_value(part.strip()) for part in text.split(",")]
     for candidate in (parsed, text, listed, text.split(",")):
         try:
-            return _coerce(hint, candidate, key)
+            return coerced(hint, candidate, key)
         except ConfigError:
             continue
-    return _coerce(hint, parsed, key)
+    return coerced(hint, parsed, key)
 
 
-def _coerce(hint: Any, value: Any, key: str) -> Any:
-    """A JSON value as the annotated type; integers are welcome where floats are asked for."""
+def coerced(hint: Any, value: Any, key: str) -> Any:
+    """A JSON value as the annotated type; integers are welcome where floats are asked for.
+
+    Args:
+        hint: the annotated type, without rules (see `types_of`).
+        value: the value.
+        key: how error messages call it.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
     if origin is tuple and isinstance(value, (list, tuple)):
@@ -178,18 +188,19 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
         if inner is None and len(arguments) != len(value):
             raise ConfigError(key, f"has length {len(value)}", f"pass length {len(arguments)}")
         kinds = [inner] * len(value) if inner is not None else list(arguments)
-        return tuple(_coerce(kind, item, key) for kind, item in zip(kinds, value, strict=True))
+        return tuple(coerced(kind, item, key) for kind, item in zip(kinds, value, strict=True))
     if origin in (typing.Union, types.UnionType):
         for option in arguments:
             try:
-                return _coerce(option, value, key)
+                return coerced(option, value, key)
             except ConfigError:
                 continue
     elif origin is typing.Literal:
         if value in arguments:
             return value
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # an integer that no float holds
+            return float(value)
     elif hint is type(None) and value is None:
         return None
     elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):

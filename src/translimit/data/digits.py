@@ -12,6 +12,8 @@ from jaxtyping import Int, UInt8
 
 from translimit.core import StoreError, cause_of
 
+#: How many digits there are.
+DIGITS = 1797
 #: Digest of the shipped file; its origin and licence are in `files/README.md`.
 SHA256 = "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22"
 _FILE = "files/digits.csv.gz"

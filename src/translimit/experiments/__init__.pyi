@@ -1,3 +1,4 @@
+from . import checked as checked
 from .base import KEYS as KEYS
 from .base import PRESETS as PRESETS
 from .base import AbstractExperiment as AbstractExperiment
@@ -6,6 +7,7 @@ from .base import Cost as Cost
 from .base import FigureSpec as FigureSpec
 from .base import Results as Results
 from .base import Table as Table
+from .checked import CheckedConfig as CheckedConfig
 from .registry import ENTRY_POINTS as ENTRY_POINTS
 from .registry import all_experiments as all_experiments
 from .registry import get_experiment as get_experiment

@@ -7,12 +7,13 @@ which take the missing cells in the order of the run, each as soon as it is free
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from translimit.core import MemoryLimitError, available_host_memory
+from translimit.core import ConfigError, MemoryLimitError, available_host_memory
 from translimit.execute import AbstractExecutor
 from translimit.experiments import AbstractExperiment, Cell
 from translimit.store import CellAddress, RemoteCells, cell_state, require_resumable
@@ -215,12 +216,24 @@ def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:
 def costs_of_cells(
     experiment: AbstractExperiment[Any], configuration: Any, cells: Sequence[Cell]
 ) -> list[tuple[float, float]]:
-    """Seconds and bytes of each cell of an experiment."""
+    """Seconds and bytes of each cell of an experiment.
+
+    Raises:
+        ConfigError: a cell for which the cost model gives no finite number.
+    """
     if type(experiment).cell_cost is AbstractExperiment.cell_cost:  # even shares: ask once
         costs = [experiment.cell_cost(configuration, cells[0])] * len(cells)
     else:
         costs = [experiment.cell_cost(configuration, cell) for cell in cells]
-    return [(float(cost.seconds), float(cost.memory_bytes)) for cost in costs]
+    found = [(float(cost.seconds), float(cost.memory_bytes)) for cost in costs]
+    for cell, needs in zip(cells, found, strict=True):
+        if not all(map(math.isfinite, needs)):
+            raise ConfigError(
+                experiment.name,
+                f"cell {cell.name} would need {needs[0]:g} s and {needs[1]:g} bytes",
+                "choose smaller sizes",
+            )
+    return found
 
 
 def wall_seconds(seconds: Sequence[float], workers: int | None) -> float | None:

@@ -12,7 +12,7 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from translimit import describe, train
 from translimit.core import Claim, Estimate
@@ -33,10 +33,23 @@ from translimit.experiments.bordelon2024.coordinate_figures import (
     promised_exponents,
 )
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import (
+    Count,
+    Distinct,
+    Entries,
+    Increasing,
+    IncreasingSizes,
+    OneOf,
+    Positive,
+    Within,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
+Optimizer = Literal["adamw", "sgd", "muon"]
+Axis = Literal["head_dim", "heads", "layers"]
+KNOWN = tuple(CONTROLS)
 #: A check at (alpha_A, alpha_L) for every optimiser and axis.
 CHECKS: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
     ("adamw", "head_dim"): ((1.0, 1.0), (0.5, 1.0)),
@@ -76,17 +89,31 @@ class Config(Networks):
         controls: names of the controls.
     """
 
-    batch: int = 64
-    seeds: int = 4
-    optimizers: tuple[Literal["adamw", "sgd", "muon"], ...] = ("adamw", "sgd", "muon")
-    axes: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
-    multiples_of_least: tuple[int, ...] = (1, 2, 4, 8, 16)
-    steps: tuple[int, ...] = (0, 1, 2, 5, 10)
+    batch: Count = 64
+    seeds: Count = 4
+    optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw", "sgd", "muon")
+    axes: Annotated[tuple[Axis, ...], Distinct()] = ("head_dim", "heads", "layers")
+    multiples_of_least: Annotated[IncreasingSizes, Within(1, 16), Entries(2)] = (1, 2, 4, 8, 16)
+    steps: Annotated[tuple[int, ...], Within(0), Increasing()] = (0, 1, 2, 5, 10)
     all_exponents: bool = True
-    adamw_rate: float = 0.01
-    sgd_rate: float = 0.3
-    muon_rate: float = 0.05
-    controls: tuple[str, ...] = tuple(CONTROLS)
+    adamw_rate: Positive = 0.01
+    sgd_rate: Positive = 0.3
+    muon_rate: Positive = 0.05
+    controls: Annotated[tuple[str, ...], Entries(0), OneOf(KNOWN), Distinct()] = KNOWN
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        for name in self.controls:
+            control = CONTROLS[name]
+            if control.optimizer not in self.optimizers or control.axis not in self.axes:
+                continue
+            if control.step not in self.steps:
+                raise core.ConfigError(
+                    "steps",
+                    f"got {self.steps}",
+                    f"add {control.step}, at which the control {name!r} is read",
+                )
 
     def sizes(self, axis: str) -> tuple[int, ...]:
         """Values of an axis; at most 16 layers and heads, as in the acceptance table."""

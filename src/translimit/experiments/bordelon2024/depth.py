@@ -10,7 +10,7 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", de
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,13 +47,21 @@ class Config(Networks):
         observations: how many times the loss of the probe is taken, evenly spaced.
     """
 
-    batch: int = 64
-    seeds: int = 16
-    layers: tuple[int, ...] = (2, 4, 8, 16)
-    rate: float = 0.1
-    early: int = 10
-    steps: int = 60
-    observations: int = 6
+    batch: Count = 64
+    seeds: Count = 16
+    layers: Annotated[IncreasingSizes, Entries(2)] = (2, 4, 8, 16)
+    rate: Positive = 0.1
+    early: Count = 10
+    steps: Count = 60
+    observations: Annotated[int, Within(1, 10_000)] = 6
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if self.early > self.steps:
+            raise core.ConfigError(
+                "early", f"got {self.early} of steps = {self.steps}", "pass at most all steps"
+            )
 
     def times(self) -> tuple[int, ...]:
         """Numbers of updates after which is observed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024.limit_and_networks import Problem
 from translimit.experiments.bordelon2024.tasks import REFERENCE
+from translimit.experiments.checked import Count, Entries, Four, IncreasingSizes, Two
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,16 +53,16 @@ class Config(Problem):
     """
 
     task: str = "synthetic"
-    inputs: int = 2
-    tokens: int = 2
-    dim: int = 32
-    steps: int = 8
-    samples: int = 2000
-    populations: int = 2
-    factors: tuple[int, ...] = (1, 2, 4, 8)
-    repeats: int = 3
-    heads: tuple[int, ...] = (500, 1000, 2000, 4000)
-    replicates: int = 48
+    inputs: Count = 2
+    tokens: Count = 2
+    dim: Count = 32
+    steps: Count = 8
+    samples: Count = 2000
+    populations: Two = 2
+    factors: Annotated[IncreasingSizes, Entries(2)] = (1, 2, 4, 8)
+    repeats: Count = 3
+    heads: Annotated[IncreasingSizes, Entries(2)] = (500, 1000, 2000, 4000)
+    replicates: Four = 48
 
 
 class CostOfTheLimit(AbstractExperiment[Config]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
-from translimit.experiments.bordelon2024.tasks import REFERENCE, two_digits
+from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, REFERENCE, two_digits
+from translimit.experiments.checked import CheckedConfig, Count, Doubled, Positive, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +37,7 @@ ALPHAS = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
@@ -49,13 +50,13 @@ class Config:
         gamma0: richness.
     """
 
-    layers: tuple[int, ...] = (16, 32, 64, 128)
-    cells: int = 64
-    per_class: int = 1
-    steps: int = 6
-    eta0: float = 0.05
-    beta0: float = 1.0
-    gamma0: float = 2.0
+    layers: Doubled = (16, 32, 64, 128)
+    cells: Annotated[int, Within(2)] = 64
+    per_class: Annotated[int, Within(1, DIGITS_PER_CLASS)] = 1
+    steps: Count = 6
+    eta0: Positive = 0.05
+    beta0: Positive = 1.0
+    gamma0: Positive = 2.0
 
     def problem(self, layers: int | float, alpha_L: float) -> Any:
         """Training at one depth."""

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -36,6 +35,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024.limit_and_networks import Problem
 from translimit.experiments.bordelon2024.tasks import REFERENCE
+from translimit.experiments.checked import Count, Counts, Doubling, Four, Positive, Two
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,14 +54,22 @@ class Config(Problem):
         repeats: independent solves of each.
     """
 
-    inputs: int = 2
-    beta0: float = 2.0
-    gamma0: float = 2.0
-    eta0: float = 0.03
-    populations: int = 2
-    head_dims: tuple[int, ...] = (4, 8, 16, 32)
-    coordinates: int = 24_000
-    repeats: int = 12
+    inputs: Count = 2
+    beta0: Positive = 2.0
+    gamma0: Positive = 2.0
+    eta0: Positive = 0.03
+    populations: Two = 2
+    head_dims: Annotated[Counts, Doubling(3)] = (4, 8, 16, 32)
+    coordinates: Count = 24_000
+    repeats: Four = 12
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if self.coordinates < self.head_dims[-1]:
+            raise ConfigError(
+                "coordinates", f"got {self.coordinates}", f"pass at least {self.head_dims[-1]}"
+            )
 
 
 class HeadDimension(AbstractExperiment[Config]):
@@ -78,13 +86,6 @@ class HeadDimension(AbstractExperiment[Config]):
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The exact limit, and every head dimension."""
-        doubled = all(b == 2 * a for a, b in pairwise(config.head_dims))
-        if len(config.head_dims) < 3 or not doubled:
-            raise ConfigError(
-                "head_dims", f"got {config.head_dims}", "pass three, each twice the one before"
-            )
-        if config.repeats < 4:
-            raise ConfigError("repeats", f"got {config.repeats}", "solve at least 4 times")
         return (Cell("exact"), *(Cell(f"N={n}", {"head_dim": n}) for n in config.head_dims))
 
     def claim_names(self) -> tuple[str, ...]:

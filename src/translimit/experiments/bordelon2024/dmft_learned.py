@@ -13,12 +13,12 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import core, figures, limits
-from translimit.core import Claim, Estimate
+from translimit.core import Claim, ConfigError, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -28,7 +28,8 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.bordelon2024.limit_and_networks import Problem, train_networks
-from translimit.experiments.bordelon2024.tasks import REFERENCE, two_digits
+from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, REFERENCE, two_digits
+from translimit.experiments.checked import Doubled, Four, MultipleOf, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,9 +45,22 @@ class Config(Problem):
         seeds: networks of each.
     """
 
-    unseen: int = 8
-    heads: tuple[int, ...] = (8, 16, 32, 64)
-    seeds: int = 4000
+    unseen: Annotated[int, Within(2), MultipleOf(2)] = 8
+    heads: Doubled = (8, 16, 32, 64)
+    seeds: Four = 4000
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if self.task != "digits":
+            raise ConfigError("task", f"got {self.task!r}", "leave it at digits")
+        if self.inputs + self.unseen > 2 * DIGITS_PER_CLASS:
+            raise ConfigError(
+                "unseen",
+                f"got {self.unseen} beside inputs = {self.inputs}",
+                f"pass at most {2 * DIGITS_PER_CLASS} together",
+            )
+        self.require_networks()
 
     def shown(self) -> tuple[np.ndarray, np.ndarray]:
         """Digits that are trained, then those that are not, and their labels."""

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -47,6 +46,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     train_networks,
 )
 from translimit.experiments.bordelon2024.tasks import REFERENCE, task_digest
+from translimit.experiments.checked import Count, Doubled, Four, Positive
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,11 +72,26 @@ class Config(Problem):
     """
 
     axis: Literal["heads", "head_dim", "layers"] = "heads"
-    sizes: tuple[int, ...] = (8, 16, 32, 64)
-    heads: int = 16
-    seeds: int = 1500
-    tol: float = 0.02
+    sizes: Doubled = (8, 16, 32, 64)
+    heads: Count = 16
+    seeds: Four = 1500
+    tol: Positive = 0.02
     without: Literal["none", "R_v", "R_p", "R_h", "R_g"] = "none"
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        self.require_networks()
+        if self.axis == "head_dim" and self.alpha_A < 1:
+            raise ConfigError(
+                "axis", f"head_dim has no limit at alpha_A = {self.alpha_A:g}", "pass alpha_A = 1"
+            )
+        if self.axis == "layers" and self.alpha_L < 1:
+            raise ConfigError(
+                "axis",
+                f"layers has no depth ODE at alpha_L = {self.alpha_L:g}",
+                "pass alpha_L = 1, or grow the heads at finite layers",
+            )
 
     def infinite(self) -> dict[str, float]:
         """The sizes of the limit that are infinite besides the heads."""
@@ -118,7 +133,6 @@ class NetworksAndLimit(AbstractExperiment[Config]):
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, perhaps one with a response left out, and networks of each size."""
-        _require_sizes(config)
         of_file = task_digest(config.task, config.inputs, config.tokens, config.dim)
         data = {"data": of_file} if of_file else {}
         limits = [Cell("limit", data)]
@@ -215,30 +229,6 @@ class NetworksAndLimit(AbstractExperiment[Config]):
         if config.axis == "heads":
             figures.append(_law_figure(config, results))
         return figures
-
-
-def _require_sizes(config: Config) -> None:
-    """Sizes that can be extrapolated, and a limit that exists."""
-    sizes = config.sizes
-    doubled = all(b == 2 * a for a, b in pairwise(sizes))
-    if len(sizes) < 2 or sizes[0] < 1 or not doubled:
-        raise ConfigError("sizes", f"got {sizes}", "pass at least two, each twice the one before")
-    if config.seeds < 4:
-        raise ConfigError("seeds", f"got {config.seeds}", "train at least 4 networks of each size")
-    if config.populations < 2:
-        raise ConfigError("populations", f"got {config.populations}", "pass at least 2")
-    if not config.attention:
-        raise ConfigError("attention", "is false", "leave it true: networks of this library attend")
-    if config.axis == "head_dim" and config.alpha_A < 1:
-        raise ConfigError(
-            "axis", f"head_dim has no limit at alpha_A = {config.alpha_A:g}", "pass alpha_A = 1"
-        )
-    if config.axis == "layers" and config.alpha_L < 1:
-        raise ConfigError(
-            "axis",
-            f"layers has no depth ODE at alpha_L = {config.alpha_L:g}",
-            "pass alpha_L = 1, or grow the heads at finite layers",
-        )
 
 
 def _tex(response: str) -> str:

@@ -32,6 +32,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     train_networks,
 )
 from translimit.experiments.bordelon2024.tasks import REFERENCE
+from translimit.experiments.checked import Count, Four
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,8 +50,13 @@ class Config(Problem):
         seeds: networks of each size.
     """
 
-    heads: int = 32
-    seeds: int = 2000
+    heads: Count = 32
+    seeds: Four = 2000
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        self.require_networks()
 
 
 class Responses(AbstractExperiment[Config]):

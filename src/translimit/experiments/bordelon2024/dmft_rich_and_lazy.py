@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -25,14 +25,23 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
-from translimit.experiments.bordelon2024.tasks import REFERENCE, two_digits
+from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, REFERENCE, two_digits
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Entries,
+    Increasing,
+    Positive,
+    Positives,
+    Within,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
@@ -44,12 +53,12 @@ class Config:
         beta0: branch multiplier.
     """
 
-    gammas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-    layers: int = 2
-    per_class: int = 3
-    steps: int = 20
-    eta0: float = 0.1
-    beta0: float = 1.0
+    gammas: Annotated[Positives, Increasing(), Entries(2)] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+    layers: Count = 2
+    per_class: Annotated[int, Within(1, DIGITS_PER_CLASS)] = 3
+    steps: Count = 20
+    eta0: Positive = 0.1
+    beta0: Positive = 1.0
 
 
 class RichAndLazy(AbstractExperiment[Config]):

@@ -12,7 +12,7 @@ suppression.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from translimit import checks, describe, figures, train
 from translimit.core import Claim, Estimate
@@ -26,6 +26,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,12 +55,12 @@ class Config(Networks):
         precision: of the networks.
     """
 
-    batch: int = 64
-    seeds: int = 6
-    head_dims: tuple[int, ...] = (8, 16, 32, 64, 128)
-    steps: tuple[int, ...] = (1, 2, 5, 10)
-    sgd_rate: float = 0.3
-    adamw_rate: float = 0.003
+    batch: Count = 64
+    seeds: Count = 6
+    head_dims: Annotated[IncreasingSizes, Entries(2)] = (8, 16, 32, 64, 128)
+    steps: IncreasingSizes = (1, 2, 5, 10)
+    sgd_rate: Positive = 0.3
+    adamw_rate: Positive = 0.003
     precision: Literal["float32", "float64"] = "float64"
 
 

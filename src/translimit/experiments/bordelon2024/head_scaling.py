@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,14 +46,14 @@ class Config(Networks):
         probe: examples on which it is taken.
     """
 
-    base: tuple[int, int, int] = (4, 4, 2)
-    seeds: int = 4
-    heads: tuple[int, ...] = (2, 4, 8, 16, 32)
+    base: tuple[Count, Count, Count] = (4, 4, 2)
+    seeds: Count = 4
+    heads: Annotated[IncreasingSizes, Entries(2)] = (2, 4, 8, 16, 32)
     optimizer: Literal["adamw", "momentum"] = "adamw"
-    rate: float = 0.016
-    steps: int = 80
-    observations: int = 20
-    probe: int = 256
+    rate: Positive = 0.016
+    steps: Count = 80
+    observations: Annotated[int, Within(1, 10_000)] = 20
+    probe: Count = 256
 
     def times(self) -> tuple[int, ...]:
         """Numbers of updates after which the loss is taken."""

@@ -15,7 +15,7 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", he
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,19 +59,31 @@ class Config(Networks):
         kernel_seeds: independent networks of each H.
     """
 
-    batch: int = 64
-    seeds: int = 8
-    head_dims: tuple[int, ...] = (4, 8, 16, 32)
-    steps: int = 60
-    early: int = 10
-    rate: float = 0.3
-    slow: float = 0.1
-    law_head_dims: tuple[int, ...] = (1, 4, 16)
-    law_width: int = 256
-    law_seeds: int = 64
-    kernel_heads: tuple[int, ...] = (4, 8, 16, 32, 128)
-    kernel_head_dim: int = 4
-    kernel_seeds: int = 32
+    batch: Count = 64
+    seeds: Count = 8
+    head_dims: Annotated[IncreasingSizes, Entries(2)] = (4, 8, 16, 32)
+    steps: Count = 60
+    early: Count = 10
+    rate: Positive = 0.3
+    slow: Annotated[float, Within(0, 1, above=True)] = 0.1
+    law_head_dims: IncreasingSizes = (1, 4, 16)
+    law_width: Count = 256
+    law_seeds: Count = 64
+    kernel_heads: Annotated[IncreasingSizes, Entries(3)] = (4, 8, 16, 32, 128)
+    kernel_head_dim: Count = 4
+    kernel_seeds: Count = 32
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if self.early > self.steps:
+            raise core.ConfigError(
+                "early", f"got {self.early} of steps = {self.steps}", "pass at most all steps"
+            )
+        if any(self.law_width % n for n in self.law_head_dims):
+            raise core.ConfigError(
+                "law_width", f"got {self.law_width}", "pass a multiple of each of law_head_dims"
+            )
 
 
 class HeadVariance(AbstractExperiment[Config]):

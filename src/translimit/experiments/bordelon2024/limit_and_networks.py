@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from translimit import core, data, describe, limits, models, scaling, train
 from translimit.core import ConfigError, Estimate
-from translimit.experiments.bordelon2024.tasks import REFERENCE, load_task
+from translimit.experiments.bordelon2024.tasks import REFERENCE, load_task, require_task
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Exponent,
+    Momentum,
+    OneOf,
+    Positive,
+    Two,
+    Within,
+)
 from translimit.experiments.ensembles import PROCESS_BYTES, ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
 
+#: What an MLP may be: "none", or the name of a `describe.Activation`.
+MLPS = ("none", "gelu", "gelu_new", "relu", "silu", "tanh", "linear")
 #: The entry of attention whose law over heads is followed: input, query, key.
 PLACE = (0, 1, 0)
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(CheckedConfig):
     """Data, architecture and gradient descent; what the limit and its networks have in common.
 
     Attributes:
@@ -54,25 +66,45 @@ class Problem:
     """
 
     task: str = "digits"
-    inputs: int = 4
-    tokens: int = 4
-    dim: int = 16
-    head_dim: int = 2
-    layers: int = 1
-    alpha_A: float = 1.0
-    alpha_L: float = 1.0
-    beta0: float = 1.5
-    gamma0: float = 1.5
+    inputs: Count = 4
+    tokens: Count = 4
+    dim: Count = 16
+    head_dim: Count = 2
+    layers: Count = 1
+    alpha_A: Exponent = 1.0
+    alpha_L: Exponent = 1.0
+    beta0: Positive = 1.5
+    gamma0: Positive = 1.5
     attention: bool = True
-    mlp: str = "none"
+    mlp: Annotated[str, OneOf(MLPS)] = "none"
     norm: Literal["none", "rms", "layer"] = "none"
     causal: bool = False
-    momentum: float = 0.0
-    steps: int = 12
-    eta0: float = 0.1
-    samples: int = 4000
-    neurons: int = 0
-    populations: int = 8
+    momentum: Momentum = 0.0
+    steps: Count = 12
+    eta0: Positive = 0.1
+    samples: Annotated[int, Within(0)] = 4000
+    neurons: Annotated[int, Within(0)] = 0
+    populations: Two = 8
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        require_task(self.task, self.inputs)
+        if not self.attention and self.mlp == "none":
+            raise ConfigError(
+                "attention", 'is false where mlp is "none"', "leave one of the two in the blocks"
+            )
+
+    def require_networks(self) -> None:
+        """Refuse a problem that no network of this library can have.
+
+        Raises:
+            ConfigError: blocks without attention.
+        """
+        if not self.attention:
+            raise ConfigError(
+                "attention", "is false", "leave it true: networks of this library attend"
+            )
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs [P, S, D] and targets [P] or [P, outputs]."""
@@ -82,10 +114,7 @@ class Problem:
         """The activation of the MLP, or None."""
         if self.mlp == "none":
             return None
-        known = {one.value: one for one in describe.Activation}
-        if self.mlp not in known:
-            raise ConfigError("mlp", f"got {self.mlp!r}", f"known: none, {', '.join(known)}")
-        return known[self.mlp]
+        return describe.Activation(self.mlp)
 
     def limit(self, *, head_dim: float | None = None, layers: float | None = None) -> Any:
         """The training problem of the limit, other sizes where they are given."""
@@ -238,8 +267,7 @@ def train_networks(
         y = shown[1].reshape(len(shown[1]), -1)
     N, L = head_dim or problem.head_dim, layers or problem.layers
     mlp = problem.activation()
-    if not problem.attention:
-        raise ConfigError("attention", "is false", "leave it true: networks of this library attend")
+    problem.require_networks()
     shape = describe.TransformerShape(
         head_dim=N,
         heads=heads,

@@ -12,7 +12,7 @@ transformers".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -21,6 +21,15 @@ from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Distinct,
+    Exponent,
+    Four,
+    Positive,
+    Within,
+)
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ _SAMPLE = 10_000_000
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes and training.
 
     Attributes:
@@ -52,18 +61,23 @@ class Config:
     """
 
     sizes: common.Sizes = field(default_factory=common.Sizes)
-    exponents: tuple[float, ...] = (1.0, 0.5)
-    alpha_L: float = 1.0
-    beta0: float = 4.0
-    gamma0: float = 0.25
-    eta0: float = 0.02
-    steps: int = 300
-    seeds: int = 8
-    batch: int = 16
-    tokens: int = 16
-    probe: int = 16
+    exponents: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
+    alpha_L: Exponent = 1.0
+    beta0: Positive = 4.0
+    gamma0: Positive = 0.25
+    eta0: Positive = 0.02
+    steps: Count = 300
+    seeds: Four = 8
+    batch: Count = 16
+    tokens: Annotated[int, Within(2)] = 16
+    probe: Count = 16
     text: str = "bytes"
-    vocabulary: int = 256
+    vocabulary: Annotated[int, Within(2, networks.LARGEST_VOCABULARY)] = 256
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        networks.require_vocabulary(self.text, self.vocabulary)
 
     def source(self) -> Any:
         """The windows of text.

@@ -12,13 +12,14 @@ transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import data, describe
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.transfer import Config, Transfer
+from translimit.experiments.bordelon2024.transfer import Config, Optimizer, Transfer
+from translimit.experiments.checked import Count, Distinct, Exponent, Increasing, Within
 
 if TYPE_CHECKING:
     from translimit.describe import Parameterization, TransformerShape
@@ -37,15 +38,20 @@ class TextConfig(Config):
         vocabulary: number of ids.
     """
 
-    optimizers: tuple[Literal["adamw", "momentum"], ...] = ("adamw",)
-    alphas: tuple[float, ...] = (1.0,)
-    steps: int = 100
-    log2_rates: tuple[int, int] = (-12, -2)
-    batch: int = 8
-    probe: int = 64
+    optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw",)
+    alphas: Annotated[tuple[Exponent, ...], Distinct()] = (1.0,)
+    steps: Count = 100
+    log2_rates: Annotated[tuple[int, int], Within(-60, 60), Increasing()] = (-12, -2)
+    batch: Count = 8
+    probe: Count = 64
     text: str = "bytes"
-    tokens: int = 32
-    vocabulary: int = 256
+    tokens: Annotated[int, Within(2)] = 32
+    vocabulary: Annotated[int, Within(2, networks.LARGEST_VOCABULARY)] = 256
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        networks.require_vocabulary(self.text, self.vocabulary)
 
     @property
     def positions(self) -> int:

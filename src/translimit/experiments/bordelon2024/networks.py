@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from translimit import data, describe, scaling, train
 from translimit.core import ConfigError
+from translimit.experiments.checked import CheckedConfig, Count, Positive, Within
 
 if TYPE_CHECKING:
     from translimit.data import Examples
@@ -35,7 +36,7 @@ OPTIMIZER_LABELS = {
 
 
 @dataclass(frozen=True)
-class Networks:
+class Networks(CheckedConfig):
     """What the networks of one experiment have in common.
 
     Attributes:
@@ -50,16 +51,18 @@ class Networks:
         seeds: independent starts.
     """
 
-    base: tuple[int, int, int] = (8, 4, 2)
-    mlp_ratio: float = 2.0
+    base: tuple[Count, Count, Count] = (8, 4, 2)
+    mlp_ratio: Annotated[float, Within(0, 1000, above=True)] = 2.0
     start: Literal["standard", "paper"] = "standard"
-    beta0: float = 4.0
-    gamma0: float = 0.1
+    beta0: Positive = 4.0
+    gamma0: Positive = 0.1
     images: str = "digits"
-    batch: int = 32
-    seeds: int = 3
+    batch: Count = 32
+    seeds: Count = 3
 
 
+#: Token ids of a file are stored in 16 bits.
+LARGEST_VOCABULARY = 2**16
 #: The sizes of the paper's vision transformers; what no source at hand quotes (patches of 4 x 4
 #: pixels, batches, steps) is ours.
 PAPER: dict[str, Any] = {
@@ -117,6 +120,16 @@ def windows(text: str, tokens: int) -> Any:
             "(the nanoGPT convention), or --set text=bytes",
         )
     return data.open_tokens(text, tokens)
+
+
+def require_vocabulary(text: str, vocabulary: int) -> None:
+    """Refuse a vocabulary that lacks ids of the shipped text.
+
+    Raises:
+        ConfigError: bytes with fewer than 256 ids.
+    """
+    if text == "bytes" and vocabulary < 256:
+        raise ConfigError("vocabulary", f"got {vocabulary}", "bytes need at least 256")
 
 
 def base_shape(config: Networks) -> TransformerShape:

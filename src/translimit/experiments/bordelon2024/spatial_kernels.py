@@ -11,7 +11,7 @@ transformers".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -19,6 +19,15 @@ from translimit import data, train
 from translimit.core import Claim
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Entries,
+    Four,
+    IncreasingSizes,
+    Positive,
+    Within,
+)
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ KERNELS = (("spatial_kernel", -1, "stream"), ("spatial_gradient_kernel", 0, "gra
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes and training.
 
     Attributes:
@@ -45,16 +54,16 @@ class Config:
         sample: which image of the probe.
     """
 
-    head_dim: int = 4
-    heads: tuple[int, ...] = (2, 4, 8, 16, 32)
-    layers: int = 2
-    beta0: float = 4.0
-    gamma0: float = 1.0
-    eta0: float = 0.05
-    steps: int = 300
-    seeds: int = 16
-    batch: int = 32
-    sample: int = 0
+    head_dim: Count = 4
+    heads: Annotated[IncreasingSizes, Entries(3)] = (2, 4, 8, 16, 32)
+    layers: Count = 2
+    beta0: Positive = 4.0
+    gamma0: Positive = 1.0
+    eta0: Positive = 0.05
+    steps: Count = 300
+    seeds: Four = 16
+    batch: Count = 32
+    sample: Annotated[int, Within(0, data.DIGITS - 1)] = 0
 
 
 class SpatialKernels(AbstractExperiment[Config]):

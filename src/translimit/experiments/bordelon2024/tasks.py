@@ -12,6 +12,8 @@ CLASSES = (0, 1)
 REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
 #: The data that come with the library; any other name is a file.
 TASKS = ("digits", "text", "synthetic")
+#: Digits of the rarer of the two classes.
+DIGITS_PER_CLASS = 178
 _SPACE = ord(" ")
 
 
@@ -69,18 +71,13 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
             with arrays of other shapes.
         StoreError: a file that cannot be read.
     """
-    if name in ("digits", "text") and inputs % 2:
-        raise ConfigError("inputs", f"got {inputs}", f"{name} has two classes: pass an even number")
+    require_task(name, inputs)
     if name == "digits":
         return two_digits(inputs // 2)
     if name == "text":
         return ends_of_words(inputs // 2, tokens, dim)
     if name == "synthetic":
         return random_signs(inputs, tokens, dim)
-    if not name.endswith(".npz"):
-        raise ConfigError(
-            "task", f"got {name!r}", f"pass {', '.join(TASKS)}, or the path of an .npz file"
-        )
     arrays = data.open_npz(name)
     if not {"inputs", "targets"} <= set(arrays):
         raise ConfigError(
@@ -96,6 +93,27 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
     if len(x) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(x)}", "pass fewer")
     return x, y
+
+
+def require_task(name: str, inputs: int) -> None:
+    """Refuse a task that cannot be; a file is not looked at.
+
+    Args:
+        name: see `load_task`.
+        inputs: how many.
+
+    Raises:
+        ConfigError: an unknown name, an odd number of inputs of two classes, or more digits than
+            there are.
+    """
+    if name not in TASKS and not name.endswith(".npz"):
+        raise ConfigError(
+            "task", f"got {name!r}", f"pass {', '.join(TASKS)}, or the path of an .npz file"
+        )
+    if name in ("digits", "text") and inputs % 2:
+        raise ConfigError("inputs", f"got {inputs}", f"{name} has two classes: pass an even number")
+    if name == "digits" and inputs > 2 * DIGITS_PER_CLASS:
+        raise ConfigError("inputs", f"got {inputs}", f"pass at most {2 * DIGITS_PER_CLASS}")
 
 
 def task_digest(name: str, inputs: int, tokens: int, dim: int) -> str | None:

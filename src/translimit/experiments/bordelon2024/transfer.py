@@ -14,7 +14,7 @@ transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -30,12 +30,25 @@ from translimit.experiments.base import (
 )
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.checked import (
+    Count,
+    Distinct,
+    Entries,
+    Exponent,
+    Increasing,
+    IncreasingSizes,
+    Within,
+)
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from translimit.describe import Parameterization, TransformerShape
+
+
+Axis = Literal["head_dim", "heads", "layers"]
+Optimizer = Literal["adamw", "momentum"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +66,14 @@ class Config(Networks):
         probe: examples on which the loss is taken.
     """
 
-    multiples: tuple[int, ...] = (1, 2, 4)
-    axes: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
-    optimizers: tuple[Literal["adamw", "momentum"], ...] = ("adamw", "momentum")
-    alphas: tuple[float, ...] = (1.0, 0.5)
-    steps: int = 60
-    log2_rates: tuple[int, int] = (-12, -3)
-    log2_momentum_rates: tuple[int, int] = (-8, -1)
-    probe: int = 256
+    multiples: Annotated[IncreasingSizes, Entries(2)] = (1, 2, 4)
+    axes: Annotated[tuple[Axis, ...], Distinct()] = ("head_dim", "heads", "layers")
+    optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw", "momentum")
+    alphas: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
+    steps: Count = 60
+    log2_rates: Annotated[tuple[int, int], Within(-60, 60), Increasing()] = (-12, -3)
+    log2_momentum_rates: Annotated[tuple[int, int], Within(-60, 60), Increasing()] = (-8, -1)
+    probe: Count = 256
 
     def rates(self, optimizer: str) -> tuple[float, ...]:
         """The grid of an optimiser."""

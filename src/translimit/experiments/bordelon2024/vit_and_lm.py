@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import core, describe, figures, scaling, train
 from translimit.core import Claim, Estimate, RateFit
 from translimit.experiments.base import FigureSpec, Table
+from translimit.experiments.checked import CheckedConfig, Count, Counts, Distinct
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +38,7 @@ Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(CheckedConfig):
     """The base and what each axis takes; the largest entry of an axis is its reference.
 
     Attributes:
@@ -47,10 +48,10 @@ class Sizes:
         layers: values of L.
     """
 
-    base: tuple[int, ...] = (4, 4, 2)
-    head_dims: tuple[int, ...] = (4, 8, 16, 32)
-    heads: tuple[int, ...] = (2, 4, 8, 16, 32)
-    layers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    base: tuple[Count, Count, Count] = (4, 4, 2)
+    head_dims: Annotated[Counts, Distinct()] = (4, 8, 16, 32)
+    heads: Annotated[Counts, Distinct()] = (2, 4, 8, 16, 32)
+    layers: Annotated[Counts, Distinct()] = (1, 2, 4, 8, 16)
 
     def values(self, axis: str) -> tuple[int, ...]:
         """What an axis takes, increasing."""

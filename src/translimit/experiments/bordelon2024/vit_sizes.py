@@ -22,6 +22,7 @@ from translimit.core import Claim, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
+from translimit.experiments.checked import CheckedConfig, Count, Exponent, Four, Momentum, Positive
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ KERNELS = {"stream": "stream_kernel", "gradient": "gradient_kernel"}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes and training.
 
     Attributes:
@@ -52,18 +53,18 @@ class Config:
     """
 
     sizes: common.Sizes = field(default_factory=common.Sizes)
-    alpha_A: float = 1.0
-    alpha_L: float = 1.0
-    beta0: float = 4.0
-    gamma0: float = 1.0
-    eta0: float = 0.05
-    momentum: float = 0.9
-    steps: int = 300
-    seeds: int = 8
-    batch: int = 32
-    probe: int = 24
+    alpha_A: Exponent = 1.0
+    alpha_L: Exponent = 1.0
+    beta0: Positive = 4.0
+    gamma0: Positive = 1.0
+    eta0: Positive = 0.05
+    momentum: Momentum = 0.9
+    steps: Count = 300
+    seeds: Four = 8
+    batch: Count = 32
+    probe: Count = 24
     images: str = "digits"
-    patch: tuple[int, int] = (2, 4)
+    patch: tuple[Count, Count] = (2, 4)
 
     def source(self) -> Any:
         """The images.

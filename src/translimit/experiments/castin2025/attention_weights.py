@@ -16,7 +16,7 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -31,12 +31,22 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.castin2025.canonical import (
+    BLOW_UP,
     COV,
     MEAN,
     REFERENCE,
     batch_size,
     canonical_attention,
     gaussian_clouds,
+)
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Distinct,
+    OneOf,
+    Replicates,
+    Sizes,
+    Two,
+    Within,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +66,7 @@ SECONDS_PER_PAIR = 4e-9
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -68,12 +78,22 @@ class Config:
         sharp_clouds: how many of each.
     """
 
-    variants: tuple[str, ...] = VARIANTS
-    tokens: tuple[int, ...] = (100, 400, 1600)
-    clouds: tuple[int, ...] = (64, 32, 16)
-    t1: float = 0.8
-    sharp_tokens: tuple[int, ...] = (100, 1000, 10_000)
-    sharp_clouds: int = 32
+    variants: Annotated[tuple[str, ...], OneOf(VARIANTS), Distinct()] = VARIANTS
+    tokens: Sizes = (100, 400, 1600)
+    clouds: Replicates = (64, 32, 16)
+    t1: Annotated[float, Within(0, BLOW_UP, above=True, below=True)] = 0.8
+    sharp_tokens: Sizes = (100, 1000, 10_000)
+    sharp_clouds: Two = 32
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if len(self.tokens) != len(self.clouds):
+            raise ConfigError(
+                "clouds",
+                f"got {self.clouds} for tokens {self.tokens}",
+                "pass one count per entry of tokens",
+            )
 
 
 class AttentionWeights(AbstractExperiment[Config]):
@@ -88,20 +108,7 @@ class AttentionWeights(AbstractExperiment[Config]):
         return Cost(20.0 / len(self.cells(config)) + SECONDS_PER_PAIR * pairs)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The largest clouds first.
-
-        Raises:
-            ConfigError: an unknown variant, or `tokens` and `clouds` that differ in length.
-        """
-        for variant in config.variants:
-            if variant not in VARIANTS:
-                raise ConfigError("variants", f"got {variant!r}", core.nearest(variant, VARIANTS))
-        if len(config.tokens) != len(config.clouds):
-            raise ConfigError(
-                "clouds",
-                f"got {config.clouds} for tokens {config.tokens}",
-                "pass one count per entry of tokens",
-            )
+        """The largest clouds first."""
         sizes = sorted(zip(config.tokens, config.clouds, strict=True), reverse=True)
         depth = (
             Cell(f"depth/{v}/n={n}", {"variant": v, "tokens": n, "clouds": count})

@@ -21,12 +21,12 @@ Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import attention, core, figures, limits
-from translimit.core import Claim, ConfigError, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -41,6 +41,7 @@ from translimit.experiments.castin2025.covariances import (
     make_attention,
     matrices,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +63,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the maps.
 
     Attributes:
@@ -70,8 +71,8 @@ class Config:
         checks: starts of each setting without a closed form that SciPy integrates too.
     """
 
-    side: int = 61
-    checks: int = 8
+    side: Annotated[int, Within(5)] = 61
+    checks: Count = 8
 
 
 class BlowUpTimes(AbstractExperiment[Config]):
@@ -82,15 +83,7 @@ class BlowUpTimes(AbstractExperiment[Config]):
         return Cost(seconds=25.0 + 4e-3 * config.side**2 + 0.5 * config.checks)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each setting.
-
-        Raises:
-            ConfigError: fewer than 5 points a side, or no checks.
-        """
-        if config.side < 5:
-            raise ConfigError("side", f"got {config.side}", "pass at least 5")
-        if config.checks < 1:
-            raise ConfigError("checks", f"got {config.checks}", "pass at least 1")
+        """One for each setting."""
         return tuple(Cell(f"map/{name}", {"setting": name}) for name in (*SETTINGS, DEGENERATE))
 
     def claim_names(self) -> tuple[str, ...]:

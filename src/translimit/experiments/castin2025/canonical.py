@@ -18,6 +18,8 @@ V = np.array([[0.9, 0.3], [-0.4, 0.6]])
 MEAN = np.array([0.5, -0.3])
 COV = np.array([[0.8, 0.2], [0.2, 0.5]])
 
+#: The depth at which the softmax closure of these parameters blows up.
+BLOW_UP = 3.93
 #: Variants with an exact Gaussian closure.
 CLOSED = ("softmax", "multi-head", "l2", "sinkhorn", "linear")
 VARIANTS = (*CLOSED, "sigmoid")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.castin2025.canonical import COV, MEAN, REFERENCE, K, Q, V
+from translimit.experiments.checked import CheckedConfig, Count, Four, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +56,7 @@ SECONDS_PER_PAIR = 8e-9
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -68,13 +69,19 @@ class Config:
         stability_clouds: how many such clouds, at least 4.
     """
 
-    tokens: int = 512
-    clouds: int = 64
-    block_tokens: int = 400
-    block_clouds: int = 48
-    positions: int = 32
-    tokens_per_position: int = 8
-    stability_clouds: int = 16
+    tokens: Annotated[int, Within(64)] = 512
+    clouds: Four = 64
+    block_tokens: Count = 400
+    block_clouds: Four = 48
+    positions: Count = 32
+    tokens_per_position: Count = 8
+    stability_clouds: Four = 16
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if self.tokens & (self.tokens - 1):
+            raise core.ConfigError("tokens", f"got {self.tokens}", "pass a power of two")
 
 
 class Causal(AbstractExperiment[Config]):
@@ -91,18 +98,7 @@ class Causal(AbstractExperiment[Config]):
         return Cost(8.0 + 2.5 * STEPS * SECONDS_PER_PAIR * pairs[cell.name], 6e8)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The three kinds.
-
-        Raises:
-            ConfigError: a number of tokens that is no power of two, or too few clouds.
-        """
-        if config.tokens < 64 or config.tokens & (config.tokens - 1):
-            raise core.ConfigError(
-                "tokens", f"got {config.tokens}", "pass a power of two of at least 64"
-            )
-        for name in ("clouds", "block_clouds", "stability_clouds"):
-            if getattr(config, name) < 4:
-                raise core.ConfigError(name, f"got {getattr(config, name)}", "pass at least 4")
+        """The three kinds."""
         return (Cell("equal"), Cell("blocks"), Cell("stability"))
 
     def claim_names(self) -> tuple[str, ...]:

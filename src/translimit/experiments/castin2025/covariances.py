@@ -15,12 +15,12 @@ Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import attention, core, figures, limits
-from translimit.core import Claim, ConfigError, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -29,6 +29,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +59,7 @@ ENDS = ("zero", "line", "plane", "blow-up", "divergence", "undecided")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the grids.
 
     Attributes:
@@ -67,8 +68,8 @@ class Config:
             steps to a line of large trace are many: 90,000 were seen.
     """
 
-    side: int = 20
-    max_steps: int = 200_000
+    side: Annotated[int, Within(2)] = 20
+    max_steps: Count = 200_000
 
 
 class Covariances(AbstractExperiment[Config]):
@@ -84,13 +85,7 @@ class Covariances(AbstractExperiment[Config]):
         return Cost((7.0 if long else 1.5) + 0.02 * starts)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each setting and variant, and the comparison of kernels.
-
-        Raises:
-            ConfigError: fewer than 2 points a side.
-        """
-        if config.side < 2:
-            raise ConfigError("side", f"got {config.side}", "pass at least 2")
+        """One for each setting and variant, and the comparison of kernels."""
         trajectories = (
             Cell(f"{setting}/{variant}", {"setting": setting, "variant": variant})
             for setting, (variants, *_) in SETTINGS.items()

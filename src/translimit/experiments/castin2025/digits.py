@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Positive, Positives, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +48,7 @@ KINDS = {"digits": "digit patches", "surrogate": "Gaussian tokens, same moments"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -62,14 +63,26 @@ class Config:
         saves: times kept, the first and the last included.
     """
 
-    patch: int = 2
-    images: int = 80
-    groups: int = 6
-    draws: int = 4
-    strengths: tuple[float, ...] = (0.1, 0.3, 1.0)
-    t1: float = 0.45
-    steps: int = 8
-    saves: int = 5
+    patch: Count = 2
+    images: Count = 80
+    groups: Annotated[int, Within(3)] = 6
+    draws: Annotated[int, Within(1, 1000)] = 4
+    strengths: Positives = (0.1, 0.3, 1.0)
+    t1: Positive = 0.45
+    steps: Count = 8
+    saves: Annotated[int, Within(2)] = 5
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if 8 % self.patch:
+            raise ConfigError("patch", f"{self.patch} does not divide 8", "pass 1, 2, 4 or 8")
+        if self.images * self.groups > data.DIGITS:
+            raise ConfigError(
+                "images",
+                f"{self.images} in groups = {self.groups} are more than the {data.DIGITS} digits",
+                "pass fewer images or groups",
+            )
 
     @property
     def tokens(self) -> int:
@@ -87,25 +100,7 @@ class DigitTokens(AbstractExperiment[Config]):
         return Cost(seconds=30.0 + SECONDS_PER_PAIR * pairs, memory_bytes=8e8)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One cell for each draw of the parameters.
-
-        Raises:
-            ConfigError: a patch that does not divide 8, or more images than there are.
-        """
-        if config.patch < 1 or 8 % config.patch:
-            raise ConfigError("patch", f"{config.patch} does not divide 8", "pass 1, 2, 4 or 8")
-        if config.images * config.groups > 1797:
-            raise ConfigError(
-                "images",
-                f"{config.images} in groups = {config.groups} are more than the 1797 digits",
-                "pass fewer images or groups",
-            )
-        if config.groups < 3 or config.saves < 2:
-            raise ConfigError(
-                "groups",
-                f"got {config.groups} with {config.saves} saves",
-                "pass at least 3 groups and 2 saves, for error bars",
-            )
+        """One cell for each draw of the parameters."""
         return tuple(Cell(f"draw={draw}", {"draw": draw}) for draw in range(config.draws))
 
     def claim_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.castin2025.canonical import (
+    BLOW_UP,
     CLOSED,
     COV,
     MEAN,
@@ -43,6 +44,16 @@ from translimit.experiments.castin2025.canonical import (
     depth_errors,
     flow_clouds,
     gaussian_clouds,
+)
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Doubled,
+    OneOf,
+    Replicates,
+    Sizes,
+    Two,
+    Within,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +75,7 @@ SECONDS_PER_PAIR = 2e-9
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -82,17 +93,27 @@ class Config:
         picture_tokens: tokens of the cloud that is drawn.
     """
 
-    variant: str = "softmax"
-    tokens: tuple[int, ...] = (100, 200, 400, 800, 1600)
-    clouds: tuple[int, ...] = (512, 512, 256, 128, 48)
-    t1: float = 0.8
-    steps: int = 8
-    layers: tuple[int, ...] = (8, 16, 32, 64, 128)
-    depth_tokens: int = 64
-    depth_clouds: int = 32
-    scalar_tokens: tuple[int, ...] = (100, 400)
-    scalar_clouds: int = 16
-    picture_tokens: int = 1000
+    variant: Annotated[str, OneOf(CLOSED)] = "softmax"
+    tokens: Sizes = (100, 200, 400, 800, 1600)
+    clouds: Replicates = (512, 512, 256, 128, 48)
+    t1: Annotated[float, Within(0, BLOW_UP, above=True, below=True)] = 0.8
+    steps: Count = 8
+    layers: Doubled = (8, 16, 32, 64, 128)
+    depth_tokens: Count = 64
+    depth_clouds: Two = 32
+    scalar_tokens: Sizes = (100, 400)
+    scalar_clouds: Two = 16
+    picture_tokens: Count = 1000
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if len(self.tokens) != len(self.clouds):
+            raise ConfigError(
+                "clouds",
+                f"got {self.clouds} for tokens {self.tokens}",
+                "pass one count per entry of tokens",
+            )
 
 
 class ParticlesAndClosure(AbstractExperiment[Config]):
@@ -109,21 +130,7 @@ class ParticlesAndClosure(AbstractExperiment[Config]):
         return Cost(5.0 + SECONDS_PER_PAIR * pairs, 6e8 + 64.0 * n * count)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The largest clouds first, so that they do not end the run alone.
-
-        Raises:
-            ConfigError: `tokens` and `clouds` differ in length, or an unknown variant.
-        """
-        if config.variant not in CLOSED:
-            raise ConfigError(
-                "variant", f"got {config.variant!r}", core.nearest(config.variant, CLOSED)
-            )
-        if len(config.tokens) != len(config.clouds):
-            raise ConfigError(
-                "clouds",
-                f"got {config.clouds} for tokens {config.tokens}",
-                "pass one count per entry of tokens",
-            )
+        """The largest clouds first, so that they do not end the run alone."""
         clouds = [
             Cell(f"clouds/n={n}", {"tokens": n, "clouds": count})
             for n, count in sorted(zip(config.tokens, config.clouds, strict=True), reverse=True)

@@ -14,12 +14,12 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from translimit import attention, figures, limits
-from translimit.core import Claim, ConfigError, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -29,6 +29,7 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.castin2025 import rank_draws
+from translimit.experiments.checked import CheckedConfig, Count, Positive, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +43,7 @@ _NAMES = {"softmax": "softmax", "l2": "L2"}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the histograms.
 
     Attributes:
@@ -54,11 +55,11 @@ class Config:
         euler_steps: where projected Euler is given up.
     """
 
-    draws: int = 100
-    t1_identity: float = 1e8
-    t1_random: float = 1e10
-    max_steps: int = 20_000
-    euler_steps: int = 20_000
+    draws: Annotated[int, Within(2, rank_draws.DRAWS)] = 100
+    t1_identity: Positive = 1e8
+    t1_random: Positive = 1e10
+    max_steps: Count = 20_000
+    euler_steps: Count = 20_000
 
 
 class RankHistograms(AbstractExperiment[Config]):
@@ -70,13 +71,7 @@ class RankHistograms(AbstractExperiment[Config]):
         return Cost(seconds=16.0 + steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The slow ones first.
-
-        Raises:
-            ConfigError: more draws than were published, or none.
-        """
-        if not 1 < config.draws <= rank_draws.DRAWS:
-            raise ConfigError("draws", f"got {config.draws}", "pass 2 to 100")
+        """The slow ones first."""
         return tuple(
             Cell(f"{variant}/{values}", {"variant": variant, "values": values})
             for values in reversed(VALUES)

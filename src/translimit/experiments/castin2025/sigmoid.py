@@ -32,6 +32,7 @@ from translimit.experiments.castin2025.canonical import (
     flow_clouds,
     gaussian_clouds,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Positives, Two
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +46,7 @@ KURTOSIS_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -54,9 +55,9 @@ class Config:
         clouds: independent clouds.
     """
 
-    sharpnesses: tuple[float, ...] = (1.0, 2.0, 3.5)
-    tokens: int = 600
-    clouds: int = 24
+    sharpnesses: Positives = (1.0, 2.0, 3.5)
+    tokens: Count = 600
+    clouds: Two = 24
 
 
 class SigmoidDeparture(AbstractExperiment[Config]):

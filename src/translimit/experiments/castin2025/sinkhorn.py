@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -34,6 +34,15 @@ from translimit.experiments.base import (
     FigureSpec,
     Results,
     Table,
+)
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Positive,
+    Positives,
+    Replicates,
+    Sizes,
+    Within,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +68,7 @@ ORDER = 24
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -75,16 +84,26 @@ class Config:
         energy_tokens: tokens of the cloud whose energy is followed.
     """
 
-    strengths: tuple[float, ...] = (0.32, 1.05, 3.2)
-    rounds: int = 90
-    contraction_tokens: int = 300
-    contraction_clouds: int = 4
-    draws: int = 32
-    tokens: tuple[int, ...] = (50, 100, 200)
-    clouds: tuple[int, ...] = (256, 128, 64)
-    t1: float = 0.8
-    steps: int = 8
-    energy_tokens: int = 100
+    strengths: Positives = (0.32, 1.05, 3.2)
+    rounds: Annotated[int, Within(2)] = 90
+    contraction_tokens: Count = 300
+    contraction_clouds: Count = 4
+    draws: Count = 32
+    tokens: Sizes = (50, 100, 200)
+    clouds: Replicates = (256, 128, 64)
+    t1: Positive = 0.8
+    steps: Count = 8
+    energy_tokens: Count = 100
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if len(self.tokens) != len(self.clouds):
+            raise ConfigError(
+                "clouds",
+                f"got {self.clouds} for tokens {self.tokens}",
+                "pass one count per entry of tokens",
+            )
 
 
 class SinkhornExperiment(AbstractExperiment[Config]):
@@ -106,17 +125,7 @@ class SinkhornExperiment(AbstractExperiment[Config]):
         return Cost(seconds + 3e-9 * pairs)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The largest clouds first.
-
-        Raises:
-            ConfigError: `tokens` and `clouds` differ in length.
-        """
-        if len(config.tokens) != len(config.clouds):
-            raise ConfigError(
-                "clouds",
-                f"got {config.clouds} for tokens {config.tokens}",
-                "pass one count per entry of tokens",
-            )
+        """The largest clouds first."""
         clouds = [
             Cell(f"clouds/n={n}", {"tokens": n, "clouds": count})
             for n, count in sorted(zip(config.tokens, config.clouds, strict=True), reverse=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Distinct, Four, Positives, Within
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +56,7 @@ SECONDS_PER_PAIR = 6e-8
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -66,11 +67,17 @@ class Config:
         dims: 2 for the circle, which the claims need, 3 for the sphere.
     """
 
-    betas: tuple[float, ...] = (9.0, 25.0, 81.0)
-    tokens: int = 300
-    clouds: int = 20
-    t1: float = 24.0
-    dims: tuple[int, ...] = (2, 3)
+    betas: Positives = (9.0, 25.0, 81.0)
+    tokens: Count = 300
+    clouds: Four = 20
+    t1: Annotated[float, Within(COUNT_TIME, 1e6)] = 24.0
+    dims: Annotated[tuple[int, ...], Distinct()] = (2, 3)
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if 2 not in self.dims or not set(self.dims) <= set(KINDS):
+            raise core.ConfigError("dims", f"got {self.dims}", "pass 2, or 2 and 3")
 
 
 class SphereClustering(AbstractExperiment[Config]):
@@ -85,18 +92,7 @@ class SphereClustering(AbstractExperiment[Config]):
         return Cost(seconds, 6e8 + 64.0 * config.tokens**2)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for every beta on the circle and on the sphere, and the growth rates.
-
-        Raises:
-            ConfigError: fewer than four clouds, a final depth before the count, or other
-                dimensions than 2 and 3.
-        """
-        if config.clouds < 4:
-            raise core.ConfigError("clouds", f"got {config.clouds}", "pass at least 4")
-        if config.t1 < COUNT_TIME:
-            raise core.ConfigError("t1", f"got {config.t1:g}", f"pass at least {COUNT_TIME:g}")
-        if 2 not in config.dims or not set(config.dims) <= set(KINDS):
-            raise core.ConfigError("dims", f"got {config.dims}", "pass 2, or 2 and 3")
+        """One for every beta on the circle and on the sphere, and the growth rates."""
         clouds = [
             Cell(f"{KINDS[dim]}/beta={beta:g}", {"beta": beta, "dim": dim})
             for dim in config.dims

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -39,6 +39,15 @@ from translimit.experiments.castin2025.canonical import (
     flow_clouds,
     gaussian_clouds,
 )
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Distinct,
+    Doubled,
+    OneOf,
+    Two,
+    Within,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +66,7 @@ GROWTH_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -72,15 +81,15 @@ class Config:
         growth_clouds: how many pairs at each size of the noise.
     """
 
-    variants: tuple[str, ...] = CLOSED
-    tokens: tuple[int, int] = (25, 50)
-    clouds: int = 3000
-    sinkhorn_share: float = 0.2
-    layers: tuple[int, ...] = (8, 16, 32, 64)
-    depth_tokens: int = 48
-    depth_clouds: int = 6
-    growth_tokens: int = 100
-    growth_clouds: int = 8
+    variants: Annotated[tuple[str, ...], OneOf(CLOSED), Distinct()] = CLOSED
+    tokens: Annotated[tuple[Count, Count], Distinct()] = (25, 50)
+    clouds: Count = 3000
+    sinkhorn_share: Annotated[float, Within(0, 1, above=True)] = 0.2
+    layers: Doubled = (8, 16, 32, 64)
+    depth_tokens: Count = 48
+    depth_clouds: Two = 6
+    growth_tokens: Count = 100
+    growth_clouds: Two = 8
 
     def clouds_of(self, variant: str, index: int) -> int:
         """Clouds of a variant at the number of tokens with this index."""

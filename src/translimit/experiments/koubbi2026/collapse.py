@@ -14,7 +14,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Distinct, Step, Within
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ CURVE = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 SIMULATED = (0.0, 2.0, 4.0)
 #: How many predicted depths a chain is followed; what has not collapsed then is counted.
 PATIENCE = 5
+#: Dimension, tokens, deviation of the scores, heads, step.
+Case = tuple[Count, Count, Annotated[float, Within(0)], Count, Step]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -52,13 +55,13 @@ class Config:
         replicas: chains of every case, at least 8.
     """
 
-    cases: tuple[tuple[int, int, float, int, float], ...] = (
+    cases: Annotated[tuple[Case, ...], Distinct()] = (
         (64, 16, 0.0, 1, 0.2),
         (64, 16, 2.0, 1, 0.1),
         (64, 16, 3.0, 1, 0.2),
         (64, 16, 4.0, 1, 0.2),
     )
-    replicas: int = 64
+    replicas: Annotated[int, Within(8)] = 64
 
 
 class Collapse(AbstractExperiment[Config]):
@@ -74,15 +77,7 @@ class Collapse(AbstractExperiment[Config]):
         return Cost(0.2 + 4.0 * len(shapes) / len(config.cases) + 2e-5 * config.replicas * work)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One a case, and the trade-off.
-
-        Raises:
-            ConfigError: too few replicas or no case.
-        """
-        if config.replicas < 8:
-            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 8")
-        if not config.cases:
-            raise core.ConfigError("cases", "is empty", "pass at least one case")
+        """One a case, and the trade-off."""
         cases = [Cell(f"case/{_label(case)}", {"case": list(case)}) for case in config.cases]
         return (*cases, Cell("trade-off"))
 

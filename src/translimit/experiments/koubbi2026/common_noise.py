@@ -13,7 +13,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -26,6 +26,14 @@ from translimit.experiments.base import (
     FigureSpec,
     Results,
     Table,
+)
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Entries,
+    Four,
+    IncreasingSizes,
+    Two,
+    Within,
 )
 from translimit.experiments.koubbi2026 import common
 
@@ -41,7 +49,7 @@ DIM, SCORE_STD, TIME, CHAOS_STEP = 8, 1.5, 1.0, 0.05
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -52,11 +60,18 @@ class Config:
         replicas: independent sequences of heads, at least 4.
     """
 
-    particles: tuple[int, ...] = (100, 400)
-    clouds: int = 200
-    largest: int = 512
-    sizes: tuple[int, ...] = (16, 32, 64, 128)
-    replicas: int = 12
+    particles: Annotated[IncreasingSizes, Entries(2, 2)] = (100, 400)
+    clouds: Two = 200
+    largest: Annotated[int, Within(8)] = 512
+    sizes: IncreasingSizes = (16, 32, 64, 128)
+    replicas: Four = 12
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if max(self.sizes) > self.largest // 4:
+            most = f"pass at most a quarter of largest, {self.largest // 4}"
+            raise core.ConfigError("sizes", f"got {self.sizes}", most)
 
 
 class CommonNoise(AbstractExperiment[Config]):
@@ -68,18 +83,7 @@ class CommonNoise(AbstractExperiment[Config]):
         return Cost(seconds=30.0 + 6e-8 * pairs + 0.02 * config.clouds)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """Two noise realisations on the circle, and the chaos cell.
-
-        Raises:
-            ConfigError: too few replicas, or small systems that are not small.
-        """
-        if config.replicas < 4:
-            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 4")
-        if max(config.sizes) > config.largest // 4:
-            most = f"pass at most a quarter of largest, {config.largest // 4}"
-            raise core.ConfigError("sizes", f"got {config.sizes}", most)
-        if len(config.particles) != 2:
-            raise core.ConfigError("particles", f"got {config.particles}", "pass two numbers")
+        """Two noise realisations on the circle, and the chaos cell."""
         return (*(Cell(f"circle/noise={one}", {"noise": one}) for one in NOISES), Cell("chaos"))
 
     def claim_names(self) -> tuple[str, ...]:

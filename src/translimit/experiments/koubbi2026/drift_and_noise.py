@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Steps, Within
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ FORMS = ("printed", "corrected")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -54,8 +55,8 @@ class Config:
         replicas: chains of every step, and paths of every equation, at least 1000.
     """
 
-    steps: tuple[float, ...] = (0.2, 0.1)
-    replicas: int = 60_000
+    steps: Steps = (0.2, 0.1)
+    replicas: Annotated[int, Within(1000)] = 60_000
 
 
 class DriftAndNoise(AbstractExperiment[Config]):
@@ -67,15 +68,7 @@ class DriftAndNoise(AbstractExperiment[Config]):
         return Cost(20.0 + 6e-6 * config.replicas * work)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for every residual step.
-
-        Raises:
-            ConfigError: fewer than two steps, or too few replicas.
-        """
-        if len(config.steps) < 2:
-            raise core.ConfigError("steps", f"got {config.steps}", "pass at least two")
-        if config.replicas < 1000:
-            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 1000")
+        """One for every residual step."""
         return tuple(Cell(f"step={step:g}", {"step": step}) for step in config.steps)
 
     def claim_names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Step, Two, Within
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ LINES = {1.0: "$\\kappa = 1$, as printed", 1.5: "$\\kappa = 3/2$", 2.0: "$\\kapp
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -57,10 +58,10 @@ class Config:
         paths: of the slow equation where its law is not known.
     """
 
-    dim: int = 24
-    replicas: int = 1000
-    step: float = 0.1
-    paths: int = 20_000
+    dim: Annotated[int, Within(16)] = 24
+    replicas: Two = 1000
+    step: Step = 0.1
+    paths: Two = 20_000
 
 
 class LowTemperature(AbstractExperiment[Config]):
@@ -77,13 +78,7 @@ class LowTemperature(AbstractExperiment[Config]):
         return Cost((25.0 if cell.name == "few-tokens" else 4.0) + 8e-6 * config.replicas * layers)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The kernel, the short chains, the long ones, and finitely many tokens.
-
-        Raises:
-            ConfigError: a dimension below 16.
-        """
-        if config.dim < 16:
-            raise core.ConfigError("dim", f"got {config.dim}", "pass at least 16")
+        """The kernel, the short chains, the long ones, and finitely many tokens."""
         long = [Cell(f"long/heads={heads}", {"heads": heads}) for heads in HEADS]
         return (Cell("kernel"), *(Cell(name) for name in RATIOS), *long, Cell("few-tokens"))
 

@@ -14,7 +14,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, MultipleOf, Within
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -53,8 +54,8 @@ class Config:
         layers: single layers of the one-step cell, a multiple of 1000.
     """
 
-    replicas: int = 1000
-    layers: int = 200_000
+    replicas: Annotated[int, Within(100)] = 1000
+    layers: Annotated[int, Within(1000), MultipleOf(1000)] = 200_000
 
 
 class Overlaps(AbstractExperiment[Config]):
@@ -65,15 +66,7 @@ class Overlaps(AbstractExperiment[Config]):
         return Cost(seconds=30.0 + 2e-3 * config.replicas + 1e-5 * config.layers)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One a route, and the single layers.
-
-        Raises:
-            ConfigError: too few replicas, or layers that do not fill blocks.
-        """
-        if config.replicas < 100:
-            raise core.ConfigError("replicas", f"got {config.replicas}", "pass at least 100")
-        if config.layers < 1000 or config.layers % 1000:
-            raise core.ConfigError("layers", f"got {config.layers}", "pass a multiple of 1000")
+        """One a route, and the single layers."""
         return (*(Cell(f"paths/{route}", {"route": route}) for route in ROUTES), Cell("one-step"))
 
     def claim_names(self) -> tuple[str, ...]:

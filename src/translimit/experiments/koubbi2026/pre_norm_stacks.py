@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, Distinct, Two
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -49,9 +50,17 @@ class Config:
         networks: networks with drawn weights, at least 2.
     """
 
-    sizes: tuple[tuple[int, int, int], ...] = ((256, 12, 4),)
-    tokens: int = 24
-    networks: int = 32
+    sizes: Annotated[tuple[tuple[Count, Count, Count], ...], Distinct()] = ((256, 12, 4),)
+    tokens: Count = 24
+    networks: Two = 32
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if any(dim % heads for dim, _, heads in self.sizes):
+            raise core.ConfigError(
+                "sizes", f"got {self.sizes}", "pass (dim, layers, heads), heads dividing dim"
+            )
 
 
 class PreNormStacks(AbstractExperiment[Config]):
@@ -64,15 +73,7 @@ class PreNormStacks(AbstractExperiment[Config]):
         return Cost((45.0 + 9e-7 * dim**2 * layers * config.networks) / kinds)
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """Both blocks and both masks of every size.
-
-        Raises:
-            ConfigError: no sizes, or heads that do not divide the width.
-        """
-        if not config.sizes or any(dim % heads for dim, _, heads in config.sizes):
-            raise core.ConfigError(
-                "sizes", f"got {config.sizes}", "pass (dim, layers, heads), heads dividing dim"
-            )
+        """Both blocks and both masks of every size."""
         return tuple(
             Cell(
                 _name(size, block, mask),

@@ -30,6 +30,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Steps, Two
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ DIM = 6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -53,9 +54,9 @@ class Config:
         replicas: of these chains.
     """
 
-    steps: tuple[float, ...] = (0.1, 0.05, 0.025, 0.0125)
-    diffusive_steps: tuple[float, ...] = (0.5, 0.25)
-    replicas: int = 40_000
+    steps: Steps = (0.1, 0.05, 0.025, 0.0125)
+    diffusive_steps: Steps = (0.5, 0.25)
+    replicas: Two = 40_000
 
 
 class Regimes(AbstractExperiment[Config]):

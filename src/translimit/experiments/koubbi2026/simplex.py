@@ -10,7 +10,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Entries, IncreasingSizes, Two, Within
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SCORE_STDS = (0.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
@@ -43,8 +44,8 @@ class Config:
         replicas: networks of every dimension and temperature.
     """
 
-    dims: tuple[int, ...] = (16, 32, 128)
-    replicas: int = 400
+    dims: Annotated[IncreasingSizes, Within(TOKENS), Entries(2)] = (16, 32, 128)
+    replicas: Two = 400
 
 
 class Simplex(AbstractExperiment[Config]):
@@ -55,15 +56,7 @@ class Simplex(AbstractExperiment[Config]):
         return Cost(seconds=len(config.dims) * (8.0 + 0.02 * config.replicas))
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One a dimension.
-
-        Raises:
-            ConfigError: fewer than two dimensions, or one below the number of tokens.
-        """
-        if len(config.dims) < 2 or min(config.dims) < TOKENS:
-            raise core.ConfigError(
-                "dims", f"got {config.dims}", f"pass at least two, of at least {TOKENS} each"
-            )
+        """One a dimension."""
         return tuple(Cell(f"d={dim}", {"dim": dim}) for dim in config.dims)
 
     def claim_names(self) -> tuple[str, ...]:

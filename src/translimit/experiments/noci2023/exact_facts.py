@@ -12,7 +12,7 @@ arXiv 2604.01978, find the same law.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Decreasing, Distinct, Step, Two, Within
 from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def linear_block() -> describe.Block:
     return describe.Block(gamma=0.6, lam=0.8, tau0=float("inf"))
 
 
+Correlation = Annotated[float, Within(-1, 1, above=True, below=True)]
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the measurement.
 
     Attributes:
@@ -52,11 +56,11 @@ class Config:
         horizon: time by which pairs have aligned.
     """
 
-    paths: int = 20_000
-    steps: tuple[float, ...] = (0.08, 0.04, 0.02, 0.01)
-    step: float = 0.005
-    starts: tuple[float, ...] = (-0.8, -0.5, 0.0, 0.5, 0.8)
-    horizon: float = 30.0
+    paths: Two = 20_000
+    steps: Annotated[tuple[Step, ...], Decreasing()] = (0.08, 0.04, 0.02, 0.01)
+    step: Step = 0.005
+    starts: Annotated[tuple[Correlation, ...], Distinct()] = (-0.8, -0.5, 0.0, 0.5, 0.8)
+    horizon: Annotated[float, Within(0.05, 1e4)] = 30.0
 
 
 class ExactFacts(AbstractExperiment[Config]):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -25,6 +25,16 @@ from translimit.experiments.base import (
     FigureSpec,
     Results,
     Table,
+)
+from translimit.experiments.checked import (
+    BranchWeight,
+    CheckedConfig,
+    Distinct,
+    OneOf,
+    Positives,
+    Sizes,
+    Step,
+    Two,
 )
 from translimit.experiments.noci2023.starts import REFERENCE
 
@@ -44,8 +54,11 @@ CASES: Mapping[str, tuple[float, float, int, bool]] = {
 TOLERANCE = 0.012
 
 
+BranchWeights = Annotated[tuple[BranchWeight, ...], Distinct()]
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
@@ -58,13 +71,13 @@ class Config:
         networks: how many of each.
     """
 
-    gamma_squares: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
-    temperatures: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0)
-    cases: tuple[str, ...] = tuple(CASES)
-    paths: int = 10_000
-    adaptive: float = 0.1
-    dims: tuple[int, ...] = (20, 80, 320)
-    networks: int = 2000
+    gamma_squares: BranchWeights = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+    temperatures: Positives = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0)
+    cases: Annotated[tuple[str, ...], OneOf(tuple(CASES)), Distinct()] = tuple(CASES)
+    paths: Two = 10_000
+    adaptive: Step = 0.1
+    dims: Sizes = (20, 80, 320)
+    networks: Two = 2000
 
 
 class Explosion(AbstractExperiment[Config]):

@@ -12,7 +12,7 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -25,6 +25,18 @@ from translimit.experiments.base import (
     FigureSpec,
     Results,
     Table,
+)
+from translimit.experiments.checked import (
+    BranchWeight,
+    CheckedConfig,
+    Distinct,
+    Increasing,
+    IncreasingSizes,
+    OneOf,
+    Positive,
+    Step,
+    Two,
+    Within,
 )
 from translimit.experiments.noci2023.starts import (
     REFERENCE,
@@ -40,10 +52,11 @@ if TYPE_CHECKING:
 #: Largest distance of the laws at the largest width.
 TOLERANCE = 0.035
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+Ratio = Annotated[float, Within(0, 1000, above=True)]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -58,15 +71,26 @@ class Config:
         stop: a path stops when its trace has grown by this factor.
     """
 
-    starts: tuple[str, ...] = STARTS
-    dims: tuple[int, ...] = (20, 60, 200)
-    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
-    networks: int = 1000
-    paths: int = 4000
-    step: float = 0.01
-    gamma: float = 0.5
-    tau0: float = 2.0
-    stop: float = 10.0
+    starts: Annotated[tuple[str, ...], OneOf(STARTS), Distinct()] = STARTS
+    dims: IncreasingSizes = (20, 60, 200)
+    ratios: Annotated[tuple[Ratio, ...], Increasing()] = (0.1, 0.2, 0.3, 0.4, 0.5)
+    networks: Two = 1000
+    paths: Two = 4000
+    step: Step = 0.01
+    gamma: BranchWeight = 0.5
+    tau0: Positive = 2.0
+    stop: Annotated[float, Within(1, above=True)] = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        for dim in self.dims:
+            if any(abs(ratio * dim - round(ratio * dim)) > 1e-6 for ratio in self.ratios):
+                raise core.ConfigError(
+                    "ratios",
+                    f"got {self.ratios} for dims = {self.dims}",
+                    f"pass whole numbers of layers over each dimension, not so for {dim}",
+                )
 
 
 class SDEAndNetworks(AbstractExperiment[Config]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Two, Within
 from translimit.experiments.noci2023.starts import REFERENCE, correlations
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ QUANTITIES = ("correlation", "log_trace", "rank", "log_det")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
@@ -70,13 +71,13 @@ class Config:
         gradient_networks: how many.
     """
 
-    tokens: int = 4
-    dim: int = 200
-    layers: int = 200
-    networks: int = 400
-    gradient_dim: int = 64
-    gradient_layers: int = 20
-    gradient_networks: int = 50
+    tokens: Annotated[int, Within(2)] = 4
+    dim: Count = 200
+    layers: Annotated[int, Within(20), MultipleOf(20)] = 200
+    networks: Two = 400
+    gradient_dim: Count = 64
+    gradient_layers: Count = 20
+    gradient_networks: Two = 50
 
 
 class ShapedAndUnshaped(AbstractExperiment[Config]):

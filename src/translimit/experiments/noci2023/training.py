@@ -29,6 +29,15 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import (
+    BranchWeight,
+    CheckedConfig,
+    Count,
+    IncreasingSizes,
+    Positive,
+    Positives,
+    Two,
+)
 from translimit.experiments.ensembles import ensemble_bytes
 from translimit.experiments.noci2023.starts import REFERENCE
 
@@ -39,7 +48,7 @@ KINDS = ("shaped", "pre-norm", "unshaped")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Networks and training.
 
     Attributes:
@@ -55,16 +64,16 @@ class Config:
         batch: images of an update.
     """
 
-    head_dim: int = 8
-    heads: int = 4
-    depths: tuple[int, ...] = (4, 16, 64)
-    gamma: float = 0.2
-    tau0: float = 1.0
+    head_dim: Count = 8
+    heads: Count = 4
+    depths: IncreasingSizes = (4, 16, 64)
+    gamma: BranchWeight = 0.2
+    tau0: Positive = 1.0
     slopes: tuple[float, float] = (0.0, -1.0)
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    steps: int = 300
-    seeds: int = 4
-    batch: int = 32
+    rates: Positives = (1e-3, 3e-3, 1e-2)
+    steps: Count = 300
+    seeds: Two = 4
+    batch: Count = 32
 
 
 class ShapedTraining(AbstractExperiment[Config]):

@@ -11,7 +11,7 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -25,6 +25,14 @@ from translimit.experiments.base import (
     Results,
     Table,
 )
+from translimit.experiments.checked import (
+    BranchWeight,
+    CheckedConfig,
+    Entries,
+    IncreasingSizes,
+    Positive,
+    Within,
+)
 from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ GROUPS = 16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
@@ -48,11 +56,11 @@ class Config:
         kernel_dims: widths at which the kernel of the shaped ReLU is compared with its drift.
     """
 
-    dims: tuple[int, ...] = (10, 20, 40)
-    networks: int = 60_000
-    gamma: float = 0.5
-    tau0: float = 0.5
-    kernel_dims: tuple[int, ...] = (50, 100, 200, 400, 800)
+    dims: Annotated[IncreasingSizes, Entries(2)] = (10, 20, 40)
+    networks: Annotated[int, Within(4)] = 60_000
+    gamma: BranchWeight = 0.5
+    tau0: Positive = 0.5
+    kernel_dims: Annotated[IncreasingSizes, Entries(2)] = (50, 100, 200, 400, 800)
 
     def block(self) -> describe.Block:
         """Attention alone."""
