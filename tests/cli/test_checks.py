@@ -1,6 +1,7 @@
 """Coordinate checks and transfer sweeps on the command line: a user's factory, kept and resumed."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,8 @@ def test_a_refuted_check_is_a_result(place, capsys):
     status, out, err = call(capsys, *CHECK, "--standard", "--seeds", "1")
     assert (status, err) == (0, "")
     assert "head_dim: refuted" in out
+    assert "one seed: no error" in out.replace("\n", "")
+    assert not {"inf", "nan", "±"} & set(re.findall(r"[\w±]+", out))
     assert "blocks.*.attention.query.weight" in out.replace("\n", "")
 
 
@@ -90,6 +93,9 @@ def test_a_sweep(capsys, tmp_path):
     assert "head_dim, rules: drift" in out
     assert "head_dim, standard: drift" in out
     assert "lies at the edge of the grid" in out
+    assert "one seed: no error" in out
+    assert not {"inf", "nan", "±"} & set(out.split())
+    assert re.search(r"drift (at (least|most) [-+]\d\.\d\d decades|unknown: both optima)", out)
     assert (tmp_path / "sweep.svg").is_file()
     document = json.loads(call(capsys, *SWEEP, "--json")[1])
     assert [one["parameterization"] for one in document["sweeps"]] == ["rules", "standard"]

@@ -51,7 +51,12 @@ def documents(text):
     }
     best = dict.fromkeys(
         ("log10_optimum", "stderr", "loss_at_optimum", "loss_at_optimum_stderr"), 0.1
-    ) | {"loss_at_base_rate": 0.1, "loss_at_base_rate_stderr": 0.1, "edge": True, "size": text}
+    ) | {
+        "loss_at_base_rate": 0.1,
+        "loss_at_base_rate_stderr": 0.1,
+        "bound": "at most",
+        "size": text,
+    }
     one = {
         "name": text,
         "title": text,

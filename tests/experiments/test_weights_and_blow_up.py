@@ -101,7 +101,7 @@ def test_blow_up_times_at_toy_size():
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
     weights = get_experiment("castin2025/attention-weights")
-    with pytest.raises(ConfigError, match="variants: got 'softmx'; did you mean 'softmax'"):
+    with pytest.raises(ConfigError, match=r"variants: got \('softmx',\); did you mean 'soft"):
         weights.cells(replace(WEIGHTS, variants=("softmx",)))
     with pytest.raises(ConfigError, match=r"clouds: got .* for tokens .*one count per entry"):
         weights.cells(attention_weights.Config(clouds=(8,)))

@@ -95,7 +95,15 @@ def test_figures_of_several_series():
     for ax in (
         plot_eigenvalue_paths(paths),
         plot_rank_histogram(counts, ["0", "1"]),
-        plot_transfer(None, 2.0 ** np.arange(4), losses, np.zeros(3), 0.1 * np.ones(3), (1, 2, 4)),
+        plot_transfer(
+            None,
+            2.0 ** np.arange(4),
+            losses,
+            np.zeros(3),
+            0.1 * np.ones(3),
+            (1, 2, 4),
+            bounds=("", "at most", "at least"),
+        ),
     ):
         assert colour_alone(ax.figure) == []
 

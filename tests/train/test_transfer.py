@@ -38,8 +38,8 @@ def test_the_loss_at_the_base_rate_lies_on_the_line_between_grid_points():
 
 def test_edges_and_second_minima_are_flagged():
     steep = planted([-2.5, -9.0])
-    assert steep.at_edge(8)
-    assert not steep.at_edge(4)
+    assert steep.bound(8) == "at most"
+    assert steep.bound(4) == ""
     losses = planted([-2.5, -2.5]).losses.copy()
     losses[1, :, -1] = 0.1
     double = TransferSweep("heads", (4, 8), RATES, losses, 10.0)
@@ -47,6 +47,44 @@ def test_edges_and_second_minima_are_flagged():
     said = double.warnings()
     assert any("edge" in one for one in said)
     assert any("2 separate minima" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("optima", "bound", "said"),
+    [
+        ((-2.5, -2.9), "", "-0.40 ± "),
+        ((-2.5, -9.0), "at most", "at most -1."),
+        ((-2.5, 3.0), "at least", "at least +1."),
+        ((-9.0, -2.5), "at least", "at least +1."),
+        ((3.0, -2.5), "at most", "at most -1."),
+        ((-9.0, 3.0), "at least", "at least +2.4"),
+        ((3.0, -9.0), "at most", "at most -2.4"),
+        ((-9.0, -9.0), None, "unknown: both optima at one edge"),
+        ((3.0, 3.0), None, "unknown: both optima at one edge"),
+    ],
+)
+def test_the_edge_of_a_grid_gives_a_bound_without_an_error(optima, bound, said):
+    """The drift of an optimum that may lie beyond the grid is known on one side, or not at all."""
+    sweep = planted(optima, noise=0.02)
+    assert sweep.drift_bound == bound
+    assert sweep.drift_in_words().startswith(said)
+    assert bool(bound == "") == np.isfinite(sweep.drift.stderr)
+    for size, optimum in zip(sweep.sizes, optima, strict=True):
+        inside = np.log10(RATES[0]) < optimum < np.log10(RATES[-1])
+        assert inside == np.isfinite(sweep.optimum(size).stderr) == (sweep.bound(size) == "")
+    true = optima[1] - optima[0]
+    if bound:
+        assert true <= sweep.drift.value if bound == "at most" else true >= sweep.drift.value
+
+
+def test_one_seed_has_no_error():
+    many = planted([-2.5, -2.9], noise=0.02)
+    one = TransferSweep("head_dim", many.sizes, RATES, many.losses[:, :1], 10.0)
+    assert one.drift_in_words().endswith("decades (one seed: no error)")
+    for size in one.sizes:
+        for found in (one.optimum(size), one.loss_at_optimum(size), one.loss_at_base_rate(size)):
+            assert np.isinf(found.stderr)
+            assert "one seed: no error" in str(found)
 
 
 @pytest.mark.usefixtures("as_user")

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import ArgumentError, Claim, Estimate, Verdict
+from translimit.core import ArgumentError, Claim, Estimate, Verdict, with_error
 
 #: What a coordinate that is off says about roles, where no parameter's numbers are off.
 _SUSPECTS = {
@@ -125,9 +125,9 @@ class CoordinateCheck:
         for (coordinate, step), expected in self.expected.items():
             if self.verdict(coordinate, step, tol) is Verdict.refuted:
                 found = self.exponent(coordinate, step)
-                grows = f"to the power {found.value:+.2f} ± {found.stderr:.2f}"
+                grows = f"to the power {with_error(found.value, found.stderr, '+.2f')}"
                 if not math.isfinite(found.value):
-                    grows = "to the power nan (a network diverged)"
+                    grows = "to no power (a network diverged)"
                 sentences.append(
                     f"{coordinate} after {step} updates grows with {self.axis} {grows}, and "
                     f"{expected:+.2f} is promised"
@@ -220,8 +220,6 @@ def power_law_exponent(sizes: Iterable[Any], rows: Any) -> Estimate:
         rows: [sizes, replicates].
     """
     found = power_law_exponents(sizes, rows)
-    if len(found) < 2:
-        return Estimate(float(found[0]), math.inf, 1)
     if not np.all(np.isfinite(found)):
         return Estimate(math.nan, math.nan, len(found))
-    return Estimate.from_samples(found)
+    return Estimate.over_seeds(found)

@@ -2,7 +2,8 @@ r"""Transfer sweeps: does the best learning rate stay where it is when the netwo
 
 The optimum of a size is the vertex of the parabola through the lowest three points of its
 seed-averaged log loss against the logarithm of the rate. The drift is log10 of the optimum at the
-largest size minus at the smallest.
+largest size minus at the smallest. Where the lowest loss lies at an end of the grid there is no
+parabola: the optimum lies there or beyond, and what is known of it is a bound without an error.
 
 Reference: documentation, "Scaling rules", hyper-parameter transfer.
 """
@@ -16,7 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.checks.promises import AxisName
-from translimit.core import Estimate
+from translimit.core import Estimate, with_error
+
+#: What an optimum at the lower end of the grid, within it, and at its upper end gives.
+BOUNDS = {-1: "at most", 0: "", 1: "at least"}
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,35 @@ class TransferSweep:
     cap: float
 
     def optimum(self, size: int) -> Estimate:
-        """log10 of the best rate of a size, with the standard error over seeds."""
-        losses = self.losses[self.sizes.index(size)]
-        whole, _ = _vertex(self.rates, losses)
-        seeds = np.array([_vertex(self.rates, row[None])[0] for row in losses])
-        error = seeds.std(ddof=1) / len(seeds) ** 0.5 if len(seeds) > 1 else np.inf
-        return Estimate(whole, float(error), len(seeds))
+        """log10 of the best rate of a size, with the standard error over seeds.
 
-    def at_edge(self, size: int) -> bool:
-        """Whether the lowest loss lies at an end of the grid, where there is no parabola."""
-        return _vertex(self.rates, self.losses[self.sizes.index(size)])[1]
+        The error is NaN where the value is a bound (see `bound`), infinite with one seed.
+        """
+        losses = self.losses[self.sizes.index(size)]
+        whole, edge = _vertex(self.rates, losses)
+        seeds = Estimate.over_seeds([_vertex(self.rates, row[None])[0] for row in losses])
+        return Estimate(whole, np.nan if edge else seeds.stderr, seeds.count)
+
+    def bound(self, size: int) -> str:
+        """What the optimum of a size is: "at most" or "at least" at an end of the grid, else ""."""
+        return BOUNDS[_vertex(self.rates, self.losses[self.sizes.index(size)])[1]]
+
+    @property
+    def drift_bound(self) -> str | None:
+        """What the drift is: "at most" or "at least" the value, that itself (""), or unknown."""
+        first, last = (
+            _vertex(self.rates, self.losses[place])[1] for place in (0, len(self.sizes) - 1)
+        )
+        if first and first == last:
+            return None
+        return BOUNDS[last or -first]
+
+    def drift_in_words(self) -> str:
+        """The drift with its error, or the bound that is known of it."""
+        drift, bound = self.drift, self.drift_bound
+        if bound is None:
+            return "unknown: both optima at one edge"
+        return with_error(drift.value, drift.stderr, "+.2f", bound=bound, unit="decades")
 
     def minima(self, size: int) -> int:
         """Number of separate local minima of the seed-averaged log loss."""
@@ -57,7 +80,10 @@ class TransferSweep:
 
     @property
     def drift(self) -> Estimate:
-        """log10 optimum of the largest size minus that of the smallest, in decades."""
+        """log10 optimum of the largest size minus that of the smallest, in decades.
+
+        The error is NaN where an optimum is a bound (see `drift_bound`), infinite with one seed.
+        """
         first, last = self.optimum(self.sizes[0]), self.optimum(self.sizes[-1])
         error = float(np.hypot(first.stderr, last.stderr))
         return Estimate(last.value - first.value, error, first.count)
@@ -77,24 +103,27 @@ class TransferSweep:
         logs = np.log(losses)
         lowest = logs[:, int(np.argmin(logs.mean(axis=0)))]
         paid = [np.interp(place, np.log10(self.rates), row) for row in logs] - lowest
-        return _over_seeds(paid)
+        return Estimate.over_seeds(paid)
 
     def _loss_at(self, size: int, place: float) -> Estimate:
         grid = np.log10(self.rates)
         rows = self.losses[self.sizes.index(size)]
-        return _over_seeds([np.exp(np.interp(place, grid, np.log(row))) for row in rows])
+        return Estimate.over_seeds([np.exp(np.interp(place, grid, np.log(row))) for row in rows])
 
     def warnings(self) -> list[str]:
         """Sentences about optima at an edge, several minima, and a drift that grows with size."""
         said = []
         for size in self.sizes:
-            if self.at_edge(size):
-                said.append(f"{self.axis} {size}: the optimum lies at the edge of the grid")
+            if self.bound(size):
+                said.append(
+                    f"{self.axis} {size}: the optimum lies at the edge of the grid or beyond"
+                )
             if self.minima(size) > 1:
                 said.append(f"{self.axis} {size}: {self.minima(size)} separate minima")
         values = [self.optimum(size).value for size in self.sizes]
         steps = np.abs(np.diff(values))
-        if len(steps) > 1 and steps[-1] > steps[0] + self.drift.stderr:
+        error = self.drift.stderr
+        if len(steps) > 1 and steps[-1] > steps[0] + (error if np.isfinite(error) else 0.0):
             said.append("the drift grows with size: its last increment is larger than its first")
         return said
 
@@ -109,7 +138,7 @@ class TransferSweep:
                     "size": size,
                     "log10_optimum": best.value,
                     "stderr": best.stderr,
-                    "edge": self.at_edge(size),
+                    "bound": self.bound(size),
                     "loss_at_optimum": lowest.value,
                     "loss_at_optimum_stderr": lowest.stderr,
                     "loss_at_base_rate": base.value,
@@ -121,6 +150,7 @@ class TransferSweep:
             "rates": list(self.rates),
             "drift": self.drift.value,
             "drift_stderr": self.drift.stderr,
+            "drift_in_words": self.drift_in_words(),
             "sizes": rows,
             "warnings": self.warnings(),
             "losses": self.losses.tolist(),
@@ -128,19 +158,12 @@ class TransferSweep:
         }
 
 
-def _over_seeds(values: Any) -> Estimate:
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return Estimate(float(values[0]), np.inf, 1)
-    return Estimate.from_samples(values)
-
-
-def _vertex(rates: tuple[float, ...], losses: np.ndarray) -> tuple[float, bool]:
-    """log10 of the vertex of the parabola through the lowest three points; whether at an edge."""
+def _vertex(rates: tuple[float, ...], losses: np.ndarray) -> tuple[float, int]:
+    """log10 of the vertex of the parabola through the lowest three points; -1, 1 at an edge."""
     grid, mean = np.log10(rates), np.log(losses).mean(axis=0)
     lowest = int(np.argmin(mean))
     if lowest in (0, len(grid) - 1):
-        return float(grid[lowest]), True
+        return float(grid[lowest]), 1 if lowest else -1
     window = slice(lowest - 1, lowest + 2)
     curvature, slope, _ = np.polyfit(grid[window], mean[window], 2)
-    return float(-slope / (2 * curvature)), False
+    return float(-slope / (2 * curvature)), 0

@@ -435,8 +435,7 @@ def _transfer(command: TransferCommand) -> None:
 
     _print_rich(transfer_table(answer.document["sweeps"]))
     for sweep in answer.document["sweeps"]:
-        drift = f"{sweep['drift']:+.2f} ± {sweep['drift_stderr']:.2f}"
-        say(f"{sweep['axis']}, {sweep['parameterization']}: drift {drift} decades")
+        say(f"{sweep['axis']}, {sweep['parameterization']}: drift {sweep['drift_in_words']}")
         for sentence in sweep["warnings"]:
             say(f"  note: {sentence}")
     say(f"kept in {answer.folder}")

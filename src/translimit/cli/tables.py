@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from translimit.cli.terminal import plain
+from translimit.core import with_error
 
 #: Cells above which a table of a run shows no longer every one.
 _MANY = 60
@@ -50,7 +51,7 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
                 experiment,
                 f"{claim['name']}: {claim['statement']}",
                 f"{'≤ ' if claim.get('one_sided') else ''}{claim['prediction']:.4g}",
-                f"{estimate['value']:.4g} ± {claim['floor']:.2g}",
+                with_error(estimate["value"], claim["floor"], ".4g", ".2g"),
                 f"{claim['gap']:.2g}",
                 f"{claim['tol']:.2g}",
                 _coloured(claim["verdict"]),
@@ -160,8 +161,8 @@ def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
                 check["axis"],
                 row["coordinate"].replace("_", " "),
                 str(row["updates"]),
-                f"{row['exponent']:+.2f} ± {row['stderr']:.2f}",
-                f"[{low:+.2f}, {high:+.2f}]",
+                with_error(row["exponent"], row["stderr"], "+.2f"),
+                f"[{low:+.2f}, {high:+.2f}]" if math.isfinite(high - low) else "none",
                 f"{row['expected']:+.2f}",
                 _coloured(row["verdict"]),
             )
@@ -175,15 +176,15 @@ def transfer_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
     )
     for sweep in sweeps:
         for row in sweep["sizes"]:
-            edge = " (edge)" if row["edge"] else ""
+            best = with_error(row["log10_optimum"], row["stderr"], bound=row["bound"])
             _add_row(
                 table,
                 sweep["axis"],
                 sweep["parameterization"],
                 str(row["size"]),
-                f"{row['log10_optimum']:.2f} ± {row['stderr']:.2f}{edge}",
-                f"{row['loss_at_optimum']:.3f} ± {row['loss_at_optimum_stderr']:.3f}",
-                f"{row['loss_at_base_rate']:.3f} ± {row['loss_at_base_rate_stderr']:.3f}",
+                f"{best} (edge)" if row["bound"] else best,
+                with_error(row["loss_at_optimum"], row["loss_at_optimum_stderr"], ".3f"),
+                with_error(row["loss_at_base_rate"], row["loss_at_base_rate_stderr"], ".3f"),
             )
     return table
 

@@ -30,10 +30,13 @@ from .errors import TranslimitError as TranslimitError
 from .errors import brief as brief
 from .errors import cause_of as cause_of
 from .errors import nearest as nearest
+from .estimates import ONE_SEED as ONE_SEED
 from .estimates import Estimate as Estimate
 from .estimates import RateFit as RateFit
 from .estimates import fit_rate as fit_rate
 from .estimates import jackknife as jackknife
+from .estimates import standard_error as standard_error
+from .estimates import with_error as with_error
 from .files import TEMPORARY as TEMPORARY
 from .files import disk_full as disk_full
 from .files import sync_folder as sync_folder

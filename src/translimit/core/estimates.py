@@ -1,4 +1,8 @@
-"""Numbers with their uncertainty, and convergence rates with bootstrap intervals."""
+"""Numbers with their uncertainty, and convergence rates with bootstrap intervals.
+
+One sample has no standard error: it is infinite as a number, told by `ONE_SEED` in words, and no
+bar in a figure. A standard error of zero is that of a deterministic number.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,62 @@ from jaxtyping import Float, Real
 from translimit.core.arrays import as_numpy
 from translimit.core.errors import ArgumentError, brief
 
+#: What is said in place of an error that nobody knows.
+ONE_SEED = "one seed: no error"
+
+
+def with_error(
+    value: float,
+    stderr: float,
+    form: str = ".2f",
+    error_form: str = "",
+    *,
+    bound: str = "",
+    unit: str = "",
+) -> str:
+    """A number with its standard error in words: the one way in which errors are printed.
+
+    Args:
+        value: the number.
+        stderr: its standard error: 0 for a deterministic number, infinite for that of one sample,
+            NaN where there is none.
+        form: the format of the number.
+        error_form: the format of the error; that of the number without its sign by default.
+        bound: "at least" or "at most", where the number is a bound: it has no error.
+        unit: what is written after the number and its error.
+
+    Examples:
+        >>> with_error(-0.512, 0.031, "+.2f")
+        '-0.51 ± 0.03'
+        >>> with_error(-0.512, math.inf)
+        '-0.51 (one seed: no error)'
+        >>> with_error(-0.512, 0.0, bound="at most")
+        'at most -0.51'
+    """
+    if not math.isfinite(value):
+        return "not finite"
+    written, end = format(value, form), f" {unit}" if unit else ""
+    if bound:
+        return f"{bound} {written}{end}"
+    if stderr == 0:
+        return written + end
+    if not math.isfinite(stderr):
+        return f"{written}{end} ({'no error' if math.isnan(stderr) else ONE_SEED})"
+    return f"{written} ± {format(stderr, error_form or form.lstrip('+'))}{end}"
+
+
+def standard_error(samples: Float[np.ndarray, "*any"], axis: int = 0) -> Float[np.ndarray, "*rest"]:
+    """The standard error of the mean of independent samples along an axis; infinite for one sample.
+
+    Args:
+        samples: any shape.
+        axis: along which the samples lie.
+    """
+    count = samples.shape[axis]
+    if count == 1:
+        return np.full(np.delete(samples.shape, axis), math.inf)
+    return np.asarray(samples.std(axis=axis, ddof=1) / math.sqrt(count))
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -19,7 +79,8 @@ class Estimate:
 
     Attributes:
         value: the estimate.
-        stderr: its sampling standard error (0 for a deterministic quantity).
+        stderr: its sampling standard error (0 for a deterministic quantity, infinite for the only
+            sample).
         count: how many independent samples are behind it.
         discretisation: a bound on, or estimate of, the error of the numerical scheme.
     """
@@ -48,11 +109,24 @@ class Estimate:
             raise ArgumentError(
                 "samples", f"has shape {samples.shape}", "pass at least two samples in one row"
             )
-        stderr = float(samples.std(ddof=1) / math.sqrt(samples.size))
+        stderr = float(standard_error(samples))
         return cls(float(samples.mean()), stderr, samples.size, discretisation)
 
+    @classmethod
+    def over_seeds(cls, values: Sequence[float] | Float[np.ndarray, " seeds"]) -> Estimate:
+        """The mean over seeds with its standard error, which is infinite with one seed.
+
+        Raises:
+            ArgumentError: no value.
+        """
+        values = as_numpy(values, "values")
+        if values.size == 1:
+            return cls(float(values[0]), math.inf, 1)
+        return cls.from_samples(values)
+
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.floor:.2g} ({self.count} samples)"
+        said = with_error(self.value, self.floor, ".6g", ".2g")
+        return said if self.count < 2 else f"{said} ({self.count} samples)"
 
 
 @dataclass(frozen=True)

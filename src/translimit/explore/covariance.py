@@ -11,7 +11,7 @@ from collections.abc import Hashable
 import jax
 import numpy as np
 
-from translimit.core import solve
+from translimit.core import solve, with_error
 from translimit.explore.chart import INK, Axis, Band, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
@@ -69,10 +69,10 @@ def panel(view: View) -> Panel:
     blow_up = np.asarray(solution.blow_up_time)
     correlations = np.asarray(solution.correlation)[:, :, 0, 1]
 
+    share = with_error(exploded.value, exploded.stderr, ".0%")
     says = (
-        f"At depth over width L/D = {t1:.3g}: {exploded.value:.0%} ± {exploded.stderr:.0%} of the "
-        f"paths of {TOKENS} tokens have exploded; two tokens explode at some depth with "
-        f"probability {two_tokens:.3g}."
+        f"At depth over width L/D = {t1:.3g}: {share} of the paths of {TOKENS} tokens have "
+        f"exploded; two tokens explode at some depth with probability {two_tokens:.3g}."
     )
     return Panel(
         says=says,

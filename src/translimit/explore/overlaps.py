@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from translimit.core import ArgumentError, solve
+from translimit.core import ArgumentError, solve, with_error
 from translimit.describe import WideHeads, diffusive_step
 from translimit.explore.chart import INK, Axis, Band, Chart, Line
 from translimit.explore.panel import Panel, Verified
@@ -55,7 +55,7 @@ def panel(view: View) -> Panel:
     unit = _unit_collapse(view.width, view.score_std, view.tokens)
     collapse = np.array([unit.layers, unit.spread, unit.error], dtype=float) / each
 
-    when = f"at layer {collapse[0]:.3g} ± {collapse[1]:.2g}"
+    when = f"at layer {with_error(collapse[0], collapse[1], '.3g', '.2g')}"
     beyond = "" if collapse[0] <= view.layers else f", beyond the {view.layers} layers"
     # A small step is what the limit rests on; see `classify`, whose tolerance this is.
     caution = "" if each <= 0.05 else "With steps this large a limit is no guide. "

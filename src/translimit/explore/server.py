@@ -87,6 +87,7 @@ def _listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # from now on the address can be opened: who comes early waits
     except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigError(

@@ -24,6 +24,7 @@ from .style import DASHES as DASHES
 from .style import HATCHES as HATCHES
 from .style import LIMIT as LIMIT
 from .style import MARKERS as MARKERS
+from .style import bars as bars
 from .style import finish as finish
 from .style import marked as marked
 from .style import new_axes as new_axes

@@ -66,7 +66,7 @@ def draw_sweeps(sweeps: Mapping[str, Any]) -> Figure:
     panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
     for ax, (title, sweep) in zip(panels, sweeps.items(), strict=True):
         optima = [sweep.optimum(size) for size in sweep.sizes]
-        drift = f"{sweep.drift.value:+.2f}".replace("-", "\N{MINUS SIGN}")
+        drift = sweep.drift_in_words().replace("-", "\N{MINUS SIGN}")
         plot_transfer(
             ax,
             sweep.rates,
@@ -74,7 +74,8 @@ def draw_sweeps(sweeps: Mapping[str, Any]) -> Figure:
             [one.value for one in optima],
             [one.stderr for one in optima],
             sweep.sizes,
+            bounds=[sweep.bound(size) for size in sweep.sizes],
             ylabel="loss" if ax is panels[0] else "",
-            title=f"{title}: drift {drift} decades",
+            title=f"{title}: drift {drift}",
         )
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from translimit.core import RateFit
-from translimit.figures.style import COLOURS, LIMIT, MARKERS, finish, new_axes
+from translimit.figures.style import COLOURS, LIMIT, MARKERS, bars, finish, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -50,7 +50,14 @@ def plot_convergence(
         label = f"{label}, {rates}".replace("-", "\N{MINUS SIGN}")
         ax.plot(span, fit.constant * span**fit.rate, "--", color=colour, linewidth=1.2)
     ax.errorbar(
-        sizes, error, yerr=stderr, fmt=marker, color=colour, capsize=3, markersize=6, label=label
+        sizes,
+        error,
+        yerr=bars(stderr),
+        fmt=marker,
+        color=colour,
+        capsize=3,
+        markersize=6,
+        label=label,
     )
     if predicted_rate is not None:
         anchor = float(error[0]) if fit is None else fit.constant * span[0] ** fit.rate

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from translimit.figures.style import COLOURS, LIMIT, finish, new_axes
+from translimit.core import standard_error
+from translimit.figures.style import COLOURS, LIMIT, bars, finish, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -43,12 +44,12 @@ def plot_fan(overlap: xarray.DataArray, ax: Axes | None = None, *, series: int =
     low, high = np.quantile(values, (0.25, 0.75), axis=0)
     ax.fill_between(time, low, high, color=colour, alpha=0.25, linewidth=0, label="middle half")
     mean = values.mean(axis=0)
-    stderr = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    error = 2 * bars(standard_error(values))
     ax.plot(time, mean, color=colour, linewidth=1.8, label=f"mean of {len(values)} paths")
     ax.fill_between(
         time,
-        mean - 2 * stderr,
-        mean + 2 * stderr,
+        mean - error,
+        mean + error,
         color=LIMIT,
         alpha=0.3,
         linewidth=0,

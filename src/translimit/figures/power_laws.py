@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from translimit.core import Estimate
-from translimit.figures.style import COLOURS, LIMIT, MARKERS, finish, new_axes
+from translimit.core import Estimate, with_error
+from translimit.figures.style import COLOURS, LIMIT, MARKERS, bars, finish, new_axes
 
 
 def plot_power_law(
@@ -36,13 +38,13 @@ def plot_power_law(
     sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
     colour = COLOURS[series % len(COLOURS)]
     mean = rows.mean(axis=1)
-    many = rows.shape[1] > 1
-    error = rows.std(axis=1, ddof=1) / rows.shape[1] ** 0.5 if many else np.zeros(len(mean))
-    text = f"{label}: {fitted.value:+.2f} ± {fitted.stderr:.2f}".replace("-", "\N{MINUS SIGN}")
+    error = [Estimate.over_seeds(row).stderr for row in rows]
+    text = f"{label}: {with_error(fitted.value, fitted.stderr, '+.2f')}"
+    text = text.replace("-", "\N{MINUS SIGN}")
     ax.errorbar(
         sizes,
         mean,
-        yerr=error,
+        yerr=bars(error),
         fmt=MARKERS[series % len(MARKERS)],
         color=colour,
         markersize=4.5,
@@ -83,12 +85,15 @@ def plot_transfer(
     errors: Any,
     sizes: Any,
     *,
+    bounds: Sequence[str],
     ylabel: str = "loss",
     title: str = "",
     floor: float | None = None,
     floor_label: str = "linear model",
 ) -> Axes:
     """Loss against rate, one curve a size, with optima, their bars, and the base's as a line.
+
+    An optimum that is a bound points along the axis, to where it may be, and has no bar.
 
     Args:
         ax: where to draw.
@@ -97,6 +102,7 @@ def plot_transfer(
         optima: log10 of the best rates [sizes]; the first is that of the base.
         errors: their standard errors [sizes].
         sizes: [sizes].
+        bounds: "at most" or "at least" where an optimum is a bound, else "" [sizes].
         ylabel: of the losses.
         title: of the panel.
         floor: a loss to compare with.
@@ -105,8 +111,8 @@ def plot_transfer(
     ax = new_axes(ax)
     for series, size in enumerate(sizes):
         mean = np.exp(np.log(np.asarray(losses[series])).mean(axis=0))
-        optimum, error = float(optima[series]), float(errors[series])
-        error = error if np.isfinite(error) else 0.0
+        optimum, bound = float(optima[series]), bounds[series]
+        error = float("nan") if bound else float(bars(errors[series]))
         colour = COLOURS[series % len(COLOURS)]
         ax.plot(
             rates,
@@ -115,15 +121,27 @@ def plot_transfer(
             color=colour,
             markersize=3.5,
             linewidth=1.2,
-            label=f"{size}: best $10^{{{optimum:.2f} \\pm {error:.2f}}}$",
+            label=f"{size}: best {_power_of_ten(optimum, float(errors[series]), bound)}",
         )
         low, middle, high = (10 ** (optimum + shift) for shift in (-error, 0, error))
         span = [[middle - low], [high - middle]]
         depth = float(mean.min()) * 0.93
-        ax.errorbar(middle, depth, xerr=span, fmt="v", color=colour, capsize=2.5)
+        points_along = {"at most": "<", "at least": ">"}.get(bound, "v")
+        ax.errorbar(middle, depth, xerr=span, fmt=points_along, color=colour, capsize=2.5)
     ax.axvline(10 ** float(optima[0]), color=LIMIT, linewidth=0.8)
     if floor is not None:
         ax.axhline(floor, color="0.5", linestyle=":", linewidth=1.0, label=floor_label)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     return finish(ax, xlabel="learning rate at the base", ylabel=ylabel, title=title)
+
+
+def _power_of_ten(exponent: float, error: float, bound: str) -> str:
+    r"""Ten to a power with the error of the exponent, as mathematics: `$10^{-2.31 \pm 0.02}$`."""
+    said = with_error(exponent, error, bound=bound)
+    return re.sub(
+        r"-?\d[\d.]*(?: ± [\d.]+)?",
+        lambda found: f"$10^{{{found[0].replace('±', chr(92) + 'pm')}}}$",
+        said,
+        count=1,
+    )

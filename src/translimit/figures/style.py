@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -45,6 +46,16 @@ def marked(series: int, points: int) -> dict[str, Any]:
         "markevery": max(1, points // 10),
         "fillstyle": "full" if series < len(COLOURS) else "none",
     }
+
+
+def bars(stderr: Any) -> np.ndarray:
+    """Standard errors as lengths of bars: NaN, which draws none, where there is no error.
+
+    Args:
+        stderr: any shape; infinite for one sample, 0 for a deterministic number.
+    """
+    stderr = np.asarray(stderr, float)
+    return np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
 
 
 def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool = True) -> Axes:

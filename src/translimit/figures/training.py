@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.figures.style import COLOURS, LIMIT, finish, new_axes
+from translimit.figures.style import COLOURS, LIMIT, bars, finish, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -26,7 +26,7 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     steps = data["step"].values
     f = data["predictions"].values.reshape(len(steps), -1)
-    error = 2 * data["stderr"].values.reshape(len(steps), -1)
+    error = 2 * bars(data["stderr"].values.reshape(len(steps), -1))
     targets = data["targets"].values.reshape(-1)
     for i in range(min(SHOWN, f.shape[1])):
         colour = COLOURS[i % len(COLOURS)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from translimit.core import with_error
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import Regime
 
@@ -56,8 +58,8 @@ class Collapse:
         if self.layer == 0:
             return f"mean overlap {self.threshold:g} holds before the first layer"
         share = "" if self.reached == 1 else f" ({self.reached:.0%} of networks)"
-        error = f"{self.layer:.2f} ± {self.error:.2f}"
-        return f"mean overlap {self.threshold:g} at layer {error}{share}"
+        layer = with_error(self.layer, math.nan if self.error is None else self.error)
+        return f"mean overlap {self.threshold:g} at layer {layer}{share}"
 
 
 @dataclass(frozen=True)

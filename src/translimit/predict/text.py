@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from translimit.core import with_error
 from translimit.predict.prediction import OverlapCurve, Prediction
 
 WIDTH = 96
@@ -49,7 +50,9 @@ def _mapping(prediction: Prediction) -> list[str]:
 def _table(curves: tuple[OverlapCurve, OverlapCurve]) -> list[str]:
     rows = [f"  {'layer':>5}" + "".join(f"   {_mask(curve):>15}" for curve in curves)]
     for layer in curves[0].layers:
-        cells = [f"{curve.mean_overlap[layer]:.3f} ± {curve.error[layer]:.3f}" for curve in curves]
+        cells = [
+            with_error(curve.mean_overlap[layer], curve.error[layer], ".3f") for curve in curves
+        ]
         rows.append(f"  {layer:>5}" + "".join(f"   {cell:>15}" for cell in cells))
     return rows
 

@@ -73,7 +73,7 @@ def claim_row(experiment: str, claim: Mapping[str, Any]) -> ClaimRow:
         samples=_samples(estimate),
         discretisation=format_number(estimate["discretisation"], 2),
         gap=format_number(claim["gap"], 3),
-        floor=format_number(claim["floor"], 2),
+        floor=format_number(claim["floor"], 2) if math.isfinite(claim["floor"]) else "none",
         tolerance=format_number(claim["tol"]),
         verdict=Verdict(claim["verdict"]).value,
         gauge=gauge(claim["gap"], claim["floor"], claim["tol"]),

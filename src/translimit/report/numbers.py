@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from translimit.core import ONE_SEED
+
 MINUS = "\N{MINUS SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -47,17 +49,17 @@ def format_number(value: float | int, digits: int = 6) -> str:
 def format_estimate(value: float | int, stderr: float | int) -> str:
     """An estimate and its standard error, digits matched: `0.7142 ± 0.0003`.
 
-    A standard error of zero (a deterministic quantity) leaves the value alone. A value or an error
-    that is not finite is shown as it is.
+    A standard error of zero (a deterministic quantity) leaves the value alone, and so does a value
+    that is not finite; that of one sample is told in words (see `core.with_error`).
 
     Args:
         value: the estimate.
         stderr: its standard error, at least 0.
     """
-    if stderr == 0:
+    if stderr == 0 or not math.isfinite(value):
         return format_number(value)
-    if not (math.isfinite(value) and math.isfinite(stderr)):
-        return f"{format_number(value)} ± {format_number(stderr, 2)}"
+    if not math.isfinite(stderr):
+        return f"{format_number(value)} ({'no error' if math.isnan(stderr) else ONE_SEED})"
     exact, error = Decimal(repr(float(value))), Decimal(repr(float(stderr)))
     place = _last_place(error)
     exponent = max(_round(x, place).adjusted() for x in (exact, error) if x != 0)

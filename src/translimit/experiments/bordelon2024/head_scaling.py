@@ -133,10 +133,9 @@ class HeadScaling(AbstractExperiment[Config]):
 
 def _difference(one: np.ndarray, other: np.ndarray) -> Estimate:
     """The difference of means of independent seeds."""
-    errors = np.array(
-        [v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.inf for v in (one, other)]
-    )
-    return Estimate(float(one.mean() - other.mean()), float(np.sqrt(np.sum(errors**2))), len(one))
+    means = [Estimate.over_seeds(v) for v in (one, other)]
+    error = float(np.sqrt(np.sum(np.array([mean.stderr for mean in means]) ** 2)))
+    return Estimate(means[0].value - means[1].value, error, len(one))
 
 
 def _figure(config: Config, results: Results) -> FigureSpec:
@@ -148,7 +147,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
         for series, (h, curve) in enumerate(curves.items()):
             colour = figures.COLOURS[series % len(figures.COLOURS)]
             logs = np.log(curve["loss"].values)
-            mean, error = logs.mean(axis=1), logs.std(axis=1) / logs.shape[1] ** 0.5
+            mean, error = logs.mean(axis=1), figures.bars(core.standard_error(logs, 1))
             times = curve["updates"].values
             style = figures.marked(series, len(times))
             left.plot(times, np.exp(mean), label=f"$H$ = {h}", **style)

@@ -362,13 +362,14 @@ def _law_figure(config: Config, results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         ax = figure.subplots()
         for series, (n, found, error, expected) in enumerate(rows):
+            measured = core.with_error(found, error)
             ax.step(
                 middle,
                 histograms[n],
                 where="mid",
                 color=figures.COLOURS[series],
                 linestyle=figures.DASHES[series],
-                label=f"$N$ = {n}: excess kurtosis {found:.2f} ± {error:.2f} ({expected:.2f})",
+                label=f"$N$ = {n}: excess kurtosis {measured} ({expected:.2f})",
             )
         ax.plot(middle, normal, color=figures.LIMIT, label="$N$ to infinity: Gaussian")
         ax.set_yscale("log")

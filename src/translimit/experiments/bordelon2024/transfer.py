@@ -14,11 +14,11 @@ transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 
-from translimit import figures, train
+from translimit import checks, figures, train
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -241,7 +241,7 @@ class Transfer(AbstractExperiment[Config]):
                 "base_rate_stderr": ("size", [b.stderr for b in at_base]),
                 "best_loss": ("size", [b.value for b in at_best]),
                 "best_stderr": ("size", [b.stderr for b in at_best]),
-                "edge": ("size", [sweep.at_edge(size) for size in sizes]),
+                "edge": ("size", [bool(sweep.bound(size)) for size in sizes]),
             },
             coords={"size": list(sizes), "rate": list(sweep.rates)},
             attrs={
@@ -353,6 +353,14 @@ def _wider_is_better(config: Config, ours: xr.Dataset, name: str, where: str) ->
     )
 
 
+def _sweep(axis: str, stored: xr.Dataset) -> checks.TransferSweep:
+    """A sweep from its dataset."""
+    sizes, rates = stored["size"].values.tolist(), stored["rate"].values.tolist()
+    cap = float(stored["loss"].max())
+    name = cast("checks.AxisName", axis)
+    return checks.TransferSweep(name, tuple(sizes), tuple(rates), stored["loss"].values, cap)
+
+
 def _figure(
     experiment: Transfer, config: Config, results: Results, optimizer: str, axis: str
 ) -> FigureSpec:
@@ -367,7 +375,8 @@ def _figure(
     def draw(figure: Any) -> None:
         panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
         for ax, (kind, sweep) in zip(panels, sweeps.items(), strict=True):
-            drift = f"{sweep.attrs['drift']:+.2f}".replace("-", "\N{MINUS SIGN}")
+            found = _sweep(axis, sweep)
+            drift = found.drift_in_words().replace("-", "\N{MINUS SIGN}")
             title = kind.replace("alpha_A=", r"$\alpha_A$ = ")
             figures.plot_transfer(
                 ax,
@@ -376,8 +385,9 @@ def _figure(
                 sweep["optimum"].values,
                 sweep["optimum_stderr"].values,
                 sweep["size"].values,
+                bounds=[found.bound(size) for size in found.sizes],
                 ylabel=f"loss after {config.steps} steps" if ax is panels[0] else "",
-                title=f"{title}: drift {drift} decades",
+                title=f"{title}: drift {drift}",
                 floor=floor,
                 floor_label=config.floor_label,
             )
@@ -402,8 +412,9 @@ def _figure(
         title=f"{networks.OPTIMIZER_LABELS[optimizer]}: loss against rate along {where}",
         caption=f"Cross-entropy in nats on {config.samples} after {config.steps} "
         f"steps, geometric means over {config.seeds} seeds; legend: {where} and its best rate. "
-        "Triangles: optima with bars of one standard error over seeds; vertical line: optimum of "
-        f"the base; dotted: {config.floor_label}. Lowest losses on the grid at "
+        "Triangles: optima with bars of one standard error over seeds; those that point along "
+        "the axis: bounds, where the optimum lies at the end of the grid; vertical line: optimum "
+        f"of the base; dotted: {config.floor_label}. Lowest losses on the grid at "
         f"the largest size: {said}. The rules buy transfer, not the lowest loss of a short run.",
         draw=draw,
         table=Table(

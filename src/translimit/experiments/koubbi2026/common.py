@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from translimit import figures
-from translimit.core import Estimate
+from translimit.core import Estimate, standard_error
 
 REFERENCE = "Koubbi et al., arXiv 2604.01978"
 TAU = r"unit diffusive time $\tau$"
@@ -16,8 +16,7 @@ TAU = r"unit diffusive time $\tau$"
 def mean_and_stderr(values: Any, axis: int = 0) -> tuple[Any, Any]:
     """Mean and standard error over independent replicas along one axis."""
     values = np.asarray(values, dtype=np.float64)
-    error = values.std(axis, ddof=1) / np.sqrt(values.shape[axis])
-    return np.asarray(values.mean(axis)), np.asarray(error)
+    return np.asarray(values.mean(axis)), standard_error(values, axis)
 
 
 def mean_overlaps(tokens: Any) -> Any:
@@ -36,7 +35,7 @@ def points(ax: Any, x: Any, mean: Any, stderr: Any, series: int, label: str) -> 
     ax.errorbar(
         x,
         mean,
-        yerr=stderr,
+        yerr=figures.bars(stderr),
         fmt=figures.MARKERS[series % len(figures.MARKERS)],
         color=figures.COLOURS[series % len(figures.COLOURS)],
         fillstyle="full" if series < len(figures.MARKERS) else "none",

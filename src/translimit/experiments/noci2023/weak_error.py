@@ -201,7 +201,7 @@ def _figure(config: Config, results: Results) -> FigureSpec:
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         dims = np.array(config.dims, dtype=float)
-        label = f"networks, fitted rate {rate.value:.2f} ± {rate.stderr:.2f}"
+        label = f"networks, fitted rate {core.with_error(rate.value, rate.stderr)}"
         left.errorbar(
             dims, mean, yerr=stderr, fmt="o", capsize=3, color=figures.COLOURS[0], label=label
         )
