@@ -26,6 +26,7 @@ from .layered import attention_at as attention_at
 from .layered import attentions_of_layers as attentions_of_layers
 from .layered import jump_times as jump_times
 from .linear import Linear as Linear
+from .logistic_integrals import logistic_normal as logistic_normal
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation

@@ -19,7 +19,6 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention.base import (
@@ -29,6 +28,7 @@ from translimit.attention.base import (
     require_maps,
     require_mean_and_cov,
 )
+from translimit.attention.logistic_integrals import logistic_normal
 from translimit.attention.moments import AbstractMomentField, logistic_moments
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.tiles import kernel_sum
@@ -144,8 +144,9 @@ class Sigmoid(AbstractMomentField):
         """The velocity at points x of a Gaussian law, by Stein's identity in one dimension.
 
         With u ~ N(b + <Ax, mean>, <Ax, cov Ax>),
-        Gamma(x) = V (mean E sigma(u) + cov A x E sigma'(u)). Absolute error below 1e-12 for
-        standard deviations of u up to 3, and 1e-6 up to 10 (Gauss-Hermite with 100 nodes).
+        Gamma(x) = V (mean E sigma(u) + cov A x E sigma'(u)). Absolute error of both expectations
+        below 1e-14 in float64, for scores of any mean and spread, by
+        `translimit.attention.logistic_normal`; they can be differentiated everywhere.
 
         Args:
             x: points [..., dim].
@@ -202,11 +203,9 @@ def _gaussian_velocity(data: tuple[Array, Array, Array], parameters: Any) -> Arr
     slope = matmul(x, A.T)
     shift = matmul(slope, cov)
     centre = bias + matmul(slope, mean)
-    spread = jnp.sqrt(jnp.sum(slope * shift, axis=-1))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
-    u = centre[..., None] + spread[..., None] * jnp.asarray(nodes, x.dtype)
-    probability = jnp.asarray(weights / np.sqrt(2 * np.pi), x.dtype)
-    value = jax.nn.sigmoid(u)
-    first = jnp.sum(value * probability, axis=-1)[..., None]
-    second = jnp.sum(value * jax.nn.sigmoid(-u) * probability, axis=-1)[..., None]
+    variance = jnp.sum(slope * shift, axis=-1)
+    # Of a singular covariance it may be negative by rounding.
+    variance = jnp.where(variance < 0, 0.0, variance)
+    first = logistic_normal(centre, variance, 0)[..., None]
+    second = logistic_normal(centre, variance, 1)[..., None]
     return matmul(mean * first + shift * second, V.T)
