@@ -86,6 +86,20 @@ class AbstractAttention(eqx.Module):
             NoSuchLimitError: the variant's field of a Gaussian is not affine.
         """
 
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T) as a pure function of JAX arrays; nothing is checked.
+
+        Closures follow F. A variant in which a Gaussian can grow without bound makes M from K F
+        and Q F and never from F F^T, where the rounding of a direction that diverges buries the
+        directions that do not, unless the axes happen to keep them apart.
+
+        Raises:
+            NoSuchLimitError: as `gaussian_field`.
+        """
+        return self.gaussian_field(mean, matmul(factor, factor.T))
+
     def __call__(
         self,
         x: ArrayInput,

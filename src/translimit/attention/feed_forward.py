@@ -102,6 +102,17 @@ class FeedForward(AbstractMomentField):
         g, M = self.attention.gaussian_field(mean, cov)
         return g + matmul(self.W, mean) + self.b, M + self.W
 
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The attention's field with g + W mean + b and M + W.
+
+        Raises:
+            NoSuchLimitError: the attention's field of a Gaussian is not affine.
+        """
+        g, M = self.attention.factor_field(mean, factor)
+        return g + matmul(self.W, mean) + self.b, M + self.W
+
     def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
         """The attention's projection with g + W mean + b and M + W.
 

@@ -135,6 +135,37 @@ class FixedSinkhorn(AbstractAttention):
         mean, cov = require_mean_and_cov(mean, cov, self.dim)
         return following_inputs(_quadratic_rounds, (mean, cov), (self.A, self.V, _Rounds(self)))
 
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), round by round in the coordinates of F.
+
+        With G = F^T (potential) F, C = F^T A F and the slopes eta = F^T (potential mean + l), a
+        column potential (G, eta) gives the row potential C^T (I + G)^{-1} C,
+        F^T A^T mean + C^T (I + G)^{-1} (F^T A mean - eta), and so on with A^T for A.
+        """
+        keys, queries = matmul(self.K, factor).T, matmul(self.Q, factor).T
+        at_queries = self.scale * matmul(keys, matmul(self.Q, mean))  # F^T A mean
+        at_keys = self.scale * matmul(queries, matmul(self.K, mean))  # F^T A^T mean
+        C = self.scale * matmul(keys, queries.T)
+        eye = jnp.eye(factor.shape[1], dtype=factor.dtype)
+
+        def one_round(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            for S, to, fro in ((C, at_queries, at_keys), (C.T, at_keys, at_queries)):
+                G, eta = state
+                solved = jnp.linalg.solve(
+                    eye + G, jnp.concatenate([S, (to - eta)[:, None]], axis=1)
+                )
+                state = (S.T @ solved[:, :-1], fro + S.T @ solved[:, -1])
+            return state, None
+
+        start = (jnp.zeros_like(eye), jnp.zeros_like(at_keys))
+        (G, eta), _ = jax.lax.scan(one_round, start, None, length=self.iterations - 1)
+        solved = jnp.linalg.solve(eye + G, jnp.concatenate([keys, eta[:, None]], axis=1))
+        moved = matmul(self.V, factor)
+        M = self.scale * matmul(matmul(moved, solved[:, :-1]), self.Q)
+        return matmul(self.V, mean) - matmul(moved, solved[:, -1]) + matmul(M, mean), M
+
 
 class _Rounds(eqx.Module):
     iterations: int = eqx.field(static=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -180,3 +181,23 @@ class L2(AbstractAttention):
         tilted = matmul(self.V, xp.linalg.solve(xp.eye(self.dim) + 2 * spread, shifted))
         M = tilted[:, 1:]
         return tilted[:, 0] + matmul(M, alpha), M
+
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), M = 2 c V F a^T (I + 2 c_K a a^T)^{-1} Q, a = K F.
+
+        With b = (2 c_K)^{1/2} a^T the product b (I + b^T b)^{-1} comes from the orthogonal
+        factorisation of I above b: directions of the scores that stay bounded keep their digits
+        beside those that do not, which they would lose in b^T b.
+        """
+        refuse_causal_closure(self.causal)
+        root = jnp.sqrt(2 * self.key_scale)
+        keys = root * matmul(self.K, factor).T
+        stacked = jnp.concatenate([jnp.eye(keys.shape[1], dtype=keys.dtype), keys])
+        orthogonal, upper = jnp.linalg.qr(stacked)
+        tilted = jax.scipy.linalg.solve_triangular(upper, orthogonal[keys.shape[1] :].T)
+        of_keys = matmul(matmul(self.V, factor), tilted.T)
+        M = 2 * self.scale / root * matmul(of_keys, self.Q)
+        lowered = root * matmul(of_keys, matmul(self.K, mean))
+        return matmul(self.V, mean) - lowered + matmul(M, mean), M

@@ -132,3 +132,13 @@ class Linear(AbstractAttention):
         second_moment = Sigma + alpha[:, None] * alpha[None, :]
         M = matmul(matmul(self.V, second_moment), self.A)
         return matmul(M, alpha), M
+
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), M = c V (F (K F)^T + mean (K mean)^T) Q."""
+        refuse_causal_closure(self.causal)
+        moments = matmul(factor, matmul(self.K, factor).T)
+        moments = moments + mean[:, None] * matmul(self.K, mean)[None, :]
+        M = self.scale * matmul(matmul(self.V, moments), self.Q)
+        return matmul(M, mean), M

@@ -207,6 +207,16 @@ class MultiHead(AbstractAttention):
         M = matmul(matmul(V, cov), self.A).sum(axis=0)
         return matmul(V.sum(axis=0), mean) + matmul(M, mean), M
 
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), M = c sum_h W_h V_h F (K_h F)^T Q_h."""
+        refuse_causal_closure(self.causal)
+        V = self.effective_V
+        of_keys = matmul(matmul(V, factor), jnp.swapaxes(matmul(self.K, factor), 1, 2))
+        M = self.scale * matmul(of_keys, self.Q).sum(axis=0)
+        return matmul(V.sum(axis=0), mean) + matmul(M, mean), M
+
 
 def _require_stack(value: ArrayInput, name: str, shape: tuple[int | None, ...]) -> Any:
     """Maps of all heads [heads, rows, columns] of the given sizes (None: any), finite."""

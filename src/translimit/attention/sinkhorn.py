@@ -57,6 +57,7 @@ from translimit.core import (
     kernel_fits,
     sinkhorn_potential,
     sinkhorn_tolerance,
+    spectral_h,
     symmetric_sinkhorn_potential,
 )
 
@@ -277,6 +278,19 @@ class Sinkhorn(AbstractIterativeAttention):
         A = self.A if isinstance(sigma, np.ndarray) else jnp.asarray(self.A, sigma.dtype)
         M = matmul(matmul(self.V, conditional_covariance(A, sigma)), A)
         return matmul(self.V, alpha), M
+
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), M = c V F h(C C^T) (K F)^T Q, C = F^T A F.
+
+        h is `translimit.core.spectral_h`: L = F h(C C^T) F^T.
+        """
+        keys = matmul(self.K, factor)
+        coupling = self.scale * matmul(keys.T, matmul(self.Q, factor))
+        tilted = matmul(spectral_h(coupling), keys.T)
+        M = self.scale * matmul(matmul(matmul(self.V, factor), tilted), self.Q)
+        return matmul(self.V, mean), M
 
 
 @eqx.filter_jit

@@ -131,3 +131,12 @@ class Softmax(AbstractAttention):
         mean, cov = require_mean_and_cov(mean, cov, self.dim)
         M = matmul(matmul(self.V, cov), self.A)
         return matmul(self.V, mean) + matmul(M, mean), M
+
+    def factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
+        """The field (g, M) of N(mean, F F^T), M = c V F (K F)^T Q."""
+        refuse_causal_closure(self.causal)
+        of_keys = matmul(matmul(self.V, factor), matmul(self.K, factor).T)
+        M = self.scale * matmul(of_keys, self.Q)
+        return matmul(self.V, mean) + matmul(M, mean), M

@@ -80,6 +80,7 @@ from .resources import resolve_device as resolve_device
 from .resources import visible_gpus as visible_gpus
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
+from .self_coupling import spectral_h as spectral_h
 from .sharding import cut_leading as cut_leading
 from .sharding import device_count as device_count
 from .sharding import map_shards as map_shards

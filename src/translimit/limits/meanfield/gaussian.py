@@ -200,9 +200,9 @@ class GaussianFlow(AbstractProblem):
         )
 
 
-def exact_field(attention: AbstractAttention, mean: Any, cov: Any) -> tuple[Any, Any]:
-    """The affine field (g, M) of the attention on a Gaussian, where it is affine."""
-    return attention.gaussian_field(mean, cov)
+def exact_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:
+    """The affine field (g, M) of the attention on N(mean, F F^T), where it is affine."""
+    return attention.factor_field(mean, factor)
 
 
 def gaussian_vector_field(
@@ -212,7 +212,7 @@ def gaussian_vector_field(
     rule: Callable[[Any, Any, Any], tuple[Any, Any]] = exact_field,
 ) -> tuple[Float[Array, " dim"], Float[Array, "dim rank"]]:
     """Right-hand side of the closure: (alpha', F') = (g, M F), with (g, M) by the rule."""
-    drift, matrix = rule(attention, mean, factor @ factor.T)
+    drift, matrix = rule(attention, mean, factor)
     return drift, matrix @ factor
 
 

@@ -340,7 +340,7 @@ def factor_vector_field(
 def _linear_part(attention: AbstractAttention, factor: Array) -> Array:
     """M of the centred law with the covariance F F^T."""
     centre = jnp.zeros(factor.shape[0], factor.dtype)
-    return attention.gaussian_field(centre, matmul(factor, factor.T))[1]
+    return attention.factor_field(centre, factor)[1]
 
 
 def _trace(factor: Array) -> Array:

@@ -27,6 +27,7 @@ from translimit.attention import (
     AbstractMomentField,
     Layered,
     attention_at,
+    matmul,
 )
 from translimit.core import (
     AbstractMethod,
@@ -139,20 +140,21 @@ class MomentClosure(AbstractProblem):
         )
 
 
-def projected_field(attention: AbstractAttention, mean: Any, cov: Any) -> tuple[Any, Any]:
-    """The affine field (g, M) nearest to the attention's field on a Gaussian."""
+def projected_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:
+    """The affine field (g, M) nearest to the attention's field on N(mean, F F^T)."""
     if not isinstance(attention, AbstractMomentField):
         raise NoSuchLimitError(
             "attention",
             f"{type(attention).__name__} needs no moment closure",
             "use GaussianFlow, which is exact",
         )
-    return attention.moment_field(mean, cov)
+    return attention.moment_field(mean, matmul(factor, factor.T))
 
 
 def _require_resolved(attention: AbstractAttention, mean: Any, cov: Any) -> None:
     """Refuse a concrete initial law whose expectations are infinite or not resolved."""
-    field = projected_field(attention, mean, cov)
+    assert isinstance(attention, AbstractMomentField)  # `require_closure` has looked
+    field = attention.moment_field(mean, cov)
     if not is_traced(field) and not all(np.isfinite(part).all() for part in field):
         raise ArgumentError(
             "cov",
