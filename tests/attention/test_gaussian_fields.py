@@ -162,9 +162,16 @@ def test_two_routes_projection_of_wide_and_saturated_scores(slope, bias, mean, v
 
 
 def test_identity_unresolved_projection_is_nan_and_not_a_number_that_looks_right():
-    g, M = Sigmoid(Q=[[1.0]], K=[[1.0]], V=[[1.0]]).moment_field([30.0], [[20.0]])
-    assert np.isnan(g).all()
-    assert np.isnan(M).all()
+    for slope, mean, variance in ((1.0, 30.0, 20.0), (1e5, 0.0, 1.0)):
+        g, M = Sigmoid(Q=[[slope]], K=[[1.0]], V=[[1.0]]).moment_field([mean], [[variance]])
+        assert np.isnan(g).all()
+        assert np.isnan(M).all()
+
+
+def test_identity_the_widest_projection_that_is_resolved():
+    """E sigma'(c x y) y^2 of independent normals tends to 1 / (pi c) for large c."""
+    M = Sigmoid(Q=[[1e4]], K=[[1.0]], V=[[1.0]]).moment_field([0.0], [[1.0]])[1]
+    np.testing.assert_allclose(M, [[1 / np.pi]], rtol=3e-7)
 
 
 def test_two_routes_projection_of_unnormalised_attention():

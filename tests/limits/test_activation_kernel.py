@@ -1,12 +1,15 @@
 """The kernel of an activation against quadrature in the plane and by arc cosines."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import in_float64
+from translimit.core import ArgumentError, in_float64
 from translimit.describe import Activation
 from translimit.limits.homogenized import activation_kernel
+from translimit.limits.homogenized.activation_kernel import kernel_error, require_kernel
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -47,3 +50,24 @@ def test_relu_has_its_closed_form():
 def test_a_token_without_input_has_no_output():
     kernel = activation_kernel(Activation.SILU, jnp.zeros((2, 2)))
     np.testing.assert_array_equal(kernel, 0.0)
+
+
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("std", [0.3, 1.0, 3.0, 10.0, 100.0])
+def test_the_error_of_the_kernel_is_known_at_every_deviation(activation, std):
+    """Against adaptive quadrature of E phi(u)^2, cut where the activation turns."""
+    kernel = in_float64(lambda cov: activation_kernel(activation, cov), np.array([[std**2]]))
+    edges = np.unique(np.clip([-9.0, -8 / std, 0.0, 8 / std, 9.0], -9.0, 9.0))
+    exact = 0.0
+    for low, high in itertools.pairwise(edges):
+        nodes, weights = np.polynomial.legendre.leggauss(60)
+        z = low + (high - low) * (nodes + 1) / 2
+        squares = in_float64(activation, std * z) ** 2 * np.exp(-(z**2) / 2)
+        exact += (high - low) / 2 * (weights @ squares) / np.sqrt(2 * np.pi)
+    error = abs(kernel[0, 0] / exact - 1.0)
+    assert error == pytest.approx(kernel_error(activation, std), rel=1e-2, abs=1e-7)
+    if error > 0.01:
+        with pytest.raises(ArgumentError, match="in_std: gives inputs of deviation"):
+            require_kernel(activation, std)
+    else:
+        assert require_kernel(activation, std) == kernel_error(activation, std)

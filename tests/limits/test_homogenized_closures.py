@@ -35,6 +35,7 @@ from translimit.limits.homogenized import (
     simplex_drift,
     token_update,
 )
+from translimit.limits.homogenized.averages import averages, quadrature_error, sizes_of
 from translimit.limits.homogenized.hardmax import HardAgreement
 from translimit.limits.homogenized.simplex import simplex_overlaps
 from translimit.models import RandomHeadChain
@@ -316,3 +317,37 @@ def test_refusals_of_the_simplex():
         GaussianHeads(dim=8, beta=math.inf, sigma_a=0.0)
     with pytest.raises(ArgumentError, match="beta"):
         ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(2), beta=math.inf)
+
+
+def scalar_agreement(score_std, overlap):
+    """g of two tokens for head_dim = 1 by a dense sum over the two queries and one logit.
+
+    With two keys pi = (1 +- tanh(v / 2)) / 2 for the difference v of two logits of deviation
+    2^{1/2} times that of a logit, so that g = 1/2 + E tanh(r v / 2) tanh(r' v / 2) / 2.
+    """
+    z = np.linspace(-7.0, 7.0, 141)
+    density = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    spread = score_std * np.sqrt(1.0 - overlap) / np.sqrt(2.0)
+    second = overlap * z[:, None] + np.sqrt(1.0 - overlap**2) * z[None, :]
+    total = 0.0
+    for logit, weight in zip(z, density, strict=True):
+        inner = np.tanh(spread * logit * second) @ density
+        total += weight * (density * np.tanh(spread * logit * z)) @ inner
+    return 0.5 + 0.5 * total
+
+
+def test_the_error_of_the_averages_is_known_where_columns_are_few():
+    """At head_dim = 1 the estimate bounds the error, and what is beyond it is refused."""
+    for score_std, refused in ((0.2, False), (0.5, False), (1.5, True)):
+        law = GaussianHeads.of_score_std(score_std, dim=24, head_dim=1)
+        sizes = sizes_of(law, 2)
+        estimate = float(quadrature_error(np.float64(-0.6), law.score_std, sizes))
+        g = float(in_float64(averages, np.float64(-0.6), law.score_std, sizes)[1])
+        assert abs(g / scalar_agreement(score_std, -0.6) - 1.0) <= estimate + 1e-9
+        if refused:
+            with pytest.raises(ArgumentError, match="score_std: f and g are known to"):
+                simplex_drift(law, -0.6, 2)
+            with pytest.raises(ArgumentError, match="score_std"):
+                collapse_depth(law, tokens=2, step=0.1, heads=1, initial=-0.6, threshold=0.9)
+        else:
+            assert np.isfinite(simplex_drift(law, -0.6, 2))

@@ -375,3 +375,31 @@ def test_refusals():
         with pytest.raises(ArgumentError) as caught:
             density_flow(**(good | {name: value}))
         assert caught.value.argument == name
+
+
+@pytest.mark.parametrize("score_std", [0.1, 1.0, 30.0, 1e3, 1e6])
+def test_averages_over_normals_hold_for_every_spread(score_std):
+    """Against Gauss-Legendre on panels that are graded in b z."""
+    edges = np.concatenate([[0.0], np.geomspace(1e-3, 40.0, 60)]) / max(1.0, score_std)
+    edges = np.unique(np.concatenate([edges, np.linspace(0.0, 9.0, 40)]))
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    half = np.diff(edges)[:, None] / 2
+    z, dz = (edges[:-1, None] + half * (nodes + 1)).ravel(), (half * weights).ravel()
+    density = 2.0 * dz * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    v = np.minimum(score_std * z, 300.0)
+    a, k = density @ np.tanh(v) ** 2, score_std**2 * (density @ np.cosh(v) ** -4.0)
+    expected = ((5 - 3) * (1 + k) - (5 - 1) * a) / 5
+    assert random_antipodal_exponent(score_std, 5) == pytest.approx(expected, rel=1e-10)
+    assert marginal_square(score_std**2 / 2.0) == pytest.approx(a, rel=1e-11)
+
+
+def test_angles_that_the_quadrature_does_not_resolve_are_refused():
+    """At 10^7 columns the law of the angle is narrower than the nodes are apart."""
+    for overlap, columns in ((0.9, 10**7), (0.9999, 2)):
+        with pytest.raises(ArgumentError, match=r"overlap: got .* does not resolve"):
+            low_temperature_kernel(overlap, columns)
+    for columns in (16, 200, 2000):
+        expansion = 0.6 - 0.6 * (1 - 0.36) / columns
+        assert low_temperature_kernel(0.6, columns) == pytest.approx(
+            expansion, abs=0.3 / columns**2
+        )

@@ -41,6 +41,8 @@ _ORDER = 64
 #: Mean scores beyond this are not resolved by the nodes; beyond so many standard deviations of the
 #: score the logistic function is a constant on all of the law.
 _RESOLVED_SCORE = 60.0
+#: A deviation of the score beyond this puts the integrand below the last panel.
+_RESOLVED_SPREAD = 1e4
 _SATURATED = 20.0
 
 
@@ -80,8 +82,9 @@ def logistic_moments(
 ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
     """E[sigma(s + b) y] and E[sigma'(s + b) y y^T] for data = (mean, cov), parameters = (A, b).
 
-    To 1e-10 for mean scores E s + b up to 60 in absolute value. For larger ones the limit of a
-    saturated sigma where they exceed 20 standard deviations of s, and NaN where they do not.
+    To 1e-10 for mean scores E s + b up to 60 in absolute value and deviations of s up to 1e4. For
+    larger ones the limit of a saturated sigma where the mean exceeds 20 standard deviations of s,
+    and NaN where it does not.
     """
     (mean, cov), (A, bias) = data, parameters
     drift = A @ mean
@@ -108,7 +111,7 @@ def logistic_moments(
     first, second = mean / 2 + weights @ by_node[0], jnp.tensordot(weights, by_node[1], axes=1)
     centre = drift @ mean + bias
     variance = jnp.trace(cov @ spread) + mean @ spread @ mean + drift @ cov @ drift
-    resolved = jnp.abs(centre) <= _RESOLVED_SCORE
+    resolved = (jnp.abs(centre) <= _RESOLVED_SCORE) & (variance <= _RESOLVED_SPREAD**2)
     saturated = centre**2 > _SATURATED**2 * variance
     limit = jnp.where(saturated, 0.0, jnp.nan)
     first = jnp.where(resolved, first, limit + mean * (centre > 0))

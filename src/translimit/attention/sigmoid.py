@@ -181,7 +181,8 @@ class Sigmoid(AbstractMomentField):
         """The projection: g = V E[sigma(s + b) y] and M = V E[sigma'(s + b) y y^T] A.
 
         By a one-dimensional integral, whatever the dimension of the tokens. NaN where the mean
-        score E s + b exceeds 60 in absolute value but not 20 standard deviations of s.
+        score E s + b exceeds 60 in absolute value but not 20 standard deviations of s, or where
+        these exceed 1e4.
 
         Raises:
             NoSuchLimitError: the causal form.

@@ -34,6 +34,8 @@ from translimit.describe import (
 from translimit.limits.homogenized.averages import (
     AverageSizes,
     averages,
+    quadrature_error,
+    require_resolved,
     sizes_of,
     tabulate,
 )
@@ -59,6 +61,8 @@ class CollapseDepth(eqx.Module):
         diffusive_time: tau*.
         spread: standard deviation of the depth of one network, in layers, to leading order.
         error: size of the first correction to the closure, in layers.
+        quadrature_error: relative error of the averages f and g, estimated where it is largest,
+            and of the integral over the overlap.
         threshold: the mean off-diagonal overlap that counts as collapsed.
         warnings: what lies outside of what was checked, in words.
     """
@@ -67,6 +71,7 @@ class CollapseDepth(eqx.Module):
     diffusive_time: Any
     spread: Any
     error: Any
+    quadrature_error: Any
     threshold: Any
     warnings: tuple[str, ...] = eqx.field(static=True)
 
@@ -129,8 +134,10 @@ def collapse_depth(
         )
     sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
     dims = dim, np.float64(law.dim)
+    of_averages = quadrature_error(start, law.score_std, sizes)
+    require_resolved(of_averages)
     times = in_float64(_crossing, start, level, law.score_std, dims, sizes)
-    time, variance, correction, lowest = times
+    time, coarse, variance, correction, lowest = times
     if is_traced(time):
         time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
     elif not lowest > 0:
@@ -144,6 +151,7 @@ def collapse_depth(
         diffusive_time=time,
         spread=variance**0.5 / each,
         error=abs(correction) / each,
+        quadrature_error=of_averages + abs(coarse / time - 1.0),
         threshold=level,
         warnings=_warnings(law, tokens, time, correction, each),
     )
@@ -187,8 +195,9 @@ def _crossing(
     score_std: Array,
     dims: tuple[Array, Array],
     sizes: AverageSizes,
-) -> tuple[Array, Array, Array, Array]:
-    """tau*, the variance of one network, the correction, and the lowest drift on the way.
+) -> tuple[Array, Array, Array, Array, Array]:
+    """tau* by all nodes and by half of them, the variance of one network, the correction, the
+    lowest drift on the way.
 
     Dimensions, of the drift and of the noise, are data: all of them share one compilation.
     """
@@ -202,21 +211,29 @@ def _crossing(
         averages = table(overlap)
         return mean_overlap_variation(overlap, *averages, sizes.tokens, noise_dim)
 
-    # Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
-    shift = 1.0 / sizes.tokens - initial
-    unit, weights = np.polynomial.legendre.leggauss(NODES)
-    low, high = jnp.log(initial + shift), jnp.log(threshold + shift)
-    logs = low + (high - low) * jnp.asarray(0.5 * (unit + 1.0))
-    gamma = jnp.exp(logs) - shift
-    measure = jnp.asarray(0.5 * weights) * (high - low) * jnp.exp(logs)
+    gamma, measure = _nodes(initial, threshold, sizes.tokens, NODES)
+    coarse, coarse_measure = _nodes(initial, threshold, sizes.tokens, NODES // 2)
     D, slope = jax.vmap(jax.value_and_grad(velocity))(gamma)
     Q = jax.vmap(variation)(gamma)
     return (
         measure @ (1.0 / D),
+        coarse_measure @ (1.0 / jax.vmap(velocity)(coarse)),
         measure @ (Q / D**3),
         measure @ (0.5 * Q * slope / D**3),
         jnp.min(D),
     )
+
+
+def _nodes(initial: Array, threshold: Array, tokens: int, count: int) -> tuple[Array, Array]:
+    """Overlaps between the two, and the weights of an integral over them.
+
+    Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
+    """
+    shift = 1.0 / tokens - initial
+    unit, weights = np.polynomial.legendre.leggauss(count)
+    low, high = jnp.log(initial + shift), jnp.log(threshold + shift)
+    logs = low + (high - low) * jnp.asarray(0.5 * (unit + 1.0))
+    return jnp.exp(logs) - shift, jnp.asarray(0.5 * weights) * (high - low) * jnp.exp(logs)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ second query whose logits v have the correlation rho with u key by key,
 The integrals over log s and log t, and over standard normals, are sums over equal spacings, which
 converge exponentially; the bivariate normal enters by its Hermite (Mehler) series
 sum_k rho^k h_k(z) h_k(z'), so that psi is a product of matrices. The spacing resolves the width
-1 / sigma of e^{-t e^{sigma z}}; it is accurate to 1e-9 up to `LARGEST_STD`. At sigma = infinity one
-key takes all, and the averages are those of `hardmax`.
+1 / sigma of e^{-t e^{sigma z}}; F is accurate to 1e-9 up to `LARGEST_STD`, and so is G up to
+|rho| = 0.9. What the series leaves out grows with |rho|: at |rho| = 1 it is 1e-7 at sigma = 4 and
+7e-4 at 16. At sigma = infinity one key takes all, and the averages are those of `hardmax`.
 
 Reference: documentation, "Which limit is my network in?".
 """
@@ -74,6 +75,8 @@ def concentration(score_std: Any, tokens: int) -> Any:
 
 def agreement(score_std: Any, correlation: Any, tokens: int) -> Any:
     """G_n(sigma; rho) = E sum_k pi_k pi'_k of two queries.
+
+    Accurate to 1e-9 up to |rho| = 0.9; at |rho| = 1 to 2e-7 at sigma = 4, and to 1e-3 at 16.
 
     Args:
         score_std: sigma, in [0, 16] or infinite.

@@ -115,11 +115,14 @@ class PreNormSolution(AbstractSolution):
     Attributes:
         ts: layers [saves].
         grams: [copies, saves, tokens, tokens]; copies are independent recursions, or networks.
+        kernel_error: relative error of the kernel of the activation where it is largest; 0 for
+            networks, which draw their hidden units.
         outcome: how the solve ended.
     """
 
     ts: Any
     grams: Any
+    kernel_error: float
     outcome: Outcome
 
     @property
@@ -157,6 +160,7 @@ class PreNormSolution(AbstractSolution):
                 for name, (text, values) in long_names.items()
             },
             coords={"layer": ("layer", self.ts, {"long_name": "layer", "units": "1"})},
+            attrs={"kernel_error": self.kernel_error},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -285,6 +289,8 @@ class PreNormRecursion(AbstractProblem):
         heads = 2 * method.samples if sampled else attention.heads
         _require_memory(len(self.initial), 3 * heads + method.copies * (self.t1 + 1))
         samples = method.samples if isinstance(method, GramRecursion) else None
+        terms = [term for stage in self.stages for term in stage]
+        error = max(term.increment_error() for term in terms) if sampled else 0.0
 
         def compute(copy: int, report: Callable[[float], object]) -> Any:
             grams = in_float64(_copy, self, samples, key, np.uint32(copy))
@@ -298,7 +304,9 @@ class PreNormRecursion(AbstractProblem):
         at_once = calls_at_once(method.copies - 1, need, available_memory())
         others = side_by_side(calls[1:], at_once, part_of(progress, 1 / method.copies, 1.0))
         kept = np.stack([*first, *others])[:, layers.astype(int)]
-        return PreNormSolution(ts=layers, grams=kept, outcome=Outcome.successful)
+        return PreNormSolution(
+            ts=layers, grams=kept, kernel_error=error, outcome=Outcome.successful
+        )
 
 
 def _require_memory(tokens: int, numbers: int) -> None:

@@ -41,7 +41,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from translimit.attention import narrow, softmax_rows
 from translimit.core import named_key
 from translimit.describe import Activation, PreNormArchitecture, Rotary
-from translimit.limits.homogenized.activation_kernel import activation_kernel
+from translimit.limits.homogenized.activation_kernel import activation_kernel, require_kernel
 
 
 class AbstractTerm(eqx.Module):
@@ -58,6 +58,14 @@ class AbstractTerm(eqx.Module):
             samples: antithetic pairs of heads, where scores are sampled.
             key: of the samples.
         """
+
+    def increment_error(self) -> float:
+        """Relative error of what in the increment is not sampled.
+
+        Raises:
+            ArgumentError: it is too large.
+        """
+        return 0.0
 
     @abc.abstractmethod
     def root(
@@ -152,6 +160,10 @@ class FeedForwardTerm(AbstractTerm):
         kernel = activation_kernel(self.activation, cov)
         kernel = kernel * cov if self.gated else kernel
         return self.free_dim * self.width * self.out_std**2 * kernel
+
+    def increment_error(self) -> float:
+        """That of the kernel at the largest deviation: of normalised tokens, none exceeds it."""
+        return require_kernel(self.activation, float(np.sqrt(self.in_variance)))
 
     def root(
         self, factor: Float[Array, "tokens width"], key: PRNGKeyArray

@@ -62,6 +62,8 @@ from translimit.integrate import (
 from translimit.limits.homogenized.averages import (
     AverageSizes,
     averages,
+    quadrature_error,
+    require_resolved,
     sizes_of,
     tabulate,
 )
@@ -109,8 +111,9 @@ def simplex_drift(
         causal: refused: under a mask the overlaps of a simplex do not stay equal.
 
     Raises:
-        ArgumentError: an overlap outside its interval, more tokens than dimensions, scores beyond
-            the quadrature.
+        ArgumentError: an overlap outside its interval, more tokens than dimensions, finite scores
+            beyond the quadrature: above 16, or so strong for so few columns that f and g may be off
+            by more than 3 %.
         ArgumentTypeError: a law that is not invariant under rotations.
         NoSuchLimitError: causal.
 
@@ -125,7 +128,9 @@ def simplex_drift(
     tokens = require_simplex(law, tokens, causal)
     low = -1.0 / (tokens - 1)
     overlap = require_cosine(overlap, "overlap", low, ends=False)
-    f, g = in_float64(averages, overlap, law.score_std, sizes_of(law, tokens))
+    sizes = sizes_of(law, tokens)
+    require_resolved(quadrature_error(overlap, law.score_std, sizes))
+    f, g = in_float64(averages, overlap, law.score_std, sizes)
     return simplex_velocity(overlap, f, g, dimension_of(law, dimension))
 
 
@@ -163,11 +168,13 @@ class SimplexSolution(AbstractSolution):
     Attributes:
         ts: the times kept, unit diffusive time [times].
         overlap: gamma [times].
+        quadrature_error: relative error of the averages f and g, estimated where it is largest.
         outcome: how the solve ended.
     """
 
     ts: Any
     overlap: Any
+    quadrature_error: Any
     outcome: Outcome
 
     def to_xarray(self) -> xarray.Dataset:
@@ -179,7 +186,10 @@ class SimplexSolution(AbstractSolution):
         return xarray.Dataset(
             {"overlap": ("time", np.asarray(self.overlap), about)},
             coords={"time": ("time", np.asarray(self.ts), time)},
-            attrs={"outcome": Outcome[self.outcome] or "successful"},
+            attrs={
+                "outcome": Outcome[self.outcome] or "successful",
+                "quadrature_error": float(self.quadrature_error),
+            },
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -246,10 +256,14 @@ class SimplexClosure(AbstractProblem):
         """Tabulate f and g, then integrate."""
         with listening(progress) as handle:
             sizes = sizes_of(self.law, self.tokens)
+            error = quadrature_error(self.initial, self.law.score_std, sizes)
+            require_resolved(error)
             dim = dimension_of(self.law, self.dimension)
             arguments = (self.initial, self.law.score_std, dim, self.t1, ts, method, handle)
             result = in_float64(_closure(sizes), *arguments)
-        return SimplexSolution(ts=ts, overlap=result.states, outcome=result.outcome)
+        return SimplexSolution(
+            ts=ts, overlap=result.states, quadrature_error=error, outcome=result.outcome
+        )
 
 
 def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> np.float64:

@@ -26,7 +26,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError
+from translimit.attention import logistic_normal
+from translimit.core import ArgumentError, in_float64
 from translimit.describe import require_cosine, require_count, require_number
 
 #: The backward equation is solved on |y| <= EDGE.
@@ -160,15 +161,16 @@ def collapse_exponent(dim: int) -> float:
 def random_antipodal_exponent(score_std: float, dim: int) -> float:
     """The rate of log(1 + R) of two tokens near antipodal for random scores, head_dim infinite.
 
-    ((d - 3) (1 + k) - (d - 1) a) / d with a = E tanh^2(b z) and k = 16 b^2 E sigma'(2 b z)^2.
+    ((d - 3) (1 + k) - (d - 1) a) / d with a = E tanh^2(b z) and k = 16 b^2 E sigma'(2 b z)^2. As
+    tanh^2(v) = 1 - 4 sigma'(2 v) and 6 sigma'^2 = sigma' - sigma^(3), both are logistic-normal
+    integrals, for scores of any spread.
     """
     b, dim = float(require_number(score_std, "score_std")), require_count(dim, "dim", 2)
-    z = np.linspace(-10.0, 10.0, 20_001)
-    weights = np.exp(-(z**2) / 2)
-    weights /= weights.sum()
-    a = weights @ np.tanh(b * z) ** 2
-    # sigma'(2 v) = 1 / (4 cosh^2 v).
-    k = b**2 * (weights @ np.cosh(np.clip(b * z, -300, 300)) ** -4.0)
+    first, third = (
+        float(in_float64(logistic_normal, np.float64(0.0), np.float64(4.0 * b**2), order))
+        for order in (1, 3)
+    )
+    a, k = 1.0 - 4.0 * first, 16.0 * b**2 * (first - third) / 6.0
     return float(((dim - 3) * (1.0 + k) - (dim - 1) * a) / dim)
 
 
