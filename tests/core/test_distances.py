@@ -294,3 +294,36 @@ def test_conditional_refuses() -> None:
     large = np.zeros((4001, 1))
     with pytest.raises(ArgumentError, match=r"positions_x: 4001 tokens share a position"):
         conditional_wasserstein2(large, large[:, 0], large, large[:, 0])
+
+
+# Scales.
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, exponent=st.integers(-900, 900))
+def test_distances_are_homogeneous_over_the_range_of_float64(seed: int, exponent: int) -> None:
+    """A factor that is a power of two changes no digit, and none is lost to squares."""
+    c = 2.0**exponent
+    x, y = normal_cloud(seed, 8, 2), normal_cloud(seed + 1, 8, 2)
+    positions = np.arange(8) // 2
+    assert wasserstein2(c * x, c * y) == c * wasserstein2(x, y)
+    assert conditional_wasserstein2(c * x, positions, c * y, positions) == c * (
+        conditional_wasserstein2(x, positions, y, positions)
+    )
+    sliced, other = (sliced_wasserstein2(s * x, s * y, directions=4, key=KEY) for s in (c, 1.0))
+    assert (sliced.value, sliced.stderr) == (c * other.value, c * other.stderr)
+    root = 2.0 ** (exponent // 2)
+    cov1, cov2 = random_cov(seed, 2), random_cov(seed + 1, 2, 1)
+    found = bures(root * x[0], root * root * cov1, root * y[0], root * root * cov2)
+    np.testing.assert_allclose(found, root * bures(x[0], cov1, y[0], cov2), rtol=1e-12)
+
+
+def test_a_distance_beyond_float64_is_refused() -> None:
+    assert wasserstein2([[1e308]], [[0.0]]) == 1e308
+    with pytest.raises(ArgumentError, match=r"x: the result, .* is beyond float64"):
+        wasserstein2([[1.7e308]], [[-1.7e308]])
+
+
+def test_no_distance_is_lost_below_float64() -> None:
+    assert wasserstein2([[0.0]], [[1e-200]]) == 1e-200
+    assert wasserstein2([[5e-324]], [[0.0]]) == 5e-324

@@ -27,6 +27,8 @@ from .layered import attentions_of_layers as attentions_of_layers
 from .layered import jump_times as jump_times
 from .linear import Linear as Linear
 from .logistic_integrals import logistic_normal as logistic_normal
+from .measured import in_units as in_units
+from .measured import require_scores as require_scores
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation

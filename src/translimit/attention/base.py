@@ -126,7 +126,8 @@ class AbstractAttention(eqx.Module):
         Raises:
             ArgumentError: shapes that do not match, NaN or infinite entries, weights that are
                 negative or do not sum to one, positions of tokens that are not sorted, a point with
-                no token (of positive weight) at or before its position.
+                no token (of positive weight) at or before its position, tokens so large that
+                scores, or sums of their exponentials, are beyond the precision.
             ArgumentTypeError: positions missing where the variant is causal, or given where not.
             SolveError: an inner iteration of the variant did not converge.
         """
@@ -147,6 +148,12 @@ class AbstractAttention(eqx.Module):
         velocity, outcome = following_inputs(
             _batched_velocity, (x, cloud, weights, x_positions, positions), self
         )
+        if not is_traced(velocity) and not np.isfinite(np.asarray(velocity)).all():
+            raise ArgumentError(
+                "cloud",
+                f"gives scores, or sums of their exponentials, that are beyond {dtype}",
+                "measure the tokens in other units, or pass a smaller scale",
+            )
         return require_converged(velocity, outcome, type(self).__name__)
 
 

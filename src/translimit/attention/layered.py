@@ -100,7 +100,10 @@ class Layered(eqx.Module):
 
     def index(self, t: Any) -> Any:
         """The number of the attention that governs depth t: the last one that has started."""
-        return jnp.searchsorted(jnp.asarray(self.start_times), t, side="right") - 1
+        if isinstance(self.start_times, jax.Array) or isinstance(t, jax.Array):
+            return jnp.searchsorted(jnp.asarray(self.start_times), t, side="right") - 1
+        # On the host, NumPy keeps the precision of the attentions.
+        return int(np.searchsorted(self.start_times, t, side="right")) - 1
 
 
 def attention_at(attention: AbstractAttention | Layered, t: Any) -> AbstractAttention:

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from translimit.core import ArgumentError, as_float, is_traced
+from translimit.core import ArgumentError, as_float, directions, is_traced
 
 #: Largest | |x| - 1 | that counts as rounding.
 NORM_TOLERANCE = 1e-6
@@ -31,13 +31,13 @@ def require_unit_tokens(value: Any, name: str, dim: int, *, normalize: bool = Fa
     if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] != dim:
         raise ArgumentError(name, f"has shape {tokens.shape}", f"pass [tokens, {dim}]")
     xp = np if isinstance(tokens, np.ndarray) else jnp
-    norms = xp.linalg.norm(tokens, axis=-1, keepdims=True)
+    scaled, norms = directions(tokens)
     wrong = norms == 0 if normalize else xp.abs(norms - 1.0) > NORM_TOLERANCE
     remedy = "pass tokens that are not zero" if normalize else "pass normalize=True to scale them"
     if is_traced(tokens):
-        tokens = eqx.error_if(tokens, jnp.any(wrong), f"{name}: norms are not one; {remedy}")
+        scaled = eqx.error_if(scaled, jnp.any(wrong), f"{name}: norms are not one; {remedy}")
     elif bool(np.any(np.asarray(wrong))):
         token = int(np.flatnonzero(np.asarray(wrong)[:, 0])[0])
         norm = float(np.asarray(norms)[token, 0])
         raise ArgumentError(name, f"token {token} has norm {norm:.8g}", remedy)
-    return tokens / norms
+    return scaled

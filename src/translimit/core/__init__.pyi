@@ -101,3 +101,6 @@ from .triangular import semidefinite_cholesky as semidefinite_cholesky
 from .triangular import try_cholesky as try_cholesky
 from .triangular import where_allowed as where_allowed
 from .triangular import wishart_factor as wishart_factor
+from .units import common_unit as common_unit
+from .units import directions as directions
+from .units import unit_of as unit_of

@@ -6,7 +6,8 @@ r"""Distances between measures: how far one cloud of tokens, or one Gaussian, is
 | SW_2(mu, nu)^2 = mean over unit directions u of W_2(<u, mu>, <u, nu>)^2 | `sliced_wasserstein2` |
 | (int W_2(mu^s, nu^s)^2 ds)^(1/2), mu^s the law at position s | `conditional_wasserstein2` |
 
-All of them return the distance, not its square, and compute in NumPy float64 on the host.
+All of them return the distance, not its square, and compute in NumPy float64 on the host, in units
+in which squares are ordinary numbers (`translimit.core.units`): over the whole range of float64.
 Two independent samples of one law are a distance of order n^(-1/dim) apart (n^(-1/2) up to
 logarithms for dim <= 2): never read that floor as a failure of convergence.
 
@@ -26,6 +27,7 @@ from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
 from translimit.core.estimates import Estimate
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 from translimit.core.psd import require_covariance
+from translimit.core.units import common_unit, in_unit
 
 #: The assignment costs O(n^3) time and n^2 numbers: seconds and 128 MB at this size.
 LARGEST_ASSIGNMENT = 4000
@@ -57,7 +59,8 @@ def wasserstein2(x: ArrayInput, y: ArrayInput) -> float:
             f"has {len(x)} tokens, and an exact assignment is offered up to {LARGEST_ASSIGNMENT}",
             "pass a subsample, or use sliced_wasserstein2 (a different number)",
         )
-    return math.sqrt(_assignment_cost(x, y) / len(x))
+    unit = common_unit(x, y)
+    return in_unit(math.sqrt(_assignment_cost(x / unit, y / unit) / len(x)), unit, "x")
 
 
 def bures(
@@ -92,20 +95,25 @@ def bures(
     mean2 = _host(mean2, "mean2")
     if mean2.shape != mean1.shape:
         raise ArgumentError("mean2", f"has shape {mean2.shape}", f"pass shape {mean1.shape}")
-    roots = []
+    covs = []
     for cov, name in ((cov1, "cov1"), (cov2, "cov2")):
-        cov = require_covariance(_host(cov, name), name)
-        if len(cov) != mean1.size:
+        covs.append(require_covariance(_host(cov, name), name))
+        if len(covs[-1]) != mean1.size:
             raise ArgumentError(
-                name, f"has shape {cov.shape}", f"pass shape {(mean1.size, mean1.size)}"
+                name, f"has shape {covs[-1].shape}", f"pass shape {(mean1.size, mean1.size)}"
             )
+    unit = common_unit(mean1, mean2, *(np.sqrt(np.abs(cov)) for cov in covs))
+    mean1, mean2 = mean1 / unit, mean2 / unit
+    roots = []
+    for cov in (cov / unit / unit for cov in covs):
         eigenvalues, basis = np.linalg.eigh((cov + cov.T) / 2)
         roots.append((basis * np.sqrt(np.maximum(eigenvalues, 0.0))) @ basis.T)
     left, _, right = np.linalg.svd(roots[1].T @ roots[0])
-    return math.hypot(
+    distance = math.hypot(
         float(np.linalg.norm(mean1 - mean2)),
         float(np.linalg.norm(roots[0] - roots[1] @ (left @ right))),
     )
+    return in_unit(distance, unit, "mean1")
 
 
 def sliced_wasserstein2(
@@ -149,11 +157,13 @@ def sliced_wasserstein2(
     units = np.asarray(normals, dtype=np.float64)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     picks = _quantile_pairs(len(x), len(y))
+    size = common_unit(x, y)
+    x, y = x / size, y / size
     squares = np.array([_line_cost(x @ unit, y @ unit, *picks) for unit in units])
     square = Estimate.from_samples(squares)
     distance = math.sqrt(square.value)
     stderr = square.stderr / (2 * distance) if distance > 0 else 0.0
-    return Estimate(distance, stderr, directions)
+    return Estimate(in_unit(distance, size, "x"), stderr * size, directions)
 
 
 def conditional_wasserstein2(
@@ -204,8 +214,10 @@ def conditional_wasserstein2(
             f"{np.max(counts_x)} tokens share a position",
             f"pass at most {LARGEST_ASSIGNMENT} tokens to a position",
         )
+    unit = common_unit(x, y)
+    x, y = x / unit, y / unit
     cost = sum(_assignment_cost(x[i], y[j]) for i, j in zip(of_x, of_y, strict=True))
-    return math.sqrt(cost / len(x))
+    return in_unit(math.sqrt(cost / len(x)), unit, "x")
 
 
 def _assignment_cost(x: np.ndarray, y: np.ndarray) -> float:

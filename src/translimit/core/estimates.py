@@ -15,6 +15,7 @@ from jaxtyping import Float, Real
 
 from translimit.core.arrays import as_numpy
 from translimit.core.errors import ArgumentError, brief
+from translimit.core.units import common_unit
 
 #: What is said in place of an error that nobody knows.
 ONE_SEED = "one seed: no error"
@@ -70,7 +71,8 @@ def standard_error(samples: Float[np.ndarray, "*any"], axis: int = 0) -> Float[n
     count = samples.shape[axis]
     if count == 1:
         return np.full(np.delete(samples.shape, axis), math.inf)
-    return np.asarray(samples.std(axis=axis, ddof=1) / math.sqrt(count))
+    unit = common_unit(samples)
+    return np.asarray(unit * (samples / unit).std(axis=axis, ddof=1) / math.sqrt(count))
 
 
 @dataclass(frozen=True)

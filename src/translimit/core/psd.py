@@ -62,7 +62,8 @@ def require_covariance(cov: Any, name: str = "cov") -> Any:
 def _defects(xp: Any, cov: Any) -> tuple[Any, Any, Any]:
     """Asymmetry, lowest eigenvalue and scale of a square matrix, in NumPy or JAX."""
     asymmetry = xp.max(xp.abs(cov - cov.T))
-    eigenvalues = xp.linalg.eigvalsh((cov + cov.T) / 2)
+    # Halved first: the sum of two entries may be beyond float64.
+    eigenvalues = xp.linalg.eigvalsh(cov / 2 + cov.T / 2)
     return asymmetry, eigenvalues[0], xp.max(xp.abs(eigenvalues))
 
 

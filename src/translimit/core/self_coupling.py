@@ -87,7 +87,7 @@ def _correlations(pair: Any, _: Any = ()) -> Float[Array, " dim"]:
     A, cov = pair
     root = psd_sqrt(cov)
     b = jnp.linalg.svd(_product(root, A.T, root), compute_uv=False)
-    return 2 * b / (1 + jnp.sqrt(1 + 4 * b**2))
+    return 2 * b / (1 + _root(b))
 
 
 @jax.jit
@@ -127,7 +127,13 @@ def _spectral_h_jvp(primals: Any, tangents: Any) -> Any:
 def _roots(half: Array) -> tuple[Array, Array]:
     """(1 + 4 b^2)^(1/2) for the singular values b, and the left singular vectors."""
     basis, b, _ = jnp.linalg.svd(half)
-    return jnp.sqrt(1 + 4 * b**2), basis
+    return _root(b), basis
+
+
+def _root(b: Array) -> Array:
+    """(1 + 4 b^2)^(1/2), for b whose square is no float too: there it is 2 b to rounding."""
+    small = b < 0.25 * jnp.sqrt(jnp.finfo(b.dtype).max)
+    return jnp.where(small, jnp.sqrt(1 + 4 * jnp.where(small, b, 0.0) ** 2), 2 * b)
 
 
 def _product(*factors: Array) -> Array:

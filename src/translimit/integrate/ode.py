@@ -219,9 +219,10 @@ def integrate_ode(
     outcome = Outcome.where(
         (solution.result != diffrax.RESULTS.successful) & ~stopped, Outcome.non_finite, outcome
     )
-    outcome = Outcome.where(
-        solution.result == diffrax.RESULTS.max_steps_reached, Outcome.max_steps_reached, outcome
-    )
+    # Where no step at all was accepted, more of them would not help: the field is not finite.
+    ran_out = solution.result == diffrax.RESULTS.max_steps_reached
+    ran_out = ran_out & (solution.stats["num_accepted_steps"] > 0)
+    outcome = Outcome.where(ran_out, Outcome.max_steps_reached, outcome)
     outcome = Outcome.where(
         stopped, Outcome.where(singular, Outcome.blow_up, Outcome.divergence), outcome
     )

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import ArgumentError, ArrayInput, as_float64
+from translimit.core import ArgumentError, ArrayInput, as_float64, directions, unit_of
 
 
 def cluster_angle(beta: float) -> float:
@@ -150,7 +150,7 @@ def effective_rank(tokens: ArrayInput) -> Float[np.ndarray, "*batch"]:
     tokens = np.asarray(as_float64(tokens, "tokens"))
     if tokens.ndim < 2 or 0 in tokens.shape[-2:]:
         raise ArgumentError("tokens", f"has shape {tokens.shape}", "pass [..., tokens, dim]")
-    eigenvalues = np.linalg.svd(tokens, compute_uv=False) ** 2
+    eigenvalues = np.linalg.svd(tokens / unit_of(tokens), compute_uv=False) ** 2
     total = eigenvalues.sum(axis=-1, keepdims=True)
     if np.any(total == 0):
         raise ArgumentError("tokens", "all tokens of a cloud are zero", "pass some that are not")
@@ -193,10 +193,10 @@ def _directions(tokens: ArrayInput, least_dim: int) -> np.ndarray:
             f"has shape {tokens.shape}",
             f"pass [tokens, dim] with at least one token and dim at least {least_dim}",
         )
-    norms = np.linalg.norm(tokens, axis=-1, keepdims=True)
+    points, norms = directions(tokens)
     if np.any(norms == 0):
         raise ArgumentError("tokens", "a token has norm zero", "pass tokens that are not zero")
-    return tokens / norms
+    return points
 
 
 def _require_delta(delta: float) -> None:

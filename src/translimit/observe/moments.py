@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import as_numpy
+from translimit.core import ArgumentError, as_numpy, common_unit
+
+#: Tokens of this size have squares, and sums of them, that are float64.
+LARGEST_UNIT = 1e150
 
 
 def moments(
@@ -18,8 +21,25 @@ def moments(
 
     Returns:
         Mean [..., dim] and covariance [..., dim, dim].
+
+    Raises:
+        ArgumentError: finite tokens whose covariance is beyond float64.
     """
     tokens = as_numpy(tokens, "tokens")
+    if not np.isfinite(tokens).all():
+        return _moments(tokens)  # NaN where a solution has ended
+    unit = common_unit(tokens)
+    if unit > LARGEST_UNIT:
+        raise ArgumentError(
+            "tokens",
+            f"have entries of about {unit:.2g}, whose squares are beyond float64",
+            "measure the tokens in other units",
+        )
+    mean, cov = _moments(tokens / unit)
+    return mean * unit, cov * unit * unit
+
+
+def _moments(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = tokens.mean(axis=-2)
     centred = tokens - mean[..., None, :]
     return mean, np.einsum("...ni,...nj->...ij", centred, centred) / tokens.shape[-2]
@@ -51,6 +71,7 @@ def anisotropy(cov: Float[np.ndarray, "*batch dim dim"]) -> Float[np.ndarray, "*
             the result is NaN.
     """
     cov = as_numpy(cov, "cov")
+    cov = cov / common_unit(np.where(np.isfinite(cov), cov, 0.0))
     trace = np.trace(cov, axis1=-2, axis2=-1)
     has = np.isfinite(cov).all(axis=(-2, -1)) & (trace > 0)
     largest = np.linalg.eigvalsh(np.where(has[..., None, None], cov, np.eye(cov.shape[-1])))[
@@ -67,7 +88,10 @@ def excess_kurtosis(
     Args:
         tokens: tokens [..., tokens, dim] with a covariance of full rank.
     """
-    mean, cov = moments(tokens)
+    tokens = as_numpy(tokens, "tokens")
+    if np.isfinite(tokens).all():
+        tokens = tokens / common_unit(tokens)  # the kurtosis has no unit
+    mean, cov = _moments(tokens)
     _, basis = np.linalg.eigh(cov)
     coordinates = np.einsum("...nd,...dk->...nk", tokens - mean[..., None, :], basis[..., ::-1])
     second = np.mean(coordinates**2, axis=-2)

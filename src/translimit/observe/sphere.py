@@ -34,14 +34,22 @@ def partition_function(
         rescaled: with the factor e^{-beta}, which keeps every term at most one on the sphere.
 
     Raises:
-        ArgumentError: shapes that do not match, beta negative or not finite, weights that are
-            negative or do not sum to one.
+        ArgumentError: shapes that do not match, beta negative, not finite or so large that an
+            exponential is beyond float64, weights that are negative or do not sum to one.
     """
     tokens, weights = _cloud(tokens, weights)
     if not (np.isfinite(beta) and beta >= 0):
         raise ArgumentError("beta", f"got {beta:g}", "pass a finite number of at least 0")
     scores = tokens @ np.swapaxes(tokens, -1, -2)
-    return np.exp(beta * (scores - 1.0 if rescaled else scores)) @ weights
+    with np.errstate(over="ignore"):
+        partition = np.exp(beta * (scores - 1.0 if rescaled else scores)) @ weights
+    if np.isinf(partition).any() and np.isfinite(tokens).all():
+        raise ArgumentError(
+            "beta",
+            f"got {beta:g}: an exponential of beta <x_i, x_j> is beyond float64",
+            "pass rescaled=True for tokens of the sphere, or smaller tokens",
+        )
+    return partition
 
 
 def interaction_energy(

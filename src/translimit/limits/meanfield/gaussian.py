@@ -24,7 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import AbstractAttention, Layered, attention_at, jump_times
+from translimit.attention import (
+    AbstractAttention,
+    Layered,
+    attention_at,
+    in_units,
+    jump_times,
+)
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
@@ -34,6 +40,7 @@ from translimit.core import (
     Outcome,
     as_float64,
     in_float64,
+    is_traced,
     psd_sqrt,
     require_covariance,
 )
@@ -45,6 +52,7 @@ from translimit.integrate import (
     listening,
 )
 from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.units import Units, is_extreme, units_of_law
 
 if TYPE_CHECKING:
     import xarray
@@ -132,7 +140,8 @@ class GaussianFlow(AbstractProblem):
 
     Raises:
         ArgumentError: shapes that do not match, entries that are not finite, a covariance that is
-            not symmetric or not positive semi-definite, t1 not positive.
+            not symmetric or not positive semi-definite, t1 not positive; from `solve`, a law whose
+            field is beyond float64.
         NoSuchLimitError: the variant has no exact Gaussian closure.
 
     Examples:
@@ -185,19 +194,60 @@ class GaussianFlow(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
-        with listening(progress) as handle:
-            result = in_float64(
-                integrate_closure, self.attention, self.mean, self.cov, self.t1, ts, method, handle
-            )
-        mean, factor = result.states
-        return GaussianSolution(
-            ts=ts,
-            mean=mean,
-            factor=factor,
-            blow_up_time=result.blow_up_time,
-            steps=result.steps,
-            outcome=result.outcome,
+        return solve_closure(self, method, ts, progress, exact_field, "gaussian_field")
+
+
+def solve_closure(
+    problem: Any,
+    method: AbstractODEMethod,
+    ts: ArrayInput,
+    progress: Callable[[float], object] | None,
+    rule: Callable[[Any, Any, Any], tuple[Any, Any]],
+    field: str,
+) -> GaussianSolution:
+    """The solution of a closure, computed in units in which its numbers are ordinary.
+
+    Args:
+        problem: with an attention, a mean, a cov and a t1.
+        method: how to step.
+        ts: the times to keep.
+        progress: a function of the fraction done.
+        rule: from an attention, a mean and a factor of the covariance to the field (g, M).
+        field: the method of the attention that gives the same from a covariance.
+
+    Raises:
+        ArgumentError: the field of the initial law is beyond float64.
+    """
+    attention, mean, cov, t1 = problem.attention, problem.mean, problem.cov, problem.t1
+    units = units_of_law(field, attention, mean, cov, t1)
+    (length, time), saves = units, ts
+    if units != Units():
+        attention = in_units(attention, length, time)
+        mean, cov = mean / length, cov / length / length
+        t1, saves = t1 / time, np.asarray(ts) / time
+    with listening(progress) as handle:
+        result = in_float64(
+            integrate_closure, attention, mean, cov, t1, saves, method, handle, rule
         )
+    outcome = result.outcome
+    if is_traced(attention, mean, cov, t1):
+        centre, root = jnp.asarray(mean), psd_sqrt(jnp.asarray(cov))
+        start = rule(attention_at(attention, 0.0), centre, root)
+        outcome = Outcome.where(
+            is_extreme(centre, root, *start), Outcome.non_finite, result.outcome
+        )
+    (mean, factor), blow_up_time = result.states, result.blow_up_time
+    if units != Units():
+        mean, factor, blow_up_time = mean * length, factor * length, blow_up_time * time
+    return GaussianSolution(
+        ts=ts,
+        mean=mean,
+        factor=factor,
+        blow_up_time=blow_up_time,
+        steps=result.steps,
+        outcome=outcome,
+        exact=rule is exact_field,
+    )
 
 
 def exact_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:

@@ -61,6 +61,7 @@ from translimit.core import (
 )
 from translimit.integrate import AbstractLocalSystem, LogTimeODE, integrate_log_time
 from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.units import Units, units_of_law
 
 if TYPE_CHECKING:
     import xarray
@@ -212,7 +213,8 @@ class GaussianLimit(AbstractProblem):
 
     Raises:
         ArgumentError: shapes that do not match, entries that are not finite, a covariance that is
-            not symmetric or not positive semi-definite, t1 not positive.
+            not symmetric or not positive semi-definite, or so large or small that squares of its
+            rate of change are no floats, t1 not positive.
         ArgumentTypeError: traced values: the host takes part, `solve_limits` is the batched form.
         NoSuchLimitError: the variant has no exact Gaussian closure.
 
@@ -242,6 +244,14 @@ class GaussianLimit(AbstractProblem):
         self.attention = attention
         self.cov = require_covariance(cov)
         self.t1 = require_horizon(t1)
+        units = units_of_law("gaussian_field", attention, np.zeros(dim), self.cov, self.t1)
+        if units != Units():
+            raise ArgumentError(
+                "cov",
+                f"makes the law change at a rate of about {1 / units.time:.3g}, or has entries of "
+                f"about {units.length:.3g} squared",
+                "measure the tokens and the depth in units in which both are ordinary numbers",
+            )
         # A variant without an exact closure says so here.
         drift, _ = attention.gaussian_field(np.zeros(dim), self.cov)
         if np.any(np.asarray(drift) != 0.0):

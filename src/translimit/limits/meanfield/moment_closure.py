@@ -35,15 +35,14 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     NoSuchLimitError,
-    in_float64,
     is_traced,
 )
-from translimit.integrate import AbstractODEMethod, AdaptiveODE, FixedODE, listening
+from translimit.integrate import AbstractODEMethod, AdaptiveODE, FixedODE
 from translimit.limits.meanfield.gaussian import (
     GaussianSolution,
-    integrate_closure,
     require_closure,
     require_gaussian,
+    solve_closure,
 )
 from translimit.limits.meanfield.horizon import require_horizon
 
@@ -116,28 +115,7 @@ class MomentClosure(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
-        with listening(progress) as handle:
-            result = in_float64(
-                integrate_closure,
-                self.attention,
-                self.mean,
-                self.cov,
-                self.t1,
-                ts,
-                method,
-                handle,
-                projected_field,
-            )
-        mean, factor = result.states
-        return GaussianSolution(
-            ts=ts,
-            mean=mean,
-            factor=factor,
-            blow_up_time=result.blow_up_time,
-            steps=result.steps,
-            outcome=result.outcome,
-            exact=False,
-        )
+        return solve_closure(self, method, ts, progress, projected_field, "moment_field")
 
 
 def projected_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:

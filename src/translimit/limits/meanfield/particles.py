@@ -25,9 +25,11 @@ from translimit.attention import (
     AbstractIterativeAttention,
     Layered,
     attention_at,
+    in_units,
     jump_times,
     log_of_weights,
     require_positions,
+    require_scores,
     require_tokens,
     require_weights,
     velocity_and_outcome,
@@ -41,6 +43,8 @@ from translimit.core import (
     as_float,
     cut_leading,
     following_inputs,
+    is_traced,
+    unit_of,
 )
 from translimit.integrate import (
     AbstractODEMethod,
@@ -138,8 +142,9 @@ class ParticleFlow(AbstractProblem):
             when the attention is causal.
 
     Raises:
-        ArgumentError: shapes that do not match, NaN or infinite tokens, weights that are negative
-            or do not sum to one, positions that are not sorted, t1 not positive.
+        ArgumentError: shapes that do not match, NaN or infinite tokens, tokens whose scores are
+            beyond their precision, weights that are negative or do not sum to one, positions that
+            are not sorted, t1 not positive.
         ArgumentTypeError: positions missing where the attention is causal, or given where not.
 
     Reference: arXiv 2501.18322, the interacting particle system of the Transformer PDE.
@@ -166,6 +171,7 @@ class ParticleFlow(AbstractProblem):
         self.t1 = require_horizon(t1)
         self.weights = require_weights(weights, count)
         self.positions = require_positions(positions, (count,), attention.causal, "positions")
+        require_scores(attention, self.initial, "initial")
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:
@@ -194,15 +200,20 @@ class ParticleFlow(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> ParticleSolution:
         """Integrate all tokens simultaneously."""
+        attention, initial = self.attention, self.initial
+        # Squares of the tokens, by which steps and growth are judged, must be ordinary numbers.
+        length = 1.0 if is_traced(attention, initial) else float(unit_of(np.asarray(initial)))
+        if length != 1.0:
+            attention, initial = in_units(attention, length, 1.0), initial / length
         with listening(progress) as handle:
             result = following_inputs(
                 _integrate,
-                (self.initial, self.weights, self.positions),
-                (self.attention, self.t1, ts, method, handle),
+                (initial, self.weights, self.positions),
+                (attention, self.t1, ts, method, handle),
             )
         return ParticleSolution(
             ts=ts,
-            tokens=result.states,
+            tokens=result.states if length == 1.0 else result.states * length,
             weights=self.weights,
             blow_up_time=result.blow_up_time,
             steps=result.steps,

@@ -28,6 +28,8 @@ from translimit.core import (
     ArrayInput,
     as_float,
     following_inputs,
+    is_traced,
+    unit_of,
 )
 from translimit.integrate import (
     AbstractODEMethod,
@@ -116,17 +118,25 @@ class PreNormFlow(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> ParticleSolution:
         """Integrate all tokens simultaneously."""
+        initial, t1, saves = self.initial, self.t1, ts
+        # The field sees directions only: tokens and depth have one unit, in which squares exist.
+        unit = 1.0 if is_traced(initial, t1, ts) else float(unit_of(np.asarray(initial)))
+        if unit != 1.0:
+            initial, t1, saves = initial / unit, t1 / unit, np.asarray(ts) / unit
         with listening(progress) as handle:
             result = following_inputs(
                 _integrate,
-                (self.initial, self.weights),
-                (self.attention, self.t1, ts, method, handle),
+                (initial, self.weights),
+                (self.attention, t1, saves, method, handle),
             )
+        tokens, blow_up_time = result.states, result.blow_up_time
+        if unit != 1.0:
+            tokens, blow_up_time = tokens * unit, blow_up_time * unit
         return ParticleSolution(
             ts=ts,
-            tokens=result.states,
+            tokens=tokens,
             weights=self.weights,
-            blow_up_time=result.blow_up_time,
+            blow_up_time=blow_up_time,
             steps=result.steps,
             outcome=result.outcome,
         )

@@ -22,7 +22,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention import Softmax, Unnormalized, require_matrix, require_tokens
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, brief, is_traced
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    as_float,
+    brief,
+    directions,
+    is_traced,
+)
 
 
 class SphereAttention(eqx.Module):
@@ -88,16 +96,15 @@ def require_directions(initial: ArrayInput, name: str) -> Any:
             name, f"has shape {initial.shape}", "pass [tokens, dim] with at least one token"
         )
     initial = require_tokens(initial, name, initial.shape[1])
-    xp = np if isinstance(initial, np.ndarray) else jnp
-    norms = xp.linalg.norm(initial, axis=-1, keepdims=True)
+    scaled, norms = directions(initial)
     if is_traced(initial):
-        norms = eqx.error_if(norms, jnp.any(norms == 0), f"{name}: a token has norm zero")
-    elif np.any(np.asarray(norms) == 0):
+        return eqx.error_if(scaled, jnp.any(norms == 0), f"{name}: a token has norm zero")
+    if np.any(np.asarray(norms) == 0):
         zero = int(np.flatnonzero(np.asarray(norms)[:, 0] == 0)[0])
         raise ArgumentError(
             name, f"token {zero} has norm zero and no direction", "pass tokens that are not zero"
         )
-    return initial / norms
+    return scaled
 
 
 def require_temperature(beta: ArrayInput) -> Any:

@@ -1,0 +1,104 @@
+r"""The same field in other units of tokens and of depth.
+
+With tokens x = l y and depth t = T s, x' = Gamma(x) reads dy/ds = (T / l) Gamma(l y). For a variant
+whose scores are quadratic in the tokens and whose output is linear in the values, that is the same
+variant with the maps l Q, l K and T V: numbers far from one can be taken out of the tokens and of
+the rates without being multiplied together first.
+
+Reference: documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from translimit.attention.base import AbstractAttention
+from translimit.attention.feed_forward import FeedForward
+from translimit.attention.fixed_sinkhorn import FixedSinkhorn
+from translimit.attention.l2 import L2
+from translimit.attention.layered import Layered
+from translimit.attention.linear import Linear
+from translimit.attention.multi_head import MultiHead
+from translimit.attention.sigmoid import Sigmoid
+from translimit.attention.sinkhorn import Sinkhorn
+from translimit.attention.softmax import Softmax
+from translimit.attention.unnormalized import Unnormalized
+from translimit.core import ArgumentError, is_traced
+
+_BY_MAPS = (Softmax, MultiHead, L2, Linear, Sigmoid, Unnormalized, Sinkhorn, FixedSinkhorn)
+
+
+def in_units(attention: Any, length: float, time: float) -> Any:
+    """The attention of tokens over `length` and of depths over `time`.
+
+    Args:
+        attention: a variant of this package, or `Layered` ones.
+        length: unit of the tokens, positive.
+        time: unit of the depth, positive.
+
+    Raises:
+        ArgumentError: a variant that does not say how it scales, or maps that leave the range of
+            their precision.
+    """
+    if isinstance(attention, Layered):
+        parts = in_units(attention.stacked, length, time), attention.start_times / time
+        return eqx.tree_at(lambda a: (a.stacked, a.start_times), attention, parts)
+    if isinstance(attention, FeedForward):
+        parts = (
+            in_units(attention.attention, length, time),
+            time * attention.W,
+            time * attention.b / length,
+        )
+        return _finite(eqx.tree_at(lambda a: (a.attention, a.W, a.b), attention, parts))
+    if not isinstance(attention, _BY_MAPS):
+        raise ArgumentError(
+            "attention",
+            f"is {type(attention).__name__}, of which it is not known how it scales, and tokens or "
+            "rates are far from one",
+            "measure the tokens and the depth in other units",
+        )
+    maps = length * attention.Q, length * attention.K, time * attention.V
+    return _finite(eqx.tree_at(lambda a: (a.Q, a.K, a.V), attention, maps))
+
+
+def require_scores(attention: AbstractAttention | Layered, tokens: Any, name: str) -> Any:
+    """Concrete tokens whose scores stay in the range of their precision; traced ones as they are.
+
+    Raises:
+        ArgumentError: a query times a key may exceed the largest number; `name` is the tokens'.
+    """
+    inner: Any = attention.stacked if isinstance(attention, Layered) else attention
+    inner = inner.attention if isinstance(inner, FeedForward) else inner
+    if is_traced(attention, tokens) or not isinstance(inner, _BY_MAPS):
+        return tokens
+    largest = float(np.max(np.abs(np.asarray(tokens))))
+    info = np.finfo(np.dtype(tokens.dtype)) if tokens.dtype != "bfloat16" else np.finfo(np.float32)
+    rows = [
+        math.log2(float(np.max(np.abs(np.asarray(part)))) or 1.0) for part in (inner.Q, inner.K)
+    ]
+    terms = 2 * math.log2(max(1, inner.dim)) + math.log2(inner.Q.shape[-2])
+    size = math.log2(float(np.max(np.asarray(inner.scale)))) + sum(rows) + terms
+    exponent = 2 * math.log2(largest or 1.0) + size
+    if exponent > info.maxexp - 2:
+        raise ArgumentError(
+            name,
+            f"has entries up to {largest:.3g}, whose scores may reach 2^{exponent:.0f}, beyond "
+            f"{info.dtype}",
+            "measure the tokens in other units, or pass a smaller scale",
+        )
+    return tokens
+
+
+def _finite(attention: AbstractAttention) -> AbstractAttention:
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(attention)):
+        raise ArgumentError(
+            "attention",
+            "has maps that are beyond the floats in units of the tokens",
+            "measure the tokens and the depth in other units",
+        )
+    return attention
