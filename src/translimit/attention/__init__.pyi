@@ -1,11 +1,10 @@
+from .arguments import require_matrix as require_matrix
+from .arguments import require_positions as require_positions
+from .arguments import require_tokens as require_tokens
+from .arguments import require_weights as require_weights
 from .base import AbstractAttention as AbstractAttention
 from .base import AbstractIterativeAttention as AbstractIterativeAttention
 from .base import log_of_weights as log_of_weights
-from .base import matmul as matmul
-from .base import require_matrix as require_matrix
-from .base import require_positions as require_positions
-from .base import require_tokens as require_tokens
-from .base import require_weights as require_weights
 from .base import velocity_and_outcome as velocity_and_outcome
 from .feed_forward import FeedForward as FeedForward
 from .fixed_sinkhorn import FixedSinkhorn as FixedSinkhorn
@@ -32,6 +31,7 @@ from .measured import require_scores as require_scores
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation
+from .products import matmul as matmul
 from .retraction import retract as retract
 from .retraction import tangent as tangent
 from .shaped import shaped_attention as shaped_attention

@@ -13,13 +13,10 @@ from typing import Any, final
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
-    require_matrix,
-    require_mean_and_cov,
-)
+from translimit.attention.arguments import require_matrix, require_mean_and_cov
+from translimit.attention.base import AbstractAttention
 from translimit.attention.moments import AbstractMomentField
+from translimit.attention.products import matmul
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,

@@ -19,12 +19,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
-    require_maps,
-    require_mean_and_cov,
-)
+from translimit.attention.arguments import require_maps, require_mean_and_cov
+from translimit.attention.base import AbstractAttention
+from translimit.attention.products import matmul
 from translimit.attention.sinkhorn import refuse_causal, require_count, score_features
 from translimit.attention.tiles import log_sum_exp, softmax_average
 from translimit.core import ArrayInput, following_inputs

@@ -27,15 +27,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_maps,
     require_mean_and_cov,
     require_positive,
 )
+from translimit.attention.base import AbstractAttention
+from translimit.attention.products import matmul
 from translimit.attention.tiles import softmax_average
 from translimit.core import ArgumentError, ArrayInput, is_traced
 

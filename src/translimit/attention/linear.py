@@ -19,16 +19,16 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_maps,
     require_mean_and_cov,
 )
+from translimit.attention.base import AbstractAttention
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.prefix import prefix_moment_product
+from translimit.attention.products import matmul
 from translimit.core import ArrayInput
 
 

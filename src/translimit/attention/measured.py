@@ -11,11 +11,12 @@ Reference: documentation, "The Transformer PDE".
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from translimit.attention.base import AbstractAttention
 from translimit.attention.feed_forward import FeedForward
@@ -30,10 +31,12 @@ from translimit.attention.softmax import Softmax
 from translimit.attention.unnormalized import Unnormalized
 from translimit.core import ArgumentError, is_traced
 
+Variant = TypeVar("Variant", bound=AbstractAttention | Layered)
+
 _BY_MAPS = (Softmax, MultiHead, L2, Linear, Sigmoid, Unnormalized, Sinkhorn, FixedSinkhorn)
 
 
-def in_units(attention: Any, length: float, time: float) -> Any:
+def in_units(attention: Variant, length: float, time: float) -> Variant:
     """The attention of tokens over `length` and of depths over `time`.
 
     Args:
@@ -66,7 +69,9 @@ def in_units(attention: Any, length: float, time: float) -> Any:
     return _finite(eqx.tree_at(lambda a: (a.Q, a.K, a.V), attention, maps))
 
 
-def require_scores(attention: AbstractAttention | Layered, tokens: Any, name: str) -> Any:
+def require_scores(
+    attention: AbstractAttention | Layered, tokens: np.ndarray | Array, name: str
+) -> np.ndarray | Array:
     """Concrete tokens whose scores stay in the range of their precision; traced ones as they are.
 
     Raises:
@@ -94,7 +99,7 @@ def require_scores(attention: AbstractAttention | Layered, tokens: Any, name: st
     return tokens
 
 
-def _finite(attention: AbstractAttention) -> AbstractAttention:
+def _finite(attention: Variant) -> Variant:
     if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(attention)):
         raise ArgumentError(
             "attention",

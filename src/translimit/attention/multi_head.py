@@ -25,15 +25,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_matrix,
     require_mean_and_cov,
     require_positive,
 )
+from translimit.attention.base import AbstractAttention
+from translimit.attention.products import matmul
 from translimit.attention.tiles import over_heads, softmax_average
 from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, brief
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import require_bool
+from translimit.attention.arguments import require_bool
 from translimit.attention.prefix import prefix_mass
 from translimit.core import ArgumentError, ArgumentTypeError, brief
 

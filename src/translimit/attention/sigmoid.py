@@ -21,8 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_maps,
@@ -31,6 +30,7 @@ from translimit.attention.base import (
 from translimit.attention.logistic_integrals import logistic_normal
 from translimit.attention.moments import AbstractMomentField, logistic_moments
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
+from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
 from translimit.core import ArgumentError, ArrayInput, NoSuchLimitError, as_float, following_inputs
 

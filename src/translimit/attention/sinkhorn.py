@@ -28,18 +28,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractIterativeAttention,
-    log_of_weights,
-    matmul,
+from translimit.attention.arguments import (
     require_bool,
-    require_converged,
     require_maps,
     require_mean_and_cov,
     require_positive,
     require_tokens,
     require_weights,
 )
+from translimit.attention.base import AbstractIterativeAttention, log_of_weights, require_converged
+from translimit.attention.products import matmul
 from translimit.attention.tiles import log_sum_exp, softmax_average
 from translimit.core import (
     ArgumentError,

@@ -19,14 +19,14 @@ from typing import Any, final
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    AbstractAttention,
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_maps,
     require_mean_and_cov,
 )
+from translimit.attention.base import AbstractAttention
+from translimit.attention.products import matmul
 from translimit.attention.tiles import softmax_average
 from translimit.core import ArrayInput
 

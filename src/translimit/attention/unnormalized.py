@@ -19,8 +19,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.base import (
-    matmul,
+from translimit.attention.arguments import (
     refuse_causal_closure,
     require_bool,
     require_maps,
@@ -28,6 +27,7 @@ from translimit.attention.base import (
 )
 from translimit.attention.moments import AbstractMomentField, exponential_moments
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
+from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
 from translimit.core import ArrayInput, NoSuchLimitError, following_inputs
 

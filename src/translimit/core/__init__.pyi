@@ -46,6 +46,8 @@ from .files import whole_file as whole_file
 from .files import write_all as write_all
 from .files import write_bytes as write_bytes
 from .keys import named_key as named_key
+from .norms import directions as directions
+from .norms import unit_of as unit_of
 from .outcome import Outcome as Outcome
 from .parallel import calls_at_once as calls_at_once
 from .parallel import side_by_side as side_by_side
@@ -102,5 +104,3 @@ from .triangular import try_cholesky as try_cholesky
 from .triangular import where_allowed as where_allowed
 from .triangular import wishart_factor as wishart_factor
 from .units import common_unit as common_unit
-from .units import directions as directions
-from .units import unit_of as unit_of

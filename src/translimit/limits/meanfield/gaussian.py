@@ -194,11 +194,22 @@ class GaussianFlow(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
-        return solve_closure(self, method, ts, progress, exact_field, "gaussian_field")
+        return solve_closure(
+            self.attention,
+            (self.mean, self.cov),
+            self.t1,
+            method,
+            ts,
+            progress,
+            exact_field,
+            "gaussian_field",
+        )
 
 
 def solve_closure(
-    problem: Any,
+    attention: AbstractAttention | Layered,
+    law: tuple[np.ndarray | Array, np.ndarray | Array],
+    t1: np.ndarray | Array,
     method: AbstractODEMethod,
     ts: ArrayInput,
     progress: Callable[[float], object] | None,
@@ -208,7 +219,9 @@ def solve_closure(
     """The solution of a closure, computed in units in which its numbers are ordinary.
 
     Args:
-        problem: with an attention, a mean, a cov and a t1.
+        attention: of the flow.
+        law: its initial mean [dim] and covariance [dim, dim].
+        t1: final depth.
         method: how to step.
         ts: the times to keep.
         progress: a function of the fraction done.
@@ -218,7 +231,7 @@ def solve_closure(
     Raises:
         ArgumentError: the field of the initial law is beyond float64.
     """
-    attention, mean, cov, t1 = problem.attention, problem.mean, problem.cov, problem.t1
+    mean, cov = law
     units = units_of_law(field, attention, mean, cov, t1)
     (length, time), saves = units, ts
     if units != Units():

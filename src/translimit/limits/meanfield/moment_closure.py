@@ -115,7 +115,16 @@ class MomentClosure(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
-        return solve_closure(self, method, ts, progress, projected_field, "moment_field")
+        return solve_closure(
+            self.attention,
+            (self.mean, self.cov),
+            self.t1,
+            method,
+            ts,
+            progress,
+            projected_field,
+            "moment_field",
+        )
 
 
 def projected_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention import Softmax, Unnormalized, require_matrix, require_tokens
+from translimit.attention import Softmax, Unnormalized, require_matrix
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
@@ -90,14 +90,13 @@ def require_directions(initial: ArrayInput, name: str) -> Any:
     Raises:
         ArgumentError: not a matrix with at least one row and one column, or a token of norm zero.
     """
-    initial = as_float(initial, name)
-    if initial.ndim != 2 or 0 in initial.shape:
+    tokens = as_float(initial, name)
+    if tokens.ndim != 2 or 0 in tokens.shape:
         raise ArgumentError(
-            name, f"has shape {initial.shape}", "pass [tokens, dim] with at least one token"
+            name, f"has shape {tokens.shape}", "pass [tokens, dim] with at least one token"
         )
-    initial = require_tokens(initial, name, initial.shape[1])
-    scaled, norms = directions(initial)
-    if is_traced(initial):
+    scaled, norms = directions(tokens)
+    if is_traced(tokens):
         return eqx.error_if(scaled, jnp.any(norms == 0), f"{name}: a token has norm zero")
     if np.any(np.asarray(norms) == 0):
         zero = int(np.flatnonzero(np.asarray(norms)[:, 0] == 0)[0])

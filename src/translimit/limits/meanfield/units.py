@@ -10,11 +10,12 @@ Reference: documentation, "The Transformer PDE".
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from translimit.attention import AbstractAttention, Layered, attention_at, in_units
 from translimit.core import ArgumentError, common_unit, is_traced, unit_of
@@ -36,7 +37,11 @@ class Units(NamedTuple):
 
 
 def units_of_law(
-    field: str, attention: AbstractAttention | Layered, mean: Any, cov: Any, t1: Any
+    field: str,
+    attention: AbstractAttention | Layered,
+    mean: np.ndarray | Array,
+    cov: np.ndarray | Array,
+    t1: np.ndarray | Array,
 ) -> Units:
     """Units in which the law N(mean, cov) and its rate of change are ordinary numbers.
 
@@ -53,7 +58,7 @@ def units_of_law(
     """
     if is_traced(attention, mean, cov, t1) or _modest(attention, mean, cov):
         return Units()
-    length = common_unit(mean, np.sqrt(np.abs(np.asarray(cov))))
+    length = common_unit(np.asarray(mean), np.sqrt(np.abs(np.asarray(cov))))
     rates = []
     for layer in _layers(attention):
         here = in_units(layer, length, 1.0) if length != 1.0 else layer
@@ -76,7 +81,7 @@ def units_of_law(
     return Units(length, time)
 
 
-def is_extreme(*numbers: Any) -> Any:
+def is_extreme(*numbers: Array) -> Array:
     """Whether one of these arrays, traced perhaps, is not finite or has a unit other than one."""
     largest = jnp.stack([jnp.max(jnp.abs(part)) for part in numbers])
     return ~jnp.all(jnp.isfinite(largest)) | (unit_of(largest) != 1.0)
@@ -88,7 +93,7 @@ def _layers(attention: AbstractAttention | Layered) -> list[AbstractAttention]:
     return [attention_at(attention, start) for start in np.asarray(attention.start_times)]
 
 
-def _modest(*trees: Any) -> bool:
+def _modest(*trees: object) -> bool:
     """Whether the largest entry of every array is zero or within 2^MODEST of one."""
     leaves = [leaf for leaf in jax.tree.leaves(trees) if np.size(leaf)]
     sizes = np.array([np.max(np.abs(np.asarray(leaf, np.float64))) for leaf in leaves])

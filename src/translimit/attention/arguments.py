@@ -1,0 +1,178 @@
+"""Arguments of attention variants: maps, tokens, weights and positions, checked and named.
+
+Concrete values raise at once; traced ones are armed with `equinox.error_if`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    NoSuchLimitError,
+    as_float,
+    brief,
+    is_traced,
+)
+
+
+def require_matrix(value: ArrayInput, name: str, shape: tuple[int | None, int | None]) -> Any:
+    """A parameter matrix of the given shape (None: any), finite, in its own precision."""
+    value = as_float(value, name)
+    fits = value.ndim == 2 and all(
+        want is None or have == want for have, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits or 0 in value.shape:
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ArgumentError(name, f"has shape {value.shape}", f"pass a matrix [{wanted}]")
+    return value
+
+
+def require_positive(value: ArrayInput, name: str) -> Any:
+    """A positive finite number (an array of shape []); traced ones are armed with `error_if`."""
+    value = as_float(value, name)
+    if value.ndim != 0:
+        raise ArgumentError(name, f"has shape {value.shape}", "pass one positive number")
+    if is_traced(value):
+        right = (value > 0) & jnp.isfinite(value)
+        return eqx.error_if(value, ~right, f"{name}: pass a positive number")
+    if not value > 0:
+        raise ArgumentError(name, f"got {float(value):g}", "pass a positive number")
+    return value
+
+
+def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
+    """The maps of one head, of shapes that match, and a positive scale."""
+    Q = require_matrix(Q, "Q", (None, None))
+    K = require_matrix(K, "K", Q.shape)
+    return Q, K, require_matrix(V, "V", (Q.shape[1], Q.shape[1])), require_positive(scale, "scale")
+
+
+def require_bool(value: Any, name: str) -> bool:
+    """A Python (or NumPy) bool: it chooses the program that is compiled."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentTypeError(name, f"got {brief(value)}", "pass True or False")
+    return bool(value)
+
+
+def refuse_causal_closure(causal: bool) -> None:
+    """Raise `NoSuchLimitError` for a causal form, whose prefix laws are mixtures."""
+    if causal:
+        raise NoSuchLimitError(
+            "causal",
+            "the causal field of a Gaussian is not affine unless the law is the same at every "
+            "position (the law of the tokens at or before a position is a mixture)",
+            "use causal=False, whose closure also governs a causal system that starts with "
+            "one Gaussian law at every position",
+        )
+
+
+def require_mean_and_cov(mean: Any, cov: Any, dim: int) -> tuple[Any, Any]:
+    """Mean [dim] and covariance [dim, dim] as arrays of floats; definiteness is not looked at."""
+    mean = as_float(mean, "mean")
+    if mean.shape != (dim,):
+        raise ArgumentError("mean", f"has shape {mean.shape}", f"pass a vector [{dim}]")
+    return mean, require_matrix(cov, "cov", (dim, dim))
+
+
+def require_tokens(tokens: Any, name: str, dim: int) -> Any:
+    """Tokens [tokens, dim], at least one."""
+    if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] != dim:
+        raise ArgumentError(
+            name, f"has shape {tokens.shape}", f"pass [tokens, {dim}] with at least one token"
+        )
+    return tokens
+
+
+def require_weights(weights: ArrayInput | None, tokens: int) -> Any:
+    """Weights [tokens] that are non-negative and sum to one to 1e-6, or None."""
+    if weights is None:
+        return None
+    weights = as_float(weights, "weights")
+    if weights.shape != (tokens,):
+        raise ArgumentError(
+            "weights", f"has shape {weights.shape}", f"pass one per token [{tokens}]"
+        )
+    if is_traced(weights):
+        # Here the sum runs in the precision of the weights, and rounds more than one in float64.
+        tolerance = max(1e-6, 100 * float(jnp.finfo(weights.dtype).eps))
+        right = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= tolerance)
+        return eqx.error_if(weights, ~right, "weights: pass non-negative weights that sum to one")
+    if np.min(weights) < 0 or abs(float(np.sum(weights, dtype=np.float64)) - 1) > 1e-6:
+        raise ArgumentError(
+            "weights",
+            f"have least entry {np.min(weights):.3g} and sum {np.sum(weights):.8g}",
+            "pass non-negative weights that sum to one",
+        )
+    return weights
+
+
+def require_positions(
+    positions: ArrayInput | None,
+    shape: tuple[int, ...],
+    causal: bool,
+    name: str,
+    *,
+    ordered: bool = True,
+) -> Any:
+    """Positions where the variant is causal, None where it is not.
+
+    Those of tokens must be `ordered`: out of order, they are more often a mistake than meant.
+    """
+    if positions is None:
+        if causal:
+            raise ArgumentTypeError(
+                name, "is missing, and a causal field needs it", "pass one position per token"
+            )
+        return None
+    if not causal:
+        raise ArgumentTypeError(
+            name, "is given, and the field is not causal", "leave it out or set causal=True"
+        )
+    positions = as_float(positions, name)
+    if positions.shape != shape:
+        raise ArgumentError(name, f"has shape {positions.shape}", f"pass shape {shape}")
+    return _require_sorted(positions, name) if ordered else positions
+
+
+def _require_sorted(positions: Any, name: str) -> Any:
+    """Positions [tokens] that do not decrease."""
+    if is_traced(positions):
+        wrong = jnp.any(positions[1:] < positions[:-1])
+        return eqx.error_if(positions, wrong, f"{name}: are not sorted")
+    at = np.asarray(positions)
+    late = np.flatnonzero(at[1:] < at[:-1])
+    if late.size:
+        i = int(late[0])
+        raise ArgumentError(
+            name,
+            f"are not sorted: token {i + 1} at {at[i + 1]:g} comes after token {i} at {at[i]:g}",
+            "sort the tokens (and their weights) by position",
+        )
+    return positions
+
+
+def require_admissible(x_positions: Any, positions: Any, weights: Any) -> Any:
+    """The positions of the points, if a token of positive weight lies at or before each of them."""
+    if is_traced(x_positions, positions, weights):
+        seen = positions if weights is None else jnp.where(weights > 0, positions, jnp.inf)
+        return eqx.error_if(
+            x_positions,
+            ~(jnp.min(x_positions) >= jnp.min(seen)),
+            "x_positions: a point lies before every token of positive weight",
+        )
+    seen = np.asarray(positions)
+    first = np.min(seen if weights is None else seen[np.asarray(weights) > 0])
+    if np.min(x_positions) < first:
+        raise ArgumentError(
+            "x_positions",
+            f"the position {np.min(x_positions):g} lies before every token of positive weight",
+            f"pass positions of at least {first:g}",
+        )
+    return x_positions
