@@ -43,8 +43,8 @@ from translimit.limits.homogenized.queries import chi, wishart
 TABLE = 33
 #: Nodes of each radius and of the angle where the head dimension is finite.
 RADIAL = 4
-#: Relative errors of f and g beyond this are refused.
-LARGEST_ERROR = 0.03
+#: An estimate beyond this is refused; the error is a few times smaller.
+LARGEST_ERROR = 0.05
 
 
 class AveragesTable(eqx.Module):

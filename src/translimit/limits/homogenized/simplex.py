@@ -113,7 +113,7 @@ def simplex_drift(
     Raises:
         ArgumentError: an overlap outside its interval, more tokens than dimensions, finite scores
             beyond the quadrature: above 16, or so strong for so few columns that f and g may be off
-            by more than 3 %.
+            by more than 5 %.
         ArgumentTypeError: a law that is not invariant under rotations.
         NoSuchLimitError: causal.
 
