@@ -367,6 +367,11 @@ def covariance(kind: str, tokens: int) -> np.ndarray:
     return rows
 
 
+def advance(method, block, state, h, key):
+    """One step with the noise of one key."""
+    return method.advance(block, state, h, method.noise(block, state, h, key))
+
+
 def after_attention(block: Block, factor: np.ndarray, h: float, normal: np.ndarray) -> np.ndarray:
     """Parts of V^ from the indices of the note, in 64 bits of mantissa."""
     long, m = np.longdouble, len(factor)
@@ -396,7 +401,7 @@ def test_a_step_is_the_formula_however_thin_the_covariance(kind, tokens, block) 
         if kind == "repeated":
             pivots = np.diagonal(factor) > 1e-8
             factor = jnp.where(jnp.asarray(pivots)[None, :], factor, 0.0)
-        step = jax.jit(lambda f: StructurePreserving().advance(block, f, jnp.asarray(h), key))
+        step = jax.jit(lambda f: advance(StructurePreserving(), block, f, jnp.asarray(h), key))
         end = np.asarray(step(factor))
         mixing, wishart = jax.random.split(key)
         normal = np.asarray(normals(mixing, factor.shape), dtype=float)
@@ -434,11 +439,11 @@ def test_cholesky_and_qr_make_the_same_step(tokens: int, monkeypatch: pytest.Mon
         def step() -> np.ndarray:
             method = StructurePreserving()
             return np.asarray(
-                jax.jit(lambda f: method.advance(block, f, h, jax.random.key(1)))(factor)
+                jax.jit(lambda f: advance(method, block, f, h, jax.random.key(1)))(factor)
             )
 
         quick = step()
-        module = "translimit.limits.shaped.methods.try_cholesky"
+        module = "translimit.limits.shaped.mixing.try_cholesky"
         monkeypatch.setattr(module, lambda m: (jnp.asarray(False), try_cholesky(m)[1]))
         careful = step()
     np.testing.assert_allclose(quick, careful, rtol=1e-10, atol=1e-12)
@@ -458,7 +463,7 @@ def test_one_thin_path_does_not_move_the_others(block) -> None:
         keys = jax.random.split(jax.random.key(2), 3)
 
         def step(state: jax.Array, key: jax.Array) -> jax.Array:
-            return method.advance(block, state, h, key)
+            return advance(method, block, state, h, key)
 
         together = np.asarray(jax.jit(jax.vmap(step))(states, keys))
         alone = [np.asarray(jax.jit(step)(*each)) for each in zip(states, keys, strict=True)]
@@ -501,7 +506,7 @@ def test_paths_on_several_threads_are_those_on_one(monkeypatch: pytest.MonkeyPat
     sde = CovarianceSDE(block=block, initial=np.eye(12), t1=0.1)
     results = []
     for threads in (1, 3):
-        monkeypatch.setattr("translimit.limits.shaped.sde.available_threads", lambda n=threads: n)
+        monkeypatch.setattr("translimit.limits.shaped.paths.available_threads", lambda n=threads: n)
         results.append(solve(sde, method, key=jax.random.key(0), progress=seen.append).cov)
     np.testing.assert_array_equal(*results)
     assert seen[-1] == pytest.approx(1.0)

@@ -23,7 +23,7 @@ expectations are then made by the few largest keys.
 
 | symbol | name here | shape |
 |---|---|---|
-| S, one row a query | `logits` | [..., tokens] |
+| S, one row a query: what the softmax takes, no probabilities | `scores` | [..., tokens] |
 | l | `tilt` | [..., dim] |
 | alpha, Sigma | `mean`, `cov` | [..., dim], [..., dim, dim] |
 | B | `confinement` | [dim, dim] |
@@ -38,37 +38,47 @@ from jaxtyping import Float
 
 from translimit.core import ArgumentError, as_numpy
 
+#: Rows that are this near to sum one are taken for probabilities.
+PROBABILITY_ROUNDING = 1e-4
 
-def attention_entropy(logits: Float[np.ndarray, "*batch tokens"]) -> Float[np.ndarray, "*batch"]:
+
+def attention_entropy(scores: Float[np.ndarray, "*batch tokens"]) -> Float[np.ndarray, "*batch"]:
     """The entropy -sum_j p_j log p_j of attention weights, in nats: 0 to log n.
 
     Args:
-        logits: one row a query [..., tokens], log weights of the tokens included; -inf switches a
-            key off.
+        scores: what the softmax takes, one row a query [..., tokens], log weights of the tokens
+            included; -inf switches a key off. Of weights p pass log p.
 
     Raises:
-        ArgumentError: NaN or +inf among the logits, or a row without a key.
+        ArgumentError: rows of probabilities in place of scores, NaN or +inf among them, or a row
+            without a key.
+
+    Examples:
+        >>> import numpy as np
+        >>> from translimit.observe import attention_entropy
+        >>> print(round(float(attention_entropy(np.log([0.75, 0.25]))), 6))
+        0.562335
     """
-    shifted = _shifted(logits)
+    shifted = _shifted(scores)
     masses = np.exp(shifted)
     total = masses.sum(axis=-1)
-    # A key of mass zero adds nothing, however low its logit.
+    # A key of mass zero adds nothing, however low its score.
     kept = np.where(masses > 0, shifted, 0.0)
     return np.asarray(np.log(total) - np.einsum("...n,...n->...", masses, kept) / total)
 
 
 def effective_sample_size(
-    logits: Float[np.ndarray, "*batch tokens"],
+    scores: Float[np.ndarray, "*batch tokens"],
 ) -> Float[np.ndarray, "*batch"]:
     """The effective sample size 1 / sum_j p_j^2 of attention weights: 1 to n.
 
     Args:
-        logits: as in `attention_entropy`.
+        scores: as in `attention_entropy`.
 
     Raises:
         ArgumentError: as in `attention_entropy`.
     """
-    masses = np.exp(_shifted(logits))
+    masses = np.exp(_shifted(scores))
     return np.asarray(masses.sum(axis=-1) ** 2 / np.einsum("...n,...n->...", masses, masses))
 
 
@@ -115,17 +125,30 @@ def gaussian_sample_fraction(
     return np.asarray(np.exp(log_fraction))
 
 
-def _shifted(logits: np.ndarray) -> np.ndarray:
-    """The logits less the largest of their row, in float64."""
-    logits = as_numpy(logits, "logits")
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ArgumentError("logits", f"has shape {logits.shape}", "pass [..., tokens]")
-    largest = logits.max(axis=-1, keepdims=True)
+def _shifted(scores: np.ndarray) -> np.ndarray:
+    """The scores less the largest of their row, in float64."""
+    scores = as_numpy(scores, "scores")
+    if scores.ndim == 0 or scores.shape[-1] == 0:
+        raise ArgumentError("scores", f"has shape {scores.shape}", "pass [..., tokens]")
+    largest = scores.max(axis=-1, keepdims=True)
     if not np.isfinite(largest).all():
         raise ArgumentError(
-            "logits", "has NaN, +inf, or a row without a key", "pass one finite logit a row or more"
+            "scores", "has NaN, +inf, or a row without a key", "pass one finite score a row or more"
         )
-    return logits - largest
+    if _are_probabilities(scores):
+        raise ArgumentError(
+            "scores",
+            "has rows that are not negative and sum to one: probabilities, after the softmax",
+            "pass what the softmax takes, or the logarithm of the probabilities",
+        )
+    return scores - largest
+
+
+def _are_probabilities(scores: np.ndarray) -> bool:
+    """Whether every row of two keys or more is a distribution, to single precision."""
+    if scores.size == 0 or scores.shape[-1] < 2 or scores.min() < 0:
+        return False
+    return bool(np.abs(scores.sum(axis=-1) - 1).max() < PROBABILITY_ROUNDING)
 
 
 def _parts(

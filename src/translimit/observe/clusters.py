@@ -135,26 +135,23 @@ def cosine_histogram(
 
 
 def effective_rank(tokens: ArrayInput) -> Float[np.ndarray, "*batch"]:
-    """The effective rank of the Gram matrix: e^entropy of its eigenvalues scaled to sum one.
+    """The effective rank of the Gram matrix of unit tokens: e^entropy of its scaled eigenvalues.
 
     1 if all tokens are parallel, at most min(tokens, dim).
 
     Args:
-        tokens: clouds [..., tokens, dim]; their norms count.
+        tokens: clouds [..., tokens, dim]; their norms do not matter.
 
     Raises:
-        ArgumentError: fewer than two axes, or a cloud whose tokens all vanish.
+        ArgumentError: fewer than two axes, or a token of norm zero.
 
     Reference: Roy and Vetterli, The effective rank, EUSIPCO 2007.
     """
     tokens = np.asarray(as_float64(tokens, "tokens"))
     if tokens.ndim < 2 or 0 in tokens.shape[-2:]:
         raise ArgumentError("tokens", f"has shape {tokens.shape}", "pass [..., tokens, dim]")
-    eigenvalues = np.linalg.svd(tokens / unit_of(tokens), compute_uv=False) ** 2
-    total = eigenvalues.sum(axis=-1, keepdims=True)
-    if np.any(total == 0):
-        raise ArgumentError("tokens", "all tokens of a cloud are zero", "pass some that are not")
-    share = eigenvalues / total
+    # Unit tokens: the eigenvalues of their Gram matrix sum to the number of tokens.
+    share = np.linalg.svd(_unit(tokens), compute_uv=False) ** 2 / tokens.shape[-2]
     logs = np.log(np.where(share > 0, share, 1.0))
     return np.asarray(np.exp(-np.sum(share * logs, axis=-1)))
 
@@ -193,6 +190,11 @@ def _directions(tokens: ArrayInput, least_dim: int) -> np.ndarray:
             f"has shape {tokens.shape}",
             f"pass [tokens, dim] with at least one token and dim at least {least_dim}",
         )
+    return _unit(tokens)
+
+
+def _unit(tokens: np.ndarray) -> np.ndarray:
+    """Tokens [..., dim] scaled to norm one."""
     points, norms = directions(tokens)
     if np.any(norms == 0):
         raise ArgumentError("tokens", "a token has norm zero", "pass tokens that are not zero")

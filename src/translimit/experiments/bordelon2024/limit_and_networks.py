@@ -43,6 +43,8 @@ class Problem(CheckedConfig):
     Attributes:
         task: "digits", "text", "synthetic", or the path of an `.npz` with `inputs` [P, S, D] and
             `targets` [P] or [P, outputs].
+        readout: "pooled", where targets in a file have as many columns as there are tokens: they
+            are outputs of the mean over tokens. "" where that is clear.
         inputs: P, all of them in every update.
         tokens: S of "text" and "synthetic".
         dim: D of "text" and "synthetic".
@@ -66,6 +68,7 @@ class Problem(CheckedConfig):
     """
 
     task: str = "digits"
+    readout: Literal["", "pooled"] = ""
     inputs: Count = 4
     tokens: Count = 4
     dim: Count = 16
@@ -138,6 +141,7 @@ class Problem(CheckedConfig):
             steps=self.steps,
             eta0=self.eta0,
             momentum=self.momentum,
+            readout=self.readout or None,
         )
 
     def method(self, problem: Any, **options: Any) -> Any:

@@ -49,6 +49,10 @@ def lazy_predictions(
             f"pass [{len(kernel)}] numbers, or [{len(kernel)}, outputs]",
         )
     w = np.full(len(y), 1 / len(y)) if weights is None else as_float64(weights, "weights")
+    if np.shape(w) != (len(y),):
+        raise ArgumentError(
+            "weights", f"has shape {np.shape(w)}", f"pass one for each input, [{len(y)}]"
+        )
     require_number(eta0, "eta0", positive=True)
     f = np.zeros((require_count(steps, "steps", 1), *y.shape))
     velocity = np.zeros(y.shape)

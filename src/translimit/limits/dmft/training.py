@@ -31,7 +31,6 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     MemoryLimitError,
-    NoSuchLimitError,
     Outcome,
     as_float64,
     available_memory,
@@ -55,6 +54,7 @@ from translimit.limits.dmft.remarks import (
     warn_of_instability,
     warn_of_the_floor,
 )
+from translimit.limits.dmft.requirements import require_limit, require_readout
 from translimit.limits.dmft.resume import checkpoints_of
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.summaries import (
@@ -80,6 +80,9 @@ class Training(AbstractProblem):
         architecture: the transformer.
         inputs: x [inputs, tokens, dim].
         targets: y [inputs], or [inputs, outputs].
+        readout: "pooled": outputs are read from the mean over tokens. It must be given where
+            targets have as many columns as there are tokens, which could be meant for one output
+            of every token: such a readout, "token", has no limit here yet and is refused.
         steps: evaluations; `loss[steps - 1]` follows steps - 1 updates.
         eta0: learning rate.
         momentum: of the heavy ball, in [0, 1).
@@ -94,7 +97,7 @@ class Training(AbstractProblem):
         ArgumentError: shapes that do not match, numbers out of range.
         ArgumentTypeError: traced values; steps that is no integer.
         NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1, an
-            optimiser other than gradient descent.
+            optimiser other than gradient descent, a readout of single tokens.
 
     Examples:
         >>> import math
@@ -136,6 +139,7 @@ class Training(AbstractProblem):
         schedule: ArrayInput | None = None,
         lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
         optimizer: str = "sgd",
+        readout: str | None = None,
     ):
         if not isinstance(architecture, Architecture):
             raise ArgumentTypeError(
@@ -145,7 +149,7 @@ class Training(AbstractProblem):
             raise ArgumentTypeError(
                 "inputs", "some values are traced (jit, vmap or grad)", "pass concrete numbers"
             )
-        _require_limit(architecture, optimizer)
+        require_limit(architecture, optimizer)
         self.architecture, self.optimizer = architecture, optimizer
         self.steps = require_count(steps, "steps", 1)
         self.inputs = np.asarray(as_float64(inputs, "inputs"))
@@ -159,6 +163,7 @@ class Training(AbstractProblem):
             raise ArgumentError(
                 "targets", f"has shape {self.targets.shape}", f"pass [{P}] or [{P}, outputs]"
             )
+        require_readout(readout, self.targets, self.inputs.shape[1])
         self.eta0 = float(require_number(eta0, "eta0", positive=True))
         self.momentum = float(require_number(momentum, "momentum"))
         if self.momentum >= 1:
@@ -458,26 +463,3 @@ class Training(AbstractProblem):
         finite = np.isfinite(weighted).all(axis=(1, 2))
         largest = np.linalg.eigvalsh(np.where(finite[:, None, None], weighted, 0.0))[:, -1]
         return np.where(finite, largest, np.nan)
-
-
-def _require_limit(a: Architecture, optimizer: str) -> None:
-    """Refuse what has no limit."""
-    if a.attention and math.isinf(a.head_dim) and a.alpha_A < 1:
-        raise NoSuchLimitError(
-            "alpha_A",
-            f"is {a.alpha_A:g} with infinite head_dim: gradients of keys and queries diverge "
-            "after two updates, there is no limit beyond initialisation",
-            "take alpha_A=1, a finite head_dim, or initial_logit_cov for the initialisation",
-        )
-    if math.isinf(a.layers) and a.alpha_L < 1:
-        raise NoSuchLimitError(
-            "alpha_L",
-            f"is {a.alpha_L:g} with infinite layers: only alpha_L = 1 has the depth ODE",
-            "take alpha_L=1, or extrapolate finite layers in 1 / layers",
-        )
-    if optimizer != "sgd":
-        raise NoSuchLimitError(
-            "optimizer",
-            f"got {optimizer!r}: an update that is no outer product leaves this theory",
-            "take optimizer='sgd', with or without momentum",
-        )

@@ -45,10 +45,15 @@ from translimit.core import (
     ArrayInput,
     Estimate,
     Outcome,
+    StepError,
+    coupled_step_error,
+    hidden_step,
     in_float64,
+    is_traced,
 )
 from translimit.describe import GaussianHeads, require_cosine, require_count, require_number
-from translimit.limits.homogenized.schedule import Schedule, schedule
+from translimit.limits.homogenized.schedule import Schedule, require_step, schedule
+from translimit.limits.homogenized.step_error import Comparison, refined
 
 if TYPE_CHECKING:
     import xarray
@@ -61,6 +66,8 @@ FINITE_TOKENS = (
 )
 #: Nodes of the law of an angle, and the change with half of them beyond which they are too few.
 ANGLES, RESOLVED = 4000, 1e-5
+#: The first step that is tried where none is given.
+FIRST_STEP = 0.005
 #: From so many rows on the series of the mean cosine is summed here.
 SERIES_FROM = 20
 
@@ -198,17 +205,17 @@ class ArtanhEuler(AbstractMethod):
     """Euler steps in y = artanh u, where the noise is additive: weak and strong order one.
 
     Attributes:
-        step: largest step of slow time.
+        step: largest step of slow time; by default 0.005 is halved until the error of the steps
+            is below the sampling error of the paths.
         paths: independent paths, at least 2.
     """
 
-    step: float = eqx.field(static=True, default=0.005)
+    step: float | None = eqx.field(static=True, default=None)
     paths: int = eqx.field(static=True, default=4096)
     random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
-        if not self.step > 0:
-            raise ArgumentError("step", f"got {self.step}", "pass a positive number")
+        require_step(self.step)
         require_count(self.paths, "paths", 2)
 
 
@@ -220,6 +227,9 @@ class SlowSolution(AbstractSolution):
         overlap: u [paths, times].
         kappa: coefficient of the equation.
         warnings: when the limit applies, in words.
+        step: the largest step taken.
+        discretisation: size of the error of the steps in E u and E u^2, the larger, with the
+            standard error of its estimate added.
         outcome: how the solve ended.
     """
 
@@ -228,12 +238,13 @@ class SlowSolution(AbstractSolution):
     kappa: Any
     warnings: tuple[str, ...] = eqx.field(static=True)
     step: float = eqx.field(static=True)
+    discretisation: Any
     outcome: Outcome
 
     def mean_square(self, time: int = -1) -> Estimate:
-        """E u^2 at one of the times; its step error is of the size of the step."""
+        """E u^2 at one of the times, with its errors."""
         values = np.asarray(self.overlap)[:, time] ** 2
-        return Estimate.from_samples(values, discretisation=0.2 * self.step)
+        return Estimate.from_samples(values, discretisation=self.discretisation)
 
     def to_xarray(self) -> xarray.Dataset:
         """Overlaps by path and slow time."""
@@ -247,6 +258,8 @@ class SlowSolution(AbstractSolution):
             attrs={
                 "outcome": Outcome[self.outcome] or "successful",
                 "kappa": float(self.kappa),
+                "step": self.step,
+                "discretisation": self.discretisation,
                 "warnings": "; ".join(self.warnings),
             },
         )
@@ -301,7 +314,7 @@ class SlowOverlap(AbstractProblem):
         return (ArtanhEuler,)
 
     def default_method(self) -> ArtanhEuler:
-        """Steps of 0.005, 4096 paths."""
+        """4096 paths, the step from their sampling error."""
         return ArtanhEuler()
 
     def run(
@@ -312,10 +325,25 @@ class SlowOverlap(AbstractProblem):
         key: PRNGKeyArray | None,
         progress: Callable[[float], object] | None,
     ) -> SlowSolution:
-        """All paths from one overlap."""
-        plan = schedule(ts, method.step)
+        """All paths from one overlap, and on their noise others with twice the step."""
+        found: list[tuple[Schedule, Any, StepError]] = []
         paths = np.arange(method.paths)
-        overlap = in_float64(_slow_paths, self.initial, self.kappa, plan, paths, key)
+
+        def both_paths(fine: Schedule, coarse: Schedule) -> Any:
+            return in_float64(_slow_paths, self.initial, self.kappa, fine, coarse.sizes, paths, key)
+
+        def is_hidden(step: float) -> bool:
+            plan = schedule(ts, step)
+            both = Comparison(plan if len(plan.sizes) > 1 else refined(plan, 2), 2, of=plan)
+            fine, coarse = both_paths(both.fine, both.coarse)
+            kept = fine if both.fine is plan else coarse
+            coarse, fine = (u[:, both.saves, None] ** np.arange(1, 3) for u in (coarse, fine))
+            error = coupled_step_error(coarse, fine, both.ratio[:, None], method.paths)
+            found[:] = [(plan, kept, error)]
+            return method.step is not None or is_traced(error) or error.hidden
+
+        hidden_step(method.step or FIRST_STEP, is_hidden)
+        plan, overlap, error = found[0]
         if progress is not None:
             progress(1.0)
         return SlowSolution(
@@ -324,23 +352,37 @@ class SlowOverlap(AbstractProblem):
             kappa=self.kappa,
             warnings=(FINITE_TOKENS,),
             step=plan.largest,
+            discretisation=error.largest,
             outcome=Outcome.successful,
         )
 
 
 @eqx.filter_jit
-def _slow_paths(initial: Array, kappa: Array, plan: Schedule, paths: Array, key: Any) -> Array:
+def _slow_paths(
+    initial: Array, kappa: Array, plan: Schedule, coarse: Array, paths: Array, key: Any
+) -> tuple[Array, Array]:
+    """Overlaps [paths, saves], and those with the `coarse` steps on the same noise.
+
+    Where a coarse step is zero its noise is added to that of the next one that is not.
+    """
     sizes, slots = jnp.asarray(plan.sizes), jnp.asarray(plan.slots)
     keys = jax.vmap(lambda path: jax.random.fold_in(key, path))(paths)
     noise = jax.vmap(lambda one: jax.random.normal(one, sizes.shape, sizes.dtype))(keys)
 
     def one(carry: Any, this: Any) -> Any:
-        y, kept = carry
-        size, slot, z = this
-        y = y + (2.0 - kappa) * jnp.tanh(y) * size + jnp.sqrt(2.0 * size) * z
-        return (y, kept.at[slot].set(y)), None
+        y, other, waiting, kept = carry
+        size, merged, slot, z = this
+        change = jnp.sqrt(2.0 * size) * z
+        y = y + (2.0 - kappa) * jnp.tanh(y) * size + change
+        waiting = waiting + change
+        taken = other + (2.0 - kappa) * jnp.tanh(other) * merged + waiting
+        other = jnp.where(merged > 0, taken, other)
+        waiting = jnp.where(merged > 0, 0.0, waiting)
+        return (y, other, waiting, kept.at[slot].set(jnp.stack([y, other]))), None
 
     start = jnp.full(paths.shape, jnp.arctanh(initial))
-    kept = jnp.broadcast_to(start, (plan.saves, *start.shape))
-    (_, kept), _ = jax.lax.scan(one, (start, kept), (sizes, slots, noise.T))
-    return jnp.tanh(kept).T
+    kept = jnp.broadcast_to(start, (plan.saves, 2, *start.shape))
+    carry = start, start, jnp.zeros_like(start), kept
+    (_, _, _, kept), _ = jax.lax.scan(one, carry, (sizes, jnp.asarray(coarse), slots, noise.T))
+    fine, other = jnp.tanh(jnp.moveaxis(kept, 1, 0))
+    return fine.T, other.T

@@ -36,7 +36,6 @@ from translimit.describe import (
     AbstractHeads,
     Clocks,
     Retraction,
-    diffusive_step,
     require_number,
     require_retraction,
 )
@@ -47,7 +46,7 @@ from translimit.limits.homogenized.flows import (
     require_finite_sum,
     sample_noise,
 )
-from translimit.limits.homogenized.schedule import STEP_ERROR, SphereEuler
+from translimit.limits.homogenized.schedule import SphereEuler
 from translimit.limits.homogenized.token_paths import (
     AbstractTokenPaths,
     AbstractTokenSDE,
@@ -65,7 +64,8 @@ class ModifiedPaths(AbstractTokenPaths):
         network: the same times on all clocks of the chain.
         dim: dimension of the tokens.
         step: the largest step taken, in paper time.
-        discretisation: size of the error of the steps in means of overlaps.
+        discretisation: size of the error of the steps in the mean and the mean square of the mean
+            overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
     """
 
@@ -74,7 +74,7 @@ class ModifiedPaths(AbstractTokenPaths):
     network: Clocks
     dim: int = eqx.field(static=True)
     step: float = eqx.field(static=True)
-    discretisation: float = eqx.field(static=True)
+    discretisation: Any
     outcome: Outcome
 
     def clocks(self) -> dict[str, Any]:
@@ -164,17 +164,15 @@ class ModifiedSDE(AbstractTokenSDE):
         progress: Callable[[float], object] | None,
     ) -> ModifiedPaths:
         """All paths from the same tokens."""
-        tokens, largest, outcome = follow(_advance, self.initial, self, method, ts, key, progress)
-        # The noise as for the limits without drift, on their clock; the drift of size one.
-        noise = diffusive_step(self.law, step=self.step, heads=self.heads) * largest / self.step
+        found = follow(_advance, self.initial, self, method, ts, key, progress)
         return ModifiedPaths(
             ts=ts,
-            tokens=tokens,
+            tokens=found.tokens,
             network=Clocks.of_layers(ts / self.step, self.law, step=self.step, heads=self.heads),
             dim=self.law.dim,
-            step=largest,
-            discretisation=float(STEP_ERROR[method.retraction] * noise + largest**2),
-            outcome=outcome,
+            step=found.step,
+            discretisation=found.discretisation,
+            outcome=found.outcome,
         )
 
 

@@ -43,7 +43,7 @@ from translimit.core import (
     named_key,
 )
 from translimit.describe import AbstractIsotropicHeads, require_number
-from translimit.limits.homogenized.schedule import STEP_ERROR, SphereEuler
+from translimit.limits.homogenized.schedule import SphereEuler
 from translimit.limits.homogenized.token_paths import (
     AbstractTokenPaths,
     AbstractTokenSDE,
@@ -61,7 +61,8 @@ class OverlapSolution(AbstractTokenPaths):
             every path at every time, in as many coordinates as they need.
         dim: dimension of the tokens.
         step: the largest step taken.
-        discretisation: size of the error of the steps in means of overlaps.
+        discretisation: size of the error of the steps in the mean and the mean square of the mean
+            overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
     """
 
@@ -69,7 +70,7 @@ class OverlapSolution(AbstractTokenPaths):
     tokens: Any
     dim: int = eqx.field(static=True)
     step: float = eqx.field(static=True)
-    discretisation: float = eqx.field(static=True)
+    discretisation: Any
     outcome: Outcome
 
     @property
@@ -213,16 +214,14 @@ def _solve(
     key: Any,
     progress: Any,
 ) -> OverlapSolution:
-    tokens, largest, outcome = follow(
-        advance, start, (problem.law, problem.causal), method, ts, key, progress
-    )
+    found = follow(advance, start, (problem.law, problem.causal), method, ts, key, progress)
     return OverlapSolution(
         ts=ts,
-        tokens=tokens,
+        tokens=found.tokens,
         dim=problem.law.dim,
-        step=largest,
-        discretisation=STEP_ERROR[method.retraction] * largest,
-        outcome=outcome,
+        step=found.step,
+        discretisation=found.discretisation,
+        outcome=found.outcome,
     )
 
 

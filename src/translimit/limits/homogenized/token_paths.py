@@ -7,17 +7,40 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from translimit.attention import separations
-from translimit.core import AbstractMethod, AbstractProblem, AbstractSolution, Estimate, Outcome
-from translimit.limits.homogenized.schedule import SphereEuler, outcome_of, run_paths, schedule
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    AbstractSolution,
+    Estimate,
+    Outcome,
+    StepError,
+    hidden_step,
+    is_traced,
+    named_key,
+    separate_step_error,
+)
+from translimit.limits.homogenized.schedule import (
+    FIRST_STEP,
+    Schedule,
+    SphereEuler,
+    outcome_of,
+    run_paths,
+    schedule,
+)
+from translimit.limits.homogenized.step_error import Comparison, refined
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
 REFERENCE = "Koubbi et al., arXiv 2604.01978"
+#: Steps that a step of the paths beside those of the solve takes together; a solve of fewer than
+#: `FEWEST_STEPS` is compared with as many times finer steps.
+MERGED, FEWEST_STEPS = 8, 4
 
 
 class AbstractTokenPaths(AbstractSolution):
@@ -28,7 +51,8 @@ class AbstractTokenPaths(AbstractSolution):
         tokens: unit tokens [paths, times, tokens, width].
         dim: dimension of the tokens.
         step: the largest step taken.
-        discretisation: size of the error of the steps in means of overlaps.
+        discretisation: size of the error of the steps in the mean and the mean square of the mean
+            overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
     """
 
@@ -36,7 +60,7 @@ class AbstractTokenPaths(AbstractSolution):
     tokens: eqx.AbstractVar[Any]
     dim: eqx.AbstractVar[int]
     step: eqx.AbstractVar[float]
-    discretisation: eqx.AbstractVar[float]
+    discretisation: eqx.AbstractVar[Any]
     outcome: eqx.AbstractVar[Outcome]
 
     @property
@@ -52,9 +76,7 @@ class AbstractTokenPaths(AbstractSolution):
     @property
     def mean_overlaps(self) -> Any:
         """Mean of the off-diagonal overlaps of every path [paths, times]; NaN for one token."""
-        n = self.tokens.shape[-2]
-        total = ((self.tokens.sum(axis=-2)) ** 2).sum(axis=-1)
-        return (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
+        return mean_overlaps(self.tokens)
 
     def mean_overlap(self, time: int = -1) -> Estimate:
         """The mean off-diagonal overlap at one of the times, over paths, with its errors.
@@ -113,8 +135,31 @@ class AbstractTokenSDE(AbstractProblem):
         return (SphereEuler,)
 
     def default_method(self) -> SphereEuler:
-        """Steps of 0.02, one head a step, 256 paths."""
+        """256 paths, one head a step, the step from their sampling error."""
         return SphereEuler()
+
+
+def mean_overlaps(tokens: Any) -> Any:
+    """Mean of the off-diagonal overlaps [...] of unit tokens [..., tokens, width]; NaN for one."""
+    n = tokens.shape[-2]
+    total = ((tokens.sum(axis=-2)) ** 2).sum(axis=-1)
+    return (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
+
+
+class Followed(eqx.Module):
+    """What `follow` returns.
+
+    Attributes:
+        tokens: of all paths [paths, times, tokens, width].
+        step: the largest step.
+        discretisation: size of the error of the steps.
+        outcome: how the solve ended.
+    """
+
+    tokens: Any
+    step: float = eqx.field(static=True)
+    discretisation: Any
+    outcome: Outcome
 
 
 def follow(
@@ -125,8 +170,12 @@ def follow(
     ts: Any,
     key: Any,
     progress: Any,
-) -> tuple[Any, float, Outcome]:
-    """Tokens of all paths, the largest step, and the outcome.
+) -> Followed:
+    """Tokens of all paths, with the error of their steps.
+
+    Beside the paths run as many with steps eight times as large, at an eighth of their cost. Where
+    no step is given, the paths are those of the first of 0.02, 0.01, ... whose error is hidden by
+    their sampling error.
 
     Args:
         advance: `advance((parameters, method), state, step, key)`.
@@ -137,6 +186,32 @@ def follow(
         key: of the noise.
         progress: told the share of the work that is done.
     """
-    plan = schedule(ts, method.step)
-    tokens = run_paths(advance, start, (parameters, method), plan, method, key, progress)
-    return tokens, plan.largest, outcome_of(tokens)
+    found: list[tuple[Schedule, Any, StepError]] = []
+
+    def tokens_of(plan: Schedule, key: Any, progress: Any) -> Any:
+        return run_paths(advance, start, (parameters, method), plan, method, key, progress)
+
+    def is_hidden(step: float) -> bool:
+        plan = schedule(ts, step)
+        tokens = tokens_of(plan, key, progress)
+        other_key = named_key(key, "other steps")
+        if len(plan.sizes) >= FEWEST_STEPS:
+            both = Comparison(plan, MERGED)
+            coarse, fine = tokens_of(both.coarse, other_key, None), tokens
+        else:
+            both = Comparison(refined(plan, MERGED), MERGED, of=plan)
+            coarse, fine = tokens, tokens_of(both.fine, other_key, None)
+        coarse, fine = (_moments(each[:, both.saves]) for each in (coarse, fine))
+        error = separate_step_error(coarse, fine, both.ratio[:, None])
+        found[:] = [(plan, tokens, error)]
+        return method.step is not None or is_traced(error) or error.hidden
+
+    hidden_step(method.step or FIRST_STEP, is_hidden)
+    plan, tokens, error = found[0]
+    return Followed(tokens, plan.largest, error.largest, outcome_of(tokens))
+
+
+def _moments(tokens: Any) -> Any:
+    """The mean overlap of every path and its square [paths, times, 2]."""
+    mean = mean_overlaps(tokens)
+    return (jnp if is_traced(mean) else np).stack([mean, mean**2], axis=-1)

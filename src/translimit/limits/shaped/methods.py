@@ -11,15 +11,6 @@ V^ = lam^2 V + gamma^2 A V A^T, add the MLP's drift as a kernel, and multiply by
 matrix with 1 / (sigma^2 h) degrees of freedom. All of it acts on a factor L: V is positive
 semi-definite by construction, may be singular, and log det V stays right at any horizon.
 
-Without a causal mask the whole of a step happens in the coordinates of L. With K = L^T C L,
-v = diag(V) and r = C diag(C V C), softmax expanded gives
-
-    A L = L (alpha + sqrt(h / H) beta / (m tau0) G K) + h beta / (2 m tau0^2) v (L^T r)^T = L P,
-
-so that V^ = L (lam^2 + gamma^2 P P^T) L^T: the matrix in brackets is well conditioned however thin
-V is, and its Cholesky factor times L is the factor of V^. L^-1 v is all that P needs of an inverse.
-Where that is large, or not there, a QR decomposition of the parts of V^ takes its place.
-
 Reference: documentation, "The shaped Transformer".
 """
 
@@ -30,39 +21,31 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import shaped_attention
 from translimit.core import (
-    FEW_ROWS,
     AbstractMethod,
     ArgumentError,
     ArgumentTypeError,
     brief,
-    lower_factor,
     lower_product,
-    normals,
     psd_sqrt,
-    quick_lower_factor,
     semidefinite_cholesky,
-    try_cholesky,
-    where_allowed,
-    wishart_factor,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import (
     attention_noise,
-    attention_parts,
     centre,
     drift_of,
     first_order_attention,
     linear_variance,
 )
+from translimit.limits.shaped.mixing import after_attention, after_mlp
+from translimit.limits.shaped.noise import StepNoise, normal_noise, wishart_noise
 
-#: Steps of the default method are at most this, whatever the noise allows.
+#: Steps that are not given are at most this, whatever the noise allows.
 LARGEST_DEFAULT_STEP = 0.02
 
 
@@ -79,7 +62,15 @@ class AbstractCovarianceMethod(AbstractMethod):
         """The state that carries this covariance."""
 
     @abc.abstractmethod
-    def advance(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> Array:
+    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+        """What a step of size h draws."""
+
+    @abc.abstractmethod
+    def degrees(self, block: Any, h: Array) -> Array | None:
+        """Degrees of freedom of the Wishart matrix of a step of size h; None without one."""
+
+    @abc.abstractmethod
+    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
         """The state one step of size h later."""
 
     @abc.abstractmethod
@@ -95,7 +86,7 @@ class AbstractCovarianceMethod(AbstractMethod):
         """The largest step that this method admits for concrete parameters."""
 
     def step_of(self, block: Any, tokens: int) -> float:
-        """The step that is used; a larger one than the method admits is refused.
+        """The step that is given, or the first that is tried; one too large is refused.
 
         Raises:
             ArgumentError: a step above the bound, which the message states.
@@ -120,8 +111,9 @@ class StructurePreserving(AbstractCovarianceMethod):
 
     Attributes:
         paths: independent paths.
-        step: largest step; by default 1 / (4 sigma^2 tokens), and at most 0.02. Steps are made
-            shorter so that every save time is hit.
+        step: largest step. By default 1 / (4 sigma^2 tokens), and at most 0.02, is halved until the
+            error of the steps is below the sampling error of the paths. Steps are made shorter so
+            that every save time is hit.
         bounded: softmax itself in place of its expansion: the step is then a network layer of
             width 1 / step, which can not overflow, and can not explode either. Without it
             (Taylor) paths can explode, as those of the SDE do.
@@ -156,21 +148,29 @@ class StructurePreserving(AbstractCovarianceMethod):
         """A lower-triangular factor."""
         return semidefinite_cholesky(cov)
 
-    def advance(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> Array:
+    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+        """Logits of one head, or with `bounded` of all of them, and a Bartlett factor."""
+        heads = (block.heads,) if isinstance(block, Block) and self.bounded else ()
+        logits = (*heads, *state.shape) if isinstance(block, Block) else (0,)
+        return wishart_noise(logits, self.degrees(block, h), len(state), key, state.dtype)
+
+    def degrees(self, block: Any, h: Array) -> Array:
+        """1 / (sigma^2 h)."""
+        return 1 / (linear_variance(block) * h)
+
+    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
         """Attention, MLP, then the Wishart factor of all linear noise."""
-        mixing, wishart = jax.random.split(key)
         factor = state
         growth = 0.0
         mlp = block if isinstance(block, ShapedMLP) else block.mlp
         if isinstance(block, Block):
-            factor = _after_attention(block, factor, h, mixing, self.bounded)
+            factor = after_attention(block, factor, h, noise.logits, self.bounded)
             growth = growth + block.kappa
         if mlp is not None:
-            factor = quick_lower_factor(_mlp_stack(mlp, factor, h))
+            factor = after_mlp(mlp, factor, h)
             growth = growth + mlp.kappa
-        degrees = 1 / (linear_variance(block) * h)
-        root = wishart_factor(wishart, degrees, factor.shape[0], factor.dtype)
-        return lower_product(factor, root) * (jnp.exp(growth * h / 2) / jnp.sqrt(degrees))
+        scale = jnp.exp(growth * h / 2) / jnp.sqrt(self.degrees(block, h))
+        return lower_product(factor, noise.linear) * scale
 
     def trace(self, state: Array) -> Array:
         """The squared norm of the factor."""
@@ -199,7 +199,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
 
     Attributes:
         paths: independent paths.
-        step: largest step; 0.02 by default.
+        step: largest step; by default 0.02 is halved as for `StructurePreserving`.
         growth_limit: a path whose trace has grown by this factor has exploded.
 
     Raises:
@@ -220,9 +220,16 @@ class EulerMaruyama(AbstractCovarianceMethod):
         """The covariance itself."""
         return cov
 
-    def advance(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> Array:
+    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+        """Two normal matrices."""
+        return normal_noise(len(state), key, state.dtype)
+
+    def degrees(self, block: Any, h: Array) -> None:
+        """There is no Wishart matrix."""
+
+    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
         """One explicit step, projected on the cone."""
-        moved = state + h * drift_of(block, state) + jnp.sqrt(h) * noise(block, state, key)
+        moved = state + h * drift_of(block, state) + jnp.sqrt(h) * _change(block, state, noise)
         values, basis = jnp.linalg.eigh((moved + moved.T) / 2)
         return (basis * jnp.maximum(values, 0.0)) @ basis.T
 
@@ -240,19 +247,14 @@ class EulerMaruyama(AbstractCovarianceMethod):
         return math.inf
 
 
-def noise(
-    block: Block | ShapedMLP, cov: Float[Array, "tokens tokens"], key: PRNGKeyArray
-) -> Float[Array, "tokens tokens"]:
+def _change(block: Block | ShapedMLP, cov: Array, noise: StepNoise) -> Array:
     """One draw of dM for a unit of time, with the covariation of `diffusion`."""
-    first, second = jax.random.split(key)
     factor = psd_sqrt(cov)
-    normal = jax.random.normal(first, cov.shape, cov.dtype)
-    symmetric = (normal + normal.T) / jnp.sqrt(2.0)
+    symmetric = (noise.linear + noise.linear.T) / jnp.sqrt(2.0)
     result = jnp.sqrt(linear_variance(block)) * factor @ symmetric @ factor.T
     if isinstance(block, ShapedMLP):
         return result
-    logits = jax.random.normal(second, cov.shape, cov.dtype)
-    turned = first_order_attention(block, factor, logits) @ cov
+    turned = first_order_attention(block, factor, noise.logits) @ cov
     return result + attention_noise(block) * (turned + turned.T)
 
 
@@ -275,123 +277,3 @@ def require_sizes(method: Any) -> None:
         value = getattr(method, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ArgumentError(name, f"got {value}", "pass a positive number")
-
-
-def _after_attention(block: Block, factor: Array, h: Array, key: Array, bounded: bool) -> Array:
-    """A lower-triangular factor of V^ = lam^2 V + gamma^2 E_heads[A V A^T] + noise of A."""
-    if bounded:
-        return quick_lower_factor(_softmax_stack(block, factor, h, key))
-    if block.causal:
-        return quick_lower_factor(_causal_stack(block, factor, h, key))
-    skip, mixing, tokens, source = _expanded_attention(block, factor, h, key)
-    if factor.shape[0] <= FEW_ROWS:
-        return lower_factor(_parts(factor, skip, mixing, tokens, source))
-    solved, exists = _solve_lower(factor, tokens)
-    mixing_of_all = mixing + jnp.outer(solved, source)
-    inner = mixing_of_all @ mixing_of_all.T + skip**2 * jnp.eye(len(factor), dtype=factor.dtype)
-    allowed, root = try_cholesky(inner)
-    quick = lower_product(factor, root)
-    return where_allowed(
-        allowed & exists,
-        quick,
-        lambda *parts: lower_factor(_parts(*parts)),
-        factor,
-        skip,
-        mixing,
-        tokens,
-        source,
-    )
-
-
-def _expanded_attention(
-    block: Block, factor: Array, h: Array, key: Array
-) -> tuple[Array, Array, Array, Array]:
-    """V^ = (skip L)(skip L)^T + (L mixing + tokens source^T)(...)^T, up to second order in softmax.
-
-    The noise is computed in float32, like the normals that it is made of; K is that of the centred
-    factor, which loses nothing where tokens are nearly equal.
-    """
-    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
-    centred = centre(factor.T).T  # C L
-    largest = jnp.max(jnp.abs(centred))
-    unit = (centred / jnp.where(largest > 0, largest, 1.0)).astype(jnp.float32)
-    kernel = _product32(unit.T, unit)  # K / largest^2
-    noise = _product32(normals(key, factor.shape), kernel).astype(dtype)
-    strength = largest**2 / (size * block.tau0)
-    mixing = (block.gamma * gains.attention * jnp.sqrt(h / block.heads) * strength) * noise
-    mixing = mixing + block.gamma * gains.identity * jnp.eye(size, dtype=dtype)
-    own = jnp.sum(centred**2, axis=1)
-    source = (block.gamma * gains.attention * h) * ((own - jnp.mean(own)) @ factor)
-    tokens = jnp.sum(factor**2, axis=1) / (2 * size * block.tau0**2)
-    # One draw stands for the mean of H heads: its noise is right, and what it lacks of
-    # E[A_1 V A_1^T], a multiple of V, is added to the skip connection.
-    lacking = h * (1 - 1 / block.heads) * (block.gamma * gains.attention * strength) ** 2
-    skip = jnp.sqrt(block.lam**2 + lacking * jnp.sum(kernel.astype(dtype) ** 2))
-    return skip, mixing, tokens, source
-
-
-def _parts(factor: Array, skip: Array, mixing: Array, tokens: Array, source: Array) -> Array:
-    """The two parts of V^ side by side."""
-    branch = factor @ mixing + jnp.outer(tokens, source)
-    return jnp.concatenate([skip * factor, branch], axis=1)
-
-
-def _solve_lower(factor: Array, tokens: Array) -> tuple[Array, Array]:
-    """L^-1 v, and whether v is in the range of L where a pivot of L is zero."""
-    pivots = jnp.diagonal(factor)
-    filled = factor + jnp.diag(jnp.where(pivots == 0, 1.0, 0.0).astype(factor.dtype))
-    solved = jax.lax.linalg.triangular_solve(filled, tokens[:, None], left_side=True, lower=True)
-    solved = solved[:, 0]
-    # What is left of a token that repeats others must be rounding.
-    rounding = 64 * jnp.finfo(factor.dtype).eps * jnp.max(tokens)
-    return solved, jnp.all((pivots != 0) | (jnp.abs(solved) <= rounding))
-
-
-def _product32(left: Array, right: Array) -> Array:
-    """A product in float32, on every device."""
-    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-
-
-def _softmax_stack(block: Block, factor: Array, h: Array, key: Array) -> Array:
-    """Parts of V^ side by side, with softmax itself and every head drawn."""
-    normal = normals(key, (block.heads, *factor.shape)).astype(factor.dtype)
-    logits = jnp.sqrt(h) / block.tau0 * (factor @ normal @ factor.T)
-    heads = shaped_attention(logits, block.gains, block.causal) @ factor
-    parts = block.gamma / block.heads**0.5 * heads
-    return jnp.concatenate([block.lam * factor, *parts], axis=1)
-
-
-def _causal_stack(block: Block, factor: Array, h: Array, key: Array) -> Array:
-    """Parts of V^ side by side, with every row centred over the tokens that it sees."""
-    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
-    second, mean = attention_parts(block, factor @ factor.T)
-    first = first_order_attention(block, factor, normals(key, factor.shape).astype(dtype))
-    matrix = gains.identity * jnp.eye(size, dtype=dtype) + gains.attention * (
-        jnp.sqrt(h / block.heads) * first + h * mean
-    )
-    parts = [block.lam * factor, block.gamma * matrix @ factor]
-    if block.heads > 1:
-        # What one draw lacks of the mean of H heads, no multiple of V here.
-        lacking = h * (1 - 1 / block.heads) * (block.gamma * gains.attention) ** 2
-        parts.append(jnp.sqrt(lacking) * semidefinite_cholesky(second))
-    return jnp.concatenate(parts, axis=1)
-
-
-def _mlp_stack(mlp: ShapedMLP, factor: Array, h: Array) -> Array:
-    r"""Parts of lam^2 V + gamma^2 K_h(V), with K_h = V + h b / gamma^2 exactly.
-
-    The kernel of the shaped ReLU of width 1 / h differs from this by O(h^(3/2)) unless c_+ + c_- =
-    0, which would make the scheme of weak order 1/2 only. Positivity: sqrt(1 - rho^2) - rho
-    arccos(rho) = e(rho) - pi rho / 2 with e = sqrt(1 - rho^2) + rho arcsin(rho), a power series in
-    rho^2 with positive coefficients, so that p_a p_b e(rho_ab) is positive semi-definite, and so
-    is what is left of V.
-    """
-    share = h * (mlp.c_plus - mlp.c_minus) ** 2 / (2 * jnp.pi)
-    growth = 0.0 if mlp.normalised else h * (mlp.c_plus**2 + mlp.c_minus**2) / 2
-    norms = jnp.sqrt(jnp.sum(factor**2, axis=1))
-    unit = factor / norms[:, None]
-    rho = jnp.clip(unit @ unit.T, -1.0, 1.0)
-    even = jnp.sqrt(1 - rho**2) + rho * jnp.arcsin(rho)
-    root = norms[:, None] * semidefinite_cholesky(even)
-    linear = mlp.lam**2 + mlp.gamma**2 * (1 + growth - share * jnp.pi / 2)
-    return jnp.concatenate([jnp.sqrt(linear) * factor, mlp.gamma * jnp.sqrt(share) * root], axis=1)

@@ -10,16 +10,13 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from translimit.core import (
     AbstractMethod,
@@ -29,15 +26,9 @@ from translimit.core import (
     ArrayInput,
     Estimate,
     Outcome,
+    StepError,
     as_float64,
-    available_threads,
-    device_count,
-    in_float64,
     is_traced,
-    map_shards,
-    part_of,
-    rounded_up,
-    side_by_side,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import require_tokens_cov
@@ -45,23 +36,15 @@ from translimit.limits.shaped.methods import (
     AbstractCovarianceMethod,
     EulerMaruyama,
     StructurePreserving,
-    attention_rate,
 )
+from translimit.limits.shaped.pairs import Pairs, step_and_pairs
+from translimit.limits.shaped.paths import Ensemble, Paths
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
 REFERENCE = "Noci et al., arXiv 2306.17759"
-#: Paths computed together; adaptive ones wait for the slowest of their chunk.
-_CHUNK, _ADAPTIVE_CHUNK = 4096, 256
-#: Entries of m x m matrices that a chunk may hold: what an accelerator needs to be busy, and what
-#: stays in the cache of a core.
-_CHUNK_ENTRIES, _CHUNK_ENTRIES_OF_A_CORE = 2**18, 2**12
-#: Programs that this process has compiled for paths on its cores.
-_compiled: set[Hashable] = set()
-#: A remainder of an interval below this fraction of a step is rounding.
-_ROUNDING = 1e-9
 
 
 class CovarianceSolution(AbstractSolution):
@@ -74,6 +57,7 @@ class CovarianceSolution(AbstractSolution):
         blow_up_time: when each path exploded, infinity where it did not [paths].
         stopping_time: when each path was stopped at `stop_trace`, infinity where not [paths].
         steps: steps taken by each path [paths].
+        pairs: some paths with two steps on the same noise, which tell the error of the step.
         outcome: `blow_up` when a path exploded before t1, else `successful`.
     """
 
@@ -83,7 +67,38 @@ class CovarianceSolution(AbstractSolution):
     blow_up_time: Any
     stopping_time: Any
     steps: Any
+    pairs: Pairs
     outcome: Outcome
+
+    @property
+    def step(self) -> Any:
+        """The largest step taken."""
+        return self.pairs.step
+
+    @property
+    def discretisation(self) -> Any:
+        """The largest error of the step in the mean log det, over times, without exploded paths.
+
+        Of the mean correlations where no log det is finite; NaN where nothing is. The standard
+        error of the estimate is added.
+        """
+        return self.pairs.headline.largest
+
+    def step_error(self, observable: Callable[[Paths], Any]) -> StepError:
+        """The error of the step in the mean of an observable.
+
+        Args:
+            observable: from `cov`, `log_det`, `blow_up_time` and `stopping_time` of paths to
+                numbers [paths, ...]; at up to four times, equally spaced up to the last, at which
+                pairs of paths are compared.
+        """
+        return self.pairs.step_error(observable)
+
+    def mean_log_det(self) -> Estimate:
+        """The mean log det at the last time over the paths that have not exploded, with errors."""
+        values = np.asarray(self.log_det)[:, -1]
+        error = self.step_error(lambda paths: paths.log_det[:, -1]).largest
+        return Estimate.from_samples(values[np.isfinite(values)], discretisation=error)
 
     @property
     def correlation(self) -> Any:
@@ -93,12 +108,14 @@ class CovarianceSolution(AbstractSolution):
         return xp.clip(self.cov / (norms[..., :, None] * norms[..., None, :]), -1.0, 1.0)
 
     def blow_up_probability(self) -> Estimate:
-        """The fraction of paths that exploded before t1, with its standard error."""
-        return _fraction(np.isfinite(self.blow_up_time))
+        """The fraction of paths that exploded before t1, with its errors."""
+        error = self.step_error(lambda paths: 1.0 * np.isfinite(paths.blow_up_time))
+        return _fraction(np.isfinite(self.blow_up_time), error.largest)
 
     def stopped_probability(self) -> Estimate:
-        """The fraction of paths that were stopped before t1, with its standard error."""
-        return _fraction(np.isfinite(self.stopping_time))
+        """The fraction of paths that were stopped before t1, with its errors."""
+        error = self.step_error(lambda paths: 1.0 * np.isfinite(paths.stopping_time))
+        return _fraction(np.isfinite(self.stopping_time), error.largest)
 
     def to_xarray(self) -> xarray.Dataset:
         """Covariances, log determinants and blow-up times as labelled arrays."""
@@ -135,7 +152,11 @@ class CovarianceSolution(AbstractSolution):
                     {"long_name": "depth over width", "units": "layers / dim"},
                 )
             },
-            attrs={"outcome": Outcome[self.outcome] or "successful"},
+            attrs={
+                "outcome": Outcome[self.outcome] or "successful",
+                "step": self.step,
+                "discretisation": self.discretisation,
+            },
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -210,7 +231,7 @@ class CovarianceSDE(AbstractProblem):
         return (StructurePreserving, EulerMaruyama)
 
     def default_method(self) -> AbstractMethod:
-        """1,000 paths of the structure-preserving step."""
+        """1,000 paths of the structure-preserving step, its size from their sampling error."""
         return StructurePreserving()
 
     def run(
@@ -221,134 +242,28 @@ class CovarianceSDE(AbstractProblem):
         key: PRNGKeyArray | None,
         progress: Callable[[float], object] | None,
     ) -> CovarianceSolution:
-        """All paths, chunk by chunk; path i has the key of its index, whatever the chunks."""
-        tokens = self.initial.shape[0]
-        step = method.step_of(self.block, tokens)
-        traced = is_traced(self, ts, key)
-        on_cores = jax.default_backend() == "cpu"
-        entries = _CHUNK_ENTRIES_OF_A_CORE if on_cores else _CHUNK_ENTRIES
-        largest = _CHUNK if method.adaptive is None else _ADAPTIVE_CHUNK
-        largest = max(1, min(largest, entries // tokens**2)) * device_count()
-        chunks = 1 if traced else math.ceil(method.paths / largest)
-        size = rounded_up(math.ceil(method.paths / chunks))
-
-        def compute(chunk: int) -> Any:
-            indices = np.arange(chunk * size, (chunk + 1) * size)
-            shared = (self.block, self.initial, ts, self.stop_trace, method, step, key)
-            return in_float64(_paths, *shared, indices)
-
-        program = jax.tree.structure((self.block, method)), tokens, np.shape(ts), size
-        results = _side_by_side(compute, chunks, program, progress)
-        xp = jnp if traced else np
-        cov, log_det, blown, stopped, steps = (
-            xp.concatenate(parts)[: method.paths] for parts in zip(*results, strict=True)
-        )
-        exploded = xp.any(xp.isfinite(blown))
+        """All paths, after the error of their step."""
+        ensemble = Ensemble(self.block, self.initial, self.stop_trace, method, key)
+        step, pairs = step_and_pairs(ensemble, ts)
+        paths = ensemble.paths(method.paths, ts, step, progress=progress)
+        xp = jnp if is_traced(paths) else np
+        exploded = xp.any(xp.isfinite(paths.blow_up_time))
         outcome = Outcome.where(exploded, Outcome.blow_up, Outcome.successful)
         return CovarianceSolution(
             ts=ts,
-            cov=cov,
-            log_det=log_det,
-            blow_up_time=blown,
-            stopping_time=stopped,
-            steps=steps,
+            cov=paths.cov,
+            log_det=paths.log_det,
+            blow_up_time=paths.blow_up_time,
+            stopping_time=paths.stopping_time,
+            steps=paths.steps,
+            pairs=pairs,
             outcome=outcome,
         )
 
 
-def _side_by_side(
-    compute: Callable[[int], Any],
-    chunks: int,
-    program: Hashable,
-    progress: Callable[[float], object] | None,
-) -> list[Any]:
-    """`compute` of every chunk: the first alone where it compiles, then as threads allow."""
-    alone = 0 if program in _compiled else 1
-
-    def call(chunk: int, report: Callable[[float], object]) -> Any:
-        result = compute(chunk)
-        report(1.0)
-        return result
-
-    calls = [functools.partial(call, chunk) for chunk in range(chunks)]
-    first = side_by_side(calls[:alone], 1, part_of(progress, 0.0, alone / chunks))
-    _compiled.add(program)
-    # The mesh of several devices is known to this thread only, and so is a trace.
-    at_once = 1 if device_count() > 1 or chunks == 1 else available_threads()
-    return first + side_by_side(calls[alone:], at_once, part_of(progress, alone / chunks, 1.0))
-
-
-def _fraction(happened: np.ndarray) -> Estimate:
+def _fraction(happened: np.ndarray, discretisation: float) -> Estimate:
     """A probability; with none or all, the error of the rule of succession and not zero."""
     count = happened.size
     smoothed = (happened.sum() + 1) / (count + 2)
-    return Estimate(float(happened.mean()), math.sqrt(smoothed * (1 - smoothed) / count), count)
-
-
-@eqx.filter_jit
-def _paths(
-    block: Any,
-    initial: Array,
-    ts: Array,
-    stop_trace: Array,
-    method: AbstractCovarianceMethod,
-    step: Array,
-    key: PRNGKeyArray,
-    indices: Array,
-) -> Any:
-    shared = (block, initial, ts, stop_trace, method, step, key)
-    return map_shards(_paths_of, (indices,), (0,), shared)
-
-
-def _paths_of(indices: Array, shared: Any) -> Any:
-    """The paths of these indices."""
-    block, initial, ts, stop_trace, method, step, key = shared
-    start = method.start(initial)
-    blow_up_trace = method.growth_limit * method.trace(start)
-    intervals = jnp.diff(ts, prepend=0.0)
-    ceiling = jnp.maximum(jnp.ceil(intervals / step * (1 - _ROUNDING)), 1.0)
-
-    def path(index: Array) -> Any:
-        own = jax.random.fold_in(key, index)
-
-        def to_next(carry: Any, interval: Any) -> Any:
-            duration, longest = interval
-            before = carry[1]
-
-            def running(loop: Any) -> Array:
-                elapsed, (_, _, _, blown, stopped) = loop
-                alive = jnp.isinf(blown) & jnp.isinf(stopped)
-                return alive & (duration - elapsed > _ROUNDING * longest)
-
-            def advance(loop: Any) -> Any:
-                elapsed, (state, _, count, blown, stopped) = loop
-                # Paths that are over step beside the others of their chunk, for nothing.
-                left = duration - elapsed
-                h = jnp.where(left > 0, jnp.minimum(longest, left), longest)
-                if method.adaptive is not None:
-                    h = jnp.minimum(h, method.adaptive**2 / attention_rate(block, state))
-                state = method.advance(block, state, h, jax.random.fold_in(own, count))
-                elapsed = elapsed + h
-                now, trace = before + elapsed, method.trace(state)
-                exploded = ~(trace <= blow_up_trace) & ~(trace > stop_trace)
-                blown = jnp.where(exploded, now, blown)
-                stopped = jnp.where(trace > stop_trace, now, stopped)
-                # A path that is over costs the others of its chunk nothing.
-                state = jnp.where(exploded, start, state)
-                return elapsed, (state, now, count + 1, blown, stopped)
-
-            _, carry = jax.lax.while_loop(running, advance, (jnp.zeros_like(duration), carry))
-            state, _, count, blown, stopped = carry
-            cov, log_det = method.read(state)
-            lost = jnp.isfinite(blown)
-            kept = jnp.where(lost, jnp.nan, cov), jnp.where(lost, jnp.nan, log_det)
-            return (state, before + duration, count, blown, stopped), kept
-
-        never = jnp.asarray(jnp.inf, initial.dtype)
-        carry = (start, jnp.zeros_like(never), jnp.asarray(0, jnp.uint32), never, never)
-        (_, _, count, blown, stopped), (cov, log_det) = jax.lax.scan(
-            to_next, carry, (intervals, intervals / ceiling)
-        )
-        return cov, log_det, blown, stopped, count
-
-    return jax.vmap(path)(indices)
+    stderr = math.sqrt(smoothed * (1 - smoothed) / count)
+    return Estimate(float(happened.mean()), stderr, count, discretisation)

@@ -1,0 +1,149 @@
+"""The error of the step of the covariance SDE: paths with two steps on the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from translimit.core import StepError, coupled_step_error, hidden_step, is_traced
+from translimit.limits.shaped.paths import Ensemble, Paths
+
+#: Times at which pairs of paths are compared.
+CHECKPOINTS = 4
+#: Pairs: one for so many paths, but at least so many, where the paths are not few.
+PATHS_A_PAIR, LEAST_PAIRS, PAIRS_OF_FEW = 4, 256, 4
+#: Entries of covariances that pairs may hold.
+_ENTRIES = 2**22
+
+
+class Pairs(eqx.Module):
+    """Paths with a step and with twice that step, on the same noise.
+
+    Attributes:
+        coarse: with the larger step.
+        fine: with the smaller one.
+        step: the largest step of the solve.
+        ratio: that over the step of `fine`.
+        paths: of the solve.
+    """
+
+    coarse: Paths
+    fine: Paths
+    step: Any
+    ratio: Any
+    paths: int = eqx.field(static=True)
+
+    def step_error(self, observable: Callable[[Paths], Any]) -> StepError:
+        """The error of the solve's step in the mean of an observable [pairs, ...] of paths."""
+        coarse, fine = observable(self.coarse), observable(self.fine)
+        return coupled_step_error(coarse, fine, self.ratio, self.paths)
+
+    @property
+    def headline(self) -> StepError:
+        """The error in the mean log det; in the mean correlations where no log det is finite."""
+        error = self.step_error(log_det)
+        if is_traced(error) or self.fine.cov.shape[-1] == 1 or np.isfinite(error.bias).any():
+            return error
+        return self.step_error(correlations)
+
+
+def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
+    """The step to ask for, and the pairs that tell its error.
+
+    A step that is given is kept. Else the method's own is halved until its error in the mean log
+    det is below the sampling error, and those in log norms and correlations are not seen above it.
+    With traced numbers nothing can be decided, and the first step is kept.
+    """
+    method = ensemble.method
+    first = method.step_of(ensemble.block, len(ensemble.initial))
+    paths = method.paths
+    few = max(paths // PATHS_A_PAIR, min(LEAST_PAIRS, PAIRS_OF_FEW * paths))
+    if method.step is not None or is_traced(ensemble, ts):
+        return first, _pairs(ensemble, ts, first, few)
+    found: list[Pairs] = []
+
+    def is_hidden(step: float) -> bool:
+        # The fewer pairs, the more noise; more of them only where few leave the question open.
+        for count in (few, paths):
+            pairs = _pairs(ensemble, ts, step, count)
+            found[:] = [pairs]
+            if pairs.step_error(log_observables).visible:
+                return False
+            if pairs.headline.hidden:
+                return True
+        return False
+
+    return hidden_step(first, is_hidden), found[0]
+
+
+def log_det(paths: Paths) -> Any:
+    """Log det [paths, times]; not finite where the covariance is singular or has exploded.
+
+    Args:
+        paths: of the covariance.
+    """
+    return paths.log_det
+
+
+def log_observables(paths: Paths) -> Any:
+    """Log norms, correlations and log det [paths, times, observables]; not finite after a blow-up.
+
+    Args:
+        paths: of the covariance.
+    """
+    xp = jnp if is_traced(paths) else np
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norms = xp.log(xp.diagonal(paths.cov, axis1=-2, axis2=-1))
+    return xp.concatenate([norms, correlations(paths), paths.log_det[..., None]], axis=-1)
+
+
+def correlations(paths: Paths) -> Any:
+    """Correlations of any two tokens [paths, times, pairs of tokens].
+
+    Args:
+        paths: of the covariance.
+    """
+    xp = jnp if is_traced(paths) else np
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = xp.sqrt(xp.diagonal(paths.cov, axis1=-2, axis2=-1))
+        rho = paths.cov / (root[..., :, None] * root[..., None, :])
+    return rho[..., *np.triu_indices(rho.shape[-1], 1)]
+
+
+def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
+    """So many pairs for a solve that keeps these times, with steps of at most `step`."""
+    end, saves, paths = ts[-1], len(ts), ensemble.method.paths
+    traced = is_traced(ts)
+    xp = jnp if traced else np
+    gaps = xp.diff(ts, prepend=0.0)
+    taken = xp.max(gaps / xp.maximum(xp.ceil(gaps / step * (1 - 1e-9)), 1.0))
+    # Coarse steps in all, as many between any two times that are compared.
+    checkpoints = min(saves, CHECKPOINTS)
+    taken = xp.where(taken > 0, taken, step)  # nothing but the start is kept
+    if not traced:
+        checkpoints = max(1, min(checkpoints, int(end / (2 * taken) * (1 + 1e-9))))
+    each = xp.maximum(xp.ceil(end / (2 * taken * checkpoints) * (1 - 1e-9)), 1.0)
+    coarse = xp.where(end > 0, end / (checkpoints * each), step)
+    # As many times as the solve keeps, so that both are one program: the first are all zero.
+    compared = end * np.arange(1, checkpoints + 1) / checkpoints
+    times = xp.concatenate([np.zeros(saves - checkpoints), compared])
+    tokens = len(ensemble.initial)
+    count = max(2, min(count, max(16, _ENTRIES // (saves * tokens**2))))
+    both = (
+        _last(ensemble.paths(count, times, size, parts), checkpoints)
+        for size, parts in ((coarse, 2), (coarse / 2, 1))
+    )
+    return Pairs(*both, step=taken, ratio=taken / (coarse / 2), paths=paths)
+
+
+def _last(paths: Paths, checkpoints: int) -> Paths:
+    """The paths at the last times."""
+    return eqx.tree_at(
+        lambda p: (p.cov, p.log_det),
+        paths,
+        (paths.cov[:, -checkpoints:], paths.log_det[:, -checkpoints:]),
+    )

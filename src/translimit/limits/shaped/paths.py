@@ -1,0 +1,215 @@
+"""Paths of the covariance SDE, chunk by chunk: the compiled program and who runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from translimit.core import (
+    available_threads,
+    device_count,
+    in_float64,
+    is_traced,
+    map_shards,
+    part_of,
+    rounded_up,
+    side_by_side,
+)
+from translimit.limits.shaped.methods import AbstractCovarianceMethod, attention_rate
+from translimit.limits.shaped.noise import StepNoise, summed
+
+#: Paths computed together; adaptive ones wait for the slowest of their chunk.
+_CHUNK, _ADAPTIVE_CHUNK = 4096, 256
+#: Entries of m x m matrices that a chunk may hold: what an accelerator needs to be busy, and what
+#: stays in the cache of a core.
+_CHUNK_ENTRIES, _CHUNK_ENTRIES_OF_A_CORE = 2**18, 2**12
+#: Programs that this process has compiled for paths on its cores.
+_compiled: set[Hashable] = set()
+#: A remainder of an interval below this fraction of a step is rounding.
+_ROUNDING = 1e-9
+
+
+class Paths(eqx.Module):
+    """What paths have at the times kept.
+
+    Attributes:
+        cov: covariances [paths, times, tokens, tokens]; NaN after a blow-up, frozen after a stop.
+        log_det: log det of them [paths, times].
+        blow_up_time: of every path, infinity where there is none [paths].
+        stopping_time: of every path, infinity where there is none [paths].
+        steps: steps taken by each path [paths].
+    """
+
+    cov: Any
+    log_det: Any
+    blow_up_time: Any
+    stopping_time: Any
+    steps: Any
+
+
+class Ensemble(eqx.Module):
+    """Paths from one covariance; path i has the key of its index, whatever the chunks.
+
+    Attributes:
+        block: of the equation.
+        initial: covariance at time 0 [tokens, tokens].
+        stop_trace: trace at which a path is stopped.
+        method: whose steps are taken.
+        key: of all paths.
+    """
+
+    block: Any
+    initial: Any
+    stop_trace: Any
+    method: AbstractCovarianceMethod
+    key: Any
+
+    def paths(
+        self,
+        count: int,
+        ts: Any,
+        step: Any,
+        parts: int = 1,
+        progress: Callable[[float], object] | None = None,
+    ) -> Paths:
+        """The first `count` paths.
+
+        Args:
+            count: how many.
+            ts: the times kept.
+            step: the largest step.
+            parts: steps whose noise one step takes: with two, steps of 2 h are on the noise of
+                those of h.
+            progress: told the share of the work that is done.
+        """
+        traced = is_traced(self, ts, step)
+        most = self.method.paths
+        chunks = 1 if traced else math.ceil(most / self._largest_chunk())
+        # One size for every count and step, and so one compiled program.
+        method = dataclasses.replace(self.method, step=None, paths=1)
+        size = rounded_up(count if traced else math.ceil(most / chunks))
+
+        def compute(chunk: int) -> Paths:
+            indices = np.arange(chunk * size, (chunk + 1) * size)
+            shared = (self.block, self.initial, ts, self.stop_trace, method)
+            numbers = np.float64(step) if not traced else step, np.uint32(parts)
+            return in_float64(_paths, *shared, *numbers, self.key, indices)
+
+        program = jax.tree.structure((self.block, method)), len(self.initial), len(ts), size
+        results = _side_by_side(compute, math.ceil(count / size), program, progress)
+        xp = jnp if traced else np
+        return jax.tree.map(lambda *each: xp.concatenate(each)[:count], *results)
+
+    def _largest_chunk(self) -> int:
+        """Paths that are computed together at most."""
+        on_cores = jax.default_backend() == "cpu"
+        entries = _CHUNK_ENTRIES_OF_A_CORE if on_cores else _CHUNK_ENTRIES
+        largest = _CHUNK if self.method.adaptive is None else _ADAPTIVE_CHUNK
+        return max(1, min(largest, entries // len(self.initial) ** 2)) * device_count()
+
+
+def _side_by_side(
+    compute: Callable[[int], Paths],
+    chunks: int,
+    program: Hashable,
+    progress: Callable[[float], object] | None,
+) -> list[Paths]:
+    """`compute` of every chunk: the first alone where it compiles, then as threads allow."""
+    alone = 0 if program in _compiled else 1
+
+    def call(chunk: int, report: Callable[[float], object]) -> Paths:
+        result = compute(chunk)
+        report(1.0)
+        return result
+
+    calls = [functools.partial(call, chunk) for chunk in range(chunks)]
+    first = side_by_side(calls[:alone], 1, part_of(progress, 0.0, alone / chunks))
+    _compiled.add(program)
+    # The mesh of several devices is known to this thread only, and so is a trace.
+    at_once = 1 if device_count() > 1 or chunks == 1 else available_threads()
+    return first + side_by_side(calls[alone:], at_once, part_of(progress, alone / chunks, 1.0))
+
+
+@eqx.filter_jit
+def _paths(
+    block: Any,
+    initial: Array,
+    ts: Array,
+    stop_trace: Array,
+    method: AbstractCovarianceMethod,
+    step: Array,
+    parts: Array,
+    key: PRNGKeyArray,
+    indices: Array,
+) -> Any:
+    shared = (block, initial, ts, stop_trace, method, step, parts, key)
+    return map_shards(_paths_of, (indices,), (0,), shared)
+
+
+def _paths_of(indices: Array, shared: Any) -> Any:
+    """The paths of these indices."""
+    block, initial, ts, stop_trace, method, step, parts, key = shared
+    start = method.start(initial)
+    blow_up_trace = method.growth_limit * method.trace(start)
+    intervals = jnp.diff(ts, prepend=0.0)
+    ceiling = jnp.maximum(jnp.ceil(intervals / step * (1 - _ROUNDING)), 1.0)
+
+    def path(index: Array) -> Any:
+        own = jax.random.fold_in(key, index)
+
+        def to_next(carry: Any, interval: Any) -> Any:
+            duration, longest = interval
+            before = carry[1]
+
+            def running(loop: Any) -> Array:
+                elapsed, (_, _, _, blown, stopped) = loop
+                alive = jnp.isinf(blown) & jnp.isinf(stopped)
+                return alive & (duration - elapsed > _ROUNDING * longest)
+
+            def advance(loop: Any) -> Any:
+                elapsed, (state, _, count, blown, stopped) = loop
+                # Paths that are over step beside the others of their chunk, for nothing.
+                left = duration - elapsed
+                h = jnp.where(left > 0, jnp.minimum(longest, left), longest)
+                if method.adaptive is not None:
+                    h = jnp.minimum(h, parts * method.adaptive**2 / attention_rate(block, state))
+
+                def draw(part: Array) -> StepNoise:
+                    part_key = jax.random.fold_in(own, count * parts + part)
+                    return method.noise(block, state, h / parts, part_key)
+
+                noise = summed(draw, parts, method.degrees(block, h))
+                state = method.advance(block, state, h, noise)
+                elapsed = elapsed + h
+                now, trace = before + elapsed, method.trace(state)
+                exploded = ~(trace <= blow_up_trace) & ~(trace > stop_trace)
+                blown = jnp.where(exploded, now, blown)
+                stopped = jnp.where(trace > stop_trace, now, stopped)
+                # A path that is over costs the others of its chunk nothing.
+                state = jnp.where(exploded, start, state)
+                return elapsed, (state, now, count + 1, blown, stopped)
+
+            _, carry = jax.lax.while_loop(running, advance, (jnp.zeros_like(duration), carry))
+            state, _, count, blown, stopped = carry
+            cov, log_det = method.read(state)
+            lost = jnp.isfinite(blown)
+            kept = jnp.where(lost, jnp.nan, cov), jnp.where(lost, jnp.nan, log_det)
+            return (state, before + duration, count, blown, stopped), kept
+
+        never = jnp.asarray(jnp.inf, initial.dtype)
+        carry = (start, jnp.zeros_like(never), jnp.asarray(0, jnp.uint32), never, never)
+        (_, _, count, blown, stopped), (cov, log_det) = jax.lax.scan(
+            to_next, carry, (intervals, intervals / ceiling)
+        )
+        return Paths(cov, log_det, blown, stopped, count)
+
+    return jax.vmap(path)(indices)
