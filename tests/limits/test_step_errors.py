@@ -202,14 +202,15 @@ def test_a_step_is_halved_until_its_error_is_hidden() -> None:
     assert hidden_step(2.0, lambda step: step < 0.3) == 0.25
     assert hidden_step(0.1, lambda _: True) == 0.1
     assert hidden_step(1.0, lambda _: False) == 0.5**HALVINGS
-    for bias, noise, hidden, visible in (
-        (0.1, 0.1, True, False),
-        (0.25, 0.1, False, False),
-        (0.6, 0.1, False, True),
-        (np.nan, np.nan, True, False),
+    for bias, noise, hidden, visible, lost in (
+        (0.1, 0.1, True, False, True),
+        (0.25, 0.1, False, False, False),
+        (0.25, 0.2, False, False, True),
+        (0.6, 0.1, False, True, False),
+        (np.nan, np.nan, True, False, True),
     ):
         error = StepError(np.array([bias]), np.array([noise]), np.array([0.3]))
-        assert (error.hidden, error.visible) == (hidden, visible)
+        assert (error.hidden, error.visible, error.lost) == (hidden, visible, lost)
 
 
 @pytest.mark.parametrize("factor", [2, 8])

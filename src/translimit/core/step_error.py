@@ -51,6 +51,12 @@ class StepError(eqx.Module):
         bias, noise, sampling = self._numbers()
         return bool(np.any(bias - 2 * noise > sampling + ROUNDING))
 
+    @property
+    def lost(self) -> bool:
+        """Whether every error is hidden, or less than twice its noise and so not told from it."""
+        bias, noise, sampling = self._numbers()
+        return not bool(np.any(bias > np.maximum(sampling - noise, 2 * noise) + ROUNDING))
+
     def _numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.asarray(self.bias), np.asarray(self.noise), np.asarray(self.sampling)
 

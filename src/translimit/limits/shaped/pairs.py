@@ -55,7 +55,8 @@ def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
     """The step to ask for, and the pairs that tell its error.
 
     A step that is given is kept. Else the method's own is halved until its error in the mean log
-    det is below the sampling error, and those in log norms and correlations are not seen above it.
+    det is below the sampling error or lost in the noise of its estimate, and those in log norms
+    and correlations are not seen above it.
     With traced numbers nothing can be decided, and the first step is kept.
     """
     method = ensemble.method
@@ -75,7 +76,8 @@ def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
                 return False
             if pairs.headline.hidden:
                 return True
-        return False
+        # Paths near an explosion part whatever the step: their noise falls with no step.
+        return found[0].headline.lost
 
     return hidden_step(first, is_hidden), found[0]
 
