@@ -230,6 +230,28 @@ def test_optimisers_conventions_and_traced_values() -> None:
 
 
 @pytest.mark.usefixtures("as_user")
+def test_targets_that_can_be_read_in_two_ways_ask_which() -> None:
+    given: dict[str, Any] = {"architecture": Architecture(head_dim=2), "steps": 3, "eta0": 0.1}
+    both = {**given, "inputs": X, "targets": np.ones((2, 2))}
+    with pytest.raises(ArgumentTypeError, match=r"^readout: is missing.* shape \(2, 2\).*pooled"):
+        Training(**both)
+    assert Training(**both, readout="pooled").targets.shape == (2, 2)
+    # One token is its own mean; three outputs are not those of two tokens.
+    for inputs, targets in (
+        (X[:, :1], np.ones((2, 1))),
+        (X, np.ones((2, 3))),
+        (X, np.ones((2, 1))),
+        (X, Y),
+    ):
+        for readout in (None, "pooled"):
+            Training(**given, inputs=inputs, targets=targets, readout=readout)
+        with pytest.raises(NoSuchLimitError, match=r"^readout: got 'token'.*not solved yet"):
+            Training(**given, inputs=inputs, targets=targets, readout="token")
+    with pytest.raises(ArgumentError, match=r"^readout: got 'mean'; pass \"pooled\""):
+        Training(**both, readout="mean")
+
+
+@pytest.mark.usefixtures("as_user")
 def test_methods_keys_and_times() -> None:
     exact, sampled = ring4(**BASE), ring4(**BASE, head_dim=2)
     assert exact.methods == (LinearAlgebra,)
@@ -277,6 +299,12 @@ def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
         (
             lambda: dmft.lazy_predictions(np.eye(2), np.ones(3), steps=1, eta0=1.0),
             r"targets: has shape \(3,\)",
+        ),
+        (
+            lambda: dmft.lazy_predictions(
+                np.eye(2), np.ones((2, 3)), steps=1, eta0=1.0, weights=np.ones(3)
+            ),
+            r"weights: has shape \(3,\); pass one for each input, \[2\]",
         ),
         (lambda: dmft.initial_logit_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
     ):

@@ -194,6 +194,7 @@ def test_a6_two_outputs() -> None:
         architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),
+        readout="pooled",
         steps=8,
         eta0=0.06,
     )
@@ -229,6 +230,7 @@ def test_several_outputs_with_one_agree_with_one_output() -> None:
         architecture=problem.architecture,
         inputs=X,
         targets=np.stack([Y, np.zeros(2)], axis=1),
+        readout="pooled",
         steps=12,
         eta0=0.03,
     )

@@ -160,6 +160,7 @@ def test_the_kernel_of_several_outputs_at_the_start() -> None:
         architecture=Architecture(head_dim=np.inf, beta0=1.5, gamma0=1e-3),
         inputs=X,
         targets=targets,
+        readout="pooled",
         steps=6,
         eta0=0.05,
     )
@@ -199,6 +200,7 @@ def test_the_kernel_of_several_outputs_is_that_of_networks() -> None:
         architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),
+        readout="pooled",
         steps=2,
         eta0=0.01,
     )

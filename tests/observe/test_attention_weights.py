@@ -89,15 +89,32 @@ def test_many_keys_have_the_limits():
 
 
 @pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("observable", [attention_entropy, effective_sample_size])
+def test_probabilities_are_not_taken_for_scores(observable):
+    scores = np.random.default_rng(3).standard_normal((2, 3, 5))
+    scores[0, 0, 4] = -np.inf
+    weights = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    for probabilities in (weights, weights[0, 0], np.float32(weights), np.eye(3), [[0.2, 0.8]]):
+        with pytest.raises(ArgumentError, match=r"^scores: .*probabilities.* the softmax takes"):
+            observable(np.asarray(probabilities))
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(observable(np.log(weights)), observable(scores))
+    # Rows that are no distribution are scores, and one key has the weight one.
+    mixed = np.array([[0.5, 0.5], [0.5, 0.6]])
+    assert observable(mixed).shape == (2,)
+    assert observable(np.ones((2, 1))).tolist() == observable(np.zeros((2, 1))).tolist()
+
+
+@pytest.mark.usefixtures("as_user")
 def test_refusals():
-    for logits, message in (
+    for scores, message in (
         ([np.nan, 0.0], "NaN"),
         ([[0.0, 1.0], [-np.inf, -np.inf]], "a row without a key"),
         ([[]], "has shape"),
     ):
         for observable in (attention_entropy, effective_sample_size):
-            with pytest.raises(ArgumentError, match=message):
-                observable(np.array(logits))
+            with pytest.raises(ArgumentError, match=f"^scores: .*{message}"):
+                observable(np.array(scores))
     with pytest.raises(ArgumentError, match="confinement: has shape"):
         gaussian_sample_fraction(TILTS, COV, confinement=np.eye(3))
     with pytest.raises(ArgumentError, match="mean: has shape"):
