@@ -244,6 +244,24 @@ def test_two_routes_bound_on_the_closure_of_l2_with_injective_keys():
         assert np.linalg.norm(M, 2) <= attention.closure_rate * (1 + 1e-9)
 
 
+def test_the_bound_on_the_closure_of_l2_is_reached():
+    """For wide clouds M tends to V B^-1 A, whose norm is the bound where directions align."""
+    rng = np.random.default_rng(5)
+    left, right, other = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(3))
+    # V keeps what the least singular direction of K passes on, which Q asks for most.
+    K = left @ np.diag([2.0, 1.0, 0.4]) @ right.T
+    Q = left @ np.diag([0.1, 0.2, 3.0]) @ other.T
+    V = np.outer(rng.normal(size=3), right[:, 2])
+    attention = L2(Q, K, V, scale=0.7, key_scale=0.3)
+    M = attention.gaussian_field(np.zeros(3), 1e9 * np.eye(3))[1]
+    reached = np.linalg.norm(M, 2)
+    # |A| is c times the largest product of singular values of K and Q, 0.4 times 3.
+    assert reached == pytest.approx(
+        np.linalg.norm(V, 2) / (0.3 * 0.4**2) * 0.7 * 0.4 * 3.0, rel=1e-6
+    )
+    assert attention.closure_rate == pytest.approx(reached, rel=1e-6)
+
+
 def test_refusals_of_closures(as_user):
     for attention in (Sigmoid(**QKV), Unnormalized(**QKV), FeedForward(Sigmoid(**QKV), W=V)):
         with pytest.raises(NoSuchLimitError, match="MomentClosure, which is approximate"):

@@ -84,6 +84,17 @@ def test_the_interval_covers(replicates: int, most: float) -> None:
     assert covered < most + 4.5 * math.sqrt(most * (1 - most) / data_sets)
 
 
+def test_the_bootstrap_is_widened_by_the_bias_of_a_resampled_variance() -> None:
+    # Four paired replicates have 256 resamples: their standard deviation is known exactly, and
+    # the stated error is (4 / 3)^(1/2) of it, 15 %. 20,000 draws of it leave half a percent.
+    errors = power_law(4, 3)
+    picks = np.stack(np.meshgrid(*[np.arange(4)] * 4), axis=-1).reshape(-1, 4)
+    rms = 0.5 * np.log((errors[:, picks] ** 2).mean(axis=-1))
+    slopes = np.polyfit(np.log(SIZES), rms, 1)[0]
+    fit = fit_rate(SIZES, errors, paired=True, resamples=20_000)
+    np.testing.assert_allclose(fit.stderr, slopes.std() * math.sqrt(4 / 3), rtol=4.5 * 0.006)
+
+
 def test_paired_replicates_share_their_noise() -> None:
     # The same clouds at every size: errors that are one cloud's number times a power law have a
     # rate without any uncertainty, which resampling the sizes independently cannot see.

@@ -38,6 +38,7 @@ def ring4(
     inputs: Any = X,
     targets: Any = Y,
     weights: Any = None,
+    schedule: Any = None,
     **architecture: Any,
 ) -> Training:
     """Two inputs of two tokens."""
@@ -49,6 +50,7 @@ def ring4(
         eta0=eta0,
         momentum=momentum,
         weights=weights,
+        schedule=schedule,
     )
 
 

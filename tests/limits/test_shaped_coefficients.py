@@ -3,6 +3,8 @@
 import itertools
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from translimit.limits.shaped import (
     log_det_drift,
     two_token_expectation,
 )
+from translimit.limits.shaped.methods import attention_rate
 
 STAR = np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
 
@@ -342,3 +345,21 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
 def test_every_other_refusal_says_what_to_pass(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_rate_of_attention_noise_is_its_mean_square_relative_to_the_covariance() -> None:
+    # R(V) = E |L^-1 (gamma^2 alpha beta / sqrt(H)) A_1 L|^2 over 20,000 logits, with
+    # A_1 = L G L^T C / (m tau0).
+    block = Block(gamma=0.6, tau0=0.7, heads=3, projection=True)
+    factor = np.linalg.cholesky(STAR)
+    normal = np.random.default_rng(0).standard_normal((20_000, 3, 3))
+    centring = np.eye(3) - 1 / 3
+    strength = 0.6**2 * block.gains.identity * block.gains.attention / 3**0.5
+    relative = strength * normal @ factor.T @ centring @ factor / (3 * 0.7)
+    squares = np.sum(relative**2, axis=(1, 2))
+    with jax.enable_x64(True):
+        rate = float(attention_rate(block, jnp.asarray(factor)))
+        none = float(attention_rate(ShapedMLP(gamma=0.5), jnp.asarray(factor)))
+    assert abs(squares.mean() - rate) < 4.5 * squares.std() / 20_000**0.5
+    assert squares.std() / 20_000**0.5 < 0.01 * rate
+    assert none == 0

@@ -130,6 +130,25 @@ def test_absorption_follows_the_arcsine_law() -> None:
     assert abs((rho > 0).mean() - p) < 4.5 * (p * (1 - p) / 2000) ** 0.5
 
 
+def test_kappa_multiplies_the_covariance_at_every_time() -> None:
+    # Without attention noise and with a normalised MLP the step is homogeneous of degree one, so
+    # that kappa of both parts scales each path: V e^{(kappa + kappa') t}, on the same noise.
+    method = StructurePreserving(paths=3, step=0.025)
+
+    def run(kappa: float, other: float):
+        mlp = ShapedMLP(gamma=0.5, c_plus=0.0, c_minus=-1.0, kappa=other)
+        block = Block(gamma=0.6, tau0=np.inf, kappa=kappa, mlp=mlp)
+        sde = CovarianceSDE(block=block, initial=THREE, t1=0.5)
+        return solve(sde, method, key=jax.random.key(0), save=[0.2, 0.5])
+
+    plain, grown = run(0.0, 0.0), run(0.7, -0.2)
+    growth = 0.5 * np.array([0.2, 0.5])
+    np.testing.assert_allclose(
+        grown.cov, plain.cov * np.exp(growth)[:, None, None], rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(grown.log_det - plain.log_det, [3 * growth] * 3, rtol=1e-9)
+
+
 # --- one step against the coefficients --------------------------------------------------------
 
 

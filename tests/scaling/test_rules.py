@@ -315,6 +315,19 @@ def test_muon_with_other_implementations():
     for role in ("query", "key", "value"):
         assert lr(role, muon_heads="separate") == pytest.approx(2**-0.5)
     assert lr("attention_out", muon_heads="separate") == 1
+    # Head dimensions that grow by 3 and heads by 5: only the heads count, m_H^{-1/2}, and with
+    # the other adjustment m_d^{-1/2} like every matrix.
+    other = Size(head_dim=48, heads=20, layers=2)
+
+    def separate(role, **options):
+        made = rules(BASE, other, optimizer="muon", muon_heads="separate", **options)
+        return made.role(role).lr
+
+    for role in ("query", "key", "value"):
+        assert separate(role) == pytest.approx(5**-0.5)
+        assert separate(role, muon_adjust="none") == pytest.approx(5**-0.5)
+        assert separate(role, muon_adjust="match_rms_adamw") == pytest.approx(5**-0.5 * 15**-0.5)
+    assert separate("attention_out") == 1
     made = rules(BASE, TARGET, optimizer="muon")
     assert made.update(Role.MLP_IN) is Update.ORTHOGONAL
     assert made.update(Role.READOUT) is made.update(Role.MLP_IN_BIAS) is Update.ADAM

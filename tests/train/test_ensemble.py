@@ -164,6 +164,22 @@ def test_learned_changes_leave_out_what_the_inputs_do(history):
     assert query["learned_key_change"] < 1e-6
 
 
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_changes_of_the_stream_begin_behind_the_first_block(history, by_layer):
+    """The embedding, level 0, is no block's; without layers the last level alone counts."""
+    model = Transformer(SHAPE)
+    start = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    moved = {name: 1.1 * value for name, value in start.items()}
+    inputs, labels = map(jnp.asarray, data.digit_patches().probe(5))
+    snapshot = train.Snapshot(model, moved, start, inputs, labels, "cross_entropy")
+    found = train.Coordinates(by_layer=by_layer)(snapshot)
+    now, before = (np.asarray(f.stream) for f in (snapshot.fields, snapshot.start_fields))
+    levels = range(1, SHAPE.layers + 1) if by_layer else [SHAPE.layers]
+    for name, field in (("stream", now), ("stream_change", now - before)):
+        expected = [np.sqrt(np.mean(field[:, level] ** 2)) for level in levels]
+        np.testing.assert_allclose(np.atleast_1d(found[name]), expected, rtol=1e-5)
+
+
 def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path, history, monkeypatch):
     class StopError(Exception):
         pass
