@@ -71,32 +71,30 @@ def summed(
         parts: how many there are; with one of them the result is its noise.
         degrees: degrees of freedom of the whole step, where `linear` is a Bartlett factor.
     """
-    if degrees is None:
-        return _total(draw, parts)
+    freedom = 1.0 if degrees is None else degrees
 
-    def scored(part: Array) -> StepNoise:
-        noise = draw(part)
-        own = _on_diagonal(noise.linear, lambda d, rows: _score(d**2, degrees * parts - rows))
-        return StepNoise(noise.logits, own)
+    def scores(factor: Array) -> Array:
+        return _on_diagonal(factor, lambda d, rows: _score(d**2, freedom * parts - rows))
 
-    def several() -> StepNoise:
-        total = _total(scored, parts)
-        squares = _on_diagonal(total.linear, lambda z, rows: _from_score(z, degrees - rows) ** 0.5)
-        return StepNoise(total.logits, squares)
+    def roots(scores: Array) -> Array:
+        return _on_diagonal(scores, lambda z, rows: _from_score(z, freedom - rows) ** 0.5)
 
-    return jax.lax.cond(parts > 1, several, lambda: draw(jnp.zeros_like(parts)))
-
-
-def _total(draw: Callable[[Array], StepNoise], parts: Array) -> StepNoise:
-    """The sum of all parts over the root of their number."""
-    shapes = jax.eval_shape(draw, jnp.zeros_like(parts))
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    def unless_one(change: Callable[[Array], Array], linear: Array) -> Array:
+        if degrees is None:
+            return linear
+        return jax.lax.cond(parts > 1, change, lambda same: same, linear)
 
     def add(part: Array, total: StepNoise) -> StepNoise:
-        return jax.tree.map(jnp.add, total, draw(part))
+        noise = draw(part)
+        noise = StepNoise(noise.logits, unless_one(scores, noise.linear))
+        return jax.tree.map(jnp.add, total, noise)
 
+    shapes = jax.eval_shape(draw, jnp.zeros_like(parts))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    # A loop even for one part, so that drawing is compiled once.
     total = jax.lax.fori_loop(jnp.zeros_like(parts), parts, add, nothing)
-    return jax.tree.map(lambda leaf: leaf / jnp.sqrt(parts.astype(leaf.dtype)), total)
+    total = jax.tree.map(lambda leaf: leaf / jnp.sqrt(parts.astype(leaf.dtype)), total)
+    return StepNoise(total.logits, unless_one(roots, total.linear))
 
 
 def _on_diagonal(matrix: Array, change: Callable[[Array, Array], Array]) -> Array:
