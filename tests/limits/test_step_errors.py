@@ -106,6 +106,13 @@ def test_a_solution_says_the_error_of_its_step(name: str) -> None:
     assert attributes["discretisation"] == solution.discretisation
 
 
+@pytest.mark.parametrize("name", ["covariances, euler", "overlaps", "slow overlap"])
+def test_a_start_alone_has_no_step_error(name: str) -> None:
+    problem, method = SOLVES[name]
+    solution = solve(problem(), method, key=KEY, save=[0.0])
+    assert solution.discretisation == pytest.approx(0.0, abs=1e-12)
+
+
 def exact_log_det(step: float, t1: float) -> float:
     """Mean log det of three tokens by the scheme, whose linear part multiplies Wishart matrices."""
     degrees = 1 / (float(linear_variance(LINEAR)) * step)

@@ -101,6 +101,7 @@ class Overlaps(AbstractExperiment[Config]):
             discretisation=0.0,
         )
         one_step = results["one-step"]
+        step_error = float(results["paths/SDE"].attrs["discretisation"])
         return [
             Claim(
                 name="gram-is-the-chain",
@@ -124,7 +125,7 @@ class Overlaps(AbstractExperiment[Config]):
                 name="sde-is-the-chain",
                 statement="The stochastic limit has the mean overlap of the chain.",
                 prediction=0.0,
-                estimate=difference("SDE", ROUTES[0]),
+                estimate=difference("SDE", ROUTES[0], step_error),
                 tol=0.04,
                 reference=common.REFERENCE,
             ),

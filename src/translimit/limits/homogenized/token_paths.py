@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 REFERENCE = "Koubbi et al., arXiv 2604.01978"
-#: Steps that a step of the paths beside those of the solve takes together; a solve of fewer than
-#: `FEWEST_STEPS` is compared with as many times finer steps.
-MERGED, FEWEST_STEPS = 8, 4
+#: Steps that a step of the paths beside those of the solve takes together, and the largest step up
+#: to which there are more than two: beyond it the error is no multiple of the step.
+MERGED, LARGEST_MERGED = 8, 0.25
 
 
 class AbstractTokenPaths(AbstractSolution):
@@ -173,9 +173,10 @@ def follow(
 ) -> Followed:
     """Tokens of all paths, with the error of their steps.
 
-    Beside the paths run as many with steps eight times as large, at an eighth of their cost. Where
-    no step is given, the paths are those of the first of 0.02, 0.01, ... whose error is hidden by
-    their sampling error.
+    Beside the paths run as many with steps eight times as large, at an eighth of their cost, or
+    twice as large where steps are not small; a single step is compared with eight. Where no step is
+    given, the paths are those of the first of 0.02, 0.01, ... whose error is hidden by their
+    sampling error.
 
     Args:
         advance: `advance((parameters, method), state, step, key)`.
@@ -195,8 +196,11 @@ def follow(
         plan = schedule(ts, step)
         tokens = tokens_of(plan, key, progress)
         other_key = named_key(key, "other steps")
-        if len(plan.sizes) >= FEWEST_STEPS:
-            both = Comparison(plan, MERGED)
+        if len(plan.sizes) != 1:
+            factor = np.clip(
+                LARGEST_MERGED // max(plan.largest, LARGEST_MERGED / MERGED), 2, MERGED
+            )
+            both = Comparison(plan, int(factor))
             coarse, fine = tokens_of(both.coarse, other_key, None), tokens
         else:
             both = Comparison(refined(plan, MERGED), MERGED, of=plan)
