@@ -8,6 +8,8 @@ from translimit.core import ArgumentError
 from translimit.observe import (
     gaussian_self_transport,
     gaussian_self_transport_rate,
+    interaction_energy,
+    partition_function,
     self_transport,
     self_transport_rate,
     softmax_energy,
@@ -107,6 +109,29 @@ def test_identity_rate_of_the_gaussian_self_transport(A):
     values = [along(k * STEP) for k in (-2, -1, 1, 2)]
     numeric = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * STEP)
     np.testing.assert_allclose(gaussian_self_transport_rate(A, cov, M), numeric, rtol=1e-8)
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    "observable",
+    [
+        lambda weights: softmax_energy(CLOUD, SYMMETRIC, weights=weights),
+        lambda weights: softmax_energy_rate(CLOUD, SYMMETRIC, CLOUD, weights=weights),
+        lambda weights: self_transport(WEIGHTS, WEIGHTS, weights=weights),
+        lambda weights: self_transport_rate(
+            CLOUD, SYMMETRIC, WEIGHTS, WEIGHTS, CLOUD, weights=weights
+        ),
+        lambda weights: interaction_energy(CLOUD, 1.0, weights=weights),
+        lambda weights: partition_function(CLOUD, 1.0, weights=weights),
+    ],
+)
+def test_weights_of_tokens_are_fractions_and_no_counts(observable):
+    np.testing.assert_allclose(observable(np.full(25, 1 / 25)), observable(None))
+    for weights in (np.ones(25), 25 * WEIGHTS, np.append(WEIGHTS[:-1], WEIGHTS[-1] - 2e-6)):
+        with pytest.raises(ArgumentError, match=r"^weights: .*pass 25 non-negative weights that"):
+            observable(weights)
+    with pytest.raises(ArgumentError, match=r"^weights: "):
+        observable(np.append(np.full(24, 1.1 / 24), -0.1))
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class ResidualAttention(eqx.Module):
 
         Args:
             initial: tokens [tokens, dim]; decides the precision.
-            weights: weights of the tokens [tokens]; equal by default.
+            weights: non-negative, summing to one [tokens]; equal weights by default.
             positions: positions [tokens], in increasing order, ties allowed; required when the
                 attention is causal.
             save_every: keep every so many layers, a divisor of `layers`; by default only the input

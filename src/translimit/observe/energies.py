@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import ArgumentError, as_numpy, canonical_correlations, conditional_covariance
+from translimit.observe.cloud_weights import require_weights
 
 Tokens = Float[np.ndarray, "tokens dim"]
 Weights = Float[np.ndarray, " tokens"]
@@ -36,10 +37,10 @@ def softmax_energy(tokens: Tokens, A: Matrix, *, weights: Weights | None = None)
     Args:
         tokens: tokens [tokens, dim].
         A: score matrix, s(x, y) = <Ax, y> [dim, dim].
-        weights: weights [tokens]; equal by default.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
 
     Raises:
-        ArgumentError: shapes that do not match.
+        ArgumentError: shapes that do not match, weights that are negative or do not sum to one.
     """
     scores, w = _scores(tokens, A, weights)
     return float(w @ np.exp(scores) @ w) / 2
@@ -54,7 +55,7 @@ def softmax_energy_rate(
         tokens: tokens [tokens, dim].
         A: symmetric score matrix [dim, dim].
         velocity: xi, the velocities of the tokens [tokens, dim].
-        weights: weights [tokens]; equal by default.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
 
     Raises:
         ArgumentError: shapes that do not match, or an A that is not symmetric: then there is no
@@ -74,14 +75,14 @@ def self_transport(f: Weights, g: Weights, *, weights: Weights | None = None) ->
     Args:
         f: potential of the rows [tokens] (`attention.Sinkhorn(...).potentials(cloud)`).
         g: potential of the columns [tokens].
-        weights: weights [tokens]; equal by default.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
 
     Raises:
-        ArgumentError: shapes that do not match.
+        ArgumentError: shapes that do not match, weights that are negative or do not sum to one.
     """
     f, g = as_numpy(f, "f"), as_numpy(g, "g")
     _require_like(g, f, "g")
-    return -float(_weights(weights, f.shape[0]) @ (f + g))
+    return -float(require_weights(weights, f.shape[0]) @ (f + g))
 
 
 def self_transport_rate(
@@ -101,10 +102,10 @@ def self_transport_rate(
         f: potential of the rows [tokens].
         g: potential of the columns [tokens].
         velocity: xi, the velocities of the tokens [tokens, dim].
-        weights: weights [tokens]; equal by default.
+        weights: non-negative, summing to one [tokens]; equal weights by default.
 
     Raises:
-        ArgumentError: shapes that do not match.
+        ArgumentError: shapes that do not match, weights that are negative or do not sum to one.
     """
     scores, w = _scores(tokens, A, weights)
     _require_like(velocity, tokens, "velocity")
@@ -163,18 +164,7 @@ def _scores(
             f"has shape {np.shape(A)} for tokens {tokens.shape}",
             "pass tokens [tokens, dim] and A [dim, dim]",
         )
-    return (tokens @ np.asarray(A).T) @ tokens.T, _weights(weights, tokens.shape[0])
-
-
-def _weights(weights: Weights | None, count: int) -> Weights:
-    if weights is None:
-        return np.full(count, 1.0 / count)
-    weights = as_numpy(weights, "weights")
-    if weights.shape != (count,):
-        raise ArgumentError(
-            "weights", f"has shape {weights.shape}", f"pass one per token [{count}]"
-        )
-    return weights
+    return (tokens @ np.asarray(A).T) @ tokens.T, require_weights(weights, tokens.shape[0])
 
 
 def _require_like(value: np.ndarray, model: np.ndarray, name: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import ArgumentError, ArrayInput, as_float64
+from translimit.observe.cloud_weights import require_weights
 
 
 def partition_function(
@@ -82,14 +83,4 @@ def _cloud(tokens: ArrayInput, weights: ArrayInput | None) -> tuple[np.ndarray, 
     tokens = np.asarray(as_float64(tokens, "tokens"))
     if tokens.ndim < 2 or 0 in tokens.shape[-2:]:
         raise ArgumentError("tokens", f"has shape {tokens.shape}", "pass [..., tokens, dim]")
-    count = tokens.shape[-2]
-    if weights is None:
-        return tokens, np.full(count, 1.0 / count)
-    weights = np.asarray(as_float64(weights, "weights"))
-    if weights.shape != (count,) or np.min(weights) < 0 or abs(weights.sum() - 1.0) > 1e-6:
-        raise ArgumentError(
-            "weights",
-            f"has shape {weights.shape} and sum {weights.sum():.8g}",
-            f"pass {count} non-negative weights that sum to one",
-        )
-    return tokens, weights
+    return tokens, require_weights(weights, tokens.shape[-2])
