@@ -572,7 +572,9 @@ def test_precision_under_somebody_elses_jit() -> None:
         jax.jit(end)(np.eye(2))
     with jax.enable_x64(True):
         traced = jax.jit(end)(np.eye(2))
-    np.testing.assert_allclose(traced, end(np.eye(2)), rtol=1e-12)
+        inside = jax.jit(lambda: end(np.eye(2)))()
+    for cov in (traced, inside):
+        np.testing.assert_allclose(cov, end(np.eye(2)), rtol=1e-12)
 
 
 def test_refusals() -> None:

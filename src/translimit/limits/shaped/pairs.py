@@ -56,22 +56,26 @@ def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
 
     A step that is given is kept. Else the method's own is halved until its error in the mean log
     det is below the sampling error or lost in the noise of its estimate, and those in log norms
-    and correlations are not seen above it.
-    With traced numbers nothing can be decided, and the first step is kept.
+    and correlations are not seen above it. With traced numbers nothing can be decided, and the
+    first step is kept.
     """
     method = ensemble.method
     first = method.step_of(ensemble.block, len(ensemble.initial))
     paths = method.paths
     few = max(paths // PATHS_A_PAIR, min(LEAST_PAIRS, PAIRS_OF_FEW * paths))
+    most = max(16, _ENTRIES // (len(ts) * len(ensemble.initial) ** 2))
+    few, many = (max(2, min(count, most)) for count in (few, max(few, paths)))
     if method.step is not None or is_traced(ensemble, ts):
         return first, _pairs(ensemble, ts, first, few)
     found: list[Pairs] = []
 
     def is_hidden(step: float) -> bool:
         # The fewer pairs, the more noise; more of them only where few leave the question open.
-        for count in (few, paths):
+        for count in sorted({few, many}):
             pairs = _pairs(ensemble, ts, step, count)
             found[:] = [pairs]
+            if is_traced(pairs):  # inside somebody's jit, of numbers that are not traced
+                return True
             if pairs.step_error(log_observables).visible:
                 return False
             if pairs.headline.hidden:
@@ -133,8 +137,6 @@ def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
     # As many times as the solve keeps, so that both are one program: the first are all zero.
     compared = end * np.arange(1, checkpoints + 1) / checkpoints
     times = xp.concatenate([np.zeros(saves - checkpoints), compared])
-    tokens = len(ensemble.initial)
-    count = max(2, min(count, max(16, _ENTRIES // (saves * tokens**2))))
     both = (
         _last(ensemble.paths(count, times, size, parts), checkpoints)
         for size, parts in ((coarse, 2), (coarse / 2, 1))
