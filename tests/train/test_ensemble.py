@@ -290,5 +290,16 @@ def test_refusals(monkeypatch, tmp_path):
     text = data.Examples(np.zeros((9, 8, 8)), np.full(9, 11))
     with pytest.raises(ArgumentError, match="label 11"):
         run(source=text)
+    inputs, ten = np.zeros((9, 8, 8)), np.zeros((9, 10))
+    for targets, loss, message in (
+        # With one row of ten numbers read as ten labels, or nine numbers as a column, the loss
+        # would be that of every pair of examples.
+        (np.zeros(9), "mse", r"targets have shape .8,.; pass .batch, 10. numbers"),
+        (ten.astype(int), "mse", r"targets have shape .8, 10.; .*integers are labels"),
+        (ten[:, :9], "mse", r"targets have shape .8, 9.; pass .batch, 10. numbers"),
+        (ten, "cross_entropy", "targets are numbers of type float64, and cross_entropy takes"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            run(source=data.Examples(inputs, targets), training=replace(TRAINING, loss=loss))
     with pytest.raises(ArgumentError, match="batch of 2000"):
         images.batch(0, 0, 2000)

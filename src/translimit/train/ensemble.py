@@ -39,6 +39,7 @@ from translimit.core import (
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape, standard_parameterization
 from translimit.models import Transformer
+from translimit.train.fit import require_fit
 from translimit.train.history import History
 from translimit.train.memory import memory_need, require_memory
 from translimit.train.observables import AbstractObservable, Snapshot, observe_all
@@ -134,7 +135,7 @@ class _Run:
         self.orders = [int(jax.random.bits(named_key(one, "batches"))) for one in self.keys]
         self.probe = self._cast(source.probe(probe)) if observe else None
         inputs, targets = source.batch(0, 0, training.batch)
-        _require_fit(shape, inputs, targets)
+        require_fit(shape, training.loss, inputs, targets)
         one_step = training.seeds * (inputs.nbytes + targets.nbytes)
         self.chunk = max(1, min(_CHUNK, training.steps, _CHUNK_BYTES // one_step))
         self.compiled = False
@@ -409,39 +410,3 @@ def _observe_one(weights: Any, start: Any, plan: _Plan, model: Transformer, prob
     inputs, targets = probe
     snapshot = Snapshot(model, weights, start, inputs, targets, plan.training.loss)
     return observe_all(plan.observe, snapshot)
-
-
-def _require_fit(shape: TransformerShape, inputs: np.ndarray, targets: np.ndarray) -> None:
-    """Refuse batches that are not what the shape says."""
-    if shape.patch_dim is not None:
-        wanted = (shape.tokens, shape.patch_dim)
-        if inputs.shape[1:] != wanted:
-            raise ArgumentError(
-                "source",
-                f"sequences have shape {inputs.shape[1:]}",
-                f"pass {wanted}, or another shape",
-            )
-    elif inputs.ndim != 2 or inputs.shape[1] > shape.tokens:
-        raise ArgumentError(
-            "source",
-            f"sequences have shape {inputs.shape[1:]}",
-            f"pass at most {shape.tokens} token ids, or a shape of more tokens",
-        )
-    elif shape.vocabulary is not None and int(inputs.max()) >= shape.vocabulary:
-        raise ArgumentError(
-            "source",
-            f"has the token id {int(inputs.max())}",
-            f"pass ids below the vocabulary, {shape.vocabulary}, or a larger vocabulary",
-        )
-    if np.issubdtype(targets.dtype, np.integer) and int(targets.max()) >= shape.outputs:
-        raise ArgumentError(
-            "source",
-            f"has the label {int(targets.max())}",
-            f"pass labels below {shape.outputs}, or a shape of more outputs",
-        )
-    if (targets.ndim > 1 and np.issubdtype(targets.dtype, np.integer)) == shape.pooled:
-        raise ArgumentError(
-            "source",
-            f"targets have shape {targets.shape}",
-            "pass one target a sequence for a pooled readout, else one a token",
-        )
