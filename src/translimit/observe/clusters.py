@@ -16,7 +16,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import ArgumentError, ArrayInput, as_float64, directions, unit_of
+from translimit.core import ArgumentError, ArrayInput, as_float64, directions
 
 
 def cluster_angle(beta: float) -> float:
