@@ -55,7 +55,7 @@ def run(request):
 
 
 def test_claims_and_figures(run):
-    experiment, config, _, results = run
+    experiment, config, results = run
     claims = experiment.claims(config, results)
     assert len({claim.name for claim in claims}) == len(claims)
     assert {claim.verdict for claim in claims} <= set(Verdict)

@@ -33,7 +33,7 @@ def run():
 
 
 def test_claims_that_are_exact_hold_at_any_size(run):
-    experiment, _, results = run
+    experiment, results = run
     verdicts = {claim.name: claim.verdict for claim in experiment.claims(TOY, results)}
     exact = (
         "contraction-b=0.32",
@@ -57,7 +57,7 @@ def test_claims_that_are_exact_hold_at_any_size(run):
 
 
 def test_figures_draw(run):
-    experiment, _, results = run
+    experiment, results = run
     for spec in experiment.figures(TOY, results):
         figure = drawn(spec)
         figure.canvas.draw()
