@@ -534,6 +534,13 @@ def test_arguments(options, kind, message):
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["", "3", "[]", "[" * 100_000])
+def test_a_file_that_holds_no_report(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"report.json: .*; pass the report that `apply` gave"):
+        adapter.apply(built(), asked(), lr=1e-2, report=tmp_path / "report.json")
+
+
 def test_tied_embeddings_must_be_known_to_the_rules():
     model = built()
     model.readout.weight = model.embed.weight

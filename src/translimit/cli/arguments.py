@@ -39,7 +39,7 @@ class OwnCode:
         tyro.conf.UseAppendAction,
         tyro.conf.arg(name="from", metavar="MODULE:OBJECT", help_behavior_hint=""),
     ] = ()
-    """An experiment that is not ours and whose code may be loaded; a run's files name no code."""
+    """An experiment of your own, whose code may be loaded; the files of a run name no code."""
 
 
 @dataclass(frozen=True)

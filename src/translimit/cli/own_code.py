@@ -70,6 +70,6 @@ def say_not_loaded(names: Iterable[str], what: str) -> None:
     """
     for name in names:
         say(
-            f"note: {name} is neither ours nor an installed package's, so its code was not loaded "
-            f"and {what}; to allow it add --from module:OBJECT"
+            f"note: {name} belongs neither to translimit nor to an installed package, so its code "
+            f"was not loaded and {what}; to allow it add --from module:OBJECT"
         )

@@ -1,8 +1,8 @@
-"""Finding experiments by names that somebody typed: ours, those of installed packages, others.
+"""Finding experiments by the names that somebody typed.
 
-A new experiment of ours is one new file `experiments/<paper>/<name>.py` that holds an `EXPERIMENT`;
-nothing else changes. An installed package offers experiments as entry points of the group
-`translimit.experiments`, each under the name of the experiment. Any other is named
+A new experiment of translimit is one new file `experiments/<paper>/<name>.py` that holds an
+`EXPERIMENT`; nothing else changes. An installed package offers experiments as entry points of the
+group `translimit.experiments`, each under the name of the experiment. Any other is named
 `module:OBJECT`.
 
 The files of a run name no code: for a stored run `trusted_source` finds only what ships, what is

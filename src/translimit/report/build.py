@@ -6,6 +6,7 @@ Everything is drawn in memory first, so that a failure leaves the folder as it w
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def build_report(run: str | Path, experiments: Sequence[str] = ()) -> Path:
     Args:
         run: the run folder. A run that is not complete is reported too: the page says first which
             cells are missing, and shows the experiments that have all of theirs.
-        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+        experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose figures may be drawn. The files of a run name no code: without this the page
             shows what is stored of such an experiment, and no figures.
 
@@ -54,6 +55,8 @@ def build_report(run: str | Path, experiments: Sequence[str] = ()) -> Path:
     except StoreError:
         raise
     except OSError as error:
+        with contextlib.suppress(OSError):
+            (folder / "figures").rmdir()  # if it was made just now, and is empty
         remedy = "make the run folder writable, or copy it"
         raise unwritable(folder, error, remedy=remedy, again="build the report again") from error
     return folder / "report.html"

@@ -62,7 +62,7 @@ def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
 
     Args:
         run: the run folder.
-        experiments: `module:OBJECT` of those that may be loaded beside ours and installed ones.
+        experiments: those of other code that may be loaded, as `module:OBJECT`.
 
     Raises:
         StoreError: no run folder, or one that cannot be read.

@@ -84,7 +84,7 @@ def build_gallery(
     Args:
         folder: where the page goes.
         runs: run folders below it, each of one experiment or several.
-        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+        experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose code may be loaded; of others the page shows what is stored.
 
     Returns:

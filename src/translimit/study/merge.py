@@ -75,7 +75,7 @@ def merge_runs(
     Args:
         paths: the folders of at least two runs.
         out: a new folder, or one that holds the joined run in part.
-        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+        experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose code may be loaded; the files of a run name none.
 
     Raises:
@@ -167,8 +167,8 @@ def _info(
             if source is None:
                 raise ConfigError(
                     "--from",
-                    f"the code of {name} is neither ours nor an installed package's, and one "
-                    "command for different experiments needs it",
+                    f"the code of {name} belongs neither to translimit nor to an installed "
+                    "package, and one command for different experiments needs it",
                     "name it as module:OBJECT",
                 )
         names = [source for source in sources.values() if source is not None]

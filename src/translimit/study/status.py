@@ -26,7 +26,7 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
 
     Args:
         path: the run folder.
-        experiments: `module:OBJECT` of those that are neither ours nor an installed package's, and
+        experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose cost models may be asked; the files of a run name no code.
 
     Returns:

@@ -353,11 +353,14 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(report, Mapping):
         return report
     try:
-        return json.loads(Path(report).read_text(encoding="utf-8"))
+        found = json.loads(Path(report).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             str(report), f"cannot be read ({cause_of(error)})", "pass the report that `apply` gave"
         ) from error
+    if not isinstance(found, Mapping):
+        raise ConfigError(str(report), "holds no report", "pass the report that `apply` gave")
+    return found
 
 
 def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, Any]) -> None:
