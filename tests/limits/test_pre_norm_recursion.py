@@ -17,6 +17,7 @@ from translimit.core import (
     ArgumentTypeError,
     MemoryLimitError,
     in_float64,
+    memory,
     named_key,
 )
 from translimit.describe import Norm, PreNormArchitecture, Rotary, read_architecture
@@ -25,7 +26,6 @@ from translimit.limits.homogenized import (
     GramRecursion,
     PreNormRecursion,
     high_temperature_step,
-    pre_norm_stack,
 )
 from translimit.limits.homogenized.pre_norm_terms import AttentionTerm, turn
 from translimit.models import PreNormStack
@@ -327,13 +327,12 @@ def test_refusals(monkeypatch):
         solve(problem, key=named_key(0), save=[0.5])
     with pytest.raises(ArgumentTypeError, match="key"):
         solve(problem)
-    monkeypatch.setattr(pre_norm_stack, "available_memory", lambda: 8.0 * 3 * 3**2)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available_memory", lambda: 8.0 * 3 * 3**2)
     for method in (GramRecursion(), GramChain()):
-        with pytest.raises(
-            MemoryLimitError, match=r"tokens: got 3, whose pairs need .* free; pass"
-        ):
+        with pytest.raises(MemoryLimitError, match=r"tokens: pairs of 3 tokens need .* free; pass"):
             solve(PreNormRecursion(architecture, tokens=3), method, key=named_key(0))
-    with pytest.raises(MemoryLimitError, match="tokens: got 4, whose pairs need"):
+    with pytest.raises(MemoryLimitError, match="tokens: pairs of 4 tokens need"):
         PreNormRecursion(architecture, tokens=4)
     with pytest.raises(ArgumentError, match="batches"):
         GramRecursion(batches=1)

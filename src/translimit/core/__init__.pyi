@@ -46,6 +46,9 @@ from .files import whole_file as whole_file
 from .files import write_all as write_all
 from .files import write_bytes as write_bytes
 from .keys import named_key as named_key
+from .memory import fits as fits
+from .memory import require_free as require_free
+from .memory import require_kept as require_kept
 from .norms import directions as directions
 from .norms import unit_of as unit_of
 from .outcome import Outcome as Outcome

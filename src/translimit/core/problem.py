@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from translimit.core.errors import ArgumentError, ArgumentTypeError, SolveError
+from translimit.core.memory import fits, require_free
 from translimit.core.outcome import RESULTS, Outcome
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 
@@ -75,6 +76,20 @@ class AbstractProblem(eqx.Module):
             return jnp.linspace(0.0, 1.0, DEFAULT_SAVE) * self.t1
         return np.linspace(0.0, float(self.t1), DEFAULT_SAVE)
 
+    def memory(self, method: Any = None, times: int | None = None) -> float:
+        """Bytes that a solve needs at its peak, about; nothing is computed.
+
+        Args:
+            method: a method of this problem; the default one when not given.
+            times: how many times are kept; those of `default_times` when not given.
+        """
+        method = self.default_method() if method is None else method
+        return self._bytes(method, len(self.default_times()) if times is None else times)
+
+    def _bytes(self, method: Any, times: int) -> float:
+        """Leading terms of `memory`, by which `solve` refuses; 0 where `run` looks for itself."""
+        return 0.0
+
     @abc.abstractmethod
     def run(
         self,
@@ -115,6 +130,7 @@ def solve(
     Raises:
         ArgumentTypeError: a method that does not belong to the problem; a key missing or refused.
         ArgumentError: times that are not increasing or outside [0, t1].
+        MemoryLimitError: what is kept does not fit into the memory that is free.
         SolveError: the method failed (with `throw=True`); it carries the solution so far.
         PrecisionError: a float64 limit was traced with JAX's 64-bit mode off.
     """
@@ -135,6 +151,7 @@ def solve(
             "key", f"{type(method).__name__} is deterministic", "leave the key out"
         )
     ts = problem.default_times() if save is None else _save_times(problem.t1, save)
+    _require_memory(problem, method, len(ts))
     if progress is True:
         from translimit.core.progress import progress_bar  # rich, only when asked for
 
@@ -162,6 +179,22 @@ def _save_times(t1: Any, save: Any) -> Any:
             f"pass strictly increasing times within [0, {float(t1):g}]",
         )
     return ts
+
+
+def _require_memory(problem: AbstractProblem, method: AbstractMethod, times: int) -> None:
+    """Refuse a solve that will not fit, by what there is too much of: paths, or times kept."""
+    need = problem._bytes(method, times)
+    if fits(need):
+        return
+    paths = getattr(method, "paths", None)
+    many = paths is not None and not fits(problem._bytes(method, 2))
+    of_paths = "" if paths is None else f" of {paths} paths"
+    require_free(
+        need,
+        "paths" if many else "save",
+        f"{times} times{of_paths} of {type(problem).__name__}",
+        "take fewer paths" if many else "keep fewer times, or solve in parts",
+    )
 
 
 def _throw(solution: Any) -> Any:

@@ -24,6 +24,9 @@ from translimit.core import AbstractMethod, ArgumentError, Outcome, brief, is_tr
 from translimit.integrate.jumps import restarting_at
 from translimit.integrate.singularity import RESOLVED_RATE, growth_rate, singularity_time
 
+#: States that a step holds besides those that are kept: stages, and what the controller compares.
+STAGES = 24
+
 
 class AbstractODEMethod(AbstractMethod):
     """How an ordinary differential equation is stepped."""

@@ -28,6 +28,7 @@ from translimit.core import (
     brief,
     following_inputs,
     named_key,
+    require_free,
 )
 from translimit.describe import (
     FeedForwardBlock,
@@ -119,6 +120,7 @@ class PreNormStack(eqx.Module):
 
         Raises:
             ArgumentError: shapes that do not match, or a token whose norm vanishes.
+            MemoryLimitError: the Gram matrices of all layers do not fit into memory.
         """
         require_count(replicas, "replicas", 1)
         tokens = as_float(initial, "initial")
@@ -131,6 +133,13 @@ class PreNormStack(eqx.Module):
                 f"has shape {np.shape(initial)}",
                 f"pass [tokens, {dim}], or [{replicas}, tokens, {dim}]",
             )
+        count, layers = tokens.shape[1], self.architecture.layers
+        require_free(
+            1.1 * replicas * (layers + 1) * count**2 * tokens.dtype.itemsize,
+            "replicas" if replicas > 1 else "initial",
+            f"pairs of {count} tokens at {layers + 1} depths of {replicas} networks",
+            "take fewer replicas or tokens",
+        )
         keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(replicas))
         return PreNormPaths(following_inputs(_simulate, tokens, (self, keys)))
 

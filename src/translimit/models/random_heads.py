@@ -50,6 +50,7 @@ from translimit.core import (
     following_inputs,
     is_traced,
     named_key,
+    require_kept,
 )
 from translimit.describe import (
     AbstractHeads,
@@ -168,6 +169,7 @@ class RandomHeadChain(eqx.Module):
         Raises:
             ArgumentError: shapes that do not match, norms that are not one, a `save_every` that
                 does not divide `layers`.
+            MemoryLimitError: the tokens that are kept do not fit into memory.
             SolveError: an update cancelled a token: the step is too large.
         """
         tokens = require_unit_tokens(initial, "initial", self.law.dim, normalize=normalize)
@@ -196,6 +198,7 @@ class RandomHeadChain(eqx.Module):
             ArgumentError: overlaps that are no correlation matrix or have a rank beyond the
                 dimension, a `save_every` that does not divide `layers`.
             ArgumentTypeError: a law that is not invariant under rotations.
+            MemoryLimitError: what is kept does not fit into memory.
             SolveError: an update cancelled a token: the step is too large.
         """
         require_isotropic(self.law)
@@ -266,6 +269,9 @@ class RandomHeadChain(eqx.Module):
 
     def _run(self, simulate: Any, start: Any, run: _Run, replicas: int, key: Any) -> ChainPaths:
         indices = np.arange(require_count(replicas, "replicas", 1))
+        each = 2.0 * replicas * start.size * start.dtype.itemsize  # in batches, and joined
+        what = f"tokens of {replicas} replicas"
+        require_kept(each, self.layers // run.every + 1, "replicas", what)
         tokens = following_inputs(simulate, start, (run, indices, key))
         finite = jnp.isfinite(tokens).all() if is_traced(tokens) else np.isfinite(tokens).all()
         message = f"RandomHeadChain: {Outcome[Outcome.degenerate_update]}"

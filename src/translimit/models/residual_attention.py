@@ -38,6 +38,7 @@ from translimit.core import (
     brief,
     following_inputs,
     is_traced,
+    require_kept,
 )
 
 
@@ -94,6 +95,7 @@ class ResidualAttention(eqx.Module):
             ArgumentError: shapes that do not match, NaN or infinite tokens, bad weights, positions
                 that are not sorted, or a `save_every` that does not divide `layers`.
             ArgumentTypeError: positions missing where the attention is causal, or given where not.
+            MemoryLimitError: the tokens that are kept do not fit into memory.
         """
         tokens = require_tokens(as_float(initial, "initial"), "initial", self.attention.dim)
         count = tokens.shape[0]
@@ -106,6 +108,8 @@ class ResidualAttention(eqx.Module):
                 f"{save_every} does not divide {self.layers} layers",
                 f"pass a divisor of {self.layers}",
             )
+        each = 2.0 * tokens.size * tokens.dtype.itemsize  # as computed, and as joined
+        require_kept(each, self.layers // save_every + 1, "initial", "tokens")
         numbers = attentions_of_layers(self.attention, self.layers, self.t1)
         return following_inputs(
             _simulate,

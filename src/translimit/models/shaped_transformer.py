@@ -31,6 +31,7 @@ from translimit.core import (
     named_key,
     psd_sqrt,
     require_covariance,
+    require_kept,
 )
 from translimit.describe import Block, ShapedMLP
 
@@ -240,6 +241,7 @@ def require_simulation(
     Raises:
         ArgumentError: not a covariance, fewer dimensions than tokens, a token of norm zero before
             an MLP, seeds below 1, a `save_every` that does not divide the layers.
+        MemoryLimitError: the covariances that are kept do not fit into memory.
     """
     sizes = model.sizes
     cov = require_covariance(as_float(initial, "initial"), "initial")
@@ -257,6 +259,9 @@ def require_simulation(
             f"{every} does not divide {sizes.layers} layers",
             f"pass a divisor of {sizes.layers}",
         )
+    each = 2.0 * seeds * tokens**2 * cov.dtype.itemsize  # as computed, and as joined
+    what = f"covariances of {seeds} networks"
+    require_kept(each, sizes.layers // every + 1, "seeds", what)
     largest = max(1, min(1024, _BATCH_ENTRIES // model.entries_of_a_layer(tokens)))
     batches = math.ceil(seeds / largest)
     return cov, SimulationSizes(int(every), batches, math.ceil(seeds / batches))

@@ -285,11 +285,14 @@ class Training(AbstractProblem):
             keep=np.array([float(name not in method.omit) for name in RESPONSES]),
         )
 
-    def memory(self, method: LinearAlgebra | CausalSampling | None = None) -> int:
+    def memory(
+        self, method: LinearAlgebra | CausalSampling | None = None, times: int | None = None
+    ) -> int:
         """Bytes that a solve needs at its peak, about; nothing is computed.
 
-        Of the passes that `at_once` asks for, else of one: more run side by side only where they
-        take at most half of the memory that is free.
+        Every evaluation is kept, whatever `times` says. It is that of the passes that `at_once`
+        asks for, else of one: more run side by side only where they take at most half of the
+        memory that is free.
         """
         method = method or self.default_method()  # pyright: ignore[reportAssignmentType]
         plan = self.plan(method, self._depths(method)[0])  # pyright: ignore[reportArgumentType]

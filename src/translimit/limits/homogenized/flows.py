@@ -51,6 +51,7 @@ from translimit.describe import (
     require_retraction,
 )
 from translimit.integrate import (
+    STAGES,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -253,6 +254,10 @@ class BallisticFlow(AbstractProblem):
         """b(X)."""
         return drift(self.law, tokens)
 
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the tokens that are kept, before and after projection, and of the stages."""
+        return (2.2 * times + STAGES) * self.initial.size * self.initial.dtype.itemsize
+
     def run(
         self,
         method: AbstractODEMethod,
@@ -319,6 +324,10 @@ class ModifiedFlow(AbstractProblem):
     def field(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
         """The modified drift."""
         return modified_drift(self.law, tokens, self.step, self.retraction)
+
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the tokens that are kept, before and after projection, and of the stages."""
+        return (2.2 * times + STAGES) * self.initial.size * self.initial.dtype.itemsize
 
     def run(
         self,

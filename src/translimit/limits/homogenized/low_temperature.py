@@ -317,6 +317,11 @@ class SlowOverlap(AbstractProblem):
         """4096 paths, the step from their sampling error."""
         return ArtanhEuler()
 
+    def _bytes(self, method: ArtanhEuler, times: int) -> float:
+        """Bytes of the noise and of the overlaps that are kept, each also transposed."""
+        steps = times if is_traced(self.t1) else times + float(self.t1) / method.step
+        return 16.0 * method.paths * (steps + times)
+
     def run(
         self,
         method: ArtanhEuler,

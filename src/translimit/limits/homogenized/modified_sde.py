@@ -52,6 +52,7 @@ from translimit.limits.homogenized.token_paths import (
     AbstractTokenSDE,
     clock,
     follow,
+    kept_bytes,
 )
 
 
@@ -154,6 +155,10 @@ class ModifiedSDE(AbstractTokenSDE):
     def drift(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
         """B~ + c, without the Ito correction that keeps the norms."""
         return _drift(self, tokens, self.retraction is Retraction.AMBIENT)
+
+    def _bytes(self, method: SphereEuler, times: int) -> float:
+        """Bytes of the tokens that are kept (see `kept_bytes`)."""
+        return kept_bytes(method, times, self.initial.size, self.initial.dtype)
 
     def run(
         self,

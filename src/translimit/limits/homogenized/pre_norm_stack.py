@@ -35,7 +35,6 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
-    MemoryLimitError,
     Outcome,
     as_float64,
     available_memory,
@@ -44,6 +43,7 @@ from translimit.core import (
     in_float64,
     part_of,
     require_covariance,
+    require_free,
     side_by_side,
 )
 from translimit.describe import PreNormArchitecture, require_count
@@ -226,7 +226,7 @@ class PreNormRecursion(AbstractProblem):
         self.drawn = initial is None
         if initial is None:
             count = require_count(tokens, "tokens", 1)
-            _require_memory(count, 3)
+            require_free(24.0 * count**2, "tokens", f"pairs of {count} tokens", "pass fewer tokens")
             first, others = architecture.initial_squares
             self.initial = np.diag([first, *[others] * (count - 1)])
         else:
@@ -269,6 +269,19 @@ class PreNormRecursion(AbstractProblem):
         """Every layer."""
         return np.arange(self.t1 + 1.0)
 
+    def memory(
+        self, method: GramRecursion | GramChain | None = None, times: int | None = None
+    ) -> float:
+        """Bytes of the pairs of tokens in a layer, and in all layers; nothing is computed."""
+        method = GramRecursion() if method is None else method
+        numbers = 3 * self._heads(method) + method.copies * (self.t1 + 1)
+        return 8.0 * numbers * len(self.initial) ** 2
+
+    def _heads(self, method: GramRecursion | GramChain) -> int:
+        """Heads of a layer that are drawn at once."""
+        attention: Any = self.stages[0][0]
+        return 2 * method.samples if isinstance(method, GramRecursion) else attention.heads
+
     def run(
         self,
         method: GramRecursion | GramChain,
@@ -284,10 +297,8 @@ class PreNormRecursion(AbstractProblem):
             raise ArgumentError(
                 "save", "has times between two layers", "pass whole numbers of layers"
             )
-        attention: Any = self.stages[0][0]
-        sampled = isinstance(method, GramRecursion)
-        heads = 2 * method.samples if sampled else attention.heads
-        _require_memory(len(self.initial), 3 * heads + method.copies * (self.t1 + 1))
+        count = len(self.initial)
+        require_free(self.memory(method), "tokens", f"pairs of {count} tokens", "pass fewer tokens")
         samples = method.samples if isinstance(method, GramRecursion) else None
         terms = [term for stage in self.stages for term in stage]
         error = max(term.increment_error() for term in terms) if sampled else 0.0
@@ -300,24 +311,12 @@ class PreNormRecursion(AbstractProblem):
         calls = [functools.partial(compute, copy) for copy in range(method.copies)]
         first = side_by_side(calls[:1], 1, part_of(progress, 0.0, 1 / method.copies))
         # The first has compiled the program of all.
-        need = 8 * 3 * heads * len(self.initial) ** 2
+        need = 8 * 3 * self._heads(method) * count**2
         at_once = calls_at_once(method.copies - 1, need, available_memory())
         others = side_by_side(calls[1:], at_once, part_of(progress, 1 / method.copies, 1.0))
         kept = np.stack([*first, *others])[:, layers.astype(int)]
         return PreNormSolution(
             ts=layers, grams=kept, kernel_error=error, outcome=Outcome.successful
-        )
-
-
-def _require_memory(tokens: int, numbers: int) -> None:
-    """Refuse so many float64 numbers for every pair of tokens where they do not fit."""
-    need, there = 8.0 * numbers * tokens**2, available_memory()
-    if need > there:
-        raise MemoryLimitError(
-            "tokens",
-            f"got {tokens}, whose pairs need {need / 2**30:.2f} GiB, "
-            f"and {there / 2**30:.2f} GiB are free",
-            "pass fewer tokens",
         )
 
 

@@ -49,6 +49,7 @@ from translimit.limits.homogenized.token_paths import (
     AbstractTokenSDE,
     clock,
     follow,
+    kept_bytes,
 )
 
 
@@ -134,6 +135,12 @@ class OverlapSDE(AbstractTokenSDE):
         self.t1 = require_number(t1, "t1", positive=True)
         self.causal = _require_flag(causal)
 
+    def _bytes(self, method: SphereEuler, times: int) -> float:
+        """Bytes of the factors of overlaps that are kept (see `kept_bytes`)."""
+        tokens, dim = self.initial.shape[0], self.law.dim
+        width = tokens if dim >= 2 * tokens else dim  # see `gram_factor`
+        return kept_bytes(method, times, tokens * width, self.initial.dtype)
+
     def run(
         self,
         method: SphereEuler,
@@ -185,6 +192,10 @@ class TokenSDE(AbstractTokenSDE):
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", positive=True)
         self.causal = _require_flag(causal)
+
+    def _bytes(self, method: SphereEuler, times: int) -> float:
+        """Bytes of the tokens that are kept (see `kept_bytes`)."""
+        return kept_bytes(method, times, self.initial.size, self.initial.dtype)
 
     def run(
         self,

@@ -245,6 +245,10 @@ class SimplexClosure(AbstractProblem):
         """Rtol 1e-8."""
         return AdaptiveODE()
 
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the overlaps that are kept."""
+        return 16.0 * times
+
     def run(
         self,
         method: AbstractODEMethod,

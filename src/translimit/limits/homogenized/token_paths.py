@@ -162,6 +162,18 @@ class Followed(eqx.Module):
     outcome: Outcome
 
 
+def kept_bytes(method: SphereEuler, times: int, numbers: int, dtype: Any) -> float:
+    """Bytes of the states of all paths, group by group and joined.
+
+    Args:
+        method: with the number of paths.
+        times: how many are kept.
+        numbers: of one state.
+        dtype: of them.
+    """
+    return 2.4 * method.paths * times * numbers * np.dtype(dtype).itemsize
+
+
 def follow(
     advance: Callable[..., Any],
     start: Any,

@@ -45,6 +45,7 @@ from translimit.core import (
     require_covariance,
 )
 from translimit.integrate import (
+    STAGES,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -185,6 +186,10 @@ class GaussianFlow(AbstractProblem):
         """Adaptive steps at rtol 1e-8."""
         return AdaptiveODE()
 
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the means and factors that are kept, and of the stages of a step."""
+        return closure_bytes(self.attention.dim, times)
+
     def run(
         self,
         method: AbstractODEMethod,
@@ -204,6 +209,11 @@ class GaussianFlow(AbstractProblem):
             exact_field,
             "gaussian_field",
         )
+
+
+def closure_bytes(dim: int, times: int) -> float:
+    """Bytes of the means and factors of a closure at so many times, and of the stages of a step."""
+    return 8.0 * (1.1 * times + STAGES) * (dim + dim**2)
 
 
 def solve_closure(

@@ -60,6 +60,7 @@ from translimit.core import (
     require_covariance,
 )
 from translimit.integrate import AbstractLocalSystem, LogTimeODE, integrate_log_time
+from translimit.limits.meanfield.gaussian import closure_bytes
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.units import Units, units_of_law
 
@@ -273,6 +274,10 @@ class GaussianLimit(AbstractProblem):
     def default_times(self) -> np.ndarray:
         """Six times a decade over the last ten decades."""
         return np.geomspace(1e-10, 1.0, 61) * self.t1
+
+    def _bytes(self, method: LogTimeODE, times: int) -> float:
+        """Bytes of the factors that are kept, in the basis of the scores and in the given one."""
+        return 3 * closure_bytes(self.attention.dim, times)
 
     def run(
         self,

@@ -40,6 +40,7 @@ from translimit.core import (
 from translimit.integrate import AbstractODEMethod, AdaptiveODE, FixedODE
 from translimit.limits.meanfield.gaussian import (
     GaussianSolution,
+    closure_bytes,
     require_closure,
     require_gaussian,
     solve_closure,
@@ -105,6 +106,10 @@ class MomentClosure(AbstractProblem):
         expectations can not be had.
         """
         return AdaptiveODE(max_steps=2000)
+
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the means and factors that are kept, and of the stages of a step."""
+        return closure_bytes(self.attention.dim, times)
 
     def run(
         self,

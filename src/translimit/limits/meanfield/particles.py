@@ -47,6 +47,7 @@ from translimit.core import (
     unit_of,
 )
 from translimit.integrate import (
+    STAGES,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -190,6 +191,15 @@ class ParticleFlow(AbstractProblem):
             step_to_saves=False,
             solver=diffrax.Tsit5(),
         )
+
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the tokens that are kept, and of the stages of a step.
+
+        A field that iterates keeps them twice, because failed times are crossed out.
+        """
+        iterates = isinstance(attention_at(self.attention, 0.0), AbstractIterativeAttention)
+        kept = (2.2 if iterates else 1.1) * times
+        return (kept + STAGES) * self.initial.size * self.initial.dtype.itemsize
 
     def run(
         self,

@@ -35,6 +35,7 @@ from translimit.core import (
     following_inputs,
 )
 from translimit.integrate import (
+    STAGES,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -184,6 +185,10 @@ class SphereFlow(AbstractProblem):
         points = on_sphere(tokens)[0]
         gamma = self.attention.velocity(points, log_weights)
         return gamma - jnp.sum(gamma * points, axis=-1, keepdims=True) * points
+
+    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
+        """Bytes of the tokens that are kept, before and after projection, and of the stages."""
+        return (2.2 * times + STAGES) * self.initial.size * self.initial.dtype.itemsize
 
     def run(
         self,

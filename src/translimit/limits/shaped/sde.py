@@ -234,6 +234,11 @@ class CovarianceSDE(AbstractProblem):
         """1,000 paths of the structure-preserving step, its size from their sampling error."""
         return StructurePreserving()
 
+    def _bytes(self, method: AbstractCovarianceMethod, times: int) -> float:
+        """Bytes of the covariances that are kept, chunk by chunk and joined."""
+        tokens = self.initial.shape[0]
+        return 2.1 * 8.0 * method.paths * times * (tokens**2 + 1)
+
     def run(
         self,
         method: AbstractCovarianceMethod,
