@@ -319,7 +319,8 @@ class SlowOverlap(AbstractProblem):
 
     def _bytes(self, method: ArtanhEuler, times: int) -> float:
         """Bytes of the noise and of the overlaps that are kept, each also transposed."""
-        steps = times if is_traced(self.t1) else times + float(self.t1) / method.step
+        step = FIRST_STEP if method.step is None else method.step
+        steps = times if is_traced(self.t1) else times + float(self.t1) / step
         return 16.0 * method.paths * (steps + times)
 
     def run(

@@ -301,7 +301,7 @@ class PreNormRecursion(AbstractProblem):
         require_free(self.memory(method), "tokens", f"pairs of {count} tokens", "pass fewer tokens")
         samples = method.samples if isinstance(method, GramRecursion) else None
         terms = [term for stage in self.stages for term in stage]
-        error = max(term.increment_error() for term in terms) if sampled else 0.0
+        error = max(term.increment_error() for term in terms) if samples is not None else 0.0
 
         def compute(copy: int, report: Callable[[float], object]) -> Any:
             grams = in_float64(_copy, self, samples, key, np.uint32(copy))
