@@ -100,7 +100,9 @@ def misbehave(config, starts):
         raise SystemExit(3)
     if config.action == "full":
         import resource
+        import sys
 
+        sys.dont_write_bytecode = True  # Python would leave a torn file and read it ever after
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 

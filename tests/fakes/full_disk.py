@@ -87,6 +87,7 @@ def on_a_full_disk(here, write):
 
 
 def main():
+    sys.dont_write_bytecode = True  # Python would leave a torn file and read it ever after
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     here = Path(sys.argv[1])
     print(json.dumps({name: on_a_full_disk(here, one) for name, one in writers(here).items()}))
