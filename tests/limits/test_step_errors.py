@@ -134,7 +134,9 @@ def test_the_error_of_covariances_is_that_of_the_exact_law() -> None:
     assert solution.step == step
 
 
-@pytest.mark.parametrize("kind", [StructurePreserving, EulerMaruyama])
+@pytest.mark.parametrize(
+    "kind", [StructurePreserving, pytest.param(EulerMaruyama, marks=pytest.mark.slow)]
+)
 def test_two_steps_taken_as_one_have_the_law_of_one(kind: Any) -> None:
     """The coarse member of a pair is a path with the larger step: 4.5 s.e. of 1000 and 4000."""
     problem = CovarianceSDE(block=FULL, initial=THREE, t1=0.2)
