@@ -281,7 +281,7 @@ def test_paths_follow_the_two_token_equation() -> None:
 
 
 def explosions(block: Block, paths: int, t1: float = 1.0, tolerance: float = 0.1):
-    method = StructurePreserving(paths=paths, adaptive=tolerance)
+    method = StructurePreserving(paths=paths, step=0.02, adaptive=tolerance)
     return ends(block, np.eye(2), t1, method).blow_up_probability()
 
 
@@ -355,7 +355,7 @@ def test_quantiles_of_the_full_block(full_block) -> None:
 
 def stopped_fraction(paths: int, tolerance: float):
     block = Block(gamma=0.5, tau0=1.0, mlp=FULL.mlp)
-    method = StructurePreserving(paths=paths, adaptive=tolerance)
+    method = StructurePreserving(paths=paths, step=0.02, adaptive=tolerance)
     return ends(block, THREE, 1.0, method, stop_trace=30.0)
 
 
