@@ -610,3 +610,18 @@ def test_labelled_arrays_and_figure(full_block) -> None:
     data = solution.to_xarray()
     assert data["cov"].dims == ("path", "time", "token", "token2")
     assert solution.plot().get_xlabel() == "depth over width $t$"
+
+
+@pytest.mark.parametrize("heads", [1, 16, 1000])
+@pytest.mark.parametrize("distance", [1e-300, 1e-9, 1e-3, 2.0, 1e9, 1e200])
+def test_explosion_is_a_probability_or_a_refusal_by_name(heads, distance):
+    """Between the ranges of the grid and of its scale function, and beyond them."""
+    block = Block(gamma=0.5, tau0=0.5, heads=heads)
+    assert 0.0 <= explosion_probability(block, distance) <= 1.0
+    if heads < 1000 and 1e-6 < distance < 1e10:
+        assert 0.0 <= explosion_probability(block, distance, 1.0) <= 1.0
+        return
+    with pytest.raises(ArgumentError) as caught:
+        explosion_probability(block, distance, 1.0)
+    assert caught.value.argument == ("distance" if heads < 1000 else caught.value.argument)
+    assert caught.value.argument in ("distance", "block")

@@ -35,8 +35,8 @@ from translimit.limits.shaped.coefficients import linear_variance
 NODES = 6000
 #: Time steps of Crank-Nicolson, after four damping quarter steps of implicit Euler.
 TIME_STEPS = 400
-#: The distance at x = 16 is 4e-7 of its unit: zero.
-_FAR = 16.0
+#: The distance at x = 16 is 4e-7 of its unit: zero. One nearer than this to x = 0 is infinite.
+_FAR, _NEAR = 16.0, 1e-12
 
 
 def explosion_probability(block: Block, distance: float, t1: float = math.inf) -> float:
@@ -51,7 +51,7 @@ def explosion_probability(block: Block, distance: float, t1: float = math.inf) -
         The probability; 0 when gamma^2 identity^2 >= heads / 2.
 
     Raises:
-        ArgumentError: a negative distance or t1.
+        ArgumentError: a negative distance or t1; for a finite t1 as `two_token_expectation`.
         NoSuchLimitError: the distance is no diffusion of its own for this block.
 
     Examples:
@@ -66,9 +66,10 @@ def explosion_probability(block: Block, distance: float, t1: float = math.inf) -
     if shape <= 0.5 or distance == 0:
         return 0.0
     if math.isinf(t1):
-        square = (distance / unit) ** 2
-        return float(betainc(0.5, shape - 0.5, square / (1 + square)))
-    return two_token_expectation(block, distance, t1, np.zeros_like, at_explosion=1.0)
+        ratio = distance / unit
+        return float(betainc(0.5, shape - 0.5, (ratio / math.hypot(1.0, ratio)) ** 2))
+    found = two_token_expectation(block, distance, t1, np.zeros_like, at_explosion=1.0)
+    return min(max(found, 0.0), 1.0)
 
 
 def two_token_expectation(
@@ -91,7 +92,9 @@ def two_token_expectation(
         nodes: of the grid.
 
     Raises:
-        ArgumentError: a distance or t1 that is not positive, too few nodes.
+        ArgumentError: a distance or t1 that is not positive, a distance that the grid takes for
+            zero or infinite, a block whose scale function is beyond float64 on the grid, too few
+            nodes.
         NoSuchLimitError: the distance is no diffusion of its own for this block.
     """
     from scipy.linalg import solve_banded
@@ -103,19 +106,35 @@ def two_token_expectation(
     if nodes < 100:
         raise ArgumentError("nodes", f"got {nodes}", "pass at least 100")
     here = math.asinh(unit / distance)
+    if not _NEAR <= here <= _FAR:
+        raise ArgumentError(
+            "distance",
+            f"got {distance:g}, and the grid holds {unit / math.sinh(_FAR):.2g} to "
+            f"{unit / _NEAR:.2g}",
+            "pass one within, or t1 = inf, which has a closed form",
+        )
     grid = _grid(shape, here, nodes)
-    differences = _scale_differences(shape, grid)
-    measure, values = _cells(shape, grid, lambda x: functional(unit / np.sinh(x)))
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        differences = _scale_differences(shape, grid)
+        measure, values = _cells(shape, grid, lambda x: functional(unit / np.sinh(x)))
     values[-1] = float(functional(np.zeros(1))[0])
     # Birth rate towards larger x and death rate towards x = 0, exact for the scale function.
     variance = float(linear_variance(block))
     up = np.zeros(len(grid))
     down = np.zeros(len(grid))
-    up[:-1] = variance / (measure[:-1] * differences)
-    down[1:] = variance / (measure[1:] * differences)
+    with np.errstate(all="ignore"):
+        up[:-1] = variance / (measure[:-1] * differences)
+        down[1:] = variance / (measure[1:] * differences)
     up[-1] = down[-1] = 0.0  # nothing returns from distance zero
     if shape > 0.5:
         values[0], up[0] = at_explosion, 0.0
+    if not all(np.isfinite(each).all() for each in (up, down, values)):
+        raise ArgumentError(
+            "block",
+            f"has k = heads / (4 gamma^2 alpha^2) = {shape:.3g}, whose scale function is beyond "
+            "float64 on the grid",
+            "pass fewer heads, or t1 = inf, which has a closed form",
+        )
 
     def implicit(h: float) -> np.ndarray:
         bands = np.zeros((3, len(grid)))
