@@ -58,7 +58,7 @@ def test_identity_bounded_variants_are_of_the_order_of_the_tokens(attention):
     cloud, positions, weights = draw(0)
     sizes = [
         np.abs(attention(c * cloud, c * cloud, weights=weights, **at(attention, positions))).max()
-        for c in (10.0, 30.0)
+        for c in (5.0, 15.0)
     ]
     assert attention.bounded == (sizes[1] < 4 * sizes[0])
 
