@@ -28,6 +28,7 @@ from translimit.limits.meanfield import (
     PreNormFlow,
     SphereFlow,
 )
+from translimit.models import ResidualAttention
 from translimit.observe import (
     anisotropy,
     cluster_labels,
@@ -159,6 +160,10 @@ def test_refusals_of_fields_beyond_the_floats(as_user):
     for variant in (attention, Unnormalized(Q=EYE, K=EYE, V=EYE), Sinkhorn(Q=EYE, K=EYE, V=EYE)):
         with pytest.raises(ArgumentError, match="cloud: gives scores, or sums of their exponent"):
             variant(1e200 * CLOUD, 1e200 * CLOUD)
+    with pytest.raises(ArgumentError, match="cloud: gives scores that are beyond float64"):
+        Sinkhorn(Q=EYE, K=EYE, V=EYE).potentials(1e200 * CLOUD)
+    with pytest.raises(ArgumentError, match=r"initial: has entries up to .* beyond float64"):
+        ResidualAttention(attention, 2).simulate(1e200 * CLOUD)
     with pytest.raises(ArgumentError, match="cov: makes the law change at a rate of"):
         GaussianLimit(attention=attention, cov=1e100 * EYE)
     with pytest.raises(ArgumentError, match="cov: the expectations of Unnormalized"):

@@ -239,7 +239,8 @@ class Sinkhorn(AbstractIterativeAttention):
             throw: raise when the iteration does not converge; otherwise look at `outcome`.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, bad weights.
+            ArgumentError: shapes that do not match, NaN or infinite entries, bad weights, scores
+                beyond the precision of the tokens.
             SolveError: no convergence (with `throw=True`); it carries the potentials so far.
         """
         tokens = require_tokens(as_float(cloud, "cloud"), "cloud", self.dim)
@@ -251,6 +252,12 @@ class Sinkhorn(AbstractIterativeAttention):
                 "initial", f"has shape {start.shape}", f"pass one per token [{count}]"
             )
         result = following_inputs(_potentials, tokens, (self, weights, start))
+        if not is_traced(result) and not np.isfinite(np.asarray(result.g)).all():
+            raise ArgumentError(
+                "cloud",
+                f"gives scores that are beyond {tokens.dtype}",
+                "measure the tokens in other units, or pass a smaller scale",
+            )
         if not throw:
             return result
         g = require_converged(result.g, result.outcome, "Sinkhorn", result)

@@ -26,6 +26,7 @@ from translimit.attention import (
     attentions_of_layers,
     log_of_weights,
     require_positions,
+    require_scores,
     require_tokens,
     require_weights,
 )
@@ -92,8 +93,9 @@ class ResidualAttention(eqx.Module):
             layer.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite tokens, bad weights, positions
-                that are not sorted, or a `save_every` that does not divide `layers`.
+            ArgumentError: shapes that do not match, NaN or infinite tokens, tokens whose scores are
+                beyond their precision, bad weights, positions that are not sorted, or a
+                `save_every` that does not divide `layers`.
             ArgumentTypeError: positions missing where the attention is causal, or given where not.
             MemoryLimitError: the tokens that are kept do not fit into memory.
         """
@@ -101,6 +103,7 @@ class ResidualAttention(eqx.Module):
         count = tokens.shape[0]
         weights = require_weights(weights, count)
         positions = require_positions(positions, (count,), self.attention.causal, "positions")
+        require_scores(self.attention, tokens, "initial")
         save_every = self.layers if save_every is None else save_every
         if save_every < 1 or self.layers % save_every:
             raise ArgumentError(
