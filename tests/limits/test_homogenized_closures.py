@@ -1,5 +1,6 @@
 """Closures: quadratures, simplex, collapse depth and its gradient (rows 3, 9, 9b, 15, 16)."""
 
+import functools
 import math
 
 import jax
@@ -347,6 +348,8 @@ def test_the_error_of_the_averages_is_known_where_columns_are_few():
         if refused:
             with pytest.raises(ArgumentError, match="score_std: f and g are known to"):
                 simplex_drift(law, -0.6, 2)
+            with jax.enable_x64(True):
+                assert np.isnan(jax.jit(functools.partial(simplex_drift, law, tokens=2))(-0.6))
             with pytest.raises(ArgumentError, match="score_std"):
                 collapse_depth(law, tokens=2, step=0.1, heads=1, initial=-0.6, threshold=0.9)
         else:

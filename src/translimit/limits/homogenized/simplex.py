@@ -45,6 +45,7 @@ from translimit.core import (
     Outcome,
     brief,
     in_float64,
+    is_traced,
 )
 from translimit.describe import (
     AbstractIsotropicHeads,
@@ -60,6 +61,7 @@ from translimit.integrate import (
     listening,
 )
 from translimit.limits.homogenized.averages import (
+    LARGEST_ERROR,
     AverageSizes,
     averages,
     quadrature_error,
@@ -113,7 +115,7 @@ def simplex_drift(
     Raises:
         ArgumentError: an overlap outside its interval, more tokens than dimensions, finite scores
             beyond the quadrature: above 16, or so strong for so few columns that f and g may be off
-            by more than 5 %.
+            by more than 5 % (there the drift is NaN where it is traced).
         ArgumentTypeError: a law that is not invariant under rotations.
         NoSuchLimitError: causal.
 
@@ -129,9 +131,11 @@ def simplex_drift(
     low = -1.0 / (tokens - 1)
     overlap = require_cosine(overlap, "overlap", low, ends=False)
     sizes = sizes_of(law, tokens)
-    require_resolved(quadrature_error(overlap, law.score_std, sizes))
+    error = quadrature_error(overlap, law.score_std, sizes)
+    require_resolved(error)
     f, g = in_float64(averages, overlap, law.score_std, sizes)
-    return simplex_velocity(overlap, f, g, dimension_of(law, dimension))
+    drift = simplex_velocity(overlap, f, g, dimension_of(law, dimension))
+    return jnp.where(error <= LARGEST_ERROR, drift, jnp.nan) if is_traced(error) else drift
 
 
 def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
