@@ -73,7 +73,7 @@ REFUSED = [
     ("number", float("inf"), "pass a finite number"),
     ("number", 10**400, "pass a number"),
     ("number", None, "pass a number"),
-    ("positive", 0.0, "pass more than 0"),
+    ("positive", 0.0, "pass at least 1e-12 and at most 1e+12"),
     ("momentum", 1, "pass at least 0 and less than 1"),
     ("momentum", -0.1, "pass at least 0 and less than 1"),
     ("weight", 0.0, "pass more than 0 and at most 1"),

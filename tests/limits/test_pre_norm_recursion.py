@@ -328,11 +328,11 @@ def test_refusals(monkeypatch):
     with pytest.raises(ArgumentTypeError, match="key"):
         solve(problem)
     monkeypatch.setattr(memory, "SMALL", 0)
-    monkeypatch.setattr(memory, "available_memory", lambda: 8.0 * 3 * 3**2)
+    monkeypatch.setattr(memory, "available_memory", lambda: 8.0 * (architecture.layers + 3) * 3**2)
     for method in (GramRecursion(), GramChain()):
-        with pytest.raises(MemoryLimitError, match=r"tokens: pairs of 3 tokens need .* free; pass"):
+        with pytest.raises(MemoryLimitError, match=r"tokens: pairs of 3 tokens, and .* free; pass"):
             solve(PreNormRecursion(architecture, tokens=3), method, key=named_key(0))
-    with pytest.raises(MemoryLimitError, match="tokens: pairs of 4 tokens need"):
+    with pytest.raises(MemoryLimitError, match="tokens: pairs of 4 tokens in all layers need"):
         PreNormRecursion(architecture, tokens=4)
     with pytest.raises(ArgumentError, match="batches"):
         GramRecursion(batches=1)

@@ -24,6 +24,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Sizes are stored in 32 bits; squares and products of numbers stay finite.
+_LARGEST, _LARGEST_NUMBER = 2**31 - 1, 1e12
+
+
 class Fields:
     """A configuration from which fields are taken; what was absent is remembered in words.
 
@@ -46,7 +50,7 @@ class Fields:
         key, value = self._take(name)
         if value is None:
             return self._default(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
             raise ConfigError(self._where, f"{key} is {brief(value)}", "write a positive integer")
         return value
 
@@ -63,11 +67,10 @@ class Fields:
         key, value = self._take(name)
         if value is None:
             return self._default(name, default)
-        finite = isinstance(value, int | float) and 0 <= value < float("inf")
-        if isinstance(value, bool) or not finite:
-            raise ConfigError(
-                self._where, f"{key} is {brief(value)}", "write a number of at least 0"
-            )
+        sensible = isinstance(value, int | float) and 0 <= value <= _LARGEST_NUMBER
+        if isinstance(value, bool) or not sensible:
+            remedy = f"write a number of at least 0 and at most {_LARGEST_NUMBER:g}"
+            raise ConfigError(self._where, f"{key} is {brief(value)}", remedy)
         return float(value)
 
     def word(self, name: str, default: str) -> tuple[str, str]:

@@ -249,17 +249,23 @@ class WideHeads(AbstractIsotropicHeads):
         return V, self.scale * _normal(key, "A", (self.dim, self.dim), dtype)
 
 
+#: Sizes and counts are stored in 32 bits.
+LARGEST_COUNT = 2**31 - 1
+
+
 def require_count(value: Any, name: str, least: int) -> int:
-    """An integer of at least `least`.
+    """An integer of at least `least` that fits into 32 bits.
 
     Raises:
         ArgumentTypeError: not an integer.
-        ArgumentError: below the bound.
+        ArgumentError: out of these bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
     if value < least:
         raise ArgumentError(name, f"got {value}", f"pass an integer of at least {least}")
+    if value > LARGEST_COUNT:
+        raise ArgumentError(name, f"got {value}", f"pass an integer of at most {LARGEST_COUNT}")
     return int(value)
 
 

@@ -146,6 +146,7 @@ class PreNormArchitecture:
         require_number(self.token_std, "token_std", positive=True)
         if self.first_token_std is not None:
             require_number(self.first_token_std, "first_token_std", positive=True)
+        _require_squares(self)
         _require_kind(self.norm, "norm", Norm)
         if self.heads % self.kv_heads:
             raise ArgumentError(
@@ -194,6 +195,18 @@ class PreNormArchitecture:
     def to_json(self) -> dict[str, Any]:
         """The description as plain data."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _require_squares(architecture: PreNormArchitecture) -> None:
+    """Refuse numbers whose squares are lost: too large, or of tokens and too small."""
+    tokens = ("token_std", "first_token_std")
+    for name in ("qk_std", "v_std", "out_std", "norm_epsilon", *tokens):
+        value = getattr(architecture, name)
+        least = 1e-100 if name in tokens else 0.0
+        if value is not None and not least <= value <= 1e100:
+            raise ArgumentError(
+                name, f"got {float(value):g}", f"pass a number between {least:g} and 1e+100"
+            )
 
 
 def _plain(value: Any) -> Any:

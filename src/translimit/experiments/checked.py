@@ -174,7 +174,8 @@ Count = Annotated[int, Within(1)]
 Two = Annotated[int, Within(2)]
 #: At least four: fewer independent networks or solves carry no interval of a rate.
 Four = Annotated[int, Within(4)]
-Positive = Annotated[float, Within(0, above=True)]
+#: Its square and its cube have a place in single precision.
+Positive = Annotated[float, Within(1e-12, 1e12)]
 #: An exponent of a parameterization.
 Exponent = Annotated[float, Within(0.5, 1)]
 #: A coefficient of momentum.

@@ -12,7 +12,8 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -61,6 +62,12 @@ class Config(Problem):
                 f"pass at most {2 * DIGITS_PER_CLASS} together",
             )
         self.require_networks()
+        self.require_samples(unseen=self.unseen)
+
+    def observed(self) -> Problem:
+        """The problem of the limit, with the digits that are not trained."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(Problem)}
+        return Problem(**{**own, "inputs": self.inputs + self.unseen})
 
     def shown(self) -> tuple[np.ndarray, np.ndarray]:
         """Digits that are trained, then those that are not, and their labels."""
@@ -79,7 +86,7 @@ class Learned(AbstractExperiment[Config]):
         if "heads" in cell.parameters:
             size = cell.parameters["heads"], config.seeds
             return Cost(config.networks_seconds(*size), config.networks_bytes(*size))
-        limit = replace(config, inputs=config.inputs + config.unseen)
+        limit = config.observed()
         return Cost(limit.limit_seconds(), limit.limit_bytes())
 
     def cells(self, config: Config) -> tuple[Cell, ...]:

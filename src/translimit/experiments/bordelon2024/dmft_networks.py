@@ -82,6 +82,8 @@ class Config(Problem):
         """Check the fields, and what holds between them."""
         super().__post_init__()
         self.require_networks()
+        if self.axis != "head_dim":
+            self.require_samples()
         if self.axis == "head_dim" and self.alpha_A < 1:
             raise ConfigError(
                 "axis", f"head_dim has no limit at alpha_A = {self.alpha_A:g}", "pass alpha_A = 1"
@@ -158,7 +160,14 @@ class NetworksAndLimit(AbstractExperiment[Config]):
         limit = results["limit"]
         nets = [results[config.cell(size)] for size in config.sizes]
         last, previous = nets[-1], nets[-2]
-        rate = core.fit_rate(config.sizes, [distances(net, limit) for net in nets])
+        errors = [distances(net, limit) for net in nets]
+        if not all(np.isfinite(row).all() for row in errors):
+            raise ConfigError(
+                "eta0",
+                "networks or the limit diverged: their predictions are not finite",
+                "pass a smaller one, or smaller beta0, gamma0 or momentum",
+            )
+        rate = core.fit_rate(config.sizes, errors)
         symbol = SYMBOLS[config.axis]
         low, high = config.sizes[-2:]
         deep = config.axis == "layers"

@@ -57,6 +57,7 @@ class Config(Problem):
         """Check the fields, and what holds between them."""
         super().__post_init__()
         self.require_networks()
+        self.require_samples()
 
 
 class Responses(AbstractExperiment[Config]):

@@ -14,7 +14,7 @@ import numpy as np
 
 from translimit import core, data, describe, limits, models, scaling, train
 from translimit.core import ConfigError, Estimate
-from translimit.experiments.bordelon2024.tasks import REFERENCE, load_task, require_task
+from translimit.experiments.bordelon2024.tasks import REFERENCE, TASKS, load_task, require_task
 from translimit.experiments.checked import (
     CheckedConfig,
     Count,
@@ -70,7 +70,7 @@ class Problem(CheckedConfig):
     task: str = "digits"
     readout: Literal["", "pooled"] = ""
     inputs: Count = 4
-    tokens: Count = 4
+    tokens: Two = 4
     dim: Count = 16
     head_dim: Count = 2
     layers: Count = 1
@@ -108,6 +108,26 @@ class Problem(CheckedConfig):
             raise ConfigError(
                 "attention", "is false", "leave it true: networks of this library attend"
             )
+
+    def require_samples(self, *, unseen: int = 0) -> None:
+        """Refuse fewer sampled heads or neurons than moment matching needs.
+
+        Args:
+            unseen: inputs of the limit besides those that are trained.
+
+        Raises:
+            ConfigError: see `CausalSampling.counts`; of a file the tokens are not known.
+        """
+        if self.task not in TASKS:
+            return
+        history = self.steps * (self.fields() + unseen * self.fields() // self.inputs)
+        heads = 4 * history // self.head_dim + 1 if self.attention else 0
+        neurons = 2 * history + 1 if self.mlp != "none" else 0
+        for name, least in (("samples", heads), ("neurons", neurons)):
+            if 0 < getattr(self, name) < least:
+                these = f"inputs, {'unseen, ' if unseen else ''}tokens, steps and head_dim"
+                remedy = f"pass at least {least} for these {these}, or 0 for the default"
+                raise ConfigError(name, f"got {getattr(self, name)}", remedy)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs [P, S, D] and targets [P] or [P, outputs]."""

@@ -69,8 +69,8 @@ class Config(CheckedConfig):
     steps: Count = 300
     seeds: Four = 8
     batch: Count = 16
-    tokens: Annotated[int, Within(2)] = 16
-    probe: Count = 16
+    tokens: Annotated[int, Within(6)] = 16
+    probe: Four = 16
     text: str = "bytes"
     vocabulary: Annotated[int, Within(2, networks.LARGEST_VOCABULARY)] = 256
 

@@ -84,11 +84,11 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
             "task", f"{name} holds {sorted(arrays)}", "save arrays named inputs and targets"
         )
     x, y = (np.asarray(arrays[key][:inputs], dtype=np.float64) for key in ("inputs", "targets"))
-    if x.ndim != 3 or y.ndim not in (1, 2) or len(x) != len(y):
+    if x.ndim != 3 or x.shape[1] < 2 or y.ndim not in (1, 2) or len(x) != len(y):
         raise ConfigError(
             "task",
             f"{name} has inputs of shape {x.shape} and targets of shape {y.shape}",
-            "save inputs [P, tokens, dim] and targets [P] or [P, outputs]",
+            "save inputs [P, tokens, dim] of at least 2 tokens and targets [P] or [P, outputs]",
         )
     if len(x) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(x)}", "pass fewer")

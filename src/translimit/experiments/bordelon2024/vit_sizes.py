@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from translimit import data, train
-from translimit.core import Claim, Estimate
+from translimit.core import Claim, ConfigError, Estimate
 from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import vit_and_lm as common
@@ -62,9 +62,18 @@ class Config(CheckedConfig):
     steps: Count = 300
     seeds: Four = 8
     batch: Count = 32
-    probe: Count = 24
+    probe: Four = 24
     images: str = "digits"
     patch: tuple[Count, Count] = (2, 4)
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        height, width = self.patch
+        if self.images == "digits" and (8 % height or 8 % width or 6 * height * width > 64):
+            raise ConfigError(
+                "patch", f"got {self.patch}", "pass divisors of 8 that leave at least 6 patches"
+            )
 
     def source(self) -> Any:
         """The images.

@@ -226,7 +226,8 @@ class PreNormRecursion(AbstractProblem):
         self.drawn = initial is None
         if initial is None:
             count = require_count(tokens, "tokens", 1)
-            require_free(24.0 * count**2, "tokens", f"pairs of {count} tokens", "pass fewer tokens")
+            what, depths = f"pairs of {count} tokens in all layers", architecture.layers + 3
+            require_free(8.0 * depths * count**2, "tokens", what, "pass fewer tokens or layers")
             first, others = architecture.initial_squares
             self.initial = np.diag([first, *[others] * (count - 1)])
         else:
@@ -272,10 +273,12 @@ class PreNormRecursion(AbstractProblem):
     def memory(
         self, method: GramRecursion | GramChain | None = None, times: int | None = None
     ) -> float:
-        """Bytes of the pairs of tokens in a layer, and in all layers; nothing is computed."""
+        """Bytes of the random matrices and pairs of tokens in a layer, and of all layers' pairs."""
         method = GramRecursion() if method is None else method
+        samples = method.samples if isinstance(method, GramRecursion) else None
+        columns = max(term.columns(samples) for stage in self.stages for term in stage)
         numbers = 3 * self._heads(method) + method.copies * (self.t1 + 1)
-        return 8.0 * numbers * len(self.initial) ** 2
+        return 8.0 * len(self.initial) * (numbers * len(self.initial) + columns)
 
     def _heads(self, method: GramRecursion | GramChain) -> int:
         """Heads of a layer that are drawn at once."""
@@ -298,7 +301,8 @@ class PreNormRecursion(AbstractProblem):
                 "save", "has times between two layers", "pass whole numbers of layers"
             )
         count = len(self.initial)
-        require_free(self.memory(method), "tokens", f"pairs of {count} tokens", "pass fewer tokens")
+        what = f"pairs of {count} tokens, and random matrices of the widths,"
+        require_free(self.memory(method), "tokens", what, "pass fewer tokens or smaller widths")
         samples = method.samples if isinstance(method, GramRecursion) else None
         terms = [term for stage in self.stages for term in stage]
         error = max(term.increment_error() for term in terms) if samples is not None else 0.0
@@ -310,7 +314,6 @@ class PreNormRecursion(AbstractProblem):
 
         calls = [functools.partial(compute, copy) for copy in range(method.copies)]
         first = side_by_side(calls[:1], 1, part_of(progress, 0.0, 1 / method.copies))
-        # The first has compiled the program of all.
         need = 8 * 3 * self._heads(method) * count**2
         at_once = calls_at_once(method.copies - 1, need, available_memory())
         others = side_by_side(calls[1:], at_once, part_of(progress, 1 / method.copies, 1.0))

@@ -73,6 +73,14 @@ class AbstractTerm(eqx.Module):
     ) -> Float[Array, "tokens rank"]:
         """Q of one random network of the architecture's sizes."""
 
+    @abc.abstractmethod
+    def columns(self, samples: int | None) -> int:
+        """Columns of the random matrices of a layer that are held at once.
+
+        Args:
+            samples: scores that are sampled, or None for those of one random network.
+        """
+
 
 class AttentionTerm(AbstractTerm):
     """Multi-head attention, causal or not, with or without rotary positions and shared keys."""
@@ -119,6 +127,10 @@ class AttentionTerm(AbstractTerm):
         scale = self.gain / (self.free_dim * self.heads * self.head_dim)
         return jnp.sqrt(scale) * _narrowed(side_by_side)
 
+    def columns(self, samples: int | None) -> int:
+        """Queries, keys and values with the normals that they are made of."""
+        return 6 * (self.heads if samples is None else samples) * self.head_dim
+
     def _projected(self, factor: Array, key: PRNGKeyArray, count: int) -> Array:
         """Queries or keys of so many heads [count, tokens, head_dim], turned by their positions."""
         shape = (count, factor.shape[1], self.head_dim)
@@ -159,7 +171,7 @@ class FeedForwardTerm(AbstractTerm):
         cov = self.in_variance * factor @ factor.T
         kernel = activation_kernel(self.activation, cov)
         kernel = kernel * cov if self.gated else kernel
-        return self.free_dim * self.width * self.out_std**2 * kernel
+        return float(self.free_dim * self.width) * self.out_std**2 * kernel
 
     def increment_error(self) -> float:
         """That of the kernel at the largest deviation: of normalised tokens, none exceeds it."""
@@ -178,6 +190,10 @@ class FeedForwardTerm(AbstractTerm):
         hidden = self.activation(projected("in"))
         hidden = hidden * projected("up") if self.gated else hidden
         return self.out_std * _narrowed(hidden)
+
+    def columns(self, samples: int | None) -> int:
+        """Hidden units with the weights before them; none where nothing is sampled."""
+        return 0 if samples is not None else (4 if self.gated else 2) * self.width
 
 
 def turn(
