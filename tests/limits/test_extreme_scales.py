@@ -172,7 +172,6 @@ def test_refusals_of_fields_beyond_the_floats(as_user):
         )
 
 
-@pytest.mark.slow
 def test_a_flow_whose_field_is_not_finite_says_so():
     """Exponentials of scores of 10^4 are infinite: no number of steps would help."""
     flow = ParticleFlow(attention=Unnormalized(Q=EYE, K=EYE, V=EYE), initial=1e2 * CLOUD, t1=1.0)

@@ -77,7 +77,11 @@ class AdaptiveODE(AbstractODEMethod):
 
     def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
         """PID control, clipped to the save times where they are stepped to."""
-        pid = diffrax.PIDController(rtol=self.rtol, atol=self.atol * scale)
+        # A field that is not finite rejects every step: it ends where no shorter one is a float.
+        least = float(jnp.finfo(ts.dtype).tiny)
+        pid = diffrax.PIDController(
+            rtol=self.rtol, atol=self.atol * scale, dtmin=least, force_dtmin=False
+        )
         return diffrax.ClipStepSizeController(pid, step_ts=ts) if self.step_to_saves else pid
 
     def first_step(self, t1: Array) -> Array | None:
@@ -222,10 +226,9 @@ def integrate_ode(
     outcome = Outcome.where(
         (solution.result != diffrax.RESULTS.successful) & ~stopped, Outcome.non_finite, outcome
     )
-    # Where no step at all was accepted, more of them would not help: the field is not finite.
-    ran_out = solution.result == diffrax.RESULTS.max_steps_reached
-    ran_out = ran_out & (solution.stats["num_accepted_steps"] > 0)
-    outcome = Outcome.where(ran_out, Outcome.max_steps_reached, outcome)
+    outcome = Outcome.where(
+        solution.result == diffrax.RESULTS.max_steps_reached, Outcome.max_steps_reached, outcome
+    )
     outcome = Outcome.where(
         stopped, Outcome.where(singular, Outcome.blow_up, Outcome.divergence), outcome
     )
