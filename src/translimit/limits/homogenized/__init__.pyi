@@ -18,6 +18,7 @@ from .flows import mean_update as mean_update
 from .flows import modified_drift as modified_drift
 from .flows import noise_drift as noise_drift
 from .flows import sample_noise as sample_noise
+from .high_temperature import high_temperature_step as high_temperature_step
 from .high_temperature import logistic_overlap as logistic_overlap
 from .high_temperature import logistic_time as logistic_time
 from .high_temperature import mean_overlap_drift as mean_overlap_drift
@@ -50,7 +51,6 @@ from .pre_norm_stack import GramChain as GramChain
 from .pre_norm_stack import GramRecursion as GramRecursion
 from .pre_norm_stack import PreNormRecursion as PreNormRecursion
 from .pre_norm_stack import PreNormSolution as PreNormSolution
-from .pre_norm_stack import high_temperature_step as high_temperature_step
 from .regimes import Classification as Classification
 from .regimes import Regime as Regime
 from .regimes import classify as classify

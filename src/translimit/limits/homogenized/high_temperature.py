@@ -1,4 +1,4 @@
-r"""Weak scores: the logistic law of the mean overlap, and the time to a threshold.
+r"""Weak scores: the logistic law of the mean overlap, the time to a threshold, and a pre-LN layer.
 
 Without scores s_ij = m = n^{-2} sum_ij R_ij (the diagonal included), and
 
@@ -58,3 +58,18 @@ def mean_overlap_drift(mean: Any, mean_square: Any, dim: int) -> Any:
     if dim < 2:
         raise ArgumentError("dim", f"got {dim}", "pass at least 2")
     return mean * ((dim - 2) / dim + mean_square / dim - (dim - 1) * mean / dim)
+
+
+def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[Any, Any]:
+    """One attention layer of equal norms at score_std = 0: (m, r^2) to the next.
+
+        m' = m (r^2 + Gamma) / (r^2 + Gamma m),    r'^2 = r^2 + Gamma m
+
+    r^2 (1 - m) is invariant, so that 1 - m falls like 1 / l.
+
+    >>> m, square = high_temperature_step(1 / 16, 11.52, 6.79477248)
+    >>> round(m, 7)
+    0.0958313
+    """
+    after = square + gain * mean_overlap
+    return mean_overlap * (square + gain) / after, after

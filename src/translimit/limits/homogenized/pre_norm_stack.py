@@ -336,21 +336,6 @@ def normalised_factor(gram: Array, epsilon: Any) -> Array:
     return factor * jnp.sqrt(squares / (squares + epsilon))[:, None]
 
 
-def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[Any, Any]:
-    """One attention layer of equal norms at score_std = 0: (m, r^2) to the next.
-
-        m' = m (r^2 + Gamma) / (r^2 + Gamma m),    r'^2 = r^2 + Gamma m
-
-    r^2 (1 - m) is invariant, so that 1 - m falls like 1 / l.
-
-    >>> m, square = high_temperature_step(1 / 16, 11.52, 6.79477248)
-    >>> round(m, 7)
-    0.0958313
-    """
-    after = square + gain * mean_overlap
-    return mean_overlap * (square + gain) / after, after
-
-
 @eqx.filter_jit
 def _copy(problem: PreNormRecursion, samples: int | None, key: Array, copy: Array) -> Array:
     """Gram matrices of one recursion, or of one network [layers + 1, tokens, tokens].
