@@ -97,6 +97,8 @@ from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
+from .step_error import Number as Number
+from .step_error import Numbers as Numbers
 from .step_error import StepError as StepError
 from .step_error import coupled_step_error as coupled_step_error
 from .step_error import hidden_step as hidden_step

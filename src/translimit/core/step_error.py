@@ -18,6 +18,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+#: A number, of Python, NumPy or JAX, traced or not; and arrays of them.
+Number = float | Float[Array | np.ndarray, ""]
+Numbers = Float[Array | np.ndarray, "..."] | float
 
 #: A default step is halved at most so often.
 HALVINGS = 6
@@ -35,9 +40,9 @@ class StepError(eqx.Module):
         sampling: standard error of the mean over the paths of the solve.
     """
 
-    bias: Any
-    noise: Any
-    sampling: Any
+    bias: Numbers
+    noise: Numbers
+    sampling: Numbers
 
     @property
     def hidden(self) -> bool:
@@ -61,9 +66,9 @@ class StepError(eqx.Module):
         return np.asarray(self.bias), np.asarray(self.noise), np.asarray(self.sampling)
 
     @property
-    def largest(self) -> Any:
+    def largest(self) -> Number:
         """The largest of all errors, each with its noise added; NaN where none is a number."""
-        size = self.bias + self.noise
+        size: Any = self.bias + self.noise
         xp = _module(size)
         if size.size == 0:
             return 0.0
@@ -72,7 +77,12 @@ class StepError(eqx.Module):
         return float(largest) if xp is np else largest
 
 
-def coupled_step_error(coarse: Any, fine: Any, ratio: Any, paths: int) -> StepError:
+def coupled_step_error(
+    coarse: Float[Array | np.ndarray, "pairs ..."],
+    fine: Float[Array | np.ndarray, "pairs ..."],
+    ratio: Numbers,
+    paths: int,
+) -> StepError:
     """The error of the step of `fine`, from paths with a coarser step on the same noise.
 
     Args:
@@ -89,7 +99,11 @@ def coupled_step_error(coarse: Any, fine: Any, ratio: Any, paths: int) -> StepEr
     return StepError(abs(one[0] - other[0]) * ratio, noise * ratio, sampling)
 
 
-def separate_step_error(coarse: Any, fine: Any, ratio: Any) -> StepError:
+def separate_step_error(
+    coarse: Float[Array | np.ndarray, "others ..."],
+    fine: Float[Array | np.ndarray, "paths ..."],
+    ratio: Numbers,
+) -> StepError:
     """The error of the step of `fine`, the paths of the solve, from others with a coarser step.
 
     Args:

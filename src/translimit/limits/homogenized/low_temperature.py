@@ -44,6 +44,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     Estimate,
+    Number,
     Outcome,
     StepError,
     coupled_step_error,
@@ -238,13 +239,13 @@ class SlowSolution(AbstractSolution):
     kappa: Any
     warnings: tuple[str, ...] = eqx.field(static=True)
     step: float = eqx.field(static=True)
-    discretisation: Any
+    discretisation: Number
     outcome: Outcome
 
     def mean_square(self, time: int = -1) -> Estimate:
         """E u^2 at one of the times, with its errors."""
         values = np.asarray(self.overlap)[:, time] ** 2
-        return Estimate.from_samples(values, discretisation=self.discretisation)
+        return Estimate.from_samples(values, discretisation=float(self.discretisation))
 
     def to_xarray(self) -> xarray.Dataset:
         """Overlaps by path and slow time."""

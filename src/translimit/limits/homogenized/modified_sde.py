@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import require_unit_tokens, retract
-from translimit.core import ArrayInput, Outcome
+from translimit.core import ArrayInput, Number, Outcome
 from translimit.describe import (
     AbstractHeads,
     Clocks,
@@ -75,7 +75,7 @@ class ModifiedPaths(AbstractTokenPaths):
     network: Clocks
     dim: int = eqx.field(static=True)
     step: float = eqx.field(static=True)
-    discretisation: Any
+    discretisation: Number
     outcome: Outcome
 
     def clocks(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class SphereEuler(AbstractMethod):
         require_retraction(self.retraction)
 
 
-def require_step(step: Any) -> None:
+def require_step(step: float | None) -> None:
     """A positive step, or none.
 
     Raises:

@@ -37,6 +37,7 @@ from translimit.attention import (
 from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
+    Number,
     Outcome,
     brief,
     following_inputs,
@@ -71,7 +72,7 @@ class OverlapSolution(AbstractTokenPaths):
     tokens: Any
     dim: int = eqx.field(static=True)
     step: float = eqx.field(static=True)
-    discretisation: Any
+    discretisation: Number
     outcome: Outcome
 
     @property

@@ -50,7 +50,7 @@ class Comparison:
         if count == 1:
             raise ArgumentError("fine", "has one step", "pass at least two")
         self.fine, self.coarse = fine, fine
-        self.ends = self.saves = self.ratio = np.zeros(0, dtype=int)
+        self.ends, self.saves, self.ratio = np.zeros(0, int), np.zeros(0, int), np.zeros(0)
         if count == 0:  # nothing but the start is kept
             return
         # The last step that leads to every save time; times before the first step have none.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from translimit.attention import separations
 from translimit.core import (
@@ -16,6 +17,7 @@ from translimit.core import (
     AbstractProblem,
     AbstractSolution,
     Estimate,
+    Number,
     Outcome,
     StepError,
     hidden_step,
@@ -60,7 +62,7 @@ class AbstractTokenPaths(AbstractSolution):
     tokens: eqx.AbstractVar[Any]
     dim: eqx.AbstractVar[int]
     step: eqx.AbstractVar[float]
-    discretisation: eqx.AbstractVar[Any]
+    discretisation: eqx.AbstractVar[Number]
     outcome: eqx.AbstractVar[Outcome]
 
     @property
@@ -84,7 +86,7 @@ class AbstractTokenPaths(AbstractSolution):
         Errors come from paths: averages over tokens do not concentrate under common noise.
         """
         values = np.asarray(self.mean_overlaps)[:, time]
-        return Estimate.from_samples(values, discretisation=self.discretisation)
+        return Estimate.from_samples(values, discretisation=float(self.discretisation))
 
     @abc.abstractmethod
     def clocks(self) -> dict[str, Any]:
@@ -139,7 +141,9 @@ class AbstractTokenSDE(AbstractProblem):
         return SphereEuler()
 
 
-def mean_overlaps(tokens: Any) -> Any:
+def mean_overlaps(
+    tokens: Float[Array | np.ndarray, "*batch tokens width"],
+) -> Float[Array | np.ndarray, "*batch"]:
     """Mean of the off-diagonal overlaps [...] of unit tokens [..., tokens, width]; NaN for one."""
     n = tokens.shape[-2]
     total = ((tokens.sum(axis=-2)) ** 2).sum(axis=-1)
@@ -156,9 +160,9 @@ class Followed(eqx.Module):
         outcome: how the solve ended.
     """
 
-    tokens: Any
+    tokens: Float[Array | np.ndarray, "paths times tokens width"]
     step: float = eqx.field(static=True)
-    discretisation: Any
+    discretisation: Number
     outcome: Outcome
 
 

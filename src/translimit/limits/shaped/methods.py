@@ -62,15 +62,17 @@ class AbstractCovarianceMethod(AbstractMethod):
         """The state that carries this covariance."""
 
     @abc.abstractmethod
-    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+    def noise(
+        self, block: Block | ShapedMLP, state: Array, h: Array, key: PRNGKeyArray
+    ) -> StepNoise:
         """What a step of size h draws."""
 
     @abc.abstractmethod
-    def degrees(self, block: Any, h: Array) -> Array | None:
+    def degrees(self, block: Block | ShapedMLP, h: Array) -> Array | None:
         """Degrees of freedom of the Wishart matrix of a step of size h; None without one."""
 
     @abc.abstractmethod
-    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
+    def advance(self, block: Block | ShapedMLP, state: Array, h: Array, noise: StepNoise) -> Array:
         """The state one step of size h later."""
 
     @abc.abstractmethod
@@ -82,10 +84,10 @@ class AbstractCovarianceMethod(AbstractMethod):
         """The covariance [tokens, tokens] and its log det."""
 
     @abc.abstractmethod
-    def largest_step(self, block: Any, tokens: int) -> float:
+    def largest_step(self, block: Block | ShapedMLP, tokens: int) -> float:
         """The largest step that this method admits for concrete parameters."""
 
-    def step_of(self, block: Any, tokens: int) -> float:
+    def step_of(self, block: Block | ShapedMLP, tokens: int) -> float:
         """The step that is given, or the first that is tried; one too large is refused.
 
         Raises:
@@ -148,17 +150,19 @@ class StructurePreserving(AbstractCovarianceMethod):
         """A lower-triangular factor."""
         return semidefinite_cholesky(cov)
 
-    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+    def noise(
+        self, block: Block | ShapedMLP, state: Array, h: Array, key: PRNGKeyArray
+    ) -> StepNoise:
         """Logits of one head, or with `bounded` of all of them, and a Bartlett factor."""
         heads = (block.heads,) if isinstance(block, Block) and self.bounded else ()
         logits = (*heads, *state.shape) if isinstance(block, Block) else (0,)
         return wishart_noise(logits, self.degrees(block, h), len(state), key, state.dtype)
 
-    def degrees(self, block: Any, h: Array) -> Array:
+    def degrees(self, block: Block | ShapedMLP, h: Array) -> Array:
         """1 / (sigma^2 h)."""
         return 1 / (linear_variance(block) * h)
 
-    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
+    def advance(self, block: Block | ShapedMLP, state: Array, h: Array, noise: StepNoise) -> Array:
         """Attention, MLP, then the Wishart factor of all linear noise."""
         factor = state
         growth = 0.0
@@ -180,7 +184,7 @@ class StructurePreserving(AbstractCovarianceMethod):
         """L L^T, and twice the sum of log L_ii."""
         return state @ state.T, 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(state))))
 
-    def largest_step(self, block: Any, tokens: int) -> float:
+    def largest_step(self, block: Block | ShapedMLP, tokens: int) -> float:
         """1 / (4 sigma^2 tokens), where the relative noise of a step is of order one.
 
         An MLP asks for h (c_+ - c_-)^2 <= 1 besides.
@@ -220,14 +224,16 @@ class EulerMaruyama(AbstractCovarianceMethod):
         """The covariance itself."""
         return cov
 
-    def noise(self, block: Any, state: Array, h: Array, key: PRNGKeyArray) -> StepNoise:
+    def noise(
+        self, block: Block | ShapedMLP, state: Array, h: Array, key: PRNGKeyArray
+    ) -> StepNoise:
         """Two normal matrices."""
         return normal_noise(len(state), key, state.dtype)
 
-    def degrees(self, block: Any, h: Array) -> None:
+    def degrees(self, block: Block | ShapedMLP, h: Array) -> None:
         """There is no Wishart matrix."""
 
-    def advance(self, block: Any, state: Array, h: Array, noise: StepNoise) -> Array:
+    def advance(self, block: Block | ShapedMLP, state: Array, h: Array, noise: StepNoise) -> Array:
         """One explicit step, projected on the cone."""
         moved = state + h * drift_of(block, state) + jnp.sqrt(h) * _change(block, state, noise)
         values, basis = jnp.linalg.eigh((moved + moved.T) / 2)
@@ -242,7 +248,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
         values = jnp.linalg.eigvalsh(state)
         return state, jnp.sum(jnp.log(jnp.maximum(values, 0.0)))
 
-    def largest_step(self, block: Any, tokens: int) -> float:
+    def largest_step(self, block: Block | ShapedMLP, tokens: int) -> float:
         """No bound: nothing keeps this method from steps that are too large."""
         return math.inf
 

@@ -8,8 +8,9 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from translimit.core import StepError, coupled_step_error, hidden_step, is_traced
+from translimit.core import Number, StepError, coupled_step_error, hidden_step, is_traced
 from translimit.limits.shaped.paths import Ensemble, Paths
 
 #: Times at which pairs of paths are compared.
@@ -18,6 +19,10 @@ CHECKPOINTS = 4
 PATHS_A_PAIR, LEAST_PAIRS, PAIRS_OF_FEW = 4, 256, 4
 #: Entries of covariances that pairs may hold.
 _ENTRIES = 2**22
+
+
+#: From paths to numbers, one or several for each path.
+Observable = Callable[[Paths], Float[Array | np.ndarray, "paths ..."]]
 
 
 class Pairs(eqx.Module):
@@ -33,11 +38,11 @@ class Pairs(eqx.Module):
 
     coarse: Paths
     fine: Paths
-    step: Any
-    ratio: Any
+    step: Number
+    ratio: Number
     paths: int = eqx.field(static=True)
 
-    def step_error(self, observable: Callable[[Paths], Any]) -> StepError:
+    def step_error(self, observable: Observable) -> StepError:
         """The error of the solve's step in the mean of an observable [pairs, ...] of paths."""
         coarse, fine = observable(self.coarse), observable(self.fine)
         return coupled_step_error(coarse, fine, self.ratio, self.paths)
@@ -51,7 +56,9 @@ class Pairs(eqx.Module):
         return self.step_error(correlations)
 
 
-def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
+def step_and_pairs(
+    ensemble: Ensemble, ts: Float[Array | np.ndarray, " times"]
+) -> tuple[float, Pairs]:
     """The step to ask for, and the pairs that tell its error.
 
     A step that is given is kept. Else the method's own is halved until its error in the mean log
@@ -86,7 +93,7 @@ def step_and_pairs(ensemble: Ensemble, ts: Any) -> tuple[Any, Pairs]:
     return hidden_step(first, is_hidden), found[0]
 
 
-def log_det(paths: Paths) -> Any:
+def log_det(paths: Paths) -> Float[Array | np.ndarray, "paths times"]:
     """Log det [paths, times]; not finite where the covariance is singular or has exploded.
 
     Args:
@@ -95,7 +102,7 @@ def log_det(paths: Paths) -> Any:
     return paths.log_det
 
 
-def log_observables(paths: Paths) -> Any:
+def log_observables(paths: Paths) -> Float[Array | np.ndarray, "paths times observables"]:
     """Log norms, correlations and log det [paths, times, observables]; not finite after a blow-up.
 
     Args:
@@ -107,7 +114,7 @@ def log_observables(paths: Paths) -> Any:
     return xp.concatenate([norms, correlations(paths), paths.log_det[..., None]], axis=-1)
 
 
-def correlations(paths: Paths) -> Any:
+def correlations(paths: Paths) -> Float[Array | np.ndarray, "paths times pairs"]:
     """Correlations of any two tokens [paths, times, pairs of tokens].
 
     Args:

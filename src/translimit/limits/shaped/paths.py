@@ -12,9 +12,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from translimit.core import (
+    Number,
     available_threads,
     device_count,
     in_float64,
@@ -24,6 +25,7 @@ from translimit.core import (
     rounded_up,
     side_by_side,
 )
+from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.methods import AbstractCovarianceMethod, attention_rate
 from translimit.limits.shaped.noise import StepNoise, summed
 
@@ -49,11 +51,11 @@ class Paths(eqx.Module):
         steps: steps taken by each path [paths].
     """
 
-    cov: Any
-    log_det: Any
-    blow_up_time: Any
-    stopping_time: Any
-    steps: Any
+    cov: Float[Array | np.ndarray, "*paths times tokens tokens"]
+    log_det: Float[Array | np.ndarray, "*paths times"]
+    blow_up_time: Float[Array | np.ndarray, "*paths"]
+    stopping_time: Float[Array | np.ndarray, "*paths"]
+    steps: UInt32[Array | np.ndarray, "*paths"]
 
 
 class Ensemble(eqx.Module):
@@ -67,17 +69,17 @@ class Ensemble(eqx.Module):
         key: of all paths.
     """
 
-    block: Any
-    initial: Any
-    stop_trace: Any
+    block: Block | ShapedMLP
+    initial: Float[Array | np.ndarray, "tokens tokens"]
+    stop_trace: Float[Array | np.ndarray, ""]
     method: AbstractCovarianceMethod
-    key: Any
+    key: PRNGKeyArray
 
     def paths(
         self,
         count: int,
-        ts: Any,
-        step: Any,
+        ts: Float[Array | np.ndarray, " times"],
+        step: Number,
         parts: int = 1,
         progress: Callable[[float], object] | None = None,
     ) -> Paths:

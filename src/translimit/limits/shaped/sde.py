@@ -25,6 +25,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Estimate,
+    Number,
     Outcome,
     StepError,
     as_float64,
@@ -37,8 +38,8 @@ from translimit.limits.shaped.methods import (
     EulerMaruyama,
     StructurePreserving,
 )
-from translimit.limits.shaped.pairs import Pairs, step_and_pairs
-from translimit.limits.shaped.paths import Ensemble, Paths
+from translimit.limits.shaped.pairs import Observable, Pairs, step_and_pairs
+from translimit.limits.shaped.paths import Ensemble
 
 if TYPE_CHECKING:
     import xarray
@@ -71,12 +72,12 @@ class CovarianceSolution(AbstractSolution):
     outcome: Outcome
 
     @property
-    def step(self) -> Any:
+    def step(self) -> Number:
         """The largest step taken."""
         return self.pairs.step
 
     @property
-    def discretisation(self) -> Any:
+    def discretisation(self) -> Number:
         """The largest error of the step in the mean log det, over times, without exploded paths.
 
         Of the mean correlations where no log det is finite; NaN where nothing is. The standard
@@ -84,7 +85,7 @@ class CovarianceSolution(AbstractSolution):
         """
         return self.pairs.headline.largest
 
-    def step_error(self, observable: Callable[[Paths], Any]) -> StepError:
+    def step_error(self, observable: Observable) -> StepError:
         """The error of the step in the mean of an observable.
 
         Args:
@@ -98,7 +99,7 @@ class CovarianceSolution(AbstractSolution):
         """The mean log det at the last time over the paths that have not exploded, with errors."""
         values = np.asarray(self.log_det)[:, -1]
         error = self.step_error(lambda paths: paths.log_det[:, -1]).largest
-        return Estimate.from_samples(values[np.isfinite(values)], discretisation=error)
+        return Estimate.from_samples(values[np.isfinite(values)], discretisation=float(error))
 
     @property
     def correlation(self) -> Any:
@@ -110,12 +111,12 @@ class CovarianceSolution(AbstractSolution):
     def blow_up_probability(self) -> Estimate:
         """The fraction of paths that exploded before t1, with its errors."""
         error = self.step_error(lambda paths: 1.0 * np.isfinite(paths.blow_up_time))
-        return _fraction(np.isfinite(self.blow_up_time), error.largest)
+        return _fraction(np.isfinite(self.blow_up_time), float(error.largest))
 
     def stopped_probability(self) -> Estimate:
         """The fraction of paths that were stopped before t1, with its errors."""
         error = self.step_error(lambda paths: 1.0 * np.isfinite(paths.stopping_time))
-        return _fraction(np.isfinite(self.stopping_time), error.largest)
+        return _fraction(np.isfinite(self.stopping_time), float(error.largest))
 
     def to_xarray(self) -> xarray.Dataset:
         """Covariances, log determinants and blow-up times as labelled arrays."""
@@ -248,9 +249,11 @@ class CovarianceSDE(AbstractProblem):
         progress: Callable[[float], object] | None,
     ) -> CovarianceSolution:
         """All paths, after the error of their step."""
+        assert key is not None  # `solve` requires it
         ensemble = Ensemble(self.block, self.initial, self.stop_trace, method, key)
-        step, pairs = step_and_pairs(ensemble, ts)
-        paths = ensemble.paths(method.paths, ts, step, progress=progress)
+        times = as_float64(ts, "ts")
+        step, pairs = step_and_pairs(ensemble, times)
+        paths = ensemble.paths(method.paths, times, step, progress=progress)
         xp = jnp if is_traced(paths) else np
         exploded = xp.any(xp.isfinite(paths.blow_up_time))
         outcome = Outcome.where(exploded, Outcome.blow_up, Outcome.successful)
