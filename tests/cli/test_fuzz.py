@@ -204,6 +204,7 @@ def commands(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # as on the command line, where they end nothing
 @pytest.mark.parametrize("kind", ["predict", "dmft", "run", "scale"])
 def test_mutated_configurations_end_in_an_answer_or_in_one_line(kind, capsys):
     wrong, statuses = [], Counter()

@@ -54,6 +54,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         ({"seeds": 3}, "seeds: got 3"),
         ({"populations": 1}, "populations: got 1"),
         ({"attention": False}, "attention: is false"),
+        ({"tokens": 1}, "tokens: got 1; pass at least 2"),
+        ({"samples": 10}, r"samples: got 10; pass at least 385 for these inputs, tokens, steps"),
+        ({"mlp": "relu", "neurons": 10}, "neurons: got 10; pass at least 385 for these inputs"),
         ({"axis": "head_dim", "alpha_A": 0.5}, "axis: head_dim has no limit at alpha_A = 0.5"),
         ({"axis": "layers", "alpha_L": 0.5}, "axis: layers has no depth ODE"),
     ):

@@ -46,6 +46,24 @@ def planted(size, alpha_A=1.0, power=0.5):
     )
 
 
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (vit_sizes, {"patch": (8, 8)}),
+        (vit_sizes, {"patch": (3, 2)}),
+        (vit_sizes, {"probe": 3}),
+        (lm_sizes, {"tokens": 5}),
+        (lm_sizes, {"probe": 3}),
+        (lm_sizes, {"vocabulary": 255}),
+    ],
+)
+def test_what_has_no_place_for_the_logits_that_are_followed_is_refused(kind, change):
+    (field,) = change
+    with pytest.raises(ConfigError, match=f"^{field}: got .*; "):
+        kind.Config(**change)
+
+
 def test_planted_laws_of_the_vision_transformers_are_found():
     experiment = get_experiment("bordelon2024/vit-sizes")
     config = vit_sizes.Config(sizes=SIZES, probe=PROBE, steps=STEPS, seeds=SEEDS)

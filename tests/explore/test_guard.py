@@ -150,6 +150,15 @@ def test_the_printed_address_sets_a_strict_cookie_and_loses_its_token(client):
     assert headers["referrer-policy"] == "no-referrer"
 
 
+def test_an_address_with_a_token_loses_it_also_where_the_cookie_is_there(client):
+    """Opened again, or from another start of the command: the page must not see a token."""
+    for token in (client.token, "of-another-start"):
+        status, body, _ = client.ask(f"/?{TOKEN}={token}&heads=4", Cookie=client.enter())
+        assert status == 200
+        assert SECRET not in body
+        assert 'content="0;url=/?heads=4"' in body
+
+
 def test_the_page_itself_may_ask(client):
     cookie = client.enter()
     for host in (client.own, f"localhost:{client.port}", "localhost:9000", "127.0.0.1"):

@@ -51,7 +51,8 @@ class Fields:
         if value is None:
             return self._default(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
-            raise ConfigError(self._where, f"{key} is {brief(value)}", "write a positive integer")
+            remedy = f"write a positive integer of at most {_LARGEST}"
+            raise ConfigError(self._where, f"{key} is {brief(value)}", remedy)
         return value
 
     def optional_count(self, name: str) -> int | None:

@@ -61,16 +61,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = _headers(scope)
+        known, tokens = self._has_cookie(headers), _tokens(scope)
         if not is_own(headers):
             await _refuse(scope, receive, send, 403, _STRANGER)
-        elif self._has_cookie(headers):
+        elif tokens and (known or any(_equal(one, self.token) for one in tokens)):
+            await self._enter(scope, send)
+        elif known:
             # A page of another server on this machine may send the cookie along, and says so.
             if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
                 await self._app(scope, receive, send)
             else:
                 await _refuse(scope, receive, send, 403, _STRANGER)
-        elif scope["type"] == "http" and scope["method"] == "GET" and self._has_token(scope):
-            await self._enter(scope, send)
         else:
             await _refuse(scope, receive, send, 401, _NO_COOKIE)
 
@@ -81,10 +82,6 @@ class Guard:
         return any(
             name == self._cookie and _equal(value, self._session) for name, _, value in pairs
         )
-
-    def _has_token(self, scope: Scope) -> bool:
-        """Whether the address is the printed one."""
-        return any(name == TOKEN and _equal(value, self.token) for name, value in _query(scope))
 
     async def _enter(self, scope: Scope, send: Send) -> None:
         """Set the cookie, and go on to the same view without the token.
@@ -138,6 +135,13 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def _query(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
+def _tokens(scope: Scope) -> list[str]:
+    """The tokens of an address that is opened: a printed one has one."""
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return []
+    return [value for name, value in _query(scope) if name == TOKEN]
 
 
 def _equal(given: str, secret: str) -> bool:
