@@ -28,6 +28,7 @@ WRITERS = {"core/estimates.py", "report/numbers.py"}
         (-0.512, 0.031, "at most", "at most -0.51"),
         (-0.512, math.nan, "at least", "at least -0.51"),
         (math.nan, 0.1, "", "not finite"),
+        (2, 1, "", "2.00 ± 1.00"),
         (math.inf, math.inf, "at least", "not finite"),
     ],
 )

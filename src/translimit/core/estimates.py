@@ -22,8 +22,8 @@ ONE_SEED = "one seed: no error"
 
 
 def with_error(
-    value: float,
-    stderr: float,
+    value: float | int,
+    stderr: float | int,
     form: str = ".2f",
     error_form: str = "",
     *,
