@@ -16,7 +16,7 @@ from translimit.limits.shaped.paths import Ensemble, Paths
 #: Times at which pairs of paths are compared.
 CHECKPOINTS = 4
 #: Pairs: one for so many paths, but at least so many, where the paths are not few.
-PATHS_A_PAIR, LEAST_PAIRS, PAIRS_OF_FEW = 4, 256, 4
+PATHS_A_PAIR, LEAST_PAIRS, PAIRS_OF_FEW = 8, 128, 1
 #: Entries of covariances that pairs may hold.
 _ENTRIES = 2**22
 
