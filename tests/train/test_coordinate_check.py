@@ -81,7 +81,7 @@ def test_a_diverged_network_is_refuted_and_not_an_exception():
     check.values["stream_change"][3, 2, 1] = np.nan
     assert check.verdict("stream_change", 10) is Verdict.refuted
     assert check.verdict("stream_change", 1) is Verdict.supported
-    assert "nan" in check.refuted()[0]
+    assert "to no power (a network diverged)" in check.refuted()[0]
 
 
 def test_questions_that_have_no_answer():
