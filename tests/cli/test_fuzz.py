@@ -78,6 +78,22 @@ DMFT = {
     "momentum": 0.0,
     "causal": False,
 }
+#: Experiments of every theory so small that they can be computed, and the sizes that make them so.
+SMALL_RUNS = {
+    "castin2025/rank-histograms": {"draws": 4, "max_steps": 600, "euler_steps": 300},
+    "castin2025/sigmoid": {"sharpnesses": [2.0], "tokens": 30, "clouds": 6},
+    "noci2023/weak-error": {
+        "dims": [8, 16],
+        "networks": 400,
+        "gamma": 0.5,
+        "tau0": 0.5,
+        "kernel_dims": [50, 100],
+    },
+    "koubbi2026/collapse": {"cases": [[64, 16, 0.0, 1, 0.2]], "replicas": 8},
+    "bordelon2024/dmft-rich-and-lazy": {"per_class": 2, "steps": 8},
+}
+#: How many of them; a run draws its figures, and so takes seconds.
+RUNS = 150
 SIZES = {"head_dim": 8, "heads": 4, "layers": 2, "kv_heads": 2, "mlp_ratio": 4}
 
 
@@ -145,7 +161,9 @@ def complaint(status, out, err):
 
 
 #: What is not left out, because the default takes minutes.
-COSTLY = {"seeds", "samples", "steps", "populations", "sizes", "task"}
+COSTLY = {"seeds", "samples", "steps", "populations", "sizes", "task"}.union(*SMALL_RUNS.values())
+#: In this process, and each cell once.
+SERIAL = ("--executor", "serial", "--retries", 0)
 #: What a cell may end with: an error of ours, in one line.
 OURS = {"ArgumentError", "ArgumentTypeError", "ConfigError", "MemoryLimitError", "SolveError"}
 
@@ -177,14 +195,18 @@ def commands(kind):
     """Commands of a kind, the same ones every time; files are written where the process is."""
     rng = random.Random(f"{SEED}, {kind}")
     experiments = all_experiments()
-    for number in range(COUNT):
+    for number in range(RUNS if kind == "run, computed" else COUNT):
         file = Path(f"{number}.json")
         if kind == "predict":
             file.write_text(json.dumps(mutated(rng, rng.choice([GPT2, LLAMA, OWN]))))
             yield ["predict", file, "--tokens", rng.choice([2, 4])]
         elif kind == "dmft":
             file.write_text(json.dumps(mutated(rng, DMFT)))
-            yield ["dmft", file, "--executor", "serial", "--out", f"run{number}", "--retries", 0]
+            yield ["dmft", file, *SERIAL, "--out", f"run{number}"]
+        elif kind == "run, computed":
+            name = rng.choice(sorted(SMALL_RUNS))
+            file.write_text(json.dumps(mutated(rng, SMALL_RUNS[name])))
+            yield ["run", name, "--config", file, *SERIAL, "--out", f"run{number}"]
         elif kind == "scale":
             sizes = [rng.choice([SIZES, mutated(rng, SIZES)]) for _ in range(2)]
             texts = [",".join(f"{k}={json.dumps(v)}" for k, v in one.items()) for one in sizes]
@@ -205,14 +227,18 @@ def commands(kind):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # as on the command line, where they end nothing
-@pytest.mark.parametrize("kind", ["predict", "dmft", "run", "scale"])
+@pytest.mark.parametrize("kind", ["predict", "dmft", "run", "run, computed", "scale"])
 def test_mutated_configurations_end_in_an_answer_or_in_one_line(kind, capsys):
     wrong, statuses = [], Counter()
     for arguments in commands(kind):
         status, problem = call(capsys, arguments)
         statuses[status] += 1
+        if kind == "run, computed" and status == 0 and not problem:
+            _, problem = call(capsys, ["claims", arguments[-1]])
         if problem:
             files = [one for one in arguments if isinstance(one, Path)]
             wrong.append((problem, arguments, [one.read_text() for one in files]))
     assert wrong == [], "\n".join(str(one) for one in wrong)
-    assert min(statuses[0], statuses[2]) > COUNT / 20, statuses  # both kinds were tried
+    assert min(statuses[0], statuses[2]) > sum(statuses.values()) / 20, (
+        statuses
+    )  # both kinds were tried

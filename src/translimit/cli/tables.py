@@ -52,7 +52,7 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
                 f"{claim['name']}: {claim['statement']}",
                 f"{'≤ ' if claim.get('one_sided') else ''}{claim['prediction']:.4g}",
                 with_error(estimate["value"], claim["floor"], ".4g", ".2g"),
-                f"{claim['gap']:.2g}",
+                with_error(claim["gap"], 0.0, ".2g"),
                 f"{claim['tol']:.2g}",
                 _coloured(claim["verdict"]),
             )

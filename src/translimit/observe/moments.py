@@ -86,7 +86,7 @@ def excess_kurtosis(
     """Excess kurtosis of a cloud along its principal axes, largest variance first; 0 if Gaussian.
 
     Args:
-        tokens: tokens [..., tokens, dim] with a covariance of full rank.
+        tokens: tokens [..., tokens, dim]; NaN along an axis along which they do not vary.
     """
     tokens = as_numpy(tokens, "tokens")
     if np.isfinite(tokens).all():
@@ -95,4 +95,5 @@ def excess_kurtosis(
     _, basis = np.linalg.eigh(cov)
     coordinates = np.einsum("...nd,...dk->...nk", tokens - mean[..., None, :], basis[..., ::-1])
     second = np.mean(coordinates**2, axis=-2)
+    second = np.where(second > 0, second, np.nan)
     return np.mean(coordinates**4, axis=-2) / second**2 - 3.0

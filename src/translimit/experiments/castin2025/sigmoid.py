@@ -32,7 +32,7 @@ from translimit.experiments.castin2025.canonical import (
     flow_clouds,
     gaussian_clouds,
 )
-from translimit.experiments.checked import CheckedConfig, Count, Positives, Two
+from translimit.experiments.checked import CheckedConfig, Positives, Two
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,7 +56,7 @@ class Config(CheckedConfig):
     """
 
     sharpnesses: Positives = (1.0, 2.0, 3.5)
-    tokens: Count = 600
+    tokens: Two = 600
     clouds: Two = 24
 
 

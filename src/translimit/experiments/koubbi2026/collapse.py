@@ -126,7 +126,7 @@ class Collapse(AbstractExperiment[Config]):
             ),
         ]
         ratios = np.array([np.std(_layers(one), ddof=1) / one.attrs["spread"] for one in cases])
-        scatter = float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
+        scatter = float(core.standard_error(ratios)) if len(ratios) > 1 else np.nan
         trade = results["trade-off"]
         gains = (
             trade["layers"].sel(simulated=4.0).values

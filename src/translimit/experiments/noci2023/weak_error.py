@@ -57,7 +57,7 @@ class Config(CheckedConfig):
     """
 
     dims: Annotated[IncreasingSizes, Entries(2)] = (10, 20, 40)
-    networks: Annotated[int, Within(4)] = 60_000
+    networks: Annotated[int, Within(GROUPS)] = 60_000
     gamma: BranchWeight = 0.5
     tau0: Positive = 0.5
     kernel_dims: Annotated[IncreasingSizes, Entries(2)] = (50, 100, 200, 400, 800)
