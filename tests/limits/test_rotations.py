@@ -14,10 +14,18 @@ from translimit.attention import (
     FixedSinkhorn,
     Linear,
     MultiHead,
+    Sigmoid,
     Sinkhorn,
     Softmax,
+    Unnormalized,
 )
-from translimit.limits.meanfield import GaussianFlow, GaussianLimit, SphereFlow, solve_limits
+from translimit.limits.meanfield import (
+    GaussianFlow,
+    GaussianLimit,
+    MomentClosure,
+    SphereFlow,
+    solve_limits,
+)
 
 PLANE = {"Q": [[0.0, 1.0]], "K": [[1.0, 0.0]], "V": [[0.0, 0.0], [0.0, 1.0]]}
 COV = np.array([[0.5, 0.4], [0.4, 0.9]])
@@ -125,6 +133,76 @@ def test_fields_keep_bounded_directions_beside_diverging_ones(name):
             with jax.enable_x64(True):
                 M = turned(attention, R).factor_field(jnp.zeros(2), jnp.asarray(R @ factor))[1]
             assert np.all(np.abs(R.T @ np.asarray(M) @ R - exact) <= bound)
+
+
+#: Projected fields whose scores see the bounded direction, and one whose queries see the other.
+BESIDE = {"Q": [[1.0, 0.0]], "K": [[1.0, 0.0]], "V": [[0.0, 0.0], [0.0, 1.0]]}
+PROJECTED = {
+    "sigmoid": (Sigmoid(**BESIDE, bias=0.4), 1e8),
+    "sigmoid, wide scores": (Sigmoid(**PLANE, bias=0.4), 1e4),
+    "unnormalised": (Unnormalized(**BESIDE), 1e8),
+    "feed-forward": (FeedForward(Unnormalized(**BESIDE), W=np.diag([0.0, 0.5])), 1e8),
+}
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "unnormalised", "feed-forward"])
+def test_the_projected_field_of_a_factor_is_that_of_its_covariance(name):
+    kind = {"sigmoid": Sigmoid, "unnormalised": Unnormalized}.get(name, Sigmoid)
+    attention = kind(**LOW)
+    if name == "feed-forward":
+        attention = FeedForward(attention, W=np.eye(3) / 5, b=[0.1, 0.2, 0.3])
+    mean, factor = np.array([0.3, -0.2, 0.5]), np.random.default_rng(3).normal(size=(3, 2)) / 2
+    with jax.enable_x64(True):
+        found = attention.moment_factor_field(jnp.asarray(mean), jnp.asarray(factor))
+    expected = attention.moment_field(mean, factor @ factor.T)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PROJECTED)
+def test_projected_fields_keep_bounded_directions_beside_diverging_ones(name):
+    """As above: off by eps times the growth in every entry, and by its square in the largest."""
+    attention, most = PROJECTED[name]
+    for growth in (1.0, 1e2, 1e4, 1e6, 1e8):
+        if growth > most:
+            continue
+        factor, mean = np.array([[0.7, 0.0], [0.4 * growth, 0.8 * growth]]), np.array([0.2, 0.0])
+        with jax.enable_x64(True):
+            plain = attention.moment_factor_field(jnp.asarray(mean), jnp.asarray(factor))
+        drift, matrix = np.asarray(plain[0]), np.asarray(plain[1])
+        bound = 1e-14 * np.where(matrix != 0, growth**2, growth)
+        bound_of_drift = 1e-14 * np.array([growth, growth**2])
+        for angle in (0.3, 0.7, 1.2, 2.5):
+            R = plane(angle)
+            with jax.enable_x64(True):
+                g, M = turned(attention, R).moment_factor_field(
+                    jnp.asarray(R @ mean), jnp.asarray(R @ factor)
+                )
+            assert np.all(np.abs(R.T @ np.asarray(M) @ R - matrix) <= bound)
+            assert np.all(np.abs(R.T @ np.asarray(g) - drift) <= bound_of_drift)
+
+
+@pytest.mark.parametrize("name", [pytest.param("sigmoid", marks=SLOW), "unnormalised"])
+def test_moment_closures_keep_bounded_directions_beside_diverging_ones(name):
+    """Sigma_11 = 1/2 stays, and Sigma_12 grows at the rate 1 + kappa / 2, kappa of one dimension.
+
+    Sigma_22 grows by 10^11 meanwhile.
+    """
+    kind = {"sigmoid": Sigmoid, "unnormalised": Unnormalized}[name]
+    slope = kind(Q=[[1.0]], K=[[1.0]], V=[[1.0]]).moment_field([0.0], [[0.5]])[1][0, 0]
+    attention = FeedForward(kind(**BESIDE), W=np.diag([0.0, 1.0]))
+    t1 = 11.0 / (1.0 + slope)
+    for angle in (0.0, 0.7, 1.2):
+        R = plane(angle)
+        closure = MomentClosure(
+            attention=turned(attention, R), mean=np.zeros(2), cov=R @ COV @ R.T, t1=t1
+        )
+        solution = solve(closure, save=[t1])
+        assert solution.outcome == Outcome.successful
+        factor = R.T @ solution.factor[-1]
+        assert np.sum(factor[0] ** 2) == pytest.approx(0.5, rel=1e-6)
+        expected = 0.4 * np.exp((1.0 + slope) * t1)
+        assert factor[0] @ factor[1] == pytest.approx(expected, rel=1e-7)
 
 
 @SLOW

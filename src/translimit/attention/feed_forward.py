@@ -110,12 +110,13 @@ class FeedForward(AbstractMomentField):
         g, M = self.attention.factor_field(mean, factor)
         return g + matmul(self.W, mean) + self.b, M + self.W
 
-    def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def moment_factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
         """The attention's projection with g + W mean + b and M + W.
 
         Raises:
             NoSuchLimitError: the attention has an exact closure, or is causal.
-            ArgumentError: shapes that do not match.
         """
         if not isinstance(self.attention, AbstractMomentField):
             raise NoSuchLimitError(
@@ -123,6 +124,5 @@ class FeedForward(AbstractMomentField):
                 f"{type(self.attention).__name__} needs no moment closure",
                 "use GaussianFlow, which is exact",
             )
-        mean, cov = require_mean_and_cov(mean, cov, self.dim)
-        g, M = self.attention.moment_field(mean, cov)
+        g, M = self.attention.moment_factor_field(mean, factor)
         return g + matmul(self.W, mean) + self.b, M + self.W

@@ -28,7 +28,12 @@ from translimit.attention.arguments import (
     require_mean_and_cov,
 )
 from translimit.attention.logistic_integrals import logistic_normal
-from translimit.attention.moments import AbstractMomentField, logistic_moments
+from translimit.attention.moments import (
+    AbstractMomentField,
+    field_of_moments,
+    logistic_moments,
+    scores_of,
+)
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
@@ -177,7 +182,9 @@ class Sigmoid(AbstractMomentField):
             "use limits.meanfield.MomentClosure, which is approximate, or ParticleFlow",
         )
 
-    def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def moment_factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
         """The projection: g = V E[sigma(s + b) y] and M = V E[sigma'(s + b) y y^T] A.
 
         By a one-dimensional integral, whatever the dimension of the tokens. NaN where the mean
@@ -186,13 +193,11 @@ class Sigmoid(AbstractMomentField):
 
         Raises:
             NoSuchLimitError: the causal form.
-            ArgumentError: shapes that do not match.
         """
         self._refuse_causal()
-        mean, cov = require_mean_and_cov(mean, cov, self.dim)
-        A = self.A
-        first, second = following_inputs(logistic_moments, (mean, cov), (A, self.bias))
-        return matmul(self.V, first), matmul(matmul(self.V, second), A)
+        scores = scores_of(self, mean, factor)
+        moments = logistic_moments(scores, jnp.asarray(self.bias, mean.dtype))
+        return field_of_moments(self, mean, factor, scores, moments)
 
     def _refuse_causal(self) -> None:
         refuse_causal_closure(self.causal)

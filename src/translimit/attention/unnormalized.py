@@ -19,17 +19,17 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import (
-    refuse_causal_closure,
-    require_bool,
-    require_maps,
-    require_mean_and_cov,
+from translimit.attention.arguments import refuse_causal_closure, require_bool, require_maps
+from translimit.attention.moments import (
+    AbstractMomentField,
+    exponential_moments,
+    field_of_moments,
+    scores_of,
 )
-from translimit.attention.moments import AbstractMomentField, exponential_moments
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
-from translimit.core import ArrayInput, NoSuchLimitError, following_inputs
+from translimit.core import ArrayInput, NoSuchLimitError
 
 
 @final
@@ -137,7 +137,9 @@ class Unnormalized(AbstractMomentField):
             "use limits.meanfield.MomentClosure, which is approximate, or ParticleFlow",
         )
 
-    def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def moment_factor_field(
+        self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
         """The projection in closed form: g = V E[e^s y] and M = V E[e^s y y^T] A.
 
         NaN where the expectations are infinite: unless the largest eigenvalue of cov A cov A^T is
@@ -145,10 +147,7 @@ class Unnormalized(AbstractMomentField):
 
         Raises:
             NoSuchLimitError: the causal form.
-            ArgumentError: shapes that do not match.
         """
         refuse_causal_closure(self.causal)
-        mean, cov = require_mean_and_cov(mean, cov, self.dim)
-        A = self.A
-        first, second = following_inputs(exponential_moments, (mean, cov), (A,))
-        return matmul(self.V, first), matmul(matmul(self.V, second), A)
+        scores = scores_of(self, mean, factor)
+        return field_of_moments(self, mean, factor, scores, exponential_moments(scores))

@@ -27,7 +27,6 @@ from translimit.attention import (
     AbstractMomentField,
     Layered,
     attention_at,
-    matmul,
 )
 from translimit.core import (
     AbstractMethod,
@@ -51,13 +50,13 @@ from translimit.limits.meanfield.horizon import require_horizon
 class MomentClosure(AbstractProblem):
     """Mean and covariance of the tokens by projection on Gaussians: approximate.
 
-    Cost: 768 linear systems of size dim per evaluation (sigmoid), O(dim^3) (unnormalised). Runs in
-    float64 whatever the calling program has set. The solution says `exact=False`, and so does the
-    attribute `closure` of its labelled arrays.
+    Cost: 768 QR factorisations of 2 dim by dim matrices per evaluation (sigmoid), O(dim^3)
+    (unnormalised). Runs in float64 whatever the calling program has set. The solution says
+    `exact=False`, and so does the attribute `closure` of its labelled arrays.
 
     For unnormalised attention the expectations are finite only while the largest eigenvalue of
     cov A cov A^T is below one, for sigmoid attention they are resolved only in the range that
-    `Sigmoid.moment_field` states; a solve that gets there ends with an outcome other than
+    `Sigmoid.moment_factor_field` states; a solve that gets there ends with an outcome other than
     `successful`.
 
     Args:
@@ -140,7 +139,7 @@ def projected_field(attention: AbstractAttention, mean: Any, factor: Any) -> tup
             f"{type(attention).__name__} needs no moment closure",
             "use GaussianFlow, which is exact",
         )
-    return attention.moment_field(mean, matmul(factor, factor.T))
+    return attention.moment_factor_field(mean, factor)
 
 
 def _require_resolved(attention: AbstractAttention, mean: Any, cov: Any) -> None:
