@@ -33,6 +33,7 @@ from translimit.core import (
     require_covariance,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP, require_limit
+from translimit.limits.shaped.units import finite, in_unit, unit_of_covariance
 
 
 def drift(
@@ -45,7 +46,8 @@ def drift(
         cov: V [tokens, tokens], positive semi-definite.
 
     Raises:
-        ArgumentError: not a covariance; a token of norm zero where there is an MLP.
+        ArgumentError: not a covariance; a token of norm zero where there is an MLP; a result beyond
+            float64.
         NoSuchLimitError: the block has no covariance SDE.
 
     Examples:
@@ -54,7 +56,10 @@ def drift(
         >>> print(drift(Block(gamma=1.0, tau0=1.0), np.eye(5))[0, 0].round(12))
         0.16
     """
-    return in_float64(_drift, block, require_tokens_cov(block, cov))
+    here = require_tokens_cov(block, cov)
+    unit = unit_of_covariance(block, here, "cov")
+    with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
+        return finite(in_float64(_drift, in_unit(block, unit), here / unit) * unit, "cov")
 
 
 def diffusion(
@@ -70,10 +75,15 @@ def diffusion(
         cov: V [tokens, tokens], positive semi-definite.
 
     Raises:
-        ArgumentError: not a covariance; a token of norm zero where there is an MLP.
+        ArgumentError: not a covariance; a token of norm zero where there is an MLP; a result beyond
+            float64.
         NoSuchLimitError: the block has no covariance SDE.
     """
-    return in_float64(_diffusion, block, require_tokens_cov(block, cov))
+    here = require_tokens_cov(block, cov)
+    unit = unit_of_covariance(block, here, "cov")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = in_float64(_diffusion, in_unit(block, unit), here / unit)
+        return finite(found * unit * unit, "cov")
 
 
 def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
@@ -84,13 +94,14 @@ def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
         cov: V [tokens, tokens], positive definite.
 
     Raises:
-        ArgumentError: not a covariance, or a singular one.
+        ArgumentError: not a covariance, a singular one, or a result beyond float64.
         NoSuchLimitError: the block has no covariance SDE.
     """
     here: Any = require_tokens_cov(block, cov)
     if not is_traced(here) and np.linalg.matrix_rank(here, hermitian=True) < len(here):
         raise ArgumentError("cov", "is singular", "pass a positive definite covariance")
-    return in_float64(_log_det_drift, block, here)
+    unit = unit_of_covariance(block, here, "cov")
+    return finite(in_float64(_log_det_drift, in_unit(block, unit), here / unit), "cov")
 
 
 def correlation_drift(
@@ -104,7 +115,8 @@ def correlation_drift(
         pair: the two tokens.
 
     Raises:
-        ArgumentError: not a covariance, a token out of range or of norm zero.
+        ArgumentError: not a covariance, a token out of range or of norm zero, or a result beyond
+            float64.
         NoSuchLimitError: the block has no covariance SDE.
     """
     here: Any = require_tokens_cov(block, cov)
@@ -116,7 +128,9 @@ def correlation_drift(
         raise ArgumentError(
             "cov", "a token of the pair has norm zero", "pass a pair of positive norm"
         )
-    return in_float64(_correlation_drift, block, here, np.asarray(pair))
+    unit = unit_of_covariance(block, here, "cov")
+    found = in_float64(_correlation_drift, in_unit(block, unit), here / unit, np.asarray(pair))
+    return finite(found, "cov")
 
 
 def linear_variance(block: Block | ShapedMLP) -> Any:

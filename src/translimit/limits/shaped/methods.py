@@ -21,6 +21,7 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -37,6 +38,7 @@ from translimit.core import (
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import (
     attention_noise,
+    attention_parts,
     centre,
     drift_of,
     first_order_attention,
@@ -56,6 +58,11 @@ class AbstractCovarianceMethod(AbstractMethod):
     step: eqx.AbstractVar[float | None]
     adaptive: eqx.AbstractVar[float | None]
     growth_limit: eqx.AbstractVar[float]
+
+    @property
+    def saturates(self) -> bool:
+        """Whether the attention of a step is bounded however large its logits are."""
+        return False
 
     @abc.abstractmethod
     def start(self, cov: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tokens"]:
@@ -145,6 +152,11 @@ class StructurePreserving(AbstractCovarianceMethod):
                 "is given with bounded=True",
                 "leave it out: the bounded step needs none",
             )
+
+    @property
+    def saturates(self) -> bool:
+        """With `bounded`."""
+        return self.bounded
 
     def start(self, cov: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tokens"]:
         """A lower-triangular factor."""
@@ -271,6 +283,23 @@ def attention_rate(block: Block | ShapedMLP, factor: Float[Array, "tokens tokens
     inner = centre(factor.T).T  # C L
     spread = jnp.sum((inner.T @ inner) ** 2)
     return (attention_noise(block) / block.tau0) ** 2 * spread / factor.shape[0]
+
+
+@jax.jit
+def change_rate(block: Block | ShapedMLP, cov: Float[Array, "tokens tokens"]) -> Array:
+    """The rate at which attention changes V relative to itself: of the noise, or of the drift."""
+    if isinstance(block, ShapedMLP):
+        return jnp.zeros((), cov.dtype)
+    gains = block.gains
+    second, mean = attention_parts(block, cov)
+    turned = mean @ cov
+    second = gains.attention**2 * second
+    drift = second + gains.identity * gains.attention * (turned + turned.T)
+    largest = jnp.max(jnp.abs(cov))
+    drift_rate = block.gamma**2 * jnp.max(jnp.abs(drift)) / jnp.where(largest > 0, largest, 1.0)
+    spread = jnp.sum(centre(centre(cov).T) ** 2)
+    noise_rate = (attention_noise(block) / block.tau0) ** 2 * spread / cov.shape[0]
+    return jnp.maximum(drift_rate, noise_rate)
 
 
 def require_sizes(method: Any) -> None:

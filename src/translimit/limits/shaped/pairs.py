@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,11 @@ class Pairs(eqx.Module):
     step: Number
     ratio: Number
     paths: int = eqx.field(static=True)
+
+    def times_unit(self, unit: float) -> Pairs:
+        """The pairs of `unit` times these covariances."""
+        coarse, fine = self.coarse.times_unit(unit), self.fine.times_unit(unit)
+        return dataclasses.replace(self, coarse=coarse, fine=fine)
 
     def step_error(self, observable: Observable) -> StepError:
         """The error of the solve's step in the mean of an observable [pairs, ...] of paths."""

@@ -57,6 +57,13 @@ class Paths(eqx.Module):
     stopping_time: Float[Array | np.ndarray, "*paths"]
     steps: UInt32[Array | np.ndarray, "*paths"]
 
+    def times_unit(self, unit: float) -> Paths:
+        """The paths of `unit` times these covariances."""
+        if unit == 1.0:
+            return self
+        log_det = self.log_det + self.cov.shape[-1] * math.log(unit)
+        return dataclasses.replace(self, cov=self.cov * unit, log_det=log_det)
+
 
 class Ensemble(eqx.Module):
     """Paths from one covariance; path i has the key of its index, whatever the chunks.

@@ -29,6 +29,7 @@ from translimit.core import (
     Outcome,
     StepError,
     as_float64,
+    in_float64,
     is_traced,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
@@ -37,9 +38,18 @@ from translimit.limits.shaped.methods import (
     AbstractCovarianceMethod,
     EulerMaruyama,
     StructurePreserving,
+    change_rate,
 )
 from translimit.limits.shaped.pairs import Observable, Pairs, step_and_pairs
 from translimit.limits.shaped.paths import Ensemble
+from translimit.limits.shaped.units import (
+    in_unit,
+    is_extreme,
+    require_logits,
+    require_resolved,
+    require_steps,
+    unit_of_covariance,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -59,7 +69,8 @@ class CovarianceSolution(AbstractSolution):
         stopping_time: when each path was stopped at `stop_trace`, infinity where not [paths].
         steps: steps taken by each path [paths].
         pairs: some paths with two steps on the same noise, which tell the error of the step.
-        outcome: `blow_up` when a path exploded before t1, else `successful`.
+        outcome: `blow_up` when a path exploded before t1, `non_finite` for an initial covariance
+            that is traced and far from one, else `successful`.
     """
 
     ts: Any
@@ -181,7 +192,8 @@ class CovarianceSDE(AbstractProblem):
 
     Raises:
         ArgumentError: not a covariance, a token of norm zero where there is an MLP, t1 not
-            positive, a stop_trace that is not above the initial trace.
+            positive, a stop_trace that is not above the initial trace; from `solve`, a covariance
+            that attention changes faster than steps resolve, or steps beyond counting.
         NoSuchLimitError: the block has no covariance SDE.
 
     Examples:
@@ -250,13 +262,21 @@ class CovarianceSDE(AbstractProblem):
     ) -> CovarianceSolution:
         """All paths, after the error of their step."""
         assert key is not None  # `solve` requires it
-        ensemble = Ensemble(self.block, self.initial, self.stop_trace, method, key)
         times = as_float64(ts, "ts")
+        unit = unit_of_covariance(self.block, self.initial, "initial")
+        block, initial = in_unit(self.block, unit), self.initial / unit
+        traced = is_traced(block, initial, self.stop_trace, times)
+        if not traced:
+            self._require_steps(block, initial, method)
+        ensemble = Ensemble(block, initial, self.stop_trace / unit, method, key)
         step, pairs = step_and_pairs(ensemble, times)
-        paths = ensemble.paths(method.paths, times, step, progress=progress)
+        paths = ensemble.paths(method.paths, times, step, progress=progress).times_unit(unit)
         xp = jnp if is_traced(paths) else np
         exploded = xp.any(xp.isfinite(paths.blow_up_time))
         outcome = Outcome.where(exploded, Outcome.blow_up, Outcome.successful)
+        if traced:
+            # Traced covariances are not measured, and have the unit one.
+            outcome = Outcome.where(is_extreme(initial), Outcome.non_finite, outcome)
         return CovarianceSolution(
             ts=ts,
             cov=paths.cov,
@@ -264,9 +284,21 @@ class CovarianceSDE(AbstractProblem):
             blow_up_time=paths.blow_up_time,
             stopping_time=paths.stopping_time,
             steps=paths.steps,
-            pairs=pairs,
+            pairs=pairs.times_unit(unit),
             outcome=outcome,
         )
+
+    def _require_steps(
+        self, block: Block | ShapedMLP, initial: np.ndarray, method: AbstractCovarianceMethod
+    ) -> None:
+        """Refuse steps that are too many, and attention that they do not resolve."""
+        step = method.step_of(block, len(initial))
+        require_steps(float(self.t1), step)
+        if method.saturates:
+            require_logits(block, initial)
+            return
+        rate = float(in_float64(change_rate, block, initial))
+        require_resolved(rate, step, method.adaptive, method.growth_limit)
 
 
 def _fraction(happened: np.ndarray, discretisation: float) -> Estimate:
