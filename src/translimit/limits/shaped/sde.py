@@ -297,8 +297,9 @@ class CovarianceSDE(AbstractProblem):
         if method.saturates:
             require_logits(block, initial)
             return
-        rate = float(in_float64(change_rate, block, initial))
-        require_resolved(rate, step, method.adaptive, method.growth_limit)
+        rate = in_float64(change_rate, block, initial)
+        if not is_traced(rate):  # as it is inside somebody's jit
+            require_resolved(float(rate), step, method.adaptive, method.growth_limit)
 
 
 def _fraction(happened: np.ndarray, discretisation: float) -> Estimate:
