@@ -20,6 +20,7 @@ from translimit.attention import (
     in_units,
 )
 from translimit.core import ArgumentError, Estimate, SolveError, canonical_correlations
+from translimit.integrate import AdaptiveODE, FixedODE
 from translimit.limits.meanfield import (
     GaussianFlow,
     GaussianLimit,
@@ -195,6 +196,50 @@ def test_traced_extremes_end_as_non_finite():
             extreme, time = outcome_and_time(jnp.asarray([[cov]]))
             assert bool(extreme) is expected
             assert expected or abs(float(time) - 1.0) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("sigmoid", FixedODE(steps=4)),
+        ("softmax", AdaptiveODE(max_steps=2000)),
+        *(
+            pytest.param(name, FixedODE(steps=4), marks=pytest.mark.slow)
+            for name in (*VARIANTS, "layers")
+            if name != "sigmoid"
+        ),
+        *(
+            pytest.param(name, AdaptiveODE(max_steps=2000), marks=pytest.mark.slow)
+            for name in (*VARIANTS, "layers")
+            if name != "softmax"
+        ),
+    ],
+)
+def test_traced_clouds_whose_scores_or_squares_are_no_floats_end_as_non_finite(name, method):
+    """Never as numbers, which sigmoids of infinite scores and steps without a tolerance give."""
+    attention = VARIANTS.get(name) or Layered([VARIANTS["softmax"], VARIANTS["softmax"]], [0, 0.1])
+
+    @jax.jit
+    def solved(c, cloud):
+        flow = ParticleFlow(attention=attention, initial=c * cloud, t1=0.2)
+        solution = solve(flow, method, save=[0.2], throw=False)
+        return solution.outcome == Outcome.non_finite, solution.tokens[-1]
+
+    with jax.enable_x64(True):
+        for dtype, sizes in (("f8", (1e-200, 0.1, 1e160, 1e300)), ("f4", (1e-30, 0.1, 1e20))):
+            cloud = jnp.asarray(CLOUD, dtype)
+            for size in sizes:
+                lost, tokens = solved(jnp.asarray(size, dtype), cloud)
+                assert bool(lost) is (size != 0.1)
+                assert np.isfinite(np.asarray(tokens)).all() == (size == 0.1)
+
+
+def test_a_flow_whose_scores_overflow_on_the_way_says_so():
+    """Sigmoid attention would go on with the limits of infinite scores, or with NaN for them."""
+    attention = Sigmoid(Q=EYE, K=EYE, V=5.0 * EYE)
+    for size, outcome in ((1.0, Outcome.successful), (1e152, Outcome.non_finite)):
+        flow = ParticleFlow(attention=attention, initial=size * np.abs(CLOUD), t1=2.0)
+        assert solve(flow, FixedODE(steps=20), save=[2.0], throw=False).outcome == outcome
 
 
 @pytest.mark.parametrize("c", [1e-200, 1e-90, 1.0, 1e90, 1e150])

@@ -28,6 +28,7 @@ from .linear import Linear as Linear
 from .logistic_integrals import logistic_normal as logistic_normal
 from .measured import in_units as in_units
 from .measured import require_scores as require_scores
+from .measured import scores_fit as scores_fit
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from translimit.attention.base import AbstractAttention
 from translimit.attention.feed_forward import FeedForward
@@ -77,18 +78,13 @@ def require_scores(
     Raises:
         ArgumentError: a query times a key may exceed the largest number; `name` is the tokens'.
     """
-    inner: Any = attention.stacked if isinstance(attention, Layered) else attention
-    inner = inner.attention if isinstance(inner, FeedForward) else inner
+    inner = _inner(attention)
     if is_traced(attention, tokens) or not isinstance(inner, _BY_MAPS):
         return tokens
     largest = float(np.max(np.abs(np.asarray(tokens))))
     info = np.finfo(np.dtype(tokens.dtype)) if tokens.dtype != "bfloat16" else np.finfo(np.float32)
-    rows = [
-        math.log2(float(np.max(np.abs(np.asarray(part)))) or 1.0) for part in (inner.Q, inner.K)
-    ]
-    terms = 2 * math.log2(max(1, inner.dim)) + math.log2(inner.Q.shape[-2])
-    size = math.log2(float(np.max(np.asarray(inner.scale)))) + sum(rows) + terms
-    exponent = 2 * math.log2(largest or 1.0) + size
+    with np.errstate(divide="ignore"):  # the logarithm of zero is -inf, which fits
+        exponent = float(_score_exponent(inner, np.float64(largest), np))
     if exponent > info.maxexp - 2:
         raise ArgumentError(
             name,
@@ -97,6 +93,39 @@ def require_scores(
             "measure the tokens in other units, or pass a smaller scale",
         )
     return tokens
+
+
+def scores_fit(
+    attention: AbstractAttention | Layered, tokens: Float[Array, "*cloud dim"]
+) -> Bool[Array, ""]:
+    """Whether these tokens, traced perhaps, are finite and so are their scores, by the same bound.
+
+    Of a variant that is not known here the tokens alone are looked at.
+    """
+    inner, largest = _inner(attention), jnp.max(jnp.abs(tokens))
+    if not isinstance(inner, _BY_MAPS):
+        return jnp.isfinite(largest)
+    exponent = _score_exponent(inner, largest, jnp)
+    return jnp.isfinite(largest) & (exponent <= jnp.finfo(tokens.dtype).maxexp - 2)
+
+
+def _inner(attention: AbstractAttention | Layered) -> Any:
+    """The variant whose maps make the scores; of layers all maps, stacked."""
+    inner: Any = attention.stacked if isinstance(attention, Layered) else attention
+    return inner.attention if isinstance(inner, FeedForward) else inner
+
+
+def _score_exponent(inner: Any, largest: Any, xp: Any) -> Any:
+    """Log2 of a bound on the scores of tokens whose largest entry is this."""
+
+    def size(*parts: Any) -> Any:
+        return sum(xp.log2(xp.max(xp.abs(xp.asarray(part)))) for part in parts)
+
+    exponent = size(inner.scale, inner.Q, inner.K)
+    if isinstance(inner, L2):
+        exponent = xp.maximum(exponent, size(inner.key_scale, inner.K, inner.K))
+    terms = 2 * math.log2(max(1, inner.dim)) + math.log2(inner.Q.shape[-2])
+    return 2 * xp.log2(largest) + exponent + terms
 
 
 def _finite(attention: Variant) -> Variant:

@@ -18,7 +18,7 @@ import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from translimit.attention import (
     AbstractAttention,
@@ -32,6 +32,7 @@ from translimit.attention import (
     require_scores,
     require_tokens,
     require_weights,
+    scores_fit,
     velocity_and_outcome,
 )
 from translimit.core import (
@@ -71,7 +72,8 @@ class ParticleSolution(AbstractSolution):
         blow_up_time: infinity where the attention is `bounded` (softmax, L2, Sinkhorn, sigmoid): a
             finite cloud then never blows up.
         steps: steps taken by the integrator.
-        outcome: how the solve ended; rows after its end are NaN.
+        outcome: how the solve ended; rows after its end are NaN. `non_finite` where the scores, or
+            the squares of traced tokens, leave the range of the precision.
     """
 
     ts: Any
@@ -250,7 +252,8 @@ def _integrate(data: Any, parameters: Any) -> Any:
         )
         if outcome is None:
             return velocity, None
-        return velocity, jnp.where(outcome == Outcome.successful, 0.0, FAILURE_MARK)
+        mark = jnp.where(outcome == Outcome.successful, 0.0, FAILURE_MARK)
+        return velocity, mark.astype(tokens.dtype)
 
     def size(state: tuple[Array, Array | None]) -> Array:
         return jnp.sum(state[0] ** 2)
@@ -275,4 +278,20 @@ def _integrate(data: Any, parameters: Any) -> Any:
     tokens, marks = result.states
     if marks is not None:
         tokens = jnp.where((marks == 0)[:, None, None], tokens, jnp.nan)
-    return eqx.tree_at(lambda r: r.states, result, tokens)
+    # Concrete tokens were measured before; traced ones, and those that grow on the way, are here.
+    starts = scores_fit(attention, initial) & _squares_fit(initial)
+    stays = scores_fit(attention, jnp.where(jnp.isnan(tokens), 0.0, tokens))
+    lost = ~starts | (~stays & (result.outcome == Outcome.successful))
+    outcome = Outcome.where(lost, Outcome.non_finite, result.outcome)
+    blow_up_time = jnp.where(lost, jnp.inf, result.blow_up_time)
+    tokens = jnp.where(starts, tokens, jnp.nan)
+    return eqx.tree_at(
+        lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
+    )
+
+
+def _squares_fit(tokens: Float[Array, "tokens dim"]) -> Bool[Array, ""]:
+    """Whether the sum of squares, by which steps and growth are judged, is an ordinary number."""
+    info, total = jnp.finfo(tokens.dtype), jnp.sum(tokens**2)
+    ordinary = jnp.isfinite(total) & (total >= float(info.tiny) / float(info.eps))
+    return ordinary | jnp.all(tokens == 0)
