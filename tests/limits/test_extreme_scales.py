@@ -234,6 +234,20 @@ def test_traced_clouds_whose_scores_or_squares_are_no_floats_end_as_non_finite(n
                 assert np.isfinite(np.asarray(tokens)).all() == (size == 0.1)
 
 
+def test_traced_pre_norm_tokens_whose_squares_are_no_floats_end_as_non_finite():
+    """Their steps would have no tolerance: they would stay where they are."""
+
+    @jax.jit
+    def lost(c):
+        flow = PreNormFlow(initial=c * jnp.asarray(CLOUD), t1=0.2 * c, beta=1.0)
+        solution = solve(flow, save=jnp.stack([0.2 * c]), throw=False)
+        return solution.outcome == Outcome.non_finite
+
+    with jax.enable_x64(True):
+        found = [bool(lost(jnp.asarray(c))) for c in (1e-200, 1e-100, 1.0, 1e100, 1e200)]
+    assert found == [True, False, False, False, True]
+
+
 def test_a_flow_whose_scores_overflow_on_the_way_says_so():
     """Sigmoid attention would go on with the limits of infinite scores, or with NaN for them."""
     attention = Sigmoid(Q=EYE, K=EYE, V=5.0 * EYE)

@@ -18,7 +18,7 @@ import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import (
     AbstractAttention,
@@ -56,6 +56,7 @@ from translimit.integrate import (
     listening,
 )
 from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.units import squares_fit
 
 if TYPE_CHECKING:
     import xarray
@@ -279,7 +280,7 @@ def _integrate(data: Any, parameters: Any) -> Any:
     if marks is not None:
         tokens = jnp.where((marks == 0)[:, None, None], tokens, jnp.nan)
     # Concrete tokens were measured before; traced ones, and those that grow on the way, are here.
-    starts = scores_fit(attention, initial) & _squares_fit(initial)
+    starts = scores_fit(attention, initial) & squares_fit(initial)
     stays = scores_fit(attention, jnp.where(jnp.isnan(tokens), 0.0, tokens))
     lost = ~starts | (~stays & (result.outcome == Outcome.successful))
     outcome = Outcome.where(lost, Outcome.non_finite, result.outcome)
@@ -288,10 +289,3 @@ def _integrate(data: Any, parameters: Any) -> Any:
     return eqx.tree_at(
         lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
     )
-
-
-def _squares_fit(tokens: Float[Array, "tokens dim"]) -> Bool[Array, ""]:
-    """Whether the sum of squares, by which steps and growth are judged, is an ordinary number."""
-    info, total = jnp.finfo(tokens.dtype), jnp.sum(tokens**2)
-    ordinary = jnp.isfinite(total) & (total >= float(info.tiny) / float(info.eps))
-    return ordinary | jnp.all(tokens == 0)

@@ -26,6 +26,7 @@ from translimit.core import (
     AbstractMethod,
     AbstractProblem,
     ArrayInput,
+    Outcome,
     as_float,
     following_inputs,
     is_traced,
@@ -42,6 +43,7 @@ from translimit.integrate import (
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.particles import ParticleSolution
 from translimit.limits.meanfield.sphere_attention import SphereAttention, require_directions
+from translimit.limits.meanfield.units import squares_fit
 
 
 class PreNormFlow(AbstractProblem):
@@ -163,7 +165,7 @@ def _integrate(data: Any, parameters: Any) -> Any:
         squares = jnp.sum(tokens**2, axis=-1) / scale
         return jnp.mean(squares) + jnp.mean(1.0 / squares)
 
-    return integrate_ode(
+    result = integrate_ode(
         field,
         initial,
         t1=jnp.asarray(t1, dtype=initial.dtype),
@@ -171,4 +173,12 @@ def _integrate(data: Any, parameters: Any) -> Any:
         method=method,
         size=size,
         progress=handle,
+    )
+    # Concrete tokens have a unit in which they fit; traced ones are as they come.
+    fits = squares_fit(initial)
+    outcome = Outcome.where(fits, result.outcome, Outcome.non_finite)
+    tokens, blow_up_time = result.states, result.blow_up_time
+    tokens, blow_up_time = jnp.where(fits, tokens, jnp.nan), jnp.where(fits, blow_up_time, jnp.inf)
+    return eqx.tree_at(
+        lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from translimit.attention import AbstractAttention, Layered, attention_at, in_units
 from translimit.core import ArgumentError, common_unit, is_traced, unit_of
@@ -85,6 +85,13 @@ def is_extreme(*numbers: Array) -> Array:
     """Whether one of these arrays, traced perhaps, is not finite or has a unit other than one."""
     largest = jnp.stack([jnp.max(jnp.abs(part)) for part in numbers])
     return ~jnp.all(jnp.isfinite(largest)) | (unit_of(largest) != 1.0)
+
+
+def squares_fit(tokens: Float[Array, "tokens dim"]) -> Bool[Array, ""]:
+    """Whether the sum of squares, by which steps and growth are judged, is an ordinary number."""
+    info, total = jnp.finfo(tokens.dtype), jnp.sum(tokens**2)
+    ordinary = jnp.isfinite(total) & (total >= float(info.tiny) / float(info.eps))
+    return ordinary | jnp.all(tokens == 0)
 
 
 def _layers(attention: AbstractAttention | Layered) -> list[AbstractAttention]:
