@@ -104,7 +104,7 @@ def step_cost(tokens: int, paths: int, steps: int = 40, seconds: float = 1.0) ->
     block = Block(gamma=0.5, tau0=4.0)
     method = StructurePreserving(paths=paths)
     h = method.step_of(block, tokens)
-    ensemble = Ensemble(block, np.eye(tokens), np.float64(np.inf), method, jax.random.key(0))
+    ensemble = Ensemble(block, np.eye(tokens), np.asarray(np.inf), method, jax.random.key(0))
     rng = np.random.default_rng(0)
 
     def ours() -> None:
