@@ -41,26 +41,30 @@ def of_two_tokens(score_std, rho):
 
 
 @pytest.mark.parametrize(
-    "score_std", [s if s in (1.0, 16.0) else pytest.param(s, marks=pytest.mark.slow) for s in STDS]
+    "score_std", [s if s == 16.0 else pytest.param(s, marks=pytest.mark.slow) for s in STDS]
 )
 def test_agreement_of_two_tokens_at_every_correlation(score_std):
     for rho in CORRELATIONS:
         assert abs(float(agreement(score_std, rho, 2)) - of_two_tokens(score_std, rho)) < 1e-9
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "tokens", [1000, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))]
+)
 def test_agreement_with_oneself_is_concentration(tokens):
     for score_std in STDS:
         itself = float(agreement(score_std, 1.0, tokens))
         assert abs(itself - float(concentration(score_std, tokens))) < 1e-9
 
 
+@pytest.mark.slow
 def test_agreement_of_independent_queries_and_of_one_token():
     for score_std in STDS:
         assert abs(float(agreement(score_std, 0.0, 7)) - 1 / 7) < 1e-9
         assert abs(float(agreement(score_std, -1.0, 1)) - 1.0) < 1e-9
 
 
+@pytest.mark.slow
 def test_agreement_does_not_jump_where_the_sums_change():
     """From the series to the shared part; the value itself moves by less than 2e-11 here."""
     for score_std, tokens in ((0.3, 5), (4.0, 5), (4.1, 5), (15.0, 40), (16.0, 1)):
@@ -73,7 +77,9 @@ def test_agreement_does_not_jump_where_the_sums_change():
             assert abs(float(sides[1] - sides[0])) < 5e-11
 
 
-@pytest.mark.parametrize("rho", [-1.0, -0.5, 1e-4, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "rho", [1.0, *(pytest.param(r, marks=pytest.mark.slow) for r in (-1.0, -0.5, 1e-4, 0.5))]
+)
 def test_agreement_is_differentiable_at_every_correlation(rho):
     """Against second-order differences, one-sided at the ends; they err by 1e-6 at most here."""
 

@@ -182,7 +182,8 @@ def test_projected_fields_keep_bounded_directions_beside_diverging_ones(name):
             assert np.all(np.abs(R.T @ np.asarray(g) - drift) <= bound_of_drift)
 
 
-@pytest.mark.parametrize("name", [pytest.param("sigmoid", marks=SLOW), "unnormalised"])
+@SLOW
+@pytest.mark.parametrize("name", ["sigmoid", "unnormalised"])
 def test_moment_closures_keep_bounded_directions_beside_diverging_ones(name):
     """Sigma_11 = 1/2 stays, and Sigma_12 grows at the rate 1 + kappa / 2, kappa of one dimension.
 

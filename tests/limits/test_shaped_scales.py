@@ -75,6 +75,7 @@ def test_covariances_of_any_size_move_like_their_scaled_copies(method, name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-280, 1e-150, 1e-20])
 def test_far_below_the_temperature_nothing_but_the_linear_part_is_left(size):
     linear = end(Block(gamma=0.5, tau0=np.inf), COV, METHODS["structure-preserving"])
@@ -92,6 +93,7 @@ def test_attention_that_no_step_resolves_is_refused_by_name(method, size):
         end(Block(gamma=0.5, tau0=1.0), size * COV, METHODS[method])
 
 
+@pytest.mark.slow
 def test_adaptive_steps_resolve_fast_attention():
     """A path of the size 1e12 has the times of 1e24 in the place of one."""
     adaptive = StructurePreserving(paths=8, step=0.02, adaptive=0.1)
@@ -121,7 +123,10 @@ def test_rates_that_ask_for_more_steps_than_can_be_counted_are_refused():
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["attention", "causal", "full", "mlp"])
+@pytest.mark.parametrize(
+    "name",
+    ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in ("attention", "causal", "mlp"))],
+)
 def test_coefficients_of_covariances_of_any_size(name, size):
     plain, scaled, here = blocks(1.0)[name], blocks(size)[name], size * COV
     np.testing.assert_allclose(drift(scaled, here) / size, drift(plain, COV), rtol=1e-11)
@@ -138,6 +143,7 @@ def test_coefficients_beyond_the_floats_are_refused():
             rate(Block(gamma=0.5, tau0=1.0), 1e200 * COV)
 
 
+@pytest.mark.slow
 def test_traced_covariances_that_are_extreme_end_as_non_finite():
     @jax.jit
     def extreme(cov):

@@ -268,7 +268,10 @@ class CovarianceSDE(AbstractProblem):
         traced = is_traced(block, initial, self.stop_trace, times)
         if not traced:
             self._require_steps(block, initial, method)
-        ensemble = Ensemble(block, initial, self.stop_trace / unit, method, key)
+        stop_trace = self.stop_trace / unit
+        if not is_traced(stop_trace):
+            stop_trace = np.asarray(stop_trace)
+        ensemble = Ensemble(block, initial, stop_trace, method, key)
         step, pairs = step_and_pairs(ensemble, times)
         paths = ensemble.paths(method.paths, times, step, progress=progress).times_unit(unit)
         xp = jnp if is_traced(paths) else np
