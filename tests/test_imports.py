@@ -71,6 +71,7 @@ def test_the_plain_names_of_core_load_without_jax() -> None:
 def test_touching_every_room_changes_no_setting() -> None:
     code = """
 import os, sys
+os.environ.pop("KMP_DUPLICATE_LIB_OK", None)  # as pytest's own process may have it
 import jax, numpy, matplotlib, warnings, logging
 before = dict(os.environ)
 jax_settings, numpy_settings = dict(jax.config.values), numpy.geterr()
@@ -82,6 +83,7 @@ for room in translimit.__all__:
     for name in getattr(module, "__all__", ()):
         getattr(module, name)
 assert "translimit.core.problem" in sys.modules
+translimit.core.in_float64(lambda matrix: matrix, numpy.eye(2))  # looks for the BLAS libraries
 assert dict(jax.config.values) == jax_settings, "jax"
 assert numpy.geterr() == numpy_settings and numpy.get_printoptions() == print_options, "numpy"
 assert dict(matplotlib.rcParams) == drawing, "matplotlib"

@@ -14,13 +14,13 @@ import ctypes
 import dataclasses
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-import threadpoolctl
 
 #: Rows from which a factorisation gains by a second thread (measured: `benchmarks/threads.py`).
 LARGE = 512
@@ -49,6 +49,8 @@ def openblas_libraries() -> tuple[OpenBLAS, ...]:
     import scipy.linalg.cython_lapack  # noqa: F401  loads the library that is looked for
 
     found = []
+    with _same_environment():
+        import threadpoolctl
     for one in threadpoolctl.threadpool_info():
         if one["internal_api"] == "openblas" and one["threading_layer"] == "pthreads":
             library = ctypes.CDLL(one["filepath"])
@@ -59,6 +61,17 @@ def openblas_libraries() -> tuple[OpenBLAS, ...]:
                     found.append(OpenBLAS(getattr(library, get), getattr(library, set_)))
                     break
     return tuple(found)
+
+
+@contextlib.contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back what is added to the environment: threadpoolctl sets a variable when it loads."""
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - before:
+            del os.environ[name]
 
 
 class _Shared:
