@@ -121,7 +121,7 @@ def exact_log_det(step: float, t1: float) -> float:
 
 
 def test_the_error_of_covariances_is_that_of_the_exact_law() -> None:
-    # The pairs tell it to 0.01: 400 of them, and differences of deviation 0.2.
+    # The pairs tell it to 0.014: 200 of them, and differences of deviation 0.2.
     step, t1 = 0.04, 0.8
     error = abs(exact_log_det(step, t1) - linear_log_det_law(LINEAR, THREE, t1)[0])
     problem = CovarianceSDE(block=LINEAR, initial=THREE, t1=t1)
