@@ -53,8 +53,16 @@ class StepError(eqx.Module):
     @property
     def visible(self) -> bool:
         """Whether an error lies above the sampling error by twice its noise."""
+        return self.exceeds(1.0)
+
+    def exceeds(self, factor: float) -> bool:
+        """Whether an error lies above so many sampling errors by twice its noise.
+
+        Args:
+            factor: of the sampling error.
+        """
         bias, noise, sampling = self._numbers()
-        return bool(np.any(bias - 2 * noise > sampling + ROUNDING))
+        return bool(np.any(bias - 2 * noise > factor * sampling + ROUNDING))
 
     @property
     def lost(self) -> bool:

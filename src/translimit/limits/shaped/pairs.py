@@ -16,8 +16,11 @@ from translimit.limits.shaped.paths import Ensemble, Paths
 
 #: Times at which pairs of paths are compared.
 CHECKPOINTS = 4
-#: Pairs: one for so many paths, but at least so many, where the paths are not few.
-PATHS_A_PAIR, LEAST_PAIRS, PAIRS_OF_FEW = 8, 128, 1
+#: Pairs: one for so many paths, but at least so many, as far as there are paths.
+PATHS_A_PAIR, LEAST_PAIRS = 8, 32
+#: A step is halved so often for the sake of log det at most: that of many tokens asks for more,
+#: where norms and correlations do not.
+LOG_DET_HALVINGS = 3
 #: Entries of covariances that pairs may hold.
 _ENTRIES = 2**22
 
@@ -67,15 +70,15 @@ def step_and_pairs(
 ) -> tuple[float, Pairs]:
     """The step to ask for, and the pairs that tell its error.
 
-    A step that is given is kept. Else the method's own is halved until its error in the mean log
-    det is below the sampling error or lost in the noise of its estimate, and those in log norms
-    and correlations are not seen above it. With traced numbers nothing can be decided, and the
-    first step is kept.
+    A step that is given is kept. Else the method's own is halved until its errors in log norms
+    and correlations are not seen above the sampling error, and that in the mean log det is below
+    it, lost in the noise of its estimate, or so large that `LOG_DET_HALVINGS` would not hide it.
+    With traced numbers nothing can be decided, and the first step is kept.
     """
     method = ensemble.method
     first = method.step_of(ensemble.block, len(ensemble.initial))
     paths = method.paths
-    few = max(paths // PATHS_A_PAIR, min(LEAST_PAIRS, PAIRS_OF_FEW * paths))
+    few = max(paths // PATHS_A_PAIR, min(LEAST_PAIRS, paths))
     most = max(16, _ENTRIES // (len(ts) * len(ensemble.initial) ** 2))
     few, many = (max(2, min(count, most)) for count in (few, max(few, paths)))
     if method.step is not None or is_traced(ensemble, ts):
@@ -89,9 +92,10 @@ def step_and_pairs(
             found[:] = [pairs]
             if is_traced(pairs):  # inside somebody's jit, of numbers that are not traced
                 return True
-            if pairs.step_error(log_observables).visible:
+            if pairs.step_error(log_norms_and_correlations).visible:
                 return False
-            if pairs.headline.hidden:
+            error = pairs.headline
+            if error.hidden or error.exceeds(2.0**LOG_DET_HALVINGS * step / first):
                 return True
         # Paths near an explosion part whatever the step: their noise falls with no step.
         return found[0].headline.lost
@@ -108,8 +112,10 @@ def log_det(paths: Paths) -> Float[Array | np.ndarray, "paths times"]:
     return paths.log_det
 
 
-def log_observables(paths: Paths) -> Float[Array | np.ndarray, "paths times observables"]:
-    """Log norms, correlations and log det [paths, times, observables]; not finite after a blow-up.
+def log_norms_and_correlations(
+    paths: Paths,
+) -> Float[Array | np.ndarray, "paths times observables"]:
+    """Log norms and correlations [paths, times, observables]; not finite after a blow-up.
 
     Args:
         paths: of the covariance.
@@ -117,7 +123,7 @@ def log_observables(paths: Paths) -> Float[Array | np.ndarray, "paths times obse
     xp = jnp if is_traced(paths) else np
     with np.errstate(divide="ignore", invalid="ignore"):
         norms = xp.log(xp.diagonal(paths.cov, axis1=-2, axis2=-1))
-    return xp.concatenate([norms, correlations(paths), paths.log_det[..., None]], axis=-1)
+    return xp.concatenate([norms, correlations(paths)], axis=-1)
 
 
 def correlations(paths: Paths) -> Float[Array | np.ndarray, "paths times pairs"]:
