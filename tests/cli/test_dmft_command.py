@@ -72,6 +72,9 @@ def test_two_outputs_of_a_file_are_compared_and_finished_when_interrupted(tmp_pa
     path, out = tmp_path / "own.json", tmp_path / "run"
     path.write_text(json.dumps(own))
     command = ["dmft", str(path), "--out", str(out), "--executor", "serial"]
+    assert main(command) == 2  # as many outputs as tokens
+    assert "readout: is missing" in capsys.readouterr().err
+    path.write_text(json.dumps({**own, "readout": "pooled"}))
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "cells: 3 computed, 0 kept" in said

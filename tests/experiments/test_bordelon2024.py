@@ -28,7 +28,8 @@ def test_tasks_have_balanced_classes_and_files_their_digest(tmp_path: Path) -> N
         x, y = tasks.load_task(name, 4, 6, 16)
         assert x.shape == (4, tokens, 16)
         assert sorted(y) == [-1, -1, 1, 1]
-        assert tasks.task_digest(name, 4, 6, 16) is None
+        shipped = {"task": name, "inputs": 4, "tokens": 6, "dim": 16}
+        assert dmft_networks.Config(**shipped).file_digest() is None
     # Windows end where the text says: equal bytes are equal tokens.
     x, y = tasks.ends_of_words(3, 5, 8)
     stream = tasks.data.byte_text(5)
@@ -42,9 +43,12 @@ def test_tasks_have_balanced_classes_and_files_their_digest(tmp_path: Path) -> N
     np.savez(path, inputs=np.ones((3, 2, 5)), targets=np.zeros((3, 2)))
     x, y = tasks.load_task(str(path), 2, 0, 0)
     assert (x.shape, y.shape) == ((2, 2, 5), (2, 2))
-    first = tasks.task_digest(str(path), 3, 0, 0)
+    own = dmft_networks.Config(task=str(path), inputs=3, readout="pooled")
+    first = own.file_digest()
     np.savez(path, inputs=np.ones((3, 2, 5)), targets=np.ones((3, 2)))
-    assert tasks.task_digest(str(path), 3, 0, 0) != first
+    assert own.file_digest() != first
+    with pytest.raises(ConfigError, match=r"readout: is missing, and .* as many outputs as tokens"):
+        dmft_networks.Config(task=str(path), inputs=3).file_digest()
 
 
 @pytest.mark.usefixtures("as_user")

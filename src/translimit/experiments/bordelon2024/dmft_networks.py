@@ -45,7 +45,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     spread_gap,
     train_networks,
 )
-from translimit.experiments.bordelon2024.tasks import REFERENCE, task_digest
+from translimit.experiments.bordelon2024.tasks import REFERENCE
 from translimit.experiments.checked import Count, Doubled, Four, Positive
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class NetworksAndLimit(AbstractExperiment[Config]):
 
     def cells(self, config: Config) -> tuple[Cell, ...]:
         """The limit, perhaps one with a response left out, and networks of each size."""
-        of_file = task_digest(config.task, config.inputs, config.tokens, config.dim)
+        of_file = config.file_digest()
         data = {"data": of_file} if of_file else {}
         limits = [Cell("limit", data)]
         if config.without != "none":

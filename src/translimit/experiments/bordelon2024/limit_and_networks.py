@@ -130,8 +130,26 @@ class Problem(CheckedConfig):
                 raise ConfigError(name, f"got {getattr(self, name)}", remedy)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [P, S, D] and targets [P] or [P, outputs]."""
-        return load_task(self.task, self.inputs, self.tokens, self.dim)
+        """Inputs [P, S, D] and targets [P] or [P, outputs].
+
+        Raises:
+            ConfigError: targets of a file that can be read in two ways.
+        """
+        x, y = load_task(self.task, self.inputs, self.tokens, self.dim)
+        if not self.readout and y.ndim == 2 and y.shape[1] == x.shape[1]:
+            raise ConfigError(
+                "readout",
+                f"is missing, and {self.task} has as many outputs as tokens, {y.shape[1]}",
+                'add readout = "pooled": they are outputs of the mean over tokens',
+            )
+        return x, y
+
+    def file_digest(self) -> str | None:
+        """Of the data in a file, so that another file is another run; None for what is shipped."""
+        if self.task in TASKS:
+            return None
+        x, y = self.data()
+        return core.config.digest([x.tolist(), y.tolist()])
 
     def activation(self) -> Any:
         """The activation of the MLP, or None."""

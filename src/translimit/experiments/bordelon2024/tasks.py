@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from translimit import data
-from translimit.core import ConfigError, config
+from translimit.core import ConfigError
 
 #: Digits that are told apart, +1 and -1.
 CLASSES = (0, 1)
@@ -114,11 +114,3 @@ def require_task(name: str, inputs: int) -> None:
         raise ConfigError("inputs", f"got {inputs}", f"{name} has two classes: pass an even number")
     if name == "digits" and inputs > 2 * DIGITS_PER_CLASS:
         raise ConfigError("inputs", f"got {inputs}", f"pass at most {2 * DIGITS_PER_CLASS}")
-
-
-def task_digest(name: str, inputs: int, tokens: int, dim: int) -> str | None:
-    """Of the data in a file, so that another file is another run; None for what is shipped."""
-    if name in TASKS:
-        return None
-    x, y = load_task(name, inputs, tokens, dim)
-    return config.digest([x.tolist(), y.tolist()])

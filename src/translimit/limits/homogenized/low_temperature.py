@@ -319,10 +319,10 @@ class SlowOverlap(AbstractProblem):
         return ArtanhEuler()
 
     def _bytes(self, method: ArtanhEuler, times: int) -> float:
-        """Bytes of the noise and of the overlaps that are kept, each also transposed."""
+        """Bytes of the noise and of the overlaps that are kept, transposed, and coarser."""
         step = FIRST_STEP if method.step is None else method.step
         steps = times if is_traced(self.t1) else times + float(self.t1) / step
-        return 16.0 * method.paths * (steps + times)
+        return 24.0 * method.paths * (steps + times)
 
     def run(
         self,

@@ -175,7 +175,7 @@ def kept_bytes(method: SphereEuler, times: int, numbers: int, dtype: Any) -> flo
         numbers: of one state.
         dtype: of them.
     """
-    return 2.4 * method.paths * times * numbers * np.dtype(dtype).itemsize
+    return 3.2 * method.paths * times * numbers * np.dtype(dtype).itemsize
 
 
 def follow(

@@ -213,7 +213,7 @@ class GaussianFlow(AbstractProblem):
 
 def closure_bytes(dim: int, times: int) -> float:
     """Bytes of the means and factors of a closure at so many times, and of the stages of a step."""
-    return 8.0 * (1.1 * times + STAGES) * (dim + dim**2)
+    return 8.0 * (1.5 * times + STAGES) * (dim + dim**2)
 
 
 def solve_closure(

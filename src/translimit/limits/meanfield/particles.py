@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import (
     AbstractAttention,
@@ -263,6 +264,9 @@ def _integrate(data: Any, parameters: Any) -> Any:
         return jnp.asarray(False) if state[1] is None else state[1] != 0
 
     iterative = isinstance(attention_at(attention, 0.0), AbstractIterativeAttention)
+    # Concrete tokens were measured before; traced ones are here, and are NaN where they do not fit.
+    starts = scores_fit(attention, initial) & squares_fit(initial)
+    initial = jnp.where(starts, initial, jnp.nan)
     start = (initial, jnp.zeros((), initial.dtype) if iterative else None)
     result = integrate_ode(
         field,
@@ -279,13 +283,21 @@ def _integrate(data: Any, parameters: Any) -> Any:
     tokens, marks = result.states
     if marks is not None:
         tokens = jnp.where((marks == 0)[:, None, None], tokens, jnp.nan)
-    # Concrete tokens were measured before; traced ones, and those that grow on the way, are here.
-    starts = scores_fit(attention, initial) & squares_fit(initial)
-    stays = scores_fit(attention, jnp.where(jnp.isnan(tokens), 0.0, tokens))
+    stays = scores_fit(attention, _largest_entry(tokens))  # as those do that grow on the way
     lost = ~starts | (~stays & (result.outcome == Outcome.successful))
     outcome = Outcome.where(lost, Outcome.non_finite, result.outcome)
     blow_up_time = jnp.where(lost, jnp.inf, result.blow_up_time)
-    tokens = jnp.where(starts, tokens, jnp.nan)
     return eqx.tree_at(
         lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
     )
+
+
+def _largest_entry(states: Float[Array, "times tokens dim"]) -> Float[Array, " one"]:
+    """The largest entry that is a number, time by time: a copy of all states may not fit."""
+    states = jax.lax.stop_gradient(states)
+
+    def larger(i: Array, found: Array) -> Array:
+        entries = jnp.abs(states[i])
+        return jnp.maximum(found, jnp.max(jnp.where(jnp.isnan(entries), 0.0, entries)))
+
+    return jax.lax.fori_loop(0, len(states), larger, jnp.zeros((), states.dtype))[None]

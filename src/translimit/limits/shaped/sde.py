@@ -248,9 +248,9 @@ class CovarianceSDE(AbstractProblem):
         return StructurePreserving()
 
     def _bytes(self, method: AbstractCovarianceMethod, times: int) -> float:
-        """Bytes of the covariances that are kept, chunk by chunk and joined."""
+        """Bytes of the covariances that are kept, chunk by chunk and joined, and of the pairs."""
         tokens = self.initial.shape[0]
-        return 2.1 * 8.0 * method.paths * times * (tokens**2 + 1)
+        return 4.2 * 8.0 * method.paths * times * (tokens**2 + 1)
 
     def run(
         self,
