@@ -277,7 +277,7 @@ def test_an_interrupt_ends_the_command_while_a_page_is_open(browser) -> None:
     with process.stdout:
         address = process.stdout.readline().split()[-1]
         page = browser.new_page()
-        page.goto(f"{address}?panel=rates")
+        page.goto(f"{address}&panel=rates")
         page.wait_for_selector("#details", timeout=PATIENCE)
         process.send_signal(signal.SIGINT)
         try:
