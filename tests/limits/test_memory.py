@@ -59,7 +59,8 @@ def cases() -> dict[str, Case]:
                 mean=np.zeros(24),
                 cov=wide,
                 t1=1.0,
-            )
+            ),
+            many=40_000,
         ),
         "moments": Case(meanfield.MomentClosure(attention=sigmoid, **gaussian)),
         "limit": Case(meanfield.GaussianLimit(attention=SOFTMAX, cov=EYE)),
