@@ -199,10 +199,10 @@ class ParticleFlow(AbstractProblem):
     def _bytes(self, method: AbstractODEMethod, times: int) -> float:
         """Bytes of the tokens that are kept, and of the stages of a step.
 
-        A field that iterates keeps them twice, because failed times are crossed out.
+        A field that iterates needs more, because failed times are crossed out.
         """
         iterates = isinstance(attention_at(self.attention, 0.0), AbstractIterativeAttention)
-        kept = (2.2 if iterates else 1.1) * times
+        kept = (1.6 if iterates else 1.1) * times
         return (kept + STAGES) * self.initial.size * self.initial.dtype.itemsize
 
     def run(
