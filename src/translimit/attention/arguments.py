@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from translimit.core import (
     ArgumentError,
@@ -23,14 +24,33 @@ from translimit.core import (
 
 
 def require_matrix(value: ArrayInput, name: str, shape: tuple[int | None, int | None]) -> Any:
-    """A parameter matrix of the given shape (None: any), finite, in its own precision."""
+    """A parameter matrix of the given shape (None: any), finite, in its own precision.
+
+    Raises:
+        ArgumentError: another shape, or an empty one.
+    """
+    return _require_shape(value, name, shape, "a matrix")
+
+
+def require_stack(value: ArrayInput, name: str, shape: tuple[int | None, ...]) -> Any:
+    """Maps of all heads [heads, rows, columns] of the given sizes (None: any), finite.
+
+    Raises:
+        ArgumentError: another shape, or an empty one.
+    """
+    return _require_shape(value, name, shape, "one map per head")
+
+
+def _require_shape(
+    value: ArrayInput, name: str, shape: tuple[int | None, ...], what: str
+) -> np.ndarray | Array:
     value = as_float(value, name)
-    fits = value.ndim == 2 and all(
+    fits = value.ndim == len(shape) and all(
         want is None or have == want for have, want in zip(value.shape, shape, strict=True)
     )
     if not fits or 0 in value.shape:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ArgumentError(name, f"has shape {value.shape}", f"pass a matrix [{wanted}]")
+        raise ArgumentError(name, f"has shape {value.shape}", f"pass {what} [{wanted}]")
     return value
 
 

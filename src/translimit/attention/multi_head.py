@@ -31,11 +31,12 @@ from translimit.attention.arguments import (
     require_matrix,
     require_mean_and_cov,
     require_positive,
+    require_stack,
 )
 from translimit.attention.base import AbstractAttention
 from translimit.attention.products import matmul
 from translimit.attention.tiles import over_heads, softmax_average
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, as_float, brief
+from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, brief
 
 
 @final
@@ -87,11 +88,11 @@ class MultiHead(AbstractAttention):
                 positive.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
-        self.Q = _require_stack(Q, "Q", (None, None, None))
+        self.Q = require_stack(Q, "Q", (None, None, None))
         heads, head_dim, dim = self.Q.shape
-        self.K = _require_stack(K, "K", (heads, head_dim, dim))
-        self.V = _require_stack(V, "V", (heads, None, dim))
-        self.W = _require_stack(W, "W", (heads, dim, self.V.shape[1]))
+        self.K = require_stack(K, "K", (heads, head_dim, dim))
+        self.V = require_stack(V, "V", (heads, None, dim))
+        self.W = require_stack(W, "W", (heads, dim, self.V.shape[1]))
         self.scale = require_positive(scale, "scale")
         self.causal = require_bool(causal, "causal")
 
@@ -216,15 +217,3 @@ class MultiHead(AbstractAttention):
         of_keys = matmul(matmul(V, factor), jnp.swapaxes(matmul(self.K, factor), 1, 2))
         M = self.scale * matmul(of_keys, self.Q).sum(axis=0)
         return matmul(V.sum(axis=0), mean) + matmul(M, mean), M
-
-
-def _require_stack(value: ArrayInput, name: str, shape: tuple[int | None, ...]) -> Any:
-    """Maps of all heads [heads, rows, columns] of the given sizes (None: any), finite."""
-    value = as_float(value, name)
-    fits = value.ndim == 3 and all(
-        want is None or have == want for have, want in zip(value.shape, shape, strict=True)
-    )
-    if not fits or 0 in value.shape:
-        wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ArgumentError(name, f"has shape {value.shape}", f"pass one map per head [{wanted}]")
-    return value

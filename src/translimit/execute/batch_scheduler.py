@@ -24,7 +24,12 @@ from translimit.core import (
 )
 from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function, lost
 from translimit.execute.child import Child, died
-from translimit.execute.environment import job_environment, own_search_path, search_path
+from translimit.execute.environment import (
+    job_environment,
+    own_search_path,
+    search_path,
+    variable,
+)
 
 _CLUSTERS = ("slurm", "local")
 #: Array tasks at most: Slurm's default limit is 1001.
@@ -167,7 +172,8 @@ class BatchScheduler(AbstractExecutor):
         try:
             executor = submitit.AutoExecutor(folder=Path(self.logs), cluster=self.cluster)
             executor.update_parameters(**asked)
-            with _pythonpath():  # where submitit's own process finds this module
+            # Where submitit's own process finds this module.
+            with variable("PYTHONPATH", own_search_path()):
                 return executor.map_array(
                     serve, [function] * number, plain, [dict(settings)] * number,
                     [search_path()] * number,
@@ -221,16 +227,3 @@ def _results(submitted: Any, share: Sequence[Job]) -> Iterator[JobResult]:
         return
     for answer in answers:
         yield JobResult.from_json(answer)
-
-
-@contextlib.contextmanager
-def _pythonpath() -> Iterator[None]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = own_search_path()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

@@ -71,15 +71,27 @@ def lightly_optimised() -> Iterator[None]:
     XLA reads its flags once, when JAX starts: within this, or it has no effect. A level that
     XLA_FLAGS names already is kept.
     """
-    before = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = _with_defaults(before or "", _LIGHTLY)
+    with variable("XLA_FLAGS", _with_defaults(os.environ.get("XLA_FLAGS", ""), _LIGHTLY)):
+        yield
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """A variable of this process's environment for a while, and what it was afterwards.
+
+    Args:
+        name: of the variable.
+        value: meanwhile.
+    """
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
         if before is None:
-            del os.environ["XLA_FLAGS"]
+            del os.environ[name]
         else:
-            os.environ["XLA_FLAGS"] = before
+            os.environ[name] = before
 
 
 def require_gpus(executor: str) -> tuple[str, ...]:

@@ -217,6 +217,26 @@ class CheckedConfig:
 
 
 @functools.cache
+def require_one_each(
+    name: str, values: Sequence[object], of: str, entries: Sequence[object]
+) -> None:
+    """Refuse two fields of which one says something of every entry of the other.
+
+    Args:
+        name: of the field that says it.
+        values: of that field.
+        of: the field whose entries are meant.
+        entries: of that field.
+
+    Raises:
+        ConfigError: their lengths differ.
+    """
+    if len(values) != len(entries):
+        raise ConfigError(
+            name, f"got {values} for {of} {entries}", f"pass one count per entry of {of}"
+        )
+
+
 def _with_rules(kind: type[Any]) -> dict[str, Any]:
     """Annotated types of the fields with their rules."""
     hints = typing.get_type_hints(kind, include_extras=True)

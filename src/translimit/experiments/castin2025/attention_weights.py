@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from translimit import core, figures, limits, observe
-from translimit.core import Claim, ConfigError, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -47,6 +47,7 @@ from translimit.experiments.checked import (
     Sizes,
     Two,
     Within,
+    require_one_each,
 )
 
 if TYPE_CHECKING:
@@ -88,12 +89,7 @@ class Config(CheckedConfig):
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
-        if len(self.tokens) != len(self.clouds):
-            raise ConfigError(
-                "clouds",
-                f"got {self.clouds} for tokens {self.tokens}",
-                "pass one count per entry of tokens",
-            )
+        require_one_each("clouds", self.clouds, "tokens", self.tokens)
 
 
 class AttentionWeights(AbstractExperiment[Config]):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from translimit import attention, core, figures, limits, observe
-from translimit.core import Claim, ConfigError, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -43,6 +43,7 @@ from translimit.experiments.checked import (
     Replicates,
     Sizes,
     Within,
+    require_one_each,
 )
 
 if TYPE_CHECKING:
@@ -98,12 +99,7 @@ class Config(CheckedConfig):
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
-        if len(self.tokens) != len(self.clouds):
-            raise ConfigError(
-                "clouds",
-                f"got {self.clouds} for tokens {self.tokens}",
-                "pass one count per entry of tokens",
-            )
+        require_one_each("clouds", self.clouds, "tokens", self.tokens)
 
 
 class SinkhornExperiment(AbstractExperiment[Config]):
