@@ -63,7 +63,7 @@ from .precision import is_traced as is_traced
 from .precision import require_finite as require_finite
 from .problem import AbstractMethod as AbstractMethod
 from .problem import AbstractProblem as AbstractProblem
-from .problem import AbstractSolution as AbstractSolution
+from .problem import Keep as Keep
 from .problem import solve as solve
 from .programs import PROGRAMS_SWITCH as PROGRAMS_SWITCH
 from .programs import KeptPrograms as KeptPrograms
@@ -97,8 +97,8 @@ from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential
 from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
-from .step_error import Number as Number
-from .step_error import Numbers as Numbers
+from .solution import AbstractSolution as AbstractSolution
+from .solution import NotEstimated as NotEstimated
 from .step_error import StepError as StepError
 from .step_error import coupled_step_error as coupled_step_error
 from .step_error import hidden_step as hidden_step
@@ -112,4 +112,13 @@ from .triangular import semidefinite_cholesky as semidefinite_cholesky
 from .triangular import try_cholesky as try_cholesky
 from .triangular import where_allowed as where_allowed
 from .triangular import wishart_factor as wishart_factor
+from .types import AnyArray as AnyArray
+from .types import Floats as Floats
+from .types import Key as Key
+from .types import Number as Number
+from .types import Numbers as Numbers
+from .types import Observable as Observable
+from .types import Observables as Observables
+from .types import Progress as Progress
+from .types import Times as Times
 from .units import common_unit as common_unit

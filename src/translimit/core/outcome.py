@@ -8,6 +8,7 @@ members besides `successful` are raised by `solve(..., throw=True)`.
 from __future__ import annotations
 
 import equinox as eqx
+import numpy as np
 
 
 class Outcome(eqx.Enumeration):  # pyright: ignore[reportGeneralTypeIssues]
@@ -27,3 +28,27 @@ class Outcome(eqx.Enumeration):  # pyright: ignore[reportGeneralTypeIssues]
 
 #: Outcomes that describe the mathematics rather than a failure of the method.
 RESULTS = (Outcome.successful, Outcome.blow_up, Outcome.divergence)
+
+
+#: Every outcome by its name.
+NAMES = (
+    "successful",
+    "blow_up",
+    "divergence",
+    "max_steps_reached",
+    "not_converged",
+    "degenerate_update",
+    "non_finite",
+)
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """How a solve ended, or a batch of them, in words."""
+    found = np.asarray(outcome._value)
+    ends = {name: int(np.sum(found == getattr(Outcome, name)._value)) for name in NAMES}
+    ends = {name: count for name, count in ends.items() if count}
+    if found.ndim == 0:
+        (name,) = ends
+        message = Outcome[getattr(Outcome, name)]
+        return f"{name}: {message}" if message else name
+    return ", ".join(f"{count} {name}" for name, count in ends.items())

@@ -8,22 +8,25 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError, SolveError
+from translimit.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NoSuchLimitError,
+    SolveError,
+)
 from translimit.core.memory import fits, require_free
 from translimit.core.outcome import RESULTS, Outcome
 from translimit.core.precision import ArrayInput, as_float64, is_traced
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
+from translimit.core.solution import AbstractSolution
+from translimit.core.types import Key, Number, Observables, Progress, Times
 
 #: How many equally spaced times a solution keeps when `save` is not given.
 DEFAULT_SAVE = 101
@@ -36,30 +39,36 @@ class AbstractMethod(eqx.Module):
     random: eqx.AbstractClassVar[bool]
 
 
-class AbstractSolution(eqx.Module):
-    """What a solve returns.
+@dataclass(frozen=True)
+class Keep:
+    """What a solve keeps at its times.
 
     Attributes:
-        ts: the times that were kept [times].
-        outcome: how the solve ended.
+        observe: functions of time and state by name.
+        states: whether the states are kept beside them.
     """
 
-    ts: eqx.AbstractVar[Any]
-    outcome: eqx.AbstractVar[Outcome]
+    observe: Observables = field(default_factory=dict)
+    states: bool = True
 
-    @abc.abstractmethod
-    def to_xarray(self) -> xarray.Dataset:
-        """The solution as labelled arrays with `long_name`, `units` and `reference`."""
-
-    @abc.abstractmethod
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the solution into a Matplotlib `Axes` (a new one by default) and return it."""
+    def observed(self, t: Array, state: Any) -> dict[str, Array]:
+        """Every observable of one state; for use inside a solver, under jit and vmap."""
+        return {name: jnp.asarray(function(t, state)) for name, function in self.observe.items()}
 
 
-class AbstractProblem(eqx.Module):
-    """The mathematics of one limit; subclasses are final and validated at construction."""
+S = TypeVar("S", bound=AbstractSolution, covariant=True)
 
-    t1: eqx.AbstractVar[Any]
+
+class AbstractProblem(eqx.Module, Generic[S]):
+    """The mathematics of one limit; subclasses are final and validated at construction.
+
+    The type parameter is the type of its solution.
+    """
+
+    t1: eqx.AbstractVar[Number]
+
+    #: The state that observables are called with, in words; "" where there is none.
+    state: ClassVar[str] = ""
 
     @property
     @abc.abstractmethod
@@ -70,7 +79,7 @@ class AbstractProblem(eqx.Module):
     def default_method(self) -> AbstractMethod:
         """The method that `solve` uses when none is given."""
 
-    def default_times(self) -> Any:
+    def default_times(self) -> Times:
         """The times kept when `save` is not given: 101 equally spaced ones, ends included."""
         if is_traced(self.t1):
             return jnp.linspace(0.0, 1.0, DEFAULT_SAVE) * self.t1
@@ -95,22 +104,25 @@ class AbstractProblem(eqx.Module):
         self,
         method: Any,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
-    ) -> AbstractSolution:
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
+    ) -> S:
         """Solve with a validated method, times and key; called by `solve`, not by users."""
 
 
 def solve(
-    problem: AbstractProblem,
+    problem: AbstractProblem[S],
     method: AbstractMethod | None = None,
     *,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     save: ArrayInput | None = None,
+    observe: Observables | None = None,
+    keep_states: bool = True,
     throw: bool = True,
-    progress: Callable[[float], object] | bool | None = None,
-) -> Any:
+    progress: Progress | bool | None = None,
+) -> S:
     """Solve a problem: one verb for every limit.
 
     Args:
@@ -119,17 +131,22 @@ def solve(
         key: required by a random method, refused by a deterministic one.
         save: the times to keep [times], increasing within [0, t1]; `problem.default_times()` by
             default: 101 equally spaced ones, unless the problem says otherwise.
+        observe: functions f(t, state) of JAX by name, evaluated inside the solver at the kept
+            times; found in `solution.observed` and in `to_xarray()`. `problem.state` says in words
+            what the state is; for paths it is that of one path.
+        keep_states: with False only what is observed is kept, and the states have no times.
         throw: raise `SolveError` when the method failed. Blow-up and divergence are results,
             never raised: look at `solution.outcome` and `solution.blow_up_time`.
         progress: True for a progress bar on standard error (quiet when standard output is no
             terminal), or a function of the fraction done.
 
     Returns:
-        The problem's solution, an `AbstractSolution`.
+        The problem's solution, of the type that the problem names.
 
     Raises:
         ArgumentTypeError: a method that does not belong to the problem; a key missing or refused.
-        ArgumentError: times that are not increasing or outside [0, t1].
+        ArgumentError: times that are not increasing or outside [0, t1]; nothing to keep.
+        NoSuchLimitError: observables of a problem whose solver has no state to show.
         MemoryLimitError: what is kept does not fit into the memory that is free.
         SolveError: the method failed (with `throw=True`); it carries the solution so far.
         PrecisionError: a float64 limit was traced with JAX's 64-bit mode off.
@@ -151,15 +168,36 @@ def solve(
             "key", f"{type(method).__name__} is deterministic", "leave the key out"
         )
     ts = problem.default_times() if save is None else _save_times(problem.t1, save)
-    _require_memory(problem, method, len(ts))
+    keep = _keep(problem, observe, keep_states)
+    _require_memory(problem, method, len(ts) if keep.states else min(len(ts), 2))
     if progress is True:
         from translimit.core.progress import progress_bar  # rich, only when asked for
 
         with progress_bar(type(problem).__name__) as report:
-            solution = problem.run(method, ts=ts, key=key, progress=report)
+            solution = problem.run(method, ts=ts, key=key, keep=keep, progress=report)
     else:
-        solution = problem.run(method, ts=ts, key=key, progress=progress or None)
+        solution = problem.run(method, ts=ts, key=key, keep=keep, progress=progress or None)
     return _throw(solution) if throw else solution
+
+
+def _keep(problem: AbstractProblem[Any], observe: Observables | None, states: bool) -> Keep:
+    """What is kept, or an error."""
+    if not observe and not states:
+        raise ArgumentError(
+            "keep_states", "is False, and nothing is observed", "pass observe={name: function}"
+        )
+    if (observe or not states) and not problem.state:
+        raise NoSuchLimitError(
+            "observe",
+            f"the solver of {type(problem).__name__} has no state to show",
+            "use the statistics of its solution",
+        )
+    for name, function in (observe or {}).items():
+        if not callable(function):
+            raise ArgumentTypeError(
+                "observe", f"{name!r} is a {type(function).__name__}", "pass f(t, state)"
+            )
+    return Keep(dict(observe or {}), states)
 
 
 def _save_times(t1: Any, save: Any) -> Any:
@@ -181,7 +219,7 @@ def _save_times(t1: Any, save: Any) -> Any:
     return ts
 
 
-def _require_memory(problem: AbstractProblem, method: AbstractMethod, times: int) -> None:
+def _require_memory(problem: AbstractProblem[Any], method: AbstractMethod, times: int) -> None:
     """Refuse a solve that will not fit, by what there is too much of: paths, or times kept."""
     need = problem._bytes(method, times)
     if fits(need):

@@ -20,9 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-#: A number, of Python, NumPy or JAX, traced or not; and arrays of them.
-Number = float | Float[Array | np.ndarray, ""]
-Numbers = Float[Array | np.ndarray, "..."] | float
+from translimit.core.types import Number, Numbers
 
 #: A default step is halved at most so often.
 HALVINGS = 6
