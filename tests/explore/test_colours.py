@@ -6,7 +6,7 @@ import pytest
 from tests.figures.vision import DICHROMATS, distance, lightness
 
 from translimit.explore import View, panel_of
-from translimit.explore.chart import Cells
+from translimit.figures import Cells
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 
 from translimit.core import ArgumentError, ConfigError
 from translimit.experiments import all_experiments
-from translimit.explore import PANELS, SLIDERS, Line, Panel, View, page, panel_of, warm
+from translimit.explore import PANELS, SLIDERS, Panel, View, page, panel_of, svg, warm
 from translimit.explore.view import PANEL_NAMES
+from translimit.figures import Line
 from translimit.predict import predict
 
 #: Small views, so that a program is compiled once in this file.
@@ -77,7 +78,7 @@ def test_figures_are_valid_have_a_text_and_show_the_numbers(name: str) -> None:
     panel = panel_of(VIEWS[name])
     assert panel.figures
     for chart in panel.figures:
-        ET.fromstring(chart.svg())
+        ET.fromstring(svg(chart))
         assert len(chart.alt) > 20
     whole = page.panel_html(name, panel) + page.details_html(VIEWS[name], panel)
     ET.fromstring(f"<div>{re.sub('&[a-z]+;', ' ', whole)}</div>")
@@ -134,8 +135,8 @@ def test_a_slider_changes_the_figure(name: str, slider: str, value: float) -> No
     assert slider in PANELS[name].reads
     view = VIEWS[name]
     assert getattr(view, slider) != value
-    before = [chart.svg() for chart in panel_of(view).figures]
-    after = [chart.svg() for chart in panel_of(replace(view, **{slider: value})).figures]
+    before = [svg(chart) for chart in panel_of(view).figures]
+    after = [svg(chart) for chart in panel_of(replace(view, **{slider: value})).figures]
     assert before != after
 
 

@@ -39,6 +39,10 @@ class AbstractSolution(eqx.Module):
     Attributes:
         ts: the times that were kept [times].
         outcome: how the solve ended.
+        discretisation: size of the error of steps, cells or quadrature; or the reason why it is
+            not told.
+        samples: independent draws behind every statistic (paths, populations); 1 if none are
+            drawn.
         observed: what `solve(..., observe=)` was asked for, by name: [times, ...], or
             [samples, times, ...] where samples are drawn.
         states_kept: whether the states were kept; their axis of times is empty where not.
@@ -46,21 +50,13 @@ class AbstractSolution(eqx.Module):
 
     ts: eqx.AbstractVar[Times]
     outcome: eqx.AbstractVar[Outcome]
+    discretisation: eqx.AbstractVar[Numbers | NotEstimated]
+    samples: eqx.AbstractVar[int]
     observed: dict[str, Floats] = eqx.field(kw_only=True, default_factory=dict)
     states_kept: bool = eqx.field(kw_only=True, default=True, static=True)
 
     #: Where the mathematics comes from.
     reference: ClassVar[str] = ""
-
-    @property
-    @abc.abstractmethod
-    def discretisation(self) -> Numbers | NotEstimated:
-        """Size of the error of steps, cells or quadrature; or the reason why it is not told."""
-
-    @property
-    @abc.abstractmethod
-    def samples(self) -> int:
-        """Independent draws behind every statistic (paths, populations); 1 if none are drawn."""
 
     @abc.abstractmethod
     def _dataset(self) -> xarray.Dataset:

@@ -1,11 +1,6 @@
 from . import page as page
 from . import warm as warm
-from .chart import Axis as Axis
-from .chart import Band as Band
-from .chart import Cells as Cells
-from .chart import Chart as Chart
-from .chart import Line as Line
-from .chart import Points as Points
+from .drawing import svg as svg
 from .panel import Panel as Panel
 from .panel import Verified as Verified
 from .registry import PANELS as PANELS

@@ -13,10 +13,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from translimit.core import solve
-from translimit.explore.chart import INK, Axis, Chart, Line, Points
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import SLIDERS, View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line, Points
 from translimit.limits.meanfield import SphereFlow
 from translimit.observe import cluster_angle, cluster_labels
 
@@ -119,8 +118,8 @@ def _circle(alt: str, start: np.ndarray, now: np.ndarray) -> Chart:
     return Chart(
         alt=alt,
         title="tokens on the circle",
-        x=Axis("first component", -1.3, 1.3, ticks=ticks),
-        y=Axis("second component", -1.3, 1.3, ticks=ticks),
+        x=ChartAxis("first component", -1.3, 1.3, ticks=ticks),
+        y=ChartAxis("second component", -1.3, 1.3, ticks=ticks),
         square=True,
         marks=(
             Line(np.cos(turn), np.sin(turn), INK, width=1.0),
@@ -150,8 +149,8 @@ def _sphere(alt: str, path: np.ndarray) -> Chart:
     return Chart(
         alt=alt,
         title="tokens on the sphere",
-        x=Axis("seen from one side", -1.3, 1.3, ticks=ticks),
-        y=Axis("", -1.3, 1.3, ticks=ticks),
+        x=ChartAxis("seen from one side", -1.3, 1.3, ticks=ticks),
+        y=ChartAxis("", -1.3, 1.3, ticks=ticks),
         square=True,
         marks=(
             Line(np.cos(turn), np.sin(turn), INK, width=1.0),
@@ -177,8 +176,8 @@ def _angles(alt: str, ts: np.ndarray, tokens: np.ndarray, depth: float) -> Chart
     return Chart(
         alt=alt,
         title="their angles",
-        x=Axis("depth t", 0.0, HORIZON),
-        y=Axis("angle", -np.pi, np.pi, ticks=ticks),
+        x=ChartAxis("depth t", 0.0, HORIZON),
+        y=ChartAxis("angle", -np.pi, np.pi, ticks=ticks),
         marks=(
             *(
                 Line(ts, one, COLOURS[0], "" if k else "one line a token", "", 1.3, 0.7)

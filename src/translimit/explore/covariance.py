@@ -12,10 +12,9 @@ import jax
 import numpy as np
 
 from translimit.core import solve, with_error
-from translimit.explore.chart import INK, Axis, Band, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line
 from translimit.limits.shaped import (
     Block,
     CovarianceSDE,
@@ -142,8 +141,8 @@ def _bands(alt: str, ts: np.ndarray, correlations: np.ndarray) -> Chart:
     return Chart(
         alt=alt,
         title="correlation of two tokens",
-        x=Axis("depth over width L/D", 0.0, float(ts[-1])),
-        y=Axis("correlation", -1.0, 1.0),
+        x=ChartAxis("depth over width L/D", 0.0, float(ts[-1])),
+        y=ChartAxis("correlation", -1.0, 1.0),
         marks=(
             Band(ts, cuts[0], cuts[4], COLOURS[0], "10 to 90 %", 0.2),
             Band(ts, cuts[1], cuts[3], COLOURS[0], "25 to 75 %", 0.35),
@@ -159,8 +158,8 @@ def _explosions(alt: str, blow_up: np.ndarray, two_tokens: float, t1: float) -> 
     return Chart(
         alt=alt,
         title="explosion",
-        x=Axis("depth over width L/D", 0.0, t1),
-        y=Axis("probability", 0.0, 1.0),
+        x=ChartAxis("depth over width L/D", 0.0, t1),
+        y=ChartAxis("probability", 0.0, 1.0),
         marks=(
             Line([0, t1], [two_tokens] * 2, INK, "two tokens, at any depth", "7 4", 1.6),
             Line(x, np.repeat(part, 2), COLOURS[1], f"{TOKENS} tokens, part of the paths"),

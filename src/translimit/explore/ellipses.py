@@ -12,10 +12,9 @@ import numpy as np
 
 from translimit.attention import Softmax
 from translimit.core import solve
-from translimit.explore.chart import INK, Axis, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
 from translimit.limits.meanfield import GaussianFlow
 
 #: The value map: it turns, stretches the first direction and shrinks the second.
@@ -130,8 +129,8 @@ def _ellipses(alt: str, covs: np.ndarray) -> Chart:
     return Chart(
         alt=alt,
         title="ellipse of one standard deviation",
-        x=Axis("first component", -reach, reach),
-        y=Axis("second component", -reach, reach),
+        x=ChartAxis("first component", -reach, reach),
+        y=ChartAxis("second component", -reach, reach),
         square=True,
         marks=(
             Line(first[0], first[1], INK, "depth 0", "3 4", 1.5),
@@ -158,7 +157,7 @@ def _eigenvalues(alt: str, ts: np.ndarray, cov: np.ndarray, depth: float, blow_u
     return Chart(
         alt=alt,
         title="eigenvalues of the covariance",
-        x=Axis("depth t", 0.0, HORIZON),
-        y=Axis("eigenvalue", 1e-2, 1e3, log=True),
+        x=ChartAxis("depth t", 0.0, HORIZON),
+        y=ChartAxis("eigenvalue", 1e-2, 1e3, log=True),
         marks=tuple(marks),
     )

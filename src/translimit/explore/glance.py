@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 from translimit.core import TranslimitError
-from translimit.explore.chart import Chart
 from translimit.explore.panel import Panel
 from translimit.explore.view import View
+from translimit.figures import Chart
 
 CODE = """\
 from translimit.explore import PANELS, View

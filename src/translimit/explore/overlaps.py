@@ -13,10 +13,9 @@ import numpy as np
 
 from translimit.core import ArgumentError, solve, with_error
 from translimit.describe import WideHeads, diffusive_step
-from translimit.explore.chart import INK, Axis, Band, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line
 from translimit.limits.homogenized import CollapseDepth, SimplexClosure, collapse_depth
 
 THRESHOLD = 0.5
@@ -138,7 +137,7 @@ def _chart(alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray) -> 
     marks.append(Line(places, overlap, COLOURS[0], "overlap"))
     return Chart(
         alt=alt,
-        x=Axis("layer", 0, layers),
-        y=Axis("common overlap of the tokens", low, 1.0),
+        x=ChartAxis("layer", 0, layers),
+        y=ChartAxis("common overlap of the tokens", low, 1.0),
         marks=tuple(marks),
     )

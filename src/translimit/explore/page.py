@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from translimit.explore.drawing import svg
 from translimit.explore.panel import Panel
 from translimit.explore.registry import PANELS
 from translimit.explore.view import SLIDERS, View
@@ -51,7 +52,7 @@ def sliders_of(name: str) -> str:
 def panel_html(name: str, panel: Panel) -> str:
     """The figures of a panel with what it says, and its table."""
     kind = PANELS[name]
-    charts = "".join(chart.svg() for chart in panel.figures)
+    charts = "".join(svg(chart) for chart in panel.figures)
     table = _table(panel.table) if panel.table else ""
     return (
         f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" aria-live="polite">'

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from translimit.explore.chart import Chart
+from translimit.figures import Chart
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from translimit.explore.chart import INK, SUPERSCRIPTS, Axis, Chart, Line, Points
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, SUPERSCRIPTS, Chart, ChartAxis, Line, Points
 from translimit.scaling import rules_for
 
 #: Where values were tuned.
@@ -136,8 +135,8 @@ def _chart(alt: str, rates: np.ndarray, starts: np.ndarray) -> Chart:
     ticks = tuple((2.0**k, _power_of_two(k)) for k in range(low, high + 1) if k % each == 0)
     return Chart(
         alt=alt,
-        x=Axis("target over base", 2.0**low, 2.0**high, log=True, ticks=ticks),
-        y=Axis(
+        x=ChartAxis("target over base", 2.0**low, 2.0**high, log=True, ticks=ticks),
+        y=ChartAxis(
             "",
             -0.7,
             len(ROLES) - 0.3,

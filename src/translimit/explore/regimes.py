@@ -13,9 +13,9 @@ import numpy as np
 
 from translimit.core import ArgumentError
 from translimit.describe import AbstractHeads, ShiftedHeads, WideHeads
-from translimit.explore.chart import Axis, Cells, Chart, Points
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
+from translimit.figures import Cells, Chart, ChartAxis, Points
 from translimit.limits.homogenized import Classification, Regime, classify
 
 #: Places of the map, even on logarithmic axes: layers (the first few would round) and steps.
@@ -175,8 +175,8 @@ def _chart(alt: str, title: str, regimes: np.ndarray, view: View) -> Chart:
     return Chart(
         alt=alt,
         title=title,
-        x=Axis("depth L", float(LAYERS[0]), float(LAYERS[-1]), log=True),
-        y=Axis("step η", float(STEPS[0]), float(STEPS[-1]), log=True),
+        x=ChartAxis("depth L", float(LAYERS[0]), float(LAYERS[-1]), log=True),
+        y=ChartAxis("step η", float(STEPS[0]), float(STEPS[-1]), log=True),
         marks=(
             Cells(regimes, tuple(_SHADES.values()), tuple(_NAMES.values())),
             Points([view.layers], [view.step], label="the network", kind="star", size=11.0),

@@ -12,10 +12,9 @@ import numpy as np
 
 from translimit.core import solve
 from translimit.describe import PreNormArchitecture
-from translimit.explore.chart import INK, Axis, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
 
 THRESHOLD = 0.5
@@ -122,8 +121,8 @@ def _chart(alt: str, mean: np.ndarray, networks: np.ndarray) -> Chart:
     )
     return Chart(
         alt=alt,
-        x=Axis("layer", 0, last),
-        y=Axis("mean overlap of the tokens", low, 1.0),
+        x=ChartAxis("layer", 0, last),
+        y=ChartAxis("mean overlap of the tokens", low, 1.0),
         marks=(
             Line([0, last], [THRESHOLD, THRESHOLD], INK, f"threshold {THRESHOLD}", "2 4", 1.2),
             *thin,

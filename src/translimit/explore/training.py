@@ -12,10 +12,9 @@ from collections.abc import Hashable
 import numpy as np
 
 from translimit.core import solve
-from translimit.explore.chart import INK, Axis, Chart, Line
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS
+from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
 from translimit.limits.dmft import Architecture, Training
 
 #: Updates, learning rate, and the depth beyond which the panel does not go.
@@ -113,8 +112,8 @@ def _chart(alt: str, label: str, values: np.ndarray, colour: str) -> Chart:
     return Chart(
         alt=alt,
         title=label,
-        x=Axis("update", 0, len(values) - 1),
-        y=Axis(label if len(label) < 12 else "sharpness", 0.0, high),
+        x=ChartAxis("update", 0, len(values) - 1),
+        y=ChartAxis(label if len(label) < 12 else "sharpness", 0.0, high),
         marks=(
             Line([0, len(values) - 1], [0.0, 0.0], INK, width=1.0),
             Line(updates, values, colour, "infinitely many heads"),

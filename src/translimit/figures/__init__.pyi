@@ -1,3 +1,16 @@
+from .chart import INK as INK
+from .chart import PATTERNS as PATTERNS
+from .chart import SHAPES as SHAPES
+from .chart import SUPERSCRIPTS as SUPERSCRIPTS
+from .chart import Band as Band
+from .chart import Cells as Cells
+from .chart import Chart as Chart
+from .chart import ChartAxis as ChartAxis
+from .chart import Image as Image
+from .chart import Line as Line
+from .chart import Mark as Mark
+from .chart import Points as Points
+from .chart import Steps as Steps
 from .checks import draw_check as draw_check
 from .checks import draw_sweeps as draw_sweeps
 from .cone import cone_coordinates as cone_coordinates
@@ -5,6 +18,8 @@ from .cone import plot_cone as plot_cone
 from .cone import plot_disc as plot_disc
 from .cone import plot_disc_map as plot_disc_map
 from .convergence import plot_convergence as plot_convergence
+from .draw import draw_chart as draw_chart
+from .draw import draw_charts as draw_charts
 from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
 from .flow import plot_ellipses as plot_ellipses

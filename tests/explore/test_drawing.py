@@ -6,20 +6,22 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from translimit.explore import Axis, Band, Cells, Chart, Line, Points
-from translimit.explore.chart import HEIGHT, WIDTH
+from translimit.explore.drawing import HEIGHT, WIDTH, svg
+from translimit.figures import Band, Cells, Chart, ChartAxis, Line, Points
 
-X, Y = Axis("layer", 0.0, 10.0), Axis("overlap", 0.0, 1.0)
+X, Y = ChartAxis("layer", 0.0, 10.0), ChartAxis("overlap", 0.0, 1.0)
 
 
 def parsed(chart: Chart) -> ET.Element:
-    return ET.fromstring(chart.svg())
+    return ET.fromstring(svg(chart))
 
 
 def test_places_of_linear_and_logarithmic_axes() -> None:
-    np.testing.assert_allclose(Axis("", -2.0, 2.0).place([-2, 0, 1]), [0, 0.5, 0.75])
-    np.testing.assert_allclose(Axis("", 0.01, 100.0, log=True).place([0.01, 1, 10]), [0, 0.5, 0.75])
-    assert np.isnan(Axis("", 0.1, 1.0, log=True).place([0.0, -1.0])).all()
+    np.testing.assert_allclose(ChartAxis("", -2.0, 2.0).place([-2, 0, 1]), [0, 0.5, 0.75])
+    np.testing.assert_allclose(
+        ChartAxis("", 0.01, 100.0, log=True).place([0.01, 1, 10]), [0, 0.5, 0.75]
+    )
+    assert np.isnan(ChartAxis("", 0.1, 1.0, log=True).place([0.0, -1.0])).all()
 
 
 def test_a_line_goes_through_its_points() -> None:
@@ -65,14 +67,14 @@ def test_empty_bands_are_left_out() -> None:
 @pytest.mark.parametrize(
     "axis",
     [
-        Axis("x", 0.0, 1.0),
-        Axis("x", 0.0, 0.0123),
-        Axis("x", -1.3e4, 2.7e4),
-        Axis("x", 1e-3, 1e3, log=True),
-        Axis("x", 1.0, 1000.0, log=True),
+        ChartAxis("x", 0.0, 1.0),
+        ChartAxis("x", 0.0, 0.0123),
+        ChartAxis("x", -1.3e4, 2.7e4),
+        ChartAxis("x", 1e-3, 1e3, log=True),
+        ChartAxis("x", 1.0, 1000.0, log=True),
     ],
 )
-def test_ticks_are_few_short_and_inside(axis: Axis) -> None:
+def test_ticks_are_few_short_and_inside(axis: ChartAxis) -> None:
     ticks = axis.marks()
     assert 3 <= len(ticks) <= 8
     places = [float(axis.place(value)) for value, _ in ticks]
@@ -82,7 +84,7 @@ def test_ticks_are_few_short_and_inside(axis: Axis) -> None:
 
 
 def test_text_stays_inside_of_the_picture() -> None:
-    chart = Chart("a line", X, Axis("overlap", 0.0, 1.0), (Line([0, 1], [0, 1]),))
+    chart = Chart("a line", X, ChartAxis("overlap", 0.0, 1.0), (Line([0, 1], [0, 1]),))
     for text in parsed(chart).findall("svg/text"):
         if text.get("x") is None:
             continue
