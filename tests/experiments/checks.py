@@ -26,14 +26,14 @@ def drawn(spec) -> Figure:
 
 def draw_all(experiment, config, results) -> list[str]:
     """Draw every figure into an empty one; the names of the figures."""
-    specs = experiment.figures(config, results)
+    specs = experiment.drawings(config, results)
     return [spec.name for spec in specs if drawn(spec)]
 
 
 def verdicts(experiment, config, results) -> dict[str, Verdict]:
     """Verdicts by the names of claims, all of them announced."""
-    claims = experiment.claims(config, results)
-    assert {claim.name for claim in claims} <= set(experiment.claim_names())
+    claims = experiment.check(config, results)
+    assert {claim.name for claim in claims} <= set(experiment.claim_names(config))
     return {claim.name: claim.verdict for claim in claims}
 
 

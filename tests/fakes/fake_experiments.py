@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from translimit.core import Claim, Estimate
-from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec, Table
+from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec
+from translimit.figures import Table
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Means(AbstractExperiment[Config]):
         table = Table(("group", "mean"), rows)
         return [FigureSpec("means", "Means", "The means.", draw, table, shown=len(rows))]
 
-    def claim_names(self):
+    def claim_names(self, config: Any = None):
         return ("mean", "wrong", "nothing")
 
 

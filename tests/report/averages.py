@@ -11,7 +11,8 @@ import numpy as np
 import xarray
 
 from translimit.core import Claim, Estimate
-from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec, Table
+from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec
+from translimit.figures import Table
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Averages(AbstractExperiment[Config]):
         ]
         return self.hook(specs) if self.hook else specs
 
-    def claim_names(self):
+    def claim_names(self, config: Any = None):
         return ("mean", "weak", "wrong")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from translimit.core import ArgumentError
-from translimit.experiments import Table
+from translimit.figures import Table
 from translimit.report.tables import cell_text, csv_text, numeric_columns, require_rectangular
 
 TABLE = Table(

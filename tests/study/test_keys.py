@@ -83,7 +83,7 @@ class Recorder(AbstractExperiment[Sizes]):
     def figures(self, config, results):
         return []
 
-    def claim_names(self):
+    def claim_names(self, config: Any = None):
         return ()
 
 

@@ -53,7 +53,7 @@ def _list(command: ListCommand) -> None:
             "name": one.name,
             "title": one.title,
             "summary": one.summary,
-            "claims": list(one.claim_names()),
+            "claims": list(one.claim_names(one.presets["standard"])),
             "presets": {
                 name: {
                     "cells": len(one.cells(config)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +45,7 @@ class Claim:
         printed: the paper's own statement, where it is known.
         reference: where the prediction comes from.
         one_sided: the estimate may lie below the prediction by any amount (an upper bound).
+        rivals: what plausible wrong theories predict for the same estimate, by name.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Claim:
     printed: str = UNAVAILABLE
     reference: str = ""
     one_sided: bool = field(default=False)
+    rivals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gap(self) -> float:
@@ -83,7 +86,10 @@ class Claim:
 
     def to_json(self) -> dict[str, Any]:
         """The claim as plain data, with gap, floor and verdict written out."""
-        return asdict(self) | {
+        told = asdict(self)
+        if not self.rivals:
+            del told["rivals"]
+        return told | {
             "gap": self.gap,
             "floor": self.floor,
             "verdict": self.verdict.value,

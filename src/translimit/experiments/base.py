@@ -9,23 +9,21 @@ turns whole datasets into claims and figures. The module of an experiment must i
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from translimit.experiments.figures import FigureSpec as FigureSpec
+from translimit.experiments.parts import Cost
+from translimit.figures.layers import Table as Table
 
 if TYPE_CHECKING:
     import xarray
     from jaxtyping import PRNGKeyArray
-    from matplotlib.figure import Figure
 
     from translimit.core import Claim
 
 C = TypeVar("C")
-
-#: How the random streams of cells are named; a run that was drawn otherwise is not continued.
-KEYS = "cell"
-#: The sizes at which every experiment can run.
-PRESETS = ("demo", "standard", "paper")
 
 Results = Mapping[str, "xarray.Dataset"]
 
@@ -64,52 +62,6 @@ class Cell:
         if not path:
             raise ArgumentError("path", "is missing", 'name what is shared, as in "data"')
         return named_key(*self.stream, *path)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a preset, or one of its cells, needs, roughly: to be told before it starts.
-
-    Attributes:
-        seconds: on one core.
-        memory_bytes: of the process that computes the largest cell.
-    """
-
-    seconds: float
-    memory_bytes: float = 1e9
-
-
-@dataclass(frozen=True)
-class Table:
-    """The numbers behind a figure: a header and rows of plain values."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """One figure of an experiment.
-
-    Attributes:
-        name: a slug, unique within the experiment.
-        title: one line.
-        caption: what is drawn, with units and what the error bars are. `$...$` is mathematics.
-        draw: fills an empty Matplotlib figure from stored data; it must not compute.
-        table: the numbers that are drawn.
-        shown: how many cases the figure shows.
-        excluded: how many cases it leaves out, with the reason in the caption.
-        size: width and height in inches.
-    """
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[Figure], None]
-    table: Table
-    shown: int
-    excluded: int = 0
-    size: tuple[float, float] = (7.0, 4.2)
 
 
 @dataclass(frozen=True)
@@ -172,7 +124,7 @@ class AbstractExperiment(abc.ABC, Generic[C]):
         """
         from translimit.core import named_key
 
-        own = replace(cell, stream=(seed, self.name))
+        own = Cell(cell.name, cell.parameters, (seed, self.name))
         return self.compute(config, own, named_key(seed, self.name, cell.name))
 
     @abc.abstractmethod
@@ -183,6 +135,22 @@ class AbstractExperiment(abc.ABC, Generic[C]):
     def figures(self, config: C, results: Results) -> list[FigureSpec]:
         """The figures, from the datasets of all cells by cell name."""
 
+    def check(self, config: C, results: Results) -> list[Claim]:
+        """See `Experiment`."""
+        return self.claims(config, results)
+
+    def drawings(self, config: C, results: Results) -> list[FigureSpec]:
+        """See `Experiment`."""
+        return self.figures(config, results)
+
+    def costs(self, config: C) -> dict[str, Cost]:
+        """See `Experiment`."""
+        return {cell.name: self.cell_cost(config, cell) for cell in self.cells(config)}
+
+    def holes(self, config: C) -> tuple[Any, ...]:
+        """See `Experiment`."""
+        return ()
+
     @abc.abstractmethod
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """The names of the claims that `claims` will return (for `translimit list`)."""

@@ -13,7 +13,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from translimit.figures import INK, Band, Cells, Chart, ChartAxis, Image, Line, Mark, Points, Steps
+from translimit.figures import (
+    INK,
+    Band,
+    Cells,
+    Chart,
+    ChartAxis,
+    Image,
+    Level,
+    Line,
+    Mark,
+    Points,
+    Steps,
+)
 
 WIDTH, HEIGHT = 420, 300
 _TOP, _RIGHT, _BOTTOM = 10, 14, 44
@@ -108,6 +120,8 @@ def _drawn(mark: Mark, x: ChartAxis, y: ChartAxis, width: float | int, height: f
         return _cells(_shaded(mark), width, height)
     if isinstance(mark, Steps):
         return _drawn(_outline(mark), x, y, width, height)
+    if isinstance(mark, Level):
+        return _drawn(_across(mark, x, y), x, y, width, height)
     xs = x.place(mark.x) * width
     if isinstance(mark, Band):
         low, high = ((1 - y.place(one)) * height for one in (mark.low, mark.high))
@@ -143,6 +157,14 @@ def _outline(mark: Steps) -> Line:
     """The outline of a histogram, from its first edge to its last."""
     x, y = np.repeat(np.asarray(mark.edges, float), 2)[1:-1], np.repeat(mark.heights, 2)
     return Line(x, y, mark.colour, mark.label, mark.dash, 1.5)
+
+
+def _across(mark: Level, x: ChartAxis, y: ChartAxis) -> Line:
+    """A level as a line between the ends of the other axis."""
+    other = y if mark.vertical else x
+    ends, at = [other.low or 0.0, other.high or 0.0], [mark.value] * 2
+    xs, ys = (at, ends) if mark.vertical else (ends, at)
+    return Line(xs, ys, mark.colour, mark.label, mark.dash, 1.0)
 
 
 def _shaded(mark: Image) -> Cells:
@@ -239,7 +261,7 @@ def _legend(marks: Sequence[Mark]) -> str:
     return f'<div class="legend">{listed}</div>'
 
 
-def _sample(mark: Line | Band | Points | Steps | Image) -> str:
+def _sample(mark: Line | Band | Points | Steps | Image | Level) -> str:
     """What stands for a mark in the legend."""
     if isinstance(mark, Image):
         return '<rect y="3" width="24" height="10" fill="#888888"/>'
@@ -249,6 +271,8 @@ def _sample(mark: Line | Band | Points | Steps | Image) -> str:
     if isinstance(mark, Points):
         return _point(replace(mark, size=min(mark.size, 7.0)), 12, 8)  # stars of maps are larger
     line = _outline(mark) if isinstance(mark, Steps) else mark
+    if isinstance(line, Level):
+        line = Line([], [], line.colour, "", line.dash, 1.0)
     dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
     return f'<path d="M0 8H24" stroke="{line.colour}" stroke-width="{line.width}"{dash}/>'
 

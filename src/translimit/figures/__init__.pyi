@@ -1,3 +1,4 @@
+from .chart import COLOURS as COLOURS
 from .chart import INK as INK
 from .chart import PATTERNS as PATTERNS
 from .chart import SHAPES as SHAPES
@@ -7,6 +8,7 @@ from .chart import Cells as Cells
 from .chart import Chart as Chart
 from .chart import ChartAxis as ChartAxis
 from .chart import Image as Image
+from .chart import Level as Level
 from .chart import Line as Line
 from .chart import Mark as Mark
 from .chart import Points as Points
@@ -24,6 +26,17 @@ from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
 from .flow import plot_ellipses as plot_ellipses
 from .flow import plot_trajectories as plot_trajectories
+from .layers import Layer as Layer
+from .layers import Layout as Layout
+from .layers import Plain as Plain
+from .layers import Row as Row
+from .layers import Table as Table
+from .layers import band as band
+from .layers import image as image
+from .layers import level as level
+from .layers import line as line
+from .layers import points as points
+from .layers import steps as steps
 from .overlaps import plot_fan as plot_fan
 from .overlaps import plot_overlap as plot_overlap
 from .paths import plot_correlation_bands as plot_correlation_bands
@@ -34,7 +47,6 @@ from .ranks import plot_eigenvalue_paths as plot_eigenvalue_paths
 from .ranks import plot_rank_histogram as plot_rank_histogram
 from .sphere import plot_angles as plot_angles
 from .sphere import plot_hemispheres as plot_hemispheres
-from .style import COLOURS as COLOURS
 from .style import DASHES as DASHES
 from .style import HATCHES as HATCHES
 from .style import LIMIT as LIMIT

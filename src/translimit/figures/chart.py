@@ -17,6 +17,8 @@ from translimit.core import ArgumentError
 
 #: The colour of text and axes, and of limits.
 INK = "currentColor"
+#: Okabe and Ito's colours, in the order in which series take them.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 #: Shapes of points, in the order in which series take them.
 SHAPES = ("disc", "square", "up", "diamond", "down", "plus")
 #: Dashes in the order in which series take them: lengths of strokes and gaps.
@@ -142,6 +144,25 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A line from one side of the chart to the other.
+
+    Attributes:
+        value: where it lies on its axis.
+        colour: of the line.
+        label: in the legend, or "".
+        dash: as of a line.
+        vertical: whether it stands upright.
+    """
+
+    value: float | int
+    colour: str = INK
+    label: str = ""
+    dash: str = ""
+    vertical: bool = False
+
+
+@dataclass(frozen=True)
 class Cells:
     """A map of classes over a grid that is even on the axes.
 
@@ -156,7 +177,7 @@ class Cells:
     labels: tuple[str, ...]
 
 
-Mark = Line | Band | Points | Steps | Image | Cells
+Mark = Line | Band | Points | Steps | Image | Level | Cells
 
 
 @dataclass(frozen=True)
@@ -250,6 +271,9 @@ def _extent(mark: Mark) -> tuple[np.ndarray, np.ndarray]:
         return nothing, nothing
     if isinstance(mark, Steps):
         return np.asarray(mark.edges, float), np.append(np.asarray(mark.heights, float), 0.0)
+    if isinstance(mark, Level):
+        at = np.array([mark.value], float)
+        return (at, nothing) if mark.vertical else (nothing, at)
     x = np.asarray(mark.x, float)
     if isinstance(mark, Band):
         return x, np.concatenate([np.asarray(mark.low, float), np.asarray(mark.high, float)])

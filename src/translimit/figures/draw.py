@@ -17,6 +17,7 @@ from translimit.figures.chart import (
     Chart,
     ChartAxis,
     Image,
+    Level,
     Line,
     Mark,
     Points,
@@ -142,6 +143,14 @@ def _draw(mark: Mark, ax: Axes, chart: Chart) -> None:
             markersize=1.2 * mark.size if mark.kind != "dash" else 22.0,
             linewidth=1.0,
             capsize=2.5,
+            label=mark.label or "_",
+        )
+    elif isinstance(mark, Level):
+        (ax.axvline if mark.vertical else ax.axhline)(
+            mark.value,
+            color=_ink(mark.colour),
+            linestyle=_dashes(mark.dash),
+            linewidth=1.0,
             label=mark.label or "_",
         )
     elif isinstance(mark, Steps):

@@ -14,8 +14,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-#: Okabe and Ito's colours, in the order in which series take them.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+from translimit.figures.chart import COLOURS
+
 #: A marker for each colour, so that greyscale still tells the series apart.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 #: A dash for each colour, for lines and outlines that have no markers.

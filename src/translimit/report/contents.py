@@ -22,7 +22,7 @@ from translimit.core import (
     bibtex,
     config,
 )
-from translimit.experiments import AbstractExperiment, FigureSpec, stored_experiment
+from translimit.experiments import Experiment, FigureSpec, stored_experiment
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
@@ -108,7 +108,7 @@ def _ledger(folder: RunFolder) -> Mapping[str, list[dict[str, Any]]]:
 def _section(
     folder: RunFolder,
     entry: Mapping[str, Any],
-    experiment: AbstractExperiment[Any] | None,
+    experiment: Experiment[Any] | None,
     states: list[CellState],
     claims: list[dict[str, Any]],
     first: int,
@@ -163,7 +163,7 @@ def _missing(info: Mapping[str, Any], states: list[CellState]) -> tuple[MissingC
 
 
 def _settings(
-    experiment: AbstractExperiment[Any] | None, preset: str, stored: Mapping[str, Any]
+    experiment: Experiment[Any] | None, preset: str, stored: Mapping[str, Any]
 ) -> tuple[Setting, ...]:
     if experiment is None:
         return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
@@ -181,7 +181,7 @@ def _settings(
 
 def _changes(
     info: Mapping[str, Any],
-    experiment: AbstractExperiment[Any] | None,
+    experiment: Experiment[Any] | None,
     settings: Sequence[Setting],
 ) -> dict[str, str]:
     """What a command must set: what differs from the preset, or what the run was told to set."""
@@ -194,7 +194,7 @@ def _changes(
 def _figures(
     folder: RunFolder,
     name: str,
-    experiment: AbstractExperiment[Any],
+    experiment: Experiment[Any],
     preset: str,
     stored: Mapping[str, Any],
     first: int,
@@ -203,7 +203,7 @@ def _figures(
         values = config.from_json(type(experiment.presets[preset]), stored)
     results = folder.read_cells(name)
     with _naming(name, "its list of figures"):
-        specs = experiment.figures(values, results)
+        specs = experiment.drawings(values, results)
     names = [slug(spec.name) for spec in specs]
     for repeated in sorted({n for n in names if names.count(n) > 1}):
         raise ReportError(name, f"the figure {repeated!r}", "two figures have this name")

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from translimit.core import ArgumentError
-from translimit.experiments import Table
+from translimit.figures import Table
 from translimit.report.numbers import format_number
 
 

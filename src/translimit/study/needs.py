@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from translimit.core import ConfigError, MemoryLimitError, available_host_memory
+from translimit.core import ConfigError, MemoryLimitError, available_host_memory, nearest
 from translimit.execute import AbstractExecutor
-from translimit.experiments import AbstractExperiment, Cell
+from translimit.experiments import Cell, Experiment
 from translimit.store import CellAddress, RemoteCells, cell_state, require_resumable
 from translimit.study.plan import Plan
 
@@ -214,17 +214,19 @@ def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def costs_of_cells(
-    experiment: AbstractExperiment[Any], configuration: Any, cells: Sequence[Cell]
+    experiment: Experiment[Any], configuration: Any, cells: Sequence[Cell]
 ) -> list[tuple[float, float]]:
     """Seconds and bytes of each cell of an experiment.
 
     Raises:
-        ConfigError: a cell for which the cost model gives no finite number.
+        ConfigError: a cell that the configuration does not have, or for which the cost model gives
+            no finite number.
     """
-    if type(experiment).cell_cost is AbstractExperiment.cell_cost:  # even shares: ask once
-        costs = [experiment.cell_cost(configuration, cells[0])] * len(cells)
-    else:
-        costs = [experiment.cell_cost(configuration, cell) for cell in cells]
+    known = experiment.costs(configuration)
+    for cell in cells:
+        if cell.name not in known:
+            raise ConfigError(experiment.name, f"no cell {cell.name!r}", nearest(cell.name, known))
+    costs = [known[cell.name] for cell in cells]
     found = [(float(cost.seconds), float(cost.memory_bytes)) for cost in costs]
     for cell, needs in zip(cells, found, strict=True):
         if not all(map(math.isfinite, needs)):

@@ -305,7 +305,7 @@ def check_claims(
     """Compute the claims from what is stored, and store them."""
     ledger = {
         one.name: [
-            claim.to_json() for claim in one.experiment.claims(one.config, run.read_cells(one.name))
+            claim.to_json() for claim in one.experiment.check(one.config, run.read_cells(one.name))
         ]
         for one in experiments
     }

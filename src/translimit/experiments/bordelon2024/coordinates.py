@@ -153,7 +153,7 @@ class Coordinates(AbstractExperiment[Config]):
                         made.append(Cell(f"control/{name}", facts))
         return tuple(made)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """An exponent of every check, and the failure of every control."""
         names = []
         for cell in self.cells(Config()):

@@ -80,7 +80,7 @@ class Depth(AbstractExperiment[Config]):
         """One for each depth; both exponents share a compiled program."""
         return tuple(Cell(f"L={n}", {"layers": n}) for n in config.layers)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """The exponent of every movement."""
         return tuple(f"{q}-{alpha:g}" for alpha in ALPHAS for q in QUANTITIES)
 

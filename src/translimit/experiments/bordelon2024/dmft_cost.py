@@ -84,7 +84,7 @@ class CostOfTheLimit(AbstractExperiment[Config]):
         """Times along each axis, and errors."""
         return (*(Cell(f"time/{axis}", {"axis": axis}) for axis in AXES), Cell("error"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("error",)
 

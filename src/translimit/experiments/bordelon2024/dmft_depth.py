@@ -88,7 +88,7 @@ class Depth(AbstractExperiment[Config]):
         """The ODE, and every depth."""
         return (Cell("ode"), *(Cell(f"depth/L={n}", {"layers": n}) for n in config.layers))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("ode", "learned", "frozen")
 

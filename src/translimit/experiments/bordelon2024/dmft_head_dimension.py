@@ -88,7 +88,7 @@ class HeadDimension(AbstractExperiment[Config]):
         """The exact limit, and every head dimension."""
         return (Cell("exact"), *(Cell(f"N={n}", {"head_dim": n}) for n in config.head_dims))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("collapse", "predictions", "gradients-vanish", "attention-diverges", "gradients")
 

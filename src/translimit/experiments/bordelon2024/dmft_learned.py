@@ -93,7 +93,7 @@ class Learned(AbstractExperiment[Config]):
         """The limit, and networks of each size."""
         return (Cell("limit"), *(Cell(f"networks/H={n}", {"heads": n}) for n in config.heads))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("test-loss", "scatter", "bias", "alignment")
 

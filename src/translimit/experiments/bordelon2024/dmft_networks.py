@@ -143,7 +143,7 @@ class NetworksAndLimit(AbstractExperiment[Config]):
         networks = (Cell(config.cell(size), {**data, "size": size}) for size in config.sizes)
         return (*limits, *networks)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return self.checked
 

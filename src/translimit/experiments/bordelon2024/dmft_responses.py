@@ -76,7 +76,7 @@ class Responses(AbstractExperiment[Config]):
         networks = (Cell(f"networks/H={n}", {"heads": n}) for n in _sizes(config))
         return (Cell("limit"), *limits, *networks)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("all", *(name.replace("_", "-") for name in MISS))
 

@@ -73,7 +73,7 @@ class RichAndLazy(AbstractExperiment[Config]):
         """One: all richnesses share a program."""
         return (Cell("training"),)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """What is checked."""
         return ("lazy-rate", "movement-rate", "alignment")
 

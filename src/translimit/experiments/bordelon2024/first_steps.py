@@ -76,7 +76,7 @@ class FirstSteps(AbstractExperiment[Config]):
         """One for each optimiser."""
         return tuple(Cell(name, {"optimizer": name}) for name in ("sgd", "adamw"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Exponents of the first update, the square as reported, and that SGD recovers."""
         made = [f"{name}-{quantity}" for name, quantity in EXPECTED]
         return (*made, "sgd-square", "sgd-square-as-reported", "sgd-recovers")

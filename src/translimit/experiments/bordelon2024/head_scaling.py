@@ -71,7 +71,7 @@ class HeadScaling(AbstractExperiment[Config]):
         """One for each number of heads."""
         return tuple(Cell(f"H={h}", {"heads": h}) for h in config.heads)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Every doubling."""
         heads = Config().heads
         return tuple(f"H={b}-below-H={a}" for a, b in pairwise(heads))

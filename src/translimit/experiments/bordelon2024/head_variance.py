@@ -103,7 +103,7 @@ class HeadVariance(AbstractExperiment[Config]):
         kernels = tuple(Cell(f"kernels/H={h}", {"heads": h}) for h in config.kernel_heads)
         return (*trained, *laws, *kernels)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Rates of the variances, kurtosis of the laws, rate of the kernels."""
         return (
             "start-1",

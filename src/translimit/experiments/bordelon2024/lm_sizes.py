@@ -116,7 +116,7 @@ class LmSizes(AbstractExperiment[Config]):
             for alpha_A, size in pairs
         )
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Kernels along H, variances along N at each exponent, and the loss."""
         kernels = (f"stream-kernel-H-{w}" for w in common.WHEN)
         variances = (

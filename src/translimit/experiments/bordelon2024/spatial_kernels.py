@@ -87,7 +87,7 @@ class SpatialKernels(AbstractExperiment[Config]):
         """One for each number of heads."""
         return tuple(Cell(f"H={heads}", {"heads": heads}) for heads in config.heads)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """The rate of each kernel before and after training."""
         return tuple(f"{title}-{word}" for _, _, title in KERNELS for word in common.WHEN)
 

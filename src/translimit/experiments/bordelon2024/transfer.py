@@ -189,7 +189,7 @@ class Transfer(AbstractExperiment[Config]):
                 made.append(Cell(f"{name}/standard", {**facts, "rules": False}))
         return tuple(made)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Drifts of both parameterizations, and the loss at the rate of the base."""
         names = []
         for optimizer, axis, alpha in self.presets["standard"].studies():

@@ -107,7 +107,7 @@ class VitSizes(AbstractExperiment[Config]):
         """One for each size."""
         return tuple(Cell(common.label(s), {"size": list(s)}) for s in config.sizes.all())
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Kernels along H, variances along N, and the loss."""
         kernels = (f"{k}-kernel-H-{w}" for k in KERNELS for w in common.WHEN)
         variances = (f"head-variance-N-{w}" for w in common.WHEN)

@@ -113,7 +113,7 @@ class AttentionWeights(AbstractExperiment[Config]):
         )
         return (*depth, *(Cell(f"sharp/n={n}", {"tokens": n}) for n in config.sharp_tokens))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             *(f"{v}-{what}" for v in VARIANTS for what in ("entropy", "sample-size")),

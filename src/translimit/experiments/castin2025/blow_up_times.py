@@ -86,7 +86,7 @@ class BlowUpTimes(AbstractExperiment[Config]):
         """One for each setting."""
         return tuple(Cell(f"map/{name}", {"setting": name}) for name in (*SETTINGS, DEGENERATE))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "softmax-identity",

@@ -101,7 +101,7 @@ class Causal(AbstractExperiment[Config]):
         """The three kinds."""
         return (Cell("equal"), Cell("blocks"), Cell("stability"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "first-token",

@@ -93,7 +93,7 @@ class Covariances(AbstractExperiment[Config]):
         )
         return (*trajectories, Cell("kernel/l2"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             *(f"zero-{variant}" for variant in SETTINGS["zero"][0]),

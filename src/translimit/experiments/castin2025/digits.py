@@ -103,7 +103,7 @@ class DigitTokens(AbstractExperiment[Config]):
         """One cell for each draw of the parameters."""
         return tuple(Cell(f"draw={draw}", {"draw": draw}) for draw in range(config.draws))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names at the strengths of the presets."""
         return tuple(
             f"{name}-{strength:g}"

@@ -134,7 +134,7 @@ class ParticlesAndClosure(AbstractExperiment[Config]):
         scalar = [Cell(f"limits/n={n}", {"tokens": n}) for n in config.scalar_tokens]
         return (*clouds, Cell("depth"), *scalar, Cell("picture"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         moments = observe.moment_names(2)
         return (

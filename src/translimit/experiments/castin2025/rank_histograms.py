@@ -78,7 +78,7 @@ class RankHistograms(AbstractExperiment[Config]):
             for variant in VARIANTS
         )
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             *(f"{variant}-{values}-bound" for variant in VARIANTS for values in VALUES),

@@ -72,7 +72,7 @@ class SigmoidDeparture(AbstractExperiment[Config]):
         """One cell for each sharpness."""
         return tuple(Cell(f"m={m:g}", {"sharpness": m}) for m in config.sharpnesses)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names at the sharpnesses of the presets."""
         return tuple(
             f"{name}-{m:g}" for m in Config().sharpnesses for name in ("moments", "gaussian")

@@ -129,7 +129,7 @@ class SinkhornExperiment(AbstractExperiment[Config]):
         contraction = [Cell(f"contraction/b={b:g}", {"strength": b}) for b in config.strengths]
         return (*clouds, *contraction, Cell("erratum"), Cell("energy"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names at the presets."""
         return (
             *(f"contraction-b={b:g}" for b in Config().strengths),

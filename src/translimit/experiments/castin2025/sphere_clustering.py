@@ -100,7 +100,7 @@ class SphereClustering(AbstractExperiment[Config]):
         ]
         return (*clouds, Cell("growth"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`, at the presets."""
         return (
             "growth-sa",

@@ -126,7 +126,7 @@ class Variants(AbstractExperiment[Config]):
             cells.append(Cell(f"growth/{variant}", {"variant": variant}))
         return tuple(cells)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names for all variants."""
         return tuple(
             f"{variant}-{name}"

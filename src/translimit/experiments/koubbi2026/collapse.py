@@ -81,7 +81,7 @@ class Collapse(AbstractExperiment[Config]):
         cases = [Cell(f"case/{_label(case)}", {"case": list(case)}) for case in config.cases]
         return (*cases, Cell("trade-off"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return ("depth", "depth-worst", "spread", "low-temperature-postpones")
 

@@ -86,7 +86,7 @@ class CommonNoise(AbstractExperiment[Config]):
         """Two noise realisations on the circle, and the chaos cell."""
         return (*(Cell(f"circle/noise={one}", {"noise": one}) for one in NOISES), Cell("chaos"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return ("chaos-rate", "density-and-particles", "one-law-for-all-noise")
 

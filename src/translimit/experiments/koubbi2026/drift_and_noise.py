@@ -71,7 +71,7 @@ class DriftAndNoise(AbstractExperiment[Config]):
         """One for every residual step."""
         return tuple(Cell(f"step={step:g}", {"step": step}) for step in config.steps)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return ("order-printed", "order-corrected")
 

@@ -82,7 +82,7 @@ class LowTemperature(AbstractExperiment[Config]):
         long = [Cell(f"long/heads={heads}", {"heads": heads}) for heads in HEADS]
         return (Cell("kernel"), *(Cell(name) for name in RATIOS), *long, Cell("few-tokens"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "kernel-printed",

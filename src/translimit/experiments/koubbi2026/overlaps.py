@@ -69,7 +69,7 @@ class Overlaps(AbstractExperiment[Config]):
         """One a route, and the single layers."""
         return (*(Cell(f"paths/{route}", {"route": route}) for route in ROUTES), Cell("one-step"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "gram-is-the-chain",

@@ -82,7 +82,7 @@ class PreNormStacks(AbstractExperiment[Config]):
             for size, block, mask in itertools.product(config.sizes, BLOCKS, MASKS)
         )
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names at the sizes of the demo."""
         return _claim_names(Config())
 

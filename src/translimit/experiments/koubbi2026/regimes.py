@@ -72,7 +72,7 @@ class Regimes(AbstractExperiment[Config]):
         noise = [Cell(f"noise/step={one:g}", {"step": one}) for one in config.diffusive_steps]
         return (Cell("drift"), Cell("clock"), *noise)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "ballistic-order",

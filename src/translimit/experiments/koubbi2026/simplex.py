@@ -59,7 +59,7 @@ class Simplex(AbstractExperiment[Config]):
         """One a dimension."""
         return tuple(Cell(f"d={dim}", {"dim": dim}) for dim in config.dims)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Names in the order of `claims`."""
         return (
             "exact-at-small-dim",

@@ -82,7 +82,7 @@ class ExactFacts(AbstractExperiment[Config]):
         long = tuple(Cell(f"long/rho={rho:g}", {"rho": rho}) for rho in config.starts)
         return (Cell("pair"), *three, *long)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """One for each law."""
         return (
             "norm-mean",

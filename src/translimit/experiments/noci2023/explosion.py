@@ -99,7 +99,7 @@ class Explosion(AbstractExperiment[Config]):
         networks = tuple(Cell(f"network/n={n}", {"dim": n}) for n in config.dims)
         return (Cell("map"), *paths, *networks)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """One for each case, more heads, and the threshold."""
         return (*(f"paths-{case}" for case in CASES), "heads-explode-more", "threshold")
 

@@ -1,31 +1,25 @@
 r"""The covariance SDE beside networks of finite width, on synthetic and on real tokens.
 
-- `limit/<start>`: paths of the SDE of the full block, stopped at a multiple of the initial trace.
-- `network/<start>/n=...`: the exact covariance chain of networks of width n, stopped alike.
-
-Both are compared at several ratios of depth to width. Stopping makes the comparison one of equals:
-beyond an explosion the SDE has no state, while a network goes on.
+Paths of the SDE of the full block, and the exact covariance chain of networks of width n, are
+compared at several ratios of depth to width. Both are stopped at a multiple of the initial trace,
+which makes the comparison one of equals: beyond an explosion the SDE has no state, while a network
+goes on.
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Bool, Float
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate
 from translimit.experiments.checked import (
     BranchWeight,
     CheckedConfig,
@@ -45,9 +39,6 @@ from translimit.experiments.noci2023.starts import (
     initial_covariance,
     kolmogorov,
 )
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 #: Largest distance of the laws at the largest width.
 TOLERANCE = 0.035
@@ -93,322 +84,236 @@ class Config(CheckedConfig):
                 )
 
 
-class SDEAndNetworks(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Law(ex.Arrays):
+    """Two observables of the covariance, sample by sample."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and layers: the MLP's hidden normals of every network."""
-        ratio = config.ratios[-1]
-        if cell.name.startswith("limit"):
-            return Cost(8.0 + 1e-5 * config.paths * ratio / config.step)
-        return Cost(8.0 + 2e-7 * ratio * cell.parameters["dim"] ** 2 * config.networks)
+    ratio: Annotated[Float[np.ndarray, " ratio"], "depth / width $t$"]
+    correlation: Annotated[Float[np.ndarray, "sample ratio"], "correlation of the pair"]
+    norm: Annotated[Float[np.ndarray, "sample ratio"], "$\\log V_{00}$"]
+    stopped: Bool[np.ndarray, " sample"]
+    pair: str
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """For each start the limit and the networks."""
-        cells = []
-        for start in config.starts:
-            cells.append(Cell(f"limit/{start}", {"start": start}))
-            cells += [
-                Cell(f"network/{start}/n={n}", {"start": start, "dim": n}) for n in config.dims
-            ]
-        return tuple(cells)
+    def last(self, observable: str) -> Float[np.ndarray, " sample"]:
+        """An observable at the last ratio."""
+        return (self.correlation if observable == "correlation" else self.norm)[:, -1]
 
-    def claim_names(self) -> tuple[str, ...]:
-        """Two observables of every start."""
-        return tuple(f"{start}-{name}" for start in STARTS for name in ("correlation", "norm"))
 
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Covariances at all ratios, in float64."""
-        import xarray as xr
+def compute_limit(config: Config, start: str, keys: ex.Keys) -> Law:
+    """Paths of the SDE, in float64."""
+    cov = initial_covariance(start)
+    sde = limits.shaped.CovarianceSDE(
+        block=_block(config),
+        initial=cov,
+        t1=config.ratios[-1],
+        stop_trace=config.stop * float(np.trace(cov)),
+    )
+    method = limits.shaped.StructurePreserving(
+        paths=config.paths, step=min(config.step, 0.01), bounded=True
+    )
+    solution = core.solve(sde, method, key=keys.own, save=[0.0, *config.ratios])
+    return _law(config, cov, solution.cov)
 
-        start = initial_covariance(cell.parameters["start"])
-        stop = config.stop * float(np.trace(start))
-        block = _block(config)
-        if cell.name.startswith("limit"):
-            sde = limits.shaped.CovarianceSDE(
-                block=block, initial=start, t1=config.ratios[-1], stop_trace=stop
-            )
-            method = limits.shaped.StructurePreserving(
-                paths=config.paths, step=min(config.step, 0.01), bounded=True
-            )
-            cov = core.solve(sde, method, key=key, save=[0.0, *config.ratios]).cov
-        else:
-            dim = cell.parameters["dim"]
-            depths = np.array([round(ratio * dim) for ratio in config.ratios])
-            every = int(np.gcd.reduce(depths))
-            chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=int(depths[-1]))
-            cov = chain.simulate(
-                start, key=key, seeds=config.networks, save_every=every, stop_trace=stop
-            )[:, np.concatenate([[0], depths]) // every]
-        first, second = _pair(start)
-        return xr.Dataset(
-            {
-                "correlation": (
-                    ("sample", "ratio"),
-                    correlations(cov)[:, :, first, second],
-                    {"long_name": f"correlation of tokens {first} and {second}"},
-                ),
-                "norm": (
-                    ("sample", "ratio"),
-                    np.log(cov[:, :, 0, 0]),
-                    {"long_name": "$\\log V_{00}$"},
-                ),
-                "stopped": (("sample",), np.trace(cov[:, -1], axis1=1, axis2=2) > stop),
-            },
-            coords={"ratio": ("ratio", [0.0, *config.ratios], {"long_name": "depth / width $t$"})},
-            attrs={"reference": REFERENCE, **cell.parameters},
-        )
 
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The laws at the last ratio agree at the largest width."""
-        claims = []
-        dim = config.dims[-1]
-        for start in config.starts:
-            limit, network = results[f"limit/{start}"], results[f"network/{start}/n={dim}"]
-            for name in ("correlation", "norm"):
-                distance, floor, spread = kolmogorov(
-                    network[name][:, -1].values, limit[name][:, -1].values
-                )
-                claims.append(
-                    Claim(
-                        name=f"{start}-{name}",
-                        statement=f"{start}: at depth / width {config.ratios[-1]:g} the law of "
-                        f"{limit[name].attrs['long_name']} over networks of width {dim} is that of "
-                        "the stopped SDE (Kolmogorov distance beyond its mean for equal laws).",
-                        prediction=0.0,
-                        estimate=Estimate(distance - floor, spread, config.networks),
-                        tol=TOLERANCE,
-                        one_sided=True,
-                        reference=REFERENCE,
-                    )
-                )
-        return claims
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Densities, trajectories with bands, and distances against width."""
-        return [
-            _figure_densities(config, results),
-            _figure_trajectories(config, results),
-            _figure_distances(config, results),
-        ]
+def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
+    """The covariance chain of networks of one width, in float64."""
+    start, dim = at
+    cov = initial_covariance(start)
+    depths = np.array([round(ratio * dim) for ratio in config.ratios])
+    every = int(np.gcd.reduce(depths))
+    chain = models.CompressedShapedTransformer(
+        block=_block(config), dim=dim, layers=int(depths[-1])
+    )
+    stop = config.stop * float(np.trace(cov))
+    paths = chain.simulate(
+        cov, key=keys.own, seeds=config.networks, save_every=every, stop_trace=stop
+    )
+    return _law(config, cov, paths[:, np.concatenate([[0], depths]) // every])
 
 
 def _block(config: Config) -> describe.Block:
-    return describe.Block(
-        gamma=config.gamma, tau0=config.tau0, mlp=describe.ShapedMLP(gamma=config.gamma)
-    )
+    mlp = describe.ShapedMLP(gamma=config.gamma)
+    return describe.Block(gamma=config.gamma, tau0=config.tau0, mlp=mlp)
 
 
-def _pair(start: np.ndarray) -> tuple[int, int]:
-    """The first token and the first other that is not equal to it."""
+def _law(config: Config, start: np.ndarray, cov: np.ndarray) -> Law:
+    """Correlation of the first token with the first other that is not equal to it, and its norm."""
     rho = correlations(start)
-    return 0, next(b for b in range(1, len(start)) if rho[0, b] < 1 - 1e-9)
+    other = next(b for b in range(1, len(start)) if rho[0, b] < 1 - 1e-9)
+    return Law(
+        ratio=np.array([0.0, *config.ratios]),
+        correlation=correlations(cov)[:, :, 0, other],
+        norm=np.log(cov[:, :, 0, 0]),
+        stopped=np.trace(cov[:, -1], axis1=1, axis2=2) > config.stop * float(np.trace(start)),
+        pair=f"correlation of tokens 0 and {other}",
+    )
 
 
-def _figure_densities(config: Config, results: Results) -> FigureSpec:
-    shown = (len(config.ratios) // 2, len(config.ratios))
+LIMIT = ex.Part(
+    "limit/{start}",
+    Law,
+    compute_limit,
+    grid=lambda c: c.starts,
+    cost=lambda c, start: ex.Cost(8.0 + 1e-5 * c.paths * c.ratios[-1] / c.step),
+)
+NETWORK = ex.Part(
+    "network/{start}/n={dim}",
+    Law,
+    compute_networks,
+    grid=lambda c: [(start, dim) for start in c.starts for dim in c.dims],
+    # Compilation, and layers: the MLP's hidden normals of every network.
+    cost=lambda c, at: ex.Cost(8.0 + 2e-7 * c.ratios[-1] * at[1] ** 2 * c.networks),
+)
+
+
+def _both(found: ex.Found[Config], start: str, dim: int | None = None) -> tuple[Law, Law]:
+    """The law of the SDE, and that of networks (of the largest width by default)."""
+    return found(LIMIT, start), found(NETWORK, (start, dim or found.config.dims[-1]))
+
+
+def _distance(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
+    """Kolmogorov distance at the last ratio beyond its mean for equal laws."""
+    start, observable = at
+    law, networks = (one.last(observable) for one in _both(found, start))
+    distance, floor, spread = kolmogorov(networks, law)
+    return Estimate(distance - floor, spread, found.config.networks)
+
+
+def _statement(found: ex.Found[Config], at: tuple[str, str]) -> str:
+    start, observable = at
+    name = found(LIMIT, start).pair if observable == "correlation" else "$\\log V_{00}$"
+    return (
+        f"{start}: at depth / width {found.config.ratios[-1]:g} the law of {name} over networks of "
+        f"width {found.config.dims[-1]} is that of the stopped SDE (Kolmogorov distance beyond its "
+        "mean for equal laws)."
+    )
+
+
+SAME_LAW = ex.Claims(
+    "{start}-{observable}",
+    _statement,
+    estimate=_distance,
+    prediction=0.0,
+    tol=TOLERANCE,
+    one_sided=True,
+    over=lambda c: [(start, name) for start in c.starts for name in ("correlation", "norm")],
+)
+
+
+def _densities(found: ex.Found[Config]) -> Iterator[figures.Row]:
     bins = np.linspace(-1, 1, 41)
-    dim = config.dims[-1]
-    rows = []
-    for start in config.starts:
-        for index in shown:
-            limit = np.histogram(
-                results[f"limit/{start}"]["correlation"][:, index], bins, density=True
+    for start in found.config.starts:
+        law, networks = _both(found, start)
+        for index in (len(found.config.ratios) // 2, len(found.config.ratios)):
+            values = networks.correlation[:, index]
+            columns = (
+                (bins[1:] + bins[:-1]) / 2,
+                np.histogram(law.correlation[:, index], bins, density=True)[0],
+                np.histogram(values, bins, density=True)[0],
+                np.sqrt(np.histogram(values, bins)[0]) / (len(values) * np.diff(bins)),
             )
-            network = results[f"network/{start}/n={dim}"]["correlation"][:, index]
-            finite = np.histogram(network, bins, density=True)
-            error = np.sqrt(np.histogram(network, bins)[0]) / (len(network) * np.diff(bins))
-            ratio = float(results[f"limit/{start}"]["ratio"][index])
-            rows += [
-                (start, ratio, float(x), float(a), float(b), float(e))
-                for x, a, b, e in zip(
-                    (bins[1:] + bins[:-1]) / 2, limit[0], finite[0], error, strict=True
-                )
-            ]
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(config.starts), squeeze=False, sharex=True)[0]
-        for ax, start in zip(axes, config.starts, strict=True):
-            for series, index in enumerate(shown):
-                ratio = float(results[f"limit/{start}"]["ratio"][index])
-                here = np.array([row[2:] for row in rows if row[:2] == (start, ratio)])
-                colour = figures.COLOURS[series]
-                ax.step(
-                    here[:, 0],
-                    here[:, 1],
-                    where="mid",
-                    color=colour,
-                    linestyle=figures.DASHES[series],
-                    label=f"SDE, $t = {ratio:g}$",
-                )
-                ax.errorbar(
-                    here[:, 0],
-                    here[:, 2],
-                    yerr=here[:, 3],
-                    fmt=figures.MARKERS[series],
-                    color=colour,
-                    markersize=3,
-                    linewidth=0.8,
-                    label=f"networks, $t = {ratio:g}$",
-                )
-            name = results[f"limit/{start}"]["correlation"].attrs["long_name"]
-            figures.finish(
-                ax, xlabel=name, ylabel="density", title=start, legend=start == config.starts[0]
-            )
-
-    return FigureSpec(
-        name="densities",
-        title="Densities of a correlation at final depth",
-        caption=f"Correlation of two tokens over {config.networks} networks of width "
-        f"{dim} (points, "
-        f"bars of one standard error) and {config.paths} stopped paths of the SDE (steps), at two "
-        "ratios of depth to width. Nothing is fitted. Dimensionless.",
-        draw=draw,
-        table=Table(
-            ("start", "depth / width", "correlation", "SDE", "networks", "stderr"), tuple(rows)
-        ),
-        shown=len(config.starts) * len(shown),
-        size=(10.0, 3.8),
-    )
+            for row in zip(*columns, strict=True):
+                yield (start, float(law.ratio[index]), *map(float, row))
 
 
-def _figure_trajectories(config: Config, results: Results) -> FigureSpec:
-    dim = config.dims[-1]
-    rows = []
-    for start in config.starts:
-        limit = results[f"limit/{start}"]["correlation"].values
-        network = results[f"network/{start}/n={dim}"]["correlation"].values
-        for index, ratio in enumerate((0.0, *config.ratios)):
-            rows.append(
-                (
-                    start,
-                    ratio,
-                    *np.quantile(limit[:, index], LEVELS).tolist(),
-                    float(limit[:, index].mean()),
-                    float(network[:, index].mean()),
-                    float(network[:, index].std() / len(network) ** 0.5),
-                )
-            )
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(config.starts), squeeze=False, sharey=True)[0]
-        for ax, start in zip(axes, config.starts, strict=True):
-            here = np.array([row[1:] for row in rows if row[0] == start])
-            t = here[:, 0]
-            ax.fill_between(
-                t,
-                here[:, 1],
-                here[:, 5],
-                color=figures.COLOURS[0],
-                alpha=0.15,
-                label="SDE, 10-90 %",
-            )
-            ax.fill_between(
-                t, here[:, 2], here[:, 4], color=figures.COLOURS[0], alpha=0.3, label="SDE, 25-75 %"
-            )
-            ax.plot(t, here[:, 6], color=figures.LIMIT, label="SDE, mean")
-            ax.errorbar(
-                t,
-                here[:, 7],
-                yerr=here[:, 8],
-                fmt="o",
-                color=figures.COLOURS[1],
-                markersize=4,
-                capsize=2,
-                label=f"networks, $n = {dim}$",
-            )
-            name = results[f"limit/{start}"]["correlation"].attrs["long_name"]
-            figures.finish(
-                ax,
-                xlabel="depth / width $t$",
-                ylabel=name,
-                title=start,
-                legend=start == config.starts[0],
-            )
-
-    return FigureSpec(
-        name="trajectories",
-        title="A correlation along depth",
-        caption=f"Mean over {config.networks} networks of width {dim} (points, bars of "
-        "one standard "
-        f"error) and mean with quantile bands of {config.paths} stopped paths of the SDE. "
-        "Dimensionless.",
-        draw=draw,
-        table=Table(
-            (
-                "start",
-                "depth / width",
-                "q10",
-                "q25",
-                "q50",
-                "q75",
-                "q90",
-                "SDE mean",
-                "networks",
-                "stderr",
-            ),
-            tuple(rows),
-        ),
-        shown=len(config.starts),
-        size=(10.0, 3.8),
-    )
+def _trajectories(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for start in found.config.starts:
+        law, networks = (one.correlation for one in _both(found, start))
+        for index, ratio in enumerate((0.0, *found.config.ratios)):
+            quantiles = np.quantile(law[:, index], LEVELS).tolist()
+            mean, values = float(law[:, index].mean()), networks[:, index]
+            stderr = float(values.std() / len(values) ** 0.5)
+            yield (start, ratio, *quantiles, mean, float(values.mean()), stderr)
 
 
-def _figure_distances(config: Config, results: Results) -> FigureSpec:
-    rows = []
-    for start in config.starts:
-        limit = results[f"limit/{start}"]["correlation"][:, -1].values
-        for dim in config.dims:
-            network = results[f"network/{start}/n={dim}"]["correlation"][:, -1].values
-            distance, floor, spread = kolmogorov(network, limit)
-            rows.append((start, dim, distance, spread, floor))
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, start in enumerate(config.starts):
-            here = np.array([row[1:] for row in rows if row[0] == start])
-            ax.errorbar(
-                here[:, 0],
-                here[:, 1],
-                yerr=here[:, 2],
-                fmt=figures.MARKERS[series] + "-",
-                color=figures.COLOURS[series],
-                capsize=3,
-                label=start,
-            )
-        ax.axhline(
-            rows[0][4], color=figures.LIMIT, linestyle="--", label="mean distance of equal laws"
-        )
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xticks(config.dims, [str(n) for n in config.dims])
-        ax.minorticks_off()
-        figures.finish(ax, xlabel="width $n$", ylabel="Kolmogorov distance to the SDE")
-
-    return FigureSpec(
-        name="distances",
-        title="Distance of the laws against width",
-        caption="Kolmogorov distance between the correlation over networks and over "
-        "paths of the SDE "
-        f"at depth / width {config.ratios[-1]:g}; bars: the standard deviation that the "
-        "distance has "
-        "when both laws are equal, dashed: its mean then, below which nothing can be seen.",
-        draw=draw,
-        table=Table(("start", "width", "distance", "spread", "floor"), tuple(rows)),
-        shown=len(rows),
-    )
+def _distances(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for start, dim in NETWORK.points(found.config):
+        law, networks = (one.correlation[:, -1] for one in _both(found, start, dim))
+        distance, floor, spread = kolmogorov(networks, law)
+        yield (start, dim, distance, spread, floor)
 
 
-EXPERIMENT = SDEAndNetworks(
+DENSITIES = ex.Figure(
+    name="densities",
+    title="Densities of a correlation at final depth",
+    caption=lambda c: (
+        f"Correlation of two tokens over {c.networks} networks of width {c.dims[-1]} "
+        f"(points, bars of one standard error) and {c.paths} stopped paths of the SDE (steps), at "
+        "two ratios of depth to width. Nothing is fitted. Dimensionless."
+    ),
+    columns=("start", "depth / width", "correlation", "SDE", "networks", "stderr"),
+    rows=_densities,
+    x="correlation",
+    by="depth / width",
+    panels="start",
+    layers=(
+        figures.steps("SDE", label="SDE, $t = {}$"),
+        figures.points("networks", "stderr", label="networks, $t = {}$"),
+    ),
+    ylabel="density",
+    size=(10.0, 3.8),
+)
+TRAJECTORIES = ex.Figure(
+    name="trajectories",
+    title="A correlation along depth",
+    caption=lambda c: (
+        f"Mean over {c.networks} networks of width {c.dims[-1]} (points, bars of one "
+        f"standard error) and mean with quantile bands of {c.paths} stopped paths of the SDE. "
+        "Dimensionless."
+    ),
+    columns=(
+        *("start", "depth / width", "q10", "q25", "q50", "q75", "q90"),
+        *("SDE mean", "networks", "stderr"),
+    ),
+    rows=_trajectories,
+    x="depth / width",
+    panels="start",
+    layers=(
+        figures.band("q10", "q90", label="SDE, 10-90 %", opacity=0.15),
+        figures.band("q25", "q75", label="SDE, 25-75 %", opacity=0.3),
+        figures.line("SDE mean", label="SDE, mean", series=None),
+        figures.points("networks", "stderr", label="networks", series=1),
+    ),
+    xlabel="depth / width $t$",
+    ylabel="correlation",
+    size=(10.0, 3.8),
+)
+DISTANCES = ex.Figure(
+    name="distances",
+    title="Distance of the laws against width",
+    caption=lambda c: (
+        "Kolmogorov distance between the correlation over networks and over paths of the SDE at "
+        f"depth / width {c.ratios[-1]:g}; bars: the standard deviation that the distance has when "
+        "both laws are equal, dashed: its mean then, below which nothing can be seen."
+    ),
+    columns=("start", "width", "distance", "spread", "floor"),
+    rows=_distances,
+    x="width",
+    by="start",
+    layers=(
+        figures.points("distance", "spread", joined=True),
+        figures.level("floor", label="mean distance of equal laws", dash="6 3"),
+    ),
+    xlabel="width $n$",
+    ylabel="Kolmogorov distance to the SDE",
+    log="xy",
+    ticks=True,
+)
+
+EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
     summary="Depth and width of a shaped Transformer grow together: the covariance of its tokens "
     "tends to a stochastic process. Laws over networks of growing width are held against it at "
     "several ratios of depth to width, from synthetic tokens, patches of digits and bytes of text.",
     citations=("noci2023", "li2022", "digits", "jax"),
+    reference=REFERENCE,
     presets={
         "demo": Config(starts=("synthetic",), dims=(20, 100), networks=1000, paths=4000),
         "standard": Config(),
         "paper": Config(dims=(20, 60, 200, 600), networks=10_000, paths=40_000, step=0.005),
     },
+    parts=(LIMIT, NETWORK),
+    claims=(SAME_LAW,),
+    figures=(DENSITIES, TRAJECTORIES, DISTANCES),
 )

@@ -95,7 +95,7 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
         chains = tuple(Cell(f"network/{case}", {"case": case}) for case in CASES)
         return chains + tuple(Cell(f"gradient/{case}", {"case": case}) for case in CASES)
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """Two depths for every case, and the gradients of the shaped block."""
         table = tuple(f"{case}-depth-{depth}" for case in CASES for depth in (5, 20))
         return (*table, "shaped-gradient", "softmax-rank")

@@ -101,7 +101,7 @@ class ShapedTraining(AbstractExperiment[Config]):
             for depth in config.depths
         )
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """The three kinds at the largest depth."""
         return ("shaped-trains", "shaped-against-pre-norm", "unshaped-is-worse")
 

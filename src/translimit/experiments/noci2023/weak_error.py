@@ -79,7 +79,7 @@ class WeakError(AbstractExperiment[Config]):
         networks = tuple(Cell(f"attention/n={n}", {"dim": n}) for n in config.dims)
         return (*networks, Cell("mlp"))
 
-    def claim_names(self) -> tuple[str, ...]:
+    def claim_names(self, config: Any = None) -> tuple[str, ...]:
         """The two rates, and the size of the error."""
         return ("attention-rate", "attention-error", "mlp-rate")
 

@@ -1,0 +1,332 @@
+"""Tables drawn by layers: points with errors, lines, bands, histograms, images, levels.
+
+A column of the table splits its rows into series, another into panels; series keep their colour,
+shape and dash in all layers and panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+
+from translimit.core import ArgumentError, nearest
+from translimit.figures.chart import (
+    COLOURS,
+    INK,
+    PATTERNS,
+    SHAPES,
+    Band,
+    Chart,
+    ChartAxis,
+    Image,
+    Level,
+    Line,
+    Mark,
+    Points,
+    Steps,
+)
+
+#: What a table may hold.
+Plain = str | float | int | bool | None
+Row = tuple[Plain, ...]
+#: Which rows a layer shows: a value, or several, by column.
+Where = Mapping[str, Plain | tuple[Plain, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers behind a figure: a header and rows of plain values."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column.
+
+        Args:
+            name: of the column.
+
+        Raises:
+            ArgumentError: there is no such column.
+        """
+        if name not in self.columns:
+            raise ArgumentError("column", f"unknown {name!r}", nearest(name, self.columns))
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a column, each once, as they come; one None for no column.
+
+        Args:
+            name: of the column, or "".
+        """
+        return list(dict.fromkeys(self.column(name))) if name else [None]
+
+    def where(self, kept: Where) -> Table:
+        """The rows with these values.
+
+        Args:
+            kept: a value, or several, by column.
+        """
+        rows = self.rows
+        for name, value in kept.items():
+            values = value if isinstance(value, tuple) else (value,)
+            pairs = zip(rows, Table(self.columns, rows).column(name), strict=True)
+            rows = tuple(row for row, one in pairs if one in values)
+        return Table(self.columns, rows)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column as numbers; NaN where there is none.
+
+        Args:
+            name: of the column.
+        """
+        return np.array([np.nan if one is None else one for one in self.column(name)], float)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How some rows are drawn; made by `points`, `line`, `band`, `steps`, `image` and `level`.
+
+    Attributes:
+        kind: which mark.
+        y: column of the ordinates (of the shades of an image), or a number of a level.
+        x: column of the abscissae; that of the figure by default.
+        by: column that tells the series; that of the figure by default, "" for a single series.
+        label: in the legend: `{}` stands for the value of `by`; nothing by default for layers
+            after the first of a series.
+        error: column of the half lengths of bars, or of the upper line of a band.
+        where: which rows are drawn.
+        series: which colour, shape and dash a single series has; None for those of a limit.
+        dash: of lines, instead of the series' own.
+        joined: whether a line joins points; whether points lie along a line.
+        vertical: whether a level stands upright.
+        opacity: of bands and lines.
+        limits: lowest and highest shade of an image.
+        left: whether the abscissae of a histogram are left edges of its bins, not their centres.
+    """
+
+    kind: Literal["points", "line", "band", "steps", "image", "level"]
+    y: str | float
+    x: str = ""
+    by: str | None = None
+    label: str = "{}"
+    error: str = ""
+    where: Where = field(default_factory=dict)
+    series: int | None = 0
+    dash: str | None = None
+    joined: bool = False
+    vertical: bool = False
+    opacity: float | None = None
+    limits: tuple[float | None, float | None] = (None, None)
+    left: bool = False
+
+
+class Options(TypedDict, total=False):
+    """What a layer may say besides its columns; see `Layer`."""
+
+    x: str
+    by: str | None
+    label: str
+    where: Where
+    series: int | None
+    dash: str | None
+    joined: bool
+    vertical: bool
+    opacity: float | None
+    limits: tuple[float | None, float | None]
+    left: bool
+
+
+def points(y: str, error: str = "", **options: Unpack[Options]) -> Layer:
+    """Points, with bars where there is a column of errors (finite systems).
+
+    Args:
+        y: column of the ordinates.
+        error: column of the standard errors.
+        options: see `Layer`.
+    """
+    return Layer("points", y, error=error, **options)
+
+
+def line(y: str, **options: Unpack[Options]) -> Layer:
+    """A line through the rows (limits).
+
+    Args:
+        y: column of the ordinates.
+        options: see `Layer`.
+    """
+    return Layer("line", y, **options)
+
+
+def band(low: str, high: str, **options: Unpack[Options]) -> Layer:
+    """The area between two columns.
+
+    Args:
+        low: column of the lower line.
+        high: column of the upper line.
+        options: see `Layer`.
+    """
+    return Layer("band", low, error=high, **options)
+
+
+def steps(y: str, **options: Unpack[Options]) -> Layer:
+    """A histogram as an outline; the abscissae are the centres of equal bins.
+
+    Args:
+        y: column of the heights.
+        options: see `Layer`.
+    """
+    return Layer("steps", y, **options)
+
+
+def image(values: str, y: str, **options: Unpack[Options]) -> Layer:
+    """Shades over a grid.
+
+    Args:
+        values: column of the shades.
+        y: column of the ordinates.
+        options: see `Layer`; the label is that of the shades.
+    """
+    return Layer("image", values, error=y, **options)
+
+
+def level(y: str | float, **options: Unpack[Options]) -> Layer:
+    """A line across: a number, or a column that has one value.
+
+    Args:
+        y: the number, or the column.
+        options: see `Layer`.
+    """
+    options = {"by": "", "series": None, **options}
+    return Layer("level", y, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a table is drawn over.
+
+    Attributes:
+        x: column of the abscissae.
+        by: column that tells the series, or "".
+        panels: column whose values have a panel each, or "".
+        titles: titles of the panels by their value; the value by default.
+        across: panels of a row; all by default.
+        xlabel: the name of `x` by default.
+        ylabel: of all panels, or by panel.
+        log: which axes are logarithmic: "", "x", "y" or "xy".
+        ticks: whether the abscissae are the ticks of their axis.
+        xlim: ends of the abscissae.
+        ylim: ends of the ordinates.
+    """
+
+    x: str = ""
+    by: str = ""
+    panels: str = ""
+    titles: Mapping[Plain, str] = field(default_factory=dict)
+    across: int | None = None
+    xlabel: str = ""
+    ylabel: str | Mapping[Plain, str] = ""
+    log: Literal["", "x", "y", "xy"] = ""
+    ticks: bool = False
+    xlim: tuple[float | None, float | None] = (None, None)
+    ylim: tuple[float | None, float | None] = (None, None)
+
+    def charts(self, table: Table, layers: Sequence[Layer], alt: str = "") -> list[Chart]:
+        """The charts of a table, one for each panel.
+
+        Args:
+            table: the rows.
+            layers: what is drawn, from below to above.
+            alt: the text alternative of each.
+
+        Raises:
+            ArgumentError: a column that the table does not have.
+        """
+        return [self._chart(table, layers, alt, one) for one in table.values(self.panels)]
+
+    def series(self, table: Table, layers: Sequence[Layer]) -> int:
+        """How many series are drawn in all panels.
+
+        Args:
+            table: the rows.
+            layers: what is drawn.
+        """
+        kinds = {(self.panels, self.by if one.by is None else one.by) for one in layers}
+        drawn = {
+            (columns, *key)
+            for columns in kinds
+            for key in zip(*(table.column(name) for name in columns if name), strict=True)
+        }
+        return max(len(drawn), 1)
+
+    def _chart(self, whole: Table, layers: Sequence[Layer], alt: str, panel: Plain) -> Chart:
+        table = whole.where({self.panels: panel}) if self.panels else whole
+        marks: list[Mark] = []
+        named: set[str] = set()
+        for layer in layers:
+            by = self.by if layer.by is None else layer.by
+            rows = table.where(layer.where)
+            for place, value in enumerate(whole.values(by)):
+                own = rows.where({by: value}) if by else rows
+                if not own.rows:
+                    continue
+                text = layer.label.replace("{}", _word(value)) if by else layer.label
+                text = "" if text == "{}" or text in named else text
+                named.add(text)
+                series = layer.series if not by or layer.series is None else place
+                marks.append(_mark(layer, own, layer.x or self.x, series, text))
+        title = self.titles.get(panel, _word(panel)) if self.panels else ""
+        ticks: tuple[tuple[float, str], ...] = ()
+        if self.ticks:
+            places = sorted(set(whole.numbers(self.x).tolist()))
+            ticks = tuple((place, f"{place:g}") for place in places)
+        x = ChartAxis(self.xlabel or self.x, *self.xlim, "x" in self.log, ticks)
+        label = self.ylabel if isinstance(self.ylabel, str) else self.ylabel.get(panel, "")
+        y = ChartAxis(label, *self.ylim, "y" in self.log)
+        return Chart(f"{alt} {title}".strip(), x, y, tuple(marks), title)
+
+
+def _word(value: Plain) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _mark(layer: Layer, table: Table, x: str, series: int | None, label: str) -> Mark:
+    """One mark of a layer."""
+    place = 0 if series is None else series % len(COLOURS)
+    colour = INK if series is None else COLOURS[place]
+    hollow = series is not None and series >= len(COLOURS)
+    pattern = "" if series is None else PATTERNS[place]
+    dash = pattern if layer.dash is None else layer.dash
+    if layer.kind == "level":
+        return _level(layer, table, colour, label, dash)
+    xs, ys = table.numbers(x), table.numbers(str(layer.y))
+    opacity = 1.0 if layer.opacity is None else layer.opacity
+    if layer.kind == "line":
+        shape = SHAPES[place] if layer.joined else ""
+        return Line(xs, ys, colour, label, dash, 2.0, opacity, shape)
+    if layer.kind == "band":
+        opacity = 0.2 if layer.opacity is None else layer.opacity
+        return Band(xs, ys, table.numbers(layer.error), colour, label, opacity)
+    if layer.kind == "steps":
+        width = xs[1] - xs[0] if len(xs) > 1 else 1.0
+        edges = np.append(xs, xs[-1] + width) - (0.0 if layer.left else width / 2)
+        return Steps(edges, ys, colour, label, dash)
+    if layer.kind == "image":
+        across, up = np.unique(xs), np.unique(table.numbers(layer.error))
+        shades = np.full((len(up), len(across)), np.nan)
+        rows, columns = np.searchsorted(up, table.numbers(layer.error)), np.searchsorted(across, xs)
+        shades[rows, columns] = ys
+        return Image(across, up, shades, label, *layer.limits)
+    error = table.numbers(layer.error) if layer.error else None
+    shape = "dash" if series is None else SHAPES[place]
+    return Points(xs, ys, colour, label, shape, 4.0, error, layer.joined, hollow)
+
+
+def _level(layer: Layer, table: Table, colour: str, label: str, dash: str) -> Mark:
+    """A line from one side to the other."""
+    value = layer.y if not isinstance(layer.y, str) else float(table.numbers(layer.y)[0])
+    return Level(value, colour, label, dash, layer.vertical)
