@@ -17,6 +17,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
+LOWEST := $(VENV)/lowest
+# What `make test-lowest` runs; `make test-lowest TESTS=tests/core` runs less.
+TESTS ?= tests
 # Both test workers compile and compute with XLA: one thread each, or they fight over two cores. Their
 # many child processes start faster where bytecode is kept.
 ONE_THREAD := env -u PYTHONDONTWRITEBYTECODE \
@@ -35,7 +38,7 @@ DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histo
 	bordelon2024/head-scaling
 WRITTEN := src tests benchmarks examples docs/hooks
 
-.PHONY: help demo explore test test-slow check bench docs format clean
+.PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,9 +57,19 @@ test: $(STAMPS)/test  ## lint, format, types, docs, then the quick tests
 test-slow: $(STAMPS)/test  ## the acceptance rows and experiments that cost over 20 s each
 	@$(PYTEST) -m slow
 
-check: $(STAMPS)/test
+test-lowest: $(STAMPS)/lowest  ## the quick tests with the lowest versions that pyproject.toml allows
+	@$(QUICK) $(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder --jaxtyping-packages=translimit,beartype.beartype $(TESTS)
+
+check: lint formatted types  ## what pre-commit and `make test` ask of the code without running it
+
+lint: $(STAMPS)/test
 	@echo "ruff check"; $(BIN)/ruff check $(WRITTEN)
+
+formatted: $(STAMPS)/test
 	@echo "ruff format --check"; $(BIN)/ruff format --check $(WRITTEN)
+
+types: $(STAMPS)/test
 	@echo "pyright"; $(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(STAMPS)/bench  ## run every script in benchmarks/
@@ -75,6 +88,14 @@ format: $(STAMPS)/test  ## format the code and fix what lint can fix
 clean:  ## remove the environment, builds and caches (runs/ stays)
 	@rm -rf $(VENV) site dist build .pytest_cache .ruff_cache .hypothesis
 	@find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment of its own, with the lowest versions of what pyproject.toml names and no torch.
+$(STAMPS)/lowest: $(STAMPS)/venv pyproject.toml
+	@echo "installing the lowest versions in $(LOWEST)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	@$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --compile-bytecode \
+		--resolution lowest-direct -e '.[test]'
+	@touch $@
 
 # An empty environment with uv in it, which installs several times faster than pip.
 $(STAMPS)/venv:
