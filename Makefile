@@ -36,7 +36,7 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emit
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
 	noci2023/sde-and-networks koubbi2026/collapse bordelon2024/dmft-rich-and-lazy \
 	bordelon2024/head-scaling
-WRITTEN := src tests benchmarks examples docs/hooks
+WRITTEN := src tests benchmarks docs/hooks
 
 .PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs format clean
 
@@ -47,7 +47,7 @@ demo: $(STAMPS)/core  ## run the demo experiments and name their report (under 3
 	@$(BIN)/translimit run $(DEMO) --preset demo
 
 explore: $(STAMPS)/explore  ## open the page on which sliders move what each limit predicts
-	@$(BIN)/translimit explore docs/examples/gpt2.json
+	@$(BIN)/translimit explore src/translimit/examples/gpt2.json
 
 test: $(STAMPS)/test  ## lint, format, types, docs, then the quick tests
 	@echo "ruff, pyright and mkdocs, side by side"

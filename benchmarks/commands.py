@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PREDICT = ["-m", "translimit", "predict", str(ROOT / "docs/examples/gpt2.json")]
+PREDICT = ["-m", "translimit", "predict", str(ROOT / "src/translimit/examples/gpt2.json")]
 BARE = ["-c", "import jax"]
 
 

@@ -31,13 +31,14 @@ def python(code: str, **environment: str) -> str:
 
 
 def modules_of(*rooms: str) -> list[str]:
-    """Every module of the rooms; `__main__` and the notebook that marimo runs are left out."""
+    """Every module of the rooms, without `__main__`, marimo's notebook and the example files."""
     found = []
     for room in rooms:
         for path in sorted((SOURCE / room).rglob("*.py")):
             parts = path.relative_to(SOURCE.parent).with_suffix("").parts
             name = ".".join(part for part in parts if part != "__init__")
-            if not name.endswith(("__main__", "explore.notebook")):
+            left_out = name.endswith(("__main__", "explore.notebook"))
+            if not left_out and not name.startswith("translimit.examples."):
                 found.append(name)
     return found
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,6 +54,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert "translimit/py.typed" in held
     assert any(name.endswith(".pyi") for name in held)
     assert any(name.startswith("translimit/data/files/") for name in held)
+    assert any(name.startswith("translimit/examples/") for name in held)
     assert any(name.startswith("translimit/report/templates/") for name in held)
 
 
@@ -78,6 +80,24 @@ def test_the_installed_wheel_imports_from_where_it_was_installed(
     where, typed = run(sys.executable, "-c", code, cwd=tmp_path, path=installed).splitlines()
     assert Path(where).is_relative_to(installed)
     assert typed == "True"
+
+
+def test_the_installed_wheel_writes_the_examples_that_the_readme_names(
+    installed: Path, tmp_path: Path
+) -> None:
+    def translimit(*words: str) -> str:
+        return run(sys.executable, "-m", "translimit", *words, cwd=tmp_path, path=installed)
+
+    names = [line.split()[0] for line in translimit("example").splitlines()]
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    calls = re.findall(r"^translimit example ([^#\n]*)", readme, re.MULTILINE)
+    assert calls
+    for call in calls:
+        assert set(call.split()) <= set(names)
+    translimit("example", *names)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    sizes = ("--base", "gpt2.json", "--target", "gpt2.json", "--optimizer", "adamw")
+    assert "learning rate" in translimit("scale", *sizes)
 
 
 @pytest.mark.slow

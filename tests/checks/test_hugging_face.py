@@ -1,12 +1,10 @@
 """GPT-2 and Llama under the rules: supported; with one rule dropped: refuted, and named.
 
-The models are those of `examples/small_models.py`. Controls are the documentation's, in folded
+The models are those of the example small_models.py. Controls are the documentation's, in folded
 style: a multiplier that a plain module does not have is in a start, a rate and an epsilon.
 """
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -18,10 +16,8 @@ pytest.importorskip(
 from translimit.checks import TorchModel, coordinate_check  # noqa: E402
 from translimit.core import Verdict  # noqa: E402
 from translimit.describe import Size  # noqa: E402
+from translimit.examples import small_models  # noqa: E402
 from translimit.scaling import rules  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from examples import small_models  # noqa: E402
 
 BASE = Size(head_dim=8, heads=4, layers=2)
 SIZES = {"head_dim": (8, 16, 32, 64), "heads": (4, 8, 16, 32), "layers": (2, 4, 8, 16)}

@@ -178,7 +178,10 @@ def test_list(capsys):
         ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
         ("run X --out FOREIGN --fresh", "holds 'thesis.tex', which is no part of a run"),
         ("run X --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh, or choo"),
-        ("dmft", "CONFIG: is missing; pass a .toml or .json file like docs/examples/dmft.toml"),
+        (
+            "dmft",
+            "CONFIG: is missing; pass a .toml or .json file; `translimit example dmft.toml` wr",
+        ),
         ("dmft absent.toml", "absent.toml: cannot be read"),
         ("claims", "RUN: is missing; pass the folder that `translimit run` printed"),
         ("claims --jsn", "--jsn: is not an option of `translimit claims`; did you mean '--json'?"),

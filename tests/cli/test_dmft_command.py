@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import translimit
 from translimit.cli import main
 from translimit.core import config
 from translimit.execute import thread_limits
@@ -13,7 +14,7 @@ from translimit.experiments import get_experiment
 from translimit.store import RunFolder
 from translimit.study import plan_run
 
-CHECKOUT = Path(__file__).parents[2]
+EXAMPLE = Path(translimit.__file__).parent / "examples" / "dmft.toml"
 NAME = "bordelon2024/dmft-networks"
 
 
@@ -25,13 +26,13 @@ def environment(monkeypatch):
 
 
 def test_the_committed_example_is_understood():
-    planned = plan_run([NAME], config_file=CHECKOUT / "docs/examples/dmft.toml").experiments[0]
+    planned = plan_run([NAME], config_file=EXAMPLE).experiments[0]
     assert planned.config.sizes == (8, 16, 32)
     assert planned.cells[0].name == "limit"
-    words = (CHECKOUT / "docs/examples/dmft.toml").read_text()
-    given = set(config.read_file(CHECKOUT / "docs/examples/dmft.toml"))
+    words = (EXAMPLE).read_text()
+    given = set(config.read_file(EXAMPLE))
     assert given <= set(config.to_json(get_experiment(NAME).presets["demo"]))
-    assert words.startswith("# translimit dmft docs/examples/dmft.toml")
+    assert words.startswith("# translimit dmft dmft.toml")
 
 
 def test_unknown_keys_are_refused_with_the_known_ones(tmp_path, capsys):

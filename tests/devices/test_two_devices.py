@@ -9,10 +9,11 @@ from pathlib import Path
 import jax
 import pytest
 
+import translimit
 from translimit.core import ArgumentError, device_count, over_devices, rounded_up
 
 SCRIPT = Path(__file__).with_name("two_devices.py")
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(translimit.__file__).parent / "examples"
 
 #: What a vectorised loop that meets its numbers in another order may do to float64 and float32.
 ROUNDING = {"float64": 1e-13, "float32": 5e-6}

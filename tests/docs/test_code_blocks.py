@@ -73,5 +73,22 @@ def test_the_commands_of_the_pages_are_understood() -> None:
         assert parse(words), f"{page}: {line}"
 
 
+def test_a_page_that_runs_an_example_file_says_how_to_get_it() -> None:
+    from translimit.cli.examples import EXAMPLES
+
+    written: set[tuple[str, str]] = set()
+    ran = 0
+    for page, line in commands():
+        words = shlex.split(line, comments=True)
+        # `small_models:gpt2` is a function of small_models.py.
+        files = {f"{w.partition(':')[0]}.py" if ":" in w else w for w in words} & set(EXAMPLES)
+        if words[1] == "example":
+            written |= {(page, name) for name in files}
+        else:
+            ran += len(files)
+            assert {(page, name) for name in files} <= written, f"{page}: {line}"
+    assert ran > 5
+
+
 def test_the_pages_were_found() -> None:
     assert sum(len(blocks(page)) for page in PAGES) >= 5

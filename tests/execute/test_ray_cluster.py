@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import translimit
 from translimit.core import ArgumentError, MissingExtraError
 from translimit.execute import Job, RayCluster
 from translimit.store import RunFolder
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "two_ray_nodes.py"
+SCRIPT = Path(translimit.__file__).parent / "examples" / "two_ray_nodes.py"
 PROGRAM = """
 import json, os, sys
 from translimit.execute import Job, RayCluster, run_jobs

@@ -217,7 +217,7 @@ class CiteCommand(OwnCode):
 class PredictCommand(ProgramOptions):
     """Say what the limits predict for an architecture at initialisation.
 
-    Example: translimit predict docs/examples/gpt2.json --plot overlaps.png
+    Example: translimit predict gpt2.json --plot overlaps.png
     """
 
     config: Annotated[
@@ -249,7 +249,7 @@ class DmftCommand(ExecutionOptions):
 
     CONFIG changes the demo preset of bordelon2024/dmft-networks.
 
-    Example: translimit dmft docs/examples/dmft.toml
+    Example: translimit dmft dmft.toml
     """
 
     config: Annotated[
@@ -328,7 +328,7 @@ class CoordCheckCommand(ProgramOptions):
 
     A refuted check is a result: the exit status stays 0.
 
-    Example: translimit coord-check examples.small_models:gpt2 --axis head_dim --plot check.png
+    Example: translimit coord-check small_models:gpt2 --axis head_dim --plot check.png
     """
 
     factory: _Factory
@@ -361,8 +361,8 @@ class CoordCheckCommand(ProgramOptions):
 class TransferCommand(ProgramOptions):
     """Sweep the learning rate at several sizes, and say whether the best one stays.
 
-    Example: translimit transfer examples.small_models:llama --axis
-    head_dim --multiples 1 2 --seeds 1 --steps 20
+    Example: translimit transfer small_models:llama --axis head_dim --multiples
+    1 2 --seeds 1 --steps 20
     """
 
     factory: _Factory
@@ -395,7 +395,7 @@ class TransferCommand(ProgramOptions):
 class ExploreCommand(ProgramOptions):
     """Open an offline page on which sliders move what each limit predicts.
 
-    Example: translimit explore docs/examples/gpt2.json --port 8000
+    Example: translimit explore gpt2.json --port 8000
     """
 
     config: Annotated[
@@ -408,6 +408,25 @@ class ExploreCommand(ProgramOptions):
     """The port of this machine to listen on; 0 takes a free one."""
     no_browser: _Flag = False
     """Print the address and open no browser."""
+
+
+@dataclass(frozen=True)
+class ExampleCommand:
+    """Write example files into the current folder, or list them.
+
+    They are yours to change; a file that is there is never written over.
+
+    Example: translimit example gpt2.json
+    """
+
+    names: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="NAME...", help_behavior_hint=""),
+    ] = ()
+    """The files to write; without one, all are listed."""
+    out: _Folder = None
+    """The folder to write into; by default the current one."""
 
 
 @dataclass(frozen=True)
@@ -439,6 +458,7 @@ Command = (
     | CoordCheckCommand
     | TransferCommand
     | ExploreCommand
+    | ExampleCommand
     | CacheCommand
 )
 
@@ -458,5 +478,6 @@ COMMANDS: dict[str, type[Command]] = {
     "coord-check": CoordCheckCommand,
     "transfer": TransferCommand,
     "explore": ExploreCommand,
+    "example": ExampleCommand,
     "cache": CacheCommand,
 }

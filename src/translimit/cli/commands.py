@@ -15,6 +15,7 @@ from translimit.cli.arguments import (
     Command,
     CoordCheckCommand,
     DmftCommand,
+    ExampleCommand,
     ExploreCommand,
     ExportCommand,
     GalleryCommand,
@@ -462,6 +463,17 @@ def _explore(command: ExploreCommand) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+@execute.register
+def _example(command: ExampleCommand) -> None:
+    from translimit.cli.examples import EXAMPLES, write_example
+
+    for name in command.names:
+        say(write_example(name, command.out or Path()))
+    if not command.names:
+        width = max(map(len, EXAMPLES))
+        say("\n".join(f"{name:{width}}  {what}" for name, what in EXAMPLES.items()))
 
 
 @execute.register

@@ -105,7 +105,7 @@ def _refusal(command: str, box: str) -> ConfigError:
     if "CONFIG" in problem:
         remedy = "pass a config.json, or a file of our own format"
         if command == "dmft":
-            remedy = "pass a .toml or .json file like docs/examples/dmft.toml"
+            remedy = "pass a .toml or .json file; `translimit example dmft.toml` writes one"
         return ConfigError("CONFIG", "is missing", remedy)
     return ConfigError(command, problem, advice)
 

@@ -5,7 +5,7 @@ be done on two machines. The same experiments run on worker processes first. Whe
 whole, every process of the second node is killed with SIGKILL. The run goes on with the other node;
 its claims must be those of the local run, bit for bit.
 
-    python examples/two_ray_nodes.py FOLDER EXPERIMENT... [--preset PRESET] [--set key=value ...]
+    python two_ray_nodes.py FOLDER EXPERIMENT... [--preset PRESET] [--set key=value ...]
 """
 
 import argparse
@@ -106,7 +106,7 @@ def wait_for(number: int, address: str, folder: str) -> None:
 
 def main() -> int:
     """Run both, and say whether they agree."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="One run on one machine and on two Ray nodes.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("experiments", nargs="+")
     parser.add_argument("--preset", default="demo")

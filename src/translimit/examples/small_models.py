@@ -1,8 +1,6 @@
 """Factories of small Hugging Face models for `translimit coord-check` and `translimit transfer`.
 
-Run from the folder above this one:
-
-    translimit coord-check examples.small_models:gpt2 --axis head_dim
+    translimit coord-check small_models:gpt2 --axis head_dim
 
 A factory takes one `Trial` and returns the model of its size, from its seed, at its base rate.
 """

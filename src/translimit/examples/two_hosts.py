@@ -1,5 +1,7 @@
 """Two processes that compute as one: the start-up of a job on several hosts, on this machine.
 
+    python two_hosts.py
+
 Without arguments this starts two processes of itself and compares what they give with one process.
 On a cluster each host runs one process, and `jax.distributed.initialize()` finds the others by
 itself under Slurm or on a cloud's accelerators; elsewhere it takes the address of the first host,
