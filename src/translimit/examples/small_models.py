@@ -7,10 +7,9 @@ A factory takes one `Trial` and returns the model of its size, from its seed, at
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from torch.optim.optimizer import ParamsT
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from translimit import data
@@ -29,16 +28,18 @@ def batch(step: int, windows: int = 16) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": ids}
 
 
-def optimizer_of(groups: Any, rate: float) -> torch.optim.Optimizer:
+def optimizer_of(groups: ParamsT, rate: float) -> torch.optim.Optimizer:
     """AdamW; groups by the rules have rates of their own."""
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
-def finished(model: Any, trial: Trial, embedding: torch.Tensor, packed: bool) -> TorchModel:
+def finished(
+    model: GPT2LMHeadModel | LlamaForCausalLM, trial: Trial, embedding: torch.Tensor, packed: bool
+) -> TorchModel:
     """A model with its optimiser: by the rules, or all at one rate."""
     made = rules(trial.base, trial.size, optimizer="adamw", style="folded", packed_qkv=packed)
     if trial.standard:
-        groups: Any = model.parameters()
+        groups: ParamsT = model.parameters()
     else:
         groups = apply(model, made, lr=trial.rate, start="fixed")
     with torch.no_grad():

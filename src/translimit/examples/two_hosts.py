@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 
-def compute():
+def compute() -> np.ndarray:
     """Paths of the covariance SDE, cut over the devices of all processes."""
     import jax
 
@@ -27,10 +27,10 @@ def compute():
     with over_devices() as count:
         print(f"{count} devices of {jax.process_count()} processes", flush=True)
         solution = solve(sde, StructurePreserving(paths=16), key=jax.random.key(0), save=[0.2])
-    return solution.cov
+    return np.asarray(solution.cov)
 
 
-def one_of_two(number, address, file):
+def one_of_two(number: int, address: str, file: str) -> None:
     """What each host runs; every process gets all results."""
     import jax
 
@@ -41,7 +41,7 @@ def one_of_two(number, address, file):
         np.save(file, cov)
 
 
-def main():
+def main() -> None:
     """Start both processes, then compare."""
     import tempfile
     from pathlib import Path

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,7 @@ def whole_cells(run: Path) -> int:
 
 
 @contextlib.contextmanager
-def one_node():
+def one_node() -> Iterator[tuple[str, psutil.Popen]]:
     """A cluster of one node: yields its address and the node."""
     with socket.socket() as free:
         free.bind(("", 0))
@@ -84,7 +85,7 @@ def one_node():
 
 
 @contextlib.contextmanager
-def two_nodes():
+def two_nodes() -> Iterator[tuple[str, psutil.Popen]]:
     """A cluster of two nodes: yields its address and the second node."""
     with one_node() as (address, _), tempfile.TemporaryDirectory(prefix="ray") as folder:
         second = start_node(f"--address={address}")
