@@ -9,6 +9,7 @@ import time
 import pytest
 from matplotlib.figure import Figure
 
+from translimit import __version__
 from translimit.cli import main
 from translimit.cli.arguments import COMMANDS
 from translimit.core import CellError, StoreError
@@ -162,13 +163,16 @@ def test_list(capsys):
         ),
         ("run X --plan --out FILE", "is a file; choose a folder with --out"),
         ("run X --plan --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
-        ("run X --plan --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh"),
+        (
+            "run X --plan --out OLD",
+            f"translimit 0.0.1 (this is {__version__}); start over with --fresh",
+        ),
         ("run X --set memory=1e15", "fake/means: group-0 needs about 1000000.0 GB"),
         ("run X --plan --set memory=1e15", "smaller preset or sizes, or a machine with more"),
         ("merge OLD", "--out: is missing; name the folder of the joined run"),
         ("merge OLD --out new", "RUN: got 1; name at least two"),
         ("merge OLD OLD --out OLD", "--out: OLD is one of the runs; name another folder"),
-        ("merge OLD OLD --out new", "translimit 0.0.1 (this is 0.1.0); join it with translimit"),
+        ("merge OLD OLD --out new", f"translimit 0.0.1 (this is {__version__}); join it with "),
         ("merge OLD nowhere --out new", "nowhere: does not exist"),
         ("export OLD", "--out: is missing; name a file ending in .nc"),
         ("export OLD --out run.zip", "--out: got 'run.zip'; name a file ending in .nc"),
@@ -177,7 +181,10 @@ def test_list(capsys):
         ("run X --out FILE", "is a file; choose a folder with --out"),
         ("run X --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
         ("run X --out FOREIGN --fresh", "holds 'thesis.tex', which is no part of a run"),
-        ("run X --out OLD", "translimit 0.0.1 (this is 0.1.0); start over with --fresh, or choo"),
+        (
+            "run X --out OLD",
+            f"translimit 0.0.1 (this is {__version__}); start over with --fresh, or",
+        ),
         (
             "dmft",
             "CONFIG: is missing; pass a .toml or .json file; `translimit example dmft.toml` wr",
@@ -311,8 +318,6 @@ def test_help_has_an_example_that_is_understood(capsys, command):
 
 
 def test_version(capsys):
-    from translimit import __version__
-
     assert call(capsys, "--version") == (0, f"{__version__}\n", "")
 
 
