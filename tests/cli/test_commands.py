@@ -165,14 +165,14 @@ def test_list(capsys):
         ("run X --plan --out FOREIGN", "holds 'thesis.tex', which is no part of a run"),
         (
             "run X --plan --out OLD",
-            f"translimit 0.0.1 (this is {__version__}); start over with --fresh",
+            f"0.0.1 (this is {__version__}); start over with --fresh",
         ),
         ("run X --set memory=1e15", "fake/means: group-0 needs about 1000000.0 GB"),
         ("run X --plan --set memory=1e15", "smaller preset or sizes, or a machine with more"),
         ("merge OLD", "--out: is missing; name the folder of the joined run"),
         ("merge OLD --out new", "RUN: got 1; name at least two"),
         ("merge OLD OLD --out OLD", "--out: OLD is one of the runs; name another folder"),
-        ("merge OLD OLD --out new", f"translimit 0.0.1 (this is {__version__}); join it with "),
+        ("merge OLD OLD --out new", f"0.0.1 (this is {__version__}); join it with "),
         ("merge OLD nowhere --out new", "nowhere: does not exist"),
         ("export OLD", "--out: is missing; name a file ending in .nc"),
         ("export OLD --out run.zip", "--out: got 'run.zip'; name a file ending in .nc"),
@@ -183,7 +183,7 @@ def test_list(capsys):
         ("run X --out FOREIGN --fresh", "holds 'thesis.tex', which is no part of a run"),
         (
             "run X --out OLD",
-            f"translimit 0.0.1 (this is {__version__}); start over with --fresh, or",
+            f"0.0.1 (this is {__version__}); start over with --fresh, or",
         ),
         (
             "dmft",
