@@ -26,7 +26,7 @@ ONE_THREAD := env -u PYTHONDONTWRITEBYTECODE \
 	PJRT_NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A file stays with one worker, so that what it compiles is compiled once; tests/conftest.py puts the
 # longest first, so that both workers end together.
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+PYTEST = $(ONE_THREAD) $(1)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	--jaxtyping-packages=translimit,beartype.beartype
 # The quick tests compile much and compute little, so XLA optimises less for them, by its older
 # emitters and in one piece: two thirds of the processor time on files of flows.
@@ -52,14 +52,13 @@ explore: $(STAMPS)/explore  ## open the page on which sliders move what each lim
 test: $(STAMPS)/test  ## lint, format, types, docs, then the quick tests
 	@echo "ruff, pyright and mkdocs, side by side"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target SIDE_BY_SIDE=1 check docs
-	@$(QUICK) $(PYTEST)
+	@$(QUICK) $(call PYTEST,$(VENV))
 
 test-slow: $(STAMPS)/test  ## the acceptance rows and experiments that cost over 20 s each
-	@$(PYTEST) -m slow
+	@$(call PYTEST,$(VENV)) -m slow
 
 test-lowest: $(STAMPS)/lowest  ## the quick tests with the lowest versions that pyproject.toml allows
-	@$(QUICK) $(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile \
-		--no-loadscope-reorder --jaxtyping-packages=translimit,beartype.beartype $(TESTS)
+	@$(QUICK) $(call PYTEST,$(LOWEST)) $(TESTS)
 
 check: lint formatted types  ## what pre-commit and `make test` ask of the code without running it
 

@@ -1,4 +1,4 @@
-"""The Python that the README and the pages show runs as it stands."""
+"""The Python that the README, CONTRIBUTING and the pages show runs as it stands."""
 
 import re
 import shlex
@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [
+    CHECKOUT / "README.md",
+    CHECKOUT / "CONTRIBUTING.md",
+    *sorted((CHECKOUT / "docs").rglob("*.md")),
+]
 #: Pages whose blocks the build of the documentation runs, to draw what they compute.
 RUN_BY_THE_BUILD = ("four-theories",)
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
