@@ -1,8 +1,9 @@
 r"""The training dynamics of an infinite transformer in plain NumPy: one causal pass, line by line.
 
 The baseline of `benchmarks/dmft.py` and the oracle of the compiled solver in the tests. It shares
-no code with translimit, follows the recursion of the note literally (sequential square root by
-block substitution, histories that grow), and samples heads and neurons only.
+no code with translimit, follows the recursion of the page "Training dynamics" of the documentation
+literally (sequential square root by block substitution, histories that grow), and samples heads and
+neurons only.
 
 It is written to be fast in NumPy: histories hold the samples in their last axis, heads fastest, so
 that the past is one block, and a step takes one stacked product of it for each purpose, in either
@@ -32,7 +33,7 @@ ACTIVATIONS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """The network, its data, and how it is trained, in the symbols of the note."""
+    """The network, its data, and how it is trained, in the symbols of that page."""
 
     kx: np.ndarray  # [m, m]
     y: np.ndarray  # [P, outputs]
