@@ -16,6 +16,7 @@ from translimit.core import (  # noqa: E402
     ConfigError,
     MissingExtraError,
 )
+from translimit.describe import NameTable  # noqa: E402
 from translimit.scaling import (  # noqa: E402
     AlreadyAppliedError,
     AmbiguousRuleError,
@@ -29,7 +30,7 @@ from translimit.scaling import (  # noqa: E402
     UnsupportedModuleError,
     rules,
 )
-from translimit.scaling.adapters import TABLES, NameTable, bare_name, matches, roles  # noqa: E402
+from translimit.scaling.adapters import PLAIN, bare_name, match_names, matches, roles  # noqa: E402
 from translimit.scaling.adapters import torch as adapter  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -199,12 +200,12 @@ def test_tables_that_do_not_fit(names, kind, message):
 def test_modules_that_do_not_fit_are_named(monkeypatch):
     own = NameTable("own", {"q.weight": Role.QUERY})
     with pytest.raises(UnmatchedParameterError, match="flattened the parameters; use FSDP"):
-        own.match(["_fsdp_wrapped_module._flat_param"])
+        match_names(own, ["_fsdp_wrapped_module._flat_param"])
     model = built()
     model.blocks[1].attn.head_dim = 5
     with pytest.raises(ShapeMismatchError, match=r"1.attn: has heads of 5, and the target of 16"):
         adapter.apply(model, asked(), lr=1e-2)
-    table = replace(TABLES["plain"], attention=("blocks.0.attn",))
+    table = replace(PLAIN, attention=("blocks.0.attn",))
     with pytest.raises(UnsupportedModuleError, match="found modules of attention in 1 of 4 layer"):
         adapter.apply(built(), asked(), lr=1e-2, names=table)
     model = built()

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from translimit.checks.errors import FactoryError
-from translimit.describe import Role
-from translimit.scaling.adapters import SCALE_ATTRIBUTES
+from translimit.describe import SCALE_ATTRIBUTES, Role, family_of_class
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,11 +94,12 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
     owners = [*packed, *maps.get(Role.KEY, ())]
     parents = (_with_scale(modules, owner) for owner in owners)
     kinds = {type(modules.get(name.rpartition(".")[0], model)).__name__ for name in packed}
+    families = [family for kind in kinds if (family := family_of_class(kind)) is not None]
     return Places(
         blocks=tuple(blocks[number] for number in sorted(blocks)),
         maps={role: tuple(names) for role, names in maps.items()},
         packed=tuple(packed),
-        interleaved=any(kind.startswith("GPTNeoX") for kind in kinds),
+        interleaved=any(family.interleaved for family in families),
         attentions=tuple(name for name in parents if name is not None),
         readout=readout,
     )

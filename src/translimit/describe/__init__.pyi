@@ -2,6 +2,9 @@ from .activation import Activation as Activation
 from .architecture import read_architecture as read_architecture
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
+from .families import FAMILIES as FAMILIES
+from .families import Family as Family
+from .families import family_of_class as family_of_class
 from .heads import AbstractHeads as AbstractHeads
 from .heads import AbstractIsotropicHeads as AbstractIsotropicHeads
 from .heads import GaussianHeads as GaussianHeads
@@ -13,6 +16,13 @@ from .heads import require_strength as require_strength
 from .mixed_heads import FiniteHeads as FiniteHeads
 from .mixed_heads import SampledHeads as SampledHeads
 from .mixed_heads import ShiftedHeads as ShiftedHeads
+from .parameter_names import QKV as QKV
+from .parameter_names import QKV_BIAS as QKV_BIAS
+from .parameter_names import READOUT_NAMES as READOUT_NAMES
+from .parameter_names import SCALE_ATTRIBUTES as SCALE_ATTRIBUTES
+from .parameter_names import NameTable as NameTable
+from .parameter_names import linear_names as linear_names
+from .parameter_names import norm_names as norm_names
 from .parameterization import Parameterization as Parameterization
 from .parameterization import RoleRule as RoleRule
 from .parameterization import standard_parameterization as standard_parameterization
@@ -20,6 +30,7 @@ from .pre_norm import FeedForwardBlock as FeedForwardBlock
 from .pre_norm import Norm as Norm
 from .pre_norm import PreNormArchitecture as PreNormArchitecture
 from .pre_norm import Rotary as Rotary
+from .pre_norm_config import PreNormConfig as PreNormConfig
 from .retraction import Retraction as Retraction
 from .retraction import require_retraction as require_retraction
 from .roles import Axis as Axis
@@ -32,7 +43,6 @@ from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
 from .size import Size as Size
 from .stack_sizes import POST_NORM as POST_NORM
-from .stack_sizes import PreNormConfig as PreNormConfig
 from .stack_sizes import StackSizes as StackSizes
 from .stack_sizes import read_stack_sizes as read_stack_sizes
 from .transformer import ParameterSpec as ParameterSpec

@@ -13,10 +13,10 @@ from typing import Any
 
 from translimit.core import config
 from translimit.describe.activation import Activation
-from translimit.describe.families import READERS
 from translimit.describe.fields import Fields
 from translimit.describe.pre_norm import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
-from translimit.describe.stack_sizes import KIND, PreNormConfig, family_of, load
+from translimit.describe.pre_norm_config import KIND, PreNormConfig
+from translimit.describe.stack_sizes import family_of, load
 
 
 def read_architecture(source: str | Path | Mapping[str, Any]) -> PreNormArchitecture:
@@ -39,11 +39,26 @@ def read_architecture(source: str | Path | Mapping[str, Any]) -> PreNormArchitec
     """
     values, where = load(source)
     if "kind" in values:
-        return _own(config.from_json(PreNormConfig, values, where=where))
-    return READERS[family_of(values, where)](Fields(values, where))
+        return _built(config.from_json(PreNormConfig, values, where=where), family=KIND)
+    family, fields = family_of(values, where), Fields(values, where)
+    stack = family.read(fields)
+    return _built(
+        stack,
+        family=family.name,
+        assumptions=tuple(fields.assumptions),
+        ignored=tuple(fields.ignored),
+    )
 
 
-def _own(given: PreNormConfig) -> PreNormArchitecture:
+def _built(
+    given: PreNormConfig,
+    *,
+    family: str,
+    assumptions: tuple[str, ...] = (),
+    ignored: tuple[str, ...] = (),
+) -> PreNormArchitecture:
+    """The architecture of a stack in our own format."""
+
     def std(own: float | None) -> float:
         return given.init_std if own is None else own
 
@@ -58,7 +73,7 @@ def _own(given: PreNormConfig) -> PreNormArchitecture:
         )
     rotary = None if given.rotary_dims is None else Rotary(given.rotary_dims, given.rotary_base)
     return PreNormArchitecture(
-        family=KIND,
+        family=family,
         layers=given.layers,
         dim=given.dim,
         heads=given.heads,
@@ -68,6 +83,7 @@ def _own(given: PreNormConfig) -> PreNormArchitecture:
         v_std=std(given.v_std),
         out_std=std(given.out_std),
         token_std=std(given.token_std),
+        first_token_std=given.first_token_std,
         norm=Norm.LAYER if given.norm == "layer" else Norm.RMS,
         norm_epsilon=given.norm_epsilon,
         causal=given.causal,
@@ -75,4 +91,7 @@ def _own(given: PreNormConfig) -> PreNormArchitecture:
         parallel=given.parallel,
         rotary=rotary,
         context=given.context,
+        image_tokens=given.image_tokens,
+        assumptions=assumptions,
+        ignored=ignored,
     )

@@ -1,13 +1,12 @@
 from . import optax as optax
 from . import torch as torch
-from .families import TABLES as TABLES
-from .families import table_of as table_of
-from .families import table_of_model as table_of_model
 from .matching import matches as matches
 from .matching import roles as roles
-from .names import SCALE_ATTRIBUTES as SCALE_ATTRIBUTES
 from .names import Match as Match
-from .names import NameTable as NameTable
 from .names import bare_name as bare_name
+from .names import match_names as match_names
 from .overrides import overrides as overrides
 from .overrides import to_yaml as to_yaml
+from .tables import PLAIN as PLAIN
+from .tables import table_of as table_of
+from .tables import table_of_model as table_of_model

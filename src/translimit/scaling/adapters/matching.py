@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from translimit.describe import Role
-from translimit.scaling.adapters.families import Names, table_of
-from translimit.scaling.adapters.names import Match, NameTable, bare_name, matching
+from translimit.describe import NameTable, Role
+from translimit.scaling.adapters.names import Match, bare_name, match_names, matching
+from translimit.scaling.adapters.tables import Names, table_of
 from translimit.scaling.errors import AmbiguousRuleError
 
 
@@ -25,7 +25,7 @@ def matches(model: Any, names: Names = None) -> dict[str, Match]:
     """
     table = table_of(model, names)
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    found = table.match(parameters)
+    found = match_names(table, parameters)
     seen: dict[int, str] = {}
     for name, tensor in parameters.items():
         first = seen.setdefault(id(tensor), name)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from translimit.describe import Axis, Role, Size
-from translimit.scaling.adapters.families import unwrapped
+from translimit.describe import Axis, NameTable, Role, Size
 from translimit.scaling.adapters.matching import attention_modules
-from translimit.scaling.adapters.names import Match, NameTable
+from translimit.scaling.adapters.names import Match
+from translimit.scaling.adapters.tables import unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 

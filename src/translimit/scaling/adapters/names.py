@@ -1,18 +1,13 @@
-"""Name tables: from the names of parameters to their roles, every parameter exactly once.
-
-A pattern is a dotted path whose `*` stands for one part; it matches a name that ends with it:
-`h.*.ln_1.weight` matches `transformer.h.11.ln_1.weight`. `{q,k}` stands for either.
-"""
+"""From the names of parameters to their roles by a name table, every parameter exactly once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 
-from translimit.core import ArgumentError, ArgumentTypeError
-from translimit.describe import Role, unknown_role
+from translimit.describe import NameTable, Role
 from translimit.scaling.errors import AmbiguousRuleError, UnmatchedParameterError
 
 #: What torch.compile, FSDP and activation checkpointing put into names, and DDP before them.
@@ -20,14 +15,6 @@ WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 
 #: How many names an error lists.
 LISTED = 12
-
-#: The roles that one packed tensor has, first the one that `roles` gives it.
-QKV = (Role.QUERY, Role.KEY, Role.VALUE)
-QKV_BIAS = (Role.QUERY_BIAS, Role.KEY_BIAS, Role.VALUE_BIAS)
-
-
-#: What modules call the number that multiplies q . k.
-SCALE_ATTRIBUTES = ("scaling", "scale", "softmax_scale")
 
 
 @dataclass(frozen=True)
@@ -52,94 +39,51 @@ class Match:
         return len(self.parts) > 1
 
 
-@dataclass(frozen=True)
-class NameTable:
-    """The names of one family of modules.
+def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
+    """Every name with what the table says about it.
 
-    Attributes:
-        family: its name.
-        roles: pattern of parameters to role, or to the roles of one packed tensor.
-        transposed: patterns of matrices stored (in, out).
-        attention: patterns of the modules that hold the logit scale; without any, the modules
-            above query projections.
-        scale: attributes of these that may hold it, the first that exists counts.
-        depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.
-        strict: every pattern must match a parameter (tables of users).
-        remark: what an error about an unmatched name adds.
+    Raises:
+        UnmatchedParameterError: names without a pattern, or patterns of the user without a
+            name; the message lists them.
+        AmbiguousRuleError: a name that patterns give different roles.
     """
-
-    family: str
-    roles: Mapping[str, Role | tuple[Role, ...]]
-    transposed: tuple[str, ...] = ()
-    attention: tuple[str, ...] = ()
-    scale: tuple[str, ...] = SCALE_ATTRIBUTES
-    depth_scaled: bool = False
-    strict: frozenset[str] = field(default_factory=frozenset)
-    remark: str = ""
-
-    def extended(self, names: Mapping[str, Role | str | tuple[Role | str, ...]]) -> NameTable:
-        """Another one, in which the given patterns come first.
-
-        Raises:
-            ArgumentError: no such role, or an empty pattern.
-            ArgumentTypeError: names are no mapping of text.
-        """
-        own: dict[str, Role | tuple[Role, ...]] = {}
-        for pattern, role in names.items():
-            if not isinstance(pattern, str):
-                raise ArgumentTypeError(
-                    "names", f"has the key {pattern!r}", "pass {pattern: role}, patterns as text"
-                )
-            if not pattern.strip("."):
-                raise ArgumentError("names", "has an empty pattern", "name a parameter")
-            own[pattern] = tuple(map(_role, role)) if isinstance(role, tuple) else _role(role)
-        return replace(self, roles={**self.roles, **own}, strict=self.strict | own.keys())
-
-    def match(self, names: Iterable[str]) -> dict[str, Match]:
-        """Every name with what the table says about it.
-
-        Raises:
-            UnmatchedParameterError: names without a pattern, or patterns of the user without a
-                name; the message lists them.
-            AmbiguousRuleError: a name that patterns give different roles.
-        """
-        found: dict[str, Match] = {}
-        unmatched, used, listed = [], set(), list(names)
-        for name in listed:
-            plain = bare_name(name)
-            hits = {p: r for p, r in self.roles.items() if _compiled(p).search(plain)}
-            # What the user adds stands above what the family has.
-            hits = {p: r for p, r in hits.items() if p in self.strict} or hits
-            used |= hits.keys()
-            if len(set(hits.values())) > 1:
-                told = ", ".join(f"{p} -> {_text(r)}" for p, r in hits.items())
-                raise AmbiguousRuleError("names", f"{name} has two roles: {told}", "keep one")
-            if not hits:
-                unmatched.append(name)
-                continue
-            pattern, role = next(iter(hits.items()))
-            parts = role if isinstance(role, tuple) else (role,)
-            transposed = any(_compiled(p).search(plain) for p in self.transposed)
-            found[name] = Match(parts[0], parts, transposed, pattern)
-        if any(name.endswith("_flat_param") for name in unmatched):
-            raise UnmatchedParameterError(
-                "names", "FSDP has flattened the parameters", "use FSDP with use_orig_params=True"
-            )
-        if unmatched:
-            raise UnmatchedParameterError(
-                "names",
-                f"the table {self.family!r} has no role for {len(unmatched)} of {len(listed)} "
-                f"parameters: {_some(unmatched)}",
-                "pass names={pattern: role} for them, for example "
-                f"{{{_pattern_for(unmatched[0])!r}: 'mlp_in'}}{self.remark}",
-            )
-        if idle := sorted(self.strict - used):
-            raise UnmatchedParameterError(
-                "names",
-                f"no parameter matches: {_some(idle)}",
-                "take names from model.named_parameters()",
-            )
-        return found
+    found: dict[str, Match] = {}
+    unmatched, used, listed = [], set(), list(names)
+    for name in listed:
+        plain = bare_name(name)
+        hits = {p: r for p, r in table.roles.items() if _compiled(p).search(plain)}
+        # What the user adds stands above what the family has.
+        hits = {p: r for p, r in hits.items() if p in table.strict} or hits
+        used |= hits.keys()
+        if len(set(hits.values())) > 1:
+            told = ", ".join(f"{p} -> {_text(r)}" for p, r in hits.items())
+            raise AmbiguousRuleError("names", f"{name} has two roles: {told}", "keep one")
+        if not hits:
+            unmatched.append(name)
+            continue
+        pattern, role = next(iter(hits.items()))
+        parts = role if isinstance(role, tuple) else (role,)
+        transposed = any(_compiled(p).search(plain) for p in table.transposed)
+        found[name] = Match(parts[0], parts, transposed, pattern)
+    if any(name.endswith("_flat_param") for name in unmatched):
+        raise UnmatchedParameterError(
+            "names", "FSDP has flattened the parameters", "use FSDP with use_orig_params=True"
+        )
+    if unmatched:
+        raise UnmatchedParameterError(
+            "names",
+            f"the table {table.family!r} has no role for {len(unmatched)} of {len(listed)} "
+            f"parameters: {_some(unmatched)}",
+            "pass names={pattern: role} for them, for example "
+            f"{{{_pattern_for(unmatched[0])!r}: 'mlp_in'}}{table.remark}",
+        )
+    if idle := sorted(table.strict - used):
+        raise UnmatchedParameterError(
+            "names",
+            f"no parameter matches: {_some(idle)}",
+            "take names from model.named_parameters()",
+        )
+    return found
 
 
 def bare_name(name: str) -> str:
@@ -175,13 +119,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         return made
 
     return re.compile(r"(?:^|\.)" + part(pattern) + "$")
-
-
-def _role(role: Role | str) -> Role:
-    try:
-        return Role(role)
-    except ValueError:
-        raise unknown_role(role) from None
 
 
 def _pattern_for(name: str) -> str:

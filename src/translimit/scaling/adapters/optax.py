@@ -14,8 +14,8 @@ from typing import Any
 import lazy_loader
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
-from translimit.describe import Role
-from translimit.scaling.adapters.names import NameTable
+from translimit.describe import NameTable, Role
+from translimit.scaling.adapters.names import match_names
 from translimit.scaling.engine import Rules
 from translimit.scaling.live_start import require_live_start
 from translimit.scaling.moves import Update
@@ -40,7 +40,7 @@ def labels(params: Any, names: Mapping[str, Role | str]) -> Any:
     """
     paths, tree = jax.tree_util.tree_flatten_with_path(params)
     listed = [_path(path) for path, _ in paths]
-    found = NameTable("optax", {}).extended(names).match(listed)
+    found = match_names(NameTable("optax", {}).extended(names), listed)
     return jax.tree_util.tree_unflatten(tree, [found[name].role.value for name in listed])
 
 

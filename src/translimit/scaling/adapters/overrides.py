@@ -17,8 +17,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-from translimit.describe import Role
-from translimit.scaling.adapters.names import QKV, QKV_BIAS
+from translimit.describe import QKV, QKV_BIAS, Role
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-from translimit.describe import Axis, Role, Size
-from translimit.scaling.adapters.names import Match, NameTable
+from translimit.describe import Axis, NameTable, Role, Size
+from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError
 from translimit.scaling.live_start import require_live_start

@@ -22,7 +22,6 @@ from translimit.core import (
     whole_file,
 )
 from translimit.describe import Role
-from translimit.scaling.adapters.families import Names, table_of, unwrapped
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
@@ -30,6 +29,7 @@ from translimit.scaling.adapters.optimizers import require_class as require_clas
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
 from translimit.scaling.adapters.starts import base_stds, factors
+from translimit.scaling.adapters.tables import Names, table_of, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError
 from translimit.scaling.moves import Update
