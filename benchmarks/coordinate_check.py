@@ -12,7 +12,7 @@ all of torch's; wall and processor seconds of each are the least of several repe
 is not counted. mup records the mean absolute output of every module, ours root mean squares of
 fields, of their changes and of what each map learned, at fixed inputs.
 
-The faults: the readout's rate, the logit scale N^{-1/2}, a missing factor of depth, an epsilon that
+The faults: the readout's rate, the score scale N^{-1/2}, a missing factor of depth, an epsilon that
 is not scaled, a packed projection in the group of vectors. mup has no verdict, so it gets one here:
 a module's fitted exponent that differs from the correct model's by more than 0.25 after the last
 update. It has no axis of depth.
@@ -54,7 +54,7 @@ NAMES: dict[str, Any] = {
 }
 FAULTS = {
     "readout rate": "the readout's rate times m_d^(1/2)",
-    "logit scale": "logits times N^(-1/2) instead of 1/N",
+    "score scale": "logits times N^(-1/2) instead of 1/N",
     "depth factor": "branches without 1/m_L (axis: layers)",
     "epsilon": "one epsilon for all instead of one that falls with width",
     "packed QKV": "the packed projection in the group of vectors: its rate without 1/m_d",
@@ -143,7 +143,7 @@ def ours(fault: str = "") -> Any:
                 group["lr"] *= m_L
                 parameter.data.mul_(m_L)
             split.append({"params": [parameter], **group})
-        if fault == "logit scale":
+        if fault == "score scale":
             for block in model.layers:
                 block.scaling = size.head_dim**-0.5  # pyright: ignore
         return TorchModel(
@@ -169,7 +169,7 @@ def theirs(fault: str = "") -> Any:
     def model(width: int) -> Model:
         head_dim = width // HEADS
         c = BASE.head_dim**0.5 / head_dim  # N_0^{-1/2} at the base, then 1/N
-        if fault == "logit scale":
+        if fault == "score scale":
             c = head_dim**-0.5
         return Model(width, LAYERS, c, MuReadout)
 

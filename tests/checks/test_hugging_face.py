@@ -44,7 +44,7 @@ CONTROLS = {
     "hidden-rate": Control("adamw", "head_dim", "learned_key_change", 2, "key"),
     "hidden-rate-heads": Control("adamw", "heads", "learned_key_change", 2, "key"),
     "readout-rate": Control("adamw", "head_dim", "output_change", 1, "readout"),
-    "logit-scale": Control("adamw", "head_dim", "learned_logit_change", 2, "logit scale"),
+    "logit-scale": Control("adamw", "head_dim", "learned_logit_change", 2, "score scale"),
     "no-residual": Control("adamw", "layers", "stream_change", 2, "out"),
     "depth-rate": Control("adamw", "layers", "stream_change", 2, "key", alpha_L=0.5),
     "global-rate": Control("sgd", "head_dim", "output_change", 1, "readout"),
@@ -56,7 +56,7 @@ CONTROLS = {
 
 
 def drop(made: TorchModel, trial, name: str) -> TorchModel:
-    """The model without one rule: other rates, other starts or another logit scale."""
+    """The model without one rule: other rates, other starts or another score scale."""
     m_d = trial.size.width / trial.base.width
     m_L = trial.size.layers / trial.base.layers
     kind, sgd = name.removesuffix("-heads").removesuffix("-sgd"), name.endswith("-sgd")

@@ -44,7 +44,7 @@ def lint(change=lambda name, size, one: one, scales=()):
 
 def test_constants_of_the_base_are_its_own():
     assert lint() == ()
-    assert lint(scales=[5 * made.logit_scale for made in RULES]) == ()
+    assert lint(scales=[5 * made.score_scale for made in RULES]) == ()
     assert lint(scales=[None, None, None]) == ()
 
 
@@ -90,9 +90,9 @@ def test_what_is_not_compared():
     ]  # folded: not head
 
 
-def test_the_logit_scale():
+def test_the_score_scale():
     (found,) = lint(scales=[size.head_dim**-0.5 for size in SIZES])
-    assert found.sentence.startswith("the logit scale grows with head_dim^-0.50")
+    assert found.sentence.startswith("the score scale grows with head_dim^-0.50")
 
 
 def test_plain_data_and_back():

@@ -270,7 +270,7 @@ def test_the_standard_parameterization_is_refuted():
     assert found.overall() is Verdict.refuted
     said = " ".join(found.lint())
     assert "blocks.*.attention.query.weight" in said
-    assert "the logit scale grows with head_dim^-0.50" in said
+    assert "the score scale grows with head_dim^-0.50" in said
 
 
 def test_what_diverges_is_a_verdict():

@@ -101,7 +101,7 @@ def toy(trial, change=None) -> TorchModel:
     roles = roles_of(model)
     for module in model.modules():
         if isinstance(module, Attention):
-            module.scaling = trial.size.head_dim**-0.5 if trial.standard else made.logit_scale
+            module.scaling = trial.size.head_dim**-0.5 if trial.standard else made.score_scale
     width = trial.size.width if trial.standard else trial.base.width
     for name, parameter in model.named_parameters():
         role, rule = roles[name], made.role(roles[name])

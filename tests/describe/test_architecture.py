@@ -44,7 +44,7 @@ def config(name):
 def test_gpt2(name, layers, dim, heads):
     read = config(name)
     assert (read.layers, read.dim, read.heads, read.head_dim) == (layers, dim, heads, 64)
-    assert (read.family, read.causal, read.norm, read.norm_epsilon) == (
+    assert (read.family, read.causal, read.norm, read.norm_eps) == (
         "gpt2",
         True,
         Norm.LAYER,

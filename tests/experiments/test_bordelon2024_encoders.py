@@ -50,7 +50,7 @@ def planted(monkeypatch: pytest.MonkeyPatch):
         times = np.array(observe_at, float)[:, None, None]
         learned = (layers * numbers.residual) ** -1.0 * layers**plan.error
         found = {
-            "logit_variance": noisy(rng, numbers.logit_scale**2 * n ** (1 + plan.error), *outer, 1),
+            "logit_variance": noisy(rng, numbers.score_scale**2 * n ** (1 + plan.error), *outer, 1),
             "probe_loss": (0.1 + heads**-0.4) * np.exp(-times / 50) * noisy(rng, 1.0, *outer),
             "stream_kernel": 1 + rng.standard_normal((*outer, layers + 1, 8, 8)) / heads**0.5,
         }
@@ -255,7 +255,7 @@ def test_the_papers_sizes_say_which_file_they_need(tmp_path) -> None:
     assert (shape.tokens, shape.patch_dim, shape.dim) == (64, 48, 256)
     numbers = networks.ruled(config, shape, "momentum")
     assert numbers.residual == pytest.approx(4 / 4)  # beta_0 / L
-    assert numbers.logit_scale == pytest.approx(1 / 16)
+    assert numbers.score_scale == pytest.approx(1 / 16)
     assert numbers.readout == pytest.approx(4**-0.5 / (0.1 * 256))
     assert numbers.role(Role.QUERY).lr == pytest.approx(0.1**2 * 256 * 4)
 

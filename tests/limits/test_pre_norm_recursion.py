@@ -40,7 +40,7 @@ BASE = {
     "init_std": 0.11,
     "qk_std": 0.2,
     "token_std": 0.6,
-    "norm_epsilon": 0.02,
+    "norm_eps": 0.02,
 }
 MLP = {"mlp_dim": 160, "mlp_in_std": 0.15, "mlp_out_std": 0.05}
 LLAMA = {**BASE, **MLP, "norm": "rms", "activation": "silu", "gated": True, "kv_heads": 1}
@@ -111,7 +111,7 @@ def wrong(architecture):
         "hidden inputs",
         replace(architecture, feed_forward=replace(block, in_std=1.3 * block.in_std)),
     )
-    yield "epsilon", replace(architecture, norm_epsilon=0.0)
+    yield "epsilon", replace(architecture, norm_eps=0.0)
     if architecture.rotary is not None:
         yield "rotary", replace(architecture, rotary=None)
     if architecture.parallel:

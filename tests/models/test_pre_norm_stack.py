@@ -14,7 +14,7 @@ from translimit.models import PreNormStack
 BASE = {"kind": "pre-norm", "layers": 3, "dim": 24, "heads": 4, "init_std": 0.3, "token_std": 1.0}
 CASES = {
     "attention": BASE,
-    "plain": {**BASE, "causal": False, "norm_epsilon": 0.3, "mlp_dim": 40},
+    "plain": {**BASE, "causal": False, "norm_eps": 0.3, "mlp_dim": 40},
     "llama": {
         **BASE,
         "kv_heads": 2,
@@ -35,7 +35,7 @@ def numpy_stack(a, x, key):
 
     def norm(x):
         x = x - x.mean(axis=1, keepdims=True) if a.norm.name == "LAYER" else x
-        return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + a.norm_epsilon)
+        return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + a.norm_eps)
 
     def draw(key, name, shape):
         return np.asarray(jax.random.normal(named_key(key, name), shape), dtype=np.float64)

@@ -67,7 +67,7 @@ def uneven(shape: TransformerShape, seed: int = 0) -> Parameterization:
     """Every role with numbers of its own, so that one left out is seen."""
     rng = np.random.default_rng(seed)
     roles = {role: RoleRule(*rng.uniform(0.5, 1.5, 5)) for role in Role}
-    return Parameterization(shape.size, roles, logit_scale=0.7, residual=0.6, skip=0.9)
+    return Parameterization(shape.size, roles, score_scale=0.7, residual=0.6, skip=0.9)
 
 
 def weights_of(shape: TransformerShape, seed: int = 1) -> dict[str, np.ndarray]:
@@ -102,7 +102,7 @@ def test_forward_is_that_of_torch(shape):
     expected = forward(
         shape,
         mult,
-        numbers.logit_scale,
+        numbers.score_scale,
         numbers.residual,
         numbers.skip,
         {name: torch.tensor(value) for name, value in weights.items()},
@@ -227,8 +227,8 @@ def test_refused_parameterizations():
         start.changed(Role.QUERY, lr=float("nan"))
     with pytest.raises(ArgumentError, match="rate"):
         start.changed(Role.QUERY, rate=1.0)
-    with pytest.raises(ArgumentError, match="logit_scale"):
-        start.changed(logit_scale=-1.0)
+    with pytest.raises(ArgumentError, match="score_scale"):
+        start.changed(score_scale=-1.0)
     with pytest.raises(ArgumentError, match="did you mean"):
         start.role("qurey")
     with pytest.raises(ArgumentTypeError, match="parameterization"):

@@ -36,12 +36,12 @@ def close(one, other):
 @settings(max_examples=25)
 def test_the_paper_is_the_single_rate_at_equal_exponents(base, target, aA, aL, optimizer):
     options = {"optimizer": optimizer, "alpha_A": aA, "alpha_L": aL}
-    made = rules(base, target, style="single_lr", base_logit_scale=base.head_dim**-aA, **options)
+    made = rules(base, target, style="single_lr", base_score_scale=base.head_dim**-aA, **options)
     constants = {"beta0": 4.0, "gamma0": 0.1, "eta0": 0.3, "pixels": 12}
     small = paper_parameterization(base, **constants, **options)
     large = paper_parameterization(target, **constants, **options)
     scaled = made.applied(small)
-    assert close(scaled.logit_scale, large.logit_scale)
+    assert close(scaled.score_scale, large.score_scale)
     assert close(scaled.residual, large.residual)
     for role in Role:
         for name, value in large.role(role).to_json().items():
@@ -79,7 +79,7 @@ def test_in_rescaled_variables_the_rates_are_those_of_the_theory(alphas):
         rule = made.role(role)
         assert close(rule.mult * rule.init, mult), role
         assert close(rule.lr / rule.init**2, lr), role
-    assert close(made.logit_scale, N**-aA)
+    assert close(made.score_scale, N**-aA)
     assert close(made.residual, beta0 * L**-aL)
     assert close(made.readout, made.role(Role.READOUT).mult)
 
@@ -125,7 +125,7 @@ def test_only_rules_of_the_same_base_are_applied():
     paper = paper_parameterization(base)
     with pytest.raises(ShapeMismatchError, match="start: is of"):
         rules(target, base, optimizer="sgd").applied(paper)
-    with pytest.raises(ShapeMismatchError, match=r"pass base_logit_scale=0\.125"):
+    with pytest.raises(ShapeMismatchError, match=r"pass base_score_scale=0\.125"):
         rules(base, target, optimizer="sgd").applied(paper)
 
 

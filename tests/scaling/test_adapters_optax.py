@@ -252,7 +252,7 @@ def test_equinox_trains():
     made = asked()
     small, large = (
         Equinox(size, scale)
-        for size, scale in ((BASE, BASE.head_dim**-0.5), (TARGET, made.logit_scale))
+        for size, scale in ((BASE, BASE.head_dim**-0.5), (TARGET, made.score_scale))
     )
     arrays, static = eqx.partition(large, eqx.is_inexact_array)
     names = adapter.labels(arrays, NAMES)
@@ -299,7 +299,7 @@ def test_flax_trains():
             return self.readout(h)
 
     small = nnx.state(Flax(BASE, BASE.head_dim**-0.5, nnx.Rngs(0)), nnx.Param)
-    graph, params = nnx.split(Flax(TARGET, made.logit_scale, nnx.Rngs(1)))
+    graph, params = nnx.split(Flax(TARGET, made.score_scale, nnx.Rngs(1)))
     names = adapter.labels(params, NAMES)
     told = adapter.stds(small, adapter.labels(small, NAMES))
     params = adapter.start(params, names, made, told)

@@ -394,12 +394,12 @@ def test_sgd_rates():
     assert all("eps" not in group for group in groups)
 
 
-def test_logits_are_folded_where_the_module_has_no_scale():
+def test_scores_are_folded_where_the_module_has_no_scale():
     fixed = built(scale=None)
-    with pytest.raises(UnsupportedModuleError, match="pass fold_logits=True"):
+    with pytest.raises(UnsupportedModuleError, match="pass fold_scores=True"):
         adapter.apply(fixed, asked(), lr=1e-2)
     before = fixed.blocks[0].attn.q.weight.detach().clone()
-    groups = adapter.apply(fixed, asked(fold_logits=True), lr=1e-2)
+    groups = adapter.apply(fixed, asked(fold_scores=True), lr=1e-2)
     kappa = 8**-0.5 / M_N * 16**0.5
     torch.testing.assert_close(fixed.blocks[0].attn.q.weight, kappa * before)
     rates = {role: group["lr"] for group in groups for role in group["roles"]}

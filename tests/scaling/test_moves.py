@@ -58,7 +58,7 @@ def test_a_move_by_hand():
 
 
 def forward(made, role):
-    """The multiplier of a role that stands elsewhere: of its branch, of the logits."""
+    """The multiplier of a role that stands elsewhere: of its branch, of the scores."""
     return made.residual if role.ends_branch else 1.0
 
 
@@ -70,7 +70,7 @@ def test_all_styles_train_the_same_effective_weights(base, target, aA, aL, optim
         for style in STYLES
     }
     for one, other in itertools.combinations(made.values(), 2):
-        assert one.logit_scale == other.logit_scale
+        assert one.score_scale == other.score_scale
         for role in Role:
             update = one.update(role)
             seen = [invariants(r.role(role), update, forward(r, role)) for r in (one, other)]

@@ -75,7 +75,7 @@ def test_megatron_matches_every_parameter_once(layer):
         assert taken[name] == pytest.approx(
             {"max_lr": 1e-3 * lr, "min_lr": 1e-4 * lr, "eps": 1e-6 * eps, "wd_mult": decay}
         )
-    assert table["model"]["logit_scale"] == pytest.approx(0.25 / 2)
+    assert table["model"]["score_scale"] == pytest.approx(0.25 / 2)
     ratios = table["model"]["init_ratios"]
     assert (ratios["hidden_matrices"], ratios["ends_of_branches"]) == (0.5, 0.5 / M_L)
     assert (ratios["readout"], ratios["embeddings"]) == (1 / M_D, 1)

@@ -122,7 +122,7 @@ def test_the_command_prints_the_rules(capsys):
         "0.25",
         "16",
     ]
-    assert "logits: 0.125 k.q (absolute); branches: 1" in out
+    assert "scores: 0.125 q . k (absolute); branches: 1" in out
 
 
 def test_the_command_reads_configurations_of_models(capsys):

@@ -66,7 +66,7 @@ def test_heads_must_divide_the_width():
         ({"decay": "sqrt_width", "optimizer": "sgd"}, ArgumentError, "got 'sqrt_width' with"),
         ({"muon_adjust": "rms"}, ArgumentError, "unknown muon_adjust 'rms'"),
         ({"muon_heads": "both"}, ArgumentError, "unknown muon_heads 'both'"),
-        ({"base_logit_scale": 0.0}, ArgumentError, "base_logit_scale: got 0.0"),
+        ({"base_score_scale": 0.0}, ArgumentError, "base_score_scale: got 0.0"),
         ({"base": 3}, ArgumentTypeError, "base: got 3; pass a Size"),
         (
             {"target": Size(head_dim=32, heads=8, layers=8, mlp_ratio=3)},
@@ -80,13 +80,13 @@ def test_heads_must_divide_the_width():
         ),
         ({"packed_qkv": True, "alpha_A": 0.5}, UnsupportedModuleError, "split the projection"),
         (
-            {"packed_qkv": True, "fold_logits": True, "style": "folded"},
+            {"packed_qkv": True, "fold_scores": True, "style": "folded"},
             UnsupportedModuleError,
             "split the projection",
         ),
-        ({"fold_logits": True}, UnsupportedModuleError, "use style='folded'"),
+        ({"fold_scores": True}, UnsupportedModuleError, "use style='folded'"),
         (
-            {"fold_logits": True, "style": "folded", "qk_norm": True},
+            {"fold_scores": True, "style": "folded", "qk_norm": True},
             UnsupportedModuleError,
             "undoes what is folded into W_Q",
         ),
@@ -113,8 +113,8 @@ def test_a_conversion_into_a_style_without_a_place_is_refused():
     made = rules(BASE, TARGET, optimizer="adamw", tied=True, final_norm_gain=False)
     with pytest.raises(UnsupportedModuleError, match="no gain in the final norm"):
         made.to_style("folded")
-    folded = rules(BASE, TARGET, optimizer="adamw", style="folded", fold_logits=True)
-    with pytest.raises(UnsupportedModuleError, match="has the logit scale as a multiplier"):
+    folded = rules(BASE, TARGET, optimizer="adamw", style="folded", fold_scores=True)
+    with pytest.raises(UnsupportedModuleError, match="has the score scale as a multiplier"):
         folded.to_style("canonical")
     with pytest.raises(ArgumentError, match="did you mean 'folded'"):
         made.to_style("foldet")

@@ -120,7 +120,7 @@ def test_the_canonical_table_is_the_printed_one(question, optimizer):
             assert close(rule.wd, None if optimizer == "adam" else 1 / rule.lr)
     assert close(made.residual, m_L**-aL)
     assert close(made.readout, 1 / m_d)
-    assert close(made.logit_scale, base.head_dim**-0.5 * m_N**-aA)
+    assert close(made.score_scale, base.head_dim**-0.5 * m_N**-aA)
 
 
 # The acceptance figures.
@@ -131,7 +131,7 @@ def test_adamw_canonical():
     for role in MATRICES | LOGIT_MATRICES:
         rule = made.role(role)
         assert (rule.mult, rule.init, rule.lr, rule.eps, rule.wd) == (1, 0.5, 0.25, 0.0625, 4)
-    assert (made.residual, made.logit_scale, made.readout) == (0.25, 0.125, 0.25)
+    assert (made.residual, made.score_scale, made.readout) == (0.25, 0.125, 0.25)
     gain, embedding = made.role("block_norm_gain"), made.role("token_embedding")
     assert (gain.lr, gain.eps, embedding.lr, embedding.eps) == (1, 0.0625, 1, 0.25)
 
@@ -154,7 +154,7 @@ def test_adamw_folded_at_half():
     rule = made.role("attention_out")
     assert (rule.init, rule.lr, rule.eps) == pytest.approx((0.25, 0.0625, 0.25), abs=1e-6)
     assert made.role("block_norm_gain").lr == 0.5
-    assert made.logit_scale == pytest.approx(0.1767767, abs=1e-6)
+    assert made.score_scale == pytest.approx(0.1767767, abs=1e-6)
 
 
 def test_sgd_canonical():
@@ -237,7 +237,7 @@ def test_unit_init_keeps_every_start():
         assert {made.role(role).init for role in Role} == {1.0}
 
 
-# Tied embeddings, grouped queries, folded logits, Muon, decay.
+# Tied embeddings, grouped queries, folded scores, Muon, decay.
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -282,14 +282,14 @@ def test_grouped_queries_that_change():
 
 @given(questions(), st.floats(0.01, 10))
 @settings(max_examples=25)
-def test_folded_logits_move_the_scale_into_the_query(question, c_0):
+def test_folded_scores_move_the_scale_into_the_query(question, c_0):
     base, target, aA, aL = question
-    options = {"alpha_A": aA, "alpha_L": aL, "style": "folded", "base_logit_scale": c_0}
+    options = {"alpha_A": aA, "alpha_L": aL, "style": "folded", "base_score_scale": c_0}
     for optimizer, rate in [("adamw", 1), ("sgd", 2)]:
         free = rules(base, target, optimizer=optimizer, **options)
-        fixed = rules(base, target, optimizer=optimizer, fold_logits=True, **options)
-        kappa = free.logit_scale * target.head_dim**0.5
-        assert close(fixed.logit_scale, target.head_dim**-0.5)
+        fixed = rules(base, target, optimizer=optimizer, fold_scores=True, **options)
+        kappa = free.score_scale * target.head_dim**0.5
+        assert close(fixed.score_scale, target.head_dim**-0.5)
         for role in (Role.QUERY, Role.QUERY_BIAS):
             one, other = free.role(role), fixed.role(role)
             assert close(other.init, kappa * one.init)
@@ -298,9 +298,9 @@ def test_folded_logits_move_the_scale_into_the_query(question, c_0):
         assert free.role(Role.KEY) == fixed.role(Role.KEY)
 
 
-def test_the_logit_scale_of_mup():
-    made = rules(BASE, TARGET, optimizer="adamw", base_logit_scale=8 / BASE.head_dim)
-    assert made.logit_scale == 8 / TARGET.head_dim
+def test_the_score_scale_of_mup():
+    made = rules(BASE, TARGET, optimizer="adamw", base_score_scale=8 / BASE.head_dim)
+    assert made.score_scale == 8 / TARGET.head_dim
 
 
 def test_muon_with_other_implementations():
@@ -364,7 +364,7 @@ def test_the_base_is_the_identity():
             for rule in made.table().values():
                 assert set(rule.values()) <= {1.0, None}
             assert (made.residual, made.readout) == (1, 1)
-            assert made.logit_scale == BASE.head_dim**-0.5
+            assert made.score_scale == BASE.head_dim**-0.5
 
 
 def test_groups_are_a_partition():

@@ -103,8 +103,8 @@ def loss_of(parameters, numbers: Parameterization, tied: bool):
         k = heads(x @ w(Role.KEY).T, size.groups)
         v = heads(x @ w(Role.VALUE).T + w(Role.VALUE_BIAS), size.groups)
         k, v = (y.repeat_interleave(size.heads // size.groups, dim=1) for y in (k, v))
-        logits = numbers.logit_scale * (q @ k.transpose(-1, -2))
-        attention = logits.masked_fill(~mask, -torch.inf).softmax(-1)
+        scores = numbers.score_scale * (q @ k.transpose(-1, -2))
+        attention = scores.masked_fill(~mask, -torch.inf).softmax(-1)
         mixed = (attention @ v).transpose(1, 2).flatten(-2)
         out = mixed @ w(Role.ATTENTION_OUT).T + w(Role.ATTENTION_OUT_BIAS)
         h = h + numbers.residual * out
@@ -178,7 +178,7 @@ def losses(style, optimizer, alphas, *, tied=False, clip=None, spoil=None):
     if spoil is not None:
         wrong = RoleRule(1.0, 1.0, 1.25, 1.0, 1.0).times(numbers.role(spoil))
         roles = {**numbers.roles, spoil: wrong}
-        numbers = Parameterization(TARGET, roles, numbers.logit_scale, numbers.residual)
+        numbers = Parameterization(TARGET, roles, numbers.score_scale, numbers.residual)
     parameters = draw(numbers, tied)
     optimisers = optimisers_of(parameters, numbers, optimizer, made.update)
     found = []

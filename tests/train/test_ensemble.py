@@ -92,7 +92,7 @@ def test_losses_are_those_of_torch(history):
     for step in range(6):
         inputs, labels = data.digit_patches().batch(order, step, 8)
         x = torch.tensor(inputs.astype(np.float64))
-        out = forward(SHAPE, mult, numbers.logit_scale, 1.0, 1.0, w, x)
+        out = forward(SHAPE, mult, numbers.score_scale, 1.0, 1.0, w, x)
         loss = torch.nn.functional.cross_entropy(out, torch.tensor(labels).long())
         optimizer.zero_grad()
         loss.backward()

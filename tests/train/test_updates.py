@@ -21,7 +21,7 @@ def problem():
     """A parameterization with numbers of its own for every role, weights, a batch, our gradient."""
     rng = np.random.default_rng(0)
     roles = {role: RoleRule(*rng.uniform(0.5, 1.5, 5)) for role in Role}
-    numbers = Parameterization(SHAPE.size, roles, logit_scale=0.8, residual=0.7)
+    numbers = Parameterization(SHAPE.size, roles, score_scale=0.8, residual=0.7)
     weights = {spec.name: rng.normal(0.2, 0.7, spec.shape) for spec in SHAPE.parameters}
     inputs, labels = rng.normal(size=(6, 3, 4)), rng.integers(0, 3, 6)
     with jax.enable_x64(True):
@@ -69,7 +69,7 @@ def torch_run(problem, step):
     memory = {name: {} for name in w}
     x, y = torch.tensor(inputs), torch.tensor(labels)
     for _ in range(STEPS):
-        out = forward(SHAPE, mult, numbers.logit_scale, numbers.residual, 1.0, w, x)
+        out = forward(SHAPE, mult, numbers.score_scale, numbers.residual, 1.0, w, x)
         torch.nn.functional.cross_entropy(out, y).backward()
         for name in w:
             with torch.no_grad():

@@ -133,7 +133,7 @@ class JaxModel:
             )
         return leaves
 
-    def logit_scale(self) -> float | None:
+    def score_scale(self) -> float | None:
         """Not told: the logits of `fields` have it."""
         return None
 

@@ -65,7 +65,7 @@ class Finding:
     Attributes:
         role: of the parameter.
         parameter: its name, with `*` for the number of the block.
-        number: `lr`, `eps`, `wd`, `init` or `logit_scale`.
+        number: `lr`, `eps`, `wd`, `init` or `score_scale`.
         found: its exponent along the axis.
         expected: the exponent that the rules have.
         sentence: for people.
@@ -88,7 +88,7 @@ def compare(
     sizes: Sequence[Size],
     numbers: Sequence[Iterable[ParameterNumbers]],
     rules: Sequence[Rules],
-    logit_scales: Sequence[float | None] = (),
+    score_scales: Sequence[float | None] = (),
 ) -> tuple[Finding, ...]:
     """What does not follow the rules along one axis.
 
@@ -97,7 +97,7 @@ def compare(
         sizes: of the networks.
         numbers: of all parameters, by size.
         rules: from the base to each size.
-        logit_scales: what multiplies q . k, by size, where the module tells it.
+        score_scales: what multiplies q . k, by size, where the module tells it.
     """
     along = np.log([float(getattr(size, axis)) for size in sizes])
     tables = [_by_template(one) for one in numbers]
@@ -118,13 +118,13 @@ def compare(
                 if finding is not None:
                     found.append(finding)
                     break
-    if len(logit_scales) == len(sizes) and all(scale for scale in logit_scales):
-        measured = np.log([float(scale or 1) for scale in logit_scales])
-        wanted = np.log([one.logit_scale for one in rules])
+    if len(score_scales) == len(sizes) and all(scale for scale in score_scales):
+        measured = np.log([float(scale or 1) for scale in score_scales])
+        wanted = np.log([one.score_scale for one in rules])
         got, expected = _slope(along, measured), _slope(along, wanted)
         if abs(got - expected) > TOLERANCE["lr"]:
-            sentence = _sentence("the logit scale", axis, got, expected, "attention", False)
-            found.append(Finding("logits", "attention", "logit_scale", got, expected, sentence))
+            sentence = _sentence("the score scale", axis, got, expected, "attention", False)
+            found.append(Finding("logits", "attention", "score_scale", got, expected, sentence))
     return tuple(found)
 
 

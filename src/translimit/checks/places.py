@@ -114,7 +114,7 @@ def _tied_end(named: Mapping[str, Any], roles: Mapping[str, Sequence[Role]]) -> 
     return None
 
 
-def logit_scale(module: Any) -> float | None:
+def score_scale(module: Any) -> float | None:
     """What multiplies q . k in an attention module that tells it."""
     for attribute in SCALE_ATTRIBUTES:
         value = getattr(module, attribute, None)
@@ -124,10 +124,10 @@ def logit_scale(module: Any) -> float | None:
 
 
 def _with_scale(modules: Mapping[str, Any], owner: str) -> str | None:
-    """The nearest module around an owner of keys that tells its logit scale."""
+    """The nearest module around an owner of keys that tells its score scale."""
     name = owner.rpartition(".")[0]
     while name:
-        if name in modules and logit_scale(modules[name]) is not None:
+        if name in modules and score_scale(modules[name]) is not None:
             return name
         name = name.rpartition(".")[0]
     return None

@@ -97,7 +97,7 @@ def coordinate_check(
         shapes,
         [[ParameterNumbers.from_json(one) for one in row[0]["numbers"]] for row in cells],
         rules,
-        [row[0]["logit_scale"] for row in cells],
+        [row[0]["score_scale"] for row in cells],
     )
     tokens = int(values.pop("tokens", np.zeros(1)).max())
     values.pop("apart", None)
@@ -185,7 +185,7 @@ def _record(
     if trial.seed == 0:  # one seed tells what all take; starts have many entries
         told["rules"] = made.rules.to_json()
         told["numbers"] = [one.to_json() for one in made.numbers(trial.rate)]
-        told["logit_scale"] = made.logit_scale()
+        told["score_scale"] = made.score_scale()
     return {**told, "values": made.record(steps, trial.size, apart)}
 
 

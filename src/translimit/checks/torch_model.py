@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from translimit.checks.errors import FactoryError
 from translimit.checks.factory import guarded
 from translimit.checks.lint import ParameterNumbers
-from translimit.checks.places import Places, find_places, logit_scale
+from translimit.checks.places import Places, find_places, score_scale
 from translimit.core import brief
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
@@ -131,10 +131,10 @@ class TorchModel:
             )
         return found
 
-    def logit_scale(self) -> float | None:
+    def score_scale(self) -> float | None:
         """What multiplies q . k, where the attention modules tell it, all the same."""
         modules = dict(self.model.named_modules())
-        told = {logit_scale(modules[name]) for name in self.found_places.attentions}
+        told = {score_scale(modules[name]) for name in self.found_places.attentions}
         return told.pop() if len(told) == 1 else None
 
     @cached_property
@@ -232,9 +232,9 @@ class _Recorder:
 
     def __init__(self, made: TorchModel, batch: Any, size: Size, apart: bool | None):
         self.made, self.batch, self.size = made, batch, size
-        self.places, self.scale = made.found_places, made.logit_scale()
+        self.places, self.scale = made.found_places, made.score_scale()
         if self.scale is None and made.rules is not None:
-            self.scale = made.rules.logit_scale
+            self.scale = made.rules.score_scale
         self.modules = dict(made.model.named_modules())
         places = self.places
         mapped = (name for names in places.maps.values() for name in names)

@@ -292,15 +292,15 @@ class ScaleCommand:
     style: Literal["canonical", "folded", "single_lr", "unit_init"] = "folded"
     """Where multipliers stand; folded is for unmodified modules."""
     alpha_a: float = 1.0
-    """Exponent of the attention logits, in [1/2, 1]."""
+    """Exponent of the attention scores, in [1/2, 1]."""
     alpha_l: float = 1.0
     """Exponent of the residual branches, in [1/2, 1]."""
     decay: Literal["constant", "independent", "sqrt_width"] = "constant"
     """What stays of the weight decay: rate times decay, the decay, or a rule for long training."""
     tied: _Flag = False
     """Take token embedding and readout as one tensor; a config.json tells it by itself."""
-    fold_logits: _Flag = False
-    """Put the logit scale into the queries, for modules that fix it at head_dim^-1/2."""
+    fold_scores: _Flag = False
+    """Put the score scale into the queries, for modules that fix it at head_dim^-1/2."""
     change_mlp_ratio: _Flag = False
     """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
     export: Annotated[

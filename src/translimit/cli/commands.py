@@ -366,7 +366,7 @@ def _scale(command: ScaleCommand) -> None:
         style=command.style,
         decay=command.decay,
         tied=True if command.tied else None,
-        fold_logits=command.fold_logits,
+        fold_scores=command.fold_scores,
         change_mlp_ratio=command.change_mlp_ratio,
     )
     if command.export is not None:
@@ -394,7 +394,7 @@ def _scale(command: ScaleCommand) -> None:
     from translimit.cli.tables import rules_table
 
     _print_rich(rules_table(made.groups()))
-    say(f"logits: {made.logit_scale:.6g} k.q (absolute); branches: {made.residual:.6g}")
+    say(f"scores: {made.score_scale:.6g} q . k (absolute); branches: {made.residual:.6g}")
     say("all else is target over base; rates multiply the schedule of the base")
     for sentence in made.warnings:
         say(f"note: {sentence}")

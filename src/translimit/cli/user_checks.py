@@ -29,6 +29,9 @@ from translimit.describe import Size
 from translimit.scaling import read_size
 from translimit.store import JsonCells, dump_json
 
+#: Of the form of the cells; another form is another run.
+_CELLS = 2
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -156,6 +159,7 @@ def _folder(
         "source": _source(command.factory),
         "base": config.to_json(base),
         "translimit": __version__,
+        "cells": _CELLS,
         **facts,
     }
     digest = config.digest(identity)

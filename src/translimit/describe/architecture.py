@@ -85,7 +85,7 @@ def _built(
         token_std=std(given.token_std),
         first_token_std=given.first_token_std,
         norm=Norm.LAYER if given.norm == "layer" else Norm.RMS,
-        norm_epsilon=given.norm_epsilon,
+        norm_eps=given.norm_eps,
         causal=given.causal,
         feed_forward=feed_forward,
         parallel=given.parallel,

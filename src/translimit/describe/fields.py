@@ -17,7 +17,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mlp_dim": ("n_inner", "intermediate_size", "ffn_dim"),
     "activation": ("activation_function", "hidden_act", "hidden_activation"),
     "init_std": ("initializer_range",),
-    "norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps"),
+    "norm_eps": ("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps"),
     "context": ("n_positions", "max_position_embeddings", "n_ctx"),
     "rotary_base": ("rope_theta", "rotary_emb_base"),
     "window": ("sliding_window",),

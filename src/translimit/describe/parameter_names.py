@@ -28,7 +28,7 @@ class NameTable:
         family: its name.
         roles: pattern of parameters to role, or to the roles of one packed tensor.
         transposed: patterns of matrices stored (in, out).
-        attention: patterns of the modules that hold the logit scale; without any, the modules
+        attention: patterns of the modules that hold the score scale; without any, the modules
             above query projections.
         scale: attributes of these that may hold it, the first that exists counts.
         depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.

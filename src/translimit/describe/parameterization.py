@@ -2,7 +2,7 @@ r"""A parameterization: how every role starts, is multiplied and moves. Numbers 
 
 A weight is used as W = mult w, w starts with standard deviation `init`, and an optimiser at base
 rate eta moves w with the rate lr eta, the epsilon eps epsilon_0 and the decay wd lambda_0. The
-logits carry one absolute factor c, every branch one absolute factor b:
+scores carry one absolute factor c, every branch one absolute factor b:
 
     A_ij = c q_i . k_j,      h <- skip h + b branch(h).
 
@@ -69,7 +69,7 @@ class Parameterization:
     Attributes:
         size: of the network.
         roles: what each role takes; 1 of everything where a role is absent.
-        logit_scale: c, what multiplies q . k.
+        score_scale: c, what multiplies q . k.
         residual: b, the factor of every branch.
         skip: weight of the skip connection, 1 but for shaped blocks.
 
@@ -79,7 +79,7 @@ class Parameterization:
 
     size: Size
     roles: Mapping[Role, RoleRule]
-    logit_scale: float
+    score_scale: float
     residual: float = 1.0
     skip: float = 1.0
 
@@ -93,10 +93,10 @@ class Parameterization:
                 raise ArgumentError(name, f"got {value}", "pass a number of at least 0")
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.roles.items()), self.logit_scale, self.residual, self.skip))
+        return hash((frozenset(self.roles.items()), self.score_scale, self.residual, self.skip))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self.size, dict(self.roles), self.logit_scale, self.residual, self.skip)
+        arguments = (self.size, dict(self.roles), self.score_scale, self.residual, self.skip)
         return type(self), arguments
 
     def role(self, role: Role | str) -> RoleRule:
@@ -123,7 +123,7 @@ class Parameterization:
         """Another one, with numbers of some roles replaced.
 
         Args:
-            roles: whose `mult`, `init`, `lr`, `eps` or `wd` are given; without any, `logit_scale`,
+            roles: whose `mult`, `init`, `lr`, `eps` or `wd` are given; without any, `score_scale`,
                 `residual` and `skip` are.
             numbers: the new values.
 
@@ -131,7 +131,7 @@ class Parameterization:
             ArgumentError: a number of another name.
 
         >>> from translimit.describe import Size
-        >>> start = Parameterization(Size(head_dim=4, heads=2, layers=1), {}, logit_scale=0.5)
+        >>> start = Parameterization(Size(head_dim=4, heads=2, layers=1), {}, score_scale=0.5)
         >>> start.changed(Role.READOUT, init=0.0).role("readout").init
         0.0
         """
@@ -161,13 +161,13 @@ class Parameterization:
         return replace(self, roles=changed)
 
 
-_OUTSIDE = ("logit_scale", "residual", "skip")
+_OUTSIDE = ("score_scale", "residual", "skip")
 
 
 def standard_parameterization(
     size: Size, *, pixels: int = 1, position_std: float = 0.5
 ) -> Parameterization:
-    """The ordinary transformer: one rate, no multipliers, logits N^{-1/2} q . k.
+    """The ordinary transformer: one rate, no multipliers, scores N^{-1/2} q . k.
 
     Weights have standard deviation (fan-in)^{-1/2}, tokens 1, gains start at 1 and biases at 0.
 
@@ -198,5 +198,5 @@ def standard_parameterization(
     return Parameterization(
         size=size,
         roles={role: RoleRule(1.0, start(role), 1.0, 1.0, 1.0) for role in Role},
-        logit_scale=size.head_dim**-0.5,
+        score_scale=size.head_dim**-0.5,
     )

@@ -12,7 +12,7 @@ implementations before training.
 | key/value heads | `kv_heads`: query head h reads pair h kv_heads // heads |
 | sigma_0 (query, key, value) | `qk_std`, `v_std` |
 | sigma_O | `out_std` |
-| epsilon of the norm | `norm_epsilon`: LN(x) = x / (|x|^2 / D + epsilon)^{1/2} |
+| epsilon of the norm | `norm_eps`: LN(x) = x / (|x|^2 / D + epsilon)^{1/2} |
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PreNormArchitecture:
         token_std: of the entries of the tokens that enter the first block.
         first_token_std: the same of token 0 where it is of another kind (a class token).
         norm: what normalises a token before a block.
-        norm_epsilon: added to the mean square under the root.
+        norm_eps: added to the mean square under the root.
         causal: whether a token sees only itself and the tokens before it.
         feed_forward: the feed-forward block, or None.
         parallel: whether both blocks read the same tokens.
@@ -124,7 +124,7 @@ class PreNormArchitecture:
     token_std: float
     first_token_std: float | None = None
     norm: Norm = Norm.LAYER
-    norm_epsilon: float = 0.0
+    norm_eps: float = 0.0
     causal: bool = True
     feed_forward: FeedForwardBlock | None = None
     parallel: bool = False
@@ -141,7 +141,7 @@ class PreNormArchitecture:
         for name in ("context", "image_tokens"):
             if getattr(self, name) is not None:
                 require_count(getattr(self, name), name, 1)
-        for name in ("qk_std", "v_std", "out_std", "norm_epsilon"):
+        for name in ("qk_std", "v_std", "out_std", "norm_eps"):
             require_number(getattr(self, name), name)
         require_number(self.token_std, "token_std", positive=True)
         if self.first_token_std is not None:
@@ -200,7 +200,7 @@ class PreNormArchitecture:
 def _require_squares(architecture: PreNormArchitecture) -> None:
     """Refuse numbers whose squares are lost: too large, or of tokens and too small."""
     tokens = ("token_std", "first_token_std")
-    for name in ("qk_std", "v_std", "out_std", "norm_epsilon", *tokens):
+    for name in ("qk_std", "v_std", "out_std", "norm_eps", *tokens):
         value = getattr(architecture, name)
         least = 1e-100 if name in tokens else 0.0
         if value is not None and not least <= value <= 1e100:

@@ -32,7 +32,7 @@ class PreNormConfig:
         token_std: of the entries of the tokens that enter the first block.
         first_token_std: the same of token 0 where it is of another kind (a class token).
         norm: layer norm (the mean is removed) or root mean square norm.
-        norm_epsilon: of the norm.
+        norm_eps: of the norm.
         causal: whether attention is masked.
         mlp_dim: hidden units of the feed-forward block; without them there is none.
         mlp_in_std: of W_1 and the gate.
@@ -59,7 +59,7 @@ class PreNormConfig:
     token_std: float | None = None
     first_token_std: float | None = None
     norm: Literal["layer", "rms"] = "layer"
-    norm_epsilon: float = 0.0
+    norm_eps: float = 0.0
     causal: bool = True
     mlp_dim: int | None = None
     mlp_in_std: float | None = None

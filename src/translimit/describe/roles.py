@@ -1,7 +1,7 @@
 """The roles of parameters: what one is in the network decides every one of its rules.
 
 A rule depends on three facts about a role: which axes its weight maps from and to, whether it
-sits in a block, and whether it moves the attention logits. A vector is a weight on the constant
+sits in a block, and whether it moves the attention scores. A vector is a weight on the constant
 input 1, so its fan-in is 1; axes that are never scaled (pixels, vocabulary, classes) count as 1.
 """
 
@@ -41,7 +41,7 @@ class _Facts:
     fan_in: Axis
     fan_out: Axis
     in_block: bool = False
-    moves_logits: bool = False
+    moves_scores: bool = False
 
 
 class Role(enum.StrEnum):
@@ -97,9 +97,9 @@ class Role(enum.StrEnum):
         return _FACTS[self].in_block
 
     @property
-    def moves_logits(self) -> bool:
+    def moves_scores(self) -> bool:
         """Whether it makes keys or queries."""
-        return _FACTS[self].moves_logits
+        return _FACTS[self].moves_scores
 
     @property
     def is_hidden_matrix(self) -> bool:
@@ -126,7 +126,7 @@ _ENDS = frozenset({Role.ATTENTION_OUT, Role.ATTENTION_OUT_BIAS, Role.MLP_OUT, Ro
 
 _EMBEDDING = _Facts(Axis.FIXED, Axis.STREAM)
 _BLOCK_VECTOR = _Facts(Axis.FIXED, Axis.STREAM, in_block=True)
-_QUERY_VECTOR = _Facts(Axis.FIXED, Axis.QUERIES, in_block=True, moves_logits=True)
+_QUERY_VECTOR = _Facts(Axis.FIXED, Axis.QUERIES, in_block=True, moves_scores=True)
 _TO_HIDDEN = _Facts(Axis.STREAM, Axis.HIDDEN, in_block=True)
 _HIDDEN_VECTOR = _Facts(Axis.FIXED, Axis.HIDDEN, in_block=True)
 
@@ -135,15 +135,15 @@ _FACTS: dict[Role, _Facts] = {
     Role.PATCH_EMBEDDING: _EMBEDDING,
     Role.POSITION_EMBEDDING: _EMBEDDING,
     Role.PATCH_BIAS: _EMBEDDING,
-    Role.QUERY: _Facts(Axis.STREAM, Axis.QUERIES, in_block=True, moves_logits=True),
-    Role.KEY: _Facts(Axis.STREAM, Axis.KEYS, in_block=True, moves_logits=True),
+    Role.QUERY: _Facts(Axis.STREAM, Axis.QUERIES, in_block=True, moves_scores=True),
+    Role.KEY: _Facts(Axis.STREAM, Axis.KEYS, in_block=True, moves_scores=True),
     Role.VALUE: _Facts(Axis.STREAM, Axis.KEYS, in_block=True),
     Role.ATTENTION_OUT: _Facts(Axis.QUERIES, Axis.STREAM, in_block=True),
     Role.MLP_IN: _TO_HIDDEN,
     Role.MLP_GATE: _TO_HIDDEN,
     Role.MLP_OUT: _Facts(Axis.HIDDEN, Axis.STREAM, in_block=True),
     Role.QUERY_BIAS: _QUERY_VECTOR,
-    Role.KEY_BIAS: _Facts(Axis.FIXED, Axis.KEYS, in_block=True, moves_logits=True),
+    Role.KEY_BIAS: _Facts(Axis.FIXED, Axis.KEYS, in_block=True, moves_scores=True),
     Role.VALUE_BIAS: _Facts(Axis.FIXED, Axis.KEYS, in_block=True),
     Role.ATTENTION_OUT_BIAS: _BLOCK_VECTOR,
     Role.MLP_IN_BIAS: _HIDDEN_VECTOR,

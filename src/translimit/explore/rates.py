@@ -67,7 +67,7 @@ def panel(view: View) -> Panel:
     return Panel(
         says=f"From {BASE} to {target} with {view.optimizer}: hidden matrices take {hidden:.4g} "
         f"times the learning rate, the attention output {rules.role('attention_out').lr:.4g}; "
-        f"logits are scaled by {rules.logit_scale:.4g}.",
+        f"scores are scaled by {rules.score_scale:.4g}.",
         figures=(
             _chart(
                 "Learning rate and standard deviation at the start, target over base, for "
@@ -79,7 +79,7 @@ def panel(view: View) -> Panel:
         assumptions=(
             "Values were tuned at the base with the same batch, tokens, steps, schedule and data; "
             "what carries over is claimed where heads, their dimension or depth grow.",
-            "Plain modules (style folded): the only multiplier is that of the logits.",
+            "Plain modules (style folded): the only multiplier is that of the scores.",
             "A described architecture enters by heads, head dimension and depth; its MLP ratio is "
             "that of the base.",
             *(f"Note: {one}." for one in rules.warnings),

@@ -9,7 +9,7 @@ A view goes into the address of the page and comes back from it, so that a link 
 | `tokens` | n | tokens that enter |
 | `step` | eta: a branch over the stream | residual step; gamma / lambda of the shaped block |
 | `temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
-| `alpha_a`, `alpha_l` | exponents of logits and branches | scaling rules |
+| `alpha_a`, `alpha_l` | exponents of scores and branches | scaling rules |
 | `time` | part of the depth that has passed | which ellipse, which clusters |
 
 A described architecture sets the sliders: score_std = D sigma_0^2 becomes 1 / temperature, and the
@@ -108,7 +108,7 @@ class View:
         tokens: how many enter.
         step: residual step.
         temperature: of the scores.
-        alpha_a: exponent of the logits in the scaling rules.
+        alpha_a: exponent of the scores in the scaling rules.
         alpha_l: exponent of the branches.
         time: part of the depth that has passed, in [0, 1].
         optimizer: of the scaling rules.

@@ -183,7 +183,7 @@ def _centred(description: PreNormArchitecture, x: Array) -> Array:
 def _normalise(description: PreNormArchitecture, x: Array) -> Array:
     x = _centred(description, x)
     square = jnp.mean(x**2, axis=-1, keepdims=True)
-    return x / jnp.sqrt(square + description.norm_epsilon)
+    return x / jnp.sqrt(square + description.norm_eps)
 
 
 def _attention(description: PreNormArchitecture, y: Array, key: PRNGKeyArray) -> Array:

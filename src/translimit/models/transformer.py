@@ -105,7 +105,7 @@ class Transformer(eqx.Module):
         if shape.tied:
             present["readout"] = Role.READOUT
         multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
-        constants = {"logit": numbers.logit_scale, "branch": numbers.residual, "skip": numbers.skip}
+        constants = {"logit": numbers.score_scale, "branch": numbers.residual, "skip": numbers.skip}
         self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
         self.starts = {
             spec.name: np.asarray(numbers.role(spec.role).init) for spec in shape.parameters

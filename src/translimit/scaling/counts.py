@@ -5,13 +5,13 @@ r"""The two counts behind every rule: how far an entry may move, and how large i
 | N, H, L, G, d = N H | `Size`; m_N, m_H, m_L, m_d are ratios target / base |
 | alpha_A, alpha_L | `alpha_A`, `alpha_L` in [1/2, 1] |
 | b = m_L^{-alpha_L} | `Rules.residual`, the factor of every branch over that of the base |
-| c = c_0 m_N^{-alpha_A} | `Rules.logit_scale`, absolute; c_0 = N_0^{-1/2} by default |
+| c = c_0 m_N^{-alpha_A} | `Rules.score_scale`, absolute; c_0 = N_0^{-1/2} by default |
 
 Take a role whose weight maps n_in to n_out entries (ratios target / base; an axis that is never
 scaled counts as 1). With q = m_N^{alpha_A - 1} for what makes keys or queries and 1 else, and with
 the depth factors 1 outside of blocks,
 
-    D = q m_L^{alpha_L - 1} / n_in     movement of an entry that moves logits and stream by O(1)
+    D = q m_L^{alpha_L - 1} / n_in     movement of an entry that moves scores and stream by O(1)
     g = m_L^{-alpha_L} / (q n_out)     size of an entry of the gradient
 
     SGD: rate D / g;  Adam: rate D, epsilon g;  sign: rate D;  Muon: rate D (n_in n_out)^{1/2}
@@ -47,7 +47,7 @@ def update_of(question: Question, role: Role) -> Update:
 def plain_rule(question: Question, role: Role) -> RoleRule:
     """The rule of a plain module, decay aside; the formulas are those of the module."""
     n_in, n_out = question.ratio(role.fan_in), question.ratio(role.fan_out)
-    q = question.m_N ** (question.alpha_A - 1) if role.moves_logits else 1.0
+    q = question.m_N ** (question.alpha_A - 1) if role.moves_scores else 1.0
     m_L = question.m_L if role.in_block else 1.0
     movement = q * m_L ** (question.alpha_L - 1) / n_in
     gradient = m_L**-question.alpha_L / (q * n_out)

@@ -30,10 +30,10 @@ from translimit.scaling.question import (
     Question,
     Style,
 )
-from translimit.scaling.styles import global_lr, logit_scale, styled_rule
+from translimit.scaling.styles import global_lr, score_scale, styled_rule
 
 #: Of the JSON form; a change of any rule is a new version.
-SCHEMA = 1
+SCHEMA = 2
 KIND = "translimit.scaling.rules"
 
 
@@ -60,20 +60,20 @@ class Rules:
             raise UnsupportedModuleError(
                 "packed_qkv",
                 "one tensor has one start, one rate and one epsilon, and query, key and value need "
-                "different ones here (alpha_A < 1, folded logits, or grouped queries that change)",
+                "different ones here (alpha_A < 1, folded scores, or grouped queries that change)",
                 "split the projection, or set the scale of the module and alpha_A=1",
             )
 
     # The forward pass.
 
     @property
-    def logit_scale(self) -> float:
+    def score_scale(self) -> float:
         """What multiplies k . q, absolute: c = c_0 m_N^{-alpha_A}.
 
-        With `fold_logits` it is the N^{-1/2} of a plain module, and the rest is in W_Q.
+        With `fold_scores` it is the N^{-1/2} of a plain module, and the rest is in W_Q.
         """
         one = self.question
-        return one.target.head_dim**-0.5 if one.fold_logits else logit_scale(one)
+        return one.target.head_dim**-0.5 if one.fold_scores else score_scale(one)
 
     @property
     def residual(self) -> float:
@@ -142,23 +142,23 @@ class Rules:
             start: absolute numbers of the base.
 
         Raises:
-            ShapeMismatchError: of another size, or with another logit scale than the rules' base.
+            ShapeMismatchError: of another size, or with another score scale than the rules' base.
         """
         question = self.question
         if question.base != start.size:
             raise ShapeMismatchError(
                 "start", f"is of {start.size}, not {question.base}", "pass that of the base"
             )
-        if not math.isclose(question.c_0, start.logit_scale, rel_tol=1e-12):
+        if not math.isclose(question.c_0, start.score_scale, rel_tol=1e-12):
             raise ShapeMismatchError(
                 "start",
-                f"has the logit scale {start.logit_scale:g}, and the rules have {question.c_0:g}",
-                f"pass base_logit_scale={start.logit_scale!r} to the rules",
+                f"has the score scale {start.score_scale:g}, and the rules have {question.c_0:g}",
+                f"pass base_score_scale={start.score_scale!r} to the rules",
             )
         return Parameterization(
             size=question.target,
             roles={role: rule.times(self.role(role)) for role, rule in start.roles.items()},
-            logit_scale=self.logit_scale,
+            score_scale=self.score_scale,
             residual=start.residual * self.residual,
             skip=start.skip,
         )
@@ -209,7 +209,7 @@ class Rules:
             "kind": KIND,
             "schema": SCHEMA,
             "question": config.to_json(self.question),
-            "logit_scale": self.logit_scale,
+            "score_scale": self.score_scale,
             "residual": self.residual,
             "roles": self.table(),
             "warnings": list(self.warnings),
@@ -229,7 +229,7 @@ class Rules:
                 raise ConfigError(
                     "rules",
                     f"{key} is {brief(data.get(key))}, not {wanted!r}",
-                    "pass what to_json gave",
+                    "ask the question again with this version, or pass what its to_json gave",
                 )
         question = data.get("question")
         if not isinstance(question, Mapping):
@@ -253,11 +253,11 @@ def rules(
     alpha_L: float | int = 1.0,
     style: Style = "canonical",
     tied: bool = False,
-    base_logit_scale: float | int | None = None,
+    base_score_scale: float | int | None = None,
     final_norm_gain: bool = True,
     qk_norm: bool = False,
     packed_qkv: bool = False,
-    fold_logits: bool = False,
+    fold_scores: bool = False,
     decay: Decay = "constant",
     clipping: bool = False,
     muon_adjust: MuonAdjust = "original",
@@ -276,20 +276,20 @@ def rules(
         optimizer: `sgd`, `momentum` (heavy ball or Nesterov), `adam` (no decay), `adamw`
             (decoupled decay), `sign` (signSGD, Lion) or `muon` (hidden matrices by Muon, all
             else by AdamW).
-        alpha_A: of the logits, N^{-alpha_A}. At 1 there is a limit N to infinity; at 1/2 there is
-            none beyond the first steps, and logits are the usual scaled dot product.
+        alpha_A: of the scores, N^{-alpha_A}. At 1 there is a limit N to infinity; at 1/2 there is
+            none beyond the first steps, and scores are the usual scaled dot product.
         alpha_L: of the branches, L^{-alpha_L}. At 1 blocks are not lazy; at 1/2 each is
             asymptotically linear in its own weights.
-        style: `canonical` (multipliers of branches, logits and readout explicit), `folded` (none
-            but that of the logits: for plain modules), `single_lr` (one rate, the paper's form)
+        style: `canonical` (multipliers of branches, scores and readout explicit), `folded` (none
+            but that of the scores: for plain modules), `single_lr` (one rate, the paper's form)
             or `unit_init` (the base's standard deviations everywhere).
         tied: one tensor is token embedding and readout.
-        base_logit_scale: c_0, absolute; N_0^{-1/2} by default, the ordinary transformer.
+        base_score_scale: c_0, absolute; N_0^{-1/2} by default, the ordinary transformer.
         final_norm_gain: whether the final norm has a trained gain, which tied embeddings in
             folded style need.
         qk_norm: whether queries and keys are normalised.
         packed_qkv: query, key and value are one tensor with one rate.
-        fold_logits: the module's scale is fixed at N^{-1/2}: put the rest into W_Q (folded style).
+        fold_scores: the module's scale is fixed at N^{-1/2}: put the rest into W_Q (folded style).
         decay: `constant` keeps eta lambda; `independent` is for w <- w - lambda w without the
             rate; `sqrt_width` lets lambda of hidden matrices grow like d^{1/2} under AdamW (Fan
             et al., arXiv 2510.15262, for the steady state of long training).
@@ -305,7 +305,7 @@ def rules(
             contradict each other.
         ShapeMismatchError: different MLP ratios.
         UnsupportedModuleError: the module has no place for a factor (tied and folded without a
-            final gain; one packed tensor with two rates; folded logits behind a norm).
+            final gain; one packed tensor with two rates; folded scores behind a norm).
 
     >>> small, large = Size(head_dim=16, heads=4, layers=2), Size(head_dim=32, heads=8, layers=8)
     >>> made = rules(small, large, optimizer="adamw", style="folded")
@@ -320,11 +320,11 @@ def rules(
         alpha_L=alpha_L,
         style=style,
         tied=tied,
-        base_logit_scale=base_logit_scale,
+        base_score_scale=base_score_scale,
         final_norm_gain=final_norm_gain,
         qk_norm=qk_norm,
         packed_qkv=packed_qkv,
-        fold_logits=fold_logits,
+        fold_scores=fold_scores,
         decay=decay,
         clipping=clipping,
         muon_adjust=muon_adjust,

@@ -10,7 +10,7 @@ so that one rate serves all of them. With n = N H and the residual factor beta_0
 | W_V, W_O, MLP | (fan-in)^{-1/2} | 1 |
 | readout | L^{1/2 - alpha_L} / (gamma_0 n) | L^{alpha_L - 1/2} |
 
-with logits N^{-alpha_A} k . q and the rate eta_0 gamma_0^2 n L^{2 alpha_L - 1} of SGD.
+with scores N^{-alpha_A} k . q and the rate eta_0 gamma_0^2 n L^{2 alpha_L - 1} of SGD.
 
 !!! warning "Erratum"
     The paper's table prints the rate of SGD without gamma_0^2. Its Result 1 needs the factor: only
@@ -56,7 +56,7 @@ def paper_parameterization(
     Args:
         size: (N, H, L); the paper's MLP has ratio 1.
         optimizer: SGD with or without momentum, Adam or AdamW.
-        alpha_A: of the logits.
+        alpha_A: of the scores.
         alpha_L: of the branches.
         beta0: of the branches.
         gamma0: of the readout; small is lazy.
@@ -106,8 +106,8 @@ def paper_parameterization(
     printed = {role: (outer, 1 / outer) for role in _EMBEDDINGS}
     printed[Role.PATCH_EMBEDDING] = (outer / pixels_root, 1 / outer)
     printed |= {role: (role.fan_in.length(size) ** -0.5, 1.0) for role in _BLOCK_MATRICES}
-    logits = (N ** (alpha_A - 1.5) * H**-0.5, N ** (1 - alpha_A))
-    printed |= {role: logits for role in (Role.QUERY, Role.KEY)}
+    scores = (N ** (alpha_A - 1.5) * H**-0.5, N ** (1 - alpha_A))
+    printed |= {role: scores for role in (Role.QUERY, Role.KEY)}
     printed[Role.READOUT] = (outer / (gamma0 * n), 1 / outer)
 
     def rule(role: Role) -> RoleRule:
@@ -119,7 +119,7 @@ def paper_parameterization(
     return Parameterization(
         size=size,
         roles={role: rule(role) for role in Role},
-        logit_scale=N**-alpha_A,
+        score_scale=N**-alpha_A,
         residual=beta0 * L**-alpha_L,
     )
 

@@ -46,11 +46,11 @@ class Question:
     alpha_L: float | int = 1.0
     style: Style = "canonical"
     tied: bool = False
-    base_logit_scale: float | int | None = None
+    base_score_scale: float | int | None = None
     final_norm_gain: bool = True
     qk_norm: bool = False
     packed_qkv: bool = False
-    fold_logits: bool = False
+    fold_scores: bool = False
     decay: Decay = "constant"
     clipping: bool = False
     muon_adjust: MuonAdjust = "original"
@@ -66,11 +66,11 @@ class Question:
             _require_choice(getattr(self, name), name, known)
         for name in ("alpha_A", "alpha_L"):
             object.__setattr__(self, name, self._exponent(name))
-        if self.base_logit_scale is not None:
-            value = _number(self.base_logit_scale, "base_logit_scale")
+        if self.base_score_scale is not None:
+            value = _number(self.base_score_scale, "base_score_scale")
             if not 0 < value < math.inf:
-                raise ArgumentError("base_logit_scale", f"got {value}", "pass a positive number")
-            object.__setattr__(self, "base_logit_scale", value)
+                raise ArgumentError("base_score_scale", f"got {value}", "pass a positive number")
+            object.__setattr__(self, "base_score_scale", value)
         if self.decay == "sqrt_width" and self.optimizer != "adamw":
             raise ArgumentError(
                 "decay",
@@ -103,15 +103,15 @@ class Question:
                 "for the multiplier of the readout",
                 "train a final gain, or use style='canonical' with an explicit multiplier",
             )
-        if self.fold_logits and self.style != "folded":
+        if self.fold_scores and self.style != "folded":
             raise UnsupportedModuleError(
-                "fold_logits",
-                f"style {self.style!r} has the logit scale as a multiplier",
+                "fold_scores",
+                f"style {self.style!r} has the score scale as a multiplier",
                 "use style='folded', or set the scale of the module",
             )
-        if self.fold_logits and self.qk_norm:
+        if self.fold_scores and self.qk_norm:
             raise UnsupportedModuleError(
-                "fold_logits",
+                "fold_scores",
                 "a norm of queries and keys undoes what is folded into W_Q",
                 "set the scale of the module",
             )
@@ -139,8 +139,8 @@ class Question:
 
     @property
     def c_0(self) -> float:
-        """The logit scale of the base, absolute: N_0^{-1/2} unless it is given."""
-        given = self.base_logit_scale
+        """The score scale of the base, absolute: N_0^{-1/2} unless it is given."""
+        given = self.base_score_scale
         return self.base.head_dim**-0.5 if given is None else given
 
     @property

@@ -2,14 +2,14 @@
 
 | style | move theta of a role | multipliers left |
 |---|---|---|
-| canonical | readout: 1 / m_d | branches b, logits c, readout 1 / m_d |
-| folded | end of a branch: 1 / b | logits c |
+| canonical | readout: 1 / m_d | branches b, scores c, readout 1 / m_d |
+| folded | end of a branch: 1 / b | scores c |
 | single_lr | what makes the rate `global_lr` | everywhere |
 | unit_init | what makes the start that of the base | everywhere |
 
 Tied embeddings in folded style keep the readout's theta = 1 / m_d, which makes it equal to the
 embedding, and put the factor 1 / m_d into gain and bias of the final norm (theta = m_d). Where a
-module's logit scale is fixed at N^{-1/2}, the factor kappa = c N^{1/2} goes into W_Q and its bias
+module's score scale is fixed at N^{-1/2}, the factor kappa = c N^{1/2} goes into W_Q and its bias
 (theta = 1 / kappa).
 """
 
@@ -50,13 +50,13 @@ def _theta(question: Question, role: Role, plain: RoleRule) -> float:
             return 1 / m_d
         case "folded" if question.tied and role in (Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS):
             return m_d
-        case "folded" if question.fold_logits and role in (Role.QUERY, Role.QUERY_BIAS):
-            return 1 / (logit_scale(question) * question.target.head_dim**0.5)
+        case "folded" if question.fold_scores and role in (Role.QUERY, Role.QUERY_BIAS):
+            return 1 / (score_scale(question) * question.target.head_dim**0.5)
         case _:
             return 1.0
 
 
-def logit_scale(question: Question) -> float:
+def score_scale(question: Question) -> float:
     """c_0 m_N^{-alpha_A}, absolute."""
     return question.c_0 * question.m_N**-question.alpha_A
 

@@ -153,7 +153,7 @@ class _Run:
             {
                 "shape": repr(shape),
                 "numbers": repr(sorted(numbers.table().items())),
-                "outside": [numbers.logit_scale, numbers.residual, numbers.skip],
+                "outside": [numbers.score_scale, numbers.residual, numbers.skip],
                 "training": repr(training),
                 "observe": repr(observe),
                 "times": list(times),

@@ -57,7 +57,7 @@ def _block(fields: Fields, stack: PreNormConfig) -> PreNormConfig:
         stack,
         out_std=last,
         token_std=std * math.sqrt(2.0),
-        norm_epsilon=fields.number("norm_epsilon", 1e-5),
+        norm_eps=fields.number("norm_eps", 1e-5),
         mlp_dim=width,
         mlp_out_std=last,
         activation=activation(fields, "gelu_new"),

@@ -49,7 +49,7 @@ def _block(fields: Fields, stack: PreNormConfig) -> PreNormConfig:
     assume_distinct_tokens(fields)
     stack = replace(
         stack,
-        norm_epsilon=fields.number("norm_epsilon", 1e-5),
+        norm_eps=fields.number("norm_eps", 1e-5),
         mlp_dim=fields.count("mlp_dim"),
         activation=activation(fields, "gelu"),
         parallel=fields.flag("use_parallel_residual", True),

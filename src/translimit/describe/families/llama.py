@@ -51,7 +51,7 @@ def _block(*, windowed: bool) -> Callable[[Fields, PreNormConfig], PreNormConfig
         return replace(
             stack,
             norm="rms",
-            norm_epsilon=fields.number("norm_epsilon", 1e-6),
+            norm_eps=fields.number("norm_eps", 1e-6),
             mlp_dim=fields.count("mlp_dim"),
             activation=activation(fields, "silu"),
             gated=True,

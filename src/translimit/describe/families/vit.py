@@ -47,7 +47,7 @@ def _block(fields: Fields, stack: PreNormConfig) -> PreNormConfig:
         stack,
         token_std=std * math.sqrt(pixels + 1.0),
         first_token_std=std * math.sqrt(2.0),
-        norm_epsilon=fields.number("norm_epsilon", 1e-12),
+        norm_eps=fields.number("norm_eps", 1e-12),
         causal=False,
         mlp_dim=fields.count("mlp_dim"),
         activation=activation(fields, "gelu"),

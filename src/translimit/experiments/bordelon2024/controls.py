@@ -74,7 +74,7 @@ def _readout(numbers: Parameterization, base: Size) -> Parameterization:
 
 
 def _logits(numbers: Parameterization, base: Size) -> Parameterization:
-    return numbers.changed(logit_scale=numbers.size.head_dim**-0.5)
+    return numbers.changed(score_scale=numbers.size.head_dim**-0.5)
 
 
 def _global_rate(numbers: Parameterization, base: Size) -> Parameterization:

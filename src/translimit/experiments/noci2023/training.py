@@ -187,7 +187,7 @@ def _network(
     numbers = numbers.changed(skip=lam, residual=config.gamma)
     if shaped:
         scale = 1 / (config.tau0 * (shape.dim * config.head_dim) ** 0.5)
-        numbers = numbers.changed(logit_scale=scale)
+        numbers = numbers.changed(score_scale=scale)
     return shape, numbers
 
 

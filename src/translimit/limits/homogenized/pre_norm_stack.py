@@ -255,7 +255,7 @@ class PreNormRecursion(AbstractProblem):
             )
         self.t1 = architecture.layers
         self.free_dim = architecture.free_dim
-        self.epsilon = np.float64(architecture.dim * architecture.norm_epsilon)
+        self.epsilon = np.float64(architecture.dim * architecture.norm_eps)
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:

@@ -1,4 +1,4 @@
-"""Which parameter of a module has which role, and which modules hold the logit scale."""
+"""Which parameter of a module has which role, and which modules hold the score scale."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def roles(model: Any, names: Names = None) -> dict[str, Role]:
 def attention_modules(
     table: NameTable, found: dict[str, Match], modules: list[str]
 ) -> tuple[str, ...]:
-    """The modules that hold the logit scale: the table's, else those above query projections."""
+    """The modules that hold the score scale: the table's, else those above query projections."""
     if table.attention:
         return tuple(matching(table.attention, modules))
     above = []

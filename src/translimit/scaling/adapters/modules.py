@@ -1,4 +1,4 @@
-"""What a module of PyTorch must be for the rules to fit: shapes, ties, packing, logit scale."""
+"""What a module of PyTorch must be for the rules to fit: shapes, ties, packing, score scale."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _require_heads(model: Any, size: Size) -> None:
 def scales_of(
     model: Any, table: NameTable, found: Mapping[str, Match], rules: Rules
 ) -> dict[str, tuple[Any, str, float]]:
-    """The modules that hold the logit scale: name to module, attribute and value there.
+    """The modules that hold the score scale: name to module, attribute and value there.
 
     Empty where the scale need not be set.
 
@@ -112,7 +112,7 @@ def scales_of(
         UnsupportedModuleError: no attribute, or one with another scale than N^{-1/2}.
     """
     modules = dict(model.named_modules())
-    size, wanted = rules.question.target, rules.logit_scale
+    size, wanted = rules.question.target, rules.score_scale
     usual = size.head_dim**-0.5
     made: dict[str, tuple[Any, str, float]] = {}
     names = attention_modules(table, dict(found), list(modules))
@@ -125,12 +125,12 @@ def scales_of(
                 continue
             raise _no_scale(name, module, rules)
         now = float(getattr(module, attribute))
-        told = rules.question.base_logit_scale is not None
+        told = rules.question.base_score_scale is not None
         if not told and not any(math.isclose(now, one, rel_tol=1e-6) for one in (usual, wanted)):
             raise UnsupportedModuleError(
                 f"{name}.{attribute}",
                 f"is {now:g}, not head_dim^(-1/2) = {usual:g}",
-                "pass the scale of the base as base_logit_scale= to the rules; a scale that "
+                "pass the scale of the base as base_score_scale= to the rules; a scale that "
                 "differs by layer (scale_attn_by_inverse_layer_idx) is not supported",
             )
         made[name] = (module, attribute, now)
@@ -164,7 +164,7 @@ def _no_scale(name: str, module: Any, rules: Rules) -> UnsupportedModuleError:
     if type(module).__name__ == "MultiheadAttention":
         return UnsupportedModuleError(
             name,
-            "torch.nn.MultiheadAttention fixes its logits at head_dim^(-1/2) and packs query, key "
+            "torch.nn.MultiheadAttention fixes its scores at head_dim^(-1/2) and packs query, key "
             f"and value, which needs the head dimension of the base, {base.head_dim} (the target "
             f"has {size.head_dim})",
             "split it into three torch.nn.Linear with scaled_dot_product_attention(..., "
@@ -172,8 +172,8 @@ def _no_scale(name: str, module: Any, rules: Rules) -> UnsupportedModuleError:
         )
     return UnsupportedModuleError(
         name,
-        f"has no number `scaling`, `scale` or `softmax_scale`, and the logits need "
-        f"{rules.logit_scale:g} instead of head_dim^(-1/2) = {size.head_dim**-0.5:g}",
-        "read the scale from such an attribute, or pass fold_logits=True to the rules, which "
+        f"has no number `scaling`, `scale` or `softmax_scale`, and the scores need "
+        f"{rules.score_scale:g} instead of head_dim^(-1/2) = {size.head_dim**-0.5:g}",
+        "read the scale from such an attribute, or pass fold_scores=True to the rules, which "
         "needs a query projection of its own",
     )

@@ -3,7 +3,7 @@
 Megatron-LM matches names by `ParamKey(name=glob)`, merges what all matching keys say, and takes
 `max_lr`, `min_lr`, `eps` and `wd_mult`. torchtitan matches names by
 `ParamGroupConfig(pattern=regex)`, where the first pattern counts, and takes `optimizer_kwargs`.
-Their own rules for width know no heads and no depth: these rows do. Starts and the logit scale
+Their own rules for width know no heads and no depth: these rows do. Starts and the score scale
 are settings of the model there, and stand in the table as ratios and as a number.
 
 Reference: Megatron-LM, `megatron/core/optimizer`; torchtitan, `torchtitan/components/optimizer`.
@@ -22,7 +22,7 @@ from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
 KIND = "translimit.scaling.overrides"
-SCHEMA = 1
+SCHEMA = 2
 
 Framework = Literal["megatron", "torchtitan"]
 
@@ -163,7 +163,7 @@ def overrides(
         "optimizer": optimizers[wanted],
         "base_values": {"lr": lr, "min_lr": min_lr, "eps": eps, "weight_decay": weight_decay},
         "model": {
-            "logit_scale": rules.logit_scale,
+            "score_scale": rules.score_scale,
             "init_ratios": {
                 "embeddings": rules.role(Role.TOKEN_EMBEDDING).init,
                 "hidden_matrices": rules.role(Role.QUERY).init,

@@ -2,7 +2,7 @@
 
 Tables of families are in their records, `translimit.describe.FAMILIES`. Two more are here:
 
-| table | packed | logit scale |
+| table | packed | score scale |
 |---|---|---|
 | torch | in_proj_weight of `torch.nn.MultiheadAttention` | fixed at N^{-1/2} |
 | plain | - | `scaling`, `scale` or `softmax_scale` above the query projection |
@@ -29,7 +29,7 @@ from translimit.describe import (
 )
 from translimit.scaling.errors import UnsupportedModuleError
 
-#: torch.nn.TransformerEncoder and torch.nn.MultiheadAttention, whose logit scale is fixed.
+#: torch.nn.TransformerEncoder and torch.nn.MultiheadAttention, whose score scale is fixed.
 _TORCH = NameTable(
     family="torch",
     roles={

@@ -1,4 +1,4 @@
-"""The rules in PyTorch: starts, logit scales and parameter groups of an unmodified module.
+"""The rules in PyTorch: starts, score scales and parameter groups of an unmodified module.
 
 Nothing is attached to a tensor and no module is replaced, so that deepcopy, state dicts,
 torch.compile, DDP and FSDP (with original parameters) see what they always see. What was done is
@@ -35,7 +35,7 @@ from translimit.scaling.errors import AlreadyAppliedError
 from translimit.scaling.moves import Update
 
 KIND = "translimit.scaling.applied"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class ParameterGroups(list[dict[str, Any]]):
@@ -89,7 +89,7 @@ def apply(
 ) -> ParameterGroups:
     """Start a freshly built target right, and say what its optimiser takes.
 
-    Multiplies every parameter by what its start lacks, sets the logit scale through the
+    Multiplies every parameter by what its start lacks, sets the score scale through the
     attribute of every attention module, and returns parameter groups. Everything is checked
     before anything is changed. With base == target nothing changes.
 
@@ -121,7 +121,7 @@ def apply(
         UnmatchedParameterError: parameters without a role.
         AmbiguousRuleError: parameters with two.
         UnsupportedModuleError: post-LN; a style that needs multipliers; tied embeddings without
-            the fold; a packed projection that needs several rates; no settable logit scale.
+            the fold; a packed projection that needs several rates; no settable score scale.
         ShapeMismatchError: a module of another size than the rules' target.
         AlreadyAppliedError: rules were applied to these weights before.
         DegenerateInitError: matrices at zero that no gradient leaves.
@@ -165,7 +165,7 @@ def apply(
         scheme = str(saved["start"])
         factor = {name: saved["parameters"][bare_name(name)]["factor"] for name in parameters}
     for module, attribute, _ in scales.values():
-        setattr(module, attribute, rules.logit_scale)
+        setattr(module, attribute, rules.score_scale)
     for tensor in parameters.values():
         _applied()[tensor] = rules.digest
 
@@ -185,7 +185,7 @@ def apply(
             bare_name(name): {
                 "attribute": attribute,
                 "before": now if report is None else None,
-                "now": rules.logit_scale,
+                "now": rules.score_scale,
             }
             for name, (_, attribute, now) in scales.items()
         },
