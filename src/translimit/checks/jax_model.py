@@ -21,7 +21,7 @@ from translimit.checks.factory import guarded
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.torch_model import PROBES
 from translimit.core import brief
-from translimit.describe import Role, Size
+from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ class JaxModel:
         labels = [None] * len(leaves) if self.labels is None else self._label_leaves()
         gradients = (1.0, _SMALL, 0.0)
         updates = [jax.tree.leaves(first(self.parameters, gradient)) for gradient in gradients]
-        muon = self.rules is not None and self.rules.question.optimizer == "muon"
         found = []
         for (path, value), label, one, small, none in zip(leaves, labels, *updates, strict=True):
             roles = () if label is None else (Role(label),)
@@ -106,7 +105,8 @@ class JaxModel:
             lr = float(np.mean(np.abs(one - none)))
             less = float(np.mean(np.abs(small - none)))
             adaptive = less > 1e-3 * lr  # an update that is linear in the gradient has no epsilon
-            unknown = muon and bool(roles) and roles[0].is_hidden_matrix
+            updates_of = [] if self.rules is None else [self.rules.update(role) for role in roles]
+            unknown = Update.ORTHOGONAL in updates_of
             found.append(
                 ParameterNumbers(
                     name=jax.tree_util.keystr(path, simple=True, separator="."),

@@ -20,7 +20,7 @@ from translimit.checks.promises import AxisName, expected_exponents, role_expone
 from translimit.checks.sweep import TransferSweep
 from translimit.checks.trial import Trial, require_sizes, resized
 from translimit.core import ArgumentError, brief
-from translimit.describe import Role, Size
+from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
 #: Updates from which a random readout's part of the output's change is small.
@@ -214,7 +214,7 @@ def _promises(
 ) -> dict[tuple[str, int], float]:
     """What the rules promise for the coordinates that were recorded."""
     question = rules[0].question
-    suppressed = question.optimizer in ("sgd", "momentum")
+    suppressed = question.kind.update is Update.GRADIENT
     promised = expected_exponents(axis, steps, suppressed, question.alpha_A, question.alpha_L)
     if "output" in values and np.any(values["output"][:, 0] > 0):
         promised = {

@@ -15,6 +15,7 @@ import tyro
 
 from translimit.cli.executors import ExecutionOptions, ProgramOptions
 from translimit.core import ConfigError
+from translimit.describe import OptimizerName
 
 #: What the help says of an option that a command asks for by itself.
 _REQUIRED = "(required)"
@@ -287,7 +288,7 @@ class ScaleCommand:
     ]
     target: Annotated[str, tyro.conf.arg(metavar="SIZES")]
     """The size to train, in the same form."""
-    optimizer: Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
+    optimizer: OptimizerName
     """The optimiser of both."""
     style: Literal["canonical", "folded", "single_lr", "unit_init"] = "folded"
     """Where multipliers stand; folded is for unmodified modules."""

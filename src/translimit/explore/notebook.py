@@ -98,7 +98,7 @@ def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo):
             for name, slider in SLIDERS.items()
         }
     )
-    optimizer = mo.ui.dropdown(OPTIMIZERS, value=_start.optimizer, label="optimizer")
+    optimizer = mo.ui.dropdown(list(OPTIMIZERS), value=_start.optimizer, label="optimizer")
     panel = mo.ui.dropdown(
         {kind.title: name for name, kind in PANELS.items()},
         value=PANELS[_start.panel].title,

@@ -26,22 +26,15 @@ Reference: arXiv 2405.15712, Table 1, whose hidden, embedding and readout rows t
 
 from __future__ import annotations
 
-from translimit.describe import Role, RoleRule, Size
-from translimit.scaling.moves import Update
+from typing import assert_never
+
+from translimit.describe import Role, RoleRule, Size, Update
 from translimit.scaling.question import Question
 
 
 def update_of(question: Question, role: Role) -> Update:
-    """How the optimiser's step on a role depends on the gradient; beside Muon runs Adam."""
-    match question.optimizer:
-        case "sgd" | "momentum":
-            return Update.GRADIENT
-        case "sign":
-            return Update.SIGN
-        case "muon" if role.is_hidden_matrix:
-            return Update.ORTHOGONAL
-        case _:
-            return Update.ADAM
+    """How the optimiser's step on a role depends on the gradient; beside Muon runs AdamW."""
+    return question.kind.of(role).update
 
 
 def plain_rule(question: Question, role: Role) -> RoleRule:
@@ -57,8 +50,10 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
             lr = movement / gradient
         case Update.ORTHOGONAL:
             lr = movement * _orthogonal(question, role)
-        case _:
+        case Update.ADAM | Update.SIGN:
             lr = movement
+        case _:
+            assert_never(update)
     init = 1 / n_in if role is Role.READOUT else n_in**-0.5
     return RoleRule(1.0, init, lr, gradient if update is Update.ADAM else None)
 

@@ -8,25 +8,33 @@ formulas of plain modules, `translimit.scaling.styles` the move to each style.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from translimit.core import ConfigError, brief, config
-from translimit.describe import Parameterization, Role, RoleRule, Size, unknown_role
+from translimit.describe import (
+    OPTIMIZERS,
+    OptimizerKind,
+    OptimizerName,
+    Parameterization,
+    Role,
+    RoleRule,
+    Size,
+    Update,
+    unknown_role,
+)
 from translimit.scaling.counts import update_of
 from translimit.scaling.errors import (
     ConversionError,
     ShapeMismatchError,
     UnsupportedModuleError,
 )
-from translimit.scaling.moves import Update
 from translimit.scaling.question import (
     Decay,
     MuonAdjust,
     MuonHeads,
-    Optimizer,
     Question,
     Style,
 )
@@ -201,14 +209,14 @@ class Rules:
     @cached_property
     def digest(self) -> str:
         """A stable hexadecimal digest of the question, the same on every machine."""
-        return config.digest({"schema": SCHEMA, **config.to_json(self.question)})
+        return config.digest({"schema": SCHEMA, **self.question.to_json()})
 
     def to_json(self) -> dict[str, Any]:
         """The question and the answer as plain data; `from_json` reads it back."""
         return {
             "kind": KIND,
             "schema": SCHEMA,
-            "question": config.to_json(self.question),
+            "question": self.question.to_json(),
             "score_scale": self.score_scale,
             "residual": self.residual,
             "roles": self.table(),
@@ -217,12 +225,18 @@ class Rules:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Rules:
+    def from_json(
+        cls, data: Mapping[str, Any], *, optimizers: Iterable[OptimizerKind] = ()
+    ) -> Rules:
         """Rules from what `to_json` gave.
 
+        Args:
+            data: plain data.
+            optimizers: records of one's own, which the data call by name.
+
         Raises:
-            ConfigError: of another kind or schema, malformed, or with a table that these rules do
-                not give.
+            ConfigError: of another kind or schema, malformed, of an optimiser without a record, or
+                with a table that these rules do not give.
         """
         for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
             if data.get(key) != wanted:
@@ -234,6 +248,15 @@ class Rules:
         question = data.get("question")
         if not isinstance(question, Mapping):
             raise ConfigError("rules", f"question is {brief(question)}", "pass what to_json gave")
+        own, name = {one.name: one for one in optimizers}, question.get("optimizer")
+        if isinstance(name, str) and name not in own and name not in OPTIMIZERS:
+            raise ConfigError(
+                "rules",
+                f"optimizer is {brief(name)}, of which no record is here",
+                "pass optimizers=(its record,)",
+            )
+        if isinstance(name, str) and name in own:
+            question = {**question, "optimizer": own[name]}
         made = cls(config.from_json(Question, question, where="rules"))
         if not _same(data.get("roles"), made.table()):
             raise ConfigError(
@@ -248,7 +271,7 @@ def rules(
     base: Size,
     target: Size,
     *,
-    optimizer: Optimizer,
+    optimizer: OptimizerName | OptimizerKind,
     alpha_A: float | int = 1.0,
     alpha_L: float | int = 1.0,
     style: Style = "canonical",

@@ -14,24 +14,8 @@ eta lambda is invariant in all of them. Global-norm clipping is not: gradients o
 
 from __future__ import annotations
 
-import enum
-
 from translimit.core import ArgumentError
-from translimit.describe import RoleRule
-
-
-class Update(enum.Enum):
-    """How an optimiser's step depends on the gradient."""
-
-    GRADIENT = "proportional to it"
-    ADAM = "of unit size entry by entry, above an epsilon"
-    SIGN = "its sign"
-    ORTHOGONAL = "its orthogonal factor"
-
-    @property
-    def power(self) -> int:
-        """The power p of eta -> eta / theta^p."""
-        return 2 if self is Update.GRADIENT else 1
+from translimit.describe import RoleRule, Update
 
 
 def moved(

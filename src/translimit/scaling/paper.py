@@ -25,12 +25,21 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-from translimit.describe import Parameterization, Role, RoleRule, Size
+from translimit.describe import (
+    OPTIMIZERS,
+    OptimizerKind,
+    OptimizerName,
+    Parameterization,
+    Role,
+    RoleRule,
+    Size,
+    Update,
+    optimizer_kind,
+)
 from translimit.scaling.engine import rules
-from translimit.scaling.question import Optimizer
 
 _BLOCK_MATRICES = (Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_GATE, Role.MLP_OUT)
 _EMBEDDINGS = (Role.TOKEN_EMBEDDING, Role.PATCH_EMBEDDING, Role.POSITION_EMBEDDING)
@@ -39,7 +48,7 @@ _EMBEDDINGS = (Role.TOKEN_EMBEDDING, Role.PATCH_EMBEDDING, Role.POSITION_EMBEDDI
 def paper_parameterization(
     size: Size,
     *,
-    optimizer: Optimizer = "sgd",
+    optimizer: OptimizerName | OptimizerKind = "sgd",
     alpha_A: float | int = 1.0,
     alpha_L: float | int = 1.0,
     beta0: float | int = 1.0,
@@ -77,12 +86,6 @@ def paper_parameterization(
             f"unknown convention {lr_convention!r}",
             nearest(str(lr_convention), ("gamma0_squared", "table")),
         )
-    if optimizer not in ("sgd", "momentum", "adam", "adamw"):
-        raise ArgumentError(
-            "optimizer",
-            f"the paper has no {optimizer!r}",
-            nearest(str(optimizer), ("sgd", "momentum", "adam", "adamw")),
-        )
     beta0, gamma0, eta0 = (
         _positive(beta0, "beta0"),
         _positive(gamma0, "gamma0"),
@@ -94,13 +97,26 @@ def paper_parameterization(
         one, size, optimizer=optimizer, alpha_A=alpha_A, alpha_L=alpha_L, style="single_lr"
     )
     N, H, L, n = size.head_dim, size.heads, size.layers, size.width
-    if optimizer in ("sgd", "momentum"):
-        lr = eta0 * n * L ** (2 * alpha_L - 1)
-        lr *= gamma0**2 if lr_convention == "gamma0_squared" else 1.0
-        outer = L ** (0.5 - alpha_L)
-    else:
-        lr = eta0 * n**-0.5 * L ** (alpha_L - 1)
-        outer = n**0.5 * L ** (1 - alpha_L)
+    kind = optimizer_kind(optimizer)
+    match kind.update:
+        case Update.GRADIENT:
+            lr = eta0 * n * L ** (2 * alpha_L - 1)
+            lr *= gamma0**2 if lr_convention == "gamma0_squared" else 1.0
+            outer = L ** (0.5 - alpha_L)
+        case Update.ADAM:
+            lr = eta0 * n**-0.5 * L ** (alpha_L - 1)
+            outer = n**0.5 * L ** (1 - alpha_L)
+        case Update.SIGN | Update.ORTHOGONAL:
+            known = [
+                name
+                for name, one in OPTIMIZERS.items()
+                if one.update in (Update.GRADIENT, Update.ADAM)
+            ]
+            raise ArgumentError(
+                "optimizer", f"the paper has no {kind.name!r}", nearest(kind.name, known)
+            )
+        case _:
+            assert_never(kind.update)
 
     # (multiplier, standard deviation) of what the paper has.
     printed = {role: (outer, 1 / outer) for role in _EMBEDDINGS}

@@ -1,12 +1,25 @@
-"""Sizes, roles and absolute numbers: what the rules share with the models, from `describe`."""
+"""Sizes, roles, optimisers and absolute numbers: what rules and models share, from `describe`."""
 
 from translimit.describe import (
+    OPTIMIZERS,
     Axis,
+    OptimizerKind,
     Parameterization,
     Role,
     RoleRule,
     Size,
+    Update,
     standard_parameterization,
 )
 
-__all__ = ["Axis", "Parameterization", "Role", "RoleRule", "Size", "standard_parameterization"]
+__all__ = [
+    "OPTIMIZERS",
+    "Axis",
+    "OptimizerKind",
+    "Parameterization",
+    "Role",
+    "RoleRule",
+    "Size",
+    "Update",
+    "standard_parameterization",
+]

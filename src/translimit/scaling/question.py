@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-from translimit.describe import Axis, Size
+from translimit.core import ArgumentError, ArgumentTypeError, brief, config, nearest
+from translimit.describe import (
+    OPTIMIZERS,
+    Axis,
+    OptimizerKind,
+    OptimizerName,
+    Size,
+    Update,
+    optimizer_kind,
+)
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
-Optimizer = Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
 Style = Literal["canonical", "folded", "single_lr", "unit_init"]
 Decay = Literal["constant", "independent", "sqrt_width"]
 MuonAdjust = Literal["none", "original", "match_rms_adamw"]
 MuonHeads = Literal["stacked", "separate"]
 
-OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 STYLES: tuple[str, ...] = get_args(Style)
 DECAYS: tuple[str, ...] = get_args(Decay)
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "optimizer": OPTIMIZERS,
     "style": STYLES,
     "decay": DECAYS,
     "muon_adjust": get_args(MuonAdjust),
@@ -41,7 +46,7 @@ class Question:
 
     base: Size
     target: Size
-    optimizer: Optimizer
+    optimizer: OptimizerName | OptimizerKind
     alpha_A: float | int = 1.0
     alpha_L: float | int = 1.0
     style: Style = "canonical"
@@ -62,6 +67,7 @@ class Question:
         for name in ("base", "target"):
             if not isinstance(getattr(self, name), Size):
                 raise ArgumentTypeError(name, f"got {brief(getattr(self, name))}", "pass a Size")
+        optimizer_kind(self.optimizer)
         for name, known in _CHOICES.items():
             _require_choice(getattr(self, name), name, known)
         for name in ("alpha_A", "alpha_L"):
@@ -71,10 +77,10 @@ class Question:
             if not 0 < value < math.inf:
                 raise ArgumentError("base_score_scale", f"got {value}", "pass a positive number")
             object.__setattr__(self, "base_score_scale", value)
-        if self.decay == "sqrt_width" and self.optimizer != "adamw":
+        if self.decay == "sqrt_width" and self.kind != OPTIMIZERS["adamw"]:
             raise ArgumentError(
                 "decay",
-                f"got 'sqrt_width' with {self.optimizer!r}",
+                f"got 'sqrt_width' with {self.kind.name!r}",
                 "pass it with 'adamw', for which alone it is proposed",
             )
         if self.base.mlp_ratio != self.target.mlp_ratio and not self.change_mlp_ratio:
@@ -116,6 +122,17 @@ class Question:
                 "set the scale of the module",
             )
 
+    @property
+    def kind(self) -> OptimizerKind:
+        """The record of the optimiser."""
+        return optimizer_kind(self.optimizer)
+
+    def to_json(self) -> dict[str, Any]:
+        """The arguments as plain data; of the optimiser its name."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        sizes = {name: config.to_json(told[name]) for name in ("base", "target")}
+        return {**told, **sizes, "optimizer": self.kind.name}
+
     # The ratios target / base.
 
     def ratio(self, axis: Axis) -> float:
@@ -156,7 +173,7 @@ class Question:
                 )
         if min(base.head_dim, target.head_dim) < LEAST_HEAD_DIM:
             said.append(f"a head dimension below {LEAST_HEAD_DIM} has large finite-size effects")
-        if self.optimizer in ("sgd", "momentum") and base.width < LEAST_SGD_WIDTH:
+        if self.kind.update is Update.GRADIENT and base.width < LEAST_SGD_WIDTH:
             said.append(
                 f"the optimum of SGD drifts from bases narrower than {LEAST_SGD_WIDTH} (this one "
                 f"is {base.width} wide)"

@@ -16,8 +16,9 @@ module's score scale is fixed at N^{-1/2}, the factor kappa = c N^{1/2} goes int
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
-from translimit.describe import Role, RoleRule
+from translimit.describe import Role, RoleRule, Update, WeightDecay
 from translimit.scaling.counts import plain_rule, update_of
 from translimit.scaling.moves import moved
 from translimit.scaling.question import Question
@@ -52,8 +53,10 @@ def _theta(question: Question, role: Role, plain: RoleRule) -> float:
             return m_d
         case "folded" if question.fold_scores and role in (Role.QUERY, Role.QUERY_BIAS):
             return 1 / (score_scale(question) * question.target.head_dim**0.5)
-        case _:
+        case "folded":
             return 1.0
+        case _:
+            assert_never(question.style)
 
 
 def score_scale(question: Question) -> float:
@@ -68,23 +71,27 @@ def global_lr(question: Question) -> float:
     beside it m_L^{alpha_L - 1} (our choice: the paper has no Muon).
     """
     m_d, m_L, alpha_L = question.m_d, question.m_L, question.alpha_L
-    match question.optimizer:
-        case "sgd" | "momentum":
+    match question.kind.update:
+        case Update.GRADIENT:
             return m_d * m_L ** (2 * alpha_L - 1)
-        case "muon":
+        case Update.ORTHOGONAL:
             return m_L ** (alpha_L - 1)
-        case _:
+        case Update.ADAM | Update.SIGN:
             return m_d**-0.5 * m_L ** (alpha_L - 1)
+        case _:
+            assert_never(question.kind.update)
 
 
 def _decay(question: Question, role: Role, lr: float) -> float | None:
     """lambda: eta lambda is what the base has, unless another rule is named."""
-    if question.optimizer == "adam":
+    if question.kind.weight_decay is WeightDecay.NONE:
         return None
     match question.decay:
         case "independent":
             return 1.0
         case "sqrt_width" if role.is_hidden_matrix:
             return question.ratio(role.fan_in) ** -0.5 / lr
-        case _:
+        case "constant" | "sqrt_width":
             return 1 / lr
+        case _:
+            assert_never(question.decay)

@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 from translimit.checks import AXES as AXES
 from translimit.checks import AxisName, CoordinateCheck, expected_exponents, require_sizes
 from translimit.data import AbstractSource, Repeated
-from translimit.describe import Parameterization, TransformerShape
+from translimit.describe import Parameterization, TransformerShape, Update
 from translimit.train.ensemble import train
 from translimit.train.observables import COORDINATES, Coordinates
 from translimit.train.optimizers import Optimizer
@@ -91,7 +91,7 @@ def coordinate_check(
         )
         for name in COORDINATES:
             values[name][index] = history[name][:, :, 0]
-    first = optimizer.name in ("sgd", "momentum")
+    first = optimizer.kind.update is Update.GRADIENT
     expected = expected_exponents(axis, steps, first, alpha_A, alpha_L)
     if not base.hidden:
         expected = {k: v for k, v in expected.items() if not k[0].startswith("hidden")}

@@ -17,7 +17,6 @@ from typing import Any
 from translimit.core import MemoryLimitError, available_memory
 from translimit.describe import TransformerShape
 from translimit.train.kept import WEIGHT_COPIES, numbers_kept
-from translimit.train.optimizers import SLOTS
 from translimit.train.training import Training
 
 
@@ -78,7 +77,7 @@ def memory_need(
         "outputs": shape.outputs,
     }
     examples = members * training.batch // training.accumulate
-    slots = WEIGHT_COPIES + SLOTS[training.optimizer.name]
+    slots = WEIGHT_COPIES + training.optimizer.kind.slots
     return MemoryNeed(
         weights=float(members * shape.parameter_count * slots * size),
         activations=float(examples * numbers_kept(**sizes) * active),

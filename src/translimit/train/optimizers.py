@@ -16,25 +16,27 @@ Reference: documentation, "Scaling rules"; Muon: K. Jordan et al. (2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, assert_never
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from translimit.core import ArgumentError, nearest
-from translimit.describe import Parameterization, TransformerShape
-
-Name = Literal["sgd", "momentum", "adam", "adamw", "sign", "muon"]
-NAMES = ("sgd", "momentum", "adam", "adamw", "sign", "muon")
-
-#: Arrays of the size of a parameter that each optimiser keeps.
-SLOTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2, "sign": 0, "muon": 2}
+from translimit.core import ArgumentError
+from translimit.describe import (
+    Hyperparameters,
+    OptimizerKind,
+    OptimizerName,
+    Parameterization,
+    TransformerShape,
+    Update,
+    WeightDecay,
+    optimizer_kind,
+)
 
 #: Gradients are divided by epsilon, and their squares must fit float32.
 LEAST_EPS = 1e-15
@@ -45,7 +47,7 @@ class Optimizer:
     """An optimiser at the base; the rate itself belongs to the ensemble.
 
     Attributes:
-        name: "sgd", "momentum", "adam", "adamw", "sign" or "muon".
+        name: "sgd", "momentum", "adam", "adamw", "sign" or "muon"; or a record of one's own.
         momentum: mu of "momentum" and "muon".
         nesterov: Nesterov's form of both.
         b1: decay of Adam's first moment.
@@ -57,10 +59,11 @@ class Optimizer:
         muon_other: rate of the AdamW that moves what Muon does not, over Muon's rate.
 
     Raises:
-        ArgumentError: an unknown name, a number out of its range, a decay for "adam".
+        ArgumentError: an unknown name, a number out of its range, a decay for one that has none,
+            like "adam".
     """
 
-    name: Name = "adamw"
+    name: OptimizerName | OptimizerKind = "adamw"
     momentum: float = 0.9
     nesterov: bool = False
     b1: float = 0.9
@@ -72,10 +75,7 @@ class Optimizer:
     muon_other: float = 0.1
 
     def __post_init__(self):
-        if self.name not in NAMES:
-            raise ArgumentError(
-                "name", f"unknown optimiser {self.name!r}", nearest(self.name, NAMES)
-            )
+        kind = self.kind
         for name in ("momentum", "b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ArgumentError(name, f"got {getattr(self, name)}", "pass a number in [0, 1)")
@@ -86,12 +86,17 @@ class Optimizer:
                 raise ArgumentError(
                     name, f"got {getattr(self, name)}", "pass a number of at least 0"
                 )
-        if self.name == "adam" and self.weight_decay:
+        if kind.weight_decay is WeightDecay.NONE and self.weight_decay:
             raise ArgumentError(
-                "weight_decay", "adam has none", "pass name='adamw' or leave it out"
+                "weight_decay", f"{kind.name} has none", "pass name='adamw' or leave it out"
             )
         if self.clip is not None and not self.clip > 0:
             raise ArgumentError("clip", f"got {self.clip}", "pass a positive norm, or None")
+
+    @property
+    def kind(self) -> OptimizerKind:
+        """Its record: how it moves weights, and what it keeps."""
+        return optimizer_kind(self.name)
 
 
 class TensorRates(eqx.Module):
@@ -121,7 +126,7 @@ def tensor_rates(
     lr, eps, wd = {}, {}, {}
     for spec in shape.parameters:
         rule = numbers.role(spec.role)
-        beside = optimizer.name == "muon" and not spec.role.is_hidden_matrix
+        beside = optimizer.kind.of(spec.role) is not optimizer.kind
         lr[spec.name] = rule.lr * (optimizer.muon_other if beside else 1.0)
         eps[spec.name] = optimizer.eps * (1.0 if rule.eps is None else rule.eps)
         decays = optimizer.decay_vectors or not (spec.role.is_gain or spec.role.is_bias)
@@ -141,53 +146,57 @@ def transformation(
         rates: of its tensors; may be traced.
         rate: base rate of this step and member; may be traced.
     """
-    after = [_descent(rates, rate)]
+    kind = optimizer.kind
+    steps = [_update(optimizer, shape, rates), _descent(rates, rate)]
     if optimizer.weight_decay:
-        after.insert(0, _decay(rates))
-    match optimizer.name:
-        case "sgd":
-            steps = list(after)
-        case "momentum":
-            # The decay of SGD is L2: part of the gradient that the momentum gathers.
-            steps = [*after[:-1], optax.trace(optimizer.momentum, optimizer.nesterov), after[-1]]
-        case "sign":
-            steps = [optax.scale_by_sign(), *after]
-        case "muon":
-            steps = [_muon(optimizer, shape, rates), *after]
-        case _:
-            steps = [_adam(optimizer, rates), *after]
+        match kind.weight_decay:
+            case WeightDecay.COUPLED:  # part of the gradient that the momentum gathers
+                steps.insert(0, _decay(rates))
+            case WeightDecay.DECOUPLED | WeightDecay.NONE:
+                steps.insert(1, _decay(rates))
+            case _:
+                assert_never(kind.weight_decay)
     if optimizer.clip is not None:
         steps.insert(0, optax.clip_by_global_norm(optimizer.clip))
     return optax.chain(*steps)
 
 
-def _adam(optimizer: Optimizer, rates: TensorRates) -> optax.GradientTransformation:
+def _update(
+    optimizer: Optimizer, shape: TransformerShape, rates: TensorRates
+) -> optax.GradientTransformation | optax.GradientTransformationExtraArgs:
+    """The update of unit rate: one transformation, or two, each for the roles that it moves."""
+    kind = optimizer.kind
+    if kind.beside is None:
+        return _scaled(optimizer, kind, rates)
+    moved_by = {spec.name: kind.of(spec.role).name for spec in shape.parameters}
+    both: dict[Hashable, optax.GradientTransformation] = {
+        one.name: _scaled(optimizer, one, rates) for one in (kind, kind.beside)
+    }
+    return optax.partition(both, moved_by)
+
+
+def _scaled(
+    optimizer: Optimizer, kind: OptimizerKind, rates: TensorRates
+) -> optax.GradientTransformation:
+    """The update of a record; Adam's has the epsilon of every tensor, matrices [.., out, in]."""
+    make = kind.optax if kind.trained is None else kind.trained
+    made = make(
+        Hyperparameters(
+            momentum=optimizer.momentum,
+            nesterov=optimizer.nesterov,
+            b1=optimizer.b1,
+            b2=optimizer.b2,
+            eps=1.0,
+            matrix_axes=(2, 1),
+        )
+    )
+    if kind.update is not Update.ADAM:
+        return made
+
     def divided(updates: Any, params: Any) -> Any:
         return _each(lambda g, eps: g / eps, updates, rates.eps)
 
-    return optax.chain(
-        optax.stateless(divided), optax.scale_by_adam(optimizer.b1, optimizer.b2, 1.0)
-    )
-
-
-def _muon(
-    optimizer: Optimizer, shape: TransformerShape, rates: TensorRates
-) -> optax.GradientTransformationExtraArgs:
-    """Muon for the matrices [layers, outputs, inputs] of the blocks, Adam for the others."""
-    kinds = {
-        spec.name: "muon" if spec.role.is_hidden_matrix else "adam" for spec in shape.parameters
-    }
-    axes = MuonDimensionNumbers(reduction_axis=2, output_axis=1)
-
-    def axes_of(tree: Any) -> Any:
-        return {name: axes if kinds[name] == "muon" else optax.MaskedNode() for name in tree}
-
-    orthogonal = scale_by_muon(
-        beta=optimizer.momentum,
-        nesterov=optimizer.nesterov,
-        weight_dimension_numbers=axes_of,
-    )
-    return optax.partition({"muon": orthogonal, "adam": _adam(optimizer, rates)}, kinds)
+    return optax.chain(optax.stateless(divided), made)
 
 
 def _decay(rates: TensorRates) -> optax.GradientTransformation:

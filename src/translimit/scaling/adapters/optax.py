@@ -9,16 +9,20 @@ applied before: trees are values, and `start` returns another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import lazy_loader
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
+<<<<<<< HEAD
 from translimit.describe import NameTable, Role
 from translimit.scaling.adapters.names import match_names
+=======
+from translimit.describe import Hyperparameters, Role, Update, WeightDecay
+from translimit.scaling.adapters.names import NameTable
+>>>>>>> 6721f80 (One record an optimiser: rules, trainer, adapters and command line read it and know no names)
 from translimit.scaling.engine import Rules
 from translimit.scaling.live_start import require_live_start
-from translimit.scaling.moves import Update
 
 jax: Any = lazy_loader.load("jax")
 optax: Any = lazy_loader.load("optax")
@@ -54,8 +58,8 @@ def transform(
     adam_lr: Rate | None = None,
     b1: float = 0.9,
     b2: float = 0.999,
-    momentum: float = 0.9,
-    nesterov: bool = False,
+    momentum: float | None = None,
+    nesterov: bool | None = None,
     decay_vectors: bool = False,
     make: Callable[[Rate, float | None, float], Any] | None = None,
 ) -> Any:
@@ -70,8 +74,9 @@ def transform(
         adam_lr: of the AdamW beside Muon, tuned at the base.
         b1: of Adam and Lion.
         b2: of Adam and Lion.
-        momentum: of `momentum`.
-        nesterov: of `momentum`.
+        momentum: mu of the optimisers that gather gradients; their record's own by default, 0.9
+            of `momentum` and 0.95 of Muon.
+        nesterov: Nesterov's form of it; the record's own by default: Muon has it.
         decay_vectors: let gains and biases decay too.
         make: from rate, epsilon and decay to another optimiser of the same kind.
 
@@ -87,42 +92,42 @@ def transform(
     Equation: eta = lr r_lr, epsilon = eps r_eps, lambda = weight_decay r_wd for every label.
     """
     rules.require_plain_module()
-    question = rules.question
-    if question.optimizer == "muon":
-        if adam_lr is None and make is None:
-            raise ArgumentTypeError("adam_lr", "is missing", "give the rate of AdamW beside Muon")
-        if question.muon_adjust != "none":
-            raise ArgumentError(
-                "muon_adjust",
-                f"is {question.muon_adjust!r}, and optax's scale_by_muon has no shape factor",
-                "ask for rules with muon_adjust='none'",
-            )
+    question, kind = rules.question, rules.question.kind
+    if kind.beside is not None and adam_lr is None and make is None:
+        raise ArgumentTypeError("adam_lr", "is missing", "give the rate of AdamW beside Muon")
+    if kind.update is Update.ORTHOGONAL and question.muon_adjust != "none":
+        raise ArgumentError(
+            "muon_adjust",
+            f"is {question.muon_adjust!r}, and optax's scale_by_muon has no shape factor",
+            "ask for rules with muon_adjust='none'",
+        )
 
     def of(role: Role) -> Any:
-        rule, update = rules.role(role), rules.update(role)
+        rule, part = rules.role(role), kind.of(role)
         decays = rule.wd is not None and (decay_vectors or not (role.is_gain or role.is_bias))
         decay = weight_decay * (rule.wd or 0.0) if decays else 0.0
         epsilon = None if rule.eps is None else eps * rule.eps
         if make is not None:
             return make(_times(lr, rule.lr), epsilon, decay)
-        match question.optimizer, update:
-            case ("sgd" | "momentum") as name, _:
-                heavy = momentum if name == "momentum" else None
-                step = optax.sgd(_times(lr, rule.lr), momentum=heavy, nesterov=nesterov)
+        update = part.optax(
+            Hyperparameters(
+                momentum=part.momentum if momentum is None else momentum,
+                nesterov=part.nesterov if nesterov is None else nesterov,
+                b1=b1,
+                b2=b2,
+                eps=epsilon or 0.0,
+            )
+        )
+        rate = lr if part is kind or adam_lr is None else adam_lr
+        descent = optax.scale_by_learning_rate(_times(rate, rule.lr))
+        match part.weight_decay:
+            case WeightDecay.COUPLED:
+                step = optax.chain(update, descent)
                 return optax.chain(optax.add_decayed_weights(decay), step) if decay else step
-            case "sign", _:
-                return optax.lion(_times(lr, rule.lr), b1=b1, b2=b2, weight_decay=decay)
-            case "muon", Update.ORTHOGONAL:
-                return optax.chain(
-                    optax.contrib.scale_by_muon(weight_dimension_numbers=_matrices),
-                    optax.add_decayed_weights(decay),
-                    optax.scale_by_learning_rate(_times(lr, rule.lr)),
-                )
-            case name, _:
-                rate = adam_lr if name == "muon" and adam_lr is not None else lr
-                return optax.adamw(
-                    _times(rate, rule.lr), b1=b1, b2=b2, eps=epsilon or 0.0, weight_decay=decay
-                )
+            case WeightDecay.DECOUPLED | WeightDecay.NONE:
+                return optax.chain(update, optax.add_decayed_weights(decay), descent)
+            case _:
+                assert_never(part.weight_decay)
 
     # A tree of equinox may be callable itself; a function is a leaf.
     if callable(labels) and jax.tree_util.all_leaves([labels]):
@@ -175,11 +180,6 @@ def start(params: Any, labels: Any, rules: Rules, base: Mapping[Role | str, floa
         return wanted / now[role] if now[role] else 1.0
 
     return jax.tree_util.tree_map(lambda leaf, label: leaf * factor(label), params, labels)
-
-
-def _matrices(params: Any) -> Any:
-    """Every leaf is a matrix; those of other labels are masked, and no leaves."""
-    return jax.tree_util.tree_map(lambda _: optax.contrib.MuonDimensionNumbers(0, 1), params)
 
 
 def _times(rate: Rate, ratio: float) -> Rate:

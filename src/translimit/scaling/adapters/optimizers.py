@@ -9,33 +9,37 @@ from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES
 
-#: Optimiser of the rules to the classes that take such a step.
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "sgd": ("SGD",),
-    "momentum": ("SGD",),
-    "adam": ("Adam", "FusedAdam"),
-    "adamw": ("AdamW", "FusedAdam", "AdamW8bit"),
-    "sign": ("Lion", "SignSGD", "Signum"),
-    "muon": ("Muon", "AdamW"),
-}
+
+def require_torch(rules: Rules) -> None:
+    """Refuse rules of an optimiser that PyTorch does not have.
+
+    Raises:
+        ArgumentError: its record names no class.
+    """
+    kind = rules.question.kind
+    if not kind.torch:
+        raise ArgumentError(
+            "optimizer",
+            f"{kind.name!r} has no class of torch",
+            "train it in optax, or give its record torch=(names of classes,)",
+        )
 
 
 def require_class(optimizer: Any, rules: Rules) -> None:
     """Refuse an optimiser whose step is not the one that the rules are for.
 
     Raises:
-        ArgumentError: another class, or plain SGD with momentum and the reverse.
+        ArgumentError: another class, or an optimiser that PyTorch does not have.
     """
-    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
-    wanted = rules.question.optimizer
-    lineage = {one.__name__ for one in kind.__mro__}
-    # torch.optim.AdamW derives from Adam, and its decay is another one.
-    adamw = "AdamW" in lineage
-    if not lineage & set(_CLASSES[wanted]) or (wanted == "adam" and adamw):
+    require_torch(rules)
+    wanted, given = rules.question.kind, optimizer
+    given = given if isinstance(given, type) else type(given)
+    lineage = {one.__name__ for one in given.__mro__}
+    if not lineage & set(wanted.torch) or lineage & set(wanted.not_torch):
         raise ArgumentError(
             "optimizer",
-            f"is {kind.__name__}, and the rules are for {wanted!r}",
-            f"use {' or '.join(_CLASSES[wanted][:2])}, or ask for other rules",
+            f"is {given.__name__}, and the rules are for {wanted.name!r}",
+            f"use {' or '.join(wanted.torch[:2])}, or ask for other rules",
         )
 
 

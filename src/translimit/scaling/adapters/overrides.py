@@ -14,10 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+<<<<<<< HEAD
 from translimit.describe import QKV, QKV_BIAS, Role
+=======
+from translimit.describe import OPTIMIZERS, OptimizerKind, Role
+from translimit.scaling.adapters.names import QKV, QKV_BIAS
+>>>>>>> 6721f80 (One record an optimiser: rules, trainer, adapters and command line read it and know no names)
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
@@ -73,10 +78,6 @@ _TORCHTITAN: dict[tuple[str, ...], tuple[Role, ...]] = {
 }
 
 _TABLES = {"megatron": _MEGATRON, "torchtitan": _TORCHTITAN}
-_OPTIMIZERS = {
-    "megatron": {"adam": "adam", "adamw": "adam", "sgd": "sgd", "momentum": "sgd"},
-    "torchtitan": {"adam": "Adam", "adamw": "AdamW"},
-}
 
 
 def overrides(
@@ -122,11 +123,13 @@ def overrides(
             raise ArgumentTypeError(
                 name, f"got {brief(value)}", "pass the number tuned at the base"
             )
-    optimizers, wanted = _OPTIMIZERS[framework], rules.question.optimizer
-    if wanted not in optimizers:
+    kind = rules.question.kind
+    optimizer = _name_of(kind, framework)
+    if optimizer is None:
+        covered = [name for name, one in OPTIMIZERS.items() if _name_of(one, framework)]
         raise ArgumentError(
             "optimizer",
-            f"is {wanted!r}, and the export to {framework} covers {', '.join(optimizers)}",
+            f"is {kind.name!r}, and the export to {framework} covers {', '.join(covered)}",
             "ask for rules of one of them",
         )
     rules.require_plain_module()
@@ -160,7 +163,7 @@ def overrides(
         "kind": KIND,
         "schema": SCHEMA,
         "framework": framework,
-        "optimizer": optimizers[wanted],
+        "optimizer": optimizer,
         "base_values": {"lr": lr, "min_lr": min_lr, "eps": eps, "weight_decay": weight_decay},
         "model": {
             "score_scale": rules.score_scale,
@@ -175,6 +178,17 @@ def overrides(
         "overrides": rows,
         "rules": rules.to_json(),
     }
+
+
+def _name_of(kind: OptimizerKind, framework: Framework) -> str | None:
+    """What the framework calls an optimiser; None where the export does not cover it."""
+    match framework:
+        case "megatron":
+            return kind.megatron
+        case "torchtitan":
+            return kind.torchtitan
+        case _:
+            assert_never(framework)
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

@@ -26,13 +26,12 @@ from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
-from translimit.scaling.adapters.optimizers import require_clip, require_numbers
+from translimit.scaling.adapters.optimizers import require_clip, require_numbers, require_torch
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
 from translimit.scaling.adapters.starts import base_stds, factors
 from translimit.scaling.adapters.tables import Names, table_of, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError
-from translimit.scaling.moves import Update
 
 KIND = "translimit.scaling.applied"
 SCHEMA = 2
@@ -126,14 +125,16 @@ def apply(
         AlreadyAppliedError: rules were applied to these weights before.
         DegenerateInitError: matrices at zero that no gradient leaves.
         ConversionError: a clip tuned in another style.
-        ArgumentError: weights that do not look freshly drawn, or an optimiser of another class.
+        ArgumentError: weights that do not look freshly drawn, an optimiser of another class, or
+            one that PyTorch does not have.
         ConfigError: a report of other rules or another module.
         MissingExtraError: torch is not installed.
 
     Equation: w <- (s_target / s_now) w, eta = lr r_lr, epsilon = eps r_eps, lambda = wd r_wd.
     """
     require_numbers(lr=lr, eps=eps, weight_decay=weight_decay)
-    if rules.question.optimizer == "muon" and adam_lr is None:
+    require_torch(rules)
+    if rules.question.kind.beside is not None and adam_lr is None:
         raise ArgumentTypeError("adam_lr", "is missing", "give the rate of the AdamW beside Muon")
     require_clip(rules, clip_tuned_in)
     if optimizer is not None:
@@ -261,7 +262,7 @@ def _numbers(
 ) -> dict[str, Any]:
     """What a parameter of a role takes, absolute."""
     rule, update = rules.role(role), rules.update(role)
-    beside = rules.question.optimizer == "muon" and update is not Update.ORTHOGONAL
+    beside = rules.question.kind.of(role) is not rules.question.kind
     rate = adam_lr if beside and adam_lr is not None else lr
     vector = role.is_gain or role.is_bias
     decays = rule.wd is not None and (decay_vectors or not vector)
