@@ -4,6 +4,7 @@ from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
+from .citations import reference as reference
 from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
 from .claims import Verdict as Verdict

@@ -1,7 +1,8 @@
-"""The bibliography: BibTeX of the papers behind what a run used."""
+"""The bibliography: BibTeX of the papers behind what a run used, and the short form of each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from translimit.core.errors import ConfigError, nearest
@@ -42,6 +43,22 @@ BIBLIOGRAPHY: dict[str, str] = {
             and Lauri{\\`e}re, M.},
   year = {2026},
   eprint = {2601.21942},
+  archivePrefix = {arXiv},
+}""",
+    "geshkovski2023": """@misc{geshkovski2023,
+  title = {A Mathematical Perspective on Transformers},
+  author = {Geshkovski, Borjan and Letrouit, Cyril and Polyanskiy, Yury
+            and Rigollet, Philippe},
+  year = {2023},
+  eprint = {2312.10794},
+  archivePrefix = {arXiv},
+}""",
+    "geshkovski2024": """@misc{geshkovski2024,
+  title = {Dynamic Metastability in the Self-Attention Model},
+  author = {Geshkovski, Borjan and Koubbi, Hugo and Polyanskiy, Yury
+            and Rigollet, Philippe},
+  year = {2024},
+  eprint = {2410.06833},
   archivePrefix = {arXiv},
 }""",
     "jax": """@software{jax2018,
@@ -91,3 +108,34 @@ def bibtex(keys: Iterable[str]) -> str:
             raise ConfigError("citation", f"unknown key {key!r}", nearest(key, BIBLIOGRAPHY))
         entries.append(BIBLIOGRAPHY[key])
     return "\n\n".join(entries)
+
+
+#: Of these the short form names every author.
+_IN_FULL = frozenset({"bordelon2024"})
+
+
+def reference(key: str) -> str:
+    """The short form of a paper: first author and number, as it stands in stored results.
+
+    Args:
+        key: of the bibliography.
+
+    Raises:
+        ConfigError: a key that the bibliography does not hold, or a work without authors' names
+            or an arXiv number.
+
+    >>> reference("koubbi2026")
+    'Koubbi et al., arXiv 2604.01978'
+    """
+    if key not in BIBLIOGRAPHY:
+        raise ConfigError("citation", f"unknown key {key!r}", nearest(key, BIBLIOGRAPHY))
+    number = re.search(r"eprint = \{(.*?)\}", BIBLIOGRAPHY[key])
+    authors = re.search(r"author = \{(.*?)\},$", BIBLIOGRAPHY[key], re.DOTALL | re.MULTILINE)
+    if number is None or authors is None:
+        raise ConfigError("citation", f"{key!r} has no arXiv number", "write its reference out")
+    surnames = [name.split(",")[0] for name in " ".join(authors[1].split()).split(" and ")]
+    if len(surnames) > 2 and key not in _IN_FULL:
+        told = f"{surnames[0]} et al."
+    else:
+        told = " and ".join(part for part in (", ".join(surnames[:-1]), surnames[-1]) if part)
+    return f"{told}, arXiv {number[1]}"
