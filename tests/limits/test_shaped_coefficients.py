@@ -154,7 +154,9 @@ BLOCKS = [
     Block(gamma=0.5, tau0=0.9, heads=3, projection=True, value_ratio=2.0, kappa=0.3),
     Block(gamma=0.5, tau0=0.9, heads=2, causal=True),
     Block(gamma=0.5, tau0=1.0, mlp=ShapedMLP(gamma=0.4, hidden_ratio=4.0)),
-    Block(gamma=0.5, tau0=1.0, lam=0.8**0.5, gains=ShapedGains(0.8944271909999159, 1.7, 1.7)),
+    Block(
+        gamma=0.5, tau0=1.0, lam=0.8**0.5, shaped_gains=ShapedGains(0.8944271909999159, 1.7, 1.7)
+    ),
     ShapedMLP(gamma=0.7, c_plus=0.5, c_minus=-1.0),
 ]
 
@@ -252,8 +254,11 @@ def test_a_stated_kappa_lets_the_weights_leave_criticality() -> None:
 @pytest.mark.parametrize(
     ("block", "words"),
     [
-        (Block(gamma=0.5, tau0=1.0, gains=ShapedGains(1.0, 1.0, 0.0)), "centring gain 0"),
-        (Block(gamma=0.5, tau0=1.0, gains=ShapedGains(0.0, 1.0, 1.0)), "identity.2 gamma.2 = 0.75"),
+        (Block(gamma=0.5, tau0=1.0, shaped_gains=ShapedGains(1.0, 1.0, 0.0)), "centring gain 0"),
+        (
+            Block(gamma=0.5, tau0=1.0, shaped_gains=ShapedGains(0.0, 1.0, 1.0)),
+            "identity.2 gamma.2 = 0.75",
+        ),
         (
             Block(gamma=0.5, tau0=1.0, mlp=ShapedMLP(gamma=0.5, normalised=False)),
             "no limit: its drift is of order sqrt",
@@ -354,7 +359,7 @@ def test_the_rate_of_attention_noise_is_its_mean_square_relative_to_the_covarian
     factor = np.linalg.cholesky(STAR)
     normal = np.random.default_rng(0).standard_normal((20_000, 3, 3))
     centring = np.eye(3) - 1 / 3
-    strength = 0.6**2 * block.gains.identity * block.gains.attention / 3**0.5
+    strength = 0.6**2 * block.shaped_gains.identity * block.shaped_gains.attention / 3**0.5
     relative = strength * normal @ factor.T @ centring @ factor / (3 * 0.7)
     squares = np.sum(relative**2, axis=(1, 2))
     with jax.enable_x64(True):

@@ -41,8 +41,10 @@ def numpy_layer(block: Block, dim: int, tau: float, w, x: np.ndarray) -> np.ndar
         for i in range(m):
             seen = i + 1 if block.causal else m
             p = np.exp(scores[i, :seen] - scores[i, :seen].max())
-            a[i, :seen] = block.gains.attention * p / p.sum() - block.gains.centring / seen
-            a[i, i] += block.gains.identity
+            a[i, :seen] = (
+                block.shaped_gains.attention * p / p.sum() - block.shaped_gains.centring / seen
+            )
+            a[i, i] += block.shaped_gains.identity
         branch.append(a @ x @ w.value[h] / dim**0.5)
     out = np.concatenate(branch, axis=1)
     if block.projection:
@@ -62,7 +64,7 @@ def numpy_layer(block: Block, dim: int, tau: float, w, x: np.ndarray) -> np.ndar
     ("block", "standard"),
     [
         (Block(gamma=0.6, tau0=0.3, kappa=1.0), False),
-        (Block(gamma=0.6, tau0=0.3, heads=2, gains=ShapedGains(0.8, 1.7, 0.4)), True),
+        (Block(gamma=0.6, tau0=0.3, heads=2, shaped_gains=ShapedGains(0.8, 1.7, 0.4)), True),
         (
             Block(
                 gamma=0.6,
@@ -194,7 +196,7 @@ def test_compressed_networks_against_the_two_token_equation() -> None:
 
 def test_uniform_attention_shrinks_differences_exactly() -> None:
     # Infinite temperature and softmax alone: every token receives the same branch.
-    block = Block(gamma=HALF, tau0=np.inf, lam=HALF, gains=ABLATIONS["softmax"])
+    block = Block(gamma=HALF, tau0=np.inf, lam=HALF, shaped_gains=ABLATIONS["softmax"])
     cov = run(ShapedTransformer(block=block, dim=32, layers=10), THREE, 4)
     distance = cov[:, :, 0, 0] + cov[:, :, 1, 1] - 2 * cov[:, :, 0, 1]
     np.testing.assert_allclose((distance[:, 1] / distance[:, 0]) ** 0.5, 2.0**-5, rtol=1e-7)
@@ -213,7 +215,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("name", "standard", "lam", "gamma", "expected", "bound"), ROWS)
 def test_ablations(name, standard, lam, gamma, expected, bound) -> None:
-    block = Block(gamma=gamma, tau0=1.0, lam=lam, gains=ABLATIONS[name])
+    block = Block(gamma=gamma, tau0=1.0, lam=lam, shaped_gains=ABLATIONS[name])
     chain = CompressedShapedTransformer(
         block=block, dim=200, layers=20, standard_temperature=standard
     )

@@ -62,7 +62,7 @@ def forward(made, role):
     return made.residual if role.ends_branch else 1.0
 
 
-@given(sizes, sizes, st.floats(0.5, 1), st.floats(0.5, 1), st.sampled_from(OPTIMIZERS))
+@given(sizes, sizes, st.floats(0.5, 1), st.floats(0.5, 1), st.sampled_from(list(OPTIMIZERS)))
 @settings(max_examples=25)
 def test_all_styles_train_the_same_effective_weights(base, target, aA, aL, optimizer):
     made = {

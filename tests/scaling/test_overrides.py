@@ -121,7 +121,7 @@ def test_names_of_another_model():
         ({"alpha_A": 0.5}, "megatron", {}, UnsupportedModuleError, "split the projection"),
         ({"tied": True}, "torchtitan", {}, UnsupportedModuleError, "tied=False"),
         ({"optimizer": "sgd"}, "torchtitan", {}, ArgumentError, "covers adam, adamw"),
-        ({"optimizer": "muon"}, "megatron", {}, ArgumentError, "covers adam, adamw, sgd"),
+        ({"optimizer": "muon"}, "megatron", {}, ArgumentError, "covers sgd, momentum, adam, adamw"),
         ({}, "megatorn", {}, ArgumentError, "did you mean 'megatron'"),
         ({}, "megatron", {"lr": "3e-4"}, ArgumentTypeError, "lr: got '3e-4'"),
     ],

@@ -105,7 +105,7 @@ def test_the_rows_cover_every_role_once():
     assert sorted(role for row in ROWS for role in row) == sorted(Role)
 
 
-@given(questions(), st.sampled_from(OPTIMIZERS))
+@given(questions(), st.sampled_from(list(OPTIMIZERS)))
 @settings(max_examples=25)
 def test_the_canonical_table_is_the_printed_one(question, optimizer):
     base, target, aA, aL = question
@@ -399,7 +399,7 @@ def test_axes():
     }
 
 
-@given(questions(), st.sampled_from(OPTIMIZERS), st.sampled_from(STYLES), st.booleans())
+@given(questions(), st.sampled_from(list(OPTIMIZERS)), st.sampled_from(STYLES), st.booleans())
 @settings(max_examples=25)
 def test_json_round_trip(question, optimizer, style, tied):
     base, target, aA, aL = question

@@ -55,7 +55,7 @@ class ShapedGains(eqx.Module):
 
     def __check_init__(self):
         for name in ("identity", "attention", "centring"):
-            _number(getattr(self, name), f"gains.{name}")
+            _number(getattr(self, name), f"shaped_gains.{name}")
 
 
 class ShapedMLP(eqx.Module):
@@ -126,7 +126,7 @@ class Block(eqx.Module):
         value_ratio: heads times value_dim over dim, which only a projection lets differ from 1.
         mlp: the shaped MLP that follows, or None.
         causal: a token attends to itself and to those before it, centred over them.
-        gains: of identity, attention and centring.
+        shaped_gains: of identity, attention and centring.
 
     Raises:
         ArgumentError: gamma outside (0, 1], tau0 not positive, weights off criticality (lam^2 +
@@ -151,7 +151,7 @@ class Block(eqx.Module):
     value_ratio: float
     mlp: ShapedMLP | None
     causal: bool = eqx.field(static=True)
-    gains: ShapedGains
+    shaped_gains: ShapedGains
     lam_follows_dim: bool = eqx.field(static=True)
 
     def __init__(
@@ -166,9 +166,9 @@ class Block(eqx.Module):
         value_ratio: float = 1.0,
         mlp: ShapedMLP | None = None,
         causal: bool = False,
-        gains: ShapedGains | None = None,
+        shaped_gains: ShapedGains | None = None,
     ):
-        gains = ShapedGains() if gains is None else gains
+        gains = ShapedGains() if shaped_gains is None else shaped_gains
         self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, gains.identity)
         self.lam_follows_dim = lam is None
         tau0 = _real(tau0, "tau0")
@@ -188,7 +188,7 @@ class Block(eqx.Module):
                 f"got {self.value_ratio:g} without projection",
                 "concatenated heads fill the width: leave it at 1, or set projection=True",
             )
-        self.mlp, self.causal, self.gains = mlp, bool(causal), gains
+        self.mlp, self.causal, self.shaped_gains = mlp, bool(causal), gains
 
     def lam_at(self, dim: int) -> float:
         """The weight of the skip connection in a network of this width."""

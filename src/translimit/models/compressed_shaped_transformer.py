@@ -192,7 +192,7 @@ def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array
         query = _normals(of_queries, sizes.head_dim, tokens, factor.dtype)
         normal = normals(of_keys, (query.shape[1], tokens)).astype(factor.dtype)
         logits = factor @ (query @ normal) @ factor.T / sizes.temperature(block)
-        branch = shaped_attention(logits, block.gains, block.causal) @ factor
+        branch = shaped_attention(logits, block.shaped_gains, block.causal) @ factor
         return branch, branch @ _normals(of_values, sizes.value_dim, tokens, factor.dtype)
 
     branches, values = jax.vmap(head)(jax.random.split(of_heads, block.heads))

@@ -297,7 +297,7 @@ def apply_block(
     queries = tokens @ weights.query / width  # [heads, tokens, head_dim]
     keys = tokens @ weights.key / width
     logits = queries @ keys.swapaxes(-1, -2) / sizes.temperature(block)
-    matrix = shaped_attention(logits, block.gains, block.causal)
+    matrix = shaped_attention(logits, block.shaped_gains, block.causal)
     heads = matrix @ (tokens @ weights.value / width)  # [heads, tokens, value_dim]
     branch = heads.swapaxes(0, 1).reshape(tokens.shape[0], -1)
     if weights.output is not None:

@@ -197,7 +197,9 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
 def _case(case: str) -> dict[str, Any]:
     ablation, standard, skip = CASES[case]
     lam, gamma = (0.5**0.5, 0.5**0.5) if skip else (0.0, 1.0)
-    block = describe.Block(gamma=gamma, lam=lam, tau0=1.0, gains=describe.ABLATIONS[ablation])
+    block = describe.Block(
+        gamma=gamma, lam=lam, tau0=1.0, shaped_gains=describe.ABLATIONS[ablation]
+    )
     return {"block": block, "standard_temperature": standard}
 
 

@@ -22,7 +22,7 @@ def require_limit(block: Block | ShapedMLP) -> None:
         return
     if not isinstance(block, Block):
         raise ArgumentTypeError("block", f"got {type(block).__name__}", "pass a Block or ShapedMLP")
-    gains = block.gains
+    gains = block.shaped_gains
     if gains.attention != gains.centring:
         raise NoSuchLimitError(
             "block",

@@ -138,7 +138,7 @@ def linear_variance(block: Block | ShapedMLP) -> Any:
     if isinstance(block, ShapedMLP):
         mixed = 2 * (block.lam * block.gamma) ** 2
         return mixed + block.gamma**4 * (1 + 1 / block.hidden_ratio)
-    branch = (block.gains.identity * block.gamma) ** 2
+    branch = (block.shaped_gains.identity * block.gamma) ** 2
     theta = 1 + 1 / block.value_ratio if block.projection else 1.0
     own = 2 * block.lam**2 * branch + theta * branch**2
     return own if block.mlp is None else own + linear_variance(block.mlp)
@@ -231,7 +231,7 @@ def _causal_parts(cov: Array, tau0: Any) -> tuple[Array, Array]:
 
 def _attention_drift(block: Block, cov: Array) -> Array:
     second, mean = attention_parts(block, cov)
-    gains = block.gains
+    gains = block.shaped_gains
     turned = mean @ cov
     return (
         block.gamma**2
@@ -261,7 +261,7 @@ def drift_of(block: Block | ShapedMLP, cov: Array) -> Array:
 
 def attention_noise(block: Block) -> Any:
     """Gamma^2 alpha beta / sqrt(H), the factor of A_1 V + V A_1^T in the noise."""
-    gains = block.gains
+    gains = block.shaped_gains
     return block.gamma**2 * gains.identity * gains.attention / block.heads**0.5
 
 

@@ -290,7 +290,7 @@ def change_rate(block: Block | ShapedMLP, cov: Float[Array, "tokens tokens"]) ->
     """The rate at which attention changes V relative to itself: of the noise, or of the drift."""
     if isinstance(block, ShapedMLP):
         return jnp.zeros((), cov.dtype)
-    gains = block.gains
+    gains = block.shaped_gains
     second, mean = attention_parts(block, cov)
     turned = mean @ cov
     second = gains.attention**2 * second

@@ -80,7 +80,7 @@ def _expanded_attention(
     The noise is computed in float32, like the normals that it is made of; K is that of the centred
     factor, which loses nothing where tokens are nearly equal.
     """
-    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
+    gains, size, dtype = block.shaped_gains, factor.shape[0], factor.dtype
     centred = centre(factor.T).T  # C L
     largest = jnp.max(jnp.abs(centred))
     unit = (centred / jnp.where(largest > 0, largest, 1.0)).astype(jnp.float32)
@@ -124,14 +124,14 @@ def _product32(left: Array, right: Array) -> Array:
 def _softmax_stack(block: Block, factor: Array, h: Array, normal: Array) -> Array:
     """Parts of V^ side by side, with softmax itself and every head drawn."""
     logits = jnp.sqrt(h) / block.tau0 * (factor @ normal.astype(factor.dtype) @ factor.T)
-    heads = shaped_attention(logits, block.gains, block.causal) @ factor
+    heads = shaped_attention(logits, block.shaped_gains, block.causal) @ factor
     parts = block.gamma / block.heads**0.5 * heads
     return jnp.concatenate([block.lam * factor, *parts], axis=1)
 
 
 def _causal_stack(block: Block, factor: Array, h: Array, normal: Array) -> Array:
     """Parts of V^ side by side, with every row centred over the tokens that it sees."""
-    gains, size, dtype = block.gains, factor.shape[0], factor.dtype
+    gains, size, dtype = block.shaped_gains, factor.shape[0], factor.dtype
     second, mean = attention_parts(block, factor @ factor.T)
     first = first_order_attention(block, factor, normal.astype(dtype))
     matrix = gains.identity * jnp.eye(size, dtype=dtype) + gains.attention * (

@@ -164,7 +164,7 @@ def _diffusion_of(block: Block) -> tuple[float, float]:
     if (
         not own
         or not math.isfinite(block.tau0)
-        or block.gains.identity * block.gains.attention == 0
+        or block.shaped_gains.identity * block.shaped_gains.attention == 0
     ):
         raise NoSuchLimitError(
             "block",
@@ -172,7 +172,7 @@ def _diffusion_of(block: Block) -> tuple[float, float]:
             "pass a block without MLP, mask and kappa, with finite tau0 and gains that are not 0; "
             "for others run CovarianceSDE",
         )
-    gains = block.gains
+    gains = block.shaped_gains
     drift = (block.gamma * gains.attention / block.tau0) ** 2 / 16
     noise = (block.gamma**2 * gains.identity * gains.attention / block.tau0) ** 2 / (
         4 * block.heads
