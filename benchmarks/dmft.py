@@ -13,7 +13,7 @@
    the heads and time at which they would reach the solver's error, extrapolated by both fitted
    rates: an extrapolation, not a measurement.
 4. Peak resident memory at m T = 2,000 (N = 4, L = 2, 4,000 heads, moment matching on), in a fresh
-   process, against what `Training.memory` says before the solve.
+   process, against what `TrainingDynamics.memory` says before the solve.
 5. Part 1's pass, and growth, on an accelerator, where JAX sees one: python benchmarks/dmft.py
    --part 5 with `jax[cuda]` installed.
 
@@ -38,17 +38,17 @@ from support.dmft_numpy import Setting
 from support.dmft_numpy import solve as solve_numpy
 from support.memory import peak_gib
 from translimit import core, data, describe, models, scaling, solve, train
-from translimit.limits.dmft import Architecture, CausalSampling, Training
+from translimit.limits.dmft import Architecture, CausalSampling, TrainingDynamics
 
 ETA0, BETA0, GAMMA0 = 0.02, 1.5, 1.0
 #: Repeats of part 1, and at how many joint standard errors it says that the two disagree.
 TURNS, AGREEMENT = 3, 4.5
 
 
-def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int = 2) -> Training:
+def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int = 2) -> TrainingDynamics:
     """Gaussian tokens and random signs."""
     rng = np.random.default_rng(0)
-    return Training(
+    return TrainingDynamics(
         architecture=Architecture(head_dim=head_dim, layers=layers, beta0=BETA0, gamma0=GAMMA0),
         inputs=rng.standard_normal((inputs, tokens, 32)),
         targets=rng.choice([-1.0, 1.0], inputs),
@@ -57,7 +57,7 @@ def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int
     )
 
 
-def one_pass(training: Training, heads: int, precision: Any = "float64") -> tuple[float, Any]:
+def one_pass(training: TrainingDynamics, heads: int, precision: Any = "float64") -> tuple[float, Any]:
     """Seconds of one population, after a solve that compiles."""
     method = CausalSampling(heads=heads, populations=2, precision=precision)
     solve(training, method, key=jax.random.key(0))

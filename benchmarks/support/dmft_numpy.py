@@ -98,14 +98,14 @@ class Solved:
     Attributes:
         f: predictions [T, P, outputs].
         kernel_out: <h h> of the last residual state [T, m, T, m].
-        logits: per attention sub-block, A over heads [T][heads, P, S, S].
+        scores: per attention sub-block, A over heads [T][heads, P, S, S].
         ntk: neural tangent kernel at every time [T, P, P]; of the unfolded form only.
         p_squared: per attention sub-block and time, mean of ((p^K)^2 + (p^Q)^2) / 2.
     """
 
     f: np.ndarray
     kernel_out: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    logits: list[list[np.ndarray]] = field(default_factory=list)
+    scores: list[list[np.ndarray]] = field(default_factory=list)
     ntk: np.ndarray = field(default_factory=lambda: np.zeros(0))
     p_squared: list[list[float]] = field(default_factory=list)
 
@@ -204,7 +204,7 @@ class Heads:
         self.xi = np.zeros((4, K, self.samples), dtype)  # those of the outputs are the last
         self.p = np.zeros((3, K, self.samples), dtype)
         self.v = np.zeros((K, self.samples), dtype)  # v^sigma
-        self.logits: list[np.ndarray] = []
+        self.scores: list[np.ndarray] = []
         self.p_squared: list[float] = []
 
     def _split(self, x: np.ndarray) -> np.ndarray:
@@ -214,10 +214,10 @@ class Heads:
     def _attend(self, coordinates: np.ndarray) -> Any:
         """A and sigma [P, S, S, heads], and v^sigma."""
         k, q, v = self._split(coordinates)
-        logits = np.einsum("psnh,prnh->psrh", k, q) * self.N**-self.s.alpha_A
-        sigma = softmax(logits, self.s.causal)
+        scores = np.einsum("psnh,prnh->psrh", k, q) * self.N**-self.s.alpha_A
+        sigma = softmax(scores, self.s.causal)
         vs = np.einsum("psrh,prnh->psnh", sigma, v)
-        return logits, sigma, vs.reshape(coordinates.shape[1:])
+        return scores, sigma, vs.reshape(coordinates.shape[1:])
 
     def _back(
         self, coordinates: np.ndarray, sigma: np.ndarray, vs: np.ndarray, r: np.ndarray
@@ -243,9 +243,9 @@ class Heads:
         self.free = root.L[here, :now].astype(dtype) @ self.xi[:3, :now]
         keys, values = response + kappa * learned, response + learned
         self.now = self.free + np.stack([keys, keys, values]).astype(dtype) @ self.p[:, :n]
-        logits, self.sigma, self.vs = self._attend(self.now)
+        scores, self.sigma, self.vs = self._attend(self.now)
         _, self.sigma_free, self.vs_free = self._attend(self.free)
-        self.logits.append(np.moveaxis(logits, -1, 0))
+        self.scores.append(np.moveaxis(scores, -1, 0))
         self.v[here] = self.vs
         V = self.vs @ self.v[:now].T / self.samples
         return V, (self.vs - self.vs_free) @ self.xi[3, :n].T / self.samples
@@ -282,7 +282,7 @@ class InfiniteHeads:
         self.K = s.steps * s.fields
         self.H, self.G = np.zeros((self.K, self.K)), np.zeros((self.K, self.K))
         self.rows = {x: np.zeros((self.K, 4 * self.K)) for x in ("v", "K", "Q", "V")}
-        self.logits: list[np.ndarray] = []
+        self.scores: list[np.ndarray] = []
         self.p_squared: list[float] = []
 
     def _product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -310,9 +310,9 @@ class InfiniteHeads:
             unit = np.zeros((m, 4 * K))
             unit[:, i * K + n : i * K + now] = np.eye(m)
             self.now[x] = unit + (response + learned) @ self.rows[x][:n]
-        logits = self._per_input(self._product(self.now["K"], self.now["Q"]))
-        self.sigma = softmax(logits[..., None], self.s.causal)[..., 0]
-        self.logits.append(logits[None])
+        scores = self._per_input(self._product(self.now["K"], self.now["Q"]))
+        self.sigma = softmax(scores[..., None], self.s.causal)[..., 0]
+        self.scores.append(scores[None])
         self.rows["v"][here] = self._on(self.sigma, self.now["V"])
         V = self._product(self.rows["v"][here], self.rows["v"][:now])
         return V, self.rows["v"][here, 3 * K : 3 * K + n]
@@ -339,12 +339,12 @@ class InfiniteHeads:
         return Pi, Pi, S
 
 
-def softmax(logits: np.ndarray, causal: bool) -> np.ndarray:
+def softmax(scores: np.ndarray, causal: bool) -> np.ndarray:
     """Row softmax of scores [..., rows, columns, heads]; causal: column <= row."""
     if causal:
-        allowed = np.tril(np.ones(logits.shape[-3:-1], bool))
-        logits = np.where(allowed[..., None], logits, -np.inf)
-    weights = np.exp(logits - logits.max(axis=-2, keepdims=True))
+        allowed = np.tril(np.ones(scores.shape[-3:-1], bool))
+        scores = np.where(allowed[..., None], scores, -np.inf)
+    weights = np.exp(scores - scores.max(axis=-2, keepdims=True))
     return weights / weights.sum(axis=-2, keepdims=True)
 
 
@@ -492,6 +492,6 @@ def solve(
         g1[here] = g
         result.ntk[t] = ntk + pooled(s.kx * (with_cov(g) @ g.T))
     result.kernel_out = (with_cov(out) @ out.T).reshape(T, m, T, m)
-    result.logits = [unit.logits for unit in units if not isinstance(unit, Neurons)]
+    result.scores = [unit.scores for unit in units if not isinstance(unit, Neurons)]
     result.p_squared = [unit.p_squared for unit in units if not isinstance(unit, Neurons)]
     return result

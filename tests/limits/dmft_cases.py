@@ -7,7 +7,7 @@ import numpy as np
 from tests.limits.dmft_network import RING4, RING4_Y, inputs_with_kernel
 
 from translimit.describe import Activation
-from translimit.limits.dmft import Architecture, Training
+from translimit.limits.dmft import Architecture, TrainingDynamics
 
 X = inputs_with_kernel(RING4, 2)
 Y = RING4_Y[:, 0]
@@ -40,9 +40,9 @@ def ring4(
     weights: Any = None,
     schedule: Any = None,
     **architecture: Any,
-) -> Training:
+) -> TrainingDynamics:
     """Two inputs of two tokens."""
-    return Training(
+    return TrainingDynamics(
         architecture=Architecture(head_dim=head_dim, **architecture),
         inputs=inputs,
         targets=targets,
@@ -59,6 +59,6 @@ def last_kernel(solution: Any, t: int) -> float:
     return float(solution.kernel(solution.layers)[t, 0, 0, t, 0, 0])
 
 
-def logit_variance(solution: Any, t: int) -> float:
+def score_head_var(solution: Any, t: int) -> float:
     """Variance of A over heads, averaged over the entries of input 0."""
-    return float(np.mean(solution.attention(0).variance[t, 0]))
+    return float(np.mean(solution.score_law(0).variance[t, 0]))

@@ -184,15 +184,15 @@ class Network:
         steps: int,
         weights: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """Predictions [seeds, T, P, outputs], last residual states and the logits of all times."""
+        """Predictions [seeds, T, P, outputs], last residual states and the scores of all times."""
         params = dict(params)
         velocity: dict[str, Any] = dict.fromkeys(params, 0.0)
-        f, h, logits = [], [], []
+        f, h, scores = [], [], []
         for t in range(steps):
             fields = self.forward(params, x)
             f.append(fields["f"])
             h.append(fields["h"])
-            logits.append([e["A"] for e in fields["tape"] if e["kind"] == "attention"])
+            scores.append([e["A"] for e in fields["tape"] if e["kind"] == "attention"])
             if t == steps - 1:
                 break
             w = np.full(len(x), 1 / len(x)) if weights is None else weights[t]
@@ -202,7 +202,7 @@ class Network:
                 params[name] = params[name] + velocity[name]
         h = np.stack(h, axis=1)  # [seeds, T, n, m]
         kernel = np.einsum("ztna,zunb->ztaub", h, h, optimize=True) / self.n
-        return {"f": np.stack(f, axis=1), "kernel": kernel, "logits": logits}
+        return {"f": np.stack(f, axis=1), "kernel": kernel, "scores": scores}
 
     def ensemble(
         self, x: np.ndarray, y: np.ndarray, steps: int, seeds: int, seed: int, **options: Any
@@ -216,7 +216,7 @@ class Network:
             parts.append(self.train(params, x, y, steps, **options))
         result = {name: np.concatenate([p[name] for p in parts]) for name in ("f", "kernel")}
         if self.attention:
-            result["last_logits"] = np.concatenate([p["logits"][-1][0] for p in parts])
+            result["last_scores"] = np.concatenate([p["scores"][-1][0] for p in parts])
         return result
 
 

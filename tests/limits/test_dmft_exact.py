@@ -21,7 +21,7 @@ from translimit.core import (
 )
 from translimit.describe import Activation
 from translimit.limits import dmft
-from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training, remarks
+from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, TrainingDynamics, remarks
 
 LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
 
@@ -37,8 +37,8 @@ def test_a2_infinite_heads(base: Any) -> None:
     np.testing.assert_allclose(base.predictions[[2, 5, 11]], expected, rtol=0, atol=1e-8)
     assert last_kernel(base, 11) == pytest.approx(7.378682, abs=1e-6)
     # First-step suppression: A(0) = A(1) = 0 exactly.
-    logits = base.attention(0).mean[:4, 0, 0, 1]
-    np.testing.assert_allclose(logits, [0, 0, -0.00030624, -0.00079377], rtol=0, atol=1e-8)
+    scores = base.score_law(0).mean[:4, 0, 0, 1]
+    np.testing.assert_allclose(scores, [0, 0, -0.00030624, -0.00079377], rtol=0, atol=1e-8)
     assert not base.stderr.any()
 
 
@@ -64,10 +64,10 @@ def test_the_solution_is_consistent_labelled_and_drawn(base: Any) -> None:
     assert base.movement(1)[0] == pytest.approx(0.0, abs=1e-12)
     assert np.all(base.movement(1)[-1] > 0.5)
     assert set(base.responses(0)) == {"R_h", "R_g", "S_x", "S_p"}
-    assert data["movement"].dims == ("state", "step", "input", "token")
+    assert data["movement"].dims == ("state", "time", "input", "token")
     assert base.plot().get_xlabel() == "updates"
     assert base.plot_kernel(1, (1, 0)).images[0].get_array().shape == (12, 12)
-    assert len(base.plot_attention(0, (0, 0, 1)).lines) == 1
+    assert len(base.plot_scores(0, (0, 0, 1)).lines) == 1
 
 
 def test_a4_deep_linear_networks_and_a12_two_layers() -> None:
@@ -75,7 +75,7 @@ def test_a4_deep_linear_networks_and_a12_two_layers() -> None:
     np.testing.assert_allclose(linear.predictions[9], [0.99997799, -1.25001741], atol=1e-7)
     # One compiled shape, three richnesses; y - f at eta_0 t = 1.
     for gamma0, expected in ((0.3, 0.184022), (1.0, 0.087246), (2.0, 0.011391)):
-        problem = Training(
+        problem = TrainingDynamics(
             architecture=Architecture(head_dim=1, gamma0=gamma0, attention=False),
             inputs=np.ones((1, 1, 1)),
             targets=[1.5],
@@ -114,9 +114,9 @@ def test_lazy_predictions_follow_the_kernel() -> None:
     np.testing.assert_allclose(heavy[2] - heavy[1], 0.5 * heavy[1] + (f[2] - f[1]))
 
 
-def test_a13_covariance_of_logits_at_initialisation() -> None:
+def test_a13_covariance_of_scores_at_initialisation() -> None:
     kernel = ring4(**BASE).input_kernel
-    cov = dmft.initial_logit_cov(kernel, 2)
+    cov = dmft.initial_score_cov(kernel, 2)
     assert cov[0, 0, 0, 0, 0, 0] == 1
     assert cov[0, 0, 0, 0, 0, 1] == pytest.approx(0.5)
     assert cov[0, 0, 1, 1, 0, 1] == pytest.approx(0.06)
@@ -148,23 +148,23 @@ def test_a8_infinite_depth() -> None:
     better = solve(ode, LinearAlgebra(cells=64))
     np.testing.assert_allclose(better.predictions[5], [0.379641, -0.478509], atol=1e-6)
     assert np.all(np.abs(better.predictions[5] - [0.37963, -0.47850]) < 1e-4)
-    assert np.all(better.discretisation[5] < 1e-4)
-    layered, logits = {}, {}
+    assert np.all(better.cell_error[5] < 1e-4)
+    layered, scores = {}, {}
     for layers in (8, 16, 32, 64):
         solution = solve(ring4(**deep, layers=layers))
         layered[layers] = solution.predictions[5]
-        logits[layers] = np.sqrt(np.mean(solution.attention(layers // 2).mean[5] ** 2))
+        scores[layers] = np.sqrt(np.mean(solution.score_law(layers // 2).mean[5] ** 2))
     np.testing.assert_allclose(layered[64], [0.387721, -0.488671], atol=1e-6)
     once = {n: 2 * layered[n] - layered[n // 2] for n in (32, 64)}
     twice = (4 * once[64] - once[32]) / 3
     np.testing.assert_allclose(twice, [0.379610, -0.478470], atol=1e-6)
     # A9: attention that moves at alpha_L = 1, and freezes at alpha_L = 1/2.
     np.testing.assert_allclose(
-        [logits[n] for n in (8, 16, 32, 64)], [1.045e-3, 8.66e-4, 7.79e-4, 7.36e-4], rtol=0.01
+        [scores[n] for n in (8, 16, 32, 64)], [1.045e-3, 8.66e-4, 7.79e-4, 7.36e-4], rtol=0.01
     )
     for layers, expected in ((8, 6.92e-4), (16, 3.60e-4), (32, 1.82e-4), (64, 9.08e-5)):
         solution = solve(ring4(**deep, layers=layers, alpha_L=0.5))
-        rms = np.sqrt(np.mean(solution.attention(layers // 2).mean[5] ** 2))
+        rms = np.sqrt(np.mean(solution.score_law(layers // 2).mean[5] ** 2))
         assert rms == pytest.approx(expected, rel=0.01)
 
 
@@ -210,18 +210,18 @@ def test_optimisers_conventions_and_traced_values() -> None:
         "steps": 3,
     }
     with pytest.raises(NoSuchLimitError, match=r"^optimizer: got 'adam'"):
-        Training(**given, eta0=0.1, optimizer="adam")
+        TrainingDynamics(**given, eta0=0.1, optimizer="adam")
     with pytest.raises(ArgumentError, match=r"^lr_convention: got 'other'"):
-        Training(**given, eta0=0.1, lr_convention="other")  # pyright: ignore[reportArgumentType]
+        TrainingDynamics(**given, eta0=0.1, lr_convention="other")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ArgumentTypeError, match=r"^inputs: some values are traced"):
-        jax.jit(lambda eta0: Training(**given, eta0=eta0).eta0)(0.1)
+        jax.jit(lambda eta0: TrainingDynamics(**given, eta0=eta0).eta0)(0.1)
     with pytest.raises(ArgumentTypeError, match=r"^architecture: got 3; pass limits.dmft.Arch"):
-        Training(**{**given, "architecture": 3}, eta0=0.1)
+        TrainingDynamics(**{**given, "architecture": 3}, eta0=0.1)
     with pytest.raises(ArgumentError, match=r"^schedule: .* least entry -1; pass factors of at"):
-        Training(**given, eta0=0.1, schedule=[1.0, -1.0, 1.0])
+        TrainingDynamics(**given, eta0=0.1, schedule=[1.0, -1.0, 1.0])
     with pytest.raises(ArgumentError, match=r"^schedule: has shape"):
-        Training(**given, eta0=0.1, schedule=[1.0])
-    table = Training(
+        TrainingDynamics(**given, eta0=0.1, schedule=[1.0])
+    table = TrainingDynamics(
         **{**given, "architecture": Architecture(head_dim=2, gamma0=2.0)},
         eta0=0.4,
         lr_convention="table",
@@ -234,8 +234,8 @@ def test_targets_that_can_be_read_in_two_ways_ask_which() -> None:
     given: dict[str, Any] = {"architecture": Architecture(head_dim=2), "steps": 3, "eta0": 0.1}
     both = {**given, "inputs": X, "targets": np.ones((2, 2))}
     with pytest.raises(ArgumentTypeError, match=r"^readout: is missing.* shape \(2, 2\).*pooled"):
-        Training(**both)
-    assert Training(**both, readout="pooled").targets.shape == (2, 2)
+        TrainingDynamics(**both)
+    assert TrainingDynamics(**both, readout="pooled").targets.shape == (2, 2)
     # One token is its own mean; three outputs are not those of two tokens.
     for inputs, targets in (
         (X[:, :1], np.ones((2, 1))),
@@ -244,11 +244,11 @@ def test_targets_that_can_be_read_in_two_ways_ask_which() -> None:
         (X, Y),
     ):
         for readout in (None, "pooled"):
-            Training(**given, inputs=inputs, targets=targets, readout=readout)
+            TrainingDynamics(**given, inputs=inputs, targets=targets, readout=readout)
         with pytest.raises(NoSuchLimitError, match=r"^readout: got 'token'.*not solved yet"):
-            Training(**given, inputs=inputs, targets=targets, readout="token")
+            TrainingDynamics(**given, inputs=inputs, targets=targets, readout="token")
     with pytest.raises(ArgumentError, match=r"^readout: got 'mean'; pass \"pooled\""):
-        Training(**both, readout="mean")
+        TrainingDynamics(**both, readout="mean")
 
 
 @pytest.mark.usefixtures("as_user")
@@ -261,7 +261,7 @@ def test_methods_keys_and_times() -> None:
         solve(exact, key=jax.random.key(0))
     with pytest.raises(ArgumentTypeError, match=r"^key: CausalSampling draws random numbers"):
         solve(sampled)
-    with pytest.raises(ArgumentTypeError, match=r"LinearAlgebra does not solve Training"):
+    with pytest.raises(ArgumentTypeError, match=r"LinearAlgebra does not solve TrainingDynamics"):
         solve(sampled, LinearAlgebra())
     with pytest.raises(ArgumentError, match=r"^save: every evaluation is kept"):
         solve(exact, save=[0.0, 5.0])
@@ -293,7 +293,7 @@ def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
     stream = {"residual": np.stack([base.kernel(0)] * 2)}
     for call, message in (
         (lambda: base.kernel(9), "layer: got 9; pass an integer from 0 to 1"),
-        (lambda: bare(base, _attention=False).attention(0), "layer: the architecture has no att"),
+        (lambda: bare(base, _attention=False).score_law(0), "layer: the architecture has no att"),
         (lambda: bare(base, _kernels=stream).responses(0, 0), "layer: there are no blocks; look"),
         (lambda: base.responses(0, 5), "block: got 5; pass an integer from 0 to 0"),
         (
@@ -306,7 +306,7 @@ def test_what_a_solution_does_not_have_is_told(base: Any) -> None:
             ),
             r"weights: has shape \(3,\); pass one for each input, \[2\]",
         ),
-        (lambda: dmft.initial_logit_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
+        (lambda: dmft.initial_score_cov(np.eye(4), 3), "inputs: got 3 for 4 fields; pass a divis"),
     ):
         with pytest.raises(ArgumentError, match=message):
             call()
@@ -323,7 +323,7 @@ def test_memory_is_told_before_the_solve(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_diverging_run_says_where_and_warns() -> None:
     problem = ring4(beta0=2.0, gamma0=2.0, steps=12, eta0=1e3)  # same compiled shape as `base`
-    with pytest.warns(dmft.EdgeOfStabilityWarning, match=r"bound 2\), first above at evaluation 0"):
+    with pytest.warns(dmft.EdgeOfStabilityWarning, match=r"1 at the edge of stability\), first above at evaluation 0"):
         solution = solve(problem, throw=False)
     assert solution.outcome == Outcome.non_finite
     assert re.fullmatch(

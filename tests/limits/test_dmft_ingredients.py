@@ -16,7 +16,7 @@ from tests.limits.dmft_network import RING4, RING4_Y, Network, extrapolated
 
 from translimit.core import solve
 from translimit.describe import Activation
-from translimit.limits.dmft import AttentionLaw, CausalSampling, lazy_predictions
+from translimit.limits.dmft import CausalSampling, ScoreLaw, lazy_predictions
 
 SCHEDULE = np.array([1.0, 0.5, 0.25, 0.75, 0.5])
 RATE = 0.1
@@ -133,12 +133,12 @@ def test_sharpness_is_that_of_networks_at_every_time(scheduled: tuple[Any, Any])
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_weights_of_a_law_by_loops(causal: bool) -> None:
-    logits = np.random.default_rng(0).normal(scale=3.0, size=(2, 5, 1, 3, 3))
-    logits[0, 0, 0, 0, 2] = 900.0  # a key that the first query may not see
-    found = AttentionLaw(logits, causal).weights
+    scores = np.random.default_rng(0).normal(scale=3.0, size=(2, 5, 1, 3, 3))
+    scores[0, 0, 0, 0, 2] = 900.0  # a key that the first query may not see
+    found = ScoreLaw(scores, causal).attention
     for place in np.ndindex(2, 5, 1, 3):
         seen = place[-1] + 1 if causal else 3
-        row = logits[place][:seen]
+        row = scores[place][:seen]
         expected = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
         np.testing.assert_allclose(found[place][:seen], expected, rtol=1e-12)
         assert not found[place][seen:].any()

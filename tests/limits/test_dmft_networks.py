@@ -15,14 +15,14 @@ from tests.limits.dmft_network import RING4, Network, inputs_with_kernel, rms_z
 
 from translimit.core import solve
 from translimit.describe import Activation
-from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, Training
+from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, TrainingDynamics
 
 pytestmark = pytest.mark.slow
 KEY = jax.random.key(0)
 METHOD = CausalSampling(heads=6000, neurons=12_000, populations=4)
 
 
-def network(problem: Training, H: int, norm: str | None = None) -> Network:
+def network(problem: TrainingDynamics, H: int, norm: str | None = None) -> Network:
     """The finite network of a problem; N = 2 where there is no attention."""
     a = problem.architecture
     if a.norm is not None and norm is None:
@@ -44,7 +44,7 @@ def network(problem: Training, H: int, norm: str | None = None) -> Network:
     )
 
 
-def trained(problem: Training, H: int, seeds: int, norm: str | None = None) -> dict[str, Any]:
+def trained(problem: TrainingDynamics, H: int, seeds: int, norm: str | None = None) -> dict[str, Any]:
     """Predictions [seeds, steps, inputs, outputs] and kernels of networks."""
     y = problem.targets.reshape(len(problem.inputs), -1)
     return network(problem, H, norm).ensemble(
@@ -52,7 +52,7 @@ def trained(problem: Training, H: int, seeds: int, norm: str | None = None) -> d
     )
 
 
-def distance(problem: Training, solution: Any, sizes: Any, norm: str | None = None) -> Any:
+def distance(problem: TrainingDynamics, solution: Any, sizes: Any, norm: str | None = None) -> Any:
     """Rms z of predictions and of the last kernel for two (heads, seeds)."""
     first, second = (trained(problem, H, seeds, norm) for H, seeds in sizes)
     f = solution.predictions.reshape(first["f"].shape[1:])
@@ -89,15 +89,15 @@ def test_a6_the_law_of_attention_over_heads() -> None:
 
     problem = ring4(**BASE, head_dim=2)
     method = CausalSampling(heads=12_000, populations=8, heads_kept=12_000)
-    law = solve(problem, method, key=KEY).attention(0)
-    limit = law.logits[11, :, 0, 0, 1]
+    law = solve(problem, method, key=KEY).score_law(0)
+    limit = law.scores[11, :, 0, 0, 1]
     # 96,000 heads: quantiles at 1 % have a standard error of 0.02.
     quantiles = np.quantile(limit, [0.01, 0.1, 0.5, 0.9, 0.99])
     np.testing.assert_allclose(quantiles, [-2.19, -0.89, 0, 0.89, 2.18], atol=0.05)
     assert np.var(limit) == pytest.approx(0.616, rel=0.02)
     assert law.excess_kurtosis[11, 0, 0, 1] == pytest.approx(3.07, rel=0.1)
     for H, seeds in ((4, 2000), (64, 160)):
-        heads = trained(problem, H, seeds)["last_logits"][..., 0, 0, 1].ravel()
+        heads = trained(problem, H, seeds)["last_scores"][..., 0, 0, 1].ravel()
         statistic = ks_2samp(heads, limit).statistic
         level = 1.63 * np.sqrt(1 / heads.size + 1 / limit.size)
         assert (statistic > level) == (H == 4)
@@ -190,7 +190,7 @@ def test_a6_minibatches_and_a_test_point() -> None:
 def test_a6_two_outputs() -> None:
     generator = np.random.default_rng(5)
     inputs = generator.standard_normal((3, 2, 6))
-    problem = Training(
+    problem = TrainingDynamics(
         architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),
@@ -226,7 +226,7 @@ def test_a6_layer_norm_has_the_limit_of_the_rms_norm() -> None:
 def test_several_outputs_with_one_agree_with_one_output() -> None:
     # Folded gradients (the error inside) and unfolded ones are two forms of one limit.
     problem = ring4(**BASE)
-    twice = Training(
+    twice = TrainingDynamics(
         architecture=problem.architecture,
         inputs=X,
         targets=np.stack([Y, np.zeros(2)], axis=1),

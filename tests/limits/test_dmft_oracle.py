@@ -44,11 +44,11 @@ def raw_loss(net: Network, raw: dict[str, Any]) -> Any:
                 for z in "KQ"
             )
             v = (n**-0.5 * hb @ raw[f"{layer}V"].T).reshape(2, 2, H, N)
-            logits = N**-net.alpha_A * torch.einsum("pshn,prhn->phsr", k, q)
+            scores = N**-net.alpha_A * torch.einsum("pshn,prhn->phsr", k, q)
             if net.causal:
                 keep = torch.tril(torch.ones(2, 2, dtype=torch.bool))
-                logits = logits.masked_fill(~keep, -math.inf)
-            mixed = torch.einsum("phsr,prhn->pshn", logits.softmax(dim=-1), v).reshape(4, n)
+                scores = scores.masked_fill(~keep, -math.inf)
+            mixed = torch.einsum("phsr,prhn->pshn", scores.softmax(dim=-1), v).reshape(4, n)
             h = h + net.eps * n**-0.5 * mixed @ raw[f"{layer}O"].T
         if net.mlp:
             inner = torch.tanh(n**-0.5 * normed(h) @ raw[f"{layer}1"].T)

@@ -20,7 +20,7 @@ from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
     LinearAlgebra,
-    Training,
+    TrainingDynamics,
     lazy_predictions,
 )
 
@@ -63,7 +63,7 @@ def test_a_solve_that_was_stopped_ends_in_the_same_bits(
     assert reports[-1] == 1.0
     np.testing.assert_array_equal(resumed.predictions, whole.predictions)
     np.testing.assert_array_equal(resumed.kernel(1), whole.kernel(1))
-    np.testing.assert_array_equal(resumed.attention(0).logits, whole.attention(0).logits)
+    np.testing.assert_array_equal(resumed.score_law(0).scores, whole.score_law(0).scores)
     for name, values in whole.responses(0).items():
         np.testing.assert_array_equal(resumed.responses(0)[name], values)
     # What is finished is not computed again, and its histories are gone from the disk.
@@ -90,7 +90,7 @@ def test_passes_side_by_side_stop_together_and_end_in_the_same_bits(
     assert len([done for done in calls if done > 0.5]) <= 2
     resumed = solve(PROBLEM, sampled(tmp_path, at_once=2), key=KEY)
     np.testing.assert_array_equal(resumed.predictions, whole.predictions)
-    np.testing.assert_array_equal(resumed.attention(0).logits, whole.attention(0).logits)
+    np.testing.assert_array_equal(resumed.score_law(0).scores, whole.score_law(0).scores)
 
 
 def test_memory_counts_passes_side_by_side() -> None:
@@ -156,7 +156,7 @@ def test_passes_without_sampling_are_resumed_too(tmp_path: Path) -> None:
 def test_the_kernel_of_several_outputs_at_the_start() -> None:
     # K(0) = (2 + 4 beta0^2) times the kernel of pooled inputs for each output (uniform attention).
     targets = np.stack([Y, [0.5, 1.0]], axis=1)
-    problem = Training(
+    problem = TrainingDynamics(
         architecture=Architecture(head_dim=np.inf, beta0=1.5, gamma0=1e-3),
         inputs=X,
         targets=targets,
@@ -169,7 +169,7 @@ def test_the_kernel_of_several_outputs_at_the_start() -> None:
     kernel = (2 + 4 * 1.5**2) * pooled @ pooled.T / X.shape[-1]
     np.testing.assert_allclose(solution.ntk[0], kernel, rtol=1e-12)
     assert np.isnan(solution.ntk[1:]).all()
-    assert solution.sharpness[0] == pytest.approx(0.05 * np.linalg.eigvalsh(kernel)[-1] / 2)
+    assert solution.sharpness[0] == pytest.approx(np.linalg.eigvalsh(kernel)[-1] / 2)
     # The lazy closed form in both outputs.
     f = lazy_predictions(solution.ntk[0], targets, steps=6, eta0=0.05)
     np.testing.assert_allclose(solution.predictions, f, atol=1e-5)
@@ -196,7 +196,7 @@ def test_the_kernel_of_several_outputs_is_that_of_networks() -> None:
     mean, stderr = columns.mean(axis=0), columns.std(axis=0, ddof=1) / 12**0.5
     from translimit.describe import Activation
 
-    problem = Training(
+    problem = TrainingDynamics(
         architecture=Architecture(head_dim=2, mlp=Activation.TANH, **RICH),
         inputs=inputs,
         targets=np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]),

@@ -13,7 +13,7 @@ from tests.limits.dmft_cases import (
     FULL,
     RICH,
     last_kernel,
-    logit_variance,
+    score_head_var,
     ring4,
 )
 from tests.limits.dmft_network import RING4, RING4_Y
@@ -39,13 +39,13 @@ def test_a3_two_coordinates_a_head(base: Any) -> None:
     np.testing.assert_allclose(base.predictions[5], [0.77875, -0.98681], atol=4e-3)
     assert last_kernel(base, 11) == pytest.approx(7.559, abs=0.04)
     # Variance over 12,000 heads: standard error below 2 %.
-    assert logit_variance(base, 0) == pytest.approx(0.5, rel=0.06)
-    assert logit_variance(base, 11) == pytest.approx(0.615, rel=0.06)
+    assert score_head_var(base, 0) == pytest.approx(0.5, rel=0.06)
+    assert score_head_var(base, 11) == pytest.approx(0.615, rel=0.06)
 
 
 def test_the_law_of_attention_over_heads(base: Any) -> None:
-    law = base.attention(0)
-    assert law.logits.shape == (12, 8000, 2, 2, 2)
+    law = base.score_law(0)
+    assert law.scores.shape == (12, 8000, 2, 2, 2)
     quantiles = law.quantiles()[:, 11, 0, 0, 1]
     np.testing.assert_allclose(quantiles, [-2.19, -0.89, 0, 0.89, 2.18], atol=0.15)
     assert law.excess_kurtosis[0].mean() == pytest.approx(6 / 2, rel=0.25)
@@ -83,7 +83,7 @@ def test_a6_every_ingredient_at_once(full: Any) -> None:
     np.testing.assert_allclose(full.predictions[7], [1.0002, -1.2892], atol=2e-3)
     assert last_kernel(full, 7) == pytest.approx(3.448, abs=0.01)
     for t in (0, 7):
-        assert logit_variance(full, t) == pytest.approx(0.707, rel=0.04)
+        assert score_head_var(full, t) == pytest.approx(0.707, rel=0.04)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a6_every_ingredient_the_law_of_attention() -> None:
     method = CausalSampling(heads=12_000, neurons=8000, heads_kept=12_000)
     solution = solve(ring4(**FULL), method, key=KEY)
     for t in (0, 7):
-        assert logit_variance(solution, t) == pytest.approx(0.707, rel=0.02)
+        assert score_head_var(solution, t) == pytest.approx(0.707, rel=0.02)
 
 
 def test_a6_without_the_responses_at_equal_times_it_fails(full: Any) -> None:
@@ -132,14 +132,14 @@ def test_a3_with_many_heads() -> None:
     two = solve(ring4(**BASE, head_dim=2), method, key=KEY)
     np.testing.assert_allclose(two.predictions[5], [0.77875, -0.98681], atol=1.5e-3)
     assert last_kernel(two, 11) == pytest.approx(7.559, abs=0.012)
-    assert logit_variance(two, 0) == pytest.approx(0.5, rel=0.02)
-    assert logit_variance(two, 11) == pytest.approx(0.615, rel=0.02)
+    assert score_head_var(two, 0) == pytest.approx(0.5, rel=0.02)
+    assert score_head_var(two, 11) == pytest.approx(0.615, rel=0.02)
     method = CausalSampling(heads=10_000, heads_kept=10_000, populations=8)
     four = solve(ring4(**BASE, head_dim=4), method, key=KEY)
     np.testing.assert_allclose(four.predictions[5], [0.76909, -0.97191], atol=1.5e-3)
     assert last_kernel(four, 11) == pytest.approx(7.489, abs=0.012)
-    assert logit_variance(four, 0) == pytest.approx(0.25, rel=0.02)
-    assert logit_variance(four, 11) == pytest.approx(0.307, rel=0.02)
+    assert score_head_var(four, 0) == pytest.approx(0.25, rel=0.02)
+    assert score_head_var(four, 11) == pytest.approx(0.307, rel=0.02)
 
 
 @pytest.mark.slow
@@ -164,16 +164,16 @@ def test_a5_convergence_in_the_head_dimension() -> None:
         solution = solve(ring4(**BASE, head_dim=head_dim), method, key=KEY)
         squares[head_dim] = np.mean((solution.predictions - exact) ** 2)
         assert squares[head_dim] == pytest.approx(mse, rel=0.25)
-        variance = solution.attention(0).variance[:, 0].mean(axis=(1, 2))  # of input 0, as in A3
+        variance = solution.score_law(0).variance[:, 0].mean(axis=(1, 2))  # of input 0, as in A3
         assert head_dim * variance[0] == pytest.approx(1.0, rel=0.06)
         assert head_dim * variance[11] == pytest.approx(1.22, rel=0.06)
-        step = np.diff(solution.attention(0).logits[:2], axis=0)
+        step = np.diff(solution.score_law(0).scores[:2], axis=0)
         assert head_dim * np.mean(step**2) == pytest.approx(5.2e-3, rel=0.1)
     # Single runs scatter by 14 % in the mse at 32, and by (2 / 750)^(1/2) in moments.
     method = CausalSampling(heads=750, populations=12)
     solution = solve(ring4(**BASE, head_dim=32), method, key=KEY)
     assert np.mean((solution.predictions - exact) ** 2) == pytest.approx(3.11e-6, rel=0.25)
-    variance = solution.attention(0).variance[:, 0].mean(axis=(1, 2))
+    variance = solution.score_law(0).variance[:, 0].mean(axis=(1, 2))
     assert 32 * variance[0] == pytest.approx(1.0, rel=0.1)
     assert 32 * variance[11] == pytest.approx(1.22, rel=0.1)
     assert -2 < np.log2(squares[16] / squares[8]) < -1.6
@@ -212,39 +212,39 @@ def test_a7_divergence_at_small_alpha_and_concentration_at_one() -> None:
         assert end == pytest.approx(last, rel=0.06)
         assert end - start == pytest.approx(0.0101 + 3.7e-4 * head_dim, rel=0.04)
         mean, error = means[head_dim]
-        found, own = _rms_of_means(solution.attention(0).logits[2], 64)
+        found, own = _rms_of_means(solution.score_law(0).scores[2], 64)
         assert abs(found - mean) < max(0.25 * mean, 3 * math.hypot(error, own))
         quiet = solve(ring4(**short, head_dim=head_dim), method, key=KEY)
         assert quiet.key_gradient[0, 0] == pytest.approx(at_one[head_dim], rel=0.06)
 
 
-def _rms_of_means(logits: Any, populations: int) -> tuple[float, float]:
+def _rms_of_means(scores: Any, populations: int) -> tuple[float, float]:
     """Rms over entries of head means, and its standard error over populations."""
-    runs = logits.reshape(populations, -1, *logits.shape[1:]).mean(axis=1)
+    runs = scores.reshape(populations, -1, *scores.shape[1:]).mean(axis=1)
     mean, noise = runs.mean(axis=0), runs.var(axis=0, ddof=1) / populations
     rms = math.sqrt(np.mean(mean**2 - noise))
     return rms, math.sqrt(np.sum(mean**2 * noise)) / (mean.size * rms)
 
 
 @pytest.mark.slow
-def test_a13_logits_of_large_heads_at_initialisation() -> None:
+def test_a13_scores_of_large_heads_at_initialisation() -> None:
     method = CausalSampling(heads=3000, populations=8, heads_kept=3000)
     wide = solve(ring4(**{**BASE, "steps": 1}, head_dim=256, alpha_A=0.5), method, key=KEY)
-    logits = wide.attention(0).logits[0]
-    assert len(logits) == 24_000  # a standard error of 0.009
-    np.testing.assert_allclose(logits.var(axis=0), 1.0, atol=0.04)
-    cov = np.mean(logits[:, 0, 0, 0] * logits[:, 0, 0, 1])
+    scores = wide.score_law(0).scores[0]
+    assert len(scores) == 24_000  # a standard error of 0.009
+    np.testing.assert_allclose(scores.var(axis=0), 1.0, atol=0.04)
+    cov = np.mean(scores[:, 0, 0, 0] * scores[:, 0, 0, 1])
     assert cov == pytest.approx(0.5, abs=0.03)
-    assert np.mean(logits[:, 0, 0, 1] * logits[:, 1, 0, 1]) == pytest.approx(0.06, abs=0.03)
+    assert np.mean(scores[:, 0, 0, 1] * scores[:, 1, 0, 1]) == pytest.approx(0.06, abs=0.03)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head_dim", [2, 4])
-def test_a14_excess_kurtosis_of_the_first_logits(head_dim: int) -> None:
+def test_a14_excess_kurtosis_of_the_first_scores(head_dim: int) -> None:
     method = CausalSampling(heads=25_000, populations=4, heads_kept=25_000)
     solution = solve(ring4(**{**BASE, "steps": 1}, head_dim=head_dim), method, key=KEY)
-    law = solution.attention(0)
-    assert law.logits.shape[1] == 100_000
+    law = solution.score_law(0)
+    assert law.scores.shape[1] == 100_000
     assert law.excess_kurtosis[0].mean() == pytest.approx(6 / head_dim, rel=0.1)
 
 

@@ -114,7 +114,7 @@ def test_observations_are_what_their_names_say(history):
     def same(name, value, rtol=2e-5):
         np.testing.assert_allclose(history[name][last], value, rtol=rtol, atol=1e-6, err_msg=name)
 
-    stream, logits = np.asarray(fields.stream), np.asarray(fields.logits)
+    stream, logits = np.asarray(fields.stream), np.asarray(fields.scores)
     pooled = stream.mean(2)
     same("pooled_stream", pooled.swapaxes(0, 1))
     same("stream_kernel", np.einsum("ald,bld->lab", pooled, pooled) / 8)

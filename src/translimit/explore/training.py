@@ -15,7 +15,7 @@ from translimit.core import solve
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
 from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
-from translimit.limits.dmft import Architecture, Training
+from translimit.limits.dmft import Architecture, TrainingDynamics
 
 #: Updates, learning rate, and the depth beyond which the panel does not go.
 STEPS, RATE, DEEPEST = 16, 0.2, 8
@@ -24,11 +24,11 @@ CODE = """\
 import math
 import numpy as np
 from translimit import solve
-from translimit.limits.dmft import Architecture, Training
+from translimit.limits.dmft import Architecture, TrainingDynamics
 
 architecture = Architecture(head_dim=math.inf, layers={layers}, alpha_L={alpha_l!r})
 inputs = np.random.default_rng(0).standard_normal((3, 2, 8))  # 3 inputs of 2 tokens
-training = Training(
+training = TrainingDynamics(
     architecture=architecture, inputs=inputs, targets={targets}, steps={steps}, eta0={rate}
 )
 solution = solve(training)  # infinitely many heads, gradient descent
@@ -46,7 +46,7 @@ def panel(view: View) -> Panel:
     layers = min(view.layers, DEEPEST)
     architecture = Architecture(head_dim=math.inf, layers=layers, alpha_L=view.alpha_l)
     inputs = np.random.default_rng(0).standard_normal((3, 2, 8))
-    training = Training(
+    training = TrainingDynamics(
         architecture=architecture,
         inputs=inputs,
         targets=np.array(TARGETS),

@@ -1,4 +1,4 @@
-"""Training drawn: predictions towards targets, the law of attention, kernels over time."""
+"""Training drawn: predictions towards targets, the law of scores, kernels over time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHOWN = 12
 
 
 def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
-    """Predictions [step, input(, output)] with two standard errors, targets as dotted lines.
+    """Predictions [time, input(, output)] with two standard errors, targets as dotted lines.
 
     Args:
         data: `predictions`, `stderr` and `targets`.
         ax: where to draw.
     """
     ax = new_axes(ax)
-    steps = data["step"].values
+    steps = data["time"].values
     f = data["predictions"].values.reshape(len(steps), -1)
     error = 2 * bars(data["stderr"].values.reshape(len(steps), -1))
     targets = data["targets"].values.reshape(-1)
@@ -51,26 +51,26 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     return finish(ax, xlabel="updates", ylabel="prediction $f$")
 
 
-def plot_attention_law(
+def plot_score_law(
     data: xarray.Dataset,
     ax: Axes | None = None,
     *,
     layer: int = 0,
     place: tuple[int, int, int] = (0, 0, 0),
 ) -> Axes:
-    """Quantiles over heads of one logit against updates, nested bands around the median.
+    """Quantiles over heads of one score against updates, nested bands around the median.
 
     Args:
-        data: `attention_quantiles` [layer, probability, step, input, query, key].
+        data: `score_quantiles` [layer, probability, time, input, query, key].
         ax: where to draw.
         layer: which layer.
         place: input, query and key.
     """
     ax = new_axes(ax)
     sample, query, key = place
-    law = data["attention_quantiles"].isel(layer=layer, input=sample, query=query, key=key)
-    probabilities, steps = law["probability"].values, law["step"].values
-    values = law.transpose("probability", "step").values
+    law = data["score_quantiles"].isel(layer=layer, input=sample, query=query, key=key)
+    probabilities, steps = law["probability"].values, law["time"].values
+    values = law.transpose("probability", "time").values
     for i in range(len(probabilities) // 2):
         low, high = probabilities[i], probabilities[-1 - i]
         label = f"{100 * low:g} to {100 * high:g} %"
@@ -80,7 +80,7 @@ def plot_attention_law(
         )
     if len(probabilities) % 2:
         ax.plot(steps, values[len(probabilities) // 2], color=LIMIT, label="median")
-    return finish(ax, xlabel="updates", ylabel="logit over heads")
+    return finish(ax, xlabel="updates", ylabel="score over heads")
 
 
 def plot_time_kernel(
@@ -94,7 +94,7 @@ def plot_time_kernel(
     """The kernel K(t, t') of one field with itself, as a map.
 
     Args:
-        data: `kernel` or `gradient_kernel` [state, step, input, token, step2, input2, token2].
+        data: `kernel` or `gradient_kernel` [state, time, input, token, time2, input2, token2].
         ax: where to draw.
         state: after how many blocks.
         field: input and token.
@@ -103,7 +103,7 @@ def plot_time_kernel(
     ax = new_axes(ax)
     (i, s) = field
     kernel = data[name].isel(state=state, input=i, token=s, input2=i, token2=s)
-    image = ax.imshow(kernel.transpose("step", "step2").values, origin="lower", cmap="viridis")
+    image = ax.imshow(kernel.transpose("time", "time2").values, origin="lower", cmap="viridis")
     ax.figure.colorbar(image, ax=ax, label=str(kernel.attrs.get("long_name", name)))
     ax.set_xlabel("updates $t'$")
     ax.set_ylabel("updates $t$")

@@ -48,7 +48,7 @@ class Fields(eqx.Module):
         attention_input: u of the attention branch [layers, tokens, dim].
         query: queries, before any rotation [layers, heads, tokens, head_dim].
         key: keys, before any rotation [layers, kv_heads, tokens, head_dim].
-        logits: A, a row for each query; what a mask hides is 0 [layers, heads, tokens, tokens].
+        scores: A, a row for each query; what a mask hides is 0 [layers, heads, tokens, tokens].
         attention: rows that sum to one, or shaped rows [layers, heads, tokens, tokens].
         hidden: pre-activations of the MLP [layers, tokens, hidden]; no units without one.
         output: what the call returns.
@@ -58,7 +58,7 @@ class Fields(eqx.Module):
     attention_input: Any
     query: Any
     key: Any
-    logits: Any
+    scores: Any
     attention: Any
     hidden: Any
     output: Any
@@ -163,7 +163,7 @@ class Transformer(eqx.Module):
     def queries_and_keys(
         self, weights: Weights, attention_input: Float[Array, "layers tokens dim"]
     ) -> tuple[Array, Array, Array]:
-        """Queries, keys and logits of every layer at given inputs of the attention branch.
+        """Queries, keys and scores of every layer at given inputs of the attention branch.
 
         At the inputs of the start this separates what W_Q and W_K learn from the motion of what
         they are fed.
@@ -171,7 +171,7 @@ class Transformer(eqx.Module):
 
         def layer(block: Weights, u: Array) -> tuple[Array, Array, Array]:
             q, k = self._project("query", block, u), self._project("key", block, u)
-            return q, k, self._logits(q, k)
+            return q, k, self._scores(q, k)
 
         return jax.vmap(layer)(self._blocks(weights), attention_input)
 
@@ -207,11 +207,11 @@ class Transformer(eqx.Module):
         v = self._project("value", block, u)
         recorded: dict[str, Array] = {}
         if record or self.shape.shaped:
-            logits = self._logits(q, k)
-            rows = self._attention(block, logits)
+            scores = self._scores(q, k)
+            rows = self._attention(block, scores)
             mixed = rows.astype(v.dtype) @ self._shared(v)
-            seen = jnp.where(self._seen(stream.shape[-2]), logits, 0)
-            recorded = {"logits": seen, "attention": rows}
+            seen = jnp.where(self._seen(stream.shape[-2]), scores, 0)
+            recorded = {"scores": seen, "attention": rows}
         else:
             mixed = self._mixed(q, k, v)
         mixed = mixed.swapaxes(-2, -3).reshape(*stream.shape[:-1], -1)
@@ -276,26 +276,26 @@ class Transformer(eqx.Module):
         flat = self._linear(name, block, u)
         return flat.reshape(*u.shape[:-1], -1, self.shape.head_dim).swapaxes(-2, -3)
 
-    def _logits(self, q: Array, k: Array) -> Array:
+    def _scores(self, q: Array, k: Array) -> Array:
         return self._scores(self._rotate(q), self._rotate(self._shared(k)))
 
     def _scores(self, q: Array, k: Array) -> Array:
-        """The logits c q_i . k_j, in float32 at least."""
+        """The scores c q_i . k_j, in float32 at least."""
         wide = _at_least_float32(q)
         scores = jnp.matmul(q, k.swapaxes(-1, -2), preferred_element_type=wide)
         return scores * self._number("logit", scores)
 
-    def _attention(self, block: Weights, logits: Array) -> Array:
-        tokens = logits.shape[-1]
-        rows = jax.nn.softmax(jnp.where(self._seen(tokens), logits, -jnp.inf), axis=-1)
+    def _attention(self, block: Weights, scores: Array) -> Array:
+        tokens = scores.shape[-1]
+        rows = jax.nn.softmax(jnp.where(self._seen(tokens), scores, -jnp.inf), axis=-1)
         if not self.shape.shaped:
             return rows
         identity, attention, centring = (
             self._scaled(f"{name}_gain", block)[:, None, None]
             for name in ("identity", "attention", "centring")
         )
-        uniform = uniform_attention(logits, self.shape.causal)
-        eye = jnp.eye(tokens, dtype=logits.dtype)
+        uniform = uniform_attention(scores, self.shape.causal)
+        eye = jnp.eye(tokens, dtype=scores.dtype)
         return identity * eye + attention * rows - centring * uniform
 
     def _mixed(self, q: Array, k: Array, v: Array) -> Array:
@@ -328,7 +328,7 @@ class Transformer(eqx.Module):
         return mixed.swapaxes(-2, -3)
 
     def _has_kernel(self, q: Array) -> bool:
-        """Whether cuDNN has a kernel, which never holds all logits: on GPUs, of some sizes."""
+        """Whether cuDNN has a kernel, which never holds all scores: on GPUs, of some sizes."""
         fits = q.dtype == jnp.bfloat16 and self.shape.head_dim % 8 == 0
         fits = fits and self.shape.head_dim <= 128 and q.ndim <= 4
         return fits and jax.default_backend() == "gpu"

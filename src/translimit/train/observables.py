@@ -216,7 +216,7 @@ class AttentionLaw(AbstractObservable):
         fields = snapshot.fields
         return {
             name: jnp.moveaxis(entries[sample, :, :, query, key], 0, -1)
-            for name, entries in (("logit", fields.logits), ("attention", fields.attention))
+            for name, entries in (("logit", fields.scores), ("attention", fields.attention))
         }
 
 
@@ -233,7 +233,7 @@ class HeadVariance(AbstractObservable):
         """See the base class."""
         fields = snapshot.fields
         return {
-            "logit_variance": jnp.var(fields.logits, axis=2).mean(axis=(0, 2, 3)),
+            "logit_variance": jnp.var(fields.scores, axis=2).mean(axis=(0, 2, 3)),
             "attention_variance": jnp.var(fields.attention, axis=2).mean(axis=(0, 2, 3)),
         }
 
@@ -281,7 +281,7 @@ class Coordinates(AbstractObservable):
         """See the base class."""
         now, start = snapshot.fields, snapshot.start_fields
         query, key, logits = snapshot.learned
-        learned = jnp.where(start.logits == 0, 0, logits - start.logits)
+        learned = jnp.where(start.scores == 0, 0, logits - start.scores)
 
         first = 1 if self.by_layer else -1
 
@@ -302,8 +302,8 @@ class Coordinates(AbstractObservable):
             "query": rms(now.query),
             "learned_key_change": rms(key - start.key),
             "learned_query_change": rms(query - start.query),
-            "logit": rms(now.logits),
-            "logit_change": rms(now.logits - start.logits),
+            "logit": rms(now.scores),
+            "logit_change": rms(now.scores - start.scores),
             "learned_logit_change": rms(learned),
             "learned_logit_mean": rms(learned.mean(axis=2)),
             "learned_logit_variance": rms(jnp.std(learned, axis=2)) ** 2,

@@ -61,7 +61,7 @@ class Config(CheckedConfig):
     def problem(self, layers: int | float, alpha_L: float) -> Any:
         """Training at one depth."""
         inputs, targets = two_digits(self.per_class)
-        return limits.dmft.Training(
+        return limits.dmft.TrainingDynamics(
             architecture=limits.dmft.Architecture(
                 head_dim=math.inf,
                 layers=layers if math.isinf(layers) else int(layers),
@@ -102,13 +102,13 @@ class Depth(AbstractExperiment[Config]):
             return xr.Dataset(
                 {
                     "predictions": (("step", "sample"), solution.predictions),
-                    "discretisation": (("step", "sample"), solution.discretisation),
+                    "discretisation": (("step", "sample"), solution.cell_error),
                 },
                 attrs={"reference": REFERENCE},
             )
         layers = cell.parameters["layers"]
         solved = [core.solve(config.problem(layers, alpha)) for alpha in ALPHAS]
-        logits = [s.attention(layers // 2).mean for s in solved]
+        logits = [s.score_law(layers // 2).mean for s in solved]
         rms = [np.sqrt(np.mean(one**2, axis=(1, 2, 3))) for one in logits]
         return xr.Dataset(
             {

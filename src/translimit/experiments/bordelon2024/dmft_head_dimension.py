@@ -114,7 +114,7 @@ class HeadDimension(AbstractExperiment[Config]):
             for repeat in range(config.repeats):
                 own = core.named_key(key, name, repeat)
                 solution = core.solve(problem, method, key=own)
-                law = solution.attention(0)
+                law = solution.score_law(0)
                 variance = law.variance.mean(axis=(1, 2, 3))
                 found.setdefault(f"variance_{name}", []).append(variance)
                 found.setdefault(f"mean_{name}", []).append(law.mean)

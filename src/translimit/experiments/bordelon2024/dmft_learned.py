@@ -112,7 +112,7 @@ class Learned(AbstractExperiment[Config]):
                 shown=(x, y),
             )
         weights = np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0)
-        problem = limits.dmft.Training(
+        problem = limits.dmft.TrainingDynamics(
             architecture=config.limit().architecture,
             inputs=x,
             targets=y,

@@ -84,7 +84,7 @@ class RichAndLazy(AbstractExperiment[Config]):
         inputs, targets = two_digits(config.per_class)
         rows: dict[str, list[Any]] = {"loss": [], "gap": [], "movement": [], "alignment": []}
         for gamma0 in config.gammas:
-            problem = limits.dmft.Training(
+            problem = limits.dmft.TrainingDynamics(
                 architecture=limits.dmft.Architecture(
                     head_dim=math.inf, layers=config.layers, beta0=config.beta0, gamma0=gamma0
                 ),

@@ -172,7 +172,7 @@ class Problem(CheckedConfig):
             norm=None if self.norm == "none" else self.norm,
             causal=self.causal,
         )
-        return limits.dmft.Training(
+        return limits.dmft.TrainingDynamics(
             architecture=architecture,
             inputs=x,
             targets=y,
@@ -205,7 +205,7 @@ class Problem(CheckedConfig):
         return 6 + self.populations * blocks * history**2 * (6e-9 * heads + 2e-9 * history)
 
     def limit_bytes(self, *, cells: int | None = None) -> float:
-        """The process of a cell that solves the limit: leading terms of `Training.memory`.
+        """The process of a cell that solves the limit: leading terms of `TrainingDynamics.memory`.
 
         The method itself needs JAX, which a plan does not load.
         """
@@ -263,7 +263,7 @@ def solve_limit(
         np.einsum("tptq->tpq", x.mean(axis=(2, 5)))
         for x in (solution.kernel(end), solution.kernel_stderr(end))
     )
-    stderr = np.hypot(solution.stderr, solution.discretisation)
+    stderr = np.hypot(solution.stderr, solution.cell_error)
     shape = (*solution.predictions.shape[:2], -1)
     values: dict[str, Any] = {
         "predictions": (("step", "sample", "output"), solution.predictions.reshape(shape)),
@@ -274,7 +274,7 @@ def solve_limit(
         "sharpness": (("step",), solution.sharpness),
     }
     if problem.attention:
-        values["logit"] = (("step", "head"), solution.attention(0).logits[:, :, *PLACE])
+        values["logit"] = (("step", "head"), solution.score_law(0).scores[:, :, *PLACE])
     return xr.Dataset(values, attrs={"reference": REFERENCE})
 
 

@@ -2,7 +2,7 @@ r"""Training dynamics: how a multi-head transformer with infinitely many heads l
 
 At any head dimension N and depth L, and at N or L = infinity where a limit exists, full-batch
 gradient descent on a residual multi-head transformer becomes, as heads -> infinity, a closed
-causal system for kernels over training time. `Training` is that system, `LinearAlgebra` solves it
+causal system for kernels over training time. `TrainingDynamics` is that system, `LinearAlgebra` solves it
 where nothing is random, `CausalSampling` samples heads and neurons and nothing else.
 
 | symbol of the paper | name here | shape |
@@ -13,7 +13,7 @@ where nothing is random, `CausalSampling` samples heads and neurons and nothing 
 | f | `predictions` | [steps, inputs] |
 | H(t, t') | `kernel(layer)` | [steps, inputs, tokens] twice |
 | G(t, t') | `gradient_kernel(layer)` | the same |
-| A over heads | `attention(layer)` | [steps, heads, inputs, query, key] |
+| A over heads | `score_law(layer)` | [steps, heads, inputs, query, key] |
 | K^NTK(t) | `ntk` | [steps, inputs, inputs] |
 | alpha_A, alpha_L, beta_0, gamma_0, eta_0 | the same in Latin letters | |
 

@@ -1,6 +1,6 @@
 from .architecture import Architecture as Architecture
-from .attention_law import AttentionLaw as AttentionLaw
-from .closed_forms import initial_logit_cov as initial_logit_cov
+from .score_law import ScoreLaw as ScoreLaw
+from .closed_forms import initial_score_cov as initial_score_cov
 from .closed_forms import lazy_predictions as lazy_predictions
 from .closed_forms import two_layer_linear as two_layer_linear
 from .methods import CausalSampling as CausalSampling
@@ -9,4 +9,4 @@ from .remarks import EdgeOfStabilityWarning as EdgeOfStabilityWarning
 from .remarks import HeavyTailWarning as HeavyTailWarning
 from .remarks import SamplingFloorWarning as SamplingFloorWarning
 from .solution import TrainingSolution as TrainingSolution
-from .training import Training as Training
+from .training import TrainingDynamics as TrainingDynamics

@@ -1,7 +1,7 @@
 r"""Which transformer is trained: sizes, exponents and ingredients, with the heads left infinite.
 
 Block: h <- h + beta_0 L^(-alpha_L) f(norm(h)) for attention and then an MLP, with weights of
-N(0, 1) entries, logits A = N^(-alpha_A) k . q, and predictions f = w . mean_s h_s / (gamma_0 N H).
+N(0, 1) entries, scores A = N^(-alpha_A) k . q, and predictions f = w . mean_s h_s / (gamma_0 N H).
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712, section 2.
 """
@@ -22,7 +22,7 @@ class Architecture:
     Attributes:
         head_dim: N, dimension of keys, queries and values in a head; `math.inf` too.
         layers: L, blocks; `math.inf` too.
-        alpha_A: logits are divided by head_dim^alpha_A; in [1/2, 1].
+        alpha_A: scores are divided by head_dim^alpha_A; in [1/2, 1].
         alpha_L: branches are divided by layers^alpha_L; in [1/2, 1].
         beta0: branch multiplier at one layer.
         gamma0: richness: outputs are divided by it, learning rates multiplied by its square.

@@ -139,7 +139,7 @@ def advance(
                     "V_now": V_now,
                     "stored": out.stored,
                     "fields": out.fields,
-                    "logits": out.logits,
+                    "scores": out.scores,
                     "finite": jnp.all(jnp.isfinite(V_now)) & jnp.all(jnp.isfinite(out.past)),
                 }
             )
@@ -235,11 +235,11 @@ def advance(
     finite = [
         jnp.stack([a["finite"], b["finite"]], axis=-1) for a, b in zip(kept, back, strict=True)
     ]
-    heads = kept[0]["logits"] if kept else jnp.zeros((plan.layers, 0, P, plan.tokens, plan.tokens))
+    heads = kept[0]["scores"] if kept else jnp.zeros((plan.layers, 0, P, plan.tokens, plan.tokens))
     record = Record(
         f=f,
         ntk=ntk,
-        logits=heads,
+        scores=heads,
         key_gradient=back[0]["key_gradient"] if back else jnp.zeros(plan.layers),
         finite=jnp.stack(finite, axis=1) if finite else jnp.ones((plan.layers, 0, 2), bool),
     )

@@ -94,10 +94,10 @@ def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndar
     return np.sign(y) * np.sinh(np.log(exponential)) / gamma
 
 
-def initial_logit_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
-    r"""Covariance over heads of logits at initialisation, alpha_A = 1/2, head_dim -> infinity.
+def initial_score_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
+    r"""Covariance over heads of scores at initialisation, alpha_A = 1/2, head_dim -> infinity.
 
-    E[A_st A_qr] = H_sq H_tr, with H the kernel: the logits of all inputs are jointly Gaussian (at
+    E[A_st A_qr] = H_sq H_tr, with H the kernel: the scores of all inputs are jointly Gaussian (at
     finite head dimension N their excess kurtosis is 6 / N). This is all that the
     limit N -> infinity says at alpha_A < 1: during training it does not exist.
 

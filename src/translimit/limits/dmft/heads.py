@@ -64,7 +64,7 @@ class SampledHeads(AbstractSampledUnit):
         new = [new[:m], new[m : 2 * m], new[2 * m :]]
         free = [self.source(site, past, xi) for past, xi in zip(sources, new, strict=True)]
         moving = [free[0] + memory_k, free[1] + memory_q, free[2] + memory_v]
-        logits, weights, mixed = self._attend(*moving, scale=site.scale)
+        scores, weights, mixed = self._attend(*moving, scale=site.scale)
         _, weights_free, mixed_free = self._attend(*free, scale=site.scale)
         past, regression = self.moments(
             site, (mixed, mixed - mixed_free), (own["mixed"], own["xi_r"]), chunks
@@ -75,7 +75,7 @@ class SampledHeads(AbstractSampledUnit):
             regression=regression,
             stored={"xi_k": new[0], "xi_q": new[1], "xi_v": new[2], "mixed": mixed},
             fields=(moving, weights, mixed, free, weights_free, mixed_free),
-            logits=jnp.moveaxis(logits, -1, 0),
+            scores=jnp.moveaxis(scores, -1, 0),
         )
 
     def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
@@ -117,10 +117,10 @@ class SampledHeads(AbstractSampledUnit):
         return x.reshape(self.inputs, self.tokens, self.head_dim, self.samples)
 
     def _attend(self, k: Array, q: Array, v: Array, scale: Array) -> tuple[Array, Array, Array]:
-        """Logits, weights [inputs, row, column, heads], and v^sigma [fields, rows]."""
-        logits = scale.astype(k.dtype) * _dots(self._split(k), self._split(q))
-        weights = softmax(logits, self.causal)
-        return logits, weights, _mix(weights, self._split(v)).reshape(v.shape)
+        """Scores, weights [inputs, row, column, heads], and v^sigma [fields, rows]."""
+        scores = scale.astype(k.dtype) * _dots(self._split(k), self._split(q))
+        weights = softmax(scores, self.causal)
+        return scores, weights, _mix(weights, self._split(v)).reshape(v.shape)
 
     def _gradients(
         self, k: Array, q: Array, v: Array, weights: Array, mixed: Array, r: Array, scale: Array
@@ -160,8 +160,8 @@ class InfiniteHeads(AbstractUnit):
             unit_rows(self.fields, 4, self.history, family, site.start) + memory @ own[name]
             for family, name in enumerate(("p_k", "p_q", "p_v"))
         )
-        logits = self._per_input(self._with_cov(k, H, G) @ q.T)
-        weights = softmax(logits[..., None], self.causal)[..., 0]
+        scores = self._per_input(self._with_cov(k, H, G) @ q.T)
+        weights = softmax(scores[..., None], self.causal)[..., 0]
         mixed = self._mix(weights, v)
         mixed_cov = self._with_cov(mixed, H, G)
         return Forward(
@@ -170,7 +170,7 @@ class InfiniteHeads(AbstractUnit):
             regression=mixed[:, 3 * self.history :],
             stored={"mixed": mixed, "H": with_block(site)},
             fields=(k, q, v, weights, mixed),
-            logits=logits[None],
+            scores=scores[None],
         )
 
     def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
@@ -215,12 +215,12 @@ class InfiniteHeads(AbstractUnit):
         return mixed.reshape(rows.shape)
 
 
-def softmax(logits: Array, causal: bool) -> Array:
+def softmax(scores: Array, causal: bool) -> Array:
     """Softmax over columns of [inputs, row, column, heads]; causal: column <= row."""
     if causal:
-        allowed = jnp.tril(jnp.ones(logits.shape[1:3], bool))[None, :, :, None]
-        logits = jnp.where(allowed, logits, -jnp.inf)
-    return jax.nn.softmax(logits, axis=2)
+        allowed = jnp.tril(jnp.ones(scores.shape[1:3], bool))[None, :, :, None]
+        scores = jnp.where(allowed, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=2)
 
 
 def _dots(a: Array, b: Array) -> Array:

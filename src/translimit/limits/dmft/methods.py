@@ -65,7 +65,7 @@ class CausalSampling(AbstractMethod):
         moment_matching: innovations with exact second moments; needs heads * head_dim >
             4 fields steps and neurons > 2 fields steps.
         precision: of the populations; the stream is always in float64.
-        heads_kept: heads of each population whose logits are kept.
+        heads_kept: heads of each population whose scores are kept.
         floor: standard error of predictions above which a warning is given.
         cells: Euler cells of the depth ODE, a multiple of 4; only where layers is infinite.
         extrapolate: Richardson steps in the cells, as in `LinearAlgebra`.

@@ -53,9 +53,9 @@ class SampledNeurons(AbstractSampledUnit):
         x, slope = _with_slope(self.activation, free + memory)
         x_free, slope_free = _with_slope(self.activation, free)
         past, regression = self.moments(site, (x, x - x_free), (own["x"], own["xi_z"]), chunks)
-        logits = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
+        scores = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
         stored = {"xi_u": new, "x": x}
-        return Forward(past, moment(x, x), regression, stored, (slope, slope_free), logits)
+        return Forward(past, moment(x, x), regression, stored, (slope, slope_free), scores)
 
     def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
         """Gradients of the preactivations."""
@@ -94,9 +94,9 @@ class LinearNeurons(AbstractUnit):
         x = unit_rows(self.fields, 2, self.history, 0, site.start)
         x = x + (site.response + site.learned) @ own["p"]
         cov = self._with_cov(x, H, G)
-        logits = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
+        scores = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
         stored = {"x": x, "H": with_block(site)}
-        return Forward(cov @ own["x"].T, cov @ x.T, x[:, self.history :], stored, (), logits)
+        return Forward(cov @ own["x"].T, cov @ x.T, x[:, self.history :], stored, (), scores)
 
     def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
         """Its gradient is z."""

@@ -28,7 +28,7 @@ class Trace(NamedTuple):
     Attributes:
         f: [steps, inputs, outputs].
         ntk: [steps, inputs, inputs].
-        logits: [steps, layers, heads, inputs, tokens, tokens].
+        scores: [steps, layers, heads, inputs, tokens, tokens].
         key_gradient: [steps, layers].
         finite: [steps, layers, units, 2].
         kernels: "residual" [layers + 1, K, K] with K = steps * fields, "gradient" alike, "V",
@@ -37,7 +37,7 @@ class Trace(NamedTuple):
 
     f: np.ndarray
     ntk: np.ndarray
-    logits: np.ndarray
+    scores: np.ndarray
     key_gradient: np.ndarray
     finite: np.ndarray
     kernels: dict[str, np.ndarray]
@@ -69,7 +69,7 @@ def causal_pass(
         for t in range(len(records), steps):
             with _COMPILING if not records else contextlib.nullcontext():
                 state, record = advance(plan, numbers, state, jnp.asarray(t), key)
-            record = record._replace(logits=record.logits[:, :heads_kept])
+            record = record._replace(scores=record.scores[:, :heads_kept])
             records.append(jax.tree.map(np.asarray, record))
             if progress is not None:
                 progress((t + 1) / steps)
@@ -88,8 +88,8 @@ def causal_pass(
         np.concatenate([x, np.full((missing, *x.shape[1:]), _absent(x))]) if missing else x
         for x in rows
     ]
-    f, ntk, logits, key_gradient, finite = filled
-    trace = Trace(f, ntk, logits, key_gradient, finite, kernels)
+    f, ntk, scores, key_gradient, finite = filled
+    trace = Trace(f, ntk, scores, key_gradient, finite, kernels)
     if checkpoints is not None:
         checkpoints.finish(steps, trace)
     return trace

@@ -106,14 +106,14 @@ class Record(NamedTuple):
     Attributes:
         f: predictions [inputs, outputs].
         ntk: neural tangent kernel [inputs, inputs]; of the unfolded form only.
-        logits: attention logits of every layer [layers, heads, inputs, tokens, tokens].
+        scores: attention scores of every layer [layers, heads, inputs, tokens, tokens].
         key_gradient: mean of ((p^K)^2 + (p^Q)^2) / 2 in every layer [layers].
         finite: whether kernels of sub-blocks are finite, forward and backward [layers, units, 2].
     """
 
     f: Any
     ntk: Any
-    logits: Any
+    scores: Any
     key_gradient: Any
     finite: Any
 

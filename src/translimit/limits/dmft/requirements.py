@@ -37,7 +37,7 @@ def require_limit(a: Architecture, optimizer: str) -> None:
             "alpha_A",
             f"is {a.alpha_A:g} with infinite head_dim: gradients of keys and queries diverge "
             "after two updates, there is no limit beyond initialisation",
-            "take alpha_A=1, a finite head_dim, or initial_logit_cov for the initialisation",
+            "take alpha_A=1, a finite head_dim, or initial_score_cov for the initialisation",
         )
     if math.isinf(a.layers) and a.alpha_L < 1:
         raise NoSuchLimitError(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, ArgumentError, Outcome
+from translimit.core import AbstractSolution, ArgumentError, Outcome, Times
 from translimit.describe import require_count
-from translimit.limits.dmft.attention_law import AttentionLaw
+from translimit.limits.dmft.score_law import ScoreLaw
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
-#: Quantiles of attention over heads that `to_xarray` carries.
+#: Quantiles of scores over heads that `to_xarray` carries.
 PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
@@ -28,38 +28,54 @@ class TrainingSolution(AbstractSolution):
         ts: evaluations 0 .. steps - 1; parameters at t have received t updates.
         predictions: f [steps, inputs], or [steps, inputs, outputs] as the targets.
         stderr: standard error of the predictions over populations, 0 where nothing is sampled.
-        discretisation: error of the depth ODE's cells in the predictions, 0 at finite depth.
+        cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth.
         loss: half the weighted squared errors, summed over inputs [steps].
         loss_stderr: its standard error over populations [steps].
         ntk: neural tangent kernel [steps, inputs, inputs]; with several outputs that of each of
             them at the start (between two it is zero there), NaN later.
-        sharpness: eta_0 lambda_max of the kernel with the loss weights [steps].
+        sharpness: largest curvature of the loss, lambda_max(W^(1/2) K^NTK W^(1/2)) with the loss
+            weights W [steps]; no learning rate is in it.
+        edge_ratio: eta_0 schedule sharpness / (2 (1 + momentum)) [steps]; 1 at the edge of
+            stability.
         key_gradient: mean square of the gradients of keys and queries [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
-        populations: independent populations behind the standard errors, 1 where none are sampled.
         outcome: `successful`, or `non_finite` with later rows NaN.
         failed_at: where a kernel ceased to be finite, in words; empty otherwise.
     """
 
-    ts: Any
-    predictions: Any
-    stderr: Any
-    discretisation: Any
-    loss: Any
-    loss_stderr: Any
-    ntk: Any
-    sharpness: Any
-    key_gradient: Any
-    targets: Any
+    ts: Times
+    predictions: Float[np.ndarray, "steps inputs *outputs"]
+    stderr: Float[np.ndarray, "steps inputs *outputs"]
+    cell_error: Float[np.ndarray, "steps inputs *outputs"]
+    loss: Float[np.ndarray, " steps"]
+    loss_stderr: Float[np.ndarray, " steps"]
+    ntk: Float[np.ndarray, "steps inputs inputs"]
+    sharpness: Float[np.ndarray, " steps"]
+    edge_ratio: Float[np.ndarray, " steps"]
+    key_gradient: Float[np.ndarray, "steps layers"]
+    targets: Float[np.ndarray, "inputs *outputs"]
     outcome: Outcome
-    populations: int = eqx.field(static=True)
     failed_at: str = eqx.field(static=True)
-    _logits: Any
-    _kernels: dict[str, Any]
-    _kernel_stderr: Any
+    _populations: int = eqx.field(static=True)
+    _scores: Float[np.ndarray, "steps layers heads inputs query key"]
+    _kernels: dict[str, Float[np.ndarray, "..."]]
+    _kernel_stderr: Float[np.ndarray, "states history history"]
     _tokens: int = eqx.field(static=True)
     _attention: bool = eqx.field(static=True)
     _causal: bool = eqx.field(static=True)
+
+    reference: ClassVar[str] = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
+
+    @property
+    def samples(self) -> int:
+        """Independent populations behind the standard errors; 1 where none are sampled."""
+        return self._populations
+
+    @property
+    def discretisation(self) -> float:
+        """Largest error of the depth ODE's cells in the predictions; 0 at finite depth."""
+        known = self.cell_error[np.isfinite(self.cell_error)]
+        return float(known.max()) if known.size else math.nan
 
     @property
     def layers(self) -> int:
@@ -102,13 +118,13 @@ class TrainingSolution(AbstractSolution):
             raise ArgumentError("block", f"got {block}", f"pass an integer from 0 to {units - 1}")
         return {name: self._kernels[name][index, block] for name in names}
 
-    def attention(self, layer: int) -> AttentionLaw:
-        """The law over heads of a layer's attention logits."""
+    def score_law(self, layer: int) -> ScoreLaw:
+        """The law over heads of a layer's attention scores."""
         if not self._attention:
             raise ArgumentError(
                 "layer", "the architecture has no attention", "solve one with attention=True"
             )
-        return AttentionLaw(self._logits[:, self._layer(layer, self.layers)], self._causal)
+        return ScoreLaw(self._scores[:, self._layer(layer, self.layers)], self._causal)
 
     def movement(self, layer: int) -> Float[np.ndarray, "steps P S"]:
         """Feature movement <(h(t) - h(0))^2> / <h(0)^2> after `layer` blocks."""
@@ -120,48 +136,47 @@ class TrainingSolution(AbstractSolution):
         moved = (squares - 2 * overlap + squares[0]) / squares[0]
         return moved.reshape(steps, P, S)
 
-    def to_xarray(self) -> xarray.Dataset:
-        """Predictions, loss, kernels and quantiles of attention as labelled arrays."""
+    def _dataset(self) -> xarray.Dataset:
+        """Predictions, loss, kernels and quantiles of scores as labelled arrays."""
         import xarray
 
         def labelled(dims: tuple[str, ...], values: Any, name: str) -> Any:
-            attrs = {"long_name": name, "units": "1", "reference": REFERENCE}
+            attrs = {"long_name": name, "units": "1", "reference": self.reference}
             return dims, np.asarray(values), attrs
 
         outputs = ("output",) if np.ndim(self.targets) == 2 else ()
-        f_dims = ("step", "input", *outputs)
-        pair = ("step", "input", "token", "step2", "input2", "token2")
+        f_dims = ("time", "input", *outputs)
+        pair = ("time", "input", "token", "time2", "input2", "token2")
         kernels = np.stack([self.kernel(layer) for layer in range(self.layers + 1)])
         gradients = np.stack([self.gradient_kernel(layer) for layer in range(self.layers + 1)])
         movement = np.stack([self.movement(layer) for layer in range(self.layers + 1)])
         data = {
             "predictions": labelled(f_dims, self.predictions, "predictions"),
             "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
-            "discretisation": labelled(f_dims, self.discretisation, "error of the depth cells"),
+            "cell_error": labelled(f_dims, self.cell_error, "error of the depth cells"),
             "targets": labelled(f_dims[1:], self.targets, "targets"),
-            "loss": labelled(("step",), self.loss, "loss"),
-            "loss_stderr": labelled(("step",), self.loss_stderr, "standard error of the loss"),
-            "ntk": labelled(("step", "input", "input2"), self.ntk, "neural tangent kernel"),
-            "sharpness": labelled(("step",), self.sharpness, "step size times sharpness"),
+            "loss": labelled(("time",), self.loss, "loss"),
+            "loss_stderr": labelled(("time",), self.loss_stderr, "standard error of the loss"),
+            "ntk": labelled(("time", "input", "input2"), self.ntk, "neural tangent kernel"),
+            "sharpness": labelled(("time",), self.sharpness, "sharpness"),
+            "edge_ratio": labelled(("time",), self.edge_ratio, "distance to the edge of stability"),
             "kernel": labelled(("state", *pair), kernels, "residual kernel"),
             "gradient_kernel": labelled(("state", *pair), gradients, "gradient kernel"),
             "movement": labelled(("state", *pair[:3]), movement, "feature movement"),
         }
         if self._attention:
-            laws = [self.attention(layer) for layer in range(self.layers)]
+            laws = [self.score_law(layer) for layer in range(self.layers)]
             quantiles = np.stack([law.quantiles(PROBABILITIES) for law in laws])
-            dims = ("layer", "probability", "step", "input", "query", "key")
-            data["attention_quantiles"] = labelled(dims, quantiles, "logits over heads")
+            dims = ("layer", "probability", "time", "input", "query", "key")
+            data["score_quantiles"] = labelled(dims, quantiles, "scores over heads")
             data["key_gradient"] = labelled(
-                ("step", "layer"), self.key_gradient, "mean square gradient of keys and queries"
+                ("time", "layer"), self.key_gradient, "mean square gradient of keys and queries"
             )
-        step = ("step", np.asarray(self.ts), {"long_name": "evaluation", "units": "updates"})
-        coords: dict[str, Any] = {"step": step}
+        time = ("time", np.asarray(self.ts), {"long_name": "evaluation", "units": "updates"})
+        coords: dict[str, Any] = {"time": time}
         if self._attention:
             coords["probability"] = ("probability", list(PROBABILITIES))
-        outcome = Outcome[self.outcome] or "successful"
-        attrs = {"outcome": outcome, "failed_at": self.failed_at, "populations": self.populations}
-        return xarray.Dataset(data, coords=coords, attrs=attrs)
+        return xarray.Dataset(data, coords=coords, attrs={"failed_at": self.failed_at})
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Predictions against updates with two standard errors, and their targets."""
@@ -169,15 +184,15 @@ class TrainingSolution(AbstractSolution):
 
         return plot_predictions(self.to_xarray(), ax)
 
-    def plot_attention(
+    def plot_scores(
         self, layer: int, place: tuple[int, int, int] = (0, 0, 0), ax: Axes | None = None
     ) -> Axes:
-        """Quantiles over heads of one logit (input, query, key) against updates."""
-        from translimit.figures import plot_attention_law
+        """Quantiles over heads of one score (input, query, key) against updates."""
+        from translimit.figures import plot_score_law
 
-        self.attention(layer)  # refuses what has none
+        self.score_law(layer)  # refuses what has none
         index = self._layer(layer, self.layers)
-        return plot_attention_law(self.to_xarray(), ax, layer=index, place=place)
+        return plot_score_law(self.to_xarray(), ax, layer=index, place=place)
 
     def plot_kernel(
         self, layer: int, field: tuple[int, int] = (0, 0), ax: Axes | None = None

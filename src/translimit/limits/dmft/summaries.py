@@ -46,9 +46,9 @@ def failure(trace: Trace, plan: Plan) -> str:
 
 
 def largest_kurtosis(solution: TrainingSolution) -> np.ndarray:
-    """Largest excess kurtosis of logits [steps, layers]; nothing where heads do not vary."""
-    logits = solution._logits
-    if not logits.size or logits.shape[2] < 100:
+    """Largest excess kurtosis of scores [steps, layers]; nothing where heads do not vary."""
+    scores = solution._scores
+    if not scores.size or scores.shape[2] < 100:
         return np.zeros((0, 0))
-    laws = [solution.attention(layer).excess_kurtosis for layer in range(solution.layers)]
+    laws = [solution.score_law(layer).excess_kurtosis for layer in range(solution.layers)]
     return np.stack([law.max(axis=(1, 2, 3)) for law in laws], axis=1)

@@ -32,8 +32,12 @@ from translimit.core import (
     ArrayInput,
     MemoryLimitError,
     Outcome,
+    Progress,
+    Times,
     as_float64,
     available_memory,
+    Keep,
+    Key,
     brief,
     calls_at_once,
     is_traced,
@@ -69,7 +73,7 @@ from translimit.limits.dmft.units import AbstractUnit
 TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
 
 
-class Training(AbstractProblem):
+class TrainingDynamics(AbstractProblem[TrainingSolution]):
     """Training of a multi-head transformer with infinitely many heads.
 
     Runs in float64 whatever the calling program has set. Cost of a pass with K = steps fields,
@@ -105,7 +109,7 @@ class Training(AbstractProblem):
         >>> from translimit.limits.dmft import Architecture
         >>> wide = Architecture(head_dim=math.inf, layers=2, beta0=1.0, gamma0=1.0)
         >>> x = [[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]]
-        >>> problem = Training(
+        >>> problem = TrainingDynamics(
         ...     architecture=wide, inputs=x, targets=[1.0, -1.0], steps=5, eta0=0.2
         ... )
         >>> solve(problem).predictions.shape
@@ -303,9 +307,10 @@ class Training(AbstractProblem):
         self,
         method: LinearAlgebra | CausalSampling,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> TrainingSolution:
         """One causal pass for each population, and at each number of cells."""
         if not np.array_equal(np.asarray(ts), self.default_times()):
@@ -338,7 +343,7 @@ class Training(AbstractProblem):
         if self._outputs > 1:
             starts = [self._start_kernel(method, depths[0], own) for own in keys]
         solution = self._solution(method, traces, starts)
-        warn_of_instability(solution.sharpness, self.momentum)
+        warn_of_instability(solution.edge_ratio)
         warn_of_heavy_tails(largest_kurtosis(solution))
         floor = method.floor if isinstance(method, CausalSampling) else None
         warn_of_the_floor(float(np.max(solution.stderr)), floor)
@@ -391,7 +396,7 @@ class Training(AbstractProblem):
         readouts and nothing else of their own: the kernel is this one for each of them, and zero
         between two.
         """
-        one = Training(
+        one = TrainingDynamics(
             architecture=self.architecture,
             inputs=self.inputs,
             targets=self.targets[:, 0],
@@ -423,6 +428,7 @@ class Training(AbstractProblem):
         if starts:  # only the start has a kernel of one output
             ntk = np.full_like(ntk, np.nan)
             ntk[0] = np.mean(starts, axis=0)
+        sharpness = self._sharpness(ntk)
         failures = [failure(trace, self.plan(method, 1)) for trace in finest]
         failed = next((words for words in failures if words), "")
         shape = (self.steps, *self.targets.shape)
@@ -434,17 +440,18 @@ class Training(AbstractProblem):
             ts=self.default_times(),
             predictions=mean.reshape(shape),
             stderr=stderr_of_mean(f).reshape(shape),
-            discretisation=np.abs(gap.mean(axis=0)).reshape(shape),
+            cell_error=np.abs(gap.mean(axis=0)).reshape(shape),
             loss=self._loss(mean[None])[0],
             loss_stderr=stderr_of_mean(losses),
             ntk=ntk,
-            sharpness=self._sharpness(ntk),
+            sharpness=sharpness,
+            edge_ratio=self.rate * self.schedule * sharpness / (2 * (1 + self.momentum)),
             key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
             targets=self.targets,
             outcome=Outcome.non_finite if failed else Outcome.successful,
-            populations=n,
             failed_at=failed,
-            _logits=np.concatenate([trace.logits for trace in finest], axis=2),
+            _populations=n,
+            _scores=np.concatenate([trace.scores for trace in finest], axis=2),
             _kernels=kernels,
             _kernel_stderr=stderr_of_mean(
                 np.stack([trace.kernels["residual"] for trace in finest])
@@ -460,9 +467,9 @@ class Training(AbstractProblem):
         return np.einsum("tp,ntpo->nt", self.weights, (y - f) ** 2) / 2
 
     def _sharpness(self, ntk: np.ndarray) -> np.ndarray:
-        """eta_0 lambda_max of W^(1/2) K W^(1/2) at every evaluation."""
-        root = np.sqrt(self.schedule[:, None] * self.weights)
-        weighted = self.rate * root[:, :, None] * ntk * root[:, None, :]
+        """lambda_max of W^(1/2) K W^(1/2) at every evaluation [steps]."""
+        root = np.sqrt(self.weights)
+        weighted = root[:, :, None] * ntk * root[:, None, :]
         finite = np.isfinite(weighted).all(axis=(1, 2))
         largest = np.linalg.eigvalsh(np.where(finite[:, None, None], weighted, 0.0))[:, -1]
         return np.where(finite, largest, np.nan)

@@ -74,7 +74,7 @@ class Forward(NamedTuple):
     regression: Array
     stored: dict[str, Array]
     fields: Any
-    logits: Array
+    scores: Array
 
 
 class Backward(NamedTuple):
