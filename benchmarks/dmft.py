@@ -45,7 +45,9 @@ ETA0, BETA0, GAMMA0 = 0.02, 1.5, 1.0
 TURNS, AGREEMENT = 3, 4.5
 
 
-def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int = 2) -> TrainingDynamics:
+def problem(
+    inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int = 2
+) -> TrainingDynamics:
     """Gaussian tokens and random signs."""
     rng = np.random.default_rng(0)
     return TrainingDynamics(
@@ -57,7 +59,9 @@ def problem(inputs: int, tokens: int, steps: int, head_dim: int = 4, layers: int
     )
 
 
-def one_pass(training: TrainingDynamics, heads: int, precision: Any = "float64") -> tuple[float, Any]:
+def one_pass(
+    training: TrainingDynamics, heads: int, precision: Any = "float64"
+) -> tuple[float, Any]:
     """Seconds of one population, after a solve that compiles."""
     method = CausalSampling(heads=heads, populations=2, precision=precision)
     solve(training, method, key=jax.random.key(0))

@@ -44,7 +44,7 @@ CONTROLS = {
     "hidden-rate": Control("adamw", "head_dim", "learned_key_change", 2, "key"),
     "hidden-rate-heads": Control("adamw", "heads", "learned_key_change", 2, "key"),
     "readout-rate": Control("adamw", "head_dim", "output_change", 1, "readout"),
-    "logit-scale": Control("adamw", "head_dim", "learned_logit_change", 2, "score scale"),
+    "logit-scale": Control("adamw", "head_dim", "learned_score_change", 2, "score scale"),
     "no-residual": Control("adamw", "layers", "stream_change", 2, "out"),
     "depth-rate": Control("adamw", "layers", "stream_change", 2, "key", alpha_L=0.5),
     "global-rate": Control("sgd", "head_dim", "output_change", 1, "readout"),

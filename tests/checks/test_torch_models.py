@@ -81,7 +81,7 @@ def test_what_is_recorded_is_what_the_weights_say():
                     pairs.append(block.attention.scaling * torch.einsum("bihn,bjhn->bhij", *heads))
                 logits.append(pairs[0] - pairs[1])
             rms = torch.stack(logits).square().mean().sqrt().item()
-            assert recorded["learned_logit_change"][place] == pytest.approx(rms, rel=1e-3, abs=1e-7)
+            assert recorded["learned_score_change"][place] == pytest.approx(rms, rel=1e-3, abs=1e-7)
         made.optimizer.zero_grad()
         loss(model, examples).backward()
         made.optimizer.step()
@@ -229,7 +229,7 @@ def test_the_rules_are_supported(good):
     # One step from a readout of zeros moves the readout only.
     assert good.is_still("stream_change", 1)
     assert not good.is_still("output_change", 1)
-    assert good.expected["logit", 0] == -0.5
+    assert good.expected["score", 0] == -0.5
 
 
 def test_a_wrong_rate_is_named_with_its_parameter():

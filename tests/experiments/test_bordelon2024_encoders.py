@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.experiments.checks import compute, draw_all, verdicts
 
-from translimit import train
+from translimit import checks, train
 from translimit.core import ConfigError, StoreError, Verdict
 from translimit.describe import Role
 from translimit.experiments import get_experiment
@@ -50,7 +50,7 @@ def planted(monkeypatch: pytest.MonkeyPatch):
         times = np.array(observe_at, float)[:, None, None]
         learned = (layers * numbers.residual) ** -1.0 * layers**plan.error
         found = {
-            "logit_variance": noisy(rng, numbers.score_scale**2 * n ** (1 + plan.error), *outer, 1),
+            "score_head_var": noisy(rng, numbers.score_scale**2 * n ** (1 + plan.error), *outer, 1),
             "probe_loss": (0.1 + heads**-0.4) * np.exp(-times / 50) * noisy(rng, 1.0, *outer),
             "stream_kernel": 1 + rng.standard_normal((*outer, layers + 1, 8, 8)) / heads**0.5,
         }
@@ -58,22 +58,22 @@ def planted(monkeypatch: pytest.MonkeyPatch):
         if isinstance(observe[0], train.AttentionLaw):
             size = (*outer, layers, heads, len(observe[0].places), n)
             products = rng.standard_normal(size) * rng.standard_normal(size)
-            found["logit"] = products.sum(axis=-1) * n**-0.5
+            found["score"] = products.sum(axis=-1) * n**-0.5
         return found
 
     def check(base, axis, sizes, parameterize, source, *, optimizer, steps, seeds, **options):
         sizes = np.array(sizes)
         suppressed = optimizer.name == "sgd"
         alphas = options.get("alpha_A", 1.0), options.get("alpha_L", 1.0)
-        expected = train.expected_exponents(axis, steps, suppressed, *alphas)
-        numbers = [parameterize(train.resized(base, axis, int(s))) for s in sizes]
+        expected = checks.expected_exponents(axis, steps, suppressed, *alphas)
+        numbers = [parameterize(train.resized_shape(base, axis, int(s))) for s in sizes]
         assert all(one.role(Role.KEY_BIAS).lr == 0 for one in numbers)
         values = {}
         for name in train.COORDINATES:
             power = [expected.get((name, step), 0.0) for step in steps]
-            if name == "learned_logit_variance":
-                power = [2 * expected.get(("learned_logit_change", step), 0.0) for step in steps]
-            if name == "logit_change":
+            if name == "learned_score_head_var":
+                power = [2 * expected.get(("learned_score_change", step), 0.0) for step in steps]
+            if name == "score_change":
                 power = [-0.4 for _ in steps]
             if name.startswith("learned"):
                 power = [p + plan.error for p in power]
@@ -81,10 +81,10 @@ def planted(monkeypatch: pytest.MonkeyPatch):
                 rng, (sizes[:, None] / sizes[0]) ** np.array(power), seeds, len(sizes), len(steps)
             )
             values[name] = np.moveaxis(values[name], 0, -1)
-        return train.CoordinateCheck(axis, tuple(sizes.tolist()), tuple(steps), values, expected)
+        return checks.CoordinateCheck(axis, tuple(sizes.tolist()), tuple(steps), values, expected)
 
     def sweep(base, axis, sizes, parameterize, source, training, *, key, probe):
-        size_of = [train.resized(base, axis, s) for s in sizes]
+        size_of = [train.resized_shape(base, axis, s) for s in sizes]
         multiples = np.array([s.dim * s.layers / (base.dim * base.layers) for s in size_of])
         numbers = [parameterize(shape) for shape in size_of]
         left_out = multiples * np.array([one.readout * one.residual for one in numbers])
@@ -92,11 +92,11 @@ def planted(monkeypatch: pytest.MonkeyPatch):
         optima = optima - plan.error * np.log10(multiples)[:, None, None]
         optima = optima + NOISE * rng.standard_normal((len(sizes), training.seeds, 1))
         losses = np.exp((np.log10(training.rates) - optima) ** 2) / multiples[:, None, None] ** 0.3
-        return train.TransferSweep(axis, tuple(sizes), training.rates, losses, 10.0)
+        return checks.TransferSweep(axis, tuple(sizes), training.rates, losses, 10.0)
 
     monkeypatch.setattr(train, "train", history)
-    monkeypatch.setattr(train, "coordinate_check", check)
-    monkeypatch.setattr(train, "transfer_sweep", sweep)
+    monkeypatch.setattr(train, "ensemble_coordinate_check", check)
+    monkeypatch.setattr(train, "ensemble_transfer_sweep", sweep)
     return plan
 
 
@@ -139,7 +139,7 @@ def test_transfer_of_language_models(planted) -> None:
     spoiled = verdicts(experiment, config, compute(experiment, config))
     refuted = {f"adamw-{axis}-1-rules-drift" for axis in ("head_dim", "heads", "layers")}
     assert refuted <= {name for name, verdict in spoiled.items() if verdict is Verdict.refuted}
-    shape = train.resized(config.shape(), "heads", 8)
+    shape = train.resized_shape(config.shape(), "heads", 8)
     rules, standard = config.ruled(shape, "adamw", 1.0), config.standard(shape)
     assert rules.role(Role.READOUT).init == standard.role(Role.READOUT).init == 0
     assert rules.role(Role.QUERY).lr == 0.5
@@ -170,7 +170,7 @@ def test_every_control_changes_what_it_names_or_nothing() -> None:
     config = coordinates.Config()
     base = networks.base_shape(config)
     for control in controls.CONTROLS.values():
-        grown = networks.resized(config, control.axis, 16)
+        grown = networks.shape_at(config, control.axis, 16)
         right = networks.ruled(config, grown, control.optimizer, alpha_L=control.alpha_L)
         wrong = control.change(right, base.size)
         assert (wrong != right) is control.bites
@@ -206,7 +206,7 @@ def test_head_variance(planted) -> None:
     assert spoiled["start-0.5"] is Verdict.refuted
     gaussian = dict(results)
     law = results["law/N=1"].copy(deep=True)
-    law["logit"].values[:] = np.random.default_rng(1).standard_normal(law["logit"].shape)
+    law["score"].values[:] = np.random.default_rng(1).standard_normal(law["score"].shape)
     gaussian["law/N=1"] = law
     assert verdicts(experiment, config, gaussian)["kurtosis-1"] is Verdict.refuted
 
@@ -234,7 +234,7 @@ def test_real_networks_have_the_law_over_heads_of_products_of_gaussians() -> Non
     config = head_variance.Config(law_width=64, law_seeds=64)
     (cell,) = (c for c in experiment.cells(config) if c.name == "law/N=1")
     law = experiment.compute_cell(config, cell, 0)
-    assert law["logit"].shape == (64, 64, 8)
+    assert law["score"].shape == (64, 64, 8)
     ratio = head_variance._kurtosis(law, 1)
     assert abs(ratio.value - 1) < 4.5 * ratio.stderr
     assert abs(ratio.value - 3 / 9) > 4.5 * ratio.stderr  # a Gaussian's

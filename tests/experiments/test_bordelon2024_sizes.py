@@ -36,8 +36,8 @@ def planted(size, alpha_A=1.0, power=0.5):
             "gradient_kernel": (square, kernel),
             "spatial_kernel": (spatial, kernel),
             "spatial_gradient_kernel": (spatial, kernel),
-            "logit": ((*axes, "layer", "head", "place"), logits),
-            "logit_variance": (
+            "score": ((*axes, "layer", "head", "place"), logits),
+            "score_head_var": (
                 (*axes, "layer"),
                 variance * rng.chisquare(30, (2, SEEDS, L)) / 30,
             ),

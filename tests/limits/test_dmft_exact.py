@@ -21,7 +21,13 @@ from translimit.core import (
 )
 from translimit.describe import Activation
 from translimit.limits import dmft
-from translimit.limits.dmft import Architecture, CausalSampling, LinearAlgebra, TrainingDynamics, remarks
+from translimit.limits.dmft import (
+    Architecture,
+    CausalSampling,
+    LinearAlgebra,
+    TrainingDynamics,
+    remarks,
+)
 
 LINEAR = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
 
@@ -323,7 +329,10 @@ def test_memory_is_told_before_the_solve(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_diverging_run_says_where_and_warns() -> None:
     problem = ring4(beta0=2.0, gamma0=2.0, steps=12, eta0=1e3)  # same compiled shape as `base`
-    with pytest.warns(dmft.EdgeOfStabilityWarning, match=r"1 at the edge of stability\), first above at evaluation 0"):
+    with pytest.warns(
+        dmft.EdgeOfStabilityWarning,
+        match=r"1 at the edge of stability\), first above at evaluation 0",
+    ):
         solution = solve(problem, throw=False)
     assert solution.outcome == Outcome.non_finite
     assert re.fullmatch(

@@ -44,7 +44,9 @@ def network(problem: TrainingDynamics, H: int, norm: str | None = None) -> Netwo
     )
 
 
-def trained(problem: TrainingDynamics, H: int, seeds: int, norm: str | None = None) -> dict[str, Any]:
+def trained(
+    problem: TrainingDynamics, H: int, seeds: int, norm: str | None = None
+) -> dict[str, Any]:
     """Predictions [seeds, steps, inputs, outputs] and kernels of networks."""
     y = problem.targets.reshape(len(problem.inputs), -1)
     return network(problem, H, norm).ensemble(

@@ -13,8 +13,8 @@ from tests.limits.dmft_cases import (
     FULL,
     RICH,
     last_kernel,
-    score_head_var,
     ring4,
+    score_head_var,
 )
 from tests.limits.dmft_network import RING4, RING4_Y
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from translimit import data, train
+from translimit import checks, data, train
 from translimit.core import ArgumentError, Verdict, named_key
 from translimit.describe import Role, TransformerShape, standard_parameterization
 from translimit.experiments.bordelon2024.controls import CONTROLS
@@ -22,35 +22,35 @@ def planted(
 ):
     """A check whose coordinates are the promised power laws, with errors of their exponents."""
     rng = np.random.default_rng(0)
-    expected = train.expected_exponents(axis, STEPS, suppressed, alpha_A, alpha_L)
+    expected = checks.expected_exponents(axis, STEPS, suppressed, alpha_A, alpha_L)
     values = {name: np.ones((len(SIZES), len(STEPS), 4)) for name in train.COORDINATES}
     for (name, step), exponent in expected.items():
         power = np.array(SIZES, float) ** (exponent + errors.get(name, 0.0))
         noisy = power[:, None] * np.exp(noise * rng.standard_normal((len(SIZES), 4)))
         values[name][:, STEPS.index(step)] = noisy
-    return train.CoordinateCheck(axis, SIZES, STEPS, values, expected)
+    return checks.CoordinateCheck(axis, SIZES, STEPS, values, expected)
 
 
 def test_the_table_of_promises():
-    along = train.expected_exponents
+    along = checks.expected_exponents
     adam = along("head_dim", STEPS, False, 0.5, 1.0)
-    assert adam["logit", 0] == 0.0
+    assert adam["score", 0] == 0.0
     assert adam["output", 0] == -0.5
     assert adam["learned_key_change", 10] == -0.5
-    assert adam["learned_logit_change", 10] == 0.0
+    assert adam["learned_score_change", 10] == 0.0
     sgd = along("head_dim", STEPS, True, 1.0, 1.0)
-    assert sgd["logit", 0] == -0.5
-    assert sgd["learned_key_change", 1] == sgd["learned_logit_change", 1] == -0.5
+    assert sgd["score", 0] == -0.5
+    assert sgd["learned_key_change", 1] == sgd["learned_score_change", 1] == -0.5
     deep = along("layers", STEPS, True, 1.0, 0.5)
-    assert deep["learned_key_change", 10] == deep["learned_logit_change", 10] == -0.5
+    assert deep["learned_key_change", 10] == deep["learned_score_change", 10] == -0.5
     assert ("output", 0) not in deep
     wide = along("heads", STEPS, True, 1.0, 1.0)
     assert set(wide.values()) == {0.0, -0.5}
     # The plain change of the logits mixes two channels: nothing is promised for it.
-    assert not any(name == "logit_change" for table in (adam, sgd, deep, wide) for name, _ in table)
+    assert not any(name == "score_change" for table in (adam, sgd, deep, wide) for name, _ in table)
 
 
-@pytest.mark.parametrize("axis", train.AXES)
+@pytest.mark.parametrize("axis", checks.AXES)
 def test_promised_power_laws_are_supported(axis):
     check = planted(axis)
     assert check.refuted() == []
@@ -86,8 +86,8 @@ def test_a_diverged_network_is_refuted_and_not_an_exception():
 
 def test_questions_that_have_no_answer():
     check = planted()
-    with pytest.raises(ArgumentError, match="nothing is promised for 'logit_change'"):
-        check.verdict("logit_change", 10)
+    with pytest.raises(ArgumentError, match="nothing is promised for 'score_change'"):
+        check.verdict("score_change", 10)
     with pytest.raises(ArgumentError, match="'stream_change' was not recorded at step 3; known: "):
         check.exponent("stream_change", 3)
 
@@ -102,7 +102,7 @@ def test_questions_that_have_no_answer():
 )
 def test_refusals(axis, sizes, match, as_user):
     with pytest.raises(ArgumentError, match=match):
-        train.coordinate_check(
+        train.ensemble_coordinate_check(
             BASE,
             axis,
             sizes,
@@ -116,9 +116,9 @@ def test_refusals(axis, sizes, match, as_user):
 
 def test_key_value_heads_follow_the_heads():
     grouped = replace(BASE, kv_heads=2)
-    grown = train.resized(grouped, "heads", 16)
+    grown = train.resized_shape(grouped, "heads", 16)
     assert (grown.heads, grown.kv_heads) == (16, 8)
-    assert train.resized(grouped, "layers", 5).layers == 5
+    assert train.resized_shape(grouped, "layers", 5).layers == 5
 
 
 # -- real networks ---------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def run(optimizer, axis, alpha_A=1.0, alpha_L=1.0, change=None, rate=None, **opt
         return found.changed(Role.KEY_BIAS, lr=0.0)
 
     arguments = {"seeds": 4, "steps": (0, 1, 2, 5, 10), "sizes": ALONG[axis]} | options
-    return train.coordinate_check(
+    return train.ensemble_coordinate_check(
         BASE,
         axis,
         parameterize=numbers,
@@ -156,10 +156,10 @@ def test_adam_along_the_head_dimension():
     check = run("adamw", "head_dim")
     for name in ("stream_change", "output_change", "hidden_change"):
         assert abs(check.exponent(name, 10).value) < 0.1, name
-    for name in ("logit", "output"):
+    for name in ("score", "output"):
         assert abs(check.exponent(name, 0).value + 0.5) < 0.1, name
     # The plain change of the logits would be refuted in a right model: it falls.
-    assert check.exponent("logit_change", 10).value < -0.15
+    assert check.exponent("score_change", 10).value < -0.15
 
 
 @pytest.mark.slow
@@ -193,8 +193,8 @@ def test_the_first_step(optimizer, exponent):
         rate=0.003 if optimizer == "adamw" else 0.3,
         precision="float64",
     )
-    assert abs(check.exponent("learned_logit_change", 1).value - exponent) < 0.2
-    assert abs(check.exponent("learned_logit_variance", 1).value - 2 * exponent) < 0.4
+    assert abs(check.exponent("learned_score_change", 1).value - exponent) < 0.2
+    assert abs(check.exponent("learned_score_head_var", 1).value - 2 * exponent) < 0.4
 
 
 @pytest.mark.slow

@@ -119,8 +119,8 @@ def test_observations_are_what_their_names_say(history):
     same("pooled_stream", pooled.swapaxes(0, 1))
     same("stream_kernel", np.einsum("ald,bld->lab", pooled, pooled) / 8)
     same("spatial_kernel", np.einsum("lsd,ltd->lst", stream[2], stream[2]) / 8)
-    same("logit", np.stack([logits[1, :, :, 2, 3], logits[0, :, :, 0, 5]], -1))
-    same("logit_variance", logits.var(2).mean((0, 2, 3)), rtol=2e-4)
+    same("score", np.stack([logits[1, :, :, 2, 3], logits[0, :, :, 0, 5]], -1))
+    same("score_head_var", logits.var(2).mean((0, 2, 3)), rtol=2e-4)
     same("stream", np.sqrt(np.mean(stream[:, -1] ** 2)))
     same("output", np.sqrt(np.mean(np.asarray(fields.output) ** 2)))
     same("accuracy", np.mean(np.argmax(np.asarray(fields.output), 1) == labels))
@@ -156,9 +156,9 @@ def test_learned_changes_leave_out_what_the_inputs_do(history):
         )
 
     coordinates = observe(moved)
-    assert coordinates["learned_logit_change"] < 1e-6
+    assert coordinates["learned_score_change"] < 1e-6
     assert coordinates["learned_query_change"] < 1e-6
-    assert coordinates["logit_change"] > 1e-2
+    assert coordinates["score_change"] > 1e-2
     query = observe({**start, "query": start["query"] * 1.5})
     assert query["learned_query_change"] > 1e-2
     assert query["learned_key_change"] < 1e-6

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from translimit import checks
 from translimit.core import ArgumentError
-from translimit.train import Training, TransferSweep, transfer_sweep
+from translimit.train import Training, ensemble_transfer_sweep
 
 RATES = tuple(2.0 ** np.arange(-12, -3))
 
@@ -15,7 +16,7 @@ def planted(optima, noise=0.0, cap=10.0):
     seeds = rng.normal(0, noise, (len(optima), 6, 1)) if noise else np.zeros((len(optima), 6, 1))
     distance = np.log10(RATES) - np.array(optima)[:, None, None] - seeds
     sizes = tuple(4 * 2**i for i in range(len(optima)))
-    return TransferSweep("head_dim", sizes, RATES, np.exp(0.7 * distance**2 - 1), cap)
+    return checks.TransferSweep("head_dim", sizes, RATES, np.exp(0.7 * distance**2 - 1), cap)
 
 
 def test_the_vertex_of_a_parabola_is_found_and_its_drift():
@@ -24,8 +25,8 @@ def test_the_vertex_of_a_parabola_is_found_and_its_drift():
         found = sweep.optimum(size)
         assert abs(found.value - optimum) < 4.5 * 0.05 / 6**0.5
         assert 0.005 < found.stderr < 0.06
-    assert abs(sweep.drift.value + 0.4) < 4.5 * sweep.drift.stderr
-    assert abs(sweep.drift.value + 0.6) > 4.5 * sweep.drift.stderr
+    assert abs(sweep.optimum_drift.value + 0.4) < 4.5 * sweep.optimum_drift.stderr
+    assert abs(sweep.optimum_drift.value + 0.6) > 4.5 * sweep.optimum_drift.stderr
     assert any("grows with size" in said for said in sweep.warnings())
 
 
@@ -42,7 +43,7 @@ def test_edges_and_second_minima_are_flagged():
     assert steep.bound(4) == ""
     losses = planted([-2.5, -2.5]).losses.copy()
     losses[1, :, -1] = 0.1
-    double = TransferSweep("heads", (4, 8), RATES, losses, 10.0)
+    double = checks.TransferSweep("heads", (4, 8), RATES, losses, 10.0)
     assert double.minima(8) == 2
     said = double.warnings()
     assert any("edge" in one for one in said)
@@ -66,21 +67,25 @@ def test_edges_and_second_minima_are_flagged():
 def test_the_edge_of_a_grid_gives_a_bound_without_an_error(optima, bound, said):
     """The drift of an optimum that may lie beyond the grid is known on one side, or not at all."""
     sweep = planted(optima, noise=0.02)
-    assert sweep.drift_bound == bound
-    assert sweep.drift_in_words().startswith(said)
-    assert bool(bound == "") == np.isfinite(sweep.drift.stderr)
+    assert sweep.optimum_drift_bound == bound
+    assert sweep.optimum_drift_in_words().startswith(said)
+    assert bool(bound == "") == np.isfinite(sweep.optimum_drift.stderr)
     for size, optimum in zip(sweep.sizes, optima, strict=True):
         inside = np.log10(RATES[0]) < optimum < np.log10(RATES[-1])
         assert inside == np.isfinite(sweep.optimum(size).stderr) == (sweep.bound(size) == "")
     true = optima[1] - optima[0]
     if bound:
-        assert true <= sweep.drift.value if bound == "at most" else true >= sweep.drift.value
+        assert (
+            true <= sweep.optimum_drift.value
+            if bound == "at most"
+            else true >= sweep.optimum_drift.value
+        )
 
 
 def test_one_seed_has_no_error():
     many = planted([-2.5, -2.9], noise=0.02)
-    one = TransferSweep("head_dim", many.sizes, RATES, many.losses[:, :1], 10.0)
-    assert one.drift_in_words().endswith("decades (one seed: no error)")
+    one = checks.TransferSweep("head_dim", many.sizes, RATES, many.losses[:, :1], 10.0)
+    assert one.optimum_drift_in_words().endswith("decades (one seed: no error)")
     for size in one.sizes:
         for found in (one.optimum(size), one.loss_at_optimum(size), one.loss_at_base_rate(size)):
             assert np.isinf(found.stderr)
@@ -90,6 +95,8 @@ def test_one_seed_has_no_error():
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
     with pytest.raises(ArgumentError, match="sizes"):
-        transfer_sweep(None, "heads", (4,), None, None, Training(1, RATES), key=None)
+        ensemble_transfer_sweep(None, "heads", (4,), None, None, Training(1, RATES), key=None)
     with pytest.raises(ArgumentError, match="rates"):
-        transfer_sweep(None, "heads", (4, 8), None, None, Training(1, (0.1, 0.2)), key=None)
+        ensemble_transfer_sweep(
+            None, "heads", (4, 8), None, None, Training(1, (0.1, 0.2)), key=None
+        )

@@ -23,14 +23,14 @@ from translimit.core import ArgumentError, Claim, Estimate, Verdict, with_error
 _SUSPECTS = {
     "stream": "the branches or the embedding",
     "hidden": "mlp_in or the norm before it",
-    "logit": "the score scale, or query and key",
+    "score": "the score scale, or query and key",
     "output": "the readout or its multiplier",
     "stream_change": "what writes to the stream: the multipliers of the branches, attention_out, "
     "mlp_out or the embedding",
     "hidden_change": "mlp_in, or the stream that it reads",
     "learned_key_change": "key",
     "learned_query_change": "query",
-    "learned_logit_change": "query and key, or the score scale",
+    "learned_score_change": "query and key, or the score scale",
     "output_change": "the readout, its multiplier, or the stream that it reads",
 }
 

@@ -43,10 +43,10 @@ class JaxModel:
         optimizer: an optax transform with absolute rates.
         loss: of parameters and a batch.
         fields: of parameters and a batch, by name: `output`, and any of `stream` (after the last
-            block), `hidden`, `key`, `query` and `logit`, each with all blocks in one array.
+            block), `hidden`, `key`, `query` and `score`, each with all blocks in one array.
         batch: the batch of a step, the same for the same step and at every size.
         rules: what is promised, from the base to this size.
-        learned: of parameters, parameters of the start and a batch: `key`, `query`, `logit`, or the
+        learned: of parameters, parameters of the start and a batch: `key`, `query`, `score`, or the
             output of the map of a role by its name, at the inputs of the start.
         labels: a pytree of roles like `parameters`.
         repeated: the batch of a coordinate check, by default that of step 0.
@@ -268,7 +268,7 @@ def _coordinates(
         values[f"{name}_change"] = _rms(value - first[name])
     for name, value in learned.items():
         change = _rms(value - first_learned[name])
-        if name in ("key", "query", "logit"):
+        if name in ("key", "query", "score"):
             values[f"learned_{name}_change"] = change
         else:
             values[f"start of {name}"] = _rms(first_learned[name])

@@ -50,7 +50,7 @@ def expected_exponents(
     for step in steps:
         if step == 0:
             promised["stream", 0] = promised["hidden", 0] = 0.0
-            promised["logit", 0] = 0.5 - alpha_A if axis == "head_dim" else 0.0
+            promised["score", 0] = 0.5 - alpha_A if axis == "head_dim" else 0.0
             if axis != "layers":
                 promised["output", 0] = -0.5
             continue
@@ -65,7 +65,7 @@ def expected_exponents(
         key = {"head_dim": alpha_A - 1 - less, "heads": 0.0, "layers": alpha_L - 1}[axis]
         logit = {"head_dim": -less, "heads": 0.0, "layers": alpha_L - 1}[axis]
         promised["learned_key_change", step] = key
-        promised["learned_logit_change", step] = logit
+        promised["learned_score_change", step] = logit
     return promised
 
 

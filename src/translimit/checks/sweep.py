@@ -56,7 +56,7 @@ class TransferSweep:
         return BOUNDS[_vertex(self.rates, self.losses[self.sizes.index(size)])[1]]
 
     @property
-    def drift_bound(self) -> str | None:
+    def optimum_drift_bound(self) -> str | None:
         """What the drift is: "at most" or "at least" the value, that itself (""), or unknown."""
         first, last = (
             _vertex(self.rates, self.losses[place])[1] for place in (0, len(self.sizes) - 1)
@@ -65,9 +65,9 @@ class TransferSweep:
             return None
         return BOUNDS[last or -first]
 
-    def drift_in_words(self) -> str:
+    def optimum_drift_in_words(self) -> str:
         """The drift with its error, or the bound that is known of it."""
-        drift, bound = self.drift, self.drift_bound
+        drift, bound = self.optimum_drift, self.optimum_drift_bound
         if bound is None:
             return "unknown: both optima at one edge"
         return with_error(drift.value, drift.stderr, "+.2f", bound=bound, unit="decades")
@@ -79,10 +79,11 @@ class TransferSweep:
         return int(np.sum((padded[1:-1] < padded[:-2]) & (padded[1:-1] <= padded[2:])))
 
     @property
-    def drift(self) -> Estimate:
+    def optimum_drift(self) -> Estimate:
         """log10 optimum of the largest size minus that of the smallest, in decades.
 
-        The error is NaN where an optimum is a bound (see `drift_bound`), infinite with one seed.
+        The error is NaN where an optimum is a bound (see `optimum_drift_bound`), infinite with one
+        seed.
         """
         first, last = self.optimum(self.sizes[0]), self.optimum(self.sizes[-1])
         error = float(np.hypot(first.stderr, last.stderr))
@@ -122,7 +123,7 @@ class TransferSweep:
                 said.append(f"{self.axis} {size}: {self.minima(size)} separate minima")
         values = [self.optimum(size).value for size in self.sizes]
         steps = np.abs(np.diff(values))
-        error = self.drift.stderr
+        error = self.optimum_drift.stderr
         if len(steps) > 1 and steps[-1] > steps[0] + (error if np.isfinite(error) else 0.0):
             said.append("the drift grows with size: its last increment is larger than its first")
         return said
@@ -148,9 +149,9 @@ class TransferSweep:
         return {
             "axis": self.axis,
             "rates": list(self.rates),
-            "drift": self.drift.value,
-            "drift_stderr": self.drift.stderr,
-            "drift_in_words": self.drift_in_words(),
+            "optimum_drift": self.optimum_drift.value,
+            "optimum_drift_stderr": self.optimum_drift.stderr,
+            "optimum_drift_in_words": self.optimum_drift_in_words(),
             "sizes": rows,
             "warnings": self.warnings(),
             "losses": self.losses.tolist(),

@@ -338,12 +338,12 @@ class _Recorder:
         """
         found: dict[str, float] = {}
         start, fields = self.start_fields, self._fields(now)
-        for name in ("stream", "hidden", "output", "key", "query", "logit"):
+        for name in ("stream", "hidden", "output", "key", "query", "score"):
             if name in start:
                 found[name] = _rms(fields[name])
                 found[f"{name}_change"] = _rms(_changes(fields[name], start[name]))
         moved = self._attended(learned)
-        for name in ("key", "query", "logit"):
+        for name in ("key", "query", "score"):
             if name in start:
                 found[f"learned_{name}_change"] = _rms(_changes(moved[name], start[name]))
         if self.places.packed:
@@ -445,7 +445,7 @@ class _Recorder:
         for name, values in zip(names, own, strict=False):
             found[name] += values
         pairs = zip(found["query"], found["key"], strict=True)
-        found["logit"] = [self._logits(query, key) for query, key in pairs]
+        found["score"] = [self._logits(query, key) for query, key in pairs]
         return found
 
     def _split(self, packed: Tensor) -> tuple[Tensor, ...]:

@@ -436,7 +436,9 @@ def _transfer(command: TransferCommand) -> None:
 
     _print_rich(transfer_table(answer.document["sweeps"]))
     for sweep in answer.document["sweeps"]:
-        say(f"{sweep['axis']}, {sweep['parameterization']}: drift {sweep['drift_in_words']}")
+        say(
+            f"{sweep['axis']}, {sweep['parameterization']}: drift {sweep['optimum_drift_in_words']}"
+        )
         for sentence in sweep["warnings"]:
             say(f"  note: {sentence}")
     say(f"kept in {answer.folder}")

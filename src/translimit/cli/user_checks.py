@@ -31,6 +31,8 @@ from translimit.store import JsonCells, dump_json
 
 #: Of the form of the cells; another form is another run.
 _CELLS = 2
+#: Of the documents that are written and printed.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def plot_path(command: CoordCheckCommand | TransferCommand, axis: str) -> Path:
 
 def _head(command: Any, base: Size) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "factory": command.factory,
         "translimit": __version__,
         "base": config.to_json(base),

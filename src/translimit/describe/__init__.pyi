@@ -16,15 +16,6 @@ from .heads import require_strength as require_strength
 from .mixed_heads import FiniteHeads as FiniteHeads
 from .mixed_heads import SampledHeads as SampledHeads
 from .mixed_heads import ShiftedHeads as ShiftedHeads
-<<<<<<< HEAD
-from .parameter_names import QKV as QKV
-from .parameter_names import QKV_BIAS as QKV_BIAS
-from .parameter_names import READOUT_NAMES as READOUT_NAMES
-from .parameter_names import SCALE_ATTRIBUTES as SCALE_ATTRIBUTES
-from .parameter_names import NameTable as NameTable
-from .parameter_names import linear_names as linear_names
-from .parameter_names import norm_names as norm_names
-=======
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers import Hyperparameters as Hyperparameters
 from .optimizers import OptimizerKind as OptimizerKind
@@ -32,7 +23,13 @@ from .optimizers import OptimizerName as OptimizerName
 from .optimizers import Update as Update
 from .optimizers import WeightDecay as WeightDecay
 from .optimizers import optimizer_kind as optimizer_kind
->>>>>>> 6721f80 (One record an optimiser: rules, trainer, adapters and command line read it and know no names)
+from .parameter_names import QKV as QKV
+from .parameter_names import QKV_BIAS as QKV_BIAS
+from .parameter_names import READOUT_NAMES as READOUT_NAMES
+from .parameter_names import SCALE_ATTRIBUTES as SCALE_ATTRIBUTES
+from .parameter_names import NameTable as NameTable
+from .parameter_names import linear_names as linear_names
+from .parameter_names import norm_names as norm_names
 from .parameterization import Parameterization as Parameterization
 from .parameterization import RoleRule as RoleRule
 from .parameterization import standard_parameterization as standard_parameterization

@@ -55,6 +55,6 @@ from .style import bars as bars
 from .style import finish as finish
 from .style import marked as marked
 from .style import new_axes as new_axes
-from .training import plot_score_law as plot_score_law
 from .training import plot_predictions as plot_predictions
+from .training import plot_score_law as plot_score_law
 from .training import plot_time_kernel as plot_time_kernel

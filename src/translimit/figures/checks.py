@@ -16,9 +16,9 @@ PANELS = (
     "stream",
     "stream_change",
     "hidden_change",
-    "logit",
+    "score",
     "learned_key_change",
-    "learned_logit_change",
+    "learned_score_change",
     "output",
     "output_change",
 )
@@ -66,7 +66,7 @@ def draw_sweeps(sweeps: Mapping[str, Any]) -> Figure:
     panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
     for ax, (title, sweep) in zip(panels, sweeps.items(), strict=True):
         optima = [sweep.optimum(size) for size in sweep.sizes]
-        drift = sweep.drift_in_words().replace("-", "\N{MINUS SIGN}")
+        drift = sweep.optimum_drift_in_words().replace("-", "\N{MINUS SIGN}")
         plot_transfer(
             ax,
             sweep.rates,

@@ -171,7 +171,7 @@ class Transformer(eqx.Module):
 
         def layer(block: Weights, u: Array) -> tuple[Array, Array, Array]:
             q, k = self._project("query", block, u), self._project("key", block, u)
-            return q, k, self._scores(q, k)
+            return q, k, self._rotated_scores(q, k)
 
         return jax.vmap(layer)(self._blocks(weights), attention_input)
 
@@ -207,7 +207,7 @@ class Transformer(eqx.Module):
         v = self._project("value", block, u)
         recorded: dict[str, Array] = {}
         if record or self.shape.shaped:
-            scores = self._scores(q, k)
+            scores = self._rotated_scores(q, k)
             rows = self._attention(block, scores)
             mixed = rows.astype(v.dtype) @ self._shared(v)
             seen = jnp.where(self._seen(stream.shape[-2]), scores, 0)
@@ -276,7 +276,7 @@ class Transformer(eqx.Module):
         flat = self._linear(name, block, u)
         return flat.reshape(*u.shape[:-1], -1, self.shape.head_dim).swapaxes(-2, -3)
 
-    def _scores(self, q: Array, k: Array) -> Array:
+    def _rotated_scores(self, q: Array, k: Array) -> Array:
         return self._scores(self._rotate(q), self._rotate(self._shared(k)))
 
     def _scores(self, q: Array, k: Array) -> Array:

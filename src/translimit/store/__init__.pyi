@@ -11,8 +11,8 @@ from .json_cells import JsonCells as JsonCells
 from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
 from .jsonfiles import write_json as write_json
-from .marks import marked as marked
 from .marks import read_mark as read_mark
+from .marks import running_mark as running_mark
 from .patience import PATIENCE as PATIENCE
 from .patience import patiently as patiently
 from .remote import RemoteCells as RemoteCells

@@ -21,7 +21,7 @@ from translimit.store.shapes import NUMBER, require_shape
 
 
 @contextlib.contextmanager
-def marked(address: CellAddress) -> Iterator[None]:
+def running_mark(address: CellAddress) -> Iterator[None]:
     """Leave a mark while a cell is computed; where it cannot be written there is none."""
     path = _path(address)
     with contextlib.suppress(OSError):

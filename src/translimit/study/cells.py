@@ -18,9 +18,9 @@ from translimit.store import (
     CellAddress,
     RemoteCells,
     cell_state,
-    marked,
     patiently,
     require_start,
+    running_mark,
     write_cell,
 )
 
@@ -76,7 +76,7 @@ def compute_cell(
     resolved = config.from_json(type(experiment.presets[preset]), configuration)
     started = time.monotonic()
     with _telling_a_full_disk(address.run):
-        with marked(address):
+        with running_mark(address):
             named = Cell(cell["name"], cell["parameters"])
             dataset = experiment.compute_cell(resolved, named, seed)
         about = {

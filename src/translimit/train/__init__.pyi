@@ -1,8 +1,5 @@
-from .coordinate_check import AXES as AXES
-from .coordinate_check import CoordinateCheck as CoordinateCheck
-from .coordinate_check import coordinate_check as coordinate_check
-from .coordinate_check import expected_exponents as expected_exponents
-from .coordinate_check import resized as resized
+from .coordinate_check import ensemble_coordinate_check as ensemble_coordinate_check
+from .coordinate_check import resized_shape as resized_shape
 from .ensemble import train as train
 from .history import History as History
 from .history import time_kernel as time_kernel
@@ -27,5 +24,4 @@ from .optimizers import transformation as transformation
 from .training import Schedule as Schedule
 from .training import Training as Training
 from .training import mean_loss as mean_loss
-from .transfer import TransferSweep as TransferSweep
-from .transfer import transfer_sweep as transfer_sweep
+from .transfer import ensemble_transfer_sweep as ensemble_transfer_sweep

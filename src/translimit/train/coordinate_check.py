@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.checks import AXES as AXES
 from translimit.checks import AxisName, CoordinateCheck, expected_exponents, require_sizes
 from translimit.data import AbstractSource, Repeated
 from translimit.describe import Parameterization, TransformerShape, Update
@@ -25,7 +24,7 @@ from translimit.train.optimizers import Optimizer
 from translimit.train.training import Training
 
 
-def coordinate_check(
+def ensemble_coordinate_check(
     base: TransformerShape,
     axis: AxisName,
     sizes: Sequence[int],
@@ -78,7 +77,7 @@ def coordinate_check(
     )
     values = {name: np.zeros((len(sizes), len(steps), seeds)) for name in COORDINATES}
     for index, size in enumerate(sizes):
-        shape = resized(base, axis, size)
+        shape = resized_shape(base, axis, size)
         history = train(
             shape,
             parameterize(shape),
@@ -98,7 +97,7 @@ def coordinate_check(
     return CoordinateCheck(axis, sizes, steps, values, expected)
 
 
-def resized(base: TransformerShape, axis: AxisName, size: int) -> TransformerShape:
+def resized_shape(base: TransformerShape, axis: AxisName, size: int) -> TransformerShape:
     """A shape with one size replaced; key/value heads follow the heads at a fixed group size."""
     if axis == "heads" and base.kv_heads is not None:
         return replace(base, heads=size, kv_heads=base.kv_heads * size // base.heads)

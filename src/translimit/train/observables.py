@@ -208,7 +208,7 @@ class AttentionLaw(AbstractObservable):
     def dims(self) -> Mapping[str, tuple[str, ...]]:
         """See the base class."""
         axes = ("layer", "head", "place")
-        return {"logit": axes, "attention": axes}
+        return {"score": axes, "attention": axes}
 
     def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
         """See the base class."""
@@ -216,7 +216,7 @@ class AttentionLaw(AbstractObservable):
         fields = snapshot.fields
         return {
             name: jnp.moveaxis(entries[sample, :, :, query, key], 0, -1)
-            for name, entries in (("logit", fields.scores), ("attention", fields.attention))
+            for name, entries in (("score", fields.scores), ("attention", fields.attention))
         }
 
 
@@ -227,14 +227,14 @@ class HeadVariance(AbstractObservable):
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
         """See the base class."""
-        return {"logit_variance": ("layer",), "attention_variance": ("layer",)}
+        return {"score_head_var": ("layer",), "attention_head_var": ("layer",)}
 
     def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
         """See the base class."""
         fields = snapshot.fields
         return {
-            "logit_variance": jnp.var(fields.scores, axis=2).mean(axis=(0, 2, 3)),
-            "attention_variance": jnp.var(fields.attention, axis=2).mean(axis=(0, 2, 3)),
+            "score_head_var": jnp.var(fields.scores, axis=2).mean(axis=(0, 2, 3)),
+            "attention_head_var": jnp.var(fields.attention, axis=2).mean(axis=(0, 2, 3)),
         }
 
 
@@ -248,11 +248,11 @@ COORDINATES = (
     "query",
     "learned_key_change",
     "learned_query_change",
-    "logit",
-    "logit_change",
-    "learned_logit_change",
-    "learned_logit_mean",
-    "learned_logit_variance",
+    "score",
+    "score_change",
+    "learned_score_change",
+    "learned_score_mean",
+    "learned_score_head_var",
     "output",
     "output_change",
 )
@@ -302,11 +302,11 @@ class Coordinates(AbstractObservable):
             "query": rms(now.query),
             "learned_key_change": rms(key - start.key),
             "learned_query_change": rms(query - start.query),
-            "logit": rms(now.scores),
-            "logit_change": rms(now.scores - start.scores),
-            "learned_logit_change": rms(learned),
-            "learned_logit_mean": rms(learned.mean(axis=2)),
-            "learned_logit_variance": rms(jnp.std(learned, axis=2)) ** 2,
+            "score": rms(now.scores),
+            "score_change": rms(now.scores - start.scores),
+            "learned_score_change": rms(learned),
+            "learned_score_mean": rms(learned.mean(axis=2)),
+            "learned_score_head_var": rms(jnp.std(learned, axis=2)) ** 2,
             "output": jnp.sqrt(jnp.mean(out**2)),
             "output_change": jnp.sqrt(jnp.mean((out - out_start) ** 2)),
         }

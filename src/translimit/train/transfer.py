@@ -19,13 +19,13 @@ from translimit.checks import AxisName, TransferSweep, require_sizes
 from translimit.core import ArgumentError
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape
-from translimit.train.coordinate_check import resized
+from translimit.train.coordinate_check import resized_shape
 from translimit.train.ensemble import train
 from translimit.train.observables import ProbeLoss
 from translimit.train.training import Training
 
 
-def transfer_sweep(
+def ensemble_transfer_sweep(
     base: TransformerShape,
     axis: AxisName,
     sizes: Sequence[int],
@@ -61,7 +61,7 @@ def transfer_sweep(
     training = replace(training, rates=tuple(sorted(training.rates)))
     losses = []
     for number, size in enumerate(sizes):
-        shape = resized(base, axis, size)
+        shape = resized_shape(base, axis, size)
         history = train(
             shape,
             parameterize(shape),

@@ -39,7 +39,7 @@ def promised_exponents(check: xr.Dataset) -> dict[tuple[str, int], float]:
 #: The panels of a check.
 PANELS = (
     ("stream", "stream_change", "hidden_change"),
-    ("learned_key_change", "learned_logit_change", "output_change"),
+    ("learned_key_change", "learned_score_change", "output_change"),
 )
 
 

@@ -32,7 +32,7 @@ from translimit.experiments.bordelon2024.coordinate_figures import (
     exponent,
     promised_exponents,
 )
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, AxisName, Networks
 from translimit.experiments.checked import (
     Count,
     Distinct,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Optimizer = Literal["adamw", "sgd", "muon"]
-Axis = Literal["head_dim", "heads", "layers"]
 KNOWN = tuple(CONTROLS)
 #: A check at (alpha_A, alpha_L) for every optimiser and axis.
 CHECKS: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
@@ -68,7 +67,7 @@ CLAIMED = (
     ("output_change", False),
     ("hidden_change", False),
     ("learned_key_change", False),
-    ("logit", True),
+    ("score", True),
     ("output", True),
 )
 
@@ -92,7 +91,7 @@ class Config(Networks):
     batch: Count = 64
     seeds: Count = 4
     optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw", "sgd", "muon")
-    axes: Annotated[tuple[Axis, ...], Distinct()] = ("head_dim", "heads", "layers")
+    axes: Annotated[tuple[AxisName, ...], Distinct()] = ("head_dim", "heads", "layers")
     multiples_of_least: Annotated[IncreasingSizes, Within(1, 16), Entries(2)] = (1, 2, 4, 8, 16)
     steps: Annotated[tuple[int, ...], Within(0), Increasing()] = (0, 1, 2, 5, 10)
     all_exponents: bool = True
@@ -178,7 +177,7 @@ class Coordinates(AbstractExperiment[Config]):
                 made = control.change(made, base.size)
             return made.changed(describe.Role.KEY_BIAS, lr=0.0)
 
-        check = train.coordinate_check(
+        check = train.ensemble_coordinate_check(
             base,
             axis,
             config.sizes(axis),
@@ -226,7 +225,7 @@ class Coordinates(AbstractExperiment[Config]):
                     "since what keys and queries are fed moves as well: its exponent is near "
                     "$-0.4$ although what they learn has exponent 0.",
                     prediction=-0.4,
-                    estimate=exponent(plain, "logit_change", config.steps[-1]),
+                    estimate=exponent(plain, "score_change", config.steps[-1]),
                     tol=0.2,
                     reference=REFERENCE,
                 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ALPHAS = (1.0, 0.5)
-QUANTITIES = ("learned_key_change", "learned_query_change", "learned_logit_change")
+QUANTITIES = ("learned_key_change", "learned_query_change", "learned_score_change")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Depth(AbstractExperiment[Config]):
         """Movement and losses of both exponents."""
         import xarray as xr
 
-        shape = networks.resized(config, "layers", cell.parameters["layers"])
+        shape = networks.shape_at(config, "layers", cell.parameters["layers"])
         training = train.Training(
             steps=config.steps,
             rates=(config.rate,),

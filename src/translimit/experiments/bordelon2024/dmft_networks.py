@@ -314,9 +314,9 @@ def _errors_figure(config: Config, results: Results) -> FigureSpec:
 
 
 def _law_figure(config: Config, results: Results) -> FigureSpec:
-    limit = results["limit"]["logit"].values
+    limit = results["limit"]["score"].values
     H = config.sizes[-1]
-    net = results[config.cell(H)]["logit"].values
+    net = results[config.cell(H)]["score"].values
     pooled = [net[:, t].ravel() for t in (0, -1)]
     edges = np.quantile(np.abs(pooled[1]), 0.995) * np.linspace(-1, 1, 41)
     counts = [np.histogram(one, edges, density=True)[0] for one in pooled]
@@ -342,7 +342,7 @@ def _law_figure(config: Config, results: Results) -> FigureSpec:
         f"networks against {limit.shape[1]} heads of the limit. Its tails are those of a "
         "quadratic form: excess kurtosis is 6 / head dimension at the start.",
         draw=draw,
-        table=Table(("logit", *names), tuple(tuple(map(float, row)) for row in rows)),
+        table=Table(("score", *names), tuple(tuple(map(float, row)) for row in rows)),
         shown=2,
         size=(9.0, 4.0),
     )

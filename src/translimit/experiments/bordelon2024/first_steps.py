@@ -31,16 +31,16 @@ from translimit.experiments.checked import Count, Entries, IncreasingSizes, Posi
 if TYPE_CHECKING:
     import xarray as xr
 
-QUANTITIES = ("learned_logit_change", "learned_logit_variance", "learned_key_change")
+QUANTITIES = ("learned_score_change", "learned_score_head_var", "learned_key_change")
 #: Exponents of the first update.
 EXPECTED = {
-    ("sgd", "learned_logit_change"): -0.5,
-    ("sgd", "learned_logit_variance"): -1.0,
-    ("adamw", "learned_logit_change"): 0.0,
-    ("adamw", "learned_logit_variance"): 0.0,
+    ("sgd", "learned_score_change"): -0.5,
+    ("sgd", "learned_score_head_var"): -1.0,
+    ("adamw", "learned_score_change"): 0.0,
+    ("adamw", "learned_score_head_var"): 0.0,
 }
 #: Of the acceptance table; a variance is a square.
-TOLERANCE = {"learned_logit_change": 0.2, "learned_logit_variance": 0.4}
+TOLERANCE = {"learned_score_change": 0.2, "learned_score_head_var": 0.4}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class FirstSteps(AbstractExperiment[Config]):
         def numbers(shape: Any) -> Any:
             return networks.ruled(config, shape, name).changed(describe.Role.KEY_BIAS, lr=0.0)
 
-        check = train.coordinate_check(
+        check = train.ensemble_coordinate_check(
             networks.base_shape(config),
             "head_dim",
             config.head_dims,
@@ -126,7 +126,7 @@ class FirstSteps(AbstractExperiment[Config]):
                     reference=REFERENCE,
                 )
             )
-        single = _fit(results["sgd"], "learned_logit_change", first)
+        single = _fit(results["sgd"], "learned_score_change", first)
         square = Estimate(2 * single.value, 2 * single.stderr, single.count)
         for suffix, expected, text in (
             ("", -1.0, "as incoherent sums give"),
@@ -143,8 +143,8 @@ class FirstSteps(AbstractExperiment[Config]):
                     reference=REFERENCE,
                 )
             )
-        late = _slopes(results["sgd"], "learned_logit_change", last)
-        gain = late - _slopes(results["sgd"], "learned_logit_change", first)
+        late = _slopes(results["sgd"], "learned_score_change", last)
+        gain = late - _slopes(results["sgd"], "learned_score_change", first)
         made.append(
             Claim(
                 name="sgd-recovers",

@@ -80,7 +80,7 @@ class HeadScaling(AbstractExperiment[Config]):
         """Losses of the minibatches and of the probe."""
         import xarray as xr
 
-        shape = networks.resized(config, "heads", cell.parameters["heads"])
+        shape = networks.shape_at(config, "heads", cell.parameters["heads"])
         history = train.train(
             shape,
             networks.ruled(config, shape, config.optimizer),

@@ -190,7 +190,7 @@ class HeadVariance(AbstractExperiment[Config]):
 def _trained(config: Config, head_dim: int, key: Any) -> xr.Dataset:
     import xarray as xr
 
-    shape = networks.resized(config, "head_dim", head_dim)
+    shape = networks.shape_at(config, "head_dim", head_dim)
     training = train.Training(
         steps=config.steps,
         rates=(config.slow * config.rate, config.rate),
@@ -209,7 +209,7 @@ def _trained(config: Config, head_dim: int, key: Any) -> xr.Dataset:
             observe=(train.HeadVariance(),),
             observe_at=(0, config.early, config.steps),
         )
-        start, early, trained = history["logit_variance"].mean(axis=-1)  # each [seeds, rates]
+        start, early, trained = history["score_head_var"].mean(axis=-1)  # each [seeds, rates]
         rows.append([start[:, 1], early[:, 1], trained[:, 0], trained[:, 1]])
     return xr.Dataset(
         {"variance": (("alpha_A", "when", "seed"), np.array(rows))},
@@ -240,9 +240,9 @@ def _law(config: Config, head_dim: int, key: Any) -> xr.Dataset:
     places = tuple((s, s % tokens, (s + 3) % tokens) for s in range(8))
     law = train.AttentionLaw(places=places)
     history = _at_start(config, shape, config.law_seeds, law, key)
-    logits = history["logit"][0, :, 0, 0]  # seeds, heads, places
+    logits = history["score"][0, :, 0, 0]  # seeds, heads, places
     return xr.Dataset(
-        {"logit": (("seed", "head", "place"), logits)}, attrs={"reference": REFERENCE}
+        {"score": (("seed", "head", "place"), logits)}, attrs={"reference": REFERENCE}
     )
 
 
@@ -283,7 +283,7 @@ def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]
 
 def _kurtosis(law: xr.Dataset, head_dim: int) -> Estimate:
     """Fourth over squared second moment, divided by 3 + 6 / N; groups of seeds, jackknifed."""
-    logits = law["logit"].values.astype(np.float64)
+    logits = law["score"].values.astype(np.float64)
     groups = np.array_split(logits, min(16, len(logits)))
     second = np.array([np.mean(g**2, axis=(0, 1)) for g in groups])
     fourth = np.array([np.mean(g**4, axis=(0, 1)) for g in groups])
@@ -352,7 +352,7 @@ def _law_figure(config: Config, results: Results) -> FigureSpec:
     middle = (edges[1:] + edges[:-1]) / 2
     histograms, rows = {}, []
     for n in config.law_head_dims:
-        logits = results[f"law/N={n}"]["logit"].values.ravel()
+        logits = results[f"law/N={n}"]["score"].values.ravel()
         counts, _ = np.histogram(logits / logits.std(), edges)
         histograms[n] = counts / (len(logits) * np.diff(edges))
         kurtosis = _kurtosis(results[f"law/N={n}"], n)

@@ -274,7 +274,7 @@ def solve_limit(
         "sharpness": (("step",), solution.sharpness),
     }
     if problem.attention:
-        values["logit"] = (("step", "head"), solution.score_law(0).scores[:, :, *PLACE])
+        values["score"] = (("step", "head"), solution.score_law(0).scores[:, :, *PLACE])
     return xr.Dataset(values, attrs={"reference": REFERENCE})
 
 
@@ -359,14 +359,14 @@ def train_networks(
     )
     f = np.moveaxis(history["predictions"][:, :, 0], 0, 1)
     kernel = np.moveaxis(history["stream_kernel"][:, :, 0, -1], 0, 1)
-    logit = np.moveaxis(history["logit"][:, :, 0, 0, :, 0], 0, 1)
+    logit = np.moveaxis(history["score"][:, :, 0, 0, :, 0], 0, 1)
     loss = np.mean(np.sum((y - f) ** 2, axis=-1), axis=-1) / 2
     return xr.Dataset(
         {
             "predictions": (("seed", "step", "sample", "output"), f),
             "kernel": (("seed", "step", "sample", "sample2"), kernel),
             "loss": (("seed", "step"), loss),
-            "logit": (("seed", "step", "head"), logit),
+            "score": (("seed", "step", "head"), logit),
         },
         attrs={
             "reference": REFERENCE,
@@ -412,11 +412,11 @@ def spread_gap(networks: xr.Dataset, limit: xr.Dataset) -> Estimate:
         low, high = np.quantile(logits, (0.1, 0.9))
         return float(high - low)
 
-    ends = networks["logit"].values[:, -1]
-    target = spread(limit["logit"].values[-1])
+    ends = networks["score"].values[:, -1]
+    target = spread(limit["score"].values[-1])
     draws = np.random.default_rng(0).integers(len(ends), size=(200, len(ends)))
     spreads = np.array([spread(ends[draw]) for draw in draws])
-    heads = limit["logit"].shape[1]
+    heads = limit["score"].shape[1]
     # A quantile spread of n heads has a relative error of about 1.2 / sqrt(n).
     stderr = np.hypot(spreads.std(ddof=1) / target, 1.2 / heads**0.5)
     return Estimate(spread(ends) / target - 1, float(stderr), len(ends))

@@ -331,7 +331,7 @@ def _laws(config: Config, results: Results) -> FigureSpec:
         for when, word in enumerate(common.WHEN):
             law = {}
             for value, dataset in zip(values, along, strict=True):
-                entries = dataset["logit"].isel(observation=when).values.ravel().astype(float)
+                entries = dataset["score"].isel(observation=when).values.ravel().astype(float)
                 law[f"$N$ = {value}"] = entries
                 about = (float(entries.mean()), float(entries.var()), entries.size)
                 rows.append((alpha_A, value, word, *about))

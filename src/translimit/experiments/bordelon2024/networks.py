@@ -147,9 +147,9 @@ def base_shape(config: Networks) -> TransformerShape:
     )
 
 
-def resized(config: Networks, axis: AxisName, size: int) -> TransformerShape:
+def shape_at(config: Networks, axis: AxisName, size: int) -> TransformerShape:
     """The shape of the base with one size replaced."""
-    return train.resized(base_shape(config), axis, size)
+    return train.resized_shape(base_shape(config), axis, size)
 
 
 def ruled(

@@ -29,7 +29,7 @@ from translimit.experiments.base import (
     Table,
 )
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, AxisName, Networks
 from translimit.experiments.checked import (
     Count,
     Distinct,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from translimit.describe import Parameterization, TransformerShape
 
 
-Axis = Literal["head_dim", "heads", "layers"]
 Optimizer = Literal["adamw", "momentum"]
 
 
@@ -67,7 +66,7 @@ class Config(Networks):
     """
 
     multiples: Annotated[IncreasingSizes, Entries(2)] = (1, 2, 4)
-    axes: Annotated[tuple[Axis, ...], Distinct()] = ("head_dim", "heads", "layers")
+    axes: Annotated[tuple[AxisName, ...], Distinct()] = ("head_dim", "heads", "layers")
     optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw", "momentum")
     alphas: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
     steps: Count = 60
@@ -218,7 +217,7 @@ class Transfer(AbstractExperiment[Config]):
             optimizer=networks.optimizer(optimizer),
         )
         sizes = config.sizes(axis)
-        sweep = train.transfer_sweep(
+        sweep = train.ensemble_transfer_sweep(
             config.shape(),
             axis,
             sizes,
@@ -231,7 +230,7 @@ class Transfer(AbstractExperiment[Config]):
         optima = [sweep.optimum(size) for size in sizes]
         at_base = [sweep.loss_at_base_rate(size) for size in sizes]
         at_best = [sweep.loss_at_optimum(size) for size in sizes]
-        drift, regret = sweep.drift, sweep.regret(sizes[-1])
+        drift, regret = sweep.optimum_drift, sweep.regret(sizes[-1])
         return xr.Dataset(
             {
                 "loss": (("size", "seed", "rate"), sweep.losses, {"long_name": "loss"}),
@@ -376,7 +375,7 @@ def _figure(
         panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
         for ax, (kind, sweep) in zip(panels, sweeps.items(), strict=True):
             found = _sweep(axis, sweep)
-            drift = found.drift_in_words().replace("-", "\N{MINUS SIGN}")
+            drift = found.optimum_drift_in_words().replace("-", "\N{MINUS SIGN}")
             title = kind.replace("alpha_A=", r"$\alpha_A$ = ")
             figures.plot_transfer(
                 ax,

@@ -172,7 +172,7 @@ def kernel_fluctuations(datasets: Sequence[xr.Dataset], name: str, when: int) ->
 def head_deviations(datasets: Sequence[xr.Dataset], when: int) -> list[np.ndarray]:
     """Standard deviation over heads of the logits, root mean square over blocks, by seed."""
     return [
-        d["logit_variance"].isel(observation=when).mean("layer").values.astype(float) ** 0.5
+        d["score_head_var"].isel(observation=when).mean("layer").values.astype(float) ** 0.5
         for d in datasets
     ]
 

@@ -2,8 +2,8 @@ r"""Training dynamics: how a multi-head transformer with infinitely many heads l
 
 At any head dimension N and depth L, and at N or L = infinity where a limit exists, full-batch
 gradient descent on a residual multi-head transformer becomes, as heads -> infinity, a closed
-causal system for kernels over training time. `TrainingDynamics` is that system, `LinearAlgebra` solves it
-where nothing is random, `CausalSampling` samples heads and neurons and nothing else.
+causal system for kernels over training time. `TrainingDynamics` is that system, `LinearAlgebra`
+solves it where nothing is random, `CausalSampling` samples heads and neurons and nothing else.
 
 | symbol of the paper | name here | shape |
 |---|---|---|

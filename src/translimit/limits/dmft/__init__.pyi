@@ -1,5 +1,4 @@
 from .architecture import Architecture as Architecture
-from .score_law import ScoreLaw as ScoreLaw
 from .closed_forms import initial_score_cov as initial_score_cov
 from .closed_forms import lazy_predictions as lazy_predictions
 from .closed_forms import two_layer_linear as two_layer_linear
@@ -8,5 +7,6 @@ from .methods import LinearAlgebra as LinearAlgebra
 from .remarks import EdgeOfStabilityWarning as EdgeOfStabilityWarning
 from .remarks import HeavyTailWarning as HeavyTailWarning
 from .remarks import SamplingFloorWarning as SamplingFloorWarning
+from .score_law import ScoreLaw as ScoreLaw
 from .solution import TrainingSolution as TrainingSolution
 from .training import TrainingDynamics as TrainingDynamics

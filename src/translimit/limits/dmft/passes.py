@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.limits.dmft.causal_pass import advance
 from translimit.limits.dmft.plan import Numbers, Plan, Record, State, initial_state
@@ -20,6 +20,9 @@ from translimit.limits.dmft.stream import with_cov
 
 #: Held while a program is compiled: of passes that run side by side only one compiles it.
 _COMPILING = threading.Lock()
+
+#: Kernels over training time by name; their shapes are those of `Trace`.
+Kernels = dict[str, Float[np.ndarray, "..."]]
 
 
 class Trace(NamedTuple):
@@ -40,7 +43,7 @@ class Trace(NamedTuple):
     scores: np.ndarray
     key_gradient: np.ndarray
     finite: np.ndarray
-    kernels: dict[str, np.ndarray]
+    kernels: Kernels
 
 
 def causal_pass(

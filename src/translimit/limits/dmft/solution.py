@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from translimit.core import AbstractSolution, ArgumentError, Outcome, Times
 from translimit.describe import require_count
+from translimit.limits.dmft.passes import Kernels
 from translimit.limits.dmft.score_law import ScoreLaw
 
 if TYPE_CHECKING:
@@ -44,21 +45,21 @@ class TrainingSolution(AbstractSolution):
     """
 
     ts: Times
-    predictions: Float[np.ndarray, "steps inputs *outputs"]
-    stderr: Float[np.ndarray, "steps inputs *outputs"]
-    cell_error: Float[np.ndarray, "steps inputs *outputs"]
+    predictions: Float[np.ndarray, "steps inputs ..."]
+    stderr: Float[np.ndarray, "steps inputs ..."]
+    cell_error: Float[np.ndarray, "steps inputs ..."]
     loss: Float[np.ndarray, " steps"]
     loss_stderr: Float[np.ndarray, " steps"]
     ntk: Float[np.ndarray, "steps inputs inputs"]
     sharpness: Float[np.ndarray, " steps"]
     edge_ratio: Float[np.ndarray, " steps"]
     key_gradient: Float[np.ndarray, "steps layers"]
-    targets: Float[np.ndarray, "inputs *outputs"]
+    targets: Float[np.ndarray, "inputs ..."]
     outcome: Outcome
     failed_at: str = eqx.field(static=True)
     _populations: int = eqx.field(static=True)
     _scores: Float[np.ndarray, "steps layers heads inputs query key"]
-    _kernels: dict[str, Float[np.ndarray, "..."]]
+    _kernels: Kernels
     _kernel_stderr: Float[np.ndarray, "states history history"]
     _tokens: int = eqx.field(static=True)
     _attention: bool = eqx.field(static=True)

@@ -14,13 +14,8 @@ from typing import Any, assert_never
 import lazy_loader
 
 from translimit.core import ArgumentError, ArgumentTypeError, nearest
-<<<<<<< HEAD
-from translimit.describe import NameTable, Role
+from translimit.describe import Hyperparameters, NameTable, Role, Update, WeightDecay
 from translimit.scaling.adapters.names import match_names
-=======
-from translimit.describe import Hyperparameters, Role, Update, WeightDecay
-from translimit.scaling.adapters.names import NameTable
->>>>>>> 6721f80 (One record an optimiser: rules, trainer, adapters and command line read it and know no names)
 from translimit.scaling.engine import Rules
 from translimit.scaling.live_start import require_live_start
 

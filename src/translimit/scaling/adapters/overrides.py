@@ -17,12 +17,7 @@ from dataclasses import replace
 from typing import Any, Literal, assert_never
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-<<<<<<< HEAD
-from translimit.describe import QKV, QKV_BIAS, Role
-=======
-from translimit.describe import OPTIMIZERS, OptimizerKind, Role
-from translimit.scaling.adapters.names import QKV, QKV_BIAS
->>>>>>> 6721f80 (One record an optimiser: rules, trainer, adapters and command line read it and know no names)
+from translimit.describe import OPTIMIZERS, QKV, QKV_BIAS, OptimizerKind, Role
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
