@@ -89,7 +89,7 @@ def child(values: str, count: int) -> dict[str, Any]:
     solution, cold, cold_cpu = timed(ranks, values, count)
     repeats = REPEATS if values == "identity" else 1
     warm = [timed(ranks, values, count)[1:] for _ in range(repeats)]
-    limited = int((solution.steps >= LogTimeODE().max_steps).sum())
+    limited = int((solution.steps_taken >= LogTimeODE().max_steps).sum())
     return {
         "cold": cold,
         "cold_cpu": cold_cpu,
@@ -97,7 +97,7 @@ def child(values: str, count: int) -> dict[str, Any]:
         "warm_cpu": min(cpu for _, cpu in warm),
         "settled": int((~solution.undecided).sum()),
         "at_step_limit": limited,
-        "mean_steps": float(solution.steps.mean()),
+        "mean_steps": float(solution.steps_taken.mean()),
     }
 
 

@@ -76,7 +76,7 @@ def against_networks(tokens: int, dim: int) -> dict[str, float]:
     paths = mean_correlation(solution.cov[:, 0][~np.isfinite(solution.blow_up_time)])
 
     chain = CompressedShapedTransformer(block=block, dim=dim, layers=dim)
-    networks = mean_correlation(chain.simulate(start, key=key, seeds=64)[:, -1])
+    networks = mean_correlation(chain.simulate(start, key=key, seeds=64).cov[:, -1])
     part = 16
     network = ShapedTransformer(block=block, dim=dim, layers=part)
     single = start.astype(np.float32)
@@ -88,7 +88,7 @@ def against_networks(tokens: int, dim: int) -> dict[str, float]:
         "tokens": tokens,
         "dim": dim,
         "sde_seconds_a_path": sde_seconds,
-        "sde_steps": float(np.mean(solution.steps)),
+        "sde_steps": float(np.mean(solution.steps_taken)),
         "network_seconds": network_seconds,
         "exploded": exploded,
         "sde_sd": float(paths.std()),
@@ -103,7 +103,7 @@ def step_cost(tokens: int, paths: int, steps: int = 40, seconds: float = 1.0) ->
     """Ours and NumPy's milliseconds a step and path, wall and processor time."""
     block = Block(gamma=0.5, tau0=4.0)
     method = StructurePreserving(paths=paths)
-    h = method.step_of(block, tokens)
+    h = method.first_max_step(block, tokens)
     ensemble = Ensemble(block, np.eye(tokens), np.asarray(np.inf), method, jax.random.key(0))
     rng = np.random.default_rng(0)
 

@@ -36,7 +36,7 @@ def child(variant: str, tokens: int) -> None:
         start = time.perf_counter()
         solution = solve(ParticleFlow(attention=attention, initial=cloud, t1=1.0), save=[1.0])
         row[f"{name}_seconds"] = time.perf_counter() - start
-    row |= {"steps": int(solution.steps), "peak_gib": peak_gib()}
+    row |= {"steps": int(solution.steps_taken), "peak_gib": peak_gib()}
     print(json.dumps(row))
 
 

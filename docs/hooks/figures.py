@@ -96,7 +96,7 @@ def bands(figure: Any) -> None:
     method = limits.shaped.StructurePreserving(paths=400, bounded=True)
     ax = core.solve(sde, method, key=jax.random.key(0), save=ts).plot(figure.subplots())
     chain = models.CompressedShapedTransformer(block=block, dim=100, layers=100)
-    cov = chain.simulate(start, key=jax.random.key(1), seeds=400, save_every=10)
+    cov = chain.simulate(start, key=jax.random.key(1), seeds=400, save_every=10).cov
     rho = cov[..., 0, 1] / np.sqrt(cov[..., 0, 0] * cov[..., 1, 1])
     # The standard error of a median, near enough for a bar.
     error = 1.2533 * rho.std(axis=0) / len(rho) ** 0.5

@@ -28,7 +28,7 @@ def solve_jumping(method, ts, jumps=JUMPS, double=True):
         result = _solve_jumping(method, np.asarray(ts, dtype), jumps)
         return (
             np.asarray(result.states)[:, 0],
-            int(result.steps),
+            int(result.steps_taken),
             bool(result.outcome == Outcome.successful),
         )
 

@@ -210,7 +210,7 @@ def test_stiff_covariances_by_another_integrator():
     attention, cov = stiff(4, 1e-4, seed=4)
     ts = np.array([1e2, 1e3, 1e4])
     found = solve_limits([GaussianLimit(attention=attention, cov=cov, t1=1e4)], METHOD, save=ts)
-    assert found.steps[0] < 1000
+    assert found.steps_taken[0] < 1000
 
     def slope(s, flat):
         # In t = e^s - 1.
@@ -302,10 +302,10 @@ def test_one_problem_through_solve():
     assert int(solution.rank) == 1
     assert solution.factor.dtype == np.float64
     data = solution.to_xarray()
-    assert data["paths"].sizes == {"time": 61, "eigenvalue": 3}
+    assert data["eigenvalue_paths"].sizes == {"time": 61, "eigenvalue": 3}
     ax = solution.plot()
     drawn = [line.get_ydata() for line in ax.lines if line.get_label() == r"$\lambda_1$"]
-    np.testing.assert_allclose(drawn[0], data["paths"].values[:, 0])
+    np.testing.assert_allclose(drawn[0], data["eigenvalue_paths"].values[:, 0])
 
 
 MAPS = {"Q": np.eye(2), "K": -np.eye(2), "V": np.eye(2)}

@@ -16,8 +16,8 @@ from translimit.limits.shaped import (
     ShapedMLP,
     StructurePreserving,
     correlation_drift,
+    covariance_drift,
     diffusion,
-    drift,
     explosion_probability,
     linear_log_det_law,
     linear_norm_law,
@@ -43,14 +43,14 @@ def random_covariance(tokens: int, seed: int = 0) -> np.ndarray:
 
 
 def test_drift_of_attention() -> None:
-    b = drift(Block(gamma=0.6, tau0=0.7), STAR)
+    b = covariance_drift(Block(gamma=0.6, tau0=0.7), STAR)
     expected = [0.1082993197, 0.0350476190, 0.0090340136, 0.1593469388, -0.0426122449, 0.1506394558]
     np.testing.assert_allclose(entries(b, "00", "01", "02", "11", "12", "22"), expected, rtol=1e-8)
     np.testing.assert_allclose(b, b.T, rtol=1e-14)
 
 
 def test_drift_of_equal_orthogonal_tokens() -> None:
-    b = drift(Block(gamma=1.0, tau0=1.0), np.eye(5))
+    b = covariance_drift(Block(gamma=1.0, tau0=1.0), np.eye(5))
     np.testing.assert_allclose(b, 0.16 * np.eye(5), atol=1e-14)
 
 
@@ -83,7 +83,7 @@ def test_diffusion(block: Block, expected: list[float]) -> None:
 
 
 def test_drift_of_the_mlp() -> None:
-    b = drift(ShapedMLP(gamma=0.7, c_plus=0.0, c_minus=-1.0), STAR)
+    b = covariance_drift(ShapedMLP(gamma=0.7, c_plus=0.0, c_minus=-1.0), STAR)
     expected = [0.0332433481, 0.0579391396, 0.1167708227]
     np.testing.assert_allclose(entries(b, "01", "02", "12"), expected, rtol=1e-8)
     np.testing.assert_array_equal(np.diag(b), 0.0)
@@ -92,11 +92,13 @@ def test_drift_of_the_mlp() -> None:
 def test_unnormalised_mlp_has_the_norm_drift_of_cancelling_slopes() -> None:
     cancelling = ShapedMLP(gamma=0.7, c_plus=1.0, c_minus=-1.0)
     plain = ShapedMLP(gamma=0.7, c_plus=1.0, c_minus=-1.0, normalised=False)
-    np.testing.assert_allclose(drift(plain, STAR) - drift(cancelling, STAR), 0.49 * STAR)
+    np.testing.assert_allclose(
+        covariance_drift(plain, STAR) - covariance_drift(cancelling, STAR), 0.49 * STAR
+    )
 
 
 def test_causal_drift() -> None:
-    b = drift(Block(gamma=0.6, tau0=0.7, causal=True), STAR)
+    b = covariance_drift(Block(gamma=0.6, tau0=0.7, causal=True), STAR)
     expected = [0, 0, -0.0208979592, 0.0793469388, -0.0273877551, 0.1506394558]
     got = entries(b, "00", "01", "02", "11", "12", "22")
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-12)
@@ -130,7 +132,9 @@ def test_closed_form_equals_the_index_form(tokens: int) -> None:
         ]
     )
     block = Block(gamma=gamma, tau0=tau0)
-    np.testing.assert_allclose(drift(block, cov), (gamma / tau0) ** 2 * expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        covariance_drift(block, cov), (gamma / tau0) ** 2 * expected, rtol=1e-12
+    )
 
     part = diffusion(block, cov) - diffusion(Block(gamma=gamma, tau0=np.inf), cov)
     for a, b, d, w in itertools.islice(itertools.product(span, repeat=4), 0, None, 7):
@@ -165,7 +169,7 @@ BLOCKS = [
 def test_ito_formula_gives_the_drifts_of_log_det_and_correlation(block: Block) -> None:
     # Independent of the closed forms: derivatives of the functions by finite differences.
     cov = random_covariance(3, 5)
-    b, sigma = drift(block, cov), diffusion(block, cov)
+    b, sigma = covariance_drift(block, cov), diffusion(block, cov)
     upper = [(i, j) for i in range(3) for j in range(i, 3)]
 
     def ito(function) -> float:
@@ -208,7 +212,10 @@ def test_ito_formula_gives_the_drifts_of_log_det_and_correlation(block: Block) -
 def test_parts_of_a_full_block_add() -> None:
     attention, mlp = Block(gamma=0.5, tau0=0.8), ShapedMLP(gamma=0.3)
     full = Block(gamma=0.5, tau0=0.8, mlp=mlp)
-    np.testing.assert_allclose(drift(full, STAR), drift(attention, STAR) + drift(mlp, STAR))
+    np.testing.assert_allclose(
+        covariance_drift(full, STAR),
+        covariance_drift(attention, STAR) + covariance_drift(mlp, STAR),
+    )
     both = diffusion(attention, STAR) + diffusion(mlp, STAR)
     np.testing.assert_allclose(diffusion(full, STAR), both)
     assert linear_variance(mlp) == pytest.approx(2 * 0.3**2)
@@ -217,13 +224,13 @@ def test_parts_of_a_full_block_add() -> None:
 def test_heads_enter_the_noise_of_attention_only() -> None:
     one, four = Block(gamma=0.5, tau0=0.8), Block(gamma=0.5, tau0=0.8, heads=4)
     linear = diffusion(Block(gamma=0.5, tau0=np.inf), STAR)
-    np.testing.assert_array_equal(drift(one, STAR), drift(four, STAR))
+    np.testing.assert_array_equal(covariance_drift(one, STAR), covariance_drift(four, STAR))
     part = diffusion(one, STAR) - linear
     np.testing.assert_allclose(diffusion(four, STAR) - linear, part / 4, atol=1e-15)
 
 
 def test_one_token_has_no_attention_terms() -> None:
-    np.testing.assert_array_equal(drift(Block(gamma=0.5, tau0=0.1), [[2.0]]), [[0.0]])
+    np.testing.assert_array_equal(covariance_drift(Block(gamma=0.5, tau0=0.1), [[2.0]]), [[0.0]])
 
 
 @pytest.mark.parametrize(
@@ -246,7 +253,7 @@ def test_blocks_that_make_no_sense_are_refused(arguments: dict, words: str) -> N
 
 def test_a_stated_kappa_lets_the_weights_leave_criticality() -> None:
     block = Block(gamma=0.5, tau0=1.0, lam=0.9, kappa=2.0)
-    extra = drift(block, STAR) - drift(Block(gamma=0.5, tau0=1.0), STAR)
+    extra = covariance_drift(block, STAR) - covariance_drift(Block(gamma=0.5, tau0=1.0), STAR)
     np.testing.assert_allclose(extra, 2.0 * STAR)
     assert Block(gamma=0.6, tau0=1.0, kappa=2.0).lam_at(100) == pytest.approx(0.66**0.5)
 
@@ -267,7 +274,7 @@ def test_a_stated_kappa_lets_the_weights_leave_criticality() -> None:
 )
 def test_blocks_without_a_limit_say_so(block: Block, words: str) -> None:
     with pytest.raises(NoSuchLimitError, match=words):
-        drift(block, STAR)
+        covariance_drift(block, STAR)
     with pytest.raises(NoSuchLimitError, match=words):
         CovarianceSDE(block=block, initial=STAR, t1=1.0)
 
@@ -281,13 +288,13 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
         ([1.0, 2.0], "shape"),
     ]:
         with pytest.raises(ArgumentError, match=words):
-            drift(block, cov)
+            covariance_drift(block, cov)
         with pytest.raises(ArgumentError, match=words):
             CovarianceSDE(block=block, initial=cov, t1=1.0)
     with pytest.raises(ArgumentError, match="norm zero"):
-        drift(ShapedMLP(gamma=0.5), [[1.0, 0.0], [0.0, 0.0]])
+        covariance_drift(ShapedMLP(gamma=0.5), [[1.0, 0.0], [0.0, 0.0]])
     with pytest.raises(ArgumentTypeError, match="block"):
-        drift("block", STAR)
+        covariance_drift("block", STAR)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -333,7 +340,11 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
             r"cov: has shape \(3, 3\); pass that of two tokens",
         ),
         (lambda: StructurePreserving(paths=1.5), ArgumentTypeError, "paths: got 1.5; pass an inte"),
-        (lambda: StructurePreserving(step=-1.0), ArgumentError, "step: got -1.0; pass a positive"),
+        (
+            lambda: StructurePreserving(max_step=-1.0),
+            ArgumentError,
+            "max_step: got -1.0; pass a positive",
+        ),
         (lambda: explosion_probability(BLOCK, 1.0, 0.0), ArgumentError, "t1: got 0.0; pass a posi"),
         (
             lambda: two_token_expectation(BLOCK, 0.0, 1.0, np.sqrt, at_explosion=0.0),

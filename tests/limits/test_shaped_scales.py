@@ -14,18 +14,18 @@ from translimit.limits.shaped import (
     ShapedMLP,
     StructurePreserving,
     correlation_drift,
+    covariance_drift,
     diffusion,
-    drift,
     log_det_drift,
 )
 
 COV = np.array([[1.0, 0.3, 0.1], [0.3, 0.8, 0.2], [0.1, 0.2, 0.6]])
 MLP = ShapedMLP(gamma=0.5, c_plus=0.5, c_minus=-0.5)
 METHODS = {
-    "structure-preserving": StructurePreserving(paths=8, step=0.02),
-    "bounded": StructurePreserving(paths=8, step=0.02, bounded=True),
-    "adaptive": StructurePreserving(paths=8, step=0.02, adaptive=0.1),
-    "Euler-Maruyama": EulerMaruyama(paths=8, step=0.02),
+    "structure-preserving": StructurePreserving(paths=8, max_step=0.02),
+    "bounded": StructurePreserving(paths=8, max_step=0.02, bounded=True),
+    "adaptive": StructurePreserving(paths=8, max_step=0.02, adaptive=0.1),
+    "Euler-Maruyama": EulerMaruyama(paths=8, max_step=0.02),
 }
 #: Sizes of covariances: their temperatures are measured in the same unit.
 SIZES = (1e-280, 1e-150, 1e-30, 1e30, 1e150, 1e280)
@@ -96,7 +96,7 @@ def test_attention_that_no_step_resolves_is_refused_by_name(method, size):
 @pytest.mark.slow
 def test_adaptive_steps_resolve_fast_attention():
     """A path of the size 1e12 has the times of 1e24 in the place of one."""
-    adaptive = StructurePreserving(paths=8, step=0.02, adaptive=0.1)
+    adaptive = StructurePreserving(paths=8, max_step=0.02, adaptive=0.1)
     block = Block(gamma=0.9, tau0=1.0)
     fast = CovarianceSDE(block=block, initial=1e12 * COV, t1=1.0)
     solution = solve(fast, adaptive, key=jax.random.key(3), save=[1.0], throw=False)
@@ -110,7 +110,7 @@ def test_covariances_at_the_ends_of_the_range_are_refused(size):
     with pytest.raises(ArgumentError, match="initial: has entries up to"):
         end(Block(gamma=0.5, tau0=size), size * COV, METHODS["structure-preserving"])
     with pytest.raises(ArgumentError, match="cov: has entries up to"):
-        drift(Block(gamma=0.5, tau0=size), size * COV)
+        covariance_drift(Block(gamma=0.5, tau0=size), size * COV)
 
 
 def test_rates_that_ask_for_more_steps_than_can_be_counted_are_refused():
@@ -129,7 +129,9 @@ def test_rates_that_ask_for_more_steps_than_can_be_counted_are_refused():
 )
 def test_coefficients_of_covariances_of_any_size(name, size):
     plain, scaled, here = blocks(1.0)[name], blocks(size)[name], size * COV
-    np.testing.assert_allclose(drift(scaled, here) / size, drift(plain, COV), rtol=1e-11)
+    np.testing.assert_allclose(
+        covariance_drift(scaled, here) / size, covariance_drift(plain, COV), rtol=1e-11
+    )
     for rate in (log_det_drift, correlation_drift):
         np.testing.assert_allclose(rate(scaled, here), rate(plain, COV), rtol=1e-10)
     if 1e-151 < size < 1e151:
@@ -138,7 +140,7 @@ def test_coefficients_of_covariances_of_any_size(name, size):
 
 
 def test_coefficients_beyond_the_floats_are_refused():
-    for rate in (drift, diffusion, log_det_drift, correlation_drift):
+    for rate in (covariance_drift, diffusion, log_det_drift, correlation_drift):
         with pytest.raises(ArgumentError, match=r"cov: .* float64"):
             rate(Block(gamma=0.5, tau0=1.0), 1e200 * COV)
 

@@ -25,8 +25,8 @@ from translimit.limits.shaped import (
     ShapedMLP,
     StructurePreserving,
     aligned_probability,
+    covariance_drift,
     diffusion,
-    drift,
     explosion_probability,
     linear_log_det_law,
     linear_norm_law,
@@ -55,7 +55,7 @@ def z(samples: np.ndarray, expected: float) -> float:
 
 @pytest.fixture(scope="module")
 def linear_pair():
-    method = StructurePreserving(paths=20_000, step=0.01)
+    method = StructurePreserving(paths=20_000, max_step=0.01)
     return ends(LINEAR, [[1.0, 0.3], [0.3, 1.2]], 0.8, method)
 
 
@@ -94,14 +94,14 @@ def test_norms_are_log_normal(linear_pair) -> None:
 def test_log_det_of_three_tokens_and_what_euler_makes_of_it() -> None:
     mean, variance = linear_log_det_law(LINEAR, np.eye(3), 0.8)
     np.testing.assert_allclose([mean, variance], [-2.83392, 2.83392], rtol=1e-5)
-    structured = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=20_000, step=0.01))
+    structured = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=20_000, max_step=0.01))
     log_det = structured.log_det[:, 0]
     assert abs(log_det.mean() - mean) < 0.05
     assert abs(log_det.var() / variance - 1) < 0.05
     np.testing.assert_allclose(log_det, np.linalg.slogdet(structured.cov[:, 0])[1], atol=1e-6)
     # At 20 steps the note finds Euler-Maruyama off by -0.49 where this scheme is off by -0.05.
-    coarse = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=4000, step=0.04)).log_det
-    euler = ends(LINEAR, np.eye(3), 0.8, EulerMaruyama(paths=4000, step=0.04)).log_det
+    coarse = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=4000, max_step=0.04)).log_det
+    euler = ends(LINEAR, np.eye(3), 0.8, EulerMaruyama(paths=4000, max_step=0.04)).log_det
     assert abs(coarse.mean() - mean) < 0.15
     assert np.mean(euler) < mean - 0.3
 
@@ -110,7 +110,7 @@ def test_long_horizons_keep_their_log_det() -> None:
     # 800 steps to T = 20; the scheme's exact mean is a sum of digammas, its limit -70.85.
     from scipy.special import digamma
 
-    solution = ends(LINEAR, np.eye(3), 20.0, StructurePreserving(paths=500, step=0.025))
+    solution = ends(LINEAR, np.eye(3), 20.0, StructurePreserving(paths=500, max_step=0.025))
     degrees = 1 / (float(linear_variance(LINEAR)) * 0.025)
     step = sum(digamma((degrees - i) / 2) + np.log(2 / degrees) for i in range(3))
     assert abs(800 * step - (-72.01)) < 0.01
@@ -122,7 +122,7 @@ def test_long_horizons_keep_their_log_det() -> None:
 
 
 def test_absorption_follows_the_arcsine_law() -> None:
-    method = StructurePreserving(paths=2000, step=0.05)
+    method = StructurePreserving(paths=2000, max_step=0.05)
     rho = ends(LINEAR, [[1.0, 0.5], [0.5, 1.0]], 40.0, method).correlation[:, 0, 0, 1]
     assert (np.abs(rho) > 0.95).mean() > 0.98
     p = aligned_probability(0.5)
@@ -133,7 +133,7 @@ def test_absorption_follows_the_arcsine_law() -> None:
 def test_kappa_multiplies_the_covariance_at_every_time() -> None:
     # Without attention noise and with a normalised MLP the step is homogeneous of degree one, so
     # that kappa of both parts scales each path: V e^{(kappa + kappa') t}, on the same noise.
-    method = StructurePreserving(paths=3, step=0.025)
+    method = StructurePreserving(paths=3, max_step=0.025)
 
     def run(kappa: float, other: float):
         mlp = ShapedMLP(gamma=0.5, c_plus=0.0, c_minus=-1.0, kappa=other)
@@ -172,9 +172,9 @@ def test_one_step_has_the_mean_and_covariance_of_the_equation(kind: str, block) 
     cov = np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
     h, paths = 1e-4, 40_000
     method = {
-        "taylor": StructurePreserving(paths=paths, step=h),
-        "softmax": StructurePreserving(paths=paths, step=h, bounded=True),
-        "euler": EulerMaruyama(paths=paths, step=h),
+        "taylor": StructurePreserving(paths=paths, max_step=h),
+        "softmax": StructurePreserving(paths=paths, max_step=h, bounded=True),
+        "euler": EulerMaruyama(paths=paths, max_step=h),
     }[kind]
     change = (ends(block, cov, h, method).cov[:, 0] - cov) / h**0.5
     upper = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
@@ -182,7 +182,7 @@ def test_one_step_has_the_mean_and_covariance_of_the_equation(kind: str, block) 
     exact = diffusion(block, cov)
     for p, (a, b) in enumerate(upper):
         # The mean moves by sqrt(h) b, below the noise: that nothing larger moves it.
-        assert abs(z(flat[:, p], h**0.5 * drift(block, cov)[a, b])) < 4.5
+        assert abs(z(flat[:, p], h**0.5 * covariance_drift(block, cov)[a, b])) < 4.5
         for q, (c, d) in enumerate(upper[p:], start=p):
             product = flat[:, p] * flat[:, q]
             # The bias of a step is of relative order h.
@@ -194,8 +194,8 @@ def test_one_large_ensemble_sees_the_drift() -> None:
     block = Block(gamma=0.9, lam=0.19**0.5, tau0=0.15)
     cov = 0.25 * np.array([[1.0, 0.5, 0.1], [0.5, 1.2, -0.3], [0.1, -0.3, 0.8]])
     t1, paths = 0.02, 200_000
-    end = ends(block, cov, t1, StructurePreserving(paths=paths, step=t1)).cov[:, 0]
-    expected = t1 * drift(block, cov)
+    end = ends(block, cov, t1, StructurePreserving(paths=paths, max_step=t1)).cov[:, 0]
+    expected = t1 * covariance_drift(block, cov)
     for a, b in [(0, 0), (1, 1), (0, 2)]:
         error = end[:, a, b].std() / paths**0.5
         assert abs(end[:, a, b].mean() - cov[a, b] - expected[a, b]) < 4.5 * error + 0.5 * t1**2
@@ -266,7 +266,7 @@ def test_bounded_functionals_of_two_tokens(tau0: float, expected: tuple[float, .
 def test_paths_follow_the_two_token_equation() -> None:
     block = Block(gamma=0.5, tau0=0.5)
     paths = 30_000
-    method = StructurePreserving(paths=paths, step=1 / 40, bounded=True)
+    method = StructurePreserving(paths=paths, max_step=1 / 40, bounded=True)
     cov = ends(block, [[1.0, 0.2], [0.2, 1.0]], 1.0, method).cov[:, 0]
     distance = cov[:, 0, 0] + cov[:, 1, 1] - 2 * cov[:, 0, 1]
     distance = np.where(np.isnan(distance), np.inf, distance)
@@ -281,7 +281,7 @@ def test_paths_follow_the_two_token_equation() -> None:
 
 
 def explosions(block: Block, paths: int, t1: float = 1.0, tolerance: float = 0.1):
-    method = StructurePreserving(paths=paths, step=0.02, adaptive=tolerance)
+    method = StructurePreserving(paths=paths, max_step=0.02, adaptive=tolerance)
     return ends(block, np.eye(2), t1, method).blow_up_probability()
 
 
@@ -334,7 +334,7 @@ def test_blow_up_is_a_result_with_its_time() -> None:
 
 @pytest.fixture(scope="module")
 def full_block():
-    return ends(FULL, THREE, 0.5, StructurePreserving(paths=20_000, step=0.01, bounded=True))
+    return ends(FULL, THREE, 0.5, StructurePreserving(paths=20_000, max_step=0.01, bounded=True))
 
 
 def test_means_of_the_full_block(full_block) -> None:
@@ -355,7 +355,7 @@ def test_quantiles_of_the_full_block(full_block) -> None:
 
 def stopped_fraction(paths: int, tolerance: float):
     block = Block(gamma=0.5, tau0=1.0, mlp=FULL.mlp)
-    method = StructurePreserving(paths=paths, step=0.02, adaptive=tolerance)
+    method = StructurePreserving(paths=paths, max_step=0.02, adaptive=tolerance)
     return ends(block, THREE, 1.0, method, stop_trace=30.0)
 
 
@@ -501,7 +501,9 @@ def test_the_plain_numpy_step_has_the_same_law() -> None:
     # The peer of benchmarks/shaped.py: the same equation, code and random numbers of its own.
     block, tokens, h, steps, paths = Block(gamma=0.5, tau0=0.4), 6, 0.02, 5, 20_000
     cov = 0.7 * np.eye(tokens) + 0.3
-    ours = ends(block, cov, steps * h, StructurePreserving(paths=paths, step=h), seed=5).cov[:, 0]
+    ours = ends(block, cov, steps * h, StructurePreserving(paths=paths, max_step=h), seed=5).cov[
+        :, 0
+    ]
     rng = np.random.default_rng(6)
     factor = np.broadcast_to(np.linalg.cholesky(cov), (paths, tokens, tokens)).copy()
     for _ in range(steps):
@@ -521,7 +523,7 @@ def test_the_plain_numpy_step_has_the_same_law() -> None:
 
 def test_paths_on_several_threads_are_those_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
     block, seen = Block(gamma=0.5, tau0=0.5), []
-    method = StructurePreserving(paths=40, step=0.02)
+    method = StructurePreserving(paths=40, max_step=0.02)
     sde = CovarianceSDE(block=block, initial=np.eye(12), t1=0.1)
     results = []
     for threads in (1, 3):
@@ -555,10 +557,10 @@ def test_other_sizes(tokens: int) -> None:
 
 def test_a_path_does_not_depend_on_how_many_others_run() -> None:
     block = Block(gamma=0.5, tau0=0.5)
-    few = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, step=0.02))
-    many = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5000, step=0.02))
+    few = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, max_step=0.02))
+    many = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5000, max_step=0.02))
     np.testing.assert_allclose(few.cov, many.cov[:5], rtol=1e-12)
-    again = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, step=0.02))
+    again = ends(block, np.eye(2), 0.3, StructurePreserving(paths=5, max_step=0.02))
     np.testing.assert_array_equal(few.cov, again.cov)
 
 
@@ -581,7 +583,7 @@ def test_refusals() -> None:
     sde = CovarianceSDE(block=Block(gamma=0.5, tau0=1.0), initial=np.eye(4), t1=1.0)
     bound = 1 / (4 * linear_variance(sde.block) * 4)
     with pytest.raises(ArgumentError, match=f"largest admissible step is {bound:.4g}"):
-        solve(sde, StructurePreserving(step=0.5), key=jax.random.key(0))
+        solve(sde, StructurePreserving(max_step=0.5), key=jax.random.key(0))
     with pytest.raises(ArgumentError, match="adaptive: is given with bounded"):
         StructurePreserving(adaptive=0.1, bounded=True)
     with pytest.raises(ArgumentError, match="paths: got 0"):
@@ -608,7 +610,7 @@ def test_labelled_arrays_and_figure(full_block) -> None:
         save=[0.0, 0.1, 0.2],
     )
     data = solution.to_xarray()
-    assert data["cov"].dims == ("path", "time", "token", "token2")
+    assert data["cov"].dims == ("sample", "time", "token", "token2")
     assert solution.plot().get_xlabel() == "depth over width $t$"
 
 

@@ -190,8 +190,8 @@ def test_energy_increases_norm_is_kept_and_permutation_permutes():
     solution = solve(flow)
     np.testing.assert_allclose(np.linalg.norm(solution.tokens, axis=-1), 1.0, atol=1e-15)
     assert np.all(np.diff(interaction_energy(solution.tokens, 4.0)) > -1e-9)
-    assert np.all(np.diff(solution.drift) >= 0)
-    assert 0 < solution.drift[-1] < 1e-6
+    assert np.all(np.diff(solution.norm_drift) >= 0)
+    assert 0 < solution.norm_drift[-1] < 1e-6
     permuted = solve(SphereFlow(initial=cloud(7)[order], t1=4.0, beta=4.0)).tokens
     np.testing.assert_allclose(permuted, solution.tokens[:, order], atol=1e-6)
     # Saved times between the steps are as accurate as the steps.
@@ -215,7 +215,7 @@ def test_projection_keeps_the_order_and_the_drift_falls_with_the_step():
     )
     ratio = np.linalg.norm(coarse.tokens - exact) / np.linalg.norm(fine.tokens - exact)
     assert ratio == pytest.approx(4.0, abs=0.4)
-    assert fine.drift[-1] < coarse.drift[-1] / 6  # third order in one step
+    assert fine.norm_drift[-1] < coarse.norm_drift[-1] / 6  # third order in one step
 
 
 def test_precision_follows_the_tokens():
@@ -230,8 +230,8 @@ def test_labelled_and_drawn():
         ts=np.linspace(0, 1, 4),
         tokens=circle(angles),
         weights=None,
-        drift=np.zeros(4),
-        steps=3,
+        norm_drift=np.zeros(4),
+        steps_taken=np.asarray(3),
         outcome=Outcome.successful,
     )
     assert solution.to_xarray()["tokens"].dims == ("time", "token", "component")

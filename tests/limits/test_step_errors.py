@@ -100,9 +100,9 @@ def test_a_solution_says_the_error_of_its_step(name: str) -> None:
     solution = solve(problem(), method, key=KEY, save=[0.0, 0.1, 0.2])
     assert np.isfinite(solution.discretisation)
     assert 0 < solution.discretisation < 0.5
-    assert 0 < solution.step <= 0.02 + 1e-12
+    assert 0 < solution.max_step <= 0.02 + 1e-12
     attributes = solution.to_xarray().attrs
-    assert attributes["step"] == solution.step
+    assert attributes["max_step"] == solution.max_step
     assert attributes["discretisation"] == solution.discretisation
 
 
@@ -125,13 +125,13 @@ def test_the_error_of_covariances_is_that_of_the_exact_law() -> None:
     step, t1 = 0.04, 0.8
     error = abs(exact_log_det(step, t1) - linear_log_det_law(LINEAR, THREE, t1)[0])
     problem = CovarianceSDE(block=LINEAR, initial=THREE, t1=t1)
-    solution = solve(problem, StructurePreserving(paths=1600, step=step), key=KEY, save=[t1])
+    solution = solve(problem, StructurePreserving(paths=1600, max_step=step), key=KEY, save=[t1])
     found = solution.step_error(lambda paths: paths.log_det[:, -1])
     assert abs(found.bias - error) < 4.5 * found.noise + 0.2 * error
     assert found.noise < 0.3 * error
     assert solution.discretisation == pytest.approx(float(found.bias + found.noise))
     assert solution.mean_log_det().discretisation == solution.discretisation
-    assert solution.step == step
+    assert solution.max_step == step
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_two_steps_taken_as_one_have_the_law_of_one(kind: Any) -> None:
 
 def test_a_default_step_hides_behind_the_sampling_error_and_a_given_one_is_kept() -> None:
     problem = CovarianceSDE(block=FULL, initial=THREE, t1=0.2)
-    given = solve(problem, StructurePreserving(paths=4000, step=0.02), key=KEY, save=[0.2])
-    assert given.step == pytest.approx(0.02)
+    given = solve(problem, StructurePreserving(paths=4000, max_step=0.02), key=KEY, save=[0.2])
+    assert given.max_step == pytest.approx(0.02)
     assert given.discretisation > given.mean_log_det().stderr
     chosen = solve(problem, StructurePreserving(paths=4000), key=KEY, save=[0.2])
-    assert chosen.step < 0.02
+    assert chosen.max_step < 0.02
     assert chosen.discretisation < chosen.mean_log_det().stderr
 
 
@@ -172,13 +172,13 @@ def test_the_mean_log_det_of_a_full_block_at_the_default_step() -> None:
     """
     problem = CovarianceSDE(block=FULL, initial=THREE, t1=1.0)
     chosen = solve(problem, StructurePreserving(paths=20_000), key=KEY, save=[1.0])
-    method = StructurePreserving(paths=10_000, step=0.00125)
+    method = StructurePreserving(paths=10_000, max_step=0.00125)
     finer = solve(problem, method, key=jax.random.key(1), save=[1.0])
     one, other = chosen.mean_log_det(), finer.mean_log_det()
     assert one.discretisation < 1.5 * one.stderr
     allowed = 4.5 * np.hypot(one.stderr, other.stderr) + other.discretisation
     assert abs(one.value - other.value) < allowed
-    assert chosen.step <= 0.005
+    assert chosen.max_step <= 0.005
 
 
 def test_the_error_of_overlaps_is_that_of_the_backward_equation() -> None:

@@ -4,6 +4,7 @@ from .log_time import LogTimeODE as LogTimeODE
 from .log_time import LogTimeResult as LogTimeResult
 from .log_time import integrate_log_time as integrate_log_time
 from .ode import STAGES as STAGES
+from .ode import STEPS_NOT_ESTIMATED as STEPS_NOT_ESTIMATED
 from .ode import AbstractODEMethod as AbstractODEMethod
 from .ode import AdaptiveODE as AdaptiveODE
 from .ode import FixedODE as FixedODE

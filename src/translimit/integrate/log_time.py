@@ -117,7 +117,7 @@ class LogTimeResult(eqx.Module):
         last_time: its time [members].
         outcome: one `Outcome` each.
         blow_up_time: infinity unless the outcome is `blow_up` [members].
-        steps: attempted steps [members].
+        steps_taken: attempted steps [members].
     """
 
     states: Any
@@ -125,7 +125,7 @@ class LogTimeResult(eqx.Module):
     last_time: Any
     outcome: Outcome
     blow_up_time: Any
-    steps: Any
+    steps_taken: Any
 
 
 class _Member(eqx.Module):
@@ -379,5 +379,5 @@ def _finish(system: Any, size: Any, parameters: Any, state: _Member) -> LogTimeR
         last_time=time,
         outcome=outcome,
         blow_up_time=blow_up_time,
-        steps=np.asarray(state.steps),
+        steps_taken=np.asarray(state.steps),
     )

@@ -18,11 +18,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from translimit.core import AbstractMethod, ArgumentError, Outcome, brief, is_traced
+from translimit.core import (
+    AbstractMethod,
+    ArgumentError,
+    NotEstimated,
+    Outcome,
+    brief,
+    is_traced,
+)
 from translimit.integrate.jumps import restarting_at
 from translimit.integrate.singularity import RESOLVED_RATE, growth_rate, singularity_time
+
+#: What the solution of an ordinary differential equation tells of the error of its steps.
+STEPS_NOT_ESTIMATED = NotEstimated(
+    "tolerances bound the error of each step, not that of the solution: to see it, solve again "
+    "with rtol and atol a hundredth of what they are (FixedODE: twice the steps), and compare"
+)
 
 #: States that a step holds besides those that are kept: stages, and what the controller compares.
 STAGES = 24
@@ -134,13 +147,13 @@ class ODEResult(eqx.Module):
         outcome: `successful`, `blow_up`, `divergence`, `max_steps_reached`, `not_converged` or
             `non_finite`.
         blow_up_time: infinity unless the outcome is `blow_up`.
-        steps: how many steps were taken.
+        steps_taken: how many steps were taken.
     """
 
     states: Any
     outcome: Outcome
     blow_up_time: Float[Array, ""]
-    steps: Array
+    steps_taken: Int[Array, ""]
 
 
 def integrate_ode(

@@ -1,6 +1,7 @@
 from .compressed_shaped_transformer import (
     CompressedShapedTransformer as CompressedShapedTransformer,
 )
+from .network_covariances import NetworkCovariances as NetworkCovariances
 from .pre_norm_stack import PreNormPaths as PreNormPaths
 from .pre_norm_stack import PreNormStack as PreNormStack
 from .random_heads import ChainPaths as ChainPaths

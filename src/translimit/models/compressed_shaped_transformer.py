@@ -35,9 +35,11 @@ from translimit.core import (
     wishart_factor,
 )
 from translimit.describe import Block, ShapedMLP
+from translimit.models.network_covariances import NetworkCovariances
 from translimit.models.shaped_transformer import (
     ShapedSizes,
     SimulationSizes,
+    kept_times,
     over_seeds,
     relu_normaliser,
     require_simulation,
@@ -94,7 +96,7 @@ class CompressedShapedTransformer(eqx.Module):
         seeds: int = 1,
         save_every: int | None = None,
         stop_trace: float | None = None,
-    ) -> Any:
+    ) -> NetworkCovariances:
         """Covariances of the tokens along depth, in law those of `ShapedTransformer`.
 
         Args:
@@ -106,7 +108,7 @@ class CompressedShapedTransformer(eqx.Module):
             stop_trace: stop a chain when its trace first exceeds this, and keep it there.
 
         Returns:
-            Covariances [seeds, saves, tokens, tokens] in float64, the first the input's.
+            Covariances of `seeds` samples at the layers kept in float64, the first the input's.
 
         Raises:
             ArgumentError: not a covariance, fewer dimensions (for concatenated heads: value
@@ -124,9 +126,10 @@ class CompressedShapedTransformer(eqx.Module):
         lams = skip_weights(self.block, self.sizes.dim)
         stop = math.inf if stop_trace is None else float(stop_trace)
         data = jax.random.key_data(key)
-        return in_float64(
+        kept = in_float64(
             _simulate, cov, self.block, self.sizes, run, lams, stop, data, self._slices()
-        )[:seeds]
+        )
+        return NetworkCovariances(ts=kept_times(self.sizes, run), cov=kept[:seeds])
 
     def _slices(self) -> int:
         """How many parts of the width have a covariance of their own."""

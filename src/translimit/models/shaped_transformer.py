@@ -24,6 +24,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Times,
     as_float,
     brief,
     following_inputs,
@@ -34,6 +35,7 @@ from translimit.core import (
     require_kept,
 )
 from translimit.describe import Block, ShapedMLP
+from translimit.models.network_covariances import NetworkCovariances
 
 #: Entries of weights that networks computed together may hold.
 _BATCH_ENTRIES = 2**22
@@ -143,7 +145,7 @@ class ShapedTransformer(eqx.Module):
         >>> from translimit.limits.shaped import Block
         >>> from translimit.models import ShapedTransformer
         >>> network = ShapedTransformer(block=Block(gamma=0.5, tau0=1.0), dim=32, layers=8)
-        >>> network.simulate(np.eye(2), key=jax.random.key(0), seeds=4).shape
+        >>> network.simulate(np.eye(2), key=jax.random.key(0), seeds=4).cov.shape
         (4, 2, 2, 2)
     """
 
@@ -176,7 +178,7 @@ class ShapedTransformer(eqx.Module):
         seeds: int = 1,
         save_every: int | None = None,
         stop_trace: float | None = None,
-    ) -> Any:
+    ) -> NetworkCovariances:
         """Covariances of the tokens along depth, network by network.
 
         Args:
@@ -188,7 +190,7 @@ class ShapedTransformer(eqx.Module):
             stop_trace: stop a network when its trace first exceeds this, and keep it there.
 
         Returns:
-            Covariances [seeds, saves, tokens, tokens], the first the input's.
+            Covariances of `seeds` samples at the layers kept, the first the input's.
 
         Raises:
             ArgumentError: not a covariance, fewer dimensions than tokens, seeds below 1, a
@@ -197,9 +199,10 @@ class ShapedTransformer(eqx.Module):
         cov, run = require_simulation(self, initial, seeds, save_every)
         stop = math.inf if stop_trace is None else float(stop_trace)
         lams = skip_weights(self.block, self.sizes.dim)
-        return following_inputs(
+        kept = following_inputs(
             _simulate, (cov,), (self.block, self.sizes, run, lams, stop, jax.random.key_data(key))
-        )[:seeds]
+        )
+        return NetworkCovariances(ts=kept_times(self.sizes, run), cov=kept[:seeds])
 
     def gradient_norms(self, initial: ArrayInput, *, key: PRNGKeyArray, seeds: int = 1) -> Any:
         """Size of the gradient at every depth: Frobenius norm of d<G, X_L> / dX_l.
@@ -265,6 +268,11 @@ def require_simulation(
     largest = max(1, min(1024, _BATCH_ENTRIES // model.entries_of_a_layer(tokens)))
     batches = math.ceil(seeds / largest)
     return cov, SimulationSizes(int(every), batches, math.ceil(seeds / batches))
+
+
+def kept_times(sizes: ShapedSizes, run: SimulationSizes) -> Times:
+    """The layers kept, over the width [times]."""
+    return np.arange(0, sizes.layers + 1, run.save_every) / sizes.dim
 
 
 def draw_weights(key: PRNGKeyArray, block: Block, sizes: ShapedSizes, dtype: Any) -> ShapedWeights:

@@ -279,7 +279,8 @@ def _compute_equal(config: Config, key: Any) -> xr.Dataset:
     )
     # Phi = F(t) F(0)^{-1} carries a single token: x(t) = alpha(t) + Phi (x(0) - alpha(0)).
     carry = closure.factor[1] @ np.linalg.inv(closure.factor[0])
-    mapped = closure.mean[1] + (initial - MEAN) @ carry.T
+    mean, cov = np.asarray(closure.mean[1]), np.asarray(closure.cov[1])
+    mapped = mean + (initial - MEAN) @ carry.T
     first = final[:, 0] - initial[:, 0] @ expm(T1 * V).T
     distance = np.linalg.norm(final - mapped, axis=-1)
     later = slice(n // 2, None)
@@ -291,7 +292,7 @@ def _compute_equal(config: Config, key: Any) -> xr.Dataset:
             "distance": (("cloud", "rank"), distance, {"long_name": "distance to the closure"}),
             "particles": (("cloud", "moment"), moments[0], {"long_name": "moments, later half"}),
             "mapped": (("cloud", "moment"), moments[1], {"long_name": "the same, by the closure"}),
-            "closure": ("moment", observe.moment_vector(closure.mean[1], closure.cov[1])),
+            "closure": ("moment", observe.moment_vector(mean, cov)),
             "first_error": (
                 "cloud",
                 np.linalg.norm(first, axis=-1) / np.linalg.norm(initial[:, 0], axis=-1),

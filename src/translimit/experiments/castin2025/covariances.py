@@ -305,9 +305,9 @@ def _compute(config: Config, setting: str, variant: str) -> xr.Dataset:
         "angle": ("start", np.degrees(np.arctan2(axes[:, 1], axes[:, 0])) % 180.0),
         "last_trace": ("start", np.trace(solution.last_cov, axis1=1, axis2=2)),
         "blow_up_time": ("start", solution.blow_up_time),
-        "eigenvalues": (("start", "time", "eigenvalue"), solution.paths),
+        "eigenvalues": (("start", "time", "eigenvalue"), solution.eigenvalue_paths),
         "slopes": (("start", "decade", "eigenvalue"), solution.slopes),
-        "steps": ("start", solution.steps),
+        "steps": ("start", solution.steps_taken),
     }
     if (setting, variant) == ("divergence", "softmax"):
         form = field.A + field.A.T

@@ -234,7 +234,7 @@ def _compute(config: Config, variant: str, values: str) -> xr.Dataset:
         ),
         "eigenvalues": (("draw", "eigenvalue"), solution.eigenvalues),
         "slopes": (("draw", "decade", "eigenvalue"), solution.slopes),
-        "steps": ("draw", solution.steps),
+        "steps": ("draw", solution.steps_taken),
         "euler_rank": ("draw", euler[0]),
         "left_cone": ("draw", euler[1]),
         "euler_settled": ("draw", euler[2]),

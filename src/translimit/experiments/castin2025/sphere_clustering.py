@@ -228,7 +228,7 @@ def _solver(dim: int, tokens: int, t1: float, model: str) -> Any:
             lambda m: (m.rtol, m.atol), problem.default_method(), (rtol, rtol / 100)
         )
         solution = core.solve(problem, method, save=ts)
-        return solution.tokens, solution.drift[-1]
+        return solution.tokens, solution.norm_drift[-1]
 
     def batched(keys: Any, rtols: Any, beta: Any, shift: Any) -> Any:
         return jax.lax.map(lambda one: flow(one[0], one[1], beta, shift), (keys, rtols))

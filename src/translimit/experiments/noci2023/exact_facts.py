@@ -116,7 +116,7 @@ class ExactFacts(AbstractExperiment[Config]):
             return xr.Dataset({name: (("path",), v) for name, v in values.items()}, attrs=attrs)
         if cell.name.startswith("three"):
             kind = shaped.StructurePreserving if here["scheme"] == "structured" else None
-            method = (kind or shaped.EulerMaruyama)(paths=config.paths, step=here["step"])
+            method = (kind or shaped.EulerMaruyama)(paths=config.paths, max_step=here["step"])
             log_det = ends(np.eye(3), T1, method).log_det[:, 0]
             return xr.Dataset({"log_det": (("path",), log_det)}, attrs=attrs)
         rho = here["rho"]

@@ -115,7 +115,7 @@ class Explosion(AbstractExperiment[Config]):
                 block=_block(*CASES[cell.parameters["case"]]), initial=np.eye(2), t1=1.0
             )
             method = limits.shaped.StructurePreserving(
-                paths=config.paths, step=STEP, adaptive=config.adaptive
+                paths=config.paths, max_step=STEP, adaptive=config.adaptive
             )
             solution = core.solve(sde, method, key=key, save=[1.0])
             return xr.Dataset({"blow_up_time": (("path",), solution.blow_up_time)}, attrs=attrs)
@@ -123,7 +123,7 @@ class Explosion(AbstractExperiment[Config]):
         chain = models.CompressedShapedTransformer(
             block=_block(*CASES["one head"]), dim=dim, layers=dim
         )
-        cov = chain.simulate(np.eye(2), key=key, seeds=config.networks)[:, -1]
+        cov = chain.simulate(np.eye(2), key=key, seeds=config.networks).cov[:, -1]
         growth = np.trace(cov, axis1=1, axis2=2) / 2
         return xr.Dataset({"growth": (("network",), growth)}, attrs=attrs)
 

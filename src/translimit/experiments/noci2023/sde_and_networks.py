@@ -109,10 +109,10 @@ def compute_limit(config: Config, start: str, keys: ex.Keys) -> Law:
         stop_trace=config.stop * float(np.trace(cov)),
     )
     method = limits.shaped.StructurePreserving(
-        paths=config.paths, step=min(config.step, 0.01), bounded=True
+        paths=config.paths, max_step=min(config.step, 0.01), bounded=True
     )
     solution = core.solve(sde, method, key=keys.own, save=[0.0, *config.ratios])
-    return _law(config, cov, solution.cov)
+    return _law(config, cov, np.asarray(solution.cov))
 
 
 def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
@@ -125,10 +125,10 @@ def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
         block=_block(config), dim=dim, layers=int(depths[-1])
     )
     stop = config.stop * float(np.trace(cov))
-    paths = chain.simulate(
+    networks = chain.simulate(
         cov, key=keys.own, seeds=config.networks, save_every=every, stop_trace=stop
     )
-    return _law(config, cov, paths[:, np.concatenate([[0], depths]) // every])
+    return _law(config, cov, networks.cov[:, np.concatenate([[0], depths]) // every])
 
 
 def _block(config: Config) -> describe.Block:

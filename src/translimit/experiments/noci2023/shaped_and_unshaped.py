@@ -127,7 +127,8 @@ class ShapedAndUnshaped(AbstractExperiment[Config]):
             dim=config.dim, layers=config.layers, **_case(case)
         )
         every = 5
-        cov = chain.simulate(start, key=key, seeds=config.networks, save_every=every)
+        networks = chain.simulate(start, key=key, seeds=config.networks, save_every=every)
+        cov = np.asarray(networks.cov)
         upper = np.triu_indices(config.tokens, 1)
         eigenvalues = np.linalg.eigvalsh(cov / np.trace(cov, axis1=-2, axis2=-1)[..., None, None])
         trace = np.trace(cov, axis1=-2, axis2=-1)

@@ -93,8 +93,8 @@ class WeakError(AbstractExperiment[Config]):
         block = config.block()
         chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=dim)
         per_group = config.networks // GROUPS
-        cov = chain.simulate(PAIR, key=key, seeds=GROUPS * per_group)
-        end = cov[:, -1]
+        networks = chain.simulate(PAIR, key=key, seeds=GROUPS * per_group)
+        end = networks.cov[:, -1]
         distance = end[:, 0, 0] + end[:, 1, 1] - 2 * end[:, 0, 1]
         exact = limits.shaped.two_token_expectation(
             block, DISTANCE, 1.0, lambda d: 1 / (1 + d), at_explosion=0.0
@@ -165,7 +165,7 @@ def _kernel_error(config: Config) -> xr.Dataset:
     import xarray as xr
 
     c_plus, c_minus, rho = 0.0, -1.0, 0.2
-    drift = limits.shaped.drift(
+    drift = limits.shaped.covariance_drift(
         describe.ShapedMLP(gamma=1.0, c_plus=c_plus, c_minus=c_minus), PAIR
     )[0, 1]
     # The kinks lie at angle zero: polar coordinates make the integrand smooth on arcs.

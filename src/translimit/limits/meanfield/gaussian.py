@@ -16,13 +16,13 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from translimit.attention import (
     AbstractAttention,
@@ -35,9 +35,16 @@ from translimit.core import (
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Keep,
+    Key,
+    NotEstimated,
+    Number,
     Outcome,
+    Progress,
+    Times,
     as_float64,
     in_float64,
     is_traced,
@@ -46,6 +53,7 @@ from translimit.core import (
 )
 from translimit.integrate import (
     STAGES,
+    STEPS_NOT_ESTIMATED,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -68,56 +76,63 @@ class GaussianSolution(AbstractSolution):
         mean: mean of the tokens [times, dim].
         factor: F with cov = F F^T [times, dim, dim].
         blow_up_time: when the law ceases to exist; infinity if it does not before t1.
-        steps: steps taken by the integrator.
+        steps_taken: steps taken by the integrator.
         outcome: `successful`, `blow_up`, `divergence`, or a failure of the method. Rows after
             the end of the solution are NaN.
         exact: whether the closure is exact, or the approximate projection of `MomentClosure`.
     """
 
-    ts: Any
-    mean: Any
-    factor: Any
-    blow_up_time: Any
-    steps: Any
+    ts: Times
+    mean: Float[AnyArray, "kept dim"]
+    factor: Float[AnyArray, "kept dim dim"]
+    blow_up_time: Number
+    steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     exact: bool = eqx.field(static=True, default=True)
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
-    def cov(self) -> Any:
+    def discretisation(self) -> NotEstimated:
+        """Not estimated; the reason says how to see it."""
+        return STEPS_NOT_ESTIMATED
+
+    @property
+    def samples(self) -> int:
+        """One: nothing is drawn."""
+        return 1
+
+    @property
+    def cov(self) -> Float[AnyArray, "kept dim dim"]:
         """Covariance of the tokens [times, dim, dim], positive semi-definite by construction."""
         xp = np if isinstance(self.factor, np.ndarray) else jnp
         return xp.einsum("...ij,...kj->...ik", self.factor, self.factor)
 
-    def to_xarray(self) -> xarray.Dataset:
-        """Mean, covariance and blow-up time as labelled arrays."""
+    def _dataset(self) -> xarray.Dataset:
+        """Mean, covariance and blow-up time."""
         import xarray
 
-        reference = "Castin et al., arXiv 2501.18322"
         return xarray.Dataset(
             {
                 "mean": (
                     ("time", "component"),
                     np.asarray(self.mean),
-                    {"long_name": "mean of the tokens", "units": "1", "reference": reference},
+                    {"long_name": "mean of the tokens", "units": "1"},
                 ),
                 "cov": (
                     ("time", "component", "component2"),
                     np.asarray(self.cov),
-                    {"long_name": "covariance of the tokens", "units": "1", "reference": reference},
+                    {"long_name": "covariance of the tokens", "units": "1"},
                 ),
                 "blow_up_time": (
                     (),
                     np.asarray(self.blow_up_time),
-                    {"long_name": "blow-up time", "units": "depth", "reference": reference},
+                    {"long_name": "blow-up time", "units": "depth"},
                 ),
             },
             coords={
                 "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
             },
-            attrs={
-                "outcome": Outcome[self.outcome] or "successful",
-                "closure": "exact" if self.exact else "approximate: projection on Gaussians",
-            },
+            attrs={"closure": "exact" if self.exact else "approximate: projection on Gaussians"},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -127,7 +142,7 @@ class GaussianSolution(AbstractSolution):
         return plot_ellipses(self.to_xarray(), ax)
 
 
-class GaussianFlow(AbstractProblem):
+class GaussianFlow(AbstractProblem[GaussianSolution]):
     """The Transformer PDE started from a Gaussian, in closed form: mean and covariance.
 
     Cost: O(dim^3) per evaluation. Runs in float64 whatever the calling program has set.
@@ -160,9 +175,9 @@ class GaussianFlow(AbstractProblem):
     """
 
     attention: AbstractAttention | Layered
-    mean: Any
-    cov: Any
-    t1: Any
+    mean: Float[AnyArray, " dim"]
+    cov: Float[AnyArray, "dim dim"]
+    t1: Number
 
     def __init__(
         self,
@@ -194,9 +209,10 @@ class GaussianFlow(AbstractProblem):
         self,
         method: AbstractODEMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
         return solve_closure(
@@ -218,11 +234,11 @@ def closure_bytes(dim: int, times: int) -> float:
 
 def solve_closure(
     attention: AbstractAttention | Layered,
-    law: tuple[np.ndarray | Array, np.ndarray | Array],
-    t1: np.ndarray | Array,
+    law: tuple[Float[AnyArray, " dim"], Float[AnyArray, "dim dim"]],
+    t1: Number,
     method: AbstractODEMethod,
-    ts: ArrayInput,
-    progress: Callable[[float], object] | None,
+    ts: Times,
+    progress: Progress | None,
     rule: Callable[[Any, Any, Any], tuple[Any, Any]],
     field: str,
 ) -> GaussianSolution:
@@ -267,7 +283,7 @@ def solve_closure(
         mean=mean,
         factor=factor,
         blow_up_time=blow_up_time,
-        steps=result.steps,
+        steps_taken=result.steps_taken,
         outcome=outcome,
         exact=rule is exact_field,
     )

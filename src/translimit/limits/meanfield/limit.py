@@ -27,13 +27,13 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from translimit.attention import (
     L2,
@@ -52,14 +52,25 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Keep,
+    Key,
+    NotEstimated,
+    Number,
     Outcome,
+    Progress,
     SolveError,
+    Times,
     as_float64,
     brief,
     is_traced,
     require_covariance,
 )
-from translimit.integrate import AbstractLocalSystem, LogTimeODE, integrate_log_time
+from translimit.integrate import (
+    STEPS_NOT_ESTIMATED,
+    AbstractLocalSystem,
+    LogTimeODE,
+    integrate_log_time,
+)
 from translimit.limits.meanfield.gaussian import closure_bytes
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.units import Units, units_of_law
@@ -124,67 +135,80 @@ class GaussianLimitSolution(AbstractSolution):
         decaying: eigenvalues that go to zero [..., dim].
         last_cov: the last covariance, at t1 or where the solution ended [..., dim, dim].
         blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
-        steps: attempted steps [...].
+        steps_taken: attempted steps [...].
         outcome: how each solve ended.
     """
 
-    ts: Any
-    factor: Any
-    eigenvalues: Any
-    slopes: Any
-    initial_rank: Any
-    persistent: Any
-    decaying: Any
-    last_cov: Any
-    blow_up_time: Any
-    steps: Any
+    ts: Times
+    factor: Float[np.ndarray, "*members times dim dim"]
+    eigenvalues: Float[np.ndarray, "*members dim"]
+    slopes: Float[np.ndarray, "*members decades dim"]
+    initial_rank: Int[np.ndarray, "*members"]
+    persistent: Bool[np.ndarray, "*members dim"]
+    decaying: Bool[np.ndarray, "*members dim"]
+    last_cov: Float[np.ndarray, "*members dim dim"]
+    blow_up_time: Float[np.ndarray, "*members"]
+    steps_taken: Int[np.ndarray, "*members"]
     outcome: Outcome
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
-    def cov(self) -> Any:
+    def discretisation(self) -> NotEstimated:
+        """Not estimated; the reason says how to see it."""
+        return STEPS_NOT_ESTIMATED
+
+    @property
+    def samples(self) -> int:
+        """One: nothing is drawn, and members are problems of their own."""
+        return 1
+
+    @property
+    def cov(self) -> Float[np.ndarray, "*members times dim dim"]:
         """Covariances at the times kept [..., times, dim, dim]."""
         return np.einsum("...ij,...kj->...ik", self.factor, self.factor)
 
     @property
-    def undecided(self) -> Any:
+    def undecided(self) -> Bool[np.ndarray, "*members"]:
         """Whether an eigenvalue neither persists nor decays, or t1 was not reached [...]."""
         counted = self.persistent.sum(axis=-1) + self.decaying.sum(axis=-1)
-        return counted < self.initial_rank
+        return np.asarray(counted < self.initial_rank)
 
     @property
-    def rank(self) -> Any:
+    def rank(self) -> Int[np.ndarray, "*members"]:
         """The settled rank of the limit [...], `UNDECIDED` (-1) where it is not settled."""
         return np.where(self.undecided, UNDECIDED, self.persistent.sum(axis=-1))
 
     @property
-    def paths(self) -> Any:
+    def eigenvalue_paths(self) -> Float[np.ndarray, "*members times dim"]:
         """Eigenvalues at all times kept, descending [..., times, dim]."""
         missing = ~np.isfinite(self.factor).all(axis=(-2, -1))
         values = np.linalg.svd(np.nan_to_num(self.factor), compute_uv=False) ** 2
         values[missing] = np.nan
         return values
 
-    def to_xarray(self) -> xarray.Dataset:
-        """Covariances, eigenvalues and slopes as labelled arrays."""
+    def _dataset(self) -> xarray.Dataset:
+        """Covariances, eigenvalues and slopes."""
         import xarray
 
         lead = ("member",) if np.ndim(self.blow_up_time) else ()
-        reference = {"reference": "Castin et al., arXiv 2501.18322", "units": "1"}
 
-        def labelled(dims: tuple[str, ...], values: Any, name: str) -> Any:
-            return ((*lead, *dims), np.asarray(values), {"long_name": name, **reference})
+        def labelled(dims: tuple[str, ...], values: np.ndarray, name: str) -> xarray.Variable:
+            about = {"long_name": name, "units": "1"}
+            return xarray.Variable((*lead, *dims), np.asarray(values), about)
 
         return xarray.Dataset(
             {
                 "cov": labelled(("time", "component", "component2"), self.cov, "covariance"),
-                "paths": labelled(("time", "eigenvalue"), self.paths, "eigenvalue of the cov."),
+                "eigenvalue_paths": labelled(
+                    ("time", "eigenvalue"), self.eigenvalue_paths, "eigenvalue of the cov."
+                ),
                 "eigenvalues": labelled(("eigenvalue",), self.eigenvalues, "eigenvalue at t1"),
                 "slopes": labelled(("decade", "eigenvalue"), self.slopes, "logarithmic slope"),
                 "rank": labelled((), self.rank, "settled rank, -1 undecided"),
                 "undecided": labelled((), self.undecided, "whether the rank is undecided"),
                 "last_cov": labelled(("component", "component2"), self.last_cov, "last covariance"),
                 "blow_up_time": labelled((), self.blow_up_time, "blow-up time"),
-                "steps": labelled((), self.steps, "attempted steps"),
+                "steps_taken": labelled((), self.steps_taken, "attempted steps"),
             },
             coords={
                 "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
@@ -195,10 +219,10 @@ class GaussianLimitSolution(AbstractSolution):
         """Eigenvalues against depth, both logarithmic."""
         from translimit.figures import plot_eigenvalue_paths
 
-        return plot_eigenvalue_paths(self.to_xarray()["paths"], ax)
+        return plot_eigenvalue_paths(self.to_xarray()["eigenvalue_paths"], ax)
 
 
-class GaussianLimit(AbstractProblem):
+class GaussianLimit(AbstractProblem[GaussianLimitSolution]):
     """The limit of a Gaussian closure for t to infinity, from a centred Gaussian.
 
     The law is centred: a mean would grow like e^{tV}, and the closures of a centred law stay
@@ -230,8 +254,8 @@ class GaussianLimit(AbstractProblem):
     """
 
     attention: AbstractAttention
-    cov: Any
-    t1: Any
+    cov: Float[np.ndarray, "dim dim"]
+    t1: Number
 
     def __init__(self, *, attention: AbstractAttention, cov: ArrayInput, t1: ArrayInput = 1e6):
         dim = attention.dim
@@ -283,9 +307,10 @@ class GaussianLimit(AbstractProblem):
         self,
         method: LogTimeODE,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> GaussianLimitSolution:
         """Follow the factor in float64."""
         batch = _run([self], method, np.asarray(ts), progress)
@@ -504,6 +529,6 @@ def _run(
         decaying=decaying,
         last_cov=last @ np.swapaxes(last, -1, -2),
         blow_up_time=result.blow_up_time,
-        steps=result.steps,
+        steps_taken=result.steps_taken,
         outcome=result.outcome,
     )

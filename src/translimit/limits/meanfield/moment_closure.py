@@ -16,11 +16,10 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float
 
 from translimit.attention import (
     AbstractAttention,
@@ -31,9 +30,15 @@ from translimit.attention import (
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Keep,
+    Key,
     NoSuchLimitError,
+    Number,
+    Progress,
+    Times,
     is_traced,
 )
 from translimit.integrate import AbstractODEMethod, AdaptiveODE, FixedODE
@@ -47,7 +52,7 @@ from translimit.limits.meanfield.gaussian import (
 from translimit.limits.meanfield.horizon import require_horizon
 
 
-class MomentClosure(AbstractProblem):
+class MomentClosure(AbstractProblem[GaussianSolution]):
     """Mean and covariance of the tokens by projection on Gaussians: approximate.
 
     Cost: 768 QR factorisations of 2 dim by dim matrices per evaluation (sigmoid), O(dim^3)
@@ -77,9 +82,9 @@ class MomentClosure(AbstractProblem):
     """
 
     attention: AbstractAttention | Layered
-    mean: Any
-    cov: Any
-    t1: Any
+    mean: Float[AnyArray, " dim"]
+    cov: Float[AnyArray, "dim dim"]
+    t1: Number
 
     def __init__(
         self,
@@ -114,9 +119,10 @@ class MomentClosure(AbstractProblem):
         self,
         method: AbstractODEMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> GaussianSolution:
         """Integrate mean and factor in float64."""
         return solve_closure(

@@ -11,15 +11,14 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from translimit.attention import (
     AbstractAttention,
@@ -40,8 +39,15 @@ from translimit.core import (
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
+    AnyArray,
     ArrayInput,
+    Keep,
+    Key,
+    NotEstimated,
+    Number,
     Outcome,
+    Progress,
+    Times,
     as_float,
     cut_leading,
     following_inputs,
@@ -50,6 +56,7 @@ from translimit.core import (
 )
 from translimit.integrate import (
     STAGES,
+    STEPS_NOT_ESTIMATED,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -73,25 +80,39 @@ class ParticleSolution(AbstractSolution):
         weights: weights of the tokens [tokens], or None for equal ones.
         blow_up_time: infinity where the attention is `bounded` (softmax, L2, Sinkhorn, sigmoid): a
             finite cloud then never blows up.
-        steps: steps taken by the integrator.
+        steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN. `non_finite` where the scores, or
             the squares of traced tokens, leave the range of the precision.
     """
 
-    ts: Any
-    tokens: Any
-    weights: Any
-    blow_up_time: Any
-    steps: Any
+    ts: Times
+    tokens: Float[AnyArray, "kept tokens dim"]
+    weights: Float[AnyArray, " tokens"] | None
+    blow_up_time: Number
+    steps_taken: Int[AnyArray, ""]
     outcome: Outcome
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
-    def mean(self) -> Any:
+    def discretisation(self) -> NotEstimated:
+        """Not estimated; the reason says how to see it."""
+        return STEPS_NOT_ESTIMATED
+
+    @property
+    def samples(self) -> int:
+        """One: a finite cloud is what it is."""
+        return 1
+
+    @property
+    def mean(self) -> Float[AnyArray, "kept dim"]:
         """Weighted mean of the tokens [times, dim]."""
-        return self.tokens.mean(axis=-2) if self.weights is None else self._average(self.tokens)
+        if self.weights is None:
+            return self.tokens.mean(axis=-2)
+        xp = np if isinstance(self.tokens, np.ndarray) else jnp
+        return xp.einsum("n,...nd->...d", self.weights, self.tokens)
 
     @property
-    def cov(self) -> Any:
+    def cov(self) -> Float[AnyArray, "kept dim dim"]:
         """Weighted covariance of the cloud [times, dim, dim] (divided by n, not n - 1)."""
         xp = np if isinstance(self.tokens, np.ndarray) else jnp
         centred = self.tokens - self.mean[..., None, :]
@@ -99,12 +120,8 @@ class ParticleSolution(AbstractSolution):
             return xp.einsum("...ni,...nj->...ij", centred, centred) / centred.shape[-2]
         return xp.einsum("n,...ni,...nj->...ij", self.weights, centred, centred)
 
-    def _average(self, tokens: Any) -> Any:
-        xp = np if isinstance(tokens, np.ndarray) else jnp
-        return xp.einsum("n,...nd->...d", self.weights, tokens)
-
-    def to_xarray(self) -> xarray.Dataset:
-        """The tokens as a labelled array."""
+    def _dataset(self) -> xarray.Dataset:
+        """The tokens."""
         import xarray
 
         return xarray.Dataset(
@@ -112,17 +129,12 @@ class ParticleSolution(AbstractSolution):
                 "tokens": (
                     ("time", "token", "component"),
                     np.asarray(self.tokens),
-                    {
-                        "long_name": "tokens",
-                        "units": "1",
-                        "reference": "Castin et al., arXiv 2501.18322",
-                    },
+                    {"long_name": "tokens", "units": "1"},
                 )
             },
             coords={
                 "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
             },
-            attrs={"outcome": Outcome[self.outcome] or "successful"},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -132,7 +144,7 @@ class ParticleSolution(AbstractSolution):
         return plot_trajectories(self.to_xarray(), ax)
 
 
-class ParticleFlow(AbstractProblem):
+class ParticleFlow(AbstractProblem[ParticleSolution]):
     """The Transformer PDE started from a cloud of tokens.
 
     Cost: O(tokens^2 dim) time per evaluation of the field, memory O(tokens dim) and not
@@ -156,10 +168,10 @@ class ParticleFlow(AbstractProblem):
     """
 
     attention: AbstractAttention | Layered
-    initial: Any
-    t1: Any
-    weights: Any
-    positions: Any
+    initial: Float[AnyArray, "tokens dim"]
+    t1: Number
+    weights: Float[AnyArray, " tokens"] | None
+    positions: Float[AnyArray, " tokens"] | None
 
     def __init__(
         self,
@@ -209,9 +221,10 @@ class ParticleFlow(AbstractProblem):
         self,
         method: AbstractODEMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> ParticleSolution:
         """Integrate all tokens simultaneously."""
         attention, initial = self.attention, self.initial
@@ -230,7 +243,7 @@ class ParticleFlow(AbstractProblem):
             tokens=result.states if length == 1.0 else result.states * length,
             weights=self.weights,
             blow_up_time=result.blow_up_time,
-            steps=result.steps,
+            steps_taken=result.steps_taken,
             outcome=result.outcome,
         )
 

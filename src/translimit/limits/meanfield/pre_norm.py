@@ -12,21 +12,26 @@ Reference: documentation, "The Transformer PDE".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.attention import log_of_weights, require_weights
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
+    AnyArray,
     ArrayInput,
+    Keep,
+    Key,
+    Number,
     Outcome,
+    Progress,
+    Times,
     as_float,
     following_inputs,
     is_traced,
@@ -46,7 +51,7 @@ from translimit.limits.meanfield.sphere_attention import SphereAttention, requir
 from translimit.limits.meanfield.units import squares_fit
 
 
-class PreNormFlow(AbstractProblem):
+class PreNormFlow(AbstractProblem[ParticleSolution]):
     """Tokens under attention between their directions, without a projection: pre-LN.
 
     Args:
@@ -73,10 +78,10 @@ class PreNormFlow(AbstractProblem):
         array([[[6., 8.]]])
     """
 
-    initial: Any
-    t1: Any
+    initial: Float[AnyArray, "tokens dim"]
+    t1: Number
     attention: SphereAttention
-    weights: Any
+    weights: Float[AnyArray, " tokens"] | None
 
     def __init__(
         self,
@@ -120,9 +125,10 @@ class PreNormFlow(AbstractProblem):
         self,
         method: AbstractODEMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> ParticleSolution:
         """Integrate all tokens simultaneously."""
         initial, t1, saves = self.initial, self.t1, ts
@@ -144,7 +150,7 @@ class PreNormFlow(AbstractProblem):
             tokens=tokens,
             weights=self.weights,
             blow_up_time=blow_up_time,
-            steps=result.steps,
+            steps_taken=result.steps_taken,
             outcome=result.outcome,
         )
 

@@ -16,26 +16,33 @@ Reference: Geshkovski, Letrouit, Polyanskiy and Rigollet, arXiv 2312.10794; docu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from translimit.attention import log_of_weights, require_weights
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
+    AnyArray,
     ArrayInput,
+    Keep,
+    Key,
+    NotEstimated,
+    Number,
     Outcome,
+    Progress,
+    Times,
     following_inputs,
 )
 from translimit.integrate import (
     STAGES,
+    STEPS_NOT_ESTIMATED,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -58,35 +65,44 @@ class SphereSolution(AbstractSolution):
         ts: the times kept [times].
         tokens: the tokens at these times [times, tokens, dim], of norm one.
         weights: weights of the tokens [tokens], or None for equal ones.
-        drift: largest | |x| - 1 | before any renormalisation up to these times [times], an
+        norm_drift: largest | |x| - 1 | before any renormalisation up to these times [times], an
             indicator of the error of the steps.
-        steps: steps taken by the integrator.
+        steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN.
     """
 
-    ts: Any
-    tokens: Any
-    weights: Any
-    drift: Any
-    steps: Any
+    ts: Times
+    tokens: Float[AnyArray, "kept tokens dim"]
+    weights: Float[AnyArray, " tokens"] | None
+    norm_drift: Float[AnyArray, " times"]
+    steps_taken: Int[AnyArray, ""]
     outcome: Outcome
+    reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
 
-    def to_xarray(self) -> xarray.Dataset:
-        """Tokens and drift as labelled arrays."""
+    @property
+    def discretisation(self) -> NotEstimated:
+        """Not estimated, but for its part along the norm, `norm_drift`."""
+        return STEPS_NOT_ESTIMATED
+
+    @property
+    def samples(self) -> int:
+        """One: a finite cloud is what it is."""
+        return 1
+
+    def _dataset(self) -> xarray.Dataset:
+        """Tokens and the drift of their norms."""
         import xarray
 
-        reference = "Geshkovski et al., arXiv 2312.10794"
-        tokens = {"long_name": "tokens on the sphere", "units": "1", "reference": reference}
-        drift = {"long_name": "drift of the norm", "units": "1", "reference": reference}
+        tokens = {"long_name": "tokens on the sphere", "units": "1"}
+        drift = {"long_name": "drift of the norm", "units": "1"}
         return xarray.Dataset(
             {
                 "tokens": (("time", "token", "component"), np.asarray(self.tokens), tokens),
-                "drift": ("time", np.asarray(self.drift), drift),
+                "norm_drift": ("time", np.asarray(self.norm_drift), drift),
             },
             coords={
                 "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
             },
-            attrs={"outcome": Outcome[self.outcome] or "successful"},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -99,7 +115,7 @@ class SphereSolution(AbstractSolution):
         )
 
 
-class SphereFlow(AbstractProblem):
+class SphereFlow(AbstractProblem[SphereSolution]):
     """Self-attention on the sphere, normalised (SA) or not (USA).
 
     Cost: O(tokens^2 dim) time per evaluation of the field, memory O(tokens dim). Runs in the
@@ -134,10 +150,10 @@ class SphereFlow(AbstractProblem):
     Reference: arXiv 2312.10794, SA and USA.
     """
 
-    initial: Any
-    t1: Any
+    initial: Float[AnyArray, "tokens dim"]
+    t1: Number
     attention: SphereAttention
-    weights: Any
+    weights: Float[AnyArray, " tokens"] | None
 
     def __init__(
         self,
@@ -194,9 +210,10 @@ class SphereFlow(AbstractProblem):
         self,
         method: AbstractODEMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> SphereSolution:
         """Integrate all tokens simultaneously, renormalising them after every step."""
         # Only the mathematics goes to the compiled part as parameters; tokens decide its precision.
@@ -204,13 +221,13 @@ class SphereFlow(AbstractProblem):
             result = following_inputs(
                 _integrate, (self.initial, self.weights), (self, ts, method, handle)
             )
-        tokens, drift = result.states
+        tokens, norm_drift = result.states
         return SphereSolution(
             ts=ts,
             tokens=tokens,
             weights=self.weights,
-            drift=drift,
-            steps=result.steps,
+            norm_drift=norm_drift,
+            steps_taken=result.steps_taken,
             outcome=result.outcome,
         )
 
@@ -242,5 +259,5 @@ def _integrate(data: Any, parameters: Any) -> Any:
         progress=handle,
     )
     # Interpolated states lie off the sphere by the error of the interpolation.
-    tokens, drift = result.states
-    return eqx.tree_at(lambda r: r.states, result, (on_sphere(tokens)[0], drift))
+    tokens, norm_drift = result.states
+    return eqx.tree_at(lambda r: r.states, result, (on_sphere(tokens)[0], norm_drift))

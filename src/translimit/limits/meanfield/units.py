@@ -18,7 +18,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from translimit.attention import AbstractAttention, Layered, attention_at, in_units
-from translimit.core import ArgumentError, common_unit, is_traced, unit_of
+from translimit.core import (
+    AnyArray,
+    ArgumentError,
+    Number,
+    common_unit,
+    is_traced,
+    unit_of,
+)
 
 #: Parameters within two to this power of one: products of five of them stay ordinary.
 MODEST = 50
@@ -39,9 +46,9 @@ class Units(NamedTuple):
 def units_of_law(
     field: str,
     attention: AbstractAttention | Layered,
-    mean: np.ndarray | Array,
-    cov: np.ndarray | Array,
-    t1: np.ndarray | Array,
+    mean: Float[AnyArray, " dim"],
+    cov: Float[AnyArray, "dim dim"],
+    t1: Number,
 ) -> Units:
     """Units in which the law N(mean, cov) and its rate of change are ordinary numbers.
 

@@ -6,12 +6,12 @@ The covariance V = X X^T / n of the tokens follows an Ito equation
 
 up to the time at which it explodes, which happens with positive probability.
 
-| symbol of the note | name here | shape |
+| symbol | name here | shape |
 |---|---|---|
 | m | `tokens` (count) | |
 | n | `dim`; one block is dt = 1 / dim | |
 | V | `cov`, covariance of the tokens across the width | [tokens, tokens] |
-| b | `drift` | [tokens, tokens] |
+| b | `covariance_drift` | [tokens, tokens] |
 | Sigma | `diffusion` | [tokens, tokens, tokens, tokens] |
 | D = V_11 + V_22 - 2 V_12 | `distance` of two tokens, squared and divided by the width | |
 | zeta | `blow_up_time` | [paths] |

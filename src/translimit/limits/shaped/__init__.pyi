@@ -2,8 +2,8 @@ from .block import Block as Block
 from .block import ShapedGains as ShapedGains
 from .block import ShapedMLP as ShapedMLP
 from .coefficients import correlation_drift as correlation_drift
+from .coefficients import covariance_drift as covariance_drift
 from .coefficients import diffusion as diffusion
-from .coefficients import drift as drift
 from .coefficients import linear_variance as linear_variance
 from .coefficients import log_det_drift as log_det_drift
 from .linear_laws import aligned_probability as aligned_probability

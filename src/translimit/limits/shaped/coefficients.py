@@ -1,6 +1,6 @@
 r"""Drift and diffusion of the covariance, each held against the formula it comes from.
 
-With C = I - 1 1^T / m, W = C V C, r = C diag(W), v = diag(V), and E over one layer's logits,
+With C = I - 1 1^T / m, W = C V C, r = C diag(W), v = diag(V), and E over one layer's scores,
 
     E[A_1 V A_1^T] = ||W||^2 V / (m tau0)^2,      E[A_2] = v r^T / (2 m tau0^2),
     b = gamma^2 (beta^2 E[A_1 V A_1^T] + alpha beta (E[A_2] V + V E[A_2]^T)) + kappa V,
@@ -36,7 +36,7 @@ from translimit.limits.shaped.block import Block, ShapedMLP, require_limit
 from translimit.limits.shaped.units import finite, in_unit, unit_of_covariance
 
 
-def drift(
+def covariance_drift(
     block: Block | ShapedMLP, cov: ArrayInput
 ) -> Float[np.ndarray, "tokens tokens"] | Float[Array, "tokens tokens"]:
     """Drift b(V) of the covariance, per unit of layers / dim.
@@ -52,14 +52,16 @@ def drift(
 
     Examples:
         >>> import numpy as np
-        >>> from translimit.limits.shaped import Block, drift
-        >>> print(drift(Block(gamma=1.0, tau0=1.0), np.eye(5))[0, 0].round(12))
+        >>> from translimit.limits.shaped import Block, covariance_drift
+        >>> print(covariance_drift(Block(gamma=1.0, tau0=1.0), np.eye(5))[0, 0].round(12))
         0.16
     """
     here = require_tokens_cov(block, cov)
     unit = unit_of_covariance(block, here, "cov")
     with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
-        return finite(in_float64(_drift, in_unit(block, unit), here / unit) * unit, "cov")
+        return finite(
+            in_float64(_covariance_drift, in_unit(block, unit), here / unit) * unit, "cov"
+        )
 
 
 def diffusion(
@@ -193,12 +195,12 @@ def centre_seen(rows: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tok
 def first_order_attention(
     block: Block, factor: Float[Array, "tokens rank"], normal: Float[Array, "rank rank"]
 ) -> Float[Array, "tokens tokens"]:
-    """A_1 for logits y = L G L^T / tau0: centred and divided by the number of tokens seen."""
-    logits = factor @ normal @ factor.T / block.tau0
+    """A_1 for scores y = L G L^T / tau0: centred and divided by the number of tokens seen."""
+    scores = factor @ normal @ factor.T / block.tau0
     tokens = factor.shape[0]
     if block.causal:
-        return centre_seen(logits) / jnp.arange(1, tokens + 1)[:, None]
-    return centre(logits) / tokens
+        return centre_seen(scores) / jnp.arange(1, tokens + 1)[:, None]
+    return centre(scores) / tokens
 
 
 def shaped_relu_kernel(correlation: Array) -> Array:
@@ -294,7 +296,7 @@ def _covariation(block: Block | ShapedMLP, cov: Array, a: Any, b: Any, c: Any, d
 
 
 @jax.jit
-def _drift(block: Any, cov: Array) -> Array:
+def _covariance_drift(block: Any, cov: Array) -> Array:
     return drift_of(block, cov)
 
 

@@ -55,13 +55,13 @@ class AbstractCovarianceMethod(AbstractMethod):
     """How the covariance is carried and stepped; one path, `jax.vmap` gives the ensemble."""
 
     paths: eqx.AbstractVar[int]
-    step: eqx.AbstractVar[float | None]
+    max_step: eqx.AbstractVar[float | None]
     adaptive: eqx.AbstractVar[float | None]
     growth_limit: eqx.AbstractVar[float]
 
     @property
     def saturates(self) -> bool:
-        """Whether the attention of a step is bounded however large its logits are."""
+        """Whether the attention of a step is bounded however large its scores are."""
         return False
 
     @abc.abstractmethod
@@ -94,23 +94,23 @@ class AbstractCovarianceMethod(AbstractMethod):
     def largest_step(self, block: Block | ShapedMLP, tokens: int) -> float:
         """The largest step that this method admits for concrete parameters."""
 
-    def step_of(self, block: Block | ShapedMLP, tokens: int) -> float:
-        """The step that is given, or the first that is tried; one too large is refused.
+    def first_max_step(self, block: Block | ShapedMLP, tokens: int) -> float:
+        """The largest step that is given, or the first that is tried; one too large is refused.
 
         Raises:
             ArgumentError: a step above the bound, which the message states.
         """
         bound = self.largest_step(block, tokens)
-        if self.step is None:
+        if self.max_step is None:
             return min(bound, LARGEST_DEFAULT_STEP)
-        if self.step > bound:
+        if self.max_step > bound:
             raise ArgumentError(
-                "step",
-                f"got {self.step:g} for {tokens} tokens",
+                "max_step",
+                f"got {self.max_step:g} for {tokens} tokens",
                 f"pass less: the largest admissible step is {bound:.4g} (1 / (4 sigma^2 tokens), "
                 "or less)",
             )
-        return self.step
+        return self.max_step
 
 
 class StructurePreserving(AbstractCovarianceMethod):
@@ -120,9 +120,9 @@ class StructurePreserving(AbstractCovarianceMethod):
 
     Attributes:
         paths: independent paths.
-        step: largest step. By default 1 / (4 sigma^2 tokens), and at most 0.02, is halved until the
-            error of the steps is below the sampling error of the paths. Steps are made shorter so
-            that every save time is hit.
+        max_step: largest step. By default 1 / (4 sigma^2 tokens), and at most 0.02, is halved until
+            the error of the steps is below the sampling error of the paths. Steps are made shorter
+            so that every save time is hit.
         bounded: softmax itself in place of its expansion: the step is then a network layer of
             width 1 / step, which can not overflow, and can not explode either. Without it
             (Taylor) paths can explode, as those of the SDE do.
@@ -138,7 +138,7 @@ class StructurePreserving(AbstractCovarianceMethod):
     """
 
     paths: int = eqx.field(static=True, default=1000)
-    step: float | None = eqx.field(static=True, default=None)
+    max_step: float | None = eqx.field(static=True, default=None)
     bounded: bool = eqx.field(static=True, default=False)
     adaptive: float | None = eqx.field(static=True, default=None)
     growth_limit: float = 1e8
@@ -165,10 +165,10 @@ class StructurePreserving(AbstractCovarianceMethod):
     def noise(
         self, block: Block | ShapedMLP, state: Array, h: Array, key: PRNGKeyArray
     ) -> StepNoise:
-        """Logits of one head, or with `bounded` of all of them, and a Bartlett factor."""
+        """Scores of one head, or with `bounded` of all of them, and a Bartlett factor."""
         heads = (block.heads,) if isinstance(block, Block) and self.bounded else ()
-        logits = (*heads, *state.shape) if isinstance(block, Block) else (0,)
-        return wishart_noise(logits, self.degrees(block, h), len(state), key, state.dtype)
+        scores = (*heads, *state.shape) if isinstance(block, Block) else (0,)
+        return wishart_noise(scores, self.degrees(block, h), len(state), key, state.dtype)
 
     def degrees(self, block: Block | ShapedMLP, h: Array) -> Array:
         """1 / (sigma^2 h)."""
@@ -180,7 +180,7 @@ class StructurePreserving(AbstractCovarianceMethod):
         growth = 0.0
         mlp = block if isinstance(block, ShapedMLP) else block.mlp
         if isinstance(block, Block):
-            factor = after_attention(block, factor, h, noise.logits, self.bounded)
+            factor = after_attention(block, factor, h, noise.scores, self.bounded)
             growth = growth + block.kappa
         if mlp is not None:
             factor = after_mlp(mlp, factor, h)
@@ -215,7 +215,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
 
     Attributes:
         paths: independent paths.
-        step: largest step; by default 0.02 is halved as for `StructurePreserving`.
+        max_step: largest step; by default 0.02 is halved as for `StructurePreserving`.
         growth_limit: a path whose trace has grown by this factor has exploded.
 
     Raises:
@@ -224,7 +224,7 @@ class EulerMaruyama(AbstractCovarianceMethod):
     """
 
     paths: int = eqx.field(static=True, default=1000)
-    step: float | None = eqx.field(static=True, default=None)
+    max_step: float | None = eqx.field(static=True, default=None)
     growth_limit: float = 1e8
     adaptive: float | None = eqx.field(static=True, default=None, init=False)
     random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -272,7 +272,7 @@ def _change(block: Block | ShapedMLP, cov: Array, noise: StepNoise) -> Array:
     result = jnp.sqrt(linear_variance(block)) * factor @ symmetric @ factor.T
     if isinstance(block, ShapedMLP):
         return result
-    turned = first_order_attention(block, factor, noise.logits) @ cov
+    turned = first_order_attention(block, factor, noise.scores) @ cov
     return result + attention_noise(block) * (turned + turned.T)
 
 
@@ -308,7 +308,7 @@ def require_sizes(method: Any) -> None:
         raise ArgumentTypeError("paths", f"got {brief(method.paths)}", "pass an integer")
     if method.paths < 1:
         raise ArgumentError("paths", f"got {method.paths}", "pass at least 1")
-    for name in ("step", "adaptive", "growth_limit"):
+    for name in ("max_step", "adaptive", "growth_limit"):
         value = getattr(method, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ArgumentError(name, f"got {value}", "pass a positive number")

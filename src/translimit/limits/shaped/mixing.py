@@ -45,7 +45,7 @@ def after_attention(
         block: attention block.
         factor: L.
         h: size of the step.
-        normal: standard normals of the logits, of every head where the step is bounded.
+        normal: standard normals of the scores, of every head where the step is bounded.
         bounded: softmax itself in place of its expansion.
     """
     if bounded:
@@ -123,8 +123,8 @@ def _product32(left: Array, right: Array) -> Array:
 
 def _softmax_stack(block: Block, factor: Array, h: Array, normal: Array) -> Array:
     """Parts of V^ side by side, with softmax itself and every head drawn."""
-    logits = jnp.sqrt(h) / block.tau0 * (factor @ normal.astype(factor.dtype) @ factor.T)
-    heads = shaped_attention(logits, block.shaped_gains, block.causal) @ factor
+    scores = jnp.sqrt(h) / block.tau0 * (factor @ normal.astype(factor.dtype) @ factor.T)
+    heads = shaped_attention(scores, block.shaped_gains, block.causal) @ factor
     parts = block.gamma / block.heads**0.5 * heads
     return jnp.concatenate([block.lam * factor, *parts], axis=1)
 

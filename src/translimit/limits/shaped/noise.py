@@ -30,11 +30,11 @@ class StepNoise(eqx.Module):
     """What a step draws.
 
     Attributes:
-        logits: standard normals of the attention logits; of no size where there is no attention.
+        scores: standard normals of the attention scores; of no size where there is no attention.
         linear: standard normals of the linear noise, or a Bartlett factor [tokens, tokens].
     """
 
-    logits: Float[Array, "*logits"]
+    scores: Float[Array, "*scores"]
     linear: Float[Array, "tokens tokens"]
 
 
@@ -46,19 +46,19 @@ def normal_noise(tokens: int, key: PRNGKeyArray, dtype: jnp.dtype) -> StepNoise:
 
 
 def wishart_noise(
-    logits: tuple[int, ...], degrees: Array, tokens: int, key: PRNGKeyArray, dtype: jnp.dtype
+    scores: tuple[int, ...], degrees: Array, tokens: int, key: PRNGKeyArray, dtype: jnp.dtype
 ) -> StepNoise:
-    """Normals of the logits, and a Bartlett factor.
+    """Normals of the scores, and a Bartlett factor.
 
     Args:
-        logits: shape of the normals of the logits.
+        scores: shape of the normals of the scores.
         degrees: degrees of freedom of the Wishart matrix.
         tokens: its rows.
         key: randomness.
-        dtype: of the factor; normals of logits are float32.
+        dtype: of the factor; normals of scores are float32.
     """
     mixing, wishart = jax.random.split(key)
-    return StepNoise(normals(mixing, logits), wishart_factor(wishart, degrees, tokens, dtype))
+    return StepNoise(normals(mixing, scores), wishart_factor(wishart, degrees, tokens, dtype))
 
 
 def summed(
@@ -73,11 +73,11 @@ def summed(
     """
     freedom = 1.0 if degrees is None else degrees
 
-    def scores(factor: Array) -> Array:
-        return _on_diagonal(factor, lambda d, rows: _score(d**2, freedom * parts - rows))
+    def to_normal(factor: Array) -> Array:
+        return _on_diagonal(factor, lambda d, rows: _normal(d**2, freedom * parts - rows))
 
-    def roots(scores: Array) -> Array:
-        return _on_diagonal(scores, lambda z, rows: _from_score(z, freedom - rows) ** 0.5)
+    def from_normal(normal: Array) -> Array:
+        return _on_diagonal(normal, lambda z, rows: _chi_square(z, freedom - rows) ** 0.5)
 
     def unless_one(change: Callable[[Array], Array], linear: Array) -> Array:
         if degrees is None:
@@ -86,7 +86,7 @@ def summed(
 
     def add(part: Array, total: StepNoise) -> StepNoise:
         noise = draw(part)
-        noise = StepNoise(noise.logits, unless_one(scores, noise.linear))
+        noise = StepNoise(noise.scores, unless_one(to_normal, noise.linear))
         return jax.tree.map(jnp.add, total, noise)
 
     shapes = jax.eval_shape(draw, jnp.zeros_like(parts))
@@ -94,7 +94,7 @@ def summed(
     # A loop even for one part, so that drawing is compiled once.
     total = jax.lax.fori_loop(jnp.zeros_like(parts), parts, add, nothing)
     total = jax.tree.map(lambda leaf: leaf / jnp.sqrt(parts.astype(leaf.dtype)), total)
-    return StepNoise(total.logits, unless_one(roots, total.linear))
+    return StepNoise(total.scores, unless_one(from_normal, total.linear))
 
 
 def _on_diagonal(matrix: Array, change: Callable[[Array, Array], Array]) -> Array:
@@ -103,13 +103,13 @@ def _on_diagonal(matrix: Array, change: Callable[[Array, Array], Array]) -> Arra
     return matrix.at[rows, rows].set(change(jnp.diagonal(matrix), rows))
 
 
-def _score(squares: Array, degrees: Array) -> Array:
+def _normal(squares: Array, degrees: Array) -> Array:
     variance = 2 / (9 * degrees)
     return (jnp.cbrt(squares / degrees) - 1 + variance) / jnp.sqrt(variance)
 
 
-def _from_score(score: Array, degrees: Array) -> Array:
+def _chi_square(normal: Array, degrees: Array) -> Array:
     variance = 2 / (9 * degrees)
     # Below zero once in thirty thousand with four degrees of freedom, and hardly ever with more.
-    root = jnp.maximum(1 - variance + score * jnp.sqrt(variance), 1e-3)
+    root = jnp.maximum(1 - variance + normal * jnp.sqrt(variance), 1e-3)
     return degrees * root**3

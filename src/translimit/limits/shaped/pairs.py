@@ -26,7 +26,7 @@ _ENTRIES = 2**22
 
 
 #: From paths to numbers, one or several for each path.
-Observable = Callable[[Paths], Float[Array | np.ndarray, "paths ..."]]
+PathStatistic = Callable[[Paths], Float[Array | np.ndarray, "paths ..."]]
 
 
 class Pairs(eqx.Module):
@@ -35,14 +35,14 @@ class Pairs(eqx.Module):
     Attributes:
         coarse: with the larger step.
         fine: with the smaller one.
-        step: the largest step of the solve.
+        max_step: the largest step of the solve.
         ratio: that over the step of `fine`.
         paths: of the solve.
     """
 
     coarse: Paths
     fine: Paths
-    step: Number
+    max_step: Number
     ratio: Number
     paths: int = eqx.field(static=True)
 
@@ -51,9 +51,9 @@ class Pairs(eqx.Module):
         coarse, fine = self.coarse.times_unit(unit), self.fine.times_unit(unit)
         return dataclasses.replace(self, coarse=coarse, fine=fine)
 
-    def step_error(self, observable: Observable) -> StepError:
-        """The error of the solve's step in the mean of an observable [pairs, ...] of paths."""
-        coarse, fine = observable(self.coarse), observable(self.fine)
+    def step_error(self, statistic: PathStatistic) -> StepError:
+        """The error of the solve's step in the mean of a statistic [pairs, ...] of paths."""
+        coarse, fine = statistic(self.coarse), statistic(self.fine)
         return coupled_step_error(coarse, fine, self.ratio, self.paths)
 
     @property
@@ -76,12 +76,12 @@ def step_and_pairs(
     With traced numbers nothing can be decided, and the first step is kept.
     """
     method = ensemble.method
-    first = method.step_of(ensemble.block, len(ensemble.initial))
+    first = method.first_max_step(ensemble.block, len(ensemble.initial))
     paths = method.paths
     few = max(paths // PATHS_A_PAIR, min(LEAST_PAIRS, paths))
     most = max(16, _ENTRIES // (len(ts) * len(ensemble.initial) ** 2))
     few, many = (max(2, min(count, most)) for count in (few, max(few, paths)))
-    if method.step is not None or is_traced(ensemble, ts):
+    if method.max_step is not None or is_traced(ensemble, ts):
         return first, _pairs(ensemble, ts, first, few)
     found: list[Pairs] = []
 
@@ -160,7 +160,7 @@ def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
         _last(ensemble.paths(count, times, size, parts), checkpoints)
         for size, parts in ((coarse, 2), (coarse / 2, 1))
     )
-    return Pairs(*both, step=taken, ratio=taken / (coarse / 2), paths=paths)
+    return Pairs(*both, max_step=taken, ratio=taken / (coarse / 2), paths=paths)
 
 
 def _last(paths: Paths, checkpoints: int) -> Paths:

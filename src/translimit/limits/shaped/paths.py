@@ -48,14 +48,14 @@ class Paths(eqx.Module):
         log_det: log det of them [paths, times].
         blow_up_time: of every path, infinity where there is none [paths].
         stopping_time: of every path, infinity where there is none [paths].
-        steps: steps taken by each path [paths].
+        steps_taken: steps taken by each path [paths].
     """
 
     cov: Float[Array | np.ndarray, "*paths times tokens tokens"]
     log_det: Float[Array | np.ndarray, "*paths times"]
     blow_up_time: Float[Array | np.ndarray, "*paths"]
     stopping_time: Float[Array | np.ndarray, "*paths"]
-    steps: UInt32[Array | np.ndarray, "*paths"]
+    steps_taken: UInt32[Array | np.ndarray, "*paths"]
 
     def times_unit(self, unit: float) -> Paths:
         """The paths of `unit` times these covariances."""
@@ -86,7 +86,7 @@ class Ensemble(eqx.Module):
         self,
         count: int,
         ts: Float[Array | np.ndarray, " times"],
-        step: Number,
+        max_step: Number,
         parts: int = 1,
         progress: Callable[[float], object] | None = None,
     ) -> Paths:
@@ -95,22 +95,22 @@ class Ensemble(eqx.Module):
         Args:
             count: how many.
             ts: the times kept.
-            step: the largest step.
+            max_step: the largest step.
             parts: steps whose noise one step takes: with two, steps of 2 h are on the noise of
                 those of h.
             progress: told the share of the work that is done.
         """
-        traced = is_traced(self, ts, step)
+        traced = is_traced(self, ts, max_step)
         most = self.method.paths
         chunks = 1 if traced else math.ceil(most / self._largest_chunk())
         # One size for every count and step, and so one compiled program.
-        method = dataclasses.replace(self.method, step=None, paths=1)
+        method = dataclasses.replace(self.method, max_step=None, paths=1)
         size = rounded_up(count if traced else math.ceil(most / chunks))
 
         def compute(chunk: int) -> Paths:
             indices = np.arange(chunk * size, (chunk + 1) * size)
             shared = (self.block, self.initial, ts, self.stop_trace, method)
-            numbers = np.float64(step) if not traced else step, np.uint32(parts)
+            numbers = np.float64(max_step) if not traced else max_step, np.uint32(parts)
             return in_float64(_paths, *shared, *numbers, self.key, indices)
 
         program = jax.tree.structure((self.block, method)), len(self.initial), len(ts), size

@@ -11,23 +11,28 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, UInt32
 
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
+    AnyArray,
     ArgumentError,
     ArrayInput,
     Estimate,
+    Floats,
+    Keep,
+    Key,
     Number,
     Outcome,
+    Progress,
     StepError,
+    Times,
     as_float64,
     in_float64,
     is_traced,
@@ -40,13 +45,13 @@ from translimit.limits.shaped.methods import (
     StructurePreserving,
     change_rate,
 )
-from translimit.limits.shaped.pairs import Observable, Pairs, step_and_pairs
+from translimit.limits.shaped.pairs import Pairs, PathStatistic, step_and_pairs
 from translimit.limits.shaped.paths import Ensemble
 from translimit.limits.shaped.units import (
     in_unit,
     is_extreme,
-    require_logits,
     require_resolved,
+    require_resolved_scores,
     require_steps,
     unit_of_covariance,
 )
@@ -54,8 +59,6 @@ from translimit.limits.shaped.units import (
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-
-REFERENCE = "Noci et al., arXiv 2306.17759"
 
 
 class CovarianceSolution(AbstractSolution):
@@ -67,25 +70,31 @@ class CovarianceSolution(AbstractSolution):
         log_det: log det of them [paths, times], from the factors.
         blow_up_time: when each path exploded, infinity where it did not [paths].
         stopping_time: when each path was stopped at `stop_trace`, infinity where not [paths].
-        steps: steps taken by each path [paths].
+        steps_taken: steps taken by each path [paths].
         pairs: some paths with two steps on the same noise, which tell the error of the step.
         outcome: `blow_up` when a path exploded before t1, `non_finite` for an initial covariance
             that is traced and far from one, else `successful`.
     """
 
-    ts: Any
-    cov: Any
-    log_det: Any
-    blow_up_time: Any
-    stopping_time: Any
-    steps: Any
+    ts: Times
+    cov: Float[AnyArray, "paths kept tokens tokens"]
+    log_det: Float[AnyArray, "paths kept"]
+    blow_up_time: Float[AnyArray, " paths"]
+    stopping_time: Float[AnyArray, " paths"]
+    steps_taken: UInt32[AnyArray, " paths"]
     pairs: Pairs
     outcome: Outcome
+    reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
 
     @property
-    def step(self) -> Number:
+    def max_step(self) -> Number:
         """The largest step taken."""
-        return self.pairs.step
+        return self.pairs.max_step
+
+    @property
+    def samples(self) -> int:
+        """The independent paths."""
+        return self.blow_up_time.shape[0]
 
     @property
     def discretisation(self) -> Number:
@@ -96,15 +105,15 @@ class CovarianceSolution(AbstractSolution):
         """
         return self.pairs.headline.largest
 
-    def step_error(self, observable: Observable) -> StepError:
-        """The error of the step in the mean of an observable.
+    def step_error(self, statistic: PathStatistic) -> StepError:
+        """The error of the step in the mean of a statistic.
 
         Args:
-            observable: from `cov`, `log_det`, `blow_up_time` and `stopping_time` of paths to
+            statistic: from `cov`, `log_det`, `blow_up_time` and `stopping_time` of paths to
                 numbers [paths, ...]; at up to four times, equally spaced up to the last, at which
                 pairs of paths are compared.
         """
-        return self.pairs.step_error(observable)
+        return self.pairs.step_error(statistic)
 
     def mean_log_det(self) -> Estimate:
         """The mean log det at the last time over the paths that have not exploded, with errors."""
@@ -113,7 +122,7 @@ class CovarianceSolution(AbstractSolution):
         return Estimate.from_samples(values[np.isfinite(values)], discretisation=float(error))
 
     @property
-    def correlation(self) -> Any:
+    def correlation(self) -> Float[AnyArray, "paths kept tokens tokens"]:
         """Correlations V_ab / sqrt(V_aa V_bb) [paths, times, tokens, tokens]."""
         xp = jnp if is_traced(self.cov) else np
         norms = xp.sqrt(xp.diagonal(self.cov, axis1=-2, axis2=-1))
@@ -129,32 +138,26 @@ class CovarianceSolution(AbstractSolution):
         error = self.step_error(lambda paths: 1.0 * np.isfinite(paths.stopping_time))
         return _fraction(np.isfinite(self.stopping_time), float(error.largest))
 
-    def to_xarray(self) -> xarray.Dataset:
-        """Covariances, log determinants and blow-up times as labelled arrays."""
+    def _dataset(self) -> xarray.Dataset:
+        """Covariances, log determinants and blow-up times."""
         import xarray
 
-        def labelled(dims: tuple[str, ...], values: Any, name: str, units: str = "1") -> Any:
-            return (
-                dims,
-                np.asarray(values),
-                {
-                    "long_name": name,
-                    "units": units,
-                    "reference": REFERENCE,
-                },
-            )
+        def labelled(
+            dims: tuple[str, ...], values: Floats, name: str, units: str = "1"
+        ) -> xarray.Variable:
+            return xarray.Variable(dims, np.asarray(values), {"long_name": name, "units": units})
 
         return xarray.Dataset(
             {
                 "cov": labelled(
-                    ("path", "time", "token", "token2"), self.cov, "covariance of the tokens"
+                    ("sample", "time", "token", "token2"), self.cov, "covariance of the tokens"
                 ),
-                "log_det": labelled(("path", "time"), self.log_det, "log det of the covariance"),
+                "log_det": labelled(("sample", "time"), self.log_det, "log det of the covariance"),
                 "blow_up_time": labelled(
-                    ("path",), self.blow_up_time, "blow-up time", "layers / dim"
+                    ("sample",), self.blow_up_time, "blow-up time", "layers / dim"
                 ),
                 "stopping_time": labelled(
-                    ("path",), self.stopping_time, "stopping time", "layers / dim"
+                    ("sample",), self.stopping_time, "stopping time", "layers / dim"
                 ),
             },
             coords={
@@ -164,11 +167,7 @@ class CovarianceSolution(AbstractSolution):
                     {"long_name": "depth over width", "units": "layers / dim"},
                 )
             },
-            attrs={
-                "outcome": Outcome[self.outcome] or "successful",
-                "step": self.step,
-                "discretisation": self.discretisation,
-            },
+            attrs={"max_step": float(self.max_step)},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -178,7 +177,7 @@ class CovarianceSolution(AbstractSolution):
         return plot_correlation_bands(self.to_xarray(), ax)
 
 
-class CovarianceSDE(AbstractProblem):
+class CovarianceSDE(AbstractProblem[CovarianceSolution]):
     """The covariance of the tokens of a shaped Transformer as depth and width grow together.
 
     Runs in float64 whatever the calling program has set.
@@ -208,9 +207,9 @@ class CovarianceSDE(AbstractProblem):
     """
 
     block: Block | ShapedMLP
-    initial: Any
-    t1: Any
-    stop_trace: Any
+    initial: Float[AnyArray, "tokens tokens"]
+    t1: Number
+    stop_trace: Float[AnyArray, ""]
 
     def __init__(
         self,
@@ -256,9 +255,10 @@ class CovarianceSDE(AbstractProblem):
         self,
         method: AbstractCovarianceMethod,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> CovarianceSolution:
         """All paths, after the error of their step."""
         assert key is not None  # `solve` requires it
@@ -286,23 +286,26 @@ class CovarianceSDE(AbstractProblem):
             log_det=paths.log_det,
             blow_up_time=paths.blow_up_time,
             stopping_time=paths.stopping_time,
-            steps=paths.steps,
+            steps_taken=paths.steps_taken,
             pairs=pairs.times_unit(unit),
             outcome=outcome,
         )
 
     def _require_steps(
-        self, block: Block | ShapedMLP, initial: np.ndarray, method: AbstractCovarianceMethod
+        self,
+        block: Block | ShapedMLP,
+        initial: Float[AnyArray, "tokens tokens"],
+        method: AbstractCovarianceMethod,
     ) -> None:
         """Refuse steps that are too many, and attention that they do not resolve."""
-        step = method.step_of(block, len(initial))
-        require_steps(float(self.t1), step)
+        max_step = method.first_max_step(block, len(initial))
+        require_steps(float(self.t1), max_step)
         if method.saturates:
-            require_logits(block, initial)
+            require_resolved_scores(block, initial)
             return
         rate = in_float64(change_rate, block, initial)
         if not is_traced(rate):  # as it is inside somebody's jit
-            require_resolved(float(rate), step, method.adaptive, method.growth_limit)
+            require_resolved(float(rate), max_step, method.adaptive, method.growth_limit)
 
 
 def _fraction(happened: np.ndarray, discretisation: float) -> Estimate:

@@ -1,6 +1,6 @@
 r"""Units in which a covariance is an ordinary matrix, and whether steps resolve what happens to it.
 
-With V = u V' the covariance SDE of a block of temperature tau0 is that of V' with tau0 / u: logits
+With V = u V' the covariance SDE of a block of temperature tau0 is that of V' with tau0 / u: scores
 are bilinear in the tokens, and all else is homogeneous in V. Covariances far from one are followed
 in a power of two next to their size, and given back in the caller's; others have the unit one and
 are followed as they are.
@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
-from translimit.core import ArgumentError, is_traced, unit_of
+from translimit.core import AnyArray, ArgumentError, is_traced, unit_of
 from translimit.limits.shaped.block import Block, ShapedMLP
 
 Part = TypeVar("Part", bound=Block | ShapedMLP)
@@ -30,14 +30,16 @@ Part = TypeVar("Part", bound=Block | ShapedMLP)
 MOST = 960
 #: The largest relative change of the covariance by attention in a step, squared where it is noise.
 LARGEST_CHANGE = 10.0
-#: The largest covariance over tau0 for softmax itself: logits of paths, which may grow by 10^8,
+#: The largest covariance over tau0 for softmax itself: scores of paths, which may grow by 10^8,
 #: then keep their differences.
-LARGEST_LOGIT = 2.0**36
+LARGEST_SCORE = 2.0**36
 #: The steps of a path are counted by 32 bits.
 MOST_STEPS = 2.0**31
 
 
-def unit_of_covariance(block: Block | ShapedMLP, cov: np.ndarray | Array, name: str) -> float:
+def unit_of_covariance(
+    block: Block | ShapedMLP, cov: Float[AnyArray, "tokens tokens"], name: str
+) -> float:
     """The unit of a covariance: one where it is ordinary, or where anything is traced.
 
     Args:
@@ -61,7 +63,7 @@ def unit_of_covariance(block: Block | ShapedMLP, cov: np.ndarray | Array, name: 
     if isinstance(block, Block) and not block.tau0 / unit > 2.0**-MOST:
         raise ArgumentError(
             name,
-            f"is {largest:.3g} with tau0 = {block.tau0:.3g}: logits are beyond float64",
+            f"is {largest:.3g} with tau0 = {block.tau0:.3g}: scores are beyond float64",
             "pass a smaller covariance or a larger tau0",
         )
     return unit
@@ -75,34 +77,35 @@ def in_unit(block: Part, unit: float) -> Part:
     return eqx.tree_at(lambda b: b.tau0, block, block.tau0 / unit)
 
 
-def is_extreme(cov: Array) -> Array:
+def is_extreme(cov: Float[AnyArray, "tokens tokens"]) -> Bool[Array, ""]:
     """Whether a covariance, traced perhaps, is not finite or has a unit other than one."""
     largest = jnp.max(jnp.abs(cov))
     return ~jnp.isfinite(largest) | (unit_of(largest) != 1.0)
 
 
-def require_steps(end: float, step: float) -> None:
+def require_steps(end: float, max_step: float) -> None:
     """Refuse more steps than can be counted.
 
     Raises:
         ArgumentError: more than 2^31 of them.
     """
-    if not end / step <= MOST_STEPS:
+    if not end / max_step <= MOST_STEPS:
         raise ArgumentError(
             "t1",
-            f"is {end:.3g}, and the block asks for steps of {step:.3g}: {end / step:.3g} of them",
+            f"is {end:.3g}, and the block asks for steps of {max_step:.3g}: {end / max_step:.3g} "
+            "of them",
             "pass a shorter t1, or a block whose noise and slopes are smaller",
         )
 
 
 def require_resolved(
-    rate: float, step: float | None, adaptive: float | None, growth_limit: float
+    rate: float, max_step: float | None, adaptive: float | None, growth_limit: float
 ) -> None:
     """Refuse steps in which the attention changes the covariance many times over.
 
     Args:
         rate: at which attention changes the initial covariance relative to itself.
-        step: the step, where it does not follow that rate.
+        max_step: the largest step, where it does not follow that rate.
         adaptive: the tolerance of steps that do.
         growth_limit: of the trace along a path; the rate grows by its square.
 
@@ -119,18 +122,20 @@ def require_resolved(
                 "pass a smaller covariance or a larger tau0, or take bounded=True",
             )
         return
-    if step is not None and not rate * step <= LARGEST_CHANGE:
+    if max_step is not None and not rate * max_step <= LARGEST_CHANGE:
         raise ArgumentError(
             "initial",
-            f"is changed by attention at a rate of {rate:.3g}, which steps of {step:.3g} do not "
-            "resolve: an explosion in the first one would say nothing",
-            "pass a smaller covariance, a larger tau0 or a smaller step, or take adaptive=0.1 or "
-            "bounded=True of StructurePreserving",
+            f"is changed by attention at a rate of {rate:.3g}, which steps of {max_step:.3g} do "
+            "not resolve: an explosion in the first one would say nothing",
+            "pass a smaller covariance, a larger tau0 or a smaller max_step, or take adaptive=0.1 "
+            "or bounded=True of StructurePreserving",
         )
 
 
-def require_logits(block: Block | ShapedMLP, cov: np.ndarray) -> None:
-    """Refuse logits whose differences are rounding.
+def require_resolved_scores(
+    block: Block | ShapedMLP, cov: Float[AnyArray, "tokens tokens"]
+) -> None:
+    """Refuse scores whose differences are rounding.
 
     Args:
         block: attention block, full block, or MLP block alone.
@@ -139,11 +144,11 @@ def require_logits(block: Block | ShapedMLP, cov: np.ndarray) -> None:
     Raises:
         ArgumentError: the largest entry of the covariance is beyond 2^36 tau0.
     """
-    largest = float(np.max(np.abs(cov)))
-    if isinstance(block, Block) and not largest <= LARGEST_LOGIT * block.tau0:
+    largest = float(np.max(np.abs(np.asarray(cov))))
+    if isinstance(block, Block) and not largest <= LARGEST_SCORE * block.tau0:
         raise ArgumentError(
             "initial",
-            f"is {largest / block.tau0:.3g} times tau0, and logits of that size are known up to "
+            f"is {largest / block.tau0:.3g} times tau0, and scores of that size are known up to "
             "rounding only",
             "pass a smaller covariance or a larger tau0",
         )
