@@ -364,7 +364,7 @@ def test_every_other_refusal_says_what_to_pass(call: Any, error: type, message: 
 
 
 def test_the_rate_of_attention_noise_is_its_mean_square_relative_to_the_covariance() -> None:
-    # R(V) = E |L^-1 (gamma^2 alpha beta / sqrt(H)) A_1 L|^2 over 20,000 logits, with
+    # R(V) = E |L^-1 (gamma^2 alpha beta / sqrt(H)) A_1 L|^2 over 20,000 scores, with
     # A_1 = L G L^T C / (m tau0).
     block = Block(gamma=0.6, tau0=0.7, heads=3, projection=True)
     factor = np.linalg.cholesky(STAR)

@@ -132,7 +132,7 @@ def test_one_layer_has_the_covariance_of_the_generator(model) -> None:
     for pair, other in [((0, 0), (0, 0)), ((0, 1), (0, 1)), ((1, 2), (1, 2)), ((0, 1), (1, 2))]:
         product = change[:, *pair] * change[:, *other]
         error = product.std() / seeds**0.5
-        # Width 64 leaves a bias of relative order 1 / 64 (times a few, the logits being large).
+        # Width 64 leaves a bias of relative order 1 / 64 (times a few, the scores being large).
         bias = 0.06 * abs(exact(*pair, *pair) * exact(*other, *other)) ** 0.5
         assert abs(product.mean() - exact(*pair, *other)) < 4.5 * error + bias
         # A wrong factor of two in either part would be seen.

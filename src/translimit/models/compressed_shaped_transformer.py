@@ -3,7 +3,7 @@ r"""The covariance of a finite shaped Transformer as the Markov chain that it is
 Given the covariance V = L L^T of one layer, the law of the next one depends on nothing else, and
 is drawn exactly with m x m matrices at any width n:
 
-- logits Y = L G_q G_k^T L^T, for n_k >= m with a Bartlett factor in place of G_q;
+- scores Y = L G_q G_k^T L^T, for n_k >= m with a Bartlett factor in place of G_q;
 - a branch of n columns that are N(0, B B^T) given all else: (lam X + gamma branch) has covariance
   F_1 F_1^T + F_2 F_2^T, F_1 = lam L + gamma B Z / sqrt(n), F_2 = gamma B Bart(n - m) / sqrt(n).
 
@@ -28,6 +28,7 @@ from translimit.attention import shaped_attention
 from translimit.core import (
     ArgumentError,
     ArrayInput,
+    Outcome,
     in_float64,
     lower_factor,
     normals,
@@ -129,7 +130,9 @@ class CompressedShapedTransformer(eqx.Module):
         kept = in_float64(
             _simulate, cov, self.block, self.sizes, run, lams, stop, data, self._slices()
         )
-        return NetworkCovariances(ts=kept_times(self.sizes, run), cov=kept[:seeds])
+        return NetworkCovariances(
+            ts=kept_times(self.sizes, run), cov=kept[:seeds], outcome=Outcome.successful
+        )
 
     def _slices(self) -> int:
         """How many parts of the width have a covariance of their own."""
@@ -194,8 +197,8 @@ def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array
         of_queries, of_keys, of_values = jax.random.split(own, 3)
         query = _normals(of_queries, sizes.head_dim, tokens, factor.dtype)
         normal = normals(of_keys, (query.shape[1], tokens)).astype(factor.dtype)
-        logits = factor @ (query @ normal) @ factor.T / sizes.temperature(block)
-        branch = shaped_attention(logits, block.shaped_gains, block.causal) @ factor
+        scores = factor @ (query @ normal) @ factor.T / sizes.temperature(block)
+        branch = shaped_attention(scores, block.shaped_gains, block.causal) @ factor
         return branch, branch @ _normals(of_values, sizes.value_dim, tokens, factor.dtype)
 
     branches, values = jax.vmap(head)(jax.random.split(of_heads, block.heads))

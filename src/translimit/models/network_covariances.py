@@ -26,12 +26,12 @@ class NetworkCovariances(AbstractSolution):
     Attributes:
         ts: the layers kept, over the width [times]; the first is the input's.
         cov: V = X X^T / n of every network [samples, times, tokens, tokens]; frozen after a stop.
-        outcome: `successful`: a finite network does not end early.
+        outcome: `successful`, as a finite network always is.
     """
 
     ts: Times
     cov: Float[AnyArray, "samples times tokens tokens"]
-    outcome: Outcome = Outcome.successful
+    outcome: Outcome
     reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
 
     @property

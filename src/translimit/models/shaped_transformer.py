@@ -24,6 +24,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Outcome,
     Times,
     as_float,
     brief,
@@ -202,7 +203,9 @@ class ShapedTransformer(eqx.Module):
         kept = following_inputs(
             _simulate, (cov,), (self.block, self.sizes, run, lams, stop, jax.random.key_data(key))
         )
-        return NetworkCovariances(ts=kept_times(self.sizes, run), cov=kept[:seeds])
+        return NetworkCovariances(
+            ts=kept_times(self.sizes, run), cov=kept[:seeds], outcome=Outcome.successful
+        )
 
     def gradient_norms(self, initial: ArrayInput, *, key: PRNGKeyArray, seeds: int = 1) -> Any:
         """Size of the gradient at every depth: Frobenius norm of d<G, X_L> / dX_l.
@@ -304,8 +307,8 @@ def apply_block(
     width = math.sqrt(sizes.dim)
     queries = tokens @ weights.query / width  # [heads, tokens, head_dim]
     keys = tokens @ weights.key / width
-    logits = queries @ keys.swapaxes(-1, -2) / sizes.temperature(block)
-    matrix = shaped_attention(logits, block.shaped_gains, block.causal)
+    scores = queries @ keys.swapaxes(-1, -2) / sizes.temperature(block)
+    matrix = shaped_attention(scores, block.shaped_gains, block.causal)
     heads = matrix @ (tokens @ weights.value / width)  # [heads, tokens, value_dim]
     branch = heads.swapaxes(0, 1).reshape(tokens.shape[0], -1)
     if weights.output is not None:

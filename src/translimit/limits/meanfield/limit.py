@@ -314,7 +314,7 @@ class GaussianLimit(AbstractProblem[GaussianLimitSolution]):
     ) -> GaussianLimitSolution:
         """Follow the factor in float64."""
         batch = _run([self], method, np.asarray(ts), progress)
-        return jax.tree.map(lambda leaf: leaf if leaf is batch.ts else leaf[0], batch)
+        return jax.tree.map(lambda leaf: leaf if leaf is batch.ts else np.asarray(leaf[0]), batch)
 
 
 def solve_limits(
