@@ -46,7 +46,7 @@ MEMORY_TARGET = {16384: 1.0, 65536: 1.0, 200000: 2e9 / 2**30}
 def make_attention(dtype: str, causal: bool) -> Softmax:
     rng = np.random.default_rng(0)
     maps = (rng.normal(size=(DIM, DIM)).astype(dtype) / np.sqrt(DIM) for _ in range(3))
-    return Softmax(*maps, scale=np.asarray(DIM**-0.5, dtype), causal=causal)
+    return Softmax(*maps, score_scale=np.asarray(DIM**-0.5, dtype), causal=causal)
 
 
 def make_cloud(tokens: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def make_cloud(tokens: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 def naive_velocity(attention: Softmax, cloud: Any, positions: Any) -> Any:
     """Every score at once, normalised as a matrix: the formula as it stands."""
-    scores = attention.scale * (cloud @ attention.Q.T) @ (cloud @ attention.K.T).T
+    scores = attention.score_scale * (cloud @ attention.Q.T) @ (cloud @ attention.K.T).T
     if attention.causal:
         scores = jnp.where(positions[None, :] <= positions[:, None], scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=1) @ (cloud @ attention.V.T)

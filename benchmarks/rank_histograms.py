@@ -72,7 +72,7 @@ def ranks(values: str, count: int) -> Any:
     for draw in cases(values, count):
         query = rank_draws.padded(draw.Q, LARGEST // 2, LARGEST)
         value = rank_draws.padded(draw.V, LARGEST, LARGEST)
-        attention = Softmax(Q=query, K=-query, V=value, scale=len(draw.cov) ** -0.5)
+        attention = Softmax(Q=query, K=-query, V=value, score_scale=len(draw.cov) ** -0.5)
         cov = rank_draws.padded(draw.cov, LARGEST, LARGEST)
         problems.append(GaussianLimit(attention=attention, cov=cov, t1=t1))
     return solve_limits(problems, LogTimeODE(rtol=1e-8))

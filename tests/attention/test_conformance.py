@@ -167,7 +167,7 @@ def test_refusals_that_constructors_share(variant, as_user):
         ({"K": QKV["K"][:1]}, r"K: has shape \(1, 3\); pass a matrix \[2, 3\]"),
         ({"V": QKV["V"][:2]}, r"V: has shape \(2, 3\)"),
         ({"V": QKV["V"] * np.nan}, "V: has NaN or infinity in 9 of 9 entries"),
-        ({"scale": 0.0}, "scale: got 0"),
+        ({"score_scale": 0.0}, "score_scale: got 0"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             variant(**QKV | change)

@@ -22,7 +22,11 @@ from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError
 X = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5], [0.5, -1.5]])
 QKV = {"Q": Q, "K": K, "V": V}
 TWO_HEADS = MultiHead(
-    Q=np.stack([Q, K[::-1]]), K=np.stack([K, -Q]), V=np.stack([V, Q]), W=np.stack([K, V]), scale=0.7
+    Q=np.stack([Q, K[::-1]]),
+    K=np.stack([K, -Q]),
+    V=np.stack([V, Q]),
+    W=np.stack([K, V]),
+    score_scale=0.7,
 )
 ROWS = {
     "row 8, L2": (
@@ -65,9 +69,9 @@ def test_acceptance_rows_8_10_11(row):
         TWO_HEADS,
         MultiHead.from_matrices(Q, K, V, heads=2),
         L2(**QKV),
-        L2(**QKV, scale=0.6, key_scale=1.3),
+        L2(**QKV, score_scale=0.6, key_scale=1.3),
         L2(Q=[[0.7, -0.4]], K=[[0.3, 1.0]], V=V),
-        Linear(**QKV, scale=1.7),
+        Linear(**QKV, score_scale=1.7),
         FeedForward(L2(**QKV), W=[[0.1, 0.5], [-0.2, 0.3]], b=[1.0, -2.0]),
     ],
     ids=["multi-head", "cut heads", "l2", "l2 key scale", "l2 one row", "linear", "feed-forward"],
@@ -94,12 +98,12 @@ def test_mutation_transposed_score_matrices_miss_the_quadrature():
 
 
 def test_identity_one_head_is_softmax_and_heads_add():
-    single = MultiHead(Q=[Q], K=[K], V=[V], W=[np.eye(2)], scale=0.8)
-    np.testing.assert_allclose(single(X, X), Softmax(**QKV, scale=0.8)(X, X), atol=1e-14)
+    single = MultiHead(Q=[Q], K=[K], V=[V], W=[np.eye(2)], score_scale=0.8)
+    np.testing.assert_allclose(single(X, X), Softmax(**QKV, score_scale=0.8)(X, X), atol=1e-14)
     # Cut heads: head h is softmax attention that keeps row h of V.
-    cut = MultiHead.from_matrices(Q, K, V, heads=2, scale=0.8)
+    cut = MultiHead.from_matrices(Q, K, V, heads=2, score_scale=0.8)
     parts = [
-        Softmax(Q=Q[h : h + 1], K=K[h : h + 1], V=np.diag(np.eye(2)[h]) @ V, scale=0.8)
+        Softmax(Q=Q[h : h + 1], K=K[h : h + 1], V=np.diag(np.eye(2)[h]) @ V, score_scale=0.8)
         for h in (0, 1)
     ]
     np.testing.assert_allclose(cut(X, X), sum(part(X, X) for part in parts), atol=1e-14)
@@ -110,7 +114,7 @@ def test_identity_one_head_is_softmax_and_heads_add():
 @pytest.mark.parametrize("bias", [0.0, 0.5, -3.0])
 def test_two_routes_sigmoid_velocity_against_a_gaussian(bias):
     cloud, masses = quadrature(MEAN, COV, nodes=64)
-    attention = Sigmoid(**QKV, scale=1.2, bias=bias)
+    attention = Sigmoid(**QKV, score_scale=1.2, bias=bias)
     by_cloud = attention(X, cloud, weights=masses)
     np.testing.assert_allclose(attention.gaussian_velocity(X, MEAN, COV), by_cloud, atol=1e-11)
 
@@ -118,7 +122,7 @@ def test_two_routes_sigmoid_velocity_against_a_gaussian(bias):
 @pytest.mark.parametrize("rank", [1, 2])
 def test_two_routes_projection_of_sigmoid_equals_two_fold_quadrature(rank):
     """E Gamma and E[Gamma(x) (x - mean)^T] Sigma^+ over x, Gamma(x) by Stein's identity."""
-    attention = Sigmoid(**QKV, scale=1.5, bias=-0.7)
+    attention = Sigmoid(**QKV, score_scale=1.5, bias=-0.7)
     direction = np.array([0.8, 0.3])
     cov = COV if rank == 2 else np.outer(direction, direction)
     factor = np.linalg.cholesky(cov) if rank == 2 else np.stack([direction, 0 * direction], 1)
@@ -175,7 +179,7 @@ def test_identity_the_widest_projection_that_is_resolved():
 
 
 def test_two_routes_projection_of_unnormalised_attention():
-    attention = Unnormalized(**QKV, scale=0.6)
+    attention = Unnormalized(**QKV, score_scale=0.6)
     cloud, masses = quadrature(MEAN, COV)
     velocity = attention(cloud, cloud, weights=masses)
     g, M = attention.moment_field(MEAN, COV)
@@ -183,7 +187,7 @@ def test_two_routes_projection_of_unnormalised_attention():
     cross = np.einsum("n,ni,nj->ij", masses, velocity, cloud - MEAN)
     np.testing.assert_allclose(M, cross @ np.linalg.inv(COV), rtol=0, atol=1e-9)
     # Beyond the largest eigenvalue of cov A cov A^T the expectation is infinite.
-    assert np.isnan(Unnormalized(**QKV, scale=6.0).moment_field(MEAN, COV)[1]).all()
+    assert np.isnan(Unnormalized(**QKV, score_scale=6.0).moment_field(MEAN, COV)[1]).all()
 
 
 def test_orders_sigmoid_with_bias_minus_log_n_tends_to_unnormalised():
@@ -238,7 +242,7 @@ def test_identity_fields_are_traceable_in_float32_and_differentiable():
 def test_two_routes_bound_on_the_closure_of_l2_with_injective_keys():
     rng = np.random.default_rng(3)
     for _ in range(20):
-        attention = L2(*rng.normal(size=(3, 3, 3)), scale=0.7, key_scale=0.4)
+        attention = L2(*rng.normal(size=(3, 3, 3)), score_scale=0.7, key_scale=0.4)
         root = 10 ** rng.uniform(-2, 3) * rng.normal(size=(3, 3))
         M = attention.gaussian_field(np.zeros(3), root @ root.T)[1]
         assert np.linalg.norm(M, 2) <= attention.closure_rate * (1 + 1e-9)
@@ -252,7 +256,7 @@ def test_the_bound_on_the_closure_of_l2_is_reached():
     K = left @ np.diag([2.0, 1.0, 0.4]) @ right.T
     Q = left @ np.diag([0.1, 0.2, 3.0]) @ other.T
     V = np.outer(rng.normal(size=3), right[:, 2])
-    attention = L2(Q, K, V, scale=0.7, key_scale=0.3)
+    attention = L2(Q, K, V, score_scale=0.7, key_scale=0.3)
     M = attention.gaussian_field(np.zeros(3), 1e9 * np.eye(3))[1]
     reached = np.linalg.norm(M, 2)
     # |A| is c times the largest product of singular values of K and Q, 0.4 times 3.

@@ -17,7 +17,7 @@ from translimit.attention import (
 )
 from translimit.core import ArgumentError, ArgumentTypeError
 
-FIRST, SECOND = Softmax(Q=Q, K=K, V=V), Softmax(Q=K, K=Q, V=-V, scale=2.0)
+FIRST, SECOND = Softmax(Q=Q, K=K, V=V), Softmax(Q=K, K=Q, V=-V, score_scale=2.0)
 
 
 def test_identity_parameters_are_right_continuous():

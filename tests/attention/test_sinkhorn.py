@@ -329,7 +329,7 @@ def test_non_convergence_is_an_error_with_what_was_found(as_user):
         (Sinkhorn, {"Q": Q[0]}, ArgumentError, r"Q: has shape \(2,\)"),
         (Sinkhorn, {"K": K[:1]}, ArgumentError, r"K: has shape \(1, 2\)"),
         (Sinkhorn, {"V": V + np.inf}, ArgumentError, "V: has NaN or infinity in 4 of 4 entries"),
-        (Sinkhorn, {"scale": 0.0}, ArgumentError, "scale: got 0"),
+        (Sinkhorn, {"score_scale": 0.0}, ArgumentError, "score_scale: got 0"),
         (Sinkhorn, {"tol": 0.0}, ArgumentError, "tol: got 0; pass a positive number"),
         (Sinkhorn, {"tol": -1e-9}, ArgumentError, "tol: got -1e-09"),
         (Sinkhorn, {"max_iterations": 0}, ArgumentError, "max_iterations: got 0; pass at least 1"),

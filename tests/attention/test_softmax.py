@@ -29,7 +29,7 @@ ROW12 = np.array([[0.9, -0.4], [0.5760510693, 0.1399148846], [0.0427611661, 0.43
 
 def dense_field(attention, x, cloud, weights=None, x_positions=None, positions=None):
     """Gamma(x) by its definition with S = (X A^T) Y^T, A written out, in float64 NumPy."""
-    A = float(attention.scale) * np.asarray(attention.K, np.float64).T @ attention.Q
+    A = float(attention.score_scale) * np.asarray(attention.K, np.float64).T @ attention.Q
     kernel = np.exp((x @ A.T) @ cloud.T)
     kernel = kernel * (np.ones(len(cloud)) if weights is None else weights)
     if positions is not None:
@@ -42,7 +42,7 @@ def random_softmax(rng, head_dim, dim, causal=False, size=1.0):
         Q=size * rng.normal(size=(head_dim, dim)) / np.sqrt(dim),
         K=size * rng.normal(size=(head_dim, dim)) / np.sqrt(dim),
         V=rng.normal(size=(dim, dim)) / np.sqrt(dim),
-        scale=1 / np.sqrt(head_dim),
+        score_scale=1 / np.sqrt(head_dim),
         causal=causal,
     )
 
@@ -149,7 +149,11 @@ def test_two_routes_torch_scaled_dot_product_attention(causal):
     q, k = (torch.from_numpy(cloud @ np.asarray(W).T) for W in (attention.Q, attention.K))
     v = torch.from_numpy(cloud @ np.asarray(attention.V).T)
     expected = torch.nn.functional.scaled_dot_product_attention(
-        q[None, None], k[None, None], v[None, None], is_causal=causal, scale=attention.scale.item()
+        q[None, None],
+        k[None, None],
+        v[None, None],
+        is_causal=causal,
+        scale=attention.score_scale.item(),
     )
     field = attention(cloud, cloud, **kwargs)
     np.testing.assert_allclose(field, expected[0, 0].numpy(), rtol=0, atol=1e-12)
@@ -173,7 +177,7 @@ def test_two_routes_gaussian_field_equals_the_field_of_a_quadrature_cloud(seed):
 
 
 def test_identity_gaussian_field_is_numpy_float64_outside_jax_and_traceable_inside():
-    attention = Softmax(Q=Q, K=K, V=V, scale=0.7)
+    attention = Softmax(Q=Q, K=K, V=V, score_scale=0.7)
     np.testing.assert_allclose(attention.A, 0.7 * K.T @ Q, rtol=1e-15)
     for array in (*attention.gaussian_field(MEAN, COV), attention.A):
         assert isinstance(array, np.ndarray)
@@ -252,7 +256,7 @@ def test_identity_vmap_over_clouds_and_parameters_equals_a_loop(causal):
     kwargs = {"x_positions": at, "positions": at} if causal else {}
 
     def field(cloud, scale):
-        return Softmax(Q, K, V, scale=scale, causal=causal)(cloud, cloud, **kwargs)
+        return Softmax(Q, K, V, score_scale=scale, causal=causal)(cloud, cloud, **kwargs)
 
     batched = jax.jit(jax.vmap(field))(clouds, scales)
     assert isinstance(batched, jax.Array)
@@ -332,10 +336,10 @@ def test_identity_one_point_and_no_point_keep_their_shape():
         ({"V": V + np.inf}, ArgumentError, "V: has NaN or infinity in 4 of 4 entries"),
         ({"V": V * 1j}, ArgumentTypeError, "V: got .*; pass real numbers"),
         ({"V": jnp.asarray(V) * 1j}, ArgumentTypeError, "V: has dtype complex64"),
-        ({"scale": 0.0}, ArgumentError, "scale: got 0; pass a positive number"),
-        ({"scale": -1}, ArgumentError, "scale: got -1; pass a positive number"),
-        ({"scale": np.inf}, ArgumentError, "scale: got "),
-        ({"scale": [1.0, 2.0]}, ArgumentError, r"scale: has shape \(2,\)"),
+        ({"score_scale": 0.0}, ArgumentError, "score_scale: got 0; pass a positive number"),
+        ({"score_scale": -1}, ArgumentError, "score_scale: got -1; pass a positive number"),
+        ({"score_scale": np.inf}, ArgumentError, "score_scale: got "),
+        ({"score_scale": [1.0, 2.0]}, ArgumentError, r"score_scale: has shape \(2,\)"),
         ({"causal": 1}, ArgumentTypeError, "causal: got 1; pass True or False"),
     ],
 )
@@ -429,7 +433,7 @@ def test_refusals_of_traced_values(as_user):
 
     @eqx.filter_jit
     def field(weights, x_positions, scale, positions=at):
-        scaled = Softmax(Q=Q, K=K, V=V, scale=scale, causal=True)
+        scaled = Softmax(Q=Q, K=K, V=V, score_scale=scale, causal=True)
         return scaled(x, x, weights=weights, x_positions=x_positions, positions=positions)
 
     even = jnp.full(4, 0.25)
@@ -440,7 +444,7 @@ def test_refusals_of_traced_values(as_user):
         ((even, at - 0.1, 1.0), "x_positions: a point lies before every token"),
         ((jnp.array([0.0, 0.5, 0.5, 0.0]), at, 1.0), "x_positions: a point lies before every"),
         ((even, at, 1.0, at[::-1]), "positions: are not sorted"),
-        ((even, at, jnp.array(0.0)), "scale: pass a positive number"),
+        ((even, at, jnp.array(0.0)), "score_scale: pass a positive number"),
     ]:
         with pytest.raises(eqx.EquinoxRuntimeError, match=message):
             jax.block_until_ready(field(*wrong))

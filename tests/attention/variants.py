@@ -29,12 +29,12 @@ HEADS = {
 DRIFT = {"W": RNG.normal(size=(DIM, DIM)) / 3, "b": RNG.normal(size=DIM)}
 
 PLAIN = {
-    "softmax": lambda **o: Softmax(**QKV, scale=0.8, **o),
-    "multi-head": lambda **o: MultiHead(**HEADS, scale=0.7, **o),
-    "l2": lambda **o: L2(**QKV, scale=0.6, key_scale=0.9, **o),
-    "sigmoid": lambda **o: Sigmoid(**QKV, scale=0.8, bias=0.5, **o),
-    "linear": lambda **o: Linear(**QKV, scale=0.8, **o),
-    "unnormalized": lambda **o: Unnormalized(**QKV, scale=0.5, **o),
+    "softmax": lambda **o: Softmax(**QKV, score_scale=0.8, **o),
+    "multi-head": lambda **o: MultiHead(**HEADS, score_scale=0.7, **o),
+    "l2": lambda **o: L2(**QKV, score_scale=0.6, key_scale=0.9, **o),
+    "sigmoid": lambda **o: Sigmoid(**QKV, score_scale=0.8, bias=0.5, **o),
+    "linear": lambda **o: Linear(**QKV, score_scale=0.8, **o),
+    "unnormalized": lambda **o: Unnormalized(**QKV, score_scale=0.5, **o),
     "feed-forward": lambda **o: FeedForward(Sigmoid(**QKV, bias=-0.5, **o), **DRIFT),
 }
 PREFIX = {"causal": True, "normalisation": Normalisation.PREFIX}
@@ -57,15 +57,15 @@ def dense_field(attention, x, cloud, weights=None, x_positions=None, positions=N
     if isinstance(attention, MultiHead):
         total = np.zeros_like(x)
         for q, k, v, w in zip(attention.Q, attention.K, attention.V, attention.W, strict=True):
-            kernel = np.exp(attention.scale * (x @ q.T) @ (cloud @ k.T).T) * weights * seen
+            kernel = np.exp(attention.score_scale * (x @ q.T) @ (cloud @ k.T).T) * weights * seen
             total += kernel / kernel.sum(axis=1, keepdims=True) @ cloud @ v.T @ w.T
         return total
     queries, keys = x @ attention.Q.T, cloud @ attention.K.T
-    scores = attention.scale * queries @ keys.T
+    scores = attention.score_scale * queries @ keys.T
     if isinstance(attention, L2):
         # e^{-c |Qx - Ky|^2} with an independent factor of |Ky|^2.
-        squares = attention.scale * np.sum((queries[:, None] - keys[None]) ** 2, axis=2)
-        surplus = (attention.key_scale - attention.scale) * np.sum(keys**2, axis=1)
+        squares = attention.score_scale * np.sum((queries[:, None] - keys[None]) ** 2, axis=2)
+        surplus = (attention.key_scale - attention.score_scale) * np.sum(keys**2, axis=1)
         kernel = np.exp(-squares - surplus)
     elif isinstance(attention, Sigmoid):
         kernel = 1 / (1 + np.exp(-scores - attention.bias))

@@ -65,7 +65,7 @@ def test_field_of_a_mixture_by_quadrature():
         ]
     )
     queries = np.random.default_rng(0).normal(0.0, 0.7, (5, 2))
-    softmax = Softmax(Q=causal.Q, K=causal.K, V=causal.V, scale=causal.BLOCK_SCALE)
+    softmax = Softmax(Q=causal.Q, K=causal.K, V=causal.V, score_scale=causal.BLOCK_SCALE)
     exact = softmax(queries, cloud, weights=np.tile(mass, 2) / (2 * mass.sum()))
     np.testing.assert_allclose(causal.mixture_field(queries), exact, rtol=1e-9)
 

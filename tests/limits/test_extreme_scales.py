@@ -84,12 +84,12 @@ def test_rates_at_the_ends_of_the_range_are_refused(cov, score):
 
 
 VARIANTS = {
-    "softmax": Softmax(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4),
-    "l2": L2(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4),
-    "linear": Linear(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4),
-    "sinkhorn": Sinkhorn(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4),
-    "sigmoid": Sigmoid(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4, bias=0.3),
-    "unnormalised": Unnormalized(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, scale=0.4),
+    "softmax": Softmax(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4),
+    "l2": L2(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4),
+    "linear": Linear(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4),
+    "sinkhorn": Sinkhorn(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4),
+    "sigmoid": Sigmoid(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4, bias=0.3),
+    "unnormalised": Unnormalized(Q=EYE, K=[[0.3, 1.0], [0.2, 0.5]], V=EYE, score_scale=0.4),
     "feed-forward": FeedForward(
         Softmax(Q=EYE, K=EYE, V=EYE), W=[[0.1, 0.2], [0.0, -0.3]], b=[1, 2]
     ),

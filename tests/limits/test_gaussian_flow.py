@@ -23,7 +23,7 @@ from translimit.limits.meanfield import GaussianFlow, gaussian_vector_field, sco
 
 
 def softmax() -> Softmax:
-    return Softmax(Q=Q, K=K, V=V, scale=1.0)
+    return Softmax(Q=Q, K=K, V=V, score_scale=1.0)
 
 
 def five(mean, cov) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_acceptance_24_rank_of_the_limit():
         query = generator.standard_normal((dim // 2, dim))
         root = generator.standard_normal((dim, dim))
         cov = root @ root.T
-        attention = Softmax(Q=query, K=-query, V=np.eye(dim), scale=dim**-0.5)
+        attention = Softmax(Q=query, K=-query, V=np.eye(dim), score_scale=dim**-0.5)
         # Later than 1e6 the rounding of M F, times t, would show.
         save = np.geomspace(1e4, 1e6, 3)
         solution = solve_to(attention, np.zeros(dim), cov, save[-1], save=save)
@@ -100,7 +100,7 @@ def test_acceptance_26_two_lines():
         if values[0] * values[1] < 0:
             break
     value = np.random.RandomState(32).randn(2, 2)
-    attention = Softmax(Q=query, K=key, V=value, scale=2**-0.5)
+    attention = Softmax(Q=query, K=key, V=value, score_scale=2**-0.5)
     directions = []
     for u, w in [(0.5, 0.3), (-0.6, 0.2), (0.1, -0.8), (-0.2, 0.7), (0.7, -0.4), (0.0, 0.0)]:
         cov = np.array([[(u + 1) / 2, w / 2], [w / 2, (1 - u) / 2]])

@@ -60,9 +60,9 @@ def ensemble(request):
         query = padded(Q, 2, LARGEST)
         maps = {"Q": query, "K": -query, "V": padded(np.eye(dim), LARGEST, LARGEST)}
         attention = (
-            Softmax(**maps, scale=dim**-0.5)
+            Softmax(**maps, score_scale=dim**-0.5)
             if request.param == "softmax"
-            else L2(**maps, scale=dim**-0.5, key_scale=1.0)
+            else L2(**maps, score_scale=dim**-0.5, key_scale=1.0)
         )
         cov = padded(cov, LARGEST, LARGEST)
         problems.append(GaussianLimit(attention=attention, cov=cov, t1=1e8))
@@ -95,7 +95,7 @@ def test_inverse_covariance_is_linear_in_time():
         Q, skew = generator.standard_normal((2, 3, 3))
         K = -Q + 0.3 * np.linalg.solve(Q.T, skew - skew.T)  # A = -c Q^T Q + an antisymmetric part
         G = generator.standard_normal((3, 3))
-        attention = Softmax(Q=Q, K=K, V=np.eye(3), scale=0.5)
+        attention = Softmax(Q=Q, K=K, V=np.eye(3), score_scale=0.5)
         problems.append(GaussianLimit(attention=attention, cov=G @ G.T, t1=1e3))
         form = attention.A + attention.A.T
         exact.append([np.linalg.inv(np.linalg.inv(G @ G.T) - t * form) for t in ts])
@@ -136,7 +136,7 @@ def test_acceptance_26_two_lines():
         values = np.linalg.eigvalsh(K.T @ Q + Q.T @ K)
         if values[0] * values[1] < 0:
             break
-    attention = Softmax(Q=Q, K=K, V=np.random.RandomState(32).randn(2, 2), scale=2**-0.5)
+    attention = Softmax(Q=Q, K=K, V=np.random.RandomState(32).randn(2, 2), score_scale=2**-0.5)
     grid = [(0.5, 0.3), (-0.6, 0.2), (0.1, -0.8), (-0.2, 0.7), (0.7, -0.4), (0.0, 0.0)]
     problems = [
         GaussianLimit(attention=attention, cov=[[(1 + u) / 2, w / 2], [w / 2, (1 - u) / 2]], t1=300)
@@ -199,7 +199,7 @@ def stiff(dim, smallest, seed):
     Q, cov = draw(dim, seed)
     basis = np.linalg.qr(generator.standard_normal((dim, dim)))[0]
     V = (basis * np.geomspace(smallest, 10.0, dim)) @ basis.T
-    return Softmax(Q=Q, K=-Q, V=V, scale=dim**-0.5), cov
+    return Softmax(Q=Q, K=-Q, V=V, score_scale=dim**-0.5), cov
 
 
 def test_stiff_covariances_by_another_integrator():

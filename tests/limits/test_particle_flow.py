@@ -15,7 +15,7 @@ from translimit.models import ResidualAttention
 
 
 def softmax(**options) -> Softmax:
-    return Softmax(Q=Q, K=K, V=V, scale=1.0, **options)
+    return Softmax(Q=Q, K=K, V=V, score_scale=1.0, **options)
 
 
 def uniform_cloud(seed: int, tokens: int = 64) -> np.ndarray:

@@ -96,7 +96,7 @@ LOW = {
 }
 CLOSURES = {
     "softmax": Softmax(**LOW),
-    "l2": L2(**LOW, scale=0.6, key_scale=0.9),
+    "l2": L2(**LOW, score_scale=0.6, key_scale=0.9),
     "linear": Linear(**LOW),
     "sinkhorn": Sinkhorn(**LOW),
     "fixed sinkhorn": FixedSinkhorn(**LOW, iterations=3),

@@ -119,7 +119,7 @@ def test_failure_in_a_flow_is_the_outcome_not_converged(method):
 
 def test_two_routes_gradient_of_the_closure_equals_central_differences():
     def variance(scale):
-        attention = Sinkhorn(Q=Q, K=K, V=V, scale=scale)
+        attention = Sinkhorn(Q=Q, K=K, V=V, score_scale=scale)
         flow = GaussianFlow(attention=attention, mean=MEAN, cov=np.eye(2), t1=T1)
         return solve(flow, FixedODE(steps=20), save=[T1]).cov[-1, 0, 1]
 

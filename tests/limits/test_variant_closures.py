@@ -100,7 +100,7 @@ def test_identity_l2_limit_for_opposite_queries_and_keys():
     rng = np.random.default_rng(4)
     query, root = rng.normal(size=(1, 3)), rng.normal(size=(3, 3))
     cov = root @ root.T
-    attention = L2(Q=query, K=-query, V=np.eye(3), scale=0.7, key_scale=1.1)
+    attention = L2(Q=query, K=-query, V=np.eye(3), score_scale=0.7, key_scale=1.1)
     solution = solve(
         GaussianFlow(attention=attention, mean=np.zeros(3), cov=cov, t1=1e7), save=[1e7]
     )

@@ -28,7 +28,7 @@ def numpy_layers(tokens, layers, t1, *, causal=False):
 @pytest.mark.parametrize("causal", [False, True])
 def test_against_numpy(causal):
     tokens = GENERATOR.standard_normal((9, 2))
-    attention = Softmax(Q=Q, K=K, V=V, scale=0.5, causal=causal)
+    attention = Softmax(Q=Q, K=K, V=V, score_scale=0.5, causal=causal)
     model = ResidualAttention(attention, 12, t1=0.7)
     positions = np.arange(9.0) if causal else None
     got = model.simulate(tokens, positions=positions, save_every=1)

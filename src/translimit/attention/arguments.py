@@ -67,11 +67,16 @@ def require_positive(value: ArrayInput, name: str) -> Any:
     return value
 
 
-def require_maps(Q: Any, K: Any, V: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
-    """The maps of one head, of shapes that match, and a positive scale."""
+def require_maps(Q: Any, K: Any, V: Any, score_scale: Any) -> tuple[Any, Any, Any, Any]:
+    """The maps of one head, of shapes that match, and a positive factor of the scores."""
     Q = require_matrix(Q, "Q", (None, None))
     K = require_matrix(K, "K", Q.shape)
-    return Q, K, require_matrix(V, "V", (Q.shape[1], Q.shape[1])), require_positive(scale, "scale")
+    return (
+        Q,
+        K,
+        require_matrix(V, "V", (Q.shape[1], Q.shape[1])),
+        require_positive(score_scale, "score_scale"),
+    )
 
 
 def require_bool(value: Any, name: str) -> bool:

@@ -151,7 +151,7 @@ class AbstractAttention(eqx.Module):
             raise ArgumentError(
                 "cloud",
                 f"gives scores, or sums of their exponentials, that are beyond {dtype}",
-                "measure the tokens in other units, or pass a smaller scale",
+                "measure the tokens in other units, or pass a smaller score_scale",
             )
         return require_converged(velocity, outcome, type(self).__name__)
 

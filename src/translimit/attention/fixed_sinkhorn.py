@@ -40,7 +40,7 @@ class FixedSinkhorn(AbstractAttention):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         iterations: number of row updates, at least 1.
         causal: always False.
     """
@@ -48,7 +48,7 @@ class FixedSinkhorn(AbstractAttention):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     iterations: int = eqx.field(static=True)
     causal: bool = eqx.field(static=True)
 
@@ -57,7 +57,7 @@ class FixedSinkhorn(AbstractAttention):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         *,
         iterations: int,
         causal: bool = False,
@@ -68,18 +68,18 @@ class FixedSinkhorn(AbstractAttention):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             iterations: number of row updates, at least 1.
             causal: refused.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive, iterations below 1.
             ArgumentTypeError: a parameter that is not numeric, iterations that are not an integer.
             NoSuchLimitError: causal=True.
         """
         refuse_causal(causal)
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.iterations = require_count(iterations, "iterations")
         self.causal = False
 
@@ -91,7 +91,7 @@ class FixedSinkhorn(AbstractAttention):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     @property
     def bounded(self) -> bool:
@@ -142,9 +142,9 @@ class FixedSinkhorn(AbstractAttention):
         F^T A^T mean + C^T (I + G)^{-1} (F^T A mean - eta), and so on with A^T for A.
         """
         keys, queries = matmul(self.K, factor).T, matmul(self.Q, factor).T
-        at_queries = self.scale * matmul(keys, matmul(self.Q, mean))  # F^T A mean
-        at_keys = self.scale * matmul(queries, matmul(self.K, mean))  # F^T A^T mean
-        C = self.scale * matmul(keys, queries.T)
+        at_queries = self.score_scale * matmul(keys, matmul(self.Q, mean))  # F^T A mean
+        at_keys = self.score_scale * matmul(queries, matmul(self.K, mean))  # F^T A^T mean
+        C = self.score_scale * matmul(keys, queries.T)
         eye = jnp.eye(factor.shape[1], dtype=factor.dtype)
 
         def one_round(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
@@ -160,7 +160,7 @@ class FixedSinkhorn(AbstractAttention):
         (G, eta), _ = jax.lax.scan(one_round, start, None, length=self.iterations - 1)
         solved = jnp.linalg.solve(eye + G, jnp.concatenate([keys, eta[:, None]], axis=1))
         moved = matmul(self.V, factor)
-        M = self.scale * matmul(matmul(moved, solved[:, :-1]), self.Q)
+        M = self.score_scale * matmul(matmul(moved, solved[:, :-1]), self.Q)
         return matmul(self.V, mean) - matmul(moved, solved[:, -1]) + matmul(M, mean), M
 
 

@@ -2,13 +2,13 @@ r"""L2 attention: softmax attention with the kernel exp(-c |Qx - Ky|^2).
 
     Gamma_mu(x) = int e^{-c |Qx - Ky|^2} V y dmu(y) / int e^{-c |Qx - Ky|^2} dmu(y).
 
-The factor e^{-c |Qx|^2} cancels, so the logits are 2 c <Qx, Ky> - c_K |Ky|^2 with c_K = c.
+The factor e^{-c |Qx|^2} cancels, so the scores are 2 c <Qx, Ky> - c_K |Ky|^2 with c_K = c.
 
 | symbol | name here | shape |
 |---|---|---|
 | Q, K | `Q`, `K` | [head_dim, dim] |
 | V | `V` | [dim, dim] |
-| c | `scale` | number |
+| c | `score_scale` | number |
 | c_K | `key_scale`, c unless given | number |
 | A = c K^T Q | `A` | [dim, dim] |
 | B = c_K K^T K | `B` | [dim, dim] |
@@ -54,14 +54,14 @@ class L2(AbstractAttention):
 
     !!! warning "Erratum (published script)"
         The script that accompanies arXiv 2501.18322 scales the cross term by 1 / sqrt(dim) and
-        leaves |Ky|^2 unscaled, which is e^{-c |Qx - Ky|^2} for no c. `scale=dim**-0.5,
+        leaves |Ky|^2 unscaled, which is e^{-c |Qx - Ky|^2} for no c. `score_scale=dim**-0.5,
         key_scale=1.0` reproduces it.
 
     Attributes:
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the cross term.
+        score_scale: c, the positive factor of the cross term.
         key_scale: c_K, the positive factor of |Ky|^2.
         causal: whether a token sees only tokens at or before its position.
     """
@@ -69,7 +69,7 @@ class L2(AbstractAttention):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     key_scale: Any
     causal: bool = eqx.field(static=True)
 
@@ -78,7 +78,7 @@ class L2(AbstractAttention):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         key_scale: ArrayInput | None = None,
         causal: bool = False,
     ):
@@ -88,19 +88,19 @@ class L2(AbstractAttention):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c.
+            score_scale: the positive factor c.
             key_scale: the positive factor c_K of |Ky|^2; c by default, which makes the kernel
                 e^{-c |Qx - Ky|^2}.
             causal: restrict keys to positions at or before the query's.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.key_scale = (
-            self.scale if key_scale is None else require_positive(key_scale, "key_scale")
+            self.score_scale if key_scale is None else require_positive(key_scale, "key_scale")
         )
         self.causal = require_bool(causal, "causal")
 
@@ -111,12 +111,12 @@ class L2(AbstractAttention):
 
     @property
     def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]; the logits hold 2 <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        """The score matrix A = c K^T Q [dim, dim]; the scores hold 2 <Ax, y>."""
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     @property
     def B(self) -> Any:
-        """The confining matrix B = c_K K^T K [dim, dim]; the logits hold -<By, y>."""
+        """The confining matrix B = c_K K^T K [dim, dim]; the scores hold -<By, y>."""
         return self.key_scale * matmul(self.K.T, self.K)
 
     @property
@@ -156,7 +156,7 @@ class L2(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = V sum_j softmax_j(2 c <Q x_i, K y_j> - c_K |K y_j|^2 + log w_j) y_j."""
-        queries = 2 * self.scale * matmul(x, self.Q.T)
+        queries = 2 * self.score_scale * matmul(x, self.Q.T)
         keys = matmul(cloud, self.K.T)
         bias = log_weights - self.key_scale * jnp.sum(keys**2, axis=1)
         average = softmax_average(queries, keys, cloud, bias, x_positions, positions)
@@ -198,6 +198,6 @@ class L2(AbstractAttention):
         orthogonal, upper = jnp.linalg.qr(stacked)
         tilted = jax.scipy.linalg.solve_triangular(upper, orthogonal[keys.shape[1] :].T)
         of_keys = matmul(matmul(self.V, factor), tilted.T)
-        M = 2 * self.scale / root * matmul(of_keys, self.Q)
+        M = 2 * self.score_scale / root * matmul(of_keys, self.Q)
         lowered = root * matmul(of_keys, matmul(self.K, mean))
         return matmul(self.V, mean) - lowered + matmul(M, mean), M

@@ -4,7 +4,7 @@ r"""Linear attention: Gamma_mu(x) = int s(x,y) V y dmu(y) = V (int y y^T dmu) A 
 |---|---|---|
 | Q, K | `Q`, `K` | [head_dim, dim] |
 | V | `V` | [dim, dim] |
-| c | `scale` | number |
+| c | `score_scale` | number |
 | A = c K^T Q, s(x, y) = <Ax, y> | `A` | [dim, dim] |
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
@@ -47,7 +47,7 @@ class Linear(AbstractAttention):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         causal: whether a token sees only tokens at or before its position.
         normalisation: what a causal sum is divided by.
     """
@@ -55,7 +55,7 @@ class Linear(AbstractAttention):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     causal: bool = eqx.field(static=True)
     normalisation: Normalisation = eqx.field(static=True)
 
@@ -64,7 +64,7 @@ class Linear(AbstractAttention):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         causal: bool = False,
         normalisation: Normalisation = Normalisation.TOTAL,
     ):
@@ -74,18 +74,18 @@ class Linear(AbstractAttention):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             causal: restrict keys to positions at or before the query's.
             normalisation: in the causal form, divide by the mass of all tokens (the default) or
                 of those at or before the query.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive, PREFIX without causal.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
                 `normalisation` that is no member of `Normalisation`.
         """
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.causal = require_bool(causal, "causal")
         self.normalisation = require_normalisation(normalisation, causal)
 
@@ -97,7 +97,7 @@ class Linear(AbstractAttention):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     def velocity(
         self,
@@ -108,7 +108,7 @@ class Linear(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = c V sum_j w_j y_j <K y_j, Q x_i>, row i of the result."""
-        queries = self.scale * matmul(x, self.Q.T)
+        queries = self.score_scale * matmul(x, self.Q.T)
         keys = matmul(cloud, self.K.T)
         weights = jnp.exp(log_weights)
         weighted = weights[:, None] * cloud
@@ -140,5 +140,5 @@ class Linear(AbstractAttention):
         refuse_causal_closure(self.causal)
         moments = matmul(factor, matmul(self.K, factor).T)
         moments = moments + mean[:, None] * matmul(self.K, mean)[None, :]
-        M = self.scale * matmul(matmul(self.V, moments), self.Q)
+        M = self.score_scale * matmul(matmul(self.V, moments), self.Q)
         return matmul(M, mean), M

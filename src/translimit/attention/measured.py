@@ -90,7 +90,7 @@ def require_scores(
             name,
             f"has entries up to {largest:.3g}, whose scores may reach 2^{exponent:.0f}, beyond "
             f"{info.dtype}",
-            "measure the tokens in other units, or pass a smaller scale",
+            "measure the tokens in other units, or pass a smaller score_scale",
         )
     return tokens
 
@@ -121,7 +121,7 @@ def _score_exponent(inner: Any, largest: Any, xp: Any) -> Any:
     def size(*parts: Any) -> Any:
         return sum(xp.log2(xp.max(xp.abs(xp.asarray(part)))) for part in parts)
 
-    exponent = size(inner.scale, inner.Q, inner.K)
+    exponent = size(inner.score_scale, inner.Q, inner.K)
     if isinstance(inner, L2):
         exponent = xp.maximum(exponent, size(inner.key_scale, inner.K, inner.K))
     terms = 2 * math.log2(max(1, inner.dim)) + math.log2(inner.Q.shape[-2])

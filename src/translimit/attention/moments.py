@@ -138,8 +138,8 @@ class EtaMoments(NamedTuple):
 
 
 def scores_of(attention: Any, mean: Array, factor: Array) -> Scores:
-    """The scores of N(mean, F F^T) under the maps Q and K and the scale of an attention."""
-    c, Q, K = attention.scale, attention.Q, attention.K
+    """The scores of N(mean, F F^T) under the maps of an attention."""
+    c, Q, K = attention.score_scale, attention.Q, attention.K
     return Scores(c * matmul(Q, factor), matmul(K, factor), c * matmul(Q, mean), matmul(K, mean))
 
 
@@ -153,7 +153,7 @@ def field_of_moments(
     of_factor = of_factor + matmul(moments.slope_second, scores.keys.T)
     values = jnp.outer(matmul(attention.V, mean), of_mean)
     values = values + matmul(matmul(attention.V, factor), of_factor)
-    return matmul(attention.V, g), attention.scale * matmul(values, attention.Q)
+    return matmul(attention.V, g), attention.score_scale * matmul(values, attention.Q)
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:

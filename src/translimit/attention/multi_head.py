@@ -53,7 +53,7 @@ class MultiHead(AbstractAttention):
         K: key maps [heads, head_dim, dim].
         V: value maps [heads, value_dim, dim].
         W: output maps [heads, dim, value_dim].
-        scale: c, the positive factor of the scores of all heads.
+        score_scale: c, the positive factor of the scores of all heads.
         causal: whether a token sees only tokens at or before its position.
     """
 
@@ -61,7 +61,7 @@ class MultiHead(AbstractAttention):
     K: Any
     V: Any
     W: Any
-    scale: Any
+    score_scale: Any
     causal: bool = eqx.field(static=True)
 
     def __init__(
@@ -70,7 +70,7 @@ class MultiHead(AbstractAttention):
         K: ArrayInput,
         V: ArrayInput,
         W: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         causal: bool = False,
     ):
         """Validate the parameters.
@@ -80,11 +80,11 @@ class MultiHead(AbstractAttention):
             K: key maps [heads, head_dim, dim].
             V: value maps [heads, value_dim, dim].
             W: output maps [heads, dim, value_dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             causal: restrict keys to positions at or before the query's.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
@@ -93,7 +93,7 @@ class MultiHead(AbstractAttention):
         self.K = require_stack(K, "K", (heads, head_dim, dim))
         self.V = require_stack(V, "V", (heads, None, dim))
         self.W = require_stack(W, "W", (heads, dim, self.V.shape[1]))
-        self.scale = require_positive(scale, "scale")
+        self.score_scale = require_positive(score_scale, "score_scale")
         self.causal = require_bool(causal, "causal")
 
     @classmethod
@@ -103,7 +103,7 @@ class MultiHead(AbstractAttention):
         K: ArrayInput,
         V: ArrayInput,
         heads: int,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         causal: bool = False,
     ) -> MultiHead:
         """Heads cut out of square matrices, with the identity as output map.
@@ -116,7 +116,7 @@ class MultiHead(AbstractAttention):
             K: key maps, one below the other [dim, dim].
             V: value maps, one below the other [dim, dim].
             heads: number of heads, a divisor of dim.
-            scale: as in `MultiHead`.
+            score_scale: as in `MultiHead`.
             causal: as in `MultiHead`.
 
         Raises:
@@ -147,7 +147,7 @@ class MultiHead(AbstractAttention):
             K=key.reshape(cut),
             V=value.reshape(cut),
             W=np.eye(dim).reshape(dim, *cut[:2]).transpose(1, 0, 2),
-            scale=scale,
+            score_scale=score_scale,
             causal=causal,
         )
 
@@ -164,7 +164,7 @@ class MultiHead(AbstractAttention):
     @property
     def A(self) -> Any:
         """The score matrices A_h = c K_h^T Q_h [heads, dim, dim]."""
-        return self.scale * matmul(self.K.swapaxes(1, 2), self.Q)
+        return self.score_scale * matmul(self.K.swapaxes(1, 2), self.Q)
 
     @property
     def effective_V(self) -> Any:
@@ -185,7 +185,7 @@ class MultiHead(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = sum_h W_h sum_j softmax_j(c <Q_h x_i, K_h y_j> + log w_j) V_h y_j."""
-        queries = self.scale * matmul(x, jnp.swapaxes(self.Q, 1, 2))
+        queries = self.score_scale * matmul(x, jnp.swapaxes(self.Q, 1, 2))
         keys = matmul(cloud, jnp.swapaxes(self.K, 1, 2))
         values = matmul(cloud, jnp.swapaxes(self.V, 1, 2))
 
@@ -215,5 +215,5 @@ class MultiHead(AbstractAttention):
         refuse_causal_closure(self.causal)
         V = self.effective_V
         of_keys = matmul(matmul(V, factor), jnp.swapaxes(matmul(self.K, factor), 1, 2))
-        M = self.scale * matmul(of_keys, self.Q).sum(axis=0)
+        M = self.score_scale * matmul(of_keys, self.Q).sum(axis=0)
         return matmul(V.sum(axis=0), mean) + matmul(M, mean), M

@@ -4,7 +4,7 @@ r"""Sigmoid attention: Gamma_mu(x) = int sigma(s(x,y) + b) V y dmu(y), sigma(z) 
 |---|---|---|
 | Q, K | `Q`, `K` | [head_dim, dim] |
 | V | `V` | [dim, dim] |
-| c | `scale` | number |
+| c | `score_scale` | number |
 | b | `bias` | number |
 | A = c K^T Q, s(x, y) = <Ax, y> | `A` | [dim, dim] |
 
@@ -59,7 +59,7 @@ class Sigmoid(AbstractMomentField):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         bias: b, added to every score.
         causal: whether a token sees only tokens at or before its position.
         normalisation: what a causal sum is divided by.
@@ -68,7 +68,7 @@ class Sigmoid(AbstractMomentField):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     bias: Any
     causal: bool = eqx.field(static=True)
     normalisation: Normalisation = eqx.field(static=True)
@@ -78,7 +78,7 @@ class Sigmoid(AbstractMomentField):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         bias: ArrayInput = 0.0,
         causal: bool = False,
         normalisation: Normalisation = Normalisation.TOTAL,
@@ -89,19 +89,19 @@ class Sigmoid(AbstractMomentField):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             bias: b, one number; see the note on -log(n) above.
             causal: restrict keys to positions at or before the query's.
             normalisation: in the causal form, divide by the mass of all tokens (the default) or
                 of those at or before the query.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive, PREFIX without causal.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
                 `normalisation` that is no member of `Normalisation`.
         """
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.bias = as_float(bias, "bias")
         if self.bias.ndim != 0:
             raise ArgumentError("bias", f"has shape {self.bias.shape}", "pass one number")
@@ -116,7 +116,7 @@ class Sigmoid(AbstractMomentField):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     @property
     def bounded(self) -> bool:
@@ -135,7 +135,7 @@ class Sigmoid(AbstractMomentField):
         weights = jnp.exp(log_weights)
         total = kernel_sum(
             jax.nn.sigmoid,
-            self.scale * matmul(x, self.Q.T),
+            self.score_scale * matmul(x, self.Q.T),
             matmul(cloud, self.K.T),
             weights[:, None] * cloud,
             jnp.full(cloud.shape[0], self.bias, cloud.dtype),

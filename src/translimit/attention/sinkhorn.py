@@ -5,11 +5,11 @@ r"""Sinkhorn attention: doubly stochastic, Gamma_mu(x) = int kappa(x, y) V y dmu
 | symbol | name here | shape |
 |---|---|---|
 | Q, K; V | `Q`, `K`; `V` | [head_dim, dim]; [dim, dim] |
-| s(x, y) = c <Qx, Ky> = <Ax, y>, A = c K^T Q | `scale`, `A` | number, [dim, dim] |
+| s(x, y) = c <Qx, Ky> = <Ax, y>, A = c K^T Q | `score_scale`, `A` | number, [dim, dim] |
 | f, g of the self-coupling of the cloud | `potentials` | [tokens] |
 | f(x) = log int e^{s(x,y) - g(y)} dmu(y), any x | the last row update | [queries] |
 
-With g known, the field is softmax attention whose logits are lowered by g: a row update at x needs
+With g known, the field is softmax attention whose scores are lowered by g: a row update at x needs
 no f of the cloud, makes the rows exact, and extends the field to every x.
 
 The columns sum to one, so the mean of any cloud moves by mean' = V mean.
@@ -91,7 +91,7 @@ class Sinkhorn(AbstractIterativeAttention):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         tol: largest error of a column marginal.
         max_iterations: rounds after which the iteration gives up.
         symmetric: whether A = A^T is used, by averaged updates of f = g.
@@ -111,7 +111,7 @@ class Sinkhorn(AbstractIterativeAttention):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     tol: Any
     max_iterations: int = eqx.field(static=True)
     symmetric: bool = eqx.field(static=True)
@@ -122,7 +122,7 @@ class Sinkhorn(AbstractIterativeAttention):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         tol: ArrayInput | None = None,
         max_iterations: int = 1000,
         symmetric: bool = False,
@@ -134,7 +134,7 @@ class Sinkhorn(AbstractIterativeAttention):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             tol: largest error of a column marginal; by default 1e-9 in float64 and 1e-5 in float32,
                 what the log-sum-exps of scores of order ten can resolve.
             max_iterations: rounds after which the iteration gives up. A Gaussian cloud takes about
@@ -145,14 +145,14 @@ class Sinkhorn(AbstractIterativeAttention):
             causal: refused; see below.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale, tolerance or
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`, tolerance or
                 iteration limit that is not positive, `symmetric` with an A that is not.
             ArgumentTypeError: a parameter that is not numeric.
             NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is
                 the identity.
         """
         refuse_causal(causal)
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.tol = None if tol is None else require_positive(tol, "tol")
         self.max_iterations = require_count(max_iterations, "max_iterations")
         self.symmetric = require_bool(symmetric, "symmetric")
@@ -168,7 +168,7 @@ class Sinkhorn(AbstractIterativeAttention):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     def velocity_and_outcome(
         self,
@@ -256,7 +256,7 @@ class Sinkhorn(AbstractIterativeAttention):
             raise ArgumentError(
                 "cloud",
                 f"gives scores that are beyond {tokens.dtype}",
-                "measure the tokens in other units, or pass a smaller scale",
+                "measure the tokens in other units, or pass a smaller score_scale",
             )
         if not throw:
             return result
@@ -292,9 +292,9 @@ class Sinkhorn(AbstractIterativeAttention):
         h is `translimit.core.spectral_h`: L = F h(C C^T) F^T.
         """
         keys = matmul(self.K, factor)
-        coupling = self.scale * matmul(keys.T, matmul(self.Q, factor))
+        coupling = self.score_scale * matmul(keys.T, matmul(self.Q, factor))
         tilted = matmul(spectral_h(coupling), keys.T)
-        M = self.scale * matmul(matmul(matmul(self.V, factor), tilted), self.Q)
+        M = self.score_scale * matmul(matmul(matmul(self.V, factor), tilted), self.Q)
         return matmul(self.V, mean), M
 
 
@@ -321,8 +321,8 @@ def refuse_causal(causal: bool) -> None:
 
 
 def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array]:
-    """Queries (the score scale included) and keys, whose products are the scores."""
-    return attention.scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
+    """Queries (`score_scale` included) and keys, whose products are the scores."""
+    return attention.score_scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
 
 
 def require_count(value: Any, name: str) -> int:

@@ -4,9 +4,9 @@ r"""Softmax attention: Gamma_mu(x) = int e^{s(x,y)} V y dmu(y) / int e^{s(x,y)} 
 |---|---|---|
 | Q, K | `Q`, `K` | [head_dim, dim] |
 | V | `V` | [dim, dim] |
-| c | `scale`, often 1 / sqrt(head_dim) | number |
+| c | `score_scale`, often 1 / sqrt(head_dim) | number |
 | A = c K^T Q, not symmetric in general | `A` | [dim, dim] |
-| s(x, y) = c <Qx, Ky> = <Ax, y>, x the query | the logits | [queries, tokens] |
+| s(x, y) = c <Qx, Ky> = <Ax, y>, x the query | the scores | [queries, tokens] |
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 "The Transformer PDE".
@@ -45,7 +45,7 @@ class Softmax(AbstractAttention):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         causal: whether a token sees only tokens at or before its position.
 
     Examples:
@@ -60,7 +60,7 @@ class Softmax(AbstractAttention):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     causal: bool = eqx.field(static=True)
 
     def __init__(
@@ -68,7 +68,7 @@ class Softmax(AbstractAttention):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         causal: bool = False,
     ):
         """Validate the parameters.
@@ -77,16 +77,16 @@ class Softmax(AbstractAttention):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores; 1 by default,
+            score_scale: the positive factor c of the scores; 1 by default,
                 1 / sqrt(head_dim) is usual in networks.
             causal: restrict keys to positions at or before the query's.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.causal = require_bool(causal, "causal")
 
     @property
@@ -97,7 +97,7 @@ class Softmax(AbstractAttention):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     @property
     def bounded(self) -> bool:
@@ -113,7 +113,7 @@ class Softmax(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = V sum_j softmax_j(c <Q x_i, K y_j> + log w_j) y_j, row i of the result."""
-        queries = self.scale * matmul(x, self.Q.T)
+        queries = self.score_scale * matmul(x, self.Q.T)
         keys = matmul(cloud, self.K.T)
         average = softmax_average(queries, keys, cloud, log_weights, x_positions, positions)
         return matmul(average, self.V.T)
@@ -138,5 +138,5 @@ class Softmax(AbstractAttention):
         """The field (g, M) of N(mean, F F^T), M = c V F (K F)^T Q."""
         refuse_causal_closure(self.causal)
         of_keys = matmul(matmul(self.V, factor), matmul(self.K, factor).T)
-        M = self.scale * matmul(of_keys, self.Q)
+        M = self.score_scale * matmul(of_keys, self.Q)
         return matmul(self.V, mean) + matmul(M, mean), M

@@ -1,6 +1,6 @@
 r"""Sums over many keys in bounded memory: tiles, for softmax averages with an online softmax.
 
-For logits S_ij = <q_i, k_j> + b_j, where b holds the log weights (and any term that depends on
+For scores S_ij = <q_i, k_j> + b_j, where b holds the log weights (and any term that depends on
 the key alone), one tile of keys gives
 
 | symbol | name here | shape | of one tile |
@@ -22,7 +22,7 @@ that all lie after all queries of a tile is skipped, one that lies before them n
 tokens ordered by position this leaves half of the work, and half of the tiles on the diagonal,
 which are square for this reason; any order gives the right result.
 
-A key that is switched off (masked, of weight zero, padding) has the logit `_off(dtype)`, finite
+A key that is switched off (masked, of weight zero, padding) has the score `_off(dtype)`, finite
 but below every other: as -inf it would turn the maximum of a tile without admissible keys into
 -inf and its exponentials into NaN. (A guard on the maximum, or any use of it beside the
 exponential, keeps the compiler from making product, maximum and exponential one pass: 1.2 to 1.7
@@ -51,7 +51,7 @@ from translimit.core import device_count, map_shards, rounded_up
 #: square, of the smaller of the two.
 QUERY_TILE = 512
 KEY_TILE = 1024
-#: At most this many logits are computed as one dense tile, without loops or padding.
+#: At most this many scores are computed as one dense tile, without loops or padding.
 DENSE = 1024 * 1024
 
 
@@ -97,7 +97,7 @@ def softmax_average(
         queries: query features, the score scale included.
         keys: key features.
         values: what is averaged.
-        bias: added to every logit of a key: its log weight; -inf switches the key off.
+        bias: added to every score of a key: its log weight; -inf switches the key off.
         query_positions: positions of the queries; with them keys are restricted to
             positions <= query_positions.
         positions: positions of the keys.
@@ -149,11 +149,11 @@ def kernel_sum(
     """The sums sum_j phi(<q_i, k_j> + b_j) v_j over the admissible keys, one row per query.
 
     Args:
-        kernel: phi, applied to every logit.
+        kernel: phi, applied to every score.
         queries: query features, the score scale included.
         keys: key features.
         values: what is summed, weights included where they are not in the bias.
-        bias: added to every logit of a key.
+        bias: added to every score of a key.
         query_positions: as in `softmax_average`.
         positions: as in `softmax_average`.
         query_tile: as in `softmax_average`.
@@ -164,12 +164,12 @@ def kernel_sum(
     """
 
     def one_tile(queries: Array, query_positions: Array | None, keys: _Keys) -> Array:
-        logits = _dot(queries, keys.features.T) + keys.bias
+        scores = _dot(queries, keys.features.T) + keys.bias
         if query_positions is None or keys.positions is None:
-            return _dot(kernel(logits), keys.values)
-        # Masked before the kernel too: a logit that overflows it must not reach the derivative.
+            return _dot(kernel(scores), keys.values)
+        # Masked before the kernel too: a score that overflows it must not reach the derivative.
         admissible = keys.positions[None, :] <= query_positions[:, None]
-        weights = kernel(jnp.where(admissible, logits, 0.0))
+        weights = kernel(jnp.where(admissible, scores, 0.0))
         return _dot(jnp.where(admissible, weights, 0.0), keys.values)
 
     def empty(queries: Array, values: Array) -> Array:
@@ -182,16 +182,16 @@ def kernel_sum(
 def over_heads(
     function: Callable[..., Array],
     arrays: tuple[Array, ...],
-    logits: int,
+    scores: int,
 ) -> Float[Array, "heads queries dim"]:
     """A function of one head for all heads [heads, ...]: at once while that is one dense tile.
 
     Args:
         function: a function of the arrays of one head.
         arrays: their stacks [heads, ...].
-        logits: how many logits one head has.
+        scores: how many scores one head has.
     """
-    if arrays[0].shape[0] * logits <= DENSE:
+    if arrays[0].shape[0] * scores <= DENSE:
         return jax.vmap(function)(*arrays)
     return lax.map(lambda head: function(*head), arrays)
 
@@ -236,7 +236,7 @@ def _run(
         None if query_positions is None else _tiles(query_positions, query_tile, None),
     )
 
-    # Two checkpoints: without the inner one a reverse derivative keeps every logit, without the
+    # Two checkpoints: without the inner one a reverse derivative keeps every score, without the
     # outer one the maxima of every pair of tiles, queries * tokens / key_tile of them.
     @jax.checkpoint
     def one_row_of_tiles(tile: Any) -> Any:
@@ -296,12 +296,12 @@ def _fold(
 
 def _one_tile(queries: Array, query_positions: Array | None, keys: _Keys) -> _Running:
     """The state after one tile of keys alone; masked if there are query positions."""
-    logits = _dot(queries, keys.features.T) + keys.bias
+    scores = _dot(queries, keys.features.T) + keys.bias
     if query_positions is not None and keys.positions is not None:
         admissible = keys.positions[None, :] <= query_positions[:, None]
-        logits = jnp.where(admissible, logits, _off(logits.dtype))
-    maximum = jnp.max(lax.stop_gradient(logits), axis=1)
-    weights = jnp.exp(logits - maximum[:, None])
+        scores = jnp.where(admissible, scores, _off(scores.dtype))
+    maximum = jnp.max(lax.stop_gradient(scores), axis=1)
+    weights = jnp.exp(scores - maximum[:, None])
     return _Running(maximum, jnp.sum(weights, axis=1), _dot(weights, keys.values))
 
 
@@ -328,7 +328,7 @@ def _empty(queries: Array, values: Array) -> _Running:
 
 
 def _off(dtype: Any) -> float:
-    """The logit of a key that is switched off: e^{off - m} is exactly zero for every real m."""
+    """The score of a key that is switched off: e^{off - m} is exactly zero for every real m."""
     return float(jnp.finfo(dtype).min) / 2
 
 

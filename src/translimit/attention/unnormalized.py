@@ -4,7 +4,7 @@ r"""Unnormalised exponential attention: Gamma_mu(x) = int e^{s(x,y)} V y dmu(y).
 |---|---|---|
 | Q, K | `Q`, `K` | [head_dim, dim] |
 | V | `V` | [dim, dim] |
-| c | `scale` | number |
+| c | `score_scale` | number |
 | A = c K^T Q, s(x, y) = <Ax, y> | `A` | [dim, dim] |
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
@@ -50,7 +50,7 @@ class Unnormalized(AbstractMomentField):
         Q: query map [head_dim, dim].
         K: key map [head_dim, dim].
         V: value map [dim, dim].
-        scale: c, the positive factor of the scores.
+        score_scale: c, the positive factor of the scores.
         causal: whether a token sees only tokens at or before its position.
         normalisation: what a causal sum is divided by.
     """
@@ -58,7 +58,7 @@ class Unnormalized(AbstractMomentField):
     Q: Any
     K: Any
     V: Any
-    scale: Any
+    score_scale: Any
     causal: bool = eqx.field(static=True)
     normalisation: Normalisation = eqx.field(static=True)
 
@@ -67,7 +67,7 @@ class Unnormalized(AbstractMomentField):
         Q: ArrayInput,
         K: ArrayInput,
         V: ArrayInput,
-        scale: ArrayInput = 1.0,
+        score_scale: ArrayInput = 1.0,
         causal: bool = False,
         normalisation: Normalisation = Normalisation.TOTAL,
     ):
@@ -77,18 +77,18 @@ class Unnormalized(AbstractMomentField):
             Q: query map [head_dim, dim].
             K: key map [head_dim, dim].
             V: value map [dim, dim].
-            scale: the positive factor c of the scores.
+            score_scale: the positive factor c of the scores.
             causal: restrict keys to positions at or before the query's.
             normalisation: in the causal form, divide by the mass of all tokens (the default) or
                 of those at or before the query.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a scale that is not
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
                 positive, PREFIX without causal.
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
                 `normalisation` that is no member of `Normalisation`.
         """
-        self.Q, self.K, self.V, self.scale = require_maps(Q, K, V, scale)
+        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.causal = require_bool(causal, "causal")
         self.normalisation = require_normalisation(normalisation, causal)
 
@@ -100,7 +100,7 @@ class Unnormalized(AbstractMomentField):
     @property
     def A(self) -> Any:
         """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.scale * matmul(self.K.T, self.Q)
+        return self.score_scale * matmul(self.K.T, self.Q)
 
     def velocity(
         self,
@@ -113,7 +113,7 @@ class Unnormalized(AbstractMomentField):
         """Gamma(x_i) = V sum_j w_j e^{c <Q x_i, K y_j>} y_j, row i of the result."""
         total = kernel_sum(
             jnp.exp,
-            self.scale * matmul(x, self.Q.T),
+            self.score_scale * matmul(x, self.Q.T),
             matmul(cloud, self.K.T),
             cloud,
             log_weights,

@@ -228,7 +228,7 @@ class Causal(AbstractExperiment[Config]):
 
 
 def _softmax(scale: Any = 1.0, causal: bool = True) -> attention.Softmax:
-    return attention.Softmax(Q=Q, K=K, V=V, scale=scale, causal=causal)
+    return attention.Softmax(Q=Q, K=K, V=V, score_scale=scale, causal=causal)
 
 
 @functools.cache

@@ -256,15 +256,15 @@ def make_attention(setting: str, variant: str) -> Any:
     """The attention of a cell, at the scale of the scripts."""
     Q, K, V = matrices(setting)
     if variant == "softmax":
-        return attention.Softmax(Q=Q, K=K, V=V, scale=2**-0.5)
+        return attention.Softmax(Q=Q, K=K, V=V, score_scale=2**-0.5)
     if variant == "l2":
-        return attention.L2(Q=Q, K=K, V=V, scale=2**-0.5, key_scale=1.0)
+        return attention.L2(Q=Q, K=K, V=V, score_scale=2**-0.5, key_scale=1.0)
     if variant == "sinkhorn":
-        return attention.Sinkhorn(Q=Q, K=K, V=V, scale=1.0)
+        return attention.Sinkhorn(Q=Q, K=K, V=V, score_scale=1.0)
     # One row of Q, K and V a head (k = 1, so c = 1); W puts the head's number into its row.
     heads = len(Q)
     return attention.MultiHead(
-        Q=Q[:, None], K=K[:, None], V=V[:heads, None], W=np.eye(2)[:heads, :, None], scale=1.0
+        Q=Q[:, None], K=K[:, None], V=V[:heads, None], W=np.eye(2)[:heads, :, None], score_scale=1.0
     )
 
 
@@ -333,7 +333,9 @@ def _compare_kernels(key: Any) -> xr.Dataset:
         kernel = np.exp(logits - logits.max(axis=1, keepdims=True))
         script = kernel / kernel.sum(axis=1, keepdims=True) @ cloud @ V.T
         for found, key_scale in ((reproduced, 1.0), (one_scale, scale)):
-            field = attention.L2(Q=Q, K=K, V=V, scale=scale, key_scale=key_scale)(cloud, cloud)
+            field = attention.L2(Q=Q, K=K, V=V, score_scale=scale, key_scale=key_scale)(
+                cloud, cloud
+            )
             found.append(np.linalg.norm(field - script) / np.linalg.norm(script))
         # Logits count up to a constant for each query; the best c is a least-squares problem.
         wanted, offered = (

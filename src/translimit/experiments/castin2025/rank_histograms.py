@@ -191,7 +191,7 @@ def _attention(variant: str, draw: rank_draws.Draw) -> Any:
     dim = draw.cov.shape[0]
     query = rank_draws.padded(draw.Q, LARGEST // 2, LARGEST)
     value = rank_draws.padded(draw.V, LARGEST, LARGEST)
-    options: dict[str, Any] = {"Q": query, "K": -query, "V": value, "scale": dim**-0.5}
+    options: dict[str, Any] = {"Q": query, "K": -query, "V": value, "score_scale": dim**-0.5}
     return (
         attention.Softmax(**options)
         if variant == "softmax"

@@ -287,7 +287,7 @@ def _compute_contraction(config: Config, strength: float, key: Any) -> xr.Datase
 
     d = float(core.canonical_correlations(_canonical().A, COV)[0])
     scale = strength * (1 - d**2) / d
-    one_round = attention.Sinkhorn(Q=Q, K=K, V=V, scale=scale, tol=1e-30, max_iterations=1)
+    one_round = attention.Sinkhorn(Q=Q, K=K, V=V, score_scale=scale, tol=1e-30, max_iterations=1)
     rate = float(core.canonical_correlations(one_round.A, COV)[0]) ** 2
 
     def history(cloud: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -346,7 +346,7 @@ def _compute_erratum(config: Config, key: Any) -> xr.Dataset:
             cov = factor @ factor.T
             maps = {"Q": normal[0, :rank_a], "K": normal[1, :rank_a], "V": normal[2]}
             strength = np.linalg.norm(factor.T @ maps["Q"].T @ maps["K"] @ factor, ord=2)
-            layer = attention.Sinkhorn(**maps, scale=1.0 / strength, tol=1e-12)
+            layer = attention.Sinkhorn(**maps, score_scale=1.0 / strength, tol=1e-12)
             measured = []
             for order in (ORDER, ORDER - 4):
                 cloud, weights = _quadrature(np.zeros(2), factor, order)

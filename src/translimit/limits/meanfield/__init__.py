@@ -10,7 +10,7 @@ d mu_t / dt + div(mu_t Gamma_{mu_t}) = 0, with characteristics x' = Gamma_{mu_t}
 | x_i(t) | `tokens` | [times, tokens, dim] |
 | alpha(t) | `mean` | [times, dim] |
 | Sigma(t) | `cov`, covariance of the law of the tokens | [times, dim, dim] |
-| A = c K^T Q | `attention.A`, with c = `scale` | [dim, dim] |
+| A = c K^T Q | `attention.A`, with c = `score_scale` | [dim, dim] |
 | t* | `blow_up_time` | |
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322.

@@ -476,7 +476,7 @@ def _slowest_rate(arrays: Any, cov: np.ndarray) -> np.ndarray:
     rounding = cov.shape[-1] * np.finfo(float).eps * sizes.max(axis=1, keepdims=True)
     smallest = np.where(sizes > rounding, sizes, np.inf).min(axis=1)
     Q, K = (np.linalg.norm(x.reshape(len(cov), -1), axis=1) for x in (arrays.Q, arrays.K))
-    scores = arrays.scale * Q * K * np.linalg.norm(cov, axis=(1, 2))
+    scores = arrays.score_scale * Q * K * np.linalg.norm(cov, axis=(1, 2))
     return np.where(scores > 0, smallest, np.inf) * np.where(scores > 0, scores, 1.0)
 
 

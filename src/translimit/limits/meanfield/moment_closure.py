@@ -157,5 +157,5 @@ def _require_resolved(attention: AbstractAttention, mean: Any, cov: Any) -> None
             "cov",
             f"the expectations of {type(attention).__name__} under this law are infinite or "
             "not resolved: its scores are too large",
-            "pass a narrower law, a smaller scale, or use ParticleFlow",
+            "pass a narrower law, a smaller score_scale, or use ParticleFlow",
         )

@@ -76,7 +76,7 @@ class SphereAttention(eqx.Module):
         self, points: Float[Array, "tokens dim"], log_weights: Float[Array, " tokens"]
     ) -> Float[Array, "tokens dim"]:
         """Gamma at every point of a weighted cloud on the sphere, as a function of JAX arrays."""
-        # beta goes into Q: unlike a scale it may be zero.
+        # beta goes into Q: unlike a `score_scale` it may be zero.
         if self.normalised:
             softmax = Softmax(Q=self.beta * self.Q, K=self.K, V=self.V)
             return softmax.velocity(points, points, log_weights, None, None)

@@ -23,7 +23,7 @@ def score_spread(A: Float[ArrayLike, "dim dim"], cov: Float[ArrayLike, "dim dim"
     """Largest eigenvalue of Sigma A^T Sigma A: the variance of the scores in the worst direction.
 
     Args:
-        A: score matrix, scale K^T Q [dim, dim].
+        A: score matrix, score_scale K^T Q [dim, dim].
         cov: covariance of the tokens [dim, dim].
 
     Raises:
