@@ -26,7 +26,7 @@ def test_identity_parameters_are_right_continuous():
         for function in (attention_at, eqx.filter_jit(attention_at)):
             here = function(layered, t)
             np.testing.assert_allclose(here.V, expected.V, rtol=1e-6)
-            np.testing.assert_allclose(here.scale, expected.scale)
+            np.testing.assert_allclose(here.score_scale, expected.score_scale)
     assert (layered.dim, layered.causal) == (2, False)
     np.testing.assert_allclose(jump_times(layered), [0.4, 0.7], rtol=1e-6)
     assert attention_at(FIRST, 0.3) is FIRST

@@ -145,8 +145,8 @@ class Sinkhorn(AbstractIterativeAttention):
             causal: refused; see below.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`, tolerance or
-                iteration limit that is not positive, `symmetric` with an A that is not.
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`, tolerance
+                or limit of rounds not positive, `symmetric` with an A that is not.
             ArgumentTypeError: a parameter that is not numeric.
             NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is
                 the identity.
