@@ -275,7 +275,7 @@ def test_bures_refuses() -> None:
 @pytest.mark.parametrize("directions", [1, 0, -3, 2.5, True])
 def test_sliced_refuses_directions(directions: object) -> None:
     x = normal_cloud(1, 5, 2)
-    with pytest.raises(ArgumentError, match=r"directions: got .*; pass an integer of at least 2"):
+    with pytest.raises(ArgumentError, match=r"directions: got .*; pass (an integer|at least 2)"):
         sliced_wasserstein2(x, x, directions=directions, key=KEY)  # pyright: ignore[reportArgumentType]
 
 

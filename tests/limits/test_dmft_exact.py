@@ -178,8 +178,8 @@ def test_a8_infinite_depth() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"alpha_A": 0.4}, "alpha_A: got 0.4; pass an exponent in"),
-        ({"alpha_L": 1.1}, "alpha_L: got 1.1; pass an exponent in"),
+        ({"alpha_A": 0.4}, "alpha_A: got 0.4; pass a number in"),
+        ({"alpha_L": 1.1}, "alpha_L: got 1.1; pass a number in"),
         ({"gamma0": 0.0}, "gamma0: got 0, where the network is linear.*lazy_predictions"),
         ({"gamma0": -1.0}, "gamma0: "),
         ({"head_dim": 0}, "head_dim: got 0"),

@@ -238,7 +238,7 @@ def test_one_token_has_no_attention_terms() -> None:
     [
         ({"gamma": 0.0, "tau0": 1.0}, "gamma: got 0"),
         ({"gamma": 1.2, "tau0": 1.0}, "gamma: got 1.2"),
-        ({"gamma": float("nan"), "tau0": 1.0}, "gamma: got NaN"),
+        ({"gamma": float("nan"), "tau0": 1.0}, "gamma: got nan"),
         ({"gamma": 0.5, "tau0": 0.0}, "tau0: got 0"),
         ({"gamma": 0.5, "tau0": -1.0}, "tau0: got -1"),
         ({"gamma": 0.5, "tau0": 1.0, "lam": 0.9}, "lam: got 0.9: lam.2 . gamma.2 = 1.06"),
@@ -301,7 +301,11 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: Block(gamma=0.5, tau0="hot"), ArgumentTypeError, "tau0: got 'hot'; pass a number"),
+        (
+            lambda: Block(gamma=0.5, tau0="hot"),
+            ArgumentTypeError,
+            "tau0: got 'hot'; pass a positive",
+        ),
         (lambda: Block(gamma=np.inf, tau0=1.0), ArgumentError, "gamma: got inf; pass a finite"),
         (lambda: Block(gamma=0.5, tau0=1.0, heads=1.5), ArgumentTypeError, "heads: got 1.5; pass"),
         (lambda: Block(gamma=0.5, tau0=1.0, mlp=3), ArgumentTypeError, "mlp: got int; pass a Shap"),

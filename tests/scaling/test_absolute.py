@@ -140,7 +140,7 @@ def test_only_rules_of_the_same_base_are_applied():
         ({"lr_convention": "tabel"}, "did you mean 'table'?"),
         ({"optimizer": "muon"}, "optimizer: the paper has no 'muon'"),
         ({"pixels": 0}, "pixels: got 0.0"),
-        ({"eta0": "big"}, "eta0: got 'big'; pass a number"),
+        ({"eta0": "big"}, "eta0: got 'big'; pass a positive number"),
     ],
 )
 def test_unusable_constants_are_refused(options, message):

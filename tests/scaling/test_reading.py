@@ -84,7 +84,7 @@ def test_what_is_never_scaled_must_agree():
         ("width=64,layers=2", "missing key 'heads'"),
         ("width=64,head_dim=16,heads=4,layers=2", "tells width and head_dim"),
         ("width=65,heads=4,layers=2", "width: 4 heads do not divide 65"),
-        ("width=many,heads=4,layers=2", "width: got 'many'; pass a positive integer"),
+        ("width=many,heads=4,layers=2", "width: got 'many'; pass an integer"),
         ("head_dim=2.5,heads=4,layers=2", "head_dim: got 2.5"),
         ("head_dim=16,heads,layers=2", "has the part 'heads'"),
         ("heads=4,heads=4", "heads is told twice"),

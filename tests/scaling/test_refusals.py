@@ -27,7 +27,7 @@ TARGET = Size(head_dim=32, heads=8, layers=8)
 @pytest.mark.parametrize(
     ("sizes", "kind", "message"),
     [
-        ({"head_dim": 0}, ArgumentError, "head_dim: got 0; pass a positive integer"),
+        ({"head_dim": 0}, ArgumentError, "head_dim: got 0; pass at least 1"),
         ({"heads": -4}, ArgumentError, "heads: got -4"),
         ({"layers": 2.0}, ArgumentTypeError, "layers: got 2.0"),
         ({"layers": True}, ArgumentTypeError, "layers: got True"),

@@ -256,7 +256,7 @@ def test_refusals(monkeypatch, tmp_path):
         with pytest.raises(ArgumentError, match=message):
             replace(TRAINING, **change)
     for change, message in (
-        ({"warmup": -1}, "warmup: got -1; pass at least 0 steps"),
+        ({"warmup": -1}, "warmup: got -1; pass at least 0"),
         ({"decay": "cosin"}, "decay: got 'cosin'; did you mean 'cosine'"),
         ({"final": 2.0}, "final: got 2.0; pass a number in"),
     ):

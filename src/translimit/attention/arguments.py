@@ -8,18 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from translimit.core import (
+    POSITIVE,
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
     NoSuchLimitError,
     as_float,
-    brief,
     is_traced,
+    require_number,
 )
 
 
@@ -54,17 +57,10 @@ def _require_shape(
     return value
 
 
-def require_positive(value: ArrayInput, name: str) -> Any:
-    """A positive finite number (an array of shape []); traced ones are armed with `error_if`."""
-    value = as_float(value, name)
-    if value.ndim != 0:
-        raise ArgumentError(name, f"has shape {value.shape}", "pass one positive number")
-    if is_traced(value):
-        right = (value > 0) & jnp.isfinite(value)
-        return eqx.error_if(value, ~right, f"{name}: pass a positive number")
-    if not value > 0:
-        raise ArgumentError(name, f"got {float(value):g}", "pass a positive number")
-    return value
+def require_scale(value: ArrayInput, name: str) -> Float[AnyArray, ""]:
+    """A positive finite number as an array of shape []; a traced one is armed with `error_if`."""
+    value = require_number(value, name, POSITIVE)
+    return value if isinstance(value, jax.Array) else np.asarray(value)
 
 
 def require_maps(Q: Any, K: Any, V: Any, score_scale: Any) -> tuple[Any, Any, Any, Any]:
@@ -75,15 +71,8 @@ def require_maps(Q: Any, K: Any, V: Any, score_scale: Any) -> tuple[Any, Any, An
         Q,
         K,
         require_matrix(V, "V", (Q.shape[1], Q.shape[1])),
-        require_positive(score_scale, "score_scale"),
+        require_scale(score_scale, "score_scale"),
     )
-
-
-def require_bool(value: Any, name: str) -> bool:
-    """A Python (or NumPy) bool: it chooses the program that is compiled."""
-    if not isinstance(value, bool | np.bool_):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass True or False")
-    return bool(value)
 
 
 def refuse_causal_closure(causal: bool) -> None:

@@ -22,9 +22,9 @@ from jaxtyping import Array, Float
 from translimit.attention.arguments import require_maps, require_mean_and_cov
 from translimit.attention.base import AbstractAttention
 from translimit.attention.products import matmul
-from translimit.attention.sinkhorn import refuse_causal, require_count, score_features
+from translimit.attention.sinkhorn import refuse_causal, score_features
 from translimit.attention.tiles import log_sum_exp, softmax_average
-from translimit.core import ArrayInput, following_inputs
+from translimit.core import ArrayInput, following_inputs, require_count
 
 
 @final

@@ -29,15 +29,14 @@ from jaxtyping import Array, Float
 
 from translimit.attention.arguments import (
     refuse_causal_closure,
-    require_bool,
     require_maps,
     require_mean_and_cov,
-    require_positive,
+    require_scale,
 )
 from translimit.attention.base import AbstractAttention
 from translimit.attention.products import matmul
 from translimit.attention.tiles import softmax_average
-from translimit.core import ArgumentError, ArrayInput, is_traced
+from translimit.core import ArgumentError, ArrayInput, is_traced, require_flag
 
 
 @final
@@ -100,9 +99,9 @@ class L2(AbstractAttention):
         """
         self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
         self.key_scale = (
-            self.score_scale if key_scale is None else require_positive(key_scale, "key_scale")
+            self.score_scale if key_scale is None else require_scale(key_scale, "key_scale")
         )
-        self.causal = require_bool(causal, "causal")
+        self.causal = require_flag(causal, "causal")
 
     @property
     def dim(self) -> int:

@@ -19,17 +19,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import (
-    refuse_causal_closure,
-    require_bool,
-    require_maps,
-    require_mean_and_cov,
-)
+from translimit.attention.arguments import refuse_causal_closure, require_maps, require_mean_and_cov
 from translimit.attention.base import AbstractAttention
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.prefix import prefix_moment_product
 from translimit.attention.products import matmul
-from translimit.core import ArrayInput
+from translimit.core import ArrayInput, require_flag
 
 
 @final
@@ -86,7 +81,7 @@ class Linear(AbstractAttention):
                 `normalisation` that is no member of `Normalisation`.
         """
         self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.causal = require_bool(causal, "causal")
+        self.causal = require_flag(causal, "causal")
         self.normalisation = require_normalisation(normalisation, causal)
 
     @property

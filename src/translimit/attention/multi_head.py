@@ -27,16 +27,20 @@ from jaxtyping import Array, Float
 
 from translimit.attention.arguments import (
     refuse_causal_closure,
-    require_bool,
     require_matrix,
     require_mean_and_cov,
-    require_positive,
+    require_scale,
     require_stack,
 )
 from translimit.attention.base import AbstractAttention
 from translimit.attention.products import matmul
 from translimit.attention.tiles import over_heads, softmax_average
-from translimit.core import ArgumentError, ArgumentTypeError, ArrayInput, brief
+from translimit.core import (
+    ArgumentError,
+    ArrayInput,
+    require_count,
+    require_flag,
+)
 
 
 @final
@@ -93,8 +97,8 @@ class MultiHead(AbstractAttention):
         self.K = require_stack(K, "K", (heads, head_dim, dim))
         self.V = require_stack(V, "V", (heads, None, dim))
         self.W = require_stack(W, "W", (heads, dim, self.V.shape[1]))
-        self.score_scale = require_positive(score_scale, "score_scale")
-        self.causal = require_bool(causal, "causal")
+        self.score_scale = require_scale(score_scale, "score_scale")
+        self.causal = require_flag(causal, "causal")
 
     @classmethod
     def from_matrices(
@@ -124,12 +128,11 @@ class MultiHead(AbstractAttention):
                 heads of dim / heads rows (other sizes go through `MultiHead` itself).
             ArgumentTypeError: heads that is not an integer.
         """
-        if isinstance(heads, bool) or not isinstance(heads, int | np.integer):
-            raise ArgumentTypeError("heads", f"got {brief(heads)}", "pass an integer")
+        heads = require_count(heads, "heads")
         value = require_matrix(V, "V", (None, None))
         dim = value.shape[1]
         value = require_matrix(value, "V", (dim, dim))
-        if heads < 1 or dim % heads:
+        if dim % heads:
             raise ArgumentError(
                 "heads", f"{heads} does not divide the dimension {dim}", f"pass a divisor of {dim}"
             )
@@ -141,7 +144,7 @@ class MultiHead(AbstractAttention):
                     f"has shape {matrix.shape}, and heads * head_dim is {heads} * {dim // heads}",
                     f"pass [{dim}, {dim}], or maps [heads, head_dim, dim] to MultiHead",
                 )
-        cut = (int(heads), dim // int(heads), dim)
+        cut = (heads, dim // heads, dim)
         return cls(
             Q=query.reshape(cut),
             K=key.reshape(cut),

@@ -8,9 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import require_bool
 from translimit.attention.prefix import prefix_mass
-from translimit.core import ArgumentError, ArgumentTypeError, brief
+from translimit.core import ArgumentError, ArgumentTypeError, brief, require_flag
 
 
 class Normalisation(enum.Enum):
@@ -38,7 +37,7 @@ def require_normalisation(value: Any, causal: Any) -> Normalisation:
             f"got {brief(value)}",
             "pass Normalisation.TOTAL or Normalisation.PREFIX",
         )
-    if value is Normalisation.PREFIX and not require_bool(causal, "causal"):
+    if value is Normalisation.PREFIX and not require_flag(causal, "causal"):
         raise ArgumentError(
             "normalisation",
             "is PREFIX, and the field is not causal: every token sees all the mass",

@@ -21,12 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import (
-    refuse_causal_closure,
-    require_bool,
-    require_maps,
-    require_mean_and_cov,
-)
+from translimit.attention.arguments import refuse_causal_closure, require_maps, require_mean_and_cov
 from translimit.attention.logistic_integrals import logistic_normal
 from translimit.attention.moments import (
     AbstractMomentField,
@@ -37,7 +32,14 @@ from translimit.attention.moments import (
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
-from translimit.core import ArgumentError, ArrayInput, NoSuchLimitError, as_float, following_inputs
+from translimit.core import (
+    ArgumentError,
+    ArrayInput,
+    NoSuchLimitError,
+    as_float,
+    following_inputs,
+    require_flag,
+)
 
 
 @final
@@ -105,7 +107,7 @@ class Sigmoid(AbstractMomentField):
         self.bias = as_float(bias, "bias")
         if self.bias.ndim != 0:
             raise ArgumentError("bias", f"has shape {self.bias.shape}", "pass one number")
-        self.causal = require_bool(causal, "causal")
+        self.causal = require_flag(causal, "causal")
         self.normalisation = require_normalisation(normalisation, causal)
 
     @property

@@ -29,10 +29,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from translimit.attention.arguments import (
-    require_bool,
     require_maps,
     require_mean_and_cov,
-    require_positive,
+    require_scale,
     require_tokens,
     require_weights,
 )
@@ -41,18 +40,18 @@ from translimit.attention.products import matmul
 from translimit.attention.tiles import log_sum_exp, softmax_average
 from translimit.core import (
     ArgumentError,
-    ArgumentTypeError,
     ArrayInput,
     NoSuchLimitError,
     Outcome,
     SinkhornResult,
     as_float,
-    brief,
     conditional_covariance,
     device_count,
     following_inputs,
     is_traced,
     kernel_fits,
+    require_count,
+    require_flag,
     sinkhorn_potential,
     sinkhorn_tolerance,
     spectral_h,
@@ -145,17 +144,17 @@ class Sinkhorn(AbstractIterativeAttention):
             causal: refused; see below.
 
         Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`, tolerance
-                or limit of rounds not positive, `symmetric` with an A that is not.
+            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`,
+                tolerance or limit of rounds not positive, `symmetric` with an A that is not.
             ArgumentTypeError: a parameter that is not numeric.
             NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is
                 the identity.
         """
         refuse_causal(causal)
         self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.tol = None if tol is None else require_positive(tol, "tol")
+        self.tol = None if tol is None else require_scale(tol, "tol")
         self.max_iterations = require_count(max_iterations, "max_iterations")
-        self.symmetric = require_bool(symmetric, "symmetric")
+        self.symmetric = require_flag(symmetric, "symmetric")
         self.causal = False
         if self.symmetric:
             self.Q = _require_symmetric(self.Q, self.A)
@@ -323,15 +322,6 @@ def refuse_causal(causal: bool) -> None:
 def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array]:
     """Queries (`score_scale` included) and keys, whose products are the scores."""
     return attention.score_scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
-
-
-def require_count(value: Any, name: str) -> int:
-    """An integer of at least one."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
-    if value < 1:
-        raise ArgumentError(name, f"got {value}", "pass at least 1")
-    return int(value)
 
 
 def _require_symmetric(Q: Any, A: Any) -> Any:

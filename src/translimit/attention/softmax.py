@@ -19,16 +19,11 @@ from typing import Any, final
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import (
-    refuse_causal_closure,
-    require_bool,
-    require_maps,
-    require_mean_and_cov,
-)
+from translimit.attention.arguments import refuse_causal_closure, require_maps, require_mean_and_cov
 from translimit.attention.base import AbstractAttention
 from translimit.attention.products import matmul
 from translimit.attention.tiles import softmax_average
-from translimit.core import ArrayInput
+from translimit.core import ArrayInput, require_flag
 
 
 @final
@@ -87,7 +82,7 @@ class Softmax(AbstractAttention):
             ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
         """
         self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.causal = require_bool(causal, "causal")
+        self.causal = require_flag(causal, "causal")
 
     @property
     def dim(self) -> int:

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import refuse_causal_closure, require_bool, require_maps
+from translimit.attention.arguments import refuse_causal_closure, require_maps
 from translimit.attention.moments import (
     AbstractMomentField,
     exponential_moments,
@@ -29,7 +29,7 @@ from translimit.attention.moments import (
 from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
 from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
-from translimit.core import ArrayInput, NoSuchLimitError
+from translimit.core import ArrayInput, NoSuchLimitError, require_flag
 
 
 @final
@@ -89,7 +89,7 @@ class Unnormalized(AbstractMomentField):
                 `normalisation` that is no member of `Normalisation`.
         """
         self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.causal = require_bool(causal, "causal")
+        self.causal = require_flag(causal, "causal")
         self.normalisation = require_normalisation(normalisation, causal)
 
     @property

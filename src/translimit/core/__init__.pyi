@@ -2,6 +2,15 @@ from . import config as config
 from .arrays import as_numpy as as_numpy
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
+from .checks import FINITE as FINITE
+from .checks import NOT_NEGATIVE as NOT_NEGATIVE
+from .checks import POSITIVE as POSITIVE
+from .checks import Bounds as Bounds
+from .checks import at_least as at_least
+from .checks import require_count as require_count
+from .checks import require_flag as require_flag
+from .checks import require_number as require_number
+from .checks import require_real as require_real
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
 from .citations import reference as reference

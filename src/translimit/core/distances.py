@@ -23,7 +23,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
+from translimit.core.checks import require_count
+from translimit.core.errors import ArgumentError, ArgumentTypeError
 from translimit.core.estimates import Estimate
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 from translimit.core.psd import require_covariance
@@ -148,10 +149,7 @@ def sliced_wasserstein2(
     Reference: Bonneel, Rabin, Peyré and Pfister, Sliced and Radon Wasserstein barycenters (2015).
     """
     x, y = _two_clouds(x, y)
-    if isinstance(directions, bool) or not isinstance(directions, int) or directions < 2:
-        raise ArgumentError(
-            "directions", f"got {brief(directions)}", "pass an integer of at least 2"
-        )
+    directions = require_count(directions, "directions", 2)
     # float32 whatever JAX's 64-bit mode is, so that a key stands for the same directions.
     normals = jax.random.normal(key, (directions, x.shape[1]), dtype=np.float32)
     units = np.asarray(normals, dtype=np.float64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from translimit.core import ArgumentError
+from translimit.core import POSITIVE, require_real
 
 
 def linear_mse(
@@ -41,8 +41,7 @@ def linear_cross_entropy(
     from scipy.optimize import minimize  # scipy is not loaded until it is needed
     from scipy.special import log_softmax, softmax
 
-    if not ridge > 0:
-        raise ArgumentError("ridge", f"got {ridge}", "pass a positive number")
+    require_real(ridge, "ridge", POSITIVE)
     design, classes = _design(inputs), int(labels.max()) + 1
     hot = np.eye(classes)[labels]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from translimit.core import ArgumentError, ArgumentTypeError
+from translimit.core import POSITIVE, ArgumentError, ArgumentTypeError, require_real
 from translimit.data.patches import image_patches
 
 
@@ -68,8 +68,7 @@ class Examples(AbstractSource):
                 f"got {len(self.targets)} for {len(self.inputs)} inputs",
                 "pass one target for each input, and at least one",
             )
-        if not self.scale > 0:
-            raise ArgumentError("scale", f"got {self.scale}", "pass a positive number")
+        require_real(self.scale, "scale", POSITIVE)
 
     def __len__(self) -> int:
         return len(self.inputs)

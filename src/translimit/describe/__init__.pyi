@@ -10,8 +10,6 @@ from .heads import AbstractIsotropicHeads as AbstractIsotropicHeads
 from .heads import GaussianHeads as GaussianHeads
 from .heads import WideHeads as WideHeads
 from .heads import require_cosine as require_cosine
-from .heads import require_count as require_count
-from .heads import require_number as require_number
 from .heads import require_strength as require_strength
 from .mixed_heads import FiniteHeads as FiniteHeads
 from .mixed_heads import SampledHeads as SampledHeads

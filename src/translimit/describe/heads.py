@@ -34,13 +34,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.core import (
-    ArgumentError,
-    ArgumentTypeError,
+    NOT_NEGATIVE,
+    POSITIVE,
     ArrayInput,
-    as_float,
-    brief,
-    is_traced,
+    Bounds,
     named_key,
+    require_count,
+    require_number,
 )
 
 
@@ -152,7 +152,7 @@ class GaussianHeads(AbstractIsotropicHeads):
         self.head_dim = self.dim if head_dim is None else require_count(head_dim, "head_dim", 1)
         self.beta, self.hard = require_strength(beta, "beta")
         self.sigma_v = require_number(self.dim**-0.5 if sigma_v is None else sigma_v, "sigma_v")
-        self.sigma_a = require_number(sigma_a, "sigma_a", positive=self.hard)
+        self.sigma_a = require_number(sigma_a, "sigma_a", POSITIVE if self.hard else NOT_NEGATIVE)
 
     @classmethod
     def of_score_std(
@@ -249,44 +249,6 @@ class WideHeads(AbstractIsotropicHeads):
         return V, self.scale * _normal(key, "A", (self.dim, self.dim), dtype)
 
 
-#: Sizes and counts are stored in 32 bits.
-LARGEST_COUNT = 2**31 - 1
-
-
-def require_count(value: Any, name: str, least: int) -> int:
-    """An integer of at least `least` that fits into 32 bits.
-
-    Raises:
-        ArgumentTypeError: not an integer.
-        ArgumentError: out of these bounds.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
-    if value < least:
-        raise ArgumentError(name, f"got {value}", f"pass an integer of at least {least}")
-    if value > LARGEST_COUNT:
-        raise ArgumentError(name, f"got {value}", f"pass an integer of at most {LARGEST_COUNT}")
-    return int(value)
-
-
-def require_number(value: Any, name: str, *, positive: bool = False) -> Any:
-    """One finite number, not negative or (on request) positive; armed when traced.
-
-    Raises:
-        ArgumentError: not a scalar, not finite, or below its bound.
-    """
-    value = as_float(value, name)
-    if value.ndim != 0:
-        raise ArgumentError(name, f"has shape {value.shape}", "pass one number")
-    wrong = ~(value > 0) if positive else ~(value >= 0)
-    bound = "a positive number" if positive else "a number of at least 0"
-    if is_traced(value):
-        return eqx.error_if(value, wrong, f"{name}: pass {bound}")
-    if bool(wrong):
-        raise ArgumentError(name, f"got {float(value):g}", f"pass {bound}")
-    return value if isinstance(value, jax.Array) else value[()]
-
-
 def require_strength(value: Any, name: str) -> tuple[Any, bool]:
     """A number of at least 0 that may be infinite (where it is not traced), and whether it is.
 
@@ -304,16 +266,7 @@ def require_cosine(value: Any, name: str, low: float = -1.0, *, ends: bool = Tru
     Raises:
         ArgumentError: not a scalar, not finite, or outside.
     """
-    value = as_float(value, name)
-    if value.ndim != 0:
-        raise ArgumentError(name, f"has shape {value.shape}", "pass one number")
-    inside = (value >= low) & (value <= 1) if ends else (value > low) & (value < 1)
-    bound = f"a number in [{low:g}, 1]" if ends else f"a number in ({low:g}, 1)"
-    if is_traced(value):
-        return eqx.error_if(value, ~inside, f"{name}: pass {bound}")
-    if not bool(inside):
-        raise ArgumentError(name, f"got {float(value):g}", f"pass {bound}")
-    return value if isinstance(value, jax.Array) else value[()]
+    return require_number(value, name, Bounds(low, 1.0, "[]" if ends else "()"))
 
 
 def _normal(key: PRNGKeyArray, name: str, shape: tuple[int, int], dtype: Any) -> Array:

@@ -18,13 +18,11 @@ from translimit.core import (
     as_float,
     brief,
     is_traced,
-)
-from translimit.describe.heads import (
-    AbstractHeads,
-    GaussianHeads,
     require_count,
+    require_flag,
     require_number,
 )
+from translimit.describe.heads import AbstractHeads, GaussianHeads
 
 
 class ShiftedHeads(AbstractHeads):
@@ -206,11 +204,9 @@ class SampledHeads(AbstractHeads):
     ):
         if not callable(sampler):
             raise ArgumentTypeError("sampler", f"got {brief(sampler)}", "pass a function of a key")
-        if not isinstance(centred, bool):
-            raise ArgumentTypeError("centred", f"got {brief(centred)}", "pass True or False")
         self.dim = require_count(dim, "dim", 2)
         self.beta = require_number(beta, "beta")
-        self.sampler, self.mean_free = sampler, centred
+        self.sampler, self.mean_free = sampler, require_flag(centred, "centred")
         self.proxy = require_number(variance_proxy, "variance_proxy")
 
     @property

@@ -14,13 +14,12 @@ Reference: documentation, "Scaling rules"; Bordelon et al., arXiv 2405.15712, se
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from translimit.core import ArgumentError, nearest
+from translimit.core import NOT_NEGATIVE, POSITIVE, ArgumentError, nearest, require_real
 from translimit.describe.roles import Role, unknown_role
 from translimit.describe.size import Size
 
@@ -89,8 +88,8 @@ class Parameterization:
         for role, rule in self.roles.items():
             numbers |= {f"{role.value}.{name}": v for name, v in rule.to_json().items()}
         for name, value in numbers.items():
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ArgumentError(name, f"got {value}", "pass a number of at least 0")
+            if value is not None:
+                require_real(value, name, NOT_NEGATIVE)
 
     def __hash__(self) -> int:
         return hash((frozenset(self.roles.items()), self.score_scale, self.residual, self.skip))
@@ -182,8 +181,7 @@ def standard_parameterization(
     Reference: documentation, "Scaling rules", the reference model.
     """
     for name, value in (("pixels", pixels), ("position_std", position_std)):
-        if not (math.isfinite(value) and value > 0):
-            raise ArgumentError(name, f"got {value}", "pass a positive number")
+        require_real(value, name, POSITIVE)
     own = {
         Role.TOKEN_EMBEDDING: 1.0,
         Role.PATCH_EMBEDDING: pixels**-0.5,

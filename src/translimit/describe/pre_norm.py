@@ -22,9 +22,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArgumentTypeError,
+    at_least,
+    brief,
+    require_count,
+    require_number,
+    require_real,
+)
 from translimit.describe.activation import Activation
-from translimit.describe.heads import require_count, require_number
 
 
 class Norm(enum.Enum):
@@ -76,8 +84,7 @@ class Rotary:
             raise ArgumentError(
                 "dims", f"got {self.dims}, which is odd", "pass an even number: pairs turn"
             )
-        if not self.base >= 1:
-            raise ArgumentError("base", f"got {self.base}", "pass a number of at least 1")
+        require_real(self.base, "base", at_least(1.0))
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,9 @@ class PreNormArchitecture:
                 require_count(getattr(self, name), name, 1)
         for name in ("qk_std", "v_std", "out_std", "norm_eps"):
             require_number(getattr(self, name), name)
-        require_number(self.token_std, "token_std", positive=True)
+        require_number(self.token_std, "token_std", POSITIVE)
         if self.first_token_std is not None:
-            require_number(self.first_token_std, "first_token_std", positive=True)
+            require_number(self.first_token_std, "first_token_std", POSITIVE)
         _require_squares(self)
         _require_kind(self.norm, "norm", Norm)
         if self.heads % self.kv_heads:

@@ -30,9 +30,16 @@ from types import MappingProxyType
 from typing import Any
 
 import equinox as eqx
-import numpy as np
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArgumentTypeError,
+    Bounds,
+    require_count,
+    require_flag,
+    require_real,
+)
 
 #: How far lam^2 + gamma^2 may be from 1 without a stated kappa.
 CRITICAL_TOLERANCE = 1e-8
@@ -55,7 +62,7 @@ class ShapedGains(eqx.Module):
 
     def __check_init__(self):
         for name in ("identity", "attention", "centring"):
-            _number(getattr(self, name), f"shaped_gains.{name}")
+            require_real(getattr(self, name), f"shaped_gains.{name}")
 
 
 class ShapedMLP(eqx.Module):
@@ -101,10 +108,10 @@ class ShapedMLP(eqx.Module):
     ):
         self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, 1.0)
         self.lam_follows_dim = lam is None
-        self.c_plus = _number(c_plus, "c_plus")
-        self.c_minus = _number(c_minus, "c_minus")
-        self.hidden_ratio = _positive(hidden_ratio, "hidden_ratio")
-        self.normalised = bool(normalised)
+        self.c_plus = require_real(c_plus, "c_plus")
+        self.c_minus = require_real(c_minus, "c_minus")
+        self.hidden_ratio = require_real(hidden_ratio, "hidden_ratio", POSITIVE)
+        self.normalised = require_flag(normalised, "normalised")
 
     def lam_at(self, dim: int) -> float:
         """The weight of the skip connection in a network of this width."""
@@ -171,24 +178,20 @@ class Block(eqx.Module):
         gains = ShapedGains() if shaped_gains is None else shaped_gains
         self.gamma, self.lam, self.kappa = _mixing(gamma, lam, kappa, gains.identity)
         self.lam_follows_dim = lam is None
-        tau0 = _real(tau0, "tau0")
-        if not tau0 > 0:
-            raise ArgumentError("tau0", f"got {tau0:g}", "pass a positive temperature")
-        if isinstance(heads, bool) or not isinstance(heads, (int, np.integer)):
-            raise ArgumentTypeError("heads", f"got {brief(heads)}", "pass an integer")
-        if heads < 1:
-            raise ArgumentError("heads", f"got {heads}", "pass at least 1")
+        tau0 = require_real(tau0, "tau0", Bounds(0.0, math.inf, "(]"))
+        heads = require_count(heads, "heads")
         if mlp is not None and not isinstance(mlp, ShapedMLP):
             raise ArgumentTypeError("mlp", f"got {type(mlp).__name__}", "pass a ShapedMLP")
-        self.tau0, self.heads, self.projection = tau0, int(heads), bool(projection)
-        self.value_ratio = _positive(value_ratio, "value_ratio")
+        self.tau0, self.heads = tau0, heads
+        self.projection = require_flag(projection, "projection")
+        self.value_ratio = require_real(value_ratio, "value_ratio", POSITIVE)
         if not projection and self.value_ratio != 1.0:
             raise ArgumentError(
                 "value_ratio",
                 f"got {self.value_ratio:g} without projection",
                 "concatenated heads fill the width: leave it at 1, or set projection=True",
             )
-        self.mlp, self.causal, self.shaped_gains = mlp, bool(causal), gains
+        self.mlp, self.causal, self.shaped_gains = mlp, require_flag(causal, "causal"), gains
 
     def lam_at(self, dim: int) -> float:
         """The weight of the skip connection in a network of this width."""
@@ -197,14 +200,14 @@ class Block(eqx.Module):
 
 def _mixing(gamma: Any, lam: Any, kappa: Any, identity: float) -> tuple[float, float, float]:
     """Validated gamma, lam and kappa."""
-    gamma, kappa = _number(gamma, "gamma"), _number(kappa, "kappa")
+    gamma, kappa = require_real(gamma, "gamma"), require_real(kappa, "kappa")
     if not 0 < gamma <= 1:
         raise ArgumentError(
             "gamma", f"got {gamma:g}", "pass a branch weight in (0, 1], with lam^2 = 1 - gamma^2"
         )
     if lam is None:
         return gamma, math.sqrt(1 - gamma**2), kappa
-    lam = _number(lam, "lam")
+    lam = require_real(lam, "lam")
     defects = (lam**2 + gamma**2 - 1, lam**2 + (identity * gamma) ** 2 - 1)
     if kappa == 0 and min(map(abs, defects)) > CRITICAL_TOLERANCE:
         raise ArgumentError(
@@ -227,30 +230,6 @@ def _lam_at(part: Any, dim: int) -> float:
             "pass a larger kappa or width",
         )
     return math.sqrt(square)
-
-
-def _real(value: Any, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number") from error
-    if math.isnan(number):
-        raise ArgumentError(name, "got NaN", "pass a number")
-    return number
-
-
-def _number(value: Any, name: str) -> float:
-    number = _real(value, name)
-    if not math.isfinite(number):
-        raise ArgumentError(name, f"got {number:g}", "pass a finite number")
-    return number
-
-
-def _positive(value: Any, name: str) -> float:
-    number = _number(value, name)
-    if not number > 0:
-        raise ArgumentError(name, f"got {number:g}", "pass a positive number")
-    return number
 
 
 #: The shaped matrix with parts left out; none of these has an SDE limit.

@@ -13,12 +13,15 @@ Tokens, patch dimension, vocabulary and classes are never scaled and do not appe
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    require_count,
+    require_real,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,8 @@ class Size:
 
     def __post_init__(self) -> None:
         for name in ("head_dim", "heads", "layers"):
-            object.__setattr__(self, name, _count(getattr(self, name), name))
-        kv_heads = self.heads if self.kv_heads is None else _count(self.kv_heads, "kv_heads")
+            object.__setattr__(self, name, require_count(getattr(self, name), name))
+        kv_heads = self.heads if self.kv_heads is None else require_count(self.kv_heads, "kv_heads")
         object.__setattr__(self, "kv_heads", kv_heads)
         if self.heads % kv_heads:
             raise ArgumentError(
@@ -57,12 +60,7 @@ class Size:
                 f"{kv_heads} does not divide {self.heads} heads",
                 f"pass a divisor of {self.heads}",
             )
-        ratio = self.mlp_ratio
-        if isinstance(ratio, bool) or not isinstance(ratio, numbers.Real):
-            raise ArgumentTypeError("mlp_ratio", f"got {brief(ratio)}", "pass a number")
-        if not 0 < ratio < math.inf:
-            raise ArgumentError("mlp_ratio", f"got {ratio}", "pass a positive number")
-        object.__setattr__(self, "mlp_ratio", float(ratio))
+        object.__setattr__(self, "mlp_ratio", require_real(self.mlp_ratio, "mlp_ratio", POSITIVE))
 
     @classmethod
     def of_width(cls, width: int, *, heads: int, **sizes: Any) -> Size:
@@ -71,7 +69,7 @@ class Size:
         Raises:
             ArgumentError: the heads do not divide the width.
         """
-        if _count(width, "width") % _count(heads, "heads"):
+        if require_count(width, "width") % require_count(heads, "heads"):
             raise ArgumentError(
                 "width", f"{heads} heads do not divide {width}", f"pass a multiple of {heads}"
             )
@@ -86,11 +84,3 @@ class Size:
     def groups(self) -> int:
         """The number G of key/value heads."""
         return self.heads if self.kv_heads is None else self.kv_heads
-
-
-def _count(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a positive integer")
-    if value < 1:
-        raise ArgumentError(name, f"got {value}", "pass a positive integer")
-    return int(value)

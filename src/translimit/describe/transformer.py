@@ -22,7 +22,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief
+from translimit.core import (
+    NOT_NEGATIVE,
+    ArgumentError,
+    ArgumentTypeError,
+    brief,
+    require_count,
+    require_real,
+)
 from translimit.describe.activation import Activation
 from translimit.describe.roles import Role
 from translimit.describe.size import Size
@@ -126,10 +133,10 @@ class TransformerShape:
 
     def __post_init__(self):
         for name in ("head_dim", "heads", "layers", "tokens", "outputs"):
-            _positive(name, getattr(self, name))
+            require_count(getattr(self, name), name)
         for name in ("patch_dim", "vocabulary", "kv_heads"):
             if getattr(self, name) is not None:
-                _positive(name, getattr(self, name))
+                require_count(getattr(self, name), name)
         if (self.patch_dim is None) == (self.vocabulary is None):
             raise ArgumentError(
                 "patch_dim",
@@ -162,8 +169,7 @@ class TransformerShape:
                 f"got {self.head_dim}, which is odd",
                 "pass an even number: rotary positions turn pairs",
             )
-        if not (math.isfinite(self.mlp_ratio) and self.mlp_ratio >= 0):
-            raise ArgumentError("mlp_ratio", f"got {self.mlp_ratio}", "pass a number of at least 0")
+        require_real(self.mlp_ratio, "mlp_ratio", NOT_NEGATIVE)
         if self.mlp_ratio > 0 and self.hidden < 1:
             raise ArgumentError(
                 "mlp_ratio",
@@ -271,10 +277,3 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
     if shape.biases:
         add("readout_bias", Role.READOUT_BIAS, shape.outputs, stacked=False)
     return found
-
-
-def _positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
-    if value < 1:
-        raise ArgumentError(name, f"got {value}", "pass at least 1")

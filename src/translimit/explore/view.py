@@ -27,7 +27,15 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
-from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, brief, nearest
+from translimit.core import (
+    ArgumentError,
+    Bounds,
+    ConfigError,
+    brief,
+    nearest,
+    require_count,
+    require_real,
+)
 from translimit.core import config as configurations
 from translimit.describe import (
     Norm,
@@ -140,13 +148,10 @@ class View:
     def __post_init__(self) -> None:
         for name, slider in SLIDERS.items():
             value = getattr(self, name)
-            wrong = isinstance(value, bool) or not isinstance(value, int | float)
-            if wrong or (name in _WHOLE and not isinstance(value, int)):
-                kind = "an integer" if name in _WHOLE else "a number"
-                raise ArgumentTypeError(name, f"got {brief(value)}", f"pass {kind}")
-            if not slider.low <= value <= slider.high:
-                bounds = f"{slider.low:g} and {slider.high:g}"
-                raise ArgumentError(name, f"got {value:g}", f"pass a number between {bounds}")
+            if name in _WHOLE:
+                require_count(value, name, int(slider.low), int(slider.high))
+            else:
+                require_real(value, name, Bounds(slider.low, slider.high))
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError(
                 "optimizer", f"got {brief(self.optimizer)}", nearest(self.optimizer, OPTIMIZERS)

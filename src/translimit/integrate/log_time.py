@@ -29,7 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import AbstractMethod, ArgumentError, Outcome, brief
+from translimit.core import (
+    POSITIVE,
+    AbstractMethod,
+    Outcome,
+    require_count,
+    require_real,
+)
 from translimit.integrate.rosenbrock import rosenbrock_step
 from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
 
@@ -74,10 +80,10 @@ class LogTimeODE(AbstractMethod):
     random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
-        for name in ("rtol", "atol", "max_steps", "growth_limit", "lanes"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise ArgumentError(name, f"got {brief(value)}", "pass a positive number")
+        for name in ("max_steps", "lanes"):
+            require_count(getattr(self, name), name)
+        for name in ("rtol", "atol", "growth_limit"):
+            require_real(getattr(self, name), name, POSITIVE)
 
 
 class AbstractLocalSystem(eqx.Module):

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
-    ArgumentError,
     NotEstimated,
     Outcome,
-    brief,
     is_traced,
+    require_count,
+    require_real,
 )
 from translimit.integrate.jumps import restarting_at
 from translimit.integrate.singularity import RESOLVED_RATE, growth_rate, singularity_time
@@ -86,7 +87,8 @@ class AdaptiveODE(AbstractODEMethod):
     random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
-        _require_positive(self, "rtol", "atol", "max_steps", "growth_limit")
+        require_count(self.max_steps, "max_steps")
+        _require_positive(self, "rtol", "atol", "growth_limit")
 
     def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
         """PID control, clipped to the save times where they are stepped to."""
@@ -124,7 +126,8 @@ class FixedODE(AbstractODEMethod):
     random: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __check_init__(self):
-        _require_positive(self, "steps", "growth_limit")
+        require_count(self.steps, "steps")
+        _require_positive(self, "growth_limit")
 
     def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
         """Constant steps."""
@@ -305,5 +308,5 @@ class _Meter(diffrax.AbstractProgressMeter):
 def _require_positive(method: AbstractMethod, *names: str) -> None:
     for name in names:
         value = getattr(method, name)
-        if not is_traced(value) and not value > 0:
-            raise ArgumentError(name, f"got {brief(value)}", "pass a positive number")
+        if not is_traced(value):
+            require_real(value, name, POSITIVE)

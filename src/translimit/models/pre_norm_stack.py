@@ -28,15 +28,10 @@ from translimit.core import (
     brief,
     following_inputs,
     named_key,
+    require_count,
     require_free,
 )
-from translimit.describe import (
-    FeedForwardBlock,
-    Norm,
-    PreNormArchitecture,
-    Rotary,
-    require_count,
-)
+from translimit.describe import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
 
 
 class PreNormPaths(eqx.Module):

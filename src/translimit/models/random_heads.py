@@ -41,6 +41,7 @@ from translimit.attention import (
     separations,
 )
 from translimit.core import (
+    POSITIVE,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
@@ -50,15 +51,16 @@ from translimit.core import (
     following_inputs,
     is_traced,
     named_key,
+    require_count,
+    require_flag,
     require_kept,
+    require_number,
 )
 from translimit.describe import (
     AbstractHeads,
     Clocks,
     Retraction,
     require_cosine,
-    require_count,
-    require_number,
     require_retraction,
 )
 
@@ -138,14 +140,12 @@ class RandomHeadChain(eqx.Module):
     ):
         if not isinstance(law, AbstractHeads):
             raise ArgumentTypeError("law", f"got {brief(law)}", "pass a law of heads")
-        if not isinstance(causal, bool):
-            raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
         self.law = law
-        self.step = require_number(step, "step", positive=True)
+        self.step = require_number(step, "step", POSITIVE)
         self.heads = require_count(heads, "heads", 1)
         self.layers = require_count(layers, "layers", 0)
         self.retraction = require_retraction(retraction)
-        self.causal = causal
+        self.causal = require_flag(causal, "causal")
 
     def simulate(
         self,

@@ -17,7 +17,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention import (
@@ -31,15 +30,15 @@ from translimit.attention import (
     require_weights,
 )
 from translimit.core import (
+    POSITIVE,
     ArgumentError,
-    ArgumentTypeError,
     ArrayInput,
     as_float,
     as_float64,
-    brief,
     following_inputs,
-    is_traced,
+    require_count,
     require_kept,
+    require_number,
 )
 
 
@@ -61,14 +60,8 @@ class ResidualAttention(eqx.Module):
     t1: Any
 
     def __init__(self, attention: AbstractAttention | Layered, layers: int, t1: ArrayInput = 1.0):
-        if isinstance(layers, bool) or not isinstance(layers, (int, np.integer)):
-            raise ArgumentTypeError("layers", f"got {brief(layers)}", "pass an integer")
-        if layers < 1:
-            raise ArgumentError("layers", f"got {layers}", "pass at least 1")
-        self.attention, self.layers = attention, int(layers)
-        self.t1 = as_float64(t1, "t1")
-        if not is_traced(self.t1) and not (self.t1.ndim == 0 and self.t1 > 0):
-            raise ArgumentError("t1", f"got {brief(t1)}", "pass a positive number")
+        self.attention, self.layers = attention, require_count(layers, "layers")
+        self.t1 = as_float64(require_number(t1, "t1", POSITIVE), "t1")
 
     def simulate(
         self,

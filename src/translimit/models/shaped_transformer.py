@@ -16,7 +16,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import shaped_attention
@@ -27,11 +26,11 @@ from translimit.core import (
     Outcome,
     Times,
     as_float,
-    brief,
     following_inputs,
     lower_factor,
     named_key,
     psd_sqrt,
+    require_count,
     require_covariance,
     require_kept,
 )
@@ -72,12 +71,8 @@ class ShapedSizes(eqx.Module):
         if not isinstance(block, Block):
             raise ArgumentTypeError("block", f"got {type(block).__name__}", "pass a Block")
         for name, value in (("dim", dim), ("layers", layers), ("head_dim", head_dim)):
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise ArgumentTypeError(name, f"got {brief(value)}", "pass an integer")
-            if value < 1:
-                raise ArgumentError(name, f"got {value}", "pass at least 1")
+            if value is not None:
+                require_count(value, name)
         values = block.value_ratio * dim
         if not _whole(values) or round(values) % block.heads:
             raise ArgumentError(
@@ -256,8 +251,7 @@ def require_simulation(
         raise ArgumentError(
             "dim", f"got {sizes.dim} for {tokens} tokens", f"pass at least {tokens}"
         )
-    if isinstance(seeds, bool) or not isinstance(seeds, (int, np.integer)) or seeds < 1:
-        raise ArgumentError("seeds", f"got {brief(seeds)}", "pass an integer of at least 1")
+    require_count(seeds, "seeds")
     every: int = sizes.layers if save_every is None else save_every
     if every < 1 or sizes.layers % every:
         raise ArgumentError(

@@ -20,8 +20,18 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import narrow, noise_update, retract
-from translimit.core import ArgumentError, ArrayInput, as_float64, brief, in_float64, named_key
-from translimit.describe import Retraction, require_cosine, require_count, require_number
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArrayInput,
+    as_float64,
+    brief,
+    in_float64,
+    named_key,
+    require_count,
+    require_number,
+)
+from translimit.describe import Retraction, require_cosine
 
 
 class SharpHeadChain(eqx.Module):
@@ -49,7 +59,7 @@ class SharpHeadChain(eqx.Module):
         self.dim = require_count(dim, "dim", 4)
         self.head_dim = self.dim if head_dim is None else require_count(head_dim, "head_dim", 2)
         self.heads = require_count(heads, "heads", 1)
-        self.diffusive_step = require_number(diffusive_step, "diffusive_step", positive=True)
+        self.diffusive_step = require_number(diffusive_step, "diffusive_step", POSITIVE)
 
     def simulate(
         self,

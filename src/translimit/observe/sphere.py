@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError, ArrayInput, as_float64
+from translimit.core import NOT_NEGATIVE, ArgumentError, ArrayInput, as_float64, require_real
 from translimit.observe.cloud_weights import require_weights
 
 
@@ -39,8 +39,7 @@ def partition_function(
             exponential is beyond float64, weights that are negative or do not sum to one.
     """
     tokens, weights = _cloud(tokens, weights)
-    if not (np.isfinite(beta) and beta >= 0):
-        raise ArgumentError("beta", f"got {beta:g}", "pass a finite number of at least 0")
+    require_real(beta, "beta", NOT_NEGATIVE)
     scores = tokens @ np.swapaxes(tokens, -1, -2)
     with np.errstate(over="ignore"):
         partition = np.exp(beta * (scores - 1.0 if rescaled else scores)) @ weights

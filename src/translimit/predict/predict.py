@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, named_key, part_of
-from translimit.describe import PreNormArchitecture, read_architecture, require_count
+from translimit.core import (
+    Bounds,
+    named_key,
+    part_of,
+    require_count,
+    require_real,
+)
+from translimit.describe import PreNormArchitecture, read_architecture
 from translimit.predict import remarks
 from translimit.predict.curves import overlap_curve
 from translimit.predict.prediction import Prediction
@@ -49,10 +55,7 @@ def predict(
         >>> print(prediction.headline)
         covers: causal attention, layer norm; ignores: nothing that acts at initialisation
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
-        raise ArgumentTypeError("threshold", f"got {brief(threshold)}", "pass a number in (0, 1)")
-    if not 0 < threshold < 1:
-        raise ArgumentError("threshold", f"got {threshold:g}", "pass a number in (0, 1)")
+    threshold = require_real(threshold, "threshold", Bounds(0.0, 1.0, "()"))
     given = isinstance(config, PreNormArchitecture)
     architecture = config if given else read_architecture(config)
     if tokens is None:
@@ -65,7 +68,7 @@ def predict(
         overlap_curve(
             architecture,
             tokens,
-            float(threshold),
+            threshold,
             causal=causal,
             key=key,
             progress=part_of(progress, start, start + 0.45),
@@ -84,7 +87,7 @@ def predict(
         variants=variants(
             architecture,
             tokens,
-            float(threshold),
+            threshold,
             named_key(key, "variants"),
             progress=part_of(progress, 0.9, 1.0),
         ),

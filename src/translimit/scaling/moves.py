@@ -14,7 +14,7 @@ eta lambda is invariant in all of them. Global-norm clipping is not: gradients o
 
 from __future__ import annotations
 
-from translimit.core import ArgumentError
+from translimit.core import POSITIVE, require_real
 from translimit.describe import RoleRule, Update
 
 
@@ -32,8 +32,7 @@ def moved(
     Raises:
         ArgumentError: theta is not positive and finite.
     """
-    if not 0 < theta < float("inf"):
-        raise ArgumentError("theta", f"got {theta}", "pass a positive number")
+    require_real(theta, "theta", POSITIVE)
     decay = 1.0 if independent_decay else theta**update.power
     return RoleRule(
         mult=rule.mult * theta,

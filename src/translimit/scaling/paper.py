@@ -23,11 +23,9 @@ n^{1/2} L^{1 - alpha_L} times those without depth factors, and standard deviatio
 
 from __future__ import annotations
 
-import math
-import numbers
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+from translimit.core import POSITIVE, ArgumentError, nearest, require_real
 from translimit.describe import (
     OPTIMIZERS,
     OptimizerKind,
@@ -87,11 +85,11 @@ def paper_parameterization(
             nearest(str(lr_convention), ("gamma0_squared", "table")),
         )
     beta0, gamma0, eta0 = (
-        _positive(beta0, "beta0"),
-        _positive(gamma0, "gamma0"),
-        _positive(eta0, "eta0"),
+        require_real(beta0, "beta0", POSITIVE),
+        require_real(gamma0, "gamma0", POSITIVE),
+        require_real(eta0, "eta0", POSITIVE),
     )
-    pixels_root = _positive(pixels, "pixels") ** 0.5
+    pixels_root = require_real(pixels, "pixels", POSITIVE) ** 0.5
     one = Size(head_dim=1, heads=1, layers=1, mlp_ratio=size.mlp_ratio)
     others = rules(
         one, size, optimizer=optimizer, alpha_A=alpha_A, alpha_L=alpha_L, style="single_lr"
@@ -138,12 +136,3 @@ def paper_parameterization(
         score_scale=N**-alpha_A,
         residual=beta0 * L**-alpha_L,
     )
-
-
-def _positive(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number")
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise ArgumentError(name, f"got {number}", "pass a positive number")
-    return number

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, config, nearest
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArgumentTypeError,
+    brief,
+    config,
+    nearest,
+    require_real,
+)
 from translimit.describe import (
     OPTIMIZERS,
     Axis,
@@ -73,9 +79,7 @@ class Question:
         for name in ("alpha_A", "alpha_L"):
             object.__setattr__(self, name, self._exponent(name))
         if self.base_score_scale is not None:
-            value = _number(self.base_score_scale, "base_score_scale")
-            if not 0 < value < math.inf:
-                raise ArgumentError("base_score_scale", f"got {value}", "pass a positive number")
+            value = require_real(self.base_score_scale, "base_score_scale", POSITIVE)
             object.__setattr__(self, "base_score_scale", value)
         if self.decay == "sqrt_width" and self.kind != OPTIMIZERS["adamw"]:
             raise ArgumentError(
@@ -93,8 +97,8 @@ class Question:
         self._require_places()
 
     def _exponent(self, name: str) -> float:
-        value = _number(getattr(self, name), name)
-        if not math.isfinite(value) or not (0.5 <= value <= 1 or self.unsafe):
+        value = require_real(getattr(self, name), name)
+        if not (0.5 <= value <= 1 or self.unsafe):
             raise ArgumentError(
                 name, f"got {value}", "pass a number in [1/2, 1] (unsafe=True allows any finite)"
             )
@@ -202,9 +206,3 @@ def _require_choice(value: Any, name: str, known: tuple[str, ...]) -> None:
         )
     if value not in known:
         raise ArgumentError(name, f"unknown {name} {value!r}", nearest(str(value), known))
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(name, f"got {brief(value)}", "pass a number")
-    return float(value)

@@ -15,7 +15,6 @@ Reference: documentation, "Scaling rules"; Muon: K. Jordan et al. (2024).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from translimit.core import ArgumentError
+from translimit.core import NOT_NEGATIVE, ArgumentError, Bounds, at_least, require_real
 from translimit.describe import (
     Hyperparameters,
     OptimizerKind,
@@ -77,15 +76,10 @@ class Optimizer:
     def __post_init__(self):
         kind = self.kind
         for name in ("momentum", "b1", "b2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ArgumentError(name, f"got {getattr(self, name)}", "pass a number in [0, 1)")
-        if not LEAST_EPS <= self.eps < math.inf:
-            raise ArgumentError("eps", f"got {self.eps}", f"pass a number of at least {LEAST_EPS}")
+            require_real(getattr(self, name), name, Bounds(0.0, 1.0, "[)"))
+        require_real(self.eps, "eps", at_least(LEAST_EPS))
         for name in ("weight_decay", "muon_other"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ArgumentError(
-                    name, f"got {getattr(self, name)}", "pass a number of at least 0"
-                )
+            require_real(getattr(self, name), name, NOT_NEGATIVE)
         if kind.weight_decay is WeightDecay.NONE and self.weight_decay:
             raise ArgumentError(
                 "weight_decay", f"{kind.name} has none", "pass name='adamw' or leave it out"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from translimit.core import ArgumentError, nearest
+from translimit.core import ArgumentError, Bounds, nearest, require_count, require_real
 from translimit.train.optimizers import Optimizer
 
 
@@ -34,16 +34,14 @@ class Schedule:
     final: float = 0.0
 
     def __post_init__(self):
-        if self.warmup < 0:
-            raise ArgumentError("warmup", f"got {self.warmup}", "pass at least 0 steps")
+        require_count(self.warmup, "warmup", 0)
         if self.decay not in ("constant", "cosine", "linear"):
             raise ArgumentError(
                 "decay",
                 f"got {self.decay!r}",
                 nearest(str(self.decay), ("constant", "cosine", "linear")),
             )
-        if not 0 <= self.final <= 1:
-            raise ArgumentError("final", f"got {self.final}", "pass a number in [0, 1]")
+        require_real(self.final, "final", Bounds(0.0, 1.0))
 
     def factor(self, step: int, steps: int) -> float:
         """The factor of one step, counted from 0."""

@@ -11,8 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError, brief
-from translimit.describe import Activation, require_count, require_number
+from translimit.core import (
+    NOT_NEGATIVE,
+    ArgumentError,
+    ArgumentTypeError,
+    Bounds,
+    NoSuchLimitError,
+    brief,
+    require_count,
+    require_flag,
+    require_real,
+)
+from translimit.describe import Activation
 
 
 @dataclass(frozen=True)
@@ -60,23 +70,17 @@ class Architecture:
             elif getattr(self, name) < 0:
                 raise ArgumentError(name, "got -inf", "pass a positive integer or math.inf")
         for name in ("alpha_A", "alpha_L"):
-            if not 0.5 <= require_number(getattr(self, name), name) <= 1:
-                raise ArgumentError(
-                    name, f"got {getattr(self, name):g}", "pass an exponent in [1/2, 1]"
-                )
-        require_number(self.beta0, "beta0")
-        require_number(self.norm_eps, "norm_eps")
-        if require_number(self.gamma0, "gamma0") == 0:
+            require_real(getattr(self, name), name, Bounds(0.5, 1.0))
+        require_real(self.beta0, "beta0", NOT_NEGATIVE)
+        require_real(self.norm_eps, "norm_eps", NOT_NEGATIVE)
+        if require_real(self.gamma0, "gamma0", NOT_NEGATIVE) == 0:
             raise ArgumentError(
                 "gamma0",
                 "got 0, where the network is linear in its weights",
                 "use lazy_predictions with the kernel `ntk[0]` of a solution at gamma0 > 0",
             )
         for name in ("attention", "causal", "trained_gains"):
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(
-                    name, f"got {brief(getattr(self, name))}", "pass True or False"
-                )
+            require_flag(getattr(self, name), name)
         if self.norm not in (None, "rms", "layer"):
             raise ArgumentTypeError(
                 "norm", f"got {brief(self.norm)}", 'pass "rms", "layer" or None'

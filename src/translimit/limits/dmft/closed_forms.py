@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from translimit.core import ArgumentError, ArrayInput, as_float64, require_covariance
-from translimit.describe import require_count, require_number
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArrayInput,
+    as_float64,
+    require_count,
+    require_covariance,
+    require_real,
+)
 
 
 def lazy_predictions(
@@ -53,7 +60,7 @@ def lazy_predictions(
         raise ArgumentError(
             "weights", f"has shape {np.shape(w)}", f"pass one for each input, [{len(y)}]"
         )
-    require_number(eta0, "eta0", positive=True)
+    require_real(eta0, "eta0", POSITIVE)
     f = np.zeros((require_count(steps, "steps", 1), *y.shape))
     velocity = np.zeros(y.shape)
     for t in range(steps - 1):
@@ -83,7 +90,7 @@ def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndar
     1.409408
     """
     tau = np.asarray(as_float64(times, "times"))
-    gamma = float(require_number(gamma0, "gamma0", positive=True))
+    gamma = require_real(gamma0, "gamma0", POSITIVE)
     y = float(as_float64(target, "target"))
     if y == 0:
         return np.zeros(tau.shape)

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 
-from translimit.core import AbstractMethod, ArgumentError
-from translimit.describe import require_count, require_number
+from translimit.core import POSITIVE, AbstractMethod, ArgumentError, require_count, require_real
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.plan import RESPONSES
 
@@ -105,7 +104,7 @@ class CausalSampling(AbstractMethod):
                 "precision", f"got {self.precision!r}", 'pass "float64" or "float32"'
             )
         if self.floor is not None:
-            require_number(self.floor, "floor", positive=True)
+            require_real(self.floor, "floor", POSITIVE)
 
     def counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
         """Heads and neurons that are used.

@@ -9,8 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, ArgumentError, Outcome, Times
-from translimit.describe import require_count
+from translimit.core import AbstractSolution, ArgumentError, Outcome, Times, require_count
 from translimit.limits.dmft.passes import Kernels
 from translimit.limits.dmft.score_law import ScoreLaw
 

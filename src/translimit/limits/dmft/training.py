@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
     AbstractProblem,
     ArgumentError,
@@ -32,6 +33,7 @@ from translimit.core import (
     ArrayInput,
     Keep,
     Key,
+    Bounds,
     MemoryLimitError,
     Outcome,
     Progress,
@@ -42,9 +44,11 @@ from translimit.core import (
     calls_at_once,
     is_traced,
     named_key,
+    require_count,
+    require_real,
     side_by_side,
 )
-from translimit.describe import Activation, require_count, require_number
+from translimit.describe import Activation
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
 from translimit.limits.dmft.histories import slots_in_chunk
@@ -168,10 +172,8 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
                 "targets", f"has shape {self.targets.shape}", f"pass [{P}] or [{P}, outputs]"
             )
         require_readout(readout, self.targets, self.inputs.shape[1])
-        self.eta0 = float(require_number(eta0, "eta0", positive=True))
-        self.momentum = float(require_number(momentum, "momentum"))
-        if self.momentum >= 1:
-            raise ArgumentError("momentum", f"got {self.momentum:g}", "pass a number in [0, 1)")
+        self.eta0 = require_real(eta0, "eta0", POSITIVE)
+        self.momentum = require_real(momentum, "momentum", Bounds(0.0, 1.0, "[)"))
         w = np.full(P, 1 / P) if weights is None else np.asarray(as_float64(weights, "weights"))
         if w.shape not in ((P,), (self.steps, P)) or np.any(w < 0):
             raise ArgumentError(

@@ -10,8 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import gram_factor, head_weights, require_gram, require_isotropic
-from translimit.core import ArgumentTypeError, ArrayInput, brief, following_inputs
-from translimit.describe import AbstractIsotropicHeads, require_count
+from translimit.core import (
+    ArrayInput,
+    following_inputs,
+    require_count,
+    require_flag,
+)
+from translimit.describe import AbstractIsotropicHeads
 
 #: Heads that are averaged at once; results do not depend on it.
 BLOCK = 64
@@ -70,9 +75,7 @@ def attention_overlap(
     require_isotropic(law)
     overlaps = require_gram(overlaps, "overlaps", law.dim)
     samples = require_count(samples, "samples", 2)
-    for name, flag in (("causal", causal), ("antithetic", antithetic)):
-        if not isinstance(flag, bool):
-            raise ArgumentTypeError(name, f"got {brief(flag)}", "pass True or False")
+    causal, antithetic = require_flag(causal, "causal"), require_flag(antithetic, "antithetic")
     options = _Options(samples, causal, antithetic)
     value, stderr = following_inputs(_estimate, overlaps, (law, options, key))
     return OverlapEstimate(value, stderr, samples)

@@ -22,8 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from translimit.core import ArgumentError, ArrayInput, Outcome, as_float64, in_float64
-from translimit.describe import require_number
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArrayInput,
+    Outcome,
+    as_float64,
+    in_float64,
+    require_number,
+)
 
 #: The grid fails when the top coefficient exceeds this share of the mass ...
 TOP_SHARE = 1e-3
@@ -82,7 +89,7 @@ def density_flow(
         raise ArgumentError("initial", f"has shape {rho.shape}", f"pass at least {3 * modes} nodes")
     if np.any(rho < 0) or not np.sum(rho) > 0:
         raise ArgumentError("initial", "is negative somewhere or has no mass", "pass a density")
-    beta, step = require_number(beta, "beta"), require_number(step, "step", positive=True)
+    beta, step = require_number(beta, "beta"), require_number(step, "step", POSITIVE)
     angles = 2.0 * np.pi * np.arange(rho.size) / rho.size
     rho = rho / (np.mean(rho) * 2.0 * np.pi)
     density, failed = in_float64(_flow, V, A, beta, step, rho, _Modes(modes))

@@ -24,13 +24,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import ArgumentError, ArrayInput, in_float64, is_traced
-from translimit.describe import (
-    AbstractIsotropicHeads,
-    diffusive_step,
-    require_cosine,
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    ArrayInput,
+    Bounds,
+    in_float64,
+    is_traced,
     require_number,
+    require_real,
 )
+from translimit.describe import AbstractIsotropicHeads, diffusive_step, require_cosine
 from translimit.limits.homogenized.averages import (
     AverageSizes,
     averages,
@@ -123,8 +127,8 @@ def collapse_depth(
     tokens = require_simplex(law, tokens, causal)
     each = diffusive_step(
         law,
-        step=require_number(step, "step", positive=True),
-        heads=require_number(heads, "heads", positive=True),
+        step=require_number(step, "step", POSITIVE),
+        heads=require_number(heads, "heads", POSITIVE),
     )
     start = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
     level = require_cosine(threshold, "threshold", 0.0, ends=False)
@@ -294,8 +298,7 @@ def postpone_collapse(
 
     from translimit.describe import WideHeads
 
-    if not 0 < update <= 0.25:
-        raise ArgumentError("update", f"got {update}", "pass a number in (0, 0.25]")
+    update = require_real(update, "update", Bounds(0.0, 0.25, "(]"))
     low, high = score_stds
     if not 0 <= low < high < np.inf:
         raise ArgumentError("score_stds", f"got {score_stds}", "pass a finite increasing interval")

@@ -32,6 +32,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import head_output, require_unit_tokens, tangent
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -40,6 +41,7 @@ from translimit.core import (
     Outcome,
     brief,
     following_inputs,
+    require_number,
 )
 from translimit.describe import (
     AbstractHeads,
@@ -47,7 +49,6 @@ from translimit.describe import (
     FiniteHeads,
     Retraction,
     ShiftedHeads,
-    require_number,
     require_retraction,
 )
 from translimit.integrate import (
@@ -239,7 +240,7 @@ class BallisticFlow(AbstractProblem):
     ):
         self.law = require_finite_sum(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
-        self.t1 = require_number(t1, "t1", positive=True)
+        self.t1 = require_number(t1, "t1", POSITIVE)
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:
@@ -308,8 +309,8 @@ class ModifiedFlow(AbstractProblem):
     ):
         self.law = require_finite_sum(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
-        self.t1 = require_number(t1, "t1", positive=True)
-        self.step = require_number(step, "step", positive=True)
+        self.t1 = require_number(t1, "t1", POSITIVE)
+        self.step = require_number(step, "step", POSITIVE)
         self.retraction = require_retraction(retraction)
 
     @property

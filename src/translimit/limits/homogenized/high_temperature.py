@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from translimit.core import ArgumentError, ArrayInput, as_float64
-from translimit.describe import require_cosine, require_count
+from translimit.core import ArgumentError, ArrayInput, as_float64, require_count
+from translimit.describe import require_cosine
 
 
 def logistic_overlap(ts: ArrayInput, initial: float) -> Any:

@@ -37,6 +37,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import logistic_normal
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -51,8 +52,10 @@ from translimit.core import (
     hidden_step,
     in_float64,
     is_traced,
+    require_count,
+    require_number,
 )
-from translimit.describe import GaussianHeads, require_cosine, require_count, require_number
+from translimit.describe import GaussianHeads, require_cosine
 from translimit.limits.homogenized.schedule import Schedule, require_step, schedule
 from translimit.limits.homogenized.step_error import Comparison, refined
 
@@ -304,7 +307,7 @@ class SlowOverlap(AbstractProblem):
             both = "is missing, and so is law" if law is None else "is given together with law"
             raise ArgumentTypeError("kappa", both, "pass exactly one of the two")
         self.initial = require_cosine(initial, "initial", ends=False)
-        self.t1 = require_number(t1, "t1", positive=True)
+        self.t1 = require_number(t1, "t1", POSITIVE)
         value = default_kappa(law.dim, law.head_dim) if law is not None else kappa
         assert value is not None
         self.kappa = require_number(value, "kappa")

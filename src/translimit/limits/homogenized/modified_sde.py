@@ -31,14 +31,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import require_unit_tokens, retract
-from translimit.core import ArrayInput, Number, Outcome
-from translimit.describe import (
-    AbstractHeads,
-    Clocks,
-    Retraction,
-    require_number,
-    require_retraction,
-)
+from translimit.core import POSITIVE, ArrayInput, Number, Outcome, require_number
+from translimit.describe import AbstractHeads, Clocks, Retraction, require_retraction
 from translimit.limits.homogenized.flows import (
     mean_update,
     modified_drift,
@@ -147,9 +141,9 @@ class ModifiedSDE(AbstractTokenSDE):
     ):
         self.law = require_finite_sum(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
-        self.t1 = require_number(t1, "t1", positive=True)
-        self.step = require_number(step, "step", positive=True)
-        self.heads = require_number(heads, "heads", positive=True)
+        self.t1 = require_number(t1, "t1", POSITIVE)
+        self.step = require_number(step, "step", POSITIVE)
+        self.heads = require_number(heads, "heads", POSITIVE)
         self.retraction = require_retraction(retraction)
 
     def drift(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:

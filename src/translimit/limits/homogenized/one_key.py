@@ -38,8 +38,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import ArgumentError, in_float64, is_traced
-from translimit.describe import require_cosine, require_count, require_strength
+from translimit.core import ArgumentError, in_float64, is_traced, require_count
+from translimit.describe import require_cosine, require_strength
 from translimit.limits.homogenized.hardmax import HardAgreement
 
 #: Beyond this the sums do not resolve the logits.

@@ -42,11 +42,12 @@ from translimit.core import (
     calls_at_once,
     in_float64,
     part_of,
+    require_count,
     require_covariance,
     require_free,
     side_by_side,
 )
-from translimit.describe import PreNormArchitecture, require_count
+from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized.pre_norm_terms import (
     AbstractTerm,
     AttentionTerm,

@@ -31,14 +31,16 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief
-from translimit.describe import (
-    AbstractHeads,
-    AbstractIsotropicHeads,
-    diffusive_step,
+from translimit.core import (
+    POSITIVE,
+    ArgumentTypeError,
+    Bounds,
+    brief,
     require_count,
     require_number,
+    require_real,
 )
+from translimit.describe import AbstractHeads, AbstractIsotropicHeads, diffusive_step
 
 #: Below this a small parameter counts as small.
 TOLERANCE = 0.05
@@ -131,9 +133,8 @@ def classify(
         raise ArgumentTypeError("law", f"got {brief(law)}", "pass a law of heads")
     tokens, heads = require_count(tokens, "tokens", 1), require_count(heads, "heads", 1)
     layers = require_count(layers, "layers", 0)
-    step = float(require_number(step, "step", positive=True))
-    if not 0 < tolerance < 1:
-        raise ArgumentError("tolerance", f"got {tolerance}", "pass a number between 0 and 1")
+    step = float(require_number(step, "step", POSITIVE))
+    tolerance = require_real(tolerance, "tolerance", Bounds(0.0, 1.0, "()"))
     alpha = step * float(law.variance_proxy) / heads
     each = float(diffusive_step(law, step=step, heads=heads))
     noise, second, third = alpha * step * layers, step**2 * layers, step**3 * layers

@@ -13,17 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
-    ArgumentError,
     ArgumentTypeError,
     Outcome,
     device_count,
     following_inputs,
     is_traced,
     map_shards,
+    require_count,
+    require_real,
     rounded_up,
 )
-from translimit.describe import Retraction, require_count, require_retraction
+from translimit.describe import Retraction, require_retraction
 
 #: Paths that run together; progress is told after each group.
 GROUP = 1024
@@ -65,8 +67,8 @@ def require_step(step: float | None) -> None:
     Raises:
         ArgumentError: a step that is not positive.
     """
-    if step is not None and not step > 0:
-        raise ArgumentError("step", f"got {step}", "pass a positive number")
+    if step is not None:
+        require_real(step, "step", POSITIVE)
 
 
 class Schedule(eqx.Module):

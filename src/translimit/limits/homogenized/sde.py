@@ -35,15 +35,16 @@ from translimit.attention import (
     retract,
 )
 from translimit.core import (
-    ArgumentTypeError,
+    POSITIVE,
     ArrayInput,
     Number,
     Outcome,
-    brief,
     following_inputs,
     named_key,
+    require_flag,
+    require_number,
 )
-from translimit.describe import AbstractIsotropicHeads, require_number
+from translimit.describe import AbstractIsotropicHeads
 from translimit.limits.homogenized.schedule import SphereEuler
 from translimit.limits.homogenized.token_paths import (
     AbstractTokenPaths,
@@ -133,8 +134,8 @@ class OverlapSDE(AbstractTokenSDE):
     ):
         self.law = require_isotropic(law)
         self.initial = require_gram(initial, "initial", law.dim)
-        self.t1 = require_number(t1, "t1", positive=True)
-        self.causal = _require_flag(causal)
+        self.t1 = require_number(t1, "t1", POSITIVE)
+        self.causal = require_flag(causal, "causal")
 
     def _bytes(self, method: SphereEuler, times: int) -> float:
         """Bytes of the factors of overlaps that are kept (see `kept_bytes`)."""
@@ -191,8 +192,8 @@ class TokenSDE(AbstractTokenSDE):
     ):
         self.law = require_isotropic(law)
         self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
-        self.t1 = require_number(t1, "t1", positive=True)
-        self.causal = _require_flag(causal)
+        self.t1 = require_number(t1, "t1", POSITIVE)
+        self.causal = require_flag(causal, "causal")
 
     def _bytes(self, method: SphereEuler, times: int) -> float:
         """Bytes of the tokens that are kept (see `kept_bytes`)."""
@@ -258,9 +259,3 @@ def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Ar
     root = _root(parameters, factor, size, key)
     _, update = noise_update(tokens, root, dim, named_key(key, "noise"))
     return retract(tokens, update, method.retraction)
-
-
-def _require_flag(causal: Any) -> bool:
-    if not isinstance(causal, bool):
-        raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
-    return causal

@@ -35,6 +35,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import require_isotropic
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -46,13 +47,11 @@ from translimit.core import (
     brief,
     in_float64,
     is_traced,
-)
-from translimit.describe import (
-    AbstractIsotropicHeads,
-    require_cosine,
     require_count,
+    require_flag,
     require_number,
 )
+from translimit.describe import AbstractIsotropicHeads, require_cosine
 from translimit.integrate import (
     AbstractODEMethod,
     AdaptiveODE,
@@ -154,9 +153,7 @@ def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
             f"got {tokens} in dimension {law.dim}: so many tokens with equal overlaps do not exist",
             f"pass at most {law.dim}, or solve OverlapSDE",
         )
-    if not isinstance(causal, bool):
-        raise ArgumentTypeError("causal", f"got {brief(causal)}", "pass True or False")
-    if causal:
+    if require_flag(causal, "causal"):
         raise NoSuchLimitError(
             "causal",
             "under a mask overlaps do not stay equal, and the simplex is no closure",
@@ -237,7 +234,7 @@ class SimplexClosure(AbstractProblem):
         self.tokens = require_simplex(law, tokens, causal)
         self.law = law
         self.initial = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
-        self.t1 = require_number(t1, "t1", positive=True)
+        self.t1 = require_number(t1, "t1", POSITIVE)
         self.dimension = dimension
 
     @property

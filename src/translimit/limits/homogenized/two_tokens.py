@@ -27,8 +27,8 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.attention import logistic_normal
-from translimit.core import ArgumentError, in_float64
-from translimit.describe import require_cosine, require_count, require_number
+from translimit.core import POSITIVE, ArgumentError, in_float64, require_count, require_number
+from translimit.describe import require_cosine
 
 #: The backward equation is solved on |y| <= EDGE.
 EDGE = 9.0
@@ -83,7 +83,7 @@ def pair_expectation(
     from scipy.linalg import solve_banded
 
     initial = float(require_cosine(initial, "initial", ends=False))
-    t1 = float(require_number(t1, "t1", positive=True))
+    t1 = float(require_number(t1, "t1", POSITIVE))
     dim = require_count(dim, "dim", 2)
     y = np.linspace(-EDGE, EDGE, require_count(nodes, "nodes", 3))
     h, dt = y[1] - y[0], t1 / require_count(steps, "steps", 1)

@@ -23,13 +23,15 @@ from jaxtyping import Array, Float
 
 from translimit.attention import Softmax, Unnormalized, require_matrix
 from translimit.core import (
+    FINITE,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
     as_float,
-    brief,
     directions,
     is_traced,
+    require_flag,
+    require_number,
 )
 
 
@@ -56,21 +58,17 @@ class SphereAttention(eqx.Module):
         normalised: bool,
         shift: ArrayInput | None,
     ):
-        self.beta = require_temperature(beta)
+        self.beta = require_number(beta, "beta")
         identity = np.eye(dim)
         self.Q = require_matrix(identity if Q is None else Q, "Q", (None, dim))
         self.K = require_matrix(identity if K is None else K, "K", (self.Q.shape[0], dim))
         self.V = require_matrix(identity if V is None else V, "V", (dim, dim))
-        if not isinstance(normalised, bool | np.bool_):
-            raise ArgumentTypeError("normalised", f"got {brief(normalised)}", "pass True or False")
-        self.normalised = bool(normalised)
+        self.normalised = require_flag(normalised, "normalised")
         if self.normalised and shift is not None:
             raise ArgumentTypeError(
                 "shift", "is given, and normalised attention does not depend on it", "leave it out"
             )
-        self.shift = as_float(0.0 if shift is None else shift, "shift")
-        if self.shift.ndim != 0:
-            raise ArgumentError("shift", f"has shape {self.shift.shape}", "pass one number")
+        self.shift = require_number(0.0 if shift is None else shift, "shift", FINITE)
 
     def velocity(
         self, points: Float[Array, "tokens dim"], log_weights: Float[Array, " tokens"]
@@ -104,19 +102,3 @@ def require_directions(initial: ArrayInput, name: str) -> Any:
             name, f"token {zero} has norm zero and no direction", "pass tokens that are not zero"
         )
     return scaled
-
-
-def require_temperature(beta: ArrayInput) -> Any:
-    """The inverse temperature: one finite number, not negative; armed when traced.
-
-    Raises:
-        ArgumentError: not a scalar, or negative.
-    """
-    beta = as_float(beta, "beta")
-    if beta.ndim != 0:
-        raise ArgumentError("beta", f"has shape {beta.shape}", "pass one number")
-    if is_traced(beta):
-        return eqx.error_if(beta, ~(beta >= 0), "beta: pass a number of at least 0")
-    if beta < 0:
-        raise ArgumentError("beta", f"got {float(beta):g}", "pass a number of at least 0")
-    return beta

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError
+from translimit.core import NOT_NEGATIVE, ArgumentError, require_count, require_real
 
 
 def equal_cosine_rate(
@@ -36,8 +36,7 @@ def equal_cosine_rate(
     Raises:
         ArgumentError: fewer than two tokens, or a cosine that so many tokens cannot share.
     """
-    if tokens < 2:
-        raise ArgumentError("tokens", f"got {tokens}", "pass at least 2")
+    require_count(tokens, "tokens", 2)
     if not -1.0 / (tokens - 1) - 1e-12 <= rho <= 1.0 + 1e-12:
         raise ArgumentError(
             "rho",
@@ -95,5 +94,4 @@ def metastable_clusters(beta: float) -> int:
 
 
 def _require_beta(beta: float) -> None:
-    if not (np.isfinite(beta) and beta >= 0):
-        raise ArgumentError("beta", f"got {beta:g}", "pass a finite number of at least 0")
+    require_real(beta, "beta", NOT_NEGATIVE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from translimit.core import ArgumentError, ArrayInput
+from translimit.core import ArgumentError, ArrayInput, Bounds, require_real
 from translimit.limits.shaped.block import Block
 from translimit.limits.shaped.coefficients import (
     linear_variance,
@@ -97,8 +97,7 @@ def aligned_probability(correlation: float) -> float:
     Raises:
         ArgumentError: a correlation outside [-1, 1].
     """
-    if not -1 <= correlation <= 1:
-        raise ArgumentError("correlation", f"got {correlation}", "pass a number in [-1, 1]")
+    correlation = require_real(correlation, "correlation", Bounds(-1.0, 1.0))
     return 0.5 + math.asin(correlation) / math.pi
 
 

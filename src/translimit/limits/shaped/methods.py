@@ -23,16 +23,16 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.core import (
+    POSITIVE,
     AbstractMethod,
     ArgumentError,
-    ArgumentTypeError,
-    brief,
     lower_product,
     psd_sqrt,
+    require_count,
+    require_real,
     semidefinite_cholesky,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
@@ -304,11 +304,8 @@ def change_rate(block: Block | ShapedMLP, cov: Float[Array, "tokens tokens"]) ->
 
 def require_sizes(method: Any) -> None:
     """The checks that both methods share."""
-    if isinstance(method.paths, bool) or not isinstance(method.paths, (int, np.integer)):
-        raise ArgumentTypeError("paths", f"got {brief(method.paths)}", "pass an integer")
-    if method.paths < 1:
-        raise ArgumentError("paths", f"got {method.paths}", "pass at least 1")
+    require_count(method.paths, "paths")
     for name in ("max_step", "adaptive", "growth_limit"):
         value = getattr(method, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ArgumentError(name, f"got {value}", "pass a positive number")
+        if value is not None:
+            require_real(value, name, POSITIVE)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+from translimit.core import (
+    NOT_NEGATIVE,
+    ArgumentError,
+    brief,
+    nearest,
+    require_real,
+)
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES
@@ -75,12 +81,7 @@ def require_ratios(optimizer: Any) -> None:
 def require_numbers(**numbers: float) -> None:
     """Refuse rates, epsilons and decays that are no numbers from 0 on."""
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(
-                name, f"got {brief(value)}", "pass the number tuned at the base"
-            )
-        if not 0 <= value < float("inf"):
-            raise ArgumentError(name, f"got {value}", "pass a finite number of at least 0")
+        require_real(value, name, NOT_NEGATIVE)
 
 
 def require_clip(rules: Rules, tuned_in: str | None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, assert_never
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+from translimit.core import ArgumentError, brief, nearest, require_real
 from translimit.describe import OPTIMIZERS, QKV, QKV_BIAS, OptimizerKind, Role
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
@@ -114,10 +114,7 @@ def overrides(
         known = tuple(_TABLES)
         raise ArgumentError("framework", f"got {brief(framework)}", nearest(str(framework), known))
     for name, value in (("lr", lr), ("min_lr", min_lr), ("eps", eps), ("decay", weight_decay)):
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            raise ArgumentTypeError(
-                name, f"got {brief(value)}", "pass the number tuned at the base"
-            )
+        require_real(value, name)
     kind = rules.question.kind
     optimizer = _name_of(kind, framework)
     if optimizer is None:
