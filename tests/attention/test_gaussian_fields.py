@@ -306,7 +306,11 @@ def test_refusals_of_rank_deficient_keys(as_user):
     ("make", "error", "message"),
     [
         (lambda: MultiHead.from_matrices(Q, K, V, heads=3), ArgumentError, "heads: 3 does not"),
-        (lambda: MultiHead.from_matrices(Q, K, V, heads=0), ArgumentError, "heads: 0 does not"),
+        (
+            lambda: MultiHead.from_matrices(Q, K, V, heads=0),
+            ArgumentError,
+            "heads: got 0; pass at least 1",
+        ),
         (lambda: MultiHead.from_matrices(Q, K, V, 1.0), ArgumentTypeError, "heads: got 1.0"),
         # The second head of a one-row Q would be an empty slice.
         (

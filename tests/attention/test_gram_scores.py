@@ -12,13 +12,10 @@ from translimit.attention import (
     narrow,
     noise_update,
     require_gram,
-    require_unit_tokens,
-    retract,
     sample_scores,
-    separations,
 )
-from translimit.core import ArgumentError
-from translimit.describe import GaussianHeads, Retraction, WideHeads
+from translimit.core import SPHERE, ArgumentError, Retraction
+from translimit.describe import GaussianHeads, WideHeads
 
 R = np.array([[1.0, 0.3, -0.2], [0.3, 1.0, 0.5], [-0.2, 0.5, 1.0]])
 
@@ -112,17 +109,17 @@ def test_separations_do_not_cancel():
     x = np.array([1.0, 0.0])
     angle = 1e-9
     pair = np.stack([x, [np.cos(angle), np.sin(angle)]])
-    assert separations(pair)[0, 1] == pytest.approx(angle**2 / 2, rel=1e-6)
+    assert SPHERE.separations(pair)[0, 1] == pytest.approx(angle**2 / 2, rel=1e-6)
 
 
 def test_retractions():
     x = np.array([[1.0, 0.0, 0.0]])
     u = np.array([[0.2, 0.1, 0.0]])
-    ambient = retract(jnp.asarray(x), jnp.asarray(u), Retraction.AMBIENT)
+    ambient = SPHERE.retract(jnp.asarray(x), jnp.asarray(u), Retraction.AMBIENT)
     np.testing.assert_allclose(ambient[0], np.array([1.2, 0.1, 0]) / np.hypot(1.2, 0.1), rtol=1e-6)
-    tangent = retract(jnp.asarray(x), jnp.asarray(u), Retraction.TANGENT)
+    tangent = SPHERE.retract(jnp.asarray(x), jnp.asarray(u), Retraction.TANGENT)
     np.testing.assert_allclose(tangent[0], np.array([1, 0.1, 0]) / np.hypot(1, 0.1), rtol=1e-6)
-    assert np.isnan(retract(jnp.asarray(x), jnp.asarray(-x), Retraction.AMBIENT)).all()
+    assert np.isnan(SPHERE.retract(jnp.asarray(x), jnp.asarray(-x), Retraction.AMBIENT)).all()
 
 
 @pytest.mark.parametrize(
@@ -143,12 +140,12 @@ def test_overlaps_that_are_no_correlation_matrix(overlaps, problem):
 
 def test_tokens_of_another_norm():
     with pytest.raises(ArgumentError, match="token 1 has norm 2"):
-        require_unit_tokens(np.diag([1.0, 2.0]), "initial", 2)
+        SPHERE.require(np.diag([1.0, 2.0]), "initial", 2)
     np.testing.assert_allclose(
-        require_unit_tokens(np.diag([1.0, 2.0]), "initial", 2, normalize=True), np.eye(2)
+        SPHERE.require(np.diag([1.0, 2.0]), "initial", 2, normalize=True), np.eye(2)
     )
     with pytest.raises(ArgumentError, match="shape"):
-        require_unit_tokens(np.eye(2), "initial", 3)
+        SPHERE.require(np.eye(2), "initial", 3)
 
 
 @pytest.mark.usefixtures("as_user")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ from translimit.scaling import Question
 from translimit.train import Optimizer
 
 EYE = np.eye(2)
-QKV = {"Q": EYE, "K": EYE, "V": EYE}
+QKV: Any = {"Q": EYE, "K": EYE, "V": EYE}
 LAW = WideHeads(dim=4, score_std=1.0)
 SIZE = Size(head_dim=8, heads=2, layers=2)
 

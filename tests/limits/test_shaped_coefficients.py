@@ -312,7 +312,7 @@ def test_covariances_that_are_none_are_refused(as_user: None) -> None:
         (
             lambda: Block(gamma=0.5, tau0=1.0, projection=True, value_ratio=0.0),
             ArgumentError,
-            "value_ratio: got 0; pass a positive number",
+            "value_ratio: got 0.0; pass a positive number",
         ),
         (
             lambda: Block(gamma=0.5, tau0=1.0, kappa=-8.0).lam_at(4),

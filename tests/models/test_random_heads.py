@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import ArgumentError, ArgumentTypeError, SolveError
-from translimit.describe import GaussianHeads, Retraction, ShiftedHeads, WideHeads
+from translimit.core import ArgumentError, ArgumentTypeError, Retraction, SolveError
+from translimit.describe import GaussianHeads, ShiftedHeads, WideHeads
 from translimit.models import RandomHeadChain, head_update
 
 LAW = GaussianHeads.of_score_std(1.5, dim=8)

@@ -134,12 +134,12 @@ def test_only_rules_of_the_same_base_are_applied():
     ("options", "message"),
     [
         ({"gamma0": 0.0}, "gamma0: got 0.0; pass a positive number"),
-        ({"beta0": -1}, "beta0: got -1.0"),
+        ({"beta0": -1}, "beta0: got -1"),
         ({"eta0": math.nan}, "eta0: got nan"),
         ({"alpha_L": 0.4}, "alpha_L: got 0.4; pass a number in"),
         ({"lr_convention": "tabel"}, "did you mean 'table'?"),
         ({"optimizer": "muon"}, "optimizer: the paper has no 'muon'"),
-        ({"pixels": 0}, "pixels: got 0.0"),
+        ({"pixels": 0}, "pixels: got 0"),
         ({"eta0": "big"}, "eta0: got 'big'; pass a positive number"),
     ],
 )

@@ -17,7 +17,6 @@ from .gram_scores import noise_update as noise_update
 from .gram_scores import require_gram as require_gram
 from .gram_scores import require_isotropic as require_isotropic
 from .gram_scores import sample_scores as sample_scores
-from .gram_scores import separations as separations
 from .gram_scores import softmax_rows as softmax_rows
 from .l2 import L2 as L2
 from .layered import Layered as Layered
@@ -33,13 +32,10 @@ from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation
 from .products import matmul as matmul
-from .retraction import retract as retract
-from .retraction import tangent as tangent
 from .shaped import shaped_attention as shaped_attention
 from .shaped import uniform_attention as uniform_attention
 from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials
 from .softmax import Softmax as Softmax
-from .unit_tokens import require_unit_tokens as require_unit_tokens
 from .unnormalized import Unnormalized as Unnormalized

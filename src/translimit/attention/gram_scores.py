@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from translimit.core import ArgumentError, ArgumentTypeError, as_float, is_traced, named_key
+from translimit.core import SPHERE, ArgumentError, ArgumentTypeError, as_float, is_traced, named_key
 from translimit.describe import AbstractIsotropicHeads
 
 #: Most negative eigenvalue of overlaps that counts as rounding.
@@ -95,7 +95,7 @@ def gram_factor(overlaps: Float[Array, "tokens tokens"], dim: int) -> Float[Arra
     root = (basis * jnp.sqrt(jnp.maximum(eigenvalues, 0.0)))[:, ::-1]
     width = tokens if dim >= 2 * tokens else dim
     root = root[:, :width] if width <= tokens else jnp.pad(root, ((0, 0), (0, width - tokens)))
-    return root / jnp.linalg.norm(root, axis=-1, keepdims=True)
+    return SPHERE.project(root)
 
 
 def sample_scores(
@@ -248,14 +248,6 @@ def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
     freedom = jnp.asarray(degrees - np.arange(size), dtype)
     diagonal = jnp.sqrt(jax.random.chisquare(named_key(key, "diagonal"), freedom, dtype=dtype))
     return below + jnp.diag(diagonal)
-
-
-def separations(
-    tokens: Float[Any, "*batch tokens width"],
-) -> Float[Any, "*batch tokens tokens"]:
-    """1 - <x_i, x_j> of unit tokens as half their squared distance, exact where they collapse."""
-    xp = jnp if isinstance(tokens, jax.Array) else np
-    return 0.5 * xp.sum((tokens[..., :, None, :] - tokens[..., None, :, :]) ** 2, axis=-1)
 
 
 def head_output(

@@ -109,6 +109,10 @@ from .sinkhorn import sinkhorn_tolerance as sinkhorn_tolerance
 from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potential
 from .solution import AbstractSolution as AbstractSolution
 from .solution import NotEstimated as NotEstimated
+from .sphere import SPHERE as SPHERE
+from .sphere import Retraction as Retraction
+from .sphere import Sphere as Sphere
+from .sphere import require_retraction as require_retraction
 from .step_error import StepError as StepError
 from .step_error import coupled_step_error as coupled_step_error
 from .step_error import hidden_step as hidden_step

@@ -28,6 +28,7 @@ from translimit.core.errors import ArgumentError, ArgumentTypeError
 from translimit.core.estimates import Estimate
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 from translimit.core.psd import require_covariance
+from translimit.core.sphere import SPHERE
 from translimit.core.units import common_unit, in_unit
 
 #: The assignment costs O(n^3) time and n^2 numbers: seconds and 128 MB at this size.
@@ -152,8 +153,7 @@ def sliced_wasserstein2(
     directions = require_count(directions, "directions", 2)
     # float32 whatever JAX's 64-bit mode is, so that a key stands for the same directions.
     normals = jax.random.normal(key, (directions, x.shape[1]), dtype=np.float32)
-    units = np.asarray(normals, dtype=np.float64)
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    units = SPHERE.project(np.asarray(normals, dtype=np.float64))
     picks = _quantile_pairs(len(x), len(y))
     size = common_unit(x, y)
     x, y = x / size, y / size

@@ -36,8 +36,6 @@ from .pre_norm import Norm as Norm
 from .pre_norm import PreNormArchitecture as PreNormArchitecture
 from .pre_norm import Rotary as Rotary
 from .pre_norm_config import PreNormConfig as PreNormConfig
-from .retraction import Retraction as Retraction
-from .retraction import require_retraction as require_retraction
 from .roles import Axis as Axis
 from .roles import Role as Role
 from .roles import unknown_role as unknown_role

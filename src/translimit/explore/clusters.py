@@ -12,7 +12,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from translimit.core import solve
+from translimit.core import SPHERE, solve
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import SLIDERS, View
 from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line, Points
@@ -102,7 +102,7 @@ def panel(view: View) -> Panel:
 def _flow(dim: int, n: int, beta: float) -> tuple[np.ndarray, np.ndarray]:
     """Depths, and the first n tokens at each."""
     start = np.random.default_rng(dim).standard_normal((MOST, dim))
-    start /= np.linalg.norm(start, axis=1, keepdims=True)
+    start = SPHERE.project(start)
     weights = np.where(np.arange(MOST) < n, 1.0 / n, 0.0)
     solution = solve(SphereFlow(initial=start, t1=HORIZON, beta=beta, weights=weights))
     return np.asarray(solution.ts), np.asarray(solution.tokens)[:, :n]
@@ -139,7 +139,7 @@ def _circle(alt: str, start: np.ndarray, now: np.ndarray) -> Chart:
 def _sphere(alt: str, path: np.ndarray) -> Chart:
     """From the direction (1, 1, 1); what is behind is open."""
     axes = np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 0.0], [-1.0, -1.0, 2.0]])
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    axes = SPHERE.project(axes)
     away, across, up = np.moveaxis(path @ axes.T, -1, 0)
     front = away[-1] > 0
     turn = np.linspace(0, 2 * np.pi, 181)

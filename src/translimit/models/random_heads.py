@@ -36,16 +36,15 @@ from translimit.attention import (
     noise_update,
     require_gram,
     require_isotropic,
-    require_unit_tokens,
-    retract,
-    separations,
 )
 from translimit.core import (
     POSITIVE,
+    SPHERE,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
     Outcome,
+    Retraction,
     SolveError,
     brief,
     following_inputs,
@@ -55,14 +54,9 @@ from translimit.core import (
     require_flag,
     require_kept,
     require_number,
-)
-from translimit.describe import (
-    AbstractHeads,
-    Clocks,
-    Retraction,
-    require_cosine,
     require_retraction,
 )
+from translimit.describe import AbstractHeads, Clocks, require_cosine
 
 #: Largest number of floats that the weights of the replicas running together may take.
 BATCH = 2**24
@@ -88,7 +82,7 @@ class ChainPaths(eqx.Module):
     @property
     def separations(self) -> Any:
         """1 - R_ij [replicas, saves, tokens, tokens], exact where tokens collapse."""
-        return separations(self.tokens)
+        return SPHERE.separations(self.tokens)
 
 
 class RandomHeadChain(eqx.Module):
@@ -172,7 +166,7 @@ class RandomHeadChain(eqx.Module):
             MemoryLimitError: the tokens that are kept do not fit into memory.
             SolveError: an update cancelled a token: the step is too large.
         """
-        tokens = require_unit_tokens(initial, "initial", self.law.dim, normalize=normalize)
+        tokens = SPHERE.require(initial, "initial", self.law.dim, normalize=normalize)
         every = self._save_every(save_every)
         weights = 3 * self.law.dim**2 + tokens.shape[0] ** 2
         run = _Run(self, every, _batch(replicas, weights))
@@ -334,7 +328,7 @@ def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tok
             return total + head_update(chain.law, tokens, head_key, causal=chain.causal), None
 
         total, _ = jax.lax.scan(add, jnp.zeros_like(tokens), jnp.arange(chain.heads))
-        return retract(tokens, step * total, chain.retraction)
+        return SPHERE.retract(tokens, step * total, chain.retraction)
 
     def replica(index: Array) -> Array:
         return _layers(layer, initial, run, jax.random.fold_in(key, index))
@@ -351,7 +345,7 @@ def _overlap_layer(chain: Any, dtype: Any) -> Any:
         weights = head_weights(chain.law, factor, chain.heads, layer_key, causal=chain.causal)
         root = size * mean_root(weights, factor)
         wide, update = noise_update(factor, root, chain.law.dim, named_key(layer_key, "values"))
-        return narrow(retract(wide, update, chain.retraction), factor.shape[1])
+        return narrow(SPHERE.retract(wide, update, chain.retraction), factor.shape[1])
 
     return layer
 

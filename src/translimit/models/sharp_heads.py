@@ -19,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import narrow, noise_update, retract
+from translimit.attention import narrow, noise_update
 from translimit.core import (
     POSITIVE,
+    SPHERE,
     ArgumentError,
     ArrayInput,
+    Retraction,
     as_float64,
     brief,
     in_float64,
@@ -31,7 +33,7 @@ from translimit.core import (
     require_count,
     require_number,
 )
-from translimit.describe import Retraction, require_cosine
+from translimit.describe import require_cosine
 
 
 class SharpHeadChain(eqx.Module):
@@ -122,7 +124,7 @@ def _simulate(
         side = jnp.sqrt(jnp.maximum(1.0 - cosine**2, 0.0))
         root = size * jnp.stack([jnp.array([1.0, 0.0]), jnp.stack([cosine, side])])
         wide, update = noise_update(pair, root, chain.dim, named_key(layer_key, "V"))
-        return narrow(retract(wide, update, Retraction.AMBIENT), 2)
+        return narrow(SPHERE.retract(wide, update, Retraction.AMBIENT), 2)
 
     def replica(index: Array) -> Array:
         replica_key = jax.random.fold_in(key, index)

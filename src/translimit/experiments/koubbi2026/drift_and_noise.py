@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from translimit import core, describe, figures, limits, models
-from translimit.core import Claim, Estimate
+from translimit.core import Claim, Estimate, Retraction
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -93,7 +93,7 @@ class DriftAndNoise(AbstractExperiment[Config]):
         values = [common.mean_overlaps(states.tokens[:, -1])]
         method = limits.homogenized.SphereEuler(step=EULER_STEP, paths=config.replicas)
         # The printed equation is the one of the tangent chain.
-        retractions = (describe.Retraction.TANGENT, describe.Retraction.AMBIENT)
+        retractions = (Retraction.TANGENT, Retraction.AMBIENT)
         for form, retraction in zip(FORMS, retractions, strict=True):
             problem = limits.homogenized.ModifiedSDE(
                 law=law, initial=start, t1=1.0, step=step, heads=1, retraction=retraction

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from translimit import core, describe, figures, limits, models
-from translimit.core import Claim, Estimate
+from translimit.core import SPHERE, Claim, Estimate, Retraction
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -193,9 +193,9 @@ def _compute_drift(config: Config) -> xr.Dataset:
     import xarray as xr
 
     law = describe.ShiftedHeads(mean_v=VALUES, mean_a=np.eye(3), beta=1.0)
-    tokens = np.array(ROWS) / np.linalg.norm(ROWS, axis=1, keepdims=True)
+    tokens = SPHERE.project(np.array(ROWS))
     flows = limits.homogenized
-    retractions = list(describe.Retraction)
+    retractions = list(Retraction)
     shape = (len(retractions), len(EQUATIONS), 2, len(config.steps))
     errors = np.zeros(shape)
     for s, step in enumerate(config.steps):
@@ -209,7 +209,7 @@ def _compute_drift(config: Config) -> xr.Dataset:
                 core.solve(
                     flows.ModifiedFlow(**common_options, step=step, retraction=one), save=save
                 ).tokens
-                for one in (describe.Retraction.TANGENT, describe.Retraction.AMBIENT)
+                for one in (Retraction.TANGENT, Retraction.AMBIENT)
             ),
         ]
         for r, retraction in enumerate(retractions):
@@ -258,11 +258,11 @@ def _compute_noise(config: Config, step: float, key: Any) -> xr.Dataset:
 
     values = [
         _chain_squares(step**0.5, 1, config.replicas, one, core.named_key(key, one.name))
-        for one in describe.Retraction
+        for one in Retraction
     ]
     return xr.Dataset(
         {"square": (("chain", "replica"), np.array(values), {"long_name": "$R_{12}^2$"})},
-        coords={"chain": [one.name for one in describe.Retraction]},
+        coords={"chain": [one.name for one in Retraction]},
         attrs={"step": step, "reference": common.REFERENCE},
     )
 
@@ -270,7 +270,7 @@ def _compute_noise(config: Config, step: float, key: Any) -> xr.Dataset:
 def _compute_clock(config: Config, key: Any) -> xr.Dataset:
     import xarray as xr
 
-    ambient = describe.Retraction.AMBIENT
+    ambient = Retraction.AMBIENT
     values = [
         _chain_squares(step, heads, config.replicas, ambient, core.named_key(key, heads))
         for step, heads in ((0.5, 1), (1.0, 4))

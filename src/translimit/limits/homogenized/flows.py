@@ -30,27 +30,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import head_output, require_unit_tokens, tangent
+from translimit.attention import head_output
 from translimit.core import (
     POSITIVE,
+    SPHERE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
     ArgumentTypeError,
     ArrayInput,
     Outcome,
+    Retraction,
     brief,
     following_inputs,
     require_number,
-)
-from translimit.describe import (
-    AbstractHeads,
-    AbstractIsotropicHeads,
-    FiniteHeads,
-    Retraction,
-    ShiftedHeads,
     require_retraction,
 )
+from translimit.describe import AbstractHeads, AbstractIsotropicHeads, FiniteHeads, ShiftedHeads
 from translimit.integrate import (
     STAGES,
     AbstractODEMethod,
@@ -96,7 +92,7 @@ def mean_update(
 
 def drift(law: AbstractHeads, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
     """b_i = P_{x_i} B-bar(x_i)."""
-    return tangent(tokens, mean_update(law, tokens))
+    return SPHERE.tangent(tokens, mean_update(law, tokens))
 
 
 def modified_drift(
@@ -104,7 +100,7 @@ def modified_drift(
 ) -> Float[Array, "tokens dim"]:
     """B to second order in the step, for the chain with this retraction."""
     b, along = jax.jvp(lambda x: drift(law, x), (tokens,), (drift(law, tokens),))
-    second = -0.5 * step * tangent(tokens, along)
+    second = -0.5 * step * SPHERE.tangent(tokens, along)
     if retraction is Retraction.AMBIENT:
         outward = jnp.sum(tokens * mean_update(law, tokens), axis=-1, keepdims=True)
         second = second - step * outward * b
@@ -132,7 +128,7 @@ def noise_drift(
 
     def one(head: tuple[Array, Array]) -> Array:
         xi = head_output(head[0], head[1], law.beta, tokens, causal=False) - mean
-        return jnp.sum(tokens * xi, axis=-1, keepdims=True) * tangent(tokens, xi)
+        return jnp.sum(tokens * xi, axis=-1, keepdims=True) * SPHERE.tangent(tokens, xi)
 
     return -step / heads * jnp.mean(jax.lax.map(one, (law.V, law.A)), axis=0)
 
@@ -239,7 +235,7 @@ class BallisticFlow(AbstractProblem):
         normalize: bool = False,
     ):
         self.law = require_finite_sum(law)
-        self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
+        self.initial = SPHERE.require(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", POSITIVE)
 
     @property
@@ -308,7 +304,7 @@ class ModifiedFlow(AbstractProblem):
         normalize: bool = False,
     ):
         self.law = require_finite_sum(law)
-        self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
+        self.initial = SPHERE.require(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", POSITIVE)
         self.step = require_number(step, "step", POSITIVE)
         self.retraction = require_retraction(retraction)
@@ -360,16 +356,12 @@ def _flow(problem: Any, method: Any, ts: Any, progress: Any) -> FlowSolution:
     return FlowSolution(ts=ts, tokens=result.states, outcome=result.outcome)
 
 
-def _normalised(tokens: Array) -> Array:
-    return tokens / jnp.linalg.norm(tokens, axis=-1, keepdims=True)
-
-
 @eqx.filter_jit
 def _integrate(initial: Any, parameters: Any) -> Any:
     problem, ts, method, handle = parameters
-    solver: diffrax.AbstractSolver = ProjectedSolver(method.solver, _with_drift)
+    solver: diffrax.AbstractSolver = ProjectedSolver(method.solver, SPHERE.project_measured)
     result = integrate_ode(
-        lambda t, state: (problem.field(_normalised(state[0])), jnp.zeros_like(state[1])),
+        lambda t, state: (problem.field(SPHERE.project(state[0])), jnp.zeros_like(state[1])),
         (initial, jnp.zeros((), initial.dtype)),
         t1=jnp.asarray(problem.t1, dtype=initial.dtype),
         ts=jnp.asarray(ts, dtype=initial.dtype),
@@ -377,9 +369,4 @@ def _integrate(initial: Any, parameters: Any) -> Any:
         size=lambda state: jnp.ones((), initial.dtype),
         progress=handle,
     )
-    return eqx.tree_at(lambda r: r.states, result, _normalised(result.states[0]))
-
-
-def _with_drift(tokens: Array) -> tuple[Array, Array]:
-    norms = jnp.linalg.norm(tokens, axis=-1, keepdims=True)
-    return tokens / norms, jnp.max(jnp.abs(norms - 1.0))
+    return eqx.tree_at(lambda r: r.states, result, SPHERE.project(result.states[0]))

@@ -30,9 +30,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from translimit.attention import require_unit_tokens, retract
-from translimit.core import POSITIVE, ArrayInput, Number, Outcome, require_number
-from translimit.describe import AbstractHeads, Clocks, Retraction, require_retraction
+from translimit.core import (
+    POSITIVE,
+    SPHERE,
+    ArrayInput,
+    Number,
+    Outcome,
+    Retraction,
+    require_number,
+    require_retraction,
+)
+from translimit.describe import AbstractHeads, Clocks
 from translimit.limits.homogenized.flows import (
     mean_update,
     modified_drift,
@@ -140,7 +148,7 @@ class ModifiedSDE(AbstractTokenSDE):
         normalize: bool = False,
     ):
         self.law = require_finite_sum(law)
-        self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
+        self.initial = SPHERE.require(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", POSITIVE)
         self.step = require_number(step, "step", POSITIVE)
         self.heads = require_number(heads, "heads", POSITIVE)
@@ -191,7 +199,7 @@ def _advance(parameters: tuple[ModifiedSDE, SphereEuler], tokens: Array, size: A
         # The midpoint rule, as a loop so that the drift is compiled once.
         def stage(at: Array, span: Array) -> tuple[Array, None]:
             update = span * _drift(problem, at, missing)
-            return retract(tokens, update, Retraction.TANGENT), None
+            return SPHERE.retract(tokens, update, Retraction.TANGENT), None
 
         return jax.lax.scan(stage, tokens, size * jnp.asarray([0.25, 0.5], size.dtype))[0]
 
@@ -199,4 +207,4 @@ def _advance(parameters: tuple[ModifiedSDE, SphereEuler], tokens: Array, size: A
     mean = mean_update(problem.law, tokens)
     noise = sample_noise(problem.law, tokens, samples=method.samples, key=key, mean=mean)
     scale = jnp.sqrt(size * jnp.asarray(problem.step / problem.heads, tokens.dtype))
-    return half(retract(tokens, scale * noise, method.retraction))
+    return half(SPHERE.retract(tokens, scale * noise, method.retraction))

@@ -17,15 +17,16 @@ from translimit.core import (
     AbstractMethod,
     ArgumentTypeError,
     Outcome,
+    Retraction,
     device_count,
     following_inputs,
     is_traced,
     map_shards,
     require_count,
     require_real,
+    require_retraction,
     rounded_up,
 )
-from translimit.describe import Retraction, require_retraction
 
 #: Paths that run together; progress is told after each group.
 GROUP = 1024

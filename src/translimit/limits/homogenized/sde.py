@@ -31,11 +31,10 @@ from translimit.attention import (
     noise_update,
     require_gram,
     require_isotropic,
-    require_unit_tokens,
-    retract,
 )
 from translimit.core import (
     POSITIVE,
+    SPHERE,
     ArrayInput,
     Number,
     Outcome,
@@ -191,7 +190,7 @@ class TokenSDE(AbstractTokenSDE):
         normalize: bool = False,
     ):
         self.law = require_isotropic(law)
-        self.initial = require_unit_tokens(initial, "initial", law.dim, normalize=normalize)
+        self.initial = SPHERE.require(initial, "initial", law.dim, normalize=normalize)
         self.t1 = require_number(t1, "t1", POSITIVE)
         self.causal = require_flag(causal, "causal")
 
@@ -249,7 +248,7 @@ def _advance_overlaps(parameters: Any, factor: Array, size: Array, key: Any) -> 
     (law, _), method = parameters
     root = _root(parameters, factor, size, key)
     wide, update = noise_update(factor, root, law.dim, named_key(key, "noise"))
-    return narrow(retract(wide, update, method.retraction), factor.shape[1])
+    return narrow(SPHERE.retract(wide, update, method.retraction), factor.shape[1])
 
 
 def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Array:
@@ -258,4 +257,4 @@ def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Ar
     factor = narrow(tokens, min(count, dim))
     root = _root(parameters, factor, size, key)
     _, update = noise_update(tokens, root, dim, named_key(key, "noise"))
-    return retract(tokens, update, method.retraction)
+    return SPHERE.retract(tokens, update, method.retraction)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention import separations
 from translimit.core import (
+    SPHERE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -73,7 +73,7 @@ class AbstractTokenPaths(AbstractSolution):
     @property
     def separations(self) -> Any:
         """1 - R_ij [paths, times, tokens, tokens], exact where tokens collapse."""
-        return separations(self.tokens)
+        return SPHERE.separations(self.tokens)
 
     @property
     def mean_overlaps(self) -> Any:

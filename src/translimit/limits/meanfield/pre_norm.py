@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from translimit.attention import log_of_weights, require_weights
 from translimit.core import (
+    SPHERE,
     AbstractMethod,
     AbstractProblem,
     AnyArray,
@@ -47,7 +48,7 @@ from translimit.integrate import (
 )
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.particles import ParticleSolution
-from translimit.limits.meanfield.sphere_attention import SphereAttention, require_directions
+from translimit.limits.meanfield.sphere_attention import SphereAttention
 from translimit.limits.meanfield.units import squares_fit
 
 
@@ -97,7 +98,7 @@ class PreNormFlow(AbstractProblem[ParticleSolution]):
         weights: ArrayInput | None = None,
     ):
         self.initial = as_float(initial, "initial")
-        tokens, dim = require_directions(self.initial, "initial").shape
+        tokens, dim = SPHERE.require(self.initial, "initial", normalize=True).shape
         self.t1 = require_horizon(t1)
         self.attention = SphereAttention(dim, beta, Q, K, V, normalised, shift)
         self.weights = require_weights(weights, tokens)
@@ -163,8 +164,7 @@ def _integrate(data: Any, parameters: Any) -> Any:
     scale = jnp.mean(jnp.sum(initial**2, axis=-1))
 
     def field(t: Array, tokens: Array) -> Array:
-        directions = tokens / jnp.linalg.norm(tokens, axis=-1, keepdims=True)
-        return attention.velocity(directions, log_weights)
+        return attention.velocity(SPHERE.project(tokens), log_weights)
 
     def size(tokens: Array) -> Array:
         # Large when a norm is small: the flow ends where a token loses its direction.

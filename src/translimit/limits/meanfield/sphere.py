@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from translimit.attention import log_of_weights, require_weights
 from translimit.core import (
+    SPHERE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
@@ -51,7 +52,7 @@ from translimit.integrate import (
     listening,
 )
 from translimit.limits.meanfield.horizon import require_horizon
-from translimit.limits.meanfield.sphere_attention import SphereAttention, require_directions
+from translimit.limits.meanfield.sphere_attention import SphereAttention
 
 if TYPE_CHECKING:
     import xarray
@@ -168,7 +169,7 @@ class SphereFlow(AbstractProblem[SphereSolution]):
         shift: ArrayInput | None = None,
         weights: ArrayInput | None = None,
     ):
-        self.initial = require_directions(initial, "initial")
+        self.initial = SPHERE.require(initial, "initial", normalize=True)
         tokens, dim = self.initial.shape
         self.t1 = require_horizon(t1)
         self.attention = SphereAttention(dim, beta, Q, K, V, normalised, shift)
@@ -198,7 +199,7 @@ class SphereFlow(AbstractProblem[SphereSolution]):
             tokens: tokens, not zero; their norms do not matter.
             log_weights: logarithms of the weights.
         """
-        points = on_sphere(tokens)[0]
+        points = SPHERE.project(tokens)
         gamma = self.attention.velocity(points, log_weights)
         return gamma - jnp.sum(gamma * points, axis=-1, keepdims=True) * points
 
@@ -232,12 +233,6 @@ class SphereFlow(AbstractProblem[SphereSolution]):
         )
 
 
-def on_sphere(tokens: Array) -> tuple[Array, Array]:
-    """N(x) = x / |x| row by row, and the largest | |x| - 1 |."""
-    norms = jnp.linalg.norm(tokens, axis=-1, keepdims=True)
-    return tokens / norms, jnp.max(jnp.abs(norms - 1.0))
-
-
 @eqx.filter_jit
 def _integrate(data: Any, parameters: Any) -> Any:
     initial, weights = data
@@ -252,7 +247,9 @@ def _integrate(data: Any, parameters: Any) -> Any:
         (initial, jnp.zeros((), initial.dtype)),
         t1=jnp.asarray(flow.t1, dtype=initial.dtype),
         ts=jnp.asarray(ts, dtype=initial.dtype),
-        method=eqx.tree_at(lambda m: m.solver, method, ProjectedSolver(method.solver, on_sphere)),
+        method=eqx.tree_at(
+            lambda m: m.solver, method, ProjectedSolver(method.solver, SPHERE.project_measured)
+        ),
         # The sphere is compact: nothing can grow.
         size=lambda state: jnp.ones((), initial.dtype),
         bounded=True,
@@ -260,4 +257,4 @@ def _integrate(data: Any, parameters: Any) -> Any:
     )
     # Interpolated states lie off the sphere by the error of the interpolation.
     tokens, norm_drift = result.states
-    return eqx.tree_at(lambda r: r.states, result, (on_sphere(tokens)[0], norm_drift))
+    return eqx.tree_at(lambda r: r.states, result, (SPHERE.project(tokens), norm_drift))

@@ -17,19 +17,14 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention import Softmax, Unnormalized, require_matrix
 from translimit.core import (
     FINITE,
-    ArgumentError,
     ArgumentTypeError,
     ArrayInput,
-    as_float,
-    directions,
-    is_traced,
     require_flag,
     require_number,
 )
@@ -80,25 +75,3 @@ class SphereAttention(eqx.Module):
             return softmax.velocity(points, points, log_weights, None, None)
         plain = Unnormalized(Q=self.beta * self.Q, K=self.K, V=self.V)
         return plain.velocity(points, points, log_weights - self.shift, None, None)
-
-
-def require_directions(initial: ArrayInput, name: str) -> Any:
-    """Tokens [tokens, dim] scaled to norm one; a token of norm zero has no direction.
-
-    Raises:
-        ArgumentError: not a matrix with at least one row and one column, or a token of norm zero.
-    """
-    tokens = as_float(initial, name)
-    if tokens.ndim != 2 or 0 in tokens.shape:
-        raise ArgumentError(
-            name, f"has shape {tokens.shape}", "pass [tokens, dim] with at least one token"
-        )
-    scaled, norms = directions(tokens)
-    if is_traced(tokens):
-        return eqx.error_if(scaled, jnp.any(norms == 0), f"{name}: a token has norm zero")
-    if np.any(np.asarray(norms) == 0):
-        zero = int(np.flatnonzero(np.asarray(norms)[:, 0] == 0)[0])
-        raise ArgumentError(
-            name, f"token {zero} has norm zero and no direction", "pass tokens that are not zero"
-        )
-    return scaled
