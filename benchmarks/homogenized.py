@@ -35,12 +35,6 @@ REPEATS = 3
 LARGEST_Z = 4.5
 
 
-def mean_overlap(tokens: Any) -> np.ndarray:
-    """Mean off-diagonal overlap at the last save [replicas]."""
-    last = np.asarray(tokens)[:, -1]
-    return ((last.sum(axis=1) ** 2).sum(axis=-1) - TOKENS) / (TOKENS * (TOKENS - 1))
-
-
 def fastest(run: Any) -> float:
     run(0)
     times = []
@@ -63,10 +57,10 @@ def gram_against_explicit(replicas: int) -> dict[str, Any]:
     tokens = np.linalg.cholesky(overlaps) @ np.eye(TOKENS, DIM, dtype=np.float32)
     tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
     chain = RandomHeadChain(law=law, step=1.0, heads=HEADS, layers=4)
-    explicit = mean_overlap(chain.simulate(tokens, replicas=replicas, key=jax.random.key(0)).tokens)
-    gram = mean_overlap(
-        chain.simulate_overlaps(overlaps, replicas=50 * replicas, key=jax.random.key(1)).tokens
-    )
+    explicit = chain.simulate(tokens, replicas=replicas, key=jax.random.key(0)).mean_overlaps[:, -1]
+    gram = chain.simulate_overlaps(
+        overlaps, replicas=50 * replicas, key=jax.random.key(1)
+    ).mean_overlaps[:, -1]
     long = RandomHeadChain(law=law, step=1.0, heads=HEADS, layers=400)
     by_weights = fastest(lambda seed: chain.simulate(tokens, key=jax.random.key(seed))) / 4
     by_gram = fastest(lambda seed: long.simulate_overlaps(overlaps, key=jax.random.key(seed))) / 400
@@ -88,14 +82,14 @@ def sde_against_chain(paths: int) -> dict[str, Any]:
     problem = OverlapSDE(law=law, initial=start, t1=t1)
 
     def limit(seed: int, count: int = 2) -> Any:
-        method = SphereEuler(step=SDE_STEP, paths=count)
-        return solve(problem, method, key=jax.random.key(seed), save=[t1]).tokens
+        method = SphereEuler(max_step=SDE_STEP, paths=count)
+        return solve(problem, method, key=jax.random.key(seed), save=[t1]).mean_overlaps[:, -1]
 
-    many = mean_overlap(limit(0, 100 * paths))
+    many = limit(0, 100 * paths)
     begin = time.perf_counter()
-    finite = mean_overlap(
-        chain.simulate_overlaps(start, replicas=paths, key=jax.random.key(3)).tokens
-    )
+    finite = chain.simulate_overlaps(start, replicas=paths, key=jax.random.key(3)).mean_overlaps[
+        :, -1
+    ]
     by_chain = (time.perf_counter() - begin) / paths
     by_limit = fastest(limit) / 2
     return {

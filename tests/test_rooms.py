@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execute": {"core"},
     "attention": {"core", "describe"},
     "figures": {"core", "observe"},
-    "models": {"core", "describe", "attention", "figures"},
+    "models": {"core", "describe", "attention", "observe", "figures"},
     "limits": {"describe"},  # re-exports; a limit itself follows LIMIT_MAY
     "scaling": {"core", "describe"},
     "scaling.adapters": {"core", "describe", "scaling"},

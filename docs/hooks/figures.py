@@ -147,7 +147,7 @@ def homogenized_overlaps(figure: Any) -> None:
         paths = chain.simulate_overlaps(
             np.eye(8, dtype=np.float32), replicas=400, key=jax.random.key(0), save_every=every
         )
-        mean = ((paths.tokens.sum(axis=-2) ** 2).sum(axis=-1) - 8) / 56
+        mean = paths.mean_overlaps
         colour = figures.COLOURS[series]
         ax.errorbar(
             ts,
@@ -245,12 +245,12 @@ def four_theories(figure: Any) -> None:
     figures.finish(shaped, xlabel="layer", ylabel="correlation of two tokens", title="shaped")
 
     curve = names["prediction"].curves[0]
-    mean, spread = np.array(curve.mean_overlap), np.array(curve.error)
+    mean, spread = np.array(curve.overlap), np.array(curve.error)
     heads.fill_between(
         layers, mean - spread, mean + spread, color=figures.LIMIT, alpha=0.15, linewidth=0
     )
     heads.plot(layers, mean, color=figures.LIMIT, label="mean, and spread of networks")
-    figures.finish(heads, xlabel="layer", ylabel="mean overlap", title="homogenized")
+    figures.finish(heads, xlabel="layer", ylabel="mean overlap of two tokens", title="homogenized")
 
     for series, (gamma0, loss) in enumerate(names["losses"].items()):
         style: Any = {"color": figures.COLOURS[series], "linestyle": figures.DASHES[series]}

@@ -60,12 +60,12 @@ def test_the_mapping_of_the_note():
     # Theory note, section 9.2; a layer norm leaves D - 1 of D dimensions.
     small = config("gpt2")
     assert small.score_std == pytest.approx(0.3072)
-    assert small.gain * 768 / 767 == pytest.approx(3.02, abs=0.005)
+    assert small.branch_square * 768 / 767 == pytest.approx(3.02, abs=0.005)
     assert small.initial_squares[1] * 768 / 767 == pytest.approx(0.614, abs=0.0005)
     large = config("gpt2-xl")
     assert large.score_std == pytest.approx(0.64)
-    assert large.gain * 1600 / 1599 == pytest.approx(6.83, abs=0.005)
-    assert large.gain / large.initial_squares[1] == pytest.approx(5.3, abs=0.05)
+    assert large.branch_square * 1600 / 1599 == pytest.approx(6.83, abs=0.005)
+    assert large.branch_square / large.initial_squares[1] == pytest.approx(5.3, abs=0.05)
 
 
 def test_llama_style():

@@ -12,7 +12,7 @@ from translimit.attention import Softmax
 from translimit.attention.tiles import softmax_average
 from translimit.core import over_devices
 from translimit.experiments.bordelon2024 import networks
-from translimit.limits.homogenized import GaussianHeads, OverlapSDE, SphereEuler
+from translimit.limits.homogenized import OverlapSDE, SphereEuler
 from translimit.limits.meanfield import ParticleFlow
 from translimit.limits.shaped import Block, CovarianceSDE, StructurePreserving
 
@@ -26,7 +26,7 @@ def covariance_paths():
 def sphere_paths():
     law = GaussianHeads(dim=16, beta=1.0, sigma_a=1.0)
     problem = OverlapSDE(law=law, initial=np.eye(3), t1=1.0)
-    method = SphereEuler(step=0.1, paths=7)
+    method = SphereEuler(max_step=0.1, paths=7)
     return solve(problem, method, key=jax.random.key(0), save=[1.0]).overlaps
 
 

@@ -148,10 +148,10 @@ def test_a_described_stack_is_what_predict_says() -> None:
     said = predict(own, tokens=6).curves[0]
     assert said.causal
     # Recursions by Monte Carlo of 64 and 256 pairs of scores; the sliders show three digits.
-    np.testing.assert_allclose(drawn, said.mean_overlap, atol=0.02)
+    np.testing.assert_allclose(drawn, said.overlap, atol=0.02)
     # Without the temperature and the step of the description the curve is another one.
     plain = panel_of(replace(view, temperature=1.0, step=0.3)).numbers["mean"]
-    assert np.abs(plain - np.array(said.mean_overlap)).max() > 0.05
+    assert np.abs(plain - np.array(said.overlap)).max() > 0.05
 
 
 def test_every_slider_is_read_by_a_panel_of_its_own() -> None:

@@ -68,7 +68,7 @@ def test_a_described_architecture_is_itself_until_a_slider_moves(config) -> None
     assert same.v_std == pytest.approx(found.v_std)
     # Sliders show three digits.
     assert same.score_std == pytest.approx(found.score_std, rel=5e-3)
-    assert same.gain == pytest.approx(found.gain, rel=1e-2)
+    assert same.branch_square == pytest.approx(found.branch_square, rel=1e-2)
 
 
 def test_temperature_and_step_set_scores_and_the_first_step() -> None:

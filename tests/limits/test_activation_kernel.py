@@ -8,8 +8,11 @@ import pytest
 
 from translimit.core import ArgumentError, in_float64
 from translimit.describe import Activation
-from translimit.limits.homogenized import activation_kernel
-from translimit.limits.homogenized.activation_kernel import kernel_error, require_kernel
+from translimit.limits.homogenized.activations import (
+    activation_kernel,
+    kernel_error,
+    require_kernel,
+)
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()

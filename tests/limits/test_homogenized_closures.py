@@ -15,30 +15,28 @@ from translimit.core import (
     PrecisionError,
     in_float64,
 )
-from translimit.limits.homogenized import (
-    Dimension,
-    GaussianHeads,
-    ShiftedHeads,
-    SimplexClosure,
-    WideHeads,
-    agreement,
-    attention_overlap,
-    collapse_depth,
-    concentration,
-    logistic_overlap,
+from translimit.describe import GaussianHeads, ShiftedHeads, WideHeads
+from translimit.limits.homogenized import Dimension, SimplexClosure, collapse_depth, concentration
+from translimit.limits.homogenized.averages import averages, quadrature_error, sizes_of
+from translimit.limits.homogenized.designs import postpone_collapse, token_update
+from translimit.limits.homogenized.hardmax import HardAgreement
+from translimit.limits.homogenized.high_temperature import (
+    logistic_overlap_all,
     logistic_time,
-    mean_overlap_drift,
-    mean_overlap_variation,
+    overlap_all_drift,
+)
+from translimit.limits.homogenized.one_key import agreement
+from translimit.limits.homogenized.overlaps import (
+    attention_overlap,
     one_hot_overlap,
     overlap_covariation,
     overlap_drift,
-    postpone_collapse,
-    simplex_drift,
-    token_update,
 )
-from translimit.limits.homogenized.averages import averages, quadrature_error, sizes_of
-from translimit.limits.homogenized.hardmax import HardAgreement
-from translimit.limits.homogenized.simplex import simplex_overlaps
+from translimit.limits.homogenized.simplex import (
+    mean_overlap_variation,
+    simplex_drift,
+    simplex_overlaps,
+)
 from translimit.models import RandomHeadChain
 
 
@@ -117,8 +115,8 @@ def test_the_closure_without_scores_is_logistic():
     problem = SimplexClosure(law=law, tokens=8, t1=6.0, dimension=Dimension.LARGE)
     solution = solve(problem)
     mean = solution.overlap + (1 - solution.overlap) / 8
-    np.testing.assert_allclose(mean, logistic_overlap(solution.ts, 1 / 8), atol=1e-7)
-    assert mean_overlap_drift(0.3, 0.2, 10**9) == pytest.approx(0.3 * 0.7, rel=1e-8)
+    np.testing.assert_allclose(mean, logistic_overlap_all(solution.ts, 1 / 8), atol=1e-7)
+    assert overlap_all_drift(0.3, 0.2, 10**9) == pytest.approx(0.3 * 0.7, rel=1e-8)
 
 
 def test_acceptance_15_times_to_one_half():
@@ -303,7 +301,7 @@ def test_refusals_of_the_simplex():
     with pytest.raises(NoSuchLimitError, match="mask"):
         SimplexClosure(law=law, tokens=8, t1=1.0, causal=True)
     with pytest.raises(ArgumentError, match="dim: got 1; pass at least 2"):
-        mean_overlap_drift(0.3, 0.2, 1)
+        overlap_all_drift(0.3, 0.2, 1)
     with pytest.raises(ArgumentError, match="correlation"):
         agreement(1.0, 1.5, 4)
     with pytest.raises(ArgumentError, match="update"):

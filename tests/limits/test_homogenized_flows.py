@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from translimit import solve
-from translimit.core import ArgumentError, ArgumentTypeError
-from translimit.limits.homogenized import (
-    BallisticFlow,
-    FiniteHeads,
-    GaussianHeads,
-    ModifiedFlow,
-    Retraction,
-    ShiftedHeads,
-    drift,
+from translimit.core import ArgumentError, ArgumentTypeError, Retraction
+from translimit.describe import FiniteHeads, GaussianHeads, ShiftedHeads
+from translimit.limits.homogenized import BallisticFlow, ModifiedFlow
+from translimit.limits.homogenized.drifts import (
+    ballistic_drift,
     mean_update,
     noise_drift,
     sample_noise,
@@ -158,7 +154,7 @@ def test_the_flow_is_self_attention_on_the_sphere():
     expected = weights @ X @ V.T
     np.testing.assert_allclose(mean_update(LAW, x), expected, rtol=1e-5)
     flat = expected - np.sum(expected * X, axis=1, keepdims=True) * X
-    np.testing.assert_allclose(drift(LAW, x), flat, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ballistic_drift(LAW, x), flat, rtol=1e-4, atol=1e-6)
     isotropic = GaussianHeads(dim=3, beta=1.0, sigma_a=1.0)
     assert not np.any(mean_update(isotropic, x))
     both = FiniteHeads(V=np.stack([V, 0 * V]), A=np.stack([np.eye(3)] * 2), beta=1.0)

@@ -8,28 +8,26 @@ from scipy.special import gammaln, hyp2f1
 
 from translimit import solve
 from translimit.core import ArgumentError, ArgumentTypeError, Outcome
-from translimit.limits.homogenized import (
-    ArtanhEuler,
-    GaussianHeads,
-    OverlapSDE,
-    SlowOverlap,
-    SphereEuler,
-    WideHeads,
+from translimit.describe import GaussianHeads, WideHeads
+from translimit.limits.homogenized import ArtanhEuler, OverlapSDE, SlowOverlap, SphereEuler
+from translimit.limits.homogenized.circle import density_flow
+from translimit.limits.homogenized.low_temperature import (
+    default_kappa,
+    hitting_probability,
+    marginal_square,
+    mean_cosine,
+    output_cosine,
+    stationary_square,
+)
+from translimit.limits.homogenized.simplex import mean_overlap_variation
+from translimit.limits.homogenized.two_tokens import (
     antipodal_exponent,
     antipodal_probability,
     collapse_exponent,
     critical_beta,
-    default_kappa,
-    density_flow,
     fixed_scores,
-    hitting_probability,
-    low_temperature_kernel,
-    marginal_square,
-    mean_cosine,
-    mean_overlap_variation,
     pair_expectation,
     random_antipodal_exponent,
-    stationary_square,
 )
 from translimit.models import RandomHeadChain, SharpHeadChain
 
@@ -38,16 +36,16 @@ QUARTERS = [0.25, 0.5, 0.75, 1.0]
 
 def test_acceptance_11_mean_cosines():
     assert mean_cosine(0.6, 16) == pytest.approx(0.5876205, abs=1e-6)
-    assert low_temperature_kernel(0.6, 16) == pytest.approx(0.57669, abs=5e-4)
+    assert output_cosine(0.6, 16) == pytest.approx(0.57669, abs=5e-4)
     # One layer of many rows is the identity, and both expansions have their coefficients.
     both = [2 / q * np.exp(2 * (gammaln((q + 1) / 2) - gammaln(q / 2))) * 0.6 for q in (18, 24)]
     for q, factor in zip((18, 24), both, strict=True):  # a series and scipy's function
         assert mean_cosine(0.6, q) == pytest.approx(factor * hyp2f1(0.5, 0.5, q / 2 + 1, 0.36))
     assert mean_cosine(0.6, 4000) == pytest.approx(0.6 - 0.6 * 0.64 / 8000, abs=1e-7)
     expansion = 0.6 - (1 / 800 + 1 / 400) * 0.6 * 0.64
-    assert low_temperature_kernel(0.6, 400, 200) == pytest.approx(expansion, abs=2e-5)
-    assert low_temperature_kernel(1.0, 4) == 1.0
-    assert low_temperature_kernel(0.0, 4) == pytest.approx(0.0, abs=1e-12)
+    assert output_cosine(0.6, 400, 200) == pytest.approx(expansion, abs=2e-5)
+    assert output_cosine(1.0, 4) == 1.0
+    assert output_cosine(0.0, 4) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_kernel_against_sampled_heads():
@@ -61,7 +59,7 @@ def test_the_kernel_against_sampled_heads():
         return a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b)
 
     values = np.asarray(jax.jit(jax.vmap(cosine))(jax.random.split(jax.random.key(0), 100_000)))
-    exact = low_temperature_kernel(0.6, 5, 3)
+    exact = output_cosine(0.6, 5, 3)
     assert abs(values.mean() - exact) < 4.5 * values.std() / np.sqrt(100_000)
 
 
@@ -172,7 +170,7 @@ def test_a_stationary_law_above_two():
     """kappa = 3 at t = 8, 4000 paths: E u^2 = 1/2 within 4.5 standard errors and the step's."""
     problem = SlowOverlap(initial=0.0, t1=8.0, kappa=3.0)
     found = solve(
-        problem, ArtanhEuler(step=0.02, paths=4000), key=jax.random.key(2), save=[8.0]
+        problem, ArtanhEuler(max_step=0.02, paths=4000), key=jax.random.key(2), save=[8.0]
     ).mean_square()
     assert abs(found.value - stationary_square(3.0)) < 4.5 * found.floor
 
@@ -185,7 +183,7 @@ def slope(dim, tokens, std, runs, time, key):
         basis /= np.linalg.norm(basis, axis=1, keepdims=True)
         start = basis @ basis.T
     problem = OverlapSDE(law=law, initial=start, t1=time)
-    method = SphereEuler(step=0.02, paths=runs)
+    method = SphereEuler(max_step=0.02, paths=runs)
     solution = solve(problem, method, key=key, save=[5.0, time])
     logs = np.log(solution.separations[:, :, 0, 1])
     return (logs[:, 1] - logs[:, 0]) / (time - 5.0)
@@ -301,7 +299,7 @@ def test_antipodal_probability_by_the_backward_equation():
         t1=60.0,
         dim=4,
         nodes=1601,
-        steps=2000,
+        time_steps=2000,
     )
     assert found == pytest.approx(0.12717, abs=0.02)
 
@@ -351,7 +349,7 @@ def test_refusals():
     with pytest.raises(ArgumentTypeError, match="kappa: is given together with law; pass exactly"):
         SlowOverlap(initial=0.0, t1=1.0, kappa=1.0, law=GaussianHeads.of_score_std(1.0, dim=8))
     with pytest.raises(ArgumentError, match=r"step: got 0.0; pass a positive number"):
-        ArtanhEuler(step=0.0)
+        ArtanhEuler(max_step=0.0)
     chain = SharpHeadChain(dim=8, diffusive_step=0.1)
     with pytest.raises(ArgumentError, match=r"slow_times: got \[1. 0.\]; pass increasing times"):
         chain.simulate(0.0, [1.0, 0.0], replicas=1, key=jax.random.key(0))
@@ -397,9 +395,7 @@ def test_angles_that_the_quadrature_does_not_resolve_are_refused():
     """At 10^7 columns the law of the angle is narrower than the nodes are apart."""
     for overlap, columns in ((0.9, 10**7), (0.9999, 2)):
         with pytest.raises(ArgumentError, match=r"overlap: got .* does not resolve"):
-            low_temperature_kernel(overlap, columns)
+            output_cosine(overlap, columns)
     for columns in (16, 200, 2000):
         expansion = 0.6 - 0.6 * (1 - 0.36) / columns
-        assert low_temperature_kernel(0.6, columns) == pytest.approx(
-            expansion, abs=0.3 / columns**2
-        )
+        assert output_cosine(0.6, columns) == pytest.approx(expansion, abs=0.3 / columns**2)

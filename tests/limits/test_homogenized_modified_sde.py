@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 
 from translimit import solve
-from translimit.core import ArgumentError, ArgumentTypeError
-from translimit.limits.homogenized import (
-    FiniteHeads,
-    ModifiedFlow,
-    ModifiedSDE,
-    Retraction,
-    ShiftedHeads,
-    SphereEuler,
-    WideHeads,
-)
+from translimit.core import ArgumentError, ArgumentTypeError, Retraction
+from translimit.describe import FiniteHeads, ShiftedHeads, WideHeads
+from translimit.limits.homogenized import ModifiedFlow, ModifiedSDE, SphereEuler
 from translimit.models import RandomHeadChain
 
 ROWS = np.array([[1.0, 0.2, 0.0], [0.3, 1.0, 0.4], [-0.2, 0.1, 1.0]])
@@ -33,7 +26,7 @@ def mean_overlaps(tokens: np.ndarray) -> np.ndarray:
 
 def at_time_one(step: float, retraction: Retraction, method: Retraction, seed: int = 1):
     problem = ModifiedSDE(law=LAW, initial=X, t1=1.0, step=step, heads=1, retraction=retraction)
-    euler = SphereEuler(step=0.05, paths=PATHS, retraction=method)
+    euler = SphereEuler(max_step=0.05, paths=PATHS, retraction=method)
     solution = solve(problem, euler, key=jax.random.key(seed), save=[1.0])
     return mean_overlaps(solution.tokens[:, 0])
 
@@ -98,7 +91,7 @@ def test_strong_noise_beside_a_drift():
     """
     step, paths = 0.02, 20_000
     sigma_v = (1 / (2 * step)) ** 0.5
-    method = SphereEuler(step=0.02, paths=paths)
+    method = SphereEuler(max_step=0.02, paths=paths)
     limits = {}
     for name, mean in (("both", MEAN), ("noise", 0 * MEAN)):
         law = ShiftedHeads(mean_v=mean, mean_a=np.eye(3), beta=1.0, sigma_v=sigma_v)
@@ -121,7 +114,7 @@ def test_without_noise_it_is_the_modified_flow():
     law = ShiftedHeads(mean_v=MEAN, mean_a=np.eye(3), beta=1.0)
     options = {"law": law, "initial": X.astype(float), "t1": 1.0, "step": 0.1, "normalize": True}
     exact = solve(ModifiedFlow(**options), save=[1.0]).tokens[0]
-    method = SphereEuler(step=0.05, paths=2)
+    method = SphereEuler(max_step=0.05, paths=2)
     found = solve(ModifiedSDE(**options, heads=2), method, key=jax.random.key(0), save=[1.0])
     gap = np.abs(found.tokens[:, 0] - exact).max()
     assert gap < 2e-4  # the midpoint rule at half steps of 0.025
@@ -134,7 +127,7 @@ def test_without_a_mean_it_has_the_law_of_common_noise():
     start = np.eye(2, 6, dtype=np.float32)
     # Step 1/2 and 2 heads: an eighth of diffusive time a layer, a quarter per unit of paper time.
     problem = ModifiedSDE(law=law, initial=start, t1=4.0, step=0.5, heads=2)
-    method = SphereEuler(step=0.25, paths=PATHS)
+    method = SphereEuler(max_step=0.25, paths=PATHS)
     found = solve(problem, method, key=jax.random.key(5), save=[4.0])
     R = found.overlaps[:, 0, 0, 1].astype(float)
     for power, exact in ((1, 0.29143), (2, 0.20240)):

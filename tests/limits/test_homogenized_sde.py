@@ -8,27 +8,18 @@ import numpy as np
 import pytest
 
 from translimit import solve
-from translimit.core import ArgumentError, ArgumentTypeError, Outcome
-from translimit.limits.homogenized import (
-    GaussianHeads,
-    OverlapSDE,
-    Regime,
-    Retraction,
-    SampledHeads,
-    ShiftedHeads,
-    SphereEuler,
-    TokenSDE,
-    WideHeads,
+from translimit.core import ArgumentError, ArgumentTypeError, Outcome, Retraction
+from translimit.describe import GaussianHeads, SampledHeads, ShiftedHeads, WideHeads
+from translimit.limits.homogenized import OverlapSDE, Regime, SphereEuler, TokenSDE, classify
+from translimit.limits.homogenized.overlaps import (
     attention_overlap,
-    classify,
     one_hot_overlap,
     overlap_covariation,
     overlap_drift,
-    pair_expectation,
     small_score_overlap,
-    without_scores,
 )
 from translimit.limits.homogenized.schedule import schedule
+from translimit.limits.homogenized.two_tokens import pair_expectation, without_scores
 
 R = np.array([[1.0, 0.3, -0.2], [0.3, 1.0, 0.5], [-0.2, 0.5, 1.0]])
 S = np.array([[0.6, 0.25, 0.1], [0.25, 0.5, 0.3], [0.1, 0.3, 0.7]])
@@ -136,7 +127,7 @@ def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
     step, dim = 1e-2, 5
     law = GaussianHeads.of_score_std(1.0, dim=dim)
     s = attention_overlap(law, R, samples=100_000, key=jax.random.key(0)).value
-    method = SphereEuler(step=step, paths=20_000, retraction=retraction)
+    method = SphereEuler(max_step=step, paths=20_000, retraction=retraction)
     tokens = np.linalg.cholesky(R) @ np.eye(3, dim)
     problems = (
         OverlapSDE(law=law, initial=R, t1=step),
@@ -157,7 +148,7 @@ def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
 def overlaps_at_noted_time():
     """Mean overlap of 2000 paths at tau = 1.5, step .05."""
     problem = OverlapSDE(law=LAW, initial=np.eye(6), t1=1.5)
-    method = SphereEuler(step=0.05, paths=2000)
+    method = SphereEuler(max_step=0.05, paths=2000)
     return solve(problem, method, key=jax.random.key(1), save=[1.5]).mean_overlap()
 
 
@@ -169,7 +160,7 @@ def test_acceptance_3_the_sde(overlaps_at_noted_time):
 
 @pytest.mark.slow
 def test_acceptance_3_the_equation_of_the_tokens(overlaps_at_noted_time):
-    method = SphereEuler(step=0.05, paths=2000)
+    method = SphereEuler(max_step=0.05, paths=2000)
     problem = TokenSDE(law=LAW, initial=np.eye(6, 8), t1=1.5)
     tokens = solve(problem, method, key=jax.random.key(2), save=[1.5])
     one, two = overlaps_at_noted_time, tokens.mean_overlap()
@@ -179,7 +170,7 @@ def test_acceptance_3_the_equation_of_the_tokens(overlaps_at_noted_time):
 
 def paths_of(step: float, retraction: Retraction, paths: int, seed: int) -> np.ndarray:
     law = WideHeads(dim=6, score_std=0.0)
-    method = SphereEuler(step=step, paths=paths, retraction=retraction)
+    method = SphereEuler(max_step=step, paths=paths, retraction=retraction)
     problem = OverlapSDE(law=law, initial=np.eye(2, dtype=np.float32), t1=1.0)
     return solve(problem, method, key=jax.random.key(seed), save=[1.0]).overlaps[:, 0, 0, 1]
 
@@ -220,7 +211,7 @@ def test_acceptance_8_step_errors_in_full():
 @pytest.mark.parametrize("retraction", list(Retraction))
 def test_the_stated_step_error_covers_the_measured_one(retraction):
     """At step .25, twice of which is far from small: to a third, and 4.5 s.e. of 40 000 paths."""
-    method = SphereEuler(step=0.25, paths=40_000, retraction=retraction)
+    method = SphereEuler(max_step=0.25, paths=40_000, retraction=retraction)
     problem = OverlapSDE(law=WideHeads(dim=6, score_std=0.0), initial=np.eye(2), t1=1.0)
     solution = solve(problem, method, key=jax.random.key(0), save=[1.0])
     values = solution.overlaps[:, 0, 0, 1]
@@ -236,7 +227,7 @@ def test_solutions_are_labelled_and_drawn_and_paths_do_not_depend_on_their_numbe
     problem = OverlapSDE(law=LAW, initial=np.eye(3), t1=0.5, causal=True)
     # Groups of 1024 paths share a compilation: one of them, and one with a path more.
     solution, more = (
-        solve(problem, SphereEuler(step=0.1, paths=paths), key=jax.random.key(0), save=[0, 0.5])
+        solve(problem, SphereEuler(max_step=0.1, paths=paths), key=jax.random.key(0), save=[0, 0.5])
         for paths in (1024, 1025)
     )
     assert more.overlaps.shape[0] == 1025
@@ -244,7 +235,7 @@ def test_solutions_are_labelled_and_drawn_and_paths_do_not_depend_on_their_numbe
     assert np.abs(more.overlaps[1024] - more.overlaps[0]).max() > 1e-3
     assert solution.outcome == Outcome.successful
     data = solution.to_xarray()
-    assert data["overlaps"].dims == ("path", "time", "token", "token2")
+    assert data["overlaps"].dims == ("sample", "time", "token", "token2")
     np.testing.assert_allclose(data["slow_time"], [0, 0.5 / 8])
     np.testing.assert_allclose(data["overlaps"][:, 0], np.broadcast_to(np.eye(3), (1024, 3, 3)))
     assert "diffusive" in solution.plot().get_xlabel()
@@ -263,7 +254,7 @@ def test_refusals():
     with pytest.raises(ArgumentTypeError, match="key"):
         solve(OverlapSDE(law=LAW, initial=np.eye(2), t1=1.0))
     with pytest.raises(ArgumentError, match="step"):
-        SphereEuler(step=0.0)
+        SphereEuler(max_step=0.0)
     with pytest.raises(ArgumentError, match="samples"):
         attention_overlap(LAW, R, samples=1, key=jax.random.key(0))
     with pytest.raises(ArgumentTypeError, match="antithetic: got 1; pass True or False"):

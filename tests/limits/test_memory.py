@@ -42,7 +42,7 @@ def cases() -> dict[str, Case]:
     sigmoid = attention.Sigmoid(Q=EYE, K=EYE, V=-EYE)
     gaussian = {"mean": np.zeros(3), "cov": 0.3 * EYE, "t1": 1.0}
     wide = np.eye(24)
-    homogenized, steps = limits.homogenized, limits.homogenized.SphereEuler(step=0.1, paths=64)
+    homogenized, steps = limits.homogenized, limits.homogenized.SphereEuler(max_step=0.1, paths=64)
     law = describe.GaussianHeads(dim=48, beta=0.0, sigma_a=1.0)
     finite = describe.FiniteHeads(V=np.eye(48)[None], A=np.eye(48)[None], beta=1.0)
     tokens = np.eye(32, 48)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from translimit.limits.homogenized import agreement, concentration, one_key
+from translimit.limits.homogenized import concentration, one_key
+from translimit.limits.homogenized.one_key import agreement
 
 STDS = (0.1, 0.4, 1.0, 4.0, 6.0, 16.0)
 CORRELATIONS = (-1.0, -0.97, -0.4, -1e-3, 0.0, 0.1, 0.97, 0.9999, 1.0)

@@ -21,12 +21,8 @@ from translimit.core import (
     named_key,
 )
 from translimit.describe import Norm, PreNormArchitecture, Rotary, read_architecture
-from translimit.limits.homogenized import (
-    GramChain,
-    GramRecursion,
-    PreNormRecursion,
-    high_temperature_step,
-)
+from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
+from translimit.limits.homogenized.high_temperature import layer_step
 from translimit.limits.homogenized.pre_norm_terms import AttentionTerm, turn
 from translimit.models import PreNormStack
 
@@ -168,7 +164,7 @@ def test_sharing_keys_and_values_changes_fluctuations_only(kv_heads):
 
     def squares(keys):
         roots = jax.vmap(lambda key: term.root(jax.numpy.ones((1, 1)), key))(keys)
-        return (roots**2).sum(axis=(1, 2)) * architecture.free_dim / architecture.gain
+        return (roots**2).sum(axis=(1, 2)) * architecture.free_dim / architecture.branch_square
 
     sampled = np.asarray(squares(jax.random.split(named_key(0, "values"), copies)))
     assert abs(sampled.mean() - 1) < 4.5 * sampled.std() / copies**0.5
@@ -227,8 +223,8 @@ def test_acceptance_row_19():
     problem = PreNormRecursion(uniform, tokens=16)
     solution = solve(problem, GramRecursion(1, 2), key=named_key(0))
     for layer in range(1, 51):
-        m, square = high_temperature_step(m, square, gain)
-        assert solution.mean_overlaps[0, layer] == pytest.approx(m, abs=1e-9)
+        m, square = layer_step(m, square, gain)
+        assert solution.overlap_all[0, layer] == pytest.approx(m, abs=1e-9)
         assert solution.squares[0, layer] == pytest.approx(square, rel=1e-9)
         assert square * (1 - m) == pytest.approx(11.52 * 15 / 16)
         if layer in expected:
@@ -243,7 +239,7 @@ def test_acceptance_row_19_against_a_stack():
     stds = {"qk_std": 0.06, "v_std": 0.06, "out_std": (6.79477248 / 128**3) ** 0.5 / 0.06}
     stack = PreNormStack(of_note(**sizes, **stds, token_std=0.3))
     tokens = stack.draw_tokens(16, replicas=200, key=named_key(0, "row 19"))
-    m = stack.simulate(tokens, replicas=200, key=named_key(1, "row 19")).mean_overlap
+    m = stack.simulate(tokens, replicas=200, key=named_key(1, "row 19")).overlap_all
     expected = {1: 0.090, 2: 0.135, 5: 0.347, 10: 0.660, 25: 0.907, 50: 0.9615}
     for layer, value in expected.items():
         assert m.mean(axis=0)[layer] == pytest.approx(value, abs=0.015)
@@ -260,7 +256,7 @@ ROW_20 = {
 def test_acceptance_row_20_by_the_recursion(causal):
     expected, bound = ROW_20[causal]
     problem = PreNormRecursion(of_note(causal=causal), tokens=48)
-    m = solve(problem, GramRecursion(16, 2), key=named_key(0)).mean_overlaps.mean(axis=0)
+    m = solve(problem, GramRecursion(16, 2), key=named_key(0)).overlap_all.mean(axis=0)
     assert np.all(np.abs(m[[4, 8, 12]] - expected) < bound)
     if not causal:
         np.testing.assert_allclose(m[[4, 8, 12]], [0.8616, 0.9604, 0.9774], atol=2e-4)
@@ -272,7 +268,7 @@ def test_acceptance_row_20_by_drawn_weights(causal):
     expected, bound = ROW_20[causal]
     stack = PreNormStack(of_note(causal=causal))
     tokens = stack.draw_tokens(48, replicas=2, key=named_key(0, "row 20"))
-    m = stack.simulate(tokens, replicas=2, key=named_key(1, "row 20")).mean_overlap.mean(axis=0)
+    m = stack.simulate(tokens, replicas=2, key=named_key(1, "row 20")).overlap_all.mean(axis=0)
     assert np.all(np.abs(m[[4, 8, 12]] - expected) < bound)
 
 
@@ -283,7 +279,7 @@ def test_row_0_of_a_causal_stack_attends_to_itself_only():
         PreNormRecursion(architecture, tokens=4), GramRecursion(2, 2), key=named_key(0)
     )
     growth = np.diff(solution.grams[0, :, 0, 0])
-    np.testing.assert_allclose(growth, architecture.gain, rtol=1e-12)
+    np.testing.assert_allclose(growth, architecture.branch_square, rtol=1e-12)
 
 
 def test_initial_gram_saves_and_labels():
@@ -295,7 +291,7 @@ def test_initial_gram_saves_and_labels():
     kept = solve(problem, GramChain(3), key=named_key(0), save=[0.0, 2.0, 4.0])
     np.testing.assert_array_equal(kept.grams, whole.grams[:, ::2])
     data = kept.to_xarray()
-    assert data["mean_overlap"].dims == ("copy", "layer")
+    assert data["mean_overlap"].dims == ("sample", "time")
     assert whole.plot().get_xlabel() == "layer"
     # More tokens than half the width: the part outside their span is drawn otherwise.
     crowded = PreNormRecursion(replace(architecture, dim=8, heads=2, kv_heads=2), tokens=10)

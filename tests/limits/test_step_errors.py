@@ -17,20 +17,18 @@ from translimit.core import (
     separate_step_error,
 )
 from translimit.core.step_error import HALVINGS, StepError
+from translimit.describe import FiniteHeads, WideHeads
 from translimit.limits.homogenized import (
     ArtanhEuler,
-    FiniteHeads,
     ModifiedSDE,
     OverlapSDE,
     SlowOverlap,
     SphereEuler,
     TokenSDE,
-    WideHeads,
-    pair_expectation,
-    without_scores,
 )
 from translimit.limits.homogenized.schedule import schedule
 from translimit.limits.homogenized.step_error import Comparison, refined
+from translimit.limits.homogenized.two_tokens import pair_expectation, without_scores
 from translimit.limits.shaped import (
     Block,
     CovarianceSDE,
@@ -89,7 +87,7 @@ def test_the_table_has_every_method_with_steps() -> None:
     found = {
         one
         for one in methods
-        if one.random is True and "step" in {field.name for field in dataclasses.fields(one)}
+        if one.random is True and "max_step" in {field.name for field in dataclasses.fields(one)}
     }
     assert found == {type(method) for _, method in SOLVES.values()}
 
@@ -185,7 +183,7 @@ def test_the_error_of_overlaps_is_that_of_the_backward_equation() -> None:
     # Errors of 20 000 paths: 0.0012 in E R^2, a seventh of it in the estimate.
     step = 0.125
     problem = OverlapSDE(law=NO_SCORES, initial=np.eye(2, dtype=np.float32), t1=1.0)
-    solution = solve(problem, SphereEuler(step=step, paths=20_000), key=KEY, save=[1.0])
+    solution = solve(problem, SphereEuler(max_step=step, paths=20_000), key=KEY, save=[1.0])
     exact = pair_expectation(np.square, without_scores, initial=0.0, t1=1.0, dim=6)
     values = np.float64(solution.overlaps[:, 0, 0, 1]) ** 2
     error, stderr = abs(values.mean() - exact), values.std() / 20_000**0.5
@@ -196,7 +194,7 @@ def test_the_error_of_overlaps_is_that_of_the_backward_equation() -> None:
 def test_the_error_of_the_slow_overlap_is_that_of_a_martingale() -> None:
     # At kappa = 0 the overlap is a martingale, and what its mean moves by is the error.
     problem = SlowOverlap(initial=0.5, t1=1.0, kappa=0.0)
-    solution = solve(problem, ArtanhEuler(step=0.05, paths=20_000), key=KEY, save=[0.5, 1.0])
+    solution = solve(problem, ArtanhEuler(max_step=0.05, paths=20_000), key=KEY, save=[0.5, 1.0])
     moved = solution.overlap - 0.5
     error, stderr = np.abs(moved.mean(axis=0)), moved.std(axis=0) / 20_000**0.5
     assert solution.discretisation > error.max() - 4.5 * stderr.max()

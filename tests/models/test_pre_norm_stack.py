@@ -104,7 +104,7 @@ def test_against_numpy(case):
     overlaps = paths.overlaps
     assert overlaps.shape == (2, 4, 5, 5)
     np.testing.assert_allclose(np.diagonal(overlaps, axis1=2, axis2=3), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(paths.mean_overlap, overlaps.mean(axis=(2, 3)))
+    np.testing.assert_allclose(paths.overlap_all, overlaps.mean(axis=(2, 3)))
 
 
 def test_replicas_do_not_depend_on_their_number_and_tokens_have_their_norms():

@@ -237,7 +237,7 @@ class PredictCommand(ProgramOptions):
     tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     """Number of tokens that enter; by default those of an image, else 48."""
     threshold: float = 0.5
-    """Mean overlap that counts as collapse, in (0, 1)."""
+    """Mean overlap of different tokens that counts as collapse, in (0, 1)."""
     seed: int = 0
     """Seed of the sampling."""
 

@@ -185,7 +185,7 @@ class PreNormArchitecture:
         return self.dim * self.qk_std**2
 
     @property
-    def gain(self) -> float:
+    def branch_square(self) -> float:
         """Gamma: attention adds Gamma s_ij to <x_i, x_j>; D^3 sigma_0^2 sigma_O^2 for d_h = D / H.
 
         A layer norm removes the mean, which takes the part 1 / D of every increment away.

@@ -63,7 +63,7 @@ def panel(view: View) -> Panel:
         if getattr(view, name) != getattr(View(), name)
     }
     return Panel(
-        says=f"{_blocks(architecture)}: the mean overlap (diagonal included) {when}; after the "
+        says=f"{_blocks(architecture)}: the mean overlap of two tokens {when}; after the "
         f"last layer it is {mean[-1]:.3g}, in single networks {networks[:, -1].min():.3g} to "
         f"{networks[:, -1].max():.3g}.",
         figures=(
@@ -122,7 +122,7 @@ def _chart(alt: str, mean: np.ndarray, networks: np.ndarray) -> Chart:
     return Chart(
         alt=alt,
         x=ChartAxis("layer", 0, last),
-        y=ChartAxis("mean overlap of the tokens", low, 1.0),
+        y=ChartAxis("mean overlap of two tokens", low, 1.0),
         marks=(
             Line([0, last], [THRESHOLD, THRESHOLD], INK, f"threshold {THRESHOLD}", "2 4", 1.2),
             *thin,

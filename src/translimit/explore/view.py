@@ -189,7 +189,7 @@ class View:
         resized = replace(resized, qk_std=math.sqrt(self.score_std / resized.dim))
         unit = replace(resized, out_std=1.0)
         wanted = self.step**2 / self.heads * unit.initial_squares[1]
-        return replace(resized, out_std=math.sqrt(wanted / unit.gain))
+        return replace(resized, out_std=math.sqrt(wanted / unit.branch_square))
 
     def to_query(self) -> str:
         """What differs from the default view, as the query of an address."""
@@ -243,7 +243,7 @@ class View:
             )
         values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
         found = read_architecture(values)
-        step = math.sqrt(found.heads * found.gain / found.initial_squares[1])
+        step = math.sqrt(found.heads * found.branch_square / found.initial_squares[1])
         temperature = 1.0 / found.score_std if found.score_std > 0 else math.inf
         slider = SLIDERS["temperature"]
         return replace(

@@ -32,14 +32,14 @@ def plot_overlap(
 
 
 def plot_fan(overlap: xarray.DataArray, ax: Axes | None = None, *, series: int = 0) -> Axes:
-    """Overlaps of paths [path, time]: single paths, the middle half, and the mean with its error.
+    """Overlaps of paths [sample, time]: single paths, the middle half, and the mean with its error.
 
     The error is over paths: averages over tokens do not concentrate under common noise.
     """
     ax = new_axes(ax)
     colour = COLOURS[series % len(COLOURS)]
     time = overlap["time"]
-    values = overlap.transpose("path", "time").values
+    values = overlap.transpose("sample", "time").values
     ax.plot(time, values[:SHOWN].T, color=colour, alpha=0.18, linewidth=0.7)
     low, high = np.quantile(values, (0.25, 0.75), axis=0)
     ax.fill_between(time, low, high, color=colour, alpha=0.25, linewidth=0, label="middle half")

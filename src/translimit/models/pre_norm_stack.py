@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
@@ -32,6 +33,7 @@ from translimit.core import (
     require_free,
 )
 from translimit.describe import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
+from translimit.observe import mean_overlap_of
 
 
 class PreNormPaths(eqx.Module):
@@ -42,16 +44,21 @@ class PreNormPaths(eqx.Module):
             [replicas, layers + 1, tokens, tokens].
     """
 
-    grams: Any
+    grams: Float[AnyArray, "replicas depths tokens tokens"]
 
     @property
-    def overlaps(self) -> Any:
+    def overlaps(self) -> Float[np.ndarray, "replicas depths tokens tokens"]:
         """R_ij, the cosines of the tokens [replicas, layers + 1, tokens, tokens]."""
         norms = np.sqrt(np.diagonal(np.asarray(self.grams), axis1=-2, axis2=-1))
         return np.asarray(self.grams) / (norms[..., :, None] * norms[..., None, :])
 
     @property
-    def mean_overlap(self) -> Any:
+    def mean_overlaps(self) -> Float[np.ndarray, "replicas depths"]:
+        """The mean of R over pairs of different tokens [replicas, layers + 1]; NaN for one."""
+        return np.asarray(mean_overlap_of(self.overlaps))
+
+    @property
+    def overlap_all(self) -> Float[np.ndarray, "replicas depths"]:
         """The mean of R over all pairs, the diagonal included [replicas, layers + 1]."""
         return self.overlaps.mean(axis=(-2, -1))
 

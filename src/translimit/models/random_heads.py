@@ -40,6 +40,7 @@ from translimit.attention import (
 from translimit.core import (
     POSITIVE,
     SPHERE,
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
@@ -57,6 +58,7 @@ from translimit.core import (
     require_retraction,
 )
 from translimit.describe import AbstractHeads, Clocks, require_cosine
+from translimit.observe import mean_overlap
 
 #: Largest number of floats that the weights of the replicas running together may take.
 BATCH = 2**24
@@ -78,6 +80,11 @@ class ChainPaths(eqx.Module):
     def overlaps(self) -> Any:
         """Overlaps R_ij = <x_i, x_j> [replicas, saves, tokens, tokens]."""
         return self.tokens @ self.tokens.swapaxes(-1, -2)
+
+    @property
+    def mean_overlaps(self) -> Float[AnyArray, "replicas saves"]:
+        """Mean of the off-diagonal overlaps [replicas, saves]; NaN for one token."""
+        return mean_overlap(self.tokens)
 
     @property
     def separations(self) -> Any:
@@ -368,7 +375,6 @@ def _simulate_overlaps(
 def _first_crossing(initial: Any, parameters: Any) -> Any:
     """The first layer above the threshold; layers + 1 where there is none, -1 after a NaN."""
     run, threshold, last, indices, key = parameters
-    n = initial.shape[0]
     layer = _overlap_layer(run.chain, initial.dtype)
     keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
     start = gram_factor(initial, run.chain.law.dim)
@@ -376,7 +382,7 @@ def _first_crossing(initial: Any, parameters: Any) -> Any:
 
     def status(factors: Array, number: Array, before: Array) -> Array:
         """The layer of the first crossing so far, or last + 1."""
-        mean = (jnp.sum(jnp.sum(factors, axis=1) ** 2, axis=-1) - n) / (n * (n - 1))
+        mean = mean_overlap(factors)
         now = jnp.where(jnp.isnan(mean), -1, jnp.where(mean > threshold, number, last + 1))
         return jnp.where(before > last, now, before)
 

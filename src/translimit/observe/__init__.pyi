@@ -19,6 +19,9 @@ from .moments import excess_kurtosis as excess_kurtosis
 from .moments import moment_names as moment_names
 from .moments import moment_vector as moment_vector
 from .moments import moments as moments
+from .overlaps import mean_overlap as mean_overlap
+from .overlaps import mean_overlap_of as mean_overlap_of
+from .overlaps import overlap_all as overlap_all
 from .sphere import interaction_energy as interaction_energy
 from .sphere import partition_function as partition_function
 from .stability import stability_ratio as stability_ratio

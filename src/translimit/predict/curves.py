@@ -47,7 +47,7 @@ def overlap_curve(
     return OverlapCurve(
         causal=causal,
         layers=tuple(range(architecture.layers + 1)),
-        mean_overlap=_floats(mean),
+        overlap=_floats(mean),
         error=_floats(error),
         networks_mean=_floats(centre),
         networks=NETWORKS,
@@ -56,19 +56,19 @@ def overlap_curve(
     )
 
 
-def crossing(mean_overlap: np.ndarray, threshold: float) -> float | None:
+def crossing(overlap: np.ndarray, threshold: float) -> float | None:
     """The layer at which a curve first reaches the threshold, linear between layers.
 
     >>> crossing(np.array([0.1, 0.3, 0.7]), 0.5)
     1.5
     """
-    above = np.flatnonzero(mean_overlap >= threshold)
+    above = np.flatnonzero(overlap >= threshold)
     if above.size == 0:
         return None
     layer = int(above[0])
     if layer == 0:
         return 0.0
-    low, high = mean_overlap[layer - 1], mean_overlap[layer]
+    low, high = overlap[layer - 1], overlap[layer]
     return float(layer - 1 + (threshold - low) / (high - low))
 
 

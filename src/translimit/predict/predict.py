@@ -37,7 +37,7 @@ def predict(
         config: a file or its content, in our own format or as Hugging Face's `config.json`; or a
             description.
         tokens: how many enter; those of an image, else 48 (or the context where that is shorter).
-        threshold: mean overlap that counts as collapse, in (0, 1).
+        threshold: mean overlap of different tokens that counts as collapse, in (0, 1).
         seed: of the Monte Carlo.
         progress: called with the fraction done.
 
@@ -45,7 +45,7 @@ def predict(
         ConfigError: a configuration that is not understood; the message says what is missing, or
             lists what is understood.
         NoSuchLimitError: a family that normalises after the sum (post-LN), like BERT.
-        ArgumentError: a threshold outside (0, 1), tokens below 1 or beyond the context.
+        ArgumentError: a threshold outside (0, 1), tokens below 2 or beyond the context.
         ArgumentTypeError: a threshold that is no number, tokens that are no integer.
         MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
@@ -61,7 +61,7 @@ def predict(
     if tokens is None:
         bound = architecture.context or TOKENS
         tokens = architecture.image_tokens or min(TOKENS, bound)
-    require_count(tokens, "tokens", 1)
+    require_count(tokens, "tokens", 2)
     key = named_key(seed, "predict")
     # The parts by their cost: two curves, then the variants.
     own, other = (

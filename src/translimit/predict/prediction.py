@@ -37,10 +37,10 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Collapse:
-    """The depth at which the mean overlap first reaches the threshold.
+    """The depth at which the mean overlap of different tokens first reaches the threshold.
 
     Attributes:
-        threshold: of the mean overlap, the diagonal included.
+        threshold: of the mean overlap of different tokens.
         layer: a real number of layers, between two where the overlap passes the threshold; None
             where it does not within the network.
         error: one standard error for a single network; None with `layer`.
@@ -55,8 +55,6 @@ class Collapse:
     def __str__(self) -> str:
         if self.layer is None:
             return f"mean overlap {self.threshold:g} is not reached within the network"
-        if self.layer == 0:
-            return f"mean overlap {self.threshold:g} holds before the first layer"
         share = "" if self.reached == 1 else f" ({self.reached:.0%} of networks)"
         layer = with_error(self.layer, math.nan if self.error is None else self.error)
         return f"mean overlap {self.threshold:g} at layer {layer}{share}"
@@ -69,7 +67,7 @@ class OverlapCurve:
     Attributes:
         causal: whether attention is masked.
         layers: 0, ..., L.
-        mean_overlap: of the recursion of infinite width, the diagonal included.
+        overlap: mean over pairs of different tokens, of the recursion of infinite width.
         error: one standard error of a single network's value around it: the spread between
             networks of this width, their mean's distance from the recursion, and the sampling
             error of the recursion, in quadrature.
@@ -81,7 +79,7 @@ class OverlapCurve:
 
     causal: bool
     layers: tuple[int, ...]
-    mean_overlap: tuple[float, ...]
+    overlap: tuple[float, ...]
     error: tuple[float, ...]
     networks_mean: tuple[float, ...]
     networks: int
@@ -116,14 +114,14 @@ class Variant:
     Attributes:
         name: what is changed.
         formula: the rule.
-        mean_overlap: after the last layer, in the limit; None where only the formula is given.
+        overlap: after the last layer, in the limit; None where only the formula is given.
         collapse_layer: when the threshold is reached; None where it is not, or not computed.
         says: in words.
     """
 
     name: str
     formula: str
-    mean_overlap: float | None
+    overlap: float | None
     collapse_layer: float | None
     says: str
 
@@ -192,19 +190,21 @@ class Prediction:
         from matplotlib.figure import Figure
 
         ax = Figure(figsize=(6.0, 4.2), layout="constrained").add_subplot() if ax is None else ax
+        lowest = 0.0
         for curve, style, colour in zip(self.curves, "-:", ("#0072B2", "#D55E00"), strict=True):
-            mean, error = np.array(curve.mean_overlap), np.array(curve.error)
+            mean, error = np.array(curve.overlap), np.array(curve.error)
             own = " (its own)" if curve is self.curves[0] else ""
             label = ("causal" if curve.causal else "without mask") + own
             ax.plot(curve.layers, mean, style, color=colour, label=label)
-            low, high = np.maximum(mean - 2 * error, 0.0), np.minimum(mean + 2 * error, 1.0)
+            low, high = mean - 2 * error, np.minimum(mean + 2 * error, 1.0)
+            lowest = min(lowest, float(low.min()))
             ax.fill_between(curve.layers, low, high, color=colour, alpha=0.15, linewidth=0)
         threshold = self.curves[0].collapse.threshold
         ax.axhline(threshold, color="0.5", linestyle="--", linewidth=0.8, label="threshold")
-        ax.set_ylim(0.0, 1.02)
+        ax.set_ylim(lowest, 1.02)
         ax.set_xlim(0, self.architecture.layers)
         ax.set_xlabel("layer")
-        ax.set_ylabel("mean overlap of the tokens")
+        ax.set_ylabel("mean overlap of two tokens")
         ax.set_title(f"{self.architecture.family}, {self.tokens} tokens", fontsize="medium")
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(visible=True, alpha=0.25, linewidth=0.6)

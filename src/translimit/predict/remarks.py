@@ -41,14 +41,14 @@ def mapping(architecture: PreNormArchitecture) -> tuple[Quantity, ...]:
     first, others = architecture.initial_squares
     quantities = [
         Quantity("score_std", "beta_s = D sigma_0^2", architecture.score_std, weights, _STACKS),
-        Quantity("gain", "Gamma", architecture.gain, weights, _STACKS),
+        Quantity("branch_square", "Gamma", architecture.branch_square, weights, _STACKS),
         Quantity(
             "initial_square", "r_0^2", others, "independent tokens, see the assumptions", _STACKS
         ),
         Quantity(
             "first_step",
             "Delta tau_0 = Gamma / r_0^2",
-            architecture.gain / others,
+            architecture.branch_square / others,
             "the first layer's attention alone",
             "follows from the two above",
         ),
@@ -80,7 +80,7 @@ def mapping(architecture: PreNormArchitecture) -> tuple[Quantity, ...]:
 
 def step_sizes(architecture: PreNormArchitecture, curve: OverlapCurve) -> StepSizes:
     """The unit diffusive time of every layer's attention, and the regime that follows."""
-    steps = [architecture.gain / square for square in curve.square[:-1]]
+    steps = [architecture.branch_square / square for square in curve.square[:-1]]
     small = [layer for layer, step in enumerate(steps) if step <= TOLERANCE]
     start = small[0] if small else None
     if sum(steps) <= TOLERANCE:

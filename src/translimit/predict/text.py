@@ -23,7 +23,7 @@ def as_text(prediction: Prediction) -> str:
     if prediction.warnings:
         parts += ["", "Warnings", *_listed(prediction.warnings)]
     parts += ["", "What decides", *_mapping(prediction)]
-    parts += ["", "Mean overlap of the tokens by layer, ± one standard error of a single network"]
+    parts += ["", "Mean overlap of two tokens by layer, ± one standard error of a single network"]
     parts += _table(prediction.curves)
     parts += ["", "Collapse depth"]
     parts += [f"  {_mask(curve):13}  {curve.collapse}" for curve in prediction.curves]
@@ -50,9 +50,7 @@ def _mapping(prediction: Prediction) -> list[str]:
 def _table(curves: tuple[OverlapCurve, OverlapCurve]) -> list[str]:
     rows = [f"  {'layer':>5}" + "".join(f"   {_mask(curve):>15}" for curve in curves)]
     for layer in curves[0].layers:
-        cells = [
-            with_error(curve.mean_overlap[layer], curve.error[layer], ".3f") for curve in curves
-        ]
+        cells = [with_error(curve.overlap[layer], curve.error[layer], ".3f") for curve in curves]
         rows.append(f"  {layer:>5}" + "".join(f"   {cell:>15}" for cell in cells))
     return rows
 

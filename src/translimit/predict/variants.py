@@ -44,7 +44,7 @@ def variants(
             Variant(
                 name=name,
                 formula=formula,
-                mean_overlap=float(mean[-1]),
+                overlap=float(mean[-1]),
                 collapse_layer=layer,
                 says=f"mean overlap {mean[-1]:.3f} after the last layer; {threshold:g} is reached "
                 f"{when} (by the same recursion, without the spread between networks)",
@@ -105,7 +105,7 @@ def _shaped(architecture: PreNormArchitecture) -> Variant:
         formula="x <- lambda x + gamma (I + P - 1/n) x W_V, lambda^2 + gamma^2 = 1, temperature "
         "tau_0 (D d_h)^{1/2}: the covariance moves on the time T = L / D, with noise "
         "sigma^2 = gamma^2 (2 - gamma^2)",
-        mean_overlap=None,
+        overlap=None,
         collapse_layer=None,
         says=f"T = {time:.3g}: overlaps of orthogonal tokens do not drift and spread by "
         f"(sigma^2 T)^{{1/2}} = {spread:.2g} at gamma^2 = {SHAPED_GAMMA_SQUARED:g}; norms stay "

@@ -205,7 +205,7 @@ def _designs() -> dict[float, tuple[Any, float, Any]]:
     found = {}
     for std in CURVE:
         law = describe.WideHeads(dim=DIM, score_std=std)
-        unit = float(limits.homogenized.token_update(law, tokens=TOKENS, step=1.0, heads=1))
+        unit = float(limits.homogenized.designs.token_update(law, tokens=TOKENS, step=1.0, heads=1))
         step = (UPDATE / unit) ** 0.5
         depth = limits.homogenized.collapse_depth(
             law, tokens=TOKENS, step=step, heads=1, threshold=THRESHOLD

@@ -19,12 +19,6 @@ def mean_and_stderr(values: Any, axis: int = 0) -> tuple[Any, Any]:
     return np.asarray(values.mean(axis)), standard_error(values, axis)
 
 
-def mean_overlaps(tokens: Any) -> Any:
-    """Mean off-diagonal overlap of unit tokens [..., tokens, width]."""
-    n = tokens.shape[-2]
-    return ((np.asarray(tokens).sum(axis=-2) ** 2).sum(axis=-1) - n) / (n * (n - 1))
-
-
 def estimate(values: Any, discretisation: float = 0.0) -> Estimate:
     """The mean of independent values."""
     return Estimate.from_samples(np.asarray(values, np.float64), discretisation=discretisation)

@@ -172,7 +172,7 @@ def _compute_circle(config: Config, cell: Cell) -> xr.Dataset:
     noise = int(cell.parameters["noise"])
     V, A = _heads(cell.shared_key("heads", noise))
     angles = 2 * np.pi * np.arange(NODES) / NODES
-    flow = limits.homogenized.density_flow(
+    flow = limits.homogenized.circle.density_flow(
         V=V, A=A, beta=BETA, step=STEP**0.5, initial=1 + TILT * np.cos(angles), modes=MODES
     )
     moment = flow.moment(1)
@@ -180,7 +180,7 @@ def _compute_circle(config: Config, cell: Cell) -> xr.Dataset:
     grid = np.linspace(0, 2 * np.pi, 20_001)
     law = (grid + TILT * np.sin(grid)) / (2 * np.pi)
     data: dict[str, Any] = {}
-    last = int(np.isfinite(moment.real).sum()) - 1
+    last = int(np.isfinite(np.real(moment)).sum()) - 1
     for count, clouds in zip(config.particles, (config.clouds, config.clouds // 2), strict=True):
         draws = jax.random.uniform(core.named_key(uniform, count), (clouds, count))
         start = np.interp(np.asarray(draws), law, grid)
@@ -193,7 +193,7 @@ def _compute_circle(config: Config, cell: Cell) -> xr.Dataset:
         data
         | {
             "density": (("layer", "node"), flow.density, {"long_name": "density per radian"}),
-            "moment": (("part", "layer"), np.stack([moment.real, moment.imag])),
+            "moment": (("part", "layer"), np.stack([np.real(moment), np.imag(moment)])),
         },
         coords={
             "layer": np.arange(LAYERS + 1),

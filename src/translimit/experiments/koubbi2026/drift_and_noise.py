@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Claim, Estimate, Retraction
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -90,8 +90,8 @@ class DriftAndNoise(AbstractExperiment[Config]):
         start /= np.linalg.norm(start, axis=1, keepdims=True)
         chain = models.RandomHeadChain(law=law, step=step, heads=1, layers=round(1.0 / step))
         states = chain.simulate(start, replicas=config.replicas, key=core.named_key(key, "chain"))
-        values = [common.mean_overlaps(states.tokens[:, -1])]
-        method = limits.homogenized.SphereEuler(step=EULER_STEP, paths=config.replicas)
+        values = [observe.mean_overlap(states.tokens[:, -1])]
+        method = limits.homogenized.SphereEuler(max_step=EULER_STEP, paths=config.replicas)
         # The printed equation is the one of the tangent chain.
         retractions = (Retraction.TANGENT, Retraction.AMBIENT)
         for form, retraction in zip(FORMS, retractions, strict=True):
@@ -99,7 +99,7 @@ class DriftAndNoise(AbstractExperiment[Config]):
                 law=law, initial=start, t1=1.0, step=step, heads=1, retraction=retraction
             )
             solution = core.solve(problem, method, key=core.named_key(key, form), save=[1.0])
-            values.append(common.mean_overlaps(solution.tokens[:, 0]))
+            values.append(observe.mean_overlap(solution.tokens[:, 0]))
         means, stderrs = common.mean_and_stderr(np.array(values), axis=1)
         return xr.Dataset(
             {

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -121,7 +121,7 @@ class LowTemperature(AbstractExperiment[Config]):
         # Corrections of the limit of large dimension: of order 1 / d, measured at 0.5 / d.
         finite = 0.5 / config.dim
         long = {h: _squares(results[f"long/heads={h}"], 8.0) for h in HEADS}
-        marginal = float(limits.homogenized.marginal_square(8.0))
+        marginal = float(limits.homogenized.low_temperature.marginal_square(8.0))
         few = results["few-tokens"]
         return [
             *(
@@ -226,7 +226,7 @@ def _compute_kernel(config: Config, key: Any) -> xr.Dataset:
         {
             "coefficient": ((), float((START - mean) * scale)),
             "stderr": ((), float(stderr * scale)),
-            "exact": ((), limits.homogenized.low_temperature_kernel(START, KERNEL_DIM)),
+            "exact": ((), limits.homogenized.low_temperature.output_cosine(START, KERNEL_DIM)),
         },
         attrs={"samples": samples, "dim": KERNEL_DIM, "reference": common.REFERENCE},
     )
@@ -249,7 +249,7 @@ def _compute_chain(
     theory = []
     for kappa in LINES:
         if kappa == 2.0:
-            theory.append(limits.homogenized.marginal_square(times))
+            theory.append(limits.homogenized.low_temperature.marginal_square(times))
             continue
         method = limits.homogenized.ArtanhEuler(paths=config.paths)
         problem = limits.homogenized.SlowOverlap(initial=0.0, t1=times[-1], kappa=kappa)
@@ -281,7 +281,7 @@ def _compute_few_tokens(config: Config, key: Any) -> xr.Dataset:
         paths = chain.simulate_overlaps(
             np.eye(tokens), replicas=config.replicas, key=core.named_key(key, tokens)
         )
-        rows.append(common.mean_overlaps(paths.tokens[:, -1]))
+        rows.append(observe.mean_overlap(paths.tokens[:, -1]))
     return xr.Dataset(
         {"change": (("tokens", "replica"), np.array(rows), {"long_name": "mean overlap"})},
         coords={"tokens": ("tokens", list(counts), {"long_name": "tokens $n$"})},
@@ -355,7 +355,7 @@ def _figure_long(config: Config, results: Results) -> FigureSpec:
                 linewidth=1.4,
             )
         grid = np.linspace(0.5, LONG_TIMES[-1], 60)
-        exact = limits.homogenized.marginal_square(grid)
+        exact = limits.homogenized.low_temperature.marginal_square(grid)
         common.line(left, grid, exact, None, "limit, $\\kappa = 2$")
         common.line(right, inner, limit, None, "limit, $\\kappa = 2$")
         right.set_ylim(1e-2, 60)

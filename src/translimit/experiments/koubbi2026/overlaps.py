@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -188,7 +188,7 @@ def _compute_paths(config: Config, route: str, key: Any) -> xr.Dataset:
 
     ts = np.linspace(0.0, T1, SAVES + 1)
     if route == "SDE":
-        method = limits.homogenized.SphereEuler(step=SDE_STEP, paths=config.replicas)
+        method = limits.homogenized.SphereEuler(max_step=SDE_STEP, paths=config.replicas)
         problem = limits.homogenized.OverlapSDE(law=_law(), initial=np.eye(TOKENS), t1=T1)
         solution = core.solve(problem, method, key=key, save=ts)
         tokens, discretisation = solution.tokens, solution.discretisation
@@ -206,7 +206,7 @@ def _compute_paths(config: Config, route: str, key: Any) -> xr.Dataset:
         {
             "overlap": (
                 ("replica", "time"),
-                common.mean_overlaps(tokens),
+                observe.mean_overlap(tokens),
                 {"long_name": "mean overlap of two tokens"},
             )
         },
@@ -227,12 +227,12 @@ def _compute_one_step(config: Config, key: Any) -> xr.Dataset:
     moved = chain.simulate(tokens, replicas=config.layers, key=key).overlaps[:, 1]
     rows = (moved - start)[:, *pairs] / time
     products = np.stack([rows[:, a] * rows[:, b] * time for a in range(3) for b in range(a, 3)], 1)
-    s = limits.homogenized.attention_overlap(
+    s = limits.homogenized.overlaps.attention_overlap(
         law, start, samples=config.layers, key=core.named_key(key, "kernel")
     ).value
-    drift = limits.homogenized.overlap_drift(start, s, dim)[*pairs]
+    drift = limits.homogenized.overlaps.overlap_drift(start, s, dim)[*pairs]
     covariation = [
-        limits.homogenized.overlap_covariation(start, s, dim, PAIRS[a], PAIRS[b])
+        limits.homogenized.overlaps.overlap_covariation(start, s, dim, PAIRS[a], PAIRS[b])
         for a in range(3)
         for b in range(a, 3)
     ]
@@ -264,7 +264,7 @@ def _closure(kind: str) -> np.ndarray:
     problem = limits.homogenized.SimplexClosure(
         law=_law(), tokens=TOKENS, t1=T1, dimension=limits.homogenized.Dimension[kind]
     )
-    return core.solve(problem, save=np.linspace(0.0, T1, 31)).overlap
+    return np.asarray(core.solve(problem, save=np.linspace(0.0, T1, 31)).overlap)
 
 
 def _largest(one_step: xr.Dataset, name: str) -> Estimate:

@@ -99,7 +99,7 @@ class PreNormStacks(AbstractExperiment[Config]):
         tokens = stack.draw_tokens(config.tokens, replicas=config.networks, key=start)
         drawn = stack.simulate(
             tokens, replicas=config.networks, key=core.named_key(key, "weights")
-        ).mean_overlap
+        ).mean_overlaps
         problem = limits.homogenized.PreNormRecursion(architecture, tokens=config.tokens)
         recursion = core.solve(problem, key=core.named_key(key, "recursion")).mean_overlaps
         chain = core.solve(
@@ -107,7 +107,7 @@ class PreNormStacks(AbstractExperiment[Config]):
             limits.homogenized.GramChain(config.networks),
             key=core.named_key(key, "chain"),
         ).mean_overlaps
-        about = {"long_name": "mean overlap of the tokens, diagonal included"}
+        about = {"long_name": "mean overlap of two tokens"}
         return xr.Dataset(
             {
                 "drawn": (("network", "layer"), np.asarray(drawn, dtype=float), about),
@@ -116,9 +116,9 @@ class PreNormStacks(AbstractExperiment[Config]):
             },
             coords={"layer": ("layer", np.arange(architecture.layers + 1), {"long_name": "layer"})},
             attrs={
-                "gain": architecture.gain,
+                "branch_square": architecture.branch_square,
                 "score_std": architecture.score_std,
-                "first_step": architecture.gain / architecture.initial_squares[1],
+                "first_step": architecture.branch_square / architecture.initial_squares[1],
                 "reference": common.REFERENCE,
             },
         )
@@ -215,7 +215,7 @@ def _figure(config: Config, results: Results, size: tuple[int, ...]) -> FigureSp
                 common.line(ax, layers, limit, series, f"recursion, {mask}", dash)
                 mean, stderr = common.mean_and_stderr(data["drawn"])
                 common.points(ax, layers, mean, stderr, series, f"networks, {mask}")
-            ax.set_ylim(0.0, 1.02)
+            ax.set_ylim(-0.02, 1.02)
             figures.finish(
                 ax,
                 xlabel="layer",
@@ -237,7 +237,7 @@ def _figure(config: Config, results: Results, size: tuple[int, ...]) -> FigureSp
     return FigureSpec(
         name=f"overlaps-D={size[0]}-L={size[1]}",
         title=f"Pre-LN stacks of {_words(size)}",
-        caption=f"Mean overlap (diagonal included) of {config.tokens} independent tokens in "
+        caption=f"Mean overlap of {config.tokens} independent tokens in "
         f"{config.networks} networks of {_words(size)} and {size[2]} heads with GPT-2's "
         "initialisation (points, bars of one standard error), and the recursion of infinite width "
         "(lines); the band is one standard deviation of a single network, from the Gram chain. "

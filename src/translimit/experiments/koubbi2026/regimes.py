@@ -284,7 +284,7 @@ def _compute_clock(config: Config, key: Any) -> xr.Dataset:
 
 def exact_square() -> float:
     """E R^2 of two tokens without scores at unit diffusive time 1, by the backward equation."""
-    two = limits.homogenized
+    two = limits.homogenized.two_tokens
     return two.pair_expectation(np.square, two.without_scores, initial=0.0, t1=1.0, dim=DIM)
 
 

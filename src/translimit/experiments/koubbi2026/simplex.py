@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
@@ -86,7 +86,7 @@ class Simplex(AbstractExperiment[Config]):
                 key=core.named_key(key, f"{std:g}"),
                 save_every=layers // SAVES,
             )
-            overlaps.append(common.mean_overlaps(paths.tokens))
+            overlaps.append(observe.mean_overlap(paths.tokens))
             curves.append(
                 [
                     core.solve(

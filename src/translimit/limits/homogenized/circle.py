@@ -24,8 +24,10 @@ from jaxtyping import Array, Complex, Float
 
 from translimit.core import (
     POSITIVE,
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Number,
     Outcome,
     as_float64,
     in_float64,
@@ -47,11 +49,11 @@ class CircleDensity(eqx.Module):
         outcome: successful, or not_converged where the law is too concentrated for the grid.
     """
 
-    angles: Any
-    density: Any
+    angles: Float[AnyArray, " nodes"]
+    density: Float[AnyArray, "depths nodes"]
     outcome: Outcome
 
-    def moment(self, k: int) -> Any:
+    def moment(self, k: int) -> Complex[np.ndarray, " depths"]:
         """E e^{i k phi} [layers + 1]."""
         return np.mean(self.density * np.exp(1j * k * self.angles), axis=-1) * 2.0 * np.pi
 
@@ -100,16 +102,16 @@ def density_flow(
 def circle_map(
     V: Float[Array, "heads 2 2"],
     A: Float[Array, "heads 2 2"],
-    beta: Any,
-    step: Any,
+    beta: Number,
+    step: Number,
     rho: Float[Array, " nodes"],
 ) -> Float[Array, " nodes"]:
     """Phi at the nodes: where one layer takes every angle."""
     angles = 2.0 * jnp.pi * jnp.arange(rho.size) / rho.size
     e = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
     perpendicular = jnp.stack([-e[:, 1], e[:, 0]], axis=-1)
-    logits = beta * jnp.einsum("hab,ib,ja->hij", A, e, e) + jnp.log(jnp.maximum(rho, 1e-300))
-    m = jax.nn.softmax(logits, axis=-1) @ e
+    scores = beta * jnp.einsum("hab,ib,ja->hij", A, e, e) + jnp.log(jnp.maximum(rho, 1e-300))
+    m = jax.nn.softmax(scores, axis=-1) @ e
     u = step * jnp.mean(jnp.einsum("hab,hib->hia", V, m), axis=0)
     return angles + jnp.arctan2(jnp.sum(u * perpendicular, -1), 1.0 + jnp.sum(u * e, -1))
 

@@ -1,4 +1,4 @@
-r"""The depth at which representations collapse, its error, and designs that postpone it.
+r"""The depth at which representations collapse, and its error.
 
 From equal overlaps the mean overlap crosses a threshold at
 
@@ -14,10 +14,6 @@ Reference: documentation, "Which limit is my network in?".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,26 +24,24 @@ from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArrayInput,
-    Bounds,
+    Number,
+    Numbers,
     in_float64,
     is_traced,
     require_number,
-    require_real,
 )
 from translimit.describe import AbstractIsotropicHeads, diffusive_step, require_cosine
 from translimit.limits.homogenized.averages import (
     AverageSizes,
-    averages,
     quadrature_error,
     require_resolved,
     sizes_of,
     tabulate,
 )
+from translimit.limits.homogenized.dimension import Dimension, dimension_of
 from translimit.limits.homogenized.simplex import (
-    Dimension,
-    dimension_of,
+    mean_overlap_variation,
     require_simplex,
-    simplex_overlaps,
     simplex_velocity,
 )
 
@@ -67,16 +61,16 @@ class CollapseDepth(eqx.Module):
         error: size of the first correction to the closure, in layers.
         quadrature_error: relative error of the averages f and g, estimated where it is largest,
             and of the integral over the overlap.
-        threshold: the mean off-diagonal overlap that counts as collapsed.
+        threshold: the mean overlap of different tokens that counts as collapsed.
         warnings: what lies outside of what was checked, in words.
     """
 
-    layers: Any
-    diffusive_time: Any
-    spread: Any
-    error: Any
-    quadrature_error: Any
-    threshold: Any
+    layers: Number
+    diffusive_time: Number
+    spread: Number
+    error: Number
+    quadrature_error: Number
+    threshold: Number
     warnings: tuple[str, ...] = eqx.field(static=True)
 
 
@@ -101,7 +95,7 @@ def collapse_depth(
         tokens: number of tokens, at least 2 and at most dim.
         step: residual step, positive.
         heads: heads of a layer, positive (a real number, so that one can differentiate).
-        threshold: mean off-diagonal overlap, in (0, 1) and above `initial`.
+        threshold: mean overlap of different tokens, in (0, 1) and above `initial`.
         initial: common overlap at the start; 0, orthogonal tokens, by default.
         dimension: EXACT by default; LARGE for the closure with d to infinity.
         causal: refused: the simplex is no closure under a mask.
@@ -114,9 +108,10 @@ def collapse_depth(
 
     Examples:
         Without scores and for large dimension tau* = log(n - 1) + log(m / (1 - m)), with m the
-        threshold of the mean over all pairs, the diagonal included:
+        threshold as a mean over all pairs, `observe.overlap_all(threshold, n)`:
 
-        >>> from translimit.limits.homogenized import Dimension, WideHeads, collapse_depth
+        >>> from translimit.describe import WideHeads
+        >>> from translimit.limits.homogenized import Dimension, collapse_depth
         >>> law = WideHeads(dim=512, score_std=0.0)
         >>> found = collapse_depth(
         ...     law, tokens=8, step=0.1, heads=4, dimension=Dimension.LARGE
@@ -162,7 +157,7 @@ def collapse_depth(
 
 
 def _warnings(
-    law: AbstractIsotropicHeads, tokens: int, time: Any, correction: Any, each: Any
+    law: AbstractIsotropicHeads, tokens: int, time: Number, correction: Number, each: Number
 ) -> tuple[str, ...]:
     found = []
     if law.dim < 16:
@@ -176,20 +171,6 @@ def _warnings(
     if not is_traced(each) and each > 0.05:
         found.append(f"one layer advances the diffusive time by {float(each):.3g}: no small step")
     return tuple(found)
-
-
-def mean_overlap_variation(overlap: Any, f: Any, g: Any, tokens: int, dim: Any) -> Any:
-    """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
-
-    4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
-    """
-    n, others = tokens, tokens - 1
-    same, other = simplex_overlaps(overlap, f, g)
-    norm = others + others * (n - 2) * overlap - (others * overlap) ** 2
-    cross = 1.0 + (n - 2) * overlap
-    pair = (n - 2) + (others**2 - n + 2) * overlap
-    pair = pair - 2 * others * overlap * cross + others**2 * overlap**3
-    return 4.0 * (same * norm + others * other * pair) / (n * others**2 * dim)
 
 
 @eqx.filter_jit
@@ -208,10 +189,10 @@ def _crossing(
     dim, noise_dim = dims
     table = tabulate(initial, score_std, sizes)
 
-    def velocity(overlap: Array) -> Array:
+    def velocity(overlap: Array) -> Numbers:
         return simplex_velocity(overlap, *table(overlap), dim)
 
-    def variation(overlap: Array) -> Array:
+    def variation(overlap: Array) -> Numbers:
         averages = table(overlap)
         return mean_overlap_variation(overlap, *averages, sizes.tokens, noise_dim)
 
@@ -238,86 +219,3 @@ def _nodes(initial: Array, threshold: Array, tokens: int, count: int) -> tuple[A
     low, high = jnp.log(initial + shift), jnp.log(threshold + shift)
     logs = low + (high - low) * jnp.asarray(0.5 * (unit + 1.0))
     return jnp.exp(logs) - shift, jnp.asarray(0.5 * weights) * (high - low) * jnp.exp(logs)
-
-
-@dataclass(frozen=True)
-class Design:
-    """A design of a layer, and the depth to which it gets.
-
-    Attributes:
-        score_std: standard deviation of the scores.
-        step: residual step.
-        heads: heads of a layer (a real number).
-        depth: the predicted collapse depth of the design.
-    """
-
-    score_std: float
-    step: float
-    heads: float
-    depth: CollapseDepth
-
-
-def token_update(law: AbstractIsotropicHeads, *, tokens: int, step: Any, heads: Any) -> Any:
-    """Mean square by which one layer moves a token of an orthogonal set.
-
-    (d - 1) / d times the diffusive step times s_ii = f: what a layer does to a token, while the
-    overlaps move with s_ij alone.
-    """
-    f, _ = in_float64(averages, np.float64(0.0), law.score_std, sizes_of(law, tokens))
-    return (law.dim - 1) / law.dim * f * diffusive_step(law, step=step, heads=heads)
-
-
-def postpone_collapse(
-    *,
-    dim: int,
-    tokens: int,
-    update: float,
-    score_stds: tuple[float, float] = (0.0, 8.0),
-    heads: float = 1.0,
-    threshold: float = 0.5,
-    law: Callable[[Any], AbstractIsotropicHeads] | None = None,
-) -> Design:
-    """The temperature and step that postpone collapse most at a given mean square update.
-
-    A smaller step postpones collapse by doing less. At a fixed `token_update` the question is
-    which temperature moves tokens without drawing them together; the step follows from it.
-
-    Args:
-        dim: dimension of the tokens.
-        tokens: number of tokens, at least 2 and at most dim.
-        update: mean square by which a layer moves a token, in (0, 0.25].
-        score_stds: interval of the standard deviation of the scores that is searched.
-        heads: heads of a layer; the step scales with its root, the depth does not change.
-        threshold: mean overlap that counts as collapsed.
-        law: from score_std to heads; `WideHeads` at standard scaling by default.
-
-    Raises:
-        ArgumentError: numbers outside their ranges.
-    """
-    from scipy.optimize import minimize_scalar
-
-    from translimit.describe import WideHeads
-
-    update = require_real(update, "update", Bounds(0.0, 0.25, "(]"))
-    low, high = score_stds
-    if not 0 <= low < high < np.inf:
-        raise ArgumentError("score_stds", f"got {score_stds}", "pass a finite increasing interval")
-    build = law or (lambda score_std: WideHeads(dim=dim, score_std=score_std))
-
-    def design(score_std: float) -> Design:
-        heads_law = build(score_std)
-        unit = float(token_update(heads_law, tokens=tokens, step=1.0, heads=heads))
-        step = (update / unit) ** 0.5
-        depth = collapse_depth(
-            heads_law, tokens=tokens, step=step, heads=heads, threshold=threshold
-        )
-        return Design(score_std, step, heads, depth)
-
-    found: Any = minimize_scalar(
-        lambda score_std: -float(design(score_std).depth.layers),
-        bounds=(low, high),
-        method="bounded",
-        options={"xatol": 1e-3},
-    )
-    ends = [design(float(value)) for value in (low, found.x, high)]
-    return max(ends, key=lambda one: float(one.depth.layers))

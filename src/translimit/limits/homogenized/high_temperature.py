@@ -1,6 +1,6 @@
-r"""Weak scores: the logistic law of the mean overlap, the time to a threshold, and a pre-LN layer.
+r"""Weak scores: the logistic law of the overlap, the time to a threshold, and a pre-LN layer.
 
-Without scores s_ij = m = n^{-2} sum_ij R_ij (the diagonal included), and
+Without scores s_ij = m = n^{-2} sum_ij R_ij, the mean over all pairs (`overlap_all`), and
 
     E dm / dtau = m ((d - 2) / d + n^{-2} sum R_ij^2 / d - (d - 1) m / d)        exactly,
     m' = m (1 - m)                                                      for d to infinity.
@@ -15,20 +15,20 @@ network in?".
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from translimit.core import ArgumentError, ArrayInput, as_float64, require_count
+from translimit.core import ArgumentError, ArrayInput, Number, Numbers, as_float64, require_count
 from translimit.describe import require_cosine
+from translimit.observe import overlap_all
 
 
-def logistic_overlap(ts: ArrayInput, initial: float) -> Any:
+def logistic_overlap_all(ts: ArrayInput, initial: float) -> Numbers:
     """m(tau) = m_0 / (m_0 + (1 - m_0) e^{-tau}) at the times [times].
 
     Args:
         ts: unit diffusive times.
-        initial: m_0, the mean of all overlaps with the diagonal, in [0, 1].
+        initial: m_0, `overlap_all` at time 0, in [0, 1].
 
     Raises:
         ArgumentError: an initial mean outside [0, 1].
@@ -41,7 +41,7 @@ def logistic_time(threshold: float, tokens: int) -> float:
     """tau* = log(n - 1) + log(m* / (1 - m*)) from orthogonal tokens.
 
     Args:
-        threshold: off-diagonal overlap in (0, 1); m* = threshold + (1 - threshold) / n.
+        threshold: of the overlap, in (0, 1); m* is `overlap_all` there.
         tokens: n, at least 2.
 
     Raises:
@@ -49,27 +49,43 @@ def logistic_time(threshold: float, tokens: int) -> float:
     """
     tokens = require_count(tokens, "tokens", 2)
     threshold = float(require_cosine(threshold, "threshold", 0.0, ends=False))
-    m = threshold + (1.0 - threshold) / tokens
+    m = float(overlap_all(threshold, tokens))
     return math.log(tokens - 1) + math.log(m / (1.0 - m))
 
 
-def mean_overlap_drift(mean: Any, mean_square: Any, dim: int) -> Any:
-    """E dm / dtau without scores, from m and n^{-2} sum R_ij^2."""
+def overlap_all_drift(overlap_all: Number, mean_square_overlap: Number, dim: int) -> Number:
+    """E dm / dtau without scores.
+
+    Args:
+        overlap_all: m.
+        mean_square_overlap: n^{-2} sum_ij R_ij^2.
+        dim: dimension of the tokens, at least 2.
+
+    Raises:
+        ArgumentError: another dimension.
+    """
     if dim < 2:
         raise ArgumentError("dim", f"got {dim}", "pass at least 2")
-    return mean * ((dim - 2) / dim + mean_square / dim - (dim - 1) * mean / dim)
+    m = overlap_all
+    return m * ((dim - 2) / dim + mean_square_overlap / dim - (dim - 1) * m / dim)
 
 
-def high_temperature_step(mean_overlap: Any, square: Any, gain: Any) -> tuple[Any, Any]:
+def layer_step(overlap_all: Number, square: Number, branch_square: Number) -> tuple[Number, Number]:
     """One attention layer of equal norms at score_std = 0: (m, r^2) to the next.
 
         m' = m (r^2 + Gamma) / (r^2 + Gamma m),    r'^2 = r^2 + Gamma m
 
     r^2 (1 - m) is invariant, so that 1 - m falls like 1 / l.
 
-    >>> m, square = high_temperature_step(1 / 16, 11.52, 6.79477248)
-    >>> round(m, 7)
-    0.0958313
+    Args:
+        overlap_all: m.
+        square: r^2, the squared norm of the tokens.
+        branch_square: Gamma, what attention to one token adds to r^2.
+
+    Examples:
+        >>> m, square = layer_step(1 / 16, 11.52, 6.79477248)
+        >>> round(m, 7)
+        0.0958313
     """
-    after = square + gain * mean_overlap
-    return mean_overlap * (square + gain) / after, after
+    after = square + branch_square * overlap_all
+    return overlap_all * (square + branch_square) / after, after

@@ -22,26 +22,30 @@ network in?".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.core import (
     POSITIVE,
     SPHERE,
+    AnyArray,
     ArrayInput,
+    Keep,
+    Key,
     Number,
     Outcome,
+    Progress,
     Retraction,
+    Times,
     require_number,
     require_retraction,
 )
 from translimit.describe import AbstractHeads, Clocks
-from translimit.limits.homogenized.flows import (
+from translimit.limits.homogenized.drifts import (
     mean_update,
     modified_drift,
     noise_drift,
@@ -52,12 +56,14 @@ from translimit.limits.homogenized.schedule import SphereEuler
 from translimit.limits.homogenized.token_paths import (
     AbstractTokenPaths,
     AbstractTokenSDE,
+    Clock,
     clock,
     follow,
     kept_bytes,
 )
 
 
+@final
 class ModifiedPaths(AbstractTokenPaths):
     """Paths of tokens under a drift and common noise, in paper time.
 
@@ -66,21 +72,23 @@ class ModifiedPaths(AbstractTokenPaths):
         tokens: unit tokens [paths, times, tokens, dim].
         network: the same times on all clocks of the chain.
         dim: dimension of the tokens.
-        step: the largest step taken, in paper time.
+        max_step: the largest step taken, in paper time.
         discretisation: size of the error of the steps in the mean and the mean square of the mean
             overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
+        samples: paths.
     """
 
-    ts: Any
-    tokens: Any
+    ts: Times
+    tokens: Float[AnyArray, "paths kept tokens width"]
     network: Clocks
     dim: int = eqx.field(static=True)
-    step: float = eqx.field(static=True)
+    max_step: float = eqx.field(static=True)
     discretisation: Number
     outcome: Outcome
+    samples: int = eqx.field(static=True)
 
-    def clocks(self) -> dict[str, Any]:
+    def clocks(self) -> Clock:
         """Paper time, layers, and both diffusive clocks."""
         network = self.network
         return {
@@ -93,12 +101,13 @@ class ModifiedPaths(AbstractTokenPaths):
         }
 
 
-class ModifiedSDE(AbstractTokenSDE):
+@final
+class ModifiedSDE(AbstractTokenSDE[ModifiedPaths]):
     """The modified drift with the noise of the heads, in paper time.
 
     A step is half a step of the drift (midpoint rule), one of the noise, and half a step of the
-    drift. Cost: O(samples tokens dim^2) per step and path, and O(heads of the law) for the drift of
-    `FiniteHeads`. Runs in the precision of `initial`.
+    drift. Cost: O(heads_per_step tokens dim^2) per step and path, and O(heads of the law) for the
+    drift of `FiniteHeads`. Runs in the precision of `initial`.
 
     Args:
         law: heads whose mean is a finite sum: `ShiftedHeads` with sigma_a = 0, `FiniteHeads`, or
@@ -119,21 +128,24 @@ class ModifiedSDE(AbstractTokenSDE):
 
         >>> import jax, numpy as np
         >>> from translimit import solve
-        >>> from translimit.limits.homogenized import GaussianHeads, ModifiedSDE, SphereEuler
+        >>> from translimit.describe import GaussianHeads
+        >>> from translimit.limits.homogenized import ModifiedSDE, SphereEuler
         >>> law = GaussianHeads(dim=4, beta=0.0, sigma_a=1.0)
         >>> problem = ModifiedSDE(law=law, initial=np.eye(2, 4), t1=2.0, step=0.5, heads=1)
-        >>> solution = solve(problem, SphereEuler(step=0.5, paths=8), key=jax.random.key(0))
+        >>> solution = solve(problem, SphereEuler(max_step=0.5, paths=8), key=jax.random.key(0))
         >>> solution.overlaps.shape, float(solution.network.diffusive_time[-1])
         ((8, 101, 2, 2), 1.0)
 
     Reference: arXiv 2604.01978, with the errata of the module's docstring.
     """
 
+    state: ClassVar[str] = "unit tokens [tokens, dim] of one path"
+
     law: AbstractHeads
-    initial: Any
-    t1: Any
-    step: Any
-    heads: Any
+    initial: Float[AnyArray, "tokens dim"]
+    t1: Number
+    step: Number
+    heads: Number
     retraction: Retraction = eqx.field(static=True)
 
     def __init__(
@@ -166,31 +178,43 @@ class ModifiedSDE(AbstractTokenSDE):
         self,
         method: SphereEuler,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> ModifiedPaths:
         """All paths from the same tokens."""
-        found = follow(_advance, self.initial, self, method, ts, key, progress)
+        assert key is not None  # `solve` requires it
+        found = follow(_advance, self.initial, self, method, ts, key, keep, progress)
         return ModifiedPaths(
             ts=ts,
             tokens=found.tokens,
             network=Clocks.of_layers(ts / self.step, self.law, step=self.step, heads=self.heads),
             dim=self.law.dim,
-            step=found.step,
+            max_step=found.max_step,
             discretisation=found.discretisation,
             outcome=found.outcome,
+            samples=method.paths,
+            observed=found.observed,
+            states_kept=keep.states,
         )
 
 
-def _drift(problem: ModifiedSDE, tokens: Array, times: int) -> Array:
+def _drift(
+    problem: ModifiedSDE, tokens: Float[Array, "tokens dim"], times: int
+) -> Float[Array, "tokens dim"]:
     """B~ + times c."""
     step, heads = (jnp.asarray(one, tokens.dtype) for one in (problem.step, problem.heads))
     b = modified_drift(problem.law, tokens, step, problem.retraction)
     return b + times * noise_drift(problem.law, tokens, step, heads) if times else b
 
 
-def _advance(parameters: tuple[ModifiedSDE, SphereEuler], tokens: Array, size: Array, key: Any):
+def _advance(
+    parameters: tuple[ModifiedSDE, SphereEuler],
+    tokens: Float[Array, "tokens dim"],
+    size: Float[Array, ""],
+    key: Key,
+) -> Float[Array, "tokens dim"]:
     problem, method = parameters
     # An ambient step of the noise supplies c by itself, a tangent one does not.
     missing = (problem.retraction is Retraction.AMBIENT) - (method.retraction is Retraction.AMBIENT)
@@ -205,6 +229,6 @@ def _advance(parameters: tuple[ModifiedSDE, SphereEuler], tokens: Array, size: A
 
     tokens = half(tokens)
     mean = mean_update(problem.law, tokens)
-    noise = sample_noise(problem.law, tokens, samples=method.samples, key=key, mean=mean)
+    noise = sample_noise(problem.law, tokens, samples=method.heads_per_step, key=key, mean=mean)
     scale = jnp.sqrt(size * jnp.asarray(problem.step / problem.heads, tokens.dtype))
     return half(SPHERE.retract(tokens, scale * noise, method.retraction))

@@ -18,14 +18,13 @@ documentation, "What the limits say about an architecture".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.attention import gram_factor, narrow, noise_update, require_gram
 from translimit.core import (
@@ -35,7 +34,12 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Keep,
+    Key,
+    Number,
     Outcome,
+    Progress,
+    Times,
     as_float64,
     available_memory,
     brief,
@@ -53,12 +57,15 @@ from translimit.limits.homogenized.pre_norm_terms import (
     AttentionTerm,
     FeedForwardTerm,
 )
+from translimit.limits.homogenized.token_paths import REFERENCE
+from translimit.observe import mean_overlap_of
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
 
+@final
 class GramRecursion(AbstractMethod):
     """The recursion of infinite width, S by Monte Carlo over scores drawn from the Gram matrix.
 
@@ -85,6 +92,7 @@ class GramRecursion(AbstractMethod):
         return self.batches
 
 
+@final
 class GramChain(AbstractMethod):
     """Random networks of the architecture's own sizes, seen from their Gram matrices only.
 
@@ -110,58 +118,63 @@ class GramChain(AbstractMethod):
         return self.networks
 
 
+@final
 class PreNormSolution(AbstractSolution):
     """Gram matrices after the layers kept.
 
     Attributes:
         ts: layers [saves].
         grams: [copies, saves, tokens, tokens]; copies are independent recursions, or networks.
-        kernel_error: relative error of the kernel of the activation where it is largest; 0 for
-            networks, which draw their hidden units.
         outcome: how the solve ended.
+        discretisation: relative error of the kernel of the activation where it is largest; 0 for
+            networks, which draw their hidden units.
+        samples: copies.
     """
 
-    ts: Any
-    grams: Any
-    kernel_error: float
+    ts: Times
+    grams: Float[np.ndarray, "copies kept tokens tokens"]
+    discretisation: Number
     outcome: Outcome
+    samples: int = eqx.field(static=True)
+
+    reference: ClassVar[str] = REFERENCE
 
     @property
-    def overlaps(self) -> Any:
+    def overlaps(self) -> Float[np.ndarray, "copies kept tokens tokens"]:
         """R [copies, saves, tokens, tokens]."""
         norms = np.sqrt(np.diagonal(self.grams, axis1=-2, axis2=-1))
         return self.grams / (norms[..., :, None] * norms[..., None, :])
 
     @property
-    def mean_overlaps(self) -> Any:
+    def mean_overlaps(self) -> Float[np.ndarray, "copies kept"]:
+        """The mean of R over pairs of different tokens [copies, saves]; NaN for one token."""
+        return np.asarray(mean_overlap_of(self.overlaps))
+
+    @property
+    def overlap_all(self) -> Float[np.ndarray, "copies kept"]:
         """The mean of R over all pairs, the diagonal included [copies, saves]."""
         return self.overlaps.mean(axis=(-2, -1))
 
     @property
-    def squares(self) -> Any:
+    def squares(self) -> Float[np.ndarray, "copies kept"]:
         """Mean squared norm of the tokens [copies, saves]."""
         return np.diagonal(self.grams, axis1=-2, axis2=-1).mean(axis=-1)
 
-    def to_xarray(self) -> xarray.Dataset:
+    def _dataset(self) -> xarray.Dataset:
         """Mean overlaps and squared norms by copy and layer."""
         import xarray as xr
 
-        reference = "arXiv 2604.01978"
         long_names = {
-            "mean_overlap": ("mean overlap of the tokens, diagonal included", self.mean_overlaps),
+            "mean_overlap": ("mean overlap of two tokens", self.mean_overlaps),
+            "overlap_all": ("mean overlap of all pairs, diagonal included", self.overlap_all),
             "square": ("mean squared norm of the tokens", self.squares),
         }
         return xr.Dataset(
             {
-                name: (
-                    ("copy", "layer"),
-                    values,
-                    {"long_name": text, "units": "1", "reference": reference},
-                )
+                name: (("sample", "time"), values, {"long_name": text, "units": "1"})
                 for name, (text, values) in long_names.items()
             },
-            coords={"layer": ("layer", self.ts, {"long_name": "layer", "units": "1"})},
-            attrs={"kernel_error": self.kernel_error},
+            coords={"time": ("time", self.ts, {"long_name": "layer", "units": "layers"})},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -174,11 +187,12 @@ class PreNormSolution(AbstractSolution):
         ax.fill_between(
             self.ts, mean - 2 * spread, mean + 2 * spread, color=LIMIT, alpha=0.15, linewidth=0
         )
-        ax.set_ylim(0.0, 1.02)
-        return finish(ax, xlabel="layer", ylabel="mean overlap", legend=False)
+        ax.set_ylim(min(0.0, float(np.min(mean - 2 * spread))), 1.02)
+        return finish(ax, xlabel="layer", ylabel="mean overlap of two tokens", legend=False)
 
 
-class PreNormRecursion(AbstractProblem):
+@final
+class PreNormRecursion(AbstractProblem[PreNormSolution]):
     """How the tokens of a random pre-LN stack align from layer to layer.
 
     Args:
@@ -203,12 +217,12 @@ class PreNormRecursion(AbstractProblem):
         True
     """
 
-    t1: int = eqx.field(static=True)
+    t1: Number = eqx.field(static=True)
     stages: tuple[tuple[AbstractTerm, ...], ...]
-    initial: Any
+    initial: Float[np.ndarray, "tokens tokens"]
     drawn: bool = eqx.field(static=True)
     free_dim: int = eqx.field(static=True)
-    epsilon: Any
+    epsilon: Number
 
     def __init__(
         self,
@@ -267,9 +281,9 @@ class PreNormRecursion(AbstractProblem):
         """The recursion of infinite width."""
         return GramRecursion()
 
-    def default_times(self) -> Any:
+    def default_times(self) -> Times:
         """Every layer."""
-        return np.arange(self.t1 + 1.0)
+        return np.arange(float(self.t1) + 1.0)
 
     def memory(
         self, method: GramRecursion | GramChain | None = None, times: int | None = None
@@ -278,21 +292,23 @@ class PreNormRecursion(AbstractProblem):
         method = GramRecursion() if method is None else method
         samples = method.samples if isinstance(method, GramRecursion) else None
         columns = max(term.columns(samples) for stage in self.stages for term in stage)
-        numbers = 3 * self._heads(method) + method.copies * (self.t1 + 1)
+        numbers = 3 * self._heads(method) + method.copies * (int(self.t1) + 1)
         return 8.0 * len(self.initial) * (numbers * len(self.initial) + columns)
 
     def _heads(self, method: GramRecursion | GramChain) -> int:
         """Heads of a layer that are drawn at once."""
-        attention: Any = self.stages[0][0]
+        attention = self.stages[0][0]
+        assert isinstance(attention, AttentionTerm)
         return 2 * method.samples if isinstance(method, GramRecursion) else attention.heads
 
     def run(
         self,
         method: GramRecursion | GramChain,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> PreNormSolution:
         """All layers, the copies one after the other."""
         assert key is not None  # `solve` requires it
@@ -308,7 +324,7 @@ class PreNormRecursion(AbstractProblem):
         terms = [term for stage in self.stages for term in stage]
         error = max(term.increment_error() for term in terms) if samples is not None else 0.0
 
-        def compute(copy: int, report: Callable[[float], object]) -> Any:
+        def compute(copy: int, report: Progress) -> Float[np.ndarray, "layers tokens tokens"]:
             grams = in_float64(_copy, self, samples, key, np.uint32(copy))
             report(1.0)
             return grams
@@ -320,7 +336,11 @@ class PreNormRecursion(AbstractProblem):
         others = side_by_side(calls[1:], at_once, part_of(progress, 1 / method.copies, 1.0))
         kept = np.stack([*first, *others])[:, layers.astype(int)]
         return PreNormSolution(
-            ts=layers, grams=kept, kernel_error=error, outcome=Outcome.successful
+            ts=layers,
+            grams=kept,
+            discretisation=error,
+            outcome=Outcome.successful,
+            samples=method.copies,
         )
 
 
@@ -330,7 +350,7 @@ def overlaps_of(gram: Array) -> Array:
     return gram / (norms[:, None] * norms[None, :])
 
 
-def normalised_factor(gram: Array, epsilon: Any) -> Array:
+def normalised_factor(gram: Array, epsilon: Number) -> Array:
     """F with (F F^T)_ij = G_ij / ((G_ii + D eps) (G_jj + D eps))^{1/2}, as the norm leaves it."""
     squares = jnp.diagonal(gram)
     factor = gram_factor(overlaps_of(gram), 2 * len(gram))

@@ -30,18 +30,17 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from translimit.attention import narrow, softmax_rows
-from translimit.core import named_key
+from translimit.core import AnyArray, Key, named_key
 from translimit.describe import Activation, PreNormArchitecture, Rotary
-from translimit.limits.homogenized.activation_kernel import activation_kernel, require_kernel
+from translimit.limits.homogenized.activations import activation_kernel, require_kernel
 
 
 class AbstractTerm(eqx.Module):
@@ -49,7 +48,7 @@ class AbstractTerm(eqx.Module):
 
     @abc.abstractmethod
     def increment(
-        self, factor: Float[Array, "tokens width"], samples: int, key: PRNGKeyArray
+        self, factor: Float[Array, "tokens width"], samples: int, key: Key
     ) -> Float[Array, "tokens tokens"]:
         """An unbiased estimate of E u_i . u_j, exact where nothing has to be sampled.
 
@@ -68,9 +67,7 @@ class AbstractTerm(eqx.Module):
         return 0.0
 
     @abc.abstractmethod
-    def root(
-        self, factor: Float[Array, "tokens width"], key: PRNGKeyArray
-    ) -> Float[Array, "tokens rank"]:
+    def root(self, factor: Float[Array, "tokens width"], key: Key) -> Float[Array, "tokens rank"]:
         """Q of one random network of the architecture's sizes."""
 
     @abc.abstractmethod
@@ -85,24 +82,24 @@ class AbstractTerm(eqx.Module):
 class AttentionTerm(AbstractTerm):
     """Multi-head attention, causal or not, with or without rotary positions and shared keys."""
 
-    gain: Any
-    score_std: Any
+    branch_square: float | Float[Array, ""]
+    score_std: float | Float[Array, ""]
     free_dim: int = eqx.field(static=True)
     heads: int = eqx.field(static=True)
     kv_heads: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
     rotary: Rotary | None = eqx.field(static=True)
-    causal: Any
+    causal: Bool[AnyArray, ""]
 
     def __init__(self, architecture: PreNormArchitecture):
-        self.gain, self.score_std = architecture.gain, architecture.score_std
+        self.branch_square, self.score_std = architecture.branch_square, architecture.score_std
         self.free_dim, self.heads = architecture.free_dim, architecture.heads
         self.kv_heads, self.head_dim = architecture.kv_heads, architecture.head_dim
         # An array, so that one compiled program serves both.
         self.rotary, self.causal = architecture.rotary, np.asarray(architecture.causal)
 
     def increment(
-        self, factor: Float[Array, "tokens width"], samples: int, key: PRNGKeyArray
+        self, factor: Float[Array, "tokens width"], samples: int, key: Key
     ) -> Float[Array, "tokens tokens"]:
         """Gamma s by antithetic pairs of scores, which have the same law as their negatives."""
         scores = self._scores(
@@ -110,11 +107,9 @@ class AttentionTerm(AbstractTerm):
             self._projected(factor, named_key(key, "keys"), samples),
         )
         averages = self._averages(jnp.concatenate([scores, -scores]), factor)
-        return self.gain * jnp.einsum("hic,hjc->ij", averages, averages) / (2 * samples)
+        return self.branch_square * jnp.einsum("hic,hjc->ij", averages, averages) / (2 * samples)
 
-    def root(
-        self, factor: Float[Array, "tokens width"], key: PRNGKeyArray
-    ) -> Float[Array, "tokens rank"]:
+    def root(self, factor: Float[Array, "tokens width"], key: Key) -> Float[Array, "tokens rank"]:
         """The outputs of all heads side by side, keys and values shared as they are."""
         queries = self._projected(factor, named_key(key, "queries"), self.heads)
         keys = self._projected(factor, named_key(key, "keys"), self.kv_heads)
@@ -124,14 +119,14 @@ class AttentionTerm(AbstractTerm):
         keys, values = (jnp.repeat(one, shared, axis=0) for one in (keys, values))
         outputs = self._averages(self._scores(queries, keys), factor) @ values
         side_by_side = jnp.moveaxis(outputs, 0, 1).reshape(len(factor), -1)
-        scale = self.gain / (self.free_dim * self.heads * self.head_dim)
+        scale = self.branch_square / (self.free_dim * self.heads * self.head_dim)
         return jnp.sqrt(scale) * _narrowed(side_by_side)
 
     def columns(self, samples: int | None) -> int:
         """Queries, keys and values with the normals that they are made of."""
         return 6 * (self.heads if samples is None else samples) * self.head_dim
 
-    def _projected(self, factor: Array, key: PRNGKeyArray, count: int) -> Array:
+    def _projected(self, factor: Array, key: Key, count: int) -> Array:
         """Queries or keys of so many heads [count, tokens, head_dim], turned by their positions."""
         shape = (count, factor.shape[1], self.head_dim)
         projected = factor @ jax.random.normal(key, shape, factor.dtype)
@@ -150,8 +145,8 @@ class AttentionTerm(AbstractTerm):
 class FeedForwardTerm(AbstractTerm):
     """A feed-forward block, gated or not."""
 
-    in_variance: Any
-    out_std: Any
+    in_variance: float | Float[Array, ""]
+    out_std: float | Float[Array, ""]
     free_dim: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
     activation: Activation = eqx.field(static=True)
@@ -165,7 +160,7 @@ class FeedForwardTerm(AbstractTerm):
         self.width, self.activation, self.gated = block.width, block.activation, block.gated
 
     def increment(
-        self, factor: Float[Array, "tokens width"], samples: int, key: PRNGKeyArray
+        self, factor: Float[Array, "tokens width"], samples: int, key: Key
     ) -> Float[Array, "tokens tokens"]:
         """The kernel of the activation: nothing is sampled."""
         cov = self.in_variance * factor @ factor.T
@@ -177,9 +172,7 @@ class FeedForwardTerm(AbstractTerm):
         """That of the kernel at the largest deviation: of normalised tokens, none exceeds it."""
         return require_kernel(self.activation, float(np.sqrt(self.in_variance)))
 
-    def root(
-        self, factor: Float[Array, "tokens width"], key: PRNGKeyArray
-    ) -> Float[Array, "tokens rank"]:
+    def root(self, factor: Float[Array, "tokens width"], key: Key) -> Float[Array, "tokens rank"]:
         """The hidden units of one random network."""
         inputs = jnp.sqrt(self.in_variance) * factor
 

@@ -16,12 +16,11 @@ network in?".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.attention import (
     gram_factor,
@@ -35,25 +34,32 @@ from translimit.attention import (
 from translimit.core import (
     POSITIVE,
     SPHERE,
+    AnyArray,
     ArrayInput,
+    Keep,
+    Key,
     Number,
     Outcome,
+    Progress,
+    Times,
     following_inputs,
     named_key,
     require_flag,
     require_number,
 )
 from translimit.describe import AbstractIsotropicHeads
-from translimit.limits.homogenized.schedule import SphereEuler
+from translimit.limits.homogenized.schedule import Advance, SphereEuler
 from translimit.limits.homogenized.token_paths import (
     AbstractTokenPaths,
     AbstractTokenSDE,
+    Clock,
     clock,
     follow,
     kept_bytes,
 )
 
 
+@final
 class OverlapSolution(AbstractTokenPaths):
     """Paths of tokens under common noise.
 
@@ -62,25 +68,27 @@ class OverlapSolution(AbstractTokenPaths):
         tokens: unit tokens [paths, times, tokens, width]; of `OverlapSDE` up to a rotation of
             every path at every time, in as many coordinates as they need.
         dim: dimension of the tokens.
-        step: the largest step taken.
+        max_step: the largest step taken.
         discretisation: size of the error of the steps in the mean and the mean square of the mean
             overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
+        samples: paths.
     """
 
-    ts: Any
-    tokens: Any
+    ts: Times
+    tokens: Float[AnyArray, "paths kept tokens width"]
     dim: int = eqx.field(static=True)
-    step: float = eqx.field(static=True)
+    max_step: float = eqx.field(static=True)
     discretisation: Number
     outcome: Outcome
+    samples: int = eqx.field(static=True)
 
     @property
-    def slow_ts(self) -> Any:
+    def slow_ts(self) -> Times:
         """The same times on the slow clock, ts / dim [times]."""
         return self.ts / self.dim
 
-    def clocks(self) -> dict[str, Any]:
+    def clocks(self) -> Clock:
         """The unit diffusive and the slow clock."""
         return {
             "time": clock(self.ts, r"unit diffusive time $\tau$", "unit diffusive time"),
@@ -88,11 +96,12 @@ class OverlapSolution(AbstractTokenPaths):
         }
 
 
-class OverlapSDE(AbstractTokenSDE):
+@final
+class OverlapSDE(AbstractTokenSDE[OverlapSolution]):
     """Overlaps of tokens under the common noise of random heads.
 
-    Cost: O(samples tokens^3) per step and path, whatever dim and head_dim. Runs in the precision
-    of `initial`.
+    Cost: O(heads_per_step tokens^3) per step and path, whatever dim and head_dim. Runs in the
+    precision of `initial`.
 
     Args:
         law: of the heads: `GaussianHeads` or `WideHeads`; sigma_v does not matter on this clock.
@@ -108,19 +117,24 @@ class OverlapSDE(AbstractTokenSDE):
     Examples:
         >>> import jax, numpy as np
         >>> from translimit import solve
-        >>> from translimit.limits.homogenized import GaussianHeads, OverlapSDE, SphereEuler
+        >>> from translimit.describe import GaussianHeads
+        >>> from translimit.limits.homogenized import OverlapSDE, SphereEuler
         >>> law = GaussianHeads(dim=64, beta=0.0, sigma_a=1.0)
         >>> problem = OverlapSDE(law=law, initial=np.eye(2), t1=4.0)
-        >>> solution = solve(problem, SphereEuler(step=0.1, paths=8), key=jax.random.key(0))
+        >>> solution = solve(problem, SphereEuler(max_step=0.1, paths=8), key=jax.random.key(0))
         >>> solution.overlaps.shape
         (8, 101, 2, 2)
 
     Reference: arXiv 2604.01978.
     """
 
+    state: ClassVar[str] = (
+        "unit tokens [tokens, width] of one path, up to a rotation, width as they need"
+    )
+
     law: AbstractIsotropicHeads
-    initial: Any
-    t1: Any
+    initial: Float[AnyArray, "tokens tokens"]
+    t1: Number
     causal: bool = eqx.field(static=True)
 
     def __init__(
@@ -146,20 +160,23 @@ class OverlapSDE(AbstractTokenSDE):
         self,
         method: SphereEuler,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> OverlapSolution:
         """All paths from the same overlaps."""
         dim = self.law.dim
         start = following_inputs(_Factor(dim), self.initial)
-        return _solve(_advance_overlaps, self, start, method, ts, key, progress)
+        return _solve(_advance_overlaps, self, start, method, ts, key, keep, progress)
 
 
-class TokenSDE(AbstractTokenSDE):
+@final
+class TokenSDE(AbstractTokenSDE[OverlapSolution]):
     """Tokens under the common noise of random heads.
 
-    Cost: O(samples tokens^3 + tokens^2 dim) per step and path. Runs in the precision of `initial`.
+    Cost: O(heads_per_step tokens^3 + tokens^2 dim) per step and path. Runs in the precision of
+    `initial`.
 
     Args:
         law: as in `OverlapSDE`.
@@ -175,9 +192,11 @@ class TokenSDE(AbstractTokenSDE):
     Reference: arXiv 2604.01978.
     """
 
+    state: ClassVar[str] = "unit tokens [tokens, dim] of one path"
+
     law: AbstractIsotropicHeads
-    initial: Any
-    t1: Any
+    initial: Float[AnyArray, "tokens dim"]
+    t1: Number
     causal: bool = eqx.field(static=True)
 
     def __init__(
@@ -202,56 +221,77 @@ class TokenSDE(AbstractTokenSDE):
         self,
         method: SphereEuler,
         *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
     ) -> OverlapSolution:
         """All paths from the same tokens."""
-        return _solve(_advance_tokens, self, self.initial, method, ts, key, progress)
+        return _solve(_advance_tokens, self, self.initial, method, ts, key, keep, progress)
 
 
 class _Factor(eqx.Module):
     dim: int = eqx.field(static=True)
 
-    def __call__(self, overlaps: Array, parameters: Any) -> Array:
+    def __call__(
+        self, overlaps: Float[Array, "tokens tokens"], parameters: tuple[()]
+    ) -> Float[Array, "tokens width"]:
         return gram_factor(overlaps, self.dim)
 
 
 def _solve(
-    advance: Callable[..., Any],
+    advance: Advance,
     problem: OverlapSDE | TokenSDE,
-    start: Any,
+    start: Float[AnyArray, "tokens width"],
     method: SphereEuler,
-    ts: Any,
-    key: Any,
-    progress: Any,
+    ts: Times,
+    key: Key | None,
+    keep: Keep,
+    progress: Progress | None,
 ) -> OverlapSolution:
-    found = follow(advance, start, (problem.law, problem.causal), method, ts, key, progress)
+    assert key is not None  # `solve` requires it
+    parameters = problem.law, problem.causal
+    found = follow(advance, start, parameters, method, ts, key, keep, progress)
     return OverlapSolution(
         ts=ts,
         tokens=found.tokens,
         dim=problem.law.dim,
-        step=found.step,
+        max_step=found.max_step,
         discretisation=found.discretisation,
         outcome=found.outcome,
+        samples=method.paths,
+        observed=found.observed,
+        states_kept=keep.states,
     )
 
 
-def _root(parameters: Any, factor: Array, size: Array, key: Any) -> Array:
+#: Law and mask, and the method.
+_Parameters = tuple[tuple[AbstractIsotropicHeads, bool], SphereEuler]
+
+
+def _root(
+    parameters: _Parameters, factor: Float[Array, "tokens width"], size: Float[Array, ""], key: Key
+) -> Float[Array, "tokens rank"]:
     """Q with Q Q^T = S size / dim, S from fresh heads."""
     (law, causal), method = parameters
-    weights = head_weights(law, factor, method.samples, named_key(key, "heads"), causal=causal)
+    weights = head_weights(
+        law, factor, method.heads_per_step, named_key(key, "heads"), causal=causal
+    )
     return jnp.sqrt(size / law.dim) * mean_root(weights, factor)
 
 
-def _advance_overlaps(parameters: Any, factor: Array, size: Array, key: Any) -> Array:
+def _advance_overlaps(
+    parameters: _Parameters, factor: Float[Array, "tokens width"], size: Float[Array, ""], key: Key
+) -> Float[Array, "tokens width"]:
     (law, _), method = parameters
     root = _root(parameters, factor, size, key)
     wide, update = noise_update(factor, root, law.dim, named_key(key, "noise"))
     return narrow(SPHERE.retract(wide, update, method.retraction), factor.shape[1])
 
 
-def _advance_tokens(parameters: Any, tokens: Array, size: Array, key: Any) -> Array:
+def _advance_tokens(
+    parameters: _Parameters, tokens: Float[Array, "tokens dim"], size: Float[Array, ""], key: Key
+) -> Float[Array, "tokens dim"]:
     _, method = parameters
     count, dim = tokens.shape
     factor = narrow(tokens, min(count, dim))

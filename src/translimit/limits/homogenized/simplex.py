@@ -1,4 +1,4 @@
-r"""All overlaps equal: the closure of the overlap dynamics, and its drift with and without 1/d.
+r"""All overlaps equal: drift and variation of the common overlap, with and without 1/d.
 
 With all off-diagonal overlaps gamma, s_ii = gamma + (1 - gamma) f and s_ij = gamma + (1 - gamma) g:
 
@@ -22,72 +22,38 @@ network in?".
 
 from __future__ import annotations
 
-import enum
-import functools
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray
 
 from translimit.attention import require_isotropic
 from translimit.core import (
-    POSITIVE,
-    AbstractMethod,
-    AbstractProblem,
-    AbstractSolution,
     ArgumentError,
-    ArgumentTypeError,
     ArrayInput,
     NoSuchLimitError,
-    Outcome,
-    brief,
+    Number,
+    Numbers,
     in_float64,
     is_traced,
     require_count,
     require_flag,
-    require_number,
 )
 from translimit.describe import AbstractIsotropicHeads, require_cosine
-from translimit.integrate import (
-    AbstractODEMethod,
-    AdaptiveODE,
-    FixedODE,
-    integrate_ode,
-    listening,
-)
 from translimit.limits.homogenized.averages import (
     LARGEST_ERROR,
-    AverageSizes,
     averages,
     quadrature_error,
     require_resolved,
     sizes_of,
-    tabulate,
 )
+from translimit.limits.homogenized.dimension import Dimension, dimension_of
 from translimit.limits.homogenized.one_key import require_score_std
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
 
-
-class Dimension(enum.Enum):
-    """Which drift: EXACT keeps d, LARGE is d to infinity, as printed."""
-
-    EXACT = "exact"
-    LARGE = "large"
-
-
-def simplex_overlaps(overlap: Any, f: Any, g: Any) -> tuple[Any, Any]:
+def simplex_overlaps(overlap: Numbers, f: Numbers, g: Numbers) -> tuple[Numbers, Numbers]:
     """s_ii and s_ij of the simplex."""
     return overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
 
 
-def simplex_velocity(overlap: Any, f: Any, g: Any, dim: Any) -> Any:
+def simplex_velocity(overlap: Numbers, f: Numbers, g: Numbers, dim: Number) -> Numbers:
     """Gamma' per unit diffusive time; dim may be infinite."""
     same, other = simplex_overlaps(overlap, f, g)
     inverse = 1.0 / dim
@@ -101,7 +67,7 @@ def simplex_drift(
     *,
     dimension: Dimension = Dimension.EXACT,
     causal: bool = False,
-) -> Any:
+) -> Numbers:
     """The drift of a common overlap per unit diffusive time.
 
     Args:
@@ -121,23 +87,23 @@ def simplex_drift(
     Examples:
         Without scores, from orthogonal tokens, the drift is (d - 2) / (d n):
 
-        >>> from translimit.limits.homogenized import WideHeads, simplex_drift
+        >>> from translimit.describe import WideHeads
         >>> law = WideHeads(dim=10, score_std=0.0)
         >>> round(float(simplex_drift(law, 0.0, 4)), 6)
         0.2
     """
     tokens = require_simplex(law, tokens, causal)
     low = -1.0 / (tokens - 1)
-    overlap = require_cosine(overlap, "overlap", low, ends=False)
+    gamma = require_cosine(overlap, "overlap", low, ends=False)
     sizes = sizes_of(law, tokens)
-    error = quadrature_error(overlap, law.score_std, sizes)
+    error = quadrature_error(gamma, law.score_std, sizes)
     require_resolved(error)
-    f, g = in_float64(averages, overlap, law.score_std, sizes)
-    drift = simplex_velocity(overlap, f, g, dimension_of(law, dimension))
+    f, g = in_float64(averages, gamma, law.score_std, sizes)
+    drift = simplex_velocity(gamma, f, g, dimension_of(law, dimension))
     return jnp.where(error <= LARGEST_ERROR, drift, jnp.nan) if is_traced(error) else drift
 
 
-def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
+def require_simplex(law: AbstractIsotropicHeads, tokens: int, causal: bool) -> int:
     """The number of tokens of a simplex that exists and has a closure.
 
     Raises:
@@ -163,147 +129,17 @@ def require_simplex(law: Any, tokens: Any, causal: Any) -> int:
     return tokens
 
 
-class SimplexSolution(AbstractSolution):
-    """The common overlap along depth.
+def mean_overlap_variation(
+    overlap: Numbers, f: Numbers, g: Numbers, tokens: int, dim: Number
+) -> Numbers:
+    """Quadratic variation per unit diffusive time of the mean overlap, at the simplex.
 
-    Attributes:
-        ts: the times kept, unit diffusive time [times].
-        overlap: gamma [times].
-        quadrature_error: relative error of the averages f and g, estimated where it is largest.
-        outcome: how the solve ended.
+    4 / (n^2 (n-1)^2 d) sum_ij s_ij <P_i y_i, P_j y_j> with y_i the sum of the other tokens.
     """
-
-    ts: Any
-    overlap: Any
-    quadrature_error: Any
-    outcome: Outcome
-
-    def to_xarray(self) -> xarray.Dataset:
-        """The overlap by time."""
-        import xarray
-
-        about = {"long_name": "common overlap", "units": "1", "reference": "arXiv 2604.01978"}
-        time = {"long_name": r"unit diffusive time $\tau$", "units": "unit diffusive time"}
-        return xarray.Dataset(
-            {"overlap": ("time", np.asarray(self.overlap), about)},
-            coords={"time": ("time", np.asarray(self.ts), time)},
-            attrs={
-                "outcome": Outcome[self.outcome] or "successful",
-                "quadrature_error": float(self.quadrature_error),
-            },
-        )
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """The overlap against time."""
-        from translimit.figures import plot_overlap
-
-        return plot_overlap(self.to_xarray()["overlap"], ax)
-
-
-class SimplexClosure(AbstractProblem):
-    """gamma(tau) from equal overlaps, in float64.
-
-    Args:
-        law: of the heads.
-        initial: common overlap at the start, in (-1 / (tokens - 1), 1).
-        tokens: number of tokens, at least 2 and at most dim.
-        t1: final unit diffusive time, positive.
-        dimension: EXACT by default; LARGE for the printed form.
-        causal: refused.
-
-    Raises:
-        ArgumentError, ArgumentTypeError, NoSuchLimitError: as `simplex_drift`.
-    """
-
-    law: AbstractIsotropicHeads
-    initial: Any
-    tokens: int = eqx.field(static=True)
-    t1: Any
-    dimension: Dimension = eqx.field(static=True)
-
-    def __init__(
-        self,
-        *,
-        law: AbstractIsotropicHeads,
-        initial: ArrayInput = 0.0,
-        tokens: int,
-        t1: ArrayInput,
-        dimension: Dimension = Dimension.EXACT,
-        causal: bool = False,
-    ):
-        self.tokens = require_simplex(law, tokens, causal)
-        self.law = law
-        self.initial = require_cosine(initial, "initial", -1.0 / (tokens - 1), ends=False)
-        self.t1 = require_number(t1, "t1", POSITIVE)
-        self.dimension = dimension
-
-    @property
-    def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """Any ODE method."""
-        return (AdaptiveODE, FixedODE)
-
-    def default_method(self) -> AdaptiveODE:
-        """Rtol 1e-8."""
-        return AdaptiveODE()
-
-    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
-        """Bytes of the overlaps that are kept."""
-        return 16.0 * times
-
-    def run(
-        self,
-        method: AbstractODEMethod,
-        *,
-        ts: ArrayInput,
-        key: PRNGKeyArray | None,
-        progress: Callable[[float], object] | None,
-    ) -> SimplexSolution:
-        """Tabulate f and g, then integrate."""
-        with listening(progress) as handle:
-            sizes = sizes_of(self.law, self.tokens)
-            error = quadrature_error(self.initial, self.law.score_std, sizes)
-            require_resolved(error)
-            dim = dimension_of(self.law, self.dimension)
-            arguments = (self.initial, self.law.score_std, dim, self.t1, ts, method, handle)
-            result = in_float64(_closure(sizes), *arguments)
-        return SimplexSolution(
-            ts=ts, overlap=result.states, quadrature_error=error, outcome=result.outcome
-        )
-
-
-def dimension_of(law: AbstractIsotropicHeads, dimension: Dimension) -> np.float64:
-    """The dimension in the drift: that of the tokens, or infinity.
-
-    Raises:
-        ArgumentTypeError: no member of `Dimension`.
-    """
-    if not isinstance(dimension, Dimension):
-        raise ArgumentTypeError(
-            "dimension", f"got {brief(dimension)}", "pass Dimension.EXACT or Dimension.LARGE"
-        )
-    return np.float64(math.inf if dimension is Dimension.LARGE else law.dim)
-
-
-@functools.cache
-def _closure(sizes: AverageSizes) -> Callable[..., Any]:
-    @eqx.filter_jit
-    def integrate(
-        initial: Any, score_std: Any, dim: Any, t1: Any, ts: Any, method: Any, handle: Any
-    ) -> Any:
-        table = tabulate(initial, score_std, sizes)
-
-        def field(t: Array, overlap: Array) -> Array:
-            inside = jnp.clip(overlap, initial, 1.0)
-            return simplex_velocity(overlap, *table(inside), dim)
-
-        return integrate_ode(
-            field,
-            initial,
-            t1=t1,
-            ts=ts,
-            method=method,
-            size=lambda overlap: jnp.ones(()),
-            progress=handle,
-        )
-
-    return integrate
+    n, others = tokens, tokens - 1
+    same, other = simplex_overlaps(overlap, f, g)
+    norm = others + others * (n - 2) * overlap - (others * overlap) ** 2
+    cross = 1.0 + (n - 2) * overlap
+    pair = (n - 2) + (others**2 - n + 2) * overlap
+    pair = pair - 2 * others * overlap * cross + others**2 * overlap**3
+    return 4.0 * (same * norm + others * other * pair) / (n * others**2 * dim)

@@ -11,7 +11,6 @@ Reference: documentation, "Which limit is my network in?".
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -85,7 +84,9 @@ def _parts(steps: int, factor: int) -> Int[np.ndarray, " groups"]:
     return np.diff(np.linspace(0, steps, groups + 1).round().astype(int))
 
 
-def _sum_of_squares(plan: Schedule, saves: Any) -> Float[np.ndarray, " saves"]:
+def _sum_of_squares(
+    plan: Schedule, saves: Int[np.ndarray, " saves"]
+) -> Float[np.ndarray, " saves"]:
     """Sum of the squared steps up to each of the save times."""
     slots = np.asarray(plan.slots)
     squares = np.asarray(plan.sizes) ** 2

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from translimit.core import (
     SPHERE,
     AbstractMethod,
     AbstractProblem,
     AbstractSolution,
+    AnyArray,
     Estimate,
+    Floats,
+    Keep,
+    Key,
     Number,
+    Observable,
     Outcome,
+    Progress,
     StepError,
+    Times,
     hidden_step,
     is_traced,
     named_key,
@@ -27,6 +34,8 @@ from translimit.core import (
 )
 from translimit.limits.homogenized.schedule import (
     FIRST_STEP,
+    Advance,
+    Kept,
     Schedule,
     SphereEuler,
     outcome_of,
@@ -34,6 +43,7 @@ from translimit.limits.homogenized.schedule import (
     schedule,
 )
 from translimit.limits.homogenized.step_error import Comparison, refined
+from translimit.observe import mean_overlap
 
 if TYPE_CHECKING:
     import xarray
@@ -45,6 +55,10 @@ REFERENCE = "Koubbi et al., arXiv 2604.01978"
 MERGED, LARGEST_MERGED = 8, 0.25
 
 
+#: Coordinates along time: values, long name and units of every clock.
+Clock = Mapping[str, tuple[str, np.ndarray, dict[str, str]]]
+
+
 class AbstractTokenPaths(AbstractSolution):
     """Paths of tokens under common noise.
 
@@ -52,33 +66,34 @@ class AbstractTokenPaths(AbstractSolution):
         ts: the times kept, on the problem's clock [times].
         tokens: unit tokens [paths, times, tokens, width].
         dim: dimension of the tokens.
-        step: the largest step taken.
+        max_step: the largest step taken.
         discretisation: size of the error of the steps in the mean and the mean square of the mean
             overlap of a path, the larger, with the standard error of its estimate added.
         outcome: how the solve ended.
+        samples: paths.
     """
 
-    ts: eqx.AbstractVar[Any]
-    tokens: eqx.AbstractVar[Any]
+    tokens: eqx.AbstractVar[Float[AnyArray, "paths kept tokens width"]]
     dim: eqx.AbstractVar[int]
-    step: eqx.AbstractVar[float]
+    max_step: eqx.AbstractVar[float]
     discretisation: eqx.AbstractVar[Number]
-    outcome: eqx.AbstractVar[Outcome]
+
+    reference: ClassVar[str] = REFERENCE
 
     @property
-    def overlaps(self) -> Any:
+    def overlaps(self) -> Float[AnyArray, "paths kept tokens tokens"]:
         """R_ij = <x_i, x_j> [paths, times, tokens, tokens]."""
         return self.tokens @ self.tokens.swapaxes(-1, -2)
 
     @property
-    def separations(self) -> Any:
+    def separations(self) -> Float[AnyArray, "paths kept tokens tokens"]:
         """1 - R_ij [paths, times, tokens, tokens], exact where tokens collapse."""
         return SPHERE.separations(self.tokens)
 
     @property
-    def mean_overlaps(self) -> Any:
+    def mean_overlaps(self) -> Float[AnyArray, "paths kept"]:
         """Mean of the off-diagonal overlaps of every path [paths, times]; NaN for one token."""
-        return mean_overlaps(self.tokens)
+        return mean_overlap(self.tokens)
 
     def mean_overlap(self, time: int = -1) -> Estimate:
         """The mean off-diagonal overlap at one of the times, over paths, with its errors.
@@ -89,31 +104,26 @@ class AbstractTokenPaths(AbstractSolution):
         return Estimate.from_samples(values, discretisation=float(self.discretisation))
 
     @abc.abstractmethod
-    def clocks(self) -> dict[str, Any]:
+    def clocks(self) -> Clock:
         """Coordinates along time for `to_xarray`, the problem's own clock under "time"."""
 
-    def to_xarray(self) -> xarray.Dataset:
+    def _dataset(self) -> xarray.Dataset:
         """Overlaps by path and time, with the clocks."""
         import xarray
 
-        about = {"units": "1", "reference": REFERENCE}
-        axes = ("path", "time", "token", "token2")
+        about = {"units": "1"}
+        axes = ("sample", "time", "token", "token2")
         return xarray.Dataset(
             {
                 "overlaps": (axes, np.asarray(self.overlaps), about | {"long_name": "overlap"}),
                 "mean_overlap": (
-                    ("path", "time"),
+                    ("sample", "time"),
                     np.asarray(self.mean_overlaps),
                     about | {"long_name": "mean overlap of two tokens"},
                 ),
             },
             coords=self.clocks(),
-            attrs={
-                "outcome": Outcome[self.outcome] or "successful",
-                "step": self.step,
-                "discretisation": self.discretisation,
-                "dim": self.dim,
-            },
+            attrs={"max_step": self.max_step, "dim": self.dim},
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -123,12 +133,16 @@ class AbstractTokenPaths(AbstractSolution):
         return plot_fan(self.to_xarray()["mean_overlap"], ax)
 
 
-def clock(values: Any, long_name: str, units: str) -> tuple[str, np.ndarray, dict[str, str]]:
+def clock(values: Floats, long_name: str, units: str) -> tuple[str, np.ndarray, dict[str, str]]:
     """A coordinate along time."""
     return "time", np.asarray(values), {"long_name": long_name, "units": units}
 
 
-class AbstractTokenSDE(AbstractProblem):
+#: The type of the solution.
+P = TypeVar("P", bound=AbstractTokenPaths, covariant=True)
+
+
+class AbstractTokenSDE(AbstractProblem[P], Generic[P]):
     """A stochastic equation on the sphere with noise common to all tokens."""
 
     @property
@@ -141,32 +155,25 @@ class AbstractTokenSDE(AbstractProblem):
         return SphereEuler()
 
 
-def mean_overlaps(
-    tokens: Float[Array | np.ndarray, "*batch tokens width"],
-) -> Float[Array | np.ndarray, "*batch"]:
-    """Mean of the off-diagonal overlaps [...] of unit tokens [..., tokens, width]; NaN for one."""
-    n = tokens.shape[-2]
-    total = ((tokens.sum(axis=-2)) ** 2).sum(axis=-1)
-    return (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
-
-
 class Followed(eqx.Module):
     """What `follow` returns.
 
     Attributes:
-        tokens: of all paths [paths, times, tokens, width].
-        step: the largest step.
+        tokens: of all paths [paths, times, tokens, width], or [paths, 0, tokens, width].
+        observed: by name [paths, times, ...].
+        max_step: the largest step.
         discretisation: size of the error of the steps.
         outcome: how the solve ended.
     """
 
-    tokens: Float[Array | np.ndarray, "paths times tokens width"]
-    step: float = eqx.field(static=True)
+    tokens: Float[AnyArray, "paths kept tokens width"]
+    observed: dict[str, Shaped[AnyArray, "paths times ..."]]
+    max_step: float = eqx.field(static=True)
     discretisation: Number
     outcome: Outcome
 
 
-def kept_bytes(method: SphereEuler, times: int, numbers: int, dtype: Any) -> float:
+def kept_bytes(method: SphereEuler, times: int, numbers: int, dtype: np.dtype) -> float:
     """Bytes of the states of all paths, group by group and joined.
 
     Args:
@@ -179,15 +186,16 @@ def kept_bytes(method: SphereEuler, times: int, numbers: int, dtype: Any) -> flo
 
 
 def follow(
-    advance: Callable[..., Any],
-    start: Any,
-    parameters: Any,
+    advance: Advance,
+    start: Float[AnyArray, "tokens width"],
+    parameters: PyTree,
     method: SphereEuler,
-    ts: Any,
-    key: Any,
-    progress: Any,
+    ts: Times,
+    key: Key,
+    keep: Keep,
+    progress: Progress | None,
 ) -> Followed:
-    """Tokens of all paths, with the error of their steps.
+    """Tokens of all paths, and what is observed of them, with the error of their steps.
 
     Beside the paths run as many with steps eight times as large, at an eighth of their cost, or
     twice as large where steps are not small; a single step is compared with eight. Where no step is
@@ -201,37 +209,69 @@ def follow(
         method: steps, samples and paths.
         ts: the times to keep.
         key: of the noise.
+        keep: whether states are kept, and what is observed of them.
         progress: told the share of the work that is done.
     """
-    found: list[tuple[Schedule, Any, StepError]] = []
+    found: list[tuple[Schedule, Kept, StepError]] = []
+    # The error of the steps needs the overlaps: of the states, or observed where none are kept.
+    own = () if keep.states else (_overlap_and_finite,)
 
-    def tokens_of(plan: Schedule, key: Any, progress: Any) -> Any:
-        return run_paths(advance, start, (parameters, method), plan, method, key, progress)
+    def kept_of(
+        plan: Schedule, key: Key, observe: tuple[Observable, ...], progress: Progress | None
+    ) -> Kept:
+        return run_paths(
+            advance,
+            start,
+            (parameters, method),
+            plan,
+            method,
+            key,
+            progress,
+            ts=ts,
+            observe=(*own, *observe),
+            states=keep.states,
+        )
 
     def is_hidden(step: float) -> bool:
         plan = schedule(ts, step)
-        tokens = tokens_of(plan, key, progress)
+        kept = kept_of(plan, key, tuple(keep.observe.values()), progress)
         other_key = named_key(key, "other steps")
         if len(plan.sizes) != 1:
             factor = np.clip(
                 LARGEST_MERGED // max(plan.largest, LARGEST_MERGED / MERGED), 2, MERGED
             )
             both = Comparison(plan, int(factor))
-            coarse, fine = tokens_of(both.coarse, other_key, None), tokens
+            coarse, fine = kept_of(both.coarse, other_key, (), None), kept
         else:
             both = Comparison(refined(plan, MERGED), MERGED, of=plan)
-            coarse, fine = tokens, tokens_of(both.fine, other_key, None)
-        coarse, fine = (_moments(each[:, both.saves]) for each in (coarse, fine))
+            coarse, fine = kept, kept_of(both.fine, other_key, (), None)
+        coarse, fine = (_moments(each, keep.states, both.saves) for each in (coarse, fine))
         error = separate_step_error(coarse, fine, both.ratio[:, None])
-        found[:] = [(plan, tokens, error)]
-        return method.step is not None or is_traced(error) or error.hidden
+        found[:] = [(plan, kept, error)]
+        return method.max_step is not None or is_traced(error) or error.hidden
 
-    hidden_step(method.step or FIRST_STEP, is_hidden)
-    plan, tokens, error = found[0]
-    return Followed(tokens, plan.largest, error.largest, outcome_of(tokens))
+    hidden_step(method.max_step or FIRST_STEP, is_hidden)
+    plan, kept, error = found[0]
+    if keep.states:
+        xp = jnp if is_traced(kept.states) else np
+        finite = xp.isfinite(kept.states)
+    else:
+        finite = kept.observed[0][..., 1] > 0
+    observed = dict(zip(keep.observe, kept.observed[len(own) :], strict=True))
+    return Followed(kept.states, observed, plan.largest, error.largest, outcome_of(finite))
 
 
-def _moments(tokens: Any) -> Any:
-    """The mean overlap of every path and its square [paths, times, 2]."""
-    mean = mean_overlaps(tokens)
+def _overlap_and_finite(
+    t: Float[Array, ""], tokens: Float[Array, "tokens width"]
+) -> Float[Array, 2]:
+    """The mean overlap, and 1 where all tokens are finite, else 0."""
+    finite = jnp.isfinite(tokens).all()
+    return jnp.stack([mean_overlap(tokens), finite.astype(tokens.dtype)])
+
+
+def _moments(
+    kept: Kept, states: bool, saves: Int[np.ndarray, " saves"]
+) -> Float[AnyArray, "paths saves moments"]:
+    """The mean overlap of every path and its square at these times."""
+    mean = mean_overlap(kept.states[:, saves]) if states else kept.observed[0][:, saves, 0]
     return (jnp if is_traced(mean) else np).stack([mean, mean**2], axis=-1)

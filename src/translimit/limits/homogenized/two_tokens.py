@@ -64,7 +64,7 @@ def pair_expectation(
     t1: float,
     dim: int,
     nodes: int = 1600,
-    steps: int = 800,
+    time_steps: int = 800,
 ) -> float:
     """E observable(R(t1)) from R(0) = initial, accurate to about 5e-5.
 
@@ -75,7 +75,7 @@ def pair_expectation(
         t1: unit diffusive time, positive.
         dim: dimension of the tokens, at least 2.
         nodes: of y in [-9, 9].
-        steps: of time; the first two are split into implicit halves.
+        time_steps: equal steps of time; the first two are split into implicit halves.
 
     Raises:
         ArgumentError: numbers out of range.
@@ -86,7 +86,7 @@ def pair_expectation(
     t1 = float(require_number(t1, "t1", POSITIVE))
     dim = require_count(dim, "dim", 2)
     y = np.linspace(-EDGE, EDGE, require_count(nodes, "nodes", 3))
-    h, dt = y[1] - y[0], t1 / require_count(steps, "steps", 1)
+    h, dt = y[1] - y[0], t1 / require_count(time_steps, "time_steps", 1)
     drift, half = pair_coefficients(y, kernel, dim)
     lower, upper = half / h**2 - drift / (2 * h), half / h**2 + drift / (2 * h)
     middle = -2 * half / h**2
@@ -111,7 +111,7 @@ def pair_expectation(
         return out
 
     values = np.asarray(observable(np.tanh(y)), dtype=np.float64)
-    for step in range(steps):
+    for step in range(time_steps):
         if step < 2:
             values = implicit(implicit(values, dt / 2), dt / 2)
         else:

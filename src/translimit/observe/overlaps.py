@@ -1,0 +1,65 @@
+r"""The overlap of tokens: the mean of <x_i, x_j> over pairs of different tokens.
+
+    overlap = sum_{i != j} R_ij / (n (n - 1)),      overlap_all = ((n - 1) overlap + 1) / n,
+
+R_ij = <x_i, x_j> of n unit tokens. `overlap_all` is the mean over all pairs, each token with itself
+included; it obeys simple laws (m of the logistic equation), but starts at 1 / n. A threshold is
+always one of the overlap.
+
+The functions take arrays of NumPy and of JAX, traced ones included, and return their kind.
+
+Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
+network in?".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import AnyArray, Numbers
+
+
+def mean_overlap(
+    tokens: Float[AnyArray, "*batch tokens width"],
+) -> Float[AnyArray, "*batch"]:
+    """The overlap of unit tokens, at a cost of tokens * width; NaN for one token.
+
+    Args:
+        tokens: of norm one, which is not checked [..., tokens, width].
+    """
+    return _without_diagonal((tokens.sum(axis=-2) ** 2).sum(axis=-1), tokens.shape[-2])
+
+
+def mean_overlap_of(
+    overlaps: Float[AnyArray, "*batch tokens tokens"],
+) -> Float[AnyArray, "*batch"]:
+    """The overlap from all cosines R of the tokens; NaN for one token.
+
+    Args:
+        overlaps: R, with ones on the diagonal, which is not checked [..., tokens, tokens].
+    """
+    return _without_diagonal(overlaps.sum(axis=(-2, -1)), overlaps.shape[-1])
+
+
+def overlap_all(overlap: Numbers, tokens: int) -> Numbers:
+    """The mean over all pairs of n tokens, the diagonal included: ((n - 1) overlap + 1) / n.
+
+    Args:
+        overlap: of different tokens [...].
+        tokens: n.
+
+    Examples:
+        >>> overlap_all(0.0, 4)
+        0.25
+    """
+    return ((tokens - 1) * overlap + 1.0) / tokens
+
+
+def _without_diagonal(
+    total: Float[AnyArray, "*batch"] | np.floating, tokens: int
+) -> Float[AnyArray, "*batch"]:
+    """The mean of the entries off the diagonal, from the sum of all and ones on it."""
+    n = tokens
+    mean = (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
+    return np.asarray(mean) if isinstance(mean, np.generic) else mean
