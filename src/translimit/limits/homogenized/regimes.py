@@ -123,7 +123,8 @@ def classify(
         ArgumentTypeError: a size that is no integer, a law that is none.
 
     Examples:
-        >>> from translimit.limits.homogenized import GaussianHeads, classify
+        >>> from translimit.describe import GaussianHeads
+        >>> from translimit.limits.homogenized import classify
         >>> law = GaussianHeads(dim=64, beta=1.0, sigma_v=1 / 8, sigma_a=64**-0.25)
         >>> found = classify(law, tokens=16, layers=1000, step=0.1, heads=8)
         >>> found.regime.name, round(found.diffusive_time, 6)
