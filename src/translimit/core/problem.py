@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
@@ -39,17 +38,16 @@ class AbstractMethod(eqx.Module):
     random: eqx.AbstractClassVar[bool]
 
 
-@dataclass(frozen=True)
-class Keep:
-    """What a solve keeps at its times.
+class Keep(eqx.Module):
+    """What a solve keeps at its times: a pytree, so that compiled solvers take it as an argument.
 
     Attributes:
         observe: functions of time and state by name.
         states: whether the states are kept beside them.
     """
 
-    observe: Observables = field(default_factory=dict)
-    states: bool = True
+    observe: Observables = eqx.field(default_factory=dict)
+    states: bool = eqx.field(static=True, default=True)
 
     def observed(self, t: Array, state: Any) -> dict[str, Array]:
         """Every observable of one state; for use inside a solver, under jit and vmap."""

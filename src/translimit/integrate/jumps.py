@@ -7,12 +7,17 @@ next one starts behind it, with the field evaluated anew.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import diffrax
 import equinox.internal as eqxi
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from translimit.core import Number
+
+#: Start, end and step of a grid of times.
+_Grid = tuple[Number, Number, Number]
 
 #: Grid points and jumps that differ by this fraction of a step are one and the same.
 _COINCIDE = 1e-5
@@ -39,33 +44,33 @@ class _EqualSteps(diffrax.AbstractStepSizeController):
 
     jumps: Array
 
-    def wrap(self, direction: Any) -> _EqualSteps:
+    def wrap(self, direction: Number | Int[Array, ""]) -> _EqualSteps:
         return self
 
     def init(
         self,
-        terms: Any,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        dt0: Any,
-        args: Any,
-        func: Any,
-        error_order: Any,
-    ) -> tuple[Any, Any]:
+        terms: PyTree[diffrax.AbstractTerm],
+        t0: Number,
+        t1: Number,
+        y0: PyTree[Array],
+        dt0: Number,
+        args: PyTree,
+        func: Callable[..., PyTree[Array]],
+        error_order: Number | None,
+    ) -> tuple[Number, _Grid]:
         return self._next(t0, t0, t1, dt0), (t0, t1, dt0)
 
     def adapt_step_size(
         self,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        y1_candidate: Any,
-        args: Any,
-        y_error: Any,
-        error_order: Any,
-        controller_state: Any,
-    ) -> tuple[Any, Any, Any, Any, Any, Any]:
+        t0: Number,
+        t1: Number,
+        y0: PyTree[Array],
+        y1_candidate: PyTree[Array],
+        args: PyTree,
+        y_error: PyTree[Array] | None,
+        error_order: Number,
+        controller_state: _Grid,
+    ) -> tuple[bool, Number, Number, Bool[Array, ""], _Grid, diffrax.RESULTS]:
         start, end, step = controller_state
         jumped = jnp.any(eqxi.nextafter(t1) == self.jumps)
         # From the last float before the jump to the first one behind it.
@@ -74,7 +79,7 @@ class _EqualSteps(diffrax.AbstractStepSizeController):
         next_t1 = self._next(next_t0, start, end, step)
         return True, next_t0, next_t1, jumped, controller_state, diffrax.RESULTS.successful
 
-    def _next(self, t: Any, start: Any, end: Any, step: Any) -> Any:
+    def _next(self, t: Number, start: Number, end: Number, step: Number) -> Number:
         """The end of the step from t: the next grid point, or the next jump if that is sooner."""
         number = jnp.floor((t - start) / step + _COINCIDE) + 1
         grid = jnp.minimum(start + number * step, end)

@@ -20,24 +20,31 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, PyTree
 
 from translimit.core import (
     POSITIVE,
     AbstractMethod,
     Outcome,
+    Progress,
     require_count,
     require_real,
 )
 from translimit.integrate.rosenbrock import rosenbrock_step
 from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
+
+#: A state of one member, and coordinates around it.
+State = Float[Array, "*state"]
+Coordinates = Float[Array, "*coordinates"]
+#: A positive scalar of a state (a trace, a squared norm).
+Size = Callable[[Array], Array]
 
 #: Explicit steps before a member counts as slow: a system that is not stiff rarely needs more.
 EXPLICIT_STEPS = 400
@@ -94,22 +101,22 @@ class AbstractLocalSystem(eqx.Module):
     """
 
     @abc.abstractmethod
-    def origin(self, y: Array) -> Array:
+    def origin(self, y: State) -> Coordinates:
         """Zeros in the shape of the coordinates of y, at most as many as y has entries."""
 
     @abc.abstractmethod
-    def state(self, y: Array, z: Array) -> Array:
+    def state(self, y: State, z: Coordinates) -> State:
         """The state with the coordinates z around y; affine in z, and y where z is zero."""
 
     @abc.abstractmethod
-    def velocity(self, parameters: Any, y: Array, z: Array) -> Array:
+    def velocity(self, parameters: PyTree, y: State, z: Coordinates) -> Coordinates:
         """z', by which the state with the coordinates z around y follows the system."""
 
-    def field(self, parameters: Any, y: Array) -> Array:
+    def field(self, parameters: PyTree, y: State) -> State:
         """f(y)."""
         return self.along(y, self.velocity(parameters, y, self.origin(y)))
 
-    def along(self, y: Array, dz: Array) -> Array:
+    def along(self, y: State, dz: Coordinates) -> State:
         """The change of the state by a change of its coordinates."""
         return jax.jvp(functools.partial(self.state, y), (self.origin(y),), (dz,))[1]
 
@@ -126,12 +133,12 @@ class LogTimeResult(eqx.Module):
         steps_taken: attempted steps [members].
     """
 
-    states: Any
-    last: Any
-    last_time: Any
+    states: Float[np.ndarray, "members times ..."]
+    last: Float[np.ndarray, members * state]
+    last_time: Float[np.ndarray, " members"]
     outcome: Outcome
-    blow_up_time: Any
-    steps_taken: Any
+    blow_up_time: Float[np.ndarray, " members"]
+    steps_taken: Int[np.ndarray, " members"]
 
 
 class _Member(eqx.Module):
@@ -151,13 +158,13 @@ class _Member(eqx.Module):
 
 def integrate_log_time(
     system: AbstractLocalSystem,
-    size: Callable[[Array], Array],
-    parameters: Any,
-    initial: np.ndarray,
+    size: Size,
+    parameters: PyTree,
+    initial: Float[np.ndarray, members * state],
     *,
-    ts: np.ndarray,
+    ts: Float[np.ndarray, " times"],
     method: LogTimeODE,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> LogTimeResult:
     """Follow every member from t = 0, keeping the states at ts.
 
@@ -202,9 +209,14 @@ def integrate_log_time(
 
 @eqx.filter_jit
 def _start(
-    system: Any, size: Any, parameters: Any, initial: Array, ts: Array, method: LogTimeODE
+    system: AbstractLocalSystem,
+    size: Size,
+    parameters: PyTree,
+    initial: Array,
+    ts: Array,
+    method: LogTimeODE,
 ) -> _Member:
-    def one(parameters: Any, y: Array) -> _Member:
+    def one(parameters: PyTree, y: Array) -> _Member:
         rate = system.field(parameters, y)
         norm, speed = jnp.linalg.norm(y.ravel()), jnp.linalg.norm(rate.ravel())
         # A state at rest has no time scale of its own: any will do.
@@ -230,9 +242,9 @@ def _start(
 
 @eqx.filter_jit
 def _advance(
-    system: Any,
-    size: Any,
-    parameters: Any,
+    system: AbstractLocalSystem,
+    size: Size,
+    parameters: PyTree,
     state: _Member,
     lane: Array,
     ts: Array,
@@ -249,12 +261,12 @@ def _advance(
 
 
 def _step(
-    system: Any,
-    size: Any,
+    system: AbstractLocalSystem,
+    size: Size,
     ts: Array,
     method: LogTimeODE,
     going: int,
-    parameters: Any,
+    parameters: PyTree,
     member: _Member,
 ) -> _Member:
     """One attempted step of one member that is `going`; others stay as they are."""
@@ -322,7 +334,7 @@ def _step(
 
 
 def _implicit(
-    slope: Callable[[Any, Array], Array], h: Array, origin: Array
+    slope: Callable[[Array, Array], Array], h: Array, origin: Array
 ) -> tuple[Array, Array, Array]:
     """The new coordinates by Rodas5, their error, and their first slope."""
     # dz/ds depends on s through the factor t + tau = tau e^s, so that its derivative is itself.
@@ -330,7 +342,7 @@ def _implicit(
 
 
 def _explicit(
-    slope: Callable[[Any, Array], Array], h: Array, origin: Array
+    slope: Callable[[Array, Array], Array], h: Array, origin: Array
 ) -> tuple[Array, Array, Array]:
     """The new coordinates by Tsit5, their error, and their first slope."""
 
@@ -346,19 +358,23 @@ def _explicit(
     return point, h * _combine(_TABLEAU.b_error, slopes), slopes[0]
 
 
-def _combine(weights: Any, slopes: Array) -> Array:
+def _combine(weights: Array | np.ndarray, slopes: Array) -> Array:
     return functools.reduce(jnp.add, [weights[j] * slopes[j] for j in range(len(slopes))])
 
 
 @eqx.filter_jit
-def _classify(system: Any, size: Any, parameters: Any, t: Array, y: Array) -> tuple[Array, Array]:
-    def one(parameters: Any, t: Array, y: Array) -> tuple[Array, Array]:
+def _classify(
+    system: AbstractLocalSystem, size: Size, parameters: PyTree, t: Array, y: Array
+) -> tuple[Array, Array]:
+    def one(parameters: PyTree, t: Array, y: Array) -> tuple[Array, Array]:
         return singularity_time(lambda t, y: system.field(parameters, y), size, t, y)
 
     return jax.vmap(one)(parameters, t, y)
 
 
-def _finish(system: Any, size: Any, parameters: Any, state: _Member) -> LogTimeResult:
+def _finish(
+    system: AbstractLocalSystem, size: Size, parameters: PyTree, state: _Member
+) -> LogTimeResult:
     status = np.asarray(state.status)
     time = np.asarray(state.tau) * np.expm1(np.asarray(state.s))
     blow_up_time = np.full(status.shape, np.inf)

@@ -11,32 +11,36 @@ import abc
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from translimit.core import (
     POSITIVE,
     AbstractMethod,
     NotEstimated,
     Outcome,
+    Progress,
     is_traced,
     require_count,
     require_real,
 )
 from translimit.integrate.jumps import restarting_at
-from translimit.integrate.singularity import RESOLVED_RATE, growth_rate, singularity_time
+from translimit.integrate.singularity import RESOLVED_RATE, Y, growth_rate, singularity_time
 
 #: What the solution of an ordinary differential equation tells of the error of its steps.
 STEPS_NOT_ESTIMATED = NotEstimated(
     "tolerances bound the error of each step, not that of the solution: to see it, solve again "
     "with rtol and atol a hundredth of what they are (FixedODE: twice the steps), and compare"
 )
+
+#: What is kept of a state: a pytree of arrays.
+K = TypeVar("K", bound=PyTree[Array])
 
 #: States that a step holds besides those that are kept: stages, and what the controller compares.
 STAGES = 24
@@ -49,11 +53,13 @@ class AbstractODEMethod(AbstractMethod):
     growth_limit: eqx.AbstractVar[float]
 
     @abc.abstractmethod
-    def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
+    def controller(
+        self, ts: Float[Array, " times"], scale: Float[Array, ""]
+    ) -> diffrax.AbstractStepSizeController:
         """The step size controller; `scale` is the size of the initial state."""
 
     @abc.abstractmethod
-    def first_step(self, t1: Array) -> Array | None:
+    def first_step(self, t1: Float[Array, ""]) -> Float[Array, ""] | None:
         """The first step, None where the controller chooses it."""
 
     @abc.abstractmethod
@@ -90,7 +96,9 @@ class AdaptiveODE(AbstractODEMethod):
         require_count(self.max_steps, "max_steps")
         _require_positive(self, "rtol", "atol", "growth_limit")
 
-    def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
+    def controller(
+        self, ts: Float[Array, " times"], scale: Float[Array, ""]
+    ) -> diffrax.AbstractStepSizeController:
         """PID control, clipped to the save times where they are stepped to."""
         # A field that is not finite rejects every step: it ends where no shorter one is a float.
         least = float(jnp.finfo(ts.dtype).tiny)
@@ -99,7 +107,7 @@ class AdaptiveODE(AbstractODEMethod):
         )
         return diffrax.ClipStepSizeController(pid, step_ts=ts) if self.step_to_saves else pid
 
-    def first_step(self, t1: Array) -> Array | None:
+    def first_step(self, t1: Float[Array, ""]) -> Float[Array, ""] | None:
         """Chosen by the controller."""
         return None
 
@@ -129,11 +137,13 @@ class FixedODE(AbstractODEMethod):
         require_count(self.steps, "steps")
         _require_positive(self, "growth_limit")
 
-    def controller(self, ts: Array, scale: Array) -> diffrax.AbstractStepSizeController:
+    def controller(
+        self, ts: Float[Array, " times"], scale: Float[Array, ""]
+    ) -> diffrax.AbstractStepSizeController:
         """Constant steps."""
         return diffrax.ConstantStepSize()
 
-    def first_step(self, t1: Array) -> Array | None:
+    def first_step(self, t1: Float[Array, ""]) -> Float[Array, ""] | None:
         """t1 / steps."""
         return t1 / self.steps
 
@@ -142,36 +152,38 @@ class FixedODE(AbstractODEMethod):
         return self.steps + 1
 
 
-class ODEResult(eqx.Module):
-    """States at the save times, the last state, and how the integration ended.
+class ODEResult(eqx.Module, Generic[K]):
+    """What was kept at the save times, and how the integration ended.
 
     Attributes:
-        states: a pytree with a leading axis over save times; NaN where the solve had stopped.
+        states: the states, or what was kept of them: a pytree with a leading axis over save times;
+            NaN where the solve had stopped.
         outcome: `successful`, `blow_up`, `divergence`, `max_steps_reached`, `not_converged` or
             `non_finite`.
         blow_up_time: infinity unless the outcome is `blow_up`.
         steps_taken: how many steps were taken.
     """
 
-    states: Any
+    states: K
     outcome: Outcome
     blow_up_time: Float[Array, ""]
     steps_taken: Int[Array, ""]
 
 
 def integrate_ode(
-    field: Callable[[Any, Any], Any],
-    initial: Any,
+    field: Callable[[Array, Y], Y],
+    initial: Y,
     *,
-    t1: Array,
+    t1: Float[Array, ""],
     ts: Float[Array, " times"],
     method: AbstractODEMethod,
-    size: Callable[[Any], Array],
-    failed: Callable[[Any], Array] | None = None,
+    size: Callable[[Y], Array],
+    kept: Callable[[Array, Y], K] | None = None,
+    failed: Callable[[Y], Array] | None = None,
     bounded: bool = False,
-    progress: Array | None = None,
+    progress: Int[Array, ""] | None = None,
     jumps: Float[Array, " jumps"] | None = None,
-) -> ODEResult:
+) -> ODEResult[K]:
     """Integrate y' = field(t, y) from y(0) = initial to t1, keeping the states at ts.
 
     Args:
@@ -182,6 +194,8 @@ def integrate_ode(
         method: how to step.
         size: a positive scalar of the state; growth by `method.growth_limit`, or at a rate beyond
             the resolution of time, ends the solve and is classified by `singularity_time`.
+        kept: what is kept of a state, as a function of the time and the state, evaluated inside the
+            solver; the state itself by default.
         failed: whether a state carries the mark of a field that was not found; ends the solve as
             `not_converged`.
         bounded: |field| is known to be at most a multiple of the state's size, so that a solution
@@ -194,7 +208,7 @@ def integrate_ode(
     """
     limit = method.growth_limit * size(initial)
 
-    def singular_or_large(t: Array, y: Any, args: Any, **kwargs: Any) -> Array:
+    def singular_or_large(t: Array, y: Y, args: None, **kwargs: object) -> Array:
         ends = size(y) > limit
         if not bounded:
             ends = ends | (growth_rate(field, size, t, y) * t > RESOLVED_RATE)
@@ -202,14 +216,17 @@ def integrate_ode(
 
     scale = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(initial)))
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: field(t, y)),
+        diffrax.ODETerm(lambda t, y, args: field(jnp.asarray(t), y)),
         method.solver,
         t0=jnp.zeros_like(t1),
         t1=t1,
         dt0=method.first_step(t1),
         y0=initial,
         saveat=diffrax.SaveAt(
-            subs=[diffrax.SubSaveAt(ts=ts), diffrax.SubSaveAt(t1=True)],
+            subs=[
+                diffrax.SubSaveAt(ts=ts, fn=lambda t, y, args: y if kept is None else kept(t, y)),
+                diffrax.SubSaveAt(t1=True),
+            ],
         ),
         stepsize_controller=restarting_at(
             method.controller(ts, jnp.where(scale > 0, scale, 1.0)), jumps
@@ -220,12 +237,12 @@ def integrate_ode(
         progress_meter=diffrax.NoProgressMeter() if progress is None else _Meter(progress),
     )
     # With two subs diffrax returns pairs: at the save times, and at the end.
-    (kept, last), (kept_ts, last_ts) = solution.ys, solution.ts  # pyright: ignore[reportGeneralTypeIssues]
+    (states, last), (kept_ts, last_ts) = solution.ys, solution.ts  # pyright: ignore[reportGeneralTypeIssues]
     # diffrax pads the times after the end of a solve with infinity.
     reached = jnp.isfinite(kept_ts)
     states = jax.tree.map(
         lambda leaf: jnp.where(reached.reshape((-1,) + (1,) * (leaf.ndim - 1)), leaf, jnp.nan),
-        kept,
+        states,
     )
     final = jax.tree.map(lambda leaf: leaf[-1], last)
     stopped = solution.result == diffrax.RESULTS.event_occurred
@@ -255,12 +272,12 @@ def integrate_ode(
     return ODEResult(states, outcome, blow_up_time, solution.stats["num_steps"])
 
 
-_LISTENERS: dict[int, Callable[[float], object]] = {}
+_LISTENERS: dict[int, Progress] = {}
 _HANDLES = itertools.count()
 
 
 @contextmanager
-def listening(progress: Callable[[float], object] | None) -> Iterator[Array | None]:
+def listening(progress: Progress | None) -> Iterator[Int[Array, ""] | None]:
     """A handle by which a compiled solve reports its progress to a host function.
 
     The function itself is looked up on the host, so that a new one needs no new compilation.
@@ -277,14 +294,14 @@ def listening(progress: Callable[[float], object] | None) -> Iterator[Array | No
         del _LISTENERS[handle]
 
 
-def _report(handle: Any, fraction: Any) -> Any:
+def _report(handle: Int[ArrayLike, ...], fraction: Float[ArrayLike, ...]) -> ArrayLike:
     listener = _LISTENERS.get(int(np.max(handle)))
     if listener is not None:
         listener(float(np.min(fraction)))  # the slowest member of a batch
     return handle
 
 
-def _ignore(handle: Any) -> None:
+def _ignore(handle: ArrayLike) -> None:
     del handle
 
 
@@ -296,7 +313,7 @@ class _Meter(diffrax.AbstractProgressMeter):
     def init(self) -> Array:
         return self.handle
 
-    def step(self, state: Array, progress: Any) -> Array:
+    def step(self, state: Array, progress: Float[ArrayLike, ""]) -> Array:
         # Threading the handle through the callback keeps the calls, and their order.
         return jax.pure_callback(_report, state, state, progress, vmap_method="expand_dims")
 

@@ -14,12 +14,18 @@ Reference: Hairer, Lubich and Wanner, Geometric Numerical Integration, section I
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, PyTree
+
+from translimit.core import AnyArray, Number
+
+#: What diffrax integrates, and the state: what is projected, and its largest drift.
+Terms = PyTree[diffrax.AbstractTerm]
+State = tuple[Float[Array, "*state"], Float[Array, ""]]
 
 
 @final
@@ -32,37 +38,44 @@ class ProjectedSolver(diffrax.AbstractWrappedSolver):
     """
 
     solver: diffrax.AbstractSolver  # pyright: ignore[reportIncompatibleVariableOverride]
-    project: Callable[[Any], tuple[Any, Array]] = eqx.field(static=True)
+    project: Callable[[Array], tuple[Array, Array]] = eqx.field(static=True)
 
     @property
-    def term_structure(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def term_structure(self) -> PyTree:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the solver."""
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def interpolation_cls(self) -> Callable[..., diffrax.AbstractLocalInterpolation]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """That of the solver; interpolated states are not projected."""
         return self.solver.interpolation_cls
 
-    def order(self, terms: Any) -> int | None:
+    def order(self, terms: Terms) -> int | None:
         """That of the solver."""
         return self.solver.order(terms)
 
-    def strong_order(self, terms: Any) -> Any:
+    def strong_order(self, terms: Terms) -> Number | None:
         """That of the solver."""
         return self.solver.strong_order(terms)
 
-    def error_order(self, terms: Any) -> Any:
+    def error_order(self, terms: Terms) -> Number | None:
         """That of the solver."""
         return self.solver.error_order(terms)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+    def init(self, terms: Terms, t0: Number, t1: Number, y0: State, args: PyTree) -> PyTree:
         """That of the solver."""
         return self.solver.init(terms, t0, t1, y0, args)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
-    ) -> Any:
+        self,
+        terms: Terms,
+        t0: Number,
+        t1: Number,
+        y0: State,
+        args: PyTree,
+        solver_state: PyTree,
+        made_jump: bool | Bool[AnyArray, ""],
+    ) -> tuple[State, State | None, dict[str, PyTree], PyTree, diffrax.RESULTS]:
         """One step of the solver, then the projection."""
         (y1, _), error, dense, state, result = self.solver.step(
             terms, t0, t1, y0, args, solver_state, made_jump
@@ -70,6 +83,6 @@ class ProjectedSolver(diffrax.AbstractWrappedSolver):
         projected, drift = self.project(y1)
         return (projected, jnp.maximum(y0[1], drift)), error, dense, state, result
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: Terms, t0: Number, y0: State, args: PyTree) -> State:
         """The vector field."""
         return self.solver.func(terms, t0, y0, args)

@@ -76,16 +76,16 @@ _COUPLINGS = _lower(
     ),
 )
 _NODES = np.array([0.0, 0.38, 0.3878509998321533, 0.483971893787384, 0.457047700881958, 1, 1, 1])
-_DRIFTS = np.zeros(_STAGES)
-_DRIFTS[:3] = _GAMMA, -0.1823079225333714636, -0.319231832186874912
-_DRIFTS[3:5] = 0.3449828624725343, -0.377417564392089818
+_TIME_WEIGHTS = np.zeros(_STAGES)
+_TIME_WEIGHTS[:3] = _GAMMA, -0.1823079225333714636, -0.319231832186874912
+_TIME_WEIGHTS[3:5] = 0.3449828624725343, -0.377417564392089818
 _WEIGHTS = np.array([*_LAST, 1.0, 1.0, 1.0])
 
 
 def rosenbrock_step(
     slope: Callable[[Array, Array], Array],
     step: Float[Array, ""] | float,
-    drift: Callable[[Array], Array],
+    time_slope: Callable[[Array], Array],
     state: Float[Array, " size"],
 ) -> tuple[Float[Array, " size"], Float[Array, " size"], Float[Array, " size"]]:
     """The change of the state over one step, its error estimate, and the slope at its start.
@@ -95,7 +95,7 @@ def rosenbrock_step(
     Args:
         slope: f as a function of the node c in [0, 1], at s + c h, and of the state [size].
         step: h.
-        drift: df/ds at the start of the step as a function of f there.
+        time_slope: df/ds at the start of the step as a function of f there.
         state: the state at the start [size].
     """
     start = jnp.zeros((), state.dtype)
@@ -108,11 +108,11 @@ def rosenbrock_step(
     value, columns = jax.vmap(pushed, out_axes=(None, 1))(identity)
     # One inverse, and products for the eight stages: they vectorise over systems side by side.
     inverse = jnp.linalg.inv(identity / (_GAMMA * step) - columns)
-    drifting = step * drift(value)
+    drifting = step * time_slope(value)
 
     def stage(i: Array, stages: Array) -> Array:
         point = state + _combine(jnp.asarray(_POINTS)[i], stages)
-        right = slope(jnp.asarray(_NODES)[i], point) + jnp.asarray(_DRIFTS)[i] * drifting
+        right = slope(jnp.asarray(_NODES)[i], point) + jnp.asarray(_TIME_WEIGHTS)[i] * drifting
         right = right + _combine(jnp.asarray(_COUPLINGS)[i], stages) / step
         return stages.at[i].set(jnp.sum(inverse * right, axis=1))
 

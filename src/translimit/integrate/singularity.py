@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
+
+#: The state of an equation: a pytree of arrays.
+Y = TypeVar("Y", bound=PyTree[Array])
 
 #: Smallest q that counts as a singularity: powers p up to 10; a double exponential stopped at
 #: size 1e12 has q = 1 / log(1e12) = 0.036 and does not.
@@ -39,17 +42,17 @@ RESOLVED_RATE = 1e10
 
 
 def growth_rate(
-    field: Callable[[Any, Any], Any], size: Callable[[Any], Array], t: Array, y: Any
+    field: Callable[[Array, Y], Y], size: Callable[[Y], Array], t: Float[Array, ""], y: Y
 ) -> Float[Array, ""]:
     """The rate g = d log S / dt along the flow of `field`; costs one evaluation of the field."""
     return jax.jvp(lambda y: jnp.log(size(y)), (y,), (field(t, y),))[1]
 
 
 def singularity_time(
-    field: Callable[[Any, Any], Any],
-    size: Callable[[Any], Array],
-    t: Array,
-    y: Any,
+    field: Callable[[Array, Y], Y],
+    size: Callable[[Y], Array],
+    t: Float[Array, ""],
+    y: Y,
     wanted: bool | Bool[Array, ""] = True,
 ) -> tuple[Bool[Array, ""], Float[Array, ""]]:
     """Whether the flow of `field` through (t, y) blows up in finite time, and when.
@@ -73,7 +76,7 @@ def singularity_time(
 
 
 def _rate_and_exponent(
-    field: Callable[[Any, Any], Any], size: Callable[[Any], Array], t: Array, y: Any
+    field: Callable[[Array, Y], Y], size: Callable[[Y], Array], t: Array, y: Y
 ) -> tuple[Array, Array]:
     """The rate g and q = g' / g^2."""
     rate, acceleration = jax.jvp(
@@ -83,10 +86,10 @@ def _rate_and_exponent(
 
 
 def _remains_singular(
-    field: Callable[[Any, Any], Any],
-    size: Callable[[Any], Array],
+    field: Callable[[Array, Y], Y],
+    size: Callable[[Y], Array],
     t: Array,
-    y: Any,
+    y: Y,
     wanted: Bool[Array, ""],
 ) -> Bool[Array, ""]:
     """Whether q is that of a singularity when the size has grown by another factor `_FURTHER`."""
