@@ -131,7 +131,10 @@ class CompressedShapedTransformer(eqx.Module):
             _simulate, cov, self.block, self.sizes, run, lams, stop, data, self._slices()
         )
         return NetworkCovariances(
-            ts=kept_times(self.sizes, run), cov=kept[:seeds], outcome=Outcome.successful
+            ts=kept_times(self.sizes, run),
+            cov=kept[:seeds],
+            outcome=Outcome.successful,
+            samples=seeds,
         )
 
     def _slices(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
@@ -27,22 +28,20 @@ class NetworkCovariances(AbstractSolution):
         ts: the layers kept, over the width [times]; the first is the input's.
         cov: V = X X^T / n of every network [samples, times, tokens, tokens]; frozen after a stop.
         outcome: `successful`, as a finite network always is.
+        samples: networks, each with weights of its own.
+        discretisation: there is none: layers are what they are.
     """
 
     ts: Times
     cov: Float[AnyArray, "samples times tokens tokens"]
     outcome: Outcome
+    samples: int = eqx.field(static=True)
+    discretisation: NotEstimated = eqx.field(
+        static=True,
+        kw_only=True,
+        default=NotEstimated("a network has no steps but its layers"),
+    )
     reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
-
-    @property
-    def samples(self) -> int:
-        """The networks, each with weights of its own."""
-        return self.cov.shape[0]
-
-    @property
-    def discretisation(self) -> NotEstimated:
-        """There is none: layers are what they are."""
-        return NotEstimated("a network has no steps but its layers")
 
     def _dataset(self) -> xarray.Dataset:
         """The covariances."""

@@ -199,7 +199,10 @@ class ShapedTransformer(eqx.Module):
             _simulate, (cov,), (self.block, self.sizes, run, lams, stop, jax.random.key_data(key))
         )
         return NetworkCovariances(
-            ts=kept_times(self.sizes, run), cov=kept[:seeds], outcome=Outcome.successful
+            ts=kept_times(self.sizes, run),
+            cov=kept[:seeds],
+            outcome=Outcome.successful,
+            samples=seeds,
         )
 
     def gradient_norms(self, initial: ArrayInput, *, key: PRNGKeyArray, seeds: int = 1) -> Any:

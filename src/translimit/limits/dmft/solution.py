@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
@@ -40,6 +39,8 @@ class TrainingSolution(AbstractSolution):
         key_gradient: mean square of the gradients of keys and queries [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
         outcome: `successful`, or `non_finite` with later rows NaN.
+        discretisation: largest error of the depth ODE's cells in predictions; 0 at finite depth.
+        samples: independent populations behind the standard errors; 1 where none are sampled.
         failed_at: where a kernel ceased to be finite, in words; empty otherwise.
     """
 
@@ -55,8 +56,9 @@ class TrainingSolution(AbstractSolution):
     key_gradient: Float[np.ndarray, "steps layers"]
     targets: Float[np.ndarray, "inputs ..."]
     outcome: Outcome
+    discretisation: float
+    samples: int = eqx.field(static=True)
     failed_at: str = eqx.field(static=True)
-    _populations: int = eqx.field(static=True)
     _scores: Float[np.ndarray, "steps layers heads inputs query key"]
     _kernels: Kernels
     _kernel_stderr: Float[np.ndarray, "states history history"]
@@ -65,17 +67,6 @@ class TrainingSolution(AbstractSolution):
     _causal: bool = eqx.field(static=True)
 
     reference: ClassVar[str] = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
-
-    @property
-    def samples(self) -> int:
-        """Independent populations behind the standard errors; 1 where none are sampled."""
-        return self._populations
-
-    @property
-    def discretisation(self) -> float:
-        """Largest error of the depth ODE's cells in the predictions; 0 at finite depth."""
-        known = self.cell_error[np.isfinite(self.cell_error)]
-        return float(known.max()) if known.size else math.nan
 
     @property
     def layers(self) -> int:

@@ -452,7 +452,8 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
             targets=self.targets,
             outcome=Outcome.non_finite if failed else Outcome.successful,
             failed_at=failed,
-            _populations=n,
+            discretisation=_largest(gap.mean(axis=0)),
+            samples=n,
             _scores=np.concatenate([trace.scores for trace in finest], axis=2),
             _kernels=kernels,
             _kernel_stderr=stderr_of_mean(
@@ -475,3 +476,9 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         finite = np.isfinite(weighted).all(axis=(1, 2))
         largest = np.linalg.eigvalsh(np.where(finite[:, None, None], weighted, 0.0))[:, -1]
         return np.where(finite, largest, np.nan)
+
+
+def _largest(errors: np.ndarray) -> float:
+    """The largest error that is a number; NaN without one."""
+    known = np.abs(errors[np.isfinite(errors)])
+    return float(known.max()) if known.size else math.nan

@@ -90,16 +90,8 @@ class GaussianSolution(AbstractSolution):
     outcome: Outcome
     exact: bool = eqx.field(static=True, default=True)
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-
-    @property
-    def discretisation(self) -> NotEstimated:
-        """Not estimated; the reason says how to see it."""
-        return STEPS_NOT_ESTIMATED
-
-    @property
-    def samples(self) -> int:
-        """One: nothing is drawn."""
-        return 1
+    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property
     def cov(self) -> Float[AnyArray, "kept dim dim"]:

@@ -151,16 +151,8 @@ class GaussianLimitSolution(AbstractSolution):
     steps_taken: Int[np.ndarray, "*members"]
     outcome: Outcome
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-
-    @property
-    def discretisation(self) -> NotEstimated:
-        """Not estimated; the reason says how to see it."""
-        return STEPS_NOT_ESTIMATED
-
-    @property
-    def samples(self) -> int:
-        """One: nothing is drawn, and members are problems of their own."""
-        return 1
+    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property
     def cov(self) -> Float[np.ndarray, "*members times dim dim"]:

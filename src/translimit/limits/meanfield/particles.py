@@ -92,16 +92,8 @@ class ParticleSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-
-    @property
-    def discretisation(self) -> NotEstimated:
-        """Not estimated; the reason says how to see it."""
-        return STEPS_NOT_ESTIMATED
-
-    @property
-    def samples(self) -> int:
-        """One: a finite cloud is what it is."""
-        return 1
+    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property
     def mean(self) -> Float[AnyArray, "kept dim"]:

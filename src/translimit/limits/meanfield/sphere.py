@@ -79,16 +79,8 @@ class SphereSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
-
-    @property
-    def discretisation(self) -> NotEstimated:
-        """Not estimated, but for its part along the norm, `norm_drift`."""
-        return STEPS_NOT_ESTIMATED
-
-    @property
-    def samples(self) -> int:
-        """One: a finite cloud is what it is."""
-        return 1
+    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     def _dataset(self) -> xarray.Dataset:
         """Tokens and the drift of their norms."""

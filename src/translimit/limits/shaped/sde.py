@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt32
@@ -74,6 +75,10 @@ class CovarianceSolution(AbstractSolution):
         pairs: some paths with two steps on the same noise, which tell the error of the step.
         outcome: `blow_up` when a path exploded before t1, `non_finite` for an initial covariance
             that is traced and far from one, else `successful`.
+        discretisation: the largest error of the step in the mean log det, over times, without
+            exploded paths; of the mean correlations where no log det is finite; NaN where nothing
+            is. The standard error of the estimate is added.
+        samples: paths.
     """
 
     ts: Times
@@ -84,26 +89,14 @@ class CovarianceSolution(AbstractSolution):
     steps_taken: UInt32[AnyArray, " paths"]
     pairs: Pairs
     outcome: Outcome
+    discretisation: Number
+    samples: int = eqx.field(static=True)
     reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
 
     @property
     def max_step(self) -> Number:
         """The largest step taken."""
         return self.pairs.max_step
-
-    @property
-    def samples(self) -> int:
-        """The independent paths."""
-        return self.blow_up_time.shape[0]
-
-    @property
-    def discretisation(self) -> Number:
-        """The largest error of the step in the mean log det, over times, without exploded paths.
-
-        Of the mean correlations where no log det is finite; NaN where nothing is. The standard
-        error of the estimate is added.
-        """
-        return self.pairs.headline.largest
 
     def step_error(self, statistic: PathStatistic) -> StepError:
         """The error of the step in the mean of a statistic.
@@ -280,6 +273,7 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
         if traced:
             # Traced covariances are not measured, and have the unit one.
             outcome = Outcome.where(is_extreme(initial), Outcome.non_finite, outcome)
+        pairs = pairs.times_unit(unit)
         return CovarianceSolution(
             ts=ts,
             cov=paths.cov,
@@ -287,8 +281,10 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
             blow_up_time=paths.blow_up_time,
             stopping_time=paths.stopping_time,
             steps_taken=paths.steps_taken,
-            pairs=pairs.times_unit(unit),
+            pairs=pairs,
             outcome=outcome,
+            discretisation=pairs.headline.largest,
+            samples=paths.blow_up_time.shape[0],
         )
 
     def _require_steps(
