@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from translimit.core import ConfigError
 
 if TYPE_CHECKING:
     import xarray
+
+A = TypeVar("A", bound="Arrays")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Arrays:
         return xarray.Dataset(variables, coordinates, dict(attrs))
 
     @classmethod
-    def from_dataset(cls, data: xarray.Dataset) -> Self:
+    def from_dataset(cls: type[A], data: xarray.Dataset) -> A:
         """The record in a stored dataset.
 
         Args:

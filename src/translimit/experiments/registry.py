@@ -28,7 +28,7 @@ from translimit.experiments.experiment import Experiment
 ENTRY_POINTS = "translimit.experiments"
 
 
-def all_experiments() -> dict[str, Experiment[Any]]:
+def all_experiments() -> dict[str, Any]:
     """Every experiment that ships with translimit, by name, in alphabetical order."""
     package = importlib.import_module("translimit.experiments")
     found = {}
@@ -65,7 +65,7 @@ def _offered(path: tuple[str, ...]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def get_experiment(name: str) -> Experiment[Any]:
+def get_experiment(name: str) -> Any:
     """The experiment called `name`, or loaded from `module:OBJECT`.
 
     Its code is run, so the name must be one that the user gave, never one that a file holds.
@@ -91,7 +91,7 @@ def get_experiment(name: str) -> Experiment[Any]:
             f"an installed package offers {experiment.name!r} under the name {name!r}",
             "give its entry point the name of the experiment",
         )
-    return experiment  # pyright: ignore[reportReturnType]
+    return experiment
 
 
 def trusted_source(name: str, named: Sequence[str] = ()) -> str | None:
@@ -110,7 +110,7 @@ def trusted_source(name: str, named: Sequence[str] = ()) -> str | None:
     return name if name in all_experiments() or name in offered_experiments() else None
 
 
-def stored_experiment(name: str, named: Sequence[str] = ()) -> Experiment[Any] | None:
+def stored_experiment(name: str, named: Sequence[str] = ()) -> Any:
     """The experiment of a stored run, if its code may be loaded (see `trusted_source`).
 
     Raises:
@@ -120,7 +120,7 @@ def stored_experiment(name: str, named: Sequence[str] = ()) -> Experiment[Any] |
     return None if source is None else get_experiment(source)
 
 
-def _loaded(name: str) -> Experiment[Any]:
+def _loaded(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         experiment = getattr(importlib.import_module(module), attribute)
@@ -137,4 +137,4 @@ def _loaded(name: str) -> Experiment[Any]:
             f"{name!r} is not an experiment",
             "name an instance of Experiment",
         )
-    return experiment  # pyright: ignore[reportReturnType]
+    return experiment

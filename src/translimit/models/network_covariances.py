@@ -14,7 +14,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, AnyArray, NotEstimated, Outcome, Times
+from translimit.core import AbstractSolution, AnyArray, NotEstimated, Numbers, Outcome, Times
 
 if TYPE_CHECKING:
     import xarray
@@ -36,7 +36,7 @@ class NetworkCovariances(AbstractSolution):
     cov: Float[AnyArray, "samples times tokens tokens"]
     outcome: Outcome
     samples: int = eqx.field(static=True)
-    discretisation: NotEstimated = eqx.field(
+    discretisation: Numbers | NotEstimated = eqx.field(
         static=True,
         kw_only=True,
         default=NotEstimated("a network has no steps but its layers"),

@@ -22,7 +22,7 @@ from translimit.core import (
     bibtex,
     config,
 )
-from translimit.experiments import Experiment, FigureSpec, stored_experiment
+from translimit.experiments import FigureSpec, stored_experiment
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
@@ -108,7 +108,7 @@ def _ledger(folder: RunFolder) -> Mapping[str, list[dict[str, Any]]]:
 def _section(
     folder: RunFolder,
     entry: Mapping[str, Any],
-    experiment: Experiment[Any] | None,
+    experiment: Any | None,
     states: list[CellState],
     claims: list[dict[str, Any]],
     first: int,
@@ -163,7 +163,7 @@ def _missing(info: Mapping[str, Any], states: list[CellState]) -> tuple[MissingC
 
 
 def _settings(
-    experiment: Experiment[Any] | None, preset: str, stored: Mapping[str, Any]
+    experiment: Any | None, preset: str, stored: Mapping[str, Any]
 ) -> tuple[Setting, ...]:
     if experiment is None:
         return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
@@ -181,7 +181,7 @@ def _settings(
 
 def _changes(
     info: Mapping[str, Any],
-    experiment: Experiment[Any] | None,
+    experiment: Any | None,
     settings: Sequence[Setting],
 ) -> dict[str, str]:
     """What a command must set: what differs from the preset, or what the run was told to set."""
@@ -194,7 +194,7 @@ def _changes(
 def _figures(
     folder: RunFolder,
     name: str,
-    experiment: Experiment[Any],
+    experiment: Any,
     preset: str,
     stored: Mapping[str, Any],
     first: int,

@@ -15,7 +15,7 @@ from typing import Any
 
 from translimit.core import ConfigError, MemoryLimitError, available_host_memory, nearest
 from translimit.execute import AbstractExecutor
-from translimit.experiments import Cell, Experiment
+from translimit.experiments import Cell
 from translimit.store import CellAddress, RemoteCells, cell_state, require_resumable
 from translimit.study.plan import Plan
 
@@ -214,7 +214,7 @@ def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def costs_of_cells(
-    experiment: Experiment[Any], configuration: Any, cells: Sequence[Cell]
+    experiment: Any, configuration: Any, cells: Sequence[Cell]
 ) -> list[tuple[float, float]]:
     """Seconds and bytes of each cell of an experiment.
 

@@ -128,7 +128,7 @@ def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
     networks = chain.simulate(
         cov, key=keys.own, seeds=config.networks, save_every=every, stop_trace=stop
     )
-    return _law(config, cov, networks.cov[:, np.concatenate([[0], depths]) // every])
+    return _law(config, cov, np.asarray(networks.cov)[:, np.concatenate([[0], depths]) // every])
 
 
 def _block(config: Config) -> describe.Block:

@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, ArgumentError, Outcome, Times, require_count
+from translimit.core import AbstractSolution, ArgumentError, Number, Outcome, Times, require_count
 from translimit.limits.dmft.passes import Kernels
 from translimit.limits.dmft.score_law import ScoreLaw
 
@@ -56,7 +56,7 @@ class TrainingSolution(AbstractSolution):
     key_gradient: Float[np.ndarray, "steps layers"]
     targets: Float[np.ndarray, "inputs ..."]
     outcome: Outcome
-    discretisation: float
+    discretisation: Number
     samples: int = eqx.field(static=True)
     failed_at: str = eqx.field(static=True)
     _scores: Float[np.ndarray, "steps layers heads inputs query key"]

@@ -42,6 +42,7 @@ from translimit.core import (
     Key,
     NotEstimated,
     Number,
+    Numbers,
     Outcome,
     Progress,
     Times,
@@ -90,7 +91,9 @@ class GaussianSolution(AbstractSolution):
     outcome: Outcome
     exact: bool = eqx.field(static=True, default=True)
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    discretisation: Numbers | NotEstimated = eqx.field(
+        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+    )
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property

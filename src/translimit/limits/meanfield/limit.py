@@ -56,6 +56,7 @@ from translimit.core import (
     Key,
     NotEstimated,
     Number,
+    Numbers,
     Outcome,
     Progress,
     SolveError,
@@ -151,7 +152,9 @@ class GaussianLimitSolution(AbstractSolution):
     steps_taken: Int[np.ndarray, "*members"]
     outcome: Outcome
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    discretisation: Numbers | NotEstimated = eqx.field(
+        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+    )
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property

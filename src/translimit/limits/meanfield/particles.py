@@ -45,6 +45,7 @@ from translimit.core import (
     Key,
     NotEstimated,
     Number,
+    Numbers,
     Outcome,
     Progress,
     Times,
@@ -92,7 +93,9 @@ class ParticleSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    discretisation: Numbers | NotEstimated = eqx.field(
+        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+    )
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     @property

@@ -36,6 +36,7 @@ from translimit.core import (
     Key,
     NotEstimated,
     Number,
+    Numbers,
     Outcome,
     Progress,
     Times,
@@ -79,7 +80,9 @@ class SphereSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
-    discretisation: NotEstimated = eqx.field(static=True, kw_only=True, default=STEPS_NOT_ESTIMATED)
+    discretisation: Numbers | NotEstimated = eqx.field(
+        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+    )
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     def _dataset(self) -> xarray.Dataset:
