@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from translimit import figures
-from translimit.experiments.parts import Found, Hole
+from translimit.experiments.parts import Found, Hole, fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -52,8 +52,8 @@ class Figure(figures.Layout, Generic[C]):
     Attributes:
         name: a slug, unique within the experiment.
         title: one line.
-        caption: what is drawn, with units and what the error bars are; or how it follows from
-            the configuration.
+        caption: what is drawn, with units and what the error bars are: a template with fields of
+            the configuration in braces (double those of mathematics), or how it follows from it.
         columns: header of the table.
         rows: the table, from what was found.
         layers: what is drawn over it.
@@ -86,7 +86,7 @@ class Figure(figures.Layout, Generic[C]):
         columns = self.columns(config) if callable(self.columns) else self.columns
         layers = self.layers(config) if callable(self.layers) else self.layers
         table = figures.Table(columns, tuple(self.rows(found)))
-        caption = self.caption(config) if callable(self.caption) else self.caption
+        caption = self.caption(config) if callable(self.caption) else fill(self.caption, config)
         for hole in holes:
             caption += f" Not computed: {hole.cell}, {hole.reason}."
 

@@ -105,7 +105,7 @@ class Keys:
         return named_key(self.seed, self.experiment, *path)
 
 
-def alone(config: object) -> Sequence[Alone]:
+def alone(config: Any) -> Sequence[Alone]:
     """The grid of one point."""
     del config
     return (Alone(),)

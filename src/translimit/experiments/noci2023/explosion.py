@@ -1,31 +1,25 @@
 r"""The covariance SDE explodes: where in the plane of gamma and tau0, and how often.
 
-- `map`: two tokens, probability of explosion ever (closed form) and before t = 1 (backward
-  equation) on a grid of gamma^2 and tau0.
-- `paths/<case>`: adaptive paths of the SDE at a few points, with heads and projection among them.
-- `network/n=...`: networks of finite width never explode: their largest growth up to depth n.
+For two tokens the probability of an explosion ever has a closed form, and that before t = 1 solves
+a backward equation: both on a grid of gamma^2 and tau0. Adaptive paths of the SDE at a few points,
+with heads and projection among them, are held against it. Networks of finite width never explode:
+how far they grow up to depth n stands beside.
 
 Reference: documentation, "The shaped Transformer"; the explosion is not in the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate
 from translimit.experiments.checked import (
     BranchWeight,
     CheckedConfig,
@@ -36,10 +30,9 @@ from translimit.experiments.checked import (
     Step,
     Two,
 )
-from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
 
 DISTANCE = 2.0
 #: Case -> gamma^2, tau0, heads, projection.
@@ -82,115 +75,35 @@ class Config(CheckedConfig):
     networks: Two = 2000
 
 
-class Explosion(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Map(ex.Arrays):
+    """Probabilities of explosion."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Backward equations, and about a thousand steps for the slowest of a chunk of paths."""
-        if cell.name == "map":
-            return Cost(0.15 * len(config.gamma_squares) * len(config.temperatures))
-        if cell.name.startswith("paths"):
-            return Cost(8 + 2e-3 * config.paths * (0.1 / config.adaptive) ** 2)
-        return Cost(10 + 4e-6 * cell.parameters["dim"] * config.networks)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The map, the cases, the networks."""
-        paths = tuple(Cell(f"paths/{case}", {"case": case}) for case in config.cases)
-        networks = tuple(Cell(f"network/n={n}", {"dim": n}) for n in config.dims)
-        return (Cell("map"), *paths, *networks)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """One for each case, more heads, and the threshold."""
-        return (*(f"paths-{case}" for case in CASES), "heads-explode-more", "threshold")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Probabilities, blow-up times or growth."""
-        import xarray as xr
-
-        attrs = {"reference": REFERENCE, **cell.parameters}
-        if cell.name == "map":
-            return _map(config)
-        if cell.name.startswith("paths"):
-            sde = limits.shaped.CovarianceSDE(
-                block=_block(*CASES[cell.parameters["case"]]), initial=np.eye(2), t1=1.0
-            )
-            method = limits.shaped.StructurePreserving(
-                paths=config.paths, max_step=STEP, adaptive=config.adaptive
-            )
-            solution = core.solve(sde, method, key=key, save=[1.0])
-            return xr.Dataset({"blow_up_time": (("path",), solution.blow_up_time)}, attrs=attrs)
-        dim = cell.parameters["dim"]
-        chain = models.CompressedShapedTransformer(
-            block=_block(*CASES["one head"]), dim=dim, layers=dim
-        )
-        cov = chain.simulate(np.eye(2), key=key, seeds=config.networks).cov[:, -1]
-        growth = np.trace(cov, axis1=1, axis2=2) / 2
-        return xr.Dataset({"growth": (("network",), growth)}, attrs=attrs)
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Paths against the backward equation; heads; where explosion ends."""
-        claims = []
-        for case in config.cases:
-            exploded = np.isfinite(results[f"paths/{case}"]["blow_up_time"].values)
-            exact = limits.shaped.explosion_probability(_block(*CASES[case]), DISTANCE, 1.0)
-            claims.append(
-                Claim(
-                    name=f"paths-{case}",
-                    statement=f"{case}: fraction of adaptive paths that explode before $t = 1$, "
-                    "against the two-token backward equation.",
-                    prediction=exact,
-                    estimate=Estimate.from_samples(exploded.astype(float)),
-                    tol=TOLERANCE,
-                    reference=REFERENCE,
-                )
-            )
-        data = results["map"]
-        beyond = data["ever"].sel(gamma_square=data["gamma_square"] >= 0.5)
-        one, two = (
-            limits.shaped.explosion_probability(_block(*CASES[case]), DISTANCE)
-            for case in ("one head", "two heads")
-        )
-        return [
-            *claims,
-            Claim(
-                name="heads-explode-more",
-                statement="Less noise, the same drift: two heads explode with probability 0.4406 "
-                "where one explodes with 0.3125 (ratio, closed form).",
-                prediction=0.4405956558 / 0.3125056189,
-                estimate=Estimate(two / one),
-                tol=1e-6,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="threshold",
-                statement="One head: no explosion at all from $\\gamma^2 = 1/2$ on (largest "
-                "probability on the grid).",
-                prediction=0.0,
-                estimate=Estimate(float(beyond.max())),
-                tol=1e-12,
-                reference=REFERENCE,
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """The two maps, the times of explosion, and the growth of networks."""
-        return [
-            _figure_map(results),
-            _figure_times(config, results),
-            _figure_growth(config, results),
-        ]
+    gamma_square: Float[np.ndarray, " gamma_square"]
+    tau0: Float[np.ndarray, " tau0"]
+    ever: Float[np.ndarray, "gamma_square tau0"]
+    early: Float[np.ndarray, "gamma_square tau0"]
 
 
-def _block(square: float, tau0: float, heads: int = 1, projection: bool = False) -> describe.Block:
-    return describe.Block(gamma=square**0.5, tau0=tau0, heads=heads, projection=projection)
+@dataclass(frozen=True)
+class Paths(ex.Arrays):
+    """When paths explode, infinity where they do not."""
+
+    blow_up_time: Float[np.ndarray, " path"]
 
 
-def _map(config: Config) -> xr.Dataset:
-    import xarray as xr
+@dataclass(frozen=True)
+class Networks(ex.Arrays):
+    """Growth of the trace up to depth n."""
 
-    shape = (len(config.gamma_squares), len(config.temperatures))
-    probabilities = {
-        name: np.array(
+    growth: Float[np.ndarray, " network"]
+
+
+def compute_map(config: Config, at: ex.Alone, keys: ex.Keys) -> Map:
+    """Closed form, and backward equation up to t = 1."""
+
+    def probabilities(t1: float) -> np.ndarray:
+        return np.array(
             [
                 [
                     limits.shaped.explosion_probability(_block(square, tau0), DISTANCE, t1)
@@ -198,152 +111,214 @@ def _map(config: Config) -> xr.Dataset:
                 ]
                 for square in config.gamma_squares
             ]
-        ).reshape(shape)
-        for name, t1 in (("ever", np.inf), ("early", 1.0))
-    }
-    return xr.Dataset(
-        {name: (("gamma_square", "tau0"), value) for name, value in probabilities.items()},
-        coords={"gamma_square": list(config.gamma_squares), "tau0": list(config.temperatures)},
-        attrs={"reference": REFERENCE},
+        )
+
+    axes = np.array(config.gamma_squares), np.array(config.temperatures)
+    return Map(*axes, ever=probabilities(np.inf), early=probabilities(1.0))
+
+
+def compute_paths(config: Config, case: str, keys: ex.Keys) -> Paths:
+    """Adaptive paths from two orthogonal unit tokens."""
+    sde = limits.shaped.CovarianceSDE(block=_block(*CASES[case]), initial=np.eye(2), t1=1.0)
+    method = limits.shaped.StructurePreserving(
+        paths=config.paths, max_step=STEP, adaptive=config.adaptive
     )
+    solution = core.solve(sde, method, key=keys.own, save=[1.0])
+    return Paths(np.asarray(solution.blow_up_time))
 
 
-def _figure_map(results: Results) -> FigureSpec:
-    data = results["map"]
-    titles = {"early": "before $t = 1$", "ever": "ever"}
+def compute_networks(config: Config, dim: int, keys: ex.Keys) -> Networks:
+    """Networks of n layers and width n from the same tokens."""
+    block = _block(*CASES["one head"])
+    chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=dim)
+    cov = np.asarray(chain.simulate(np.eye(2), key=keys.own, seeds=config.networks).cov)[:, -1]
+    return Networks(np.trace(cov, axis1=1, axis2=2) / 2)
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 2, sharey=True)
-        image = None
-        for ax, (name, title) in zip(axes, titles.items(), strict=True):
-            image = ax.pcolormesh(
-                data["gamma_square"], data["tau0"], data[name].T, cmap="magma", vmin=0, vmax=1
-            )
-            levels = [0.01, 0.1, 0.3]
-            lines = ax.contour(
-                data["gamma_square"], data["tau0"], data[name].T, levels=levels, colors="white"
-            )
-            ax.clabel(lines, fmt="%g")
-            ax.axvline(0.5, color="white", linestyle="--", linewidth=1)
-            ax.set_yscale("log")
-            ax.set_yticks(data["tau0"].values, [f"{tau:g}" for tau in data["tau0"].values])
-            ax.minorticks_off()
-            figures.finish(
-                ax, xlabel="$\\gamma^2$", ylabel="temperature $\\tau_0$", title=title, legend=False
-            )
-            ax.grid(visible=False)
-        figure.colorbar(image, ax=axes, label="probability of explosion")
 
-    rows = tuple(
-        (float(square), float(tau0), float(data["early"][i, j]), float(data["ever"][i, j]))
-        for i, square in enumerate(data["gamma_square"].values)
-        for j, tau0 in enumerate(data["tau0"].values)
-    )
-    return FigureSpec(
+def _block(square: float, tau0: float, heads: int = 1, projection: bool = False) -> describe.Block:
+    return describe.Block(gamma=square**0.5, tau0=tau0, heads=heads, projection=projection)
+
+
+def _probability(case: str, t1: float = np.inf) -> float:
+    """Of an explosion before t1."""
+    return float(limits.shaped.explosion_probability(_block(*CASES[case]), DISTANCE, t1))
+
+
+MAP = ex.Part(
+    "map",
+    Map,
+    compute_map,
+    grid=ex.alone,
+    cost=lambda c, at: ex.Cost(0.15 * len(c.gamma_squares) * len(c.temperatures)),
+)
+PATHS = ex.Part(
+    "paths/{case}",
+    Paths,
+    compute_paths,
+    grid=lambda c: c.cases,
+    # About a thousand steps for the slowest of a chunk of paths.
+    cost=lambda c, case: ex.Cost(8 + 2e-3 * c.paths * (0.1 / c.adaptive) ** 2),
+)
+NETWORKS = ex.Part(
+    "network/n={dim}",
+    Networks,
+    compute_networks,
+    grid=lambda c: c.dims,
+    cost=lambda c, dim: ex.Cost(10 + 4e-6 * dim * c.networks),
+)
+
+
+def _beyond(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The largest probability of explosion from gamma^2 = 1/2 on."""
+    data = found(MAP)
+    return Estimate(float(data.ever[data.gamma_square >= 0.5].max()))
+
+
+CLAIMS = (
+    ex.Claims[Config, str](
+        "paths-{case}",
+        lambda found, case: (
+            f"{case}: fraction of adaptive paths that explode before $t = 1$, "
+            "against the two-token backward equation."
+        ),
+        estimate=lambda found, case: Estimate.from_samples(
+            np.isfinite(found(PATHS, case).blow_up_time).astype(float)
+        ),
+        prediction=lambda found, case: _probability(case, 1.0),
+        tol=TOLERANCE,
+        over=lambda c: c.cases,
+    ),
+    ex.Claims(
+        "heads-explode-more",
+        "Less noise, the same drift: two heads explode with probability 0.4406 "
+        "where one explodes with 0.3125 (ratio, closed form).",
+        estimate=lambda found, at: Estimate(_probability("two heads") / _probability("one head")),
+        prediction=0.4405956558 / 0.3125056189,
+        tol=1e-6,
+        over=ex.alone,
+    ),
+    ex.Claims(
+        "threshold",
+        "One head: no explosion at all from $\\gamma^2 = 1/2$ on (largest "
+        "probability on the grid).",
+        estimate=_beyond,
+        prediction=0.0,
+        tol=1e-12,
+        over=ex.alone,
+    ),
+)
+
+
+def _map_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    data = found(MAP)
+    for i, square in enumerate(data.gamma_square):
+        for j, tau0 in enumerate(data.tau0):
+            yield (float(square), float(tau0), float(data.early[i, j]), float(data.ever[i, j]))
+
+
+def _draw_map(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Shades with levels, and the line beyond which nothing explodes."""
+    data = found(MAP)
+    axes = canvas.subplots(1, 2, sharey=True)
+    for ax, values, title in zip(
+        axes, (data.early, data.ever), ("before $t = 1$", "ever"), strict=True
+    ):
+        image = ax.pcolormesh(data.gamma_square, data.tau0, values.T, cmap="magma", vmin=0, vmax=1)
+        lines = ax.contour(
+            data.gamma_square, data.tau0, values.T, levels=[0.01, 0.1, 0.3], colors="white"
+        )
+        ax.clabel(lines, fmt="%g")
+        ax.axvline(0.5, color="white", linestyle="--", linewidth=1)
+        ax.set_yscale("log")
+        ax.set_yticks(data.tau0, [f"{tau:g}" for tau in data.tau0])
+        ax.minorticks_off()
+        figures.finish(
+            ax, xlabel="$\\gamma^2$", ylabel="temperature $\\tau_0$", title=title, legend=False
+        )
+        ax.grid(visible=False)
+    canvas.colorbar(image, ax=axes, label="probability of explosion")
+
+
+def _time_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for case, paths in found.each(PATHS):
+        times = paths.blow_up_time
+        for t in np.linspace(0.1, 1.0, 10).tolist():
+            fraction = float(np.mean(times <= t))
+            error = float(np.sqrt(max(fraction * (1 - fraction), 1 / len(times)) / len(times)))
+            yield (case, t, _probability(case, t), fraction, error)
+
+
+def _growth_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for dim, networks in found.each(NETWORKS):
+        for g in np.logspace(0.3, 3, 28).tolist():
+            yield (dim, g, float(np.mean(networks.growth > g)))
+
+
+def _draw_growth(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Tails, with bars of binomial errors."""
+    ax = canvas.subplots()
+    for series, dim in enumerate(found.config.dims):
+        here = table.where({"width": dim})
+        tail = here.numbers("probability")
+        error = np.sqrt(np.maximum(tail * (1 - tail), 1e-12) / found.config.networks)
+        ax.errorbar(
+            here.numbers("growth"),
+            np.where(tail > 0, tail, np.nan),
+            yerr=error,
+            color=figures.COLOURS[series],
+            marker=figures.MARKERS[series],
+            markersize=3,
+            label=f"networks, $n = {dim}$",
+        )
+    never = _probability("one head", 1.0)
+    ax.axhline(never, color=figures.LIMIT, label="SDE: probability of explosion")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    figures.finish(ax, xlabel="growth $g$ of the trace", ylabel="$P$(growth at depth $n$ > $g$)")
+
+
+FIGURES = (
+    ex.Figure(
         name="map",
         title="Where two tokens explode",
         caption="Probability that two orthogonal unit tokens ($D_0 = 2$, one head) explode before "
         "$t = 1$ (backward equation) and ever (closed form). To the right of the dashed line, "
         "$\\gamma^2 = 1/2$, it is zero. Dimensionless.",
-        draw=draw,
-        table=Table(("gamma^2", "tau0", "before 1", "ever"), rows),
-        shown=len(rows),
+        columns=("gamma^2", "tau0", "before 1", "ever"),
+        rows=_map_rows,
+        draw=_draw_map,
+        shown=lambda found, table: len(table.rows),
         size=(9.0, 4.2),
-    )
-
-
-def _figure_times(config: Config, results: Results) -> FigureSpec:
-    ts = np.linspace(0.1, 1.0, 10)
-    rows = []
-    for case in config.cases:
-        times = results[f"paths/{case}"]["blow_up_time"].values
-        for t in ts:
-            fraction = float(np.mean(times <= t))
-            error = float(np.sqrt(max(fraction * (1 - fraction), 1 / len(times)) / len(times)))
-            exact = limits.shaped.explosion_probability(_block(*CASES[case]), DISTANCE, float(t))
-            rows.append((case, float(t), exact, fraction, error))
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, case in enumerate(config.cases):
-            here = np.array([row[1:] for row in rows if row[0] == case])
-            colour = figures.COLOURS[series]
-            ax.plot(here[:, 0], here[:, 1], color=colour)
-            ax.errorbar(
-                here[:, 0],
-                here[:, 2],
-                yerr=here[:, 3],
-                fmt=figures.MARKERS[series],
-                color=colour,
-                capsize=2,
-                markersize=5,
-                label=case,
-            )
-        figures.finish(ax, xlabel="depth / width $t$", ylabel="probability of explosion before $t$")
-
-    return FigureSpec(
+    ),
+    ex.Figure(
         name="times",
         title="When two tokens explode",
-        caption=f"Fraction of {config.paths} adaptive paths that have exploded (points, "
-        "bars of one "
+        caption="Fraction of {paths} adaptive paths that have exploded (points, bars of one "
         "standard error) and the backward equation (lines), from two orthogonal unit tokens. "
         "Dimensionless.",
-        draw=draw,
-        table=Table(("case", "t", "exact", "paths", "stderr"), tuple(rows)),
-        shown=len(config.cases),
-    )
-
-
-def _figure_growth(config: Config, results: Results) -> FigureSpec:
-    levels = np.logspace(0.3, 3, 28)
-    rows = [
-        (
-            dim,
-            float(level),
-            float(np.mean(results[f"network/n={dim}"]["growth"].values > level)),
-        )
-        for dim in config.dims
-        for level in levels
-    ]
-    never = limits.shaped.explosion_probability(_block(*CASES["one head"]), DISTANCE, 1.0)
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, dim in enumerate(config.dims):
-            here = np.array([row[1:] for row in rows if row[0] == dim])
-            error = np.sqrt(np.maximum(here[:, 1] * (1 - here[:, 1]), 1e-12) / config.networks)
-            ax.errorbar(
-                here[:, 0],
-                np.where(here[:, 1] > 0, here[:, 1], np.nan),
-                yerr=error,
-                color=figures.COLOURS[series],
-                marker=figures.MARKERS[series],
-                markersize=3,
-                label=f"networks, $n = {dim}$",
-            )
-        ax.axhline(never, color=figures.LIMIT, label="SDE: probability of explosion")
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        figures.finish(
-            ax, xlabel="growth $g$ of the trace", ylabel="$P$(growth at depth $n$ > $g$)"
-        )
-
-    return FigureSpec(
+        columns=("case", "t", "exact", "paths", "stderr"),
+        rows=_time_rows,
+        x="t",
+        by="case",
+        layers=(figures.line("exact", label="", dash=""), figures.points("paths", "stderr")),
+        xlabel="depth / width $t$",
+        ylabel="probability of explosion before $t$",
+    ),
+    ex.Figure(
         name="growth",
         title="What an explosion is to a finite network",
-        caption=f"Tail of the growth of the trace over {config.networks} networks of $n$ "
-        "layers and "
-        "width $n$, bars of one standard error, $\\gamma^2 = 1/4$, $\\tau_0 = 1/2$. A "
-        "network never "
+        caption="Tail of the growth of the trace over {networks} networks of $n$ layers and width "
+        "$n$, bars of one standard error, $\\gamma^2 = 1/4$, $\\tau_0 = 1/2$. A network never "
         "explodes: it leaves the shaped regime and grows geometrically, so that its tail fills up "
         "to the SDE's probability of explosion (line) as it widens. Dimensionless.",
-        draw=draw,
-        table=Table(("width", "growth", "probability"), tuple(rows)),
-        shown=len(config.dims),
-    )
+        columns=("width", "growth", "probability"),
+        rows=_growth_rows,
+        draw=_draw_growth,
+        shown=lambda found, table: len(found.config.dims),
+    ),
+)
 
-
-EXPERIMENT = Explosion(
+EXPERIMENT = ex.Experiment(
     name="noci2023/explosion",
     title="The covariance SDE explodes with positive probability",
     summary="For two tokens the probability of explosion has a closed form, and a "
@@ -364,4 +339,8 @@ EXPERIMENT = Explosion(
         "standard": Config(),
         "paper": Config(paths=100_000, adaptive=0.05, networks=20_000),
     },
+    reference=core.reference("noci2023"),
+    parts=(MAP, PATHS, NETWORKS),
+    claims=CLAIMS,
+    figures=FIGURES,
 )
