@@ -3,6 +3,7 @@ from .base import AbstractExperiment as AbstractExperiment
 from .checked import CheckedConfig as CheckedConfig
 from .claims import Claims as Claims
 from .claims import Rival as Rival
+from .claims import claim as claim
 from .experiment import KEYS as KEYS
 from .experiment import PRESETS as PRESETS
 from .experiment import Experiment as Experiment

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from translimit.core import UNAVAILABLE, Claim, Estimate
-from translimit.experiments.parts import Found, fill
+from translimit.experiments.parts import Alone, Found, alone, fill
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -79,6 +79,40 @@ class Claims(Generic[C, P]):
             )
             for point in self.over(found.config)
         ]
+
+
+def claim(
+    name: str,
+    statement: str,
+    estimate: Callable[[Found[C]], Estimate],
+    prediction: float | Callable[[Found[C]], float],
+    tol: float,
+    *,
+    one_sided: bool = False,
+    printed: str = UNAVAILABLE,
+) -> Claims[C, Alone]:
+    """A single sentence.
+
+    Args:
+        name: short and unique within its experiment.
+        statement: see `Claims`.
+        estimate: the number that is measured, from what was found.
+        prediction: the number that theory predicts, or how it follows from what was found.
+        tol: see `Claims`.
+        one_sided: see `Claims`.
+        printed: see `Claims`.
+    """
+    predicted = prediction
+    return Claims(
+        name,
+        statement,
+        estimate=lambda found, at: estimate(found),
+        prediction=(lambda found, at: predicted(found)) if callable(predicted) else predicted,
+        tol=tol,
+        over=alone,
+        one_sided=one_sided,
+        printed=printed,
+    )
 
 
 def _text(value: str | Callable[[Found[C], P], str], found: Found[C], point: P) -> str:

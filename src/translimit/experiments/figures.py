@@ -53,7 +53,8 @@ class Figure(figures.Layout, Generic[C]):
         name: a slug, unique within the experiment.
         title: one line.
         caption: what is drawn, with units and what the error bars are: a template with fields of
-            the configuration in braces (double those of mathematics), or how it follows from it.
+            the configuration in braces (double those of mathematics), or how it follows from what
+            was found.
         columns: header of the table.
         rows: the table, from what was found.
         layers: what is drawn over it.
@@ -66,7 +67,7 @@ class Figure(figures.Layout, Generic[C]):
 
     name: str
     title: str
-    caption: str | Callable[[C], str]
+    caption: str | Callable[[Found[C]], str]
     columns: tuple[str, ...] | Callable[[C], tuple[str, ...]]
     rows: Callable[[Found[C]], Iterable[Row]]
     layers: tuple[Layer, ...] | Callable[[C], tuple[Layer, ...]] = ()
@@ -86,7 +87,7 @@ class Figure(figures.Layout, Generic[C]):
         columns = self.columns(config) if callable(self.columns) else self.columns
         layers = self.layers(config) if callable(self.layers) else self.layers
         table = figures.Table(columns, tuple(self.rows(found)))
-        caption = self.caption(config) if callable(self.caption) else fill(self.caption, config)
+        caption = self.caption(found) if callable(self.caption) else fill(self.caption, config)
         for hole in holes:
             caption += f" Not computed: {hole.cell}, {hole.reason}."
 

@@ -1,9 +1,8 @@
 r"""The exact laws of the linear part of the covariance SDE, measured on its paths.
 
-- `pair`: two tokens to t1: log norms, second moments, arcsin of the correlation.
-- `three/<scheme>/step=...`: log det of three tokens, by the structure-preserving step and by
-  Euler-Maruyama.
-- `long`: two tokens to a long horizon: the arcsine law of alignment.
+Two tokens to t1 have log norms, second moments and the arcsine of their correlation; three tokens
+log det, by the structure-preserving step and by Euler-Maruyama; two tokens to a long horizon the
+arcsine law of alignment.
 
 Reference: documentation, "The shaped Transformer"; alignment: Koubbi, Geshkovski and Rigollet,
 arXiv 2604.01978, find the same law.
@@ -11,26 +10,22 @@ arXiv 2604.01978, find the same law.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Decreasing, Distinct, Step, Two, Within
-from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from translimit.limits.shaped import CovarianceSolution
 
 PAIR = ((1.0, 0.3), (0.3, 1.2))
 T1 = 0.8
@@ -63,235 +58,252 @@ class Config(CheckedConfig):
     horizon: Annotated[float, Within(0.05, 1e4)] = 30.0
 
 
-class ExactFacts(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Pair(ex.Arrays):
+    """Two tokens at t1."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and steps of all paths at 2 microseconds."""
-        step = cell.parameters.get("step", config.step)
-        steps = config.horizon / 0.05 if cell.name.startswith("long") else T1 / step
-        return Cost(60.0 / len(self.cells(config)) + 2e-6 * steps * config.paths)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The pair, log det by scheme and step, and the long horizon."""
-        three = tuple(
-            Cell(f"three/{scheme}/step={h:g}", {"scheme": scheme, "step": h})
-            for scheme in ("structured", "euler")
-            for h in config.steps
-        )
-        long = tuple(Cell(f"long/rho={rho:g}", {"rho": rho}) for rho in config.starts)
-        return (Cell("pair"), *three, *long)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """One for each law."""
-        return (
-            "norm-mean",
-            "norm-variance",
-            "cross-moment",
-            "arcsine-martingale",
-            "log-det-mean",
-            "log-det-variance",
-            "alignment",
-        )
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Paths of the linear SDE, in float64."""
-        import xarray as xr
-
-        shaped, here = limits.shaped, cell.parameters
-        attrs = {"reference": REFERENCE, **here}
-
-        def ends(initial: Any, t1: float, method: Any) -> Any:
-            sde = shaped.CovarianceSDE(block=linear_block(), initial=initial, t1=t1)
-            return core.solve(sde, method, key=key, save=[t1])
-
-        if cell.name == "pair":
-            solution = ends(PAIR, T1, shaped.StructurePreserving(config.paths, config.step))
-            cov = solution.cov[:, 0]
-            values = {
-                "log_norm": np.log(cov[:, 0, 0]),
-                "cross": cov[:, 0, 1] ** 2,
-                "arcsine": np.arcsin(solution.correlation[:, 0, 0, 1]),
-            }
-            return xr.Dataset({name: (("path",), v) for name, v in values.items()}, attrs=attrs)
-        if cell.name.startswith("three"):
-            kind = shaped.StructurePreserving if here["scheme"] == "structured" else None
-            method = (kind or shaped.EulerMaruyama)(paths=config.paths, max_step=here["step"])
-            log_det = ends(np.eye(3), T1, method).log_det[:, 0]
-            return xr.Dataset({"log_det": (("path",), log_det)}, attrs=attrs)
-        rho = here["rho"]
-        method = shaped.StructurePreserving(max(1000, config.paths // 5), 0.05)
-        end = ends([[1.0, rho], [rho, 1.0]], config.horizon, method).correlation[:, 0, 0, 1]
-        return xr.Dataset({"correlation": (("path",), end)}, attrs=attrs)
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Every law at its tolerance."""
-        shaped, pair = limits.shaped, results["pair"]
-        mean, variance = shaped.linear_norm_law(linear_block(), PAIR[0][0], T1)
-        log_norm = pair["log_norm"].values
-        det_mean, det_variance = shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
-        log_det = results[f"three/structured/step={config.steps[-1]:g}"]["log_det"].values
-        cross = shaped.linear_second_moments(linear_block(), PAIR, T1)[0]
-        misses = [
-            float(np.mean(results[f"long/rho={rho:g}"]["correlation"] > 0))
-            - shaped.aligned_probability(rho)
-            for rho in config.starts
-        ]
-        count = results[f"long/rho={config.starts[0]:g}"].sizes["path"]
-        worst = max(misses, key=abs)
-
-        def claim(name: str, statement: str, prediction: float, estimate: Any, tol: float) -> Claim:
-            return Claim(name, statement, prediction, estimate, tol, reference=REFERENCE)
-
-        return [
-            claim(
-                "norm-mean",
-                "$\\log V_{00}$ is Gaussian: its mean.",
-                mean,
-                Estimate.from_samples(log_norm),
-                0.05,
-            ),
-            claim(
-                "norm-variance",
-                "$\\log V_{00}$ is Gaussian: its variance.",
-                variance,
-                Estimate.from_samples((log_norm - log_norm.mean()) ** 2),
-                0.08,
-            ),
-            claim(
-                "cross-moment",
-                "$E\\,V_{01}^2$ solves a linear system.",
-                cross,
-                Estimate.from_samples(pair["cross"].values),
-                0.35,
-            ),
-            claim(
-                "arcsine-martingale",
-                "$E \\arcsin \\rho$ does not move.",
-                float(np.arcsin(PAIR[0][1] / PAIR[1][1] ** 0.5)),
-                Estimate.from_samples(pair["arcsine"].values),
-                0.03,
-            ),
-            claim(
-                "log-det-mean",
-                "$\\log \\det V$ of three tokens is Gaussian: its mean.",
-                det_mean,
-                Estimate.from_samples(log_det),
-                0.12,
-            ),
-            claim(
-                "log-det-variance",
-                "$\\log \\det V$ of three tokens is Gaussian: its variance.",
-                det_variance,
-                Estimate.from_samples((log_det - log_det.mean()) ** 2),
-                0.3,
-            ),
-            claim(
-                "alignment",
-                "Two tokens align with probability $1/2 + \\arcsin(\\rho_0)/\\pi$ (largest "
-                "difference over the starting correlations).",
-                0.0,
-                Estimate(worst, 0.5 / count**0.5, count),
-                0.05,
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Log det by scheme and step, and the arcsine law."""
-        return [_figure_log_det(config, results), _figure_alignment(config, results)]
+    log_norm: Float[np.ndarray, " path"]
+    cross: Float[np.ndarray, " path"]
+    arcsine: Float[np.ndarray, " path"]
 
 
-def _figure_log_det(config: Config, results: Results) -> FigureSpec:
-    exact, _ = limits.shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
-    names = {"structured": "structure-preserving", "euler": "Euler-Maruyama, clipped"}
-    rows = []
-    for scheme in names:
-        for h in config.steps:
-            values = results[f"three/{scheme}/step={h:g}"]["log_det"].values
-            clipped = int(np.sum(~np.isfinite(values)))
-            kept = values[np.isfinite(values)]
-            error = float(kept.std() / len(kept) ** 0.5)
-            rows.append((scheme, h, float(np.median(values)), 1.2533 * error, clipped))
+@dataclass(frozen=True)
+class LogDet(ex.Arrays):
+    """Three tokens at t1."""
 
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, (scheme, name) in enumerate(names.items()):
-            here = np.array([row[1:4] for row in rows if row[0] == scheme])
-            ax.errorbar(
-                here[:, 0],
-                here[:, 1],
-                yerr=here[:, 2],
-                fmt=figures.MARKERS[series] + "-",
-                color=figures.COLOURS[series],
-                capsize=3,
-                label=name,
-            )
-        ax.axhline(exact, color=figures.LIMIT, label="exact median (= mean)")
-        ax.set_xscale("log")
-        ax.set_xticks(config.steps, [f"{h:g}" for h in config.steps])
-        ax.minorticks_off()
-        figures.finish(ax, xlabel="step", ylabel="median of $\\log \\det V$ at $t = 0.8$")
+    log_det: Float[np.ndarray, " path"]
 
-    lost = sum(row[4] for row in rows)
-    return FigureSpec(
+
+@dataclass(frozen=True)
+class Aligned(ex.Arrays):
+    """Two tokens at the horizon."""
+
+    correlation: Float[np.ndarray, " path"]
+
+
+def _end(
+    initial: object, t1: float, method: core.AbstractMethod, keys: ex.Keys
+) -> CovarianceSolution:
+    """Paths of the linear SDE at t1, in float64."""
+    sde = limits.shaped.CovarianceSDE(block=linear_block(), initial=np.array(initial), t1=t1)
+    return core.solve(sde, method, key=keys.own, save=[t1])
+
+
+def compute_pair(config: Config, at: ex.Alone, keys: ex.Keys) -> Pair:
+    """Norm, product and correlation."""
+    method = limits.shaped.StructurePreserving(config.paths, config.step)
+    solution = _end(PAIR, T1, method, keys)
+    cov, rho = np.asarray(solution.cov)[:, 0], np.asarray(solution.correlation)[:, 0, 0, 1]
+    return Pair(np.log(cov[:, 0, 0]), cov[:, 0, 1] ** 2, np.arcsin(rho))
+
+
+def compute_three(config: Config, at: tuple[str, float], keys: ex.Keys) -> LogDet:
+    """By one scheme with one step."""
+    shaped, (scheme, step) = limits.shaped, at
+    kind = shaped.StructurePreserving if scheme == "structured" else shaped.EulerMaruyama
+    method = kind(paths=config.paths, max_step=step)
+    return LogDet(np.asarray(_end(np.eye(3), T1, method, keys).log_det)[:, 0])
+
+
+def compute_long(config: Config, rho: float, keys: ex.Keys) -> Aligned:
+    """From one correlation."""
+    method = limits.shaped.StructurePreserving(max(1000, config.paths // 5), 0.05)
+    end = _end([[1.0, rho], [rho, 1.0]], config.horizon, method, keys)
+    return Aligned(np.asarray(end.correlation)[:, 0, 0, 1])
+
+
+def _cost(config: Config, steps: float) -> ex.Cost:
+    """A share of compilation, and steps of all paths at 2 microseconds."""
+    cells = 1 + 2 * len(config.steps) + len(config.starts)
+    return ex.Cost(60.0 / cells + 2e-6 * steps * config.paths)
+
+
+PARTS = (
+    PAIRS := ex.Part(
+        "pair", Pair, compute_pair, grid=ex.alone, cost=lambda c, at: _cost(c, T1 / c.step)
+    ),
+    THREE := ex.Part(
+        "three/{scheme}/step={step:g}",
+        LogDet,
+        compute_three,
+        grid=lambda c: [(scheme, h) for scheme in ("structured", "euler") for h in c.steps],
+        cost=lambda c, at: _cost(c, T1 / at[1]),
+    ),
+    LONG := ex.Part(
+        "long/rho={rho:g}",
+        Aligned,
+        compute_long,
+        grid=lambda c: c.starts,
+        cost=lambda c, rho: _cost(c, c.horizon / 0.05),
+    ),
+)
+
+
+def _log_det(found: ex.Found[Config]) -> np.ndarray:
+    """By the structure-preserving scheme with the smallest step."""
+    return found(THREE, ("structured", found.config.steps[-1])).log_det
+
+
+def _log_det_mean(found: ex.Found[Config]) -> Estimate:
+    return Estimate.from_samples(_log_det(found))
+
+
+def _log_det_variance(found: ex.Found[Config]) -> Estimate:
+    return _variance(_log_det(found))
+
+
+def _variance(values: np.ndarray) -> Estimate:
+    return Estimate.from_samples((values - values.mean()) ** 2)
+
+
+def _misaligned(found: ex.Found[Config]) -> Estimate:
+    """The largest difference from the arcsine law over the starting correlations."""
+    ends = found.each(LONG)
+    misses = [
+        float(np.mean(end.correlation > 0)) - limits.shaped.aligned_probability(rho)
+        for rho, end in ends
+    ]
+    count = len(ends[0][1].correlation)
+    return Estimate(max(misses, key=abs), 0.5 / count**0.5, count)
+
+
+def _norm_law() -> tuple[float, float]:
+    return limits.shaped.linear_norm_law(linear_block(), PAIR[0][0], T1)
+
+
+def _log_det_law() -> tuple[float, float]:
+    return limits.shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
+
+
+CLAIMS = (
+    ex.claim(
+        "norm-mean",
+        "$\\log V_{00}$ is Gaussian: its mean.",
+        lambda found: Estimate.from_samples(found(PAIRS).log_norm),
+        lambda found: _norm_law()[0],
+        0.05,
+    ),
+    ex.claim(
+        "norm-variance",
+        "$\\log V_{00}$ is Gaussian: its variance.",
+        lambda found: _variance(found(PAIRS).log_norm),
+        lambda found: _norm_law()[1],
+        0.08,
+    ),
+    ex.claim(
+        "cross-moment",
+        "$E\\,V_{01}^2$ solves a linear system.",
+        lambda found: Estimate.from_samples(found(PAIRS).cross),
+        lambda found: limits.shaped.linear_second_moments(linear_block(), PAIR, T1)[0],
+        0.35,
+    ),
+    ex.claim(
+        "arcsine-martingale",
+        "$E \\arcsin \\rho$ does not move.",
+        lambda found: Estimate.from_samples(found(PAIRS).arcsine),
+        lambda found: float(np.arcsin(PAIR[0][1] / PAIR[1][1] ** 0.5)),
+        0.03,
+    ),
+    ex.claim(
+        "log-det-mean",
+        "$\\log \\det V$ of three tokens is Gaussian: its mean.",
+        _log_det_mean,
+        lambda found: _log_det_law()[0],
+        0.12,
+    ),
+    ex.claim(
+        "log-det-variance",
+        "$\\log \\det V$ of three tokens is Gaussian: its variance.",
+        _log_det_variance,
+        lambda found: _log_det_law()[1],
+        0.3,
+    ),
+    ex.claim(
+        "alignment",
+        "Two tokens align with probability $1/2 + \\arcsin(\\rho_0)/\\pi$ (largest "
+        "difference over the starting correlations).",
+        _misaligned,
+        0.0,
+        0.05,
+    ),
+)
+
+
+def _medians(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    exact, _ = _log_det_law()
+    for (scheme, step), three in found.each(THREE):
+        kept = three.log_det[np.isfinite(three.log_det)]
+        error = float(kept.std() / len(kept) ** 0.5)
+        clipped = len(three.log_det) - len(kept)
+        yield (scheme, step, float(np.median(three.log_det)), 1.2533 * error, clipped, float(exact))
+
+
+def _log_det_caption(found: ex.Found[Config]) -> str:
+    lost = sum(int(np.sum(~np.isfinite(three.log_det))) for _, three in found.each(THREE))
+    return (
+        f"Median over {found.config.paths} paths of the linear SDE of three tokens from $V = I$, "
+        f"bars of one standard error. {lost} values are $-\\infty$, where Euler-Maruyama clipped "
+        "an eigenvalue; they count in the median. Dimensionless."
+    )
+
+
+def _alignments(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for rho, end in found.each(LONG):
+        p = float((end.correlation > 0).mean())
+        error = float((p * (1 - p) / end.correlation.size) ** 0.5)
+        yield (rho, limits.shaped.aligned_probability(rho), p, error)
+
+
+def _draw_alignment(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Fractions on the law."""
+    grid = np.linspace(-1, 1, 201)
+    law = [limits.shaped.aligned_probability(float(rho)) for rho in grid]
+    marks = (
+        figures.Line(grid, np.array(law), label="$1/2 + \\arcsin(\\rho_0) / \\pi$"),
+        figures.Points(
+            table.numbers("rho_0"),
+            table.numbers("paths"),
+            figures.COLOURS[0],
+            "paths",
+            error=table.numbers("stderr"),
+        ),
+    )
+    x = figures.ChartAxis("initial correlation $\\rho_0$")
+    y = figures.ChartAxis("probability of $\\rho \\to 1$")
+    figures.draw_charts([figures.Chart("The arcsine law of alignment", x, y, marks)], canvas)
+
+
+FIGURES = (
+    ex.Figure(
         name="log-det",
         title="Log determinant by scheme and step",
-        caption=f"Median over {config.paths} paths of the linear SDE of three tokens from $V = I$, "
-        f"bars of one standard error. {lost} values are $-\\infty$, where Euler-Maruyama "
-        "clipped an "
-        "eigenvalue; they count in the median. Dimensionless.",
-        draw=draw,
-        table=Table(("scheme", "step", "median", "stderr", "clipped"), tuple(rows)),
-        shown=len(rows),
-    )
-
-
-def _figure_alignment(config: Config, results: Results) -> FigureSpec:
-    rows = []
-    for rho in config.starts:
-        aligned = results[f"long/rho={rho:g}"]["correlation"].values > 0
-        p = float(aligned.mean())
-        rows.append(
-            (
-                rho,
-                limits.shaped.aligned_probability(rho),
-                p,
-                float((p * (1 - p) / aligned.size) ** 0.5),
-            )
-        )
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        grid = np.linspace(-1, 1, 201)
-        law = [limits.shaped.aligned_probability(float(rho)) for rho in grid]
-        ax.plot(grid, law, color=figures.LIMIT, label="$1/2 + \\arcsin(\\rho_0) / \\pi$")
-        here = np.array(rows)
-        ax.errorbar(
-            here[:, 0],
-            here[:, 2],
-            yerr=here[:, 3],
-            fmt="o",
-            capsize=3,
-            color=figures.COLOURS[0],
-            label="paths",
-        )
-        figures.finish(
-            ax, xlabel="initial correlation $\\rho_0$", ylabel="probability of $\\rho \\to 1$"
-        )
-
-    return FigureSpec(
+        caption=_log_det_caption,
+        columns=("scheme", "step", "median", "stderr", "clipped", "exact"),
+        rows=_medians,
+        x="step",
+        by="scheme",
+        layers=(
+            figures.points("median", "stderr", joined=True),
+            figures.level("exact", label="exact median (= mean)"),
+        ),
+        ylabel="median of $\\log \\det V$ at $t = 0.8$",
+        log="x",
+        ticks=True,
+        shown=lambda found, table: len(table.rows),
+    ),
+    ex.Figure(
         name="alignment",
         title="The arcsine law of alignment",
-        caption=f"Fraction of paths whose correlation is positive at $t = "
-        f"{config.horizon:g}$, bars "
-        "of one standard error, and the exact law of its limit. Dimensionless.",
-        draw=draw,
-        table=Table(("rho_0", "law", "paths", "stderr"), tuple(rows)),
-        shown=len(rows),
-    )
+        caption="Fraction of paths whose correlation is positive at $t = {horizon:g}$, bars of one "
+        "standard error, and the exact law of its limit. Dimensionless.",
+        columns=("rho_0", "law", "paths", "stderr"),
+        rows=_alignments,
+        draw=_draw_alignment,
+        shown=lambda found, table: len(table.rows),
+    ),
+)
 
-
-EXPERIMENT = ExactFacts(
+EXPERIMENT = ex.Experiment(
     name="noci2023/exact-facts",
     title="Exact laws of the linear covariance SDE",
     summary="Without attention the covariance SDE is linear: norms and determinants are "
@@ -304,4 +316,8 @@ EXPERIMENT = ExactFacts(
         "standard": Config(),
         "paper": Config(paths=100_000, steps=(0.08, 0.04, 0.02, 0.01, 0.005)),
     },
+    reference=core.reference("noci2023"),
+    parts=PARTS,
+    claims=CLAIMS,
+    figures=FIGURES,
 )

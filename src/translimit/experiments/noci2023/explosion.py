@@ -220,6 +220,7 @@ def _draw_map(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> 
     """Shades with levels, and the line beyond which nothing explodes."""
     data = found(MAP)
     axes = canvas.subplots(1, 2, sharey=True)
+    image = None
     for ax, values, title in zip(
         axes, (data.early, data.ever), ("before $t = 1$", "ever"), strict=True
     ):
@@ -236,7 +237,8 @@ def _draw_map(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> 
             ax, xlabel="$\\gamma^2$", ylabel="temperature $\\tau_0$", title=title, legend=False
         )
         ax.grid(visible=False)
-    canvas.colorbar(image, ax=axes, label="probability of explosion")
+    if image is not None:
+        canvas.colorbar(image, ax=axes, label="probability of explosion")
 
 
 def _time_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:

@@ -83,6 +83,16 @@ class Config(CheckedConfig):
                     f"pass whole numbers of layers over each dimension, not so for {dim}",
                 )
 
+    @property
+    def largest(self) -> int:
+        """The largest width."""
+        return self.dims[-1]
+
+    @property
+    def last(self) -> float:
+        """The last ratio."""
+        return self.ratios[-1]
+
 
 @dataclass(frozen=True)
 class Law(ex.Arrays):
@@ -105,7 +115,7 @@ def compute_limit(config: Config, start: str, keys: ex.Keys) -> Law:
     sde = limits.shaped.CovarianceSDE(
         block=_block(config),
         initial=cov,
-        t1=config.ratios[-1],
+        t1=config.last,
         stop_trace=config.stop * float(np.trace(cov)),
     )
     method = limits.shaped.StructurePreserving(
@@ -154,7 +164,7 @@ LIMIT = ex.Part(
     Law,
     compute_limit,
     grid=lambda c: c.starts,
-    cost=lambda c, start: ex.Cost(8.0 + 1e-5 * c.paths * c.ratios[-1] / c.step),
+    cost=lambda c, start: ex.Cost(8.0 + 1e-5 * c.paths * c.last / c.step),
 )
 NETWORK = ex.Part(
     "network/{start}/n={dim}",
@@ -162,13 +172,13 @@ NETWORK = ex.Part(
     compute_networks,
     grid=lambda c: [(start, dim) for start in c.starts for dim in c.dims],
     # Compilation, and layers: the MLP's hidden normals of every network.
-    cost=lambda c, at: ex.Cost(8.0 + 2e-7 * c.ratios[-1] * at[1] ** 2 * c.networks),
+    cost=lambda c, at: ex.Cost(8.0 + 2e-7 * c.last * at[1] ** 2 * c.networks),
 )
 
 
 def _both(found: ex.Found[Config], start: str, dim: int | None = None) -> tuple[Law, Law]:
     """The law of the SDE, and that of networks (of the largest width by default)."""
-    return found(LIMIT, start), found(NETWORK, (start, dim or found.config.dims[-1]))
+    return found(LIMIT, start), found(NETWORK, (start, dim or found.config.largest))
 
 
 def _distance(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
@@ -183,8 +193,8 @@ def _statement(found: ex.Found[Config], at: tuple[str, str]) -> str:
     start, observable = at
     name = found(LIMIT, start).pair if observable == "correlation" else "$\\log V_{00}$"
     return (
-        f"{start}: at depth / width {found.config.ratios[-1]:g} the law of {name} over networks of "
-        f"width {found.config.dims[-1]} is that of the stopped SDE (Kolmogorov distance beyond its "
+        f"{start}: at depth / width {found.config.last:g} the law of {name} over networks of "
+        f"width {found.config.largest} is that of the stopped SDE (Kolmogorov distance beyond its "
         "mean for equal laws)."
     )
 
@@ -236,11 +246,9 @@ def _distances(found: ex.Found[Config]) -> Iterator[figures.Row]:
 DENSITIES = ex.Figure(
     name="densities",
     title="Densities of a correlation at final depth",
-    caption=lambda c: (
-        f"Correlation of two tokens over {c.networks} networks of width {c.dims[-1]} "
-        f"(points, bars of one standard error) and {c.paths} stopped paths of the SDE (steps), at "
-        "two ratios of depth to width. Nothing is fitted. Dimensionless."
-    ),
+    caption="Correlation of two tokens over {networks} networks of width {largest} (points, bars "
+    "of one standard error) and {paths} stopped paths of the SDE (steps), at two ratios of depth to "
+    "width. Nothing is fitted. Dimensionless.",
     columns=("start", "depth / width", "correlation", "SDE", "networks", "stderr"),
     rows=_densities,
     x="correlation",
@@ -256,11 +264,8 @@ DENSITIES = ex.Figure(
 TRAJECTORIES = ex.Figure(
     name="trajectories",
     title="A correlation along depth",
-    caption=lambda c: (
-        f"Mean over {c.networks} networks of width {c.dims[-1]} (points, bars of one "
-        f"standard error) and mean with quantile bands of {c.paths} stopped paths of the SDE. "
-        "Dimensionless."
-    ),
+    caption="Mean over {networks} networks of width {largest} (points, bars of one standard error) "
+    "and mean with quantile bands of {paths} stopped paths of the SDE. Dimensionless.",
     columns=(
         *("start", "depth / width", "q10", "q25", "q50", "q75", "q90"),
         *("SDE mean", "networks", "stderr"),
@@ -281,11 +286,9 @@ TRAJECTORIES = ex.Figure(
 DISTANCES = ex.Figure(
     name="distances",
     title="Distance of the laws against width",
-    caption=lambda c: (
-        "Kolmogorov distance between the correlation over networks and over paths of the SDE at "
-        f"depth / width {c.ratios[-1]:g}; bars: the standard deviation that the distance has when "
-        "both laws are equal, dashed: its mean then, below which nothing can be seen."
-    ),
+    caption="Kolmogorov distance between the correlation over networks and over paths of the SDE "
+    "at depth / width {last:g}; bars: the standard deviation that the distance has when both laws "
+    "are equal, dashed: its mean then, below which nothing can be seen.",
     columns=("start", "width", "distance", "spread", "floor"),
     rows=_distances,
     x="width",
