@@ -234,7 +234,7 @@ class _Coordinates(dict[str, Any]):
             values = point if isinstance(point, tuple) else (point,)
             named = (name for _, name, _, _ in Formatter().parse(template) if name)
             names = dict.fromkeys(re.split(r"[.\[]", name)[0] for name in named)
-            super().__init__(zip(names, values, strict=True))
+            super().__init__(zip(names, values, strict=bool(names)))
         self._point = point
 
     def __missing__(self, key: str) -> Any:

@@ -33,7 +33,6 @@ from translimit.experiments.checked import (
     Within,
 )
 from translimit.experiments.noci2023.starts import (
-    REFERENCE,
     STARTS,
     correlations,
     initial_covariance,
@@ -247,8 +246,8 @@ DENSITIES = ex.Figure(
     name="densities",
     title="Densities of a correlation at final depth",
     caption="Correlation of two tokens over {networks} networks of width {largest} (points, bars "
-    "of one standard error) and {paths} stopped paths of the SDE (steps), at two ratios of depth to "
-    "width. Nothing is fitted. Dimensionless.",
+    "of one standard error) and {paths} stopped paths of the SDE (steps), at two ratios of depth "
+    "to width. Nothing is fitted. Dimensionless.",
     columns=("start", "depth / width", "correlation", "SDE", "networks", "stderr"),
     rows=_densities,
     x="correlation",
@@ -310,7 +309,7 @@ EXPERIMENT = ex.Experiment(
     "tends to a stochastic process. Laws over networks of growing width are held against it at "
     "several ratios of depth to width, from synthetic tokens, patches of digits and bytes of text.",
     citations=("noci2023", "li2022", "digits", "jax"),
-    reference=REFERENCE,
+    reference=core.reference("noci2023"),
     presets={
         "demo": Config(starts=("synthetic",), dims=(20, 100), networks=1000, paths=4000),
         "standard": Config(),

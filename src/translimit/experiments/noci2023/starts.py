@@ -8,7 +8,6 @@ import numpy as np
 
 from translimit import data
 
-REFERENCE = "Noci et al., arXiv 2306.17759"
 #: Three unit tokens with three different correlations.
 THREE = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, -0.3], [0.1, -0.3, 1.0]])
 STARTS = ("synthetic", "digits", "text")

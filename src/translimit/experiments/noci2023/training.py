@@ -1,7 +1,7 @@
 r"""What trains as depth grows: shaped attention without normalisation, against pre-LN.
 
     shaped       h <- lam h + gamma W_O (alpha I + beta P - gamma_c U) v,   no norm, trained gains
-                 for each head that start at 1, logits / (tau_0 (d n_k)^{1/2}), shaped ReLU
+                 for each head that start at 1, scores / (tau_0 (d n_k)^{1/2}), shaped ReLU
     pre-norm     h <- h + branch(LayerNorm h), softmax, GELU
     unshaped     the skips of the first, the attention and activation of the second, no norm
 
@@ -14,21 +14,16 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from translimit import data, describe, figures, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+import translimit.experiments as ex
+from translimit import core, data, describe, figures, train
+from translimit.core import Estimate
 from translimit.experiments.checked import (
     BranchWeight,
     CheckedConfig,
@@ -39,10 +34,9 @@ from translimit.experiments.checked import (
     Two,
 )
 from translimit.experiments.ensembles import ensemble_bytes
-from translimit.experiments.noci2023.starts import REFERENCE
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
 
 KINDS = ("shaped", "pre-norm", "unshaped")
 
@@ -75,92 +69,56 @@ class Config(CheckedConfig):
     seeds: Two = 4
     batch: Count = 32
 
+    @property
+    def tenth(self) -> int:
+        """A tenth of the steps."""
+        return max(1, self.steps // 10)
 
-class ShapedTraining(AbstractExperiment[Config]):
-    """See the module's docstring."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and floating-point operations at 12 a nanosecond."""
-        weights = 12 * (config.head_dim * config.heads) ** 2 * cell.parameters["depth"]
-        tokens = config.seeds * len(config.rates) * config.steps * config.batch * 8
-        memory = ensemble_bytes(
-            (config.head_dim, config.heads, cell.parameters["depth"]),
-            members=config.seeds * len(config.rates),
-            batch=config.batch,
-            tokens=8,
-            outputs=10,
-            mlp_ratio=2.0,
-        )
-        return Cost(6 + 6 * weights * tokens / 1.2e10, memory)
+@dataclass(frozen=True)
+class Ensemble(ex.Arrays):
+    """Networks trained from seeds at rates."""
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each kind and depth."""
-        return tuple(
-            Cell(f"{kind}/L={depth}", {"kind": kind, "depth": depth})
-            for kind in KINDS
-            for depth in config.depths
-        )
+    seed: Int[np.ndarray, " seed"]
+    rate: Float[np.ndarray, " rate"]
+    step: Int[np.ndarray, " step"]
+    loss: Annotated[Float[np.ndarray, "seed rate step"], "minibatch loss"]
+    diverged_at: Int[np.ndarray, "seed rate"]
 
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """The three kinds at the largest depth."""
-        return ("shaped-trains", "shaped-against-pre-norm", "unshaped-is-worse")
+    def best(self, count: int) -> tuple[int, np.ndarray]:
+        """The rate with the least mean loss over the last steps, and that loss by seed.
 
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Train every seed at every rate."""
-        shape, numbers = _network(config, cell.parameters["kind"], cell.parameters["depth"])
-        training = train.Training(
-            steps=config.steps,
-            rates=config.rates,
-            seeds=config.seeds,
-            batch=config.batch,
-            optimizer=train.Optimizer("adam", eps=1e-12),
-            schedule=train.Schedule(warmup=config.steps // 10, decay="linear"),
-        )
-        history = train.train(shape, numbers, data.digit_patches(), training, key=key)
-        return history.to_xarray().assign_attrs(reference=REFERENCE, **cell.parameters)
+        A member that has diverged has an infinite loss.
+        """
+        last = self.finite()[:, :, -count:].mean(axis=2)
+        best = int(np.argmin(last.mean(axis=0)))
+        return best, last[:, best]
 
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Losses at the largest depth, each at its best rate."""
-        depth = config.depths[-1]
-        shaped, pre_norm, unshaped = (_best(config, results, k, depth)[1] for k in KINDS)
-        chance = float(np.log(10))
+    def finite(self) -> np.ndarray:
+        """Losses, infinite once a member has diverged."""
+        losses = self.loss.astype(float)
+        return np.where(np.isfinite(losses), losses, np.inf)
 
-        def difference(one: np.ndarray, two: np.ndarray) -> Estimate:
-            error = np.hypot(one.std(ddof=1), two.std(ddof=1)) / len(one) ** 0.5
-            return Estimate(float(one.mean() - two.mean()), float(error), len(one))
 
-        def claim(name: str, statement: str, bound: float, estimate: Estimate, tol: float) -> Claim:
-            return Claim(name, statement, bound, estimate, tol, "unavailable", REFERENCE, True)
-
-        return [
-            claim(
-                "shaped-trains",
-                f"{depth} shaped layers without normalisation train: the loss of the last tenth "
-                "of the steps is below half of that of chance.",
-                chance / 2,
-                Estimate.from_samples(shaped),
-                0.0,
-            ),
-            claim(
-                "shaped-against-pre-norm",
-                f"At {depth} layers the shaped network ends within 0.2 nats of pre-LN, or below.",
-                0.0,
-                difference(shaped, pre_norm),
-                0.2,
-            ),
-            claim(
-                "unshaped-is-worse",
-                f"At {depth} layers softmax attention and GELU with the same skips and no "
-                "normalisation end above the shaped network.",
-                0.0,
-                difference(shaped, unshaped),
-                0.0,
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Losses against steps and against depth."""
-        return [_figure(config, results)]
+def compute(config: Config, at: tuple[str, int], keys: ex.Keys) -> Ensemble:
+    """Train every seed at every rate."""
+    shape, numbers = _network(config, *at)
+    training = train.Training(
+        steps=config.steps,
+        rates=config.rates,
+        seeds=config.seeds,
+        batch=config.batch,
+        optimizer=train.Optimizer("adam", eps=1e-12),
+        schedule=train.Schedule(warmup=config.steps // 10, decay="linear"),
+    )
+    history = train.train(shape, numbers, data.digit_patches(), training, key=keys.own)
+    return Ensemble(
+        seed=np.arange(config.seeds),
+        rate=np.array(config.rates),
+        step=np.arange(config.steps),
+        loss=np.asarray(history.losses),
+        diverged_at=np.asarray(history.diverged_at),
+    )
 
 
 def _network(
@@ -191,70 +149,139 @@ def _network(
     return shape, numbers
 
 
-def _losses(results: Results, kind: str, depth: int) -> np.ndarray:
-    """Minibatch losses [seeds, rates, steps], infinite once a member has diverged."""
-    losses = results[f"{kind}/L={depth}"]["loss"].values.astype(float)
-    return np.where(np.isfinite(losses), losses, np.inf)
+def _cost(config: Config, at: tuple[str, int]) -> ex.Cost:
+    """Compilation, and floating-point operations at 12 a nanosecond."""
+    weights = 12 * (config.head_dim * config.heads) ** 2 * at[1]
+    tokens = config.seeds * len(config.rates) * config.steps * config.batch * 8
+    memory = ensemble_bytes(
+        (config.head_dim, config.heads, at[1]),
+        members=config.seeds * len(config.rates),
+        batch=config.batch,
+        tokens=8,
+        outputs=10,
+        mlp_ratio=2.0,
+    )
+    return ex.Cost(6 + 6 * weights * tokens / 1.2e10, memory)
 
 
-def _best(config: Config, results: Results, kind: str, depth: int) -> tuple[int, np.ndarray]:
-    """The rate with the least mean loss over the last tenth, and that loss by seed."""
-    last = _losses(results, kind, depth)[:, :, -max(1, config.steps // 10) :].mean(axis=2)
-    best = int(np.argmin(last.mean(axis=0)))
-    return best, last[:, best]
+NETWORKS = ex.Part(
+    "{kind}/L={depth}",
+    Ensemble,
+    compute,
+    grid=lambda c: [(kind, depth) for kind in KINDS for depth in c.depths],
+    cost=_cost,
+)
 
 
-def _figure(config: Config, results: Results) -> FigureSpec:
-    rows = []
-    for kind in KINDS:
-        for depth in config.depths:
-            index, last = _best(config, results, kind, depth)
-            diverged = int((results[f"{kind}/L={depth}"]["diverged_at"].values >= 0).sum())
-            error = float(last.std(ddof=1) / len(last) ** 0.5)
-            rows.append((kind, depth, config.rates[index], float(last.mean()), error, diverged))
+def _last(found: ex.Found[Config], kind: str) -> np.ndarray:
+    """Losses by seed of one kind at the largest depth, at its best rate."""
+    return found(NETWORKS, (kind, found.config.depths[-1])).best(found.config.tenth)[1]
 
-    def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2, sharey=True)
-        depth, window = config.depths[-1], max(1, config.steps // 30)
-        for number, kind in enumerate(KINDS):
-            losses = _losses(results, kind, depth)[:, _best(config, results, kind, depth)[0]]
-            count = losses.shape[1] // window
-            mean = losses[:, : count * window].reshape(len(losses), count, window).mean((0, 2))
-            steps = (np.arange(count) + 0.5) * window
-            left.plot(steps, mean, label=kind, **figures.marked(number, len(steps)))
-            mine = [row for row in rows if row[0] == kind]
-            right.errorbar(
-                [row[1] for row in mine],
-                [row[3] for row in mine],
-                yerr=[row[4] for row in mine],
-                fmt=figures.MARKERS[number] + "-",
-                color=figures.COLOURS[number],
-                capsize=3,
-                label=kind,
-            )
-        for ax in (left, right):
-            ax.axhline(np.log(10), color=figures.LIMIT, ls="--", lw=1, label="chance, log 10")
-        right.set_xscale("log")
-        right.set_xticks(config.depths, [str(depth) for depth in config.depths])
-        right.minorticks_off()
-        figures.finish(left, xlabel="step", ylabel="loss in nats", title=f"{depth} layers")
-        figures.finish(right, xlabel="layers", ylabel="loss, last tenth", title="best rate")
 
-    return FigureSpec(
-        name="training",
-        title="Training without normalisation",
-        caption="Minibatch loss on digits, mean over seeds, at the best of the rates "
-        f"{', '.join(f'{rate:g}' for rate in config.rates)} of Adam for each kind and depth. Left: "
-        "windows of steps at the largest depth. Right: the last tenth of the steps, bars are "
-        "standard errors over seeds.",
-        draw=draw,
-        table=Table(("network", "layers", "best rate", "loss", "stderr", "diverged"), tuple(rows)),
-        shown=len(rows),
-        size=(9.0, 4.0),
+def _loss(found: ex.Found[Config], rival: str) -> Estimate:
+    """The loss of shaped networks, minus that of another kind where one is named."""
+    shaped = _last(found, "shaped")
+    if not rival:
+        return Estimate.from_samples(shaped)
+    other = _last(found, rival)
+    error = np.hypot(shaped.std(ddof=1), other.std(ddof=1)) / len(shaped) ** 0.5
+    return Estimate(float(shaped.mean() - other.mean()), float(error), len(shaped))
+
+
+def _below(
+    name: str, statement: str, rival: str, bound: float, tol: float
+) -> ex.Claims[Config, str]:
+    """At the largest depth the shaped networks end below a bound, or below another kind."""
+    return ex.Claims(
+        name,
+        lambda found, rival: statement.format(depth=found.config.depths[-1]),
+        estimate=_loss,
+        prediction=bound,
+        tol=tol,
+        over=lambda c: [rival],
+        one_sided=True,
     )
 
 
-EXPERIMENT = ShapedTraining(
+CLAIMS = (
+    _below(
+        "shaped-trains",
+        "{depth} shaped layers without normalisation train: the loss of the last tenth of the "
+        "steps is below half of that of chance.",
+        "",
+        float(np.log(10)) / 2,
+        0.0,
+    ),
+    _below(
+        "shaped-against-pre-norm",
+        "At {depth} layers the shaped network ends within 0.2 nats of pre-LN, or below.",
+        "pre-norm",
+        0.0,
+        0.2,
+    ),
+    _below(
+        "unshaped-is-worse",
+        "At {depth} layers softmax attention and GELU with the same skips and no normalisation end "
+        "above the shaped network.",
+        "unshaped",
+        0.0,
+        0.0,
+    ),
+)
+
+
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for (kind, depth), one in found.each(NETWORKS):
+        index, last = one.best(found.config.tenth)
+        diverged = int((one.diverged_at >= 0).sum())
+        error = float(last.std(ddof=1) / len(last) ** 0.5)
+        yield (kind, depth, found.config.rates[index], float(last.mean()), error, diverged)
+
+
+def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Losses against steps at the largest depth, and against depth."""
+    depth, window = found.config.depths[-1], max(1, found.config.steps // 30)
+    chance = figures.Level(float(np.log(10)), label="chance, log 10", dash="6 3")
+    curves: list[figures.Mark] = []
+    ends: list[figures.Mark] = []
+    for number, kind in enumerate(KINDS):
+        one = found(NETWORKS, (kind, depth))
+        losses = one.finite()[:, one.best(found.config.tenth)[0]]
+        count = losses.shape[1] // window
+        mean = losses[:, : count * window].reshape(len(losses), count, window).mean((0, 2))
+        steps = (np.arange(count) + 0.5) * window
+        colour, shape = figures.COLOURS[number], figures.SHAPES[number]
+        curves.append(figures.Line(steps, mean, colour, kind, shape=shape))
+        mine = table.where({"network": kind})
+        layers, loss, error = (mine.numbers(name) for name in ("layers", "loss", "stderr"))
+        ends.append(figures.Points(layers, loss, colour, kind, shape, error=error, joined=True))
+    ticks = tuple((float(n), str(n)) for n in found.config.depths)
+    axis = figures.ChartAxis
+    left = figures.Chart(
+        "loss", axis("step"), axis("loss in nats"), (*curves, chance), f"{depth} layers"
+    )
+    depths, last = axis("layers", log=True, ticks=ticks), axis("loss, last tenth")
+    right = figures.Chart("last loss", depths, last, (*ends, chance), "best rate")
+    figures.draw_charts([left, right], canvas)
+
+
+TRAINING = ex.Figure(
+    name="training",
+    title="Training without normalisation",
+    caption=lambda found: (
+        "Minibatch loss on digits, mean over seeds, at the best of the rates "
+        f"{', '.join(f'{rate:g}' for rate in found.config.rates)} of Adam for each kind and depth. "
+        "Left: windows of steps at the largest depth. Right: the last tenth of the steps, bars are "
+        "standard errors over seeds."
+    ),
+    columns=("network", "layers", "best rate", "loss", "stderr", "diverged"),
+    rows=_rows,
+    draw=_draw,
+    shown=lambda found, table: len(table.rows),
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="noci2023/training",
     title="Shaped networks without normalisation against pre-LN, trained",
     summary="Depth sweep of trained networks: shaped attention with trained gains and a shaped "
@@ -267,4 +294,8 @@ EXPERIMENT = ShapedTraining(
             head_dim=16, heads=8, depths=(8, 32, 128), rates=(3e-4, 1e-3, 3e-3), steps=2000
         ),
     },
+    reference=core.reference("noci2023"),
+    parts=(NETWORKS,),
+    claims=CLAIMS,
+    figures=(TRAINING,),
 )
