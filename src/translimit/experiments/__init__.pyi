@@ -4,6 +4,8 @@ from .checked import CheckedConfig as CheckedConfig
 from .claims import Claims as Claims
 from .claims import Rival as Rival
 from .claims import claim as claim
+from .conformance import ExperimentReport as ExperimentReport
+from .conformance import check_experiment as check_experiment
 from .experiment import KEYS as KEYS
 from .experiment import PRESETS as PRESETS
 from .experiment import Experiment as Experiment
