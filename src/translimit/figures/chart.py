@@ -205,8 +205,9 @@ class ChartAxis:
         with np.errstate(invalid="ignore", divide="ignore"):
             if self.log:
                 low, high = math.log(least), math.log(most)
-                return (np.log(np.where(numbers > 0, numbers, np.nan)) - low) / (high - low)
-            return (numbers - least) / (most - least)
+                logs = np.log(np.where(numbers > 0, numbers, np.nan))
+                return np.asarray((logs - low) / (high - low))
+            return np.asarray((numbers - least) / (most - least))
 
     def marks(self) -> tuple[tuple[float, str], ...]:
         """Ticks with their labels."""
