@@ -64,6 +64,8 @@ from .norms import unit_of as unit_of
 from .outcome import Outcome as Outcome
 from .parallel import calls_at_once as calls_at_once
 from .parallel import side_by_side as side_by_side
+from .plain import Json as Json
+from .plain import JsonObject as JsonObject
 from .precision import ArrayInput as ArrayInput
 from .precision import as_float as as_float
 from .precision import as_float64 as as_float64

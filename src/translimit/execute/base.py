@@ -6,11 +6,19 @@ import abc
 import importlib
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
-from translimit.core import ArgumentError, keep_as_told
+from translimit.core import ArgumentError, Json, JsonObject, keep_as_told
+
+
+class JobRecord(TypedDict):
+    """A job as plain data."""
+
+    name: str
+    arguments: JsonObject
+    family: str
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,20 @@ class Job:
     """
 
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: JsonObject = field(default_factory=dict)
     family: str = ""
+
+
+class ResultRecord(TypedDict):
+    """A result of a job as plain data."""
+
+    name: str
+    value: Json
+    error: str | None
+    details: str
+    exception: str
+    attempts: int
+    earlier: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -45,7 +65,7 @@ class JobResult:
     """
 
     name: str
-    value: Any = None
+    value: Json = None
     error: str | None = None
     details: str = ""
     exception: str = ""
@@ -53,7 +73,7 @@ class JobResult:
     earlier: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> JobResult:
+    def from_json(cls, plain: ResultRecord) -> JobResult:
         """What `dataclasses.asdict` and JSON made of a result, as a result again."""
         return cls(**{**plain, "earlier": tuple(plain["earlier"])})
 
@@ -110,7 +130,7 @@ class AbstractExecutor(abc.ABC):
         """
 
 
-def load_function(path: str) -> Callable[..., Any]:
+def load_function(path: str) -> Callable[..., object]:
     """The function at `package.module:name`.
 
     Raises:
@@ -125,7 +145,7 @@ def load_function(path: str) -> Callable[..., Any]:
         ) from error
 
 
-def call(function: Callable[..., Any], job: Job) -> JobResult:
+def call(function: Callable[..., object], job: Job) -> JobResult:
     """Run one job here; what it raises becomes its result (an interrupt does not).
 
     The value goes through JSON, so that it is the same plain data whatever the executor.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from translimit.core import (
     ArgumentError,
@@ -22,7 +22,15 @@ from translimit.core import (
     nearest,
     require_package,
 )
-from translimit.execute.base import AbstractExecutor, Job, JobResult, load_function, lost
+from translimit.execute.base import (
+    AbstractExecutor,
+    Job,
+    JobRecord,
+    JobResult,
+    ResultRecord,
+    load_function,
+    lost,
+)
 from translimit.execute.child import Child, died
 from translimit.execute.environment import (
     job_environment,
@@ -189,10 +197,10 @@ class BatchScheduler(AbstractExecutor):
 
 def serve(
     function: str,
-    jobs: Sequence[Mapping[str, Any]],
+    jobs: Sequence[JobRecord],
     settings: Mapping[str, str],
     search: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[ResultRecord]:
     """What an array task runs: its jobs on worker processes, from plain data to plain data."""
     child, results = None, []
     for one in jobs:
@@ -205,7 +213,7 @@ def serve(
         elif result.out_of_memory:
             child.end()
             child = None
-        results.append(asdict(result))
+        results.append(cast("ResultRecord", asdict(result)))
     if child is not None:
         child.end()
     return results

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from translimit.core import StoreError, unwritable, write_all
 from translimit.report.contents import Page, read_page
@@ -70,7 +71,7 @@ def read_index(path: Path) -> dict[str, list[dict[str, str]]]:
     """
     found = load_json(path)
     require_shape(found, Every([{"file": str, "title": str}]), path)
-    return found
+    return cast("dict[str, list[dict[str, str]]]", found)
 
 
 def _index(page: Page, path: Path) -> bytes:

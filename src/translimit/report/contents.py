@@ -16,6 +16,7 @@ from typing import Any
 
 from translimit._version import __version__
 from translimit.core import (
+    JsonObject,
     ReportError,
     StoreError,
     TranslimitError,
@@ -45,7 +46,7 @@ from translimit.report.tables import (
     numeric_columns,
     require_rectangular,
 )
-from translimit.store import CellState, RunFolder
+from translimit.store import CellState, ClaimRecord, ExperimentEntry, RunFolder, RunRecord
 
 #: Rows of a table that the page holds; the file holds all.
 MOST_ROWS = 1000
@@ -95,7 +96,7 @@ def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
     )
 
 
-def _ledger(folder: RunFolder) -> Mapping[str, list[dict[str, Any]]]:
+def _ledger(folder: RunFolder) -> Mapping[str, list[ClaimRecord]]:
     """The stored claims; a run that was never finished has none."""
     try:
         return folder.claims()
@@ -107,10 +108,10 @@ def _ledger(folder: RunFolder) -> Mapping[str, list[dict[str, Any]]]:
 
 def _section(
     folder: RunFolder,
-    entry: Mapping[str, Any],
+    entry: ExperimentEntry,
     experiment: Any | None,
     states: list[CellState],
-    claims: list[dict[str, Any]],
+    claims: list[ClaimRecord],
     first: int,
 ) -> Section:
     name, preset = entry["name"], folder.info["preset"]
@@ -125,7 +126,9 @@ def _section(
                 rows.append(claim_row(name, claim))
         if experiment is not None:
             figures = _figures(folder, name, experiment, preset, entry["config"], first)
-    times = {state.cell: (state.manifest or {}).get("seconds") for state in states if state.whole}
+    times = {
+        state.cell: state.manifest.get("seconds") for state in states if state.manifest is not None
+    }
     known = [seconds for seconds in times.values() if seconds is not None]
     return Section(
         name=name,
@@ -148,7 +151,7 @@ def _section(
     )
 
 
-def _missing(info: Mapping[str, Any], states: list[CellState]) -> tuple[MissingCell, ...]:
+def _missing(info: RunRecord, states: list[CellState]) -> tuple[MissingCell, ...]:
     """The cells that cannot be read, each with what is known of the reason."""
     errors = {failure["cell"]: failure["error"] for failure in info.get("failed") or ()}
     return tuple(
@@ -163,7 +166,7 @@ def _missing(info: Mapping[str, Any], states: list[CellState]) -> tuple[MissingC
 
 
 def _settings(
-    experiment: Any | None, preset: str, stored: Mapping[str, Any]
+    experiment: Any | None, preset: str, stored: JsonObject
 ) -> tuple[Setting, ...]:
     if experiment is None:
         return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
@@ -180,14 +183,14 @@ def _settings(
 
 
 def _changes(
-    info: Mapping[str, Any],
+    info: RunRecord,
     experiment: Any | None,
     settings: Sequence[Setting],
 ) -> dict[str, str]:
     """What a command must set: what differs from the preset, or what the run was told to set."""
     if experiment is not None:
         return {one.key: one.value for one in settings if one.changed}
-    told = dict(text.partition("=")[::2] for text in info["overrides"])
+    told = {key: value for key, _, value in (text.partition("=") for text in info["overrides"])}
     return {one.key: told[one.key] for one in settings if one.key in told}
 
 
@@ -196,7 +199,7 @@ def _figures(
     name: str,
     experiment: Any,
     preset: str,
-    stored: Mapping[str, Any],
+    stored: JsonObject,
     first: int,
 ) -> tuple[FigureView, ...]:
     with _naming(name, "its configuration"):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from translimit._version import __version__
 from translimit.core import StoreError, Verdict, cause_of, unwritable, write_bytes
@@ -21,7 +20,7 @@ from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
-from translimit.store import RunFolder
+from translimit.store import CellState, ExperimentEntry, RunFolder
 
 #: The theories in the order of the page: the paper's folder, and what it is about.
 THEORIES = {
@@ -126,7 +125,7 @@ def build_gallery(
     return folder / PAGE
 
 
-def _entries(run: RunFolder) -> list[tuple[Mapping[str, Any], list[Any]]]:
+def _entries(run: RunFolder) -> list[tuple[ExperimentEntry, list[CellState]]]:
     """The experiments of a run with the states of their cells."""
     states = run.states()
     return [
@@ -138,8 +137,8 @@ def _entries(run: RunFolder) -> list[tuple[Mapping[str, Any], list[Any]]]:
 def _card(
     folder: Path,
     run: RunFolder,
-    entry: Mapping[str, Any],
-    states: Sequence[Any],
+    entry: ExperimentEntry,
+    states: Sequence[CellState],
     experiments: Sequence[str],
 ) -> Card:
     name = entry["name"]
@@ -156,7 +155,7 @@ def _card(
             build_report(run.path, experiments)
         pictures = _pictures(folder, run, name)
         report = _below(folder, run.report)
-    times = [(state.manifest or {}).get("seconds", 0.0) for state in states if state.whole]
+    times = [state.manifest.get("seconds", 0.0) for state in states if state.manifest is not None]
     return Card(
         name=name,
         slug=slug("experiment", name),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from translimit.core import Verdict
 from translimit.report.names import slug
 from translimit.report.numbers import format_count, format_estimate, format_number
+from translimit.store import ClaimRecord, EstimateRecord
 
 #: Where the drawing has zero, the tolerance and the end of its scale (twice the tolerance).
 ZERO, TOLERANCE, END = 2.0, 60.0, 118.0
@@ -57,7 +56,7 @@ class ClaimRow:
     gauge: Gauge | None
 
 
-def claim_row(experiment: str, claim: Mapping[str, Any]) -> ClaimRow:
+def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
     """The row of a claim, from what `Claim.to_json` stored."""
     estimate = claim["estimate"]
     printed = claim["printed"]
@@ -80,7 +79,7 @@ def claim_row(experiment: str, claim: Mapping[str, Any]) -> ClaimRow:
     )
 
 
-def _samples(estimate: Mapping[str, Any]) -> str:
+def _samples(estimate: EstimateRecord) -> str:
     if estimate["count"] == 1 and estimate["stderr"] == 0:
         return "deterministic"
     return format_count(estimate["count"], "sample")

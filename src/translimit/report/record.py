@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from translimit.report.numbers import format_count, format_duration
+from translimit.store import ExperimentEntry, RunRecord
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
@@ -17,7 +17,7 @@ MONTHS = (
 )
 
 
-def facts(info: Mapping[str, Any]) -> str:
+def facts(info: RunRecord) -> str:
     """The rest of the sentence "This run computed X ..."."""
     packages = info["packages"]
     versions = [f"translimit {info['translimit']}", f"Python {info['python']}"]
@@ -33,7 +33,7 @@ def facts(info: Mapping[str, Any]) -> str:
     return f"{', '.join(parts)}{' ' if where else ''}{where}, using {_list(versions)}."
 
 
-def environment(info: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def environment(info: RunRecord) -> tuple[tuple[str, str], ...]:
     """Machine and versions, as rows of a table."""
     rows = [
         ("status", info["status"]),
@@ -51,9 +51,7 @@ def environment(info: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in rows if value)
 
 
-def command_line(
-    info: Mapping[str, Any], entry: Mapping[str, Any], changes: Mapping[str, str]
-) -> str:
+def command_line(info: RunRecord, entry: ExperimentEntry, changes: Mapping[str, str]) -> str:
     """The command that computes one experiment anew: `translimit run NAME --preset P --seed S`.
 
     Args:
@@ -85,7 +83,7 @@ def moment(stamp: str) -> str:
     return stamp
 
 
-def _devices(info: Mapping[str, Any]) -> str:
+def _devices(info: RunRecord) -> str:
     devices = info.get("devices") or []
     if isinstance(devices, str):
         return devices

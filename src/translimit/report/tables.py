@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import math
-from typing import Any
 
 from translimit.core import ArgumentError
 from translimit.figures import Table
@@ -41,7 +40,7 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def cell_text(cell: Any) -> str:
+def cell_text(cell: object) -> str:
     """One cell for a reader: six significant digits, a dash for a missing value."""
     value = _value(cell)
     if value is None:
@@ -61,11 +60,11 @@ def numeric_columns(table: Table) -> tuple[bool, ...]:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
-def _value(cell: Any) -> Any:
+def _value(cell: object) -> object:
     """A cell as a plain Python value; scalars of NumPy are unwrapped."""
     item = getattr(cell, "item", None)
     value = item() if callable(item) else cell

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from translimit.core import ArgumentTypeError, StoreError
-from translimit.store.jsonfiles import load_json
-from translimit.store.shapes import require_shape
+from translimit.core import ArgumentTypeError, Json, StoreError
+from translimit.store.records import ArrayRecord
+from translimit.store.shapes import load_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,8 +100,7 @@ def array_problem(folder: Path) -> str | None:
         if path.name != _ARRAY:
             continue
         try:
-            about = load_json(path)
-            require_shape(about, _SHAPE, path)
+            about = load_record(path, _SHAPE, ArrayRecord)
         except StoreError:
             return f"{name} has no description that can be read"
         if not isinstance(about["dtype"], str) or not _PLAIN.fullmatch(about["dtype"]):
@@ -114,7 +113,7 @@ def array_problem(folder: Path) -> str | None:
     return None
 
 
-def _named(codec: Any) -> str:
+def _named(codec: Json) -> str:
     """A codec in words."""
     listed = codec if isinstance(codec, list) else [codec]
     names = [str(one.get("id")) if isinstance(one, dict) else str(one) for one in listed]

@@ -15,16 +15,17 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from translimit.core import TEMPORARY, StoreError, cause_of, sync_folder, temporary_name
+from translimit.core import TEMPORARY, JsonObject, StoreError, cause_of, sync_folder, temporary_name
 from translimit.store.arrays import array_problem, plain_arrays
-from translimit.store.jsonfiles import load_json, write_json
+from translimit.store.jsonfiles import write_json
+from translimit.store.records import FileEntry, ManifestRecord
 from translimit.store.shapes import MANIFEST as MANIFEST_SHAPE
-from translimit.store.shapes import require_shape
+from translimit.store.shapes import load_record
 from translimit.store.start import require_start
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ class CellState:
         cell: the cell's name.
         state: "whole", "missing", or "damaged" (there, but never read).
         problem: why it is damaged.
-        manifest: of a whole cell, else empty.
+        manifest: of a whole cell, else None.
     """
 
     experiment: str
     cell: str
     state: Literal["whole", "missing", "damaged"]
     problem: str = ""
-    manifest: Mapping[str, Any] | None = None
+    manifest: ManifestRecord | None = None
 
     @property
     def whole(self) -> bool:
@@ -93,7 +94,7 @@ def slug(name: str) -> str:
 def write_cell(
     address: CellAddress,
     dataset: xarray.Dataset,
-    about: Mapping[str, Any] | None = None,
+    about: JsonObject | None = None,
     *,
     token: str | None = None,
 ) -> Path:
@@ -168,8 +169,7 @@ def cell_state(address: CellAddress, folder: Path | None = None) -> CellState:
     if not (folder / MANIFEST).exists():
         return damaged("it has no manifest")
     try:
-        manifest = load_json(folder / MANIFEST)
-        require_shape(manifest, MANIFEST_SHAPE, folder / MANIFEST)
+        manifest = load_record(folder / MANIFEST, MANIFEST_SHAPE, ManifestRecord)
         listed = manifest["files"]
         owner = (manifest["experiment"], manifest["cell"])
         digest = manifest["digest"]
@@ -226,7 +226,7 @@ def _files(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def _file_entry(path: Path) -> dict[str, Any]:
+def _file_entry(path: Path) -> FileEntry:
     content = path.read_bytes()
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from translimit.core import ArgumentError, StoreError, unwritable, whole_file
+from translimit.core import ArgumentError, JsonObject, StoreError, unwritable, whole_file
 from translimit.store.cells import CellAddress, CellState, read_cell, slug
 from translimit.store.folder import RunFolder
 from translimit.store.jsonfiles import dump_json
+from translimit.store.records import ClaimRecord
 from translimit.store.tolerant_file import TolerantFile
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def _groups(run: RunFolder, states: list[CellState]) -> Iterator[tuple[str | Non
     """What the file holds: its own attributes, those of the experiments, and the cells."""
     import xarray
 
-    ledger: Mapping[str, Any] = run.claims() if all(state.whole for state in states) else {}
+    ledger: Mapping[str, list[ClaimRecord]] = (
+        run.claims() if all(state.whole for state in states) else {}
+    )
     about = {
         "Conventions": "netCDF-4",
         "title": f"translimit run of {', '.join(run.experiments)}",
@@ -103,7 +106,7 @@ def _groups(run: RunFolder, states: list[CellState]) -> Iterator[tuple[str | Non
 def _plain(address: CellAddress, state: CellState) -> xarray.Dataset:
     """A cell with attributes that netCDF has words for: numbers and text."""
     dataset = read_cell(address).drop_encoding()
-    manifest = state.manifest or {}
+    manifest: JsonObject = cast("JsonObject", state.manifest or {})
     about = {key: manifest[key] for key in ("seconds", "device", "digest") if key in manifest}
     dataset = dataset.assign_attrs(about)
     for attributes in (dataset.attrs, *(array.attrs for array in dataset.variables.values())):

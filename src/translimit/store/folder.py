@@ -10,15 +10,15 @@ runs/<experiment>-<preset>-<digest>/
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from translimit.core import ConfigError, StoreError, nearest
+from translimit.core import ConfigError, Json, StoreError, nearest
 from translimit.store.cells import CellAddress, CellState, cell_state, read_cell
 from translimit.store.jsonfiles import load_json
-from translimit.store.shapes import LEDGER, RUN, as_stored, require_shape
+from translimit.store.records import ClaimRecord, ExperimentEntry, LedgerRecord, RunRecord
+from translimit.store.shapes import LEDGER, RUN, as_stored, load_record, require_shape
 
 if TYPE_CHECKING:
     import xarray
@@ -34,15 +34,10 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        info: the contents of `run.json`. Keys: `format`, `translimit` (version), `status`
-            ("running", "interrupted", "incomplete" or "complete"), `digest`, `preset`, `seed`,
-            `threads`, `overrides`, `command` (the command line that remakes the run),
-            `experiments` (a list with `name`, `source`, `title`, `citations`, `config`, and
-            `cells`: a list with `name`, `parameters`, `digest`), `packages`, `python`, `platform`,
-            `devices`, `started`, `wall_seconds`, and `failed` (cell to error text).
+        info: the contents of `run.json`.
     """
 
-    def __init__(self, path: Path, info: Mapping[str, Any]):
+    def __init__(self, path: Path, info: RunRecord):
         self.path, self.info = path, info
 
     @classmethod
@@ -60,14 +55,14 @@ class RunFolder:
         info = load_json(path / RUN_FILE)
         require_format(path, info)
         require_shape(info, RUN, path / RUN_FILE)
-        return cls(path, as_stored(info, path / RUN_FILE))
+        return cls(path, cast("RunRecord", as_stored(info, path / RUN_FILE)))
 
     @property
     def experiments(self) -> tuple[str, ...]:
         """The names of the run's experiments."""
         return tuple(entry["name"] for entry in self.info["experiments"])
 
-    def experiment(self, name: str) -> Mapping[str, Any]:
+    def experiment(self, name: str) -> ExperimentEntry:
         """The entry of one experiment in `run.json`.
 
         Raises:
@@ -109,7 +104,7 @@ class RunFolder:
             for cell in self.experiment(experiment)["cells"]
         }
 
-    def claims(self) -> dict[str, list[dict[str, Any]]]:
+    def claims(self) -> dict[str, list[ClaimRecord]]:
         """The ledger, as `Claim.to_json` wrote it, by experiment name.
 
         Raises:
@@ -118,9 +113,7 @@ class RunFolder:
         path = self.path / CLAIMS_FILE
         if not path.exists():
             raise StoreError(path, "has not been written", f"finish the run: {self.command}")
-        ledger = load_json(path)
-        require_shape(ledger, LEDGER, path)
-        return as_stored(ledger, path)["experiments"]
+        return load_record(path, LEDGER, LedgerRecord)["experiments"]
 
     @property
     def command(self) -> str:
@@ -162,7 +155,7 @@ class RunFolder:
         ]
 
 
-def require_format(path: Path, info: Any) -> None:
+def require_format(path: Path, info: Json) -> None:
     """Refuse what is not a `run.json` of this format."""
     if not isinstance(info, dict) or "format" not in info or "experiments" not in info:
         raise StoreError(

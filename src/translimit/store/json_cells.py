@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
 
-from translimit.core import StoreError, unwritable
+from translimit.core import Json, StoreError, unwritable
 from translimit.store.jsonfiles import load_json, write_json
 
 
-class JsonCells(MutableMapping[str, Any]):
+class JsonCells(MutableMapping[str, Json]):
     """A mapping from the name of a piece to plain data, one file each; a file is whole or absent.
 
     Args:
@@ -36,12 +35,12 @@ class JsonCells(MutableMapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return self._file(str(name)).is_file()
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Json:
         if name not in self:
             raise KeyError(name)
         return load_json(self._file(name))
 
-    def __setitem__(self, name: str, data: Any) -> None:
+    def __setitem__(self, name: str, data: Json) -> None:
         try:
             write_json(self._file(name), data)
         except OSError as error:

@@ -12,19 +12,24 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from translimit.core import StoreError, config, write_bytes
+from translimit.core import Json, StoreError, config, write_bytes
 
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def dump_json(data: Any) -> str:
-    """Plain data as strict JSON text; NaN and the infinities become strings."""
+def dump_json(data: object) -> str:
+    """Plain data as strict JSON text; NaN and the infinities become strings.
+
+    Scalars of NumPy and JAX are plain data.
+
+    Raises:
+        TypeError: something in it is no plain data.
+    """
     return json.dumps(_encode(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def load_json(path: str | Path) -> Any:
+def load_json(path: str | Path) -> Json:
     """Read strict JSON.
 
     Raises:
@@ -47,7 +52,7 @@ def load_json(path: str | Path) -> Any:
         ) from error
 
 
-def write_json(path: str | Path, data: Any) -> None:
+def write_json(path: str | Path, data: object) -> None:
     """Write strict JSON atomically.
 
     Raises:
@@ -56,7 +61,7 @@ def write_json(path: str | Path, data: Any) -> None:
     write_bytes(path, dump_json(data).encode())
 
 
-def _encode(data: Any) -> Any:
+def _encode(data: object) -> Json:
     if isinstance(data, Mapping):
         return {str(key): _encode(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -65,12 +70,13 @@ def _encode(data: Any) -> Any:
         return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
     if data is None or isinstance(data, (bool, int, float, str)):
         return data
-    if hasattr(data, "item") and getattr(data, "ndim", None) == 0:
-        return _encode(data.item())  # a NumPy or JAX scalar
+    scalar = getattr(data, "item", None) if getattr(data, "ndim", None) == 0 else None
+    if scalar is not None:
+        return _encode(scalar())  # of NumPy or JAX
     raise TypeError(f"{type(data).__name__} is no plain data")
 
 
-def _decode(data: Any) -> Any:
+def _decode(data: Json) -> Json:
     if isinstance(data, dict):
         return {key: _decode(value) for key, value in data.items()}
     if isinstance(data, list):
@@ -78,5 +84,5 @@ def _decode(data: Any) -> Any:
     return _WORDS.get(data, data) if isinstance(data, str) else data
 
 
-def _refuse(literal: str) -> Any:
+def _refuse(literal: str) -> None:
     raise ValueError(f"the literal {literal} is no JSON")

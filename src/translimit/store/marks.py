@@ -12,12 +12,12 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from translimit.core import TEMPORARY, StoreError
 from translimit.store.cells import CellAddress
-from translimit.store.jsonfiles import load_json, write_json
-from translimit.store.shapes import NUMBER, require_shape
+from translimit.store.jsonfiles import write_json
+from translimit.store.records import MarkRecord
+from translimit.store.shapes import NUMBER, load_record
 
 
 @contextlib.contextmanager
@@ -36,14 +36,13 @@ def running_mark(address: CellAddress) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def read_mark(address: CellAddress) -> dict[str, Any] | None:
+def read_mark(address: CellAddress) -> MarkRecord | None:
     """The `pid`, `host` and `started` (seconds since the epoch) of who computes a cell, if any."""
     path = _path(address)
     try:
-        mark = load_json(path) if path.exists() else None
-        if mark is not None:
-            require_shape(mark, {"pid": int, "host": str, "started": NUMBER}, path)
-        return mark
+        if not path.exists():
+            return None
+        return load_record(path, {"pid": int, "host": str, "started": NUMBER}, MarkRecord)
     except StoreError:
         return None  # it went while we looked, or is none
 

@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from translimit.core import (
     ConfigError,
@@ -213,7 +213,7 @@ class RemoteCells:
                 return absent
             return not isinstance(error, _FINAL)
 
-        def tried() -> Any:
+        def tried() -> T:
             try:
                 return action()
             except OSError as error:

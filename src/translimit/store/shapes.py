@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from translimit.core import StoreError
+from translimit.core import Json, StoreError
+from translimit.store.jsonfiles import load_json
 
 #: A number; JSON's true and false are none.
 NUMBER = (int, float)
@@ -22,10 +23,18 @@ NUMBER = (int, float)
 class Every:
     """An object of whatever keys, whose values have one shape."""
 
-    shape: Any
+    shape: Shape
 
 
-CLAIM = {
+if TYPE_CHECKING:
+    #: What a file must look like.
+    Shape: TypeAlias = type | tuple[type, ...] | list["Shape"] | Mapping[str, "Shape"] | Every
+else:
+    Shape = type | tuple | list | Mapping | Every
+
+Record = TypeVar("Record")
+
+CLAIM: Shape = {
     "name?": str,
     "statement?": str,
     "prediction?": NUMBER,
@@ -38,8 +47,8 @@ CLAIM = {
     "floor?": NUMBER,
     "verdict?": str,
 }
-LEDGER = {"experiments": Every([CLAIM])}
-RUN = {
+LEDGER: Shape = {"experiments": Every([CLAIM])}
+RUN: Shape = {
     "format": int,
     "translimit?": str,
     "status?": str,
@@ -72,7 +81,7 @@ RUN = {
     "failed?": [{"cell?": str, "error?": str}],
     "retried?": list,
 }
-MANIFEST = {
+MANIFEST: Shape = {
     "experiment": str,
     "cell": str,
     "digest": str,
@@ -84,12 +93,12 @@ MANIFEST = {
 }
 
 
-class StoredObject(dict[str, Any]):
+class StoredObject(dict[str, Json]):
     """An object of a file, in which a key that is asked for and absent is told as what it is."""
 
     path: Path
 
-    def __missing__(self, key: str) -> Any:
+    def __missing__(self, key: str) -> Json:
         raise StoreError(
             self.path,
             f"is not what translimit writes: it has no {key!r}",
@@ -97,7 +106,7 @@ class StoredObject(dict[str, Any]):
         )
 
 
-def as_stored(data: Any, path: Path) -> Any:
+def as_stored(data: Json, path: Path) -> Json:
     """The contents of a file with all their objects as `StoredObject`."""
     if isinstance(data, dict):
         made = StoredObject({key: as_stored(value, path) for key, value in data.items()})
@@ -106,7 +115,24 @@ def as_stored(data: Any, path: Path) -> Any:
     return [as_stored(value, path) for value in data] if isinstance(data, list) else data
 
 
-def require_shape(data: Any, shape: Any, path: Path) -> None:
+def load_record(path: Path, shape: Shape, kind: type[Record]) -> Record:
+    """The contents of a file that must be of a shape.
+
+    Args:
+        path: the file.
+        shape: what it must look like.
+        kind: the type of the record that a file of this shape holds; a key that is asked for and
+            absent is told as what it is.
+
+    Raises:
+        StoreError: the file is absent, unreadable, no strict JSON or of another shape.
+    """
+    data = load_json(path)
+    require_shape(data, shape, path)
+    return cast("Record", as_stored(data, path))
+
+
+def require_shape(data: object, shape: Shape, path: Path) -> None:
     """Refuse the contents of a file that are not of a shape.
 
     Raises:
@@ -121,7 +147,7 @@ def require_shape(data: Any, shape: Any, path: Path) -> None:
         )
 
 
-def _difference(data: Any, shape: Any, place: str) -> str | None:
+def _difference(data: object, shape: Shape, place: str) -> str | None:
     """What is wrong at or below a place, or None."""
     if isinstance(shape, (Mapping, Every)):
         if not isinstance(data, dict):
@@ -160,6 +186,6 @@ _NAMES = {
 }
 
 
-def _mismatch(place: str, data: Any, wanted: str) -> str:
+def _mismatch(place: str, data: object, wanted: str) -> str:
     kind = "null" if data is None else _NAMES.get(type(data), type(data).__name__)
     return f"{place or 'it'} is {kind} where {wanted} belongs"

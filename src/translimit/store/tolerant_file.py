@@ -11,7 +11,12 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+else:
+    Buffer = object  # Python has no class of it before 3.12
 
 
 class TolerantFile(io.RawIOBase):
@@ -65,7 +70,7 @@ class TolerantFile(io.RawIOBase):
         """The place."""
         return self._position
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Buffer) -> int:
         """Write bytes at the place, or keep them where the system refuses."""
         content = memoryview(data).cast("B")
         at, done = self._position, 0
@@ -81,7 +86,7 @@ class TolerantFile(io.RawIOBase):
         self._size = max(self._size, self._position)
         return len(content)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """Read what was written at the place."""
         view = memoryview(buffer).cast("B")
         at = self._position

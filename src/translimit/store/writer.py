@@ -7,14 +7,15 @@ import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from translimit._version import __version__
-from translimit.core import TEMPORARY, StoreError, unwritable
+from translimit.core import TEMPORARY, Json, StoreError, unwritable
 from translimit.store.cells import slug
 from translimit.store.folder import CLAIMS_FILE, FORMAT, RUN_FILE, RunFolder, require_format
 from translimit.store.jsonfiles import load_json, write_json
 from translimit.store.patience import patiently
+from translimit.store.records import ClaimRecord, RunIdentity, RunRecord, RunStart
 from translimit.store.shapes import RUN, require_shape
 from translimit.store.start import START, new_start
 
@@ -50,8 +51,8 @@ class RunWriter(RunFolder):
     def __init__(
         self,
         path: Path,
-        info: Mapping[str, Any],
-        previous: Mapping[str, Any] | None = None,
+        info: RunRecord,
+        previous: RunRecord | None = None,
         token: str = "",
     ):
         super().__init__(path, info)
@@ -60,13 +61,16 @@ class RunWriter(RunFolder):
     def update(self, **changes: Any) -> None:
         """Change entries of `run.json`, atomically.
 
+        Args:
+            changes: by the keys of `RunRecord`.
+
         Raises:
             StoreError: it cannot be written.
         """
-        self.info = {**self.info, **changes}
+        self.info = cast("RunRecord", {**self.info, **changes})
         self._write(RUN_FILE, self.info)
 
-    def write_claims(self, claims: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    def write_claims(self, claims: Mapping[str, Sequence[ClaimRecord]]) -> None:
         """Write the ledger, atomically.
 
         Args:
@@ -90,7 +94,7 @@ class RunWriter(RunFolder):
         """Remove a ledger that is about to be outdated."""
         (self.path / CLAIMS_FILE).unlink(missing_ok=True)
 
-    def _write(self, name: str, data: Any) -> None:
+    def _write(self, name: str, data: object) -> None:
         try:
             patiently(lambda: write_json(self.path / name, data), self.path)
         except StoreError:
@@ -106,14 +110,12 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
 
 
 @contextlib.contextmanager
-def writing(
-    path: str | Path, info: Mapping[str, Any], *, fresh: bool = False
-) -> Iterator[RunWriter]:
+def writing(path: str | Path, info: RunStart, *, fresh: bool = False) -> Iterator[RunWriter]:
     """Open a run folder for writing, new or to be finished, while nobody else writes to it.
 
     Args:
         path: the folder; it is made where it does not exist.
-        info: what `run.json` says of the run (see `RunFolder.info`); `digest` and `experiments`
+        info: what `run.json` says of the run; `digest` and `experiments`
             must agree with what is there.
         fresh: remove the run that is there and start over.
 
@@ -149,15 +151,15 @@ def writing(
             _empty(path)
         previous = None
         if (path / RUN_FILE).exists():
-            previous = load_json(path / RUN_FILE)
-            _require_same(path, previous, info)
+            previous = _require_same(path, load_json(path / RUN_FILE), info)
         carried = {key: previous[key] for key in _CARRIED if key in previous} if previous else {}
         head = {"format": FORMAT, "translimit": __version__}
         try:
             token = new_start(path)
         except OSError as error:
             raise _unwritable(path, error) from error
-        run = RunWriter(path, {**head, **info, **carried}, previous, token)
+        made = cast("RunRecord", {**head, **info, **carried})
+        run = RunWriter(path, made, previous, token)
         folders = [address.folder for address in run.addresses()]
         if len(set(folders)) < len(folders):
             raise StoreError(path, "two of its cells share a folder", "rename a cell")
@@ -171,7 +173,7 @@ def writing(
         lock.release()
 
 
-def require_resumable(path: str | Path, info: Mapping[str, Any], *, fresh: bool = False) -> None:
+def require_resumable(path: str | Path, info: RunIdentity, *, fresh: bool = False) -> None:
     """Refuse a folder in which `writing` would refuse to start, changing nothing.
 
     Raises:
@@ -237,9 +239,10 @@ def _empty(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
-    """Refuse to continue a run of another format, version or configuration."""
-    require_format(path, stored)
+def _require_same(path: Path, found: Json, wanted: RunIdentity | RunStart) -> RunRecord:
+    """What stands in `run.json`; refuses one of another format, version or configuration."""
+    require_format(path, found)
+    stored = cast("RunRecord", found)
     if stored.get("translimit") != __version__:
         raise StoreError(
             path,
@@ -253,9 +256,10 @@ def _require_same(path: Path, stored: Any, wanted: Mapping[str, Any]) -> None:
             f"holds a run of another configuration ({first_difference(stored, wanted)})",
             "start over with --fresh, or choose another --out",
         )
+    return stored
 
 
-def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def first_difference(stored: RunIdentity | RunStart, wanted: RunIdentity | RunStart) -> str:
     """Where two `run.json` differ first, in words."""
     theirs = {entry["name"]: entry["config"] for entry in stored["experiments"]}
     ours = {entry["name"]: entry["config"] for entry in wanted["experiments"]}

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ArgumentError, DiskFullError, cause_of, config, disk_full, write_bytes
+from translimit.core import (
+    ArgumentError,
+    DiskFullError,
+    Json,
+    JsonObject,
+    cause_of,
+    config,
+    disk_full,
+    write_bytes,
+)
 from translimit.experiments import Cell, get_experiment
 from translimit.store import (
     START,
     CellAddress,
+    CellEntry,
     RemoteCells,
     cell_state,
     patiently,
@@ -29,16 +39,16 @@ def compute_cell(
     *,
     run: str,
     source: str,
-    configuration: Mapping[str, Any],
+    configuration: JsonObject,
     preset: str,
-    cell: Mapping[str, Any],
+    cell: CellEntry,
     seed: int,
     threads: int,
     device: str,
     token: str,
     patience: float,
     store: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Compute one cell and store it; one that is whole already is left as it is.
 
     Args:
@@ -79,7 +89,7 @@ def compute_cell(
         with running_mark(address):
             named = Cell(cell["name"], cell["parameters"])
             dataset = experiment.compute_cell(resolved, named, seed)
-        about = {
+        about: dict[str, Json] = {
             "seconds": round(time.monotonic() - started, 3),
             "device": _device(),
             "threads": threads,
@@ -112,7 +122,7 @@ def _telling_a_full_disk(run: Path) -> Iterator[None]:
         raise
 
 
-def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _compute_for_store(url: str, arguments: Mapping[str, Any]) -> dict[str, Json]:
     """Compute a cell into a folder of this machine, and upload it."""
     remote = RemoteCells(url, patience=arguments["patience"])
     remote.require_start(arguments["token"])

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from translimit._version import __version__
 from translimit.core import ArgumentError, ConfigError, StoreError, Verdict, config, unwritable
@@ -20,7 +20,10 @@ from translimit.experiments import KEYS, Cell, get_experiment, trusted_source
 from translimit.store import (
     CellAddress,
     CellState,
+    ClaimRecord,
+    ExperimentEntry,
     RunFolder,
+    RunRecord,
     RunWriter,
     cell_state,
     copy_cell,
@@ -31,7 +34,13 @@ from translimit.study.plan import PlannedExperiment, plan_run, run_digest
 from translimit.study.run import check_claims
 
 #: What every run to be joined must have in common.
-_SHARED = ("translimit", "preset", "seed", "threads", "device")
+_SHARED: tuple[Literal["translimit", "preset", "seed", "threads", "device"], ...] = (
+    "translimit",
+    "preset",
+    "seed",
+    "threads",
+    "device",
+)
 
 #: Experiment and cell, to where it is whole and what is stored there.
 _Copies = dict[tuple[str, str], list[tuple[CellAddress, CellState]]]
@@ -54,7 +63,7 @@ class Merged:
     path: Path
     cells: int
     whole: int
-    claims: Mapping[str, Sequence[Mapping[str, Any]]] | None
+    claims: Mapping[str, Sequence[ClaimRecord]] | None
     not_loaded: tuple[str, ...]
     command: str
     notes: tuple[str, ...]
@@ -120,7 +129,7 @@ def merge_runs(
         )
 
 
-def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+def _union(runs: Sequence[RunFolder]) -> list[ExperimentEntry]:
     """The experiments of all runs, each once; refuses those that do not belong together."""
     first = runs[0]
     if first.info["translimit"] != __version__:
@@ -129,7 +138,7 @@ def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
             f"is a run of translimit {first.info['translimit']} (this is {__version__})",
             f"join it with translimit {first.info['translimit']}",
         )
-    found: dict[str, tuple[RunFolder, Any]] = {}
+    found: dict[str, tuple[RunFolder, ExperimentEntry]] = {}
     for run in runs:
         if run.info.get("keys") != KEYS:
             raise StoreError(
@@ -143,18 +152,18 @@ def _union(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
         for entry in run.info["experiments"]:
             owner, known = found.setdefault(entry["name"], (run, entry))
             if entry["config"] != known["config"] or entry["cells"] != known["cells"]:
-                ours = {**owner.info, "experiments": [known]}
-                theirs = {**run.info, "experiments": [entry]}
+                ours: RunRecord = {**owner.info, "experiments": [known]}
+                theirs: RunRecord = {**run.info, "experiments": [entry]}
                 raise _differ(run, owner, first_difference(theirs, ours))
     return [entry for _, entry in found.values()]
 
 
 def _info(
     runs: Sequence[RunFolder],
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[ExperimentEntry],
     sources: Mapping[str, str | None],
     out: Path,
-) -> dict[str, Any]:
+) -> RunRecord:
     """What `run.json` of the joined run says; its command gives its configurations."""
     first = runs[0].info
     command = shlex.split(runs[0].command)
@@ -177,14 +186,16 @@ def _info(
             names,
             preset=first["preset"],
             seed=first["seed"],
-            overrides=dict(text.partition("=")[::2] for text in first["overrides"]),
+            overrides={
+                key: value for key, _, value in (text.partition("=") for text in first["overrides"])
+            },
             config_file=config_file,
             threads=first["threads"],
             device=first["device"],
         )
         if joint.digest != digest:
-            wanted = {**first, "experiments": joint.entries()}
-            stored = {**first, "experiments": entries}
+            wanted: RunRecord = {**first, "experiments": joint.entries()}
+            stored: RunRecord = {**first, "experiments": list(entries)}
             raise StoreError(
                 runs[1].path,
                 f"was set otherwise than {runs[0].path} ({first_difference(stored, wanted)} "
@@ -229,7 +240,9 @@ def _require_agreement(found: _Copies, address: CellAddress, state: CellState) -
     """Note another copy of a cell, or refuse one that differs from those that are known."""
     copies = found.setdefault((address.experiment, address.cell), [])
     for other, known in copies:
-        theirs, ours = state.manifest or {}, known.manifest or {}
+        theirs, ours = state.manifest, known.manifest
+        if theirs is None or ours is None:
+            continue
         names = sorted({*theirs["files"], *ours["files"]})
         for name in names:
             if theirs["files"].get(name) != ours["files"].get(name):

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from translimit.core import ConfigError, MemoryLimitError, available_host_memory, nearest
 from translimit.execute import AbstractExecutor
 from translimit.experiments import Cell
-from translimit.store import CellAddress, RemoteCells, cell_state, require_resumable
+from translimit.store import (
+    CellAddress,
+    ExperimentEntry,
+    RemoteCells,
+    RunIdentity,
+    cell_state,
+    require_resumable,
+)
 from translimit.study.plan import Plan
 
 
@@ -43,6 +50,39 @@ class CellForecast:
     def left(self) -> bool:
         """Whether it will be computed."""
         return self.state not in ("whole", "stored")
+
+
+class CellNeeds(TypedDict):
+    """A cell of `ForecastRecord`."""
+
+    name: str
+    state: str
+    seconds: float
+    memory_bytes: float
+
+
+class ExperimentNeeds(TypedDict):
+    """An experiment of `ForecastRecord`: what is left of it, and its largest cell."""
+
+    name: str
+    seconds: float
+    memory_bytes: float
+    cells: list[CellNeeds]
+
+
+class ForecastRecord(TypedDict):
+    """A forecast as plain data; `cells` and `whole` are numbers of cells."""
+
+    path: str
+    command: str
+    workers: int | None
+    device: str
+    available_memory_bytes: float
+    cells: int
+    whole: int
+    seconds: float
+    wall_seconds: float | None
+    experiments: list[ExperimentNeeds]
 
 
 @dataclass(frozen=True)
@@ -105,7 +145,7 @@ class Forecast:
             else "choose a smaller preset or sizes, or a machine with more memory",
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ForecastRecord:
         """Plain data, as `translimit run --plan --json` prints it."""
         experiments: dict[str, list[CellForecast]] = {}
         for cell in self.cells:
@@ -248,7 +288,7 @@ def wall_seconds(seconds: Sequence[float], workers: int | None) -> float | None:
     return max(busy)
 
 
-def _identity(plan: Plan, entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _identity(plan: Plan, entries: Iterable[ExperimentEntry]) -> RunIdentity:
     """What `run.json` would say of which run this is."""
     return {
         "digest": plan.digest,

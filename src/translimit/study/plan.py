@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from translimit._version import __version__
-from translimit.core import ConfigError, config, nearest, resolve_device
+from translimit.core import ConfigError, Json, JsonObject, config, nearest, resolve_device
 from translimit.experiments import KEYS, Cell, get_experiment
-from translimit.store import run_name
+from translimit.store import ExperimentEntry, run_name
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Plan:
         return run_digest(configurations, self.seed, self.threads, self.device)
 
     @property
-    def _fixed(self) -> dict[str, Any]:
+    def _fixed(self) -> dict[str, Json]:
         """What fixes the bits beside configurations."""
         return _fixed(self.seed, self.threads, self.device)
 
@@ -101,7 +101,7 @@ class Plan:
         words += ["--out", str(out)] if out else []
         return shlex.join(words)
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[ExperimentEntry]:
         """The experiments as plain data for `run.json`."""
         return [
             {
@@ -123,7 +123,9 @@ class Plan:
         ]
 
 
-def run_digest(configurations: Mapping[str, Any], seed: int, threads: int, device: str) -> str:
+def run_digest(
+    configurations: Mapping[str, JsonObject], seed: int, threads: int, device: str
+) -> str:
     """Of everything that fixes the results of a run but the version.
 
     Args:
@@ -135,9 +137,9 @@ def run_digest(configurations: Mapping[str, Any], seed: int, threads: int, devic
     return config.digest({"configurations": configurations, **_fixed(seed, threads, device)})
 
 
-def _fixed(seed: int, threads: int, device: str) -> dict[str, Any]:
+def _fixed(seed: int, threads: int, device: str) -> dict[str, Json]:
     """What fixes the bits beside configurations; runs on the CPU need not say so."""
-    fixed = {"seed": seed, "threads": threads, "keys": KEYS}
+    fixed: dict[str, Json] = {"seed": seed, "threads": threads, "keys": KEYS}
     return fixed if device == "cpu" else {**fixed, "device": device}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
 from translimit.execute import (
@@ -25,7 +25,18 @@ from translimit.execute import (
     run_jobs,
 )
 from translimit.experiments import KEYS
-from translimit.store import PATIENCE, CellState, RemoteCells, RunFolder, RunWriter, writing
+from translimit.store import (
+    PATIENCE,
+    CellFailure,
+    CellRetries,
+    CellState,
+    ClaimRecord,
+    RemoteCells,
+    RunFolder,
+    RunStart,
+    RunWriter,
+    writing,
+)
 from translimit.study.needs import require_memory
 from translimit.study.plan import Plan, PlannedExperiment, plan_run
 
@@ -59,8 +70,8 @@ class Run:
     computed: tuple[str, ...]
     kept: tuple[str, ...]
     damaged: tuple[CellState, ...]
-    retried: tuple[Mapping[str, Any], ...]
-    claims: Mapping[str, Sequence[Mapping[str, Any]]]
+    retried: tuple[CellRetries, ...]
+    claims: Mapping[str, Sequence[ClaimRecord]]
     seconds: float
 
     @property
@@ -190,8 +201,8 @@ class _Faults:
 
     def __init__(self, run: RunWriter):
         self.run = run
-        self.failed: list[dict[str, Any]] = []
-        self.retried: list[dict[str, Any]] = []
+        self.failed: list[CellFailure] = []
+        self.retried: list[CellRetries] = []
         self.full = 0  # attempts in a row that found the disk full
 
     def watch(self, attempt: JobResult) -> None:
@@ -214,10 +225,15 @@ class _Faults:
                 }
             )
         elif result.attempts > 1:
-            entry = {"cell": result.name, "attempts": result.attempts}
-            self.retried.append({**entry, "errors": list(result.earlier)})
+            self.retried.append(
+                {
+                    "cell": result.name,
+                    "attempts": result.attempts,
+                    "errors": list(result.earlier),
+                }
+            )
 
-    def remaining(self) -> list[dict[str, Any]]:
+    def remaining(self) -> list[CellFailure]:
         """The failures but of cells that are whole (only word of them was lost), in order."""
         if self.failed:
             whole = {_label(state) for state in self.run.states() if state.whole}
@@ -301,11 +317,12 @@ def _fetched(run: RunWriter, remote: RemoteCells, result: JobResult) -> JobResul
 
 def check_claims(
     run: RunWriter, experiments: Sequence[PlannedExperiment]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[ClaimRecord]]:
     """Compute the claims from what is stored, and store them."""
     ledger = {
         one.name: [
-            claim.to_json() for claim in one.experiment.check(one.config, run.read_cells(one.name))
+            cast("ClaimRecord", claim.to_json())
+            for claim in one.experiment.check(one.config, run.read_cells(one.name))
         ]
         for one in experiments
     }
@@ -313,9 +330,7 @@ def check_claims(
     return RunFolder.claims(run)
 
 
-def _info(
-    plan: Plan, out: Path | None, executor: AbstractExecutor, store: str | None
-) -> dict[str, Any]:
+def _info(plan: Plan, out: Path | None, executor: AbstractExecutor, store: str | None) -> RunStart:
     """What `run.json` says when a run starts."""
     packages = {}
     for package in _PACKAGES:
@@ -345,7 +360,7 @@ def _info(
     }
 
 
-def _cell_error(run: RunWriter, failures: Sequence[Mapping[str, Any]], total: int) -> CellError:
+def _cell_error(run: RunWriter, failures: Sequence[CellFailure], total: int) -> CellError:
     shown = "; ".join(f"{failure['cell']} ({failure['error']})" for failure in failures[:_SHOWN])
     more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
     attempts = max(failure["attempts"] for failure in failures)

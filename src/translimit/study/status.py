@@ -10,32 +10,69 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from translimit.core import config
 from translimit.experiments import Cell, stored_experiment
-from translimit.store import RunFolder, being_written, read_mark
+from translimit.store import CellFailure, RunFolder, being_written, read_mark
 from translimit.study.needs import costs_of_cells, wall_seconds
 
 #: How many of the slowest cells are named.
 SLOWEST = 3
 
 
-def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, Any]:
+class CellStatus(TypedDict):
+    """How a cell stands: "whole", "running", "failed", "damaged" or "missing"."""
+
+    experiment: str
+    cell: str
+    state: str
+    problem: str
+    error: str | None
+    seconds: float | None
+    running_seconds: float | None
+
+
+class SlowCell(TypedDict):
+    """A cell and what it took."""
+
+    experiment: str
+    cell: str
+    seconds: float
+
+
+class RunStatus(TypedDict):
+    """How a run stands.
+
+    `status` is "running", "complete", "incomplete", "interrupted" or "damaged"; `whole`,
+    `running`, `failing` and `damaged` are numbers of cells; `seconds_left` is on one core, and both
+    times left are None where unknown; `not_loaded` are experiments whose code was not loaded;
+    `command` finishes the run.
+    """
+
+    path: str
+    status: str
+    whole: int
+    running: int
+    failing: int
+    damaged: int
+    cells: list[CellStatus]
+    failed: list[CellFailure]
+    slowest: list[SlowCell]
+    workers: int | None
+    seconds_left: float | None
+    wall_seconds_left: float | None
+    not_loaded: list[str]
+    command: str
+
+
+def run_status(path: str | Path, experiments: Sequence[str] = ()) -> RunStatus:
     """How a run stands, as plain data; nothing is changed.
 
     Args:
         path: the run folder.
         experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose cost models may be asked; the files of a run name no code.
-
-    Returns:
-        `path`, `status` ("running", "complete", "incomplete", "interrupted", "damaged"), `whole`,
-        `running`, `failing` and `damaged` (numbers of cells), `cells` (each with `experiment`,
-        `cell`, `state`, `problem`, `error`, `seconds`, and `running_seconds`), `failed`,
-        `slowest`, `workers`, `seconds_left` (on one core) and `wall_seconds_left` (None where
-        unknown), `not_loaded` (experiments whose code was not loaded), and the `command` that
-        finishes it.
 
     Raises:
         StoreError: there is no readable run.
@@ -44,7 +81,7 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
     run = RunFolder.open(path)
     alive = being_written(run.path)
     errors = {failure["cell"]: failure["error"] for failure in run.info["failed"]}
-    cells = []
+    cells: list[CellStatus] = []
     for state, address in zip(run.states(), run.addresses(), strict=True):
         mark = read_mark(address) if alive and not state.whole else None
         error = None if state.whole else errors.get(f"{state.experiment}: {state.cell}")
@@ -55,7 +92,7 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
                 "state": "running" if mark else "failed" if error else state.state,
                 "problem": state.problem,
                 "error": error,
-                "seconds": (state.manifest or {}).get("seconds"),
+                "seconds": None if state.manifest is None else state.manifest.get("seconds"),
                 "running_seconds": max(0.0, time.time() - mark["started"]) if mark else None,
             }
         )
@@ -63,8 +100,11 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
     workers = run.info.get("workers")
     modelled, not_loaded = _modelled(run, experiments)
     left = _seconds_left(modelled, cells)
-    finished = [cell for cell in cells if cell["seconds"] is not None]
-    slowest = sorted(finished, key=lambda cell: -cell["seconds"])[:SLOWEST]
+    finished: list[SlowCell] = [
+        {"experiment": cell["experiment"], "cell": cell["cell"], "seconds": cell["seconds"]}
+        for cell in cells
+        if cell["seconds"] is not None
+    ]
     return {
         "path": str(run.path),
         "status": _status(run, alive, count["whole"] == len(cells)),
@@ -74,7 +114,7 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
         "damaged": count["damaged"],
         "cells": cells,
         "failed": run.info["failed"],
-        "slowest": [{key: cell[key] for key in _NAMED} for cell in slowest],
+        "slowest": sorted(finished, key=lambda cell: -cell["seconds"])[:SLOWEST],
         "workers": workers,
         "seconds_left": None if left is None else sum(left, 0.0),
         "wall_seconds_left": None if left is None else wall_seconds(left, workers),
@@ -84,7 +124,6 @@ def run_status(path: str | Path, experiments: Sequence[str] = ()) -> dict[str, A
 
 
 _STATES = ("whole", "running", "failed", "damaged", "missing")
-_NAMED = ("experiment", "cell", "seconds")
 
 
 def _status(run: RunFolder, alive: bool, whole: bool) -> str:
@@ -97,13 +136,16 @@ def _status(run: RunFolder, alive: bool, whole: bool) -> str:
 
 
 def _seconds_left(
-    modelled: Mapping[tuple[str, str], float], cells: Sequence[Mapping[str, Any]]
+    modelled: Mapping[tuple[str, str], float], cells: Sequence[CellStatus]
 ) -> list[float] | None:
     """Seconds of each cell that is not whole; None where nothing says how long cells take."""
     took: dict[str, float] = defaultdict(float)
     thought: dict[str, float] = defaultdict(float)
-    done = [cell for cell in cells if cell["seconds"] is not None]
-    for cell in done:
+    done: list[str] = []
+    for cell in cells:
+        if cell["seconds"] is None:
+            continue
+        done.append(cell["experiment"])
         for group in (cell["experiment"], ""):
             took[group] += cell["seconds"]
             thought[group] += modelled.get((cell["experiment"], cell["cell"]), 0.0)
@@ -116,7 +158,7 @@ def _seconds_left(
         if seconds is None:
             if not done:
                 return None
-            seconds = took[group] / sum(not group or other["experiment"] == group for other in done)
+            seconds = took[group] / sum(not group or other == group for other in done)
         elif thought[group]:
             seconds *= took[group] / thought[group]
         left.append(max(0.0, seconds - (cell["running_seconds"] or 0.0)))
