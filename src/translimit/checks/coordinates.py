@@ -8,16 +8,19 @@ Reference: documentation, "Checking your own model"; arXiv 2405.15712.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import ArgumentError, Claim, Estimate, Verdict, with_error
+from translimit.core import AnyArray, ArgumentError, Claim, Estimate, Verdict, with_error
+
+#: Sizes of networks.
+Sizes = Sequence[int] | Sequence[float] | Real[AnyArray, " sizes"]
 
 #: What a coordinate that is off says about roles, where no parameter's numbers are off.
 _SUSPECTS = {
@@ -196,7 +199,9 @@ class CoordinateCheck:
         return self.values[coordinate][:, self.steps.index(step)]
 
 
-def power_law_exponents(sizes: Iterable[Any], rows: Any) -> np.ndarray:
+def power_law_exponents(
+    sizes: Sizes, rows: Float[AnyArray, "sizes replicates"] | Sequence[Sequence[float]]
+) -> Float[np.ndarray, " replicates"]:
     """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
 
     Args:
@@ -212,7 +217,9 @@ def power_law_exponents(sizes: Iterable[Any], rows: Any) -> np.ndarray:
     return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
 
 
-def power_law_exponent(sizes: Iterable[Any], rows: Any) -> Estimate:
+def power_law_exponent(
+    sizes: Sizes, rows: Float[AnyArray, "sizes replicates"] | Sequence[Sequence[float]]
+) -> Estimate:
     """The mean of `power_law_exponents` with its standard error over replicates.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from translimit.checks.errors import FactoryError
+from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.trial import Trial
-from translimit.core import TranslimitError, nearest
+from translimit.core import nearest
 
 if TYPE_CHECKING:
     from translimit.checks.jax_model import JaxModel
@@ -54,7 +54,7 @@ def make(factory: Factory, trial: Trial) -> TorchModel | JaxModel:
     from translimit.checks.jax_model import JaxModel
     from translimit.checks.torch_model import TorchModel
 
-    made: Any = guarded("factory", lambda: factory(trial))
+    made: object = guarded("factory", lambda: factory(trial))
     if not isinstance(made, TorchModel | JaxModel):
         raise FactoryError(
             "factory",
@@ -62,16 +62,3 @@ def make(factory: Factory, trial: Trial) -> TorchModel | JaxModel:
             "return a TorchModel or a JaxModel of translimit.checks",
         )
     return made
-
-
-def guarded(part: str, call: Callable[[], Any]) -> Any:
-    """The result of somebody's function; what it raises becomes a `FactoryError`."""
-    try:
-        return call()
-    except TranslimitError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())
-        raise FactoryError(
-            part, f"raised {type(error).__name__}: {said}", "call it by hand to see where"
-        ) from error

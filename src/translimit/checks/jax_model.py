@@ -12,21 +12,29 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from translimit.checks.errors import FactoryError
-from translimit.checks.factory import guarded
+from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.lint import ParameterNumbers
-from translimit.checks.torch_model import PROBES
-from translimit.core import brief
+from translimit.checks.trial import PROBES
+from translimit.core import AnyArray, Number, brief
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
 if TYPE_CHECKING:
     import optax
 
+#: Parameters, a pytree of arrays, and what a factory calls a batch.
+Parameters = TypeVar("Parameters")
+Batch = TypeVar("Batch")
+
+#: Arrays by the name of a coordinate.
+Recorded = Mapping[str, Shaped[Array | np.ndarray, "..."]]
+#: The parameters, state of the optimiser and loss of an update.
+Moved: TypeAlias = tuple[Parameters, PyTree, Float[Array, ""]]
 #: The gradient that shows an epsilon.
 _SMALL = 1e-8
 #: Compiled programs by their text, and how many are kept: a sweep returns to that of every rate.
@@ -35,7 +43,7 @@ _KEPT = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class JaxModel:
+class JaxModel(Generic[Parameters, Batch]):
     """What a factory of JAX models returns.
 
     Attributes:
@@ -53,16 +61,16 @@ class JaxModel:
         probe: batches on which a transfer sweep takes the loss at the end.
     """
 
-    parameters: Any
+    parameters: Parameters
     optimizer: optax.GradientTransformation
-    loss: Callable[[Any, Any], Any]
-    fields: Callable[[Any, Any], Mapping[str, Any]]
-    batch: Callable[[int], Any]
+    loss: Callable[[Parameters, Batch], Float[Array, ""]]
+    fields: Callable[[Parameters, Batch], Recorded]
+    batch: Callable[[int], Batch]
     rules: Rules | None = None
-    learned: Callable[[Any, Any, Any], Mapping[str, Any]] | None = None
-    labels: Any = None
-    repeated: Any = None
-    probe: Sequence[Any] | None = None
+    learned: Callable[[Parameters, Parameters, Batch], Recorded] | None = None
+    labels: PyTree[Role | str] | None = None
+    repeated: Batch | None = None
+    probe: Sequence[Batch] | None = None
 
     def __post_init__(self) -> None:
         for name in ("loss", "fields", "batch"):
@@ -88,7 +96,7 @@ class JaxModel:
         import jax.numpy as jnp
 
         @jax.jit
-        def first(parameters: Any, gradient: Any) -> Any:
+        def first(parameters: PyTree, gradient: Number) -> PyTree:
             grads = jax.tree.map(lambda p: jnp.full_like(p, gradient), parameters)
             state = self.optimizer.init(parameters)
             return self.optimizer.update(grads, state, parameters)[0]
@@ -151,7 +159,7 @@ class JaxModel:
         if batch is None:
             batch = guarded("batch", lambda: self.batch(0))
         start = parameters = self.parameters
-        state = self.optimizer.init(start)
+        state = self._first_state()
         # Of all steps, looked at or not: a second program takes longer to compile than to save.
         update = _Program(self._step(look=True))
         at_start: tuple[Any, Any] = ({}, {})
@@ -181,7 +189,7 @@ class JaxModel:
         if probe is None:
             probe = [guarded("batch", lambda i=i: self.batch(i)) for i in range(PROBES)]
         start = parameters = self.parameters
-        state, update = self.optimizer.init(start), _Program(self._step(look=False))
+        state, update = self._first_state(), _Program(self._step(look=False))
         for step in range(steps):
             batch = guarded("batch", lambda step=step: self.batch(step))
             (parameters, state, value), *_ = update(parameters, state, start, batch)
@@ -189,7 +197,15 @@ class JaxModel:
                 return math.nan
         return sum(float(loss(parameters, batch)) for batch in probe) / len(probe)
 
-    def _step(self, *, look: bool) -> Callable[..., Any]:
+    def _first_state(self) -> PyTree:
+        tree: PyTree = self.parameters
+        return self.optimizer.init(tree)
+
+    def _step(
+        self, *, look: bool
+    ) -> Callable[
+        [Parameters, PyTree, Parameters, Batch], tuple[Moved[Parameters], Recorded, Recorded]
+    ]:
         """One update as a function; with `look`, what is recorded of the parameters before it.
 
         They are one program, in which XLA shares the forward pass of the update with the fields as
@@ -197,8 +213,11 @@ class JaxModel:
         that: from the root of a norm on, whose gradient uses it again, it computes both.
         """
 
-        def step(parameters: Any, state: Any, start: Any, batch: Any) -> tuple[Any, Any, Any]:
-            fields = learned = {}
+        def step(
+            parameters: Parameters, state: PyTree, start: Parameters, batch: Batch
+        ) -> tuple[Moved[Parameters], Recorded, Recorded]:
+            fields: Recorded = {}
+            learned: Recorded = {}
             if look:
                 fields = guarded("fields", lambda: dict(self.fields(parameters, batch)))
                 if (maps := self.learned) is not None:
@@ -208,12 +227,13 @@ class JaxModel:
 
         return step
 
-    def _update(self, parameters: Any, state: Any, batch: Any) -> tuple[Any, Any, Any]:
+    def _update(self, parameters: Parameters, state: PyTree, batch: Batch) -> Moved[Parameters]:
         import jax
 
         value, gradient = jax.value_and_grad(self.loss)(parameters, batch)
-        moves, state = self.optimizer.update(gradient, state, parameters)
-        return jax.tree.map(lambda p, move: p + move, parameters, moves), state, value
+        tree: PyTree = parameters
+        moves, state = self.optimizer.update(gradient, state, tree)
+        return jax.tree.map(lambda p, move: p + move, tree, moves), state, value
 
 
 class _Program:
@@ -224,8 +244,9 @@ class _Program:
     passed beside the arguments: such programs are not shared.
     """
 
-    def __init__(self, function: Callable[..., Any]):
-        self.function, self.compiled = function, {}
+    def __init__(self, function: Callable[..., tuple[object, ...]]):
+        self.function = function
+        self.compiled: dict[tuple[object, ...], Callable[..., Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         """The value; compiled again for arguments of other shapes or types."""
@@ -276,5 +297,5 @@ def _coordinates(
     return values
 
 
-def _rms(field: Any) -> float:
+def _rms(field: Shaped[AnyArray, ...]) -> float:
     return float(np.sqrt(np.mean(np.square(np.asarray(field, dtype=np.float64)))))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from translimit.checks.promises import AxisName
+from translimit.core import Json
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
 
@@ -24,6 +25,18 @@ NUMBERS = {"lr": "learning rate", "eps": "epsilon", "wd": "weight decay", "init"
 TOLERANCE = {"lr": 0.02, "eps": 0.02, "wd": 0.02, "init": 0.1}
 #: An epsilon up to this size cannot matter, and is not compared.
 NEGLIGIBLE_EPSILON = 1e-12
+
+
+class NumbersRecord(TypedDict):
+    """`ParameterNumbers` as plain data."""
+
+    name: str
+    roles: Sequence[str]
+    lr: float | None
+    eps: float | None
+    wd: float | None
+    init: float
+    entries: int
 
 
 @dataclass(frozen=True)
@@ -48,12 +61,12 @@ class ParameterNumbers:
     init: float
     entries: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """As plain data."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ParameterNumbers:
+    def from_json(cls, data: NumbersRecord) -> ParameterNumbers:
         """From what `to_json` gave."""
         return cls(**{**data, "roles": tuple(Role(role) for role in data["roles"])})
 
@@ -78,7 +91,7 @@ class Finding:
     expected: float
     sentence: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """As plain data."""
         return asdict(self)
 
@@ -217,6 +230,6 @@ def _sentence(
     return f"{what} {grows}, where the rules have {axis}^{expected:.2f}: {why} ({name})"
 
 
-def _slope(along: np.ndarray, values: Any) -> float:
+def _slope(along: np.ndarray, values: np.ndarray | Sequence[float]) -> float:
     slope = float(np.polyfit(along, np.asarray(values, float), 1)[0])
     return 0.0 if abs(slope) < 1e-9 else slope

@@ -10,6 +10,9 @@ from translimit.checks.promises import AXES, AxisName
 from translimit.core import ArgumentError, nearest
 from translimit.describe import Size
 
+#: Probe batches of a transfer sweep, where the factory names none: the first training ones.
+PROBES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:

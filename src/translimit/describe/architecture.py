@@ -7,11 +7,9 @@ names the keys under which it may stand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from translimit.core import config
+from translimit.core import JsonObject, config
 from translimit.describe.activation import Activation
 from translimit.describe.fields import Fields
 from translimit.describe.pre_norm import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
@@ -19,7 +17,7 @@ from translimit.describe.pre_norm_config import KIND, PreNormConfig
 from translimit.describe.stack_sizes import family_of, load
 
 
-def read_architecture(source: str | Path | Mapping[str, Any]) -> PreNormArchitecture:
+def read_architecture(source: str | Path | JsonObject) -> PreNormArchitecture:
     """The architecture that a configuration describes.
 
     Args:

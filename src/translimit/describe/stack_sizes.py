@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from translimit.core import ArgumentError, ConfigError, NoSuchLimitError, config, nearest
+from translimit.core import (
+    ArgumentError,
+    ConfigError,
+    Json,
+    JsonObject,
+    NoSuchLimitError,
+    config,
+    nearest,
+)
 from translimit.describe.families import FAMILIES, Family, family_of_class
 from translimit.describe.families.family import common_sizes
 from translimit.describe.fields import Fields
@@ -50,7 +57,7 @@ class StackSizes:
     packed_qkv: bool = False
 
 
-def load(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def load(source: str | Path | JsonObject) -> tuple[dict[str, Json], str]:
     """The content of a configuration, and how errors call it.
 
     Raises:
@@ -63,7 +70,7 @@ def load(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     return values, where
 
 
-def read_stack_sizes(source: str | Path | Mapping[str, Any]) -> StackSizes:
+def read_stack_sizes(source: str | Path | JsonObject) -> StackSizes:
     """The sizes that a configuration describes; see `read_architecture` for what it may be.
 
     Raises:
@@ -103,7 +110,7 @@ def read_stack_sizes(source: str | Path | Mapping[str, Any]) -> StackSizes:
     )
 
 
-def family_of(values: Mapping[str, Any], where: str) -> Family:
+def family_of(values: JsonObject, where: str) -> Family:
     """The family by `model_type`, else by the class name under `architectures`.
 
     Raises:
@@ -112,11 +119,13 @@ def family_of(values: Mapping[str, Any], where: str) -> Family:
     """
     named = values.get("model_type")
     if named is None:
-        classes = values.get("architectures") or ()
-        for one in classes:
-            if isinstance(one, str) and (found := family_of_class(one)) is not None:
+        told = values.get("architectures")
+        classes = told if isinstance(told, list | tuple) else [told]
+        names = [one for one in classes if isinstance(one, str)]
+        for one in names:
+            if (found := family_of_class(one)) is not None:
                 return found
-        named = classes[0] if classes else None
+        named = names[0] if names else None
     if named is None:
         known = ", ".join(FAMILIES)
         raise ConfigError(

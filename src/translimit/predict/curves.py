@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from translimit.core import available_threads, named_key, side_by_side, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
-from translimit.predict.prediction import Collapse, OverlapCurve
+from translimit.predict.records import Collapse, OverlapCurve
 
 #: Networks of the architecture's width whose spread is the error of a single one.
 NETWORKS = 16

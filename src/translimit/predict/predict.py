@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from translimit.core import (
     Bounds,
+    JsonObject,
     named_key,
     part_of,
     require_count,
@@ -24,7 +24,7 @@ TOKENS = 48
 
 
 def predict(
-    config: str | Path | Mapping[str, Any] | PreNormArchitecture,
+    config: str | Path | JsonObject | PreNormArchitecture,
     *,
     tokens: int | None = None,
     threshold: float = 0.5,

@@ -2,128 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.core import with_error
+from translimit.core import Json, with_error
 from translimit.describe import PreNormArchitecture
-from translimit.limits.homogenized import Regime
+from translimit.predict.records import OverlapCurve, Quantity, StepSizes, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-@dataclass(frozen=True)
-class Quantity:
-    """One number of the mapping.
-
-    Attributes:
-        name: as the documentation calls it.
-        symbol: as the formula writes it.
-        value: the number.
-        assumes: what it assumes.
-        verified: how far it was verified.
-    """
-
-    name: str
-    symbol: str
-    value: float
-    assumes: str
-    verified: str
-
-
-@dataclass(frozen=True)
-class Collapse:
-    """The depth at which the mean overlap of different tokens first reaches the threshold.
-
-    Attributes:
-        threshold: of the mean overlap of different tokens.
-        layer: a real number of layers, between two where the overlap passes the threshold; None
-            where it does not within the network.
-        error: one standard error for a single network; None with `layer`.
-        reached: share of the networks of this width that reach the threshold.
-    """
-
-    threshold: float
-    layer: float | None
-    error: float | None
-    reached: float
-
-    def __str__(self) -> str:
-        if self.layer is None:
-            return f"mean overlap {self.threshold:g} is not reached within the network"
-        share = "" if self.reached == 1 else f" ({self.reached:.0%} of networks)"
-        layer = with_error(self.layer, math.nan if self.error is None else self.error)
-        return f"mean overlap {self.threshold:g} at layer {layer}{share}"
-
-
-@dataclass(frozen=True)
-class OverlapCurve:
-    """The mean overlap of the tokens layer by layer, with or without a causal mask.
-
-    Attributes:
-        causal: whether attention is masked.
-        layers: 0, ..., L.
-        overlap: mean over pairs of different tokens, of the recursion of infinite width.
-        error: one standard error of a single network's value around it: the spread between
-            networks of this width, their mean's distance from the recursion, and the sampling
-            error of the recursion, in quadrature.
-        networks_mean: mean over networks of this width.
-        networks: how many of them.
-        square: mean squared norm of the tokens, by layer.
-        collapse: when the mean overlap reaches the threshold.
-    """
-
-    causal: bool
-    layers: tuple[int, ...]
-    overlap: tuple[float, ...]
-    error: tuple[float, ...]
-    networks_mean: tuple[float, ...]
-    networks: int
-    square: tuple[float, ...]
-    collapse: Collapse
-
-
-@dataclass(frozen=True)
-class StepSizes:
-    """How large a step of attention is, layer by layer, and the regime that follows.
-
-    Attributes:
-        regime: FROZEN, DIFFUSIVE or DISCRETE, with the classifier's convention that a step or a
-            total of at most 0.05 is small.
-        first_step: unit diffusive time of attention in the first layer, Gamma / r_0^2.
-        last_step: in the last layer.
-        small_from: the first layer with a step of at most 0.05, or None.
-        says: which description applies, in words.
-    """
-
-    regime: Regime
-    first_step: float
-    last_step: float
-    small_from: int | None
-    says: str
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What another scaling of the same architecture would give.
-
-    Attributes:
-        name: what is changed.
-        formula: the rule.
-        overlap: after the last layer, in the limit; None where only the formula is given.
-        collapse_layer: when the threshold is reached; None where it is not, or not computed.
-        says: in words.
-    """
-
-    name: str
-    formula: str
-    overlap: float | None
-    collapse_layer: float | None
-    says: str
+#: Columns of the text for a terminal.
+WIDTH = 96
+_CURVES_TITLE = "Mean overlap of two tokens by layer, ± one standard error of a single network"
 
 
 @dataclass(frozen=True)
@@ -162,28 +57,48 @@ class Prediction:
         ignored = ", ".join(self.ignored) if self.ignored else "nothing that acts at initialisation"
         return f"covers: {', '.join(self.covered)}; ignores: {ignored}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Everything as plain data."""
-        plain = {
+        return {
             "headline": self.headline,
             "architecture": self.architecture.to_json(),
             "tokens": self.tokens,
-            "covered": self.covered,
-            "ignored": self.ignored,
-            "mapping": [asdict(one) for one in self.mapping],
-            "curves": [asdict(one) for one in self.curves],
-            "regime": asdict(self.regime) | {"regime": self.regime.regime.name.lower()},
-            "variants": [asdict(one) for one in self.variants],
+            "covered": list(self.covered),
+            "ignored": list(self.ignored),
+            "mapping": [_plain(one) for one in self.mapping],
+            "curves": [_plain(one) for one in self.curves],
+            "regime": _plain(self.regime) | {"regime": self.regime.regime.name.lower()},
+            "variants": [_plain(one) for one in self.variants],
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
-            "assumptions": self.assumptions,
-            "warnings": self.warnings,
+            "assumptions": list(self.assumptions),
+            "warnings": list(self.warnings),
         }
-        return _lists(plain)
 
     def __str__(self) -> str:
-        from translimit.predict.text import as_text
-
-        return as_text(self)
+        """The answer: what is covered first, then numbers with errors, then what they rest on."""
+        architecture = self.architecture
+        sizes = (
+            f"{architecture.family}: {architecture.layers} layers, width {architecture.dim}, "
+            f"{architecture.heads} heads of {architecture.head_dim}, {self.tokens} tokens, "
+            "at initialisation"
+        )
+        parts = [self.headline, sizes]
+        if self.warnings:
+            parts += ["", "Warnings", *_listed(self.warnings)]
+        parts += ["", "What decides", *_mapping_rows(self.mapping)]
+        parts += ["", _CURVES_TITLE]
+        parts += _curve_rows(self.curves)
+        parts += ["", "Collapse depth"]
+        parts += [f"  {_mask(curve):13}  {curve.collapse}" for curve in self.curves]
+        step = self.regime
+        parts += ["", "Regime", *_listed([f"{step.regime.name.lower()}: {step.says}"])]
+        parts += [f"  steps Gamma / r^2: {step.first_step:.3g} first, {step.last_step:.3g} last"]
+        parts += ["", "Other scalings"]
+        parts += _listed(f"{one.name} ({one.formula}): {one.says}" for one in self.variants)
+        parts += ["", "Limits that do not apply"]
+        parts += _listed(f"{limit}: {why}" for limit, why in self.inapplicable)
+        parts += ["", "What the numbers assume", *_listed(self.assumptions)]
+        return "\n".join(parts)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Mean overlap by layer, with and without the mask; bands of two standard errors."""
@@ -212,8 +127,39 @@ class Prediction:
         return ax
 
 
-def _lists(value: Any) -> Any:
-    """Tuples as lists, as JSON writes them."""
-    if isinstance(value, dict):
-        return {key: _lists(one) for key, one in value.items()}
-    return [_lists(one) for one in value] if isinstance(value, tuple | list) else value
+def _mapping_rows(mapping: Sequence[Quantity]) -> list[str]:
+    rows = []
+    for one in mapping:
+        rows.append(f"  {one.symbol:28} {one.value:10.4g}   {one.name}")
+        rows.append(f"  {'':28} {'':10}   assumes: {one.assumes}")
+        rows.append(f"  {'':28} {'':10}   verified: {one.verified}")
+    return rows
+
+
+def _curve_rows(curves: tuple[OverlapCurve, OverlapCurve]) -> list[str]:
+    rows = [f"  {'layer':>5}" + "".join(f"   {_mask(curve):>15}" for curve in curves)]
+    for layer in curves[0].layers:
+        cells = [
+            with_error(curve.overlap[layer], curve.error[layer], ".3f") for curve in curves
+        ]
+        rows.append(f"  {layer:>5}" + "".join(f"   {cell:>15}" for cell in cells))
+    return rows
+
+
+def _mask(curve: OverlapCurve) -> str:
+    return "causal" if curve.causal else "without mask"
+
+
+def _listed(sentences: Iterable[str]) -> list[str]:
+    return [
+        textwrap.fill(one, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        for one in sentences
+    ]
+
+
+def _plain(record: Quantity | OverlapCurve | StepSizes | Variant) -> dict[str, Json]:
+    """A record as plain data, tuples as lists."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(record).items()
+    }

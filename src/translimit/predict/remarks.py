@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from translimit.describe import Norm, PreNormArchitecture
 from translimit.limits.homogenized import Regime
-from translimit.predict.prediction import OverlapCurve, Quantity, StepSizes
+from translimit.predict.records import OverlapCurve, Quantity, StepSizes
 
 #: A step below this counts as small.
 TOLERANCE = 0.05

@@ -12,7 +12,7 @@ from translimit.core import named_key, part_of, solve
 from translimit.describe import PreNormArchitecture
 from translimit.limits.homogenized import GramRecursion, PreNormRecursion
 from translimit.predict.curves import crossing
-from translimit.predict.prediction import Variant
+from translimit.predict.records import Variant
 
 #: The residual weight for which the shaped block is told, a well-behaved one.
 SHAPED_GAMMA_SQUARED = 0.25

@@ -1,0 +1,341 @@
+r"""Coordinates of a PyTorch module while it trains on one batch, by forward hooks.
+
+The fields of a step are those of evaluation mode on the repeated batch, at the weights before the
+next update. They are recorded in the forward pass of that update, which has these weights and this
+batch, unless training mode makes it another pass (dropout, running means): then in a pass of their
+own. What a linear map learned is (W_t - W_0) x_0, its module called on the input x_0 that it had
+at the start; the learned scores are c k . q of such keys and queries, without the rotation of
+rotary positions, which is orthogonal. Hooks are removed, and modes restored, before the optimiser
+moves on.
+
+Reference: documentation, "Checking your own model".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic
+
+from translimit.checks.errors import FactoryError
+from translimit.checks.places import Places
+from translimit.checks.torch_training import Batch, TorchTraining
+from translimit.describe import Role, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Roles of maps whose outputs are fields.
+_FIELD_ROLES = (Role.QUERY, Role.KEY, Role.MLP_IN)
+
+
+class TorchRecorder(Generic[Batch]):
+    """The fields of a module on one batch, and what its maps give at the inputs of the start.
+
+    Fields come from the passes that training makes. Those are in training mode: one stands for a
+    pass in evaluation mode if it called all modules of fields, drew no random number of PyTorch's
+    and changed no buffer, and if the first one of a factory gave the fields and the loss of a pass
+    in evaluation mode to the last bit. Where one does not, fields are from then on taken apart, in
+    passes of their own.
+
+    Args:
+        training: of the module.
+        batch: repeated in every step.
+        size: of the network, for the shape of heads.
+        places: modules at which fields are taken.
+        scale: what multiplies q . k; head_dim^(-1/2) where nothing tells it.
+        apart: whether fields need passes of their own; asked of the start by default.
+
+    Raises:
+        FactoryError: a place that is no module, or none at all.
+    """
+
+    def __init__(
+        self,
+        training: TorchTraining[Batch],
+        batch: Batch,
+        size: Size,
+        *,
+        places: Places,
+        scale: float | None,
+        apart: bool | None,
+    ):
+        self.training, self.batch, self.size = training, batch, size
+        self.places, self.scale = places, scale
+        self.modules = dict(training.model.named_modules())
+        mapped = (name for names in places.maps.values() for name in names)
+        self.mapped = tuple(dict.fromkeys((*mapped, *places.packed)))
+        ends = (*places.blocks[-1:], *filter(None, [places.readout]))
+        inside = (n for role in _FIELD_ROLES for n in places.maps.get(role, ()))
+        #: Modules whose outputs are fields.
+        self.seen = tuple(dict.fromkeys((*ends, *places.packed, *inside)))
+        #: Those, and the maps.
+        self.watched = tuple(dict.fromkeys((*self.mapped, *ends)))
+        if missing := [name for name in self.watched if name not in self.modules]:
+            raise FactoryError(
+                "places",
+                f"{missing[0]!r} is not a module of the model",
+                "take names from model.named_modules()",
+            )
+        if not self.watched:
+            raise FactoryError("places", "no module has a role", "name roles or places")
+        self.buffers = [module._buffers for module in self.modules.values()]
+        self.inputs: dict[str, Tensor] = {}
+        self.start: dict[str, Tensor] = {}
+        self.at_start: dict[str, float] = {}
+        self.tokens, self.apart = 0, apart
+
+    def updated(self, look: bool) -> tuple[dict[str, float], float]:
+        """Coordinates, where asked for, and the loss of the update that starts from them."""
+        if not self.start:
+            loss = self._first()
+            return self.at_start, self.training.step(loss)
+        if not look:
+            return {}, self.training.update(self.batch)
+        learned = self._learned()
+        if self.apart:
+            now, loss = self._evaluated(self.seen)[0], self.training.forward(self.batch)
+        else:
+            now, loss, stands = self._passed(self.seen)
+            if not stands:
+                self.apart, now = True, self._evaluated(self.seen)[0]
+        value = self.training.step(loss)
+        return self._coordinates(now, learned), value
+
+    def ended(self) -> dict[str, float]:
+        """Coordinates where no update follows."""
+        if self.start:
+            return self._coordinates(self._evaluated(self.seen)[0], self._learned())
+        self._begin(self._evaluated(self.watched, self.inputs)[0])
+        return self.at_start
+
+    def _first(self) -> Tensor:
+        """The loss of the first update, from the fields of the start."""
+        if self.apart is False:
+            start, loss, stands = self._passed(self.watched, self.inputs)
+            if not stands:
+                self.apart, start = True, self._evaluated(self.watched, self.inputs)[0]
+            self._begin(start)
+            return loss
+        start, start_loss = self._evaluated(self.watched, self.inputs)
+        self._begin(start)
+        if self.apart:
+            return self.training.forward(self.batch)
+        now, loss, stands = self._passed(self.seen)
+        pairs = [(value, start[name]) for name, value in now.items()]
+        self.apart = not (stands and all(_same(*pair) for pair in (*pairs, (loss, start_loss))))
+        return loss
+
+    def _begin(self, start: dict[str, Tensor]) -> None:
+        """Keep what is compared with the start.
+
+        Args:
+            start: outputs of the watched modules.
+        """
+        wide = [x for x in self.inputs.values() if x.ndim > 1 and x.is_floating_point()]
+        self.tokens = max((one.numel() // one.shape[-1] for one in wide), default=0)
+        self.start, self.start_fields = start, self._fields(start)
+        self.start_maps = {
+            role: _stacked([start[name] for name in names])
+            for role, names in self.places.maps.items()
+        }
+        self.starts = {f"start of {role.value}": rms(x) for role, x in self.start_maps.items()}
+        if self.places.packed:
+            for name in ("query", "key", "value"):
+                self.starts[f"start of {name}"] = rms(self.start_fields[name])
+        self.at_start = self._coordinates(start, start)
+
+    def _learned(self) -> dict[str, Tensor]:
+        """Outputs of the maps at the inputs that they had at the start."""
+        import torch
+
+        with torch.no_grad():
+            return {name: self.modules[name](self.inputs[name]) for name in self.mapped}
+
+    def _coordinates(
+        self, now: Mapping[str, Tensor], learned: Mapping[str, Tensor]
+    ) -> dict[str, float]:
+        """Root mean squares of fields and of their changes.
+
+        Args:
+            now: outputs of the modules of fields.
+            learned: of the maps at the inputs of the start.
+        """
+        found: dict[str, float] = {}
+        start, fields = self.start_fields, self._fields(now)
+        for name in ("stream", "hidden", "output", "key", "query", "score"):
+            if name in start:
+                found[name] = rms(fields[name])
+                found[f"{name}_change"] = rms(_changes(fields[name], start[name]))
+        moved = self._attended(learned)
+        for name in ("key", "query", "score"):
+            if name in start:
+                found[f"learned_{name}_change"] = rms(_changes(moved[name], start[name]))
+        if self.places.packed:
+            found["update of value"] = rms(_changes(moved["value"], start["value"]))
+        for role, old in self.start_maps.items():
+            if role not in (Role.QUERY, Role.KEY):
+                new = _stacked([learned[name] for name in self.places.maps[role]])
+                found[f"update of {role.value}"] = rms(_changes(new, old))
+        return found | self.starts
+
+    @contextmanager
+    def _watching(
+        self, names: Sequence[str], inputs: dict[str, Tensor] | None = None
+    ) -> Iterator[dict[str, Tensor]]:
+        """Outputs, and inputs where asked for, of modules in the passes made meanwhile."""
+        outputs: dict[str, Tensor] = {}
+
+        def hook(name: str) -> Callable[..., None]:
+            def keep(
+                module: nn.Module,
+                given: tuple[object, ...],
+                named: dict[str, object],
+                output: Tensor | tuple[Tensor, ...],
+            ) -> None:
+                if inputs is not None:
+                    inputs[name] = _detached(given[0] if given else next(iter(named.values())))
+                outputs[name] = _detached(output[0] if isinstance(output, tuple) else output)
+
+            return keep
+
+        hooks = [
+            self.modules[name].register_forward_hook(hook(name), with_kwargs=True) for name in names
+        ]
+        try:
+            yield outputs
+        finally:
+            for one in hooks:
+                one.remove()
+
+    def _evaluated(
+        self, names: Sequence[str], inputs: dict[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Outputs of modules and the loss of one pass in evaluation mode; modes are restored."""
+        import torch
+
+        model = self.training.model
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            with torch.no_grad(), self._watching(names, inputs) as outputs:
+                loss = self.training.loss(self.batch)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        if missing := [name for name in names if name not in outputs]:
+            raise FactoryError(
+                "places", f"the loss does not call {missing[0]!r}", "name modules that it calls"
+            )
+        return outputs, loss
+
+    def _passed(
+        self, names: Sequence[str], inputs: dict[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor, bool]:
+        """Outputs of modules and the loss of a pass of training; whether it may stand for others.
+
+        It may not where it drew random numbers, changed a buffer, or left a module out.
+        """
+        before = self._state()
+        with self._watching(names, inputs) as outputs:
+            loss = self.training.forward(self.batch)
+        return outputs, loss, self._state() == before and len(outputs) == len(names)
+
+    def _state(self) -> tuple[list[tuple[int, int]], list[bytes]]:
+        """What a pass changes if it draws random numbers or keeps something in buffers."""
+        import torch
+
+        cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        buffers = [one for owned in self.buffers for one in owned.values() if one is not None]
+        self.held = buffers  # alive until they are compared: no other takes their identity
+        return (
+            [(id(buffer), buffer._version) for buffer in buffers],
+            [state.numpy().tobytes() for state in (torch.get_rng_state(), *cards)],
+        )
+
+    def _fields(self, outputs: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        """Fields of all blocks from the outputs of modules."""
+        places = self.places
+        found = {
+            "stream": _stacked([outputs[block] for block in places.blocks[-1:]]),
+            "hidden": _stacked([outputs[one] for one in places.maps.get(Role.MLP_IN, ())]),
+            "output": [] if places.readout is None else [outputs[places.readout]],
+            **self._attended(outputs),
+        }
+        return {name: values for name, values in found.items() if values}
+
+    def _attended(self, outputs: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        """Queries, keys and scores of all blocks; packed values too."""
+        places, names = self.places, ("query", "key", "value")
+        packed = [self._split(one) for one in _stacked([outputs[n] for n in places.packed])]
+        found = {name: [parts[i] for parts in packed] for i, name in enumerate(names)}
+        own = [[outputs[n] for n in places.maps.get(role, ())] for role in (Role.QUERY, Role.KEY)]
+        if all(map(_alike, own)):
+            own = [_stacked(values) for values in own]
+        for name, values in zip(names, own, strict=False):
+            found[name] += values
+        pairs = zip(found["query"], found["key"], strict=True)
+        found["score"] = [self._scores(query, key) for query, key in pairs]
+        return found
+
+    def _split(self, packed: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value of a packed output [..., 3 d or d + 2 G N]."""
+        size = self.size
+        if self.places.interleaved:
+            heads = packed.unflatten(-1, (size.heads, 3, size.head_dim))
+            return tuple(heads[..., part, :].flatten(-2) for part in range(3))
+        keys = size.groups * size.head_dim
+        return packed.split((packed.shape[-1] - 2 * keys, keys, keys), dim=-1)
+
+    def _scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """C q . k of all pairs of tokens [..., heads, queries, keys]."""
+        head_dim = self.size.head_dim
+        if key.shape[-1] % head_dim or query.shape[-1] % head_dim:
+            raise FactoryError(
+                "model",
+                f"its keys have {key.shape[-1]} entries, no multiple of head_dim = {head_dim}",
+                "build it with the sizes of trial.size",
+            )
+        q = query.unflatten(-1, (-1, head_dim)).transpose(-3, -2)
+        k = key.unflatten(-1, (-1, head_dim)).transpose(-3, -2)
+        if q.shape[-3] != k.shape[-3]:
+            k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
+        scale = head_dim**-0.5 if self.scale is None else self.scale
+        return scale * q @ k.transpose(-2, -1)
+
+
+def _detached(value: Any) -> Any:  # whatever a module takes or gives
+    return value.detach().clone() if hasattr(value, "detach") else value
+
+
+def _same(one: Tensor, other: object) -> bool:
+    import torch
+
+    return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _alike(values: Sequence[Tensor]) -> bool:
+    return len({(one.shape, one.dtype, one.device) for one in values}) <= 1
+
+
+def _stacked(values: list[Tensor]) -> list[Tensor]:
+    """Tensors of several blocks as one, where they are alike: less to call."""
+    import torch
+
+    return [torch.stack(values)] if len(values) > 1 and _alike(values) else values
+
+
+def _changes(new: Sequence[Tensor], old: Sequence[Tensor]) -> Iterator[Tensor]:
+    return (after - before for after, before in zip(new, old, strict=True))
+
+
+def rms(fields: Iterable[Tensor]) -> float:
+    """Root mean square over all entries of several tensors."""
+    import torch
+
+    total, entries = 0.0, 0
+    for field in fields:
+        total += float(torch.linalg.vector_norm(field)) ** 2
+        entries += field.numel()
+    return math.sqrt(total / entries) if entries else math.nan
