@@ -10,11 +10,17 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
-from translimit.core import POSITIVE, ArgumentError, ArgumentTypeError, require_real
+from translimit.core import (
+    POSITIVE,
+    AnyArray,
+    ArgumentError,
+    ArgumentTypeError,
+    require_real,
+)
 from translimit.data.patches import image_patches
 
 
@@ -55,8 +61,8 @@ class Examples(AbstractSource):
         ArgumentError: as many inputs as targets are needed, and a positive scale.
     """
 
-    inputs: Any
-    targets: Any
+    inputs: Shaped[AnyArray, "examples ..."]
+    targets: Shaped[AnyArray, "examples ..."]
     patch: tuple[int, int] | None = None
     shift: float = 0.0
     scale: float = 1.0
@@ -124,7 +130,7 @@ class TokenStream(AbstractSource):
         ArgumentTypeError: ids that are not integers.
     """
 
-    ids: Any
+    ids: Shaped[AnyArray, " length"]
     tokens: int
 
     def __post_init__(self):

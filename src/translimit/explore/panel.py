@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from translimit.figures import Chart
 
@@ -43,5 +42,5 @@ class Panel:
     assumptions: tuple[str, ...]
     verified: tuple[Verified, ...]
     code: str
-    numbers: Mapping[str, Any]
+    numbers: Mapping[str, object]
     table: tuple[tuple[str, ...], ...] = ()

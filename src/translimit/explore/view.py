@@ -202,7 +202,7 @@ class View:
         return urlencode({name: _text(value) for name, value in changed.items()})
 
     @classmethod
-    def from_query(cls, query: Mapping[str, Any]) -> View:
+    def from_query(cls, query: Mapping[str, object]) -> View:
         """The view of an address.
 
         Raises:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from translimit.core import Estimate
 from translimit.figures.power_laws import legend_below, plot_power_law, plot_transfer
 from translimit.figures.style import finish
 
@@ -26,7 +28,47 @@ PANELS = (
 LABELS = {"head_dim": "head dimension $N$", "heads": "heads $H$", "layers": "layers $L$"}
 
 
-def draw_check(check: Any) -> Figure:
+class Exponents(Protocol):
+    """What is drawn of a `CoordinateCheck`; see there."""
+
+    @property
+    def axis(self) -> str: ...
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+
+    @property
+    def values(self) -> Mapping[str, Float[np.ndarray, "sizes steps seeds"]]: ...
+
+    @property
+    def expected(self) -> Mapping[tuple[str, int], float]: ...
+
+    def exponent(self, coordinate: str, step: int) -> Estimate: ...
+
+
+class Sweep(Protocol):
+    """What is drawn of a `TransferSweep`; see there."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def rates(self) -> tuple[float, ...]: ...
+
+    @property
+    def losses(self) -> Float[np.ndarray, "sizes seeds rates"]: ...
+
+    def optimum(self, size: int) -> Estimate: ...
+
+    def bound(self, size: int) -> str: ...
+
+    def drift_in_words(self) -> str: ...
+
+
+def draw_check(check: Exponents) -> Figure:
     """Panels of one check, a colour for each number of updates, promised exponents dashed.
 
     Args:
@@ -56,7 +98,7 @@ def draw_check(check: Any) -> Figure:
     return figure
 
 
-def draw_sweeps(sweeps: Mapping[str, Any]) -> Figure:
+def draw_sweeps(sweeps: Mapping[str, Sweep]) -> Figure:
     """A panel for each sweep: loss against rate, optima, and the base's as a line.
 
     Args:

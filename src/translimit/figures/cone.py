@@ -7,11 +7,12 @@ whose rim are the lines: the angle there is twice that of the line.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from translimit.figures.style import COLOURS, LIMIT, finish, new_axes
 
@@ -32,8 +33,8 @@ def cone_coordinates(cov: Float[np.ndarray, "*batch 2 2"]) -> Float[np.ndarray, 
 
 
 def plot_cone(
-    points: Float[np.ndarray, "paths times 3"], ax: Any, *, shown: int = 40, title: str = ""
-) -> Any:
+    points: Float[np.ndarray, "paths times 3"], ax: Axes3D, *, shown: int = 40, title: str = ""
+) -> Axes3D:
     """Paths above the cone, from small circles to dots, in a three-dimensional `Axes3D`.
 
     Args:

@@ -52,7 +52,7 @@ def plot_convergence(
     ax.errorbar(
         sizes,
         error,
-        yerr=bars(stderr),
+        yerr=bars(stderr.values),
         fmt=marker,
         color=colour,
         capsize=3,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Float, Real
 from matplotlib.axes import Axes
 
-from translimit.core import Estimate, with_error
+from translimit.core import AnyArray, Estimate, with_error
 from translimit.figures.style import COLOURS, LIMIT, MARKERS, bars, finish, new_axes
+
+#: Sizes of networks.
+Sizes: TypeAlias = Sequence[int] | Sequence[float] | Real[AnyArray, " sizes"]
 
 
 def plot_power_law(
     ax: Axes | None,
-    sizes: Any,
-    rows: Any,
+    sizes: Sizes,
+    rows: Float[AnyArray, "sizes replicates"],
     fitted: Estimate,
     *,
     series: int,
@@ -35,14 +39,14 @@ def plot_power_law(
         expected: exponent of the dashed line.
     """
     ax = new_axes(ax)
-    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
+    along, rows = np.asarray(sizes, float), np.asarray(rows, float)
     colour = COLOURS[series % len(COLOURS)]
     mean = rows.mean(axis=1)
     error = [Estimate.over_seeds(row).stderr for row in rows]
     text = f"{label}: {with_error(fitted.value, fitted.stderr, '+.2f')}"
     text = text.replace("-", "\N{MINUS SIGN}")
     ax.errorbar(
-        sizes,
+        along,
         mean,
         yerr=bars(error),
         fmt=MARKERS[series % len(MARKERS)],
@@ -52,11 +56,11 @@ def plot_power_law(
         label=text,
     )
     if expected is not None:
-        anchor = np.exp(np.mean(np.log(mean) - expected * np.log(sizes)))
-        ax.plot(sizes, anchor * sizes**expected, "--", color=colour, linewidth=1.0)
+        anchor = np.exp(np.mean(np.log(mean) - expected * np.log(along)))
+        ax.plot(along, anchor * along**expected, "--", color=colour, linewidth=1.0)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ax.set_xticks(along, [f"{size:g}" for size in along])
     ax.minorticks_off()
     return ax
 
@@ -79,11 +83,11 @@ def legend_below(ax: Axes) -> Axes:
 
 def plot_transfer(
     ax: Axes | None,
-    rates: Any,
-    losses: Any,
-    optima: Any,
-    errors: Any,
-    sizes: Any,
+    rates: Sequence[float] | Float[AnyArray, " rates"],
+    losses: Float[AnyArray, "sizes seeds rates"],
+    optima: Sequence[float] | Float[AnyArray, " sizes"],
+    errors: Sequence[float] | Float[AnyArray, " sizes"],
+    sizes: Sizes,
     *,
     bounds: Sequence[str],
     ylabel: str = "loss",

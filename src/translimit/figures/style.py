@@ -6,14 +6,17 @@ some of the colours are equally light, and a print or a colour-blind reader tell
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
+from translimit.core import Numbers
 from translimit.figures.chart import COLOURS
 
 #: A marker for each colour, so that greyscale still tells the series apart.
@@ -48,14 +51,14 @@ def marked(series: int, points: int) -> dict[str, Any]:
     }
 
 
-def bars(stderr: Any) -> np.ndarray:
+def bars(stderr: Numbers | Sequence[float]) -> Float[np.ndarray, ...]:
     """Standard errors as lengths of bars: NaN, which draws none, where there is no error.
 
     Args:
         stderr: any shape; infinite for one sample, 0 for a deterministic number.
     """
-    stderr = np.asarray(stderr, float)
-    return np.where(np.isfinite(stderr) & (stderr > 0), stderr, np.nan)
+    length = np.asarray(stderr, float)
+    return np.where(np.isfinite(length) & (length > 0), length, np.nan)
 
 
 def finish(ax: Axes, *, xlabel: str, ylabel: str, title: str = "", legend: bool = True) -> Axes:
