@@ -142,7 +142,7 @@ class JaxModel(Generic[Parameters, Batch]):
         return leaves
 
     def score_scale(self) -> float | None:
-        """Not told: the logits of `fields` have it."""
+        """Not told: the scores of `fields` have it."""
         return None
 
     def record(

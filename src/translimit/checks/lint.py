@@ -137,7 +137,7 @@ def compare(
         got, expected = _slope(along, measured), _slope(along, wanted)
         if abs(got - expected) > TOLERANCE["lr"]:
             sentence = _sentence("the score scale", axis, got, expected, "attention", False)
-            found.append(Finding("logits", "attention", "score_scale", got, expected, sentence))
+            found.append(Finding("scores", "attention", "score_scale", got, expected, sentence))
     return tuple(found)
 
 

@@ -4,9 +4,9 @@ r"""What the rules promise: exponents of coordinates along head dimension, heads
 |---|---|---|---|
 | stream, hidden and their changes, output change | 0 | 0 | 0 |
 | output at the start | -1/2 | -1/2 | 0 |
-| logits at the start | 1/2 - alpha_A | 0 | 0 |
+| scores at the start | 1/2 - alpha_A | 0 | 0 |
 | learned key change | alpha_A - 1 (SGD: 1/2 less in its first steps) | 0 | alpha_L - 1 |
-| learned logit change | 0 (SGD: -1/2 in its first steps) | 0 | alpha_L - 1 |
+| learned score change | 0 (SGD: -1/2 in its first steps) | 0 | alpha_L - 1 |
 
 The output of the linear map of one role, at the inputs of the start, begins at
 init (fan-in)^{1/2} and moves by lr_Adam fan-in, whatever the optimiser: both follow from the rules
@@ -43,7 +43,7 @@ def expected_exponents(
         steps: numbers of updates.
         suppressed: whether the first update is incoherent, as of SGD: then only it has a promise
             for what keys and queries learn along the head dimension.
-        alpha_A: exponent of the logits.
+        alpha_A: exponent of the scores.
         alpha_L: exponent of the branches.
     """
     promised: dict[tuple[str, int], float] = {}
@@ -63,9 +63,9 @@ def expected_exponents(
             continue
         less = 0.5 if late else 0.0
         key = {"head_dim": alpha_A - 1 - less, "heads": 0.0, "layers": alpha_L - 1}[axis]
-        logit = {"head_dim": -less, "heads": 0.0, "layers": alpha_L - 1}[axis]
+        score = {"head_dim": -less, "heads": 0.0, "layers": alpha_L - 1}[axis]
         promised["learned_key_change", step] = key
-        promised["learned_score_change", step] = logit
+        promised["learned_score_change", step] = score
     return promised
 
 

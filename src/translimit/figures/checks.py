@@ -87,7 +87,7 @@ class Sweep(Protocol):
         """What the optimum of a size is a bound of."""
         ...
 
-    def drift_in_words(self) -> str:
+    def optimum_drift_in_words(self) -> str:
         """The drift with its error."""
         ...
 
