@@ -276,11 +276,11 @@ def test_an_experiment_beside_the_user_is_found(tmp_path, environment):
 
 
 def test_a_figure_that_cannot_be_saved_is_named(tmp_path):
-    from translimit.cli.commands import _save
+    from translimit.cli.output import save_figure
 
     path = tmp_path / "absent" / "x.png"
     with pytest.raises(StoreError, match=r"x.png: cannot be written \(No such file.*\); name"):
-        _save(Figure(), path)
+        save_figure(Figure(), path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from translimit.cli import main
-from translimit.cli.arguments import COMMANDS, OwnCode
+from translimit.cli.arguments import COMMANDS
+from translimit.cli.options import OwnCode
 
 ONE = "fake_experiments:EXPERIMENT"
 EVIL = "evil_code:EXPERIMENT"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from translimit.cli.commands import _save
+from translimit.cli.output import save_figure
 from translimit.cli.user_checks import _write
 from translimit.core import TEMPORARY, disk_full, save_checkpoint
 from translimit.execute import Serial
@@ -47,7 +47,7 @@ def writers(here):
         "report": lambda: build_report(run, [ONE]),
         "gallery": lambda: build_gallery(here, [copy], [ONE]),
         "merge": lambda: merge_runs([run, copy], here / "joined", [ONE]),
-        "plot": lambda: _save(figure, here / "figure.svg"),
+        "plot": lambda: save_figure(figure, here / "figure.svg"),
         "checkpoint": lambda: save_checkpoint(here / "state", "digest", 1, state, ()),
         "check": lambda: _write(here / "check.json", "x" * 5000),
         "pieces": lambda: JsonCells(here / "pieces").update({"one": list(range(5000))}),

@@ -1,3 +1,4 @@
+from .coordinates import CheckRecord as CheckRecord
 from .coordinates import CoordinateCheck as CoordinateCheck
 from .coordinates import power_law_exponent as power_law_exponent
 from .coordinates import power_law_exponents as power_law_exponents
@@ -16,6 +17,7 @@ from .promises import expected_exponents as expected_exponents
 from .promises import role_exponents as role_exponents
 from .run import coordinate_check as coordinate_check
 from .run import transfer_sweep as transfer_sweep
+from .sweep import SweepRecord as SweepRecord
 from .sweep import TransferSweep as TransferSweep
 from .torch_model import TorchModel as TorchModel
 from .trial import Trial as Trial

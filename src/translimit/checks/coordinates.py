@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, Real
 
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import AnyArray, ArgumentError, Claim, Estimate, Verdict, with_error
+from translimit.core import AnyArray, ArgumentError, Claim, Estimate, Json, Verdict, with_error
 
 #: Sizes of networks.
 Sizes = Sequence[int] | Sequence[float] | Real[AnyArray, " sizes"]
@@ -36,6 +36,34 @@ _SUSPECTS = {
     "learned_score_change": "query and key, or the score scale",
     "output_change": "the readout, its multiplier, or the stream that it reads",
 }
+
+
+class ExponentRow(TypedDict):
+    """A promise: what was found, and the verdict ("still" where nothing moved)."""
+
+    coordinate: str
+    updates: int
+    exponent: float
+    stderr: float
+    interval: list[float]
+    expected: float
+    verdict: str
+
+
+class CheckRecord(TypedDict):
+    """A coordinate check as plain data."""
+
+    axis: str
+    sizes: list[int]
+    steps: list[int]
+    tol: float
+    verdict: str
+    lint: list[str]
+    refuted: list[str]
+    notes: list[str]
+    findings: list[dict[str, Json]]
+    rows: list[ExponentRow]
+    values: dict[str, list[list[list[float]]]]
 
 
 @dataclass(frozen=True)
@@ -153,9 +181,9 @@ class CoordinateCheck:
         ]
         return said
 
-    def rows(self, tol: float = 0.25) -> list[dict[str, Any]]:
+    def rows(self, tol: float = 0.25) -> list[ExponentRow]:
         """A row of plain data for every promise: exponent, interval, promise and verdict."""
-        made = []
+        made: list[ExponentRow] = []
         for (name, step), expected in self.expected.items():
             found, interval = self.exponent(name, step), self.interval(name, step)
             made.append(
@@ -173,7 +201,7 @@ class CoordinateCheck:
             )
         return made
 
-    def to_json(self, tol: float = 0.25) -> dict[str, Any]:
+    def to_json(self, tol: float = 0.25) -> CheckRecord:
         """Everything as plain data."""
         return {
             "axis": self.axis,

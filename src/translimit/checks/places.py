@@ -114,7 +114,7 @@ def _tied_end(named: Mapping[str, Any], roles: Mapping[str, Sequence[Role]]) -> 
     return None
 
 
-def score_scale(module: Any) -> float | None:
+def score_scale(module: object) -> float | None:
     """What multiplies q . k in an attention module that tells it."""
     for attribute in SCALE_ATTRIBUTES:
         value = getattr(module, attribute, None)

@@ -19,7 +19,7 @@ from translimit.checks.places import MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
 from translimit.checks.sweep import TransferSweep
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import ArgumentError, brief
+from translimit.core import ArgumentError, Json, Progress, brief
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
@@ -37,8 +37,8 @@ def coordinate_check(
     steps: Sequence[int] = (0, 1, 2, 5, 10),
     seeds: int = 3,
     standard: bool = False,
-    cache: MutableMapping[str, Any] | None = None,
-    progress: Callable[[float], Any] | None = None,
+    cache: MutableMapping[str, Json] | None = None,
+    progress: Progress | None = None,
 ) -> CoordinateCheck:
     """Train networks of several sizes for a few steps on one batch and record their coordinates.
 
@@ -117,8 +117,8 @@ def transfer_sweep(
     seeds: int = 3,
     standard: bool = False,
     cap: float = 10.0,
-    cache: MutableMapping[str, Any] | None = None,
-    progress: Callable[[float], Any] | None = None,
+    cache: MutableMapping[str, Json] | None = None,
+    progress: Progress | None = None,
 ) -> TransferSweep:
     """Train networks of several sizes at a grid of base rates for a fixed number of steps.
 
@@ -235,7 +235,7 @@ def _promises(
     return {place: exponent for place, exponent in promised.items() if place[0] in values}
 
 
-def _cell(cache: MutableMapping[str, Any] | None, name: str, compute: Callable[[], Any]) -> Any:
+def _cell(cache: MutableMapping[str, Json] | None, name: str, compute: Callable[[], Any]) -> Any:
     if cache is None:
         return compute()
     if name not in cache:

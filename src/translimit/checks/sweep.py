@@ -11,7 +11,7 @@ Reference: documentation, "Scaling rules", hyper-parameter transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,33 @@ from translimit.core import Estimate, with_error
 
 #: What an optimum at the lower end of the grid, within it, and at its upper end gives.
 BOUNDS = {-1: "at most", 0: "", 1: "at least"}
+
+
+class SizeRow(TypedDict):
+    """The optimum of one size, and the losses at it and at the base's."""
+
+    size: int
+    log10_optimum: float
+    stderr: float
+    bound: str
+    loss_at_optimum: float
+    loss_at_optimum_stderr: float
+    loss_at_base_rate: float
+    loss_at_base_rate_stderr: float
+
+
+class SweepRecord(TypedDict):
+    """A transfer sweep as plain data."""
+
+    axis: str
+    rates: list[float]
+    optimum_drift: float
+    optimum_drift_stderr: float
+    optimum_drift_in_words: str
+    sizes: list[SizeRow]
+    warnings: list[str]
+    losses: list[list[list[float]]]
+    cap: float
 
 
 @dataclass(frozen=True)
@@ -128,9 +155,9 @@ class TransferSweep:
             said.append("the drift grows with size: its last increment is larger than its first")
         return said
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SweepRecord:
         """Everything as plain data."""
-        rows = []
+        rows: list[SizeRow] = []
         for size in self.sizes:
             best, lowest = self.optimum(size), self.loss_at_optimum(size)
             base = self.loss_at_base_rate(size)

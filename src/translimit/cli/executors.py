@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -57,6 +58,15 @@ class ExecutionOptions(ProgramOptions):
     """Device of every cell; auto is gpu if this machine has one that JAX can use."""
 
 
+def use_programs(options: ProgramOptions) -> None:
+    """Use and keep compiled programs, unless the command says otherwise; loads JAX."""
+    from translimit.core import PROGRAMS_SWITCH, keep_programs
+
+    if options.no_cache:
+        os.environ[PROGRAMS_SWITCH] = "off"
+    keep_programs()
+
+
 #: Options that belong to some executors only.
 _BELONGS = {
     "workers": ("pool", "ray"),
@@ -66,11 +76,6 @@ _BELONGS = {
     "slurm": ("slurm",),
 }
 _DEFAULTS = {field.name: field.default for field in fields(ExecutionOptions)}
-
-
-def execution_of(options: ExecutionOptions) -> dict[str, Any]:
-    """The execution options of a command, to make another command from."""
-    return {name: getattr(options, name) for name in _DEFAULTS}
 
 
 def make_executor(options: ExecutionOptions, device: str) -> AbstractExecutor:

@@ -6,13 +6,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from translimit.cli.terminal import plain
 from translimit.core import with_error
+
+if TYPE_CHECKING:
+    from translimit.checks import CheckRecord
+    from translimit.cli.user_checks import ToldSweep
+    from translimit.describe import Role, RoleRule
+    from translimit.store import ClaimRecord
+    from translimit.study import CellNeeds, ForecastRecord, RunStatus
 
 #: Cells above which a table of a run shows no longer every one.
 _MANY = 60
@@ -40,7 +47,7 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
+def claims_table(ledger: Mapping[str, Iterable[ClaimRecord]]) -> Table:
     """The ledger of a run by experiment."""
     table = _table("experiment", "claim", "prediction", "estimate", "gap", "tol", "verdict")
     for experiment, claims in ledger.items():
@@ -63,7 +70,7 @@ def claims_table(ledger: Mapping[str, Iterable[Mapping[str, Any]]]) -> Table:
 _THERE = ("whole", "stored")
 
 
-def plan_table(plan: Mapping[str, Any]) -> Table:
+def plan_table(plan: ForecastRecord) -> Table:
     """The cells of a run before it starts, as `translimit run --plan --json` describes them."""
     table = _table("experiment", "cells", "whole", "memory", "on one core")
     for one in plan["experiments"]:
@@ -81,7 +88,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     return table
 
 
-def plan_summary(plan: Mapping[str, Any]) -> list[str]:
+def plan_summary(plan: ForecastRecord) -> list[str]:
     """What a run needs, in sentences."""
     left = plan["cells"] - plan["whole"]
     if not left:
@@ -92,7 +99,7 @@ def plan_summary(plan: Mapping[str, Any]) -> list[str]:
         f"{left} of {plan['cells']} cells are to be computed: "
         f"about {_duration(plan['seconds'])} on one core"
     ]
-    if plan["workers"] is not None:
+    if plan["workers"] is not None and plan["wall_seconds"] is not None:
         at_once = min(plan["workers"], left)
         largest = max(one["memory_bytes"] for one in plan["experiments"])
         lines[0] += f", {_duration(plan['wall_seconds'])} with {_count(at_once, 'worker')}"
@@ -103,7 +110,7 @@ def plan_summary(plan: Mapping[str, Any]) -> list[str]:
     return [*lines, f"folder: {plan['path']}", f"start it with: {plan['command']}"]
 
 
-def status_table(status: Mapping[str, Any]) -> Table:
+def status_table(status: RunStatus) -> Table:
     """The cells of a run, as `translimit status --json` describes them.
 
     Of many cells, those that are running or went wrong; the others are counted.
@@ -127,7 +134,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
     return table
 
 
-def status_summary(status: Mapping[str, Any]) -> list[str]:
+def status_summary(status: RunStatus) -> list[str]:
     """How a run stands, in sentences."""
     words = [f"{status['whole']} of {len(status['cells'])} cells are whole"]
     words += [f"{status[key]} {key}" for key in ("running", "failing", "damaged") if status[key]]
@@ -137,7 +144,7 @@ def status_summary(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"slowest: {', '.join(slow)}")
     if status["seconds_left"] is not None and status["whole"] < len(status["cells"]):
         left = f"left: about {_duration(status['seconds_left'])} on one core"
-        if status["workers"]:
+        if status["workers"] and status["wall_seconds_left"] is not None:
             wall = _duration(status["wall_seconds_left"])
             left += f", {wall} with {_count(status['workers'], 'worker')}"
         lines.append(left)
@@ -146,7 +153,7 @@ def status_summary(status: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
+def coordinates_table(checks: Iterable[CheckRecord]) -> Table:
     """Exponents of coordinate checks: after the last update, and whatever is not supported."""
     table = _table("axis", "coordinate", "updates", "exponent", "95 % interval", "rules", "verdict")
     for check in checks:
@@ -169,7 +176,7 @@ def coordinates_table(checks: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def transfer_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
+def transfer_table(sweeps: Iterable[ToldSweep]) -> Table:
     """Optima of transfer sweeps, and losses at them and at the base's."""
     table = _table(
         "axis", "parameterization", "size", "log10 of best rate", "lowest loss", "at base's rate"
@@ -189,7 +196,7 @@ def transfer_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def rules_table(groups: Mapping[Any, Iterable[Any]]) -> Table:
+def rules_table(groups: Mapping[RoleRule, Iterable[Role]]) -> Table:
     """Rules of `translimit scale`: what equal rules have in common is one row."""
     columns = {
         "mult": "multiplier",
@@ -222,7 +229,7 @@ def _coloured(word: str) -> Text:
     return plain(word, _COLOURS.get(word, ""))
 
 
-def _groups(cells: Iterable[Mapping[str, Any]], most: int = 12) -> dict[str, list[Any]]:
+def _groups(cells: Iterable[CellNeeds], most: int = 12) -> dict[str, list[CellNeeds]]:
     """Cells by name; where there are many, by the name without its numbers, then by its start."""
     cells = list(cells)
     names = (
@@ -230,7 +237,7 @@ def _groups(cells: Iterable[Mapping[str, Any]], most: int = 12) -> dict[str, lis
         lambda name: re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "*", name),
         lambda name: f"{re.split('[/=]', name)[0]}...",
     )
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[CellNeeds]] = {}
     for shorten in names:
         groups = {}
         for cell in cells:

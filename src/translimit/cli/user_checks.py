@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from translimit._version import __version__
 from translimit.checks import coordinate_check, load_factory, transfer_sweep
-from translimit.cli.arguments import CoordCheckCommand, TransferCommand
+from translimit.cli.model_arguments import CoordCheckCommand, TransferCommand
 from translimit.core import (
     ConfigError,
+    Json,
+    JsonObject,
     StoreError,
     config,
     progress_bar,
@@ -29,14 +30,52 @@ from translimit.describe import Size
 from translimit.scaling import read_size
 from translimit.store import JsonCells, dump_json
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from translimit.checks import CheckRecord, SweepRecord
+
 #: Of the form of the cells; another form is another run.
 _CELLS = 2
 #: Of the documents that are written and printed.
 FORMAT = 2
 
 
+class Head(TypedDict):
+    """What every document says first; `format` is the number of its keys."""
+
+    format: int
+    factory: str
+    translimit: str
+    base: dict[str, Json]
+    seeds: int
+
+
+class CheckDocument(Head):
+    """The coordinate checks of a factory, and the worst verdict."""
+
+    verdict: str
+    checks: list[CheckRecord]
+
+
+class ToldSweep(SweepRecord):
+    """A transfer sweep, under the rules or in the standard parameterization."""
+
+    parameterization: str
+
+
+class SweepDocument(Head):
+    """The transfer sweeps of a factory."""
+
+    steps: int
+    sweeps: list[ToldSweep]
+
+
+Document = TypeVar("Document", CheckDocument, SweepDocument)
+
+
 @dataclass(frozen=True)
-class Answer:
+class Answer(Generic[Document]):
     """What a command found.
 
     Attributes:
@@ -45,12 +84,12 @@ class Answer:
         folder: where finished networks are.
     """
 
-    document: dict[str, Any]
-    figures: dict[str, Any]
+    document: Document
+    figures: dict[str, Figure]
     folder: Path
 
 
-def coordinate_checks(command: CoordCheckCommand) -> Answer:
+def coordinate_checks(command: CoordCheckCommand) -> Answer[CheckDocument]:
     """Run the checks of all axes."""
     _require_plot(command.plot)
     factory, base = load_factory(command.factory), read_size(command.base).size
@@ -78,12 +117,12 @@ def coordinate_checks(command: CoordCheckCommand) -> Answer:
             figures[axis] = draw_check(check)
     verdicts = {one["verdict"] for one in found}
     worst = next(word for word in ("refuted", "underpowered", "supported") if word in verdicts)
-    document = {**_head(command, base), "verdict": worst, "checks": found}
+    document: CheckDocument = {**_head(command, base), "verdict": worst, "checks": found}
     _write(folder / "check.json", dump_json(document))
     return Answer(document, figures, folder)
 
 
-def transfer_sweeps(command: TransferCommand) -> Answer:
+def transfer_sweeps(command: TransferCommand) -> Answer[SweepDocument]:
     """Run the sweeps of all axes, under the rules and in the standard parameterization."""
     _require_plot(command.plot)
     factory, base = load_factory(command.factory), read_size(command.base).size
@@ -116,7 +155,7 @@ def transfer_sweeps(command: TransferCommand) -> Answer:
             from translimit.figures import draw_sweeps
 
             figures[axis] = draw_sweeps(sweeps)
-    document = {**_head(command, base), "steps": command.steps, "sweeps": found}
+    document: SweepDocument = {**_head(command, base), "steps": command.steps, "sweeps": found}
     _write(folder / "transfer.json", dump_json(document))
     return Answer(document, figures, folder)
 
@@ -128,7 +167,7 @@ def plot_path(command: CoordCheckCommand | TransferCommand, axis: str) -> Path:
     return path if alone else path.with_name(f"{path.stem}-{axis}{path.suffix}")
 
 
-def _head(command: Any, base: Size) -> dict[str, Any]:
+def _head(command: CoordCheckCommand | TransferCommand, base: Size) -> Head:
     return {
         "format": FORMAT,
         "factory": command.factory,
@@ -154,7 +193,7 @@ def _require_plot(path: Path | None) -> None:
 
 
 def _folder(
-    kind: str, command: Any, base: Size, facts: Mapping[str, Any]
+    kind: str, command: CoordCheckCommand | TransferCommand, base: Size, facts: JsonObject
 ) -> tuple[Path, JsonCells]:
     """The run folder and its cells, for exactly this factory and these numbers."""
     identity = {

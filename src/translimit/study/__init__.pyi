@@ -1,11 +1,14 @@
 from .merge import Merged as Merged
 from .merge import merge_runs as merge_runs
 from .needs import CellForecast as CellForecast
+from .needs import CellNeeds as CellNeeds
 from .needs import Forecast as Forecast
+from .needs import ForecastRecord as ForecastRecord
 from .needs import forecast as forecast
 from .plan import Plan as Plan
 from .plan import PlannedExperiment as PlannedExperiment
 from .plan import plan_run as plan_run
 from .run import Run as Run
 from .run import run_experiments as run_experiments
+from .status import RunStatus as RunStatus
 from .status import run_status as run_status

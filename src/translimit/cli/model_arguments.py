@@ -1,0 +1,182 @@
+"""The options of the commands about a model: its configuration, its sizes, or its factory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from translimit.cli.executors import ProgramOptions
+from translimit.cli.options import Factory, File, Flag, Folder
+from translimit.describe import OptimizerName
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand(ProgramOptions):
+    """Say what the limits predict for an architecture at initialisation.
+
+    Example: translimit predict gpt2.json --plot overlaps.png
+    """
+
+    config: Annotated[
+        Path,
+        tyro.conf.Positional,
+        tyro.conf.arg(
+            metavar="CONFIG",
+            help="A config.json of Hugging Face (GPT-2, Llama, Mistral, Qwen2, GPT-NeoX, ViT), or "
+            "a file of our own format.",
+        ),
+    ]
+    json: Flag = False
+    """Print one JSON document."""
+    plot: File = None
+    """A .png, .pdf or .svg file for the mean overlap by layer."""
+    tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Number of tokens that enter; by default those of an image, else 48."""
+    threshold: float = 0.5
+    """Mean overlap of different tokens that counts as collapse, in (0, 1)."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+
+@dataclass(frozen=True)
+class ScaleCommand:
+    """Say what a larger transformer must change so that tuned values carry over.
+
+    Example: translimit scale --base width=64,heads=4,layers=2 --target
+    width=256,heads=8,layers=8 --optimizer adamw
+    """
+
+    base: Annotated[
+        str,
+        tyro.conf.arg(
+            metavar="SIZES",
+            help="The tuned size: head_dim=16,heads=4,layers=2 (or width=64,...), a TOML or JSON "
+            "file, or a config.json of Hugging Face.",
+        ),
+    ]
+    target: Annotated[str, tyro.conf.arg(metavar="SIZES")]
+    """The size to train, in the same form."""
+    optimizer: OptimizerName
+    """The optimiser of both."""
+    style: Literal["canonical", "folded", "single_lr", "unit_init"] = "folded"
+    """Where multipliers stand; folded is for unmodified modules."""
+    alpha_a: float = 1.0
+    """Exponent of the attention scores, in [1/2, 1]."""
+    alpha_l: float = 1.0
+    """Exponent of the residual branches, in [1/2, 1]."""
+    decay: Literal["constant", "independent", "sqrt_width"] = "constant"
+    """What stays of the weight decay: rate times decay, the decay, or a rule for long training."""
+    tied: Flag = False
+    """Take token embedding and readout as one tensor; a config.json tells it by itself."""
+    fold_scores: Flag = False
+    """Put the score scale into the queries, for modules that fix it at head_dim^-1/2."""
+    change_mlp_ratio: Flag = False
+    """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
+    export: Annotated[
+        Literal["megatron", "torchtitan"] | None,
+        tyro.conf.arg(metavar="{megatron,torchtitan}", help_behavior_hint=""),
+    ] = None
+    """The framework for which a table of overrides is printed: YAML, or JSON with --json."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """With --export: the learning rate tuned at the base."""
+    min_lr: float = 0.0
+    """With --export megatron: the smallest rate of the schedule."""
+    eps: float = 1e-8
+    """With --export: Adam's epsilon at the base."""
+    weight_decay: float = 0.0
+    """With --export: the weight decay at the base."""
+    json: Flag = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordCheckCommand(ProgramOptions):
+    """Check along heads, head dimension and depth whether a model follows the rules.
+
+    The factory turns a `checks.Trial` into a `checks.TorchModel` or `JaxModel`.
+
+    A refuted check is a result: the exit status stays 0.
+
+    Example: translimit coord-check small_models:gpt2 --axis head_dim --plot check.png
+    """
+
+    factory: Factory
+    """A function as module:function, importable from the current folder."""
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "head_dim=8,heads=4,layers=2"
+    """The tuned size, as for `translimit scale`."""
+    axis: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
+    """Sizes to change, one at a time."""
+    multiples: tuple[int, ...] = (1, 2, 4, 8)
+    """Multiples of the base along an axis, at least 3."""
+    rate: float = 0.01
+    """Learning rate at the base, with which the loss falls clearly within the steps."""
+    steps: tuple[int, ...] = (0, 1, 2, 5, 10)
+    """Numbers of updates after which to look."""
+    seeds: int = 4
+    """Number of independent starts."""
+    standard: Flag = False
+    """Check the factory's standard parameterization against the rules."""
+    plot: File = None
+    """A .png, .pdf or .svg file for the panels; with several axes, one named after it for each."""
+    out: Folder = None
+    """The folder of finished networks; by default runs/coord-check-FACTORY-DIGEST."""
+    fresh: Flag = False
+    """Compute again what is there."""
+    json: Flag = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferCommand(ProgramOptions):
+    """Sweep the learning rate at several sizes, and say whether the best one stays.
+
+    Example: translimit transfer small_models:llama --axis head_dim --multiples
+    1 2 --seeds 1 --steps 20
+    """
+
+    factory: Factory
+    """A function as module:function, importable from the current folder."""
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "head_dim=8,heads=4,layers=2"
+    """The tuned size, as for `translimit scale`."""
+    axis: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim",)
+    """Sizes to change, one at a time."""
+    multiples: tuple[int, ...] = (1, 2, 4)
+    """Multiples of the base along an axis, at least 2."""
+    log2_rates: tuple[int, int] = (-10, -3)
+    """First and last exponent of the grid of base rates, in factors of two."""
+    steps: int = 50
+    """Number of updates on fresh batches, after which the loss is taken."""
+    seeds: int = 2
+    """Number of independent starts."""
+    rules_only: Flag = False
+    """Leave the factory's standard parameterization out."""
+    plot: File = None
+    """A .png, .pdf or .svg file for the panels; with several axes, one named after it for each."""
+    out: Folder = None
+    """The folder of finished networks; by default runs/transfer-FACTORY-DIGEST."""
+    fresh: Flag = False
+    """Compute again what is there."""
+    json: Flag = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreCommand(ProgramOptions):
+    """Open an offline page on which sliders move what each limit predicts.
+
+    Example: translimit explore gpt2.json --port 8000
+    """
+
+    config: Annotated[
+        Path | None,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[CONFIG]", help_behavior_hint=""),
+    ] = None
+    """A config.json of Hugging Face, or a file of our own format, to start from."""
+    port: int = 8765
+    """The port of this machine to listen on; 0 takes a free one."""
+    no_browser: Flag = False
+    """Print the address and open no browser."""

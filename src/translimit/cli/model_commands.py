@@ -1,0 +1,180 @@
+"""What the commands about a model do: predict, scale, check, sweep, and serve the sliders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from translimit.cli.executors import use_programs
+from translimit.cli.model_arguments import (
+    CoordCheckCommand,
+    ExploreCommand,
+    PredictCommand,
+    ScaleCommand,
+    TransferCommand,
+)
+from translimit.cli.output import print_json, print_table, save_figure
+from translimit.cli.terminal import say
+from translimit.core import ConfigError
+
+if TYPE_CHECKING:
+    from translimit.cli.user_checks import Answer, CheckDocument, SweepDocument
+
+
+def do_predict(command: PredictCommand) -> None:
+    """Say what the limits predict for an architecture."""
+    if command.plot is not None and command.plot.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError("--plot", f"got {str(command.plot)!r}", "name a .png, .pdf or .svg file")
+
+    from translimit.core import progress_bar
+    from translimit.execute import lightly_optimised
+
+    with progress_bar(f"predict {command.config.name}") as progress, lightly_optimised():
+        use_programs(command)
+
+        from translimit.predict import predict
+
+        prediction = predict(
+            command.config,
+            tokens=command.tokens,
+            threshold=command.threshold,
+            seed=command.seed,
+            progress=progress,
+        )
+    if command.plot is not None:
+        figure = prediction.plot().get_figure(root=True)
+        assert figure is not None
+        save_figure(figure, command.plot)
+    if command.json:
+        print_json(prediction.to_json())
+    else:
+        say(prediction)
+
+
+def do_scale(command: ScaleCommand) -> None:
+    """Print the rules between two sizes."""
+    from translimit.scaling import rules_for
+
+    made = rules_for(
+        command.base,
+        command.target,
+        optimizer=command.optimizer,
+        alpha_A=command.alpha_a,
+        alpha_L=command.alpha_l,
+        style=command.style,
+        decay=command.decay,
+        tied=True if command.tied else None,
+        fold_scores=command.fold_scores,
+        change_mlp_ratio=command.change_mlp_ratio,
+    )
+    if command.export is not None:
+        from translimit.scaling.adapters import overrides, to_yaml
+
+        if command.lr is None:
+            raise ConfigError("--lr", "is missing", "give the rate tuned at the base")
+        table = overrides(
+            made,
+            command.export,
+            lr=command.lr,
+            min_lr=command.min_lr,
+            eps=command.eps,
+            weight_decay=command.weight_decay,
+        )
+        if command.json:
+            print_json(table)
+        else:
+            sys.stdout.write(to_yaml(table))
+        return
+    answer = made.to_json()
+    if command.json:
+        print_json(answer)
+        return
+    from translimit.cli.tables import rules_table
+
+    print_table(rules_table(made.groups()))
+    say(f"scores: {made.score_scale:.6g} q . k (absolute); branches: {made.residual:.6g}")
+    say("all else is target over base; rates multiply the schedule of the base")
+    for sentence in made.warnings:
+        say(f"note: {sentence}")
+
+
+def do_coord_check(command: CoordCheckCommand) -> None:
+    """Check a factory's model against the rules."""
+    from translimit.cli import user_checks
+    from translimit.cli.own_code import search_here
+
+    search_here([command.factory])
+    use_programs(command)
+    answer = user_checks.coordinate_checks(command)
+    if _drawn_and_told(command, answer):
+        return
+    from translimit.cli.tables import coordinates_table
+
+    print_table(coordinates_table(answer.document["checks"]))
+    for check in answer.document["checks"]:
+        say(f"{check['axis']}: {check['verdict']}")
+        for sentence in check["lint"]:
+            say(f"  {sentence}")
+        for sentence in check["notes"]:
+            say(f"  note: {sentence}")
+    say(f"kept in {answer.folder}")
+
+
+def do_transfer(command: TransferCommand) -> None:
+    """Sweep the learning rate at several sizes."""
+    from translimit.cli import user_checks
+    from translimit.cli.own_code import search_here
+
+    search_here([command.factory])
+    use_programs(command)
+    answer = user_checks.transfer_sweeps(command)
+    if _drawn_and_told(command, answer):
+        return
+    from translimit.cli.tables import transfer_table
+
+    print_table(transfer_table(answer.document["sweeps"]))
+    for sweep in answer.document["sweeps"]:
+        say(
+            f"{sweep['axis']}, {sweep['parameterization']}: drift {sweep['optimum_drift_in_words']}"
+        )
+        for sentence in sweep["warnings"]:
+            say(f"  note: {sentence}")
+    say(f"kept in {answer.folder}")
+
+
+def _drawn_and_told(
+    command: CoordCheckCommand | TransferCommand,
+    answer: Answer[CheckDocument] | Answer[SweepDocument],
+) -> bool:
+    """Save the figures; whether the answer was to be, and is, printed as one document."""
+    from translimit.cli.user_checks import plot_path
+
+    for axis, figure in answer.figures.items():
+        save_figure(figure, plot_path(command, axis))
+    if command.json:
+        print_json(answer.document)
+    return command.json
+
+
+def do_explore(command: ExploreCommand) -> None:
+    """Serve the page of sliders until it is stopped."""
+    from translimit.explore import serve
+
+    use_programs(command)
+
+    def announce(address: str) -> None:
+        say(f"translimit explore: {address}")
+        say("stop it with Ctrl-C", error=True)
+        sys.stdout.flush()
+
+    serve(
+        command.config,
+        port=command.port,
+        browser=not command.no_browser,
+        announce=announce,
+    )
+    # An open page leaves a thread of marimo that nothing ends; the interpreter would wait for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,247 @@
+"""What the commands about runs do: compute cells, join, show and publish what is stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from translimit.cli.executors import use_programs
+from translimit.cli.output import print_json, print_table
+from translimit.cli.run_arguments import (
+    ClaimsCommand,
+    DmftCommand,
+    ExportCommand,
+    GalleryCommand,
+    MergeCommand,
+    ReportCommand,
+    RunCommand,
+    StatusCommand,
+)
+from translimit.cli.terminal import say
+from translimit.core import ConfigError, resolve_device
+
+
+def do_run(command: RunCommand) -> None:
+    """Run experiments, or tell what a run needs."""
+    if command.json and not command.plan:
+        raise ConfigError(
+            "--json", "goes with --plan", "add --plan, or look at a run with `translimit status`"
+        )
+    if command.plan:
+        _plan(command)
+    else:
+        _compute(command)
+
+
+def _plan(command: RunCommand) -> None:
+    """Print what a run needs; nothing starts."""
+    from translimit.cli.executors import make_executor
+    from translimit.study import forecast, plan_run
+
+    names, overrides = _settings(command)
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    plan = plan_run(
+        names,
+        preset=command.preset,
+        seed=command.seed,
+        overrides=overrides,
+        config_file=command.config,
+        threads=command.threads,
+        device=device,
+    )
+    made = forecast(
+        plan, executor, out=command.out, fresh=command.fresh, store=command.store or None
+    )
+    made.require_fits()
+    answer = made.to_json()
+    if command.json:
+        print_json(answer)
+        return
+    from translimit.cli.tables import plan_summary, plan_table
+
+    print_table(plan_table(answer))
+    say("\n".join(plan_summary(answer)))
+
+
+def _settings(command: RunCommand) -> tuple[list[str], dict[str, str]]:
+    """The experiments as whoever loads them finds them, and the overrides."""
+    from translimit.cli.own_code import by_own_names
+
+    names, overrides = command.settings()
+    return by_own_names(names, command.own), overrides
+
+
+def _compute(command: RunCommand) -> Path:
+    """Run experiments, say what was done, build the report; the folder of the run."""
+    from translimit.cli.executors import make_executor
+    from translimit.execute import job_environment
+
+    names, overrides = _settings(command)
+    device = resolve_device(command.device)
+    executor = make_executor(command, device)
+    # Before anything numerical loads, so that claims get the same bits in every run; only the
+    # serial executor computes cells in this process.
+    own = device if command.executor == "serial" else "cpu"
+    os.environ.update(job_environment(command.threads, own))
+    use_programs(command)
+
+    from translimit.report import build_report
+    from translimit.study import plan_run, run_experiments
+
+    what: dict[str, Any] = {
+        "preset": command.preset,
+        "seed": command.seed,
+        "overrides": overrides,
+        "config_file": command.config,
+        "threads": command.threads,
+        "device": device,
+    }
+    if sys.stdout.isatty():
+        for one in plan_run(names, **what).experiments:
+            seconds = one.experiment.cost(one.config).seconds
+            note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
+            say(note, error=True)
+    run = run_experiments(
+        names,
+        out=command.out,
+        executor=executor,
+        fresh=command.fresh,
+        retries=command.retries,
+        store=command.store or None,
+        **what,
+    )
+    for state in run.damaged:
+        say(f"damaged, computed again: {state.experiment}: {state.cell} ({state.problem})")
+    for cell in run.retried:
+        say(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
+    again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
+    say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
+    report = build_report(run.path, names)
+    say(f"claims: {counts}")
+    say(f"report: {report}")
+    return run.path
+
+
+def do_dmft(command: DmftCommand) -> None:
+    """Solve the training dynamics of a configuration beside networks, and print the claims."""
+    from translimit.cli.tables import claims_table
+    from translimit.store import RunFolder
+
+    asked = RunCommand.executed_as(command, ("bordelon2024/dmft-networks",), out=command.out)
+    folder = _compute(replace(asked, seed=command.seed, config=command.config, fresh=command.fresh))
+    print_table(claims_table(RunFolder.open(folder).claims()))
+
+
+def do_status(command: StatusCommand) -> None:
+    """Show how a run stands."""
+    from translimit.cli.own_code import own_experiments, say_not_loaded
+    from translimit.store import RunFolder
+    from translimit.study import run_status
+
+    own = own_experiments(command.own, [RunFolder.open(command.run)])
+    answer = run_status(command.run, own)
+    if command.json:
+        print_json(answer)
+        return
+    from translimit.cli.tables import status_summary, status_table
+
+    print_table(status_table(answer))
+    say("\n".join(status_summary(answer)))
+    say_not_loaded(answer["not_loaded"], "the time left is told without its cost model")
+
+
+def do_merge(command: MergeCommand) -> None:
+    """Join runs into one folder."""
+    from translimit.cli.own_code import own_experiments, say_not_loaded
+    from translimit.execute import job_environment
+    from translimit.store import RunFolder
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name the folder of the joined run")
+    runs = [RunFolder.open(path) for path in command.runs]
+    own = own_experiments(command.own, runs)
+    # Before anything numerical loads, so that claims get the same bits as in the runs.
+    threads = runs[0].info.get("threads", 1) if runs else 1
+    os.environ.update(job_environment(threads, "cpu"))
+
+    from translimit.report import build_report
+    from translimit.study import merge_runs
+
+    merged = merge_runs(command.runs, command.out, own)
+    for note in merged.notes:
+        say(f"note: {note}")
+    say(f"cells: {merged.whole} of {merged.cells} whole in {command.out}")
+    say_not_loaded(merged.not_loaded, "no claim is checked")
+    if merged.claims is None:
+        say(f"finish it with: {merged.command}")
+        return
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
+    report = build_report(command.out, own)
+    say(f"claims: {counts}")
+    say(f"report: {report}")
+
+
+def do_export(command: ExportCommand) -> None:
+    """Write a run into one netCDF file."""
+    from translimit.cli.own_code import own_experiments
+    from translimit.store import RunFolder, export_run
+
+    if command.out is None:
+        raise ConfigError("--out", "is missing", "name a file ending in .nc")
+    run = RunFolder.open(command.run)
+    own_experiments(command.own, [run])
+    written = export_run(run, command.out, partial=command.partial)
+    say(f"exported: {written}")
+
+
+def do_claims(command: ClaimsCommand) -> None:
+    """Show the ledger of a run."""
+    from translimit.cli.own_code import own_experiments
+    from translimit.store import RunFolder
+
+    run = RunFolder.open(command.run)
+    own_experiments(command.own, [run])
+    ledger = run.claims()
+    if command.json:
+        print_json({"path": str(run.path), "experiments": ledger})
+        return
+    from translimit.cli.tables import claims_table
+
+    print_table(claims_table(ledger))
+
+
+def do_report(command: ReportCommand) -> None:
+    """Build the report of a run."""
+    from translimit.cli.own_code import own_experiments, say_not_loaded
+    from translimit.experiments import trusted_source
+    from translimit.store import RunFolder
+
+    run = RunFolder.open(command.run)
+    own = own_experiments(command.own, [run])
+
+    from translimit.report import build_report
+
+    say(f"report: {build_report(run.path, own)}")
+    unknown = [name for name in run.experiments if trusted_source(name, own) is None]
+    say_not_loaded(unknown, "its figures are not drawn")
+
+
+def do_gallery(command: GalleryCommand) -> None:
+    """Run experiments, and show all their figures on one page."""
+    from translimit.cli.gallery import make_gallery
+    from translimit.cli.own_code import by_own_names
+
+    names = tuple(by_own_names(command.experiments, command.own))
+
+    def compute(name: str, out: Path) -> None:
+        say(name)
+        asked = RunCommand.executed_as(command, (name,), out=out)
+        _compute(replace(asked, preset=command.preset))
+
+    folder = command.out or Path("runs", f"gallery-{command.preset}")
+    say(f"gallery: {make_gallery(folder, names, command.only_page, compute)}")
