@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from translimit._version import __version__
-from translimit.checks import coordinate_check, load_factory, transfer_sweep
+from translimit.checks import (
+    CheckRecord,
+    SweepRecord,
+    coordinate_check,
+    load_factory,
+    transfer_sweep,
+)
 from translimit.cli.model_arguments import CoordCheckCommand, TransferCommand
 from translimit.core import (
     ConfigError,
@@ -32,8 +38,6 @@ from translimit.store import JsonCells, dump_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from translimit.checks import CheckRecord, SweepRecord
 
 #: Of the form of the cells; another form is another run.
 _CELLS = 2
