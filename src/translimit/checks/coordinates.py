@@ -17,10 +17,10 @@ from jaxtyping import Float, Real
 
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import AnyArray, ArgumentError, Claim, Estimate, Json, Verdict, with_error
+from translimit.core import ArgumentError, Claim, Estimate, Json, Verdict, with_error
 
 #: Sizes of networks.
-Sizes = Sequence[int] | Sequence[float] | Real[AnyArray, " sizes"]
+Sizes = Sequence[int] | Sequence[float] | Real[np.ndarray, " sizes"]
 
 #: What a coordinate that is off says about roles, where no parameter's numbers are off.
 _SUSPECTS = {
@@ -228,7 +228,7 @@ class CoordinateCheck:
 
 
 def power_law_exponents(
-    sizes: Sizes, rows: Float[AnyArray, "sizes replicates"] | Sequence[Sequence[float]]
+    sizes: Sizes, rows: Float[np.ndarray, "sizes replicates"] | Sequence[Sequence[float]]
 ) -> Float[np.ndarray, " replicates"]:
     """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
 
@@ -246,7 +246,7 @@ def power_law_exponents(
 
 
 def power_law_exponent(
-    sizes: Sizes, rows: Float[AnyArray, "sizes replicates"] | Sequence[Sequence[float]]
+    sizes: Sizes, rows: Float[np.ndarray, "sizes replicates"] | Sequence[Sequence[float]]
 ) -> Estimate:
     """The mean of `power_law_exponents` with its standard error over replicates.
 

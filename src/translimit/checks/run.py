@@ -19,7 +19,7 @@ from translimit.checks.places import MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
 from translimit.checks.sweep import TransferSweep
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import ArgumentError, Json, Progress, brief
+from translimit.core import ArgumentError, Json, brief
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
@@ -38,7 +38,7 @@ def coordinate_check(
     seeds: int = 3,
     standard: bool = False,
     cache: MutableMapping[str, Json] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> CoordinateCheck:
     """Train networks of several sizes for a few steps on one batch and record their coordinates.
 
@@ -118,7 +118,7 @@ def transfer_sweep(
     standard: bool = False,
     cap: float = 10.0,
     cache: MutableMapping[str, Json] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> TransferSweep:
     """Train networks of several sizes at a grid of base rates for a fixed number of steps.
 

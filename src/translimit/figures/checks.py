@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -28,6 +28,7 @@ PANELS = (
 LABELS = {"head_dim": "head dimension $N$", "heads": "heads $H$", "layers": "layers $L$"}
 
 
+@runtime_checkable
 class Exponents(Protocol):
     """What is drawn of a `CoordinateCheck`; see there."""
 
@@ -61,6 +62,7 @@ class Exponents(Protocol):
         ...
 
 
+@runtime_checkable
 class Sweep(Protocol):
     """What is drawn of a `TransferSweep`; see there."""
 
