@@ -56,8 +56,8 @@ def test_gpt2(name, layers, dim, heads):
     assert (read.rotary, read.parallel, read.context) == (None, False, 1024)
 
 
-def test_the_mapping_of_the_note():
-    # Theory note, section 9.2; a layer norm leaves D - 1 of D dimensions.
+def test_the_numbers_that_decide():
+    # beta_s, Gamma and r_0^2 of docs/predict.md; a layer norm leaves D - 1 of D dimensions.
     small = config("gpt2")
     assert small.score_std == pytest.approx(0.3072)
     assert small.branch_square * 768 / 767 == pytest.approx(3.02, abs=0.005)
@@ -133,6 +133,8 @@ def test_our_own_format(tmp_path):
     assert (read.head_dim, read.kv_heads, read.norm) == (12, 2, Norm.RMS)
     assert read.rotary == Rotary(8, 10_000.0)
     assert read.feed_forward == FeedForwardBlock(96, Activation.SILU, 0.1, 0.1, gated=True)
+    image = read_architecture(OWN | {"first_token_std": 0.3, "image_tokens": 5, "context": 5})
+    assert (image.first_token_std, image.image_tokens, image.context) == (0.3, 5, 5)
     assert json.loads(json.dumps(read.to_json()))["rotary"] == {"dims": 8, "base": 10_000.0}
 
 
@@ -151,6 +153,8 @@ def test_post_norm_families_are_recognised_and_refused(name):
         ({"model_type": "lama"}, "did you mean 'llama'"),
         ({"architectures": ["OPTForCausalLM"]}, "unknown family 'OPTForCausalLM'"),
         ({"n_embd": 3}, "names no family"),
+        ({"architectures": 3}, "names no family"),
+        ({"architectures": [3, None]}, "names no family"),
         ({"model_type": "gpt2"}, "missing field n_layer or num_hidden_layers"),
         ({**GPT2, "n_embd": None}, "missing field n_embd or hidden_size or d_model"),
         ({k: v for k, v in LLAMA.items() if k != "intermediate_size"}, "n_inner or intermediate"),
