@@ -139,9 +139,7 @@ def _mapping_rows(mapping: Sequence[Quantity]) -> list[str]:
 def _curve_rows(curves: tuple[OverlapCurve, OverlapCurve]) -> list[str]:
     rows = [f"  {'layer':>5}" + "".join(f"   {_mask(curve):>15}" for curve in curves)]
     for layer in curves[0].layers:
-        cells = [
-            with_error(curve.overlap[layer], curve.error[layer], ".3f") for curve in curves
-        ]
+        cells = [with_error(curve.overlap[layer], curve.error[layer], ".3f") for curve in curves]
         rows.append(f"  {layer:>5}" + "".join(f"   {cell:>15}" for cell in cells))
     return rows
 
