@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from translimit.core import Json, with_error
 from translimit.describe import PreNormArchitecture
+from translimit.limits.homogenized import Regime
 from translimit.predict.records import OverlapCurve, Quantity, StepSizes, Variant
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Prediction:
             "ignored": list(self.ignored),
             "mapping": [_plain(one) for one in self.mapping],
             "curves": [_plain(one) for one in self.curves],
-            "regime": _plain(self.regime) | {"regime": self.regime.regime.name.lower()},
+            "regime": _plain(self.regime),
             "variants": [_plain(one) for one in self.variants],
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
             "assumptions": list(self.assumptions),
@@ -156,8 +157,11 @@ def _listed(sentences: Iterable[str]) -> list[str]:
 
 
 def _plain(record: Quantity | OverlapCurve | StepSizes | Variant) -> dict[str, Json]:
-    """A record as plain data, tuples as lists."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(record).items()
-    }
+    """A record as plain data: tuples as lists, a regime by its name."""
+
+    def plain(value: object) -> Json:
+        if isinstance(value, Regime):
+            return value.name.lower()
+        return cast("Json", list(value) if isinstance(value, tuple) else value)
+
+    return {name: plain(value) for name, value in asdict(record).items()}
