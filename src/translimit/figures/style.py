@@ -7,7 +7,7 @@ some of the colours are equally light, and a print or a colour-blind reader tell
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -34,7 +34,17 @@ def new_axes(ax: Axes | None = None) -> Axes:
     return Figure(figsize=(6.0, 4.2), layout="constrained").add_subplot() if ax is None else ax
 
 
-def marked(series: int, points: int) -> dict[str, Any]:
+class MarkedLine(TypedDict):
+    """Keywords of a line with markers, as Matplotlib takes them."""
+
+    color: str
+    marker: str
+    markersize: float
+    markevery: int
+    fillstyle: Literal["full", "none"]
+
+
+def marked(series: int, points: int) -> MarkedLine:
     """Keywords of a line of many points: its colour, and its marker about ten times along it.
 
     Args:

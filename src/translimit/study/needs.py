@@ -254,7 +254,7 @@ def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def costs_of_cells(
-    experiment: Any, configuration: Any, cells: Sequence[Cell]
+    experiment: Any, configuration: object, cells: Sequence[Cell]
 ) -> list[tuple[float, float]]:
     """Seconds and bytes of each cell of an experiment.
 

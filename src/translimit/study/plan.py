@@ -28,7 +28,7 @@ class PlannedExperiment:
 
     source: str
     experiment: Any
-    config: Any
+    config: object
     cells: tuple[Cell, ...]
 
     @property
