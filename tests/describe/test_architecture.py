@@ -56,8 +56,9 @@ def test_gpt2(name, layers, dim, heads):
     assert (read.rotary, read.parallel, read.context) == (None, False, 1024)
 
 
-def test_the_numbers_that_decide():
-    # beta_s, Gamma and r_0^2 of docs/predict.md; a layer norm leaves D - 1 of D dimensions.
+def test_what_gpt2_maps_to():
+    # beta_s = D sigma_0^2 and Gamma = D^3 sigma_0^2 sigma_O^2, as docs/predict.md has them;
+    # a layer norm leaves D - 1 of D dimensions.
     small = config("gpt2")
     assert small.score_std == pytest.approx(0.3072)
     assert small.branch_square * 768 / 767 == pytest.approx(3.02, abs=0.005)

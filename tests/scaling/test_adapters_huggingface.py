@@ -278,7 +278,7 @@ def test_three_updates_are_those_of_the_canonical_network(family, alphas, tolera
     assert gap > 10 * tolerance
 
 
-def test_gpt2_starts_as_the_note_says():
+def test_gpt2_starts_as_the_tables_say():
     fresh, model = built("gpt2"), built("gpt2")
     groups = adapter.apply(model, asked("gpt2"), lr=1e-3)
     wanted = {

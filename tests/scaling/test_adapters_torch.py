@@ -228,10 +228,10 @@ def test_one_tensor_with_two_roles_is_refused():
         roles(model)
 
 
-# What is applied: against the formulas of the note, written out by hand.
+# What is applied: against the tables of docs/scaling.md, written out by hand.
 
 
-def test_starts_and_groups_are_those_of_the_note():
+def test_starts_and_groups_are_those_of_the_tables():
     fresh, model = built(), built()
     groups = adapter.apply(model, asked(), lr=1e-2, eps=1e-6, weight_decay=0.1)
     assert groups.report["start"] == "fan_in"

@@ -7,7 +7,7 @@ One block takes tokens X [tokens, dim] (rows) to
 
 with fresh N(0, 1) weights, and then, where it has one, through the shaped MLP.
 
-| symbol of the note | name here | meaning |
+| symbol | name here | meaning |
 |---|---|---|
 | m | `tokens` | number of tokens |
 | n | `dim` | width of the residual stream |

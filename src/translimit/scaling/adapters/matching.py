@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from translimit.describe import NameTable, Role
+from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.adapters.names import Match, bare_name, match_names, matching
 from translimit.scaling.adapters.tables import Names, table_of
 from translimit.scaling.errors import AmbiguousRuleError
 
 
-def matches(model: Any, names: Names = None) -> dict[str, Match]:
+def matches(model: Module, names: Names = None) -> dict[str, Match]:
     """Every parameter of a module with its role and its layout.
 
     Args:
@@ -39,7 +38,7 @@ def matches(model: Any, names: Names = None) -> dict[str, Match]:
     return found
 
 
-def roles(model: Any, names: Names = None) -> dict[str, Role]:
+def roles(model: Module, names: Names = None) -> dict[str, Role]:
     """Every parameter of a module with its role, by the names of `named_parameters`.
 
     A tensor that packs query, key and value has the role of the query: where it is allowed, its

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from translimit.describe import Axis, NameTable, Role, Size
+from translimit.scaling.adapters.foreign import Module, Tensors
 from translimit.scaling.adapters.matching import attention_modules
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.adapters.tables import unwrapped
@@ -16,7 +16,7 @@ from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
 
 def require_fit(
-    model: Any, found: Mapping[str, Match], parameters: Mapping[str, Any], rules: Rules
+    model: Module, found: Mapping[str, Match], parameters: Tensors, rules: Rules
 ) -> None:
     """Refuse a module that is not the target, or has no place for the rules.
 
@@ -33,7 +33,7 @@ def require_fit(
     _require_heads(model, rules.question.target)
 
 
-def _require_ties(found: Mapping[str, Match], model: Any, rules: Rules) -> None:
+def _require_ties(found: Mapping[str, Match], model: Module, rules: Rules) -> None:
     named = dict(model.named_parameters(remove_duplicate=False))
     ends = {
         role: {id(named[name]) for name, match in found.items() if match.role is role}
@@ -52,7 +52,7 @@ def _require_ties(found: Mapping[str, Match], model: Any, rules: Rules) -> None:
         Rules(replace(rules.question, final_norm_gain=False))
 
 
-def _require_shapes(found: Mapping[str, Match], parameters: Mapping[str, Any], size: Size) -> None:
+def _require_shapes(found: Mapping[str, Match], parameters: Tensors, size: Size) -> None:
     layers = sum(found[name].role is Role.ATTENTION_OUT for name in parameters)
     if layers != size.layers:
         raise ShapeMismatchError(
@@ -90,7 +90,7 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     return shape[::-1] if match.transposed else shape
 
 
-def _require_heads(model: Any, size: Size) -> None:
+def _require_heads(model: Module, size: Size) -> None:
     config = getattr(unwrapped(model), "config", None)
     heads = getattr(config, "num_attention_heads", None)
     if isinstance(heads, int) and heads != size.heads:
@@ -102,8 +102,8 @@ def _require_heads(model: Any, size: Size) -> None:
 
 
 def scales_of(
-    model: Any, table: NameTable, found: Mapping[str, Match], rules: Rules
-) -> dict[str, tuple[Any, str, float]]:
+    model: Module, table: NameTable, found: Mapping[str, Match], rules: Rules
+) -> dict[str, tuple[Module, str, float]]:
     """The modules that hold the score scale: name to module, attribute and value there.
 
     Empty where the scale need not be set.
@@ -114,7 +114,7 @@ def scales_of(
     modules = dict(model.named_modules())
     size, wanted = rules.question.target, rules.score_scale
     usual = size.head_dim**-0.5
-    made: dict[str, tuple[Any, str, float]] = {}
+    made: dict[str, tuple[Module, str, float]] = {}
     names = attention_modules(table, dict(found), list(modules))
     for name in names:
         module = modules[name]
@@ -143,12 +143,12 @@ def scales_of(
     return made
 
 
-def _is_number(module: Any, attribute: str) -> bool:
+def _is_number(module: Module, attribute: str) -> bool:
     value = getattr(module, attribute, None)
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-def _require_head_dim(name: str, module: Any, size: Size) -> None:
+def _require_head_dim(name: str, module: Module, size: Size) -> None:
     for attribute in ("head_dim", "head_size"):
         told = getattr(module, attribute, None)
         if isinstance(told, int) and told != size.head_dim:
@@ -159,7 +159,7 @@ def _require_head_dim(name: str, module: Any, size: Size) -> None:
             )
 
 
-def _no_scale(name: str, module: Any, rules: Rules) -> UnsupportedModuleError:
+def _no_scale(name: str, module: Module, rules: Rules) -> UnsupportedModuleError:
     size, base = rules.question.target, rules.question.base
     if type(module).__name__ == "MultiheadAttention":
         return UnsupportedModuleError(

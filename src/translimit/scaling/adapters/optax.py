@@ -9,24 +9,31 @@ applied before: trees are values, and `start` returns another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from typing import assert_never
 
-import lazy_loader
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
 
-from translimit.core import ArgumentError, ArgumentTypeError, nearest
+from translimit.core import ArgumentError, ArgumentTypeError, Floats, nearest
 from translimit.describe import Hyperparameters, NameTable, Role, Update, WeightDecay
 from translimit.scaling.adapters.names import match_names
 from translimit.scaling.engine import Rules
 from translimit.scaling.live_start import require_live_start
 
-jax: Any = lazy_loader.load("jax")
-optax: Any = lazy_loader.load("optax")
+#: A tree of parameters, and the role of every leaf as text.
+Parameters = PyTree[Floats]
+Labels = PyTree[str]
 
 #: A rate, or a schedule of rates by step.
-Rate = float | int | Callable[[Any], Any]
+Rate = float | int | optax.Schedule
+
+#: From rate, epsilon and decay to an optimiser.
+Make = Callable[[Rate, float | None, float], optax.GradientTransformation]
 
 
-def labels(params: Any, names: Mapping[str, Role | str]) -> Any:
+def labels(params: Parameters, names: Mapping[str, Role | str]) -> Labels:
     """The same tree with the role of every leaf, as text.
 
     Args:
@@ -45,7 +52,7 @@ def labels(params: Any, names: Mapping[str, Role | str]) -> Any:
 
 def transform(
     rules: Rules,
-    labels: Any,
+    labels: Labels | Callable[[Parameters], Labels],
     *,
     lr: Rate,
     eps: float = 1e-8,
@@ -56,8 +63,8 @@ def transform(
     momentum: float | None = None,
     nesterov: bool | None = None,
     decay_vectors: bool = False,
-    make: Callable[[Rate, float | None, float], Any] | None = None,
-) -> Any:
+    make: Make | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """The optimiser of the target: one transformation a role, with what the rules give it.
 
     Args:
@@ -97,7 +104,7 @@ def transform(
             "ask for rules with muon_adjust='none'",
         )
 
-    def of(role: Role) -> Any:
+    def of(role: Role) -> optax.GradientTransformation:
         rule, part = rules.role(role), kind.of(role)
         decays = rule.wd is not None and (decay_vectors or not (role.is_gain or role.is_bias))
         decay = weight_decay * (rule.wd or 0.0) if decays else 0.0
@@ -135,16 +142,18 @@ def transform(
     return optax.partition({name: of(Role(name)) for name in used}, lambda _: labels)
 
 
-def stds(params: Any, labels: Any) -> dict[Role, float]:
+def stds(params: Parameters, labels: Labels) -> dict[Role, float]:
     """The root mean square of every role: standard deviations, or the constants of gains."""
     sums: dict[Role, tuple[float, int]] = {}
     for leaf, label in _pairs(params, labels):
         total, count = sums.get(Role(label), (0.0, 0))
-        sums[Role(label)] = total + float(jax.numpy.sum(jax.numpy.square(leaf))), count + leaf.size
+        sums[Role(label)] = total + float(jnp.sum(jnp.square(leaf))), count + leaf.size
     return {role: (total / count) ** 0.5 for role, (total, count) in sums.items()}
 
 
-def start(params: Any, labels: Any, rules: Rules, base: Mapping[Role | str, float]) -> Any:
+def start(
+    params: Parameters, labels: Labels, rules: Rules, base: Mapping[Role | str, float]
+) -> Parameters:
     """Freshly drawn parameters of the target, with the spread that the rules want.
 
     Args:
@@ -183,7 +192,7 @@ def _times(rate: Rate, ratio: float) -> Rate:
     return ratio * rate
 
 
-def _pairs(params: Any, labels: Any) -> list[tuple[Any, str]]:
+def _pairs(params: Parameters, labels: Labels) -> list[tuple[Floats, str]]:
     leaves, names = (jax.tree_util.tree_leaves(tree) for tree in (params, labels))
     if len(leaves) != len(names):
         raise ArgumentError(
@@ -194,7 +203,7 @@ def _pairs(params: Any, labels: Any) -> list[tuple[Any, str]]:
     return list(zip(leaves, names, strict=True))
 
 
-def _path(path: tuple[Any, ...]) -> str:
+def _path(path: jax.tree_util.KeyPath) -> str:
     """`blocks.0.query.kernel`; the `value` in which flax.nnx wraps a leaf is left out."""
     parts = [
         str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path

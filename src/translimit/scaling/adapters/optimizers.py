@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from translimit.core import (
-    NOT_NEGATIVE,
-    ArgumentError,
-    brief,
-    nearest,
-    require_real,
-)
+from translimit.core import NOT_NEGATIVE, ArgumentError, brief, nearest, require_real
+from translimit.scaling.adapters.foreign import Optimizer
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES
@@ -31,7 +26,7 @@ def require_torch(rules: Rules) -> None:
         )
 
 
-def require_class(optimizer: Any, rules: Rules) -> None:
+def require_class(optimizer: Optimizer | type[Optimizer], rules: Rules) -> None:
     """Refuse an optimiser whose step is not the one that the rules are for.
 
     Raises:
@@ -49,7 +44,7 @@ def require_class(optimizer: Any, rules: Rules) -> None:
         )
 
 
-def require_ratios(optimizer: Any) -> None:
+def require_ratios(optimizer: Optimizer) -> None:
     """Refuse groups whose rates no longer have the ratios of the rules.
 
     A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them

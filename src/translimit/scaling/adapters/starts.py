@@ -11,22 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import Axis, NameTable, Role, Size
+from translimit.scaling.adapters.foreign import Tensor, Tensors
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError
 from translimit.scaling.live_start import require_live_start
+from translimit.scaling.question import Question
 
 #: How many standard errors, and which share beside, a standard deviation may be off.
 _STANDARD_ERRORS, _SHARE = 5.0, 0.02
 
 STARTS = ("auto", "fixed", "fan_in")
 
+#: How a module was drawn: one of `STARTS`, or standard deviations of the base by role.
+Start: TypeAlias = str | Mapping[Role, float] | Mapping[str, float] | Mapping[Role | str, float]
 
-def spread(tensor: Any) -> float:
+
+def spread(tensor: Tensor) -> float:
     """The root mean square of a parameter: a standard deviation, or the constant of a gain."""
     return tensor.detach().double().pow(2).mean().sqrt().item()
 
@@ -34,7 +39,7 @@ def spread(tensor: Any) -> float:
 def scheme_of(
     table: NameTable,
     found: Mapping[str, Match],
-    parameters: Mapping[str, Any],
+    parameters: Tensors,
     rules: Rules,
     fixed_std: float | None,
 ) -> str:
@@ -112,7 +117,7 @@ def _one_std_for_all(drawn: Mapping[str, tuple[float, int, Match]], size: Size) 
     return max(fan_ins) > 1.4 * min(fan_ins) and max(stds) < (1 + min(slack, 0.2)) * min(stds)
 
 
-def already(scheme: str, table: NameTable, role: Role, question: Any) -> float:
+def already(scheme: str, table: NameTable, role: Role, question: Question) -> float:
     """The ratio target / base that the module's own way to draw a role gives."""
     base, target = question.base, question.target
     ratio = 1.0
@@ -127,7 +132,7 @@ def already(scheme: str, table: NameTable, role: Role, question: Any) -> float:
     return ratio
 
 
-def base_stds(found: Mapping[str, Match], parameters: Mapping[str, Any]) -> dict[Role, float]:
+def base_stds(found: Mapping[str, Match], parameters: Tensors) -> dict[Role, float]:
     """The standard deviation of every role in a base module, over all its blocks."""
     sums: dict[Role, tuple[float, int]] = {}
     for name, tensor in parameters.items():
@@ -140,9 +145,9 @@ def base_stds(found: Mapping[str, Match], parameters: Mapping[str, Any]) -> dict
 def factors(
     table: NameTable,
     found: Mapping[str, Match],
-    parameters: Mapping[str, Any],
+    parameters: Tensors,
     rules: Rules,
-    start: Any,
+    start: Start,
     *,
     fixed_std: float | None,
     base: Mapping[Role, float] | None,
@@ -184,7 +189,7 @@ def factors(
                 )
             made[name] = wanted / now if now > 0 else 1.0
         return ("base" if base is not None else "told"), made
-    scheme = start
+    scheme = str(start)
     if start == "auto":
         scheme = scheme_of(table, found, parameters, rules, fixed_std)
     return scheme, {
@@ -198,7 +203,7 @@ def factors(
 _CONSTANT = tuple(role for role in Role if role.is_bias or role.is_gain)
 
 
-def _told(start: Any) -> dict[Role, float] | None:
+def _told(start: Start) -> dict[Role, float] | None:
     if isinstance(start, Mapping):
         return {Role(role): float(std) for role, std in start.items()}
     if not isinstance(start, str):
@@ -208,7 +213,7 @@ def _told(start: Any) -> dict[Role, float] | None:
     return None
 
 
-def _roles_at_zero(found: Mapping[str, Match], parameters: Mapping[str, Any]) -> set[Role]:
+def _roles_at_zero(found: Mapping[str, Match], parameters: Tensors) -> set[Role]:
     """The roles all of whose tensors are zero; a packed tensor stands for its parts."""
     live: set[Role] = set()
     seen: set[Role] = set()

@@ -22,13 +22,14 @@ from translimit.core import (
     whole_file,
 )
 from translimit.describe import Role
+from translimit.scaling.adapters.foreign import Module, Optimizer, Tensors
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers, require_torch
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
-from translimit.scaling.adapters.starts import base_stds, factors
+from translimit.scaling.adapters.starts import Start, base_stds, factors
 from translimit.scaling.adapters.tables import Names, table_of, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError
@@ -69,7 +70,7 @@ class ParameterGroups(list[dict[str, Any]]):
 
 
 def apply(
-    model: Any,
+    model: Module,
     rules: Rules,
     *,
     lr: float,
@@ -77,11 +78,11 @@ def apply(
     weight_decay: float = 0.0,
     adam_lr: float | None = None,
     names: Names = None,
-    start: str | Mapping[Any, float] = "auto",
-    base: Any = None,
+    start: Start = "auto",
+    base: Module | None = None,
     seed: int | None = None,
     decay_vectors: bool = False,
-    optimizer: Any = None,
+    optimizer: Optimizer | type[Optimizer] | None = None,
     clip_tuned_in: str | None = None,
     report: str | Path | Mapping[str, Any] | None = None,
     force: bool = False,
@@ -205,7 +206,7 @@ def apply(
     return ParameterGroups(_merged(parameters, found, numbers), made)
 
 
-def preview(model: Any, rules: Rules, *, names: Names = None) -> list[dict[str, Any]]:
+def preview(model: Module, rules: Rules, *, names: Names = None) -> list[dict[str, Any]]:
     """What `apply` would give every parameter, as ratios target / base; nothing is changed.
 
     Args:
@@ -276,7 +277,7 @@ def _numbers(
 
 
 def _merged(
-    parameters: Mapping[str, Any],
+    parameters: Tensors,
     found: Mapping[str, Match],
     numbers: Mapping[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -296,7 +297,7 @@ def _merged(
     return list(groups.values())
 
 
-def _remarks(parameters: Mapping[str, Any]) -> list[str]:
+def _remarks(parameters: Tensors) -> list[str]:
     """Sentences about weights for which the rules were not made."""
     half = [name for name, w in parameters.items() if w.element_size() < 4]
     if not half:
@@ -308,7 +309,7 @@ def _remarks(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def _scale(
-    parameters: Mapping[str, Any],
+    parameters: Tensors,
     found: Mapping[str, Match],
     factor: Mapping[str, float],
     seed: int | None,
@@ -326,13 +327,13 @@ def _scale(
                 tensor.mul_(factor[name])
 
 
-def _fixed_std(model: Any) -> float | None:
+def _fixed_std(model: Module) -> float | None:
     """The `initializer_range` of a module of Hugging Face."""
     told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
     return float(told) if isinstance(told, float | int) and told > 0 else None
 
 
-def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> None:
+def _require_first(parameters: Tensors, rules: Rules, force: bool) -> None:
     done = [name for name, tensor in parameters.items() if tensor in _applied()]
     if done and not force:
         same = "these" if _applied()[parameters[done[0]]] == rules.digest else "other"
@@ -344,7 +345,7 @@ def _require_first(parameters: Mapping[str, Any], rules: Rules, force: bool) -> 
         )
 
 
-def _require_material(parameters: Mapping[str, Any]) -> None:
+def _require_material(parameters: Tensors) -> None:
     for name, tensor in parameters.items():
         if tensor.is_meta:
             raise ArgumentError(name, "is on the meta device", "draw the weights first")
@@ -364,7 +365,7 @@ def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Mapping[str, Any]) -> None:
+def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Tensors) -> None:
     for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
         if saved.get(key) != wanted:
             raise ConfigError(
