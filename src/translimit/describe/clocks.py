@@ -17,30 +17,37 @@ network in?".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import equinox as eqx
 import numpy as np
+from jaxtyping import Real
 
+from translimit.core import AnyArray, ArrayInput, Number
 from translimit.describe.heads import AbstractHeads
+
+#: One moment on a clock, or an array of moments.
+Moments: TypeAlias = Real[AnyArray, "*moments"] | np.number | float | int
 
 
 class Clocks(eqx.Module):
     """One moment, or an array of moments, on all four clocks."""
 
-    layers: Any
-    paper_time: Any
-    diffusive_time: Any
-    slow_time: Any
+    layers: Moments
+    paper_time: Moments
+    diffusive_time: Moments
+    slow_time: Moments
 
     @classmethod
-    def of_layers(cls, layers: Any, law: AbstractHeads, *, step: Any, heads: Any) -> Clocks:
+    def of_layers(
+        cls, layers: ArrayInput, law: AbstractHeads, *, step: Number, heads: Number
+    ) -> Clocks:
         """The clocks after so many layers of a chain."""
         layers = np.asarray(layers)
         diffusive = layers * diffusive_step(law, step=step, heads=heads)
         return cls(layers, layers * step, diffusive, diffusive / law.dim)
 
 
-def diffusive_step(law: AbstractHeads, *, step: Any, heads: Any) -> Any:
+def diffusive_step(law: AbstractHeads, *, step: Number, heads: Number) -> Number | np.floating:
     """Unit diffusive time of one layer, dim sigma_v^2 step^2 / heads for Gaussian heads."""
     return law.variance_proxy * law.dim / (law.dim - 1) * step**2 / heads

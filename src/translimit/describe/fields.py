@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
-from translimit.core import ConfigError, brief
+from translimit.core import ConfigError, Json, JsonObject, brief
+
+T = TypeVar("T")
 
 #: The names under which the families call one thing.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -36,7 +38,7 @@ class Fields:
         where: how errors call it.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str):
+    def __init__(self, values: JsonObject, where: str):
         self._values, self._where = values, where
         self.assumptions: list[str] = []
         self.ignored: list[str] = []
@@ -68,8 +70,8 @@ class Fields:
         key, value = self._take(name)
         if value is None:
             return self._default(name, default)
-        sensible = isinstance(value, int | float) and 0 <= value <= _LARGEST_NUMBER
-        if isinstance(value, bool) or not sensible:
+        flag = isinstance(value, bool)
+        if flag or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_NUMBER:
             remedy = f"write a number of at least 0 and at most {_LARGEST_NUMBER:g}"
             raise ConfigError(self._where, f"{key} is {brief(value)}", remedy)
         return float(value)
@@ -92,7 +94,7 @@ class Fields:
             raise ConfigError(self._where, f"{key} is {brief(value)}", "write true or false")
         return value
 
-    def table(self, key: str) -> Mapping[str, Any]:
+    def table(self, key: str) -> JsonObject:
         """A nested object; empty where it is absent."""
         value = self._values.get(key)
         if value is None:
@@ -113,7 +115,7 @@ class Fields:
         """Whether a field is given, under any of its names, and not null."""
         return self._take(name)[1] is not None
 
-    def require(self, key: str, value: Any) -> None:
+    def require(self, key: str, value: Json) -> None:
         """Refuse a configuration in which a switch differs from the one value understood.
 
         Raises:
@@ -127,19 +129,19 @@ class Fields:
                 f"write {value!r}, the only one understood at present",
             )
 
-    def refuse(self, name: str, value: Any, remedy: str) -> ConfigError:
+    def refuse(self, name: str, value: Json, remedy: str) -> ConfigError:
         """The error for a value that is understood and cannot be used."""
         key, _ = self._take(name)
         return ConfigError(self._where, f"{key} is {brief(value)}", remedy)
 
-    def _take(self, name: str) -> tuple[str, Any]:
+    def _take(self, name: str) -> tuple[str, Json]:
         names = ALIASES.get(name, (name,))
         for key in names:
             if self._values.get(key) is not None:
                 return key, self._values[key]
         return names[0], None
 
-    def _default(self, name: str, default: Any) -> Any:
+    def _default(self, name: str, default: T | None) -> T:
         names = ALIASES.get(name, (name,))
         if default is None:
             raise ConfigError(self._where, f"missing field {' or '.join(names)}", "give it a value")

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.core import (
@@ -38,6 +38,7 @@ from translimit.core import (
     POSITIVE,
     ArrayInput,
     Bounds,
+    Number,
     named_key,
     require_count,
     require_number,
@@ -48,13 +49,13 @@ class AbstractHeads(eqx.Module):
     """A law of heads (V, A); subclasses are final."""
 
     dim: eqx.AbstractVar[int]
-    beta: eqx.AbstractVar[Any]
+    beta: eqx.AbstractVar[Number]
     #: Whether beta is infinite, so that every query attends to its best key alone.
     hard: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A), as JAX arrays; independent keys give independent heads."""
 
@@ -65,7 +66,7 @@ class AbstractHeads(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def variance_proxy(self) -> Any:
+    def variance_proxy(self) -> Number | np.floating:
         """An upper bound of E |P_x (V m - E V m)|^2 over unit x and averages m of unit tokens."""
 
 
@@ -77,16 +78,16 @@ class AbstractIsotropicHeads(AbstractHeads):
     s_ij = E <m_i, m_j>.
     """
 
-    sigma_v: eqx.AbstractVar[Any]
+    sigma_v: eqx.AbstractVar[Number]
 
     @property
     @abc.abstractmethod
-    def score_std(self) -> Any:
+    def score_std(self) -> Number:
         """Standard deviation of the score of two unit tokens; may be infinite."""
 
     @property
     @abc.abstractmethod
-    def beta_operator(self) -> Any:
+    def beta_operator(self) -> Number:
         """Beta times the root mean square of |A x| times (head_dim / dim)^{1/2} of a unit token.
 
         With W and W' square, the scale of beta |A x|.
@@ -103,7 +104,7 @@ class AbstractIsotropicHeads(AbstractHeads):
         return True
 
     @property
-    def variance_proxy(self) -> Any:
+    def variance_proxy(self) -> Number | np.floating:
         """sigma_v^2 (dim - 1), attained when all tokens agree."""
         return self.sigma_v**2 * (self.dim - 1)
 
@@ -135,9 +136,9 @@ class GaussianHeads(AbstractIsotropicHeads):
     dim: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
     hard: bool = eqx.field(static=True)
-    beta: Any
-    sigma_v: Any
-    sigma_a: Any
+    beta: Number
+    sigma_v: Number
+    sigma_a: Number
 
     def __init__(
         self,
@@ -174,23 +175,23 @@ class GaussianHeads(AbstractIsotropicHeads):
         return self.head_dim
 
     @property
-    def score_std(self) -> Any:
+    def score_std(self) -> Number:
         """Beta sigma_a^2 head_dim^{1/2}."""
         return self.beta * self.sigma_a**2 * math.sqrt(self.head_dim)
 
     @property
-    def beta_operator(self) -> Any:
+    def beta_operator(self) -> Number:
         """Beta dim sigma_a^2."""
         return self.beta * self.dim * self.sigma_a**2
 
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A)."""
-        V = self.sigma_v * _normal(key, "V", (self.dim, self.dim), dtype)
+        V = _normal(key, "V", (self.dim, self.dim), dtype) * self.sigma_v
         shape = (self.dim, self.head_dim)
         W, W_prime = (_normal(key, name, shape, dtype) for name in ("W", "W'"))
-        return V, self.sigma_a**2 * W @ W_prime.T
+        return V, (W * self.sigma_a**2) @ W_prime.T
 
 
 class WideHeads(AbstractIsotropicHeads):
@@ -215,9 +216,9 @@ class WideHeads(AbstractIsotropicHeads):
 
     dim: int = eqx.field(static=True)
     hard: bool = eqx.field(static=True)
-    beta: Any
-    sigma_v: Any
-    scale: Any
+    beta: Number
+    sigma_v: Number
+    scale: Number
 
     def __init__(self, *, dim: int, score_std: ArrayInput, sigma_v: ArrayInput | None = None):
         self.dim = require_count(dim, "dim", 2)
@@ -232,24 +233,24 @@ class WideHeads(AbstractIsotropicHeads):
         return math.inf
 
     @property
-    def score_std(self) -> Any:
+    def score_std(self) -> Number:
         """As given: beta is one and A has entries of this deviation, or beta is infinite."""
         return np.float64(math.inf) if self.hard else self.scale
 
     @property
-    def beta_operator(self) -> Any:
+    def beta_operator(self) -> Number:
         """score_std dim^{1/2}, the scale of beta |A x|."""
         return self.score_std * math.sqrt(self.dim)
 
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A)."""
-        V = self.sigma_v * _normal(key, "V", (self.dim, self.dim), dtype)
-        return V, self.scale * _normal(key, "A", (self.dim, self.dim), dtype)
+        V = _normal(key, "V", (self.dim, self.dim), dtype) * self.sigma_v
+        return V, _normal(key, "A", (self.dim, self.dim), dtype) * self.scale
 
 
-def require_strength(value: Any, name: str) -> tuple[Any, bool]:
+def require_strength(value: ArrayInput, name: str) -> tuple[Number, bool]:
     """A number of at least 0 that may be infinite (where it is not traced), and whether it is.
 
     Raises:
@@ -260,7 +261,7 @@ def require_strength(value: Any, name: str) -> tuple[Any, bool]:
     return require_number(value, name), False
 
 
-def require_cosine(value: Any, name: str, low: float = -1.0, *, ends: bool = True) -> Any:
+def require_cosine(value: ArrayInput, name: str, low: float = -1.0, *, ends: bool = True) -> Number:
     """An overlap of unit tokens: one number in [low, 1], or in (low, 1); armed when traced.
 
     Raises:
@@ -269,5 +270,5 @@ def require_cosine(value: Any, name: str, low: float = -1.0, *, ends: bool = Tru
     return require_number(value, name, Bounds(low, 1.0, "[]" if ends else "()"))
 
 
-def _normal(key: PRNGKeyArray, name: str, shape: tuple[int, int], dtype: Any) -> Array:
+def _normal(key: PRNGKeyArray, name: str, shape: tuple[int, int], dtype: DTypeLike | None) -> Array:
     return jax.random.normal(named_key(key, name), shape, dtype or jnp.result_type(float))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Floats,
+    Number,
     as_float,
     brief,
     is_traced,
@@ -45,8 +49,8 @@ class ShiftedHeads(AbstractHeads):
     """
 
     hard: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
-    mean_v: Any
-    mean_a: Any
+    mean_v: Float[AnyArray, "dim dim"]
+    mean_a: Float[AnyArray, "dim dim"]
     fluctuations: GaussianHeads
     #: Whether A does not fluctuate (a traced sigma_a counts as fluctuating).
     fixed_scores: bool = eqx.field(static=True)
@@ -81,7 +85,7 @@ class ShiftedHeads(AbstractHeads):
         return self.fluctuations.dim
 
     @property
-    def beta(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def beta(self) -> Number:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Multiplies the scores."""
         return self.fluctuations.beta
 
@@ -91,7 +95,7 @@ class ShiftedHeads(AbstractHeads):
         return not is_traced(self.mean_v) and not np.any(np.asarray(self.mean_v))
 
     @property
-    def variance_proxy(self) -> Any:
+    def variance_proxy(self) -> Number | np.floating:
         """sigma_v^2 (dim - 1), and |mean_v|^2 (operator norm) where A fluctuates: a bound."""
         noise = self.fluctuations.variance_proxy
         if self.fixed_scores:
@@ -100,7 +104,7 @@ class ShiftedHeads(AbstractHeads):
         return noise + xp.linalg.norm(xp.asarray(self.mean_v), 2) ** 2
 
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A)."""
         V, A = self.fluctuations.sample(key, dtype)
@@ -123,9 +127,9 @@ class FiniteHeads(AbstractHeads):
     """
 
     hard: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
-    V: Any
-    A: Any
-    beta: Any
+    V: Float[AnyArray, "heads dim dim"]
+    A: Float[AnyArray, "heads dim dim"]
+    beta: Number
 
     def __init__(self, *, V: ArrayInput, A: ArrayInput, beta: ArrayInput):
         self.V, self.A = as_float(V, "V"), as_float(A, "A")
@@ -156,13 +160,13 @@ class FiniteHeads(AbstractHeads):
         return False
 
     @property
-    def variance_proxy(self) -> Any:
+    def variance_proxy(self) -> Number | np.floating:
         """The mean of |V|^2 (operator norms): a bound."""
         xp = jnp if is_traced(self.V) else np
         return xp.mean(xp.linalg.norm(xp.asarray(self.V), 2, axis=(1, 2)) ** 2)
 
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One of the heads."""
         index = jax.random.randint(key, (), 0, self.V.shape[0])
@@ -190,8 +194,8 @@ class SampledHeads(AbstractHeads):
     dim: int = eqx.field(static=True)
     sampler: Callable[[PRNGKeyArray], tuple[Array, Array]] = eqx.field(static=True)
     mean_free: bool = eqx.field(static=True)
-    beta: Any
-    proxy: Any
+    beta: Number
+    proxy: Number
 
     def __init__(
         self,
@@ -215,19 +219,19 @@ class SampledHeads(AbstractHeads):
         return self.mean_free
 
     @property
-    def variance_proxy(self) -> Any:
+    def variance_proxy(self) -> Number | np.floating:
         """As given."""
         return self.proxy
 
     def sample(
-        self, key: PRNGKeyArray, dtype: Any = None
+        self, key: PRNGKeyArray, dtype: DTypeLike | None = None
     ) -> tuple[Float[Array, "dim dim"], Float[Array, "dim dim"]]:
         """One head (V, A)."""
         V, A = self.sampler(key)
         return jnp.asarray(V, dtype), jnp.asarray(A, dtype)
 
 
-def _require_square(matrix: Any, name: str) -> int:
+def _require_square(matrix: Floats, name: str) -> int:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] < 2:
         raise ArgumentError(
             name, f"has shape {matrix.shape}", "pass a square matrix [dim, dim] with dim >= 2"

@@ -14,7 +14,7 @@ Reference: documentation, "Scaling rules"; Bordelon et al., arXiv 2405.15712, se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -140,7 +140,12 @@ class Parameterization:
         """Another one, with numbers of some roles multiplied; names as in `changed`."""
         return self._with(roles, ratios, lambda old, ratio: (1.0 if old is None else old) * ratio)
 
-    def _with(self, roles: Any, numbers: dict[str, float], make: Any) -> Parameterization:
+    def _with(
+        self,
+        roles: Role | Iterable[Role],
+        numbers: Mapping[str, float],
+        make: Callable[[float | None, float], float],
+    ) -> Parameterization:
         roles = (roles,) if isinstance(roles, Role) else tuple(roles)
         known = [field.name for field in fields(RoleRule)] if roles else list(_OUTSIDE)
         for name in numbers:

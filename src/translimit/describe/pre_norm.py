@@ -20,12 +20,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArgumentTypeError,
+    Json,
     at_least,
     brief,
     require_count,
@@ -199,7 +199,7 @@ class PreNormArchitecture:
         first = self.token_std if self.first_token_std is None else self.first_token_std
         return self.free_dim * first**2, self.free_dim * self.token_std**2
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The description as plain data."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
@@ -216,7 +216,7 @@ def _require_squares(architecture: PreNormArchitecture) -> None:
             )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Json | enum.Enum | FeedForwardBlock | Rotary) -> Json:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, FeedForwardBlock | Rotary):
@@ -224,7 +224,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _require_kind(value: Any, name: str, kind: type[enum.Enum]) -> None:
+def _require_kind(value: object, name: str, kind: type[enum.Enum]) -> None:
     if not isinstance(value, kind):
         members: Mapping[str, enum.Enum] = kind.__members__
         raise ArgumentTypeError(

@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import equinox as eqx
 
@@ -198,7 +197,9 @@ class Block(eqx.Module):
         return _lam_at(self, dim)
 
 
-def _mixing(gamma: Any, lam: Any, kappa: Any, identity: float) -> tuple[float, float, float]:
+def _mixing(
+    gamma: float, lam: float | None, kappa: float, identity: float
+) -> tuple[float, float, float]:
     """Validated gamma, lam and kappa."""
     gamma, kappa = require_real(gamma, "gamma"), require_real(kappa, "kappa")
     if not 0 < gamma <= 1:
@@ -219,7 +220,7 @@ def _mixing(gamma: Any, lam: Any, kappa: Any, identity: float) -> tuple[float, f
     return gamma, lam, kappa
 
 
-def _lam_at(part: Any, dim: int) -> float:
+def _lam_at(part: Block | ShapedMLP, dim: int) -> float:
     if not part.lam_follows_dim:
         return part.lam
     square = part.lam**2 + part.kappa / dim

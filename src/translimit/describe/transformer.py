@@ -224,16 +224,16 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
     dim, hidden, layers = shape.dim, shape.hidden, shape.layers
     found: list[ParameterSpec] = []
 
-    def add(name: str, role: Role, *sizes: int, fan_in: int = 1, stacked: bool = True):
+    def add(name: str, role: Role, *sizes: int, fan_in: int = 1, stacked: bool = True) -> None:
         full = (layers, *sizes) if stacked else sizes
         found.append(ParameterSpec(name, role, full, fan_in, stacked))
 
-    def linear(name: str, role: Role, out: int, fan_in: int):
+    def linear(name: str, role: Role, out: int, fan_in: int) -> None:
         add(name, role, out, fan_in, fan_in=fan_in)
         if shape.biases:
             add(f"{name}_bias", Role(f"{role.value}_bias"), out)
 
-    def norm(name: str, gain: Role, bias: Role, stacked: bool):
+    def norm(name: str, gain: Role, bias: Role, stacked: bool) -> None:
         if shape.norm is not None and shape.gains:
             add(f"{name}_gain", gain, dim, stacked=stacked)
             if shape.norm == "layer":

@@ -11,9 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
-from translimit.core import ConfigError, brief, config
+from translimit.core import ConfigError, Json, JsonObject, brief, config
 from translimit.describe import (
     OPTIMIZERS,
     OptimizerKind,
@@ -211,7 +210,7 @@ class Rules:
         """A stable hexadecimal digest of the question, the same on every machine."""
         return config.digest({"schema": SCHEMA, **self.question.to_json()})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The question and the answer as plain data; `from_json` reads it back."""
         return {
             "kind": KIND,
@@ -225,9 +224,7 @@ class Rules:
         }
 
     @classmethod
-    def from_json(
-        cls, data: Mapping[str, Any], *, optimizers: Iterable[OptimizerKind] = ()
-    ) -> Rules:
+    def from_json(cls, data: JsonObject, *, optimizers: Iterable[OptimizerKind] = ()) -> Rules:
         """Rules from what `to_json` gave.
 
         Args:
@@ -358,7 +355,7 @@ def rules(
     return Rules(question)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: Json, other: Json) -> bool:
     """Whether two trees of plain data agree up to rounding."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)

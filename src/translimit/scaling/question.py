@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArgumentTypeError,
+    Json,
     brief,
     config,
     nearest,
@@ -131,7 +132,7 @@ class Question:
         """The record of the optimiser."""
         return optimizer_kind(self.optimizer)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The arguments as plain data; of the optimiser its name."""
         told = {one.name: getattr(self, one.name) for one in fields(self)}
         sizes = {name: config.to_json(told[name]) for name in ("base", "target")}
@@ -197,7 +198,7 @@ class Question:
         return tuple(said)
 
 
-def _require_choice(value: Any, name: str, known: tuple[str, ...]) -> None:
+def _require_choice(value: object, name: str, known: tuple[str, ...]) -> None:
     if name == "decay" and value == "coupled":
         raise ArgumentError(
             "decay",

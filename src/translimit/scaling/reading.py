@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from translimit.core import ConfigError, config, nearest
+from translimit.core import ConfigError, Json, JsonObject, config, nearest
 from translimit.describe import Size, read_stack_sizes
 from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import ShapeMismatchError
@@ -33,7 +33,20 @@ class ReadSize:
     packed_qkv: bool = False
 
 
-def read_size(source: str | Path | Mapping[str, Any]) -> ReadSize:
+@runtime_checkable
+class Configuration(Protocol):
+    """What Hugging Face calls a configuration."""
+
+    def to_dict(self) -> JsonObject:
+        """Its content as plain data."""
+        ...
+
+
+#: What tells the sizes of a model.
+Source: TypeAlias = str | Path | JsonObject | Size | ReadSize | Configuration
+
+
+def read_size(source: str | Path | JsonObject) -> ReadSize:
     """The sizes that a text, a file or a mapping tells.
 
     Args:
@@ -74,7 +87,7 @@ def read_size(source: str | Path | Mapping[str, Any]) -> ReadSize:
     return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv)
 
 
-def rules_for(base: Any, target: Any, *, tied: bool | None = None, **options: Any) -> Rules:
+def rules_for(base: Source, target: Source, *, tied: bool | None = None, **options: Any) -> Rules:
     """The rules between two models that are told by text, files or configurations.
 
     Style is `folded` unless the options say otherwise: the one for unmodified modules. Whether
@@ -101,12 +114,12 @@ def rules_for(base: Any, target: Any, *, tied: bool | None = None, **options: An
     return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
 
 
-def _read(source: Any) -> ReadSize:
+def _read(source: Source) -> ReadSize:
     if isinstance(source, ReadSize):
         return source
     if isinstance(source, Size):
         return ReadSize(source)
-    if not isinstance(source, str | Path | Mapping) and hasattr(source, "to_dict"):
+    if isinstance(source, Configuration):
         return read_size(source.to_dict())
     return read_size(source)
 
@@ -127,8 +140,8 @@ def require_same_module(base: ReadSize, target: ReadSize) -> None:
             )
 
 
-def _inline(text: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _inline(text: str) -> dict[str, Json]:
+    values: dict[str, Json] = {}
     for part in text.split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key or not value:
@@ -139,7 +152,7 @@ def _inline(text: str) -> dict[str, Any]:
     return values
 
 
-def _size(values: Mapping[str, Any], where: str) -> Size:
+def _size(values: JsonObject, where: str) -> Size:
     for key in values:
         if key not in _KEYS:
             raise ConfigError(where, f"unknown key {key!r}", nearest(key, _KEYS))
@@ -150,4 +163,5 @@ def _size(values: Mapping[str, Any], where: str) -> Size:
     for key in ("heads", "layers"):
         if key not in values:
             raise ConfigError(where, f"missing key {key!r}", "give it a value")
-    return Size.of_width(**values)
+    told: dict[str, Any] = {**values}  # whose types `Size` checks
+    return Size.of_width(**told)

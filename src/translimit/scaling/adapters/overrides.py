@@ -12,11 +12,11 @@ Reference: Megatron-LM, `megatron/core/optimizer`; torchtitan, `torchtitan/compo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
-from translimit.core import ArgumentError, brief, nearest, require_real
+from translimit.core import ArgumentError, Json, JsonObject, brief, nearest, require_real
 from translimit.describe import OPTIMIZERS, QKV, QKV_BIAS, OptimizerKind, Role
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
@@ -85,7 +85,7 @@ def overrides(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.95),
     names: Mapping[str, Role | str] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """The table of a framework: every pattern with what its parameters take, as plain data.
 
     Args:
@@ -143,7 +143,7 @@ def overrides(
         ratios = {"init": rule.init, "lr": rule.lr, "eps": rule.eps, "weight_decay": rule.wd}
         for pattern in patterns:
             if framework == "megatron":
-                take: dict[str, Any] = {"max_lr": lr * rule.lr, "min_lr": min_lr * rule.lr}
+                take: dict[str, Json] = {"max_lr": lr * rule.lr, "min_lr": min_lr * rule.lr}
                 take["wd_mult"] = 0.0 if vector or rule.wd is None else rule.wd
             else:
                 take = {"lr": lr * rule.lr, "betas": list(betas), "weight_decay": decay}
@@ -183,7 +183,7 @@ def _name_of(kind: OptimizerKind, framework: Framework) -> str | None:
             assert_never(framework)
 
 
-def to_yaml(data: Mapping[str, Any]) -> str:
+def to_yaml(data: JsonObject) -> str:
     """Plain data as YAML: blocks for mappings and lists, JSON for what stands in them.
 
     JSON strings and numbers are YAML, but for numbers like 1e-08, which YAML 1.1 reads as text.
@@ -191,7 +191,7 @@ def to_yaml(data: Mapping[str, Any]) -> str:
     return "\n".join(_lines(data, 0)) + "\n"
 
 
-def _lines(data: Any, depth: int) -> list[str]:
+def _lines(data: JsonObject | Sequence[Json], depth: int) -> list[str]:
     indent, made = "  " * depth, []
     if isinstance(data, Mapping):
         for key, value in data.items():
@@ -209,11 +209,11 @@ def _lines(data: Any, depth: int) -> list[str]:
     return made
 
 
-def _flat(value: Any) -> bool:
+def _flat(value: Json) -> bool:
     return isinstance(value, list) and not any(isinstance(one, Mapping | list) for one in value)
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Json) -> str:
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, float):

@@ -9,33 +9,39 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
-    ConfigError,
+    Json,
+    JsonObject,
     MissingExtraError,
-    cause_of,
     whole_file,
 )
 from translimit.describe import Role
-from translimit.scaling.adapters.foreign import Module, Optimizer, Tensors
+from translimit.scaling.adapters.foreign import Module, Optimizer, Tensor, Tensors
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers, require_torch
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
+from translimit.scaling.adapters.report import (
+    KIND,
+    SCHEMA,
+    AppliedNumbers,
+    AppliedParameter,
+    AppliedReport,
+    read_report,
+)
 from translimit.scaling.adapters.starts import Start, base_stds, factors
 from translimit.scaling.adapters.tables import Names, table_of, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError
-
-KIND = "translimit.scaling.applied"
-SCHEMA = 2
 
 
 class ParameterGroups(list[dict[str, Any]]):
@@ -49,7 +55,7 @@ class ParameterGroups(list[dict[str, Any]]):
         report: plain data: the rules, and of every parameter its role, shape, factor and numbers.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], report: dict[str, Any]):
+    def __init__(self, groups: Iterable[dict[str, Any]], report: AppliedReport):
         super().__init__(groups)
         self.report = report
 
@@ -84,7 +90,7 @@ def apply(
     decay_vectors: bool = False,
     optimizer: Optimizer | type[Optimizer] | None = None,
     clip_tuned_in: str | None = None,
-    report: str | Path | Mapping[str, Any] | None = None,
+    report: str | Path | AppliedReport | JsonObject | None = None,
     force: bool = False,
 ) -> ParameterGroups:
     """Start a freshly built target right, and say what its optimiser takes.
@@ -162,8 +168,7 @@ def apply(
         )
         _scale(parameters, found, factor, seed)
     else:
-        saved = _read(report)
-        _require_same(saved, rules, parameters)
+        saved = read_report(report, rules, parameters)
         scheme = str(saved["start"])
         factor = {name: saved["parameters"][bare_name(name)]["factor"] for name in parameters}
     for module, attribute, _ in scales.values():
@@ -176,7 +181,7 @@ def apply(
         for name, match in found.items()
         if name in parameters
     }
-    made = {
+    made: AppliedReport = {
         "kind": KIND,
         "schema": SCHEMA,
         "rules": rules.to_json(),
@@ -192,21 +197,28 @@ def apply(
             for name, (_, attribute, now) in scales.items()
         },
         "parameters": {
-            bare_name(name): {
-                "role": found[name].role.value,
-                "packed": found[name].packed,
-                "shape": list(tensor.shape),
-                "factor": factor[name],
-                "trained": tensor.requires_grad,
-                **numbers[name],
-            }
+            bare_name(name): _of_parameter(tensor, found[name], factor[name], numbers[name])
             for name, tensor in parameters.items()
         },
     }
     return ParameterGroups(_merged(parameters, found, numbers), made)
 
 
-def preview(model: Module, rules: Rules, *, names: Names = None) -> list[dict[str, Any]]:
+def _of_parameter(
+    tensor: Tensor, match: Match, factor: float, numbers: AppliedNumbers
+) -> AppliedParameter:
+    """What the report says of one parameter."""
+    told = {
+        "role": match.role.value,
+        "packed": match.packed,
+        "shape": list(tensor.shape),
+        "factor": factor,
+        "trained": tensor.requires_grad,
+    }
+    return cast(AppliedParameter, {**told, **numbers})
+
+
+def preview(model: Module, rules: Rules, *, names: Names = None) -> list[dict[str, Json]]:
     """What `apply` would give every parameter, as ratios target / base; nothing is changed.
 
     Args:
@@ -235,7 +247,7 @@ def preview(model: Module, rules: Rules, *, names: Names = None) -> list[dict[st
     return rows
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
@@ -244,7 +256,7 @@ def _torch() -> Any:
 
 
 @functools.cache
-def _applied() -> Any:
+def _applied() -> MutableMapping[Tensor, str]:
     """Tensor to digest of the rules applied to it, by identity; tensors do not notice."""
     _torch()
     from torch.utils.weak import WeakIdKeyDictionary
@@ -260,14 +272,14 @@ def _numbers(
     weight_decay: float,
     adam_lr: float | None,
     decay_vectors: bool,
-) -> dict[str, Any]:
+) -> AppliedNumbers:
     """What a parameter of a role takes, absolute."""
     rule, update = rules.role(role), rules.update(role)
     beside = rules.question.kind.of(role) is not rules.question.kind
     rate = adam_lr if beside and adam_lr is not None else lr
     vector = role.is_gain or role.is_bias
     decays = rule.wd is not None and (decay_vectors or not vector)
-    made: dict[str, Any] = {
+    made: AppliedNumbers = {
         "lr": rate * rule.lr,
         "lr_ratio": rule.lr,
         "weight_decay": weight_decay * (rule.wd or 0.0) if decays else 0.0,
@@ -279,7 +291,7 @@ def _numbers(
 def _merged(
     parameters: Tensors,
     found: Mapping[str, Match],
-    numbers: Mapping[str, dict[str, Any]],
+    numbers: Mapping[str, AppliedNumbers],
 ) -> list[dict[str, Any]]:
     """One group for all that take the same, in the order of the module."""
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -349,38 +361,3 @@ def _require_material(parameters: Tensors) -> None:
     for name, tensor in parameters.items():
         if tensor.is_meta:
             raise ArgumentError(name, "is on the meta device", "draw the weights first")
-
-
-def _read(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(report, Mapping):
-        return report
-    try:
-        found = json.loads(Path(report).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(
-            str(report), f"cannot be read ({cause_of(error)})", "pass the report that `apply` gave"
-        ) from error
-    if not isinstance(found, Mapping):
-        raise ConfigError(str(report), "holds no report", "pass the report that `apply` gave")
-    return found
-
-
-def _require_same(saved: Mapping[str, Any], rules: Rules, parameters: Tensors) -> None:
-    for key, wanted in (("kind", KIND), ("schema", SCHEMA)):
-        if saved.get(key) != wanted:
-            raise ConfigError(
-                "report",
-                f"{key} is {saved.get(key)!r}, not {wanted!r}",
-                "pass the report of an application by this version",
-            )
-    if saved["rules"]["digest"] != rules.digest:
-        raise ConfigError("report", "is of other rules", "pass Rules.from_json(report['rules'])")
-    then = {name: tuple(told["shape"]) for name, told in saved["parameters"].items()}
-    now = {bare_name(name): tuple(tensor.shape) for name, tensor in parameters.items()}
-    if then != now:
-        differing = sorted(name for name in then | now if then.get(name) != now.get(name))
-        raise ConfigError(
-            "report",
-            f"is of another module: {', '.join(differing[:5])}",
-            "pass the report of this module",
-        )
