@@ -17,37 +17,34 @@ network in?".
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Real
 
 from translimit.core import AnyArray, ArrayInput, Number
-from translimit.describe.heads import AbstractHeads
-
-#: One moment on a clock, or an array of moments.
-Moments: TypeAlias = Real[AnyArray, "*moments"] | np.number | float | int
+from translimit.describe.heads import AbstractHeads, as_number
 
 
 class Clocks(eqx.Module):
     """One moment, or an array of moments, on all four clocks."""
 
-    layers: Moments
-    paper_time: Moments
-    diffusive_time: Moments
-    slow_time: Moments
+    layers: Real[AnyArray, "*moments"]
+    paper_time: Real[AnyArray, "*moments"]
+    diffusive_time: Real[AnyArray, "*moments"]
+    slow_time: Real[AnyArray, "*moments"]
 
     @classmethod
     def of_layers(
         cls, layers: ArrayInput, law: AbstractHeads, *, step: Number, heads: Number
     ) -> Clocks:
         """The clocks after so many layers of a chain."""
-        layers = np.asarray(layers)
-        diffusive = layers * diffusive_step(law, step=step, heads=heads)
-        return cls(layers, layers * step, diffusive, diffusive / law.dim)
+        count = np.asarray(layers)
+        diffusive = count * diffusive_step(law, step=step, heads=heads)
+        clocks = (count, count * step, diffusive, diffusive / law.dim)
+        return cls(*(one if isinstance(one, jax.Array) else np.asarray(one) for one in clocks))
 
 
-def diffusive_step(law: AbstractHeads, *, step: Number, heads: Number) -> Number | np.floating:
+def diffusive_step(law: AbstractHeads, *, step: Number, heads: Number) -> Number:
     """Unit diffusive time of one layer, dim sigma_v^2 step^2 / heads for Gaussian heads."""
-    return law.variance_proxy * law.dim / (law.dim - 1) * step**2 / heads
+    return as_number(law.variance_proxy * law.dim / (law.dim - 1) * step**2 / heads)

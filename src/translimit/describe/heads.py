@@ -66,7 +66,7 @@ class AbstractHeads(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def variance_proxy(self) -> Number | np.floating:
+    def variance_proxy(self) -> Number:
         """An upper bound of E |P_x (V m - E V m)|^2 over unit x and averages m of unit tokens."""
 
 
@@ -104,7 +104,7 @@ class AbstractIsotropicHeads(AbstractHeads):
         return True
 
     @property
-    def variance_proxy(self) -> Number | np.floating:
+    def variance_proxy(self) -> Number:
         """sigma_v^2 (dim - 1), attained when all tokens agree."""
         return self.sigma_v**2 * (self.dim - 1)
 
@@ -268,6 +268,11 @@ def require_cosine(value: ArrayInput, name: str, low: float = -1.0, *, ends: boo
         ArgumentError: not a scalar, not finite, or outside.
     """
     return require_number(value, name, Bounds(low, 1.0, "[]" if ends else "()"))
+
+
+def as_number(value: Number | np.floating) -> Number:
+    """A NumPy number of less than double precision as an array of shape []; others as they are."""
+    return value if isinstance(value, float | int | np.ndarray | jax.Array) else np.asarray(value)
 
 
 def _normal(key: PRNGKeyArray, name: str, shape: tuple[int, int], dtype: DTypeLike | None) -> Array:

@@ -26,7 +26,7 @@ from translimit.core import (
     require_flag,
     require_number,
 )
-from translimit.describe.heads import AbstractHeads, GaussianHeads
+from translimit.describe.heads import AbstractHeads, GaussianHeads, as_number
 
 
 class ShiftedHeads(AbstractHeads):
@@ -95,13 +95,13 @@ class ShiftedHeads(AbstractHeads):
         return not is_traced(self.mean_v) and not np.any(np.asarray(self.mean_v))
 
     @property
-    def variance_proxy(self) -> Number | np.floating:
+    def variance_proxy(self) -> Number:
         """sigma_v^2 (dim - 1), and |mean_v|^2 (operator norm) where A fluctuates: a bound."""
         noise = self.fluctuations.variance_proxy
         if self.fixed_scores:
             return noise
         xp = jnp if is_traced(self.mean_v) else np
-        return noise + xp.linalg.norm(xp.asarray(self.mean_v), 2) ** 2
+        return as_number(noise + xp.linalg.norm(xp.asarray(self.mean_v), 2) ** 2)
 
     def sample(
         self, key: PRNGKeyArray, dtype: DTypeLike | None = None
@@ -160,10 +160,10 @@ class FiniteHeads(AbstractHeads):
         return False
 
     @property
-    def variance_proxy(self) -> Number | np.floating:
+    def variance_proxy(self) -> Number:
         """The mean of |V|^2 (operator norms): a bound."""
         xp = jnp if is_traced(self.V) else np
-        return xp.mean(xp.linalg.norm(xp.asarray(self.V), 2, axis=(1, 2)) ** 2)
+        return as_number(xp.mean(xp.linalg.norm(xp.asarray(self.V), 2, axis=(1, 2)) ** 2))
 
     def sample(
         self, key: PRNGKeyArray, dtype: DTypeLike | None = None
@@ -219,7 +219,7 @@ class SampledHeads(AbstractHeads):
         return self.mean_free
 
     @property
-    def variance_proxy(self) -> Number | np.floating:
+    def variance_proxy(self) -> Number:
         """As given."""
         return self.proxy
 
