@@ -9,9 +9,12 @@ import pytest
 
 from translimit import observe, solve
 from translimit.core import ArgumentError, NoSuchLimitError
-from translimit.describe import FiniteHeads, GaussianHeads
+from translimit.describe import FiniteHeads, GaussianHeads, ShiftedHeads
+from translimit.integrate import AdaptiveODE
 from translimit.limits.homogenized import (
     ArtanhEuler,
+    BallisticFlow,
+    ModifiedFlow,
     ModifiedSDE,
     OverlapSDE,
     SimplexClosure,
@@ -121,3 +124,39 @@ def test_an_observable_of_another_kind_is_refused_by_name() -> None:
         key = None if method is None else KEY
         with pytest.raises(NoSuchLimitError, match=type(problem).__name__):
             solve(problem, method, key=key, observe=ASKED)
+
+
+V = np.array([[1.0, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.4, 0.6]])
+MEAN = ShiftedHeads(mean_v=V, mean_a=np.eye(3), beta=1.0)
+START = np.array([[1.0, 0.2, 0.0], [0.3, 1.0, 0.4]])
+
+
+def test_observables_of_flows_are_functions_of_their_states() -> None:
+    for flow in (
+        BallisticFlow(law=MEAN, initial=START, t1=1.0, normalize=True),
+        ModifiedFlow(law=MEAN, initial=START, t1=1.0, step=0.1, normalize=True),
+    ):
+        plain = solve(flow, save=SAVE, observe=ASKED)
+        alone = solve(flow, save=SAVE, observe=ASKED, keep_states=False)
+        assert alone.tokens.shape == (0, 2, 3)
+        for label, expected in of_states(plain.tokens[None], SAVE).items():
+            np.testing.assert_allclose(plain.observed[label], expected[0], rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal(alone.observed[label], plain.observed[label])
+        assert alone.to_xarray()["norms"].dims == ("time", "norms_0")
+        np.testing.assert_array_equal(solve(flow, save=SAVE).tokens, plain.tokens)
+
+
+def test_flows_are_observed_under_jit_vmap_and_grad() -> None:
+    def overlap(angle: Any) -> Any:
+        start = jnp.stack([jnp.asarray([1.0, 0.0, 0.0]), jnp.asarray([0.0, 1.0, 0.0])])
+        start = start.at[1, 0].set(angle)
+        flow = BallisticFlow(law=MEAN, initial=start, t1=1.0, normalize=True)
+        return solve(
+            flow, AdaptiveODE(rtol=1e-5, atol=1e-6), save=[1.0], observe=ASKED, keep_states=False
+        ).observed["overlap"][0]
+
+    angles = jnp.asarray([0.2, 0.7])
+    one = jnp.stack([overlap(angle) for angle in angles])
+    np.testing.assert_allclose(jax.jit(jax.vmap(overlap))(angles), one, atol=1e-4)
+    slope = (overlap(angles[0] + 0.05) - overlap(angles[0] - 0.05)) / 0.1
+    assert float(jax.grad(overlap)(angles[0])) == pytest.approx(float(slope), rel=2e-2)

@@ -18,7 +18,7 @@ import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from translimit.core import (
     POSITIVE,
@@ -44,6 +44,7 @@ from translimit.core import (
 from translimit.describe import AbstractHeads
 from translimit.integrate import (
     STAGES,
+    STEPS_NOT_ESTIMATED,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -65,10 +66,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: Why a flow does not tell the error of its steps.
-OF_TOLERANCES = NotEstimated("tolerances bound single steps; solve with smaller ones and compare")
-
-
 @final
 class FlowSolution(AbstractSolution):
     """Tokens along a deterministic limit.
@@ -85,7 +82,7 @@ class FlowSolution(AbstractSolution):
     tokens: Float[AnyArray, "kept tokens dim"]
     outcome: Outcome
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=OF_TOLERANCES
+        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
     )
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
@@ -123,6 +120,8 @@ class FlowSolution(AbstractSolution):
 class AbstractFlow(AbstractProblem[FlowSolution]):
     """A deterministic equation of unit tokens, in the precision of `initial`."""
 
+    state: ClassVar[str] = "unit tokens [tokens, dim]"
+
     law: eqx.AbstractVar[AbstractHeads]
     initial: eqx.AbstractVar[Float[AnyArray, "tokens dim"]]
 
@@ -154,8 +153,16 @@ class AbstractFlow(AbstractProblem[FlowSolution]):
     ) -> FlowSolution:
         """Integrate, renormalising after every step."""
         with listening(progress) as handle:
-            result = following_inputs(_integrate, self.initial, (self, ts, method, handle))
-        return FlowSolution(ts=ts, tokens=result.states, outcome=result.outcome)
+            parameters = self, ts, method, keep, handle
+            result = following_inputs(_integrate, self.initial, parameters)
+        tokens, observed = result.states
+        return FlowSolution(
+            ts=ts,
+            tokens=self.initial[None][:0] if tokens is None else tokens,
+            outcome=result.outcome,
+            observed=observed,
+            states_kept=keep.states,
+        )
 
 
 @final
@@ -249,17 +256,22 @@ class ModifiedFlow(AbstractFlow):
 @eqx.filter_jit
 def _integrate(
     initial: Float[Array, "tokens dim"],
-    parameters: tuple[AbstractFlow, Times, AbstractODEMethod, Array | None],
-) -> ODEResult:
-    problem, ts, method, handle = parameters
+    parameters: tuple[AbstractFlow, Times, AbstractODEMethod, Keep, Int[Array, ""] | None],
+) -> ODEResult[tuple[Array | None, dict[str, Array]]]:
+    problem, ts, method, keep, handle = parameters
     solver: diffrax.AbstractSolver = ProjectedSolver(method.solver, SPHERE.project_measured)
-    result = integrate_ode(
+
+    def kept(t: Array, state: tuple[Array, Array]) -> tuple[Array | None, dict[str, Array]]:
+        tokens = SPHERE.project(state[0])
+        return tokens if keep.states else None, keep.observed(t, tokens)
+
+    return integrate_ode(
         lambda t, state: (problem.field(SPHERE.project(state[0])), jnp.zeros_like(state[1])),
         (initial, jnp.zeros((), initial.dtype)),
         t1=jnp.asarray(problem.t1, dtype=initial.dtype),
         ts=jnp.asarray(ts, dtype=initial.dtype),
         method=eqx.tree_at(lambda m: m.solver, method, solver),
         size=lambda state: jnp.ones((), initial.dtype),
+        kept=kept,
         progress=handle,
     )
-    return eqx.tree_at(lambda r: r.states, result, SPHERE.project(result.states[0]))
