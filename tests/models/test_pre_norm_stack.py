@@ -10,6 +10,7 @@ from scipy.special import erf
 from translimit.core import ArgumentError, ArgumentTypeError, named_key
 from translimit.describe import read_architecture
 from translimit.models import PreNormStack
+from translimit.observe import overlap_all
 
 BASE = {"kind": "pre-norm", "layers": 3, "dim": 24, "heads": 4, "init_std": 0.3, "token_std": 1.0}
 CASES = {
@@ -105,6 +106,10 @@ def test_against_numpy(case):
     assert overlaps.shape == (2, 4, 5, 5)
     np.testing.assert_allclose(np.diagonal(overlaps, axis1=2, axis2=3), 1.0, rtol=1e-5)
     np.testing.assert_allclose(paths.overlap_all, overlaps.mean(axis=(2, 3)))
+    n = overlaps.shape[-1]
+    np.testing.assert_allclose(overlap_all(paths.mean_overlaps, n), paths.overlap_all, rtol=1e-5)
+    assert paths.to_xarray()["mean_overlap"].dims == ("sample", "time")
+    assert paths.plot().get_xlabel() == "layer"
 
 
 def test_replicas_do_not_depend_on_their_number_and_tokens_have_their_norms():

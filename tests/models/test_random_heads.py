@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import ArgumentError, ArgumentTypeError, Retraction, SolveError
+from translimit.core import ArgumentError, ArgumentTypeError, Outcome, Retraction, SolveError
 from translimit.describe import GaussianHeads, ShiftedHeads, WideHeads
 from translimit.models import RandomHeadChain, head_update
 
@@ -179,3 +179,17 @@ def test_refusals_of_a_simulation(monkeypatch):
     law = ShiftedHeads(mean_v=np.eye(2), mean_a=np.eye(2), beta=1.0)
     with pytest.raises(ArgumentTypeError, match="not Markov"):
         RandomHeadChain(law=law, step=0.1, heads=1, layers=1).simulate_overlaps(np.eye(2), key=key)
+
+
+def test_paths_of_a_chain_have_the_face_of_a_solution() -> None:
+    chain = RandomHeadChain(law=LAW, step=0.5, heads=2, layers=4)
+    paths = chain.simulate_overlaps(np.eye(3), replicas=2, key=jax.random.key(0), save_every=2)
+    assert paths.samples == 2
+    np.testing.assert_array_equal(paths.ts, [0.0, 2.0, 4.0])
+    assert paths.outcome == Outcome.successful
+    assert repr(paths).startswith("ChainPaths(times: 3, from 0 to 4; samples: 2")
+    data = paths.to_xarray()
+    assert data["mean_overlap"].dims == ("sample", "time")
+    np.testing.assert_allclose(data["paper_time"], [0.0, 1.0, 2.0])
+    assert data.attrs["discretisation"] == "not estimated: a network has no steps but its layers"
+    assert paths.plot().get_ylabel() == "mean overlap of two tokens"

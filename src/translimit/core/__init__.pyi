@@ -104,6 +104,7 @@ from .sharding import map_shards as map_shards
 from .sharding import over_devices as over_devices
 from .sharding import rounded_up as rounded_up
 from .sharding import to_numpy as to_numpy
+from .simulation import AbstractSimulation as AbstractSimulation
 from .sinkhorn import SinkhornResult as SinkhornResult
 from .sinkhorn import kernel_fits as kernel_fits
 from .sinkhorn import sinkhorn_potential as sinkhorn_potential

@@ -1,12 +1,12 @@
+from .chain_paths import ChainPaths as ChainPaths
 from .compressed_shaped_transformer import (
     CompressedShapedTransformer as CompressedShapedTransformer,
 )
+from .head_layers import head_update as head_update
 from .network_covariances import NetworkCovariances as NetworkCovariances
 from .pre_norm_stack import PreNormPaths as PreNormPaths
 from .pre_norm_stack import PreNormStack as PreNormStack
-from .random_heads import ChainPaths as ChainPaths
 from .random_heads import RandomHeadChain as RandomHeadChain
-from .random_heads import head_update as head_update
 from .residual_attention import ResidualAttention as ResidualAttention
 from .shaped_transformer import ShapedTransformer as ShapedTransformer
 from .sharp_heads import SharpHeadChain as SharpHeadChain

@@ -12,19 +12,22 @@ Reference: documentation, "What the limits say about an architecture".
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.core import (
+    AbstractSimulation,
     AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Key,
+    Times,
     as_float,
     brief,
     following_inputs,
@@ -35,32 +38,61 @@ from translimit.core import (
 from translimit.describe import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
 from translimit.observe import mean_overlap_of
 
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
 
-class PreNormPaths(eqx.Module):
+
+@final
+class PreNormPaths(AbstractSimulation):
     """Replicas of a stack after every layer, and before the first.
 
     Attributes:
+        ts: the layers, 0 to L [times].
         grams: inner products of the tokens as the norm sees them (a layer norm removes the mean)
-            [replicas, layers + 1, tokens, tokens].
+            [samples, times, tokens, tokens].
+        samples: replicas.
     """
 
-    grams: Float[AnyArray, "replicas depths tokens tokens"]
+    ts: Times
+    grams: Float[AnyArray, "samples times tokens tokens"]
 
     @property
-    def overlaps(self) -> Float[np.ndarray, "replicas depths tokens tokens"]:
-        """R_ij, the cosines of the tokens [replicas, layers + 1, tokens, tokens]."""
+    def overlaps(self) -> Float[np.ndarray, "samples times tokens tokens"]:
+        """R_ij, the cosines of the tokens [samples, times, tokens, tokens]."""
         norms = np.sqrt(np.diagonal(np.asarray(self.grams), axis1=-2, axis2=-1))
         return np.asarray(self.grams) / (norms[..., :, None] * norms[..., None, :])
 
     @property
-    def mean_overlaps(self) -> Float[np.ndarray, "replicas depths"]:
-        """The mean of R over pairs of different tokens [replicas, layers + 1]; NaN for one."""
+    def mean_overlaps(self) -> Float[np.ndarray, "samples times"]:
+        """The mean of R over pairs of different tokens [samples, times]; NaN for one token."""
         return np.asarray(mean_overlap_of(self.overlaps))
 
     @property
-    def overlap_all(self) -> Float[np.ndarray, "replicas depths"]:
-        """The mean of R over all pairs, the diagonal included [replicas, layers + 1]."""
+    def overlap_all(self) -> Float[np.ndarray, "samples times"]:
+        """The mean of R over all pairs, the diagonal included [samples, times]."""
         return self.overlaps.mean(axis=(-2, -1))
+
+    def _dataset(self) -> xarray.Dataset:
+        """Gram matrices and mean overlaps by replica and layer."""
+        import xarray
+
+        grams = {"long_name": "inner product of tokens", "units": "1"}
+        overlap = {"long_name": "mean overlap of two tokens", "units": "1"}
+        axes = ("sample", "time", "token", "token2")
+        return xarray.Dataset(
+            {
+                "grams": (axes, np.asarray(self.grams), grams),
+                "mean_overlap": (("sample", "time"), self.mean_overlaps, overlap),
+            },
+            coords={"time": ("time", self.ts, {"long_name": "layer", "units": "layers"})},
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The mean overlap of every replica, and the mean over replicas with its standard error."""
+        from translimit.figures import plot_fan
+
+        return plot_fan(self.to_xarray()["mean_overlap"], ax)
 
 
 class PreNormStack(eqx.Module):
@@ -92,7 +124,7 @@ class PreNormStack(eqx.Module):
         self.architecture = architecture
 
     def draw_tokens(
-        self, tokens: int, *, replicas: int | None = None, key: PRNGKeyArray
+        self, tokens: int, *, replicas: int | None = None, key: Key
     ) -> Float[Array, "*replicas tokens dim"]:
         """Independent Gaussian tokens of the architecture's standard deviations.
 
@@ -109,9 +141,7 @@ class PreNormStack(eqx.Module):
         stds = jnp.full(tokens, description.token_std).at[0].set(first)
         return drawn * stds[:, None]
 
-    def simulate(
-        self, initial: ArrayInput, *, replicas: int = 1, key: PRNGKeyArray
-    ) -> PreNormPaths:
+    def simulate(self, initial: ArrayInput, *, replicas: int = 1, key: Key) -> PreNormPaths:
         """Run tokens through the stack, with weights drawn afresh for every layer and replica.
 
         Args:
@@ -143,11 +173,15 @@ class PreNormStack(eqx.Module):
             "take fewer replicas or tokens",
         )
         keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(replicas))
-        return PreNormPaths(following_inputs(_simulate, tokens, (self, keys)))
+        grams = following_inputs(_simulate, tokens, (self, keys))
+        return PreNormPaths(ts=np.arange(layers + 1.0), grams=grams, samples=replicas)
 
 
 @eqx.filter_jit
-def _simulate(tokens: Array, parameters: Any) -> Float[Array, "replicas saves tokens tokens"]:
+def _simulate(
+    tokens: Float[Array, "replicas tokens dim"],
+    parameters: tuple[PreNormStack, Array],
+) -> Float[Array, "replicas saves tokens tokens"]:
     model, keys = parameters
     description = model.architecture
 
@@ -155,7 +189,7 @@ def _simulate(tokens: Array, parameters: Any) -> Float[Array, "replicas saves to
         seen = _centred(description, x)
         return seen @ seen.T
 
-    def replica(argument: Any) -> Array:
+    def replica(argument: tuple[Array, Key]) -> Array:
         initial, key = argument
 
         def layer(x: Array, index: Array) -> tuple[Array, Array]:
@@ -168,7 +202,7 @@ def _simulate(tokens: Array, parameters: Any) -> Float[Array, "replicas saves to
     return jax.lax.map(replica, (tokens, keys))
 
 
-def _block(description: PreNormArchitecture, x: Array, key: PRNGKeyArray) -> Array:
+def _block(description: PreNormArchitecture, x: Array, key: Key) -> Array:
     """One layer: attention, then the feed-forward block, or both at once."""
     after = x + _attention(description, _normalise(description, x), key)
     if description.feed_forward is None:
@@ -188,7 +222,7 @@ def _normalise(description: PreNormArchitecture, x: Array) -> Array:
     return x / jnp.sqrt(square + description.norm_eps)
 
 
-def _attention(description: PreNormArchitecture, y: Array, key: PRNGKeyArray) -> Array:
+def _attention(description: PreNormArchitecture, y: Array, key: Key) -> Array:
     tokens, dim = y.shape
     heads, pairs, width = description.heads, description.kv_heads, description.head_dim
 
@@ -221,7 +255,7 @@ def _turn(rotary: Rotary, x: Float[Array, "tokens heads head_dim"]) -> Array:
     return jnp.concatenate(turned, axis=-1)
 
 
-def _feed_forward(block: FeedForwardBlock, y: Array, key: PRNGKeyArray) -> Array:
+def _feed_forward(block: FeedForwardBlock, y: Array, key: Key) -> Array:
     dim = y.shape[1]
 
     def weights(name: str, shape: tuple[int, int], std: float) -> Array:

@@ -18,25 +18,14 @@ network in?".
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float
 
-from translimit.attention import (
-    gram_factor,
-    head_output,
-    head_weights,
-    mean_root,
-    narrow,
-    noise_update,
-    require_gram,
-    require_isotropic,
-)
+from translimit.attention import require_gram, require_isotropic
 from translimit.core import (
     POSITIVE,
     SPHERE,
@@ -44,13 +33,14 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Key,
+    Number,
     Outcome,
     Retraction,
     SolveError,
     brief,
     following_inputs,
     is_traced,
-    named_key,
     require_count,
     require_flag,
     require_kept,
@@ -58,38 +48,17 @@ from translimit.core import (
     require_retraction,
 )
 from translimit.describe import AbstractHeads, Clocks, require_cosine
-from translimit.observe import mean_overlap
+from translimit.models.chain_paths import ChainPaths
+from translimit.models.head_layers import (
+    HeadLayer,
+    Run,
+    first_crossings,
+    tokens_by_overlaps,
+    tokens_by_weights,
+)
 
 #: Largest number of floats that the weights of the replicas running together may take.
 BATCH = 2**24
-
-
-class ChainPaths(eqx.Module):
-    """Replicas of a chain at the layers kept.
-
-    Attributes:
-        tokens: unit tokens [replicas, saves, tokens, dim]; from `simulate_overlaps` up to a
-            rotation of every replica at every layer, in as many coordinates as they need.
-        clocks: the layers kept on all four clocks, each [saves].
-    """
-
-    tokens: Any
-    clocks: Clocks
-
-    @property
-    def overlaps(self) -> Any:
-        """Overlaps R_ij = <x_i, x_j> [replicas, saves, tokens, tokens]."""
-        return self.tokens @ self.tokens.swapaxes(-1, -2)
-
-    @property
-    def mean_overlaps(self) -> Float[AnyArray, "replicas saves"]:
-        """Mean of the off-diagonal overlaps [replicas, saves]; NaN for one token."""
-        return mean_overlap(self.tokens)
-
-    @property
-    def separations(self) -> Any:
-        """1 - R_ij [replicas, saves, tokens, tokens], exact where tokens collapse."""
-        return SPHERE.separations(self.tokens)
 
 
 class RandomHeadChain(eqx.Module):
@@ -123,7 +92,7 @@ class RandomHeadChain(eqx.Module):
     """
 
     law: AbstractHeads
-    step: Any
+    step: Number
     heads: int = eqx.field(static=True)
     layers: int = eqx.field(static=True)
     retraction: Retraction = eqx.field(static=True)
@@ -153,7 +122,7 @@ class RandomHeadChain(eqx.Module):
         initial: ArrayInput,
         *,
         replicas: int = 1,
-        key: PRNGKeyArray,
+        key: Key,
         save_every: int | None = None,
         normalize: bool = False,
     ) -> ChainPaths:
@@ -176,15 +145,15 @@ class RandomHeadChain(eqx.Module):
         tokens = SPHERE.require(initial, "initial", self.law.dim, normalize=normalize)
         every = self._save_every(save_every)
         weights = 3 * self.law.dim**2 + tokens.shape[0] ** 2
-        run = _Run(self, every, _batch(replicas, weights))
-        return self._run(_simulate, tokens, run, replicas, key)
+        run = Run(self.layer, self.layers, every, _batch(replicas, weights))
+        return self._run(tokens_by_weights, tokens, run, replicas, key)
 
     def simulate_overlaps(
         self,
         initial: ArrayInput,
         *,
         replicas: int = 1,
-        key: PRNGKeyArray,
+        key: Key,
         save_every: int | None = None,
     ) -> ChainPaths:
         """The same chain in law, from its overlaps alone.
@@ -205,8 +174,9 @@ class RandomHeadChain(eqx.Module):
         require_isotropic(self.law)
         overlaps = require_gram(initial, "initial", self.law.dim)
         every = self._save_every(save_every)
-        run = _Run(self, every, _batch(replicas, 4 * self.heads * overlaps.shape[0] ** 2))
-        return self._run(_simulate_overlaps, overlaps, run, replicas, key)
+        batch = _batch(replicas, 4 * self.heads * overlaps.shape[0] ** 2)
+        run = Run(self.layer, self.layers, every, batch)
+        return self._run(tokens_by_overlaps, overlaps, run, replicas, key)
 
     def first_crossing(
         self,
@@ -214,8 +184,8 @@ class RandomHeadChain(eqx.Module):
         threshold: float,
         *,
         replicas: int = 1,
-        key: PRNGKeyArray,
-    ) -> Any:
+        key: Key,
+    ) -> Float[np.ndarray, " replicas"]:
         """The first layer after which the mean overlap of two tokens exceeds a threshold.
 
         The chain of `simulate_overlaps` with the same key, stopped when every replica has crossed.
@@ -244,12 +214,12 @@ class RandomHeadChain(eqx.Module):
         count = require_count(replicas, "replicas", 1)
         batch = _batch(count, 4 * self.heads * overlaps.shape[0] ** 2)
         # The number of layers as data: chains of several depths share one compilation.
-        run = _Run(dataclasses.replace(self, layers=0), 1, batch)
+        run = Run(self.layer, 0, 1, batch)
         found = []
         for start in range(0, count, batch):
             indices = np.arange(start, start + batch)
             parameters = (run, level, np.int32(self.layers), indices, key)
-            layers = np.asarray(following_inputs(_first_crossing, overlaps, parameters))
+            layers = np.asarray(following_inputs(first_crossings, overlaps, parameters))
             found.append(layers[: count - start])
         layers = np.concatenate(found)
         if (layers < 0).any():
@@ -268,7 +238,19 @@ class RandomHeadChain(eqx.Module):
             )
         return every
 
-    def _run(self, simulate: Any, start: Any, run: _Run, replicas: int, key: Any) -> ChainPaths:
+    @property
+    def layer(self) -> HeadLayer:
+        """One layer."""
+        return HeadLayer(self.law, self.step, self.heads, self.retraction, self.causal)
+
+    def _run(
+        self,
+        simulate: Callable[..., AnyArray],
+        start: Float[AnyArray, "tokens columns"],
+        run: Run,
+        replicas: int,
+        key: Key,
+    ) -> ChainPaths:
         indices = np.arange(require_count(replicas, "replicas", 1))
         each = 2.0 * replicas * start.size * start.dtype.itemsize  # in batches, and joined
         what = f"tokens of {replicas} replicas"
@@ -282,121 +264,10 @@ class RandomHeadChain(eqx.Module):
             raise SolveError(message)
         kept = np.arange(tokens.shape[1]) * run.every
         clocks = Clocks.of_layers(kept, self.law, step=self.step, heads=self.heads)
-        return ChainPaths(tokens, clocks)
-
-
-class _Run(eqx.Module):
-    """A chain and the static numbers of one simulation."""
-
-    chain: RandomHeadChain
-    every: int = eqx.field(static=True)
-    batch: int = eqx.field(static=True)
-
-
-def head_update(
-    law: AbstractHeads,
-    tokens: Float[Array, "tokens dim"],
-    key: PRNGKeyArray,
-    *,
-    causal: bool,
-) -> Float[Array, "tokens dim"]:
-    """V m(x_i) of one head [tokens, dim], scores and attention with one row per query."""
-    V, A = law.sample(key, tokens.dtype)
-    return head_output(V, A, law.beta, tokens, causal=causal, hard=law.hard)
+        return ChainPaths(
+            ts=kept.astype(np.float64), tokens=tokens, clocks=clocks, samples=replicas
+        )
 
 
 def _batch(replicas: int, floats: int) -> int:
     return int(np.clip(BATCH // floats, 1, max(replicas, 1)))
-
-
-def _layers(layer: Any, start: Any, run: _Run, key: Any) -> Any:
-    """States at the layers kept [saves, ...]; `layer(state, key)` gets the key of its layer."""
-
-    def block(state: Any, numbers: Array) -> tuple[Any, Any]:
-        state, _ = jax.lax.scan(
-            lambda one, number: (layer(one, jax.random.fold_in(key, number)), None), state, numbers
-        )
-        return state, state
-
-    numbers = jnp.arange(run.chain.layers).reshape(-1, run.every)
-    _, kept = jax.lax.scan(block, start, numbers)
-    return jnp.concatenate([start[None], kept])
-
-
-@eqx.filter_jit
-def _simulate(initial: Any, parameters: Any) -> Float[Array, "replicas saves tokens dim"]:
-    run, indices, key = parameters
-    chain = run.chain
-    step = jnp.asarray(chain.step / chain.heads, initial.dtype)
-
-    def layer(tokens: Array, layer_key: Any) -> Array:
-        def add(total: Array, head: Array) -> tuple[Array, None]:
-            head_key = jax.random.fold_in(layer_key, head)
-            return total + head_update(chain.law, tokens, head_key, causal=chain.causal), None
-
-        total, _ = jax.lax.scan(add, jnp.zeros_like(tokens), jnp.arange(chain.heads))
-        return SPHERE.retract(tokens, step * total, chain.retraction)
-
-    def replica(index: Array) -> Array:
-        return _layers(layer, initial, run, jax.random.fold_in(key, index))
-
-    return jax.lax.map(replica, indices, batch_size=run.batch)
-
-
-def _overlap_layer(chain: Any, dtype: Any) -> Any:
-    """`layer(factor, key)` of the tokens up to rotation."""
-    # Given the attention matrices the update is Gaussian with covariance step^2 sigma_v^2 S / H.
-    size = jnp.asarray(chain.step * chain.law.sigma_v / chain.heads**0.5, dtype)
-
-    def layer(factor: Array, layer_key: Any) -> Array:
-        weights = head_weights(chain.law, factor, chain.heads, layer_key, causal=chain.causal)
-        root = size * mean_root(weights, factor)
-        wide, update = noise_update(factor, root, chain.law.dim, named_key(layer_key, "values"))
-        return narrow(SPHERE.retract(wide, update, chain.retraction), factor.shape[1])
-
-    return layer
-
-
-@eqx.filter_jit
-def _simulate_overlaps(
-    initial: Any, parameters: Any
-) -> Float[Array, "replicas saves tokens width"]:
-    run, indices, key = parameters
-    start = gram_factor(initial, run.chain.law.dim)
-    layer = _overlap_layer(run.chain, initial.dtype)
-
-    def replica(index: Array) -> Array:
-        return _layers(layer, start, run, jax.random.fold_in(key, index))
-
-    return jax.lax.map(replica, indices, batch_size=run.batch)
-
-
-@eqx.filter_jit
-def _first_crossing(initial: Any, parameters: Any) -> Any:
-    """The first layer above the threshold; layers + 1 where there is none, -1 after a NaN."""
-    run, threshold, last, indices, key = parameters
-    layer = _overlap_layer(run.chain, initial.dtype)
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
-    start = gram_factor(initial, run.chain.law.dim)
-    factors = jnp.broadcast_to(start, (keys.shape[0], *start.shape))
-
-    def status(factors: Array, number: Array, before: Array) -> Array:
-        """The layer of the first crossing so far, or last + 1."""
-        mean = mean_overlap(factors)
-        now = jnp.where(jnp.isnan(mean), -1, jnp.where(mean > threshold, number, last + 1))
-        return jnp.where(before > last, now, before)
-
-    def advance(state: Any) -> Any:
-        number, factors, first = state
-        layer_keys = jax.vmap(lambda one: jax.random.fold_in(one, number))(keys)
-        factors = jax.vmap(layer)(factors, layer_keys)
-        return number + 1, factors, status(factors, number + 1, first)
-
-    def going(state: Any) -> Any:
-        number, _, first = state
-        return (number < last) & jnp.any(first > last)
-
-    zero = jnp.zeros((), last.dtype)
-    none = jnp.full((keys.shape[0],), last + 1)
-    first = status(factors, zero, none)
-    return jax.lax.while_loop(going, advance, (zero, factors, first))[2]

@@ -27,7 +27,6 @@ from translimit.core import (
     Keep,
     Key,
     Number,
-    Numbers,
     Outcome,
     Progress,
     Times,
@@ -188,13 +187,13 @@ def _closure(sizes: AverageSizes) -> Callable[..., ODEResult]:
     ) -> ODEResult:
         table = tabulate(initial, score_std, sizes)
 
-        def field(t: Array, overlap: Array) -> Numbers:
+        def field(t: Array, overlap: Array) -> Array:
             inside = jnp.clip(overlap, initial, 1.0)
-            return simplex_velocity(overlap, *table(inside), dim)
+            return jnp.asarray(simplex_velocity(overlap, *table(inside), dim))
 
         return integrate_ode(
             field,
-            initial,
+            jnp.asarray(initial),
             t1=jnp.asarray(t1),
             ts=jnp.asarray(ts),
             method=method,

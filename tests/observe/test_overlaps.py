@@ -1,0 +1,42 @@
+"""The overlap of tokens: one definition, from tokens and from their cosines."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from translimit.observe import mean_overlap, mean_overlap_of, overlap_all
+
+
+def unit_tokens(*shape: int) -> np.ndarray:
+    tokens = np.random.default_rng(0).normal(size=shape)
+    return tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+
+
+def test_it_is_the_mean_over_pairs_of_different_tokens() -> None:
+    tokens = unit_tokens(2, 3, 5, 4)
+    R = tokens @ np.swapaxes(tokens, -1, -2)
+    off = R[..., ~np.eye(5, dtype=bool)].mean(axis=-1)
+    np.testing.assert_allclose(mean_overlap(tokens), off, rtol=1e-12)
+    np.testing.assert_allclose(mean_overlap_of(R), off, rtol=1e-12)
+    np.testing.assert_allclose(overlap_all(off, 5), R.mean(axis=(-2, -1)), rtol=1e-12)
+    # What leaves the ones in is another number.
+    assert np.abs(mean_overlap(tokens) - R.mean(axis=(-2, -1))).min() > 0.05
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_of_numpy_stay_so_and_those_of_jax_are_traced(dtype: type) -> None:
+    tokens = unit_tokens(5, 4).astype(dtype)
+    found = mean_overlap(tokens)
+    assert isinstance(found, np.ndarray)
+    assert (found.shape, found.dtype) == ((), dtype)
+    traced = jax.jit(mean_overlap)(jnp.asarray(tokens, jnp.float32))
+    assert float(traced) == pytest.approx(float(found), rel=1e-5)
+
+
+def test_ends() -> None:
+    assert mean_overlap(np.eye(4)) == 0.0
+    assert mean_overlap(np.ones((4, 1))) == 1.0
+    assert np.isnan(mean_overlap(np.eye(1)))
+    assert np.isnan(mean_overlap_of(np.ones((1, 1))))
+    assert overlap_all(0.0, 4) == 0.25
