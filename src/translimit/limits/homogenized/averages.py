@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import ArgumentError, in_float64, is_traced
+from translimit.core import ArgumentError, Number, in_float64, is_traced
 from translimit.describe import AbstractIsotropicHeads
 from translimit.limits.homogenized.hardmax import HardAgreement
 from translimit.limits.homogenized.interpolation import chebyshev, interpolate
@@ -50,7 +49,7 @@ LARGEST_ERROR = 0.05
 class AveragesTable(eqx.Module):
     """f and g as functions of the overlap: values at Chebyshev points of [low, 1]."""
 
-    low: Any
+    low: Number
     f: Array
     g: Array
 
@@ -71,14 +70,14 @@ class HardAverages(eqx.Module):
 
 
 def tabulate(
-    low: Any, score_std: Any, sizes: AverageSizes
+    low: Number, score_std: Number, sizes: AverageSizes
 ) -> Callable[[Array], tuple[Array, Array]]:
     """F and g between an overlap and one, for traced float64 numbers."""
     if sizes.hard:
         return HardAverages(HardAgreement(sizes.tokens, sizes.key_dim))
     points = low + (1.0 - low) * jnp.asarray(chebyshev(TABLE))
     # At overlap one there are no logits: both averages are 1 / tokens.
-    f, g = jax.lax.map(lambda gamma: averages(gamma, score_std, sizes), points[:-1])
+    f, g = jax.lax.map(lambda gamma: averages(gamma, jnp.asarray(score_std), sizes), points[:-1])
     end = jnp.full((1,), 1.0 / sizes.tokens)
     return AveragesTable(low, jnp.concatenate([f, end]), jnp.concatenate([g, end]))
 
@@ -102,7 +101,7 @@ def sizes_of(law: AbstractIsotropicHeads, tokens: int) -> AverageSizes:
     return AverageSizes(tokens, law.key_dim, resolution, law.hard)
 
 
-def quadrature_error(overlap: Any, score_std: Any, sizes: AverageSizes) -> Any:
+def quadrature_error(overlap: Number, score_std: Number, sizes: AverageSizes) -> Number:
     """The larger relative error of f and g at an overlap, estimated; least overlaps have most.
 
     For a finite d_k the change with one node less in every variable, which exceeds the error. Else
@@ -140,7 +139,7 @@ def _left_out(overlap: Array, score_std: Array, sizes: AverageSizes) -> Array:
     return jnp.abs(gap * overlap ** sizes.resolution.value[2] / g)
 
 
-def require_resolved(error: Any) -> None:
+def require_resolved(error: Number) -> None:
     """Refuse concrete averages whose error is too large; traced ones carry it.
 
     Raises:

@@ -14,13 +14,11 @@ limit is my network in?".
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
 from translimit.core import (
     POSITIVE,
@@ -121,12 +119,16 @@ class _Modes(eqx.Module):
 
 
 @eqx.filter_jit
-def _flow(V: Array, A: Array, beta: Array, step: Array, rho: Array, static: _Modes) -> Any:
+def _flow(
+    V: Array, A: Array, beta: Array, step: Array, rho: Array, static: _Modes
+) -> tuple[Float[Array, "depths nodes"], Bool[Array, ""]]:
     angles = 2.0 * jnp.pi * jnp.arange(rho.size) / rho.size
     k = jnp.arange(-static.modes, static.modes + 1)
     waves: Complex[Array, "nodes modes"] = jnp.exp(1j * angles[:, None] * k)
 
-    def layer(carry: Any, head: Any) -> Any:
+    def layer(
+        carry: tuple[Array, Array], head: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], Array]:
         rho, failed = carry
         moved = circle_map(head[0], head[1], beta, step, rho)
         coefficients = rho @ jnp.exp(-1j * moved[:, None] * k) / rho.size

@@ -90,7 +90,7 @@ def postpone_collapse(
         )
         return Design(score_std, step, heads, depth)
 
-    found: Any = minimize_scalar(
+    found: Any = minimize_scalar(  # SciPy gives its result no types
         lambda score_std: -float(design(score_std).depth.layers),
         bounds=(low, high),
         method="bounded",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+
+from translimit.core import AnyArray
+
+#: NumPy or JAX.
+A = TypeVar("A", np.ndarray, Array)
 
 
-def chebyshev(count: int) -> np.ndarray:
+def chebyshev(count: int) -> Float[np.ndarray, " nodes"]:
     """`count` Chebyshev points of [0, 1], increasing, both ends among them."""
     return 0.5 - 0.5 * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
 def interpolate(
-    x: Float[Any, "*points"], values: Float[Any, "*functions nodes"]
-) -> Float[Any, ...]:
+    x: Float[A, "*points"], values: Float[AnyArray, "*functions nodes"]
+) -> Float[A, ...]:
     """The polynomials through `values` at the Chebyshev points of [0, 1], [*points, *functions].
 
     Args:
@@ -32,4 +37,4 @@ def interpolate(
     terms = weights / xp.where(hit, 1.0, gap)
     at_node = xp.any(hit, axis=-1, keepdims=True)
     terms = xp.where(at_node, hit.astype(terms.dtype), terms)
-    return (terms / xp.sum(terms, axis=-1, keepdims=True)) @ values.T
+    return (terms / xp.sum(terms, axis=-1, keepdims=True)) @ values.T  # pyright: ignore[reportReturnType]

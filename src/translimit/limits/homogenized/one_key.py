@@ -31,14 +31,20 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import ArgumentError, in_float64, is_traced, require_count
+from translimit.core import (
+    ArgumentError,
+    ArrayInput,
+    Number,
+    in_float64,
+    is_traced,
+    require_count,
+)
 from translimit.describe import require_cosine, require_strength
 from translimit.limits.homogenized.hardmax import HardAgreement
 
@@ -62,7 +68,7 @@ MILD_STD = 4.0
 LEAST_SHARED = 2.0
 
 
-def concentration(score_std: Any, tokens: int) -> Any:
+def concentration(score_std: ArrayInput, tokens: int) -> Number:
     """F_n(sigma) = E sum_k pi_k^2 of n independent logits; 1 / n at sigma = 0, 1 at infinity.
 
     Args:
@@ -85,7 +91,7 @@ def concentration(score_std: Any, tokens: int) -> Any:
     return in_float64(_compiled_F(*sizes), sigma)
 
 
-def agreement(score_std: Any, correlation: Any, tokens: int) -> Any:
+def agreement(score_std: ArrayInput, correlation: ArrayInput, tokens: int) -> Number:
     """G_n(sigma; rho) = E sum_k pi_k pi'_k of two queries.
 
     Accurate to 1e-9 at every correlation, and differentiable there.
@@ -107,13 +113,13 @@ def agreement(score_std: Any, correlation: Any, tokens: int) -> Any:
     return in_float64(_compiled_G(resolution_of(sigma), count), sigma, rho)
 
 
-def resolution_of(score_std: Any) -> Resolution:
+def resolution_of(score_std: Number) -> Resolution:
     """The sums that resolve scores of this size; the sharper ones where it is traced."""
     mild = not is_traced(score_std) and score_std <= MILD_STD
     return Resolution.MILD if mild else Resolution.SHARP
 
 
-def require_score_std(score_std: Any) -> Any:
+def require_score_std(score_std: ArrayInput) -> Number:
     """A standard deviation of scores that the quadrature resolves, or infinity.
 
     Raises:
@@ -129,7 +135,7 @@ def require_score_std(score_std: Any) -> Any:
     return sigma
 
 
-def is_infinite(score_std: Any) -> bool:
+def is_infinite(score_std: Number) -> bool:
     """Whether scores are infinite; traced ones count as finite."""
     return not is_traced(score_std) and bool(np.isinf(score_std))
 

@@ -29,7 +29,6 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from translimit.core import (
     POSITIVE,
@@ -92,11 +91,15 @@ class Classification:
     tolerance: float
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """All of it as plain data: the regime by name, the limit in words, infinity as a string."""
-        plain = asdict(self) | {"warnings": list(self.warnings)}
-        plain = {name: "infinity" if one == math.inf else one for name, one in plain.items()}
-        return plain | {"regime": self.regime.name.lower(), "limit": self.regime.value}
+        told: dict[str, object] = asdict(self)
+        plain: dict[str, object] = {
+            name: "infinity" if one == math.inf else one for name, one in told.items()
+        }
+        plain["warnings"] = list(self.warnings)
+        plain["regime"], plain["limit"] = self.regime.name.lower(), self.regime.value
+        return plain
 
 
 def classify(

@@ -11,7 +11,7 @@ network in?".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -245,7 +245,7 @@ def _slow_paths(
     keys = jax.vmap(lambda path: jax.random.fold_in(key, path))(paths)
     noise = jax.vmap(lambda one: jax.random.normal(one, sizes.shape, sizes.dtype))(keys)
 
-    def one(carry: Any, this: Any) -> Any:
+    def one(carry: tuple[Array, ...], this: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
         y, other, waiting, kept = carry
         size, merged, slot, z = this
         change = jnp.sqrt(2.0 * size) * z

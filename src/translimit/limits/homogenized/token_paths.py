@@ -30,6 +30,7 @@ from translimit.core import (
     hidden_step,
     is_traced,
     named_key,
+    reference,
     separate_step_error,
 )
 from translimit.limits.homogenized.schedule import (
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-REFERENCE = "Koubbi et al., arXiv 2604.01978"
+REFERENCE = reference("koubbi2026")
 #: Steps that a step of the paths beside those of the solve takes together, and the largest step up
 #: to which there are more than two: beyond it the error is no multiple of the step.
 MERGED, LARGEST_MERGED = 8, 0.25
