@@ -32,6 +32,7 @@ import enum
 import functools
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,8 +126,11 @@ def require_score_std(score_std: ArrayInput) -> Number:
     Raises:
         ArgumentError: negative, NaN, or finite and beyond 16.
     """
+    if is_traced(score_std):  # beyond the quadrature the averages are NaN, at infinity as well
+        traced = jnp.asarray(score_std)
+        return eqx.error_if(traced, ~(traced >= 0), "score_std: pass a number of at least 0")
     sigma, infinite = require_strength(score_std, "score_std")
-    if not infinite and not is_traced(sigma) and sigma > LARGEST_STD:
+    if not infinite and sigma > LARGEST_STD:
         raise ArgumentError(
             "score_std",
             f"got {float(sigma):g}, beyond what the quadrature resolves",
