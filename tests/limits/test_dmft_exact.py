@@ -322,7 +322,7 @@ def test_memory_is_told_before_the_solve(monkeypatch: pytest.MonkeyPatch) -> Non
     problem = ring4(**BASE, head_dim=2)
     small, large = (problem.memory(CausalSampling(heads=n)) for n in (2000, 200_000))
     assert 2e6 < small < 1e8 < large
-    monkeypatch.setattr("translimit.limits.dmft.training.available_memory", lambda: small // 2)
+    monkeypatch.setattr("translimit.limits.dmft.solver.available_memory", lambda: small // 2)
     with pytest.raises(MemoryLimitError, match=r"^heads: histories need .* GiB are free; take few"):
         solve(problem, CausalSampling(heads=2000), key=jax.random.key(0))
 

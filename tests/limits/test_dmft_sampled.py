@@ -23,6 +23,7 @@ from translimit.describe import Activation
 from translimit.limits import dmft
 from translimit.limits.dmft import CausalSampling
 from translimit.limits.dmft.passes import causal_pass
+from translimit.limits.dmft.setup import numbers_of, plan_of
 
 KEY = jax.random.key(0)
 
@@ -264,8 +265,9 @@ def test_a11_the_lazy_limit() -> None:
     for gamma0 in (0.1, 0.01):
         problem = ring4(**lazy, gamma0=gamma0)
         # One population: its predictions belong to its own kernel.
-        plan = problem.plan(method, 2)
-        trace = causal_pass(plan, problem.numbers(method, 2, plan.slots), 10, KEY, 1)
+        plan = plan_of(problem.equations, method, 2)
+        numbers = numbers_of(problem.equations, method, plan)
+        trace = causal_pass(plan, numbers, 10, KEY, 1)
         expected = [[11.311, 1.770], [1.770, 10.803]]
         np.testing.assert_allclose(trace.ntk[0], expected, atol=6 / 4000**0.5)
         f = dmft.lazy_predictions(trace.ntk[0], [1.0, -1.25], steps=10, eta0=0.1)

@@ -1,22 +1,23 @@
 """Attention heads: sampled at finite dimension, linear and exact at infinite dimension.
 
-Attention matrices have one row per query and one column per key; the note's k_s, which indexes
-rows, is what other papers call the query.
+Attention matrices have one row per query and one column per key: the paper's k_s, which indexes
+rows, is what others call the query.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, PyTree
 
 from translimit.limits.dmft.units import (
     AbstractSampledUnit,
     AbstractUnit,
     Backward,
+    Buffers,
     Forward,
     Site,
     moment,
@@ -48,7 +49,7 @@ class SampledHeads(AbstractSampledUnit):
         names = ("xi_k", "xi_q", "xi_v", "xi_r", "p_k", "p_q", "p_v", "mixed")
         return dict.fromkeys(names, (self.history, self.head_dim * self.samples))
 
-    def forward(self, own: dict[str, Array], site: Site) -> Forward:
+    def forward(self, own: Buffers, site: Site) -> Forward:
         """Keys, queries and values, attention, and what it writes."""
         m, chunks = self.fields, site.past_chunks
         families = [own[name] for name in ("xi_k", "xi_q", "xi_v", "xi_r")]
@@ -78,7 +79,7 @@ class SampledHeads(AbstractSampledUnit):
             scores=jnp.moveaxis(scores, -1, 0),
         )
 
-    def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
+    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """Gradients of queries, keys and values."""
         m = self.fields
         moving, weights, mixed, free, weights_free, mixed_free = fields
@@ -152,7 +153,7 @@ class InfiniteHeads(AbstractUnit):
         wide, square = ("mixed", "p_k", "p_q", "p_v"), ("H", "G")
         return {name: (K, 4 * K) for name in wide} | {name: (K, K) for name in square}
 
-    def forward(self, own: dict[str, Array], site: Site) -> Forward:
+    def forward(self, own: Buffers, site: Site) -> Forward:
         """Attention concentrates: A = <k q>."""
         H, G = symmetric(own["H"], site), own["G"]
         memory = site.response + site.learned
@@ -173,7 +174,7 @@ class InfiniteHeads(AbstractUnit):
             scores=scores[None],
         )
 
-    def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
+    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """M concentrates: sigma (<r v> - <r v^sigma>)."""
         k, q, v, weights, mixed = fields
         H, G = own["H"], symmetric(own["G"], site)
@@ -215,7 +216,9 @@ class InfiniteHeads(AbstractUnit):
         return mixed.reshape(rows.shape)
 
 
-def softmax(scores: Array, causal: bool) -> Array:
+def softmax(
+    scores: Float[Array, "inputs tokens tokens heads"], causal: bool
+) -> Float[Array, "inputs tokens tokens heads"]:
     """Softmax over columns of [inputs, row, column, heads]; causal: column <= row."""
     if causal:
         allowed = jnp.tril(jnp.ones(scores.shape[1:3], bool))[None, :, :, None]

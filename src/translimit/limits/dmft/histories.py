@@ -9,14 +9,19 @@ compiled program serves every time step and the future costs nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, Int
+
+from translimit.core import Key
 
 #: History rows that one chunk aims at.
 CHUNK_ROWS = 64
+#: A place, or a count of chunks, that compiled programs may be given as data.
+Index = Int[Array, ""] | int
+#: What a population stores of one family of fields, across layers.
+Buffer = Float[Array, "layers history columns"]
 
 
 def slots_in_chunk(fields: int, steps: int) -> int:
@@ -24,17 +29,23 @@ def slots_in_chunk(fields: int, steps: int) -> int:
     return min(steps, max(1, CHUNK_ROWS // fields))
 
 
-def matmul(a: Array, b: Array) -> Array:
+def matmul(
+    a: Float[Array, "rows inner"], b: Float[Array, "inner columns"]
+) -> Float[Array, "rows columns"]:
     """A product in the full precision of its arguments on every device."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def past_sums(
-    coefficients: Sequence[Array], buffers: Sequence[Array], layer: Any, rows: int, chunks: Any
-) -> tuple[Array, ...]:
+    coefficients: Sequence[Float[Array, "_ history"]],
+    buffers: Sequence[Buffer],
+    layer: Index,
+    rows: int,
+    chunks: Index,
+) -> tuple[Float[Array, "_ _"], ...]:
     """For each pair, sum over the history of coefficient times field: [fields, sampled rows]."""
 
-    def body(c: Any, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(c: Index, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         added = []
         for total, row, buffer in zip(sums, coefficients, buffers, strict=True):
             here = jax.lax.dynamic_slice_in_dim(row, c * rows, rows, axis=1)
@@ -49,11 +60,15 @@ def past_sums(
 
 
 def past_moments(
-    fields: Sequence[Array], buffers: Sequence[Array], layer: Any, rows: int, chunks: Any
-) -> tuple[Array, ...]:
+    fields: Sequence[Float[Array, "_ _"]],
+    buffers: Sequence[Buffer],
+    layer: Index,
+    rows: int,
+    chunks: Index,
+) -> tuple[Float[Array, "_ history"], ...]:
     """For each pair, the mean over rows of field times past field: [fields, history], float64."""
 
-    def body(c: Any, moments: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(c: Index, moments: tuple[Array, ...]) -> tuple[Array, ...]:
         filled = []
         for moment, field, buffer in zip(moments, fields, buffers, strict=True):
             here = matmul(field, _chunk(buffer, layer, c, rows).T) / buffer.shape[2]
@@ -69,14 +84,14 @@ def past_moments(
 
 
 def innovations(
-    key: PRNGKeyArray,
+    key: Key,
     count: int,
-    past: Sequence[Array],
-    layer: Any,
+    past: Sequence[Buffer],
+    layer: Index,
     rows: int,
-    chunks: Any,
+    chunks: Index,
     matched: bool,
-) -> Array:
+) -> Float[Array, "count columns"]:
     """New white fields [count, sampled rows].
 
     Matched ones are projected orthogonally to all innovations so far, of all families, and
@@ -88,7 +103,7 @@ def innovations(
     if not matched:
         return new
 
-    def project(c: Any, rest: Array) -> Array:
+    def project(c: Index, rest: Array) -> Array:
         for buffer in past:
             chunk = _chunk(buffer, layer, c, rows)
             rest = rest - matmul(matmul(rest, chunk.T) / samples, chunk)
@@ -100,18 +115,24 @@ def innovations(
     return matmul(((basis / jnp.sqrt(values)) @ basis.T).astype(dtype), new)
 
 
-def put_rows(buffer: Array, new: Array, start: Any) -> Array:
+def put_rows(
+    buffer: Float[Array, "*head history columns"],
+    new: Float[Array, "*head rows columns"],
+    start: Index,
+) -> Float[Array, "*head history columns"]:
     """The buffer [..., history, x] with the rows from `start` on replaced by `new`."""
     new = new.astype(buffer.dtype)
     return jax.lax.dynamic_update_slice_in_dim(buffer, new, start, axis=buffer.ndim - 2)
 
 
-def put_columns(buffer: Array, new: Array, start: Any) -> Array:
+def put_columns(
+    buffer: Float[Array, "*head history"], new: Float[Array, "*head columns"], start: Index
+) -> Float[Array, "*head history"]:
     """The buffer [..., history] with the columns from `start` on replaced by `new`."""
     new = new.astype(buffer.dtype)
     return jax.lax.dynamic_update_slice_in_dim(buffer, new, start, axis=buffer.ndim - 1)
 
 
-def _chunk(buffer: Array, layer: Any, c: Any, rows: int) -> Array:
+def _chunk(buffer: Buffer, layer: Index, c: Index, rows: int) -> Float[Array, "rows columns"]:
     size = (1, rows, buffer.shape[2])
     return jax.lax.dynamic_slice(buffer, (layer, c * rows, 0), size)[0]

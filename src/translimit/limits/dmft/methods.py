@@ -6,7 +6,8 @@ Both make one causal pass over training time: no fixed point, no damping.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import equinox as eqx
 
@@ -15,7 +16,7 @@ from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.plan import RESPONSES
 
 
-def _as_text(folder: Any) -> str | None:
+def _as_text(folder: str | Path | None) -> str | None:
     return None if folder is None else str(folder)
 
 
@@ -132,7 +133,11 @@ class CausalSampling(AbstractMethod):
         return heads, neurons
 
 
-def require_passes(method: Any) -> None:
+#: What solves a training problem.
+Method = LinearAlgebra | CausalSampling
+
+
+def require_passes(method: Method) -> None:
     """The checks that both methods share."""
     if require_count(method.cells, "cells", 4) % 4:
         raise ArgumentError("cells", f"got {method.cells}", "pass a multiple of 4")

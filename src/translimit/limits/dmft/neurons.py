@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from translimit.describe import Activation
 from translimit.limits.dmft.units import (
     AbstractSampledUnit,
     AbstractUnit,
     Backward,
+    Buffers,
     Forward,
     Site,
     moment,
@@ -39,7 +40,7 @@ class SampledNeurons(AbstractSampledUnit):
         """Two families of innovations, phi(m) and its backward field."""
         return dict.fromkeys(("xi_u", "xi_z", "x", "p"), (self.history, self.samples))
 
-    def forward(self, own: dict[str, Array], site: Site) -> Forward:
+    def forward(self, own: Buffers, site: Site) -> Forward:
         """Preactivations and what they write."""
         chunks = site.past_chunks
         new = self.draw(site, self.fields, (own["xi_u"], own["xi_z"]), chunks)
@@ -57,7 +58,7 @@ class SampledNeurons(AbstractSampledUnit):
         stored = {"xi_u": new, "x": x}
         return Forward(past, moment(x, x), regression, stored, (slope, slope_free), scores)
 
-    def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
+    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """Gradients of the preactivations."""
         slope, slope_free = fields
         new = self.draw(site, self.fields, (own["xi_u"], own["xi_z"]), site.chunks)
@@ -88,7 +89,7 @@ class LinearNeurons(AbstractUnit):
         K = self.history
         return {name: (K, 2 * K) for name in "xp"} | {name: (K, K) for name in "HG"}
 
-    def forward(self, own: dict[str, Array], site: Site) -> Forward:
+    def forward(self, own: Buffers, site: Site) -> Forward:
         """The neuron is its preactivation."""
         H, G = symmetric(own["H"], site), own["G"]
         x = unit_rows(self.fields, 2, self.history, 0, site.start)
@@ -98,7 +99,7 @@ class LinearNeurons(AbstractUnit):
         stored = {"x": x, "H": with_block(site)}
         return Forward(cov @ own["x"].T, cov @ x.T, x[:, self.history :], stored, (), scores)
 
-    def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
+    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """Its gradient is z."""
         H, G = own["H"], symmetric(own["G"], site)
         p = unit_rows(self.fields, 2, self.history, 1, site.start)

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.limits.dmft.causal_pass import advance
-from translimit.limits.dmft.plan import Numbers, Plan, Record, State, initial_state
+from translimit.limits.dmft.plan import Numbers, Plan
 from translimit.limits.dmft.resume import Checkpoints
+from translimit.limits.dmft.state import Record, State, initial_state
 from translimit.limits.dmft.stream import with_cov
 
 #: Held while a program is compiled: of passes that run side by side only one compiles it.
@@ -115,7 +116,7 @@ def _absent(x: np.ndarray) -> Any:
 @partial(jax.jit, static_argnames="plan")
 def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
     """Kernels of residual states and gradients by layer, and the responses."""
-    product = partial(with_cov, plan, numbers.kx, state["cov"])
+    product = partial(with_cov, plan, numbers.kx, state.cov)
 
     def gram(rows: Array) -> Array:
         return product(rows) @ rows.T
@@ -124,26 +125,26 @@ def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
         return jnp.tril(kernel) + jnp.tril(kernel, -1).swapaxes(-1, -2)
 
     if not plan.units:
-        residual = jnp.broadcast_to(gram(state["h_last"]), (plan.layers + 1, *[plan.history] * 2))
-        gradient = jnp.broadcast_to(gram(state["g_first"]), residual.shape)
+        residual = jnp.broadcast_to(gram(state.h_last), (plan.layers + 1, *[plan.history] * 2))
+        gradient = jnp.broadcast_to(gram(state.g_first), residual.shape)
         return {"residual": residual, "gradient": gradient}
-    rho = state["rho"]
-    scaled = state["H"] * rho * rho.swapaxes(-1, -2)
-    residual = jnp.concatenate([symmetric(scaled[:, 0]), gram(state["h_last"])[None]])
-    gradient = jnp.concatenate([gram(state["g_first"])[None], symmetric(state["G"][:, -1])])
+    rho = state.rho
+    scaled = state.H * rho * rho.swapaxes(-1, -2)
+    residual = jnp.concatenate([symmetric(scaled[:, 0]), gram(state.h_last)[None]])
+    gradient = jnp.concatenate([gram(state.g_first)[None], symmetric(state.G[:, -1])])
     kernels = {
         "residual": residual,
         "gradient": gradient,
-        "V": state["cov"][:, :, 0],
-        "Pi": state["cov"][:, :, 1],
-        "S_x": state["S_x"],
-        "S_p": state["S_p"],
+        "V": state.cov[:, :, 0],
+        "Pi": state.cov[:, :, 1],
+        "S_x": state.S_x,
+        "S_p": state.S_p,
     }
     if plan.fresh:
         shape = (plan.layers, len(plan.units), plan.history, plan.layers, len(plan.units), 2, -1)
         first = plan.fields + plan.outputs
-        h = state["h"][..., first:].reshape(shape)
-        g = state["g"][..., first:].reshape(shape)
+        h = state.h[..., first:].reshape(shape)
+        g = state.g[..., first:].reshape(shape)
         own = jnp.einsum("abkabsj->abksj", h), jnp.einsum("abkabsj->abksj", g)
         kernels |= {"R_h": own[0][..., 1, :], "R_g": own[1][..., 0, :]}
     return kernels

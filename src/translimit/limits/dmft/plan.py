@@ -1,13 +1,13 @@
-"""The shape of a pass, its numbers, its state, and what a time step reports."""
+"""The shape of a pass, and its numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from translimit.limits.dmft.histories import Index
 from translimit.limits.dmft.units import AbstractUnit
 
 #: The responses, by the symbols of the documentation; any may be switched off.
@@ -60,7 +60,7 @@ class Plan:
         fresh = 2 * self.layers * len(self.units) * self.history if self.fresh else 0
         return self.fields + self.outputs + fresh
 
-    def column(self, layer: Any, unit: int, side: int) -> Any:
+    def column(self, layer: Index, unit: int, side: int) -> Index:
         """First column of the sources u^O (side 0) or zeta (side 1) of a sub-block."""
         block = (layer * len(self.units) + unit) * 2 + side
         return self.fields + self.outputs + block * self.history
@@ -85,63 +85,16 @@ class Numbers(NamedTuple):
         keep: 1 for each response in the order of `RESPONSES`, 0 for one that is switched off.
     """
 
-    kx: Any
-    y: Any
-    error_weights: Any
-    eps: Any
-    c: Any
-    kappa: Any
-    scale: Any
-    rate: Any
-    gamma0: Any
-    momentum: Any
-    block_ntk: Any
-    norm_eps: Any
-    keep: Any
-
-
-class Record(NamedTuple):
-    """What one time step reports besides its state.
-
-    Attributes:
-        f: predictions [inputs, outputs].
-        ntk: neural tangent kernel [inputs, inputs]; of the unfolded form only.
-        scores: attention scores of every layer [layers, heads, inputs, tokens, tokens].
-        key_gradient: mean of ((p^K)^2 + (p^Q)^2) / 2 in every layer [layers].
-        finite: whether kernels of sub-blocks are finite, forward and backward [layers, units, 2].
-    """
-
-    f: Any
-    ntk: Any
-    scores: Any
-    key_gradient: Any
-    finite: Any
-
-
-State = dict[str, Any]
-
-
-def initial_state(plan: Plan) -> State:
-    """Empty histories."""
-    shape = (plan.layers, len(plan.units), plan.history)
-    kernels = ("H", "G", "S_x", "S_p")
-    rows = ("h", "g", "Q_h", "Q_g")
-    zeros = partial(jnp.zeros, dtype=jnp.float64)
-    return {
-        **{name: zeros((*shape, plan.sources)) for name in rows},
-        **{name: zeros((*shape, plan.history)) for name in kernels},
-        "cov": zeros((*shape[:2], 2, plan.history, plan.history)),
-        "rho": zeros((*shape, 1)),
-        "g_first": zeros((plan.history, plan.sources)),
-        "h_last": zeros((plan.history, plan.sources)),
-        "pooled": zeros((plan.slots * plan.inputs, plan.sources)),
-        "error": zeros((plan.slots, plan.inputs, plan.outputs)),
-        "drive": zeros((plan.slots, plan.fields)),
-        "units": tuple(
-            {
-                name: jnp.zeros((plan.layers, *size), getattr(unit, "dtype", "float64"))
-                for name, size in unit.buffers().items()
-            }
-            for unit in plan.units
-        ),
-    }
+    kx: Float[Array, "fields fields"]
+    y: Float[Array, "inputs outputs"]
+    error_weights: Float[Array, "slots inputs"]
+    eps: Float[Array, ""]
+    c: Float[Array, ""]
+    kappa: Float[Array, ""]
+    scale: Float[Array, ""]
+    rate: Float[Array, ""]
+    gamma0: Float[Array, ""]
+    momentum: Float[Array, ""]
+    block_ntk: Float[Array, ""]
+    norm_eps: Float[Array, ""]
+    keep: Float[Array, " responses"]

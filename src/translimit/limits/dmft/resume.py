@@ -9,14 +9,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import PyTree
 
 from translimit._version import __version__
-from translimit.core import config, load_checkpoint, save_checkpoint
+from translimit.core import Key, config, load_checkpoint, save_checkpoint
+from translimit.limits.dmft.plan import Numbers, Plan
+from translimit.limits.dmft.state import Record, State
+
+#: Of the order of arrays in a checkpoint; files of another are refused.
+_FORM = 2
+
+S = TypeVar("S")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -33,21 +41,21 @@ class Checkpoints:
     every: int
     digest: str
 
-    def load(self, state: Any, record: Any) -> tuple[int, Any, Any]:
+    def load(self, state: S, record: R) -> tuple[int, S, R]:
         """Evaluations done, state and records; 0 and the arguments where nothing is stored."""
         return load_checkpoint(self.folder / "state", self.digest, state, record)
 
-    def save(self, step: int, state: Any, record: Any) -> None:
+    def save(self, step: int, state: State, record: Record) -> None:
         """Write the state after an evaluation where it is time to."""
         if step % self.every == 0:
             save_checkpoint(self.folder / "state", self.digest, step, state, record)
 
-    def finished(self, trace: Any) -> Any:
+    def finished(self, trace: R) -> R | None:
         """The trace of the pass where it is finished, else None; `trace` has its structure."""
         step, _, found = load_checkpoint(self.folder / "trace", self.digest, (), trace)
         return found if step else None
 
-    def finish(self, steps: int, trace: Any) -> None:
+    def finish(self, steps: int, trace: PyTree[np.ndarray]) -> None:
         """Keep the trace, and remove the state, which is many times as large."""
         save_checkpoint(self.folder / "trace", self.digest, steps, (), trace)
         for file in (self.folder / "state").glob("*"):
@@ -59,10 +67,10 @@ def checkpoints_of(
     every: int,
     number: int,
     *,
-    key: PRNGKeyArray,
-    plan: Any,
-    numbers: Any,
-    **more: Any,
+    key: Key,
+    plan: Plan,
+    numbers: Numbers,
+    **more: int,
 ) -> Checkpoints | None:
     """The checkpoints of pass `number`, or None without a folder."""
     if folder is None:
@@ -76,6 +84,7 @@ def checkpoints_of(
             "numbers": values.hexdigest(),
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             "translimit": __version__,
+            "form": _FORM,
             **more,
         }
     )

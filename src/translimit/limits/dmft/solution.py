@@ -8,7 +8,14 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, ArgumentError, Number, Outcome, Times, require_count
+from translimit.core import (
+    AbstractSolution,
+    ArgumentError,
+    Number,
+    Outcome,
+    Times,
+    require_count,
+)
 from translimit.limits.dmft.passes import Kernels
 from translimit.limits.dmft.score_law import ScoreLaw
 

@@ -8,18 +8,23 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from translimit.limits.dmft.histories import put_columns, put_rows
-from translimit.limits.dmft.plan import Plan, State
+from translimit.limits.dmft.histories import Index, put_columns, put_rows
+from translimit.limits.dmft.plan import Plan
 
 
-def with_cov(plan: Plan, kx: Array, cov: Array, rows: Array) -> Array:
+def with_cov(
+    plan: Plan,
+    kx: Float[Array, "fields fields"],
+    cov: Float[Array, "layers units 2 history history"],
+    rows: Float[Array, "rows sources"],
+) -> Float[Array, "rows sources"]:
     """Coefficient rows times the covariance of the sources."""
     first = plan.fields + plan.outputs
     done = [rows[:, : plan.fields] @ kx, rows[:, plan.fields : first]]
@@ -34,12 +39,17 @@ def with_cov(plan: Plan, kx: Array, cov: Array, rows: Array) -> Array:
 class Root(NamedTuple):
     """The new block row of a sequential square root L L^T = C, and of the whitened rows L^+ B."""
 
-    past: Array  # L_t,<t [fields, history]
-    now: Array  # L_tt [fields, fields]
-    white: Array  # row t of L^+ B [fields, sources]
+    past: Float[Array, "fields history"]  # L_t,<t
+    now: Float[Array, "fields fields"]  # L_tt
+    white: Float[Array, "fields sources"]  # row t of L^+ B
 
 
-def next_root(plan: Plan, product: Callable[[Array], Array], B: Array, Q: Array) -> Root:
+def next_root(
+    plan: Plan,
+    product: Callable[[Array], Array],
+    B: Float[Array, "fields sources"],
+    Q: Float[Array, "history sources"],
+) -> Root:
     """Append the block row of the rows B; directions without variance are left out.
 
     Gram-Schmidt in the metric of the sources, twice: what is new at a step is small beside what
@@ -74,8 +84,14 @@ def no_root(plan: Plan) -> Root:
 
 
 def put_symmetric(
-    cov: Array, layer: Any, index: int, side: int, past: Array, now: Array, start: Any
-) -> Array:
+    cov: Float[Array, "layers units 2 history history"],
+    layer: Index,
+    index: int,
+    side: int,
+    past: Float[Array, "fields history"],
+    now: Float[Array, "fields fields"],
+    start: Index,
+) -> Float[Array, "layers units 2 history history"]:
     """The covariance of one family of sources with the row and column of this time."""
     row = put_columns(past, now, start)
     zero = jnp.zeros_like(start)
@@ -84,26 +100,13 @@ def put_symmetric(
     return jax.lax.dynamic_update_slice(cov, row.T[None, None, None], (*where, zero, start))
 
 
-def put_kernels(cov: Array, kept: Any, name: str, side: int, start: Any) -> Array:
+def put_kernels(
+    cov: Float[Array, "layers units 2 history history"],
+    rows: Sequence[Float[Array, "layers fields history"]],
+    side: int,
+    start: Index,
+) -> Float[Array, "layers units 2 history history"]:
     """Rows and columns of this time in the kernels of all sub-blocks."""
-    rows = jnp.stack([one[name] for one in kept], axis=1)
-    kernel = put_rows(cov[:, :, side], rows, start)
-    return cov.at[:, :, side].set(put_columns(kernel, rows.swapaxes(-1, -2), start))
-
-
-def store(state: State, kept: Any, names: tuple[str, ...], start: Any) -> State:
-    """The state with the rows of this time in every history."""
-    state = dict(state)
-    for name in names:
-        rows = jnp.stack([one[name] for one in kept], axis=1)
-        state[name] = put_rows(state[name], rows, start)
-    units = []
-    for own, one in zip(state["units"], kept, strict=True):
-        filled = dict(own)
-        for name, rows in one["stored"].items():
-            filled[name] = put_rows(filled[name], rows, start)
-            if name in ("H", "G"):  # kernels of linear units, kept symmetric
-                filled[name] = put_columns(filled[name], rows.swapaxes(-1, -2), start)
-        units.append(filled)
-    state["units"] = tuple(units)
-    return state
+    stacked = jnp.stack(rows, axis=1)
+    kernel = put_rows(cov[:, :, side], stacked, start)
+    return cov.at[:, :, side].set(put_columns(kernel, stacked.swapaxes(-1, -2), start))

@@ -7,8 +7,8 @@ regress by Gaussian integration by parts, E[x xi^T] = R L with zeta = L xi, minu
 memory switched off (exactly zero in expectation, and it carries most of the noise). Linear units
 carry coefficient rows instead: then S is the response itself.
 
-Attention matrices have one row per query and one column per key; the note's k_s, which indexes
-rows, is what other papers call the query.
+Attention matrices have one row per query and one column per key: the paper's k_s, which indexes
+rows, is what others call the query.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -16,13 +16,17 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PyTree
 
+from translimit.core import Key
 from translimit.limits.dmft.histories import (
+    Buffer,
+    Index,
     innovations,
     matmul,
     past_moments,
@@ -30,6 +34,9 @@ from translimit.limits.dmft.histories import (
     put_columns,
     put_rows,
 )
+
+#: What a sub-block stores, by its own names: of one layer, or across layers where it is sampled.
+Buffers = dict[str, Array]
 
 
 class Site(NamedTuple):
@@ -51,42 +58,42 @@ class Site(NamedTuple):
         scale: head_dim^(-alpha_A).
     """
 
-    layer: Any
-    start: Any
-    past_chunks: Any
-    chunks: Any
-    key: PRNGKeyArray
-    row: Array
-    now: Array
-    root_past: Array
-    root_now: Array
-    response: Array
-    learned: Array
-    kappa: Array
-    scale: Array
+    layer: Index
+    start: Index
+    past_chunks: Index
+    chunks: Index
+    key: Key
+    row: Float[Array, "fields history"]
+    now: Float[Array, "fields fields"]
+    root_past: Float[Array, "fields history"]
+    root_now: Float[Array, "fields fields"]
+    response: Float[Array, "fields history"]
+    learned: Float[Array, "fields history"]
+    kappa: Float[Array, ""]
+    scale: Float[Array, ""]
 
 
 class Forward(NamedTuple):
     """V against the past and now, the regression on backward innovations, rows to store."""
 
-    past: Array
-    now: Array
-    regression: Array
-    stored: dict[str, Array]
-    fields: Any
-    scores: Array
+    past: Float[Array, "fields history"]
+    now: Float[Array, "fields fields"]
+    regression: Float[Array, "fields history"]
+    stored: Buffers
+    fields: PyTree[Array]
+    scores: Float[Array, "heads inputs tokens tokens"]
 
 
 class Backward(NamedTuple):
     """Pi and its kappa-weighted form against the past and now, S_p, rows to store."""
 
-    past: Array
-    now: Array
-    past_kappa: Array
-    now_kappa: Array
-    regression: Array
-    stored: dict[str, Array]
-    key_gradient: Array
+    past: Float[Array, "fields history"]
+    now: Float[Array, "fields fields"]
+    past_kappa: Float[Array, "fields history"]
+    now_kappa: Float[Array, "fields fields"]
+    regression: Float[Array, "fields history"]
+    stored: Buffers
+    key_gradient: Float[Array, ""]
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,11 @@ class AbstractUnit(abc.ABC):
         """Names and shapes [history, x] of what a layer stores."""
 
     @abc.abstractmethod
-    def forward(self, own: dict[str, Array], site: Site) -> Forward:
+    def forward(self, own: Buffers, site: Site) -> Forward:
         """The forward half of a time step."""
 
     @abc.abstractmethod
-    def backward(self, own: dict[str, Array], site: Site, fields: Any) -> Backward:
+    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """The backward half; `fields` are those that `forward` passed on."""
 
 
@@ -145,40 +152,65 @@ class AbstractSampledUnit(AbstractUnit):
     rows: int
     dtype: str
 
-    def sums(self, site: Site, coefficients: Any, buffers: Any, chunks: Any) -> tuple[Array, ...]:
+    def sums(
+        self,
+        site: Site,
+        coefficients: Sequence[Float[Array, "_ history"]],
+        buffers: Sequence[Buffer],
+        chunks: Index,
+    ) -> tuple[Float[Array, "_ _"], ...]:
         """Sums over the history, field by field."""
         return past_sums(coefficients, buffers, site.layer, self.rows, chunks)
 
-    def moments(self, site: Site, fields: Any, buffers: Any, chunks: Any) -> tuple[Array, ...]:
+    def moments(
+        self,
+        site: Site,
+        fields: Sequence[Float[Array, "_ _"]],
+        buffers: Sequence[Buffer],
+        chunks: Index,
+    ) -> tuple[Float[Array, "_ history"], ...]:
         """Moments with the history."""
         return past_moments(fields, buffers, site.layer, self.rows, chunks)
 
-    def draw(self, site: Site, count: int, past: Any, chunks: Any) -> Array:
+    def draw(
+        self, site: Site, count: int, past: Sequence[Buffer], chunks: Index
+    ) -> Float[Array, "count columns"]:
         """New innovations."""
         return innovations(site.key, count, past, site.layer, self.rows, chunks, self.matched)
 
-    def source(self, site: Site, past: Array, new: Array) -> Array:
+    def source(
+        self,
+        site: Site,
+        past: Float[Array, "fields columns"],
+        new: Float[Array, "fields columns"],
+    ) -> Float[Array, "fields columns"]:
         """Correlated sources now: the row of the square root on past and new innovations."""
         return past + matmul(site.root_now.astype(new.dtype), new)
 
 
-def moment(a: Array, b: Array) -> Array:
+def moment(
+    a: Float[Array, "fields columns"], b: Float[Array, "fields columns"]
+) -> Float[Array, "fields fields"]:
     """The mean over sampled rows of a b^T, in 64 bits."""
     return matmul(a, b.T).astype(jnp.float64) / a.shape[1]
 
 
-def unit_rows(fields: int, families: int, history: int, family: int, start: Any) -> Array:
+def unit_rows(
+    fields: int, families: int, history: int, family: int, start: Index
+) -> Float[Array, "fields columns"]:
     """Rows of the sources of one family now: ones in [fields, families * history]."""
     zeros = jnp.zeros((fields, families * history))
     return put_columns(zeros, jnp.eye(fields), family * history + start)
 
 
-def with_block(site: Site) -> Array:
+def with_block(site: Site) -> Float[Array, "fields history"]:
     """The kernel's row with its diagonal block, [fields, history]."""
     return put_columns(site.row, site.now, site.start)
 
 
-def symmetric(kernel: Array, site: Site) -> Array:
+def symmetric(
+    kernel: Float[Array, "history history"], site: Site
+) -> Float[Array, "history history"]:
     """The stored kernel with this time's row and column."""
     row = with_block(site)
     return put_columns(put_rows(kernel, row, site.start), row.T, site.start)

@@ -1,0 +1,201 @@
+"""The solver: passes side by side, then means over populations and extrapolation in the cells.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import (
+    Key,
+    MemoryLimitError,
+    Outcome,
+    Progress,
+    available_memory,
+    calls_at_once,
+    named_key,
+    side_by_side,
+)
+from translimit.limits.dmft.equations import TrainingEquations
+from translimit.limits.dmft.memory import pass_bytes
+from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
+from translimit.limits.dmft.passes import Trace, causal_pass
+from translimit.limits.dmft.remarks import (
+    warn_of_heavy_tails,
+    warn_of_instability,
+    warn_of_the_floor,
+)
+from translimit.limits.dmft.resume import checkpoints_of
+from translimit.limits.dmft.setup import depths_of, numbers_of, plan_of
+from translimit.limits.dmft.solution import TrainingSolution
+from translimit.limits.dmft.summaries import (
+    failure,
+    largest_kurtosis,
+    richardson,
+    stderr_of_mean,
+)
+
+
+def solve_training(
+    equations: TrainingEquations, method: Method, key: Key | None, progress: Progress | None
+) -> TrainingSolution:
+    """One causal pass for each population, and at each number of cells.
+
+    Args:
+        equations: the mathematics.
+        method: how it is discretised and sampled.
+        key: of the populations; None where nothing is sampled.
+        progress: told the fraction that is done.
+
+    Raises:
+        MemoryLimitError: the passes do not fit into the memory that is free.
+
+    Warns:
+        EdgeOfStabilityWarning, HeavyTailWarning, SamplingFloorWarning: see `remarks`.
+    """
+    depths = depths_of(equations, method)
+    populations = method.populations if isinstance(method, CausalSampling) else 1
+    passes = populations * len(depths)
+    at_once = _at_once(equations, method, passes)
+    start = jax.random.key(0) if key is None else key
+    keys = [named_key(start, "population", number) for number in range(populations)]
+    calls = [
+        _call(equations, method, layers, own, number * len(depths) + place)
+        for number, own in enumerate(keys)
+        for place, layers in enumerate(depths)
+    ]
+    found = side_by_side(calls, at_once, progress)
+    traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
+    starts: list[np.ndarray] = []
+    if equations.outputs > 1:
+        starts = [start_kernel(equations, method, depths[0], own) for own in keys]
+    solution = assemble(equations, method, traces, starts)
+    warn_of_instability(solution.edge_ratio)
+    warn_of_heavy_tails(largest_kurtosis(solution))
+    floor = method.floor if isinstance(method, CausalSampling) else None
+    warn_of_the_floor(float(np.max(solution.stderr)), floor)
+    return solution
+
+
+def start_kernel(
+    equations: TrainingEquations, method: Method, layers: int, key: Key
+) -> Float[np.ndarray, "inputs inputs"]:
+    """Tangent kernel of one output at the start, with the same units.
+
+    With several outputs gradients carry the errors. At the start outputs have independent
+    readouts and nothing else of their own: the kernel is this one for each of them, and zero
+    between two.
+    """
+    one = replace(
+        equations,
+        targets=equations.targets[:, 0],
+        weights=equations.weights[:1],
+        schedule=np.ones(1),
+        momentum=0.0,
+    )
+    if isinstance(method, CausalSampling):
+        heads, neurons = method.counts(equations.architecture, equations.fields, equations.steps)
+        method = replace(method, heads=heads, neurons=neurons)
+    plan = plan_of(one, method, layers)
+    return causal_pass(plan, numbers_of(one, method, plan), 1, key, 1).ntk[0]
+
+
+def assemble(
+    equations: TrainingEquations,
+    method: Method,
+    traces: list[list[Trace]],
+    starts: list[Float[np.ndarray, "inputs inputs"]],
+) -> TrainingSolution:
+    """Means over populations, extrapolated in the cells.
+
+    Args:
+        equations: the mathematics.
+        method: that the passes were made with.
+        traces: of every population, at every number of layers, the finest first.
+        starts: kernels of one output at the start, by population, where outputs are several.
+    """
+    finest = [row[0] for row in traces]
+    f, gap = richardson(np.stack([[trace.f for trace in row] for row in traces]))
+    mean = f.mean(axis=0)
+    ntk = np.mean([trace.ntk for trace in finest], axis=0)
+    if starts:  # only the start has a kernel of one output
+        ntk = np.full_like(ntk, np.nan)
+        ntk[0] = np.mean(starts, axis=0)
+    sharpness = equations.sharpness(ntk)
+    failures = [failure(trace, plan_of(equations, method, 1)) for trace in finest]
+    failed = next((words for words in failures if words), "")
+    shape = (equations.steps, *equations.targets.shape)
+    cell_error = np.abs(gap.mean(axis=0)).reshape(shape)
+    return TrainingSolution(
+        ts=np.arange(equations.steps, dtype=np.float64),
+        predictions=mean.reshape(shape),
+        stderr=stderr_of_mean(f).reshape(shape),
+        cell_error=cell_error,
+        loss=equations.loss(mean[None])[0],
+        loss_stderr=stderr_of_mean(equations.loss(f)),
+        ntk=ntk,
+        sharpness=sharpness,
+        edge_ratio=equations.edge_ratio(sharpness),
+        key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
+        targets=equations.targets,
+        outcome=Outcome.non_finite if failed else Outcome.successful,
+        failed_at=failed,
+        discretisation=float(np.max(cell_error, initial=0.0, where=np.isfinite(cell_error))),
+        samples=len(traces),
+        _scores=np.concatenate([trace.scores for trace in finest], axis=2),
+        _kernels={
+            name: np.mean([trace.kernels[name] for trace in finest], axis=0)
+            for name in finest[0].kernels
+        },
+        _kernel_stderr=stderr_of_mean(np.stack([trace.kernels["residual"] for trace in finest])),
+        _tokens=equations.tokens,
+        _attention=equations.architecture.attention,
+        _causal=equations.architecture.causal,
+    )
+
+
+def _at_once(equations: TrainingEquations, method: Method, passes: int) -> int:
+    """How many passes run side by side, or an error where they would not fit."""
+    need = pass_bytes(plan_of(equations, method, depths_of(equations, method)[0]))
+    there = available_memory()
+    asked = method.at_once if isinstance(method, CausalSampling) else 1
+    at_once = min(passes, asked or calls_at_once(passes, need, there))
+    need *= at_once
+    if need > there:
+        raise MemoryLimitError(
+            "steps" if isinstance(method, LinearAlgebra) else "heads",
+            f"histories need {need / 2**30:.2f} GiB, and {there / 2**30:.2f} GiB are free",
+            "take fewer inputs, tokens, steps, heads, neurons or passes at_once, or "
+            "precision='float32'",
+        )
+    return at_once
+
+
+def _call(
+    equations: TrainingEquations, method: Method, layers: int, key: Key, number: int
+) -> Callable[[Progress], Trace]:
+    """One pass, to be called with a function of its progress."""
+    kept = method.heads_kept if isinstance(method, CausalSampling) else 1
+
+    def call(report: Progress) -> Trace:
+        plan = plan_of(equations, method, layers)
+        numbers = numbers_of(equations, method, plan)
+        stored = checkpoints_of(
+            method.folder,
+            method.every,
+            number,
+            key=key,
+            plan=plan,
+            numbers=numbers,
+            steps=equations.steps,
+            kept=kept,
+        )
+        return causal_pass(plan, numbers, equations.steps, key, kept, report, stored)
+
+    return call
