@@ -232,7 +232,7 @@ def test_refused_parameterizations():
     with pytest.raises(ArgumentError, match="did you mean"):
         start.role("qurey")
     with pytest.raises(ArgumentTypeError, match="parameterization"):
-        Transformer(ENCODER, {"logit": 1.0})
+        Transformer(ENCODER, {"score": 1.0})
     with pytest.raises(ArgumentTypeError, match=r"shape: got 'gpt2'; pass a describe.Transformer"):
         Transformer("gpt2")  # pyright: ignore
     with pytest.raises(ArgumentError, match="pixels: got 0; pass a positive number"):

@@ -12,12 +12,10 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from translimit.attention import (
     AbstractAttention,
@@ -31,8 +29,10 @@ from translimit.attention import (
 )
 from translimit.core import (
     POSITIVE,
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Number,
     as_float,
     as_float64,
     following_inputs,
@@ -57,7 +57,7 @@ class ResidualAttention(eqx.Module):
 
     attention: AbstractAttention | Layered
     layers: int = eqx.field(static=True)
-    t1: Any
+    t1: Number
 
     def __init__(self, attention: AbstractAttention | Layered, layers: int, t1: ArrayInput = 1.0):
         self.attention, self.layers = attention, require_count(layers, "layers")
@@ -70,7 +70,7 @@ class ResidualAttention(eqx.Module):
         weights: ArrayInput | None = None,
         positions: ArrayInput | None = None,
         save_every: int | None = None,
-    ) -> Any:
+    ) -> Float[AnyArray, "saves tokens dim"]:
         """Run the tokens through the layers.
 
         Args:
@@ -125,7 +125,10 @@ class _Sizes(eqx.Module):
 
 
 @eqx.filter_jit
-def _simulate(data: Any, parameters: Any) -> Float[Array, "saves tokens dim"]:
+def _simulate(
+    data: tuple[Array, Array | None, Array | None],
+    parameters: tuple[AbstractAttention | Layered, Number, _Sizes, Int[AnyArray, " layers"]],
+) -> Float[Array, "saves tokens dim"]:
     initial, weights, positions = data
     attention, t1, sizes, numbers = parameters
     log_weights = log_of_weights(weights, initial)

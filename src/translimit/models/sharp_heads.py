@@ -11,20 +11,21 @@ network in?".
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from translimit.attention import narrow, noise_update
 from translimit.core import (
     POSITIVE,
     SPHERE,
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Key,
+    Number,
     Retraction,
     as_float64,
     brief,
@@ -53,7 +54,7 @@ class SharpHeadChain(eqx.Module):
     dim: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
     heads: int = eqx.field(static=True)
-    diffusive_step: Any
+    diffusive_step: Number
 
     def __init__(
         self, *, dim: int, head_dim: int | None = None, diffusive_step: ArrayInput, heads: int = 1
@@ -69,8 +70,8 @@ class SharpHeadChain(eqx.Module):
         slow_times: ArrayInput,
         *,
         replicas: int,
-        key: PRNGKeyArray,
-    ) -> Any:
+        key: Key,
+    ) -> Float[AnyArray, "replicas times"]:
         """Overlaps [replicas, times] at slow times tau / dim, rounded to whole layers.
 
         Args:
@@ -99,7 +100,7 @@ class _Sizes(eqx.Module):
     saves: int = eqx.field(static=True)
 
 
-def sample_cosine(overlap: Array, rows: int, key: PRNGKeyArray) -> Float[Array, ""]:
+def sample_cosine(overlap: Array, rows: int, key: Key) -> Float[Array, ""]:
     """The cosine of G x and G y for a Gaussian matrix G with `rows` rows, |x| = |y| = 1."""
     first = jnp.sqrt(jax.random.chisquare(named_key(key, "first"), float(rows)))
     rest = jnp.sqrt(jax.random.chisquare(named_key(key, "rest"), float(rows - 1)))
@@ -110,11 +111,11 @@ def sample_cosine(overlap: Array, rows: int, key: PRNGKeyArray) -> Float[Array, 
 
 @eqx.filter_jit
 def _simulate(
-    start: Array, chain: SharpHeadChain, slots: Array, indices: Array, key: Any, sizes: _Sizes
+    start: Array, chain: SharpHeadChain, slots: Array, indices: Array, key: Key, sizes: _Sizes
 ) -> Float[Array, "replicas times"]:
     size = jnp.sqrt(chain.diffusive_step / chain.dim)
 
-    def layer(pair: Array, layer_key: Any) -> Array:
+    def layer(pair: Array, layer_key: Key) -> Array:
         def one(head: Array) -> Array:
             head_key = jax.random.fold_in(layer_key, head)
             cosine = sample_cosine(pair[0] @ pair[1], chain.head_dim, named_key(head_key, "W'"))
@@ -129,7 +130,9 @@ def _simulate(
     def replica(index: Array) -> Array:
         replica_key = jax.random.fold_in(key, index)
 
-        def step(carry: Any, this: Any) -> Any:
+        def step(
+            carry: tuple[Array, Array], this: tuple[Array, Array]
+        ) -> tuple[tuple[Array, Array], None]:
             pair, kept = carry
             slot, number = this
             pair = layer(pair, jax.random.fold_in(replica_key, number))

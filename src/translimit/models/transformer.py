@@ -15,16 +15,16 @@ transformers".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from translimit.attention import uniform_attention
-from translimit.core import ArgumentTypeError, brief, named_key
+from translimit.core import ArgumentTypeError, Key, Number, brief, named_key
 from translimit.describe import (
     Parameterization,
     Role,
@@ -54,14 +54,14 @@ class Fields(eqx.Module):
         output: what the call returns.
     """
 
-    stream: Any
-    attention_input: Any
-    query: Any
-    key: Any
-    scores: Any
-    attention: Any
-    hidden: Any
-    output: Any
+    stream: Float[Array, "levels tokens dim"]
+    attention_input: Float[Array, "layers tokens dim"]
+    query: Float[Array, "layers heads tokens head_dim"]
+    key: Float[Array, "layers kv_heads tokens head_dim"]
+    scores: Float[Array, "layers heads tokens tokens"]
+    attention: Float[Array, "layers heads tokens tokens"]
+    hidden: Float[Array, "layers tokens hidden"]
+    output: Float[Array, "*tokens outputs"]
 
 
 class Transformer(eqx.Module):
@@ -85,8 +85,8 @@ class Transformer(eqx.Module):
     """
 
     shape: TransformerShape = eqx.field(static=True)
-    multipliers: dict[str, Any]
-    starts: dict[str, Any]
+    multipliers: Mapping[str, Number]
+    starts: Mapping[str, Number]
 
     def __init__(self, shape: TransformerShape, parameterization: Parameterization | None = None):
         if not isinstance(shape, TransformerShape):
@@ -105,13 +105,13 @@ class Transformer(eqx.Module):
         if shape.tied:
             present["readout"] = Role.READOUT
         multipliers = {name: np.asarray(numbers.role(role).mult) for name, role in present.items()}
-        constants = {"logit": numbers.score_scale, "branch": numbers.residual, "skip": numbers.skip}
+        constants = {"score": numbers.score_scale, "branch": numbers.residual, "skip": numbers.skip}
         self.multipliers = multipliers | {k: np.asarray(v) for k, v in constants.items()}
         self.starts = {
             spec.name: np.asarray(numbers.role(spec.role).init) for spec in shape.parameters
         }
 
-    def init(self, key: PRNGKeyArray, dtype: Any = None) -> dict[str, Array]:
+    def init(self, key: Key, dtype: DTypeLike | None = None) -> dict[str, Array]:
         """Weights at the start: Gaussian matrices, constant gains, biases 0.
 
         Args:
@@ -183,7 +183,9 @@ class Transformer(eqx.Module):
         stream = self._embed(weights, inputs)
         kicks = None if perturbation is None else perturbation[:-1]
 
-        def step(stream: Array, layer: tuple[Weights, Array | None]) -> tuple[Array, Any]:
+        def step(
+            stream: Array, layer: tuple[Weights, Array | None]
+        ) -> tuple[Array, dict[str, Array]]:
             block, kick = layer
             return self._block(block, stream if kick is None else stream + kick, record)
 
@@ -283,7 +285,7 @@ class Transformer(eqx.Module):
         """The scores c q_i . k_j, in float32 at least."""
         wide = _at_least_float32(q)
         scores = jnp.matmul(q, k.swapaxes(-1, -2), preferred_element_type=wide)
-        return scores * self._number("logit", scores)
+        return scores * self._number("score", scores)
 
     def _attention(self, block: Weights, scores: Array) -> Array:
         tokens = scores.shape[-1]
@@ -318,7 +320,7 @@ class Transformer(eqx.Module):
 
     def _fused(self, q: Array, k: Array, v: Array) -> Array:
         """The same by the kernel of cuDNN, which takes [batch, tokens, heads, head_dim]."""
-        q = self._rotate(q) * self._number("logit", q)
+        q = self._rotate(q) * self._number("score", q)
         mixed = jax.nn.dot_product_attention(
             *(x.swapaxes(-2, -3) for x in (q, self._rotate(k), v)),
             scale=1.0,
@@ -380,6 +382,6 @@ class Transformer(eqx.Module):
         return {spec.name: weights[spec.name] for spec in self.shape.parameters if spec.stacked}
 
 
-def _at_least_float32(x: Array) -> Any:
+def _at_least_float32(x: Array) -> np.dtype:
     """The type for what half precision would spoil."""
     return jnp.promote_types(x.dtype, jnp.float32)

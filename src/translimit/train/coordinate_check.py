@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from translimit.checks import AxisName, CoordinateCheck, expected_exponents, require_sizes
+from translimit.core import Key
 from translimit.data import AbstractSource, Repeated
 from translimit.describe import Parameterization, TransformerShape, Update
 from translimit.train.ensemble import train
@@ -33,7 +33,7 @@ def ensemble_coordinate_check(
     *,
     optimizer: Optimizer,
     rate: float,
-    key: PRNGKeyArray,
+    key: Key,
     steps: Sequence[int] = (0, 1, 2, 5, 10),
     seeds: int = 3,
     batch: int = 64,

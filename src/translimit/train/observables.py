@@ -16,7 +16,6 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -312,9 +311,11 @@ class Coordinates(AbstractObservable):
         }
 
 
-def observe_all(observables: tuple[AbstractObservable, ...], snapshot: Snapshot) -> dict[str, Any]:
+def observe_all(
+    observables: tuple[AbstractObservable, ...], snapshot: Snapshot
+) -> dict[str, Array]:
     """Everything that several observables record."""
-    recorded: dict[str, Any] = {}
+    recorded: dict[str, Array] = {}
     for observable in observables:
         recorded |= observable(snapshot)
     return recorded

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jaxtyping import Array
 
 from translimit.core import ArgumentError, Bounds, nearest, require_count, require_real
 from translimit.train.optimizers import Optimizer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Training:
         """The type of weights, moments and losses."""
         return "float64" if self.precision == "float64" else "float32"
 
-    def narrowed(self, arrays: Any) -> Any:
+    def narrowed(self, arrays: T) -> T:
         """Weights and inputs as the network takes them."""
         if self.precision != "bfloat16":
             return arrays

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from translimit.checks import AxisName, TransferSweep, require_sizes
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, Key, Progress
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape
 from translimit.train.coordinate_check import resized_shape
@@ -33,10 +31,10 @@ def ensemble_transfer_sweep(
     source: AbstractSource,
     training: Training,
     *,
-    key: PRNGKeyArray,
+    key: Key,
     probe: int = 256,
     cap: float = 10.0,
-    progress: Callable[[float], Any] | None = None,
+    progress: Progress | None = None,
 ) -> TransferSweep:
     """Train several sizes at all rates of `training`.
 
