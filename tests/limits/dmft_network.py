@@ -24,7 +24,10 @@ def inputs_with_kernel(kx: np.ndarray, tokens: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes, exponents and training, in the symbols of the note; `norm` is None, rms or layer."""
+    """Sizes, exponents and training, in the symbols of docs/theory/dmft.md.
+
+    `norm` is None, "rms" or "layer".
+    """
 
     N: int
     H: int

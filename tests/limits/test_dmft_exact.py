@@ -71,6 +71,10 @@ def test_the_solution_is_consistent_labelled_and_drawn(base: Any) -> None:
     assert np.all(base.movement(1)[-1] > 0.5)
     assert set(base.responses(0)) == {"R_h", "R_g", "S_x", "S_p"}
     assert data["movement"].dims == ("state", "time", "input", "token")
+    assert data.attrs["outcome"] == "successful"
+    assert data.attrs["samples"] == base.samples == 1
+    assert data.attrs["discretisation"] == base.discretisation == 0.0
+    assert data.attrs["reference"].endswith("arXiv 2405.15712")
     assert base.plot().get_xlabel() == "updates"
     assert base.plot_kernel(1, (1, 0)).images[0].get_array().shape == (12, 12)
     assert len(base.plot_scores(0, (0, 0, 1)).lines) == 1
@@ -271,6 +275,10 @@ def test_methods_keys_and_times() -> None:
         solve(sampled, LinearAlgebra())
     with pytest.raises(ArgumentError, match=r"^save: every evaluation is kept"):
         solve(exact, save=[0.0, 5.0])
+    with pytest.raises(ArgumentError, match=r"^keep_states: is False, and nothing is observed"):
+        solve(exact, keep_states=False)
+    with pytest.raises(NoSuchLimitError, match="TrainingDynamics has no state to show"):
+        solve(exact, observe={"loss": lambda t, state: t})
     with pytest.raises(ArgumentError, match=r"^heads: got 96, where moment matching needs 97"):
         solve(sampled, CausalSampling(heads=96), key=jax.random.key(0))
     full = {**FULL, "attention": False}

@@ -2,7 +2,7 @@
 
 E f_H = f + b / H + O(1 / H^2) and Var f_H = v / H. The seed average at two sizes gives
 2 mean(2H) - mean(H) with its standard error, compared entry by entry. Entries share one mode, so
-that the rms z of a right pair scatters: bounds are those of the note (1.7 or 2).
+that the rms z of a right pair scatters: bounds of 1.7 or 2.
 """
 
 from typing import Any

@@ -56,7 +56,7 @@ def ensemble_coordinate_check(
         steps: numbers of updates after which to record.
         seeds: independent starts.
         batch: examples of the batch.
-        alpha_A: promised exponent of the logits.
+        alpha_A: promised exponent of the scores.
         alpha_L: promised exponent of the branches.
         loss: what is minimised.
         precision: of the networks.

@@ -4,7 +4,7 @@ Width averages are <h_a h_b> = sum_i h_{a,i} h_{b,i} / d, with a a token of a sa
 pooled fields are means over the tokens of a sample. g is d times the derivative of one output by
 the stream, so that all kernels are of order one in the scaled parameterizations.
 
-Two channels move the logits: W_Q and W_K learn, and what they are fed moves. Quantities with the
+Two channels move the scores: W_Q and W_K learn, and what they are fed moves. Quantities with the
 prefix `learned_` see the first alone: the new weights at the inputs of the start.
 
 Reference: documentation, "Training transformers" and "Scaling rules".
@@ -62,7 +62,7 @@ class Snapshot:
 
     @cached_property
     def learned(self) -> tuple[Array, Array, Array]:
-        """Queries, keys and logits of the weights now at the inputs of the start."""
+        """Queries, keys and scores of the weights now at the inputs of the start."""
         at_start = self.start_fields.attention_input
         return jax.vmap(self.model.queries_and_keys, (None, 0))(self.weights, at_start)
 
@@ -188,7 +188,7 @@ class PooledStream(AbstractObservable):
 
 @dataclass(frozen=True)
 class AttentionLaw(AbstractObservable):
-    """Logits at fixed places for every head: samples of their law over heads.
+    """Scores at fixed places for every head: samples of their law over heads.
 
     Attributes:
         places: (sample, query token, key token) of each entry.
@@ -201,7 +201,7 @@ class AttentionLaw(AbstractObservable):
 
     def __post_init__(self):
         if not self.places:
-            raise ArgumentError("places", "is empty", "name at least one entry of the logits")
+            raise ArgumentError("places", "is empty", "name at least one entry of the scores")
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -221,7 +221,7 @@ class AttentionLaw(AbstractObservable):
 
 @dataclass(frozen=True)
 class HeadVariance(AbstractObservable):
-    """Variance over heads of the logits and of the attention, mean over entries, by layer."""
+    """Variance over heads of the scores and of the attention, mean over entries, by layer."""
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -279,8 +279,8 @@ class Coordinates(AbstractObservable):
     def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
         """See the base class."""
         now, start = snapshot.fields, snapshot.start_fields
-        query, key, logits = snapshot.learned
-        learned = jnp.where(start.scores == 0, 0, logits - start.scores)
+        query, key, scores = snapshot.learned
+        learned = jnp.where(start.scores == 0, 0, scores - start.scores)
 
         first = 1 if self.by_layer else -1
 
