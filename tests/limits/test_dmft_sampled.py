@@ -50,7 +50,7 @@ def test_the_law_of_attention_over_heads(base: Any) -> None:
     quantiles = law.quantiles()[:, 11, 0, 0, 1]
     np.testing.assert_allclose(quantiles, [-2.19, -0.89, 0, 0.89, 2.18], atol=0.15)
     assert law.excess_kurtosis[0].mean() == pytest.approx(6 / 2, rel=0.25)
-    np.testing.assert_allclose(law.weights.sum(axis=-1), 1.0)
+    np.testing.assert_allclose(law.attention.sum(axis=-1), 1.0)
 
 
 @pytest.mark.parametrize(

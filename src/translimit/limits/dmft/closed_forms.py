@@ -5,9 +5,8 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import Float
 
 from translimit.core import (
     POSITIVE,
@@ -28,7 +27,7 @@ def lazy_predictions(
     eta0: float,
     momentum: float = 0.0,
     weights: ArrayInput | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, "steps inputs *outputs"]:
     r"""Predictions [steps, inputs] of the linearised network, the limit gamma_0 -> 0.
 
     With several outputs [steps, inputs, outputs]: each has the same kernel, none acts on another.
@@ -69,7 +68,9 @@ def lazy_predictions(
     return f
 
 
-def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndarray:
+def two_layer_linear(
+    target: float, gamma0: float, times: ArrayInput
+) -> Float[np.ndarray, "*times"]:
     r"""Output [times] of the network without blocks, one input of norm one, as eta_0 -> 0.
 
     At tau = eta_0 t, df/dtau = 2 (1 + gamma_0^2 f^2)^(1/2) (y - f) from f(0) = 0. With
@@ -101,7 +102,7 @@ def two_layer_linear(target: float, gamma0: float, times: ArrayInput) -> np.ndar
     return np.sign(y) * np.sinh(np.log(exponential)) / gamma
 
 
-def initial_score_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
+def initial_score_cov(kernel: ArrayInput, inputs: int) -> Float[np.ndarray, "P S S P S S"]:
     r"""Covariance over heads of scores at initialisation, alpha_A = 1/2, head_dim -> infinity.
 
     E[A_st A_qr] = H_sq H_tr, with H the kernel: the scores of all inputs are jointly Gaussian (at
@@ -125,5 +126,5 @@ def initial_score_cov(kernel: ArrayInput, inputs: int) -> np.ndarray:
         raise ArgumentError(
             "inputs", f"got {count} for {len(h)} fields", f"pass a divisor of {len(h)}"
         )
-    blocks: Any = h.reshape(count, -1, count, len(h) // count)
+    blocks = h.reshape(count, -1, count, len(h) // count)
     return np.einsum("psqr,pSqR->psSqrR", blocks, blocks)

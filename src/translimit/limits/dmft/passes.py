@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
+from translimit.core import Key, Progress
 from translimit.limits.dmft.causal_pass import advance
 from translimit.limits.dmft.plan import Numbers, Plan
 from translimit.limits.dmft.resume import Checkpoints
@@ -39,11 +39,11 @@ class Trace(NamedTuple):
             "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K].
     """
 
-    f: np.ndarray
-    ntk: np.ndarray
-    scores: np.ndarray
-    key_gradient: np.ndarray
-    finite: np.ndarray
+    f: Float[np.ndarray, "steps inputs outputs"]
+    ntk: Float[np.ndarray, "steps inputs inputs"]
+    scores: Float[np.ndarray, "steps layers heads inputs tokens tokens"]
+    key_gradient: Float[np.ndarray, "steps layers"]
+    finite: Bool[np.ndarray, "steps layers units 2"]
     kernels: Kernels
 
 
@@ -51,9 +51,9 @@ def causal_pass(
     plan: Plan,
     numbers: Numbers,
     steps: int,
-    key: PRNGKeyArray,
+    key: Key,
     heads_kept: int,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Trace:
     """All time steps, in 64 bits; stops at the first kernel that is not finite."""
@@ -109,7 +109,7 @@ def _empty_trace(plan: Plan) -> Trace:
     return Trace(nothing, nothing, nothing, nothing, nothing, kernels)
 
 
-def _absent(x: np.ndarray) -> Any:
+def _absent(x: np.ndarray) -> float | bool:
     return False if x.dtype == bool else np.nan
 
 

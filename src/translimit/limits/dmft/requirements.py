@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from translimit.core import ArgumentError, ArgumentTypeError, NoSuchLimitError, brief
 from translimit.limits.dmft.architecture import Architecture
 
 
-def require_readout(readout: str | None, targets: np.ndarray, tokens: int) -> None:
+def require_readout(
+    readout: str | None, targets: Float[np.ndarray, "inputs ..."], tokens: int
+) -> None:
     """Let a shape that can be read in two ways be told apart."""
     if readout == "token":
         raise NoSuchLimitError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from translimit.core import (
     AbstractSolution,
     ArgumentError,
+    Floats,
     Number,
     Outcome,
     Times,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+#: Axes, values and attributes of a labelled array.
+Labelled = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
 #: Quantiles of scores over heads that `to_xarray` carries.
 PROBABILITIES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
@@ -99,7 +102,9 @@ class TrainingSolution(AbstractSolution):
         """
         return self._shaped(self._kernels["gradient"][self._layer(layer, self.layers + 1)])
 
-    def responses(self, layer: int, block: int = 0) -> dict[str, np.ndarray]:
+    def responses(
+        self, layer: int, block: int = 0
+    ) -> dict[str, Float[np.ndarray, "history history"]]:
         """The responses of a sub-block (0: the first of the layer), [K, K], K = steps fields.
 
         - "R_h", "R_g": of the stream to the sub-block's two sources; absent in the depth ODE.
@@ -138,7 +143,7 @@ class TrainingSolution(AbstractSolution):
         """Predictions, loss, kernels and quantiles of scores as labelled arrays."""
         import xarray
 
-        def labelled(dims: tuple[str, ...], values: Any, name: str) -> Any:
+        def labelled(dims: tuple[str, ...], values: Floats, name: str) -> Labelled:
             attrs = {"long_name": name, "units": "1", "reference": self.reference}
             return dims, np.asarray(values), attrs
 
@@ -171,7 +176,7 @@ class TrainingSolution(AbstractSolution):
                 ("time", "layer"), self.key_gradient, "mean square gradient of keys and queries"
             )
         time = ("time", np.asarray(self.ts), {"long_name": "evaluation", "units": "updates"})
-        coords: dict[str, Any] = {"time": time}
+        coords: dict[str, tuple[object, ...]] = {"time": time}
         if self._attention:
             coords["probability"] = ("probability", list(PROBABILITIES))
         return xarray.Dataset(data, coords=coords, attrs={"failed_at": self.failed_at})
@@ -206,7 +211,9 @@ class TrainingSolution(AbstractSolution):
             raise ArgumentError("layer", f"got {layer}", f"pass an integer from 0 to {count - 1}")
         return layer % count
 
-    def _shaped(self, kernel: np.ndarray) -> np.ndarray:
+    def _shaped(
+        self, kernel: Float[np.ndarray, "history history"]
+    ) -> Float[np.ndarray, "steps P S steps P S"]:
         steps, S = len(self.ts), self._tokens
         P = len(kernel) // (steps * S)
         return kernel.reshape(steps, P, S, steps, P, S)

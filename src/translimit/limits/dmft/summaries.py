@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from translimit.limits.dmft.passes import Trace
 from translimit.limits.dmft.plan import Plan
 from translimit.limits.dmft.solution import TrainingSolution
 
 
-def richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def richardson(
+    values: Float[np.ndarray, "populations depths ..."],
+) -> tuple[Float[np.ndarray, "populations ..."], Float[np.ndarray, "populations ..."]]:
     """Extrapolation in the cells of [populations, depths, ...], and the size of its last step."""
     if values.shape[1] == 1:
         return values[:, 0], np.zeros_like(values[:, 0])
@@ -21,7 +24,9 @@ def richardson(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return twice, twice - once
 
 
-def stderr_of_mean(samples: np.ndarray) -> np.ndarray:
+def stderr_of_mean(
+    samples: Float[np.ndarray, "samples ..."],
+) -> np.ndarray:
     """Standard error of the mean over the first axis; 0 for one sample, which is exact."""
     if len(samples) == 1:
         return np.zeros_like(samples[0])
@@ -45,7 +50,7 @@ def failure(trace: Trace, plan: Plan) -> str:
     return f"evaluation {t}, readout"
 
 
-def largest_kurtosis(solution: TrainingSolution) -> np.ndarray:
+def largest_kurtosis(solution: TrainingSolution) -> Float[np.ndarray, "steps layers"]:
     """Largest excess kurtosis of scores [steps, layers]; nothing where heads do not vary."""
     scores = solution._scores
     if not scores.size or scores.shape[2] < 100:
