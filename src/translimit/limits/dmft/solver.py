@@ -37,6 +37,7 @@ from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.summaries import (
     failure,
     largest_kurtosis,
+    largest_number,
     richardson,
     stderr_of_mean,
 )
@@ -146,7 +147,7 @@ def assemble(
         targets=equations.targets,
         outcome=Outcome.non_finite if failed else Outcome.successful,
         failed_at=failed,
-        discretisation=float(np.max(cell_error, initial=0.0, where=np.isfinite(cell_error))),
+        discretisation=largest_number(cell_error),
         samples=len(traces),
         _scores=np.concatenate([trace.scores for trace in finest], axis=2),
         _kernels={

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from translimit.core import Floats
 from translimit.limits.dmft.passes import Trace
 from translimit.limits.dmft.plan import Plan
 from translimit.limits.dmft.solution import TrainingSolution
@@ -31,6 +32,12 @@ def stderr_of_mean(
     if len(samples) == 1:
         return np.zeros_like(samples[0])
     return samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+
+
+def largest_number(errors: Floats) -> float:
+    """The largest error that is a number; NaN without one."""
+    known = errors[np.isfinite(errors)]
+    return float(known.max()) if known.size else math.nan
 
 
 def failure(trace: Trace, plan: Plan) -> str:
