@@ -17,11 +17,11 @@ Reference: documentation, "The shaped Transformer".
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import shaped_attention
@@ -134,7 +134,7 @@ class CompressedShapedTransformer(eqx.Module):
             ts=kept_times(self.sizes, run),
             cov=kept[:seeds],
             outcome=Outcome.successful,
-            samples=seeds,
+            samples=int(seeds),
         )
 
     def _slices(self) -> int:
@@ -148,7 +148,7 @@ def _simulate(
     block: Block,
     sizes: ShapedSizes,
     run: SimulationSizes,
-    lams: tuple[Float[Array, ""] | float, ...],
+    lams: Any,
     stop: Array,
     key_data: Array,
     slices: int,
@@ -191,13 +191,7 @@ def _side_by_side(factors: Float[Array, "parts tokens columns"]) -> Float[Array,
     return lower_factor(factors.swapaxes(0, 1).reshape(factors.shape[1], -1))
 
 
-def _layer(
-    block: Block,
-    sizes: ShapedSizes,
-    lams: tuple[Float[Array, ""] | float, ...],
-    state: Array,
-    key: Array,
-) -> Array:
+def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array) -> Array:
     slices, tokens = state.shape[:2]
     factor = _factor(state)
     of_heads, of_attention, of_hidden, of_mlp = jax.random.split(key, 4)
@@ -226,14 +220,7 @@ def _layer(
     return mix(state, roots, lams[1], block.mlp.gamma, width, jax.random.split(of_mlp, slices))
 
 
-def _mix(
-    factor: Array,
-    branch: Array,
-    lam: Float[Array, ""] | float,
-    gamma: float,
-    width: int,
-    key: Array,
-) -> Array:
+def _mix(factor: Array, branch: Array, lam: Any, gamma: Any, width: int, key: Array) -> Array:
     """A factor of the covariance of lam X + gamma (branch of `width` independent columns)."""
     tokens = factor.shape[0]
     of_along, of_across = jax.random.split(key)
@@ -245,7 +232,7 @@ def _mix(
     return lower_factor(jnp.concatenate([first, gamma * branch @ rest / math.sqrt(width)], axis=1))
 
 
-def _normals(key: Array, columns: int, tokens: int, dtype: DTypeLike) -> Array:
+def _normals(key: Array, columns: int, tokens: int, dtype: Any) -> Array:
     """A factor of the Wishart matrix of `columns` standard normal columns."""
     if columns < tokens:
         return normals(key, (tokens, columns)).astype(dtype)

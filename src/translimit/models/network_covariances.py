@@ -28,8 +28,8 @@ class NetworkCovariances(AbstractSolution):
         ts: the layers kept, over the width [times]; the first is the input's.
         cov: V = X X^T / n of every network [samples, times, tokens, tokens]; frozen after a stop.
         outcome: `successful`, as a finite network always is.
-        samples: networks, each with weights of its own.
-        discretisation: there is none: layers are what they are.
+        samples: the networks, each with weights of its own.
+        discretisation: there is none.
     """
 
     ts: Times
@@ -37,9 +37,7 @@ class NetworkCovariances(AbstractSolution):
     outcome: Outcome
     samples: int = eqx.field(static=True)
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True,
-        kw_only=True,
-        default=NotEstimated("a network has no steps but its layers"),
+        kw_only=True, static=True, default=NotEstimated("a network has no steps but its layers")
     )
     reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
 

@@ -16,7 +16,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from translimit.attention import shaped_attention
@@ -203,7 +202,7 @@ class ShapedTransformer(eqx.Module):
             ts=kept_times(self.sizes, run),
             cov=kept[:seeds],
             outcome=Outcome.successful,
-            samples=seeds,
+            samples=int(seeds),
         )
 
     def gradient_norms(self, initial: ArrayInput, *, key: PRNGKeyArray, seeds: int = 1) -> Any:

@@ -81,6 +81,8 @@ class GaussianSolution(AbstractSolution):
         outcome: `successful`, `blow_up`, `divergence`, or a failure of the method. Rows after
             the end of the solution are NaN.
         exact: whether the closure is exact, or the approximate projection of `MomentClosure`.
+        discretisation: not estimated; the reason says how to see it.
+        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -90,11 +92,11 @@ class GaussianSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     exact: bool = eqx.field(static=True, default=True)
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
-    samples: int = eqx.field(static=True, kw_only=True, default=1)
+    samples: int = eqx.field(kw_only=True, static=True, default=1)
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
     def cov(self) -> Float[AnyArray, "kept dim dim"]:

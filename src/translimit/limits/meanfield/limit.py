@@ -138,6 +138,8 @@ class GaussianLimitSolution(AbstractSolution):
         blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
         steps_taken: attempted steps [...].
         outcome: how each solve ended.
+        discretisation: not estimated; the reason says how to see it.
+        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -151,11 +153,11 @@ class GaussianLimitSolution(AbstractSolution):
     blow_up_time: Float[np.ndarray, "*members"]
     steps_taken: Int[np.ndarray, "*members"]
     outcome: Outcome
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
-    samples: int = eqx.field(static=True, kw_only=True, default=1)
+    samples: int = eqx.field(kw_only=True, static=True, default=1)
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
     def cov(self) -> Float[np.ndarray, "*members times dim dim"]:

@@ -84,6 +84,8 @@ class ParticleSolution(AbstractSolution):
         steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN. `non_finite` where the scores, or
             the squares of traced tokens, leave the range of the precision.
+        discretisation: not estimated; the reason says how to see it.
+        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -92,11 +94,11 @@ class ParticleSolution(AbstractSolution):
     blow_up_time: Number
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
-    samples: int = eqx.field(static=True, kw_only=True, default=1)
+    samples: int = eqx.field(kw_only=True, static=True, default=1)
+    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
 
     @property
     def mean(self) -> Float[AnyArray, "kept dim"]:

@@ -71,6 +71,8 @@ class SphereSolution(AbstractSolution):
             indicator of the error of the steps.
         steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN.
+        discretisation: not estimated; the reason says how to see it.
+        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -79,11 +81,11 @@ class SphereSolution(AbstractSolution):
     norm_drift: Float[AnyArray, " times"]
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
-    reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
     discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
+        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
-    samples: int = eqx.field(static=True, kw_only=True, default=1)
+    samples: int = eqx.field(kw_only=True, static=True, default=1)
+    reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
 
     def _dataset(self) -> xarray.Dataset:
         """Tokens and the drift of their norms."""

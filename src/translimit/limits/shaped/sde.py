@@ -29,7 +29,9 @@ from translimit.core import (
     Floats,
     Keep,
     Key,
+    NotEstimated,
     Number,
+    Numbers,
     Outcome,
     Progress,
     StepError,
@@ -78,7 +80,7 @@ class CovarianceSolution(AbstractSolution):
         discretisation: the largest error of the step in the mean log det, over times, without
             exploded paths; of the mean correlations where no log det is finite; NaN where nothing
             is. The standard error of the estimate is added.
-        samples: paths.
+        samples: the independent paths.
     """
 
     ts: Times
@@ -89,7 +91,7 @@ class CovarianceSolution(AbstractSolution):
     steps_taken: UInt32[AnyArray, " paths"]
     pairs: Pairs
     outcome: Outcome
-    discretisation: Number
+    discretisation: Numbers | NotEstimated
     samples: int = eqx.field(static=True)
     reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
 
@@ -266,6 +268,7 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
             stop_trace = np.asarray(stop_trace)
         ensemble = Ensemble(block, initial, stop_trace, method, key)
         step, pairs = step_and_pairs(ensemble, times)
+        pairs = pairs.times_unit(unit)
         paths = ensemble.paths(method.paths, times, step, progress=progress).times_unit(unit)
         xp = jnp if is_traced(paths) else np
         exploded = xp.any(xp.isfinite(paths.blow_up_time))
@@ -273,7 +276,6 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
         if traced:
             # Traced covariances are not measured, and have the unit one.
             outcome = Outcome.where(is_extreme(initial), Outcome.non_finite, outcome)
-        pairs = pairs.times_unit(unit)
         return CovarianceSolution(
             ts=ts,
             cov=paths.cov,
@@ -284,7 +286,7 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
             pairs=pairs,
             outcome=outcome,
             discretisation=pairs.headline.largest,
-            samples=paths.blow_up_time.shape[0],
+            samples=int(method.paths),
         )
 
     def _require_steps(
