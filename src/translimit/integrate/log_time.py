@@ -134,7 +134,7 @@ class LogTimeResult(eqx.Module):
     """
 
     states: Float[np.ndarray, "members times ..."]
-    last: Float[np.ndarray, members * state]
+    last: Float[np.ndarray, "members ..."]
     last_time: Float[np.ndarray, " members"]
     outcome: Outcome
     blow_up_time: Float[np.ndarray, " members"]
@@ -160,7 +160,7 @@ def integrate_log_time(
     system: AbstractLocalSystem,
     size: Size,
     parameters: PyTree,
-    initial: Float[np.ndarray, members * state],
+    initial: Float[np.ndarray, "members ..."],
     *,
     ts: Float[np.ndarray, " times"],
     method: LogTimeODE,
