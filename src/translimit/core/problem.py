@@ -11,9 +11,10 @@ import abc
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from translimit.core.errors import (
     ArgumentError,
@@ -38,6 +39,10 @@ class AbstractMethod(eqx.Module):
     random: eqx.AbstractClassVar[bool]
 
 
+#: A state: a pytree of arrays.
+Y = TypeVar("Y", bound=PyTree[Array])
+
+
 class Keep(eqx.Module):
     """What a solve keeps at its times: a pytree, so that compiled solvers take it as an argument.
 
@@ -52,6 +57,14 @@ class Keep(eqx.Module):
     def observed(self, t: Array, state: Any) -> dict[str, Array]:
         """Every observable of one state; for use inside a solver, under jit and vmap."""
         return {name: jnp.asarray(function(t, state)) for name, function in self.observe.items()}
+
+    def kept(self, state: Y) -> Y:
+        """What a solver keeps of one state: itself, or arrays of no size."""
+        return state if self.states else jax.tree.map(lambda leaf: leaf[None][:0], state)
+
+    def stacked(self, kept: Y) -> Y:
+        """States along a leading axis from what was kept at one time or more."""
+        return kept if self.states else jax.tree.map(lambda leaf: leaf[0], kept)
 
 
 S = TypeVar("S", bound=AbstractSolution, covariant=True)

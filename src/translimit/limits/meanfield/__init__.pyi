@@ -1,5 +1,5 @@
+from .closure import GaussianSolution as GaussianSolution
 from .gaussian import GaussianFlow as GaussianFlow
-from .gaussian import GaussianSolution as GaussianSolution
 from .gaussian import gaussian_vector_field as gaussian_vector_field
 from .limit import UNDECIDED as UNDECIDED
 from .limit import GaussianLimit as GaussianLimit

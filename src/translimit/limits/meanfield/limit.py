@@ -52,6 +52,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Floats,
     Keep,
     Key,
     NotEstimated,
@@ -72,7 +73,7 @@ from translimit.integrate import (
     LogTimeODE,
     integrate_log_time,
 )
-from translimit.limits.meanfield.gaussian import closure_bytes
+from translimit.limits.meanfield.closure import closure_bytes
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.units import Units, units_of_law
 
@@ -266,7 +267,7 @@ class GaussianLimit(AbstractProblem[GaussianLimitSolution]):
         self.attention = attention
         self.cov = require_covariance(cov)
         self.t1 = require_horizon(t1)
-        units = units_of_law("gaussian_field", attention, np.zeros(dim), self.cov, self.t1)
+        units = units_of_law(_law_field, attention, np.zeros(dim), self.cov, self.t1)
         if units != Units():
             raise ArgumentError(
                 "cov",
@@ -275,8 +276,8 @@ class GaussianLimit(AbstractProblem[GaussianLimitSolution]):
                 "measure the tokens and the depth in units in which both are ordinary numbers",
             )
         # A variant without an exact closure says so here.
-        drift, _ = attention.gaussian_field(np.zeros(dim), self.cov)
-        if np.any(np.asarray(drift) != 0.0):
+        velocity, _ = attention.gaussian_field(np.zeros(dim), self.cov)
+        if np.any(np.asarray(velocity) != 0.0):
             raise ArgumentError(
                 "attention",
                 "moves the mean of a centred law",
@@ -372,6 +373,12 @@ def factor_vector_field(
 ) -> Float[Array, "dim rank"]:
     """F' = M F of a centred law, the covariance's part of the closure."""
     return matmul(_linear_part(attention, factor), factor)
+
+
+def _law_field(
+    attention: AbstractAttention, mean: np.ndarray, cov: np.ndarray
+) -> tuple[Floats, Floats]:
+    return attention.gaussian_field(mean, cov)
 
 
 def _linear_part(attention: AbstractAttention, factor: Array) -> Array:

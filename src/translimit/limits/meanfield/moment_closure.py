@@ -16,43 +16,29 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from translimit.attention import (
     AbstractAttention,
     AbstractMomentField,
-    Layered,
     attention_at,
 )
 from translimit.core import (
     AbstractMethod,
-    AbstractProblem,
     AnyArray,
     ArgumentError,
-    ArrayInput,
-    Keep,
-    Key,
+    Floats,
     NoSuchLimitError,
-    Number,
-    Progress,
-    Times,
     is_traced,
 )
-from translimit.integrate import AbstractODEMethod, AdaptiveODE, FixedODE
-from translimit.limits.meanfield.gaussian import (
-    GaussianSolution,
-    closure_bytes,
-    require_closure,
-    require_gaussian,
-    solve_closure,
-)
-from translimit.limits.meanfield.horizon import require_horizon
+from translimit.integrate import AdaptiveODE
+from translimit.limits.meanfield.closure import AbstractGaussianClosure, ClosureRule
 
 
-class MomentClosure(AbstractProblem[GaussianSolution]):
+class MomentClosure(AbstractGaussianClosure):
     """Mean and covariance of the tokens by projection on Gaussians: approximate.
 
     Cost: 768 QR factorisations of 2 dim by dim matrices per evaluation (sigmoid), O(dim^3)
@@ -81,29 +67,33 @@ class MomentClosure(AbstractProblem[GaussianSolution]):
     Reference: arXiv 2501.18322, the field of sigmoid attention against a Gaussian.
     """
 
-    attention: AbstractAttention | Layered
-    mean: Float[AnyArray, " dim"]
-    cov: Float[AnyArray, "dim dim"]
-    t1: Number
+    exact: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(
-        self,
-        *,
-        attention: AbstractAttention | Layered,
-        mean: ArrayInput,
-        cov: ArrayInput,
-        t1: ArrayInput,
-    ):
-        self.attention = attention
-        self.mean, self.cov = require_gaussian(mean, cov, attention.dim)
-        self.t1 = require_horizon(t1)
-        require_closure(projected_field, attention)
-        _require_resolved(attention_at(attention, 0.0), self.mean, self.cov)
+    def __check_init__(self):
+        """Refuse a concrete initial law whose expectations are infinite or not resolved."""
+        attention = attention_at(self.attention, 0.0)
+        field = self.law_field(attention, self.mean, self.cov)
+        if not is_traced(field) and not all(np.isfinite(part).all() for part in field):
+            raise ArgumentError(
+                "cov",
+                f"the expectations of {type(attention).__name__} under this law are infinite or "
+                "not resolved: its scores are too large",
+                "pass a narrower law, a smaller score_scale, or use ParticleFlow",
+            )
 
     @property
-    def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """Any ODE method."""
-        return (AdaptiveODE, FixedODE)
+    def rule(self) -> ClosureRule:
+        """The affine field nearest to that of the attention."""
+        return projected_field
+
+    def law_field(
+        self,
+        attention: AbstractAttention,
+        mean: Float[AnyArray, " dim"],
+        cov: Float[AnyArray, "dim dim"],
+    ) -> tuple[Floats, Floats]:
+        """The same from the covariance."""
+        return _with_moments(attention).moment_field(mean, cov)
 
     def default_method(self) -> AbstractMethod:
         """Adaptive steps at rtol 1e-8; few, because they shrink without end at a law whose
@@ -111,51 +101,19 @@ class MomentClosure(AbstractProblem[GaussianSolution]):
         """
         return AdaptiveODE(max_steps=2000)
 
-    def _bytes(self, method: AbstractODEMethod, times: int) -> float:
-        """Bytes of the means and factors that are kept, and of the stages of a step."""
-        return closure_bytes(self.attention.dim, times)
 
-    def run(
-        self,
-        method: AbstractODEMethod,
-        *,
-        ts: Times,
-        key: Key | None,
-        keep: Keep,
-        progress: Progress | None,
-    ) -> GaussianSolution:
-        """Integrate mean and factor in float64."""
-        return solve_closure(
-            self.attention,
-            (self.mean, self.cov),
-            self.t1,
-            method,
-            ts,
-            progress,
-            projected_field,
-            "moment_field",
-        )
-
-
-def projected_field(attention: AbstractAttention, mean: Any, factor: Any) -> tuple[Any, Any]:
+def projected_field(
+    attention: AbstractAttention, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
+) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
     """The affine field (g, M) nearest to the attention's field on N(mean, F F^T)."""
+    return _with_moments(attention).moment_factor_field(mean, factor)
+
+
+def _with_moments(attention: AbstractAttention) -> AbstractMomentField:
     if not isinstance(attention, AbstractMomentField):
         raise NoSuchLimitError(
             "attention",
             f"{type(attention).__name__} needs no moment closure",
             "use GaussianFlow, which is exact",
         )
-    return attention.moment_factor_field(mean, factor)
-
-
-def _require_resolved(attention: AbstractAttention, mean: Any, cov: Any) -> None:
-    """Refuse a concrete initial law whose expectations are infinite or not resolved."""
-    assert isinstance(attention, AbstractMomentField)  # `require_closure` has looked
-    field = attention.moment_field(mean, cov)
-    if not is_traced(field) and not all(np.isfinite(part).all() for part in field):
-        raise ArgumentError(
-            "cov",
-            f"the expectations of {type(attention).__name__} under this law are infinite or "
-            "not resolved: its scores are too large",
-            "pass a narrower law, a smaller score_scale, or use ParticleFlow",
-        )
+    return attention

@@ -11,14 +11,14 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from translimit.attention import (
     AbstractAttention,
@@ -61,6 +61,7 @@ from translimit.integrate import (
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
+    ODEResult,
     integrate_ode,
     listening,
 )
@@ -169,6 +170,7 @@ class ParticleFlow(AbstractProblem[ParticleSolution]):
     t1: Number
     weights: Float[AnyArray, " tokens"] | None
     positions: Float[AnyArray, " tokens"] | None
+    state: ClassVar[str] = "the tokens [tokens, dim]"
 
     def __init__(
         self,
@@ -233,27 +235,38 @@ class ParticleFlow(AbstractProblem[ParticleSolution]):
             result = following_inputs(
                 _integrate,
                 (initial, self.weights, self.positions),
-                (attention, self.t1, ts, method, handle),
+                (attention, self.t1, ts, method, handle, keep, length),
             )
+        tokens, observed = result.states
         return ParticleSolution(
             ts=ts,
-            tokens=result.states if length == 1.0 else result.states * length,
+            tokens=tokens if length == 1.0 else tokens * length,
             weights=self.weights,
             blow_up_time=result.blow_up_time,
             steps_taken=result.steps_taken,
             outcome=result.outcome,
+            observed=observed,
+            states_kept=keep.states,
         )
 
 
+_Y = TypeVar("_Y", bound=PyTree[Array])
+#: Of a state: its tokens, its mark of failure, its largest entry, and what is observed.
+_Kept = tuple[Array, Array | None, Array | None, dict[str, Array]]
 #: A field that was found by a failed iteration moves the second component of the state off zero by
 #: this times the step: exactly noticed, and too little for the control of the step size to see.
 FAILURE_MARK = 1e-18
 
 
 @eqx.filter_jit
-def _integrate(data: Any, parameters: Any) -> Any:
+def _integrate(
+    data: tuple[Array, Array | None, Array | None],
+    parameters: tuple[
+        AbstractAttention | Layered, Array, Array, AbstractODEMethod, Array | None, Keep, Array
+    ],
+) -> ODEResult[tuple[Array, dict[str, Array]]]:
     initial, weights, positions = data
-    attention, t1, ts, method, handle = parameters
+    attention, t1, ts, method, handle, keep, length = parameters
     initial = cut_leading(initial)
     log_weights = log_of_weights(weights, initial)
 
@@ -270,6 +283,12 @@ def _integrate(data: Any, parameters: Any) -> Any:
     def size(state: tuple[Array, Array | None]) -> Array:
         return jnp.sum(state[0] ** 2)
 
+    def kept(t: Array, state: tuple[Array, Array | None]) -> _Kept:
+        tokens, mark = state
+        # Where the states are kept their largest entry is read off them.
+        largest = None if keep.states else _largest_entry(tokens[None])[0]
+        return keep.kept(tokens), mark, largest, keep.observed(t, tokens * length)
+
     def failed(state: tuple[Array, Array | None]) -> Array:
         return jnp.asarray(False) if state[1] is None else state[1] != 0
 
@@ -285,20 +304,35 @@ def _integrate(data: Any, parameters: Any) -> Any:
         ts=jnp.asarray(ts, dtype=initial.dtype),
         method=method,
         size=size,
+        kept=kept,
         failed=failed if iterative else None,
         bounded=attention_at(attention, 0.0).bounded,
         progress=handle,
         jumps=jump_times(attention),
     )
-    tokens, marks = result.states
+    tokens, marks, largest, observed = result.states
     if marks is not None:
-        tokens = jnp.where((marks == 0)[:, None, None], tokens, jnp.nan)
-    stays = scores_fit(attention, _largest_entry(tokens))  # as those do that grow on the way
+        tokens, observed = _crossed_out((tokens, observed), marks != 0)
+    tokens = keep.stacked(tokens)
+    if largest is None:
+        largest = _largest_entry(tokens)
+    else:
+        largest = jnp.max(jnp.nan_to_num(largest), keepdims=True)
+    stays = scores_fit(attention, largest)  # as those do that grow on the way
     lost = ~starts | (~stays & (result.outcome == Outcome.successful))
     outcome = Outcome.where(lost, Outcome.non_finite, result.outcome)
     blow_up_time = jnp.where(lost, jnp.inf, result.blow_up_time)
     return eqx.tree_at(
-        lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
+        lambda r: (r.states, r.outcome, r.blow_up_time),
+        result,
+        ((tokens, observed), outcome, blow_up_time),
+    )
+
+
+def _crossed_out(kept: _Y, failed: Bool[Array, " times"]) -> _Y:
+    """What was kept, NaN at the times at which the field had not been found."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(failed.reshape((-1,) + (1,) * (leaf.ndim - 1)), jnp.nan, leaf), kept
     )
 
 

@@ -12,10 +12,11 @@ Reference: documentation, "The Transformer PDE".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -43,6 +44,7 @@ from translimit.integrate import (
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
+    ODEResult,
     integrate_ode,
     listening,
 )
@@ -83,6 +85,7 @@ class PreNormFlow(AbstractProblem[ParticleSolution]):
     t1: Number
     attention: SphereAttention
     weights: Float[AnyArray, " tokens"] | None
+    state: ClassVar[str] = "the tokens [tokens, dim], not scaled to norm one"
 
     def __init__(
         self,
@@ -141,9 +144,9 @@ class PreNormFlow(AbstractProblem[ParticleSolution]):
             result = following_inputs(
                 _integrate,
                 (initial, self.weights),
-                (self.attention, t1, saves, method, handle),
+                (self.attention, t1, saves, method, handle, keep, unit),
             )
-        tokens, blow_up_time = result.states, result.blow_up_time
+        (tokens, observed), blow_up_time = result.states, result.blow_up_time
         if unit != 1.0:
             tokens, blow_up_time = tokens * unit, blow_up_time * unit
         return ParticleSolution(
@@ -153,13 +156,18 @@ class PreNormFlow(AbstractProblem[ParticleSolution]):
             blow_up_time=blow_up_time,
             steps_taken=result.steps_taken,
             outcome=result.outcome,
+            observed=observed,
+            states_kept=keep.states,
         )
 
 
 @eqx.filter_jit
-def _integrate(data: Any, parameters: Any) -> Any:
+def _integrate(
+    data: tuple[Array, Array | None],
+    parameters: tuple[SphereAttention, Array, Array, AbstractODEMethod, Array | None, Keep, Array],
+) -> ODEResult[tuple[Array, dict[str, Array]]]:
     initial, weights = data
-    attention, t1, ts, method, handle = parameters
+    attention, t1, ts, method, handle, keep, unit = parameters
     log_weights = log_of_weights(weights, initial)
     scale = jnp.mean(jnp.sum(initial**2, axis=-1))
 
@@ -171,6 +179,9 @@ def _integrate(data: Any, parameters: Any) -> Any:
         squares = jnp.sum(tokens**2, axis=-1) / scale
         return jnp.mean(squares) + jnp.mean(1.0 / squares)
 
+    def kept(t: Array, tokens: Array) -> tuple[Array, dict[str, Array]]:
+        return keep.kept(tokens), keep.observed(t * unit, tokens * unit)
+
     result = integrate_ode(
         field,
         initial,
@@ -178,13 +189,16 @@ def _integrate(data: Any, parameters: Any) -> Any:
         ts=jnp.asarray(ts, dtype=initial.dtype),
         method=method,
         size=size,
+        kept=kept,
         progress=handle,
     )
     # Concrete tokens have a unit in which they fit; traced ones are as they come.
     fits = squares_fit(initial)
     outcome = Outcome.where(fits, result.outcome, Outcome.non_finite)
-    tokens, blow_up_time = result.states, result.blow_up_time
-    tokens, blow_up_time = jnp.where(fits, tokens, jnp.nan), jnp.where(fits, blow_up_time, jnp.inf)
+    states = jax.tree.map(lambda leaf: jnp.where(fits, leaf, jnp.nan), result.states)
+    blow_up_time = jnp.where(fits, result.blow_up_time, jnp.inf)
     return eqx.tree_at(
-        lambda r: (r.states, r.outcome, r.blow_up_time), result, (tokens, outcome, blow_up_time)
+        lambda r: (r.states, r.outcome, r.blow_up_time),
+        result,
+        ((keep.stacked(states[0]), states[1]), outcome, blow_up_time),
     )

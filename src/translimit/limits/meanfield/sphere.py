@@ -16,7 +16,7 @@ Reference: Geshkovski, Letrouit, Polyanskiy and Rigollet, arXiv 2312.10794; docu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -48,6 +48,7 @@ from translimit.integrate import (
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
+    ODEResult,
     ProjectedSolver,
     integrate_ode,
     listening,
@@ -152,6 +153,7 @@ class SphereFlow(AbstractProblem[SphereSolution]):
     t1: Number
     attention: SphereAttention
     weights: Float[AnyArray, " tokens"] | None
+    state: ClassVar[str] = "the tokens [tokens, dim], of norm one"
 
     def __init__(
         self,
@@ -217,9 +219,9 @@ class SphereFlow(AbstractProblem[SphereSolution]):
         # Only the mathematics goes to the compiled part as parameters; tokens decide its precision.
         with listening(progress) as handle:
             result = following_inputs(
-                _integrate, (self.initial, self.weights), (self, ts, method, handle)
+                _integrate, (self.initial, self.weights), (self, ts, method, handle, keep)
             )
-        tokens, norm_drift = result.states
+        tokens, norm_drift, observed = result.states
         return SphereSolution(
             ts=ts,
             tokens=tokens,
@@ -227,17 +229,26 @@ class SphereFlow(AbstractProblem[SphereSolution]):
             norm_drift=norm_drift,
             steps_taken=result.steps_taken,
             outcome=result.outcome,
+            observed=observed,
+            states_kept=keep.states,
         )
 
 
 @eqx.filter_jit
-def _integrate(data: Any, parameters: Any) -> Any:
+def _integrate(
+    data: tuple[Array, Array | None],
+    parameters: tuple[SphereFlow, Array, AbstractODEMethod, Array | None, Keep],
+) -> ODEResult[tuple[Array, Array, dict[str, Array]]]:
     initial, weights = data
-    flow, ts, method, handle = parameters
+    flow, ts, method, handle, keep = parameters
     log_weights = log_of_weights(weights, initial)
 
     def field(t: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return flow.velocity(state[0], log_weights), jnp.zeros_like(state[1])
+
+    def kept(t: Array, state: tuple[Array, Array]) -> tuple[Array, Array, dict[str, Array]]:
+        # Interpolated states lie off the sphere by the error of the interpolation.
+        return keep.kept(state[0]), state[1], keep.observed(t, SPHERE.project(state[0]))
 
     result = integrate_ode(
         field,
@@ -249,9 +260,10 @@ def _integrate(data: Any, parameters: Any) -> Any:
         ),
         # The sphere is compact: nothing can grow.
         size=lambda state: jnp.ones((), initial.dtype),
+        kept=kept,
         bounded=True,
         progress=handle,
     )
-    # Interpolated states lie off the sphere by the error of the interpolation.
-    tokens, norm_drift = result.states
-    return eqx.tree_at(lambda r: r.states, result, (SPHERE.project(tokens), norm_drift))
+    tokens, norm_drift, observed = result.states
+    tokens = keep.stacked(SPHERE.project(tokens) if keep.states else tokens)
+    return eqx.tree_at(lambda r: r.states, result, (tokens, norm_drift, observed))

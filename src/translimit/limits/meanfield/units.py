@@ -10,6 +10,7 @@ Reference: documentation, "The Transformer PDE".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from translimit.attention import AbstractAttention, Layered, attention_at, in_un
 from translimit.core import (
     AnyArray,
     ArgumentError,
+    Floats,
     Number,
     common_unit,
     is_traced,
@@ -44,7 +46,7 @@ class Units(NamedTuple):
 
 
 def units_of_law(
-    field: str,
+    field: Callable[[AbstractAttention, np.ndarray, np.ndarray], tuple[Floats, Floats]],
     attention: AbstractAttention | Layered,
     mean: Float[AnyArray, " dim"],
     cov: Float[AnyArray, "dim dim"],
@@ -53,7 +55,7 @@ def units_of_law(
     """Units in which the law N(mean, cov) and its rate of change are ordinary numbers.
 
     Args:
-        field: the method of the attention that gives (g, M) of a mean and a covariance.
+        field: from an attention, a mean and a covariance to (g, M).
         attention: of the flow.
         mean: of the law [dim].
         cov: of the law [dim, dim].
@@ -71,8 +73,8 @@ def units_of_law(
         here = in_units(layer, length, 1.0) if length != 1.0 else layer
         with np.errstate(all="ignore"):  # what overflows is refused below
             law = np.asarray(mean) / length, np.asarray(cov) / length / length
-            drift, matrix = getattr(here, field)(*law)
-        rates += [np.max(np.abs(np.asarray(part))) for part in (drift, matrix)]
+            affine = field(here, *law)
+        rates += [np.max(np.abs(np.asarray(part))) for part in affine]
     rate = float(np.max(rates))
     if rate and not 2.0**-MOST <= rate <= 2.0**MOST:
         raise ArgumentError(

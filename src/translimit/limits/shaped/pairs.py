@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from translimit.core import Number, StepError, coupled_step_error, hidden_step, is_traced
+from translimit.core import (
+    AnyArray,
+    Keep,
+    Number,
+    StepError,
+    Times,
+    coupled_step_error,
+    hidden_step,
+    is_traced,
+)
 from translimit.limits.shaped.paths import Ensemble, Paths
 
 #: Times at which pairs of paths are compared.
@@ -26,7 +34,7 @@ _ENTRIES = 2**22
 
 
 #: From paths to numbers, one or several for each path.
-PathStatistic = Callable[[Paths], Float[Array | np.ndarray, "paths ..."]]
+PathStatistic = Callable[[Paths], Float[AnyArray, "paths ..."]]
 
 
 class Pairs(eqx.Module):
@@ -65,10 +73,8 @@ class Pairs(eqx.Module):
         return self.step_error(correlations)
 
 
-def step_and_pairs(
-    ensemble: Ensemble, ts: Float[Array | np.ndarray, " times"]
-) -> tuple[float, Pairs]:
-    """The step to ask for, and the pairs that tell its error.
+def step_and_pairs(ensemble: Ensemble, ts: Times, keep: Keep) -> tuple[float, Pairs]:
+    """The step to ask for, and the pairs that tell its error, of a solve that keeps so much.
 
     A step that is given is kept. Else the method's own is halved until its errors in log norms
     and correlations are not seen above the sampling error, and that in the mean log det is below
@@ -82,13 +88,13 @@ def step_and_pairs(
     most = max(16, _ENTRIES // (len(ts) * len(ensemble.initial) ** 2))
     few, many = (max(2, min(count, most)) for count in (few, max(few, paths)))
     if method.max_step is not None or is_traced(ensemble, ts):
-        return first, _pairs(ensemble, ts, first, few)
+        return first, _pairs(ensemble, ts, first, few, keep)
     found: list[Pairs] = []
 
     def is_hidden(step: float) -> bool:
         # The fewer pairs, the more noise; more of them only where few leave the question open.
         for count in sorted({few, many}):
-            pairs = _pairs(ensemble, ts, step, count)
+            pairs = _pairs(ensemble, ts, step, count, keep)
             found[:] = [pairs]
             if is_traced(pairs):  # inside somebody's jit, of numbers that are not traced
                 return True
@@ -103,7 +109,7 @@ def step_and_pairs(
     return hidden_step(first, is_hidden), found[0]
 
 
-def log_det(paths: Paths) -> Float[Array | np.ndarray, "paths times"]:
+def log_det(paths: Paths) -> Float[AnyArray, "paths times"]:
     """Log det [paths, times]; not finite where the covariance is singular or has exploded.
 
     Args:
@@ -114,7 +120,7 @@ def log_det(paths: Paths) -> Float[Array | np.ndarray, "paths times"]:
 
 def log_norms_and_correlations(
     paths: Paths,
-) -> Float[Array | np.ndarray, "paths times observables"]:
+) -> Float[AnyArray, "paths times observables"]:
     """Log norms and correlations [paths, times, observables]; not finite after a blow-up.
 
     Args:
@@ -126,7 +132,7 @@ def log_norms_and_correlations(
     return xp.concatenate([norms, correlations(paths)], axis=-1)
 
 
-def correlations(paths: Paths) -> Float[Array | np.ndarray, "paths times pairs"]:
+def correlations(paths: Paths) -> Float[AnyArray, "paths times pairs"]:
     """Correlations of any two tokens [paths, times, pairs of tokens].
 
     Args:
@@ -139,7 +145,7 @@ def correlations(paths: Paths) -> Float[Array | np.ndarray, "paths times pairs"]
     return rho[..., *np.triu_indices(rho.shape[-1], 1)]
 
 
-def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
+def _pairs(ensemble: Ensemble, ts: Times, step: Number, count: int, keep: Keep) -> Pairs:
     """So many pairs for a solve that keeps these times, with steps of at most `step`."""
     end, saves, paths = ts[-1], len(ts), ensemble.method.paths
     traced = is_traced(ts)
@@ -153,11 +159,14 @@ def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
         checkpoints = max(1, min(checkpoints, int(end / (2 * taken) * (1 + 1e-9))))
     each = xp.maximum(xp.ceil(end / (2 * taken * checkpoints) * (1 - 1e-9)), 1.0)
     coarse = xp.where(end > 0, end / (checkpoints * each), step)
-    # As many times as the solve keeps, so that both are one program: the first are all zero.
-    compared = end * np.arange(1, checkpoints + 1) / checkpoints
-    times = xp.concatenate([np.zeros(saves - checkpoints), compared])
+    times = end * np.arange(1, checkpoints + 1) / checkpoints
+    if keep.states:
+        # As many times as the solve keeps, so that both are one program: the first are all zero.
+        times = xp.concatenate([np.zeros(saves - checkpoints), times])
+    else:
+        keep = Keep()  # the pairs are compared by their covariances
     both = (
-        _last(ensemble.paths(count, times, size, parts), checkpoints)
+        _last(ensemble.paths(count, times, size, parts, keep), checkpoints)
         for size, parts in ((coarse, 2), (coarse / 2, 1))
     )
     return Pairs(*both, max_step=taken, ratio=taken / (coarse / 2), paths=paths)
@@ -165,8 +174,5 @@ def _pairs(ensemble: Ensemble, ts: Any, step: Any, count: int) -> Pairs:
 
 def _last(paths: Paths, checkpoints: int) -> Paths:
     """The paths at the last times."""
-    return eqx.tree_at(
-        lambda p: (p.cov, p.log_det),
-        paths,
-        (paths.cov[:, -checkpoints:], paths.log_det[:, -checkpoints:]),
-    )
+    cov, log_det = paths.cov[:, -checkpoints:], paths.log_det[:, -checkpoints:]
+    return dataclasses.replace(paths, cov=cov, log_det=log_det, observed={})

@@ -6,16 +6,21 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, PyTree, UInt32
 
 from translimit.core import (
+    AnyArray,
+    Floats,
+    Keep,
+    Key,
     Number,
+    Progress,
+    Times,
     available_threads,
     device_count,
     in_float64,
@@ -40,6 +45,10 @@ _compiled: set[Hashable] = set()
 _ROUNDING = 1e-9
 
 
+#: State, time, steps, blow-up time and stopping time of a path.
+_Carry = tuple[Array, Array, Array, Array, Array]
+
+
 class Paths(eqx.Module):
     """What paths have at the times kept.
 
@@ -49,13 +58,15 @@ class Paths(eqx.Module):
         blow_up_time: of every path, infinity where there is none [paths].
         stopping_time: of every path, infinity where there is none [paths].
         steps_taken: steps taken by each path [paths].
+        observed: what was observed of the covariances, by name [paths, times, ...].
     """
 
-    cov: Float[Array | np.ndarray, "*paths times tokens tokens"]
-    log_det: Float[Array | np.ndarray, "*paths times"]
-    blow_up_time: Float[Array | np.ndarray, "*paths"]
-    stopping_time: Float[Array | np.ndarray, "*paths"]
-    steps_taken: UInt32[Array | np.ndarray, "*paths"]
+    cov: Float[AnyArray, "*paths kept tokens tokens"]
+    log_det: Float[AnyArray, "*paths times"]
+    blow_up_time: Float[AnyArray, "*paths"]
+    stopping_time: Float[AnyArray, "*paths"]
+    steps_taken: UInt32[AnyArray, "*paths"]
+    observed: dict[str, Floats] = eqx.field(default_factory=dict)
 
     def times_unit(self, unit: float) -> Paths:
         """The paths of `unit` times these covariances."""
@@ -74,21 +85,24 @@ class Ensemble(eqx.Module):
         stop_trace: trace at which a path is stopped.
         method: whose steps are taken.
         key: of all paths.
+        unit: in which covariances are measured here; observables see them in that of the caller.
     """
 
     block: Block | ShapedMLP
-    initial: Float[Array | np.ndarray, "tokens tokens"]
-    stop_trace: Float[Array | np.ndarray, ""]
+    initial: Float[AnyArray, "tokens tokens"]
+    stop_trace: Float[AnyArray, ""]
     method: AbstractCovarianceMethod
-    key: PRNGKeyArray
+    key: Key
+    unit: float = 1.0
 
     def paths(
         self,
         count: int,
-        ts: Float[Array | np.ndarray, " times"],
+        ts: Times,
         max_step: Number,
         parts: int = 1,
-        progress: Callable[[float], object] | None = None,
+        keep: Keep | None = None,
+        progress: Progress | None = None,
     ) -> Paths:
         """The first `count` paths.
 
@@ -98,8 +112,10 @@ class Ensemble(eqx.Module):
             max_step: the largest step.
             parts: steps whose noise one step takes: with two, steps of 2 h are on the noise of
                 those of h.
+            keep: what is kept at the times: the covariances by default.
             progress: told the share of the work that is done.
         """
+        keep = Keep() if keep is None else keep
         traced = is_traced(self, ts, max_step)
         most = self.method.paths
         chunks = 1 if traced else math.ceil(most / self._largest_chunk())
@@ -111,9 +127,11 @@ class Ensemble(eqx.Module):
             indices = np.arange(chunk * size, (chunk + 1) * size)
             shared = (self.block, self.initial, ts, self.stop_trace, method)
             numbers = np.float64(max_step) if not traced else max_step, np.uint32(parts)
-            return in_float64(_paths, *shared, *numbers, self.key, indices)
+            return in_float64(_paths, *shared, *numbers, self.key, keep, self.unit, indices)
 
-        program = jax.tree.structure((self.block, method)), len(self.initial), len(ts), size
+        shapes = len(self.initial), len(ts), size
+        observables = tuple(id(function) for function in jax.tree.leaves(keep))
+        program = jax.tree.structure((self.block, method, keep)), observables, *shapes
         results = _side_by_side(compute, math.ceil(count / size), program, progress)
         xp = jnp if traced else np
         return jax.tree.map(lambda *each: xp.concatenate(each)[:count], *results)
@@ -130,12 +148,12 @@ def _side_by_side(
     compute: Callable[[int], Paths],
     chunks: int,
     program: Hashable,
-    progress: Callable[[float], object] | None,
+    progress: Progress | None,
 ) -> list[Paths]:
     """`compute` of every chunk: the first alone where it compiles, then as threads allow."""
     alone = 0 if program in _compiled else 1
 
-    def call(chunk: int, report: Callable[[float], object]) -> Paths:
+    def call(chunk: int, report: Progress) -> Paths:
         result = compute(chunk)
         report(1.0)
         return result
@@ -150,41 +168,45 @@ def _side_by_side(
 
 @eqx.filter_jit
 def _paths(
-    block: Any,
+    block: Block | ShapedMLP,
     initial: Array,
     ts: Array,
     stop_trace: Array,
     method: AbstractCovarianceMethod,
     step: Array,
     parts: Array,
-    key: PRNGKeyArray,
+    key: Key,
+    keep: Keep,
+    unit: Array,
     indices: Array,
-) -> Any:
-    shared = (block, initial, ts, stop_trace, method, step, parts, key)
+) -> Paths:
+    shared = (block, initial, ts, stop_trace, method, step, parts, key, keep, unit)
     return map_shards(_paths_of, (indices,), (0,), shared)
 
 
-def _paths_of(indices: Array, shared: Any) -> Any:
+def _paths_of(indices: Array, shared: tuple[PyTree, ...]) -> Paths:
     """The paths of these indices."""
-    block, initial, ts, stop_trace, method, step, parts, key = shared
+    block, initial, ts, stop_trace, method, step, parts, key, keep, unit = shared
     start = method.start(initial)
     blow_up_trace = method.growth_limit * method.trace(start)
     intervals = jnp.diff(ts, prepend=0.0)
     ceiling = jnp.maximum(jnp.ceil(intervals / step * (1 - _ROUNDING)), 1.0)
 
-    def path(index: Array) -> Any:
+    def path(index: Array) -> Paths:
         own = jax.random.fold_in(key, index)
 
-        def to_next(carry: Any, interval: Any) -> Any:
-            duration, longest = interval
+        def to_next(
+            carry: _Carry, interval: tuple[Array, Array, Array]
+        ) -> tuple[_Carry, tuple[Array, Array, dict[str, Array]]]:
+            duration, longest, t = interval
             before = carry[1]
 
-            def running(loop: Any) -> Array:
+            def running(loop: tuple[Array, _Carry]) -> Array:
                 elapsed, (_, _, _, blown, stopped) = loop
                 alive = jnp.isinf(blown) & jnp.isinf(stopped)
                 return alive & (duration - elapsed > _ROUNDING * longest)
 
-            def advance(loop: Any) -> Any:
+            def advance(loop: tuple[Array, _Carry]) -> tuple[Array, _Carry]:
                 elapsed, (state, _, count, blown, stopped) = loop
                 # Paths that are over step beside the others of their chunk, for nothing.
                 left = duration - elapsed
@@ -211,14 +233,17 @@ def _paths_of(indices: Array, shared: Any) -> Any:
             state, _, count, blown, stopped = carry
             cov, log_det = method.read(state)
             lost = jnp.isfinite(blown)
-            kept = jnp.where(lost, jnp.nan, cov), jnp.where(lost, jnp.nan, log_det)
+            kept = jax.tree.map(
+                lambda leaf: jnp.where(lost, jnp.nan, leaf),
+                (keep.kept(cov), log_det, keep.observed(t, cov * unit)),
+            )
             return (state, before + duration, count, blown, stopped), kept
 
         never = jnp.asarray(jnp.inf, initial.dtype)
         carry = (start, jnp.zeros_like(never), jnp.asarray(0, jnp.uint32), never, never)
-        (_, _, count, blown, stopped), (cov, log_det) = jax.lax.scan(
-            to_next, carry, (intervals, intervals / ceiling)
+        (_, _, count, blown, stopped), (cov, log_det, observed) = jax.lax.scan(
+            to_next, carry, (intervals, intervals / ceiling, ts)
         )
-        return Paths(cov, log_det, blown, stopped, count)
+        return Paths(keep.stacked(cov), log_det, blown, stopped, count, dict(observed))
 
     return jax.vmap(path)(indices)

@@ -70,7 +70,8 @@ class CovarianceSolution(AbstractSolution):
     Attributes:
         ts: the times kept, layers / dim [times].
         cov: covariances [paths, times, tokens, tokens]; NaN after a blow-up, frozen after a stop.
-        log_det: log det of them [paths, times], from the factors.
+        log_det: log det of them [paths, times], from the factors; also where the covariances are
+            not kept.
         blow_up_time: when each path exploded, infinity where it did not [paths].
         stopping_time: when each path was stopped at `stop_trace`, infinity where not [paths].
         steps_taken: steps taken by each path [paths].
@@ -85,7 +86,7 @@ class CovarianceSolution(AbstractSolution):
 
     ts: Times
     cov: Float[AnyArray, "paths kept tokens tokens"]
-    log_det: Float[AnyArray, "paths kept"]
+    log_det: Float[AnyArray, "paths times"]
     blow_up_time: Float[AnyArray, " paths"]
     stopping_time: Float[AnyArray, " paths"]
     steps_taken: UInt32[AnyArray, " paths"]
@@ -205,6 +206,7 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
     initial: Float[AnyArray, "tokens tokens"]
     t1: Number
     stop_trace: Float[AnyArray, ""]
+    state: ClassVar[str] = "the covariance [tokens, tokens] of one path"
 
     def __init__(
         self,
@@ -266,10 +268,11 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
         stop_trace = self.stop_trace / unit
         if not is_traced(stop_trace):
             stop_trace = np.asarray(stop_trace)
-        ensemble = Ensemble(block, initial, stop_trace, method, key)
-        step, pairs = step_and_pairs(ensemble, times)
+        ensemble = Ensemble(block, initial, stop_trace, method, key, unit)
+        step, pairs = step_and_pairs(ensemble, times, keep)
         pairs = pairs.times_unit(unit)
-        paths = ensemble.paths(method.paths, times, step, progress=progress).times_unit(unit)
+        paths = ensemble.paths(method.paths, times, step, keep=keep, progress=progress)
+        paths = paths.times_unit(unit)
         xp = jnp if is_traced(paths) else np
         exploded = xp.any(xp.isfinite(paths.blow_up_time))
         outcome = Outcome.where(exploded, Outcome.blow_up, Outcome.successful)
@@ -287,6 +290,8 @@ class CovarianceSDE(AbstractProblem[CovarianceSolution]):
             outcome=outcome,
             discretisation=pairs.headline.largest,
             samples=int(method.paths),
+            observed=paths.observed,
+            states_kept=keep.states,
         )
 
     def _require_steps(
