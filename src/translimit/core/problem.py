@@ -55,8 +55,10 @@ class Keep(eqx.Module):
     states: bool = eqx.field(static=True, default=True)
 
     def observed(self, t: Array, state: Any) -> dict[str, Array]:
-        """Every observable of one state; for use inside a solver, under jit and vmap."""
-        return {name: jnp.asarray(function(t, state)) for name, function in self.observe.items()}
+        """Every observable of one state as floats; for use inside a solver, under jit and vmap."""
+        found = {name: jnp.asarray(function(t, state)) for name, function in self.observe.items()}
+        # NaN after the end of a solution asks for floats.
+        return {name: value.astype(jnp.result_type(value, float)) for name, value in found.items()}
 
     def kept(self, state: Y) -> Y:
         """What a solver keeps of one state: itself, or arrays of no size."""

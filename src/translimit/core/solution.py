@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 import equinox as eqx
 import numpy as np
 
+from translimit.core.errors import ArgumentError
 from translimit.core.outcome import Outcome, outcome_words
 from translimit.core.precision import is_traced
 from translimit.core.types import Floats, Numbers, Times
@@ -84,6 +85,15 @@ class AbstractSolution(eqx.Module):
             samples=self.samples,
             reference=self.reference,
         )
+
+    @final
+    def _drawn(self) -> xarray.Dataset:
+        """`to_xarray()` for a figure of the states, which are refused where they were not kept."""
+        if not self.states_kept:
+            raise ArgumentError(
+                "keep_states", "was False: there are no states to draw", "solve with them kept"
+            )
+        return self.to_xarray()
 
     def summary(self) -> dict[str, str]:
         """What a person asks first, in words: times, samples, end and error."""

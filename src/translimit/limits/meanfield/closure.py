@@ -64,7 +64,6 @@ from translimit.integrate import (
     integrate_ode,
     listening,
 )
-from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.units import Units, is_extreme, units_of_law
 
 if TYPE_CHECKING:
@@ -148,46 +147,26 @@ class GaussianSolution(AbstractSolution):
         """Ellipses of one standard deviation in the first two components, light to dark."""
         from translimit.figures import plot_ellipses
 
-        return plot_ellipses(self.to_xarray(), ax)
+        return plot_ellipses(self._drawn(), ax)
 
 
 class AbstractGaussianClosure(AbstractProblem[GaussianSolution]):
     """A Gaussian law under an affine field; subclasses say which field.
 
-    Args:
+    Attributes:
         attention: a variant that has this closure, or `Layered` ones.
-        mean: mean of the tokens [dim].
-        cov: covariance of the tokens [dim, dim]; symmetric positive semi-definite, may be
-            singular.
-        t1: final depth, positive.
-
-    Raises:
-        ArgumentError: shapes that do not match, entries that are not finite, a covariance that is
-            not symmetric or not positive semi-definite, t1 not positive.
-        NoSuchLimitError: the variant has no such closure.
+        mean: mean of the tokens at depth 0 [dim].
+        cov: their covariance [dim, dim].
+        t1: final depth.
     """
 
-    attention: AbstractAttention | Layered
-    mean: Float[AnyArray, " dim"]
-    cov: Float[AnyArray, "dim dim"]
-    t1: Number
+    attention: eqx.AbstractVar[AbstractAttention | Layered]
+    mean: eqx.AbstractVar[Float[AnyArray, " dim"]]
+    cov: eqx.AbstractVar[Float[AnyArray, "dim dim"]]
 
     #: Whether the law stays Gaussian, so that the closure is the equation itself.
     exact: eqx.AbstractClassVar[bool]
     state: ClassVar[str] = "the pair of mean [dim] and covariance [dim, dim] of the tokens"
-
-    def __init__(
-        self,
-        *,
-        attention: AbstractAttention | Layered,
-        mean: ArrayInput,
-        cov: ArrayInput,
-        t1: ArrayInput,
-    ):
-        self.attention = attention
-        self.mean, self.cov = require_gaussian(mean, cov, attention.dim)
-        self.t1 = require_horizon(t1)
-        _require_closure(self.rule, attention)
 
     @property
     @abc.abstractmethod
@@ -293,7 +272,7 @@ def require_gaussian(
     return mean, require_covariance(cov)
 
 
-def _require_closure(rule: ClosureRule, attention: AbstractAttention | Layered) -> None:
+def require_closure(rule: ClosureRule, attention: AbstractAttention | Layered) -> None:
     """Let a variant without such a closure say so before any work; nothing is computed."""
     dim, abstract = attention.dim, jax.ShapeDtypeStruct
     eqx.filter_eval_shape(

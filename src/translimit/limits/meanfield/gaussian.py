@@ -16,14 +16,17 @@ from typing import ClassVar
 
 from jaxtyping import Array, Float
 
-from translimit.attention import AbstractAttention
-from translimit.core import AbstractMethod, AnyArray, Floats
+from translimit.attention import AbstractAttention, Layered
+from translimit.core import AbstractMethod, AnyArray, ArrayInput, Floats, Number
 from translimit.integrate import AdaptiveODE
 from translimit.limits.meanfield.closure import (
     AbstractGaussianClosure,
     ClosureRule,
     closure_velocity,
+    require_closure,
+    require_gaussian,
 )
+from translimit.limits.meanfield.horizon import require_horizon
 
 
 class GaussianFlow(AbstractGaussianClosure):
@@ -58,7 +61,25 @@ class GaussianFlow(AbstractGaussianClosure):
     Reference: arXiv 2501.18322, Gaussian closure of the Transformer PDE.
     """
 
+    attention: AbstractAttention | Layered
+    mean: Float[AnyArray, " dim"]
+    cov: Float[AnyArray, "dim dim"]
+    t1: Number
+
     exact: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        *,
+        attention: AbstractAttention | Layered,
+        mean: ArrayInput,
+        cov: ArrayInput,
+        t1: ArrayInput,
+    ):
+        self.attention = attention
+        self.mean, self.cov = require_gaussian(mean, cov, attention.dim)
+        self.t1 = require_horizon(t1)
+        require_closure(self.rule, attention)
 
     @property
     def rule(self) -> ClosureRule:

@@ -24,18 +24,27 @@ from jaxtyping import Array, Float
 from translimit.attention import (
     AbstractAttention,
     AbstractMomentField,
+    Layered,
     attention_at,
 )
 from translimit.core import (
     AbstractMethod,
     AnyArray,
     ArgumentError,
+    ArrayInput,
     Floats,
     NoSuchLimitError,
+    Number,
     is_traced,
 )
 from translimit.integrate import AdaptiveODE
-from translimit.limits.meanfield.closure import AbstractGaussianClosure, ClosureRule
+from translimit.limits.meanfield.closure import (
+    AbstractGaussianClosure,
+    ClosureRule,
+    require_closure,
+    require_gaussian,
+)
+from translimit.limits.meanfield.horizon import require_horizon
 
 
 class MomentClosure(AbstractGaussianClosure):
@@ -67,9 +76,28 @@ class MomentClosure(AbstractGaussianClosure):
     Reference: arXiv 2501.18322, the field of sigmoid attention against a Gaussian.
     """
 
+    attention: AbstractAttention | Layered
+    mean: Float[AnyArray, " dim"]
+    cov: Float[AnyArray, "dim dim"]
+    t1: Number
+
     exact: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __check_init__(self):
+    def __init__(
+        self,
+        *,
+        attention: AbstractAttention | Layered,
+        mean: ArrayInput,
+        cov: ArrayInput,
+        t1: ArrayInput,
+    ):
+        self.attention = attention
+        self.mean, self.cov = require_gaussian(mean, cov, attention.dim)
+        self.t1 = require_horizon(t1)
+        require_closure(self.rule, attention)
+        self._require_resolved()
+
+    def _require_resolved(self) -> None:
         """Refuse a concrete initial law whose expectations are infinite or not resolved."""
         attention = attention_at(self.attention, 0.0)
         field = self.law_field(attention, self.mean, self.cov)

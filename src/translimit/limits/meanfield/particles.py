@@ -139,7 +139,7 @@ class ParticleSolution(AbstractSolution):
         """Trajectories of the tokens in the first two components, from start (open) to end."""
         from translimit.figures import plot_trajectories
 
-        return plot_trajectories(self.to_xarray(), ax)
+        return plot_trajectories(self._drawn(), ax)
 
 
 class ParticleFlow(AbstractProblem[ParticleSolution]):

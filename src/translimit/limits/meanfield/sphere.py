@@ -108,7 +108,7 @@ class SphereSolution(AbstractSolution):
         """Angles against depth on the circle; on other spheres the first two components."""
         from translimit.figures import plot_angles, plot_trajectories
 
-        data = self.to_xarray()
+        data = self._drawn()
         return (
             plot_angles(data, ax) if data.sizes["component"] == 2 else plot_trajectories(data, ax)
         )

@@ -170,7 +170,7 @@ class CovarianceSolution(AbstractSolution):
         """Median and bands of the correlation of the first two tokens along depth."""
         from translimit.figures import plot_correlation_bands
 
-        return plot_correlation_bands(self.to_xarray(), ax)
+        return plot_correlation_bands(self._drawn(), ax)
 
 
 class CovarianceSDE(AbstractProblem[CovarianceSolution]):
