@@ -27,7 +27,7 @@ from translimit.limits.meanfield import (
     classify_slopes,
     solve_limits,
 )
-from translimit.limits.meanfield.limit import _in_score_basis, _stack
+from translimit.limits.meanfield.score_basis import in_score_basis, stacked
 
 METHOD = LogTimeODE(lanes=16)
 LARGEST = 5
@@ -261,8 +261,8 @@ HEADS = dict(zip("QKV", GENERATOR.standard_normal((3, 2, 1, 3)), strict=True))
 )
 def test_every_variant_in_the_basis_of_its_scores(attention):
     """The field of a Gaussian in the other basis, and its columns that are said to be zero."""
-    arrays, shared = _stack([attention])
-    arrays, basis, columns = _in_score_basis(arrays, 3)
+    arrays, shared = stacked([attention])
+    arrays, basis, columns = in_score_basis(arrays, 3)
     rotated = eqx.combine(jax.tree.map(lambda leaf: leaf[0], arrays), shared)
     U, cov = basis[0], np.array([[1.0, 0.3, 0.1], [0.3, 0.8, -0.2], [0.1, -0.2, 0.5]])
     with jax.enable_x64(True):

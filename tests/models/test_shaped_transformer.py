@@ -8,7 +8,7 @@ from scipy.stats import ks_2samp
 from translimit.core import ArgumentError, ArgumentTypeError, named_key
 from translimit.describe import ABLATIONS, Block, ShapedGains, ShapedMLP
 from translimit.models import CompressedShapedTransformer, ShapedTransformer
-from translimit.models.shaped_transformer import (
+from translimit.models.shaped_layer import (
     apply_block,
     draw_weights,
     skip_weights,

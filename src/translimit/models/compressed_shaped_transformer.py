@@ -17,17 +17,18 @@ Reference: documentation, "The shaped Transformer".
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float
 
 from translimit.attention import shaped_attention
 from translimit.core import (
     ArgumentError,
     ArrayInput,
+    Key,
     Outcome,
     in_float64,
     lower_factor,
@@ -37,15 +38,18 @@ from translimit.core import (
 )
 from translimit.describe import Block, ShapedMLP
 from translimit.models.network_covariances import NetworkCovariances
-from translimit.models.shaped_transformer import (
+from translimit.models.shaped_layer import (
+    Scale,
     ShapedSizes,
+    relu_normaliser,
+    shaped_relu,
+    skip_weights,
+)
+from translimit.models.shaped_transformer import (
     SimulationSizes,
     kept_times,
     over_seeds,
-    relu_normaliser,
     require_simulation,
-    shaped_relu,
-    skip_weights,
 )
 
 
@@ -93,7 +97,7 @@ class CompressedShapedTransformer(eqx.Module):
         self,
         initial: ArrayInput,
         *,
-        key: PRNGKeyArray,
+        key: Key,
         seeds: int = 1,
         save_every: int | None = None,
         stop_trace: float | None = None,
@@ -148,7 +152,7 @@ def _simulate(
     block: Block,
     sizes: ShapedSizes,
     run: SimulationSizes,
-    lams: Any,
+    lams: tuple[Scale, Scale],
     stop: Array,
     key_data: Array,
     slices: int,
@@ -191,7 +195,9 @@ def _side_by_side(factors: Float[Array, "parts tokens columns"]) -> Float[Array,
     return lower_factor(factors.swapaxes(0, 1).reshape(factors.shape[1], -1))
 
 
-def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array) -> Array:
+def _layer(
+    block: Block, sizes: ShapedSizes, lams: tuple[Scale, Scale], state: Array, key: Array
+) -> Array:
     slices, tokens = state.shape[:2]
     factor = _factor(state)
     of_heads, of_attention, of_hidden, of_mlp = jax.random.split(key, 4)
@@ -220,7 +226,7 @@ def _layer(block: Block, sizes: ShapedSizes, lams: Any, state: Array, key: Array
     return mix(state, roots, lams[1], block.mlp.gamma, width, jax.random.split(of_mlp, slices))
 
 
-def _mix(factor: Array, branch: Array, lam: Any, gamma: Any, width: int, key: Array) -> Array:
+def _mix(factor: Array, branch: Array, lam: Scale, gamma: Scale, width: int, key: Array) -> Array:
     """A factor of the covariance of lam X + gamma (branch of `width` independent columns)."""
     tokens = factor.shape[0]
     of_along, of_across = jax.random.split(key)
@@ -232,7 +238,7 @@ def _mix(factor: Array, branch: Array, lam: Any, gamma: Any, width: int, key: Ar
     return lower_factor(jnp.concatenate([first, gamma * branch @ rest / math.sqrt(width)], axis=1))
 
 
-def _normals(key: Array, columns: int, tokens: int, dtype: Any) -> Array:
+def _normals(key: Array, columns: int, tokens: int, dtype: np.dtype) -> Array:
     """A factor of the Wishart matrix of `columns` standard normal columns."""
     if columns < tokens:
         return normals(key, (tokens, columns)).astype(dtype)

@@ -1,12 +1,12 @@
 from .closure import GaussianSolution as GaussianSolution
 from .gaussian import GaussianFlow as GaussianFlow
 from .gaussian import gaussian_vector_field as gaussian_vector_field
-from .limit import UNDECIDED as UNDECIDED
 from .limit import GaussianLimit as GaussianLimit
-from .limit import GaussianLimitSolution as GaussianLimitSolution
-from .limit import classify_slopes as classify_slopes
 from .limit import factor_vector_field as factor_vector_field
 from .limit import solve_limits as solve_limits
+from .limit_ranks import UNDECIDED as UNDECIDED
+from .limit_ranks import GaussianLimitSolution as GaussianLimitSolution
+from .limit_ranks import classify_slopes as classify_slopes
 from .methods import AdaptiveODE as AdaptiveODE
 from .methods import FixedODE as FixedODE
 from .methods import LogTimeODE as LogTimeODE

@@ -2,18 +2,10 @@ r"""Where the closures end: covariances for t to infinity, and their ranks.
 
 The rank of Sigma(t) is constant for finite t (Sigma = Phi Sigma_0 Phi^T with Phi invertible); a
 drop of rank is a statement about the limit, and the approach is algebraic (eigenvalues like 1 / t
-for V = I). So the closure is followed in logarithmic time, and an eigenvalue lambda counts by its
-slope d log lambda / d log t in *each* of the last two decades:
-
-    persistent  |slope| < 0.05, and not growing from the first to the second,
-    decaying    slope < -0.5,
-    undecided   anything else.
-
-A slope that is small and grows tells of a decay that is still to come. And where V has a small
-eigenvalue v the covariance rests on a slow curve, with more eigenvalues than will stay, until t is
-about 1 / v: no eigenvalue counts as persistent unless t1 v |A| |Sigma_0| exceeds `HORIZON`. A limit
-with an undecided eigenvalue has no rank here: transients exist, too, in which an eigenvalue falls
-by nine orders of magnitude and grows again. Nothing is compared with an absolute threshold.
+for V = I). So the closure is followed in logarithmic time, and `limit_ranks` reads the rank off the
+slopes of the eigenvalues in its last two decades. Where V has a small eigenvalue v the covariance
+rests on a slow curve, with more eigenvalues than will stay, until t is about 1 / v: no eigenvalue
+counts as persistent unless t1 v |A| |Sigma_0| exceeds `HORIZON`.
 
 | symbol | name here | shape |
 |---|---|---|
@@ -26,38 +18,28 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, PyTree
 
 from translimit.attention import (
-    L2,
     AbstractAttention,
-    FixedSinkhorn,
-    Linear,
-    MultiHead,
-    Sinkhorn,
-    Softmax,
     matmul,
 )
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
-    AbstractSolution,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
     Floats,
     Keep,
     Key,
-    NotEstimated,
     Number,
-    Numbers,
     Outcome,
     Progress,
     SolveError,
@@ -68,156 +50,23 @@ from translimit.core import (
     require_covariance,
 )
 from translimit.integrate import (
-    STEPS_NOT_ESTIMATED,
     AbstractLocalSystem,
     LogTimeODE,
     integrate_log_time,
 )
 from translimit.limits.meanfield.closure import closure_bytes
 from translimit.limits.meanfield.horizon import require_horizon
+from translimit.limits.meanfield.limit_ranks import GaussianLimitSolution, classify_slopes
+from translimit.limits.meanfield.score_basis import (
+    in_score_basis,
+    is_parameter,
+    slowest_rate,
+    stacked,
+)
 from translimit.limits.meanfield.units import Units, units_of_law
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
-
-PERSISTENT_SLOPE = 0.05
-#: Slopes below this are those of rounding and of the error of the steps: they may grow.
-STEADY_SLOPE = 1e-6
-DECAYING_SLOPE = -0.5
 #: How many times the slowest time scale of V has to pass before an eigenvalue counts as persistent.
 HORIZON = 10.0
-#: What `rank` says when it is not settled.
-UNDECIDED = -1
-
-
-def classify_slopes(
-    eigenvalues: Float[np.ndarray, "*members decades dim"],
-    decades: Float[np.ndarray, " decades"],
-    rank: Any,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slopes, and which eigenvalues persist and which decay, by the rule of the module docstring.
-
-    Args:
-        eigenvalues: descending, at the times `decades` [..., times, dim].
-        decades: increasing times [times].
-        rank: rank at the start [...]: the eigenvalues beyond it are zero for all times.
-
-    Returns:
-        Slopes [..., times - 1, dim], `persistent` and `decaying` [..., dim]. An eigenvalue below
-        the rounding of the factor, (dim eps)^2 of the largest, has decayed; its slope is -inf.
-    """
-    dim = eigenvalues.shape[-1]
-    floor = (dim * np.finfo(float).eps) ** 2 * eigenvalues[..., :1]
-    resolved = eigenvalues > floor
-    logs = np.log(np.where(resolved, eigenvalues, 1.0))
-    slopes = np.diff(logs, axis=-2) / np.diff(np.log(decades))[:, None]
-    slopes = np.where(resolved[..., 1:, :] & resolved[..., :-1, :], slopes, -np.inf)
-    # NaN (a member that ended early) is neither.
-    slopes = np.where(np.isfinite(eigenvalues).all(axis=-2, keepdims=True), slopes, np.nan)
-    present = np.arange(dim) < np.asarray(rank)[..., None]
-    size = np.abs(slopes)
-    growing = size[..., 1:, :] > np.maximum(size[..., :-1, :], STEADY_SLOPE)
-    persistent = (size < PERSISTENT_SLOPE).all(axis=-2) & ~growing.any(axis=-2) & present
-    decaying = (slopes < DECAYING_SLOPE).all(axis=-2) & present
-    return slopes, persistent, decaying
-
-
-class GaussianLimitSolution(AbstractSolution):
-    """The end of a closure, or of an ensemble of them (leading axis `members`).
-
-    Attributes:
-        ts: the times kept [times].
-        factor: F with cov = F F^T [..., times, dim, dim]; NaN after the end of a solution.
-        eigenvalues: of the covariance at t1, descending [..., dim]; NaN if t1 was not reached.
-        slopes: d log eigenvalue / d log t in each of the last two decades [..., 2, dim].
-        initial_rank: rank of the initial covariance [...].
-        persistent: eigenvalues that have settled at a positive number [..., dim]; none where t1 is
-            too short for V.
-        decaying: eigenvalues that go to zero [..., dim].
-        last_cov: the last covariance, at t1 or where the solution ended [..., dim, dim].
-        blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
-        steps_taken: attempted steps [...].
-        outcome: how each solve ended.
-        discretisation: not estimated; the reason says how to see it.
-        samples: one: nothing is drawn.
-    """
-
-    ts: Times
-    factor: Float[np.ndarray, "*members times dim dim"]
-    eigenvalues: Float[np.ndarray, "*members dim"]
-    slopes: Float[np.ndarray, "*members decades dim"]
-    initial_rank: Int[np.ndarray, "*members"]
-    persistent: Bool[np.ndarray, "*members dim"]
-    decaying: Bool[np.ndarray, "*members dim"]
-    last_cov: Float[np.ndarray, "*members dim dim"]
-    blow_up_time: Float[np.ndarray, "*members"]
-    steps_taken: Int[np.ndarray, "*members"]
-    outcome: Outcome
-    discretisation: Numbers | NotEstimated = eqx.field(
-        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(kw_only=True, static=True, default=1)
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
-
-    @property
-    def cov(self) -> Float[np.ndarray, "*members times dim dim"]:
-        """Covariances at the times kept [..., times, dim, dim]."""
-        return np.einsum("...ij,...kj->...ik", self.factor, self.factor)
-
-    @property
-    def undecided(self) -> Bool[np.ndarray, "*members"]:
-        """Whether an eigenvalue neither persists nor decays, or t1 was not reached [...]."""
-        counted = self.persistent.sum(axis=-1) + self.decaying.sum(axis=-1)
-        return np.asarray(counted < self.initial_rank)
-
-    @property
-    def rank(self) -> Int[np.ndarray, "*members"]:
-        """The settled rank of the limit [...], `UNDECIDED` (-1) where it is not settled."""
-        return np.where(self.undecided, UNDECIDED, self.persistent.sum(axis=-1))
-
-    @property
-    def eigenvalue_paths(self) -> Float[np.ndarray, "*members times dim"]:
-        """Eigenvalues at all times kept, descending [..., times, dim]."""
-        missing = ~np.isfinite(self.factor).all(axis=(-2, -1))
-        values = np.linalg.svd(np.nan_to_num(self.factor), compute_uv=False) ** 2
-        values[missing] = np.nan
-        return values
-
-    def _dataset(self) -> xarray.Dataset:
-        """Covariances, eigenvalues and slopes."""
-        import xarray
-
-        lead = ("member",) if np.ndim(self.blow_up_time) else ()
-
-        def labelled(dims: tuple[str, ...], values: np.ndarray, name: str) -> xarray.Variable:
-            about = {"long_name": name, "units": "1"}
-            return xarray.Variable((*lead, *dims), np.asarray(values), about)
-
-        return xarray.Dataset(
-            {
-                "cov": labelled(("time", "component", "component2"), self.cov, "covariance"),
-                "eigenvalue_paths": labelled(
-                    ("time", "eigenvalue"), self.eigenvalue_paths, "eigenvalue of the cov."
-                ),
-                "eigenvalues": labelled(("eigenvalue",), self.eigenvalues, "eigenvalue at t1"),
-                "slopes": labelled(("decade", "eigenvalue"), self.slopes, "logarithmic slope"),
-                "rank": labelled((), self.rank, "settled rank, -1 undecided"),
-                "undecided": labelled((), self.undecided, "whether the rank is undecided"),
-                "last_cov": labelled(("component", "component2"), self.last_cov, "last covariance"),
-                "blow_up_time": labelled((), self.blow_up_time, "blow-up time"),
-                "steps_taken": labelled((), self.steps_taken, "attempted steps"),
-            },
-            coords={
-                "time": ("time", np.asarray(self.ts), {"long_name": "depth", "units": "depth"})
-            },
-        )
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Eigenvalues against depth, both logarithmic."""
-        from translimit.figures import plot_eigenvalue_paths
-
-        return plot_eigenvalue_paths(self.to_xarray()["eigenvalue_paths"], ax)
 
 
 class GaussianLimit(AbstractProblem[GaussianLimitSolution]):
@@ -321,7 +170,7 @@ def solve_limits(
     *,
     save: ArrayInput | None = None,
     throw: bool = True,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> GaussianLimitSolution:
     """Solve an ensemble of limits of one shape, each with steps of its own.
 
@@ -345,7 +194,7 @@ def solve_limits(
         (
             jax.tree.structure(p.attention),
             *(
-                np.shape(leaf) if _is_parameter(leaf) else leaf
+                np.shape(leaf) if is_parameter(leaf) else leaf
                 for leaf in jax.tree.leaves(p.attention)
             ),
         )
@@ -391,14 +240,10 @@ def _trace(factor: Array) -> Array:
     return jnp.sum(factor**2)
 
 
-def _is_parameter(leaf: Any) -> bool:
-    return eqx.is_array(leaf) or isinstance(leaf, np.ndarray | np.generic)
-
-
 class _Closure(AbstractLocalSystem):
     """F' = M F, around a factor F in the coordinates Z [dim, k]: F + Z F_k, F_k the first k rows.
 
-    Only the first k columns of M, M_k, are not zero (`_in_score_basis`), and Z' = M_k (I + Z_k):
+    Only the first k columns of M, M_k, are not zero (`in_score_basis`), and Z' = M_k (I + Z_k):
     steps multiply F from the left, as the flow does. So the rank stays, and rows that have become
     small keep their digits.
 
@@ -414,74 +259,10 @@ class _Closure(AbstractLocalSystem):
     def state(self, y: Array, z: Array) -> Array:
         return y + matmul(z, y[: self.columns])
 
-    def velocity(self, parameters: Any, y: Array, z: Array) -> Array:
+    def velocity(self, parameters: PyTree, y: Array, z: Array) -> Array:
         attention = eqx.combine(parameters, self.shared)
         M = _linear_part(attention, self.state(y, z))[:, : self.columns]
         return M + matmul(M, z[: self.columns])
-
-
-def _stack(attentions: Sequence[AbstractAttention]) -> tuple[Any, AbstractAttention]:
-    """The arrays of the attentions with a leading axis, and what all of them share."""
-    parts = [eqx.partition(attention, _is_parameter) for attention in attentions]
-    arrays = jax.tree.map(lambda *leaves: np.stack(leaves).astype(float), *(a for a, _ in parts))
-    return arrays, parts[0][1]
-
-
-def _in_score_basis(arrays: Any, dim: int) -> tuple[Any, np.ndarray, int]:
-    """Attentions in orthogonal bases whose first vectors span the rows of Q.
-
-    M ends with the factor A = c K^T Q in every closure, so that its other columns are zero here.
-    And where K = -Q the covariance vanishes in these directions as t to infinity: as rows of their
-    own they keep their digits, where in another basis Q Sigma is a difference that rounds away.
-
-    Args:
-        arrays: stacked attentions, their arrays with a leading axis over members.
-        dim: of the tokens.
-
-    Returns:
-        The attentions, their bases [members, dim, dim] as columns, and the number of columns of M
-        that may not be zero: the given basis and all columns for other kinds of attention.
-    """
-    one_head = isinstance(arrays, Softmax | L2 | Linear | Sinkhorn | FixedSinkhorn)
-    if not one_head and not isinstance(arrays, MultiHead):
-        members = len(jax.tree.leaves(arrays)[0])
-        return arrays, np.broadcast_to(np.eye(dim), (members, dim, dim)), dim
-    members = len(arrays.Q)
-    _, sizes, rows = np.linalg.svd(arrays.Q.reshape(members, -1, dim))
-    rounding = max(arrays.Q[0].size // dim, dim) * np.finfo(float).eps
-    ranks = (sizes > rounding * sizes[:, :1]).sum(axis=1)
-    basis = np.swapaxes(rows, 1, 2)
-    heads = () if one_head else (1,)
-    right, left = (x.reshape(members, *heads, dim, dim) for x in (basis, rows))
-    Q, K = arrays.Q @ right, arrays.K @ right
-    Q = np.where(np.arange(dim) < ranks.reshape(members, *heads, 1, 1), Q, 0.0)
-    # What is rounding in K is zero, or rows of the covariance that vanish would never be rid of it.
-    K = np.where(np.abs(K) > rounding * np.abs(K).max(axis=(-2, -1), keepdims=True), K, 0.0)
-    changed = {"Q": Q, "K": K, "V": arrays.V @ right}
-    # What maps values to tokens: V itself, or the output maps.
-    changed |= {"V": left @ changed["V"]} if one_head else {"W": left @ arrays.W}
-    names = tuple(changed)
-    arrays = eqx.tree_at(
-        lambda a: tuple(getattr(a, name) for name in names), arrays, tuple(changed.values())
-    )
-    return arrays, basis, max(1, int(ranks.max()))
-
-
-def _slowest_rate(arrays: Any, cov: np.ndarray) -> np.ndarray:
-    """|A| |Sigma_0| times the smallest singular value of V that is not rounding [members].
-
-    Heads are taken together. Infinite where nothing moves, and for other kinds of attention, of
-    which nothing is known.
-    """
-    if not isinstance(arrays, Softmax | L2 | Linear | Sinkhorn | FixedSinkhorn | MultiHead):
-        return np.full(len(cov), np.inf)
-    values = arrays.W @ arrays.V if isinstance(arrays, MultiHead) else arrays.V
-    sizes = np.linalg.svd(values, compute_uv=False).reshape(len(cov), -1)
-    rounding = cov.shape[-1] * np.finfo(float).eps * sizes.max(axis=1, keepdims=True)
-    smallest = np.where(sizes > rounding, sizes, np.inf).min(axis=1)
-    Q, K = (np.linalg.norm(x.reshape(len(cov), -1), axis=1) for x in (arrays.Q, arrays.K))
-    scores = arrays.score_scale * Q * K * np.linalg.norm(cov, axis=(1, 2))
-    return np.where(scores > 0, smallest, np.inf) * np.where(scores > 0, scores, 1.0)
 
 
 def _decades(t1: float) -> np.ndarray:
@@ -492,7 +273,7 @@ def _run(
     problems: Sequence[GaussianLimit],
     method: LogTimeODE,
     ts: np.ndarray,
-    progress: Callable[[float], object] | None,
+    progress: Progress | None,
 ) -> GaussianLimitSolution:
     decades = _decades(float(problems[0].t1))
     grid = np.union1d(ts, decades)
@@ -503,8 +284,8 @@ def _run(
     rounding = cov.shape[-1] * np.finfo(float).eps * values[:, -1:]
     values = np.where(values > rounding, values, 0.0)
     initial = basis * np.sqrt(values)[:, None, :]
-    arrays, shared = _stack([problem.attention for problem in problems])
-    arrays, rotation, columns = _in_score_basis(arrays, cov.shape[-1])
+    arrays, shared = stacked([problem.attention for problem in problems])
+    arrays, rotation, columns = in_score_basis(arrays, cov.shape[-1])
     with jax.enable_x64(True):
         result = integrate_log_time(
             _Closure(shared, columns),
@@ -521,7 +302,7 @@ def _run(
     eigenvalues = np.linalg.svd(np.nan_to_num(ends), compute_uv=False) ** 2
     eigenvalues[missing] = np.nan
     slopes, persistent, decaying = classify_slopes(eigenvalues, decades, rank)
-    persistent &= (decades[-1] * _slowest_rate(arrays, cov) > HORIZON)[:, None]
+    persistent &= (decades[-1] * slowest_rate(arrays, cov) > HORIZON)[:, None]
     last = rotation @ result.last
     return GaussianLimitSolution(
         ts=ts,
