@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from jaxtyping import Float
 
-from translimit.core import POSITIVE, as_float64, require_number
+from translimit.core import POSITIVE, AnyArray, ArrayInput, as_float64, require_number
 
 
-def require_horizon(t1: Any) -> Any:
+def require_horizon(t1: ArrayInput) -> Float[AnyArray, ""]:
     """A positive finite final time as a float64 scalar, or armed when traced.
 
     Raises:

@@ -14,8 +14,6 @@ Reference: Geshkovski, Letrouit, Polyanskiy and Rigollet, arXiv 2312.10794; docu
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
@@ -23,8 +21,10 @@ from jaxtyping import Array, Float
 from translimit.attention import Softmax, Unnormalized, require_matrix
 from translimit.core import (
     FINITE,
+    AnyArray,
     ArgumentTypeError,
     ArrayInput,
+    Number,
     require_flag,
     require_number,
 )
@@ -36,12 +36,12 @@ class SphereAttention(eqx.Module):
     Arguments and errors are those of `SphereFlow`.
     """
 
-    beta: Any
-    Q: Any
-    K: Any
-    V: Any
+    beta: Number
+    Q: Float[AnyArray, "head_dim dim"]
+    K: Float[AnyArray, "head_dim dim"]
+    V: Float[AnyArray, "dim dim"]
     normalised: bool = eqx.field(static=True)
-    shift: Any
+    shift: Number
 
     def __init__(
         self,

@@ -16,14 +16,13 @@ Reference: Noci et al., arXiv 2306.17759, in the closed form derived in the docu
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArrayInput,
     NoSuchLimitError,
@@ -36,9 +35,7 @@ from translimit.limits.shaped.block import Block, ShapedMLP, require_limit
 from translimit.limits.shaped.units import finite, in_unit, unit_of_covariance
 
 
-def covariance_drift(
-    block: Block | ShapedMLP, cov: ArrayInput
-) -> Float[np.ndarray, "tokens tokens"] | Float[Array, "tokens tokens"]:
+def covariance_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Float[AnyArray, "tokens tokens"]:
     """Drift b(V) of the covariance, per unit of layers / dim.
 
     Args:
@@ -66,7 +63,7 @@ def covariance_drift(
 
 def diffusion(
     block: Block | ShapedMLP, cov: ArrayInput
-) -> Float[np.ndarray, "tokens tokens tokens tokens"] | Float[Array, "tokens tokens tokens tokens"]:
+) -> Float[AnyArray, "tokens tokens tokens tokens"]:
     """Covariation d<V_ab, V_cd> / dt as a full tensor: for tests and few tokens.
 
     Entries off the diagonal are entries like all others: no factor 2. The solver never forms this
@@ -88,7 +85,7 @@ def diffusion(
         return finite(found * unit * unit, "cov")
 
 
-def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
+def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Float[AnyArray, ""]:
     """Ito drift of log det V.
 
     Args:
@@ -99,7 +96,7 @@ def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
         ArgumentError: not a covariance, a singular one, or a result beyond float64.
         NoSuchLimitError: the block has no covariance SDE.
     """
-    here: Any = require_tokens_cov(block, cov)
+    here = require_tokens_cov(block, cov)
     if not is_traced(here) and np.linalg.matrix_rank(here, hermitian=True) < len(here):
         raise ArgumentError("cov", "is singular", "pass a positive definite covariance")
     unit = unit_of_covariance(block, here, "cov")
@@ -108,7 +105,7 @@ def log_det_drift(block: Block | ShapedMLP, cov: ArrayInput) -> Any:
 
 def correlation_drift(
     block: Block | ShapedMLP, cov: ArrayInput, pair: tuple[int, int] = (0, 1)
-) -> Any:
+) -> Float[AnyArray, ""]:
     """Ito drift of the correlation V_ij / sqrt(V_ii V_jj) of a pair of tokens.
 
     Args:
@@ -121,7 +118,7 @@ def correlation_drift(
             float64.
         NoSuchLimitError: the block has no covariance SDE.
     """
-    here: Any = require_tokens_cov(block, cov)
+    here = require_tokens_cov(block, cov)
     if not all(0 <= index < here.shape[0] for index in pair) or pair[0] == pair[1]:
         raise ArgumentError(
             "pair", f"got {pair}", f"pass two different tokens from 0 to {here.shape[0] - 1}"
@@ -135,7 +132,7 @@ def correlation_drift(
     return finite(found, "cov")
 
 
-def linear_variance(block: Block | ShapedMLP) -> Any:
+def linear_variance(block: Block | ShapedMLP) -> float | Float[Array, ""]:
     """sigma^2, the part of the noise that is linear in V, summed over the parts of the block."""
     if isinstance(block, ShapedMLP):
         mixed = 2 * (block.lam * block.gamma) ** 2
@@ -146,7 +143,9 @@ def linear_variance(block: Block | ShapedMLP) -> Any:
     return own if block.mlp is None else own + linear_variance(block.mlp)
 
 
-def require_tokens_cov(block: Block | ShapedMLP, cov: ArrayInput, name: str = "cov") -> Any:
+def require_tokens_cov(
+    block: Block | ShapedMLP, cov: ArrayInput, name: str = "cov"
+) -> Float[AnyArray, "tokens tokens"]:
     """A covariance that this block can take, and a block that has a limit.
 
     Raises:
@@ -209,7 +208,7 @@ def shaped_relu_kernel(correlation: Array) -> Array:
     return jnp.sqrt(1 - rho**2) - rho * jnp.arccos(rho)
 
 
-def _causal_parts(cov: Array, tau0: Any) -> tuple[Array, Array]:
+def _causal_parts(cov: Array, tau0: float | Float[Array, ""]) -> tuple[Array, Array]:
     """The two expectations with row a centred over the first a tokens, by prefix sums, O(m^2)."""
     count = jnp.arange(1, cov.shape[0] + 1, dtype=cov.dtype)
     sums = jnp.cumsum(cov, axis=1)  # s_kc = sum_{l <= c} V_kl
@@ -261,13 +260,15 @@ def drift_of(block: Block | ShapedMLP, cov: Array) -> Array:
     return attention if block.mlp is None else attention + _mlp_drift(block.mlp, cov)
 
 
-def attention_noise(block: Block) -> Any:
+def attention_noise(block: Block) -> float | Float[Array, ""]:
     """Gamma^2 alpha beta / sqrt(H), the factor of A_1 V + V A_1^T in the noise."""
     gains = block.shaped_gains
     return block.gamma**2 * gains.identity * gains.attention / block.heads**0.5
 
 
-def _covariation(block: Block | ShapedMLP, cov: Array, a: Any, b: Any, c: Any, d: Any) -> Array:
+def _covariation(
+    block: Block | ShapedMLP, cov: Array, a: Array, b: Array, c: Array, d: Array
+) -> Array:
     """Sigma_ab,cd for index arrays."""
     linear = linear_variance(block) * (cov[a, c] * cov[b, d] + cov[a, d] * cov[b, c])
     if isinstance(block, ShapedMLP):
@@ -288,7 +289,7 @@ def _covariation(block: Block | ShapedMLP, cov: Array, a: Any, b: Any, c: Any, d
         half = centre(cov) / tokens
         inner = jnp.broadcast_to((half @ cov @ half.T)[None, :, None, :], (tokens,) * 4)
 
-    def term(a: Any, b: Any, c: Any, d: Any) -> Array:
+    def term(a: Array, b: Array, c: Array, d: Array) -> Array:
         return cov[a, c] * inner[a, b, c, d]
 
     total = term(a, b, c, d) + term(a, b, d, c) + term(b, a, c, d) + term(b, a, d, c)
@@ -296,18 +297,18 @@ def _covariation(block: Block | ShapedMLP, cov: Array, a: Any, b: Any, c: Any, d
 
 
 @jax.jit
-def _covariance_drift(block: Any, cov: Array) -> Array:
+def _covariance_drift(block: Block | ShapedMLP, cov: Array) -> Array:
     return drift_of(block, cov)
 
 
 @jax.jit
-def _diffusion(block: Any, cov: Array) -> Array:
+def _diffusion(block: Block | ShapedMLP, cov: Array) -> Array:
     index = jnp.arange(cov.shape[0])
     return _covariation(block, cov, *jnp.meshgrid(index, index, index, index, indexing="ij"))
 
 
 @jax.jit
-def _log_det_drift(block: Any, cov: Array) -> Array:
+def _log_det_drift(block: Block | ShapedMLP, cov: Array) -> Array:
     tokens = cov.shape[0]
     result = jnp.trace(jnp.linalg.solve(cov, drift_of(block, cov)))
     result = result - linear_variance(block) / 2 * tokens * (tokens + 1)
@@ -330,7 +331,7 @@ def _log_det_drift(block: Any, cov: Array) -> Array:
 
 
 @jax.jit
-def _correlation_drift(block: Any, cov: Array, pair: Array) -> Array:
+def _correlation_drift(block: Block | ShapedMLP, cov: Array, pair: Array) -> Array:
     i, j = pair[0], pair[1]
     change = drift_of(block, cov)
     first, second, both = cov[i, i], cov[j, j], cov[i, j]

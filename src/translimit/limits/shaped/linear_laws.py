@@ -9,7 +9,6 @@ Reference: documentation, "The shaped Transformer".
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def linear_norm_law(block: Block, norm: float, t: float) -> tuple[float, float]:
     _require_time(t)
     if not norm > 0:
         raise ArgumentError("norm", f"got {norm}", "pass a positive squared norm")
-    variance = linear_variance(block)
+    variance = float(linear_variance(block))
     return math.log(norm) - variance * t, 2 * variance * t
 
 
@@ -56,11 +55,11 @@ def linear_log_det_law(block: Block, cov: ArrayInput, t: float) -> tuple[float, 
     """
     require_linear(block)
     _require_time(t)
-    start: Any = require_tokens_cov(block, cov)
+    start = np.asarray(require_tokens_cov(block, cov))
     sign, log_det = np.linalg.slogdet(start)
     if sign <= 0:
         raise ArgumentError("cov", "is singular", "pass a positive definite covariance")
-    tokens, variance = len(start), linear_variance(block)
+    tokens, variance = len(start), float(linear_variance(block))
     return log_det - variance / 2 * tokens * (tokens + 1) * t, 2 * tokens * variance * t
 
 
@@ -78,12 +77,12 @@ def linear_second_moments(block: Block, cov: ArrayInput, t: float) -> tuple[floa
     """
     require_linear(block)
     _require_time(t)
-    start: Any = require_tokens_cov(block, cov)
+    start = np.asarray(require_tokens_cov(block, cov))
     if start.shape != (2, 2):
         raise ArgumentError("cov", f"has shape {start.shape}", "pass that of two tokens, [2, 2]")
     cross, norms = start[0, 1] ** 2, start[0, 0] * start[1, 1]
     # u' = sigma^2 (u + w), w' = 2 sigma^2 u: growth at 2 sigma^2 and decay at sigma^2.
-    variance = linear_variance(block)
+    variance = float(linear_variance(block))
     grown = (2 * cross + norms) / 3 * math.exp(2 * variance * t)
     decayed = (cross - norms) / 3 * math.exp(-variance * t)
     return grown + decayed, grown - 2 * decayed, start[0, 0] ** 2 * math.exp(2 * variance * t)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -302,7 +302,7 @@ def change_rate(block: Block | ShapedMLP, cov: Float[Array, "tokens tokens"]) ->
     return jnp.maximum(drift_rate, noise_rate)
 
 
-def require_sizes(method: Any) -> None:
+def require_sizes(method: AbstractCovarianceMethod) -> None:
     """The checks that both methods share."""
     require_count(method.paths, "paths")
     for name in ("max_step", "adaptive", "growth_limit"):

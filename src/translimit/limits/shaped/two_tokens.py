@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -232,7 +231,7 @@ def _scale_differences(shape: float, grid: np.ndarray) -> np.ndarray:
 
 
 def _cells(
-    shape: float, grid: np.ndarray, functional: Callable[[np.ndarray], Any]
+    shape: float, grid: np.ndarray, functional: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Speed measure of the cell around each node, and the functional's mean over it."""
     faces = np.concatenate([[grid[0]], (grid[1:] + grid[:-1]) / 2, [grid[-1]]])

@@ -14,16 +14,17 @@ Reference: documentation, "The shaped Transformer".
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from translimit.core import AnyArray, ArgumentError, is_traced, unit_of
+from translimit.core import AnyArray, ArgumentError, Floats, is_traced, unit_of
 from translimit.limits.shaped.block import Block, ShapedMLP
 
+F = TypeVar("F", bound=Floats)
 Part = TypeVar("Part", bound=Block | ShapedMLP)
 
 #: Sizes, and temperatures in units of them, are within two to this power of one.
@@ -154,7 +155,7 @@ def require_resolved_scores(
         )
 
 
-def finite(value: Any, name: str) -> Any:
+def finite(value: F, name: str) -> F:
     """A result that float64 holds; traced ones as they are.
 
     Raises:
