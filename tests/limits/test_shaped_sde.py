@@ -1,4 +1,4 @@
-"""Paths of the covariance SDE against exact laws, the two-token equation and the note's figures."""
+"""Paths of the covariance SDE (docs/theory/shaped.md) against exact laws and two tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_second_moments_of_the_linear_part(linear_pair) -> None:
         np.mean(cov[:, 0, 0] * cov[:, 1, 1]),
         np.mean(cov[:, 0, 0] ** 2),
     ]
-    # The note's bounds: log-normal tails, 5 % standard error for the third.
+    # Bounds for 20,000 paths: log-normal tails, 5 % standard error for the third.
     for value, exact, bound in zip(measured, expected, (0.12, 0.12, 0.20), strict=True):
         assert abs(value / exact - 1) < bound
     assert abs(z(cov[:, 0, 0], 1.0)) < 4.5
@@ -99,7 +99,8 @@ def test_log_det_of_three_tokens_and_what_euler_makes_of_it() -> None:
     assert abs(log_det.mean() - mean) < 0.05
     assert abs(log_det.var() / variance - 1) < 0.05
     np.testing.assert_allclose(log_det, np.linalg.slogdet(structured.cov[:, 0])[1], atol=1e-6)
-    # At 20 steps the note finds Euler-Maruyama off by -0.49 where this scheme is off by -0.05.
+    # At 20 steps Euler-Maruyama is off by -0.49 where this scheme is off by -0.05
+    # (docs/theory/shaped.md, The solver).
     coarse = ends(LINEAR, np.eye(3), 0.8, StructurePreserving(paths=4000, max_step=0.04)).log_det
     euler = ends(LINEAR, np.eye(3), 0.8, EulerMaruyama(paths=4000, max_step=0.04)).log_det
     assert abs(coarse.mean() - mean) < 0.15
@@ -275,7 +276,7 @@ def test_paths_follow_the_two_token_equation() -> None:
             np.isinf(distance), end, functional(np.where(np.isinf(distance), 1, distance))
         )
         exact = two_token_expectation(block, 1.6, 1.0, functional, at_explosion=end)
-        # The note's bounds hold for 1e5 paths; the sampling error of fewer is added.
+        # The bounds hold for 1e5 paths; the sampling error of fewer is added.
         extra = 4.5 * sample.std() * (paths**-0.5 - 1e5**-0.5)
         assert abs(sample.mean() - exact) < bound + extra
 
@@ -392,7 +393,7 @@ def advance(method, block, state, h, key):
 
 
 def after_attention(block: Block, factor: np.ndarray, h: float, normal: np.ndarray) -> np.ndarray:
-    """Parts of V^ from the indices of the note, in 64 bits of mantissa."""
+    """Parts of V^ from the index form of E[A_1 V A_1^T] and E[A_2], in 64 bits of mantissa."""
     long, m = np.longdouble, len(factor)
     factor, normal = factor.astype(long), normal.astype(long)
     cov = factor @ factor.T

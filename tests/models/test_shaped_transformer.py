@@ -1,4 +1,4 @@
-"""The shaped Transformer against NumPy, its compressed chain, the equation and the note."""
+"""The shaped Transformer against NumPy, its compressed chain and the covariance SDE."""
 
 import jax
 import numpy as np
@@ -34,7 +34,7 @@ def correlations(cov: np.ndarray) -> np.ndarray:
 
 
 def numpy_layer(block: Block, dim: int, tau: float, w, x: np.ndarray) -> np.ndarray:
-    """Section 1 of the note, head by head."""
+    """The block of docs/theory/shaped.md, head by head."""
     m, branch = len(x), []
     for h in range(block.heads):
         scores = (x @ w.query[h] / dim**0.5) @ (x @ w.key[h] / dim**0.5).T / tau
@@ -113,7 +113,7 @@ def test_a_simulation_starts_from_its_covariance(heads: int) -> None:
 
 @pytest.mark.parametrize("model", [ShapedTransformer, CompressedShapedTransformer])
 def test_one_layer_has_the_covariance_of_the_generator(model) -> None:
-    # Section 3 of the note in NumPy: sigma^2 (V V + V V) + gamma^4 / (H tau0^2) A.
+    # The diffusion of docs/theory/shaped.md in NumPy: sigma^2 (V V + V V) + gamma^4 / (H tau0^2) A.
     gamma, tau0, heads, dim, seeds = 0.9, 0.4, 2, 64, 20_000
     block = Block(gamma=gamma, tau0=tau0, heads=heads, projection=True)
     cov = run(model(block=block, dim=dim, layers=1, head_dim=4), THREE, seeds)[:, 1]
@@ -179,7 +179,7 @@ def test_one_layer_of_the_mlp_has_the_mean_of_its_kernel() -> None:
     assert np.all(9 * errors[off] < 0.5 * exact[off])  # a factor of two would be seen
 
 
-# --- the note's figures -----------------------------------------------------------------------
+# --- figures of docs/theory/shaped.md, Networks -----------------------------------------------
 
 
 def test_compressed_networks_against_the_two_token_equation() -> None:
@@ -190,7 +190,7 @@ def test_compressed_networks_against_the_two_token_equation() -> None:
     cov = run(chain, [[1.0, 0.2], [0.2, 1.0]], 50_000)[:, 1]
     distance = cov[:, 0, 0] + cov[:, 1, 1] - 2 * cov[:, 0, 1]
     exact = two_token_expectation(block, 1.6, 1.0, lambda d: 1 / (1 + d), at_explosion=0.0)
-    # The note's +0.0018 +- 0.002 at 1e5 chains; half as many here.
+    # An independent run gave +0.0018 +- 0.002 at 1e5 chains; half as many here.
     extra = 4.5 * (1 / (1 + distance)).std() * (50_000**-0.5 - 100_000**-0.5)
     assert abs((1 / (1 + distance)).mean() - exact - 0.0018) < 0.002 + extra
 
@@ -278,7 +278,7 @@ def test_the_full_block_agrees_with_the_equation(chains: int, paths: int) -> Non
     method = StructurePreserving(paths=paths, max_step=0.005, bounded=True)
     limit = solve(sde, method, key=jax.random.key(1), save=[0.5]).cov[:, 0]
     # Equal laws pass 1.63 (1/n + 1/m)^(1/2) once in a hundred: 0.029 here, 0.015 in the slow one,
-    # where less than the note's 0.02 for 1e4 chains is asked.
+    # where less than the 0.02 of 1e4 chains is asked.
     bound = 1.63 * (1 / chains + 1 / paths) ** 0.5
     for statistic in (
         lambda v: correlations(v)[:, 0, 1],
