@@ -1,5 +1,4 @@
-"""Drift and diffusion of the covariance SDE (docs/theory/shaped.md) against figures of an independent
-implementation, index sums and Itô."""
+"""Drift and diffusion of the covariance SDE against known figures, index sums and Itô."""
 
 import itertools
 from typing import Any
