@@ -31,6 +31,8 @@ from .measured import scores_fit as scores_fit
 from .moments import AbstractMomentField as AbstractMomentField
 from .multi_head import MultiHead as MultiHead
 from .normalisation import Normalisation as Normalisation
+from .one_head import AbstractKernelHead as AbstractKernelHead
+from .one_head import AbstractOneHead as AbstractOneHead
 from .products import matmul as matmul
 from .shaped import shaped_attention as shaped_attention
 from .shaped import uniform_attention as uniform_attention

@@ -5,28 +5,29 @@ Concrete values raise at once; traced ones are armed with `equinox.error_if`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from translimit.core import (
-    POSITIVE,
     AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Floats,
     NoSuchLimitError,
     as_float,
     is_traced,
-    require_number,
 )
 
+#: The affine field Gamma(x) = g + M (x - mean) of a Gaussian: g and M.
+AffineField = tuple[Float[AnyArray, " dim"], Float[AnyArray, "dim dim"]]
 
-def require_matrix(value: ArrayInput, name: str, shape: tuple[int | None, int | None]) -> Any:
+
+def require_matrix(
+    value: ArrayInput, name: str, shape: tuple[int | None, ...]
+) -> Float[AnyArray, "rows columns"]:
     """A parameter matrix of the given shape (None: any), finite, in its own precision.
 
     Raises:
@@ -35,7 +36,9 @@ def require_matrix(value: ArrayInput, name: str, shape: tuple[int | None, int | 
     return _require_shape(value, name, shape, "a matrix")
 
 
-def require_stack(value: ArrayInput, name: str, shape: tuple[int | None, ...]) -> Any:
+def require_stack(
+    value: ArrayInput, name: str, shape: tuple[int | None, ...]
+) -> Float[AnyArray, "heads rows columns"]:
     """Maps of all heads [heads, rows, columns] of the given sizes (None: any), finite.
 
     Raises:
@@ -46,7 +49,7 @@ def require_stack(value: ArrayInput, name: str, shape: tuple[int | None, ...]) -
 
 def _require_shape(
     value: ArrayInput, name: str, shape: tuple[int | None, ...], what: str
-) -> np.ndarray | Array:
+) -> Floats:
     value = as_float(value, name)
     fits = value.ndim == len(shape) and all(
         want is None or have == want for have, want in zip(value.shape, shape, strict=True)
@@ -55,24 +58,6 @@ def _require_shape(
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ArgumentError(name, f"has shape {value.shape}", f"pass {what} [{wanted}]")
     return value
-
-
-def require_scale(value: ArrayInput, name: str) -> Float[AnyArray, ""]:
-    """A positive finite number as an array of shape []; a traced one is armed with `error_if`."""
-    value = require_number(value, name, POSITIVE)
-    return value if isinstance(value, jax.Array) else np.asarray(value)
-
-
-def require_maps(Q: Any, K: Any, V: Any, score_scale: Any) -> tuple[Any, Any, Any, Any]:
-    """The maps of one head, of shapes that match, and a positive factor of the scores."""
-    Q = require_matrix(Q, "Q", (None, None))
-    K = require_matrix(K, "K", Q.shape)
-    return (
-        Q,
-        K,
-        require_matrix(V, "V", (Q.shape[1], Q.shape[1])),
-        require_scale(score_scale, "score_scale"),
-    )
 
 
 def refuse_causal_closure(causal: bool) -> None:
@@ -87,7 +72,9 @@ def refuse_causal_closure(causal: bool) -> None:
         )
 
 
-def require_mean_and_cov(mean: Any, cov: Any, dim: int) -> tuple[Any, Any]:
+def require_mean_and_cov(
+    mean: ArrayInput, cov: ArrayInput, dim: int
+) -> tuple[Float[AnyArray, " dim"], Float[AnyArray, "dim dim"]]:
     """Mean [dim] and covariance [dim, dim] as arrays of floats; definiteness is not looked at."""
     mean = as_float(mean, "mean")
     if mean.shape != (dim,):
@@ -95,7 +82,7 @@ def require_mean_and_cov(mean: Any, cov: Any, dim: int) -> tuple[Any, Any]:
     return mean, require_matrix(cov, "cov", (dim, dim))
 
 
-def require_tokens(tokens: Any, name: str, dim: int) -> Any:
+def require_tokens(tokens: Floats, name: str, dim: int) -> Float[AnyArray, "tokens dim"]:
     """Tokens [tokens, dim], at least one."""
     if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] != dim:
         raise ArgumentError(
@@ -104,7 +91,7 @@ def require_tokens(tokens: Any, name: str, dim: int) -> Any:
     return tokens
 
 
-def require_weights(weights: ArrayInput | None, tokens: int) -> Any:
+def require_weights(weights: ArrayInput | None, tokens: int) -> Float[AnyArray, " tokens"] | None:
     """Weights [tokens] that are non-negative and sum to one to 1e-6, or None."""
     if weights is None:
         return None
@@ -134,7 +121,7 @@ def require_positions(
     name: str,
     *,
     ordered: bool = True,
-) -> Any:
+) -> Floats | None:
     """Positions where the variant is causal, None where it is not.
 
     Those of tokens must be `ordered`: out of order, they are more often a mistake than meant.
@@ -155,7 +142,7 @@ def require_positions(
     return _require_sorted(positions, name) if ordered else positions
 
 
-def _require_sorted(positions: Any, name: str) -> Any:
+def _require_sorted(positions: Float[AnyArray, " tokens"], name: str) -> Float[AnyArray, " tokens"]:
     """Positions [tokens] that do not decrease."""
     if is_traced(positions):
         wrong = jnp.any(positions[1:] < positions[:-1])
@@ -172,7 +159,11 @@ def _require_sorted(positions: Any, name: str) -> Any:
     return positions
 
 
-def require_admissible(x_positions: Any, positions: Any, weights: Any) -> Any:
+def require_admissible(
+    x_positions: Floats,
+    positions: Float[AnyArray, " tokens"],
+    weights: Float[AnyArray, " tokens"] | None,
+) -> Floats:
     """The positions of the points, if a token of positive weight lies at or before each of them."""
     if is_traced(x_positions, positions, weights):
         seen = positions if weights is None else jnp.where(weights > 0, positions, jnp.inf)

@@ -14,7 +14,8 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 from __future__ import annotations
 
 import abc
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import equinox as eqx
 import jax
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention.arguments import (
+    AffineField,
     require_admissible,
     require_positions,
     require_tokens,
@@ -30,14 +32,19 @@ from translimit.attention.arguments import (
 )
 from translimit.attention.products import matmul
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArrayInput,
+    Floats,
     Outcome,
     SolveError,
     as_float,
     following_inputs,
     is_traced,
 )
+
+#: What is computed with on the host, and answered in NumPy.
+HostInput = np.ndarray | Sequence[Any] | float
 
 
 class AbstractAttention(eqx.Module):
@@ -71,7 +78,7 @@ class AbstractAttention(eqx.Module):
         """The velocity as a pure function of JAX arrays of one precision; nothing is checked."""
 
     @abc.abstractmethod
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The affine field of a Gaussian: Gamma(x) = g + M (x - mean), as the pair (g, M).
 
         Args:
@@ -97,8 +104,20 @@ class AbstractAttention(eqx.Module):
         Raises:
             NoSuchLimitError: as `gaussian_field`.
         """
-        return self.gaussian_field(mean, matmul(factor, factor.T))
+        g, M = self.gaussian_field(mean, matmul(factor, factor.T))
+        return jnp.asarray(g), jnp.asarray(M)
 
+    @overload
+    def __call__(
+        self,
+        x: HostInput,
+        cloud: HostInput,
+        *,
+        weights: HostInput | None = None,
+        x_positions: HostInput | None = None,
+        positions: HostInput | None = None,
+    ) -> Float[np.ndarray, "*points dim"]: ...
+    @overload
     def __call__(
         self,
         x: ArrayInput,
@@ -107,7 +126,16 @@ class AbstractAttention(eqx.Module):
         weights: ArrayInput | None = None,
         x_positions: ArrayInput | None = None,
         positions: ArrayInput | None = None,
-    ) -> Any:
+    ) -> Float[AnyArray, "*points dim"]: ...
+    def __call__(
+        self,
+        x: ArrayInput,
+        cloud: ArrayInput,
+        *,
+        weights: ArrayInput | None = None,
+        x_positions: ArrayInput | None = None,
+        positions: ArrayInput | None = None,
+    ) -> Float[AnyArray, "*points dim"]:
         """The velocity at the points x in the weighted cloud.
 
         Args:
@@ -130,8 +158,7 @@ class AbstractAttention(eqx.Module):
             ArgumentTypeError: positions missing where the variant is causal, or given where not.
             SolveError: an inner iteration of the variant did not converge.
         """
-        x, cloud = as_float(x, "x"), as_float(cloud, "cloud")
-        require_tokens(cloud, "cloud", self.dim)
+        x, cloud = as_float(x, "x"), require_tokens(as_float(cloud, "cloud"), "cloud", self.dim)
         if x.ndim < 1 or x.shape[-1] != self.dim:
             raise ArgumentError("x", f"has shape {x.shape}", f"pass points [..., {self.dim}]")
         dtype = np.result_type(x.dtype, cloud.dtype)
@@ -142,7 +169,7 @@ class AbstractAttention(eqx.Module):
             x_positions, x.shape[:-1], self.causal, "x_positions", ordered=False
         )
         x_positions = _in_precision(dtype, x_positions)
-        if x_positions is not None and np.size(x_positions):
+        if x_positions is not None and positions is not None and np.size(x_positions):
             x_positions = require_admissible(x_positions, positions, weights)
         velocity, outcome = following_inputs(
             _batched_velocity, (x, cloud, weights, x_positions, positions), self
@@ -214,7 +241,9 @@ def velocity_and_outcome(
     return attention.velocity(x, cloud, log_weights, x_positions, positions), None
 
 
-def require_converged(value: Any, outcome: Outcome | None, name: str, result: Any = None) -> Any:
+def require_converged(
+    value: Floats, outcome: Outcome | None, name: str, result: object = None
+) -> Floats:
     """The value if the iteration behind it converged.
 
     Traced values are armed with `error_if`.
@@ -232,7 +261,7 @@ def require_converged(value: Any, outcome: Outcome | None, name: str, result: An
     return value
 
 
-def _in_precision(dtype: Any, value: Any) -> Any:
+def _in_precision(dtype: np.dtype, value: Floats | None) -> Floats | None:
     """The array in the precision of the tokens; that of weights and positions decides nothing."""
     if value is None or isinstance(value, np.ndarray):
         return None if value is None else value.astype(dtype, copy=False)
@@ -240,7 +269,10 @@ def _in_precision(dtype: Any, value: Any) -> Any:
 
 
 @eqx.filter_jit
-def _batched_velocity(data: Any, attention: AbstractAttention) -> tuple[Array, Outcome | None]:
+def _batched_velocity(
+    data: tuple[Array, Array, Array | None, Array | None, Array | None],
+    attention: AbstractAttention,
+) -> tuple[Array, Outcome | None]:
     x, cloud, weights, x_positions, positions = data
     log_weights = log_of_weights(weights, cloud)
     flat = x.reshape(-1, x.shape[-1])

@@ -8,16 +8,17 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import require_matrix, require_mean_and_cov
+from translimit.attention.arguments import AffineField, require_matrix, require_mean_and_cov
 from translimit.attention.base import AbstractAttention
 from translimit.attention.moments import AbstractMomentField
 from translimit.attention.products import matmul
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
@@ -38,8 +39,8 @@ class FeedForward(AbstractMomentField):
     """
 
     attention: AbstractAttention
-    W: Any
-    b: Any
+    W: Float[AnyArray, "dim dim"]
+    b: Float[AnyArray, " dim"]
     causal: bool = eqx.field(static=True)
 
     def __init__(self, attention: AbstractAttention, W: ArrayInput, b: ArrayInput | None = None):
@@ -88,7 +89,7 @@ class FeedForward(AbstractMomentField):
         velocity = self.attention.velocity(x, cloud, log_weights, x_positions, positions)
         return velocity + matmul(x, self.W.T) + self.b
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The attention's field with g + W mean + b and M + W.
 
         Raises:

@@ -12,23 +12,24 @@ Reference: Sander, Ablin, Blondel and Peyré, arXiv 2110.11773; documentation, "
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import require_maps, require_mean_and_cov
-from translimit.attention.base import AbstractAttention
+from translimit.attention.arguments import AffineField, require_mean_and_cov
+from translimit.attention.fields import count
+from translimit.attention.one_head import AbstractOneHead
 from translimit.attention.products import matmul
-from translimit.attention.sinkhorn import refuse_causal, score_features
+from translimit.attention.sinkhorn import refuse_causal
 from translimit.attention.tiles import log_sum_exp, softmax_average
-from translimit.core import ArrayInput, following_inputs, require_count
+from translimit.core import ArrayInput, following_inputs
 
 
 @final
-class FixedSinkhorn(AbstractAttention):
+class FixedSinkhorn(AbstractOneHead):
     r"""Sinkhorn attention after a fixed number of row updates: a model of its own.
 
     Starting from g = 0, rows and columns are normalised in turn, ending with the rows:
@@ -37,66 +38,17 @@ class FixedSinkhorn(AbstractAttention):
     rounds themselves.
 
     Attributes:
-        Q: query map [head_dim, dim].
-        K: key map [head_dim, dim].
-        V: value map [dim, dim].
-        score_scale: c, the positive factor of the scores.
         iterations: number of row updates, at least 1.
-        causal: always False.
+
+    Raises:
+        ArgumentError: as `AbstractOneHead`; iterations below 1.
+        NoSuchLimitError: causal=True.
     """
 
-    Q: Any
-    K: Any
-    V: Any
-    score_scale: Any
-    iterations: int = eqx.field(static=True)
-    causal: bool = eqx.field(static=True)
+    iterations: int = eqx.field(static=True, converter=count("iterations"), kw_only=True)
 
-    def __init__(
-        self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        *,
-        iterations: int,
-        causal: bool = False,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query map [head_dim, dim].
-            K: key map [head_dim, dim].
-            V: value map [dim, dim].
-            score_scale: the positive factor c of the scores.
-            iterations: number of row updates, at least 1.
-            causal: refused.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
-                positive, iterations below 1.
-            ArgumentTypeError: a parameter that is not numeric, iterations that are not an integer.
-            NoSuchLimitError: causal=True.
-        """
-        refuse_causal(causal)
-        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.iterations = require_count(iterations, "iterations")
-        self.causal = False
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the tokens."""
-        return self.Q.shape[1]
-
-    @property
-    def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.score_scale * matmul(self.K.T, self.Q)
-
-    @property
-    def bounded(self) -> bool:
-        """Yes: the velocity is an average of the cloud, mapped."""
-        return True
+    def __check_init__(self):
+        refuse_causal(self.causal)
 
     def velocity(
         self,
@@ -107,7 +59,7 @@ class FixedSinkhorn(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = V sum_j softmax_j(c <Q x_i, K y_j> - g_j + log w_j) y_j, g as it is."""
-        queries, keys = score_features(self, cloud, cloud)
+        queries, keys = self.queries(cloud), self.keys(cloud)
 
         @jax.checkpoint
         def one_round(g: Array, _: None) -> tuple[Array, None]:
@@ -116,10 +68,14 @@ class FixedSinkhorn(AbstractAttention):
 
         g = jnp.zeros_like(log_weights)
         g, _ = jax.lax.scan(one_round, g, None, length=self.iterations - 1)
-        at, keys = score_features(self, x, cloud)
-        return matmul(softmax_average(at, keys, cloud, log_weights - g), self.V.T)
+        return self.values(softmax_average(self.queries(x), keys, cloud, log_weights - g))
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    @property
+    def bounded(self) -> bool:
+        """Yes: the velocity is an average of the cloud, mapped."""
+        return True
+
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         r"""The field of a Gaussian, round by round: every potential is a quadratic.
 
         Under e^{<u, y> - <y, G y> / 2 - <l, y>} the Gaussian N(mean, cov) tilts to the mean
@@ -130,7 +86,9 @@ class FixedSinkhorn(AbstractAttention):
             ArgumentError: shapes that do not match.
         """
         mean, cov = require_mean_and_cov(mean, cov, self.dim)
-        return following_inputs(_quadratic_rounds, (mean, cov), (self.A, self.V, _Rounds(self)))
+        return following_inputs(
+            _quadratic_rounds, (mean, cov), (self.A, self.V, _Rounds(self.iterations))
+        )
 
     def factor_field(
         self, mean: Float[Array, " dim"], factor: Float[Array, "dim rank"]
@@ -160,19 +118,18 @@ class FixedSinkhorn(AbstractAttention):
         (G, eta), _ = jax.lax.scan(one_round, start, None, length=self.iterations - 1)
         solved = jnp.linalg.solve(eye + G, jnp.concatenate([keys, eta[:, None]], axis=1))
         moved = matmul(self.V, factor)
-        M = self.score_scale * matmul(matmul(moved, solved[:, :-1]), self.Q)
+        M = jnp.multiply(self.score_scale, matmul(matmul(moved, solved[:, :-1]), self.Q))
         return matmul(self.V, mean) - matmul(moved, solved[:, -1]) + matmul(M, mean), M
 
 
 class _Rounds(eqx.Module):
     iterations: int = eqx.field(static=True)
 
-    def __init__(self, attention: FixedSinkhorn):
-        self.iterations = attention.iterations
-
 
 @eqx.filter_jit
-def _quadratic_rounds(data: Any, parameters: Any) -> tuple[Array, Array]:
+def _quadratic_rounds(
+    data: tuple[Array, Array], parameters: tuple[Array, Array, _Rounds]
+) -> tuple[Array, Array]:
     mean, cov = data
     A, V, rounds = parameters
     identity = jnp.eye(mean.shape[0], dtype=cov.dtype)

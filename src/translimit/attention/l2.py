@@ -6,11 +6,7 @@ The factor e^{-c |Qx|^2} cancels, so the scores are 2 c <Qx, Ky> - c_K |Ky|^2 wi
 
 | symbol | name here | shape |
 |---|---|---|
-| Q, K | `Q`, `K` | [head_dim, dim] |
-| V | `V` | [dim, dim] |
-| c | `score_scale` | number |
 | c_K | `key_scale`, c unless given | number |
-| A = c K^T Q | `A` | [dim, dim] |
 | B = c_K K^T K | `B` | [dim, dim] |
 
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
@@ -27,20 +23,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import (
-    refuse_causal_closure,
-    require_maps,
-    require_mean_and_cov,
-    require_scale,
-)
-from translimit.attention.base import AbstractAttention
+from translimit.attention.arguments import AffineField, refuse_causal_closure, require_mean_and_cov
+from translimit.attention.fields import positive
+from translimit.attention.one_head import AbstractOneHead
 from translimit.attention.products import matmul
 from translimit.attention.tiles import softmax_average
-from translimit.core import ArgumentError, ArrayInput, is_traced, require_flag
+from translimit.core import AnyArray, ArgumentError, ArrayInput, is_traced
+
+
+def _given(key_scale: ArrayInput | None) -> Float[AnyArray, ""]:
+    """The converter of `key_scale`, once c has taken the place of None."""
+    assert key_scale is not None
+    return positive("key_scale")(key_scale)
 
 
 @final
-class L2(AbstractAttention):
+class L2(AbstractOneHead):
     r"""L2 attention with one head, in its plain and its causal form.
 
     Gamma_mu(x) = V sum_j softmax_j(2 c <Qx, K y_j> - c_K |K y_j|^2 + log w_j) y_j; causal: over
@@ -57,64 +55,36 @@ class L2(AbstractAttention):
         key_scale=1.0` reproduces it.
 
     Attributes:
-        Q: query map [head_dim, dim].
-        K: key map [head_dim, dim].
-        V: value map [dim, dim].
-        score_scale: c, the positive factor of the cross term.
-        key_scale: c_K, the positive factor of |Ky|^2.
-        causal: whether a token sees only tokens at or before its position.
+        key_scale: c_K, the positive factor of |Ky|^2; c by default, which makes the kernel
+            e^{-c |Qx - Ky|^2}.
     """
 
-    Q: Any
-    K: Any
-    V: Any
-    score_scale: Any
-    key_scale: Any
-    causal: bool = eqx.field(static=True)
+    key_scale: Float[AnyArray, ""] = eqx.field(default=None, converter=_given, kw_only=True)
 
-    def __init__(
+    def __post_init__(self):
+        if self.key_scale is None:
+            self.key_scale = self.score_scale
+
+    def velocity(
         self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        key_scale: ArrayInput | None = None,
-        causal: bool = False,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query map [head_dim, dim].
-            K: key map [head_dim, dim].
-            V: value map [dim, dim].
-            score_scale: the positive factor c.
-            key_scale: the positive factor c_K of |Ky|^2; c by default, which makes the kernel
-                e^{-c |Qx - Ky|^2}.
-            causal: restrict keys to positions at or before the query's.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
-                positive.
-            ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
-        """
-        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.key_scale = (
-            self.score_scale if key_scale is None else require_scale(key_scale, "key_scale")
-        )
-        self.causal = require_flag(causal, "causal")
+        x: Float[Array, "queries dim"],
+        cloud: Float[Array, "tokens dim"],
+        log_weights: Float[Array, " tokens"],
+        x_positions: Float[Array, " queries"] | None,
+        positions: Float[Array, " tokens"] | None,
+    ) -> Float[Array, "queries dim"]:
+        """Gamma(x_i) = V sum_j softmax_j(2 c <Q x_i, K y_j> - c_K |K y_j|^2 + log w_j) y_j."""
+        queries, keys = jnp.multiply(2 * self.score_scale, matmul(x, self.Q.T)), self.keys(cloud)
+        bias = log_weights - self.key_scale * jnp.sum(keys**2, axis=1)
+        return self.values(softmax_average(queries, keys, cloud, bias, x_positions, positions))
 
     @property
-    def dim(self) -> int:
-        """Dimension of the tokens."""
-        return self.Q.shape[1]
+    def bounded(self) -> bool:
+        """Yes: the velocity is an average of the cloud, mapped."""
+        return True
 
     @property
-    def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]; the scores hold 2 <Ax, y>."""
-        return self.score_scale * matmul(self.K.T, self.Q)
-
-    @property
-    def B(self) -> Any:
+    def B(self) -> Float[AnyArray, "dim dim"]:
         """The confining matrix B = c_K K^T K [dim, dim]; the scores hold -<By, y>."""
         return self.key_scale * matmul(self.K.T, self.K)
 
@@ -141,27 +111,7 @@ class L2(AbstractAttention):
         inverse = 1 / (float(self.key_scale) * singular[-1] ** 2)
         return float(np.linalg.norm(self.V, 2) * inverse * np.linalg.norm(self.A, 2))
 
-    @property
-    def bounded(self) -> bool:
-        """Yes: the velocity is an average of the cloud, mapped."""
-        return True
-
-    def velocity(
-        self,
-        x: Float[Array, "queries dim"],
-        cloud: Float[Array, "tokens dim"],
-        log_weights: Float[Array, " tokens"],
-        x_positions: Float[Array, " queries"] | None,
-        positions: Float[Array, " tokens"] | None,
-    ) -> Float[Array, "queries dim"]:
-        """Gamma(x_i) = V sum_j softmax_j(2 c <Q x_i, K y_j> - c_K |K y_j|^2 + log w_j) y_j."""
-        queries = 2 * self.score_scale * matmul(x, self.Q.T)
-        keys = matmul(cloud, self.K.T)
-        bias = log_weights - self.key_scale * jnp.sum(keys**2, axis=1)
-        average = softmax_average(queries, keys, cloud, bias, x_positions, positions)
-        return matmul(average, self.V.T)
-
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The field of a Gaussian: g = V R mean + M mean, M = 2 V R cov A, R = (I + 2 cov B)^{-1}.
 
         Tilting N(mean, cov) by e^{2 <Ax, y> - <By, y>} moves its mean to R (mean + 2 cov A x).
@@ -197,6 +147,6 @@ class L2(AbstractAttention):
         orthogonal, upper = jnp.linalg.qr(stacked)
         tilted = jax.scipy.linalg.solve_triangular(upper, orthogonal[keys.shape[1] :].T)
         of_keys = matmul(matmul(self.V, factor), tilted.T)
-        M = 2 * self.score_scale / root * matmul(of_keys, self.Q)
+        M = jnp.multiply(2 * self.score_scale / root, matmul(of_keys, self.Q))
         lowered = root * matmul(of_keys, matmul(self.K, mean))
         return matmul(self.V, mean) - lowered + matmul(M, mean), M

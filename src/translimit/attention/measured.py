@@ -21,20 +21,16 @@ from jaxtyping import Array, Bool, Float
 
 from translimit.attention.base import AbstractAttention
 from translimit.attention.feed_forward import FeedForward
-from translimit.attention.fixed_sinkhorn import FixedSinkhorn
 from translimit.attention.l2 import L2
 from translimit.attention.layered import Layered
-from translimit.attention.linear import Linear
 from translimit.attention.multi_head import MultiHead
-from translimit.attention.sigmoid import Sigmoid
-from translimit.attention.sinkhorn import Sinkhorn
-from translimit.attention.softmax import Softmax
-from translimit.attention.unnormalized import Unnormalized
+from translimit.attention.one_head import AbstractOneHead
 from translimit.core import ArgumentError, is_traced
 
 Variant = TypeVar("Variant", bound=AbstractAttention | Layered)
 
-_BY_MAPS = (Softmax, MultiHead, L2, Linear, Sigmoid, Unnormalized, Sinkhorn, FixedSinkhorn)
+#: Variants whose scores and values are linear in their maps.
+_BY_MAPS = (AbstractOneHead, MultiHead)
 
 
 def in_units(attention: Variant, length: float, time: float) -> Variant:

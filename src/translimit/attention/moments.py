@@ -28,7 +28,7 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -36,8 +36,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import require_mean_and_cov
+from translimit.attention.arguments import AffineField, require_mean_and_cov
 from translimit.attention.base import AbstractAttention
+from translimit.attention.one_head import AbstractOneHead
 from translimit.attention.products import matmul
 from translimit.core import ArrayInput, following_inputs, psd_sqrt
 
@@ -71,7 +72,7 @@ class AbstractMomentField(AbstractAttention):
             NoSuchLimitError: the causal form.
         """
 
-    def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def moment_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The affine field nearest to Gamma under N(mean, cov): g = E Gamma, M = E grad Gamma.
 
         The moment closure built on it is approximate: the law does not stay Gaussian. Which laws
@@ -93,7 +94,9 @@ class AbstractMomentField(AbstractAttention):
 
 
 @eqx.filter_jit
-def _field_of_covariance(law: tuple[Array, Array], attention: AbstractMomentField) -> Any:
+def _field_of_covariance(
+    law: tuple[Array, Array], attention: AbstractMomentField
+) -> tuple[Array, Array]:
     mean, cov = law
     return attention.moment_factor_field(mean, psd_sqrt(cov))
 
@@ -137,14 +140,19 @@ class EtaMoments(NamedTuple):
     slope_second: Float[Array, "rank rank"]
 
 
-def scores_of(attention: Any, mean: Array, factor: Array) -> Scores:
+def scores_of(attention: AbstractOneHead, mean: Array, factor: Array) -> Scores:
     """The scores of N(mean, F F^T) under the maps of an attention."""
     c, Q, K = attention.score_scale, attention.Q, attention.K
-    return Scores(c * matmul(Q, factor), matmul(K, factor), c * matmul(Q, mean), matmul(K, mean))
+    queries, query = (jnp.multiply(c, matmul(Q, one)) for one in (factor, mean))
+    return Scores(queries, matmul(K, factor), query, matmul(K, mean))
 
 
 def field_of_moments(
-    attention: Any, mean: Array, factor: Array, scores: Scores, moments: EtaMoments
+    attention: AbstractOneHead,
+    mean: Array,
+    factor: Array,
+    scores: Scores,
+    moments: EtaMoments,
 ) -> tuple[Float[Array, " dim"], Float[Array, "dim dim"]]:
     """The field (g, M) = (V E[phi y], c V E[phi' y (Ky)^T] Q) from expectations in eta."""
     g = mean * moments.mass + matmul(factor, moments.first)
@@ -153,7 +161,8 @@ def field_of_moments(
     of_factor = of_factor + matmul(moments.slope_second, scores.keys.T)
     values = jnp.outer(matmul(attention.V, mean), of_mean)
     values = values + matmul(matmul(attention.V, factor), of_factor)
-    return matmul(attention.V, g), attention.score_scale * matmul(values, attention.Q)
+    M = jnp.multiply(attention.score_scale, matmul(values, attention.Q))
+    return matmul(attention.V, g), M
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:

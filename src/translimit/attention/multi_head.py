@@ -17,7 +17,7 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,20 +26,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from translimit.attention.arguments import (
+    AffineField,
     refuse_causal_closure,
     require_matrix,
     require_mean_and_cov,
-    require_scale,
     require_stack,
 )
 from translimit.attention.base import AbstractAttention
+from translimit.attention.fields import flag, floats, positive
 from translimit.attention.products import matmul
 from translimit.attention.tiles import over_heads, softmax_average
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArrayInput,
     require_count,
-    require_flag,
 )
 
 
@@ -59,46 +60,25 @@ class MultiHead(AbstractAttention):
         W: output maps [heads, dim, value_dim].
         score_scale: c, the positive factor of the scores of all heads.
         causal: whether a token sees only tokens at or before its position.
+
+    Raises:
+        ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` that is
+            not positive.
+        ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
     """
 
-    Q: Any
-    K: Any
-    V: Any
-    W: Any
-    score_scale: Any
-    causal: bool = eqx.field(static=True)
+    Q: Float[AnyArray, "heads head_dim dim"] = eqx.field(converter=floats("Q"))
+    K: Float[AnyArray, "heads head_dim dim"] = eqx.field(converter=floats("K"))
+    V: Float[AnyArray, "heads value_dim dim"] = eqx.field(converter=floats("V"))
+    W: Float[AnyArray, "heads dim value_dim"] = eqx.field(converter=floats("W"))
+    score_scale: Float[AnyArray, ""] = eqx.field(default=1.0, converter=positive("score_scale"))
+    causal: bool = eqx.field(default=False, static=True, converter=flag("causal"), kw_only=True)
 
-    def __init__(
-        self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        W: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        causal: bool = False,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query maps [heads, head_dim, dim].
-            K: key maps [heads, head_dim, dim].
-            V: value maps [heads, value_dim, dim].
-            W: output maps [heads, dim, value_dim].
-            score_scale: the positive factor c of the scores.
-            causal: restrict keys to positions at or before the query's.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
-                positive.
-            ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool.
-        """
-        self.Q = require_stack(Q, "Q", (None, None, None))
-        heads, head_dim, dim = self.Q.shape
-        self.K = require_stack(K, "K", (heads, head_dim, dim))
-        self.V = require_stack(V, "V", (heads, None, dim))
-        self.W = require_stack(W, "W", (heads, dim, self.V.shape[1]))
-        self.score_scale = require_scale(score_scale, "score_scale")
-        self.causal = require_flag(causal, "causal")
+    def __check_init__(self):
+        heads, head_dim, dim = require_stack(self.Q, "Q", (None, None, None)).shape
+        require_stack(self.K, "K", (heads, head_dim, dim))
+        require_stack(self.V, "V", (heads, None, dim))
+        require_stack(self.W, "W", (heads, dim, self.V.shape[1]))
 
     @classmethod
     def from_matrices(
@@ -157,7 +137,7 @@ class MultiHead(AbstractAttention):
     @property
     def dim(self) -> int:
         """Dimension of the tokens."""
-        return self.Q.shape[2]
+        return self.Q.shape[-1]
 
     @property
     def heads(self) -> int:
@@ -165,12 +145,12 @@ class MultiHead(AbstractAttention):
         return self.Q.shape[0]
 
     @property
-    def A(self) -> Any:
+    def A(self) -> Float[AnyArray, "heads dim dim"]:
         """The score matrices A_h = c K_h^T Q_h [heads, dim, dim]."""
         return self.score_scale * matmul(self.K.swapaxes(1, 2), self.Q)
 
     @property
-    def effective_V(self) -> Any:
+    def effective_V(self) -> Float[AnyArray, "heads dim dim"]:
         """The value maps W_h V_h from token to token [heads, dim, dim]."""
         return matmul(self.W, self.V)
 
@@ -188,7 +168,7 @@ class MultiHead(AbstractAttention):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = sum_h W_h sum_j softmax_j(c <Q_h x_i, K_h y_j> + log w_j) V_h y_j."""
-        queries = self.score_scale * matmul(x, jnp.swapaxes(self.Q, 1, 2))
+        queries = jnp.multiply(self.score_scale, matmul(x, jnp.swapaxes(self.Q, 1, 2)))
         keys = matmul(cloud, jnp.swapaxes(self.K, 1, 2))
         values = matmul(cloud, jnp.swapaxes(self.V, 1, 2))
 
@@ -198,7 +178,7 @@ class MultiHead(AbstractAttention):
         averages = over_heads(one_head, (queries, keys, values), x.shape[0] * cloud.shape[0])
         return jnp.einsum("hnv,hdv->nd", averages, self.W, precision=lax.Precision.HIGHEST)
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The field of a Gaussian: M = sum_h W_h V_h cov A_h, g = sum_h W_h V_h mean + M mean.
 
         Raises:
@@ -218,5 +198,5 @@ class MultiHead(AbstractAttention):
         refuse_causal_closure(self.causal)
         V = self.effective_V
         of_keys = matmul(matmul(V, factor), jnp.swapaxes(matmul(self.K, factor), 1, 2))
-        M = self.score_scale * matmul(of_keys, self.Q).sum(axis=0)
+        M = jnp.multiply(self.score_scale, matmul(of_keys, self.Q).sum(axis=0))
         return matmul(V.sum(axis=0), mean) + matmul(M, mean), M

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.attention.prefix import prefix_mass
-from translimit.core import ArgumentError, ArgumentTypeError, brief, require_flag
+from translimit.core import ArgumentError, ArgumentTypeError, brief
 
 
 class Normalisation(enum.Enum):
@@ -24,7 +24,7 @@ class Normalisation(enum.Enum):
     PREFIX = "prefix"
 
 
-def require_normalisation(value: Any, causal: Any) -> Normalisation:
+def require_normalisation(value: Any, causal: bool) -> Normalisation:
     """A member of `Normalisation`; PREFIX only where the field is causal.
 
     Raises:
@@ -37,7 +37,7 @@ def require_normalisation(value: Any, causal: Any) -> Normalisation:
             f"got {brief(value)}",
             "pass Normalisation.TOTAL or Normalisation.PREFIX",
         )
-    if value is Normalisation.PREFIX and not require_flag(causal, "causal"):
+    if value is Normalisation.PREFIX and not causal:
         raise ArgumentError(
             "normalisation",
             "is PREFIX, and the field is not causal: every token sees all the mass",

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
+
+from translimit.core import AnyArray
 
 #: Products of matrices up to this size are written out: over many members side by side, XLA on CPUs
 #: vectorises that, nine times faster than a batch of 5 x 5 products.
 _UNROLLED = 8
 
 
-def matmul(left: Any, right: Any) -> Any:
+@overload
+def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray: ...
+@overload
+def matmul(left: Array, right: AnyArray) -> Array: ...
+@overload
+def matmul(left: AnyArray, right: Array) -> Array: ...
+@overload
+def matmul(left: AnyArray, right: AnyArray) -> AnyArray: ...
+def matmul(left: AnyArray, right: AnyArray) -> AnyArray:
     """The product left @ right in full precision, in NumPy if both factors are NumPy arrays."""
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return left @ right

@@ -1,27 +1,20 @@
 r"""Sigmoid attention: Gamma_mu(x) = int sigma(s(x,y) + b) V y dmu(y), sigma(z) = 1 / (1 + e^{-z}).
 
-| symbol | name here | shape |
-|---|---|---|
-| Q, K | `Q`, `K` | [head_dim, dim] |
-| V | `V` | [dim, dim] |
-| c | `score_scale` | number |
-| b | `bias` | number |
-| A = c K^T Q, s(x, y) = <Ax, y> | `A` | [dim, dim] |
-
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 "The Transformer PDE".
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import NoReturn, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import refuse_causal_closure, require_maps, require_mean_and_cov
+from translimit.attention.arguments import refuse_causal_closure, require_mean_and_cov
+from translimit.attention.fields import number
 from translimit.attention.logistic_integrals import logistic_normal
 from translimit.attention.moments import (
     AbstractMomentField,
@@ -29,21 +22,21 @@ from translimit.attention.moments import (
     logistic_moments,
     scores_of,
 )
-from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
+from translimit.attention.one_head import AbstractKernelHead
 from translimit.attention.products import matmul
 from translimit.attention.tiles import kernel_sum
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArrayInput,
     NoSuchLimitError,
     as_float,
     following_inputs,
-    require_flag,
 )
 
 
 @final
-class Sigmoid(AbstractMomentField):
+class Sigmoid(AbstractKernelHead, AbstractMomentField):
     r"""Sigmoid attention with one head, in its plain and its causal form.
 
     Gamma_mu(x) = V sum_j w_j sigma(c <Qx, K y_j> + b) y_j: a mean over the tokens. Causal: over
@@ -58,72 +51,10 @@ class Sigmoid(AbstractMomentField):
         error O(1 / n), to int e^z V y dmu, so its mean-field limit is `Unnormalized`.
 
     Attributes:
-        Q: query map [head_dim, dim].
-        K: key map [head_dim, dim].
-        V: value map [dim, dim].
-        score_scale: c, the positive factor of the scores.
-        bias: b, added to every score.
-        causal: whether a token sees only tokens at or before its position.
-        normalisation: what a causal sum is divided by.
+        bias: b, added to every score; one number, 0 by default.
     """
 
-    Q: Any
-    K: Any
-    V: Any
-    score_scale: Any
-    bias: Any
-    causal: bool = eqx.field(static=True)
-    normalisation: Normalisation = eqx.field(static=True)
-
-    def __init__(
-        self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        bias: ArrayInput = 0.0,
-        causal: bool = False,
-        normalisation: Normalisation = Normalisation.TOTAL,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query map [head_dim, dim].
-            K: key map [head_dim, dim].
-            V: value map [dim, dim].
-            score_scale: the positive factor c of the scores.
-            bias: b, one number; see the note on -log(n) above.
-            causal: restrict keys to positions at or before the query's.
-            normalisation: in the causal form, divide by the mass of all tokens (the default) or
-                of those at or before the query.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
-                positive, PREFIX without causal.
-            ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
-                `normalisation` that is no member of `Normalisation`.
-        """
-        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.bias = as_float(bias, "bias")
-        if self.bias.ndim != 0:
-            raise ArgumentError("bias", f"has shape {self.bias.shape}", "pass one number")
-        self.causal = require_flag(causal, "causal")
-        self.normalisation = require_normalisation(normalisation, causal)
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the tokens."""
-        return self.Q.shape[1]
-
-    @property
-    def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.score_scale * matmul(self.K.T, self.Q)
-
-    @property
-    def bounded(self) -> bool:
-        """Yes: |Gamma(x)| <= ||V|| max_j |x_j|, weights being below one."""
-        return True
+    bias: Float[AnyArray, ""] = eqx.field(default=0.0, converter=number("bias"), kw_only=True)
 
     def velocity(
         self,
@@ -134,20 +65,20 @@ class Sigmoid(AbstractMomentField):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = V sum_j w_j sigma(c <Q x_i, K y_j> + b) y_j, row i of the result."""
-        weights = jnp.exp(log_weights)
-        total = kernel_sum(
-            jax.nn.sigmoid,
-            self.score_scale * matmul(x, self.Q.T),
-            matmul(cloud, self.K.T),
-            weights[:, None] * cloud,
-            jnp.full(cloud.shape[0], self.bias, cloud.dtype),
-            x_positions,
-            positions,
-        )
-        total = divide_by_mass(total, self.normalisation, weights, x_positions, positions)
-        return matmul(total, self.V.T)
+        queries, keys = self.queries(x), self.keys(cloud)
+        weighted = jnp.exp(log_weights)[:, None] * cloud
+        bias = jnp.full(cloud.shape[0], self.bias, cloud.dtype)
+        total = kernel_sum(jax.nn.sigmoid, queries, keys, weighted, bias, x_positions, positions)
+        return self.per_mass(total, log_weights, x_positions, positions)
 
-    def gaussian_velocity(self, x: ArrayInput, mean: ArrayInput, cov: ArrayInput) -> Any:
+    @property
+    def bounded(self) -> bool:
+        """Yes: |Gamma(x)| <= ||V|| max_j |x_j|, weights being below one."""
+        return True
+
+    def gaussian_velocity(
+        self, x: ArrayInput, mean: ArrayInput, cov: ArrayInput
+    ) -> Float[AnyArray, "*points dim"]:
         """The velocity at points x of a Gaussian law, by Stein's identity in one dimension.
 
         With u ~ N(b + <Ax, mean>, <Ax, cov Ax>),
@@ -164,14 +95,14 @@ class Sigmoid(AbstractMomentField):
             NoSuchLimitError: the causal form.
             ArgumentError: shapes that do not match.
         """
-        self._refuse_causal()
+        refuse_causal_closure(self.causal)
         mean, cov = require_mean_and_cov(mean, cov, self.dim)
         x = as_float(x, "x")
         if x.ndim < 1 or x.shape[-1] != self.dim:
             raise ArgumentError("x", f"has shape {x.shape}", f"pass points [..., {self.dim}]")
         return following_inputs(_gaussian_velocity, (x, mean, cov), (self.A, self.V, self.bias))
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> NoReturn:
         """No such field: Gamma of a Gaussian is not affine.
 
         Raises:
@@ -196,17 +127,16 @@ class Sigmoid(AbstractMomentField):
         Raises:
             NoSuchLimitError: the causal form.
         """
-        self._refuse_causal()
+        refuse_causal_closure(self.causal)
         scores = scores_of(self, mean, factor)
         moments = logistic_moments(scores, jnp.asarray(self.bias, mean.dtype))
         return field_of_moments(self, mean, factor, scores, moments)
 
-    def _refuse_causal(self) -> None:
-        refuse_causal_closure(self.causal)
-
 
 @jax.jit
-def _gaussian_velocity(data: tuple[Array, Array, Array], parameters: Any) -> Array:
+def _gaussian_velocity(
+    data: tuple[Array, Array, Array], parameters: tuple[Array, Array, Array]
+) -> Array:
     (x, mean, cov), (A, V, bias) = data, parameters
     slope = matmul(x, A.T)
     shift = matmul(slope, cov)
@@ -214,6 +144,6 @@ def _gaussian_velocity(data: tuple[Array, Array, Array], parameters: Any) -> Arr
     variance = jnp.sum(slope * shift, axis=-1)
     # Of a singular covariance it may be negative by rounding.
     variance = jnp.where(variance < 0, 0.0, variance)
-    first = logistic_normal(centre, variance, 0)[..., None]
-    second = logistic_normal(centre, variance, 1)[..., None]
+    first: Array = logistic_normal(centre, variance, 0)[..., None]
+    second: Array = logistic_normal(centre, variance, 1)[..., None]
     return matmul(mean * first + shift * second, V.T)

@@ -4,8 +4,6 @@ r"""Sinkhorn attention: doubly stochastic, Gamma_mu(x) = int kappa(x, y) V y dmu
 
 | symbol | name here | shape |
 |---|---|---|
-| Q, K; V | `Q`, `K`; `V` | [head_dim, dim]; [dim, dim] |
-| s(x, y) = c <Qx, Ky> = <Ax, y>, A = c K^T Q | `score_scale`, `A` | number, [dim, dim] |
 | f, g of the self-coupling of the cloud | `potentials` | [tokens] |
 | f(x) = log int e^{s(x,y) - g(y)} dmu(y), any x | the last row update | [queries] |
 
@@ -26,22 +24,25 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from translimit.attention.arguments import (
-    require_maps,
+    AffineField,
     require_mean_and_cov,
-    require_scale,
     require_tokens,
     require_weights,
 )
 from translimit.attention.base import AbstractIterativeAttention, log_of_weights, require_converged
+from translimit.attention.fields import count, flag, positive
+from translimit.attention.one_head import AbstractOneHead
 from translimit.attention.products import matmul
 from translimit.attention.tiles import log_sum_exp, softmax_average
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArrayInput,
     NoSuchLimitError,
+    Number,
     Outcome,
     SinkhornResult,
     as_float,
@@ -50,8 +51,6 @@ from translimit.core import (
     following_inputs,
     is_traced,
     kernel_fits,
-    require_count,
-    require_flag,
     sinkhorn_potential,
     sinkhorn_tolerance,
     spectral_h,
@@ -70,15 +69,20 @@ class SinkhornPotentials(eqx.Module):
         outcome: `successful` or `not_converged`.
     """
 
-    f: Any
-    g: Any
-    iterations: Any
-    error: Any
+    f: Float[AnyArray, " tokens"]
+    g: Float[AnyArray, " tokens"]
+    iterations: int | Int[AnyArray, ""]
+    error: Number
     outcome: Outcome
 
 
+def _tolerance(tol: ArrayInput | None) -> Float[AnyArray, ""] | None:
+    """The converter of `tol`."""
+    return None if tol is None else positive("tol")(tol)
+
+
 @final
-class Sinkhorn(AbstractIterativeAttention):
+class Sinkhorn(AbstractOneHead, AbstractIterativeAttention):
     r"""Sinkhorn attention, converged to a stated tolerance.
 
     Cost: about log(1 / tol) / log(1 / d_max^2) rounds (d_max:
@@ -87,14 +91,19 @@ class Sinkhorn(AbstractIterativeAttention):
     kernel underflows, two passes of O(tokens^2 (head_dim + 1)) in memory O(tokens head_dim).
 
     Attributes:
-        Q: query map [head_dim, dim].
-        K: key map [head_dim, dim].
-        V: value map [dim, dim].
-        score_scale: c, the positive factor of the scores.
-        tol: largest error of a column marginal.
-        max_iterations: rounds after which the iteration gives up.
-        symmetric: whether A = A^T is used, by averaged updates of f = g.
-        causal: always False.
+        tol: largest error of a column marginal; by default 1e-9 in float64 and 1e-5 in float32,
+            what the log-sum-exps of scores of order ten can resolve.
+        max_iterations: rounds after which the iteration gives up. A Gaussian cloud takes about
+            b_max log(1 / tol) of them, b_max the norm of cov^(1/2) A cov^(1/2); small clouds
+            with outliers and large scores can take a hundred times as many.
+        symmetric: use A = A^T: averaged updates of f = g, one pass a round instead of two, and
+            fewer rounds where the coupling is strong.
+
+    Raises:
+        ArgumentError: as `AbstractOneHead`; a tolerance or limit of rounds that is not positive,
+            `symmetric` with an A that is not.
+        NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is the
+            identity.
 
     Examples:
         Far points feel the whole cloud still, but every token is attended to equally in total:
@@ -107,67 +116,18 @@ class Sinkhorn(AbstractIterativeAttention):
         True
     """
 
-    Q: Any
-    K: Any
-    V: Any
-    score_scale: Any
-    tol: Any
-    max_iterations: int = eqx.field(static=True)
-    symmetric: bool = eqx.field(static=True)
-    causal: bool = eqx.field(static=True)
+    tol: Float[AnyArray, ""] | None = eqx.field(default=None, converter=_tolerance, kw_only=True)
+    max_iterations: int = eqx.field(
+        default=1000, static=True, converter=count("max_iterations"), kw_only=True
+    )
+    symmetric: bool = eqx.field(
+        default=False, static=True, converter=flag("symmetric"), kw_only=True
+    )
 
-    def __init__(
-        self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        tol: ArrayInput | None = None,
-        max_iterations: int = 1000,
-        symmetric: bool = False,
-        causal: bool = False,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query map [head_dim, dim].
-            K: key map [head_dim, dim].
-            V: value map [dim, dim].
-            score_scale: the positive factor c of the scores.
-            tol: largest error of a column marginal; by default 1e-9 in float64 and 1e-5 in float32,
-                what the log-sum-exps of scores of order ten can resolve.
-            max_iterations: rounds after which the iteration gives up. A Gaussian cloud takes about
-                b_max log(1 / tol) of them, b_max the norm of cov^(1/2) A cov^(1/2); small clouds
-                with outliers and large scores can take a hundred times as many.
-            symmetric: use A = A^T: one pass a round instead of two, and fewer rounds where the
-                coupling is strong.
-            causal: refused; see below.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale`,
-                tolerance or limit of rounds not positive, `symmetric` with an A that is not.
-            ArgumentTypeError: a parameter that is not numeric.
-            NoSuchLimitError: causal=True. The only doubly stochastic lower triangular matrix is
-                the identity.
-        """
-        refuse_causal(causal)
-        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.tol = None if tol is None else require_scale(tol, "tol")
-        self.max_iterations = require_count(max_iterations, "max_iterations")
-        self.symmetric = require_flag(symmetric, "symmetric")
-        self.causal = False
-        if self.symmetric:
-            self.Q = _require_symmetric(self.Q, self.A)
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the tokens."""
-        return self.Q.shape[1]
-
-    @property
-    def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.score_scale * matmul(self.K.T, self.Q)
+    def __check_init__(self):
+        refuse_causal(self.causal)
+        if self.symmetric and self.Q.shape == self.K.shape:
+            object.__setattr__(self, "Q", _require_symmetric(self.Q, self.A))
 
     def velocity_and_outcome(
         self,
@@ -179,9 +139,9 @@ class Sinkhorn(AbstractIterativeAttention):
     ) -> tuple[Float[Array, "queries dim"], Outcome]:
         """Gamma(x_i) = V sum_j softmax_j(c <Q x_i, K y_j> - g_j + log w_j) y_j."""
         solved = self.column_potential(cloud, log_weights)
-        queries, keys = score_features(self, x, cloud)
-        average = softmax_average(queries, keys, cloud, log_weights - solved.potential)
-        return matmul(average, self.V.T), solved.outcome
+        lowered = log_weights - solved.potential
+        average = softmax_average(self.queries(x), self.keys(cloud), cloud, lowered)
+        return self.values(average), solved.outcome
 
     def column_potential(
         self,
@@ -196,7 +156,7 @@ class Sinkhorn(AbstractIterativeAttention):
             log_weights: logarithms of the weights [tokens].
             initial: a potential to start from (a warm start), zeros by default.
         """
-        queries, keys = score_features(self, cloud, cloud)
+        queries, keys = self.queries(cloud), self.keys(cloud)
         tol = sinkhorn_tolerance(cloud.dtype) if self.tol is None else self.tol
         limit = self.max_iterations
         g = jnp.zeros_like(log_weights) if initial is None else initial
@@ -262,7 +222,7 @@ class Sinkhorn(AbstractIterativeAttention):
         g = require_converged(result.g, result.outcome, "Sinkhorn", result)
         return eqx.tree_at(lambda r: r.g, result, g)
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> AffineField:
         """The field of a Gaussian: g = V mean and M = V L A, L the conditional covariance.
 
         L solves L + L A cov A^T L = cov (`translimit.core.conditional_covariance`), for every
@@ -293,16 +253,19 @@ class Sinkhorn(AbstractIterativeAttention):
         keys = matmul(self.K, factor)
         coupling = self.score_scale * matmul(keys.T, matmul(self.Q, factor))
         tilted = matmul(spectral_h(coupling), keys.T)
-        M = self.score_scale * matmul(matmul(matmul(self.V, factor), tilted), self.Q)
+        of_keys = matmul(matmul(self.V, factor), tilted)
+        M = jnp.multiply(self.score_scale, matmul(of_keys, self.Q))
         return matmul(self.V, mean), M
 
 
 @eqx.filter_jit
-def _potentials(cloud: Array, parameters: Any) -> SinkhornPotentials:
+def _potentials(
+    cloud: Array, parameters: tuple[Sinkhorn, Array | None, Array | None]
+) -> SinkhornPotentials:
     attention, weights, initial = parameters
     log_weights = log_of_weights(weights, cloud)
     solved = attention.column_potential(cloud, log_weights, initial)
-    queries, keys = score_features(attention, cloud, cloud)
+    queries, keys = attention.queries(cloud), attention.keys(cloud)
     f = log_sum_exp(queries, keys, log_weights - solved.potential)
     return SinkhornPotentials(f, solved.potential, solved.iterations, solved.error, solved.outcome)
 
@@ -319,12 +282,9 @@ def refuse_causal(causal: bool) -> None:
         )
 
 
-def score_features(attention: Any, x: Array, cloud: Array) -> tuple[Array, Array]:
-    """Queries (`score_scale` included) and keys, whose products are the scores."""
-    return attention.score_scale * matmul(x, attention.Q.T), matmul(cloud, attention.K.T)
-
-
-def _require_symmetric(Q: Any, A: Any) -> Any:
+def _require_symmetric(
+    Q: Float[AnyArray, "head_dim dim"], A: Float[AnyArray, "dim dim"]
+) -> Float[AnyArray, "head_dim dim"]:
     """The query map, if A = A^T to 1e-6 relative (what float32 parameters can resolve)."""
     xp = jnp if is_traced(A) else np
     defect, size = xp.max(xp.abs(A - A.T)), xp.max(xp.abs(A))

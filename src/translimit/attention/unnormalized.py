@@ -1,39 +1,30 @@
 r"""Unnormalised exponential attention: Gamma_mu(x) = int e^{s(x,y)} V y dmu(y).
 
-| symbol | name here | shape |
-|---|---|---|
-| Q, K | `Q`, `K` | [head_dim, dim] |
-| V | `V` | [dim, dim] |
-| c | `score_scale` | number |
-| A = c K^T Q, s(x, y) = <Ax, y> | `A` | [dim, dim] |
-
 Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 "The Transformer PDE".
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import NoReturn, final
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from translimit.attention.arguments import refuse_causal_closure, require_maps
+from translimit.attention.arguments import refuse_causal_closure
 from translimit.attention.moments import (
     AbstractMomentField,
     exponential_moments,
     field_of_moments,
     scores_of,
 )
-from translimit.attention.normalisation import Normalisation, divide_by_mass, require_normalisation
-from translimit.attention.products import matmul
+from translimit.attention.one_head import AbstractKernelHead
 from translimit.attention.tiles import kernel_sum
-from translimit.core import ArrayInput, NoSuchLimitError, require_flag
+from translimit.core import ArrayInput, NoSuchLimitError
 
 
 @final
-class Unnormalized(AbstractMomentField):
+class Unnormalized(AbstractKernelHead, AbstractMomentField):
     r"""Attention without a denominator, in its plain and its causal form.
 
     Gamma_mu(x) = V sum_j w_j e^{c <Qx, K y_j>} y_j: softmax attention times its denominator.
@@ -45,62 +36,7 @@ class Unnormalized(AbstractMomentField):
     Note:
         This is the mean-field limit of sigmoid attention with bias -log(n) and a sum over the n
         tokens, sum_j sigma(z_j - log n) V y_j, with relative error O(1 / n).
-
-    Attributes:
-        Q: query map [head_dim, dim].
-        K: key map [head_dim, dim].
-        V: value map [dim, dim].
-        score_scale: c, the positive factor of the scores.
-        causal: whether a token sees only tokens at or before its position.
-        normalisation: what a causal sum is divided by.
     """
-
-    Q: Any
-    K: Any
-    V: Any
-    score_scale: Any
-    causal: bool = eqx.field(static=True)
-    normalisation: Normalisation = eqx.field(static=True)
-
-    def __init__(
-        self,
-        Q: ArrayInput,
-        K: ArrayInput,
-        V: ArrayInput,
-        score_scale: ArrayInput = 1.0,
-        causal: bool = False,
-        normalisation: Normalisation = Normalisation.TOTAL,
-    ):
-        """Validate the parameters.
-
-        Args:
-            Q: query map [head_dim, dim].
-            K: key map [head_dim, dim].
-            V: value map [dim, dim].
-            score_scale: the positive factor c of the scores.
-            causal: restrict keys to positions at or before the query's.
-            normalisation: in the causal form, divide by the mass of all tokens (the default) or
-                of those at or before the query.
-
-        Raises:
-            ArgumentError: shapes that do not match, NaN or infinite entries, a `score_scale` not
-                positive, PREFIX without causal.
-            ArgumentTypeError: a parameter that is not numeric, a `causal` that is not a bool, a
-                `normalisation` that is no member of `Normalisation`.
-        """
-        self.Q, self.K, self.V, self.score_scale = require_maps(Q, K, V, score_scale)
-        self.causal = require_flag(causal, "causal")
-        self.normalisation = require_normalisation(normalisation, causal)
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the tokens."""
-        return self.Q.shape[1]
-
-    @property
-    def A(self) -> Any:
-        """The score matrix A = c K^T Q [dim, dim]: s(x, y) = <Ax, y>."""
-        return self.score_scale * matmul(self.K.T, self.Q)
 
     def velocity(
         self,
@@ -111,20 +47,11 @@ class Unnormalized(AbstractMomentField):
         positions: Float[Array, " tokens"] | None,
     ) -> Float[Array, "queries dim"]:
         """Gamma(x_i) = V sum_j w_j e^{c <Q x_i, K y_j>} y_j, row i of the result."""
-        total = kernel_sum(
-            jnp.exp,
-            self.score_scale * matmul(x, self.Q.T),
-            matmul(cloud, self.K.T),
-            cloud,
-            log_weights,
-            x_positions,
-            positions,
-        )
-        weights = jnp.exp(log_weights)
-        total = divide_by_mass(total, self.normalisation, weights, x_positions, positions)
-        return matmul(total, self.V.T)
+        queries, keys = self.queries(x), self.keys(cloud)
+        total = kernel_sum(jnp.exp, queries, keys, cloud, log_weights, x_positions, positions)
+        return self.per_mass(total, log_weights, x_positions, positions)
 
-    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> tuple[Any, Any]:
+    def gaussian_field(self, mean: ArrayInput, cov: ArrayInput) -> NoReturn:
         """No such field: Gamma of a Gaussian is not affine.
 
         Raises:

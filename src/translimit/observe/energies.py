@@ -23,12 +23,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError, as_numpy, canonical_correlations, conditional_covariance
+from translimit.core import (
+    AnyArray,
+    ArgumentError,
+    as_numpy,
+    canonical_correlations,
+    conditional_covariance,
+)
 from translimit.observe.cloud_weights import require_weights
 
-Tokens = Float[np.ndarray, "tokens dim"]
-Weights = Float[np.ndarray, " tokens"]
-Matrix = Float[np.ndarray, "dim dim"]
+Tokens = Float[AnyArray, "tokens dim"]
+Weights = Float[AnyArray, " tokens"]
+Matrix = Float[AnyArray, "dim dim"]
 
 
 def softmax_energy(tokens: Tokens, A: Matrix, *, weights: Weights | None = None) -> float:
@@ -167,6 +173,6 @@ def _scores(
     return (tokens @ np.asarray(A).T) @ tokens.T, require_weights(weights, tokens.shape[0])
 
 
-def _require_like(value: np.ndarray, model: np.ndarray, name: str) -> None:
+def _require_like(value: AnyArray, model: AnyArray, name: str) -> None:
     if np.shape(value) != np.shape(model):
         raise ArgumentError(name, f"has shape {np.shape(value)}", f"pass shape {np.shape(model)}")
