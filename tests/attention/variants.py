@@ -5,10 +5,12 @@ import numpy as np
 from translimit.attention import (
     L2,
     FeedForward,
+    FixedSinkhorn,
     Linear,
     MultiHead,
     Normalisation,
     Sigmoid,
+    Sinkhorn,
     Softmax,
     Unnormalized,
 )
@@ -42,6 +44,10 @@ VARIANTS = (
     {name: make() for name, make in PLAIN.items()}
     | {f"{name}, causal": make(causal=True) for name, make in PLAIN.items()}
     | {f"{n}, prefix": PLAIN[n](**PREFIX) for n in ("sigmoid", "linear", "unnormalized")}
+    | {
+        "sinkhorn": Sinkhorn(**QKV, score_scale=0.7),
+        "fixed sinkhorn": FixedSinkhorn(**QKV, iterations=3),
+    }
 )
 
 

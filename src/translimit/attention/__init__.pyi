@@ -6,6 +6,8 @@ from .base import AbstractAttention as AbstractAttention
 from .base import AbstractIterativeAttention as AbstractIterativeAttention
 from .base import log_of_weights as log_of_weights
 from .base import velocity_and_outcome as velocity_and_outcome
+from .conformance import VariantReport as VariantReport
+from .conformance import check_variant as check_variant
 from .feed_forward import FeedForward as FeedForward
 from .fixed_sinkhorn import FixedSinkhorn as FixedSinkhorn
 from .gram_scores import gram_factor as gram_factor
@@ -40,4 +42,7 @@ from .sigmoid import Sigmoid as Sigmoid
 from .sinkhorn import Sinkhorn as Sinkhorn
 from .sinkhorn import SinkhornPotentials as SinkhornPotentials
 from .softmax import Softmax as Softmax
+from .tiles import kernel_sum as kernel_sum
+from .tiles import log_sum_exp as log_sum_exp
+from .tiles import softmax_average as softmax_average
 from .unnormalized import Unnormalized as Unnormalized

@@ -68,7 +68,8 @@ class FixedSinkhorn(AbstractOneHead):
 
         g = jnp.zeros_like(log_weights)
         g, _ = jax.lax.scan(one_round, g, None, length=self.iterations - 1)
-        return self.values(softmax_average(self.queries(x), keys, cloud, log_weights - g))
+        average = softmax_average(self.queries(x), self.keys(cloud), cloud, log_weights - g)
+        return self.values(average)
 
     @property
     def bounded(self) -> bool:
