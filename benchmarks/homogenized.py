@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from translimit import solve
+from translimit.core import AnyArray
 from translimit.describe import GaussianHeads
 from translimit.limits.homogenized import OverlapSDE, SphereEuler
 from translimit.models import RandomHeadChain
@@ -45,7 +46,8 @@ def fastest(run: Any) -> float:
     return min(times)
 
 
-def deviation(one: np.ndarray, two: np.ndarray) -> float:
+def deviation(one: AnyArray, two: AnyArray) -> float:
+    one, two = np.asarray(one), np.asarray(two)
     stderr = np.hypot(one.std(ddof=1) / len(one) ** 0.5, two.std(ddof=1) / len(two) ** 0.5)
     return float(abs(one.mean() - two.mean()) / stderr)
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from support import shaped_numpy
 from translimit import solve
-from translimit.core import available_cores
+from translimit.core import AnyArray, available_cores
 from translimit.limits.shaped import (
     Block,
     CovarianceSDE,
@@ -55,8 +55,9 @@ def warm_seconds(run: Any, repeats: int = 3) -> float:
     return min(times)
 
 
-def mean_correlation(cov: np.ndarray) -> np.ndarray:
+def mean_correlation(cov: AnyArray) -> np.ndarray:
     """Mean off-diagonal correlation of each covariance."""
+    cov = np.asarray(cov)
     norms = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
     rho = cov / norms[..., :, None] / norms[..., None, :]
     tokens = cov.shape[-1]
@@ -166,7 +167,7 @@ def log_det_errors() -> list[dict[str, float]]:
         row: dict[str, float] = {"step": step}
         for name, kind in (("structured", StructurePreserving), ("euler", EulerMaruyama)):
             sde = CovarianceSDE(block=LINEAR, initial=np.eye(3), t1=0.8)
-            method = kind(paths=20_000, step=step)
+            method = kind(paths=20_000, max_step=step)
             values = solve(sde, method, key=jax.random.key(1), save=[0.8]).log_det
             row[name] = float(np.median(values)) - exact
         rows.append(row)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from translimit.experiments import AbstractExperiment, Cell, Cost
+import translimit.experiments as ex
 
 
 @dataclass(frozen=True)
@@ -21,48 +19,33 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Sleepers(AbstractExperiment[Config]):
-    """Cells that remember when they began and ended, and in which process."""
+class Slept(ex.Arrays):
+    """When a cell began and ended, and in which process."""
 
-    name: str = "benchmark/sleepers"
-    title: str = "Sleepers"
-    summary: str = "Cells that take time."
-    citations: tuple[str, ...] = ()
-    presets: Mapping[str, Config] = field(default_factory=lambda: {"demo": Config()})
+    began: float
+    ended: float
+    pid: int
 
-    def cost(self, config: Config) -> Cost:
-        """The seconds of all cells."""
-        return Cost(seconds=config.cells * config.seconds)
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """All alike."""
-        return tuple(Cell(f"cell-{number:06d}") for number in range(config.cells))
+def take_time(config: Config, number: int, keys: ex.Keys) -> Slept:
+    """Take the time, asleep or busy."""
+    began = time.time()
+    if config.busy:
+        spent = time.process_time()
+        while time.process_time() - spent < config.seconds:
+            sum(range(10_000))
+    else:
+        time.sleep(config.seconds)
+    return Slept(began, time.time(), os.getpid())
 
-    def compute(self, config: Config, cell: Cell, key: Any) -> Any:
-        """Take the time, asleep or busy."""
-        import xarray
 
-        began = time.time()
-        if config.busy:
-            spent = time.process_time()
-            while time.process_time() - spent < config.seconds:
-                sum(range(10_000))
-        else:
-            time.sleep(config.seconds)
-        facts = {"began": began, "ended": time.time(), "pid": os.getpid()}
-        return xarray.Dataset({name: ((), value) for name, value in facts.items()})
-
-    def claims(self, config: Config, results: Any) -> list[Any]:
-        """None."""
-        return []
-
-    def claim_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
-    def figures(self, config: Config, results: Any) -> list[Any]:
-        """None."""
-        return []
+CELLS = ex.Part(
+    "cell-{number:06d}",
+    Slept,
+    take_time,
+    grid=lambda c: range(c.cells),
+    cost=lambda c, number: ex.Cost(c.seconds),
+)
 
 
 def nothing(number: int) -> int:
@@ -70,4 +53,13 @@ def nothing(number: int) -> int:
     return number
 
 
-EXPERIMENT = Sleepers()
+EXPERIMENT = ex.Experiment(
+    name="benchmark/sleepers",
+    title="Sleepers",
+    summary="Cells that take time.",
+    citations=(),
+    presets={"demo": Config()},
+    parts=(CELLS,),
+    claims=(),
+    figures=(),
+)

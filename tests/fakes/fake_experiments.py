@@ -7,14 +7,14 @@ worker processes because the tests put this folder on their search path.
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from translimit.core import Claim, Estimate
-from translimit.experiments import AbstractExperiment, Cell, Cost, FigureSpec
-from translimit.figures import Table
+import translimit.experiments as ex
+from translimit.core import Estimate
 
 
 @dataclass(frozen=True)
@@ -30,66 +30,56 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Means(AbstractExperiment[Config]):
-    """The mean of normal samples is zero."""
+class Group(ex.Arrays):
+    """Normal samples, and what else a cell may hold."""
 
-    name: str = "fake/means"
-    title: str = "Means of normal samples"
-    summary: str = "Samples of $N(0, 1)$ against their mean."
-    citations: tuple[str, ...] = ("castin2025",)
-    presets: dict[str, Config] = field(
-        default_factory=lambda: {"demo": Config(), "standard": Config(cells=4)}
+    row: Int[np.ndarray, " row"]
+    draws: Float[np.ndarray, "row column"]
+    product: Float[np.ndarray, "row other"]
+    label: str
+    missing: Float[np.ndarray, " row"]
+
+
+def compute(config: Config, index: int, keys: ex.Keys) -> Group:
+    import jax
+
+    if config.marker:
+        Path(config.marker, f"{keys.cell}-{os.getpid()}-{time.time_ns()}").touch()
+    time.sleep(config.seconds)
+    if index == 1:
+        misbehave(config, starts=len(list(Path(config.marker).glob(f"{keys.cell}-*"))))
+    draws = np.asarray(jax.random.normal(keys.own, (config.size, config.size)))
+    return Group(
+        row=np.arange(config.size),
+        draws=draws,
+        product=np.asarray(draws @ draws.T) / config.size,
+        label=f"group {index}",
+        missing=np.full(config.size, np.nan),
     )
 
-    def cost(self, config: Config) -> Cost:
-        return Cost(1.0 + config.cells * config.seconds, config.memory)
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        return tuple(Cell(f"group-{i}", {"index": i}) for i in range(config.cells))
+GROUPS = ex.Part(
+    "group-{index}",
+    Group,
+    compute,
+    grid=lambda c: range(c.cells),
+    cost=lambda c, index: ex.Cost(1.0 / c.cells + c.seconds, c.memory),
+)
 
-    def compute(self, config, cell, key):
-        import jax
-        import xarray
 
-        index = cell.parameters["index"]
-        if config.marker:
-            Path(config.marker, f"{cell.name}-{os.getpid()}-{time.time_ns()}").touch()
-        time.sleep(config.seconds)
-        if index == 1:
-            misbehave(config, starts=len(list(Path(config.marker).glob(f"{cell.name}-*"))))
-        draws = jax.random.normal(key, (config.size, config.size))
-        product = np.asarray(draws @ draws.T) / config.size
-        return xarray.Dataset(
-            {
-                "draws": (("row", "column"), np.asarray(draws)),
-                "product": (("row", "other"), product),
-                "label": ((), f"group {index}"),
-                "missing": ("row", np.full(config.size, np.nan)),
-            },
-            coords={"row": np.arange(config.size)},
-        )
+def mean(found: ex.Found[Config]) -> Estimate:
+    draws = np.concatenate([one.draws.ravel() for _, one in found.each(GROUPS)])
+    return Estimate.from_samples(draws.astype(np.float64))
 
-    def claims(self, config, results):
-        draws = np.concatenate([r["draws"].values.ravel() for r in results.values()])
-        mean = Estimate.from_samples(draws.astype(np.float64))
-        return [
-            Claim("mean", "The mean is zero.", 0.0, mean, tol=1.0),
-            Claim("wrong", "The mean is ten.", 10.0, mean, tol=1.0),
-            Claim("nothing", "Not a number is no verdict.", 0.0, Estimate(float("nan")), tol=1.0),
-        ]
 
-    def figures(self, config, results):
-        def draw(figure):
-            axes = figure.subplots()
-            axes.plot([float(r["draws"].mean()) for r in results.values()], "o")
-            axes.set(xlabel="group", ylabel="mean")
+def rows(found: ex.Found[Config]):
+    return [(f"group-{index}", float(one.draws.mean())) for index, one in found.each(GROUPS)]
 
-        rows = tuple((name, float(r["draws"].mean())) for name, r in results.items())
-        table = Table(("group", "mean"), rows)
-        return [FigureSpec("means", "Means", "The means.", draw, table, shown=len(rows))]
 
-    def claim_names(self, config: Any = None):
-        return ("mean", "wrong", "nothing")
+def draw(canvas, table, found):
+    axes = canvas.subplots()
+    axes.plot(table.numbers("mean"), "o")
+    axes.set(xlabel="group", ylabel="mean")
 
 
 def misbehave(config, starts):
@@ -173,8 +163,34 @@ def obey(action, seconds=0.0, marker=""):
     return action
 
 
-EXPERIMENT = Means()
-OTHER = Means(
-    name="fake/other",
-    presets={"demo": Config(cells=2, size=8)},
+EXPERIMENT = ex.Experiment(
+    name="fake/means",
+    title="Means of normal samples",
+    summary="Samples of $N(0, 1)$ against their mean.",
+    citations=("castin2025",),
+    presets={"demo": Config(), "standard": Config(cells=4)},
+    parts=(GROUPS,),
+    claims=(
+        ex.claim("mean", "The mean is zero.", mean, 0.0, 1.0),
+        ex.claim("wrong", "The mean is ten.", mean, 10.0, 1.0),
+        ex.claim(
+            "nothing",
+            "Not a number is no verdict.",
+            lambda found: Estimate(float("nan")),
+            0.0,
+            1.0,
+        ),
+    ),
+    figures=(
+        ex.Figure(
+            name="means",
+            title="Means",
+            caption="The means.",
+            columns=("group", "mean"),
+            rows=rows,
+            draw=draw,
+            shown=lambda found, table: len(table.rows),
+        ),
+    ),
 )
+OTHER = replace(EXPERIMENT, name="fake/other", presets={"demo": Config(cells=2, size=8)})

@@ -59,7 +59,7 @@ def run_maker(root: Path, averages: ModuleType) -> MakeRun:
             experiment = getattr(averages, name)
             settings = config.replace(experiment.presets["demo"], changes)
             cells = experiment.cells(settings)
-            results = {cell.name: experiment.compute(settings, cell, 0) for cell in cells}
+            results = {cell.name: experiment.compute_cell(settings, cell, 0) for cell in cells}
             entries.append(
                 {
                     "name": experiment.name,
@@ -79,7 +79,7 @@ def run_maker(root: Path, averages: ModuleType) -> MakeRun:
                     path.mkdir(exist_ok=True)
                     write_cell(address, results[cell.name], {"seconds": 0.25})
             ledger[experiment.name] = [
-                c.to_json() for c in claims(experiment.claims(settings, results))
+                c.to_json() for c in claims(experiment.check(settings, results))
             ]
         cells_ready = (path / "cells").rename(root / "cells")
         path.rmdir()

@@ -6,16 +6,18 @@ import re
 import sys
 import types
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxtyping import UInt
 
+import translimit.experiments as ex
 from translimit.cli import main
-from translimit.core import ArgumentError, StoreError, config, named_key
+from translimit.core import StoreError, config, named_key
 from translimit.execute import Serial
-from translimit.experiments import AbstractExperiment, Cell, Cost, all_experiments
+from translimit.experiments import all_experiments
 from translimit.store import RunFolder, load_json, write_json
 from translimit.study import merge_runs, run_experiments
 
@@ -59,55 +61,54 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Recorder(AbstractExperiment[Sizes]):
-    """Computes what it was given."""
+class Recorded(ex.Arrays):
+    own: UInt[np.ndarray, " word"]
+    shared: UInt[np.ndarray, " word"]
+    third: UInt[np.ndarray, " word"]
 
-    name: str = "fake/recorder"
-    title: str = "Keys"
-    summary: str = "Keys."
-    citations: tuple[str, ...] = ()
-    presets: dict[str, Sizes] = field(default_factory=lambda: {"demo": Sizes()})
 
-    def cost(self, config):
-        return Cost(1.0)
+def record(config: Sizes, index: int, keys: ex.Keys) -> Recorded:
+    """The keys that a cell was given."""
+    import jax
 
-    def cells(self, config):
-        return tuple(Cell(f"cell-{i}", {"i": i}) for i in range(config.count))
+    found = (keys.own, keys.shared("data"), keys.shared("data", 3))
+    return Recorded(*(np.asarray(jax.random.key_data(key)) for key in found))
 
-    def compute(self, config, cell, key):
-        return {"own": key, "shared": cell.shared_key("data"), "third": cell.shared_key("data", 3)}
 
-    def claims(self, config, results):
-        return []
-
-    def figures(self, config, results):
-        return []
-
-    def claim_names(self, config: Any = None):
-        return ()
+RECORDER = ex.Experiment(
+    name="fake/recorder",
+    title="Keys",
+    summary="Keys.",
+    citations=(),
+    presets={"demo": Sizes()},
+    parts=(
+        ex.Part(
+            "cell-{index}",
+            Recorded,
+            record,
+            grid=lambda c: range(c.count),
+            cost=lambda c, index: ex.Cost(1.0),
+        ),
+    ),
+    claims=(),
+    figures=(),
+)
 
 
 def test_keys_are_those_of_names():
     import jax
 
-    experiment = Recorder()
+    def data(*path):
+        return np.asarray(jax.random.key_data(named_key(*path)))
+
     found = {}
-    for seed, cell in itertools.product((0, 1), experiment.cells(Sizes())):
-        keys = experiment.compute_cell(Sizes(), cell, seed)
-        assert keys["own"] == named_key(seed, "fake/recorder", cell.name)
-        assert keys["shared"] == named_key(seed, "fake/recorder", "data")
-        assert keys["third"] == named_key(seed, "fake/recorder", "data", 3)
+    for seed, cell in itertools.product((0, 1), RECORDER.cells(Sizes())):
+        keys = RECORDER.compute_cell(Sizes(), cell, seed)
+        np.testing.assert_array_equal(keys["own"], data(seed, "fake/recorder", cell.name))
+        np.testing.assert_array_equal(keys["shared"], data(seed, "fake/recorder", "data"))
+        np.testing.assert_array_equal(keys["third"], data(seed, "fake/recorder", "data", 3))
         found |= {(seed, cell.name): keys["own"], (seed, ""): keys["shared"]}
-    data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in found.values()}
-    assert len(data) == len(found) == 8
-
-
-def test_a_cell_of_no_seed_shares_nothing():
-    (cell, *_) = Recorder().cells(Sizes())
-    with pytest.raises(ArgumentError, match="cell: 'cell-0' belongs to no seed; ask the cell that"):
-        cell.shared_key("data")
-    with pytest.raises(ArgumentError, match="path: is missing"):
-        Cell("a", stream=(0, "b")).shared_key()
+    assert len({tuple(key.values.tolist()) for key in found.values()}) == len(found) == 8
 
 
 @pytest.mark.parametrize("name", sorted(all_experiments()))

@@ -4,14 +4,14 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from translimit.cli import main
 from translimit.core import MemoryLimitError, config
 from translimit.execute import ProcessPool, Serial
-from translimit.experiments import AbstractExperiment, Cell, Cost, all_experiments
+from translimit.experiments import all_experiments
 from translimit.experiments.ensembles import PROCESS_BYTES
 from translimit.study import forecast, plan_run, run_experiments
 from translimit.study.needs import wall_seconds
@@ -30,8 +30,7 @@ def test_cells_cost_what_the_experiment_costs(name):
     """Every preset of every experiment says what each cell needs, and the sum is the whole."""
     experiment = all_experiments()[name]
     for preset, configuration in experiment.presets.items():
-        cells = experiment.cells(configuration)
-        each = [experiment.cell_cost(configuration, cell) for cell in cells]
+        each = experiment.costs(configuration).values()
         whole = experiment.cost(configuration)
         assert all(0 < cost.seconds < 1e9 for cost in each), preset
         assert sum(cost.seconds for cost in each) == pytest.approx(whole.seconds)
@@ -59,7 +58,7 @@ def test_memory_of_ensembles_is_that_of_training(name):
             size = cell.parameters["size"]
             shape = bare_shape(size, tokens=tokens, outputs=outputs, **words, **pixels)
             need = train.memory_need(shape, training).total
-            told = experiment.cell_cost(c, cell).memory_bytes
+            told = experiment.costs(c)[cell.name].memory_bytes
             assert need < told < 1.3 * need + 8e8
 
 
@@ -93,30 +92,6 @@ def test_the_memory_of_networks_is_what_training_tells(name):
             need = train.memory_need(shape, training).total
             told = c.networks_bytes(heads, c.seeds)
             assert need < told < 1.3 * need + 8e8, (heads, need, told)
-
-
-def test_one_of_cost_and_cell_cost_is_enough():
-    @dataclass(frozen=True)
-    class Told(AbstractExperiment):
-        name: str = "fake/told"
-        title: str = ""
-        summary: str = ""
-        citations: tuple = ()
-        presets: dict = field(default_factory=dict)
-
-        def cells(self, config):
-            return tuple(Cell(f"n={n}", {"n": n}) for n in (1, 2, 3))
-
-        def cell_cost(self, config, cell):
-            return Cost(10.0 * cell.parameters["n"], 1e8 * cell.parameters["n"])
-
-        compute = claims = figures = claim_names = None
-
-    assert Told().cost(None) == Cost(60.0, 3e8)
-    with pytest.raises(TypeError, match="Silent says nothing of its cost: define cost or cell_"):
-
-        class Silent(AbstractExperiment):
-            pass
 
 
 def test_workers_take_cells_in_order():

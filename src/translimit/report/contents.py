@@ -165,9 +165,7 @@ def _missing(info: RunRecord, states: list[CellState]) -> tuple[MissingCell, ...
     )
 
 
-def _settings(
-    experiment: Any | None, preset: str, stored: JsonObject
-) -> tuple[Setting, ...]:
+def _settings(experiment: Any | None, preset: str, stored: JsonObject) -> tuple[Setting, ...]:
     if experiment is None:
         return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
     usual = config.to_json(experiment.presets[preset])

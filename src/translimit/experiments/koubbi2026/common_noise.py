@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from translimit import core, describe, figures, limits, models
-from translimit.core import SPHERE, Claim, Estimate
+from translimit.core import Claim, Estimate
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -209,7 +209,7 @@ def _particle_layer(x: np.ndarray, V: np.ndarray, A: np.ndarray) -> np.ndarray:
     scores = BETA * (x @ A.T) @ x.swapaxes(-1, -2)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     moved = x + STEP**0.5 * (weights / weights.sum(-1, keepdims=True)) @ x @ V.T
-    return SPHERE.project(moved)
+    return core.SPHERE.project(moved)
 
 
 def _compute_chaos(config: Config, key: Any) -> xr.Dataset:
