@@ -95,6 +95,8 @@ from .resources import available_threads as available_threads
 from .resources import require_package as require_package
 from .resources import resolve_device as resolve_device
 from .resources import visible_gpus as visible_gpus
+from .retraction import Retraction as Retraction
+from .retraction import require_retraction as require_retraction
 from .self_coupling import canonical_correlations as canonical_correlations
 from .self_coupling import conditional_covariance as conditional_covariance
 from .self_coupling import spectral_h as spectral_h
@@ -113,9 +115,7 @@ from .sinkhorn import symmetric_sinkhorn_potential as symmetric_sinkhorn_potenti
 from .solution import AbstractSolution as AbstractSolution
 from .solution import NotEstimated as NotEstimated
 from .sphere import SPHERE as SPHERE
-from .sphere import Retraction as Retraction
 from .sphere import Sphere as Sphere
-from .sphere import require_retraction as require_retraction
 from .step_error import StepError as StepError
 from .step_error import coupled_step_error as coupled_step_error
 from .step_error import hidden_step as hidden_step

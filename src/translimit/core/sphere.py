@@ -18,7 +18,6 @@ the chain: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -28,41 +27,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
+from translimit.core.errors import ArgumentError
 from translimit.core.norms import Rows, directions
 from translimit.core.precision import ArrayInput, as_float, is_traced
+from translimit.core.retraction import Retraction
 from translimit.core.types import AnyArray, Key
 
 #: Below this norm x + u has no direction.
 DEGENERATE = 1e-12
 #: Largest | |x| - 1 | that counts as rounding.
 NORM_TOLERANCE = 1e-6
-
-
-class Retraction(enum.Enum):
-    """Which step a token x of norm one makes with an update u; N(y) = y / |y|.
-
-    Attributes:
-        AMBIENT: N(x + u), the chain as printed. Where u is not tangent it adds -<x, u> P_x u to
-            the second order.
-        TANGENT: N(x + P_x u), P_x = I - x x^T.
-    """
-
-    AMBIENT = "ambient"
-    TANGENT = "tangent"
-
-
-def require_retraction(value: Any) -> Retraction:
-    """A member of `Retraction`.
-
-    Raises:
-        ArgumentTypeError: not a member.
-    """
-    if not isinstance(value, Retraction):
-        raise ArgumentTypeError(
-            "retraction", f"got {brief(value)}", "pass Retraction.AMBIENT or Retraction.TANGENT"
-        )
-    return value
 
 
 @final

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from translimit import core, describe, figures, limits, models
-from translimit.core import SPHERE, Claim, Estimate, Retraction
+from translimit.core import Claim, Estimate, Retraction
 from translimit.experiments.base import (
     AbstractExperiment,
     Cell,
@@ -193,7 +193,7 @@ def _compute_drift(config: Config) -> xr.Dataset:
     import xarray as xr
 
     law = describe.ShiftedHeads(mean_v=VALUES, mean_a=np.eye(3), beta=1.0)
-    tokens = SPHERE.project(np.array(ROWS))
+    tokens = core.SPHERE.project(np.array(ROWS))
     flows = limits.homogenized
     retractions = list(Retraction)
     shape = (len(retractions), len(EQUATIONS), 2, len(config.steps))
