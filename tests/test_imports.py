@@ -31,13 +31,17 @@ def python(code: str, **environment: str) -> str:
 
 
 def modules_of(*rooms: str) -> list[str]:
-    """Every module of the rooms, without `__main__`, marimo's notebook and the example files."""
+    """Every module of the rooms that somebody without JAX may need.
+
+    Left out are `__main__`, marimo's notebook, the example files, and the adapter of optax, which
+    speaks of JAX's trees.
+    """
     found = []
     for room in rooms:
         for path in sorted((SOURCE / room).rglob("*.py")):
             parts = path.relative_to(SOURCE.parent).with_suffix("").parts
             name = ".".join(part for part in parts if part != "__init__")
-            left_out = name.endswith(("__main__", "explore.notebook"))
+            left_out = name.endswith(("__main__", "explore.notebook", "adapters.optax"))
             if not left_out and not name.startswith("translimit.examples."):
                 found.append(name)
     return found
