@@ -15,17 +15,27 @@ Reference: documentation, "Scaling rules"; Muon: K. Jordan et al. (2024).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, PyTree
 
-from translimit.core import NOT_NEGATIVE, ArgumentError, Bounds, at_least, require_real
+from translimit.core import (
+    NOT_NEGATIVE,
+    AnyArray,
+    ArgumentError,
+    Bounds,
+    Floats,
+    Number,
+    at_least,
+    require_real,
+)
 from translimit.describe import (
     Hyperparameters,
     OptimizerKind,
@@ -102,9 +112,9 @@ class TensorRates(eqx.Module):
         wd: absolute decay.
     """
 
-    lr: dict[str, Any]
-    eps: dict[str, Any]
-    wd: dict[str, Any]
+    lr: dict[str, Float[AnyArray, ""]]
+    eps: dict[str, Float[AnyArray, ""]]
+    wd: dict[str, Float[AnyArray, ""]]
 
 
 def tensor_rates(
@@ -130,7 +140,7 @@ def tensor_rates(
 
 
 def transformation(
-    optimizer: Optimizer, shape: TransformerShape, rates: TensorRates, rate: Any
+    optimizer: Optimizer, shape: TransformerShape, rates: TensorRates, rate: Number
 ) -> optax.GradientTransformationExtraArgs | optax.GradientTransformation:
     """The optax transformation of a step.
 
@@ -187,28 +197,32 @@ def _scaled(
     if kind.update is not Update.ADAM:
         return made
 
-    def divided(updates: Any, params: Any) -> Any:
+    def divided(updates: PyTree[Floats], params: PyTree[Floats]) -> PyTree[Floats]:
         return _each(lambda g, eps: g / eps, updates, rates.eps)
 
     return optax.chain(optax.stateless(divided), made)
 
 
 def _decay(rates: TensorRates) -> optax.GradientTransformation:
-    def add(updates: Any, params: Any) -> Any:
+    def add(updates: PyTree[Floats], params: PyTree[Floats]) -> PyTree[Floats]:
         decay = {name: wd * params[name] for name, wd in rates.wd.items()}
         return _each(lambda g, d: g + d, updates, decay)
 
     return optax.stateless(add)
 
 
-def _descent(rates: TensorRates, rate: Any) -> optax.GradientTransformation:
-    def scale(updates: Any, params: Any) -> Any:
+def _descent(rates: TensorRates, rate: Number) -> optax.GradientTransformation:
+    def scale(updates: PyTree[Floats], params: PyTree[Floats]) -> PyTree[Floats]:
         return _each(lambda g, lr: g * -(lr * rate), updates, rates.lr)
 
     return optax.stateless(scale)
 
 
-def _each(function: Any, updates: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _each(
+    function: Callable[[Array, Array], Array],
+    updates: Mapping[str, Array | optax.MaskedNode],
+    numbers: Mapping[str, Floats],
+) -> dict[str, Array | optax.MaskedNode]:
     """A function of every update and its number, in the precision of the update."""
     return {
         name: one

@@ -13,7 +13,7 @@ Every family is pre-LN. BERT and its relatives normalise after the sum and are r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias, cast
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
 from translimit.describe import (
@@ -27,6 +27,7 @@ from translimit.describe import (
     linear_names,
     norm_names,
 )
+from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.errors import UnsupportedModuleError
 
 #: torch.nn.TransformerEncoder and torch.nn.MultiheadAttention, whose score scale is fixed.
@@ -73,10 +74,11 @@ PLAIN = NameTable(
     remark="; tables of known families go by `config.model_type` or names='gpt2', 'llama', ...",
 )
 
-Names = str | NameTable | Mapping[str, Any] | None
+#: A family, a table, or patterns with their roles; None for the module's own table.
+Names: TypeAlias = str | NameTable | Mapping[str, Role | str | tuple[Role | str, ...]] | None
 
 
-def table_of_model(model: Any) -> NameTable:
+def table_of_model(model: Module) -> NameTable:
     """The table of a module: by the `model_type` of its configuration, else that of plain ones.
 
     Raises:
@@ -96,7 +98,7 @@ def table_of_model(model: Any) -> NameTable:
     return _table_called(named) or PLAIN
 
 
-def table_of(model: Any, names: Names = None) -> NameTable:
+def table_of(model: Module, names: Names = None) -> NameTable:
     """The table that `names` says: a family, a table, or patterns beside the module's own table.
 
     Raises:
@@ -129,14 +131,14 @@ def _table_called(name: str | None) -> NameTable | None:
     return FAMILIES[name].names if name in FAMILIES else None
 
 
-def unwrapped(model: Any) -> Any:
+def unwrapped(model: Module) -> Module:
     """The module inside of torch.compile, DDP, DataParallel and FSDP."""
     wrappers = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
     while True:
         if type(model).__name__ == "OptimizedModule":
-            model = model._orig_mod
+            model = cast("Module", model._orig_mod)
         elif type(model).__name__ in wrappers:
-            model = model.module
+            model = cast("Module", model.module)
         else:
             return model
 
