@@ -21,15 +21,26 @@ Reference: documentation, "Which limit is my network in?".
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from translimit.core import SPHERE, ArgumentError, ArgumentTypeError, as_float, is_traced, named_key
+from translimit.core import (
+    SPHERE,
+    AnyArray,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Number,
+    as_float,
+    is_traced,
+    named_key,
+)
 from translimit.describe import AbstractIsotropicHeads
 
 #: Most negative eigenvalue of overlaps that counts as rounding.
@@ -38,7 +49,9 @@ EIGENVALUE_TOLERANCE = 1e-8
 DIAGONAL_TOLERANCE = 1e-6
 
 
-def require_gram(overlaps: Any, name: str, dim: int | None = None) -> Any:
+def require_gram(
+    overlaps: ArrayInput, name: str, dim: int | None = None
+) -> Float[AnyArray, "tokens tokens"]:
     """Overlaps of unit tokens [tokens, tokens], or an error; singular ones are welcome.
 
     Args:
@@ -220,7 +233,7 @@ def narrow(wide: Float[Array, "tokens wide"], width: int) -> Float[Array, "token
     return jnp.linalg.qr(wide.T, mode="r").T
 
 
-def require_isotropic(law: Any) -> AbstractIsotropicHeads:
+def require_isotropic(law: object) -> AbstractIsotropicHeads:
     """A law under which overlaps alone are Markov.
 
     Raises:
@@ -235,14 +248,14 @@ def require_isotropic(law: Any) -> AbstractIsotropicHeads:
     return law
 
 
-def _normals(key: PRNGKeyArray, dtype: Any) -> Any:
+def _normals(key: PRNGKeyArray, dtype: DTypeLike) -> Callable[[str, tuple[int, int]], Array]:
     def normal(name: str, shape: tuple[int, int]) -> Array:
         return jax.random.normal(named_key(key, name), shape, dtype)
 
     return normal
 
 
-def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
+def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: DTypeLike) -> Array:
     """Lower triangular B with B B^T distributed as the Gram of `size` normals in R^degrees."""
     below = jnp.tril(_normals(key, dtype)("below", (size, size)), -1)
     freedom = jnp.asarray(degrees - np.arange(size), dtype)
@@ -251,9 +264,9 @@ def _bartlett(key: PRNGKeyArray, size: int, degrees: int, dtype: Any) -> Array:
 
 
 def head_output(
-    V: Any,
-    A: Any,
-    beta: Any,
+    V: Float[AnyArray, "dim dim"],
+    A: Float[AnyArray, "dim dim"],
+    beta: Number,
     tokens: Float[Array, "tokens dim"],
     *,
     causal: bool,

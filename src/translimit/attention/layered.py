@@ -12,23 +12,28 @@ Reference: Castin, Ablin, Carrillo and Peyré, arXiv 2501.18322; documentation,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from translimit.attention.base import AbstractAttention
 from translimit.core import (
+    AnyArray,
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Number,
     as_float64,
     brief,
     is_traced,
 )
+
+#: The number of an attention, traced or not.
+Index = int | np.integer | Int[AnyArray, ""]
 
 
 @final
@@ -41,7 +46,7 @@ class Layered(eqx.Module):
     """
 
     stacked: AbstractAttention
-    start_times: Any
+    start_times: Float[AnyArray, " layers"]
 
     def __init__(self, attentions: Sequence[AbstractAttention], start_times: ArrayInput):
         """Validate and stack the attentions.
@@ -89,7 +94,7 @@ class Layered(eqx.Module):
         """Whether a token sees only tokens at or before its position."""
         return self.layer(0).causal
 
-    def layer(self, index: Any) -> AbstractAttention:
+    def layer(self, index: Index) -> AbstractAttention:
         """The attention number `index`, which may be traced."""
 
         def pick(leaf: Any) -> Any:
@@ -98,7 +103,7 @@ class Layered(eqx.Module):
 
         return jax.tree.map(lambda leaf: pick(leaf) if _is_array(leaf) else leaf, self.stacked)
 
-    def index(self, t: Any) -> Any:
+    def index(self, t: Number) -> Index:
         """The number of the attention that governs depth t: the last one that has started."""
         if isinstance(self.start_times, jax.Array) or isinstance(t, jax.Array):
             return jnp.searchsorted(jnp.asarray(self.start_times), t, side="right") - 1
@@ -106,7 +111,7 @@ class Layered(eqx.Module):
         return int(np.searchsorted(self.start_times, t, side="right")) - 1
 
 
-def attention_at(attention: AbstractAttention | Layered, t: Any) -> AbstractAttention:
+def attention_at(attention: AbstractAttention | Layered, t: Number) -> AbstractAttention:
     """The attention that governs depth t."""
     return attention.layer(attention.index(t)) if isinstance(attention, Layered) else attention
 
@@ -120,7 +125,7 @@ def jump_times(attention: AbstractAttention | Layered) -> Float[Array, " jumps"]
 
 def attentions_of_layers(
     attention: AbstractAttention | Layered, layers: int, t1: ArrayInput
-) -> Any:
+) -> Int[AnyArray, " layers"]:
     """For each of the layers l of a network, the number of the attention at depth l t1 / layers.
 
     Args:
@@ -142,11 +147,11 @@ def attentions_of_layers(
     return xp.searchsorted(starts, depths, side="right") - 1
 
 
-def _is_array(leaf: Any) -> bool:
+def _is_array(leaf: object) -> TypeGuard[AnyArray]:
     return isinstance(leaf, np.ndarray | jax.Array)
 
 
-def _stack(*leaves: Any) -> Any:
+def _stack(*leaves: AnyArray) -> AnyArray:
     return np.stack(leaves) if all(isinstance(x, np.ndarray) for x in leaves) else jnp.stack(leaves)
 
 
@@ -156,7 +161,7 @@ def _form(attention: AbstractAttention) -> Any:
     return structure, [leaf.shape if _is_array(leaf) else leaf for leaf in leaves]
 
 
-def _require_start_times(start_times: ArrayInput, layers: int) -> Any:
+def _require_start_times(start_times: ArrayInput, layers: int) -> Float[AnyArray, " layers"]:
     start_times = as_float64(start_times, "start_times")
     if start_times.shape != (layers,):
         raise ArgumentError(

@@ -43,6 +43,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from translimit.core import device_count, map_shards, rounded_up
@@ -327,7 +328,7 @@ def _empty(queries: Array, values: Array) -> _Running:
     )
 
 
-def _off(dtype: Any) -> float:
+def _off(dtype: DTypeLike) -> float:
     """The score of a key that is switched off: e^{off - m} is exactly zero for every real m."""
     return float(jnp.finfo(dtype).min) / 2
 
