@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -160,6 +160,7 @@ class ShapedTransformer(eqx.Module):
         )[:seeds]
 
 
+@runtime_checkable
 class ShapedNetwork(Protocol):
     """What a simulation asks of a shaped network: its sizes, and its entries."""
 
