@@ -168,7 +168,7 @@ def test_the_command(tmp_path, capsys, monkeypatch, twin):
         ("", "CONFIG: is missing"),
         (f"{CONFIGS}/bert-base.json", "'bert' normalises after the residual sum (post-LN)"),
         (f"{CONFIGS}/none.json", "none.json: cannot be read"),
-        (f"{CONFIGS}/gpt2.json --threshold 1", "threshold: got 1; pass a number in (0, 1)"),
+        (f"{CONFIGS}/gpt2.json --threshold 1", "threshold: got 1.0; pass a number in (0, 1)"),
         (f"{CONFIGS}/gpt2.json --threshold x", "--threshold"),
         (f"{CONFIGS}/gpt2.json --plot x.gif", "name a .png, .pdf or .svg file"),
         (f"{CONFIGS}/gpt2.json --tokns 3", "did you mean '--tokens'"),
