@@ -14,7 +14,15 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, AnyArray, NotEstimated, Numbers, Outcome, Times
+from translimit.core import (
+    AbstractSolution,
+    AnyArray,
+    NotEstimated,
+    Numbers,
+    Outcome,
+    Times,
+    reference,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -39,7 +47,7 @@ class NetworkCovariances(AbstractSolution):
     discretisation: Numbers | NotEstimated = eqx.field(
         kw_only=True, static=True, default=NotEstimated("a network has no steps but its layers")
     )
-    reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
+    reference: ClassVar[str] = reference("noci2023")
 
     def _dataset(self) -> xarray.Dataset:
         """The covariances."""

@@ -15,6 +15,7 @@ from translimit.core import (
     Number,
     Outcome,
     Times,
+    reference,
     require_count,
 )
 from translimit.limits.dmft.passes import Kernels
@@ -76,7 +77,7 @@ class TrainingSolution(AbstractSolution):
     _attention: bool = eqx.field(static=True)
     _causal: bool = eqx.field(static=True)
 
-    reference: ClassVar[str] = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
+    reference: ClassVar[str] = reference("bordelon2024")
 
     @property
     def layers(self) -> int:

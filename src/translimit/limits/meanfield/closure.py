@@ -52,6 +52,7 @@ from translimit.core import (
     in_float64,
     is_traced,
     psd_sqrt,
+    reference,
     require_covariance,
 )
 from translimit.integrate import (
@@ -107,7 +108,7 @@ class GaussianSolution(AbstractSolution):
         kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
     samples: int = eqx.field(kw_only=True, static=True, default=1)
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
+    reference: ClassVar[str] = reference("castin2025")
 
     @property
     def cov(self) -> Float[AnyArray, "kept dim dim"]:

@@ -22,7 +22,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from translimit.core import AbstractSolution, NotEstimated, Numbers, Outcome, Times
+from translimit.core import AbstractSolution, NotEstimated, Numbers, Outcome, Times, reference
 from translimit.integrate import STEPS_NOT_ESTIMATED
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class GaussianLimitSolution(AbstractSolution):
         kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
     samples: int = eqx.field(kw_only=True, static=True, default=1)
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
+    reference: ClassVar[str] = reference("castin2025")
 
     @property
     def cov(self) -> Float[np.ndarray, "*members times dim dim"]:

@@ -53,6 +53,7 @@ from translimit.core import (
     cut_leading,
     following_inputs,
     is_traced,
+    reference,
     unit_of,
 )
 from translimit.integrate import (
@@ -99,7 +100,7 @@ class ParticleSolution(AbstractSolution):
         kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
     samples: int = eqx.field(kw_only=True, static=True, default=1)
-    reference: ClassVar[str] = "Castin et al., arXiv 2501.18322"
+    reference: ClassVar[str] = reference("castin2025")
 
     @property
     def mean(self) -> Float[AnyArray, "kept dim"]:

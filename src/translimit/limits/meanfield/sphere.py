@@ -41,6 +41,7 @@ from translimit.core import (
     Progress,
     Times,
     following_inputs,
+    reference,
 )
 from translimit.integrate import (
     STAGES,
@@ -86,7 +87,7 @@ class SphereSolution(AbstractSolution):
         kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
     )
     samples: int = eqx.field(kw_only=True, static=True, default=1)
-    reference: ClassVar[str] = "Geshkovski et al., arXiv 2312.10794"
+    reference: ClassVar[str] = reference("geshkovski2023")
 
     def _dataset(self) -> xarray.Dataset:
         """Tokens and the drift of their norms."""

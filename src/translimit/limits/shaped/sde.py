@@ -39,6 +39,7 @@ from translimit.core import (
     as_float64,
     in_float64,
     is_traced,
+    reference,
 )
 from translimit.limits.shaped.block import Block, ShapedMLP
 from translimit.limits.shaped.coefficients import require_tokens_cov
@@ -94,7 +95,7 @@ class CovarianceSolution(AbstractSolution):
     outcome: Outcome
     discretisation: Numbers | NotEstimated
     samples: int = eqx.field(static=True)
-    reference: ClassVar[str] = "Noci et al., arXiv 2306.17759"
+    reference: ClassVar[str] = reference("noci2023")
 
     @property
     def max_step(self) -> Number:
