@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from translimit.cli.arguments import (
     CacheCommand,
@@ -33,6 +34,10 @@ from translimit.cli.run_commands import (
 from translimit.cli.terminal import say
 from translimit.core import PROGRAMS_SWITCH, ConfigError
 
+if TYPE_CHECKING:
+    from translimit.core import JsonObject
+    from translimit.experiments import Experiment
+
 
 @functools.singledispatch
 def execute(command: Command) -> None:
@@ -57,38 +62,49 @@ execute.register(do_explore)
 
 @execute.register
 def _list(command: ListCommand) -> None:
+    from translimit.cli.tables import claims_of_presets, experiments_table
     from translimit.experiments import all_experiments, get_experiment, offered_experiments
 
-    known = all_experiments()
-    for name in offered_experiments():
-        try:
-            known.setdefault(name, get_experiment(name))
-        except ConfigError as error:  # one package that is broken hides no other
-            say(f"translimit: {error}", error=True)
-    listed = [
-        {
-            "name": one.name,
-            "title": one.title,
-            "summary": one.summary,
-            "claims": list(one.claim_names(one.presets["standard"])),
-            "presets": {
-                name: {
-                    "cells": len(one.cells(config)),
-                    "seconds": one.cost(config).seconds,
-                    "memory_bytes": one.cost(config).memory_bytes,
-                }
-                for name, config in one.presets.items()
-            },
-            "citations": list(one.citations),
-        }
-        for one in known.values()
-    ]
+    if command.experiments:
+        known = {name: get_experiment(name) for name in command.experiments}
+    else:
+        known = all_experiments()
+        for name in offered_experiments():
+            try:
+                known.setdefault(name, get_experiment(name))
+            except ConfigError as error:  # one package that is broken hides no other
+                say(f"translimit: {error}", error=True)
+    listed = [_described(one) for one in known.values()]
     if command.json:
         print_json({"experiments": listed})
         return
-    from translimit.cli.tables import experiments_table
-
     print_table(experiments_table(listed))
+    for one in listed if command.experiments else []:
+        say(f"\n{one['name']}: {one['summary']}")
+        print_table(claims_of_presets(one))
+
+
+def _described(experiment: Experiment[Any]) -> JsonObject:
+    """An experiment in plain data."""
+    presets: JsonObject = {}
+    for name, settings in experiment.presets.items():
+        cost = experiment.cost(settings)
+        presets[name] = {
+            "cells": len(experiment.cells(settings)),
+            "seconds": cost.seconds,
+            "memory_bytes": cost.memory_bytes,
+            "claims": list(experiment.claim_names(settings)),
+            "left_out": [
+                {"cell": hole.cell, "reason": hole.reason} for hole in experiment.holes(settings)
+            ],
+        }
+    return {
+        "name": experiment.name,
+        "title": experiment.title,
+        "summary": experiment.summary,
+        "presets": presets,
+        "citations": list(experiment.citations),
+    }
 
 
 @execute.register

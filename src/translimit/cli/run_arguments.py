@@ -15,11 +15,15 @@ from translimit.core import ConfigError
 
 @dataclass(frozen=True)
 class ListCommand:
-    """Show the experiments, their claims, their presets and what they cost.
+    """Show the experiments and what they cost, or the claims of those that are named.
 
-    Example: translimit list
+    Example: translimit list koubbi2026/collapse
     """
 
+    experiments: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")
+    ] = ()
+    """Names; their claims are told for every preset, and what a preset leaves out."""
     json: Flag = False
     """Print one JSON document."""
 

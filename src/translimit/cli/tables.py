@@ -43,7 +43,26 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
             f"{name}: {_duration(c['seconds'])}, {_bytes(c['memory_bytes'])}"
             for name, c in one["presets"].items()
         ]
-        _add_row(table, one["name"], one["title"], "\n".join(one["claims"]), "\n".join(presets))
+        counts = {name: len(c["claims"]) for name, c in one["presets"].items()}
+        alike = len(set(counts.values())) == 1
+        claims = [f"{name}: {count}" for name, count in counts.items()]
+        said = str(next(iter(counts.values()))) if alike else "\n".join(claims)
+        _add_row(table, one["name"], one["title"], said, "\n".join(presets))
+    return table
+
+
+def claims_of_presets(experiment: Mapping[str, Any]) -> Table:
+    """The claims of an experiment, with the presets that check them, and what is left out."""
+    presets = experiment["presets"]
+    table = _table("claim", *presets)
+    names = dict.fromkeys(name for one in presets.values() for name in one["claims"])
+    for name in names:
+        marks = ("checked" if name in one["claims"] else "" for one in presets.values())
+        _add_row(table, name, *marks)
+    holes = {h["cell"]: h["reason"] for one in presets.values() for h in one["left_out"]}
+    for cell, reason in holes.items():
+        left = ([h["cell"] for h in one["left_out"]] for one in presets.values())
+        _add_row(table, f"{cell}: {reason}", *("left out" if cell in c else "" for c in left))
     return table
 
 
