@@ -56,7 +56,7 @@ class State(eqx.Module):
     pooled: Float[Array, "input_history sources"]
     error: Float[Array, "slots inputs outputs"]
     drive: Float[Array, "slots fields"]
-    units: tuple[dict[str, Float[Array, "layers history columns"]], ...]
+    units: tuple[dict[str, Float[Array, "layers history _"]], ...]
 
 
 class Record(NamedTuple):
