@@ -1,6 +1,7 @@
 """The command line: one clear line for every refusal, one document for --json, no JAX to look."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -109,7 +110,15 @@ def test_list(capsys):
     one = listed["castin2025/particles-and-closure"]
     assert set(one["presets"]) == {"demo", "standard", "paper"}
     assert one["presets"]["demo"]["seconds"] > 0
-    assert one["claims"]
+    assert one["presets"]["demo"]["claims"]
+    status, out, _ = call(capsys, "list", "noci2023/explosion")
+    assert status == 0
+    assert re.search(r"threshold .* checked .* checked .* checked", out)
+    assert re.search(r"paths-hot +│ +│ checked", out)  # not in the demo
+    assert "castin2025" not in out
+    status, _, told = call(capsys, "list", "noci2023/explosoin")
+    assert status == 2
+    assert "noci2023/explosion" in told
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,16 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jaxtyping import Float
 
 from translimit.core import ReportError, StoreError
+from translimit.experiments import Arrays
+from translimit.figures import Table
 from translimit.report import build_report
 from translimit.report.drawing import Drawing, inline
 from translimit.store import RunFolder
@@ -168,7 +173,7 @@ def test_data_is_escaped(make_run, averages, monkeypatch):
     own = averages.EXPERIMENT
 
     def poison(specs):
-        table = averages.Table((evil, "b"), ((evil, 1),))
+        table = Table((evil, "b"), ((evil, 1),))
         return [replace(specs[0], title=evil, caption=evil, table=table), *specs[1:]]
 
     hostile = replace(own, title=evil, summary=evil, hook=poison)
@@ -307,3 +312,22 @@ def test_text_has_contrast_in_light_and_dark(reported):
         for ink, ground in pairs:
             high, low = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
+@dataclass(frozen=True)
+class Renamed(Arrays):
+    average: Float[np.ndarray, " replicate"]
+
+
+def test_cells_of_another_version_show_their_claims_without_figures(make_run, averages):
+    """Names of arrays may change between versions: what was stored is shown, nothing is lost."""
+    run, record = make_run(), averages.ROWS.record
+    object.__setattr__(averages.ROWS, "record", Renamed)
+    try:
+        reader = Reader(build_report(run, OWN).read_text())
+    finally:
+        object.__setattr__(averages.ROWS, "record", record)
+    assert "the stored cell has no 'average'" in reader.text
+    assert "Another version of this experiment stored the cells" in reader.text
+    assert "A crowd of points" not in reader.text
+    assert "The shortest row alone tells the bias." in reader.text

@@ -171,6 +171,9 @@ def test_list_says_the_same(capsys):
     plan = plan_run(["bordelon2024/transfer"], preset="standard")
     told = listed["bordelon2024/transfer"]["presets"]["standard"]
     assert told["cells"] == len(plan.experiments[0].cells)
+    assert told["claims"] == list(
+        plan.experiments[0].experiment.claim_names(plan.experiments[0].config)
+    )
     made = forecast(plan, Serial(), fresh=True)
     assert told["seconds"] == pytest.approx(made.seconds)
     assert config.to_json(plan.experiments[0].config)["seeds"] == 8

@@ -23,6 +23,11 @@ from translimit.core import ConfigError
 if TYPE_CHECKING:
     import xarray
 
+
+class OtherVersionError(ConfigError):
+    """A stored cell that another version of its experiment wrote; its arrays have other names."""
+
+
 A = TypeVar("A", bound="Arrays")
 
 
@@ -58,7 +63,7 @@ class Arrays:
             data: as `to_dataset` gives it; plain values may be among its attributes.
 
         Raises:
-            ConfigError: an array is missing: the data set is of another part, or another version.
+            OtherVersionError: an array is missing.
         """
         values: dict[str, Any] = {}
         optional = {field.name for field in dataclasses.fields(cls) if field.default is None}
@@ -69,7 +74,7 @@ class Arrays:
             elif name in data.attrs:
                 values[name] = data.attrs[name]
             elif name not in optional:
-                raise ConfigError(
+                raise OtherVersionError(
                     cls.__name__, f"the stored cell has no {name!r}", "compute the cell again"
                 )
         return cls(**values)

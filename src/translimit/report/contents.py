@@ -23,7 +23,7 @@ from translimit.core import (
     bibtex,
     config,
 )
-from translimit.experiments import FigureSpec, stored_experiment
+from translimit.experiments import FigureSpec, OtherVersionError, stored_experiment
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
@@ -120,12 +120,16 @@ def _section(
     missing = _missing(folder.info, states)
     rows: list[ClaimRow] = []
     figures: tuple[FigureView, ...] = ()
+    outdated = ""
     if not missing:
         for claim in claims:
             with _naming(name, f"the claim {claim['name']!r}"):
                 rows.append(claim_row(name, claim))
         if experiment is not None:
-            figures = _figures(folder, name, experiment, preset, entry["config"], first)
+            try:
+                figures = _figures(folder, name, experiment, preset, entry["config"], first)
+            except OtherVersionError as error:
+                outdated = str(error)
     times = {
         state.cell: state.manifest.get("seconds") for state in states if state.manifest is not None
     }
@@ -148,6 +152,7 @@ def _section(
         seconds=format_duration(sum(known)) if known else "",
         claims=tuple(rows),
         figures=figures,
+        outdated=outdated,
     )
 
 
@@ -250,7 +255,7 @@ def _naming(experiment: str, part: str) -> Iterator[None]:
     """Turn any failure into one that names the experiment: its code is not ours to foresee."""
     try:
         yield
-    except ReportError:
+    except (ReportError, OtherVersionError):
         raise
     except TranslimitError as error:
         raise ReportError(experiment, part, str(error)) from error

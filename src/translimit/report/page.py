@@ -93,6 +93,8 @@ class Section:
     seconds: str
     claims: tuple[ClaimRow, ...]
     figures: tuple[FigureView, ...]
+    outdated: str
+    """Why the figures cannot be drawn: another version of the experiment stored the cells."""
 
 
 @dataclass(frozen=True)
