@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from translimit.figures import Table
 from translimit.report import build_report
 
 CHROMIUM = next(
@@ -89,7 +90,7 @@ def wide_page(tmp_path_factory, averages) -> str:
 
     def widen(specs):
         columns = tuple(f"column_number_{i}" for i in range(14))
-        table = averages.Table(columns, tuple(tuple(range(14)) for _ in range(60)))
+        table = Table(columns, tuple(tuple(range(14)) for _ in range(60)))
         long = "x" * 90
         return [
             replace(specs[0], table=table, caption=f"$W_{{{'+'.join('abcdefghij')}}}$ {long}"),
