@@ -110,7 +110,9 @@ class ShapedWeights(eqx.Module):
     readout: Float[Array, "hidden_dim dim"] | None
 
 
-def draw_weights(key: Key, block: Block, sizes: ShapedSizes, dtype: np.dtype) -> ShapedWeights:
+def draw_weights(
+    key: Key, block: Block, sizes: ShapedSizes, dtype: np.dtype | type[float]
+) -> ShapedWeights:
     """Fresh weights of one layer."""
 
     def normal(name: str, *shape: int) -> Array:
