@@ -85,7 +85,7 @@ COUNTS = dict(
         one_of("steps", lambda **o: FixedODE(**o)),
         one_of("max_steps", lambda **o: AdaptiveODE(**o)),
         one_of("paths", lambda **o: StructurePreserving(**o)),
-        one_of("samples", lambda **o: SphereEuler(**o)),
+        one_of("heads_per_step", lambda **o: SphereEuler(**o)),
         one_of("layers", lambda **o: ResidualAttention(Softmax(**QKV), **o)),
     ]
 )
@@ -103,7 +103,7 @@ NUMBERS = dict(
         one_of("step", lambda **o: RandomHeadChain(law=LAW, heads=1, layers=1, **o)),
         one_of("t1", lambda **o: OverlapSDE(law=LAW, initial=EYE, **o)),
         one_of(
-            "base_logit_scale", lambda **o: Question(base=SIZE, target=SIZE, optimizer="adamw", **o)
+            "base_score_scale", lambda **o: Question(base=SIZE, target=SIZE, optimizer="adamw", **o)
         ),
         one_of("momentum", lambda **o: Optimizer(**o)),
     ]
@@ -137,7 +137,7 @@ def test_a_count_has_bounds(name, value):
 @pytest.mark.parametrize("value", [*NO_NUMBER, *NO_ARRAY], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_one_real_number_in_its_range(name, value):
-    if value is None and name in ("tol", "base_logit_scale"):
+    if value is None and name in ("tol", "base_score_scale"):
         pytest.skip("stands for the default")
     if isinstance(value, Decimal) and name in ("score_scale", "tol", "beta", "step", "t1"):
         pytest.skip("NumPy reads it")

@@ -138,8 +138,8 @@ def test_the_error_of_covariances_is_that_of_the_exact_law() -> None:
 def test_two_steps_taken_as_one_have_the_law_of_one(kind: Any) -> None:
     """The coarse member of a pair is a path with the larger step: 4.5 s.e. of 1000 and 4000."""
     problem = CovarianceSDE(block=FULL, initial=THREE, t1=0.2)
-    pairs = solve(problem, kind(paths=4000, step=0.02), key=KEY, save=[0.2]).pairs
-    plain = solve(problem, kind(paths=4000, step=0.04), key=jax.random.key(1), save=[0.2])
+    pairs = solve(problem, kind(paths=4000, max_step=0.02), key=KEY, save=[0.2]).pairs
+    plain = solve(problem, kind(paths=4000, max_step=0.04), key=jax.random.key(1), save=[0.2])
     for observable in (lambda c: np.log(c[:, 0, 0]), lambda c: c[:, 0, 1] / c[:, 1, 1]):
         one, other = observable(pairs.coarse.cov[:, -1]), observable(plain.cov[:, -1])
         for power in (1, 2):
