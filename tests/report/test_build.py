@@ -331,3 +331,8 @@ def test_cells_of_another_version_show_their_claims_without_figures(make_run, av
     assert "Another version of this experiment stored the cells" in reader.text
     assert "A crowd of points" not in reader.text
     assert "The shortest row alone tells the bias." in reader.text
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"translimit": "0.1.0"}))
+    reader = Reader(build_report(run, OWN).read_text())
+    assert "translimit 0.1.0 stored them" in reader.text
+    assert "A crowd of points" not in reader.text

@@ -125,7 +125,8 @@ def _section(
         for claim in claims:
             with _naming(name, f"the claim {claim['name']!r}"):
                 rows.append(claim_row(name, claim))
-        if experiment is not None:
+        outdated = _outdated(folder.info["translimit"]) if experiment is not None else ""
+        if experiment is not None and not outdated:
             try:
                 figures = _figures(folder, name, experiment, preset, entry["config"], first)
             except OtherVersionError as error:
@@ -154,6 +155,16 @@ def _section(
         figures=figures,
         outdated=outdated,
     )
+
+
+def _outdated(version: str) -> str:
+    """Why figures of a run of another version are not drawn; "" where they are.
+
+    A new minor version may change what an array of a name holds.
+    """
+    if version.split(".")[:2] == __version__.split(".")[:2]:
+        return ""
+    return f"translimit {version} stored them, and this is {__version__}"
 
 
 def _missing(info: RunRecord, states: list[CellState]) -> tuple[MissingCell, ...]:
