@@ -101,7 +101,8 @@ class Experiment(Generic[C]):
     def drawings(self, config: C, results: Results) -> list[FigureSpec]:
         """The figures, from the data sets of all cells by cell name."""
         found, holes = Found(config, results), self.holes(config)
-        return [figure.spec(found, holes) for figure in self.figures]
+        shown = [one for one in self.figures if one.when is None or one.when(config)]
+        return [figure.spec(found, holes) for figure in shown]
 
     def _place(self, config: C, name: str) -> tuple[Part[C, Any, Any], Any]:
         """The part and the point of a cell."""

@@ -63,6 +63,7 @@ class Figure(figures.Layout, Generic[C]):
         shown: how many cases the figure shows; the number of its series in all panels by default.
         excluded: how many cases it leaves out, with the reason in the caption.
         size: width and height in inches.
+        when: whether a configuration has the figure; every one by default.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Figure(figures.Layout, Generic[C]):
     shown: Callable[[Found[C], Table], int] | None = None
     excluded: Callable[[Found[C], Table], int] | None = None
     size: tuple[float, float] | Callable[[C], tuple[float, float]] = (7.0, 4.2)
+    when: Callable[[C], bool] | None = None
 
     def spec(self, found: Found[C], holes: Sequence[Hole]) -> FigureSpec:
         """The figure of what was found, ready to be drawn.
