@@ -56,10 +56,10 @@ def run(request):
 
 def test_claims_and_figures(run):
     experiment, config, results = run
-    claims = experiment.claims(config, results)
+    claims = experiment.check(config, results)
     assert len({claim.name for claim in claims}) == len(claims)
     assert {claim.verdict for claim in claims} <= set(Verdict)
-    for spec in experiment.figures(config, results):
+    for spec in experiment.drawings(config, results):
         figure = drawn(spec)
         assert all(ax.get_xlabel() or not ax.axison for ax in figure.axes)
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from translimit import attention, core, limits, models
 
-REFERENCE = "Castin et al., arXiv 2501.18322"
+if TYPE_CHECKING:
+    import xarray
+    from jaxtyping import Array
+
+    from translimit.core import AnyArray, Key
+    from translimit.figures import Table
+
+REFERENCE = core.reference("castin2025")
 
 # The canonical set of the documentation: c = c_K = 1.
 Q = np.array([[0.7, 0.2], [-0.3, 0.5]])
@@ -25,7 +34,7 @@ CLOSED = ("softmax", "multi-head", "l2", "sinkhorn", "linear")
 VARIANTS = (*CLOSED, "sigmoid")
 
 
-def canonical_attention(variant: str, sharpness: float = 1.0) -> Any:
+def canonical_attention(variant: str, sharpness: float = 1.0) -> attention.AbstractAttention:
     """The canonical attention of a variant.
 
     The second head of the multi-head variant swaps Q and K; both have half the weight.
@@ -58,7 +67,9 @@ def canonical_attention(variant: str, sharpness: float = 1.0) -> Any:
     raise core.ConfigError("variants", f"got {variant!r}", core.nearest(variant, VARIANTS))
 
 
-def gaussian_clouds(key: Any, clouds: int, tokens: int, dtype: Any = np.float32) -> np.ndarray:
+def gaussian_clouds(
+    key: Key, clouds: int, tokens: int, dtype: type[np.floating] = np.float32
+) -> Float[np.ndarray, "clouds tokens 2"]:
     """Independent clouds of the canonical Gaussian [clouds, tokens, 2]."""
     import jax
 
@@ -68,31 +79,35 @@ def gaussian_clouds(key: Any, clouds: int, tokens: int, dtype: Any = np.float32)
 
 
 @functools.cache
-def flow_clouds(t1: float, steps: int, variant: str = "softmax", sharpness: float = 1.0) -> Any:
+def flow_clouds(
+    t1: float, steps: int, variant: str = "softmax", sharpness: float = 1.0
+) -> Callable[[np.ndarray], Array]:
     """Compiled: clouds [clouds, n, 2] to their tokens at t1, in the precision of the clouds."""
     import jax
 
-    def flow(cloud: Any) -> Any:
+    def flow(cloud: Array) -> AnyArray:
         problem = limits.meanfield.ParticleFlow(
             attention=canonical_attention(variant, sharpness), initial=cloud, t1=t1
         )
         method = limits.meanfield.FixedODE(steps=steps)
         return core.solve(problem, method, save=[t1]).tokens[-1]
 
-    def batched(clouds: Any) -> Any:
+    def batched(clouds: Array) -> Array:
         return jax.lax.map(flow, clouds, batch_size=batch_size(*clouds.shape[:2]))
 
     return jax.jit(batched)
 
 
 @functools.cache
-def closures(t1: float, variant: str = "softmax", sharpness: float = 1.0) -> Any:
+def closures(
+    t1: float, variant: str = "softmax", sharpness: float = 1.0
+) -> Callable[[np.ndarray, np.ndarray], tuple[Array, Array]]:
     """Compiled: means [clouds, 2] and covariances [clouds, 2, 2] to the closure's at t1."""
     import jax
 
     problem = limits.meanfield.GaussianFlow if variant in CLOSED else limits.meanfield.MomentClosure
 
-    def closure(mean: Any, cov: Any) -> Any:
+    def closure(mean: Array, cov: Array) -> tuple[AnyArray, AnyArray]:
         softened = canonical_attention(variant, sharpness)
         flow = problem(attention=softened, mean=mean, cov=cov, t1=t1)
         solution = core.solve(flow, limits.meanfield.FixedODE(steps=64), save=[t1])
@@ -107,8 +122,8 @@ def batch_size(clouds: int, tokens: int) -> int:
 
 
 def depth_errors(
-    key: Any, layers: tuple[int, ...], tokens: int, clouds: int, variant: str = "softmax"
-) -> np.ndarray:
+    key: Key, layers: tuple[int, ...], tokens: int, clouds: int, variant: str = "softmax"
+) -> Float[np.ndarray, "layers clouds"]:
     """Rms distance of networks of L layers to the flow at t = 1, for each L and cloud.
 
     Clouds are uniform on [-1, 1]^2, in float64; the same clouds at every L.
@@ -132,3 +147,45 @@ def depth_errors(
             network = models.ResidualAttention(softened, count).simulate(cloud)[-1]
             errors[row, index] = np.sqrt(np.mean(np.sum((network - limit) ** 2, axis=-1)))
     return errors
+
+
+def quadrature(
+    mean: np.ndarray, factor: Float[np.ndarray, "dim rank"], order: int
+) -> tuple[Float[np.ndarray, "nodes dim"], Float[np.ndarray, " nodes"]]:
+    """Nodes and weights of N(mean, factor factor^T), exact for polynomials of high degree.
+
+    Args:
+        mean: of the Gaussian [dim].
+        factor: of its covariance.
+        order: nodes per column of the factor.
+    """
+    nodes, masses = np.polynomial.hermite_e.hermegauss(order)
+    rank = factor.shape[1]
+    grid = np.stack(np.meshgrid(*[nodes] * rank), axis=-1).reshape(-1, rank)
+    weights = np.prod(np.stack(np.meshgrid(*[masses / masses.sum()] * rank), -1), axis=-1)
+    return mean + grid @ factor.T, weights.reshape(-1)
+
+
+def symbol(moment: str) -> str:
+    r"""A moment as mathematics: `\Sigma_{11}` for Sigma_11."""
+    name, _, indices = moment.partition("_")
+    return f"\\{name}_{{{indices}}}"
+
+
+def curves(
+    table: Table, x: str, y: str, stderr: str, *, xlabel: str
+) -> tuple[xarray.DataArray, xarray.DataArray]:
+    """Two columns of a table over another, as `figures.plot_convergence` takes them.
+
+    Args:
+        table: the rows.
+        x: column of the sizes.
+        y: column of the errors.
+        stderr: column of their standard errors.
+        xlabel: what the sizes are.
+    """
+    import xarray
+
+    coords = {x: (x, table.numbers(x), {"long_name": xlabel})}
+    error, bars = (xarray.DataArray(table.numbers(one), coords, (x,)) for one in (y, stderr))
+    return error, bars
