@@ -1,78 +1,76 @@
 """Sinkhorn attention at toy sizes: what is exact holds at any size, and the erratum is seen."""
 
-from dataclasses import replace
+from types import MappingProxyType
 
-import numpy as np
 import pytest
-from tests.experiments.checks import drawn
+from tests.experiments.checks import drawn, verdicts
 
 from translimit.core import ConfigError, Verdict
-from translimit.experiments import get_experiment
-from translimit.experiments.castin2025 import sinkhorn
-
-NAME = "castin2025/sinkhorn"
-TOY = replace(
-    sinkhorn.Config(),
-    strengths=(0.32, 1.05),
-    rounds=30,
-    contraction_tokens=20,
-    contraction_clouds=2,
-    draws=4,
-    tokens=(16, 32),
-    clouds=(6, 6),  # one number of clouds, one compilation of their closures
-    steps=4,
-    energy_tokens=15,
+from translimit.experiments import check_experiment, get_experiment
+from translimit.experiments.castin2025 import (
+    sinkhorn_clouds,
+    sinkhorn_contraction,
+    sinkhorn_energy,
+    sinkhorn_erratum,
 )
 
-
-@pytest.fixture(scope="module")
-def run():
-    experiment = get_experiment(NAME)
-    results = {c.name: experiment.compute_cell(TOY, c, 0) for c in experiment.cells(TOY)}
-    return experiment, results
-
-
-def test_claims_that_are_exact_hold_at_any_size(run):
-    experiment, results = run
-    verdicts = {claim.name: claim.verdict for claim in experiment.claims(TOY, results)}
-    exact = (
-        "contraction-b=0.32",
-        "contraction-b=1.05",
+TOY = MappingProxyType(
+    {
+        "castin2025/sinkhorn-contraction": sinkhorn_contraction.Config(
+            strengths=(0.32, 1.05), rounds=30, tokens=20, clouds=2
+        ),
+        "castin2025/sinkhorn-erratum": sinkhorn_erratum.Config(draws=4),
+        # One number of clouds, one compilation of their closures.
+        "castin2025/sinkhorn-clouds": sinkhorn_clouds.Config(
+            tokens=(16, 32), clouds=(6, 6), steps=4
+        ),
+        "castin2025/sinkhorn-energy": sinkhorn_energy.Config(tokens=15),
+    }
+)
+EXACT = {
+    "castin2025/sinkhorn-contraction": ("contraction-b=0.32", "contraction-b=1.05"),
+    "castin2025/sinkhorn-erratum": (
         "corrected-invertible",
         "corrected-singular-A",
         "corrected-singular-Sigma",
         "printed-invertible",
-        "mean-exact",
+    ),
+    "castin2025/sinkhorn-clouds": ("mean-exact",),
+    "castin2025/sinkhorn-energy": (
         "energy-rate-falls",
         "energy-sign-falls",
         "energy-rate-rises",
         "energy-sign-rises",
-    )
-    assert {name: verdicts[name] for name in exact} == dict.fromkeys(exact, Verdict.supported)
-    # Every draw with a singular matrix shows the erratum.
-    singular = results["erratum"]["printed"].sel(case=["singular-A", "singular-Sigma"])
-    assert float(singular.min()) > 1e-3
-    names = experiment.claim_names()
-    assert set(verdicts) == set(names) - {"contraction-b=3.2"}
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=TOY)
+def run(request):
+    experiment, config = get_experiment(request.param), TOY[request.param]
+    return experiment, config, check_experiment(experiment, config).results
+
+
+def test_claims_that_are_exact_hold_at_any_size(run):
+    experiment, config, results = run
+    found = verdicts(experiment, config, results)
+    exact = EXACT[experiment.name]
+    assert {name: found[name] for name in exact} == dict.fromkeys(exact, Verdict.supported)
+    if "erratum" in results:
+        # Every draw with a singular matrix shows the erratum.
+        singular = results["erratum"]["printed"].sel(case=["singular-A", "singular-Sigma"])
+        assert float(singular.min()) > 1e-3
 
 
 def test_figures_draw(run):
-    experiment, results = run
-    for spec in experiment.figures(TOY, results):
+    experiment, config, results = run
+    for spec in experiment.drawings(config, results):
         figure = drawn(spec)
         figure.canvas.draw()
         assert all(ax.get_xlabel() for ax in figure.axes)
 
 
-def test_same_key_same_bits(run):
-    experiment, results = run
-    for cell in experiment.cells(TOY):
-        if cell.name in ("clouds/n=16", "erratum"):
-            again = experiment.compute_cell(TOY, cell, 0)
-            for name, values in results[cell.name].data_vars.items():
-                np.testing.assert_array_equal(again[name].values, values.values)
-
-
-def test_refusal(as_user):
+@pytest.mark.usefixtures("as_user")
+def test_refusal():
     with pytest.raises(ConfigError, match=r"clouds: got .* for tokens .*one count per entry"):
-        get_experiment(NAME).cells(sinkhorn.Config(clouds=(8,)))
+        get_experiment("castin2025/sinkhorn-clouds").cells(sinkhorn_clouds.Config(clouds=(8,)))

@@ -232,7 +232,7 @@ class Sinkhorn(AbstractOneHead, AbstractIterativeAttention):
             The script computes M cov as V (A^T)^+ cov^+ C cov, with
             C = (cov A^T cov A + I/4)^(1/2) - I/2 and pseudo-inverses. This equals V L A cov if A
             and cov are both invertible, and is wrong by O(0.1) when either has a kernel: see the
-            experiment `castin2025/sinkhorn`.
+            experiment `castin2025/sinkhorn-erratum`.
 
         Raises:
             ArgumentError: shapes that do not match, a covariance that is not positive
