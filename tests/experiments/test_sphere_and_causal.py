@@ -39,12 +39,12 @@ def run(request):
 
 def test_claims_and_figures(run):
     experiment, config, results = run
-    claims = {claim.name: claim for claim in experiment.claims(config, results)}
+    claims = {claim.name: claim for claim in experiment.check(config, results)}
     # Whatever the size: growth rates, the energy, and the exact facts about prefixes.
     for name in ("growth-sa", "growth-usa", "energy-increases", "first-token", "prefix-autonomy"):
         if name in claims:
             assert claims[name].verdict is Verdict.supported, name
-    for spec in experiment.figures(config, results):
+    for spec in experiment.drawings(config, results):
         figure = drawn(spec)
         assert all(ax.get_xlabel() or not ax.axison for ax in figure.axes)
     cell = experiment.cells(config)[0]
