@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from tests.experiments.checks import drawn
+from tests.experiments.checks import compute, drawn
 
 from translimit.core import ConfigError, Verdict
 from translimit.experiments import PRESETS, get_experiment
@@ -40,13 +40,12 @@ EXPECTED = {
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")
     config = dataclasses.replace(experiment.presets["demo"], **SMALL[name])
-    cells = experiment.cells(config)
-    results = {cell.name: experiment.compute_cell(config, cell, 0) for cell in cells}
-    claims = {claim.name: claim for claim in experiment.claims(config, results)}
+    results = compute(experiment, config)
+    claims = {claim.name: claim for claim in experiment.check(config, results)}
     for claim, verdict in EXPECTED.get(name, {}).items():
         assert claims[claim].verdict is verdict, claims[claim].estimate
-    assert tuple(claims) == experiment.claim_names()
-    for spec in experiment.figures(config, results):
+    assert tuple(claims) == experiment.claim_names(config)
+    for spec in experiment.drawings(config, results):
         figure = drawn(spec)
         figure.canvas.draw()
     assert experiment.cost(config).seconds > 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.experiments.checks import drawn
+from tests.experiments.checks import compute, drawn
 
 from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
@@ -17,27 +17,26 @@ TOY = replace(pre_norm_stacks.Config(), sizes=((128, 3, 4),), tokens=8, networks
 @pytest.fixture(scope="module")
 def run():
     experiment = get_experiment(NAME)
-    results = {c.name: experiment.compute_cell(TOY, c, 0) for c in experiment.cells(TOY)}
-    return experiment, results
+    return experiment, compute(experiment, TOY)
 
 
 @pytest.mark.slow
 def test_claims(run):
     experiment, results = run
-    claims = {claim.name: claim for claim in experiment.claims(TOY, results)}
+    claims = {claim.name: claim for claim in experiment.check(TOY, results)}
     assert len(claims) == 5
     for name, claim in claims.items():
         if "alone" not in name:
             assert claim.verdict is not Verdict.refuted, name
             # 4.5 standard errors, and a bias of a finite width of at most 1 / D.
             assert claim.gap < 4.5 * claim.floor + 1 / 128
-    assert len(experiment.claim_names()) == 5
+    assert len(experiment.claim_names(TOY)) == 5
 
 
 @pytest.mark.slow
 def test_figures_draw(run):
     experiment, results = run
-    for spec in experiment.figures(TOY, results):
+    for spec in experiment.drawings(TOY, results):
         figure = drawn(spec)
         figure.canvas.draw()
         assert all(ax.get_xlabel() for ax in figure.axes)

@@ -2,8 +2,8 @@ r"""A mean effect and noise at once: the equation with drift, as printed and as 
 
 One of two heads that are far apart is drawn for every layer, so that heads have a mean, and a
 fluctuation whose covariance is no multiple of the identity; alpha is of the order of the step.
-Cells, one for every residual step: three tokens in R^3 to paper time 1, the mean overlap of chains
-and of paths of the equation in both forms.
+Three tokens in R^3 go to paper time 1, at several residual steps: the mean overlap of chains, and
+of paths of the equation in both forms.
 
 The printed equation lacks two drifts of the order of the step: of the mean, -step <x, B-bar> b, and
 of the noise, -(step / heads) E <x, xi> P_x xi. With both it is right to second order.
@@ -14,26 +14,18 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models, observe
-from translimit.core import Claim, Estimate, Retraction
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate, Retraction
 from translimit.experiments.checked import CheckedConfig, Steps, Within
 from translimit.experiments.koubbi2026 import common
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 #: Tokens (rows are normalised).
 ROWS = ((1.0, 0.2, 0.0), (0.3, 1.0, 0.4), (-0.2, 0.1, 1.0))
@@ -43,7 +35,8 @@ OTHER = ((1.2, -0.6, 0.2), (0.4, 0.9, -0.8), (-0.7, 0.5, 1.1))
 TURN = ((1.0, 0.5, 0.0), (-0.5, 1.0, 0.3), (0.0, 0.2, -1.0))
 #: Largest step of the equation, in paper time.
 EULER_STEP = 0.05
-FORMS = ("printed", "corrected")
+#: Forms of the equation: the printed one is that of the tangent chain.
+FORMS = {"printed": Retraction.TANGENT, "corrected": Retraction.AMBIENT}
 
 
 @dataclass(frozen=True)
@@ -59,137 +52,122 @@ class Config(CheckedConfig):
     replicas: Annotated[int, Within(1000)] = 60_000
 
 
-class DriftAndNoise(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Means(ex.Arrays):
+    """Mean overlaps of the chain and of the equation in both forms."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and steps times paths."""
-        work = 2 / EULER_STEP + 0.3 / cell.parameters["step"]
-        return Cost(20.0 + 6e-6 * config.replicas * work)
+    system: Shaped[np.ndarray, " system"]
+    mean: Annotated[Float[np.ndarray, " system"], "mean overlap"]
+    stderr: Annotated[Float[np.ndarray, " system"], "its standard error"]
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for every residual step."""
-        return tuple(Cell(f"step={step:g}", {"step": step}) for step in config.steps)
+    def gap(self, form: str) -> tuple[float, float]:
+        """The chain's mean minus that of a form of the equation, and its standard error."""
+        place = self.system.tolist().index(form)
+        error = math.hypot(self.stderr[0], self.stderr[place])
+        return float(self.mean[0] - self.mean[place]), error
 
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Names in the order of `claims`."""
-        return ("order-printed", "order-corrected")
 
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Compute one cell, in single precision."""
-        import xarray as xr
-
-        step = float(cell.parameters["step"])
-        mean, other = np.array(MEAN), np.array(OTHER)
-        law = describe.FiniteHeads(
-            V=np.stack([mean + other, mean - other]),
-            A=np.stack([np.eye(3), np.array(TURN)]),
-            beta=1.0,
+def compute(config: Config, step: float, keys: ex.Keys) -> Means:
+    """Chains and paths at one residual step, in single precision."""
+    mean, other = np.array(MEAN), np.array(OTHER)
+    law = describe.FiniteHeads(
+        V=np.stack([mean + other, mean - other]),
+        A=np.stack([np.eye(3), np.array(TURN)]),
+        beta=1.0,
+    )
+    start = np.array(ROWS, dtype=np.float32)
+    start /= np.linalg.norm(start, axis=1, keepdims=True)
+    chain = models.RandomHeadChain(law=law, step=step, heads=1, layers=round(1.0 / step))
+    states = chain.simulate(start, replicas=config.replicas, key=core.named_key(keys.own, "chain"))
+    values = [observe.mean_overlap(states.tokens[:, -1])]
+    method = limits.homogenized.SphereEuler(max_step=EULER_STEP, paths=config.replicas)
+    for form, retraction in FORMS.items():
+        problem = limits.homogenized.ModifiedSDE(
+            law=law, initial=start, t1=1.0, step=step, heads=1, retraction=retraction
         )
-        start = np.array(ROWS, dtype=np.float32)
-        start /= np.linalg.norm(start, axis=1, keepdims=True)
-        chain = models.RandomHeadChain(law=law, step=step, heads=1, layers=round(1.0 / step))
-        states = chain.simulate(start, replicas=config.replicas, key=core.named_key(key, "chain"))
-        values = [observe.mean_overlap(states.tokens[:, -1])]
-        method = limits.homogenized.SphereEuler(max_step=EULER_STEP, paths=config.replicas)
-        # The printed equation is the one of the tangent chain.
-        retractions = (Retraction.TANGENT, Retraction.AMBIENT)
-        for form, retraction in zip(FORMS, retractions, strict=True):
-            problem = limits.homogenized.ModifiedSDE(
-                law=law, initial=start, t1=1.0, step=step, heads=1, retraction=retraction
-            )
-            solution = core.solve(problem, method, key=core.named_key(key, form), save=[1.0])
-            values.append(observe.mean_overlap(solution.tokens[:, 0]))
-        means, stderrs = common.mean_and_stderr(np.array(values), axis=1)
-        return xr.Dataset(
-            {
-                "mean": ("system", means, {"long_name": "mean overlap", "units": "1"}),
-                "stderr": ("system", stderrs, {"long_name": "its standard error", "units": "1"}),
-            },
-            coords={"system": ["chain", *FORMS]},
-            attrs={"step": step, "reference": common.REFERENCE},
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The order of both forms between the two smallest steps."""
-        what = {
-            "printed": "as printed",
-            "corrected": r"with $-\eta\langle x, \bar B\rangle b$ and the drift of the noise",
-        }
-        return [
-            Claim(
-                name=f"order-{form}",
-                statement=f"With noise of size $\\alpha \\sim \\eta$ beside a drift, the equation "
-                f"{what[form]} meets the mean overlap of the printed chain to second order.",
-                prediction=2.0,
-                estimate=_order(config, results, form),
-                tol=0.4,
-                reference=common.REFERENCE,
-                printed=r"$\eta\max(\eta, \alpha)$ for the stochastic equation with modified drift",
-            )
-            for form in FORMS
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Gaps against steps."""
-        return [_figure(config, results)]
+        solution = core.solve(problem, method, key=core.named_key(keys.own, form), save=[1.0])
+        values.append(observe.mean_overlap(solution.tokens[:, 0]))
+    means, stderrs = common.mean_and_stderr(np.array(values), axis=1)
+    return Means(system=np.array(["chain", *FORMS]), mean=means, stderr=stderrs)
 
 
-def _gaps(config: Config, results: Results, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean overlap of the chain minus that of a form of the equation, and standard errors."""
-    rows = []
-    for step in config.steps:
-        data = results[f"step={step:g}"].sel(system=["chain", form])
-        mean, stderr = data["mean"].values, data["stderr"].values
-        rows.append((mean[0] - mean[1], math.hypot(*stderr)))
-    gaps, stderrs = np.array(rows).T
-    return gaps, stderrs
+AT_STEP = ex.Part(
+    "step={step:g}",
+    Means,
+    compute,
+    grid=lambda c: c.steps,
+    # Compilation, and steps times paths.
+    cost=lambda c, step: ex.Cost(20.0 + 6e-6 * c.replicas * (2 / EULER_STEP + 0.3 / step)),
+)
 
 
-def _order(config: Config, results: Results, form: str) -> Estimate:
-    gap, stderr = (one[-2:] for one in _gaps(config, results, form))
-    ratio = math.log(config.steps[-2] / config.steps[-1])
+def _order(found: ex.Found[Config], form: str) -> Estimate:
+    """The order of the gap between the two smallest steps."""
+    steps = found.config.steps[-2:]
+    gap, stderr = np.array([found(AT_STEP, step).gap(form) for step in steps]).T
+    ratio = math.log(steps[0] / steps[1])
     order = math.log(abs(gap[0] / gap[1])) / ratio
-    return Estimate(order, math.hypot(*(stderr / gap)) / ratio, config.replicas)
+    return Estimate(order, math.hypot(*(stderr / gap)) / ratio, found.config.replicas)
 
 
-def _figure(config: Config, results: Results) -> FigureSpec:
-    steps = np.array(config.steps)
-    rows = {form: _gaps(config, results, form) for form in FORMS}
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, (form, power) in enumerate(zip(FORMS, (1, 2), strict=True)):
-            gap, stderr = rows[form]
-            common.points(ax, steps, np.abs(gap), stderr, series, f"as {form}")
-            guide = abs(gap[0]) * (steps / steps[0]) ** power
-            common.line(ax, steps, guide, series, f"slope {power}", (":", "--")[series])
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xticks(steps, [f"{one:g}" for one in steps])
-        ax.minorticks_off()
-        label = "|mean overlap, chain minus equation|"
-        figures.finish(ax, xlabel="residual step $\\eta$", ylabel=label)
-
-    table = tuple(
-        (form, float(step), float(value), float(error))
-        for form in FORMS
-        for step, value, error in zip(steps, *rows[form], strict=True)
-    )
-    return FigureSpec(
-        name="gaps",
-        title="Drift and noise: the equation as printed and as corrected",
-        caption="Three tokens in three dimensions, one of two heads a layer, paper time 1: mean "
-        f"overlap of {config.replicas} chains minus that of as many paths of the equation (bars of "
-        "one standard error), with slopes through the largest step. The printed equation lacks two "
-        "drifts of the order of the step.",
-        draw=draw,
-        table=Table(("equation", "step", "gap", "stderr"), table),
-        shown=len(table),
+def _statement(found: ex.Found[Config], form: str) -> str:
+    del found
+    what = {
+        "printed": "as printed",
+        "corrected": r"with $-\eta\langle x, \bar B\rangle b$ and the drift of the noise",
+    }
+    return (
+        f"With noise of size $\\alpha \\sim \\eta$ beside a drift, the equation {what[form]} meets "
+        "the mean overlap of the printed chain to second order."
     )
 
 
-EXPERIMENT = DriftAndNoise(
+ORDER = ex.Claims(
+    "order-{form}",
+    _statement,
+    estimate=_order,
+    prediction=2.0,
+    tol=0.4,
+    over=lambda c: tuple(FORMS),
+    printed=r"$\eta\max(\eta, \alpha)$ for the stochastic equation with modified drift",
+)
+
+
+def _gaps(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Gaps with their sizes, and a slope through that of the largest step."""
+    steps = found.config.steps
+    for form, power in zip(FORMS, (1, 2), strict=True):
+        first, _ = found(AT_STEP, steps[0]).gap(form)
+        for step in steps:
+            gap, stderr = found(AT_STEP, step).gap(form)
+            yield (form, step, gap, stderr, abs(gap), abs(first) * (step / steps[0]) ** power)
+
+
+GAPS = ex.Figure(
+    name="gaps",
+    title="Drift and noise: the equation as printed and as corrected",
+    caption=lambda c: (
+        "Three tokens in three dimensions, one of two heads a layer, paper time 1: mean overlap of "
+        f"{c.replicas} chains minus that of as many paths of the equation (bars of one standard "
+        "error), with slopes through the largest step. The printed equation lacks two drifts of "
+        "the order of the step."
+    ),
+    columns=("equation", "step", "gap", "stderr", "size", "slope"),
+    rows=_gaps,
+    x="step",
+    by="equation",
+    layers=(
+        figures.points("size", "stderr", label="as {}"),
+        figures.line("slope", where={"equation": "printed"}, label="slope 1", dash="1.5 2"),
+        figures.line("slope", where={"equation": "corrected"}, label="slope 2", dash="6 3"),
+    ),
+    xlabel="residual step $\\eta$",
+    ylabel="|mean overlap, chain minus equation|",
+    log="xy",
+    ticks=True,
+)
+
+EXPERIMENT = ex.Experiment(
     name="koubbi2026/drift-and-noise",
     title="Heads with a mean effect and noise beside it",
     summary="Where heads have a mean and fluctuate, the limit is a stochastic equation with drift. "
@@ -197,9 +175,13 @@ EXPERIMENT = DriftAndNoise(
     "with the two drifts of second order that the printed chain has: one from the mean, one from "
     "noise that is not isotropic.",
     citations=("koubbi2026", "jax"),
+    reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
         "standard": Config(steps=(0.2, 0.1, 0.05), replicas=400_000),
         "paper": Config(steps=(0.2, 0.1, 0.05), replicas=2_000_000),
     },
+    parts=(AT_STEP,),
+    claims=(ORDER,),
+    figures=(GAPS,),
 )

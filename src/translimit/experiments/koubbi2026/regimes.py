@@ -1,47 +1,50 @@
 r"""Regimes of random heads and their error rates: ballistic, modified, diffusive.
 
-Cells:
-
-- `drift`: heads with a fixed mean and no noise, from three tokens in R^3 to paper time 1: the chain
-  at several steps against X' = b(X), the modified equation as printed and as corrected, at the
-  times of the layers and halfway between them; the same for the tangent chain.
-- `noise/step=...`: two orthogonal tokens without scores in R^6 at unit diffusive time 1, at one
-  diffusive step: E R^2 of the chain against the backward equation, both retractions.
-- `clock`: chains at (step, heads) and (2 step, 4 heads): one diffusive step, one law.
+- Heads with a fixed mean and no noise, from three tokens in R^3 to paper time 1: the chain at
+  several steps against X' = b(X), the modified equation as printed and as corrected, at the times
+  of the layers and halfway between them; the same for the tangent chain.
+- Two orthogonal tokens without scores in R^6 at unit diffusive time 1, at several diffusive steps:
+  E R^2 of the chain against the backward equation, both retractions.
+- Chains at (step, heads) and (2 step, 4 heads): one diffusive step, one law.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models
-from translimit.core import Claim, Estimate, Retraction
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import UNAVAILABLE, Estimate, Retraction
 from translimit.experiments.checked import CheckedConfig, Steps, Two
 from translimit.experiments.koubbi2026 import common
+from translimit.experiments.koubbi2026.mean_effect import (
+    CHAINS,
+    EQUATIONS,
+    PLACES,
+    Drift,
+    deterministic_errors,
+)
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from translimit.core import Key
 
-#: Tokens (rows are normalised), values and scores of the heads with a mean effect.
-ROWS = ((1.0, 0.2, 0.0), (0.3, 1.0, 0.4), (-0.2, 0.1, 1.0))
-VALUES = ((1.0, 0.3, 0.0), (-0.2, 0.8, 0.1), (0.0, 0.4, 0.6))
-EQUATIONS = ("ballistic", "modified, as printed", "modified, corrected")
 #: Two tokens without scores.
 DIM = 6
+#: Step and heads of chains with one diffusive step.
+CLOCKS = {"step 0.5, 1 head": (0.5, 1), "step 1, 4 heads": (1.0, 4)}
+#: The rows of one equation.
+FIRST = {"equation": EQUATIONS[0]}
+#: The paper's statement.
+RATE = "$\\eta\\max(\\eta, \\alpha)$ for the modified equation $b - (\\eta/2)\\nabla_b b$"
 
 
 @dataclass(frozen=True)
@@ -59,190 +62,43 @@ class Config(CheckedConfig):
     replicas: Two = 40_000
 
 
-class Regimes(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Squares(ex.Arrays):
+    """Squared overlaps of chains at unit diffusive time 1."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, and layers times replicas."""
-        layers = sum(1.0 / step for step in config.diffusive_steps)
-        return Cost(seconds=25.0 + 1.2e-5 * config.replicas * layers)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The mean effect, the clock, and one for every diffusive step."""
-        noise = [Cell(f"noise/step={one:g}", {"step": one}) for one in config.diffusive_steps]
-        return (Cell("drift"), Cell("clock"), *noise)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Names in the order of `claims`."""
-        return (
-            "ballistic-order",
-            "modified-order-printed",
-            "modified-order-corrected",
-            "tangent-order",
-            "between-layers",
-            "diffusive-order",
-            "one-clock",
-        )
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Compute one cell."""
-        if cell.name == "drift":
-            return _compute_drift(config)
-        if cell.name == "clock":
-            return _compute_clock(config, key)
-        return _compute_noise(config, float(cell.parameters["step"]), key)
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Orders of the errors, and the clock."""
-        drift, clock = results["drift"], results["clock"]
-
-        def order(
-            name: str,
-            statement: str,
-            errors: Any,
-            prediction: float,
-            printed: str = core.UNAVAILABLE,
-        ) -> Claim:
-            value, spread = _order(config.steps, errors)
-            return Claim(
-                name=name,
-                statement=statement,
-                prediction=prediction,
-                estimate=Estimate(value, 0.0, len(config.steps), spread),
-                tol=0.25,
-                reference=common.REFERENCE,
-                printed=printed,
-            )
-
-        at = drift["error"].sel(chain="AMBIENT", where="layers")
-        rate = "$\\eta\\max(\\eta, \\alpha)$ for the modified equation $b - (\\eta/2)\\nabla_b b$"
-        orders = [
-            order(
-                "ballistic-order",
-                "The chain is within O(step) of $X' = b(X)$ at a fixed paper time.",
-                at.sel(equation="ballistic"),
-                1.0,
-            ),
-            order(
-                "modified-order-printed",
-                "As printed, the modified equation is of second order for the printed chain.",
-                at.sel(equation="modified, as printed"),
-                2.0,
-                printed=rate,
-            ),
-            order(
-                "modified-order-corrected",
-                "With $-\\eta\\langle x_i, \\bar B_i\\rangle b_i$ it is of second order.",
-                at.sel(equation="modified, corrected"),
-                2.0,
-                printed=rate,
-            ),
-            order(
-                "tangent-order",
-                "The printed equation is of second order for the tangent chain.",
-                drift["error"].sel(
-                    chain="TANGENT", where="layers", equation="modified, as printed"
-                ),
-                2.0,
-            ),
-            order(
-                "between-layers",
-                "Between the times of the layers every limit is off by O(step): order one.",
-                drift["error"].sel(
-                    chain="AMBIENT", where="between", equation="modified, corrected"
-                ),
-                1.0,
-                printed="the rate at all times",
-            ),
-        ]
-        steps, bias, stderr = _bias(config, results, "AMBIENT")
-        slope = math.log(abs(bias[0]) / abs(bias[-1])) / math.log(steps[0] / steps[-1])
-        error = math.hypot(stderr[0] / bias[0], stderr[-1] / bias[-1])
-        difference = clock["square"].values[0] - clock["square"].values[1]
-        return [
-            *orders,
-            Claim(
-                name="diffusive-order",
-                statement="The weak error of the chain against the stochastic limit is linear in "
-                "the diffusive step.",
-                prediction=1.0,
-                estimate=Estimate(
-                    slope, error / math.log(steps[0] / steps[-1]), config.replicas, 0.05
-                ),
-                tol=0.4,
-                reference=common.REFERENCE,
-            ),
-            Claim(
-                name="one-clock",
-                statement="Chains at (step, heads) and (2 step, 4 heads) have the same mean of "
-                "$R_{12}^2$.",
-                prediction=0.0,
-                estimate=common.estimate(difference),
-                tol=0.02,
-                reference=common.REFERENCE,
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Errors against steps, with and without a mean effect."""
-        return [_figure_drift(config, results["drift"]), _figure_noise(config, results)]
+    chain: Shaped[np.ndarray, " chain"]
+    square: Annotated[Float[np.ndarray, "chain replica"], "$R_{12}^2$"]
 
 
-def _compute_drift(config: Config) -> xr.Dataset:
-    import jax
-    import xarray as xr
-
-    law = describe.ShiftedHeads(mean_v=VALUES, mean_a=np.eye(3), beta=1.0)
-    tokens = core.SPHERE.project(np.array(ROWS))
-    flows = limits.homogenized
-    retractions = list(Retraction)
-    shape = (len(retractions), len(EQUATIONS), 2, len(config.steps))
-    errors = np.zeros(shape)
-    for s, step in enumerate(config.steps):
-        last = round(1.0 / step)
-        # Halfway between layers the chain still has the state of the earlier one.
-        save = [(last - 0.5) * step, last * step]
-        common_options = {"law": law, "initial": tokens, "t1": last * step}
-        solutions = [
-            core.solve(flows.BallisticFlow(**common_options), save=save).tokens,
-            *(
-                core.solve(
-                    flows.ModifiedFlow(**common_options, step=step, retraction=one), save=save
-                ).tokens
-                for one in (Retraction.TANGENT, Retraction.AMBIENT)
-            ),
-        ]
-        for r, retraction in enumerate(retractions):
-            # Layer by layer, so that all steps share one compilation; the law has no noise.
-            layer = models.RandomHeadChain(
-                law=law, step=step, heads=1, layers=1, retraction=retraction
-            )
-            states = [tokens]
-            for _ in range(last):
-                states.append(layer.simulate(states[-1], key=jax.random.key(0)).tokens[0, 1])
-            for e, solution in enumerate(solutions):
-                errors[r, e, 0, s] = np.abs(states[-1] - solution[1]).max()
-                errors[r, e, 1, s] = np.abs(states[-2] - solution[0]).max()
-    return xr.Dataset(
-        {
-            "error": (
-                ("chain", "equation", "where", "step"),
-                errors,
-                {"long_name": "largest entry of the difference of tokens"},
-            )
-        },
-        coords={
-            "chain": [one.name for one in retractions],
-            "equation": list(EQUATIONS),
-            "where": ["layers", "between"],
-            "step": ("step", list(config.steps), {"long_name": "residual step"}),
-        },
-        attrs={"reference": common.REFERENCE},
-    )
+def compute_drift(config: Config, at: ex.Alone, keys: ex.Keys) -> Drift:
+    """Both chains and all equations at every step; nothing is random."""
+    del at, keys
+    return deterministic_errors(config.steps)
 
 
-def _chain_squares(step: float, heads: int, replicas: int, retraction: Any, key: Any) -> np.ndarray:
-    """R_12^2 of two orthogonal tokens at unit diffusive time 1 [replicas]."""
+def compute_noise(config: Config, step: float, keys: ex.Keys) -> Squares:
+    """Both chains at one diffusive step, in single precision."""
+    values = [
+        _squares(step**0.5, 1, config.replicas, one, core.named_key(keys.own, one.name))
+        for one in Retraction
+    ]
+    return Squares(chain=np.array([one.name for one in Retraction]), square=np.array(values))
+
+
+def compute_clock(config: Config, at: ex.Alone, keys: ex.Keys) -> Squares:
+    """The printed chain at both steps and heads, in single precision."""
+    del at
+    values = [
+        _squares(step, heads, config.replicas, Retraction.AMBIENT, core.named_key(keys.own, heads))
+        for step, heads in CLOCKS.values()
+    ]
+    return Squares(chain=np.array(list(CLOCKS)), square=np.array(values))
+
+
+def _squares(
+    step: float, heads: int, replicas: int, retraction: Retraction, key: Key
+) -> Float[np.ndarray, " replica"]:
+    """R_12^2 of two orthogonal tokens at unit diffusive time 1."""
     law = describe.WideHeads(dim=DIM, score_std=0.0)
     layers = round(heads / step**2)
     chain = models.RandomHeadChain(
@@ -253,142 +109,212 @@ def _chain_squares(step: float, heads: int, replicas: int, retraction: Any, key:
     return np.asarray(paths.overlaps[:, -1, 0, 1], dtype=np.float64) ** 2
 
 
-def _compute_noise(config: Config, step: float, key: Any) -> xr.Dataset:
-    import xarray as xr
-
-    values = [
-        _chain_squares(step**0.5, 1, config.replicas, one, core.named_key(key, one.name))
-        for one in Retraction
-    ]
-    return xr.Dataset(
-        {"square": (("chain", "replica"), np.array(values), {"long_name": "$R_{12}^2$"})},
-        coords={"chain": [one.name for one in Retraction]},
-        attrs={"step": step, "reference": common.REFERENCE},
-    )
-
-
-def _compute_clock(config: Config, key: Any) -> xr.Dataset:
-    import xarray as xr
-
-    ambient = Retraction.AMBIENT
-    values = [
-        _chain_squares(step, heads, config.replicas, ambient, core.named_key(key, heads))
-        for step, heads in ((0.5, 1), (1.0, 4))
-    ]
-    return xr.Dataset(
-        {"square": (("chain", "replica"), np.array(values), {"long_name": "$R_{12}^2$"})},
-        coords={"chain": ["step 0.5, 1 head", "step 1, 4 heads"]},
-        attrs={"reference": common.REFERENCE},
-    )
+DRIFT = ex.Part("drift", Drift, compute_drift, grid=ex.alone, cost=lambda c, at: ex.Cost(15.0))
+CLOCK = ex.Part(
+    "clock",
+    Squares,
+    compute_clock,
+    grid=ex.alone,
+    cost=lambda c, at: ex.Cost(5.0 + 5e-6 * c.replicas),
+)
+NOISE = ex.Part(
+    "noise/step={step:g}",
+    Squares,
+    compute_noise,
+    grid=lambda c: c.diffusive_steps,
+    # Compilation, and layers times replicas.
+    cost=lambda c, step: ex.Cost(2.5 + 1.2e-5 * c.replicas / step),
+)
 
 
-def exact_square() -> float:
-    """E R^2 of two tokens without scores at unit diffusive time 1, by the backward equation."""
-    two = limits.homogenized.two_tokens
-    return two.pair_expectation(np.square, two.without_scores, initial=0.0, t1=1.0, dim=DIM)
+@dataclass(frozen=True)
+class Order:
+    """What order an equation has for a chain.
+
+    Attributes:
+        name: of the claim.
+        chain: one of CHAINS.
+        equation: one of EQUATIONS.
+        where: one of PLACES.
+        order: what is predicted.
+        statement: of the claim.
+        printed: the paper's statement.
+    """
+
+    name: str
+    chain: str
+    equation: str
+    where: str
+    order: float
+    statement: str
+    printed: str = UNAVAILABLE
 
 
-def _bias(config: Config, results: Results, chain: str) -> tuple[Any, np.ndarray, np.ndarray]:
-    exact = exact_square()
-    rows = [
-        common.mean_and_stderr(results[f"noise/step={one:g}"]["square"].sel(chain=chain))
-        for one in config.diffusive_steps
-    ]
-    means, stderrs = np.array(rows).T
-    return np.array(config.diffusive_steps), means - exact, stderrs
+ORDERS = (
+    Order(
+        *("ballistic-order", "AMBIENT", "ballistic", "layers", 1.0),
+        "The chain is within O(step) of $X' = b(X)$ at a fixed paper time.",
+    ),
+    Order(
+        *("modified-order-printed", "AMBIENT", "modified, as printed", "layers", 2.0),
+        "As printed, the modified equation is of second order for the printed chain.",
+        RATE,
+    ),
+    Order(
+        *("modified-order-corrected", "AMBIENT", "modified, corrected", "layers", 2.0),
+        "With $-\\eta\\langle x_i, \\bar B_i\\rangle b_i$ it is of second order.",
+        RATE,
+    ),
+    Order(
+        *("tangent-order", "TANGENT", "modified, as printed", "layers", 2.0),
+        "The printed equation is of second order for the tangent chain.",
+    ),
+    Order(
+        *("between-layers", "AMBIENT", "modified, corrected", "between", 1.0),
+        "Between the times of the layers every limit is off by O(step): order one.",
+        "the rate at all times",
+    ),
+)
 
 
-def _order(steps: tuple[float, ...], errors: Any) -> tuple[float, float]:
+def _order(found: ex.Found[Config], at: Order) -> Estimate:
     """The order between the two smallest steps, and how far the one before differs."""
-    logs, sizes = np.log(np.asarray(errors)), np.log(steps)
-    orders = np.diff(logs) / np.diff(sizes)
-    return float(orders[-1]), float(abs(orders[-1] - orders[-2]) / 2)
+    logs = np.log(found(DRIFT).at(at.chain, at.equation, at.where))
+    orders = np.diff(logs) / np.diff(np.log(found.config.steps))
+    spread = float(abs(orders[-1] - orders[-2]) / 2)
+    return Estimate(float(orders[-1]), 0.0, len(found.config.steps), spread)
 
 
-def _figure_drift(config: Config, drift: xr.Dataset) -> FigureSpec:
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 3, sharey=True)
-        cases = (("AMBIENT", "layers"), ("TANGENT", "layers"), ("AMBIENT", "between"))
-        titles = ("printed chain, at layers", "tangent chain, at layers", "printed, between layers")
-        steps = np.array(config.steps)
-        for ax, (chain, where), title in zip(axes, cases, titles, strict=True):
-            for series, equation in enumerate(EQUATIONS):
-                error = drift["error"].sel(chain=chain, where=where, equation=equation)
-                ax.plot(
-                    steps,
-                    error,
-                    figures.MARKERS[series] + "-",
-                    color=figures.COLOURS[series],
-                    label=equation,
-                    markersize=5,
-                    linewidth=1.1,
-                )
-            for power, style in ((1, "--"), (2, ":")):
-                ax.plot(
-                    steps,
-                    0.5 * steps[0] * (steps / steps[0]) ** power,
-                    style,
-                    color=figures.LIMIT,
-                    linewidth=0.9,
-                    label=f"slope {power}",
-                )
-            ax.set_xscale("log")
-            ax.set_yscale("log")
-            ax.set_xticks(steps, [f"{one:g}" for one in steps])
-            ax.minorticks_off()
-            first = ax is axes[0]
-            label = "largest entry of $|X_{\\rm chain} - X|$" if first else ""
-            figures.finish(ax, xlabel="step $\\eta$", ylabel=label, title=title, legend=first)
-
-    table = drift["error"].to_series().reset_index()
-    return FigureSpec(
-        name="deterministic",
-        title="Heads with a mean effect: orders of the deterministic limits",
-        caption="Error at paper time 1 against the residual step, exact. The printed modified "
-        "equation is of order one for the printed chain and of order two for the tangent chain; "
-        "the corrected one is of order two where the chain is printed. Halfway between two layers "
-        "no limit is better than order one.",
-        draw=draw,
-        table=Table(tuple(map(str, table.columns)), tuple(map(tuple, table.values.tolist()))),
-        shown=int(drift["error"].size),
-        size=(10.5, 3.9),
-    )
+def _exact(found: ex.Found[Config]) -> float:
+    """E R^2 of two tokens without scores at unit diffusive time 1, by the backward equation."""
+    del found
+    two = limits.homogenized.two_tokens
+    return float(two.pair_expectation(np.square, two.without_scores, initial=0.0, t1=1.0, dim=DIM))
 
 
-def _figure_noise(config: Config, results: Results) -> FigureSpec:
-    rows = {chain: _bias(config, results, chain) for chain in ("AMBIENT", "TANGENT")}
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        grid = np.linspace(0.0, max(config.diffusive_steps), 2)
-        for series, (chain, (steps, bias, stderr)) in enumerate(rows.items()):
-            common.points(ax, steps, bias, stderr, series, f"{chain.lower()} chain")
-            common.line(ax, grid, bias[-1] / steps[-1] * grid, series, "linear in the step", "--")
-        ax.axhline(0.0, color=figures.LIMIT, linewidth=1.2, label="stochastic limit")
-        figures.finish(
-            ax,
-            xlabel="diffusive step $\\Delta\\tau$ of a layer",
-            ylabel="$E\\,R_{12}^2$ of the chain minus the limit's",
-        )
-
-    table = tuple(
-        (chain, float(step), float(value), float(error))
-        for chain, columns in rows.items()
-        for step, value, error in zip(*columns, strict=True)
-    )
-    return FigureSpec(
-        name="diffusive",
-        title="Centred heads: the weak error is linear in the diffusive step",
-        caption="Two orthogonal tokens in six dimensions without scores, unit diffusive time 1: "
-        f"mean of $R_{{12}}^2$ over {config.replicas} chains minus that of the limit (backward "
-        "equation), bars of one standard error; lines through the smallest step.",
-        draw=draw,
-        table=Table(("chain", "diffusive step", "bias", "stderr"), table),
-        shown=len(table),
-    )
+def _bias(
+    found: ex.Found[Config], chain: str
+) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"]]:
+    """E R^2 of a chain minus that of the limit at every diffusive step, and standard errors."""
+    place = list(CHAINS).index(chain)
+    rows = [common.mean_and_stderr(data.square[place]) for _, data in found.each(NOISE)]
+    means, stderrs = np.array(rows).T
+    return means - found.once(_exact), stderrs
 
 
-EXPERIMENT = Regimes(
+def _weak_order(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """Between the largest and the smallest diffusive step."""
+    del at
+    steps, (bias, stderr) = found.config.diffusive_steps, _bias(found, "AMBIENT")
+    ratio = math.log(steps[0] / steps[-1])
+    slope = math.log(abs(bias[0]) / abs(bias[-1])) / ratio
+    error = math.hypot(stderr[0] / bias[0], stderr[-1] / bias[-1]) / ratio
+    return Estimate(slope, error, found.config.replicas, 0.05)
+
+
+def _difference(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    del at
+    first, second = found(CLOCK).square
+    return common.estimate(first - second)
+
+
+DETERMINISTIC = ex.Claims(
+    "{name}",
+    lambda found, at: at.statement,
+    estimate=_order,
+    prediction=lambda found, at: at.order,
+    tol=0.25,
+    over=lambda c: ORDERS,
+    printed=lambda found, at: at.printed,
+)
+DIFFUSIVE = ex.Claims(
+    "diffusive-order",
+    "The weak error of the chain against the stochastic limit is linear in the diffusive step.",
+    estimate=_weak_order,
+    prediction=1.0,
+    tol=0.4,
+    over=ex.alone,
+)
+ONE_CLOCK = ex.Claims(
+    "one-clock",
+    "Chains at (step, heads) and (2 step, 4 heads) have the same mean of $R_{12}^2$.",
+    estimate=_difference,
+    prediction=0.0,
+    tol=0.02,
+    over=ex.alone,
+)
+
+
+def _error_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Errors, and slopes through half the largest step."""
+    first = found.config.steps[0]
+    for chain, equation, where in itertools.product(CHAINS, EQUATIONS, PLACES):
+        panel = f"{CHAINS[chain]}, {PLACES[where]}"
+        errors = found(DRIFT).at(chain, equation, where).tolist()
+        for step, error in zip(found.config.steps, errors, strict=True):
+            slopes = 0.5 * step, 0.5 * step**2 / first
+            yield (chain, equation, where, step, error, panel, *slopes)
+
+
+def _bias_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Biases, and a line through that of the smallest step and the origin."""
+    steps = found.config.diffusive_steps
+    for chain in CHAINS:
+        bias, stderr = (one.tolist() for one in _bias(found, chain))
+        for step, value, error in zip(steps, bias, stderr, strict=True):
+            yield (chain, step, value, error, bias[-1] / steps[-1] * step)
+
+
+ERRORS = ex.Figure(
+    name="deterministic",
+    title="Heads with a mean effect: orders of the deterministic limits",
+    caption="Error at paper time 1 against the residual step, exact. The printed modified "
+    "equation is of order one for the printed chain and of order two for the tangent chain; "
+    "the corrected one is of order two where the chain is printed. Halfway between two layers "
+    "no limit is better than order one.",
+    columns=("chain", "equation", "where", "step", "error", "panel", "slope 1", "slope 2"),
+    rows=_error_rows,
+    x="step",
+    by="equation",
+    panels="panel",
+    across=2,
+    layers=(
+        *(
+            figures.line(one, by="", series=None, where=FIRST, label=one, dash=dash)
+            for one, dash in (("slope 1", "6 3"), ("slope 2", "1.5 2"))
+        ),
+        figures.points("error", joined=True),
+    ),
+    xlabel="step $\\eta$",
+    ylabel="largest entry of $|X_{\\rm chain} - X|$",
+    log="xy",
+    ticks=True,
+    size=(9.0, 7.2),
+)
+BIASES = ex.Figure(
+    name="diffusive",
+    title="Centred heads: the weak error is linear in the diffusive step",
+    caption=lambda c: (
+        "Two orthogonal tokens in six dimensions without scores, unit diffusive time 1: mean of "
+        f"$R_{{12}}^2$ over {c.replicas} chains minus that of the limit (backward equation), bars "
+        "of one standard error; lines through the smallest step and the origin."
+    ),
+    columns=("chain", "diffusive step", "bias", "stderr", "linear"),
+    rows=_bias_rows,
+    x="diffusive step",
+    by="chain",
+    layers=(
+        figures.points("bias", "stderr", where={"chain": "AMBIENT"}, label="ambient chain"),
+        figures.points("bias", "stderr", where={"chain": "TANGENT"}, label="tangent chain"),
+        figures.line("linear", label="linear in the step", dash="6 3"),
+        figures.level(0.0, label="stochastic limit"),
+    ),
+    xlabel="diffusive step $\\Delta\\tau$ of a layer",
+    ylabel="$E\\,R_{12}^2$ of the chain minus the limit's",
+    xlim=(0.0, None),
+)
+
+EXPERIMENT = ex.Experiment(
     name="koubbi2026/regimes",
     title="Regimes of random heads and their error rates",
     summary="A chain of random attention heads follows an ordinary differential equation where the "
@@ -396,9 +322,13 @@ EXPERIMENT = Regimes(
     "where they have none. The orders of the errors are measured, for the equations as printed and "
     "as corrected, at the times of the layers and between them.",
     citations=("koubbi2026", "diffrax", "jax"),
+    reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
         "standard": Config(diffusive_steps=(0.5, 0.25, 0.125), replicas=400_000),
         "paper": Config(diffusive_steps=(0.5, 0.25, 0.125, 0.0625), replicas=2_000_000),
     },
+    parts=(DRIFT, CLOCK, NOISE),
+    claims=(DETERMINISTIC, DIFFUSIVE, ONE_CLOCK),
+    figures=(ERRORS, BIASES),
 )

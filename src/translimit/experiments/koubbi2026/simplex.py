@@ -1,38 +1,32 @@
 r"""From orthonormal tokens: the simplex equation and the logistic law as the dimension grows.
 
-Cells `d=...`: the mean overlap of networks of one dimension along depth, simulated from Gram
-matrices, without scores and with scores of deviation 2, beside the simplex equation with its exact
-drift and as printed, and beside the logistic law of weak scores.
+The mean overlap of networks of one dimension along depth, simulated from Gram matrices, without
+scores and with scores of deviation 2, beside the simplex equation with its exact drift and as
+printed, and beside the logistic law of weak scores.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Literal
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
+import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models, observe
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import UNAVAILABLE, Estimate
 from translimit.experiments.checked import CheckedConfig, Entries, IncreasingSizes, Two, Within
 from translimit.experiments.koubbi2026 import common
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 TOKENS, T1, SAVES = 8, 3.0, 12
 STEP = 0.025
-SCORE_STDS = (0.0, 2.0)
+#: Deviations of the scores, in words.
+SCORE_STDS = {0.0: "without scores", 2.0: "with scores of deviation 2"}
 
 
 @dataclass(frozen=True)
@@ -48,181 +42,189 @@ class Config(CheckedConfig):
     replicas: Two = 400
 
 
-class Simplex(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Overlaps(ex.Arrays):
+    """Mean overlaps along depth: of networks, and of both forms of the equation."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, and layers times replicas."""
-        return Cost(seconds=len(config.dims) * (8.0 + 0.02 * config.replicas))
+    score_std: Float[np.ndarray, " score_std"]
+    dimension: Shaped[np.ndarray, " dimension"]
+    time: Annotated[Float[np.ndarray, " time"], common.TAU]
+    overlap: Annotated[Float[np.ndarray, "score_std replica time"], "mean overlap of two tokens"]
+    closure: Annotated[Float[np.ndarray, "score_std dimension time"], "mean overlap of two tokens"]
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One a dimension."""
-        return tuple(Cell(f"d={dim}", {"dim": dim}) for dim in config.dims)
+    def networks(self, std: float) -> Float[np.ndarray, "replica time"]:
+        """The networks at a deviation of the scores."""
+        return self.overlap[self.score_std.tolist().index(std)]
 
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Names in the order of `claims`."""
-        return (
-            "exact-at-small-dim",
-            "printed-at-small-dim",
-            "exact-at-large-dim",
-            "logistic-at-large-dim",
-            "logistic-at-small-dim",
+    def curve(self, std: float, dimension: str) -> Float[np.ndarray, " time"]:
+        """A form of the equation: EXACT, or LARGE as printed."""
+        place = self.dimension.tolist().index(dimension)
+        return self.closure[self.score_std.tolist().index(std), place]
+
+
+def compute(config: Config, dim: int, keys: ex.Keys) -> Overlaps:
+    """Networks of one dimension, in single precision but for the limits."""
+    ts = np.linspace(0.0, T1, SAVES + 1)
+    kinds = tuple(limits.homogenized.Dimension)
+    layers = round(T1 / STEP)
+    overlaps, curves = [], []
+    for std in SCORE_STDS:
+        law = describe.WideHeads(dim=dim, score_std=std)
+        chain = models.RandomHeadChain(law=law, step=STEP**0.5, heads=1, layers=layers)
+        paths = chain.simulate_overlaps(
+            np.eye(TOKENS, dtype=np.float32),
+            replicas=config.replicas,
+            key=core.named_key(keys.own, f"{std:g}"),
+            save_every=layers // SAVES,
         )
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Compute one cell, in single precision but for the limits."""
-        import xarray as xr
-
-        dim = int(cell.parameters["dim"])
-        ts = np.linspace(0.0, T1, SAVES + 1)
-        layers = round(T1 / STEP)
-        overlaps, curves = [], []
-        for std in SCORE_STDS:
-            law = describe.WideHeads(dim=dim, score_std=std)
-            chain = models.RandomHeadChain(law=law, step=STEP**0.5, heads=1, layers=layers)
-            paths = chain.simulate_overlaps(
-                np.eye(TOKENS, dtype=np.float32),
-                replicas=config.replicas,
-                key=core.named_key(key, f"{std:g}"),
-                save_every=layers // SAVES,
-            )
-            overlaps.append(observe.mean_overlap(paths.tokens))
-            curves.append(
-                [
-                    core.solve(
-                        limits.homogenized.SimplexClosure(
-                            law=law, tokens=TOKENS, t1=T1, dimension=kind
-                        ),
-                        save=ts,
-                    ).overlap
-                    for kind in limits.homogenized.Dimension
-                ]
-            )
-        about = {"long_name": "mean overlap of two tokens"}
-        return xr.Dataset(
-            {
-                "overlap": (("score_std", "replica", "time"), np.array(overlaps), about),
-                "closure": (("score_std", "dimension", "time"), np.array(curves), about),
-            },
-            coords={
-                "score_std": list(SCORE_STDS),
-                "dimension": [kind.name for kind in limits.homogenized.Dimension],
-                "time": ("time", ts, {"long_name": common.TAU}),
-            },
-            attrs={"dim": dim, "reference": common.REFERENCE},
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The closures at half time, small and large dimension; the logistic law."""
-        small, large = results[f"d={config.dims[0]}"], results[f"d={config.dims[-1]}"]
-        printed = "$\\dot\\gamma = s_{ij} - \\gamma s_{ii}$, stated as exact"
-
-        def gap(data: xr.Dataset, kind: str, std: float) -> Estimate:
-            """Mean over times of the gap to the closure, averaged per replica."""
-            chosen = data.sel(score_std=std)
-            curve = chosen["closure"].sel(dimension=kind)
-            difference = (chosen["overlap"] - curve).transpose("replica", "time").values[:, 1:]
-            # The chain's own step: weak error of order one, measured at 0.07 per unit.
-            return common.estimate(difference.mean(axis=1), discretisation=0.08 * STEP)
-
-        def claim(
-            name: str, statement: str, measured: Estimate, printed: str = core.UNAVAILABLE
-        ) -> Claim:
-            return Claim(
-                name=name,
-                statement=statement,
-                prediction=0.0,
-                estimate=measured,
-                tol=0.05,
-                reference=common.REFERENCE,
-                printed=printed,
-            )
-
-        first, last = config.dims[0], config.dims[-1]
-        return [
-            claim(
-                "exact-at-small-dim",
-                f"At $d = {first}$ the simplex equation with its exact drift follows the mean "
-                "overlap (mean gap along depth, score deviation 2).",
-                gap(small, "EXACT", 2.0),
-            ),
-            claim(
-                "printed-at-small-dim",
-                f"At $d = {first}$ the printed equation does.",
-                gap(small, "LARGE", 2.0),
-                printed=printed,
-            ),
-            claim(
-                "exact-at-large-dim",
-                f"At $d = {last}$ the equation with its exact drift does.",
-                gap(large, "EXACT", 2.0),
-            ),
-            claim(
-                "logistic-at-large-dim",
-                f"At $d = {last}$, without scores, the logistic law does.",
-                gap(large, "LARGE", 0.0),
-                printed="$\\dot u = u(1 - u)$ as $d \\to \\infty$",
-            ),
-            claim(
-                "logistic-at-small-dim",
-                f"At $d = {first}$, without scores, the logistic law does.",
-                gap(small, "LARGE", 0.0),
-            ),
+        overlaps.append(observe.mean_overlap(paths.tokens))
+        problems = [
+            limits.homogenized.SimplexClosure(law=law, tokens=TOKENS, t1=T1, dimension=kind)
+            for kind in kinds
         ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Overlaps along depth for every dimension, at both temperatures."""
-        return [_figure(config, results, std) for std in SCORE_STDS]
-
-
-def _figure(config: Config, results: Results, std: float) -> FigureSpec:
-    rows = {}
-    for dim in config.dims:
-        chosen = results[f"d={dim}"].sel(score_std=std)
-        rows[dim] = (
-            common.mean_and_stderr(chosen["overlap"].transpose("replica", "time")),
-            chosen["closure"].sel(dimension="EXACT").values,
-        )
-    limit = results[f"d={config.dims[0]}"]["closure"].sel(score_std=std, dimension="LARGE")
-    ts = limit["time"].values
-
-    def draw(figure: Any) -> None:
-        ax = figure.subplots()
-        for series, (dim, ((mean, stderr), curve)) in enumerate(rows.items()):
-            common.points(ax, ts, mean, stderr, series, f"networks, $d = {dim}$")
-            common.line(ax, ts, curve, series, "")
-        common.line(ax, ts, limit, None, "$d \\to \\infty$, as printed", "--")
-        figures.finish(ax, xlabel=common.TAU, ylabel="mean overlap of two tokens")
-
-    table = tuple(
-        (dim, float(t), float(m), float(s), float(c))
-        for dim, ((mean, stderr), curve) in rows.items()
-        for t, m, s, c in zip(ts, mean, stderr, curve, strict=True)
+        curves.append([core.solve(problem, save=ts).overlap for problem in problems])
+    return Overlaps(
+        score_std=np.array(list(SCORE_STDS)),
+        dimension=np.array([kind.name for kind in kinds]),
+        time=ts,
+        overlap=np.array(overlaps),
+        closure=np.array(curves),
     )
-    what = "without scores" if std == 0 else f"with scores of deviation {std:g}"
-    law = "logistic law" if std == 0 else "printed simplex equation"
-    return FigureSpec(
-        name="logistic" if std == 0 else "simplex",
+
+
+AT_DIM = ex.Part(
+    "d={dim}",
+    Overlaps,
+    compute,
+    grid=lambda c: c.dims,
+    # Compilation, and layers times replicas.
+    cost=lambda c, dim: ex.Cost(8.0 + 0.02 * c.replicas),
+)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A curve that networks may follow.
+
+    Attributes:
+        law: which equation, in the name of the claim.
+        size: the smallest or the largest dimension.
+        std: deviation of the scores.
+        dimension: form of the equation.
+        words: the claim, after "At $d = ...$".
+        printed: the paper's statement.
+    """
+
+    law: Literal["exact", "printed", "logistic"]
+    size: Literal["small", "large"]
+    std: float
+    dimension: Literal["EXACT", "LARGE"]
+    words: str
+    printed: str = UNAVAILABLE
+
+    def dim(self, config: Config) -> int:
+        """The dimension of the networks."""
+        return config.dims[0 if self.size == "small" else -1]
+
+
+FOLLOWED = (
+    Followed(
+        *("exact", "small", 2.0, "EXACT"),
+        " the simplex equation with its exact drift follows the mean overlap (mean gap along depth,"
+        " score deviation 2).",
+    ),
+    Followed(
+        *("printed", "small", 2.0, "LARGE"),
+        " the printed equation does.",
+        "$\\dot\\gamma = s_{ij} - \\gamma s_{ii}$, stated as exact",
+    ),
+    Followed("exact", "large", 2.0, "EXACT", " the equation with its exact drift does."),
+    Followed(
+        *("logistic", "large", 0.0, "LARGE"),
+        ", without scores, the logistic law does.",
+        "$\\dot u = u(1 - u)$ as $d \\to \\infty$",
+    ),
+    Followed("logistic", "small", 0.0, "LARGE", ", without scores, the logistic law does."),
+)
+
+
+def _gap(found: ex.Found[Config], at: Followed) -> Estimate:
+    """Mean over times of the gap to the closure, averaged per replica."""
+    data = found(AT_DIM, at.dim(found.config))
+    gaps = data.networks(at.std) - data.curve(at.std, at.dimension)
+    # The chain's own step: weak error of order one, measured at 0.07 per unit.
+    return common.estimate(gaps[:, 1:].mean(axis=1), discretisation=0.08 * STEP)
+
+
+FOLLOW = ex.Claims(
+    "{law}-at-{size}-dim",
+    lambda found, at: f"At $d = {at.dim(found.config)}${at.words}",
+    estimate=_gap,
+    prediction=0.0,
+    tol=0.05,
+    over=lambda c: FOLLOWED,
+    printed=lambda found, at: at.printed,
+)
+
+
+def _rows(std: float, found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for dim, data in found.each(AT_DIM):
+        mean, stderr = common.mean_and_stderr(data.networks(std))
+        curves = data.curve(std, "EXACT"), data.curve(std, "LARGE")
+        columns = (data.time, mean, stderr, *curves)
+        for row in zip(*(one.tolist() for one in columns), strict=True):
+            yield (dim, *row)
+
+
+def _figure(name: str, std: float, law: str) -> ex.Figure[Config]:
+    """Overlaps along depth for every dimension, at one temperature."""
+    what = SCORE_STDS[std]
+    return ex.Figure(
+        name=name,
         title=f"Overlaps as the dimension grows, {what}",
-        caption=f"{TOKENS} orthonormal tokens {what}: mean overlap of {config.replicas} networks "
-        "of each dimension (points, bars of one standard error), the simplex equation with its "
-        f"exact drift at that dimension (lines of the same colour), and the {law} (dashed).",
-        draw=draw,
-        table=Table(("dim", "tau", "mean overlap", "stderr", "simplex equation"), table),
-        shown=len(config.dims) * config.replicas,
+        caption=lambda c: (
+            f"{TOKENS} orthonormal tokens {what}: mean overlap of {c.replicas} networks of each "
+            "dimension (points, bars of one standard error), the simplex equation with its exact "
+            f"drift at that dimension (lines of the same colour), and the {law} (dashed)."
+        ),
+        columns=("dim", "tau", "mean overlap", "stderr", "simplex equation", law),
+        rows=partial(_rows, std),
+        x="tau",
+        by="dim",
+        layers=lambda c: (
+            figures.line("simplex equation", label="", dash=""),
+            figures.line(
+                law,
+                by="",
+                series=None,
+                where={"dim": c.dims[0]},
+                label="$d \\to \\infty$, as printed",
+                dash="6 3",
+            ),
+            figures.points("mean overlap", "stderr", label="networks, $d = {}$"),
+        ),
+        xlabel=common.TAU,
+        ylabel="mean overlap of two tokens",
     )
 
 
-EXPERIMENT = Simplex(
+EXPERIMENT = ex.Experiment(
     name="koubbi2026/simplex",
     title="The simplex equation and the logistic law as the dimension grows",
     summary="From orthonormal tokens all overlaps stay nearly equal in large dimension and follow "
     "a scalar equation, logistic for weak scores. The printed equation is its form for "
     "$d \\to \\infty$; the exact drift has terms of order $1/d$ that are seen at $d = 16$.",
     citations=("koubbi2026", "diffrax", "jax"),
+    reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
         "standard": Config(dims=(16, 32, 64, 256), replicas=3000),
         "paper": Config(dims=(16, 32, 64, 256, 1024), replicas=30_000),
     },
+    parts=(AT_DIM,),
+    claims=(FOLLOW,),
+    figures=(
+        _figure("logistic", 0.0, "logistic law"),
+        _figure("simplex", 2.0, "printed simplex equation"),
+    ),
 )
