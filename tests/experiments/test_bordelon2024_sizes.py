@@ -106,7 +106,10 @@ def test_shaped_training_counts_a_diverged_member_as_the_worst():
     for cell in experiment.cells(config):
         losses = np.linspace(2.3, end[cell.parameters["kind"]], 20) + 0.01 * np.arange(3)[:, None]
         losses = np.stack([losses, np.full((3, 20), np.nan)], axis=1)
-        found = xr.Dataset({"loss": (("seed", "rate", "step"), losses)})
+        found = xr.Dataset(
+            {"loss": (("seed", "rate", "step"), losses)},
+            coords={"seed": np.arange(3), "rate": list(config.rates), "step": np.arange(20)},
+        )
         results[cell.name] = found.assign(diverged_at=(("seed", "rate"), [[-1, 3]] * 3))
     assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
     draw_all(experiment, config, results)
