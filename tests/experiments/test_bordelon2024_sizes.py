@@ -37,11 +37,16 @@ def planted(size, alpha_A=1.0, power=0.5):
             "spatial_kernel": (spatial, kernel),
             "spatial_gradient_kernel": (spatial, kernel),
             "score": ((*axes, "layer", "head", "place"), logits),
+            "attention": ((*axes, "layer", "head", "place"), logits),
             "score_head_var": (
                 (*axes, "layer"),
                 variance * rng.chisquare(30, (2, SEEDS, L)) / 30,
             ),
+            "attention_head_var": ((*axes, "layer"), rng.uniform(size=(2, SEEDS, L))),
+            "diverged_at": ("seed", np.full(SEEDS, -1)),
+            "updates": ("observation", [0, STEPS]),
         },
+        coords={"seed": np.arange(SEEDS), "step": np.arange(STEPS)},
         attrs={"floor": 0.1, "unigram": 3.0, "bigram": 2.0, "parameters": 100, "tokens": 8},
     )
 
@@ -96,6 +101,17 @@ def test_planted_spatial_kernels():
     results = {c.name: planted((4, c.parameters["heads"], 2)) for c in experiment.cells(config)}
     assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
     draw_all(experiment, config, results)
+
+
+def test_a_network_that_diverged_leaves_its_rates_open():
+    experiment = get_experiment("bordelon2024/vit-sizes")
+    config = vit_sizes.Config(sizes=SIZES, probe=PROBE, steps=STEPS, seeds=SEEDS)
+    results = {vit_and_lm.label(size): planted(size) for size in SIZES.all()}
+    for size in SIZES.along("H"):
+        results[vit_and_lm.label(size)]["stream_kernel"][1, 0] = np.nan
+    found = verdicts(experiment, config, results)
+    assert found["stream-kernel-H-after"] is Verdict.underpowered
+    assert found["stream-kernel-H-before"] is Verdict.supported
 
 
 def test_shaped_training_counts_a_diverged_member_as_the_worst():

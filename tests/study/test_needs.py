@@ -55,7 +55,7 @@ def test_memory_of_ensembles_is_that_of_training(name):
         optimizer = train.Optimizer("adam" if text else "momentum")
         training = train.Training(10, (0.1,), c.seeds, c.batch, optimizer)
         for cell in experiment.cells(c):
-            size = cell.parameters["size"]
+            size = cell.parameters.get("size") or tuple(cell.parameters.values())
             shape = bare_shape(size, tokens=tokens, outputs=outputs, **words, **pixels)
             need = train.memory_need(shape, training).total
             told = experiment.costs(c)[cell.name].memory_bytes

@@ -11,66 +11,48 @@ transformers".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from translimit import data, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
+import translimit.experiments as ex
+from translimit import core, data, figures, train
+from translimit.core import Estimate
+from translimit.experiments.bordelon2024 import kernel_rates as rates
 from translimit.experiments.bordelon2024 import networks
+from translimit.experiments.bordelon2024 import size_charts as charts
 from translimit.experiments.bordelon2024 import vit_and_lm as common
-from translimit.experiments.checked import (
-    CheckedConfig,
-    Count,
-    Distinct,
-    Exponent,
-    Four,
-    Positive,
-    Within,
-)
+from translimit.experiments.checked import Count, Distinct, Exponent, Four, Positive, Within
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
 
-#: What the file of the paper preset holds.
+    from translimit.data import TokenStream
+
 #: Ids from which the floors are computed.
 _SAMPLE = 10_000_000
 
 
 @dataclass(frozen=True)
-class Config(CheckedConfig):
+class Config(common.Study):
     """Sizes and training.
 
-    Attributes:
-        sizes: base and axes, at the first exponent.
+    Attributes: those of `vit_and_lm.Study` (the axes at the first exponent, Adam's base rate), and
         exponents: alpha_A; the first for all axes, every one along N.
-        alpha_L: exponent of the branches.
-        beta0: factor of the branches.
-        gamma0: richness.
-        eta0: base rate of Adam.
-        steps: updates.
-        seeds: networks of each size, at least 4.
-        batch: windows of an update.
         tokens: length of a window.
-        probe: windows on which kernels are recorded.
         text: binary file of uint16 ids; or "bytes", the shipped ones.
         vocabulary: number of ids.
     """
 
-    sizes: common.Sizes = field(default_factory=common.Sizes)
-    exponents: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
-    alpha_L: Exponent = 1.0
-    beta0: Positive = 4.0
     gamma0: Positive = 0.25
     eta0: Positive = 0.02
-    steps: Count = 300
-    seeds: Four = 8
     batch: Count = 16
-    tokens: Annotated[int, Within(6)] = 16
     probe: Four = 16
+    exponents: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
+    tokens: Annotated[int, Within(6)] = 16
     text: str = "bytes"
     vocabulary: Annotated[int, Within(2, networks.LARGEST_VOCABULARY)] = 256
 
@@ -79,7 +61,7 @@ class Config(CheckedConfig):
         super().__post_init__()
         networks.require_vocabulary(self.text, self.vocabulary)
 
-    def source(self) -> Any:
+    def source(self) -> TokenStream:
         """The windows of text.
 
         Raises:
@@ -88,278 +70,246 @@ class Config(CheckedConfig):
         """
         return networks.windows(self.text, self.tokens)
 
+    def points(self) -> list[At]:
+        """Each size at the first exponent, and along N at each other."""
+        first, *others = self.exponents
+        along_N = self.sizes.all(("N",))
+        made = [At(first, size) for size in self.sizes.all()]
+        return made + [At(alpha_A, size) for alpha_A in others for size in along_N]
 
-class LmSizes(AbstractExperiment[Config]):
-    """See the module's docstring."""
-
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and floating-point operations at 10 a nanosecond."""
-        N, H, L = cell.parameters["size"]
-        weights = 6 * L * (N * H) ** 2 + N * H * config.vocabulary
-        tokens = config.seeds * config.steps * config.batch * config.tokens
-        memory = ensemble_bytes(
-            (N, H, L),
-            members=config.seeds,
-            batch=config.batch,
-            tokens=config.tokens,
-            outputs=config.vocabulary,
-            vocabulary=config.vocabulary,
-        )
-        return Cost(8 + 6 * weights * tokens / 1e10, memory)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each size at the first exponent, and along N for each other."""
-        pairs = [(config.exponents[0], size) for size in config.sizes.all()]
-        pairs += [(a, size) for a in config.exponents[1:] for size in config.sizes.all(("N",))]
-        return tuple(
-            Cell(_name(alpha_A, size), {"alpha_A": alpha_A, "size": list(size)})
-            for alpha_A, size in pairs
-        )
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Kernels along H, variances along N at each exponent, and the loss."""
-        kernels = (f"stream-kernel-H-{w}" for w in common.WHEN)
-        variances = (
-            f"head-variance-N-{a:g}-{w}"
-            for a in self.presets["paper"].exponents
-            for w in common.WHEN
-        )
-        return (*kernels, *variances, "more-heads-no-worse", "below-unigram")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Train all seeds of one size at one exponent."""
-        source, size = config.source(), cell.parameters["size"]
-        shape = common.bare_shape(
-            size,
-            tokens=config.tokens,
-            outputs=config.vocabulary,
-            vocabulary=config.vocabulary,
-            causal=True,
-            pooled=False,
-        )
-        numbers = common.numbers(
-            size,
-            "adam",
-            cell.parameters["alpha_A"],
-            config.alpha_L,
-            config.beta0,
-            config.gamma0,
-        )
-        training = train.Training(
-            steps=config.steps,
-            rates=(config.eta0,),
-            seeds=config.seeds,
-            batch=config.batch,
-            optimizer=train.Optimizer("adam", eps=1e-12),
-        )
-        # One key for all exponents: the same text in the same order.
-        found = common.train_size(
-            shape, numbers, source, training, cell.shared_key(common.label(size)), config.probe
-        )
-        ids = np.asarray(source.ids[:_SAMPLE])
-        return found.assign_attrs(
-            unigram=data.unigram_entropy(ids),
-            bigram=data.bigram_entropy(ids),
-            tokens=config.batch * config.tokens,
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The fitted rates and the losses."""
-        heads, along_heads = _along(config, results, "H")
-        found: list[Claim] = []
-        for when, word in enumerate(common.WHEN):
-            found += common.rate_claim(
-                f"stream-kernel-H-{word}",
-                "The variance over networks of the stream kernel falls like $1/H$ "
-                f"{word} training.",
-                common.squared_rate(
-                    heads, common.kernel_fluctuations(along_heads, "stream_kernel", when)
-                ),
-                -1.0,
-                0.4 if when == 0 else 0.5,
-            )
-            for alpha_A in config.exponents:
-                head_dims, along_N = _along(config, results, "N", alpha_A)
-                found += common.rate_claim(
-                    f"head-variance-N-{alpha_A:g}-{word}",
-                    f"At $\\alpha_A = {alpha_A:g}$ the variance of logits over heads goes like "
-                    f"$N^{{{1 - 2 * alpha_A:g}}}$ {word} training.",
-                    common.squared_rate(head_dims, common.head_deviations(along_N, when)),
-                    1 - 2 * alpha_A,
-                    0.15 if when == 0 else 0.3,
-                )
-        few, many = common.final_losses(along_heads[0]), common.final_losses(along_heads[-1])
-        error = np.hypot(few.std(ddof=1), many.std(ddof=1)) / len(few) ** 0.5
-        found.append(
-            Claim(
-                name="more-heads-no-worse",
-                statement=f"With {heads[-1]} heads the loss on the probe at the end is not above "
-                f"that with {heads[0]}.",
-                prediction=0.0,
-                estimate=Estimate(float(many.mean() - few.mean()), float(error), len(few)),
-                tol=0.02,
-                reference=common.REFERENCE,
-                one_sided=True,
-            )
-        )
-        last = along_heads[-1]["loss"].values[:, -max(1, config.steps // 10) :].mean(axis=1)
-        found.append(
-            Claim(
-                name="below-unigram",
-                statement=f"With {heads[-1]} heads the minibatch loss of the last tenth of the "
-                "steps is below the entropy of a token alone.",
-                prediction=float(along_heads[-1].attrs["unigram"]),
-                estimate=Estimate.from_samples(last.astype(float)),
-                tol=0.0,
-                reference=common.REFERENCE,
-                one_sided=True,
-            )
-        )
-        return found
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Losses, rates and laws."""
-        return [_losses(config, results), _rates(config, results), _laws(config, results)]
+    @property
+    def first(self) -> float:
+        """The exponent of all axes."""
+        return self.exponents[0]
 
 
-def _name(alpha_A: float, size: Any) -> str:
-    return f"alpha={alpha_A:g}/{common.label(size)}"
+@dataclass(frozen=True)
+class At:
+    """What is trained.
+
+    Attributes:
+        alpha_A: exponent of the logits.
+        size: (N, H, L).
+    """
+
+    alpha_A: float
+    size: common.Size
+
+
+@dataclass(frozen=True)
+class LanguageModels(common.Trained):
+    """One size before and after training, and entropies of the text."""
+
+    unigram: Annotated[float, "entropy of a token alone"]
+    bigram: Annotated[float, "entropy of a token given the one before"]
+
+
+def compute(config: Config, at: At, keys: ex.Keys) -> LanguageModels:
+    """Train all seeds of one size at one exponent."""
+    source = config.source()
+    shape = common.bare_shape(
+        at.size,
+        tokens=config.tokens,
+        outputs=config.vocabulary,
+        vocabulary=config.vocabulary,
+        causal=True,
+        pooled=False,
+    )
+    numbers = common.numbers(
+        at.size, "adam", at.alpha_A, config.alpha_L, config.beta0, config.gamma0
+    )
+    training = config.training(train.Optimizer("adam", eps=1e-12))
+    # One key for all exponents: the same text in the same order.
+    key = keys.shared(common.label(at.size))
+    ids = np.asarray(source.ids[:_SAMPLE])
+    return LanguageModels(
+        **common.train_size(shape, numbers, source, training, key, config.probe),
+        parameters=shape.parameter_count,
+        tokens=config.batch * config.tokens,
+        unigram=float(data.unigram_entropy(ids)),
+        bigram=float(data.bigram_entropy(ids)),
+    )
+
+
+def _cost(config: Config, at: At) -> ex.Cost:
+    """Compilation, and floating-point operations at 10 a nanosecond."""
+    N, H, L = at.size
+    weights = 6 * L * (N * H) ** 2 + N * H * config.vocabulary
+    tokens = config.seeds * config.steps * config.batch * config.tokens
+    memory = ensemble_bytes(
+        at.size,
+        members=config.seeds,
+        batch=config.batch,
+        tokens=config.tokens,
+        outputs=config.vocabulary,
+        vocabulary=config.vocabulary,
+    )
+    return ex.Cost(8 + 6 * weights * tokens / 1e10, memory)
+
+
+NETWORKS = ex.Part(
+    "alpha={alpha_A:g}/{size[0]}-{size[1]}-{size[2]}",
+    LanguageModels,
+    compute,
+    grid=lambda c: c.points(),
+    cost=_cost,
+)
 
 
 def _along(
-    config: Config, results: Results, axis: str, alpha_A: float | None = None
-) -> tuple[list[int], list[xr.Dataset]]:
-    alpha_A = config.exponents[0] if alpha_A is None else alpha_A
-    values = list(config.sizes.values(axis))
-    return values, [results[_name(alpha_A, config.sizes.at(axis, value))] for value in values]
+    found: ex.Found[Config], axis: str, alpha_A: float | None = None
+) -> list[LanguageModels]:
+    """Networks of an axis, at the first exponent by default."""
+    exponent = found.config.first if alpha_A is None else alpha_A
+    return [found(NETWORKS, At(exponent, size)) for size in found.config.sizes.along(axis)]
 
 
-def _losses(config: Config, results: Results) -> FigureSpec:
-    rows: list[tuple] = [
-        ("alpha_A", "N", "H", "L", "parameters", "compute", "loss on the probe", "stderr")
-    ]
-    for name, dataset in results.items():
-        alpha_A, size = name.removeprefix("alpha=").split("/")
-        losses = common.final_losses(dataset)
-        parameters = int(dataset.attrs["parameters"])
-        compute = 6.0 * parameters * dataset.attrs["tokens"] * config.steps
+def _fluctuations(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
+    return rates.kernel_fluctuations(_along(found, "H"), kind, word)
+
+
+def _deviations(found: ex.Found[Config], alpha_A: float, word: str) -> rates.Rows:
+    return rates.head_deviations(_along(found, "N", alpha_A), word)
+
+
+def _variance_rate(found: ex.Found[Config], at: tuple[float, str]) -> Estimate:
+    return rates.rate(found.config.sizes.values("N"), _deviations(found, *at))
+
+
+def _last_losses(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    last = _along(found, "H")[-1].loss[:, -max(1, found.config.steps // 10) :]
+    return Estimate.from_samples(last.mean(axis=1).astype(float))
+
+
+CLAIMS = (
+    rates.kernels_concentrate(
+        "{kind}-kernel-H-{word}",
+        "{kind} kernel",
+        ("stream",),
+        lambda c: c.sizes.values("H"),
+        _fluctuations,
+    ),
+    ex.Claims(
+        "head-variance-N-{alpha_A:g}-{word}",
+        lambda found, at: (
+            f"At $\\alpha_A = {at[0]:g}$ the variance of logits over heads goes like "
+            f"$N^{{{1 - 2 * at[0]:g}}}$ {at[1]} training."
+        ),
+        estimate=_variance_rate,
+        prediction=lambda found, at: 1 - 2 * at[0],
+        tol=lambda found, at: 0.15 if at[1] == "before" else 0.3,
+        over=lambda c: (
+            [(alpha_A, word) for word in common.WHEN for alpha_A in c.exponents]
+            if len(c.sizes.head_dims) > 1
+            else []
+        ),
+    ),
+    rates.more_heads_no_worse(_along),
+    ex.Claims(
+        "below-unigram",
+        lambda found, at: (
+            f"With {found.config.sizes.values('H')[-1]} heads the minibatch loss of the last tenth "
+            "of the steps is below the entropy of a token alone."
+        ),
+        estimate=_last_losses,
+        prediction=lambda found, at: _along(found, "H")[-1].unigram,
+        tol=0.0,
+        over=ex.alone,
+        one_sided=True,
+    ),
+)
+
+
+def _losses(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for at, one in found.each(NETWORKS):
+        losses = one.final_losses()
+        compute = 6.0 * one.parameters * one.tokens * found.config.steps
         error = float(losses.std(ddof=1) / len(losses) ** 0.5)
-        N, H, L = (int(part) for part in size.split("-"))
-        rows.append((float(alpha_A), N, H, L, parameters, compute, float(losses.mean()), error))
-    panels = []
-    for axis in common.AXES:
-        values, along = _along(config, results, axis)
-        panels.append({f"${axis}$ = {v}": d for v, d in zip(values, along, strict=True)})
-    alpha_A = config.exponents[0]
-    every = {str(size): results[_name(alpha_A, size)] for size in config.sizes.all()}
-    about = next(iter(results.values())).attrs
-    floors = {name: float(about[name]) for name in ("unigram", "bigram")}
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 4, sharey=True)
-        for ax, panel in zip(axes, panels, strict=False):
-            common.draw_losses(ax, panel, floors, compute=False)
-        common.draw_losses(axes[3], every, floors, compute=True)
-
-    return common.spec(
-        "losses",
-        "Losses over sizes and against compute",
-        "Minibatch loss in nats a token, mean over seeds and windows of steps, at $\\alpha_A$ = "
-        f"{config.exponents[0]:g}, while $N$, $H$ or $L$ grows from {tuple(config.sizes.base)} and "
-        "the rate stays; right, every $(N, H, L)$ against six times parameters times tokens. "
-        "Horizontal: entropy of a token alone, and given the one before.",
-        draw,
-        rows,
-        size=(14.0, 4.0),
-    )
+        yield (at.alpha_A, *at.size, one.parameters, compute, float(losses.mean()), error)
 
 
-def _rates(config: Config, results: Results) -> FigureSpec:
-    rows: list[tuple] = [("quantity", "axis", "size", "series", "mean square", "stderr")]
+def _draw_losses(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    sizes, one = found.config.sizes, _along(found, "N")[0]
+    floors = {"unigram": one.unigram, "bigram": one.bigram}
+    made = charts.axis_charts(sizes, lambda axis: _along(found, axis), floors)
+    every = {str(size): found(NETWORKS, At(found.config.first, size)) for size in sizes.all()}
+    costs = [6.0 * one.parameters * one.tokens for one in every.values()]
+    figures.draw_charts([*made, charts.loss_chart(every, floors, costs)], canvas)
 
-    def note(kind: str, axis: str, sizes: list[int], series: dict) -> None:
-        for name, deviations in series.items():
-            for size, row in zip(sizes, deviations, strict=True):
-                error = float((row**2).std(ddof=1) / len(row) ** 0.5)
-                rows.append((kind, axis, size, name, float(np.mean(row**2)), error))
 
-    heads, along = _along(config, results, "H")
+def _rates(found: ex.Found[Config]) -> list[charts.Rates]:
+    exponents, sizes = found.config.exponents, found.config.sizes
     kernels = {
-        f"{kind}, {word}": common.kernel_fluctuations(along, f"{kind}_kernel", when)
-        for kind in ("stream", "gradient")
-        for when, word in enumerate(common.WHEN)
+        f"{kind}, {word}": _fluctuations(found, kind, word)
+        for kind in common.KERNELS
+        for word in common.WHEN
     }
-    note("kernel", "H", heads, kernels)
-    head_dims, variances = list(config.sizes.values("N")), {}
-    for alpha_A in config.exponents:
-        series = _along(config, results, "N", alpha_A)[1]
+    variances = {
+        f"$\\alpha_A$ = {alpha_A:g}, {word}": _deviations(found, alpha_A, word)
+        for alpha_A in exponents
+        for word in common.WHEN
+    }
+    label, other = "variance of a kernel over networks", "variance of logits over heads"
+    slope = 1 - 2 * found.config.first
+    return [
+        charts.Rates("kernel", "H", sizes.values("H"), kernels, label, -1.0),
+        charts.Rates("variance over heads", "N", sizes.values("N"), variances, other, slope),
+    ]
+
+
+def _laws(found: ex.Found[Config]) -> list[charts.Laws]:
+    made = []
+    for alpha_A in found.config.exponents:
+        sizes, along = found.config.sizes.values("N"), _along(found, "N", alpha_A)
         for when, word in enumerate(common.WHEN):
-            name = f"$\\alpha_A$ = {alpha_A:g}, {word}"
-            variances[name] = common.head_deviations(series, when)
-    note("variance over heads", "N", head_dims, variances)
+            samples = {n: one.score[when] for n, one in zip(sizes, along, strict=True)}
+            made.append(charts.Laws(word, samples, alpha_A))
+    return made
 
-    def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        label = "variance of a kernel over networks"
-        common.draw_rates(left, heads, kernels, -1.0, xlabel=common.LONG["H"], ylabel=label)
-        common.draw_rates(
-            right,
-            head_dims,
-            variances,
-            1 - 2 * config.exponents[0],
-            xlabel=common.LONG["N"],
-            ylabel="variance of logits over heads",
-        )
 
-    return common.spec(
-        "rates",
-        "Convergence of kernels, and the variance over heads",
-        "Relative squared distance (Frobenius) of one network's kernel from the mean over seeds "
-        "of its size, and the variance of logits over heads at each exponent. Error bars: "
+FIGURES = (
+    ex.Figure(
+        name="losses",
+        title="Losses over sizes and against compute",
+        caption="Minibatch loss in nats a token, mean over seeds and windows of steps, at "
+        "$\\alpha_A$ = {first:g}, while $N$, $H$ or $L$ grows from {sizes.base} and the rate "
+        "stays; right, every $(N, H, L)$ against six times parameters times tokens. Horizontal: "
+        "entropy of a token alone, and given the one before.",
+        columns=(
+            *("alpha_A", "N", "H", "L", "parameters", "compute"),
+            *("loss on the probe", "stderr"),
+        ),
+        rows=_losses,
+        draw=_draw_losses,
+        shown=lambda found, table: len(table.rows),
+        size=(14.0, 4.0),
+    ),
+    charts.rate_figure(
+        _rates,
+        title="Convergence of kernels, and the variance over heads",
+        caption="Relative squared distance (Frobenius) of one network's kernel from the mean over "
+        "seeds of its size, and the variance of logits over heads at each exponent. Error bars: "
         "standard errors over seeds. Rates with 95 % intervals by bootstrap over seeds.",
-        draw,
-        rows,
+        columns=("quantity", "axis", "size", "series", "mean square", "stderr"),
         size=(11.0, 4.4),
-    )
+    ),
+    charts.law_figure(
+        _laws,
+        caption=f"Logits of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and "
+        "seeds. Dimensionless; what lies outside is in the outermost bins.",
+        columns=("alpha_A", "N", "training", "mean", "variance", "samples"),
+        size=lambda c: (9.0, 3.4 * len(c.exponents)),
+    ),
+)
 
-
-def _laws(config: Config, results: Results) -> FigureSpec:
-    rows: list[tuple] = [("alpha_A", "N", "training", "mean", "variance", "samples")]
-    panels: list[tuple[str, dict[str, np.ndarray]]] = []
-    for alpha_A in config.exponents:
-        values, along = _along(config, results, "N", alpha_A)
-        for when, word in enumerate(common.WHEN):
-            law = {}
-            for value, dataset in zip(values, along, strict=True):
-                entries = dataset["score"].isel(observation=when).values.ravel().astype(float)
-                law[f"$N$ = {value}"] = entries
-                about = (float(entries.mean()), float(entries.var()), entries.size)
-                rows.append((alpha_A, value, word, *about))
-            panels.append((f"$\\alpha_A$ = {alpha_A:g}, {word} training", law))
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(len(config.exponents), 2, squeeze=False)
-        for ax, (title, law) in zip(axes.flat, panels, strict=True):
-            common.draw_laws(ax, law, title)
-
-    return common.spec(
-        "laws",
-        "The law of logits over heads",
-        f"Logits of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and seeds. "
-        "Dimensionless; what lies outside is in the outermost bins.",
-        draw,
-        rows,
-        size=(9.0, 3.4 * len(config.exponents)),
-    )
-
-
-EXPERIMENT = LmSizes(
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/lm-sizes",
     title="Causal language models over sizes, before and after training",
     summary="Byte-level networks of growing $N$, $H$ and $L$ in the paper's parameterization under "
     "Adam. The variance of logits over heads goes like $N^{1 - 2\\alpha_A}$, kernels concentrate "
     "like $1/H$, and losses are held against the entropies of simple models and against compute.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
             sizes=common.Sizes(head_dims=(4, 16), heads=(2, 4, 16), layers=(2,)),
@@ -389,4 +339,7 @@ EXPERIMENT = LmSizes(
             vocabulary=50_257,
         ),
     },
+    parts=(NETWORKS,),
+    claims=CLAIMS,
+    figures=FIGURES,
 )

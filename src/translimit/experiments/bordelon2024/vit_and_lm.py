@@ -1,11 +1,8 @@
-r"""What the experiments over sizes of trained networks share: sizes, training, kernels, panels.
+"""What the experiments over sizes of trained networks share: sizes, shapes, training, records.
 
 A size is (N, H, L): dimension of a head, heads, layers. Along an axis one of the three changes
-and the others are those of the base. The distance of a kernel K of one network from that of the
-largest size is |K - K_ref|^2 / |K_ref|^2 (Frobenius), K_ref the mean over the seeds of the largest
-size. Its fluctuation is (n / (n - 1))^(1/2) |K - K_mean| / |K_mean| with the mean over the n seeds
-of its own size: along the heads its square goes like 1 / H, and no largest size enters, whose own
-distance from the limit would.
+and the others are those of the base. The networks are bare: pre-LN without gains, no biases, an
+MLP as wide as the stream.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -13,26 +10,36 @@ transformers".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, Unpack
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from translimit import core, describe, figures, scaling, train
-from translimit.core import Claim, Estimate, RateFit
-from translimit.experiments.base import FigureSpec, Table
-from translimit.experiments.checked import CheckedConfig, Count, Counts, Distinct
+import translimit.experiments as ex
+from translimit import describe, scaling, train
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Counts,
+    Distinct,
+    Exponent,
+    Four,
+    Positive,
+)
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from translimit.core import Key
+    from translimit.data import AbstractSource
 
-REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
 AXES = ("N", "H", "L")
 LONG = {"N": "head dimension $N$", "H": "heads $H$", "L": "layers $L$"}
 #: (sample, query token, key token) of the recorded entries of the logits.
 PLACES = ((0, 1, 0), (1, 3, 2), (2, 5, 1), (3, 4, 4))
 WHEN = ("before", "after")
+#: Pooled kernels that are recorded.
+KERNELS = ("stream", "gradient")
 
 Size = tuple[int, int, int]
 
@@ -65,10 +72,13 @@ class Sizes(CheckedConfig):
         )
         return N, H, L
 
+    def along(self, axis: str) -> list[Size]:
+        """The sizes of an axis, increasing."""
+        return [self.at(axis, value) for value in self.values(axis)]
+
     def all(self, axes: Sequence[str] = AXES) -> list[Size]:
         """Every size once."""
-        found = [self.at(axis, value) for axis in axes for value in self.values(axis)]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(size for axis in axes for size in self.along(axis)))
 
 
 def label(size: Sequence[int]) -> str:
@@ -76,9 +86,98 @@ def label(size: Sequence[int]) -> str:
     return "-".join(str(number) for number in size)
 
 
+@dataclass(frozen=True)
+class Study(CheckedConfig):
+    """Sizes and training.
+
+    Attributes:
+        sizes: base and axes.
+        alpha_L: exponent of the branches.
+        beta0: factor of the branches.
+        gamma0: richness.
+        eta0: base rate.
+        steps: updates.
+        seeds: networks of each size, at least 4.
+        batch: examples of an update.
+        probe: examples on which kernels are recorded.
+    """
+
+    sizes: Sizes = field(default_factory=Sizes)
+    alpha_L: Exponent = 1.0
+    beta0: Positive = 4.0
+    gamma0: Positive = 1.0
+    eta0: Positive = 0.05
+    steps: Count = 300
+    seeds: Four = 8
+    batch: Count = 32
+    probe: Four = 24
+
+    def training(self, optimizer: train.Optimizer) -> train.Training:
+        """Of all seeds at the base rate."""
+        return train.Training(
+            steps=self.steps,
+            rates=(self.eta0,),
+            seeds=self.seeds,
+            batch=self.batch,
+            optimizer=optimizer,
+        )
+
+
+@dataclass(frozen=True)
+class Losses(ex.Arrays):
+    """Minibatch losses of the networks of one size at one rate."""
+
+    seed: Int[np.ndarray, " seed"]
+    step: Int[np.ndarray, " step"]
+    updates: Int[np.ndarray, " observation"]
+    loss: Annotated[Float[np.ndarray, "seed step"], "minibatch loss"]
+    diverged_at: Int[np.ndarray, " seed"]
+
+
+@dataclass(frozen=True)
+class Trained(Losses):
+    """The networks of one size before and after training; kernels before every block and last."""
+
+    probe_loss: Annotated[Float[np.ndarray, "observation seed"], "loss on the probe"]
+    accuracy: Float[np.ndarray, "observation seed"]
+    stream_kernel: Float[np.ndarray, "observation seed level sample sample_2"]
+    gradient_kernel: Float[np.ndarray, "observation seed level sample sample_2"]
+    score: Annotated[Float[np.ndarray, "observation seed layer head place"], "logit $A$"]
+    attention: Float[np.ndarray, "observation seed layer head place"]
+    score_head_var: Float[np.ndarray, "observation seed layer"]
+    attention_head_var: Float[np.ndarray, "observation seed layer"]
+    parameters: int
+    tokens: int
+
+    def kernels(self, kind: str, when: int) -> Float[np.ndarray, "seed sample sample_2"]:
+        """The stream's kernels after the last block, or the gradient's before the first."""
+        if kind == "stream":
+            return self.stream_kernel[when, :, -1]
+        return self.gradient_kernel[when, :, 0]
+
+    def head_deviation(self, when: int) -> Float[np.ndarray, " seed"]:
+        """Standard deviation over heads of the logits, root mean square over blocks."""
+        return self.score_head_var[when].mean(axis=-1).astype(float) ** 0.5
+
+    def final_losses(self) -> Float[np.ndarray, " seed"]:
+        """Loss on the probe at the end."""
+        return self.probe_loss[-1].astype(float)
+
+
+class ShapeOptions(TypedDict, total=False):
+    """What a shape says beside its sizes (see `describe.TransformerShape`)."""
+
+    tokens: int
+    outputs: int
+    patch_dim: int
+    vocabulary: int
+    causal: bool
+    pooled: bool
+
+
 def numbers(
     size: Sequence[int],
-    optimizer: Any,
+    optimizer: Literal["sgd", "momentum", "adam"],
     alpha_A: float,
     alpha_L: float,
     beta0: float,
@@ -98,7 +197,7 @@ def numbers(
     )
 
 
-def bare_shape(size: Sequence[int], **options: Any) -> describe.TransformerShape:
+def bare_shape(size: Sequence[int], **options: Unpack[ShapeOptions]) -> describe.TransformerShape:
     """The paper's network: pre-LN without gains, no biases, MLP of ratio 1."""
     N, H, L = size
     return describe.TransformerShape(
@@ -109,12 +208,12 @@ def bare_shape(size: Sequence[int], **options: Any) -> describe.TransformerShape
 def train_size(
     shape: describe.TransformerShape,
     parameterization: describe.Parameterization,
-    source: Any,
-    training: Any,
-    key: Any,
+    source: AbstractSource,
+    training: train.Training,
+    key: Key,
     probe: int,
-) -> xr.Dataset:
-    """One size with all its seeds, observed before and after training, at one rate."""
+) -> dict[str, np.ndarray]:
+    """The arrays of `Trained`: one size with all its seeds, at one rate."""
     history = train.train(
         shape,
         parameterization,
@@ -131,189 +230,18 @@ def train_size(
         observe_at=(0, training.steps),
         probe=probe,
     )
-    found = history.to_xarray().isel(rate=0, drop=True)
-    return found.assign_attrs(
-        reference=REFERENCE,
-        parameters=shape.parameter_count,
-        tokens=shape.tokens * training.batch,
-        diverged=int(history.diverged.sum()),
-    )
+    return recorded(history)
 
 
-# -- numbers --------------------------------------------------------------------------------------
-
-
-def kernel_distances(datasets: Sequence[xr.Dataset], name: str, when: int) -> list[np.ndarray]:
-    """Relative distances (not squared) of every seed from the largest size, without it.
-
-    The stream is that after the last block, the gradient that before the first.
-    """
-    level = 0 if name == "gradient_kernel" else -1
-    kernels = [d[name].isel(observation=when, level=level).values.astype(float) for d in datasets]
-    reference = kernels[-1].mean(axis=0)
-    size = np.linalg.norm(reference)
-    return [np.linalg.norm(k - reference, axis=(1, 2)) / size for k in kernels[:-1]]
-
-
-def fluctuations(kernels: np.ndarray) -> np.ndarray:
-    """Relative distances (not squared) of every seed's kernel [seeds, n, n] from their mean."""
-    kernels = np.asarray(kernels, dtype=float)
-    mean = kernels.mean(axis=0)
-    scale = (len(kernels) / (len(kernels) - 1)) ** 0.5 / np.linalg.norm(mean)
-    return scale * np.linalg.norm(kernels - mean, axis=(1, 2))
-
-
-def kernel_fluctuations(datasets: Sequence[xr.Dataset], name: str, when: int) -> list[np.ndarray]:
-    """Fluctuations of every size; levels as in `kernel_distances`."""
-    level = 0 if name == "gradient_kernel" else -1
-    return [fluctuations(d[name].isel(observation=when, level=level).values) for d in datasets]
-
-
-def head_deviations(datasets: Sequence[xr.Dataset], when: int) -> list[np.ndarray]:
-    """Standard deviation over heads of the logits, root mean square over blocks, by seed."""
-    return [
-        d["score_head_var"].isel(observation=when).mean("layer").values.astype(float) ** 0.5
-        for d in datasets
-    ]
-
-
-def final_losses(dataset: xr.Dataset) -> np.ndarray:
-    """Loss on the probe at the end, by seed."""
-    return dataset["probe_loss"].isel(observation=-1).values.astype(float)
-
-
-def squared_rate(
-    sizes: Sequence[int], deviations: Sequence[np.ndarray], *, alive: bool = True
-) -> RateFit | None:
-    """The fitted rate of root mean squares; None below two sizes, or where members diverged."""
-    finite = all(np.all(np.isfinite(row)) and np.all(row > 0) for row in deviations)
-    if len(sizes) < 2 or not finite or not alive:
-        return None
-    return core.fit_rate(list(sizes), list(deviations))
-
-
-def rate_claim(
-    name: str, statement: str, fit: RateFit | None, prediction: float, tol: float
-) -> list[Claim]:
-    """A claim about a squared quantity, whose rate is twice that of its root."""
-    if fit is None:
-        return []
-    estimate = Estimate(2 * fit.rate, 2 * fit.stderr, fit.replicates)
-    return [Claim(name, statement, prediction, estimate, tol, reference=REFERENCE)]
-
-
-# -- figures --------------------------------------------------------------------------------------
-
-
-def spec(
-    name: str, title: str, caption: str, draw: Callable, rows: list, **about: Any
-) -> FigureSpec:
-    """A figure with its table; the first row of `rows` is the header."""
-    header, *body = rows
-    return FigureSpec(
-        name=name,
-        title=title,
-        caption=caption,
-        draw=draw,
-        table=Table(tuple(header), tuple(tuple(row) for row in body)),
-        shown=len(body),
-        **about,
-    )
-
-
-def smooth(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and means over windows of `width` steps of [seeds, steps]."""
-    count = max(1, losses.shape[1] // width)
-    cut = losses[:, : count * width].reshape(len(losses), count, -1)
-    return (np.arange(count) + 0.5) * cut.shape[2], cut.mean(axis=(0, 2))
-
-
-def draw_losses(
-    ax: Any, datasets: Mapping[str, xr.Dataset], floors: Mapping[str, float], *, compute: bool
-) -> None:
-    """Minibatch losses, mean over seeds, against steps or against training compute."""
-    for index, (name, dataset) in enumerate(datasets.items()):
-        losses = dataset["loss"].values
-        steps, mean = smooth(losses, max(1, losses.shape[1] // 40))
-        cost = 6.0 * dataset.attrs["parameters"] * dataset.attrs["tokens"] if compute else 1.0
-        ax.plot(cost * steps, mean, label=name, **figures.marked(index, len(steps)))
-    for index, (name, floor) in enumerate(floors.items()):
-        ax.axhline(floor, color=figures.LIMIT, ls=("--", ":")[index % 2], lw=1, label=name)
-    if compute:
-        ax.set_xscale("log")
-    figures.finish(
-        ax,
-        xlabel="compute $6 P D$ in FLOP" if compute else "step",
-        ylabel="loss in nats",
-    )
-
-
-def draw_rates(
-    ax: Any,
-    sizes: Sequence[int],
-    rows: Mapping[str, Sequence[np.ndarray]],
-    prediction: float | None,
-    *,
-    xlabel: str,
-    ylabel: str,
-) -> None:
-    """Mean squares with standard errors for each series, fitted rates, and the predicted slope."""
-    for index, (name, deviations) in enumerate(rows.items()):
-        squares = [np.asarray(row) ** 2 for row in deviations]
-        mean = np.array([row.mean() for row in squares])
-        error = np.array([row.std(ddof=1) / len(row) ** 0.5 for row in squares])
-        fit = squared_rate(sizes, deviations)
-        text = name
-        if fit is not None:
-            low, high = (2 * bound for bound in fit.interval)
-            text += f", rate {2 * fit.rate:.2f} [{low:.2f}, {high:.2f}]"
-        colour, marker = figures.COLOURS[index], figures.MARKERS[index]
-        text = text.replace("-", "\N{MINUS SIGN}") if fit is not None else text
-        ax.errorbar(
-            sizes, mean, yerr=error, fmt=marker + "-", color=colour, capsize=3, lw=1, label=text
-        )
-        if index == 0 and prediction is not None and len(sizes) > 1:
-            line = mean[0] * (np.array(sizes) / sizes[0]) ** prediction
-            ax.plot(
-                sizes,
-                line,
-                color=figures.LIMIT,
-                ls="--",
-                lw=1,
-                label=f"predicted rate {prediction:g}".replace("-", "\N{MINUS SIGN}"),
-            )
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xticks(list(sizes), [str(size) for size in sizes])
-    ax.minorticks_off()
-    figures.finish(ax, xlabel=xlabel, ylabel=ylabel)
-    figures.legend_below(ax)
-
-
-def draw_heat_maps(figure: Any, panels: Sequence[tuple[str, np.ndarray]], columns: int) -> None:
-    """Kernels as images, each on its own symmetric scale."""
-    axes = figure.subplots(-(-len(panels) // columns), columns, squeeze=False)
-    for ax, (title, kernel) in zip(axes.flat, panels, strict=True):
-        top = float(np.abs(kernel).max())
-        image = ax.imshow(kernel, cmap="viridis", vmin=-top, vmax=top)
-        ax.set_title(title, fontsize="small")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        figure.colorbar(image, ax=ax, fraction=0.046)
-
-
-def draw_laws(ax: Any, samples: Mapping[str, np.ndarray], title: str) -> None:
-    """Histograms of logits over heads, seeds, blocks and places."""
-    top = max(float(np.quantile(np.abs(values), 0.995)) for values in samples.values())
-    bins = np.linspace(-top, top, 41)
-    for index, (name, values) in enumerate(samples.items()):
-        ax.hist(
-            np.clip(values, -top, top),
-            bins=bins,
-            density=True,
-            histtype="step",
-            color=figures.COLOURS[index % len(figures.COLOURS)],
-            linestyle=figures.DASHES[index % len(figures.DASHES)],
-            label=name,
-        )
-    figures.finish(ax, xlabel="logit $A$", ylabel="density over heads", title=title)
+def recorded(history: train.History) -> dict[str, np.ndarray]:
+    """The arrays of `Losses` and what was observed, of an ensemble at one rate."""
+    seeds, _, steps = history.losses.shape
+    observed = {name: np.asarray(one)[:, :, 0] for name, one in history.observations.items()}
+    return {
+        "seed": np.arange(seeds),
+        "step": np.arange(steps),
+        "updates": np.array(history.observed_at, dtype=int),
+        "loss": np.asarray(history.losses)[:, 0],
+        "diverged_at": np.asarray(history.diverged_at)[:, 0],
+        **observed,
+    }

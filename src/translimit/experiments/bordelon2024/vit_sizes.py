@@ -12,57 +12,41 @@ transformers".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit import data, train
-from translimit.core import Claim, ConfigError, Estimate
-from translimit.experiments.base import AbstractExperiment, Cell, Cost, FigureSpec, Results
+import translimit.experiments as ex
+from translimit import core, data, figures, train
+from translimit.core import ConfigError, Estimate
+from translimit.experiments.bordelon2024 import kernel_rates as rates
 from translimit.experiments.bordelon2024 import networks
+from translimit.experiments.bordelon2024 import size_charts as charts
 from translimit.experiments.bordelon2024 import vit_and_lm as common
-from translimit.experiments.checked import CheckedConfig, Count, Exponent, Four, Momentum, Positive
+from translimit.experiments.checked import Count, Exponent, Momentum
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
 
-#: What the file of the paper preset holds.
-KERNELS = {"stream": "stream_kernel", "gradient": "gradient_kernel"}
+    from translimit.data import Examples
 
 
 @dataclass(frozen=True)
-class Config(CheckedConfig):
+class Config(common.Study):
     """Sizes and training.
 
-    Attributes:
-        sizes: base and axes.
+    Attributes: those of `vit_and_lm.Study`, and
         alpha_A: exponent of the logits.
-        alpha_L: exponent of the branches.
-        beta0: factor of the branches.
-        gamma0: richness.
-        eta0: base rate.
         momentum: of SGD.
-        steps: updates.
-        seeds: networks of each size, at least 4.
-        batch: images of an update.
-        probe: images on which kernels are recorded.
         images: `.npz` of images [examples, height, width, channels] and labels, or "digits".
         patch: height and width of a patch.
     """
 
-    sizes: common.Sizes = field(default_factory=common.Sizes)
     alpha_A: Exponent = 1.0
-    alpha_L: Exponent = 1.0
-    beta0: Positive = 4.0
-    gamma0: Positive = 1.0
-    eta0: Positive = 0.05
     momentum: Momentum = 0.9
-    steps: Count = 300
-    seeds: Four = 8
-    batch: Count = 32
-    probe: Four = 24
     images: str = "digits"
     patch: tuple[Count, Count] = (2, 4)
 
@@ -75,7 +59,7 @@ class Config(CheckedConfig):
                 "patch", f"got {self.patch}", "pass divisors of 8 that leave at least 6 patches"
             )
 
-    def source(self) -> Any:
+    def source(self) -> Examples:
         """The images.
 
         Raises:
@@ -84,267 +68,206 @@ class Config(CheckedConfig):
         """
         return networks.images(self.images, self.patch)
 
-
-class VitSizes(AbstractExperiment[Config]):
-    """See the module's docstring."""
-
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and floating-point operations at 10 a nanosecond."""
-        N, H, L = cell.parameters["size"]
-        patches = 8 if config.images == "digits" else 64
-        tokens = config.seeds * config.steps * config.batch * patches
-        memory = ensemble_bytes(
-            (N, H, L),
-            members=config.seeds,
-            batch=config.batch,
-            tokens=patches,
-            outputs=10,
-            slots=1,
-        )
-        return Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each size."""
-        return tuple(Cell(common.label(s), {"size": list(s)}) for s in config.sizes.all())
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Kernels along H, variances along N, and the loss."""
-        kernels = (f"{k}-kernel-H-{w}" for k in KERNELS for w in common.WHEN)
-        variances = (f"head-variance-N-{w}" for w in common.WHEN)
-        return (*kernels, *variances, "more-heads-no-worse")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Train all seeds of one size."""
-        source = config.source()
-        inputs, labels = source.probe(config.probe)
-        pixels = inputs.shape[-1]
-        size = cell.parameters["size"]
-        shape = common.bare_shape(
-            size, tokens=inputs.shape[1], outputs=max(10, int(labels.max()) + 1), patch_dim=pixels
-        )
-        numbers = common.numbers(
-            size,
-            "momentum",
-            config.alpha_A,
-            config.alpha_L,
-            config.beta0,
-            config.gamma0,
-            pixels,
-        )
-        training = train.Training(
-            steps=config.steps,
-            rates=(config.eta0,),
-            seeds=config.seeds,
-            batch=config.batch,
-            optimizer=train.Optimizer("momentum", momentum=config.momentum),
-        )
-        found = common.train_size(shape, numbers, source, training, key, config.probe)
-        return found.assign_attrs(floor=_floor(config))
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The fitted rates and the losses."""
-        heads, along_heads = _along(config, results, "H")
-        head_dims, along_N = _along(config, results, "N")
-        found: list[Claim] = []
-        for when, word in enumerate(common.WHEN):
-            for kind, name in KERNELS.items():
-                found += common.rate_claim(
-                    f"{kind}-kernel-H-{word}",
-                    f"The variance over networks of the {kind} kernel falls like $1/H$ {word} "
-                    "training.",
-                    common.squared_rate(heads, common.kernel_fluctuations(along_heads, name, when)),
-                    -1.0,
-                    0.4 if when == 0 else 0.5,
-                )
-            found += common.rate_claim(
-                f"head-variance-N-{word}",
-                "The variance of logits over heads goes like $N^{1 - 2\\alpha_A}$ "
-                f"{word} training.",
-                common.squared_rate(head_dims, common.head_deviations(along_N, when)),
-                1 - 2 * config.alpha_A,
-                0.15 if when == 0 else 0.3,
-            )
-        few, many = common.final_losses(along_heads[0]), common.final_losses(along_heads[-1])
-        error = np.hypot(few.std(ddof=1), many.std(ddof=1)) / len(few) ** 0.5
-        found.append(
-            Claim(
-                name="more-heads-no-worse",
-                statement=f"With {heads[-1]} heads the loss on the probe at the end is not above "
-                f"that with {heads[0]}.",
-                prediction=0.0,
-                estimate=Estimate(float(many.mean() - few.mean()), float(error), len(few)),
-                tol=0.02,
-                reference=common.REFERENCE,
-                one_sided=True,
-            )
-        )
-        return found
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Losses, kernels, rates and laws."""
-        return [
-            _losses(config, results),
-            _kernels(config, results),
-            _rates(config, results),
-            _laws(config, results),
-        ]
+    def floor(self) -> float:
+        """Cross-entropy of the linear model of all pixels, for the shipped digits."""
+        if self.images != "digits":
+            return float("nan")
+        source = self.source()
+        return data.linear_cross_entropy(*source.take(np.arange(len(source))))
 
 
-def _floor(config: Config) -> float:
-    """Cross-entropy of the linear model of all pixels, for the shipped digits."""
-    if config.images != "digits":
-        return float("nan")
+@dataclass(frozen=True)
+class VisionTransformers(common.Trained):
+    """One size before and after training, and the loss of the linear model."""
+
+    floor: float
+
+
+def compute(config: Config, size: common.Size, keys: ex.Keys) -> VisionTransformers:
+    """Train all seeds of one size."""
     source = config.source()
-    return data.linear_cross_entropy(*source.take(np.arange(len(source))))
+    inputs, labels = source.probe(config.probe)
+    pixels = inputs.shape[-1]
+    shape = common.bare_shape(
+        size, tokens=inputs.shape[1], outputs=max(10, int(labels.max()) + 1), patch_dim=pixels
+    )
+    numbers = common.numbers(
+        size, "momentum", config.alpha_A, config.alpha_L, config.beta0, config.gamma0, pixels
+    )
+    training = config.training(train.Optimizer("momentum", momentum=config.momentum))
+    return VisionTransformers(
+        **common.train_size(shape, numbers, source, training, keys.own, config.probe),
+        parameters=shape.parameter_count,
+        tokens=shape.tokens * config.batch,
+        floor=config.floor(),
+    )
 
 
-def _along(config: Config, results: Results, axis: str) -> tuple[list[int], list[xr.Dataset]]:
-    values = list(config.sizes.values(axis))
-    return values, [results[common.label(config.sizes.at(axis, value))] for value in values]
+def _cost(config: Config, size: common.Size) -> ex.Cost:
+    """Compilation, and floating-point operations at 10 a nanosecond."""
+    N, H, L = size
+    patches = 8 if config.images == "digits" else 64
+    tokens = config.seeds * config.steps * config.batch * patches
+    memory = ensemble_bytes(
+        size, members=config.seeds, batch=config.batch, tokens=patches, outputs=10, slots=1
+    )
+    return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 
 
-def _losses(config: Config, results: Results) -> FigureSpec:
-    rows: list[tuple] = [("axis", "size", "loss on the probe", "stderr", "accuracy")]
-    panels = []
+NETWORKS = ex.Part(
+    "{N}-{H}-{L}", VisionTransformers, compute, grid=lambda c: c.sizes.all(), cost=_cost
+)
+
+
+def _along(found: ex.Found[Config], axis: str) -> list[VisionTransformers]:
+    return [found(NETWORKS, size) for size in found.config.sizes.along(axis)]
+
+
+def _fluctuations(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
+    return rates.kernel_fluctuations(_along(found, "H"), kind, word)
+
+
+def _variance_rate(found: ex.Found[Config], word: str) -> Estimate:
+    return rates.rate(
+        found.config.sizes.values("N"), rates.head_deviations(_along(found, "N"), word)
+    )
+
+
+CLAIMS = (
+    rates.kernels_concentrate(
+        "{kind}-kernel-H-{word}",
+        "{kind} kernel",
+        common.KERNELS,
+        lambda c: c.sizes.values("H"),
+        _fluctuations,
+    ),
+    ex.Claims(
+        "head-variance-N-{word}",
+        lambda found, word: (
+            f"The variance of logits over heads goes like $N^{{1 - 2\\alpha_A}}$ {word} training."
+        ),
+        estimate=_variance_rate,
+        prediction=lambda found, word: 1 - 2 * found.config.alpha_A,
+        tol=lambda found, word: 0.15 if word == "before" else 0.3,
+        over=lambda c: common.WHEN if len(c.sizes.head_dims) > 1 else (),
+    ),
+    rates.more_heads_no_worse(_along),
+)
+
+
+def _losses(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for axis in common.AXES:
-        values, along = _along(config, results, axis)
-        panels.append({f"${axis}$ = {v}": d for v, d in zip(values, along, strict=True)})
-        for value, dataset in zip(values, along, strict=True):
-            losses = common.final_losses(dataset)
-            accuracy = float(dataset["accuracy"].isel(observation=-1).mean())
-            error = losses.std(ddof=1) / len(losses) ** 0.5
-            rows.append((axis, value, float(losses.mean()), float(error), accuracy))
-    floor = float(next(iter(results.values())).attrs["floor"])
+        for value, one in zip(found.config.sizes.values(axis), _along(found, axis), strict=True):
+            losses = one.final_losses()
+            error = float(losses.std(ddof=1) / len(losses) ** 0.5)
+            yield (axis, value, float(losses.mean()), error, float(one.accuracy[-1].mean()))
+
+
+def _draw_losses(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    floor = _along(found, "N")[0].floor
     floors = {"linear model": floor} if np.isfinite(floor) else {}
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 3, sharey=True)
-        for ax, panel in zip(axes, panels, strict=True):
-            common.draw_losses(ax, panel, floors, compute=False)
-
-    return common.spec(
-        "losses",
-        "Losses over sizes",
-        "Minibatch loss in nats, mean over seeds and windows of steps, while $N$, $H$ or $L$ "
-        f"grows from the base {tuple(config.sizes.base)} and the rate stays. Dashed: softmax "
-        "regression on all pixels of the training set, where it was fitted.",
-        draw,
-        rows,
-        size=(11.0, 3.8),
-    )
+    made = charts.axis_charts(found.config.sizes, lambda axis: _along(found, axis), floors)
+    figures.draw_charts(made, canvas)
 
 
-def _kernels(config: Config, results: Results) -> FigureSpec:
-    values, along = _along(config, results, "H")
-    picked = ((values[0], along[0]), (values[-1], along[-1]))
-    panels: list[tuple[str, np.ndarray]] = []
-    rows: list[tuple] = [("kernel", "H", "training", "mean diagonal", "mean off the diagonal")]
-    order = np.argsort(config.source().probe(config.probe)[1], kind="stable")
-    for name, title, level in (("stream_kernel", "stream", -1), ("gradient_kernel", "gradient", 0)):
-        for value, dataset in picked:
-            for when, word in enumerate(common.WHEN):
-                kernel = dataset[name].isel(observation=when, level=level, seed=0).values
-                kernel = kernel[np.ix_(order, order)]
-                panels.append((f"{title}, $H$ = {value}, {word}", kernel))
-                diagonal = float(np.diagonal(kernel).mean())
-                off = float(kernel[~np.eye(len(kernel), dtype=bool)].mean())
-                rows.append((title, value, word, diagonal, off))
-
-    def draw(figure: Any) -> None:
-        common.draw_heat_maps(figure, panels, 4)
-
-    return common.spec(
-        "kernels",
-        "Kernels of the pooled stream and of the gradient",
-        "One network with few and with many heads: $\\langle h_a h_b \\rangle$ of the pooled "
-        "stream after the last block, and of the derivative of output 0 by the stream before the "
-        "first, over the images of the probe, sorted by label. Dimensionless; a scale for each.",
-        draw,
-        rows,
-        size=(11.0, 5.2),
-    )
+def _kernels(found: ex.Found[Config]) -> list[charts.Kernel]:
+    """Of one network with few heads and of one with many, sorted by label."""
+    order = np.argsort(found.config.source().probe(found.config.probe)[1], kind="stable")
+    heads, along = found.config.sizes.values("H"), _along(found, "H")
+    return [
+        charts.Kernel(kind, heads[end], word, along[end].kernels(kind, when)[0][order][:, order])
+        for kind in common.KERNELS
+        for end in (0, -1)
+        for when, word in enumerate(common.WHEN)
+    ]
 
 
-def _rates(config: Config, results: Results) -> FigureSpec:
-    rows: list[tuple] = [("quantity", "axis", "size", "training", "mean square", "stderr")]
-    panels: list[tuple[str, list[int], dict, float | None, str]] = []
-
-    def add(kind: str, axis: str, sizes: list[int], series: dict, rate: float | None, y: str):
-        panels.append((axis, sizes, series, rate, y))
-        for word, deviations in series.items():
-            for size, row in zip(sizes, deviations, strict=True):
-                squares = row**2
-                error = float(squares.std(ddof=1) / len(row) ** 0.5)
-                rows.append((kind, axis, size, word, float(squares.mean()), error))
-
+def _rates(found: ex.Found[Config]) -> list[charts.Rates]:
+    """Kernels along every axis of at least three sizes, and the variance over heads along N."""
+    made = []
     for axis in common.AXES:
-        values, along = _along(config, results, axis)
-        if len(values) < 3:
+        sizes, along = found.config.sizes.values(axis), _along(found, axis)
+        if len(sizes) < 3:
             continue
-        spread = axis == "H"
-        measure = common.kernel_fluctuations if spread else common.kernel_distances
-        series = {
-            f"{kind}, {word}": measure(along, name, when)
-            for kind, name in KERNELS.items()
-            for when, word in enumerate(common.WHEN)
-        }
-        if spread:
-            add("kernel", axis, values, series, -1.0, "variance over networks")
+        series = {}
+        for kind in common.KERNELS:
+            for when, word in enumerate(common.WHEN):
+                kernels = [one.kernels(kind, when) for one in along]
+                series[f"{kind}, {word}"] = (
+                    rates.kernel_fluctuations(along, kind, word)
+                    if axis == "H"
+                    else rates.distances(kernels)
+                )
+        if axis == "H":
+            made.append(charts.Rates("kernel", axis, sizes, series, "variance over networks", -1.0))
         else:
-            label = f"squared distance from {axis} = {values[-1]}"
-            add("kernel", axis, values[:-1], series, None, label)
-    values, along = _along(config, results, "N")
-    series = {w: common.head_deviations(along, i) for i, w in enumerate(common.WHEN)}
-    rate = 1 - 2 * config.alpha_A
-    add("variance over heads", "N", values, series, rate, "variance of logits over heads")
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for ax, (axis, sizes, series, rate, ylabel) in zip(axes, panels, strict=True):
-            common.draw_rates(ax, sizes, series, rate, xlabel=common.LONG[axis], ylabel=ylabel)
-
-    return common.spec(
-        "rates",
-        "Convergence of kernels, and the variance over heads",
-        "Along N and L the relative squared distance (Frobenius) of one network's kernel from the "
-        "mean over seeds of the largest size, along H from the mean of its own size; and the "
-        "variance of logits over heads. Error bars: standard errors over seeds. Rates with their "
-        "95 % intervals by bootstrap over seeds. Dimensionless.",
-        draw,
-        rows,
-        size=(4.2 * len(panels), 4.2),
+            label = f"squared distance from {axis} = {sizes[-1]}"
+            made.append(charts.Rates("kernel", axis, sizes[:-1], series, label))
+    variances = charts.Rates(
+        "variance over heads",
+        "N",
+        found.config.sizes.values("N"),
+        {word: rates.head_deviations(_along(found, "N"), word) for word in common.WHEN},
+        "variance of logits over heads",
+        1 - 2 * found.config.alpha_A,
     )
+    return [*made, variances]
 
 
-def _laws(config: Config, results: Results) -> FigureSpec:
-    values, along = _along(config, results, "N")
-    rows: list[tuple] = [("N", "training", "mean", "variance", "samples")]
-    laws: list[dict[str, np.ndarray]] = []
-    for when, word in enumerate(common.WHEN):
-        law = {}
-        for value, dataset in zip(values, along, strict=True):
-            entries = dataset["score"].isel(observation=when).values.ravel().astype(float)
-            law[f"$N$ = {value}"] = entries
-            rows.append((value, word, float(entries.mean()), float(entries.var()), entries.size))
-        laws.append(law)
+def _laws(found: ex.Found[Config]) -> list[charts.Laws]:
+    sizes, along = found.config.sizes.values("N"), _along(found, "N")
+    return [
+        charts.Laws(word, {n: one.score[when] for n, one in zip(sizes, along, strict=True)})
+        for when, word in enumerate(common.WHEN)
+    ]
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, 2)
-        for ax, law, word in zip(axes, laws, common.WHEN, strict=True):
-            common.draw_laws(ax, law, f"{word} training")
 
-    return common.spec(
-        "laws",
-        "The law of logits over heads",
-        f"Logits of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and seeds, "
-        "before and after training. Dimensionless; what lies outside is in the outermost bins.",
-        draw,
-        rows,
+def _panel_count(config: Config) -> int:
+    return 1 + sum(len(config.sizes.values(axis)) > 2 for axis in common.AXES)
+
+
+FIGURES = (
+    ex.Figure(
+        name="losses",
+        title="Losses over sizes",
+        caption="Minibatch loss in nats, mean over seeds and windows of steps, while $N$, $H$ or "
+        "$L$ grows from the base {sizes.base} and the rate stays. Dashed: softmax regression on "
+        "all pixels of the training set, where it was fitted.",
+        columns=("axis", "size", "loss on the probe", "stderr", "accuracy"),
+        rows=_losses,
+        draw=_draw_losses,
+        shown=lambda found, table: len(table.rows),
+        size=(11.0, 3.8),
+    ),
+    charts.kernel_figure(
+        _kernels,
+        title="Kernels of the pooled stream and of the gradient",
+        caption="One network with few and with many heads: $\\langle h_a h_b \\rangle$ of the "
+        "pooled stream after the last block, and of the derivative of output 0 by the stream "
+        "before the first, over the images of the probe, sorted by label. Dimensionless; a scale "
+        "for each.",
+    ),
+    charts.rate_figure(
+        _rates,
+        title="Convergence of kernels, and the variance over heads",
+        caption="Along N and L the relative squared distance (Frobenius) of one network's kernel "
+        "from the mean over seeds of the largest size, along H from the mean of its own size; and "
+        "the variance of logits over heads. Error bars: standard errors over seeds. Rates with "
+        "their 95 % intervals by bootstrap over seeds. Dimensionless.",
+        columns=("quantity", "axis", "size", "training", "mean square", "stderr"),
+        size=lambda c: (4.2 * _panel_count(c), 4.2),
+    ),
+    charts.law_figure(
+        _laws,
+        caption=f"Logits of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and "
+        "seeds, before and after training. Dimensionless; what lies outside is in the outermost "
+        "bins.",
+        columns=("N", "training", "mean", "variance", "samples"),
         size=(9.0, 3.8),
-    )
+    ),
+)
 
-
-EXPERIMENT = VitSizes(
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/vit-sizes",
     title="Vision transformers over sizes, before and after training",
     summary="Networks of growing $N$, $H$ and $L$ in the paper's parameterization, trained by SGD "
@@ -352,6 +275,7 @@ EXPERIMENT = VitSizes(
     "the variance of logits over heads falls like $N^{1 - 2\\alpha_A}$, both before and after "
     "training, and losses follow one curve as sizes grow.",
     citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
             sizes=common.Sizes(head_dims=(4, 16), heads=(2, 4, 16), layers=(2, 4)),
@@ -376,4 +300,7 @@ EXPERIMENT = VitSizes(
             patch=(4, 4),
         ),
     },
+    parts=(NETWORKS,),
+    claims=CLAIMS,
+    figures=FIGURES,
 )
