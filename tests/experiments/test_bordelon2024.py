@@ -103,14 +103,14 @@ def test_networks_in_heads_approach_the_limit() -> None:
         sizes=(8, 16), seeds=800, steps=8, samples=1000, populations=4, without="R_h"
     )
     results: dict[str, Any] = compute(experiment, config)
-    assert set(verdicts(experiment, config, results)) == set(experiment.claim_names())
-    claims = {claim.name: claim for claim in experiment.claims(config, results)}
+    assert set(verdicts(experiment, config, results)) == set(experiment.claim_names(config))
+    claims = {claim.name: claim for claim in experiment.check(config, results)}
     assert Verdict.refuted not in {claim.verdict for claim in claims.values()}
     assert claims["response"].estimate.value > 0.04
     # A limit that trains half as fast is seen.
     spoiled = results["limit"].copy(deep=True)
     spoiled["predictions"].values[:] *= 0.5
-    wrong = experiment.claims(config, {**results, "limit": spoiled})
+    wrong = experiment.check(config, {**results, "limit": spoiled})
     assert {c.name: c.verdict for c in wrong}["predictions"] is Verdict.refuted
     assert draw_all(experiment, config, results) == ["loss", "rate", "attention"]
 
@@ -134,7 +134,7 @@ def test_every_axis_and_ingredient_meets_its_limit(change: dict[str, Any]) -> No
     base: dict[str, Any] = {"sizes": (16, 32), "seeds": 2000, "samples": 800, "neurons": 1600}
     config = dmft_networks.Config(**{**SMALL, **base, "populations": 4, "tol": 0.03, **change})
     results = compute(experiment, config)
-    claims = {claim.name: claim for claim in experiment.claims(config, results)}
+    claims = {claim.name: claim for claim in experiment.check(config, results)}
     f = claims["predictions"]
     assert f.verdict is not Verdict.refuted
     assert f.floor < 0.03
@@ -166,6 +166,6 @@ def test_small_studies_are_not_refuted_and_draw(name: str) -> None:
     experiment, config = get_experiment(f"bordelon2024/{name}"), CASES[name]
     results = compute(experiment, config)
     found = verdicts(experiment, config, results)
-    assert set(found) == set(experiment.claim_names())
+    assert set(found) == set(experiment.claim_names(config))
     assert Verdict.refuted not in found.values()
     draw_all(experiment, config, results)

@@ -10,22 +10,17 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import core, figures, limits
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
-from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, REFERENCE, two_digits
+from translimit.core import Estimate
+from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits
 from translimit.experiments.checked import (
     CheckedConfig,
     Count,
@@ -37,7 +32,10 @@ from translimit.experiments.checked import (
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure as Canvas
+
+#: How much the alignment of the kernel gains at least at the largest gamma_0.
+GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,156 +58,164 @@ class Config(CheckedConfig):
     eta0: Positive = 0.1
     beta0: Positive = 1.0
 
-
-class RichAndLazy(AbstractExperiment[Config]):
-    """See the module's docstring."""
-
-    def cost(self, config: Config) -> Cost:
-        """One compilation, and the coefficient rows."""
-        history = config.steps * 8 * config.per_class
-        return Cost(5.0 + 8e-9 * len(config.gammas) * config.layers**2 * history**3)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One: all richnesses share a program."""
-        return (Cell("training"),)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """What is checked."""
-        return ("lazy-rate", "movement-rate", "alignment")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Loss, distance from the lazy limit, movement and alignment."""
-        import xarray as xr
-
-        inputs, targets = two_digits(config.per_class)
-        rows: dict[str, list[Any]] = {"loss": [], "gap": [], "movement": [], "alignment": []}
-        for gamma0 in config.gammas:
-            problem = limits.dmft.TrainingDynamics(
-                architecture=limits.dmft.Architecture(
-                    head_dim=math.inf, layers=config.layers, beta0=config.beta0, gamma0=gamma0
-                ),
-                inputs=inputs,
-                targets=targets,
-                steps=config.steps,
-                eta0=config.eta0,
-            )
-            solution = core.solve(problem)
-            lazy = limits.dmft.lazy_predictions(
-                solution.ntk[0], targets, steps=config.steps, eta0=config.eta0
-            )
-            rows["loss"].append(solution.loss)
-            rows["gap"].append(np.max(np.abs(solution.predictions - lazy)))
-            rows["movement"].append(np.mean(solution.movement(config.layers)[-1]))
-            rows["alignment"].append([_alignment(kernel, targets) for kernel in solution.ntk])
-        return xr.Dataset(
-            {
-                "loss": (("gamma0", "step"), rows["loss"]),
-                "gap": (("gamma0",), rows["gap"], {"long_name": "distance from the lazy limit"}),
-                "movement": (("gamma0",), rows["movement"], {"long_name": "feature movement"}),
-                "alignment": (("gamma0", "step"), rows["alignment"]),
-            },
-            coords={"gamma0": list(config.gammas)},
-            attrs={"reference": REFERENCE},
+    def problem(self, gamma0: float) -> limits.dmft.TrainingDynamics:
+        """Training at one richness."""
+        inputs, targets = two_digits(self.per_class)
+        return limits.dmft.TrainingDynamics(
+            architecture=limits.dmft.Architecture(
+                head_dim=math.inf, layers=self.layers, beta0=self.beta0, gamma0=gamma0
+            ),
+            inputs=inputs,
+            targets=targets,
+            steps=self.steps,
+            eta0=self.eta0,
         )
 
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Both vanish like gamma_0^2; the rich kernel aligns."""
-        data = results["training"]
-        gap, movement = (_first_exponent(config, data[name].values) for name in ("gap", "movement"))
-        gain = float(data["alignment"].values[-1, -1] - data["alignment"].values[-1, 0])
-        return [
-            Claim(
-                name="lazy-rate",
-                statement="The distance of predictions from the lazy limit vanishes like "
-                "$\\gamma_0^2$.",
-                prediction=2.0,
-                estimate=Estimate(gap),
-                tol=0.1,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="movement-rate",
-                statement="So does the movement of the last features, "
-                "$\\langle (h(t) - h(0))^2 \\rangle / \\langle h(0)^2 \\rangle$.",
-                prediction=2.0,
-                estimate=Estimate(movement),
-                tol=0.1,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="alignment",
-                statement=f"At $\\gamma_0 = {config.gammas[-1]:g}$ the tangent kernel aligns with "
-                "the targets: the gain of $y^\\top K y / (|y|^2 \\|K\\|)$ is at least 0.05.",
-                prediction=0.05,
-                estimate=Estimate(min(gain, 0.05)),
-                tol=0.005,
-                reference=REFERENCE,
-            ),
-        ]
 
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Loss and alignment for every richness."""
-        data = results["training"]
+@dataclass(frozen=True)
+class Training(ex.Arrays):
+    """What is learned at every richness."""
 
-        def draw(figure: Any) -> None:
-            left, right = figure.subplots(1, 2)
-            steps = np.arange(config.steps)
-            for i, gamma0 in enumerate(config.gammas):
-                place = i % len(figures.COLOURS)
-                style: Any = {"color": figures.COLOURS[place], "ls": figures.DASHES[place]}
-                label = f"$\\gamma_0 = {gamma0:g}$"
-                left.plot(steps, data["loss"].values[i], label=label, **style)
-                right.plot(steps, data["alignment"].values[i], **style)
-            left.set_yscale("log")
-            figures.finish(left, xlabel="updates", ylabel="loss")
-            figures.finish(right, xlabel="updates", ylabel="alignment of the kernel with $y y^T$")
-
-        rows = [
-            (
-                gamma0,
-                float(data["loss"].values[i, -1]),
-                float(data["gap"].values[i]),
-                float(data["movement"].values[i]),
-                float(data["alignment"].values[i, -1]),
-            )
-            for i, gamma0 in enumerate(config.gammas)
-        ]
-        names = ("gamma0", "last loss", "distance from lazy", "movement", "last alignment")
-        return [
-            FigureSpec(
-                name="richness",
-                title="Loss and kernel alignment from lazy to rich",
-                caption="Infinitely many heads of infinite dimension on digits of two classes; "
-                "nothing is sampled and there are no errors.",
-                draw=draw,
-                table=Table(names, tuple(rows)),
-                shown=len(rows),
-                size=(9.0, 4.0),
-            )
-        ]
+    gamma0: Float[np.ndarray, " gamma0"]
+    loss: Float[np.ndarray, "gamma0 step"]
+    gap: Annotated[Float[np.ndarray, " gamma0"], "distance from the lazy limit"]
+    movement: Annotated[Float[np.ndarray, " gamma0"], "feature movement"]
+    alignment: Float[np.ndarray, "gamma0 step"]
 
 
-def _first_exponent(config: Config, values: np.ndarray) -> float:
-    """The exponent in gamma_0 between the two smallest."""
-    low, high = config.gammas[:2]
-    return float(np.log(values[1] / values[0]) / np.log(high / low))
+def compute_training(config: Config, at: ex.Alone, keys: ex.Keys) -> Training:
+    """Loss, distance from the lazy limit, movement and alignment."""
+    del at, keys
+    loss, gap, movement, alignment = [], [], [], []
+    for gamma0 in config.gammas:
+        problem = config.problem(gamma0)
+        solution = core.solve(problem)
+        lazy = limits.dmft.lazy_predictions(
+            solution.ntk[0], solution.targets, steps=config.steps, eta0=config.eta0
+        )
+        loss.append(solution.loss)
+        gap.append(np.max(np.abs(solution.predictions - lazy)))
+        movement.append(np.mean(solution.movement(config.layers)[-1]))
+        alignment.append([_alignment(kernel, solution.targets) for kernel in solution.ntk])
+    return Training(np.array(config.gammas), *map(np.array, (loss, gap, movement, alignment)))
 
 
-def _alignment(kernel: np.ndarray, targets: np.ndarray) -> float:
+def _alignment(
+    kernel: Float[np.ndarray, "inputs inputs"], targets: Float[np.ndarray, " inputs"]
+) -> float:
     """Y^T K y / (|y|^2 |K|) with the Frobenius norm."""
     return float(targets @ kernel @ targets / (targets @ targets * np.linalg.norm(kernel)))
 
 
-EXPERIMENT = RichAndLazy(
+def _cost(config: Config, at: ex.Alone) -> ex.Cost:
+    """One compilation, and the coefficient rows."""
+    del at
+    history = config.steps * 8 * config.per_class
+    return ex.Cost(5.0 + 8e-9 * len(config.gammas) * config.layers**2 * history**3)
+
+
+TRAINING = ex.Part("training", Training, compute_training, grid=ex.alone, cost=_cost)
+
+
+def _exponent(gammas: np.ndarray, values: np.ndarray) -> Estimate:
+    """The exponent in gamma_0 between the two smallest."""
+    return Estimate(float(np.log(values[1] / values[0]) / np.log(gammas[1] / gammas[0])))
+
+
+def _gap_rate(found: ex.Found[Config]) -> Estimate:
+    data = found(TRAINING)
+    return _exponent(data.gamma0, data.gap)
+
+
+def _movement_rate(found: ex.Found[Config]) -> Estimate:
+    data = found(TRAINING)
+    return _exponent(data.gamma0, data.movement)
+
+
+def _gain(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """What the alignment gains at the largest gamma_0, at most what is asked for."""
+    del at
+    row = found(TRAINING).alignment[-1]
+    return Estimate(min(float(row[-1] - row[0]), GAIN))
+
+
+LAZY_RATE = ex.claim(
+    "lazy-rate",
+    "The distance of predictions from the lazy limit vanishes like $\\gamma_0^2$.",
+    _gap_rate,
+    prediction=2.0,
+    tol=0.1,
+)
+MOVEMENT_RATE = ex.claim(
+    "movement-rate",
+    "So does the movement of the last features, "
+    "$\\langle (h(t) - h(0))^2 \\rangle / \\langle h(0)^2 \\rangle$.",
+    _movement_rate,
+    prediction=2.0,
+    tol=0.1,
+)
+ALIGNMENT = ex.Claims(
+    "alignment",
+    lambda found, at: (
+        f"At $\\gamma_0 = {found.config.gammas[-1]:g}$ the tangent kernel aligns "
+        "with the targets: the gain of $y^\\top K y / (|y|^2 \\|K\\|)$ is at least "
+        f"{GAIN:g}."
+    ),
+    estimate=_gain,
+    prediction=GAIN,
+    tol=0.005,
+    over=ex.alone,
+)
+
+
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    data = found(TRAINING)
+    columns = (data.gamma0, data.loss[:, -1], data.gap, data.movement, data.alignment[:, -1])
+    for row in zip(*columns, strict=True):
+        yield tuple(map(float, row))
+
+
+def _draw(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Loss and alignment along training, for every richness."""
+    del table
+    data = found(TRAINING)
+    left, right = canvas.subplots(1, 2)
+    steps = np.arange(found.config.steps)
+    for i, gamma0 in enumerate(found.config.gammas):
+        style = figures.marked(i, len(steps))
+        left.plot(steps, data.loss[i], label=f"$\\gamma_0 = {gamma0:g}$", **style)
+        right.plot(steps, data.alignment[i], **style)
+    left.set_yscale("log")
+    figures.finish(left, xlabel="updates", ylabel="loss")
+    figures.finish(right, xlabel="updates", ylabel="alignment of the kernel with $y y^T$")
+
+
+RICHNESS = ex.Figure(
+    name="richness",
+    title="Loss and kernel alignment from lazy to rich",
+    caption="Infinitely many heads of infinite dimension on digits of two classes; "
+    "nothing is sampled and there are no errors.",
+    columns=("gamma0", "last loss", "distance from lazy", "movement", "last alignment"),
+    rows=_rows,
+    draw=_draw,
+    shown=lambda found, table: len(table.rows),
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-rich-and-lazy",
     title="What the infinite network learns, from lazy to rich",
     summary="With infinitely many heads of infinite dimension, training at any richness "
     "$\\gamma_0$ is linear algebra. As $\\gamma_0 \\to 0$ it is the lazy limit with an error of "
     "order $\\gamma_0^2$; at $\\gamma_0$ of order one the kernel turns towards the targets.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(per_class=2, steps=12),
         "standard": Config(),
         "paper": Config(per_class=4, steps=40),
     },
+    parts=(TRAINING,),
+    claims=(LAZY_RATE, MOVEMENT_RATE, ALIGNMENT),
+    figures=(RICHNESS,),
 )
