@@ -9,30 +9,27 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", de
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float, Int
 
+import translimit.experiments as ex
 from translimit import checks, core, describe, figures, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.bordelon2024.networks import PAPER, Networks
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure as Canvas
 
 ALPHAS = (1.0, 0.5)
 QUANTITIES = ("learned_key_change", "learned_query_change", "learned_score_change")
+#: What grows how with depth: a quantity, and alpha_L.
+CASES = [(quantity, alpha) for alpha in ALPHAS for quantity in QUANTITIES]
 
 
 @dataclass(frozen=True)
@@ -69,180 +66,172 @@ class Config(Networks):
         return tuple(sorted(even | {self.early}))
 
 
-class Depth(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Trained(ex.Arrays):
+    """Losses, and what keys and queries learn, at one depth."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and updates."""
-        return Cost(12.0 + 0.006 * config.steps * config.seeds * cell.parameters["layers"])
+    alpha_L: Float[np.ndarray, " alpha_L"]
+    updates: Int[np.ndarray, " updates"]
+    loss: Float[np.ndarray, "alpha_L updates seed"]
+    learned_key_change: Float[np.ndarray, "alpha_L updates seed"]
+    learned_query_change: Float[np.ndarray, "alpha_L updates seed"]
+    learned_score_change: Float[np.ndarray, "alpha_L updates seed"]
+    operations: float
+    linear_floor: float
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each depth; both exponents share a compiled program."""
-        return tuple(Cell(f"L={n}", {"layers": n}) for n in config.layers)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """The exponent of every movement."""
-        return tuple(f"{q}-{alpha:g}" for alpha in ALPHAS for q in QUANTITIES)
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Movement and losses of both exponents."""
-        import xarray as xr
-
-        shape = networks.shape_at(config, "layers", cell.parameters["layers"])
-        training = train.Training(
-            steps=config.steps,
-            rates=(config.rate,),
-            seeds=config.seeds,
-            batch=config.batch,
-            optimizer=networks.optimizer("sgd"),
-        )
-        found: dict[str, list[np.ndarray]] = {name: [] for name in ("loss", *QUANTITIES)}
-        for alpha in ALPHAS:
-            numbers = networks.ruled(config, shape, "sgd", alpha_L=alpha)
-            history = train.train(
-                shape,
-                numbers.changed(describe.Role.KEY_BIAS, lr=0.0),
-                networks.images(config.images),
-                training,
-                key=cell.shared_key("starts"),
-                observe=(train.ProbeLoss(), train.Coordinates()),
-                observe_at=config.times(),
-            )
-            found["loss"].append(history["probe_loss"][:, :, 0])
-            for name in QUANTITIES:
-                found[name].append(history[name][:, :, 0])
-        tokens = shape.tokens * config.batch
-        return xr.Dataset(
-            {n: (("alpha_L", "updates", "seed"), np.array(v)) for n, v in found.items()},
-            coords={"alpha_L": list(ALPHAS), "updates": list(config.times())},
-            attrs={
-                "reference": REFERENCE,
-                "operations": 6.0 * shape.parameter_count * tokens,
-                "linear_floor": networks.linear_floor(config),
-            },
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """alpha_L - 1 for everything that keys and queries learn."""
-        fits = _fits(config, results)
-        return [
-            Claim(
-                name=f"{quantity}-{alpha:g}",
-                statement=f"$\\alpha_L = {alpha:g}$: exponent in $L$ of "
-                f"{quantity.replace('_', ' ')} after {config.early} updates of SGD.",
-                prediction=alpha - 1,
-                estimate=fit,
-                tol=0.15,
-                reference=REFERENCE,
-            )
-            for (alpha, quantity), fit in fits.items()
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Movement against depth, and loss against compute."""
-        return [_movement_figure(config, results), _compute_figure(config, results)]
+    def change(self, quantity: str, alpha: float, updates: int) -> Float[np.ndarray, " seed"]:
+        """One of `QUANTITIES` after some updates."""
+        when = self.alpha_L.tolist().index(alpha), self.updates.tolist().index(updates)
+        return getattr(self, quantity)[when]
 
 
-def _rows(config: Config, results: Results, alpha: float, quantity: str) -> np.ndarray:
-    return np.array(
-        [
-            results[f"L={n}"][quantity].sel(alpha_L=alpha, updates=config.early).values
-            for n in config.layers
-        ]
+def compute_networks(config: Config, layers: int, keys: ex.Keys) -> Trained:
+    """Movement and losses of both exponents, which share a compiled program."""
+    shape = networks.shape_at(config, "layers", layers)
+    training = train.Training(
+        steps=config.steps,
+        rates=(config.rate,),
+        seeds=config.seeds,
+        batch=config.batch,
+        optimizer=networks.optimizer("sgd"),
     )
-
-
-def _fits(config: Config, results: Results) -> dict[tuple[float, str], Estimate]:
-    return {
-        (alpha, quantity): checks.power_law_exponent(
-            config.layers, _rows(config, results, alpha, quantity)
-        )
-        for alpha in ALPHAS
-        for quantity in QUANTITIES
-    }
-
-
-def _movement_figure(config: Config, results: Results) -> FigureSpec:
-    fits = _fits(config, results)
-
-    def draw(figure: Any) -> None:
-        for ax, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
-            for series, alpha in enumerate(ALPHAS):
-                figures.plot_power_law(
-                    ax,
-                    config.layers,
-                    _rows(config, results, alpha, quantity),
-                    fits[alpha, quantity],
-                    series=series,
-                    label=rf"$\alpha_L$ = {alpha:g}",
-                    expected=alpha - 1,
-                )
-            title = quantity.replace("_", " ")
-            figures.finish(ax, xlabel=networks.AXIS_LABELS["layers"], ylabel="rms", title=title)
-
-    rows = tuple((*case, fit.value, fit.stderr, case[0] - 1) for case, fit in fits.items())
-    return FigureSpec(
-        name="movement",
-        title="What keys and queries learn, against depth",
-        caption=f"Root mean squares over entries and all blocks after {config.early} updates of "
-        f"SGD, at the inputs of the start; means and standard errors over {config.seeds} seeds, "
-        "fitted exponents in the legend, expected ones dashed. Dimensionless.",
-        draw=draw,
-        table=Table(("alpha_L", "quantity", "exponent", "stderr", "expected"), rows),
-        shown=len(rows),
-        size=(12.0, 4.0),
-    )
-
-
-def _compute_figure(config: Config, results: Results) -> FigureSpec:
-    rows = []
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("probe_loss", *QUANTITIES)}
     for alpha in ALPHAS:
-        for n in config.layers:
-            cell = results[f"L={n}"]
-            losses = cell["loss"].sel(alpha_L=alpha).values
-            for t, row in zip(cell["updates"].values, losses, strict=True):
-                spent = float(cell.attrs["operations"] * t)
-                rows.append((alpha, n, int(t), spent, float(np.exp(np.log(row).mean()))))
-    floor = results[f"L={config.layers[0]}"].attrs["linear_floor"]
-
-    def draw(figure: Any) -> None:
-        panels = figure.subplots(1, 2, sharey=True)
-        for ax, alpha in zip(panels, ALPHAS, strict=True):
-            for series, n in enumerate(config.layers):
-                curve = np.array([r[3:] for r in rows if r[:2] == (alpha, n) and r[2] > 0])
-                style = {"color": figures.COLOURS[series], "marker": figures.MARKERS[series]}
-                ax.plot(*curve.T, markersize=3.5, label=f"$L$ = {n}", **style)
-            ax.axhline(floor, color="0.5", linestyle=":", label="linear model, fitted")
-            ax.set_xscale("log")
-            ax.set_yscale("log")
-            ax.minorticks_off()
-            title = rf"$\alpha_L$ = {alpha:g}"
-            label = "loss" if ax is panels[0] else ""
-            figures.finish(ax, xlabel="floating-point operations", ylabel=label, title=title)
-
-    return FigureSpec(
-        name="compute",
-        title="Loss against compute for growing depth",
-        caption="Cross-entropy in nats on 64 training examples, geometric means over "
-        f"{config.seeds} seeds, against six operations for every parameter and token of an update, "
-        f"SGD at rate {config.rate:g} of the base; dotted: the linear model fitted to all "
-        "examples.",
-        draw=draw,
-        table=Table(("alpha_L", "layers", "updates", "operations", "loss"), tuple(rows)),
-        shown=2 * len(config.layers),
-        size=(9.0, 4.0),
+        numbers = networks.ruled(config, shape, "sgd", alpha_L=alpha)
+        history = train.train(
+            shape,
+            numbers.changed(describe.Role.KEY_BIAS, lr=0.0),
+            networks.images(config.images),
+            training,
+            key=keys.shared("starts"),
+            observe=(train.ProbeLoss(), train.Coordinates()),
+            observe_at=config.times(),
+        )
+        for name, values in found.items():
+            values.append(history[name][:, :, 0])
+    return Trained(
+        alpha_L=np.array(ALPHAS),
+        updates=np.array(config.times()),
+        loss=np.array(found.pop("probe_loss")),
+        **{name: np.array(values) for name, values in found.items()},
+        operations=6.0 * shape.parameter_count * shape.tokens * config.batch,
+        linear_floor=networks.linear_floor(config),
     )
 
 
-EXPERIMENT = Depth(
+NETWORKS = ex.Part(
+    "L={layers}",
+    Trained,
+    compute_networks,
+    grid=lambda c: c.layers,
+    # Compilation, and updates.
+    cost=lambda c, layers: ex.Cost(12.0 + 0.006 * c.steps * c.seeds * layers),
+)
+
+
+def _changes(found: ex.Found[Config], quantity: str, alpha: float) -> Float[np.ndarray, "L seed"]:
+    """A quantity after the early updates, at every depth."""
+    early = found.config.early
+    return np.array([one.change(quantity, alpha, early) for _, one in found.each(NETWORKS)])
+
+
+def _exponent(found: ex.Found[Config], case: tuple[str, float]) -> Estimate:
+    return checks.power_law_exponent(found.config.layers, _changes(found, *case))
+
+
+LEARNING = ex.Claims(
+    "{quantity}-{alpha:g}",
+    lambda found, case: (
+        f"$\\alpha_L = {case[1]:g}$: exponent in $L$ of {case[0].replace('_', ' ')} after "
+        f"{found.config.early} updates of SGD."
+    ),
+    estimate=_exponent,
+    prediction=lambda found, case: case[1] - 1,
+    tol=0.15,
+    over=lambda c: CASES,
+)
+
+
+def _movement(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for quantity, alpha in CASES:
+        fit = _exponent(found, (quantity, alpha))
+        yield alpha, quantity, fit.value, fit.stderr, alpha - 1
+
+
+def _draw_movement(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+    del table
+    for ax, quantity in zip(canvas.subplots(1, 3), QUANTITIES, strict=True):
+        for series, alpha in enumerate(ALPHAS):
+            figures.plot_power_law(
+                ax,
+                found.config.layers,
+                _changes(found, quantity, alpha),
+                _exponent(found, (quantity, alpha)),
+                series=series,
+                label=rf"$\alpha_L$ = {alpha:g}",
+                expected=alpha - 1,
+            )
+        title = quantity.replace("_", " ")
+        figures.finish(ax, xlabel=networks.AXIS_LABELS["layers"], ylabel="rms", title=title)
+
+
+def _losses(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for index, alpha in enumerate(ALPHAS):
+        for layers, one in found.each(NETWORKS):
+            losses = np.exp(np.log(one.loss[index]).mean(axis=1))
+            for t, loss in zip(one.updates.tolist(), losses.tolist(), strict=True):
+                yield alpha, layers, t, one.operations * t, loss, one.linear_floor
+
+
+MOVEMENT = ex.Figure(
+    name="movement",
+    title="What keys and queries learn, against depth",
+    caption="Root mean squares over entries and all blocks after {early} updates of SGD, at the "
+    "inputs of the start; means and standard errors over {seeds} seeds, fitted exponents in the "
+    "legend, expected ones dashed. Dimensionless.",
+    columns=("alpha_L", "quantity", "exponent", "stderr", "expected"),
+    rows=_movement,
+    draw=_draw_movement,
+    shown=lambda found, table: len(table.rows),
+    size=(12.0, 4.0),
+)
+COMPUTE = ex.Figure(
+    name="compute",
+    title="Loss against compute for growing depth",
+    caption="Cross-entropy in nats on 64 training examples, geometric means over {seeds} seeds, "
+    "against six operations for every parameter and token of an update, SGD at rate {rate:g} of "
+    "the base; dotted: the linear model fitted to all examples.",
+    columns=("alpha_L", "layers", "updates", "operations", "loss", "linear model"),
+    rows=_losses,
+    x="operations",
+    by="layers",
+    panels="alpha_L",
+    titles={alpha: rf"$\alpha_L$ = {alpha:g}" for alpha in ALPHAS},
+    layers=lambda c: (
+        # The logarithmic axis has no place for what is spent before the first update.
+        figures.points("loss", joined=True, label="$L$ = {}", where={"updates": c.times()[1:]}),
+        figures.level("linear model", label="linear model, fitted", dash="1.5 2"),
+    ),
+    xlabel="floating-point operations",
+    ylabel="loss",
+    log="xy",
+    shown=lambda found, table: len(ALPHAS) * len(found.config.layers),
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/depth",
     title="Learning of keys and queries against depth, and loss against compute",
     summary="At $\\alpha_L = 1/2$ what keys, queries and logits learn falls like $L^{-1/2}$: deep "
     "blocks become lazy. At $\\alpha_L = 1$ it does not fall.",
     citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(seeds=24, layers=(2, 4, 8), steps=20, observations=4),
         "standard": Config(),
         "paper": replace(Config(**PAPER), layers=(2, 4, 8, 16), rate=1.0, early=100, steps=10_000),
     },
+    parts=(NETWORKS,),
+    claims=(LEARNING,),
+    figures=(MOVEMENT, COMPUTE),
 )
