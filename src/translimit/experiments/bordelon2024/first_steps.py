@@ -11,29 +11,30 @@ suppression.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from translimit import checks, describe, figures, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+import numpy as np
+from jaxtyping import Float, Int
+
+import translimit.experiments as ex
+from translimit import checks, core, describe, figures, train
+from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.bordelon2024.networks import PAPER, Networks
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure as Canvas
 
+    from translimit.describe import Parameterization, TransformerShape
+
+Optimizer = Literal["sgd", "adamw"]
+OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adamw")
 QUANTITIES = ("learned_score_change", "learned_score_head_var", "learned_key_change")
 #: Exponents of the first update.
-EXPECTED = {
+EXPECTED: dict[tuple[Optimizer, str], float] = {
     ("sgd", "learned_score_change"): -0.5,
     ("sgd", "learned_score_head_var"): -1.0,
     ("adamw", "learned_score_change"): 0.0,
@@ -64,173 +65,186 @@ class Config(Networks):
     precision: Literal["float32", "float64"] = "float64"
 
 
-class FirstSteps(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Changes(ex.Arrays):
+    """What keys and queries learn in the first updates, over head dimensions."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, and updates whose price grows with the square of the width."""
-        updates = 2 * config.steps[-1] * config.seeds * sum((n / 32) ** 2 for n in config.head_dims)
-        return Cost(24.0 * len(config.head_dims) + 0.15 * updates)
+    size: Int[np.ndarray, " size"]
+    updates: Int[np.ndarray, " updates"]
+    learned_score_change: Float[np.ndarray, "size updates seed"]
+    learned_score_head_var: Float[np.ndarray, "size updates seed"]
+    learned_key_change: Float[np.ndarray, "size updates seed"]
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each optimiser."""
-        return tuple(Cell(name, {"optimizer": name}) for name in ("sgd", "adamw"))
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Exponents of the first update, the square as reported, and that SGD recovers."""
-        made = [f"{name}-{quantity}" for name, quantity in EXPECTED]
-        return (*made, "sgd-square", "sgd-square-as-reported", "sgd-recovers")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Coordinates of all sizes after the steps, on one batch."""
-        import xarray as xr
-
-        name = cell.parameters["optimizer"]
-
-        def numbers(shape: Any) -> Any:
-            return networks.ruled(config, shape, name).changed(describe.Role.KEY_BIAS, lr=0.0)
-
-        check = train.ensemble_coordinate_check(
-            networks.base_shape(config),
-            "head_dim",
-            config.head_dims,
-            numbers,
-            networks.images(config.images),
-            optimizer=networks.optimizer(name),
-            rate=config.sgd_rate if name == "sgd" else config.adamw_rate,
-            key=cell.shared_key("starts"),
-            steps=config.steps,
-            seeds=config.seeds,
-            batch=config.batch,
-            precision=config.precision,
-        )
-        return xr.Dataset(
-            {n: (("size", "updates", "seed"), check.values[n]) for n in QUANTITIES},
-            coords={"size": list(check.sizes), "updates": list(check.steps)},
-            attrs={"reference": REFERENCE},
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The acceptance row, and what is reported of the paper beside it."""
-        first, last = config.steps[0], config.steps[-1]
-        made = []
-        for (name, quantity), expected in EXPECTED.items():
-            made.append(
-                Claim(
-                    name=f"{name}-{quantity}",
-                    statement=f"{networks.OPTIMIZER_LABELS[name]}: exponent in $N$ of "
-                    f"{quantity.replace('_', ' ')} after the first update.",
-                    prediction=expected,
-                    estimate=_fit(results[name], quantity, first),
-                    tol=TOLERANCE[quantity],
-                    reference=REFERENCE,
-                )
-            )
-        single = _fit(results["sgd"], "learned_score_change", first)
-        square = Estimate(2 * single.value, 2 * single.stderr, single.count)
-        for suffix, expected, text in (
-            ("", -1.0, "as incoherent sums give"),
-            ("-as-reported", -2.0, "as the paper is reported to say"),
-        ):
-            made.append(
-                Claim(
-                    name=f"sgd-square{suffix}",
-                    statement=f"SGD: the square of the first change of the logits goes like "
-                    f"$N^{{{expected:g}}}$, {text}.",
-                    prediction=expected,
-                    estimate=square,
-                    tol=0.4,
-                    reference=REFERENCE,
-                )
-            )
-        late = _slopes(results["sgd"], "learned_score_change", last)
-        gain = late - _slopes(results["sgd"], "learned_score_change", first)
-        made.append(
-            Claim(
-                name="sgd-recovers",
-                statement=f"SGD: after {last} updates the exponent is larger than after the first "
-                "(minus the difference is below 0).",
-                prediction=0.0,
-                estimate=Estimate.from_samples(-gain),
-                tol=0.0,
-                reference=REFERENCE,
-                one_sided=True,
-            )
-        )
-        return made
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """A row of panels for each optimiser."""
-        return [_figure(config, results)]
+    def after(self, quantity: str, updates: int) -> Float[np.ndarray, "size seed"]:
+        """One of `QUANTITIES` after some updates."""
+        return getattr(self, quantity)[:, self.updates.tolist().index(updates)]
 
 
-def _fit(check: xr.Dataset, quantity: str, step: int) -> Estimate:
-    return checks.power_law_exponent(check["size"].values, check[quantity].sel(updates=step).values)
+def compute_changes(config: Config, optimizer: Optimizer, keys: ex.Keys) -> Changes:
+    """Networks of all sizes after a few steps of one optimiser, on one batch."""
 
+    def numbers(shape: TransformerShape) -> Parameterization:
+        return networks.ruled(config, shape, optimizer).changed(describe.Role.KEY_BIAS, lr=0.0)
 
-def _slopes(check: xr.Dataset, quantity: str, step: int) -> Any:
-    """The exponent of every seed [seeds]."""
-    rows = check[quantity].sel(updates=step).values
-    sizes = check["size"].values
-    return checks.power_law_exponents(sizes, rows)
-
-
-def _figure(config: Config, results: Results) -> FigureSpec:
-    fits = {
-        (name, quantity, step): _fit(check, quantity, step)
-        for name, check in results.items()
-        for quantity in QUANTITIES
-        for step in config.steps
-    }
-
-    def draw(figure: Any) -> None:
-        grid = figure.subplots(2, 3, sharex=True)
-        for row, name in zip(grid, ("sgd", "adamw"), strict=True):
-            for ax, quantity in zip(row, QUANTITIES, strict=True):
-                for series, step in enumerate(config.steps):
-                    first = step == config.steps[0]
-                    figures.plot_power_law(
-                        ax,
-                        config.head_dims,
-                        results[name][quantity].sel(updates=step).values,
-                        fits[name, quantity, step],
-                        series=series,
-                        label=f"step {step}",
-                        expected=EXPECTED.get((name, quantity)) if first else None,
-                    )
-                figures.finish(
-                    ax,
-                    xlabel=networks.AXIS_LABELS["head_dim"],
-                    ylabel="size",
-                    title=f"{networks.OPTIMIZER_LABELS[name]}: {quantity.replace('_', ' ')}",
-                )
-                figures.legend_below(ax)
-
-    rows = tuple((*case, fit.value, fit.stderr) for case, fit in fits.items())
-    return FigureSpec(
-        name="first-steps",
-        title="What keys and queries learn in the first steps, against head dimension",
-        caption="Root mean squares (and the mean variance over heads) of the changes of logits "
-        "and keys at the inputs of the start, by what keys and queries learn; $\\alpha_A = 1$, "
-        f"$H = {config.base[1]}$, means and standard errors over {config.seeds} seeds, fitted "
-        "exponents in the legend, expected ones of the first update dashed. Dimensionless.",
-        draw=draw,
-        table=Table(("optimizer", "quantity", "updates", "exponent", "stderr"), rows),
-        shown=len(rows),
-        size=(12.0, 6.8),
+    check = train.ensemble_coordinate_check(
+        networks.base_shape(config),
+        "head_dim",
+        config.head_dims,
+        numbers,
+        networks.images(config.images),
+        optimizer=networks.optimizer(optimizer),
+        rate=config.sgd_rate if optimizer == "sgd" else config.adamw_rate,
+        key=keys.shared("starts"),
+        steps=config.steps,
+        seeds=config.seeds,
+        batch=config.batch,
+        precision=config.precision,
+    )
+    return Changes(
+        size=np.array(check.sizes),
+        updates=np.array(check.steps),
+        **{name: np.asarray(check.values[name]) for name in QUANTITIES},
     )
 
 
-EXPERIMENT = FirstSteps(
+def _cost(config: Config, optimizer: Optimizer) -> ex.Cost:
+    """Compilation, and updates whose price grows with the square of the width."""
+    del optimizer
+    updates = config.steps[-1] * config.seeds * sum((n / 32) ** 2 for n in config.head_dims)
+    return ex.Cost(12.0 * len(config.head_dims) + 0.15 * updates)
+
+
+CHANGES = ex.Part("{optimizer}", Changes, compute_changes, grid=lambda c: OPTIMIZERS, cost=_cost)
+
+
+def _exponent(
+    found: ex.Found[Config], optimizer: Optimizer, quantity: str, updates: int
+) -> Estimate:
+    """The exponent in N after some updates."""
+    changes = found(CHANGES, optimizer)
+    return checks.power_law_exponent(changes.size, changes.after(quantity, updates))
+
+
+def _first(found: ex.Found[Config], at: tuple[Optimizer, str]) -> Estimate:
+    """The exponent after the first update."""
+    return _exponent(found, *at, found.config.steps[0])
+
+
+def _square(found: ex.Found[Config]) -> Estimate:
+    """Twice the exponent of the logits after the first update of SGD."""
+    single = _first(found, ("sgd", "learned_score_change"))
+    return Estimate(2 * single.value, 2 * single.stderr, single.count)
+
+
+def _lost(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The exponent of the logits under SGD after the first update less that after the last."""
+    del at
+    changes = found(CHANGES, "sgd")
+    first, last = (
+        checks.power_law_exponents(changes.size, changes.after("learned_score_change", updates))
+        for updates in (found.config.steps[0], found.config.steps[-1])
+    )
+    return Estimate.from_samples(first - last)
+
+
+FIRST = ex.Claims(
+    "{optimizer}-{quantity}",
+    lambda found, at: (
+        f"{networks.OPTIMIZER_LABELS[at[0]]}: exponent in $N$ of {at[1].replace('_', ' ')} after "
+        "the first update."
+    ),
+    estimate=_first,
+    prediction=lambda found, at: EXPECTED[at],
+    tol=lambda found, at: TOLERANCE[at[1]],
+    over=lambda c: list(EXPECTED),
+)
+SQUARE = ex.claim(
+    "sgd-square",
+    "SGD: the square of the first change of the logits goes like $N^{-1}$, as incoherent sums "
+    "give.",
+    _square,
+    prediction=-1.0,
+    tol=0.4,
+)
+SQUARE_AS_REPORTED = ex.claim(
+    "sgd-square-as-reported",
+    "SGD: the square of the first change of the logits goes like $N^{-2}$, as the paper is "
+    "reported to say.",
+    _square,
+    prediction=-2.0,
+    tol=0.4,
+)
+RECOVERS = ex.Claims(
+    "sgd-recovers",
+    lambda found, at: (
+        f"SGD: after {found.config.steps[-1]} updates the exponent is larger than after the first "
+        "(minus the difference is below 0)."
+    ),
+    estimate=_lost,
+    prediction=0.0,
+    tol=0.0,
+    one_sided=True,
+    over=ex.alone,
+)
+
+
+def _exponents(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for optimizer in OPTIMIZERS:
+        for quantity in QUANTITIES:
+            for updates in found.config.steps:
+                fit = _exponent(found, optimizer, quantity, updates)
+                yield optimizer, quantity, updates, fit.value, fit.stderr
+
+
+def _draw(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+    del table
+    for row, optimizer in zip(canvas.subplots(2, 3, sharex=True), OPTIMIZERS, strict=True):
+        changes = found(CHANGES, optimizer)
+        for ax, quantity in zip(row, QUANTITIES, strict=True):
+            for series, updates in enumerate(found.config.steps):
+                figures.plot_power_law(
+                    ax,
+                    changes.size,
+                    changes.after(quantity, updates),
+                    _exponent(found, optimizer, quantity, updates),
+                    series=series,
+                    label=f"step {updates}",
+                    expected=None if series else EXPECTED.get((optimizer, quantity)),
+                )
+            label = networks.AXIS_LABELS["head_dim"]
+            title = f"{networks.OPTIMIZER_LABELS[optimizer]}: {quantity.replace('_', ' ')}"
+            figures.finish(ax, xlabel=label, ylabel="size", title=title)
+            figures.legend_below(ax)
+
+
+FIRST_STEPS = ex.Figure(
+    name="first-steps",
+    title="What keys and queries learn in the first steps, against head dimension",
+    caption="Root mean squares (and the mean variance over heads) of the changes of logits and "
+    "keys at the inputs of the start, by what keys and queries learn; $\\alpha_A = 1$, "
+    "$H = {base[1]}$, means and standard errors over {seeds} seeds, fitted exponents in the "
+    "legend, expected ones of the first update dashed. Dimensionless.",
+    columns=("optimizer", "quantity", "updates", "exponent", "stderr"),
+    rows=_exponents,
+    draw=_draw,
+    shown=lambda found, table: len(table.rows),
+    size=(12.0, 6.8),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/first-steps",
     title="First updates of the attention logits against later ones",
     summary="At $\\alpha_A = 1$ the first update of SGD moves the logits by $N^{-1/2}$ less than "
     "later ones, squared $N^{-1}$; the paper is reported to have $N^{-2}$. Adam has no such "
     "suppression, and the variance over heads of its first change does not fall.",
     citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(seeds=8, head_dims=(8, 16, 32), steps=(1, 2), precision="float32"),
         "standard": Config(),
         "paper": replace(Config(**PAPER), sgd_rate=1.0, adamw_rate=0.03, precision="float32"),
     },
+    parts=(CHANGES,),
+    claims=(FIRST, SQUARE, SQUARE_AS_REPORTED, RECOVERS),
+    figures=(FIRST_STEPS,),
 )
