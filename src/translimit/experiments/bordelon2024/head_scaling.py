@@ -9,28 +9,23 @@ transfer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from jaxtyping import Float, Int
 
+import translimit.experiments as ex
 from translimit import core, figures, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, Networks
+from translimit.experiments.bordelon2024.networks import PAPER, Networks
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure as Canvas
 
 
 @dataclass(frozen=True)
@@ -60,142 +55,145 @@ class Config(Networks):
         return tuple(sorted({int(t) for t in np.linspace(0, self.steps, self.observations + 1)}))
 
 
-class HeadScaling(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Curves(ex.Arrays):
+    """Loss curves of networks with one number of heads."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and updates."""
-        return Cost(8.0 + 2.5e-4 * config.steps * config.seeds * cell.parameters["heads"])
+    updates: Int[np.ndarray, " updates"]
+    loss: Float[np.ndarray, "updates seed"]
+    parameters: int
+    linear_floor: float
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each number of heads."""
-        return tuple(Cell(f"H={h}", {"heads": h}) for h in config.heads)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Every doubling."""
-        heads = Config().heads
-        return tuple(f"H={b}-below-H={a}" for a, b in pairwise(heads))
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Losses of the minibatches and of the probe."""
-        import xarray as xr
-
-        shape = networks.shape_at(config, "heads", cell.parameters["heads"])
-        history = train.train(
-            shape,
-            networks.ruled(config, shape, config.optimizer),
-            networks.images(config.images),
-            train.Training(
-                steps=config.steps,
-                rates=(config.rate,),
-                seeds=config.seeds,
-                batch=config.batch,
-                optimizer=networks.optimizer(config.optimizer),
-            ),
-            key=cell.shared_key("starts"),
-            observe=(train.ProbeLoss(),),
-            observe_at=config.times(),
-            probe=config.probe,
-        )
-        return xr.Dataset(
-            {"loss": (("updates", "seed"), history["probe_loss"][:, :, 0])},
-            coords={"updates": list(config.times())},
-            attrs={
-                "reference": REFERENCE,
-                "parameters": shape.parameter_count,
-                "linear_floor": networks.linear_floor(config),
-            },
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """More heads, lower loss at the end."""
-        made = []
-        for a, b in pairwise(config.heads):
-            fewer, more = (np.log(results[f"H={h}"]["loss"].values[-1]) for h in (a, b))
-            made.append(
-                Claim(
-                    name=f"H={b}-below-H={a}",
-                    statement=f"After {config.steps} steps at one rate of the base the loss with "
-                    f"{b} heads is below that with {a} (log of the ratio is below 0).",
-                    prediction=0.0,
-                    estimate=_difference(more, fewer),
-                    tol=0.0,
-                    reference=REFERENCE,
-                    one_sided=True,
-                )
-            )
-        return made
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Loss curves, and the last loss against heads."""
-        return [_figure(config, results)]
+    def mean(self) -> Float[np.ndarray, " updates"]:
+        """Geometric means over seeds."""
+        return np.exp(np.log(self.loss).mean(axis=1))
 
 
-def _difference(one: np.ndarray, other: np.ndarray) -> Estimate:
-    """The difference of means of independent seeds."""
-    means = [Estimate.over_seeds(v) for v in (one, other)]
-    error = float(np.sqrt(np.sum(np.array([mean.stderr for mean in means]) ** 2)))
-    return Estimate(means[0].value - means[1].value, error, len(one))
-
-
-def _figure(config: Config, results: Results) -> FigureSpec:
-    curves = {h: results[f"H={h}"] for h in config.heads}
-    floor = curves[config.heads[0]].attrs["linear_floor"]
-
-    def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        for series, (h, curve) in enumerate(curves.items()):
-            colour = figures.COLOURS[series % len(figures.COLOURS)]
-            logs = np.log(curve["loss"].values)
-            mean, error = logs.mean(axis=1), figures.bars(core.standard_error(logs, 1))
-            times = curve["updates"].values
-            style = figures.marked(series, len(times))
-            left.plot(times, np.exp(mean), label=f"$H$ = {h}", **style)
-            low, high = np.exp(mean - error), np.exp(mean + error)
-            left.fill_between(times, low, high, color=colour, alpha=0.2)
-            right.errorbar(
-                h,
-                np.exp(mean[-1]),
-                yerr=[[np.exp(mean[-1]) - low[-1]], [high[-1] - np.exp(mean[-1])]],
-                fmt=figures.MARKERS[series % len(figures.MARKERS)],
-                color=colour,
-                capsize=2.5,
-            )
-        for ax in (left, right):
-            ax.axhline(floor, color="0.5", linestyle=":", label="linear model, fitted")
-            ax.set_yscale("log")
-        right.set_xscale("log")
-        right.set_xticks(config.heads, [str(h) for h in config.heads])
-        right.minorticks_off()
-        figures.finish(left, xlabel="updates", ylabel="loss", title=f"rate {config.rate:g}")
-        title = f"after {config.steps} updates"
-        figures.finish(right, xlabel=networks.AXIS_LABELS["heads"], ylabel="loss", title=title)
-
-    rows = tuple(
-        (h, int(t), float(np.exp(np.log(row).mean())))
-        for h, curve in curves.items()
-        for t, row in zip(curve["updates"].values, curve["loss"].values, strict=True)
+def compute_curves(config: Config, heads: int, keys: ex.Keys) -> Curves:
+    """Losses of the probe along training."""
+    shape = networks.shape_at(config, "heads", heads)
+    history = train.train(
+        shape,
+        networks.ruled(config, shape, config.optimizer),
+        networks.images(config.images),
+        train.Training(
+            steps=config.steps,
+            rates=(config.rate,),
+            seeds=config.seeds,
+            batch=config.batch,
+            optimizer=networks.optimizer(config.optimizer),
+        ),
+        key=keys.shared("starts"),
+        observe=(train.ProbeLoss(),),
+        observe_at=config.times(),
+        probe=config.probe,
     )
-    return FigureSpec(
-        name="curves",
-        title="Loss curves for growing numbers of heads at one rate",
-        caption=f"Cross-entropy in nats on {config.probe} training examples, geometric means over "
+    return Curves(
+        updates=np.array(config.times()),
+        loss=np.asarray(history["probe_loss"][:, :, 0]),
+        parameters=shape.parameter_count,
+        linear_floor=networks.linear_floor(config),
+    )
+
+
+CURVES = ex.Part(
+    "H={heads}",
+    Curves,
+    compute_curves,
+    grid=lambda c: c.heads,
+    # Compilation, and updates.
+    cost=lambda c, heads: ex.Cost(8.0 + 2.5e-4 * c.steps * c.seeds * heads),
+)
+
+
+def _log_ratio(found: ex.Found[Config], at: tuple[int, int]) -> Estimate:
+    """Log of the last loss with more heads over that with fewer; their seeds are independent."""
+    ends = [np.log(found(CURVES, heads).loss[-1]) for heads in at]
+    more, fewer = (Estimate.over_seeds(end) for end in ends)
+    error = float(np.hypot(more.stderr, fewer.stderr))
+    return Estimate(more.value - fewer.value, error, more.count)
+
+
+WIDER_IS_BETTER = ex.Claims(
+    "H={more}-below-H={fewer}",
+    lambda found, at: (
+        f"After {found.config.steps} steps at one rate of the base the loss with {at[0]} heads is "
+        f"below that with {at[1]} (log of the ratio is below 0)."
+    ),
+    estimate=_log_ratio,
+    prediction=0.0,
+    tol=0.0,
+    one_sided=True,
+    over=lambda c: [(more, fewer) for fewer, more in pairwise(c.heads)],
+)
+
+
+def _losses(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for heads, curves in found.each(CURVES):
+        for t, loss in zip(curves.updates.tolist(), curves.mean().tolist(), strict=True):
+            yield heads, t, loss
+
+
+def _draw(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Curves with bands on the left, their ends against heads on the right."""
+    del table
+    config, curves = found.config, found.each(CURVES)
+    left, right = canvas.subplots(1, 2)
+    for series, (heads, one) in enumerate(curves):
+        style = figures.marked(series, len(one.updates))
+        factor = np.exp(figures.bars(core.standard_error(np.log(one.loss), 1)))
+        mean = one.mean()
+        low, high = mean / factor, mean * factor
+        left.plot(one.updates, mean, label=f"$H$ = {heads}", **style)
+        left.fill_between(one.updates, low, high, color=style["color"], alpha=0.2)
+        right.errorbar(
+            heads,
+            mean[-1],
+            yerr=[[mean[-1] - low[-1]], [high[-1] - mean[-1]]],
+            fmt=style["marker"],
+            color=style["color"],
+            capsize=2.5,
+        )
+    for ax in (left, right):
+        floor = curves[0][1].linear_floor
+        ax.axhline(floor, color="0.5", linestyle=":", label="linear model, fitted")
+        ax.set_yscale("log")
+    right.set_xscale("log")
+    right.set_xticks(config.heads, [str(heads) for heads in config.heads])
+    right.minorticks_off()
+    figures.finish(left, xlabel="updates", ylabel="loss", title=f"rate {config.rate:g}")
+    title = f"after {config.steps} updates"
+    figures.finish(right, xlabel=networks.AXIS_LABELS["heads"], ylabel="loss", title=title)
+
+
+def _caption(found: ex.Found[Config]) -> str:
+    config = found.config
+    return (
+        f"Cross-entropy in nats on {config.probe} training examples, geometric means over "
         f"{config.seeds} seeds with one standard error, under the rules from the base "
         f"$(N, H, L) = {config.base}$ with {networks.OPTIMIZER_LABELS[config.optimizer]} at the "
-        "same rate of the base; dotted: the linear model fitted to all examples.",
-        draw=draw,
-        table=Table(("heads", "updates", "loss"), rows),
-        shown=len(curves),
-        size=(9.0, 4.0),
+        "same rate of the base; dotted: the linear model fitted to all examples."
     )
 
 
-EXPERIMENT = HeadScaling(
+LOSSES = ex.Figure(
+    name="curves",
+    title="Loss curves for growing numbers of heads at one rate",
+    caption=_caption,
+    columns=("heads", "updates", "loss"),
+    rows=_losses,
+    draw=_draw,
+    shown=lambda found, table: len(found.config.heads),
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/head-scaling",
     title="Loss curves for growing numbers of heads",
     summary="Under the rules transformers with more heads follow the same loss curve at one rate "
     "of the base and end lower.",
     citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(seeds=3, heads=(4, 8, 16), steps=40, observations=10),
         "standard": Config(seeds=12),
@@ -203,4 +201,7 @@ EXPERIMENT = HeadScaling(
             Config(**PAPER), heads=(4, 8, 16, 32), optimizer="momentum", rate=1.0, steps=10_000
         ),
     },
+    parts=(CURVES,),
+    claims=(WIDER_IS_BETTER,),
+    figures=(LOSSES,),
 )
