@@ -22,6 +22,7 @@ from translimit.experiments.bordelon2024 import (
     first_steps,
     head_scaling,
     head_variance,
+    initial_laws,
     lm_transfer,
     networks,
     transfer,
@@ -235,7 +236,7 @@ def test_real_networks_have_the_law_over_heads_of_products_of_gaussians() -> Non
     (cell,) = (c for c in experiment.cells(config) if c.name == "law/N=1")
     law = experiment.compute_cell(config, cell, 0)
     assert law["score"].shape == (64, 64, 8)
-    ratio = head_variance._kurtosis(law, 1)
+    ratio = initial_laws.kurtosis(initial_laws.Law.from_dataset(law), 1)
     assert abs(ratio.value - 1) < 4.5 * ratio.stderr
     assert abs(ratio.value - 3 / 9) > 4.5 * ratio.stderr  # a Gaussian's
 
