@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits
-from translimit.core import SPHERE
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _particle_layer(
     scores = BETA * (x @ A.T) @ x.swapaxes(-1, -2)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     moved = x + STEP**0.5 * (weights / weights.sum(-1, keepdims=True)) @ x @ V.T
-    return SPHERE.project(moved)
+    return core.SPHERE.project(moved)
 
 
 def draw_densities(canvas: Canvas, cells: Sequence[Circle]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 
 import translimit.experiments as ex
 from translimit import core, describe, limits, models
-from translimit.core import SPHERE, Retraction
+from translimit.core import Retraction
 
 #: Tokens (rows are normalised), values and scores of the heads with a mean effect.
 ROWS = ((1.0, 0.2, 0.0), (0.3, 1.0, 0.4), (-0.2, 0.1, 1.0))
@@ -48,7 +48,7 @@ def deterministic_errors(steps: Sequence[float]) -> Drift:
     import jax
 
     law = describe.ShiftedHeads(mean_v=VALUES, mean_a=np.eye(3), beta=1.0)
-    tokens = SPHERE.project(np.array(ROWS))
+    tokens = core.SPHERE.project(np.array(ROWS))
     errors = np.zeros((len(CHAINS), len(EQUATIONS), len(PLACES), len(steps)))
     for s, step in enumerate(steps):
         last = round(1.0 / step)
