@@ -214,10 +214,11 @@ def _absent(layers: Float[np.ndarray, ...]) -> int:
 DEPTHS = ex.Figure(
     name="depths",
     title="Predicted and measured collapse depths",
-    caption=lambda c: (
-        f"Layer at which the mean overlap crosses {THRESHOLD:g}: mean over {c.replicas} chains of "
-        "each case, bars of one standard error, against the prediction of the simplex equation. "
-        f"Chains that had not crossed after {PATIENCE} predicted depths are left out."
+    caption=lambda found: (
+        f"Layer at which the mean overlap crosses {THRESHOLD:g}: mean over "
+        f"{found.config.replicas} chains of each case, bars of one standard error, against the "
+        f"prediction of the simplex equation. Chains that had not crossed after {PATIENCE} "
+        "predicted depths are left out."
     ),
     columns=(
         *("dim", "tokens", "score std", "heads", "step"),
@@ -241,11 +242,11 @@ DEPTHS = ex.Figure(
 DESIGNS = ex.Figure(
     name="trade-off",
     title="At a fixed update, low temperature postpones collapse",
-    caption=lambda c: (
+    caption=lambda found: (
         f"Depth at which the mean overlap of {TOKENS} tokens in dimension {DIM} crosses "
         f"{THRESHOLD:g}, the step chosen so that a layer moves a token by the mean square "
-        f"{UPDATE:g}: prediction (line), and {c.replicas} chains at three temperatures (bars of "
-        "one standard error; those that never crossed are left out)."
+        f"{UPDATE:g}: prediction (line), and {found.config.replicas} chains at three temperatures "
+        "(bars of one standard error; those that never crossed are left out)."
     ),
     columns=(
         *("score std", "step", "predicted", "predicted spread", "less spread", "with spread"),

@@ -232,11 +232,11 @@ DENSITIES = ex.Figure(
 DISTANCES = ex.Figure(
     name="chaos",
     title="Tokens of small and large systems under the same heads",
-    caption=lambda c: (
-        f"Distance of a token in a system of $n$ to itself in one of {c.largest}, $d = {DIM}$, "
-        f"score deviation {SCORE_STD:g}, diffusive time {TIME:g}; {c.replicas} sequences of heads, "
-        "bars of one standard error. The share $n/N$ that both systems have in common is divided "
-        "out."
+    caption=lambda found: (
+        f"Distance of a token in a system of $n$ to itself in one of {found.config.largest}, $d = "
+        f"{DIM}$, score deviation {SCORE_STD:g}, diffusive time {TIME:g}; {found.config.replicas} "
+        "sequences of heads, bars of one standard error. The share $n/N$ that both systems have "
+        "in common is divided out."
     ),
     columns=("tokens", "rms distance", "stderr", "fitted", "predicted", "fitted rate"),
     rows=_distances,

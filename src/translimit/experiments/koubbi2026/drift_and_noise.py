@@ -146,11 +146,11 @@ def _gaps(found: ex.Found[Config]) -> Iterator[figures.Row]:
 GAPS = ex.Figure(
     name="gaps",
     title="Drift and noise: the equation as printed and as corrected",
-    caption=lambda c: (
-        "Three tokens in three dimensions, one of two heads a layer, paper time 1: mean overlap of "
-        f"{c.replicas} chains minus that of as many paths of the equation (bars of one standard "
-        "error), with slopes through the largest step. The printed equation lacks two drifts of "
-        "the order of the step."
+    caption=lambda found: (
+        "Three tokens in three dimensions, one of two heads a layer, paper time 1: mean overlap "
+        f"of {found.config.replicas} chains minus that of as many paths of the equation (bars of "
+        "one standard error), with slopes through the largest step. The printed equation lacks "
+        "two drifts of the order of the step."
     ),
     columns=("equation", "step", "gap", "stderr", "size", "slope"),
     rows=_gaps,

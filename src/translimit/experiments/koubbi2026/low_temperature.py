@@ -249,10 +249,10 @@ def _few_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
 SLOW_LAW = ex.Figure(
     name="slow-law",
     title="The slow law has the coefficient of two Gaussian layers",
-    caption=lambda c: (
-        f"Mean square overlap of two tokens from orthogonal, {c.replicas} chains with sharp heads "
-        f"at $d = {c.dim}$ (points, bars of one standard error), and the slow equation at three "
-        "coefficients (lines). Infinitely many tokens are imposed."
+    caption=lambda found: (
+        f"Mean square overlap of two tokens from orthogonal, {found.config.replicas} chains with "
+        f"sharp heads at $d = {found.config.dim}$ (points, bars of one standard error), and the "
+        "slow equation at three coefficients (lines). Infinitely many tokens are imposed."
     ),
     columns=(
         *("chain", "slow time", "mean square overlap", "stderr"),
@@ -283,10 +283,10 @@ SLOW_LAW = ex.Figure(
 LONG_TIME = ex.Figure(
     name="long-time",
     title="Long times: the limit never settles, the chain with one head does",
-    caption=lambda c: (
-        f"{c.replicas} chains of two tokens at $d = d_k = {c.dim}$ with sharp heads and diffusive "
-        f"step {LONG_STEP:g}: mean square overlap (bars of one standard error) and its law at slow "
-        "time 8, beside the limit $u = \\tanh(\\sqrt{2} B_t)$."
+    caption=lambda found: (
+        f"{found.config.replicas} chains of two tokens at $d = d_k = {found.config.dim}$ with "
+        f"sharp heads and diffusive step {LONG_STEP:g}: mean square overlap (bars of one standard "
+        "error) and its law at slow time 8, beside the limit $u = \\tanh(\\sqrt{2} B_t)$."
     ),
     columns=("heads", "slow time", "mean square overlap", "stderr"),
     rows=_long_rows,
@@ -297,9 +297,9 @@ LONG_TIME = ex.Figure(
 FEW_TOKENS = ex.Figure(
     name="few-tokens",
     title="Slow motion is no statement about finitely many tokens",
-    caption=lambda c: (
-        f"Orthonormal tokens in dimension {FEW_DIM} under one-hot attention (score "
-        f"deviation 1000) at diffusive time 1, {c.replicas} chains each, bars of one standard "
+    caption=lambda found: (
+        f"Orthonormal tokens in dimension {FEW_DIM} under one-hot attention (score deviation "
+        f"1000) at diffusive time 1, {found.config.replicas} chains each, bars of one standard "
         "error. Under the slow law the overlap would have moved by $O(1/d)$."
     ),
     columns=("tokens", "mean overlap", "stderr"),

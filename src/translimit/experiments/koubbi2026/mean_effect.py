@@ -69,7 +69,9 @@ def deterministic_errors(steps: Sequence[float]) -> Drift:
             )
             states = [tokens]
             for _ in range(last):
-                states.append(layer.simulate(states[-1], key=jax.random.key(0)).tokens[0, 1])
+                states.append(
+                    np.asarray(layer.simulate(states[-1], key=jax.random.key(0)).tokens)[0, 1]
+                )
             for e, solution in enumerate(solutions):
                 errors[r, e, 0, s] = np.abs(states[-1] - solution[1]).max()
                 errors[r, e, 1, s] = np.abs(states[-2] - solution[0]).max()

@@ -247,11 +247,11 @@ def _moment_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
 ALONG_DEPTH = ex.Figure(
     name="routes",
     title="Five routes to one law",
-    caption=lambda c: (
+    caption=lambda found: (
         f"{TOKENS} orthonormal tokens, $d = d_k = {DIM}$, score deviation {SCORE_STD:g}: mean "
-        f"overlap over {c.replicas} replicas of every route (the step and heads in brackets; "
-        "points moved sideways for legibility), bars of one standard error. Lines: the simplex "
-        "equation with its exact drift, and as printed, for large dimension."
+        f"overlap over {found.config.replicas} replicas of every route (the step and heads in "
+        "brackets; points moved sideways for legibility), bars of one standard error. Lines: the "
+        "simplex equation with its exact drift, and as printed, for large dimension."
     ),
     columns=("route", "tau", "mean overlap", "stderr", "place", "exact drift", "as printed"),
     rows=_path_rows,
@@ -298,10 +298,10 @@ HISTOGRAM = ex.Figure(
 INCREMENTS = ex.Figure(
     name="one-step",
     title="One layer moves the overlaps by their drift and covariations",
-    caption=lambda c: (
-        f"Increments of three overlaps over {c.layers} single layers of explicit weights "
-        f"($d = {ONE_DIM}$, score deviation 1), and the limit's drift and covariations; bars of "
-        "one standard error."
+    caption=lambda found: (
+        f"Increments of three overlaps over {found.config.layers} single layers of explicit "
+        f"weights ($d = {ONE_DIM}$, score deviation 1), and the limit's drift and covariations; "
+        "bars of one standard error."
     ),
     columns=("quantity", "measured", "stderr", "limit"),
     rows=_moment_rows,

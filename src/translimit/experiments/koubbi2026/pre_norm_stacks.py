@@ -177,14 +177,14 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
             yield (stack.block, stack.mask, *row, f"{stack.size}: {stack.block}")
 
 
-def _caption(config: Config) -> str:
+def _caption(found: ex.Found[Config]) -> str:
     sizes = "; ".join(
-        f"width {dim}, {layers} layers, {heads} heads" for dim, layers, heads in config.sizes
+        f"width {dim}, {layers} layers, {heads} heads" for dim, layers, heads in found.config.sizes
     )
     return (
-        f"Mean overlap of {config.tokens} independent tokens in {config.networks} networks "
-        f"({sizes}) with GPT-2's initialisation (points, bars of one standard error), and the "
-        "recursion of infinite width (lines); the band is one standard deviation of a single "
+        f"Mean overlap of {found.config.tokens} independent tokens in {found.config.networks} "
+        f"networks ({sizes}) with GPT-2's initialisation (points, bars of one standard error), and "
+        "the recursion of infinite width (lines); the band is one standard deviation of a single "
         "network, from the Gram chain. Left: attention alone; right: with the feed-forward block."
     )
 

@@ -294,10 +294,10 @@ ERRORS = ex.Figure(
 BIASES = ex.Figure(
     name="diffusive",
     title="Centred heads: the weak error is linear in the diffusive step",
-    caption=lambda c: (
+    caption=lambda found: (
         "Two orthogonal tokens in six dimensions without scores, unit diffusive time 1: mean of "
-        f"$R_{{12}}^2$ over {c.replicas} chains minus that of the limit (backward equation), bars "
-        "of one standard error; lines through the smallest step and the origin."
+        f"$R_{{12}}^2$ over {found.config.replicas} chains minus that of the limit (backward "
+        "equation), bars of one standard error; lines through the smallest step and the origin."
     ),
     columns=("chain", "diffusive step", "bias", "stderr", "linear"),
     rows=_bias_rows,

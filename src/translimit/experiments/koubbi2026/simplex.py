@@ -182,10 +182,11 @@ def _figure(name: str, std: float, law: str) -> ex.Figure[Config]:
     return ex.Figure(
         name=name,
         title=f"Overlaps as the dimension grows, {what}",
-        caption=lambda c: (
-            f"{TOKENS} orthonormal tokens {what}: mean overlap of {c.replicas} networks of each "
-            "dimension (points, bars of one standard error), the simplex equation with its exact "
-            f"drift at that dimension (lines of the same colour), and the {law} (dashed)."
+        caption=lambda found: (
+            f"{TOKENS} orthonormal tokens {what}: mean overlap of {found.config.replicas} "
+            "networks of each dimension (points, bars of one standard error), the simplex "
+            "equation with its exact drift at that dimension (lines of the same colour), and the "
+            f"{law} (dashed)."
         ),
         columns=("dim", "tau", "mean overlap", "stderr", "simplex equation", law),
         rows=partial(_rows, std),
