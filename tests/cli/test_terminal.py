@@ -60,12 +60,19 @@ def documents(text):
     one = {
         "name": text,
         "title": text,
-        "claims": [text],
-        "presets": {text: {"seconds": 1.0, "memory_bytes": 1.0}},
+        "presets": {
+            text: {
+                "seconds": 1.0,
+                "memory_bytes": 1.0,
+                "claims": [text],
+                "left_out": [{"cell": text, "reason": text}],
+            }
+        },
     }
     plan = {"name": text, "cells": [cell], "seconds": 1.0, "memory_bytes": 1.0}
     return {
-        "experiments": (tables.experiments_table([one]), 4),
+        "experiments": (tables.experiments_table([one]), 3),
+        "of presets": (tables.claims_of_presets(one), 4),
         "claims": (tables.claims_table({text: [claim(text)]}), 4),
         "plan": (tables.plan_table({"experiments": [plan]}), 2),
         "status": (tables.status_table({"cells": [{**kept, "problem": text, "error": None}]}), 4),

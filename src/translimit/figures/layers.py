@@ -30,7 +30,7 @@ from translimit.figures.chart import (
 )
 
 #: What a table may hold.
-Plain = str | float | int | bool | None
+Plain = str | float | int | bool | np.generic | None
 Row = tuple[Plain, ...]
 #: Which rows a layer shows: a value, or several, by column.
 Where = Mapping[str, Plain | tuple[Plain, ...]]
