@@ -23,7 +23,7 @@ from jaxtyping import Float, Shaped
 
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models, observe
-from translimit.core import Estimate, Retraction
+from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Steps, Within
 from translimit.experiments.koubbi2026 import common
 
@@ -35,8 +35,8 @@ OTHER = ((1.2, -0.6, 0.2), (0.4, 0.9, -0.8), (-0.7, 0.5, 1.1))
 TURN = ((1.0, 0.5, 0.0), (-0.5, 1.0, 0.3), (0.0, 0.2, -1.0))
 #: Largest step of the equation, in paper time.
 EULER_STEP = 0.05
-#: Forms of the equation: the printed one is that of the tangent chain.
-FORMS = {"printed": Retraction.TANGENT, "corrected": Retraction.AMBIENT}
+#: Forms of the equation with their retractions: the printed one is that of the tangent chain.
+FORMS = {"printed": "TANGENT", "corrected": "AMBIENT"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,12 @@ def compute(config: Config, step: float, keys: ex.Keys) -> Means:
     method = limits.homogenized.SphereEuler(max_step=EULER_STEP, paths=config.replicas)
     for form, retraction in FORMS.items():
         problem = limits.homogenized.ModifiedSDE(
-            law=law, initial=start, t1=1.0, step=step, heads=1, retraction=retraction
+            law=law,
+            initial=start,
+            t1=1.0,
+            step=step,
+            heads=1,
+            retraction=core.Retraction[retraction],
         )
         solution = core.solve(problem, method, key=core.named_key(keys.own, form), save=[1.0])
         values.append(observe.mean_overlap(solution.tokens[:, 0]))

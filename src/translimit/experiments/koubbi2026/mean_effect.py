@@ -19,7 +19,8 @@ from translimit.core import Retraction
 #: Tokens (rows are normalised), values and scores of the heads with a mean effect.
 ROWS = ((1.0, 0.2, 0.0), (0.3, 1.0, 0.4), (-0.2, 0.1, 1.0))
 VALUES = ((1.0, 0.3, 0.0), (-0.2, 0.8, 0.1), (0.0, 0.4, 0.6))
-CHAINS = {Retraction.AMBIENT.name: "printed chain", Retraction.TANGENT.name: "tangent chain"}
+#: Chains by their retractions.
+CHAINS = {"AMBIENT": "printed chain", "TANGENT": "tangent chain"}
 EQUATIONS = ("ballistic", "modified, as printed", "modified, corrected")
 PLACES = {"layers": "at layers", "between": "between layers"}
 
@@ -59,13 +60,13 @@ def deterministic_errors(steps: Sequence[float]) -> Drift:
             limits.homogenized.ModifiedFlow(
                 law=law, initial=tokens, t1=t1, step=step, retraction=one
             )
-            for one in (Retraction.TANGENT, Retraction.AMBIENT)
+            for one in (core.Retraction.TANGENT, core.Retraction.AMBIENT)
         ]
         solutions = [core.solve(one, save=save).tokens for one in (ballistic, *modified)]
         for r, chain in enumerate(CHAINS):
             # Layer by layer, so that all steps share one compilation; the law has no noise.
             layer = models.RandomHeadChain(
-                law=law, step=step, heads=1, layers=1, retraction=Retraction[chain]
+                law=law, step=step, heads=1, layers=1, retraction=core.Retraction[chain]
             )
             states = [tokens]
             for _ in range(last):

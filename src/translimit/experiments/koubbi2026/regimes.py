@@ -23,7 +23,7 @@ from jaxtyping import Float, Shaped
 
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models
-from translimit.core import UNAVAILABLE, Estimate, Retraction
+from translimit.core import UNAVAILABLE, Estimate
 from translimit.experiments.checked import CheckedConfig, Steps, Two
 from translimit.experiments.koubbi2026 import common
 from translimit.experiments.koubbi2026.mean_effect import (
@@ -35,7 +35,7 @@ from translimit.experiments.koubbi2026.mean_effect import (
 )
 
 if TYPE_CHECKING:
-    from translimit.core import Key
+    from translimit.core import Key, Retraction
 
 #: Two tokens without scores.
 DIM = 6
@@ -80,16 +80,18 @@ def compute_noise(config: Config, step: float, keys: ex.Keys) -> Squares:
     """Both chains at one diffusive step, in single precision."""
     values = [
         _squares(step**0.5, 1, config.replicas, one, core.named_key(keys.own, one.name))
-        for one in Retraction
+        for one in core.Retraction
     ]
-    return Squares(chain=np.array([one.name for one in Retraction]), square=np.array(values))
+    return Squares(chain=np.array([one.name for one in core.Retraction]), square=np.array(values))
 
 
 def compute_clock(config: Config, at: ex.Alone, keys: ex.Keys) -> Squares:
     """The printed chain at both steps and heads, in single precision."""
     del at
     values = [
-        _squares(step, heads, config.replicas, Retraction.AMBIENT, core.named_key(keys.own, heads))
+        _squares(
+            step, heads, config.replicas, core.Retraction.AMBIENT, core.named_key(keys.own, heads)
+        )
         for step, heads in CLOCKS.values()
     ]
     return Squares(chain=np.array(list(CLOCKS)), square=np.array(values))

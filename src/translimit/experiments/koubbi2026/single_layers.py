@@ -109,7 +109,7 @@ def draw_one_step(canvas: Canvas, data: OneStep) -> None:
     for ax, name in zip(axes, MOMENTS, strict=True):
         labels, (mean, stderr, theory) = data.moment(name)
         at = np.arange(len(labels))
-        ticks = tuple(zip(at.tolist(), labels, strict=True))
+        ticks = tuple(zip(map(float, at), labels, strict=True))
         chart = figures.Chart(
             alt=f"{name} of single layers",
             x=figures.ChartAxis("", -0.6, len(labels) - 0.4, ticks=ticks),
