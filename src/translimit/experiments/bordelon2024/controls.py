@@ -1,7 +1,7 @@
 """Negative controls of coordinate checks: one factor of the rules left out, and what it breaks.
 
 Every control names the roles whose number is wrong, the coordinate that shows it after the given
-number of updates, and the axis. Two do not bite by construction, and are checked not to.
+number of updates, and the axis. One does not bite by construction, and is checked not to.
 
 Reference: documentation, "Scaling rules", negative controls.
 """

@@ -1,10 +1,8 @@
 r"""Coordinate checks of the rules, and controls that must fail them.
 
-Networks of five sizes along one axis take ten steps on one batch of digits. Root mean squares of
-fields and of their changes are fitted by power laws, whose exponents the rules promise. In every
-control one factor of the rules is left out.
-
-Key biases have no gradient but round-off (softmax removes them), so they do not move here.
+The exponents with which fields and their changes grow with head dimension, heads and layers are
+those that the rules promise. In every control one factor of the rules is left out, and the
+coordinate that the count names misses its exponent; a control that cannot bite does not.
 
 Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", the coordinate check.
 """
@@ -12,317 +10,162 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from translimit import core, describe, train
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-)
+import translimit.experiments as ex
+from translimit import core
+from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.controls import CONTROLS
-from translimit.experiments.bordelon2024.coordinate_figures import (
-    BITE,
-    check_figure,
-    control_figure,
-    exponent,
-    promised_exponents,
+from translimit.experiments.bordelon2024.coordinate_checks import (
+    CHECK,
+    CONTROL,
+    Check,
+    Config,
+    controlled,
 )
-from translimit.experiments.bordelon2024.networks import PAPER, REFERENCE, AxisName, Networks
-from translimit.experiments.checked import (
-    Count,
-    Distinct,
-    Entries,
-    Increasing,
-    IncreasingSizes,
-    OneOf,
-    Positive,
-    Within,
-)
+from translimit.experiments.bordelon2024.coordinate_figures import BITE, FIGURES
+from translimit.experiments.bordelon2024.networks import PAPER
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-Optimizer = Literal["adamw", "sgd", "muon"]
-KNOWN = tuple(CONTROLS)
-#: A check at (alpha_A, alpha_L) for every optimiser and axis.
-CHECKS: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {
-    ("adamw", "head_dim"): ((1.0, 1.0), (0.5, 1.0)),
-    ("adamw", "heads"): ((1.0, 1.0),),
-    ("adamw", "layers"): ((1.0, 1.0), (1.0, 0.5)),
-    ("sgd", "head_dim"): ((1.0, 1.0), (0.5, 1.0)),
-    ("sgd", "heads"): ((1.0, 1.0),),
-    ("sgd", "layers"): ((1.0, 1.0), (1.0, 0.5)),
-    ("muon", "head_dim"): ((1.0, 1.0),),
-    ("muon", "heads"): ((1.0, 1.0),),
-    ("muon", "layers"): ((1.0, 1.0), (1.0, 0.5)),
-}
-#: What claims are made of: coordinate, and whether it is that of the start.
-CLAIMED = (
-    ("stream_change", False),
-    ("output_change", False),
-    ("hidden_change", False),
-    ("learned_key_change", False),
-    ("score", True),
-    ("output", True),
-)
+#: What claims are made of: coordinates of the start, and after the last update.
+AT_START = ("score", "output")
+AT_END = ("stream_change", "output_change", "hidden_change", "learned_key_change")
+PLAIN = Check("adamw", "head_dim")
 
 
 @dataclass(frozen=True)
-class Config(Networks):
-    """Sizes of the study.
+class Promise:
+    """An exponent that the rules promise.
 
-    Attributes: those of `Networks`, and
-        optimizers: which to check.
-        axes: along which sizes.
-        multiples_of_least: sizes of an axis, over the least one: 4 of the head dimension, 2 else.
-        steps: numbers of updates after which is recorded.
-        all_exponents: whether alpha_A and alpha_L also take the value 1/2.
-        adamw_rate: of the base.
-        sgd_rate: of the base.
-        muon_rate: of the base.
-        controls: names of the controls.
+    Attributes:
+        check: where.
+        coordinate: of what.
+        step: after how many updates.
     """
 
-    batch: Count = 64
-    seeds: Count = 4
-    optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw", "sgd", "muon")
-    axes: Annotated[tuple[AxisName, ...], Distinct()] = ("head_dim", "heads", "layers")
-    multiples_of_least: Annotated[IncreasingSizes, Within(1, 16), Entries(2)] = (1, 2, 4, 8, 16)
-    steps: Annotated[tuple[int, ...], Within(0), Increasing()] = (0, 1, 2, 5, 10)
-    all_exponents: bool = True
-    adamw_rate: Positive = 0.01
-    sgd_rate: Positive = 0.3
-    muon_rate: Positive = 0.05
-    controls: Annotated[tuple[str, ...], Entries(0), OneOf(KNOWN), Distinct()] = KNOWN
-
-    def __post_init__(self) -> None:
-        """Check the fields, and what holds between them."""
-        super().__post_init__()
-        for name in self.controls:
-            control = CONTROLS[name]
-            if control.optimizer not in self.optimizers or control.axis not in self.axes:
-                continue
-            if control.step not in self.steps:
-                raise core.ConfigError(
-                    "steps",
-                    f"got {self.steps}",
-                    f"add {control.step}, at which the control {name!r} is read",
-                )
-
-    def sizes(self, axis: str) -> tuple[int, ...]:
-        """Values of an axis; at most 16 layers and heads, as in the acceptance table."""
-        least = 4 if axis == "head_dim" else 2
-        most = 64 if axis == "head_dim" else 16
-        found = [least * m for m in self.multiples_of_least]
-        return tuple(size for size in found if size <= most)
-
-    def rate(self, optimizer: str) -> float:
-        """The rate of an optimiser."""
-        return {"adamw": self.adamw_rate, "sgd": self.sgd_rate, "muon": self.muon_rate}[optimizer]
+    check: Check
+    coordinate: str
+    step: int
 
 
-class Coordinates(AbstractExperiment[Config]):
-    """See the module's docstring."""
-
-    def cost(self, config: Config) -> Cost:
-        """Compilation of every size under every optimiser, shared by its checks, and the steps."""
-        sizes = sum(len(config.sizes(axis)) for axis in config.axes)
-        return Cost(14.0 * sizes * len(config.optimizers) + 8.0 * len(self.cells(config)))
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The checks, with the controls of an optimiser and an axis behind them."""
-        made = []
-        for optimizer in config.optimizers:
-            for axis in config.axes:
-                pairs = CHECKS[optimizer, axis]
-                for alpha_A, alpha_L in pairs if config.all_exponents else pairs[:1]:
-                    facts = {"optimizer": optimizer, "axis": axis}
-                    facts |= {"alpha_A": alpha_A, "alpha_L": alpha_L, "control": ""}
-                    made.append(Cell(f"{optimizer}/{axis}/{alpha_A:g},{alpha_L:g}", facts))
-                for name in config.controls:
-                    control = CONTROLS[name]
-                    if (control.optimizer, control.axis) == (optimizer, axis):
-                        facts = {"optimizer": optimizer, "axis": axis, "control": name}
-                        facts |= {"alpha_A": 1.0, "alpha_L": control.alpha_L}
-                        made.append(Cell(f"control/{name}", facts))
-        return tuple(made)
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """An exponent of every check, and the failure of every control."""
-        names = []
-        for cell in self.cells(Config()):
-            if cell.parameters["control"]:
-                names.append(cell.name.replace("/", "-"))
-            else:
-                names += [_claim_name(cell, coordinate) for coordinate, _ in CLAIMED]
-        return (*names, "plain-logit-change")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """One check: every coordinate of every size, step and seed, and the check's sentences."""
-        import xarray as xr
-
-        facts = cell.parameters
-        optimizer, axis = facts["optimizer"], facts["axis"]
-        control = CONTROLS.get(facts["control"])
-        base = networks.base_shape(config)
-
-        def numbers(shape: Any) -> Any:
-            made = networks.ruled(config, shape, optimizer, facts["alpha_A"], facts["alpha_L"])
-            if control is not None:
-                made = control.change(made, base.size)
-            return made.changed(describe.Role.KEY_BIAS, lr=0.0)
-
-        check = train.ensemble_coordinate_check(
-            base,
-            axis,
-            config.sizes(axis),
-            numbers,
-            networks.images(config.images),
-            optimizer=networks.optimizer(optimizer),
-            rate=config.rate(optimizer),
-            key=cell.shared_key("starts"),
-            steps=config.steps,
-            seeds=config.seeds,
-            batch=config.batch,
-            alpha_A=facts["alpha_A"],
-            alpha_L=facts["alpha_L"],
-        )
-        promised = [
-            {"coordinate": name, "step": step, "exponent": exponent}
-            for (name, step), exponent in check.expected.items()
-        ]
-        return xr.Dataset(
-            {n: (("size", "updates", "seed"), v) for n, v in check.values.items()},
-            coords={"size": list(check.sizes), "updates": list(check.steps)},
-            attrs={
-                "reference": REFERENCE,
-                "coordinates": [one["coordinate"] for one in promised],
-                "steps": [one["step"] for one in promised],
-                "promised": [one["exponent"] for one in promised],
-                "refuted": "; ".join(check.refuted()),
-            },
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The acceptance rows, and that every control fails."""
-        made = []
-        for cell in self.cells(config):
-            if cell.parameters["control"]:
-                made.append(_control_claim(config, cell, results))
-            else:
-                made += _check_claims(config, cell, results[cell.name])
-        plain = results.get("adamw/head_dim/1,1")
-        if plain is not None:
-            made.append(
-                Claim(
-                    name="plain-logit-change",
-                    statement="AdamW, head dimension: the plain change of the logits cannot tell, "
-                    "since what keys and queries are fed moves as well: its exponent is near "
-                    "$-0.4$ although what they learn has exponent 0.",
-                    prediction=-0.4,
-                    estimate=exponent(plain, "score_change", config.steps[-1]),
-                    tol=0.2,
-                    reference=REFERENCE,
-                )
-            )
-        return made
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """A figure of panels for each check, and one of all controls."""
-        made = [
-            check_figure(config, cell, results[cell.name])
-            for cell in self.cells(config)
-            if not cell.parameters["control"]
-        ]
-        if any(cell.parameters["control"] for cell in self.cells(config)):
-            made.append(control_figure(self, config, results))
-        return made
+def _promises(config: Config) -> list[Promise]:
+    wanted = [*((name, config.last) for name in AT_END), *((name, 0) for name in AT_START)]
+    return [
+        Promise(check, coordinate, step)
+        for check in config.checks()
+        for coordinate, step in wanted
+        if (coordinate, step) in check.promises(config.steps)
+    ]
 
 
-def _claim_name(cell: Cell, coordinate: str) -> str:
-    facts = cell.parameters
-    exponents = f"{facts['alpha_A']:g}-{facts['alpha_L']:g}"
-    return f"{facts['optimizer']}-{facts['axis']}-{exponents}-{coordinate}"
-
-
-def _tolerance(axis: str, coordinate: str, first: bool) -> float:
+def _tolerance(found: ex.Found[Config], at: Promise) -> float:
     """Those of the acceptance table, and of the protocol for what it does not list."""
-    if coordinate == "learned_key_change":
+    if at.coordinate == "learned_key_change":
         return 0.15
-    if axis == "head_dim":
+    if at.check.axis == "head_dim":
         return 0.1
-    return 0.2 if axis == "layers" and not first else 0.15
+    return 0.2 if at.check.axis == "layers" and at.step > 0 else 0.15
 
 
-def _check_claims(config: Config, cell: Cell, check: xr.Dataset) -> list[Claim]:
-    facts, promised = cell.parameters, promised_exponents(check)
-    where = (
-        f"{networks.OPTIMIZER_LABELS[facts['optimizer']]}, {networks.AXIS_LABELS[facts['axis']]}"
-    )
-    made = []
-    for coordinate, first in CLAIMED:
-        step = 0 if first else config.steps[-1]
-        if (coordinate, step) not in promised:
-            continue
-        expected = promised[coordinate, step]
-        made.append(
-            Claim(
-                name=_claim_name(cell, coordinate),
-                statement=f"{where}, $(\\alpha_A, \\alpha_L) = ({facts['alpha_A']:g}, "
-                f"{facts['alpha_L']:g})$: exponent of {coordinate.replace('_', ' ')} after "
-                f"{step} updates.",
-                prediction=expected,
-                estimate=exponent(check, coordinate, step),
-                tol=_tolerance(facts["axis"], coordinate, first),
-                reference=REFERENCE,
-            )
-        )
-    return made
+PROMISED = ex.Claims(
+    "{check.optimizer}-{check.axis}-{check.alpha_A:g}-{check.alpha_L:g}-{coordinate}",
+    lambda found, at: (
+        f"{at.check}: exponent of {at.coordinate.replace('_', ' ')} after {at.step} updates."
+    ),
+    estimate=lambda found, at: found(CHECK, at.check).exponent(at.coordinate, at.step),
+    prediction=lambda found, at: at.check.promises(found.config.steps)[at.coordinate, at.step],
+    tol=_tolerance,
+    over=_promises,
+)
 
 
-def _control_claim(config: Config, cell: Cell, results: Results) -> Claim:
-    name, check = cell.parameters["control"], results[cell.name]
+def _bites(config: Config, *, bites: bool) -> list[str]:
+    return [name for name in config.used_controls() if CONTROLS[name].bites is bites]
+
+
+def _promise(found: ex.Found[Config], name: str) -> float:
+    """What a control's coordinate would do by the rules."""
     control = CONTROLS[name]
-    promised = promised_exponents(check)[control.coordinate, control.step]
-    found = exponent(check, control.coordinate, control.step)
+    promises = controlled(control).promises(found.config.steps)
+    return promises[control.coordinate, control.step]
+
+
+def _distance(found: ex.Found[Config], name: str) -> Estimate:
+    """How far a control is from the promised exponent."""
+    control = CONTROLS[name]
+    fit = found(CONTROL, name).exponent(control.coordinate, control.step)
+    return Estimate(abs(fit.value - _promise(found, name)), fit.stderr, found.config.seeds)
+
+
+def _minus_distance(found: ex.Found[Config], name: str) -> Estimate:
+    distance = _distance(found, name)
+    return replace(distance, value=-distance.value)
+
+
+def _subject(name: str) -> str:
+    control = CONTROLS[name]
     where = f"{networks.OPTIMIZER_LABELS[control.optimizer]}, {networks.AXIS_LABELS[control.axis]}"
-    subject = f"{where}: {control.roles} have {control.wrong}"
-    what = f"{control.coordinate.replace('_', ' ')} after {control.step} update"
-    distance = abs(found.value - promised)
-    if control.bites:
-        return Claim(
-            name=f"control-{name}",
-            statement=f"{subject}; the exponent of {what} misses the promised {promised:+.2f} by "
-            f"more than {BITE} (the estimate is minus the distance).",
-            prediction=-BITE,
-            estimate=Estimate(-distance, found.stderr, config.seeds),
-            tol=0.0,
-            reference=REFERENCE,
-            one_sided=True,
-        )
-    return Claim(
-        name=f"control-{name}",
-        statement=f"{subject}; this control does not bite: {what} keeps its exponent (the "
-        "estimate is its distance).",
+    return f"{where}: {control.roles} have {control.wrong}"
+
+
+def _what(name: str) -> str:
+    control = CONTROLS[name]
+    return f"{control.coordinate.replace('_', ' ')} after {control.step} update"
+
+
+def _plain(config: Config) -> list[Check]:
+    return [check for check in config.checks() if check == PLAIN]
+
+
+def _plain_change(found: ex.Found[Config], check: Check) -> Estimate:
+    return found(CHECK, check).exponent("score_change", found.config.last)
+
+
+CLAIMS = (
+    PROMISED,
+    ex.Claims(
+        "control-{name}",
+        lambda found, name: (
+            f"{_subject(name)}; the exponent of {_what(name)} misses the promised "
+            f"{_promise(found, name):+.2f} by more than {BITE} (the estimate is minus the "
+            "distance)."
+        ),
+        estimate=_minus_distance,
+        prediction=-BITE,
+        tol=0.0,
+        over=lambda c: _bites(c, bites=True),
+        one_sided=True,
+    ),
+    ex.Claims(
+        "control-{name}",
+        lambda found, name: (
+            f"{_subject(name)}; this control does not bite: {_what(name)} keeps its exponent (the "
+            "estimate is its distance)."
+        ),
+        estimate=_distance,
         prediction=0.0,
-        estimate=Estimate(distance, found.stderr, config.seeds),
         tol=BITE,
-        reference=REFERENCE,
-    )
+        over=lambda c: _bites(c, bites=False),
+    ),
+    ex.Claims(
+        "plain-logit-change",
+        "AdamW, head dimension: the plain change of the logits cannot tell, since what keys and "
+        "queries are fed moves as well: its exponent is near $-0.4$ although what they learn has "
+        "exponent 0.",
+        estimate=_plain_change,
+        prediction=-0.4,
+        tol=0.2,
+        over=_plain,
+    ),
+)
 
-
-EXPERIMENT = Coordinates(
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/coordinates",
     title="Coordinate checks along head dimension, heads and layers",
     summary="Under the rules the sizes of fields and of their changes keep the promised exponents "
     "in head dimension, heads and layers for AdamW, SGD and Muon. Every control with one factor "
-    "left out fails at the coordinate that the count names; two that cannot bite do not.",
+    "left out fails at the coordinate that the count names; one that cannot bite does not.",
     citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
             seeds=6,
@@ -337,4 +180,7 @@ EXPERIMENT = Coordinates(
             Config(**PAPER), optimizers=("adamw", "sgd"), adamw_rate=0.03, sgd_rate=1.0
         ),
     },
+    parts=(CHECK, CONTROL),
+    claims=CLAIMS,
+    figures=FIGURES,
 )
