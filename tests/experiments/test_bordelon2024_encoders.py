@@ -114,7 +114,6 @@ def test_transfer(planted) -> None:
         "momentum-layers",
     ]
     found = verdicts(experiment, config, results)
-    assert set(found) <= set(experiment.claim_names())
     assert set(found.values()) == {Verdict.supported}
     planted.error = 0.5  # the best rate moves by half a decade a decade
     spoiled = verdicts(experiment, config, compute(experiment, config))

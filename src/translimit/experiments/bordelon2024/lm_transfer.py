@@ -12,16 +12,19 @@ transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from translimit import data, describe
-from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.transfer import Config, Optimizer, Transfer
+import translimit.experiments as ex
+from translimit import core, data, describe
+from translimit.experiments.bordelon2024 import networks, rate_sweeps, sweep_results
+from translimit.experiments.bordelon2024.networks import AxisName
+from translimit.experiments.bordelon2024.rate_sweeps import Optimizer
 from translimit.experiments.checked import Count, Distinct, Exponent, Increasing, Within
 
 if TYPE_CHECKING:
+    from translimit.data import TokenStream
     from translimit.describe import Parameterization, TransformerShape
 
 #: Ids from which the floor is computed.
@@ -29,10 +32,10 @@ _SAMPLE = 10_000_000
 
 
 @dataclass(frozen=True)
-class TextConfig(Config):
+class TextConfig(rate_sweeps.Sweeps):
     """Sizes of the study.
 
-    Attributes: those of `transfer.Config`, and
+    Attributes: those of `rate_sweeps.Sweeps`, and
         text: "bytes", the shipped ones, or a binary file of uint16 ids.
         tokens: length of a window.
         vocabulary: number of ids.
@@ -78,11 +81,13 @@ class TextConfig(Config):
             mlp_ratio=self.mlp_ratio,
         )
 
-    def source(self) -> Any:
+    def source(self) -> TokenStream:
         """Windows of text."""
         return networks.windows(self.text, self.tokens)
 
-    def ruled(self, shape: TransformerShape, optimizer: Any, alpha_A: float) -> Parameterization:
+    def ruled(
+        self, shape: TransformerShape, optimizer: Optimizer, alpha_A: float
+    ) -> Parameterization:
         """The numbers of a shape by the rules, with a readout of zeros."""
         if self.start == "paper":
             made = networks.ruled(self, shape, optimizer, alpha_A=alpha_A)
@@ -108,22 +113,23 @@ class TextConfig(Config):
         """What the loss is a mean over."""
         return f"{self.probe} training windows of {self.tokens} tokens"
 
-    def drift_tolerance(self, optimizer: str, axis: str) -> float | None:
+    def drift_tolerance(self, optimizer: Optimizer, axis: AxisName) -> float | None:
         """Of the drift under the rules, in decades."""
         return 0.2
 
-    def standard_drift(self, axis: str) -> float | None:
+    def standard_drift(self, axis: AxisName) -> float | None:
         """No figure is known for text: at least 0.3 decades, as for heads and layers of digits."""
         return None
 
 
-EXPERIMENT = Transfer(
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/lm-transfer",
     title="Learning-rate transfer of language models over head dimension, heads and layers",
     summary="Byte-level causal language models under AdamW: under the rules the best learning rate "
     "of a small one is the best of one with larger heads, more heads or more layers; in the "
     "standard parameterization it moves. The loss at each optimum stands beside it.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": TextConfig(
             base=(4, 4, 2), steps=40, seeds=2, axes=("head_dim",), tokens=16, probe=32
@@ -143,4 +149,7 @@ EXPERIMENT = Transfer(
             probe=256,
         ),
     },
+    parts=rate_sweeps.PARTS,
+    claims=sweep_results.CLAIMS,
+    figures=sweep_results.FIGURES,
 )
