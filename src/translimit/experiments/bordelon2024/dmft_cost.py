@@ -11,34 +11,21 @@ Reference: documentation, "Training dynamics".
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Float, Int
 
+import translimit.experiments as ex
 from translimit import core, figures
-from translimit.core import Claim
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
-from translimit.experiments.bordelon2024.limit_and_networks import Problem
-from translimit.experiments.bordelon2024.tasks import REFERENCE
+from translimit.core import Estimate
+from translimit.experiments.bordelon2024.dmft_problem import Problem
 from translimit.experiments.checked import Count, Entries, Four, IncreasingSizes, Two
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-AXES = {
-    "inputs": "inputs $P$",
-    "tokens": "tokens $S$",
-    "steps": "steps $T$",
-    "layers": "layers $L$",
-}
+#: The sizes along which time is measured.
+AXES = ("inputs", "tokens", "steps", "layers")
 
 
 @dataclass(frozen=True)
@@ -64,144 +51,140 @@ class Config(Problem):
     heads: Annotated[IncreasingSizes, Entries(2)] = (500, 1000, 2000, 4000)
     replicates: Four = 48
 
+    def size(self, axis: str, factor: int) -> int:
+        """A size of the grid."""
+        return factor * getattr(self, axis)
 
-class CostOfTheLimit(AbstractExperiment[Config]):
-    """See the module's docstring."""
-
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """Compilation, and passes that grow."""
-        if cell.name == "error":
-            largest = replace(config, samples=max(config.heads))
-            return Cost(6.0 * len(config.heads), largest.limit_bytes())
-        history = max(config.factors) * config.steps * 4
-        work = 6e-9 * config.samples * config.head_dim * history**2
-        passes = config.repeats * config.populations
-        axis = cell.parameters["axis"]
-        largest = replace(config, **{axis: max(config.factors) * getattr(config, axis)})
-        return Cost(4.0 * len(config.factors) + passes * work, largest.limit_bytes())
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """Times along each axis, and errors."""
-        return (*(Cell(f"time/{axis}", {"axis": axis}) for axis in AXES), Cell("error"))
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """What is checked."""
-        return ("error",)
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Seconds of a population along one axis, or the scatter of predictions."""
-        import xarray as xr
-
-        if cell.name == "error":
-            f = []
-            for heads in config.heads:
-                sized = replace(config, samples=heads)
-                problem = sized.limit()
-                method = sized.method(problem)
-                solved = [
-                    core.solve(problem, method, key=core.named_key(key, heads, i))
-                    for i in range(config.replicates)
-                ]
-                f.append([one.predictions for one in solved])
-            dims = ("heads", "replicate", "step", "sample")
-            return xr.Dataset(
-                {"predictions": (dims, np.array(f))},
-                coords={"heads": list(config.heads)},
-                attrs={"reference": REFERENCE},
-            )
-        axis = cell.parameters["axis"]
-        seconds, told, sizes = [], [], []
-        for factor in config.factors:
-            sized = replace(config, **{axis: factor * getattr(config, axis)})
-            problem = sized.limit()
-            method = sized.method(problem)
-            core.solve(problem, method, key=key)  # compiles
-            row = []
-            for repeat in range(config.repeats):
-                start = time.perf_counter()
-                core.solve(problem, method, key=core.named_key(key, factor, repeat))
-                row.append((time.perf_counter() - start) / config.populations)
-            seconds.append(row)
-            told.append(float(problem.memory(method)))
-            sizes.append(factor * getattr(config, axis))
-        return xr.Dataset(
-            {
-                "seconds": (("size", "repeat"), seconds, {"units": "s"}),
-                "memory": (("size",), told, {"units": "byte"}),
-            },
-            coords={"size": sizes},
-            attrs={"reference": REFERENCE, "axis": axis},
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The error of a population."""
-        scatter = _scatter(results)
-        return [
-            Claim(
-                name="error",
-                statement="The scatter of predictions over populations falls like the inverse "
-                "square root of the sampled heads.",
-                prediction=-0.5,
-                estimate=core.fit_rate(config.heads, scatter).estimate(),
-                tol=0.15,
-                reference=REFERENCE,
-            )
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Times with their powers."""
-        rows, curves = [], {}
-        for axis, label in AXES.items():
-            data = results[f"time/{axis}"]
-            sizes = data["size"].values.astype(float)
-            median = np.median(data["seconds"].values, axis=1)
-            power = float(np.polyfit(np.log(sizes[-2:]), np.log(median[-2:]), 1)[0])
-            curves[label] = (np.array(config.factors, float), median, power)
-            for size, second, memory in zip(sizes, median, data["memory"].values, strict=True):
-                rows.append((axis, int(size), float(second), float(memory) / 2**20, power))
-
-        def draw(figure: Any) -> None:
-            ax = figure.subplots()
-            for i, (label, (factors, median, power)) in enumerate(curves.items()):
-                marker, colour = figures.MARKERS[i] + "-", figures.COLOURS[i]
-                text = f"{label}, last power {power:.2f}"
-                ax.plot(factors, median, marker, color=colour, label=text)
-            ax.set_xscale("log", base=2)
-            ax.set_yscale("log")
-            figures.finish(ax, xlabel="factor of the base size", ylabel="seconds a population")
-
-        columns = ("axis", "size", "seconds", "MiB told", "power of the last pair")
-        return [
-            FigureSpec(
-                name="cost",
-                title="Cost of one population of the limit",
-                caption=f"Medians of {config.repeats} timed passes after compilation on the "
-                "machine of this run, not repeated elsewhere; base "
-                f"P = {config.inputs}, S = {config.tokens}, T = {config.steps}, L = "
-                f"{config.layers}, N = {config.head_dim}, {config.samples} heads.",
-                draw=draw,
-                table=Table(columns, tuple(rows)),
-                shown=len(rows),
-            )
-        ]
+    def sized(self, axis: str, factor: int) -> Config:
+        """The configuration with one size of the grid."""
+        return replace(self, **{axis: self.size(axis, factor)})
 
 
-def _scatter(results: Results) -> np.ndarray:
+@dataclass(frozen=True)
+class Times(ex.Arrays):
+    """Seconds of a population along one axis [s], and the memory told before [byte]."""
+
+    size: Int[np.ndarray, " size"]
+    seconds: Annotated[Float[np.ndarray, "size repeat"], "seconds of a population"]
+    memory: Annotated[Float[np.ndarray, " size"], "bytes told"]
+
+
+@dataclass(frozen=True)
+class Populations(ex.Arrays):
+    """Predictions of independent populations."""
+
+    heads: Int[np.ndarray, " heads"]
+    predictions: Float[np.ndarray, "heads replicate step sample"]
+
+
+def compute_times(config: Config, axis: str, keys: ex.Keys) -> Times:
+    """Timed passes after one that compiles."""
+    seconds, told = [], []
+    for factor in config.factors:
+        sized = config.sized(axis, factor)
+        problem = sized.limit()
+        method = sized.method(problem)
+        core.solve(problem, method, key=keys.own)
+        row = []
+        for repeat in range(config.repeats):
+            start = time.perf_counter()
+            core.solve(problem, method, key=core.named_key(keys.own, factor, repeat))
+            row.append((time.perf_counter() - start) / config.populations)
+        seconds.append(row)
+        told.append(float(problem.memory(method)))
+    sizes = [config.size(axis, factor) for factor in config.factors]
+    return Times(np.array(sizes), np.array(seconds), np.array(told))
+
+
+def compute_populations(config: Config, at: ex.Alone, keys: ex.Keys) -> Populations:
+    """Repeated solves with every number of heads."""
+    del at
+    predictions = []
+    for heads in config.heads:
+        sized = replace(config, samples=heads)
+        problem = sized.limit()
+        method = sized.method(problem)
+        own = [core.named_key(keys.own, heads, i) for i in range(config.replicates)]
+        predictions.append([core.solve(problem, method, key=key).predictions for key in own])
+    return Populations(np.array(config.heads), np.array(predictions))
+
+
+def _time_cost(config: Config, axis: str) -> ex.Cost:
+    """Compilation, and passes that grow."""
+    history = config.factors[-1] * config.steps * 4
+    work = 6e-9 * config.samples * config.head_dim * history**2
+    passes = config.repeats * config.populations
+    largest = config.sized(axis, config.factors[-1])
+    return ex.Cost(4.0 * len(config.factors) + passes * work, largest.limit_bytes())
+
+
+def _error_cost(config: Config, at: ex.Alone) -> ex.Cost:
+    del at
+    largest = replace(config, samples=config.heads[-1])
+    return ex.Cost(6.0 * len(config.heads), largest.limit_bytes())
+
+
+TIME = ex.Part("time/{axis}", Times, compute_times, grid=lambda c: AXES, cost=_time_cost)
+ERROR = ex.Part("error", Populations, compute_populations, grid=ex.alone, cost=_error_cost)
+
+
+def _scatter(found: ex.Found[Config]) -> Estimate:
     """Distances of populations from their mean, rms over evaluations and inputs after the first."""
-    f = results["error"]["predictions"].values[:, :, 1:]
+    f = found(ERROR).predictions[:, :, 1:]
     gap = f - f.mean(axis=1, keepdims=True)
-    return np.sqrt(np.mean(gap**2, axis=(2, 3)))
+    return core.fit_rate(found.config.heads, np.sqrt(np.mean(gap**2, axis=(2, 3)))).estimate()
 
 
-EXPERIMENT = CostOfTheLimit(
+SCATTER = ex.claim(
+    "error",
+    "The scatter of predictions over populations falls like the inverse square root of the sampled "
+    "heads.",
+    _scatter,
+    prediction=-0.5,
+    tol=0.15,
+)
+
+
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for axis, data in found.each(TIME):
+        median = np.median(data.seconds, axis=1)
+        power = float(np.polyfit(np.log(data.size[-2:]), np.log(median[-2:]), 1)[0])
+        columns = (found.config.factors, data.size, median, data.memory)
+        for factor, size, seconds, memory in zip(*columns, strict=True):
+            yield (axis, int(size), float(seconds), float(memory) / 2**20, power, factor)
+
+
+COST = ex.Figure(
+    name="cost",
+    title="Cost of one population of the limit",
+    caption="Medians of {repeats} timed passes after compilation on the machine of this run, not "
+    "repeated elsewhere; base P = {inputs}, S = {tokens}, T = {steps}, L = {layers}, N = "
+    "{head_dim}, {samples} heads.",
+    columns=("axis", "size", "seconds", "MiB told", "power of the last pair", "factor"),
+    rows=_rows,
+    x="factor",
+    by="axis",
+    layers=(figures.points("seconds", joined=True),),
+    xlabel="factor of the base size",
+    ylabel="seconds a population",
+    log="xy",
+    ticks=True,
+    shown=lambda found, table: len(table.rows),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-cost",
     title="What the limit costs",
     summary="Time of one population against inputs, tokens, steps and layers, memory told before "
     "the solve, and the error against the number of sampled heads.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(factors=(1, 2), samples=1000, heads=(500, 1000, 2000), replicates=24),
         "standard": Config(),
         "paper": Config(factors=(1, 2, 4, 8, 16), samples=8000, replicates=32),
     },
+    parts=(TIME, ERROR),
+    claims=(SCATTER,),
+    figures=(COST,),
 )

@@ -1,14 +1,12 @@
 r"""Head dimension: heads collapse onto one at alpha_A = 1, and gradients diverge below.
 
-Infinitely many heads of dimension N, sampled, on two digits:
-
-- `exact`: N = infinity at alpha_A = 1, where attention concentrates and nothing is sampled;
-- `N=...`: alpha_A = 1 through the whole training, and alpha_A = 1/2 through three updates, each
-  several times with independent populations.
+Infinitely many heads of dimension N, sampled, on two digits: alpha_A = 1 through the whole
+training, and alpha_A = 1/2 through three updates, each several times with independent populations.
+Infinite N at alpha_A = 1 is exact: attention concentrates and nothing is sampled.
 
 At alpha_A = 1 the variance over heads of a logit falls like 1/N at the start and after training
-(the coefficient changes, the exponent does not), and predictions tend to those of `exact` with an
-error of order 1/N. At alpha_A = 1/2 logits stay random at the start, the mean of a logit over
+(the coefficient changes, the exponent does not), and predictions tend to those of infinite N with
+an error of order 1/N. At alpha_A = 1/2 logits stay random at the start, the mean of a logit over
 heads after two updates grows with N, and the gradients of keys and queries with it: training has
 no limit.
 
@@ -18,30 +16,26 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import core, figures
-from translimit.core import Claim, ConfigError, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
-from translimit.experiments.bordelon2024.limit_and_networks import Problem
-from translimit.experiments.bordelon2024.tasks import REFERENCE
+from translimit.core import ConfigError, Estimate
+from translimit.experiments.bordelon2024.dmft_problem import Problem
 from translimit.experiments.checked import Count, Counts, Doubling, Four, Positive, Two
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 #: Evaluations at alpha_A = 1/2.
 SHORT = 4
+#: By how much gradients must grow at least at alpha_A = 1/2.
+FACTOR = 1.4
+#: Titles of the panels.
+VARIANCE = "variance of logits over heads"
+GRADIENT = "mean square of $p^K, p^Q$"
 
 
 @dataclass(frozen=True)
@@ -71,219 +65,226 @@ class Config(Problem):
                 "coordinates", f"got {self.coordinates}", f"pass at least {self.head_dims[-1]}"
             )
 
+    @property
+    def last(self) -> int:
+        """The largest head dimension."""
+        return self.head_dims[-1]
 
-class HeadDimension(AbstractExperiment[Config]):
-    """See the module's docstring."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """The exact limit, or repeated passes of one head dimension."""
-        if cell.name == "exact":
-            return Cost(8.0, config.limit_bytes())
-        one = config.populations * config.coordinates * (config.steps * config.fields()) ** 2
-        rows = config.coordinates // cell.parameters["head_dim"]
-        limit = replace(config, head_dim=cell.parameters["head_dim"], samples=rows)
-        return Cost(16 + 1.3e-8 * config.repeats * one, limit.limit_bytes())
+@dataclass(frozen=True)
+class Exact(ex.Arrays):
+    """Heads of infinite dimension."""
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The exact limit, and every head dimension."""
-        return (Cell("exact"), *(Cell(f"N={n}", {"head_dim": n}) for n in config.head_dims))
+    predictions: Float[np.ndarray, "step sample"]
 
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """What is checked."""
-        return ("collapse", "predictions", "gradients-vanish", "attention-diverges", "gradients")
 
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Repeated solves at both exponents."""
-        import xarray as xr
+@dataclass(frozen=True)
+class Sampled(ex.Arrays):
+    """Heads of one dimension, at alpha_A = 1 and, a few updates long, at alpha_A = 1/2.
 
-        if cell.name == "exact":
-            problem = replace(config, alpha_A=1.0).limit(head_dim=math.inf)
-            solution = core.solve(problem)
-            return xr.Dataset(
-                {"predictions": (("step", "sample"), solution.predictions)},
-                attrs={"reference": REFERENCE},
-            )
-        N = cell.parameters["head_dim"]
-        heads = config.coordinates // N
-        found: dict[str, list[Any]] = {}
-        for alpha, steps in ((1.0, config.steps), (0.5, SHORT)):
-            sized = replace(config, head_dim=N, alpha_A=alpha, steps=steps, samples=heads)
-            problem = sized.limit()
-            method = sized.method(problem, heads_kept=heads)
-            name = "one" if alpha == 1 else "half"
-            for repeat in range(config.repeats):
-                own = core.named_key(key, name, repeat)
-                solution = core.solve(problem, method, key=own)
-                law = solution.score_law(0)
-                variance = law.variance.mean(axis=(1, 2, 3))
-                found.setdefault(f"variance_{name}", []).append(variance)
-                found.setdefault(f"mean_{name}", []).append(law.mean)
-                found.setdefault(f"gradient_{name}", []).append(solution.key_gradient[:, 0])
-                if alpha == 1:
-                    found.setdefault("predictions", []).append(solution.predictions)
-        dims = {
-            "predictions": ("repeat", "step", "sample"),
-            "variance_one": ("repeat", "step"),
-            "gradient_one": ("repeat", "step"),
-            "mean_one": ("repeat", "step", "sample", "query", "key"),
-            "variance_half": ("repeat", "early"),
-            "gradient_half": ("repeat", "early"),
-            "mean_half": ("repeat", "early", "sample", "query", "key"),
-        }
-        return xr.Dataset(
-            {name: (dims[name], np.array(values)) for name, values in found.items()},
-            attrs={"reference": REFERENCE, "head_dim": N},
-        )
+    Variances of logits over heads are means over entries; gradients are mean squares of those of
+    keys and queries.
+    """
 
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Collapse at alpha_A = 1, divergence at 1/2."""
-        rows = [results[f"N={n}"] for n in config.head_dims]
-        sizes, last = config.head_dims, config.head_dims[-1]
-        variance = core.fit_rate(sizes, [np.sqrt(r["variance_one"].values[:, -1]) for r in rows])
-        quiet = core.fit_rate(
-            sizes[-2:], [np.sqrt(r["gradient_one"].values[:, 0]) for r in rows][-2:]
-        )
-        growth = _jackknifed(rows, lambda means: _exponent(sizes, means))
-        excess = [r["gradient_half"].values[:, -1] - r["gradient_half"].values[:, 0] for r in rows]
-        first, end = Estimate.from_samples(excess[0]), Estimate.from_samples(excess[-1])
-        ratio = end.value / first.value
-        error = abs(ratio) * math.hypot(end.stderr / end.value, first.stderr / first.value)
-        return [
-            Claim(
-                name="collapse",
-                statement="At $\\alpha_A = 1$ heads collapse: after training the variance of a "
-                "logit over heads falls like $1/N$ (exponent of its square root).",
-                prediction=-0.5,
-                estimate=variance.estimate(),
-                tol=0.05,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="predictions",
-                statement=f"Predictions, extrapolated from $N = {last // 2}$ and {last}, are those "
-                "of infinite head dimension (mean over evaluations and inputs).",
-                prediction=0.0,
-                estimate=_extrapolated(rows, results["exact"]),
-                tol=0.005,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="gradients-vanish",
-                statement="At $\\alpha_A = 1$ the first gradients of keys and queries vanish like "
-                f"$N^{{-1/2}}$ (exponent of their rms from $N = {last // 2}$ to {last}).",
-                prediction=-0.5,
-                estimate=quiet.estimate(),
-                tol=0.05,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="attention-diverges",
-                statement="At $\\alpha_A = 1/2$ the mean of a logit over heads after two updates "
-                "grows like $N$ (exponent of its rms over entries).",
-                prediction=1.0,
-                estimate=growth,
-                tol=0.3,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="gradients",
-                statement="At $\\alpha_A = 1/2$ what the gradients of keys and queries gain in "
-                f"{SHORT - 1} updates grows with $N$: by a factor of at least 1.4 from "
-                f"$N = {sizes[0]}$ to {last}.",
-                prediction=1.4,
-                estimate=Estimate(min(ratio, 1.4), error, config.repeats),
-                tol=0.1,
-                reference=REFERENCE,
-            ),
-        ]
+    predictions: Float[np.ndarray, "repeat step sample"]
+    variance_one: Float[np.ndarray, "repeat step"]
+    gradient_one: Float[np.ndarray, "repeat step"]
+    mean_one: Float[np.ndarray, "repeat step sample query key"]
+    variance_half: Float[np.ndarray, "repeat early"]
+    gradient_half: Float[np.ndarray, "repeat early"]
+    mean_half: Float[np.ndarray, "repeat early sample query key"]
 
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Variances and gradients against the head dimension."""
-        rows = [results[f"N={n}"] for n in config.head_dims]
-        series = {
-            "variance, start, $\\alpha_A = 1$": [r["variance_one"].values[:, 0] for r in rows],
-            "variance, end, $\\alpha_A = 1$": [r["variance_one"].values[:, -1] for r in rows],
-            "variance, start, $\\alpha_A = 1/2$": [r["variance_half"].values[:, 0] for r in rows],
-            "gradient, start, $\\alpha_A = 1$": [r["gradient_one"].values[:, 0] for r in rows],
-            "gradient, start, $\\alpha_A = 1/2$": [r["gradient_half"].values[:, 0] for r in rows],
-            "gradient, 3 updates, $\\alpha_A = 1/2$": [
-                r["gradient_half"].values[:, -1] for r in rows
-            ],
-        }
-        means = {name: [float(v.mean()) for v in values] for name, values in series.items()}
-        errors = {
-            name: [float(v.std(ddof=1) / v.size**0.5) for v in values]
-            for name, values in series.items()
-        }
 
-        def draw(figure: Any) -> None:
-            axes = figure.subplots(1, 2)
-            for i, name in enumerate(series):
-                ax = axes[0] if name.startswith("variance") else axes[1]
-                ax.errorbar(
-                    config.head_dims,
-                    means[name],
-                    yerr=errors[name],
-                    fmt=figures.MARKERS[i] + "-",
-                    color=figures.COLOURS[i % len(figures.COLOURS)],
-                    capsize=3,
-                    label=name.partition(", ")[2],
-                )
-            for ax, label in zip(
-                axes, ("variance of logits over heads", "mean square of $p^K, p^Q$"), strict=True
+def compute_exact(config: Config, at: ex.Alone, keys: ex.Keys) -> Exact:
+    """The limit of heads of infinite dimension."""
+    del at, keys
+    return Exact(core.solve(replace(config, alpha_A=1.0).limit(head_dim=math.inf)).predictions)
+
+
+def compute_sampled(config: Config, head_dim: int, keys: ex.Keys) -> Sampled:
+    """Repeated solves at both exponents."""
+    heads = config.coordinates // head_dim
+    found: dict[str, list[np.ndarray]] = {}
+    for name, alpha, steps in (("one", 1.0, config.steps), ("half", 0.5, SHORT)):
+        sized = replace(config, head_dim=head_dim, alpha_A=alpha, steps=steps, samples=heads)
+        problem = sized.limit()
+        method = sized.method(problem, heads_kept=heads)
+        for repeat in range(config.repeats):
+            own = core.named_key(keys.own, name, repeat)
+            solution = core.solve(problem, method, key=own)
+            law = solution.score_law(0)
+            for quantity, values in (
+                (f"variance_{name}", law.variance.mean(axis=(1, 2, 3))),
+                (f"mean_{name}", law.mean),
+                (f"gradient_{name}", solution.key_gradient[:, 0]),
+                *([("predictions", solution.predictions)] if name == "one" else []),
             ):
-                ax.set_xscale("log")
-                ax.set_yscale("log")
-                ax.set_xticks(config.head_dims, [str(n) for n in config.head_dims])
-                ax.minorticks_off()
-                figures.finish(ax, xlabel="head dimension $N$", ylabel=label)
-
-        plain = tuple(name.replace("$", "").replace("\\", "") for name in series)
-        table = tuple(
-            (n, *(means[name][i] for name in series)) for i, n in enumerate(config.head_dims)
-        )
-        return [
-            FigureSpec(
-                name="head-dimension",
-                title="Heads against their dimension",
-                caption=f"Means over {config.repeats} solves with standard errors. At "
-                "$\\alpha_A = 1$ everything falls like $1/N$; at $\\alpha_A = 1/2$ logits keep "
-                "their variance and gradients grow once the values are learned.",
-                draw=draw,
-                table=Table(("N", *plain), table),
-                shown=len(config.head_dims),
-                size=(9.0, 4.0),
-            )
-        ]
+                found.setdefault(quantity, []).append(values)
+    return Sampled(**{name: np.array(values) for name, values in found.items()})
 
 
-def _exponent(sizes: tuple[int, ...], values: np.ndarray) -> float:
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+def _sampled_cost(config: Config, head_dim: int) -> ex.Cost:
+    """Repeated passes of one head dimension."""
+    one = config.populations * config.coordinates * (config.steps * config.fields()) ** 2
+    limit = replace(config, head_dim=head_dim, samples=config.coordinates // head_dim)
+    return ex.Cost(16 + 1.3e-8 * config.repeats * one, limit.limit_bytes())
 
 
-def _jackknifed(rows: list[xr.Dataset], exponent: Any) -> Estimate:
-    """The exponent of the rms over entries of mean logits after two updates."""
-    means = np.stack([row["mean_half"].values[:, 2] for row in rows])  # [N, repeat, ...]
+EXACT = ex.Part(
+    "exact",
+    Exact,
+    compute_exact,
+    grid=ex.alone,
+    cost=lambda c, at: ex.Cost(8.0, c.limit_bytes()),
+)
+SAMPLED = ex.Part(
+    "N={head_dim}",
+    Sampled,
+    compute_sampled,
+    grid=lambda c: c.head_dims,
+    cost=_sampled_cost,
+)
 
-    def statistic(kept: np.ndarray) -> float:
+
+def _rows_of(found: ex.Found[Config]) -> list[Sampled]:
+    """What was found, head dimension by head dimension."""
+    return [data for _, data in found.each(SAMPLED)]
+
+
+def _collapse(found: ex.Found[Config]) -> Estimate:
+    spreads = [np.sqrt(data.variance_one[:, -1]) for data in _rows_of(found)]
+    return core.fit_rate(found.config.head_dims, spreads).estimate()
+
+
+def _extrapolated(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """2 f(2N) - f(N) minus the exact predictions, averaged towards the targets."""
+    del at
+    target = found(EXACT).predictions
+    weights = np.sign(target[-1]) * np.ones_like(target) / target.size
+    last = _rows_of(found)[-2:]
+    coarse, fine = (np.sum(data.predictions * weights, axis=(1, 2)) for data in last)
+    return Estimate.from_samples(2 * fine - coarse - np.sum(target * weights))
+
+
+def _first_gradients(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    del at
+    gradients = [np.sqrt(data.gradient_one[:, 0]) for data in _rows_of(found)[-2:]]
+    return core.fit_rate(found.config.head_dims[-2:], gradients).estimate()
+
+
+def _mean_exponent(found: ex.Found[Config]) -> Estimate:
+    """Jackknife of the exponent of the rms over entries of mean logits after two updates."""
+    means = np.stack([data.mean_half[:, 2] for data in _rows_of(found)])  # [N, repeat, ...]
+    sizes = np.log(found.config.head_dims)
+
+    def exponent(kept: np.ndarray) -> float:
         # Averaged over repeats first; what noise leaves in the square is subtracted.
         some = means[:, kept].reshape(len(means), len(kept), -1)
         noise = some.var(axis=1, ddof=1) / len(kept)
         square = np.mean(some.mean(axis=1) ** 2 - noise, axis=1)
-        return exponent(np.sqrt(np.maximum(square, 1e-12)))
+        rms = np.sqrt(np.maximum(square, 1e-12))
+        return float(np.polyfit(sizes, np.log(rms), 1)[0])
 
-    return core.jackknife(statistic, means.shape[1])
-
-
-def _extrapolated(rows: list[xr.Dataset], exact: xr.Dataset) -> Estimate:
-    """2 f(2N) - f(N) minus the exact predictions, averaged towards the targets."""
-    target = exact["predictions"].values
-    weights = np.sign(target[-1]) * np.ones_like(target) / target.size
-    coarse, fine = (np.sum(row["predictions"].values * weights, axis=(1, 2)) for row in rows[-2:])
-    return Estimate.from_samples(2 * fine - coarse - np.sum(target * weights))
+    return core.jackknife(exponent, means.shape[1])
 
 
-EXPERIMENT = HeadDimension(
+def _growth(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The factor by which what gradients gain grows, at most what is asked for."""
+    del at
+    gains = [data.gradient_half[:, -1] - data.gradient_half[:, 0] for data in _rows_of(found)]
+    first, end = Estimate.from_samples(gains[0]), Estimate.from_samples(gains[-1])
+    ratio = end.value / first.value
+    error = abs(ratio) * math.hypot(end.stderr / end.value, first.stderr / first.value)
+    return Estimate(min(ratio, FACTOR), error, found.config.repeats)
+
+
+COLLAPSE = ex.claim(
+    "collapse",
+    "At $\\alpha_A = 1$ heads collapse: after training the variance of a logit over heads falls "
+    "like $1/N$ (exponent of its square root).",
+    _collapse,
+    prediction=-0.5,
+    tol=0.05,
+)
+PREDICTIONS = ex.Claims(
+    "predictions",
+    lambda found, at: (
+        f"Predictions, extrapolated from $N = {found.config.last // 2}$ and "
+        f"{found.config.last}, are those of infinite head dimension (mean over evaluations and "
+        "inputs)."
+    ),
+    estimate=_extrapolated,
+    prediction=0.0,
+    tol=0.005,
+    over=ex.alone,
+)
+VANISHING = ex.Claims(
+    "gradients-vanish",
+    lambda found, at: (
+        "At $\\alpha_A = 1$ the first gradients of keys and queries vanish like "
+        f"$N^{{-1/2}}$ (exponent of their rms from $N = {found.config.last // 2}$ to "
+        f"{found.config.last})."
+    ),
+    estimate=_first_gradients,
+    prediction=-0.5,
+    tol=0.05,
+    over=ex.alone,
+)
+DIVERGENCE = ex.claim(
+    "attention-diverges",
+    "At $\\alpha_A = 1/2$ the mean of a logit over heads after two updates grows like $N$ "
+    "(exponent of its rms over entries).",
+    _mean_exponent,
+    prediction=1.0,
+    tol=0.3,
+)
+GROWTH = ex.Claims(
+    "gradients",
+    lambda found, at: (
+        "At $\\alpha_A = 1/2$ what the gradients of keys and queries gain in "
+        f"{SHORT - 1} updates grows with $N$: by a factor of at least {FACTOR:g} from "
+        f"$N = {found.config.head_dims[0]}$ to {found.config.last}."
+    ),
+    estimate=_growth,
+    prediction=FACTOR,
+    tol=0.1,
+    over=ex.alone,
+)
+
+
+def _figure_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for head_dim, data in found.each(SAMPLED):
+        for quantity, series, values in (
+            (VARIANCE, "start, $\\alpha_A = 1$", data.variance_one[:, 0]),
+            (VARIANCE, "end, $\\alpha_A = 1$", data.variance_one[:, -1]),
+            (VARIANCE, "start, $\\alpha_A = 1/2$", data.variance_half[:, 0]),
+            (GRADIENT, "start, $\\alpha_A = 1$", data.gradient_one[:, 0]),
+            (GRADIENT, "start, $\\alpha_A = 1/2$", data.gradient_half[:, 0]),
+            (GRADIENT, "3 updates, $\\alpha_A = 1/2$", data.gradient_half[:, -1]),
+        ):
+            mean = Estimate.from_samples(values)
+            yield (quantity, series, head_dim, mean.value, mean.stderr)
+
+
+HEADS = ex.Figure(
+    name="head-dimension",
+    title="Heads against their dimension",
+    caption="Means over {repeats} solves with standard errors. At $\\alpha_A = 1$ everything falls "
+    "like $1/N$; at $\\alpha_A = 1/2$ logits keep their variance and gradients grow once the "
+    "values are learned.",
+    columns=("quantity", "series", "N", "mean", "standard error"),
+    rows=_figure_rows,
+    x="N",
+    by="series",
+    panels="quantity",
+    layers=(figures.points("mean", "standard error", joined=True),),
+    xlabel="head dimension $N$",
+    log="xy",
+    ticks=True,
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-head-dimension",
     title="Heads of growing dimension: collapse at one exponent, divergence below",
     summary="Infinitely many heads of dimension $N$ learn two digits. At $\\alpha_A = 1$ they "
@@ -291,9 +292,13 @@ EXPERIMENT = HeadDimension(
     "$\\alpha_A = 1/2$ logits stay random at the start, and after two updates gradients of keys "
     "and queries grow with $N$.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(head_dims=(4, 8, 16), coordinates=12_000, repeats=8, steps=8),
         "standard": Config(),
         "paper": Config(head_dims=(4, 8, 16, 32, 64), coordinates=64_000, repeats=16, inputs=4),
     },
+    parts=(EXACT, SAMPLED),
+    claims=(COLLAPSE, PREDICTIONS, VANISHING, DIVERGENCE, GROWTH),
+    figures=(HEADS,),
 )

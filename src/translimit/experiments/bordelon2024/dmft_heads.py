@@ -8,19 +8,21 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from translimit.experiments.bordelon2024.dmft_networks import Config, NetworksAndLimit
+from dataclasses import replace
 
-EXPERIMENT = NetworksAndLimit(
+from translimit.experiments.bordelon2024 import dmft_networks
+from translimit.experiments.bordelon2024.growing_networks import Config
+
+EXPERIMENT = replace(
+    dmft_networks.EXPERIMENT,
     name="bordelon2024/dmft-heads",
     title="Networks in the number of heads against their training dynamics in the limit",
     summary="A few digits are learned by transformers of $H$ heads and by the limit "
     "$H \\to \\infty$, solved in one causal pass. Distances fall like $H^{-1/2}$, and means over "
     "seeds, extrapolated in $1/H$, are the limit within their errors.",
-    citations=("bordelon2024", "jax"),
     presets={
         "demo": Config(sizes=(8, 16, 32), steps=10, samples=2000, populations=6, without="R_h"),
         "standard": Config(without="R_h"),
         "paper": Config(sizes=(8, 16, 32, 64, 128), inputs=8, steps=20, layers=2, without="R_h"),
     },
-    checked=("rate", "predictions", "kernel", "attention", "response"),
 )

@@ -13,27 +13,20 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import core, figures, limits
-from translimit.core import Claim, ConfigError, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
-from translimit.experiments.bordelon2024.limit_and_networks import Problem, train_networks
-from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, REFERENCE, two_digits
+from translimit.core import ConfigError, Estimate
+from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.limit_and_networks import Networks, train_networks
+from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits
 from translimit.experiments.checked import Doubled, Four, MultipleOf, Within
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,11 @@ class Config(Problem):
         self.require_networks()
         self.require_samples(unseen=self.unseen)
 
+    @property
+    def updates(self) -> int:
+        """Updates before the last evaluation."""
+        return self.steps - 1
+
     def observed(self) -> Problem:
         """The problem of the limit, with the digits that are not trained."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(Problem)}
@@ -78,177 +76,141 @@ class Config(Problem):
         return x[order], y[order]
 
 
-class Learned(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Limit(ex.Arrays):
+    """What the limit predicts of all digits, trained ones first, and their labels."""
 
-    def cell_cost(self, config: Config, cell: Cell) -> Cost:
-        """The limit with more inputs, or networks of one size."""
-        if "heads" in cell.parameters:
-            size = cell.parameters["heads"], config.seeds
-            return Cost(config.networks_seconds(*size), config.networks_bytes(*size))
-        limit = config.observed()
-        return Cost(limit.limit_seconds(), limit.limit_bytes())
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The limit, and networks of each size."""
-        return (Cell("limit"), *(Cell(f"networks/H={n}", {"heads": n}) for n in config.heads))
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """What is checked."""
-        return ("test-loss", "scatter", "bias", "alignment")
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """Predictions and kernels on all digits, trained ones first."""
-        import xarray as xr
-
-        x, y = config.shown()
-        if cell.name != "limit":
-            heads = cell.parameters["heads"]
-            return train_networks(
-                config,
-                key,
-                heads=heads,
-                seeds=config.seeds,
-                shown=(x, y),
-            )
-        weights = np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0)
-        problem = limits.dmft.TrainingDynamics(
-            architecture=config.limit().architecture,
-            inputs=x,
-            targets=y,
-            steps=config.steps,
-            eta0=config.eta0,
-            weights=weights,
-        )
-        solution = core.solve(problem, config.method(problem), key=key)
-        kernel = np.einsum("tptq->tpq", solution.kernel(solution.layers).mean(axis=(2, 5)))
-        return xr.Dataset(
-            {
-                "predictions": (("step", "sample", "output"), solution.predictions[..., None]),
-                "stderr": (("step", "sample", "output"), solution.stderr[..., None]),
-                "kernel": (("step", "sample", "sample2"), kernel),
-                "target": (("sample",), y),
-            },
-            attrs={"reference": REFERENCE},
-        )
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Loss, scatter and alignment on unseen digits."""
-        limit = results["limit"]
-        nets = [results[f"networks/H={n}"] for n in config.heads]
-        losses = [_test_loss(config, limit, net) for net in nets]
-        own = float(_test_loss(config, limit, None)[0])
-        floor = float(np.max(limit["stderr"].values[-1]))
-        low, high = config.heads[-2:]
-        scatter = [_scatter(config, net) for net in nets]
-        aligned = [_alignment(config, limit, net) for net in nets[-2:]]
-        ends = [_alignment(config, limit, None, step)[0] for step in (0, -1)]
-        return [
-            Claim(
-                name="test-loss",
-                statement="The loss on unseen digits, extrapolated over networks from "
-                f"$H = {low}$ and {high}, is that of the limit.",
-                prediction=0.0,
-                estimate=_difference(losses[-1], losses[-2], own, floor),
-                tol=0.02,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="scatter",
-                statement="Predictions of unseen digits scatter over networks like $H^{-1/2}$.",
-                prediction=-0.5,
-                estimate=core.fit_rate(config.heads, scatter).estimate(),
-                tol=0.1,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="bias",
-                statement="What no ensemble averages away, the distance of the mean over networks "
-                "from the limit on unseen digits, falls like $1/H$.",
-                prediction=-1.0,
-                estimate=_bias_exponent(config, limit, nets),
-                tol=0.3,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="alignment",
-                statement="The alignment of the residual kernel with the labels of unseen digits "
-                f"(limit: {ends[0]:.3f} at the start, {ends[1]:.3f} at the end), extrapolated "
-                "over networks, is that of the limit.",
-                prediction=0.0,
-                estimate=_difference(aligned[1], aligned[0], float(ends[1]), 0.0),
-                tol=0.02,
-                reference=REFERENCE,
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """Loss and alignment on unseen digits against heads."""
-        limit = results["limit"]
-        nets = [results[f"networks/H={n}"] for n in config.heads]
-        losses = [_test_loss(config, limit, net) for net in nets]
-        own = float(_test_loss(config, limit, None)[0])
-        aligned = [_alignment(config, limit, net) for net in nets]
-        end = float(_alignment(config, limit, None)[0])
-
-        def draw(figure: Any) -> None:
-            axes = figure.subplots(1, 2)
-            pairs = ((losses, own, "loss on unseen digits"), (aligned, end, "kernel alignment"))
-            for ax, (samples, line, label) in zip(axes, pairs, strict=True):
-                means = [float(np.mean(v)) for v in samples]
-                bars = [2 * float(np.std(v) / len(v) ** 0.5) for v in samples]
-                ax.errorbar(
-                    config.heads,
-                    means,
-                    yerr=bars,
-                    fmt="o",
-                    color=figures.COLOURS[0],
-                    label="networks",
-                )
-                ax.axhline(line, color=figures.LIMIT, label="limit")
-                ax.set_xscale("log")
-                ax.set_xticks(config.heads, [str(n) for n in config.heads])
-                ax.minorticks_off()
-                figures.finish(ax, xlabel="heads $H$", ylabel=label)
-
-        rows = [
-            (n, float(np.mean(a)), float(np.mean(b)))
-            for n, a, b in zip(config.heads, losses, aligned, strict=True)
-        ]
-        return [
-            FigureSpec(
-                name="unseen",
-                title="Unseen digits: finite networks and the limit",
-                caption=f"Means over {config.seeds} networks of each size with two standard "
-                f"errors, after {config.steps - 1} updates on {config.inputs} digits; "
-                f"{config.unseen} others are looked at.",
-                draw=draw,
-                table=Table(("heads", "test loss", "alignment"), (*rows, ("limit", own, end))),
-                shown=len(rows),
-                size=(9.0, 4.0),
-            )
-        ]
+    predictions: Float[np.ndarray, "step sample output"]
+    stderr: Float[np.ndarray, "step sample output"]
+    kernel: Float[np.ndarray, "step sample sample2"]
+    target: Float[np.ndarray, " sample"]
 
 
-def _test_loss(config: Config, limit: xr.Dataset, net: xr.Dataset | None) -> np.ndarray:
-    """Half the mean squared error on unseen digits at the end, by network [seeds]."""
-    f = (limit if net is None else net)["predictions"].values[..., -1, config.inputs :, 0]
-    return np.atleast_1d(np.mean((limit["target"].values[config.inputs :] - f) ** 2, axis=-1) / 2)
+def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
+    """The limit; digits that are not trained have weight zero."""
+    del at
+    x, y = config.shown()
+    problem = limits.dmft.TrainingDynamics(
+        architecture=config.limit().architecture,
+        inputs=x,
+        targets=y,
+        steps=config.steps,
+        eta0=config.eta0,
+        weights=np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0),
+    )
+    solution = core.solve(problem, config.method(problem), key=keys.own)
+    return Limit(
+        predictions=solution.predictions[..., None],
+        stderr=solution.stderr[..., None],
+        kernel=np.einsum("tptq->tpq", solution.kernel(solution.layers).mean(axis=(2, 5))),
+        target=y,
+    )
 
 
-def _scatter(config: Config, net: xr.Dataset) -> np.ndarray:
-    f = net["predictions"].values[:, -1, config.inputs :, 0]
-    return np.sqrt(np.mean((f - f.mean(axis=0)) ** 2, axis=-1))
+def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
+    """Networks of one size, trained on some digits and observed on all."""
+    return train_networks(config, keys.own, heads=heads, seeds=config.seeds, shown=config.shown())
 
 
-def _bias_exponent(config: Config, limit: xr.Dataset, nets: list[xr.Dataset]) -> Estimate:
+def _limit_cost(config: Config, at: ex.Alone) -> ex.Cost:
+    """The limit has more inputs than are trained."""
+    del at
+    problem = config.observed()
+    return ex.Cost(problem.limit_seconds(), problem.limit_bytes())
+
+
+LIMIT = ex.Part("limit", Limit, compute_limit, grid=ex.alone, cost=_limit_cost)
+NETWORKS = ex.Part(
+    "networks/H={heads}",
+    Networks,
+    compute_networks,
+    grid=lambda c: c.heads,
+    cost=lambda c, heads: ex.Cost(
+        c.networks_seconds(heads, c.seeds), c.networks_bytes(heads, c.seeds)
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Networks and the limit on the digits that are not trained.
+
+    Attributes:
+        labels: of the digits.
+        f: last predictions of networks, one array for each H.
+        limit: those of the limit.
+        stderr: its standard errors.
+        alignment: of the kernel with the labels at the end, one array for each H.
+        aligned: that of the limit at the start and at the end.
+    """
+
+    labels: Float[np.ndarray, " digits"]
+    f: list[Float[np.ndarray, "seeds digits"]]
+    limit: Float[np.ndarray, " digits"]
+    stderr: Float[np.ndarray, " digits"]
+    alignment: list[Float[np.ndarray, " seeds"]]
+    aligned: tuple[float, float]
+
+    def loss(self, f: Float[np.ndarray, "*seeds digits"]) -> Float[np.ndarray, "*seeds"]:
+        """Half the mean squared error."""
+        return np.asarray(np.mean((self.labels - f) ** 2, axis=-1) / 2)
+
+
+def unseen(found: ex.Found[Config]) -> Unseen:
+    """What was found on unseen digits."""
+    new = slice(found.config.inputs, None)
+    limit, nets = found(LIMIT), [data for _, data in found.each(NETWORKS)]
+    labels = limit.target[new]
+    start, end = (float(_alignment(limit.kernel[t, new, new], labels)) for t in (0, -1))
+    return Unseen(
+        labels=labels,
+        f=[net.predictions[:, -1, new, 0] for net in nets],
+        limit=limit.predictions[-1, new, 0],
+        stderr=limit.stderr[-1, new, 0],
+        alignment=[_alignment(net.kernel[:, -1, new, new], labels) for net in nets],
+        aligned=(start, end),
+    )
+
+
+def _alignment(
+    kernel: Float[np.ndarray, "*seeds digits digits"], labels: Float[np.ndarray, " digits"]
+) -> Float[np.ndarray, "*seeds"]:
+    norm = labels @ labels * np.sqrt(np.sum(kernel**2, axis=(-1, -2)))
+    return np.asarray(np.einsum("p,...pq,q->...", labels, kernel, labels) / norm)
+
+
+def _difference(samples: list[np.ndarray], limit: float, floor: float) -> Estimate:
+    """2 mean(fine) - mean(coarse) - limit, from the last two sizes."""
+    b, a = (Estimate.from_samples(one) for one in samples[-2:])
+    stderr = float(np.sqrt(4 * a.stderr**2 + b.stderr**2 + floor**2))
+    return Estimate(2 * a.value - b.value - limit, stderr, a.count)
+
+
+def _loss_gap(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    del at
+    data = found.once(unseen)
+    floor = float(np.max(found(LIMIT).stderr[-1]))
+    return _difference([data.loss(f) for f in data.f], float(data.loss(data.limit)), floor)
+
+
+def _alignment_gap(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    del at
+    data = found.once(unseen)
+    return _difference(data.alignment, data.aligned[1], 0.0)
+
+
+def _scatter(found: ex.Found[Config]) -> Estimate:
+    f = found.once(unseen).f
+    scatter = [np.sqrt(np.mean((one - one.mean(axis=0)) ** 2, axis=-1)) for one in f]
+    return core.fit_rate(found.config.heads, scatter).estimate()
+
+
+def _bias_exponent(found: ex.Found[Config]) -> Estimate:
     """Exponent in H of the mean distance from the limit towards the labels of unseen digits."""
-    new, y = slice(config.inputs, None), limit["target"].values[config.inputs :]
-    target = limit["predictions"].values[-1, new, 0]
-    samples = [np.mean((net["predictions"].values[:, -1, new, 0] - target) * y, 1) for net in nets]
-    bias = [Estimate.from_samples(row) for row in samples]
-    floor = float(np.mean(limit["stderr"].values[-1, new, 0]))
-    x = np.log(config.heads) - np.mean(np.log(config.heads))
+    data, heads = found.once(unseen), found.config.heads
+    bias = [Estimate.from_samples(np.mean((f - data.limit) * data.labels, 1)) for f in data.f]
+    floor = float(np.mean(data.stderr))
+    x = np.log(heads) - np.mean(np.log(heads))
     weights = x / np.sum(x**2)
     sizes = np.array([abs(one.value) for one in bias])
     noise = np.array([one.stderr for one in bias]) / sizes
@@ -257,31 +219,85 @@ def _bias_exponent(config: Config, limit: xr.Dataset, nets: list[xr.Dataset]) ->
     return Estimate(float(weights @ np.log(sizes)), stderr, bias[0].count)
 
 
-def _alignment(
-    config: Config, limit: xr.Dataset, net: xr.Dataset | None, step: int = -1
-) -> np.ndarray:
-    """Alignment of the pooled kernel with the labels on unseen digits [seeds]."""
-    new = slice(config.inputs, None)
-    kernel = (limit if net is None else net)["kernel"].values[..., step, new, new]
-    y = limit["target"].values[new]
-    norm = np.sqrt(np.sum(kernel**2, axis=(-1, -2)))
-    return np.atleast_1d(np.einsum("p,...pq,q->...", y, kernel, y) / (y @ y * norm))
+def _aligned(found: ex.Found[Config], at: ex.Alone) -> str:
+    del at
+    start, end = found.once(unseen).aligned
+    return (
+        f"The alignment of the residual kernel with the labels of unseen digits (limit: {start:.3f}"
+        f" at the start, {end:.3f} at the end), extrapolated over networks, is that of the limit."
+    )
 
 
-def _difference(fine: np.ndarray, coarse: np.ndarray, limit: float, floor: float) -> Estimate:
-    """2 mean(fine) - mean(coarse) - limit."""
-    a, b = Estimate.from_samples(fine), Estimate.from_samples(coarse)
-    stderr = float(np.sqrt(4 * a.stderr**2 + b.stderr**2 + floor**2))
-    return Estimate(2 * a.value - b.value - limit, stderr, a.count)
+TEST_LOSS = ex.Claims(
+    "test-loss",
+    lambda found, at: (
+        "The loss on unseen digits, extrapolated over networks from "
+        f"$H = {found.config.heads[-2]}$ and {found.config.heads[-1]}, is that of the limit."
+    ),
+    estimate=_loss_gap,
+    prediction=0.0,
+    tol=0.02,
+    over=ex.alone,
+)
+SCATTER = ex.claim(
+    "scatter",
+    "Predictions of unseen digits scatter over networks like $H^{-1/2}$.",
+    _scatter,
+    prediction=-0.5,
+    tol=0.1,
+)
+BIAS = ex.claim(
+    "bias",
+    "What no ensemble averages away, the distance of the mean over networks from the limit on "
+    "unseen digits, falls like $1/H$.",
+    _bias_exponent,
+    prediction=-1.0,
+    tol=0.3,
+)
+ALIGNMENT = ex.Claims(
+    "alignment", _aligned, estimate=_alignment_gap, prediction=0.0, tol=0.02, over=ex.alone
+)
 
 
-EXPERIMENT = Learned(
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    data = found.once(unseen)
+    panels = (
+        ("loss on unseen digits", [data.loss(f) for f in data.f], float(data.loss(data.limit))),
+        ("kernel alignment", data.alignment, data.aligned[1]),
+    )
+    for quantity, samples, limit in panels:
+        for heads, values in zip(found.config.heads, samples, strict=True):
+            error = 2 * float(np.std(values) / len(values) ** 0.5)
+            yield (quantity, heads, float(np.mean(values)), error, limit)
+
+
+UNSEEN = ex.Figure(
+    name="unseen",
+    title="Unseen digits: finite networks and the limit",
+    caption="Means over {seeds} networks of each size with two standard errors, after {updates} "
+    "updates on {inputs} digits; {unseen} others are looked at.",
+    columns=("quantity", "heads", "networks", "two standard errors", "limit"),
+    rows=_rows,
+    x="heads",
+    panels="quantity",
+    layers=(
+        figures.points("networks", "two standard errors", label="networks"),
+        figures.level("limit", label="limit"),
+    ),
+    xlabel="heads $H$",
+    log="x",
+    ticks=True,
+    size=(9.0, 4.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-learned",
     title="Unseen digits: what finite networks only approximate",
     summary="The limit predicts digits it was not trained on without any scatter; finite networks "
     "scatter like $H^{-1/2}$ around it and pay with test loss. Mean loss and the alignment of "
     "features with labels, extrapolated in $1/H$, are those of the limit.",
     citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
             heads=(8, 16, 32), steps=8, samples=1500, populations=4, unseen=4, seeds=6000
@@ -289,4 +305,7 @@ EXPERIMENT = Learned(
         "standard": Config(samples=3000, populations=6),
         "paper": Config(heads=(8, 16, 32, 64, 128), inputs=8, unseen=16, steps=16),
     },
+    parts=(LIMIT, NETWORKS),
+    claims=(TEST_LOSS, SCATTER, BIAS, ALIGNMENT),
+    figures=(UNSEEN,),
 )

@@ -1,0 +1,257 @@
+"""One training problem of the limit and of its networks: data, architecture, gradient descent.
+
+What each side needs is told here without JAX: seconds and bytes follow from the sizes alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from translimit import core, describe, limits
+from translimit.core import ConfigError
+from translimit.experiments.bordelon2024.tasks import TASKS, load_task, require_task
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Exponent,
+    Momentum,
+    OneOf,
+    Positive,
+    Two,
+    Within,
+)
+from translimit.experiments.ensembles import PROCESS_BYTES, ensemble_bytes
+
+#: What an MLP may be: "none", or the name of a `describe.Activation`.
+MLPS = ("none", "gelu", "gelu_new", "relu", "silu", "tanh", "linear")
+
+
+@dataclass(frozen=True)
+class Problem(CheckedConfig):
+    """Data, architecture and gradient descent; what the limit and its networks have in common.
+
+    Attributes:
+        task: "digits", "text", "synthetic", or the path of an `.npz` with `inputs` [P, S, D] and
+            `targets` [P] or [P, outputs].
+        readout: "pooled", where targets in a file have as many columns as there are tokens: they
+            are outputs of the mean over tokens. "" where that is clear.
+        inputs: P, all of them in every update.
+        tokens: S of "text" and "synthetic".
+        dim: D of "text" and "synthetic".
+        head_dim: N.
+        layers: L.
+        alpha_A: exponent of the logits.
+        alpha_L: exponent of the branches.
+        beta0: branch multiplier.
+        gamma0: richness.
+        attention: whether blocks attend.
+        mlp: activation of an MLP as wide as the stream, by the names of `describe.Activation`;
+            "none" for no MLP.
+        norm: "rms", "layer" or "none", before each sub-block.
+        causal: whether tokens see only those before.
+        momentum: of the heavy ball.
+        steps: evaluations, one more than updates.
+        eta0: learning rate.
+        samples: sampled heads of a population of the limit; 0 for the solver's default.
+        neurons: sampled neurons of a population of the limit; 0 for the solver's default.
+        populations: populations of the limit, for its standard error.
+    """
+
+    task: str = "digits"
+    readout: Literal["", "pooled"] = ""
+    inputs: Count = 4
+    tokens: Two = 4
+    dim: Count = 16
+    head_dim: Count = 2
+    layers: Count = 1
+    alpha_A: Exponent = 1.0
+    alpha_L: Exponent = 1.0
+    beta0: Positive = 1.5
+    gamma0: Positive = 1.5
+    attention: bool = True
+    mlp: Annotated[str, OneOf(MLPS)] = "none"
+    norm: Literal["none", "rms", "layer"] = "none"
+    causal: bool = False
+    momentum: Momentum = 0.0
+    steps: Count = 12
+    eta0: Positive = 0.1
+    samples: Annotated[int, Within(0)] = 4000
+    neurons: Annotated[int, Within(0)] = 0
+    populations: Two = 8
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        require_task(self.task, self.inputs)
+        if not self.attention and self.mlp == "none":
+            raise ConfigError(
+                "attention", 'is false where mlp is "none"', "leave one of the two in the blocks"
+            )
+
+    def require_networks(self) -> None:
+        """Refuse a problem that no network of this library can have.
+
+        Raises:
+            ConfigError: blocks without attention.
+        """
+        if not self.attention:
+            raise ConfigError(
+                "attention", "is false", "leave it true: networks of this library attend"
+            )
+
+    def require_samples(self, *, unseen: int = 0) -> None:
+        """Refuse fewer sampled heads or neurons than moment matching needs.
+
+        Args:
+            unseen: inputs of the limit besides those that are trained.
+
+        Raises:
+            ConfigError: see `CausalSampling.counts`; of a file the tokens are not known.
+        """
+        if self.task not in TASKS:
+            return
+        history = self.steps * (self.fields() + unseen * self.fields() // self.inputs)
+        heads = 4 * history // self.head_dim + 1 if self.attention else 0
+        neurons = 2 * history + 1 if self.mlp != "none" else 0
+        for name, least in (("samples", heads), ("neurons", neurons)):
+            if 0 < getattr(self, name) < least:
+                these = f"inputs, {'unseen, ' if unseen else ''}tokens, steps and head_dim"
+                remedy = f"pass at least {least} for these {these}, or 0 for the default"
+                raise ConfigError(name, f"got {getattr(self, name)}", remedy)
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs [P, S, D] and targets [P] or [P, outputs].
+
+        Raises:
+            ConfigError: targets of a file that can be read in two ways.
+        """
+        x, y = load_task(self.task, self.inputs, self.tokens, self.dim)
+        if not self.readout and y.ndim == 2 and y.shape[1] == x.shape[1]:
+            raise ConfigError(
+                "readout",
+                f"is missing, and {self.task} has as many outputs as tokens, {y.shape[1]}",
+                'add readout = "pooled": they are outputs of the mean over tokens',
+            )
+        return x, y
+
+    def file_digest(self) -> str | None:
+        """Of the data in a file, so that another file is another run; None for what is shipped."""
+        if self.task in TASKS:
+            return None
+        x, y = self.data()
+        return core.config.digest([x.tolist(), y.tolist()])
+
+    def activation(self) -> describe.Activation | None:
+        """The activation of the MLP, or None."""
+        if self.mlp == "none":
+            return None
+        return describe.Activation(self.mlp)
+
+    def limit(
+        self, *, head_dim: float | None = None, layers: float | None = None
+    ) -> limits.dmft.TrainingDynamics:
+        """The training problem of the limit, other sizes where they are given."""
+        x, y = self.data()
+        architecture = limits.dmft.Architecture(
+            head_dim=self.head_dim if head_dim is None else head_dim,
+            layers=self.layers if layers is None else layers,
+            alpha_A=self.alpha_A,
+            alpha_L=self.alpha_L,
+            beta0=self.beta0,
+            gamma0=self.gamma0,
+            attention=self.attention,
+            mlp=self.activation(),
+            norm=None if self.norm == "none" else self.norm,
+            causal=self.causal,
+        )
+        return limits.dmft.TrainingDynamics(
+            architecture=architecture,
+            inputs=x,
+            targets=y,
+            steps=self.steps,
+            eta0=self.eta0,
+            momentum=self.momentum,
+            readout=self.readout or None,
+        )
+
+    def method(
+        self,
+        problem: limits.dmft.TrainingDynamics,
+        *,
+        omit: str | None = None,
+        heads_kept: int = 2000,
+    ) -> limits.dmft.LinearAlgebra | limits.dmft.CausalSampling:
+        """The exact method where there is one, else sampling.
+
+        Args:
+            problem: see `limit`.
+            omit: a response that is left out.
+            heads_kept: heads of each population whose scores are kept.
+        """
+        omitted = (omit,) if omit else ()
+        if limits.dmft.LinearAlgebra in problem.methods:
+            return limits.dmft.LinearAlgebra(omit=omitted)
+        return limits.dmft.CausalSampling(
+            heads=self.samples or None,
+            neurons=self.neurons or None,
+            populations=self.populations,
+            heads_kept=heads_kept,
+            omit=omitted,
+        )
+
+    def fields(self) -> int:
+        """Inputs times tokens, without reading any file."""
+        return self.inputs * (4 if self.task == "digits" else self.tokens)
+
+    def limit_seconds(self, *, cells: int | None = None) -> float:
+        """Roughly what the limit needs on one core."""
+        history = self.steps * self.fields()
+        blocks = (cells or self.layers) * (int(self.attention) + int(self.mlp != "none"))
+        heads = (self.samples or 8 * history) * self.head_dim
+        return 6 + self.populations * blocks * history**2 * (6e-9 * heads + 2e-9 * history)
+
+    def limit_bytes(self, *, cells: int | None = None) -> float:
+        """The process of a cell that solves the limit: leading terms of `TrainingDynamics.memory`.
+
+        The method itself needs JAX, which a plan does not load.
+        """
+        fields, history = self.fields(), self.steps * self.fields()
+        layers = cells or self.layers
+        blocks = layers * (int(self.attention) + int(self.mlp != "none"))
+        doubles = history**2 * (2 * blocks * (4 * blocks + 2) + 6 * blocks)
+        if self.attention:
+            samples = self.samples or 8 * history
+            wide = samples * self.head_dim
+            weights = fields**2 / self.inputs * samples
+            doubles += layers * (8 * history * wide + 12 * fields * wide + 3 * weights)
+            doubles += 24 * fields * wide + 12 * weights
+        if self.mlp != "none":
+            neurons = self.neurons or 8 * history
+            doubles += 4 * layers * history * neurons + 20 * fields * neurons
+        return PROCESS_BYTES + 1.4 * 8 * doubles
+
+    def networks_bytes(
+        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+    ) -> float:
+        """The process of a cell that trains networks of one size."""
+        return ensemble_bytes(
+            (head_dim or self.head_dim, heads, layers or self.layers),
+            members=seeds,
+            batch=self.inputs,
+            tokens=self.fields() // self.inputs,
+            outputs=1,
+            mlp_ratio=float(self.mlp != "none"),
+            slots=int(self.momentum > 0),
+        )
+
+    def networks_seconds(
+        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+    ) -> float:
+        """Roughly what networks of one size need on one core."""
+        width = heads * (head_dim or self.head_dim)
+        blocks = (layers or self.layers) * (1 + 0.5 * (self.mlp != "none"))
+        each = 2.5e-5 + 5e-7 * width + 3e-9 * width**2
+        return 3 + blocks * seeds * self.steps * self.fields() * each

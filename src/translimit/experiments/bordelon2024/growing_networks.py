@@ -1,0 +1,221 @@
+"""Networks in a size that grows, and the limit of their training dynamics, on any data.
+
+The problem (data, architecture, gradient descent) is the configuration's. Networks are trained seed
+by seed, and the limit is solved, not simulated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+from jaxtyping import Float
+
+import translimit.experiments as ex
+from translimit import core
+from translimit.core import ConfigError
+from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.limit_and_networks import (
+    Limit,
+    Networks,
+    distances,
+    solve_limit,
+    train_networks,
+)
+from translimit.experiments.checked import Count, Doubled, Four, Positive
+
+#: By axis: its symbol in figures and cell names.
+SYMBOLS = {"heads": "H", "head_dim": "N", "layers": "L"}
+
+
+class Sizes(TypedDict, total=False):
+    """Sizes of networks, where they are not those of the problem."""
+
+    heads: int
+    head_dim: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class Config(Problem):
+    """The problem, and the networks that approach its limit.
+
+    Attributes:
+        axis: the size that grows.
+        sizes: its values, each twice the one before.
+        heads: H where another size grows; of the first network where layers grow.
+        seeds: networks of each size.
+        tol: the largest gap of predictions (absolute) and kernels (relative) that is agreement.
+        without: a response ("R_v", "R_p", "R_h", "R_g") that a second limit leaves out, or "none".
+    """
+
+    axis: Literal["heads", "head_dim", "layers"] = "heads"
+    sizes: Doubled = (8, 16, 32, 64)
+    heads: Count = 16
+    seeds: Four = 1500
+    tol: Positive = 0.02
+    without: Literal["none", "R_v", "R_p", "R_h", "R_g"] = "none"
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        self.require_networks()
+        if self.axis != "head_dim":
+            self.require_samples()
+        if self.axis == "head_dim" and self.alpha_A < 1:
+            raise ConfigError(
+                "axis", f"head_dim has no limit at alpha_A = {self.alpha_A:g}", "pass alpha_A = 1"
+            )
+        if self.axis == "layers" and self.alpha_L < 1:
+            raise ConfigError(
+                "axis",
+                f"layers has no depth ODE at alpha_L = {self.alpha_L:g}",
+                "pass alpha_L = 1, or grow the heads at finite layers",
+            )
+
+    @property
+    def symbol(self) -> str:
+        """Of the size that grows."""
+        return SYMBOLS[self.axis]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The smallest and the largest size."""
+        return self.sizes[0], self.sizes[-1]
+
+    @property
+    def last_two(self) -> tuple[int, int]:
+        """The two largest sizes."""
+        return self.sizes[-2], self.sizes[-1]
+
+    def infinite(self, axis: Literal["head_dim", "layers"]) -> float | None:
+        """That a size of the limit is infinite; None where it is that of the problem."""
+        return math.inf if self.axis == axis else None
+
+    def network(self, size: int) -> Sizes:
+        """The sizes of a network."""
+        if self.axis == "heads":
+            return {"heads": size}
+        if self.axis == "head_dim":
+            return {"heads": self.heads, "head_dim": size}
+        return {"heads": self.heads * size // self.sizes[0], "layers": size}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the limit is solved for.
+
+    Attributes:
+        data: digest of the data in a file, so that other data are another run; "" for what is
+            shipped. It does not name the cell.
+    """
+
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks of one size.
+
+    Attributes:
+        symbol: of the size that grows.
+        size: its value.
+        data: see `Source`.
+    """
+
+    symbol: str
+    size: int
+    data: str = ""
+
+
+def compute_limit(config: Config, at: Source, keys: ex.Keys, omit: str | None = None) -> Limit:
+    """The limit; both limits share their random numbers."""
+    del at
+    return solve_limit(
+        config,
+        keys.shared("limit"),
+        omit=omit,
+        head_dim=config.infinite("head_dim"),
+        layers=config.infinite("layers"),
+    )
+
+
+def compute_without(config: Config, at: Source, keys: ex.Keys) -> Limit:
+    """The limit without a response."""
+    return compute_limit(config, at, keys, config.without)
+
+
+def compute_networks(config: Config, at: Ensemble, keys: ex.Keys) -> Networks:
+    """All networks of one size."""
+    return train_networks(config, keys.own, seeds=config.seeds, **config.network(at.size))
+
+
+def _source(config: Config) -> Source:
+    return Source(config.file_digest() or "")
+
+
+def _ensembles(config: Config) -> Sequence[Ensemble]:
+    data = _source(config).data
+    return [Ensemble(config.symbol, size, data) for size in config.sizes]
+
+
+def _limit_cost(config: Config, at: Source) -> ex.Cost:
+    """Passes of the limit."""
+    del at
+    cells = 28 if config.axis == "layers" else None
+    return ex.Cost(config.limit_seconds(cells=cells), config.limit_bytes(cells=cells))
+
+
+def _networks_cost(config: Config, at: Ensemble) -> ex.Cost:
+    sizes = config.network(at.size)
+    seconds = config.networks_seconds(seeds=config.seeds, **sizes)
+    return ex.Cost(seconds, config.networks_bytes(seeds=config.seeds, **sizes))
+
+
+LIMIT = ex.Part("limit", Limit, compute_limit, grid=lambda c: [_source(c)], cost=_limit_cost)
+WITHOUT = ex.Part(
+    "limit-without",
+    Limit,
+    compute_without,
+    grid=lambda c: [] if c.without == "none" else [_source(c)],
+    cost=_limit_cost,
+)
+NETWORKS = ex.Part(
+    "networks/{symbol}={size}", Networks, compute_networks, grid=_ensembles, cost=_networks_cost
+)
+PARTS = (LIMIT, WITHOUT, NETWORKS)
+
+
+def limit(found: ex.Found[Config]) -> Limit:
+    """The limit."""
+    return found(LIMIT, Source())
+
+
+def limit_without(found: ex.Found[Config]) -> Limit:
+    """The limit without a response."""
+    return found(WITHOUT, Source())
+
+
+def networks(found: ex.Found[Config], sizes: Sequence[int]) -> list[Networks]:
+    """Networks of these sizes."""
+    return [found(NETWORKS, Ensemble(found.config.symbol, size)) for size in sizes]
+
+
+def errors(found: ex.Found[Config]) -> list[Float[np.ndarray, " seed"]]:
+    """Distances of networks from the limit, size by size."""
+    rows = [distances(one, limit(found)) for one in networks(found, found.config.sizes)]
+    if not all(np.isfinite(row).all() for row in rows):
+        raise ConfigError(
+            "eta0",
+            "networks or the limit diverged: their predictions are not finite",
+            "pass a smaller one, or smaller beta0, gamma0 or momentum",
+        )
+    return rows
+
+
+def fitted_rate(found: ex.Found[Config]) -> core.RateFit:
+    """The power of the size with which they fall."""
+    return core.fit_rate(found.config.sizes, found.once(errors))
