@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ALPHAS = (1.0, 0.5)
 QUANTITIES = ("learned_key_change", "learned_query_change", "learned_score_change")
 #: What grows how with depth: a quantity, and alpha_L.
-CASES = [(quantity, alpha) for alpha in ALPHAS for quantity in QUANTITIES]
+CASES = tuple((quantity, alpha) for alpha in ALPHAS for quantity in QUANTITIES)
 
 
 @dataclass(frozen=True)

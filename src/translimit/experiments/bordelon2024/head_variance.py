@@ -36,7 +36,7 @@ ALPHAS = (1.0, 0.5)
 #: after all of them.
 TIMES = ("start", "early", "slow", "trained")
 #: A time, and alpha_A.
-CASES = [(when, alpha) for alpha in ALPHAS for when in TIMES]
+CASES = tuple((when, alpha) for alpha in ALPHAS for when in TIMES)
 
 
 @dataclass(frozen=True)
