@@ -55,7 +55,7 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
 def claims_of_presets(experiment: Mapping[str, Any]) -> Table:
     """The claims of an experiment, with the presets that check them, and what is left out."""
     presets = experiment["presets"]
-    table = _table("claim", *(escape(plain(name)) for name in presets))
+    table = _table("claim", *(escape(name) for name in presets))
     names = dict.fromkeys(name for one in presets.values() for name in one["claims"])
     for name in names:
         marks = ("checked" if name in one["claims"] else "" for one in presets.values())

@@ -14,7 +14,6 @@ from jaxtyping import Float, Shaped
 
 import translimit.experiments as ex
 from translimit import core, describe, limits, models
-from translimit.core import Retraction
 
 #: Tokens (rows are normalised), values and scores of the heads with a mean effect.
 ROWS = ((1.0, 0.2, 0.0), (0.3, 1.0, 0.4), (-0.2, 0.1, 1.0))
