@@ -213,7 +213,7 @@ class Layout:
         x: column of the abscissae.
         by: column that tells the series, or "".
         panels: column whose values have a panel each, or "".
-        titles: titles of the panels by their value; the value by default.
+        titles: titles of the panels by their value, or a template in which `{}` stands for it.
         across: panels of a row; all by default.
         xlabel: the name of `x` by default.
         ylabel: of all panels, or by panel.
@@ -226,7 +226,7 @@ class Layout:
     x: str = ""
     by: str = ""
     panels: str = ""
-    titles: Mapping[Plain, str] = field(default_factory=dict)
+    titles: str | Mapping[Plain, str] = "{}"
     across: int | None = None
     xlabel: str = ""
     ylabel: str | Mapping[Plain, str] = ""
@@ -279,7 +279,7 @@ class Layout:
                 named.add(text)
                 series = layer.series if not by or layer.series is None else place
                 marks.append(_mark(layer, own, layer.x or self.x, series, text))
-        title = self.titles.get(panel, _word(panel)) if self.panels else ""
+        title = self._title(panel) if self.panels else ""
         ticks: tuple[tuple[float, str], ...] = ()
         if self.ticks:
             places = sorted(set(whole.numbers(self.x).tolist()))
@@ -288,6 +288,12 @@ class Layout:
         label = self.ylabel if isinstance(self.ylabel, str) else self.ylabel.get(panel, "")
         y = ChartAxis(label, *self.ylim, "y" in self.log)
         return Chart(f"{alt} {title}".strip(), x, y, tuple(marks), title)
+
+    def _title(self, panel: Plain) -> str:
+        word = _word(panel)
+        if isinstance(self.titles, str):
+            return self.titles.replace("{}", word)
+        return self.titles.get(panel, word)
 
 
 def _word(value: Plain) -> str:
