@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
+from numpy.typing import ArrayLike
 
 from translimit.core import ArgumentError
 from translimit.figures.style import COLOURS, LIMIT, finish, new_axes
@@ -43,9 +44,9 @@ def plot_ellipses(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 
 
 
 def plot_cloud(
-    tokens: xarray.DataArray,
-    mean: xarray.DataArray,
-    cov: xarray.DataArray,
+    tokens: ArrayLike,
+    mean: ArrayLike,
+    cov: ArrayLike,
     ax: Axes | None = None,
     *,
     title: str = "",
@@ -91,7 +92,7 @@ def plot_cloud(
     return finish(ax, xlabel="$x_1$", ylabel="$x_2$", title=title, legend=legend)
 
 
-def common_extent(*clouds: xarray.DataArray) -> tuple[float, float, float, float]:
+def common_extent(*clouds: ArrayLike) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of axes that show every token of the clouds.
 
     Args:
