@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.experiments.checks import drawn
+from tests.experiments.checks import draw_all, verdicts
 
 from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
@@ -21,23 +21,17 @@ def run(name, config, cells=None):
     }
 
 
-def check(experiment, config, results):
-    claims = experiment.claims(config, results)
-    assert tuple(claim.name for claim in claims) == experiment.claim_names()
-    for spec in experiment.figures(config, results):
-        drawn(spec)
-    return {claim.name: claim.verdict for claim in claims}
-
-
 def test_rank_histograms_at_toy_size():
     experiment, results = run("castin2025/rank-histograms", RANKS)
-    verdicts = check(experiment, RANKS, results)
+    found = verdicts(experiment, RANKS, results)
+    assert tuple(found) == experiment.claim_names(RANKS)
     for variant in ("softmax", "l2"):
         for name in ("identity-bound", "random-bound", "identity-rank"):
-            assert verdicts[f"{variant}-{name}"] == Verdict.supported
-    assert verdicts["floor-of-half"] == Verdict.refuted
+            assert found[f"{variant}-{name}"] == Verdict.supported
+    assert found["floor-of-half"] == Verdict.refuted
+    assert len(draw_all(experiment, RANKS, results)) == 4
     # Nothing is left out: every way of counting counts every draw.
-    for spec in experiment.figures(RANKS, results):
+    for spec in experiment.drawings(RANKS, results):
         assert all(sum(row[2:]) == RANKS.draws for row in spec.table.rows)
 
 
@@ -88,10 +82,11 @@ def test_grids_are_covariances_of_trace_one():
 @pytest.mark.slow
 def test_covariances_at_toy_size():
     experiment, results = run("castin2025/covariances", PLANE)
-    verdicts = check(experiment, PLANE, results)
-    assert verdicts["line-softmax"] == Verdict.supported
+    assert draw_all(experiment, PLANE, results)
+    found = verdicts(experiment, PLANE, results)
+    assert found["line-softmax"] == Verdict.supported
     # So few steps settle no line, and nothing is claimed from none.
-    assert verdicts["two-lines-softmax"] in (Verdict.supported, Verdict.underpowered)
+    assert found["two-lines-softmax"] in (Verdict.supported, Verdict.underpowered)
 
 
 @pytest.mark.usefixtures("as_user")

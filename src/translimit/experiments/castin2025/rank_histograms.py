@@ -1,9 +1,9 @@
 r"""Ranks of limiting covariances in d = 3, 4, 5, counted without a threshold.
 
-Cells `softmax/identity`, `softmax/random`, `l2/identity`, `l2/random`: for every draw the closure
-is followed in logarithmic time and its eigenvalues are classified by their slopes (undecided ones
-are their own bar); beside it the same covariances counted by the absolute threshold 0.1, and the
-projected Euler scheme of the published histogram.
+Softmax and L2, with V = I and V = B^T B: for every draw the closure is followed in logarithmic time
+and its eigenvalues are classified by their slopes (undecided ones are their own bar); beside it the
+same covariances counted by the absolute threshold 0.1, and the projected Euler scheme of the
+published histogram.
 
 For V > 0 and K = -Q, d tr(V^{-1} Sigma) / dt = -2 c |Q Sigma|^2 for softmax, so Q Sigma = 0 in
 every limit point and the rank is at most d - rank Q = ceil(d / 2).
@@ -13,33 +13,30 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from translimit import attention, figures, limits
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
+import translimit.experiments as ex
+from translimit import attention, core, figures, limits
+from translimit.core import Estimate
 from translimit.experiments.castin2025 import rank_draws
 from translimit.experiments.checked import CheckedConfig, Count, Positive, Within
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure
 
-REFERENCE = "Castin et al., arXiv 2501.18322"
 VARIANTS = ("softmax", "l2")
 VALUES = ("identity", "random")
 LARGEST = max(rank_draws.DIMS)
-_TITLES = {"identity": "$V = I$", "random": "$V = B^T B$"}
-_NAMES = {"softmax": "softmax", "l2": "L2"}
+#: The bars of a histogram.
+BARS = (*map(str, range(LARGEST + 1)), "undecided")
+#: How value maps and variants are written.
+TITLES = {"identity": "$V = I$", "random": "$V = B^T B$"}
+NAMES = {"softmax": "softmax", "l2": "L2"}
 
 
 @dataclass(frozen=True)
@@ -62,264 +59,278 @@ class Config(CheckedConfig):
     euler_steps: Count = 20_000
 
 
-class RankHistograms(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Ranks(ex.Arrays):
+    """All draws of a variant and a kind of value map."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, a few hundred steps a trajectory, and those of projected Euler."""
-        steps = 12 * config.draws * 300 * 2e-5
-        return Cost(seconds=16.0 + steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws))
+    dim: Int[np.ndarray, " draw"]
+    rank: Annotated[Int[np.ndarray, " draw"], "settled rank, -1 undecided"]
+    undecided: Bool[np.ndarray, " draw"]
+    threshold_rank: Annotated[
+        Int[np.ndarray, " draw"], "eigenvalues above 0.1 at t1, -1 where t1 was not reached"
+    ]
+    eigenvalues: Float[np.ndarray, "draw eigenvalue"]
+    slopes: Float[np.ndarray, "draw decade eigenvalue"]
+    steps: Int[np.ndarray, " draw"]
+    euler_rank: Int[np.ndarray, " draw"]
+    left_cone: Bool[np.ndarray, " draw"]
+    euler_settled: Bool[np.ndarray, " draw"]
+    t1: float
 
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """The slow ones first."""
-        return tuple(
-            Cell(f"{variant}/{values}", {"variant": variant, "values": values})
-            for values in reversed(VALUES)
-            for variant in VARIANTS
-        )
+    @property
+    def half(self) -> Int[np.ndarray, " draw"]:
+        """ceil(d / 2)."""
+        return (self.dim + 1) // 2
 
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Names in the order of `claims`."""
-        return (
-            *(f"{variant}-{values}-bound" for variant in VARIANTS for values in VALUES),
-            *(f"{variant}-identity-limit" for variant in VARIANTS),
-            *(f"{variant}-identity-rank" for variant in VARIANTS),
-            "floor-of-half",
-            "threshold-counts-the-rank",
-            "euler-stays-in-the-cone",
-        )
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """All draws of a cell at once, padded to d = 5; nothing is random beyond the seeds."""
-        return _compute(config, **cell.parameters)
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """The bound, the exact limit, and what is wrong with the published count."""
-        claims = [
-            Claim(
-                name=f"{variant}-{values}-bound",
-                statement=f"No limit of {_NAMES[variant]} attention with {_TITLES[values]}, "
-                "$K = -Q$ has a rank above $\\lceil d/2\\rceil$ (largest excess, settled draws).",
-                prediction=0.0,
-                estimate=Estimate(
-                    _excess(results[f"{variant}/{values}"]),
-                    count=_settled(results, variant, values),
-                ),
-                tol=0.0,
-                one_sided=True,
-                reference=REFERENCE,
-            )
-            for variant in VARIANTS
-            for values in VALUES
-        ]
-        claims += [
-            Claim(
-                name=f"{variant}-identity-limit",
-                statement=f"{_NAMES[variant]}, $V = I$, $K = -Q$: the limit is $F(I - P)F$ "
-                "(largest distance over the draws, relative to the trace at the start).",
-                prediction=0.0,
-                estimate=Estimate(
-                    float(results[f"{variant}/identity"]["distance"].max()),
-                    count=results[f"{variant}/identity"].sizes["draw"],
-                ),
-                tol=1e-5,
-                one_sided=True,
-                reference=REFERENCE,
-            )
-            for variant in VARIANTS
-        ]
-        claims += [
-            Claim(
-                name=f"{variant}-identity-rank",
-                statement=f"{_NAMES[variant]}, $V = I$: every settled rank is $\\lceil d/2\\rceil$ "
-                "(fraction of the settled draws).",
-                prediction=1.0,
-                estimate=_fraction(results[f"{variant}/identity"], "is_half"),
-                tol=0.0,
-                reference=REFERENCE,
-            )
-            for variant in VARIANTS
-        ]
-        identity = results["softmax/identity"]
-        odd = identity.isel(draw=np.flatnonzero(identity["dim"].values % 2 == 1))
-        claims += [
-            Claim(
-                name="floor-of-half",
-                statement="Erratum: $\\lfloor d/2\\rfloor$ bounds the rank for odd $d$ too "
-                "(fraction of settled draws above it; softmax, $V = I$).",
-                prediction=0.0,
-                estimate=_fraction(odd, "above_floor"),
-                tol=0.0,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="threshold-counts-the-rank",
-                statement="Erratum: eigenvalues above 0.1 count the rank of the limit (fraction of "
-                "draws whose exact limit $F(I - P)F$ is miscounted; softmax, $V = I$).",
-                prediction=0.0,
-                estimate=Estimate.from_samples(
-                    np.asarray(
-                        identity["exact_threshold_rank"] != (identity["dim"] + 1) // 2, dtype=float
-                    )
-                ),
-                tol=0.02,
-                reference=REFERENCE,
-            ),
-            Claim(
-                name="euler-stays-in-the-cone",
-                statement="Erratum: the published Euler step keeps covariances positive "
-                "semi-definite (fraction of draws whose first step does not; softmax, $V = I$).",
-                prediction=0.0,
-                estimate=Estimate.from_samples(np.asarray(identity["left_cone"], dtype=float)),
-                tol=0.02,
-                reference=REFERENCE,
-            ),
-        ]
-        return claims
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """One histogram a cell, every draw in it."""
-        return [
-            _figure(config, variant, values, results[f"{variant}/{values}"])
-            for values in VALUES
-            for variant in VARIANTS
-        ]
+    def counted(self) -> dict[str, Int[np.ndarray, " draw"]]:
+        """Ranks by the way of counting, -1 where undecided."""
+        return {
+            "slopes": self.rank,
+            "threshold 0.1": self.threshold_rank,
+            "projected Euler": np.where(self.euler_settled, self.euler_rank, -1),
+        }
 
 
-def _attention(variant: str, draw: rank_draws.Draw) -> Any:
+@dataclass(frozen=True)
+class ExactRanks(Ranks):
+    """Beside the exact limits for V = I: their count, and the distance relative to the trace."""
+
+    exact_threshold_rank: Int[np.ndarray, " draw"]
+    distance: Float[np.ndarray, " draw"]
+
+
+def _attention(variant: str, draw: rank_draws.Draw) -> attention.Softmax | attention.L2:
     """One shape for every dimension; the scale is that of the true one, 1 / sqrt(d)."""
-    dim = draw.cov.shape[0]
     query = rank_draws.padded(draw.Q, LARGEST // 2, LARGEST)
     value = rank_draws.padded(draw.V, LARGEST, LARGEST)
-    options: dict[str, Any] = {"Q": query, "K": -query, "V": value, "score_scale": dim**-0.5}
-    return (
-        attention.Softmax(**options)
-        if variant == "softmax"
-        else attention.L2(**options, key_scale=1.0)
-    )
+    scale = len(draw.cov) ** -0.5
+    if variant == "softmax":
+        return attention.Softmax(Q=query, K=-query, V=value, score_scale=scale)
+    return attention.L2(Q=query, K=-query, V=value, score_scale=scale, key_scale=1.0)
 
 
-def _compute(config: Config, variant: str, values: str) -> xr.Dataset:
-    import xarray as xr
-
+def _follow(
+    config: Config, variant: str, values: str
+) -> tuple[Ranks, list[rank_draws.Draw], np.ndarray]:
+    """All draws at once, padded to d = 5, and their last covariances."""
     cases = {d: rank_draws.draws(variant, values, d, config.draws) for d in rank_draws.DIMS}
     every = [draw for d in rank_draws.DIMS for draw in cases[d]]
     t1 = config.t1_identity if values == "identity" else config.t1_random
-    solution = limits.meanfield.solve_limits(
-        [
-            limits.meanfield.GaussianLimit(
-                attention=_attention(variant, draw),
-                cov=rank_draws.padded(draw.cov, LARGEST, LARGEST),
-                t1=t1,
-            )
-            for draw in every
-        ],
-        limits.meanfield.LogTimeODE(max_steps=config.max_steps),
-    )
+    problems = [
+        limits.meanfield.GaussianLimit(
+            attention=_attention(variant, draw),
+            cov=rank_draws.padded(draw.cov, LARGEST, LARGEST),
+            t1=t1,
+        )
+        for draw in every
+    ]
+    method = limits.meanfield.LogTimeODE(max_steps=config.max_steps)
+    solution = limits.meanfield.solve_limits(problems, method)
     schemes = [
         rank_draws.projected_euler(
             variant, values, cases[d], step=step, max_steps=config.euler_steps
         )
         for d, step in zip(rank_draws.DIMS, rank_draws.EULER_STEPS[variant, values], strict=True)
     ]
-    euler = [np.concatenate(part) for part in zip(*schemes, strict=True)]
-    reached = np.isfinite(solution.eigenvalues).all(axis=1)
-    data = {
-        "rank": ("draw", solution.rank, {"long_name": "settled rank, -1 undecided"}),
-        "undecided": ("draw", solution.undecided),
-        "threshold_rank": (
-            "draw",
-            np.where(reached, (solution.eigenvalues > rank_draws.THRESHOLD).sum(axis=1), -1),
-            {"long_name": "eigenvalues above 0.1 at t1, -1 where t1 was not reached"},
-        ),
-        "eigenvalues": (("draw", "eigenvalue"), solution.eigenvalues),
-        "slopes": (("draw", "decade", "eigenvalue"), solution.slopes),
-        "steps": ("draw", solution.steps_taken),
-        "euler_rank": ("draw", euler[0]),
-        "left_cone": ("draw", euler[1]),
-        "euler_settled": ("draw", euler[2]),
-    }
-    if values == "identity":
-        exact = [
-            rank_draws.padded(rank_draws.exact_limit(draw), LARGEST, LARGEST) for draw in every
-        ]
-        counts = [(np.linalg.eigvalsh(cov) > rank_draws.THRESHOLD).sum() for cov in exact]
-        distance = [
-            np.linalg.norm(cov - limit) / np.trace(draw.cov)
-            for cov, limit, draw in zip(solution.last_cov, exact, every, strict=True)
-        ]
-        data |= {"exact_threshold_rank": ("draw", counts), "distance": ("draw", distance)}
-    return xr.Dataset(
-        data,
-        coords={"dim": ("draw", np.repeat(rank_draws.DIMS, config.draws))},
-        attrs={"t1": t1, "reference": REFERENCE},
+    eigenvalues = np.asarray(solution.eigenvalues)
+    reached = np.isfinite(eigenvalues).all(axis=1)
+    above = (eigenvalues > rank_draws.THRESHOLD).sum(axis=1)
+    ranks = Ranks(
+        dim=np.repeat(rank_draws.DIMS, config.draws),
+        rank=np.asarray(solution.rank),
+        undecided=np.asarray(solution.undecided),
+        threshold_rank=np.where(reached, above, -1),
+        eigenvalues=eigenvalues,
+        slopes=np.asarray(solution.slopes),
+        steps=np.asarray(solution.steps_taken),
+        euler_rank=np.concatenate([one.rank for one in schemes]),
+        left_cone=np.concatenate([one.left_cone for one in schemes]),
+        euler_settled=np.concatenate([one.settled for one in schemes]),
+        t1=t1,
+    )
+    return ranks, every, np.asarray(solution.last_cov)
+
+
+def compute_random(config: Config, variant: str, keys: ex.Keys) -> Ranks:
+    """V = B^T B; nothing is random beyond the published seeds."""
+    return _follow(config, variant, "random")[0]
+
+
+def compute_identity(config: Config, variant: str, keys: ex.Keys) -> ExactRanks:
+    """V = I, likewise, beside the exact limits."""
+    ranks, draws, covs = _follow(config, variant, "identity")
+    exact = [rank_draws.padded(rank_draws.exact_limit(one), LARGEST, LARGEST) for one in draws]
+    gaps = zip(covs, exact, draws, strict=True)
+    return ExactRanks(
+        **vars(ranks),
+        exact_threshold_rank=(np.linalg.eigvalsh(exact) > rank_draws.THRESHOLD).sum(axis=1),
+        distance=np.array([np.linalg.norm(cov - f) / np.trace(one.cov) for cov, f, one in gaps]),
     )
 
 
-def _excess(data: xr.Dataset) -> float:
-    settled = ~data["undecided"].values
-    excess = data["rank"].values - (data["dim"].values + 1) // 2
-    return float(excess[settled].max()) if settled.any() else float("nan")
+def _cost(config: Config, variant: str) -> ex.Cost:
+    """Compilation, a few hundred steps a trajectory, and those of projected Euler."""
+    steps = 3 * config.draws * 300
+    return ex.Cost(4.0 + 2e-5 * steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws) / 4)
 
 
-def _settled(results: Results, variant: str, values: str) -> int:
-    return int((~results[f"{variant}/{values}"]["undecided"].values).sum())
+RANDOM = ex.Part("{variant}/random", Ranks, compute_random, grid=lambda c: VARIANTS, cost=_cost)
+IDENTITY = ex.Part(
+    "{variant}/identity", ExactRanks, compute_identity, grid=lambda c: VARIANTS, cost=_cost
+)
 
 
-def _fraction(data: xr.Dataset, which: str) -> Estimate:
-    """A fraction of the settled draws; the draws are fixed, so it has no sampling error."""
-    settled = ~data["undecided"].values
-    rank, dim = data["rank"].values[settled], data["dim"].values[settled]
-    hits = rank == (dim + 1) // 2 if which == "is_half" else rank > dim // 2
+def _ranks(found: ex.Found[Config], variant: str, values: str) -> Ranks:
+    return found(IDENTITY, variant) if values == "identity" else found(RANDOM, variant)
+
+
+def _excess(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
+    """The largest excess of a settled rank over the bound; NaN if none is settled."""
+    ranks = _ranks(found, *at)
+    excess = (ranks.rank - ranks.half)[~ranks.undecided]
+    return Estimate(float(excess.max()) if excess.size else float("nan"), count=excess.size)
+
+
+def _farthest(found: ex.Found[Config], variant: str) -> Estimate:
+    """The largest distance to the exact limit."""
+    distance = found(IDENTITY, variant).distance
+    return Estimate(float(np.nanmax(distance)), count=distance.size)
+
+
+def _halves(found: ex.Found[Config], variant: str) -> Estimate:
+    ranks = found(IDENTITY, variant)
+    return _fraction((ranks.rank == ranks.half)[~ranks.undecided])
+
+
+def _above_floor(found: ex.Found[Config]) -> Estimate:
+    ranks = found(IDENTITY, "softmax")
+    odd = ~ranks.undecided & (ranks.dim % 2 == 1)
+    return _fraction((ranks.rank > ranks.dim // 2)[odd])
+
+
+def _fraction(hits: Bool[np.ndarray, " draw"]) -> Estimate:
+    """Of draws that are fixed: it has no sampling error."""
     return Estimate(float(hits.mean()) if hits.size else float("nan"), count=int(hits.size))
 
 
-def _figure(config: Config, variant: str, values: str, data: xr.Dataset) -> FigureSpec:
-    bars = [*map(str, range(LARGEST + 1)), "undecided"]
-    ways = {"slopes": "rank", "threshold 0.1": "threshold_rank", "projected Euler": "euler_rank"}
+def _miscounted(found: ex.Found[Config]) -> Estimate:
+    ranks = found(IDENTITY, "softmax")
+    return Estimate.from_samples((ranks.exact_threshold_rank != ranks.half).astype(float))
 
-    def counts(dim: int, name: str) -> list[int]:
-        mine = data.isel(draw=np.flatnonzero(data["dim"].values == dim))
-        ranks = mine[name].values
-        ranks = np.where(mine["euler_settled"], ranks, -1) if name == "euler_rank" else ranks
-        return [*(int((ranks == r).sum()) for r in range(LARGEST + 1)), int((ranks < 0).sum())]
 
-    table = {(d, label): counts(d, name) for d in rank_draws.DIMS for label, name in ways.items()}
+CLAIMS = (
+    ex.Claims(
+        "{variant}-{values}-bound",
+        lambda found, at: (
+            f"No limit of {NAMES[at[0]]} attention with {TITLES[at[1]]}, "
+            "$K = -Q$ has a rank above $\\lceil d/2\\rceil$ (largest excess, settled draws)."
+        ),
+        estimate=_excess,
+        prediction=0.0,
+        tol=0.0,
+        over=lambda c: [(variant, values) for variant in VARIANTS for values in VALUES],
+        one_sided=True,
+    ),
+    ex.Claims(
+        "{variant}-identity-limit",
+        lambda found, variant: (
+            f"{NAMES[variant]}, $V = I$, $K = -Q$: the limit is $F(I - P)F$ "
+            "(largest distance over the draws, relative to the trace at the start)."
+        ),
+        estimate=_farthest,
+        prediction=0.0,
+        tol=1e-5,
+        over=lambda c: VARIANTS,
+        one_sided=True,
+    ),
+    ex.Claims(
+        "{variant}-identity-rank",
+        lambda found, variant: (
+            f"{NAMES[variant]}, $V = I$: every settled rank is $\\lceil d/2\\rceil$ "
+            "(fraction of the settled draws)."
+        ),
+        estimate=_halves,
+        prediction=1.0,
+        tol=0.0,
+        over=lambda c: VARIANTS,
+    ),
+    ex.claim(
+        "floor-of-half",
+        "Erratum: $\\lfloor d/2\\rfloor$ bounds the rank for odd $d$ too "
+        "(fraction of settled draws above it; softmax, $V = I$).",
+        _above_floor,
+        0.0,
+        0.0,
+    ),
+    ex.claim(
+        "threshold-counts-the-rank",
+        "Erratum: eigenvalues above 0.1 count the rank of the limit (fraction of "
+        "draws whose exact limit $F(I - P)F$ is miscounted; softmax, $V = I$).",
+        _miscounted,
+        0.0,
+        0.02,
+    ),
+    ex.claim(
+        "euler-stays-in-the-cone",
+        "Erratum: the published Euler step keeps covariances positive "
+        "semi-definite (fraction of draws whose first step does not; softmax, $V = I$).",
+        lambda found: Estimate.from_samples(found(IDENTITY, "softmax").left_cone.astype(float)),
+        0.0,
+        0.02,
+    ),
+)
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(rank_draws.DIMS), sharey=True)
-        for index, (d, ax) in enumerate(zip(rank_draws.DIMS, axes, strict=True)):
-            figures.plot_rank_histogram(
-                {label: table[d, label] for label in ways},
-                [*bars[:-1], "?"],
-                ax,
-                bound=(d + 1) // 2,
-                title=f"$d = {d}$",
-                legend=index == 0,
-            )
-            if index:
-                ax.set_ylabel("")
 
-    rows = tuple((d, label, *values_) for (d, label), values_ in table.items())
-    return FigureSpec(
+def _histogram(variant: str, values: str) -> ex.Figure[Config]:
+    """One histogram a cell, every draw in it."""
+
+    def rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+        ranks = _ranks(found, variant, values)
+        for d in rank_draws.DIMS:
+            for label, counted in ranks.counted().items():
+                mine = counted[ranks.dim == d]
+                bars = [int((mine == rank).sum()) for rank in range(LARGEST + 1)]
+                yield (d, label, *bars, int((mine < 0).sum()))
+
+    return ex.Figure(
         name=f"{variant}-{values}",
-        title=f"Ranks of the limit, {_NAMES[variant]}, {_TITLES[values]}",
-        caption=f"Rank of the limiting covariance over {config.draws} draws for each $d$, none "
-        "left out. Plain: eigenvalues that persist by their logarithmic slopes, followed to "
-        f"$t = {data.attrs['t1']:.0e}$; hatched: the same covariances counted by the "
-        "threshold 0.1; dotted: projected Euler, at most "
-        f"{config.euler_steps} steps, counted by that threshold. The last bar, ?, are the "
-        "undecided draws: a slope that is neither a persistent nor a decaying eigenvalue's, "
-        f"{config.max_steps} steps used up, or a scheme that did not settle. Dashed: the bound "
-        "$\\lceil d/2\\rceil$. Dimensionless; counts of fixed draws, without error bars.",
-        draw=draw,
-        table=Table(("d", "counted by", *bars), rows),
-        shown=int(data.sizes["draw"]),
+        title=f"Ranks of the limit, {NAMES[variant]}, {TITLES[values]}",
+        caption=lambda found: (
+            f"Rank of the limiting covariance over {found.config.draws} draws for each $d$, none "
+            "left out. Plain: eigenvalues that persist by their logarithmic slopes, followed to "
+            f"$t = {_ranks(found, variant, values).t1:.0e}$; hatched: the same covariances counted "
+            "by the threshold 0.1; dotted: projected Euler, at most "
+            f"{found.config.euler_steps} steps, counted by that threshold. The last bar, ?, are "
+            "the undecided draws: a slope that is neither a persistent nor a decaying "
+            f"eigenvalue's, {found.config.max_steps} steps used up, or a scheme that did not "
+            "settle. Dashed: the bound $\\lceil d/2\\rceil$. Dimensionless; counts of fixed draws, "
+            "without error bars."
+        ),
+        columns=("d", "counted by", *BARS),
+        rows=rows,
+        draw=_draw,
+        shown=lambda found, table: len(rank_draws.DIMS) * found.config.draws,
         size=(11.0, 3.6),
     )
 
 
-EXPERIMENT = RankHistograms(
+def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """Bars side by side, a panel for each d."""
+    axes = canvas.subplots(1, len(rank_draws.DIMS), sharey=True)
+    for place, (d, ax) in enumerate(zip(rank_draws.DIMS, axes, strict=True)):
+        figures.plot_rank_histogram(
+            {label: counts for _, label, *counts in table.where({"d": d}).rows},
+            [*BARS[:-1], "?"],
+            ax,
+            bound=(d + 1) // 2,
+            title=f"$d = {d}$",
+            legend=place == 0,
+        )
+        if place:
+            ax.set_ylabel("")
+
+
+EXPERIMENT = ex.Experiment(
     name="castin2025/rank-histograms",
     title="Ranks of limiting covariances, without a threshold",
     summary="Covariances of the Gaussian closure with $K = -Q$ and $Q$ of rank "
@@ -332,4 +343,8 @@ EXPERIMENT = RankHistograms(
         "standard": Config(),
         "paper": Config(max_steps=100_000),
     },
+    reference=core.reference("castin2025"),
+    parts=(RANDOM, IDENTITY),
+    claims=CLAIMS,
+    figures=tuple(_histogram(variant, values) for values in VALUES for variant in VARIANTS),
 )
