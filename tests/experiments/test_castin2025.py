@@ -9,7 +9,15 @@ from tests.experiments.checks import drawn
 
 from translimit.core import ConfigError, Verdict, jackknife, named_key
 from translimit.experiments import PRESETS, all_experiments, get_experiment
-from translimit.experiments.castin2025 import digits, particles_and_closure, sigmoid, variants
+from translimit.experiments.castin2025 import (
+    digit_clouds,
+    digits,
+    finite_depth,
+    particles_and_closure,
+    past_blow_up,
+    sigmoid,
+    variants,
+)
 
 TOY = {
     "castin2025/particles-and-closure": replace(
@@ -17,13 +25,10 @@ TOY = {
         tokens=(40, 80),
         clouds=(8, 8),  # one number of clouds, one compilation of their closures
         steps=4,
-        layers=(8, 16),
-        depth_tokens=12,
-        depth_clouds=6,
-        scalar_tokens=(20,),
-        scalar_clouds=4,
         picture_tokens=30,
     ),
+    "castin2025/finite-depth": replace(finite_depth.Config(), layers=(8, 16), tokens=12, clouds=6),
+    "castin2025/past-blow-up": replace(past_blow_up.Config(), tokens=(20,), clouds=4),
     "castin2025/digits": replace(
         digits.Config(), images=8, groups=3, draws=2, strengths=(0.1, 1.0), saves=3, steps=4
     ),
@@ -74,8 +79,8 @@ def test_same_key_same_bits(run):
 
 def test_exact_claims_hold_at_any_size():
     """The blow-up time and the bound on finite clouds are exact: supported even at toy sizes."""
-    *_, results = computed("castin2025/particles-and-closure")
-    data = results["limits/n=20"]
+    *_, results = computed("castin2025/past-blow-up")
+    data = results["n=20"]
     assert float(data["blow_up_time"]) == pytest.approx(1.0, abs=1e-7)
     assert float(data["bound_ratio"].max()) <= 1 + 1e-9
     exact = 0.5 / (1 - data["time"].values[:8])
@@ -83,7 +88,7 @@ def test_exact_claims_hold_at_any_size():
 
 
 def test_surrogates_have_the_moments_of_the_patches():
-    tokens, surrogate = digits._clouds(TOY["castin2025/digits"], named_key(0, "clouds"))
+    tokens, surrogate = digit_clouds.clouds(named_key(0, "clouds"), groups=3, images=8, patch=2)
     for real, gaussian in zip(tokens, surrogate, strict=True):
         np.testing.assert_allclose(gaussian.mean(axis=0), real.mean(axis=0), atol=1e-12)
         np.testing.assert_allclose(np.cov(gaussian.T), np.cov(real.T), atol=1e-12)

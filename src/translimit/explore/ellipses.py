@@ -88,8 +88,13 @@ def panel(view: View) -> Panel:
         verified=(
             Verified(
                 "castin2025/particles-and-closure",
-                ("closure-*", "sampling-rate", "blow-up-time"),
+                ("closure-*", "sampling-rate"),
                 "clouds of tokens against the closure",
+            ),
+            Verified(
+                "castin2025/past-blow-up",
+                ("blow-up-time", "no-blow-up"),
+                "blow-up belongs to the limit alone",
             ),
             Verified(
                 "castin2025/blow-up-times", ("softmax-random",), "the blow-up time, independently"

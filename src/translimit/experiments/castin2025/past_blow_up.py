@@ -1,0 +1,188 @@
+r"""Finite clouds beyond the blow-up of their closure: two limits that do not commute.
+
+In one dimension with A = V = 1 the variance of the closure is Sigma_0 / (1 - 2 Sigma_0 t), which
+blows up at t* = 1 / (2 V A Sigma_0) = 1. Clouds of n tokens from the same law go on: under softmax
+attention |x_i(t)| <= e^(|V| t) max |x_i(0)|. So n -> infinity and t -> t* do not commute.
+
+Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from jaxtyping import Float
+
+import translimit.experiments as ex
+from translimit import attention, core, figures, limits
+from translimit.core import Estimate
+from translimit.experiments.castin2025.canonical import batch_size
+from translimit.experiments.checked import CheckedConfig, Sizes, Two
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+    from matplotlib.figure import Figure
+
+COV = 0.5
+BLOW_UP = 1.0
+#: Final depth, beyond the blow-up, and Runge-Kutta steps to it.
+T1 = 1.5
+STEPS = 48
+#: One pair of tokens in one evaluation of the field, on one core.
+SECONDS_PER_PAIR = 2e-9
+
+
+@dataclass(frozen=True)
+class Config(CheckedConfig):
+    """Sizes of the comparison.
+
+    Attributes:
+        tokens: numbers of tokens n of the clouds.
+        clouds: independent clouds of each.
+    """
+
+    tokens: Sizes = (100, 400)
+    clouds: Two = 16
+
+
+@dataclass(frozen=True)
+class Clouds(ex.Arrays):
+    """Clouds of one size along depth, and the closure as far as it exists."""
+
+    time: Annotated[Float[np.ndarray, " time"], "depth $t$"]
+    variance: Float[np.ndarray, "cloud time"]
+    bound_ratio: Annotated[Float[np.ndarray, "cloud time"], "largest token over its bound"]
+    closure_variance: Float[np.ndarray, " time"]
+    blow_up_time: float
+
+
+def compute(config: Config, tokens: int, keys: ex.Keys) -> Clouds:
+    """In float64."""
+    import jax
+
+    softmax = attention.Softmax(Q=[[1.0]], K=[[1.0]], V=[[1.0]])
+    ts = np.linspace(0.0, T1, 13)
+    with jax.enable_x64(True):
+        shape = (config.clouds, tokens, 1)
+        clouds = np.sqrt(COV) * jax.random.normal(keys.own, shape, dtype=np.float64)
+
+        def flow(cloud: Array) -> Array:
+            problem = limits.meanfield.ParticleFlow(attention=softmax, initial=cloud, t1=T1)
+            return core.solve(problem, limits.meanfield.FixedODE(steps=STEPS), save=ts).tokens
+
+        batch = batch_size(config.clouds, tokens)
+        paths = np.asarray(jax.jit(partial(jax.lax.map, flow, batch_size=batch))(clouds))
+    law = limits.meanfield.GaussianFlow(attention=softmax, mean=[0.0], cov=[[COV]], t1=T1)
+    closure = core.solve(law, save=ts)
+    largest = np.abs(paths).max(axis=(2, 3))
+    return Clouds(
+        time=ts,
+        variance=paths[..., 0].var(axis=-1),
+        bound_ratio=largest / (largest[:, :1] * np.exp(ts)),
+        closure_variance=np.asarray(closure.cov)[:, 0, 0],
+        blow_up_time=float(closure.blow_up_time),
+    )
+
+
+def _cost(config: Config, tokens: int) -> ex.Cost:
+    """Compilation, and the pairs of tokens evaluated."""
+    pairs = tokens**2 * config.clouds * 6 * STEPS
+    return ex.Cost(5.0 + SECONDS_PER_PAIR * pairs, 6e8 + 64.0 * tokens * config.clouds)
+
+
+CLOUDS = ex.Part("n={tokens}", Clouds, compute, grid=lambda c: c.tokens, cost=_cost)
+
+
+def _blow_up(found: ex.Found[Config]) -> Estimate:
+    return Estimate(found(CLOUDS, found.config.tokens[0]).blow_up_time, 0.0, 1, 1e-9)
+
+
+def _bound(found: ex.Found[Config]) -> Estimate:
+    """The largest ratio over all clouds and times after the first."""
+    every = [one.bound_ratio[:, 1:] for _, one in found.each(CLOUDS)]
+    count = found.config.clouds * len(every)
+    return Estimate(max(float(ratio.max()) for ratio in every), 0.0, count, 1e-9)
+
+
+CLAIMS = (
+    ex.claim(
+        "blow-up-time",
+        "The closure of the one-dimensional set blows up at $t^* = 1/(2 V A \\Sigma_0) = 1$.",
+        _blow_up,
+        BLOW_UP,
+        1e-7,
+    ),
+    ex.claim(
+        "no-blow-up",
+        "Finite clouds pass $t^*$: the largest $|x_i(t)|$ stays below "
+        "$e^{\\|V\\| t} \\max |x_i(0)|$ (ratio at most 1, for all $t > 0$ kept).",
+        _bound,
+        1.0,
+        1e-6,
+        one_sided=True,
+    ),
+)
+
+
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    columns = [found(CLOUDS, found.config.tokens[0]).time]
+    for _, one in found.each(CLOUDS):
+        columns.append(one.variance.mean(axis=0))
+        columns.append(one.variance.std(axis=0, ddof=1) / np.sqrt(len(one.variance)))
+    yield from (tuple(row) for row in np.column_stack(columns).tolist())
+
+
+def _columns(config: Config) -> list[tuple[str, str]]:
+    """Names of the columns of each number of tokens."""
+    return [(f"variance (n={n})", f"stderr (n={n})") for n in config.tokens]
+
+
+def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
+    """The exact closure to its end, and the clouds."""
+    times = np.linspace(0.0, 0.985 * BLOW_UP, 200)
+    layers = [figures.level(BLOW_UP, label="blow-up $t^*$", dash="1.5 2", vertical=True)]
+    for series, (n, columns) in enumerate(
+        zip(found.config.tokens, _columns(found.config), strict=True)
+    ):
+        label = f"particles, $n = {n}$"
+        layers.append(figures.points(*columns, label=label, series=series, joined=True))
+    layout = figures.Layout(x="t", xlabel="depth $t$", ylabel="variance of the tokens", log="y")
+    (chart,) = layout.charts(table, layers, "Variance against depth")
+    closure = figures.Line(times, COV / (1.0 - times / BLOW_UP), label="closure, exact")
+    figures.draw_charts([replace(chart, marks=(closure, *chart.marks))], canvas)
+
+
+VARIANCE = ex.Figure(
+    name="limits",
+    title="Two limits that do not commute",
+    caption="Variance of one-dimensional softmax tokens ($A = V = 1$, $\\Sigma_0 = 1/2$). The "
+    "closure blows up at $t^* = 1$; clouds of $n$ tokens never do, and leave the closure the "
+    "later the larger $n$. {clouds} clouds for each $n$, bars of one standard "
+    "error. Dimensionless.",
+    columns=lambda c: ("t", *(column for pair in _columns(c) for column in pair)),
+    rows=_rows,
+    draw=_draw,
+    shown=lambda found, table: found.config.clouds * len(found.config.tokens),
+)
+
+EXPERIMENT = ex.Experiment(
+    name="castin2025/past-blow-up",
+    title="Finite clouds beyond the blow-up of their closure",
+    summary="The Gaussian closure of one-dimensional softmax tokens blows up at a finite depth "
+    "$t^*$; clouds of $n$ tokens can not. They are followed beyond $t^*$ and held against the "
+    "bound on their largest token: many tokens and late depth are limits that do not commute.",
+    citations=("castin2025", "diffrax", "jax"),
+    presets={
+        "demo": Config(),
+        "standard": Config(tokens=(100, 400, 1600), clouds=32),
+        "paper": Config(tokens=(200, 2000, 8000), clouds=64),
+    },
+    reference=core.reference("castin2025"),
+    parts=(CLOUDS,),
+    claims=CLAIMS,
+    figures=(VARIANCE,),
+)
