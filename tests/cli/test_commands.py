@@ -207,7 +207,8 @@ def test_list(capsys):
         ("status FOREIGN", "is not a run folder; pass the folder"),
         ("report nowhere", "nowhere: does not exist"),
         ("cite BROKEN", "run.json: cannot be read"),
-        ("list foo", "foo: one argument too many"),
+        ("list foo", "experiment: unknown experiment 'foo'"),
+        ("explore foo bar", "bar: one argument too many"),
         ("predict X --tokens two", "--tokens: got 'two'; see `translimit predict --help`"),
         ("predict X --threshold half", "--threshold: got 'half'; pass a number"),
         (

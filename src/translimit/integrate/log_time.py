@@ -22,7 +22,6 @@ import functools
 from collections.abc import Callable
 from typing import ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,6 +36,7 @@ from translimit.core import (
     require_count,
     require_real,
 )
+from translimit.integrate.explicit_step import explicit_step
 from translimit.integrate.rosenbrock import rosenbrock_step
 from translimit.integrate.singularity import RESOLVED_RATE, singularity_time
 
@@ -58,11 +58,6 @@ _STRIDE = 16
 #: the wide program has wasted as much time as the compilation takes. Implicit steps, which are few
 #: and dear, have so many fewer from the start.
 _NARROWER, _PATIENCE = 4, 1024
-
-_TABLEAU = diffrax.Tsit5.tableau
-_NODES = np.asarray(_TABLEAU.c)
-#: Weights of the slopes in each stage [stages, stages + 1]; zero for those still to come.
-_ROWS = np.stack([np.pad(row, (0, len(_NODES) + 1 - len(row))) for row in _TABLEAU.a_lower])
 
 
 class LogTimeODE(AbstractMethod):
@@ -285,7 +280,7 @@ def _step(
         velocity = system.velocity(parameters, y, z.reshape(origin.shape))
         return tau * jnp.exp(s + node * h) * velocity.ravel()
 
-    z, error, first = (_implicit if going == _SLOW else _explicit)(slope, h, origin.ravel())
+    z, error, first = (_implicit if going == _SLOW else explicit_step)(slope, h, origin.ravel())
     point = system.state(y, z.reshape(origin.shape))
     error, first = (system.along(y, each.reshape(origin.shape)) for each in (error, first))
 
@@ -339,27 +334,6 @@ def _implicit(
     """The new coordinates by Rodas5, their error, and their first slope."""
     # dz/ds depends on s through the factor t + tau = tau e^s, so that its derivative is itself.
     return rosenbrock_step(slope, h, lambda value: value, origin)
-
-
-def _explicit(
-    slope: Callable[[Array, Array], Array], h: Array, origin: Array
-) -> tuple[Array, Array, Array]:
-    """The new coordinates by Tsit5, their error, and their first slope."""
-
-    def stage(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        point = origin + h * _combine(jnp.asarray(_ROWS)[i], carry[0])
-        return carry[0].at[i + 1].set(slope(jnp.asarray(_NODES)[i], point)), point
-
-    # A loop over the stages, because a chain of them is fused by XLA and computed over again.
-    slopes = jnp.zeros((len(_NODES) + 1, origin.size), origin.dtype)
-    slopes = slopes.at[0].set(slope(jnp.zeros(()), origin))
-    # The last stage is the new state.
-    slopes, point = jax.lax.fori_loop(0, len(_NODES), stage, (slopes, origin))
-    return point, h * _combine(_TABLEAU.b_error, slopes), slopes[0]
-
-
-def _combine(weights: Array | np.ndarray, slopes: Array) -> Array:
-    return functools.reduce(jnp.add, [weights[j] * slopes[j] for j in range(len(slopes))])
 
 
 @eqx.filter_jit
