@@ -8,7 +8,7 @@
    variances, is the ratio of times. Networks are timed on a part of their layers, which all cost
    the same; variance and bias of the finite width are measured on the exact compressed chain.
 2. Milliseconds a step and path, for one path and for many, against the plain NumPy step of
-   `support/shaped_numpy.py`, whose law tests/limits/test_shaped_sde.py holds against ours. Both
+   `support/shaped_numpy.py`, whose law tests/limits/shaped/test_paths.py holds against ours. Both
    take 40 steps from the identity, in turn; the least of all rounds counts. Ours are the paths of
    a `solve`, warm, without the pairs of paths that tell the error of the step: NumPy tells none.
    Run it on a quiet machine, with OPENBLAS_NUM_THREADS=1 and without.

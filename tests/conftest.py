@@ -50,7 +50,7 @@ LONG_ROOMS = ("experiments", "limits", "predict", "train", "cli", "models")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: short ones are left for the end, where workers run out."""
     order = {room: place for place, room in enumerate(LONG_ROOMS)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
 
 
 @pytest.fixture

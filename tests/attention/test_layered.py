@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.limits.canonical import K, Q, V
+from tests.limits.meanfield.canonical import K, Q, V
 
 from translimit.attention import (
     L2,

@@ -1,4 +1,4 @@
-"""Laws of heads: moments of their samples, temperatures under their names, clocks, refusals."""
+"""Laws of heads: moments of their samples, temperatures under their names, refusals."""
 
 import jax
 import numpy as np
@@ -6,13 +6,11 @@ import pytest
 
 from translimit.core import ArgumentError, ArgumentTypeError
 from translimit.describe import (
-    Clocks,
     FiniteHeads,
     GaussianHeads,
     SampledHeads,
     ShiftedHeads,
     WideHeads,
-    diffusive_step,
 )
 
 LAWS = {
@@ -41,41 +39,6 @@ def test_the_two_temperatures_and_the_variance_proxy():
     assert float(law.beta_operator) == pytest.approx(8.0)
     assert float(law.variance_proxy) == pytest.approx(63 / 64)
     assert float(GaussianHeads.of_score_std(1.5, dim=8, head_dim=4).score_std) == pytest.approx(1.5)
-
-
-def test_clocks():
-    law = GaussianHeads(dim=64, beta=1.0, sigma_v=0.5, sigma_a=1.0)
-    assert float(diffusive_step(law, step=0.1, heads=8)) == pytest.approx(64 * 0.25 * 0.01 / 8)
-    clocks = Clocks.of_layers([0, 1000], law, step=0.1, heads=8)
-    np.testing.assert_allclose(clocks.paper_time, [0, 100])
-    np.testing.assert_allclose(clocks.diffusive_time, [0, 20])
-    np.testing.assert_allclose(clocks.slow_time, [0, 20 / 64])
-
-
-def test_mixed_laws():
-    fixed = ShiftedHeads(mean_v=np.eye(2), mean_a=2 * np.eye(2), beta=1.0)
-    V, A = fixed.sample(jax.random.key(0))
-    np.testing.assert_allclose(V, np.eye(2))
-    np.testing.assert_allclose(A, 2 * np.eye(2))
-    assert fixed.fixed_scores
-    assert not fixed.centred
-    assert float(fixed.variance_proxy) == 0
-    noisy = ShiftedHeads(mean_v=3 * np.eye(2), mean_a=np.eye(2), beta=1.0, sigma_a=1.0)
-    assert float(noisy.variance_proxy) == pytest.approx(9.0)
-    assert not noisy.fixed_scores
-    assert ShiftedHeads(mean_v=np.zeros((2, 2)), mean_a=np.eye(2), beta=1.0).centred
-    few = FiniteHeads.drawn_from(noisy, 3, key=jax.random.key(1))
-    V, A = few.sample(jax.random.key(2))
-    assert few.dim == 2
-    assert any(np.allclose(A, one) for one in np.asarray(few.A))
-    own = SampledHeads(
-        dim=2,
-        beta=1.0,
-        sampler=lambda key: (np.eye(2), np.eye(2)),
-        centred=False,
-        variance_proxy=1.0,
-    )
-    np.testing.assert_allclose(own.sample(jax.random.key(0))[0], np.eye(2))
 
 
 @pytest.mark.parametrize(

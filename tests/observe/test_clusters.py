@@ -1,4 +1,4 @@
-"""Cluster counts against brute force, mergers, histograms, ranks, energies, stability ratios."""
+"""Cluster counts against brute force, mergers, histograms."""
 
 import numpy as np
 import pytest
@@ -70,15 +70,6 @@ def test_cosine_histogram_counts_every_pair_once():
     np.testing.assert_allclose(edges, [-1, -0.5, 0, 0.5, 1])
 
 
-def test_effective_rank():
-    assert effective_rank(np.ones((5, 3))) == pytest.approx(1.0)
-    assert effective_rank(np.eye(4)) == pytest.approx(4.0)
-    shares = np.array([0.8, 0.2])  # unit tokens of cosine 0.6 have the Gram eigenvalues 1 +- 0.6
-    stacked = np.stack([[[1.0, 0.0], [0.6, 0.8]], np.eye(2)])
-    entropy = -np.sum(shares * np.log(shares))
-    np.testing.assert_allclose(effective_rank(stacked), [np.exp(entropy), 2.0])
-
-
 def test_norms_of_tokens_do_not_matter_for_directions():
     """The observables of directions see the same tokens whatever their norms, however large."""
     tokens = np.random.default_rng(0).standard_normal((60, 100))
@@ -91,44 +82,6 @@ def test_norms_of_tokens_do_not_matter_for_directions():
     ):
         np.testing.assert_allclose(observable(norms * tokens), observable(tokens), rtol=1e-12)
     assert effective_rank(tokens) > 35
-
-
-def test_energies_by_loops():
-    points = np.random.default_rng(0).standard_normal((2, 6, 3))
-    points /= np.linalg.norm(points, axis=-1, keepdims=True)
-    for cloud, energy, rescaled in zip(
-        points,
-        interaction_energy(points, 1.5),
-        interaction_energy(points, 1.5, rescaled=True),
-        strict=True,
-    ):
-        total = sum(np.exp(1.5 * x @ y) for x in cloud for y in cloud)
-        np.testing.assert_allclose(energy, total / (2 * 1.5 * 36), rtol=1e-13)
-        np.testing.assert_allclose(rescaled, energy * np.exp(-1.5), rtol=1e-13)
-    assert interaction_energy(np.ones((4, 1)), 2.0, rescaled=True) == pytest.approx(0.25)
-    np.testing.assert_allclose(partition_function(np.eye(2), 0.0), [1.0, 1.0])
-
-
-def test_stability_ratio_of_exact_flows():
-    """A cloud scaled by e^t spreads any difference by e^t; W_2 does not know the order of tokens.
-
-    With positions only tokens of one position may be coupled: the ratio of a permuted cloud grows
-    from a larger start.
-    """
-    generator = np.random.default_rng(1)
-    cloud, ts = generator.standard_normal((6, 2)), np.array([0.0, 0.5, 1.0])
-    other = cloud + 0.1 * generator.standard_normal((6, 2))
-    scale = np.exp(ts)[:, None, None]
-    order = generator.permutation(6)
-    ratio = stability_ratio(scale * cloud, scale * other[order])
-    np.testing.assert_allclose(ratio, np.exp(ts))
-    positions = np.repeat([0.0, 0.5, 1.0], 2)
-    conditional = stability_ratio(scale * cloud, scale * other, positions=positions)
-    np.testing.assert_allclose(conditional, np.exp(ts))
-    apart = stability_ratio(scale * cloud, 2 * scale**2 * cloud, positions=np.arange(6.0))
-    np.testing.assert_allclose(
-        apart, np.linalg.norm((scale - 2 * scale**2) * cloud, axis=(1, 2)) / np.linalg.norm(cloud)
-    )
 
 
 @pytest.mark.usefixtures("as_user")

@@ -149,3 +149,19 @@ def test_weights_of_tokens_are_fractions_and_no_counts(observable):
 def test_refusals(call, message, as_user):
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+def test_energies_by_loops():
+    points = np.random.default_rng(0).standard_normal((2, 6, 3))
+    points /= np.linalg.norm(points, axis=-1, keepdims=True)
+    for cloud, energy, rescaled in zip(
+        points,
+        interaction_energy(points, 1.5),
+        interaction_energy(points, 1.5, rescaled=True),
+        strict=True,
+    ):
+        total = sum(np.exp(1.5 * x @ y) for x in cloud for y in cloud)
+        np.testing.assert_allclose(energy, total / (2 * 1.5 * 36), rtol=1e-13)
+        np.testing.assert_allclose(rescaled, energy * np.exp(-1.5), rtol=1e-13)
+    assert interaction_energy(np.ones((4, 1)), 2.0, rescaled=True) == pytest.approx(0.25)
+    np.testing.assert_allclose(partition_function(np.eye(2), 0.0), [1.0, 1.0])

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from translimit.observe import anisotropy, excess_kurtosis, moment_names, moment_vector, moments
+from translimit.observe import (
+    anisotropy,
+    effective_rank,
+    excess_kurtosis,
+    moment_names,
+    moment_vector,
+    moments,
+)
 
 CLOUDS = np.random.default_rng(0).standard_normal((4, 3, 50, 2)) * [2.0, 0.5] + [1.0, -1.0]
 
@@ -40,3 +47,12 @@ def test_excess_kurtosis_along_principal_axes():
     flat = np.random.default_rng(1).uniform(size=(200_000, 1))
     # Uniform: -6/5; the standard error at this count is below 0.004.
     assert excess_kurtosis(flat)[0] == pytest.approx(-1.2, abs=0.02)
+
+
+def test_effective_rank():
+    assert effective_rank(np.ones((5, 3))) == pytest.approx(1.0)
+    assert effective_rank(np.eye(4)) == pytest.approx(4.0)
+    shares = np.array([0.8, 0.2])  # unit tokens of cosine 0.6 have the Gram eigenvalues 1 +- 0.6
+    stacked = np.stack([[[1.0, 0.0], [0.6, 0.8]], np.eye(2)])
+    entropy = -np.sum(shares * np.log(shares))
+    np.testing.assert_allclose(effective_rank(stacked), [np.exp(entropy), 2.0])
