@@ -17,7 +17,7 @@ from translimit.core import Estimate
 if TYPE_CHECKING:
     from jaxtyping import Array
 
-    from translimit.core import Key
+    from translimit.core import AnyArray, Key
 
 Clouds = Float[np.ndarray, "group token component"]
 
@@ -165,7 +165,7 @@ def _flow(t1: float, steps: int, saves: int) -> Callable[[tuple[np.ndarray, ...]
     """Compiled: parameters and clouds to their tokens [groups, saves, n, dim]."""
     import jax
 
-    def flow(parameters: tuple[Array, ...], cloud: Array) -> Array:
+    def flow(parameters: tuple[Array, ...], cloud: Array) -> AnyArray:
         problem = limits.meanfield.ParticleFlow(
             attention=attention.Softmax(*parameters), initial=cloud, t1=t1
         )

@@ -74,7 +74,7 @@ def _rate(found: ex.Found[Config]) -> core.RateFit:
     return core.fit_rate(depth.layers, depth.error, paired=True)
 
 
-def _halving(found: ex.Found[Config], layers: tuple[int, int]) -> Estimate:
+def _halving(found: ex.Found[Config], layers: tuple[int, ...]) -> Estimate:
     *_, before, last = found(DEPTH).error
     return Estimate.from_samples(before / last)
 

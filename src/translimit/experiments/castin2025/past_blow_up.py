@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array
     from matplotlib.figure import Figure
 
+    from translimit.core import AnyArray
+
 COV = 0.5
 BLOW_UP = 1.0
 #: Final depth, beyond the blow-up, and Runge-Kutta steps to it.
@@ -70,7 +72,7 @@ def compute(config: Config, tokens: int, keys: ex.Keys) -> Clouds:
         shape = (config.clouds, tokens, 1)
         clouds = np.sqrt(COV) * jax.random.normal(keys.own, shape, dtype=np.float64)
 
-        def flow(cloud: Array) -> Array:
+        def flow(cloud: Array) -> AnyArray:
             problem = limits.meanfield.ParticleFlow(attention=softmax, initial=cloud, t1=T1)
             return core.solve(problem, limits.meanfield.FixedODE(steps=STEPS), save=ts).tokens
 

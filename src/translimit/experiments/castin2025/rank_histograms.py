@@ -29,8 +29,8 @@ from translimit.experiments.checked import CheckedConfig, Count, Positive, Withi
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VARIANTS = ("softmax", "l2")
-VALUES = ("identity", "random")
+VARIANTS: tuple[str, ...] = ("softmax", "l2")
+VALUES: tuple[str, ...] = ("identity", "random")
 LARGEST = max(rank_draws.DIMS)
 #: The bars of a histogram.
 BARS = (*map(str, range(LARGEST + 1)), "undecided")
@@ -134,12 +134,11 @@ def _follow(
     ]
     eigenvalues = np.asarray(solution.eigenvalues)
     reached = np.isfinite(eigenvalues).all(axis=1)
-    above = (eigenvalues > rank_draws.THRESHOLD).sum(axis=1)
     ranks = Ranks(
         dim=np.repeat(rank_draws.DIMS, config.draws),
         rank=np.asarray(solution.rank),
         undecided=np.asarray(solution.undecided),
-        threshold_rank=np.where(reached, above, -1),
+        threshold_rank=np.where(reached, (eigenvalues > rank_draws.THRESHOLD).sum(axis=1), -1),
         eigenvalues=eigenvalues,
         slopes=np.asarray(solution.slopes),
         steps=np.asarray(solution.steps_taken),
@@ -170,8 +169,7 @@ def compute_identity(config: Config, variant: str, keys: ex.Keys) -> ExactRanks:
 
 def _cost(config: Config, variant: str) -> ex.Cost:
     """Compilation, a few hundred steps a trajectory, and those of projected Euler."""
-    steps = 3 * config.draws * 300
-    return ex.Cost(4.0 + 2e-5 * steps + config.euler_steps * (1.5e-3 + 4e-5 * config.draws) / 4)
+    return ex.Cost(4.0 + 0.018 * config.draws + config.euler_steps * (4e-4 + 1e-5 * config.draws))
 
 
 RANDOM = ex.Part("{variant}/random", Ranks, compute_random, grid=lambda c: VARIANTS, cost=_cost)
@@ -318,8 +316,10 @@ def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None
     """Bars side by side, a panel for each d."""
     axes = canvas.subplots(1, len(rank_draws.DIMS), sharey=True)
     for place, (d, ax) in enumerate(zip(rank_draws.DIMS, axes, strict=True)):
+        here = table.where({"d": d})
+        bars = np.array([here.numbers(bar) for bar in BARS]).astype(int).T.tolist()
         figures.plot_rank_histogram(
-            {label: counts for _, label, *counts in table.where({"d": d}).rows},
+            dict(zip(here.column("counted by"), bars, strict=True)),
             [*BARS[:-1], "?"],
             ax,
             bound=(d + 1) // 2,

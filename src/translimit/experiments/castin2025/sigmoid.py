@@ -106,7 +106,7 @@ def _cost(config: Config, sharpness: float) -> ex.Cost:
 SHARPNESS = ex.Part("m={sharpness:g}", Departure, compute, grid=lambda c: c.sharpnesses, cost=_cost)
 
 CLAIMS = (
-    ex.Claims(
+    ex.Claims[Config, float](
         "moments-{sharpness:g}",
         lambda found, sharpness: (
             "The Gaussian projection predicts the moments of sigmoid attention "
@@ -117,7 +117,7 @@ CLAIMS = (
         tol=MOMENT_TOLERANCE,
         over=lambda c: c.sharpnesses,
     ),
-    ex.Claims(
+    ex.Claims[Config, float](
         "gaussian-{sharpness:g}",
         lambda found, sharpness: (
             "The law stays Gaussian: the excess kurtosis along the first "
