@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from translimit import data, describe, scaling, train
 from translimit.core import ConfigError
 from translimit.experiments.checked import CheckedConfig, Count, Positive, Within
 
 if TYPE_CHECKING:
-    from translimit.data import Examples
+    from translimit.data import Examples, TokenStream
     from translimit.describe import Parameterization, Size, TransformerShape
     from translimit.train import Optimizer
 
@@ -61,11 +61,23 @@ class Networks(CheckedConfig):
     seeds: Count = 3
 
 
+class PaperSizes(TypedDict):
+    """Fields of `Networks` at the paper's sizes."""
+
+    base: tuple[int, int, int]
+    mlp_ratio: float
+    start: Literal["standard", "paper"]
+    beta0: float
+    gamma0: float
+    images: str
+    batch: int
+
+
 #: Token ids of a file are stored in 16 bits.
 LARGEST_VOCABULARY = 2**16
 #: The sizes of the paper's vision transformers; what no source at hand quotes (patches of 4 x 4
 #: pixels, batches, steps) is ours.
-PAPER: dict[str, Any] = {
+PAPER: PaperSizes = {
     "base": (16, 16, 4),
     "mlp_ratio": 1.0,
     "start": "paper",
@@ -99,7 +111,7 @@ def images(name: str, patch: tuple[int, int] | None = None) -> Examples:
     return data.open_images(name, patch or (4, 4))
 
 
-def windows(text: str, tokens: int) -> Any:
+def windows(text: str, tokens: int) -> TokenStream:
     """Windows of text: the shipped bytes, or token ids from a file.
 
     Args:
