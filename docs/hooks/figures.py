@@ -228,10 +228,10 @@ def four_theories(figure: Any) -> None:
         return np.quantile(rho, [0.1, 0.5, 0.9], axis=0)
 
     layers = np.arange(names["layers"] + 1)
-    low, middle, high = correlation(names["shaped"].cov)
+    low, middle, high = correlation(np.asarray(names["shaped"].cov))
     shaped.fill_between(layers, low, high, color=figures.LIMIT, alpha=0.15, linewidth=0)
     shaped.plot(layers, middle, color=figures.LIMIT, label="covariance SDE")
-    low, middle, high = correlation(names["networks"])
+    low, middle, high = correlation(np.asarray(names["networks"].cov))
     ends = [0, -1]
     shaped.errorbar(
         layers[ends],
