@@ -1,4 +1,4 @@
-"""Rank histograms and covariances of the plane at toy sizes; the published draws and scheme."""
+"""Rank histograms at toy sizes; the published draws and scheme."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ from tests.experiments.checks import draw_all, verdicts
 
 from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
-from translimit.experiments.castin2025 import covariances, rank_draws, rank_histograms
+from translimit.experiments.castin2025 import rank_draws, rank_histograms
 
 RANKS = rank_histograms.Config(draws=4, max_steps=600, euler_steps=300)
-PLANE = covariances.Config(side=4, max_steps=400)
 
 
 def run(name, config, cells=None):
@@ -55,43 +54,7 @@ def test_projected_euler_goes_to_the_limit_with_small_steps():
     assert scheme.rank[0] == (exact > rank_draws.THRESHOLD).sum()
 
 
-def test_two_settings_of_the_plane():
-    _, results = run("castin2025/covariances", PLANE, ("zero/softmax", "divergence/softmax"))
-    assert set(results["zero/softmax"]["end"].values) == {"zero"}
-    diverging = results["divergence/softmax"]
-    assert set(diverging["end"].values) == {"blow-up"}
-    np.testing.assert_allclose(diverging["blow_up_time"], diverging["exact_time"], rtol=1e-6)
-
-
-def test_the_published_l2_kernel_has_two_scales():
-    _, results = run("castin2025/covariances", PLANE, ("kernel/l2",))
-    claims = {claim.name: claim for claim in covariances._kernel_claims(results["kernel/l2"])}
-    assert claims["l2-script-kernel"].verdict == Verdict.supported
-    assert claims["l2-one-scale"].verdict == Verdict.refuted
-    assert claims["l2-one-scale"].estimate.value > 0.1
-
-
-def test_grids_are_covariances_of_trace_one():
-    for setting, (_, _, side, _) in covariances.SETTINGS.items():
-        cov = covariances.starts(setting, side)
-        np.testing.assert_allclose(np.trace(cov, axis1=1, axis2=2), 1.0)
-        assert np.linalg.eigvalsh(cov).min() > 0
-    assert len(covariances.starts("zero", 10)) == 100
-
-
-@pytest.mark.slow
-def test_covariances_at_toy_size():
-    experiment, results = run("castin2025/covariances", PLANE)
-    assert draw_all(experiment, PLANE, results)
-    found = verdicts(experiment, PLANE, results)
-    assert found["line-softmax"] == Verdict.supported
-    # So few steps settle no line, and nothing is claimed from none.
-    assert found["two-lines-softmax"] in (Verdict.supported, Verdict.underpowered)
-
-
 @pytest.mark.usefixtures("as_user")
 def test_refusals():
     with pytest.raises(ConfigError, match="draws: got 101"):
         get_experiment("castin2025/rank-histograms").cells(rank_histograms.Config(draws=101))
-    with pytest.raises(ConfigError, match="side: got 1"):
-        get_experiment("castin2025/covariances").cells(covariances.Config(side=1))

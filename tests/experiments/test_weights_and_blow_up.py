@@ -4,15 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.experiments.checks import drawn
+from tests.experiments.checks import compute, draw_all
 
 from translimit import observe
 from translimit.core import ConfigError, Verdict, named_key
-from translimit.experiments import get_experiment
-from translimit.experiments.castin2025 import attention_weights, blow_up_times, canonical
+from translimit.experiments import Keys, get_experiment
+from translimit.experiments.castin2025 import (
+    blow_up_times,
+    canonical,
+    tilted_weights,
+    weights_of_clouds,
+)
 
 WEIGHTS = replace(
-    attention_weights.Config(),
+    weights_of_clouds.Config(),
     variants=("l2",),
     tokens=(40,),
     clouds=(8,),
@@ -23,14 +28,13 @@ MAPS = blow_up_times.Config(side=7, checks=2)
 
 
 def check(experiment, config, results):
-    for spec in experiment.figures(config, results):
-        drawn(spec)
-    return {claim.name: claim for claim in experiment.claims(config, results)}
+    draw_all(experiment, config, results)
+    return {claim.name: claim for claim in experiment.check(config, results)}
 
 
 def test_attention_weights_at_toy_size():
     experiment = get_experiment("castin2025/attention-weights")
-    results = {c.name: experiment.compute_cell(WEIGHTS, c, 0) for c in experiment.cells(WEIGHTS)}
+    results = compute(experiment, WEIGHTS)
     claims = check(experiment, WEIGHTS, results)
     assert set(claims) == {"l2-entropy", "l2-sample-size", "sample-size-law"}
     assert claims["sample-size-law"].verdict is Verdict.supported
@@ -43,14 +47,14 @@ def test_attention_weights_at_toy_size():
     assert float(many[-1]) > 1e4 * 10_000 * np.exp(-24.0)
 
 
-@pytest.mark.parametrize("variant", attention_weights.VARIANTS)
+@pytest.mark.parametrize("variant", weights_of_clouds.VARIANTS)
 def test_weights_of_samples_are_those_of_the_closure(variant):
     """16 clouds of 500 from their own moments: 4.5 standard errors, and the O(1 / n)."""
     clouds = canonical.gaussian_clouds(named_key(1), 16, 500, np.float64)
     chosen = canonical.canonical_attention(variant)
     mean, cov = observe.moments(clouds)
-    deficit, fraction = attention_weights.closure_weights(chosen, mean, cov)
-    logits = attention_weights._scores(chosen, clouds, clouds)
+    deficit, fraction = tilted_weights.closure_weights(chosen, mean, cov)
+    logits = tilted_weights.scores(chosen, clouds, clouds)
     for found, predicted in (
         (np.log(500) - observe.attention_entropy(logits).mean(axis=-1), deficit),
         (observe.effective_sample_size(logits).mean(axis=-1) / 500, fraction),
@@ -62,8 +66,8 @@ def test_weights_of_samples_are_those_of_the_closure(variant):
 
 
 def test_l2_map_is_its_closed_form():
-    data = blow_up_times._compute(MAPS, "l2-degenerate")
-    found, expected = data["blow_up_time"].values, data["expected"].values
+    l2 = blow_up_times.compute_map(MAPS, "l2-degenerate", Keys(0, "", ""))
+    found, expected = l2.blow_up_time, l2.expected
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     both = np.isfinite(expected)
     assert both.sum() > 5
@@ -85,9 +89,9 @@ def test_scipy_finds_a_known_blow_up(monkeypatch):
 @pytest.mark.slow
 def test_blow_up_times_at_toy_size():
     experiment = get_experiment("castin2025/blow-up-times")
-    results = {c.name: experiment.compute_cell(MAPS, c, 0) for c in experiment.cells(MAPS)}
+    results = compute(experiment, MAPS)
     claims = check(experiment, MAPS, results)
-    assert tuple(claims) == experiment.claim_names()
+    assert tuple(claims) == experiment.claim_names(MAPS)
     assert {claim.verdict for claim in claims.values()} == {Verdict.supported}
     # Softmax scales: twice the start, half the time.
     field, t1 = blow_up_times.make_field("softmax-random")
@@ -104,7 +108,7 @@ def test_refusals():
     with pytest.raises(ConfigError, match=r"variants: got \('softmx',\); did you mean 'soft"):
         weights.cells(replace(WEIGHTS, variants=("softmx",)))
     with pytest.raises(ConfigError, match=r"clouds: got .* for tokens .*one count per entry"):
-        weights.cells(attention_weights.Config(clouds=(8,)))
+        weights.cells(weights_of_clouds.Config(clouds=(8,)))
     with pytest.raises(ConfigError, match="variants: got 'softmx'; did you mean 'softmax'"):
         canonical.canonical_attention("softmx")
     maps = get_experiment("castin2025/blow-up-times")

@@ -2,8 +2,8 @@ r"""When closures blow up: the map of t* over the covariances of trace one.
 
 Softmax, multi-head and linear closures scale: (c Sigma_0)(t) = c Sigma(c t), so t* depends on the
 size of the start like 1 / tr Sigma_0, and a map over shapes, ((1 + u) / 2, w / 2; w / 2,
-(1 - u) / 2) with (u, w) in the unit disc, says everything in the plane. Each cell `map/setting` is
-one program, `GaussianFlow` under `vmap` over all starts:
+(1 - u) / 2) with (u, w) in the unit disc, says everything in the plane. Each cell
+`map/{setting}` is one program, `GaussianFlow` under `vmap` over all starts:
 
 - `softmax-identity`: V = I and A + A^T positive definite; t* is known in closed form;
 - `softmax-random`: the matrices of the setting in which the end depends on the start;
@@ -20,31 +20,29 @@ Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit import attention, core, figures, limits
-from translimit.core import Claim, Estimate
-from translimit.experiments.base import (
-    AbstractExperiment,
-    Cell,
-    Cost,
-    FigureSpec,
-    Results,
-    Table,
-)
-from translimit.experiments.castin2025.covariances import (
-    REFERENCE,
+from translimit.core import Estimate
+from translimit.experiments.castin2025.plane import (
     covariances_of_trace_one,
+    exact_blow_up_times,
     make_attention,
     matrices,
 )
 from translimit.experiments.checked import CheckedConfig, Count, Within
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from matplotlib.figure import Figure as Canvas
+
+    from translimit.attention import AbstractAttention
+    from translimit.core import AnyArray, Number
 
 #: Depth to which each setting is followed: beyond it there is "no blow-up before t1".
 SETTINGS = {"softmax-identity": 20.0, "softmax-random": 40.0, "two-heads": 20.0}
@@ -75,96 +73,18 @@ class Config(CheckedConfig):
     checks: Count = 8
 
 
-class BlowUpTimes(AbstractExperiment[Config]):
-    """See the module's docstring."""
+@dataclass(frozen=True)
+class Map(ex.Arrays):
+    """The blow-up time over the disc; NaN outside, infinity where there is none before t1."""
 
-    def cost(self, config: Config) -> Cost:
-        """Compilation, the maps, and SciPy."""
-        return Cost(seconds=25.0 + 4e-3 * config.side**2 + 0.5 * config.checks)
-
-    def cells(self, config: Config) -> tuple[Cell, ...]:
-        """One for each setting."""
-        return tuple(Cell(f"map/{name}", {"setting": name}) for name in (*SETTINGS, DEGENERATE))
-
-    def claim_names(self, config: Any = None) -> tuple[str, ...]:
-        """Names in the order of `claims`."""
-        return (
-            "softmax-identity",
-            DEGENERATE,
-            f"{DEGENERATE}-set",
-            *CHECKED,
-        )
-
-    def compute(self, config: Config, cell: Cell, key: Any) -> xr.Dataset:
-        """One map; nothing is random."""
-        return _compute(config, **cell.parameters)
-
-    def claims(self, config: Config, results: Results) -> list[Claim]:
-        """Blow-up times against closed forms, and against SciPy."""
-
-        def largest(name: str, statement: str, tol: float, discretisation: float = 0.0) -> Claim:
-            data = results[f"map/{name}"]
-            found, expected = data["blow_up_time"].values, data["expected"].values
-            both = np.isfinite(found) & np.isfinite(expected)
-            error = np.abs(found[both] / expected[both] - 1.0)
-            return Claim(
-                name=name,
-                statement=f"{statement} (largest relative error over the starts).",
-                prediction=0.0,
-                estimate=Estimate(
-                    float(error.max()) if error.size else float("nan"),
-                    count=error.size,
-                    discretisation=discretisation,
-                ),
-                tol=tol,
-                one_sided=True,
-                reference=REFERENCE,
-            )
-
-        degenerate = results[f"map/{DEGENERATE}"]
-        inside = ~np.isnan(degenerate["expected"].values)
-        differs = np.isfinite(degenerate["blow_up_time"].values) != np.isfinite(
-            degenerate["expected"].values
-        )
-        return [
-            largest(
-                "softmax-identity",
-                "Softmax, $V = I$: $t^* = 1/\\lambda_{\\max}(\\Sigma_0^{1/2}(A + A^\\top)"
-                "\\Sigma_0^{1/2})$",
-                1e-6,
-            ),
-            largest(
-                DEGENERATE,
-                "L2 with rank-one keys blows up at $t^* = (1 + 2\\Sigma_{11}) / (2\\Sigma_{12})$",
-                1e-5,
-            ),
-            Claim(
-                name=f"{DEGENERATE}-set",
-                statement="L2 with rank-one keys blows up if and only if $\\Sigma_{12} > 0$ "
-                f"(fraction of the starts that do otherwise before $t = {DEGENERATE_T1:g}$).",
-                prediction=0.0,
-                estimate=Estimate(float(differs[inside].mean()), count=int(inside.sum())),
-                tol=0.0,
-                reference=REFERENCE,
-            ),
-            *(
-                largest(
-                    name,
-                    f"{_TITLES[name]}: the blow-up time is that of SciPy's DOP853 in covariance "
-                    "form",
-                    1e-6,
-                    1.0 / CHECK_GROWTH,
-                )
-                for name in CHECKED
-            ),
-        ]
-
-    def figures(self, config: Config, results: Results) -> list[FigureSpec]:
-        """The maps side by side."""
-        return [_figure(config, results)]
+    u: Annotated[Float[np.ndarray, " u"], "Sigma_11 - Sigma_22"]
+    w: Annotated[Float[np.ndarray, " w"], "2 Sigma_12"]
+    blow_up_time: Annotated[Float[np.ndarray, "u w"], "blow-up time (depth)"]
+    expected: Annotated[Float[np.ndarray, "u w"], "closed form, or SciPy"]
+    t1: float
 
 
-def make_field(setting: str) -> tuple[Any, float]:
+def make_field(setting: str) -> tuple[AbstractAttention, float]:
     """The attention of a map, and the depth to which it is followed."""
     if setting == DEGENERATE:
         field = attention.L2(Q=[[0.0, 1.0]], K=[[1.0, 0.0]], V=[[0.0, 0.0], [0.0, 1.0]])
@@ -177,11 +97,13 @@ def make_field(setting: str) -> tuple[Any, float]:
     return make_attention(source, variant), SETTINGS[setting]
 
 
-def blow_up_times(field: Any, cov: np.ndarray, t1: float) -> np.ndarray:
+def blow_up_times(
+    field: AbstractAttention, cov: Float[np.ndarray, "starts 2 2"], t1: float
+) -> Float[np.ndarray, " starts"]:
     """t* of every covariance [starts], infinity where there is none before t1: one program."""
     import jax
 
-    def one(start: Any) -> Any:
+    def one(start: AnyArray) -> Number:
         flow = limits.meanfield.GaussianFlow(
             attention=field, mean=np.zeros(field.dim), cov=start, t1=t1
         )
@@ -193,7 +115,7 @@ def blow_up_times(field: Any, cov: np.ndarray, t1: float) -> np.ndarray:
         return np.asarray(batched(np.asarray(cov)))
 
 
-def scipy_blow_up_time(setting: str, cov: np.ndarray, t1: float) -> float:
+def scipy_blow_up_time(setting: str, cov: Float[np.ndarray, "2 2"], t1: float) -> float:
     """t* by SciPy, from Sigma' = M Sigma + Sigma M^T in the time (1 + |M|) dt; plain NumPy."""
     from scipy.integrate import solve_ivp
 
@@ -229,9 +151,9 @@ def scipy_blow_up_time(setting: str, cov: np.ndarray, t1: float) -> float:
     return float(found.y[0, -1]) if found.t_events[0].size else float("inf")
 
 
-def _compute(config: Config, setting: str) -> xr.Dataset:
-    import xarray as xr
-
+def compute_map(config: Config, setting: str, keys: ex.Keys) -> Map:
+    """The map of a setting, in float64; nothing is random."""
+    del keys
     points = np.linspace(-1.0, 1.0, config.side)
     u, w = np.meshgrid(points, points, indexing="ij")
     inside = 1.0 - u**2 > w**2
@@ -241,9 +163,7 @@ def _compute(config: Config, setting: str) -> xr.Dataset:
     found[inside] = blow_up_times(field, cov, t1)
     expected = np.full(inside.shape, np.nan)
     if setting == "softmax-identity":
-        form = field.A + field.A.T
-        # The eigenvalues of Sigma_0^(1/2) S Sigma_0^(1/2) are those of Sigma_0 S.
-        expected[inside] = 1.0 / np.linalg.eigvals(cov @ form).real.max(axis=1)
+        expected[inside] = exact_blow_up_times(field, cov)
     elif setting == DEGENERATE:
         a, c = cov[:, 0, 0], cov[:, 0, 1]
         times = (1.0 + 2.0 * a) / (2.0 * np.where(c > 0, c, 1.0))
@@ -253,65 +173,116 @@ def _compute(config: Config, setting: str) -> xr.Dataset:
         for i, j in some[np.unique(np.linspace(0, len(some) - 1, config.checks).astype(int))]:
             start = np.array([[1 + u[i, j], w[i, j]], [w[i, j], 1 - u[i, j]]]) / 2
             expected[i, j] = scipy_blow_up_time(setting, start, t1)
-    return xr.Dataset(
-        {
-            "blow_up_time": (("u", "w"), found, {"long_name": "blow-up time", "units": "depth"}),
-            "expected": (("u", "w"), expected, {"long_name": "closed form, or SciPy"}),
-        },
-        coords={
-            "u": ("u", points, {"long_name": "Sigma_11 - Sigma_22"}),
-            "w": ("w", points, {"long_name": "2 Sigma_12"}),
-        },
-        attrs={"t1": t1, "reference": REFERENCE},
+    return Map(points, points, found, expected, t1)
+
+
+MAP = ex.Part(
+    "map/{setting}",
+    Map,
+    compute_map,
+    grid=lambda c: (*SETTINGS, DEGENERATE),
+    # Compilation, the map, and SciPy where there is no closed form.
+    cost=lambda c, setting: ex.Cost(
+        6.0 + 1e-3 * c.side**2 + (0.25 * c.checks if setting in CHECKED else 0.0)
+    ),
+)
+
+
+def _largest_error(found: ex.Found[Config], setting: str) -> Estimate:
+    """Over the starts with a blow-up, relative; SciPy stops a little early."""
+    times = found(MAP, setting)
+    both = np.isfinite(times.blow_up_time) & np.isfinite(times.expected)
+    error = np.abs(times.blow_up_time[both] / times.expected[both] - 1.0)
+    return Estimate(
+        float(error.max()) if error.size else float("nan"),
+        count=error.size,
+        discretisation=1.0 / CHECK_GROWTH if setting in CHECKED else 0.0,
     )
 
 
-def _figure(config: Config, results: Results) -> FigureSpec:
-    maps = {name: results[f"map/{name}"] for name in (*SETTINGS, DEGENERATE)}
+def _wrong_ends(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The fraction of the starts that blow up and should not, or the other way round."""
+    times = found(MAP, DEGENERATE)
+    inside = ~np.isnan(times.expected)
+    differs = np.isfinite(times.blow_up_time) != np.isfinite(times.expected)
+    return Estimate(float(differs[inside].mean()), count=int(inside.sum()))
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots(1, len(maps))
-        for index, ((name, data), ax) in enumerate(zip(maps.items(), axes, strict=True)):
-            figures.plot_disc_map(data["blow_up_time"], ax, label="$t^*$", title=_TITLES[name])
-            if index:
-                ax.set_ylabel("")
 
-    rows = []
-    for name, data in maps.items():
-        times = data["blow_up_time"].values
-        finite = times[np.isfinite(times)]
-        rows.append(
-            (
-                name,
-                float(data.attrs["t1"]),
-                int((~np.isnan(times)).sum()),
-                int(finite.size),
-                *(
-                    (float(finite.min()), float(np.median(finite)), float(finite.max()))
-                    if finite.size
-                    else (float("inf"),) * 3
-                ),
-            )
-        )
-    return FigureSpec(
-        name="map",
-        title="When closures blow up",
-        caption="Blow-up time $t^*$ of the Gaussian closure over the initial covariances of trace "
-        "one, in the coordinates of the disc (its rim are the lines); logarithmic colours, grey "
-        "where there is no blow-up before the depth $t_1$ of the table. Softmax with one or two "
-        "heads: $t^*$ of $c\\,\\Sigma_0$ is $t^*/c$. Dimensionless; deterministic, without error "
-        "bars.",
-        draw=draw,
-        table=Table(
-            ("setting", "t1", "starts", "blow up", "smallest t*", "median t*", "largest t*"),
-            tuple(rows),
+def _times(statement: str, tol: float, *settings: str) -> ex.Claims[Config, str]:
+    """The times of settings are the expected ones."""
+    return ex.Claims(
+        "{setting}",
+        lambda found, setting: (
+            f"{statement.replace('{}', _TITLES[setting])} (largest relative error over the starts)."
         ),
-        shown=sum(row[2] for row in rows),
-        size=(14.0, 3.0),
+        estimate=_largest_error,
+        prediction=0.0,
+        tol=tol,
+        over=lambda c: settings,
+        one_sided=True,
     )
 
 
-EXPERIMENT = BlowUpTimes(
+CLAIMS = (
+    _times(
+        "Softmax, $V = I$: $t^* = 1/\\lambda_{\\max}(\\Sigma_0^{1/2}(A + A^\\top)\\Sigma_0^{1/2})$",
+        1e-6,
+        "softmax-identity",
+    ),
+    _times(
+        "L2 with rank-one keys blows up at $t^* = (1 + 2\\Sigma_{11}) / (2\\Sigma_{12})$",
+        1e-5,
+        DEGENERATE,
+    ),
+    ex.Claims(
+        f"{DEGENERATE}-set",
+        "L2 with rank-one keys blows up if and only if $\\Sigma_{12} > 0$ (fraction of the starts "
+        f"that do otherwise before $t = {DEGENERATE_T1:g}$).",
+        estimate=_wrong_ends,
+        prediction=0.0,
+        tol=0.0,
+        over=ex.alone,
+    ),
+    _times("{}: the blow-up time is that of SciPy's DOP853 in covariance form", 1e-6, *CHECKED),
+)
+
+
+def _summaries(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for setting, one in found.each(MAP):
+        starts = one.blow_up_time[~np.isnan(one.blow_up_time)]
+        times = starts[np.isfinite(starts)]
+        spread = (times.min(), np.median(times), times.max()) if times.size else (np.inf,) * 3
+        yield (setting, float(one.t1), starts.size, times.size, *map(float, spread))
+
+
+def _draw_maps(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+    """The maps side by side."""
+    import xarray
+
+    maps = found.each(MAP)
+    axes = canvas.subplots(1, len(maps))
+    for index, ((setting, one), ax) in enumerate(zip(maps, axes, strict=True)):
+        times = xarray.DataArray(one.blow_up_time, {"u": one.u, "w": one.w}, ("u", "w"))
+        figures.plot_disc_map(times, ax, label="$t^*$", title=_TITLES[setting])
+        if index:
+            ax.set_ylabel("")
+
+
+MAPS = ex.Figure(
+    name="map",
+    title="When closures blow up",
+    caption="Blow-up time $t^*$ of the Gaussian closure over the initial covariances of trace "
+    "one, in the coordinates of the disc (its rim are the lines); logarithmic colours, grey where "
+    "there is no blow-up before the depth $t_1$ of the table. Softmax with one or two heads: $t^*$ "
+    "of $c\\,\\Sigma_0$ is $t^*/c$. Dimensionless; deterministic, without error bars.",
+    columns=("setting", "t1", "starts", "blow up", "smallest t*", "median t*", "largest t*"),
+    rows=_summaries,
+    draw=_draw_maps,
+    shown=lambda found, table: sum(table.column("starts")),
+    size=(14.0, 3.0),
+)
+
+EXPERIMENT = ex.Experiment(
     name="castin2025/blow-up-times",
     title="The blow-up time over initial covariances",
     summary="The covariance of a Gaussian closure may cease to exist at a finite depth $t^*$. The "
@@ -319,5 +290,9 @@ EXPERIMENT = BlowUpTimes(
     "and for L2 with rank-deficient keys, beside closed forms where there are any and beside "
     "another solver where not.",
     citations=("castin2025", "diffrax", "jax"),
+    reference=core.reference("castin2025"),
     presets={"demo": Config(side=21, checks=3), "standard": Config(), "paper": Config(side=151)},
+    parts=(MAP,),
+    claims=CLAIMS,
+    figures=(MAPS,),
 )

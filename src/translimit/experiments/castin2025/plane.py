@@ -1,0 +1,133 @@
+r"""Attention and starts of the covariances of the plane, as in the authors' scripts.
+
+Covariances of trace one are ((1 + u) / 2, w / 2; w / 2, (1 - u) / 2) with (u, w) on a grid inside
+the unit disc. Matrices are those of the scripts (NumPy's legacy seeds), with their scales:
+1 / sqrt(d), 1 / sqrt(k) for a head, 1 for Sinkhorn, unscaled keys for L2.
+
+Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentation,
+"The Transformer PDE".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit import attention
+from translimit.core import ArgumentError
+
+if TYPE_CHECKING:
+    from translimit.attention import AbstractAttention
+
+Matrix = Float[np.ndarray, "rows 2"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where covariances go in one way.
+
+    Attributes:
+        variants: of attention.
+        half: half-width of the published grid.
+        side: its points a side.
+        t1: depth to which it is followed. Where the approach is algebraic it is large; where it is
+            exponential (a plane, two lines) an explicit step can not grow beyond it, and little is
+            left to see.
+    """
+
+    variants: tuple[str, ...]
+    half: float
+    side: int
+    t1: float
+
+    def starts(self, side: int) -> Float[np.ndarray, "starts 2 2"]:
+        """Covariances of trace one on the grid, as many as lie in the cone."""
+        return covariances_of_trace_one(
+            np.linspace(-self.half, self.half, min(side, self.side)),
+        )
+
+
+SETTINGS = {
+    "zero": Setting(("softmax", "l2", "multi-head", "sinkhorn"), 0.5, 10, 1e6),
+    "line": Setting(("softmax", "l2"), 0.5, 10, 1e6),
+    "plane": Setting(("one-of-two-heads",), 0.5, 10, 1e4),
+    "two-lines": Setting(("softmax", "l2"), 1.0, 20, 1e4),
+    "divergence": Setting(("softmax", "l2", "multi-head", "sinkhorn"), 1.0, 40, 1e3),
+    "depends": Setting(("softmax", "l2"), 1.0, 30, 1e4),
+}
+
+
+def matrices(setting: str) -> tuple[Matrix, Matrix, Matrix]:
+    """Q, K and V of a setting."""
+    legacy = np.random.RandomState
+    if setting == "zero":
+        generator = legacy(35)
+        Q, V = generator.rand(2, 2), generator.randn(2, 2)
+        return Q, -Q, V @ V.T
+    if setting in ("line", "plane"):
+        q = legacy(36).randn(1, 2)
+        q /= np.linalg.norm(q)
+        return q, -q, np.eye(2)
+    if setting == "divergence":
+        return *_definite_until(legacy(33), lambda e: bool(e[0] > 0)), np.eye(2)
+    Q, K = _definite_until(legacy(36), lambda e: bool(e[0] * e[1] < 0))
+    generator = legacy(32 if setting == "two-lines" else 35)
+    if setting == "depends":
+        generator.randn(8, 7)
+    return Q, K, generator.randn(2, 2)
+
+
+def _definite_until(
+    generator: np.random.RandomState, accept: Callable[[Float[np.ndarray, " 2"]], bool]
+) -> tuple[Matrix, Matrix]:
+    """Q and K, redrawn until the eigenvalues of K^T Q + Q^T K please."""
+    while True:
+        Q, K = generator.randn(2, 2), generator.randn(2, 2)
+        if accept(np.linalg.eigvalsh(K.T @ Q + Q.T @ K)):
+            return Q, K
+
+
+def make_attention(setting: str, variant: str) -> AbstractAttention:
+    """The attention of a setting, at the scale of the scripts."""
+    Q, K, V = matrices(setting)
+    if variant == "softmax":
+        return attention.Softmax(Q=Q, K=K, V=V, score_scale=2**-0.5)
+    if variant == "l2":
+        return attention.L2(Q=Q, K=K, V=V, score_scale=2**-0.5, key_scale=1.0)
+    if variant == "sinkhorn":
+        return attention.Sinkhorn(Q=Q, K=K, V=V, score_scale=1.0)
+    # One row of Q, K and V a head (k = 1, so c = 1); W puts the head's number into its row.
+    heads = len(Q)
+    return attention.MultiHead(
+        Q=Q[:, None], K=K[:, None], V=V[:heads, None], W=np.eye(2)[:heads, :, None], score_scale=1.0
+    )
+
+
+def covariances_of_trace_one(
+    points: Float[np.ndarray, " side"],
+) -> Float[np.ndarray, "starts 2 2"]:
+    """Those inside the disc, for u and w among the points, u slowest."""
+    u, w = (part.ravel() for part in np.meshgrid(points, points, indexing="ij"))
+    inside = 1.0 - u**2 > w**2
+    u, w = u[inside], w[inside]
+    return np.stack([np.stack([1 + u, w], -1), np.stack([w, 1 - u], -1)], -2) / 2
+
+
+def exact_blow_up_times(
+    field: AbstractAttention, cov: Float[np.ndarray, "starts 2 2"]
+) -> Float[np.ndarray, " starts"]:
+    """t* = 1 / lambda_max(Sigma_0^(1/2) (A + A^T) Sigma_0^(1/2)) of softmax with V = I.
+
+    These eigenvalues are those of Sigma_0 (A + A^T).
+
+    Raises:
+        ArgumentError: another variant than softmax.
+    """
+    if not isinstance(field, attention.Softmax):
+        raise ArgumentError("field", f"got {type(field).__name__}", "pass softmax")
+    A = np.asarray(field.A)
+    return 1.0 / np.linalg.eigvals(cov @ (A + A.T)).real.max(axis=1)
