@@ -1,5 +1,4 @@
 from . import checked as checked
-from .base import AbstractExperiment as AbstractExperiment
 from .checked import CheckedConfig as CheckedConfig
 from .claims import Claims as Claims
 from .claims import Rival as Rival

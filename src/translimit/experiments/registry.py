@@ -21,14 +21,13 @@ from importlib import metadata
 from typing import Any
 
 from translimit.core import ConfigError, nearest
-from translimit.experiments.base import AbstractExperiment
 from translimit.experiments.experiment import Experiment
 
 #: The entry points with which an installed package offers experiments.
 ENTRY_POINTS = "translimit.experiments"
 
 
-def all_experiments() -> dict[str, Any]:
+def all_experiments() -> dict[str, Experiment[Any]]:
     """Every experiment that ships with translimit, by name, in alphabetical order."""
     package = importlib.import_module("translimit.experiments")
     found = {}
@@ -65,7 +64,7 @@ def _offered(path: tuple[str, ...]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def get_experiment(name: str) -> Any:
+def get_experiment(name: str) -> Experiment[Any]:
     """The experiment called `name`, or loaded from `module:OBJECT`.
 
     Its code is run, so the name must be one that the user gave, never one that a file holds.
@@ -110,7 +109,7 @@ def trusted_source(name: str, named: Sequence[str] = ()) -> str | None:
     return name if name in all_experiments() or name in offered_experiments() else None
 
 
-def stored_experiment(name: str, named: Sequence[str] = ()) -> Any:
+def stored_experiment(name: str, named: Sequence[str] = ()) -> Experiment[Any] | None:
     """The experiment of a stored run, if its code may be loaded (see `trusted_source`).
 
     Raises:
@@ -120,7 +119,7 @@ def stored_experiment(name: str, named: Sequence[str] = ()) -> Any:
     return None if source is None else get_experiment(source)
 
 
-def _loaded(name: str) -> Any:
+def _loaded(name: str) -> Experiment[Any]:
     module, _, attribute = name.partition(":")
     try:
         experiment = getattr(importlib.import_module(module), attribute)
@@ -131,7 +130,7 @@ def _loaded(name: str) -> Any:
             f"cannot load {name!r} ({f'{kind}: ' if kind else ''}{error})",
             "write module:OBJECT, and run from its folder or install it",
         ) from error
-    if not isinstance(experiment, (AbstractExperiment, Experiment)):
+    if not isinstance(experiment, Experiment):
         raise ConfigError(
             "experiment",
             f"{name!r} is not an experiment",

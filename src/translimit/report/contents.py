@@ -23,7 +23,12 @@ from translimit.core import (
     bibtex,
     config,
 )
-from translimit.experiments import FigureSpec, OtherVersionError, stored_experiment
+from translimit.experiments import (
+    Experiment,
+    FigureSpec,
+    OtherVersionError,
+    stored_experiment,
+)
 from translimit.report.drawing import Drawing, draw, inline
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
@@ -109,7 +114,7 @@ def _ledger(folder: RunFolder) -> Mapping[str, list[ClaimRecord]]:
 def _section(
     folder: RunFolder,
     entry: ExperimentEntry,
-    experiment: Any | None,
+    experiment: Experiment[Any] | None,
     states: list[CellState],
     claims: list[ClaimRecord],
     first: int,
@@ -181,7 +186,9 @@ def _missing(info: RunRecord, states: list[CellState]) -> tuple[MissingCell, ...
     )
 
 
-def _settings(experiment: Any | None, preset: str, stored: JsonObject) -> tuple[Setting, ...]:
+def _settings(
+    experiment: Experiment[Any] | None, preset: str, stored: JsonObject
+) -> tuple[Setting, ...]:
     if experiment is None:
         return tuple(Setting(key, json.dumps(value), "", False) for key, value in stored.items())
     usual = config.to_json(experiment.presets[preset])
@@ -198,7 +205,7 @@ def _settings(experiment: Any | None, preset: str, stored: JsonObject) -> tuple[
 
 def _changes(
     info: RunRecord,
-    experiment: Any | None,
+    experiment: Experiment[Any] | None,
     settings: Sequence[Setting],
 ) -> dict[str, str]:
     """What a command must set: what differs from the preset, or what the run was told to set."""
@@ -211,7 +218,7 @@ def _changes(
 def _figures(
     folder: RunFolder,
     name: str,
-    experiment: Any,
+    experiment: Experiment[Any],
     preset: str,
     stored: JsonObject,
     first: int,

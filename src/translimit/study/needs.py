@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from translimit.core import ConfigError, MemoryLimitError, available_host_memory, nearest
 from translimit.execute import AbstractExecutor
-from translimit.experiments import Cell
+from translimit.experiments import Cell, Experiment
 from translimit.store import (
     CellAddress,
     ExperimentEntry,
@@ -254,7 +254,7 @@ def cell_costs(plan: Plan) -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def costs_of_cells(
-    experiment: Any, configuration: object, cells: Sequence[Cell]
+    experiment: Experiment[Any], configuration: object, cells: Sequence[Cell]
 ) -> list[tuple[float, float]]:
     """Seconds and bytes of each cell of an experiment.
 

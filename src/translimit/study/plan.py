@@ -11,7 +11,7 @@ from typing import Any
 
 from translimit._version import __version__
 from translimit.core import ConfigError, Json, JsonObject, config, nearest, resolve_device
-from translimit.experiments import KEYS, Cell, get_experiment
+from translimit.experiments import KEYS, Cell, Experiment, get_experiment
 from translimit.store import ExperimentEntry, run_name
 
 
@@ -27,7 +27,7 @@ class PlannedExperiment:
     """
 
     source: str
-    experiment: Any
+    experiment: Experiment[Any]
     config: object
     cells: tuple[Cell, ...]
 
@@ -240,7 +240,7 @@ def _require_known(given: Mapping[str, Any], known: set[str], where: str) -> Non
             raise ConfigError(where, f"unknown key {key!r}", nearest(key, known))
 
 
-def _cells(experiment: Any, configuration: Any) -> tuple[Cell, ...]:
+def _cells(experiment: Experiment[Any], configuration: Any) -> tuple[Cell, ...]:
     """The cells, checked: unique names, parameters of plain data."""
     cells = experiment.cells(configuration)
     if not cells or len({cell.name for cell in cells}) < len(cells):
