@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from translimit.describe import Parameterization, Size, TransformerShape
     from translimit.train import Optimizer
 
-REFERENCE = "Bordelon et al., arXiv 2405.15712; documentation, Scaling rules"
 
 AxisName = Literal["head_dim", "heads", "layers"]
 OptimizerName = Literal["sgd", "momentum", "adamw", "muon"]

@@ -9,7 +9,6 @@ from translimit.core import ConfigError
 
 #: Digits that are told apart, +1 and -1.
 CLASSES = (0, 1)
-REFERENCE = "Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712"
 #: The data that come with the library; any other name is a file.
 TASKS = ("digits", "text", "synthetic")
 #: Digits of the rarer of the two classes.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from translimit.core import AnyArray, Key
     from translimit.figures import Table
 
-REFERENCE = core.reference("castin2025")
 
 # The canonical set of the documentation: c = c_K = 1.
 Q = np.array([[0.7, 0.2], [-0.3, 0.5]])

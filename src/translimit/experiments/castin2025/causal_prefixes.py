@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Shaped
 import translimit.experiments as ex
 from translimit import core, figures, limits, observe
 from translimit.core import Estimate
-from translimit.experiments.castin2025.canonical import COV, MEAN, V
+from translimit.experiments.castin2025.canonical import COV, MEAN, V, symbol
 from translimit.experiments.castin2025.causal_flow import flow_clouds, gaussian, seconds, softmax
 from translimit.experiments.checked import CheckedConfig, Four, Within
 
@@ -116,11 +116,6 @@ def _moment(found: ex.Found[Config], name: str) -> Estimate:
     return Estimate(float(equal.closure[place]) + gap.value, gap.stderr, gap.count)
 
 
-def _tex(name: str) -> str:
-    symbol, _, indices = name.partition("_")
-    return f"\\{symbol}_{{{indices}}}"
-
-
 def _octaves(
     found: ex.Found[Config],
 ) -> tuple[Float[np.ndarray, " octaves"], Float[np.ndarray, "octaves clouds"]]:
@@ -155,7 +150,7 @@ CLAIMS = (
         "equal-{moment}",
         lambda found, name: (
             "With one Gaussian law at every position the later half of a causal cloud follows the "
-            f"unmasked closure: its ${_tex(name)}$ at depth {T1:g}."
+            f"unmasked closure: its ${symbol(name)}$ at depth {T1:g}."
         ),
         estimate=_moment,
         prediction=lambda found, name: float(found(EQUAL).closure[MOMENTS.index(name)]),

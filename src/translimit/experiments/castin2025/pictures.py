@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit import core, figures
+from translimit.experiments.castin2025.canonical import curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,14 +80,8 @@ def draw_rate(
         words: for the sizes, the distances and the series.
         series: which colour and marker to take.
     """
-    import xarray
-
-    size, *numbers = columns
-    sizes = {size: (size, table.column(size), {"long_name": words[0]})}
-    value, stderr = (xarray.DataArray(table.numbers(one), sizes, size) for one in numbers)
     figures.plot_convergence(
-        value,
-        stderr,
+        *curves(table, *columns, xlabel=words[0]),
         ax,
         fit=fit,
         predicted_rate=predicted,
