@@ -24,7 +24,7 @@ def covariance_paths():
 
 
 def sphere_paths():
-    law = GaussianHeads(dim=16, beta=1.0, sigma_a=1.0)
+    law = describe.GaussianHeads(dim=16, beta=1.0, sigma_a=1.0)
     problem = OverlapSDE(law=law, initial=np.eye(3), t1=1.0)
     method = SphereEuler(max_step=0.1, paths=7)
     return solve(problem, method, key=jax.random.key(0), save=[1.0]).overlaps

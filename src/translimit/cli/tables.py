@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -55,7 +54,7 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
 def claims_of_presets(experiment: Mapping[str, Any]) -> Table:
     """The claims of an experiment, with the presets that check them, and what is left out."""
     presets = experiment["presets"]
-    table = _table("claim", *(escape(name) for name in presets))
+    table = _table("claim", *map(plain, presets))
     names = dict.fromkeys(name for one in presets.values() for name in one["claims"])
     for name in names:
         marks = ("checked" if name in one["claims"] else "" for one in presets.values())
@@ -233,7 +232,7 @@ def rules_table(groups: Mapping[RoleRule, Iterable[Role]]) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str | Text) -> Table:
     table = Table(show_lines=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -28,7 +28,7 @@ SECONDS_PER_PAIR = 8e-9
 Clouds = Float[np.ndarray, "clouds tokens 2"]
 
 
-def seconds(pairs: float) -> float:
+def seconds(pairs: float | int) -> float:
     """Of flows with so many pairs of tokens in all clouds, with their compilation."""
     return 8.0 + 2.5 * STEPS * SECONDS_PER_PAIR * pairs
 
