@@ -61,7 +61,7 @@ SETTINGS = {
 }
 
 
-def matrices(setting: str) -> tuple[Matrix, Matrix, Matrix]:
+def matrices(setting: str) -> tuple[Matrix, Matrix, Float[np.ndarray, "2 2"]]:
     """Q, K and V of a setting."""
     legacy = np.random.RandomState
     if setting == "zero":
