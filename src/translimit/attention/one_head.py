@@ -75,11 +75,11 @@ class AbstractOneHead(AbstractAttention):
         return self.score_scale * matmul(self.K.T, self.Q)
 
     def queries(self, x: Float[Array, "*points dim"]) -> Float[Array, "*points head_dim"]:
-        """C Qx: scores are the products of queries and keys."""
+        """The queries c Qx: scores are their products with the keys."""
         return jnp.multiply(self.score_scale, matmul(x, self.Q.T))
 
     def keys(self, y: Float[Array, "*points dim"]) -> Float[Array, "*points head_dim"]:
-        """Ky."""
+        """The keys Ky."""
         return matmul(y, self.K.T)
 
     def values(self, mixed: Float[Array, "*points dim"]) -> Float[Array, "*points dim"]:

@@ -80,7 +80,7 @@ class Architecture:
                 "use lazy_predictions with the kernel `ntk[0]` of a solution at gamma0 > 0",
             )
         for name in ("attention", "causal", "trained_gains"):
-            require_flag(getattr(self, name), name)
+            object.__setattr__(self, name, require_flag(getattr(self, name), name))
         if self.norm not in (None, "rms", "layer"):
             raise ArgumentTypeError(
                 "norm", f"got {brief(self.norm)}", 'pass "rms", "layer" or None'
