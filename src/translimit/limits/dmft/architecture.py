@@ -66,14 +66,16 @@ class Architecture:
         """Check every field."""
         for name in ("head_dim", "layers"):
             if not (isinstance(getattr(self, name), float) and math.isinf(getattr(self, name))):
-                require_count(getattr(self, name), name, 1)
+                object.__setattr__(self, name, require_count(getattr(self, name), name, 1))
             elif getattr(self, name) < 0:
                 raise ArgumentError(name, "got -inf", "pass a positive integer or math.inf")
-        for name in ("alpha_A", "alpha_L"):
-            require_real(getattr(self, name), name, Bounds(0.5, 1.0))
-        require_real(self.beta0, "beta0", NOT_NEGATIVE)
-        require_real(self.norm_eps, "norm_eps", NOT_NEGATIVE)
-        if require_real(self.gamma0, "gamma0", NOT_NEGATIVE) == 0:
+        exponent = Bounds(0.5, 1.0)
+        bounds = {"alpha_A": exponent, "alpha_L": exponent} | dict.fromkeys(
+            ("beta0", "norm_eps", "gamma0"), NOT_NEGATIVE
+        )
+        for name, bound in bounds.items():
+            object.__setattr__(self, name, require_real(getattr(self, name), name, bound))
+        if self.gamma0 == 0:
             raise ArgumentError(
                 "gamma0",
                 "got 0, where the network is linear in its weights",
