@@ -1,3 +1,4 @@
+from .flow_solution import AbstractFlowSolution as AbstractFlowSolution
 from .jumps import restarting_at as restarting_at
 from .log_time import AbstractLocalSystem as AbstractLocalSystem
 from .log_time import LogTimeODE as LogTimeODE

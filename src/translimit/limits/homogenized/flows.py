@@ -25,14 +25,11 @@ from translimit.core import (
     SPHERE,
     AbstractMethod,
     AbstractProblem,
-    AbstractSolution,
     AnyArray,
     ArrayInput,
     Keep,
     Key,
-    NotEstimated,
     Number,
-    Numbers,
     Outcome,
     Progress,
     Retraction,
@@ -44,7 +41,7 @@ from translimit.core import (
 from translimit.describe import AbstractHeads
 from translimit.integrate import (
     STAGES,
-    STEPS_NOT_ESTIMATED,
+    AbstractFlowSolution,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -67,24 +64,18 @@ if TYPE_CHECKING:
 
 
 @final
-class FlowSolution(AbstractSolution):
+class FlowSolution(AbstractFlowSolution):
     """Tokens along a deterministic limit.
 
     Attributes:
         ts: the times kept, paper time t = layer * step [times].
         tokens: unit tokens [times, tokens, dim].
         outcome: how the solve ended.
-        discretisation: not estimated; the reason is told.
-        samples: 1, nothing is drawn.
     """
 
     ts: Times
     tokens: Float[AnyArray, "kept tokens dim"]
     outcome: Outcome
-    discretisation: Numbers | NotEstimated = eqx.field(
-        static=True, kw_only=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     reference: ClassVar[str] = REFERENCE
 

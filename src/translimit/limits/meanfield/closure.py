@@ -35,16 +35,13 @@ from translimit.attention import (
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
-    AbstractSolution,
     AnyArray,
     ArgumentError,
     ArrayInput,
     Floats,
     Keep,
     Key,
-    NotEstimated,
     Number,
-    Numbers,
     Outcome,
     Progress,
     Times,
@@ -57,7 +54,7 @@ from translimit.core import (
 )
 from translimit.integrate import (
     STAGES,
-    STEPS_NOT_ESTIMATED,
+    AbstractFlowSolution,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -81,7 +78,7 @@ ClosureRule = Callable[
 ]
 
 
-class GaussianSolution(AbstractSolution):
+class GaussianSolution(AbstractFlowSolution):
     """The moments of the Gaussian law along depth.
 
     Attributes:
@@ -93,8 +90,6 @@ class GaussianSolution(AbstractSolution):
         outcome: `successful`, `blow_up`, `divergence`, or a failure of the method. Rows after
             the end of the solution are NaN.
         exact: whether the closure is exact, or the approximate projection of `MomentClosure`.
-        discretisation: not estimated; the reason says how to see it.
-        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -104,10 +99,6 @@ class GaussianSolution(AbstractSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     exact: bool = eqx.field(static=True, default=True)
-    discretisation: Numbers | NotEstimated = eqx.field(
-        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(kw_only=True, static=True, default=1)
     reference: ClassVar[str] = reference("castin2025")
 
     @property

@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from translimit.core import AbstractSolution, NotEstimated, Numbers, Outcome, Times, reference
-from translimit.integrate import STEPS_NOT_ESTIMATED
+from translimit.core import Outcome, Times, reference
+from translimit.integrate import AbstractFlowSolution
 
 if TYPE_CHECKING:
     import xarray
@@ -73,7 +72,7 @@ def classify_slopes(
     return slopes, persistent, decaying
 
 
-class GaussianLimitSolution(AbstractSolution):
+class GaussianLimitSolution(AbstractFlowSolution):
     """The end of a closure, or of an ensemble of them (leading axis `members`).
 
     Attributes:
@@ -89,8 +88,6 @@ class GaussianLimitSolution(AbstractSolution):
         blow_up_time: when the law ceases to exist, infinity if it does not before t1 [...].
         steps_taken: attempted steps [...].
         outcome: how each solve ended.
-        discretisation: not estimated; the reason says how to see it.
-        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -104,10 +101,6 @@ class GaussianLimitSolution(AbstractSolution):
     blow_up_time: Float[np.ndarray, "*members"]
     steps_taken: Int[np.ndarray, "*members"]
     outcome: Outcome
-    discretisation: Numbers | NotEstimated = eqx.field(
-        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(kw_only=True, static=True, default=1)
     reference: ClassVar[str] = reference("castin2025")
 
     @property

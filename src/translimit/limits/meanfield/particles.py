@@ -38,14 +38,11 @@ from translimit.attention import (
 from translimit.core import (
     AbstractMethod,
     AbstractProblem,
-    AbstractSolution,
     AnyArray,
     ArrayInput,
     Keep,
     Key,
-    NotEstimated,
     Number,
-    Numbers,
     Outcome,
     Progress,
     Times,
@@ -58,7 +55,7 @@ from translimit.core import (
 )
 from translimit.integrate import (
     STAGES,
-    STEPS_NOT_ESTIMATED,
+    AbstractFlowSolution,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -74,7 +71,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class ParticleSolution(AbstractSolution):
+class ParticleSolution(AbstractFlowSolution):
     """The tokens along depth.
 
     Attributes:
@@ -86,8 +83,6 @@ class ParticleSolution(AbstractSolution):
         steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN. `non_finite` where the scores, or
             the squares of traced tokens, leave the range of the precision.
-        discretisation: not estimated; the reason says how to see it.
-        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -96,10 +91,6 @@ class ParticleSolution(AbstractSolution):
     blow_up_time: Number
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
-    discretisation: Numbers | NotEstimated = eqx.field(
-        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(kw_only=True, static=True, default=1)
     reference: ClassVar[str] = reference("castin2025")
 
     @property

@@ -29,14 +29,11 @@ from translimit.core import (
     SPHERE,
     AbstractMethod,
     AbstractProblem,
-    AbstractSolution,
     AnyArray,
     ArrayInput,
     Keep,
     Key,
-    NotEstimated,
     Number,
-    Numbers,
     Outcome,
     Progress,
     Times,
@@ -45,7 +42,7 @@ from translimit.core import (
 )
 from translimit.integrate import (
     STAGES,
-    STEPS_NOT_ESTIMATED,
+    AbstractFlowSolution,
     AbstractODEMethod,
     AdaptiveODE,
     FixedODE,
@@ -62,7 +59,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class SphereSolution(AbstractSolution):
+class SphereSolution(AbstractFlowSolution):
     """Tokens on the sphere along depth.
 
     Attributes:
@@ -73,8 +70,6 @@ class SphereSolution(AbstractSolution):
             indicator of the error of the steps.
         steps_taken: steps taken by the integrator.
         outcome: how the solve ended; rows after its end are NaN.
-        discretisation: not estimated; the reason says how to see it.
-        samples: one: nothing is drawn.
     """
 
     ts: Times
@@ -83,10 +78,6 @@ class SphereSolution(AbstractSolution):
     norm_drift: Float[AnyArray, " times"]
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
-    discretisation: Numbers | NotEstimated = eqx.field(
-        kw_only=True, static=True, default=STEPS_NOT_ESTIMATED
-    )
-    samples: int = eqx.field(kw_only=True, static=True, default=1)
     reference: ClassVar[str] = reference("geshkovski2023")
 
     def _dataset(self) -> xarray.Dataset:
