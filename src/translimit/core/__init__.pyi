@@ -16,7 +16,9 @@ from .citations import bibtex as bibtex
 from .citations import reference as reference
 from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
+from .claims import Rival as Rival
 from .claims import Verdict as Verdict
+from .claims import count_errata as count_errata
 from .distances import bures as bures
 from .distances import conditional_wasserstein2 as conditional_wasserstein2
 from .distances import sliced_wasserstein2 as sliced_wasserstein2

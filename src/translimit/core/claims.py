@@ -1,27 +1,33 @@
-r"""Claims: checkable sentences with a prediction, an estimate and a verdict.
+r"""Claims: checkable sentences with a prediction, rivals, an estimate and a verdict.
 
-With `tol` fixed in the experiment file before its first run, g the gap between estimate and
-prediction and s the combined standard error (sampling and discretisation):
+With `tol` and the rivals fixed in the experiment file before its first run, g the gap between
+estimate and prediction and s the combined standard error (sampling and discretisation):
 
-    supported     if g + 2 s   <= tol
     refuted       if g - 4.5 s >  tol
+    supported     if g + 2 s   <= tol, and every rival is refuted by the same data
     underpowered  otherwise
 
-so that a verdict is never made from a gap smaller than its own floor.
+A rival is a plausible wrong theory: a term dropped, a factor, another exponent, no effect. It is
+refuted by the first line, with its own prediction and error and the claim's tolerance. So data that
+cannot tell the theory from its rivals support neither, and a claim without rivals is never
+supported.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from translimit.core.estimates import Estimate
 
 #: The printed statement of a paper is quoted only from a source that quotes it.
 UNAVAILABLE = "unavailable"
+#: Standard errors beyond the tolerance that refute, and within it that support.
+REFUTED = 4.5
+SUPPORTED = 2.0
 
 
 class Verdict(enum.StrEnum):
@@ -30,6 +36,26 @@ class Verdict(enum.StrEnum):
     supported = "supported"
     refuted = "refuted"
     underpowered = "underpowered"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A plausible wrong theory of the same measurement.
+
+    Attributes:
+        name: what it does otherwise, as in "without the MLP".
+        prediction: the number that it predicts.
+        estimate: what is measured with this theory in the place of the right one; None where only
+            the prediction differs.
+        stderr: the error of its prediction.
+        printed: whether it is the paper's printed form, which we correct: an erratum once refuted.
+    """
+
+    name: str
+    prediction: float
+    estimate: Estimate | None = None
+    stderr: float = 0.0
+    printed: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,8 +70,10 @@ class Claim:
         tol: the largest gap that still counts as agreement; written before the first run.
         printed: the paper's own statement, where it is known.
         reference: where the prediction comes from.
-        one_sided: the estimate may lie below the prediction by any amount (an upper bound).
-        rivals: what plausible wrong theories predict for the same estimate, by name.
+        one_sided: the estimate may lie below the prediction by any amount (an upper bound); its
+            rivals lie above.
+        rivals: the plausible wrong theories that the same data must refute.
+        decided_by: the smallest preset whose samples are meant to decide it.
     """
 
     name: str
@@ -55,8 +83,9 @@ class Claim:
     tol: float
     printed: str = UNAVAILABLE
     reference: str = ""
-    one_sided: bool = field(default=False)
-    rivals: Mapping[str, float] = field(default_factory=dict)
+    one_sided: bool = False
+    rivals: tuple[Rival, ...] = ()
+    decided_by: str = ""
 
     @property
     def gap(self) -> float:
@@ -78,19 +107,124 @@ class Claim:
         numbers = (self.estimate.value, self.prediction, self.floor, self.tol)
         if not all(map(math.isfinite, numbers)):
             return Verdict.underpowered
-        if self.gap + 2.0 * self.floor <= self.tol:
-            return Verdict.supported
-        if self.gap - 4.5 * self.floor > self.tol:
+        if self.gap - REFUTED * self.floor > self.tol:
             return Verdict.refuted
+        if self.holds and self.rivals and not self.left:
+            return Verdict.supported
         return Verdict.underpowered
+
+    @property
+    def holds(self) -> bool:
+        """Whether the prediction is within its tolerance, by two standard errors."""
+        return self.gap + SUPPORTED * self.floor <= self.tol
+
+    @property
+    def left(self) -> tuple[Rival, ...]:
+        """The rivals that the data do not refute."""
+        return tuple(rival for rival in self.rivals if not self.excluded_by(rival) > REFUTED)
+
+    @property
+    def nearest(self) -> Rival | None:
+        """The rival that came nearest: excluded by the fewest standard errors."""
+        return min(self.rivals, key=self._distance, default=None)
+
+    @property
+    def errata(self) -> tuple[Rival, ...]:
+        """The printed forms that the data refute while the claim is supported."""
+        if self.verdict != Verdict.supported:
+            return ()
+        return tuple(rival for rival in self.rivals if rival.printed)
+
+    def gap_of(self, rival: Rival) -> float:
+        """The gap with a rival in the place of the theory.
+
+        Args:
+            rival: one of `rivals`.
+        """
+        if rival.estimate is not None:
+            difference = rival.estimate.value - rival.prediction
+            return difference if self.one_sided else abs(difference)
+        difference = rival.prediction - self.estimate.value
+        return difference if self.one_sided else abs(difference)
+
+    def floor_of(self, rival: Rival) -> float:
+        """The combined standard error of that gap.
+
+        Args:
+            rival: one of `rivals`.
+        """
+        return math.hypot((rival.estimate or self.estimate).floor, rival.stderr)
+
+    def excluded_by(self, rival: Rival) -> float:
+        """How many standard errors a rival's gap lies beyond the tolerance; NaN if not finite.
+
+        Args:
+            rival: one of `rivals`.
+        """
+        gap, floor = self.gap_of(rival), self.floor_of(rival)
+        if not (math.isfinite(gap) and math.isfinite(floor)):
+            return math.nan
+        beyond = gap - self.tol
+        return beyond / floor if floor > 0 else math.copysign(math.inf, beyond)
+
+    @property
+    def remark(self) -> str:
+        """What the verdict does not say: a significant gap, the rivals left, who decides."""
+        if self.verdict == Verdict.supported and self.gap > REFUTED * self.floor > 0:
+            return f"within {self.tol:.3g}, but off by {self.gap / self.floor:.0f} standard errors"
+        if self.verdict != Verdict.underpowered:
+            return ""
+        if not self.rivals:
+            return "names no rival"
+        said = ""
+        if self.holds and self.left:
+            said = "not told from: " + "; ".join(rival.name for rival in self.left)
+        if self.decided_by:
+            said += f"{'; ' if said else ''}decided at {self.decided_by}"
+        return said
+
+    def swapped(self, rival: Rival) -> Claim:
+        """The claim that a believer in a rival would make: its prediction, ours among the rivals.
+
+        Args:
+            rival: one of `rivals`.
+        """
+        ours = Rival("the claim's own", self.prediction, self.estimate)
+        others = tuple(one for one in self.rivals if one is not rival)
+        estimate = rival.estimate or self.estimate
+        widened = replace(estimate, stderr=math.hypot(estimate.stderr, rival.stderr))
+        return replace(self, prediction=rival.prediction, estimate=widened, rivals=(ours, *others))
 
     def to_json(self) -> dict[str, Any]:
         """The claim as plain data, with gap, floor and verdict written out."""
-        told = asdict(self)
-        if not self.rivals:
-            del told["rivals"]
-        return told | {
+        nearest = self.nearest
+        return asdict(self) | {
             "gap": self.gap,
             "floor": self.floor,
             "verdict": self.verdict.value,
+            "remark": self.remark,
+            "rivals": [self._told(rival) for rival in self.rivals],
+            "nearest": None if nearest is None else nearest.name,
         }
+
+    def _told(self, rival: Rival) -> dict[str, Any]:
+        excluded = self.excluded_by(rival)
+        return asdict(rival) | {
+            "gap": self.gap_of(rival),
+            "floor": self.floor_of(rival),
+            "excluded_by": excluded,
+            "refuted": excluded > REFUTED,
+        }
+
+    def _distance(self, rival: Rival) -> float:
+        excluded = self.excluded_by(rival)
+        return -math.inf if math.isnan(excluded) else excluded
+
+
+def count_errata(claims: Sequence[Claim]) -> int:
+    """How many printed forms the claims correct: counted by themselves, not as refuted claims.
+
+    Args:
+        claims: of a ledger.
+    """
+    return sum(len(claim.errata) for claim in claims)

@@ -15,7 +15,7 @@ from translimit.experiments.parts import Found, Hole, fill
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-    from translimit.figures import Layer, Row, Table
+    from translimit.figures import Drawn, Row, Table
 
 C = TypeVar("C")
 
@@ -57,7 +57,7 @@ class Figure(figures.Layout, Generic[C]):
             was found.
         columns: header of the table.
         rows: the table, from what was found.
-        layers: what is drawn over it.
+        layers: what is drawn over it: layers of one pair of axes, or panels (`figures.panel`).
         draw: instead of layers: fills an empty Matplotlib figure from the table and what was
             found; it must not compute.
         shown: how many cases the figure shows; the number of its series in all panels by default.
@@ -71,7 +71,7 @@ class Figure(figures.Layout, Generic[C]):
     caption: str | Callable[[Found[C]], str]
     columns: tuple[str, ...] | Callable[[C], tuple[str, ...]]
     rows: Callable[[Found[C]], Iterable[Row]]
-    layers: tuple[Layer, ...] | Callable[[C], tuple[Layer, ...]] = ()
+    layers: tuple[Drawn, ...] | Callable[[C], tuple[Drawn, ...]] = ()
     draw: Callable[[Canvas, Table, Found[C]], None] | None = None
     shown: Callable[[Found[C], Table], int] | None = None
     excluded: Callable[[Found[C], Table], int] | None = None

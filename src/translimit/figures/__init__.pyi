@@ -26,8 +26,11 @@ from .flow import common_extent as common_extent
 from .flow import plot_cloud as plot_cloud
 from .flow import plot_ellipses as plot_ellipses
 from .flow import plot_trajectories as plot_trajectories
+from .layers import Drawn as Drawn
 from .layers import Layer as Layer
 from .layers import Layout as Layout
+from .layers import LayoutOptions as LayoutOptions
+from .layers import Panel as Panel
 from .layers import Plain as Plain
 from .layers import Row as Row
 from .layers import Table as Table
@@ -35,6 +38,7 @@ from .layers import band as band
 from .layers import image as image
 from .layers import level as level
 from .layers import line as line
+from .layers import panel as panel
 from .layers import points as points
 from .layers import steps as steps
 from .overlaps import plot_fan as plot_fan

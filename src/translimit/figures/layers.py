@@ -1,14 +1,14 @@
 """Tables drawn by layers: points with errors, lines, bands, histograms, images, levels.
 
 A column of the table splits its rows into series, another into panels; series keep their colour,
-shape and dash in all layers and panels.
+shape and dash in all layers and panels. Panels that show other columns are named one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, Unpack
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import numpy as np
 
@@ -235,26 +235,33 @@ class Layout:
     xlim: tuple[float | None, float | None] = (None, None)
     ylim: tuple[float | None, float | None] = (None, None)
 
-    def charts(self, table: Table, layers: Sequence[Layer], alt: str = "") -> list[Chart]:
+    def charts(self, table: Table, layers: Sequence[Drawn], alt: str = "") -> list[Chart]:
         """The charts of a table, one for each panel.
 
         Args:
             table: the rows.
-            layers: what is drawn, from below to above.
+            layers: what is drawn, from below to above; or the panels.
             alt: the text alternative of each.
 
         Raises:
             ArgumentError: a column that the table does not have.
         """
-        return [self._chart(table, layers, alt, one) for one in table.values(self.panels)]
+        charts = [chart for one in _panels(layers) for chart in one.charts(self, table, alt)]
+        own = [one for one in layers if isinstance(one, Layer)]
+        if own or not charts:
+            charts += [self._chart(table, own, alt, one) for one in table.values(self.panels)]
+        return charts
 
-    def series(self, table: Table, layers: Sequence[Layer]) -> int:
+    def series(self, table: Table, layers: Sequence[Drawn]) -> int:
         """How many series are drawn in all panels.
 
         Args:
             table: the rows.
             layers: what is drawn.
         """
+        if panels := _panels(layers):
+            return sum(one.series(self, table) for one in panels)
+        layers = [one for one in layers if isinstance(one, Layer)]
         kinds = {(self.panels, self.by if one.by is None else one.by) for one in layers}
         drawn = {
             (columns, *key)
@@ -294,6 +301,88 @@ class Layout:
         if isinstance(self.titles, str):
             return self.titles.replace("{}", word)
         return self.titles.get(panel, word)
+
+
+class LayoutOptions(TypedDict, total=False):
+    """What a panel may say of its layout; see `Layout`."""
+
+    x: str
+    by: str
+    panels: str
+    titles: str | Mapping[Plain, str]
+    xlabel: str
+    ylabel: str | Mapping[Plain, str]
+    log: Literal["", "x", "y", "xy"]
+    ticks: bool
+    xlim: tuple[float | None, float | None]
+    ylim: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of a figure with columns of its own; made by `panel`.
+
+    Attributes:
+        title: above it.
+        layers: what is drawn.
+        where: which rows it shows; one without any is not drawn.
+        changed: where its layout differs from the figure's.
+    """
+
+    title: str
+    layers: tuple[Layer, ...]
+    where: Where
+    changed: LayoutOptions
+
+    def charts(self, layout: Layout, table: Table, alt: str) -> list[Chart]:
+        """Its charts, one for each value of its column of panels.
+
+        Args:
+            layout: the figure's.
+            table: the figure's.
+            alt: the text alternative.
+        """
+        table, own = table.where(self.where), self._layout(layout)
+        if not table.rows:
+            return []
+        charts = own.charts(table, self.layers, f"{alt} {self.title}".strip())
+        return [replace(one, title=one.title or self.title) for one in charts]
+
+    def series(self, layout: Layout, table: Table) -> int:
+        """How many series it draws.
+
+        Args:
+            layout: the figure's.
+            table: the figure's.
+        """
+        table = table.where(self.where)
+        return self._layout(layout).series(table, self.layers) if table.rows else 0
+
+    def _layout(self, layout: Layout) -> Layout:
+        whole: dict[str, Any] = {one.name: getattr(layout, one.name) for one in fields(Layout)}
+        return Layout(**whole | cast("dict[str, Any]", self.changed))
+
+
+#: What a figure is made of: layers over one pair of axes, or panels of them.
+Drawn = Layer | Panel
+
+
+def panel(
+    title: str, *layers: Layer, where: Where | None = None, **changed: Unpack[LayoutOptions]
+) -> Panel:
+    """A panel that shows other columns or rows than its neighbours.
+
+    Args:
+        title: above it.
+        layers: what is drawn.
+        where: which rows it shows.
+        changed: where its layout differs from the figure's; see `Layout`.
+    """
+    return Panel(title, layers, where or {}, changed)
+
+
+def _panels(layers: Sequence[Drawn]) -> list[Panel]:
+    return [one for one in layers if isinstance(one, Panel)]
 
 
 def _word(value: Plain) -> str:

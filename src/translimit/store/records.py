@@ -104,8 +104,25 @@ class EstimateRecord(TypedDict):
     discretisation: float
 
 
+class RivalRecord(TypedDict):
+    """A rival of a claim: what it predicts, and by how many standard errors it is excluded."""
+
+    name: str
+    prediction: float
+    estimate: EstimateRecord | None
+    stderr: float
+    printed: bool
+    gap: float
+    floor: float
+    excluded_by: float
+    refuted: bool
+
+
 class ClaimRecord(TypedDict):
-    """A claim of the ledger, as `Claim.to_json` writes it."""
+    """A claim of the ledger, as `Claim.to_json` writes it.
+
+    Versions before 0.2 knew neither rivals nor remarks.
+    """
 
     name: str
     statement: str
@@ -118,6 +135,10 @@ class ClaimRecord(TypedDict):
     gap: float
     floor: float
     verdict: str
+    rivals: NotRequired[list[RivalRecord]]
+    nearest: NotRequired[str | None]
+    decided_by: NotRequired[str]
+    remark: NotRequired[str]
 
 
 class LedgerRecord(TypedDict):

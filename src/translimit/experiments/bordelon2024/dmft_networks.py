@@ -99,7 +99,7 @@ PREDICTIONS = ex.Claims(
     ),
     estimate=_predictions,
     prediction=0.0,
-    tol=lambda found, at: found.config.tol,
+    tol=lambda config, at: config.tol,
     over=ex.alone,
 )
 #: Kernels of the depth ODE are those of its cells, not extrapolated.
@@ -109,7 +109,7 @@ KERNEL = ex.Claims(
     "and inputs, relative).",
     estimate=_kernel,
     prediction=0.0,
-    tol=lambda found, at: found.config.tol,
+    tol=lambda config, at: config.tol,
     over=_where(lambda c: c.axis != "layers"),
 )
 ATTENTION = ex.Claims(

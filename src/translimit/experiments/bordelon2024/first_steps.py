@@ -155,7 +155,7 @@ FIRST = ex.Claims(
     ),
     estimate=_first,
     prediction=lambda found, at: EXPECTED[at],
-    tol=lambda found, at: TOLERANCE[at[1]],
+    tol=lambda config, at: TOLERANCE[at[1]],
     over=lambda c: list(EXPECTED),
 )
 SQUARE = ex.claim(

@@ -112,7 +112,7 @@ def kernels_concentrate(
         ),
         estimate=lambda found, at: rate(heads(found.config), rows(found, *at)),
         prediction=-1.0,
-        tol=lambda found, at: 0.4 if at[1] == "before" else 0.5,
+        tol=lambda config, at: 0.4 if at[1] == "before" else 0.5,
         over=over,
     )
 

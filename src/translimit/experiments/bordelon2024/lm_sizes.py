@@ -197,7 +197,7 @@ CLAIMS = (
         ),
         estimate=_variance_rate,
         prediction=lambda found, at: 1 - 2 * at[0],
-        tol=lambda found, at: 0.15 if at[1] == "before" else 0.3,
+        tol=lambda config, at: 0.15 if at[1] == "before" else 0.3,
         over=lambda c: (
             [(alpha_A, word) for word in common.WHEN for alpha_A in c.exponents]
             if len(c.sizes.head_dims) > 1

@@ -60,8 +60,8 @@ def _standard(config: Sweeps, *, told: bool) -> list[Study]:
     ]
 
 
-def _tolerance(found: Found, study: Study) -> float:
-    tolerance = found.config.drift_tolerance(study.optimizer, study.axis)
+def _tolerance(config: Sweeps, study: Study) -> float:
+    tolerance = config.drift_tolerance(study.optimizer, study.axis)
     return np.nan if tolerance is None else tolerance
 
 

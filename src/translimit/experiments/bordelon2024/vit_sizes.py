@@ -148,7 +148,7 @@ CLAIMS = (
         ),
         estimate=_variance_rate,
         prediction=lambda found, word: 1 - 2 * found.config.alpha_A,
-        tol=lambda found, word: 0.15 if word == "before" else 0.3,
+        tol=lambda config, word: 0.15 if word == "before" else 0.3,
         over=lambda c: common.WHEN if len(c.sizes.head_dims) > 1 else (),
     ),
     rates.more_heads_no_worse(_along),

@@ -109,20 +109,21 @@ CONTRACTION = ex.Part(
 
 
 def _late(found: ex.Found[Config], strength: float) -> Estimate:
-    """The factor of the last round above rounding."""
+    """The factor of the last round above rounding over the predicted one."""
     data = found(CONTRACTION, strength)
-    return Estimate(data.late, 0.0, 1, data.late_uncertainty)
+    share = 1.0 / data.predicted
+    return Estimate(share * data.late, 0.0, 1, share * data.late_uncertainty)
 
 
 FACTOR = ex.Claims(
     "contraction-b={strength:g}",
     lambda found, strength: (
-        "Late in the iteration the error of the marginals falls by $d_{\\max}^2$ a round (Gaussian "
-        f"off centre, $b_{{\\max}} = {strength:g}$)."
+        "Late in the iteration the error of the marginals falls by $d_{\\max}^2$ a round (ratio to "
+        f"it; Gaussian off centre, $b_{{\\max}} = {strength:g}$)."
     ),
     estimate=_late,
-    prediction=lambda found, strength: found(CONTRACTION, strength).predicted,
-    tol=lambda found, strength: 0.01 * found(CONTRACTION, strength).predicted,
+    prediction=1.0,
+    tol=0.01,
     over=lambda c: c.strengths,
 )
 

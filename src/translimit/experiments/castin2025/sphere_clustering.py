@@ -97,7 +97,7 @@ CLAIMS = (
         ),
         estimate=_clusters,
         prediction=lambda found, beta: _predicted_clusters(beta),
-        tol=lambda found, beta: 0.2 * _predicted_clusters(beta),
+        tol=lambda config, beta: 0.2 * _predicted_clusters(beta),
         over=lambda c: c.betas,
     ),
     ex.Claims(

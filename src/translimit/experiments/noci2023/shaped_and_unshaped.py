@@ -194,7 +194,7 @@ CLAIMS = (
         ),
         estimate=_correlation,
         prediction=lambda found, at: EXPECTED[at[0]][0 if at[1] == 5 else 1],
-        tol=lambda found, at: EXPECTED[at[0]][2],
+        tol=lambda config, at: EXPECTED[at[0]][2],
         over=lambda c: [(case, depth) for case in EXPECTED for depth in (5, 20)],
     ),
     ex.claim(
