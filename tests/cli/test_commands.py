@@ -56,7 +56,7 @@ def test_a_run_ends_with_its_verdicts_and_its_report(run, capsys):
     assert status == 0
     assert out.splitlines() == [
         "cells: 0 computed, 5 kept",
-        "claims: 2 supported, 2 refuted, 2 underpowered",
+        "claims: 2 supported, 2 refuted, 2 underpowered; printed forms corrected: 2",
         f"report: {run / 'report.html'}",
     ]
     assert err == ""

@@ -72,6 +72,12 @@ def mean(found: ex.Found[Config]) -> Estimate:
     return Estimate.from_samples(draws.astype(np.float64))
 
 
+TEN = ex.Rival[Config, ex.Alone]("the mean is ten", 10.0)
+PRINTED = ex.Rival[Config, ex.Alone](
+    "the mean is minus ten", lambda found, at: Estimate(-10.0, 0.5), printed=True
+)
+
+
 def rows(found: ex.Found[Config]):
     return [(f"group-{index}", float(one.draws.mean())) for index, one in found.each(GROUPS)]
 
@@ -171,14 +177,15 @@ EXPERIMENT = ex.Experiment(
     presets={"demo": Config(), "standard": Config(cells=4)},
     parts=(GROUPS,),
     claims=(
-        ex.claim("mean", "The mean is zero.", mean, 0.0, 1.0),
-        ex.claim("wrong", "The mean is ten.", mean, 10.0, 1.0),
+        ex.claim("mean", "The mean is zero.", mean, 0.0, 1.0, rivals=(TEN, PRINTED)),
+        ex.claim("wrong", "The mean is ten.", mean, 10.0, 1.0, rivals=(PRINTED,)),
         ex.claim(
             "nothing",
             "Not a number is no verdict.",
             lambda found: Estimate(float("nan")),
             0.0,
             1.0,
+            rivals=(TEN,),
         ),
     ),
     figures=(

@@ -60,6 +60,8 @@ def bias(found: ex.Found[Config]) -> float:
     return found.config.bias
 
 
+TEN = ex.Rival[Config, ex.Alone]("the mean is ten", 10.0)
+PRINTED = ex.Rival[Config, ex.Alone]("the mean is minus ten", -10.0, printed=True)
 CLAIMS = (
     replace(
         ex.claim(
@@ -68,11 +70,12 @@ CLAIMS = (
             longest,
             bias,
             0.02,
+            rivals=(TEN, PRINTED),
             printed=r"$\bar X_n \to p$ almost surely",
         ),
         reference="Bernoulli, Ars Conjectandi (1713), part IV",
     ),
-    ex.claim("weak", "The shortest row alone tells the bias.", shortest, bias, 0.01),
+    ex.claim("weak", "The shortest row alone tells the bias.", shortest, bias, 0.01, rivals=(TEN,)),
     ex.claim(
         "wrong",
         r"The mean is at most $p / 2$, with the factor that is wrong on purpose.",
@@ -80,6 +83,7 @@ CLAIMS = (
         lambda found: found.config.bias / 2,
         0.05,
         one_sided=True,
+        rivals=(TEN,),
     ),
 )
 

@@ -39,7 +39,8 @@ def test_page_says_what_the_run_found(reported):
         "This run computed bernoulli1713/averages and bernoulli1713/biased at the demo preset "
         "with seed 7",
         "on 22 November 2026 at 12:05 UTC, in 1 min 23 s of wall time",
-        "printed: unavailable",
+        "nearest rival: the mean is ten, excluded by",
+        "2 printed forms corrected",
         "Bernoulli, Ars Conjectandi (1713), part IV",
         "64 samples",
         "discretisation 0.0002",

@@ -61,7 +61,7 @@ def test_two_halves_are_the_whole(runs, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"cells: 3 of 3 whole in {tmp_path / 'joined'}"
     assert said[1:] == [
-        "claims: 1 supported, 1 refuted, 1 underpowered",
+        "claims: 1 supported, 1 refuted, 1 underpowered; printed forms corrected: 1",
         f"report: {tmp_path / 'joined' / 'report.html'}",
     ]
 

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from translimit.cli.executors import use_programs
 from translimit.cli.output import print_json, print_table
@@ -23,6 +23,9 @@ from translimit.cli.run_arguments import (
 from translimit.cli.terminal import say
 from translimit.core import ConfigError, resolve_device
 
+if TYPE_CHECKING:
+    from translimit.study import Merged, Run
+
 
 def do_run(command: RunCommand) -> None:
     """Run experiments, or tell what a run needs."""
@@ -34,6 +37,13 @@ def do_run(command: RunCommand) -> None:
         _plan(command)
     else:
         _compute(command)
+
+
+def _counts(run: Run | Merged) -> str:
+    """Claims by verdict, and the printed forms that they correct, counted by themselves."""
+    told = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
+    errata = run.errata()
+    return told + (f"; printed forms corrected: {errata}" if errata else "")
 
 
 def _plan(command: RunCommand) -> None:
@@ -120,9 +130,8 @@ def _compute(command: RunCommand) -> Path:
         say(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
     again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
     say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in run.verdicts().items())
     report = build_report(run.path, names)
-    say(f"claims: {counts}")
+    say(f"claims: {_counts(run)}")
     say(f"report: {report}")
     return run.path
 
@@ -180,9 +189,8 @@ def do_merge(command: MergeCommand) -> None:
     if merged.claims is None:
         say(f"finish it with: {merged.command}")
         return
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in merged.verdicts().items())
     report = build_report(command.out, own)
-    say(f"claims: {counts}")
+    say(f"claims: {_counts(merged)}")
     say(f"report: {report}")
 
 

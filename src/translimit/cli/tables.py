@@ -68,7 +68,8 @@ def claims_of_presets(experiment: Mapping[str, Any]) -> Table:
 
 def claims_table(ledger: Mapping[str, Iterable[ClaimRecord]]) -> Table:
     """The ledger of a run by experiment."""
-    table = _table("experiment", "claim", "prediction", "estimate", "gap", "tol", "verdict")
+    columns = ("prediction", "estimate", "gap", "tol", "nearest rival", "verdict")
+    table = _table("experiment", "claim", *columns)
     for experiment, claims in ledger.items():
         for claim in claims:
             estimate = claim["estimate"]
@@ -80,9 +81,25 @@ def claims_table(ledger: Mapping[str, Iterable[ClaimRecord]]) -> Table:
                 with_error(estimate["value"], claim["floor"], ".4g", ".2g"),
                 with_error(claim["gap"], 0.0, ".2g"),
                 f"{claim['tol']:.2g}",
-                _coloured(claim["verdict"]),
+                _nearest(claim),
+                _coloured(claim["verdict"]).append(_remark(claim)),
             )
     return table
+
+
+def _nearest(claim: ClaimRecord) -> str:
+    """The rival that came nearest, and by how many standard errors it is excluded."""
+    for rival in claim.get("rivals", []):
+        if rival["name"] == claim.get("nearest"):
+            by = rival["excluded_by"]
+            word = "excluded" if rival["refuted"] else "not excluded"
+            return f"{rival['name']}: {word}" + (f" ({by:.2g} s.e.)" if math.isfinite(by) else "")
+    return ""
+
+
+def _remark(claim: ClaimRecord) -> str:
+    said = claim.get("remark", "")
+    return f"\n{said}" if said else ""
 
 
 #: States of cells that a run does not compute: in its folder, or in the store it fetches from.

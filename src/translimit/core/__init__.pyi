@@ -14,11 +14,11 @@ from .checks import require_real as require_real
 from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
 from .citations import reference as reference
+from .claims import REFUTED as REFUTED
 from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
 from .claims import Rival as Rival
 from .claims import Verdict as Verdict
-from .claims import count_errata as count_errata
 from .distances import bures as bures
 from .distances import conditional_wasserstein2 as conditional_wasserstein2
 from .distances import sliced_wasserstein2 as sliced_wasserstein2

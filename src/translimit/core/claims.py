@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -184,16 +183,27 @@ class Claim:
         return said
 
     def swapped(self, rival: Rival) -> Claim:
-        """The claim that a believer in a rival would make: its prediction, ours among the rivals.
+        """The claim that a believer in a rival would make: its prediction, ours as its rival.
+
+        A bound is mirrored, because its rival lies on the other side.
 
         Args:
             rival: one of `rivals`.
         """
         ours = Rival("the claim's own", self.prediction, self.estimate)
-        others = tuple(one for one in self.rivals if one is not rival)
         estimate = rival.estimate or self.estimate
         widened = replace(estimate, stderr=math.hypot(estimate.stderr, rival.stderr))
-        return replace(self, prediction=rival.prediction, estimate=widened, rivals=(ours, *others))
+        swapped = replace(self, prediction=rival.prediction, estimate=widened, rivals=(ours,))
+        return swapped._mirrored() if self.one_sided and rival.estimate is None else swapped
+
+    def _mirrored(self) -> Claim:
+        """The same with the signs of all numbers changed."""
+        return replace(
+            self,
+            prediction=-self.prediction,
+            estimate=replace(self.estimate, value=-self.estimate.value),
+            rivals=tuple(replace(r, prediction=-r.prediction, estimate=None) for r in self.rivals),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The claim as plain data, with gap, floor and verdict written out."""
@@ -219,12 +229,3 @@ class Claim:
     def _distance(self, rival: Rival) -> float:
         excluded = self.excluded_by(rival)
         return -math.inf if math.isnan(excluded) else excluded
-
-
-def count_errata(claims: Sequence[Claim]) -> int:
-    """How many printed forms the claims correct: counted by themselves, not as refuted claims.
-
-    Args:
-        claims: of a ledger.
-    """
-    return sum(len(claim.errata) for claim in claims)

@@ -133,6 +133,9 @@ def _claims(experiment: Experiment[C], settings: C, results: Results) -> None:
         json.dumps(claim.to_json())
         _require(claim.tol >= 0, f"claim {claim.name} has the tolerance {claim.tol}")
         _require(bool(claim.statement), f"claim {claim.name} says nothing")
+        _require(len(claim.rivals) > 0, f"claim {claim.name} names no rival")
+        rivals = [rival.name for rival in claim.rivals]
+        _require(len(set(rivals)) == len(rivals), f"claim {claim.name}: two rivals of one name")
 
 
 def _figures(experiment: Experiment[C], settings: C, results: Results) -> None:

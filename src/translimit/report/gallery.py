@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from translimit._version import __version__
-from translimit.core import StoreError, Verdict, cause_of, unwritable, write_bytes
+from translimit.core import StoreError, cause_of, unwritable, write_bytes
 from translimit.experiments import stored_experiment
 from translimit.report.build import FIGURES_INDEX, build_report, read_index
-from translimit.report.ledger import ClaimRow, claim_row
+from translimit.report.ledger import ClaimRow, claim_row, count_verdicts
 from translimit.report.names import slug
 from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
@@ -74,6 +74,11 @@ class Card:
     report: str
     command: str
 
+    @property
+    def errata(self) -> int:
+        """How many printed forms are refuted beside the claims that correct them."""
+        return sum(claim.errata for claim in self.claims)
+
 
 def build_gallery(
     folder: str | Path, runs: Sequence[str | Path], experiments: Sequence[str] = ()
@@ -113,7 +118,8 @@ def build_gallery(
         style=Markup(source("report.css")),  # a file of this package
         shelves=[(title, found) for title, found in shelves if found],
         presets=sorted({run.info["preset"] for run in opened}),
-        counts=_counts([claim for card in cards for claim in card.claims]),
+        counts=count_verdicts([claim for card in cards for claim in card.claims]),
+        errata=sum(card.errata for card in cards),
         experiments=len(cards),
         generator=__version__,
     )
@@ -164,7 +170,7 @@ def _card(
         seconds=format_duration(sum(times)) if times else "",
         missing=missing,
         cells=len(states),
-        counts=_counts(claims),
+        counts=count_verdicts(claims),
         claims=claims,
         pictures=pictures,
         report=report,
@@ -195,8 +201,3 @@ def _below(folder: Path, path: Path) -> str:
         raise StoreError(
             path, f"does not lie in {folder}", "keep the runs of a gallery in its folder"
         ) from error
-
-
-def _counts(claims: Sequence[ClaimRow]) -> tuple[tuple[str, int], ...]:
-    verdicts = [claim.verdict for claim in claims]
-    return tuple((verdict.value, verdicts.count(verdict.value)) for verdict in Verdict)

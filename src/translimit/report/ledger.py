@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from translimit.core import Verdict
+from translimit.core import REFUTED, Verdict
 from translimit.report.names import slug
 from translimit.report.numbers import format_count, format_estimate, format_number
-from translimit.store import ClaimRecord, EstimateRecord
+from translimit.store import ClaimRecord, EstimateRecord, RivalRecord
 
 #: Where the drawing has zero, the tolerance and the end of its scale (twice the tolerance).
 ZERO, TOLERANCE, END = 2.0, 60.0, 118.0
@@ -36,6 +37,25 @@ class Gauge:
 
 
 @dataclass(frozen=True)
+class RivalRow:
+    """A rival as it stands on the page.
+
+    Attributes:
+        name: what it does otherwise.
+        prediction: the number that it predicts, or its measured distance where its law enters.
+        excluded: by how many standard errors beyond the tolerance, in words.
+        refuted: whether the data exclude it.
+        printed: whether it is the paper's printed form.
+    """
+
+    name: str
+    prediction: str
+    excluded: str
+    refuted: bool
+    printed: bool
+
+
+@dataclass(frozen=True)
 class ClaimRow:
     """One claim as it stands on the page; numbers are formatted, texts may hold `$...$`."""
 
@@ -53,13 +73,24 @@ class ClaimRow:
     floor: str
     tolerance: str
     verdict: str
+    remark: str
+    rivals: tuple[RivalRow, ...]
+    nearest: RivalRow | None
     gauge: Gauge | None
+
+    @property
+    def errata(self) -> int:
+        """How many printed forms it corrects."""
+        supported = self.verdict == Verdict.supported.value
+        return sum(rival.printed for rival in self.rivals) if supported else 0
 
 
 def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
     """The row of a claim, from what `Claim.to_json` stored."""
     estimate = claim["estimate"]
     printed = claim["printed"]
+    rivals = tuple(map(_rival, claim.get("rivals", [])))
+    nearest = claim.get("nearest")
     return ClaimRow(
         slug=slug("claim", experiment, claim["name"]),
         name=claim["name"],
@@ -75,8 +106,47 @@ def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
         floor=format_number(claim["floor"], 2) if math.isfinite(claim["floor"]) else "none",
         tolerance=format_number(claim["tol"]),
         verdict=Verdict(claim["verdict"]).value,
+        remark=claim.get("remark", ""),
+        rivals=rivals,
+        nearest=next((one for one in rivals if one.name == nearest), None),
         gauge=gauge(claim["gap"], claim["floor"], claim["tol"]),
     )
+
+
+def _rival(rival: RivalRecord) -> RivalRow:
+    measured = rival["estimate"]
+    told = rival["prediction"] if measured is None else measured["value"]
+    return RivalRow(
+        name=rival["name"],
+        prediction=format_number(told),
+        excluded=excluded(rival["excluded_by"]),
+        refuted=rival["refuted"],
+        printed=rival["printed"],
+    )
+
+
+def excluded(by: float) -> str:
+    """By how many standard errors a rival is excluded, in words.
+
+    Args:
+        by: standard errors beyond the tolerance; NaN where that is not known.
+    """
+    if math.isnan(by) or by <= 0:
+        return "not excluded"
+    if math.isinf(by):
+        return "excluded without sampling error"
+    word = "excluded" if by > REFUTED else "not excluded, off"
+    return f"{word} by {format_number(by, 2)} standard errors"
+
+
+def count_verdicts(claims: Sequence[ClaimRow]) -> tuple[tuple[str, int], ...]:
+    """How many claims have each verdict.
+
+    Args:
+        claims: rows of a ledger.
+    """
+    verdicts = [claim.verdict for claim in claims]
+    return tuple((verdict.value, verdicts.count(verdict.value)) for verdict in Verdict)
 
 
 def _samples(estimate: EstimateRecord) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from translimit.core import Verdict
-from translimit.report.ledger import ClaimRow
+from translimit.report.ledger import ClaimRow, count_verdicts
 from translimit.report.tables import data_uri
 
 if TYPE_CHECKING:
@@ -129,8 +128,12 @@ class Page:
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:
         """How many claims have each verdict."""
-        verdicts = [claim.verdict for claim in self.claims]
-        return tuple((verdict.value, verdicts.count(verdict.value)) for verdict in Verdict)
+        return count_verdicts(self.claims)
+
+    @property
+    def errata(self) -> int:
+        """How many printed forms are refuted beside the claims that correct them."""
+        return sum(claim.errata for claim in self.claims)
 
     @property
     def bibtex_uri(self) -> str:

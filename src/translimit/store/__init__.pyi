@@ -11,6 +11,8 @@ from .json_cells import JsonCells as JsonCells
 from .jsonfiles import dump_json as dump_json
 from .jsonfiles import load_json as load_json
 from .jsonfiles import write_json as write_json
+from .ledger import count_errata as count_errata
+from .ledger import count_verdicts as count_verdicts
 from .marks import read_mark as read_mark
 from .marks import running_mark as running_mark
 from .patience import PATIENCE as PATIENCE
@@ -21,6 +23,7 @@ from .records import CellRetries as CellRetries
 from .records import ClaimRecord as ClaimRecord
 from .records import EstimateRecord as EstimateRecord
 from .records import ExperimentEntry as ExperimentEntry
+from .records import RivalRecord as RivalRecord
 from .records import RunIdentity as RunIdentity
 from .records import RunRecord as RunRecord
 from .records import RunStart as RunStart

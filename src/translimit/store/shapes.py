@@ -34,11 +34,28 @@ else:
 
 Record = TypeVar("Record")
 
+ESTIMATE: Shape = {
+    "value?": NUMBER,
+    "stderr?": NUMBER,
+    "count?": int,
+    "discretisation?": NUMBER,
+}
+RIVAL: Shape = {
+    "name": str,
+    "prediction": NUMBER,
+    "estimate?": (dict, type(None)),
+    "stderr": NUMBER,
+    "printed": bool,
+    "gap": NUMBER,
+    "floor": NUMBER,
+    "excluded_by": NUMBER,
+    "refuted": bool,
+}
 CLAIM: Shape = {
     "name?": str,
     "statement?": str,
     "prediction?": NUMBER,
-    "estimate?": {"value?": NUMBER, "stderr?": NUMBER, "count?": int, "discretisation?": NUMBER},
+    "estimate?": ESTIMATE,
     "tol?": NUMBER,
     "printed?": str,
     "reference?": str,
@@ -46,6 +63,10 @@ CLAIM: Shape = {
     "gap?": NUMBER,
     "floor?": NUMBER,
     "verdict?": str,
+    "rivals?": [RIVAL],
+    "nearest?": (str, type(None)),
+    "decided_by?": str,
+    "remark?": str,
 }
 LEDGER: Shape = {"experiments": Every([CLAIM])}
 RUN: Shape = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from translimit._version import __version__
-from translimit.core import ArgumentError, ConfigError, StoreError, Verdict, config, unwritable
+from translimit.core import ArgumentError, ConfigError, StoreError, config, unwritable
 from translimit.experiments import KEYS, Cell, get_experiment, trusted_source
 from translimit.store import (
     CellAddress,
@@ -27,6 +27,8 @@ from translimit.store import (
     RunWriter,
     cell_state,
     copy_cell,
+    count_errata,
+    count_verdicts,
     first_difference,
     writing,
 )
@@ -70,8 +72,11 @@ class Merged:
 
     def verdicts(self) -> dict[str, int]:
         """How many claims there are of each verdict."""
-        found = [claim["verdict"] for claims in (self.claims or {}).values() for claim in claims]
-        return {verdict.value: found.count(verdict.value) for verdict in Verdict}
+        return count_verdicts(self.claims or {})
+
+    def errata(self) -> int:
+        """How many printed forms are refuted beside the claims that correct them."""
+        return count_errata(self.claims or {})
 
 
 def merge_runs(

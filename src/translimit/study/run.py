@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from translimit.core import CellError, DiskFullError, StoreError, Verdict, progress_bar
+from translimit.core import CellError, DiskFullError, StoreError, progress_bar
 from translimit.execute import (
     AbstractExecutor,
     Job,
@@ -35,6 +35,8 @@ from translimit.store import (
     RunFolder,
     RunStart,
     RunWriter,
+    count_errata,
+    count_verdicts,
     writing,
 )
 from translimit.study.needs import require_memory
@@ -81,8 +83,11 @@ class Run:
 
     def verdicts(self) -> dict[str, int]:
         """How many claims there are of each verdict."""
-        found = [claim["verdict"] for claims in self.claims.values() for claim in claims]
-        return {verdict.value: found.count(verdict.value) for verdict in Verdict}
+        return count_verdicts(self.claims)
+
+    def errata(self) -> int:
+        """How many printed forms are refuted beside the claims that correct them."""
+        return count_errata(self.claims)
 
 
 def run_experiments(
