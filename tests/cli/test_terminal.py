@@ -12,6 +12,7 @@ from rich.console import Console
 from translimit.cli import tables
 from translimit.cli.terminal import plain, printable
 from translimit.core import Verdict
+from translimit.experiments import Audit
 
 #: Brackets, markup that closes nothing, a colour, a title, a bell, a turn of direction, a new line
 #: without a line break, letters of one half.
@@ -33,6 +34,9 @@ def claim(text):
         "gap": 0.0,
         "tol": 0.1,
         "verdict": text,
+        "rivals": [{"name": text, "excluded_by": 5.0, "refuted": True}],
+        "nearest": text,
+        "remark": text,
     }
 
 
@@ -73,7 +77,8 @@ def documents(text):
     return {
         "experiments": (tables.experiments_table([one]), 3),
         "of presets": (tables.claims_of_presets(one), 4),
-        "claims": (tables.claims_table({text: [claim(text)]}), 4),
+        "claims": (tables.claims_table({text: [claim(text)]}), 6),
+        "audit": (tables.audit_table({text: Audit(1, (text,), 1, ())}), 2),
         "plan": (tables.plan_table({"experiments": [plan]}), 2),
         "status": (tables.status_table({"cells": [{**kept, "problem": text, "error": None}]}), 4),
         "many": (

@@ -147,6 +147,9 @@ class ClaimsCommand(OwnCode):
     """The folder of a run."""
     json: Flag = False
     """Print one JSON document."""
+    audit: Flag = False
+    """Put wrong theories in the place of the right ones: every rival, and every prediction times
+    1.1; none may be supported, some must be refuted."""
 
 
 @dataclass(frozen=True)

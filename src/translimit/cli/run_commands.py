@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from translimit.cli.terminal import say
 from translimit.core import ConfigError, resolve_device
 
 if TYPE_CHECKING:
+    from translimit.store import ClaimRecord
     from translimit.study import Merged, Run
 
 
@@ -215,12 +217,30 @@ def do_claims(command: ClaimsCommand) -> None:
     run = RunFolder.open(command.run)
     own_experiments(command.own, [run])
     ledger = run.claims()
+    if command.audit:
+        _audit(command, ledger)
+        return
     if command.json:
         print_json({"path": str(run.path), "experiments": ledger})
         return
     from translimit.cli.tables import claims_table
 
     print_table(claims_table(ledger))
+
+
+def _audit(command: ClaimsCommand, ledger: Mapping[str, Sequence[ClaimRecord]]) -> None:
+    """Put wrong theories in the place of the right ones."""
+    from dataclasses import asdict
+
+    from translimit.cli.tables import audit_table
+    from translimit.core import Claim
+    from translimit.experiments import audit
+
+    audits = {name: audit(map(Claim.from_json, claims)) for name, claims in ledger.items()}
+    if command.json:
+        print_json({name: asdict(one) for name, one in audits.items()})
+    else:
+        print_table(audit_table(audits))
 
 
 def do_report(command: ReportCommand) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from translimit.checks import CheckRecord
     from translimit.cli.user_checks import ToldSweep
     from translimit.describe import Role, RoleRule
+    from translimit.experiments import Audit
     from translimit.store import ClaimRecord
     from translimit.study import CellNeeds, ForecastRecord, RunStatus
 
@@ -82,8 +83,18 @@ def claims_table(ledger: Mapping[str, Iterable[ClaimRecord]]) -> Table:
                 with_error(claim["gap"], 0.0, ".2g"),
                 f"{claim['tol']:.2g}",
                 _nearest(claim),
-                _coloured(claim["verdict"]).append(_remark(claim)),
+                _coloured(claim["verdict"]).append_text(plain(_remark(claim))),
             )
+    return table
+
+
+def audit_table(audits: Mapping[str, Audit]) -> Table:
+    """What wrong theories came to, by experiment."""
+    table = _table("experiment", "rivals swapped in", "supported", "times 1.1", "refuted")
+    for name, one in audits.items():
+        supported = "\n".join(one.supported) or "none"
+        refuted = f"{len(one.refuted)}" if one.refuted else "none"
+        _add_row(table, name, str(one.swaps), supported, str(one.disturbed), refuted)
     return table
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -205,6 +206,33 @@ class Claim:
             rivals=tuple(replace(r, prediction=-r.prediction, estimate=None) for r in self.rivals),
         )
 
+    def disturbed(self, factor: float = 1.1) -> Claim | None:
+        """The claim with a wrong prediction: times a factor, or the nearest rival's.
+
+        A prediction of zero and a bound have no factor; for them the nearest rival stands in. None
+        where there is none.
+
+        Args:
+            factor: of the prediction.
+        """
+        if self.prediction == 0 or self.one_sided:
+            return None if self.nearest is None else self.swapped(self.nearest)
+        return replace(self, prediction=factor * self.prediction, rivals=())
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Claim:
+        """The claim that `to_json` wrote.
+
+        Args:
+            told: as read from a ledger; one of before 0.2 has no rivals.
+        """
+        own = {key: told[key] for key in ("name", "statement", "prediction", "tol")}
+        own |= {key: told[key] for key in ("printed", "reference", "one_sided")}
+        rivals = tuple(_rival(one) for one in told.get("rivals", ()))
+        estimate = Estimate(**told["estimate"])
+        decided = told.get("decided_by", "")
+        return cls(**own, estimate=estimate, rivals=rivals, decided_by=decided)
+
     def to_json(self) -> dict[str, Any]:
         """The claim as plain data, with gap, floor and verdict written out."""
         nearest = self.nearest
@@ -229,3 +257,8 @@ class Claim:
     def _distance(self, rival: Rival) -> float:
         excluded = self.excluded_by(rival)
         return -math.inf if math.isnan(excluded) else excluded
+
+
+def _rival(told: Mapping[str, Any]) -> Rival:
+    own = {key: told[key] for key in ("name", "prediction", "stderr", "printed")}
+    return Rival(**own, estimate=None if told["estimate"] is None else Estimate(**told["estimate"]))

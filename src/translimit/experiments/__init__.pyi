@@ -1,4 +1,6 @@
 from . import checked as checked
+from .audit import Audit as Audit
+from .audit import audit as audit
 from .checked import CheckedConfig as CheckedConfig
 from .claims import Claims as Claims
 from .claims import Rival as Rival
