@@ -38,7 +38,8 @@ DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histo
 	bordelon2024/head-scaling
 WRITTEN := src tests benchmarks docs/hooks
 
-.PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs format clean
+.PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs ledger \
+	format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +80,9 @@ bench: $(STAMPS)/bench  ## run every script in benchmarks/
 
 docs: $(STAMPS)/test  ## build the documentation into site/, strictly
 	@echo "mkdocs build --strict"; $(QUICK) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+ledger: $(STAMPS)/core  ## write what is registered, and the verdicts of RUNS="...", for the documentation
+	@$(BIN)/python docs/hooks/ledger.py $(RUNS)
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix $(WRITTEN)

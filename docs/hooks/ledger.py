@@ -1,0 +1,138 @@
+"""Coverage of the papers, and what is registered: tables from the package and from stored runs.
+
+- `:::: statements PAPER` on a page becomes the table of a paper's statements, each with the claims
+  that test it, their rivals and their verdicts.
+- `assets/registered-claims.csv` has tolerances and rivals of all claims; a test looks that it is new.
+- `assets/ledger.json` has the verdicts of stored runs, which these tables quote.
+
+`python docs/hooks/ledger.py` writes the first, `python docs/hooks/ledger.py RUN...` both.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+REGISTERED = ROOT / "docs" / "assets" / "registered-claims.csv"
+LEDGER = ROOT / "docs" / "assets" / "ledger.json"
+
+
+def registered() -> str:
+    """The table of all claims with their tolerances and rivals."""
+    _package()
+    from translimit.experiments.registered import COLUMNS, registered_claims
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *registered_claims()])
+    return text.getvalue()
+
+
+def ledger_of(runs: Iterable[Path]) -> dict[str, Any]:
+    """The verdicts of runs by experiment, with the command that made each."""
+    _package()
+    from translimit.core import Claim
+    from translimit.store import RunFolder
+
+    told: dict[str, Any] = {}
+    for path in runs:
+        run = RunFolder.open(path)
+        for name, claims in run.claims().items():
+            told[name] = {
+                "version": run.info["translimit"],
+                "preset": run.info["preset"],
+                "seed": run.info["seed"],
+                "claims": {one["name"]: _short(Claim.from_json(one)) for one in claims},
+            }
+    return dict(sorted(told.items()))
+
+
+def _short(claim: Any) -> dict[str, Any]:
+    nearest = claim.nearest
+    by = None if nearest is None else claim.excluded_by(nearest)
+    finite = by is not None and by == by and abs(by) != float("inf")
+    return {
+        "verdict": claim.verdict.value,
+        "value": float(f"{claim.estimate.value:.6g}"),
+        "error": float(f"{claim.floor:.2g}"),
+        "prediction": float(f"{claim.prediction:.6g}"),
+        "tol": claim.tol,
+        "nearest": None if nearest is None else nearest.name,
+        "excluded_by": float(f"{by:.3g}") if finite else None,
+        "errata": len(claim.errata),
+        "remark": claim.remark,
+    }
+
+
+def statements(paper: str) -> str:
+    """The table of a paper's statements."""
+    _package()
+    from translimit.experiments import all_experiments
+    from translimit.experiments.statements import statements_of
+
+    found = {n: one for n, one in all_experiments().items() if n.startswith(f"{paper}/")}
+    rivals = {
+        f"{name.partition('/')[2]}/{claim}": [rival.name for rival in claims.rivals]
+        for name, one in found.items()
+        for claims in one.claims
+        for claim in claims.names(one.presets["standard"])
+    }
+    ledger = json.loads(LEDGER.read_text(encoding="utf-8")) if LEDGER.exists() else {}
+    rows = ["| statement | tested by | rivals | verdicts |", "|---|---|---|---|"]
+    for one in statements_of(paper):
+        names = one.tested_by(list(rivals))
+        against = dict.fromkeys(rival for name in names for rival in rivals[name])
+        tested = "<br>".join(f"`{pattern}`" for pattern in one.claims) or "not done"
+        verdicts = _verdicts(paper, names, ledger)
+        said = one.says + (f" *Not done: {one.missing}*" if one.missing else "")
+        rows.append(
+            "| " + " | ".join(map(_cell, (said, tested, "; ".join(against), verdicts))) + " |"
+        )
+    return "\n".join(rows)
+
+
+def _verdicts(paper: str, names: list[str], ledger: dict[str, Any]) -> str:
+    """Verdicts of claims by preset."""
+    counts: dict[str, Counter[str]] = {}
+    for name in names:
+        experiment, _, claim = name.partition("/")
+        stored = ledger.get(f"{paper}/{experiment}", {})
+        one = stored.get("claims", {}).get(claim)
+        preset = stored["preset"] if one else "not run"
+        counts.setdefault(preset, Counter())[one["verdict"] if one else "claims"] += 1
+    told = (
+        f"{preset}: " + ", ".join(f"{n} {word}" for word, n in sorted(found.items(), reverse=True))
+        for preset, found in counts.items()
+    )
+    return "<br>".join(told)
+
+
+def _cell(text: str) -> str:
+    """Text in a cell: a bar ends it, also within mathematics."""
+    return text.replace("|", "\\vert " if "$" in text else "\\|")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Expand the tables of a page (an event of MkDocs)."""
+    pattern = re.compile(r"^:::: statements (\w+)$", re.MULTILINE)
+    return pattern.sub(lambda match: statements(match[1]), markdown)
+
+
+def _package() -> None:
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+
+
+if __name__ == "__main__":
+    REGISTERED.write_text(registered(), encoding="utf-8")
+    if runs := sys.argv[1:]:
+        told = json.dumps(ledger_of(map(Path, runs)), indent=1, ensure_ascii=False, sort_keys=True)
+        LEDGER.write_text(told + "\n", encoding="utf-8")

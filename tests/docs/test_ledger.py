@@ -1,0 +1,43 @@
+"""What the documentation says of claims is what the code registers."""
+
+from __future__ import annotations
+
+from tests.docs.test_hooks import hook
+
+from translimit.experiments import all_experiments
+from translimit.experiments.registered import COLUMNS, registered_claims
+from translimit.experiments.statements import statements_of
+
+PAPERS = ("bordelon2024", "castin2025", "koubbi2026", "noci2023")
+
+
+def test_the_registered_claims_are_those_of_the_code() -> None:
+    ledger = hook("ledger")
+    stored = ledger.REGISTERED.read_text(encoding="utf-8")
+    assert stored == ledger.registered(), "run `make ledger`"
+
+
+def test_every_claim_names_a_rival_and_a_tolerance() -> None:
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in registered_claims()]
+    assert [row["claim"] for row in rows if not row["rivals"]] == []
+    assert [row["claim"] for row in rows if "nan" in row["tolerance"]] == []
+
+
+def test_statements_name_claims_that_exist_or_say_why_not() -> None:
+    for paper in PAPERS:
+        names = [
+            f"{name.partition('/')[2]}/{claim}"
+            for name, one in all_experiments().items()
+            if name.startswith(f"{paper}/")
+            for claim in one.claim_names(one.presets["standard"])
+        ]
+        for statement in statements_of(paper):
+            assert statement.claims or statement.missing, statement.says
+            for pattern in statement.claims:
+                assert statement.tested_by(names), (paper, pattern)
+
+
+def test_the_coverage_of_a_paper_is_a_table() -> None:
+    rows = hook("ledger").statements("noci2023").splitlines()
+    assert len(rows) == 2 + len(statements_of("noci2023"))
+    assert all(row.count("|") >= 5 for row in rows)
