@@ -2,7 +2,7 @@
 
 - `:::: statements PAPER` on a page becomes the table of a paper's statements, each with the claims
   that test it, their rivals and their verdicts.
-- `assets/registered-claims.csv` has tolerances and rivals of all claims; a test looks that it is new.
+- `assets/registered-claims.csv` has tolerances and rivals of all claims; a test compares it.
 - `assets/ledger.json` has the verdicts of stored runs, which these tables quote.
 
 `python docs/hooks/ledger.py` writes the first, `python docs/hooks/ledger.py RUN...` both.
