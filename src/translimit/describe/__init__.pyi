@@ -5,6 +5,7 @@ from .clocks import diffusive_step as diffusive_step
 from .families import FAMILIES as FAMILIES
 from .families import Family as Family
 from .families import family_of_class as family_of_class
+from .frequencies import Frequencies as Frequencies
 from .heads import AbstractHeads as AbstractHeads
 from .heads import AbstractIsotropicHeads as AbstractIsotropicHeads
 from .heads import GaussianHeads as GaussianHeads
@@ -14,6 +15,13 @@ from .heads import require_strength as require_strength
 from .mixed_heads import FiniteHeads as FiniteHeads
 from .mixed_heads import SampledHeads as SampledHeads
 from .mixed_heads import ShiftedHeads as ShiftedHeads
+from .mixers import Attention as Attention
+from .mixers import Experts as Experts
+from .mixers import FeedForward as FeedForward
+from .mixers import LatentAttention as LatentAttention
+from .mixers import QueryKeyNorm as QueryKeyNorm
+from .mixers import Routing as Routing
+from .mixers import Scores as Scores
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers import Hyperparameters as Hyperparameters
 from .optimizers import OptimizerKind as OptimizerKind
@@ -45,6 +53,13 @@ from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
 from .size import Size as Size
+from .stack import Branch as Branch
+from .stack import Embedding as Embedding
+from .stack import Layer as Layer
+from .stack import Normalisation as Normalisation
+from .stack import Stack as Stack
+from .stack import SubBlock as SubBlock
+from .stack import pre_norm_stack as pre_norm_stack
 from .stack_sizes import POST_NORM as POST_NORM
 from .stack_sizes import StackSizes as StackSizes
 from .stack_sizes import read_stack_sizes as read_stack_sizes

@@ -14,7 +14,8 @@ class Activation(enum.Enum):
     """An activation; calling it applies it entrywise.
 
     The value is the name that `config.json` files use first. `LINEAR` is the identity, which makes
-    an MLP a deep linear network.
+    an MLP a deep linear network. `CLAMPED_SWISH` is x sigmoid(1.702 x) of min(x, 7), the gate of
+    gpt-oss.
     """
 
     GELU = "gelu"
@@ -23,10 +24,18 @@ class Activation(enum.Enum):
     SILU = "silu"
     TANH = "tanh"
     LINEAR = "linear"
+    RELU_SQUARED = "relu2"
+    QUICK_GELU = "quick_gelu"
+    CLAMPED_SWISH = "clamped_swish"
 
     def __call__(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """The activation of every entry."""
         return _FUNCTIONS[self](x)
+
+
+def _clamped_swish(x: Array) -> Array:
+    x = jnp.minimum(x, 7.0)
+    return x * jax.nn.sigmoid(1.702 * x)
 
 
 _FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
@@ -36,4 +45,7 @@ _FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.SILU: jax.nn.silu,
     Activation.TANH: jnp.tanh,
     Activation.LINEAR: lambda x: x,
+    Activation.RELU_SQUARED: lambda x: jax.nn.relu(x) ** 2,
+    Activation.QUICK_GELU: lambda x: x * jax.nn.sigmoid(1.702 * x),
+    Activation.CLAMPED_SWISH: _clamped_swish,
 }

@@ -1,0 +1,6 @@
+from .concentration import concentration as concentration
+from .kernels import activation_kernel as activation_kernel
+from .propagation import Chain as Chain
+from .propagation import Recursion as Recursion
+from .propagation import SignalPropagation as SignalPropagation
+from .solution import SignalSolution as SignalSolution

@@ -1,0 +1,217 @@
+r"""Attention as a term: what it returns on average, and how gradients pass it.
+
+Forward, with P the attention matrix of a head and K the covariance of what values are read from,
+
+    U = gamma_A E P K P^T.
+
+Backward, with B the Gram matrix of the gradient that arrives, the values' part is
+gamma_A E P^T B P. Those of queries and keys come from the same sampler: a gradient with Gram matrix
+B and a value are drawn, and pulled back through the head to its queries and keys.
+
+Latents (MLA) are normalised, hence have covariance R, the overlaps of what they read; gradients
+that pass one are divided by the norms of what it reads.
+
+Heads come in antithetic pairs: (q, k) and (-q, k).
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from translimit.core import Key
+from translimit.describe import Attention
+from translimit.limits.signal.heads import Mixer, entry_variances, value_gain, visible, weights
+from translimit.limits.signal.norms import factor, inverse_norms, overlaps, scaled
+
+
+class Mixed(NamedTuple):
+    """What attention returns, and how its weights concentrate.
+
+    Attributes:
+        out: U [n, n].
+        entropy: of the weights of each query in nats, mean over heads [n].
+        squares: sum of squared weights of each query, mean over heads [n].
+        mean: of the entropy over queries that see two keys or more, mean over heads.
+        mean_square: mean over heads of the square of that.
+    """
+
+    out: Array
+    entropy: Array
+    squares: Array
+    mean: Array
+    mean_square: Array
+
+
+class Pulled(NamedTuple):
+    """Gram matrices of gradients below attention.
+
+    Attributes:
+        below: of the tokens that it reads [n, n].
+        value: sigma_V^2 E |dW_V|^2, which is also that of W_O.
+        query: of W_Q.
+        key: of W_K.
+    """
+
+    below: Array
+    value: Array
+    query: Array
+    key: Array
+
+
+class _Read(NamedTuple):
+    """What queries, keys and values are read from, as factors, and the variances of entries."""
+
+    query: Array
+    nope: Array
+    rope: Array
+    value: Array
+    query_variance: Array
+    key_variance: Array
+    squares: tuple[Array, Array]
+    turning: int
+
+
+def mix(
+    mixer: Mixer, dim: int, causal: bool, cov: Float[Array, "n n"], key: Key, pairs: Array
+) -> Mixed:
+    """The average of a layer's attention over its weights.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        cov: K, of what it reads.
+        key: of its heads.
+        pairs: how many antithetic pairs are drawn, at least 1.
+    """
+    read = _reading(mixer, dim, cov)
+    root = read.value
+    n = len(cov)
+    counts = visible(mixer.scores, causal, n).sum(axis=1)
+
+    def body(index: Array, total: Mixed) -> Mixed:
+        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), index):
+            mixed = jnp.matmul(p, root, precision=jax.lax.Precision.HIGHEST)
+            entropy = entropy_of(p)
+            where = counts > 1
+            mean = jnp.sum(jnp.where(where, entropy, 0.0)) / max(int(where.sum()), 1)
+            added = Mixed(mixed @ mixed.T, entropy, jnp.sum(p**2, axis=1), mean, mean**2)
+            total = Mixed(*(old + new for old, new in zip(total, added, strict=True)))
+        return total
+
+    zero = Mixed(jnp.zeros((n, n)), jnp.zeros(n), jnp.zeros(n), jnp.zeros(()), jnp.zeros(()))
+    total = jax.lax.fori_loop(0, pairs, body, zero)
+    mean = Mixed(*(one / (2 * pairs) for one in total))
+    return mean._replace(out=value_gain(mixer, dim) * mean.out)
+
+
+def entropy_of(p: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """Entropy of each row in nats.
+
+    Args:
+        p: attention weights.
+    """
+    return -jnp.sum(jax.scipy.special.xlogy(p, p), axis=1)
+
+
+def pull(
+    mixer: Mixer,
+    dim: int,
+    causal: bool,
+    cov: Float[Array, "n n"],
+    grad: Float[Array, "n n"],
+    key: Key,
+    pairs: Array,
+) -> Pulled:
+    """Gradients below attention from those above it.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        cov: K, of what it reads.
+        grad: B, of the gradient of its output.
+        key: of heads, which need not be those of the way forward.
+        pairs: how many antithetic pairs are drawn, at least 1.
+    """
+    read = _reading(mixer, dim, cov)
+    above = factor(grad)
+    n, heads = len(cov), mixer.heads
+    values = mixer.values if isinstance(mixer, Attention) else mixer.value_dim
+    gain = value_gain(mixer, dim)
+    # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
+    share = jnp.sqrt(gain / (heads * values))
+    turning = read.turning
+
+    def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
+        own = jax.random.fold_in(key, index)
+        q, k = _queries_and_keys(read, own)
+        up = share * above @ jax.random.normal(jax.random.fold_in(own, 3), (n, values))
+        value = read.value @ jax.random.normal(jax.random.fold_in(own, 4), (n, values))
+        for sign in (1.0, -1.0):
+            p, back = jax.vjp(
+                lambda q, k: weights(
+                    mixer, causal, q, k, read.squares, index, jax.random.fold_in(own, 5)
+                ),
+                sign * q,
+                k,
+            )
+            to_q, to_k = back(up @ value.T)
+            keyed = to_k * read.key_variance
+            added = (
+                p.T @ grad @ p,
+                (to_q * read.query_variance) @ to_q.T,
+                keyed[:, turning:] @ to_k[:, turning:].T,
+                keyed[:, :turning] @ to_k[:, :turning].T,
+            )
+            total = tuple(old + new for old, new in zip(total, added, strict=True))
+        return total
+
+    zero = (jnp.zeros((n, n)),) * 4
+    total = jax.lax.fori_loop(0, pairs, body, zero)
+    value, query, nope, rope = (one / (2 * pairs) for one in total)
+    value, query, nope, rope = gain * value, heads * query, heads * nope, heads * rope
+    if isinstance(mixer, Attention):
+        below = value + query + nope
+        k_sum = jnp.sum(nope * cov)
+        return Pulled(below, jnp.sum(value * cov), jnp.sum(query * cov), k_sum)
+    # Through the latents, which divide by the norms of what they read.
+    s, r = inverse_norms(cov), overlaps(cov)
+    asked = query if mixer.query_rank is None else scaled(query, s)
+    below = scaled(value + nope, s) + asked + rope
+    of_query = cov if mixer.query_rank is None else r
+    keys = jnp.sum(nope * r) + jnp.sum(rope * cov)
+    return Pulled(below, jnp.sum(value * r), jnp.sum(query * of_query), keys)
+
+
+def _reading(mixer: Mixer, dim: int, cov: Array) -> _Read:
+    query, key = map(jnp.asarray, entry_variances(mixer, dim))
+    token = factor(cov)
+    squares = jnp.diagonal(cov)
+    if isinstance(mixer, Attention):
+        means = (query.mean() * squares, key.mean() * squares)
+        return _Read(token, token, token, token, query, key, means, 0)
+    latent = factor(overlaps(cov))
+    asks = token if mixer.query_rank is None else latent
+    return _Read(asks, latent, token, latent, query, key, (squares, squares), mixer.rope_dim)
+
+
+def _queries_and_keys(read: _Read, key: Key) -> tuple[Array, Array]:
+    shape = len(read.query), len(read.query_variance)
+    first, second = (jax.random.normal(jax.random.fold_in(key, i), shape) for i in range(2))
+    turned = read.rope @ second[:, : read.turning]
+    k = jnp.concatenate([turned, read.nope @ second[:, read.turning :]], axis=1)
+    return jnp.sqrt(read.query_variance) * (read.query @ first), jnp.sqrt(read.key_variance) * k
+
+
+def _pair(mixer: Mixer, causal: bool, read: _Read, key: Key, index: Array) -> list[Array]:
+    """Attention weights of an antithetic pair of heads."""
+    q, k = _queries_and_keys(read, key)
+    bias = jax.random.fold_in(key, 5)
+    return [weights(mixer, causal, s * q, k, read.squares, index, bias) for s in (1.0, -1.0)]

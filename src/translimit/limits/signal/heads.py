@@ -1,0 +1,155 @@
+r"""One head at initialisation: queries and keys from a covariance, and what softmax makes of them.
+
+Queries and keys of a head are F Z with F F^T the covariance of what the head reads and Z standard
+normal, each entry times the square root of its variance w. Then, in this order: a norm of queries
+and keys, rotary positions, the product times its scale, a soft cap, biases, the mask, softmax with
+a sink or without. Nothing is assumed Gaussian but the weights.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.core import Key
+from translimit.describe import Attention, LatentAttention, Norm, QueryKeyNorm, Scores
+
+Mixer: TypeAlias = Attention | LatentAttention
+
+
+def entry_variances(mixer: Mixer, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The variances w of the entries of a query and a key for unit inputs; turning entries first.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+    """
+    if isinstance(mixer, Attention):
+        ones = np.ones(mixer.head_dim)
+        return dim * mixer.query_std**2 * ones, dim * mixer.key_std**2 * ones
+    square = mixer.std**2
+    query = (mixer.query_rank or dim) * square * np.ones(mixer.head_dim)
+    key = np.where(np.arange(mixer.head_dim) < mixer.rope_dim, dim, mixer.kv_rank) * square
+    return query, key
+
+
+def value_gain(mixer: Mixer, dim: int) -> float:
+    """gamma_A: attention returns gamma_A times the mean of P K P^T.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+    """
+    if isinstance(mixer, Attention):
+        return mixer.heads * mixer.values * mixer.out_std**2 * dim * mixer.value_std**2
+    read = mixer.kv_rank * mixer.std**2
+    return mixer.heads * mixer.value_dim * mixer.out_std**2 * read
+
+
+def weights(
+    mixer: Mixer,
+    causal: bool,
+    q: Float[Array, "n d"],
+    k: Float[Array, "n d"],
+    squares: tuple[Array, Array],
+    head: Array,
+    key: Key,
+) -> Float[Array, "n n"]:
+    """Attention weights of one head, rows of queries.
+
+    Args:
+        mixer: the attention.
+        causal: whether a token sees only itself and the tokens before it.
+        q: queries.
+        k: keys.
+        squares: expected mean squares of queries and keys, for a norm over all heads.
+        head: its number, for biases that differ by head.
+        key: of a bias that is drawn.
+    """
+    norm = mixer.qk_norm if isinstance(mixer, Attention) else None
+    if norm is not None and not norm.turned:
+        q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
+    q, k = _turned(mixer, q), _turned(mixer, k)
+    if norm is not None and norm.turned:
+        q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
+    scores = mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
+    shape = mixer.scores
+    if shape.softcap is not None:
+        scores = shape.softcap * jnp.tanh(scores / shape.softcap)
+    scores = scores + _bias(shape, causal, len(q), head, key)
+    scores = jnp.where(visible(shape, causal, len(q)), scores, -jnp.inf)
+    if shape.sink:
+        scores = jnp.concatenate([scores, jnp.zeros((len(q), 1))], axis=1)
+    return jax.nn.softmax(scores, axis=1)[:, : len(q)]
+
+
+def visible(shape: Scores, causal: bool, n: int) -> np.ndarray:
+    """Which keys each query sees [n, n].
+
+    Args:
+        shape: masks.
+        causal: whether a token sees only itself and the tokens before it.
+        n: tokens.
+    """
+    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
+    seen = j <= i if causal else np.ones((n, n), bool)
+    if shape.window is not None:
+        seen = seen & (np.abs(i - j) < shape.window)
+    if shape.chunk is not None:
+        seen = seen & (i // shape.chunk == j // shape.chunk)
+    return seen
+
+
+def _normalised(norm: QueryKeyNorm, x: Array, square: Array) -> Array:
+    if norm.over == "all":
+        return norm.gain * x / jnp.sqrt(square[:, None] + norm.eps)
+    if norm.kind is Norm.LAYER:
+        x = x - jnp.mean(x, axis=1, keepdims=True)
+    return norm.gain * x / jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + norm.eps)
+
+
+def _turned(mixer: Mixer, x: Array) -> Array:
+    """Rotary positions on the first entries."""
+    if mixer.rotary is None:
+        return x
+    thetas = np.array(mixer.rotary.thetas)
+    angle = np.arange(len(x))[:, None] * thetas
+    cos, sin = mixer.rotary.factor * np.cos(angle), mixer.rotary.factor * np.sin(angle)
+    half = len(thetas)
+    left, right, rest = x[:, :half], x[:, half : 2 * half], x[:, 2 * half :]
+    turned = (left * cos - right * sin, left * sin + right * cos)
+    return jnp.concatenate([*turned, rest], axis=1)
+
+
+def _bias(shape: Scores, causal: bool, n: int, head: Array, key: Key) -> Array:
+    """What is added to the scores of a head."""
+    total = jnp.zeros((n, n))
+    distance = np.arange(n)[None, :] - np.arange(n)[:, None]
+    if shape.slopes:
+        total = total + jnp.asarray(shape.slopes)[head % len(shape.slopes)] * distance
+    if shape.bias_std > 0:
+        table = shape.bias_std * jax.random.normal(key, (shape.bias_buckets,))
+        total = total + table[_buckets(shape, distance, causal)]
+    return total
+
+
+def _buckets(shape: Scores, distance: np.ndarray, causal: bool) -> np.ndarray:
+    """The row of the table for every distance: near ones have a row each, far ones share."""
+    rows = shape.bias_buckets
+    start = np.zeros_like(distance)
+    if causal:
+        apart = np.maximum(-distance, 0)
+    else:
+        rows //= 2
+        start, apart = np.where(distance > 0, rows, 0), np.abs(distance)
+    near = rows // 2
+    share = np.log(np.maximum(apart, 1) / near) / math.log(shape.bias_reach / near)
+    far = np.minimum(near + (share * (rows - near)).astype(int), rows - 1)
+    return start + np.where(apart < near, apart, far)

@@ -1,0 +1,85 @@
+r"""Norms acting on covariances, and on the Gram matrices of gradients that pass them backward.
+
+A norm with gain g maps C to C_ij s_i s_j with s_i = g / (C_ii + eps)^{1/2}. Backward the same s
+multiplies the gradient; the rank-one part of its derivative is of relative order 1 / D and dropped.
+A token of norm zero stays zero where eps > 0; its overlaps are zero.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from translimit.describe import Normalisation
+
+#: Relative jitter of Cholesky factors.
+JITTER = 1e-7
+
+
+def scales(norm: Normalisation | None, cov: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """S of a norm; ones where there is none.
+
+    Args:
+        norm: the norm.
+        cov: of the tokens that it reads.
+    """
+    squares = jnp.diagonal(cov)
+    if norm is None:
+        return jnp.ones_like(squares)
+    total = squares + norm.eps
+    return norm.gain * jnp.where(total > 0, 1.0 / jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0)
+
+
+def scaled(matrix: Float[Array, "n n"], s: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """S_i s_j times a matrix.
+
+    Args:
+        matrix: of pairs of tokens.
+        s: of the tokens.
+    """
+    return matrix * (s[:, None] * s[None, :])
+
+
+def inverse_norms(cov: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """1 / C_ii^{1/2}, and 0 for a token of norm zero.
+
+    Args:
+        cov: of the tokens.
+    """
+    squares = jnp.diagonal(cov)
+    return jnp.where(squares > 0, 1.0 / jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+
+
+def overlaps(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """R_ij = C_ij / (C_ii C_jj)^{1/2}; 0 for a token of norm zero.
+
+    Args:
+        cov: of the tokens.
+    """
+    return scaled(cov, inverse_norms(cov))
+
+
+def factor(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """F with F F^T = cov up to a relative jitter; rows of tokens of norm zero are zero.
+
+    Args:
+        cov: of the tokens.
+    """
+    n = cov.shape[0]
+    r = overlaps(cov)
+    r = r.at[jnp.arange(n), jnp.arange(n)].set(1.0)
+    return jnp.sqrt(jnp.diagonal(cov))[:, None] * jnp.linalg.cholesky(r + JITTER * jnp.eye(n))
+
+
+def root(cov: Float[Array, "n n"], width: int) -> Float[Array, "n width"]:
+    """F with F F^T = cov, of so many columns: the largest directions, or zeros to fill up.
+
+    Args:
+        cov: of the tokens.
+        width: columns.
+    """
+    values, basis = jnp.linalg.eigh(cov)
+    whole = (basis * jnp.sqrt(jnp.maximum(values, 0.0)))[:, ::-1]
+    return jnp.pad(whole, ((0, 0), (0, max(width - len(cov), 0))))[:, :width]

@@ -1,0 +1,348 @@
+r"""A random stack at initialisation: what its layers do to tokens, and to a gradient.
+
+In infinite width the covariance C of the tokens and the Gram matrix B of a gradient obey
+deterministic recursions, sub-block by sub-block (`sub_blocks`). `Recursion` solves them; averages
+over heads and routers are sampled, so that independent copies tell the error. Sampled heads act
+like a network with so many heads: the bias falls like the inverse of `pairs`.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, ClassVar, Literal, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.core import (
+    AbstractMethod,
+    AbstractProblem,
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Keep,
+    Key,
+    Number,
+    Outcome,
+    Progress,
+    Times,
+    as_float64,
+    brief,
+    in_float64,
+    require_count,
+    require_covariance,
+    require_flag,
+)
+from translimit.describe import Experts, FeedForward, Stack, SubBlock
+from translimit.limits.signal.chain import forward_drawn, start
+from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
+from translimit.limits.signal.norms import root as gram_root
+from translimit.limits.signal.solution import SignalSolution
+from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
+
+
+@final
+class Recursion(AbstractMethod):
+    """The recursion of infinite width.
+
+    Args:
+        pairs: antithetic pairs of heads in the first layer. Where layers add to the stream their
+            errors count less and less, and layer l draws pairs / l; post-LN stacks draw all.
+        copies: independent recursions, at least 2, from which standard errors are taken.
+
+    Raises:
+        ArgumentError: a count below its bound.
+        ArgumentTypeError: a count that is no integer.
+    """
+
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+    pairs: int = eqx.field(static=True)
+    copies: int = eqx.field(static=True)
+
+    def __init__(self, pairs: int = 32, copies: int = 8):
+        self.pairs = require_count(pairs, "pairs", 1)
+        self.copies = require_count(copies, "copies", 2)
+
+
+@final
+class Chain(AbstractMethod):
+    """Networks of the stack's own sizes, seen from their tokens' inner products: exact in law.
+
+    Gradients pass backward by the recursion on what was drawn forward.
+
+    Args:
+        networks: independent networks, at least 2.
+        pairs: antithetic pairs of heads of the way back.
+        drawn: whether the tokens that enter are drawn with the initial covariance, as those of a
+            random embedding are, or have it exactly.
+
+    Raises:
+        ArgumentError: a count below its bound.
+        ArgumentTypeError: a count that is no integer, no flag.
+    """
+
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+    networks: int = eqx.field(static=True)
+    pairs: int = eqx.field(static=True)
+    drawn: bool = eqx.field(static=True)
+
+    def __init__(self, networks: int = 16, pairs: int = 8, drawn: bool = True):
+        self.networks = require_count(networks, "networks", 2)
+        self.pairs = require_count(pairs, "pairs", 1)
+        self.drawn = require_flag(drawn, "drawn")
+
+    @property
+    def copies(self) -> int:
+        """Independent networks."""
+        return self.networks
+
+
+@final
+class SignalPropagation(AbstractProblem[SignalSolution]):
+    """Covariances forward and gradients backward through a random stack.
+
+    Args:
+        stack: its blocks.
+        initial: C of the tokens that enter the first layer, <x_i, x_j> / D [n, n]; centred where
+            the norms of the stack remove the mean.
+        top_gradient: B at the top of the last layer, <g_i, g_j> [n, n], or "identity" for
+            independent unit gradients of the tokens.
+
+    Raises:
+        ArgumentError: a matrix that is no covariance, a token of norm zero before a norm without
+            eps, an activation whose kernel is not known for its inputs.
+        ArgumentTypeError: no stack.
+
+    Examples:
+        >>> import jax
+        >>> from translimit import describe, solve
+        >>> attention = describe.Attention(4, 16, 0.1, 0.1, 0.1, 0.1)
+        >>> stack = describe.pre_norm_stack(64, 3, attention)
+        >>> problem = SignalPropagation(stack=stack, initial=np.eye(5))
+        >>> solution = solve(problem, key=jax.random.key(0))
+        >>> bool((np.diff(solution.overlap) > 0).all())
+        True
+    """
+
+    stack: Stack = eqx.field(static=True)
+    initial: Float[np.ndarray, "n n"]
+    top: Float[np.ndarray, "n n"]
+    t1: Number = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        stack: Stack,
+        initial: ArrayInput,
+        top_gradient: ArrayInput | Literal["identity"] = "identity",
+    ):
+        if not isinstance(stack, Stack):
+            raise ArgumentTypeError("stack", f"got {brief(stack)}", "pass a describe.Stack")
+        self.stack = stack
+        self.initial = require_covariance(as_float64(initial, "initial"), "initial")
+        n = len(self.initial)
+        if isinstance(top_gradient, str):
+            if top_gradient != "identity":
+                given = f"got {top_gradient!r}"
+                raise ArgumentError("top_gradient", given, 'pass "identity" or a matrix [n, n]')
+            self.top = np.eye(n)
+        else:
+            self.top = require_covariance(as_float64(top_gradient, "top_gradient"), "top_gradient")
+            if len(self.top) != n:
+                given = f"has shape {self.top.shape} for {n} tokens"
+                raise ArgumentError("top_gradient", given, f"pass [{n}, {n}]")
+        self.t1 = len(stack.layers)
+        _require_norms(stack, self.initial)
+
+    @property
+    def methods(self) -> tuple[type[AbstractMethod], ...]:
+        """The recursion of infinite width, or networks of the stack's width."""
+        return (Recursion, Chain)
+
+    def default_method(self) -> AbstractMethod:
+        """The recursion of infinite width."""
+        return Recursion()
+
+    def default_times(self) -> Times:
+        """Every level."""
+        return np.arange(float(self.t1) + 1.0)
+
+    def _bytes(self, method: Recursion | Chain, times: int) -> float:
+        kept = 4 * len(self.stack.sub_blocks) + 2 * times
+        return 8.0 * method.copies * len(self.initial) ** 2 * (kept + 8)
+
+    def run(
+        self,
+        method: Recursion | Chain,
+        *,
+        ts: Times,
+        key: Key | None,
+        keep: Keep,
+        progress: Progress | None,
+    ) -> SignalSolution:
+        """All layers forward, then all backward."""
+        assert key is not None  # `solve` requires it
+        levels = np.asarray(ts)
+        if np.any(levels != np.round(levels)):
+            raise ArgumentError(
+                "save", "has levels between two layers", "pass whole numbers of layers"
+            )
+        error = _kernel_errors(self.stack, self.initial)
+        told = functools.partial(_solved, levels=levels.astype(int), error=error, progress=progress)
+        return in_float64(told, self, method, key)
+
+
+def _solved(
+    problem: SignalPropagation,
+    method: Recursion | Chain,
+    key: Key,
+    *,
+    levels: np.ndarray,
+    error: float,
+    progress: Progress | None,
+) -> SignalSolution:
+    stack = problem.stack
+    copies, share = method.copies, stack.free_dim / stack.dim
+    cov = jnp.broadcast_to(jnp.asarray(problem.initial), (copies, *problem.initial.shape))
+    grad = jnp.broadcast_to(jnp.asarray(problem.top), cov.shape)
+    x = _tokens(stack, method, cov, _keys(key, copies, 2)) if isinstance(method, Chain) else None
+    if x is not None:
+        cov = x @ jnp.swapaxes(x, 1, 2) / stack.dim
+    falling = isinstance(method, Recursion) and not any(b.norm_post for b in stack.sub_blocks)
+    covs, passed = [cov], []
+    steps = 2 * len(stack.layers)
+    for number, layer in enumerate(stack.layers):
+        pairs = jnp.asarray(max(1, method.pairs // (number + 1)) if falling else method.pairs)
+        for place, block in enumerate(layer):
+            keys = _keys(key, copies, 0, number, place)
+            if x is None:
+                one = _forward(block, stack.dim, stack.causal, share, cov, keys, pairs)
+            else:
+                x, one = _drawn(block, stack.free_dim, stack.dim, stack.causal, x, keys)
+            cov = one.after
+            passed.append((number, place, block, pairs, one))
+        covs.append(cov)
+        if progress is not None:
+            progress((number + 1) / steps)
+    grads, squares = {len(stack.layers): grad}, {}
+    for number, place, block, pairs, one in reversed(passed):
+        keys = _keys(key, copies, 1, number, place)
+        returned = _backward(block, stack.dim, stack.causal, share, one, grad, keys, pairs)
+        grad = returned.below
+        grads[number] = grad
+        squares[number] = squares.get(number, 0.0) + returned.weights
+        if progress is not None and place == 0:
+            progress(1.0 - number / steps)
+    layers = range(len(stack.layers))
+    by_layer = [[one for number, *_, one in passed if number == layer] for layer in layers]
+    return SignalSolution(
+        ts=levels.astype(float),
+        covs=_stacked(covs)[:, levels],
+        grad_grams=_stacked([grads[level] for level in range(len(grads))])[:, levels],
+        entropies=_stacked([_entropy(blocks, stack) for blocks in by_layer]),
+        entropy_stds=_stacked([sum(one.entropy_std for one in blocks) for blocks in by_layer]),
+        participations=_stacked([sum(one.squares[:, -1] for one in b) for b in by_layer]),
+        weight_squares=_stacked([squares[layer] for layer in layers]),
+        groups=GROUPS,
+        outcome=Outcome.successful,
+        discretisation=error,
+        samples=copies,
+    )
+
+
+def _tokens(stack: Stack, method: Chain, cov: Array, keys: Array) -> Array:
+    """The tokens of every network in coordinates [networks, n, width]."""
+    if not method.drawn:
+        n, dim = cov.shape[-1], stack.free_dim
+        exact = gram_root(cov[0], n if dim >= 2 * n else dim)
+        return jnp.broadcast_to(stack.dim**0.5 * exact, (len(cov), *exact.shape))
+    norm = None if stack.embedding is None else stack.embedding.norm
+    one = functools.partial(start, dim=stack.free_dim, total=stack.dim, norm=norm)
+    return jax.vmap(lambda c, k: one(c, key=k))(cov, keys)
+
+
+def _entropy(blocks: list[Passed], stack: Stack) -> Array:
+    """Mean over the queries that see two keys or more."""
+    first = 1 if stack.causal else 0
+    rows = blocks[0].entropy.shape[1]
+    return sum(jnp.mean(one.entropy[:, min(first, rows - 1) :], axis=1) for one in blocks)  # pyright: ignore[reportReturnType]
+
+
+def _stacked(parts: list[Any]) -> np.ndarray:
+    return np.stack([np.asarray(one) for one in parts], axis=1)
+
+
+def _keys(key: Key, copies: int, *path: int) -> Array:
+    for number in path:
+        key = jax.random.fold_in(key, number)
+    return jax.random.split(key, copies)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _forward(
+    block: SubBlock, dim: int, causal: bool, share: float, cov: Array, keys: Array, pairs: Array
+) -> Passed:
+    one = functools.partial(forward, block, dim, causal, share)
+    return jax.vmap(one, in_axes=(0, 0, None))(cov, keys, pairs)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _drawn(
+    block: SubBlock, dim: int, total: int, causal: bool, x: Array, keys: Array
+) -> tuple[Array, Passed]:
+    one = functools.partial(forward_drawn, block, dim, total, causal)
+    return jax.vmap(one)(x, keys)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _backward(
+    block: SubBlock,
+    dim: int,
+    causal: bool,
+    share: float,
+    passed: Passed,
+    grad: Array,
+    keys: Array,
+    pairs: Array,
+) -> Returned:
+    one = functools.partial(backward, block, dim, causal, share)
+    return jax.vmap(one, in_axes=(0, 0, 0, None))(passed, grad, keys, pairs)
+
+
+def _require_norms(stack: Stack, initial: np.ndarray) -> None:
+    """Refuse tokens of norm zero that a norm without eps would divide by."""
+    zero = bool(np.any(np.diagonal(initial) == 0))
+    bare = [one for block in stack.sub_blocks for one in block.norms if one.eps == 0]
+    if zero and bare:
+        raise ArgumentError(
+            "initial", "has a token of norm zero", "leave it out, or give every norm an eps"
+        )
+
+
+def _kernel_errors(stack: Stack, initial: np.ndarray) -> float:
+    """The relative error of the activations' kernels for normalised tokens, if it is small."""
+    worst = 0.0
+    for block in stack.sub_blocks:
+        norm = block.norm_in or block.norm_post
+        size = norm.gain if norm else math.sqrt(float(np.diagonal(initial).max()))
+        for branch in block.branches:
+            inner = branch.expert if isinstance(branch, Experts) else branch
+            if not isinstance(inner, FeedForward):
+                continue
+            std = size * math.sqrt(stack.dim) * inner.in_std
+            error = kernel_error(inner.activation, std)
+            if not error <= LARGEST_ERROR:
+                raise ArgumentError(
+                    "in_std",
+                    f"gives inputs of deviation {std:.3g} to {inner.activation.value}, whose "
+                    f"kernel is known to {error:.0%} there",
+                    "pass a smaller in_std",
+                )
+            worst = max(worst, error)
+    return worst

@@ -1,0 +1,155 @@
+"""Covariances and gradients of a stack, level by level, with their errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, final
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import (
+    AbstractSolution,
+    Floats,
+    NotEstimated,
+    Numbers,
+    Outcome,
+    Times,
+    as_numpy,
+    standard_error,
+)
+from translimit.observe import mean_overlap_of
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+
+@final
+class SignalSolution(AbstractSolution):
+    """What the layers of a random stack do to its tokens and to a gradient.
+
+    Level 0 is what enters the first layer, level l what leaves layer l. Copies are independent
+    recursions, from which standard errors are taken, or networks.
+
+    Attributes:
+        ts: levels.
+        covs: C of the tokens, <x_i, x_j> / D [copies, levels, n, n].
+        grad_grams: B of the gradient, <g_i, g_j> (a sum over entries) [copies, levels, n, n].
+        entropies: of the attention weights of a layer in nats, mean over heads and queries that see
+            two keys or more [copies, layers].
+        entropy_stds: of a head's mean entropy over the heads of a layer [copies, layers].
+        participations: mean sum of squared attention weights of the last query [copies, layers].
+        weight_squares: sigma_W^2 E |dW|^2 by group of weights [copies, layers, groups].
+        groups: names of the groups.
+        outcome: how the solve ended.
+        discretisation: relative error of the kernel of an activation, where it is largest.
+        samples: copies.
+    """
+
+    ts: Times
+    covs: Float[np.ndarray, "copies levels n n"]
+    grad_grams: Float[np.ndarray, "copies levels n n"]
+    entropies: Float[np.ndarray, "copies layers"]
+    entropy_stds: Float[np.ndarray, "copies layers"]
+    participations: Float[np.ndarray, "copies layers"]
+    weight_squares: Float[np.ndarray, "copies layers groups"]
+    groups: tuple[str, ...] = eqx.field(static=True)
+    outcome: Outcome
+    discretisation: Numbers | NotEstimated
+    samples: int = eqx.field(static=True)
+
+    reference: ClassVar[str] = "documentation, Signal propagation"
+
+    @property
+    def cov(self) -> Float[np.ndarray, "levels n n"]:
+        """C, mean over copies."""
+        return self.covs.mean(axis=0)
+
+    @property
+    def grad_gram(self) -> Float[np.ndarray, "levels n n"]:
+        """B, mean over copies."""
+        return self.grad_grams.mean(axis=0)
+
+    @property
+    def overlaps(self) -> Float[np.ndarray, "copies levels n n"]:
+        """R_ij = C_ij / (C_ii C_jj)^(1/2); 0 for a token of norm zero."""
+        squares = np.diagonal(self.covs, axis1=-2, axis2=-1)
+        s = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
+        return self.covs * s[..., :, None] * s[..., None, :]
+
+    @property
+    def overlap(self) -> Float[np.ndarray, " levels"]:
+        """The mean overlap of two different tokens."""
+        return np.asarray(mean_overlap_of(self.overlaps)).mean(axis=0)
+
+    @property
+    def overlap_all(self) -> Float[np.ndarray, " levels"]:
+        """The mean overlap of all pairs, the diagonal included."""
+        return self.overlaps.mean(axis=(-2, -1)).mean(axis=0)
+
+    @property
+    def mean_square(self) -> Float[np.ndarray, " levels"]:
+        """The mean square of an entry of a token."""
+        return np.diagonal(self.covs, axis1=-2, axis2=-1).mean(axis=-1).mean(axis=0)
+
+    @property
+    def entropy(self) -> Float[np.ndarray, " layers"]:
+        """Entropy of attention weights in nats, mean over heads and queries."""
+        return self.entropies.mean(axis=0)
+
+    @property
+    def grad_square(self) -> Float[np.ndarray, " levels"]:
+        """The mean square of a token's gradient: tr B / n."""
+        return np.diagonal(self.grad_grams, axis1=-2, axis2=-1).mean(axis=-1).mean(axis=0)
+
+    def error(self, values: Floats) -> Floats:
+        """The standard error of a mean over copies.
+
+        Args:
+            values: of every copy [copies, ...].
+        """
+        return standard_error(as_numpy(values, "values"))
+
+    def _dataset(self) -> xarray.Dataset:
+        """Overlaps, squares, gradients and entropies by copy, labelled."""
+        import xarray as xr
+
+        level, layer = ("sample", "time"), ("sample", "layer")
+        squares = np.diagonal(self.covs, axis1=-2, axis2=-1).mean(axis=-1)
+        grads = np.diagonal(self.grad_grams, axis1=-2, axis2=-1).mean(axis=-1)
+        overlap = np.asarray(mean_overlap_of(self.overlaps))
+        told = {
+            "overlap": (level, overlap, "mean overlap of two tokens"),
+            "overlap_all": (level, self.overlaps.mean(axis=(-2, -1)), "mean overlap of all pairs"),
+            "mean_square": (level, squares, "mean square of an entry of a token"),
+            "grad_square": (level, grads, "mean square of a token's gradient"),
+            "entropy": (layer, self.entropies, "entropy of attention weights"),
+            "weight_square": (
+                (*layer, "group"),
+                self.weight_squares,
+                "variance of entries times mean square gradient of a matrix",
+            ),
+        }
+        return xr.Dataset(
+            {
+                name: (dims, values, {"long_name": text, "units": "1"})
+                for name, (dims, values, text) in told.items()
+            },
+            coords={
+                "time": ("time", self.ts, {"long_name": "level", "units": "layers"}),
+                "layer": ("layer", np.arange(1, len(self.entropy) + 1), {"long_name": "layer"}),
+                "group": ("group", list(self.groups), {"long_name": "group of weights"}),
+            },
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Overlap, root mean square and gradient against the level, each over its largest."""
+        from translimit.figures import finish, new_axes
+
+        ax = new_axes(ax)
+        ax.plot(self.ts, self.overlap, label="mean overlap")
+        rms, grad = np.sqrt(self.mean_square), np.sqrt(self.grad_square)
+        ax.plot(self.ts, rms / rms.max(), label="rms of the stream (share of the largest)")
+        ax.plot(self.ts, grad / grad.max(), label="rms of the gradient (share of the largest)")
+        return finish(ax, xlabel="level", ylabel="share")

@@ -1,0 +1,187 @@
+r"""One sub-block of a stack: covariances forward, Gram matrices of gradients backward.
+
+With norms N acting on covariances (`norms`), K = N_in(C), U the sum of the branches' averages,
+
+    Z = a^2 C + b^2 N_out(U),      C <- N_post(Z).
+
+Cross terms vanish because every branch ends in a projection of its own. Backward, with B above,
+
+    B_Z = B s_Z s_Z^T,   B_U = b^2 B_Z (s_U s_U^T with a norm of the output),
+    B <- a^2 B_Z + s_C s_C^T * sum_r Y_r(B_U).
+
+The gradient is taken independent of the weights below it, given the forward pass. For weights W
+with entries of variance sigma^2, sigma^2 E |dW|^2 is the sum of Y_ij K_ij over its own part of Y,
+and the sum of B_U U for the last matrix of a branch.
+
+Where norms remove the mean of tokens, what a branch adds loses the share 1 / D.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from translimit.core import Key
+from translimit.describe import Attention, Experts, FeedForward, LatentAttention, SubBlock
+from translimit.limits.signal.attention import mix, pull
+from translimit.limits.signal.experts import pull_router, routing_overlap
+from translimit.limits.signal.feed_forward import units
+from translimit.limits.signal.norms import scaled, scales
+
+#: Routers that are drawn for an average.
+ROUTERS = 512
+#: Groups of weights whose gradients are told.
+GROUPS = ("query", "key", "value", "attention_out", "in", "up", "out", "router")
+
+
+class Passed(NamedTuple):
+    """A sub-block that was passed forward.
+
+    Attributes:
+        before: C that entered [n, n].
+        out: U of all branches before the norm of the output.
+        sum: Z.
+        after: C that leaves.
+        entropy: of attention weights by query [n]; zeros without attention.
+        entropy_std: over heads, of the entropy's mean over queries.
+        squares: sum of squared attention weights by query [n].
+        parts: U of every branch.
+    """
+
+    before: Array
+    out: Array
+    sum: Array
+    after: Array
+    entropy: Array
+    entropy_std: Array
+    squares: Array
+    parts: tuple[Array, ...]
+
+
+class Returned(NamedTuple):
+    """Gradients that passed a sub-block backward.
+
+    Attributes:
+        below: B of the tokens that entered [n, n].
+        weights: sigma_W^2 E |dW|^2 by group [groups], in the order of `GROUPS`.
+    """
+
+    below: Array
+    weights: Array
+
+
+def forward(
+    block: SubBlock,
+    dim: int,
+    causal: bool,
+    share: float,
+    cov: Float[Array, "n n"],
+    key: Key,
+    pairs: Array,
+) -> Passed:
+    """Pass a sub-block.
+
+    Args:
+        block: the sub-block.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        share: what is left of an output whose mean is removed.
+        cov: C.
+        key: of heads and routers.
+        pairs: antithetic pairs of heads.
+    """
+    read = scaled(cov, scales(block.norm_in, cov))
+    n = len(cov)
+    entropy, entropy_std, squares = jnp.zeros(n), jnp.zeros(()), jnp.zeros(n)
+    parts = []
+    for number, branch in enumerate(block.branches):
+        own = jax.random.fold_in(key, number)
+        if isinstance(branch, (Attention, LatentAttention)):
+            mixed = mix(branch, dim, causal, read, own, pairs)
+            part, entropy, squares = mixed.out, mixed.entropy, mixed.squares
+            spread = mixed.mean_square - mixed.mean**2
+            entropy_std = jnp.sqrt(jnp.maximum(spread, 0.0))
+        elif isinstance(branch, FeedForward):
+            part = units(branch, dim, read).out
+        else:
+            chosen = routing_overlap(branch, dim, read, own, ROUTERS)
+            part = chosen * units(branch.expert, dim, read).out
+            if branch.shared is not None:
+                part = part + units(branch.shared, dim, read).out
+        parts.append(share * part)
+    out = sum(parts[1:], parts[0])
+    added = scaled(out, scales(block.norm_out, out))
+    total = block.residual**2 * cov + block.branch**2 * added
+    after = scaled(total, scales(block.norm_post, total))
+    return Passed(cov, out, total, after, entropy, entropy_std, squares, tuple(parts))
+
+
+def backward(
+    block: SubBlock,
+    dim: int,
+    causal: bool,
+    share: float,
+    passed: Passed,
+    grad: Float[Array, "n n"],
+    key: Key,
+    pairs: Array,
+) -> Returned:
+    """Pass a sub-block backward.
+
+    Args:
+        block: the sub-block.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        share: what is left of an output whose mean is removed.
+        passed: the way forward.
+        grad: B above.
+        key: of heads and routers.
+        pairs: antithetic pairs of heads.
+    """
+    cov = passed.before
+    s_in = scales(block.norm_in, cov)
+    read = scaled(cov, s_in)
+    above = scaled(grad, scales(block.norm_post, passed.sum))
+    arriving = block.branch**2 * scaled(above, scales(block.norm_out, passed.out))
+    told = dict.fromkeys(GROUPS, jnp.zeros(()))
+    below = jnp.zeros_like(cov)
+    for number, branch in enumerate(block.branches):
+        own = jax.random.fold_in(key, number)
+        last = jnp.sum(arriving * passed.parts[number]) / share
+        if isinstance(branch, (Attention, LatentAttention)):
+            pulled = pull(branch, dim, causal, read, arriving, own, pairs)
+            below = below + pulled.below
+            told |= {"query": pulled.query, "key": pulled.key, "value": pulled.value}
+            told["attention_out"] = last
+            continue
+        told["out"] = told["out"] + last
+        if isinstance(branch, FeedForward):
+            hidden = [(branch, arriving)]
+        else:
+            router, chosen, expert = _router(branch, dim, read, arriving, own)
+            below, told["router"] = below + router, jnp.sum(router * read)
+            hidden = [(expert, chosen * arriving)]
+            hidden += [] if branch.shared is None else [(branch.shared, arriving)]
+        for inner, gradient in hidden:
+            unit = units(inner, dim, read)
+            into, up = unit.through_in * gradient, unit.through_up * gradient
+            below = below + into + up
+            told["in"] = told["in"] + jnp.sum(into * read)
+            told["up"] = told["up"] + jnp.sum(up * read)
+    below = block.residual**2 * above + scaled(below, s_in)
+    return Returned(below, jnp.stack([told[name] for name in GROUPS]))
+
+
+def _router(
+    branch: Experts, dim: int, read: Array, grad: Array, key: Key
+) -> tuple[Array, Array, FeedForward]:
+    """Gradient below the router, the overlap of routings, and the expert."""
+    chosen = routing_overlap(branch, dim, read, key, ROUTERS)
+    changes = grad * units(branch.expert, dim, read).out
+    other = jax.random.fold_in(key, 1)
+    return pull_router(branch, dim, read, changes, other, ROUTERS), chosen, branch.expert
