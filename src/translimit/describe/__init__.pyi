@@ -63,5 +63,7 @@ from .stack import pre_norm_stack as pre_norm_stack
 from .stack_sizes import POST_NORM as POST_NORM
 from .stack_sizes import StackSizes as StackSizes
 from .stack_sizes import read_stack_sizes as read_stack_sizes
+from .stacks import StackReading as StackReading
+from .stacks import read_stack as read_stack
 from .transformer import ParameterSpec as ParameterSpec
 from .transformer import TransformerShape as TransformerShape

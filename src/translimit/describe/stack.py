@@ -24,6 +24,7 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -34,6 +35,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    JsonObject,
     at_least,
     brief,
     require_count,
@@ -187,6 +189,21 @@ class Stack:
                 raise ArgumentTypeError(
                     "layers", f"got {brief(layer)}", "pass tuples of SubBlock, none empty"
                 )
+
+    @classmethod
+    def from_config(cls, source: str | Path | JsonObject) -> Stack:
+        """The stack of a model's `config.json`; `describe.read_stack` tells what was assumed.
+
+        Args:
+            source: a file, or its content as a mapping.
+
+        Raises:
+            ConfigError: see `read_stack`.
+            NoSuchLimitError: a family whose layers are known to have no such limit.
+        """
+        from translimit.describe.stacks import read_stack  # it makes stacks itself
+
+        return read_stack(source).stack
 
     @property
     def centred(self) -> bool:

@@ -1,0 +1,300 @@
+"""Decoders of text: one description of what they have in common, and where families differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from translimit.describe.frequencies import Frequencies
+from translimit.describe.mixers import (
+    Attention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    QueryKeyNorm,
+    Routing,
+    Scores,
+)
+from translimit.describe.pre_norm import Norm
+from translimit.describe.stack import Branch, Embedding, Normalisation, Stack, SubBlock
+from translimit.describe.stacks.keys import Keys
+from translimit.describe.stacks.positions import (
+    CHUNKED,
+    FULL,
+    SLIDING,
+    frequencies,
+    layer_kinds,
+    yarn_scale,
+)
+from translimit.describe.stacks.reading import StackReading
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """What the decoders of a family have in common, as far as a configuration does not tell.
+
+    Attributes:
+        norm: of the stream.
+        eps: of the norms where the configuration has none.
+        gain: of the norms at the start.
+        placement: of the norms.
+        parallel: whether attention and feed-forward read the same tokens.
+        kv_heads: of keys and values where not told; as many as heads by default.
+        head_dim: entries of a head where not told; dim / heads by default.
+        theta: base of the rotary positions.
+        rotary: share of a head that turns; 0 without rotary positions.
+        learned: whether positions are learned.
+        qk_norm: of queries and keys: of a head, of all heads, or none.
+        kinds: attention of a layer by its number, from 0.
+        rotary_kinds: kinds of layers whose heads turn.
+        window: where the configuration has none.
+        activation: of hidden units.
+        gated: whether a gate multiplies them.
+        mlp_ratio: hidden units over the width where not told.
+        std: of weights where not told.
+        depth_scaled: whether the last matrix of a branch is divided by (2 layers)^(1/2).
+        tied: whether embedding and readout are one tensor.
+        padded: whether the row of the padding id is zero.
+        pad: the padding id where not told.
+        adjust: changes of heads or blocks that only this family has.
+    """
+
+    norm: Norm = Norm.RMS
+    eps: float = 1e-6
+    gain: float = 1.0
+    placement: Literal["pre", "peri", "reordered"] = "pre"
+    parallel: bool = False
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    theta: float = 1e4
+    rotary: float = 1.0
+    learned: bool = False
+    qk_norm: Literal["", "head", "all"] = ""
+    kinds: Callable[[Keys], Callable[[int], str]] = lambda k: lambda index: FULL
+    rotary_kinds: tuple[str, ...] = (FULL, SLIDING, CHUNKED)
+    window: int | None = None
+    activation: str = "silu"
+    gated: bool = True
+    mlp_ratio: float | None = None
+    std: float = 0.02
+    depth_scaled: bool = False
+    tied: bool = False
+    padded: bool = True
+    pad: int | None = None
+    adjust: Callable[[Keys, Parts], Parts] = lambda k, parts: parts
+
+    def read(self, k: Keys, family: str) -> StackReading:
+        """The stack of a configuration.
+
+        Args:
+            k: the configuration.
+            family: its name.
+
+        Raises:
+            ConfigError: a missing or unusable value.
+        """
+        layers, dim, heads = (k.count(name) for name in ("layers", "dim", "heads"))
+        if k.given("head_dim"):
+            head_dim = k.count("head_dim")
+        elif self.head_dim is not None:
+            head_dim = self.head_dim
+        elif dim % heads:
+            raise k.refuse("heads", f"write a divisor of the width {dim}, or give head_dim")
+        else:
+            head_dim = dim // heads
+        std = k.number("std", self.std)
+        out_std = std / math.sqrt(2 * layers) if self.depth_scaled else std
+        kv_heads = k.count("kv_heads") if k.given("kv_heads") else self.kv_heads or heads
+        eps = k.number("eps", self.eps)
+        norm = Normalisation(self.norm, eps, self.gain)
+        kinds = layer_kinds(k, layers, self.kinds(k))
+        attention = Attention(heads, head_dim, std, std, std, out_std, kv_heads, scores=Scores())
+        if self.qk_norm:
+            own = QueryKeyNorm(self.norm, eps, over=self.qk_norm)
+            attention = replace(attention, qk_norm=own)
+        width = self._width(k, dim)
+        units = FeedForward(width, k.activation(self.activation), std, out_std, gated=self.gated)
+        pad = None
+        if self.padded:
+            pad = self.pad if "pad_token_id" not in k.values else _pad(k)
+        embedding = Embedding(std, position_std=std if self.learned else 0.0, padding=pad)
+        turned = {kind: self._rotary(k, head_dim, kind) for kind in dict.fromkeys(kinds)}
+        parts = Parts(
+            dim=dim,
+            layers=layers,
+            kinds=kinds,
+            attention=[replace(attention, rotary=turned[kind]) for kind in kinds],
+            units=[units] * layers,
+            norm=norm,
+            embedding=embedding,
+            parallel=self.parallel,
+            std=std,
+        )
+        if SLIDING in kinds:
+            window = k.count("window", self.window)
+            parts.see(SLIDING, Scores(window=window))
+        if CHUNKED in kinds:
+            parts.see(CHUNKED, Scores(chunk=k.count("attention_chunk_size", 8192)))
+        k.inert("window", "layer_types")
+        parts = self.adjust(k, parts)
+        return StackReading(
+            family=family,
+            stack=parts.stack(self.placement),
+            vocabulary=k.count("vocabulary") if k.given("vocabulary") else None,
+            tied=k.flag("tie_word_embeddings", self.tied),
+            logit_scale=parts.logit_scale,
+            context=k.count("context") if k.given("context") else None,
+        )
+
+    def _width(self, k: Keys, dim: int) -> int:
+        ratio = None if self.mlp_ratio is None else int(self.mlp_ratio * dim)
+        return k.count("mlp_dim") if k.given("mlp_dim") or ratio is None else ratio
+
+    def _rotary(self, k: Keys, head_dim: int, kind: str) -> Frequencies | None:
+        if self.rotary == 0 or kind not in self.rotary_kinds:
+            return None
+        return frequencies(k, head_dim, theta=self.theta, partial=self.rotary, kind=kind)
+
+
+def _pad(k: Keys) -> int | None:
+    """The padding id; null and -1 mean none."""
+    value = k.values["pad_token_id"]
+    k.inert("pad")
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+@dataclass
+class Parts:
+    """A decoder on its way: what families change before it becomes a stack.
+
+    Attributes:
+        dim: width of the stream.
+        layers: how many.
+        kinds: of attention, layer by layer.
+        attention: of every layer.
+        units: feed-forward block or experts of every layer.
+        norm: of the stream.
+        embedding: of the tokens.
+        parallel: whether both read the same tokens.
+        std: of the weights.
+        residual: multiplier of what is added.
+        logit_scale: of the logits.
+    """
+
+    dim: int
+    layers: int
+    kinds: list[str]
+    attention: list[Attention | LatentAttention]
+    units: list[FeedForward | Experts]
+    norm: Normalisation
+    embedding: Embedding
+    parallel: bool
+    std: float
+    residual: float = 1.0
+    logit_scale: float = 1.0
+
+    def see(self, kind: str, scores: Scores) -> None:
+        """Masks of one kind of layers.
+
+        Args:
+            kind: of the layers.
+            scores: whose window and chunk they get.
+        """
+        self.score(
+            lambda index, old: (
+                replace(old, window=scores.window, chunk=scores.chunk)
+                if self.kinds[index] == kind
+                else old
+            )
+        )
+
+    def score(self, change: Callable[[int, Scores], Scores]) -> None:
+        """Change how scores become weights.
+
+        Args:
+            change: of a layer's number and what it has.
+        """
+        self.attention = [
+            replace(one, scores=change(index, one.scores))
+            for index, one in enumerate(self.attention)
+        ]
+
+    def stack(self, placement: str) -> Stack:
+        """The stack.
+
+        Args:
+            placement: of the norms.
+        """
+        inner = None if placement == "reordered" else self.norm
+        outer = None if placement == "pre" else self.norm
+
+        def block(*branches: Branch) -> SubBlock:
+            return SubBlock(branches, inner, outer, branch=self.residual)
+
+        layers = tuple(
+            (block(mixer, units),) if self.parallel else (block(mixer), block(units))
+            for mixer, units in zip(self.attention, self.units, strict=True)
+        )
+        return Stack(self.dim, layers, self.embedding, norm_final=self.norm)
+
+
+def experts(
+    k: Keys,
+    std: float,
+    unit: FeedForward,
+    *,
+    routing: Routing,
+    count: int | None = None,
+    active: int | None = None,
+) -> Experts:
+    """A mixture of equal blocks.
+
+    Args:
+        k: the configuration.
+        std: of the router.
+        unit: each expert.
+        routing: of the family.
+        count: experts where not told.
+        active: chosen ones where not told.
+
+    Raises:
+        ConfigError: more are chosen than there are.
+    """
+    number, chosen = k.count("experts", count), k.count("active", active)
+    if chosen > number:
+        raise k.refuse("active", f"write at most {number}")
+    return Experts(number, chosen, unit, std, routing)
+
+
+def latent_attention(k: Keys, heads: int, std: float) -> LatentAttention:
+    """Attention of latents (DeepSeek).
+
+    Args:
+        k: the configuration.
+        heads: of queries.
+        std: of the weights.
+
+    Raises:
+        ConfigError: a missing or unusable value.
+    """
+    rope = k.count("qk_rope_head_dim", 64)
+    nope = k.count("qk_nope_head_dim", 128)
+    scale = 1 / math.sqrt(rope + nope)
+    table = k.table("rope_parameters") or k.table("rope_scaling")
+    if table is not None and table.given("mscale_all_dim"):
+        factor = table.number("factor", 1.0)
+        scale *= yarn_scale(factor, table.number("mscale_all_dim")) ** 2
+    return LatentAttention(
+        heads,
+        nope,
+        rope,
+        k.count("v_head_dim", 128),
+        k.count("kv_lora_rank", 512),
+        std,
+        std,
+        query_rank=k.count("q_lora_rank") if k.given("q_lora_rank") else None,
+        rotary=frequencies(k, rope),
+        scores=Scores(scale=scale),
+    )

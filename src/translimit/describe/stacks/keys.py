@@ -1,0 +1,293 @@
+"""The keys of a configuration, each taken under any of its names; what was taken is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from translimit.core import ConfigError, Json, JsonObject, brief, nearest
+from translimit.describe.activation import Activation
+from translimit.describe.stacks.inert import INERT
+
+T = TypeVar("T")
+
+#: The names under which families call one thing.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
+    "dim": ("hidden_size", "n_embd", "d_model", "dim"),
+    "heads": (
+        *("num_attention_heads", "n_head", "num_heads", "n_heads"),
+        "encoder_attention_heads",
+    ),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
+    "mlp_dim": (
+        *("intermediate_size", "n_inner", "ffn_dim", "d_ff", "hidden_dim", "encoder_ffn_dim"),
+        "ffn_hidden_size",
+    ),
+    "eps": (
+        "rms_norm_eps",
+        "layer_norm_eps",
+        "layer_norm_epsilon",
+        "norm_eps",
+        "norm_epsilon",
+        "layernorm_epsilon",
+    ),
+    "activation": (
+        *("hidden_act", "hidden_activation", "activation_function", "activation"),
+        "dense_act_fn",
+    ),
+    "std": ("initializer_range", "init_std", "init_method_std"),
+    "theta": ("rope_theta", "rotary_emb_base"),
+    "partial": ("partial_rotary_factor", "rotary_pct"),
+    "window": ("sliding_window", "window_size"),
+    "head_dim": ("head_dim", "kv_channels"),
+    "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
+    "active": ("num_experts_per_tok", "num_selected_experts"),
+    "pad": ("pad_token_id",),
+    "vocabulary": ("vocab_size",),
+}
+
+#: Activations by the names that configurations use.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": Activation.GELU,
+    "gelu_python": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "gelu_tanh": Activation.GELU_TANH,
+    "quick_gelu": Activation.QUICK_GELU,
+    "relu": Activation.RELU,
+    "relu2": Activation.RELU_SQUARED,
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
+    "swiglu": Activation.SILU,
+    "tanh": Activation.TANH,
+    "linear": Activation.LINEAR,
+}
+
+_LARGEST = 2**31 - 1
+
+
+class Keys:
+    """A configuration from which keys are taken.
+
+    Args:
+        values: its content.
+        where: how errors call it.
+    """
+
+    def __init__(self, values: JsonObject, where: str):
+        self.values, self.where = values, where
+        self.taken: set[str] = set()
+        self.assumptions: list[str] = []
+        self.ignored: list[str] = []
+
+    def given(self, name: str) -> bool:
+        """Whether a key is there and not null.
+
+        Args:
+            name: of the key, or of several that mean one thing.
+        """
+        return self._take(name)[1] is not None
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """A positive integer.
+
+        Args:
+            name: of the key.
+            default: of the family.
+
+        Raises:
+            ConfigError: absent without a default, or of another kind.
+        """
+        key, value = self._take(name)
+        if value is None:
+            return self._default(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
+            raise self.refuse(name, f"write a positive integer of at most {_LARGEST}")
+        del key
+        return value
+
+    def number(self, name: str, default: float | int | None = None) -> float:
+        """A number that is not negative.
+
+        Args:
+            name: of the key.
+            default: of the family.
+
+        Raises:
+            ConfigError: absent without a default, or of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return float(self._default(name, default))
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+            raise self.refuse(name, "write a number of at least 0 and below 1e12")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false.
+
+        Args:
+            name: of the key.
+            default: of the family.
+
+        Raises:
+            ConfigError: of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.refuse(name, "write true or false")
+        return value
+
+    def word(self, name: str, default: str) -> str:
+        """A word.
+
+        Args:
+            name: of the key.
+            default: of the family.
+
+        Raises:
+            ConfigError: of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self.refuse(name, "write a word")
+        return value
+
+    def words(self, name: str) -> list[str] | None:
+        """A list of words, or None.
+
+        Args:
+            name: of the key.
+
+        Raises:
+            ConfigError: of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return None
+        if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+            raise self.refuse(name, "write a list of words")
+        return [str(one) for one in value]
+
+    def numbers(self, name: str) -> list[int] | None:
+        """A list of whole numbers, or None.
+
+        Args:
+            name: of the key.
+
+        Raises:
+            ConfigError: of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or not all(isinstance(one, int) for one in value):
+            raise self.refuse(name, "write a list of whole numbers")
+        return [one for one in value if isinstance(one, int)]
+
+    def table(self, name: str) -> Keys | None:
+        """A nested object, or None; what is taken from it counts as accounted for.
+
+        Args:
+            name: of the key.
+
+        Raises:
+            ConfigError: of another kind.
+        """
+        value = self._take(name)[1]
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise self.refuse(name, "write an object of keys and values")
+        inner = Keys(value, f"{self.where}: {name}")
+        inner.assumptions, inner.ignored = self.assumptions, self.ignored
+        return inner
+
+    def activation(self, default: str, name: str = "activation") -> Activation:
+        """The activation of hidden units.
+
+        Args:
+            default: of the family.
+            name: of the key.
+
+        Raises:
+            ConfigError: it is not known.
+        """
+        word = self.word(name, default)
+        if word not in ACTIVATIONS:
+            raise self.refuse(name, nearest(word, ACTIVATIONS))
+        return ACTIVATIONS[word]
+
+    def require(self, name: str, *understood: Json) -> None:
+        """Refuse a switch that differs from what is understood.
+
+        Args:
+            name: of the key.
+            understood: its values; the first is the default.
+
+        Raises:
+            ConfigError: it differs.
+        """
+        value = self._take(name)[1]
+        if value is not None and value not in understood:
+            told = " or ".join(repr(one) for one in understood)
+            raise self.refuse(name, f"write {told}: nothing else is understood")
+
+    def inert(self, *names: str) -> None:
+        """Take keys that do not act in this family at initialisation.
+
+        Args:
+            names: of the keys.
+        """
+        for name in names:
+            self._take(name)
+
+    def pass_over(self, name: str, why: str) -> None:
+        """Tell a key that acts and is left out.
+
+        Args:
+            name: of the key.
+            why: it is left out, or what is done instead.
+        """
+        if self.given(name):
+            self.ignored.append(f"{name}: {why}")
+
+    def refuse(self, name: str, remedy: str) -> ConfigError:
+        """The error for the value of a key.
+
+        Args:
+            name: of the key.
+            remedy: what to write.
+        """
+        key, value = self._take(name)
+        return ConfigError(self.where, f"{key} is {brief(value)}", remedy)
+
+    def left(self) -> list[str]:
+        """The keys that no one took and that are not known to be inert."""
+        return sorted(key for key in self.values if key not in self.taken and not _inert(key))
+
+    def _take(self, name: str) -> tuple[str, Json]:
+        names = ALIASES.get(name, (name,))
+        self.taken.update(names)
+        for key in names:
+            if self.values.get(key) is not None:
+                return key, self.values[key]
+        return names[0], None
+
+    def _default(self, name: str, default: T | None) -> T:
+        names = ALIASES.get(name, (name,))
+        if default is None:
+            raise ConfigError(self.where, f"missing field {' or '.join(names)}", "give it a value")
+        self.assumptions.append(f"{names[0]} is absent: {default}, the family's default")
+        return default
+
+
+def _inert(key: str) -> bool:
+    return key in INERT or key.endswith(("_token_id", "_dropout", "_pdrop", "_drop"))
