@@ -55,9 +55,13 @@ def simplex_overlaps(overlap: Numbers, f: Numbers, g: Numbers) -> tuple[Numbers,
 
 def simplex_velocity(overlap: Numbers, f: Numbers, g: Numbers, dim: Number) -> Numbers:
     """Gamma' per unit diffusive time; dim may be infinite."""
-    same, other = simplex_overlaps(overlap, f, g)
+    return simplex_drift_of(overlap, *simplex_overlaps(overlap, f, g), dim)
+
+
+def simplex_drift_of(overlap: Numbers, s: Numbers, p: Numbers, dim: Number) -> Numbers:
+    """The drift from s = s_ii and p = s_ij; dim may be infinite."""
     inverse = 1.0 / dim
-    return (1.0 - inverse * (2.0 - overlap**2)) * other - (1.0 - inverse) * overlap * same
+    return (1.0 - inverse * (2.0 - overlap**2)) * p - (1.0 - inverse) * overlap * s
 
 
 def simplex_drift(
