@@ -27,6 +27,9 @@ from .schedule import SphereEuler as SphereEuler
 from .sde import OverlapSDE as OverlapSDE
 from .sde import OverlapSolution as OverlapSolution
 from .sde import TokenSDE as TokenSDE
+from .simplex_closure import FirstOrder as FirstOrder
+from .simplex_closure import LinearNoise as LinearNoise
+from .simplex_closure import ReplicaDiffusion as ReplicaDiffusion
 from .simplex_closure import SimplexClosure as SimplexClosure
 from .simplex_closure import SimplexSolution as SimplexSolution
 from .slow_overlap import ArtanhEuler as ArtanhEuler

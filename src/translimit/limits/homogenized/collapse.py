@@ -1,13 +1,14 @@
 r"""The depth at which representations collapse, and its error.
 
-From equal overlaps the mean overlap crosses a threshold at
+From equal overlaps a replica's mean overlap r is nearly a diffusion of its own: in y = log(m / (1 -
+m)), m = 1 / n + (1 - 1 / n) r, drift b and variance nu of `replica_diffusion`, with the spread
+within a replica as it is along the mean path. Mean T and variance V of its first passage through
+the threshold follow from g = -dT/dy and h = -dV/dy, two equations along y,
 
-    tau* = int dgamma / D(gamma),        L* = tau* / diffusive_step,
+    nu g' / 2 = 1 - b g,        nu h' / 2 = nu g^2 - b h,        L* = T / diffusive_step.
 
-D the drift of the simplex closure. One network differs from another: to leading order in 1 / dim
-the crossing time has the variance int Q / D^3 dgamma and its mean moves by int Q D' / (2 D^3)
-dgamma, where Q is the quadratic variation of the mean overlap at the simplex. Both are given: the
-first as the spread of single networks, the second as the error of the closure.
+To first order T is the integral of 1 / D over the overlap, D the drift at the simplex; the
+difference is of relative order 1 / d, and what is left out of order 1 / d^2.
 
 Reference: documentation, "Which limit is my network in?".
 """
@@ -18,49 +19,50 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArrayInput,
     Number,
-    Numbers,
     in_float64,
     is_traced,
     require_number,
 )
 from translimit.describe import AbstractIsotropicHeads, diffusive_step, require_cosine
 from translimit.limits.homogenized.averages import (
-    AverageSizes,
     quadrature_error,
     require_resolved,
     sizes_of,
-    tabulate,
 )
 from translimit.limits.homogenized.dimension import Dimension, dimension_of
-from translimit.limits.homogenized.simplex import (
-    mean_overlap_variation,
-    require_simplex,
-    simplex_velocity,
+from translimit.limits.homogenized.replica_diffusion import Coordinates
+from translimit.limits.homogenized.simplex import require_simplex
+from translimit.limits.homogenized.simplex_kernel import (
+    LARGEST_STD,
+    AtSimplex,
+    KernelTable,
+    at_simplex,
+    kernel_table,
 )
 
-#: Nodes of the integral over the overlap (on a logarithmic scale, Gauss-Legendre).
-NODES = 48
-#: Relative corrections beyond which the closure is a guess.
-LARGE_CORRECTION = 0.15
+#: Nodes of y from the start to the threshold, and below the start.
+NODES, BELOW = 401, 201
+#: Relative corrections beyond which the expansion is a guess.
+LARGE_CORRECTION = 0.3
 
 
 class CollapseDepth(eqx.Module):
     """When the mean overlap crosses a threshold.
 
     Attributes:
-        layers: L*, a real number.
+        layers: L*, the mean depth of a network, a real number.
         diffusive_time: tau*.
-        spread: standard deviation of the depth of one network, in layers, to leading order.
-        error: size of the first correction to the closure, in layers.
+        spread: standard deviation of the depth of one network, in layers.
+        error: estimate of what is left out, in layers: the square of the relative first correction.
         quadrature_error: relative error of the averages f and g, estimated where it is largest,
-            and of the integral over the overlap.
+            and of the sums over the overlap.
         threshold: the mean overlap of different tokens that counts as collapsed.
         warnings: what lies outside of what was checked, in words.
     """
@@ -97,7 +99,7 @@ def collapse_depth(
         heads: heads of a layer, positive (a real number, so that one can differentiate).
         threshold: mean overlap of different tokens, in (0, 1) and above `initial`.
         initial: common overlap at the start; 0, orthogonal tokens, by default.
-        dimension: EXACT by default; LARGE for the closure with d to infinity.
+        dimension: EXACT by default; LARGE for the mean with d to infinity.
         causal: refused: the simplex is no closure under a mask.
 
     Raises:
@@ -131,12 +133,14 @@ def collapse_depth(
         raise ArgumentError(
             "threshold", f"got {float(level):g}", f"pass more than initial = {float(start):g}"
         )
-    sizes, dim = sizes_of(law, tokens), dimension_of(law, dimension)
-    dims = dim, np.float64(law.dim)
+    sizes = sizes_of(law, tokens)
+    dims = dimension_of(law, dimension), np.float64(law.dim)
     of_averages = quadrature_error(start, law.score_std, sizes)
     require_resolved(of_averages)
-    times = in_float64(_crossing, start, level, law.score_std, dims, sizes)
-    time, coarse, variance, correction, lowest = times
+    sharp = not is_traced(law.score_std) and not law.score_std <= LARGEST_STD
+    table = at_simplex(law, tokens) if sharp else kernel_table(law, tokens)
+    found = in_float64(_passage, start, level, table, dims, dimension is Dimension.LARGE)
+    time, coarse, variance, first, lowest = found
     if is_traced(time):
         time = eqx.error_if(time, lowest <= 0, "collapse_depth: the threshold is not reached")
     elif not lowest > 0:
@@ -145,27 +149,28 @@ def collapse_depth(
             f"{float(level):g} is not reached: the mean drift vanishes before it",
             "pass a smaller threshold, or solve OverlapSDE",
         )
+    correction = time / first - 1.0
     return CollapseDepth(
         layers=time / each,
         diffusive_time=time,
         spread=variance**0.5 / each,
-        error=abs(correction) / each,
+        error=correction**2 * time / each,
         quadrature_error=of_averages + abs(coarse / time - 1.0),
         threshold=level,
-        warnings=_warnings(law, tokens, time, correction, each),
+        warnings=_warnings(law, tokens, correction, each, sharp),
     )
 
 
 def _warnings(
-    law: AbstractIsotropicHeads, tokens: int, time: Number, correction: Number, each: Number
+    law: AbstractIsotropicHeads, tokens: int, correction: Number, each: Number, sharp: bool
 ) -> tuple[str, ...]:
     found = []
     if law.dim < 16:
-        found.append(f"dim = {law.dim}: the closure was not checked below 16")
-    if law.dim < 4 * tokens:
-        found.append("fewer than four dimensions a token: the closure was seen off by up to 30 %")
-    if not is_traced(time, correction) and abs(correction) > LARGE_CORRECTION * time:
+        found.append(f"dim = {law.dim}: the depth was not checked below 16")
+    if not is_traced(correction) and abs(correction) > LARGE_CORRECTION:
         found.append("the first correction in 1 / dim is not small")
+    if sharp:
+        found.append("scores this strong: the spread of the overlaps of one network is left out")
     if law.hard and tokens > 128:
         found.append("infinite scores were checked up to 128 tokens only")
     if not is_traced(each) and each > 0.05:
@@ -174,48 +179,89 @@ def _warnings(
 
 
 @eqx.filter_jit
-def _crossing(
+def _passage(
     initial: Array,
     threshold: Array,
-    score_std: Array,
+    table: KernelTable | AtSimplex,
     dims: tuple[Array, Array],
-    sizes: AverageSizes,
+    large: bool,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """tau* by all nodes and by half of them, the variance of one network, the correction, the
-    lowest drift on the way.
+    """Mean, its value on half of the nodes, variance, mean to first order, lowest drift.
 
-    Dimensions, of the drift and of the noise, are data: all of them share one compilation.
+    Dimensions, of the mean and of the noise, are data: all of them share one compilation.
     """
     dim, noise_dim = dims
-    table = tabulate(initial, score_std, sizes)
-
-    def velocity(overlap: Array) -> Numbers:
-        return simplex_velocity(overlap, *table(overlap), dim)
-
-    def variation(overlap: Array) -> Numbers:
-        averages = table(overlap)
-        return mean_overlap_variation(overlap, *averages, sizes.tokens, noise_dim)
-
-    gamma, measure = _nodes(initial, threshold, sizes.tokens, NODES)
-    coarse, coarse_measure = _nodes(initial, threshold, sizes.tokens, NODES // 2)
-    D, slope = jax.vmap(jax.value_and_grad(velocity))(gamma)
-    Q = jax.vmap(variation)(gamma)
-    return (
-        measure @ (1.0 / D),
-        coarse_measure @ (1.0 / jax.vmap(velocity)(coarse)),
-        measure @ (Q / D**3),
-        measure @ (0.5 * Q * slope / D**3),
-        jnp.min(D),
+    start, end = (_logit(one, table.tokens) for one in (initial, threshold))
+    # What happens far below the start is forgotten on the way: noise over drift is about 2 / d.
+    below = jnp.linspace(start - jnp.minimum(10.0, 40.0 / noise_dim), start, BELOW)[:-1]
+    y, count = jnp.concatenate([below, jnp.linspace(start, end, NODES)]), len(below)
+    here, noisy = Coordinates(y, table, dim), Coordinates(y, table, noise_dim)
+    slow = here.terms.drift / (here.m * here.Q)
+    W = jnp.zeros_like(y), jnp.zeros_like(y)
+    if isinstance(table, KernelTable) and not large:
+        W = tuple(
+            _along(y, rate / slow, source / slow, count)
+            for rate, source in zip(here.growth, here.source, strict=True)
+        )
+    variance, drift = noisy.noise_and_drift((W[0], W[1]))
+    drift = slow if large else drift
+    above = slice(count, None)
+    fine, coarse = (
+        _mean_and_variance(y[::k], drift[::k], variance[::k], count // k, large) for k in (1, 2)
     )
+    lowest = jnp.minimum(jnp.min(drift), jnp.min(slow[above]))
+    return fine[0], coarse[0], fine[1], _trapezoid(1.0 / slow[above], y[above]), lowest
 
 
-def _nodes(initial: Array, threshold: Array, tokens: int, count: int) -> tuple[Array, Array]:
-    """Overlaps between the two, and the weights of an integral over them.
+def _logit(overlap: Array, tokens: int) -> Array:
+    """y = log(m / (1 - m)) of an overlap."""
+    m = 1.0 / tokens + (1.0 - 1.0 / tokens) * overlap
+    return jnp.log(m / (1.0 - m))
 
-    Near the start D is of order 1 / n and grows like the overlap: a logarithmic scale.
-    """
-    shift = 1.0 / tokens - initial
-    unit, weights = np.polynomial.legendre.leggauss(count)
-    low, high = jnp.log(initial + shift), jnp.log(threshold + shift)
-    logs = low + (high - low) * jnp.asarray(0.5 * (unit + 1.0))
-    return jnp.exp(logs) - shift, jnp.asarray(0.5 * weights) * (high - low) * jnp.exp(logs)
+
+def _trapezoid(values: Array, y: Array) -> Array:
+    return jnp.sum(0.5 * (values[1:] + values[:-1]) * jnp.diff(y))
+
+
+def _along(y: Array, rate: Array, source: Array, start: int) -> Float[Array, " nodes"]:
+    """W with dW / dy = rate W + source from zero at the start, and zero below it."""
+
+    def step(W: Array, cell: tuple[Array, ...]) -> tuple[Array, Array]:
+        h, low, high, gain = cell
+        W = ((1.0 + 0.5 * h * low) * W + 0.5 * h * gain) / (1.0 - 0.5 * h * high)
+        return W, W
+
+    r, s = rate[start:], source[start:]
+    cells = jnp.diff(y[start:]), r[:-1], r[1:], s[:-1] + s[1:]
+    _, found = jax.lax.scan(step, jnp.zeros(()), cells)
+    return jnp.concatenate([jnp.zeros(start + 1), found])
+
+
+def _mean_and_variance(
+    y: Array, drift: Array, variance: Array, start: int, large: bool
+) -> tuple[Array, Array]:
+    """Of the time from the start to the end of the grid; g and h tend to 1 / b and nu g^2 / b."""
+    slow = 1.0 / drift
+    if large:
+        above = slice(start, None)
+        return _trapezoid(slow[above], y[above]), _trapezoid((variance * slow**3)[above], y[above])
+
+    def step(state: Array, cell: tuple[Array, ...]) -> tuple[Array, Array]:
+        x, (low, high), (nu_low, nu_high) = cell
+        decay = jnp.exp(-x)
+        rise = 1.0 - (1.0 - decay) / x
+        g = decay * state[0] + (1.0 - decay) * low + (high - low) * rise
+        below, above = nu_low * state[0] ** 2 * low, nu_high * g**2 * high
+        h = decay * state[1] + (1.0 - decay) * below + (above - below) * rise
+        return (new := jnp.stack([g, h])), new
+
+    rate = 2.0 * drift / variance
+    cells = (
+        0.5 * (rate[1:] + rate[:-1]) * jnp.diff(y),
+        (slow[:-1], slow[1:]),
+        (variance[:-1], variance[1:]),
+    )
+    first = jnp.stack([slow[0], variance[0] * slow[0] ** 3])
+    _, found = jax.lax.scan(step, first, cells)
+    g, h = jnp.concatenate([first[None], found])[start:].T
+    return _trapezoid(g, y[start:]), _trapezoid(h, y[start:])

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import equinox as eqx
@@ -28,7 +29,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import AnyArray, Number, in_float64, is_traced
 from translimit.describe import AbstractIsotropicHeads
-from translimit.limits.homogenized.averages import AverageSizes, averages, sizes_of
+from translimit.limits.homogenized.averages import AverageSizes, averages, sizes_of, tabulate
 from translimit.limits.homogenized.interpolation import chebyshev, interpolate
 
 #: Scores up to here, where the second derivatives are known; beyond, and for infinite scores, the
@@ -82,6 +83,35 @@ class KernelTable(eqx.Module):
         low = -1.0 / (self.tokens - 1)
         found = interpolate((overlap - low) / (1.0 - low), self.values)
         return Kernel(*(found[..., k] for k in range(len(Kernel._fields))))
+
+
+class AtSimplex(eqx.Module):
+    """The kernel at simplices alone, for scores beyond the tables: its derivatives are left out.
+
+    Attributes:
+        tokens: n.
+        averages: f and g by overlap.
+    """
+
+    tokens: int = eqx.field(static=True)
+    averages: Callable[[Array], tuple[Array, Array]]
+
+    def __call__(self, overlap: Array) -> Kernel:
+        """s and p at overlaps; all else is zero."""
+        f, g = self.averages(overlap)
+        s, p = overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
+        return Kernel(s, p, *(len(Kernel._fields) - 2) * [jnp.zeros_like(s)])
+
+
+def at_simplex(law: AbstractIsotropicHeads, tokens: int) -> AtSimplex:
+    """s and p of a law at the simplices of so many tokens.
+
+    Args:
+        law: of the heads.
+        tokens: n, at least 2.
+    """
+    low = np.float64(-0.999 / (tokens - 1))
+    return AtSimplex(tokens, in_float64(tabulate, low, law.score_std, sizes_of(law, tokens)))
 
 
 def kernel_table(law: AbstractIsotropicHeads, tokens: int) -> KernelTable:
