@@ -1,11 +1,10 @@
 r"""When representations collapse: predicted and measured depth, and what postpones it.
 
-From orthonormal tokens all overlaps stay nearly equal and follow the simplex equation, so that the
-depth at which the mean overlap crosses one half is one integral, proportional to heads over the
-squared step. Chains measure it over dimension, tokens, temperature, heads and step; the spread of
-single networks and the size of the first correction stand beside it. At a fixed mean square update
-of a token low temperature postpones collapse: the predicted depth over temperatures, and chains at
-three of them.
+From orthonormal tokens a network's mean overlap is nearly a diffusion of its own; its first passage
+through one half gives the mean depth and the spread of single networks, proportional to heads over
+the squared step. Chains measure both over dimension, tokens, temperature, heads and step. At a
+fixed mean square update of a token low temperature postpones collapse: the predicted depth over
+temperatures, and chains at three of them.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
@@ -28,13 +27,14 @@ from translimit.experiments.koubbi2026.depths import (
     CURVE,
     DIM,
     PATIENCE,
+    SIMULATED,
     THRESHOLD,
     TOKENS,
     UPDATE,
-    TradeOff,
-    crossings,
+    Depths,
+    designs,
+    measured_depths,
     predicted_depth,
-    trade_off,
 )
 
 #: Dimension, tokens, deviation of the scores, heads, step.
@@ -53,61 +53,53 @@ class Config(CheckedConfig):
 
     cases: Annotated[tuple[Case, ...], Distinct()] = (
         (64, 16, 0.0, 1, 0.2),
-        (64, 16, 2.0, 1, 0.1),
-        (64, 16, 3.0, 1, 0.2),
-        (64, 16, 4.0, 1, 0.2),
+        (64, 16, 4.0, 1, 0.15),
+        (32, 8, 2.0, 4, 0.4),
     )
-    replicas: Annotated[int, Within(8)] = 64
+    replicas: Annotated[int, Within(8)] = 500
 
 
 @dataclass(frozen=True)
-class Depths(ex.Arrays):
-    """Depths of chains of one case, NaN where one never collapsed, and what was predicted."""
+class Curve(ex.Arrays):
+    """Predicted depths at a fixed update over temperatures."""
 
-    layers: Annotated[Float[np.ndarray, " replica"], "collapse depth (layers)"]
-    predicted: Annotated[float, "predicted depth (layers)"]
-    spread: Annotated[float, "predicted standard deviation of one network (layers)"]
-    error: Annotated[float, "size of the first correction (layers)"]
-    warnings: str
-
-    @property
-    def crossed(self) -> Float[np.ndarray, " crossed"]:
-        """The depths of the chains that collapsed."""
-        return self.layers[np.isfinite(self.layers)]
-
-    @property
-    def relative(self) -> Estimate:
-        """Mean depth over its prediction; NaN, and so underpowered, where a chain never crossed."""
-        return common.estimate(self.layers / self.predicted)
+    score_std: Annotated[Float[np.ndarray, " score_std"], "standard deviation of the scores"]
+    predicted: Float[np.ndarray, " score_std"]
+    spread: Float[np.ndarray, " score_std"]
+    step: Float[np.ndarray, " score_std"]
 
 
 def compute_case(config: Config, case: Case, keys: ex.Keys) -> Depths:
-    """Chains of one case, in single precision."""
+    """Chains of one case."""
     dim, tokens, std, heads, step = case
     law = describe.WideHeads(dim=dim, score_std=float(std))
-    predicted = predicted_depth(law, tokens, heads, float(step))
-    layers = int(PATIENCE * float(predicted.layers))
-    return Depths(
-        layers=crossings(law, tokens, heads, float(step), layers, config.replicas, keys.own),
-        predicted=float(predicted.layers),
-        spread=float(predicted.spread),
-        error=float(predicted.error),
-        warnings="; ".join(predicted.warnings),
+    return measured_depths(law, tokens, heads, float(step), config.replicas, keys.own)
+
+
+def compute_design(config: Config, std: float, keys: ex.Keys) -> Depths:
+    """Chains at the fixed update."""
+    law, step = designs((std,))[std]
+    return measured_depths(law, TOKENS, 1, step, max(config.replicas // 2, 8), keys.own)
+
+
+def compute_curve(config: Config, at: ex.Alone, keys: ex.Keys) -> Curve:
+    """Depths at the fixed update over temperatures."""
+    del config, at, keys
+    chosen = designs(CURVE)
+    depths = [predicted_depth(law, TOKENS, 1, step) for law, step in chosen.values()]
+    return Curve(
+        score_std=np.array(CURVE),
+        predicted=np.array([float(one.layers) for one in depths]),
+        spread=np.array([float(one.spread) for one in depths]),
+        step=np.array([step for _, step in chosen.values()]),
     )
 
 
-def compute_trade_off(config: Config, at: ex.Alone, keys: ex.Keys) -> TradeOff:
-    """Depths at a fixed update over temperatures."""
-    del at
-    return trade_off(config.replicas, keys.own)
-
-
 def _cost(config: Config, case: Case) -> ex.Cost:
-    """Compilation, shared by cases of one shape, and heads times layers times replicas."""
-    shapes = {(dim, tokens, heads) for dim, tokens, _, heads, _ in config.cases}
+    """Compilation, and heads times layers times replicas."""
     _, tokens, _, heads, step = case
     work = heads**2 / step**2 * (1 + (tokens / 8) ** 2)
-    return ex.Cost(0.2 + 4.0 * len(shapes) / len(config.cases) + 2e-5 * config.replicas * work)
+    return ex.Cost(4.0 + 2e-4 * config.replicas * work)
 
 
 CASE = ex.Part(
@@ -117,98 +109,129 @@ CASE = ex.Part(
     grid=lambda c: c.cases,
     cost=_cost,
 )
-TRADE_OFF = ex.Part(
-    "trade-off",
-    TradeOff,
-    compute_trade_off,
-    grid=ex.alone,
-    cost=lambda c, at: ex.Cost(2.0 + 0.2 * len(CURVE)),
+DESIGN = ex.Part(
+    "design/{std:g}",
+    Depths,
+    compute_design,
+    grid=lambda c: SIMULATED,
+    cost=lambda c, std: ex.Cost(3.0 + 3e-3 * c.replicas * (1 + std**2)),
 )
-
-
-def _comfortable(found: ex.Found[Config]) -> list[Estimate]:
-    """Relative depths of the cases that the prediction does not itself warn of."""
-    cases = [data.relative for _, data in found.each(CASE) if not data.warnings]
-    return cases or [Estimate(float("nan"))]
-
-
-def _mean(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    cases = found.once(_comfortable)
-    error = float(np.sqrt(np.sum(np.array([one.stderr for one in cases]) ** 2)))
-    mean = float(np.mean([one.value for one in cases]))
-    return Estimate(mean, error / len(cases), len(cases) * found.config.replicas)
-
-
-def _worst(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    cases = found.once(_comfortable)
-    return cases[int(np.argmax([abs(one.value - 1.0) for one in cases]))]
-
-
-def _spread(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    ratios = np.array([np.std(one.crossed, ddof=1) / one.spread for _, one in found.each(CASE)])
-    scatter = float(core.standard_error(ratios)) if len(ratios) > 1 else np.nan
-    return Estimate(float(ratios.mean()), scatter, len(ratios))
-
-
-def _gain(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    return found(TRADE_OFF).gain
-
+CURVES = ex.Part(
+    "designs", Curve, compute_curve, grid=ex.alone, cost=lambda c, at: ex.Cost(2.0 * len(CURVE))
+)
 
 DEPTH = ex.Claims(
-    "depth",
-    "The mean overlap crosses one half at the predicted depth (measured over predicted, mean over "
-    "the cases without a warning).",
-    estimate=_mean,
+    "depth/d={dim}-n={tokens}-std={std:g}-H={heads}-step={step:g}",
+    "The mean overlap of chains crosses one half at the predicted depth (mean, relative).",
+    estimate=lambda found, case: found(CASE, case).relative,
     prediction=1.0,
-    tol=0.2,
-    over=ex.alone,
+    # Layers are steps of order one: allowed for by half of their diffusive time.
+    tol=lambda c, case: 0.03 + 0.5 * case[4] ** 2 / case[3],
+    over=lambda c: c.cases,
+    rivals=(
+        ex.Rival("times 1.1", 1.1),
+        ex.Rival("times 0.9", 0.9),
+        ex.Rival(
+            "by the printed drift, for d to infinity",
+            lambda found, case: found(CASE, case).large / found(CASE, case).predicted,
+            printed=True,
+            when=lambda c, case: case[0] <= 32,
+        ),
+        ex.Rival(
+            "without scores",
+            lambda found, case: found(CASE, case).plain / found(CASE, case).predicted,
+            when=lambda c, case: case[2] >= 4,
+        ),
+    ),
+    printed="$\\tau^* = \\int d\\gamma / (s_{ij} - \\gamma s_{ii})$, by the printed equation",
 )
-WORST = ex.Claims(
-    "depth-worst",
-    "So it does in the worst of these cases.",
-    estimate=_worst,
-    prediction=1.0,
-    tol=0.2,
-    over=ex.alone,
-)
-SPREAD = ex.Claims(
+
+
+def _spread(found: ex.Found[Config]) -> Estimate:
+    """Ratio of measured and predicted spread, mean over the cases."""
+    cases = [data.relative_spread for _, data in found.each(CASE)]
+    error = float(np.linalg.norm([one.stderr for one in cases])) / len(cases)
+    mean = float(np.mean([one.value for one in cases]))
+    return Estimate(mean, error, len(cases) * found.config.replicas)
+
+
+SPREAD = ex.claim(
     "spread",
     "The spread of single networks is the predicted one (mean ratio over the cases).",
-    estimate=_spread,
-    prediction=1.0,
-    tol=0.3,
-    over=ex.alone,
+    _spread,
+    1.0,
+    tol=0.1,
+    rivals=(
+        ex.Rival("times 1.25", 1.25),
+        ex.Rival(
+            "every overlap with a noise of its own",
+            lambda found, at: float(
+                np.mean([2.0 * (2.0 / (n * (n - 1))) ** 0.5 for _, n, *_ in found.config.cases])
+            ),
+        ),
+    ),
 )
-POSTPONED = ex.Claims(
+
+
+def _gain(found: ex.Found[Config]) -> Estimate:
+    """Depth at the lowest temperature over that without scores, relative to the prediction."""
+    cold, hot = found(DESIGN, SIMULATED[-1]).relative, found(DESIGN, SIMULATED[0]).relative
+    gain = cold.value / hot.value
+    error = gain * float(np.hypot(cold.stderr / cold.value, hot.stderr / hot.value))
+    return Estimate(gain, error, cold.count)
+
+
+def _share(found: ex.Found[Config], at: ex.Alone) -> float:
+    """The gain that a smaller step alone would bring, relative to the prediction."""
+    del at
+    cold, hot = found(DESIGN, SIMULATED[-1]), found(DESIGN, SIMULATED[0])
+    return (cold.plain / hot.predicted) / (cold.predicted / hot.predicted)
+
+
+POSTPONED = ex.claim(
     "low-temperature-postpones",
     "At a fixed mean square update, scores of deviation 4 postpone collapse by the predicted "
     "factor against no scores (relative).",
-    estimate=_gain,
-    prediction=1.0,
-    tol=0.25,
-    over=ex.alone,
+    _gain,
+    1.0,
+    tol=0.08,
+    rivals=(
+        ex.Rival("the smaller step alone", _share),
+        ex.Rival(
+            "no effect",
+            lambda found, at: (
+                found(DESIGN, SIMULATED[0]).predicted / found(DESIGN, SIMULATED[-1]).predicted
+            ),
+        ),
+        ex.Rival("times 1.2", 1.2),
+    ),
 )
 
 
 def _depths(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for case, data in found.each(CASE):
         dim, tokens, std, heads, step = case
-        mean, stderr = common.mean_and_stderr(data.crossed)
-        measured = (float(mean), float(stderr), float(np.std(data.crossed, ddof=1)))
+        crossed = data.layers[np.isfinite(data.layers)]
+        mean, stderr = common.mean_and_stderr(crossed)
+        measured = (float(mean), float(stderr), float(np.std(crossed, ddof=1)))
         name = f"$d={dim}$, $n={tokens}$, std {std:g}, $H={heads}$, $\\eta={step:g}$"
-        yield (*case, data.predicted, data.spread, data.error, *measured, name)
+        yield (*case, data.predicted, data.large, data.spread, *measured, name)
 
 
 def _designs(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    return found(TRADE_OFF).rows()
+    curve, chains = found(CURVES), dict(found.each(DESIGN))
+    columns = (curve.score_std, curve.step, curve.predicted, curve.spread)
+    for std, step, depth, spread in zip(*(one.tolist() for one in columns), strict=True):
+        measured: tuple[float | None, float | None] = (None, None)
+        if std in chains:
+            mean, error = common.mean_and_stderr(chains[std].layers)
+            measured = float(mean), float(error)
+        yield (std, step, depth, spread, depth - spread, depth + spread, *measured)
 
 
-def _absent(layers: Float[np.ndarray, ...]) -> int:
-    return int(np.isnan(layers).sum())
+def _absent(found: ex.Found[Config], table: figures.Table) -> int:
+    del table
+    return sum(int(np.isnan(one.layers).sum()) for _, one in found.each(CASE))
 
 
 DEPTHS = ex.Figure(
@@ -217,13 +240,12 @@ DEPTHS = ex.Figure(
     caption=lambda found: (
         f"Layer at which the mean overlap crosses {THRESHOLD:g}: mean over "
         f"{found.config.replicas} chains of each case, bars of one standard error, against the "
-        f"prediction of the simplex equation. Chains that had not crossed after {PATIENCE} "
-        "predicted depths are left out."
+        "predicted mean of the first passage. Chains that had not crossed after "
+        f"{PATIENCE} predicted depths are left out."
     ),
     columns=(
         *("dim", "tokens", "score std", "heads", "step"),
-        *("predicted", "predicted spread", "first correction", "measured", "stderr", "spread"),
-        "case",
+        *("predicted", "printed", "predicted spread", "measured", "stderr", "spread", "case"),
     ),
     rows=_depths,
     x="predicted",
@@ -235,19 +257,16 @@ DEPTHS = ex.Figure(
     xlabel="predicted depth (layers)",
     ylabel="measured depth (layers)",
     log="xy",
-    shown=lambda found, _: sum(one.crossed.size for _, one in found.each(CASE)),
-    excluded=lambda found, _: sum(_absent(one.layers) for _, one in found.each(CASE)),
+    excluded=_absent,
     size=(7.5, 5.0),
 )
 DESIGNS = ex.Figure(
     name="trade-off",
     title="At a fixed update, low temperature postpones collapse",
-    caption=lambda found: (
-        f"Depth at which the mean overlap of {TOKENS} tokens in dimension {DIM} crosses "
-        f"{THRESHOLD:g}, the step chosen so that a layer moves a token by the mean square "
-        f"{UPDATE:g}: prediction (line), and {found.config.replicas} chains at three temperatures "
-        "(bars of one standard error; those that never crossed are left out)."
-    ),
+    caption=f"Depth at which the mean overlap of {TOKENS} tokens in dimension {DIM} crosses "
+    f"{THRESHOLD:g}, the step chosen so that a layer moves a token by the mean square "
+    f"{UPDATE:g}: prediction (line), and chains at three temperatures (bars of one standard "
+    "error).",
     columns=(
         *("score std", "step", "predicted", "predicted spread", "less spread", "with spread"),
         *("chains", "stderr"),
@@ -266,17 +285,15 @@ DESIGNS = ex.Figure(
     ),
     xlabel="standard deviation of the scores",
     ylabel="collapse depth (layers)",
-    shown=lambda found, _: int(np.isfinite(found(TRADE_OFF).layers).sum()),
-    excluded=lambda found, _: _absent(found(TRADE_OFF).layers),
 )
 
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/collapse",
     title="When representations collapse, and what postpones it",
-    summary="The depth at which random attention has drawn all tokens together is predicted by one "
-    "integral and proportional to heads over the squared step. Chains of up to thousands of layers "
-    "measure it over dimension, tokens, temperature, heads and step, with the spread of single "
-    "networks; at a fixed update of a token, low temperature postpones it.",
+    summary="The depth at which random attention has drawn all tokens together is the first "
+    "passage of a diffusion, in mean and in spread over networks, and proportional to heads over "
+    "the squared step. Chains measure it over dimension, tokens, temperature, heads and step; at a "
+    "fixed update of a token, low temperature postpones it.",
     citations=("koubbi2026", "jax"),
     reference=core.reference("koubbi2026"),
     presets={
@@ -290,9 +307,8 @@ EXPERIMENT = ex.Experiment(
                 (16, 16, 2.0, 1, 0.1),
                 (128, 8, 2.0, 1, 0.1),
                 (128, 32, 2.0, 1, 0.1),
-                (512, 32, 2.0, 1, 0.05),
             ),
-            replicas=200,
+            replicas=1500,
         ),
         "paper": Config(
             cases=tuple(
@@ -302,10 +318,10 @@ EXPERIMENT = ex.Experiment(
                 for std in (0.0, 2.0, 6.0)
                 for heads, step in ((1, 0.05), (4, 0.1), (16, 0.2))
             ),
-            replicas=1000,
+            replicas=2000,
         ),
     },
-    parts=(CASE, TRADE_OFF),
-    claims=(DEPTH, WORST, SPREAD, POSTPONED),
+    parts=(CASE, DESIGN, CURVES),
+    claims=(DEPTH, SPREAD, POSTPONED),
     figures=(DEPTHS, DESIGNS),
 )

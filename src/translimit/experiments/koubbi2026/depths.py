@@ -5,7 +5,6 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,98 +12,107 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, describe, limits, models
+from translimit import describe, limits, models
 from translimit.core import Estimate
 from translimit.experiments.koubbi2026 import common
-from translimit.figures import Row
 
 if TYPE_CHECKING:
     from translimit.core import Key
     from translimit.describe import WideHeads
-    from translimit.limits.homogenized import CollapseDepth
+    from translimit.limits.homogenized import CollapseDepth, Dimension
 
 #: The mean overlap of different tokens that counts as collapsed.
 THRESHOLD = 0.5
 #: How many predicted depths a chain is followed; what has not collapsed then is counted.
-PATIENCE = 5
+PATIENCE = 8
 #: The trade-off: dimension, tokens, mean square update, temperatures of the curve and of chains.
-DIM, TOKENS, UPDATE = 64, 16, 0.02
+DIM, TOKENS, UPDATE = 64, 16, 0.005
 CURVE = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 SIMULATED = (0.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
-class TradeOff(ex.Arrays):
-    """Predicted depths at a fixed update over temperatures, and those of chains."""
+class Depths(ex.Arrays):
+    """Depths of chains of one case, NaN where one never collapsed, and what was predicted."""
 
-    simulated: Float[np.ndarray, " simulated"]
-    score_std: Annotated[Float[np.ndarray, " score_std"], "standard deviation of the scores"]
-    layers: Annotated[Float[np.ndarray, "simulated replica"], "collapse depth (layers)"]
-    predicted: Float[np.ndarray, " score_std"]
-    spread: Float[np.ndarray, " score_std"]
-    step: Float[np.ndarray, " score_std"]
+    layers: Annotated[Float[np.ndarray, " replica"], "collapse depth (layers)"]
+    predicted: Annotated[float, "predicted depth (layers)"]
+    spread: Annotated[float, "predicted standard deviation of one network (layers)"]
+    large: Annotated[float, "predicted depth for d to infinity (layers)"]
+    plain: Annotated[float, "predicted depth without scores (layers)"]
 
     @property
-    def gain(self) -> Estimate:
-        """Depth at the lowest temperature over that without scores, relative to the prediction."""
-        gains = self.layers[-1] / self.layers[0].mean()
-        predicted = float(self.predicted[-1] / self.predicted[0])
-        error = float(np.std(gains, ddof=1) / np.sqrt(gains.size) / predicted) * 1.5
-        return Estimate(float(np.mean(gains) / predicted), error, gains.size)
+    def relative(self) -> Estimate:
+        """Mean depth over its prediction; NaN, and so underpowered, where a chain never crossed."""
+        return common.estimate(self.layers / self.predicted)
 
-    def rows(self) -> Iterator[Row]:
-        """Score deviation, step, depth, its spread, ends of the band; mean and error of chains."""
-        chains: dict[float, tuple[float, float]] = {}
-        for std, layers in zip(self.simulated.tolist(), self.layers, strict=True):
-            mean, stderr = common.mean_and_stderr(layers[np.isfinite(layers)])
-            chains[std] = float(mean), float(stderr)
-        columns = (self.score_std, self.step, self.predicted, self.spread)
-        for std, step, depth, spread in zip(*(one.tolist() for one in columns), strict=True):
-            measured = chains.get(std, (None, None))
-            yield (std, step, depth, spread, depth - spread, depth + spread, *measured)
+    @property
+    def relative_spread(self) -> Estimate:
+        """Deviation of the depths over the predicted one, by a bootstrap."""
+        draws = np.random.default_rng(0).choice(self.layers, (400, self.layers.size))
+        error = float(np.std(draws.std(axis=1))) / self.spread
+        return Estimate(float(np.std(self.layers, ddof=1)) / self.spread, error, self.layers.size)
 
 
-def trade_off(replicas: int, key: Key) -> TradeOff:
-    """The prediction at every temperature of the curve, and chains at some, in single precision."""
-    chosen, rows = designs(), []
-    for std in SIMULATED:
-        law, step, depth = chosen[std]
-        layers = int(PATIENCE * float(depth.layers))
-        own = core.named_key(key, f"{std:g}")
-        rows.append(crossings(law, TOKENS, 1, step, layers, replicas, own))
-    return TradeOff(
-        simulated=np.array(SIMULATED),
-        score_std=np.array(CURVE),
-        layers=np.array(rows),
-        predicted=np.array([float(depth.layers) for _, _, depth in chosen.values()]),
-        spread=np.array([float(depth.spread) for _, _, depth in chosen.values()]),
-        step=np.array([step for _, step, _ in chosen.values()]),
-    )
-
-
-def predicted_depth(law: WideHeads, tokens: int, heads: int, step: float) -> CollapseDepth:
-    """The depth at which the simplex equation crosses the threshold."""
-    return limits.homogenized.collapse_depth(
-        law, tokens=tokens, step=step, heads=heads, threshold=THRESHOLD
-    )
-
-
-def crossings(
-    law: WideHeads, tokens: int, heads: int, step: float, layers: int, replicas: int, key: Key
-) -> Float[np.ndarray, " replica"]:
-    """The layer after which the mean overlap exceeds the threshold; NaN where it never does."""
+def measured_depths(
+    law: WideHeads, tokens: int, heads: int, step: float, replicas: int, key: Key
+) -> Depths:
+    """Chains from orthonormal tokens, in single precision, and what is predicted for them."""
+    kinds, plain = limits.homogenized.Dimension, describe.WideHeads(dim=law.dim, score_std=0.0)
+    predicted = predicted_depth(law, tokens, heads, step)
+    layers = int(PATIENCE * float(predicted.layers))
     chain = models.RandomHeadChain(law=law, step=step, heads=heads, layers=layers)
     start = np.eye(tokens, dtype=np.float32)
     crossed = chain.first_crossing(start, THRESHOLD, replicas=replicas, key=key)
-    return np.asarray(crossed, np.float64)
+    return Depths(
+        layers=np.asarray(crossed, np.float64),
+        predicted=float(predicted.layers),
+        spread=float(predicted.spread),
+        large=float(predicted_depth(law, tokens, heads, step, kinds.LARGE).layers),
+        plain=float(predicted_depth(plain, tokens, heads, step).layers),
+    )
 
 
-def designs() -> dict[float, tuple[WideHeads, float, CollapseDepth]]:
-    """Law, step and predicted depth at the update of the trade-off, by score deviation."""
+def watched_threshold(
+    law: WideHeads, tokens: int, step: float, threshold: float = THRESHOLD
+) -> float:
+    """The overlap that a path crosses on average when it is seen above the threshold.
+
+    Seen once a step of diffusive time, a diffusion of variance Q is above a level when, on average,
+    it has passed one 0.5826 (Q step)^(1/2) higher (Broadie, Glasserman and Kou; Chernoff's
+    constant, -zeta(1/2) / (2 pi)^(1/2)).
+    """
+    Q = limits.homogenized.simplex.simplex_variation(law, threshold, tokens)
+    return threshold + 0.5826 * float(Q * step) ** 0.5
+
+
+def first_order_time(law: WideHeads, tokens: int, threshold: float) -> float:
+    """The integral of one over the exact drift at the simplex, from orthonormal tokens."""
+    # Near the start the drift is of order 1 / n and grows like the overlap: a logarithmic scale.
+    logs, weights = np.polynomial.legendre.leggauss(40)
+    low, high = np.log(1.0 / tokens), np.log(threshold + 1.0 / tokens)
+    shifted = np.exp(low + (high - low) * (logs + 1.0) / 2.0)
+    drift = limits.homogenized.simplex.simplex_drift
+    values = [float(drift(law, one - 1.0 / tokens, tokens)) for one in shifted.tolist()]
+    return float(np.sum(weights * shifted / np.array(values)) * (high - low) / 2.0)
+
+
+def predicted_depth(
+    law: WideHeads, tokens: int, heads: int, step: float, dimension: Dimension | None = None
+) -> CollapseDepth:
+    """The first passage of the mean overlap, the threshold moved for the steps of layers."""
+    level = watched_threshold(law, tokens, step**2 / heads)
+    kind = dimension or limits.homogenized.Dimension.EXACT
+    return limits.homogenized.collapse_depth(
+        law, tokens=tokens, step=step, heads=heads, threshold=level, dimension=kind
+    )
+
+
+def designs(stds: tuple[float, ...]) -> dict[float, tuple[WideHeads, float]]:
+    """Law and step at the update of the trade-off, by score deviation."""
     found = {}
-    for std in CURVE:
+    for std in stds:
         law = describe.WideHeads(dim=DIM, score_std=std)
         unit = float(limits.homogenized.designs.token_update(law, tokens=TOKENS, step=1.0, heads=1))
-        step = (UPDATE / unit) ** 0.5
-        found[std] = law, step, predicted_depth(law, TOKENS, 1, step)
+        found[std] = law, (UPDATE / unit) ** 0.5
     return found

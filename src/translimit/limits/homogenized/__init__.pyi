@@ -4,6 +4,7 @@ from . import designs as designs
 from . import drifts as drifts
 from . import high_temperature as high_temperature
 from . import low_temperature as low_temperature
+from . import moebius as moebius
 from . import overlaps as overlaps
 from . import simplex as simplex
 from . import two_tokens as two_tokens

@@ -214,7 +214,7 @@ def _passage(
 
 
 def _logit(overlap: Array, tokens: int) -> Array:
-    """y = log(m / (1 - m)) of an overlap."""
+    """The y = log(m / (1 - m)) of an overlap."""
     m = 1.0 / tokens + (1.0 - 1.0 / tokens) * overlap
     return jnp.log(m / (1.0 - m))
 

@@ -1,9 +1,9 @@
 r"""Equal overlaps, with their fluctuations: the mean overlap of a replica as a diffusion.
 
-The large fluctuation is that of a replica's mean overlap r. In y = log(m / (1 - m)), m = 1 / n + q r,
-q = 1 - 1 / n, its noise is nearly the same everywhere (4 / d to leading order without scores). So
-the density rho of y is kept, and of the spread within a replica two second moments: with Q = 1 - r,
-C_k = Q^2 W_k on the parts k = 1, 2 of `simplex_moments`, and w_k = rho W_k,
+The large fluctuation is that of a replica's mean overlap r. In y = log(m / (1 - m)), with
+m = 1 / n + q r and q = 1 - 1 / n, its noise is nearly the same everywhere (4 / d to leading order
+without scores). So the density rho of y is kept, and of the spread within a replica two second
+moments: with Q = 1 - r, C_k = Q^2 W_k on the parts k = 1, 2 of `simplex_moments`, w_k = rho W_k,
 
     rho' = -(b rho)_y + (nu rho)_yy / 2,
     w_k' = -(b w_k)_y + (nu w_k)_yy / 2 + 2 (a_k + D / Q) w_k + B_k rho / Q^2,
@@ -80,7 +80,7 @@ class Coordinates:
     def noise_and_drift(
         self, W: tuple[AnyArray, AnyArray]
     ) -> tuple[Float[AnyArray, " nodes"], Float[AnyArray, " nodes"]]:
-        """nu and b, given the spread within replicas."""
+        """The variance nu and the drift b, given the spread within replicas."""
         n, terms, k = self.table.tokens, self.terms, self.kernel
         N, inverse, m, Q, r = pairs(n), 1.0 / self.dim, self.m, self.Q, self.overlap
         C = [Q**2 * one for one in W]
@@ -102,9 +102,7 @@ class Coordinates:
         return nu, drift / (m * Q) - 0.5 * (1.0 - 2.0 * self.true_m) * nu
 
 
-def _early(
-    moments: Moments, table: KernelTable, dim: float, time: float, steps: int
-) -> Moments:
+def _early(moments: Moments, table: KernelTable, dim: float, time: float, steps: int) -> Moments:
     """The normal law of y after a time: mean, variance, W_1 and W_2, by Runge-Kutta steps."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE)
     weights = weights / weights.sum()

@@ -107,6 +107,25 @@ def simplex_drift(
     return jnp.where(error <= LARGEST_ERROR, drift, jnp.nan) if is_traced(error) else drift
 
 
+def simplex_variation(law: AbstractIsotropicHeads, overlap: ArrayInput, tokens: int) -> Numbers:
+    """Quadratic variation per unit diffusive time of the mean overlap, where all are equal.
+
+    Args:
+        law: of the heads.
+        overlap: gamma, in (-1 / (tokens - 1), 1).
+        tokens: number of tokens, at least 2 and at most dim.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: as `simplex_drift`.
+    """
+    tokens = require_simplex(law, tokens, causal=False)
+    gamma = require_cosine(overlap, "overlap", -1.0 / (tokens - 1), ends=False)
+    sizes = sizes_of(law, tokens)
+    require_resolved(quadrature_error(gamma, law.score_std, sizes))
+    f, g = in_float64(averages, gamma, law.score_std, sizes)
+    return mean_overlap_variation(gamma, f, g, tokens, law.dim)
+
+
 def require_simplex(law: AbstractIsotropicHeads, tokens: int, causal: bool) -> int:
     """The number of tokens of a simplex that exists and has a closure.
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import AnyArray, Number, in_float64, is_traced
+from translimit.core import AnyArray, in_float64, is_traced
 from translimit.describe import AbstractIsotropicHeads
 from translimit.limits.homogenized.averages import AverageSizes, averages, sizes_of, tabulate
 from translimit.limits.homogenized.interpolation import chebyshev, interpolate
@@ -48,9 +48,11 @@ A = TypeVar("A", np.ndarray, Array)
 
 
 class Kernel(NamedTuple):
-    """s = Phi(gamma, 1) and p = Phi(gamma, gamma), and what they do when the overlaps leave a
-    simplex; every entry is an array over overlaps. Primes are derivatives along part 0 (all
-    overlaps moved alike); rho is the overlap of the two queries."""
+    """The kernel at simplices and its derivatives, every entry an array over overlaps.
+
+    s = Phi(gamma, 1), p = Phi(gamma, gamma); slopes are along part 0, where all overlaps move
+    alike; rho is the overlap of the two queries.
+    """
 
     s: AnyArray
     p: AnyArray
@@ -97,14 +99,14 @@ class AtSimplex(eqx.Module):
     averages: Callable[[Array], tuple[Array, Array]]
 
     def __call__(self, overlap: Array) -> Kernel:
-        """s and p at overlaps; all else is zero."""
+        """The s and p at overlaps; all else is zero."""
         f, g = self.averages(overlap)
         s, p = overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
         return Kernel(s, p, *(len(Kernel._fields) - 2) * [jnp.zeros_like(s)])
 
 
 def at_simplex(law: AbstractIsotropicHeads, tokens: int) -> AtSimplex:
-    """s and p of a law at the simplices of so many tokens.
+    """The s and p of a law at the simplices of so many tokens.
 
     Args:
         law: of the heads.
@@ -159,7 +161,7 @@ def _overlaps(sizes: AverageSizes, nodes: int) -> Float[np.ndarray, " nodes"]:
 
 @eqx.filter_jit
 def _over_queries(score_std: Array, sizes: AverageSizes, nodes: int) -> Float[Array, "4 nodes"]:
-    """s, p and their slopes for a finite head dimension."""
+    """The s, p and their slopes for a finite head dimension."""
     gamma = jnp.asarray(_overlaps(sizes, nodes))
     found = jax.lax.map(lambda one: averages(one, score_std, sizes), gamma[:-1])
     # At overlap one there are no scores: both averages are 1 / tokens.
@@ -231,7 +233,9 @@ def _wide(
     # d sigma^2 / d gamma = -score_std^2.
     square, rest = score_std**2, 1.0 - gamma
 
-    def along(G: AnyArray, G_var: AnyArray, G_var_var: AnyArray) -> tuple[AnyArray, Array, AnyArray]:
+    def along(
+        G: AnyArray, G_var: AnyArray, G_var_var: AnyArray
+    ) -> tuple[AnyArray, Array, AnyArray]:
         value = gamma + rest * G
         first = 1.0 - G - rest * square * G_var
         return value, first, 2.0 * square * G_var + rest * square**2 * G_var_var
@@ -285,12 +289,7 @@ class _Moments:
         rho, at = self.rho, functools.partial(self.at, both=both)
         if power == 1:
             return at(2, 0) + 2 * rho * at(1, 1) + at(0, 2)
-        return (
-            at(4, 0)
-            + at(0, 4)
-            + 4 * rho * (at(3, 1) + at(1, 3))
-            + (2 + 4 * rho**2) * at(2, 2)
-        )
+        return at(4, 0) + at(0, 4) + 4 * rho * (at(3, 1) + at(1, 3)) + (2 + 4 * rho**2) * at(2, 2)
 
     def average(self, n: int, spacing: AnyArray) -> AnyArray:
         """G_n."""
@@ -307,9 +306,7 @@ class _Moments:
         by_var_2 = [0.25 * self.spread(k, 2) for k in (0, 1)]
         mixed = [
             self.at(1, 1, k)
-            + 0.5
-            * square
-            * (self.at(3, 1, k) + 2 * self.rho * self.at(2, 2, k) + self.at(1, 3, k))
+            + 0.5 * square * (self.at(3, 1, k) + 2 * self.rho * self.at(2, 2, k) + self.at(1, 3, k))
             for k in (0, 1)
         ]
         power = [one ** max(n - 1 - k, 0) for k in range(3)]
