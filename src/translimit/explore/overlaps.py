@@ -63,7 +63,7 @@ def panel(view: View) -> Panel:
         f"{view.layers} it is {overlap[-1]:.3g}.",
         figures=(
             _chart(
-                f"Common overlap of {view.tokens} tokens against the layer, from 0 to "
+                f"Mean overlap of {view.tokens} tokens against the layer, from 0 to "
                 f"{overlap[-1]:.3g}; collapse {when}{beyond}.",
                 view.layers,
                 overlap,
@@ -74,13 +74,13 @@ def panel(view: View) -> Panel:
         verified=(
             Verified(
                 "koubbi2026/collapse",
-                ("depth", "depth-worst", "spread"),
+                ("depth/*", "spread"),
                 "chains of random heads, up to thousands of layers",
             ),
             Verified(
                 "koubbi2026/simplex",
-                ("exact-at-small-dim", "exact-at-large-dim"),
-                "the drift of the closure, dimension by dimension",
+                ("drift-at-*", "mean-with*"),
+                "the drift at equal overlaps, and the mean along depth",
             ),
         ),
         code=CODE.format(
@@ -108,8 +108,8 @@ def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ..
         "Every layer draws new heads, values with independent Gaussian entries at the standard "
         "scaling; scores are Gaussian (key/query dimension large), with standard deviation "
         f"1/temperature = {view.score_std:.3g}.",
-        "Tokens stay on the sphere and start orthogonal; all their overlaps stay equal (exact for "
-        "large width).",
+        "Tokens stay on the sphere and start orthogonal; the curve is the mean of their overlaps "
+        "over networks, with fluctuations to second order in 1/width.",
         f"Small steps: one layer advances the diffusive time by step²/heads = {each:.3g}; the "
         "± is the spread of single networks.",
         *(
@@ -138,6 +138,6 @@ def _chart(alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray) -> 
     return Chart(
         alt=alt,
         x=ChartAxis("layer", 0, layers),
-        y=ChartAxis("common overlap of the tokens", low, 1.0),
+        y=ChartAxis("mean overlap of the tokens", low, 1.0),
         marks=tuple(marks),
     )

@@ -14,9 +14,8 @@ from translimit.core import (
 )
 from translimit.describe import ShiftedHeads, WideHeads
 from translimit.limits.homogenized import Dimension, collapse_depth
-from translimit.limits.homogenized.high_temperature import (
-    logistic_time,
-)
+from translimit.limits.homogenized.high_temperature import logistic_time
+from translimit.limits.homogenized.two_tokens import pair_coefficients, without_scores
 from translimit.models import RandomHeadChain
 
 
@@ -72,6 +71,45 @@ def test_acceptance_16_collapse_depths(std, step, heads, noted, noted_error):
     assert abs(measured.mean() - noted) < 4.5 * np.hypot(stderr, noted_error)
     assert measured.std() == pytest.approx(float(found.spread), rel=0.4)
     assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dim", "noted"), [(8, 32, (2.424, 0.608)), (16, 16, (3.569, 1.197))]
+)
+def test_first_passage_without_scores(tokens, dim, noted):
+    """To leading order in 1 / dim the figures are noted; ours have the order beyond."""
+    found = collapse_depth(WideHeads(dim=dim, score_std=0.0), tokens=tokens, step=1, heads=1)
+    assert float(found.layers) == pytest.approx(noted[0], rel=0.008)
+    assert float(found.spread) == pytest.approx(noted[1], rel=0.04)
+    assert float(found.quadrature_error) < 1e-5
+
+
+def test_first_passage_of_two_tokens_is_exact():
+    """Against mean and variance by the scale function and speed measure of their overlap."""
+    dim, level = 12, 0.5
+    y = np.linspace(-6.0, math.atanh(level), 60_001)
+    drift, half = pair_coefficients(y, without_scores, dim)
+    h = y[1] - y[0]
+
+    def total(values):
+        return np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * h)])
+
+    scale = np.exp(-total(drift / half))
+    speed = 1.0 / (half * scale)
+
+    def passage(source):
+        """The solution of half u'' + drift u' = -source with u = 0 at the level."""
+        inner = scale * total(source * speed)
+        above = total(inner)
+        return above[-1] - above
+
+    first = passage(np.ones_like(y))
+    second = passage(2.0 * first)
+    start = int(np.argmin(np.abs(y)))
+    found = collapse_depth(WideHeads(dim=dim, score_std=0.0), tokens=2, step=1, heads=1)
+    assert float(found.layers) == pytest.approx(first[start], rel=1e-4)
+    variance = second[start] - first[start] ** 2
+    assert float(found.spread) == pytest.approx(variance**0.5, rel=1e-3)
 
 
 def test_the_depth_can_be_differentiated():

@@ -41,6 +41,10 @@ EDGE = 1e-4
 LEAST_NOISE = 0.2
 #: Densities below this are nothing.
 NOTHING = 1e-14
+#: The y beyond which a replica has collapsed.
+COLLAPSED = 14.0
+#: Where the ratio of moments to the density is trusted, in its maximum.
+BULK = 1e-3
 #: Nodes of the normal law, steps along it.
 HERMITE, EARLY_STEPS = 21, 24
 
@@ -159,14 +163,18 @@ def replica_moments(
         initial: the common overlap at time 0.
         ts: increasing times, from 0 on.
         nodes: finite volumes.
-        max_step: largest step of time.
+        max_step: largest step of time up to time one, and in its proportion beyond.
     """
     n = table.tokens
     m0 = 1.0 / n + (1.0 - 1.0 / n) * initial
     start: Moments = (float(np.log(m0 / (1.0 - m0))), 0.0, 0.0, 0.0)
     end = float(ts[-1])
+    # Seven deviations to both sides: below, of the times before the drift has passed them; above,
+    # not beyond collapse, where mass leaves.
     reach = 0.5 + 14.0 * np.sqrt(end / dim)
-    spacing = (end + 2.0 * reach) / nodes
+    low = start[0] - min(reach, 1.0 + 160.0 / dim)
+    high = min(start[0] + end + reach, max(COLLAPSED, start[0] + 3.0))
+    spacing = (high - low) / nodes
     # A density of a few volumes' width, within which it starts as a normal one.
     early = min(max(min(0.05, 1.0 / dim), 6.25 * spacing**2 * dim), end)
     found = np.empty((len(ts), 4))
@@ -181,7 +189,7 @@ def replica_moments(
     if len(first) == len(ts) or early >= end:
         found[len(first) :] = _normal_moments(state, table)
         return found
-    grid = start[0] - reach + spacing * (np.arange(nodes) + 0.5)
+    grid = low + spacing * (np.arange(nodes) + 0.5)
     density = np.exp(-((grid - state[0]) ** 2) / (2.0 * state[1]))
     density /= density.sum() * spacing
     W = [np.full(nodes, one) for one in state[2:]]
@@ -216,6 +224,7 @@ def _march(
         rows[0, 1:], rows[2, :-1] = left[1:], right[:-1]
         rows[1, :-1] -= right[:-1]
         rows[1, 1:] -= left[1:]
+        rows[1, -1] -= max(b[-1], 0.0) / h  # what leaves has collapsed
         return rows
 
     def times(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -236,7 +245,9 @@ def _march(
             rows = bands([0.5 * (a + b) for a, b in zip(W, new, strict=True)])
             after = implicit(rows, density + 0.5 * dt * times(rows, density), dt)
             inside = np.flatnonzero(after > NOTHING)
-            low, high = inside[0], inside[-1]
+            if len(inside) == 0:
+                return 0.0 * after, W
+            low, high, bulk = inside[0], inside[-1], after > BULK * after.max()
             for k in parts:
                 own = rows.copy()
                 own[1] += here.growth[k]
@@ -244,12 +255,16 @@ def _march(
                 w = w + 0.5 * dt * (times(own, w) + here.source[k] * (density + after))
                 w = implicit(own, w, dt)
                 new[k] = w / np.where(after > NOTHING, after, 1.0)
+                # Where the density is nearly nothing their ratio is rounding.
+                new[k] = new[k].clip(0.0, 10.0 * new[k][bulk].max())
                 new[k][:low], new[k][high + 1 :] = new[k][low], new[k][high]
         return after, new
 
     for place in np.flatnonzero(ts >= time):
         span = float(ts[place]) - time
-        count = int(np.ceil(span / max_step - 1e-9))
+        # A step moves the density by less than half of its width.
+        largest = min(max_step * max(1.0, time), 0.5 * (time / here.dim) ** 0.5)
+        count = int(np.ceil(span / largest - 1e-9))
         for _ in range(count):
             density, W = step(density, W, span / count)
         time = float(ts[place])

@@ -104,7 +104,7 @@ class ReplicaDiffusion(AbstractMethod):
 
     Attributes:
         nodes: of the grid, at least 100.
-        max_step: largest step of diffusive time, positive.
+        max_step: largest step of diffusive time up to time one, and in its proportion beyond.
     """
 
     nodes: int = eqx.field(static=True, default=1200)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import AnyArray, in_float64, is_traced
+from translimit.core import AnyArray, Numbers, in_float64, is_traced
 from translimit.describe import AbstractIsotropicHeads
 from translimit.limits.homogenized.averages import AverageSizes, averages, sizes_of, tabulate
 from translimit.limits.homogenized.interpolation import chebyshev, interpolate
@@ -206,8 +206,8 @@ def _polynomials() -> tuple[tuple[float, ...], ...]:
 
 
 def _wide(
-    gamma: AnyArray, score_std: AnyArray, tokens: int, sums: tuple[int, int, int]
-) -> tuple[AnyArray, ...]:
+    gamma: Numbers, score_std: Numbers, tokens: int, sums: tuple[int, int, int]
+) -> tuple[Numbers, ...]:
     """Every entry of `Kernel` at a simplex, for d_k to infinity."""
     xp = jnp if is_traced(gamma, score_std) else np
     nodes, times, terms = sums
@@ -234,8 +234,8 @@ def _wide(
     square, rest = score_std**2, 1.0 - gamma
 
     def along(
-        G: AnyArray, G_var: AnyArray, G_var_var: AnyArray
-    ) -> tuple[AnyArray, Array, AnyArray]:
+        G: Numbers, G_var: Numbers, G_var_var: Numbers
+    ) -> tuple[Numbers, Array, Numbers]:
         value = gamma + rest * G
         first = 1.0 - G - rest * square * G_var
         return value, first, 2.0 * square * G_var + rest * square**2 * G_var_var
@@ -255,14 +255,14 @@ def _wide(
     )
 
 
-def _horner(coefficients: tuple[float, ...], x: AnyArray) -> AnyArray:
+def _horner(coefficients: tuple[float, ...], x: Numbers) -> Numbers:
     value = 0.0 * x + coefficients[-1]
     for one in coefficients[-2::-1]:
         value = value * x + one
     return value
 
 
-def _sum(values: AnyArray) -> AnyArray:
+def _sum(values: Numbers) -> Numbers:
     """Of all entries."""
     return values.sum()
 
@@ -270,7 +270,7 @@ def _sum(values: AnyArray) -> AnyArray:
 class _Moments:
     """M_ab over log s and log t, and the sums that are made of them."""
 
-    def __init__(self, factors: list[AnyArray], powers: AnyArray, rho: AnyArray | float):
+    def __init__(self, factors: list[Numbers], powers: Numbers, rho: Numbers | float):
         upper = {
             (a, b): (factors[a] * powers) @ factors[b].T
             for a in range(ORDER + 1)
@@ -280,22 +280,22 @@ class _Moments:
         self._M = upper | {(b, a): one.T for (a, b), one in upper.items()}
         self.rho = rho
 
-    def at(self, a: int, b: int, both: int = 0) -> AnyArray:
+    def at(self, a: int, b: int, both: int = 0) -> Numbers:
         """<d_1^a d_2^b 1>, or of XY."""
         return self._M[a + both, b + both]
 
-    def spread(self, both: int, power: int = 1) -> AnyArray:
+    def spread(self, both: int, power: int = 1) -> Numbers:
         """<Lambda^power 1>, or of XY, with Lambda = d_1^2 + 2 rho d_1 d_2 + d_2^2."""
         rho, at = self.rho, functools.partial(self.at, both=both)
         if power == 1:
             return at(2, 0) + 2 * rho * at(1, 1) + at(0, 2)
         return at(4, 0) + at(0, 4) + 4 * rho * (at(3, 1) + at(1, 3)) + (2 + 4 * rho**2) * at(2, 2)
 
-    def average(self, n: int, spacing: AnyArray) -> AnyArray:
+    def average(self, n: int, spacing: Numbers) -> Numbers:
         """G_n."""
         return n * _sum(self.at(0, 0, 1) * self.at(0, 0) ** (n - 1)) * spacing**2
 
-    def slopes(self, n: int, sigma: AnyArray, spacing: AnyArray) -> tuple[AnyArray, ...]:
+    def slopes(self, n: int, sigma: Numbers, spacing: Numbers) -> tuple[Numbers, ...]:
         """Derivatives of G_n: in rho, rho rho, sigma^2, sigma^2 sigma^2, sigma^2 rho."""
         one, both = self.at(0, 0), self.at(0, 0, 1)
         square = sigma**2
@@ -311,10 +311,10 @@ class _Moments:
         ]
         power = [one ** max(n - 1 - k, 0) for k in range(3)]
 
-        def first(d: list[AnyArray]) -> AnyArray:
+        def first(d: list[Numbers]) -> Numbers:
             return n * _sum(d[1] * power[0] + (n - 1) * both * d[0] * power[1]) * spacing**2
 
-        def second(d: list[AnyArray], e: list[AnyArray], de: list[AnyArray]) -> AnyArray:
+        def second(d: list[Numbers], e: list[Numbers], de: list[Numbers]) -> Numbers:
             terms = de[1] * power[0] + (n - 1) * (d[1] * e[0] + e[1] * d[0]) * power[1]
             terms += (n - 1) * both * (de[0] * power[1] + (n - 2) * d[0] * e[0] * power[2])
             return n * _sum(terms) * spacing**2
@@ -328,8 +328,8 @@ class _Moments:
         )
 
     def curvatures(
-        self, n: int, score_std: AnyArray, gamma: AnyArray, spacing: AnyArray, mean: list[AnyArray]
-    ) -> tuple[AnyArray, AnyArray]:
+        self, n: int, score_std: Numbers, gamma: Numbers, spacing: Numbers, mean: list[Numbers]
+    ) -> tuple[Numbers, Numbers]:
         """kappa_1 and kappa_2: of the second derivative of Phi in the overlaps."""
         if n < 3:
             return np.zeros(()), np.zeros(())
@@ -346,7 +346,7 @@ class _Moments:
         if n < 4:
             return first / (n - 2), np.zeros(())
 
-        def mixed(k: int, a: int, b: int) -> AnyArray:
+        def mixed(k: int, a: int, b: int) -> Numbers:
             """W^P_ab."""
             da, db = ((1, 0), (0, 1))[a], ((1, 0), (0, 1))[b]
             dab = da[0] + db[0], da[1] + db[1]
@@ -358,7 +358,7 @@ class _Moments:
                 - self.at(*db, k) * self.at(*da)
             )
 
-        def contract(W: list[AnyArray], V: list[AnyArray]) -> AnyArray:
+        def contract(W: list[Numbers], V: list[Numbers]) -> Numbers:
             """sum_ab W_ab (c V c)_ab, c = ((1, rho), (rho, 1)); entries 11, 12, 22."""
             v11 = V[0] + 2 * rho * V[1] + rho**2 * V[2]
             v12 = rho * V[0] + (1 + rho**2) * V[1] + rho * V[2]
@@ -370,7 +370,7 @@ class _Moments:
         if n > 4:
             terms += (n - 4) * both * contract(W0, W0) * one ** (n - 5)
 
-        def single(X: int, Y: int, a: int) -> AnyArray:
+        def single(X: int, Y: int, a: int) -> Numbers:
             """K^P_a with P = X or Y; the signs of both factors cancel."""
             da = ((1, 0), (0, 1))[a]
             return self._M[X + da[0], Y + da[1]] * one - self._M[X, Y] * self.at(*da)

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from translimit.core import AnyArray, Number
+from translimit.core import Number, Numbers
 from translimit.limits.homogenized.simplex import simplex_drift_of
 from translimit.limits.homogenized.simplex_kernel import Kernel
 
-Three = tuple[AnyArray, AnyArray, AnyArray]
+Three = tuple[Numbers, Numbers, Numbers]
 
 
 class MomentTerms(NamedTuple):
@@ -39,7 +39,7 @@ class MomentTerms(NamedTuple):
         s_curvatures: what C_k adds to s is zeta_k C_k.
     """
 
-    drift: AnyArray
+    drift: Numbers
     rates: Three
     curvatures: Three
     noises: Three
@@ -57,7 +57,7 @@ def pairs(tokens: int) -> int:
     return tokens * (tokens - 1) // 2
 
 
-def eigenvalues(v: AnyArray, c1: AnyArray, c2: AnyArray, tokens: int) -> Three:
+def eigenvalues(v: Numbers, c1: Numbers, c2: Numbers, tokens: int) -> Three:
     """C_k of a variance and two covariances; 0 of the parts that do not exist."""
     n = tokens
     return (
@@ -83,7 +83,7 @@ def covariances(C: Three, tokens: int) -> Three:
 
 
 def noise_eigenvalues(
-    overlap: AnyArray, s: AnyArray, p: AnyArray, tokens: int, inverse: Number
+    overlap: Numbers, s: Numbers, p: Numbers, tokens: int, inverse: Number
 ) -> Three:
     """B_k of the covariations of the overlaps at a simplex.
 
@@ -101,7 +101,7 @@ def noise_eigenvalues(
     return eigenvalues(v, c1, c2, tokens)
 
 
-def moment_terms(kernel: Kernel, overlap: AnyArray, tokens: int, dim: Number) -> MomentTerms:
+def moment_terms(kernel: Kernel, overlap: Numbers, tokens: int, dim: Number) -> MomentTerms:
     """The coefficients at overlaps.
 
     Args:
