@@ -131,13 +131,13 @@ DEPTH = ex.Claims(
     rivals=(
         ex.Rival("times 1.1", 1.1),
         ex.Rival("times 0.9", 0.9),
-        ex.Rival(
+        ex.Rival[Config, Case](
             "by the printed drift, for d to infinity",
             lambda found, case: found(CASE, case).large / found(CASE, case).predicted,
             printed=True,
             when=lambda c, case: case[0] <= 32,
         ),
-        ex.Rival(
+        ex.Rival[Config, Case](
             "without scores",
             lambda found, case: found(CASE, case).plain / found(CASE, case).predicted,
             when=lambda c, case: case[2] >= 4,

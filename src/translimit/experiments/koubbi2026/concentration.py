@@ -203,14 +203,14 @@ CONSTANT = ex.Claims(
     tol=0.05,
     over=lambda c: TIMES,
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, float](
             "every overlap with a noise of its own",
             lambda found, time: (
                 found(CONSTANTS).own_noise[TIMES.index(time)] / _predicted(found, 0.0, time)
             ),
         ),
-        ex.Rival("noise times 1.2", 1.2),
-        ex.Rival("noise times 1.1", 1.1, when=lambda c, time: c.replicas >= 4000),
+        ex.Rival[Config, float]("noise times 1.2", 1.2),
+        ex.Rival[Config, float]("noise times 1.1", 1.1, when=lambda c, time: c.replicas >= 4000),
     ),
     printed=PRINTED,
 )
@@ -230,11 +230,11 @@ WITH_SCORES = ex.claim(
     1.0,
     tol=0.1,
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "the constant without scores",
             lambda found, at: _predicted(found, 0.0, 1.0) / _predicted(found, STD, 1.0),
         ),
-        ex.Rival("noise times 1.25", 1.25),
+        ex.Rival[Config, ex.Alone]("noise times 1.25", 1.25),
     ),
     printed=PRINTED,
 )

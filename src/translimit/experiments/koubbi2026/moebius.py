@@ -264,7 +264,9 @@ CONSERVED = ex.claim(
     tol=0.0,
     one_sided=True,
     rivals=(
-        ex.Rival("heads with scores", estimate=lambda found, at: _change(found, "scores")),
+        ex.Rival[Config, ex.Alone](
+            "heads with scores", estimate=lambda found, at: _change(found, "scores")
+        ),
         ex.Rival("twice the bound", 0.02),
     ),
 )

@@ -215,16 +215,16 @@ WITH_SCORES = ex.claim(
     lambda found: float(found(SCORES).second[-1]),
     tol=0.025,
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "as printed, for d to infinity",
             lambda found, at: float(found(SCORES).large[-1]),
             printed=True,
         ),
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "first order, the exact drift at the mean",
             lambda found, at: float(found(SCORES).first[-1]),
         ),
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "without attention",
             lambda found, at: float(found(PLAIN, found.config.dims[0]).second[-1]),
         ),
@@ -255,7 +255,7 @@ WITHOUT = ex.Claims(
 
 def _logistic(rate: float) -> float:
     """The overlap at the end with the growth of m sped up."""
-    m = float(limits.homogenized.high_temperature.logistic_overlap_all([rate * T1], 1 / TOKENS)[0])
+    m = float(limits.homogenized.high_temperature.logistic_overlap_all(rate * T1, 1 / TOKENS))
     return (TOKENS * m - 1) / (TOKENS - 1)
 
 
@@ -267,9 +267,11 @@ LOGISTIC = ex.claim(
     0.0,
     tol=3.5,
     rivals=(
-        ex.Rival("growth 1.1 times as fast", estimate=lambda found, at: _scaled(found, 1.1)),
-        ex.Rival("half as fast", estimate=lambda found, at: _scaled(found, 0.5)),
-        ex.Rival("no growth", estimate=lambda found, at: _scaled(found, 0.0)),
+        ex.Rival[Config, ex.Alone](
+            "growth 1.1 times as fast", estimate=lambda found, at: _scaled(found, 1.1)
+        ),
+        ex.Rival[Config, ex.Alone]("half as fast", estimate=lambda found, at: _scaled(found, 0.5)),
+        ex.Rival[Config, ex.Alone]("no growth", estimate=lambda found, at: _scaled(found, 0.0)),
     ),
     printed="$\\dot u = u(1 - u)$ as $d \\to \\infty$",
 )

@@ -53,6 +53,10 @@ NODES, BELOW = 401, 201
 LARGE_CORRECTION = 0.3
 
 
+#: The values at both ends of a cell.
+Pair = tuple[Array, Array]
+
+
 class CollapseDepth(eqx.Module):
     """When the mean overlap crosses a threshold.
 
@@ -196,14 +200,14 @@ def _passage(
     below = jnp.linspace(start - jnp.minimum(10.0, 40.0 / noise_dim), start, BELOW)[:-1]
     y, count = jnp.concatenate([below, jnp.linspace(start, end, NODES)]), len(below)
     here, noisy = Coordinates(y, table, dim), Coordinates(y, table, noise_dim)
-    slow = here.terms.drift / (here.m * here.Q)
+    slow = jnp.asarray(here.terms.drift / (here.m * here.Q))
     W = jnp.zeros_like(y), jnp.zeros_like(y)
     if isinstance(table, KernelTable) and not large:
         W = tuple(
-            _along(y, rate / slow, source / slow, count)
+            _along(y, jnp.asarray(rate / slow), jnp.asarray(source / slow), count)
             for rate, source in zip(here.growth, here.source, strict=True)
         )
-    variance, drift = noisy.noise_and_drift((W[0], W[1]))
+    variance, drift = map(jnp.asarray, noisy.noise_and_drift((W[0], W[1])))
     drift = slow if large else drift
     above = slice(count, None)
     fine, coarse = (
@@ -246,7 +250,7 @@ def _mean_and_variance(
         above = slice(start, None)
         return _trapezoid(slow[above], y[above]), _trapezoid((variance * slow**3)[above], y[above])
 
-    def step(state: Array, cell: tuple[Array, ...]) -> tuple[Array, Array]:
+    def step(state: Array, cell: tuple[Array, Pair, Pair]) -> tuple[Array, Array]:
         x, (low, high), (nu_low, nu_high) = cell
         decay = jnp.exp(-x)
         rise = 1.0 - (1.0 - decay) / x

@@ -138,8 +138,9 @@ def _normal_moments(moments: Moments, table: KernelTable) -> Float[np.ndarray, "
 
 
 def _moments_of(
-    Q: np.ndarray, weights: np.ndarray, W: tuple[np.ndarray, ...], table: KernelTable
+    Q: AnyArray, weights: np.ndarray, W: tuple[np.ndarray, ...], table: KernelTable | AtSimplex
 ) -> Float[np.ndarray, " 4"]:
+    Q = np.asarray(Q)
     mean = weights @ Q
     C0 = pairs(table.tokens) * (weights @ Q**2 - mean**2)
     inner = [np.float64(weights @ (Q**2 * one)) for one in W]

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -43,8 +43,6 @@ MILD_STD = 2.0
 WIDTH = 9.0
 #: Highest derivative.
 ORDER = 5
-
-A = TypeVar("A", np.ndarray, Array)
 
 
 class Kernel(NamedTuple):
@@ -80,10 +78,11 @@ class KernelTable(eqx.Module):
     tokens: int = eqx.field(static=True)
     values: Float[AnyArray, "13 nodes"]
 
-    def __call__(self, overlap: A) -> Kernel:
+    def __call__(self, overlap: AnyArray) -> Kernel:
         """The kernel at overlaps in [-1 / (tokens - 1), 1]."""
         low = -1.0 / (self.tokens - 1)
-        found = interpolate((overlap - low) / (1.0 - low), self.values)
+        place: Any = (overlap - low) / (1.0 - low)  # of NumPy or JAX, as it came
+        found = interpolate(place, self.values)
         return Kernel(*(found[..., k] for k in range(len(Kernel._fields))))
 
 
@@ -98,8 +97,9 @@ class AtSimplex(eqx.Module):
     tokens: int = eqx.field(static=True)
     averages: Callable[[Array], tuple[Array, Array]]
 
-    def __call__(self, overlap: Array) -> Kernel:
+    def __call__(self, overlap: AnyArray) -> Kernel:
         """The s and p at overlaps; all else is zero."""
+        overlap = jnp.asarray(overlap)
         f, g = self.averages(overlap)
         s, p = overlap + (1.0 - overlap) * f, overlap + (1.0 - overlap) * g
         return Kernel(s, p, *(len(Kernel._fields) - 2) * [jnp.zeros_like(s)])
@@ -135,10 +135,10 @@ def kernel_table(law: AbstractIsotropicHeads, tokens: int) -> KernelTable:
 @functools.lru_cache(maxsize=64)
 def _cached(score_std: float, sizes: AverageSizes) -> KernelTable:
     """By NumPy, which has nothing to compile."""
-    nodes, *sums = MILD if score_std <= MILD_STD else SHARP
+    nodes, *_ = sums = MILD if score_std <= MILD_STD else SHARP
     std = np.float64(score_std)
     overlaps = _overlaps(sizes, nodes)
-    values = np.array([_wide(one, std, sizes.tokens, tuple(sums)) for one in overlaps]).T
+    values = np.array([_wide(one, std, sizes.tokens, sums) for one in overlaps]).T
     if not math.isinf(sizes.key_dim):
         values[:4] = np.asarray(in_float64(_over_queries, std, sizes, nodes))
     return KernelTable(sizes.tokens, values)
@@ -146,9 +146,9 @@ def _cached(score_std: float, sizes: AverageSizes) -> KernelTable:
 
 @eqx.filter_jit
 def _traced(score_std: Array, sizes: AverageSizes) -> Float[Array, "13 nodes"]:
-    nodes, *sums = SHARP
+    nodes = SHARP[0]
     gamma = jnp.asarray(_overlaps(sizes, nodes))
-    rows = jax.lax.map(lambda one: _wide(one, score_std, sizes.tokens, tuple(sums)), gamma)
+    rows = jax.lax.map(lambda one: _wide(one, score_std, sizes.tokens, SHARP), gamma)
     if math.isinf(sizes.key_dim):
         return jnp.stack(rows)
     return jnp.concatenate([_over_queries(score_std, sizes, nodes), jnp.stack(rows[4:])])
@@ -206,11 +206,11 @@ def _polynomials() -> tuple[tuple[float, ...], ...]:
 
 
 def _wide(
-    gamma: Numbers, score_std: Numbers, tokens: int, sums: tuple[int, int, int]
+    gamma: Numbers, score_std: Numbers, tokens: int, sums: tuple[int, int, int, int]
 ) -> tuple[Numbers, ...]:
     """Every entry of `Kernel` at a simplex, for d_k to infinity."""
     xp = jnp if is_traced(gamma, score_std) else np
-    nodes, times, terms = sums
+    _, nodes, times, terms = sums
     z, weights, hermite = _normal(nodes, terms)
     sigma = score_std * xp.sqrt(1.0 - gamma)
     low = -6.0 * sigma - xp.log(float(tokens)) - 24.0
@@ -233,9 +233,7 @@ def _wide(
     # d sigma^2 / d gamma = -score_std^2.
     square, rest = score_std**2, 1.0 - gamma
 
-    def along(
-        G: Numbers, G_var: Numbers, G_var_var: Numbers
-    ) -> tuple[Numbers, Array, Numbers]:
+    def along(G: Numbers, G_var: Numbers, G_var_var: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         value = gamma + rest * G
         first = 1.0 - G - rest * square * G_var
         return value, first, 2.0 * square * G_var + rest * square**2 * G_var_var
@@ -262,22 +260,27 @@ def _horner(coefficients: tuple[float, ...], x: Numbers) -> Numbers:
     return value
 
 
+def _turned(values: Numbers) -> Numbers:
+    """The transpose."""
+    return values.T  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _sum(values: Numbers) -> Numbers:
     """Of all entries."""
-    return values.sum()
+    return values.sum()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Moments:
     """M_ab over log s and log t, and the sums that are made of them."""
 
-    def __init__(self, factors: list[Numbers], powers: Numbers, rho: Numbers | float):
+    def __init__(self, factors: Sequence[Numbers], powers: Numbers, rho: Numbers | float):
         upper = {
             (a, b): (factors[a] * powers) @ factors[b].T
             for a in range(ORDER + 1)
             for b in range(a, ORDER + 1)
         }
         upper[0, 0] = upper[0, 0].clip(0.0, 1.0)
-        self._M = upper | {(b, a): one.T for (a, b), one in upper.items()}
+        self._M = upper | {(b, a): _turned(one) for (a, b), one in upper.items()}
         self.rho = rho
 
     def at(self, a: int, b: int, both: int = 0) -> Numbers:
@@ -311,10 +314,10 @@ class _Moments:
         ]
         power = [one ** max(n - 1 - k, 0) for k in range(3)]
 
-        def first(d: list[Numbers]) -> Numbers:
+        def first(d: Sequence[Numbers]) -> Numbers:
             return n * _sum(d[1] * power[0] + (n - 1) * both * d[0] * power[1]) * spacing**2
 
-        def second(d: list[Numbers], e: list[Numbers], de: list[Numbers]) -> Numbers:
+        def second(d: Sequence[Numbers], e: Sequence[Numbers], de: Sequence[Numbers]) -> Numbers:
             terms = de[1] * power[0] + (n - 1) * (d[1] * e[0] + e[1] * d[0]) * power[1]
             terms += (n - 1) * both * (de[0] * power[1] + (n - 2) * d[0] * e[0] * power[2])
             return n * _sum(terms) * spacing**2
@@ -328,7 +331,7 @@ class _Moments:
         )
 
     def curvatures(
-        self, n: int, score_std: Numbers, gamma: Numbers, spacing: Numbers, mean: list[Numbers]
+        self, n: int, score_std: Numbers, gamma: Numbers, spacing: Numbers, mean: Sequence[Numbers]
     ) -> tuple[Numbers, Numbers]:
         """kappa_1 and kappa_2: of the second derivative of Phi in the overlaps."""
         if n < 3:
@@ -358,7 +361,7 @@ class _Moments:
                 - self.at(*db, k) * self.at(*da)
             )
 
-        def contract(W: list[Numbers], V: list[Numbers]) -> Numbers:
+        def contract(W: Sequence[Numbers], V: Sequence[Numbers]) -> Numbers:
             """sum_ab W_ab (c V c)_ab, c = ((1, rho), (rho, 1)); entries 11, 12, 22."""
             v11 = V[0] + 2 * rho * V[1] + rho**2 * V[2]
             v12 = rho * V[0] + (1 + rho**2) * V[1] + rho * V[2]
