@@ -11,11 +11,14 @@ from translimit.experiments import PRESETS, get_experiment
 SMALL = {
     "regimes": {"steps": (0.1, 0.05, 0.025), "replicas": 20_000},
     "overlaps": {"replicas": 400, "layers": 50_000},
-    "simplex": {"dims": (16, 64), "replicas": 600},
+    "simplex": {"layers": 8000, "dims": (16, 32, 64), "replicas": 40, "plain": 3000},
+    "moebius": {"samples": 400, "collapses": 200, "replicas": 16},
+    "concentration": {"dims": (32, 64, 128), "replicas": 60, "scored": 30},
+    "trade-offs": {"replicas": 16, "small": 300, "scored": 16},
     "low-temperature": {"dim": 16, "replicas": 150, "paths": 4000},
     "common-noise": {"clouds": 60, "largest": 128, "sizes": (8, 16, 32), "replicas": 6},
     "drift-and-noise": {"replicas": 10_000},
-    "collapse": {"cases": ((64, 16, 0.0, 1, 0.2), (64, 16, 2.0, 1, 0.3)), "replicas": 24},
+    "collapse": {"cases": ((64, 16, 0.0, 1, 0.2), (64, 16, 2.0, 1, 0.3)), "replicas": 40},
 }
 #: Verdicts that a small run must reach too: the errata, and what they correct.
 EXPECTED = {
@@ -25,9 +28,8 @@ EXPECTED = {
         "tangent-order": Verdict.supported,
     },
     "drift-and-noise": {"order-printed": Verdict.refuted},
-    "collapse": {"depth": Verdict.supported},
     "overlaps": {"simplex-printed": Verdict.refuted},
-    "simplex": {"printed-at-small-dim": Verdict.refuted},
+    "simplex": {"drift-at-0": Verdict.supported, "mean-without-scores-d=16": Verdict.supported},
     "low-temperature": {"finite-tokens-are-fast": Verdict.refuted},
     "common-noise": {"one-law-for-all-noise": Verdict.refuted},
 }
@@ -35,7 +37,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name == "collapse" else pytest.mark.slow) for name in SMALL],
+    [pytest.param(name, marks=[] if name == "trade-offs" else pytest.mark.slow) for name in SMALL],
 )
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")
@@ -67,7 +69,10 @@ def test_every_preset_has_cells_and_a_cost(name):
     [
         ("overlaps", {"replicas": 3}, "replicas"),
         ("overlaps", {"layers": 1500}, "layers"),
-        ("simplex", {"dims": (4, 16)}, "dims"),
+        ("simplex", {"dims": (4, 16, 32)}, "dims"),
+        ("concentration", {"dims": (16, 32, 64)}, "dims"),
+        ("trade-offs", {"scored": 2}, "scored"),
+        ("moebius", {"replicas": 4}, "replicas"),
         ("low-temperature", {"dim": 8}, "dim"),
         ("common-noise", {"replicas": 2}, "replicas"),
         ("common-noise", {"sizes": (16, 400)}, "sizes"),

@@ -283,8 +283,8 @@ FIGURE = ex.Figure(
     name="constant",
     title="How overlaps concentrate: the constant",
     caption=f"{TOKENS} orthonormal tokens without scores: dimension times the mean square "
-    "deviation of an overlap from the common one (points, {replicas} networks, bars of one standard error), "
-    "its limit by linear noise (lines) and without common noise (dashed).",
+    "deviation of an overlap from the common one (points, {replicas} networks, bars of one "
+    "standard error), its limit by linear noise (lines) and without common noise (dashed).",
     columns=("time", "dim", "deviation", "stderr", "linear noise", "own noise"),
     rows=_rows,
     x="dim",

@@ -25,7 +25,7 @@ from translimit.experiments.koubbi2026.depths import THRESHOLD, first_order_time
 
 #: Tokens, dimension and time of the moments; tokens in as many dimensions of the collapse.
 TOKENS, DIM, T1 = 8, 16, 3.0
-CLOSE, PATIENCE, STEP = 16, 9.0, 0.01
+CLOSE, PATIENCE, STEP = 16, 16.0, 0.02
 #: Diffusive time of a layer where cross-ratios are followed, falling by 4; deviation of the scores.
 RATIO_STEPS, STD = (0.04, 0.01, 0.0025), 2.0
 MOMENTS = ("mean", "variance", "one-token-shared", "none-shared")
@@ -111,7 +111,13 @@ def compute_collapse(config: Config, at: ex.Alone, keys: ex.Keys) -> Collapse:
     room, law = limits.homogenized, describe.WideHeads(dim=CLOSE, score_std=0.0)
     ts = np.arange(1, round(PATIENCE / STEP) + 1) * STEP
     overlap = room.moebius.sample_overlaps(
-        np.eye(CLOSE), ts, dim=CLOSE, replicas=config.collapses, key=keys.own, means=True
+        np.eye(CLOSE),
+        ts,
+        dim=CLOSE,
+        replicas=config.collapses,
+        key=keys.own,
+        max_step=STEP,
+        means=True,
     )
     crossed = overlap > THRESHOLD
     times = np.where(crossed.any(axis=1), ts[crossed.argmax(axis=1)], np.nan)

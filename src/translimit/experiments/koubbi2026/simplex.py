@@ -48,13 +48,13 @@ class Config(CheckedConfig):
         layers: single layers of explicit weights at every simplex.
         replicas: chains with scores in dimension 16, at both steps.
         dims: dimensions of networks without scores, increasing from 16.
-        plain: networks without scores of every dimension, at both steps.
+        plain: networks without scores at both steps, of dimensions up to 32; half beyond.
     """
 
     layers: Annotated[int, Within(1000)] = 30_000
     replicas: Two = 5000
     dims: Annotated[IncreasingSizes, Within(DIM), Entries(3)] = (16, 32, 64)
-    plain: Two = 12_000
+    plain: Two = 24_000
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,11 @@ def compute_scores(config: Config, at: ex.Alone, keys: ex.Keys) -> Along:
 def compute_plain(config: Config, dim: int, keys: ex.Keys) -> Along:
     """Networks without scores, in single precision."""
     ts, rng, found = np.linspace(0.0, T1, 7), common.generator(keys.own), []
+    replicas = config.plain if dim <= 32 else max(config.plain // 2, 2)
     for step in (STEP, 2 * STEP):
         layers = round(T1 / step)
-        rows = [np.zeros(config.plain)]
-        chain = common.plain_chain(TOKENS, dim, step, layers, config.plain, rng)
+        rows = [np.zeros(replicas)]
+        chain = common.plain_chain(TOKENS, dim, step, layers, replicas, rng)
         for layer, tokens in enumerate(chain, 1):
             if layer % (layers // 6) == 0:
                 rows.append(common.mean_overlaps(tokens))
@@ -310,6 +311,7 @@ ORDER = ex.claim(
         ex.Rival("the next order alone", -2.0),
         ex.Rival("no dependence", 0.0),
     ),
+    decided_by="standard",
 )
 
 

@@ -50,7 +50,7 @@ class Config(CheckedConfig):
 
     replicas: Annotated[int, Within(16)] = 300
     small: Annotated[int, Within(16)] = 4000
-    scored: Annotated[int, Within(16)] = 120
+    scored: Annotated[int, Within(16)] = 240
 
 
 @dataclass(frozen=True)

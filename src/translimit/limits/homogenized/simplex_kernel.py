@@ -275,7 +275,7 @@ class _Moments:
 
     def __init__(self, factors: Sequence[Numbers], powers: Numbers, rho: Numbers | float):
         upper = {
-            (a, b): (factors[a] * powers) @ factors[b].T
+            (a, b): (factors[a] * powers) @ _turned(factors[b])
             for a in range(ORDER + 1)
             for b in range(a, ORDER + 1)
         }
