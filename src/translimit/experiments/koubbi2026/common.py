@@ -74,3 +74,15 @@ def extrapolated(
     (a, a_error), (b, b_error) = (mean_and_stderr(one) for one in (fine, coarse))
     error = float(np.hypot(2.0 * a_error, b_error))
     return Estimate(float(2.0 * a - b), error, fine.size, discretisation)
+
+
+def overlap_products(R: Float[np.ndarray, "sample n n"]) -> Float[np.ndarray, "sample moment"]:
+    """Per sample: mean overlap, and averages of products of two overlaps about the grand mean."""
+    n = R.shape[1]
+    off = R - np.eye(n)
+    mean = off.sum(axis=(1, 2)) / (n * (n - 1))
+    X = (R - mean.mean()) * (1.0 - np.eye(n))
+    squares, rows, total = (X**2).sum(axis=(1, 2)), X.sum(axis=2), X.sum(axis=(1, 2))
+    shared = ((rows**2).sum(axis=1) - squares) / (n * (n - 1) * (n - 2))
+    apart = (total**2 - 4 * (rows**2).sum(axis=1) + 2 * squares) / (n * (n - 1) * (n - 2) * (n - 3))
+    return np.stack([mean, squares / (n * (n - 1)), shared, apart], axis=1)

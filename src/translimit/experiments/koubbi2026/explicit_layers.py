@@ -5,13 +5,56 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+import translimit.experiments as ex
+from translimit import describe, limits
 from translimit.core import Estimate
 from translimit.experiments.koubbi2026 import common
 
 #: Diffusive time of the layer, and layers that are drawn at once.
 STEP, BLOCK = 1e-3, 2000
+
+
+@dataclass(frozen=True)
+class Drift(ex.Arrays):
+    """Drift of an overlap at a simplex: of single layers, and by forms of the theory."""
+
+    measured: float
+    stderr: float
+    exact: float
+    printed: float
+    one_query: float
+    plain: float
+    layers: int
+
+    @property
+    def ratio(self) -> Estimate:
+        """Measured over exact."""
+        return Estimate(self.measured / self.exact, self.stderr / self.exact, self.layers)
+
+
+def drift_at(
+    gamma: float, tokens: int, dim: int, score_std: float, layers: int, rng: np.random.Generator
+) -> Drift:
+    """Single layers at one simplex, and forms of the theory; see `layer_drift`."""
+    law = describe.GaussianHeads.of_score_std(score_std, dim=dim)
+    drift = limits.homogenized.simplex.simplex_drift
+    measured = layer_drift(gamma, tokens, dim, score_std, layers, rng)
+    f = float(limits.homogenized.concentration(score_std * (1.0 - gamma) ** 0.5, tokens))
+    same = gamma + (1.0 - gamma) * f
+    large = limits.homogenized.Dimension.LARGE
+    return Drift(
+        measured=measured.value,
+        stderr=measured.floor,
+        exact=float(drift(law, gamma, tokens)),
+        printed=float(drift(law, gamma, tokens, dimension=large)),
+        one_query=(1 - (2 - gamma**2) / dim) * same - (1 - 1 / dim) * gamma * same,
+        plain=float(drift(describe.WideHeads(dim=dim, score_std=0.0), gamma, tokens)),
+        layers=layers,
+    )
 
 
 def layer_drift(

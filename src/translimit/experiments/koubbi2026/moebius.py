@@ -87,22 +87,10 @@ def compute_sampled(config: Config, at: ex.Alone, keys: ex.Keys) -> Sampled:
     second = core.solve(problem, save=[T1])
     linear = core.solve(problem, room.LinearNoise(), save=[T1])
     return Sampled(
-        moments=_products(R),
+        moments=common.overlap_products(R),
         second=np.array([second.overlap[-1], *second.second_moments[-1]]),
         linear=np.array([linear.overlap[-1], *linear.second_moments[-1]]),
     )
-
-
-def _products(R: Float[np.ndarray, "sample n n"]) -> Float[np.ndarray, "sample moment"]:
-    """Per sample: mean overlap, and averages of products of two overlaps about the grand mean."""
-    n = R.shape[1]
-    off = R - np.eye(n)
-    mean = off.sum(axis=(1, 2)) / (n * (n - 1))
-    X = (R - mean.mean()) * (1.0 - np.eye(n))
-    squares, rows, total = (X**2).sum(axis=(1, 2)), X.sum(axis=2), X.sum(axis=(1, 2))
-    shared = ((rows**2).sum(axis=1) - squares) / (n * (n - 1) * (n - 2))
-    apart = (total**2 - 4 * (rows**2).sum(axis=1) + 2 * squares) / (n * (n - 1) * (n - 2) * (n - 3))
-    return np.stack([mean, squares / (n * (n - 1)), shared, apart], axis=1)
 
 
 def compute_collapse(config: Config, at: ex.Alone, keys: ex.Keys) -> Collapse:

@@ -22,7 +22,7 @@ from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Entries, IncreasingSizes, Two, Within
 from translimit.experiments.koubbi2026 import common
-from translimit.experiments.koubbi2026.explicit_layers import layer_drift
+from translimit.experiments.koubbi2026.explicit_layers import Drift, drift_at
 
 if TYPE_CHECKING:
     from translimit.limits.homogenized import SimplexSolution
@@ -58,24 +58,6 @@ class Config(CheckedConfig):
 
 
 @dataclass(frozen=True)
-class Drift(ex.Arrays):
-    """Drift of an overlap at a simplex: of single layers, and by forms of the theory."""
-
-    measured: float
-    stderr: float
-    exact: float
-    printed: float
-    one_query: float
-    plain: float
-    layers: int
-
-    @property
-    def ratio(self) -> Estimate:
-        """Measured over exact."""
-        return Estimate(self.measured / self.exact, self.stderr / self.exact, self.layers)
-
-
-@dataclass(frozen=True)
 class Along(ex.Arrays):
     """Mean overlap along depth: of networks at both steps, of the closures, as printed."""
 
@@ -94,21 +76,7 @@ class Along(ex.Arrays):
 
 def compute_drift(config: Config, gamma: float, keys: ex.Keys) -> Drift:
     """Single layers at one simplex."""
-    law = describe.GaussianHeads.of_score_std(STD, dim=DIM)
-    drift = limits.homogenized.simplex.simplex_drift
-    spread, pair = STD * (1.0 - gamma) ** 0.5, limits.homogenized.Dimension
-    measured = layer_drift(gamma, TOKENS, DIM, STD, config.layers, common.generator(keys.own))
-    f = float(limits.homogenized.concentration(spread, TOKENS))
-    same = gamma + (1.0 - gamma) * f
-    return Drift(
-        measured=measured.value,
-        stderr=measured.floor,
-        exact=float(drift(law, gamma, TOKENS)),
-        printed=float(drift(law, gamma, TOKENS, dimension=pair.LARGE)),
-        one_query=(1 - (2 - gamma**2) / DIM) * same - (1 - 1 / DIM) * gamma * same,
-        plain=float(drift(describe.WideHeads(dim=DIM, score_std=0.0), gamma, TOKENS)),
-        layers=config.layers,
-    )
+    return drift_at(gamma, TOKENS, DIM, STD, config.layers, common.generator(keys.own))
 
 
 def _closures(dim: int, std: float, ts: np.ndarray) -> list[SimplexSolution]:
