@@ -19,7 +19,7 @@ from translimit.limits.homogenized.designs import postpone_collapse
 from translimit.limits.homogenized.high_temperature import (
     overlap_all_drift,
 )
-from translimit.limits.homogenized.one_key import agreement
+from translimit.limits.homogenized.one_key import agreement, concentration
 from translimit.limits.homogenized.overlaps import (
     attention_overlap,
     overlap_covariation,
@@ -28,6 +28,7 @@ from translimit.limits.homogenized.overlaps import (
 from translimit.limits.homogenized.simplex import (
     mean_overlap_variation,
     simplex_drift,
+    simplex_variation,
 )
 from translimit.models import RandomHeadChain
 
@@ -107,6 +108,13 @@ def test_variation_of_the_mean_overlap_is_the_sum_over_pairs():
 
 
 @pytest.mark.usefixtures("as_user")
+def test_variation_of_a_law_is_that_of_its_averages():
+    law = WideHeads(dim=32, score_std=1.5)
+    f, g = concentration(1.5 * 0.7**0.5, 6), agreement(1.5 * 0.7**0.5, 0.3, 6)
+    found = simplex_variation(law, 0.3, 6)
+    assert float(found) == pytest.approx(float(mean_overlap_variation(0.3, f, g, 6, 32)), rel=1e-6)
+
+
 def test_refusals_of_the_simplex():
     law = WideHeads(dim=32, score_std=1.0)
     with pytest.raises(ArgumentError, match="overlap"):

@@ -43,7 +43,7 @@ class Config(CheckedConfig):
 
     samples: Two = 6000
     collapses: Two = 4000
-    replicas: Annotated[int, Within(16)] = 256
+    replicas: Annotated[int, Within(16)] = 400
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
-        replicas: networks without scores, of every number of tokens.
+        replicas: networks without scores, of 16 and 64 tokens; four times as many of 4.
         small: networks in the small dimension.
         scored: networks with scores, of every case.
     """
@@ -66,7 +66,7 @@ def compute_plain(config: Config, case: tuple[int, int], keys: ex.Keys) -> Times
     """Networks without scores, in single precision."""
     dim, tokens = case
     law, rng = describe.WideHeads(dim=dim, score_std=0.0), common.generator(keys.own)
-    replicas = config.small if dim == SMALL else config.replicas
+    replicas = config.small if dim == SMALL else config.replicas * max(1, 16 // tokens)
     times, layers = np.full(replicas, np.nan), round(PATIENCE * math.log(tokens + 1) / STEP)
     chain = common.plain_chain(tokens, dim, STEP, layers, replicas, rng)
     for layer, x in enumerate(chain, 1):

@@ -16,10 +16,10 @@ r"""Homogenized transformers: many layers of random heads on the unit sphere, wi
 
 Problems, methods and solutions stand here, with `classify` and `collapse_depth`; what can be had
 without solving, and the parts of the equations, in modules by topic: `overlaps` (drift, covariation
-and kernel of the overlaps), `simplex` (all overlaps equal), `two_tokens`, `high_temperature`,
-`low_temperature`, `circle` (the density of infinitely many tokens), `drifts` (heads with a mean
-effect), `designs` (layers that postpone collapse), `activations`. Laws of heads are in
-`translimit.describe`.
+and kernel of the overlaps), `simplex` (all overlaps equal), `moebius` (exact samples without
+scores), `two_tokens`, `high_temperature`, `low_temperature`, `circle` (the density of infinitely
+many tokens), `drifts` (heads with a mean effect), `designs` (layers that postpone collapse),
+`activations`. Laws of heads are in `translimit.describe`.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".

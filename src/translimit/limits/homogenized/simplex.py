@@ -4,17 +4,18 @@ With all off-diagonal overlaps gamma, s_ii = gamma + (1 - gamma) f and s_ij = ga
 
     gamma' = (d - 2 + gamma^2) s_ij / d - (d - 1) gamma s_ii / d       per unit diffusive time,
 
-the exact drift of R_ij at the simplex. f and g average softmax weights: given a = W'^T x of the
-queries, the logits of query i are independent over keys with standard deviation
-score_std (1 - gamma)^{1/2} |a_i| / (sigma_a d_k^{1/2}), those of two queries correlated by
-cos(a_i, a_j); (a_i, a_j) is Wishart with d_k degrees of freedom and correlation gamma.
+the exact drift of R_ij at the simplex; for the mean of the overlaps see `SimplexClosure`. f and g
+average softmax weights: given a = W'^T x of the queries, the logits of query i are independent over
+keys with standard deviation score_std (1 - gamma)^{1/2} |a_i| / (sigma_a d_k^{1/2}), those of two
+queries correlated by cos(a_i, a_j); (a_i, a_j) is Wishart with d_k degrees of freedom and
+correlation gamma.
 
 !!! warning "Erratum"
-    The paper states gamma' = s_ij - gamma s_ii as exact; that is the form for d to infinity.
+    The paper states the drift s_ij - gamma s_ii as exact; that is the form for d to infinity.
     d times the difference is of order one: at d = 4 the printed drift is too fast by a factor
     between 2 and 4.
 
-The simplex is not preserved by the noise; overlaps concentrate about it for large dimension.
+Noise does not preserve the simplex; overlaps concentrate about it for large dimension.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".
