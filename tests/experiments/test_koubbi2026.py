@@ -37,7 +37,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name == "trade-offs" else pytest.mark.slow) for name in SMALL],
+    [pytest.param(name, marks=[] if name == "moebius" else pytest.mark.slow) for name in SMALL],
 )
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")

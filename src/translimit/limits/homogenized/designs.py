@@ -94,7 +94,7 @@ def postpone_collapse(
         lambda score_std: -float(design(score_std).depth.layers),
         bounds=(low, high),
         method="bounded",
-        options={"xatol": 1e-3},
+        options={"xatol": 0.02},
     )
     ends = [design(float(value)) for value in (low, found.x, high)]
     return max(ends, key=lambda one: float(one.depth.layers))

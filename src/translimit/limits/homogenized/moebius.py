@@ -32,6 +32,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Key,
+    Numbers,
     as_float64,
     in_float64,
     require_count,
@@ -90,7 +91,7 @@ def sample_overlaps(
 
 def cross_ratio(
     separations: Float[AnyArray, "*batch tokens tokens"], i: int, j: int, k: int, l: int
-) -> Float[AnyArray, "*batch"]:
+) -> Numbers:
     """(1 - R_ij) (1 - R_kl) / ((1 - R_ik) (1 - R_jl)), conserved without scores.
 
     Args:
@@ -99,6 +100,9 @@ def cross_ratio(
         j: another.
         k: another.
         l: another.
+
+    Returns:
+        The ratio [...].
     """
     S = separations
     return S[..., i, j] * S[..., k, l] / (S[..., i, k] * S[..., j, l])
