@@ -152,7 +152,6 @@ INCREASE = ex.claim(
             lambda found, at: 1.1 * (found(PLAIN, MOST).predicted - found(PLAIN, LEAST).predicted),
         ),
     ),
-    decided_by="standard",
 )
 
 
@@ -176,7 +175,6 @@ DIMENSION = ex.claim(
         ),
         ex.Rival("proportional to the logarithm of d", math.log(SMALL) / math.log(DIM)),
     ),
-    decided_by="standard",
 )
 
 
