@@ -34,6 +34,7 @@ from translimit.experiments.koubbi2026.depths import (
     Depths,
     designs,
     measured_depths,
+    own_noise_spread,
     predicted_depth,
 )
 
@@ -166,7 +167,7 @@ SPREAD = ex.claim(
         ex.Rival(
             "every overlap with a noise of its own",
             lambda found, at: float(
-                np.mean([2.0 * (2.0 / (n * (n - 1))) ** 0.5 for _, n, *_ in found.config.cases])
+                np.mean([own_noise_spread(d, n) for d, n, *_ in found.config.cases])
             ),
         ),
     ),

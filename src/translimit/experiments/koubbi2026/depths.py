@@ -86,6 +86,18 @@ def watched_threshold(
     return threshold + 0.5826 * float(Q * step) ** 0.5
 
 
+def own_noise_spread(dim: int, tokens: int, overlap: float = 0.25) -> float:
+    """The noise of the mean overlap if no two overlaps shared any, relative to the true one.
+
+    Without scores, half of the way to collapse: that of an overlap is 2 m (1 - gamma^2) (1 - gamma)
+    / d, and the mean is over n (n - 1) / 2 of them.
+    """
+    m = overlap + (1.0 - overlap) / tokens
+    own = 2.0 * m * (1.0 - overlap**2) * (1.0 - overlap) / dim / (tokens * (tokens - 1) / 2)
+    law = describe.WideHeads(dim=dim, score_std=0.0)
+    return (own / float(limits.homogenized.simplex.simplex_variation(law, overlap, tokens))) ** 0.5
+
+
 def first_order_time(law: WideHeads, tokens: int, threshold: float) -> float:
     """The integral of one over the exact drift at the simplex, from orthonormal tokens."""
     # Near the start the drift is of order 1 / n and grows like the overlap: a logarithmic scale.

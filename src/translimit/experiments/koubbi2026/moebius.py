@@ -21,7 +21,12 @@ from translimit import core, describe, figures, limits, models
 from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Two, Within
 from translimit.experiments.koubbi2026 import common
-from translimit.experiments.koubbi2026.depths import THRESHOLD, first_order_time, watched_threshold
+from translimit.experiments.koubbi2026.depths import (
+    THRESHOLD,
+    first_order_time,
+    own_noise_spread,
+    watched_threshold,
+)
 
 #: Tokens, dimension and time of the moments; tokens in as many dimensions of the collapse.
 TOKENS, DIM, T1 = 8, 16, 3.0
@@ -233,8 +238,8 @@ SPREAD = ex.claim(
     rivals=(
         ex.Rival("times 1.2", 1.2),
         ex.Rival(
-            "overlaps with independent noise",
-            lambda found, at: (2.0 / (CLOSE * (CLOSE - 1))) ** 0.5 * 2.0,
+            "every overlap with a noise of its own",
+            lambda found, at: own_noise_spread(CLOSE, CLOSE),
         ),
         ex.Rival("proportional to 1/d", CLOSE**-0.5),
     ),
