@@ -60,16 +60,23 @@ def measured_depths(
     """Chains from orthonormal tokens, in single precision, and what is predicted for them."""
     kinds, plain = limits.homogenized.Dimension, describe.WideHeads(dim=law.dim, score_std=0.0)
     predicted = predicted_depth(law, tokens, heads, step)
+    hot, large = (
+        predicted_depth(plain, tokens, heads, step),
+        predicted_depth(law, tokens, heads, step, kinds.LARGE),
+    )
+    stretch, plain_stretch = (
+        layer_stretch(one, tokens, THRESHOLD, step**2 / heads) for one in (law, plain)
+    )
     layers = int(PATIENCE * float(predicted.layers))
     chain = models.RandomHeadChain(law=law, step=step, heads=heads, layers=layers)
     start = np.eye(tokens, dtype=np.float32)
     crossed = chain.first_crossing(start, THRESHOLD, replicas=replicas, key=key)
     return Depths(
         layers=np.asarray(crossed, np.float64),
-        predicted=float(predicted.layers),
-        spread=float(predicted.spread),
-        large=float(predicted_depth(law, tokens, heads, step, kinds.LARGE).layers),
-        plain=float(predicted_depth(plain, tokens, heads, step).layers),
+        predicted=stretch * float(predicted.layers),
+        spread=stretch * float(predicted.spread),
+        large=stretch * float(large.layers),
+        plain=plain_stretch * float(hot.layers),
     )
 
 
@@ -100,13 +107,40 @@ def own_noise_spread(dim: int, tokens: int, overlap: float = 0.25) -> float:
 
 def first_order_time(law: WideHeads, tokens: int, threshold: float) -> float:
     """The integral of one over the exact drift at the simplex, from orthonormal tokens."""
-    # Near the start the drift is of order 1 / n and grows like the overlap: a logarithmic scale.
-    logs, weights = np.polynomial.legendre.leggauss(40)
-    low, high = np.log(1.0 / tokens), np.log(threshold + 1.0 / tokens)
-    shifted = np.exp(low + (high - low) * (logs + 1.0) / 2.0)
+    overlaps, weights = _nodes(tokens, threshold)
     drift = limits.homogenized.simplex.simplex_drift
-    values = [float(drift(law, one - 1.0 / tokens, tokens)) for one in shifted.tolist()]
-    return float(np.sum(weights * shifted / np.array(values)) * (high - low) / 2.0)
+    return float(weights @ [1.0 / float(drift(law, one, tokens)) for one in overlaps.tolist()])
+
+
+def layer_stretch(law: WideHeads, tokens: int, threshold: float, step: float) -> float:
+    """How much longer layers of a diffusive time take than the limit, to first order in it.
+
+    For d to infinity a layer makes R of (R + step s_ij) / (1 + step s_ii), so that the time is 1 +
+    step (int s_ii / D + log(D_end / D_start) / 2) / int 1 / D, D = s_ij - R s_ii. Without scores a
+    layer adds log(1 + step) to log(m / (1 - m)), instead of the step.
+    """
+    room = limits.homogenized
+
+    def drift(overlap: float) -> float:
+        large = room.Dimension.LARGE
+        return float(room.simplex.simplex_drift(law, overlap, tokens, dimension=large))
+
+    overlaps, weights = _nodes(tokens, threshold)
+    spreads = [law.score_std * (1.0 - one) ** 0.5 for one in overlaps.tolist()]
+    s = overlaps + (1.0 - overlaps) * [float(room.concentration(one, tokens)) for one in spreads]
+    slow = np.array([1.0 / drift(one) for one in overlaps.tolist()])
+    ends = 0.5 * np.log(drift(threshold) / drift(0.0))
+    return float(1.0 + step * (weights @ (s * slow) + ends) / (weights @ slow))
+
+
+def _nodes(
+    tokens: int, threshold: float
+) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """Overlaps from 0 to the threshold and weights, on the logarithmic scale of the drift."""
+    unit, weights = np.polynomial.legendre.leggauss(24)
+    low, high = np.log(1.0 / tokens), np.log(threshold + 1.0 / tokens)
+    shifted = np.exp(low + (high - low) * (unit + 1.0) / 2.0)
+    return shifted - 1.0 / tokens, weights * shifted * (high - low) / 2.0
 
 
 def predicted_depth(

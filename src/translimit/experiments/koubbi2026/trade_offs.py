@@ -25,7 +25,7 @@ from translimit.experiments.koubbi2026 import common
 from translimit.experiments.koubbi2026.depths import (
     PATIENCE,
     THRESHOLD,
-    first_order_time,
+    layer_stretch,
     watched_threshold,
 )
 
@@ -55,11 +55,10 @@ class Config(CheckedConfig):
 
 @dataclass(frozen=True)
 class Times(ex.Arrays):
-    """Times of collapse of networks, and their prediction, the threshold moved for the steps."""
+    """Times of collapse of networks, and their prediction for layers of that step."""
 
     times: Annotated[Float[np.ndarray, " replica"], common.TAU]
-    predicted: Annotated[float, "mean of the first passage"]
-    first: Annotated[float, "integral of one over the exact drift"]
+    predicted: Annotated[float, "mean of the first passage, by layers"]
 
 
 def compute_plain(config: Config, case: tuple[int, int], keys: ex.Keys) -> Times:
@@ -93,7 +92,8 @@ def _against(times: np.ndarray, law: describe.WideHeads, tokens: int, step: floa
     depth = limits.homogenized.collapse_depth(
         law, tokens=tokens, step=1.0, heads=1, threshold=level
     )
-    return Times(times, float(depth.layers), first_order_time(law, tokens, level))
+    stretch = layer_stretch(law, tokens, THRESHOLD, step)
+    return Times(times, stretch * float(depth.layers))
 
 
 PLAIN = ex.Part(
@@ -114,7 +114,7 @@ LEAST, MOST, NEAR = (DIM, TOKENS[0]), (DIM, TOKENS[-1]), (SMALL, TOKENS[0])
 
 
 def _time(found: ex.Found[Config], case: tuple[int, int]) -> Estimate:
-    # The steps of layers add about a quarter of their size.
+    # What layers add beyond the first order in their step.
     return common.estimate(found(PLAIN, case).times, STEP / 4)
 
 
@@ -183,7 +183,7 @@ def _power(found: ex.Found[Config], std: float) -> Estimate:
     few, many = (common.estimate(found(SCORED, (std, n)).times) for n in (FEW, MANY))
     span = math.log(MANY / FEW)
     error = float(np.hypot(few.floor / few.value, many.floor / many.value)) / span
-    # Steps lengthen both times alike, by a few per cent.
+    # What layers add beyond the first order in their step, to both alike.
     return Estimate(math.log(many.value / few.value) / span, error, few.count, SCORED_STEP / 20)
 
 
