@@ -40,11 +40,14 @@ from translimit.core import (
     require_number,
 )
 from translimit.describe import require_cosine
+from translimit.limits.homogenized.two_tokens import Kernel
 
 #: Nodes of the law of an angle, and the change with half of them beyond which they are too few.
 ANGLES, RESOLVED = 4000, 1e-5
 #: From so many rows on the series of the mean cosine is summed here.
 SERIES_FROM = 20
+#: Chebyshev points, in the squared overlap, of the kernel at a finite head dimension.
+SQUARES = 12
 
 
 def mean_cosine(overlap: Numbers, rows: int) -> Numbers:
@@ -123,6 +126,41 @@ def _correlation_density(R: float, q: int, nodes: int) -> tuple[np.ndarray, np.n
     return a, np.sum(terms, axis=1) - 0.5 * terms[:, 0]
 
 
+def sharp_kernel(dim: int, head_dim: float | None = None) -> Kernel:
+    """S = 1 and p = c(R) of two tokens under sharp heads, for the functions of `two_tokens`.
+
+    With it the pair is a diffusion at a finite dimension: on the slow clock with the drift
+    (d - 2 + u^2) c(u) - (d - 1) u and half the squared volatility (1 - u^2) (1 - u c(u)).
+    `SlowOverlap` is its limit for d to infinity.
+
+    Args:
+        dim: d, at least 4.
+        head_dim: d_k, at least 4, or infinity for A with independent entries; `dim` by default.
+
+    Raises:
+        ArgumentError: outside these ranges.
+    """
+    dim = require_count(dim, "dim", 4)
+    columns = dim if head_dim is None else head_dim
+    if columns == math.inf:
+        return lambda overlap: (np.ones_like(overlap), np.asarray(mean_cosine(overlap, dim)))
+    q = require_count(columns, "head_dim", 4)
+    # (R - c) / (R (1 - R^2)) is smooth in R^2. At one it is half of how much faster than linear
+    # small angles are averaged; the quadrature gives the other points.
+    squares = 0.5 - 0.5 * np.cos(np.pi * np.arange(1, SQUARES + 1) / (SQUARES + 0.5))
+    lost = [(r - output_cosine(r, dim, q)) / (r * (1 - r**2)) for r in np.sqrt(squares[:-1])]
+    ends = 0.5 * ((dim - 1) * (q - 1) / ((dim - 2) * (q - 2)) - 1.0)
+    fit = np.polynomial.Chebyshev.fit(
+        np.append(squares[:-1], 1.0), np.append(lost, ends), SQUARES - 1, domain=[0, 1]
+    )
+
+    def kernel(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        square = overlap**2
+        return np.ones_like(overlap), overlap * (1.0 - (1.0 - square) * fit(square))
+
+    return kernel
+
+
 def default_kappa(dim: int, head_dim: int | None = None) -> float:
     """Kappa = 3/2 + dim / (2 head_dim); 2 where both agree."""
     return 1.5 + dim / (2.0 * (dim if head_dim is None else head_dim))
@@ -174,3 +212,60 @@ def marginal_square(ts: ArrayInput, initial: float = 0.0) -> Numbers:
     variance = 8.0 * np.asarray(ts, dtype=np.float64)
     mean = np.full_like(variance, 2.0 * np.arctanh(u))
     return 1.0 - 4.0 * in_float64(logistic_normal, mean, variance, 1)
+
+
+def settling_exponent(
+    dim: int, head_dim: float | None = None, *, heads: float = math.inf, step: float = 0.0
+) -> float:
+    """Almost sure rate of log(1 - |u|) per unit of slow time, near +-1, under sharp heads.
+
+    (d - 3) (K - 1) - 2, K = (d - 1) (d_k - 1) / ((d - 2) (d_k - 2)), in continuous time; a chain
+    with H fresh heads a layer adds (1 - 4 / H) step / (1 + step)^2, for d_k = d and to leading
+    order in 1 / d. So few heads make a pair settle that the limit never settles.
+
+    Args:
+        dim: d, at least 4.
+        head_dim: d_k, at least 4, or infinity; `dim` by default.
+        heads: H of a layer.
+        step: unit diffusive time of a layer.
+    """
+    d = require_count(dim, "dim", 4)
+    q = float(d if head_dim is None else head_dim)
+    columns = 1.0 if math.isinf(q) else (q - 1) / (q - 2)
+    rate = (d - 3) * ((d - 1) / (d - 2) * columns - 1.0) - 2.0
+    return rate + (1.0 - 4.0 / heads) * step / (1.0 + step) ** 2
+
+
+def barycentre_length(strength: Numbers, dim: int) -> Numbers:
+    """|m| for tokens uniform on the sphere: m_A(x) = a_d(k) Ax / |Ax|, k = beta |Ax|, exactly.
+
+    a_d = I_{d/2} / I_{d/2-1}, a ratio of modified Bessel functions, by its continued fraction.
+
+    Args:
+        strength: k, not negative; an array is welcome.
+        dim: d, at least 2.
+    """
+    k = np.asarray(strength, dtype=np.float64)
+    d = require_count(dim, "dim", 2)
+    # a_d = k / (d + k a_{d+2}), from far above, where k / d is small.
+    value = np.zeros_like(k)
+    for order in range(d + 2 * int(40 + np.max(k, initial=0.0)), d - 2, -2):
+        value = k / (order + k * value)
+    return value
+
+
+def large_barycentre(ratio: float) -> float:
+    """|m| = 2 r / (1 + (1 + 4 r^2)^{1/2}) at beta_operator = r d, for d to infinity.
+
+    So the limit of sharp heads needs beta_operator far above d: what is lost, 1 - |m|^2, is of the
+    order d / beta_operator.
+
+    Args:
+        ratio: r, not negative.
+
+    !!! warning "Erratum"
+        The paper prints errors of order d^{-3/2} and beta_operator^{-1/2} with a constant that does
+        not depend on d; at a fixed r both vanish with d, what is lost does not.
+    """
+    r = float(require_number(ratio, "ratio"))
+    return 2.0 * r / (1.0 + math.sqrt(1.0 + 4.0 * r * r))

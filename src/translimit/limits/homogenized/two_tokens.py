@@ -32,6 +32,8 @@ from translimit.describe import require_cosine
 
 #: The backward equation is solved on |y| <= EDGE.
 EDGE = 9.0
+#: The least sum of the rates (drift over half squared volatility) of both ends that attract.
+SETTLING = 1e-6
 
 Kernel = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -175,10 +177,7 @@ def random_antipodal_exponent(score_std: float, dim: int) -> float:
 
 
 def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> float:
-    """Probability that two tokens with scores beta <x, y> end antipodal, by the scale function.
-
-    int_{y_0}^inf e^{-I} / int e^{-I} with I = int drift / (half squared volatility); 0 where
-    antipodal pairs repel.
+    """Probability that two tokens with scores beta <x, y> end antipodal; 0 where these repel.
 
     Args:
         beta: not negative.
@@ -186,16 +185,34 @@ def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> flo
         initial: overlap at the start, in (-1, 1).
 
     Raises:
-        ArgumentError: numbers out of range.
+        ArgumentError: numbers out of range, or a beta too close to the transition.
     """
     beta = float(require_number(beta, "beta"))
-    initial = float(require_cosine(initial, "initial", ends=False))
     if antipodal_exponent(beta, dim) >= 0:
+        require_cosine(initial, "initial", ends=False)
         return 0.0
+    return 1.0 - joining_probability(fixed_scores(beta), dim, initial=initial)
+
+
+def joining_probability(kernel: Kernel, dim: int, *, initial: float) -> float:
+    """Probability that the overlap of two tokens ends at 1 and not at -1, by the scale function.
+
+    int_{-inf}^{y_0} e^{-I} / int e^{-I} with I = int drift / (half squared volatility), in
+    y = artanh R, for a kernel with which both ends attract.
+
+    Args:
+        kernel: from overlaps [nodes] to s and p [nodes].
+        dim: dimension of the tokens, at least 2.
+        initial: overlap at the start, in (-1, 1).
+
+    Raises:
+        ArgumentError: numbers out of range, or an end that does not attract, or hardly.
+    """
+    initial = float(require_cosine(initial, "initial", ends=False))
     edge, count = 60.0, 400_001
     y = np.linspace(-edge, edge, count)
-    # Beyond |y| = 18 the coefficients are constant to rounding.
-    drift, half = pair_coefficients(np.clip(y, -12.0, 12.0), fixed_scores(beta), dim)
+    # Beyond |y| = 12 the coefficients are constant to rounding.
+    drift, half = pair_coefficients(np.clip(y, -12.0, 12.0), kernel, require_count(dim, "dim", 2))
     rate = drift / half
     h = y[1] - y[0]
     exponent = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * h)])
@@ -204,11 +221,11 @@ def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> flo
     total = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * h)])
     # Exponential tails beyond the edges.
     left, right = density[0] / -rate[0], density[-1] / rate[-1]
-    if not (left >= 0 and right >= 0):
+    if not (left >= 0 and right >= 0 and rate[-1] - rate[0] > SETTLING):
         raise ArgumentError(
-            "beta",
-            f"got {beta:g}, too close to the transition for the quadrature",
-            "pass one further from the zero of antipodal_exponent",
+            "kernel",
+            "has an end that does not attract, or hardly, for the quadrature",
+            "pass one further from the zero of the exponents",
         )
     below = left + float(np.interp(math.atanh(initial), y, total))
-    return float(1.0 - below / (left + total[-1] + right))
+    return below / (left + float(total[-1]) + right)
