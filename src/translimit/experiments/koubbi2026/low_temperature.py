@@ -1,62 +1,58 @@
-r"""Strong scores: slow motion of the overlap of two tokens, its law, and where it ends.
+r"""Sharp heads: what one head does to a cosine, the slow law, and how few heads end it.
 
-The overlap u of two tokens under sharp heads (m = A x / |A x| imposed) moves on the slow clock
-t = tau / d, as u = tanh y with y driven by the coefficient kappa = 3/2 + d / (2 d_k); printed is
-kappa = 1. What is computed:
+With m = A x / |A x| imposed, as infinitely many tokens that fill the sphere make it, the overlap u
+of two tokens moves on the slow clock t = tau / d, as u = tanh y with y driven by the coefficient
+kappa = 3/2 + d / (2 d_k); printed is kappa = 1. What is computed:
 
 - the mean cosine after one random head A = W W'^T, sampled, beside the coefficient 1 / (2 d) of one
-  Gaussian layer (printed) and 1 / d of two;
-- chains of two tokens with d_k = d and d_k = 32 d to slow time 1, beside the slow equation with
-  kappa = 1, 3/2 and 2;
-- chains to slow time 8 with one head and with eight heads a layer: near +-1 the drift of the chain
-  depends on how many heads average in a layer;
-- chains with finitely many tokens and one-hot attention: they move on the diffusive clock.
+  Gaussian layer (printed) and that of two;
+- chains of four heads a layer to slow time 1, d_k = d and 32 d, beside their diffusion at this
+  dimension, and the limit of that diffusion beside the slow equation;
+- the rate at which log(1 - |u|) falls near +-1 for several heads a layer, and chains to slow time
+  8: one head a layer ends what the limit never settles.
+
+The order of the limits is strong scores first, then d to infinity. A law of tokens with a density
+of at most rho_max times the uniform one has E <x, y>^2 <= rho_max / d for two tokens drawn from
+it, so that bounds on the density that do not depend on d exclude an overlap of order one.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, figures, limits, models
-from translimit.core import UNAVAILABLE, Estimate
+from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Step, Two, Within
 from translimit.experiments.koubbi2026 import common
-from translimit.experiments.koubbi2026.slow_motion import (
-    FEW_DIM,
-    KAPPAS,
-    FewTokens,
+from translimit.experiments.koubbi2026.sharp_cells import (
+    KERNEL_DIM,
     Kernel,
     Motion,
-    draw_motion,
-    few_tokens,
+    Rate,
     kernel,
+    mean_square,
     motion,
+    settling_rate,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
-TIMES = (0.25, 0.5, 0.75, 1.0)
-LONG_TIMES = (1.0, 2.0, 4.0, 8.0)
-LONG_STEP = 0.2
-HEADS: tuple[int, ...] = (1, 8)
-#: d_k / d of the two short cells.
+#: d_k / d of the kernels and of the short chains; kappa; heads of a layer of these chains.
 RATIOS = {"square": 1, "narrow": 32}
-SQUARE = {"chain": "square"}
-#: What a head may do to the cosine of two tokens: the coefficient of R (1 - R^2) / d.
-COEFFICIENTS = {"printed": 0.5, "two-layers": 1.0}
-#: Which chain should follow which slow equation.
-LAWS = {
-    "square-kappa-1-printed": ("square", 1.0),
-    "square-kappa-2": ("square", 2.0),
-    "narrow-kappa-3-2": ("narrow", 1.5),
-}
+KAPPAS = {name: 1.5 + 0.5 / ratio for name, ratio in RATIOS.items()}
+SHORT_HEADS, TIMES = 4, (0.25, 0.5, 0.75, 1.0)
+#: Coefficients that are compared: no drift, printed, one Gaussian layer, two.
+OTHERS = (0.0, 1.0, 1.5, 2.0)
+#: Long chains: heads of a layer, diffusive step, slow times; dimension of the settling rate.
+HEADS, LONG_STEP, LONG_TIMES, RATE_DIM = (1, 8), 0.2, (1.0, 2.0, 4.0, 8.0), 64
+#: Dimensions from which the limit is extrapolated.
+DIMS = (48, 96)
 
 
 @dataclass(frozen=True)
@@ -64,272 +60,354 @@ class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
-        dim: dimension of the tokens, at least 16.
+        dim: dimension of the tokens of the chains, at least 16.
         replicas: chains of every cell.
         step: diffusive step of the short chains.
-        paths: of the slow equation where its law is not known.
+        samples: heads, and single layers near coincidence.
     """
 
     dim: Annotated[int, Within(16)] = 24
-    replicas: Two = 1000
+    replicas: Two = 4000
     step: Step = 0.1
-    paths: Two = 20_000
+    samples: Two = 2_000_000
 
 
-def compute_kernel(config: Config, at: ex.Alone, keys: ex.Keys) -> Kernel:
-    """Cosines after one head, in float64."""
-    del at
-    return kernel(200 * config.replicas, keys.own)
+@dataclass(frozen=True)
+class Limits(ex.Arrays):
+    """Mean squares at slow time 1: of diffusions at two dimensions, of the slow equation."""
+
+    square: Float[np.ndarray, " dim"]
+    narrow: Float[np.ndarray, " dim"]
+    kappa: Float[np.ndarray, " kappa"]
+    slow: Float[np.ndarray, "kappa time"]
+
+
+def compute_kernel(config: Config, name: str, keys: ex.Keys) -> Kernel:
+    """Cosines after one head of two Gaussian layers."""
+    return kernel(RATIOS[name] * KERNEL_DIM, config.samples, keys.own)
 
 
 def compute_short(config: Config, name: str, keys: ex.Keys) -> Motion:
-    """Chains of one head a layer to slow time 1."""
-    return _motion(config, config.step, 1, RATIOS[name], TIMES, keys)
+    """Chains of four heads a layer to slow time 1."""
+    chain = models.SharpHeadChain(
+        dim=config.dim,
+        head_dim=RATIOS[name] * config.dim,
+        diffusive_step=config.step,
+        heads=SHORT_HEADS,
+    )
+    return motion(chain, TIMES, config.replicas, keys.own)
 
 
 def compute_long(config: Config, heads: int, keys: ex.Keys) -> Motion:
     """Chains with d_k = d to slow time 8."""
-    return _motion(config, LONG_STEP, heads, 1, LONG_TIMES, keys)
+    chain = models.SharpHeadChain(dim=config.dim, diffusive_step=LONG_STEP, heads=heads)
+    return motion(chain, LONG_TIMES, config.replicas, keys.own)
 
 
-def _motion(
-    config: Config, step: float, heads: int, ratio: int, times: Sequence[float], keys: ex.Keys
-) -> Motion:
-    chain = models.SharpHeadChain(
-        dim=config.dim, head_dim=ratio * config.dim, diffusive_step=step, heads=heads
+def compute_rate(config: Config, heads: int, keys: ex.Keys) -> Rate:
+    """Single layers near coincidence, d_k = d."""
+    return settling_rate(RATE_DIM, heads, LONG_STEP, config.samples // 4, keys.own)
+
+
+def compute_limits(config: Config, at: ex.Alone, keys: ex.Keys) -> Limits:
+    """Nothing is random."""
+    del config, at, keys
+    slow = limits.homogenized.low_temperature.slow_expectation
+    rows = [
+        [slow(np.square, kappa, initial=0.0, t1=time) for time in TIMES]
+        for kappa in (*OTHERS, KAPPAS["narrow"])
+    ]
+    return Limits(
+        square=np.array([mean_square(dim, dim, TIMES[-1]) for dim in DIMS]),
+        narrow=np.array([mean_square(dim, 32 * dim, TIMES[-1]) for dim in DIMS]),
+        kappa=np.array([*OTHERS, KAPPAS["narrow"]]),
+        slow=np.array(rows),
     )
-    return motion(chain, times, replicas=config.replicas, paths=config.paths, key=keys.own)
 
 
-def compute_few_tokens(config: Config, at: ex.Alone, keys: ex.Keys) -> FewTokens:
-    """Orthonormal tokens under one-hot attention."""
-    del at
-    return few_tokens(config.step, config.replicas, keys.own)
+def _cost(config: Config, layers: float) -> ex.Cost:
+    """The diffusion, and layers of one head times replicas."""
+    return ex.Cost(4.0 + 4e-7 * config.replicas * layers)
 
 
-def _cost(config: Config, layers: float, compilation: float = 4.0) -> ex.Cost:
-    """Compilation, and layers times replicas."""
-    return ex.Cost(compilation + 8e-6 * config.replicas * layers)
-
-
-KERNEL = ex.Part("kernel", Kernel, compute_kernel, grid=ex.alone, cost=lambda c, at: _cost(c, 0.0))
+KERNEL = ex.Part(
+    "kernel/{name}",
+    Kernel,
+    compute_kernel,
+    grid=lambda c: tuple(RATIOS),
+    cost=lambda c, name: ex.Cost(2.0 + 4e-7 * c.samples),
+)
 SHORT = ex.Part(
     "{name}",
     Motion,
     compute_short,
     grid=lambda c: tuple(RATIOS),
-    cost=lambda c, name: _cost(c, c.dim / c.step),
+    cost=lambda c, name: _cost(c, SHORT_HEADS * c.dim / c.step),
 )
 LONG = ex.Part(
     "long/heads={heads}",
     Motion,
     compute_long,
     grid=lambda c: HEADS,
-    cost=lambda c, heads: _cost(c, LONG_TIMES[-1] * c.dim / LONG_STEP * (0.5 + 0.25 * heads)),
+    cost=lambda c, heads: _cost(c, LONG_TIMES[-1] * c.dim / LONG_STEP * (1 + heads)),
 )
-FEW = ex.Part(
-    "few-tokens",
-    FewTokens,
-    compute_few_tokens,
-    grid=ex.alone,
-    cost=lambda c, at: _cost(c, 0.0, 25.0),
+RATE = ex.Part(
+    "rate/heads={heads}",
+    Rate,
+    compute_rate,
+    grid=lambda c: HEADS,
+    cost=lambda c, heads: ex.Cost(1.0 + 2e-7 * c.samples * (2 + heads)),
 )
+LIMITS = ex.Part("limits", Limits, compute_limits, grid=ex.alone, cost=lambda c, at: ex.Cost(12.0))
 
 
-def _coefficient(found: ex.Found[Config], form: str) -> Estimate:
-    del form
-    return found(KERNEL).estimate
+def _slow(kappa: float) -> Callable[[ex.Found[Config], str], float]:
+    """E u^2 of the slow equation at slow time 1."""
+
+    def prediction(found: ex.Found[Config], name: str) -> float:
+        del name
+        data = found(LIMITS)
+        return float(data.slow[data.kappa.tolist().index(kappa), -1])
+
+    return prediction
 
 
-def _square(found: ex.Found[Config], law: str) -> Estimate:
-    """At slow time 1; corrections of order 1 / d, measured at 0.5 / d."""
-    squares = found(SHORT, LAWS[law][0]).squares[:, -1]
-    return common.estimate(squares, discretisation=0.5 / found.config.dim)
+def _far(found: ex.Found[Config], heads: int) -> Estimate:
+    """How much larger E u^2 of a long chain is than that of its diffusion."""
+    data = found(LONG, heads)
+    return common.estimate(data.last - data.diffusion[-1])
 
 
-def _theory(found: ex.Found[Config], law: str) -> float:
-    return float(found(SHORT, "square").theory[KAPPAS.index(LAWS[law][1]), -1])
+def _to_infinity(found: ex.Found[Config], name: str) -> Estimate:
+    """Extrapolated in 1 / d; half of what that adds is its error."""
+    values = getattr(found(LIMITS), name)
+    added = float(values[1] - values[0])
+    return Estimate(float(values[1]) + added, 0.0, len(values), abs(added) / 4)
 
 
-def _long(heads: int, found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    return common.estimate(found(LONG, heads).squares[:, -1])
+def _settling(found: ex.Found[Config], heads: int, damped: float = 1.0) -> float:
+    """The predicted rate; with damped = 0 without the norm that a layer divides by."""
+    sharp = limits.homogenized.low_temperature
+    rest = sharp.settling_exponent(RATE_DIM)
+    added = sharp.settling_exponent(RATE_DIM, heads=heads, step=LONG_STEP) - rest
+    return rest + added * (1.0 + LONG_STEP) ** (2.0 * (1.0 - damped))
 
 
-def _marginal(found: ex.Found[Config], at: ex.Alone) -> float:
-    del found, at
-    return float(limits.homogenized.low_temperature.marginal_square(LONG_TIMES[-1]))
-
-
-def _few(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    return common.estimate(found(FEW).change[0])
-
-
-COSINE = ex.Claims(
-    "kernel-{form}",
-    lambda found, form: (
-        "One random head draws the cosine of two tokens together by "
-        f"${COEFFICIENTS[form]:g} \\cdot R(1 - R^2) / d$."
+PRINTED_SLOW = "$du = -u(1-u^2)dt + \\sqrt{2}(1-u^2)dB$"
+CLAIMS = (
+    ex.Claims(
+        "kernel-{name}",
+        "One random head draws the mean cosine of two tokens together as two Gaussian layers do: "
+        "the coefficient of $R(1 - R^2)/d$ is $(1 + d / d_k) / 2$ to leading order.",
+        estimate=lambda found, name: Estimate(
+            found(KERNEL, name).coefficient, found(KERNEL, name).stderr, found.config.samples
+        ),
+        prediction=lambda found, name: found(KERNEL, name).exact,
+        tol=0.015,
+        over=lambda c: tuple(RATIOS),
+        rivals=(
+            ex.Rival("1/(2d)", 0.5, printed=True, when=lambda c, name: name == "square"),
+            ex.Rival(
+                "one layer",
+                lambda found, name: found(KERNEL, name).one,
+                when=lambda c, name: name == "square",
+            ),
+            ex.Rival("1/d", 1.0, when=lambda c, name: name == "narrow"),
+            ex.Rival("unchanged cosines", 0.0),
+            ex.Rival("times 1.1", lambda found, name: 1.1 * found(KERNEL, name).exact),
+        ),
+        printed="$R - R(1-R^2)/(2d)$",
     ),
-    estimate=_coefficient,
-    prediction=lambda found, form: COEFFICIENTS[form],
-    tol=0.25,
-    over=lambda c: tuple(COEFFICIENTS),
-    printed=lambda found, form: "$R - R(1-R^2)/(2d)$" if form == "printed" else UNAVAILABLE,
-)
-SLOW = ex.Claims(
-    "{law}",
-    lambda found, law: (
-        "$E\\,u^2$ of the chain at slow time 1 is that of the slow equation with "
-        f"$\\kappa = {LAWS[law][1]:g}$, where $d_k = {RATIOS[LAWS[law][0]]} d$."
+    ex.Claims(
+        "{name}-chain",
+        lambda found, name: (
+            "$E\\,u^2$ of the chain at slow time 1 is that of its diffusion at this dimension, "
+            f"$d_k = {RATIOS[name]} d$."
+        ),
+        estimate=lambda found, name: common.estimate(found(SHORT, name).last),
+        prediction=lambda found, name: float(found(SHORT, name).diffusion[-1]),
+        tol=0.02,
+        over=lambda c: tuple(RATIOS),
+        rivals=(
+            ex.Rival("kappa = 1", _slow(1.0)),
+            ex.Rival("no drift", _slow(0.0)),
+            ex.Rival(
+                "one Gaussian layer",
+                lambda found, name: float(found(SHORT, name).one[-1]),
+                when=lambda c, name: name == "square",
+            ),
+            ex.Rival(
+                "d_k = d",
+                lambda found, name: float(found(SHORT, "square").diffusion[-1]),
+                when=lambda c, name: name == "narrow",
+            ),
+        ),
     ),
-    estimate=_square,
-    prediction=_theory,
-    tol=0.05,
-    over=lambda c: tuple(LAWS),
-    printed=lambda found, law: (
-        "$du = -u(1-u^2)dt + \\sqrt{2}(1-u^2)dB$" if law.endswith("printed") else UNAVAILABLE
+    ex.Claims(
+        "{name}-limit",
+        lambda found, name: (
+            "As the dimension grows that of the diffusion tends to the slow equation's with "
+            f"$\\kappa = 3/2 + d / (2 d_k) = {KAPPAS[name]:.4g}$."
+        ),
+        estimate=_to_infinity,
+        prediction=lambda found, name: _slow(KAPPAS[name])(found, name),
+        tol=0.002,
+        over=lambda c: tuple(RATIOS),
+        rivals=(
+            ex.Rival("kappa = 1", _slow(1.0), printed=True),
+            ex.Rival("no drift", _slow(0.0)),
+            ex.Rival("kappa = 3/2", _slow(1.5), when=lambda c, name: name == "square"),
+            ex.Rival("kappa = 2", _slow(2.0), when=lambda c, name: name == "narrow"),
+        ),
+        printed=PRINTED_SLOW,
     ),
-)
-SETTLES = ex.Claims(
-    "long-one-head-settles",
-    "At slow time 8 the chain with one head a layer is nearer to $\\pm 1$ than the limit that "
-    "never settles ($\\kappa = 2$): its $E\\,u^2$ is within 0.03 of the limit's.",
-    estimate=partial(_long, 1),
-    prediction=_marginal,
-    tol=0.03,
-    over=ex.alone,
-)
-MOVES = ex.Claims(
-    "long-eight-heads-do-not",
-    "With eight heads a layer $E\\,u^2$ at slow time 8 is at most that of the limit.",
-    estimate=partial(_long, 8),
-    prediction=_marginal,
-    tol=0.03,
-    over=ex.alone,
-    one_sided=True,
-)
-FAST = ex.Claims(
-    "finite-tokens-are-fast",
-    "With finitely many tokens and one-hot attention the overlap does not move on the slow clock: "
-    "its change within diffusive time 1 is at most 0.05.",
-    estimate=_few,
-    prediction=0.0,
-    tol=0.05,
-    over=ex.alone,
-    one_sided=True,
-    printed="slow motion, for a law of tokens with a density",
+    ex.Claims(
+        "settling-heads={heads}",
+        "Near $\\pm 1$, $\\log(1 - |u|)$ falls in a chain of $H$ heads a layer at the rate of the "
+        "limit less $(1 - 4/H) \\Delta\\tau / (1 + \\Delta\\tau)^2$ per unit of slow time.",
+        estimate=lambda found, heads: Estimate(
+            found(RATE, heads).rate, found(RATE, heads).stderr, found.config.samples // 4
+        ),
+        prediction=_settling,
+        tol=0.04,
+        over=lambda c: HEADS,
+        rivals=(
+            ex.Rival(
+                "heads have no effect",
+                lambda found, heads: limits.homogenized.low_temperature.settling_exponent(RATE_DIM),
+            ),
+            ex.Rival("kappa = 1", -2.0),
+            ex.Rival(
+                "not damped",
+                lambda found, heads: _settling(found, heads, 0.0),
+                when=lambda c, heads: heads == 1,
+            ),
+        ),
+    ),
+    ex.claim(
+        "long-one-head-settles",
+        "At slow time 8 a chain with one head a layer is nearer to $\\pm 1$ than its diffusion, by "
+        "at least 0.02 in $E\\,u^2$.",
+        lambda found: common.estimate(found(LONG, 1).diffusion[-1] - found(LONG, 1).last),
+        -0.02,
+        tol=0.005,
+        one_sided=True,
+        rivals=(ex.Rival("as near as its diffusion", 0.0),),
+    ),
+    ex.claim(
+        "long-eight-heads-do-not",
+        "With eight heads a layer it is not nearer than its diffusion.",
+        lambda found: _far(found, 8),
+        0.0,
+        tol=0.01,
+        one_sided=True,
+        rivals=(ex.Rival("as one head", lambda found, at: _far(found, 1)),),
+    ),
 )
 
 
 def _short_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for name, data in found.each(SHORT):
-        for row in data.rows():
+        means = common.mean_and_stderr(data.overlap**2)
+        columns = (data.time, *means, data.diffusion, *found(LIMITS).slow[1:4])
+        for row in zip(*(one.tolist() for one in columns), strict=True):
             yield (name, *row)
 
 
 def _long_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Mean squares in time, and histograms at the last time beside the limit's density."""
+    edges = np.linspace(-1.0, 1.0, 41)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    last = LONG_TIMES[-1]
+    density = np.exp(-(np.arctanh(middle) ** 2) / (4 * last)) / np.sqrt(4 * np.pi * last)
     for heads, data in found.each(LONG):
-        for time, mean, stderr, *_ in data.rows():
-            yield (heads, time, mean, stderr)
-
-
-def _draw_long(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
-    del table
-    draw_motion(canvas, dict(found.each(LONG)))
-
-
-def _few_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    few = found(FEW)
-    columns = (few.tokens, *common.mean_and_stderr(few.change, axis=1))
-    yield from zip(*(one.tolist() for one in columns), strict=True)
+        word = f"{heads} {'head' if heads == 1 else 'heads'}"
+        columns = (data.time, *common.mean_and_stderr(data.overlap**2), data.diffusion)
+        for row in zip(*(one.tolist() for one in columns), strict=True):
+            yield ("time", word, *row)
+        heights, _ = np.histogram(data.overlap[:, -1], edges, density=True)
+        limit = density / (1 - middle**2)
+        for place, height, law in zip(
+            middle.tolist(), heights.tolist(), limit.tolist(), strict=True
+        ):
+            yield ("law", word, place, height, None, law)
 
 
 SLOW_LAW = ex.Figure(
     name="slow-law",
     title="The slow law has the coefficient of two Gaussian layers",
-    caption=lambda found: (
-        f"Mean square overlap of two tokens from orthogonal, {found.config.replicas} chains with "
-        f"sharp heads at $d = {found.config.dim}$ (points, bars of one standard error), and the "
-        "slow equation at three coefficients (lines). Infinitely many tokens are imposed."
-    ),
+    caption="Mean square overlap of two tokens from orthogonal, {replicas} chains with sharp heads "
+    "at $d = {dim}$, four heads a layer (points, bars of one standard error); their diffusions "
+    "at this dimension (full lines), and the slow equation at three coefficients (dashed). "
+    "Infinitely many tokens are imposed. Left $d_k = d$, right $d_k = 32 d$.",
     columns=(
-        *("chain", "slow time", "mean square overlap", "stderr"),
+        *("chain", "slow time", "mean square overlap", "stderr", "diffusion"),
         *("kappa = 1", "kappa = 3/2", "kappa = 2"),
     ),
     rows=_short_rows,
     x="slow time",
-    by="chain",
+    panels="chain",
+    titles={"square": "$d_k = d$", "narrow": "$d_k = 32 d$"},
     layers=(
-        *(
-            figures.line(one, by="", series=None, where=SQUARE, label=label, dash=dash)
-            for one, label, dash in (
-                ("kappa = 1", "$\\kappa = 1$, as printed", "6 3"),
-                ("kappa = 3/2", "$\\kappa = 3/2$", "7 2 1.5 2"),
-                ("kappa = 2", "$\\kappa = 2$", ""),
-            )
-        ),
-        figures.points("mean square overlap", "stderr", where=SQUARE, label="chain, $d_k = d$"),
-        figures.points(
-            *("mean square overlap", "stderr"),
-            where={"chain": "narrow"},
-            label="chain, $d_k = 32d$",
-        ),
+        figures.line("kappa = 1", label="$\\kappa = 1$, as printed", series=1, dash="6 3"),
+        figures.line("kappa = 3/2", label="$\\kappa = 3/2$", series=2, dash="7 2 1.5 2"),
+        figures.line("kappa = 2", label="$\\kappa = 2$", series=3, dash="1.5 2"),
+        figures.line("diffusion", label="diffusion", series=None),
+        figures.points("mean square overlap", "stderr", label="chains"),
     ),
     xlabel="slow time $t = \\tau / d$",
     ylabel="$E\\,u^2$",
+    size=(9.0, 4.2),
 )
 LONG_TIME = ex.Figure(
     name="long-time",
     title="Long times: the limit never settles, the chain with one head does",
-    caption=lambda found: (
-        f"{found.config.replicas} chains of two tokens at $d = d_k = {found.config.dim}$ with "
-        f"sharp heads and diffusive step {LONG_STEP:g}: mean square overlap (bars of one standard "
-        "error) and its law at slow time 8, beside the limit $u = \\tanh(\\sqrt{2} B_t)$."
-    ),
-    columns=("heads", "slow time", "mean square overlap", "stderr"),
+    caption="{replicas} chains of two tokens at $d = d_k = {dim}$ with sharp heads and diffusive "
+    "step 0.2: mean square overlap (bars of one standard error) beside that of their diffusion, "
+    "and histograms at slow time 8 beside the limit $u = \\tanh(\\sqrt{{2}} B_t)$.",
+    columns=("panel", "heads", "place", "value", "stderr", "theory"),
     rows=_long_rows,
-    draw=_draw_long,
-    shown=lambda found, _: len(HEADS) * found.config.replicas,
-    size=(10.0, 4.0),
-)
-FEW_TOKENS = ex.Figure(
-    name="few-tokens",
-    title="Slow motion is no statement about finitely many tokens",
-    caption=lambda found: (
-        f"Orthonormal tokens in dimension {FEW_DIM} under one-hot attention (score deviation "
-        f"1000) at diffusive time 1, {found.config.replicas} chains each, bars of one standard "
-        "error. Under the slow law the overlap would have moved by $O(1/d)$."
-    ),
-    columns=("tokens", "mean overlap", "stderr"),
-    rows=_few_rows,
-    x="tokens",
+    x="place",
+    by="heads",
     layers=(
-        figures.points("mean overlap", "stderr", label="one-hot attention"),
-        figures.level(0.0, label="slow motion"),
+        figures.panel(
+            "mean square",
+            figures.line(
+                "theory", by="", series=None, where={"heads": "1 head"}, label="diffusion"
+            ),
+            figures.points("value", "stderr"),
+            where={"panel": "time"},
+            xlabel="slow time $t = \\tau / d$",
+            ylabel="$E\\,u^2$",
+        ),
+        figures.panel(
+            "law at slow time 8",
+            figures.line("theory", by="", series=None, where={"heads": "1 head"}, label="limit"),
+            figures.steps("value"),
+            where={"panel": "law"},
+            xlabel="overlap $u$",
+            ylabel="density",
+            log="y",
+        ),
     ),
-    xlabel="tokens $n$",
-    ylabel="mean overlap at $\\tau = 1$",
-    log="x",
-    ticks=True,
+    size=(10.0, 4.0),
 )
 
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/low-temperature",
-    title="Strong scores: slow motion, its law, and where it ends",
+    title="Strong scores: the slow law, and where few heads end it",
     summary="For strong scores and tokens that fill the sphere, the overlap of two tokens moves on "
     "the slow clock $\\tau/d$. The equation as printed ($\\kappa = 1$) ends at $\\pm 1$; with the "
     "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. The chain tells "
-    "them apart, and shows what a layer with few heads and a finite number of tokens do instead.",
-    citations=("koubbi2026", "jax"),
+    "them apart, and shows what a layer with few heads does instead.",
+    citations=("koubbi2026",),
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(dim=64, replicas=8000, paths=100_000),
-        "paper": Config(dim=128, replicas=40_000, step=0.05, paths=400_000),
+        "standard": Config(dim=64, replicas=10_000, samples=8_000_000),
+        "paper": Config(dim=128, replicas=40_000, step=0.05, samples=20_000_000),
     },
-    parts=(KERNEL, SHORT, LONG, FEW),
-    claims=(COSINE, SLOW, SETTLES, MOVES, FAST),
-    figures=(SLOW_LAW, LONG_TIME, FEW_TOKENS),
+    parts=(KERNEL, SHORT, LONG, RATE, LIMITS),
+    claims=CLAIMS,
+    figures=(SLOW_LAW, LONG_TIME),
 )

@@ -26,6 +26,7 @@ network in?".
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,12 +41,14 @@ from translimit.core import (
     require_number,
 )
 from translimit.describe import require_cosine
-from translimit.limits.homogenized.two_tokens import Kernel
+from translimit.limits.homogenized.two_tokens import Kernel, artanh_expectation
 
 #: Nodes of the law of an angle, and the change with half of them beyond which they are too few.
 ANGLES, RESOLVED = 4000, 1e-5
 #: From so many rows on the series of the mean cosine is summed here.
 SERIES_FROM = 20
+#: Levels of the continued fraction of a ratio of Bessel functions.
+LEVELS = 200
 #: Chebyshev points, in the squared overlap, of the kernel at a finite head dimension.
 SQUARES = 12
 
@@ -166,6 +169,36 @@ def default_kappa(dim: int, head_dim: int | None = None) -> float:
     return 1.5 + dim / (2.0 * (dim if head_dim is None else head_dim))
 
 
+def slow_expectation(
+    observable: Callable[[np.ndarray], np.ndarray],
+    kappa: float,
+    *,
+    initial: float,
+    t1: float,
+    nodes: int = 1600,
+) -> float:
+    """E observable(u(t1)) of the slow equation at any kappa, by its backward equation.
+
+    Args:
+        observable: a smooth function of overlaps [nodes]; see `two_tokens.artanh_expectation`.
+        kappa: the coefficient; 1 for the printed equation.
+        initial: u(0), in (-1, 1).
+        t1: slow time, positive.
+        nodes: of artanh u in [-9, 9].
+
+    Raises:
+        ArgumentError: numbers out of range.
+    """
+    kappa = float(require_number(kappa, "kappa"))
+    return artanh_expectation(
+        observable,
+        lambda y: ((2.0 - kappa) * np.tanh(y), np.ones_like(y)),
+        initial=initial,
+        t1=t1,
+        nodes=nodes,
+    )
+
+
 def hitting_probability(initial: float, kappa: float) -> float:
     """P[u_inf = 1] for kappa < 2, by the scale function.
 
@@ -247,9 +280,10 @@ def barycentre_length(strength: Numbers, dim: int) -> Numbers:
     """
     k = np.asarray(strength, dtype=np.float64)
     d = require_count(dim, "dim", 2)
-    # a_d = k / (d + k a_{d+2}), from far above, where k / d is small.
-    value = np.zeros_like(k)
-    for order in range(d + 2 * int(40 + np.max(k, initial=0.0)), d - 2, -2):
+    # a_d = k / (d + k a_{d+2}), downwards from between the bounds of Amos.
+    last = d + 2 * LEVELS
+    value = k / (0.5 * (last - 1) + np.sqrt(0.25 * last**2 + k**2))
+    for order in range(last - 2, d - 2, -2):
         value = k / (order + k * value)
     return value
 

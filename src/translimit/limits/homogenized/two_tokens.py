@@ -82,14 +82,47 @@ def pair_expectation(
     Raises:
         ArgumentError: numbers out of range.
     """
+    dim = require_count(dim, "dim", 2)
+    return artanh_expectation(
+        observable,
+        lambda y: pair_coefficients(y, kernel, dim),
+        initial=initial,
+        t1=t1,
+        nodes=nodes,
+        time_steps=time_steps,
+    )
+
+
+def artanh_expectation(
+    observable: Callable[[np.ndarray], np.ndarray],
+    coefficients: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    *,
+    initial: float,
+    t1: float,
+    nodes: int = 1600,
+    time_steps: int = 800,
+) -> float:
+    """E observable(R(t1)) of a diffusion of y = artanh R, by its backward equation.
+
+    Args:
+        observable: a smooth function of overlaps [nodes]; where it jumps at zero an odd number of
+            nodes puts one there.
+        coefficients: from y [nodes] to drift and half squared volatility [nodes].
+        initial: R(0), in (-1, 1).
+        t1: final time, positive.
+        nodes: of y in [-9, 9].
+        time_steps: equal steps of time; the first two are split into implicit halves.
+
+    Raises:
+        ArgumentError: numbers out of range.
+    """
     from scipy.linalg import solve_banded
 
     initial = float(require_cosine(initial, "initial", ends=False))
     t1 = float(require_number(t1, "t1", POSITIVE))
-    dim = require_count(dim, "dim", 2)
     y = np.linspace(-EDGE, EDGE, require_count(nodes, "nodes", 3))
     h, dt = y[1] - y[0], t1 / require_count(time_steps, "time_steps", 1)
-    drift, half = pair_coefficients(y, kernel, dim)
+    drift, half = coefficients(y)
     lower, upper = half / h**2 - drift / (2 * h), half / h**2 + drift / (2 * h)
     middle = -2 * half / h**2
     # At the edges the value is carried by the drift, outward differences left out.
