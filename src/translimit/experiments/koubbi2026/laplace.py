@@ -30,7 +30,7 @@ from translimit.experiments.checked import CheckedConfig, Entries, IncreasingSiz
 from translimit.experiments.koubbi2026 import common
 
 #: Ratios b / d: at every dimension, and at the largest one for the order in b.
-RATIOS, STRONG = (0.5, 1.0, 4.0), (16.0, 32.0, 64.0)
+RATIOS, STRONG = (0.5, 1.0, 4.0), (64.0, 128.0, 256.0)
 #: The cloud: its dimension, strengths k, tokens, and how many clouds.
 CLOUD_DIM, STRENGTHS, CLOUD, CLOUDS = 4, (1.0, 4.0, 16.0), 20_000, 20
 #: The printed error.
@@ -125,7 +125,8 @@ def _slope(
 def _in_dim(found: ex.Found[Config], ratio: float) -> Estimate:
     dims = found.config.dims
     slope, error = _slope(dims, [_row(found, dim, ratio) for dim in dims])
-    return Estimate(slope, error, found.config.heads)
+    # Corrections of order 1 / d.
+    return Estimate(slope, error, found.config.heads, 0.1 / dims[0])
 
 
 def _in_strength(found: ex.Found[Config]) -> Estimate:
@@ -199,6 +200,7 @@ LENGTH = ex.Claims(
             lambda found, strength: limits.homogenized.low_temperature.large_barycentre(
                 strength / CLOUD_DIM
             ),
+            when=lambda c, strength: strength > 1.0,
         ),
         ex.Rival(
             "one dimension more",
