@@ -8,6 +8,8 @@ from translimit.core import ArgumentError
 from translimit.observe import (
     gaussian_self_transport,
     gaussian_self_transport_rate,
+    gaussian_softmax_energy,
+    gaussian_softmax_energy_rate,
     interaction_energy,
     partition_function,
     self_transport,
@@ -165,3 +167,23 @@ def test_energies_by_loops():
         np.testing.assert_allclose(rescaled, energy * np.exp(-1.5), rtol=1e-13)
     assert interaction_energy(np.ones((4, 1)), 2.0, rescaled=True) == pytest.approx(0.25)
     np.testing.assert_allclose(partition_function(np.eye(2), 0.0), [1.0, 1.0])
+
+
+def test_gaussian_softmax_energy_and_its_rate():
+    """Against a quadrature cloud, and the finite differences of the closed form."""
+    A, cov = np.array([[0.9, 0.3], [0.3, -0.5]]), np.array([[0.5, 0.1], [0.1, 0.3]])
+    nodes, masses = np.polynomial.hermite_e.hermegauss(24)
+    grid = np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
+    weights = np.outer(masses, masses).reshape(-1)
+    weights /= weights.sum()
+    cloud = grid @ np.linalg.cholesky(cov).T
+    value = softmax_energy(cloud, A, weights=weights)
+    np.testing.assert_allclose(gaussian_softmax_energy(A, cov), value, rtol=1e-10)
+    M = A @ cov @ A
+    rate = gaussian_softmax_energy_rate(A, cov, M)
+    np.testing.assert_allclose(
+        rate, softmax_energy_rate(cloud, A, cloud @ M.T, weights=weights), rtol=1e-8
+    )
+    moved = [gaussian_softmax_energy(A, cov + k * 1e-5 * (M @ cov + cov @ M.T)) for k in (1, -1)]
+    np.testing.assert_allclose(rate, (moved[0] - moved[1]) / 2e-5, rtol=1e-7)
+    assert gaussian_softmax_energy(A, 9 * cov) == np.inf

@@ -10,6 +10,8 @@ from .clusters import effective_rank as effective_rank
 from .clusters import merger_times as merger_times
 from .energies import gaussian_self_transport as gaussian_self_transport
 from .energies import gaussian_self_transport_rate as gaussian_self_transport_rate
+from .energies import gaussian_softmax_energy as gaussian_softmax_energy
+from .energies import gaussian_softmax_energy_rate as gaussian_softmax_energy_rate
 from .energies import self_transport as self_transport
 from .energies import self_transport_rate as self_transport_rate
 from .energies import softmax_energy as softmax_energy

@@ -6,6 +6,7 @@ r"""Energies that attention with A = A^T lets rise or fall, and their exact rate
 | Sinkhorn | OT = min_pi int -<Ax, y> dpi + KL(pi, mu x mu) | -2 int <A m, xi> dmu |
 | Sinkhorn, any A | the same | -int <A^T E[y given x] + A E[x' given y = x], xi> dmu |
 | Gaussian, Sinkhorn | OT in closed form | -tr((A^T L A + A L' A^T) cov M^T), xi = M (x - mean) |
+| Gaussian, softmax | E = det(I - cov A cov A)^(-1/2) / 2 | `gaussian_softmax_energy_rate` |
 
 Z(x) = int e^{<Ax, y>} dmu(y); m(x) is the velocity for V = I, the mean of y given x. With V = A the
 softmax energy rises (xi = grad log Z) and OT falls (plain W_2 descent of OT / 2); with V = -A both
@@ -73,6 +74,33 @@ def softmax_energy_rate(
         raise ArgumentError("A", "is not symmetric", "pass A = A^T, which the softmax energy needs")
     unnormalised = np.exp(scores) @ (w[:, None] * tokens)  # Z m
     return float(np.sum(w[:, None] * (unnormalised @ A.T) * velocity))
+
+
+def gaussian_softmax_energy(A: Matrix, cov: Matrix) -> float:
+    """E of a centred Gaussian, A = A^T: det(I - cov A cov A)^(-1/2) / 2, infinite beyond its range.
+
+    Args:
+        A: symmetric score matrix [dim, dim].
+        cov: covariance [dim, dim].
+    """
+    both = as_numpy(cov, "cov") @ as_numpy(A, "A")
+    if np.abs(np.linalg.eigvals(both)).max() >= 1.0:
+        return float("inf")
+    return 0.5 / float(np.sqrt(np.linalg.det(np.eye(len(both)) - both @ both)))
+
+
+def gaussian_softmax_energy_rate(A: Matrix, cov: Matrix, M: Matrix) -> float:
+    """dE/dt of a centred Gaussian along xi = M x: E tr((I - cov A cov A)^(-1) cov' A cov A).
+
+    Args:
+        A: symmetric score matrix [dim, dim].
+        cov: covariance [dim, dim], with a spectral radius of cov A below one.
+        M: matrix of the velocity [dim, dim]; cov' = M cov + cov M^T.
+    """
+    A, cov, half = as_numpy(A, "A"), as_numpy(cov, "cov"), np.asarray(M) @ np.asarray(cov)
+    both = cov @ A
+    inner = np.linalg.solve(np.eye(len(both)) - both @ both, (half + half.T) @ A @ both)
+    return gaussian_softmax_energy(A, cov) * float(np.trace(inner))
 
 
 def self_transport(f: Weights, g: Weights, *, weights: Weights | None = None) -> float:

@@ -1,3 +1,7 @@
+from .bures_convexity import bures_geodesic as bures_geodesic
+from .bures_convexity import optimal_map as optimal_map
+from .bures_convexity import score_energy as score_energy
+from .bures_convexity import score_energy_curvature as score_energy_curvature
 from .closure import GaussianSolution as GaussianSolution
 from .gaussian import GaussianFlow as GaussianFlow
 from .gaussian import gaussian_vector_field as gaussian_vector_field
@@ -7,6 +11,10 @@ from .limit import solve_limits as solve_limits
 from .limit_ranks import UNDECIDED as UNDECIDED
 from .limit_ranks import GaussianLimitSolution as GaussianLimitSolution
 from .limit_ranks import classify_slopes as classify_slopes
+from .limit_theory import identity_limit as identity_limit
+from .limit_theory import monotone_rate as monotone_rate
+from .limit_theory import monotone_weight as monotone_weight
+from .limit_theory import rank_bound as rank_bound
 from .methods import AdaptiveODE as AdaptiveODE
 from .methods import FixedODE as FixedODE
 from .methods import LogTimeODE as LogTimeODE
