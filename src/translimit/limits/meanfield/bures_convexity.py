@@ -4,15 +4,15 @@ The law is centred and A = A^T. Between covariances the W_2 geodesic is
 
     Sigma_t = B Sigma_0 B,   B = (1 - t) I + t T,   T the optimal map (T Sigma_0 T = Sigma_1).
 
-- Softmax. The flow with V = -A (V = A) is the Bures descent (ascent) of G = tr(A Sigma A Sigma) / 4,
+- Softmax. With V = -A (V = A) the flow is the Bures descent (ascent) of G = tr(A Sigma A Sigma) / 4,
   because M = -A Sigma A = -2 grad G. With C = T - I and N = C A B + B A C
 
       G'' = tr(N Sigma_0 N Sigma_0) / 2 + tr(B A B Sigma_0 C A C Sigma_0),
 
   both not negative where A is semidefinite: there G is convex. For an indefinite A neither sign is.
 - Sinkhorn. V = A descends OT / 2 (`observe.gaussian_self_transport`), and OT is *concave* along the
-  geodesic where A >= 0: carried along by B_t a self-coupling pi keeps its entropy, its cost has the
-  second derivative -2 E_pi <C x, A C y>, which is not positive for the optimal pi, whose density is a
+  geodesic where A >= 0: carried along by B_t a self-coupling pi keeps its entropy, and its cost has
+  the second derivative -2 E_pi <C x, A C y>, not positive for the optimal pi, whose density is a
   positive definite kernel; OT is the minimum of such functions.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".

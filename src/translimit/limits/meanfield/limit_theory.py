@@ -54,7 +54,7 @@ def monotone_weight(V: Matrix) -> Float[np.ndarray, "dim dim"]:
 
 
 def monotone_rate(attention: AbstractAttention, cov: Matrix) -> float:
-    """d tr(W Sigma) / dt of a centred law, from the scores alone; K = -Q.
+    """Rate of tr(W Sigma) of a centred law along depth, from the scores alone; K = -Q.
 
     Args:
         attention: softmax, L2 or Sinkhorn.
