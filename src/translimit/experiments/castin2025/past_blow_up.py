@@ -9,8 +9,8 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,21 +21,22 @@ import translimit.experiments as ex
 from translimit import attention, core, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.castin2025.canonical import batch_size
-from translimit.experiments.checked import CheckedConfig, Sizes, Two
+from translimit.experiments.checked import CheckedConfig, Sizes, Four
 
 if TYPE_CHECKING:
     from jaxtyping import Array
-    from matplotlib.figure import Figure
 
     from translimit.core import AnyArray
 
 COV = 0.5
-BLOW_UP = 1.0
+#: 1 / (2 V A Sigma_0) with V = A = 1.
+BLOW_UP = 1.0 / (2.0 * COV)
 #: Final depth, beyond the blow-up, and Runge-Kutta steps to it.
 T1 = 1.5
 STEPS = 48
 #: One pair of tokens in one evaluation of the field, on one core.
 SECONDS_PER_PAIR = 2e-9
+CLOSURE = "closure, exact"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Config(CheckedConfig):
     """
 
     tokens: Sizes = (100, 400)
-    clouds: Two = 16
+    clouds: Four = 16
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,33 @@ def _blow_up(found: ex.Found[Config]) -> Estimate:
     return Estimate(found(CLOUDS, found.config.tokens[0]).blow_up_time, 0.0, 1, 1e-9)
 
 
-def _bound(found: ex.Found[Config]) -> Estimate:
-    """The largest ratio over all clouds and times after the first."""
-    every = [one.bound_ratio[:, 1:] for _, one in found.each(CLOUDS)]
-    count = found.config.clouds * len(every)
-    return Estimate(max(float(ratio.max()) for ratio in every), 0.0, count, 1e-9)
+def _bound(rate: float) -> Callable[..., Estimate]:
+    """The largest token over e^(rate t) times the first, over all clouds and times after 0."""
+
+    def measured(found: ex.Found[Config], at: object = None) -> Estimate:
+        every = [
+            one.bound_ratio[:, 1:] * np.exp((1.0 - rate) * one.time[1:])
+            for _, one in found.each(CLOUDS)
+        ]
+        count = found.config.clouds * len(every)
+        return Estimate(max(float(ratio.max()) for ratio in every), 0.0, count, 1e-9)
+
+    return measured
+
+
+def _closure_ratio(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The same, if tokens moved with the closure as long as it exists."""
+    times = found(CLOUDS, found.config.tokens[0]).time
+    before = times[times < BLOW_UP]
+    return Estimate(float((np.exp(-before) / np.sqrt(1.0 - before / BLOW_UP)).max()))
+
+
+def _growth(found: ex.Found[Config]) -> Estimate:
+    """Minus the exponent in n of the variance at the end, by a bootstrap over clouds."""
+    tokens = found.config.tokens
+    rows = [found(CLOUDS, n).variance[:, -1] ** 0.5 for n in tokens]
+    rate = core.fit_rate(tokens, rows).estimate()
+    return Estimate(-2.0 * rate.value, 2.0 * rate.stderr, rate.count)
 
 
 CLAIMS = (
@@ -117,57 +140,76 @@ CLAIMS = (
         _blow_up,
         BLOW_UP,
         1e-7,
+        rivals=(
+            ex.Rival("without the factor 2", 2.0 * BLOW_UP),
+            ex.Rival("times 1.1", 1.1 * BLOW_UP),
+        ),
     ),
     ex.claim(
         "no-blow-up",
         "Finite clouds pass $t^*$: the largest $|x_i(t)|$ stays below "
         "$e^{\\|V\\| t} \\max |x_i(0)|$ (ratio at most 1, for all $t > 0$ kept).",
-        _bound,
+        _bound(1.0),
         1.0,
         1e-6,
+        rivals=(
+            ex.Rival("tokens move with the closure until t*", estimate=_closure_ratio),
+            ex.Rival("no growth at all", estimate=_bound(0.0)),
+            ex.Rival("half the rate", estimate=_bound(0.5)),
+        ),
         one_sided=True,
+    ),
+    ex.claim(
+        "no-limit-beyond",
+        "Beyond $t^*$ the variance has no limit of many tokens: at $t = 1.5$ it grows at least like "
+        "$n^{1/5}$ (minus the exponent).",
+        _growth,
+        -0.2,
+        0.0,
+        rivals=(ex.Rival("the limits commute: a finite limit", 0.0),),
+        one_sided=True,
+        decided_by="standard",
     ),
 )
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    columns = [found(CLOUDS, found.config.tokens[0]).time]
-    for _, one in found.each(CLOUDS):
-        columns.append(one.variance.mean(axis=0))
-        columns.append(one.variance.std(axis=0, ddof=1) / np.sqrt(len(one.variance)))
-    yield from (tuple(row) for row in np.column_stack(columns).tolist())
-
-
-def _columns(config: Config) -> list[tuple[str, str]]:
-    """Names of the columns of each number of tokens."""
-    return [(f"variance (n={n})", f"stderr (n={n})") for n in config.tokens]
-
-
-def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """The exact closure to its end, and the clouds."""
-    times = np.linspace(0.0, 0.985 * BLOW_UP, 200)
-    layers = [figures.level(BLOW_UP, label="blow-up $t^*$", dash="1.5 2", vertical=True)]
-    for series, (n, columns) in enumerate(
-        zip(found.config.tokens, _columns(found.config), strict=True)
-    ):
-        label = f"particles, $n = {n}$"
-        layers.append(figures.points(*columns, label=label, series=series, joined=True))
-    layout = figures.Layout(x="t", xlabel="depth $t$", ylabel="variance of the tokens", log="y")
-    (chart,) = layout.charts(table, layers, "Variance against depth")
-    closure = figures.Line(times, COV / (1.0 - times / BLOW_UP), label="closure, exact")
-    figures.draw_charts([replace(chart, marks=(closure, *chart.marks))], canvas)
+    for n, one in found.each(CLOUDS):
+        mean, count = one.variance.mean(axis=0), len(one.variance)
+        bars = one.variance.std(axis=0, ddof=1) / np.sqrt(count)
+        for row in zip(one.time.tolist(), mean.tolist(), bars.tolist(), strict=True):
+            yield (f"particles, $n = {n}$", *row)
+    for t in np.linspace(0.0, 0.985 * BLOW_UP, 200).tolist():
+        yield (CLOSURE, t, COV / (1.0 - t / BLOW_UP), None)
 
 
 VARIANCE = ex.Figure(
     name="limits",
-    title="Two limits that do not commute",
+    title="Four limits that do not commute",
     caption="Variance of one-dimensional softmax tokens ($A = V = 1$, $\\Sigma_0 = 1/2$). The "
     "closure blows up at $t^* = 1$; clouds of $n$ tokens never do, and leave the closure the "
     "later the larger $n$. {clouds} clouds for each $n$, bars of one standard "
     "error. Dimensionless.",
-    columns=lambda c: ("t", *(column for pair in _columns(c) for column in pair)),
+    columns=("what", "t", "variance", "stderr"),
     rows=_rows,
-    draw=_draw,
+    x="t",
+    layers=lambda c: (
+        figures.level(BLOW_UP, label="blow-up $t^*$", dash="1.5 2", vertical=True),
+        figures.line("variance", label=CLOSURE, series=None, where={"what": CLOSURE}),
+        *(
+            figures.points(
+                *("variance", "stderr"),
+                where={"what": f"particles, $n = {n}$"},
+                label=f"particles, $n = {n}$",
+                series=series,
+                joined=True,
+            )
+            for series, n in enumerate(c.tokens)
+        ),
+    ),
+    xlabel="depth $t$",
+    ylabel="variance of the tokens",
+    log="y",
     shown=lambda found, table: found.config.clouds * len(found.config.tokens),
 )
 

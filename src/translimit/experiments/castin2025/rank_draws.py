@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from translimit.core import Estimate
+
 #: Draws of the published histograms, for each dimension.
 DRAWS = 100
 DIMS = (3, 4, 5)
@@ -58,15 +60,11 @@ def padded(matrix: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return result
 
 
-def exact_limit(draw: Draw) -> np.ndarray:
-    """F (I - P) F, the limit for V = I and K = -Q, softmax and L2 alike.
-
-    F = Sigma_0^(1/2), and P projects on the rows of Q F.
-    """
-    values, basis = np.linalg.eigh(draw.cov)
-    root = (basis * np.sqrt(values)) @ basis.T
-    rows = np.linalg.qr((draw.Q @ root).T)[0]
-    return root @ (np.eye(len(root)) - rows @ rows.T) @ root
+def share(hits: np.ndarray) -> Estimate:
+    """A share of random draws, with the error of a count that may be none or all of them."""
+    count, total = int(hits.sum()), int(hits.size)
+    error = np.sqrt((count + 1) * (total - count + 1) / (total + 2) ** 2 / (total + 3))
+    return Estimate(count / total if total else float("nan"), float(error), total)
 
 
 class Projected(NamedTuple):

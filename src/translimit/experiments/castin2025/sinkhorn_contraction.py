@@ -10,7 +10,7 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,6 +115,11 @@ def _late(found: ex.Found[Config], strength: float) -> Estimate:
     return Estimate(share * data.late, 0.0, 1, share * data.late_uncertainty)
 
 
+def _times_d(power: int) -> Callable[[ex.Found[Config], float], float]:
+    """A rival factor over d_max^2: another power of d_max."""
+    return lambda found, strength: found(CONTRACTION, strength).predicted ** (power / 2 - 1)
+
+
 FACTOR = ex.Claims(
     "contraction-b={strength:g}",
     lambda found, strength: (
@@ -125,6 +130,16 @@ FACTOR = ex.Claims(
     prediction=1.0,
     tol=0.01,
     over=lambda c: c.strengths,
+    rivals=(
+        ex.Rival("d_max a round", _times_d(1)),
+        ex.Rival("d_max^4, as for centred symmetric clouds", _times_d(4)),
+        # d = b (1 - d^2): b / (1 + b) is a first guess of d.
+        ex.Rival(
+            "(b / (1 + b))^2",
+            lambda found, b: (b / (1.0 + b)) ** 2 / found(CONTRACTION, b).predicted,
+        ),
+        ex.Rival("times 1.1", 1.1),
+    ),
 )
 
 

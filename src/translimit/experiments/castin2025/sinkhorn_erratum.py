@@ -11,9 +11,9 @@ side", errata of the published scripts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -22,20 +22,12 @@ import translimit.experiments as ex
 from translimit import attention, core, figures
 from translimit.core import Estimate
 from translimit.experiments.castin2025.canonical import quadrature
-from translimit.experiments.checked import CheckedConfig, Count
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from translimit.experiments.checked import CheckedConfig, Two
 
 #: The cases: ranks of A and of Sigma in dimension 2.
 RANKS = {"invertible": (2, 2), "singular-A": (1, 2), "singular-Sigma": (2, 1)}
-#: What is compared with the measured rate, as its claim says it, and in the legend.
-EXPRESSIONS = {
-    "corrected": "The closure $\\dot\\Sigma = M\\Sigma + \\Sigma M^T$, $M = V L A$,",
-    "printed": "The expression $V (A^T)^+ \\Sigma^+ C_\\Sigma \\Sigma$ of the authors' script, in "
-    "the place of $M \\Sigma$,",
-}
-LABELS = {"corrected": "closure $M = V L A$", "printed": "the script's expression"}
+#: What is compared with the measured rate: the closure, the script, and plausible wrong theories.
+EXPRESSIONS = ("closure", "script", "softmax", "transposed")
 #: Nodes per dimension of the quadrature clouds, and of those that tell the error.
 ORDERS = (24, 20)
 
@@ -48,7 +40,7 @@ class Config(CheckedConfig):
         draws: random draws of A, V and Sigma for each case.
     """
 
-    draws: Count = 32
+    draws: Two = 96
 
 
 @dataclass(frozen=True)
@@ -56,16 +48,15 @@ class Erratum(ex.Arrays):
     """Relative errors of the rate of the covariance, draw by draw."""
 
     case: Shaped[np.ndarray, " case"]
-    corrected: Annotated[Float[np.ndarray, "case draw"], "relative error of the closure"]
-    printed: Annotated[Float[np.ndarray, "case draw"], "relative error of the script's expression"]
+    expression: Shaped[np.ndarray, " expression"]
+    error: Annotated[Float[np.ndarray, "case draw expression"], "relative error of the rate"]
     uncertainty: Annotated[
         Float[np.ndarray, "case draw"], "relative change with fewer quadrature nodes"
     ]
 
     def of(self, expression: str, case: str) -> Float[np.ndarray, " draw"]:
         """Errors of an expression in a case."""
-        errors = self.corrected if expression == "corrected" else self.printed
-        return errors[list(RANKS).index(case)]
+        return self.error[list(RANKS).index(case), :, EXPRESSIONS.index(expression)]
 
 
 def compute(config: Config, at: ex.Alone, keys: ex.Keys) -> Erratum:
@@ -76,11 +67,11 @@ def compute(config: Config, at: ex.Alone, keys: ex.Keys) -> Erratum:
             for case, ranks in RANKS.items()
         ]
     )
-    return Erratum(np.array(list(RANKS)), *np.moveaxis(gaps, -1, 0))
+    return Erratum(np.array(list(RANKS)), np.array(EXPRESSIONS), gaps[..., :-1], gaps[..., -1])
 
 
 def _gaps(key: core.Key, rank_a: int, rank_cov: int) -> list[float]:
-    """Errors of the closure and of the script's expression, and of the measurement."""
+    """Errors of all expressions, and of the measurement."""
     import jax
 
     with jax.enable_x64(True):
@@ -91,12 +82,20 @@ def _gaps(key: core.Key, rank_a: int, rank_cov: int) -> list[float]:
     strength = np.linalg.norm(factor.T @ query.T @ key_map @ factor, ord=2)
     layer = attention.Sinkhorn(Q=query, K=key_map, V=values, score_scale=1.0 / strength, tol=1e-12)
     rate, coarse = (_measured(layer, factor, order) for order in ORDERS)
-    _, M = layer.gaussian_field(np.zeros(2), cov)
-    closure = M @ cov + cov @ M.T
+    halves = [
+        np.asarray(field.gaussian_field(np.zeros(2), cov)[1]) @ cov
+        for field in (
+            layer,
+            attention.Softmax(Q=query, K=key_map, V=values, score_scale=1.0 / strength),
+            attention.Sinkhorn(Q=key_map, K=query, V=values, score_scale=1.0 / strength),
+        )
+    ]
+    halves.insert(1, _script(np.asarray(layer.A), values, cov))
+    told = [half + half.T for half in halves]
     # Symmetric, hence at most 2: the rate of a draw may nearly vanish.
     return [
         float(np.abs(other - rate).max() / ((np.abs(other).max() + np.abs(rate).max()) / 2))
-        for other in (closure, _script_rate(np.asarray(layer.A), values, cov), coarse)
+        for other in (*told, coarse)
     ]
 
 
@@ -107,14 +106,13 @@ def _measured(layer: attention.Sinkhorn, factor: np.ndarray, order: int) -> np.n
     return half + half.T
 
 
-def _script_rate(A: np.ndarray, values: np.ndarray, cov: np.ndarray) -> np.ndarray:
-    """D Sigma / dt of the authors' script: V (A^T)^+ Sigma^+ C_Sigma Sigma, and its transpose."""
+def _script(A: np.ndarray, values: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """V (A^T)^+ Sigma^+ C_Sigma Sigma, which stands for M Sigma in the authors' script."""
     from scipy.linalg import sqrtm
 
     identity = np.eye(len(cov))
     C = np.real(sqrtm(cov @ A.T @ cov @ A + identity / 4)) - identity / 2
-    half = values @ np.linalg.pinv(A.T, 1e-10) @ np.linalg.pinv(cov, 1e-10) @ C @ cov
-    return half + half.T
+    return values @ np.linalg.pinv(A.T, 1e-10) @ np.linalg.pinv(cov, 1e-10) @ C @ cov
 
 
 ERRATUM = ex.Part(
@@ -126,70 +124,91 @@ ERRATUM = ex.Part(
 )
 
 
-def _error(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
-    """Mean over draws."""
-    erratum = found(ERRATUM)
-    step = float(erratum.uncertainty[list(RANKS).index(at[1])].max())
-    return Estimate.from_samples(erratum.of(*at), discretisation=step)
+def _error(expression: str) -> Callable[[ex.Found[Config], str], Estimate]:
+    """The mean error of an expression over draws."""
+
+    def measured(found: ex.Found[Config], case: str) -> Estimate:
+        erratum = found(ERRATUM)
+        step = float(erratum.uncertainty[list(RANKS).index(case)].max())
+        return Estimate.from_samples(erratum.of(expression, case), discretisation=step)
+
+    return measured
 
 
-def _statement(found: ex.Found[Config], at: tuple[str, str]) -> str:
-    expression, case = at
-    rank_a, rank_cov = RANKS[case]
-    return (
-        f"{EXPRESSIONS[expression]} is the measured rate of the covariance (rank of $A$: {rank_a}, "
-        f"of $\\Sigma$: {rank_cov}; $d = 2$); mean over draws, all of strength $b_{{\\max}} = 1$, "
-        "of the largest error of an entry, relative to the mean of the largest entries of both."
+def _rate(name: str, said: str, expression: str, cases: tuple[str, ...]) -> ex.Claims[Config, str]:
+    """An expression is the measured rate."""
+    return ex.Claims(
+        name,
+        lambda found, case: (
+            f"{said} is the measured rate of the covariance (ranks of $A$ and $\\Sigma$: "
+            f"{RANKS[case]}; $d = 2$); mean over draws, all of strength $b_{{\\max}} = 1$, of the "
+            "largest error of an entry, relative to the mean of the largest entries of both."
+        ),
+        estimate=_error(expression),
+        prediction=0.0,
+        tol=1e-6,
+        over=lambda c: cases,
+        rivals=(
+            ex.Rival(
+                "the script's pseudo-inverses",
+                estimate=_error("script"),
+                printed=True,
+                when=lambda config, case: case != "invertible",
+            ),
+            ex.Rival("the rate of softmax", estimate=_error("softmax")),
+            # With a singular covariance of the plane the scores are those of one number.
+            ex.Rival(
+                "queries and keys exchanged",
+                estimate=_error("transposed"),
+                when=lambda config, case: case != "singular-Sigma",
+            ),
+        ),
     )
 
 
-RATES = ex.Claims(
-    "{expression}-{case}",
-    _statement,
-    estimate=_error,
-    prediction=0.0,
-    tol=1e-6,
-    over=lambda c: [(expression, case) for case in RANKS for expression in EXPRESSIONS],
+CLAIMS = (
+    _rate(
+        "corrected-{case}",
+        "The closure $\\dot\\Sigma = M\\Sigma + \\Sigma M^T$, $M = V L A$,",
+        "closure",
+        tuple(RANKS),
+    ),
+    _rate(
+        "script-{case}",
+        "Invertible matrices: the expression $V (A^T)^+ \\Sigma^+ C_\\Sigma \\Sigma$ of the "
+        "authors' script, in the place of $M \\Sigma$,",
+        "script",
+        ("invertible",),
+    ),
 )
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for case in RANKS:
+    for place, case in enumerate(RANKS):
         for expression in EXPRESSIONS:
             errors = found(ERRATUM).of(expression, case)
-            yield (case, expression, float(errors.mean()), float(errors.min()), float(errors.max()))
-
-
-def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Every draw as a point, beside one another in each case."""
-    ax = canvas.subplots()
-    spread = np.linspace(-0.15, 0.15, found.config.draws)
-    for series, (expression, label) in enumerate(LABELS.items()):
-        for place, case in enumerate(RANKS):
-            ax.plot(
-                place + 0.4 * (series - 0.5) + spread,
-                np.maximum(found(ERRATUM).of(expression, case), 1e-17),
-                figures.MARKERS[series],
-                color=figures.COLOURS[series],
-                markersize=4,
-                label="_" if place else label,
-            )
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(RANKS)), list(RANKS))
-    figures.finish(ax, xlabel="ranks of $A$ and $\\Sigma$", ylabel="relative error of the rate")
+            mean = Estimate.from_samples(errors)
+            ends = float(errors.min()), float(errors.max())
+            yield (case, place, expression, mean.value, mean.stderr, *ends)
 
 
 DRAWS = ex.Figure(
     name="erratum",
     title="The rate of the covariance, measured and claimed",
-    caption="Largest error of an entry of $\\dot\\Sigma$, relative to the mean of the largest "
-    "entries of both, against discrete Sinkhorn attention on quadrature clouds; every random draw "
-    "of $A$, $V$ and $\\Sigma$, scaled to $b_{{\\max}} = 1$, is a point (exact zeros at "
-    "$10^{{-17}}$). The script's pseudo-inverses are right for invertible matrices alone; the "
-    "closure holds for all.",
-    columns=("case", "expression", "mean", "smallest", "largest"),
+    caption="Mean over {draws} random draws (bars: one standard error) of the largest error of an "
+    "entry of $\\dot\\Sigma$, relative to the mean of the largest entries of both, against "
+    "discrete Sinkhorn attention on quadrature clouds; all draws of $A$, $V$ and $\\Sigma$ have "
+    "$b_{{\\max}} = 1$. Cases: 0 invertible, 1 singular $A$, 2 singular $\\Sigma$. The script's "
+    "pseudo-inverses are right for invertible matrices alone; the closure holds for all.",
+    columns=("case", "place", "expression", "mean", "stderr", "smallest", "largest"),
     rows=_rows,
-    draw=_draw,
+    x="place",
+    by="expression",
+    layers=(figures.points("mean", "stderr", joined=True),),
+    xlabel="ranks of $A$ and $\\Sigma$: the case",
+    ylabel="relative error of the rate",
+    log="y",
+    ticks=True,
     shown=lambda found, table: len(table.rows) * found.config.draws,
 )
 
@@ -201,8 +220,8 @@ EXPERIMENT = ex.Experiment(
     "the authors' script, whose pseudo-inverses are right for invertible matrices alone.",
     citations=("castin2025", "jax"),
     reference=core.reference("castin2025"),
-    presets={"demo": Config(), "standard": Config(draws=64), "paper": Config(draws=256)},
+    presets={"demo": Config(), "standard": Config(draws=192), "paper": Config(draws=512)},
     parts=(ERRATUM,),
-    claims=(RATES,),
+    claims=CLAIMS,
     figures=(DRAWS,),
 )

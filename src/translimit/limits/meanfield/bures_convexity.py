@@ -4,7 +4,7 @@ The law is centred and A = A^T. Between covariances the W_2 geodesic is
 
     Sigma_t = B Sigma_0 B,   B = (1 - t) I + t T,   T the optimal map (T Sigma_0 T = Sigma_1).
 
-- Softmax. With V = -A (V = A) the flow is the Bures descent (ascent) of G = tr(A Sigma A Sigma) / 4,
+- Softmax. With V = -A (A) the flow is the Bures descent (ascent) of G = tr(A Sigma A Sigma) / 4,
   because M = -A Sigma A = -2 grad G. With C = T - I and N = C A B + B A C
 
       G'' = tr(N Sigma_0 N Sigma_0) / 2 + tr(B A B Sigma_0 C A C Sigma_0),
