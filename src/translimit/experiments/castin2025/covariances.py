@@ -11,221 +11,23 @@ Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
 
 import translimit.experiments as ex
-from translimit import core, figures, limits
-from translimit.core import Estimate
-from translimit.experiments.castin2025.plane import SETTINGS, exact_blow_up_times, make_attention
-from translimit.experiments.castin2025.script_kernel import KERNEL, KERNEL_CLAIMS
-from translimit.experiments.checked import CheckedConfig, Count, Within
+from translimit import core, figures
+from translimit.experiments.castin2025.plane import SETTINGS
+from translimit.experiments.castin2025.plane_claims import CLAIMS
+from translimit.experiments.castin2025.plane_paths import PATHS, Config, Paths
+from translimit.experiments.castin2025.script_kernel import KERNEL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-#: The isotropic directions of A in `two-lines`, in degrees.
-ISOTROPIC = (121.86, 172.40)
-#: t tr Sigma of `zero` with softmax, at late t.
-DECAY_CONSTANT = 29.446
-#: Fractions of the ends of `depends` with softmax.
-FRACTIONS = {"line": 74 / 81, "blow-up": 5 / 81}
 #: An eigenvalue smaller than this, relative to the largest, is rounding of the factor, squared.
 ROUNDING = (2 * np.finfo(float).eps) ** 2
 ENDS = ("zero", "line", "plane", "blow-up", "divergence", "undecided")
-
-
-@dataclass(frozen=True)
-class Config(CheckedConfig):
-    """Sizes of the grids.
-
-    Attributes:
-        side: largest number of grid points a side (the published grids have 10 to 40).
-        max_steps: attempted steps of one trajectory; one that needs more is undecided. Explicit
-            steps to a line of large trace are many: 90,000 were seen.
-    """
-
-    side: Annotated[int, Within(2)] = 20
-    max_steps: Count = 200_000
-
-
-@dataclass(frozen=True)
-class Paths(ex.Arrays):
-    """Covariances on the way from every start, and where they end."""
-
-    time: Float[np.ndarray, " time"]
-    cov: Float[np.ndarray, "start time component component2"]
-    end: Shaped[np.ndarray, " start"]
-    angle: Annotated[Float[np.ndarray, " start"], "of the last first axis, in degrees"]
-    last_trace: Float[np.ndarray, " start"]
-    blow_up_time: Float[np.ndarray, " start"]
-    eigenvalues: Float[np.ndarray, "start time eigenvalue"]
-    slopes: Annotated[Float[np.ndarray, "start decade eigenvalue"], "d log lambda / d log t"]
-    steps: Int[np.ndarray, " start"]
-    t1: float
-    exact_time: Annotated[Float[np.ndarray, " start"] | None, "blow-up time in closed form"] = None
-
-
-def compute_paths(config: Config, at: tuple[str, str], keys: ex.Keys) -> Paths:
-    """Every start of the grid; nothing is random."""
-    del keys
-    setting = SETTINGS[at[0]]
-    field, cov, t1 = make_attention(*at), setting.starts(config.side), setting.t1
-    save = np.concatenate([[0.0], np.geomspace(1e-3 / t1, 1.0, 46) * t1])
-    solution = limits.meanfield.solve_limits(
-        [limits.meanfield.GaussianLimit(attention=field, cov=c, t1=t1) for c in cov],
-        limits.meanfield.LogTimeODE(max_steps=config.max_steps, growth_limit=1e8),
-        save=save,
-    )
-    outcome = solution.outcome
-    end = np.array(["zero", "line", "plane", "undecided"])[solution.rank]
-    end = np.where(np.asarray(outcome == core.Outcome.blow_up), "blow-up", end)
-    end = np.where(np.asarray(outcome == core.Outcome.divergence), "divergence", end)
-    last = np.asarray(solution.last_cov)
-    axes = np.linalg.eigh(last)[1][:, :, -1]
-    closed = at == ("divergence", "softmax")
-    return Paths(
-        time=save,
-        cov=np.asarray(solution.cov),
-        end=end.astype("U16"),
-        angle=np.degrees(np.arctan2(axes[:, 1], axes[:, 0])) % 180.0,
-        last_trace=np.trace(last, axis1=1, axis2=2),
-        blow_up_time=np.asarray(solution.blow_up_time),
-        eigenvalues=np.asarray(solution.eigenvalue_paths),
-        slopes=np.asarray(solution.slopes),
-        steps=np.asarray(solution.steps_taken),
-        t1=t1,
-        exact_time=exact_blow_up_times(field, cov) if closed else None,
-    )
-
-
-def _cost(config: Config, at: tuple[str, str]) -> ex.Cost:
-    """Compilation, and the trajectories, longest where covariances diverge."""
-    starts = min(config.side, SETTINGS[at[0]].side) ** 2
-    return ex.Cost((7.0 if at[0] == "divergence" else 1.5) + 0.02 * starts)
-
-
-PATHS = ex.Part(
-    "{setting}/{variant}",
-    Paths,
-    compute_paths,
-    grid=lambda c: [(name, v) for name, setting in SETTINGS.items() for v in setting.variants],
-    cost=_cost,
-)
-
-
-def _all_end(
-    name: str, text: str, setting: str, end: str, variants: tuple[str, ...] = ()
-) -> ex.Claims[Config, str]:
-    """All covariances of a setting end in one way, for each variant.
-
-    The grid is fixed, so there is no sampling error; the undecided fraction is the uncertainty.
-    """
-
-    def elsewhere(found: ex.Found[Config], variant: str) -> Estimate:
-        ends = found(PATHS, (setting, variant)).end
-        undecided = ends == "undecided"
-        fraction = float((~undecided & (ends != end)).mean())
-        return Estimate(fraction, count=ends.size, discretisation=float(undecided.mean()))
-
-    return ex.Claims(
-        name,
-        lambda found, variant: (
-            f"{text.replace('{}', variant)} (fraction of the starts that end elsewhere; the "
-            "undecided fraction is its error)."
-        ),
-        estimate=elsewhere,
-        prediction=0.0,
-        tol=0.0,
-        over=lambda c: variants or SETTINGS[setting].variants,
-    )
-
-
-def _decay(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    products = found(PATHS, ("zero", "softmax")).last_trace * SETTINGS["zero"].t1
-    return Estimate(float(np.abs(products - DECAY_CONSTANT).max()), count=products.size)
-
-
-def _off_the_lines(found: ex.Found[Config], variant: str) -> Estimate:
-    """The largest angle to the nearest isotropic direction, of the limits of rank one."""
-    paths = found(PATHS, ("two-lines", variant))
-    lines = paths.angle[paths.end == "line"]
-    distance = np.abs(lines[:, None] - np.array(ISOTROPIC))
-    nearest = np.minimum(distance, 180 - distance).min(axis=1)
-    return Estimate(float(nearest.max()) if lines.size else float("nan"), count=lines.size)
-
-
-def _time_error(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    paths = found(PATHS, ("divergence", "softmax"))
-    assert paths.exact_time is not None
-    error = np.abs(paths.blow_up_time / paths.exact_time - 1.0)
-    return Estimate(float(error.max()), count=error.size)
-
-
-CLAIMS = (
-    _all_end("zero-{variant}", "{}: every covariance goes to zero", "zero", "zero"),
-    ex.Claims(
-        "zero-constant",
-        "Softmax goes to zero like $1/t$: $t\\,\\mathrm{tr}\\,\\Sigma$ is the same for all starts "
-        "(largest distance from 29.446).",
-        estimate=_decay,
-        prediction=0.0,
-        tol=0.01,
-        over=ex.alone,
-        one_sided=True,
-    ),
-    _all_end("line-{variant}", "{}: every covariance goes to a line", "line", "line"),
-    _all_end(
-        "plane",
-        "Erratum: in the published multi-head run the second head is empty; the first alone keeps "
-        "rank two",
-        "plane",
-        "plane",
-    ),
-    ex.Claims(
-        "two-lines-{variant}",
-        lambda found, variant: (
-            f"{variant}: limits of rank one lie along the isotropic directions of $A$, 121.86° and "
-            "172.40° (largest distance in degrees)."
-        ),
-        estimate=_off_the_lines,
-        prediction=0.0,
-        tol=0.1,
-        over=lambda c: SETTINGS["two-lines"].variants,
-        one_sided=True,
-    ),
-    ex.Claims(
-        "blow-up-time",
-        "Softmax, $V = I$: $t^* = 1/\\lambda_{\\max}(\\Sigma_0^{1/2}(A + A^\\top)\\Sigma_0^{1/2})$ "
-        "(largest relative error over the starts).",
-        estimate=_time_error,
-        prediction=0.0,
-        tol=1e-6,
-        over=ex.alone,
-        one_sided=True,
-    ),
-    _all_end(
-        "no-blow-up-{variant}",
-        "{}: covariances diverge without a finite-time blow-up",
-        "divergence",
-        "divergence",
-        ("l2", "sinkhorn"),
-    ),
-    ex.Claims(
-        "both-{end}",
-        lambda found, end: f"Softmax: the end depends on the start (fraction of {end}s).",
-        estimate=lambda found, end: Estimate.from_samples(
-            (found(PATHS, ("depends", "softmax")).end == end).astype(float)
-        ),
-        prediction=lambda found, end: FRACTIONS[end],
-        tol=0.1,
-        over=lambda c: tuple(FRACTIONS),
-    ),
-    *KERNEL_CLAIMS,
-)
 
 
 def _of_setting(setting: str) -> ex.Figure[Config]:

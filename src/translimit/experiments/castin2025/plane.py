@@ -23,6 +23,9 @@ from translimit.core import ArgumentError
 if TYPE_CHECKING:
     from translimit.attention import AbstractAttention
 
+#: Growth of the trace at which SciPy stops, and t is taken for t*: 1e-10 early, relative to t*.
+CHECK_GROWTH = 1e10
+
 Matrix = Float[np.ndarray, "rows 2"]
 
 
@@ -131,3 +134,80 @@ def exact_blow_up_times(
         raise ArgumentError("field", f"got {type(field).__name__}", "pass softmax")
     A = np.asarray(field.A)
     return 1.0 / np.linalg.eigvals(cov @ (A + A.T)).real.max(axis=1)
+
+
+def closure_matrices(setting: str, variant: str) -> list[tuple[Matrix, Matrix]]:
+    """V and A of every head of a setting with softmax, or cut into two heads; plain NumPy."""
+    Q, K, V = matrices(setting)
+    if variant == "softmax":
+        return [(V, K.T @ Q / np.sqrt(2.0))]
+    return [(np.outer(np.eye(2)[h], V[h]), np.outer(K[h], Q[h])) for h in range(2)]
+
+
+def scipy_blow_up_time(
+    heads: list[tuple[Matrix, Matrix]], cov: Float[np.ndarray, "2 2"], t1: float
+) -> float:
+    """t* by SciPy, from Sigma' = M Sigma + Sigma M^T in the time (1 + |M|) dt; plain NumPy.
+
+    Args:
+        heads: V and A of every head.
+        cov: covariance at the start.
+        t1: depth beyond which there is no blow-up.
+    """
+    from scipy.integrate import solve_ivp
+
+    def rate(_: float, state: np.ndarray) -> np.ndarray:
+        Sigma = state[1:].reshape(2, 2)
+        M = sum((value @ Sigma @ A for value, A in heads), np.zeros((2, 2)))
+        slow = 1.0 / (1.0 + np.linalg.norm(M))
+        return np.concatenate([[slow], slow * (M @ Sigma + Sigma @ M.T).ravel()])
+
+    def grown(_: float, state: np.ndarray) -> float:
+        return (state[1] + state[4]) - CHECK_GROWTH * np.trace(cov)
+
+    def late(_: float, state: np.ndarray) -> float:
+        return state[0] - t1
+
+    grown.terminal = late.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
+    start, span = np.concatenate([[0.0], cov.ravel()]), (0.0, 1e4)
+    tolerances = {"rtol": 1e-11, "atol": 1e-13}
+    found = solve_ivp(rate, span, start, "DOP853", events=(grown, late), **tolerances)
+    return float(found.y[0, -1]) if found.t_events[0].size else float("inf")
+
+
+def decay_to_zero(variant: str) -> tuple[float, float]:
+    """Of the setting `zero`: the limit of t tr Sigma, and the late slope of log det Sigma.
+
+    For small covariances M is V Sigma A (twice that for L2, the sum over heads), so that t Sigma
+    goes to the stable rest point S of S' = S + M(S) S + S M(S)^T in the time log t; with tr S, and
+    2 tr M(S). SciPy, for a factor of S, from the identity.
+
+    Args:
+        variant: of attention, one of the setting's.
+    """
+    from scipy.integrate import solve_ivp
+
+    heads = closure_matrices("zero", "multi-head" if variant == "multi-head" else "softmax")
+    scale = {"l2": 2.0, "sinkhorn": np.sqrt(2.0)}.get(variant, 1.0)
+
+    def linear(S: np.ndarray) -> np.ndarray:
+        return sum((scale * value @ S @ A for value, A in heads), np.zeros((2, 2)))
+
+    def rate(_: float, entries: np.ndarray) -> np.ndarray:
+        F = entries.reshape(2, 2)
+        return (F / 2 + linear(F @ F.T) @ F).ravel()
+
+    tolerances = {"rtol": 1e-10, "atol": 1e-13}
+    found = solve_ivp(rate, (0.0, 40.0), np.eye(2).ravel(), "LSODA", **tolerances)
+    F = found.y[:, -1].reshape(2, 2)
+    return float(np.sum(F**2)), 2.0 * float(np.trace(linear(F @ F.T)))
+
+
+def isotropic_directions() -> Float[np.ndarray, " 2"]:
+    """The angles of the two lines with <A x, x> = 0 in the setting `two-lines`, in degrees."""
+    (_, A), *_ = closure_matrices("two-lines", "softmax")
+    values, axes = np.linalg.eigh(A + A.T)
+    # In the basis of the axes tan^2 of the angle is minus the ratio of the eigenvalues.
+    along = np.array([np.sqrt(values[1]), np.sqrt(-values[0])])
+    lines = np.stack([axes @ along, axes @ (along * [1.0, -1.0])])
+    return np.sort(np.degrees(np.arctan2(lines[:, 1], lines[:, 0])) % 180.0)
