@@ -67,6 +67,17 @@ def share(hits: np.ndarray) -> Estimate:
     return Estimate(count / total if total else float("nan"), float(error), total)
 
 
+def rivals(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+    """What else might be the limit for V = I: the start projected off the rows of Q; F (I - P) F
+    with P the projector on these rows, not on those of Q F.
+    """
+    values, basis = np.linalg.eigh(draw.cov)
+    root = (basis * np.sqrt(values)) @ basis.T
+    rows = np.linalg.qr(draw.Q.T)[0]
+    keep = np.eye(len(root)) - rows @ rows.T
+    return keep @ draw.cov @ keep, root @ keep @ root
+
+
 class Projected(NamedTuple):
     """What projected Euler makes of the draws [draws]."""
 

@@ -11,36 +11,65 @@ Reference: Geshkovski, Koubbi, Polyanskiy and Rigollet, arXiv 2410.06833; docume
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 import translimit.experiments as ex
-from translimit import core, figures, limits, observe
+from translimit import core, limits
 from translimit.core import Estimate
+from translimit.experiments.castin2025.sphere_figures import FIGURES
 from translimit.experiments.castin2025.sphere_parts import (
     CLOUDS,
     COUNT_TIME,
     GROWTH,
-    LATTICE,
     MODELS,
+    RATES,
     Config,
+    predicted_clusters,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: The models as names of claims have them.
 SMALL = tuple(model.lower() for model in MODELS)
 
 
-def _growth_error(found: ex.Found[Config], model: str) -> Estimate:
-    """Largest relative error over all modes."""
-    growth, place = found(GROWTH), SMALL.index(model)
-    error = np.abs(growth.measured[place] / growth.predicted[place] - 1.0)
-    step = float(np.nanmax(growth.discretisation[place]))
-    return Estimate(float(np.nanmax(error)), 0.0, 1, step)
+def _growth_error(
+    rule: Callable[[str, float, np.ndarray], np.ndarray] | None = None,
+) -> Callable[[ex.Found[Config], str], Estimate]:
+    """Largest relative error over all modes, of the formula or of a rival: a factor of it."""
+
+    def measured(found: ex.Found[Config], model: str) -> Estimate:
+        growth, place = found(GROWTH), SMALL.index(model)
+        told = growth.predicted[place]
+        if rule is not None:
+            factors = [rule(model, beta, growth.mode) for beta in growth.beta.tolist()]
+            told = told * np.array(factors)
+        error = np.abs(growth.measured[place] / told - 1.0)
+        step = float(np.nanmax(growth.discretisation[place]))
+        return Estimate(float(np.nanmax(error)), 0.0, 1, step)
+
+    return measured
+
+
+def _other_model(model: str, beta: float, mode: np.ndarray) -> np.ndarray:
+    """The rate of the other model over that of this one; USA's time is in units of e^beta."""
+    rates = [
+        limits.meanfield.growth_rates(beta, len(mode), normalised=sa, shift=0.0 if sa else beta)
+        for sa in (True, False)
+    ]
+    return rates[1] / rates[0] if model == "sa" else rates[0] / rates[1]
+
+
+def _energy_rate(name: str, factor: float = 1.0) -> Callable[[ex.Found[Config], str], Estimate]:
+    """The largest relative error of a rate of the energy, over spaces and temperatures."""
+
+    def measured(found: ex.Found[Config], model: str) -> Estimate:
+        rates, place = found(RATES), SMALL.index(model)
+        chosen = {"sa": "weighted", "usa": "plain"}[model] if name == "right" else name
+        error = np.abs(factor * getattr(rates, chosen)[place] / rates.measured[place] - 1.0)
+        return Estimate(float(error.max()), count=error.size, discretisation=1e-8)
+
+    return measured
 
 
 def _counts(found: ex.Found[Config], beta: float) -> np.ndarray:
@@ -49,13 +78,21 @@ def _counts(found: ex.Found[Config], beta: float) -> np.ndarray:
     return data.count[0, :, data.at(COUNT_TIME)].astype(float)
 
 
-def _clusters(found: ex.Found[Config], beta: float) -> Estimate:
-    change = found(CLOUDS, ("circle", beta)).count_change
-    return Estimate.from_samples(_counts(found, beta), discretisation=change)
+def _clusters(sign: float) -> Callable[[ex.Found[Config], float], Estimate]:
+    """Plus or minus the mean number of clusters."""
+
+    def measured(found: ex.Found[Config], beta: float) -> Estimate:
+        change = found(CLOUDS, ("circle", beta)).count_change
+        return Estimate.from_samples(sign * _counts(found, beta), discretisation=change)
+
+    return measured
 
 
-def _predicted_clusters(beta: float) -> float:
-    return float(limits.meanfield.metastable_clusters(float(beta)))
+def _fastest(beta: float, power: int) -> int:
+    """The mode of the largest k^power I_k(beta); two is the right power."""
+    modes = int(6 + 4.0 * math.sqrt(beta))
+    rates = limits.meanfield.growth_rates(float(beta), modes)
+    return 1 + int(np.argmax(rates * np.arange(1.0, modes + 1) ** (power - 2)))
 
 
 def _exponent(found: ex.Found[Config], at: ex.Alone) -> Estimate:
@@ -69,11 +106,15 @@ def _several(config: Config) -> Sequence[ex.Alone]:
     return ex.alone(config) if len(config.betas) > 1 else ()
 
 
-def _fall(found: ex.Found[Config]) -> Estimate:
-    """Largest fall of the energy of any cloud."""
-    energies = [data.energy for _, data in found.each(CLOUDS)]
-    fall = max(float(-np.diff(energy, axis=-1).min()) for energy in energies)
-    return Estimate(fall, 0.0, sum(energy.shape[1] for energy in energies))
+def _change(sign: float) -> Callable[..., Estimate]:
+    """Largest change of the energy of any cloud, times a sign."""
+
+    def measured(found: ex.Found[Config], at: object = None) -> Estimate:
+        energies = [data.energy for _, data in found.each(CLOUDS)]
+        change = max(float((sign * np.diff(energy, axis=-1)).max()) for energy in energies)
+        return Estimate(change, 0.0, sum(energy.shape[1] for energy in energies))
+
+    return measured
 
 
 CLAIMS = (
@@ -83,22 +124,48 @@ CLAIMS = (
             f"{model.upper()}: small perturbations of the uniform law on the circle grow at the "
             "rates of the Bessel formulas (largest relative error over all modes)."
         ),
-        estimate=_growth_error,
+        estimate=_growth_error(),
         prediction=0.0,
         tol=1e-6,
         over=lambda c: SMALL,
+        rivals=(
+            ex.Rival("the rate of the other model", estimate=_growth_error(_other_model)),
+            ex.Rival("k in the place of k^2", estimate=_growth_error(lambda m, b, k: 1.0 / k)),
+            ex.Rival("times 1.1", estimate=_growth_error(lambda m, b, k: 1.1 + 0.0 * k)),
+        ),
     ),
     ex.Claims(
-        "clusters-beta={beta:g}",
+        "clusters-at-most-beta={beta:g}",
         lambda found, beta: (
-            f"Uniform tokens on the circle under SA at beta = {beta:g} form $k^* = "
-            "\\operatorname{argmax}_k k^2 I_k(\\beta)$ clusters (within a fifth, counted at "
-            "t = 12)."
+            f"Uniform tokens on the circle under SA at beta = {beta:g} form no more than $k^* = "
+            "\\operatorname{argmax}_k k^2 I_k(\\beta)$ clusters (counted at t = 12)."
         ),
-        estimate=_clusters,
-        prediction=lambda found, beta: _predicted_clusters(beta),
-        tol=lambda config, beta: 0.2 * _predicted_clusters(beta),
+        estimate=_clusters(1.0),
+        prediction=lambda found, beta: predicted_clusters(beta),
+        tol=0.0,
         over=lambda c: c.betas,
+        rivals=(
+            ex.Rival("the maximum of k^3 I_k", lambda found, beta: _fastest(beta, 3)),
+            ex.Rival("2 beta^(1/2)", lambda found, beta: 2.0 * math.sqrt(beta)),
+        ),
+        one_sided=True,
+    ),
+    ex.Claims(
+        "clusters-at-least-beta={beta:g}",
+        lambda found, beta: (
+            f"At beta = {beta:g} they form at least four fifths of $k^*$, some having merged "
+            "(minus the number of clusters)."
+        ),
+        estimate=_clusters(-1.0),
+        prediction=lambda found, beta: -0.8 * predicted_clusters(beta),
+        tol=0.0,
+        over=lambda c: c.betas,
+        rivals=(
+            ex.Rival("the maximum of k I_k", lambda found, beta: -_fastest(beta, 1)),
+            ex.Rival("a single cluster", -1.0),
+        ),
+        one_sided=True,
+        decided_by="standard",
     ),
     ex.Claims(
         "clusters-exponent",
@@ -107,203 +174,48 @@ CLAIMS = (
         prediction=0.5,
         tol=0.1,
         over=_several,
+        rivals=tuple(ex.Rival(f"exponent {p:.3g}", p) for p in (1 / 3, 3 / 4, 1.0, 0.0)),
+        decided_by="standard",
     ),
     ex.claim(
         "energy-increases",
         "The interaction energy never falls, under SA and USA, on the circle and on the sphere "
         "(largest fall between two saved times).",
-        _fall,
+        _change(-1.0),
         prediction=0.0,
         tol=1e-7,
+        one_sided=True,
+        rivals=(ex.Rival("it never rises", estimate=_change(1.0)),),
+    ),
+    ex.Claims(
+        "energy-rate-{model}",
+        lambda found, model: (
+            f"{model.upper()}: the energy of uneven clouds rises at the rate of the mean of "
+            + ("$Z_i|\\dot x_i|^2$" if model == "sa" else "$|\\dot x_i|^2$")
+            + " (largest relative error)."
+        ),
+        estimate=_energy_rate("right"),
+        prediction=0.0,
+        tol=1e-6,
+        over=lambda c: SMALL,
+        rivals=(
+            ex.Rival(
+                "the rate of the other model",
+                estimate=lambda found, model: _energy_rate(
+                    {"sa": "plain", "usa": "weighted"}[model]
+                )(found, model),
+            ),
+            ex.Rival(
+                "the mean of Z times the mean speed",
+                estimate=_energy_rate("mean_partition"),
+                when=lambda config, model: model == "sa",
+            ),
+            ex.Rival("times 1.1", estimate=_energy_rate("right", 1.1)),
+        ),
         one_sided=True,
     ),
 )
 
-
-def _angle_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for beta in found.config.betas:
-        count = found(CLOUDS, ("circle", beta)).count[:, 0, -1]
-        for model, clusters in zip(MODELS, count.tolist(), strict=True):
-            yield (float(beta), model, clusters)
-
-
-def _draw_angles(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    import xarray
-
-    betas = found.config.betas
-    axes = canvas.subplots(len(MODELS), len(betas), sharex=True, sharey=True, squeeze=False)
-    for column, beta in enumerate(betas):
-        data = found(CLOUDS, ("circle", beta))
-        for ax, model, tokens in zip(axes[:, column], MODELS, data.tokens, strict=True):
-            one = {"tokens": (("time", "token", "component"), tokens)}
-            figures.plot_angles(xarray.Dataset(one, {"time": data.time}), ax)
-            ax.set_title(f"{model}, $\\beta = {beta:g}$", fontsize="medium")
-
-
-def _count_rows(space: str) -> Callable[[ex.Found[Config]], Iterator[figures.Row]]:
-    def rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-        for beta in found.config.betas:
-            data = found(CLOUDS, (space, beta))
-            mean = data.count.mean(axis=1)
-            stderr = data.count.std(axis=1, ddof=1) / math.sqrt(data.count.shape[1])
-            for model, *series in zip(MODELS, mean.tolist(), stderr.tolist(), strict=True):
-                for row in zip(data.time.tolist(), *series, strict=True):
-                    yield (beta, model, *row)
-
-    return rows
-
-
-def _energy_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for beta in found.config.betas:
-        data = found(CLOUDS, ("circle", beta))
-        for t, energy in zip(data.time.tolist(), data.energy[0, 0].tolist(), strict=True):
-            yield (float(beta), t, energy)
-
-
-def _draw_energy(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """The energy in units of a single cluster's, and the depths of mergers."""
-    betas = found.config.betas
-    axes = canvas.subplots(1, len(betas), squeeze=False)[0]
-    for series, (ax, beta) in enumerate(zip(axes, betas, strict=True)):
-        data, rows = found(CLOUDS, ("circle", beta)), table.where({"beta": float(beta)})
-        scaled = 2.0 * beta * rows.numbers("energy times e^-beta")
-        ax.plot(data.time, scaled, color=figures.COLOURS[series], label="$2\\beta E$")
-        for time in observe.merger_times(data.time, data.count[0, 0]):
-            ax.axvline(time, color="0.7", linewidth=0.8, zorder=0)
-        ylabel = "$2 \\beta e^{-\\beta} E_\\beta$"
-        title = f"$\\beta = {beta:g}$"
-        figures.finish(ax, xlabel="depth $t$", ylabel=ylabel, title=title, legend=False)
-
-
-def _growth_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    growth = found(GROWTH)
-    for m, b, k in np.argwhere(np.isfinite(growth.predicted)).tolist():
-        both = float(growth.predicted[m, b, k]), float(growth.measured[m, b, k])
-        yield (MODELS[m], float(growth.beta[b]), int(growth.mode[k]), *both)
-
-
-def _depths(config: Config) -> tuple[float, ...]:
-    """Depths at which the sphere is drawn."""
-    return (0.0, 2.0, 6.0, float(config.times[-1]))
-
-
-def _sphere_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for beta in found.config.betas:
-        data = found(CLOUDS, ("sphere", beta))
-        for t in _depths(found.config):
-            rank = float(observe.effective_rank(data.tokens[0, data.at(t)]))
-            yield (float(beta), t, int(data.count[0, 0, data.at(t)]), rank)
-
-
-def _draw_sphere(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    import xarray
-
-    betas, depths = found.config.betas, _depths(found.config)
-    axes = canvas.subplots(len(betas), len(depths), sharex=True, sharey=True, squeeze=False)
-    for row, beta in zip(axes, betas, strict=True):
-        data = found(CLOUDS, ("sphere", beta))
-        for ax, t in zip(row, depths, strict=True):
-            tokens = xarray.DataArray(data.tokens[0, data.at(t)], dims=("token", "component"))
-            figures.plot_hemispheres(tokens, ax, title=f"$\\beta = {beta:g}$, $t = {t:g}$")
-
-
-def _counts_figure(space: str, unit: str, dotted: str = "") -> ex.Figure[Config]:
-    """Numbers of clusters along depth, under SA and USA side by side."""
-
-    def caption(found: ex.Found[Config]) -> str:
-        config = found.config
-        deltas = ", ".join(f"{found(CLOUDS, (space, beta)).delta:.3g}" for beta in config.betas)
-        return (
-            f"Mean number of clusters of {config.tokens} tokens on the {space}, connected "
-            f"components of the graph angle $< \\delta = 1/(2\\sqrt\\beta)$ ({deltas}), over "
-            f"{config.clouds} clouds, bars of one standard error. Left: SA; right: USA, its time "
-            f"in units of {unit}.{dotted}"
-        )
-
-    def layers(config: Config) -> tuple[figures.Layer, ...]:
-        counts = figures.points("clusters", "stderr", joined=True, label="$\\beta = {}$")
-        predicted = [
-            figures.level(
-                _predicted_clusters(beta), series=series, dash="1.5 2", where={"model": "SA"}
-            )
-            for series, beta in enumerate(config.betas)
-        ]
-        return (counts, *(predicted if dotted else ()))
-
-    return ex.Figure(
-        name=f"counts-{space}",
-        title=f"Clusters on the {space}",
-        caption=caption,
-        columns=("beta", "model", "t", "clusters", "stderr"),
-        rows=_count_rows(space),
-        x="t",
-        by="beta",
-        panels="model",
-        layers=layers,
-        xlabel="depth $t$",
-        ylabel="clusters",
-        log="y",
-        shown=lambda found, table: len(found.config.betas) * len(MODELS) * found.config.clouds,
-        size=(9.0, 4.2),
-        when=lambda c: space in c.spaces,
-    )
-
-
-FIGURES = (
-    ex.Figure(
-        name="angles",
-        title="Tokens on the circle draw together",
-        caption="Angles of the tokens of one cloud against depth $t$, from the same uniform start, "
-        "under SA and under USA with its time in units of $I_0(\\beta)$.",
-        columns=("beta", "model", "clusters at the end"),
-        rows=_angle_rows,
-        draw=_draw_angles,
-        size=(9.0, 5.2),
-    ),
-    _counts_figure("circle", "$I_0(\\beta)$", " Dotted: the predicted $k^*$."),
-    ex.Figure(
-        name="energy",
-        title="The staircase of the energy",
-        caption="Interaction energy of one cloud on the circle under SA, scaled so that a single "
-        "cluster has 1; grey: depths at which two clusters merged.",
-        columns=("beta", "t", "energy times e^-beta"),
-        rows=_energy_rows,
-        draw=_draw_energy,
-        shown=lambda found, table: len(found.config.betas),
-        size=(9.0, 3.2),
-    ),
-    ex.Figure(
-        name="growth",
-        title="Growth of small perturbations of the uniform law",
-        caption=f"Growth rates of the modes of a perturbation of {LATTICE} equally spaced tokens "
-        "on the circle: measured on the SA flow (points), and $k^2 I_k(\\beta) / (\\beta "
-        "I_0(\\beta))$ (lines). The table holds USA too, in time units of $e^\\beta$.",
-        columns=("model", "beta", "mode", "predicted", "measured"),
-        rows=_growth_rows,
-        x="mode",
-        by="beta",
-        layers=(
-            figures.line("predicted", label="", series=None, dash="", where={"model": "SA"}),
-            figures.points("measured", label="SA, $\\beta = {}$", where={"model": "SA"}),
-        ),
-        xlabel="mode $k$",
-        ylabel="growth rate",
-        shown=lambda found, table: len(table.rows),
-    ),
-    ex.Figure(
-        name="sphere",
-        title="Tokens on the sphere draw together",
-        caption="One cloud under SA, seen along the third axis: dots lie on the near side, rings "
-        "on the far side. The effective rank in the table is that of the Gram matrix.",
-        columns=("beta", "t", "clusters", "effective rank"),
-        rows=_sphere_rows,
-        draw=_draw_sphere,
-        shown=lambda found, table: len(found.config.betas),
-        size=lambda c: (8.0, 2.1 * len(c.betas) + 0.4),
-        when=lambda c: "sphere" in c.spaces,
-    ),
-    _counts_figure("sphere", "$\\sinh(\\beta) / \\beta$"),
-)
 
 EXPERIMENT = ex.Experiment(
     name="castin2025/sphere-clustering",
@@ -319,7 +231,7 @@ EXPERIMENT = ex.Experiment(
         "standard": Config(clouds=64, t1=60.0),
         "paper": Config(clouds=256, t1=200.0),
     },
-    parts=(CLOUDS, GROWTH),
+    parts=(CLOUDS, GROWTH, RATES),
     claims=CLAIMS,
     figures=FIGURES,
 )

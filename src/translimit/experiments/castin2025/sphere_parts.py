@@ -43,6 +43,9 @@ CHECKED = 3
 #: The growth rates: tokens of the lattice, size of the perturbation, growth exponent, steps.
 LATTICE, SIZE, EXPONENT, STEPS = 256, 1e-6, 0.1, 12
 
+#: Tokens, and step, at which rates of the energy are measured.
+RATE_TOKENS, RATE_STEP = 60, 1e-5
+
 #: One pair of tokens in one solve to t1 = 1, on one core.
 SECONDS_PER_PAIR = 6e-8
 
@@ -112,6 +115,56 @@ class Growth(ex.Arrays):
     discretisation: Annotated[
         Float[np.ndarray, "model beta mode"], "relative change at size times 4"
     ]
+
+
+@dataclass(frozen=True)
+class Rates(ex.Arrays):
+    """The rate of the energy of uneven clouds: measured, and as theories have it."""
+
+    measured: Float[np.ndarray, "model case"]
+    plain: Annotated[Float[np.ndarray, "model case"], "mean of |x'|^2"]
+    weighted: Annotated[Float[np.ndarray, "model case"], "mean of Z |x'|^2"]
+    mean_partition: Annotated[Float[np.ndarray, "model case"], "mean of Z times that of |x'|^2"]
+
+
+def compute_rates(config: Config, at: ex.Alone, keys: ex.Keys) -> Rates:
+    """Central differences of the energy along the velocity, times e^-beta; USA in its units."""
+    import jax
+
+    found: list[list[list[float]]] = []
+    for model in MODELS:
+        found.append([])
+        for dim, beta in ((dim, beta) for dim in config.dims for beta in config.betas):
+            with jax.enable_x64(True):
+                shape = (RATE_TOKENS, dim)
+                drawn = np.asarray(jax.random.normal(keys.shared("uneven", dim), shape, np.float64))
+                x = drawn + np.eye(dim)[0]
+                x /= np.linalg.norm(x, axis=1, keepdims=True)
+                equal = np.full(RATE_TOKENS, -np.log(RATE_TOKENS))
+                v = np.asarray(
+                    _flow(model, jax.numpy.asarray(x), 1.0, beta, beta).velocity(x, equal)
+                )
+            ends = []
+            for sign in (1, -1):
+                moved = x + sign * RATE_STEP * v
+                moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+                ends.append(float(observe.interaction_energy(moved, beta, rescaled=True)))
+            partition = np.exp(beta * (x @ x.T - 1.0)).mean(axis=1)
+            speed = (v**2).sum(axis=1)
+            found[-1].append(
+                [
+                    (ends[0] - ends[1]) / (2 * RATE_STEP),
+                    float(speed.mean()),
+                    float((partition * speed).mean()),
+                    float(partition.mean() * speed.mean()),
+                ]
+            )
+    return Rates(*np.moveaxis(np.array(found), -1, 0))
+
+
+def predicted_clusters(beta: float) -> float:
+    """The predicted number of clusters on the circle."""
+    return float(limits.meanfield.metastable_clusters(float(beta)))
 
 
 def compute_clouds(config: Config, at: tuple[str, float], keys: ex.Keys) -> Clouds:
@@ -274,3 +327,4 @@ GROWTH = ex.Part(
     grid=ex.alone,
     cost=lambda c, at: ex.Cost(4.0, 6e8),
 )
+RATES = ex.Part("rates", Rates, compute_rates, grid=ex.alone, cost=lambda c, at: ex.Cost(4.0, 6e8))
