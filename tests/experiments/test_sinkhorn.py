@@ -19,7 +19,7 @@ TOY = MappingProxyType(
         "castin2025/sinkhorn-contraction": sinkhorn_contraction.Config(
             strengths=(0.32, 1.05), rounds=30, tokens=20, clouds=2
         ),
-        "castin2025/sinkhorn-erratum": sinkhorn_erratum.Config(draws=4),
+        "castin2025/sinkhorn-erratum": sinkhorn_erratum.Config(draws=16),
         # One number of clouds, one compilation of their closures.
         "castin2025/sinkhorn-clouds": sinkhorn_clouds.Config(
             tokens=(16, 32), clouds=(6, 6), steps=4
@@ -33,7 +33,7 @@ EXACT = {
         "corrected-invertible",
         "corrected-singular-A",
         "corrected-singular-Sigma",
-        "printed-invertible",
+        "script-invertible",
     ),
     "castin2025/sinkhorn-clouds": ("mean-exact",),
     "castin2025/sinkhorn-energy": (
@@ -58,7 +58,8 @@ def test_claims_that_are_exact_hold_at_any_size(run):
     assert {name: found[name] for name in exact} == dict.fromkeys(exact, Verdict.supported)
     if "erratum" in results:
         # Every draw with a singular matrix shows the erratum.
-        singular = results["erratum"]["printed"].sel(case=["singular-A", "singular-Sigma"])
+        errors = results["erratum"]["error"].sel(expression="script")
+        singular = errors.sel(case=["singular-A", "singular-Sigma"])
         assert float(singular.min()) > 1e-3
 
 
