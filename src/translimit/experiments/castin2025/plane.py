@@ -10,6 +10,7 @@ Reference: Castin et al., arXiv 2501.18322, and the authors' scripts; documentat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -175,6 +176,7 @@ def scipy_blow_up_time(
     return float(found.y[0, -1]) if found.t_events[0].size else float("inf")
 
 
+@functools.cache
 def decay_to_zero(variant: str) -> tuple[float, float]:
     """Of the setting `zero`: the limit of t tr Sigma, and the late slope of log det Sigma.
 

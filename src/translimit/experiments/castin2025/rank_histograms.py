@@ -275,6 +275,7 @@ CLAIMS = (
         0.01,
         rivals=(ex.Rival("it drops one run in twenty", 0.05),),
         one_sided=True,
+        decided_by="standard",
     ),
 )
 

@@ -48,7 +48,7 @@ MOMENTS = observe.moment_names(2)
 #: Clouds that are solved with finer steps too, and under other closures.
 FEW = 4
 #: Bound of n times the bias of a matched moment.
-BIAS = 0.15
+BIAS = 0.2
 #: The two closures: labels in the figure, and columns of its table.
 LABELS = {"population": "closure of the law", "matched": "closure, matched initial moments"}
 COLUMNS = {
