@@ -80,11 +80,6 @@ class Ranks(ex.Arrays):
     log_det: Annotated[Float[np.ndarray, " draw"], "change of log det at depth 1"]
     twice_trace: Annotated[Float[np.ndarray, " draw"], "2 int tr M dt"]
 
-    @property
-    def predicted(self) -> Int[np.ndarray, " draw"]:
-        """The rank d - rank Q."""
-        return self.dim - self.query_rank
-
 
 def compute(config: Config, variant: str, keys: ex.Keys) -> Ranks:
     """Draws of all cases side by side, padded to one shape; the first are those of all variants."""
@@ -228,7 +223,8 @@ def _trace(share_of_integral: float) -> Measured:
 def _exceptions(found: ex.Found[Config]) -> Estimate:
     """Settled draws of all variants at another rank."""
     every = [one for _, one in found.each(RANKS)]
-    return share(np.concatenate([(one.rank != one.predicted)[one.rank >= 0] for one in every]))
+    wrong = [(one.rank != one.dim - one.query_rank)[one.rank >= 0] for one in every]
+    return share(np.concatenate(wrong))
 
 
 def _each(
@@ -305,7 +301,8 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         for d, r in CASES:
             mine = ranks.rank[(ranks.dim == d) & (ranks.query_rank == r)]
             for place, rank in enumerate((*range(DIM + 1), -1)):
-                yield (variant, d, r, d - r, place, float((mine == rank).mean()))
+                shift = 0.12 * (tuple(VARIANTS).index(variant) - 1)
+                yield (variant, d, r, d - r, place + shift, float((mine == rank).mean()))
 
 
 HISTOGRAM = ex.Figure(

@@ -253,8 +253,7 @@ CLAIMS = (
     ex.Claims(
         "{variant}-{values}-limit",
         lambda found, at: (
-            f"{NAMES[at[0]]}, $V = I$, $K = -Q$: the limit is $F(I - P)F$ (largest distance over "
-            "the draws, relative to the trace at the start)."
+            f"{NAMES[at[0]]}, $V = I$: the limit is $F(I - P)F$ (largest distance, over the trace)."
         ),
         estimate=_farthest("distance"),
         prediction=0.0,

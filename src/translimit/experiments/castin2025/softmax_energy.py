@@ -227,7 +227,8 @@ CLAIMS = (
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for value, one in found.each(FLOWS):
         for t, energy in zip(one.time.tolist(), one.energy.tolist(), strict=True):
-            yield (f"V = {value}", t, energy - float(one.energy[0]))
+            name = "A not symmetric" if value == "general" else f"V = {value}"
+            yield (name, t, energy - float(one.energy[0]))
 
 
 PATHS = ex.Figure(
@@ -236,7 +237,7 @@ PATHS = ex.Figure(
     caption="Change of $E = \\frac12\\int\\int e^{{\\langle Ax, y\\rangle}} d\\mu d\\mu$ along "
     "flows of one cloud of {tokens} tokens, uniform on $[-1, 1]^2$: $V = A$ symmetric, $-A$, $PA$ "
     "with $P$ positive definite, $JA$ with $J$ skew, which conserves it; and an $A$ that is not "
-    "symmetric (general). Dimensionless; one cloud, without error bars.",
+    "symmetric. Dimensionless; one cloud, without error bars.",
     columns=("value map", "t", "change of E"),
     rows=_rows,
     x="t",
