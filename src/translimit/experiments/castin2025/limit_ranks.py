@@ -176,13 +176,11 @@ def _determinants(
         # Singular values of the factor keep the digits of small eigenvalues.
         ends = np.linalg.svd(path[-1], compute_uv=False)[:d], np.linalg.eigvalsh(problem.cov)[-d:]
         changes.append(float(2.0 * np.log(ends[0]).sum() - np.log(ends[1]).sum()))
-        traces = [_trace_of_field(problem.attention, F @ F.T) for F in path[:-1]]
+        covs = np.einsum("tij,tkj->tik", path[:-1], path[:-1])
+        fields = [problem.attention.gaussian_field(np.zeros(DIM), cov)[1] for cov in covs]
+        traces = np.trace(np.array(fields), axis1=1, axis2=2)
         integrals.append(2.0 * float(masses @ traces))
     return np.array(changes), np.array(integrals)
-
-
-def _trace_of_field(layer: attention.AbstractAttention, cov: np.ndarray) -> float:
-    return float(np.trace(np.asarray(layer.gaussian_field(np.zeros(len(cov)), cov)[1])))
 
 
 RANKS = ex.Part(
