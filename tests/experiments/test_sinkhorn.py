@@ -3,7 +3,7 @@
 from types import MappingProxyType
 
 import pytest
-from tests.experiments.checks import drawn, verdicts
+from tests.experiments.checks import drawn
 
 from translimit.core import ConfigError, Verdict
 from translimit.experiments import check_experiment, get_experiment
@@ -53,9 +53,12 @@ def run(request):
 
 def test_claims_that_are_exact_hold_at_any_size(run):
     experiment, config, results = run
-    found = verdicts(experiment, config, results)
-    exact = EXACT[experiment.name]
-    assert {name: found[name] for name in exact} == dict.fromkeys(exact, Verdict.supported)
+    found = {claim.name: claim for claim in experiment.check(config, results)}
+    for name in EXACT[experiment.name]:
+        # Few draws tell no rivals apart whose errors are random; the prediction holds.
+        assert found[name].holds, found[name]
+        if experiment.name != "castin2025/sinkhorn-erratum":
+            assert found[name].verdict is Verdict.supported, found[name]
     if "erratum" in results:
         # Every draw with a singular matrix shows the erratum.
         errors = results["erratum"]["error"].sel(expression="script")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -25,6 +25,9 @@ from translimit.core import Estimate
 from translimit.experiments.castin2025.rank_draws import padded, share
 from translimit.experiments.checked import CheckedConfig, Distinct, OneOf, Positive, Within
 
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
 #: (d, rank Q), and the largest of both, to which matrices are padded with zeros.
 CASES = ((4, 1), (5, 1), (5, 2), (5, 4))
 DIM, ROWS = 5, 4
@@ -33,7 +36,7 @@ VARIANTS = {"softmax": 1, "l2": 2, "sinkhorn": 6}
 #: Smallest real part of an eigenvalue of V.
 REAL_PART = 0.2
 #: Depth and quadrature nodes of the determinants.
-T_DET, NODES = 1.0, 96
+T_DET, NODES = 1.0, 400
 #: What says the rate of tr(W Sigma): the identity and its rivals.
 THEORIES = ("identity", "twice the rate", "the rate of softmax", "W = V^-1 / 2, for a symmetric V")
 #: What is measured of a variant.
@@ -162,25 +165,22 @@ def _determinants(
     roots = (nodes + 1) / 2
     save, masses = np.append(T_DET * roots**3, T_DET), T_DET * masses * 1.5 * roots**2
 
-    def one(layer: attention.AbstractAttention, cov: core.AnyArray) -> core.AnyArray:
+    def one(layer: attention.AbstractAttention, cov: core.AnyArray) -> tuple[Array, Array]:
+        exact = limits.meanfield.AdaptiveODE(rtol=1e-10, atol=1e-15)
         flow = limits.meanfield.GaussianFlow(attention=layer, mean=np.zeros(DIM), cov=cov, t1=T_DET)
-        return core.solve(
-            flow, limits.meanfield.AdaptiveODE(rtol=1e-10, atol=1e-15), save=save
-        ).factor
+        path = jax.numpy.asarray(core.solve(flow, exact, save=save).factor)
+        fields = jax.vmap(lambda F: layer.factor_field(jax.numpy.zeros(DIM), F)[1])(path[:-1])
+        return path[-1], masses @ jax.numpy.trace(fields, axis1=1, axis2=2)
 
     with jax.enable_x64(True):
         solve = jax.jit(one)
-        paths = [np.asarray(solve(p.attention, p.cov)) for p in problems]
-    changes, integrals = [], []
-    for problem, path, d in zip(problems, paths, dims, strict=True):
-        # Singular values of the factor keep the digits of small eigenvalues.
-        ends = np.linalg.svd(path[-1], compute_uv=False)[:d], np.linalg.eigvalsh(problem.cov)[-d:]
-        changes.append(float(2.0 * np.log(ends[0]).sum() - np.log(ends[1]).sum()))
-        covs = np.einsum("tij,tkj->tik", path[:-1], path[:-1])
-        fields = [problem.attention.gaussian_field(np.zeros(DIM), cov)[1] for cov in covs]
-        traces = np.trace(np.array(fields), axis1=1, axis2=2)
-        integrals.append(2.0 * float(masses @ traces))
-    return np.array(changes), np.array(integrals)
+        found = [solve(problem.attention, problem.cov) for problem in problems]
+    # Singular values of the factor keep the digits of small eigenvalues.
+    ends = [np.linalg.svd(F, compute_uv=False)[:d] for (F, _), d in zip(found, dims, strict=True)]
+    starts = [np.linalg.eigvalsh(p.cov)[-d:] for p, d in zip(problems, dims, strict=True)]
+    logs = [(np.log(one).sum(), np.log(two).sum()) for one, two in zip(ends, starts, strict=True)]
+    changes = np.array([2.0 * last - first for last, first in logs])
+    return changes, 2.0 * np.array([float(integral) for _, integral in found])
 
 
 RANKS = ex.Part(

@@ -171,8 +171,8 @@ def scipy_blow_up_time(
 
     grown.terminal = late.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
     start, span = np.concatenate([[0.0], cov.ravel()]), (0.0, 1e4)
-    tolerances = {"rtol": 1e-11, "atol": 1e-13}
-    found = solve_ivp(rate, span, start, "DOP853", events=(grown, late), **tolerances)
+    events = (grown, late)
+    found = solve_ivp(rate, span, start, "DOP853", events=events, rtol=1e-11, atol=1e-13)
     return float(found.y[0, -1]) if found.t_events[0].size else float("inf")
 
 
@@ -199,8 +199,8 @@ def decay_to_zero(variant: str) -> tuple[float, float]:
         F = entries.reshape(2, 2)
         return (F / 2 + linear(F @ F.T) @ F).ravel()
 
-    tolerances = {"rtol": 1e-10, "atol": 1e-13}
-    found = solve_ivp(rate, (0.0, 40.0), np.eye(2).ravel(), "LSODA", **tolerances)
+    start = np.eye(2).ravel()
+    found = solve_ivp(rate, (0.0, 40.0), start, "LSODA", rtol=1e-10, atol=1e-13)
     F = found.y[:, -1].reshape(2, 2)
     return float(np.sum(F**2)), 2.0 * float(np.trace(linear(F @ F.T)))
 

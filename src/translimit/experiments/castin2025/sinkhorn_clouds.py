@@ -145,7 +145,7 @@ def _exchanged(t1: float, means: np.ndarray, covs: np.ndarray) -> np.ndarray:
     for mean, cov in zip(means[:FEW], covs[:FEW], strict=True):
         flow = limits.meanfield.GaussianFlow(attention=layer, mean=mean, cov=cov, t1=t1)
         end = core.solve(flow, save=[t1])
-        found.append(observe.moment_vector(end.mean[-1], end.cov[-1]))
+        found.append(observe.moment_vector(np.asarray(end.mean[-1]), np.asarray(end.cov[-1])))
     return np.array(found)
 
 

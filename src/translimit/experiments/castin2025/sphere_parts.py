@@ -140,7 +140,7 @@ def compute_rates(config: Config, at: ex.Alone, keys: ex.Keys) -> Rates:
                 drawn = np.asarray(jax.random.normal(keys.shared("uneven", dim), shape, np.float64))
                 x = drawn + np.eye(dim)[0]
                 x /= np.linalg.norm(x, axis=1, keepdims=True)
-                equal = np.full(RATE_TOKENS, -np.log(RATE_TOKENS))
+                equal = jax.numpy.full(RATE_TOKENS, -np.log(RATE_TOKENS))
                 v = np.asarray(
                     _flow(model, jax.numpy.asarray(x), 1.0, beta, beta).velocity(x, equal)
                 )
