@@ -204,7 +204,7 @@ DRAWS = ex.Figure(
     rows=_rows,
     x="place",
     by="expression",
-    layers=(figures.points("mean", "stderr", joined=True),),
+    layers=(figures.points("mean", "stderr"),),
     xlabel="ranks of $A$ and $\\Sigma$: the case",
     ylabel="relative error of the rate",
     log="y",
