@@ -1,47 +1,50 @@
-r"""The covariance SDE beside networks of finite width, on synthetic and on real tokens.
+r"""The covariance SDE beside networks of finite width, where attention matters.
 
-Paths of the SDE of the full block, and the exact covariance chain of networks of width n, are
-compared at several ratios of depth to width. Both are stopped at a multiple of the initial trace,
-which makes the comparison one of equals: beyond an explosion the SDE has no state, while a network
-goes on.
+Means of bounded or logarithmic observables of the covariance at depth / width t1: over the exact
+covariance chain of networks of two widths, extrapolated in 1 / n, and over Euler-Maruyama paths of
+the SDE, which share no code with a network's layer. Every term of the SDE is left out or changed in
+turn; what a changed theory predicts is known from paths on the same noise. Both sides are stopped
+at a multiple of the initial trace: beyond an explosion the SDE has no state.
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits, models
 from translimit.core import Estimate
 from translimit.experiments.checked import (
-    BranchWeight,
     CheckedConfig,
     Distinct,
+    Entries,
     Increasing,
     IncreasingSizes,
     OneOf,
-    Positive,
     Step,
     Two,
     Within,
 )
-from translimit.experiments.noci2023.starts import (
-    STARTS,
-    correlations,
-    initial_covariance,
-    kolmogorov,
+from translimit.experiments.noci2023.starts import generator, initial_covariance
+from translimit.experiments.noci2023.theories import (
+    CASES,
+    OBSERVABLES,
+    SEEN,
+    SEEN_AT_STANDARD,
+    WRONG,
+    Theory,
+    observe,
+    simulate,
 )
 
-#: Largest distance of the laws at the largest width.
-TOLERANCE = 0.035
-LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+BINS = np.linspace(-2.0, 3.0, 51)
 Ratio = Annotated[float, Within(0, 1000, above=True)]
 
 
@@ -50,26 +53,22 @@ class Config(CheckedConfig):
     """Sizes of the comparison.
 
     Attributes:
-        starts: initial covariances.
-        dims: widths of the networks, increasing.
+        cases: blocks with initial covariances.
+        dims: widths of the networks, increasing; the last two are extrapolated.
         ratios: depth over width at which laws are compared, increasing; dims divide into them.
         networks: networks of each width.
         paths: paths of the SDE.
+        pairs: paths on which changed theories are compared with the SDE.
         step: of the SDE.
-        gamma: branch weight of attention and MLP.
-        tau0: temperature.
-        stop: a path stops when its trace has grown by this factor.
     """
 
-    starts: Annotated[tuple[str, ...], OneOf(STARTS), Distinct()] = STARTS
-    dims: IncreasingSizes = (20, 60, 200)
-    ratios: Annotated[tuple[Ratio, ...], Increasing()] = (0.1, 0.2, 0.3, 0.4, 0.5)
-    networks: Two = 1000
-    paths: Two = 4000
-    step: Step = 0.01
-    gamma: BranchWeight = 0.5
-    tau0: Positive = 2.0
-    stop: Annotated[float, Within(1, above=True)] = 10.0
+    cases: Annotated[tuple[str, ...], OneOf(tuple(CASES)), Distinct()] = tuple(CASES)
+    dims: Annotated[IncreasingSizes, Entries(2)] = (100, 200)
+    ratios: Annotated[tuple[Ratio, ...], Increasing()] = (0.05, 0.1, 0.15)
+    networks: Two = 160_000
+    paths: Two = 80_000
+    pairs: Two = 20_000
+    step: Step = 0.0025
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
@@ -83,239 +82,312 @@ class Config(CheckedConfig):
                 )
 
     @property
-    def largest(self) -> int:
-        """The largest width."""
-        return self.dims[-1]
-
-    @property
     def last(self) -> float:
         """The last ratio."""
         return self.ratios[-1]
 
+    @property
+    def largest(self) -> int:
+        """The largest width."""
+        return self.dims[-1]
+
 
 @dataclass(frozen=True)
 class Law(ex.Arrays):
-    """Two observables of the covariance, sample by sample."""
+    """Means of the observables in their order, and a histogram of log (trace / tokens)."""
 
     ratio: Annotated[Float[np.ndarray, " ratio"], "depth / width $t$"]
-    correlation: Annotated[Float[np.ndarray, "sample ratio"], "correlation of the pair"]
-    norm: Annotated[Float[np.ndarray, "sample ratio"], "$\\log V_{00}$"]
-    stopped: Bool[np.ndarray, " sample"]
-    pair: str
+    mean: Float[np.ndarray, "ratio observable"]
+    stderr: Float[np.ndarray, "ratio observable"]
+    step_error: Float[np.ndarray, " observable"]
+    density: Float[np.ndarray, " bin"]
 
-    def last(self, observable: str) -> Float[np.ndarray, " sample"]:
-        """An observable at the last ratio."""
-        return (self.correlation if observable == "correlation" else self.norm)[:, -1]
+    def last(self, name: str) -> Estimate:
+        """The mean of an observable at the last ratio."""
+        place = list(OBSERVABLES).index(name)
+        mean, stderr = float(self.mean[-1, place]), float(self.stderr[-1, place])
+        return Estimate(mean, stderr, discretisation=float(self.step_error[place]))
 
 
-def compute_limit(config: Config, start: str, keys: ex.Keys) -> Law:
-    """Paths of the SDE, in float64."""
+@dataclass(frozen=True)
+class Gaps(ex.Arrays):
+    """What changed theories predict beyond the SDE, in the order of `WRONG`."""
+
+    mean: Float[np.ndarray, "theory observable"]
+    stderr: Float[np.ndarray, "theory observable"]
+
+
+def _case(case: str) -> tuple[describe.Block, np.ndarray, float]:
+    """Block, initial covariance, and the trace at which paths stop."""
+    block, start = CASES[case]
     cov = initial_covariance(start)
-    sde = limits.shaped.CovarianceSDE(
-        block=_block(config),
-        initial=cov,
-        t1=config.last,
-        stop_trace=config.stop * float(np.trace(cov)),
+    return block, cov, 7.5 * float(np.trace(cov))
+
+
+def _law(config: Config, cov: np.ndarray, step_error: np.ndarray) -> Law:
+    values = observe(cov)
+    return Law(
+        ratio=np.array([0.0, *config.ratios]),
+        mean=values.mean(axis=0),
+        stderr=values.std(axis=0, ddof=1) / len(values) ** 0.5,
+        step_error=step_error,
+        density=np.histogram(values[:, -1, 0], BINS)[0] / (len(values) * np.diff(BINS)),
     )
-    method = limits.shaped.StructurePreserving(
-        paths=config.paths, max_step=min(config.step, 0.01), bounded=True
-    )
+
+
+def compute_limit(config: Config, case: str, keys: ex.Keys) -> Law:
+    """Euler-Maruyama paths of the SDE, in float64."""
+    block, cov, stop = _case(case)
+    sde = limits.shaped.CovarianceSDE(block=block, initial=cov, t1=config.last, stop_trace=stop)
+    method = limits.shaped.EulerMaruyama(paths=config.paths, max_step=config.step)
     solution = core.solve(sde, method, key=keys.own, save=[0.0, *config.ratios])
-    return _law(config, cov, np.asarray(solution.cov))
+    error = solution.step_error(lambda paths: observe(np.asarray(paths.cov)[:, -1]))
+    return _law(config, np.asarray(solution.cov), np.hypot(error.bias, error.noise))
 
 
 def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
     """The covariance chain of networks of one width, in float64."""
-    start, dim = at
-    cov = initial_covariance(start)
+    (block, cov, stop), dim = _case(at[0]), at[1]
     depths = np.array([round(ratio * dim) for ratio in config.ratios])
     every = int(np.gcd.reduce(depths))
-    chain = models.CompressedShapedTransformer(
-        block=_block(config), dim=dim, layers=int(depths[-1])
-    )
-    stop = config.stop * float(np.trace(cov))
+    chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=int(depths[-1]))
     networks = chain.simulate(
         cov, key=keys.own, seeds=config.networks, save_every=every, stop_trace=stop
     )
-    return _law(config, cov, np.asarray(networks.cov)[:, np.concatenate([[0], depths]) // every])
+    kept = np.asarray(networks.cov)[:, np.concatenate([[0], depths]) // every]
+    return _law(config, kept, np.zeros(len(OBSERVABLES)))
 
 
-def _block(config: Config) -> describe.Block:
-    mlp = describe.ShapedMLP(gamma=config.gamma)
-    return describe.Block(gamma=config.gamma, tau0=config.tau0, mlp=mlp)
+def compute_theories(config: Config, case: str, keys: ex.Keys) -> Gaps:
+    """Changed theories minus the SDE on the same noise, in batches of paths."""
+    block, cov, stop = _case(case)
+    rng = generator(keys)
+    theories = (Theory(), *WRONG.values())
+    batches = max(1, config.pairs // 2000)
+    gaps = []
+    for _ in range(batches):
+        covs = simulate(
+            block,
+            cov,
+            theories,
+            t1=config.last,
+            steps=round(config.last / (2 * config.step)),
+            paths=config.pairs // batches,
+            stop_trace=stop,
+            rng=rng,
+        )
+        right, *wrong = map(observe, covs)
+        gaps.append([one - right for one in wrong])
+    each = np.concatenate(gaps, axis=1)
+    return Gaps(each.mean(axis=1), each.std(axis=1, ddof=1) / each.shape[1] ** 0.5)
 
 
-def _law(config: Config, start: np.ndarray, cov: np.ndarray) -> Law:
-    """Correlation of the first token with the first other that is not equal to it, and its norm."""
-    rho = correlations(start)
-    other = next(b for b in range(1, len(start)) if rho[0, b] < 1 - 1e-9)
-    return Law(
-        ratio=np.array([0.0, *config.ratios]),
-        correlation=correlations(cov)[:, :, 0, other],
-        norm=np.log(cov[:, :, 0, 0]),
-        stopped=np.trace(cov[:, -1], axis1=1, axis2=2) > config.stop * float(np.trace(start)),
-        pair=f"correlation of tokens 0 and {other}",
-    )
+def _tokens(case: str) -> int:
+    return {"eight": 8, "text": 6}.get(case, 4)
+
+
+def _layer_cost(at: tuple[str, int]) -> float:
+    """Seconds of a layer of one network; an MLP draws its hidden normals."""
+    return 2e-6 * _tokens(at[0]) * (1 + 0.02 * at[1] * (at[0] == "full"))
 
 
 LIMIT = ex.Part(
-    "limit/{start}",
+    "limit/{case}",
     Law,
     compute_limit,
-    grid=lambda c: c.starts,
-    cost=lambda c, start: ex.Cost(8.0 + 1e-5 * c.paths * c.last / c.step),
+    grid=lambda c: c.cases,
+    cost=lambda c, case: ex.Cost(6 + 2e-6 * _tokens(case) * c.paths * c.last / c.step),
 )
 NETWORK = ex.Part(
-    "network/{start}/n={dim}",
+    "network/{case}/n={dim}",
     Law,
     compute_networks,
-    grid=lambda c: [(start, dim) for start in c.starts for dim in c.dims],
-    # Compilation, and layers: the MLP's hidden normals of every network.
-    cost=lambda c, at: ex.Cost(8.0 + 2e-7 * c.last * at[1] ** 2 * c.networks),
+    grid=lambda c: [(case, dim) for case in c.cases for dim in c.dims],
+    cost=lambda c, at: ex.Cost(8 + _layer_cost(at) * c.last * at[1] * c.networks),
+)
+THEORIES = ex.Part(
+    "theories/{case}",
+    Gaps,
+    compute_theories,
+    grid=lambda c: c.cases,
+    cost=lambda c, case: ex.Cost(1 + 2e-7 * _tokens(case) ** 2 * c.pairs * c.last / c.step),
 )
 
-
-def _both(found: ex.Found[Config], start: str, dim: int | None = None) -> tuple[Law, Law]:
-    """The law of the SDE, and that of networks (of the largest width by default)."""
-    return found(LIMIT, start), found(NETWORK, (start, dim or found.config.largest))
+Point = tuple[str, str]
 
 
-def _distance(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
-    """Kolmogorov distance at the last ratio beyond its mean for equal laws."""
-    start, observable = at
-    law, networks = (one.last(observable) for one in _both(found, start))
-    distance, floor, spread = kolmogorov(networks, law)
-    return Estimate(distance - floor, spread, found.config.networks)
+def _networks(found: ex.Found[Config], at: Point, dim: int | None = None) -> Estimate:
+    """The mean over networks of one width; of the last two extrapolated in 1 / n by default."""
+    case, observable = at
+    if dim is not None:
+        return found(NETWORK, (case, dim)).last(observable)
+    small, large = found.config.dims[-2:]
+    coarse, fine = (found(NETWORK, (case, one)).last(observable) for one in (small, large))
+    weight = large / (large - small)
+    value = weight * fine.value - (weight - 1) * coarse.value
+    error = np.hypot(weight * fine.stderr, (weight - 1) * coarse.stderr)
+    return Estimate(value, float(error), found.config.networks)
 
 
-def _statement(found: ex.Found[Config], at: tuple[str, str]) -> str:
-    start, observable = at
-    name = found(LIMIT, start).pair if observable == "correlation" else "$\\log V_{00}$"
-    return (
-        f"{start}: at depth / width {found.config.last:g} the law of {name} over networks of "
-        f"width {found.config.largest} is that of the stopped SDE (Kolmogorov distance beyond its "
-        "mean for equal laws)."
+def _beyond(found: ex.Found[Config], at: Point, dim: int | None = None) -> Estimate:
+    """Networks minus the SDE."""
+    networks, limit = _networks(found, at, dim), found(LIMIT, at[0]).last(at[1])
+    error = float(np.hypot(networks.stderr, limit.stderr))
+    difference = networks.value - limit.value
+    return Estimate(difference, error, networks.count, discretisation=limit.discretisation)
+
+
+def _beyond_wrong(name: str, found: ex.Found[Config], at: Point) -> Estimate:
+    """Networks minus a changed theory."""
+    gaps, right = found(THEORIES, at[0]), _beyond(found, at)
+    place = list(WRONG).index(name), list(OBSERVABLES).index(at[1])
+    error = float(np.hypot(right.stderr, gaps.stderr[place]))
+    value = right.value - float(gaps.mean[place])
+    return Estimate(value, error, right.count, discretisation=right.discretisation)
+
+
+def _tolerance(config: Config, at: Point) -> float:
+    """4.5 standard errors of the extrapolated networks (widths as 1 to 2) and the paths."""
+    return 4.5 * OBSERVABLES[at[1]][1] * (5 / config.networks + 1 / config.paths) ** 0.5
+
+
+def _same_law(seen: Mapping[Point, tuple[str, ...]], decided_by: str) -> ex.Claims[Config, Point]:
+    """The claims of some observables, each against the theories that it sees."""
+    return ex.Claims(
+        "{case}-{observable}",
+        lambda found, at: (
+            f"{at[0]}: at depth / width {found.config.last:g} the mean of {OBSERVABLES[at[1]][0]} "
+            f"over networks, extrapolated from widths {found.config.dims[-2:]}, is that of the "
+            "stopped SDE (difference)."
+        ),
+        estimate=_beyond,
+        prediction=0.0,
+        tol=_tolerance,
+        over=lambda c: [at for at in seen if at[0] in c.cases],
+        rivals=tuple(
+            ex.Rival(
+                name,
+                estimate=lambda found, at, name=name: _beyond_wrong(name, found, at),
+                when=lambda c, at, name=name: name in seen[at],
+            )
+            for name in WRONG
+        ),
+        decided_by=decided_by,
     )
 
 
-SAME_LAW = ex.Claims(
-    "{start}-{observable}",
-    _statement,
-    estimate=_distance,
-    prediction=0.0,
-    tol=TOLERANCE,
-    one_sided=True,
-    over=lambda c: [(start, name) for start in c.starts for name in ("correlation", "norm")],
-)
-
-
 def _densities(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    bins = np.linspace(-1, 1, 41)
-    for start in found.config.starts:
-        law, networks = _both(found, start)
-        for index in (len(found.config.ratios) // 2, len(found.config.ratios)):
-            values = networks.correlation[:, index]
-            columns = (
-                (bins[1:] + bins[:-1]) / 2,
-                np.histogram(law.correlation[:, index], bins, density=True)[0],
-                np.histogram(values, bins, density=True)[0],
-                np.sqrt(np.histogram(values, bins)[0]) / (len(values) * np.diff(bins)),
-            )
-            for row in zip(*columns, strict=True):
-                yield (start, float(law.ratio[index]), *map(float, row))
+    for case in found.config.cases:
+        limit, networks = found(LIMIT, case), found(NETWORK, (case, found.config.largest))
+        error = np.sqrt(networks.density / (found.config.networks * np.diff(BINS)))
+        columns = ((BINS[1:] + BINS[:-1]) / 2, limit.density, networks.density, error)
+        for row in zip(*columns, strict=True):
+            if row[1] or row[2]:
+                yield (case, *map(float, row))
 
 
 def _trajectories(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for start in found.config.starts:
-        law, networks = (one.correlation for one in _both(found, start))
-        for index, ratio in enumerate((0.0, *found.config.ratios)):
-            quantiles = np.quantile(law[:, index], LEVELS).tolist()
-            mean, values = float(law[:, index].mean()), networks[:, index]
-            stderr = float(values.std() / len(values) ** 0.5)
-            yield (start, ratio, *quantiles, mean, float(values.mean()), stderr)
+    for case in found.config.cases:
+        limit, networks = found(LIMIT, case), found(NETWORK, (case, found.config.largest))
+        for place, ratio in enumerate(limit.ratio.tolist()):
+            values = (limit.mean, networks.mean, networks.stderr)
+            yield (case, ratio, *(float(one[place, k]) for k in (0, 1) for one in values))
 
 
-def _distances(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for start, dim in NETWORK.points(found.config):
-        law, networks = (one.correlation[:, -1] for one in _both(found, start, dim))
-        distance, floor, spread = kolmogorov(networks, law)
-        yield (start, dim, distance, spread, floor)
+def _differences(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for case in found.config.cases:
+        for dim in (*found.config.dims, None):
+            for name in ("log_trace", "rank"):
+                one = _beyond(found, (case, name), dim)
+                yield (name, case, 1 / dim if dim else 0.0, one.value, one.floor)
 
 
-DENSITIES = ex.Figure(
-    name="densities",
-    title="Densities of a correlation at final depth",
-    caption="Correlation of two tokens over {networks} networks of width {largest} (points, bars "
-    "of one standard error) and {paths} stopped paths of the SDE (steps), at two ratios of depth "
-    "to width. Nothing is fitted. Dimensionless.",
-    columns=("start", "depth / width", "correlation", "SDE", "networks", "stderr"),
-    rows=_densities,
-    x="correlation",
-    by="depth / width",
-    panels="start",
-    layers=(
-        figures.steps("SDE", label="SDE, $t = {}$"),
-        figures.points("networks", "stderr", label="networks, $t = {}$"),
+FIGURES = (
+    ex.Figure(
+        name="densities",
+        title="Densities of the log trace at final depth",
+        caption="$\\log$ (trace / tokens) at depth / width {last:g} over {networks} networks of "
+        "width {largest} (points, bars of one standard error) and {paths} stopped paths of the SDE "
+        "(steps). Nothing is fitted. Dimensionless.",
+        columns=("case", "log trace", "SDE", "networks", "stderr"),
+        rows=_densities,
+        x="log trace",
+        panels="case",
+        across=4,
+        layers=(
+            figures.steps("SDE", label="SDE"),
+            figures.points("networks", "stderr", label="networks", series=1),
+        ),
+        ylabel="density",
+        size=(11.0, 6.0),
     ),
-    ylabel="density",
-    size=(10.0, 3.8),
-)
-TRAJECTORIES = ex.Figure(
-    name="trajectories",
-    title="A correlation along depth",
-    caption="Mean over {networks} networks of width {largest} (points, bars of one standard error) "
-    "and mean with quantile bands of {paths} stopped paths of the SDE. Dimensionless.",
-    columns=(
-        *("start", "depth / width", "q10", "q25", "q50", "q75", "q90"),
-        *("SDE mean", "networks", "stderr"),
+    ex.Figure(
+        name="trajectories",
+        title="Means along depth",
+        caption="Means over {networks} networks of width {largest} (points, bars of one standard "
+        "error) and over {paths} stopped paths of the SDE (lines). Dimensionless.",
+        columns=(
+            *("case", "depth / width", "log trace of the SDE", "log trace", "stderr"),
+            *("rank of the SDE", "rank", "stderr of the rank"),
+        ),
+        rows=_trajectories,
+        x="depth / width",
+        by="case",
+        layers=(
+            figures.panel(
+                "log trace",
+                figures.line("log trace of the SDE", label="", dash=""),
+                figures.points("log trace", "stderr"),
+                ylabel=OBSERVABLES["log_trace"][0],
+            ),
+            figures.panel(
+                "effective rank",
+                figures.line("rank of the SDE", label="", dash=""),
+                figures.points("rank", "stderr of the rank"),
+                ylabel="effective rank",
+            ),
+        ),
+        xlabel="depth / width $t$",
+        size=(9.0, 4.2),
     ),
-    rows=_trajectories,
-    x="depth / width",
-    panels="start",
-    layers=(
-        figures.band("q10", "q90", label="SDE, 10-90 %", opacity=0.15),
-        figures.band("q25", "q75", label="SDE, 25-75 %", opacity=0.3),
-        figures.line("SDE mean", label="SDE, mean", series=None),
-        figures.points("networks", "stderr", label="networks", series=1),
+    ex.Figure(
+        name="differences",
+        title="Networks minus the SDE against width",
+        caption="Means over {networks} networks minus those over {paths} paths of the SDE at depth "
+        "/ width {last:g}; at $1/n = 0$ the extrapolation of the last two widths. Bars: one "
+        "standard error, with that of the SDE's step. Dimensionless.",
+        columns=("observable", "case", "1 / n", "difference", "stderr"),
+        rows=_differences,
+        x="1 / n",
+        by="case",
+        panels="observable",
+        titles={name: text for name, (text, _) in OBSERVABLES.items()},
+        layers=(
+            figures.points("difference", "stderr", joined=True),
+            figures.level(0.0, label="", dash="6 3"),
+        ),
+        xlabel="1 / width",
+        ylabel="networks − SDE",
+        size=(9.0, 4.2),
     ),
-    xlabel="depth / width $t$",
-    ylabel="correlation",
-    size=(10.0, 3.8),
-)
-DISTANCES = ex.Figure(
-    name="distances",
-    title="Distance of the laws against width",
-    caption="Kolmogorov distance between the correlation over networks and over paths of the SDE "
-    "at depth / width {last:g}; bars: the standard deviation that the distance has when both laws "
-    "are equal, dashed: its mean then, below which nothing can be seen.",
-    columns=("start", "width", "distance", "spread", "floor"),
-    rows=_distances,
-    x="width",
-    by="start",
-    layers=(
-        figures.points("distance", "spread", joined=True),
-        figures.level("floor", label="mean distance of equal laws", dash="6 3"),
-    ),
-    xlabel="width $n$",
-    ylabel="Kolmogorov distance to the SDE",
-    log="xy",
-    ticks=True,
 )
 
 EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
     summary="Depth and width of a shaped Transformer grow together: the covariance of its tokens "
-    "tends to a stochastic process. Laws over networks of growing width are held against it at "
-    "several ratios of depth to width, from synthetic tokens, patches of digits and bytes of text.",
+    "tends to a stochastic process. Networks are held against it where attention matters: three to "
+    "eight tokens of unequal norms, four heads with a projection, an MLP behind the attention, "
+    "patches of digits and bytes of text. Every term of the SDE is changed in turn, and has to be "
+    "seen to be wrong.",
     citations=("noci2023", "li2022", "digits", "jax"),
     reference=core.reference("noci2023"),
     presets={
-        "demo": Config(starts=("synthetic",), dims=(20, 100), networks=1000, paths=4000),
+        "demo": Config(cases=("eight", "full"), networks=24_000, paths=12_000, pairs=4000),
         "standard": Config(),
-        "paper": Config(dims=(20, 60, 200, 600), networks=10_000, paths=40_000, step=0.005),
+        "paper": Config(dims=(100, 200, 400), networks=1_000_000, paths=500_000, step=0.00125),
     },
-    parts=(LIMIT, NETWORK),
-    claims=(SAME_LAW,),
-    figures=(DENSITIES, TRAJECTORIES, DISTANCES),
+    parts=(LIMIT, NETWORK, THEORIES),
+    claims=(_same_law(SEEN, "demo"), _same_law(SEEN_AT_STANDARD, "standard")),
+    figures=FIGURES,
 )

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+import translimit.experiments as ex
 from translimit import data
 
-#: Three unit tokens with three different correlations.
-THREE = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, -0.3], [0.1, -0.3, 1.0]])
-STARTS = ("synthetic", "digits", "text")
+#: Tokens of unequal norms, so that no part of the drift vanishes.
+UNEQUAL = {
+    "three unequal": np.array([[2.0, 0.6, -0.4], [0.6, 1.0, 0.3], [-0.4, 0.3, 1.0]]),
+    "four unequal": np.diag([2.2, 0.7, 0.7, 0.7]) + 0.3,
+    "eight unequal": np.diag([2.75] * 2 + [0.75] * 6) + 0.25,
+}
+STARTS = (*UNEQUAL, "digits", "text")
 
 
 def initial_covariance(name: str) -> np.ndarray:
-    """Covariance of the tokens across the width [tokens, tokens], of mean norm one.
+    """Covariance of the tokens across the width [tokens, tokens]; of mean norm one for real ones.
 
     `digits` is an image cut into four patches, `text` the first six bytes of a sentence in random
     embeddings: two of them are equal, so that the covariance is singular.
     """
-    if name == "synthetic":
-        return THREE
+    if name in UNEQUAL:
+        return UNEQUAL[name]
     if name == "digits":
         images = data.load_digits().images
         tokens = data.standardise(data.image_patches(images, 4))[0]
@@ -36,13 +39,8 @@ def correlations(cov: np.ndarray) -> np.ndarray:
     return cov / norms[..., :, None] / norms[..., None, :]
 
 
-def kolmogorov(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """The two-sample Kolmogorov distance, and its mean and spread when both laws are one.
+def generator(keys: ex.Keys) -> np.random.Generator:
+    """The random numbers of a cell for NumPy."""
+    import jax
 
-    0.87 and 0.26 are the mean and the standard deviation of Kolmogorov's law.
-    """
-    from scipy.stats import ks_2samp
-
-    scale = (1 / len(first) + 1 / len(second)) ** 0.5
-    result: Any = ks_2samp(first, second)
-    return float(result.statistic), 0.87 * scale, 0.26 * scale
+    return np.random.default_rng(np.asarray(jax.random.key_data(keys.own)).tolist())

@@ -30,7 +30,6 @@ from translimit.core import (
     AbstractMethod,
     ArgumentError,
     lower_product,
-    psd_sqrt,
     require_count,
     require_real,
     semidefinite_cholesky,
@@ -233,8 +232,8 @@ class EulerMaruyama(AbstractCovarianceMethod):
         require_sizes(self)
 
     def start(self, cov: Float[Array, "tokens tokens"]) -> Float[Array, "tokens tokens"]:
-        """The covariance itself."""
-        return cov
+        """A factor with orthogonal columns, which one decomposition a step gives."""
+        return _clipped_root(cov)
 
     def noise(
         self, block: Block | ShapedMLP, state: Array, h: Array, key: PRNGKeyArray
@@ -247,32 +246,36 @@ class EulerMaruyama(AbstractCovarianceMethod):
 
     def advance(self, block: Block | ShapedMLP, state: Array, h: Array, noise: StepNoise) -> Array:
         """One explicit step, projected on the cone."""
-        moved = state + h * drift_of(block, state) + jnp.sqrt(h) * _change(block, state, noise)
-        values, basis = jnp.linalg.eigh((moved + moved.T) / 2)
-        return (basis * jnp.maximum(values, 0.0)) @ basis.T
+        cov = state @ state.T
+        moved = cov + h * drift_of(block, cov) + jnp.sqrt(h) * _change(block, state, noise)
+        return _clipped_root(moved)
 
     def trace(self, state: Array) -> Array:
-        """The trace."""
-        return jnp.trace(state)
+        """The squared norm of the factor."""
+        return jnp.sum(state**2)
 
     def read(self, state: Array) -> tuple[Array, Array]:
         """The covariance and its log det, minus infinity where it was clipped."""
-        values = jnp.linalg.eigvalsh(state)
-        return state, jnp.sum(jnp.log(jnp.maximum(values, 0.0)))
+        return state @ state.T, jnp.sum(jnp.log(jnp.sum(state**2, axis=0)))
 
     def largest_step(self, block: Block | ShapedMLP, tokens: int) -> float:
         """No bound: nothing keeps this method from steps that are too large."""
         return math.inf
 
 
-def _change(block: Block | ShapedMLP, cov: Array, noise: StepNoise) -> Array:
+def _clipped_root(cov: Array) -> Array:
+    """F with F F^T = cov, its negative eigenvalues set to zero, and orthogonal columns."""
+    values, basis = jnp.linalg.eigh((cov + cov.T) / 2)
+    return basis * jnp.sqrt(jnp.maximum(values, 0.0))
+
+
+def _change(block: Block | ShapedMLP, factor: Array, noise: StepNoise) -> Array:
     """One draw of dM for a unit of time, with the covariation of `diffusion`."""
-    factor = psd_sqrt(cov)
     symmetric = (noise.linear + noise.linear.T) / jnp.sqrt(2.0)
     result = jnp.sqrt(linear_variance(block)) * factor @ symmetric @ factor.T
     if isinstance(block, ShapedMLP):
         return result
-    turned = first_order_attention(block, factor, noise.scores) @ cov
+    turned = first_order_attention(block, factor, noise.scores) @ factor @ factor.T
     return result + attention_noise(block) * (turned + turned.T)
 
 

@@ -1,0 +1,233 @@
+r"""The covariance SDE with its terms weighted one by one: wrong theories, and where they are seen.
+
+An Euler-Maruyama step of its own in NumPy, all theories on the same noise, so that their
+differences are known far better than each of them. With C = I - 1 1^T / m, W = C V C,
+r = C diag(W), v = diag(V), L L^T = V and normal matrices G, S = (G' + G'^T) / sqrt(2),
+
+    dV = gamma^2 / tau0^2 (||W||^2 / m^2 V + (v (V r)^T + (V r) v^T) / (2 m)) dt + b_mlp dt
+         + sigma L dS L^T + gamma^2 / (tau0 H^(1/2)) (A V + V A^T),   A = L dG L^T C / m.
+
+Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit import describe, limits
+
+#: Covariances of many paths; the paths come last, where NumPy is fast.
+Covs = Float[np.ndarray, "tokens tokens path"]
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Factors of the terms; with all of them one it is the SDE.
+
+    Attributes:
+        linear: of sigma^2.
+        square: of the drift along V.
+        mean: of the drift that the expectation of the attention matrix makes.
+        noise: of the variance of the attention's noise.
+        mlp: of the drift of the MLP.
+        clock: of everything.
+        centred: whether softmax is centred at the identity.
+    """
+
+    linear: float = 1.0
+    square: float = 1.0
+    mean: float = 1.0
+    noise: float = 1.0
+    mlp: float = 1.0
+    clock: float = 1.0
+    centred: bool = True
+
+    def without_attention(self) -> Theory:
+        """The same with the linear noise, and the MLP, alone."""
+        return replace(self, square=0.0, mean=0.0, noise=0.0)
+
+
+GAMMA, TAU0 = 0.5, 0.5
+ATTENTION = describe.Block(gamma=GAMMA, tau0=TAU0)
+HEADS = describe.Block(gamma=GAMMA, tau0=TAU0, heads=4, projection=True)
+FULL = describe.Block(
+    gamma=GAMMA, tau0=TAU0, mlp=describe.ShapedMLP(gamma=GAMMA, c_plus=2.0, c_minus=-2.0)
+)
+#: Case -> block and initial covariance, each named in `starts`.
+CASES: Mapping[str, tuple[describe.Block, str]] = {
+    "three": (ATTENTION, "three unequal"),
+    "four": (ATTENTION, "four unequal"),
+    "eight": (ATTENTION, "eight unequal"),
+    "four-heads": (HEADS, "four unequal"),
+    "full": (FULL, "three unequal"),
+    "digits": (ATTENTION, "digits"),
+    "text": (ATTENTION, "text"),
+}
+#: What is measured -> its name, and its spread over paths, roughly.
+OBSERVABLES: Mapping[str, tuple[str, float]] = {
+    "log_trace": ("$\\log$ (trace / tokens)", 0.35),
+    "rank": ("effective rank", 0.5),
+    "share": ("share of the first token in the trace", 0.12),
+    "correlation": ("mean correlation", 0.2),
+    "log_det": ("$\\log \\det V$", 1.0),
+}
+_S2 = 2 * (1 - GAMMA**2) * GAMMA**2 + GAMMA**4  # sigma^2 of attention without projection
+#: Wrong theories of attention alone.
+WRONG: Mapping[str, Theory] = {
+    "no attention": Theory().without_attention(),
+    "without r in the drift": Theory(mean=0.0),
+    "without |W|^2 in the drift": Theory(square=0.0),
+    "no attention in the noise": Theory(noise=0.0),
+    "1 / tau0 in the drift": Theory(square=TAU0, mean=TAU0),
+    "softmax not centred": Theory(centred=False),
+    "sigma^2 without gamma^4": Theory(linear=1 - GAMMA**4 / _S2),
+    "sigma^2 times 1.1": Theory(linear=1.1),
+    "1 / H in the drift": Theory(square=0.25, mean=0.25),
+    "no projection in sigma^2": Theory(linear=_S2 / (_S2 + GAMMA**4)),
+    "no MLP block": Theory(mlp=0.0, linear=_S2 / (_S2 + 2 * GAMMA**2)),
+    "no MLP in the drift": Theory(mlp=0.0),
+    "gamma^4 in the MLP's drift": Theory(mlp=GAMMA**2),
+    "every sub-block a step": Theory(clock=2.0),
+}
+_DRIFT = ("no attention", "without |W|^2 in the drift", "1 / tau0 in the drift")
+_LINEAR = ("sigma^2 without gamma^4", "sigma^2 times 1.1")
+#: Case and observable -> the wrong theories that are another law to it, told apart at demo.
+SEEN: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("three", "log_trace"): (*_DRIFT, "softmax not centred"),
+    ("four", "log_trace"): (*_DRIFT, "softmax not centred", "without r in the drift"),
+    ("four", "share"): ("without r in the drift", "softmax not centred"),
+    ("four", "log_det"): _LINEAR,
+    ("eight", "log_trace"): (*_DRIFT, "softmax not centred", "without r in the drift"),
+    ("eight", "log_det"): ("no attention", *_LINEAR),
+    ("four-heads", "log_trace"): ("no attention", "1 / H in the drift", "1 / tau0 in the drift"),
+    ("four-heads", "log_det"): ("no projection in sigma^2",),
+    ("full", "rank"): ("no MLP block", "every sub-block a step"),
+    ("full", "correlation"): ("no MLP in the drift", "gamma^4 in the MLP's drift"),
+    ("digits", "log_trace"): _DRIFT,
+    ("digits", "rank"): ("sigma^2 times 1.1",),
+    ("text", "log_trace"): _DRIFT,
+    ("text", "rank"): ("sigma^2 times 1.1",),
+}
+#: The same where standard has to decide.
+SEEN_AT_STANDARD: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("three", "rank"): ("no attention in the noise", "sigma^2 without gamma^4"),
+    ("eight", "rank"): ("no attention in the noise", "without r in the drift"),
+    ("full", "log_trace"): ("no attention",),
+}
+
+
+def observe(cov: np.ndarray) -> np.ndarray:
+    """The observables of covariances [..., observable]; zero for log det of a singular one."""
+    trace = np.trace(cov, axis1=-2, axis2=-1)
+    upper = np.triu_indices(cov.shape[-1], 1)
+    norms = np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 1e-12 * trace[..., None])
+    scaled = cov / np.sqrt(norms[..., :, None] * norms[..., None, :])
+    sign, log_det = np.linalg.slogdet(cov / trace[..., None, None])
+    resolved = (sign > 0) & (log_det > np.log(1e-20))
+    log_det = np.where(resolved, log_det, 0.0) + cov.shape[-1] * np.log(trace)
+    return np.stack(
+        [
+            np.log(trace / cov.shape[-1]),
+            trace**2 / np.sum(cov**2, axis=(-2, -1)),
+            cov[..., 0, 0] / trace,
+            scaled[..., upper[0], upper[1]].mean(axis=-1),
+            log_det,
+        ],
+        axis=-1,
+    )
+
+
+def simulate(
+    block: describe.Block,
+    start: np.ndarray,
+    theories: Sequence[Theory],
+    *,
+    t1: float,
+    steps: int,
+    paths: int,
+    stop_trace: float,
+    rng: np.random.Generator,
+) -> Iterator[Float[np.ndarray, "path tokens tokens"]]:
+    """Covariances at t1 by each theory in turn, all on the same noise.
+
+    Args:
+        block: without mask and gains.
+        start: covariance at time zero [tokens, tokens].
+        theories: what is simulated.
+        t1: final time, layers / dim.
+        steps: equal steps to it.
+        paths: of each theory.
+        stop_trace: a path whose trace is beyond it stays where it is.
+        rng: randomness.
+    """
+    m, h = len(start), t1 / steps
+    covs = [np.repeat(start[:, :, None], paths, axis=2) for _ in theories]
+    for _ in range(steps):
+        normal, other = rng.standard_normal((2, m, m, paths))
+        symmetric = (normal + normal.swapaxes(0, 1)) / 2**0.5
+        for number, theory in enumerate(theories):
+            cov = covs[number]
+            moved = _step(block, theory, cov, h * theory.clock, symmetric, other)
+            stopped = np.trace(cov) > stop_trace
+            factor = cholesky(moved)  # a step that leaves the cone comes back to it
+            covs[number] = np.where(stopped, cov, np.einsum("ikp,jkp->ijp", factor, factor))
+    return (np.moveaxis(cov, -1, 0) for cov in covs)
+
+
+def _step(
+    block: describe.Block, theory: Theory, cov: Covs, h: float, symmetric: Covs, normal: Covs
+) -> Covs:
+    m, tau0 = len(cov), block.tau0
+    centre = np.eye(m) - 1 / m if theory.centred else np.eye(m)
+    factor = cholesky(cov)
+    spread = theory.linear * float(limits.shaped.linear_variance(block))
+    moved = cov + (h * spread) ** 0.5 * _sandwich(factor, symmetric)
+    inner = np.einsum("ik,klp,lj->ijp", centre, cov, centre)
+    inner_diagonal = np.einsum("iip->ip", inner)
+    pull = inner_diagonal - inner_diagonal.mean(axis=0)
+    turned = np.einsum("ip,jkp,kp->ijp", np.einsum("iip->ip", cov), cov, pull)
+    drift = theory.square * np.sum(inner**2, axis=(0, 1)) / m**2 * cov
+    drift = drift + theory.mean / (2 * m) * (turned + turned.swapaxes(0, 1))
+    moved = moved + h * (block.gamma / tau0) ** 2 * drift
+    if theory.noise:
+        right = np.einsum("jk,klp->jlp", centre / m, cov)
+        noise = _product(_sandwich(factor, normal), right)
+        size = block.gamma**2 / tau0 * (h * theory.noise / block.heads) ** 0.5
+        moved = moved + size * (noise + noise.swapaxes(0, 1))
+    if block.mlp is not None and theory.mlp:
+        moved = moved + h * theory.mlp * _mlp_drift(block.mlp, cov)
+    return moved
+
+
+def _mlp_drift(mlp: describe.ShapedMLP, cov: Covs) -> Covs:
+    norms = np.sqrt(np.einsum("iip->ip", cov))
+    scale = np.maximum(norms[:, None] * norms[None, :], 1e-300)
+    rho = np.clip(cov / scale, -1.0, 1.0)
+    shape = np.sqrt(1 - rho**2) - rho * np.arccos(rho)
+    return (mlp.gamma * (mlp.c_plus - mlp.c_minus)) ** 2 / (2 * np.pi) * shape * scale
+
+
+def _product(left: Covs, right: Covs) -> Covs:
+    return np.einsum("ikp,kjp->ijp", left, right)
+
+
+def _sandwich(factor: Covs, middle: Covs) -> Covs:
+    return np.einsum("ikp,jkp->ijp", _product(factor, middle), factor)
+
+
+def cholesky(cov: Covs) -> Covs:
+    """Lower-triangular factors; where a step has left the cone, of a covariance near by."""
+    factor = np.zeros_like(cov)
+    left = np.maximum(np.einsum("iip->ip", cov), 0.0)  # what the rows' squares may still add
+    for j in range(len(cov)):
+        pivot = np.sqrt(left[j])
+        column = cov[j:, j] - np.einsum("ikp,kp->ip", factor[j:, :j], factor[j, :j])
+        column = np.divide(column, pivot, out=np.zeros_like(column), where=pivot > 1e-9)
+        bound = np.sqrt(left[j:])
+        factor[j:, j] = np.clip(column, -bound, bound)
+        left[j:] = np.maximum(left[j:] - factor[j:, j] ** 2, 0.0)
+    return factor
