@@ -20,11 +20,9 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.checked import CheckedConfig, Decreasing, Distinct, Step, Two, Within
+from translimit.experiments.checked import CheckedConfig, Decreasing, Distinct, Step, Within
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from translimit.limits.shaped import CovarianceSolution
 
 PAIR = ((1.0, 0.3), (0.3, 1.2))
@@ -44,17 +42,17 @@ class Config(CheckedConfig):
     """Sizes of the measurement.
 
     Attributes:
-        paths: of every cell.
+        paths: of three tokens; of the pair twice as many, and two fifths to the horizon.
         steps: step sizes at which log det is measured, decreasing.
         step: of the pair.
         starts: correlations from which alignment is measured.
         horizon: time by which pairs have aligned.
     """
 
-    paths: Two = 20_000
-    steps: Annotated[tuple[Step, ...], Decreasing()] = (0.08, 0.04, 0.02, 0.01)
-    step: Step = 0.005
-    starts: Annotated[tuple[Correlation, ...], Distinct()] = (-0.8, -0.5, 0.0, 0.5, 0.8)
+    paths: Annotated[int, Within(10)] = 40_000
+    steps: Annotated[tuple[Step, ...], Decreasing()] = (0.08, 0.04, 0.02, 0.01, 0.005)
+    step: Step = 0.01
+    starts: Annotated[tuple[Correlation, ...], Distinct()] = (-0.8, -0.5, 0.5, 0.8)
     horizon: Annotated[float, Within(0.05, 1e4)] = 30.0
 
 
@@ -65,6 +63,12 @@ class Pair(ex.Arrays):
     log_norm: Float[np.ndarray, " path"]
     cross: Float[np.ndarray, " path"]
     arcsine: Float[np.ndarray, " path"]
+    step_error: Float[np.ndarray, observable]
+
+    def mean(self, place: int) -> Estimate:
+        """Of log norm, product or arcsine, with the error of the step."""
+        values = (self.log_norm, self.cross, self.arcsine)[place]
+        return Estimate.from_samples(values, discretisation=float(self.step_error[place]))
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,20 @@ def _end(
     return core.solve(sde, method, key=keys.own, save=[t1])
 
 
+def _observe(cov: np.ndarray) -> np.ndarray:
+    """Log norm, squared product and arcsine of the correlation [..., observable]."""
+    first, second, both = cov[..., 0, 0], cov[..., 1, 1], cov[..., 0, 1]
+    rho = np.clip(both / np.sqrt(first * second), -1.0, 1.0)
+    return np.stack([np.log(first), both**2, np.arcsin(rho)], axis=-1)
+
+
 def compute_pair(config: Config, at: ex.Alone, keys: ex.Keys) -> Pair:
     """Norm, product and correlation."""
-    method = limits.shaped.StructurePreserving(config.paths, config.step)
+    method = limits.shaped.StructurePreserving(2 * config.paths, config.step)
     solution = _end(PAIR, T1, method, keys)
-    cov, rho = np.asarray(solution.cov)[:, 0], np.asarray(solution.correlation)[:, 0, 0, 1]
-    return Pair(np.log(cov[:, 0, 0]), cov[:, 0, 1] ** 2, np.arcsin(rho))
+    error = solution.step_error(lambda paths: _observe(np.asarray(paths.cov)[:, -1]))
+    values = _observe(np.asarray(solution.cov)[:, 0]).T
+    return Pair(*values, step_error=np.hypot(error.bias, error.noise))
 
 
 def compute_three(config: Config, at: tuple[str, float], keys: ex.Keys) -> LogDet:
@@ -107,7 +119,7 @@ def compute_three(config: Config, at: tuple[str, float], keys: ex.Keys) -> LogDe
 
 def compute_long(config: Config, rho: float, keys: ex.Keys) -> Aligned:
     """From one correlation."""
-    method = limits.shaped.StructurePreserving(max(1000, config.paths // 5), 0.05)
+    method = limits.shaped.StructurePreserving(2 * config.paths // 5, 0.05)
     end = _end([[1.0, rho], [rho, 1.0]], config.horizon, method, keys)
     return Aligned(np.asarray(end.correlation)[:, 0, 0, 1])
 
@@ -120,7 +132,7 @@ def _cost(config: Config, steps: float) -> ex.Cost:
 
 PARTS = (
     PAIRS := ex.Part(
-        "pair", Pair, compute_pair, grid=ex.alone, cost=lambda c, at: _cost(c, T1 / c.step)
+        "pair", Pair, compute_pair, grid=ex.alone, cost=lambda c, at: _cost(c, 2 * T1 / c.step)
     ),
     THREE := ex.Part(
         "three/{scheme}/step={step:g}",
@@ -134,103 +146,160 @@ PARTS = (
         Aligned,
         compute_long,
         grid=lambda c: c.starts,
-        cost=lambda c, rho: _cost(c, c.horizon / 0.05),
+        cost=lambda c, rho: _cost(c, 8 * c.horizon),
     ),
 )
 
 
-def _log_det(found: ex.Found[Config]) -> np.ndarray:
-    """By the structure-preserving scheme with the smallest step."""
-    return found(THREE, ("structured", found.config.steps[-1])).log_det
+def _measured(found: ex.Found[Config], law: str) -> Estimate:
+    """Mean or variance of log norm or log det, with the error of the step."""
+    mean_error, variance_error = _step_errors(found.config)
+    finest = found(THREE, ("structured", found.config.steps[-1])).log_det
+    if law == "norm-mean":
+        return found(PAIRS).mean(0)
+    if law == "norm-variance":
+        return _variance(found(PAIRS).log_norm)
+    if law == "log-det-mean":
+        return Estimate.from_samples(finest, discretisation=mean_error)
+    return _variance(finest, variance_error)
 
 
-def _log_det_mean(found: ex.Found[Config]) -> Estimate:
-    return Estimate.from_samples(_log_det(found))
+def _gaussian(law: str, factor: float = 1.0) -> float:
+    """What it is with sigma^2 times a factor: the same as at so many times the time."""
+    norm, t = law.startswith("norm"), factor * T1
+    laws = limits.shaped
+    found = (
+        laws.linear_norm_law(linear_block(), PAIR[0][0], t)
+        if norm
+        else laws.linear_log_det_law(linear_block(), np.eye(3), t)
+    )
+    return found[law.endswith("variance")]
 
 
-def _log_det_variance(found: ex.Found[Config]) -> Estimate:
-    return _variance(_log_det(found))
+def _variance(values: np.ndarray, discretisation: float = 0.0) -> Estimate:
+    return Estimate.from_samples((values - values.mean()) ** 2, discretisation=discretisation)
 
 
-def _variance(values: np.ndarray) -> Estimate:
-    return Estimate.from_samples((values - values.mean()) ** 2)
+def _step_errors(config: Config) -> tuple[float, float]:
+    """Of mean and variance of log det: those of a sum of log chi-squares, which a step draws."""
+    from scipy.special import digamma, polygamma
+
+    steps = np.ceil(T1 / config.steps[-1] * (1 - 1e-9))
+    mean, variance = _gaussian("log-det-mean"), _gaussian("log-det-variance")
+    degrees = steps / (_VARIANCE * T1)  # 1 / (sigma^2 h)
+    halves = (degrees - np.arange(3)) / 2
+    drawn = steps * np.sum(digamma(halves) - np.log(degrees / 2))
+    return abs(float(drawn) - mean), abs(float(steps * np.sum(polygamma(1, halves))) - variance)
 
 
-def _misaligned(found: ex.Found[Config]) -> Estimate:
-    """The largest difference from the arcsine law over the starting correlations."""
-    ends = found.each(LONG)
-    misses = [
-        float(np.mean(end.correlation > 0)) - limits.shaped.aligned_probability(rho)
-        for rho, end in ends
-    ]
-    count = len(ends[0][1].correlation)
-    return Estimate(max(misses, key=abs), 0.5 / count**0.5, count)
+def _cross(block: describe.Block) -> float:
+    return limits.shaped.linear_second_moments(block, PAIR, T1)[0]
 
 
-def _norm_law() -> tuple[float, float]:
-    return limits.shaped.linear_norm_law(linear_block(), PAIR[0][0], T1)
+_VARIANCE = 2 * 0.64 * 0.36 + 0.36**2
+#: The share of sigma^2 = 2 lam^2 gamma^2 + gamma^4 that its first term has.
+_FIRST = 2 * 0.64 / (2 * 0.64 + 0.36)
+_ARCSINE = float(np.arcsin(PAIR[0][1] / PAIR[1][1] ** 0.5))
 
 
-def _log_det_law() -> tuple[float, float]:
-    return limits.shaped.linear_log_det_law(linear_block(), np.eye(3), T1)
+#: Gaussian law -> in words, and its tolerance.
+GAUSSIAN = {
+    "norm-mean": ("$\\log V_{00}$ is Gaussian: its mean.", 0.015),
+    "norm-variance": ("$\\log V_{00}$ is Gaussian: its variance.", 0.03),
+    "log-det-mean": ("$\\log \\det V$ of three tokens is Gaussian: its mean.", 0.05),
+    "log-det-variance": ("$\\log \\det V$ of three tokens is Gaussian: its variance.", 0.1),
+}
+
+
+def _scaled(name: str, factor: float) -> ex.Rival[Config, str]:
+    """A wrong sigma^2."""
+    return ex.Rival(name, lambda found, law: _gaussian(law, factor))
 
 
 CLAIMS = (
-    ex.claim(
-        "norm-mean",
-        "$\\log V_{00}$ is Gaussian: its mean.",
-        lambda found: Estimate.from_samples(found(PAIRS).log_norm),
-        lambda found: _norm_law()[0],
-        0.05,
-    ),
-    ex.claim(
-        "norm-variance",
-        "$\\log V_{00}$ is Gaussian: its variance.",
-        lambda found: _variance(found(PAIRS).log_norm),
-        lambda found: _norm_law()[1],
-        0.08,
+    ex.Claims[Config, str](
+        "{law}",
+        lambda found, law: GAUSSIAN[law][0],
+        estimate=_measured,
+        prediction=lambda found, law: _gaussian(law),
+        tol=lambda config, law: GAUSSIAN[law][1],
+        over=lambda c: tuple(GAUSSIAN),
+        rivals=(
+            _scaled("sigma^2 times 1.1", 1.1),
+            _scaled("sigma^2 without gamma^4", _FIRST),
+            _scaled("sigma^2 halved", 0.5),
+            ex.Rival(
+                "m^2 for m (m + 1)",
+                lambda found, law: 0.75 * _gaussian(law),
+                when=lambda c, law: law == "log-det-mean",
+            ),
+            ex.Rival(
+                "a sum of log norms",
+                lambda found, law: 3 * _gaussian("norm-mean"),
+                when=lambda c, law: law == "log-det-mean",
+            ),
+        ),
     ),
     ex.claim(
         "cross-moment",
         "$E\\,V_{01}^2$ solves a linear system.",
-        lambda found: Estimate.from_samples(found(PAIRS).cross),
-        lambda found: limits.shaped.linear_second_moments(linear_block(), PAIR, T1)[0],
-        0.35,
+        lambda found: found(PAIRS).mean(1),
+        lambda found: _cross(linear_block()),
+        0.12,
+        rivals=(
+            ex.Rival("it does not move", PAIR[0][1] ** 2),
+            ex.Rival(
+                "without the norms in it",
+                lambda found, at: PAIR[0][1] ** 2 * float(np.exp(_VARIANCE * T1)),
+            ),
+            ex.Rival(
+                "sigma^2 with a projection",
+                lambda found, at: _cross(
+                    describe.Block(gamma=0.6, lam=0.8, tau0=float("inf"), projection=True)
+                ),
+            ),
+        ),
     ),
     ex.claim(
         "arcsine-martingale",
         "$E \\arcsin \\rho$ does not move.",
-        lambda found: Estimate.from_samples(found(PAIRS).arcsine),
-        lambda found: float(np.arcsin(PAIR[0][1] / PAIR[1][1] ** 0.5)),
-        0.03,
+        lambda found: found(PAIRS).mean(2),
+        _ARCSINE,
+        0.012,
+        rivals=(
+            ex.Rival(
+                "the correlation is the martingale",
+                prediction=PAIR[0][1] / PAIR[1][1] ** 0.5,
+                estimate=lambda found, at: Estimate.from_samples(np.sin(found(PAIRS).arcsine)),
+            ),
+            ex.Rival(
+                "it decays at rate sigma^2 / 2",
+                lambda found, at: _ARCSINE * float(np.exp(-_VARIANCE * T1 / 2)),
+            ),
+        ),
     ),
-    ex.claim(
-        "log-det-mean",
-        "$\\log \\det V$ of three tokens is Gaussian: its mean.",
-        _log_det_mean,
-        lambda found: _log_det_law()[0],
-        0.12,
-    ),
-    ex.claim(
-        "log-det-variance",
-        "$\\log \\det V$ of three tokens is Gaussian: its variance.",
-        _log_det_variance,
-        lambda found: _log_det_law()[1],
-        0.3,
-    ),
-    ex.claim(
-        "alignment",
-        "Two tokens align with probability $1/2 + \\arcsin(\\rho_0)/\\pi$ (largest "
-        "difference over the starting correlations).",
-        _misaligned,
-        0.0,
-        0.05,
+    ex.Claims[Config, float](
+        "alignment-{rho:g}",
+        lambda found, rho: (
+            f"Two tokens of correlation {rho:g} align with probability "
+            "$1/2 + \\arcsin(\\rho_0)/\\pi$."
+        ),
+        estimate=lambda found, rho: Estimate.from_samples(
+            (found(LONG, rho).correlation > 0).astype(float)
+        ),
+        prediction=lambda found, rho: limits.shaped.aligned_probability(rho),
+        tol=0.025,
+        over=lambda c: c.starts,
+        rivals=(
+            ex.Rival("$(1 + \\rho_0) / 2$", lambda found, rho: (1 + rho) / 2),
+            ex.Rival("either way alike", 0.5),
+        ),
     ),
 )
 
 
 def _medians(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    exact, _ = _log_det_law()
+    exact = _gaussian("log-det-mean")
     for (scheme, step), three in found.each(THREE):
         kept = three.log_det[np.isfinite(three.log_det)]
         error = float(kept.std() / len(kept) ** 0.5)
@@ -248,29 +317,12 @@ def _log_det_caption(found: ex.Found[Config]) -> str:
 
 
 def _alignments(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for rho in np.linspace(-1, 1, 101).tolist():
+        yield ("law", rho, limits.shaped.aligned_probability(rho), None, None)
     for rho, end in found.each(LONG):
         p = float((end.correlation > 0).mean())
         error = float((p * (1 - p) / end.correlation.size) ** 0.5)
-        yield (rho, limits.shaped.aligned_probability(rho), p, error)
-
-
-def _draw_alignment(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Fractions on the law."""
-    grid = np.linspace(-1, 1, 201)
-    law = [limits.shaped.aligned_probability(float(rho)) for rho in grid]
-    marks = (
-        figures.Line(grid, np.array(law), label="$1/2 + \\arcsin(\\rho_0) / \\pi$"),
-        figures.Points(
-            table.numbers("rho_0"),
-            table.numbers("paths"),
-            figures.COLOURS[0],
-            "paths",
-            error=table.numbers("stderr"),
-        ),
-    )
-    x = figures.ChartAxis("initial correlation $\\rho_0$")
-    y = figures.ChartAxis("probability of $\\rho \\to 1$")
-    figures.draw_charts([figures.Chart("The arcsine law of alignment", x, y, marks)], canvas)
+        yield ("paths", rho, limits.shaped.aligned_probability(rho), p, error)
 
 
 FIGURES = (
@@ -296,10 +348,17 @@ FIGURES = (
         title="The arcsine law of alignment",
         caption="Fraction of paths whose correlation is positive at $t = {horizon:g}$, bars of one "
         "standard error, and the exact law of its limit. Dimensionless.",
-        columns=("rho_0", "law", "paths", "stderr"),
+        columns=("kind", "rho_0", "law", "paths", "stderr"),
         rows=_alignments,
-        draw=_draw_alignment,
-        shown=lambda found, table: len(table.rows),
+        x="rho_0",
+        layers=(
+            figures.line(
+                "law", label="$1/2 + \\arcsin(\\rho_0) / \\pi$", where={"kind": "law"}, series=None
+            ),
+            figures.points("paths", "stderr", label="paths", where={"kind": "paths"}),
+        ),
+        xlabel="initial correlation $\\rho_0$",
+        ylabel="probability of $\\rho \\to 1$",
     ),
 )
 
@@ -312,9 +371,11 @@ EXPERIMENT = ex.Experiment(
     "ends at $\\pm\\pi/2$. Paths are held against all of it.",
     citations=("noci2023", "jax"),
     presets={
-        "demo": Config(paths=4000, steps=(0.08, 0.02), step=0.01, starts=(-0.5, 0.5), horizon=20.0),
+        "demo": Config(
+            paths=30_000, steps=(0.08, 0.005), step=0.02, starts=(-0.5, 0.5), horizon=20.0
+        ),
         "standard": Config(),
-        "paper": Config(paths=100_000, steps=(0.08, 0.04, 0.02, 0.01, 0.005)),
+        "paper": Config(paths=100_000, steps=(0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)),
     },
     reference=core.reference("noci2023"),
     parts=PARTS,
