@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -34,9 +34,6 @@ from translimit.experiments.checked import (
     Two,
 )
 from translimit.experiments.ensembles import ensemble_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 KINDS = ("shaped", "pre-norm", "unshaped")
 
@@ -178,91 +175,66 @@ def _last(found: ex.Found[Config], kind: str) -> np.ndarray:
     return found(NETWORKS, (kind, found.config.depths[-1])).best(found.config.tenth)[1]
 
 
-def _loss(found: ex.Found[Config], rival: str) -> Estimate:
-    """The loss of shaped networks, minus that of another kind where one is named."""
-    shaped = _last(found, "shaped")
-    if not rival:
-        return Estimate.from_samples(shaped)
-    other = _last(found, rival)
-    error = np.hypot(shaped.std(ddof=1), other.std(ddof=1)) / len(shaped) ** 0.5
-    return Estimate(float(shaped.mean() - other.mean()), float(error), len(shaped))
-
-
-def _below(
-    name: str, statement: str, rival: str, bound: float, tol: float
-) -> ex.Claims[Config, str]:
-    """At the largest depth the shaped networks end below a bound, or below another kind."""
-    return ex.Claims(
-        name,
-        lambda found, rival: statement.format(depth=found.config.depths[-1]),
-        estimate=_loss,
-        prediction=bound,
-        tol=tol,
-        over=lambda c: [rival],
-        one_sided=True,
-    )
+def _difference(found: ex.Found[Config], first: str, second: str) -> Estimate:
+    """The loss of one kind minus that of another, seed by seed."""
+    return Estimate.from_samples(_last(found, first) - _last(found, second))
 
 
 CLAIMS = (
-    _below(
+    ex.claim(
         "shaped-trains",
-        "{depth} shaped layers without normalisation train: the loss of the last tenth of the "
-        "steps is below half of that of chance.",
-        "",
+        "Shaped layers without normalisation train: at the largest depth the loss of the last "
+        "tenth of the steps is below half of that of chance.",
+        lambda found: Estimate.from_samples(_last(found, "shaped")),
         float(np.log(10)) / 2,
         0.0,
+        one_sided=True,
+        rivals=(ex.Rival("no better than chance", float(np.log(10))),),
     ),
-    _below(
+    ex.claim(
         "shaped-against-pre-norm",
-        "At {depth} layers the shaped network ends within 0.2 nats of pre-LN, or below.",
-        "pre-norm",
+        "At the largest depth the shaped network ends within 0.2 nats of pre-LN, or below.",
+        lambda found: _difference(found, "shaped", "pre-norm"),
         0.0,
         0.2,
+        one_sided=True,
+        rivals=(
+            ex.Rival(
+                "as the unshaped network ends",
+                estimate=lambda found, at: _difference(found, "unshaped", "pre-norm"),
+            ),
+        ),
+        decided_by="standard",
     ),
-    _below(
+    ex.claim(
         "unshaped-is-worse",
-        "At {depth} layers softmax attention and GELU with the same skips and no normalisation end "
-        "above the shaped network.",
-        "unshaped",
+        "At the largest depth softmax attention and GELU with the same skips and no normalisation "
+        "end above the shaped network.",
+        lambda found: _difference(found, "shaped", "unshaped"),
         0.0,
         0.0,
+        one_sided=True,
+        rivals=(ex.Rival("no difference", 0.0),),
+        decided_by="standard",
     ),
 )
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """The last losses by depth, and the course of the loss at the largest."""
+    config = found.config
+    window = max(1, config.steps // 30)
     for (kind, depth), one in found.each(NETWORKS):
-        index, last = one.best(found.config.tenth)
+        index, last = one.best(config.tenth)
         diverged = int((one.diverged_at >= 0).sum())
         error = float(last.std(ddof=1) / len(last) ** 0.5)
-        yield (kind, depth, found.config.rates[index], float(last.mean()), error, diverged)
-
-
-def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Losses against steps at the largest depth, and against depth."""
-    depth, window = found.config.depths[-1], max(1, found.config.steps // 30)
-    chance = figures.Level(float(np.log(10)), label="chance, log 10", dash="6 3")
-    curves: list[figures.Mark] = []
-    ends: list[figures.Mark] = []
-    for number, kind in enumerate(KINDS):
-        one = found(NETWORKS, (kind, depth))
-        losses = one.finite()[:, one.best(found.config.tenth)[0]]
-        count = losses.shape[1] // window
-        mean = losses[:, : count * window].reshape(len(losses), count, window).mean((0, 2))
-        steps = (np.arange(count) + 0.5) * window
-        colour, shape = figures.COLOURS[number], figures.SHAPES[number]
-        curves.append(figures.Line(steps, mean, colour, kind, shape=shape))
-        mine = table.where({"network": kind})
-        layers, loss, error = (mine.numbers(name) for name in ("layers", "loss", "stderr"))
-        ends.append(figures.Points(layers, loss, colour, kind, shape, error=error, joined=True))
-    ticks = tuple((float(n), str(n)) for n in found.config.depths)
-    axis = figures.ChartAxis
-    left = figures.Chart(
-        "loss", axis("step"), axis("loss in nats"), (*curves, chance), f"{depth} layers"
-    )
-    depths, last = axis("layers", log=True, ticks=ticks), axis("loss, last tenth")
-    right = figures.Chart("last loss", depths, last, (*ends, chance), "best rate")
-    figures.draw_charts([left, right], canvas)
+        yield ("last loss", kind, depth, config.rates[index], float(last.mean()), error, diverged)
+        if depth == config.depths[-1]:
+            losses = one.finite()[:, index, : config.steps // window * window]
+            means = losses.reshape(len(losses), -1, window).mean(axis=(0, 2))
+            for place, mean in enumerate(means.tolist()):
+                step = (place + 0.5) * window
+                yield ("course", kind, step, config.rates[index], mean, None, None)
 
 
 TRAINING = ex.Figure(
@@ -274,10 +246,30 @@ TRAINING = ex.Figure(
         "Left: windows of steps at the largest depth. Right: the last tenth of the steps, bars are "
         "standard errors over seeds."
     ),
-    columns=("network", "layers", "best rate", "loss", "stderr", "diverged"),
+    columns=("panel", "network", "layers or step", "best rate", "loss", "stderr", "diverged"),
     rows=_rows,
-    draw=_draw,
-    shown=lambda found, table: len(table.rows),
+    x="layers or step",
+    by="network",
+    layers=(
+        figures.panel(
+            "largest depth",
+            figures.line("loss"),
+            figures.level(float(np.log(10)), label="chance, log 10", dash="6 3"),
+            where={"panel": "course"},
+            xlabel="step",
+            ylabel="loss in nats",
+        ),
+        figures.panel(
+            "best rate",
+            figures.points("loss", "stderr", joined=True),
+            figures.level(float(np.log(10)), label="chance, log 10", dash="6 3"),
+            where={"panel": "last loss"},
+            xlabel="layers",
+            ylabel="loss, last tenth",
+            log="x",
+            ticks=True,
+        ),
+    ),
     size=(9.0, 4.0),
 )
 
