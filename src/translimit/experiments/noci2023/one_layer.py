@@ -81,17 +81,10 @@ class Ratios(ex.Arrays):
 
 
 @dataclass(frozen=True)
-class Noise(ex.Arrays):
-    """Covariance over what is predicted, draw by draw."""
+class Values(ex.Arrays):
+    """One number a chain: covariance over what is predicted, or the log norm of a token."""
 
-    noise: Float[np.ndarray, " draw"]
-
-
-@dataclass(frozen=True)
-class Norms(ex.Arrays):
-    """Log norm of a token at the final time."""
-
-    log_norm: Float[np.ndarray, " chain"]
+    values: Float[np.ndarray, " chain"]
 
 
 def _attention_noise(block: describe.Block) -> np.ndarray:
@@ -136,22 +129,22 @@ def compute_attention(config: Config, at: Scores, keys: ex.Keys) -> Ratios:
     return Ratios(ratio, _on(_attention_noise(block), change))
 
 
-def compute_layer(config: Config, at: Layer, keys: ex.Keys) -> Noise:
+def compute_layer(config: Config, at: Layer, keys: ex.Keys) -> Values:
     """Whole layers from one covariance."""
     chain = models.CompressedShapedTransformer(block=at.block(), dim=config.layer_dim, layers=1)
     cov = np.asarray(chain.simulate(COV, key=keys.own, seeds=config.layers).cov)[:, -1]
     change = config.layer_dim**0.5 * (cov - cov.mean(axis=0))
-    return Noise(_on(np.asarray(limits.shaped.diffusion(at.block(), COV)), change))
+    return Values(_on(np.asarray(limits.shaped.diffusion(at.block(), COV)), change))
 
 
-def compute_clock(config: Config, gamma: float, keys: ex.Keys) -> Norms:
+def compute_clock(config: Config, gamma: float, keys: ex.Keys) -> Values:
     """Chains of MLPs alone: an attention block of no weight stands before each."""
     mlp = describe.ShapedMLP(gamma=gamma)
     block = describe.Block(gamma=1e-6, tau0=NO_ATTENTION, mlp=mlp)
     layers = round(CLOCKS[gamma] * config.clock_dim)
     chain = models.CompressedShapedTransformer(block=block, dim=config.clock_dim, layers=layers)
     cov = chain.simulate(np.eye(2), key=keys.own, seeds=config.chains).cov
-    return Norms(np.log(np.asarray(cov)[:, -1, 0, 0]))
+    return Values(np.log(np.asarray(cov)[:, -1, 0, 0]))
 
 
 ATTENTION = ex.Part(
@@ -169,14 +162,14 @@ ATTENTION = ex.Part(
 )
 LAYER = ex.Part(
     "layer/gamma^2={square:g}/H={heads}",
-    Noise,
+    Values,
     compute_layer,
     grid=lambda c: [Layer(0.25, 1), Layer(0.81, 1), Layer(0.81, 4)],
     cost=lambda c, at: ex.Cost(3 + 6e-6 * at.heads * c.layers),
 )
 CLOCK = ex.Part(
     "clock/gamma={gamma:g}",
-    Norms,
+    Values,
     compute_clock,
     grid=lambda c: list(CLOCKS),
     cost=lambda c, gamma: ex.Cost(5 + 3e-8 * CLOCKS[gamma] * c.clock_dim**2 * c.chains),
@@ -185,16 +178,10 @@ CLOCK = ex.Part(
 
 def _scores_rivals(*, noise: bool) -> tuple[ex.Rival[Config, Scores], ...]:
     """Other ways in which heads, head dimension and temperature could enter."""
-    heads = (
-        ex.Rival[Config, Scores](
-            "the noise without 1 / H",
-            lambda found, at: float(at.heads),
-            when=lambda c, at: at.heads > 1,
-        )
-        if noise
-        else ex.Rival[Config, Scores](
-            "1 / H in the drift", lambda found, at: 1 / at.heads, when=lambda c, at: at.heads > 1
-        )
+    heads = ex.Rival[Config, Scores](
+        "the noise without 1 / H" if noise else "1 / H in the drift",
+        lambda found, at: float(at.heads) if noise else 1 / at.heads,
+        when=lambda c, at: at.heads > 1,
     )
     return (
         heads,
@@ -278,7 +265,7 @@ CLAIMS = (
     ex.Claims[Config, Layer](
         "layer-noise-gamma^2={square:g}-H={heads}",
         "One layer: n times the covariance of the change over the SDE's diffusion (ratio).",
-        estimate=lambda found, at: Estimate.from_samples(found(LAYER, at).noise),
+        estimate=lambda found, at: Estimate.from_samples(found(LAYER, at).values),
         prediction=1.0,
         tol=0.03,
         over=LAYER.points,
@@ -290,7 +277,7 @@ CLAIMS = (
             f"MLPs alone: $\\gamma$ only changes the clock, so that the mean $\\log V_{{00}}$ is "
             f"$-2 \\gamma^2 T$, here $\\gamma = {gamma:g}$, $T = {CLOCKS[gamma]:g}$."
         ),
-        estimate=lambda found, gamma: Estimate.from_samples(found(CLOCK, gamma).log_norm),
+        estimate=lambda found, gamma: Estimate.from_samples(found(CLOCK, gamma).values),
         prediction=lambda found, gamma: -2 * gamma**2 * CLOCKS[gamma],
         tol=0.04,
         over=CLOCK.points,

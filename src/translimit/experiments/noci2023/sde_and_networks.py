@@ -11,6 +11,7 @@ Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, describe, figures, limits, models
+from translimit import core, figures, limits, models
 from translimit.core import Estimate
 from translimit.experiments.checked import (
     CheckedConfig,
@@ -32,16 +33,16 @@ from translimit.experiments.checked import (
     Two,
     Within,
 )
-from translimit.experiments.noci2023.starts import generator, initial_covariance
+from translimit.experiments.noci2023.starts import generator
 from translimit.experiments.noci2023.theories import (
     CASES,
     OBSERVABLES,
     SEEN,
     SEEN_AT_STANDARD,
     WRONG,
-    Theory,
+    case_of,
+    differences,
     observe,
-    simulate,
 )
 
 BINS = np.linspace(-2.0, 3.0, 51)
@@ -117,13 +118,6 @@ class Gaps(ex.Arrays):
     stderr: Float[np.ndarray, "theory observable"]
 
 
-def _case(case: str) -> tuple[describe.Block, np.ndarray, float]:
-    """Block, initial covariance, and the trace at which paths stop."""
-    block, start = CASES[case]
-    cov = initial_covariance(start)
-    return block, cov, 7.5 * float(np.trace(cov))
-
-
 def _law(config: Config, cov: np.ndarray, step_error: np.ndarray) -> Law:
     values = observe(cov)
     return Law(
@@ -137,7 +131,7 @@ def _law(config: Config, cov: np.ndarray, step_error: np.ndarray) -> Law:
 
 def compute_limit(config: Config, case: str, keys: ex.Keys) -> Law:
     """Euler-Maruyama paths of the SDE, in float64."""
-    block, cov, stop = _case(case)
+    block, cov, stop = case_of(case)
     sde = limits.shaped.CovarianceSDE(block=block, initial=cov, t1=config.last, stop_trace=stop)
     method = limits.shaped.EulerMaruyama(paths=config.paths, max_step=config.step)
     solution = core.solve(sde, method, key=keys.own, save=[0.0, *config.ratios])
@@ -147,7 +141,7 @@ def compute_limit(config: Config, case: str, keys: ex.Keys) -> Law:
 
 def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
     """The covariance chain of networks of one width, in float64."""
-    (block, cov, stop), dim = _case(at[0]), at[1]
+    (block, cov, stop), dim = case_of(at[0]), at[1]
     depths = np.array([round(ratio * dim) for ratio in config.ratios])
     every = int(np.gcd.reduce(depths))
     chain = models.CompressedShapedTransformer(block=block, dim=dim, layers=int(depths[-1]))
@@ -159,27 +153,9 @@ def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
 
 
 def compute_theories(config: Config, case: str, keys: ex.Keys) -> Gaps:
-    """Changed theories minus the SDE on the same noise, in batches of paths."""
-    block, cov, stop = _case(case)
-    rng = generator(keys)
-    theories = (Theory(), *WRONG.values())
-    batches = max(1, config.pairs // 2000)
-    gaps = []
-    for _ in range(batches):
-        covs = simulate(
-            block,
-            cov,
-            theories,
-            t1=config.last,
-            steps=round(config.last / (2 * config.step)),
-            paths=config.pairs // batches,
-            stop_trace=stop,
-            rng=rng,
-        )
-        right, *wrong = map(observe, covs)
-        gaps.append([one - right for one in wrong])
-    each = np.concatenate(gaps, axis=1)
-    return Gaps(each.mean(axis=1), each.std(axis=1, ddof=1) / each.shape[1] ** 0.5)
+    """Changed theories minus the SDE on the same noise."""
+    last, steps = config.last, round(config.last / (2 * config.step))
+    return Gaps(*differences(case, last, steps, config.pairs, generator(keys)))
 
 
 def _tokens(case: str) -> int:
@@ -219,7 +195,7 @@ Point = tuple[str, str]
 def _networks(found: ex.Found[Config], at: Point, dim: int | None = None) -> Estimate:
     """The mean over networks of one width; of the last two extrapolated in 1 / n by default."""
     case, observable = at
-    if dim is not None:
+    if dim:
         return found(NETWORK, (case, dim)).last(observable)
     small, large = found.config.dims[-2:]
     coarse, fine = (found(NETWORK, (case, one)).last(observable) for one in (small, large))
@@ -241,9 +217,8 @@ def _beyond_wrong(name: str, found: ex.Found[Config], at: Point) -> Estimate:
     """Networks minus a changed theory."""
     gaps, right = found(THEORIES, at[0]), _beyond(found, at)
     place = list(WRONG).index(name), list(OBSERVABLES).index(at[1])
-    error = float(np.hypot(right.stderr, gaps.stderr[place]))
-    value = right.value - float(gaps.mean[place])
-    return Estimate(value, error, right.count, discretisation=right.discretisation)
+    value, error = right.value - gaps.mean[place], np.hypot(right.stderr, gaps.stderr[place])
+    return Estimate(float(value), float(error), right.count, discretisation=right.discretisation)
 
 
 def _tolerance(config: Config, at: Point) -> float:
@@ -289,17 +264,16 @@ def _densities(found: ex.Found[Config]) -> Iterator[figures.Row]:
 def _trajectories(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for case in found.config.cases:
         limit, networks = found(LIMIT, case), found(NETWORK, (case, found.config.largest))
-        for place, ratio in enumerate(limit.ratio.tolist()):
-            values = (limit.mean, networks.mean, networks.stderr)
-            yield (case, ratio, *(float(one[place, k]) for k in (0, 1) for one in values))
+        columns = (limit.ratio, limit.mean[:, 0], networks.mean[:, 0], networks.stderr[:, 0])
+        for row in zip(*(one.tolist() for one in columns), strict=True):
+            yield (case, *row)
 
 
 def _differences(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for case in found.config.cases:
-        for dim in (*found.config.dims, None):
-            for name in ("log_trace", "rank"):
-                one = _beyond(found, (case, name), dim)
-                yield (name, case, 1 / dim if dim else 0.0, one.value, one.floor)
+        for dim, name in itertools.product((*found.config.dims, None), ("log_trace", "rank")):
+            one = _beyond(found, (case, name), dim)
+            yield (name, case, 1 / dim if dim else 0.0, one.value, one.floor)
 
 
 FIGURES = (
@@ -323,32 +297,16 @@ FIGURES = (
     ),
     ex.Figure(
         name="trajectories",
-        title="Means along depth",
+        title="The log trace along depth",
         caption="Means over {networks} networks of width {largest} (points, bars of one standard "
         "error) and over {paths} stopped paths of the SDE (lines). Dimensionless.",
-        columns=(
-            *("case", "depth / width", "log trace of the SDE", "log trace", "stderr"),
-            *("rank of the SDE", "rank", "stderr of the rank"),
-        ),
+        columns=("case", "depth / width", "SDE", "networks", "stderr"),
         rows=_trajectories,
         x="depth / width",
         by="case",
-        layers=(
-            figures.panel(
-                "log trace",
-                figures.line("log trace of the SDE", label="", dash=""),
-                figures.points("log trace", "stderr"),
-                ylabel=OBSERVABLES["log_trace"][0],
-            ),
-            figures.panel(
-                "effective rank",
-                figures.line("rank of the SDE", label="", dash=""),
-                figures.points("rank", "stderr of the rank"),
-                ylabel="effective rank",
-            ),
-        ),
+        layers=(figures.line("SDE", label="", dash=""), figures.points("networks", "stderr")),
         xlabel="depth / width $t$",
-        size=(9.0, 4.2),
+        ylabel=OBSERVABLES["log_trace"][0],
     ),
     ex.Figure(
         name="differences",

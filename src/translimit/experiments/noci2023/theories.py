@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit import describe, limits
+from translimit.experiments.noci2023.starts import initial_covariance
 
 #: Covariances of many paths; the paths come last, where NumPy is fast.
 Covs = Float[np.ndarray, "tokens tokens path"]
@@ -139,6 +140,44 @@ def observe(cov: np.ndarray) -> np.ndarray:
         ],
         axis=-1,
     )
+
+
+def case_of(case: str) -> tuple[describe.Block, np.ndarray, float]:
+    """Block, initial covariance, and the trace at which paths stop."""
+    block, start = CASES[case]
+    cov = initial_covariance(start)
+    return block, cov, 7.5 * float(np.trace(cov))
+
+
+def differences(
+    case: str, t1: float, steps: int, pairs: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each wrong theory predicts beyond the SDE [theory, observable], with its error.
+
+    Args:
+        case: of `CASES`.
+        t1: final time.
+        steps: to it.
+        pairs: paths of all theories on the same noise.
+        rng: randomness.
+    """
+    block, cov, stop = case_of(case)
+    batches, gaps = max(1, pairs // 2000), []
+    for _ in range(batches):
+        covs = simulate(
+            block,
+            cov,
+            (Theory(), *WRONG.values()),
+            t1=t1,
+            steps=steps,
+            paths=pairs // batches,
+            stop_trace=stop,
+            rng=rng,
+        )
+        right, *wrong = map(observe, covs)
+        gaps.append([one - right for one in wrong])
+    each = np.concatenate(gaps, axis=1)
+    return each.mean(axis=1), each.std(axis=1, ddof=1) / each.shape[1] ** 0.5
 
 
 def simulate(
