@@ -295,8 +295,8 @@ FIGURES = (
         name="log-det",
         title="Log determinant by scheme and step",
         caption="Median over {paths} paths of the linear SDE of three tokens from $V = I$, bars of "
-        "one standard error; $-\\infty$ where Euler-Maruyama clipped an eigenvalue, which the table "
-        "counts. Dimensionless.",
+        "one standard error; $-\\infty$ where Euler-Maruyama clipped an eigenvalue: the table says "
+        "how often. Dimensionless.",
         columns=("scheme", "step", "median", "stderr", "clipped", "exact"),
         rows=_medians,
         x="step",
