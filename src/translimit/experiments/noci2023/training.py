@@ -199,7 +199,7 @@ CLAIMS = (
         0.2,
         one_sided=True,
         rivals=(
-            ex.Rival(
+            ex.Rival[Config, ex.Alone](
                 "as the unshaped network ends",
                 estimate=lambda found, at: _difference(found, "unshaped", "pre-norm"),
             ),
