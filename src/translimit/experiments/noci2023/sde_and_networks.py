@@ -39,6 +39,7 @@ from translimit.experiments.noci2023.theories import (
     OBSERVABLES,
     SEEN,
     SEEN_AT_STANDARD,
+    SPREADS,
     WRONG,
     case_of,
     differences,
@@ -163,7 +164,7 @@ def _tokens(case: str) -> int:
 
 
 def _layer_cost(at: tuple[str, int]) -> float:
-    """Seconds of a layer of one network; an MLP draws its hidden normals."""
+    """Of a layer of one network; an MLP draws its hidden normals."""
     return 2e-6 * _tokens(at[0]) * (1 + 0.02 * at[1] * (at[0] == "full"))
 
 
@@ -223,7 +224,8 @@ def _beyond_wrong(name: str, found: ex.Found[Config], at: Point) -> Estimate:
 
 def _tolerance(config: Config, at: Point) -> float:
     """4.5 standard errors of the extrapolated networks (widths as 1 to 2) and the paths."""
-    return 4.5 * OBSERVABLES[at[1]][1] * (5 / config.networks + 1 / config.paths) ** 0.5
+    spread = SPREADS[at[0]][list(OBSERVABLES).index(at[1])]
+    return 4.5 * spread * (5 / config.networks + 1 / config.paths) ** 0.5
 
 
 def _same_law(seen: Mapping[Point, tuple[str, ...]], decided_by: str) -> ex.Claims[Config, Point]:
@@ -231,7 +233,7 @@ def _same_law(seen: Mapping[Point, tuple[str, ...]], decided_by: str) -> ex.Clai
     return ex.Claims(
         "{case}-{observable}",
         lambda found, at: (
-            f"{at[0]}: at depth / width {found.config.last:g} the mean of {OBSERVABLES[at[1]][0]} "
+            f"{at[0]}: at depth / width {found.config.last:g} the mean of {OBSERVABLES[at[1]]} "
             f"over networks, extrapolated from widths {found.config.dims[-2:]}, is that of the "
             "stopped SDE (difference)."
         ),
@@ -306,7 +308,7 @@ FIGURES = (
         by="case",
         layers=(figures.line("SDE", label="", dash=""), figures.points("networks", "stderr")),
         xlabel="depth / width $t$",
-        ylabel=OBSERVABLES["log_trace"][0],
+        ylabel=OBSERVABLES["log_trace"],
     ),
     ex.Figure(
         name="differences",
@@ -319,7 +321,7 @@ FIGURES = (
         x="1 / n",
         by="case",
         panels="observable",
-        titles={name: text for name, (text, _) in OBSERVABLES.items()},
+        titles=OBSERVABLES,
         layers=(
             figures.points("difference", "stderr", joined=True),
             figures.level(0.0, label="", dash="6 3"),
