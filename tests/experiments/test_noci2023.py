@@ -98,7 +98,7 @@ def test_sde_and_networks() -> None:
 
 def test_one_layer() -> None:
     experiment = get_experiment("noci2023/one-layer")
-    config = one_layer.Config(draws=4000, layers=2000, layer_dim=200, clock_dim=16, chains=2000)
+    config = one_layer.Config(draws=4000, layers=2000, layer_dim=1000, clock_dim=16, chains=2000)
     results = compute(experiment, config)
     assert draw_all(experiment, config, results) == ["ratios"]
     claims = experiment.check(config, results)

@@ -40,15 +40,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Layer:
-    """A whole layer: residual weight and heads, with a projection where there are several."""
+    """A whole layer: residual weight, heads, with a projection where there are several, and tau0."""
 
     square: float
     heads: int
+    tau0: float
 
-    def block(self, tau0: float = 0.5, square: float | None = None) -> describe.Block:
-        """The block; with another gamma^2 where one is given."""
-        gamma, several = (square or self.square) ** 0.5, self.heads > 1
-        return describe.Block(gamma=gamma, tau0=tau0, heads=self.heads, projection=several)
+    def block(self, tau0: float | None = None, square: float | None = None) -> describe.Block:
+        """The block; with another tau0 or gamma^2 where one is given."""
+        gamma, heads = (square or self.square) ** 0.5, self.heads
+        temperature = tau0 or self.tau0
+        return describe.Block(gamma=gamma, tau0=temperature, heads=heads, projection=heads > 1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Config(CheckedConfig):
 
     dim: Count = 10_000
     draws: Two = 100_000
-    layer_dim: Count = 1000
+    layer_dim: Count = 10_000
     layers: Two = 100_000
     clock_dim: Count = 96
     chains: Two = 40_000
@@ -164,7 +166,7 @@ LAYER = ex.Part(
     "layer/gamma^2={square:g}/H={heads}",
     Values,
     compute_layer,
-    grid=lambda c: [Layer(0.25, 1), Layer(0.81, 1), Layer(0.81, 4)],
+    grid=lambda c: [Layer(0.25, 1, 0.5), Layer(0.81, 1, 1.0), Layer(0.81, 4, 0.5)],
     cost=lambda c, at: ex.Cost(3 + 6e-6 * at.heads * c.layers),
 )
 CLOCK = ex.Part(
@@ -337,7 +339,7 @@ EXPERIMENT = ex.Experiment(
     "knows no heads, the attention's noise is divided by them, and $\\gamma$ sets the clock.",
     citations=("noci2023", "jax"),
     presets={
-        "demo": Config(draws=60_000, layers=40_000, chains=10_000),
+        "demo": Config(draws=60_000, layers=40_000, chains=20_000),
         "standard": Config(),
         "paper": Config(draws=1_000_000, layers=1_000_000, clock_dim=192, chains=200_000),
     },
