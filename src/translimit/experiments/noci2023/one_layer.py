@@ -40,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Layer:
-    """A whole layer: residual weight, heads, with a projection where there are several, and tau0."""
+    """A whole layer: residual weight, heads (with a projection where several), temperature."""
 
     square: float
     heads: int
