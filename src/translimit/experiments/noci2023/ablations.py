@@ -108,7 +108,8 @@ def recursion(
     for layer in range(1, layers + 1):
         factor = cholesky(covs)
         left = np.einsum("ikp,klp->ilp", factor, rng.standard_normal(covs.shape))
-        weights = np.exp(np.einsum("ikp,jkp->ijp", left, factor))
+        scores = np.einsum("ikp,jkp->ijp", left, factor)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         matrix = gains.attention * weights / weights.sum(axis=1, keepdims=True)
         matrix += (gains.identity * np.eye(m) - gains.centring / m)[:, :, None]
         branch = np.einsum("ikp,klp->ilp", matrix, covs)

@@ -1,4 +1,4 @@
-"""Initial covariances: a synthetic one, and those of real tokens."""
+"""Initial covariances: synthetic ones, and those of real tokens."""
 
 from __future__ import annotations
 
