@@ -119,8 +119,9 @@ def compute_long(config: Config, rho: float, keys: ex.Keys) -> Ends:
 
 def _cost(config: Config, steps: float) -> ex.Cost:
     """A share of compilation, and steps of all paths at 2 microseconds."""
-    cells = 1 + 2 * len(config.steps) + len(config.starts)
-    return ex.Cost(60.0 / cells + 2e-6 * steps * config.paths)
+    return ex.Cost(
+        60.0 / (1 + 2 * len(config.steps) + len(config.starts)) + 2e-6 * steps * config.paths
+    )
 
 
 PARTS = (

@@ -46,7 +46,9 @@ from translimit.experiments.noci2023.theories import (
     observe,
 )
 
-BINS = np.linspace(-2.0, 3.0, 51)
+#: Cases of more than four tokens.
+TOKENS = {"eight": 8, "text": 6}
+BINS = np.linspace(-1.5, 2.5, 81)
 Ratio = Annotated[float, Within(0, 1000, above=True)]
 
 
@@ -75,13 +77,10 @@ class Config(CheckedConfig):
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
-        for dim in self.dims:
-            if any(abs(ratio * dim - round(ratio * dim)) > 1e-6 for ratio in self.ratios):
-                raise core.ConfigError(
-                    "ratios",
-                    f"got {self.ratios} for dims = {self.dims}",
-                    f"pass whole numbers of layers over each dimension, not so for {dim}",
-                )
+        layers = [ratio * dim for ratio in self.ratios for dim in self.dims]
+        if any(abs(one - round(one)) > 1e-6 for one in layers):
+            told = f"got {self.ratios} for dims = {self.dims}"
+            raise core.ConfigError("ratios", told, "pass whole numbers of layers over each dim")
 
     @property
     def last(self) -> float:
@@ -119,8 +118,10 @@ class Gaps(ex.Arrays):
     stderr: Float[np.ndarray, "theory observable"]
 
 
-def _law(config: Config, cov: np.ndarray, step_error: np.ndarray) -> Law:
+def _law(config: Config, cov: np.ndarray, bias: np.ndarray, step_error: np.ndarray) -> Law:
+    """The means of covariances, at the last ratio without the first order of their step."""
     values = observe(cov)
+    values[:, -1] -= bias
     return Law(
         ratio=np.array([0.0, *config.ratios]),
         mean=values.mean(axis=0),
@@ -131,13 +132,17 @@ def _law(config: Config, cov: np.ndarray, step_error: np.ndarray) -> Law:
 
 
 def compute_limit(config: Config, case: str, keys: ex.Keys) -> Law:
-    """Euler-Maruyama paths of the SDE, in float64."""
+    """Euler-Maruyama paths of the SDE, in float64, extrapolated in their step."""
     block, cov, stop = case_of(case)
     sde = limits.shaped.CovarianceSDE(block=block, initial=cov, t1=config.last, stop_trace=stop)
     method = limits.shaped.EulerMaruyama(paths=config.paths, max_step=config.step)
     solution = core.solve(sde, method, key=keys.own, save=[0.0, *config.ratios])
-    error = solution.step_error(lambda paths: observe(np.asarray(paths.cov)[:, -1]))
-    return _law(config, np.asarray(solution.cov), np.hypot(error.bias, error.noise))
+    # The scheme has weak order one: pairs of paths with steps 2 h and h tell the first order.
+    both = solution.pairs.coarse, solution.pairs.fine
+    coarse, fine = (observe(np.asarray(one.cov)[:, -1]) for one in both)
+    bias = float(solution.pairs.ratio) * (coarse - fine)
+    mean, noise = bias.mean(axis=0), bias.std(axis=0, ddof=1) / len(bias) ** 0.5
+    return _law(config, np.asarray(solution.cov), mean, np.hypot(noise, mean / 4))
 
 
 def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
@@ -150,7 +155,7 @@ def compute_networks(config: Config, at: tuple[str, int], keys: ex.Keys) -> Law:
         cov, key=keys.own, seeds=config.networks, save_every=every, stop_trace=stop
     )
     kept = np.asarray(networks.cov)[:, np.concatenate([[0], depths]) // every]
-    return _law(config, kept, np.zeros(len(OBSERVABLES)))
+    return _law(config, kept, *np.zeros((2, len(OBSERVABLES))))
 
 
 def compute_theories(config: Config, case: str, keys: ex.Keys) -> Gaps:
@@ -159,13 +164,9 @@ def compute_theories(config: Config, case: str, keys: ex.Keys) -> Gaps:
     return Gaps(*differences(case, last, steps, config.pairs, generator(keys)))
 
 
-def _tokens(case: str) -> int:
-    return {"eight": 8, "text": 6}.get(case, 4)
-
-
 def _layer_cost(at: tuple[str, int]) -> float:
     """Of a layer of one network; an MLP draws its hidden normals."""
-    return 2e-6 * _tokens(at[0]) * (1 + 0.02 * at[1] * (at[0] == "full"))
+    return 2e-6 * TOKENS.get(at[0], 4) * (1 + 0.02 * at[1] * (at[0] == "full"))
 
 
 LIMIT = ex.Part(
@@ -173,7 +174,7 @@ LIMIT = ex.Part(
     Law,
     compute_limit,
     grid=lambda c: c.cases,
-    cost=lambda c, case: ex.Cost(6 + 2e-6 * _tokens(case) * c.paths * c.last / c.step),
+    cost=lambda c, case: ex.Cost(6 + 2e-6 * TOKENS.get(case, 4) * c.paths * c.last / c.step),
 )
 NETWORK = ex.Part(
     "network/{case}/n={dim}",
@@ -187,7 +188,7 @@ THEORIES = ex.Part(
     Gaps,
     compute_theories,
     grid=lambda c: c.cases,
-    cost=lambda c, case: ex.Cost(1 + 2e-7 * _tokens(case) ** 2 * c.pairs * c.last / c.step),
+    cost=lambda c, case: ex.Cost(1 + 2e-7 * TOKENS.get(case, 4) ** 2 * c.pairs * c.last / c.step),
 )
 
 Point = tuple[str, str]
@@ -195,11 +196,10 @@ Point = tuple[str, str]
 
 def _networks(found: ex.Found[Config], at: Point, dim: int | None = None) -> Estimate:
     """The mean over networks of one width; of the last two extrapolated in 1 / n by default."""
-    case, observable = at
     if dim:
-        return found(NETWORK, (case, dim)).last(observable)
+        return found(NETWORK, (at[0], dim)).last(at[1])
     small, large = found.config.dims[-2:]
-    coarse, fine = (found(NETWORK, (case, one)).last(observable) for one in (small, large))
+    coarse, fine = (found(NETWORK, (at[0], one)).last(at[1]) for one in (small, large))
     weight = large / (large - small)
     value = weight * fine.value - (weight - 1) * coarse.value
     error = np.hypot(weight * fine.stderr, (weight - 1) * coarse.stderr)
@@ -282,20 +282,19 @@ FIGURES = (
     ex.Figure(
         name="densities",
         title="Densities of the log trace at final depth",
-        caption="$\\log$ (trace / tokens) at depth / width {last:g} over {networks} networks of "
-        "width {largest} (points, bars of one standard error) and {paths} stopped paths of the SDE "
-        "(steps). Nothing is fitted. Dimensionless.",
+        caption="$\\log$ (trace / tokens) at depth / width {last:g}: {networks} networks of width "
+        "{largest} (bars: one standard error), {paths} stopped paths of the SDE. Dimensionless.",
         columns=("case", "log trace", "SDE", "networks", "stderr"),
         rows=_densities,
         x="log trace",
         panels="case",
-        across=4,
+        across=2,
         layers=(
             figures.steps("SDE", label="SDE"),
             figures.points("networks", "stderr", label="networks", series=1),
         ),
         ylabel="density",
-        size=(11.0, 6.0),
+        size=lambda c: (8.0, 3.2 * (1 + len(c.cases)) // 2),
     ),
     ex.Figure(
         name="trajectories",
@@ -335,11 +334,10 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
-    summary="Depth and width of a shaped Transformer grow together: the covariance of its tokens "
-    "tends to a stochastic process. Networks are held against it where attention matters: three to "
-    "eight tokens of unequal norms, four heads with a projection, an MLP behind the attention, "
-    "patches of digits and bytes of text. Every term of the SDE is changed in turn, and has to be "
-    "seen to be wrong.",
+    summary="The covariance of the tokens tends to a stochastic process as depth and width grow "
+    "together. Networks are held against it where attention matters: three to eight tokens of "
+    "unequal norms, four heads with a projection, an MLP, patches of digits and bytes of text. "
+    "Every term of the SDE is changed in turn, and has to be seen to be wrong.",
     citations=("noci2023", "li2022", "digits", "jax"),
     reference=core.reference("noci2023"),
     presets={
