@@ -251,7 +251,7 @@ def _growth_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for dim, networks in found.each(NETWORKS):
         for g in np.logspace(0.3, 3, 28).tolist():
             tail = float(np.mean(networks.growth > g))
-            if tail > 0:
+            if tail * len(networks.growth) > 5:
                 error = (tail * (1 - tail) / len(networks.growth)) ** 0.5
                 yield (dim, g, tail, error, exact)
 
@@ -267,7 +267,7 @@ FIGURES = (
         rows=_map_rows,
         x="gamma^2",
         layers=tuple(
-            figures.panel(name, figures.image(name, "tau0", label="probability", limits=(0.0, 1.0)))
+            figures.panel(name, figures.image(name, "tau0", label="probability"))
             for name in ("before 1", "ever")
         ),
         xlabel="$\\gamma^2$",
