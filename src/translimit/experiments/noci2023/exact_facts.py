@@ -63,7 +63,7 @@ class Pair(ex.Arrays):
     log_norm: Float[np.ndarray, " path"]
     cross: Float[np.ndarray, " path"]
     arcsine: Float[np.ndarray, " path"]
-    step_error: Float[np.ndarray, observable]
+    step_error: Float[np.ndarray, " observable"]
 
     def mean(self, place: int) -> Estimate:
         """Of log norm, product or arcsine, with the error of the step."""
