@@ -17,6 +17,7 @@ from .observables import Predictions as Predictions
 from .observables import ProbeLoss as ProbeLoss
 from .observables import Snapshot as Snapshot
 from .observables import StreamKernel as StreamKernel
+from .observables import StreamMotion as StreamMotion
 from .optimizers import Optimizer as Optimizer
 from .optimizers import TensorRates as TensorRates
 from .optimizers import tensor_rates as tensor_rates

@@ -187,6 +187,27 @@ class PooledStream(AbstractObservable):
 
 
 @dataclass(frozen=True)
+class StreamMotion(AbstractObservable):
+    """How far blocks carry the stream: (h^L - h^0)^2, and the sum of what each block adds squared.
+
+    Means over coordinates, tokens and samples. The second is the quadratic variation along depth.
+    """
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """See the base class."""
+        return {"stream_motion": (), "stream_variation": ()}
+
+    def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
+        """See the base class."""
+        h = snapshot.fields.stream
+        return {
+            "stream_motion": jnp.mean((h[:, -1] - h[:, 0]) ** 2),
+            "stream_variation": jnp.mean(jnp.sum(jnp.diff(h, axis=1) ** 2, axis=1)),
+        }
+
+
+@dataclass(frozen=True)
 class AttentionLaw(AbstractObservable):
     """Scores at fixed places for every head: samples of their law over heads.
 

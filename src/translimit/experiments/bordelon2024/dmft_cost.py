@@ -141,7 +141,12 @@ SCATTER = ex.claim(
     "heads.",
     _scatter,
     prediction=-0.5,
-    tol=0.15,
+    tol=0.1,
+    rivals=(
+        ex.Rival("of an average that cancels its first order, exponent -1", -1.0),
+        ex.Rival("of correlated heads, exponent -1/4", -0.25),
+        ex.Rival("no gain from more heads", 0.0),
+    ),
 )
 
 

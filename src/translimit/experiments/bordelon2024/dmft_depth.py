@@ -26,6 +26,8 @@ from translimit.experiments.checked import CheckedConfig, Count, Counts, Doublin
 
 #: Where attention is learned, and where it freezes.
 ALPHAS = (1.0, 0.5)
+#: Responses that survive at infinite depth.
+RESPONSES = ("R_v", "R_p")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ class Config(CheckedConfig):
 
 @dataclass(frozen=True)
 class Ode(ex.Arrays):
-    """Training at infinite depth."""
+    """Training at infinite depth, and without the responses that survive there."""
 
     predictions: Float[np.ndarray, "step sample"]
     discretisation: Float[np.ndarray, "step sample"]
+    without: Float[np.ndarray, "response step sample"]
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,15 @@ class Depth(ex.Arrays):
 def compute_ode(config: Config, at: ex.Alone, keys: ex.Keys) -> Ode:
     """Predictions of the depth ODE."""
     del at, keys
-    method = limits.dmft.LinearAlgebra(cells=config.cells)
-    solution = core.solve(config.problem(math.inf, 1.0), method)
-    return Ode(solution.predictions, solution.cell_error)
+    whole, *without = (
+        core.solve(
+            config.problem(math.inf, 1.0),
+            limits.dmft.LinearAlgebra(cells=config.cells, omit=omit),
+        )
+        for omit in ((), *((name,) for name in RESPONSES))
+    )
+    others = np.array([one.predictions for one in without])
+    return Ode(whole.predictions, whole.cell_error, others)
 
 
 def compute_depth(config: Config, layers: int, keys: ex.Keys) -> Depth:
@@ -124,29 +133,37 @@ def _logits(found: ex.Found[Config]) -> Float[np.ndarray, "alpha_L layers"]:
     return np.array([data.logit_rms[:, -1] for _, data in found.each(DEPTH)]).T
 
 
-def _ode_gap(found: ex.Found[Config]) -> Estimate:
+def _gap(found: ex.Found[Config], wrong: np.ndarray | None = None) -> Estimate:
     """Layers, extrapolated twice, against the ODE; the error is that of the worst entry."""
     f = [data.predictions[0] for _, data in found.each(DEPTH)]
     once = [2 * fine - coarse for coarse, fine in pairwise(f)][-2:]
     twice = (4 * once[-1] - once[-2]) / 3
     ode = found(ODE)
-    gap = np.abs(twice - ode.predictions)
+    gap = np.abs(twice - (ode.predictions if wrong is None else wrong))
     worst = np.unravel_index(np.argmax(gap), gap.shape)
     errors = np.abs(twice - once[-1])[worst], ode.discretisation[worst]
     return Estimate(float(gap.max()), discretisation=float(max(errors)))
 
 
-def _learned(found: ex.Found[Config]) -> Estimate:
-    rms = found.once(_logits)[0]
-    limit = 2 * rms[1:] - rms[:-1]
-    return Estimate(float(limit[-1] / limit[-2] - 1))
+def _deepest(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The gap of the deepest network's limit, as if its depth were infinite."""
+    del at
+    return _gap(found, found(DEPTH, found.config.layers[-1]).predictions[0])
 
 
-def _frozen(found: ex.Found[Config]) -> Estimate:
-    rms = found.once(_logits)[1]
+def _exponent(found: ex.Found[Config], alpha_L: float) -> Estimate:
+    """Of the logits against depth: the last two pairs, extrapolated in 1 / L."""
+    rms = found.once(_logits)[ALPHAS.index(alpha_L)]
     rates = np.log2(rms[1:] / rms[:-1])
     rate = 2 * rates[-1] - rates[-2]
-    return Estimate(float(rate), discretisation=float(abs(rate - rates[-1])))
+    return Estimate(float(rate), discretisation=float(abs(rate - rates[-1]) / 2))
+
+
+def _without(place: int) -> ex.Rival[Config, ex.Alone]:
+    return ex.Rival(
+        f"the ODE without $R^{RESPONSES[place][-1]}$",
+        estimate=lambda found, at: _gap(found, found(ODE).without[place]),
+    )
 
 
 CLAIMS = (
@@ -154,25 +171,33 @@ CLAIMS = (
         "ode",
         "At $\\alpha_L = 1$ layers, extrapolated in $1/L$, give the predictions of the depth ODE "
         "(largest difference).",
-        _ode_gap,
+        _gap,
         prediction=0.0,
         tol=0.002,
+        rivals=(
+            _without(0),
+            _without(1),
+            ex.Rival("the limit of the largest depth, not extrapolated", estimate=_deepest),
+        ),
     ),
-    ex.claim(
-        "learned",
-        "At $\\alpha_L = 1$ the learned logits in the middle of the network tend to a limit: "
-        "$2 A(2L) - A(L)$ from the last two pairs of depths agree (relative).",
-        _learned,
-        prediction=0.0,
+    ex.Claims(
+        "{name}",
+        lambda found, at: (
+            "At $\\alpha_L = 1$ the learned scores in the middle of the network tend to a limit "
+            "that is not zero (exponents of the last two pairs of depths, extrapolated in $1/L$)."
+            if at[1] == 1.0
+            else "At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents, extrapolated alike)."
+        ),
+        estimate=lambda found, at: _exponent(found, at[1]),
+        prediction=lambda found, at: 2 * (at[1] - 1),
         tol=0.05,
-    ),
-    ex.claim(
-        "frozen",
-        "At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents of the last two pairs, extrapolated "
-        "in $1/L$).",
-        _frozen,
-        prediction=-1.0,
-        tol=0.1,
+        over=lambda c: (("learned", 1.0), ("frozen", 0.5)),
+        rivals=(
+            ex.Rival("as one head's, $L^{\\alpha_L - 1}$", -0.5),
+            ex.Rival("0.2 larger", lambda found, at: 2 * (at[1] - 1) + 0.2),
+            ex.Rival("0.2 smaller", lambda found, at: 2 * (at[1] - 1) - 0.2),
+            ex.Rival("the other exponent's law", lambda found, at: 1 - 2 * at[1]),
+        ),
     ),
 )
 

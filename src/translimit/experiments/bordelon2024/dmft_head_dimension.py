@@ -31,6 +31,8 @@ from translimit.experiments.checked import Count, Counts, Doubling, Four, Positi
 
 #: Evaluations at alpha_A = 1/2.
 SHORT = 4
+#: Responses that are left out in turn at infinite head dimension.
+RESPONSES = ("R_v", "R_p", "R_h", "R_g")
 #: By how much gradients must grow at least at alpha_A = 1/2.
 FACTOR = 1.4
 #: Titles of the panels.
@@ -73,9 +75,10 @@ class Config(Problem):
 
 @dataclass(frozen=True)
 class Exact(ex.Arrays):
-    """Heads of infinite dimension."""
+    """Heads of infinite dimension, and without each of the responses."""
 
     predictions: Float[np.ndarray, "step sample"]
+    without: Float[np.ndarray, "response step sample"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,13 @@ class Sampled(ex.Arrays):
 def compute_exact(config: Config, at: ex.Alone, keys: ex.Keys) -> Exact:
     """The limit of heads of infinite dimension."""
     del at, keys
-    return Exact(core.solve(replace(config, alpha_A=1.0).limit(head_dim=math.inf)).predictions)
+    sized = replace(config, alpha_A=1.0)
+    problem = sized.limit(head_dim=math.inf)
+    whole, *without = (
+        core.solve(problem, sized.method(problem, omit=omit)).predictions
+        for omit in (None, *RESPONSES)
+    )
+    return Exact(whole, np.array(without))
 
 
 def compute_sampled(config: Config, head_dim: int, keys: ex.Keys) -> Sampled:
@@ -156,14 +165,25 @@ def _collapse(found: ex.Found[Config]) -> Estimate:
     return core.fit_rate(found.config.head_dims, spreads).estimate()
 
 
-def _extrapolated(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    """2 f(2N) - f(N) minus the exact predictions, averaged towards the targets."""
-    del at
-    target = found(EXACT).predictions
+def _gap(found: ex.Found[Config], target: np.ndarray) -> Estimate:
+    """2 f(2N) - f(N) minus exact predictions, averaged towards the targets."""
     weights = np.sign(target[-1]) * np.ones_like(target) / target.size
     last = _rows_of(found)[-2:]
     coarse, fine = (np.sum(data.predictions * weights, axis=(1, 2)) for data in last)
     return Estimate.from_samples(2 * fine - coarse - np.sum(target * weights))
+
+
+def _smallest(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The gap of the smallest head dimension, as if it were infinite."""
+    del at
+    return _gap(found, _rows_of(found)[0].predictions.mean(axis=0))
+
+
+def _without(place: int) -> ex.Rival[Config, ex.Alone]:
+    return ex.Rival(
+        f"without $R^{RESPONSES[place][-1]}$",
+        estimate=lambda found, at: _gap(found, found(EXACT).without[place]),
+    )
 
 
 def _first_gradients(found: ex.Found[Config], at: ex.Alone) -> Estimate:
@@ -189,13 +209,13 @@ def _mean_exponent(found: ex.Found[Config]) -> Estimate:
 
 
 def _growth(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    """The factor by which what gradients gain grows, at most what is asked for."""
+    """Minus the factor by which what gradients gain grows."""
     del at
     gains = [data.gradient_half[:, -1] - data.gradient_half[:, 0] for data in _rows_of(found)]
     first, end = Estimate.from_samples(gains[0]), Estimate.from_samples(gains[-1])
     ratio = end.value / first.value
     error = abs(ratio) * math.hypot(end.stderr / end.value, first.stderr / first.value)
-    return Estimate(min(ratio, FACTOR), error, found.config.repeats)
+    return Estimate(-ratio, error, found.config.repeats)
 
 
 COLLAPSE = ex.claim(
@@ -205,6 +225,12 @@ COLLAPSE = ex.claim(
     _collapse,
     prediction=-0.5,
     tol=0.05,
+    rivals=(
+        ex.Rival("a variance that falls like $N^{-2}$", -1.0),
+        ex.Rival("a variance that falls like $N^{-1.3}$", -0.65),
+        ex.Rival("a variance that falls like $N^{-0.7}$", -0.35),
+        ex.Rival("heads that stay apart, as at $\\alpha_A = 1/2$", 0.0),
+    ),
 )
 PREDICTIONS = ex.Claims(
     "predictions",
@@ -213,10 +239,14 @@ PREDICTIONS = ex.Claims(
         f"{found.config.last}, are those of infinite head dimension (mean over evaluations and "
         "inputs)."
     ),
-    estimate=_extrapolated,
+    estimate=lambda found, at: _gap(found, found(EXACT).predictions),
     prediction=0.0,
-    tol=0.005,
+    tol=0.002,
     over=ex.alone,
+    rivals=(
+        *(_without(place) for place in range(len(RESPONSES))),
+        ex.Rival("the smallest head dimension's", estimate=_smallest),
+    ),
 )
 VANISHING = ex.Claims(
     "gradients-vanish",
@@ -229,6 +259,11 @@ VANISHING = ex.Claims(
     prediction=-0.5,
     tol=0.05,
     over=ex.alone,
+    rivals=(
+        ex.Rival("no fall, as at $\\alpha_A = 1/2$", 0.0),
+        ex.Rival("exponent -1/4", -0.25),
+        ex.Rival("exponent -1", -1.0),
+    ),
 )
 DIVERGENCE = ex.claim(
     "attention-diverges",
@@ -237,18 +272,29 @@ DIVERGENCE = ex.claim(
     _mean_exponent,
     prediction=1.0,
     tol=0.3,
+    rivals=(
+        ex.Rival("a limit, as at $\\alpha_A = 1$", 0.0),
+        ex.Rival("exponent 2", 2.0),
+        ex.Rival("exponent 1/2", 0.5),
+    ),
+    decided_by="paper",
 )
 GROWTH = ex.Claims(
     "gradients",
     lambda found, at: (
         "At $\\alpha_A = 1/2$ what the gradients of keys and queries gain in "
         f"{SHORT - 1} updates grows with $N$: by a factor of at least {FACTOR:g} from "
-        f"$N = {found.config.head_dims[0]}$ to {found.config.last}."
+        f"$N = {found.config.head_dims[0]}$ to {found.config.last} (compared with a minus sign)."
     ),
     estimate=_growth,
-    prediction=FACTOR,
-    tol=0.1,
+    prediction=-FACTOR,
+    tol=0.0,
     over=ex.alone,
+    one_sided=True,
+    rivals=(
+        ex.Rival("a limit: the same at all $N$", -1.0),
+        ex.Rival("gradients that vanish, as at $\\alpha_A = 1$", 0.0),
+    ),
 )
 
 

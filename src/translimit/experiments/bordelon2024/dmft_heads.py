@@ -1,7 +1,7 @@
 r"""A few digits, cut into patches: networks of H heads approach their limit.
 
-`dmft-networks` on two classes of digits, with a second limit that leaves out the response R^h of
-the residual stream to what comes back through the query, key and value matrices; it misses.
+`dmft-networks` on two classes of digits; limits that leave out the response R^h of the residual
+stream to what comes back through the query, key and value matrices, or R^v of heads, miss.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -21,8 +21,12 @@ EXPERIMENT = replace(
     "$H \\to \\infty$, solved in one causal pass. Distances fall like $H^{-1/2}$, and means over "
     "seeds, extrapolated in $1/H$, are the limit within their errors.",
     presets={
-        "demo": Config(sizes=(8, 16, 32), steps=10, samples=2000, populations=6, without="R_h"),
-        "standard": Config(without="R_h"),
-        "paper": Config(sizes=(8, 16, 32, 64, 128), inputs=8, steps=20, layers=2, without="R_h"),
+        "demo": Config(
+            sizes=(8, 16, 32), steps=10, samples=2000, populations=6, without=("R_v", "R_h")
+        ),
+        "standard": Config(without=("R_v", "R_h")),
+        "paper": Config(
+            sizes=(8, 16, 32, 64, 128), inputs=8, steps=20, layers=2, without=("R_v", "R_h")
+        ),
     },
 )

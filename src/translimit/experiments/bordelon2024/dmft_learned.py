@@ -24,7 +24,11 @@ import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
-from translimit.experiments.bordelon2024.limit_and_networks import Networks, train_networks
+from translimit.experiments.bordelon2024.limit_and_networks import (
+    Networks,
+    extrapolated,
+    train_networks,
+)
 from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits
 from translimit.experiments.checked import Doubled, Four, MultipleOf, Within
 
@@ -84,26 +88,32 @@ class Limit(ex.Arrays):
     stderr: Float[np.ndarray, "step sample output"]
     kernel: Float[np.ndarray, "step sample sample2"]
     target: Float[np.ndarray, " sample"]
+    lazy: Annotated[Float[np.ndarray, "step sample output"], "with the kernel of the start"]
 
 
 def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
     """The limit; digits that are not trained have weight zero."""
     del at
     x, y = config.shown()
+    weights = np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0)
     problem = limits.dmft.TrainingDynamics(
         architecture=config.limit().architecture,
         inputs=x,
         targets=y,
         steps=config.steps,
         eta0=config.eta0,
-        weights=np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0),
+        weights=weights,
     )
     solution = core.solve(problem, config.method(problem), key=keys.own)
+    lazy = limits.dmft.lazy_predictions(
+        solution.ntk[0], y, steps=config.steps, eta0=config.eta0, weights=weights
+    )
     return Limit(
         predictions=solution.predictions[..., None],
         stderr=solution.stderr[..., None],
         kernel=np.einsum("tptq->tpq", solution.kernel(solution.layers).mean(axis=(2, 5))),
         target=y,
+        lazy=lazy[..., None],
     )
 
 
@@ -142,6 +152,7 @@ class Unseen:
         stderr: its standard errors.
         alignment: of the kernel with the labels at the end, one array for each H.
         aligned: that of the limit at the start and at the end.
+        lazy: last predictions where features do not move.
     """
 
     labels: Float[np.ndarray, " digits"]
@@ -150,6 +161,7 @@ class Unseen:
     stderr: Float[np.ndarray, " digits"]
     alignment: list[Float[np.ndarray, " seeds"]]
     aligned: tuple[float, float]
+    lazy: Float[np.ndarray, " digits"]
 
     def loss(self, f: Float[np.ndarray, "*seeds digits"]) -> Float[np.ndarray, "*seeds"]:
         """Half the mean squared error."""
@@ -169,6 +181,7 @@ def unseen(found: ex.Found[Config]) -> Unseen:
         stderr=limit.stderr[-1, new, 0],
         alignment=[_alignment(net.kernel[:, -1, new, new], labels) for net in nets],
         aligned=(start, end),
+        lazy=limit.lazy[-1, new, 0],
     )
 
 
@@ -179,24 +192,18 @@ def _alignment(
     return np.asarray(np.einsum("p,...pq,q->...", labels, kernel, labels) / norm)
 
 
-def _difference(samples: list[np.ndarray], limit: float, floor: float) -> Estimate:
-    """2 mean(fine) - mean(coarse) - limit, from the last two sizes."""
-    b, a = (Estimate.from_samples(one) for one in samples[-2:])
-    stderr = float(np.sqrt(4 * a.stderr**2 + b.stderr**2 + floor**2))
-    return Estimate(2 * a.value - b.value - limit, stderr, a.count)
-
-
-def _loss_gap(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
+def _loss_gap(found: ex.Found[Config], f: np.ndarray) -> Estimate:
+    """The loss of networks, extrapolated, minus that of predictions of a limit."""
     data = found.once(unseen)
-    floor = float(np.max(found(LIMIT).stderr[-1]))
-    return _difference([data.loss(f) for f in data.f], float(data.loss(data.limit)), floor)
+    # What errors of the limit's predictions do to its loss, all in one direction.
+    floor = float(np.mean(np.abs(data.labels - f) * data.stderr))
+    return extrapolated([data.loss(one) for one in data.f]).estimate(float(data.loss(f)), floor)
 
 
-def _alignment_gap(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
+def _alignment_gap(found: ex.Found[Config], end: bool = True) -> Estimate:
+    """The alignment of networks, extrapolated, minus that of the limit at the end or the start."""
     data = found.once(unseen)
-    return _difference(data.alignment, data.aligned[1], 0.0)
+    return extrapolated(data.alignment).estimate(data.aligned[int(end)])
 
 
 def _scatter(found: ex.Found[Config]) -> Estimate:
@@ -232,12 +239,22 @@ TEST_LOSS = ex.Claims(
     "test-loss",
     lambda found, at: (
         "The loss on unseen digits, extrapolated over networks from "
-        f"$H = {found.config.heads[-2]}$ and {found.config.heads[-1]}, is that of the limit."
+        f"$H = {found.config.heads[-3:]}$, is that of the limit."
     ),
-    estimate=_loss_gap,
+    estimate=lambda found, at: _loss_gap(found, found.once(unseen).limit),
     prediction=0.0,
     tol=0.02,
     over=ex.alone,
+    rivals=(
+        ex.Rival(
+            "features that do not move",
+            estimate=lambda found, at: _loss_gap(found, found.once(unseen).lazy),
+        ),
+        ex.Rival(
+            "labels are guessed",
+            estimate=lambda found, at: _loss_gap(found, 0 * found.once(unseen).limit),
+        ),
+    ),
 )
 SCATTER = ex.claim(
     "scatter",
@@ -245,6 +262,11 @@ SCATTER = ex.claim(
     _scatter,
     prediction=-0.5,
     tol=0.1,
+    rivals=(
+        ex.Rival("as the bias, exponent -1", -1.0),
+        ex.Rival("exponent -1/4", -0.25),
+        ex.Rival("exponent -3/4", -0.75),
+    ),
 )
 BIAS = ex.claim(
     "bias",
@@ -253,9 +275,26 @@ BIAS = ex.claim(
     _bias_exponent,
     prediction=-1.0,
     tol=0.3,
+    rivals=(
+        ex.Rival("as the scatter, exponent -1/2", -0.5),
+        ex.Rival("of the next order, exponent -2", -2.0),
+        ex.Rival("another limit: no fall", 0.0),
+    ),
+    decided_by="standard",
 )
 ALIGNMENT = ex.Claims(
-    "alignment", _aligned, estimate=_alignment_gap, prediction=0.0, tol=0.02, over=ex.alone
+    "alignment",
+    _aligned,
+    estimate=lambda found, at: _alignment_gap(found),
+    prediction=0.0,
+    tol=0.02,
+    over=ex.alone,
+    rivals=(
+        ex.Rival(
+            "features that do not move",
+            estimate=lambda found, at: _alignment_gap(found, end=False),
+        ),
+    ),
 )
 
 

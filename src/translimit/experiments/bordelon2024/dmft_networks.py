@@ -6,14 +6,15 @@ r"""Finite transformers approach their training dynamics in the limit, as one of
 - `axis="head_dim"`: N grows at fixed H and alpha_A = 1, the limit has infinite head dimension;
 - `axis="layers"`: L grows at alpha_L = 1, and H in proportion; the limit is the depth ODE.
 
-With E f_n = f + b / n + O(1 / n^2) and Var f_n = v / n in the size n,
+With E f_n = f + b / n + c / n^2 and Var f_n = v / n in the size n,
 
 - a single network's squared distance falls like 1 / n,
-- the mean over seeds, extrapolated as 2 mean(2n) - mean(n), is the limit within its error,
+- the mean over seeds, extrapolated from three sizes, is the limit within its error,
 - so is the residual kernel, and the law of attention over heads.
 
 Distances are averaged over evaluations and inputs before errors are taken: entries of one network
-are nearly one common mode. With `without` a second limit leaves one response out, and misses.
+are nearly one common mode. Other theories must miss the same networks: features that do not move
+(the lazy limit), limits without one of the responses in `without`, another depth.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -22,48 +23,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import translimit.experiments as ex
 from translimit import core
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.growing_networks import (
     PARTS,
+    RESPONSES,
     Config,
     fitted_rate,
     limit,
-    limit_without,
     networks,
+    other,
 )
 from translimit.experiments.bordelon2024.growing_networks_figures import FIGURES
-from translimit.experiments.bordelon2024.limit_and_networks import extrapolated_gap, spread_gap
+from translimit.experiments.bordelon2024.limit_and_networks import (
+    Limit,
+    extrapolated_gap,
+    spread,
+    spread_gap,
+)
 
-#: By how much the limit without a response must miss the networks.
-MISS = 0.05
-
-
-def _predictions(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    coarse, fine = networks(found, found.config.last_two)
-    return extrapolated_gap(fine, coarse, limit(found), "predictions")
-
-
-def _kernel(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    coarse, fine = networks(found, found.config.last_two)
-    return extrapolated_gap(fine, coarse, limit(found), "kernel")
-
-
-def _attention(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
-    return spread_gap(networks(found, found.config.sizes[-1:])[0], limit(found))
+#: The 10-90 % spread of a Gaussian over its standard deviation.
+GAUSSIAN_SPREAD = 2.5631031310892007
+#: A quantity that is compared.
+Quantity = Literal["predictions", "kernel"]
+#: Other theories by name, and what they do otherwise.
+THEORIES = {
+    "lazy": "features that do not move",
+    **{name: f"without the response $R^{name[-1]}$" for name in RESPONSES},
+    "finite-depth": "the limit as deep as the smallest network",
+}
 
 
-def _missed(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    """By how much the limit without a response misses, at most what is asked for."""
-    del at
-    coarse, fine = networks(found, found.config.last_two)
-    wrong = extrapolated_gap(fine, coarse, limit_without(found), "predictions")
-    return Estimate(min(MISS, abs(wrong.value)), wrong.stderr, wrong.count)
+def _gap(found: ex.Found[Config], theory: Limit, name: Quantity) -> Estimate:
+    return extrapolated_gap(networks(found, found.config.largest), theory, name)
+
+
+def _missed(theory: str, name: Quantity) -> ex.Rival[Config, ex.Alone]:
+    """Another theory, held against the same networks."""
+    return ex.Rival(
+        THEORIES[theory],
+        estimate=lambda found, at: _gap(found, other(found, theory), name),
+        when=lambda config, at: theory == "lazy" or theory in config.theories,
+    )
+
+
+def _spread(found: ex.Found[Config], gaussian: bool) -> float:
+    """What another law of the score says, relative to the limit's 10-90 % spread at the end."""
+    score = limit(found).score
+    wrong = GAUSSIAN_SPREAD * score[-1].std() if gaussian else spread(score[0])
+    return float(wrong) / spread(score[-1]) - 1
 
 
 def _where(holds: Callable[[Config], bool]) -> Callable[[Config], Sequence[ex.Alone]]:
@@ -81,6 +92,11 @@ RATE = ex.Claims(
     prediction=-0.5,
     tol=0.1,
     over=_where(lambda c: c.axis != "layers"),
+    rivals=(
+        ex.Rival("as the bias alone, exponent -1", -1.0),
+        ex.Rival("exponent -3/4", -0.75),
+        ex.Rival("exponent -1/4", -0.25),
+    ),
 )
 #: The bias of order 1 / L adds to the fluctuations.
 RATE_IN_LAYERS = replace(
@@ -89,50 +105,47 @@ RATE_IN_LAYERS = replace(
     "$L^{-1/2}$.",
     one_sided=True,
     over=_where(lambda c: c.axis == "layers"),
+    rivals=(ex.Rival("another limit", 0.0), ex.Rival("exponent -1/4", -0.25)),
 )
 PREDICTIONS = ex.Claims(
     "predictions",
     lambda found, at: (
-        f"Predictions, extrapolated from ${found.config.symbol} = "
-        f"{found.config.sizes[-2]}$ and {found.config.sizes[-1]}, are those of the limit (mean "
-        "over evaluations and inputs, towards the targets)."
+        f"Predictions, extrapolated from ${found.config.symbol}$ in {found.config.largest}, are "
+        "those of the limit (mean over evaluations and inputs, towards the targets)."
     ),
-    estimate=_predictions,
+    estimate=lambda found, at: _gap(found, limit(found), "predictions"),
     prediction=0.0,
     tol=lambda config, at: config.tol,
     over=ex.alone,
+    rivals=tuple(_missed(theory, "predictions") for theory in THEORIES),
 )
 #: Kernels of the depth ODE are those of its cells, not extrapolated.
 KERNEL = ex.Claims(
     "kernel",
     "So is the pooled residual kernel $\\langle \\bar m \\bar m \\rangle$ (mean over evaluations "
     "and inputs, relative).",
-    estimate=_kernel,
+    estimate=lambda found, at: _gap(found, limit(found), "kernel"),
     prediction=0.0,
     tol=lambda config, at: config.tol,
     over=_where(lambda c: c.axis != "layers"),
+    rivals=tuple(_missed(theory, "kernel") for theory in ("lazy", "R_v", "R_h")),
 )
 ATTENTION = ex.Claims(
     "attention",
     lambda found, at: (
-        "After training, the 10-90 % spread of a logit over heads at "
+        "After training, the 10-90 % spread of a score over heads at "
         f"$H = {found.config.sizes[-1]}$ is that of the limit (relative difference)."
     ),
-    estimate=_attention,
-    prediction=0.0,
-    tol=0.1,
-    over=_where(lambda c: c.axis == "heads"),
-)
-RESPONSE = ex.Claims(
-    "response",
-    lambda found, at: (
-        f"Without the response $R^{found.config.without[-1]}$ of the stream the "
-        f"limit misses the networks by at least {MISS:g}."
+    estimate=lambda found, at: spread_gap(
+        networks(found, found.config.sizes[-1:])[0], limit(found)
     ),
-    estimate=_missed,
-    prediction=MISS,
-    tol=0.01,
-    over=_where(lambda c: c.without != "none"),
+    prediction=0.0,
+    tol=0.05,
+    over=_where(lambda c: c.axis == "heads"),
+    rivals=(
+        ex.Rival("a Gaussian of the same variance", lambda found, at: _spread(found, True)),
+        ex.Rival("the law of the start", lambda found, at: _spread(found, False)),
+    ),
 )
 
 
@@ -176,6 +189,7 @@ EXPERIMENT = ex.Experiment(
             populations=6,
             sizes=(8, 16, 32),
             seeds=6000,
+            without=("R_v",),
         ),
         "standard": _TEXT,
         "paper": replace(
@@ -193,6 +207,6 @@ EXPERIMENT = ex.Experiment(
         ),
     },
     parts=PARTS,
-    claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, KERNEL, ATTENTION, RESPONSE),
+    claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, KERNEL, ATTENTION),
     figures=FIGURES,
 )

@@ -34,8 +34,8 @@ class Problem(CheckedConfig):
     """Data, architecture and gradient descent; what the limit and its networks have in common.
 
     Attributes:
-        task: "digits", "text", "synthetic", or the path of an `.npz` with `inputs` [P, S, D] and
-            `targets` [P] or [P, outputs].
+        task: "digits", "text", "synthetic", "ring", or the path of an `.npz` with `inputs`
+            [P, S, D] and `targets` [P] or [P, outputs].
         readout: "pooled", where targets in a file have as many columns as there are tokens: they
             are outputs of the mean over tokens. "" where that is clear.
         inputs: P, all of them in every update.
@@ -204,7 +204,7 @@ class Problem(CheckedConfig):
 
     def fields(self) -> int:
         """Inputs times tokens, without reading any file."""
-        return self.inputs * (4 if self.task == "digits" else self.tokens)
+        return self.inputs * {"digits": 4, "ring": 2}.get(self.task, self.tokens)
 
     def limit_seconds(self, *, cells: int | None = None) -> float:
         """Roughly what the limit needs on one core."""

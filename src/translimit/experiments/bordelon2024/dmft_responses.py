@@ -1,9 +1,12 @@
-r"""Which responses matter: each is left out of the limit in turn, and networks say what is right.
+r"""Which terms of the limit matter: theories without one of them, and what networks say.
 
 The four responses say how a Gaussian source feeds back through a matrix that is used twice,
 forward and transposed: R^v and R^p of a head to the sources of its outputs and inputs, R^h and
 R^g of the stream to the sources that a sub-block adds to it. A limit without one of them is what a
 naive mean-field argument gives, which treats the two uses as independent.
+
+Networks of three sizes are extrapolated to infinitely many heads. Two sizes are not enough: at late
+evaluations they leave a bias of order 1 / H^2 that is many standard errors.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -11,8 +14,8 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
@@ -23,187 +26,222 @@ from translimit.experiments.bordelon2024.dmft_problem import Problem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
+    coordinate,
+    course,
+    extrapolated,
     extrapolated_gap,
     solve_limit,
     train_networks,
 )
-from translimit.experiments.checked import Count, Four
+from translimit.experiments.checked import (
+    Count,
+    Counts,
+    Doubling,
+    IncreasingSizes,
+    Positive,
+    Replicates,
+    require_one_each,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
-#: By how much predictions must change at least (rms) without each response.
-MISS = {"R_v": 0.05, "R_p": 0.003, "R_h": 0.03, "R_g": 0.003}
+#: Other theories, and what they do otherwise.
+THEORIES = {
+    "R_v": "without $R^v$",
+    "R_p": "without $R^p$",
+    "R_h": "without $R^h$",
+    "R_g": "without $R^g$",
+    "half-depth": "half as many layers",
+    "twice-depth": "twice as many layers",
+    "rate": "the rate without $\\gamma_0^2$",
+}
+#: Those that change the mean prediction by more than its tolerance.
+COARSE = ("R_v", "R_h", "rate")
 
 
 @dataclass(frozen=True)
 class Config(Problem):
-    """The problem, and networks of two sizes.
+    """The problem, and networks of three sizes at every depth.
 
     Attributes:
-        heads: H of the smaller networks; the larger ones have twice as many.
-        seeds: networks of each size.
+        depths: L; the limit is also solved at half and at twice of each.
+        heads: H, each twice the one before.
+        seeds: networks of each H.
     """
 
-    heads: Count = 32
-    seeds: Four = 2000
+    task: str = "ring"
+    inputs: Count = 2
+    tokens: Count = 2
+    dim: Count = 4
+    eta0: Positive = 0.05
+    steps: Count = 8
+    depths: IncreasingSizes = (2, 4)
+    heads: Annotated[Counts, Doubling(3)] = (16, 32, 64)
+    seeds: Replicates = (1000, 3000, 3000)
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
         self.require_networks()
         self.require_samples()
+        require_one_each("seeds", self.seeds, "heads", self.heads)
 
-    @property
-    def twice(self) -> int:
-        """H of the larger networks."""
-        return 2 * self.heads
-
-
-def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
-    """The limit; all limits share their random numbers."""
-    del at
-    return solve_limit(config, keys.shared("limit"))
+    def theory(self, layers: int, name: str) -> Problem:
+        """The problem whose limit a theory takes."""
+        depth = {"half-depth": max(1, layers // 2), "twice-depth": 2 * layers}.get(name, layers)
+        rate = self.eta0 * (self.gamma0**2 if name == "rate" else 1.0)
+        return replace(self, layers=depth, eta0=rate)
 
 
-def compute_without(config: Config, response: str, keys: ex.Keys) -> Limit:
-    """The limit without a response."""
-    return solve_limit(config, keys.shared("limit"), omit=response)
+def compute_limit(config: Config, at: tuple[int, str], keys: ex.Keys) -> Limit:
+    """The limit of a theory; all theories share their random numbers."""
+    layers, name = at
+    omit = name if name.startswith("R_") else None
+    return solve_limit(config.theory(layers, name), keys.shared("limit"), omit=omit)
 
 
-def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
+def compute_networks(config: Config, at: tuple[int, int], keys: ex.Keys) -> Networks:
     """Networks of one size."""
-    return train_networks(config, keys.own, heads=heads, seeds=config.seeds)
+    layers, heads = at
+    seeds = config.seeds[config.heads.index(heads)]
+    return train_networks(config, keys.own, heads=heads, seeds=seeds, layers=layers)
 
 
-def _limit_cost(config: Config) -> ex.Cost:
-    return ex.Cost(config.limit_seconds(), config.limit_bytes())
+def _limit_cost(config: Config, at: tuple[int, str]) -> ex.Cost:
+    problem = config.theory(*at)
+    return ex.Cost(problem.limit_seconds(), problem.limit_bytes())
 
 
-LIMIT = ex.Part("limit", Limit, compute_limit, grid=ex.alone, cost=lambda c, at: _limit_cost(c))
-WITHOUT = ex.Part(
-    "limit-without/{response}",
+def _networks_cost(config: Config, at: tuple[int, int]) -> ex.Cost:
+    layers, heads = at
+    seeds = config.seeds[config.heads.index(heads)]
+    return ex.Cost(
+        config.networks_seconds(heads, seeds, layers=layers),
+        config.networks_bytes(heads, seeds, layers=layers),
+    )
+
+
+LIMIT = ex.Part(
+    "limit/L={layers}/{theory}",
     Limit,
-    compute_without,
-    grid=lambda c: tuple(MISS),
-    cost=lambda c, response: _limit_cost(c),
+    compute_limit,
+    grid=lambda c: [(layers, name) for layers in c.depths for name in ("all", *THEORIES)],
+    cost=_limit_cost,
 )
 NETWORKS = ex.Part(
-    "networks/H={heads}",
+    "networks/L={layers}/H={heads}",
     Networks,
     compute_networks,
-    grid=lambda c: (c.heads, c.twice),
-    cost=lambda c, heads: ex.Cost(
-        c.networks_seconds(heads, c.seeds), c.networks_bytes(heads, c.seeds)
-    ),
+    grid=lambda c: [(layers, heads) for layers in c.depths for heads in c.heads],
+    cost=_networks_cost,
 )
 
 
-def _gap(found: ex.Found[Config], limit: Limit) -> Estimate:
-    """Extrapolated predictions of networks minus those of a limit."""
-    fine, coarse = found(NETWORKS, found.config.twice), found(NETWORKS, found.config.heads)
-    return extrapolated_gap(fine, coarse, limit, "predictions")
+def _trained(found: ex.Found[Config], layers: int) -> list[Networks]:
+    return [found(NETWORKS, (layers, heads)) for heads in found.config.heads]
 
 
-def _change(found: ex.Found[Config], response: str) -> Estimate:
-    """Rms change of predictions without a response, and its standard error at most."""
-    full, wrong = found(LIMIT), found(WITHOUT, response)
-    gap = wrong.predictions - full.predictions
-    stderr = np.hypot(full.predictions_stderr, wrong.predictions_stderr)
-    rms = float(np.sqrt(np.mean(gap**2)))
-    error = float(np.sum(np.abs(gap) * stderr) / np.sum(np.abs(gap)))
-    return Estimate(rms, error, found.config.populations)
+def _theory(found: ex.Found[Config], layers: int, name: str) -> Limit:
+    if name == "lazy":
+        return found(LIMIT, (layers, "all")).frozen()
+    return found(LIMIT, (layers, name))
 
 
-def _lost(found: ex.Found[Config], source: str) -> Estimate:
-    change = _change(found, f"R_{source}")
-    return Estimate(-change.value, change.stderr, change.count)
+def _gap(found: ex.Found[Config], layers: int, name: str) -> Estimate:
+    """Extrapolated predictions of networks minus those of a theory."""
+    return extrapolated_gap(_trained(found, layers), _theory(found, layers, name), "predictions")
+
+
+def _missed(name: str) -> ex.Rival[Config, int]:
+    """Another theory of the mean prediction."""
+    said = "features that do not move" if name == "lazy" else THEORIES[name]
+    return ex.Rival(said, estimate=lambda found, layers: _gap(found, layers, name))
+
+
+def _between(found: ex.Found[Config], at: tuple[int, str]) -> Estimate:
+    layers, name = at
+    right = found(LIMIT, (layers, "all"))
+    return coordinate(_trained(found, layers), right, _theory(found, layers, name))
 
 
 ALL = ex.Claims(
-    "all",
-    lambda found, at: (
-        "With all responses the predictions of the limit are those of networks, "
-        f"extrapolated from $H = {found.config.heads}$ and {found.config.twice} (mean over "
-        "evaluations and inputs)."
+    "all-L={layers}",
+    lambda found, layers: (
+        f"With all responses the predictions of the limit at $L = {layers}$ are those of networks, "
+        f"extrapolated from $H = {found.config.heads[-3:]}$ (mean over evaluations and inputs)."
     ),
-    estimate=lambda found, at: _gap(found, found(LIMIT)),
+    estimate=lambda found, layers: _gap(found, layers, "all"),
     prediction=0.0,
     tol=0.02,
-    over=ex.alone,
+    over=lambda c: c.depths,
+    rivals=tuple(_missed(name) for name in (*COARSE, "lazy")),
 )
 EACH = ex.Claims(
-    "R-{source}",
-    lambda found, source: (
-        f"Without $R^{source}$ predictions change by at least "
-        f"{MISS[f'R_{source}']:g} (rms over evaluations and inputs; compared with a minus sign)."
+    "{theory}-L={layers}",
+    lambda found, at: (
+        f"At $L = {at[0]}$ the course of training lies on the limit (0), not on another theory "
+        f"(1), {THEORIES[at[1]]}: coordinate along their difference, weighted by the scatter of "
+        "networks."
     ),
-    estimate=_lost,
-    prediction=lambda found, source: -MISS[f"R_{source}"],
-    tol=0.0,
-    over=lambda c: [response[-1] for response in MISS],
-    one_sided=True,
+    estimate=_between,
+    prediction=0.0,
+    tol=0.3,
+    over=lambda c: [(layers, name) for layers in c.depths for name in THEORIES],
+    rivals=(ex.Rival("the other theory", 1.0), ex.Rival("its opposite", -1.0)),
 )
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    gap = _gap(found, found(LIMIT))
-    yield ("nothing", 0.0, gap.value, gap.stderr)
-    for response, limit in found.each(WITHOUT):
-        gap = _gap(found, limit)
-        yield (response, _change(found, response).value, gap.value, gap.stderr)
-
-
-def _draw(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
-    """The first input's prediction: networks, the limit, and the limit without each response."""
-    del table
-    ax = canvas.subplots()
-    steps = np.arange(found.config.steps)
-    without = [(f"without $R^{name[-1]}$", limit) for name, limit in found.each(WITHOUT)]
-    for i, (label, limit) in enumerate([("limit", found(LIMIT)), *without]):
-        colour = figures.COLOURS[i] if i else figures.LIMIT
-        line = limit.predictions[:, 0, 0]
-        ax.plot(steps, line, ls=figures.DASHES[i], color=colour, label=label)
-    coarse, fine = (data.predictions[:, :, 0, 0] for _, data in found.each(NETWORKS))
-    # The error of 2 f - g, as if both sizes scattered like the larger one.
-    stderr = fine.std(axis=0) / found.config.seeds**0.5 * 5**0.5
-    ax.errorbar(
-        steps,
-        2 * fine.mean(axis=0) - coarse.mean(axis=0),
-        yerr=2 * stderr,
-        fmt="o",
-        color=figures.COLOURS[0],
-        markersize=4,
-        label="networks, extrapolated in $1/H$",
-    )
-    figures.finish(ax, xlabel="updates", ylabel="prediction of the first input")
+    """The course of training: networks, the limit and the other theories."""
+    for layers in found.config.depths:
+        ends = extrapolated([course(net.predictions) for net in _trained(found, layers)])
+        errors = np.sqrt(np.diag(ends.cov))
+        for t, (mean, error) in enumerate(zip(ends.mean, errors, strict=True)):
+            yield (layers, "networks", t, float(mean), 2 * float(error))
+        for name, said in {"all": "limit", **THEORIES}.items():
+            for t, value in enumerate(course(found(LIMIT, (layers, name)).predictions)):
+                yield (layers, said, t, float(value), 0.0)
 
 
 RESPONSES = ex.Figure(
     name="responses",
-    title="The limit without each of its responses",
-    caption="The first input's prediction. Points: networks, extrapolated in $1/H$ from "
-    "$H = {heads}$ and {twice}, with two standard errors. Gaps in the table are signed means of "
-    "networks minus limit.",
-    columns=("left out", "change of f, rms", "limit to networks", "standard error"),
+    title="The limit and other theories",
+    caption="Mean prediction towards the targets. Points: networks, extrapolated from three sizes, "
+    "with two standard errors.",
+    columns=("layers", "theory", "updates", "prediction", "two standard errors"),
     rows=_rows,
-    draw=_draw,
-    shown=lambda found, table: len(table.rows),
+    x="updates",
+    by="theory",
+    panels="layers",
+    titles="$L = {}$",
+    layers=(
+        figures.line("prediction", where={"theory": ("limit", *THEORIES.values())}),
+        figures.points("prediction", "two standard errors", where={"theory": "networks"}),
+    ),
+    ylabel="prediction towards the targets",
+    size=(10.0, 4.5),
 )
 
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-responses",
-    title="What goes wrong without each response",
-    summary="A matrix that is used forward and transposed remembers: four responses carry it. Each "
-    "is left out of the limit in turn, and trained networks show which predictions are right.",
+    title="Two and four layers: every term of the limit against networks",
+    summary="A matrix that is used forward and transposed remembers: four responses carry it. "
+    "Networks of two and four layers, extrapolated from three sizes, lie on the limit, and not on "
+    "one without a response, of another depth, or with another rate.",
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(heads=16, steps=10, samples=2000, populations=6),
-        "standard": Config(heads=32, seeds=4000, samples=16_000, populations=16),
-        "paper": Config(heads=64, seeds=4000, inputs=8, layers=2, samples=20_000),
+        "demo": Config(depths=(2,), samples=2000, populations=4, seeds=(800, 2000, 1600)),
+        "standard": Config(samples=8000),
+        "paper": Config(
+            task="digits",
+            inputs=8,
+            eta0=0.1,
+            steps=12,
+            heads=(16, 32, 64, 128),
+            seeds=(2000, 4000, 4000, 4000),
+            samples=20_000,
+        ),
     },
-    parts=(LIMIT, WITHOUT, NETWORKS),
+    parts=(LIMIT, NETWORKS),
     claims=(ALL, EACH),
     figures=(RESPONSES,),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -25,10 +25,20 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     solve_limit,
     train_networks,
 )
-from translimit.experiments.checked import Count, Doubled, Four, Positive
+from translimit.experiments.checked import (
+    Count,
+    Distinct,
+    Doubled,
+    Entries,
+    Four,
+    OneOf,
+    Positive,
+)
 
 #: By axis: its symbol in figures and cell names.
 SYMBOLS = {"heads": "H", "head_dim": "N", "layers": "L"}
+#: The responses of the stream and of heads.
+RESPONSES = ("R_v", "R_p", "R_h", "R_g")
 
 
 class Sizes(TypedDict, total=False):
@@ -49,7 +59,7 @@ class Config(Problem):
         heads: H where another size grows; of the first network where layers grow.
         seeds: networks of each size.
         tol: the largest gap of predictions (absolute) and kernels (relative) that is agreement.
-        without: a response ("R_v", "R_p", "R_h", "R_g") that a second limit leaves out, or "none".
+        without: responses ("R_v", "R_p", "R_h", "R_g") of which other limits leave one out each.
     """
 
     axis: Literal["heads", "head_dim", "layers"] = "heads"
@@ -57,7 +67,7 @@ class Config(Problem):
     heads: Count = 16
     seeds: Four = 1500
     tol: Positive = 0.02
-    without: Literal["none", "R_v", "R_p", "R_h", "R_g"] = "none"
+    without: Annotated[tuple[str, ...], Entries(0), OneOf(RESPONSES), Distinct()] = ()
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
@@ -87,9 +97,14 @@ class Config(Problem):
         return self.sizes[0], self.sizes[-1]
 
     @property
-    def last_two(self) -> tuple[int, int]:
-        """The two largest sizes."""
-        return self.sizes[-2], self.sizes[-1]
+    def largest(self) -> tuple[int, ...]:
+        """The sizes that are extrapolated: the three largest, or both."""
+        return self.sizes[-3:]
+
+    @property
+    def theories(self) -> tuple[str, ...]:
+        """Other limits: without a response, or as deep as the smallest network."""
+        return (*self.without, *(("finite-depth",) if self.axis == "layers" else ()))
 
     def infinite(self, axis: Literal["head_dim", "layers"]) -> float | None:
         """That a size of the limit is infinite; None where it is that of the problem."""
@@ -131,21 +146,36 @@ class Ensemble:
     data: str = ""
 
 
-def compute_limit(config: Config, at: Source, keys: ex.Keys, omit: str | None = None) -> Limit:
-    """The limit; both limits share their random numbers."""
+@dataclass(frozen=True)
+class Theory:
+    """Another limit.
+
+    Attributes:
+        name: a response that it leaves out, or "finite-depth".
+        data: see `Source`.
+    """
+
+    name: str
+    data: str = ""
+
+
+def compute_limit(config: Config, at: Source, keys: ex.Keys, theory: str = "") -> Limit:
+    """The limit; all limits share their random numbers."""
     del at
+    depth = config.sizes[0] if theory == "finite-depth" else config.infinite("layers")
     return solve_limit(
         config,
         keys.shared("limit"),
-        omit=omit,
+        omit=theory if theory in RESPONSES else None,
         head_dim=config.infinite("head_dim"),
-        layers=config.infinite("layers"),
+        layers=depth,
+        heads_kept=8000,
     )
 
 
-def compute_without(config: Config, at: Source, keys: ex.Keys) -> Limit:
-    """The limit without a response."""
-    return compute_limit(config, at, keys, config.without)
+def compute_theory(config: Config, at: Theory, keys: ex.Keys) -> Limit:
+    """Another limit."""
+    return compute_limit(config, Source(at.data), keys, at.name)
 
 
 def compute_networks(config: Config, at: Ensemble, keys: ex.Keys) -> Networks:
@@ -162,7 +192,7 @@ def _ensembles(config: Config) -> Sequence[Ensemble]:
     return [Ensemble(config.symbol, size, data) for size in config.sizes]
 
 
-def _limit_cost(config: Config, at: Source) -> ex.Cost:
+def _limit_cost(config: Config, at: Source | Theory) -> ex.Cost:
     """Passes of the limit."""
     del at
     cells = 28 if config.axis == "layers" else None
@@ -176,17 +206,17 @@ def _networks_cost(config: Config, at: Ensemble) -> ex.Cost:
 
 
 LIMIT = ex.Part("limit", Limit, compute_limit, grid=lambda c: [_source(c)], cost=_limit_cost)
-WITHOUT = ex.Part(
-    "limit-without",
+OTHER = ex.Part(
+    "limit-{name}",
     Limit,
-    compute_without,
-    grid=lambda c: [] if c.without == "none" else [_source(c)],
+    compute_theory,
+    grid=lambda c: [Theory(name, _source(c).data) for name in c.theories],
     cost=_limit_cost,
 )
 NETWORKS = ex.Part(
     "networks/{symbol}={size}", Networks, compute_networks, grid=_ensembles, cost=_networks_cost
 )
-PARTS = (LIMIT, WITHOUT, NETWORKS)
+PARTS = (LIMIT, OTHER, NETWORKS)
 
 
 def limit(found: ex.Found[Config]) -> Limit:
@@ -194,9 +224,9 @@ def limit(found: ex.Found[Config]) -> Limit:
     return found(LIMIT, Source())
 
 
-def limit_without(found: ex.Found[Config]) -> Limit:
-    """The limit without a response."""
-    return found(WITHOUT, Source())
+def other(found: ex.Found[Config], theory: str) -> Limit:
+    """Another limit; "lazy" is that of features that do not move."""
+    return limit(found).frozen() if theory == "lazy" else found(OTHER, Theory(theory))
 
 
 def networks(found: ex.Found[Config], sizes: Sequence[int]) -> list[Networks]:

@@ -15,8 +15,8 @@ from translimit.experiments.bordelon2024.growing_networks import (
     errors,
     fitted_rate,
     limit,
-    limit_without,
     networks,
+    other,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LABELS = {"heads": "heads $H$", "head_dim": "head dimension $N$", "layers": "lay
 def _loss_columns(config: Config) -> tuple[str, ...]:
     sizes = [f"{config.symbol}={size}" for size in config.ends]
     ranges = [f"{quantile} %, {size}" for size in sizes for quantile in (10, 90)]
-    without = ["limit without"] if config.without != "none" else []
+    without = [f"limit without {name}" for name in config.without]
     return ("updates", "limit", *(f"median, {size}" for size in sizes), *ranges, *without)
 
 
@@ -38,7 +38,7 @@ def _loss_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         np.quantile(one.loss, (0.1, 0.5, 0.9), axis=0) for one in networks(found, found.config.ends)
     ]
     ranges = [quantiles[i] for quantiles in losses for i in (0, 2)]
-    without = [limit_without(found).loss] if found.config.without != "none" else []
+    without = [other(found, name).loss for name in found.config.without]
     columns = (limit(found).loss, *(quantiles[1] for quantiles in losses), *ranges, *without)
     for t, row in enumerate(zip(*columns, strict=True)):
         yield (t, *map(float, row))
@@ -54,9 +54,9 @@ def _loss_layers(config: Config) -> tuple[figures.Layer, ...]:
             figures.line(f"median, {name}", label=label, series=i, joined=True),
         ]
     layers.append(figures.line("limit", label="limit", series=None))
-    if config.without != "none":
-        label = f"limit without $R^{config.without[-1]}$"
-        layers.append(figures.line("limit without", label=label, series=None, dash="6 3"))
+    for place, name in enumerate(config.without):
+        label, dash = f"limit without $R^{name[-1]}$", f"{6 - place} {3 + place}"
+        layers.append(figures.line(f"limit without {name}", label=label, series=None, dash=dash))
     return tuple(layers)
 
 
@@ -102,11 +102,7 @@ LOSS = ex.Figure(
     caption=lambda found: (
         f"Median and 10-90 % band over {found.config.seeds} networks of each "
         "size, the limit (line)"
-        + (
-            ""
-            if found.config.without == "none"
-            else " and the limit without one of its responses (dashed)"
-        )
+        + (" and the limit without one of its responses (dashed)" if found.config.without else "")
         + ". Nothing is fitted."
     ),
     columns=_loss_columns,

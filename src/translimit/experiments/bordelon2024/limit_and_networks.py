@@ -7,14 +7,15 @@ kernel, losses, and one logit over heads.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, data, describe, scaling, train
+from translimit import core, data, describe, limits, scaling, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The entry of attention whose law over heads is followed: input, query, key.
 PLACE = (0, 1, 0)
+#: Weights of one, two or three sizes, each twice the one before, at infinite size.
+EXTRAPOLATIONS = {1: (1.0,), 2: (-1.0, 2.0), 3: (1 / 3, -2.0, 8 / 3)}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,13 @@ class Limit(ex.Arrays):
     loss: Float[np.ndarray, " step"]
     sharpness: Float[np.ndarray, " step"]
     score: Float[np.ndarray, "step head"]
+    lazy: Annotated[Float[np.ndarray, "step sample output"], "with the kernel of the start"]
+
+    def frozen(self) -> Limit:
+        """The theory in which features do not move: the kernels of the start at all times."""
+        kernel = np.broadcast_to(self.kernel[:1], self.kernel.shape)
+        score = np.broadcast_to(self.score[:1], self.score.shape)
+        return replace(self, predictions=self.lazy, kernel=kernel, score=score)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ def solve_limit(
     omit: str | None = None,
     head_dim: float | None = None,
     layers: float | None = None,
+    heads_kept: int = 2000,
 ) -> Limit:
     """The limit of a problem.
 
@@ -65,11 +76,12 @@ def solve_limit(
         problem: data, architecture and gradient descent, with attention.
         key: of the sampled heads and neurons.
         omit: a response that is left out.
+        heads_kept: heads of each population whose scores are kept.
         head_dim: N, that of the problem by default.
         layers: L, that of the problem by default.
     """
     dynamics = problem.limit(head_dim=head_dim, layers=layers)
-    method = problem.method(dynamics, omit=omit)
+    method = problem.method(dynamics, omit=omit, heads_kept=heads_kept)
     solution = core.solve(dynamics, method, key=key if method.random else None)
     end = solution.layers
     # Entries of the kernel move together at worst: their mean error bounds that of the mean.
@@ -79,6 +91,13 @@ def solve_limit(
     )
     stderr = np.hypot(solution.stderr, solution.cell_error)
     shape = (*solution.predictions.shape[:2], -1)
+    lazy = limits.dmft.lazy_predictions(
+        solution.ntk[0],
+        solution.targets,
+        steps=problem.steps,
+        eta0=problem.eta0,
+        momentum=problem.momentum,
+    )
     return Limit(
         predictions=solution.predictions.reshape(shape),
         predictions_stderr=stderr.reshape(shape),
@@ -87,6 +106,7 @@ def solve_limit(
         loss=solution.loss,
         sharpness=solution.sharpness,
         score=solution.score_law(0).scores[:, :, *PLACE],
+        lazy=lazy.reshape(shape),
     )
 
 
@@ -186,37 +206,114 @@ def distances(networks: Networks, limit: Limit) -> Float[np.ndarray, " seed"]:
     return np.sqrt(np.mean(gap**2, axis=(1, 2, 3)))
 
 
+def extrapolated(samples: Sequence[Float[np.ndarray, " _seeds *entries"]]) -> Extrapolated:
+    """Means over networks at infinite size, from one to three sizes, each twice the one before.
+
+    With E f_n = f + b / n + c / n^2 two sizes leave a bias of order 1 / n^2, three of 1 / n^3.
+
+    Args:
+        samples: network by network, of growing size; the last three count.
+    """
+    some = samples[-3:]
+    powers = EXTRAPOLATIONS[len(some)]
+    mean = sum(w * one.mean(axis=0) for w, one in zip(powers, some, strict=True))
+    flat = [one.reshape(len(one), -1) for one in some]
+    cov = sum(
+        w**2 * np.atleast_2d(np.cov(one, rowvar=False)) / len(one)
+        for w, one in zip(powers, flat, strict=True)
+    )
+    return Extrapolated(np.asarray(mean), np.asarray(cov), min(map(len, some)))
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """Means over networks at infinite size.
+
+    Attributes:
+        mean: of every entry.
+        cov: of the errors of these means, entries in one row.
+        count: networks of the smallest ensemble.
+    """
+
+    mean: Float[np.ndarray, "*entries"]
+    cov: Float[np.ndarray, "flat flat"]
+    count: int
+
+    def estimate(self, shift: float = 0.0, floor: float = 0.0) -> Estimate:
+        """The only entry, minus a number that has an error of its own.
+
+        Args:
+            shift: the number.
+            floor: its standard error.
+        """
+        return Estimate(
+            float(self.mean) - shift, math.hypot(self.cov[0, 0] ** 0.5, floor), self.count
+        )
+
+
 def extrapolated_gap(
-    fine: Networks, coarse: Networks, limit: Limit, name: Literal["predictions", "kernel"]
+    networks: Sequence[Networks], limit: Limit, name: Literal["predictions", "kernel"]
 ) -> Estimate:
-    """2 mean(fine) - mean(coarse) minus the limit, averaged before its error is taken.
+    """Networks at infinite size minus the limit, averaged before its error is taken.
 
     Predictions are averaged with the signs of the limit's last ones, kernels relative to the sum
     of their sizes: entries of one network are nearly one common mode.
+
+    Args:
+        networks: of growing size; the last three are extrapolated.
+        limit: what they should tend to.
+        name: of the quantity.
     """
+    value, stderr = getattr(limit, name), getattr(limit, f"{name}_stderr")
     if name == "predictions":
-        value, stderr = limit.predictions, limit.predictions_stderr
         weights = np.where(value[-1] < 0, -1.0, 1.0) * np.ones_like(value) / value.size
-        samples = [net.predictions for net in (fine, coarse)]
     else:
-        value, stderr = limit.kernel, limit.kernel_stderr
         weights = np.sign(value) / np.sum(np.abs(value))
-        samples = [net.kernel for net in (fine, coarse)]
     axes = tuple(range(1, weights.ndim + 1))
-    finer, coarser = (np.sum(one * weights, axis=axes) for one in samples)
-    gap = 2 * finer.mean() - coarser.mean() - np.sum(value * weights)
-    variance = 4 * finer.var(ddof=1) / finer.size + coarser.var(ddof=1) / coarser.size
-    floor = float(np.sum(stderr * np.abs(weights)))
-    return Estimate(float(gap), math.hypot(math.sqrt(variance), floor), finer.size)
+    ends = extrapolated([np.sum(getattr(net, name) * weights, axis=axes) for net in networks])
+    return ends.estimate(float(np.sum(value * weights)), float(np.sum(stderr * np.abs(weights))))
+
+
+def course(
+    predictions: Float[np.ndarray, "*any step sample output"],
+) -> Float[np.ndarray, "*any step"]:
+    """Predictions towards the targets of two classes: means with the signs of the last ones.
+
+    Args:
+        predictions: of the limit, or of networks seed by seed.
+    """
+    end = predictions.reshape(-1, *predictions.shape[-3:]).mean(axis=0)[-1]
+    return np.mean(predictions * np.where(end < 0, -1.0, 1.0), axis=(-2, -1))
+
+
+def coordinate(networks: Sequence[Networks], limit: Limit, wrong: Limit) -> Estimate:
+    """Where networks at infinite size lie between the limit (0) and a wrong one (1).
+
+    The generalised least-squares fit of `course` along the difference of the two, with the
+    covariance that networks have from evaluation to evaluation.
+
+    Args:
+        networks: of growing size; the last three are extrapolated.
+        limit: what they should tend to.
+        wrong: another theory, with the same random numbers.
+    """
+    ends = extrapolated([course(net.predictions)[:, 1:] for net in networks])
+    right = course(limit.predictions)[1:]
+    floor = np.mean(limit.predictions_stderr, axis=(-2, -1))[1:]
+    away = course(wrong.predictions)[1:] - right
+    along = np.linalg.solve(ends.cov + np.diag(floor**2), away)
+    power = float(along @ away)
+    return Estimate(float(along @ (ends.mean - right)) / power, power**-0.5, ends.count)
+
+
+def spread(scores: Float[np.ndarray, "*any"]) -> float:
+    """The 10-90 % spread of scores over heads."""
+    low, high = np.quantile(scores, (0.1, 0.9))
+    return float(high - low)
 
 
 def spread_gap(networks: Networks, limit: Limit) -> Estimate:
-    """Relative difference of the 10-90 % spreads of the logit at the end, bootstrap over seeds."""
-
-    def spread(logits: np.ndarray) -> float:
-        low, high = np.quantile(logits, (0.1, 0.9))
-        return float(high - low)
-
+    """Relative difference of the 10-90 % spreads of the score at the end, bootstrap over seeds."""
     ends = networks.score[:, -1]
     target = spread(limit.score[-1])
     draws = np.random.default_rng(0).integers(len(ends), size=(200, len(ends)))

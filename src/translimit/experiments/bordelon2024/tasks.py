@@ -10,7 +10,10 @@ from translimit.core import ConfigError
 #: Digits that are told apart, +1 and -1.
 CLASSES = (0, 1)
 #: The data that come with the library; any other name is a file.
-TASKS = ("digits", "text", "synthetic")
+TASKS = ("digits", "text", "synthetic", "ring")
+#: Overlaps of the four tokens of "ring": two inputs of two tokens, each token like two others.
+RING = np.array([[1, 0.5, 0.2, 0], [0.5, 1, 0, 0.3], [0.2, 0, 1, 0.4], [0, 0.3, 0.4, 1]])
+RING_TARGETS = (1.0, -1.25)
 #: Digits of the rarer of the two classes.
 DIGITS_PER_CLASS = 178
 _SPACE = ord(" ")
@@ -54,13 +57,19 @@ def random_signs(inputs: int, tokens: int, dim: int) -> tuple[np.ndarray, np.nda
     return rng.standard_normal((inputs, tokens, dim)), np.resize([1.0, -1.0], inputs)
 
 
+def ring() -> tuple[np.ndarray, np.ndarray]:
+    """Two inputs of two tokens [2, 2, 4] with the overlaps `RING`, and their targets [2]."""
+    return 2 * np.linalg.cholesky(RING).reshape(2, 2, 4), np.array(RING_TARGETS)
+
+
 def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs [inputs, tokens, dim] and targets [inputs] or [inputs, outputs].
 
     Args:
         name: "digits" (two classes, four patches of 16 pixels), "text" (does a word end here),
-            "synthetic" (Gaussian tokens with alternating signs), or the path of an `.npz` with
-            arrays `inputs` [P, S, D] and `targets` [P] or [P, outputs].
+            "synthetic" (Gaussian tokens with alternating signs), "ring" (two inputs of two tokens
+            with fixed overlaps), or the path of an `.npz` with arrays `inputs` [P, S, D] and
+            `targets` [P] or [P, outputs].
         inputs: how many; the first ones of a file.
         tokens: of "text" and "synthetic".
         dim: of "text" and "synthetic".
@@ -77,6 +86,8 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
         return ends_of_words(inputs // 2, tokens, dim)
     if name == "synthetic":
         return random_signs(inputs, tokens, dim)
+    if name == "ring":
+        return ring()
     arrays = data.open_npz(name)
     if not {"inputs", "targets"} <= set(arrays):
         raise ConfigError(
@@ -111,5 +122,7 @@ def require_task(name: str, inputs: int) -> None:
         )
     if name in ("digits", "text") and inputs % 2:
         raise ConfigError("inputs", f"got {inputs}", f"{name} has two classes: pass an even number")
+    if name == "ring" and inputs != 2:
+        raise ConfigError("inputs", f"got {inputs}", "ring has two inputs: pass 2")
     if name == "digits" and inputs > 2 * DIGITS_PER_CLASS:
         raise ConfigError("inputs", f"got {inputs}", f"pass at most {2 * DIGITS_PER_CLASS}")

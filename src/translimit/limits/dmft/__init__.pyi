@@ -2,6 +2,9 @@ from .architecture import Architecture as Architecture
 from .closed_forms import initial_score_cov as initial_score_cov
 from .closed_forms import lazy_predictions as lazy_predictions
 from .closed_forms import two_layer_linear as two_layer_linear
+from .closed_forms import uniform_attention_motion as uniform_attention_motion
+from .closed_forms import uniform_attention_ntk as uniform_attention_ntk
+from .initial_stream import initial_stream_kernel as initial_stream_kernel
 from .methods import CausalSampling as CausalSampling
 from .methods import LinearAlgebra as LinearAlgebra
 from .remarks import EdgeOfStabilityWarning as EdgeOfStabilityWarning

@@ -1,9 +1,11 @@
-r"""What is known in closed form: the lazy limit, two linear layers, attention at initialisation.
+r"""What is known in closed form: the lazy limit, two linear layers, the start of training.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +14,7 @@ from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArrayInput,
+    Bounds,
     as_float64,
     require_count,
     require_covariance,
@@ -128,3 +131,89 @@ def initial_score_cov(kernel: ArrayInput, inputs: int) -> Float[np.ndarray, "P S
         )
     blocks = h.reshape(count, -1, count, len(h) // count)
     return np.einsum("psqr,pSqR->psSqrR", blocks, blocks)
+
+
+def uniform_attention_ntk(
+    kernel: ArrayInput,
+    inputs: int,
+    *,
+    layers: int | float,
+    beta0: float,
+    alpha_L: float = 1.0,
+) -> Float[np.ndarray, "P P"]:
+    r"""Neural tangent kernel at the start, attention only without norm, head_dim infinite.
+
+    At alpha_A = 1 attention starts uniform: a block multiplies the token means of the stream's
+    kernel and of the gradient's by 1 + e^2, e = beta_0 L^(-alpha_L). Embedding and readout give
+    (1 + e^2)^L each, the output and value matrices of every block beta_0^2 / L (1 + e^2)^(L - 1),
+    keys and queries nothing:
+
+        K = (2 (1 + e^2)^L + 2 beta_0^2 (1 + e^2)^(L - 1)) Kbar,
+
+    Kbar the kernel of token means. As L -> infinity this is (2 + 2 beta_0^2) Kbar at alpha_L = 1,
+    exp(beta_0^2) times as much at 1/2. The first update is f(1) = eta_0 K w y exactly.
+
+    Args:
+        kernel: of the inputs' tokens [fields, fields], fields flattened with tokens fastest.
+        inputs: P, which divides the fields.
+        layers: L; `math.inf` too.
+        beta0: branch multiplier.
+        alpha_L: exponent of the branches, in [1/2, 1].
+
+    Raises:
+        ArgumentError: not a covariance, fields that are not a multiple of inputs, numbers out of
+            range.
+    """
+    pooled = _pooled(kernel, inputs)
+    growth, added = _growth(layers, beta0, alpha_L)
+    return (2 * (1 + growth) + 2 * added) * pooled
+
+
+def uniform_attention_motion(
+    kernel: ArrayInput,
+    inputs: int,
+    *,
+    layers: int | float,
+    beta0: float,
+    alpha_L: float = 1.0,
+) -> Float[np.ndarray, " P"]:
+    r"""Mean square distance of the stream from its embedding, as in `uniform_attention_ntk`.
+
+    Blocks are uncorrelated at the start: it is the sum of what each of them adds,
+    ((1 + e^2)^L - 1) Kbar for all tokens of an input. It falls like 1 / L at alpha_L = 1 and
+    tends to (exp(beta_0^2) - 1) Kbar at alpha_L = 1/2.
+
+    Args:
+        kernel: of the inputs' tokens [fields, fields], fields flattened with tokens fastest.
+        inputs: P, which divides the fields.
+        layers: L; `math.inf` too.
+        beta0: branch multiplier.
+        alpha_L: exponent of the branches, in [1/2, 1].
+
+    Raises:
+        ArgumentError: see `uniform_attention_ntk`.
+    """
+    return _growth(layers, beta0, alpha_L)[0] * np.diag(_pooled(kernel, inputs))
+
+
+def _pooled(kernel: ArrayInput, inputs: int) -> Float[np.ndarray, "P P"]:
+    """The kernel of token means."""
+    h = np.asarray(require_covariance(as_float64(kernel, "kernel"), "kernel"))
+    count = require_count(inputs, "inputs", 1)
+    if len(h) % count:
+        raise ArgumentError(
+            "inputs", f"got {count} for {len(h)} fields", f"pass a divisor of {len(h)}"
+        )
+    return h.reshape(count, len(h) // count, count, -1).mean(axis=(1, 3))
+
+
+def _growth(layers: int | float, beta0: float, alpha_L: float) -> tuple[float, float]:
+    """(1 + e^2)^L - 1, and beta_0^2 (1 + e^2)^(L - 1)."""
+    require_real(beta0, "beta0", POSITIVE)
+    require_real(alpha_L, "alpha_L", Bounds(0.5, 1.0))
+    if math.isinf(layers):
+        exponent = beta0**2 if alpha_L == 0.5 else 0.0
+        return math.expm1(exponent), beta0**2 * math.exp(exponent)
+    L = require_count(layers, "layers", 1)
+    one = math.log1p(beta0**2 * L ** (-2 * alpha_L))
+    return math.expm1(L * one), beta0**2 * math.exp((L - 1) * one)

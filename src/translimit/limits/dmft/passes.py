@@ -36,7 +36,8 @@ class Trace(NamedTuple):
         key_gradient: [steps, layers].
         finite: [steps, layers, units, 2].
         kernels: "residual" [layers + 1, K, K] with K = steps * fields, "gradient" alike, "V",
-            "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K].
+            "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K], "motion" [layers + 1, 1, K]
+            (mean squares of what each block adds to the stream, and of what all of them add).
     """
 
     f: Float[np.ndarray, "steps inputs outputs"]
@@ -102,7 +103,7 @@ def causal_pass(
 def _empty_trace(plan: Plan) -> Trace:
     """A trace of the right structure."""
     names = ("residual", "gradient")
-    names += ("V", "Pi", "S_x", "S_p") if plan.units else ()
+    names += ("V", "Pi", "S_x", "S_p", "motion") if plan.units else ()
     names += ("R_h", "R_g") if plan.units and plan.fresh else ()
     nothing = np.zeros(0)
     kernels = dict.fromkeys(names, nothing)
@@ -132,9 +133,13 @@ def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
     scaled = state.H * rho * rho.swapaxes(-1, -2)
     residual = jnp.concatenate([symmetric(scaled[:, 0]), gram(state.h_last)[None]])
     gradient = jnp.concatenate([gram(state.g_first)[None], symmetric(state.G[:, -1])])
+    stream = jnp.concatenate([state.h[:, 0] * rho[:, 0], state.h_last[None]])
+    added = jnp.concatenate([stream[1:] - stream[:-1], stream[-1:] - stream[:1]])
+    motion = jax.lax.map(lambda rows: jnp.sum(product(rows) * rows, axis=-1)[None], added)
     kernels = {
         "residual": residual,
         "gradient": gradient,
+        "motion": motion,
         "V": state.cov[:, :, 0],
         "Pi": state.cov[:, :, 1],
         "S_x": state.S_x,

@@ -140,6 +140,24 @@ class TrainingSolution(AbstractSolution):
         moved = (squares - 2 * overlap + squares[0]) / squares[0]
         return moved.reshape(steps, P, S)
 
+    def stream_motion(
+        self,
+    ) -> tuple[Float[np.ndarray, "steps P S"], Float[np.ndarray, "steps P S"]]:
+        """How far blocks carry the stream: in all, and the sum of what each of them adds.
+
+        The mean over coordinates of (h^L - h^0)^2, and the sum over blocks of those of
+        (h^(l + 1) - h^l)^2, the quadratic variation along depth. Where blocks add independent
+        increments both are equal; a coherent drift makes the first larger.
+
+        Raises:
+            ArgumentError: there are no blocks.
+        """
+        if "motion" not in self._kernels:
+            raise ArgumentError("layer", "there are no blocks", "look at kernel(0)")
+        motion = self._kernels["motion"][:, 0].reshape(self.layers + 1, len(self.ts), -1)
+        shape = (len(self.ts), -1, self._tokens)
+        return motion[-1].reshape(shape), motion[:-1].sum(axis=0).reshape(shape)
+
     def _dataset(self) -> xarray.Dataset:
         """Predictions, loss, kernels and quantiles of scores as labelled arrays."""
         import xarray

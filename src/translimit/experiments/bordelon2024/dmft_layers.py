@@ -1,0 +1,50 @@
+r"""Networks of growing depth approach the depth ODE: heads grow with the layers.
+
+`dmft-networks` along layers at alpha_L = 1. Networks of L layers and H = 2 L heads are
+extrapolated to infinite depth, and held against the ODE in depth of the limit, which has no finite
+depth in it; against the ODE without one of the responses that survive there, R^v and R^p; and
+against the limit as deep as the smallest network.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from translimit.experiments.bordelon2024 import dmft_networks
+from translimit.experiments.bordelon2024.growing_networks import Config
+
+_RING = Config(
+    task="ring",
+    inputs=2,
+    tokens=2,
+    dim=4,
+    axis="layers",
+    sizes=(4, 8, 16),
+    heads=8,
+    beta0=1.0,
+    gamma0=2.0,
+    eta0=0.05,
+    steps=8,
+    samples=1000,
+    populations=4,
+    seeds=400,
+    without=("R_v",),
+)
+
+EXPERIMENT = replace(
+    dmft_networks.EXPERIMENT,
+    name="bordelon2024/dmft-layers",
+    title="Networks of growing depth against the depth ODE",
+    summary="Transformers of $L$ layers and $H = 2L$ heads at $\\alpha_L = 1$, extrapolated in "
+    "$1/L$, learn what the limit of infinitely many heads and layers says: an ODE in depth in "
+    "which attention is learned.",
+    presets={
+        "demo": _RING,
+        "standard": replace(
+            _RING, samples=2000, populations=8, seeds=2500, tol=0.01, without=("R_v", "R_p")
+        ),
+        "paper": replace(_RING, sizes=(4, 8, 16, 32), seeds=4000, without=("R_v", "R_p")),
+    },
+)
