@@ -56,6 +56,8 @@ class Networks(ex.Arrays):
     kernel: Float[np.ndarray, "seed step sample sample2"]
     loss: Float[np.ndarray, "seed step"]
     score: Float[np.ndarray, "seed step head"]
+    motion: Annotated[Float[np.ndarray, "seed step"], "square of what all blocks add"]
+    variation: Annotated[Float[np.ndarray, "seed step"], "sum of squares of what each adds"]
     heads: int
     head_dim: int
     layers: int
@@ -184,7 +186,12 @@ def train_networks(
         source,
         run,
         key=key,
-        observe=(train.Predictions(), train.StreamKernel(), train.AttentionLaw(places=(PLACE,))),
+        observe=(
+            train.Predictions(),
+            train.StreamKernel(),
+            train.StreamMotion(),
+            train.AttentionLaw(places=(PLACE,)),
+        ),
         observe_at=tuple(range(problem.steps)),
         probe=len(y),
     )
@@ -194,6 +201,8 @@ def train_networks(
         kernel=np.moveaxis(np.asarray(history["stream_kernel"])[:, :, 0, -1], 0, 1),
         loss=np.mean(np.sum((y - f) ** 2, axis=-1), axis=-1) / 2,
         score=np.moveaxis(np.asarray(history["score"])[:, :, 0, 0, :, 0], 0, 1),
+        motion=np.asarray(history["stream_motion"])[:, :, 0].T,
+        variation=np.asarray(history["stream_variation"])[:, :, 0].T,
         heads=heads,
         head_dim=N,
         layers=L,
