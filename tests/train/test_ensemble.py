@@ -32,6 +32,7 @@ OBSERVE = (
     train.AttentionLaw(places=((1, 2, 3), (0, 0, 5))),
     train.HeadVariance(),
     train.PooledStream(),
+    train.StreamMotion(),
     train.Predictions(),
 )
 TRAINING = Training(
@@ -118,6 +119,9 @@ def test_observations_are_what_their_names_say(history):
     pooled = stream.mean(2)
     same("pooled_stream", pooled.swapaxes(0, 1))
     same("stream_kernel", np.einsum("ald,bld->lab", pooled, pooled) / 8)
+    same("stream_motion", np.mean((stream[:, 2] - stream[:, 0]) ** 2))
+    added = [np.mean((stream[:, one + 1] - stream[:, one]) ** 2) for one in range(2)]
+    same("stream_variation", sum(added))
     same("spatial_kernel", np.einsum("lsd,ltd->lst", stream[2], stream[2]) / 8)
     same("score", np.stack([logits[1, :, :, 2, 3], logits[0, :, :, 0, 5]], -1))
     same("score_head_var", logits.var(2).mean((0, 2, 3)), rtol=2e-4)

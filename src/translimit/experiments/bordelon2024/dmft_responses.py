@@ -13,6 +13,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -95,7 +96,10 @@ def compute_limit(config: Config, at: tuple[int, str], keys: ex.Keys) -> Limit:
     """The limit of a theory; all theories share their random numbers."""
     layers, name = at
     omit = name if name.startswith("R_") else None
-    return solve_limit(config.theory(layers, name), keys.shared("limit"), omit=omit)
+    with warnings.catch_warnings():
+        if name == "rate":  # so large that it is at the edge of stability
+            warnings.simplefilter("ignore")
+        return solve_limit(config.theory(layers, name), keys.shared("limit"), omit=omit)
 
 
 def compute_networks(config: Config, at: tuple[int, int], keys: ex.Keys) -> Networks:
