@@ -24,7 +24,7 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
     extrapolated,
@@ -58,7 +58,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Config(Problem):
+class Config(RingProblem):
     """The problem, and its networks.
 
     Attributes:
@@ -70,10 +70,6 @@ class Config(Problem):
         seeds: networks of each N.
     """
 
-    task: str = "ring"
-    inputs: Count = 2
-    tokens: Count = 2
-    dim: Count = 4
     beta0: Positive = 2.0
     gamma0: Positive = 1.0
     eta0: Positive = 1e-3
@@ -139,10 +135,7 @@ def compute_networks(config: Config, at: tuple[int, Point], keys: ex.Keys) -> Ne
 def _cost(config: Config, at: tuple[int, Point]) -> ex.Cost:
     head_dim, point = at
     seeds = config.seeds[config.head_dims.index(head_dim)]
-    return ex.Cost(
-        config.networks_seconds(config.heads, seeds, head_dim=head_dim, layers=point.layers),
-        config.networks_bytes(config.heads, seeds, head_dim=head_dim, layers=point.layers),
-    )
+    return config.networks_cost(config.heads, seeds, head_dim=head_dim, layers=point.layers)
 
 
 LIMIT = ex.Part(

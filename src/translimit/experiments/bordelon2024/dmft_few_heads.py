@@ -19,7 +19,7 @@ import numpy as np
 import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
@@ -30,7 +30,6 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     train_networks,
 )
 from translimit.experiments.checked import (
-    Count,
     Doubled,
     IncreasingSizes,
     Positive,
@@ -43,7 +42,7 @@ RESPONSES = ("R_v", "R_h")
 
 
 @dataclass(frozen=True)
-class Config(Problem):
+class Config(RingProblem):
     """The problem (`head_dim` is set by the cells), and the networks.
 
     Attributes:
@@ -52,10 +51,6 @@ class Config(Problem):
         seeds: networks of each width.
     """
 
-    task: str = "ring"
-    inputs: Count = 2
-    tokens: Count = 2
-    dim: Count = 4
     beta0: Positive = 2.0
     gamma0: Positive = 2.0
     eta0: Positive = 0.03
@@ -95,11 +90,8 @@ def compute_networks(config: Config, at: tuple[int, int], keys: ex.Keys) -> Netw
 
 def _cost(config: Config, at: tuple[int, int]) -> ex.Cost:
     heads, width = at
-    seeds, dim = config.seeds[config.widths.index(width)], width // heads
-    return ex.Cost(
-        config.networks_seconds(heads, seeds, head_dim=dim),
-        config.networks_bytes(heads, seeds, head_dim=dim),
-    )
+    seeds = config.seeds[config.widths.index(width)]
+    return config.networks_cost(heads, seeds, head_dim=width // heads)
 
 
 LIMIT = ex.Part(

@@ -85,8 +85,7 @@ class Exact(ex.Arrays):
 class Sampled(ex.Arrays):
     """Heads of one dimension, at alpha_A = 1 and, a few updates long, at alpha_A = 1/2.
 
-    Variances of logits over heads are means over entries; gradients are mean squares of those of
-    keys and queries.
+    Variances over heads are means over entries, gradients mean squares for keys and queries.
     """
 
     predictions: Float[np.ndarray, "repeat step sample"]

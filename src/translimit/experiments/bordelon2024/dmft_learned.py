@@ -122,22 +122,20 @@ def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
     return train_networks(config, keys.own, heads=heads, seeds=config.seeds, shown=config.shown())
 
 
-def _limit_cost(config: Config, at: ex.Alone) -> ex.Cost:
-    """The limit has more inputs than are trained."""
-    del at
-    problem = config.observed()
-    return ex.Cost(problem.limit_seconds(), problem.limit_bytes())
-
-
-LIMIT = ex.Part("limit", Limit, compute_limit, grid=ex.alone, cost=_limit_cost)
+#: The limit has more inputs than are trained.
+LIMIT = ex.Part(
+    "limit",
+    Limit,
+    compute_limit,
+    grid=ex.alone,
+    cost=lambda c, at: c.observed().limit_cost(),
+)
 NETWORKS = ex.Part(
     "networks/H={heads}",
     Networks,
     compute_networks,
     grid=lambda c: c.heads,
-    cost=lambda c, heads: ex.Cost(
-        c.networks_seconds(heads, c.seeds), c.networks_bytes(heads, c.seeds)
-    ),
+    cost=lambda c, heads: c.networks_cost(heads, c.seeds),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+import translimit.experiments as ex
 from translimit import core, describe, limits
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.tasks import TASKS, load_task, require_task
@@ -255,3 +256,26 @@ class Problem(CheckedConfig):
         blocks = (layers or self.layers) * (1 + 0.5 * (self.mlp != "none"))
         each = 2.5e-5 + 5e-7 * width + 3e-9 * width**2
         return 3 + blocks * seeds * self.steps * self.fields() * each
+
+    def limit_cost(self, *, cells: int | None = None) -> ex.Cost:
+        """What the limit needs."""
+        return ex.Cost(self.limit_seconds(cells=cells), self.limit_bytes(cells=cells))
+
+    def networks_cost(
+        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+    ) -> ex.Cost:
+        """What networks of one size need."""
+        return ex.Cost(
+            self.networks_seconds(heads, seeds, head_dim=head_dim, layers=layers),
+            self.networks_bytes(heads, seeds, head_dim=head_dim, layers=layers),
+        )
+
+
+@dataclass(frozen=True)
+class RingProblem(Problem):
+    """The smallest problem on which all terms of the limit show: two inputs of two tokens."""
+
+    task: str = "ring"
+    inputs: Count = 2
+    tokens: Count = 2
+    dim: Count = 4

@@ -23,7 +23,7 @@ import numpy as np
 import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
@@ -59,7 +59,7 @@ COARSE = ("R_v", "R_h", "rate")
 
 
 @dataclass(frozen=True)
-class Config(Problem):
+class Config(RingProblem):
     """The problem, and networks of three sizes at every depth.
 
     Attributes:
@@ -68,10 +68,6 @@ class Config(Problem):
         seeds: networks of each H.
     """
 
-    task: str = "ring"
-    inputs: Count = 2
-    tokens: Count = 2
-    dim: Count = 4
     eta0: Positive = 0.05
     steps: Count = 8
     depths: IncreasingSizes = (2, 4)
@@ -85,7 +81,7 @@ class Config(Problem):
         self.require_samples()
         require_one_each("seeds", self.seeds, "heads", self.heads)
 
-    def theory(self, layers: int, name: str) -> Problem:
+    def theory(self, layers: int, name: str) -> Config:
         """The problem whose limit a theory takes."""
         depth = {"half-depth": max(1, layers // 2), "twice-depth": 2 * layers}.get(name, layers)
         rate = self.eta0 * (self.gamma0**2 if name == "rate" else 1.0)
@@ -109,18 +105,9 @@ def compute_networks(config: Config, at: tuple[int, int], keys: ex.Keys) -> Netw
     return train_networks(config, keys.own, heads=heads, seeds=seeds, layers=layers)
 
 
-def _limit_cost(config: Config, at: tuple[int, str]) -> ex.Cost:
-    problem = config.theory(*at)
-    return ex.Cost(problem.limit_seconds(), problem.limit_bytes())
-
-
 def _networks_cost(config: Config, at: tuple[int, int]) -> ex.Cost:
     layers, heads = at
-    seeds = config.seeds[config.heads.index(heads)]
-    return ex.Cost(
-        config.networks_seconds(heads, seeds, layers=layers),
-        config.networks_bytes(heads, seeds, layers=layers),
-    )
+    return config.networks_cost(heads, config.seeds[config.heads.index(heads)], layers=layers)
 
 
 LIMIT = ex.Part(
@@ -128,7 +115,7 @@ LIMIT = ex.Part(
     Limit,
     compute_limit,
     grid=lambda c: [(layers, name) for layers in c.depths for name in ("all", *THEORIES)],
-    cost=_limit_cost,
+    cost=lambda c, at: c.theory(*at).limit_cost(),
 )
 NETWORKS = ex.Part(
     "networks/L={layers}/H={heads}",

@@ -24,7 +24,7 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import Networks, train_networks
 from translimit.experiments.bordelon2024.tasks import RING
 from translimit.experiments.checked import Count, Counts, Doubling, Four, IncreasingSizes, Positive
@@ -35,7 +35,7 @@ ENDS = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
-class Config(Problem):
+class Config(RingProblem):
     """The problem, the depths, and the networks.
 
     Attributes:
@@ -46,10 +46,6 @@ class Config(Problem):
         slower: by what the learning rate is divided at alpha_L = 1/2, where training is faster.
     """
 
-    task: str = "ring"
-    inputs: Count = 2
-    tokens: Count = 2
-    dim: Count = 4
     head_dim: Count = 16
     beta0: Positive = 1.0
     gamma0: Positive = 2.0
@@ -70,7 +66,7 @@ class Config(Problem):
                 "trained", f"got {self.trained}", f"pass some of depths, {self.depths}"
             )
 
-    def sized(self, alpha_L: float, layers: int) -> Problem:
+    def sized(self, alpha_L: float, layers: int) -> Config:
         """The problem at one exponent and depth."""
         rate = self.eta0 / (self.slower if alpha_L == 0.5 else 1.0)
         return replace(self, alpha_L=alpha_L, layers=layers, eta0=rate)
@@ -121,10 +117,7 @@ NETWORKS = ex.Part(
     Networks,
     compute_networks,
     grid=lambda c: [(alpha, layers) for layers in c.trained for alpha in ENDS],
-    cost=lambda c, at: ex.Cost(
-        c.networks_seconds(c.heads, c.seeds, layers=at[1]),
-        c.networks_bytes(c.heads, c.seeds, layers=at[1]),
-    ),
+    cost=lambda c, at: c.networks_cost(c.heads, c.seeds, layers=at[1]),
 )
 
 

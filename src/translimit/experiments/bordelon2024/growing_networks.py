@@ -196,13 +196,11 @@ def _limit_cost(config: Config, at: Source | Theory) -> ex.Cost:
     """Passes of the limit."""
     del at
     cells = 28 if config.axis == "layers" else None
-    return ex.Cost(config.limit_seconds(cells=cells), config.limit_bytes(cells=cells))
+    return config.limit_cost(cells=cells)
 
 
 def _networks_cost(config: Config, at: Ensemble) -> ex.Cost:
-    sizes = config.network(at.size)
-    seconds = config.networks_seconds(seeds=config.seeds, **sizes)
-    return ex.Cost(seconds, config.networks_bytes(seeds=config.seeds, **sizes))
+    return config.networks_cost(seeds=config.seeds, **config.network(at.size))
 
 
 LIMIT = ex.Part("limit", Limit, compute_limit, grid=lambda c: [_source(c)], cost=_limit_cost)

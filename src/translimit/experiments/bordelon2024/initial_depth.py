@@ -26,7 +26,7 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
     extrapolated,
@@ -49,7 +49,7 @@ UNIFORM, STILL, SHALLOW = "uniform attention", "exponent 1 of depth", "no feedba
 
 
 @dataclass(frozen=True)
-class Config(Problem):
+class Config(RingProblem):
     """The problem, and its networks.
 
     Attributes:
@@ -64,10 +64,6 @@ class Config(Problem):
         sampled: heads of the limit.
     """
 
-    task: str = "ring"
-    inputs: Count = 2
-    tokens: Count = 2
-    dim: Count = 4
     head_dim: Count = 4
     alpha_A: Exponent = 0.5
     beta0: Positive = 1.0
@@ -164,20 +160,14 @@ NETWORKS = ex.Part(
     Networks,
     compute_networks,
     grid=lambda c: [(layers, heads) for layers in c.depths for heads in c.pair],
-    cost=lambda c, at: ex.Cost(
-        3 + c.networks_seconds(at[1], max(c.seeds), layers=at[0]),
-        c.networks_bytes(at[1], max(c.seeds), layers=at[0]),
-    ),
+    cost=lambda c, at: c.networks_cost(at[1], max(c.seeds), layers=at[0]),
 )
 RATES = ex.Part(
     "rates/alpha={alpha:g}/H={heads}",
     Networks,
     compute_rates,
     grid=lambda c: [(alpha, heads) for alpha in (0.5, 1.0) for heads in c.rate_heads],
-    cost=lambda c, at: ex.Cost(
-        3 + c.networks_seconds(at[1], c.rate_seeds, layers=c.rate_depth),
-        c.networks_bytes(at[1], c.rate_seeds, layers=c.rate_depth),
-    ),
+    cost=lambda c, at: c.networks_cost(at[1], c.rate_seeds, layers=c.rate_depth),
 )
 
 
@@ -191,7 +181,7 @@ def _said(found: ex.Found[Config], layers: float, still: bool = False) -> Estima
 def _measured(found: ex.Found[Config], layers: int) -> Estimate:
     """The quadratic variation of networks, extrapolated in H, over the embedding's square."""
     nets = [found(NETWORKS, (layers, heads)).variation[:, 0] for heads in found.config.pair]
-    return extrapolated(nets).estimate() if len(nets) else Estimate(math.nan)
+    return extrapolated(nets).estimate()
 
 
 def _relative(found: ex.Found[Config], layers: int, said: Estimate) -> Estimate:
