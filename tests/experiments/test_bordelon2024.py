@@ -12,15 +12,25 @@ from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import (
     dmft_cost,
     dmft_depth,
+    dmft_early,
+    dmft_few_heads,
     dmft_head_dimension,
     dmft_learned,
     dmft_networks,
     dmft_responses,
     dmft_rich_and_lazy,
+    dmft_stream,
+    initial_depth,
     networks,
     tasks,
 )
-from translimit.experiments.bordelon2024.limit_and_networks import train_networks
+from translimit.experiments.bordelon2024.limit_and_networks import (
+    Limit,
+    Networks,
+    coordinate,
+    extrapolated,
+    train_networks,
+)
 
 
 def test_tasks_have_balanced_classes_and_files_their_digest(tmp_path: Path) -> None:
@@ -63,6 +73,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         ({"mlp": "relu", "neurons": 10}, "neurons: got 10; pass at least 385 for these inputs"),
         ({"axis": "head_dim", "alpha_A": 0.5}, "axis: head_dim has no limit at alpha_A = 0.5"),
         ({"axis": "layers", "alpha_L": 0.5}, "axis: layers has no depth ODE"),
+        ({"without": ("R_x",)}, "without: got .*; did you mean"),
+        ({"task": "ring"}, "inputs: got 4; ring has two inputs: pass 2"),
     ):
         with pytest.raises(ConfigError, match=f"^{message}"):
             dmft_networks.Config(**change)
@@ -96,17 +108,60 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         tasks.load_task(str(tmp_path / "few.npz"), 4, 4, 4)
 
 
+def test_three_sizes_leave_no_bias_of_second_order() -> None:
+    rng = np.random.default_rng(0)
+    sizes = (16, 32, 64)
+    exact = [np.full((4, 1), 2 + 3 / n - 5 / n**2) for n in sizes]
+    assert extrapolated(exact).mean == pytest.approx([2.0])
+    assert extrapolated(exact[1:]).mean == pytest.approx([2 + 5 / (32 * 64)])
+    # The error is the scatter of the extrapolated mean over repetitions.
+    means = []
+    for _ in range(300):
+        ends = extrapolated([rng.standard_normal(50) * n**-0.5 for n in sizes])
+        means.append(float(ends.mean))
+    assert ends.estimate().stderr == pytest.approx(np.std(means), rel=0.25)
+    assert ends.estimate(1.0, 3.0).stderr > 3
+    assert ends.estimate(1.0).value == pytest.approx(means[-1] - 1)
+
+
+def test_the_coordinate_lies_between_two_theories() -> None:
+    """0 on the limit, 1 on the other, whatever the scatter; its error is that of repetitions."""
+    rng = np.random.default_rng(0)
+    right, wrong = np.array([0.0, 0.3, 0.8, 1.0]), np.array([0.0, 0.4, 0.85, 1.0])
+
+    def theory(f: np.ndarray, kind: type[Any] = Limit) -> Any:
+        record = object.__new__(kind)
+        predictions = np.stack([f, -f], axis=-1)[..., None]
+        for name, value in (("predictions", predictions), ("predictions_stderr", 0 * predictions)):
+            object.__setattr__(record, name, value)
+        return record
+
+    found: dict[float, list[Any]] = {0.0: [], 1.0: []}
+    for place, rows in found.items():
+        truth = right + place * (wrong - right)
+        for _ in range(100):
+            noise = rng.standard_normal((2, 60, 1)) * np.array([0, 0.2, 0.3, 0.02])
+            noise += 0.02 * rng.standard_normal((2, 60, 4))
+            networks = [theory(truth + one, Networks) for one in noise]
+            rows.append(coordinate(networks, theory(right), theory(wrong)))
+        values = np.array([one.value for one in rows])
+        assert values.mean() == pytest.approx(place, abs=0.1)
+        assert values.std() == pytest.approx(np.mean([one.stderr for one in rows]), rel=0.3)
+
+
 @pytest.mark.slow
 def test_networks_in_heads_approach_the_limit() -> None:
     experiment = get_experiment("bordelon2024/dmft-heads")
     config = dmft_networks.Config(
-        sizes=(8, 16), seeds=800, steps=8, samples=1000, populations=4, without="R_h"
+        sizes=(8, 16), seeds=800, steps=8, samples=1000, populations=4, without=("R_h",)
     )
     results: dict[str, Any] = compute(experiment, config)
     assert set(verdicts(experiment, config, results)) == set(experiment.claim_names(config))
     claims = {claim.name: claim for claim in experiment.check(config, results)}
     assert Verdict.refuted not in {claim.verdict for claim in claims.values()}
-    assert claims["response"].estimate.value > 0.04
+    rivals = {rival.name: rival for rival in claims["predictions"].rivals}
+    assert set(rivals) == {"features that do not move", "without the response $R^h$"}
+    assert all(abs(rival.estimate.value) > 0.04 for rival in rivals.values())
     # A limit that trains half as fast is seen.
     spoiled = results["limit"].copy(deep=True)
     spoiled["predictions"].values[:] *= 0.5
@@ -149,7 +204,17 @@ CASES: dict[str, Any] = {
         **SMALL, head_dims=(4, 8, 16), coordinates=6000, repeats=4
     ),
     "dmft-responses": dmft_responses.Config(
-        heads=16, steps=8, samples=1000, populations=4, seeds=500
+        depths=(2,), samples=500, populations=4, heads=(8, 16, 32), seeds=(200, 400, 400)
+    ),
+    "dmft-few-heads": dmft_few_heads.Config(few=(1, 4), widths=(32, 64), seeds=(200, 200)),
+    "dmft-early": dmft_early.Config(
+        exponents=(1.0,), depths=(2, 4), normed=(2,), head_dims=(8, 16), seeds=(300, 300)
+    ),
+    "dmft-stream": dmft_stream.Config(
+        depths=(4, 8, 16), trained=(4,), head_dim=8, heads=8, seeds=40
+    ),
+    "initial-depth": initial_depth.Config(
+        depths=(4,), followed=4, chart=(4, 8, 16), heads=(2, 4, 8), seeds=100, sampled=800
     ),
     "dmft-learned": dmft_learned.Config(
         heads=(8, 16), steps=6, samples=1000, populations=4, unseen=4, seeds=800

@@ -30,6 +30,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     train_networks,
 )
 from translimit.experiments.checked import (
+    Count,
     Doubled,
     IncreasingSizes,
     Positive,

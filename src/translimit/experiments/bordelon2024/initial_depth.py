@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -35,15 +36,16 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
 from translimit.experiments.bordelon2024.tasks import RING
 from translimit.experiments.checked import (
     Count,
-    Doubled,
+    Counts,
+    Doubling,
     Exponent,
     Four,
     IncreasingSizes,
     Positive,
-    Replicates,
-    require_one_each,
 )
 
+#: Exponents of depth at which kernels are followed in H.
+EXPONENTS = (0.5, 1.0)
 #: What is held against networks of a depth: the recursion, and other theories.
 UNIFORM, STILL, SHALLOW = "uniform attention", "exponent 1 of depth", "no feedback"
 
@@ -55,12 +57,10 @@ class Config(RingProblem):
     Attributes:
         scale: of the inputs' kernel.
         depths: L of the networks, increasing.
-        pair: H of the networks that are extrapolated, each twice the one before.
-        seeds: networks of each H.
+        heads: H of the networks, each twice the one before.
+        seeds: networks of each size.
+        followed: L, one of depths, at which kernels are followed in H, also at alpha_L = 1.
         chart: L of the recursion, each twice the one before.
-        rate_depth: L of the networks whose kernels are followed in H.
-        rate_heads: their H, increasing.
-        rate_seeds: networks of each.
         sampled: heads of the limit.
     """
 
@@ -69,20 +69,21 @@ class Config(RingProblem):
     beta0: Positive = 1.0
     steps: Count = 1
     scale: Positive = 4.0
-    depths: IncreasingSizes = (4, 16, 32)
-    pair: Doubled = (4, 8)
-    seeds: Replicates = (2000, 2000)
-    chart: Doubled = (4, 8, 16, 32, 64)
-    rate_depth: Count = 8
-    rate_heads: IncreasingSizes = (4, 8, 16, 32)
-    rate_seeds: Four = 400
+    depths: IncreasingSizes = (4, 8, 16)
+    heads: Annotated[Counts, Doubling(3)] = (4, 8, 16)
+    seeds: Four = 2000
+    followed: Count = 8
+    chart: Annotated[Counts, Doubling(3)] = (4, 8, 16, 32, 64)
     sampled: Count = 16_000
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
         self.require_networks()
-        require_one_each("seeds", self.seeds, "pair", self.pair)
+        if self.followed not in self.depths:
+            raise core.ConfigError(
+                "followed", f"got {self.followed}", f"pass one of depths, {self.depths}"
+            )
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """The inputs, scaled, and their targets."""
@@ -122,7 +123,7 @@ def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Growth:
     depths = sorted({1, *config.depths, *config.chart})
     half = [config.stream(layers) for layers in (*depths, math.inf)]
     one = [config.stream(layers, 1.0)[0] for layers in depths]
-    rates = [config.stream(config.rate_depth, alpha)[0] for alpha in (0.5, 1.0)]
+    rates = [config.stream(config.followed, alpha)[0] for alpha in EXPONENTS]
     return Growth(
         depth=np.array([*depths, math.inf]),
         growth=np.array([_growth(config, kernel) for kernel, _ in half]),
@@ -136,38 +137,27 @@ def _growth(config: Config, kernel: np.ndarray) -> float:
     return float(np.trace(kernel) / (4 * config.scale) - 1)
 
 
-def compute_networks(config: Config, at: tuple[int, int], keys: ex.Keys) -> Networks:
+def compute_networks(config: Config, at: tuple[float, int, int], keys: ex.Keys) -> Networks:
     """Networks that do not train."""
-    layers, heads = at
-    sized, seeds = replace(config, alpha_L=0.5), config.seeds[config.pair.index(heads)]
-    return train_networks(sized, keys.own, heads=heads, seeds=seeds, layers=layers)
-
-
-def compute_rates(config: Config, at: tuple[float, int], keys: ex.Keys) -> Networks:
-    """Networks that do not train, whose kernels are followed in H."""
-    alpha, heads = at
+    alpha, layers, heads = at
     sized = replace(config, alpha_L=alpha)
-    return train_networks(
-        sized, keys.own, heads=heads, seeds=config.rate_seeds, layers=config.rate_depth
-    )
+    return train_networks(sized, keys.own, heads=heads, seeds=config.seeds, layers=layers)
+
+
+def _grid(config: Config) -> list[tuple[float, int, int]]:
+    places = [(0.5, layers) for layers in config.depths] + [(1.0, config.followed)]
+    return [(*place, heads) for place in places for heads in config.heads]
 
 
 LIMIT = ex.Part(
     "limit", Growth, compute_limit, grid=ex.alone, cost=lambda c, at: ex.Cost(5e-4 * c.sampled)
 )
 NETWORKS = ex.Part(
-    "networks/L={layers}/H={heads}",
+    "networks/alpha={alpha:g}/L={layers}/H={heads}",
     Networks,
     compute_networks,
-    grid=lambda c: [(layers, heads) for layers in c.depths for heads in c.pair],
-    cost=lambda c, at: c.networks_cost(at[1], max(c.seeds), layers=at[0]),
-)
-RATES = ex.Part(
-    "rates/alpha={alpha:g}/H={heads}",
-    Networks,
-    compute_rates,
-    grid=lambda c: [(alpha, heads) for alpha in (0.5, 1.0) for heads in c.rate_heads],
-    cost=lambda c, at: c.networks_cost(at[1], c.rate_seeds, layers=c.rate_depth),
+    grid=_grid,
+    cost=lambda c, at: c.networks_cost(at[2], c.seeds, layers=at[1]),
 )
 
 
@@ -180,7 +170,8 @@ def _said(found: ex.Found[Config], layers: float, still: bool = False) -> Estima
 
 def _measured(found: ex.Found[Config], layers: int) -> Estimate:
     """The quadratic variation of networks, extrapolated in H, over the embedding's square."""
-    nets = [found(NETWORKS, (layers, heads)).variation[:, 0] for heads in found.config.pair]
+    sizes = [(0.5, layers, heads) for heads in found.config.heads]
+    nets = [found(NETWORKS, size).variation[:, 0] for size in sizes]
     return extrapolated(nets).estimate()
 
 
@@ -211,9 +202,9 @@ def _order(found: ex.Found[Config]) -> Estimate:
 
 def _kernel_rate(found: ex.Found[Config], alpha: float) -> Estimate:
     """Exponent in H of the distance of one network's pooled kernel from the limit."""
-    heads = found.config.rate_heads
-    limit = found(LIMIT).pooled[(0.5, 1.0).index(alpha)]
-    kernels = [found(RATES, (alpha, one)).kernel[:, 0] for one in heads]
+    heads, layers = found.config.heads, found.config.followed
+    limit = found(LIMIT).pooled[EXPONENTS.index(alpha)]
+    kernels = [found(NETWORKS, (alpha, layers, one)).kernel[:, 0] for one in heads]
     errors = [np.sqrt(np.mean((one - limit) ** 2, axis=(1, 2))) for one in kernels]
     return core.fit_rate(heads, errors).estimate()
 
@@ -270,13 +261,13 @@ ORDER = ex.claim(
 KERNEL = ex.Claims(
     "kernel-alpha={alpha:g}",
     lambda found, alpha: (
-        f"At $\\alpha_L = {alpha:g}$ the kernel of one network with {found.config.rate_depth} "
+        f"At $\\alpha_L = {alpha:g}$ the kernel of one network with {found.config.followed} "
         "layers is as far from the limit as $H^{-1/2}$: its squared error is of order $1/H$."
     ),
     estimate=_kernel_rate,
     prediction=-0.5,
     tol=0.08,
-    over=lambda c: (0.5, 1.0),
+    over=lambda c: EXPONENTS,
     rivals=(
         ex.Rival("squared error of order $H^{-1/2}$", -0.25),
         ex.Rival("squared error of order $H^{-3/2}$", -0.75),
@@ -325,13 +316,11 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(
-            depths=(4, 16), seeds=(1000, 1000), rate_heads=(4, 16), rate_seeds=300, sampled=8000
-        ),
+        "demo": Config(depths=(8, 16), seeds=1000, chart=(8, 16, 32), sampled=4000),
         "standard": Config(),
-        "paper": Config(pair=(8, 16), seeds=(4000, 4000), rate_seeds=1000, sampled=64_000),
+        "paper": Config(depths=(4, 8, 32), heads=(4, 8, 16, 32), seeds=4000, sampled=64_000),
     },
-    parts=(LIMIT, NETWORKS, RATES),
+    parts=(LIMIT, NETWORKS),
     claims=(GROWTH, DIFFUSION, ORDER, KERNEL),
     figures=(DEPTH,),
 )
