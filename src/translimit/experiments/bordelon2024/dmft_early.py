@@ -278,7 +278,7 @@ EXPERIMENT = ex.Experiment(
     presets={
         "demo": Config(exponents=(1.0,), depths=(2, 8), normed=(8,), seeds=(2000, 2000)),
         "standard": Config(),
-        "paper": Config(depths=(1, 2, 4, 8, 16), normed=(2, 8, 32), heads=4),
+        "paper": Config(depths=(1, 2, 4, 8, 16), normed=(2, 8, 16)),
     },
     parts=(LIMIT, NETWORKS),
     claims=(CLOSED_FORM, NORMED),

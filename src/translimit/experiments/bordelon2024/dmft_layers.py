@@ -45,6 +45,6 @@ EXPERIMENT = replace(
         "standard": replace(
             _RING, samples=2000, populations=8, seeds=2500, tol=0.01, without=("R_v", "R_p")
         ),
-        "paper": replace(_RING, sizes=(4, 8, 16, 32), seeds=4000, without=("R_v", "R_p")),
+        "paper": replace(_RING, sizes=(4, 8, 16, 32), seeds=800, without=("R_v", "R_p")),
     },
 )

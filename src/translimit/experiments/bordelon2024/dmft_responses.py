@@ -228,7 +228,7 @@ EXPERIMENT = ex.Experiment(
             eta0=0.1,
             steps=12,
             heads=(16, 32, 64, 128),
-            seeds=(2000, 4000, 4000, 4000),
+            seeds=(1000, 1000, 1000, 1000),
             samples=20_000,
         ),
     },

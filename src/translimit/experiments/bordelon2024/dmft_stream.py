@@ -288,7 +288,7 @@ EXPERIMENT = ex.Experiment(
     presets={
         "demo": Config(depths=(4, 8, 16), trained=(4, 8), head_dim=8, seeds=100, heads=8),
         "standard": Config(),
-        "paper": Config(depths=(4, 8, 16, 32, 64), trained=(4, 8, 16, 32), head_dim=32, heads=32),
+        "paper": Config(depths=(4, 8, 16, 32, 64), trained=(4, 8, 16, 32)),
     },
     parts=(LIMIT, NETWORKS),
     claims=(BROWNIAN, SIZE, TRAINED, POWER),

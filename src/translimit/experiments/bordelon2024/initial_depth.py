@@ -318,7 +318,7 @@ EXPERIMENT = ex.Experiment(
     presets={
         "demo": Config(depths=(8, 16), seeds=1000, chart=(8, 16, 32), sampled=4000),
         "standard": Config(),
-        "paper": Config(depths=(4, 8, 32), heads=(4, 8, 16, 32), seeds=4000, sampled=64_000),
+        "paper": Config(depths=(4, 8, 32), heads=(4, 8, 16, 32), seeds=800, sampled=64_000),
     },
     parts=(LIMIT, NETWORKS),
     claims=(GROWTH, DIFFUSION, ORDER, KERNEL),
