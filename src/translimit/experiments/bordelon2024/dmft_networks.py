@@ -40,6 +40,7 @@ from translimit.experiments.bordelon2024.growing_networks import (
 from translimit.experiments.bordelon2024.growing_networks_figures import FIGURES
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
+    coordinate,
     extrapolated_gap,
     spread,
     spread_gap,
@@ -117,7 +118,22 @@ PREDICTIONS = ex.Claims(
     prediction=0.0,
     tol=lambda config, at: config.tol,
     over=ex.alone,
-    rivals=tuple(_missed(theory, "predictions") for theory in THEORIES),
+    rivals=tuple(_missed(theory, "predictions") for theory in ("lazy", "R_v", "finite-depth")),
+)
+AWAY = ex.Claims(
+    "away-{theory}",
+    lambda found, theory: (
+        "The course of training of networks, extrapolated alike, lies on the limit (0), not on "
+        f"another theory (1), {THEORIES[theory]}: coordinate along their difference, weighted by "
+        "the scatter of networks."
+    ),
+    estimate=lambda found, theory: coordinate(
+        networks(found, found.config.largest), limit(found), other(found, theory)
+    ),
+    prediction=0.0,
+    tol=0.3,
+    over=lambda c: c.theories,
+    rivals=(ex.Rival("the other theory", 1.0), ex.Rival("its opposite", -1.0)),
 )
 #: Kernels of the depth ODE are those of its cells, not extrapolated.
 KERNEL = ex.Claims(
@@ -207,6 +223,6 @@ EXPERIMENT = ex.Experiment(
         ),
     },
     parts=PARTS,
-    claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, KERNEL, ATTENTION),
+    claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, AWAY, KERNEL, ATTENTION),
     figures=FIGURES,
 )

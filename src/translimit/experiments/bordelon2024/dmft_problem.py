@@ -152,7 +152,7 @@ class Problem(CheckedConfig):
         return describe.Activation(self.mlp)
 
     def limit(
-        self, *, head_dim: float | None = None, layers: float | None = None
+        self, *, head_dim: int | float | None = None, layers: int | float | None = None
     ) -> limits.dmft.TrainingDynamics:
         """The training problem of the limit, other sizes where they are given."""
         x, y = self.data()

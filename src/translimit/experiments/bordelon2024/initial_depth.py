@@ -161,7 +161,7 @@ NETWORKS = ex.Part(
 )
 
 
-def _said(found: ex.Found[Config], layers: float, still: bool = False) -> Estimate:
+def _said(found: ex.Found[Config], layers: int | float, still: bool = False) -> Estimate:
     data = found(LIMIT)
     place = int(np.flatnonzero(data.depth == layers)[0])
     growth = data.still if still else data.growth

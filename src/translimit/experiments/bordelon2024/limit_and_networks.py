@@ -68,8 +68,8 @@ def solve_limit(
     key: Key,
     *,
     omit: str | None = None,
-    head_dim: float | None = None,
-    layers: float | None = None,
+    head_dim: int | float | None = None,
+    layers: int | float | None = None,
     heads_kept: int = 2000,
 ) -> Limit:
     """The limit of a problem.
