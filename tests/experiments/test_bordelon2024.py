@@ -29,6 +29,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
     coordinate,
     extrapolated,
+    last_exponent,
     train_networks,
 )
 
@@ -124,6 +125,14 @@ def test_three_sizes_leave_no_bias_of_second_order() -> None:
     assert ends.estimate(1.0).value == pytest.approx(means[-1] - 1)
 
 
+def test_exponents_are_free_of_the_next_order() -> None:
+    sizes = np.array([8.0, 16.0, 32.0, 64.0])
+    found = last_exponent(3 * sizes**-0.5 * (1 + 2 / sizes))
+    assert abs(found.value + 0.5) < 0.01
+    assert abs(found.value + 0.5) < 3 * found.discretisation
+    assert np.polyfit(np.log(sizes), np.log(3 * sizes**-0.5 * (1 + 2 / sizes)), 1)[0] < -0.55
+
+
 def test_the_coordinate_lies_between_two_theories() -> None:
     """0 on the limit, 1 on the other, whatever the scatter; its error is that of repetitions."""
     rng = np.random.default_rng(0)
@@ -198,7 +207,7 @@ def test_every_axis_and_ingredient_meets_its_limit(change: dict[str, Any]) -> No
 
 
 CASES: dict[str, Any] = {
-    "dmft-depth": dmft_depth.Config(layers=(16, 32, 64), cells=32),
+    "dmft-depth": dmft_depth.Config(layers=(8, 16, 32, 64), cells=32),
     "dmft-rich-and-lazy": dmft_rich_and_lazy.Config(per_class=2, steps=8),
     "dmft-head-dimension": dmft_head_dimension.Config(
         **SMALL, head_dims=(4, 8, 16), coordinates=6000, repeats=4
@@ -211,10 +220,10 @@ CASES: dict[str, Any] = {
         exponents=(1.0,), depths=(2, 4), normed=(2,), head_dims=(8, 16), seeds=(300, 300)
     ),
     "dmft-stream": dmft_stream.Config(
-        depths=(4, 8, 16), trained=(4,), head_dim=8, heads=8, seeds=40
+        depths=(4, 8, 16, 32), trained=(4,), head_dim=8, heads=8, seeds=40
     ),
     "initial-depth": initial_depth.Config(
-        depths=(4,), followed=4, chart=(4, 8, 16), heads=(2, 4, 8), seeds=100, sampled=800
+        depths=(4,), followed=4, chart=(4, 8, 16, 32), heads=(2, 4, 8), seeds=100, sampled=800
     ),
     "dmft-learned": dmft_learned.Config(
         heads=(8, 16), steps=6, samples=1000, populations=4, unseen=4, seeds=800

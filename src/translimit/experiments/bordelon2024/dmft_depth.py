@@ -21,6 +21,7 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
+from translimit.experiments.bordelon2024.limit_and_networks import last_exponent
 from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits
 from translimit.experiments.checked import CheckedConfig, Count, Counts, Doubling, Positive, Within
 
@@ -44,7 +45,7 @@ class Config(CheckedConfig):
         gamma0: richness.
     """
 
-    layers: Annotated[Counts, Doubling(3)] = (16, 32, 64, 128)
+    layers: Annotated[Counts, Doubling(4)] = (16, 32, 64, 128)
     cells: Annotated[int, Within(2)] = 64
     per_class: Annotated[int, Within(1, DIGITS_PER_CLASS)] = 1
     steps: Count = 6
@@ -152,11 +153,8 @@ def _deepest(found: ex.Found[Config], at: ex.Alone) -> Estimate:
 
 
 def _exponent(found: ex.Found[Config], alpha_L: float) -> Estimate:
-    """Of the logits against depth: the last two pairs, extrapolated in 1 / L."""
-    rms = found.once(_logits)[ALPHAS.index(alpha_L)]
-    rates = np.log2(rms[1:] / rms[:-1])
-    rate = 2 * rates[-1] - rates[-2]
-    return Estimate(float(rate), discretisation=float(abs(rate - rates[-1]) / 2))
+    """Of the scores in the middle of the network against depth."""
+    return last_exponent(found.once(_logits)[ALPHAS.index(alpha_L)])
 
 
 def _without(place: int) -> ex.Rival[Config, ex.Alone]:
@@ -184,9 +182,9 @@ CLAIMS = (
         "{name}",
         lambda found, at: (
             "At $\\alpha_L = 1$ the learned scores in the middle of the network tend to a limit "
-            "that is not zero (exponents of the last two pairs of depths, extrapolated in $1/L$)."
+            "that is not zero (exponent in $L$, extrapolated in $1/L$)."
             if at[1] == 1.0
-            else "At $\\alpha_L = 1/2$ they fall like $1/L$ (exponents, extrapolated alike)."
+            else "At $\\alpha_L = 1/2$ they fall like $1/L$ (alike)."
         ),
         estimate=lambda found, at: _exponent(found, at[1]),
         prediction=lambda found, at: 2 * (at[1] - 1),
@@ -238,7 +236,7 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(layers=(16, 32, 64), cells=32),
+        "demo": Config(layers=(8, 16, 32, 64), cells=32),
         "standard": Config(),
         "paper": Config(layers=(16, 32, 64, 128, 256), steps=10),
     },

@@ -31,6 +31,7 @@ from translimit.experiments.bordelon2024.dmft_problem import RingProblem
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
     extrapolated,
+    last_exponent,
     train_networks,
 )
 from translimit.experiments.bordelon2024.tasks import RING
@@ -73,7 +74,7 @@ class Config(RingProblem):
     heads: Annotated[Counts, Doubling(3)] = (4, 8, 16)
     seeds: Four = 2000
     followed: Count = 8
-    chart: Annotated[Counts, Doubling(3)] = (4, 8, 16, 32, 64)
+    chart: Annotated[Counts, Doubling(4)] = (4, 8, 16, 32, 64)
     sampled: Count = 16_000
 
     def __post_init__(self) -> None:
@@ -192,12 +193,9 @@ def _uniform(found: ex.Found[Config], layers: int) -> Estimate:
 
 def _order(found: ex.Found[Config]) -> Estimate:
     """Exponent in L of the distance of the recursion from infinite depth."""
-    chart = found.config.chart[-3:]
     whole = _said(found, math.inf).value
-    gaps = np.log2([whole - _said(found, layers).value for layers in chart])
-    slopes = np.diff(gaps)
-    extrapolated_slope = 2 * slopes[1] - slopes[0]
-    return Estimate(float(extrapolated_slope), discretisation=float(abs(slopes[1] - slopes[0]) / 2))
+    gaps = [whole - _said(found, layers).value for layers in found.config.chart]
+    return last_exponent(np.array(gaps))
 
 
 def _kernel_rate(found: ex.Found[Config], alpha: float) -> Estimate:
@@ -247,8 +245,8 @@ DIFFUSION = ex.Claims(
 )
 ORDER = ex.claim(
     "order",
-    "The recursion reaches the diffusion with an error of order $1/L$ (exponents of the last two "
-    "pairs of depths, extrapolated).",
+    "The recursion reaches the diffusion with an error of order $1/L$ (exponent in $L$, "
+    "extrapolated in $1/L$).",
     _order,
     prediction=-1.0,
     tol=0.05,
@@ -316,7 +314,7 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(depths=(8, 16), seeds=1000, chart=(8, 16, 32), sampled=4000),
+        "demo": Config(depths=(8, 16), seeds=1000, chart=(4, 8, 16, 32), sampled=4000),
         "standard": Config(),
         "paper": Config(depths=(4, 8, 32), heads=(4, 8, 16, 32), seeds=800, sampled=64_000),
     },

@@ -315,6 +315,20 @@ def coordinate(networks: Sequence[Networks], limit: Limit, wrong: Limit) -> Esti
     return Estimate(float(along @ (ends.mean - right)) / power, power**-0.5, ends.count)
 
 
+def last_exponent(values: Float[np.ndarray, " sizes"]) -> Estimate:
+    """The power of a size, exact up to terms of order 1 / size, of values that carry no noise.
+
+    Exponents between neighbours are extrapolated in 1 / size; what is left is of order 1 / size^2,
+    a third of what the last doubling changed.
+
+    Args:
+        values: at four sizes or more, each twice the one before.
+    """
+    slopes = np.diff(np.log2(values))
+    ends = 2 * slopes[1:] - slopes[:-1]
+    return Estimate(float(ends[-1]), discretisation=float(abs(ends[-1] - ends[-2])) / 3)
+
+
 def spread(scores: Float[np.ndarray, "*any"]) -> float:
     """The 10-90 % spread of scores over heads."""
     low, high = np.quantile(scores, (0.1, 0.9))
