@@ -111,7 +111,7 @@ def towards(kernel: Float[np.ndarray, "2 2"]) -> float:
 class Solved(ex.Arrays):
     """What the first update adds towards the targets, over eta_0, by the limit's solver."""
 
-    rate: Float[np.ndarray, ""]
+    rate: float
 
 
 def compute_limit(config: Config, at: Point, keys: ex.Keys) -> Solved:
@@ -119,7 +119,7 @@ def compute_limit(config: Config, at: Point, keys: ex.Keys) -> Solved:
     del keys
     sized = replace(config, alpha_L=at.alpha_L, norm=at.norm)
     solution = core.solve(sized.limit(head_dim=math.inf, layers=at.layers))
-    return Solved(np.array(towards(solution.ntk[0])))
+    return Solved(towards(solution.ntk[0]))
 
 
 def compute_networks(config: Config, at: tuple[int, Point], keys: ex.Keys) -> Networks:
@@ -234,7 +234,7 @@ def _with_keys(config: Config, at: Point) -> float:
 
 def _relative(found: ex.Found[Config], at: Point, theory: Point) -> Estimate:
     """Networks over the solver's number at a point, minus one."""
-    said, rate = float(found(LIMIT, theory).rate), _rate(found, at)
+    said, rate = found(LIMIT, theory).rate, _rate(found, at)
     return Estimate(rate.value / said - 1, rate.stderr / said, rate.count)
 
 
@@ -242,7 +242,7 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for at in found.config.points():
         rate = _rate(found, at)
         panel = "RMS norm" if at.norm == "rms" else "no norm"
-        said = float(found(LIMIT, at).rate)
+        said = found(LIMIT, at).rate
         yield (panel, at.alpha_L, at.layers, rate.value, 2 * rate.stderr, said)
 
 

@@ -278,7 +278,7 @@ BIAS = ex.claim(
         ex.Rival("of the next order, exponent -2", -2.0),
         ex.Rival("another limit: no fall", 0.0),
     ),
-    decided_by="standard",
+    decided_by="paper",
 )
 ALIGNMENT = ex.Claims(
     "alignment",
