@@ -215,9 +215,9 @@ CASES: dict[str, Any] = {
     "dmft-responses": dmft_responses.Config(
         depths=(2,), samples=500, populations=4, heads=(8, 16, 32), seeds=(200, 400, 400)
     ),
-    "dmft-few-heads": dmft_few_heads.Config(few=(1, 4), widths=(32, 64), seeds=(200, 200)),
+    "dmft-few-heads": dmft_few_heads.Config(few=(1, 4), widths=(16, 32, 64), seeds=(200, 200, 100)),
     "dmft-early": dmft_early.Config(
-        exponents=(1.0,), depths=(2, 4), normed=(2,), head_dims=(8, 16), seeds=(300, 300)
+        exponents=(1.0,), depths=(2, 4), normed=(2,), head_dims=(4, 8, 16), seeds=(300, 300, 300)
     ),
     "dmft-stream": dmft_stream.Config(
         depths=(4, 8, 16, 32), trained=(4,), head_dim=8, heads=8, seeds=40

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -33,7 +33,8 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
 from translimit.experiments.bordelon2024.tasks import RING, RING_TARGETS
 from translimit.experiments.checked import (
     Count,
-    Doubled,
+    Counts,
+    Doubling,
     Exponent,
     IncreasingSizes,
     Positive,
@@ -78,8 +79,8 @@ class Config(RingProblem):
     depths: IncreasingSizes = (2, 4, 8)
     normed: IncreasingSizes = (2, 8)
     heads: Count = 2
-    head_dims: Doubled = (16, 32)
-    seeds: Replicates = (4000, 4000)
+    head_dims: Annotated[Counts, Doubling(3)] = (8, 16, 32)
+    seeds: Replicates = (4000, 6000, 4000)
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
@@ -276,7 +277,7 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(exponents=(1.0,), depths=(2, 8), normed=(8,), seeds=(2000, 2000)),
+        "demo": Config(exponents=(1.0,), depths=(2, 8), normed=(8,), seeds=(2000, 3000, 2000)),
         "standard": Config(),
         "paper": Config(depths=(1, 2, 4, 8, 16), normed=(2, 8, 16)),
     },

@@ -218,20 +218,27 @@ def distances(networks: Networks, limit: Limit) -> Float[np.ndarray, " seed"]:
 def extrapolated(samples: Sequence[Float[np.ndarray, " _seeds *entries"]]) -> Extrapolated:
     """Means over networks at infinite size, from one to three sizes, each twice the one before.
 
-    With E f_n = f + b / n + c / n^2 two sizes leave a bias of order 1 / n^2, three of 1 / n^3.
+    With E f_n = f + b / n + c / n^2 two sizes leave a bias of order 1 / n^2, three of 1 / n^3. Half
+    of what the smallest size changes stands for it.
 
     Args:
         samples: network by network, of growing size; the last three count.
     """
     some = samples[-3:]
     powers = EXTRAPOLATIONS[len(some)]
-    mean = sum(w * one.mean(axis=0) for w, one in zip(powers, some, strict=True))
+    mean = _weighted(powers, some)
+    fewer = _weighted(EXTRAPOLATIONS[len(some) - 1], some[1:]) if len(some) > 1 else mean
     flat = [one.reshape(len(one), -1) for one in some]
     cov = sum(
         w**2 * np.atleast_2d(np.cov(one, rowvar=False)) / len(one)
         for w, one in zip(powers, flat, strict=True)
     )
-    return Extrapolated(np.asarray(mean), np.asarray(cov), min(map(len, some)))
+    return Extrapolated(mean, np.asarray(cov), np.abs(mean - fewer) / 2, min(map(len, some)))
+
+
+def _weighted(powers: Sequence[float], samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Means over networks, summed with the weights of an extrapolation."""
+    return np.asarray(sum(w * one.mean(axis=0) for w, one in zip(powers, samples, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -240,12 +247,14 @@ class Extrapolated:
 
     Attributes:
         mean: of every entry.
-        cov: of the errors of these means, entries in one row.
+        cov: of the sampling errors of these means, entries in one row.
+        left: roughly the bias that the extrapolation leaves.
         count: networks of the smallest ensemble.
     """
 
     mean: Float[np.ndarray, "*entries"]
     cov: Float[np.ndarray, "flat flat"]
+    left: Float[np.ndarray, "*entries"]
     count: int
 
     def estimate(self, shift: float = 0.0, floor: float = 0.0) -> Estimate:
@@ -255,9 +264,8 @@ class Extrapolated:
             shift: the number.
             floor: its standard error.
         """
-        return Estimate(
-            float(self.mean) - shift, math.hypot(self.cov[0, 0] ** 0.5, floor), self.count
-        )
+        stderr = math.hypot(self.cov[0, 0] ** 0.5, floor)
+        return Estimate(float(self.mean) - shift, stderr, self.count, float(self.left))
 
 
 def extrapolated_gap(
@@ -299,7 +307,7 @@ def coordinate(networks: Sequence[Networks], limit: Limit, wrong: Limit) -> Esti
     """Where networks at infinite size lie between the limit (0) and a wrong one (1).
 
     The generalised least-squares fit of `course` along the difference of the two, with the
-    covariance that networks have from evaluation to evaluation.
+    covariance that networks have from evaluation to evaluation, and the bias that is left.
 
     Args:
         networks: of growing size; the last three are extrapolated.
@@ -310,7 +318,7 @@ def coordinate(networks: Sequence[Networks], limit: Limit, wrong: Limit) -> Esti
     right = course(limit.predictions)[1:]
     floor = np.mean(limit.predictions_stderr, axis=(-2, -1))[1:]
     away = course(wrong.predictions)[1:] - right
-    along = np.linalg.solve(ends.cov + np.diag(floor**2), away)
+    along = np.linalg.solve(ends.cov + np.diag(floor**2 + ends.left**2), away)
     power = float(along @ away)
     return Estimate(float(along @ (ends.mean - right)) / power, power**-0.5, ends.count)
 
