@@ -27,6 +27,8 @@ from translimit.experiments.checked import CheckedConfig, Count, Counts, Doublin
 
 #: Where attention is learned, and where it freezes.
 ALPHAS = (1.0, 0.5)
+#: Claims on exponents of depth, and where.
+NAMES = dict(zip(("learned", "frozen"), ALPHAS, strict=True))
 #: Responses that survive at infinite depth.
 RESPONSES = ("R_v", "R_p")
 
@@ -180,21 +182,21 @@ CLAIMS = (
     ),
     ex.Claims(
         "{name}",
-        lambda found, at: (
+        lambda found, name: (
             "At $\\alpha_L = 1$ the learned scores in the middle of the network tend to a limit "
             "that is not zero (exponent in $L$, extrapolated in $1/L$)."
-            if at[1] == 1.0
+            if NAMES[name] == 1.0
             else "At $\\alpha_L = 1/2$ they fall like $1/L$ (alike)."
         ),
-        estimate=lambda found, at: _exponent(found, at[1]),
-        prediction=lambda found, at: 2 * (at[1] - 1),
+        estimate=lambda found, name: _exponent(found, NAMES[name]),
+        prediction=lambda found, name: 2 * (NAMES[name] - 1),
         tol=0.05,
-        over=lambda c: (("learned", 1.0), ("frozen", 0.5)),
+        over=lambda c: tuple(NAMES),
         rivals=(
             ex.Rival("as one head's, $L^{\\alpha_L - 1}$", -0.5),
-            ex.Rival("0.2 larger", lambda found, at: 2 * (at[1] - 1) + 0.2),
-            ex.Rival("0.2 smaller", lambda found, at: 2 * (at[1] - 1) - 0.2),
-            ex.Rival("the other exponent's law", lambda found, at: 1 - 2 * at[1]),
+            ex.Rival("0.2 larger", lambda found, name: 2 * (NAMES[name] - 1) + 0.2),
+            ex.Rival("0.2 smaller", lambda found, name: 2 * (NAMES[name] - 1) - 0.2),
+            ex.Rival("the other exponent's law", lambda found, name: 1 - 2 * NAMES[name]),
         ),
     ),
 )

@@ -154,7 +154,7 @@ def _between(found: ex.Found[Config], at: tuple[int, str]) -> Estimate:
 
 
 ALL = ex.Claims(
-    "all-L={layers}",
+    "L={layers}-all",
     lambda found, layers: (
         f"With all responses the predictions of the limit at $L = {layers}$ are those of networks, "
         f"extrapolated from $H = {found.config.heads[-3:]}$ (mean over evaluations and inputs)."
@@ -166,7 +166,7 @@ ALL = ex.Claims(
     rivals=tuple(_missed(name) for name in (*COARSE, "lazy")),
 )
 EACH = ex.Claims(
-    "{theory}-L={layers}",
+    "L={layers}-{theory}",
     lambda found, at: (
         f"At $L = {at[0]}$ the course of training lies on the limit (0), not on another theory "
         f"(1), {THEORIES[at[1]]}: coordinate along their difference, weighted by the scatter of "

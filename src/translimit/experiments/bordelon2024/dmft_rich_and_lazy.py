@@ -34,10 +34,10 @@ from translimit.experiments.checked import (
 #: How much the alignment of the kernel gains at least at the largest gamma_0.
 GAIN = 0.05
 #: Claims on exponents in gamma_0, and the quantities that they are about.
-QUANTITIES: tuple[tuple[str, Literal["gap", "movement"]], ...] = (
-    ("lazy-rate", "gap"),
-    ("movement-rate", "movement"),
-)
+QUANTITIES: dict[str, Literal["gap", "movement"]] = {
+    "lazy-rate": "gap",
+    "movement-rate": "movement",
+}
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,16 @@ def _lazy_gain(found: ex.Found[Config], at: ex.Alone) -> float:
 
 RATES = ex.Claims(
     "{name}",
-    lambda found, at: (
+    lambda found, name: (
         "The distance of predictions from the lazy limit vanishes like $\\gamma_0^2$."
-        if at[0] == "lazy-rate"
+        if name == "lazy-rate"
         else "So does the movement of the last features, "
         "$\\langle (h(t) - h(0))^2 \\rangle / \\langle h(0)^2 \\rangle$."
     ),
-    estimate=lambda found, at: _exponent(found, at[1]),
+    estimate=lambda found, name: _exponent(found, QUANTITIES[name]),
     prediction=2.0,
     tol=0.05,
-    over=lambda c: QUANTITIES,
+    over=lambda c: tuple(QUANTITIES),
     rivals=(
         ex.Rival("of first order, exponent 1", 1.0),
         ex.Rival("exponent 3/2", 1.5),
