@@ -38,9 +38,10 @@ from translimit.experiments.checked import (
     Count,
     Counts,
     Doubling,
-    IncreasingSizes,
+    Increasing,
     Positive,
     Replicates,
+    Two,
     require_one_each,
 )
 
@@ -70,7 +71,7 @@ class Config(RingProblem):
 
     eta0: Positive = 0.05
     steps: Count = 8
-    depths: IncreasingSizes = (2, 4)
+    depths: Annotated[tuple[Two, ...], Increasing()] = (2, 4)
     heads: Annotated[Counts, Doubling(3)] = (16, 32, 64)
     seeds: Replicates = (1000, 3000, 3000)
 

@@ -233,7 +233,9 @@ def extrapolated(samples: Sequence[Float[np.ndarray, " _seeds *entries"]]) -> Ex
         w**2 * np.atleast_2d(np.cov(one, rowvar=False)) / len(one)
         for w, one in zip(powers, flat, strict=True)
     )
-    return Extrapolated(mean, np.asarray(cov), np.abs(mean - fewer) / 2, min(map(len, some)))
+    return Extrapolated(
+        mean, np.asarray(cov), np.asarray(abs(mean - fewer) / 2), min(map(len, some))
+    )
 
 
 def _weighted(powers: Sequence[float], samples: Sequence[np.ndarray]) -> np.ndarray:
