@@ -260,7 +260,7 @@ RATES = ex.Figure(
     panels="norm",
     layers=(
         figures.line("limit", label="$\\alpha_L$ = {}"),
-        figures.points("networks", "two standard errors"),
+        figures.points("networks", "two standard errors", label=""),
     ),
     ylabel="first update over $\\eta_0$",
     log="xy",

@@ -202,7 +202,9 @@ RICHNESS = ex.Figure(
         figures.panel(
             "loss", figures.line("loss", label="$\\gamma_0$ = {}"), ylabel="loss", log="y"
         ),
-        figures.panel("tangent kernel", figures.line("alignment"), ylabel="alignment with $y y^T$"),
+        figures.panel(
+            "tangent kernel", figures.line("alignment", label=""), ylabel="alignment with $y y^T$"
+        ),
     ),
     size=(9.0, 4.0),
 )

@@ -270,7 +270,7 @@ RATIO = ex.Figure(
     panels="when",
     layers=(
         figures.line("limit", label="$\\alpha_L$ = {}"),
-        figures.points("networks", "two standard errors", where={"alpha_L": ENDS}),
+        figures.points("networks", "two standard errors", label="", where={"alpha_L": ENDS}),
     ),
     ylabel="$D / Q$",
     log="xy",
