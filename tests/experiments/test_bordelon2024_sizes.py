@@ -17,28 +17,38 @@ SIZES = vit_and_lm.Sizes(base=(4, 4, 2), head_dims=(4, 16), heads=(2, 4, 8, 64),
 
 
 def planted(size, alpha_A=1.0, power=0.5):
-    """A record whose kernels are off by H^(-power) and whose logits vary like N^(1 - 2 alpha_A)."""
+    """A record whose kernels are off by (N H)^(-power) and whose scores vary as the law says.
+
+    After training their variance falls like N^(0.7 (1 - 2 alpha_A)), and 1/2 gains on 1 with N.
+    """
     N, H, L = size
     rng = np.random.default_rng(N + 100 * H + 10_000 * L)
     noise = rng.normal(size=(2, SEEDS, L + 1, PROBE, PROBE))
-    kernel = np.eye(PROBE) + 0.3 * H**-power * (noise + noise.swapaxes(-1, -2))
-    variance = N ** (1 - 2 * alpha_A)
+    kernel = np.eye(PROBE) + 0.3 * (N * H / 8) ** -power * (noise + noise.swapaxes(-1, -2))
+    kernel = kernel * (1.0 if alpha_A == 1 else 1.1)
+    variance = N ** ((1 - 2 * alpha_A) * np.array([1, 0.7])[:, None, None])
+    gained = 0.0 if alpha_A == 1 else 0.05 * np.log(N / 8)
     axes = ("observation", "seed")
     square = (*axes, "level", "sample", "sample_2")
     spatial = (*axes, "level", "token", "token_2")
-    logits = rng.normal(0, variance**0.5, (2, SEEDS, L, H, 4))
+    scores = rng.normal(0, 1.0, (2, SEEDS, L, H, 4))
     return xr.Dataset(
         {
             "loss": (("seed", "step"), 2 - rng.uniform(size=(SEEDS, STEPS)) / L),
-            "probe_loss": (axes, 1 + 1 / H + 0.01 * rng.normal(size=(2, SEEDS))),
+            "probe_loss": (axes, 1 + 1 / H - gained + 0.01 * rng.normal(size=(2, SEEDS))),
             "accuracy": (axes, rng.uniform(size=(2, SEEDS))),
             "stream_kernel": (square, kernel),
             "gradient_kernel": (square, kernel),
             "spatial_kernel": (spatial, kernel),
             "spatial_gradient_kernel": (spatial, kernel),
-            "score": ((*axes, "layer", "head", "place"), logits),
-            "attention": ((*axes, "layer", "head", "place"), logits),
+            "score": ((*axes, "layer", "head", "place"), scores),
+            "attention": ((*axes, "layer", "head", "place"), scores),
             "score_head_var": (
+                (*axes, "layer"),
+                variance * rng.chisquare(30, (2, SEEDS, L)) / 30,
+            ),
+            "score_change_common": ((*axes, "layer"), rng.normal(1, 0.1, (2, SEEDS, L))),
+            "score_change_head_var": (
                 (*axes, "layer"),
                 variance * rng.chisquare(30, (2, SEEDS, L)) / 30,
             ),
@@ -49,6 +59,14 @@ def planted(size, alpha_A=1.0, power=0.5):
         coords={"seed": np.arange(SEEDS), "step": np.arange(STEPS)},
         attrs={"floor": 0.1, "unigram": 3.0, "bigram": 2.0, "parameters": 100, "tokens": 8},
     )
+
+
+def plant(experiment, config, changes=lambda alpha_A: {"alpha_A": alpha_A}):
+    """Records of every cell."""
+    return {
+        cell.name: planted(cell.parameters["size"], **changes(cell.parameters["alpha_A"]))
+        for cell in experiment.cells(config)
+    }
 
 
 @pytest.mark.usefixtures("as_user")
@@ -63,7 +81,7 @@ def planted(size, alpha_A=1.0, power=0.5):
         (lm_sizes, {"vocabulary": 255}),
     ],
 )
-def test_what_has_no_place_for_the_logits_that_are_followed_is_refused(kind, change):
+def test_what_has_no_place_for_the_scores_that_are_followed_is_refused(kind, change):
     (field,) = change
     with pytest.raises(ConfigError, match=f"^{field}: got .*; "):
         kind.Config(**change)
@@ -72,27 +90,32 @@ def test_what_has_no_place_for_the_logits_that_are_followed_is_refused(kind, cha
 def test_planted_laws_of_the_vision_transformers_are_found():
     experiment = get_experiment("bordelon2024/vit-sizes")
     config = vit_sizes.Config(sizes=SIZES, probe=PROBE, steps=STEPS, seeds=SEEDS)
-    results = {vit_and_lm.label(size): planted(size) for size in SIZES.all()}
-    assert set(results) == {cell.name for cell in experiment.cells(config)}
+    results = plant(experiment, config)
     assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
     draw_all(experiment, config, results)
-    wrong = {vit_and_lm.label(s): planted(s, alpha_A=0.5, power=1.0) for s in SIZES.all()}
+    wrong = plant(experiment, config, lambda alpha_A: {"alpha_A": 0.5, "power": 1.0})
     found = verdicts(experiment, config, wrong)
     assert found["stream-kernel-H-before"] is Verdict.refuted
-    assert found["head-variance-N-after"] is Verdict.refuted
+    assert found["head-variance-N-1-before"] is Verdict.refuted
+    assert found["head-variance-N-1-after"] is not Verdict.supported
+    assert found["change-head-variance-N"] is Verdict.refuted
 
 
 def test_planted_laws_of_the_language_models_are_found():
     experiment = get_experiment("bordelon2024/lm-sizes")
     config = lm_sizes.Config(sizes=SIZES, steps=STEPS, seeds=SEEDS)
-    results = {
-        cell.name: planted(cell.parameters["size"], cell.parameters["alpha_A"])
-        for cell in experiment.cells(config)
-    }
-    assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
+    results = plant(experiment, config)
+    found = verdicts(experiment, config, results)
+    reported = [found.pop(f"one-better-along-{axis}-as-reported") for axis in ("N", "H")]
+    assert reported == [Verdict.refuted, Verdict.supported]
+    assert set(found.values()) == {Verdict.supported}
     draw_all(experiment, config, results)
-    same = {c.name: planted(c.parameters["size"]) for c in experiment.cells(config)}
-    assert verdicts(experiment, config, same)["head-variance-N-0.5-before"] is Verdict.refuted
+    same = plant(experiment, config, lambda alpha_A: {})
+    found = verdicts(experiment, config, same)
+    assert found["head-variance-N-0.5-before"] is Verdict.refuted
+    nothing = [name for name in found if name.startswith(("half-", "one-", "kernels-not-equal"))]
+    assert len(nothing) == 6
+    assert {found[name] for name in nothing} == {Verdict.underpowered}
 
 
 def test_planted_spatial_kernels():
@@ -106,9 +129,9 @@ def test_planted_spatial_kernels():
 def test_a_network_that_diverged_leaves_its_rates_open():
     experiment = get_experiment("bordelon2024/vit-sizes")
     config = vit_sizes.Config(sizes=SIZES, probe=PROBE, steps=STEPS, seeds=SEEDS)
-    results = {vit_and_lm.label(size): planted(size) for size in SIZES.all()}
+    results = plant(experiment, config)
     for size in SIZES.along("H"):
-        results[vit_and_lm.label(size)]["stream_kernel"][1, 0] = np.nan
+        results[f"alpha=1/{vit_and_lm.label(size)}"]["stream_kernel"][1, 0] = np.nan
     found = verdicts(experiment, config, results)
     assert found["stream-kernel-H-after"] is Verdict.underpowered
     assert found["stream-kernel-H-before"] is Verdict.supported
@@ -156,6 +179,6 @@ def test_small_runs(name, changes):
     config = replace(experiment.presets["demo"], **changes)
     results = {c.name: experiment.compute_cell(config, c, 0) for c in experiment.cells(config)}
     found = verdicts(experiment, config, results)
-    variance = found.get("head-variance-N-before") or found.get("head-variance-N-1-before")
+    variance = found.get("head-variance-N-1-before")
     assert variance is not Verdict.refuted
     draw_all(experiment, config, results)

@@ -168,6 +168,23 @@ def test_learned_changes_leave_out_what_the_inputs_do(history):
     assert query["learned_key_change"] < 1e-6
 
 
+def test_the_change_of_scores_splits_into_what_heads_share_and_what_not(history):
+    model = Transformer(SHAPE)
+    start = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    moved = {**start, "query": start["query"] * 1.5}
+    inputs, labels = map(jnp.asarray, data.digit_patches().probe(5))
+    snapshot = train.Snapshot(model, moved, start, inputs, labels, "cross_entropy")
+    found = train.ScoreChange()(snapshot)
+    now, before = (np.asarray(f.scores) for f in (snapshot.fields, snapshot.start_fields))
+    for layer in range(2):
+        one, other = np.moveaxis((now - before)[:, layer], 1, 0)  # two heads
+        difference, product = np.mean((one - other) ** 2), np.mean(one * other)
+        np.testing.assert_allclose(found["score_change_head_var"][layer], difference / 2, rtol=1e-4)
+        np.testing.assert_allclose(
+            found["score_change_common"][layer], product, rtol=1e-3, atol=1e-6
+        )
+
+
 @pytest.mark.parametrize("by_layer", [False, True])
 def test_changes_of_the_stream_begin_behind_the_first_block(history, by_layer):
     """The embedding, level 0, is no block's; without layers the last level alone counts."""

@@ -1,6 +1,7 @@
 from .defaults import BYTES as BYTES
 from .defaults import byte_text as byte_text
 from .defaults import digit_patches as digit_patches
+from .defaults import synthetic_images as synthetic_images
 from .digits import DIGITS as DIGITS
 from .digits import Digits as Digits
 from .digits import load_digits as load_digits

@@ -15,6 +15,7 @@ from .observables import HeadVariance as HeadVariance
 from .observables import PooledStream as PooledStream
 from .observables import Predictions as Predictions
 from .observables import ProbeLoss as ProbeLoss
+from .observables import ScoreChange as ScoreChange
 from .observables import Snapshot as Snapshot
 from .observables import StreamKernel as StreamKernel
 from .observables import StreamMotion as StreamMotion

@@ -258,6 +258,33 @@ class HeadVariance(AbstractObservable):
         }
 
 
+@dataclass(frozen=True)
+class ScoreChange(AbstractObservable):
+    """How scores changed since the start, by layer: what heads share, and what tells them apart.
+
+    Of the change delta of an entry in H heads: its variance over heads (with H - 1), and
+    mean(delta)^2 - variance / H, which for independent heads is the square of their common part in
+    the mean. Means over entries; NaN for one head.
+    """
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """See the base class."""
+        return {"score_change_common": ("layer",), "score_change_head_var": ("layer",)}
+
+    def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
+        """See the base class."""
+        change = snapshot.fields.scores - snapshot.start_fields.scores
+        # Masked entries stay where they were, whatever is written there.
+        change = jnp.where(jnp.isfinite(change), change, 0)
+        variance = jnp.var(change, axis=2, ddof=1)
+        common = jnp.mean(change, axis=2) ** 2 - variance / change.shape[2]
+        return {
+            "score_change_common": common.mean(axis=(0, 2, 3)),
+            "score_change_head_var": variance.mean(axis=(0, 2, 3)),
+        }
+
+
 #: Names of `Coordinates`, the first column of a coordinate check.
 COORDINATES = (
     "stream",

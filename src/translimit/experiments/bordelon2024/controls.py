@@ -73,7 +73,7 @@ def _readout(numbers: Parameterization, base: Size) -> Parameterization:
     return numbers.times(describe.Role.READOUT, mult=_width(numbers, base) ** 0.5)
 
 
-def _logits(numbers: Parameterization, base: Size) -> Parameterization:
+def _score_scale(numbers: Parameterization, base: Size) -> Parameterization:
     return numbers.changed(score_scale=numbers.size.head_dim**-0.5)
 
 
@@ -122,15 +122,15 @@ CONTROLS: dict[str, Control] = {
         0.50,
         _readout,
     ),
-    "logit-scale": Control(
+    "score-scale": Control(
         "adamw",
         "head_dim",
         "query, key",
-        "logits times $N^{-1/2}$ with the rates of $\\alpha_A = 1$",
+        "scores times $N^{-1/2}$ with the rates of $\\alpha_A = 1$",
         "learned_score_change",
         1,
         0.31,
-        _logits,
+        _score_scale,
     ),
     "global-rate-head_dim": Control(
         "sgd",

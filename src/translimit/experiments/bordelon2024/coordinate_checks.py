@@ -46,7 +46,7 @@ class Check:
     Attributes:
         optimizer: under which.
         axis: along which size.
-        alpha_A: exponent of the logits.
+        alpha_A: exponent of the scores.
         alpha_L: exponent of the branches.
     """
 

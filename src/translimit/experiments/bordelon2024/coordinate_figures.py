@@ -9,7 +9,6 @@ import numpy as np
 
 import translimit.experiments as ex
 from translimit import figures
-from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.controls import CONTROLS
 from translimit.experiments.bordelon2024.coordinate_checks import (
@@ -20,6 +19,7 @@ from translimit.experiments.bordelon2024.coordinate_checks import (
     Config,
     controlled,
 )
+from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,65 +28,38 @@ if TYPE_CHECKING:
 
 #: Distance from the promised exponent beyond which a control has failed.
 BITE = 0.25
-#: The panels of a check.
-PANELS = (
-    ("stream", "stream_change", "hidden_change"),
-    ("learned_key_change", "learned_score_change", "output_change"),
+#: The coordinates that are drawn.
+SHOWN = (
+    *("stream", "stream_change", "hidden_change"),
+    *("learned_key_change", "learned_score_change", "output_change"),
 )
 
 
-def _fits(found: ex.Found[Config], check: Check) -> dict[tuple[str, int], Estimate]:
-    """Exponents by coordinate and updates; at the start nothing has changed."""
-    return {
-        (name, step): found(CHECK, check).exponent(name, step)
-        for row in PANELS
-        for name in row
-        for step in found.config.steps
-        if step > 0 or not name.endswith("change")
-    }
-
-
 def _figure(check: Check) -> ex.Figure[Config]:
-    """Six coordinates of one check, a colour for each number of updates."""
+    """Six coordinates of one check, a series for each number of updates."""
+
+    def laws(found: ex.Found[Config]) -> Iterator[PowerLaw]:
+        """At the start nothing has changed."""
+        record, promised = found(CHECK, check), check.promises(found.config.steps)
+        for name in SHOWN:
+            for step in found.config.steps:
+                if step > 0 or not name.endswith("change"):
+                    expected = promised.get((name, step))
+                    rows = record.of(name, step)
+                    sizes = record.size.tolist()
+                    yield PowerLaw(name.replace("_", " "), f"step {step}", sizes, rows, expected)
+
     along = networks.AXIS_LABELS[check.axis]
     slug = f"{check.optimizer}-{check.axis}-{check.alpha_A:g}-{check.alpha_L:g}"
-
-    def rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-        promised = check.promises(found.config.steps)
-        for (name, step), fit in _fits(found, check).items():
-            yield (name, step, fit.value, fit.stderr, promised.get((name, step), float("nan")))
-
-    def draw(canvas: Figure, table: Table, found: ex.Found[Config]) -> None:
-        record, promised = found(CHECK, check), check.promises(found.config.steps)
-        fits, grid = _fits(found, check), canvas.subplots(2, 3, sharex=True)
-        for place, name in enumerate(name for row in PANELS for name in row):
-            ax = grid.flat[place]
-            shown = [step for step in found.config.steps if (name, step) in fits]
-            for series, step in enumerate(shown):
-                figures.plot_power_law(
-                    ax,
-                    record.size,
-                    record.of(name, step),
-                    fits[name, step],
-                    series=series,
-                    label=f"step {step}",
-                    expected=promised.get((name, step)),
-                )
-            label = along if place >= 3 else ""
-            figures.finish(ax, xlabel=label, ylabel="rms", title=name.replace("_", " "))
-            figures.legend_below(ax)
-
-    return ex.Figure(
+    return power_law_figure(
+        lambda found: list(laws(found)),
         name=slug.replace(".", ""),
         title=f"Coordinate check: {check}",
         caption="Root mean squares over entries, blocks and {batch} images against the "
         f"{along}, one colour a number of updates; means and standard errors over {{seeds}} seeds, "
         "fitted exponents in the legend, promised ones dashed. Learned changes are those at the "
         "inputs of the start. Dimensionless.",
-        columns=("coordinate", "updates", "exponent", "stderr", "promised"),
-        rows=rows,
-        draw=draw,
-        shown=lambda found, table: len(table.rows),
+        xlabel=along,
         size=(12.0, 6.8),
         when=lambda c: check in c.checks(),
     )

@@ -25,6 +25,7 @@ from translimit.experiments.bordelon2024.coordinate_checks import (
 )
 from translimit.experiments.bordelon2024.coordinate_figures import BITE, FIGURES
 from translimit.experiments.bordelon2024.networks import PAPER
+from translimit.experiments.bordelon2024.power_laws import shifted
 
 #: What claims are made of: coordinates of the start, and after the last update.
 AT_START = ("score", "output")
@@ -67,15 +68,20 @@ def _tolerance(config: Config, at: Promise) -> float:
     return 0.2 if at.check.axis == "layers" and at.step > 0 else 0.15
 
 
+def _promised(found: ex.Found[Config], at: Promise) -> float:
+    return at.check.promises(found.config.steps)[at.coordinate, at.step]
+
+
 PROMISED = ex.Claims(
     "{check.optimizer}-{check.axis}-{check.alpha_A:g}-{check.alpha_L:g}-{coordinate}",
     lambda found, at: (
         f"{at.check}: exponent of {at.coordinate.replace('_', ' ')} after {at.step} updates."
     ),
     estimate=lambda found, at: found(CHECK, at.check).exponent(at.coordinate, at.step),
-    prediction=lambda found, at: at.check.promises(found.config.steps)[at.coordinate, at.step],
+    prediction=_promised,
     tol=_tolerance,
     over=_promises,
+    rivals=shifted(_promised, 0.5, -0.5),
 )
 
 
@@ -90,16 +96,16 @@ def _promise(found: ex.Found[Config], name: str) -> float:
     return promises[control.coordinate, control.step]
 
 
-def _distance(found: ex.Found[Config], name: str) -> Estimate:
-    """How far a control is from the promised exponent."""
+def _miss(found: ex.Found[Config], name: str) -> Estimate:
+    """The exponent of a control less the promised one."""
     control = CONTROLS[name]
     fit = found(CONTROL, name).exponent(control.coordinate, control.step)
-    return Estimate(abs(fit.value - _promise(found, name)), fit.stderr, found.config.seeds)
+    return replace(fit, value=fit.value - _promise(found, name))
 
 
 def _minus_distance(found: ex.Found[Config], name: str) -> Estimate:
-    distance = _distance(found, name)
-    return replace(distance, value=-distance.value)
+    miss = _miss(found, name)
+    return replace(miss, value=-abs(miss.value))
 
 
 def _subject(name: str) -> str:
@@ -134,28 +140,35 @@ CLAIMS = (
         prediction=-BITE,
         tol=0.0,
         over=lambda c: _bites(c, bites=True),
+        rivals=(ex.Rival("the factor makes no difference", 0.0),),
         one_sided=True,
     ),
     ex.Claims(
         "control-{name}",
         lambda found, name: (
             f"{_subject(name)}; this control does not bite: {_what(name)} keeps its exponent (the "
-            "estimate is its distance)."
+            "estimate is what it misses)."
         ),
-        estimate=_distance,
+        estimate=_miss,
         prediction=0.0,
         tol=BITE,
         over=lambda c: _bites(c, bites=False),
+        rivals=(
+            ex.Rival("it needs rates times $m_L^{1/2}$", -0.5),
+            ex.Rival("it needs rates times $m_L^{-1/2}$", 0.5),
+        ),
     ),
     ex.Claims(
-        "plain-logit-change",
-        "AdamW, head dimension: the plain change of the logits cannot tell, since what keys and "
-        "queries are fed moves as well: its exponent is near $-0.4$ although what they learn has "
+        "plain-score-change",
+        "AdamW, head dimension: the plain change of the scores cannot tell, since what keys and "
+        "queries are fed moves as well: its exponent is below -0.15, although what they learn has "
         "exponent 0.",
         estimate=_plain_change,
-        prediction=-0.4,
-        tol=0.2,
+        prediction=-0.15,
+        tol=0.0,
         over=_plain,
+        rivals=(ex.Rival("it goes like what keys and queries learn", 0.0),),
+        one_sided=True,
     ),
 )
 

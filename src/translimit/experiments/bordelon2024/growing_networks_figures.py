@@ -83,7 +83,7 @@ def _draw_rate(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) ->
 
 
 def _attention_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    """Densities at the start and at the end, over 99.5 % of the logits at the end."""
+    """Densities at the start and at the end, over 99.5 % of the scores at the end."""
     ends = networks(found, found.config.sizes[-1:])[0].score
     edges = np.quantile(np.abs(ends[:, -1]), 0.995) * np.linspace(-1, 1, 41)
     for t, when in ((0, "at the start"), (-1, f"after {found.config.steps - 1} updates")):
@@ -125,9 +125,9 @@ ERRORS = ex.Figure(
 )
 LAW = ex.Figure(
     name="attention",
-    title="Law of a logit over heads",
+    title="Law of a score over heads",
     caption=lambda found: (
-        "The logit of the second token on the first, first input; all heads of all networks of "
+        "The score of the second token on the first, first input; all heads of all networks of "
         f"$H = {found.config.sizes[-1]}$ against {limit(found).score.shape[1]} heads of the limit. "
         "Its tails are those of a quadratic form: excess kurtosis is 6 / head dimension at the "
         "start."
@@ -140,7 +140,7 @@ LAW = ex.Figure(
         figures.steps("networks", label="networks"),
         figures.steps("limit", label="limit", series=None),
     ),
-    xlabel="logit over heads",
+    xlabel="score over heads",
     ylabel="density",
     log="y",
     size=(9.0, 4.0),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,10 +22,8 @@ from translimit import core, figures, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, Networks
+from translimit.experiments.bordelon2024.power_laws import NO_EFFECT
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,6 @@ class Curves(ex.Arrays):
     loss: Float[np.ndarray, "updates seed"]
     parameters: int
     linear_floor: float
-
-    def mean(self) -> Float[np.ndarray, " updates"]:
-        """Geometric means over seeds."""
-        return np.exp(np.log(self.loss).mean(axis=1))
 
 
 def compute_curves(config: Config, heads: int, keys: ex.Keys) -> Curves:
@@ -107,11 +101,9 @@ CURVES = ex.Part(
 
 
 def _log_ratio(found: ex.Found[Config], at: tuple[int, int]) -> Estimate:
-    """Log of the last loss with more heads over that with fewer; their seeds are independent."""
-    ends = [np.log(found(CURVES, heads).loss[-1]) for heads in at]
-    more, fewer = (Estimate.over_seeds(end) for end in ends)
-    error = float(np.hypot(more.stderr, fewer.stderr))
-    return Estimate(more.value - fewer.value, error, more.count)
+    """Log of the last loss with more heads over that with fewer; a seed has one order of data."""
+    more, fewer = (np.log(found(CURVES, heads).loss[-1]) for heads in at)
+    return Estimate.over_seeds(more - fewer)
 
 
 WIDER_IS_BETTER = ex.Claims(
@@ -125,65 +117,54 @@ WIDER_IS_BETTER = ex.Claims(
     tol=0.0,
     one_sided=True,
     over=lambda c: [(more, fewer) for fewer, more in pairwise(c.heads)],
+    rivals=(ex.Rival(NO_EFFECT, 0.0),),
 )
 
 
 def _losses(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for heads, curves in found.each(CURVES):
-        for t, loss in zip(curves.updates.tolist(), curves.mean().tolist(), strict=True):
-            yield heads, t, loss
+        for t, loss in zip(curves.updates.tolist(), curves.loss, strict=True):
+            log = Estimate.over_seeds(np.log(loss))
+            mean, bar = float(np.exp(log.value)), log.stderr
+            low, high = float(np.exp(log.value - bar)), float(np.exp(log.value + bar))
+            yield heads, t, mean, low, high, mean * bar, curves.linear_floor
 
 
-def _draw(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Curves with bands on the left, their ends against heads on the right."""
-    del table
-    config, curves = found.config, found.each(CURVES)
-    left, right = canvas.subplots(1, 2)
-    for series, (heads, one) in enumerate(curves):
-        style = figures.marked(series, len(one.updates))
-        factor = np.exp(figures.bars(core.standard_error(np.log(one.loss), 1)))
-        mean = one.mean()
-        low, high = mean / factor, mean * factor
-        left.plot(one.updates, mean, label=f"$H$ = {heads}", **style)
-        left.fill_between(one.updates, low, high, color=style["color"], alpha=0.2)
-        right.errorbar(
-            heads,
-            mean[-1],
-            yerr=[[mean[-1] - low[-1]], [high[-1] - mean[-1]]],
-            fmt=style["marker"],
-            color=style["color"],
-            capsize=2.5,
-        )
-    for ax in (left, right):
-        floor = curves[0][1].linear_floor
-        ax.axhline(floor, color="0.5", linestyle=":", label="linear model, fitted")
-        ax.set_yscale("log")
-    right.set_xscale("log")
-    right.set_xticks(config.heads, [str(heads) for heads in config.heads])
-    right.minorticks_off()
-    figures.finish(left, xlabel="updates", ylabel="loss", title=f"rate {config.rate:g}")
-    title = f"after {config.steps} updates"
-    figures.finish(right, xlabel=networks.AXIS_LABELS["heads"], ylabel="loss", title=title)
-
-
-def _caption(found: ex.Found[Config]) -> str:
-    config = found.config
-    return (
-        f"Cross-entropy in nats on {config.probe} training examples, geometric means over "
-        f"{config.seeds} seeds with one standard error, under the rules from the base "
-        f"$(N, H, L) = {config.base}$ with {networks.OPTIMIZER_LABELS[config.optimizer]} at the "
-        "same rate of the base; dotted: the linear model fitted to all examples."
-    )
-
-
+FLOOR = figures.level("linear model", label="linear model, fitted", dash="1.5 2")
 LOSSES = ex.Figure(
     name="curves",
     title="Loss curves for growing numbers of heads at one rate",
-    caption=_caption,
-    columns=("heads", "updates", "loss"),
+    caption=lambda found: (
+        f"Cross-entropy in nats on {found.config.probe} training examples, geometric means over "
+        f"{found.config.seeds} seeds with one standard error, under the rules from the base "
+        f"$(N, H, L) = {found.config.base}$ with "
+        f"{networks.OPTIMIZER_LABELS[found.config.optimizer]} at the same rate of the base; "
+        "dotted: the linear model fitted to all examples."
+    ),
+    columns=("heads", "updates", "loss", "low", "high", "stderr", "linear model"),
     rows=_losses,
-    draw=_draw,
-    shown=lambda found, table: len(found.config.heads),
+    layers=lambda c: (
+        figures.panel(
+            f"rate {c.rate:g}",
+            figures.band("low", "high", label=""),
+            figures.line("loss", joined=True, label="$H$ = {}"),
+            FLOOR,
+            x="updates",
+            by="heads",
+        ),
+        figures.panel(
+            f"after {c.steps} updates",
+            figures.points("loss", "stderr", joined=True, label="loss"),
+            FLOOR,
+            where={"updates": c.times()[-1]},
+            x="heads",
+            xlabel=networks.AXIS_LABELS["heads"],
+            log="xy",
+            ticks=True,
+        ),
+    ),
+    ylabel="loss",
+    log="y",
     size=(9.0, 4.0),
 )
 

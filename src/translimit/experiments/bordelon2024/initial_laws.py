@@ -1,6 +1,6 @@
-r"""Networks that did not train: logits over heads, and kernels of the residual stream.
+r"""Networks that did not train: the law of scores over heads, and kernels of the residual stream.
 
-With independent Gaussian keys and queries a logit of a head is N^(-alpha_A) times a sum of N
+With independent Gaussian keys and queries a score of a head is N^(-alpha_A) times a sum of N
 products x y of independent Gaussians. E (x y)^2 = 1 and E (x y)^4 = 9, so its excess kurtosis over
 heads is (9 - 3) / N = 6 / N. Kernels are means over H heads: their squared distance from the limit
 H to infinity falls like 1 / H.
@@ -10,7 +10,7 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +21,17 @@ import translimit.experiments as ex
 from translimit import core, figures, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
-from translimit.experiments.bordelon2024.networks import Networks
+from translimit.experiments.bordelon2024.networks import PAPER, Networks
+from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_figure
 from translimit.experiments.checked import Count, Entries, IncreasingSizes
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
     from translimit.describe import TransformerShape
     from translimit.train import AbstractObservable, History
 
-#: Bins of a logit over its standard deviation.
+#: Bins of a score over its standard deviation.
 EDGES = np.linspace(-4.5, 4.5, 46)
+MIDDLE = (EDGES[1:] + EDGES[:-1]) / 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Config(Networks):
 
     law_head_dims: IncreasingSizes = (1, 4, 16)
     law_width: Count = 256
-    law_seeds: Count = 64
+    law_seeds: Count = 512
     kernel_heads: Annotated[IncreasingSizes, Entries(3)] = (4, 8, 16, 32, 128)
     kernel_head_dim: Count = 4
     kernel_seeds: Count = 32
@@ -70,7 +70,7 @@ class Config(Networks):
 
 @dataclass(frozen=True)
 class Law(ex.Arrays):
-    """Logits of networks with one head dimension, head by head."""
+    """Scores of networks with one head dimension, head by head."""
 
     score: Float[np.ndarray, "seed head place"]
 
@@ -83,7 +83,7 @@ class Kernels(ex.Arrays):
 
 
 def compute_law(config: Config, head_dim: int, keys: ex.Keys) -> Law:
-    """Logits at 8 entries of the attention of networks of one block without an MLP."""
+    """Scores at 8 entries of the attention of networks of one block without an MLP."""
     shape = replace(
         networks.base_shape(config),
         head_dim=head_dim,
@@ -125,10 +125,26 @@ def _at_start(
     )
 
 
+LAW = ex.Part(
+    "law/N={head_dim}",
+    Law,
+    compute_law,
+    grid=lambda c: c.law_head_dims,
+    cost=lambda c, head_dim: ex.Cost(5.0 + 0.02 * c.law_seeds),
+)
+KERNELS = ex.Part(
+    "kernels/H={heads}",
+    Kernels,
+    compute_kernels,
+    grid=lambda c: c.kernel_heads,
+    cost=lambda c, heads: ex.Cost(5.0),
+)
+
+
 def kurtosis(law: Law, head_dim: int) -> Estimate:
     """Fourth over squared second moment, divided by 3 + 6 / N; groups of seeds, jackknifed."""
-    logits = law.score.astype(np.float64)
-    groups = np.array_split(logits, min(16, len(logits)))
+    scores = law.score.astype(np.float64)
+    groups = np.array_split(scores, min(16, len(scores)))
     second = np.array([np.mean(g**2, axis=(0, 1)) for g in groups])
     fourth = np.array([np.mean(g**4, axis=(0, 1)) for g in groups])
 
@@ -139,33 +155,113 @@ def kurtosis(law: Law, head_dim: int) -> Estimate:
     return core.jackknife(ratio, len(groups))
 
 
-def kernel_errors(kernels: Sequence[Kernels]) -> Float[np.ndarray, "heads groups"]:
-    """Squared errors against the mean of the last kernels; means over four groups of networks.
-
-    Args:
-        kernels: by growing H.
-    """
-    limit = kernels[-1].kernel.mean(axis=0)
-    errors = np.array([np.mean((one.kernel - limit) ** 2, axis=(1, 2)) for one in kernels[:-1]])
-    return errors.reshape(len(errors), 4, -1).mean(axis=-1)
+def _kurtosis(found: ex.Found[Config], head_dim: int) -> Estimate:
+    return kurtosis(found(LAW, head_dim), head_dim)
 
 
-def plot_laws(canvas: Canvas, laws: Sequence[tuple[Law, str]]) -> None:
-    """Histograms of logits over their standard deviations, with the Gaussian.
+def _kernel_law(found: ex.Found[Config]) -> PowerLaw:
+    """Squared errors against the mean of the last kernels; means over four groups of networks."""
+    *kernels, reference = (one.kernel for _, one in found.each(KERNELS))
+    limit = reference.mean(axis=0)
+    errors = np.array([np.mean((kernel - limit) ** 2, axis=(1, 2)) for kernel in kernels])
+    rows = errors.reshape(len(errors), 4, -1).mean(axis=-1)
+    return PowerLaw("", "networks", found.config.kernel_heads[:-1], rows, -1.0)
 
-    Args:
-        canvas: an empty figure.
-        laws: with their words in the legend.
-    """
-    ax = canvas.subplots()
-    middle = (EDGES[1:] + EDGES[:-1]) / 2
-    for series, (law, label) in enumerate(laws):
-        logits = law.score.ravel()
-        counts, _ = np.histogram(logits / logits.std(), EDGES)
-        style = {"color": figures.COLOURS[series], "linestyle": figures.DASHES[series]}
-        density = counts / (len(logits) * np.diff(EDGES))
-        ax.step(middle, density, where="mid", label=label, **style)
-    normal = np.exp(-(middle**2) / 2) / (2 * np.pi) ** 0.5
-    ax.plot(middle, normal, color=figures.LIMIT, label="$N$ to infinity: Gaussian")
-    ax.set_yscale("log")
-    figures.finish(ax, xlabel="logit over its standard deviation", ylabel="density")
+
+CLAIMS = (
+    ex.Claims(
+        "kurtosis-{head_dim}",
+        lambda found, head_dim: (
+            "The law of a score over heads has excess kurtosis $6 / N$, "
+            f"$N = {head_dim}$ (the estimate is relative to $3 + 6 / N$)."
+        ),
+        estimate=_kurtosis,
+        prediction=1.0,
+        # A third of the way to half of it.
+        tol=lambda config, head_dim: 1 / (head_dim + 2) / 3,
+        over=lambda c: c.law_head_dims,
+        rivals=(
+            ex.Rival("Gaussian", lambda found, head_dim: 3 / (3 + 6 / head_dim)),
+            ex.Rival("$3 / N$", lambda found, head_dim: (3 + 3 / head_dim) / (3 + 6 / head_dim)),
+        ),
+    ),
+    ex.claim(
+        "kernel-rate",
+        "The squared error of residual-stream kernels goes like $1/H$.",
+        lambda found: _kernel_law(found).exponent,
+        prediction=-1.0,
+        tol=0.2,
+        rivals=(ex.Rival("$H^{-1/2}$", -0.5), ex.Rival("$H^{-2}$", -2.0)),
+    ),
+)
+
+
+def _excess(found: ex.Found[Config], head_dim: int) -> tuple[float, float]:
+    """The excess kurtosis and its standard error."""
+    normal, ratio = 3 + 6 / head_dim, _kurtosis(found, head_dim)
+    return normal * ratio.value - 3, normal * ratio.stderr
+
+
+def _law_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Densities of scores over their standard deviations, and the kurtosis of each."""
+    for head_dim, law in found.each(LAW):
+        scores = law.score.ravel()
+        counts, _ = np.histogram(scores / scores.std(), EDGES)
+        density = counts / (len(scores) * np.diff(EDGES))
+        excess = _excess(found, head_dim)
+        name = f"$N$ = {head_dim}: excess kurtosis {core.with_error(*excess)} ({6 / head_dim:.2f})"
+        for x, y in zip(MIDDLE.tolist(), density.tolist(), strict=True):
+            normal = float(np.exp(-(x**2) / 2) / (2 * np.pi) ** 0.5)
+            yield name, x, y, normal, *excess, 6 / head_dim
+
+
+FIGURES = (
+    ex.Figure(
+        name="laws",
+        title="Law of a score over heads at the start",
+        caption="Histograms over heads of {law_seeds} networks of width {law_width} with attention "
+        "alone, 8 entries; in the legend the excess kurtosis with one standard error and, in "
+        "brackets, $6/N$. Dimensionless.",
+        columns=("law", "score", "density", "Gaussian", "excess_kurtosis", "stderr", "predicted"),
+        rows=_law_rows,
+        x="score",
+        by="law",
+        layers=(
+            figures.steps("density"),
+            figures.line("Gaussian", by="", series=None, label="$N$ to infinity: Gaussian"),
+        ),
+        xlabel="score over its standard deviation",
+        ylabel="density",
+        log="y",
+    ),
+    power_law_figure(
+        lambda found: [_kernel_law(found)],
+        name="kernels",
+        title="Convergence of the initial residual-stream kernel in heads",
+        caption="Mean squared difference of the pooled kernel of 16 images after the last block "
+        "from the mean over {kernel_seeds} networks with {reference_heads} heads, "
+        "$N = {kernel_head_dim}$; bars: one standard error over four groups of seeds; fitted "
+        "exponent in the legend, $-1$ dashed. Dimensionless.",
+        xlabel=networks.AXIS_LABELS["heads"],
+        ylabel="squared error",
+        size=(7.0, 4.2),
+    ),
+)
+
+EXPERIMENT = ex.Experiment(
+    name="bordelon2024/initial-laws",
+    title="Scores over heads, and kernels, of networks that did not train",
+    summary="At the start the law of a score over heads has excess kurtosis $6/N$: it is not "
+    "Gaussian at $N = 1$ and becomes so as $N$ grows. Kernels of the residual stream converge like "
+    "$1/H$ in square.",
+    citations=("bordelon2024", "digits", "jax"),
+    reference=core.reference("bordelon2024"),
+    presets={
+        "demo": Config(law_head_dims=(1, 4), law_seeds=64, kernel_heads=(4, 8, 16, 64)),
+        "standard": Config(),
+        "paper": replace(Config(**PAPER), kernel_heads=(4, 8, 16, 32, 64, 256)),
+    },
+    parts=(LAW, KERNELS),
+    claims=CLAIMS,
+    figures=FIGURES,
+)

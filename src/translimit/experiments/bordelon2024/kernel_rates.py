@@ -2,9 +2,10 @@ r"""How fast kernels and laws of heads of trained networks approach what they ar
 
 The distance of a kernel K of one network from that of the largest size is
 |K - K_ref|^2 / |K_ref|^2 (Frobenius), K_ref the mean over the seeds of the largest size. Its
-fluctuation is (n / (n - 1))^(1/2) |K - K_mean| / |K_mean| with the mean over the n seeds of its own
-size: along the heads its square goes like 1 / H, and no largest size enters, whose own distance
-from the limit would.
+fluctuation is (n / (n - 1))^(1/2) |K - K_mean| in the basis in which the mean over the n seeds of
+its own size is the identity, over the leading modes of that mean: all modes count alike, and a few
+networks tell a rate. Along the heads its square goes like 1 / H, and no largest size enters, whose
+own distance from the limit would.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -35,12 +36,21 @@ def distances(kernels: Sequence[Float[np.ndarray, "_seed n n"]]) -> Rows:
     return [np.linalg.norm(one - reference, axis=(1, 2)) / size for one in every[:-1]]
 
 
+#: Leading modes of the mean kernel in which fluctuations are taken.
+MODES = 6
+
+
 def fluctuations(kernels: Float[np.ndarray, "seed n n"]) -> Float[np.ndarray, " seed"]:
-    """Relative distances (not squared) of every seed's kernel from their mean."""
+    """Relative distances (not squared) of every seed's kernel from their mean; NaN if one is."""
     kernels = np.asarray(kernels, dtype=float)
-    mean = kernels.mean(axis=0)
-    scale = (len(kernels) / (len(kernels) - 1)) ** 0.5 / np.linalg.norm(mean)
-    return scale * np.linalg.norm(kernels - mean, axis=(1, 2))
+    count, dim = len(kernels), kernels.shape[-1]
+    if not np.isfinite(kernels).all():
+        return np.full(count, np.nan)
+    values, vectors = np.linalg.eigh(kernels.mean(axis=0))
+    modes = min(MODES, dim)
+    whiten = vectors[:, -modes:] / values[-modes:] ** 0.5
+    white = whiten.T @ kernels @ whiten - np.eye(modes)
+    return (count / (count - 1) / modes) ** 0.5 * np.linalg.norm(white, axis=(1, 2))
 
 
 def kernel_fluctuations(networks: Sequence[common.Trained], kind: str, word: str) -> Rows:
@@ -56,7 +66,7 @@ def kernel_fluctuations(networks: Sequence[common.Trained], kind: str, word: str
 
 
 def head_deviations(networks: Sequence[common.Trained], word: str) -> Rows:
-    """Deviations of the logits over heads, of every size.
+    """Deviations of the scores over heads, of every size.
 
     Args:
         networks: by size.
@@ -87,40 +97,140 @@ def kernels_concentrate(
     name: str,
     what: str,
     kinds: Sequence[str],
-    heads: Callable[[C], Sequence[int]],
+    sizes: Callable[[C], Sequence[int]],
     rows: Callable[[ex.Found[C], str, str], Rows],
+    along: str = "H",
 ) -> ex.Claims[C, tuple[str, str]]:
-    """The variance of kernels over networks falls like 1 / H, before and after training.
+    """The variance of kernels over networks falls like one over a size, before and after training.
 
     Args:
         name: of the claims, with `kind` and `word` in braces.
         what: of which kernel, with `kind` in braces.
         kinds: of kernels.
-        heads: numbers of heads; nothing is claimed for a single one.
+        sizes: of the networks; nothing is claimed for a single one.
         rows: fluctuations of a kind, before or after.
+        along: symbol of the size.
     """
 
     def over(config: C) -> list[tuple[str, str]]:
         every = [(kind, word) for word in common.WHEN for kind in kinds]
-        return every if len(heads(config)) > 1 else []
+        return every if len(sizes(config)) > 1 else []
 
     return ex.Claims(
         name,
         lambda found, at: (
-            f"The variance over networks of the {what.format(kind=at[0])} falls like $1/H$ "
+            f"The variance over networks of the {what.format(kind=at[0])} falls like $1/{along}$ "
             f"{at[1]} training."
         ),
-        estimate=lambda found, at: rate(heads(found.config), rows(found, *at)),
+        estimate=lambda found, at: rate(sizes(found.config), rows(found, *at)),
         prediction=-1.0,
-        tol=lambda config, at: 0.4 if at[1] == "before" else 0.5,
+        tol=0.25,
         over=over,
+        rivals=(
+            ex.Rival(f"like ${along}^{{-1/2}}$", -0.5),
+            ex.Rival(f"like ${along}^{{-2}}$", -2.0),
+        ),
+        decided_by="standard",
     )
 
 
-def more_heads_no_worse(
+def heads_differ(
+    along: Callable[[ex.Found[S], float], Sequence[common.Trained]],
+) -> tuple[ex.Claims[S, tuple[float, str]], ...]:
+    """Laws of scores over heads along N: the one of the start, and what is left of it in the end.
+
+    Args:
+        along: what was found along N at an exponent.
+    """
+
+    def estimate(found: ex.Found[S], at: tuple[float, str]) -> Estimate:
+        alpha_A, word = at
+        networks = along(found, alpha_A)
+        return rate(found.config.sizes.values("N"), head_deviations(networks, word))
+
+    def over(config: S, word: str, falls: bool | None = None) -> list[tuple[float, str]]:
+        exponents = config.exponents if len(config.sizes.head_dims) > 1 else ()
+        return [(one, word) for one in exponents if falls is None or (one > 0.5) is falls]
+
+    def slower(found: ex.Found[S], at: tuple[float, str]) -> Estimate:
+        start, end = estimate(found, (at[0], "before")), estimate(found, at)
+        return Estimate(start.value - end.value, float(np.hypot(start.stderr, end.stderr)), 1)
+
+    def at_one(config: S, at: tuple[float, str]) -> bool:
+        return at[0] == 1
+
+    def at_half(config: S, at: tuple[float, str]) -> bool:
+        return at[0] == 0.5
+
+    start = ex.Claims(
+        "head-variance-N-{alpha_A:g}-{word}",
+        lambda found, at: (
+            f"At $\\alpha_A = {at[0]:g}$ the variance of scores over heads goes like "
+            f"$N^{{{1 - 2 * at[0]:g}}}$ {at[1]} training."
+        ),
+        estimate=estimate,
+        prediction=lambda found, at: 1 - 2 * at[0],
+        tol=0.15,
+        over=lambda config: over(config, "before"),
+        rivals=(
+            ex.Rival("$N^{2 - 2\\alpha_A}$", lambda found, at: 2 - 2 * at[0]),
+            ex.Rival("that of the deviation, $N^{1/2 - \\alpha_A}$", -0.5, when=at_one),
+            ex.Rival("the printed $N^{-2}$ of trained heads", -2.0, when=at_one),
+            ex.Rival("$N^{-\\alpha_A}$", -0.5, when=at_half),
+            ex.Rival("$1/N$ at every $\\alpha_A$", -1.0, when=at_half),
+        ),
+    )
+    falls = ex.Claims(
+        "head-variance-N-{alpha_A:g}-{word}",
+        lambda found, at: (
+            f"At $\\alpha_A = {at[0]:g}$ the variance of scores over heads falls with $N$ after "
+            "training too (its exponent is below 0)."
+        ),
+        estimate=estimate,
+        prediction=0.0,
+        tol=0.0,
+        over=lambda config: over(config, "after", falls=True),
+        rivals=(ex.Rival("it stays, as at 1/2", 0.0),),
+        one_sided=True,
+    )
+    more_slowly = ex.Claims(
+        "head-variance-N-{alpha_A:g}-slower-{word}",
+        lambda found, at: (
+            f"At $\\alpha_A = {at[0]:g}$ it falls more slowly {at[1]} training than before: heads "
+            "have learned different things (the exponent before less that after is below 0)."
+        ),
+        estimate=slower,
+        prediction=0.0,
+        tol=0.0,
+        over=lambda config: over(config, "after", falls=True),
+        rivals=(ex.Rival("one law throughout", 0.0), ex.Rival("$N^{-2}$ in the end", 1.0)),
+        one_sided=True,
+        decided_by="standard",
+    )
+    stays = ex.Claims(
+        "head-variance-N-{alpha_A:g}-{word}",
+        lambda found, at: (
+            f"At $\\alpha_A = {at[0]:g}$ the law over heads stays nearly the same along $N$ "
+            f"{at[1]} training: the exponent of its variance is 0."
+        ),
+        estimate=estimate,
+        prediction=0.0,
+        tol=0.2,
+        over=lambda config: over(config, "after", falls=False),
+        rivals=(
+            ex.Rival("it falls like $N^{-1/2}$", -0.5),
+            ex.Rival("it grows like $N^{1/2}$", 0.5),
+            ex.Rival("it falls like $1/N$, as at 1", -1.0),
+        ),
+        decided_by="standard",
+    )
+    return start, falls, more_slowly, stays
+
+
+def more_heads_lower_loss(
     along: Callable[[ex.Found[S], str], Sequence[common.Trained]],
 ) -> ex.Claims[S, ex.Alone]:
-    """The loss with the most heads is not above that with the fewest.
+    """The loss with the most heads is below that with the fewest.
 
     Args:
         along: what was found along an axis.
@@ -129,22 +239,22 @@ def more_heads_no_worse(
     def statement(found: ex.Found[S], at: ex.Alone) -> str:
         heads = found.config.sizes.values("H")
         return (
-            f"With {heads[-1]} heads the loss on the probe at the end is not above that with "
-            f"{heads[0]}."
+            f"With {heads[-1]} heads the loss on the probe at the end is below that with "
+            f"{heads[0]} (the difference is below 0)."
         )
 
     def difference(found: ex.Found[S], at: ex.Alone) -> Estimate:
         networks = along(found, "H")
-        few, many = networks[0].final_losses(), networks[-1].final_losses()
-        error = np.hypot(few.std(ddof=1), many.std(ddof=1)) / len(few) ** 0.5
-        return Estimate(float(many.mean() - few.mean()), float(error), len(few))
+        few, many = (Estimate.over_seeds(one.final_losses()) for one in (networks[0], networks[-1]))
+        return Estimate(many.value - few.value, float(np.hypot(many.stderr, few.stderr)), few.count)
 
     return ex.Claims(
-        "more-heads-no-worse",
+        "more-heads-lower-loss",
         statement,
         estimate=difference,
         prediction=0.0,
-        tol=0.02,
+        tol=0.0,
         over=ex.alone,
+        rivals=(ex.Rival("no effect", 0.0),),
         one_sided=True,
     )

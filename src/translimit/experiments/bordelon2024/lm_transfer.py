@@ -2,7 +2,7 @@ r"""Does the best learning rate of a small language model stay the best of a lar
 
 The study of `bordelon2024/transfer` on bytes of English prose: causal decoders under AdamW, fresh
 minibatches, head dimension, heads and layers, the rules beside the standard parameterization. The
-readout starts at zero in both, so that they differ in rates, hidden starts, the scale of logits and
+readout starts at zero in both, so that they differ in rates, hidden starts, the scale of scores and
 the factor of the branches.
 
 Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", hyper-parameter

@@ -45,7 +45,7 @@ class Networks(CheckedConfig):
             sizes, or "paper", the paper's own parameterization.
         beta0: weight of the branches in the paper's parameterization.
         gamma0: richness in the paper's parameterization.
-        images: "digits", or the path of an `.npz` with CIFAR-10 or CIFAR-5M.
+        images: "digits", "synthetic", or the path of an `.npz` with CIFAR-10 or CIFAR-5M.
         batch: examples of an update.
         seeds: independent starts.
     """
@@ -91,8 +91,8 @@ def images(name: str, patch: tuple[int, int] | None = None) -> Examples:
     """Labelled images as patches.
 
     Args:
-        name: "digits", or the path of an `.npz`.
-        patch: height and width of a patch; (2, 4) for digits and (4, 4) for a file by default.
+        name: "digits", "synthetic" (drawn, of the size of CIFAR's), or the path of an `.npz`.
+        patch: height and width of a patch; (2, 4) for digits and (4, 4) otherwise by default.
 
     Raises:
         ConfigError: no file is named.
@@ -100,6 +100,8 @@ def images(name: str, patch: tuple[int, int] | None = None) -> Examples:
     """
     if name == "digits":
         return data.digit_patches(patch or (2, 4))
+    if name == "synthetic":
+        return data.synthetic_images(patch=patch or (4, 4))
     if not name:
         raise ConfigError(
             "images",
@@ -176,7 +178,7 @@ def ruled(
         config: the base and where its numbers come from.
         shape: of the network.
         optimizer: whose rules.
-        alpha_A: exponent of the logits.
+        alpha_A: exponent of the scores.
         alpha_L: exponent of the branches.
     """
     pixels = shape.patch_dim or 1

@@ -50,7 +50,7 @@ class Study:
     Attributes:
         optimizer: AdamW or SGD with momentum.
         axis: along which size.
-        alpha_A: exponent of the logits.
+        alpha_A: exponent of the scores.
     """
 
     optimizer: Optimizer
@@ -66,7 +66,7 @@ class Sweeps(Networks, abc.ABC):
         multiples: of the base along an axis.
         axes: which axes are swept.
         optimizers: AdamW, SGD with momentum.
-        alphas: exponents of the logits along the head dimension, under the first optimiser.
+        alphas: exponents of the scores along the head dimension.
         steps: updates after which the loss is taken.
         log2_rates: first and last exponent of the grid of AdamW.
         log2_momentum_rates: first and last exponent of the grid of SGD with momentum.
@@ -102,8 +102,7 @@ class Sweeps(Networks, abc.ABC):
 
     def studies(self, optimizer: Optimizer, axis: AxisName) -> list[Study]:
         """The comparisons along an axis under the rules."""
-        several = optimizer == self.optimizers[0] and axis == "head_dim"
-        alphas = self.alphas if several else self.alphas[:1]
+        alphas = self.alphas if axis == "head_dim" else self.alphas[:1]
         return [Study(optimizer, axis, alpha) for alpha in alphas]
 
     def all_studies(self) -> list[Study]:

@@ -1,4 +1,4 @@
-"""Figures of networks of growing sizes: losses, rates with their fits, laws of logits, kernels."""
+"""Figures of networks of growing sizes: losses, rates with their fits, laws of scores, kernels."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 C = TypeVar("C")
+S = TypeVar("S", bound=common.Study)
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -130,25 +131,24 @@ def _smooth(
 
 @dataclass(frozen=True)
 class Laws:
-    """Logits over heads, seeds, blocks and places, by the dimension of heads; one panel.
+    """Scores over heads, seeds, blocks and places, by the dimension of heads; one panel.
 
     Attributes:
         word: before or after training.
         samples: by dimension.
-        alpha_A: exponent of the logits, where several are compared.
+        alpha_A: exponent of the scores.
     """
 
     word: str
     samples: Mapping[int, Float[np.ndarray, ...]]
-    alpha_A: float | None = None
+    alpha_A: float
 
     def rows(self) -> Iterator[figures.Row]:
-        """The exponent where there are several, dimension, word, mean, variance, samples."""
-        exponent = () if self.alpha_A is None else (self.alpha_A,)
+        """The exponent, dimension, word, mean, variance, samples."""
         for value, entries in self.samples.items():
             numbers = entries.ravel().astype(float)
             moments = (float(numbers.mean()), float(numbers.var()), numbers.size)
-            yield (*exponent, value, self.word, *moments)
+            yield (self.alpha_A, value, self.word, *moments)
 
     def chart(self) -> figures.Chart:
         """Histograms; what lies outside is in the outermost bins."""
@@ -160,9 +160,8 @@ class Laws:
             series = place % len(figures.COLOURS)
             colour, dash = figures.COLOURS[series], figures.PATTERNS[series]
             marks.append(figures.Steps(bins, density, colour, f"$N$ = {value}", dash))
-        title = f"{self.word} training"
-        title = title if self.alpha_A is None else f"$\\alpha_A$ = {self.alpha_A:g}, {title}"
-        x, y = figures.ChartAxis("logit $A$"), figures.ChartAxis("density over heads")
+        title = f"$\\alpha_A$ = {self.alpha_A:g}, {self.word} training"
+        x, y = figures.ChartAxis("score $A$"), figures.ChartAxis("density over heads")
         return figures.Chart(title, x, y, tuple(marks), title)
 
 
@@ -245,29 +244,34 @@ def rate_figure(
 
 
 def law_figure(
-    panels: Callable[[ex.Found[C]], Sequence[Laws]],
-    *,
-    caption: str,
-    columns: tuple[str, ...],
-    size: tuple[float, float] | Callable[[C], tuple[float, float]],
-) -> ex.Figure[C]:
-    """Laws of logits over heads, before and after training side by side.
+    along: Callable[[ex.Found[S], str, float], Sequence[common.Trained]],
+) -> ex.Figure[S]:
+    """Laws of scores over heads along N at every exponent, before and after training side by side.
 
     Args:
-        panels: of what was found.
-        caption: see `experiments.Figure`.
-        columns: header of the table.
-        size: width and height in inches.
+        along: the networks along an axis at an exponent.
     """
+
+    def panels(found: ex.Found[S]) -> list[Laws]:
+        made, sizes = [], found.config.sizes.values("N")
+        for alpha_A in found.config.exponents:
+            every = dict(zip(sizes, along(found, "N", alpha_A), strict=True))
+            for when, word in enumerate(common.WHEN):
+                scores = {size: one.score[when] for size, one in every.items()}
+                made.append(Laws(word, scores, alpha_A))
+        return made
+
     return ex.Figure(
         name="laws",
-        title="The law of logits over heads",
-        caption=caption,
-        columns=columns,
+        title="The law of scores over heads",
+        caption=f"Scores of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and "
+        "seeds, before and after training. Dimensionless; what lies outside is in the outermost "
+        "bins.",
+        columns=("alpha_A", "N", "training", "mean", "variance", "samples"),
         rows=lambda found: (row for panel in found.once(panels) for row in panel.rows()),
         draw=_drawn(panels, 2),
         shown=lambda found, table: len(table.rows),
-        size=size,
+        size=lambda c: (9.0, 3.4 * len(c.exponents)),
     )
 
 

@@ -20,6 +20,7 @@ from translimit import figures
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import AxisName
+from translimit.experiments.bordelon2024.power_laws import NO_EFFECT
 from translimit.experiments.bordelon2024.rate_sweeps import (
     AXES,
     OPTIMIZERS,
@@ -74,17 +75,23 @@ def _standard_drift(found: Found, study: Study) -> Estimate:
     return found(STANDARD, (study.optimizer, study.axis)).drift_estimate()
 
 
-def _regret(found: Found, study: Study) -> Estimate:
-    ours = found(RULES, study)
-    return Estimate(float(ours.regret), float(ours.regret_stderr), found.config.seeds)
+def _span(found: Found) -> float:
+    """Decades of sizes."""
+    return float(np.log10(found.config.largest))
+
+
+def _regret(sweep: Sweep) -> Estimate:
+    return Estimate(float(sweep.regret), float(sweep.regret_stderr), sweep.loss.shape[1])
 
 
 def _gain(found: Found, study: Study) -> Estimate:
-    """Log of the loss of the largest network over that of the base, at the base's best rate."""
-    ours = found(RULES, study)
-    loss, stderr = ours.base_rate_loss, ours.base_rate_stderr
-    error = float(np.hypot(stderr[-1] / loss[-1], stderr[0] / loss[0]))
-    return Estimate(float(np.log(loss[-1] / loss[0])), error, found.config.seeds)
+    """Log of the loss of the largest network over that of the base, at the base's best rate.
+
+    The rate is that of all seeds on the grid; a seed has one order of data.
+    """
+    losses = np.log(found(RULES, study).loss)
+    best = int(np.argmin(losses[0].mean(axis=0)))
+    return Estimate.over_seeds(losses[-1, :, best] - losses[0, :, best])
 
 
 CLAIMS = (
@@ -98,6 +105,16 @@ CLAIMS = (
         prediction=0.0,
         tol=_tolerance,
         over=_separated,
+        rivals=(
+            ex.Rival("it falls like one over the size", lambda found, study: -_span(found)),
+            ex.Rival("it grows with the size", lambda found, study: _span(found)),
+            ex.Rival(
+                "it moves as in the standard parameterization",
+                lambda found, study: _standard_drift(found, study),
+                when=lambda config, study: study.optimizer == "adamw" and study.axis != "layers",
+            ),
+        ),
+        decided_by="standard",
     ),
     ex.Claims(
         "{optimizer}-{axis}-{alpha_A:g}-regret",
@@ -105,11 +122,20 @@ CLAIMS = (
             f"{_where(study)}: under the rules the largest network pays little for the base's best "
             "rate instead of its own: the log of the ratio of losses."
         ),
-        estimate=_regret,
+        estimate=lambda found, study: _regret(found(RULES, study)),
         prediction=0.0,
         tol=0.1,
         over=_separated,
+        rivals=(
+            ex.Rival("it pays a quarter of the loss", 0.25),
+            ex.Rival(
+                "it pays what the standard parameterization pays",
+                lambda found, study: _regret(found(STANDARD, (study.optimizer, study.axis))),
+                when=lambda config, study: study.optimizer == "adamw" and study.axis != "layers",
+            ),
+        ),
         one_sided=True,
+        decided_by="standard",
     ),
     ex.Claims(
         "{optimizer}-{axis}-{alpha_A:g}-standard-drift",
@@ -121,6 +147,18 @@ CLAIMS = (
         prediction=_missing_factor,
         tol=0.15,
         over=lambda c: _standard(c, told=True),
+        rivals=(
+            ex.Rival("it stays", 0.0),
+            ex.Rival(
+                "by the root of the missing factor",
+                lambda found, study: _missing_factor(found, study) / 2,
+            ),
+            ex.Rival(
+                "by its power 3/2",
+                lambda found, study: 1.5 * _missing_factor(found, study),
+            ),
+        ),
+        decided_by="standard",
     ),
     ex.Claims(
         "{optimizer}-{axis}-{alpha_A:g}-standard-drift",
@@ -132,7 +170,9 @@ CLAIMS = (
         prediction=-0.3,
         tol=0.0,
         over=lambda c: _standard(c, told=False),
+        rivals=(ex.Rival("it stays", 0.0),),
         one_sided=True,
+        decided_by="standard",
     ),
     ex.Claims(
         "{optimizer}-{axis}-{alpha_A:g}-wider-is-better",
@@ -144,6 +184,7 @@ CLAIMS = (
         prediction=0.0,
         tol=0.0,
         over=lambda c: [study for study in c.all_studies() if study.axis != "layers"],
+        rivals=(ex.Rival(NO_EFFECT, 0.0),),
         one_sided=True,
     ),
 )

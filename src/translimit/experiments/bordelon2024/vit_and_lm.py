@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypedDict, Unpack
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 AXES = ("N", "H", "L")
 LONG = {"N": "head dimension $N$", "H": "heads $H$", "L": "layers $L$"}
-#: (sample, query token, key token) of the recorded entries of the logits.
+#: (sample, query token, key token) of the recorded entries of the scores.
 PLACES = ((0, 1, 0), (1, 3, 2), (2, 5, 1), (3, 4, 4))
 WHEN = ("before", "after")
 #: Pooled kernels that are recorded.
@@ -81,6 +81,19 @@ class Sizes(CheckedConfig):
         return list(dict.fromkeys(size for axis in axes for size in self.along(axis)))
 
 
+@dataclass(frozen=True)
+class At:
+    """What is trained.
+
+    Attributes:
+        alpha_A: exponent of the scores.
+        size: (N, H, L).
+    """
+
+    alpha_A: float
+    size: Size
+
+
 def label(size: Sequence[int]) -> str:
     """`4-8-2` of (4, 8, 2)."""
     return "-".join(str(number) for number in size)
@@ -92,6 +105,7 @@ class Study(CheckedConfig):
 
     Attributes:
         sizes: base and axes.
+        exponents: alpha_A; the first for all axes, every one along those of `compared`.
         alpha_L: exponent of the branches.
         beta0: factor of the branches.
         gamma0: richness.
@@ -102,7 +116,11 @@ class Study(CheckedConfig):
         probe: examples on which kernels are recorded.
     """
 
+    #: Axes along which all exponents train.
+    compared: ClassVar[tuple[str, ...]] = ("N",)
+
     sizes: Sizes = field(default_factory=Sizes)
+    exponents: Annotated[tuple[Exponent, ...], Distinct()] = (1.0, 0.5)
     alpha_L: Exponent = 1.0
     beta0: Positive = 4.0
     gamma0: Positive = 1.0
@@ -111,6 +129,17 @@ class Study(CheckedConfig):
     seeds: Four = 8
     batch: Count = 32
     probe: Four = 24
+
+    @property
+    def first(self) -> float:
+        """The exponent of all axes."""
+        return self.exponents[0]
+
+    def points(self) -> list[At]:
+        """Each size at the first exponent, and along some axes at each other."""
+        several = self.sizes.all(self.compared)
+        made = [At(self.first, size) for size in self.sizes.all()]
+        return made + [At(alpha_A, size) for alpha_A in self.exponents[1:] for size in several]
 
     def training(self, optimizer: train.Optimizer) -> train.Training:
         """Of all seeds at the base rate."""
@@ -142,7 +171,7 @@ class Trained(Losses):
     accuracy: Float[np.ndarray, "observation seed"]
     stream_kernel: Float[np.ndarray, "observation seed level sample sample_2"]
     gradient_kernel: Float[np.ndarray, "observation seed level sample sample_2"]
-    score: Annotated[Float[np.ndarray, "observation seed layer head place"], "logit $A$"]
+    score: Annotated[Float[np.ndarray, "observation seed layer head place"], "score $A$"]
     attention: Float[np.ndarray, "observation seed layer head place"]
     score_head_var: Float[np.ndarray, "observation seed layer"]
     attention_head_var: Float[np.ndarray, "observation seed layer"]
@@ -156,7 +185,7 @@ class Trained(Losses):
         return self.gradient_kernel[when, :, 0]
 
     def head_deviation(self, when: int) -> Float[np.ndarray, " seed"]:
-        """Standard deviation over heads of the logits, root mean square over blocks."""
+        """Standard deviation over heads of the scores, root mean square over blocks."""
         return self.score_head_var[when].mean(axis=-1).astype(float) ** 0.5
 
     def final_losses(self) -> Float[np.ndarray, " seed"]:
@@ -212,8 +241,9 @@ def train_size(
     training: train.Training,
     key: Key,
     probe: int,
+    *more: train.AbstractObservable,
 ) -> dict[str, np.ndarray]:
-    """The arrays of `Trained`: one size with all its seeds, at one rate."""
+    """The arrays of `Trained`: one size with all its seeds, at one rate; and what else is asked."""
     history = train.train(
         shape,
         parameterization,
@@ -226,6 +256,7 @@ def train_size(
             train.StreamKernel(gradient=True),
             train.AttentionLaw(places=PLACES),
             train.HeadVariance(),
+            *more,
         ),
         observe_at=(0, training.steps),
         probe=probe,

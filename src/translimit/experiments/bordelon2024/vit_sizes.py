@@ -1,10 +1,11 @@
 r"""Vision transformers of growing N, H and L before and after training: kernels, laws, losses.
 
-One network a seed and size, in the paper's parameterization with SGD and momentum. At
-alpha_A = 1 the kernels of the pooled stream and of the gradient concentrate: their
-variance over networks is of order 1 / H along H, and the logits vary over heads with
-variance of order 1 / N. The demo and standard presets train on digits; the paper's trains on
-CIFAR-5M from a file.
+One network a seed and size, in the paper's parameterization with SGD and momentum. The kernels of
+the pooled stream and of the gradient concentrate: their variance over networks is of order 1 / H
+along H. The variance of scores over heads is of order N^(1 - 2 alpha_A) at the start. At
+alpha_A = 1 it falls after training too, and the part of the change of scores that heads share
+does not; at 1/2 the law over heads stays. The demo and standard presets train on digits; the
+paper's trains on CIFAR-5M from a file.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -12,11 +13,12 @@ transformers".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, data, figures, train
@@ -25,7 +27,8 @@ from translimit.experiments.bordelon2024 import kernel_rates as rates
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024 import size_charts as charts
 from translimit.experiments.bordelon2024 import vit_and_lm as common
-from translimit.experiments.checked import Count, Exponent, Momentum
+from translimit.experiments.bordelon2024.vit_and_lm import At
+from translimit.experiments.checked import Count, Momentum
 from translimit.experiments.ensembles import ensemble_bytes
 
 if TYPE_CHECKING:
@@ -39,13 +42,11 @@ class Config(common.Study):
     """Sizes and training.
 
     Attributes: those of `vit_and_lm.Study`, and
-        alpha_A: exponent of the logits.
         momentum: of SGD.
         images: `.npz` of images [examples, height, width, channels] and labels, or "digits".
         patch: height and width of a patch.
     """
 
-    alpha_A: Exponent = 1.0
     momentum: Momentum = 0.9
     images: str = "digits"
     patch: tuple[Count, Count] = (2, 4)
@@ -78,59 +79,92 @@ class Config(common.Study):
 
 @dataclass(frozen=True)
 class VisionTransformers(common.Trained):
-    """One size before and after training, and the loss of the linear model."""
+    """One size before and after training: how scores changed, and the loss of the linear model."""
 
+    score_change_common: Float[np.ndarray, "observation seed layer"]
+    score_change_head_var: Float[np.ndarray, "observation seed layer"]
     floor: float
 
 
-def compute(config: Config, size: common.Size, keys: ex.Keys) -> VisionTransformers:
-    """Train all seeds of one size."""
+def compute(config: Config, at: At, keys: ex.Keys) -> VisionTransformers:
+    """Train all seeds of one size at one exponent."""
     source = config.source()
     inputs, labels = source.probe(config.probe)
     pixels = inputs.shape[-1]
     shape = common.bare_shape(
-        size, tokens=inputs.shape[1], outputs=max(10, int(labels.max()) + 1), patch_dim=pixels
+        at.size, tokens=inputs.shape[1], outputs=max(10, int(labels.max()) + 1), patch_dim=pixels
     )
     numbers = common.numbers(
-        size, "momentum", config.alpha_A, config.alpha_L, config.beta0, config.gamma0, pixels
+        at.size, "momentum", at.alpha_A, config.alpha_L, config.beta0, config.gamma0, pixels
     )
     training = config.training(train.Optimizer("momentum", momentum=config.momentum))
     return VisionTransformers(
-        **common.train_size(shape, numbers, source, training, keys.own, config.probe),
+        **common.train_size(
+            shape, numbers, source, training, keys.own, config.probe, train.ScoreChange()
+        ),
         parameters=shape.parameter_count,
         tokens=shape.tokens * config.batch,
         floor=config.floor(),
     )
 
 
-def _cost(config: Config, size: common.Size) -> ex.Cost:
+def _cost(config: Config, at: At) -> ex.Cost:
     """Compilation, and floating-point operations at 10 a nanosecond."""
-    N, H, L = size
+    N, H, L = at.size
     patches = 8 if config.images == "digits" else 64
     tokens = config.seeds * config.steps * config.batch * patches
     memory = ensemble_bytes(
-        size, members=config.seeds, batch=config.batch, tokens=patches, outputs=10, slots=1
+        at.size, members=config.seeds, batch=config.batch, tokens=patches, outputs=10, slots=1
     )
     return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 
 
 NETWORKS = ex.Part(
-    "{N}-{H}-{L}", VisionTransformers, compute, grid=lambda c: c.sizes.all(), cost=_cost
+    "alpha={alpha_A:g}/{size[0]}-{size[1]}-{size[2]}",
+    VisionTransformers,
+    compute,
+    grid=lambda c: c.points(),
+    cost=_cost,
 )
 
 
-def _along(found: ex.Found[Config], axis: str) -> list[VisionTransformers]:
-    return [found(NETWORKS, size) for size in found.config.sizes.along(axis)]
+def _along(
+    found: ex.Found[Config], axis: str, alpha_A: float | None = None
+) -> list[VisionTransformers]:
+    """Networks of an axis, at the first exponent by default."""
+    exponent = found.config.first if alpha_A is None else alpha_A
+    return [found(NETWORKS, At(exponent, size)) for size in found.config.sizes.along(axis)]
 
 
 def _fluctuations(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
     return rates.kernel_fluctuations(_along(found, "H"), kind, word)
 
 
-def _variance_rate(found: ex.Found[Config], word: str) -> Estimate:
-    return rates.rate(
-        found.config.sizes.values("N"), rates.head_deviations(_along(found, "N"), word)
+def _changes(found: ex.Found[Config]) -> rates.Rows:
+    """Deviations over heads of the change of scores at the first exponent."""
+    return [one.score_change_head_var[1].mean(axis=-1) ** 0.5 for one in _along(found, "N")]
+
+
+def _common(found: ex.Found[Config]) -> Estimate:
+    """The common part of the change at the smallest N over that at the largest."""
+    first, *_, last = (
+        Estimate.over_seeds(one.score_change_common[1].mean(axis=-1).astype(float))
+        for one in _along(found, "N")
     )
+    ratio = first.value / last.value
+    error = float(np.hypot(first.stderr, ratio * last.stderr)) / abs(last.value)
+    return Estimate(ratio, error, first.count)
+
+
+def _span(found: ex.Found[Config]) -> float:
+    """The largest N over the smallest."""
+    sizes = found.config.sizes.values("N")
+    return sizes[-1] / sizes[0]
+
+
+def _at_one(config: Config) -> Sequence[ex.Alone]:
+    """Whether the first exponent is 1 and N changes."""
+    return ex.alone(config) if config.first == 1 and len(config.sizes.head_dims) > 1 else ()
 
 
 CLAIMS = (
@@ -141,17 +175,39 @@ CLAIMS = (
         lambda c: c.sizes.values("H"),
         _fluctuations,
     ),
+    *rates.heads_differ(lambda found, alpha_A: _along(found, "N", alpha_A)),
     ex.Claims(
-        "head-variance-N-{word}",
-        lambda found, word: (
-            f"The variance of logits over heads goes like $N^{{1 - 2\\alpha_A}}$ {word} training."
+        "change-common-N",
+        lambda found, at: (
+            "$\\alpha_A = 1$: the part of the change of scores that heads share does not fall with "
+            "$N$ (its mean square at the smallest $N$ over that at the largest is at most 1)."
         ),
-        estimate=_variance_rate,
-        prediction=lambda found, word: 1 - 2 * found.config.alpha_A,
-        tol=lambda config, word: 0.15 if word == "before" else 0.3,
-        over=lambda c: common.WHEN if len(c.sizes.head_dims) > 1 else (),
+        estimate=lambda found, at: _common(found),
+        prediction=1.0,
+        tol=0.5,
+        over=_at_one,
+        rivals=(
+            ex.Rival("it falls like $1/N$", lambda found, at: _span(found)),
+            ex.Rival("it falls like $N^{-1/2}$", lambda found, at: _span(found) ** 0.5),
+        ),
+        one_sided=True,
+        decided_by="standard",
     ),
-    rates.more_heads_no_worse(_along),
+    ex.Claims(
+        "change-head-variance-N",
+        lambda found, at: (
+            "$\\alpha_A = 1$: what tells heads apart in the change of scores falls with $N$: the "
+            "exponent of its variance is below -1/4."
+        ),
+        estimate=lambda found, at: rates.rate(found.config.sizes.values("N"), _changes(found)),
+        prediction=-0.25,
+        tol=0.0,
+        over=_at_one,
+        rivals=(ex.Rival("every head's change is the same over $N$", 0.0),),
+        one_sided=True,
+        decided_by="standard",
+    ),
+    rates.more_heads_lower_loss(_along),
 )
 
 
@@ -207,23 +263,17 @@ def _rates(found: ex.Found[Config]) -> list[charts.Rates]:
         "variance over heads",
         "N",
         found.config.sizes.values("N"),
-        {word: rates.head_deviations(_along(found, "N"), word) for word in common.WHEN},
-        "variance of logits over heads",
-        1 - 2 * found.config.alpha_A,
+        {
+            f"$\\alpha_A$ = {alpha_A:g}, {word}": rates.head_deviations(
+                _along(found, "N", alpha_A), word
+            )
+            for alpha_A in found.config.exponents
+            for word in common.WHEN
+        },
+        "variance of scores over heads",
+        1 - 2 * found.config.first,
     )
     return [*made, variances]
-
-
-def _laws(found: ex.Found[Config]) -> list[charts.Laws]:
-    sizes, along = found.config.sizes.values("N"), _along(found, "N")
-    return [
-        charts.Laws(word, {n: one.score[when] for n, one in zip(sizes, along, strict=True)})
-        for when, word in enumerate(common.WHEN)
-    ]
-
-
-def _panel_count(config: Config) -> int:
-    return 1 + sum(len(config.sizes.values(axis)) > 2 for axis in common.AXES)
 
 
 FIGURES = (
@@ -252,28 +302,22 @@ FIGURES = (
         title="Convergence of kernels, and the variance over heads",
         caption="Along N and L the relative squared distance (Frobenius) of one network's kernel "
         "from the mean over seeds of the largest size, along H from the mean of its own size; and "
-        "the variance of logits over heads. Error bars: standard errors over seeds. Rates with "
+        "the variance of scores over heads. Error bars: standard errors over seeds. Rates with "
         "their 95 % intervals by bootstrap over seeds. Dimensionless.",
         columns=("quantity", "axis", "size", "training", "mean square", "stderr"),
-        size=lambda c: (4.2 * _panel_count(c), 4.2),
+        size=lambda c: (4.2 * (1 + sum(len(c.sizes.values(a)) > 2 for a in common.AXES)), 4.2),
     ),
-    charts.law_figure(
-        _laws,
-        caption=f"Logits of {len(common.PLACES)} fixed pairs of tokens over heads, blocks and "
-        "seeds, before and after training. Dimensionless; what lies outside is in the outermost "
-        "bins.",
-        columns=("N", "training", "mean", "variance", "samples"),
-        size=(9.0, 3.8),
-    ),
+    charts.law_figure(_along),
 )
 
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/vit-sizes",
     title="Vision transformers over sizes, before and after training",
     summary="Networks of growing $N$, $H$ and $L$ in the paper's parameterization, trained by SGD "
-    "with momentum at one rate. Kernels of the stream and of the gradient concentrate like $1/H$, "
-    "the variance of logits over heads falls like $N^{1 - 2\\alpha_A}$, both before and after "
-    "training, and losses follow one curve as sizes grow.",
+    "with momentum at one rate. Kernels of the stream and of the gradient concentrate like $1/H$. "
+    "The variance of scores over heads goes like $N^{1 - 2\\alpha_A}$ at the start; at "
+    "$\\alpha_A = 1$ it falls after training too, more slowly, and what heads learn in common does "
+    "not fall.",
     citations=("bordelon2024", "digits", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
