@@ -254,7 +254,7 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "digits", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(head_dims=(4, 8, 16), steps=20),
+        "demo": Config(head_dims=(4, 8, 16), steps=20, seeds=16),
         "standard": Config(seeds=24),
         # The paper's heads and steps on images of the size of CIFAR's: about 7 hours on one core.
         "paper": replace(
