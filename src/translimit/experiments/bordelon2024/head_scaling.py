@@ -176,8 +176,8 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "digits", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(seeds=3, heads=(4, 8, 16), steps=40, observations=10),
-        "standard": Config(seeds=12),
+        "demo": Config(seeds=32, heads=(4, 8, 16), steps=40, observations=10),
+        "standard": Config(seeds=48),
         "paper": replace(
             Config(**PAPER), heads=(4, 8, 16, 32), optimizer="momentum", rate=1.0, steps=10_000
         ),

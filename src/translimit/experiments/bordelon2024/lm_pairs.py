@@ -156,7 +156,7 @@ PAIRED = (
     ex.Claims(
         "kernels-not-equal-N={size[0]}",
         lambda found, at: (
-            f"But they are not the same at $N = {at.size[0]}$ (minus the square of their distance is "
+            f"But they are not the same at $N = {at.size[0]}$ (minus the squared distance is "
             "below 0)."
         ),
         estimate=lambda found, at: replace(_distance(found, at), value=-_distance(found, at).value),

@@ -41,6 +41,8 @@ class TextConfig(rate_sweeps.Sweeps):
         vocabulary: number of ids.
     """
 
+    negligible = 0.02
+
     optimizers: Annotated[tuple[Optimizer, ...], Distinct()] = ("adamw",)
     alphas: Annotated[tuple[Exponent, ...], Distinct()] = (1.0,)
     steps: Count = 100
@@ -116,10 +118,6 @@ class TextConfig(rate_sweeps.Sweeps):
     def drift_tolerance(self, optimizer: Optimizer, axis: AxisName) -> float | None:
         """Of the drift under the rules, in decades."""
         return 0.2
-
-    def standard_drift(self, axis: AxisName) -> float | None:
-        """No figure is known for text: at least 0.3 decades, as for heads and layers of digits."""
-        return None
 
 
 EXPERIMENT = ex.Experiment(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -72,6 +72,9 @@ class Sweeps(Networks, abc.ABC):
         log2_momentum_rates: first and last exponent of the grid of SGD with momentum.
         probe: examples on which the loss is taken.
     """
+
+    #: Log of the ratio of losses that is as good as nothing.
+    negligible: ClassVar[float] = 0.1
 
     multiples: Annotated[IncreasingSizes, Entries(2)] = (1, 2, 4)
     axes: Annotated[tuple[AxisName, ...], Distinct()] = AXES
@@ -154,13 +157,6 @@ class Sweeps(Networks, abc.ABC):
     @abc.abstractmethod
     def drift_tolerance(self, optimizer: Optimizer, axis: AxisName) -> float | None:
         """Of the drift under the rules, in decades; None where it separates nothing."""
-
-    @abc.abstractmethod
-    def standard_drift(self, axis: AxisName) -> float | None:
-        """The drift of AdamW in the standard parameterization, where the missing factor tells it.
-
-        None where it is only known to fall by at least 0.3 decades.
-        """
 
 
 @dataclass(frozen=True)

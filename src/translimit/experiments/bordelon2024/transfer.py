@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 import translimit.experiments as ex
 from translimit import core
 from translimit.experiments.bordelon2024 import networks, rate_sweeps, sweep_results
@@ -80,13 +78,6 @@ class Config(rate_sweeps.Sweeps):
         if optimizer == "momentum" and axis == "layers":
             return None
         return 0.15 if (optimizer, axis) == ("adamw", "head_dim") else 0.2
-
-    def standard_drift(self, axis: AxisName) -> float | None:
-        """The drift of AdamW in the standard parameterization, where the missing factor tells it.
-
-        None where it is only known to fall by at least 0.3 decades.
-        """
-        return -float(np.log10(self.largest)) if axis == "head_dim" else None
 
 
 EXPERIMENT = ex.Experiment(
