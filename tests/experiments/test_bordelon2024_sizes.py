@@ -120,10 +120,23 @@ def test_planted_laws_of_the_language_models_are_found():
 
 def test_planted_spatial_kernels():
     experiment = get_experiment("bordelon2024/spatial-kernels")
-    config = spatial_kernels.Config(heads=(2, 4, 8, 64), seeds=SEEDS)
-    results = {c.name: planted((4, c.parameters["heads"], 2)) for c in experiment.cells(config)}
+    sizes = replace(SIZES, head_dims=(4, 16, 64), layers=(2, 4, 8))
+    config = spatial_kernels.Config(sizes=sizes, seeds=SEEDS)
+    results = {c.name: planted((4, 4, 2)) for c in experiment.cells(config)}
+    for size in sizes.all():
+        record = planted(size)
+        moved = 1 + 1 / size[2]  # the mean has a limit along L
+        for name in ("spatial_kernel", "spatial_gradient_kernel"):
+            record[name] = record[name] * moved
+        results[vit_and_lm.label(size)] = record
+    assert set(results) == {cell.name for cell in experiment.cells(config)}
     assert set(verdicts(experiment, config, results).values()) == {Verdict.supported}
     draw_all(experiment, config, results)
+    for layers in sizes.layers:
+        data = results[vit_and_lm.label(sizes.at("L", layers))]
+        data["spatial_kernel"] = data["spatial_kernel"] * np.log2(layers) / (1 + 1 / layers)
+    found = verdicts(experiment, config, results)
+    assert found["stream-L-after"] is not Verdict.supported
 
 
 def test_a_network_that_diverged_leaves_its_rates_open():
@@ -170,7 +183,7 @@ def test_absent_files_are_named_with_their_form():
     [
         ("bordelon2024/vit-sizes", {"sizes": SIZES, "steps": 20, "seeds": 4, "probe": 8}),
         ("bordelon2024/lm-sizes", {"sizes": SIZES, "steps": 20, "seeds": 4, "probe": 8}),
-        ("bordelon2024/spatial-kernels", {"heads": (2, 4, 8), "steps": 20, "seeds": 4}),
+        ("bordelon2024/spatial-kernels", {"sizes": SIZES, "steps": 20, "seeds": 4}),
         ("noci2023/training", {"depths": (2, 4), "rates": (0.01,), "steps": 20, "seeds": 2}),
     ],
 )

@@ -213,7 +213,6 @@ def rate_figure(
     title: str,
     caption: str,
     columns: tuple[str, ...],
-    order: tuple[int, ...] = (0, 1, 2, 3, 4, 5),
     size: tuple[float, float] | Callable[[C], tuple[float, float]],
 ) -> ex.Figure[C]:
     """Deviations over sizes with their fitted rates.
@@ -223,13 +222,11 @@ def rate_figure(
         title: one line.
         caption: see `experiments.Figure`.
         columns: header of the table.
-        order: which entries of `Rates.rows` a row of the table has.
         size: width and height in inches.
     """
 
     def rows(found: ex.Found[C]) -> Iterable[figures.Row]:
-        every = (row for panel in found.once(panels) for row in panel.rows())
-        return (tuple(row[place] for place in order) for row in every)
+        return (row for panel in found.once(panels) for row in panel.rows())
 
     return ex.Figure(
         name="rates",

@@ -1,8 +1,9 @@
-r"""Kernels over the tokens of one sample, before and after training, with few heads and with many.
+r"""Kernels over the tokens of one sample, before and after training, over N, H and L.
 
 <h_s h_t> over the tokens s, t of one digit, after the last block, and the same of the gradient
-before the first. The spatial kernel of one network has a limit along H as the pooled ones do:
-its variance over networks is of order 1 / H, before and after training.
+before the first. The spatial kernel of one network has a limit along H and N as the pooled ones do:
+its variance over networks is of order 1 / H and 1 / N, before and after training. At alpha_L = 1
+its mean has one along L: a doubling of L moves it less and less.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -10,7 +11,7 @@ transformers".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -18,18 +19,11 @@ from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, data, train
+from translimit.core import Estimate
 from translimit.experiments.bordelon2024 import kernel_rates as rates
 from translimit.experiments.bordelon2024 import size_charts as charts
 from translimit.experiments.bordelon2024 import vit_and_lm as common
-from translimit.experiments.checked import (
-    CheckedConfig,
-    Count,
-    Entries,
-    Four,
-    IncreasingSizes,
-    Positive,
-    Within,
-)
+from translimit.experiments.checked import CheckedConfig, Count, Four, Positive, Within
 from translimit.experiments.ensembles import ensemble_bytes
 
 
@@ -38,9 +32,7 @@ class Config(CheckedConfig):
     """Sizes and training.
 
     Attributes:
-        head_dim: N.
-        heads: values of H, increasing; the last is the reference.
-        layers: L.
+        sizes: base and axes.
         beta0: factor of the branches.
         gamma0: richness.
         eta0: base rate of SGD with momentum 0.9.
@@ -50,9 +42,9 @@ class Config(CheckedConfig):
         sample: which image of the probe.
     """
 
-    head_dim: Count = 4
-    heads: Annotated[IncreasingSizes, Entries(3)] = (2, 4, 8, 16, 32)
-    layers: Count = 2
+    sizes: common.Sizes = field(
+        default_factory=lambda: common.Sizes(head_dims=(2, 4, 8, 16), layers=(2, 4, 8))
+    )
     beta0: Positive = 4.0
     gamma0: Positive = 1.0
     eta0: Positive = 0.05
@@ -77,9 +69,8 @@ class Kernels(common.Losses):
         return self.spatial_gradient_kernel[when, :, 0].astype(float)
 
 
-def compute(config: Config, heads: int, keys: ex.Keys) -> Kernels:
-    """Train all seeds of one number of heads."""
-    size = (config.head_dim, heads, config.layers)
+def compute(config: Config, size: common.Size, keys: ex.Keys) -> Kernels:
+    """Train all seeds of one size."""
     training = train.Training(
         steps=config.steps,
         rates=(config.eta0,),
@@ -103,39 +94,87 @@ def compute(config: Config, heads: int, keys: ex.Keys) -> Kernels:
     return Kernels(**common.recorded(history))
 
 
-def _cost(config: Config, heads: int) -> ex.Cost:
+def _cost(config: Config, size: common.Size) -> ex.Cost:
     """Compilation, and floating-point operations at 10 a nanosecond."""
+    N, H, L = size
     tokens = config.seeds * config.steps * config.batch * 8
     memory = ensemble_bytes(
-        (config.head_dim, heads, config.layers),
-        members=config.seeds,
-        batch=config.batch,
-        tokens=8,
-        outputs=10,
-        slots=1,
+        size, members=config.seeds, batch=config.batch, tokens=8, outputs=10, slots=1
     )
-    return ex.Cost(8 + 36 * config.layers * (config.head_dim * heads) ** 2 * tokens / 1e10, memory)
+    return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 
 
-NETWORKS = ex.Part("H={heads}", Kernels, compute, grid=lambda c: c.heads, cost=_cost)
+NETWORKS = ex.Part("{N}-{H}-{L}", Kernels, compute, grid=lambda c: c.sizes.all(), cost=_cost)
 
 
-def _fluctuations(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
-    return [rates.fluctuations(one.of(kind, word)) for _, one in found.each(NETWORKS)]
+def _along(found: ex.Found[Config], axis: str) -> list[Kernels]:
+    return [found(NETWORKS, size) for size in found.config.sizes.along(axis)]
 
 
-CONCENTRATE = rates.kernels_concentrate(
-    "{kind}-{word}", "spatial {kind} kernel", common.KERNELS, lambda c: c.heads, _fluctuations
+def _fluctuations(found: ex.Found[Config], axis: str, kind: str, word: str) -> rates.Rows:
+    return [rates.fluctuations(one.of(kind, word)) for one in _along(found, axis)]
+
+
+def _steps(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
+    """Squared distance of mean kernels at the last doubling of L over that at the first.
+
+    What networks scatter is taken off; seeds are left out one after the other.
+    """
+    kernels = [one.of(*at) for one in _along(found, "L")]
+
+    def distance(a: np.ndarray, b: np.ndarray) -> float:
+        noise = (a.var(axis=0, ddof=1) + b.var(axis=0, ddof=1)).sum() / len(a)
+        mean = b.mean(axis=0)
+        return float((((a.mean(axis=0) - mean) ** 2).sum() - noise) / (mean**2).sum())
+
+    def statistic(chosen: np.ndarray) -> float:
+        first, second, *_, before, last = (one[chosen] for one in (*kernels[:2], *kernels[-2:]))
+        return distance(before, last) / distance(first, second)
+
+    return core.jackknife(statistic, found.config.seeds)
+
+
+CLAIMS = (
+    *(
+        rates.kernels_concentrate(
+            f"{{kind}}-{axis}-{{word}}",
+            "spatial {kind} kernel",
+            common.KERNELS,
+            lambda c, axis=axis: c.sizes.values(axis),
+            lambda found, kind, word, axis=axis: _fluctuations(found, axis, kind, word),
+            along=axis,
+        )
+        for axis in ("H", "N")
+    ),
+    ex.Claims(
+        "{kind}-L-{word}",
+        lambda found, at: (
+            f"Along $L$ at $\\alpha_L = 1$ the mean spatial {at[0]} kernel has a limit {at[1]} "
+            "training: the square of what the last doubling of $L$ moves is at most half of that "
+            "of the first."
+        ),
+        estimate=_steps,
+        prediction=0.5,
+        tol=0.0,
+        over=lambda c: (
+            [(kind, word) for word in common.WHEN for kind in common.KERNELS]
+            if len(c.sizes.layers) > 2
+            else []
+        ),
+        rivals=(ex.Rival("every doubling moves it alike: no limit", 1.0),),
+        one_sided=True,
+        decided_by="standard",
+    ),
 )
 
 
 def _kernels(found: ex.Found[Config]) -> list[charts.Kernel]:
     """Of one network with few heads, and of one with many."""
-    heads = found.config.heads
+    heads, along = found.config.sizes.values("H"), _along(found, "H")
     return [
-        charts.Kernel(kind, few_or_many, word, found(NETWORKS, few_or_many).of(kind, word)[0])
+        charts.Kernel(kind, heads[end], word, along[end].of(kind, word)[0])
         for kind in common.KERNELS
-        for few_or_many in (heads[0], heads[-1])
+        for end in (0, -1)
         for word in common.WHEN
     ]
 
@@ -144,13 +183,15 @@ def _rates(found: ex.Found[Config]) -> list[charts.Rates]:
     return [
         charts.Rates(
             kind,
-            "H",
-            found.config.heads,
-            {word: _fluctuations(found, kind, word) for word in common.WHEN},
+            axis,
+            found.config.sizes.values(axis),
+            {word: _fluctuations(found, axis, kind, word) for word in common.WHEN},
             f"variance over networks, {kind} kernel",
             -1.0,
         )
+        for axis in ("H", "N")
         for kind in common.KERNELS
+        if len(found.config.sizes.values(axis)) > 1
     ]
 
 
@@ -165,34 +206,39 @@ FIGURES = (
     charts.rate_figure(
         _rates,
         title="Convergence of spatial kernels",
-        caption="Relative squared distance (Frobenius) of one network's spatial kernel from the "
-        "mean over seeds of its size. Error bars: standard errors over seeds; rates with 95 % "
-        "intervals by bootstrap over seeds.",
-        columns=("kernel", "training", "H", "variance", "stderr"),
-        order=(0, 3, 2, 4, 5),
-        size=(10.0, 4.2),
+        caption="Squared distance of one network's spatial kernel from the mean over seeds of its "
+        "size, in the leading modes of that mean and relative to it. Error bars: standard errors "
+        "over seeds; rates with 95 % intervals by bootstrap over seeds.",
+        columns=("kernel", "axis", "size", "training", "variance", "stderr"),
+        size=lambda c: (16.0 if len(c.sizes.head_dims) > 1 else 10.0, 4.2),
     ),
 )
 
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/spatial-kernels",
     title="Spatial kernels of one sample, before and after training",
-    summary="Kernels over the tokens of one digit in networks of growing $H$, in the paper's "
-    "parameterization: they concentrate like $1/H$ before and after training.",
+    summary="Kernels over the tokens of one digit in networks of growing $N$, $H$ and $L$, in the "
+    "paper's parameterization: they concentrate like $1/H$ and $1/N$ before and after training, "
+    "and their mean has a limit along $L$.",
     citations=("bordelon2024", "digits", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(heads=(2, 4, 16), steps=60),
+        "demo": Config(
+            sizes=common.Sizes(head_dims=(4,), heads=(2, 4, 16), layers=(2,)), steps=60, seeds=32
+        ),
         "standard": Config(seeds=48),
         "paper": Config(
-            head_dim=16,
-            heads=(4, 8, 16, 32, 64),
-            layers=4,
+            sizes=common.Sizes(
+                base=(16, 16, 4),
+                head_dims=(4, 8, 16, 32),
+                heads=(4, 8, 16, 32, 64),
+                layers=(4, 8, 16),
+            ),
             gamma0=0.1,
             steps=2000,
         ),
     },
     parts=(NETWORKS,),
-    claims=(CONCENTRATE,),
+    claims=CLAIMS,
     figures=FIGURES,
 )

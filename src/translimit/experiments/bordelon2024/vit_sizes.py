@@ -301,9 +301,9 @@ FIGURES = (
         _rates,
         title="Convergence of kernels, and the variance over heads",
         caption="Along N and L the relative squared distance (Frobenius) of one network's kernel "
-        "from the mean over seeds of the largest size, along H from the mean of its own size; and "
-        "the variance of scores over heads. Error bars: standard errors over seeds. Rates with "
-        "their 95 % intervals by bootstrap over seeds. Dimensionless.",
+        "from the mean over seeds of the largest size, along H from the mean of its own size in "
+        "the leading modes of that mean; and the variance of scores over heads. Error bars: "
+        "standard errors over seeds; 95 % intervals by bootstrap over seeds. Dimensionless.",
         columns=("quantity", "axis", "size", "training", "mean square", "stderr"),
         size=lambda c: (4.2 * (1 + sum(len(c.sizes.values(a)) > 2 for a in common.AXES)), 4.2),
     ),
