@@ -159,7 +159,8 @@ FIGURES = (
         title="Convergence of kernels, and the variance over heads",
         caption="Squared distance of one network's kernel from the mean over seeds of its size, in "
         "the leading modes of that mean and relative to it, and the variance of scores over heads "
-        "at each exponent. Error bars: standard errors over seeds. Rates with 95 % intervals by bootstrap over seeds.",
+        "at each exponent. Error bars: standard errors over seeds. Rates with 95 % intervals by "
+        "bootstrap over seeds.",
         columns=("quantity", "axis", "size", "series", "mean square", "stderr"),
         size=(11.0, 4.4),
     ),
