@@ -103,7 +103,8 @@ def test_planted_laws_of_the_vision_transformers_are_found():
 
 def test_planted_laws_of_the_language_models_are_found():
     experiment = get_experiment("bordelon2024/lm-sizes")
-    config = lm_sizes.Config(sizes=SIZES, steps=STEPS, seeds=SEEDS)
+    sizes = replace(SIZES, head_dims=(4, 64))  # as wide along N as along H
+    config = lm_sizes.Config(sizes=sizes, steps=STEPS, seeds=SEEDS)
     results = plant(experiment, config)
     found = verdicts(experiment, config, results)
     reported = [found.pop(f"one-better-along-{axis}-as-reported") for axis in ("N", "H")]
@@ -122,10 +123,10 @@ def test_planted_spatial_kernels():
     experiment = get_experiment("bordelon2024/spatial-kernels")
     sizes = replace(SIZES, head_dims=(4, 16, 64), layers=(2, 4, 8))
     config = spatial_kernels.Config(sizes=sizes, seeds=SEEDS)
-    results = {c.name: planted((4, 4, 2)) for c in experiment.cells(config)}
+    results = {}
     for size in sizes.all():
         record = planted(size)
-        moved = 1 + 1 / size[2]  # the mean has a limit along L
+        moved = 1 + 4 / size[2]  # the mean has a limit along L
         for name in ("spatial_kernel", "spatial_gradient_kernel"):
             record[name] = record[name] * moved
         results[vit_and_lm.label(size)] = record
@@ -134,7 +135,7 @@ def test_planted_spatial_kernels():
     draw_all(experiment, config, results)
     for layers in sizes.layers:
         data = results[vit_and_lm.label(sizes.at("L", layers))]
-        data["spatial_kernel"] = data["spatial_kernel"] * np.log2(layers) / (1 + 1 / layers)
+        data["spatial_kernel"] = data["spatial_kernel"] * np.log2(layers) / (1 + 4 / layers)
     found = verdicts(experiment, config, results)
     assert found["stream-L-after"] is not Verdict.supported
 

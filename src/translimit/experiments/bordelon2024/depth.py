@@ -325,6 +325,7 @@ FIGURES = (
         ylabel="log ratio of losses",
         log="x",
         ticks=True,
+        when=lambda c: len(c.deep()) > 1,
     ),
 )
 

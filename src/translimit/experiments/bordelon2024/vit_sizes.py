@@ -322,7 +322,7 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
-            sizes=common.Sizes(head_dims=(4, 16), heads=(2, 4, 16), layers=(2, 4)),
+            sizes=common.Sizes(head_dims=(4, 16), heads=(2, 4, 16), layers=(2,)),
             steps=60,
             seeds=24,
             probe=16,
