@@ -226,7 +226,7 @@ CLAIMS = (
         prediction=-2.0,
         tol=0.2,
         over=ex.alone,
-        rivals=(ex.Rival("$1/N$, as at the start", -1.0),),
+        rivals=(ex.Rival("it does not fall", 0.0), ex.Rival("$N^{-3}$", -3.0)),
     ),
 )
 

@@ -26,7 +26,7 @@ from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_f
 from translimit.experiments.checked import Count, Entries, IncreasingSizes
 
 if TYPE_CHECKING:
-    from translimit.describe import TransformerShape
+    from translimit.describe import Parameterization, TransformerShape
     from translimit.train import AbstractObservable, History
 
 #: Bins of a score over its standard deviation.
@@ -44,6 +44,7 @@ class Config(Networks):
         law_seeds: independent networks of each law.
         kernel_heads: H of the kernels; the last is the reference, not fitted.
         kernel_head_dim: N of the kernels.
+        kernel_layers: L of the kernels.
         kernel_seeds: independent networks of each H.
     """
 
@@ -52,6 +53,7 @@ class Config(Networks):
     law_seeds: Count = 1024
     kernel_heads: Annotated[IncreasingSizes, Entries(3)] = (4, 8, 16, 32, 128)
     kernel_head_dim: Count = 4
+    kernel_layers: Count = 8
     kernel_seeds: Count = 32
 
     def __post_init__(self) -> None:
@@ -93,29 +95,36 @@ def compute_law(config: Config, head_dim: int, keys: ex.Keys) -> Law:
     )
     tokens = shape.tokens
     law = train.AttentionLaw(tuple((s, s % tokens, (s + 3) % tokens) for s in range(8)))
-    history = _at_start(config, shape, config.law_seeds, law, keys)
+    history = _at_start(config, shape, networks.standard(shape), config.law_seeds, law, keys)
     return Law(history["score"][0, :, 0, 0])
 
 
 def compute_kernels(config: Config, heads: int, keys: ex.Keys) -> Kernels:
-    """Kernels of 16 images after the last block."""
-    shape = replace(networks.base_shape(config), head_dim=config.kernel_head_dim, heads=heads)
-    history = _at_start(config, shape, config.kernel_seeds, train.StreamKernel(), keys)
+    """Kernels of 16 images after the last block, by the rules from the base."""
+    shape = replace(
+        networks.base_shape(config),
+        head_dim=config.kernel_head_dim,
+        heads=heads,
+        layers=config.kernel_layers,
+    )
+    numbers, kernel = networks.ruled(config, shape, "sgd", alpha_A=0.5), train.StreamKernel()
+    history = _at_start(config, shape, numbers, config.kernel_seeds, kernel, keys)
     return Kernels(history["stream_kernel"][0, :, 0, -1])
 
 
 def _at_start(
     config: Config,
     shape: TransformerShape,
+    numbers: Parameterization,
     seeds: int,
     observable: AbstractObservable,
     keys: ex.Keys,
 ) -> History:
-    """Observations of networks that do not train, in the standard parameterization."""
+    """Observations of networks that do not train."""
     optimizer = networks.optimizer("sgd")
     return train.train(
         shape,
-        networks.standard(shape),
+        numbers,
         networks.images(config.images),
         train.Training(steps=0, rates=(1.0,), seeds=seeds, batch=1, optimizer=optimizer),
         key=keys.shared("starts"),
@@ -240,8 +249,8 @@ FIGURES = (
         title="Convergence of the initial residual-stream kernel in heads",
         caption="Mean squared difference of the pooled kernel of 16 images after the last block "
         "from the mean over {kernel_seeds} networks with {reference_heads} heads, "
-        "$N = {kernel_head_dim}$; bars: one standard error over four groups of seeds; fitted "
-        "exponent in the legend, $-1$ dashed. Dimensionless.",
+        "$(N, L) = ({kernel_head_dim}, {kernel_layers})$; bars: one standard error over four groups of "
+        "seeds; fitted exponent in the legend, $-1$ dashed. Dimensionless.",
         xlabel=networks.AXIS_LABELS["heads"],
         ylabel="squared error",
         size=(7.0, 4.2),
