@@ -154,6 +154,10 @@ def _law(found: ex.Found[Config], case: tuple[str, float]) -> PowerLaw:
     return PowerLaw(title, rf"$\alpha_L$ = {alpha:g}", found.config.layers, rows, alpha - 1)
 
 
+def _laws(found: ex.Found[Config]) -> list[PowerLaw]:
+    return [_law(found, case) for case in sorted(CASES)]
+
+
 def _difference(found: ex.Found[Config], quantity: str) -> Estimate:
     """The exponent at alpha_L = 1 less that at 1/2, seed by seed."""
     laws = (_law(found, (quantity, alpha)) for alpha in ALPHAS)
@@ -277,7 +281,7 @@ def _gains(found: ex.Found[Config]) -> Iterator[figures.Row]:
 
 FIGURES = (
     power_law_figure(
-        lambda found: [_law(found, case) for case in sorted(CASES)],
+        _laws,
         name="movement",
         title="What keys and queries learn, against depth",
         caption="Root mean squares over entries and all blocks after {early} updates of SGD, at "

@@ -128,6 +128,15 @@ def _law(found: ex.Found[Config], optimizer: Optimizer, quantity: str, updates: 
     )
 
 
+def _laws(found: ex.Found[Config]) -> list[PowerLaw]:
+    return [
+        _law(found, optimizer, quantity, updates)
+        for optimizer in OPTIMIZERS
+        for quantity in QUANTITIES
+        for updates in found.config.steps
+    ]
+
+
 def _lost(found: ex.Found[Config]) -> Estimate:
     """The exponent of the scores under SGD after the first update less that after the last."""
     laws = [_law(found, "sgd", "learned_score_change", found.config.steps[i]) for i in (0, -1)]
@@ -181,12 +190,7 @@ RECOVERS = ex.Claims(
     one_sided=True,
 )
 FIRST_STEPS = power_law_figure(
-    lambda found: [
-        _law(found, optimizer, quantity, updates)
-        for optimizer in OPTIMIZERS
-        for quantity in QUANTITIES
-        for updates in found.config.steps
-    ],
+    _laws,
     name="first-steps",
     title="What keys and queries learn in the first steps, against head dimension",
     caption="Root mean squares (and the mean variance over heads) of the changes of scores and "

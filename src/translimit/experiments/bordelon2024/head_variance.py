@@ -127,6 +127,10 @@ def _law(found: ex.Found[Config], at: tuple[str, float]) -> PowerLaw:
     return PowerLaw(rf"$\alpha_A$ = {alpha:g}", series, found.config.head_dims, rows, 1 - 2 * alpha)
 
 
+def _laws(found: ex.Found[Config]) -> list[PowerLaw]:
+    return [_law(found, case) for case in CASES]
+
+
 def _slower(found: ex.Found[Config]) -> Estimate:
     """The exponent of the start less that of the end at alpha_A = 1, seed by seed."""
     laws = (_law(found, (when, 1.0)) for when in ("start", "trained"))
@@ -232,7 +236,7 @@ CLAIMS = (
 
 FIGURES = (
     power_law_figure(
-        lambda found: [_law(found, case) for case in CASES],
+        _laws,
         name="variance",
         title="Variance over heads of the scores",
         caption="Means over blocks, entries and {seeds} seeds with one standard error, at the "

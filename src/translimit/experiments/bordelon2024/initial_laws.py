@@ -168,13 +168,13 @@ def _kurtosis(found: ex.Found[Config], head_dim: int) -> Estimate:
     return kurtosis(found(LAW, head_dim), head_dim)
 
 
-def _kernel_law(found: ex.Found[Config]) -> PowerLaw:
+def _kernel_laws(found: ex.Found[Config]) -> list[PowerLaw]:
     """Squared errors against the mean of the last kernels; means over four groups of networks."""
     *kernels, reference = (one.kernel for _, one in found.each(KERNELS))
     limit = reference.mean(axis=0)
     errors = np.array([np.mean((kernel - limit) ** 2, axis=(1, 2)) for kernel in kernels])
     rows = errors.reshape(len(errors), 4, -1).mean(axis=-1)
-    return PowerLaw("", "networks", found.config.kernel_heads[:-1], rows, -1.0)
+    return [PowerLaw("", "networks", found.config.kernel_heads[:-1], rows, -1.0)]
 
 
 CLAIMS = (
@@ -197,7 +197,7 @@ CLAIMS = (
     ex.claim(
         "kernel-rate",
         "The squared error of residual-stream kernels goes like $1/H$.",
-        lambda found: _kernel_law(found).exponent,
+        lambda found: _kernel_laws(found)[0].exponent,
         prediction=-1.0,
         tol=0.2,
         rivals=(ex.Rival("$H^{-1/2}$", -0.5), ex.Rival("$H^{-2}$", -2.0)),
@@ -244,13 +244,13 @@ FIGURES = (
         log="y",
     ),
     power_law_figure(
-        lambda found: [_kernel_law(found)],
+        _kernel_laws,
         name="kernels",
         title="Convergence of the initial residual-stream kernel in heads",
         caption="Mean squared difference of the pooled kernel of 16 images after the last block "
         "from the mean over {kernel_seeds} networks with {reference_heads} heads, "
-        "$(N, L) = ({kernel_head_dim}, {kernel_layers})$; bars: one standard error over four groups of "
-        "seeds; fitted exponent in the legend, $-1$ dashed. Dimensionless.",
+        "$(N, L) = ({kernel_head_dim}, {kernel_layers})$; bars: standard errors over four groups "
+        "of seeds; fitted exponent in the legend, $-1$ dashed. Dimensionless.",
         xlabel=networks.AXIS_LABELS["heads"],
         ylabel="squared error",
         size=(7.0, 4.2),

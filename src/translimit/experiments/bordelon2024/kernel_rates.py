@@ -135,17 +135,17 @@ def kernels_concentrate(
 
 
 def heads_differ(
-    along: Callable[[ex.Found[S], float], Sequence[common.Trained]],
+    along: Callable[[ex.Found[S], str, float], Sequence[common.Trained]],
 ) -> tuple[ex.Claims[S, tuple[float, str]], ...]:
     """Laws of scores over heads along N: the one of the start, and what is left of it in the end.
 
     Args:
-        along: what was found along N at an exponent.
+        along: what was found along an axis at an exponent.
     """
 
     def estimate(found: ex.Found[S], at: tuple[float, str]) -> Estimate:
         alpha_A, word = at
-        networks = along(found, alpha_A)
+        networks = along(found, "N", alpha_A)
         return rate(found.config.sizes.values("N"), head_deviations(networks, word))
 
     def over(config: S, word: str, falls: bool | None = None) -> list[tuple[float, str]]:

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def _along_heads(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
+    return rates.kernel_fluctuations(along(found, "H"), kind, word)
+
+
+def _along_head_dims(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
+    return rates.kernel_fluctuations(along(found, "N"), kind, word)
+
+
 def _last_losses(found: ex.Found[Config], at: ex.Alone) -> Estimate:
     last = along(found, "H")[-1].loss[:, -max(1, found.config.steps // 10) :]
     return Estimate.from_samples(last.mean(axis=1).astype(float))
@@ -51,17 +59,17 @@ CLAIMS = (
         "{kind} kernel",
         ("stream",),
         lambda c: c.sizes.values("H"),
-        lambda found, kind, word: rates.kernel_fluctuations(along(found, "H"), kind, word),
+        _along_heads,
     ),
     rates.kernels_concentrate(
         "{kind}-kernel-N-{word}",
         "{kind} kernel",
         ("stream",),
         lambda c: c.sizes.values("N"),
-        lambda found, kind, word: rates.kernel_fluctuations(along(found, "N"), kind, word),
+        _along_head_dims,
         along="N",
     ),
-    *rates.heads_differ(lambda found, alpha_A: along(found, "N", alpha_A)),
+    *rates.heads_differ(along),
     rates.more_heads_lower_loss(along),
     ex.Claims(
         "heads-gain-more-than-layers",
@@ -118,7 +126,7 @@ def _draw_losses(canvas: Figure, table: figures.Table, found: ex.Found[Config]) 
 def _rates(found: ex.Found[Config]) -> list[charts.Rates]:
     exponents, sizes = found.config.exponents, found.config.sizes
     kernels = {
-        f"{kind}, {word}": rates.kernel_fluctuations(along(found, "H"), kind, word)
+        f"{kind}, {word}": _along_heads(found, kind, word)
         for kind in common.KERNELS
         for word in common.WHEN
     }

@@ -134,18 +134,23 @@ def _steps(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
     return core.jackknife(statistic, found.config.seeds)
 
 
+def _concentrate(axis: str) -> ex.Claims[Config, tuple[str, str]]:
+    def rows(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
+        return _fluctuations(found, axis, kind, word)
+
+    return rates.kernels_concentrate(
+        f"{{kind}}-{axis}-{{word}}",
+        "spatial {kind} kernel",
+        common.KERNELS,
+        lambda c: c.sizes.values(axis),
+        rows,
+        along=axis,
+    )
+
+
 CLAIMS = (
-    *(
-        rates.kernels_concentrate(
-            f"{{kind}}-{axis}-{{word}}",
-            "spatial {kind} kernel",
-            common.KERNELS,
-            lambda c, axis=axis: c.sizes.values(axis),
-            lambda found, kind, word, axis=axis: _fluctuations(found, axis, kind, word),
-            along=axis,
-        )
-        for axis in ("H", "N")
-    ),
+    _concentrate("H"),
+    _concentrate("N"),
     ex.Claims(
         "{kind}-L-{word}",
         lambda found, at: (

@@ -70,6 +70,16 @@ def _span(found: Found) -> float:
     return float(np.log10(found.config.largest))
 
 
+def _down(found: Found, study: Study) -> float:
+    del study
+    return -_span(found)
+
+
+def _up(found: Found, study: Study) -> float:
+    del study
+    return _span(found)
+
+
 def _regret(sweep: Sweep) -> Estimate:
     return Estimate(float(sweep.regret), float(sweep.regret_stderr), sweep.loss.shape[1])
 
@@ -96,11 +106,11 @@ CLAIMS = (
         tol=_tolerance,
         over=_separated,
         rivals=(
-            ex.Rival("it falls like one over the size", lambda found, study: -_span(found)),
-            ex.Rival("it grows with the size", lambda found, study: _span(found)),
+            ex.Rival("it falls like one over the size", _down),
+            ex.Rival("it grows with the size", _up),
             ex.Rival(
                 "it moves as in the standard parameterization",
-                lambda found, study: _standard_drift(found, study),
+                _standard_drift,
                 when=lambda config, study: study.optimizer == "adamw" and study.axis != "layers",
             ),
         ),

@@ -156,10 +156,14 @@ def _common(found: ex.Found[Config]) -> Estimate:
     return Estimate(ratio, error, first.count)
 
 
-def _span(found: ex.Found[Config]) -> float:
+def _span(found: ex.Found[Config], at: ex.Alone) -> float:
     """The largest N over the smallest."""
     sizes = found.config.sizes.values("N")
     return sizes[-1] / sizes[0]
+
+
+def _root(found: ex.Found[Config], at: ex.Alone) -> float:
+    return _span(found, at) ** 0.5
 
 
 def _at_one(config: Config) -> Sequence[ex.Alone]:
@@ -175,7 +179,7 @@ CLAIMS = (
         lambda c: c.sizes.values("H"),
         _fluctuations,
     ),
-    *rates.heads_differ(lambda found, alpha_A: _along(found, "N", alpha_A)),
+    *rates.heads_differ(_along),
     ex.Claims(
         "change-common-N",
         lambda found, at: (
@@ -187,8 +191,8 @@ CLAIMS = (
         tol=0.5,
         over=_at_one,
         rivals=(
-            ex.Rival("it falls like $1/N$", lambda found, at: _span(found)),
-            ex.Rival("it falls like $N^{-1/2}$", lambda found, at: _span(found) ** 0.5),
+            ex.Rival("it falls like $1/N$", _span),
+            ex.Rival("it falls like $N^{-1/2}$", _root),
         ),
         one_sided=True,
         decided_by="standard",
