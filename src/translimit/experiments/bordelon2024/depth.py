@@ -95,11 +95,6 @@ class Trained(ex.Arrays):
         """Logs of the losses after some updates."""
         return np.log(self.loss[:, self.updates.tolist().index(updates)])
 
-    def change(self, quantity: str, alpha: float, updates: int) -> Float[np.ndarray, " seed"]:
-        """One of `QUANTITIES` after some updates."""
-        when = self.alpha_L.tolist().index(alpha), self.updates.tolist().index(updates)
-        return getattr(self, quantity)[when]
-
 
 def compute_networks(config: Config, layers: int, keys: ex.Keys) -> Trained:
     """Movement and losses of both exponents, which share a compiled program."""
@@ -149,9 +144,10 @@ NETWORKS = ex.Part(
 def _law(found: ex.Found[Config], case: tuple[str, float]) -> PowerLaw:
     """A quantity after the early updates, at every depth."""
     quantity, alpha = case
-    early, title = found.config.early, quantity.replace("_", " ")
-    rows = np.array([one.change(quantity, alpha, early) for _, one in found.each(NETWORKS)])
-    return PowerLaw(title, rf"$\alpha_L$ = {alpha:g}", found.config.layers, rows, alpha - 1)
+    config, title = found.config, quantity.replace("_", " ")
+    when = ALPHAS.index(alpha), config.times().index(config.early)
+    rows = np.array([getattr(one, quantity)[when] for _, one in found.each(NETWORKS)])
+    return PowerLaw(title, rf"$\alpha_L$ = {alpha:g}", config.layers, rows, alpha - 1)
 
 
 def _laws(found: ex.Found[Config]) -> list[PowerLaw]:

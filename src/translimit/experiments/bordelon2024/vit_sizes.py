@@ -61,12 +61,7 @@ class Config(common.Study):
             )
 
     def source(self) -> Examples:
-        """The images.
-
-        Raises:
-            ConfigError: no file is named.
-            StoreError: the file cannot be read.
-        """
+        """The images, or the errors of `networks.images`."""
         return networks.images(self.images, self.patch)
 
     def floor(self) -> float:
