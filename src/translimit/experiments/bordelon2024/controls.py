@@ -143,14 +143,7 @@ CONTROLS: dict[str, Control] = {
         _global_rate,
     ),
     "global-rate-heads": Control(
-        "sgd",
-        "heads",
-        "all roles",
-        "rates without $m_d$",
-        "output_change",
-        1,
-        -0.95,
-        _global_rate,
+        "sgd", "heads", "all roles", "rates without $m_d$", "output_change", 1, -0.95, _global_rate
     ),
     "readout-sgd": Control(
         "sgd",
