@@ -73,11 +73,10 @@ def _distance(found: ex.Found[Config], at: At) -> Estimate:
     return core.jackknife(statistic, len(one))
 
 
-def _scatter(found: ex.Found[Config], at: At) -> float:
-    """Squared relative distance of one network's kernel from the mean of its kind."""
-    kernels = np.asarray(found(NETWORKS, at).kernels("stream", 1), float)
-    squares = kernels.var(axis=0, ddof=1).sum()
-    return float(squares / (kernels.mean(axis=0) ** 2).sum())
+def _learned(found: ex.Found[Config], at: At) -> float:
+    """Squared relative distance of the mean kernel from that of the start."""
+    start, end = (found(NETWORKS, at).kernels("stream", when).mean(axis=0) for when in (0, 1))
+    return float(((end - start) ** 2).sum() / (end**2).sum())
 
 
 PAIRED = (
@@ -149,7 +148,7 @@ PAIRED = (
         prediction=0.15**2,
         tol=0.0,
         over=_along_N,
-        rivals=(ex.Rival("they differ as two networks do", _scatter),),
+        rivals=(ex.Rival("they differ by as much as training moves them", _learned),),
         one_sided=True,
         decided_by="standard",
     ),

@@ -124,8 +124,7 @@ def _steps(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
         noise = (a.var(axis=0, ddof=1) + b.var(axis=0, ddof=1)).sum() / len(a)
-        mean = b.mean(axis=0)
-        return float((((a.mean(axis=0) - mean) ** 2).sum() - noise) / (mean**2).sum())
+        return float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() - noise)
 
     def statistic(chosen: np.ndarray) -> float:
         first, second, *_, before, last = (one[chosen] for one in (*kernels[:2], *kernels[-2:]))
