@@ -25,7 +25,7 @@ def planted(size, alpha_A=1.0, power=0.5, salt=0):
     rng = np.random.default_rng([N, H, L, salt])
     noise = rng.normal(size=(2, SEEDS, L + 1, PROBE, PROBE))
     mean = np.eye(PROBE) + 0.5 * np.array([0, 1])[:, None, None, None, None]  # learned
-    kernel = mean + 0.15 * (N * H / 8) ** -power * (noise + noise.swapaxes(-1, -2))
+    kernel = mean + 0.08 * (N * H / 8) ** -power * (noise + noise.swapaxes(-1, -2))
     kernel = kernel * (1.0 if alpha_A == 1 else 1.1)
     variance = N ** ((1 - 2 * alpha_A) * np.array([1, 0.7])[:, None, None])
     gained = 0.0 if alpha_A == 1 else 0.05 * np.log(N / 8)

@@ -2,10 +2,10 @@ r"""How fast kernels and laws of heads of trained networks approach what they ar
 
 The distance of a kernel K of one network from that of the largest size is
 |K - K_ref|^2 / |K_ref|^2 (Frobenius), K_ref the mean over the seeds of the largest size. Its
-fluctuation is (n / (n - 1))^(1/2) |K - K_mean| in the basis in which the mean over the n seeds of
-its own size is the identity, over the leading modes of that mean: all modes count alike, and a few
-networks tell a rate. Along the heads its square goes like 1 / H, and no largest size enters, whose
-own distance from the limit would.
+fluctuation is that of log K in the leading modes of the mean over the seeds of its own size, where
+that mean is the identity: all modes count alike, relative to their size, so that a few networks
+tell a rate. Along the heads its square goes like 1 / H, and no largest size enters, whose own
+distance from the limit would.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -37,20 +37,27 @@ def distances(kernels: Sequence[Float[np.ndarray, "_seed n n"]]) -> Rows:
 
 
 #: Leading modes of the mean kernel in which fluctuations are taken.
-MODES = 6
+MODES = 4
 
 
 def fluctuations(kernels: Float[np.ndarray, "seed n n"]) -> Float[np.ndarray, " seed"]:
-    """Relative distances (not squared) of every seed's kernel from their mean; NaN if one is."""
+    """Distances (not squared) of every seed's kernel from the mean, in logs; NaN if one is.
+
+    A kernel in the leading modes of the mean is a positive matrix; deviations of its logarithm are
+    relative, and have no heavy tail where a whole kernel is large.
+    """
     kernels = np.asarray(kernels, dtype=float)
-    count, dim = len(kernels), kernels.shape[-1]
+    count, modes = len(kernels), min(MODES, kernels.shape[-1])
     if not np.isfinite(kernels).all():
         return np.full(count, np.nan)
     values, vectors = np.linalg.eigh(kernels.mean(axis=0))
-    modes = min(MODES, dim)
     whiten = vectors[:, -modes:] / values[-modes:] ** 0.5
-    white = whiten.T @ kernels @ whiten - np.eye(modes)
-    return (count / (count - 1) / modes) ** 0.5 * np.linalg.norm(white, axis=(1, 2))
+    values, vectors = np.linalg.eigh(whiten.T @ kernels @ whiten)
+    if values.min() <= 0:
+        return np.full(count, np.nan)
+    logs = (vectors * np.log(values)[:, None]) @ vectors.swapaxes(1, 2)
+    scale = (count / (count - 1) / modes) ** 0.5
+    return scale * np.linalg.norm(logs - logs.mean(axis=0), axis=(1, 2))
 
 
 def kernel_fluctuations(networks: Sequence[common.Trained], kind: str, word: str) -> Rows:
@@ -100,8 +107,11 @@ def kernels_concentrate(
     sizes: Callable[[C], Sequence[int]],
     rows: Callable[[ex.Found[C], str, str], Rows],
     along: str = "H",
-) -> ex.Claims[C, tuple[str, str]]:
+) -> tuple[ex.Claims[C, tuple[str, str]], ...]:
     """The variance of kernels over networks falls like one over a size, before and after training.
+
+    Of gradients after training only that it falls faster than the root: heads learn different
+    things.
 
     Args:
         name: of the claims, with `kind` and `word` in braces.
@@ -112,26 +122,40 @@ def kernels_concentrate(
         along: symbol of the size.
     """
 
-    def over(config: C) -> list[tuple[str, str]]:
+    def over(config: C, *, told: bool) -> list[tuple[str, str]]:
         every = [(kind, word) for word in common.WHEN for kind in kinds]
+        every = [at for at in every if (at != ("gradient", "after")) is told]
         return every if len(sizes(config)) > 1 else []
 
-    return ex.Claims(
+    def estimate(found: ex.Found[C], at: tuple[str, str]) -> Estimate:
+        return rate(sizes(found.config), rows(found, *at))
+
+    subject = f"The variance over networks of the {what} falls"
+    root = ex.Rival[C, tuple[str, str]](f"like ${along}^{{-1/2}}$", -0.5)
+    exact = ex.Claims(
         name,
-        lambda found, at: (
-            f"The variance over networks of the {what.format(kind=at[0])} falls like $1/{along}$ "
-            f"{at[1]} training."
-        ),
-        estimate=lambda found, at: rate(sizes(found.config), rows(found, *at)),
+        lambda found, at: f"{subject.format(kind=at[0])} like $1/{along}$ {at[1]} training.",
+        estimate=estimate,
         prediction=-1.0,
         tol=0.25,
-        over=over,
-        rivals=(
-            ex.Rival(f"like ${along}^{{-1/2}}$", -0.5),
-            ex.Rival(f"like ${along}^{{-2}}$", -2.0),
-        ),
+        over=lambda config: over(config, told=True),
+        rivals=(root, ex.Rival(f"like ${along}^{{-2}}$", -2.0)),
         decided_by="standard",
     )
+    bound = ex.Claims(
+        name,
+        lambda found, at: (
+            f"{subject.format(kind=at[0])} faster than ${along}^{{-1/2}}$ {at[1]} training."
+        ),
+        estimate=estimate,
+        prediction=-0.5,
+        tol=0.0,
+        over=lambda config: over(config, told=False),
+        rivals=(root, ex.Rival("it does not fall", 0.0)),
+        one_sided=True,
+        decided_by="standard",
+    )
+    return exact, bound
 
 
 def heads_differ(

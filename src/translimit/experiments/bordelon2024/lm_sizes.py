@@ -54,14 +54,14 @@ def _heads_or_layers(found: ex.Found[Config], at: ex.Alone) -> Estimate:
 
 
 CLAIMS = (
-    rates.kernels_concentrate(
+    *rates.kernels_concentrate(
         "{kind}-kernel-H-{word}",
         "{kind} kernel",
         ("stream",),
         lambda c: c.sizes.values("H"),
         _along_heads,
     ),
-    rates.kernels_concentrate(
+    *rates.kernels_concentrate(
         "{kind}-kernel-N-{word}",
         "{kind} kernel",
         ("stream",),
@@ -165,8 +165,8 @@ FIGURES = (
     charts.rate_figure(
         _rates,
         title="Convergence of kernels, and the variance over heads",
-        caption="Squared distance of one network's kernel from the mean over seeds of its size, in "
-        "the leading modes of that mean and relative to it, and the variance of scores over heads "
+        caption="Mean square of the deviation of the log of a kernel from its mean over seeds, in "
+        "the leading modes of the mean kernel of its size, and the variance of scores over heads "
         "at each exponent. Error bars: standard errors over seeds. Rates with 95 % intervals by "
         "bootstrap over seeds.",
         columns=("quantity", "axis", "size", "series", "mean square", "stderr"),
@@ -191,7 +191,7 @@ EXPERIMENT = ex.Experiment(
         "standard": Config(
             sizes=common.Sizes(head_dims=(4, 8, 16, 32), heads=(4, 8, 16, 32), layers=(2, 4, 8)),
             steps=400,
-            seeds=16,
+            seeds=24,
         ),
         "paper": Config(
             sizes=common.Sizes(

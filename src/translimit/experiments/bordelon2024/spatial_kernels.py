@@ -43,7 +43,9 @@ class Config(CheckedConfig):
     """
 
     sizes: common.Sizes = field(
-        default_factory=lambda: common.Sizes(head_dims=(2, 4, 8, 16), layers=(2, 4, 8))
+        default_factory=lambda: common.Sizes(
+            head_dims=(2, 4, 8, 16), heads=(2, 4, 8, 16), layers=(2, 4, 8)
+        )
     )
     beta0: Positive = 4.0
     gamma0: Positive = 1.0
@@ -133,7 +135,7 @@ def _steps(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
     return core.jackknife(statistic, found.config.seeds)
 
 
-def _concentrate(axis: str) -> ex.Claims[Config, tuple[str, str]]:
+def _concentrate(axis: str) -> tuple[ex.Claims[Config, tuple[str, str]], ...]:
     def rows(found: ex.Found[Config], kind: str, word: str) -> rates.Rows:
         return _fluctuations(found, axis, kind, word)
 
@@ -148,8 +150,8 @@ def _concentrate(axis: str) -> ex.Claims[Config, tuple[str, str]]:
 
 
 CLAIMS = (
-    _concentrate("H"),
-    _concentrate("N"),
+    *_concentrate("H"),
+    *_concentrate("N"),
     ex.Claims(
         "{kind}-L-{word}",
         lambda found, at: (
@@ -210,8 +212,8 @@ FIGURES = (
     charts.rate_figure(
         _rates,
         title="Convergence of spatial kernels",
-        caption="Squared distance of one network's spatial kernel from the mean over seeds of its "
-        "size, in the leading modes of that mean and relative to it. Error bars: standard errors "
+        caption="Mean square of the deviation of the log of a spatial kernel from its mean over "
+        "seeds, in the leading modes of the mean kernel. Error bars: standard errors "
         "over seeds; rates with 95 % intervals by bootstrap over seeds.",
         columns=("kernel", "axis", "size", "training", "variance", "stderr"),
         size=lambda c: (16.0 if len(c.sizes.head_dims) > 1 else 10.0, 4.2),
@@ -230,7 +232,7 @@ EXPERIMENT = ex.Experiment(
         "demo": Config(
             sizes=common.Sizes(head_dims=(4,), heads=(2, 4, 16), layers=(2,)), steps=60, seeds=32
         ),
-        "standard": Config(seeds=48),
+        "standard": Config(seeds=128, steps=200),
         "paper": Config(
             sizes=common.Sizes(
                 base=(16, 16, 4),

@@ -167,7 +167,7 @@ def _at_one(config: Config) -> Sequence[ex.Alone]:
 
 
 CLAIMS = (
-    rates.kernels_concentrate(
+    *rates.kernels_concentrate(
         "{kind}-kernel-H-{word}",
         "{kind} kernel",
         common.KERNELS,
@@ -300,8 +300,8 @@ FIGURES = (
         _rates,
         title="Convergence of kernels, and the variance over heads",
         caption="Along N and L the relative squared distance (Frobenius) of one network's kernel "
-        "from the mean over seeds of the largest size, along H from the mean of its own size in "
-        "the leading modes of that mean; and the variance of scores over heads. Error bars: "
+        "from the mean over seeds of the largest size, along H the deviation of its log in the "
+        "leading modes of the mean of its size; and the variance of scores over heads. Error bars: "
         "standard errors over seeds; 95 % intervals by bootstrap over seeds. Dimensionless.",
         columns=("quantity", "axis", "size", "training", "mean square", "stderr"),
         size=lambda c: (4.2 * (1 + sum(len(c.sizes.values(a)) > 2 for a in common.AXES)), 4.2),
@@ -326,7 +326,7 @@ EXPERIMENT = ex.Experiment(
             seeds=24,
             probe=16,
         ),
-        "standard": Config(seeds=24),
+        "standard": Config(seeds=32),
         "paper": Config(
             sizes=common.Sizes(
                 base=(16, 16, 4),
