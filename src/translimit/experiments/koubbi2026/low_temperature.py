@@ -1,4 +1,4 @@
-r"""Sharp heads: what one head does to a cosine, the slow law, and how few heads end it.
+r"""Sharp heads: what one head does to a cosine, and the slow law of the overlap.
 
 With m = A x / |A x| imposed, as infinitely many tokens that fill the sphere make it, the overlap u
 of two tokens moves on the slow clock t = tau / d, as u = tanh y with y driven by the coefficient
@@ -7,9 +7,7 @@ kappa = 3/2 + d / (2 d_k); printed is kappa = 1. What is computed:
 - the mean cosine after one random head A = W W'^T, sampled, beside the coefficient 1 / (2 d) of one
   Gaussian layer (printed) and that of two;
 - chains of four heads a layer to slow time 1, d_k = d and 32 d, beside their diffusion at this
-  dimension, and the limit of that diffusion beside the slow equation;
-- the rate at which log(1 - |u|) falls near +-1 for several heads a layer, and chains to slow time
-  8: one head a layer ends what the limit never settles.
+  dimension, and the limit of that diffusion beside the slow equation.
 
 The order of the limits is strong scores first, then d to infinity. A law of tokens with a density
 of at most rho_max times the uniform one has E <x, y>^2 <= rho_max / d for two tokens drawn from
@@ -36,11 +34,9 @@ from translimit.experiments.koubbi2026.sharp_cells import (
     KERNEL_DIM,
     Kernel,
     Motion,
-    Rate,
     kernel,
     mean_square,
     motion,
-    settling_rate,
 )
 
 #: d_k / d of the kernels and of the short chains; kappa; heads of a layer of these chains.
@@ -49,8 +45,6 @@ KAPPAS = {name: 1.5 + 0.5 / ratio for name, ratio in RATIOS.items()}
 SHORT_HEADS, TIMES = 4, (0.25, 0.5, 0.75, 1.0)
 #: Coefficients that are compared: no drift, printed, one Gaussian layer, two.
 OTHERS = (0.0, 1.0, 1.5, 2.0)
-#: Long chains: heads of a layer, diffusive step, slow times; dimension of the settling rate.
-HEADS, LONG_STEP, LONG_TIMES, RATE_DIM = (1, 8), 0.2, (1.0, 2.0, 4.0, 8.0), 64
 #: Dimensions from which the limit is extrapolated.
 DIMS = (48, 96)
 
@@ -63,7 +57,7 @@ class Config(CheckedConfig):
         dim: dimension of the tokens of the chains, at least 16.
         replicas: chains of every cell.
         step: diffusive step of the short chains.
-        samples: heads, and single layers near coincidence.
+        samples: heads of the kernels.
     """
 
     dim: Annotated[int, Within(16)] = 24
@@ -96,17 +90,6 @@ def compute_short(config: Config, name: str, keys: ex.Keys) -> Motion:
         heads=SHORT_HEADS,
     )
     return motion(chain, TIMES, config.replicas, keys.own)
-
-
-def compute_long(config: Config, heads: int, keys: ex.Keys) -> Motion:
-    """Chains with d_k = d to slow time 8."""
-    chain = models.SharpHeadChain(dim=config.dim, diffusive_step=LONG_STEP, heads=heads)
-    return motion(chain, LONG_TIMES, config.replicas, keys.own)
-
-
-def compute_rate(config: Config, heads: int, keys: ex.Keys) -> Rate:
-    """Single layers near coincidence, d_k = d."""
-    return settling_rate(RATE_DIM, heads, LONG_STEP, config.samples // 4, keys.own)
 
 
 def compute_limits(config: Config, at: ex.Alone, keys: ex.Keys) -> Limits:
@@ -144,20 +127,6 @@ SHORT = ex.Part(
     grid=lambda c: tuple(RATIOS),
     cost=lambda c, name: _cost(c, SHORT_HEADS * c.dim / c.step),
 )
-LONG = ex.Part(
-    "long/heads={heads}",
-    Motion,
-    compute_long,
-    grid=lambda c: HEADS,
-    cost=lambda c, heads: _cost(c, LONG_TIMES[-1] * c.dim / LONG_STEP * (1 + heads)),
-)
-RATE = ex.Part(
-    "rate/heads={heads}",
-    Rate,
-    compute_rate,
-    grid=lambda c: HEADS,
-    cost=lambda c, heads: ex.Cost(1.0 + 2e-7 * c.samples * (2 + heads)),
-)
 LIMITS = ex.Part("limits", Limits, compute_limits, grid=ex.alone, cost=lambda c, at: ex.Cost(12.0))
 
 
@@ -172,25 +141,11 @@ def _slow(kappa: float) -> Callable[[ex.Found[Config], str], float]:
     return prediction
 
 
-def _far(found: ex.Found[Config], heads: int) -> Estimate:
-    """How much larger E u^2 of a long chain is than that of its diffusion."""
-    data = found(LONG, heads)
-    return common.estimate(data.last - data.diffusion[-1])
-
-
 def _to_infinity(found: ex.Found[Config], name: str) -> Estimate:
     """Extrapolated in 1 / d; half of what that adds is its error."""
     values = getattr(found(LIMITS), name)
     added = float(values[1] - values[0])
     return Estimate(float(values[1]) + added, 0.0, len(values), abs(added) / 4)
-
-
-def _settling(found: ex.Found[Config], heads: int, damped: float = 1.0) -> float:
-    """The predicted rate; with damped = 0 without the norm that a layer divides by."""
-    sharp = limits.homogenized.low_temperature
-    rest = sharp.settling_exponent(RATE_DIM)
-    added = sharp.settling_exponent(RATE_DIM, heads=heads, step=LONG_STEP) - rest
-    return rest + added * (1.0 + LONG_STEP) ** (2.0 * (1.0 - damped))
 
 
 PRINTED_SLOW = "$du = -u(1-u^2)dt + \\sqrt{2}(1-u^2)dB$"
@@ -261,48 +216,6 @@ CLAIMS = (
         ),
         printed=PRINTED_SLOW,
     ),
-    ex.Claims(
-        "settling-heads={heads}",
-        "Near $\\pm 1$, $\\log(1 - |u|)$ falls in a chain of $H$ heads a layer at the rate of the "
-        "limit less $(1 - 4/H) \\Delta\\tau / (1 + \\Delta\\tau)^2$ per unit of slow time.",
-        estimate=lambda found, heads: Estimate(
-            found(RATE, heads).rate, found(RATE, heads).stderr, found.config.samples // 4
-        ),
-        prediction=_settling,
-        tol=0.04,
-        over=lambda c: HEADS,
-        rivals=(
-            ex.Rival(
-                "heads have no effect",
-                lambda found, heads: limits.homogenized.low_temperature.settling_exponent(RATE_DIM),
-            ),
-            ex.Rival("kappa = 1", -2.0),
-            ex.Rival(
-                "not damped",
-                lambda found, heads: _settling(found, heads, 0.0),
-                when=lambda c, heads: heads == 1,
-            ),
-        ),
-    ),
-    ex.claim(
-        "long-one-head-settles",
-        "At slow time 8 a chain with one head a layer is nearer to $\\pm 1$ than its diffusion, by "
-        "at least 0.02 in $E\\,u^2$.",
-        lambda found: common.estimate(found(LONG, 1).diffusion[-1] - found(LONG, 1).last),
-        -0.02,
-        tol=0.005,
-        one_sided=True,
-        rivals=(ex.Rival("as near as its diffusion", 0.0),),
-    ),
-    ex.claim(
-        "long-eight-heads-do-not",
-        "With eight heads a layer it is not nearer than its diffusion.",
-        lambda found: _far(found, 8),
-        0.0,
-        tol=0.01,
-        one_sided=True,
-        rivals=(ex.Rival("as one head", lambda found, at: _far(found, 1)),),
-    ),
 )
 
 
@@ -312,25 +225,6 @@ def _short_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         columns = (data.time, *means, data.diffusion, *found(LIMITS).slow[1:4])
         for row in zip(*(one.tolist() for one in columns), strict=True):
             yield (name, *row)
-
-
-def _long_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    """Mean squares in time, and histograms at the last time beside the limit's density."""
-    edges = np.linspace(-1.0, 1.0, 41)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    last = LONG_TIMES[-1]
-    density = np.exp(-(np.arctanh(middle) ** 2) / (4 * last)) / np.sqrt(4 * np.pi * last)
-    for heads, data in found.each(LONG):
-        word = f"{heads} {'head' if heads == 1 else 'heads'}"
-        columns = (data.time, *common.mean_and_stderr(data.overlap**2), data.diffusion)
-        for row in zip(*(one.tolist() for one in columns), strict=True):
-            yield ("time", word, *row)
-        heights, _ = np.histogram(data.overlap[:, -1], edges, density=True)
-        limit = density / (1 - middle**2)
-        for place, height, law in zip(
-            middle.tolist(), heights.tolist(), limit.tolist(), strict=True
-        ):
-            yield ("law", word, place, height, None, law)
 
 
 SLOW_LAW = ex.Figure(
@@ -359,47 +253,13 @@ SLOW_LAW = ex.Figure(
     ylabel="$E\\,u^2$",
     size=(9.0, 4.2),
 )
-LONG_TIME = ex.Figure(
-    name="long-time",
-    title="Long times: the limit never settles, the chain with one head does",
-    caption="{replicas} chains of two tokens at $d = d_k = {dim}$ with sharp heads and diffusive "
-    "step 0.2: mean square overlap (bars of one standard error) beside that of their diffusion, "
-    "and histograms at slow time 8 beside the limit $u = \\tanh(\\sqrt{{2}} B_t)$.",
-    columns=("panel", "heads", "place", "value", "stderr", "theory"),
-    rows=_long_rows,
-    x="place",
-    by="heads",
-    layers=(
-        figures.panel(
-            "mean square",
-            figures.line(
-                "theory", by="", series=None, where={"heads": "1 head"}, label="diffusion"
-            ),
-            figures.points("value", "stderr"),
-            where={"panel": "time"},
-            xlabel="slow time $t = \\tau / d$",
-            ylabel="$E\\,u^2$",
-        ),
-        figures.panel(
-            "law at slow time 8",
-            figures.line("theory", by="", series=None, where={"heads": "1 head"}, label="limit"),
-            figures.steps("value"),
-            where={"panel": "law"},
-            xlabel="overlap $u$",
-            ylabel="density",
-            log="y",
-        ),
-    ),
-    size=(10.0, 4.0),
-)
-
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/low-temperature",
-    title="Strong scores: the slow law, and where few heads end it",
+    title="Strong scores: the slow law of the overlap",
     summary="For strong scores and tokens that fill the sphere, the overlap of two tokens moves on "
     "the slow clock $\\tau/d$. The equation as printed ($\\kappa = 1$) ends at $\\pm 1$; with the "
-    "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. The chain tells "
-    "them apart, and shows what a layer with few heads does instead.",
+    "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. Chains and "
+    "their diffusions tell them apart.",
     citations=("koubbi2026",),
     reference=core.reference("koubbi2026"),
     presets={
@@ -407,7 +267,7 @@ EXPERIMENT = ex.Experiment(
         "standard": Config(dim=64, replicas=10_000, samples=8_000_000),
         "paper": Config(dim=128, replicas=40_000, step=0.05, samples=20_000_000),
     },
-    parts=(KERNEL, SHORT, LONG, RATE, LIMITS),
+    parts=(KERNEL, SHORT, LIMITS),
     claims=CLAIMS,
-    figures=(SLOW_LAW, LONG_TIME),
+    figures=(SLOW_LAW,),
 )

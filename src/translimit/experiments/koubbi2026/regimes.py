@@ -313,7 +313,7 @@ BIASES = ex.Figure(
     title="Centred heads: the weak error is linear in the diffusive step",
     caption="Two orthogonal tokens in six dimensions without scores, unit diffusive time 1: mean "
     "of $R_{{12}}^2$ of the chain, exact, minus that of the limit (backward equation); lines "
-    "through the smallest step and the origin. Bars of one standard error: {replicas} sampled chains.",
+    "through the smallest step and the origin. Bars: {replicas} sampled chains, one stderr.",
     columns=("chain", "diffusive step", "bias", "linear", "sampled", "stderr"),
     rows=_bias_rows,
     x="diffusive step",

@@ -61,7 +61,7 @@ def exact_mean(step: float, heads: int, *, tangent: bool = False) -> float:
     law = two_heads()
     chances = np.array([math.comb(heads, k) for k in range(heads + 1)]) / 2**heads
 
-    def layer(x: Tokens) -> Tokens:
+    def layer(x: Tokens) -> Float[np.ndarray, "more 3 3"]:
         outputs = []
         for V, A in zip(np.asarray(law.V), np.asarray(law.A), strict=True):
             weights = np.exp((x @ A.T) @ x.swapaxes(-1, -2))
