@@ -113,7 +113,7 @@ def _limit(ratio: float) -> float:
 
 
 def _slope(
-    sizes: tuple[float, ...], samples: list[Float[np.ndarray, " head"]]
+    sizes: tuple[int, ...] | tuple[float, ...], samples: list[Float[np.ndarray, " head"]]
 ) -> tuple[float, float]:
     """Slope of the logarithm of means over that of sizes, and its standard error."""
     logs = np.log(np.array(sizes, float))

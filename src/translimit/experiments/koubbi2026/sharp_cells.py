@@ -63,7 +63,7 @@ def generator(key: Key) -> np.random.Generator:
     """NumPy's generator of a key."""
     import jax
 
-    return np.random.defaultgenerator(np.asarray(jax.random.key_data(key)))
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def kernel(head_dim: int, samples: int, key: Key) -> Kernel:
@@ -105,7 +105,7 @@ def motion(chain: SharpHeadChain, times: tuple[float, ...], replicas: int, key: 
     )
 
 
-def mean_square(dim: int, head_dim: float, time: float) -> float:
+def mean_square(dim: int, head_dim: int | float, time: float) -> float:
     """E u^2 of the diffusion at a finite dimension, from orthogonal tokens.
 
     Args:

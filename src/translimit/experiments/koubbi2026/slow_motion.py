@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: Overlap at the start, diffusive time, times within it at which the supremum looks.
 START, T1, LOOKS = 0.5, 1.0, 20
 #: Finitely many tokens under one-hot attention, their dimension, and their step.
-COUNTS, FEW_DIM, FEW_STEP = (2, 8, 16), 32, 0.05
+COUNTS, FEW_DIM, FEW_STEP = (2, 8, 16), 32, 0.02
 #: Resamples of a quantile.
 RESAMPLES = 100
 
@@ -53,7 +53,7 @@ class Config(CheckedConfig):
 
     Attributes:
         dims: dimensions of the tokens, at least three.
-        replicas: chains of every dimension.
+        replicas: chains of every dimension; six times as many of the smallest.
         step: diffusive step of a layer; it lowers the variance by about its own share.
         networks: with finitely many tokens.
     """
@@ -100,7 +100,8 @@ def compute_moved(config: Config, dim: int, keys: ex.Keys) -> Moved:
     """Chains of one dimension, with infinitely wide heads."""
     chain = models.SharpHeadChain(dim=dim, head_dim=math.inf, diffusive_step=config.step)
     times = T1 * np.arange(1, LOOKS + 1) / LOOKS / dim
-    change = chain.simulate(START, times, replicas=config.replicas, key=keys.own) - START
+    replicas = config.replicas * (6 if dim == config.dims[0] else 1)
+    change = chain.simulate(START, times, replicas=replicas, key=keys.own) - START
     sharp = limits.homogenized.low_temperature.sharp_kernel
     mean, square = (_mean(lambda R: (np.ones_like(R), 0.0 * R), dim, power) for power in (1, 2))
     return Moved(
@@ -133,7 +134,7 @@ MOVED = ex.Part(
     compute_moved,
     grid=lambda c: c.dims,
     # The kernel at a finite head dimension, and layers times replicas.
-    cost=lambda c, dim: ex.Cost(3.0 + 4e-7 * c.replicas * T1 / c.step),
+    cost=lambda c, dim: ex.Cost(3.0 + 1e-6 * c.replicas * T1 / c.step),
 )
 FEW = ex.Part(
     "few-tokens",
@@ -251,7 +252,7 @@ FAST = ex.claim(
     "their backward equation says: slow motion needs a law of tokens with a density.",
     lambda found: Estimate.from_samples(found(FEW).overlap[0].astype(np.float64)),
     lambda found: _mean(best_of_two, FEW_DIM, start=0.0),
-    tol=0.03,
+    tol=0.02,
     rivals=(
         ex.Rival("slow motion", 0.0),
         ex.Rival(

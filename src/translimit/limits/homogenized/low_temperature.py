@@ -129,7 +129,7 @@ def _correlation_density(R: float, q: int, nodes: int) -> tuple[np.ndarray, np.n
     return a, np.sum(terms, axis=1) - 0.5 * terms[:, 0]
 
 
-def sharp_kernel(dim: int, head_dim: float | None = None) -> Kernel:
+def sharp_kernel(dim: int, head_dim: int | float | None = None) -> Kernel:
     """S = 1 and p = c(R) of two tokens under sharp heads, for the functions of `two_tokens`.
 
     With it the pair is a diffusion at a finite dimension: on the slow clock with the drift
@@ -145,17 +145,18 @@ def sharp_kernel(dim: int, head_dim: float | None = None) -> Kernel:
     """
     dim = require_count(dim, "dim", 4)
     columns = dim if head_dim is None else head_dim
-    if columns == math.inf:
-        return lambda overlap: (np.ones_like(overlap), np.asarray(mean_cosine(overlap, dim)))
-    q = require_count(columns, "head_dim", 4)
+    wide = columns == math.inf
+    q = 0 if wide else require_count(columns, "head_dim", 4)
+    faster = (dim - 1) / (dim - 2) * (1.0 if wide else (q - 1) / (q - 2))
     # (R - c) / (R (1 - R^2)) is smooth in R^2. At one it is half of how much faster than linear
-    # small angles are averaged; the quadrature gives the other points.
+    # small angles are averaged; at other points c gives it without cancellation.
     squares = 0.5 - 0.5 * np.cos(np.pi * np.arange(1, SQUARES + 1) / (SQUARES + 0.5))
-    lost = [(r - output_cosine(r, dim, q)) / (r * (1 - r**2)) for r in np.sqrt(squares[:-1])]
-    ends = 0.5 * ((dim - 1) * (q - 1) / ((dim - 2) * (q - 2)) - 1.0)
-    fit = np.polynomial.Chebyshev.fit(
-        np.append(squares[:-1], 1.0), np.append(lost, ends), SQUARES - 1, domain=[0, 1]
-    )
+    squares[-1] = 1.0
+    lost = np.full(SQUARES, 0.5 * (faster - 1.0))
+    for place, r in enumerate(np.sqrt(squares[:-1]).tolist()):
+        cosine = float(mean_cosine(r, dim)) if wide else output_cosine(r, dim, q)
+        lost[place] = (r - cosine) / (r * (1.0 - r**2))
+    fit = np.polynomial.Chebyshev.fit(squares, lost, SQUARES - 1, domain=[0, 1])
 
     def kernel(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         square = overlap**2
@@ -248,7 +249,11 @@ def marginal_square(ts: ArrayInput, initial: float = 0.0) -> Numbers:
 
 
 def settling_exponent(
-    dim: int, head_dim: float | None = None, *, heads: float = math.inf, step: float = 0.0
+    dim: int,
+    head_dim: int | float | None = None,
+    *,
+    heads: int | float = math.inf,
+    step: float = 0.0,
 ) -> float:
     """Almost sure rate of log(1 - |u|) per unit of slow time, near +-1, under sharp heads.
 

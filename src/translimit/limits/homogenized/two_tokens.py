@@ -244,8 +244,8 @@ def joining_probability(kernel: Kernel, dim: int, *, initial: float) -> float:
     initial = float(require_cosine(initial, "initial", ends=False))
     edge, count = 60.0, 400_001
     y = np.linspace(-edge, edge, count)
-    # Beyond |y| = 12 the coefficients are constant to rounding.
-    drift, half = pair_coefficients(np.clip(y, -12.0, 12.0), kernel, require_count(dim, "dim", 2))
+    # Beyond the edge of the backward equation the coefficients are constant to 1e-7.
+    drift, half = pair_coefficients(np.clip(y, -EDGE, EDGE), kernel, require_count(dim, "dim", 2))
     rate = drift / half
     h = y[1] - y[0]
     exponent = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * h)])
