@@ -157,6 +157,16 @@ def _at_kappa(kappa: float) -> Callable[[ex.Found[Config], tuple[str, float]], f
     return prediction
 
 
+def _ends(kappa: float) -> Callable[[ex.Found[Config], ex.Alone], float]:
+    """The share that ends at 1 in the limit."""
+    return lambda found, at: limits.homogenized.low_temperature.hitting_probability(START, kappa)
+
+
+def _square_at(kappa: float) -> Callable[[ex.Found[Config], ex.Alone], float]:
+    """That share at the last time, where d_k = d."""
+    return lambda found, at: _at_kappa(kappa)(found, ("square", TIMES[-1]))
+
+
 def _to_infinity(values: Float[np.ndarray, " dim"]) -> Estimate:
     """Extrapolated in 1 / d; half of what that adds is its error."""
     added = float(values[1] - values[0])
@@ -174,7 +184,7 @@ SHARE = ex.Claims(
     tol=0.015,
     over=lambda c: tuple((name, TIMES[-1]) for name in WIDTHS),
     rivals=(
-        ex.Rival("kappa = 1", _at_kappa(1.0), printed=True),
+        ex.Rival("kappa = 1", _at_kappa(1.0)),
         ex.Rival("no drift, (1 + u_0) / 2", _at_kappa(0.0)),
         ex.Rival("kappa = 3/2", _at_kappa(1.5), when=lambda c, at: at[0] == "square"),
         ex.Rival("kappa = 2", _at_kappa(2.0), when=lambda c, at: at[0] == "wide"),
@@ -188,15 +198,12 @@ SETTLED = ex.claim(
     "The share of pairs that end at $+1$ tends to that of $\\kappa = 3/2$ as the dimension grows, "
     "$d_k$ infinite.",
     lambda found: _to_infinity(found(SHARES).settled),
-    lambda found: limits.homogenized.low_temperature.hitting_probability(START, 1.5),
+    lambda found: _ends(1.5)(found, ex.Alone()),
     tol=0.002,
     rivals=tuple(
         ex.Rival(
             f"kappa = {kappa:g}",
-            lambda found, at, kappa=kappa: limits.homogenized.low_temperature.hitting_probability(
-                START, kappa
-            ),
-            printed=kappa == 1.0,
+            _ends(kappa),
         )
         for kappa in (0.0, 1.0, 1.4, 1.6)
     ),
@@ -207,11 +214,11 @@ UNSETTLED = ex.claim(
     "With $d_k = d$ the share above zero at slow time 8 tends to that of $\\kappa = 2$, whose "
     "overlap never settles.",
     lambda found: _to_infinity(found(SHARES).above),
-    lambda found: float(found(ENDS, "square").limit[OTHERS.index(2.0), -1]),
+    lambda found: _square_at(2.0)(found, ex.Alone()),
     tol=0.002,
     rivals=(
-        ex.Rival("kappa = 1", lambda found, at: _at_kappa(1.0)(found, ("square", TIMES[-1]))),
-        ex.Rival("kappa = 3/2", lambda found, at: _at_kappa(1.5)(found, ("square", TIMES[-1]))),
+        ex.Rival("kappa = 1", _square_at(1.0), printed=True),
+        ex.Rival("kappa = 3/2", _square_at(1.5)),
         ex.Rival("settled, 1/2", 0.5),
     ),
 )

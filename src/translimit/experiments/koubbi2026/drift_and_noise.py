@@ -40,6 +40,8 @@ STEPS = (0.2, 0.1, 0.05)
 SERIES = {"one head": (1, 1, 1), "alpha fixed": (4, 2, 1)}
 POINTS = tuple(dict.fromkeys(zip(STEPS * 2, sum(SERIES.values(), ()), strict=True)))
 DROPPED = "without the drift of the mean", "without the drift of the noise"
+#: The rows of one equation.
+CORRECTED = {"equation": "corrected"}
 #: Largest step of sampled paths, in paper time.
 EULER_STEP = 0.05
 
@@ -137,17 +139,19 @@ def _gaps(found: ex.Found[Config], series: str, equation: str) -> Float[np.ndarr
 
 
 def _order(series: str, equation: str) -> Measured:
-    return lambda found, at: order_of(STEPS, _gaps(found, series, equation))
+    return lambda found, at: order_of(STEPS, _gaps(found, series, equation).tolist())
 
 
 def _linear(equation: str) -> Measured:
     """The coefficient of the step in the gap, one head a layer."""
-    return lambda found, at: at_zero(STEPS, _gaps(found, "one head", equation) / np.array(STEPS))
+    return lambda found, at: at_zero(
+        STEPS, (_gaps(found, "one head", equation) / np.array(STEPS)).tolist()
+    )
 
 
 def _left(equation: str) -> Measured:
     """The gap at step zero where alpha stays."""
-    return lambda found, at: at_zero(STEPS, _gaps(found, "alpha fixed", equation))
+    return lambda found, at: at_zero(STEPS, _gaps(found, "alpha fixed", equation).tolist())
 
 
 def _noise_alone(equation: str) -> Callable[[ex.Found[Config], ex.Alone], float]:
@@ -285,11 +289,8 @@ GAPS = ex.Figure(
     titles={"one head": "one head a layer", "alpha fixed": "heads proportional to the step"},
     layers=(
         *(
-            figures.line(one, by="", series=None, where={"equation": "corrected"}, **how)
-            for one, how in (
-                ("slope 1", {"label": "slope 1", "dash": "6 3"}),
-                ("slope 2", {"label": "slope 2", "dash": "1.5 2"}),
-            )
+            figures.line(one, by="", series=None, where=CORRECTED, label=one, dash=dash)
+            for one, dash in (("slope 1", "6 3"), ("slope 2", "1.5 2"))
         ),
         figures.points("size", joined=True),
     ),

@@ -147,7 +147,8 @@ VALUE = ex.Claims(
     tol=0.005,
     over=lambda c: RATIOS,
     rivals=(
-        ex.Rival("nothing", 0.0, printed=True),
+        ex.Rival("nothing", 0.0, printed=True, when=lambda c, ratio: ratio == 1.0),
+        ex.Rival("nothing", 0.0, when=lambda c, ratio: ratio != 1.0),
         ex.Rival("Laplace's leading order d / b", lambda found, ratio: 1.0 / ratio),
         ex.Rival("times 1.1", lambda found, ratio: 1.1 * _limit(ratio)),
         ex.Rival("r times 1.1", lambda found, ratio: _limit(1.1 * ratio)),
@@ -233,7 +234,7 @@ LOSS = ex.Figure(
     by="strength",
     layers=(
         figures.line("limit", label=""),
-        figures.line("printed", label="", dash="1.5 2"),
+        figures.line("printed", label="as $b^{-1/2}$", dash="1.5 2"),
         figures.points("lost", "stderr"),
     ),
     xlabel="dimension $d$",

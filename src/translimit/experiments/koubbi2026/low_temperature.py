@@ -209,7 +209,8 @@ CLAIMS = (
         tol=0.002,
         over=lambda c: tuple(RATIOS),
         rivals=(
-            ex.Rival("kappa = 1", _slow(1.0), printed=True),
+            ex.Rival("kappa = 1", _slow(1.0), printed=True, when=lambda c, name: name == "square"),
+            ex.Rival("kappa = 1", _slow(1.0), when=lambda c, name: name == "narrow"),
             ex.Rival("no drift", _slow(0.0)),
             ex.Rival("kappa = 3/2", _slow(1.5), when=lambda c, name: name == "square"),
             ex.Rival("kappa = 2", _slow(2.0), when=lambda c, name: name == "narrow"),

@@ -79,6 +79,11 @@ def _far(found: ex.Found[Config], heads: int) -> Estimate:
     return common.estimate(data.last - data.diffusion[-1])
 
 
+def _one_head(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    del at
+    return _far(found, 1)
+
+
 def _settling(found: ex.Found[Config], heads: int, damped: float = 1.0) -> float:
     """The predicted rate; with damped = 0 without the norm that a layer divides by."""
     sharp = limits.homogenized.low_temperature
@@ -128,7 +133,7 @@ CLAIMS = (
         0.0,
         tol=0.01,
         one_sided=True,
-        rivals=(ex.Rival("as one head", lambda found, at: _far(found, 1)),),
+        rivals=(ex.Rival("as one head", _one_head),),
     ),
 )
 
