@@ -252,9 +252,11 @@ ABOVE = ex.Figure(
     layers=(
         *(
             figures.line(
-                f"kappa = {kappa:g}", label=f"$\\kappa = {kappa:g}$", series=place, dash="6 3"
+                f"kappa = {kappa:g}", label=f"$\\kappa = {kappa:g}$", series=place, dash=dash
             )
-            for place, kappa in enumerate(OTHERS[1:], 1)
+            for place, kappa, dash in zip(
+                (1, 2, 3), OTHERS[1:], ("6 3", "7 2 1.5 2", "1.5 2"), strict=True
+            )
         ),
         figures.line("diffusion", label="diffusion", series=None),
         figures.points("share", "stderr", label="chains"),

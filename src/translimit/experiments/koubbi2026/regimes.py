@@ -44,7 +44,6 @@ SAMPLES = {
     "TANGENT": (DIFFUSIVE[0] ** 0.5, 1, 2, 0.0),
     "first": (0.5, 1, 4, 1.5),
     "diffusive time": (1.0, 4, 4, 1.5),
-    "paper time": (1.0, 2, 2, 1.5),
     "paper time per head": (1.0, 2, 4, 1.5),
     "step alone": (1.0, 4, 1, 1.5),
 }
