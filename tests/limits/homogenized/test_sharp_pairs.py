@@ -93,3 +93,9 @@ def test_the_barycentre_of_large_dimension_and_of_a_cloud():
     weights = np.exp(2.0 * cosine)
     mean = np.sum(weights * cosine) / np.sum(weights)
     assert barycentre_length(2.0, 3) == pytest.approx(mean, abs=4.5e-3)
+
+
+def test_many_columns_add_half_of_their_inverse():
+    """To first order in 1 / head_dim, with both layers' correction of it below 1e-6."""
+    first = float(mean_cosine(0.9, 24)) - 0.9 * (1 - 0.81) / (2 * 3072)
+    assert output_cosine(0.9, 24, 3072) == pytest.approx(first, abs=1e-6)

@@ -278,7 +278,7 @@ def _bias_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         sampled = _sampled(found, chain)
         for place, (step, value) in enumerate(zip(DIFFUSIVE, bias, strict=True)):
             drawn = (sampled.value - limit, sampled.stderr) if place == 0 else (None, None)
-            yield (chain, step, value, bias[-1] / DIFFUSIVE[-1] * step, *drawn)
+            yield (chain.lower(), step, value, bias[-1] / DIFFUSIVE[-1] * step, *drawn)
 
 
 ERRORS = ex.Figure(

@@ -122,7 +122,8 @@ def _correlation_density(R: float, q: int, nodes: int) -> tuple[np.ndarray, np.n
     the sample correlation), summed in logarithms.
     """
     a = (np.arange(nodes) + 0.5) * np.pi / nodes
-    w = np.linspace(0.0, 12.0, 3 * nodes // 10)
+    # Beyond that the integrand is below e^-100 of its value at zero, as 1 - R cos a <= 2.
+    w = np.linspace(0.0, min(12.0, math.sqrt(400.0 / q)), 3 * nodes // 10)
     logs = (q - 2) * np.log(np.sin(a))[:, None]
     logs = logs - q * np.log(np.cosh(w)[None, :] - R * np.cos(a)[:, None])
     terms = np.exp(logs - logs.max())
