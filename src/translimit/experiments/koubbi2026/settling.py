@@ -101,7 +101,7 @@ CLAIMS = (
             found(RATE, heads).rate, found(RATE, heads).stderr, found.config.samples
         ),
         prediction=_settling,
-        tol=0.04,
+        tol=0.03,
         over=lambda c: HEADS,
         rivals=(
             ex.Rival(
