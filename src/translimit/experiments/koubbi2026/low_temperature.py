@@ -6,7 +6,7 @@ kappa = 3/2 + d / (2 d_k); printed is kappa = 1. What is computed:
 
 - the mean cosine after one random head A = W W'^T, sampled, beside the coefficient 1 / (2 d) of one
   Gaussian layer (printed) and that of two;
-- chains of four heads a layer to slow time 1, d_k = d and 32 d, beside their diffusion at this
+- chains of one head a layer to slow time 1, d_k = d and 32 d, beside their diffusion at this
   dimension, and the limit of that diffusion beside the slow equation.
 
 The order of the limits is strong scores first, then d to infinity. A law of tokens with a density
@@ -42,7 +42,7 @@ from translimit.experiments.koubbi2026.sharp_cells import (
 #: d_k / d of the kernels and of the short chains; kappa; heads of a layer of these chains.
 RATIOS = {"square": 1, "narrow": 32}
 KAPPAS = {name: 1.5 + 0.5 / ratio for name, ratio in RATIOS.items()}
-SHORT_HEADS, TIMES = 4, (0.25, 0.5, 0.75, 1.0)
+SHORT_HEADS, TIMES = 1, (0.25, 0.5, 0.75, 1.0)
 #: Coefficients that are compared: no drift, printed, one Gaussian layer, two.
 OTHERS = (0.0, 1.0, 1.5, 2.0)
 #: Dimensions from which the limit is extrapolated.
@@ -61,9 +61,9 @@ class Config(CheckedConfig):
     """
 
     dim: Annotated[int, Within(16)] = 24
-    replicas: Two = 4000
-    step: Step = 0.1
-    samples: Two = 2_000_000
+    replicas: Two = 8000
+    step: Step = 0.025
+    samples: Two = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def compute_kernel(config: Config, name: str, keys: ex.Keys) -> Kernel:
 
 
 def compute_short(config: Config, name: str, keys: ex.Keys) -> Motion:
-    """Chains of four heads a layer to slow time 1."""
+    """Chains of one head a layer to slow time 1."""
     chain = models.SharpHeadChain(
         dim=config.dim,
         head_dim=RATIOS[name] * config.dim,
@@ -232,7 +232,7 @@ SLOW_LAW = ex.Figure(
     name="slow-law",
     title="The slow law has the coefficient of two Gaussian layers",
     caption="Mean square overlap of two tokens from orthogonal, {replicas} chains with sharp heads "
-    "at $d = {dim}$, four heads a layer (points, bars of one standard error); their diffusions "
+    "at $d = {dim}$, one head a layer (points, bars of one standard error); their diffusions "
     "at this dimension (full lines), and the slow equation at three coefficients (dashed). "
     "Infinitely many tokens are imposed. Left $d_k = d$, right $d_k = 32 d$.",
     columns=(
@@ -265,8 +265,8 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(dim=64, replicas=10_000, samples=8_000_000),
-        "paper": Config(dim=128, replicas=40_000, step=0.05, samples=20_000_000),
+        "standard": Config(dim=64, replicas=20_000, samples=12_000_000),
+        "paper": Config(dim=128, replicas=40_000, samples=20_000_000),
     },
     parts=(KERNEL, SHORT, LIMITS),
     claims=CLAIMS,
