@@ -32,8 +32,8 @@ from translimit.describe import require_cosine
 
 #: The backward equation is solved on |y| <= EDGE.
 EDGE = 9.0
-#: The least sum of the rates (drift over half squared volatility) of both ends that attract.
-SETTLING = 1e-6
+#: The least rate (drift over half squared volatility) of an end that attracts.
+SETTLING = 1e-5
 
 Kernel = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -221,9 +221,16 @@ def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> flo
         ArgumentError: numbers out of range, or a beta too close to the transition.
     """
     beta = float(require_number(beta, "beta"))
-    if antipodal_exponent(beta, dim) >= 0:
-        require_cosine(initial, "initial", ends=False)
+    require_cosine(initial, "initial", ends=False)
+    exponent = antipodal_exponent(beta, dim)
+    if exponent >= 0:
         return 0.0
+    if exponent > -SETTLING:
+        raise ArgumentError(
+            "beta",
+            f"got {beta:g}, too close to the transition for the quadrature",
+            "pass one further from the zero of antipodal_exponent",
+        )
     return 1.0 - joining_probability(fixed_scores(beta), dim, initial=initial)
 
 
@@ -252,13 +259,13 @@ def joining_probability(kernel: Kernel, dim: int, *, initial: float) -> float:
     exponent -= exponent[count // 2]
     density = np.exp(-exponent)
     total = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * h)])
-    # Exponential tails beyond the edges.
-    left, right = density[0] / -rate[0], density[-1] / rate[-1]
-    if not (left >= 0 and right >= 0 and rate[-1] - rate[0] > SETTLING):
+    if not min(-rate[0], rate[-1]) > SETTLING:
         raise ArgumentError(
             "kernel",
             "has an end that does not attract, or hardly, for the quadrature",
             "pass one further from the zero of the exponents",
         )
+    # Exponential tails beyond the edges.
+    left, right = density[0] / -rate[0], density[-1] / rate[-1]
     below = left + float(np.interp(math.atanh(initial), y, total))
     return below / (left + float(total[-1]) + right)
