@@ -1,4 +1,4 @@
-"""Infinitely many tokens on the circle: their density under one sequence of heads, and particles.
+r"""Infinitely many tokens on the circle: their density under given heads, particles, one layer.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 import translimit.experiments as ex
 from translimit import core, describe, figures, limits
+from translimit.core import Estimate
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
@@ -38,6 +39,70 @@ class Circle(ex.Arrays):
     moment: Annotated[Float[np.ndarray, "part layer"], "real and imaginary part of $E e^{i\\phi}$"]
     error_few: Annotated[Float[np.ndarray, " cloud_few"], "error of $E e^{i\\phi}$"]
     error_many: Annotated[Float[np.ndarray, " cloud_many"], "error of $E e^{i\\phi}$"]
+
+
+@dataclass(frozen=True)
+class OneLayer(ex.Arrays):
+    """How one layer moves the moments E e^{i k phi} of a density, beside the equation."""
+
+    wave: Int[np.ndarray, " wave"]
+    drift: Annotated[Float[np.ndarray, "wave part"], "mean per unit of $\\tau$"]
+    drift_theory: Float[np.ndarray, "wave part"]
+    noise: Annotated[Float[np.ndarray, " wave"], "mean square per unit of $\\tau$"]
+    noise_theory: Annotated[Float[np.ndarray, "theory wave"], "the equation, and others"]
+    step: float
+
+    def deviation(self, name: str, factor: float = 1.0, theory: int = 0) -> Estimate:
+        """The largest deviation over the largest moment, from a factor times a theory."""
+        measured = self.drift if name == "drift" else self.noise
+        expected = self.drift_theory if name == "drift" else self.noise_theory[theory]
+        largest = np.abs(self.drift_theory if name == "drift" else self.noise_theory[0]).max()
+        gap = float(np.abs(measured - factor * expected).max() / largest)
+        return Estimate(gap, 0.0, 1, self.step)
+
+
+def one_layer(heads: int, key: Key) -> OneLayer:
+    """Moments after one layer, averaged over heads, and drift and noise of the equation.
+
+    The values of every head are averaged out: four matrices of one entry, with both signs, have the
+    second moments of a Gaussian one. The equation is evaluated by sums over the nodes.
+
+    Args:
+        heads: how many score maps.
+        key: of them.
+    """
+    waves, step, nodes = np.arange(1, 4), 2e-4, 96
+    angles = 2 * np.pi * np.arange(nodes) / nodes
+    rho = 1 + TILT * np.cos(angles) + 0.3 * np.sin(2 * angles)
+    A = common.generator(key).standard_normal((2, heads, 2, 2)) * 2**-0.25
+    A = A[0] @ A[1].swapaxes(-1, -2)
+    moved = np.zeros((heads, 8, len(waves)), complex)
+    values = [s * 2**0.5 * np.eye(4)[k].reshape(2, 2) for k in range(4) for s in (1, -1)]
+    for h, score in enumerate(A):
+        for v, value in enumerate(values):
+            maps = (one[None, None] for one in (value, score))
+            flow = limits.homogenized.circle.density_flow(
+                *maps, beta=BETA, step=step**0.5, initial=rho, modes=nodes // 3
+            )
+            moved[h, v] = [np.diff(flow.moment(int(k)))[0] for k in waves]
+    drift = moved.mean(axis=(0, 1)) / step
+    e, share = np.stack([np.cos(angles), np.sin(angles)], axis=1), rho / rho.sum()
+    weights = share * np.exp(BETA * np.einsum("hab,ib,ja->hij", A, e, e))
+    m = (weights / weights.sum(-1, keepdims=True)) @ e
+    s = np.einsum("hia,hja->ij", m, m) / heads
+    no_scores = np.full_like(s, float(np.sum((share @ e) ** 2)))
+    turn = share * np.exp(1j * waves[:, None] * angles)
+    expected = -(waves**2) / 4 * (turn @ np.diagonal(s))
+    pairs = (s * (e @ e.T), no_scores * (e @ e.T), s)
+    noise = [waves**2 / 2 * np.real(np.sum((turn @ k) * turn.conj(), axis=1)) for k in pairs]
+    return OneLayer(
+        wave=waves,
+        drift=np.stack([drift.real, drift.imag], axis=1),
+        drift_theory=np.stack([expected.real, expected.imag], axis=1),
+        noise=np.mean(np.abs(moved) ** 2, axis=(0, 1)) / step,
+        noise_theory=np.array(noise),
+        step=step,
+    )
 
 
 def density_and_particles(

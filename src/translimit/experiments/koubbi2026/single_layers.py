@@ -1,4 +1,4 @@
-"""Increments of overlaps over single layers of explicit weights, and their limit.
+"""Increments of overlaps over single layers of explicit weights, their limit, and what it is not.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
@@ -10,94 +10,146 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, describe, figures, limits, models
+from translimit import attention, core, describe, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
+    from jaxtyping import Array
     from matplotlib.figure import Figure as Canvas
 
     from translimit.core import Key
 
-#: The configuration of the single layers, their dimension and step.
-START = ((1.0, 0.3, -0.2), (0.3, 1.0, 0.5), (-0.2, 0.5, 1.0))
-ONE_DIM, ONE_STEP = 5, 0.1
+#: The configuration of the single layers, their dimension, step and score deviation.
+START = np.array([[1.0, 0.3, -0.2], [0.3, 1.0, 0.5], [-0.2, 0.5, 1.0]])
+ONE_DIM, ONE_STEP, ONE_STD = 5, 0.05, 2.0
 PAIRS = ((0, 1), (0, 2), (1, 2))
 #: Pairs of these pairs.
 PRODUCTS = tuple((a, b) for a in range(3) for b in range(a, 3))
-MOMENTS = ("drift", "covariation")
+NAMES = [f"R{a + 1}{b + 1}" for a, b in PAIRS]
+#: Other theories of the drift and of the covariations, by name.
+WRONG = {
+    "drift": (
+        "as for $d \\to \\infty$",
+        "without the Ito correction",
+        "without $R_{ij}^2 s_{ij} / d$",
+        "attention removed",
+    ),
+    "covariation": (
+        "every token its own noise",
+        "$s_{ij} = R_{ij}$",
+        "updates not projected",
+        "attention removed",
+    ),
+}
+MOMENTS = tuple(WRONG)
 
 
 @dataclass(frozen=True)
 class OneStep(ex.Arrays):
-    """Increments over single layers, per unit of diffusive time, and what the limit says."""
+    """Increments over single layers, per unit of diffusive time, and the kernel of the limit."""
 
-    overlap: Shaped[np.ndarray, " overlap"]
-    pair: Shaped[np.ndarray, " pair"]
     drift: Float[np.ndarray, " overlap"]
     drift_stderr: Float[np.ndarray, " overlap"]
-    drift_theory: Float[np.ndarray, " overlap"]
     covariation: Float[np.ndarray, " pair"]
     covariation_stderr: Float[np.ndarray, " pair"]
-    covariation_theory: Float[np.ndarray, " pair"]
+    kernel: Float[np.ndarray, "token token2"]
+    kernel_stderr: float
     step: float
     layers: int
 
-    def moment(self, name: str) -> tuple[list[str], tuple[Float[np.ndarray, " moment"], ...]]:
-        """Labels; and mean, standard error and theory of the drift or of the covariation."""
+    def theory(self, name: str, wrong: str = "") -> Float[np.ndarray, " moment"]:
+        """The drift or the covariations of the limit, or of another theory."""
+        s, R, d = self.kernel, START, ONE_DIM
+        if wrong == "attention removed":
+            s = np.full_like(s, START.mean())
+        overlaps = limits.homogenized.overlaps
         if name == "drift":
-            return self.overlap.tolist(), (self.drift, self.drift_stderr, self.drift_theory)
-        return self.pair.tolist(), (
-            self.covariation,
-            self.covariation_stderr,
-            self.covariation_theory,
-        )
+            own = 0.5 * R * (np.diagonal(s)[:, None] + np.diagonal(s))
+            drift = {
+                "as for $d \\to \\infty$": s - own,
+                "without the Ito correction": (d - 2 + R**2) * s / d,
+                "without $R_{ij}^2 s_{ij} / d$": ((d - 2) * s - (d - 1) * own) / d,
+            }.get(wrong, np.asarray(overlaps.overlap_drift(R, s, d)))
+            return drift[*np.array(PAIRS).T]
+        s = np.diag(np.diagonal(s)) if wrong == "every token its own noise" else s
+        s = START if wrong == "$s_{ij} = R_{ij}$" else s
+        if wrong == "updates not projected":
+            return np.array([_unprojected(s, PAIRS[a], PAIRS[b]) for a, b in PRODUCTS])
+        found = [overlaps.overlap_covariation(R, s, d, PAIRS[a], PAIRS[b]) for a, b in PRODUCTS]
+        return np.array(found, dtype=float)
 
-    def deviation(self, name: str) -> Estimate:
-        """The largest relative deviation, with its standard error and the order of the step."""
-        _, (mean, stderr, theory) = self.moment(name)
-        gap, scale = np.abs(mean - theory), float(np.abs(theory).max())
+    def measured(self, name: str) -> tuple[list[str], tuple[Float[np.ndarray, " moment"], ...]]:
+        """Labels; and mean and standard error of the drift or of the covariations."""
+        if name == "drift":
+            return NAMES, (self.drift, self.drift_stderr)
+        labels = [f"{NAMES[a]}, {NAMES[b]}" for a, b in PRODUCTS]
+        return labels, (self.covariation, self.covariation_stderr)
+
+    def deviation(self, name: str, wrong: str = "") -> Estimate:
+        """The largest deviation over the largest moment, with its standard error and the step's."""
+        _, (mean, stderr) = self.measured(name)
+        gap, scale = np.abs(mean - self.theory(name, wrong)), np.abs(self.theory(name)).max()
         worst = int(np.argmax(gap))
-        error, step = float(stderr[worst]) / scale, self.step
-        return Estimate(float(gap[worst]) / scale, error, self.layers, 0.5 * step)
+        error = float(np.hypot(stderr[worst], self.kernel_stderr)) / float(scale)
+        return Estimate(float(gap[worst] / scale), error, self.layers, 0.5 * self.step)
 
     def rows(self) -> Iterator[tuple[str | float, ...]]:
         """Label, mean, standard error and theory of every moment."""
         for name in MOMENTS:
-            labels, columns = self.moment(name)
+            labels, columns = self.measured(name)
+            columns = *columns, self.theory(name)
             yield from zip(labels, *(one.tolist() for one in columns), strict=True)
 
 
+def _unprojected(
+    s: Float[np.ndarray, "3 3"], first: tuple[int, int], second: tuple[int, int]
+) -> float:
+    """The covariation with updates that leave the sphere: the sum of s_pq R_p'q' over d."""
+    pairs = [(p, q) for p in (first, first[::-1]) for q in (second, second[::-1])]
+    return float(sum(s[p[0], q[0]] * START[p[1], q[1]] for p, q in pairs)) / ONE_DIM
+
+
 def one_step(layers: int, key: Key) -> OneStep:
-    """Single layers of explicit weights, their drift and their covariations."""
-    start, pairs, time = np.array(START), np.array(PAIRS).T, ONE_STEP**2
-    law = describe.GaussianHeads.of_score_std(1.0, dim=ONE_DIM)
-    tokens = np.linalg.cholesky(start) @ np.eye(3, ONE_DIM)
-    chain = models.RandomHeadChain(law=law, step=ONE_STEP, heads=1, layers=1)
-    moved = chain.simulate(tokens, replicas=layers, key=key).overlaps[:, 1]
-    rows = np.asarray((moved - start)[:, *pairs] / time)
-    products = np.stack([rows[:, a] * rows[:, b] * time for a, b in PRODUCTS], 1)
-    overlaps = limits.homogenized.overlaps
-    kernel = core.named_key(key, "kernel")
-    s = overlaps.attention_overlap(law, start, samples=layers, key=kernel).value
-    covariation = [
-        overlaps.overlap_covariation(start, s, ONE_DIM, PAIRS[a], PAIRS[b]) for a, b in PRODUCTS
-    ]
-    names = [f"R{a + 1}{b + 1}" for a, b in PAIRS]
-    drift, drift_stderr = common.mean_and_stderr(rows)
-    product, product_stderr = common.mean_and_stderr(products)
+    """Single layers of explicit weights, each also with the opposite values: no noise of order one.
+
+    Args:
+        layers: how many, a multiple of 1000.
+        key: of the weights.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    law = describe.GaussianHeads.of_score_std(ONE_STD, dim=ONE_DIM)
+    tokens = np.linalg.cholesky(START) @ np.eye(3, ONE_DIM)
+    time = ONE_STEP**2
+
+    def increments(number: Array) -> Array:
+        V, A = law.sample(jax.random.fold_in(key, number), jnp.float64)
+        update = ONE_STEP * attention.head_output(V, A, law.beta, tokens, causal=False)
+        moved = jnp.stack([tokens + update, tokens - update])
+        moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+        return (moved @ moved.swapaxes(-1, -2) - START)[:, *np.array(PAIRS).T]
+
+    with jax.enable_x64(True):
+        every = jax.jit(lambda n: jax.lax.map(increments, n, batch_size=1000))
+        found = np.asarray(every(jnp.arange(layers)))
+    kernel = limits.homogenized.overlaps.attention_overlap(
+        law, START, samples=4 * layers, key=core.named_key(key, "kernel")
+    )
+    drift, drift_stderr = common.mean_and_stderr(found.mean(axis=1) / time)
+    products = np.stack([(found[..., a] * found[..., b]).mean(1) / time for a, b in PRODUCTS], 1)
+    covariation, covariation_stderr = common.mean_and_stderr(products)
     return OneStep(
-        overlap=np.array(names),
-        pair=np.array([f"{names[a]}, {names[b]}" for a, b in PRODUCTS]),
         drift=drift,
         drift_stderr=drift_stderr,
-        drift_theory=np.asarray(overlaps.overlap_drift(start, s, ONE_DIM)[*pairs]),
-        covariation=product,
-        covariation_stderr=product_stderr,
-        covariation_theory=np.array(covariation),
+        covariation=covariation,
+        covariation_stderr=covariation_stderr,
+        kernel=np.asarray(kernel.value, np.float64),
+        kernel_stderr=float(np.max(kernel.stderr)),
         step=time,
         layers=layers,
     )
@@ -107,7 +159,7 @@ def draw_one_step(canvas: Canvas, data: OneStep) -> None:
     """Drift and covariations side by side, a place for each overlap or pair."""
     axes = canvas.subplots(1, 2, gridspec_kw={"width_ratios": [1, 2]})
     for ax, name in zip(axes, MOMENTS, strict=True):
-        labels, (mean, stderr, theory) = data.moment(name)
+        labels, (mean, stderr) = data.measured(name)
         at = np.arange(len(labels))
         ticks = tuple(zip(map(float, at), labels, strict=True))
         chart = figures.Chart(
@@ -115,7 +167,7 @@ def draw_one_step(canvas: Canvas, data: OneStep) -> None:
             x=figures.ChartAxis("", -0.6, len(labels) - 0.4, ticks=ticks),
             y=figures.ChartAxis(f"{name} per unit of $\\tau$"),
             marks=(
-                figures.Points(at, theory, label="limit", kind="dash"),
+                figures.Points(at, data.theory(name), label="limit", kind="dash"),
                 figures.Points(at, mean, figures.COLOURS[0], "single layers", error=stderr),
             ),
         )
