@@ -10,13 +10,11 @@ from translimit.experiments import PRESETS, get_experiment
 
 SMALL = {
     "regimes": {"steps": (0.1, 0.05, 0.025), "replicas": 4000},
-    "overlaps": {"replicas": 400, "layers": 50_000},
     "simplex": {"layers": 8000, "dims": (16, 32, 64), "replicas": 40, "plain": 3000},
     "moebius": {"samples": 400, "collapses": 200, "replicas": 16},
     "concentration": {"dims": (32, 64, 128), "replicas": 60, "scored": 30},
     "trade-offs": {"replicas": 16, "small": 300, "scored": 16},
     "low-temperature": {"dim": 16, "replicas": 150, "samples": 50_000},
-    "common-noise": {"clouds": 60, "largest": 128, "sizes": (8, 16, 32), "replicas": 6},
     "drift-and-noise": {"replicas": 1000},
     "collapse": {"cases": ((64, 16, 0.0, 1, 0.2), (64, 16, 2.0, 1, 0.3)), "replicas": 40},
     "slow-motion": {"replicas": 2000, "networks": 100},
@@ -30,11 +28,9 @@ EXPECTED = {
         "tangent-order": Verdict.supported,
     },
     "drift-and-noise": {"order-corrected": Verdict.supported},
-    "overlaps": {"simplex-printed": Verdict.refuted},
     "simplex": {"drift-at-0": Verdict.supported, "mean-without-scores-d=16": Verdict.supported},
     "low-temperature": {"square-limit": Verdict.supported},
     "collapse": {"depth": Verdict.supported},
-    "common-noise": {"one-law-for-all-noise": Verdict.refuted},
 }
 
 
@@ -77,9 +73,6 @@ def test_every_preset_has_cells_and_a_cost(name):
         ("trade-offs", {"scored": 2}, "scored"),
         ("moebius", {"replicas": 4}, "replicas"),
         ("low-temperature", {"dim": 8}, "dim"),
-        ("common-noise", {"replicas": 2}, "replicas"),
-        ("common-noise", {"sizes": (16, 400)}, "sizes"),
-        ("common-noise", {"particles": (64,)}, "particles"),
         ("collapse", {"replicas": 4}, "replicas"),
         ("collapse", {"cases": ()}, "cases"),
         ("drift-and-noise", {"replicas": 10}, "replicas"),

@@ -24,13 +24,14 @@ def run():
 def test_claims(run):
     experiment, results = run
     claims = {claim.name: claim for claim in experiment.check(TOY, results)}
-    assert len(claims) == 5
+    assert len(claims) == 4
     for name, claim in claims.items():
-        if "alone" not in name:
-            assert claim.verdict is not Verdict.refuted, name
-            # 4.5 standard errors, and a bias of a finite width of at most 1 / D.
-            assert claim.gap < 4.5 * claim.floor + 1 / 128
-    assert len(experiment.claim_names(TOY)) == 5
+        assert claim.verdict is not Verdict.refuted, name
+        # 4.5 standard errors, and a bias of a finite width of at most 1 / D.
+        assert claim.gap < 4.5 * claim.floor + 1 / 128
+        assert len(claim.rivals) == (3 if "whole" in name else 4)
+        assert all(claim.gap_of(rival) > 0 for rival in claim.rivals)
+    assert len(experiment.claim_names(TOY)) == 4
 
 
 @pytest.mark.slow

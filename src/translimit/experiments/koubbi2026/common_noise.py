@@ -89,9 +89,12 @@ def _ratio(found: ex.Found[Config]) -> Estimate:
     return Estimate(float(np.mean(ratios)), error, found.config.clouds)
 
 
-def _power(exponent: float) -> float | object:
-    """The ratio where the mean square error falls with another exponent of n."""
-    return lambda found, at: (found.config.particles[1] / found.config.particles[0]) ** exponent
+def _other(exponent: float, name: str) -> ex.Rival[Config, ex.Alone]:
+    """N times the mean square error grows like a power of n."""
+    return ex.Rival(
+        name,
+        lambda found, at: (found.config.particles[1] / found.config.particles[0]) ** exponent,
+    )
 
 
 PARTICLES = ex.claim(
@@ -102,9 +105,9 @@ PARTICLES = ex.claim(
     1.0,
     0.3,
     rivals=(
-        ex.Rival("they follow another law: the error stays", _power(1.0)),
-        ex.Rival("the mean square falls like $n^{-1/2}$", _power(0.5)),
-        ex.Rival("it falls like $n^{-2}$", _power(-1.0)),
+        _other(1.0, "they follow another law: the error stays"),
+        _other(0.5, "the mean square error falls like $n^{-1/2}$"),
+        _other(-1.0, "it falls like $n^{-2}$"),
     ),
 )
 #: What one layer does to the moments.

@@ -57,7 +57,8 @@ class Changes(ex.Arrays):
         """Its coefficient, from Gaussian moments of the scores."""
         R = self.overlaps
         small = limits.homogenized.overlaps.small_score_overlap
-        return float(_mean_drift(small(R, 1.0), R) - _mean_drift(small(R, 0.0), R))
+        change = np.asarray(small(R, 1.0) - small(R, 0.0))  # the drift is linear in s
+        return float(_mean_drift(change, R))
 
 
 def _mean_drift(
@@ -66,7 +67,7 @@ def _mean_drift(
     """s_ij - R_ij (s_ii + s_jj) / 2, the mean over pairs."""
     own = np.diagonal(s, axis1=-2, axis2=-1)
     drift = s - 0.5 * R * (own[..., :, None] + own[..., None, :])
-    return drift[..., *np.triu_indices(len(R), 1)].mean(axis=-1)
+    return np.asarray(drift[..., *np.triu_indices(len(R), 1)].mean(axis=-1))
 
 
 def _changes(

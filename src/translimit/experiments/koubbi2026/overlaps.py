@@ -301,6 +301,10 @@ def _inside(found: ex.Found[Config], table: figures.Table) -> int:
     return sum(int(((one >= EDGES[0]) & (one <= EDGES[-1])).sum()) for one in finals)
 
 
+def _moment_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    return found(ONE).rows()
+
+
 ALONG_DEPTH = ex.Figure(
     name="routes",
     title="Routes to one law, and other theories",
@@ -344,7 +348,7 @@ INCREMENTS = ex.Figure(
         "covariations; bars of one standard error."
     ),
     columns=("quantity", "measured", "stderr", "limit"),
-    rows=lambda found: found(ONE).rows(),
+    rows=_moment_rows,
     draw=lambda canvas, table, found: draw_one_step(canvas, found(ONE)),
     shown=lambda found, _: found.config.layers,
     size=(9.5, 3.6),

@@ -124,11 +124,12 @@ def one_step(layers: int, key: Key) -> OneStep:
     import jax.numpy as jnp
 
     law = describe.GaussianHeads.of_score_std(ONE_STD, dim=ONE_DIM)
-    tokens = np.linalg.cholesky(START) @ np.eye(3, ONE_DIM)
+    place = np.linalg.cholesky(START) @ np.eye(3, ONE_DIM)
     time = ONE_STEP**2
 
     def increments(number: Array) -> Array:
         V, A = law.sample(jax.random.fold_in(key, number), jnp.float64)
+        tokens = jnp.asarray(place)
         update = ONE_STEP * attention.head_output(V, A, law.beta, tokens, causal=False)
         moved = jnp.stack([tokens + update, tokens - update])
         moved = moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)

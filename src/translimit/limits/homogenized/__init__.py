@@ -18,8 +18,8 @@ Problems, methods and solutions stand here, with `classify` and `collapse_depth`
 without solving, and the parts of the equations, in modules by topic: `overlaps` (drift, covariation
 and kernel of the overlaps), `simplex` (all overlaps equal), `moebius` (exact samples without
 scores), `two_tokens`, `high_temperature`, `low_temperature`, `circle` (the density of infinitely
-many tokens), `drifts` (heads with a mean effect), `designs` (layers that postpone collapse),
-`activations`. Laws of heads are in `translimit.describe`.
+many tokens), `chaos` (finitely many beside them), `drifts` (heads with a mean effect), `designs`
+(layers that postpone collapse), `activations`. Laws of heads are in `translimit.describe`.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".
