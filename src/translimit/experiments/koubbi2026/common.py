@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Float
 
+import translimit.experiments as ex
 from translimit.core import Estimate, standard_error
 
 if TYPE_CHECKING:
     from translimit.core import Key
 
 TAU = r"unit diffusive time $\tau$"
+
+
+@dataclass(frozen=True)
+class Paths(ex.Arrays):
+    """Mean overlaps along depth, by one route; by a coarser solver too, if it is extrapolated."""
+
+    time: Annotated[Float[np.ndarray, " time"], TAU]
+    overlap: Annotated[Float[np.ndarray, "replica time"], "mean overlap of two tokens"]
+    discretisation: float
+    coarse: Float[np.ndarray, "replica time"] | None = None
+
+    def statistic(self, name: str, time: int = -1) -> Estimate:
+        """Mean or standard deviation over replicas at a time, extrapolated in the step."""
+        value, parts = _statistic(name, self.overlap[:, time])
+        step = self.discretisation
+        if self.coarse is not None:
+            other, other_parts = _statistic(name, self.coarse[:, time])
+            # What the extrapolation leaves is of the next order; a third of what it moved.
+            step = abs(value - other) / 3
+            value, parts = 2 * value - other, 2 * parts - other_parts
+        return Estimate(value, float(standard_error(parts)), len(parts), step)
+
+
+def _statistic(
+    name: str, values: Float[np.ndarray, " replica"]
+) -> tuple[float, Float[np.ndarray, " replica"]]:
+    """Mean or standard deviation, and what every replica adds to it."""
+    mean, std = float(values.mean()), float(values.std(ddof=1))
+    if name == "mean":
+        return mean, values
+    return std, (values - mean) ** 2 / (2 * std)
+
+
+def difference(one: Estimate, two: Estimate) -> Estimate:
+    """The difference of two independent numbers."""
+    error, step = np.hypot(one.stderr, two.stderr), np.hypot(one.discretisation, two.discretisation)
+    return Estimate(one.value - two.value, float(error), one.count, float(step))
 
 
 def mean_and_stderr(

@@ -26,13 +26,13 @@ from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, MultipleOf, Within
 from translimit.experiments.koubbi2026 import common, euler_maruyama
+from translimit.experiments.koubbi2026.common import Paths
 from translimit.experiments.koubbi2026.single_layers import (
     MOMENTS,
     ONE_DIM,
     ONE_STD,
     WRONG,
     OneStep,
-    draw_one_step,
     one_step,
 )
 
@@ -73,34 +73,6 @@ class Config(CheckedConfig):
 
     replicas: Annotated[int, Within(100)] = 8000
     layers: Annotated[int, Within(1000), MultipleOf(1000)] = 100_000
-
-
-@dataclass(frozen=True)
-class Paths(ex.Arrays):
-    """Mean overlaps along depth, by one route; by a coarser solver too, if it is extrapolated."""
-
-    time: Annotated[Float[np.ndarray, " time"], common.TAU]
-    overlap: Annotated[Float[np.ndarray, "replica time"], "mean overlap of two tokens"]
-    discretisation: float
-    coarse: Float[np.ndarray, "replica time"] | None = None
-
-    def statistic(self, name: str, time: int = -1) -> Estimate:
-        """Mean or standard deviation over replicas at a time, extrapolated in the step."""
-        value, error = _statistic(name, self.overlap[:, time])
-        if self.coarse is None:
-            return Estimate(value, error, len(self.overlap), self.discretisation)
-        moved = value - _statistic(name, self.coarse[:, time])[0]
-        # What the extrapolation leaves is of the next order; a third of what it moved.
-        return Estimate(value + moved, error, len(self.overlap), abs(moved) / 3)
-
-
-def _statistic(name: str, values: Float[np.ndarray, " replica"]) -> tuple[float, float]:
-    """Mean or standard deviation, with its standard error."""
-    count, mean, std = len(values), float(values.mean()), float(values.std(ddof=1))
-    if name == "mean":
-        return mean, std / count**0.5
-    squares = (values - mean) ** 2
-    return std, float(squares.std(ddof=1)) / count**0.5 / (2 * std)
 
 
 def start() -> Float[np.ndarray, "tokens dim"]:
@@ -178,7 +150,7 @@ class Same:
 
 
 SAME = tuple(
-    Same(name, one, two, statement, of)
+    Same(name if of == "mean" else f"{name}-{of}", one, two, statement, of)
     for of in OBSERVED
     for name, one, two, statement in (
         (
@@ -204,40 +176,35 @@ SAME = tuple(
 )
 
 
-def _between(one: Estimate, two: Estimate) -> Estimate:
-    """The difference of two independent numbers."""
-    error, step = np.hypot(one.stderr, two.stderr), np.hypot(one.discretisation, two.discretisation)
-    return Estimate(one.value - two.value, float(error), one.count, float(step))
-
-
 def _difference(found: ex.Found[Config], at: Same) -> Estimate:
-    return _between(*(found(PATHS, route).statistic(at.of) for route in (at.one, at.two)))
+    return common.difference(*(found(PATHS, route).statistic(at.of) for route in (at.one, at.two)))
 
 
 def _with_other(other: str, found: ex.Found[Config], at: Same) -> Estimate:
     """The other theory in the place of the limit, or of what simulates it."""
     measured = at.one if at.one == SDE else at.two
-    return _between(found(PATHS, other).statistic(at.of), found(PATHS, measured).statistic(at.of))
+    return common.difference(
+        found(PATHS, other).statistic(at.of), found(PATHS, measured).statistic(at.of)
+    )
 
 
 def _on_other_clock(save: int, found: ex.Found[Config], at: Same) -> Estimate:
     """As far as the coarse chain is when the fine one ends, by another clock."""
     coarse, fine = found(PATHS, EXPLICIT), found(PATHS, FINE)
-    return _between(coarse.statistic(at.of, save), fine.statistic(at.of))
+    return common.difference(coarse.statistic(at.of, save), fine.statistic(at.of))
 
 
-CLOCK = "one-diffusive-step-one-law"
 #: The other correction leaves the spread as it is, about.
 OTHER_LAWS = tuple(
     ex.Rival[Config, Same](
         other,
         estimate=functools.partial(_with_other, other),
-        when=lambda c, at, other=other: at.name != CLOCK and (at.of == "mean" or other != FLAT),
+        when=lambda c, at, other=other: at.two != FINE and (at.of == "mean" or other != FLAT),
     )
     for other in OTHERS
 )
 ONE_LAW = ex.Claims(
-    "{name}-{of}",
+    "{name}",
     lambda found, at: f"{at.statement} ({OBSERVED[at.of]}).",
     estimate=_difference,
     prediction=0.0,
@@ -249,7 +216,7 @@ ONE_LAW = ex.Claims(
             ex.Rival[Config, Same](
                 name,
                 estimate=functools.partial(_on_other_clock, save),
-                when=lambda c, at: at.name == CLOCK,
+                when=lambda c, at: at.two == FINE,
             )
             for name, save in OTHER_CLOCKS.items()
         ),
@@ -294,13 +261,6 @@ def _histogram(found: ex.Found[Config]) -> Iterator[figures.Row]:
             yield (route, edge, height)
 
 
-def _inside(found: ex.Found[Config], table: figures.Table) -> int:
-    """How many mean overlaps lie in the bins."""
-    del table
-    finals = [found(PATHS, route).overlap[:, -1] for route in ROUTES]
-    return sum(int(((one >= EDGES[0]) & (one <= EDGES[-1])).sum()) for one in finals)
-
-
 def _moment_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
     return found(ONE).rows()
 
@@ -336,22 +296,25 @@ HISTOGRAM = ex.Figure(
     layers=(figures.steps("density", left=True),),
     xlabel="mean overlap of two tokens",
     ylabel="density over replicas",
-    shown=_inside,
-    excluded=lambda found, table: len(ROUTES) * found.config.replicas - _inside(found, table),
 )
 INCREMENTS = ex.Figure(
     name="one-step",
     title="One layer moves the overlaps by their drift and covariations",
     caption=lambda found: (
         f"Increments of three overlaps over {found.config.layers} single layers of explicit "
-        f"weights ($d = {ONE_DIM}$, score deviation {ONE_STD:g}), and the limit's drift and "
-        "covariations; bars of one standard error."
+        f"weights ($d = {ONE_DIM}$, score deviation {ONE_STD:g}) against the limit's drift and "
+        "covariations, per unit of $\\tau$; bars of one standard error, lines where both agree."
     ),
-    columns=("quantity", "measured", "stderr", "limit"),
+    columns=("moment", "quantity", "limit", "measured", "stderr"),
     rows=_moment_rows,
-    draw=lambda canvas, table, found: draw_one_step(canvas, found(ONE)),
-    shown=lambda found, _: found.config.layers,
-    size=(9.5, 3.6),
+    x="limit",
+    panels="moment",
+    layers=(
+        figures.line("limit", series=None, label="as the limit"),
+        figures.points("measured", "stderr", label="single layers"),
+    ),
+    ylabel="measured",
+    size=(9.0, 3.8),
 )
 
 EXPERIMENT = ex.Experiment(

@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import attention, core, describe, figures, limits
+from translimit import attention, core, describe, limits
 from translimit.core import Estimate
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
     from jaxtyping import Array
-    from matplotlib.figure import Figure as Canvas
 
     from translimit.core import Key
 
@@ -98,11 +97,12 @@ class OneStep(ex.Arrays):
         return Estimate(float(gap[worst] / scale), error, self.layers, 0.5 * self.step)
 
     def rows(self) -> Iterator[tuple[str | float, ...]]:
-        """Label, mean, standard error and theory of every moment."""
+        """Which moment, label, theory, mean and standard error of all of them."""
         for name in MOMENTS:
-            labels, columns = self.measured(name)
-            columns = *columns, self.theory(name)
-            yield from zip(labels, *(one.tolist() for one in columns), strict=True)
+            labels, measured = self.measured(name)
+            columns = self.theory(name), *measured
+            for label, *row in zip(labels, *(one.tolist() for one in columns), strict=True):
+                yield (name, label, *row)
 
 
 def _unprojected(
@@ -154,22 +154,3 @@ def one_step(layers: int, key: Key) -> OneStep:
         step=time,
         layers=layers,
     )
-
-
-def draw_one_step(canvas: Canvas, data: OneStep) -> None:
-    """Drift and covariations side by side, a place for each overlap or pair."""
-    axes = canvas.subplots(1, 2, gridspec_kw={"width_ratios": [1, 2]})
-    for ax, name in zip(axes, MOMENTS, strict=True):
-        labels, (mean, stderr) = data.measured(name)
-        at = np.arange(len(labels))
-        ticks = tuple(zip(map(float, at), labels, strict=True))
-        chart = figures.Chart(
-            alt=f"{name} of single layers",
-            x=figures.ChartAxis("", -0.6, len(labels) - 0.4, ticks=ticks),
-            y=figures.ChartAxis(f"{name} per unit of $\\tau$"),
-            marks=(
-                figures.Points(at, data.theory(name), label="limit", kind="dash"),
-                figures.Points(at, mean, figures.COLOURS[0], "single layers", error=stderr),
-            ),
-        )
-        figures.draw_chart(chart, ax)
