@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BETA, STEP, LAYERS, MODES, NODES = 2.0, 0.02, 30, 240, 768
 #: Of the density at the start, along the cosine.
 TILT = 0.6
+#: Clouds that move at once.
+BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,13 @@ def density_and_particles(
     for count, number in zip(particles, (clouds, clouds // 2), strict=True):
         own = core.named_key(starts, count)
         start = np.interp(np.asarray(jax.random.uniform(own, (number, count))), law, grid)
-        x = np.stack([np.cos(start), np.sin(start)], axis=-1)
-        for value, score in zip(V[:last, 0], A[:last, 0], strict=True):
-            x = _particle_layer(x, value, score)
-        mean = np.mean(x[..., 0] + 1j * x[..., 1], axis=-1)
-        errors.append(np.abs(mean - moment[last]))
+        every = np.stack([np.cos(start), np.sin(start)], axis=-1)
+        means = []
+        for x in np.array_split(every, -(-number // BATCH)):
+            for value, score in zip(V[:last, 0], A[:last, 0], strict=True):
+                x = _particle_layer(x, value, score)
+            means.append(np.mean(x[..., 0] + 1j * x[..., 1], axis=-1))
+        errors.append(np.abs(np.concatenate(means) - moment[last]))
     return Circle(
         layer=np.arange(LAYERS + 1),
         time=np.arange(LAYERS + 1) * STEP,

@@ -47,8 +47,8 @@ class Config(CheckedConfig):
         heads: score maps of the single layer.
     """
 
-    particles: Annotated[IncreasingSizes, Entries(2, 2)] = (100, 400)
-    clouds: Two = 400
+    particles: Annotated[IncreasingSizes, Entries(2, 2)] = (50, 200)
+    clouds: Two = 600
     heads: Two = 24
 
 
@@ -64,7 +64,7 @@ PARTS = CIRCLE, LAYER = (
         Circle,
         compute_circle,
         grid=lambda c: NOISES,
-        cost=lambda c, noise: ex.Cost(8.0 + 0.01 * c.clouds),
+        cost=lambda c, noise: ex.Cost(8.0 + 1.5e-7 * c.clouds * c.particles[1] ** 2),
     ),
     ex.Part(
         "layer",
@@ -185,8 +185,8 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(clouds=2000, heads=100),
-        "paper": Config(clouds=8000, heads=400),
+        "standard": Config(clouds=4000, heads=100),
+        "paper": Config(particles=(100, 400), clouds=8000, heads=400),
     },
     parts=PARTS,
     claims=(PARTICLES, EQUATION),

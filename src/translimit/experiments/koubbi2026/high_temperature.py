@@ -53,12 +53,11 @@ class Changes(ex.Arrays):
     left: Annotated[Float[np.ndarray, "batch score_std"], "without its second order"]
 
     @property
-    def second_order(self) -> float:
-        """Its coefficient, from Gaussian moments of the scores."""
-        R = self.overlaps
+    def controlled(self) -> Float[np.ndarray, "batch score_std"]:
+        """The change with its second order, head by head, replaced by that of Gaussian moments."""
         small = limits.homogenized.overlaps.small_score_overlap
-        change = np.asarray(small(R, 1.0) - small(R, 0.0))  # the drift is linear in s
-        return float(_mean_drift(change, R))
+        second = np.asarray(small(self.overlaps, 1.0) - small(self.overlaps, 0.0))
+        return self.left + float(_mean_drift(second, self.overlaps)) * self.score_std**2
 
 
 def _mean_drift(
@@ -142,29 +141,19 @@ def _predicted(data: Changes) -> float:
     return float(correction[*np.triu_indices(len(data.overlaps), 1)].mean())
 
 
-def _order(data: Changes, values: Float[np.ndarray, "batch score_std"]) -> Estimate:
+def _order(
+    values: Float[np.ndarray, "batch score_std"], stds: Float[np.ndarray, " score_std"]
+) -> Estimate:
     """The exponent between the two deviations, errors by leaving batches out."""
 
     def slope(kept: np.ndarray) -> float:
         small, large = np.abs(values[kept].mean(axis=0))
-        return float(np.log(large / small) / np.log(data.score_std[1] / data.score_std[0]))
+        return float(np.log(large / small) / np.log(stds[1] / stds[0]))
 
     return core.jackknife(slope, len(values))
 
 
-def _simplex_order(found: ex.Found[Config], overlap: float) -> Estimate:
-    data = found(SIMPLEX, overlap)
-    return _order(data, data.left + data.second_order * data.score_std**2)
-
-
-def _quadrature(found: ex.Found[Config], overlap: float) -> Estimate:
-    """The change at the larger deviation, over that of the simplex equation."""
-    data = found(SIMPLEX, overlap)
-    values = data.left + data.second_order * data.score_std**2
-    return common.estimate(values[:, -1] / _closed(overlap))
-
-
-def _closed(overlap: float, score_std: float = STRONGER[-1]) -> float:
+def _closed(overlap: float, score_std: float) -> float:
     """The change of the simplex drift for d to infinity, by quadrature."""
     drifts = (
         limits.homogenized.simplex.simplex_drift(
@@ -197,7 +186,7 @@ COEFFICIENT = ex.claim(
 ORDER = ex.claim(
     "order-random",
     "For random tokens scores enter the drift with $\\beta_s^2$ (exponent).",
-    lambda found: _order(found(RANDOM_TOKENS), found(RANDOM_TOKENS).change),
+    lambda found: _order(found(RANDOM_TOKENS).change, found(RANDOM_TOKENS).score_std),
     2.0,
     0.05,
     rivals=(
@@ -212,7 +201,7 @@ SIMPLEX_ORDER = ex.Claims(
         f"On the simplex with overlap {overlap:g} scores enter the drift with $\\beta_s^4$ (an "
         "exponent)."
     ),
-    estimate=_simplex_order,
+    estimate=lambda found, at: _order(found(SIMPLEX, at).controlled, found(SIMPLEX, at).score_std),
     prediction=4.0,
     tol=0.12,
     over=lambda c: SIMPLEXES,
@@ -226,7 +215,10 @@ SIMPLEX_ORDER = ex.Claims(
 QUADRATURE = ex.Claims(
     "simplex-{overlap:g}",
     "The simplex equation has the change of the drift that heads have (measured over quadrature).",
-    estimate=_quadrature,
+    # The larger deviation only.
+    estimate=lambda found, at: common.estimate(
+        found(SIMPLEX, at).controlled[:, -1] / _closed(at, STRONGER[-1])
+    ),
     prediction=1.0,
     tol=0.04,
     over=lambda c: SIMPLEXES,
@@ -238,19 +230,13 @@ QUADRATURE = ex.Claims(
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for name, data, power in (
-        ("random tokens", found(RANDOM_TOKENS), 2),
-        *((f"simplex, overlap {at:g}", data, 4) for at, data in found.each(SIMPLEX)),
-    ):
-        values = data.left + data.second_order * data.score_std**2
-        values = data.change if power == 2 else values
-        mean, stderr = common.mean_and_stderr(-values)
-        predicted = (
-            -_predicted(data) * data.score_std**2
-            if power == 2
-            else [-_closed(float(data.overlaps[0, 1]), float(std)) for std in data.score_std]
-        )
-        columns = (data.score_std, mean, stderr, np.array(predicted))
+    data = found(RANDOM_TOKENS)
+    cases = [("random tokens", data, data.change, _predicted(data) * data.score_std**2)]
+    for overlap, data in found.each(SIMPLEX):
+        closed = np.array([_closed(overlap, std) for std in data.score_std.tolist()])
+        cases.append((f"simplex, overlap {overlap:g}", data, data.controlled, closed))
+    for name, data, values, predicted in cases:
+        columns = (data.score_std, *common.mean_and_stderr(-values), -predicted)
         for row in zip(*(one.tolist() for one in columns), strict=True):
             yield (name, *row)
 
