@@ -271,7 +271,7 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         expected = (np.nan if case == SCORED else case.expected) / chaos.size
         columns = (chaos.size, *equal, expected, *(one / start for one in added))
         for row in zip(*(one.tolist() for one in columns), strict=True):
-            yield (f"d = {case.dim}, score deviation {case.score_std:g}", *row)
+            yield (case.words, *row)
 
 
 DISTANCES = ex.Figure(
@@ -291,7 +291,11 @@ DISTANCES = ex.Figure(
     layers=(
         figures.panel(
             "equal starts",
-            figures.line("predicted", label="predicted, {}"),
+            figures.line(
+                "predicted",
+                label="predicted, {}",
+                where={"system": tuple(case.words for case in FREE)},
+            ),
             figures.points("square", "stderr"),
             ylabel="mean square distance of a token",
             log="xy",

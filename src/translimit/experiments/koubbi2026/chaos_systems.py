@@ -39,6 +39,11 @@ class Case:
         return f"d={self.dim},beta={self.score_std:g}"
 
     @property
+    def words(self) -> str:
+        """As in figures."""
+        return f"d = {self.dim}, score deviation {self.score_std:g}"
+
+    @property
     def expected(self) -> float:
         """N times the mean square distance, without scores."""
         return limits.homogenized.chaos.token_distance(self.dim, TIME, STEP)

@@ -11,7 +11,7 @@ Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my ne
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -24,7 +24,7 @@ from translimit.experiments.checked import CheckedConfig, MultipleOf, Within
 from translimit.experiments.koubbi2026 import common
 
 #: Score deviations, small and large: of random tokens, and of the simplex.
-WEAK, STRONGER = (0.05, 0.1), (0.2, 0.3)
+WEAK, STRONGER = (0.05, 0.1), (0.1, 0.2)
 #: Random tokens and their dimension; tokens of the simplex and their common overlaps.
 RANDOM, DIM = 5, 6
 TOKENS, SIMPLEXES = 8, (0.25, 0.5, 0.75)
@@ -150,7 +150,8 @@ def _order(
         small, large = np.abs(values[kept].mean(axis=0))
         return float(np.log(large / small) / np.log(stds[1] / stds[0]))
 
-    return core.jackknife(slope, len(values))
+    # The expansion goes on in squares of the deviation.
+    return replace(core.jackknife(slope, len(values)), discretisation=float(stds[1]) ** 2 / 2)
 
 
 def _closed(overlap: float, score_std: float) -> float:

@@ -51,7 +51,7 @@ CHAINS = {
 }
 SDE, EULER = "SDE", "Euler-Maruyama"
 #: Other theories of the limit, and what they change in the equation.
-WITHOUT, OWN, FLAT = "without scores", "every token its own noise", "correction of flat space"
+WITHOUT, OWN, FLAT = "without scores", "every token its own noise", "correction of flat space, 1/2"
 OTHERS = {WITHOUT: {}, OWN: {"common": False}, FLAT: {"correction": 0.5}}
 ROUTES = (*CHAINS, SDE, EULER)
 #: The save at which (0.3, 4) has come as far as (0.15, 1) at the end, on other clocks.
