@@ -8,7 +8,12 @@ from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit.core import ConfigError, Verdict, named_key
 from translimit.experiments import PRESETS, Found, get_experiment
-from translimit.experiments.koubbi2026 import chaos_systems, euler_maruyama, single_layers
+from translimit.experiments.koubbi2026 import (
+    chaos_systems,
+    common,
+    euler_maruyama,
+    single_layers,
+)
 
 SMALL = {
     "overlaps": {"replicas": 600, "layers": 5000},
@@ -147,3 +152,17 @@ def test_the_printed_bound_of_chaos_is_an_erratum():
         if rival.printed
     }
     assert {kind for kind, _ in printed} == {"first", "token"}
+
+
+def test_paths_with_a_coarse_solver_are_extrapolated_with_their_own_error():
+    draw = np.random.default_rng(0)
+    exact, error = draw.standard_normal((400, 1)), draw.standard_normal((400, 1))
+    fine, coarse = exact + 0.1 * (1 + error), exact + 0.2 * (1 + error)
+    paths = common.Paths(np.zeros(1), fine, 0.0, coarse)
+    for name, expected in (("mean", exact.mean()), ("spread", exact.std(ddof=1))):
+        found = paths.statistic(name)
+        assert found.value == pytest.approx(expected, abs=0.02)
+        assert found.discretisation > 0
+    assert paths.statistic("mean").stderr == pytest.approx(exact.std(ddof=1) / 20, rel=1e-9)
+    spreads = [np.std(draw.standard_normal(400), ddof=1) for _ in range(400)]
+    assert paths.statistic("spread").stderr == pytest.approx(np.std(spreads), rel=0.25)
