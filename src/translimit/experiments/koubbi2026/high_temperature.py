@@ -115,14 +115,14 @@ PARTS = RANDOM_TOKENS, SIMPLEX = (
         Changes,
         compute_random,
         grid=ex.alone,
-        cost=lambda c, at: ex.Cost(2.0 + 2.5e-5 * c.heads),
+        cost=lambda c, at: ex.Cost(2.0 + 1e-5 * c.heads),
     ),
     ex.Part(
         "simplex/{overlap:g}",
         Changes,
         compute_simplex,
         grid=lambda c: SIMPLEXES,
-        cost=lambda c, overlap: ex.Cost(2.0 + 5e-5 * c.heads),
+        cost=lambda c, overlap: ex.Cost(2.0 + 1.5e-5 * c.heads),
     ),
 )
 

@@ -141,7 +141,7 @@ def _stacks(config: Config) -> tuple[Stack, ...]:
 def _cost(config: Config, stack: Stack) -> ex.Cost:
     """Compilation, and the weights that are drawn."""
     kinds = len(BLOCKS) * len(MASKS)
-    return ex.Cost((45.0 + 9e-7 * stack.dim**2 * stack.layers * config.networks) / kinds)
+    return ex.Cost((60.0 + 9e-7 * stack.dim**2 * stack.layers * config.networks) / kinds)
 
 
 STACK = ex.Part("D={dim},L={layers}-{kind}", Overlaps, compute, grid=_stacks, cost=_cost)
