@@ -37,7 +37,7 @@ def test_attention_weights_at_toy_size():
     experiment = get_experiment("castin2025/attention-weights")
     results = compute(experiment, WEIGHTS)
     claims = check(experiment, WEIGHTS, results)
-    assert set(claims) == {"l2-entropy", "l2-sample-size", "sample-size-law"}
+    assert set(claims) == {"l2-entropy", "l2-sample-size", "sample-size-law", "entropy-law"}
     assert claims["sample-size-law"].verdict is Verdict.supported
     for name in ("l2-entropy", "l2-sample-size"):
         claim = claims[name]

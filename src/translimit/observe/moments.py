@@ -39,10 +39,16 @@ def moments(
     return mean * unit, cov * unit * unit
 
 
-def _moments(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = tokens.mean(axis=-2)
+def _moments(
+    tokens: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    if weights is None:
+        mean = tokens.mean(axis=-2)
+        centred = tokens - mean[..., None, :]
+        return mean, np.einsum("...ni,...nj->...ij", centred, centred) / tokens.shape[-2]
+    mean = weights @ tokens
     centred = tokens - mean[..., None, :]
-    return mean, np.einsum("...ni,...nj->...ij", centred, centred) / tokens.shape[-2]
+    return mean, np.einsum("n,...ni,...nj->...ij", weights, centred, centred)
 
 
 def moment_vector(
@@ -82,18 +88,25 @@ def anisotropy(cov: Float[np.ndarray, "*batch dim dim"]) -> Float[np.ndarray, "*
 
 def excess_kurtosis(
     tokens: Float[np.ndarray, "*batch tokens dim"],
+    weights: Float[np.ndarray, " tokens"] | None = None,
 ) -> Float[np.ndarray, "*batch dim"]:
     """Excess kurtosis of a cloud along its principal axes, largest variance first; 0 if Gaussian.
 
     Args:
         tokens: tokens [..., tokens, dim]; NaN along an axis along which they do not vary.
+        weights: of the tokens [tokens], with sum one; equal ones by default.
     """
     tokens = as_numpy(tokens, "tokens")
     if np.isfinite(tokens).all():
         tokens = tokens / common_unit(tokens)  # the kurtosis has no unit
-    mean, cov = _moments(tokens)
+    mean, cov = _moments(tokens, weights)
     _, basis = np.linalg.eigh(cov)
     coordinates = np.einsum("...nd,...dk->...nk", tokens - mean[..., None, :], basis[..., ::-1])
-    second = np.mean(coordinates**2, axis=-2)
+    second, fourth = (
+        np.mean(coordinates**power, axis=-2)
+        if weights is None
+        else np.einsum("n,...nk->...k", weights, coordinates**power)
+        for power in (2, 4)
+    )
     second = np.where(second > 0, second, np.nan)
-    return np.mean(coordinates**4, axis=-2) / second**2 - 3.0
+    return fourth / second**2 - 3.0

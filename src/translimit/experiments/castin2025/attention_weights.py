@@ -10,9 +10,7 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -20,10 +18,9 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
-from translimit.experiments.castin2025.weights_of_clouds import DEPTH, SHARP, Config
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from translimit.experiments.castin2025 import wrong_closures
+from translimit.experiments.castin2025.canonical import paired
+from translimit.experiments.castin2025.weights_of_clouds import DEPTH, LAWS, SHARP, Config
 
 #: The exponent of the claim: there the error of a ratio of sums is still small, e^{2} / n relative.
 EXPONENT = 0.5
@@ -35,26 +32,21 @@ QUANTITIES = {
 
 
 def _last(
-    found: ex.Found[Config], at: tuple[str, str]
+    found: ex.Found[Config], at: tuple[str, str], law: str = LAWS[0]
 ) -> tuple[Float[np.ndarray, " cloud"], Float[np.ndarray, " cloud"]]:
     """A quantity of the largest clouds, and of their closures, at the last depth."""
     variant, quantity = at
-    clouds, closure = found(DEPTH, (variant, max(found.config.tokens))).both(
-        QUANTITIES[quantity][0]
-    )
+    depth = found(DEPTH, (variant, max(found.config.tokens)))
+    clouds, closure = depth.both(QUANTITIES[quantity][0], law)
     return clouds[:, -1], closure[:, -1]
 
 
-def _mean_of_clouds(found: ex.Found[Config], at: tuple[str, str]) -> Estimate:
-    """The clouds' mean; its error is that of the difference to the closure."""
-    clouds, closure = _last(found, at)
-    gap = Estimate.from_samples(clouds - closure)
-    return Estimate(float(clouds.mean()), gap.stderr, gap.count)
+def _sharp(array: str) -> Callable[[ex.Found[Config]], Estimate]:
+    def estimate(found: ex.Found[Config]) -> Estimate:
+        sharp = found(SHARP, max(found.config.sharp_tokens))
+        return Estimate.from_samples(getattr(sharp, array)[:, sharp.exponent == EXPONENT][:, 0])
 
-
-def _law(found: ex.Found[Config]) -> Estimate:
-    sharp = found(SHARP, max(found.config.sharp_tokens))
-    return Estimate.from_samples(sharp.fraction[:, sharp.exponent == EXPONENT][:, 0])
+    return estimate
 
 
 CLAIMS = (
@@ -64,28 +56,49 @@ CLAIMS = (
             f"{at[0]}: {QUANTITIES[at[1]][1]} the closure's Gaussian tilt (mean over the tokens, "
             f"depth {found.config.t1:g}, n = {max(found.config.tokens)}, matched initial moments)."
         ),
-        estimate=_mean_of_clouds,
+        estimate=lambda found, at: paired(*_last(found, at)),
         prediction=lambda found, at: float(_last(found, at)[1].mean()),
-        tol=0.005,
+        tol=0.004,
         over=lambda c: [(variant, quantity) for variant in c.variants for quantity in QUANTITIES],
-    ),
-    ex.Claims(
-        "sample-size-law",
-        lambda found, at: (
-            "The effective sample size of a query is $n e^{-|\\Sigma^{1/2} A x|^2}$ (fraction of "
-            f"$n$ at the exponent {EXPONENT:g}, n = {max(found.config.sharp_tokens)})."
+        rivals=tuple(
+            wrong_closures.rival(
+                law, _last, lambda c, at, law=law: at[0] == "l2" or law != LAWS[-1]
+            )
+            for law in LAWS[1:]
         ),
-        estimate=lambda found, at: _law(found),
-        prediction=float(np.exp(-EXPONENT)),
-        tol=0.01,
-        over=ex.alone,
+        decided_by="standard",
+    ),
+    ex.claim(
+        "sample-size-law",
+        "The effective sample size of a query is $n e^{-|\\Sigma^{1/2} A x|^2}$ (fraction of $n$ "
+        f"at the exponent {EXPONENT:g}, in the largest clouds).",
+        _sharp("fraction"),
+        float(np.exp(-EXPONENT)),
+        0.01,
+        rivals=(
+            ex.Rival("half the exponent", float(np.exp(-EXPONENT / 2))),
+            ex.Rival("the exponent times 1.1", float(np.exp(-1.1 * EXPONENT))),
+            ex.Rival("algebraic, $1 / (1 + x)$", 1 / (1 + EXPONENT)),
+        ),
+    ),
+    ex.claim(
+        "entropy-law",
+        "The entropy of a query's weights lies $|\\Sigma^{1/2} A x|^2 / 2$ below $\\log n$ (at the "
+        f"exponent {EXPONENT:g}, in the largest clouds).",
+        _sharp("deficit"),
+        EXPONENT / 2,
+        0.01,
+        rivals=(
+            ex.Rival("twice that, as for the sample size", EXPONENT),
+            ex.Rival("times 1.1", 1.1 * EXPONENT / 2),
+        ),
     ),
 )
 
 
 def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over clouds, and its standard error."""
-    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return values.mean(axis=0), core.standard_error(values)
 
 
 def _along_depth(found: ex.Found[Config]) -> Iterator[figures.Row]:
@@ -114,64 +127,45 @@ def _by_exponent(found: ex.Found[Config]) -> Iterator[figures.Row]:
                 yield (n, *map(float, row))
 
 
-def _draw_depth(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Both quantities of the clouds, and the closures of the largest."""
-    charts = []
-    for label, *columns in (
-        ("$\\log n$ minus entropy (nats)", "deficit", "stderr", "closure"),
-        ("effective sample size $/\\,n$", "fraction", "stderr (fraction)", "closure (fraction)"),
-    ):
-        layers = []
-        for series, (variant, n) in enumerate(found.config.shown):
-            where = {"variant": variant, "n": n}
-            text = f"{variant}, $n = {n}$"
-            layers.append(figures.points(*columns[:2], label=text, where=where, series=series))
-            if n == max(found.config.tokens):
-                dash = "" if variant == found.config.variants[0] else "6 3"
-                text = f"closure, {variant}"
-                layers.append(
-                    figures.line(columns[2], label=text, where=where, series=None, dash=dash)
-                )
-        layout = figures.Layout(x="t", xlabel="depth $t$", ylabel=label)
-        charts += layout.charts(table, layers, label)
-    figures.draw_charts(charts, canvas)
+def _depth_panel(config: Config, label: str, *columns: str) -> figures.Panel:
+    """A quantity of the clouds, and the closures of the largest."""
+    layers = []
+    for series, (variant, n) in enumerate(config.shown):
+        where = {"variant": variant, "n": n}
+        text = f"{variant}, $n = {n}$"
+        layers.append(figures.points(*columns[:2], label=text, where=where, series=series))
+        if n == max(config.tokens):
+            dash, text = "" if variant == config.variants[0] else "6 3", f"closure, {variant}"
+            layers.append(figures.line(columns[2], label=text, where=where, series=None, dash=dash))
+    return figures.panel("", *layers, ylabel=label)
 
 
-def _draw_sharp(canvas: Canvas, table: figures.Table, found: ex.Found[Config]) -> None:
+def _sharp_panels(config: Config) -> tuple[figures.Panel, ...]:
     """Sample sizes and entropies against the exponent, both with their limits."""
-    sizes = found.config.sharp_tokens
+    sizes, text = config.sharp_tokens, "$n = {}$"
     ends = [
         figures.level(float(np.log(n)), vertical=True, series=series, dash="1.5 2", label="")
         for series, n in enumerate(sizes)
     ]
-    text = "$n = {}$"
-    left = figures.Layout(
-        x="exponent",
-        by="n",
-        xlabel="$|\\Sigma^{1/2} A x|^2$",
-        ylabel="effective sample size",
-        log="y",
-        ylim=(0.7, 1.5 * max(sizes)),
+    return (
+        figures.panel(
+            "effective sample size",
+            figures.points("sample size", "stderr", label=text),
+            figures.line("n e^-exponent", label="limit, " + text),
+            *ends,
+            ylabel="effective sample size",
+            log="y",
+            ylim=(0.7, 1.5 * max(sizes)),
+        ),
+        figures.panel(
+            "entropy",
+            figures.points("deficit", "stderr (nat)", label=text),
+            figures.line("exponent / 2", by="", label="limit", series=None),
+            *ends,
+            ylabel="$\\log n$ minus entropy (nats)",
+            ylim=(0.0, 1.1 * float(np.log(max(sizes)))),
+        ),
     )
-    right = replace(
-        left,
-        ylabel="$\\log n$ minus entropy (nats)",
-        log="",
-        ylim=(0.0, 1.1 * float(np.log(max(sizes)))),
-    )
-    counts = (
-        figures.points("sample size", "stderr", label=text),
-        figures.line("n e^-exponent", label="limit, " + text),
-    )
-    entropies = (
-        figures.points("deficit", "stderr (nat)", label=text),
-        figures.line("exponent / 2", by="", label="limit", series=None),
-    )
-    charts = [
-        *left.charts(table, (*counts, *ends), "effective sample size"),
-        *right.charts(table, (*entropies, *ends), "entropy"),
-    ]
-    figures.draw_charts(charts, canvas)
 
 
 FIGURES = (
@@ -187,7 +181,16 @@ FIGURES = (
             *("fraction", "stderr (fraction)", "closure (fraction)"),
         ),
         rows=_along_depth,
-        draw=_draw_depth,
+        x="t",
+        layers=lambda c: (
+            _depth_panel(c, "$\\log n$ minus entropy (nats)", "deficit", "stderr", "closure"),
+            _depth_panel(
+                c,
+                "effective sample size $/\\,n$",
+                *("fraction", "stderr (fraction)", "closure (fraction)"),
+            ),
+        ),
+        xlabel="depth $t$",
         shown=lambda found, table: sum(
             len(found(DEPTH, point).deficit) for point in found.config.shown
         ),
@@ -206,7 +209,10 @@ FIGURES = (
             *("deficit", "stderr (nat)", "exponent / 2"),
         ),
         rows=_by_exponent,
-        draw=_draw_sharp,
+        x="exponent",
+        by="n",
+        layers=_sharp_panels,
+        xlabel="$|\\Sigma^{1/2} A x|^2$",
         shown=lambda found, table: found.config.sharp_clouds * len(found.config.sharp_tokens),
         size=(10.0, 4.2),
     ),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit import attention, core, limits, models
+from translimit.core import Estimate
 
 if TYPE_CHECKING:
     import xarray
@@ -33,7 +34,9 @@ CLOSED = ("softmax", "multi-head", "l2", "sinkhorn", "linear")
 VARIANTS = (*CLOSED, "sigmoid")
 
 
-def canonical_attention(variant: str, sharpness: float = 1.0) -> attention.AbstractAttention:
+def canonical_attention(
+    variant: str, sharpness: float = 1.0, *, swapped: bool = False, causal: bool = False
+) -> attention.AbstractAttention:
     """The canonical attention of a variant.
 
     The second head of the multi-head variant swaps Q and K; both have half the weight.
@@ -41,13 +44,17 @@ def canonical_attention(variant: str, sharpness: float = 1.0) -> attention.Abstr
     Args:
         variant: one of `VARIANTS`.
         sharpness: multiplies Q and K.
+        swapped: whether Q and K change places: a rival of all that is claimed.
+        causal: the causal form, of softmax, L2 and sigmoid.
 
     Raises:
         ConfigError: an unknown variant.
     """
     query, key = sharpness * Q, sharpness * K
+    if swapped:
+        query, key = key, query
     if variant == "softmax":
-        return attention.Softmax(Q=query, K=key, V=V)
+        return attention.Softmax(Q=query, K=key, V=V, causal=causal)
     if variant == "multi-head":
         return attention.MultiHead(
             Q=np.stack([query, key]),
@@ -56,13 +63,13 @@ def canonical_attention(variant: str, sharpness: float = 1.0) -> attention.Abstr
             W=0.5 * np.stack([np.eye(2), np.eye(2)]),
         )
     if variant == "l2":
-        return attention.L2(Q=query, K=key, V=V)
+        return attention.L2(Q=query, K=key, V=V, causal=causal)
     if variant == "sinkhorn":
         return attention.Sinkhorn(Q=query, K=key, V=V)
     if variant == "linear":
         return attention.Linear(Q=query, K=key, V=V)
     if variant == "sigmoid":
-        return attention.Sigmoid(Q=query, K=key, V=V)
+        return attention.Sigmoid(Q=query, K=key, V=V, causal=causal)
     raise core.ConfigError("variants", f"got {variant!r}", core.nearest(variant, VARIANTS))
 
 
@@ -99,7 +106,7 @@ def flow_clouds(
 
 @functools.cache
 def closures(
-    t1: float, variant: str = "softmax", sharpness: float = 1.0
+    t1: float, variant: str = "softmax", sharpness: float = 1.0, swapped: bool = False
 ) -> Callable[[np.ndarray, np.ndarray], tuple[Array, Array]]:
     """Compiled: means [clouds, 2] and covariances [clouds, 2, 2] to the closure's at t1."""
     import jax
@@ -107,8 +114,8 @@ def closures(
     problem = limits.meanfield.GaussianFlow if variant in CLOSED else limits.meanfield.MomentClosure
 
     def closure(mean: Array, cov: Array) -> tuple[AnyArray, AnyArray]:
-        softened = canonical_attention(variant, sharpness)
-        flow = problem(attention=softened, mean=mean, cov=cov, t1=t1)
+        chosen = canonical_attention(variant, sharpness, swapped=swapped)
+        flow = problem(attention=chosen, mean=mean, cov=cov, t1=t1)
         solution = core.solve(flow, limits.meanfield.FixedODE(steps=64), save=[t1])
         return solution.mean[-1], solution.cov[-1]
 
@@ -163,6 +170,22 @@ def quadrature(
     grid = np.stack(np.meshgrid(*[nodes] * rank), axis=-1).reshape(-1, rank)
     weights = np.prod(np.stack(np.meshgrid(*[masses / masses.sum()] * rank), -1), axis=-1)
     return mean + grid @ factor.T, weights.reshape(-1)
+
+
+def paired(
+    measured: Float[np.ndarray, " samples"],
+    predicted: Float[np.ndarray, " samples"],
+    discretisation: float = 0.0,
+) -> Estimate:
+    """The mean of what was measured, with the error of its difference to a prediction.
+
+    Args:
+        measured: in every sample.
+        predicted: for the same samples.
+        discretisation: of what was measured.
+    """
+    stderr = Estimate.from_samples(measured - predicted).stderr
+    return Estimate(float(measured.mean()), stderr, len(measured), discretisation)
 
 
 def symbol(moment: str) -> str:

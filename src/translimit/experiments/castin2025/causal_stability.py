@@ -1,7 +1,8 @@
 r"""Causal attention: clouds that start close in the conditional W_2 distance stay close.
 
-The conditional distance of two clouds couples tokens of one position only. It grows by a factor
-that stays bounded as the clouds approach each other.
+The conditional distance of two clouds couples tokens of one position only. It grows by the factor
+of the tangent flow, whatever the distance at the start. In the plain distance there is no such
+bound: clouds whose tokens change positions may be as close as one likes, and part at once.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
@@ -17,13 +18,18 @@ from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import core, figures, observe
-from translimit.core import Estimate
-from translimit.experiments.castin2025.causal_flow import SAVES, flow_clouds, seconds
-from translimit.experiments.checked import CheckedConfig, Count, Four
+from translimit.experiments.castin2025.canonical import canonical_attention
+from translimit.experiments.castin2025.causal_flow import flow_clouds
+from translimit.experiments.castin2025.tangents import (
+    EPSILONS,
+    TIMES,
+    Growth,
+    growth_claims,
+    measure_growth,
+)
+from translimit.experiments.checked import CheckedConfig, Count, Distinct, Four, OneOf
 
-#: Sizes of the perturbation, and final depth.
-EPSILONS = (0.2, 0.1, 0.05, 0.025, 0.0125)
-T1 = 2.0
+CAUSAL = ("softmax", "l2", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -31,117 +37,150 @@ class Config(CheckedConfig):
     """Sizes.
 
     Attributes:
+        variants: of attention, each with a causal form.
         positions: positions of a cloud.
         tokens_per_position: tokens at each of them.
         clouds: how many clouds.
     """
 
-    positions: Count = 32
+    variants: Annotated[tuple[str, ...], OneOf(CAUSAL), Distinct()] = CAUSAL
+    positions: Count = 16
     tokens_per_position: Count = 8
     clouds: Four = 16
 
+    @property
+    def places(self) -> Float[np.ndarray, " tokens"]:
+        """Positions of the tokens."""
+        return np.repeat(np.arange(self.positions) / self.positions, self.tokens_per_position)
+
 
 @dataclass(frozen=True)
-class Growth(ex.Arrays):
-    """Of the distance between a cloud and the same with noise."""
+class Plain(ex.Arrays):
+    """Growth of the plain distance between clouds whose tokens have each other's positions."""
 
-    epsilon: Annotated[Float[np.ndarray, " epsilon"], "size of the perturbation"]
-    time: Annotated[Float[np.ndarray, " time"], "depth $t$"]
-    ratio: Annotated[Float[np.ndarray, "epsilon cloud time"], "W2(t) / W2(0)"]
+    epsilon: Annotated[Float[np.ndarray, " epsilon"], "size of the noise"]
+    ratio: Annotated[Float[np.ndarray, "epsilon cloud"], "plain W2(t) / W2(0)"]
 
 
-def compute_growth(config: Config, at: ex.Alone, keys: ex.Keys) -> Growth:
-    """Clouds uniform on [-1, 1]^2 with Gaussian noise of every size, in float64."""
+def compute_growth(config: Config, variant: str, keys: ex.Keys) -> Growth:
+    """The causal form."""
+    shape = (config.clouds, len(config.places))
+    chosen = canonical_attention(variant, causal=True)
+    return measure_growth(chosen, keys.shared("clouds"), shape, config.places)
+
+
+def compute_unmasked(config: Config, variant: str, keys: ex.Keys) -> Growth:
+    """The same clouds without a mask."""
+    shape = (config.clouds, len(config.places))
+    return measure_growth(canonical_attention(variant), keys.shared("clouds"), shape)
+
+
+def compute_plain(config: Config, at: ex.Alone, keys: ex.Keys) -> Plain:
+    """Softmax clouds beside the same with noise and with the positions in reverse order."""
     import jax
 
-    del at
-    share = config.tokens_per_position
-    positions = np.repeat(np.arange(config.positions) / config.positions, share)
-    shape = (config.clouds, len(positions), 2)
+    shape = (config.clouds, len(config.places), 2)
     with jax.enable_x64(True):
-        start, noise = (
-            np.asarray(
-                jax.random.uniform(
-                    core.named_key(keys.own, "cloud"), shape, minval=-1.0, dtype=np.float64
-                )
-            ),
-            np.asarray(
-                jax.random.normal(core.named_key(keys.own, "noise"), shape, dtype=np.float64)
-            ),
+        cloud, other = (core.named_key(keys.own, name) for name in ("cloud", "noise"))
+        start = np.asarray(jax.random.uniform(cloud, shape, minval=-1.0, dtype=np.float64))
+        noise = np.asarray(jax.random.normal(other, shape, dtype=np.float64))
+        t1 = float(TIMES[-1])
+        base, *others = (
+            flow_clouds(one, config.places, t1)
+            for one in (start, *(start[:, ::-1] + size * noise for size in EPSILONS))
         )
-        base = flow_clouds(start, positions, T1)
-        ratio = [
-            [
-                observe.stability_ratio(one, other, positions=positions)
-                for one, other in zip(
-                    base, flow_clouds(start + epsilon * noise, positions, T1), strict=True
-                )
-            ]
-            for epsilon in EPSILONS
+    ratio = [
+        [
+            observe.stability_ratio(one[[0, -1]], two[[0, -1]])[1]
+            for one, two in zip(base, moved, strict=True)
         ]
-    return Growth(np.array(EPSILONS), np.linspace(0.0, T1, SAVES), np.array(ratio))
+        for moved in others
+    ]
+    return Plain(np.array(EPSILONS), np.array(ratio))
 
 
-def _cost(config: Config, at: ex.Alone) -> ex.Cost:
-    tokens = config.positions * config.tokens_per_position
-    return ex.Cost(seconds(config.clouds * (1 + len(EPSILONS)) * tokens**2), 6e8)
+def _cost(config: Config, variant: str) -> ex.Cost:
+    return ex.Cost(8.0 + 1e-5 * config.clouds * len(config.places) ** 2, 6e8)
 
 
-STABILITY = ex.Part("stability", Growth, compute_growth, grid=ex.alone, cost=_cost)
+STABILITY = ex.Part(
+    "stability/{variant}", Growth, compute_growth, grid=lambda c: c.variants, cost=_cost
+)
+UNMASKED = ex.Part(
+    "unmasked/{variant}", Growth, compute_unmasked, grid=lambda c: c.variants, cost=_cost
+)
+PLAIN = ex.Part(
+    "plain", Plain, compute_plain, grid=ex.alone, cost=lambda c, at: _cost(c, CAUSAL[0])
+)
 
 
-def _power(found: ex.Found[Config]) -> Estimate:
-    growth = found(STABILITY)
-    return core.fit_rate(growth.epsilon, growth.ratio[:, :, -1], paired=True).estimate()
+def _power(found: ex.Found[Config]) -> core.Estimate:
+    plain = found(PLAIN)
+    return core.fit_rate(plain.epsilon, plain.ratio, paired=True).estimate()
 
 
-BOUNDED = ex.claim(
-    "conditional-stability",
-    "The conditional $W_2$ of two clouds grows by a factor that stays bounded as they approach "
-    "each other: it goes with the power 0 of their distance.",
-    _power,
-    0.0,
-    0.05,
+CLAIMS = (
+    *growth_claims(
+        "{variant}-conditional-growth",
+        "the conditional $W_2$",
+        STABILITY,
+        lambda found, variant: found(UNMASKED, variant),
+        "no mask",
+    ),
+    ex.claim(
+        "plain-distance",
+        "In the plain $W_2$ causal flows are not stable: between clouds whose tokens change "
+        "positions its growth goes with the power -1 of the distance at the start.",
+        _power,
+        -1.0,
+        0.05,
+        rivals=(
+            ex.Rival("stable in the plain distance", 0.0),
+            ex.Rival("Hölder, of exponent 1/2", -0.5),
+        ),
+    ),
 )
 
 
 def _ratios(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    growth = found(STABILITY)
-    for epsilon, ratio in zip(growth.epsilon, growth.ratio, strict=True):
-        stderr = ratio.std(axis=0, ddof=1) / np.sqrt(len(ratio))
-        for row in zip(growth.time, ratio.mean(axis=0), stderr, strict=True):
-            yield (float(epsilon), *map(float, row))
+    for variant, growth in found.each(STABILITY):
+        for epsilon, ratio in zip(growth.epsilon.tolist(), growth.ratio, strict=True):
+            columns = (growth.time, ratio.mean(axis=0), core.standard_error(ratio))
+            for row in zip(*columns, strict=True):
+                yield (variant, epsilon, *map(float, row))
 
 
 RATIOS = ex.Figure(
     name="stability",
     title="Stability in the conditional distance",
     caption="Growth of the conditional $W_2$ between a cloud and the same cloud with Gaussian "
-    "noise of size $\\varepsilon$; {clouds} clouds of {positions} positions with "
-    "{tokens_per_position} tokens each, uniform on $[-1, 1]^2$, bars of one standard error.",
-    columns=("epsilon", "t", "ratio", "stderr"),
+    "noise of size $\\varepsilon$ (mean of both signs); {clouds} clouds of {positions} positions "
+    "with {tokens_per_position} tokens each, uniform on $[-1, 1]^2$, bars of one standard error.",
+    columns=("variant", "epsilon", "t", "ratio", "stderr"),
     rows=_ratios,
     x="t",
     by="epsilon",
+    panels="variant",
     layers=(figures.points("ratio", "stderr", label="$\\varepsilon = {}$", joined=True),),
     xlabel="depth $t$",
     ylabel="$W_2(t) / W_2(0)$, conditional",
-    shown=lambda found, table: found.config.clouds * len(EPSILONS),
+    size=(9.5, 3.6),
 )
 
 EXPERIMENT = ex.Experiment(
     name="castin2025/causal-stability",
     title="Causal attention: stability in the conditional distance",
     summary="Under a causal mask a token sees only what came before it. Clouds that start close in "
-    "the distance that couples equal positions stay close.",
+    "the distance that couples equal positions part by the factor of the tangent flow; in the "
+    "plain distance they may part at once.",
     citations=("castin2025", "diffrax", "jax"),
     reference=core.reference("castin2025"),
     presets={
         "demo": Config(),
-        "standard": Config(),
+        "standard": Config(positions=32, clouds=24),
         "paper": Config(positions=64, tokens_per_position=16, clouds=64),
     },
-    parts=(STABILITY,),
-    claims=(BOUNDED,),
+    parts=(STABILITY, UNMASKED, PLAIN),
+    claims=CLAIMS,
     figures=(RATIOS,),
 )

@@ -13,11 +13,15 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import attention, core, data, limits, observe
 from translimit.core import Estimate
+from translimit.experiments.castin2025.wrong_closures import RIGHT, carried
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
     from translimit.core import AnyArray, Key
+
+#: Rivals of the closure.
+WRONG = ("queries and keys swapped", "values transposed", "the covariance stays")
 
 Clouds = Float[np.ndarray, "group token component"]
 
@@ -67,6 +71,9 @@ class Draw(ex.Arrays):
     surrogate_tokens: Float[np.ndarray, "shown token component"]
     closure_mean: Float[np.ndarray, "strength group time component"]
     closure_cov: Float[np.ndarray, "strength group time component component2"]
+    wrong_cov: Annotated[
+        Float[np.ndarray, "law strength group component component2"], "of `WRONG`, at the end"
+    ]
 
     def clouds(self, kind: str) -> Measured:
         """The clouds of a kind, `digits` or `surrogate`."""
@@ -211,7 +218,29 @@ def closures(
     return np.array(mean), np.array(cov)
 
 
-def covariance_error(draws: Sequence[Draw], kind: str, strength: int, time: int) -> Estimate:
+def wrong_closures(
+    maps: list[attention.Softmax], tokens: Clouds, t1: float
+) -> Float[np.ndarray, "law strength group component component2"]:
+    """Covariances at t1 by the rivals of the closure.
+
+    Args:
+        maps: the attentions.
+        tokens: the clouds at depth 0.
+        t1: final depth.
+    """
+    start = observe.moments(tokens)
+    found = []
+    for softmax in maps:
+        A, V = np.asarray(softmax.A), np.asarray(softmax.V)
+        maps_of = {"queries and keys swapped": (A.T, V), "values transposed": (A, V.T)}
+        covs = {name: carried(RIGHT, *maps_of[name], *start, t1)[1] for name in maps_of}
+        found.append([covs.get(name, start[1]) for name in WRONG])
+    return np.stack(found, axis=1)
+
+
+def covariance_error(
+    draws: Sequence[Draw], kind: str, strength: int, time: int, wrong: str = ""
+) -> Estimate:
     """Relative Frobenius error of the closure's covariance, rms over draws, jackknifed groups.
 
     Args:
@@ -219,27 +248,37 @@ def covariance_error(draws: Sequence[Draw], kind: str, strength: int, time: int)
         kind: of the clouds.
         strength: its place.
         time: its place.
+        wrong: of `WRONG`, in the place of the closure at the end.
     """
     at = strength, slice(None), time
     closure = np.stack([one.closure_cov[at] for one in draws], axis=1)
+    if wrong:
+        law = WRONG.index(wrong)
+        closure = np.stack([one.wrong_cov[law, strength] for one in draws], axis=1)
     cloud = np.stack([one.clouds(kind).cov[at] for one in draws], axis=1)
     return _relative_error(cloud - closure, closure)
 
 
-def mean_error(draws: Sequence[Draw], kind: str, strength: int, time: int) -> Estimate:
-    """Error of the closure's mean over the root of the trace of its covariance, likewise.
+def anisotropy_error(draws: Sequence[Draw], strength: int, law: str = "") -> Estimate:
+    """Error of the anisotropy of digits at the end, relative to its change, likewise.
 
     Args:
         draws: all draws.
-        kind: of the clouds.
         strength: its place.
-        time: its place.
+        law: of the anisotropy: of the closure by default, "start" or "line".
     """
-    at = strength, slice(None), time
-    closure = np.stack([one.closure_mean[at] for one in draws], axis=1)
-    cloud = np.stack([one.clouds(kind).mean[at] for one in draws], axis=1)
-    variances = [np.diagonal(one.closure_cov[at], axis1=-2, axis2=-1) for one in draws]
-    return _relative_error(cloud - closure, np.sqrt(np.stack(variances, axis=1)))
+    at = strength, slice(None)
+    paths = [observe.anisotropy(one.digits_cov[at]) for one in draws]
+    start, end = (np.stack([path[:, time] for path in paths], axis=1) for time in (0, -1))
+    laws = {"start": start, "line": np.ones_like(end)}
+    closure = np.stack([observe.anisotropy(one.closure_cov[(*at, -1)]) for one in draws], axis=1)
+    wrong = end - laws.get(law, closure)
+
+    def statistic(groups: np.ndarray) -> float:
+        error, change = ((part[groups].mean(axis=0)) for part in (wrong, end - start))
+        return float(np.sqrt(np.mean(error**2) / np.mean(change**2)))
+
+    return core.jackknife(statistic, len(end))
 
 
 def _relative_error(

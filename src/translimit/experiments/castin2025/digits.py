@@ -19,34 +19,25 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import translimit.experiments as ex
 from translimit import core, data, figures
-from translimit.core import ConfigError, Estimate
-from translimit.experiments.castin2025.digit_clouds import (
-    Draw,
-    Measured,
-    attentions,
-    closures,
-    clouds,
-    covariance_error,
-    mean_error,
-    measure,
+from translimit.experiments.castin2025.digit_claims import (
+    CLAIMS,
+    DRAW,
+    TOLERANCE,
+    Config,
+    draws_of,
 )
+from translimit.experiments.castin2025.digit_clouds import Measured, covariance_error
 from translimit.experiments.castin2025.pictures import Cloud, draw_clouds
-from translimit.experiments.checked import CheckedConfig, Count, Positive, Positives, Within
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Seconds for one pair of tokens in one evaluation of the field, on one core.
-SECONDS_PER_PAIR = 2.5e-9
-#: The largest relative error that the claims call agreement.
-TOLERANCE = 0.05
 #: The clouds, with the columns of their numbers and errors in the tables.
 KINDS = {
     "digits": ("digit patches", "patches", "stderr"),
@@ -55,112 +46,6 @@ KINDS = {
 
 #: The columns of both.
 ERRORS = tuple(column for _, *columns in KINDS.values() for column in columns)
-
-
-@dataclass(frozen=True)
-class Config(CheckedConfig):
-    """Sizes of the comparison.
-
-    Attributes:
-        patch: side of a patch; tokens live in R^(patch^2), and an image gives (8 / patch)^2.
-        images: images in a group; its patches are one cloud.
-        groups: disjoint groups, the replicates behind every error bar.
-        draws: random draws of (Q, K, V).
-        strengths: largest eigenvalues of Sigma A^T Sigma A; Q, K are scaled to have them.
-        t1: final depth. With ||V|| = 1 the closure of centred tokens can not blow up before
-            1 / (2 sqrt(strength)).
-        steps: Runge-Kutta steps of the clouds to t1.
-        saves: times kept, the first and the last included.
-    """
-
-    patch: Count = 2
-    images: Count = 80
-    groups: Annotated[int, Within(3)] = 6
-    draws: Annotated[int, Within(1, 1000)] = 4
-    strengths: Positives = (0.1, 0.3, 1.0)
-    t1: Positive = 0.45
-    steps: Count = 8
-    saves: Annotated[int, Within(2)] = 5
-
-    def __post_init__(self) -> None:
-        """Check the fields, and what holds between them."""
-        super().__post_init__()
-        if 8 % self.patch:
-            raise ConfigError("patch", f"{self.patch} does not divide 8", "pass 1, 2, 4 or 8")
-        if self.images * self.groups > data.DIGITS:
-            raise ConfigError(
-                "images",
-                f"{self.images} in groups = {self.groups} are more than the {data.DIGITS} digits",
-                "pass fewer images or groups",
-            )
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one cloud."""
-        return self.images * (8 // self.patch) ** 2
-
-    @property
-    def strongest(self) -> float:
-        """The last strength, whose tokens are drawn."""
-        return self.strengths[-1]
-
-
-def compute(config: Config, draw: int, keys: ex.Keys) -> Draw:
-    """All groups and strengths; the clouds are the same in every cell."""
-    patches, gaussian = clouds(keys.shared("clouds"), config.groups, config.images, config.patch)
-    maps = attentions(keys.own, patches, config.strengths)
-    ts = np.linspace(0.0, config.t1, config.saves)
-    mean, cov = closures(maps, patches, ts)
-    return Draw(
-        strength=np.array(config.strengths),
-        time=ts,
-        closure_mean=mean,
-        closure_cov=cov,
-        **measure(maps, patches, ts, config.steps).named("digits"),
-        **measure(maps, gaussian, ts, config.steps).named("surrogate"),
-    )
-
-
-def _cost(config: Config, draw: int) -> ex.Cost:
-    """A share of compilation, and pairs of tokens."""
-    pairs = 2 * config.groups * len(config.strengths) * config.tokens**2 * 6 * config.steps
-    return ex.Cost(30.0 / config.draws + SECONDS_PER_PAIR * pairs, 8e8)
-
-
-DRAW = ex.Part("draw={draw}", Draw, compute, grid=lambda c: range(c.draws), cost=_cost)
-
-
-def _error(found: ex.Found[Config], at: tuple[str, float]) -> Estimate:
-    """At final depth."""
-    name, strength = at
-    draws, place = _draws(found), found.config.strengths.index(strength)
-    if name == "digits-mean":
-        return mean_error(draws, "digits", place, -1)
-    return covariance_error(draws, name.split("-")[0], place, -1)
-
-
-def _draws(found: ex.Found[Config]) -> list[Draw]:
-    return [one for _, one in found.each(DRAW)]
-
-
-#: What is claimed of the closure, by name; the strength of attention follows in brackets.
-STATEMENTS = {
-    "digits-covariance": "The closure predicts the covariance of digit patches at $t = {t1:g}$ "
-    f"within {TOLERANCE:.0%} (attention of strength {{strength:g}}).",
-    "digits-mean": "The closure predicts the mean of digit patches at $t = {t1:g}$ within "
-    f"{TOLERANCE:.0%} of their standard deviation (strength {{strength:g}}).",
-    "surrogate-covariance": "The closure predicts the covariance of as many Gaussian tokens with "
-    f"the same moments within {TOLERANCE:.0%} (strength {{strength:g}}).",
-}
-
-HOLDS = ex.Claims(
-    "{name}-{strength:g}",
-    lambda found, at: STATEMENTS[at[0]].format(t1=found.config.t1, strength=at[1]),
-    estimate=_error,
-    prediction=0.0,
-    tol=TOLERANCE,
-    over=lambda c: [(name, strength) for strength in c.strengths for name in STATEMENTS],
-)
 
 
 def _covariances(found: ex.Found[Config]) -> Iterator[figures.Row]:
@@ -199,7 +84,7 @@ def _draw_tokens(canvas: Figure, table: figures.Table, found: ex.Found[Config]) 
 
 
 def _errors(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    draws = _draws(found)
+    draws = draws_of(found)
     for place, strength in enumerate(found.config.strengths):
         for index, time in enumerate(draws[0].time.tolist()):
             errors = [covariance_error(draws, kind, place, index) for kind in KINDS]
@@ -215,47 +100,32 @@ def _over_groups(
     """
     columns = []
     for kind in KINDS:
-        groups = np.stack([array(one.clouds(kind)) for one in _draws(found)]).mean(axis=0)
+        groups = np.stack([array(one.clouds(kind)) for one in draws_of(found)]).mean(axis=0)
         columns.append(groups.mean(axis=1))
         columns.append(groups.std(axis=1, ddof=1) / np.sqrt(groups.shape[1]))
     return np.column_stack(columns).tolist()
 
 
-def _field_errors(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    errors = _over_groups(found, lambda one: one.field_error)
-    for strength, row in zip(found.config.strengths, errors, strict=True):
-        yield (strength, *row)
-
-
-def _layers(prefix: str = "") -> tuple[figures.Layer, ...]:
-    """Both kinds of clouds."""
-    return tuple(
-        figures.points(prefix + column, stderr, label=label, series=series, joined=True)
-        for series, (label, column, stderr) in enumerate(KINDS.values())
-    )
-
-
-def _draw_gaussianity(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """The field over strength on the left, kurtosis along depth on the right."""
-    field = figures.Layout(
-        x="strength",
-        xlabel="attention strength",
-        ylabel="relative error of the field at $t = 0$",
-        log="x",
-        ylim=(0.0, None),
-    ).charts(table, _layers("field error, "), "Field")
+def _gaussianity(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Of the field over strengths, and of the kurtosis along depth at the last strength."""
+    config = found.config
+    fields = _over_groups(found, lambda one: one.field_error)
     kurtosis = _over_groups(found, lambda one: one.kurtosis[-1].T)
     times = found(DRAW, 0).time.tolist()
-    rows = tuple((time, *row) for time, row in zip(times, kurtosis, strict=True))
-    (shape,) = figures.Layout(
-        x="t", xlabel="depth $t$", ylabel="excess kurtosis, first principal axis"
-    ).charts(
-        figures.Table(("t", *ERRORS), rows),
-        (*_layers(), figures.level(0.0, label="Gaussian")),
-        "Kurtosis",
+    for kind, places, rows in (
+        ("field", config.strengths, fields),
+        ("kurtosis", times, kurtosis),
+    ):
+        for place, row in zip(places, rows, strict=True):
+            yield (kind, place, *row)
+
+
+def _layers() -> tuple[figures.Layer, ...]:
+    """Both kinds of clouds."""
+    return tuple(
+        figures.points(column, stderr, label=label, series=series, joined=True)
+        for series, (label, column, stderr) in enumerate(KINDS.values())
     )
-    strongest = replace(shape, title=f"strength {found.config.strongest:g}")
-    figures.draw_charts([*field, strongest], canvas)
 
 
 def _shown(found: ex.Found[Config], table: figures.Table) -> int:
@@ -309,12 +179,28 @@ FIGURES = (
         "the affine field of the Gaussian with their moments, at depth 0. Right: excess kurtosis "
         "along the first principal axis (0 for a Gaussian) along depth. Means over "
         "{draws} draws, bars of one standard error over {groups} groups.",
-        columns=(
-            *("strength", "field error, patches", "stderr"),
-            *("field error, Gaussian tokens", "stderr (Gaussian)"),
+        columns=("quantity", "strength or depth", *ERRORS),
+        rows=_gaussianity,
+        x="strength or depth",
+        layers=(
+            figures.panel(
+                "field at $t = 0$",
+                *_layers(),
+                where={"quantity": "field"},
+                xlabel="attention strength",
+                ylabel="relative error of the field",
+                log="x",
+                ylim=(0.0, None),
+            ),
+            figures.panel(
+                "the last strength",
+                *_layers(),
+                figures.level(0.0, label="Gaussian"),
+                where={"quantity": "kurtosis"},
+                xlabel="depth $t$",
+                ylabel="excess kurtosis, first principal axis",
+            ),
         ),
-        rows=_field_errors,
-        draw=_draw_gaussianity,
         shown=_shown,
         size=(9.0, 3.6),
     ),
@@ -335,6 +221,6 @@ EXPERIMENT = ex.Experiment(
     },
     reference=core.reference("castin2025"),
     parts=(DRAW,),
-    claims=(HOLDS,),
+    claims=CLAIMS,
     figures=FIGURES,
 )

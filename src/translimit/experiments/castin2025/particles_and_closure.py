@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -25,9 +25,12 @@ from translimit.experiments.castin2025.canonical import (
     CLOSED,
     COV,
     MEAN,
+    V,
     closures,
     flow_clouds,
     gaussian_clouds,
+    paired,
+    symbol,
 )
 from translimit.experiments.castin2025.one_cloud import (
     MOMENTS,
@@ -36,7 +39,8 @@ from translimit.experiments.castin2025.one_cloud import (
     draw_picture,
     follow,
 )
-from translimit.experiments.castin2025.pictures import draw_rate
+from translimit.experiments.castin2025.pictures import RATE, RATE_COLUMNS, rate_rows, said_rate
+from translimit.experiments.castin2025.wrong_closures import LAWS, carried, rival, variant_field
 from translimit.experiments.checked import (
     CheckedConfig,
     Count,
@@ -46,9 +50,6 @@ from translimit.experiments.checked import (
     Within,
     require_one_each,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: One pair of tokens in one evaluation of the field, on one core.
 SECONDS_PER_PAIR = 2e-9
@@ -68,8 +69,8 @@ class Config(CheckedConfig):
     """
 
     variant: Annotated[str, OneOf(CLOSED)] = "softmax"
-    tokens: Sizes = (100, 200, 400, 800, 1600)
-    clouds: Replicates = (512, 512, 256, 128, 48)
+    tokens: Sizes = (100, 200, 400, 800)
+    clouds: Replicates = (512, 512, 256, 160)
     t1: Annotated[float, Within(0, BLOW_UP, above=True, below=True)] = 0.8
     steps: Count = 8
     picture_tokens: Count = 1000
@@ -90,13 +91,14 @@ class Clouds(ex.Arrays):
 
     moment: Shaped[np.ndarray, " moment"]
     particles: Annotated[Float[np.ndarray, "cloud moment"], "moments of the clouds"]
-    matched: Annotated[Float[np.ndarray, "cloud moment"], "closure, matched start"]
+    matched: Annotated[Float[np.ndarray, "law cloud moment"], "by `LAWS`, matched start"]
+    shape: Annotated[Float[np.ndarray, cloud], "largest eigenvalue over trace, at the start"]
     population: Annotated[Float[np.ndarray, " moment"], "closure of the law"]
     discretisation: Annotated[float, "step error of the clouds"]
 
     def squares(self, kind: str) -> Float[np.ndarray, " cloud"]:
         """Squared distance of the moments to a closure, `population` or `matched`."""
-        closure = self.population if kind == "population" else self.matched
+        closure = self.population if kind == "population" else self.matched[0]
         return ((self.particles - closure) ** 2).sum(axis=1)
 
 
@@ -118,10 +120,15 @@ def compute_clouds(config: Config, tokens: int, keys: ex.Keys) -> Clouds:
         start = np.concatenate([means, MEAN[None]]), np.concatenate([covs, COV[None]])
         closed = closures(config.t1, config.variant)(*start)
         predicted = observe.moment_vector(*map(np.asarray, closed))
+    wrong = [
+        carried(variant_field(config.variant, law), V, V, means, covs, config.t1)
+        for law in LAWS[1:]
+    ]
     return Clouds(
         moment=np.array(observe.moment_names(2)),
         particles=particles,
-        matched=predicted[:-1],
+        matched=np.stack([predicted[:-1], *(observe.moment_vector(*one) for one in wrong)]),
+        shape=observe.anisotropy(covs),
         population=predicted[-1],
         discretisation=float(step_error),
     )
@@ -152,24 +159,37 @@ PICTURE = ex.Part(
 )
 
 
-def _largest(found: ex.Found[Config], moment: str) -> tuple[np.ndarray, np.ndarray, float]:
+def _largest(
+    found: ex.Found[Config], moment: str, law: str = LAWS[0]
+) -> tuple[np.ndarray, np.ndarray, float]:
     """A moment of the largest clouds, what matched closures predict, and the step error."""
     final = found(CLOUDS, max(found.config.tokens))
+    predicted = final.matched[LAWS.index(law)]
+    if moment == "anisotropy":
+        return _shape(final.particles), _shape(predicted), final.discretisation
     place = final.moment.tolist().index(moment)
-    return final.particles[:, place], final.matched[:, place], final.discretisation
+    return final.particles[:, place], predicted[:, place], final.discretisation
 
 
-def _moment(found: ex.Found[Config], moment: str) -> Estimate:
-    particles, matched, discretisation = _largest(found, moment)
-    stderr = Estimate.from_samples(particles - matched).stderr
-    return Estimate(float(particles.mean()), stderr, len(particles), discretisation)
+def _shape(moments: Float[np.ndarray, "cloud moment"]) -> Float[np.ndarray, " cloud"]:
+    """The largest eigenvalue over the trace."""
+    return observe.anisotropy(moments[:, [2, 3, 3, 4]].reshape(-1, 2, 2))
 
 
-def _statement(found: ex.Found[Config], moment: str) -> str:
-    symbol, _, indices = moment.partition("_")
-    return (
-        f"The closure predicts $\\{symbol}_{{{indices}}}$ of a Gaussian cloud at depth "
-        f"{found.config.t1:g} (n = {max(found.config.tokens)}, matched initial moments)."
+def _anisotropy(found: ex.Found[Config], start: bool = False) -> Estimate:
+    """Of the largest clouds, with the error of its difference to the closure or to the start."""
+    one, other, discretisation = _largest(found, "anisotropy")
+    if start:
+        other = found(CLOUDS, max(found.config.tokens)).shape
+    return paired(one, other, discretisation)
+
+
+def _wrong(law: str, *only: str) -> ex.Rival[Config, str]:
+    """A wrong closure, for the moments (all by default) that it changes."""
+    return rival(
+        law,
+        lambda found, at, law: _largest(found, at, law)[:2],
+        lambda c, at: not only or at in only,
     )
 
 
@@ -182,58 +202,72 @@ def _rates(found: ex.Found[Config]) -> Mapping[str, core.RateFit]:
     }
 
 
+RATES = (
+    ex.Rival[Config, str]("no dependence on $n$", 0.0),
+    ex.Rival[Config, str]("$n^{-1/4}$", -0.25),
+    ex.Rival[Config, str]("$n^{-1}$, of a bias", -1.0),
+    ex.Rival[Config, str]("$n^{-2/3}$", -2 / 3),
+)
+KINDS = {
+    "sampling": ("population", "The distance of a cloud's moments to the closure of its law"),
+    "matched": ("matched", "The distance of a cloud's moments to the closure of its own start"),
+}
+
 CLAIMS = (
     ex.Claims(
         "closure-{moment}",
-        _statement,
-        estimate=_moment,
+        lambda found, moment: (
+            f"The closure predicts ${symbol(moment)}$ of a Gaussian cloud at depth "
+            f"{found.config.t1:g} (n = {max(found.config.tokens)}, matched initial moments)."
+        ),
+        estimate=lambda found, moment: paired(*_largest(found, moment)),
         prediction=lambda found, moment: float(_largest(found, moment)[1].mean()),
-        tol=0.01,
+        tol=0.005,
         over=lambda c: observe.moment_names(2),
+        rivals=(
+            _wrong("queries and keys swapped"),
+            _wrong("scores times 1.1", "alpha_1", "Sigma_11"),
+            _wrong("a term dropped"),
+        ),
     ),
     ex.claim(
-        "sampling-rate",
-        "The distance of a cloud's moments to the closure of its law falls like $n^{-1/2}$.",
-        lambda found: found.once(_rates)["population"].estimate(),
-        -0.5,
-        0.1,
+        "anisotropy",
+        "The closure carries the anisotropy $\\lambda_{\\max} / \\mathrm{tr}\\,\\Sigma$ of a cloud "
+        "along depth (largest clouds, matched initial moments).",
+        _anisotropy,
+        lambda found: float(_largest(found, "anisotropy")[1].mean()),
+        0.005,
+        rivals=(
+            ex.Rival(
+                "it stays constant",
+                lambda found, at: float(found(CLOUDS, max(found.config.tokens)).shape.mean()),
+                lambda found, at: _anisotropy(found, start=True),
+            ),
+            ex.Rival("it is 1: a line", 1.0),
+            rival(
+                "queries and keys swapped",
+                lambda found, at, law: _largest(found, "anisotropy", law)[:2],
+            ),
+        ),
     ),
-    ex.claim(
-        "matched-rate",
-        "With matched initial moments the remaining distance falls like $n^{-1/2}$ too, with a "
-        "smaller constant.",
-        lambda found: found.once(_rates)["matched"].estimate(),
-        -0.5,
-        0.1,
+    ex.Claims(
+        "{kind}-rate",
+        lambda found, kind: f"{KINDS[kind][1]} falls like $n^{{-1/2}}$.",
+        estimate=lambda found, kind: found.once(_rates)[KINDS[kind][0]].estimate(),
+        prediction=-0.5,
+        tol=0.06,
+        over=lambda c: tuple(KINDS),
+        rivals=RATES,
     ),
 )
 
 
 def _distances(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for tokens in found.config.tokens:
-        row: list[float] = []
-        for kind in ("population", "matched"):
-            squares = Estimate.from_samples(found(CLOUDS, tokens).squares(kind))
-            rms = float(np.sqrt(squares.value))
-            row += [rms, squares.stderr / (2.0 * rms)]
-        yield (tokens, *row)
-
-
-def _draw_distances(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    ax = canvas.subplots()
-    fits = found.once(_rates)
-    drawn = (
-        ("population", "rms to law", "stderr", "closure of the law"),
-        (
-            "matched",
-            "rms to matched closure",
-            "stderr (matched)",
-            "closure, matched initial moments",
-        ),
-    )
-    for series, (kind, column, stderr, label) in enumerate(drawn):
-        words = ("tokens $n$", "rms distance of the moments", label)
-        draw_rate(ax, table, ("tokens", column, stderr), fits[kind], -0.5, words, series)
+    sizes = found.config.tokens
+    for kind, fit in found.once(_rates).items():
+        errors = [np.sqrt(found(CLOUDS, tokens).squares(kind)) for tokens in sizes]
+        for row in rate_rows(sizes, errors, fit, -0.5):
+            yield (kind, *row)
 
 
 FIGURES = (
@@ -271,12 +305,19 @@ FIGURES = (
             f"(mean and covariance) of a cloud at depth $t = {found.config.t1:g}$ and the Gaussian "
             "closure, against the number of tokens; "
             f"{', '.join(map(str, found.config.clouds))} independent clouds a point, bars of one "
-            "standard error. Dashed: fitted power laws with 95 % bootstrap intervals; solid: the "
-            "predicted rate. Moments are dimensionless."
+            "standard error. Left: the closure of the law, right: that of each cloud's own start. "
+            f"Dashed: fitted rates {', '.join(map(said_rate, found.once(_rates).values()))}; "
+            "solid: -1/2. Moments are dimensionless."
         ),
-        columns=("tokens", "rms to law", "stderr", "rms to matched closure", "stderr (matched)"),
+        columns=("kind", "tokens", *RATE_COLUMNS),
         rows=_distances,
-        draw=_draw_distances,
+        x="tokens",
+        panels="kind",
+        layers=RATE,
+        xlabel="tokens $n$",
+        ylabel="rms distance of the moments",
+        log="xy",
+        size=(9.0, 4.2),
         shown=lambda found, table: sum(found.config.clouds),
     ),
 )
@@ -293,7 +334,7 @@ EXPERIMENT = ex.Experiment(
         "demo": Config(),
         "standard": Config(
             tokens=(100, 200, 400, 800, 1600, 3200),
-            clouds=(2048, 2048, 1024, 512, 192, 96),
+            clouds=(2048, 2048, 1024, 512, 192, 64),
             picture_tokens=3000,
         ),
         "paper": Config(

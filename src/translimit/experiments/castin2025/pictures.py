@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit import core, figures
-from translimit.experiments.castin2025.canonical import curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,33 +59,37 @@ def draw_clouds(
     )
 
 
-def draw_rate(
-    ax: Axes,
-    table: figures.Table,
-    columns: tuple[str, str, str],
+#: Columns of the rows of `rate_rows` beside the sizes, and how they are drawn.
+RATE_COLUMNS = ("rms distance", "stderr", "fitted", "predicted")
+RATE = (
+    figures.line("predicted", label="predicted rate", by="", series=None),
+    figures.line("fitted", label="fitted rate", by="", dash="6 3"),
+    figures.points("rms distance", "stderr", label="measured", by=""),
+)
+
+
+def rate_rows(
+    sizes: Sequence[float] | np.ndarray,
+    errors: Sequence[np.ndarray] | np.ndarray,
     fit: core.RateFit,
     predicted: float,
-    words: tuple[str, str, str],
-    series: int = 0,
-) -> None:
-    """Draw distances over sizes, their fitted rate and the predicted one.
+) -> Iterator[tuple[float, ...]]:
+    """Sizes, rms distances with their errors, the fitted power law and the predicted slope.
 
     Args:
-        ax: empty axes, or those of the series before.
-        table: the numbers.
-        columns: of the sizes, the distances and their standard errors.
+        sizes: of the systems.
+        errors: for each size distances of independent replicates.
         fit: the fitted power law.
-        predicted: the rate of theory.
-        words: for the sizes, the distances and the series.
-        series: which colour and marker to take.
+        predicted: the rate of theory; its line starts where the fitted one does.
     """
-    figures.plot_convergence(
-        *curves(table, *columns, xlabel=words[0]),
-        ax,
-        fit=fit,
-        predicted_rate=predicted,
-        series=series,
-        label=words[2],
-        ylabel=words[1],
-        theory_label="_predicted" if series else "predicted",
-    )
+    for size, row in zip(sizes, errors, strict=True):
+        rms = float(np.sqrt(np.mean(row**2)))
+        stderr = float(core.standard_error(row**2)) / (2 * rms)
+        fitted, slope = fit.constant * size**fit.rate, (size / sizes[0]) ** predicted
+        line = fit.constant * sizes[0] ** fit.rate * slope
+        yield (float(size), rms, stderr, float(fitted), float(line))
+
+
+def said_rate(fit: core.RateFit) -> str:
+    """A fitted rate with its interval, for a caption."""
+    return f"{fit.rate:.3f} [{fit.interval[0]:.3f}, {fit.interval[1]:.3f}]"

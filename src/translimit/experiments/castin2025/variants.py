@@ -1,7 +1,8 @@
-r"""Every variant of attention against its closure and against finite depth.
+r"""Every variant of attention: its closure, its finite depth, its stability, its mean-field limit.
 
-The n-fold bias of small clouds must not depend on n; networks of L layers are first order in 1/L;
-pairs of clouds drift apart by a factor that stays bounded (see `variant_parts`).
+Gaussian clouds have the moments of their closure; networks of L layers are first order in 1/L;
+pairs of clouds part by the factor of the tangent flow; n tokens of a law on a square move like the
+same tokens among many, but for noise of order n^(-1/2) (see `variant_parts`).
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
@@ -9,222 +10,233 @@ Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE"
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
-from translimit.experiments.castin2025.canonical import curves, symbol
+from translimit.experiments.castin2025.tangents import EPSILONS, growth_claims
 from translimit.experiments.castin2025.variant_parts import (
-    BIAS,
+    CLOSURE,
+    COMPACT,
     DEPTH,
-    EPSILONS,
     GROWTH,
     MOMENTS,
     T1,
     Config,
 )
+from translimit.experiments.castin2025.wrong_closures import DROPPED, LAWS
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-#: Largest n-fold bias of a mean that counts as none, and largest difference of the n-fold biases
-#: of a variance at two numbers of tokens.
-MEAN_TOLERANCE = 0.15
-BIAS_TOLERANCE = 0.3
+#: Which moments have no error at all, cloud by cloud, and those of a scheme's steps.
+EXACT = {"linear": slice(0, 5), "sinkhorn": slice(0, 2)}
 
 
-def _biases(found: ex.Found[Config], at: tuple[str, int]) -> list[Estimate]:
-    """The n-fold bias of each moment."""
-    tokens, bias = at[1], found(BIAS, at)
-    return [
-        Estimate.from_samples(tokens * row, discretisation=tokens * bias.discretisation)
-        for row in bias.difference.T
-    ]
+def _distance(found: ex.Found[Config], variant: str, law: int = 0) -> Estimate:
+    """Of the clouds' mean moments to those of a law, without the bias of their noise."""
+    closure = found(CLOSURE, variant)
+    difference = closure.difference[law]
+
+    def norm(kept: np.ndarray) -> float:
+        return float(np.linalg.norm(difference[kept].mean(axis=0)))
+
+    found_ = core.jackknife(norm, len(difference))
+    return Estimate(found_.value, found_.stderr, found_.count, closure.discretisation)
 
 
-def _bias_of_mean(found: ex.Found[Config], variant: str) -> Estimate:
-    """The larger of the two components, at the first number of tokens."""
-    both = _biases(found, (variant, found.config.tokens[0]))[:2]
-    return max(both, key=lambda estimate: abs(estimate.value))
+def _largest(found: ex.Found[Config], variant: str, law: int = 0) -> Estimate:
+    """Over clouds, of the moments that are exact."""
+    difference = found(CLOSURE, variant).difference[law][:, EXACT[variant]]
+    return Estimate(float(np.abs(difference).max()), count=len(difference))
 
 
-def _biases_of_variance(found: ex.Found[Config], variant: str) -> list[Estimate]:
-    """That of Sigma_11 at both numbers of tokens."""
-    place = MOMENTS.index("Sigma_11")
-    return [_biases(found, (variant, n))[place] for n in found.config.tokens]
+def _law_rival(law: int, variant: str = "") -> ex.Rival[Config, str]:
+    """A wrong closure in the place of the right one, for all variants or one."""
+    return ex.Rival(
+        DROPPED[variant] if variant else LAWS[law],
+        estimate=lambda found, at: (
+            _largest(found, at, law) if variant in EXACT else _distance(found, at, law)
+        ),
+        when=lambda c, at: at == variant if variant else True,
+    )
 
 
-def _first_bias(found: ex.Found[Config], variant: str) -> Estimate:
-    first, second = _biases_of_variance(found, variant)
-    error = float(np.hypot(first.stderr, second.stderr))
-    return Estimate(first.value, error, first.count, first.discretisation)
+def _rate(found: ex.Found[Config], variant: str) -> Estimate:
+    compact = found(COMPACT, variant)
+    fit = core.fit_rate(compact.tokens, np.sqrt(compact.square), paired=True)
+    return fit.estimate()
 
 
 def _depth_fit(found: ex.Found[Config], variant: str) -> core.RateFit:
     return core.fit_rate(found.config.layers, found(DEPTH, variant).error, paired=True)
 
 
-def _depth_rate(found: ex.Found[Config], variant: str) -> Estimate:
-    return _depth_fit(found, variant).estimate()
-
-
-def _growth_rate(found: ex.Found[Config], variant: str) -> Estimate:
-    """Exponent of the last ratio over the size of the noise."""
-    growth = found(GROWTH, variant)
-    return core.fit_rate(growth.epsilon, growth.ratio[..., -1], paired=True).estimate()
-
-
 CLAIMS = (
     ex.Claims(
-        "{variant}-mean-unbiased",
+        "{variant}-closure",
         lambda found, variant: (
-            f"{variant}: particles and closure have the same mean, without an $O(1/n)$ bias ($n$ "
-            f"times the larger of two, $n = {found.config.tokens[0]}$)."
+            f"{variant}: the closure has the moments of Gaussian clouds at $t = {T1:g}$ (Euclidean "
+            "distance of the five mean moments, matched initial moments)."
         ),
-        estimate=_bias_of_mean,
+        estimate=_distance,
         prediction=0.0,
-        tol=MEAN_TOLERANCE,
-        over=lambda c: c.variants,
+        tol=0.006,
+        over=lambda c: c.closed,
+        rivals=(
+            _law_rival(1),
+            _law_rival(2),
+            *(
+                ex.Rival(
+                    name,
+                    estimate=lambda found, at: _distance(found, at, 3),
+                    when=lambda c, at, variant=variant: at == variant,
+                )
+                for variant, name in DROPPED.items()
+            ),
+        ),
     ),
     ex.Claims(
-        "{variant}-bias-order",
+        "{variant}-exact",
         lambda found, variant: (
-            f"{variant}: the bias of $\\Sigma_{{11}}$ is of order $1/n$: $n$ times it is the same "
-            f"at $n = {found.config.tokens[0]}$ and {found.config.tokens[1]}."
+            f"{variant}: the {'moments' if variant == 'linear' else 'mean'} of every cloud are "
+            "those of the closure, whatever their law (largest difference)."
         ),
-        estimate=_first_bias,
-        prediction=lambda found, variant: _biases_of_variance(found, variant)[1].value,
-        tol=BIAS_TOLERANCE,
-        over=lambda c: c.variants,
+        estimate=_largest,
+        prediction=0.0,
+        tol=1e-4,
+        over=lambda c: [one for one in c.closed if one in EXACT],
+        rivals=tuple(_law_rival(3, variant) for variant in EXACT),
     ),
     ex.Claims(
         "{variant}-depth-rate",
         lambda found, variant: (
             f"{variant}: the distance of an $L$-layer network to the flow falls like $1/L$."
         ),
-        estimate=_depth_rate,
+        estimate=lambda found, variant: _depth_fit(found, variant).estimate(),
         prediction=-1.0,
-        tol=0.06,
-        over=lambda c: c.variants,
-    ),
-    ex.Claims(
-        "{variant}-stability",
-        lambda found, variant: (
-            f"{variant}: $W_2$ between two clouds grows by a factor that stays bounded as they "
-            "approach each other: it goes with the power 0 of their distance."
-        ),
-        estimate=_growth_rate,
-        prediction=0.0,
         tol=0.05,
         over=lambda c: c.variants,
+        rivals=(
+            ex.Rival("$L^{-1/2}$, of noise in the layers", -0.5),
+            ex.Rival("$L^{-2}$, of a symmetric scheme", -2.0),
+            ex.Rival("$L^{-9/10}$", -0.9),
+        ),
+    ),
+    *growth_claims(
+        "{variant}-growth",
+        "$W_2$",
+        GROWTH,
+        lambda found, variant: found(GROWTH, _other(found.config, variant)),
+        "the growth of another variant",
+    ),
+    ex.Claims(
+        "{variant}-mean-field",
+        lambda found, variant: (
+            f"{variant}, tokens uniform on a square: the rms distance of $n$ tokens alone to the "
+            "same among many falls like $n^{-1/2}$."
+        ),
+        estimate=_rate,
+        prediction=-0.5,
+        tol=0.08,
+        over=lambda c: c.variants,
+        rivals=(
+            ex.Rival("no dependence on $n$", 0.0),
+            ex.Rival("$n^{-1/4}$", -0.25),
+            ex.Rival("$n^{-1}$", -1.0),
+        ),
+        decided_by="standard",
     ),
 )
 
 
-def _bias_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for at in BIAS.points(found.config):
-        for name, bias in zip(MOMENTS, _biases(found, at), strict=True):
-            yield (*at, name, bias.value, bias.stderr)
+def _other(config: Config, variant: str) -> str:
+    """A variant whose growth is a rival: softmax for all others."""
+    others = [one for one in config.variants if one != variant]
+    return "softmax" if "softmax" in others else (others or [variant])[0]
 
 
-def _draw_bias(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    """Moment by moment: a colour and a marker a variant, hollow at the first number of tokens."""
-    ax, (variants, tokens) = canvas.subplots(), (found.config.variants, found.config.tokens)
-    for series, variant in enumerate(variants):
-        middle = 0.8 * ((series + 0.5) / len(variants) - 0.5)
-        for index, n in enumerate(tokens):
-            rows = table.where({"variant": variant, "tokens": n})
-            ax.errorbar(
-                np.arange(len(MOMENTS)) + middle + 0.04 * (index - 0.5),
-                rows.numbers("n x bias"),
-                yerr=rows.numbers("stderr"),
-                fmt=figures.MARKERS[series],
-                color=figures.COLOURS[series],
-                fillstyle="full" if index else "none",
-                capsize=2,
-                markersize=5,
-                label=f"{variant}, $n = {n}$",
-            )
-    ax.axhline(0.0, color=figures.LIMIT, linewidth=1.2, label="closure")
-    ax.set_xticks(range(len(MOMENTS)), [f"${symbol(name)}$" for name in MOMENTS])
-    figures.finish(ax, xlabel=f"moment at $t = {T1:g}$", ylabel="$n$ times the bias", legend=False)
-    canvas.legend(loc="outside right center", frameon=False, fontsize="small")
+def _gaps(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    for variant, closure in found.each(CLOSURE):
+        gaps = closure.difference[0]
+        columns = (gaps.mean(axis=0), core.standard_error(gaps))
+        for place, row in enumerate(zip(MOMENTS, *columns, strict=True)):
+            yield (variant, row[0], place, float(row[1]), float(row[2]))
 
 
-def _depth_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    for variant, depth in found.each(DEPTH):
-        squares = depth.error**2
-        rms = squares.mean(axis=1) ** 0.5
-        stderr = squares.std(axis=1, ddof=1) / squares.shape[1] ** 0.5 / (2 * rms)
-        for row in zip(depth.layers.tolist(), rms.tolist(), stderr.tolist(), strict=True):
-            yield (variant, *row)
+def _rates(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    """Distances over layers and over tokens."""
+    for variant in found.config.variants:
+        depth, compact = found(DEPTH, variant), found(COMPACT, variant)
+        for kind, sizes, squares in (
+            ("layers", depth.layers, depth.error**2),
+            ("tokens", compact.tokens, compact.square),
+        ):
+            rms = np.sqrt(squares.mean(axis=1))
+            stderr = core.standard_error(squares, axis=1) / (2 * rms)
+            for row in zip(sizes, rms, stderr, strict=True):
+                yield (variant, kind, *map(float, row))
 
 
-def _draw_depth(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None:
-    ax = canvas.subplots()
-    for series, variant in enumerate(found.config.variants):
-        rows = table.where({"variant": variant})
-        figures.plot_convergence(
-            *curves(rows, "layers", "rms distance", "stderr", xlabel="layers $L$"),
-            ax,
-            fit=_depth_fit(found, variant),
-            predicted_rate=None if series else -1.0,
-            series=series,
-            label=variant,
-            ylabel="rms distance to the flow at $t = 1$",
-        )
-
-
-def _growth_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+def _growths(found: ex.Found[Config]) -> Iterator[figures.Row]:
     for variant, growth in found.each(GROWTH):
-        mean = growth.ratio.mean(axis=1)
-        stderr = growth.ratio.std(axis=1, ddof=1) / np.sqrt(growth.ratio.shape[1])
-        for i, epsilon in enumerate(EPSILONS):
-            for j, t in enumerate(growth.time.tolist()):
-                yield (variant, epsilon, t, float(mean[i, j]), float(stderr[i, j]))
+        for epsilon, ratio in zip(EPSILONS, growth.ratio, strict=True):
+            columns = (growth.time, ratio.mean(axis=0), core.standard_error(ratio))
+            for row in zip(*columns, strict=True):
+                yield (variant, epsilon, *map(float, row))
 
 
 FIGURES = (
     ex.Figure(
-        name="bias",
-        title="The bias of a finite cloud, variant by variant",
-        caption="$n$ times the mean difference between the final moments of clouds of $n$ Gaussian "
-        "tokens and the closure started from their own initial moments, canonical parameters; "
-        "{clouds} clouds (fewer at the larger $n$ and for Sinkhorn), bars of one standard error. "
-        "Equal heights at both $n$ mean a bias of order $1/n$; the line is the closure. "
-        "Dimensionless.",
-        columns=("variant", "tokens", "moment", "n x bias", "stderr"),
-        rows=_bias_rows,
-        draw=_draw_bias,
-        shown=lambda found, table: len(BIAS.points(found.config)),
-        size=(9.0, 4.4),
+        name="closure",
+        title="Gaussian clouds and their closures, variant by variant",
+        caption="Mean difference between the moments at $t = 0.8$ of {clouds} clouds of {tokens} "
+        "Gaussian tokens (fewer for Sinkhorn) and those of the closure started from their own "
+        "initial moments, canonical parameters, bars of one standard error; moments 0 to 4 are "
+        "$\\alpha_1, \\alpha_2, \\Sigma_{{11}}, \\Sigma_{{12}}, \\Sigma_{{22}}$. What is left "
+        "is of order $1/n$.",
+        columns=("variant", "moment", "place", "difference", "stderr"),
+        rows=_gaps,
+        x="place",
+        by="variant",
+        layers=(
+            figures.points("difference", "stderr"),
+            figures.level(0.0, label="closure"),
+        ),
+        xlabel="moment",
+        ylabel="clouds less closure",
+        ticks=True,
+        when=lambda c: bool(c.closed),
     ),
     ex.Figure(
-        name="depth",
-        title="From finite depth to the flow, variant by variant",
-        caption="Root mean square over tokens and clouds of the distance between networks of $L$ "
-        "layers and the flow from the same tokens; {depth_clouds} clouds of {depth_tokens} tokens "
-        "uniform on $[-1, 1]^2$, bars of one standard error over clouds, dashed fits with 95 % "
-        "bootstrap intervals, solid: the predicted rate. Dimensionless.",
-        columns=("variant", "layers", "rms distance", "stderr"),
-        rows=_depth_rows,
-        draw=_draw_depth,
-        shown=lambda found, table: len(table.rows) * found.config.depth_clouds,
-        size=(8.0, 5.0),
+        name="rates",
+        title="From finite depth to the flow, and from few tokens to many",
+        caption="Left: root mean square over tokens and clouds of the distance between networks of "
+        "$L$ layers and the flow from the same tokens ({depth_clouds} clouds of {depth_tokens} "
+        "tokens). Right: the same between $n$ tokens alone and the same $n$ among {compact_all}, "
+        "over the root of $1 - n/N$ ({compact_clouds} clouds, fewer for Sinkhorn). Tokens are "
+        "uniform on $[-1, 1]^2$, bars of one standard error, $t = 1$.",
+        columns=("variant", "kind", "size", "rms distance", "stderr"),
+        rows=_rates,
+        x="size",
+        by="variant",
+        panels="kind",
+        titles={"layers": "layers $L$", "tokens": "tokens $n$"},
+        layers=(figures.points("rms distance", "stderr", joined=True),),
+        xlabel="size",
+        ylabel="rms distance to the flow",
+        log="xy",
+        size=(9.5, 4.4),
     ),
     ex.Figure(
         name="growth",
         title="How far nearby clouds drift apart, variant by variant",
         caption="$W_2$ between a cloud and the same cloud with Gaussian noise of size "
-        "$\\varepsilon$, relative to its value at the start; {growth_clouds} clouds of "
-        "{growth_tokens} tokens uniform on $[-1, 1]^2$, canonical parameters, exact assignment, "
-        "bars of one standard error. A factor that does not depend on $\\varepsilon$ is a "
-        "Lipschitz estimate. Dimensionless.",
+        "$\\varepsilon$ (mean of both signs), relative to its value at the start; {growth_clouds} "
+        "clouds of {growth_tokens} tokens uniform on $[-1, 1]^2$, canonical parameters, exact "
+        "assignment, bars of one standard error. A factor that does not depend on $\\varepsilon$ "
+        "is a Lipschitz estimate. Dimensionless.",
         columns=("variant", "epsilon", "t", "ratio", "stderr"),
-        rows=_growth_rows,
+        rows=_growths,
         x="t",
         by="variant",
         panels="epsilon",
@@ -232,39 +244,45 @@ FIGURES = (
         layers=(figures.points("ratio", "stderr", joined=True),),
         xlabel="depth $t$",
         ylabel="$W_2(t) / W_2(0)$",
-        shown=lambda found, table: (
-            len(found.config.variants) * len(EPSILONS) * found.config.growth_clouds
-        ),
         size=(11.0, 3.6),
     ),
 )
 
 EXPERIMENT = ex.Experiment(
     name="castin2025/variants",
-    title="Every variant of attention against its closure",
-    summary="Softmax, multi-head, L2, Sinkhorn and linear attention send Gaussians to Gaussians. "
-    "Thousands of small clouds show how a finite number of tokens departs from that closure: a "
-    "bias of order $1/n$ in the covariance and none in the mean, none at all for linear "
-    "attention. Networks of $L$ layers converge to each flow like $1/L$, and nearby clouds stay "
-    "nearby.",
+    title="Every variant of attention against its limits",
+    summary="Softmax, multi-head, L2, Sinkhorn and linear attention send Gaussians to Gaussians: "
+    "clouds have the moments of the closure, up to $O(1/n)$, and wrong closures are told apart. "
+    "With sigmoid attention beside them, networks of $L$ layers converge to each flow like $1/L$, "
+    "nearby clouds part by the factor of the tangent flow, and $n$ tokens of a law on a square "
+    "move as among many, up to $O(n^{-1/2})$.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
         "demo": Config(),
         "standard": Config(
-            tokens=(50, 100), clouds=8000, depth_tokens=64, depth_clouds=16, growth_clouds=16
+            clouds=384,
+            depth_tokens=64,
+            depth_clouds=12,
+            growth_tokens=100,
+            compact_tokens=(8, 16, 32, 64),
+            compact_all=512,
+            compact_clouds=256,
         ),
         "paper": Config(
-            tokens=(50, 100),
-            clouds=40000,
-            layers=(8, 16, 32, 64, 128),
+            tokens=800,
+            clouds=1024,
+            layers=(16, 32, 64, 128, 256),
             depth_tokens=64,
             depth_clouds=64,
             growth_tokens=400,
             growth_clouds=32,
+            compact_tokens=(8, 16, 32, 64, 128),
+            compact_all=2048,
+            compact_clouds=256,
         ),
     },
     reference=core.reference("castin2025"),
-    parts=(BIAS, DEPTH, GROWTH),
+    parts=(CLOSURE, DEPTH, GROWTH, COMPACT),
     claims=CLAIMS,
     figures=FIGURES,
 )

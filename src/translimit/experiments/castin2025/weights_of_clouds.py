@@ -17,11 +17,14 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, limits, observe
+from translimit import attention, core, limits, observe
 from translimit.experiments.castin2025.canonical import (
     BLOW_UP,
     COV,
     MEAN,
+    K,
+    Q,
+    V,
     batch_size,
     canonical_attention,
     gaussian_clouds,
@@ -42,6 +45,14 @@ if TYPE_CHECKING:
     from translimit.core import AnyArray
 
 VARIANTS = ("softmax", "l2")
+#: What the weights are compared with: the closure's Gaussian tilt, and rivals.
+LAWS = (
+    "the closure",
+    "queries and keys swapped",
+    "scores times 1.1",
+    "the moments at the start",
+    "no confinement by the keys",
+)
 #: Depths that are kept, ends included, and Runge-Kutta steps to the last.
 SAVES, STEPS = 5, 12
 #: Exponents |Sigma^(1/2) A x|^2 of the single queries.
@@ -92,16 +103,17 @@ class Depth(ex.Arrays):
     time: Annotated[Float[np.ndarray, " time"], "depth $t$"]
     deficit: Annotated[Float[np.ndarray, "cloud time"], "log n - entropy (nats)"]
     fraction: Annotated[Float[np.ndarray, "cloud time"], "effective sample size / n"]
-    closure_deficit: Annotated[Float[np.ndarray, "cloud time"], "of the closure (nats)"]
-    closure_fraction: Annotated[Float[np.ndarray, "cloud time"], "of the closure"]
+    law_deficit: Annotated[Float[np.ndarray, "law cloud time"], "of `LAWS` (nats)"]
+    law_fraction: Annotated[Float[np.ndarray, "law cloud time"], "of `LAWS`"]
 
     def both(
-        self, array: str
+        self, array: str, law: str = LAWS[0]
     ) -> tuple[Float[np.ndarray, "cloud time"], Float[np.ndarray, "cloud time"]]:
-        """An array of the clouds, and of the closure."""
+        """An array of the clouds, and of the closure or another law."""
+        place = LAWS.index(law)
         if array == "deficit":
-            return self.deficit, self.closure_deficit
-        return self.fraction, self.closure_fraction
+            return self.deficit, self.law_deficit[place]
+        return self.fraction, self.law_fraction[place]
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,17 @@ def compute_depth(config: Config, at: tuple[str, int], keys: ex.Keys) -> Depth:
             logits = scores(chosen, paths[cloud, time], paths[cloud, time])
             deficit[cloud, time] = np.log(tokens) - observe.attention_entropy(logits).mean()
             fraction[cloud, time] = observe.effective_sample_size(logits).mean() / tokens
-    return Depth(ts, deficit, fraction, *closure_weights(chosen, mean, cov))
+    fields = {
+        "queries and keys swapped": canonical_attention(variant, swapped=True),
+        "scores times 1.1": canonical_attention(variant, 1.1**0.5),
+        "no confinement by the keys": attention.Softmax(Q=Q, K=K, V=V, score_scale=2.0),
+    }
+    start = tuple(np.repeat(moment[:, :1], SAVES, axis=1) for moment in (mean, cov))
+    laws = [
+        closure_weights(fields.get(law, chosen), *(start if "start" in law else (mean, cov)))
+        for law in LAWS
+    ]
+    return Depth(ts, deficit, fraction, *map(np.stack, zip(*laws, strict=True)))
 
 
 def compute_sharp(config: Config, tokens: int, keys: ex.Keys) -> Sharp:
