@@ -56,3 +56,11 @@ def test_effective_rank():
     stacked = np.stack([[[1.0, 0.0], [0.6, 0.8]], np.eye(2)])
     entropy = -np.sum(shares * np.log(shares))
     np.testing.assert_allclose(effective_rank(stacked), [np.exp(entropy), 2.0])
+
+
+def test_kurtosis_of_weighted_tokens_is_that_of_repeated_ones():
+    tokens = np.random.default_rng(5).normal(size=(2, 6, 3)) ** 3
+    counts = np.array([1, 2, 3, 1, 4, 1])
+    found = excess_kurtosis(tokens, counts / counts.sum())
+    np.testing.assert_allclose(found, excess_kurtosis(np.repeat(tokens, counts, axis=1)))
+    assert np.abs(found - excess_kurtosis(tokens)).max() > 0.1

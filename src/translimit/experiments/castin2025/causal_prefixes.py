@@ -170,7 +170,8 @@ def _divided_by_all(found: ex.Found[Config], moment: str) -> float:
     """A token at s in the field of the closure times s, for s uniform on [1/2, 1]."""
     places = 0.5 + (np.arange(32) + 0.5) / 64
     maps = places[:, None, None] * V
-    mean, cov = carried(RIGHT, np.asarray(softmax().A), maps, MEAN, COV, T1)
+    start = np.tile(MEAN, (32, 1)), np.tile(COV, (32, 1, 1))
+    mean, cov = carried(RIGHT, np.asarray(softmax().A), maps, *start, T1)
     return float(observe.moment_vector(*mixed(mean, cov))[MOMENTS.index(moment)])
 
 

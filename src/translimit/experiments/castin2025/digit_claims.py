@@ -171,7 +171,7 @@ CLAIMS = (
         over=lambda c: [one for one in c.strengths if one not in c.weak],
         one_sided=True,
         rivals=(
-            ex.Rival(
+            ex.Rival[Config, float](
                 "as close as to Gaussian tokens",
                 estimate=lambda found, strength: _missed(found, "surrogate", strength),
             ),
