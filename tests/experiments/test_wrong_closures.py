@@ -33,7 +33,10 @@ def test_the_right_field_is_the_librarys(variant):
     means, covs = np.stack([MEAN, -2 * MEAN]), np.stack([COV, COV[::-1, ::-1]])
     velocity, matrix = variant_field(variant, RIGHT)(V, V, means, covs)
     with jax.enable_x64(True):
-        exact = [canonical_attention(variant).gaussian_field(m, c) for m, c in zip(means, covs)]
+        exact = [
+            canonical_attention(variant).gaussian_field(m, c)
+            for m, c in zip(means, covs, strict=True)
+        ]
     np.testing.assert_allclose(velocity, [np.asarray(one[0]) for one in exact], atol=1e-12)
     np.testing.assert_allclose(matrix, [np.asarray(one[1]) for one in exact], atol=1e-12)
     for law in LAWS[1:]:
