@@ -1,9 +1,8 @@
-"""Right and wrong closures in NumPy, and the companions of a flow, against other computations."""
+"""Right and wrong closures in NumPy against those of the library, and samples."""
 
 import jax
 import numpy as np
 import pytest
-from scipy.linalg import expm
 
 from translimit import attention
 from translimit.experiments.castin2025.canonical import (
@@ -16,7 +15,6 @@ from translimit.experiments.castin2025.canonical import (
     canonical_attention,
     closures,
 )
-from translimit.experiments.castin2025.tangents import with_companion
 from translimit.experiments.castin2025.wrong_closures import (
     FIELDS,
     LAWS,
@@ -72,20 +70,3 @@ def test_moments_of_a_mixture_are_those_of_its_samples():
     mean, cov = mixed(means, factors @ np.swapaxes(factors, -1, -2))
     np.testing.assert_allclose(mean, points.mean(axis=0), atol=1e-14)
     np.testing.assert_allclose(cov, np.cov(points.T, bias=True), atol=1e-13)
-
-
-@pytest.mark.parametrize("source", [0.0, -0.5])
-def test_companions_of_a_linear_flow(source):
-    """x' = W x: e = e^{tW} (e_0 + t source W^2 x_0), Euler's error for -1/2 and e_0 = 0."""
-    x, e = np.random.default_rng(1).normal(size=(2, 5, 2))
-    with jax.enable_x64(True):
-        carry = with_companion(lambda x: x @ V.T, source, 0.7, 40)
-        moved = [np.asarray(one) for one in carry(jax.numpy.asarray(x), jax.numpy.asarray(e))]
-    flow = expm(0.7 * V)
-    np.testing.assert_allclose(moved[0], x @ flow.T, rtol=1e-7)
-    exact = (e + 0.7 * source * x @ (V @ V).T) @ flow.T
-    np.testing.assert_allclose(moved[1], exact, rtol=1e-6, atol=1e-8)
-    if source:
-        euler = x @ np.linalg.matrix_power(np.eye(2) + 0.7 * V / 1000, 1000).T
-        leading = 0.7 * source * x @ (V @ V).T @ flow.T
-        np.testing.assert_allclose(1000 / 0.7 * (euler - x @ flow.T), leading, rtol=3e-3, atol=1e-3)

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
-from translimit import core
+from translimit import core, limits
 from translimit.core import Estimate
 from translimit.experiments.castin2025.canonical import CLOSED, canonical_attention, depth_errors
 from translimit.experiments.castin2025.pictures import (
@@ -29,7 +29,6 @@ from translimit.experiments.castin2025.pictures import (
     rate_rows,
     said_rate,
 )
-from translimit.experiments.castin2025.tangents import cloud_field, with_companion
 from translimit.experiments.checked import CheckedConfig, Count, Doubled, OneOf, Two
 
 if TYPE_CHECKING:
@@ -90,8 +89,7 @@ def compute_leading(config: Config, at: ex.Alone, keys: ex.Keys) -> Leading:
 
     del at
     softened, layers = canonical_attention(config.variant), config.layers[-1]
-    field = cloud_field(softened)
-    carry = with_companion(field, -0.5, 1.0, LEADING_STEPS)
+    field = limits.meanfield.cloud_field(softened)
 
     def layer(x: Array, _: None) -> tuple[Array, None]:
         def token(i: Array, x: Array) -> Array:
@@ -100,7 +98,7 @@ def compute_leading(config: Config, at: ex.Alone, keys: ex.Keys) -> Leading:
         return jax.lax.fori_loop(0, config.tokens, token, x), None
 
     def shares(cloud: Array) -> tuple[Array, Array]:
-        flow, leading = carry(cloud, jnp.zeros_like(cloud))
+        flow, leading = limits.meanfield.depth_error(softened, cloud, steps=LEADING_STEPS)
         in_turn = jax.lax.scan(layer, cloud, length=layers)[0]
         at_once = jax.lax.fori_loop(0, layers, lambda _, x: x + field(x) / layers, cloud)
         one, other = (layers * jnp.sum((x - flow) * leading) for x in (at_once, in_turn))

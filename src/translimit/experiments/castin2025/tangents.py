@@ -1,11 +1,8 @@
 r"""Clouds and their tangent flows: how fast nearby clouds drift apart, predicted and measured.
 
-For small noise epsilon delta the best coupling of a cloud x and x + epsilon delta is the identity,
-so that W_2(t) / W_2(0) tends to |D Phi_t delta| / |delta|, the growth of the tangent flow. The
-correction is odd in delta to first order: the mean over delta and -delta has one of epsilon^2.
-
-The tangent flow goes by Runge-Kutta steps of its own, with one forward derivative of the field a
-stage; the clouds go by `limits.meanfield`, and their distances are exact assignments.
+For small noise epsilon delta W_2(t) / W_2(0) of a cloud and the same with the noise tends to the
+growth of the tangent flow (`limits.meanfield.tangent_flow`). The correction is odd in delta to
+first order: the mean over delta and -delta has one of epsilon^2. Distances are exact assignments.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
@@ -48,54 +45,6 @@ class Growth(ex.Arrays):
     tangent: Annotated[Float[np.ndarray, " cloud"], "growth of the tangent flow"]
 
 
-def cloud_field(
-    attention: AbstractAttention, positions: Float[np.ndarray, " tokens"] | None = None
-) -> Callable[[Array], Array]:
-    """The velocities of all tokens of a cloud of equal weights, a function of the cloud.
-
-    Args:
-        attention: of the tokens.
-        positions: of a causal attention.
-    """
-    import jax.numpy as jnp
-
-    def field(x: Array) -> Array:
-        equal = jnp.full(x.shape[0], -np.log(x.shape[0]), x.dtype)
-        places = None if positions is None else jnp.asarray(positions, x.dtype)
-        return attention.velocity(x, x, equal, places, places)
-
-    return field
-
-
-def with_companion(
-    field: Callable[[Array], Array], source: float, t1: float, steps: int
-) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """Clouds x and vectors e to t1, with x' = F(x) and e' = DF(x) (e + source F(x)).
-
-    Args:
-        field: F.
-        source: 0 for the tangent flow; -1/2 for the leading error of Euler's scheme.
-        t1: final depth.
-        steps: Runge-Kutta steps.
-    """
-    import jax
-
-    h = t1 / steps
-
-    def slope(x: Array, e: Array) -> tuple[Array, Array]:
-        return jax.jvp(field, (x,), (e + source * field(x) if source else e,))
-
-    def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        x, e = state
-        a, b = slope(x, e)
-        c, d = slope(x + h / 2 * a, e + h / 2 * b)
-        f, g = slope(x + h / 2 * c, e + h / 2 * d)
-        p, q = slope(x + h * f, e + h * g)
-        return (x + h / 6 * (a + 2 * c + 2 * f + p), e + h / 6 * (b + 2 * d + 2 * g + q)), None
-
-    return lambda x, e: jax.lax.scan(step, (x, e), length=steps)[0]
-
-
 def measure_growth(
     attention: AbstractAttention,
     key: Key,
@@ -119,8 +68,12 @@ def measure_growth(
         flow = _paths(attention, positions)
         sizes = [sign * epsilon for epsilon in EPSILONS for sign in (1.0, -1.0)]
         base, *others = (np.asarray(flow(start + size * noise)) for size in (0.0, *sizes))
-        carry = with_companion(cloud_field(attention, positions), 0.0, float(TIMES[-1]), STEPS)
-        carried = jax.jit(lambda x, e: jax.lax.map(lambda one: carry(*one)[1], (x, e)))
+        settings = {"t1": float(TIMES[-1]), "steps": STEPS, "positions": positions}
+
+        def along(pair: tuple[Array, Array]) -> AnyArray:
+            return limits.meanfield.tangent_flow(attention, *pair, **settings)[1]
+
+        carried = jax.jit(lambda x, e: jax.lax.map(along, (x, e)))
         moved = np.asarray(carried(start, noise))
     ratio = np.array(
         [

@@ -27,5 +27,8 @@ from .sphere import SphereSolution as SphereSolution
 from .sphere_theory import equal_cosine_rate as equal_cosine_rate
 from .sphere_theory import growth_rates as growth_rates
 from .sphere_theory import metastable_clusters as metastable_clusters
+from .tangent import cloud_field as cloud_field
+from .tangent import depth_error as depth_error
+from .tangent import tangent_flow as tangent_flow
 from .validity import COMFORTABLE_SPREAD as COMFORTABLE_SPREAD
 from .validity import score_spread as score_spread
