@@ -92,7 +92,7 @@ class Clouds(ex.Arrays):
     moment: Shaped[np.ndarray, " moment"]
     particles: Annotated[Float[np.ndarray, "cloud moment"], "moments of the clouds"]
     matched: Annotated[Float[np.ndarray, "law cloud moment"], "by `LAWS`, matched start"]
-    shape: Annotated[Float[np.ndarray, cloud], "largest eigenvalue over trace, at the start"]
+    shape: Annotated[Float[np.ndarray, " cloud"], "largest eigenvalue over trace, at the start"]
     population: Annotated[Float[np.ndarray, " moment"], "closure of the law"]
     discretisation: Annotated[float, "step error of the clouds"]
 
