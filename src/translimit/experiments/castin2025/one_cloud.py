@@ -97,26 +97,20 @@ def draw_picture(canvas: Figure, cloud: OneCloud) -> None:
     draw_clouds(canvas, list(axes), clouds, extent)
 
 
-def draw_moments(canvas: Figure, table: figures.Table) -> None:
-    """Draw the mean on the left and the shape on the right."""
-    depth = "depth $t$"
-    mean = figures.Layout(x="t", xlabel=depth, ylabel="mean of the tokens").charts(
-        table,
-        (
-            figures.points("alpha_1", label="$\\alpha_1$, particles"),
-            figures.points("alpha_2", label="$\\alpha_2$, particles", series=1),
-            figures.line("alpha_1 (closure)", label="closure", series=None),
-            figures.line("alpha_2 (closure)", series=None),
-        ),
-        "Mean",
-    )
-    share = "$\\lambda_{\\max} / \\mathrm{tr}\\,\\Sigma$"
-    shape = figures.Layout(x="t", xlabel=depth, ylabel=share).charts(
-        table,
-        (
-            figures.points("anisotropy", label="particles"),
-            figures.line("anisotropy (closure)", label="closure", series=None),
-        ),
-        "Shape",
-    )
-    figures.draw_charts([*mean, *shape], canvas)
+#: The mean on the left and the shape on the right.
+MOMENT_PANELS = (
+    figures.panel(
+        "mean",
+        figures.points("alpha_1", label="$\\alpha_1$, particles"),
+        figures.points("alpha_2", label="$\\alpha_2$, particles", series=1),
+        figures.line("alpha_1 (closure)", label="closure", series=None),
+        figures.line("alpha_2 (closure)", series=None),
+        ylabel="mean of the tokens",
+    ),
+    figures.panel(
+        "shape",
+        figures.points("anisotropy", label="particles"),
+        figures.line("anisotropy (closure)", label="closure", series=None),
+        ylabel="$\\lambda_{\\max} / \\mathrm{tr}\\,\\Sigma$",
+    ),
+)

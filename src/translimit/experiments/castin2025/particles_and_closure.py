@@ -20,6 +20,7 @@ from jaxtyping import Float, Shaped
 import translimit.experiments as ex
 from translimit import core, figures, observe
 from translimit.core import Estimate
+from translimit.experiments.castin2025 import one_cloud
 from translimit.experiments.castin2025.canonical import (
     BLOW_UP,
     CLOSED,
@@ -31,13 +32,6 @@ from translimit.experiments.castin2025.canonical import (
     gaussian_clouds,
     paired,
     symbol,
-)
-from translimit.experiments.castin2025.one_cloud import (
-    MOMENTS,
-    OneCloud,
-    draw_moments,
-    draw_picture,
-    follow,
 )
 from translimit.experiments.castin2025.pictures import RATE, RATE_COLUMNS, rate_rows, said_rate
 from translimit.experiments.castin2025.wrong_closures import LAWS, carried, rival, variant_field
@@ -134,9 +128,9 @@ def compute_clouds(config: Config, tokens: int, keys: ex.Keys) -> Clouds:
     )
 
 
-def compute_picture(config: Config, at: ex.Alone, keys: ex.Keys) -> OneCloud:
+def compute_picture(config: Config, at: ex.Alone, keys: ex.Keys) -> one_cloud.OneCloud:
     """In float64."""
-    return follow(config.variant, config.picture_tokens, keys.own)
+    return one_cloud.follow(config.variant, config.picture_tokens, keys.own)
 
 
 def _cost(config: Config, tokens: int) -> ex.Cost:
@@ -155,7 +149,11 @@ CLOUDS = ex.Part(
     cost=_cost,
 )
 PICTURE = ex.Part(
-    "picture", OneCloud, compute_picture, grid=ex.alone, cost=lambda c, at: ex.Cost(5.0, 6e8)
+    "picture",
+    one_cloud.OneCloud,
+    compute_picture,
+    grid=ex.alone,
+    cost=lambda c, at: ex.Cost(5.0, 6e8),
 )
 
 
@@ -280,7 +278,7 @@ FIGURES = (
         "dimensionless.",
         columns=("t", *observe.moment_names(2)),
         rows=lambda found: found(PICTURE).laws(),
-        draw=lambda canvas, table, found: draw_picture(canvas, found(PICTURE)),
+        draw=lambda canvas, table, found: one_cloud.draw_picture(canvas, found(PICTURE)),
         shown=lambda found, table: 1,
         size=(10.0, 3.4),
     ),
@@ -291,9 +289,11 @@ FIGURES = (
         "closure of the law it was drawn from (lines): the mean $\\alpha(t)$, and the share of the "
         "largest eigenvalue in the trace of the covariance, 1/2 if isotropic and 1 on a line. One "
         "cloud, without error bars. Dimensionless.",
-        columns=MOMENTS,
+        columns=one_cloud.MOMENTS,
         rows=lambda found: found(PICTURE).moments(),
-        draw=lambda canvas, table, found: draw_moments(canvas, table),
+        x="t",
+        layers=one_cloud.MOMENT_PANELS,
+        xlabel="depth $t$",
         shown=lambda found, table: 1,
         size=(9.0, 3.8),
     ),
