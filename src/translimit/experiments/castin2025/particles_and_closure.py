@@ -103,13 +103,12 @@ def compute_clouds(config: Config, tokens: int, keys: ex.Keys) -> Clouds:
     count = config.clouds_of(tokens)
     initial = gaussian_clouds(keys.own, count, tokens)
     final = np.asarray(flow_clouds(config.t1, config.steps, config.variant)(initial))
-    # The step error, from a few clouds at half the step.
     few = slice(0, min(4, count))
     fine = np.asarray(flow_clouds(config.t1, 2 * config.steps, config.variant)(initial[few]))
     particles = observe.moment_vector(*observe.moments(final))
     step_error = np.abs(observe.moment_vector(*observe.moments(fine)) - particles[few]).max()
     with jax.enable_x64(True):
-        # The law itself is the last member.
+        # The last is the law itself.
         means, covs = observe.moments(initial)
         start = np.concatenate([means, MEAN[None]]), np.concatenate([covs, COV[None]])
         closed = closures(config.t1, config.variant)(*start)
