@@ -69,7 +69,7 @@ RATE = (
 
 
 def rate_rows(
-    sizes: Sequence[float] | np.ndarray,
+    sizes: Sequence[int | float] | np.ndarray,
     errors: Sequence[np.ndarray] | np.ndarray,
     fit: core.RateFit,
     predicted: float,
