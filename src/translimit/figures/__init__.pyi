@@ -31,9 +31,6 @@ from .layers import Layer as Layer
 from .layers import Layout as Layout
 from .layers import LayoutOptions as LayoutOptions
 from .layers import Panel as Panel
-from .layers import Plain as Plain
-from .layers import Row as Row
-from .layers import Table as Table
 from .layers import band as band
 from .layers import image as image
 from .layers import level as level
@@ -59,6 +56,9 @@ from .style import bars as bars
 from .style import finish as finish
 from .style import marked as marked
 from .style import new_axes as new_axes
+from .table import Plain as Plain
+from .table import Row as Row
+from .table import Table as Table
 from .training import plot_predictions as plot_predictions
 from .training import plot_score_law as plot_score_law
 from .training import plot_time_kernel as plot_time_kernel

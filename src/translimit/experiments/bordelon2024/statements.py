@@ -8,7 +8,7 @@ STATEMENTS = (
     Statement(
         "The limits that exist: $\\alpha_A = 1$ as $N$ grows, $1/2 \\le \\alpha_L \\le 1$ as $L$ "
         "grows; attention goes on moving at $\\alpha_L = 1$ only.",
-        ("coordinates/*-0.5-*", "coordinates/*-1-*", "depth/*", "dmft-depth/*"),
+        ("coordinates/*", "depth/*", "dmft-depth/*"),
     ),
     Statement(
         "One learning rate carries over, with the printed powers of $N$, $H$ and $L$.",
@@ -27,12 +27,12 @@ STATEMENTS = (
     ),
     Statement(
         "At the start the kernel of one network has a squared error of order $1 / H$.",
-        ("initial-depth/kernel-*", "head-variance/kernel-rate"),
+        ("initial-depth/kernel-*", "initial-laws/kernel-rate"),
     ),
     Statement(
         "At the start the law of attention over heads converges; it is not Gaussian at $N = 1$, "
         "and Gaussian as $N \\to \\infty$.",
-        ("head-variance/kurtosis-*", "head-variance/start-*"),
+        ("initial-laws/kurtosis-*", "head-variance/start-*"),
     ),
     Statement(
         "Keys and queries move like $L^{\\alpha_L - 1}$.",

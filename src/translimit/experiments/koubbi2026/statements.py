@@ -1,4 +1,4 @@
-"""Statements of Koubbi, Geshkovski and Rigollet, arXiv 2604.01978, and the claims that test them."""
+"""Statements of Koubbi, Geshkovski and Rigollet, arXiv 2604.01978, and what tests them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ STATEMENTS = (
         "$s_{ij} I / d$ per unit of diffusive time.",
         ("overlaps/one-step-covariation", "overlaps/sde-is-the-chain*"),
     ),
-    Statement("Itô's drift of the overlaps.", ("overlaps/one-step-drift",)),
+    Statement(
+        "Itô's drift of the overlaps.", ("overlaps/one-step-drift", "overlaps/sde-is-the-chain*")
+    ),
     Statement(
         "Where all overlaps are equal, their drift is a function of the common overlap; printed is "
         "its form for $d \\to \\infty$. Their mean follows no such equation at moderate $d$: "
