@@ -84,7 +84,7 @@ def _common(std: float, ts: np.ndarray) -> Float[np.ndarray, " time"]:
 def compute_plain(config: Config, dim: int, keys: ex.Keys) -> Deviations:
     """Networks without scores, in single precision."""
     layers, rng = round(max(TIMES) / STEP), common.generator(keys.own)
-    gamma = _common(0.0, STEP * np.arange(layers + 1))[1:]
+    gamma = _common(0.0, np.log1p(STEP) * np.arange(layers + 1))[1:]
     # By blocks: all pairs of all networks at once would not fit.
     found = [
         _follow(dim, layers, min(200, config.replicas - start), gamma, rng)
@@ -136,7 +136,10 @@ def compute_constants(config: Config, at: ex.Alone, keys: ex.Keys) -> Constants:
     for std in (0.0, STD):
         law = describe.WideHeads(dim=LARGE, score_std=std)
         problem = room.SimplexClosure(law=law, tokens=TOKENS, t1=max(TIMES))
-        moments = core.solve(problem, room.LinearNoise(), save=TIMES).second_moments
+        # Without scores a layer adds log(1 + step) to log(m / (1 - m)), instead of the step.
+        clock = np.log1p(STEP) / STEP if std == 0.0 else 1.0
+        save = clock * np.array(TIMES)
+        moments = core.solve(problem, room.LinearNoise(), save=save).second_moments
         rows.append(LARGE * np.asarray(moments)[:, 0])
     return Constants(np.array([0.0, STD]), np.array(TIMES), np.array(rows), _own_noise())
 
