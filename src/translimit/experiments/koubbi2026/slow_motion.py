@@ -61,7 +61,7 @@ class Config(CheckedConfig):
     dims: Annotated[IncreasingSizes, Within(8), Entries(3)] = (16, 64, 256)
     replicas: Two = 40_000
     step: Step = 0.01
-    networks: Two = 4000
+    networks: Two = 10_000
 
 
 @dataclass(frozen=True)
@@ -183,19 +183,25 @@ SIZES = {"spread": ("change", _spread), "supremum": ("largest", _tail)}
 
 
 def _exponent(found: ex.Found[Config], name: str) -> Estimate:
-    """The slope over the logarithm of the dimension, with a bootstrap over replicas."""
+    """The slope over the logarithm of the dimension, with a bootstrap over replicas.
+
+    Its discretisation error is half of what leaving out the smallest dimension changes.
+    """
     array, statistic = SIZES[name]
     rng, logs = np.random.default_rng(0), np.log(np.array(found.config.dims, float))
     values = [getattr(data, array) for _, data in found.each(MOVED)]
 
-    def slope(samples: list[Float[np.ndarray, " replica"]]) -> float:
-        return float(np.polyfit(logs, [math.log(statistic(one)) for one in samples], 1)[0])
+    def slope(samples: list[Float[np.ndarray, " replica"]], first: int = 0) -> float:
+        values = [math.log(statistic(one)) for one in samples[first:]]
+        return float(np.polyfit(logs[first:], values, 1)[0])
 
     again = [
         slope([one[rng.integers(len(one), size=len(one))] for one in values])
         for _ in range(RESAMPLES)
     ]
-    return Estimate(slope(values), float(np.std(again, ddof=1)), found.config.replicas)
+    error, found_slope = float(np.std(again, ddof=1)), slope(values)
+    left = abs(slope(values, first=1) - found_slope) / 2
+    return Estimate(found_slope, error, found.config.replicas, left)
 
 
 VARIANCE = ex.Claims(
@@ -320,7 +326,7 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(dims=(16, 32, 64, 128, 256), replicas=200_000, networks=20_000),
+        "standard": Config(dims=(16, 32, 64, 128, 256), replicas=200_000, networks=40_000),
         "paper": Config(
             dims=(16, 32, 64, 128, 256, 512), replicas=1_000_000, step=0.005, networks=100_000
         ),
