@@ -163,7 +163,7 @@ def single(dim: int, sizes: Sequence[int], largest: int, layers: int, key: Key) 
     def effects(number: jax.Array) -> jax.Array:
         V, A = law.sample(jax.random.fold_in(key, number), jnp.float64)
         outputs = jnp.stack(
-            [attention.head_output(V, A, law.beta, x, causal=False) for x in clouds]
+            [attention.head_output(V, A, law.beta, jnp.asarray(x), causal=False) for x in clouds]
         )
         G = outputs - jnp.sum(outputs * clouds, -1, keepdims=True) * clouds
         return jnp.sum(jnp.stack([G[0, 1] - G[0, 2], G[0, 0] - G[1, 0]]) ** 2, axis=-1)
