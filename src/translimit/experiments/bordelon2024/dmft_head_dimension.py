@@ -195,8 +195,7 @@ def _without(place: int) -> ex.Rival[Config, ex.Alone]:
     )
 
 
-def _first_gradients(found: ex.Found[Config], at: ex.Alone) -> Estimate:
-    del at
+def _first_gradients(found: ex.Found[Config]) -> Estimate:
     gradients = [np.sqrt(data.gradient_one[:, 0]) for data in _rows_of(found)[-2:]]
     return core.fit_rate(found.config.head_dims[-2:], gradients).estimate()
 
@@ -240,33 +239,25 @@ COLLAPSE = ex.claim(
         ex.Rival("heads that stay apart, as at $\\alpha_A = 1/2$", 0.0),
     ),
 )
-PREDICTIONS = ex.Claims(
+PREDICTIONS = ex.claim(
     "predictions",
-    lambda found, at: (
-        f"Predictions, extrapolated from $N = {found.config.last // 2}$ and "
-        f"{found.config.last}, are those of infinite head dimension (mean over evaluations and "
-        "inputs)."
-    ),
-    estimate=lambda found, at: _gap(found, found(EXACT).predictions),
+    "Predictions, extrapolated from the two largest $N$, are those of infinite head dimension (mean "
+    "over evaluations and inputs).",
+    lambda found: _gap(found, found(EXACT).predictions),
     prediction=0.0,
     tol=0.002,
-    over=ex.alone,
     rivals=(
         *(_without(place) for place in range(len(RESPONSES))),
         ex.Rival("the smallest head dimension's", estimate=_smallest),
     ),
 )
-VANISHING = ex.Claims(
+VANISHING = ex.claim(
     "gradients-vanish",
-    lambda found, at: (
-        "At $\\alpha_A = 1$ the first gradients of keys and queries vanish like "
-        f"$N^{{-1/2}}$ (exponent of their rms from $N = {found.config.last // 2}$ to "
-        f"{found.config.last})."
-    ),
-    estimate=_first_gradients,
+    "At $\\alpha_A = 1$ the first gradients of keys and queries vanish like $N^{-1/2}$ (exponent of "
+    "their rms between the two largest $N$).",
+    _first_gradients,
     prediction=-0.5,
     tol=0.05,
-    over=ex.alone,
     rivals=(
         ex.Rival("no fall, as at $\\alpha_A = 1/2$", 0.0),
         ex.Rival("exponent -1/4", -0.25),
