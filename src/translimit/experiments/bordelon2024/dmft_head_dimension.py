@@ -241,8 +241,8 @@ COLLAPSE = ex.claim(
 )
 PREDICTIONS = ex.claim(
     "predictions",
-    "Predictions, extrapolated from the two largest $N$, are those of infinite head dimension (mean "
-    "over evaluations and inputs).",
+    "Predictions, extrapolated from the two largest $N$, are those of infinite head dimension "
+    "(mean over evaluations and inputs).",
     lambda found: _gap(found, found(EXACT).predictions),
     prediction=0.0,
     tol=0.002,
@@ -253,8 +253,8 @@ PREDICTIONS = ex.claim(
 )
 VANISHING = ex.claim(
     "gradients-vanish",
-    "At $\\alpha_A = 1$ the first gradients of keys and queries vanish like $N^{-1/2}$ (exponent of "
-    "their rms between the two largest $N$).",
+    "At $\\alpha_A = 1$ the first gradients of keys and queries vanish like $N^{-1/2}$ (exponent "
+    "of their rms between the two largest $N$).",
     _first_gradients,
     prediction=-0.5,
     tol=0.05,
