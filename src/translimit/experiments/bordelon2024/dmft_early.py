@@ -210,11 +210,11 @@ NORMED = ex.Claims(
     tol=0.08,
     over=lambda c: [point for point in c.points() if not _bare(c, point)],
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, Point](
             "the other exponent of depth",
             estimate=lambda found, at: _relative(found, at, replace(at, alpha_L=0.5)),
         ),
-        ex.Rival(
+        ex.Rival[Config, Point](
             "one rate for all depths, that of the fewest layers",
             estimate=lambda found, at: _relative(
                 found, at, replace(at, layers=found.config.normed[0])

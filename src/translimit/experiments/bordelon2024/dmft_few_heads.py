@@ -101,7 +101,7 @@ LIMIT = ex.Part(
     "limit/{theory}",
     Limit,
     compute_limit,
-    grid=lambda c: ("all", *RESPONSES),
+    grid=lambda c: [str(theory) for theory in ("all", *RESPONSES)],
     cost=lambda c, theory: ex.Cost(6.0),
 )
 NETWORKS = ex.Part(
@@ -158,9 +158,11 @@ PREDICTIONS = ex.Claims(
     tol=0.03,
     over=lambda c: c.few,
     rivals=(
-        ex.Rival("features that do not move", estimate=lambda f, heads: _gap(f, heads, "lazy")),
-        ex.Rival("without $R^v$", estimate=lambda f, heads: _gap(f, heads, "R_v")),
-        ex.Rival("without $R^h$", estimate=lambda f, heads: _gap(f, heads, "R_h")),
+        ex.Rival[Config, int](
+            "features that do not move", estimate=lambda f, heads: _gap(f, heads, "lazy")
+        ),
+        ex.Rival[Config, int]("without $R^v$", estimate=lambda f, heads: _gap(f, heads, "R_v")),
+        ex.Rival[Config, int]("without $R^h$", estimate=lambda f, heads: _gap(f, heads, "R_h")),
     ),
 )
 DISTANCE = ex.Claims(

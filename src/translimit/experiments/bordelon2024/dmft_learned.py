@@ -244,11 +244,11 @@ TEST_LOSS = ex.Claims(
     tol=0.02,
     over=ex.alone,
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "features that do not move",
             estimate=lambda found, at: _loss_gap(found, found.once(unseen).lazy),
         ),
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "labels are guessed",
             estimate=lambda found, at: _loss_gap(found, 0 * found.once(unseen).limit),
         ),

@@ -159,8 +159,10 @@ ATTENTION = ex.Claims(
     tol=0.05,
     over=_where(lambda c: c.axis == "heads"),
     rivals=(
-        ex.Rival("a Gaussian of the same variance", lambda found, at: _spread(found, True)),
-        ex.Rival("the law of the start", lambda found, at: _spread(found, False)),
+        ex.Rival[Config, ex.Alone](
+            "a Gaussian of the same variance", lambda found, at: _spread(found, True)
+        ),
+        ex.Rival[Config, ex.Alone]("the law of the start", lambda found, at: _spread(found, False)),
     ),
 )
 

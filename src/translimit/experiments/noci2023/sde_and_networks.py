@@ -320,7 +320,7 @@ FIGURES = (
         x="1 / n",
         by="case",
         panels="observable",
-        titles=OBSERVABLES,
+        titles={**OBSERVABLES},
         layers=(
             figures.points("difference", "stderr", joined=True),
             figures.level(0.0, label="", dash="6 3"),

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import AnyArray, Numbers, in_float64, is_traced
+from translimit.core import AnyArray, Floats, Numbers, in_float64, is_traced
 from translimit.describe import AbstractIsotropicHeads
 from translimit.limits.homogenized.averages import AverageSizes, averages, sizes_of, tabulate
 from translimit.limits.homogenized.interpolation import chebyshev, interpolate
@@ -265,6 +265,11 @@ def _turned(values: Numbers) -> Numbers:
     return values.T  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _product(left: Numbers, right: Numbers) -> Floats:
+    """Of two matrices."""
+    return left @ right  # pyright: ignore[reportOperatorIssue]
+
+
 def _sum(values: Numbers) -> Numbers:
     """Of all entries."""
     return values.sum()  # pyright: ignore[reportAttributeAccessIssue]
@@ -275,7 +280,7 @@ class _Moments:
 
     def __init__(self, factors: Sequence[Numbers], powers: Numbers, rho: Numbers | float):
         upper = {
-            (a, b): (factors[a] * powers) @ _turned(factors[b])
+            (a, b): _product(factors[a] * powers, _turned(factors[b]))
             for a in range(ORDER + 1)
             for b in range(a, ORDER + 1)
         }
