@@ -154,3 +154,9 @@ def test_no_rival_is_supported_where_the_claim_is(value: float, one_sided: bool)
     claim = of(Estimate(value, 0.02, 10), *rivals, one_sided=one_sided)
     for rival in rivals:
         assert claim.swapped(rival).verdict is not Verdict.supported or value == 2.0
+
+
+def test_without_any_error_a_gap_at_the_tolerance_excludes_nothing() -> None:
+    claim = of(Estimate(1.0), Rival("at the tolerance", 1.25))
+    assert claim.verdict is Verdict.underpowered
+    assert of(Estimate(1.0), Rival("beyond", 1.25 + 2**-40)).verdict is Verdict.supported

@@ -165,7 +165,9 @@ class Claim:
         if not (math.isfinite(gap) and math.isfinite(floor)):
             return math.nan
         beyond = gap - self.tol
-        return beyond / floor if floor > 0 else math.copysign(math.inf, beyond)
+        if floor > 0:
+            return beyond / floor
+        return math.inf if beyond > 0 else -math.inf
 
     @property
     def remark(self) -> str:
