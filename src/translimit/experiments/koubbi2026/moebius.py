@@ -284,40 +284,43 @@ RATE = ex.claim(
 
 
 def _moment_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    one = found(SAMPLED)
+    one, depth = found(SAMPLED), found(COLLAPSE)
     mean, error = common.mean_and_stderr(one.moments)
     for place, name in enumerate(MOMENTS):
-        numbers = (one.second, one.linear, mean, error)
-        yield ("moments", name, place, *(float(column[place]) for column in numbers), None)
-    times = np.sort(found(COLLAPSE).times)
+        unit = float(one.second[place])
+        numbers = (float(column[place]) / unit for column in (one.linear, mean, error))
+        yield ("moments", name, place, 1.0, *numbers, None)
     share = np.linspace(0.0, 1.0, 60)
-    for level, time in zip(share.tolist(), np.quantile(times, share).tolist(), strict=True):
-        yield ("collapse", "exact samples", level, None, None, None, None, time)
+    for level, time in zip(share.tolist(), np.quantile(depth.times, share).tolist(), strict=True):
+        yield ("collapse", "all", level, depth.mean, depth.large, None, None, time)
 
 
 FIGURE = ex.Figure(
     name="moments",
     title="Without scores: moments of overlaps, and times of collapse",
     caption=f"Left: mean overlap, variance and covariances (one token shared, none) of {TOKENS} "
-    f"tokens in dimension {DIM} at $\\tau = {T1:g}$: exact samples (points, bars of "
-    "one standard error), the replica diffusion and noise linear in the state. Right: quantiles of "
-    f"the time at which the mean overlap of {CLOSE} tokens in as many dimensions crosses one half.",
-    columns=("panel", "what", "place", "second", "linear", "measured", "stderr", "time"),
+    f"tokens in dimension {DIM} at $\\tau = {T1:g}$, relative to the replica diffusion: exact "
+    "samples (points, bars of one standard error) and noise linear in the state. Right: quantiles "
+    f"of the time at which the mean overlap of {CLOSE} tokens in as many dimensions crosses one "
+    "half, its predicted mean, and that of the printed equation.",
+    columns=("panel", "moment", "place", "predicted", "other", "measured", "stderr", "time"),
     rows=_moment_rows,
     x="place",
     layers=(
         figures.panel(
             "moments of overlaps",
-            figures.line("second", label="replica diffusion"),
-            figures.line("linear", label="linear noise", dash="6 3"),
+            figures.line("predicted", label="replica diffusion"),
+            figures.line("other", label="linear noise", dash="6 3"),
             figures.points("measured", "stderr", label="exact samples"),
             where={"panel": "moments"},
             xlabel="mean, variance, one token shared, none",
-            ylabel="moment",
+            ylabel="over the replica diffusion",
         ),
         figures.panel(
             "time of collapse",
             figures.line("time", label="exact samples"),
+            figures.line("predicted", label="predicted mean", dash="6 3"),
+            figures.line("other", label="as printed", dash="2 3"),
             where={"panel": "collapse"},
             xlabel="share of networks",
             ylabel=common.TAU,

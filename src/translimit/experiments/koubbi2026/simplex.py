@@ -313,8 +313,9 @@ FIGURE = ex.Figure(
         figures.points("mean", "stderr", label="networks"),
     ),
     xlabel=common.TAU,
-    ylabel="mean overlap of two tokens",
-    size=(10.0, 4.2),
+    ylabel="mean overlap",
+    across=2,
+    size=(9.0, 7.0),
 )
 
 EXPERIMENT = ex.Experiment(
