@@ -57,7 +57,7 @@ class Config(CheckedConfig):
         (64, 16, 4.0, 1, 0.15),
         (32, 8, 2.0, 4, 0.4),
     )
-    replicas: Annotated[int, Within(8)] = 500
+    replicas: Annotated[int, Within(8)] = 700
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _cost(config: Config, case: Case) -> ex.Cost:
     """Compilation, and heads times layers times replicas."""
     _, tokens, _, heads, step = case
     work = heads**2 / step**2 * (1 + (tokens / 8) ** 2)
-    return ex.Cost(4.0 + 2e-4 * config.replicas * work)
+    return ex.Cost(4.0 + 1e-4 * config.replicas * work)
 
 
 CASE = ex.Part(
