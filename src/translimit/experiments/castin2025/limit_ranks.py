@@ -170,8 +170,7 @@ def _determinants(
         flow = limits.meanfield.GaussianFlow(attention=layer, mean=np.zeros(DIM), cov=cov, t1=T_DET)
         path = jax.numpy.asarray(core.solve(flow, exact, save=save).factor)
         fields = jax.vmap(lambda F: layer.factor_field(jax.numpy.zeros(DIM), F)[1])(path[:-1])
-        traces = jax.numpy.trace(fields, axis1=1, axis2=2)
-        return path[-1], jax.numpy.asarray(masses) @ traces
+        return path[-1], jax.numpy.dot(masses, jax.numpy.trace(fields, axis1=1, axis2=2))
 
     with jax.enable_x64(True):
         solve = jax.jit(one)
