@@ -141,9 +141,8 @@ def compute_rates(config: Config, at: ex.Alone, keys: ex.Keys) -> Rates:
                 x = drawn + np.eye(dim)[0]
                 x /= np.linalg.norm(x, axis=1, keepdims=True)
                 equal = jax.numpy.full(RATE_TOKENS, -np.log(RATE_TOKENS))
-                v = np.asarray(
-                    _flow(model, jax.numpy.asarray(x), 1.0, beta, beta).velocity(x, equal)
-                )
+                points = jax.numpy.asarray(x)
+                v = np.asarray(_flow(model, points, 1.0, beta, beta).velocity(points, equal))
             ends = []
             for sign in (1, -1):
                 moved = x + sign * RATE_STEP * v
