@@ -138,7 +138,8 @@ CLAIMS = (
         "clusters-at-most-beta={beta:g}",
         lambda found, beta: (
             f"Uniform tokens on the circle under SA at beta = {beta:g} form no more than $k^* = "
-            "\\operatorname{argmax}_k k^2 I_k(\\beta)$ clusters (counted at t = 12; a quarter more is allowed)."
+            "\\operatorname{argmax}_k k^2 I_k(\\beta)$ clusters (counted at t = 12, up to a "
+            "quarter of one)."
         ),
         estimate=_clusters(1.0),
         prediction=lambda found, beta: predicted_clusters(beta),
