@@ -30,6 +30,8 @@ from translimit.experiments.castin2025.tangents import (
 from translimit.experiments.checked import CheckedConfig, Count, Distinct, Four, OneOf
 
 CAUSAL = ("softmax", "l2", "sigmoid")
+#: Sizes of the noise where positions change: small beside how far such clouds part.
+PLAIN_EPSILONS = tuple(epsilon / 5 for epsilon in EPSILONS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Config(CheckedConfig):
     variants: Annotated[tuple[str, ...], OneOf(CAUSAL), Distinct()] = CAUSAL
     positions: Count = 16
     tokens_per_position: Count = 8
-    clouds: Four = 16
+    clouds: Four = 40
 
     @property
     def places(self) -> Float[np.ndarray, " tokens"]:
@@ -87,7 +89,7 @@ def compute_plain(config: Config, at: ex.Alone, keys: ex.Keys) -> Plain:
         t1 = float(TIMES[-1])
         base, *others = (
             flow_clouds(one, config.places, t1)
-            for one in (start, *(start[:, ::-1] + size * noise for size in EPSILONS))
+            for one in (start, *(start[:, ::-1] + size * noise for size in PLAIN_EPSILONS))
         )
     ratio = [
         [
@@ -96,7 +98,7 @@ def compute_plain(config: Config, at: ex.Alone, keys: ex.Keys) -> Plain:
         ]
         for moved in others
     ]
-    return Plain(np.array(EPSILONS), np.array(ratio))
+    return Plain(np.array(PLAIN_EPSILONS), np.array(ratio))
 
 
 def _cost(config: Config, variant: str) -> ex.Cost:
@@ -177,8 +179,8 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("castin2025"),
     presets={
         "demo": Config(),
-        "standard": Config(positions=32, clouds=24),
-        "paper": Config(positions=64, tokens_per_position=16, clouds=64),
+        "standard": Config(positions=32, clouds=64),
+        "paper": Config(positions=64, tokens_per_position=16, clouds=128),
     },
     parts=(STABILITY, UNMASKED, PLAIN),
     claims=CLAIMS,
