@@ -166,7 +166,7 @@ LAYER = ex.Part(
     "layer/gamma^2={square:g}/H={heads}",
     Values,
     compute_layer,
-    grid=lambda c: [Layer(0.25, 1, 0.5), Layer(0.81, 1, 1.0), Layer(0.81, 4, 0.5)],
+    grid=lambda c: [Layer(0.25, 1, 0.5), Layer(0.5, 1, 1.0), Layer(0.81, 4, 0.5)],
     cost=lambda c, at: ex.Cost(3 + 6e-6 * at.heads * c.layers),
 )
 CLOCK = ex.Part(
