@@ -163,7 +163,7 @@ ATTENTION = ex.Part(
     Groups,
     compute_attention,
     grid=lambda c: c.dims,
-    # Compilation, and layers of all networks, about 5 microseconds each.
+    # Compilation, and layers of all networks with their controls, about 10 microseconds each.
     cost=lambda c, dim: ex.Cost(5.0 + 5e-6 * dim * c.networks),
 )
 KERNEL = ex.Part("mlp", Kernel, compute_kernel, grid=ex.alone, cost=lambda c, at: ex.Cost(5.0))
