@@ -210,7 +210,8 @@ def _mean_exponent(found: ex.Found[Config]) -> Estimate:
     sizes = np.log(found.config.head_dims)
 
     def exponent(kept: np.ndarray) -> float:
-        return float(np.polyfit(sizes, np.log(along[:, kept].mean(axis=1)), 1)[0])
+        with np.errstate(invalid="ignore"):  # of the other sign: no exponent
+            return float(np.polyfit(sizes, np.log(along[:, kept].mean(axis=1)), 1)[0])
 
     return core.jackknife(exponent, means.shape[1])
 
