@@ -221,7 +221,7 @@ EXPERIMENT = ex.Experiment(
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(depths=(2,), samples=2000, populations=4, seeds=(400, 1200, 1000)),
+        "demo": Config(depths=(2,), samples=2000, populations=4, seeds=(800, 2000, 1600)),
         "standard": Config(samples=8000),
         "paper": Config(
             task="digits",
