@@ -130,7 +130,7 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("bordelon2024"),
     presets={
         "demo": TextConfig(
-            base=(4, 4, 2), steps=40, seeds=2, axes=("head_dim",), tokens=16, probe=32
+            base=(4, 4, 2), steps=40, seeds=4, axes=("head_dim",), tokens=16, probe=32
         ),
         "standard": TextConfig(seeds=6),
         "paper": TextConfig(

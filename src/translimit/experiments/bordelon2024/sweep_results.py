@@ -170,6 +170,7 @@ CLAIMS = (
         over=lambda c: [study for study in c.all_studies() if study.axis != "layers"],
         rivals=(ex.Rival(NO_EFFECT, 0.0),),
         one_sided=True,
+        decided_by="standard",
     ),
 )
 

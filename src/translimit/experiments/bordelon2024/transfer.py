@@ -93,7 +93,7 @@ EXPERIMENT = ex.Experiment(
         "demo": Config(
             base=(4, 4, 2),
             steps=40,
-            seeds=2,
+            seeds=4,
             axes=("head_dim",),
             optimizers=("adamw",),
             alphas=(1.0,),
