@@ -47,7 +47,7 @@ class Config(CheckedConfig):
         scored: networks with scores.
     """
 
-    dims: Annotated[IncreasingSizes, Within(2 * TOKENS), Entries(3)] = (32, 128, 256)
+    dims: Annotated[IncreasingSizes, Within(2 * TOKENS), Entries(3)] = (64, 128, 256)
     replicas: Two = 1600
     scored: Two = 1000
 
@@ -312,8 +312,8 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(dims=(32, 64, 128, 256, 512), replicas=6000, scored=8000),
-        "paper": Config(dims=(32, 64, 128, 256, 512, 1024), replicas=20_000, scored=40_000),
+        "standard": Config(dims=(64, 128, 256, 512), replicas=6000, scored=8000),
+        "paper": Config(dims=(64, 128, 256, 512, 1024), replicas=20_000, scored=40_000),
     },
     parts=(PLAIN, SCORED, CONSTANTS),
     claims=(CONSTANT, WITH_SCORES, POWER),
