@@ -251,6 +251,7 @@ EXPONENT = ex.Claims(
         ex.Rival("-0.4", -0.4),
     ),
     printed=r"$T/d + C \sqrt{(T/d) \log(1/\delta)}$",
+    decided_by="standard",
 )
 FAST = ex.claim(
     "finite-tokens-are-fast",
