@@ -42,11 +42,6 @@ def ensemble_bytes(
     dim = head_dim * heads
     weights = layers * (4 + 2 * mlp_ratio) * dim**2 + (outputs + vocabulary) * dim
     kept = batch * train.numbers_kept(
-        dim=dim,
-        hidden=mlp_ratio * dim,
-        heads=heads,
-        layers=layers,
-        tokens=tokens,
-        outputs=outputs,
+        dim=dim, hidden=mlp_ratio * dim, heads=heads, layers=layers, tokens=tokens, outputs=outputs
     )
     return PROCESS_BYTES + 4.0 * members * ((train.WEIGHT_COPIES + slots) * weights + kept)

@@ -132,8 +132,6 @@ def _loaded(name: str) -> Experiment[Any]:
         ) from error
     if not isinstance(experiment, Experiment):
         raise ConfigError(
-            "experiment",
-            f"{name!r} is not an experiment",
-            "name an instance of Experiment",
+            "experiment", f"{name!r} is not an experiment", "name an instance of Experiment"
         )
     return experiment

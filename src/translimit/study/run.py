@@ -231,11 +231,7 @@ class _Faults:
             )
         elif result.attempts > 1:
             self.retried.append(
-                {
-                    "cell": result.name,
-                    "attempts": result.attempts,
-                    "errors": list(result.earlier),
-                }
+                {"cell": result.name, "attempts": result.attempts, "errors": list(result.earlier)}
             )
 
     def remaining(self) -> list[CellFailure]:

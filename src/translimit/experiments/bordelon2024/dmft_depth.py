@@ -101,8 +101,7 @@ def compute_ode(config: Config, at: ex.Alone, keys: ex.Keys) -> Ode:
     del at, keys
     whole, *without = (
         core.solve(
-            config.problem(math.inf, 1.0),
-            limits.dmft.LinearAlgebra(cells=config.cells, omit=omit),
+            config.problem(math.inf, 1.0), limits.dmft.LinearAlgebra(cells=config.cells, omit=omit)
         )
         for omit in ((), *((name,) for name in RESPONSES))
     )

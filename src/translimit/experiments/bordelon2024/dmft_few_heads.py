@@ -176,10 +176,7 @@ DISTANCE = ex.Claims(
     tol=0.5,
     over=lambda c: c.few[-1:],
     rivals=(
-        ex.Rival(
-            "of order $1/N$ at every $H$",
-            lambda found, heads: heads / found.config.few[0],
-        ),
+        ex.Rival("of order $1/N$ at every $H$", lambda found, heads: heads / found.config.few[0]),
         ex.Rival("of many heads are there already", 0.0),
     ),
 )

@@ -27,15 +27,7 @@ import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
-from translimit.experiments.checked import (
-    Count,
-    Counts,
-    Doubling,
-    Four,
-    Positive,
-    Two,
-    Within,
-)
+from translimit.experiments.checked import Count, Counts, Doubling, Four, Positive, Two, Within
 
 #: Evaluations at alpha_A = 1/2.
 SHORT = 4
@@ -149,18 +141,10 @@ def _sampled_cost(config: Config, head_dim: int) -> ex.Cost:
 
 
 EXACT = ex.Part(
-    "exact",
-    Exact,
-    compute_exact,
-    grid=ex.alone,
-    cost=lambda c, at: ex.Cost(8.0, c.limit_bytes()),
+    "exact", Exact, compute_exact, grid=ex.alone, cost=lambda c, at: ex.Cost(8.0, c.limit_bytes())
 )
 SAMPLED = ex.Part(
-    "N={head_dim}",
-    Sampled,
-    compute_sampled,
-    grid=lambda c: c.head_dims,
-    cost=_sampled_cost,
+    "N={head_dim}", Sampled, compute_sampled, grid=lambda c: c.head_dims, cost=_sampled_cost
 )
 
 

@@ -124,11 +124,7 @@ def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
 
 #: The limit has more inputs than are trained.
 LIMIT = ex.Part(
-    "limit",
-    Limit,
-    compute_limit,
-    grid=ex.alone,
-    cost=lambda c, at: c.observed().limit_cost(),
+    "limit", Limit, compute_limit, grid=ex.alone, cost=lambda c, at: c.observed().limit_cost()
 )
 NETWORKS = ex.Part(
     "networks/H={heads}",
@@ -289,8 +285,7 @@ ALIGNMENT = ex.Claims(
     over=ex.alone,
     rivals=(
         ex.Rival(
-            "features that do not move",
-            estimate=lambda found, at: _alignment_gap(found, end=False),
+            "features that do not move", estimate=lambda found, at: _alignment_gap(found, end=False)
         ),
     ),
 )

@@ -25,15 +25,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     solve_limit,
     train_networks,
 )
-from translimit.experiments.checked import (
-    Count,
-    Distinct,
-    Doubled,
-    Entries,
-    Four,
-    OneOf,
-    Positive,
-)
+from translimit.experiments.checked import Count, Distinct, Doubled, Entries, Four, OneOf, Positive
 
 #: By axis: its symbol in figures and cell names.
 SYMBOLS = {"heads": "H", "head_dim": "N", "layers": "L"}

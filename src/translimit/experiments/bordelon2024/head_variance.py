@@ -111,11 +111,7 @@ def _cost(config: Config, head_dim: int) -> ex.Cost:
 
 
 VARIANCES = ex.Part(
-    "trained/N={head_dim}",
-    Variances,
-    compute_variances,
-    grid=lambda c: c.head_dims,
-    cost=_cost,
+    "trained/N={head_dim}", Variances, compute_variances, grid=lambda c: c.head_dims, cost=_cost
 )
 
 
@@ -212,10 +208,7 @@ CLAIMS = (
         prediction=0.0,
         tol=0.0,
         over=ex.alone,
-        rivals=(
-            ex.Rival("$1/N$ throughout", 0.0),
-            ex.Rival("$N^{-2}$ in the end", 1.0),
-        ),
+        rivals=(ex.Rival("$1/N$ throughout", 0.0), ex.Rival("$N^{-2}$ in the end", 1.0)),
         one_sided=True,
         decided_by="standard",
     ),

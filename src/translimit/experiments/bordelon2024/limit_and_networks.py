@@ -1,8 +1,4 @@
-"""One training problem, solved in the limit and trained in networks of any size.
-
-Both sides have the same quantities, so that they can be compared: predictions, the pooled residual
-kernel, losses, and one logit over heads.
-"""
+"""One training problem, solved in the limit and trained in networks: the same quantities of both."""
 
 from __future__ import annotations
 
@@ -328,8 +324,7 @@ def coordinate(networks: Sequence[Networks], limit: Limit, wrong: Limit) -> Esti
 def last_exponent(values: Float[np.ndarray, " sizes"]) -> Estimate:
     """The power of a size, exact up to terms of order 1 / size, of values that carry no noise.
 
-    Exponents between neighbours are extrapolated in 1 / size; what is left is of order 1 / size^2,
-    a third of what the last doubling changed.
+    Extrapolated in 1 / size; what is left is a third of what the last doubling changed.
 
     Args:
         values: at four sizes or more, each twice the one before.
@@ -341,8 +336,7 @@ def last_exponent(values: Float[np.ndarray, " sizes"]) -> Estimate:
 
 def spread(scores: Float[np.ndarray, "*any"]) -> float:
     """The 10-90 % spread of scores over heads."""
-    low, high = np.quantile(scores, (0.1, 0.9))
-    return float(high - low)
+    return float(np.subtract(*np.quantile(scores, (0.9, 0.1))))
 
 
 def spread_gap(networks: Networks, limit: Limit) -> Estimate:

@@ -195,10 +195,7 @@ EXPERIMENT = ex.Experiment(
         ),
         "paper": Config(
             sizes=common.Sizes(
-                base=(8, 8, 4),
-                head_dims=(8, 16, 32, 64),
-                heads=(8, 16, 32, 64),
-                layers=(4, 8, 16),
+                base=(8, 8, 4), head_dims=(8, 16, 32, 64), heads=(8, 16, 32, 64), layers=(4, 8, 16)
             ),
             steps=10_000,
             seeds=4,

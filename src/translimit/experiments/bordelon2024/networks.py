@@ -26,12 +26,7 @@ OptimizerName = Literal["sgd", "momentum", "adamw", "muon"]
 #: How figures call the axes.
 AXIS_LABELS = {"head_dim": "head dimension $N$", "heads": "heads $H$", "layers": "layers $L$"}
 #: How figures call the optimisers.
-OPTIMIZER_LABELS = {
-    "sgd": "SGD",
-    "momentum": "SGD with momentum",
-    "adamw": "AdamW",
-    "muon": "Muon",
-}
+OPTIMIZER_LABELS = {"sgd": "SGD", "momentum": "SGD with momentum", "adamw": "AdamW", "muon": "Muon"}
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,7 @@ STATEMENTS = (
         "and Gaussian as $N \\to \\infty$.",
         ("initial-laws/kurtosis-*", "head-variance/start-*"),
     ),
-    Statement(
-        "Keys and queries move like $L^{\\alpha_L - 1}$.",
-        ("depth/learned_*",),
-    ),
+    Statement("Keys and queries move like $L^{\\alpha_L - 1}$.", ("depth/learned_*",)),
     Statement(
         "At fixed compute and large $L$, $\\alpha_L = 1$ has the lower loss.",
         ("depth/compute-*", "depth/early-*"),
@@ -90,15 +87,10 @@ STATEMENTS = (
         "the stochastic equation during training: no independent solver of its kernels exists.",
     ),
     Statement(
-        "As $\\gamma_0 \\to 0$ training is lazy, up to $\\gamma_0^2$.",
-        ("dmft-rich-and-lazy/*",),
+        "As $\\gamma_0 \\to 0$ training is lazy, up to $\\gamma_0^2$.", ("dmft-rich-and-lazy/*",)
     ),
     Statement(
-        "The first step of SGD moves attention by $N^{-2}$ in the square.",
-        ("first-steps/*",),
+        "The first step of SGD moves attention by $N^{-2}$ in the square.", ("first-steps/*",)
     ),
-    Statement(
-        "The results' figures 4, 9 and 11 and table 2.",
-        missing="no source was at hand.",
-    ),
+    Statement("The results' figures 4, 9 and 11 and table 2.", missing="no source was at hand."),
 )

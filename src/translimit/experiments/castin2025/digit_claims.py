@@ -135,10 +135,7 @@ def _anisotropy(found: ex.Found[Config], strength: float, law: str = "") -> Esti
     return anisotropy_error(draws_of(found), found.config.strengths.index(strength), law)
 
 
-WORDS = {
-    "digits": "digit patches",
-    "surrogate": "as many Gaussian tokens with the same moments",
-}
+WORDS = {"digits": "digit patches", "surrogate": "as many Gaussian tokens with the same moments"}
 
 CLAIMS = (
     ex.Claims(

@@ -25,13 +25,7 @@ import numpy as np
 
 import translimit.experiments as ex
 from translimit import core, data, figures
-from translimit.experiments.castin2025.digit_claims import (
-    CLAIMS,
-    DRAW,
-    TOLERANCE,
-    Config,
-    draws_of,
-)
+from translimit.experiments.castin2025.digit_claims import CLAIMS, DRAW, TOLERANCE, Config, draws_of
 from translimit.experiments.castin2025.digit_clouds import Measured, covariance_error
 from translimit.experiments.castin2025.pictures import Cloud, draw_clouds
 
@@ -112,10 +106,7 @@ def _gaussianity(found: ex.Found[Config]) -> Iterator[figures.Row]:
     fields = _over_groups(found, lambda one: one.field_error)
     kurtosis = _over_groups(found, lambda one: one.kurtosis[-1].T)
     times = found(DRAW, 0).time.tolist()
-    for kind, places, rows in (
-        ("field", config.strengths, fields),
-        ("kurtosis", times, kurtosis),
-    ):
+    for kind, places, rows in (("field", config.strengths, fields), ("kurtosis", times, kurtosis)):
         for place, row in zip(places, rows, strict=True):
             yield (kind, place, *row)
 

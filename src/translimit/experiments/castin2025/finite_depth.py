@@ -23,12 +23,7 @@ import translimit.experiments as ex
 from translimit import core, limits
 from translimit.core import Estimate
 from translimit.experiments.castin2025.canonical import CLOSED, canonical_attention, depth_errors
-from translimit.experiments.castin2025.pictures import (
-    RATE,
-    RATE_COLUMNS,
-    rate_rows,
-    said_rate,
-)
+from translimit.experiments.castin2025.pictures import RATE, RATE_COLUMNS, rate_rows, said_rate
 from translimit.experiments.checked import CheckedConfig, Count, Doubled, OneOf, Two
 
 if TYPE_CHECKING:

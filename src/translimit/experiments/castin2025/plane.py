@@ -50,9 +50,7 @@ class Setting:
 
     def starts(self, side: int) -> Float[np.ndarray, "starts 2 2"]:
         """Covariances of trace one on the grid, as many as lie in the cone."""
-        return covariances_of_trace_one(
-            np.linspace(-self.half, self.half, min(side, self.side)),
-        )
+        return covariances_of_trace_one(np.linspace(-self.half, self.half, min(side, self.side)))
 
 
 SETTINGS = {
@@ -111,9 +109,7 @@ def make_attention(setting: str, variant: str) -> AbstractAttention:
     )
 
 
-def covariances_of_trace_one(
-    points: Float[np.ndarray, " side"],
-) -> Float[np.ndarray, "starts 2 2"]:
+def covariances_of_trace_one(points: Float[np.ndarray, " side"]) -> Float[np.ndarray, "starts 2 2"]:
     """Those inside the disc, for u and w among the points, u slowest."""
     u, w = (part.ravel() for part in np.meshgrid(points, points, indexing="ij"))
     inside = 1.0 - u**2 > w**2

@@ -156,11 +156,7 @@ def _cost(config: Config, tokens: int) -> ex.Cost:
 
 
 CLOUDS = ex.Part(
-    "clouds/n={tokens}",
-    Clouds,
-    compute,
-    grid=lambda c: sorted(c.tokens, reverse=True),
-    cost=_cost,
+    "clouds/n={tokens}", Clouds, compute, grid=lambda c: sorted(c.tokens, reverse=True), cost=_cost
 )
 
 

@@ -116,11 +116,7 @@ def _script(A: np.ndarray, values: np.ndarray, cov: np.ndarray) -> np.ndarray:
 
 
 ERRATUM = ex.Part(
-    "erratum",
-    Erratum,
-    compute,
-    grid=ex.alone,
-    cost=lambda c, at: ex.Cost(6.0 + 0.1 * c.draws),
+    "erratum", Erratum, compute, grid=ex.alone, cost=lambda c, at: ex.Cost(6.0 + 0.1 * c.draws)
 )
 
 

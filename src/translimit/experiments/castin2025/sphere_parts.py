@@ -320,10 +320,6 @@ CLOUDS = ex.Part(
     cost=_cost,
 )
 GROWTH = ex.Part(
-    "growth",
-    Growth,
-    compute_growth,
-    grid=ex.alone,
-    cost=lambda c, at: ex.Cost(4.0, 6e8),
+    "growth", Growth, compute_growth, grid=ex.alone, cost=lambda c, at: ex.Cost(4.0, 6e8)
 )
 RATES = ex.Part("rates", Rates, compute_rates, grid=ex.alone, cost=lambda c, at: ex.Cost(4.0, 6e8))

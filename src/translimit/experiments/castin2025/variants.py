@@ -198,10 +198,7 @@ FIGURES = (
         rows=_gaps,
         x="place",
         by="variant",
-        layers=(
-            figures.points("difference", "stderr"),
-            figures.level(0.0, label="closure"),
-        ),
+        layers=(figures.points("difference", "stderr"), figures.level(0.0, label="closure")),
         xlabel="moment",
         ylabel="clouds less closure",
         ticks=True,

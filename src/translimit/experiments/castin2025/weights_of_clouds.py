@@ -210,7 +210,5 @@ SHARP = ex.Part(
     Sharp,
     compute_sharp,
     grid=lambda c: c.sharp_tokens,
-    cost=lambda c, n: ex.Cost(
-        1.0 + SECONDS_PER_PAIR * n * c.sharp_clouds * 4 * len(EXPONENTS),
-    ),
+    cost=lambda c, n: ex.Cost(1.0 + SECONDS_PER_PAIR * n * c.sharp_clouds * 4 * len(EXPONENTS)),
 )

@@ -200,13 +200,7 @@ SETTLED = ex.claim(
     lambda found: _to_infinity(found(SHARES).settled),
     lambda found: _ends(1.5)(found, ex.Alone()),
     tol=0.002,
-    rivals=tuple(
-        ex.Rival(
-            f"kappa = {kappa:g}",
-            _ends(kappa),
-        )
-        for kappa in (0.0, 1.0, 1.4, 1.6)
-    ),
+    rivals=tuple(ex.Rival(f"kappa = {kappa:g}", _ends(kappa)) for kappa in (0.0, 1.0, 1.4, 1.6)),
     printed=r"$1/2 + \arcsin(u_0)/\pi$",
 )
 UNSETTLED = ex.claim(

@@ -92,8 +92,7 @@ def _ratio(found: ex.Found[Config]) -> Estimate:
 def _other(exponent: float, name: str) -> ex.Rival[Config, ex.Alone]:
     """N times the mean square error grows like a power of n."""
     return ex.Rival(
-        name,
-        lambda found, at: (found.config.particles[1] / found.config.particles[0]) ** exponent,
+        name, lambda found, at: (found.config.particles[1] / found.config.particles[0]) ** exponent
     )
 
 

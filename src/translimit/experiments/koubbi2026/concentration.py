@@ -227,8 +227,7 @@ WITH_SCORES = ex.claim(
     "constant-with-scores",
     f"So it is with scores of deviation {STD:g}, $d = {DIM}$, at time {TIMES[0]:g} (relative).",
     lambda found: _relative(
-        common.estimate(DIM * found(SCORED).square[:, 0], 0.01),
-        _predicted(found, STD, TIMES[0]),
+        common.estimate(DIM * found(SCORED).square[:, 0], 0.01), _predicted(found, STD, TIMES[0])
     ),
     1.0,
     tol=0.1,

@@ -223,10 +223,7 @@ QUADRATURE = ex.Claims(
     prediction=1.0,
     tol=0.04,
     over=lambda c: SIMPLEXES,
-    rivals=(
-        TENTH,
-        ex.Rival("no change", 0.0),
-    ),
+    rivals=(TENTH, ex.Rival("no change", 0.0)),
 )
 
 

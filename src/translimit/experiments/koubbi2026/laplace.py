@@ -175,11 +175,7 @@ IN_STRENGTH = ex.claim(
     _in_strength,
     -1.0,
     tol=0.04,
-    rivals=(
-        ex.Rival("-1/2, as b^(-1/2)", -0.5),
-        ex.Rival("-2", -2.0),
-        ex.Rival("-0.9", -0.9),
-    ),
+    rivals=(ex.Rival("-1/2, as b^(-1/2)", -0.5), ex.Rival("-2", -2.0), ex.Rival("-0.9", -0.9)),
     printed=PRINTED,
 )
 LENGTH = ex.Claims(

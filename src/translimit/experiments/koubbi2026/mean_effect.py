@@ -33,8 +33,7 @@ class Drift(ex.Arrays):
     where: Shaped[np.ndarray, " where"]
     step: Annotated[Float[np.ndarray, " step"], "residual step"]
     error: Annotated[
-        Float[np.ndarray, "chain equation where step"],
-        "largest entry of the difference of tokens",
+        Float[np.ndarray, "chain equation where step"], "largest entry of the difference of tokens"
     ]
 
     def at(self, chain: str, equation: str, where: str) -> Float[np.ndarray, " step"]:

@@ -44,11 +44,7 @@ DIM, TOKENS, SCORE_STD, T1 = 8, 6, 4.0, 1.35
 SAVES, SDE_STEP = 12, 0.0225
 #: How chains are simulated, their step and heads, by route.
 EXPLICIT, FINE, GRAM = "explicit (0.3, 4)", "explicit (0.15, 1)", "Gram (0.3, 4)"
-CHAINS = {
-    EXPLICIT: ("explicit", 0.3, 4),
-    FINE: ("explicit", 0.15, 1),
-    GRAM: ("Gram", 0.3, 4),
-}
+CHAINS = {EXPLICIT: ("explicit", 0.3, 4), FINE: ("explicit", 0.15, 1), GRAM: ("Gram", 0.3, 4)}
 SDE, EULER = "SDE", "Euler-Maruyama"
 #: Other theories of the limit, and what they change in the equation.
 WITHOUT, OWN, FLAT = "without scores", "every token its own noise", "correction of flat space, 1/2"

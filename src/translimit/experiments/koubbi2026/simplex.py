@@ -331,10 +331,7 @@ EXPERIMENT = ex.Experiment(
         "demo": Config(),
         "standard": Config(layers=200_000, replicas=40_000, dims=(16, 32, 64, 128), plain=40_000),
         "paper": Config(
-            layers=1_000_000,
-            replicas=200_000,
-            dims=(16, 32, 64, 128, 256),
-            plain=200_000,
+            layers=1_000_000, replicas=200_000, dims=(16, 32, 64, 128, 256), plain=200_000
         ),
     },
     parts=(SCORES, DRIFT, PLAIN),

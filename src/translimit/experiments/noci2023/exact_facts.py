@@ -1,11 +1,9 @@
 r"""The exact laws of the linear part of the covariance SDE, measured on its paths.
 
-Two tokens to t1 have log norms, second moments and the arcsine of their correlation; three tokens
-log det, by the structure-preserving step and by Euler-Maruyama; two tokens to a long horizon the
-arcsine law of alignment.
+Two tokens to t1: log norms, second moments, the arcsine of their correlation; three: log det, by
+both solvers; two to a long horizon: the arcsine law of alignment.
 
-Reference: documentation, "The shaped Transformer"; alignment: Koubbi, Geshkovski and Rigollet,
-arXiv 2604.01978, find the same law.
+Reference: documentation, "The shaped Transformer"; alignment also arXiv 2604.01978.
 """
 
 from __future__ import annotations

@@ -237,8 +237,7 @@ LAYER_RIVALS: tuple[ex.Rival[Config, Layer], ...] = (
     ex.Rival(
         "gamma in place of gamma^2",
         lambda found, at: _overlap(
-            at.block(),
-            np.asarray(limits.shaped.diffusion(at.block(square=at.square**0.5), COV)),
+            at.block(), np.asarray(limits.shaped.diffusion(at.block(square=at.square**0.5), COV))
         ),
     ),
 )

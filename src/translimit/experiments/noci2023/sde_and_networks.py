@@ -3,8 +3,7 @@ r"""The covariance SDE beside networks of finite width, where attention matters.
 Means of bounded or logarithmic observables of the covariance at depth / width t1: over the exact
 covariance chain of networks of two widths, extrapolated in 1 / n, and over Euler-Maruyama paths of
 the SDE, which share no code with a network's layer. Every term of the SDE is left out or changed in
-turn; what a changed theory predicts is known from paths on the same noise. Both sides are stopped
-at a multiple of the initial trace: beyond an explosion the SDE has no state.
+turn, on the same noise. Both sides stop at a multiple of the initial trace.
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
