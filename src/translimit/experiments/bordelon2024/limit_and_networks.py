@@ -1,4 +1,4 @@
-"""One training problem, solved in the limit and trained in networks: the same quantities of both."""
+"""One training problem, solved in the limit and trained in networks, with the same quantities."""
 
 from __future__ import annotations
 
