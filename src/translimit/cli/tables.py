@@ -104,7 +104,7 @@ def _nearest(claim: ClaimRecord) -> str:
         if rival["name"] == claim.get("nearest"):
             by = rival["excluded_by"]
             word = "excluded" if rival["refuted"] else "not excluded"
-            return f"{rival['name']}: {word}" + (f" ({by:.2g} s.e.)" if math.isfinite(by) else "")
+            return f"{rival['name']}: {word}" + (f" ({by:.3g} s.e.)" if math.isfinite(by) else "")
     return ""
 
 

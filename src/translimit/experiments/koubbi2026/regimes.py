@@ -226,7 +226,7 @@ DIFFUSIVE_ORDER = ex.Claims(
 )
 DIFFUSIVE_LIMIT = ex.Claims(
     "diffusive-limit-{chain}",
-    "As the diffusive step falls the mean of $R_{{12}}^2$ tends to that of the stochastic limit.",
+    "As the diffusive step falls the mean of $R_{12}^2$ tends to that of the stochastic limit.",
     estimate=lambda found, chain: at_zero(DIFFUSIVE, _bias(found, chain)[1].tolist()),
     prediction=lambda found, chain: float(found(NOISE).limit[0]),
     tol=0.001,
@@ -238,7 +238,7 @@ DIFFUSIVE_LIMIT = ex.Claims(
 )
 EXACT = ex.Claims(
     "sampled-{chain}",
-    "Sampled chains of diffusive step 1/2 have the exact mean of $R_{{12}}^2$.",
+    "Sampled chains of diffusive step 1/2 have the exact mean of $R_{12}^2$.",
     estimate=_sampled,
     prediction=lambda found, chain: float(_bias(found, chain)[1][0]),
     tol=0.006,
