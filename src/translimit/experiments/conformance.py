@@ -106,6 +106,7 @@ def _plain(experiment: Experiment[Any], settings: object) -> None:
 def _cells(experiment: Experiment[C], settings: C) -> None:
     for one in (settings, *experiment.presets.values()):
         names = [cell.name for cell in experiment.cells(one)]
+        json.dumps([dict(cell.parameters) for cell in experiment.cells(one)])
         _require(len(names) > 0 and len(set(names)) == len(names), f"cells {names}")
         costs = experiment.costs(one)
         finite = all(math.isfinite(c.seconds) and c.seconds > 0 for c in costs.values())

@@ -247,4 +247,11 @@ def _plain(point: object, template: str) -> dict[str, Any]:
         values = dataclasses.asdict(point)
     else:
         values = dict(_Coordinates(point, template))
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: object) -> object:
+    """Tuples as lists, records as dictionaries."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain_value(one) for name, one in dataclasses.asdict(value).items()}
+    return [_plain_value(one) for one in value] if isinstance(value, tuple) else value
