@@ -101,17 +101,17 @@ def panel(view: View) -> Panel:
         verified=(
             Verified(
                 "noci2023/sde-and-networks",
-                ("*-correlation", "*-norm"),
+                ("*-log_trace", "*-correlation"),
                 "networks with weights on synthetic tokens, digits and text",
             ),
             Verified(
                 "noci2023/weak-error",
-                ("attention-rate", "attention-error"),
+                ("attention-rate", "attention-mean", "attention-limit"),
                 "the rate at which networks approach the SDE",
             ),
             Verified(
                 "noci2023/explosion",
-                ("paths-*", "heads-explode-more", "threshold"),
+                ("paths-*",),
                 "explosion against the closed form",
             ),
         ),

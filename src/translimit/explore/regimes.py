@@ -97,7 +97,7 @@ def panel(view: View) -> Panel:
         verified=(
             Verified(
                 "koubbi2026/regimes",
-                ("ballistic-order", "modified-order-corrected", "diffusive-order", "one-clock"),
+                ("ballistic-order", "modified-order-corrected", "diffusive-order-*", "one-clock"),
                 "the order of the error of each limit",
             ),
             Verified(
