@@ -28,7 +28,7 @@ TOY = {
         picture_tokens=30,
     ),
     "castin2025/finite-depth": replace(finite_depth.Config(), layers=(8, 16), tokens=12, clouds=6),
-    "castin2025/past-blow-up": replace(past_blow_up.Config(), tokens=(20,), clouds=4),
+    "castin2025/past-blow-up": replace(past_blow_up.Config(), tokens=(10, 20), clouds=4),
     "castin2025/digits": replace(
         digits.Config(), images=8, groups=3, draws=2, strengths=(0.1, 1.0), saves=3, steps=4
     ),

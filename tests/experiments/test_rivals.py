@@ -14,7 +14,7 @@ from translimit.core import Claim
 QUICK = (
     "bordelon2024/dmft-rich-and-lazy",
     "castin2025/finite-depth",
-    "koubbi2026/collapse",
+    "koubbi2026/high-temperature",
     "noci2023/weak-error",
 )
 

@@ -18,7 +18,7 @@ KEY = jax.random.key(0)
 EYE = np.eye(3)
 SOFTMAX = attention.Softmax(Q=EYE, K=EYE, V=-EYE)
 #: Problems that look for themselves, before they allocate what grows with tokens and steps.
-THEMSELVES = {"PreNormRecursion", "TrainingDynamics"}
+THEMSELVES = {"PreNormRecursion", "SignalPropagation", "TrainingDynamics"}
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,9 @@ class CoordinateCheck:
         found = self.exponent(coordinate, step)
         if not math.isfinite(found.value):
             return Verdict.refuted
-        return Claim(coordinate, "", self.expected[coordinate, step], found, tol).verdict
+        # The rivals of a promise are all exponents beyond its tolerance: it names no others.
+        promise = Claim(coordinate, "", self.expected[coordinate, step], found, tol)
+        return Verdict.supported if promise.holds else promise.verdict
 
     def overall(self, tol: float = 0.25) -> Verdict:
         """Refuted if anything promised is, or a parameter's numbers are off; supported if all is.

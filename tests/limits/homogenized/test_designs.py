@@ -7,6 +7,7 @@ from translimit.limits.homogenized import collapse_depth
 from translimit.limits.homogenized.designs import postpone_collapse, token_update
 
 
+@pytest.mark.slow
 def test_a_design_keeps_its_update_and_gains_depth():
     best = postpone_collapse(dim=64, tokens=8, update=0.01, score_stds=(0.0, 4.0))
     law = WideHeads(dim=64, score_std=best.score_std)

@@ -86,6 +86,7 @@ class Config(RingProblem):
         """The problem whose limit a theory takes."""
         depth = {"half-depth": max(1, layers // 2), "twice-depth": 2 * layers}.get(name, layers)
         rate = self.eta0 * (self.gamma0**2 if name == "rate" else 1.0)
+        rate = min(max(rate, 1e-12), 1e12)
         return replace(self, layers=depth, eta0=rate)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -53,20 +54,15 @@ class Theory:
 
 
 GAMMA, TAU0 = 0.5, 0.5
-ATTENTION = describe.Block(gamma=GAMMA, tau0=TAU0)
-HEADS = describe.Block(gamma=GAMMA, tau0=TAU0, heads=4, projection=True)
-FULL = describe.Block(
-    gamma=GAMMA, tau0=TAU0, mlp=describe.ShapedMLP(gamma=GAMMA, c_plus=2.0, c_minus=-2.0)
-)
-#: Case -> block and initial covariance, each named in `starts`.
-CASES: Mapping[str, tuple[describe.Block, str]] = {
-    "three": (ATTENTION, "three unequal"),
-    "four": (ATTENTION, "four unequal"),
-    "eight": (ATTENTION, "eight unequal"),
-    "four-heads": (HEADS, "four unequal"),
-    "full": (FULL, "three unequal"),
-    "digits": (ATTENTION, "digits"),
-    "text": (ATTENTION, "text"),
+#: Case -> kind of block and initial covariance, the latter named in `starts`.
+CASES: Mapping[str, tuple[Literal["attention", "heads", "full"], str]] = {
+    "three": ("attention", "three unequal"),
+    "four": ("attention", "four unequal"),
+    "eight": ("attention", "eight unequal"),
+    "four-heads": ("heads", "four unequal"),
+    "full": ("full", "three unequal"),
+    "digits": ("attention", "digits"),
+    "text": ("attention", "text"),
 }
 #: What is measured, in words.
 OBSERVABLES: Mapping[str, str] = {
@@ -154,7 +150,10 @@ def observe(cov: np.ndarray) -> np.ndarray:
 
 def case_of(case: str) -> tuple[describe.Block, np.ndarray, float]:
     """Block, initial covariance, and the trace at which paths stop."""
-    block, start = CASES[case]
+    kind, start = CASES[case]
+    many = kind == "heads"
+    mlp = describe.ShapedMLP(gamma=GAMMA, c_plus=2.0, c_minus=-2.0) if kind == "full" else None
+    block = describe.Block(gamma=GAMMA, tau0=TAU0, heads=4 if many else 1, projection=many, mlp=mlp)
     cov = initial_covariance(start)
     return block, cov, 7.5 * float(np.trace(cov))
 

@@ -38,8 +38,9 @@ from translimit.core import (
     require_count,
     require_covariance,
     require_flag,
+    require_free,
 )
-from translimit.describe import Experts, FeedForward, Stack, SubBlock
+from translimit.describe import Branch, Experts, FeedForward, Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn, start
 from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
 from translimit.limits.signal.norms import root as gram_root
@@ -173,9 +174,15 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
         """Every level."""
         return np.arange(float(self.t1) + 1.0)
 
-    def _bytes(self, method: Recursion | Chain, times: int) -> float:
-        kept = 4 * len(self.stack.sub_blocks) + 2 * times
-        return 8.0 * method.copies * len(self.initial) ** 2 * (kept + 8)
+    def memory(self, method: Recursion | Chain | None = None, times: int | None = None) -> float:
+        """Bytes of the covariances of all sub-blocks, and of a layer's heads and hidden units."""
+        method = Recursion() if method is None else method
+        kept = 5 * len(self.stack.sub_blocks) + 2 * len(self.stack.layers) + 12
+        widest = 0
+        if isinstance(method, Chain):
+            widest = max(_columns(branch) for b in self.stack.sub_blocks for branch in b.branches)
+        n = len(self.initial)
+        return 8.0 * method.copies * n * (n * kept + 3 * widest)
 
     def run(
         self,
@@ -193,6 +200,8 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
             raise ArgumentError(
                 "save", "has levels between two layers", "pass whole numbers of layers"
             )
+        what = f"pairs of {len(self.initial)} tokens in {method.copies} copies of all layers"
+        require_free(self.memory(method), "initial", what, "pass fewer tokens or copies")
         error = _kernel_errors(self.stack, self.initial)
         told = functools.partial(_solved, levels=levels.astype(int), error=error, progress=progress)
         return in_float64(told, self, method, key)
@@ -313,6 +322,15 @@ def _backward(
 ) -> Returned:
     one = functools.partial(backward, block, dim, causal, share)
     return jax.vmap(one, in_axes=(0, 0, 0, None))(passed, grad, keys, pairs)
+
+
+def _columns(branch: Branch) -> int:
+    """Numbers a token that a drawn branch holds at once."""
+    if isinstance(branch, FeedForward):
+        return 2 * branch.width
+    if isinstance(branch, Experts):
+        return 2 * branch.expert.width + branch.count
+    return 2 * branch.heads * branch.head_dim
 
 
 def _require_norms(stack: Stack, initial: np.ndarray) -> None:
