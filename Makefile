@@ -34,7 +34,7 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emit
 	--xla_cpu_parallel_codegen_split_count=1"
 # One experiment of every theory and capability; all of them within three minutes.
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
-	noci2023/sde-and-networks koubbi2026/collapse bordelon2024/dmft-rich-and-lazy \
+	noci2023/shaped-and-unshaped koubbi2026/low-temperature bordelon2024/dmft-rich-and-lazy \
 	bordelon2024/head-scaling
 WRITTEN := src tests benchmarks docs/hooks
 
