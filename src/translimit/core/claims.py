@@ -182,7 +182,7 @@ class Claim:
         if self.holds and self.left:
             said = "not told from: " + "; ".join(rival.name for rival in self.left)
         if self.decided_by:
-            said += f"{'; ' if said else ''}decided at {self.decided_by}"
+            said += f"{'; ' if said else ''}sized to be decided at {self.decided_by}"
         return said
 
     def swapped(self, rival: Rival) -> Claim:

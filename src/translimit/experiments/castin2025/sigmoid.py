@@ -196,6 +196,7 @@ CLAIMS = (
             _law(3, "equal weights, one half"),
             _law(4, "the sigmoid linearised", LINEAR),
         ),
+        decided_by="standard",
     ),
     ex.Claims[Config, float](
         "kurtosis-{sharpness:g}",
