@@ -61,7 +61,7 @@ STATEMENTS = (
         ("trade-offs/*", "collapse/*", "moebius/collapse-*"),
     ),
     Statement(
-        "Under strong scores the output of attention is $Ax / |Ax|$; the loss is of order "
+        "Under strong scores attention returns $Ax$ over its norm; the loss is of order "
         "$d / b$ (printed: free of $d$).",
         ("laplace/*",),
     ),
