@@ -25,14 +25,20 @@ from translimit.describe import (
 
 
 class Weights:
-    """Normal matrices, one after the other."""
+    """Normal matrices, one after the other; or given ones, in the order in which they are drawn."""
 
-    def __init__(self, key: Array):
-        self.key = key
+    def __init__(self, key: Array, given: list[Array] | None = None):
+        self.key, self.given, self.place = key, given, 0
+        self.drawn: list[tuple[float, Array]] = []
 
     def __call__(self, std: float, *shape: int) -> Array:
+        if self.given is not None:
+            self.place += 1
+            return self.given[self.place - 1]
         self.key, own = jax.random.split(self.key)
-        return std * jax.random.normal(own, shape)
+        matrix = std * jax.random.normal(own, shape)
+        self.drawn.append((std, matrix))
+        return matrix
 
 
 def norm(x: Array, of: Normalisation | QueryKeyNorm | None) -> Array:
@@ -128,8 +134,8 @@ def expert(branch: Experts, y: Array, w: Weights) -> Array:
     return total if branch.shared is None else total + feed(branch.shared, y, w)
 
 
-def layer(stack: Stack, index: int, x: Array, key: Array) -> Array:
-    w = Weights(key)
+def layer(stack: Stack, index: int, x: Array, key: Array, w: Weights | None = None) -> Array:
+    w = Weights(key) if w is None else w
     for block in stack.layers[index]:
         y = norm(x, block.norm_in)
         added = jnp.zeros_like(x)
@@ -167,3 +173,25 @@ def grams(stack: Stack, ids: np.ndarray, key: Array) -> tuple[Array, Array]:
         jnp.stack([x @ x.T / stack.dim for x in levels]),
         jnp.stack([g @ g.T for g in grads]),
     )
+
+
+def weight_squares(stack: Stack, x: Array, index: int, key: Array, g: Array) -> Array:
+    """sigma_W^2 |dW|^2 of every matrix of a layer, in the order in which it draws them.
+
+    Args:
+        stack: the stack.
+        x: tokens that enter the layer.
+        index: of the layer.
+        key: of its weights.
+        g: the gradient above it.
+    """
+    drawn = Weights(key)
+    layer(stack, index, x, key, drawn)
+    stds = jnp.array([std for std, _ in drawn.drawn])
+    matrices = [matrix for _, matrix in drawn.drawn]
+
+    def passed(given: list[Array]) -> Array:
+        return jnp.sum(g * layer(stack, index, x, key, Weights(key, given)))
+
+    grads = jax.grad(passed)(matrices)
+    return stds**2 * jnp.stack([jnp.sum(one**2) for one in grads])

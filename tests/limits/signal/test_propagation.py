@@ -8,7 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from tests.limits.signal.networks import grams
+from tests.limits.signal.networks import grams, weight_squares
 from tests.limits.signal.stacks import FIGURES, IDS, STACKS
 
 from translimit.core import ArgumentError, solve
@@ -171,6 +171,44 @@ def test_queries_and_values_share_the_gradient_of_their_matrices() -> None:
     by_group = dict(zip(found.groups, found.weight_squares.mean(axis=0).T, strict=True))
     assert np.allclose(by_group["query"], by_group["key"], rtol=0.05)
     assert np.allclose(by_group["value"], by_group["attention_out"], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("llama", ("query", "key", "value", "attention_out", "in", "up", "out")),
+        ("bert", ("query", "key", "value", "attention_out", "in", "out")),
+    ],
+)
+def test_gradients_of_the_matrices_are_those_of_drawn_networks(
+    name: str, groups: tuple[str, ...]
+) -> None:
+    """The last layer, below an isotropic gradient: tokens of a Gaussian cloud, 32 networks."""
+    stack = dataclasses.replace(STACKS[name], layers=STACKS[name].layers[:1])
+    cov = stack.initial_cov(IDS) + 0.3 * np.eye(N)
+    if name == "bert":  # its tokens leave a norm
+        s = 1 / np.sqrt(np.diagonal(cov))
+        cov = s[:, None] * s[None, :] * cov
+    problem = SignalPropagation(stack=stack, initial=cov)
+    limit = solve(problem, Recursion(pairs=64, copies=4), key=jax.random.key(0))
+    root = np.linalg.cholesky(cov + 1e-12 * np.eye(N))
+
+    @jax.jit
+    def one(key: jax.Array) -> jax.Array:
+        tokens, weights, top = jax.random.split(key, 3)
+        x = root @ jax.random.normal(tokens, (N, stack.dim))
+        g = jax.random.normal(top, x.shape) / stack.dim**0.5
+        return weight_squares(stack, x, 0, weights, g)
+
+    found = np.stack([np.asarray(one(key)) for key in jax.random.split(jax.random.key(3), 32)])
+    mean, error = mean_and_error(found)
+    by_group = dict(zip(limit.groups, limit.weight_squares[:, 0].mean(axis=0), strict=True))
+    predicted = np.array([by_group[group] for group in groups])
+    # The bias of infinite width is of order n / D in what is quadratic in K.
+    assert np.all(np.abs(mean - predicted) < 4 * error + N / stack.dim * predicted), (
+        mean / predicted
+    )
+    assert np.all(4 * error < 0.5 * predicted)
 
 
 def test_same_key_same_bits_and_bad_input_is_named() -> None:

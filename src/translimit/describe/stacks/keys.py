@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 from translimit.core import ConfigError, Json, JsonObject, brief, nearest
 from translimit.describe.activation import Activation
@@ -101,13 +101,8 @@ class Keys:
         Raises:
             ConfigError: absent without a default, or of another kind.
         """
-        key, value = self._take(name)
-        if value is None:
-            return self._default(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
-            raise self.refuse(name, f"write a positive integer of at most {_LARGEST}")
-        del key
-        return value
+        remedy = f"write a positive integer of at most {_LARGEST}"
+        return self._checked(name, default, _is_count, remedy)
 
     def number(self, name: str, default: float | int | None = None) -> float:
         """A number that is not negative.
@@ -119,15 +114,11 @@ class Keys:
         Raises:
             ConfigError: absent without a default, or of another kind.
         """
-        value = self._take(name)[1]
-        if value is None:
-            return float(self._default(name, default))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-            raise self.refuse(name, "write a number of at least 0 and below 1e12")
-        return float(value)
+        remedy = "write a number of at least 0 and below 1e12"
+        return float(self._checked(name, default, _is_number, remedy))
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false.
+        """True or false; a default is not told, since a switch that is absent is off or usual.
 
         Args:
             name: of the key.
@@ -136,12 +127,11 @@ class Keys:
         Raises:
             ConfigError: of another kind.
         """
-        value = self._take(name)[1]
-        if value is None:
+        if not self.given(name):
             return default
-        if not isinstance(value, bool):
-            raise self.refuse(name, "write true or false")
-        return value
+        return self._checked(
+            name, default, lambda one: isinstance(one, bool), "write true or false"
+        )
 
     def word(self, name: str, default: str) -> str:
         """A word.
@@ -153,12 +143,9 @@ class Keys:
         Raises:
             ConfigError: of another kind.
         """
-        value = self._take(name)[1]
-        if value is None:
+        if not self.given(name):
             return default
-        if not isinstance(value, str):
-            raise self.refuse(name, "write a word")
-        return value
+        return self._checked(name, default, lambda one: isinstance(one, str), "write a word")
 
     def words(self, name: str) -> list[str] | None:
         """A list of words, or None.
@@ -281,12 +268,31 @@ class Keys:
                 return key, self.values[key]
         return names[0], None
 
+    def _checked(
+        self, name: str, default: T | None, holds: Callable[[Json], bool], remedy: str
+    ) -> T:
+        """The value of a key, of the kind of its default, or the family's default for it."""
+        value = self._take(name)[1]
+        if value is None:
+            return self._default(name, default)
+        if not holds(value):
+            raise self.refuse(name, remedy)
+        return cast("T", value)
+
     def _default(self, name: str, default: T | None) -> T:
         names = ALIASES.get(name, (name,))
         if default is None:
             raise ConfigError(self.where, f"missing field {' or '.join(names)}", "give it a value")
         self.assumptions.append(f"{names[0]} is absent: {default}, the family's default")
         return default
+
+
+def _is_count(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
 
 
 def _inert(key: str) -> bool:
