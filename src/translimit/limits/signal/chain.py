@@ -45,9 +45,20 @@ def start(
     """
     n = len(cov)
     width = _width(n, dim)
-    _, drawn = noise_update(jnp.zeros((n, width)), factor(cov), dim, key)
+    raw = cov if norm is None else _before(norm, cov)
+    _, drawn = noise_update(jnp.zeros((n, width)), factor(raw), dim, key)
     x = _narrow(drawn, width)
     return x if norm is None else x * _scales(norm, x, total)
+
+
+def _before(norm: Normalisation, cov: Array) -> Array:
+    """The covariance that a norm turned into this one: C_ii = g^2 v / (v + eps) has v before it."""
+    squares = jnp.diagonal(cov)
+    missing = norm.gain**2 - squares
+    known = (missing > 0) & (norm.eps > 0)
+    v = jnp.where(known, norm.eps * squares / jnp.where(known, missing, 1.0), squares)
+    s = jnp.where(squares > 0, jnp.sqrt(v / jnp.where(squares > 0, squares, 1.0)), 0.0)
+    return cov * (s[:, None] * s[None, :])
 
 
 def forward_drawn(
