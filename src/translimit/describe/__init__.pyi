@@ -57,6 +57,7 @@ from .stack import Branch as Branch
 from .stack import Embedding as Embedding
 from .stack import Layer as Layer
 from .stack import Normalisation as Normalisation
+from .stack import PatchEmbedding as PatchEmbedding
 from .stack import Stack as Stack
 from .stack import SubBlock as SubBlock
 from .stack import pre_norm_stack as pre_norm_stack

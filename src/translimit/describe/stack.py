@@ -150,11 +150,87 @@ class Embedding:
             same[ids == self.padding] = 0.0
         cov = (self.multiplier * self.std) ** 2 * same
         cov = cov + self.position_std**2 * np.eye(len(ids)) + self.type_std**2
-        if self.norm is None:
-            return cov
-        total = np.diagonal(cov) / centring + self.norm.eps
-        s = self.norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
-        return s[:, None] * s[None, :] * cov
+        return _normalised(cov, self.norm, centring)
+
+
+@dataclass(frozen=True)
+class PatchEmbedding:
+    """Patches of an image as they enter the first layer: C_ij = s^2 <p_i, p_j> + s_P^2 1[i = j].
+
+    p_i are the pixels of patch i. Class tokens stand in front, C_ii = s_c^2 + s_P^2, without an
+    overlap with the patches or with each other.
+
+    Attributes:
+        std: s, of the entries of the matrix that reads pixels.
+        rows: of patches.
+        columns: of patches.
+        patch: pixels along a side of a patch.
+        channels: numbers in a pixel.
+        position_std: s_P, of learned positions.
+        class_stds: s_c, one a class token.
+        norm: of the sum, or None.
+    """
+
+    std: float
+    rows: int
+    columns: int
+    patch: int
+    channels: int = 3
+    position_std: float = 0.0
+    class_stds: tuple[float, ...] = ()
+    norm: Normalisation | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "patch", "channels"):
+            require_count(getattr(self, name), name, 1)
+        require_number(self.std, "std")
+        require_number(self.position_std, "position_std")
+        for one in self.class_stds:
+            require_number(one, "class_stds")
+
+    @property
+    def patches(self) -> int:
+        """The number of patches."""
+        return self.rows * self.columns
+
+    @property
+    def entries(self) -> int:
+        """Numbers in a patch."""
+        return self.channels * self.patch**2
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens: class tokens and patches."""
+        return len(self.class_stds) + self.patches
+
+    def cov(
+        self, pixels: Float[np.ndarray, "patches entries"] | None = None, centring: float = 1.0
+    ) -> Float[np.ndarray, "n n"]:
+        """<x_i, x_j> over the dimension, of the tokens of an image; see the class.
+
+        Args:
+            pixels: of every patch; independent pixels of variance one by default.
+            centring: by which a norm that removes the mean divides less.
+
+        Raises:
+            ArgumentError: pixels of another shape, or not finite.
+        """
+        if pixels is None:
+            inner = self.entries * np.eye(self.patches)
+        else:
+            pixels = np.asarray(pixels, float)
+            if pixels.shape != (self.patches, self.entries) or not np.isfinite(pixels).all():
+                raise ArgumentError(
+                    "pixels",
+                    f"have shape {pixels.shape}, or are not finite",
+                    f"pass finite numbers [{self.patches}, {self.entries}], a row for each patch",
+                )
+            inner = pixels @ pixels.T
+        first = len(self.class_stds)
+        cov = np.zeros((self.tokens, self.tokens))
+        cov[:first, :first] = np.diag(np.square(self.class_stds))
+        cov[first:, first:] = self.std**2 * inner
+        return _normalised(cov + self.position_std**2 * np.eye(self.tokens), self.norm, centring)
 
 
 @dataclass(frozen=True)
@@ -175,7 +251,7 @@ class Stack:
 
     dim: int
     layers: tuple[Layer, ...]
-    embedding: Embedding | None = None
+    embedding: Embedding | PatchEmbedding | None = None
     causal: bool = True
     norm_final: Normalisation | None = None
 
@@ -230,16 +306,38 @@ class Stack:
             ids: of the tokens [n].
 
         Raises:
-            ArgumentError: a stack without an embedding; ids that are no row of whole numbers.
+            ArgumentError: a stack whose embedding is not of ids; ids that are no row of whole
+                numbers.
         """
         if self.embedding is None:
             raise ArgumentError("ids", "are given to a stack without an embedding", "give it one")
+        if isinstance(self.embedding, PatchEmbedding):
+            raise ArgumentError("ids", "are given to a stack of image patches", "call image_cov")
         ids = np.asarray(ids)
         if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
             raise ArgumentError(
                 "ids", f"have shape {ids.shape}, {ids.dtype}", "pass one row of whole numbers"
             )
         return self.free_dim / self.dim * self.embedding.cov(ids, self.dim / self.free_dim)
+
+    def image_cov(self, pixels: ArrayInput | None = None) -> Float[np.ndarray, "n n"]:
+        """C of the tokens of an image, as `initial_cov` is of ids.
+
+        Args:
+            pixels: of every patch [patches, channels patch^2], in any order of their entries;
+                independent pixels of variance one by default.
+
+        Raises:
+            ArgumentError: a stack whose embedding is not of patches; pixels of another shape.
+        """
+        if not isinstance(self.embedding, PatchEmbedding):
+            raise ArgumentError(
+                "pixels",
+                "are given to a stack whose embedding is not of patches",
+                "call initial_cov",
+            )
+        raw = None if pixels is None else np.asarray(pixels, float)
+        return self.free_dim / self.dim * self.embedding.cov(raw, self.dim / self.free_dim)
 
     def with_layers(self, count: int) -> Stack:
         """The stack with its layers repeated in their order.
@@ -252,6 +350,17 @@ class Stack:
         return replace(self, layers=layers)
 
 
+def _normalised(
+    cov: Float[np.ndarray, "n n"], norm: Normalisation | None, centring: float
+) -> Float[np.ndarray, "n n"]:
+    """After a norm of every token; tokens that are zero stay so."""
+    if norm is None:
+        return cov
+    total = np.diagonal(cov) / centring + norm.eps
+    s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
+    return s[:, None] * s[None, :] * cov
+
+
 def pre_norm_stack(
     dim: int,
     layers: int,
@@ -259,7 +368,7 @@ def pre_norm_stack(
     feed_forward: FeedForward | None = None,
     *,
     norm: Normalisation | None = None,
-    embedding: Embedding | None = None,
+    embedding: Embedding | PatchEmbedding | None = None,
     causal: bool = True,
 ) -> Stack:
     """A pre-LN stack of equal layers: attention, then a feed-forward block where there is one.

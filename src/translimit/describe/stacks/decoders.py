@@ -139,11 +139,14 @@ class Decoder:
             parts.see(CHUNKED, Scores(chunk=k.count("attention_chunk_size", 8192)))
         k.inert("window", "layer_types")
         parts = self.adjust(k, parts)
+        tied = k.flag("tie_word_embeddings", self.tied)
         return StackReading(
             family=family,
             stack=parts.stack(self.placement),
             vocabulary=k.count("vocabulary") if k.given("vocabulary") else None,
-            tied=k.flag("tie_word_embeddings", self.tied),
+            tied=tied,
+            readout_std=std,
+            own_token=tied,
             logit_scale=parts.logit_scale,
             context=k.count("context") if k.given("context") else None,
         )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from translimit.describe.activation import Activation
 from translimit.describe.mixers import Attention, FeedForward, Scores
 from translimit.describe.pre_norm import Norm
-from translimit.describe.stack import Embedding, Normalisation, Stack, SubBlock
+from translimit.describe.stack import (
+    Embedding,
+    Normalisation,
+    PatchEmbedding,
+    Stack,
+    SubBlock,
+)
 from translimit.describe.stacks.keys import Keys
 from translimit.describe.stacks.positions import FULL, SLIDING, frequencies
 from translimit.describe.stacks.reading import StackReading
@@ -69,7 +76,8 @@ def bert(
         )
         k.inert("type_vocab_size")
         layers = _plain(k, attention, units, norm, post=True)
-        return _told(k, name, Stack(dim, layers, embedding, causal=False), tied=True)
+        stack = Stack(dim, layers, embedding, causal=False)
+        return _told(k, name, stack, tied=True, readout_std=std)
 
     return read
 
@@ -109,7 +117,8 @@ def modernbert(k: Keys, name: str) -> StackReading:
     k.inert("pad")
     padding = row if isinstance(row, int) else None
     embedding = Embedding(inner, padding=padding, norm=norm)
-    return _told(k, name, Stack(dim, tuple(layers), embedding, causal=False), tied=True)
+    stack = Stack(dim, tuple(layers), embedding, causal=False)
+    return _told(k, name, stack, tied=True, readout_std=inner)
 
 
 def t5(k: Keys, name: str) -> StackReading:
@@ -153,18 +162,24 @@ def t5(k: Keys, name: str) -> StackReading:
         factor * width**-0.5,
         gated=gated,
     )
-    norm = Normalisation(Norm.RMS, k.number("eps", 1e-6))
+    if factor == 0:
+        raise k.refuse("initializer_factor", "write a positive number")
+    norm = Normalisation(Norm.RMS, k.number("eps", 1e-6), factor)
     layer = tuple(SubBlock((one,), norm) for one in (attention, units))
     stack = Stack(dim, (layer,) * layers, Embedding(factor), causal=False, norm_final=norm)
-    return _told(k, name, stack, tied=True)
+    scaled = k.flag("tie_word_embeddings", True)
+    reading = _told(k, name, stack, tied=True, readout_std=factor)
+    return replace(reading, tied=True, logit_scale=dim**-0.5 if scaled else 1.0)
 
 
-def _told(k: Keys, name: str, stack: Stack, *, tied: bool) -> StackReading:
+def _told(k: Keys, name: str, stack: Stack, *, tied: bool, readout_std: float) -> StackReading:
+    """With what stands beside the stack; the heads of encoders begin with a dense layer."""
     return StackReading(
         family=name,
         stack=stack,
         vocabulary=k.count("vocabulary") if k.given("vocabulary") else None,
         tied=k.flag("tie_word_embeddings", tied),
+        readout_std=readout_std,
         context=k.count("context") if k.given("context") else None,
     )
 
@@ -188,7 +203,9 @@ def vit(eps: float) -> Callable[[Keys, str], StackReading]:
         scale = k.number("layerscale_value", 1.0) if name == "dinov2" else 1.0
         layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
         stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
-        return _image(k, name, stack, 2 if name == "deit" else 1)
+        first = (0.0, 0.0) if name == "deit" else (std,)
+        positions = 0.0 if name == "deit" else std
+        return _image(k, name, stack, std, positions, first)
 
     return read
 
@@ -202,7 +219,7 @@ def clip(k: Keys, name: str) -> StackReading:
     """
     count, dim, heads, head_dim = _sizes(k)
     factor = k.number("initializer_factor", 1.0)
-    k.inert("std")
+    std = k.number("std", 0.02)
     deep = factor * (2 * count) ** -0.5
     reads, out = dim**-0.5 * deep, factor * dim**-0.5
     norm = Normalisation(Norm.LAYER, k.number("eps", 1e-5))
@@ -211,7 +228,8 @@ def clip(k: Keys, name: str) -> StackReading:
     units = FeedForward(width, k.activation("quick_gelu"), factor * (2 * dim) ** -0.5, reads)
     layer = tuple(SubBlock((one,), norm) for one in (attention, units))
     k.inert("projection_dim")
-    return _image(k, name, Stack(dim, (layer,) * count, None, False, norm), 1)
+    stack = Stack(dim, (layer,) * count, None, False, norm)
+    return _image(k, name, stack, factor * std, factor * std, (out,), norm)
 
 
 def siglip(k: Keys, name: str) -> StackReading:
@@ -228,12 +246,36 @@ def siglip(k: Keys, name: str) -> StackReading:
     attention = Attention(heads, head_dim, own, own, own, own)
     units = FeedForward(width, k.activation("gelu_pytorch_tanh"), wide, wide)
     layer = tuple(SubBlock((one,), norm) for one in (attention, units))
-    return _image(k, name, Stack(dim, (layer,) * count, None, False, norm), 0)
+    channels, side = k.count("num_channels", 3), k.count("patch_size", 16)
+    patches = (channels * side**2) ** -0.5 / CUT
+    stack = Stack(dim, (layer,) * count, None, False, norm)
+    return _image(k, name, stack, patches, own)
 
 
-def _image(k: Keys, name: str, stack: Stack, more: int) -> StackReading:
-    """With the number of tokens of an image: patches, and class tokens."""
+def _image(
+    k: Keys,
+    name: str,
+    stack: Stack,
+    std: float,
+    position_std: float,
+    class_stds: tuple[float, ...] = (),
+    norm: Normalisation | None = None,
+) -> StackReading:
+    """With the embedding of patches, and the number of tokens that an image becomes."""
     side, patch = k.count("image_size", 224), k.count("patch_size", 16)
-    k.inert("num_channels")
-    tokens = (side // patch) ** 2 + more
-    return StackReading(family=name, stack=stack, context=tokens, image_tokens=tokens)
+    if side < patch:
+        raise k.refuse("patch_size", f"write at most the image's {side}")
+    embedding = PatchEmbedding(
+        std,
+        side // patch,
+        side // patch,
+        patch,
+        channels=k.count("num_channels", 3),
+        position_std=position_std,
+        class_stds=class_stds,
+        norm=norm,
+    )
+    stack = replace(stack, embedding=embedding)
+    return StackReading(
+        family=name, stack=stack, context=embedding.tokens, image_tokens=embedding.tokens
+    )
