@@ -1,0 +1,3 @@
+from .reading import distinct_tokens as distinct_tokens
+from .reading import read_tokens as read_tokens
+from .tokens import Tokens as Tokens
