@@ -223,3 +223,23 @@ def test_same_key_same_bits_and_bad_input_is_named() -> None:
     problem = SignalPropagation(stack=stack, initial=np.eye(2))
     with pytest.raises(ArgumentError, match="save"):
         solve(problem, Recursion(1, 2), key=jax.random.key(0), save=[0.5])
+
+
+def test_without_a_gradient_the_way_forward_is_the_same_and_nothing_returns() -> None:
+    stack = STACKS["gpt2"]
+    initial, method = stack.initial_cov(IDS), Recursion(pairs=1, copies=2)
+    both = solve(
+        SignalPropagation(stack=stack, initial=initial), method, key=jax.random.key(0), save=[0, 3]
+    )
+    problem = SignalPropagation(stack=stack, initial=initial, top_gradient=None)
+    forward = solve(problem, method, key=jax.random.key(0), save=[0, 3])
+    assert forward.covs.tobytes() == both.covs.tobytes()
+    assert forward.entropies.tobytes() == both.entropies.tobytes()
+    assert both.grad_gram.shape == (2, N, N)
+    assert forward.grad_grams.shape == (2, 0, N, N)
+    assert forward.weight_squares.shape == (2, 0, len(forward.groups))
+    assert forward.grad_square.size == 0
+    assert "grad_square" not in forward.to_xarray()
+    assert problem.memory(method) < 0.5 * SignalPropagation(stack=stack, initial=initial).memory(
+        method
+    )

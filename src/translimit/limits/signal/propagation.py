@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import equinox as eqx
 import jax
@@ -35,17 +35,19 @@ from translimit.core import (
     as_float64,
     brief,
     in_float64,
+    part_of,
     require_count,
     require_covariance,
     require_flag,
     require_free,
 )
-from translimit.describe import Branch, Experts, FeedForward, Stack, SubBlock
-from translimit.limits.signal.chain import forward_drawn, start
+from translimit.describe import Branch, Experts, FeedForward, Stack
+from translimit.limits.signal.chain import start
 from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
 from translimit.limits.signal.norms import root as gram_root
+from translimit.limits.signal.passes import pass_backward, pass_forward
 from translimit.limits.signal.solution import SignalSolution
-from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
+from translimit.limits.signal.sub_blocks import GROUPS
 
 
 @final
@@ -112,8 +114,9 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
         stack: its blocks.
         initial: C of the tokens that enter the first layer, <x_i, x_j> / D [n, n]; centred where
             the norms of the stack remove the mean.
-        top_gradient: B at the top of the last layer, <g_i, g_j> [n, n], or "identity" for
-            independent unit gradients of the tokens.
+        top_gradient: B at the top of the last layer, <g_i, g_j> [n, n]; "identity" for independent
+            unit gradients of the tokens; None for the way forward alone, which takes half the time
+            and memory: the solution's gradients then have no levels.
 
     Raises:
         ArgumentError: a matrix that is no covariance, a token of norm zero before a norm without
@@ -133,7 +136,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
 
     stack: Stack = eqx.field(static=True)
     initial: Float[np.ndarray, "n n"]
-    top: Float[np.ndarray, "n n"]
+    top: Float[np.ndarray, "n n"] | None
     t1: Number = eqx.field(static=True)
 
     def __init__(
@@ -141,23 +144,27 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
         *,
         stack: Stack,
         initial: ArrayInput,
-        top_gradient: ArrayInput | Literal["identity"] = "identity",
+        top_gradient: ArrayInput | Literal["identity"] | None = "identity",
     ):
         if not isinstance(stack, Stack):
             raise ArgumentTypeError("stack", f"got {brief(stack)}", "pass a describe.Stack")
         self.stack = stack
         self.initial = require_covariance(as_float64(initial, "initial"), "initial")
         n = len(self.initial)
-        if isinstance(top_gradient, str):
+        if top_gradient is None:
+            self.top = None
+        elif isinstance(top_gradient, str):
             if top_gradient != "identity":
                 given = f"got {top_gradient!r}"
-                raise ArgumentError("top_gradient", given, 'pass "identity" or a matrix [n, n]')
+                remedy = 'pass "identity", a matrix [n, n] or None'
+                raise ArgumentError("top_gradient", given, remedy)
             self.top = np.eye(n)
         else:
-            self.top = require_covariance(as_float64(top_gradient, "top_gradient"), "top_gradient")
-            if len(self.top) != n:
-                given = f"has shape {self.top.shape} for {n} tokens"
+            top = require_covariance(as_float64(top_gradient, "top_gradient"), "top_gradient")
+            if len(top) != n:
+                given = f"has shape {top.shape} for {n} tokens"
                 raise ArgumentError("top_gradient", given, f"pass [{n}, {n}]")
+            self.top = top
         self.t1 = len(stack.layers)
         _require_norms(stack, self.initial)
 
@@ -177,7 +184,9 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
     def memory(self, method: Recursion | Chain | None = None, times: int | None = None) -> float:
         """Bytes of the covariances of all sub-blocks, and of a layer's heads and hidden units."""
         method = Recursion() if method is None else method
-        kept = 5 * len(self.stack.sub_blocks) + 2 * len(self.stack.layers) + 12
+        kept = len(self.stack.layers) + 12
+        if self.top is not None:
+            kept += 5 * len(self.stack.sub_blocks) + len(self.stack.layers)
         widest = 0
         if isinstance(method, Chain):
             widest = max(_columns(branch) for b in self.stack.sub_blocks for branch in b.branches)
@@ -216,53 +225,48 @@ def _solved(
     error: float,
     progress: Progress | None,
 ) -> SignalSolution:
-    stack = problem.stack
-    copies, share = method.copies, stack.free_dim / stack.dim
-    cov = jnp.broadcast_to(jnp.asarray(problem.initial), (copies, *problem.initial.shape))
-    grad = jnp.broadcast_to(jnp.asarray(problem.top), cov.shape)
-    x = _tokens(stack, method, cov, _keys(key, copies, 2)) if isinstance(method, Chain) else None
-    if x is not None:
+    stack, copies, n = problem.stack, method.copies, len(problem.initial)
+    cov = jnp.broadcast_to(jnp.asarray(problem.initial), (copies, n, n))
+    x = None
+    if isinstance(method, Chain):
+        x = _tokens(stack, method, cov, jax.random.split(jax.random.fold_in(key, 2), copies))
         cov = x @ jnp.swapaxes(x, 1, 2) / stack.dim
-    falling = isinstance(method, Recursion) and not any(b.norm_post for b in stack.sub_blocks)
-    covs, passed = [cov], []
-    steps = 2 * len(stack.layers)
-    for number, layer in enumerate(stack.layers):
-        pairs = jnp.asarray(max(1, method.pairs // (number + 1)) if falling else method.pairs)
-        for place, block in enumerate(layer):
-            keys = _keys(key, copies, 0, number, place)
-            if x is None:
-                one = _forward(block, stack.dim, stack.causal, share, cov, keys, pairs)
-            else:
-                x, one = _drawn(block, stack.free_dim, stack.dim, stack.causal, x, keys)
-            cov = one.after
-            passed.append((number, place, block, pairs, one))
-        covs.append(cov)
-        if progress is not None:
-            progress((number + 1) / steps)
-    grads, squares = {len(stack.layers): grad}, {}
-    for number, place, block, pairs, one in reversed(passed):
-        keys = _keys(key, copies, 1, number, place)
-        returned = _backward(block, stack.dim, stack.causal, share, one, grad, keys, pairs)
-        grad = returned.below
-        grads[number] = grad
-        squares[number] = squares.get(number, 0.0) + returned.weights
-        if progress is not None and place == 0:
-            progress(1.0 - number / steps)
-    layers = range(len(stack.layers))
-    by_layer = [[one for number, *_, one in passed if number == layer] for layer in layers]
+    forward = pass_forward(
+        stack,
+        cov,
+        x,
+        key,
+        _pairs(stack, method),
+        levels,
+        keep=problem.top is not None,
+        progress=part_of(progress, 0.0, 1.0 if problem.top is None else 0.5),
+    )
+    grads = np.zeros((copies, 0, n, n))
+    squares = np.zeros((copies, 0, len(GROUPS)))
+    if problem.top is not None:
+        top = jnp.broadcast_to(jnp.asarray(problem.top), cov.shape)
+        half = part_of(progress, 0.5, 1.0)
+        grads, squares = pass_backward(stack, forward.steps, top, key, levels, progress=half)
     return SignalSolution(
         ts=levels.astype(float),
-        covs=_stacked(covs)[:, levels],
-        grad_grams=_stacked([grads[level] for level in range(len(grads))])[:, levels],
-        entropies=_stacked([_entropy(blocks, stack) for blocks in by_layer]),
-        entropy_stds=_stacked([sum(one.entropy_std for one in blocks) for blocks in by_layer]),
-        participations=_stacked([sum(one.squares[:, -1] for one in b) for b in by_layer]),
-        weight_squares=_stacked([squares[layer] for layer in layers]),
+        covs=forward.covs,
+        grad_grams=grads,
+        entropies=forward.entropies,
+        entropy_stds=forward.entropy_stds,
+        participations=forward.participations,
+        weight_squares=squares,
         groups=GROUPS,
         outcome=Outcome.successful,
         discretisation=error,
         samples=copies,
     )
+
+
+def _pairs(stack: Stack, method: Recursion | Chain) -> list[int]:
+    """Antithetic pairs of heads of every layer."""
+    falling = isinstance(method, Recursion) and not any(b.norm_post for b in stack.sub_blocks)
+    layers = range(len(stack.layers))
+    return [max(1, method.pairs // (layer + 1)) if falling else method.pairs for layer in layers]
 
 
 def _tokens(stack: Stack, method: Chain, cov: Array, keys: Array) -> Array:
@@ -274,54 +278,6 @@ def _tokens(stack: Stack, method: Chain, cov: Array, keys: Array) -> Array:
     norm = None if stack.embedding is None else stack.embedding.norm
     one = functools.partial(start, dim=stack.free_dim, total=stack.dim, norm=norm)
     return jax.vmap(lambda c, k: one(c, key=k))(cov, keys)
-
-
-def _entropy(blocks: list[Passed], stack: Stack) -> Array:
-    """Mean over the queries that see two keys or more."""
-    first = 1 if stack.causal else 0
-    rows = blocks[0].entropy.shape[1]
-    return sum(jnp.mean(one.entropy[:, min(first, rows - 1) :], axis=1) for one in blocks)  # pyright: ignore[reportReturnType]
-
-
-def _stacked(parts: list[Any]) -> np.ndarray:
-    return np.stack([np.asarray(one) for one in parts], axis=1)
-
-
-def _keys(key: Key, copies: int, *path: int) -> Array:
-    for number in path:
-        key = jax.random.fold_in(key, number)
-    return jax.random.split(key, copies)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _forward(
-    block: SubBlock, dim: int, causal: bool, share: float, cov: Array, keys: Array, pairs: Array
-) -> Passed:
-    one = functools.partial(forward, block, dim, causal, share)
-    return jax.vmap(one, in_axes=(0, 0, None))(cov, keys, pairs)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _drawn(
-    block: SubBlock, dim: int, total: int, causal: bool, x: Array, keys: Array
-) -> tuple[Array, Passed]:
-    one = functools.partial(forward_drawn, block, dim, total, causal)
-    return jax.vmap(one)(x, keys)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _backward(
-    block: SubBlock,
-    dim: int,
-    causal: bool,
-    share: float,
-    passed: Passed,
-    grad: Array,
-    keys: Array,
-    pairs: Array,
-) -> Returned:
-    one = functools.partial(backward, block, dim, causal, share)
-    return jax.vmap(one, in_axes=(0, 0, 0, None))(passed, grad, keys, pairs)
 
 
 def _columns(branch: Branch) -> int:

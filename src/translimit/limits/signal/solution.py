@@ -35,12 +35,14 @@ class SignalSolution(AbstractSolution):
     Attributes:
         ts: levels.
         covs: C of the tokens, <x_i, x_j> / D [copies, levels, n, n].
-        grad_grams: B of the gradient, <g_i, g_j> (a sum over entries) [copies, levels, n, n].
+        grad_grams: B of the gradient, <g_i, g_j> (a sum over entries) [copies, levels, n, n]; no
+            levels where no gradient was sent back.
         entropies: of the attention weights of a layer in nats, mean over heads and queries that see
             two keys or more [copies, layers].
         entropy_stds: of a head's mean entropy over the heads of a layer [copies, layers].
         participations: mean sum of squared attention weights of the last query [copies, layers].
-        weight_squares: sigma_W^2 E |dW|^2 by group of weights [copies, layers, groups].
+        weight_squares: sigma_W^2 E |dW|^2 by group of weights [copies, layers, groups]; no
+            layers where no gradient was sent back.
         groups: names of the groups.
         outcome: how the solve ended.
         discretisation: relative error of the kernel of an activation, where it is largest.
@@ -49,11 +51,11 @@ class SignalSolution(AbstractSolution):
 
     ts: Times
     covs: Float[np.ndarray, "copies levels n n"]
-    grad_grams: Float[np.ndarray, "copies levels n n"]
+    grad_grams: Float[np.ndarray, "copies returned n n"]
     entropies: Float[np.ndarray, "copies layers"]
     entropy_stds: Float[np.ndarray, "copies layers"]
     participations: Float[np.ndarray, "copies layers"]
-    weight_squares: Float[np.ndarray, "copies layers groups"]
+    weight_squares: Float[np.ndarray, "copies passed groups"]
     groups: tuple[str, ...] = eqx.field(static=True)
     outcome: Outcome
     discretisation: Numbers | NotEstimated
@@ -67,7 +69,7 @@ class SignalSolution(AbstractSolution):
         return self.covs.mean(axis=0)
 
     @property
-    def grad_gram(self) -> Float[np.ndarray, "levels n n"]:
+    def grad_gram(self) -> Float[np.ndarray, "returned n n"]:
         """B, mean over copies."""
         return self.grad_grams.mean(axis=0)
 
@@ -99,7 +101,7 @@ class SignalSolution(AbstractSolution):
         return self.entropies.mean(axis=0)
 
     @property
-    def grad_square(self) -> Float[np.ndarray, " levels"]:
+    def grad_square(self) -> Float[np.ndarray, " returned"]:
         """The mean square of a token's gradient: tr B / n."""
         return np.diagonal(self.grad_grams, axis1=-2, axis2=-1).mean(axis=-1).mean(axis=0)
 
@@ -119,18 +121,18 @@ class SignalSolution(AbstractSolution):
         squares = np.diagonal(self.covs, axis1=-2, axis2=-1).mean(axis=-1)
         grads = np.diagonal(self.grad_grams, axis1=-2, axis2=-1).mean(axis=-1)
         overlap = np.asarray(mean_overlap_of(self.overlaps))
-        told = {
+        told: dict[str, tuple[tuple[str, ...], np.ndarray, str]] = {
             "overlap": (level, overlap, "mean overlap of two tokens"),
             "overlap_all": (level, self.overlaps.mean(axis=(-2, -1)), "mean overlap of all pairs"),
             "mean_square": (level, squares, "mean square of an entry of a token"),
-            "grad_square": (level, grads, "mean square of a token's gradient"),
             "entropy": (layer, self.entropies, "entropy of attention weights"),
-            "weight_square": (
-                (*layer, "group"),
-                self.weight_squares,
-                "variance of entries times mean square gradient of a matrix",
-            ),
         }
+        if grads.size:
+            text = "variance of entries times mean square gradient of a matrix"
+            told |= {
+                "grad_square": (level, grads, "mean square of a token's gradient"),
+                "weight_square": ((*layer, "group"), self.weight_squares, text),
+            }
         return xr.Dataset(
             {
                 name: (dims, values, {"long_name": text, "units": "1"})
@@ -151,5 +153,6 @@ class SignalSolution(AbstractSolution):
         ax.plot(self.ts, self.overlap, label="mean overlap")
         rms, grad = np.sqrt(self.mean_square), np.sqrt(self.grad_square)
         ax.plot(self.ts, rms / rms.max(), label="rms of the stream (share of the largest)")
-        ax.plot(self.ts, grad / grad.max(), label="rms of the gradient (share of the largest)")
+        if grad.size:
+            ax.plot(self.ts, grad / grad.max(), label="rms of the gradient (share of the largest)")
         return finish(ax, xlabel="level", ylabel="share")
