@@ -13,6 +13,7 @@ from tests.limits.signal.stacks import FIGURES, IDS, STACKS
 
 from translimit.core import ArgumentError, solve
 from translimit.describe import (
+    Activation,
     Attention,
     Experts,
     FeedForward,
@@ -21,6 +22,7 @@ from translimit.describe import (
     Scores,
     Stack,
     SubBlock,
+    pre_norm_stack,
 )
 from translimit.limits.signal import Chain, Recursion, SignalPropagation, SignalSolution
 
@@ -243,3 +245,26 @@ def test_without_a_gradient_the_way_forward_is_the_same_and_nothing_returns() ->
     assert problem.memory(method) < 0.5 * SignalPropagation(stack=stack, initial=initial).memory(
         method
     )
+
+
+def test_what_is_added_makes_the_stream_and_entropy_is_a_share() -> None:
+    # In a pre-LN stack squares add up; without scores weights are uniform over what is seen.
+    stack = pre_norm_stack(
+        64, 3, Attention(4, 16, 0.0, 0.1, 0.1, 0.1), FeedForward(96, Activation.GELU, 0.2, 0.1)
+    )
+    problem = SignalPropagation(stack=stack, initial=np.eye(6))
+    solution = solve(problem, Recursion(1, 2), key=jax.random.key(0))
+    squares = np.diagonal(solution.covs, axis1=-2, axis2=-1).mean(axis=-1)
+    np.testing.assert_allclose(np.diff(squares, axis=1), solution.added.sum(axis=-1), rtol=1e-9)
+    assert (solution.added > 0).all()
+    np.testing.assert_allclose(solution.entropy_shares, 1.0, rtol=1e-6)
+    counts = np.arange(2, 7)
+    np.testing.assert_allclose(solution.entropies, np.log(counts).mean(), rtol=1e-6)
+
+
+def test_what_an_out_norm_leaves_is_what_is_added() -> None:
+    norm = Normalisation()
+    layer = (SubBlock((Attention(4, 16, 0.1, 0.1, 0.1, 0.1),), norm, norm, branch=0.5),)
+    problem = SignalPropagation(stack=Stack(64, (layer,)), initial=np.eye(6))
+    solution = solve(problem, Recursion(1, 2), key=jax.random.key(0))
+    np.testing.assert_allclose(solution.added, np.array([[[0.25, 0.0]]] * 2), rtol=1e-9)

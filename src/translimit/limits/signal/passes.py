@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Array
 
 from translimit.core import Key
-from translimit.describe import Stack, SubBlock
+from translimit.describe import Attention, LatentAttention, Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
+from translimit.limits.signal.heads import visible
 from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
 
 
@@ -48,15 +49,21 @@ class Forward(NamedTuple):
         covs: C at the levels that were asked for [copies, levels, n, n].
         entropies: of attention weights, mean over queries that see two keys or more
             [copies, layers].
+        entropy_shares: over the logarithm of the keys that a query sees, in the same mean; 1 where
+            none sees two [copies, layers].
         entropy_stds: over heads [copies, layers].
         participations: mean sum of squared attention weights of the last query [copies, layers].
+        added: mean squares that attention and that hidden units add to an entry of the stream
+            [copies, layers, 2].
         steps: the sub-blocks, where they are kept.
     """
 
     covs: np.ndarray
     entropies: np.ndarray
+    entropy_shares: np.ndarray
     entropy_stds: np.ndarray
     participations: np.ndarray
+    added: np.ndarray
     steps: list[Step]
 
 
@@ -85,10 +92,11 @@ def pass_forward(
     """
     share, x, wanted = stack.free_dim / stack.dim, tokens, set(levels.tolist())
     covs, steps = {0: np.asarray(cov)}, []
-    told: dict[str, list[Any]] = {"entropy": [], "entropy_std": [], "squares": []}
+    names = ("entropy", "entropy_share", "entropy_std", "squares", "added")
+    told: dict[str, list[Any]] = {name: [] for name in names}
     for number, layer in enumerate(stack.layers):
         count = jnp.asarray(pairs[number])
-        summed = {name: np.zeros(len(cov)) for name in told}
+        summed = {name: np.zeros((len(cov), 2) if name == "added" else len(cov)) for name in names}
         for place, block in enumerate(layer):
             keys = _keys(key, len(cov), 0, number, place)
             if x is None:
@@ -97,6 +105,8 @@ def pass_forward(
                 x, one = _drawn(block, stack.free_dim, stack.dim, stack.causal, x, keys)
             cov = one.after
             summed["entropy"] += _entropy(np.asarray(one.entropy), stack.causal)
+            summed["entropy_share"] += _entropy_share(block, stack.causal, one)
+            summed["added"] += _added(block, one)
             summed["entropy_std"] += np.asarray(one.entropy_std)
             summed["squares"] += np.asarray(one.squares)[:, -1]
             if keep:
@@ -108,8 +118,8 @@ def pass_forward(
         if progress is not None:
             progress((number + 1) / len(stack.layers))
     chosen = np.stack([covs[level] for level in levels.tolist()], axis=1)
-    entropies, stds, squares = (np.stack(told[name], axis=1) for name in told)
-    return Forward(chosen, entropies, stds, squares, steps)
+    entropies, shares, stds, squares, added = (np.stack(told[name], axis=1) for name in names)
+    return Forward(chosen, entropies, shares, stds, squares, added, steps)
 
 
 def pass_backward(
@@ -153,6 +163,33 @@ def pass_backward(
 def _entropy(entropy: np.ndarray, causal: bool) -> np.ndarray:
     """Mean over the queries that see two keys or more."""
     return entropy[:, min(int(causal), entropy.shape[1] - 1) :].mean(axis=1)
+
+
+def _entropy_share(block: SubBlock, causal: bool, one: Passed) -> np.ndarray:
+    """Entropy over its largest, mean over the queries that see two keys or more; 1 without any."""
+    entropy = np.asarray(one.entropy)
+    for branch in block.branches:
+        if isinstance(branch, (Attention, LatentAttention)):
+            counts = visible(branch.scores, causal, entropy.shape[1]).sum(axis=1)
+            seen = counts > 1
+            if seen.any():
+                return np.mean(entropy[:, seen] / np.log(counts[seen]), axis=1)
+            return np.ones(len(entropy))
+    return np.zeros(len(entropy))
+
+
+def _added(block: SubBlock, one: Passed) -> np.ndarray:
+    """Mean squares that attention and that hidden units add [copies, 2]."""
+    added = np.zeros((len(one.before), 2))
+    s = np.ones(one.out.shape[:2])
+    if block.norm_out is not None:
+        squares = np.diagonal(np.asarray(one.out), axis1=1, axis2=2) + block.norm_out.eps
+        s = block.norm_out.gain / np.sqrt(np.where(squares > 0, squares, np.inf))
+    for branch, part in zip(block.branches, one.parts, strict=True):
+        own = np.diagonal(np.asarray(part), axis1=1, axis2=2) * s**2
+        place = 0 if isinstance(branch, (Attention, LatentAttention)) else 1
+        added[:, place] += block.branch**2 * own.mean(axis=1)
+    return added
 
 
 def _keys(key: Key, copies: int, *path: int) -> Array:

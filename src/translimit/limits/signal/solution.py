@@ -39,8 +39,12 @@ class SignalSolution(AbstractSolution):
             levels where no gradient was sent back.
         entropies: of the attention weights of a layer in nats, mean over heads and queries that see
             two keys or more [copies, layers].
+        entropy_shares: entropy over the logarithm of the keys that a query sees, in the same mean;
+            1 in a layer where none sees two [copies, layers].
         entropy_stds: of a head's mean entropy over the heads of a layer [copies, layers].
         participations: mean sum of squared attention weights of the last query [copies, layers].
+        added: mean squares that attention and that hidden units of a layer add to an entry of the
+            stream, after a norm of their output and before one of the sum [copies, layers, 2].
         weight_squares: sigma_W^2 E |dW|^2 by group of weights [copies, layers, groups]; no
             layers where no gradient was sent back.
         groups: names of the groups.
@@ -53,8 +57,10 @@ class SignalSolution(AbstractSolution):
     covs: Float[np.ndarray, "copies levels n n"]
     grad_grams: Float[np.ndarray, "copies returned n n"]
     entropies: Float[np.ndarray, "copies layers"]
+    entropy_shares: Float[np.ndarray, "copies layers"]
     entropy_stds: Float[np.ndarray, "copies layers"]
     participations: Float[np.ndarray, "copies layers"]
+    added: Float[np.ndarray, "copies layers 2"]
     weight_squares: Float[np.ndarray, "copies passed groups"]
     groups: tuple[str, ...] = eqx.field(static=True)
     outcome: Outcome
