@@ -7,10 +7,13 @@ from .network_covariances import NetworkCovariances as NetworkCovariances
 from .pre_norm_stack import PreNormPaths as PreNormPaths
 from .pre_norm_stack import PreNormStack as PreNormStack
 from .random_heads import RandomHeadChain as RandomHeadChain
+from .random_readout import LanguageReadout as LanguageReadout
+from .random_stack import RandomStack as RandomStack
 from .residual_attention import ResidualAttention as ResidualAttention
 from .shaped_transformer import ShapedTransformer as ShapedTransformer
 from .sharp_heads import SharpHeadChain as SharpHeadChain
 from .sharp_heads import sample_cosine as sample_cosine
+from .stack_paths import StackPaths as StackPaths
 from .transformer import Fields as Fields
 from .transformer import Transformer as Transformer
 from .transformer import Weights as Weights
