@@ -18,7 +18,9 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +98,8 @@ def mix(
     counts = visible(mixer.scores, causal, n).sum(axis=1)
 
     def body(index: Array, total: Mixed) -> Mixed:
-        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), index):
+        head = spaced(index, pairs, mixer.heads, key)
+        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), head):
             mixed = jnp.matmul(p, root, precision=jax.lax.Precision.HIGHEST)
             entropy = entropy_of(p)
             where = counts > 1
@@ -109,6 +112,56 @@ def mix(
     total = jax.lax.fori_loop(0, pairs, body, zero)
     mean = Mixed(*(one / (2 * pairs) for one in total))
     return mean._replace(out=value_gain(mixer, dim) * mean.out)
+
+
+def pull_average(
+    mixer: Attention,
+    dim: int,
+    causal: bool,
+    cov: Float[Array, "n n"],
+    slopes: Float[Array, "m n n"],
+    key: Key,
+    pairs: Array,
+) -> Float[Array, "m n n"]:
+    """Derivatives of tr(S U) with respect to K for matrices S, the drawn heads held fixed.
+
+    Pair by pair: what one of them needs is forgotten before the next.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        cov: K, of what it reads.
+        slopes: the matrices S, symmetric.
+        key: of its heads, as for `mix`.
+        pairs: how many antithetic pairs are drawn, at least 1.
+    """
+    reading = _reading(mixer, dim, cov)
+
+    def factored(cov: Array) -> tuple[Array, tuple[Array, Array]]:
+        read = _reading(mixer, dim, cov)
+        return read.value, read.squares
+
+    def returned(root: Array, squares: tuple[Array, Array], index: Array) -> Array:
+        read = reading._replace(query=root, nope=root, rope=root, value=root, squares=squares)
+        total, head = jnp.zeros_like(cov), spaced(index, pairs, mixer.heads, key)
+        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), head):
+            mixed = p @ root
+            total = total + mixed @ mixed.T
+        return total
+
+    def body(index: Array, total: tuple[Array, tuple[Array, Array]]) -> Any:
+        _, back = jax.vjp(functools.partial(returned, index=index), reading.value, reading.squares)
+        return jax.tree.map(jnp.add, total, jax.vmap(back)(slopes))
+
+    _, back = jax.vjp(factored, cov)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros((len(slopes), *leaf.shape), leaf.dtype),
+        (reading.value, reading.squares),
+    )
+    total = jax.lax.fori_loop(0, pairs, body, zero)
+    (below,) = jax.vmap(lambda one: back(one))(total)
+    return value_gain(mixer, dim) / (2 * pairs) * below
 
 
 def entropy_of(p: Float[Array, "n n"]) -> Float[Array, " n"]:
@@ -151,13 +204,14 @@ def pull(
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         own = jax.random.fold_in(key, index)
+        head = spaced(index, pairs, heads, key)
         q, k = _queries_and_keys(read, own)
         up = share * above @ jax.random.normal(jax.random.fold_in(own, 3), (n, values))
         value = read.value @ jax.random.normal(jax.random.fold_in(own, 4), (n, values))
         for sign in (1.0, -1.0):
             p, back = jax.vjp(
                 lambda q, k: weights(
-                    mixer, causal, q, k, read.squares, index, jax.random.fold_in(own, 5)
+                    mixer, causal, q, k, read.squares, head, jax.random.fold_in(own, 5)
                 ),
                 sign * q,
                 k,
@@ -190,6 +244,45 @@ def pull(
     return Pulled(below, jnp.sum(value * r), jnp.sum(query * of_query), keys)
 
 
+def draw_group(
+    mixer: Attention, dim: int, causal: bool, cov: Float[Array, "n n"], key: Key, number: Array
+) -> tuple[Float[Array, "n n"], Callable[[Array], Float[Array, "n n"]]]:
+    """Heads that share their keys: F with F F^T = K, and the weights of the head at a place.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        cov: K, of what they read.
+        key: of the group.
+        number: of the group, for biases that differ by head.
+    """
+    read = _reading(mixer, dim, cov)
+    shared = mixer.heads // mixer.key_heads
+    _, k = _queries_and_keys(read, jax.random.fold_in(key, 0))
+
+    def head(place: Array) -> Array:
+        own = jax.random.fold_in(key, 1 + place)
+        q, _ = _queries_and_keys(read, own)
+        of_head = number % mixer.key_heads * shared + place
+        return weights(mixer, causal, q, k, read.squares, of_head, jax.random.fold_in(own, 5))
+
+    return read.value, head
+
+
+def spaced(index: Array, draws: Array, total: int, key: Key) -> Array:
+    """Which of so many heads a draw stands for: evenly spaced from a random start.
+
+    Args:
+        index: of the draw.
+        draws: how many there are.
+        total: heads.
+        key: of the start, the same for all draws.
+    """
+    start = jax.random.uniform(jax.random.fold_in(key, 2**30))
+    return jnp.floor((index + start) * total / draws).astype(int) % total
+
+
 def _reading(mixer: Mixer, dim: int, cov: Array) -> _Read:
     query, key = map(jnp.asarray, entry_variances(mixer, dim))
     token = factor(cov)
@@ -210,8 +303,8 @@ def _queries_and_keys(read: _Read, key: Key) -> tuple[Array, Array]:
     return jnp.sqrt(read.query_variance) * (read.query @ first), jnp.sqrt(read.key_variance) * k
 
 
-def _pair(mixer: Mixer, causal: bool, read: _Read, key: Key, index: Array) -> list[Array]:
+def _pair(mixer: Mixer, causal: bool, read: _Read, key: Key, head: Array) -> list[Array]:
     """Attention weights of an antithetic pair of heads."""
     q, k = _queries_and_keys(read, key)
     bias = jax.random.fold_in(key, 5)
-    return [weights(mixer, causal, s * q, k, read.squares, index, bias) for s in (1.0, -1.0)]
+    return [weights(mixer, causal, s * q, k, read.squares, head, bias) for s in (1.0, -1.0)]

@@ -45,13 +45,13 @@ def start(
     """
     n = len(cov)
     width = _width(n, dim)
-    raw = cov if norm is None else _before(norm, cov)
+    raw = cov if norm is None else before_norm(norm, cov)
     _, drawn = noise_update(jnp.zeros((n, width)), factor(raw), dim, key)
     x = _narrow(drawn, width)
     return x if norm is None else x * _scales(norm, x, total)
 
 
-def _before(norm: Normalisation, cov: Array) -> Array:
+def before_norm(norm: Normalisation, cov: Array) -> Array:
     """The covariance that a norm turned into this one: C_ii = g^2 v / (v + eps) has v before it."""
     squares = jnp.diagonal(cov)
     missing = norm.gain**2 - squares

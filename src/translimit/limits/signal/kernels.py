@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import ArgumentError, in_float64, nearest, require_real
 from translimit.describe import Activation
+from translimit.limits.signal.norms import lengths
 
 #: Nodes of the quadrature, and terms of the series.
 NODES, TERMS = 120, 60
@@ -80,8 +81,7 @@ def kernels(
         activation: phi.
         cov: covariance of the inputs; the diagonal may vary, and may vanish.
     """
-    squares = jnp.diagonal(cov)
-    stds = jnp.sqrt(squares)
+    stds = lengths(cov)
     safe = jnp.where(stds > 0, stds, 1.0)
     rho = jnp.clip(cov / (safe[:, None] * safe[None, :]), -1.0, 1.0)
     rho = jnp.where((stds[:, None] > 0) & (stds[None, :] > 0), rho, 0.0)
@@ -124,17 +124,39 @@ def _linear(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
     return s * t * rho, jnp.ones_like(s * t * rho)
 
 
+@jax.custom_jvp
+def _first_arc(rho: Array) -> Array:
+    """J_1 = sin t + (pi - t) cos t, t = arccos rho; its derivative pi - t holds at rho = 1."""
+    return jnp.sqrt(1.0 - rho**2) + (math.pi - jnp.arccos(rho)) * rho
+
+
+@_first_arc.defjvp
+def _first_arc_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (change,) = primals, tangents
+    return _first_arc(rho), (math.pi - jnp.arccos(rho)) * change
+
+
+@jax.custom_jvp
+def _second_arc(rho: Array) -> Array:
+    """J_2 = 3 sin t cos t + (pi - t) (1 + 2 cos^2 t), of derivative 4 J_1."""
+    rest = (math.pi - jnp.arccos(rho)) * (1 + 2 * rho**2)
+    return 3 * jnp.sqrt(1.0 - rho**2) * rho + rest
+
+
+@_second_arc.defjvp
+def _second_arc_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (rho,), (change,) = primals, tangents
+    return _second_arc(rho), 4 * _first_arc(rho) * change
+
+
 def _relu(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
-    theta, sine = jnp.arccos(rho), jnp.sqrt(1.0 - rho**2)
-    angle = sine + (math.pi - theta) * rho
-    return s * t * angle / (2 * math.pi), (math.pi - theta) / (2 * math.pi) * jnp.ones_like(s * t)
+    derivative = (math.pi - jnp.arccos(rho)) / (2 * math.pi)
+    return s * t * _first_arc(rho) / (2 * math.pi), derivative * jnp.ones_like(s * t)
 
 
 def _relu_squared(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
-    theta, sine = jnp.arccos(rho), jnp.sqrt(1.0 - rho**2)
-    kernel = 3 * sine * rho + (math.pi - theta) * (1 + 2 * rho**2)
-    derivative = 2 * s * t / math.pi * (sine + (math.pi - theta) * rho)
-    return (s * t) ** 2 * kernel / (2 * math.pi), derivative
+    kernel = (s * t) ** 2 * _second_arc(rho) / (2 * math.pi)
+    return kernel, 2 * s * t / math.pi * _first_arc(rho)
 
 
 def _gelu(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:

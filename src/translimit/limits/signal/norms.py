@@ -42,6 +42,16 @@ def scaled(matrix: Float[Array, "n n"], s: Float[Array, " n"]) -> Float[Array, "
     return matrix * (s[:, None] * s[None, :])
 
 
+def lengths(cov: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """C_ii^{1/2}, with derivative zero for a token of norm zero.
+
+    Args:
+        cov: of the tokens.
+    """
+    squares = jnp.diagonal(cov)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+
+
 def inverse_norms(cov: Float[Array, "n n"]) -> Float[Array, " n"]:
     """1 / C_ii^{1/2}, and 0 for a token of norm zero.
 
@@ -70,7 +80,7 @@ def factor(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
     n = cov.shape[0]
     r = overlaps(cov)
     r = r.at[jnp.arange(n), jnp.arange(n)].set(1.0)
-    return jnp.sqrt(jnp.diagonal(cov))[:, None] * jnp.linalg.cholesky(r + JITTER * jnp.eye(n))
+    return lengths(cov)[:, None] * jnp.linalg.cholesky(r + JITTER * jnp.eye(n))
 
 
 def root(cov: Float[Array, "n n"], width: int) -> Float[Array, "n width"]:

@@ -98,7 +98,7 @@ def pass_forward(
         count = jnp.asarray(pairs[number])
         summed = {name: np.zeros((len(cov), 2) if name == "added" else len(cov)) for name in names}
         for place, block in enumerate(layer):
-            keys = _keys(key, len(cov), 0, number, place)
+            keys = copy_keys(key, len(cov), 0, number, place)
             if x is None:
                 one = _forward(block, stack.dim, stack.causal, share, cov, keys, count)
             else:
@@ -146,7 +146,7 @@ def pass_backward(
     squares = np.zeros((len(grad), count, len(GROUPS)))
     for step in reversed(steps):
         number = step.layer
-        keys = _keys(key, len(grad), 1, number, step.place)
+        keys = copy_keys(key, len(grad), 1, number, step.place)
         returned = _backward(
             step.block, stack.dim, stack.causal, share, step.passed, grad, keys, step.pairs
         )
@@ -192,7 +192,7 @@ def _added(block: SubBlock, one: Passed) -> np.ndarray:
     return added
 
 
-def _keys(key: Key, copies: int, *path: int) -> Array:
+def copy_keys(key: Key, copies: int, *path: int) -> Array:
     for number in path:
         key = jax.random.fold_in(key, number)
     return jax.random.split(key, copies)

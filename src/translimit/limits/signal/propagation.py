@@ -236,7 +236,7 @@ def _solved(
         cov,
         x,
         key,
-        _pairs(stack, method),
+        pairs_by_layer(stack, method),
         levels,
         keep=problem.top is not None,
         progress=part_of(progress, 0.0, 1.0 if problem.top is None else 0.5),
@@ -264,7 +264,7 @@ def _solved(
     )
 
 
-def _pairs(stack: Stack, method: Recursion | Chain) -> list[int]:
+def pairs_by_layer(stack: Stack, method: Recursion | Chain) -> list[int]:
     """Antithetic pairs of heads of every layer."""
     falling = isinstance(method, Recursion) and not any(b.norm_post for b in stack.sub_blocks)
     layers = range(len(stack.layers))

@@ -1,0 +1,306 @@
+r"""How a network of finite width spreads around the recursion, by one adjoint pass a level.
+
+Let f be a scalar of the last covariance and Lambda = df / dC at every place, by reverse mode with
+sampled heads held fixed (`adjoint`). The noises of a network are independent, so that
+
+    Var f = sum over sub-blocks of
+                4 a^2 b^2 / D tr(Lambda_Z C Lambda_Z N_out(U))    what is added, against the stream
+              + 2 / D tr(Lambda_U U Lambda_U U)                   the last matrix of the branches
+              + Var tr(Lambda_U U)                                their random roots (`roots`)
+            + 2 / D tr(Lambda_0 C_0 Lambda_0 C_0)                 the tokens of a random embedding
+
+to first order in 1 / D, which holds while the deviation is small against the values between which
+f moves. A curve takes at most eight levels; between them the variance of every source is linear in
+the logarithm of 1 + level.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArrayInput,
+    Key,
+    NoSuchLimitError,
+    Progress,
+    brief,
+    in_float64,
+    nearest,
+    require_count,
+    require_flag,
+)
+from translimit.describe import Attention, FeedForward, LatentAttention, Stack, SubBlock
+from translimit.limits.signal.adjoint import adjoint
+from translimit.limits.signal.chain import before_norm
+from translimit.limits.signal.norms import overlaps, scaled, scales
+from translimit.limits.signal.passes import Step, copy_keys, pass_forward
+from translimit.limits.signal.propagation import Recursion, SignalPropagation, pairs_by_layer
+from translimit.limits.signal.roots import (
+    attention_variance,
+    experts_variance,
+    feed_forward_variance,
+)
+from translimit.limits.signal.sub_blocks import Passed
+
+#: A scalar of the tokens' covariance that spreads.
+Observable = Literal["overlap", "overlap_all", "mean_square"]
+#: Where the variance comes from.
+SOURCES = ("tokens", "attention", "feed_forward", "experts")
+#: Levels that are computed at most.
+LEVELS = 8
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The deviation of one network of the stack's own sizes, by level and source.
+
+    Attributes:
+        levels: at which it is told; 0 is what enters the first layer [k].
+        computed: at which of them; the others are interpolated [k].
+        std: standard deviation over networks, by observable [k].
+        shares: of its square by source; rows sum to 1, or are 0 where nothing spreads [k, sources].
+        layer_shares: of its square by layer; what the tokens leave [k, layers].
+        sources: their names.
+    """
+
+    levels: Int[np.ndarray, " k"]
+    computed: Bool[np.ndarray, " k"]
+    std: dict[str, Float[np.ndarray, " k"]]
+    shares: dict[str, Float[np.ndarray, "k sources"]]
+    layer_shares: dict[str, Float[np.ndarray, "k layers"]]
+    sources: tuple[str, ...] = SOURCES
+
+
+def spread(
+    problem: SignalPropagation,
+    *,
+    key: Key,
+    observables: Sequence[Observable] = ("overlap", "mean_square"),
+    levels: ArrayInput | None = None,
+    pairs: int = 32,
+    drawn: bool = True,
+    progress: Progress | None = None,
+) -> Spread:
+    """The deviation over networks of scalars of the tokens' covariance.
+
+    Of the mean square the deviation is that of its logarithm times the mean square. The cost is
+    that of about three recursions for each of at most eight levels.
+
+    Args:
+        problem: the stack and its tokens.
+        key: of the sampled heads, units and routers.
+        observables: "overlap" of two different tokens, "overlap_all" of all pairs, "mean_square".
+        levels: whole numbers of layers, rising; all by default.
+        pairs: antithetic pairs of heads in the first layer, as in `Recursion`.
+        drawn: whether the tokens that enter are drawn, as those of a random embedding are.
+        progress: called with the share that is done.
+
+    Raises:
+        ArgumentError: an unknown observable, levels that the stack does not have.
+        ArgumentTypeError: no problem.
+        NoSuchLimitError: attention of latents, whose noise has no known term.
+
+    Examples:
+        >>> import jax
+        >>> from translimit import describe
+        >>> attention = describe.Attention(4, 16, 0.1, 0.1, 0.1, 0.1)
+        >>> stack = describe.pre_norm_stack(64, 3, attention)
+        >>> problem = SignalPropagation(stack=stack, initial=np.eye(5))
+        >>> found = spread(problem, key=jax.random.key(0), pairs=4)
+        >>> found.std["overlap"].shape
+        (4,)
+    """
+    if not isinstance(problem, SignalPropagation):
+        raise ArgumentTypeError(
+            "problem", f"got {brief(problem)}", "pass a SignalPropagation of a stack"
+        )
+    for name in observables:
+        if name not in _SCALARS:
+            raise ArgumentError("observables", f"unknown {name!r}", nearest(name, _SCALARS))
+    stack = problem.stack
+    branches = [branch for block in stack.sub_blocks for branch in block.branches]
+    if any(isinstance(branch, LatentAttention) for branch in branches):
+        raise NoSuchLimitError(
+            "problem",
+            "has attention of latents, for the noise of whose ranks no term is derived",
+            "use Chain, and take the deviation over its networks",
+        )
+    wanted = _levels(levels, len(stack.layers))
+    pairs, drawn = require_count(pairs, "pairs", 1), require_flag(drawn, "drawn")
+    at = _computed(wanted)
+    told = functools.partial(
+        _spread, observables=tuple(observables), at=at, pairs=pairs, drawn=drawn, progress=progress
+    )
+    values, variances = in_float64(told, problem, key)
+    return _interpolated(wanted, at, values, variances, tuple(observables))
+
+
+def _spread(
+    problem: SignalPropagation,
+    key: Key,
+    *,
+    observables: tuple[str, ...],
+    at: np.ndarray,
+    pairs: int,
+    drawn: bool,
+    progress: Progress | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Observables at all levels [levels, m], and variances [at, m, 1 + layers, sources]."""
+    stack = problem.stack
+    count = len(stack.layers)
+    every = np.arange(count + 1)
+    by_layer = pairs_by_layer(stack, Recursion(pairs=pairs))
+    cov = jnp.asarray(problem.initial)[None]
+    passed = pass_forward(stack, cov, None, key, by_layer, every, keep=True, progress=None)
+    variances = np.zeros((len(at), len(observables), 1 + count, len(SOURCES)))
+    total, done = max(int(at.sum()), 1), 0
+    for place, level in enumerate(at):
+        end = jnp.asarray(passed.covs[0, level])
+        slopes = jnp.stack([jax.grad(_SCALARS[name])(end) for name in observables])
+        slopes = (slopes + jnp.swapaxes(slopes, 1, 2)) / 2
+        for step in reversed([one for one in passed.steps if one.layer < level]):
+            slopes, found = _down(stack, step, slopes, key, max(2, pairs // (step.layer + 1)))
+            variances[place, :, 1 + step.layer] += np.asarray(found)
+        if drawn:
+            variances[place, :, 0, 0] = np.asarray(_tokens(stack, cov[0], slopes))
+        done += level
+        if progress is not None:
+            progress(float(done / total))
+    values = [[float(_SCALARS[name](c)) for name in observables] for c in passed.covs[0]]
+    return np.asarray(values), variances
+
+
+def _down(
+    stack: Stack, step: Step, slopes: Array, key: Key, groups: int
+) -> tuple[Array, Array]:
+    """Pass a sub-block downwards: the derivatives below, and its variance by source."""
+    heads = copy_keys(key, 1, 0, step.layer, step.place)[0]
+    root = copy_keys(key, 1, 3, step.layer, step.place)[0]
+    one = jax.tree.map(lambda leaf: leaf[0], step.passed)
+    return _sub_block(
+        step.block,
+        stack.dim,
+        stack.free_dim,
+        stack.causal,
+        one,
+        slopes,
+        (heads, root),
+        (step.pairs, jnp.asarray(groups)),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sub_block(
+    block: SubBlock,
+    dim: int,
+    free: int,
+    causal: bool,
+    passed: Passed,
+    slopes: Float[Array, "m n n"],
+    keys: tuple[Key, Key],
+    counts: tuple[Array, Array],
+) -> tuple[Float[Array, "m n n"], Float[Array, "m sources"]]:
+    share = free / dim
+    down = adjoint(block, dim, causal, share, passed, slopes, keys[0], counts[0])
+    read = scaled(passed.before, scales(block.norm_in, passed.before))
+    s = scales(block.norm_out, passed.out)
+    by_source = dict.fromkeys(SOURCES, jnp.zeros(len(slopes)))
+    stream = down.sum @ passed.before @ down.sum
+    last = down.out @ passed.out @ down.out
+    for number, branch in enumerate(block.branches):
+        own = jax.random.fold_in(keys[1], number)
+        part = passed.parts[number]
+        cross = 4 * (block.residual * block.branch) ** 2 * jnp.sum(stream * scaled(part, s), (1, 2))
+        gram = 2 * jnp.sum(last * part, axis=(1, 2))
+        if isinstance(branch, Attention):
+            name = "attention"
+            root = attention_variance(branch, dim, causal, read, down.out, own, counts[1])
+        elif isinstance(branch, FeedForward):
+            name, root = "feed_forward", feed_forward_variance(branch, dim, read, down.out, own)
+        else:
+            assert not isinstance(branch, LatentAttention)
+            name, root = "experts", experts_variance(branch, dim, read, down.out, own)
+        by_source[name] = by_source[name] + (cross + gram) / free + share**2 * root
+    return down.below, jnp.stack([by_source[name] for name in SOURCES], axis=1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _tokens(stack: Stack, cov: Array, slopes: Float[Array, "m n n"]) -> Float[Array, " m"]:
+    """The variance of Gaussian tokens, which are drawn before a norm of the embedding."""
+    norm = None if stack.embedding is None else stack.embedding.norm
+    if norm is not None:
+        cov = before_norm(norm, cov)
+        _, back = jax.vjp(lambda c: scaled(c, scales(norm, c)), cov)
+        slopes = jax.vmap(lambda one: back(one)[0])(slopes)
+        slopes = (slopes + jnp.swapaxes(slopes, 1, 2)) / 2
+    turned = slopes @ cov
+    return 2 / stack.free_dim * jnp.sum(turned * jnp.swapaxes(turned, 1, 2), axis=(1, 2))
+
+
+def _mean_overlap(cov: Array) -> Array:
+    n = len(cov)
+    return (jnp.sum(overlaps(cov)) - jnp.trace(overlaps(cov))) / max(n * (n - 1), 1)
+
+
+_SCALARS: dict[str, Callable[[Array], Array]] = {
+    "overlap": _mean_overlap,
+    "overlap_all": lambda cov: jnp.mean(overlaps(cov)),
+    "mean_square": lambda cov: jnp.log(jnp.mean(jnp.diagonal(cov))),
+}
+
+
+def _levels(levels: ArrayInput | None, layers: int) -> np.ndarray:
+    if levels is None:
+        return np.arange(layers + 1)
+    wanted = np.asarray(levels)
+    bounds = wanted.ndim == 1 and wanted.size > 0 and np.issubdtype(wanted.dtype, np.integer)
+    if not bounds or wanted.min() < 0 or wanted.max() > layers or np.any(np.diff(wanted) <= 0):
+        raise ArgumentError(
+            "levels", f"got {brief(levels)}", f"pass rising whole numbers between 0 and {layers}"
+        )
+    return wanted
+
+
+def _computed(wanted: np.ndarray) -> np.ndarray:
+    """The levels that are computed: all, or eight that are evenly spaced in log(1 + level)."""
+    if len(wanted) <= LEVELS:
+        return wanted
+    marks = np.log1p(wanted)
+    even = np.linspace(marks[0], marks[-1], LEVELS)
+    chosen = {0, len(wanted) - 1, *(int(np.argmin(np.abs(marks - one))) for one in even)}
+    return wanted[sorted(chosen)]
+
+
+def _interpolated(
+    wanted: np.ndarray,
+    at: np.ndarray,
+    values: np.ndarray,
+    variances: np.ndarray,
+    observables: tuple[str, ...],
+) -> Spread:
+    flat = variances.reshape(len(at), -1)
+    marks = np.log1p(at), np.log1p(wanted)
+    every = np.stack([np.interp(marks[1], marks[0], column) for column in flat.T], axis=1)
+    every = np.maximum(every.reshape(len(wanted), *variances.shape[1:]), 0.0)
+    std, shares, layers = {}, {}, {}
+    for place, name in enumerate(observables):
+        own = every[:, place]
+        total = own.sum(axis=(1, 2))
+        over = np.where(total > 0, total, 1.0)[:, None]
+        size = np.exp(values[wanted, place]) if name == "mean_square" else 1.0
+        std[name] = size * np.sqrt(total)
+        shares[name] = own.sum(axis=1) / over
+        layers[name] = own[:, 1:].sum(axis=2) / over
+    return Spread(wanted, np.isin(wanted, at), std, shares, layers)
