@@ -1,8 +1,14 @@
 from .concentration import concentration as concentration
 from .kernels import activation_kernel as activation_kernel
+from .partition import log_partition as log_partition
+from .partition import log_partition_cov as log_partition_cov
+from .partition import softmax_overlap as softmax_overlap
 from .propagation import Chain as Chain
 from .propagation import Recursion as Recursion
 from .propagation import SignalPropagation as SignalPropagation
-from .readout import log_partition as log_partition
+from .readout import Readout as Readout
+from .readout import initial_loss as initial_loss
+from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
+from .readout import top_gradient as top_gradient
 from .solution import SignalSolution as SignalSolution
