@@ -23,12 +23,12 @@ from translimit.core import (
     POSITIVE,
     ArgumentError,
     Key,
-    named_key,
     require_count,
     require_number,
     require_real,
 )
 from translimit.describe import Embedding, Stack
+from translimit.models.random_tokens import table_rows
 from translimit.models.token_norms import normalise
 
 if TYPE_CHECKING:
@@ -82,21 +82,6 @@ class LanguageReadout:
                 f"go from {ids.min()} to {ids.max()}",
                 f"pass ids from 0 to {self.words - 1}",
             )
-
-
-def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Array, "n dim"]:
-    """Rows of the table of embeddings before their multiplier, drawn one by one.
-
-    Args:
-        embedding: standard deviation and padding row.
-        dim: D.
-        ids: which rows [n].
-        key: of the table.
-    """
-    table = named_key(key, "table")
-    row = jax.vmap(lambda t: jax.random.normal(jax.random.fold_in(table, t), (dim,), jnp.float32))
-    rows = embedding.std * row(ids)
-    return rows if embedding.padding is None else rows * (ids != embedding.padding)[:, None]
 
 
 def language_loss(

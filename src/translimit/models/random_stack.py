@@ -38,21 +38,12 @@ from translimit.core import (
     require_covariance,
     require_free,
 )
-from translimit.describe import (
-    Attention,
-    Embedding,
-    FeedForward,
-    LatentAttention,
-    Layer,
-    Stack,
-    SubBlock,
-)
-from translimit.models.random_mixers import attend
-from translimit.models.random_readout import LanguageReadout, language_loss, table_rows
-from translimit.models.random_units import experts, feed_forward
-from translimit.models.random_weights import GROUPS, LayerWeights, Weights, draw, scaled, squares
+from translimit.describe import Embedding, Stack
+from translimit.models.random_layers import backward, forward
+from translimit.models.random_readout import LanguageReadout, language_loss
+from translimit.models.random_tokens import embedded, gaussian, root
+from translimit.models.random_weights import GROUPS, LayerWeights, draw, scaled
 from translimit.models.stack_paths import StackPaths
-from translimit.models.token_norms import normalise
 
 
 class RandomStack(eqx.Module):
@@ -115,10 +106,10 @@ class RandomStack(eqx.Module):
         given = np.asarray(ids_or_cov)
         if given.ndim == 1:
             ids = self._ids(given)
-            one = functools.partial(_embedded, self.stack, ids, np.dtype(dtype))
+            one = functools.partial(embedded, self.stack, ids, np.dtype(dtype))
         else:
             cov = require_covariance(as_float64(ids_or_cov, "ids_or_cov"), "ids_or_cov")
-            one = functools.partial(_gaussian, self.stack, cov, np.dtype(dtype))
+            one = functools.partial(gaussian, self.stack, root(cov), np.dtype(dtype))
         with jax.enable_x64(np.dtype(dtype) == np.float64):
             drawn = np.stack([np.asarray(one(own)) for own in keys])
         return drawn[0] if replicas is None else drawn
@@ -257,43 +248,7 @@ class RandomStack(eqx.Module):
             raise ArgumentError(
                 "top_gradient", f"has shape {matrix.shape} for {n} tokens", f"pass [{n}, {n}]"
             )
-        return _root(matrix)
-
-
-def pass_layer(
-    layer: Layer, causal: bool, weights: LayerWeights, x: Float[Array, "n dim"]
-) -> tuple[Float[Array, "n dim"], Float[Array, " heads"]]:
-    """The tokens that leave a layer, and the entropy of every head of it.
-
-    Args:
-        layer: its sub-blocks.
-        causal: whether a token sees only itself and the tokens before it.
-        weights: the matrices of all branches.
-        x: the tokens that enter.
-    """
-    entropies = []
-    for block, of in zip(layer, weights, strict=True):
-        x, entropy = _pass_block(block, causal, of, x)
-        entropies.append(entropy)
-    return x, jnp.concatenate(entropies)
-
-
-def _pass_block(
-    block: SubBlock, causal: bool, weights: tuple[Weights, ...], x: Array
-) -> tuple[Array, Array]:
-    read = normalise(block.norm_in, x)
-    added, entropies = jnp.zeros_like(x), [jnp.zeros(0, x.dtype)]
-    for branch, of in zip(block.branches, weights, strict=True):
-        if isinstance(branch, (Attention, LatentAttention)):
-            mixed = attend(branch, causal, of, read)
-            added = added + mixed.out
-            entropies.append(mixed.entropy)
-        elif isinstance(branch, FeedForward):
-            added = added + feed_forward(branch, of, read)
-        else:
-            added = added + experts(branch, of, read)
-    total = block.residual * x + block.branch * normalise(block.norm_out, added)
-    return normalise(block.norm_post, total), jnp.concatenate(entropies)
+        return root(matrix)
 
 
 def _run(
@@ -308,7 +263,7 @@ def _run(
     centred = stack.centred
     levels, covs, entropies = [x], [_covs(x, centred)], []
     for index, layer in enumerate(stack.layers):
-        x, entropy = _forward(layer, stack.causal, x, keys, jnp.asarray(index))
+        x, entropy = forward(layer, stack.causal, x, keys, jnp.asarray(index))
         covs.append(_covs(x, centred))
         entropies.append(entropy)
         if back:
@@ -325,49 +280,12 @@ def _run(
     grams, weights = [_grams(g)], []
     for index in reversed(range(len(stack.layers))):
         one = stack.layers[index]
-        g, square = _backward(one, stack.causal, levels[index], g, keys, jnp.asarray(index))
+        g, square = backward(one, stack.causal, levels[index], g, keys, jnp.asarray(index))
         grams.insert(0, _grams(g))
         weights.insert(0, square)
     told["grad_grams"] = jnp.stack(grams, axis=1)
     told["weight_squares"] = jnp.stack(weights, axis=1)
     return told
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(
-    layer: Layer, causal: bool, x: Array, keys: Array, index: Array
-) -> tuple[Array, Float[Array, "replicas 2"]]:
-    """Tokens that leave a layer; mean entropy of its heads, and deviation over them."""
-
-    def one(argument: tuple[Array, Key]) -> tuple[Array, Array]:
-        x, key = argument
-        normals = draw(layer, x.shape[1], key, index, x.dtype)
-        x, heads = pass_layer(layer, causal, scaled(layer, x.shape[1], normals), x)
-        if heads.size == 0:
-            return x, jnp.zeros(2, x.dtype)
-        return x, jnp.stack([jnp.mean(heads), jnp.std(heads)])
-
-    return jax.lax.map(one, (x, keys))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _backward(
-    layer: Layer, causal: bool, x: Array, g: Array, keys: Array, index: Array
-) -> tuple[Array, Float[Array, "replicas groups"]]:
-    """The gradient below a layer, and sigma_W^2 |dW|^2 by group."""
-
-    def one(argument: tuple[Array, Array, Key]) -> tuple[Array, Array]:
-        x, g, key = argument
-        dim = x.shape[1]
-
-        def passed(normals: LayerWeights, x: Array) -> Array:
-            return pass_layer(layer, causal, scaled(layer, dim, normals), x)[0]
-
-        _, pull = jax.vjp(passed, draw(layer, dim, key, index, x.dtype), x)
-        of_normals, below = pull(g)
-        return below, squares(layer, dim, of_normals)
-
-    return jax.lax.map(one, (x, g, keys))
 
 
 def _loss(
@@ -409,34 +327,3 @@ def _grams(x: Float[Array, "replicas n dim"]) -> Float[Array, "replicas n n"]:
 
 def _folded(key: Key, count: int) -> Array:
     return jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(count))
-
-
-def _embedded(stack: Stack, ids: np.ndarray, dtype: np.dtype, key: Key) -> Array:
-    """Tokens of an embedding."""
-    of, dim = stack.embedding, stack.dim
-    assert isinstance(of, Embedding)
-    rows = of.multiplier * table_rows(of, dim, jnp.asarray(ids), key).astype(dtype)
-    positions = jax.random.normal(named_key(key, "positions"), (len(ids), dim), jnp.float32)
-    shared = jax.random.normal(named_key(key, "type"), (dim,), jnp.float32)
-    x = rows + of.position_std * positions.astype(dtype) + of.type_std * shared.astype(dtype)
-    return normalise(of.norm, x)
-
-
-def _gaussian(stack: Stack, cov: np.ndarray, dtype: np.dtype, key: Key) -> Array:
-    """Gaussian tokens of a covariance, of which norms may remove the mean."""
-    dim = stack.dim
-    drawn = jax.random.normal(named_key(key, "tokens"), (len(cov), dim), jnp.float32)
-    x = jnp.asarray((dim / stack.free_dim) ** 0.5 * _root(cov), dtype) @ drawn.astype(dtype)
-    norm = None if stack.embedding is None else stack.embedding.norm
-    if norm is None:
-        return x
-    x = x - jnp.mean(x, axis=1, keepdims=True) if stack.centred else x
-    square = jnp.mean(x**2, axis=1)
-    wanted = jnp.asarray(np.diagonal(cov), dtype)
-    return x * jnp.sqrt(wanted / jnp.where(square > 0, square, 1.0))[:, None]
-
-
-def _root(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """F with F F^T the matrix, which may be singular."""
-    values, basis = np.linalg.eigh(matrix)
-    return basis * np.sqrt(np.maximum(values, 0.0))

@@ -1,0 +1,83 @@
+r"""Tokens as they enter a random stack: of an embedding, or Gaussian with a covariance.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from translimit.core import Key, named_key
+from translimit.describe import Embedding, Normalisation, Stack
+from translimit.models.token_norms import normalise
+
+
+def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Array, "n dim"]:
+    """Rows of the table of embeddings before their multiplier, drawn one by one.
+
+    Args:
+        embedding: standard deviation and padding row.
+        dim: D.
+        ids: which rows [n].
+        key: of the table.
+    """
+    table = named_key(key, "table")
+    row = jax.vmap(lambda t: jax.random.normal(jax.random.fold_in(table, t), (dim,), jnp.float32))
+    rows = embedding.std * row(ids)
+    return rows if embedding.padding is None else rows * (ids != embedding.padding)[:, None]
+
+
+def embedded(
+    stack: Stack, ids: Int[np.ndarray, " n"], dtype: np.dtype, key: Key
+) -> Float[Array, "n dim"]:
+    """Tokens of an embedding: rows of the table, positions, the shared row, and their norm.
+
+    Args:
+        stack: with an `Embedding`.
+        ids: of the tokens.
+        dtype: of the result.
+        key: of table, positions and the shared row.
+    """
+    of, dim = stack.embedding, stack.dim
+    assert isinstance(of, Embedding)  # `RandomStack.draw_tokens` looks
+    rows = of.multiplier * table_rows(of, dim, jnp.asarray(ids), key).astype(dtype)
+    positions = jax.random.normal(named_key(key, "positions"), (len(ids), dim), jnp.float32)
+    shared = jax.random.normal(named_key(key, "type"), (dim,), jnp.float32)
+    x = rows + of.position_std * positions.astype(dtype) + of.type_std * shared.astype(dtype)
+    return normalise(of.norm, x)
+
+
+def gaussian(
+    stack: Stack, factor: Float[np.ndarray, "n n"], dtype: np.dtype, key: Key
+) -> Float[Array, "n dim"]:
+    """Gaussian tokens whose C, without the mean that norms remove, has the mean F F^T.
+
+    Tokens that leave a norm of the embedding have the mean squares of F F^T exactly.
+
+    Args:
+        stack: width, norms and embedding.
+        factor: F.
+        dtype: of the result.
+        key: of the draw.
+    """
+    dim = stack.dim
+    drawn = jax.random.normal(named_key(key, "tokens"), (len(factor), dim), jnp.float32)
+    x = jnp.asarray((dim / stack.free_dim) ** 0.5 * factor, dtype) @ drawn.astype(dtype)
+    norm = None if stack.embedding is None else stack.embedding.norm
+    if norm is None:
+        return x
+    wanted = jnp.asarray(np.sqrt((factor**2).sum(axis=1, keepdims=True)), dtype)
+    return wanted * normalise(Normalisation(norm.kind), x)
+
+
+def root(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """F with F F^T the matrix, which may be singular.
+
+    Args:
+        matrix: without negative eigenvalues beyond rounding.
+    """
+    values, basis = np.linalg.eigh(matrix)
+    return basis * np.sqrt(np.maximum(values, 0.0))
