@@ -12,3 +12,5 @@ from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
 from .readout import top_gradient as top_gradient
 from .solution import SignalSolution as SignalSolution
+from .spreads import Spread as Spread
+from .spreads import spread as spread
