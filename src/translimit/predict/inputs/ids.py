@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,5 @@ def _listed(values: list[Any]) -> Int[np.ndarray, " n"]:
 
 
 def _number(word: str) -> int | str:
-    try:
-        return int(word)
-    except ValueError:
-        return word
+    """A word as a number of at most ten digits, where it is one."""
+    return int(word) if re.fullmatch(r"[+-]?[0-9]{1,10}", word) else word

@@ -22,6 +22,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _REMEDY = "pass an image (png, jpeg, webp, bmp, gif) or an array as .npy"
 #: Pixels of the largest image that is read.
 LARGEST_IMAGE = 2**26
+#: The largest value of a pixel as a model reads it.
+LARGEST_PIXEL = 1e6
 
 
 def read_image(
@@ -102,6 +104,9 @@ def _of_array(array: np.ndarray, whole: bool, embedding: PatchEmbedding) -> Any:
     rows, columns, patch = embedding.rows, embedding.columns, embedding.patch
     own = (embedding.channels, rows * patch, columns * patch)
     if array.shape == own and not whole:
+        if np.abs(array).max() > LARGEST_PIXEL:
+            problem = f"has values up to {float(np.abs(array).max()):.3g}"
+            raise ArgumentError("image", problem, f"pass pixels of at most {LARGEST_PIXEL:g}")
         return array.astype(np.float64)
     grey = array.ndim == 2
     if not (grey or (array.ndim == 3 and array.shape[2] in (1, 3, 4))) or array.size == 0:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FILE = "preprocessor_config.json"
+#: The smallest number that pixels are divided by.
+SMALLEST_STD = 1e-6
 #: Processors for which one number is the shorter side; for others it is both sides.
 _SHORTER = ("CLIP", "ChineseCLIP", "Bit", "Siglip")
 #: Filters by the numbers of Pillow.
@@ -167,8 +169,8 @@ def read_preparation(folder: str | Path | None, embedding: PatchEmbedding) -> Pr
     factor = k.number("rescale_factor", 1 / 255) if k.flag("do_rescale", True) else 1.0
     mean = k.row("image_mean", channels, default.mean) if normalised else (0.0,) * channels
     std = k.row("image_std", channels, default.std) if normalised else (1.0,) * channels
-    if min(std) <= 0:
-        raise k.refuse("image_std", "write positive numbers")
+    if min(std) < SMALLEST_STD:
+        raise k.refuse("image_std", f"write numbers of at least {SMALLEST_STD:g}")
     return Preparation(shorter, size, crop, k.resample(), factor, mean, std, FILE)
 
 
@@ -210,9 +212,9 @@ class _Values:
         value = self.values.get("resample")
         if value is None:
             return 3
-        if isinstance(value, bool) or value not in _FILTERS:
+        if type(value) is not int or value not in _FILTERS:
             raise self.refuse("resample", "write a filter of Pillow, 0 to 5")
-        return int(value)
+        return value
 
     def size(self, shorter: bool, default: Preparation) -> tuple[int | None, Sides | None]:
         """The shorter side, or both sides."""

@@ -103,10 +103,10 @@ def read_tokens(
         for name in names:
             if name != "image":
                 raise ArgumentError(name, f"{reading.family} reads images", "pass image")
-        return _of_image(reading, embedding, image, count, folder)
+        return _of_image(reading, embedding, image, ("tokens", count), folder)
     if image is not None:
         raise ArgumentError("image", f"{reading.family} reads tokens of a text", "pass text or ids")
-    _require_place(reading, count)
+    _require_place(reading, count, "tokens")
     if text is not None:
         found, how = read_text(text, reading.vocabulary, tokenizer, folder)
         return _of_ids(reading, found, count, "text", f"{Path(text).name}, {how}")
@@ -135,8 +135,8 @@ def distinct_tokens(reading: StackReading, n: int) -> Tokens:
     if embedding is None:
         raise ArgumentError("n", "are asked of a stack without an embedding", "pass gram")
     if isinstance(embedding, PatchEmbedding):
-        return _of_image(reading, embedding, None, n, None)
-    _require_place(reading, n)
+        return _of_image(reading, embedding, None, ("n", n), None)
+    _require_place(reading, n, "n")
     ids, beyond = _different(n, embedding, reading.vocabulary)
     return _made(reading, ids, None, f"{n} tokens, all different", beyond)
 
@@ -154,12 +154,13 @@ def _of_image(
     reading: StackReading,
     embedding: PatchEmbedding,
     image: str | Path | ArrayInput | None,
-    count: int | None,
+    asked: tuple[str, int | None],
     folder: str | Path | None,
 ) -> Tokens:
     n = embedding.tokens
+    name, count = asked
     if count not in (None, n):
-        raise ArgumentError("tokens", f"got {count}", f"an image has {n}: leave tokens out")
+        raise ArgumentError(name, f"got {count}, and an image has {n}", f"pass {n}")
     first, patches = len(embedding.class_stds), embedding.patches
     classes = f" and {first} class {'token' if first == 1 else 'tokens'}" if first else ""
     parts = f"{patches} patches{classes}"
@@ -254,11 +255,11 @@ def _default_count(reading: StackReading) -> int:
     return max(2, min(TOKENS, reading.context or TOKENS))
 
 
-def _require_place(reading: StackReading, count: int | None) -> None:
+def _require_place(reading: StackReading, count: int | None, name: str) -> None:
     """Refuse more tokens than the context has, or than fit into memory."""
     if count is None:
         return
     if reading.context is not None and count > reading.context:
         remedy = f"pass at most the context, {reading.context}"
-        raise ArgumentError("tokens", f"got {count}", remedy)
-    require_free(32.0 * count**2, "tokens", f"inner products of {count} tokens", "pass fewer")
+        raise ArgumentError(name, f"got {count}", remedy)
+    require_free(32.0 * count**2, name, f"inner products of {count} tokens", "pass fewer")

@@ -10,7 +10,11 @@ from jaxtyping import Int
 from translimit.core import ArgumentError
 from translimit.predict.inputs.files import decoded, read_start
 from translimit.predict.inputs.ids import require_vocabulary
-from translimit.predict.inputs.tokenizer_files import find_tokenizer, load_tokenizer
+from translimit.predict.inputs.tokenizer_files import (
+    find_tokenizer,
+    load_tokenizer,
+    require_own,
+)
 
 #: Bytes of a text that are read; what follows is not met.
 MOST_BYTES = 2**20
@@ -45,7 +49,8 @@ def read_text(
     kind = load_tokenizer(found)
     try:
         encoded = kind.encode(text)
-    except Exception as error:  # a word that a tokenizer without an unknown one does not know
+    except BaseException as error:  # a word, say, that a tokenizer without an unknown one meets
+        require_own(error)
         problem = f"{path} cannot be cut into tokens by {found}"
         raise ArgumentError("text", problem, "pass the tokenizer of this model") from error
     ids = np.array(encoded.ids, dtype=np.int64)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from translimit.core import ArgumentError, MissingExtraError, config, require_package
+from translimit.core import ArgumentError, MissingExtraError, cause_of, config, require_package
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,9 +82,24 @@ def load_tokenizer(path: Path) -> Tokenizer:
         found.no_padding()
     except ArgumentError:
         raise
-    except Exception as error:  # tokenizers raises plain Exceptions
-        raise ArgumentError("tokenizer", f"{path} cannot be read", _REMEDY) from error
+    except BaseException as error:
+        require_own(error)
+        problem = f"{path} cannot be read ({cause_of(error)})"
+        raise ArgumentError("tokenizer", problem, _REMEDY) from error
     return found
+
+
+def require_own(error: BaseException) -> None:
+    """Let pass what is not an error of tokenizers: its panics are no `Exception`.
+
+    Args:
+        error: what was raised.
+
+    Raises:
+        BaseException: the error itself, where it means the whole process, as an interrupt does.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
 
 
 def _loaded(path: Path, tokenizers: Any) -> Any:
