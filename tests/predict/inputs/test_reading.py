@@ -11,9 +11,15 @@ import pytest
 from tests.predict.inputs.readings import bert, llama, vit
 
 from translimit.core import ArgumentError, ArgumentTypeError, named_key
-from translimit.describe import Embedding, Normalisation, Stack, StackReading, pre_norm_stack
-from translimit.describe.mixers import Attention
-from translimit.describe.stack import Norm
+from translimit.describe import (
+    Attention,
+    Embedding,
+    Norm,
+    Normalisation,
+    Stack,
+    StackReading,
+    pre_norm_stack,
+)
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 
 DIM = 16_384
