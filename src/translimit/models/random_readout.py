@@ -10,17 +10,18 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from translimit.core import (
     NOT_NEGATIVE,
     POSITIVE,
+    AnyArray,
     ArgumentError,
     Key,
     require_count,
@@ -31,15 +32,12 @@ from translimit.describe import Embedding, Stack
 from translimit.models.random_tokens import table_rows
 from translimit.models.token_norms import normalise
 
-if TYPE_CHECKING:
-    from jaxtyping import Int
 
-
-@dataclass(frozen=True, eq=False)
-class LanguageReadout:
+@final
+class LanguageReadout(eqx.Module):
     """Logits, and the words that the loss expects.
 
-    Attributes:
+    Args:
         targets: the word that follows each token [n].
         words: V, entries of the vocabulary.
         std: of the entries of a matrix of its own; None where the readout is tied.
@@ -53,14 +51,14 @@ class LanguageReadout:
         ArgumentTypeError: an argument of the wrong type.
     """
 
-    targets: Int[np.ndarray, " n"]
-    words: int
-    std: float | int | None = None
+    targets: Int[AnyArray, " n"]
+    words: int = eqx.field(static=True)
+    std: float | int | None = eqx.field(static=True, default=None)
     tied: Key | None = None
-    multiplier: float | int = 1.0
-    softcap: float | int | None = None
+    multiplier: float | int = eqx.field(static=True, default=1.0)
+    softcap: float | int | None = eqx.field(static=True, default=None)
 
-    def __post_init__(self) -> None:
+    def __check_init__(self) -> None:
         require_count(self.words, "words", 2)
         require_number(self.multiplier, "multiplier")
         if self.softcap is not None:

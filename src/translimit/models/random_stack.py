@@ -288,20 +288,17 @@ def _run(
     return told
 
 
+@eqx.filter_jit
 def _loss(
     readout: LanguageReadout, stack: Stack, x: Array, keys: Array
 ) -> tuple[Float[Array, " replicas"], Array]:
     """The loss, and its gradient with respect to the tokens that leave the last layer."""
 
-    @jax.jit
-    def both(x: Array, keys: Array) -> tuple[Array, Array]:
-        def one(argument: tuple[Array, Key]) -> tuple[Array, Array]:
-            x, key = argument
-            return jax.value_and_grad(lambda x: language_loss(readout, stack, x, key))(x)
+    def one(argument: tuple[Array, Key]) -> tuple[Array, Array]:
+        x, key = argument
+        return jax.value_and_grad(lambda x: language_loss(readout, stack, x, key))(x)
 
-        return jax.lax.map(one, (x, keys))
-
-    return both(x, keys)
+    return jax.lax.map(one, (x, keys))
 
 
 @jax.jit
