@@ -1,4 +1,10 @@
 from .concentration import concentration as concentration
+from .exponents import Exponents as Exponents
+from .exponents import Factors as Factors
+from .exponents import Rates as Rates
+from .exponents import collapse_factors as collapse_factors
+from .exponents import exponents as exponents
+from .exponents import stack_factors as stack_factors
 from .kernels import activation_kernel as activation_kernel
 from .partition import log_partition as log_partition
 from .partition import log_partition_cov as log_partition_cov
