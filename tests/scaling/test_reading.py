@@ -7,7 +7,7 @@ import pytest
 
 from translimit.cli import main
 from translimit.core import ArgumentError, NoSuchLimitError
-from translimit.describe import read_architecture, read_stack_sizes
+from translimit.describe import read_stack
 from translimit.scaling import (
     ReadSize,
     Rules,
@@ -16,6 +16,7 @@ from translimit.scaling import (
     read_size,
     require_same_module,
     rules,
+    rules_for,
 )
 
 CONFIGS = Path(__file__).parents[1] / "predict" / "configs"
@@ -32,18 +33,18 @@ def test_inline_sizes_and_files(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
-def test_sizes_are_those_of_the_architecture(path):
+def test_sizes_are_those_of_the_stack(path):
     if path.stem == "bert-base":
         with pytest.raises(NoSuchLimitError, match="post-LN"):
             read_size(path)
         return
-    architecture, sizes = read_architecture(path), read_stack_sizes(path)
-    for name in ("family", "layers", "dim", "heads", "kv_heads", "head_dim"):
-        assert getattr(sizes, name) == getattr(architecture, name)
-    assert architecture.feed_forward is not None
-    assert sizes.mlp_dim == architecture.feed_forward.width
-    size = read_size(path).size
-    assert (size.width, size.layers, size.groups) == (sizes.dim, sizes.layers, sizes.kv_heads)
+    reading, size = read_stack(path), read_size(path).size
+    assert (size.width, size.layers, size.groups) == (
+        reading.stack.dim,
+        len(reading.stack.layers),
+        reading.kv_heads,
+    )
+    assert size.mlp_ratio == reading.mlp_dim / reading.stack.dim
 
 
 def test_facts_of_the_module():
@@ -64,6 +65,51 @@ def test_facts_of_the_module():
         read_size({**qwen, "head_dim": 32})
     own = {"kind": "pre-norm", "layers": 2, "dim": 64, "heads": 4, "mlp_dim": 128}
     assert read_size(own).size == Size(head_dim=16, heads=4, layers=2, mlp_ratio=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"model_type": "bert"}, "'bert' normalises after the residual sum"),
+        ({"model_type": "gemma2", "head_dim": 16}, "normalises what its branches return"),
+        ({"model_type": "gemma", "head_dim": 16}, "multiplies its embedding"),
+        ({"model_type": "gpt_neo"}, "does not divide its scores"),
+        ({"model_type": "olmoe", "num_experts": 4, "num_experts_per_tok": 2}, "has experts"),
+        ({"model_type": "granite", "residual_multiplier": 0.2}, "multiplies the stream"),
+        ({"model_type": "modernbert"}, "reads the stream without a norm"),
+    ],
+)
+def test_blocks_that_the_rules_do_not_know_are_refused_by_what_they_are(values, says):
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "attention_multiplier": 0.25,
+    }
+    with pytest.raises(NoSuchLimitError, match=says):
+        read_size({**sizes, **values})
+    with pytest.raises(NoSuchLimitError, match="albert shares its weights"):
+        read_size({**sizes, "model_type": "albert"})
+
+
+def test_families_beyond_the_first_are_read():
+    values = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    qwen3 = read_size({"model_type": "qwen3", "head_dim": 16, "intermediate_size": 128, **values})
+    assert qwen3.qk_norm
+    assert qwen3.size.mlp_ratio == 2
+    phi3 = read_size({"model_type": "phi3", "intermediate_size": 128, **values})
+    assert (phi3.packed_qkv, phi3.qk_norm) == (True, False)
+    own = {"kind": "stack", "dim": 64, "layers": 2, "norm": "rms", "attention": {"heads": 4}}
+    assert read_size({**own, "feed_forward": {"width": 128}}).size == phi3.size
+    assert (
+        rules_for(
+            own | {"feed_forward": {"width": 128}},
+            own | {"feed_forward": {"width": 128}},
+            optimizer="adamw",
+        ).global_lr
+        == 1
+    )
 
 
 def test_what_is_never_scaled_must_agree():

@@ -1,33 +1,27 @@
-"""Reading the architecture of a transformer: our own format, or a Hugging Face `config.json`.
-
-Only the standard library reads. What a configuration leaves out and its family fixes (an epsilon,
-an activation) is filled in and told in `assumptions`; a size that is missing is an error that
-names the keys under which it may stand.
-"""
+"""Pre-LN stacks of equal layers in one flat record, from what `read_stack` reads."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from translimit.core import JsonObject, config
-from translimit.describe.activation import Activation
-from translimit.describe.fields import Fields
-from translimit.describe.pre_norm import FeedForwardBlock, Norm, PreNormArchitecture, Rotary
-from translimit.describe.pre_norm_config import KIND, PreNormConfig
-from translimit.describe.stack_sizes import family_of, load
+from translimit.core import ConfigError, JsonObject
+from translimit.describe.embedding import Embedding, PatchEmbedding
+from translimit.describe.families import StackReading, read_stack
+from translimit.describe.mixers import Attention, FeedForward
+from translimit.describe.norm import Normalisation
+from translimit.describe.pre_norm import FeedForwardBlock, PreNormArchitecture, Rotary
 
 
 def read_architecture(source: str | Path | JsonObject) -> PreNormArchitecture:
-    """The architecture that a configuration describes.
+    """The architecture that a configuration describes, where its layers are equal and pre-LN.
 
     Args:
-        source: a `.toml` or `.json` file, or its content as a mapping; with `kind = "pre-norm"`
-            in our own format, else as Hugging Face's `config.json`.
+        source: what `read_stack` reads.
 
     Raises:
-        ConfigError: a file that cannot be read, a malformed one, an unknown family (the message
-            lists the known ones), a missing field (the message names it), or an unusable value.
-        NoSuchLimitError: a family that normalises after the sum (post-LN), like BERT.
+        ConfigError: what `read_stack` raises, or a block that a flat record does not hold.
+        NoSuchLimitError: a family whose layers are known to have no limit.
         ArgumentError: sizes that contradict each other.
 
     >>> sizes = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024}
@@ -35,61 +29,77 @@ def read_architecture(source: str | Path | JsonObject) -> PreNormArchitecture:
     >>> round(gpt2.score_std, 3), gpt2.head_dim, gpt2.feed_forward.width
     (0.307, 64, 3072)
     """
-    values, where = load(source)
-    if "kind" in values:
-        return _built(config.from_json(PreNormConfig, values, where=where), family=KIND)
-    family, fields = family_of(values, where), Fields(values, where)
-    stack = family.read(fields)
-    return _built(
-        stack,
-        family=family.name,
-        assumptions=tuple(fields.assumptions),
-        ignored=tuple(fields.ignored),
+    reading = read_stack(source)
+    stack, layer = reading.stack, reading.stack.layers[0]
+    branches = [one for block in layer for one in block.branches]
+    norms = {block.norm_in for block in layer}
+    attention, units = branches[0], branches[1] if len(branches) > 1 else None
+    known = (
+        all(one == layer for one in stack.layers)
+        and len(norms) == 1
+        and not any(block.norm_out or block.norm_post for block in layer)
+        and all(block.residual == block.branch == 1 for block in layer)
     )
-
-
-def _built(
-    given: PreNormConfig,
-    *,
-    family: str,
-    assumptions: tuple[str, ...] = (),
-    ignored: tuple[str, ...] = (),
-) -> PreNormArchitecture:
-    """The architecture of a stack in our own format."""
-
-    def std(own: float | None) -> float:
-        return given.init_std if own is None else own
-
-    feed_forward = None
-    if given.mlp_dim is not None:
-        feed_forward = FeedForwardBlock(
-            width=given.mlp_dim,
-            activation=Activation(given.activation),
-            in_std=std(given.mlp_in_std),
-            out_std=std(given.mlp_out_std),
-            gated=given.gated,
+    norm = norms.pop()
+    if (
+        not known
+        or not isinstance(norm, Normalisation)
+        or not isinstance(attention, Attention)
+        or not isinstance(units, FeedForward | None)
+        or attention.qk_norm is not None
+    ):
+        raise ConfigError(
+            "configuration", f"{reading.family} is no plain pre-LN stack", "use read_stack"
         )
-    rotary = None if given.rotary_dims is None else Rotary(given.rotary_dims, given.rotary_base)
-    return PreNormArchitecture(
-        family=family,
-        layers=given.layers,
-        dim=given.dim,
-        heads=given.heads,
-        kv_heads=given.heads if given.kv_heads is None else given.kv_heads,
-        head_dim=given.dim_of_head,
-        qk_std=std(given.qk_std),
-        v_std=std(given.v_std),
-        out_std=std(given.out_std),
-        token_std=std(given.token_std),
-        first_token_std=given.first_token_std,
-        norm=Norm.LAYER if given.norm == "layer" else Norm.RMS,
-        norm_eps=given.norm_eps,
-        causal=given.causal,
-        feed_forward=feed_forward,
-        parallel=given.parallel,
-        rotary=rotary,
-        context=given.context,
-        image_tokens=given.image_tokens,
-        assumptions=assumptions,
-        ignored=ignored,
+    window = attention.scores.window
+    contexts = [one for one in (reading.context, window) if one is not None]
+    first, token_std = _tokens(reading)
+    feed_forward = units and FeedForwardBlock(
+        units.width, units.activation, units.in_std, units.out_std, units.gated
     )
+    return PreNormArchitecture(
+        family=reading.family,
+        layers=len(stack.layers),
+        dim=stack.dim,
+        heads=attention.heads,
+        kv_heads=attention.key_heads,
+        head_dim=attention.head_dim,
+        qk_std=math.sqrt(attention.query_std * attention.key_std),
+        v_std=attention.value_std,
+        out_std=attention.out_std,
+        token_std=token_std,
+        first_token_std=first,
+        norm=norm.kind,
+        norm_eps=norm.eps,
+        causal=stack.causal,
+        feed_forward=feed_forward,
+        parallel=len(layer) == 1 and units is not None,
+        rotary=_rotary(attention),
+        context=min(contexts) if contexts else None,
+        image_tokens=reading.image_tokens,
+        assumptions=(*reading.assumptions, "all tokens differ"),
+        ignored=reading.ignored,
+    )
+
+
+def _tokens(reading: StackReading) -> tuple[float | None, float]:
+    """Standard deviations of token 0 where it is of another kind, and of the others."""
+    embedding = reading.stack.embedding
+    match embedding:
+        case Embedding():
+            stds = (embedding.multiplier * embedding.std, embedding.position_std)
+            return None, math.hypot(*stds, embedding.type_std)
+        case PatchEmbedding():
+            patches = math.hypot(embedding.std * embedding.entries**0.5, embedding.position_std)
+            first = embedding.class_stds
+            return (math.hypot(first[0], embedding.position_std) if first else None), patches
+        case _:
+            return None, 0.02
+
+
+def _rotary(attention: Attention) -> Rotary | None:
+    turned = attention.rotary
+    if turned is None:
+        return None
+    base = turned.thetas[1] ** (-turned.dims / 2) if len(turned.thetas) > 1 else 10_000.0
+    return Rotary(turned.dims, round(base, 6))

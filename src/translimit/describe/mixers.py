@@ -25,7 +25,7 @@ from translimit.core import (
 )
 from translimit.describe.activation import Activation
 from translimit.describe.frequencies import Frequencies
-from translimit.describe.pre_norm import Norm
+from translimit.describe.norm import Norm
 
 #: How a router's logits become the weights of experts.
 Routing = Literal["softmax", "softmax_renormalised", "softmax_top", "sigmoid"]

@@ -32,6 +32,8 @@ class NameTable:
             above query projections.
         scale: attributes of these that may hold it, the first that exists counts.
         depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.
+        interleaved: whether a packed tensor of query, key and value goes head by head,
+            [heads, (query, key, value), head_dim], instead of part by part.
         strict: every pattern must match a parameter (tables of users).
         remark: what an error about an unmatched name adds.
     """
@@ -42,8 +44,14 @@ class NameTable:
     attention: tuple[str, ...] = ()
     scale: tuple[str, ...] = SCALE_ATTRIBUTES
     depth_scaled: bool = False
+    interleaved: bool = False
     strict: frozenset[str] = field(default_factory=frozenset)
     remark: str = ""
+
+    @property
+    def packed_qkv(self) -> bool:
+        """Whether query, key and value are one tensor."""
+        return QKV in self.roles.values()
 
     def extended(self, names: Mapping[str, Role | str | tuple[Role | str, ...]]) -> NameTable:
         """Another one, in which the given patterns come first.
@@ -74,7 +82,7 @@ def linear_names(pattern: str, role: Role) -> dict[str, Role]:
 
 
 def norm_names(pattern: str, kind: str) -> dict[str, Role]:
-    """Gain and bias of a norm, of kind `block` or `final`."""
+    """Gain and bias of a norm, of kind `block`, `final` or `embedding`."""
     return {
         f"{pattern}.weight": Role(f"{kind}_norm_gain"),
         f"{pattern}.bias": Role(f"{kind}_norm_bias"),

@@ -33,13 +33,7 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe.activation import Activation
-
-
-class Norm(enum.Enum):
-    """What normalises a token before a block."""
-
-    LAYER = "layer norm"
-    RMS = "root mean square norm"
+from translimit.describe.norm import Norm
 
 
 @dataclass(frozen=True)

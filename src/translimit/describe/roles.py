@@ -50,7 +50,8 @@ class Role(enum.StrEnum):
     The gate of a gated MLP is `MLP_GATE`, its other input projection `MLP_IN`; a class token is a
     `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
     zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
-    `SHAPED_GAIN` weighs the parts of a shaped attention matrix.
+    `SHAPED_GAIN` weighs the parts of a shaped attention matrix, a `BRANCH_GAIN` the entries of what
+    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -80,6 +81,13 @@ class Role(enum.StrEnum):
     READOUT = "readout"
     READOUT_BIAS = "readout_bias"
     SHAPED_GAIN = "shaped_gain"
+    BRANCH_GAIN = "branch_gain"
+    EMBEDDING_NORM_GAIN = "embedding_norm_gain"
+    EMBEDDING_NORM_BIAS = "embedding_norm_bias"
+    ROUTER = "router"
+    ROUTER_BIAS = "router_bias"
+    READOUT_DENSE = "readout_dense"
+    READOUT_DENSE_BIAS = "readout_dense_bias"
 
     @property
     def fan_in(self) -> Axis:
@@ -113,7 +121,7 @@ class Role(enum.StrEnum):
 
     @property
     def is_gain(self) -> bool:
-        """Whether it starts at the constant 1."""
+        """Whether it starts at a constant, 1 as a rule."""
         return self.value.endswith("_gain")
 
     @property
@@ -158,6 +166,13 @@ _FACTS: dict[Role, _Facts] = {
     Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),
     Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
     Role.SHAPED_GAIN: _BLOCK_VECTOR,
+    Role.BRANCH_GAIN: _BLOCK_VECTOR,
+    Role.EMBEDDING_NORM_GAIN: _EMBEDDING,
+    Role.EMBEDDING_NORM_BIAS: _EMBEDDING,
+    Role.ROUTER: _Facts(Axis.STREAM, Axis.FIXED, in_block=True),
+    Role.ROUTER_BIAS: _Facts(Axis.FIXED, Axis.FIXED, in_block=True),
+    Role.READOUT_DENSE: _Facts(Axis.STREAM, Axis.STREAM),
+    Role.READOUT_DENSE_BIAS: _EMBEDDING,
 }
 
 

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from translimit.core import ConfigError, Json, JsonObject, config, nearest
-from translimit.describe import Size, read_stack_sizes
+from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config, nearest
+from translimit.describe import (
+    Attention,
+    Embedding,
+    FeedForward,
+    Size,
+    Stack,
+    StackReading,
+    read_stack,
+)
 from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import ShapeMismatchError
 
@@ -25,12 +33,14 @@ class ReadSize:
         vocabulary: entries of the vocabulary, or None where it is not told.
         tied: whether token embedding and readout are one tensor.
         packed_qkv: whether query, key and value are one tensor.
+        qk_norm: whether queries and keys are normalised.
     """
 
     size: Size
     vocabulary: int | None = None
     tied: bool = False
     packed_qkv: bool = False
+    qk_norm: bool = False
 
 
 @runtime_checkable
@@ -52,13 +62,14 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     Args:
         source: `head_dim=16,heads=4,layers=2` (or `width=64` instead of the head dimension, and
             `kv_heads`, `mlp_ratio`); a TOML or JSON file of the same keys; or the configuration of
-            a model: Hugging Face's `config.json`, or our own format with `kind = "pre-norm"`.
+            a model: Hugging Face's `config.json`, or our own format with `kind = "stack"`.
 
     Raises:
         ConfigError: an unreadable file, an unknown or missing key, a value of the wrong type.
         ArgumentError: sizes that contradict each other.
         ShapeMismatchError: heads that together are wider or narrower than the stream.
-        NoSuchLimitError: a model that normalises after the sum.
+        NoSuchLimitError: a model whose blocks the rules are not known for: they normalise after
+            the sum or after a branch, mix experts or latents, or multiply what they add.
 
     >>> read_size("head_dim=16,heads=4,layers=2").size.width
     64
@@ -69,7 +80,8 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     where = "sizes" if isinstance(source, Mapping) else str(source)
     if not any(key in values for key in _MODEL_KEYS):
         return ReadSize(_size(values, where))
-    stack = read_stack_sizes(source)
+    stack = read_stack(source)
+    require_known_block(stack, where)
     if stack.head_dim * stack.heads != stack.dim:
         raise ShapeMismatchError(
             where,
@@ -84,7 +96,7 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
         kv_heads=stack.kv_heads,
         **ratio,
     )
-    return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv)
+    return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv, stack.qk_norm)
 
 
 def rules_for(base: Source, target: Source, *, tied: bool | None = None, **options: Any) -> Rules:
@@ -110,7 +122,8 @@ def rules_for(base: Source, target: Source, *, tied: bool | None = None, **optio
     """
     small, large = _read(base), _read(target)
     require_same_module(small, large)
-    told: dict[str, Any] = {"style": "folded", "packed_qkv": large.packed_qkv, **options}
+    told: dict[str, Any] = {"style": "folded", "packed_qkv": large.packed_qkv}
+    told |= {"qk_norm": large.qk_norm, **options}
     return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
 
 
@@ -128,9 +141,10 @@ def require_same_module(base: ReadSize, target: ReadSize) -> None:
     """Refuse a target that differs from its base in what is never scaled.
 
     Raises:
-        ShapeMismatchError: another vocabulary, tied embeddings or a packed projection in one.
+        ShapeMismatchError: another vocabulary; tied embeddings, a packed projection or normalised
+            queries in one.
     """
-    for name in ("vocabulary", "tied", "packed_qkv"):
+    for name in ("vocabulary", "tied", "packed_qkv", "qk_norm"):
         one, other = getattr(base, name), getattr(target, name)
         if one != other and None not in (one, other):
             raise ShapeMismatchError(
@@ -138,6 +152,57 @@ def require_same_module(base: ReadSize, target: ReadSize) -> None:
                 f"is {one} in the base and {other} in the target",
                 "keep it as it is in the base",
             )
+
+
+def require_known_block(reading: StackReading, where: str) -> None:
+    """Refuse a stack whose blocks the rules are not known for.
+
+    Args:
+        reading: the stack and what it was read as.
+        where: how errors call it.
+
+    Raises:
+        NoSuchLimitError: a norm after the sum or after a branch, a branch that reads the stream
+            without one, experts or latents, multipliers, or scores of another scale than
+            head_dim^(-1/2).
+    """
+    if (problem := unknown_block(reading.stack)) is not None:
+        raise NoSuchLimitError(
+            where,
+            f"{reading.family!r} {problem}",
+            "the rules are for pre-LN stacks of attention and feed-forward blocks, like GPT-2, "
+            "Llama or ViT; for other blocks tell the sizes alone, and make a coordinate check",
+        )
+
+
+def unknown_block(stack: Stack, *, any_scale: bool = False) -> str | None:
+    """What the rules do not know of in a stack, in words; None where they know all.
+
+    Args:
+        stack: the stack.
+        any_scale: whether scores may have another scale than head_dim^(-1/2).
+    """
+    blocks = stack.sub_blocks
+    branches = [branch for block in blocks for branch in block.branches]
+    attention = [one for one in branches if isinstance(one, Attention)]
+    embedding = stack.embedding
+    if any(block.norm_post for block in blocks):
+        return "normalises after the residual sum (post-LN)"
+    if any(block.norm_out for block in blocks):
+        return "normalises what its branches return"
+    if not all(block.norm_in for block in blocks):
+        return "has a branch that reads the stream without a norm"
+    if not all(isinstance(one, Attention | FeedForward) for one in branches):
+        return "has experts or attention of latents"
+    if any(block.residual != 1 or block.branch != 1 for block in blocks):
+        return "multiplies the stream or what its branches add"
+    if isinstance(embedding, Embedding) and embedding.multiplier != 1:
+        return "multiplies its embedding"
+    if not any_scale and any(
+        abs(one.score_scale * one.head_dim**0.5 - 1) > 1e-6 for one in attention
+    ):
+        return "does not divide its scores by head_dim^(1/2)"
+    return None
 
 
 def _inline(text: str) -> dict[str, Json]:

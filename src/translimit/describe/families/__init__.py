@@ -1,17 +1,13 @@
-"""Families of transformers, one record each: what files, parameters and blocks of a family are.
+"""Families of transformers, one record each: readers of configurations, names of parameters.
 
-| family | block | initialisation (the reference implementation's, before training) |
-|---|---|---|
-| gpt2 | layer norm, tanh GELU, learned positions | N(0, s^2); W_O and W_2 divided by (2 L)^{1/2} |
-| llama, mistral, qwen2 | RMS norm, gated SiLU, rotary, grouped queries | N(0, s^2) throughout |
-| gpt_neox | layer norm, GELU, partial rotary, parallel blocks | N(0, s^2) throughout |
-| vit | layer norm, GELU, class token, learned positions, no mask | N(0, s^2) throughout |
+A reader takes every key that acts at initialisation; keys that are known to be inert there are
+listed in `inert`; any other is told by name in the reading's `ignored`.
 
-s is `initializer_range`. Biases start at zero and gains of norms at one; no dropout acts.
+A family is added by its reader (an entry of `decoder_families.DECODERS`, or a function), its names
+of parameters where they are known, and its record in `known.FAMILIES`. Predictions, scaling rules,
+adapters and checks ask the record and hold no list of their own.
 
-A family is added by a file that makes its `Family` and by its entry in `known.FAMILIES`. The
-readers of configurations (`read_architecture`, `read_stack_sizes`), the adapters of the scaling
-rules and the checks of models ask the record and hold no list of their own.
+Reference: documentation, "Signal propagation"; the reference implementations of transformers 5.
 """
 
 import lazy_loader

@@ -1,23 +1,95 @@
-"""The families that are understood, by name."""
+"""The families that are read, one record each, and those that are known to have no limit here."""
 
 from __future__ import annotations
 
-from translimit.describe.families.family import Family
-from translimit.describe.families.gpt2 import GPT2
-from translimit.describe.families.gpt_neox import GPT_NEOX
-from translimit.describe.families.llama import LLAMA, MISTRAL, QWEN2
-from translimit.describe.families.vit import VIT
+from translimit.describe.families.decoder_families import DECODERS
+from translimit.describe.families.decoder_names import DECODER_NAMES
+from translimit.describe.families.encoder_names import ENCODER_NAMES
+from translimit.describe.families.family import Family, Reader
+from translimit.describe.families.image_encoders import clip, siglip, vit
+from translimit.describe.families.text_encoders import bert, modernbert, t5
+
+_READERS: dict[str, Reader] = {
+    **{name: one.read for name, one in DECODERS.items()},
+    "bert": bert(1e-12, types=True, pad=0),
+    "roberta": bert(1e-12, types=True, pad=1),
+    "electra": bert(1e-12, types=True, pad=0),
+    "distilbert": bert(1e-12, types=False, pad=0),
+    "modernbert": modernbert,
+    "t5": t5,
+    "vit": vit(1e-12),
+    "deit": vit(1e-12),
+    "dinov2": vit(1e-6),
+    "clip_vision_model": clip,
+    "siglip_vision_model": siglip,
+}
+
+#: Classes that are not called like their `model_type`.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "gemma3_text": ("Gemma3",),
+    "clip_vision_model": ("CLIPVision",),
+    "siglip_vision_model": ("SiglipVision",),
+    "roberta": ("XLMRoberta", "Camembert"),
+    "t5": ("T5Encoder",),
+}
+
+#: Other `model_type`s of the same block and defaults.
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "gpt_neox": ("gpt-neox",),
+    "deepseek_v3": ("kimi_k2",),
+    "roberta": ("xlm-roberta", "camembert"),
+}
+
+#: Families that pack query, key and value, and whose tensors are laid out otherwise than `Places`
+#: can tell, or whose classes are not in the library transformers.
+_PACKED = ("falcon", "codegen", "gpt_bigcode", "modernbert", "baichuan", "chatglm", "qwen")
 
 #: Families by name, in the order in which messages list them.
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (GPT2, LLAMA, MISTRAL, QWEN2, GPT_NEOX, VIT)
+    name: Family(
+        name=name,
+        reader=reader,
+        classes=_CLASSES.get(name, ()),
+        aliases=_ALIASES.get(name, ()),
+        names={**DECODER_NAMES, **ENCODER_NAMES}.get(name),
+        packed=name in _PACKED,
+    )
+    for name, reader in _READERS.items()
+}
+
+#: Families whose layers are known to have no limit here, with the reason.
+WITHOUT_LIMIT: dict[str, str] = {
+    "albert": "shares its weights between layers, so that they are not independent",
+    "mamba": "mixes tokens by a state space",
+    "mamba2": "mixes tokens by a state space",
+    "rwkv": "mixes tokens by a linear recurrence",
+    "jamba": "has layers that mix tokens by a state space",
+    "recurrent_gemma": "has layers that mix tokens by a recurrence",
+    "falcon_mamba": "mixes tokens by a state space",
+    "bart": "is an encoder with a decoder that attends to it",
+    "whisper": "is an encoder with a decoder that attends to it",
 }
 
 
+def family_called(name: str) -> Family | None:
+    """The family of a `model_type`, or None.
+
+    Args:
+        name: the family's own, or one of its aliases.
+    """
+    found = FAMILIES.get(name)
+    if found is not None:
+        return found
+    return next((one for one in FAMILIES.values() if name in one.aliases), None)
+
+
 def family_of_class(name: str) -> Family | None:
-    """The family to which a class belongs by its name.
+    """The family to which a class belongs by its name, or None.
+
+    Args:
+        name: of the class.
 
     >>> family_of_class("GPTNeoXForCausalLM").name
     'gpt_neox'
     """
-    return next((one for one in FAMILIES.values() if name.startswith(one.class_prefix)), None)
+    return next((one for one in FAMILIES.values() if one.has_class(name)), None)

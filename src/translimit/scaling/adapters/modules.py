@@ -27,7 +27,8 @@ def require_fit(
     """
     rules.require_plain_module()
     _require_ties(found, model, rules)
-    if any(match.packed for match in found.values()) and not rules.question.packed_qkv:
+    together = any(match.packed and Role.QUERY in match.parts for match in found.values())
+    if together and not rules.question.packed_qkv:
         Rules(replace(rules.question, packed_qkv=True))  # refuses what one tensor cannot take
     _require_shapes(found, parameters, rules.question.target)
     _require_heads(model, rules.question.target)

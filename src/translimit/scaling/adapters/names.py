@@ -23,7 +23,8 @@ class Match:
 
     Attributes:
         role: of the parameter; of a packed one, the first of its parts.
-        parts: the roles of a tensor that holds query, key and value; one role otherwise.
+        parts: the roles of a tensor that holds query, key and value, or gate and input of a gated
+            block; one role otherwise.
         transposed: a matrix stored (in, out), unlike `torch.nn.Linear`.
         pattern: what matched.
     """

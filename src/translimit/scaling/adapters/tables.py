@@ -7,7 +7,7 @@ Tables of families are in their records, `translimit.describe.FAMILIES`. Two mor
 | torch | in_proj_weight of `torch.nn.MultiheadAttention` | fixed at N^{-1/2} |
 | plain | - | `scaling`, `scale` or `softmax_scale` above the query projection |
 
-Every family is pre-LN. BERT and its relatives normalise after the sum and are refused.
+Families whose blocks the rules are not known for are refused, by what their stack is.
 """
 
 from __future__ import annotations
@@ -15,20 +15,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias, cast
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    Json,
+    JsonObject,
+    NoSuchLimitError,
+    brief,
+    nearest,
+)
 from translimit.describe import (
     FAMILIES,
-    POST_NORM,
     QKV,
     QKV_BIAS,
     READOUT_NAMES,
     NameTable,
     Role,
+    family_called,
     linear_names,
     norm_names,
+    read_stack,
 )
 from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.errors import UnsupportedModuleError
+from translimit.scaling.reading import Configuration, unknown_block
 
 #: torch.nn.TransformerEncoder and torch.nn.MultiheadAttention, whose score scale is fixed.
 _TORCH = NameTable(
@@ -82,12 +92,15 @@ def table_of_model(model: Module) -> NameTable:
     """The table of a module: by the `model_type` of its configuration, else that of plain ones.
 
     Raises:
-        UnsupportedModuleError: it normalises after the sum, like BERT.
+        UnsupportedModuleError: its blocks are not those of the rules: it normalises after the sum,
+            like BERT, mixes experts, or multiplies what it adds.
     """
     inner = unwrapped(model)
-    named = getattr(getattr(inner, "config", None), "model_type", None)
+    config = getattr(inner, "config", None)
+    named = getattr(config, "model_type", None)
     if isinstance(named, str):
-        _require_pre_norm(named)
+        told = config.to_dict() if isinstance(config, Configuration) else None
+        _require_known_block(named, told)
     for name, module in inner.named_modules():
         if getattr(module, "norm_first", None) is False:
             raise UnsupportedModuleError(
@@ -104,12 +117,12 @@ def table_of(model: Module, names: Names = None) -> NameTable:
     Raises:
         ArgumentError: no such family or role.
         ArgumentTypeError: names of another type.
-        UnsupportedModuleError: a module that normalises after the sum.
+        UnsupportedModuleError: blocks that are not those of the rules.
     """
     if isinstance(names, NameTable):
         return names
     if isinstance(names, str) and names != "auto":
-        _require_pre_norm(names)
+        _require_known_block(names, None)
         found = _table_called(names)
         if found is None:
             known = (*FAMILIES, PLAIN.family)
@@ -128,7 +141,8 @@ def _table_called(name: str | None) -> NameTable | None:
     """The table of a family, or that of plain modules by its name."""
     if name == PLAIN.family:
         return PLAIN
-    return FAMILIES[name].names if name in FAMILIES else None
+    family = None if name is None else family_called(name)
+    return None if family is None else family.names
 
 
 def unwrapped(model: Module) -> Module:
@@ -143,10 +157,31 @@ def unwrapped(model: Module) -> Module:
             return model
 
 
-def _require_pre_norm(family: str) -> None:
-    if family.lower().replace("_", "-") in POST_NORM:
+def _require_known_block(family: str, told: JsonObject | None) -> None:
+    """Refuse a family whose blocks are not those of the rules; sizes do not matter where not told.
+
+    What cannot be read is left to the table: it says which parameter has no role.
+    """
+    try:
+        problem = unknown_block(
+            read_stack(told or {"model_type": family, **_SIZES}).stack, any_scale=True
+        )
+    except NoSuchLimitError as error:
+        problem = error.problem
+    except ArgumentError:
+        return
+    if problem is not None:
         raise UnsupportedModuleError(
             "model",
-            f"{family!r} normalises after the residual sum (post-LN)",
+            f"{family!r} {problem}",
             "the rules are for pre-LN stacks, like GPT-2, Llama or ViT",
         )
+
+
+#: Sizes that every reader understands, for a look at a family's block.
+_SIZES: dict[str, Json] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "intermediate_size": 256,
+}

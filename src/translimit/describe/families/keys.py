@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 from translimit.core import ConfigError, Json, JsonObject, brief, nearest
 from translimit.describe.activation import Activation
-from translimit.describe.stacks.inert import INERT
+from translimit.describe.families.inert import INERT
 
 T = TypeVar("T")
 

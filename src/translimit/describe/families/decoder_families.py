@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from translimit.describe.pre_norm import Norm
-from translimit.describe.stacks import text_changes as change
-from translimit.describe.stacks.decoders import Decoder
-from translimit.describe.stacks.positions import SLIDING, alternating
+from translimit.describe.families import decoder_changes as change
+from translimit.describe.families.decoders import Decoder
+from translimit.describe.families.positions import SLIDING, alternating
+from translimit.describe.norm import Norm
 
 LAYER = Norm.LAYER
 
@@ -181,7 +181,6 @@ DECODERS: dict[str, Decoder] = {
         ),
     ),
     "deepseek_v3": Decoder(head_dim=64, adjust=change.deepseek),
-    "kimi_k2": Decoder(head_dim=64, adjust=change.deepseek),
     "baichuan": Decoder(pad=0, adjust=change.baichuan),
     "chatglm": Decoder(eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm),
     "qwen": Decoder(depth_scaled=True, padded=False, adjust=change.qwen),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from translimit.describe.families.keys import Keys
 from translimit.describe.frequencies import Frequencies
-from translimit.describe.stacks.keys import Keys
 
 #: The names of layers' kinds of attention.
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"

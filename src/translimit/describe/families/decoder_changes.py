@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import cast
 
 from translimit.describe.activation import Activation
-from translimit.describe.mixers import Attention, Experts, FeedForward, QueryKeyNorm, Routing
-from translimit.describe.pre_norm import Norm
-from translimit.describe.stacks.decoders import Parts, experts, latent_attention
-from translimit.describe.stacks.keys import Keys
-from translimit.describe.stacks.positions import (
+from translimit.describe.families.decoders import Parts, experts, latent_attention
+from translimit.describe.families.keys import Keys
+from translimit.describe.families.positions import (
     FULL,
     SLIDING,
     alibi_slopes,
@@ -20,6 +18,8 @@ from translimit.describe.stacks.positions import (
     frequencies,
     mpt_slopes,
 )
+from translimit.describe.mixers import Attention, Experts, FeedForward, QueryKeyNorm, Routing
+from translimit.describe.norm import Norm
 
 
 def _heads(parts: Parts) -> list[Attention]:

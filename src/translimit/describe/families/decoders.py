@@ -7,6 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from translimit.describe.embedding import Embedding
+from translimit.describe.families.keys import Keys
+from translimit.describe.families.positions import (
+    CHUNKED,
+    FULL,
+    SLIDING,
+    frequencies,
+    layer_kinds,
+    yarn_scale,
+)
+from translimit.describe.families.reading import StackReading
 from translimit.describe.frequencies import Frequencies
 from translimit.describe.mixers import (
     Attention,
@@ -17,18 +28,8 @@ from translimit.describe.mixers import (
     Routing,
     Scores,
 )
-from translimit.describe.pre_norm import Norm
-from translimit.describe.stack import Branch, Embedding, Normalisation, Stack, SubBlock
-from translimit.describe.stacks.keys import Keys
-from translimit.describe.stacks.positions import (
-    CHUNKED,
-    FULL,
-    SLIDING,
-    frequencies,
-    layer_kinds,
-    yarn_scale,
-)
-from translimit.describe.stacks.reading import StackReading
+from translimit.describe.norm import Norm, Normalisation
+from translimit.describe.stack import Branch, Stack, SubBlock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,151 @@
+r"""Tokens as they enter the first layer: rows of a table, or patches of an image.
+
+    words    C_ij = mu^2 s^2 1[t_i = t_j] + s_P^2 1[i = j] + s_T^2
+    patches  C_ij = s^2 <p_i, p_j> + s_P^2 1[i = j]
+
+C_ij is <x_i, x_j> over the dimension, and an embedding norm acts on it as on tokens.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from translimit.core import ArgumentError, require_count, require_number
+from translimit.describe.norm import Normalisation
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Tokens as they enter the first layer: C_ij = mu^2 s^2 1[t_i = t_j] + s_P^2 1[i = j] + s_T^2.
+
+    Attributes:
+        std: s, of the entries of the table.
+        multiplier: mu.
+        position_std: s_P, of learned positions.
+        type_std: s_T, of one row that all tokens share.
+        padding: the id whose row is zero, or None.
+        norm: of the sum, or None.
+    """
+
+    std: float
+    multiplier: float = 1.0
+    position_std: float = 0.0
+    type_std: float = 0.0
+    padding: int | None = None
+    norm: Normalisation | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("std", "multiplier", "position_std", "type_std"):
+            require_number(getattr(self, name), name)
+        if self.padding is not None:
+            require_count(self.padding, "padding", 0)
+
+    def cov(self, ids: Int[np.ndarray, " n"], centring: float = 1.0) -> Float[np.ndarray, "n n"]:
+        """<x_i, x_j> over the dimension, of tokens with these ids; see the class.
+
+        Args:
+            ids: of the tokens.
+            centring: by which a norm that removes the mean divides less.
+        """
+        same = (ids[:, None] == ids[None, :]).astype(float)
+        if self.padding is not None:
+            same[ids == self.padding] = 0.0
+        cov = (self.multiplier * self.std) ** 2 * same
+        cov = cov + self.position_std**2 * np.eye(len(ids)) + self.type_std**2
+        return _normalised(cov, self.norm, centring)
+
+
+@dataclass(frozen=True)
+class PatchEmbedding:
+    """Patches of an image as they enter the first layer: C_ij = s^2 <p_i, p_j> + s_P^2 1[i = j].
+
+    p_i are the pixels of patch i. Class tokens stand in front, C_ii = s_c^2 + s_P^2, without an
+    overlap with the patches or with each other.
+
+    Attributes:
+        std: s, of the entries of the matrix that reads pixels.
+        rows: of patches.
+        columns: of patches.
+        patch: pixels along a side of a patch.
+        channels: numbers in a pixel.
+        position_std: s_P, of learned positions.
+        class_stds: s_c, one a class token.
+        norm: of the sum, or None.
+    """
+
+    std: float
+    rows: int
+    columns: int
+    patch: int
+    channels: int = 3
+    position_std: float = 0.0
+    class_stds: tuple[float, ...] = ()
+    norm: Normalisation | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "patch", "channels"):
+            require_count(getattr(self, name), name, 1)
+        require_number(self.std, "std")
+        require_number(self.position_std, "position_std")
+        for one in self.class_stds:
+            require_number(one, "class_stds")
+
+    @property
+    def patches(self) -> int:
+        """The number of patches."""
+        return self.rows * self.columns
+
+    @property
+    def entries(self) -> int:
+        """Numbers in a patch."""
+        return self.channels * self.patch**2
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens: class tokens and patches."""
+        return len(self.class_stds) + self.patches
+
+    def cov(
+        self, pixels: Float[np.ndarray, "patches entries"] | None = None, centring: float = 1.0
+    ) -> Float[np.ndarray, "n n"]:
+        """<x_i, x_j> over the dimension, of the tokens of an image; see the class.
+
+        Args:
+            pixels: of every patch; independent pixels of variance one by default.
+            centring: by which a norm that removes the mean divides less.
+
+        Raises:
+            ArgumentError: pixels of another shape, or not finite.
+        """
+        if pixels is None:
+            inner = self.entries * np.eye(self.patches)
+        else:
+            pixels = np.asarray(pixels, float)
+            if pixels.shape != (self.patches, self.entries) or not np.isfinite(pixels).all():
+                raise ArgumentError(
+                    "pixels",
+                    f"have shape {pixels.shape}, or are not finite",
+                    f"pass finite numbers [{self.patches}, {self.entries}], a row for each patch",
+                )
+            inner = pixels @ pixels.T
+        first = len(self.class_stds)
+        cov = np.zeros((self.tokens, self.tokens))
+        cov[:first, :first] = np.diag(np.square(self.class_stds))
+        cov[first:, first:] = self.std**2 * inner
+        return _normalised(cov + self.position_std**2 * np.eye(self.tokens), self.norm, centring)
+
+
+def _normalised(
+    cov: Float[np.ndarray, "n n"], norm: Normalisation | None, centring: float
+) -> Float[np.ndarray, "n n"]:
+    """After a norm of every token; tokens that are zero stay so."""
+    if norm is None:
+        return cov
+    total = np.diagonal(cov) / centring + norm.eps
+    s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
+    return s[:, None] * s[None, :] * cov

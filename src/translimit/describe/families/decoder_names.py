@@ -1,0 +1,221 @@
+"""Names of parameters of decoders, as in the reference implementations of transformers 5.
+
+A table has the names of several families where they do not collide: of two norms that one family
+lacks, the patterns match nothing there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from translimit.describe.parameter_names import (
+    QKV,
+    QKV_BIAS,
+    READOUT_NAMES,
+    NameTable,
+    linear_names,
+    norm_names,
+)
+from translimit.describe.roles import Role
+
+#: Gate and other input of a gated block in one tensor, one after the other.
+GATE_AND_IN = (Role.MLP_GATE, Role.MLP_IN)
+
+_GPT = {
+    "wte.weight": Role.TOKEN_EMBEDDING,
+    "wpe.weight": Role.POSITION_EMBEDDING,
+    **norm_names("h.*.{ln_1,ln_2}", "block"),
+    **norm_names("ln_f", "final"),
+    **READOUT_NAMES,
+}
+
+_GPT2 = NameTable(
+    family="gpt2",
+    roles={
+        **_GPT,
+        "h.*.attn.c_attn.weight": QKV,
+        "h.*.attn.c_attn.bias": QKV_BIAS,
+        **linear_names("h.*.attn.c_proj", Role.ATTENTION_OUT),
+        **linear_names("h.*.mlp.c_fc", Role.MLP_IN),
+        **linear_names("h.*.mlp.c_proj", Role.MLP_OUT),
+    },
+    transposed=("h.*.attn.{c_attn,c_proj}.weight", "h.*.mlp.{c_fc,c_proj}.weight"),
+    attention=("h.*.attn",),
+    scale=("scaling",),
+    depth_scaled=True,
+)
+
+_GPT_NEO = NameTable(
+    family="gpt_neo",
+    roles={
+        **_GPT,
+        "h.*.attn.attention.q_proj.weight": Role.QUERY,
+        "h.*.attn.attention.k_proj.weight": Role.KEY,
+        "h.*.attn.attention.v_proj.weight": Role.VALUE,
+        **linear_names("h.*.attn.attention.out_proj", Role.ATTENTION_OUT),
+        **linear_names("h.*.mlp.c_fc", Role.MLP_IN),
+        **linear_names("h.*.mlp.c_proj", Role.MLP_OUT),
+    },
+    attention=("h.*.attn.attention",),
+    scale=(),
+)
+
+_GPTJ = NameTable(
+    family="gptj",
+    roles={
+        **_GPT,
+        "h.*.attn.q_proj.weight": Role.QUERY,
+        "h.*.attn.k_proj.weight": Role.KEY,
+        "h.*.attn.v_proj.weight": Role.VALUE,
+        "h.*.attn.out_proj.weight": Role.ATTENTION_OUT,
+        **linear_names("h.*.mlp.fc_in", Role.MLP_IN),
+        **linear_names("h.*.mlp.fc_out", Role.MLP_OUT),
+    },
+    attention=("h.*.attn",),
+    scale=("scale_attn",),
+)
+
+_BLOCK_OF_NEOX = {
+    **norm_names("{layers,h}.*.{input_layernorm,post_attention_layernorm}", "block"),
+    "{layers,h}.*.{attention,self_attention}.query_key_value.weight": QKV,
+    "{layers,h}.*.{attention,self_attention}.query_key_value.bias": QKV_BIAS,
+    **linear_names("{layers,h}.*.{attention,self_attention}.dense", Role.ATTENTION_OUT),
+    **linear_names("{layers,h}.*.mlp.dense_h_to_4h", Role.MLP_IN),
+    **linear_names("{layers,h}.*.mlp.dense_4h_to_h", Role.MLP_OUT),
+    **READOUT_NAMES,
+}
+
+_GPT_NEOX = NameTable(
+    family="gpt_neox",
+    roles={
+        **_BLOCK_OF_NEOX,
+        "embed_in.weight": Role.TOKEN_EMBEDDING,
+        **norm_names("final_layer_norm", "final"),
+        "embed_out.weight": Role.READOUT,
+    },
+    attention=("layers.*.attention",),
+    scale=("scaling",),
+    interleaved=True,
+)
+
+_BLOOM = NameTable(
+    family="bloom",
+    roles={
+        **_BLOCK_OF_NEOX,
+        "word_embeddings.weight": Role.TOKEN_EMBEDDING,
+        **norm_names("word_embeddings_layernorm", "embedding"),
+        **norm_names("ln_f", "final"),
+    },
+    attention=("h.*.self_attention",),
+    scale=("inv_norm_factor",),
+    interleaved=True,
+)
+
+_MPT = NameTable(
+    family="mpt",
+    roles={
+        "wte.weight": Role.TOKEN_EMBEDDING,
+        **norm_names("blocks.*.{norm_1,norm_2}", "block"),
+        "blocks.*.attn.Wqkv.weight": QKV,
+        "blocks.*.attn.out_proj.weight": Role.ATTENTION_OUT,
+        "blocks.*.ffn.up_proj.weight": Role.MLP_IN,
+        "blocks.*.ffn.down_proj.weight": Role.MLP_OUT,
+        **norm_names("norm_f", "final"),
+        **READOUT_NAMES,
+    },
+    attention=("blocks.*.attn",),
+    scale=("softmax_scale",),
+)
+
+_OPT = NameTable(
+    family="opt",
+    roles={
+        "embed_tokens.weight": Role.TOKEN_EMBEDDING,
+        "embed_positions.weight": Role.POSITION_EMBEDDING,
+        **norm_names("layers.*.{self_attn_layer_norm,final_layer_norm}", "block"),
+        **linear_names("layers.*.self_attn.q_proj", Role.QUERY),
+        **linear_names("layers.*.self_attn.k_proj", Role.KEY),
+        **linear_names("layers.*.self_attn.v_proj", Role.VALUE),
+        **linear_names("layers.*.self_attn.out_proj", Role.ATTENTION_OUT),
+        **linear_names("layers.*.fc1", Role.MLP_IN),
+        **linear_names("layers.*.fc2", Role.MLP_OUT),
+        **norm_names("decoder.final_layer_norm", "final"),
+        **READOUT_NAMES,
+    },
+    attention=("layers.*.self_attn",),
+    scale=("scaling",),
+)
+
+_NORMS_OF_LLAMA = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+    "post_self_attn_layernorm",
+    "post_mlp_layernorm",
+)
+
+_LLAMA = NameTable(
+    family="llama",
+    roles={
+        "embed_tokens.weight": Role.TOKEN_EMBEDDING,
+        **norm_names(f"layers.*.{{{','.join(_NORMS_OF_LLAMA)}}}", "block"),
+        **linear_names("layers.*.self_attn.q_proj", Role.QUERY),
+        **linear_names("layers.*.self_attn.k_proj", Role.KEY),
+        **linear_names("layers.*.self_attn.v_proj", Role.VALUE),
+        **linear_names("layers.*.self_attn.{o_proj,dense}", Role.ATTENTION_OUT),
+        "layers.*.self_attn.{q_norm,q_layernorm}.weight": Role.QUERY_NORM_GAIN,
+        "layers.*.self_attn.{k_norm,k_layernorm}.weight": Role.KEY_NORM_GAIN,
+        **linear_names("layers.*.mlp.gate_proj", Role.MLP_GATE),
+        **linear_names("layers.*.mlp.{up_proj,fc1,c_fc}", Role.MLP_IN),
+        **linear_names("layers.*.mlp.{down_proj,fc2,c_proj}", Role.MLP_OUT),
+        **norm_names("model.{norm,final_layernorm}", "final"),
+        **READOUT_NAMES,
+    },
+    attention=("layers.*.self_attn",),
+    scale=("scaling",),
+)
+
+_PHI3 = replace(
+    _LLAMA,
+    roles={
+        **_LLAMA.roles,
+        "layers.*.self_attn.qkv_proj.weight": QKV,
+        "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN,
+    },
+)
+
+_MIXTURE = replace(
+    _LLAMA,
+    roles={
+        **_LLAMA.roles,
+        "layers.*.mlp.gate.weight": Role.ROUTER,
+        "layers.*.mlp.experts.gate_up_proj": GATE_AND_IN,
+        "layers.*.mlp.experts.down_proj": Role.MLP_OUT,
+        **linear_names("layers.*.mlp.shared_experts.gate_proj", Role.MLP_GATE),
+        **linear_names("layers.*.mlp.shared_experts.up_proj", Role.MLP_IN),
+        **linear_names("layers.*.mlp.shared_experts.down_proj", Role.MLP_OUT),
+    },
+)
+
+#: Families whose parameters are called as those of Llama are.
+_LIKE_LLAMA = (
+    *("llama", "mistral", "ministral", "qwen2", "arcee", "helium", "seed_oss", "ernie4_5"),
+    *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
+    *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
+)
+_GATE_IN_ONE = replace(
+    _LLAMA, roles={**_LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN}
+)
+
+#: Tables of decoders by family.
+DECODER_NAMES: dict[str, NameTable] = {
+    one.family: one
+    for one in (
+        *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT),
+        *(replace(_LLAMA, family=name) for name in _LIKE_LLAMA),
+        replace(_PHI3, family="phi3"),
+        *(replace(_GATE_IN_ONE, family=name) for name in ("glm", "glm4")),
+        *(replace(_MIXTURE, family=name) for name in ("mixtral", "olmoe", "qwen3_moe", "glm4_moe")),
+    )
+}

@@ -1,0 +1,120 @@
+"""Names of parameters of encoders, as in the reference implementations of transformers 5."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from translimit.describe.parameter_names import (
+    READOUT_NAMES,
+    NameTable,
+    linear_names,
+    norm_names,
+)
+from translimit.describe.roles import Role
+
+_BERT = NameTable(
+    family="bert",
+    roles={
+        "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
+        "embeddings.{position,token_type}_embeddings.weight": Role.POSITION_EMBEDDING,
+        **norm_names("embeddings.LayerNorm", "embedding"),
+        **linear_names("layer.*.attention.self.query", Role.QUERY),
+        **linear_names("layer.*.attention.self.key", Role.KEY),
+        **linear_names("layer.*.attention.self.value", Role.VALUE),
+        **linear_names("layer.*.attention.output.dense", Role.ATTENTION_OUT),
+        **norm_names("layer.*.{attention.output,output}.LayerNorm", "block"),
+        **linear_names("layer.*.intermediate.dense", Role.MLP_IN),
+        **linear_names("layer.*.output.dense", Role.MLP_OUT),
+        **linear_names(
+            "{predictions.transform.dense,lm_head.dense,generator_predictions.dense,pooler.dense}",
+            Role.READOUT_DENSE,
+        ),
+        **norm_names(
+            "{predictions.transform.LayerNorm,lm_head.layer_norm,generator_predictions.LayerNorm}",
+            "final",
+        ),
+        **linear_names("{predictions.decoder,lm_head.decoder,generator_lm_head}", Role.READOUT),
+        "{cls.predictions,lm_head}.bias": Role.READOUT_BIAS,
+    },
+    attention=("layer.*.attention.self",),
+    scale=("scaling",),
+)
+
+_DISTILBERT = NameTable(
+    family="distilbert",
+    roles={
+        "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
+        "embeddings.position_embeddings.weight": Role.POSITION_EMBEDDING,
+        **norm_names("embeddings.LayerNorm", "embedding"),
+        **linear_names("layer.*.attention.q_lin", Role.QUERY),
+        **linear_names("layer.*.attention.k_lin", Role.KEY),
+        **linear_names("layer.*.attention.v_lin", Role.VALUE),
+        **linear_names("layer.*.attention.out_lin", Role.ATTENTION_OUT),
+        **norm_names("layer.*.{sa_layer_norm,output_layer_norm}", "block"),
+        **linear_names("layer.*.ffn.lin1", Role.MLP_IN),
+        **linear_names("layer.*.ffn.lin2", Role.MLP_OUT),
+        **linear_names("vocab_transform", Role.READOUT_DENSE),
+        **norm_names("vocab_layer_norm", "final"),
+        **linear_names("vocab_projector", Role.READOUT),
+    },
+    attention=("layer.*.attention",),
+    scale=("scaling",),
+)
+
+_VIT = NameTable(
+    family="vit",
+    roles={
+        "embeddings.{cls_token,mask_token,distillation_token,position_embeddings}": (
+            Role.POSITION_EMBEDDING
+        ),
+        "patch_embeddings.projection.weight": Role.PATCH_EMBEDDING,
+        "patch_embeddings.projection.bias": Role.PATCH_BIAS,
+        **norm_names("{layers,layer}.*.{layernorm_before,layernorm_after,norm1,norm2}", "block"),
+        **linear_names("{layers,layer}.*.attention.q_proj", Role.QUERY),
+        **linear_names("{layers,layer}.*.attention.k_proj", Role.KEY),
+        **linear_names("{layers,layer}.*.attention.v_proj", Role.VALUE),
+        **linear_names("{layers,layer}.*.attention.o_proj", Role.ATTENTION_OUT),
+        "layer.*.{layer_scale1,layer_scale2}.lambda1": Role.BRANCH_GAIN,
+        **linear_names("{layers,layer}.*.mlp.fc1", Role.MLP_IN),
+        **linear_names("{layers,layer}.*.mlp.fc2", Role.MLP_OUT),
+        **norm_names("layernorm", "final"),
+        **linear_names("pooler.dense", Role.READOUT_DENSE),
+        **linear_names("{cls_classifier,distillation_classifier}", Role.READOUT),
+        **READOUT_NAMES,
+    },
+    attention=("{layers,layer}.*.attention",),
+    scale=("scaling",),
+)
+
+_CLIP = NameTable(
+    family="clip_vision_model",
+    roles={
+        "embeddings.class_embedding": Role.POSITION_EMBEDDING,
+        "embeddings.position_embedding.weight": Role.POSITION_EMBEDDING,
+        "embeddings.token_embedding.weight": Role.TOKEN_EMBEDDING,
+        "embeddings.patch_embedding.weight": Role.PATCH_EMBEDDING,
+        "embeddings.patch_embedding.bias": Role.PATCH_BIAS,
+        **norm_names("pre_layrnorm", "embedding"),
+        **norm_names("layers.*.{layer_norm1,layer_norm2}", "block"),
+        **linear_names("layers.*.self_attn.q_proj", Role.QUERY),
+        **linear_names("layers.*.self_attn.k_proj", Role.KEY),
+        **linear_names("layers.*.self_attn.v_proj", Role.VALUE),
+        **linear_names("layers.*.self_attn.out_proj", Role.ATTENTION_OUT),
+        **linear_names("layers.*.mlp.fc1", Role.MLP_IN),
+        **linear_names("layers.*.mlp.fc2", Role.MLP_OUT),
+        **norm_names("{post_layernorm,final_layer_norm}", "final"),
+    },
+    attention=("layers.*.self_attn",),
+    scale=("scale",),
+)
+
+#: Tables of encoders by family.
+ENCODER_NAMES: dict[str, NameTable] = {
+    one.family: one
+    for one in (
+        *(replace(_BERT, family=name) for name in ("bert", "roberta", "electra")),
+        _DISTILBERT,
+        *(replace(_VIT, family=name) for name in ("vit", "deit", "dinov2")),
+        _CLIP,
+    )
+}

@@ -1,0 +1,148 @@
+"""Encoders of text: no mask.
+
+Reference: documentation, "Signal propagation"; the reference implementations of transformers 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from translimit.describe.activation import Activation
+from translimit.describe.embedding import Embedding
+from translimit.describe.families.encoders import CUT, equal_layers, sizes, told_beside
+from translimit.describe.families.keys import Keys
+from translimit.describe.families.positions import FULL, SLIDING, frequencies
+from translimit.describe.families.reading import StackReading
+from translimit.describe.mixers import Attention, FeedForward, Scores
+from translimit.describe.norm import Norm, Normalisation
+from translimit.describe.stack import Stack, SubBlock
+
+
+def bert(eps: float, *, types: bool, pad: int) -> Callable[[Keys, str], StackReading]:
+    """BERT and those who share its block: post-LN, learned positions, an embedding norm.
+
+    Args:
+        eps: of the norms.
+        types: whether all tokens share a row of token types.
+        pad: the padding id where not told.
+    """
+
+    def read(k: Keys, name: str) -> StackReading:
+        _, dim, heads, head_dim = sizes(k)
+        std = k.number("std", 0.02)
+        k.require("position_embedding_type", "absolute")
+        k.require("is_decoder", False)
+        norm = Normalisation(Norm.LAYER, k.number("eps", eps) if types else eps)
+        attention = Attention(heads, head_dim, std, std, std, std)
+        width = k.count("mlp_dim", 4 * dim)
+        units = FeedForward(width, k.activation("gelu"), std, std)
+        inner = k.count("embedding_size", dim) if k.given("embedding_size") else dim
+        if inner != dim:
+            raise k.refuse("embedding_size", f"write {dim}: a projection is not known here")
+        row = k.values.get("pad_token_id", pad)
+        k.inert("pad", "sinusoidal_pos_embds")
+        embedding = Embedding(
+            std,
+            position_std=std,
+            type_std=std if types else 0.0,
+            padding=row if isinstance(row, int) and row >= 0 else None,
+            norm=norm,
+        )
+        k.inert("type_vocab_size")
+        layers = equal_layers(k, attention, units, norm, post=True)
+        stack = Stack(dim, layers, embedding, causal=False)
+        return told_beside(k, name, stack, tied=True, readout_std=std)
+
+    return read
+
+
+def modernbert(k: Keys, name: str) -> StackReading:
+    """ModernBERT: pre-LN without a norm before the first attention, windows, gated units.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    count, dim, heads, head_dim = sizes(k)
+    std = k.number("std", 0.02)
+    inner, outer = CUT * std, CUT * std / math.sqrt(2 * count)
+    k.inert("initializer_cutoff_factor")
+    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-5))
+    window = k.count("local_attention", 128)
+    every = k.count("global_attn_every_n_layers", 3)
+    kinds = k.words("layer_types") or [
+        FULL if index % every == 0 else SLIDING for index in range(count)
+    ]
+    bases = {
+        FULL: k.number("global_rope_theta", 160_000.0),
+        SLIDING: k.number("local_rope_theta", 10_000.0),
+    }
+    units = FeedForward(k.count("mlp_dim", 1152), k.activation("gelu"), inner, outer, gated=True)
+    layers = []
+    for index, kind in enumerate(kinds[:count]):
+        turned = frequencies(k, head_dim, theta=bases[kind], kind=kind)
+        scores = Scores(window=window // 2 + 1 if kind == SLIDING else None)
+        attention = Attention(
+            heads, head_dim, inner, inner, inner, outer, rotary=turned, scores=scores
+        )
+        first = SubBlock((attention,), None if index == 0 else norm)
+        layers.append((first, SubBlock((units,), norm)))
+    row = k.values.get("pad_token_id", 50283)
+    k.inert("pad")
+    padding = row if isinstance(row, int) else None
+    embedding = Embedding(inner, padding=padding, norm=norm)
+    stack = Stack(dim, tuple(layers), embedding, causal=False)
+    return told_beside(k, name, stack, tied=True, readout_std=inner)
+
+
+def t5(k: Keys, name: str) -> StackReading:
+    """The encoder of T5: no scale of scores, a drawn table of relative positions.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    layers, dim, heads = (k.count(one) for one in ("layers", "dim", "heads"))
+    head_dim = k.count("d_kv", 64)
+    factor = k.number("initializer_factor", 1.0)
+    k.inert("num_decoder_layers", "scale_decoder_outputs", "output_past", "n_positions")
+    read = factor * dim**-0.5
+    scores = Scores(
+        scale=1.0,
+        bias_std=read,
+        bias_buckets=k.count("relative_attention_num_buckets", 32),
+        bias_reach=k.count("relative_attention_max_distance", 128),
+    )
+    attention = Attention(
+        heads,
+        head_dim,
+        factor * (dim * head_dim) ** -0.5,
+        read,
+        read,
+        factor * (heads * head_dim) ** -0.5,
+        scores=scores,
+    )
+    told = k.word("feed_forward_proj", "relu")
+    gated = told.startswith("gated-")
+    word = {"gated-gelu": "gelu_new", "relu": "relu", "gated-silu": "silu"}.get(told)
+    if word is None:
+        raise k.refuse("feed_forward_proj", "write relu, gated-gelu or gated-silu")
+    k.inert("is_gated_act", "activation")
+    width = k.count("mlp_dim", 2048)
+    units = FeedForward(
+        width,
+        {"relu": Activation.RELU, "gelu_new": Activation.GELU_TANH, "silu": Activation.SILU}[word],
+        read,
+        factor * width**-0.5,
+        gated=gated,
+    )
+    if factor == 0:
+        raise k.refuse("initializer_factor", "write a positive number")
+    norm = Normalisation(Norm.RMS, k.number("eps", 1e-6), factor)
+    layer = tuple(SubBlock((one,), norm) for one in (attention, units))
+    stack = Stack(dim, (layer,) * layers, Embedding(factor), causal=False, norm_final=norm)
+    scaled = k.flag("tie_word_embeddings", True)
+    reading = told_beside(k, name, stack, tied=True, readout_std=factor)
+    return replace(reading, tied=True, logit_scale=dim**-0.5 if scaled else 1.0)
