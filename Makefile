@@ -81,7 +81,7 @@ bench: $(STAMPS)/bench  ## run every script in benchmarks/
 docs: $(STAMPS)/test  ## build the documentation into site/, strictly
 	@echo "mkdocs build --strict"; $(QUICK) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-ledger: $(STAMPS)/core  ## write what is registered, and the verdicts of RUNS="...", for the documentation
+ledger: $(STAMPS)/core  ## write what is registered, and put the verdicts of RUNS="..." into the documentation
 	@$(BIN)/python docs/hooks/ledger.py $(RUNS)
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix

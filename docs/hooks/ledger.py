@@ -5,7 +5,8 @@
 - `assets/registered-claims.csv` has tolerances and rivals of all claims; a test compares it.
 - `assets/ledger.json` has the verdicts of stored runs, which these tables quote.
 
-`python docs/hooks/ledger.py` writes the first, `python docs/hooks/ledger.py RUN...` both.
+`python docs/hooks/ledger.py` writes the first, `python docs/hooks/ledger.py RUN...` both; what runs
+say takes the place of what stood there of their experiments, all else is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,27 @@ def registered() -> str:
     return text.getvalue()
 
 
-def ledger_of(runs: Iterable[Path]) -> dict[str, Any]:
-    """The verdicts of runs by experiment, with the command that made each."""
+def ledger_of(runs: Iterable[Path], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdicts of runs by experiment, with the command that made each.
+
+    Of two runs of an experiment the later in the list counts.
+
+    Args:
+        runs: folders of runs.
+        before: the verdicts that stand already; those of other experiments are kept, as far as
+            there still are such claims.
+    """
     _package()
     from translimit.core import Claim
+    from translimit.experiments import all_experiments
     from translimit.store import RunFolder
 
     told: dict[str, Any] = {}
+    for name, experiment in all_experiments().items():
+        if stood := before.get(name):
+            names = set(experiment.claim_names(experiment.presets[stood["preset"]]))
+            kept = {claim: one for claim, one in stood["claims"].items() if claim in names}
+            told[name] = {**stood, "claims": kept}
     for path in runs:
         run = RunFolder.open(path)
         for name, claims in run.claims().items():
@@ -134,5 +149,7 @@ def _package() -> None:
 if __name__ == "__main__":
     REGISTERED.write_text(registered(), encoding="utf-8")
     if runs := sys.argv[1:]:
-        told = json.dumps(ledger_of(map(Path, runs)), indent=1, ensure_ascii=False, sort_keys=True)
-        LEDGER.write_text(told + "\n", encoding="utf-8")
+        stood = json.loads(LEDGER.read_text(encoding="utf-8")) if LEDGER.exists() else {}
+        told = ledger_of(map(Path, runs), stood)
+        text = json.dumps(told, indent=1, ensure_ascii=False, sort_keys=True)
+        LEDGER.write_text(text + "\n", encoding="utf-8")

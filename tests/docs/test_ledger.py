@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 from tests.docs.test_hooks import hook
 
+from translimit import store
+from translimit.core import Claim, Estimate, Rival
 from translimit.experiments import all_experiments
 from translimit.experiments.registered import COLUMNS, registered_claims
 from translimit.experiments.statements import statements_of
@@ -15,6 +21,28 @@ def test_the_registered_claims_are_those_of_the_code() -> None:
     ledger = hook("ledger")
     stored = ledger.REGISTERED.read_text(encoding="utf-8")
     assert stored == ledger.registered(), "run `make ledger`"
+
+
+def test_runs_take_the_place_of_what_stood_of_their_experiments(monkeypatch) -> None:
+    ledger = hook("ledger")
+    stood = json.loads(ledger.LEDGER.read_text(encoding="utf-8"))
+    rerun, kept = "koubbi2026/moebius", "koubbi2026/laplace"
+    gone = {"castin2025/no-such-experiment": stood[kept]}
+    before = {rerun: stood[rerun], kept: stood[kept], **gone}
+    before[kept]["claims"]["no-such-claim"] = {}
+    claim = Claim("new", "", 1.0, Estimate(1.0, 0.1), 0.5, rivals=(Rival("twice", 2.0),))
+    run = SimpleNamespace(
+        info={"translimit": "0.2", "preset": "standard", "seed": 3},
+        claims=lambda: {rerun: [claim.to_json()]},
+    )
+    monkeypatch.setattr(store, "RunFolder", SimpleNamespace(open=lambda path: run))
+    told = ledger.ledger_of([Path("run")], before)
+    assert list(told) == [kept, rerun]
+    assert told[rerun]["preset"] == "standard"
+    assert told[rerun]["claims"]["new"]["verdict"] == "supported"
+    assert list(told[rerun]["claims"]) == ["new"]
+    del before[kept]["claims"]["no-such-claim"]
+    assert told[kept] == before[kept]
 
 
 def test_every_claim_names_a_rival_and_a_tolerance() -> None:
