@@ -69,7 +69,7 @@ class Config(CheckedConfig):
     """
 
     tokens: Sizes = (50, 100, 200)
-    clouds: Replicates = (256, 128, 64)
+    clouds: Replicates = (512, 256, 128)
     t1: Positive = 0.8
     steps: Count = 8
 
