@@ -64,7 +64,7 @@ class Config(CheckedConfig):
 
     variant: Annotated[str, OneOf(CLOSED)] = "softmax"
     tokens: Sizes = (100, 200, 400, 800)
-    clouds: Replicates = (512, 512, 256, 160)
+    clouds: Replicates = (2048, 1024, 512, 400)
     t1: Annotated[float, Within(0, BLOW_UP, above=True, below=True)] = 0.8
     steps: Count = 8
     picture_tokens: Count = 1000
