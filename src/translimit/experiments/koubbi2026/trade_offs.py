@@ -50,7 +50,7 @@ class Config(CheckedConfig):
 
     replicas: Annotated[int, Within(16)] = 300
     small: Annotated[int, Within(16)] = 4000
-    scored: Annotated[int, Within(16)] = 240
+    scored: Annotated[int, Within(16)] = 1000
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ SCORED = ex.Part(
     Times,
     compute_scored,
     grid=lambda c: [(std, n) for std in STDS for n in (FEW, MANY)],
-    cost=lambda c, case: ex.Cost(4.0 + 2e-3 * c.scored * case[1]),
+    cost=lambda c, case: ex.Cost(11.0 + 2e-5 * c.scored * case[1] ** 2),
 )
 LEAST, MOST, NEAR = (DIM, TOKENS[0]), (DIM, TOKENS[-1]), (SMALL, TOKENS[0])
 
@@ -247,8 +247,8 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("koubbi2026"),
     presets={
         "demo": Config(),
-        "standard": Config(replicas=2000, small=20_000, scored=1000),
-        "paper": Config(replicas=10_000, small=100_000, scored=6000),
+        "standard": Config(replicas=2000, small=20_000, scored=4000),
+        "paper": Config(replicas=10_000, small=100_000, scored=20_000),
     },
     parts=(SCORED, PLAIN),
     claims=(INTERCEPT, INCREASE, DIMENSION, POWERS),
