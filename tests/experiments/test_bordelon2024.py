@@ -229,7 +229,13 @@ CASES: dict[str, Any] = {
         heads=(8, 16), steps=6, samples=1000, populations=4, unseen=4, seeds=800
     ),
     "dmft-cost": dmft_cost.Config(
-        steps=4, factors=(1, 2), samples=300, heads=(100, 200, 400), replicates=12, repeats=1
+        steps=4,
+        factors=(1, 2),
+        samples=300,
+        heads=(100, 200, 400),
+        scattered=4,
+        replicates=12,
+        repeats=1,
     ),
 }
 
