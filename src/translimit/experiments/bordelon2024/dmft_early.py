@@ -68,7 +68,8 @@ class Config(RingProblem):
         normed: L with RMS norm.
         heads: H.
         head_dims: N, each twice the one before.
-        seeds: networks of each N.
+        seeds: networks of each N and of the most layers; fewer layers have more networks, as
+            many layers in all.
     """
 
     beta0: Positive = 2.0
@@ -92,6 +93,11 @@ class Config(RingProblem):
         """The networks that are held against the limit."""
         bare = [Point(alpha, depth, "none") for alpha in self.exponents for depth in self.depths]
         return bare + [Point(1.0, depth, "rms") for depth in self.normed]
+
+    def seeds_of(self, head_dim: int, layers: int) -> int:
+        """Networks of one head dimension and depth."""
+        most = max(*self.depths, *self.normed)
+        return self.seeds[self.head_dims.index(head_dim)] * most // layers
 
     def closed_form(self, layers: int | float, alpha_L: float) -> float:
         """What the first update adds towards the targets, over eta_0, without norm."""
@@ -127,7 +133,7 @@ def compute_networks(config: Config, at: tuple[int, Point], keys: ex.Keys) -> Ne
     """Networks after one update."""
     head_dim, point = at
     sized = replace(config, alpha_L=point.alpha_L, norm=point.norm)
-    seeds = config.seeds[config.head_dims.index(head_dim)]
+    seeds = config.seeds_of(head_dim, point.layers)
     return train_networks(
         sized, keys.own, heads=config.heads, seeds=seeds, head_dim=head_dim, layers=point.layers
     )
@@ -135,7 +141,7 @@ def compute_networks(config: Config, at: tuple[int, Point], keys: ex.Keys) -> Ne
 
 def _cost(config: Config, at: tuple[int, Point]) -> ex.Cost:
     head_dim, point = at
-    seeds = config.seeds[config.head_dims.index(head_dim)]
+    seeds = config.seeds_of(head_dim, point.layers)
     return config.networks_cost(config.heads, seeds, head_dim=head_dim, layers=point.layers)
 
 
