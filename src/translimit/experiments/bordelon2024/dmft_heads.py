@@ -24,9 +24,18 @@ EXPERIMENT = replace(
         "demo": Config(
             sizes=(8, 16, 32), steps=10, samples=2000, populations=6, without=("R_v", "R_h")
         ),
-        "standard": Config(without=("R_v", "R_h")),
+        # The squared deviation of one network's kernel is 1.7 / H of its mean; 20,000 networks of
+        # each size, extrapolated from 16, 32 and 64 heads, give the limit's to 0.0045, a fifth of
+        # the tolerance.
+        "standard": Config(seeds=20_000, at_once=2000, without=("R_v", "R_h")),
         "paper": Config(
-            sizes=(8, 16, 32, 64, 128), inputs=8, steps=20, layers=2, without=("R_v", "R_h")
+            sizes=(8, 16, 32, 64, 128),
+            inputs=8,
+            steps=20,
+            layers=2,
+            seeds=10_000,
+            at_once=1000,
+            without=("R_v", "R_h"),
         ),
     },
 )

@@ -262,12 +262,19 @@ class Problem(CheckedConfig):
         return ex.Cost(self.limit_seconds(cells=cells), self.limit_bytes(cells=cells))
 
     def networks_cost(
-        self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None
+        self,
+        heads: int,
+        seeds: int,
+        *,
+        head_dim: int | None = None,
+        layers: int | None = None,
+        at_once: int | None = None,
     ) -> ex.Cost:
-        """What networks of one size need."""
+        """What networks of one size need, all at once by default."""
+        held = seeds if at_once is None else min(at_once, seeds)
         return ex.Cost(
             self.networks_seconds(heads, seeds, head_dim=head_dim, layers=layers),
-            self.networks_bytes(heads, seeds, head_dim=head_dim, layers=layers),
+            self.networks_bytes(heads, held, head_dim=head_dim, layers=layers),
         )
 
 

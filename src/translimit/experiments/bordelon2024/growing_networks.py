@@ -50,6 +50,7 @@ class Config(Problem):
         sizes: its values, each twice the one before.
         heads: H where another size grows; of the first network where layers grow.
         seeds: networks of each size.
+        at_once: networks that memory holds at a time.
         tol: the largest gap of predictions (absolute) and kernels (relative) that is agreement.
         without: responses ("R_v", "R_p", "R_h", "R_g") of which other limits leave one out each.
     """
@@ -58,6 +59,7 @@ class Config(Problem):
     sizes: Doubled = (8, 16, 32, 64)
     heads: Count = 16
     seeds: Four = 1500
+    at_once: Count = 6000
     tol: Positive = 0.02
     without: Annotated[tuple[str, ...], Entries(0), OneOf(RESPONSES), Distinct()] = ()
 
@@ -172,7 +174,8 @@ def compute_theory(config: Config, at: Theory, keys: ex.Keys) -> Limit:
 
 def compute_networks(config: Config, at: Ensemble, keys: ex.Keys) -> Networks:
     """All networks of one size."""
-    return train_networks(config, keys.own, seeds=config.seeds, **config.network(at.size))
+    sizes = config.network(at.size)
+    return train_networks(config, keys.own, seeds=config.seeds, at_once=config.at_once, **sizes)
 
 
 def _source(config: Config) -> Source:
@@ -192,7 +195,8 @@ def _limit_cost(config: Config, at: Source | Theory) -> ex.Cost:
 
 
 def _networks_cost(config: Config, at: Ensemble) -> ex.Cost:
-    return config.networks_cost(seeds=config.seeds, **config.network(at.size))
+    sizes = config.network(at.size)
+    return config.networks_cost(seeds=config.seeds, at_once=config.at_once, **sizes)
 
 
 LIMIT = ex.Part("limit", Limit, compute_limit, grid=lambda c: [_source(c)], cost=_limit_cost)

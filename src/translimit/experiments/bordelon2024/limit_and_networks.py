@@ -117,6 +117,7 @@ def train_networks(
     head_dim: int | None = None,
     layers: int | None = None,
     shown: tuple[np.ndarray, np.ndarray] | None = None,
+    at_once: int | None = None,
 ) -> Networks:
     """Networks of one size, seed by seed, on the data of the problem.
 
@@ -128,7 +129,22 @@ def train_networks(
         head_dim: N, that of the problem by default.
         layers: L, that of the problem by default.
         shown: inputs and targets that are observed; those that are trained by default.
+        at_once: networks that memory holds at a time; all by default.
     """
+    if at_once is not None and at_once < seeds:
+        blocks = [
+            train_networks(
+                problem,
+                core.named_key(key, start),
+                heads=heads,
+                seeds=min(at_once, seeds - start),
+                head_dim=head_dim,
+                layers=layers,
+                shown=shown,
+            )
+            for start in range(0, seeds, at_once)
+        ]
+        return _joined(blocks)
     problem.require_networks()
     x, y = problem.data()
     y = y.reshape(len(y), -1)
@@ -203,6 +219,13 @@ def train_networks(
         head_dim=N,
         layers=L,
     )
+
+
+def _joined(blocks: Sequence[Networks]) -> Networks:
+    """Networks of one size that were trained in blocks, each with starts of its own."""
+    names = ("predictions", "kernel", "loss", "score", "motion", "variation")
+    stacked = {name: np.concatenate([getattr(one, name) for one in blocks]) for name in names}
+    return replace(blocks[0], **stacked)
 
 
 def distances(networks: Networks, limit: Limit) -> Float[np.ndarray, " seed"]:
