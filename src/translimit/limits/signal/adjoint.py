@@ -22,11 +22,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.core import Key
-from translimit.describe import Attention, Experts, FeedForward, LatentAttention, SubBlock
+from translimit.describe import (
+    Attention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    Normalisation,
+    SubBlock,
+)
 from translimit.limits.signal.attention import pull_average
 from translimit.limits.signal.experts import routing, routing_overlap
-from translimit.limits.signal.feed_forward import units
-from translimit.limits.signal.norms import overlaps, scaled, scales
+from translimit.limits.signal.feed_forward import pull_units, units
+from translimit.limits.signal.norms import overlaps, pull_norm, scaled, scales
 from translimit.limits.signal.sub_blocks import ROUTERS, Passed
 
 #: Nodes of the Chebyshev series in the angle, and pairs of logits drawn at each.
@@ -73,9 +80,8 @@ def adjoint(
         key: of the way forward.
         pairs: antithetic pairs of heads of the way forward.
     """
-    of_sum = _through(lambda z: scaled(z, scales(block.norm_post, z)), passed.sum, above)
-    added = block.branch**2 * of_sum
-    of_out = _through(lambda u: scaled(u, scales(block.norm_out, u)), passed.out, added)
+    of_sum = pull_norm(block.norm_post, passed.sum, above)
+    of_out = pull_norm(block.norm_out, passed.out, block.branch**2 * of_sum)
     read = scaled(passed.before, scales(block.norm_in, passed.before))
     of_read = jnp.zeros_like(of_out)
     for number, branch in enumerate(block.branches):
@@ -83,36 +89,13 @@ def adjoint(
         if isinstance(branch, Attention):
             pulled = pull_average(branch, dim, causal, read, of_out, own, pairs)
         elif isinstance(branch, FeedForward):
-            pulled = _feed_forward(branch, dim, read, of_out)
+            pulled = pull_units(branch, dim, read, of_out)
         else:
             assert not isinstance(branch, LatentAttention)  # refused by `spread`
             pulled = _experts(branch, dim, read, of_out, own)
         of_read = of_read + share * pulled
-    below = _through(lambda c: scaled(c, scales(block.norm_in, c)), passed.before, of_read)
-    below = block.residual**2 * of_sum + below
-    return Adjoint(*(symmetric(one) for one in (below, of_out, of_sum)))
-
-
-def symmetric(matrices: Float[Array, "m n n"]) -> Float[Array, "m n n"]:
-    """The symmetric parts.
-
-    Args:
-        matrices: any.
-    """
-    return (matrices + jnp.swapaxes(matrices, 1, 2)) / 2
-
-
-def _through(
-    function: Callable[[Array], Array], at: Array, above: Float[Array, "m n n"]
-) -> Float[Array, "m n n"]:
-    _, back = jax.vjp(function, at)
-    return symmetric(jax.vmap(lambda one: back(one)[0])(above))
-
-
-def _feed_forward(
-    block: FeedForward, dim: int, read: Array, above: Float[Array, "m n n"]
-) -> Float[Array, "m n n"]:
-    return _through(lambda cov: units(block, dim, cov).out, read, above)
+    below = pull_norm(block.norm_in, passed.before, of_read)
+    return Adjoint(block.residual**2 * of_sum + below, of_out, of_sum)
 
 
 def _experts(
@@ -120,11 +103,11 @@ def _experts(
 ) -> Float[Array, "m n n"]:
     chosen = routing_overlap(block, dim, read, key, ROUTERS)
     expert = units(block.expert, dim, read).out
-    below = _feed_forward(block.expert, dim, read, above * chosen)
+    below = pull_units(block.expert, dim, read, above * chosen)
     below = below + _routing(block, dim, read, above * expert, jax.random.fold_in(key, 1))
     if block.shared is None:
         return below
-    return below + _feed_forward(block.shared, dim, read, above)
+    return below + pull_units(block.shared, dim, read, above)
 
 
 def _routing(
@@ -141,7 +124,7 @@ def _routing(
     sine = jnp.sin(angle)
     apart = (sine > LEAST_SINE) & seen[:, None] & seen[None, :]
     of_overlap = jnp.where(apart, -slope / jnp.where(apart, sine, 1.0), 0.0)
-    below = _through(overlaps, read, above * of_overlap)
+    below = pull_norm(Normalisation(), read, above * of_overlap)
     # With respect to the logarithm of a token's variance: half of each of the two.
     of_log = _chebyshev(lambda c: c, (series[2] - series[0]) / (2 * STEP), x)
     total = jnp.sum(above * of_log * seen[:, None] * seen[None, :], axis=2)

@@ -27,8 +27,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.core import Key
+from translimit.core.draws import normals_of_seed
 from translimit.describe import Attention
-from translimit.limits.signal.heads import Mixer, entry_variances, value_gain, visible, weights
+from translimit.limits.signal.heads import (
+    Mixer,
+    entry_variances,
+    log_weights,
+    scores,
+    value_gain,
+    visible,
+    weights,
+)
 from translimit.limits.signal.norms import factor, inverse_norms, overlaps, scaled
 
 
@@ -93,25 +102,31 @@ def mix(
         pairs: how many antithetic pairs are drawn, at least 1.
     """
     read = _reading(mixer, dim, cov)
-    root = read.value
     n = len(cov)
-    counts = visible(mixer.scores, causal, n).sum(axis=1)
+    seen = visible(mixer.scores, causal, n).sum(axis=1) > 1
+    where = seen / max(int(seen.sum()), 1)
 
     def body(index: Array, total: Mixed) -> Mixed:
-        head = spaced(index, pairs, mixer.heads, key)
-        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), head):
-            mixed = jnp.matmul(p, root, precision=jax.lax.Precision.HIGHEST)
-            entropy = entropy_of(p)
-            where = counts > 1
-            mean = jnp.sum(jnp.where(where, entropy, 0.0)) / max(int(where.sum()), 1)
-            added = Mixed(mixed @ mixed.T, entropy, jnp.sum(p**2, axis=1), mean, mean**2)
-            total = Mixed(*(old + new for old, new in zip(total, added, strict=True)))
-        return total
+        log_p = _pair(mixer, causal, read, key, index, pairs)
+        p = jnp.exp(log_p)
+        entropy = -jnp.sum(jnp.where(p > 0, p * log_p, 0.0), axis=2)
+        mean = entropy @ where
+        squares = jnp.sum(p**2, axis=(0, 2))
+        added = Mixed(
+            _gram(p, read.value), jnp.sum(entropy, axis=0), squares, jnp.sum(mean), mean @ mean
+        )
+        return Mixed(*(old + new for old, new in zip(total, added, strict=True)))
 
     zero = Mixed(jnp.zeros((n, n)), jnp.zeros(n), jnp.zeros(n), jnp.zeros(()), jnp.zeros(()))
     total = jax.lax.fori_loop(0, pairs, body, zero)
     mean = Mixed(*(one / (2 * pairs) for one in total))
     return mean._replace(out=value_gain(mixer, dim) * mean.out)
+
+
+def _gram(p: Float[Array, "2 n n"], root: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """sum_h P_h F F^T P_h^T."""
+    mixed = jnp.concatenate([one @ root for one in p], axis=1)
+    return mixed @ mixed.T
 
 
 def pull_average(
@@ -144,11 +159,7 @@ def pull_average(
 
     def returned(root: Array, squares: tuple[Array, Array], index: Array) -> Array:
         read = reading._replace(query=root, nope=root, rope=root, value=root, squares=squares)
-        total, head = jnp.zeros_like(cov), spaced(index, pairs, mixer.heads, key)
-        for p in _pair(mixer, causal, read, jax.random.fold_in(key, index), head):
-            mixed = p @ root
-            total = total + mixed @ mixed.T
-        return total
+        return _gram(jnp.exp(_pair(mixer, causal, read, key, index, pairs)), root)
 
     def body(index: Array, total: tuple[Array, tuple[Array, Array]]) -> Any:
         _, back = jax.vjp(functools.partial(returned, index=index), reading.value, reading.squares)
@@ -161,7 +172,7 @@ def pull_average(
     )
     total = jax.lax.fori_loop(0, pairs, body, zero)
     (below,) = jax.vmap(lambda one: back(one))(total)
-    return value_gain(mixer, dim) / (2 * pairs) * below
+    return value_gain(mixer, dim) / (4 * pairs) * (below + jnp.swapaxes(below, 1, 2))
 
 
 def entropy_of(p: Float[Array, "n n"]) -> Float[Array, " n"]:
@@ -203,29 +214,27 @@ def pull(
     turning = read.turning
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
-        own = jax.random.fold_in(key, index)
-        head = spaced(index, pairs, heads, key)
-        q, k = _queries_and_keys(read, own)
-        up = share * above @ jax.random.normal(jax.random.fold_in(own, 3), (n, values))
-        value = read.value @ jax.random.normal(jax.random.fold_in(own, 4), (n, values))
-        for sign in (1.0, -1.0):
+        number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
+        drawn = normals(key, index, (n, 2 * mixer.head_dim + 2 * values))
+        q, k = _queries_and_keys(read, drawn[:, : 2 * mixer.head_dim])
+        up, value = jnp.split(drawn[:, 2 * mixer.head_dim :], 2, axis=1)
+        up, value = share * above @ up, read.value @ value
+
+        def head(sign: Array) -> tuple[Array, ...]:
             p, back = jax.vjp(
-                lambda q, k: weights(
-                    mixer, causal, q, k, read.squares, head, jax.random.fold_in(own, 5)
-                ),
-                sign * q,
-                k,
+                lambda q, k: weights(mixer, causal, q, k, read.squares, number, bias), sign * q, k
             )
             to_q, to_k = back(up @ value.T)
             keyed = to_k * read.key_variance
-            added = (
+            return (
                 p.T @ grad @ p,
                 (to_q * read.query_variance) @ to_q.T,
                 keyed[:, turning:] @ to_k[:, turning:].T,
                 keyed[:, :turning] @ to_k[:, :turning].T,
             )
-            total = tuple(old + new for old, new in zip(total, added, strict=True))
-        return total
+
+        added = jax.vmap(head)(jnp.array([1.0, -1.0]))
+        return tuple(old + jnp.sum(new, axis=0) for old, new in zip(total, added, strict=True))
 
     zero = (jnp.zeros((n, n)),) * 4
     total = jax.lax.fori_loop(0, pairs, body, zero)
@@ -258,27 +267,41 @@ def draw_group(
         number: of the group, for biases that differ by head.
     """
     read = _reading(mixer, dim, cov)
-    shared = mixer.heads // mixer.key_heads
-    _, k = _queries_and_keys(read, jax.random.fold_in(key, 0))
+    shared, shape = mixer.heads // mixer.key_heads, (len(cov), 2 * mixer.head_dim)
+    _, k = _queries_and_keys(read, normals(key, shared, shape))
 
     def head(place: Array) -> Array:
-        own = jax.random.fold_in(key, 1 + place)
-        q, _ = _queries_and_keys(read, own)
-        of_head = number % mixer.key_heads * shared + place
-        return weights(mixer, causal, q, k, read.squares, of_head, jax.random.fold_in(own, 5))
+        q, _ = _queries_and_keys(read, normals(key, place, shape))
+        bias, of_head = jax.random.fold_in(key, place), number * shared + place
+        return weights(mixer, causal, q, k, read.squares, of_head, bias)
 
     return read.value, head
 
 
-def spaced(index: Array, draws: Array, total: int, key: Key) -> Array:
+def normals(key: Key, index: Array | int, shape: tuple[int, int]) -> Float[Array, "rows columns"]:
+    """Independent standard normal numbers of a draw.
+
+    Args:
+        key: of all draws.
+        index: of the draw.
+        shape: of the result.
+    """
+    seed = jax.random.key_data(key)[:2] + jnp.array([0, 1], jnp.uint32) * jnp.uint32(index)
+    return normals_of_seed(seed, shape).astype(float)
+
+
+def spaced(mixer: Mixer, index: Array, draws: Array, total: int, key: Key) -> Array:
     """Which of so many heads a draw stands for: evenly spaced from a random start.
 
     Args:
+        mixer: the attention; its heads are told apart by slopes only.
         index: of the draw.
         draws: how many there are.
         total: heads.
         key: of the start, the same for all draws.
     """
+    if not mixer.scores.slopes:
+        return index
     start = jax.random.uniform(jax.random.fold_in(key, 2**30))
     return jnp.floor((index + start) * total / draws).astype(int) % total
 
@@ -295,16 +318,19 @@ def _reading(mixer: Mixer, dim: int, cov: Array) -> _Read:
     return _Read(asks, latent, token, latent, query, key, (squares, squares), mixer.rope_dim)
 
 
-def _queries_and_keys(read: _Read, key: Key) -> tuple[Array, Array]:
-    shape = len(read.query), len(read.query_variance)
-    first, second = (jax.random.normal(jax.random.fold_in(key, i), shape) for i in range(2))
+def _queries_and_keys(read: _Read, drawn: Array) -> tuple[Array, Array]:
+    """Queries and keys from standard normal numbers [n, 2 entries]."""
+    first, second = jnp.split(drawn, 2, axis=1)
     turned = read.rope @ second[:, : read.turning]
     k = jnp.concatenate([turned, read.nope @ second[:, read.turning :]], axis=1)
     return jnp.sqrt(read.query_variance) * (read.query @ first), jnp.sqrt(read.key_variance) * k
 
 
-def _pair(mixer: Mixer, causal: bool, read: _Read, key: Key, head: Array) -> list[Array]:
-    """Attention weights of an antithetic pair of heads."""
-    q, k = _queries_and_keys(read, key)
-    bias = jax.random.fold_in(key, 5)
-    return [weights(mixer, causal, s * q, k, read.squares, head, bias) for s in (1.0, -1.0)]
+def _pair(
+    mixer: Mixer, causal: bool, read: _Read, key: Key, index: Array, pairs: Array
+) -> Float[Array, "2 n n"]:
+    """Logarithms of the attention weights of an antithetic pair of heads."""
+    q, k = _queries_and_keys(read, normals(key, index, (len(read.query), 2 * mixer.head_dim)))
+    head, bias = spaced(mixer, index, pairs, mixer.heads, key), jax.random.fold_in(key, index)
+    products = scores(mixer, q, k, read.squares)
+    return log_weights(mixer, causal, jnp.stack([products, -products]), head, bias)

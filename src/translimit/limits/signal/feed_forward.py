@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.describe import FeedForward
-from translimit.limits.signal.kernels import kernels
+from translimit.limits.signal.kernels import kernel_slopes, kernels
 
 
 class Units(NamedTuple):
@@ -52,3 +52,26 @@ def units(block: FeedForward, dim: int, cov: Float[Array, "n n"]) -> Units:
     w_up = w_in if block.up_std is None else dim * block.up_std**2
     up = w_up * cov + block.shift**2
     return Units(gain * kernel * up, gain * w_in * derivative * up, gain * w_up * kernel)
+
+
+def pull_units(
+    block: FeedForward, dim: int, cov: Float[Array, "n n"], slopes: Float[Array, "m n n"]
+) -> Float[Array, "m n n"]:
+    """Derivatives of tr(S U) with respect to K for matrices S.
+
+    Args:
+        block: the block.
+        dim: of the tokens.
+        cov: K, of what it reads.
+        slopes: the matrices S, symmetric.
+    """
+    gain = block.width * block.out_std**2
+    w_in = dim * block.in_std**2
+    kernel, derivative, of_variance = kernel_slopes(block.activation, w_in * cov)
+    up, w_up = jnp.ones_like(cov), 0.0
+    if block.gated:
+        w_up = w_in if block.up_std is None else dim * block.up_std**2
+        up = w_up * cov + block.shift**2
+    whole = gain * (w_in * derivative * up + w_up * kernel) * slopes
+    by_token = 2 * gain * w_in * jnp.sum(slopes * up * of_variance, axis=2)
+    return whole + by_token[:, :, None] * jnp.eye(len(cov))

@@ -73,21 +73,52 @@ def weights(
         head: its number, for biases that differ by head.
         key: of a bias that is drawn.
     """
+    return jnp.exp(log_weights(mixer, causal, scores(mixer, q, k, squares), head, key))
+
+
+def scores(
+    mixer: Mixer, q: Float[Array, "n d"], k: Float[Array, "n d"], squares: tuple[Array, Array]
+) -> Float[Array, "n n"]:
+    """Scores of one head before biases and masks: odd in its queries, whatever the norms and caps.
+
+    Args:
+        mixer: the attention.
+        q: queries.
+        k: keys.
+        squares: expected mean squares of queries and keys, for a norm over all heads.
+    """
     norm = mixer.qk_norm if isinstance(mixer, Attention) else None
     if norm is not None and not norm.turned:
         q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
     q, k = _turned(mixer, q), _turned(mixer, k)
     if norm is not None and norm.turned:
         q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
-    scores = mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
-    shape = mixer.scores
-    if shape.softcap is not None:
-        scores = shape.softcap * jnp.tanh(scores / shape.softcap)
-    scores = scores + _bias(shape, causal, len(q), head, key)
-    scores = jnp.where(visible(shape, causal, len(q)), scores, -jnp.inf)
-    if shape.sink:
-        scores = jnp.concatenate([scores, jnp.zeros((len(q), 1))], axis=1)
-    return jax.nn.softmax(scores, axis=1)[:, : len(q)]
+    products = mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
+    cap = mixer.scores.softcap
+    return products if cap is None else cap * jnp.tanh(products / cap)
+
+
+def log_weights(
+    mixer: Mixer, causal: bool, products: Float[Array, "*heads n n"], head: Array, key: Key
+) -> Float[Array, "*heads n n"]:
+    """Logarithms of attention weights; minus infinity where a key is not seen.
+
+    Args:
+        mixer: the attention.
+        causal: whether a token sees only itself and the tokens before it.
+        products: scores of heads with the same biases.
+        head: their number, for biases that differ by head.
+        key: of a bias that is drawn.
+    """
+    shape, n = mixer.scores, products.shape[-1]
+    if shape.slopes or shape.bias_std > 0:
+        products = products + _bias(shape, causal, n, head, key)
+    products = jnp.where(visible(shape, causal, n), products, -jnp.inf)
+    if not shape.sink:
+        return jax.nn.log_softmax(products, axis=-1)
+    most = jax.lax.stop_gradient(jnp.maximum(jnp.max(products, axis=-1, keepdims=True), 0.0))
+    total = jnp.sum(jnp.exp(products - most), axis=-1, keepdims=True) + jnp.exp(-most)
+    return products - most - jnp.log(total)
 
 
 def visible(shape: Scores, causal: bool, n: int) -> np.ndarray:

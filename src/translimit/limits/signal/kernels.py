@@ -1,14 +1,18 @@
 r"""Kernels of activations and of their derivatives, for two correlated centred Gaussians u, v.
 
-    kappa = E phi(u) phi(v),      kappa' = E phi'(u) phi'(v) = d kappa / d cov(u, v)   (Price)
+    kappa = E phi(u) phi(v),      kappa' = E phi'(u) phi'(v) = d kappa / d cov(u, v)   (Price),
+    kappa_a = E phi''(u) phi(v) / 2 = d kappa / d var(u).
 
 ReLU, its square and GELU have closed forms. For the others phi(s z) = sum_k a_k(s) h_k(z) in
-normalised Hermite polynomials, and likewise phi' with b_k (Mehler's formula), so that
+normalised Hermite polynomials (Mehler's formula). By parts E phi'(s z) h_k = (k + 1)^{1/2} a_{k+1}
+/ s =: b_k, and likewise c_k for phi'' / 2, so that
 
-    kappa = sum_k a_k(s_u) a_k(s_v) rho^k,     kappa' = sum_k b_k(s_u) b_k(s_v) rho^k,
+    kappa = sum_k a_k(s_u) a_k(s_v) rho^k,     kappa' = sum_k b_k b_k rho^k,
+    kappa_a = sum_k c_k(s_u) a_k(s_v) rho^k,
 
-with coefficients by Gauss-Hermite quadrature. What the series leaves out is largest at rho = 1,
-where E phi(u)^2 is known by plain quadrature (`kernel_error`).
+with coefficients by Gauss-Hermite quadrature, and as many terms as these inputs need. What the
+series leaves out is largest at rho = 1, where E phi(u)^2 is known by plain quadrature
+(`kernel_error`).
 
 Reference: documentation, "Signal propagation".
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +33,15 @@ from translimit.core import ArgumentError, in_float64, nearest, require_real
 from translimit.describe import Activation
 from translimit.limits.signal.norms import lengths
 
-#: Nodes of the quadrature, and terms of the series.
+#: Kernel, derivative kernel, and the derivative of the kernel to the variance of u.
+_Three: TypeAlias = tuple[Array, Array, Array]
+
+#: Nodes of the quadrature, and terms of the series at most.
 NODES, TERMS = 120, 60
+#: Terms beyond which less than this share of E phi(u)^2 and E phi'(u)^2 is left are not summed.
+LEFT_OUT = 1e-10
+#: Deviations below this count as this one, in what is divided by them.
+LEAST_STD = 1e-4
 #: A kernel whose relative error exceeds this is refused.
 LARGEST_ERROR = 0.01
 
@@ -81,96 +93,127 @@ def kernels(
         activation: phi.
         cov: covariance of the inputs; the diagonal may vary, and may vanish.
     """
+    stds, rho = _stds_and_overlaps(cov)
+    closed = _CLOSED.get(activation)
+    if closed is None:
+        a, b, _ = _coefficients(activation, stds)
+        kernel, derivative = _series(((a, a), (b, b)), rho)
+        return kernel, derivative
+    return closed(stds[:, None], stds[None, :], rho)[:2]
+
+
+def kernel_slopes(
+    activation: Activation, cov: Float[Array, "tokens tokens"]
+) -> tuple[
+    Float[Array, "tokens tokens"], Float[Array, "tokens tokens"], Float[Array, "tokens tokens"]
+]:
+    """Kernel, derivative kernel and the kernel's derivative to the variance of u (rows).
+
+    Args:
+        activation: phi.
+        cov: covariance of the inputs; the diagonal may vary, and may vanish.
+    """
+    stds, rho = _stds_and_overlaps(cov)
+    closed = _CLOSED.get(activation)
+    if closed is None:
+        a, b, c = _coefficients(activation, stds)
+        kernel, derivative, slope = _series(((a, a), (b, b), (c, a)), rho)
+        return kernel, derivative, slope
+    return closed(stds[:, None], stds[None, :], rho)
+
+
+def _stds_and_overlaps(cov: Array) -> tuple[Array, Array]:
     stds = lengths(cov)
     safe = jnp.where(stds > 0, stds, 1.0)
     rho = jnp.clip(cov / (safe[:, None] * safe[None, :]), -1.0, 1.0)
-    rho = jnp.where((stds[:, None] > 0) & (stds[None, :] > 0), rho, 0.0)
-    closed = _CLOSED.get(activation)
-    if closed is not None:
-        return closed(stds[:, None], stds[None, :], rho)
-    return (
-        _series(_coefficients(activation, stds), rho),
-        _series(_coefficients(jax.grad(lambda x: activation(x)), stds), rho),
-    )
+    return stds, jnp.where((stds[:, None] > 0) & (stds[None, :] > 0), rho, 0.0)
 
 
-def _series(coefficients: Array, rho: Array) -> Array:
-    total = jnp.zeros_like(rho)
-    for row in reversed(range(TERMS)):  # Horner's scheme in rho
-        a = coefficients[:, row]
-        total = total * rho + a[:, None] * a[None, :]
-    return total
+def _series(factors: tuple[tuple[Array, Array], ...], rho: Array) -> list[Array]:
+    """sum_k f_k(s_i) g_k(s_j) rho^k for pairs of coefficients [tokens, terms], by Horner."""
+    left, right = (jnp.stack([pair[side] for pair in factors]) for side in (0, 1))
+    tails = jnp.cumsum(jnp.max(left[:2] ** 2, axis=1)[:, ::-1], axis=1)[:, ::-1]
+    terms = jnp.max(jnp.sum(tails > LEFT_OUT * tails[:, :1], axis=1))
+
+    def body(step: Array, total: Array) -> Array:
+        row = terms - 1 - step
+        f, g = left[:, :, row], right[:, :, row]
+        return total * rho + f[:, :, None] * g[:, None, :]
+
+    total = jnp.zeros((len(factors), *rho.shape), rho.dtype)
+    return list(jax.lax.fori_loop(0, terms, body, total))
 
 
-def _coefficients(function: Callable[[Array], Array], stds: Array) -> Array:
-    """E f(s z) h_k(z) for every standard deviation s [tokens, terms]."""
+def _coefficients(activation: Activation, stds: Array) -> _Three:
+    """Coefficients of phi, phi' and phi'' / 2 for every standard deviation [tokens, terms]."""
     nodes, projection = _hermite()
-    values = jax.vmap(jax.vmap(function))(stds[:, None] * nodes)
-    return values @ projection
+    s = jnp.maximum(stds, LEAST_STD)
+    # phi(0) apart: what is divided by a small s keeps its digits.
+    zero = activation(jnp.zeros(()))
+    a = (activation(s[:, None] * nodes) - zero) @ projection
+    k = np.arange(TERMS)
+    b = np.sqrt(k + 1) * a[:, 1 : TERMS + 1] / s[:, None]
+    c = np.sqrt((k + 1) * (k + 2)) / 2 * a[:, 2 : TERMS + 2] / s[:, None] ** 2
+    of_phi = jnp.where(stds[:, None] > 0, a[:, :TERMS], 0.0).at[:, 0].add(zero)
+    return of_phi, b, c
 
 
 @functools.cache
 def _hermite() -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Hermite nodes, and the weights that project on normalised polynomials."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    table = np.ones((TERMS, NODES))
+    table = np.ones((TERMS + 2, NODES))
     table[1] = nodes
-    for k in range(1, TERMS - 1):
+    for k in range(1, TERMS + 1):
         table[k + 1] = (nodes * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
     return nodes, (table * (weights / weights.sum())).T
 
 
-def _linear(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
-    return s * t * rho, jnp.ones_like(s * t * rho)
+def _linear(s: Array, t: Array, rho: Array) -> _Three:
+    c = s * t * rho
+    return c, jnp.ones_like(c), jnp.zeros_like(c)
 
 
-@jax.custom_jvp
-def _first_arc(rho: Array) -> Array:
-    """J_1 = sin t + (pi - t) cos t, t = arccos rho; its derivative pi - t holds at rho = 1."""
-    return jnp.sqrt(1.0 - rho**2) + (math.pi - jnp.arccos(rho)) * rho
+def _relu(s: Array, t: Array, rho: Array) -> _Three:
+    theta, sine = jnp.arccos(rho), jnp.sqrt(1.0 - rho**2)
+    kernel = s * t * (sine + (math.pi - theta) * rho) / (2 * math.pi)
+    derivative = (math.pi - theta) / (2 * math.pi) * jnp.ones_like(s * t)
+    return kernel, derivative, _homogeneous(1, s, s * t * rho, kernel, derivative)
 
 
-@_first_arc.defjvp
-def _first_arc_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (rho,), (change,) = primals, tangents
-    return _first_arc(rho), (math.pi - jnp.arccos(rho)) * change
+def _relu_squared(s: Array, t: Array, rho: Array) -> _Three:
+    theta, sine = jnp.arccos(rho), jnp.sqrt(1.0 - rho**2)
+    kernel = (s * t) ** 2 / (2 * math.pi)
+    kernel = kernel * (3 * sine * rho + (math.pi - theta) * (1 + 2 * rho**2))
+    derivative = 2 * s * t / math.pi * (sine + (math.pi - theta) * rho)
+    return kernel, derivative, _homogeneous(2, s, s * t * rho, kernel, derivative)
 
 
-@jax.custom_jvp
-def _second_arc(rho: Array) -> Array:
-    """J_2 = 3 sin t cos t + (pi - t) (1 + 2 cos^2 t), of derivative 4 J_1."""
-    rest = (math.pi - jnp.arccos(rho)) * (1 + 2 * rho**2)
-    return 3 * jnp.sqrt(1.0 - rho**2) * rho + rest
+def _homogeneous(degree: int, s: Array, c: Array, kernel: Array, derivative: Array) -> Array:
+    """kappa_a of a function of this degree, by Euler: 2 a kappa_a + c kappa' = degree kappa."""
+    a = jnp.where(s > 0, s**2, 1.0)
+    return jnp.where(s > 0, (degree * kernel - c * derivative) / (2 * a), 0.0)
 
 
-@_second_arc.defjvp
-def _second_arc_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (rho,), (change,) = primals, tangents
-    return _second_arc(rho), 4 * _first_arc(rho) * change
-
-
-def _relu(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
-    derivative = (math.pi - jnp.arccos(rho)) / (2 * math.pi)
-    return s * t * _first_arc(rho) / (2 * math.pi), derivative * jnp.ones_like(s * t)
-
-
-def _relu_squared(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
-    kernel = (s * t) ** 2 * _second_arc(rho) / (2 * math.pi)
-    return kernel, 2 * s * t / math.pi * _first_arc(rho)
-
-
-def _gelu(s: Array, t: Array, rho: Array) -> tuple[Array, Array]:
+def _gelu(s: Array, t: Array, rho: Array) -> _Three:
     a, b, c = s**2, t**2, s * t * rho
+    kernel, slope = jax.jvp(lambda a: _gelu_kernel(a, b, c), (a + 0 * c,), (jnp.ones_like(c),))
     outer = (1 + a) * (1 + b)
     r = jnp.sqrt(outer - c**2)
     share = 0.25 + jnp.arcsin(c / jnp.sqrt(outer)) / (2 * math.pi)
     top = a * b + c**2 * (1 - a * b) / outer
-    kernel = c * share + top / (2 * math.pi * r)
     inner = c + 2 * c * (1 - a * b) / outer + top * c / r**2
-    return kernel, share + inner / (2 * math.pi * r)
+    return kernel, share + inner / (2 * math.pi * r), slope
 
 
-_CLOSED: dict[Activation, Callable[[Array, Array, Array], tuple[Array, Array]]] = {
+def _gelu_kernel(a: Array, b: Array, c: Array) -> Array:
+    outer = (1 + a) * (1 + b)
+    share = 0.25 + jnp.arcsin(c / jnp.sqrt(outer)) / (2 * math.pi)
+    top = a * b + c**2 * (1 - a * b) / outer
+    return c * share + top / (2 * math.pi * jnp.sqrt(outer - c**2))
+
+
+_CLOSED: dict[Activation, Callable[[Array, Array, Array], _Three]] = {
     Activation.LINEAR: _linear,
     Activation.RELU: _relu,
     Activation.RELU_SQUARED: _relu_squared,
@@ -198,5 +241,5 @@ def _share_of_the_series(activation: Activation, std: Float[Array, ""]) -> Float
     """The series of E phi(u)^2 over its value."""
     z = np.linspace(-9.0, 9.0, 40_001)
     density = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
-    series = jnp.sum(_coefficients(activation, std[None]) ** 2)
+    series = jnp.sum(_coefficients(activation, std[None])[0] ** 2)
     return series / (density @ activation(std * z) ** 2)

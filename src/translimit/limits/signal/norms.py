@@ -10,8 +10,10 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from translimit.core import AnyArray
 from translimit.describe import Normalisation
 
 #: Relative jitter of Cholesky factors.
@@ -40,6 +42,26 @@ def scaled(matrix: Float[Array, "n n"], s: Float[Array, " n"]) -> Float[Array, "
         s: of the tokens.
     """
     return matrix * (s[:, None] * s[None, :])
+
+
+def pull_norm(
+    norm: Normalisation | None, cov: Float[AnyArray, "n n"], slopes: Float[AnyArray, "m n n"]
+) -> Float[AnyArray, "m n n"]:
+    """Derivatives of tr(S N(C)) with respect to C for matrices S.
+
+    Args:
+        norm: the norm.
+        cov: C, of the tokens that it reads.
+        slopes: the matrices S, symmetric.
+    """
+    if norm is None:
+        return slopes
+    total = cov.diagonal() + norm.eps
+    square = norm.gain**2 * (total > 0) / (total + (total == 0))
+    s = square**0.5
+    whole = slopes * (s[:, None] * s[None, :])
+    by_token = (whole * cov).sum(axis=2) * square / norm.gain**2
+    return whole - by_token[:, :, None] * np.eye(len(cov))
 
 
 def lengths(cov: Float[Array, "n n"]) -> Float[Array, " n"]:

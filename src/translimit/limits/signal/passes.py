@@ -1,7 +1,9 @@
 r"""All sub-blocks of a stack one after the other: forward, then backward.
 
-The loops are Python's, over one compiled program a kind of sub-block. What a sub-block was on the
-way forward is kept only where gradients return.
+The loops over layers and copies are Python's, over one compiled program a kind of sub-block: copies
+run beside one another, and a program for one of them is small. What a sub-block was on the way
+forward is kept only where gradients return. Every sub-block of every copy has a seed of its own,
+hashed outside of JAX.
 
 Reference: documentation, "Signal propagation".
 """
@@ -13,15 +15,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, UInt32
 
 from translimit.core import Key
-from translimit.describe import Attention, LatentAttention, Stack, SubBlock
+from translimit.describe import Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
-from translimit.limits.signal.heads import visible
 from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
+from translimit.limits.signal.summaries import Summary, over_layers, summary
+
+#: Each program runs for milliseconds: what is soonest compiled. Products are not XLA's own code.
+SOON = {
+    "xla_backend_optimization_level": 1,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 
 
 class Step(NamedTuple):
@@ -38,8 +46,8 @@ class Step(NamedTuple):
     layer: int
     place: int
     block: SubBlock
-    pairs: Array
-    passed: Passed
+    pairs: int
+    passed: list[Passed]
 
 
 class Forward(NamedTuple):
@@ -47,30 +55,19 @@ class Forward(NamedTuple):
 
     Attributes:
         covs: C at the levels that were asked for [copies, levels, n, n].
-        entropies: of attention weights, mean over queries that see two keys or more
-            [copies, layers].
-        entropy_shares: over the logarithm of the keys that a query sees, in the same mean; 1 where
-            none sees two [copies, layers].
-        entropy_stds: over heads [copies, layers].
-        participations: mean sum of squared attention weights of the last query [copies, layers].
-        added: mean squares that attention and that hidden units add to an entry of the stream
-            [copies, layers, 2].
+        summary: what attention looks at and what branches add [copies, layers].
         steps: the sub-blocks, where they are kept.
     """
 
     covs: np.ndarray
-    entropies: np.ndarray
-    entropy_shares: np.ndarray
-    entropy_stds: np.ndarray
-    participations: np.ndarray
-    added: np.ndarray
+    summary: Summary
     steps: list[Step]
 
 
 def pass_forward(
     stack: Stack,
-    cov: Array,
-    tokens: Array | None,
+    covs: list[Any],
+    tokens: list[Any] | None,
     key: Key,
     pairs: list[int],
     levels: np.ndarray,
@@ -82,50 +79,44 @@ def pass_forward(
 
     Args:
         stack: the stack.
-        cov: C that enters, for every copy [copies, n, n].
-        tokens: of drawn networks in coordinates [copies, n, width]; None for the recursion.
+        covs: C that enters, of every copy [n, n].
+        tokens: of drawn networks in coordinates [n, width]; None for the recursion.
         key: of heads, routers and drawn weights.
         pairs: antithetic pairs of heads of every layer.
         levels: at which C is wanted.
         keep: whether sub-blocks are kept for the way back.
         progress: told after every layer.
     """
-    share, x, wanted = stack.free_dim / stack.dim, tokens, set(levels.tolist())
-    covs, steps = {0: np.asarray(cov)}, []
-    names = ("entropy", "entropy_share", "entropy_std", "squares", "added")
-    told: dict[str, list[Any]] = {name: [] for name in names}
+    share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), len(covs)
+    at, steps, told = {0: covs}, [], []
     for number, layer in enumerate(stack.layers):
-        count = jnp.asarray(pairs[number])
-        summed = {name: np.zeros((len(cov), 2) if name == "added" else len(cov)) for name in names}
+        passed: list[list[Passed]] = []
         for place, block in enumerate(layer):
-            keys = copy_keys(key, len(cov), 0, number, place)
-            if x is None:
-                one = _forward(block, stack.dim, stack.causal, share, cov, keys, count)
+            seeds = copy_seeds(key, copies, 0, number, place)
+            if tokens is None:
+                given = (block, stack.dim, stack.causal, share)
+                every = zip(covs, seeds, strict=True)
+                ones = [_forward(*given, *one, pairs[number]) for one in every]
             else:
-                x, one = _drawn(block, stack.free_dim, stack.dim, stack.causal, x, keys)
-            cov = one.after
-            summed["entropy"] += _entropy(np.asarray(one.entropy), stack.causal)
-            summed["entropy_share"] += _entropy_share(block, stack.causal, one)
-            summed["added"] += _added(block, one)
-            summed["entropy_std"] += np.asarray(one.entropy_std)
-            summed["squares"] += np.asarray(one.squares)[:, -1]
+                given = (block, stack.free_dim, stack.dim, stack.causal)
+                both = [_drawn(*given, *one) for one in zip(tokens, seeds, strict=True)]
+                tokens, ones = [x for x, _ in both], [one for _, one in both]
+            covs = [one.after for one in ones]
+            passed.append(ones)
             if keep:
-                steps.append(Step(number, place, block, count, one))
-        for name, value in summed.items():
-            told[name].append(value)
+                steps.append(Step(number, place, block, pairs[number], ones))
+        told.append(summary(layer, passed, stack.causal))
         if number + 1 in wanted:
-            covs[number + 1] = np.asarray(cov)
+            at[number + 1] = covs
         if progress is not None:
             progress((number + 1) / len(stack.layers))
-    chosen = np.stack([covs[level] for level in levels.tolist()], axis=1)
-    entropies, shares, stds, squares, added = (np.stack(told[name], axis=1) for name in names)
-    return Forward(chosen, entropies, shares, stds, squares, added, steps)
+    return Forward(_stacked(at, levels), over_layers(told), steps)
 
 
 def pass_backward(
     stack: Stack,
     steps: list[Step],
-    grad: Array,
+    grads: list[Any],
     key: Key,
     levels: np.ndarray,
     *,
@@ -136,85 +127,70 @@ def pass_backward(
     Args:
         stack: the stack.
         steps: of the way forward.
-        grad: B at the top, for every copy [copies, n, n].
+        grads: B at the top, of every copy [n, n].
         key: of heads and routers.
         levels: at which B is wanted.
         progress: told after every layer.
     """
     share, count, wanted = stack.free_dim / stack.dim, len(stack.layers), set(levels.tolist())
-    grads = {count: np.asarray(grad)}
-    squares = np.zeros((len(grad), count, len(GROUPS)))
+    at, copies = {count: grads}, len(grads)
+    squares = np.zeros((copies, count, len(GROUPS)))
     for step in reversed(steps):
-        number = step.layer
-        keys = copy_keys(key, len(grad), 1, number, step.place)
-        returned = _backward(
-            step.block, stack.dim, stack.causal, share, step.passed, grad, keys, step.pairs
-        )
-        grad = returned.below
-        squares[:, number] += np.asarray(returned.weights)
+        number, given = step.layer, (step.block, stack.dim, stack.causal, share)
+        seeds = copy_seeds(key, copies, 1, number, step.place)
+        every = zip(step.passed, grads, seeds, strict=True)
+        returned = [_backward(*given, *one, step.pairs) for one in every]
+        grads = [one.below for one in returned]
+        squares[:, number] += np.stack([one.weights for one in returned])
         if step.place == 0:
             if number in wanted:
-                grads[number] = np.asarray(grad)
+                at[number] = grads
             if progress is not None:
                 progress(1.0 - number / count)
-    return np.stack([grads[level] for level in levels.tolist()], axis=1), squares
+    return _stacked(at, levels), squares
 
 
-def _entropy(entropy: np.ndarray, causal: bool) -> np.ndarray:
-    """Mean over the queries that see two keys or more."""
-    return entropy[:, min(int(causal), entropy.shape[1] - 1) :].mean(axis=1)
+def copy_seeds(key: Key, copies: int, *path: int) -> list[UInt32[np.ndarray, " 2"]]:
+    """A seed for every copy of what lies at a path.
+
+    Args:
+        key: of the whole.
+        copies: how many.
+        path: whole numbers, at least 0.
+    """
+    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
+    sequence = np.random.SeedSequence([*words, *path])
+    return list(sequence.generate_state(2 * copies).reshape(copies, 2))
 
 
-def _entropy_share(block: SubBlock, causal: bool, one: Passed) -> np.ndarray:
-    """Entropy over its largest, mean over the queries that see two keys or more; 1 without any."""
-    entropy = np.asarray(one.entropy)
-    for branch in block.branches:
-        if isinstance(branch, (Attention, LatentAttention)):
-            counts = visible(branch.scores, causal, entropy.shape[1]).sum(axis=1)
-            seen = counts > 1
-            if seen.any():
-                return np.mean(entropy[:, seen] / np.log(counts[seen]), axis=1)
-            return np.ones(len(entropy))
-    return np.zeros(len(entropy))
+def key_of(seed: UInt32[Array, " 2"]) -> Key:
+    """The key of a seed.
+
+    Args:
+        seed: one of `copy_seeds`.
+    """
+    return jax.random.wrap_key_data(seed, impl="threefry2x32")
 
 
-def _added(block: SubBlock, one: Passed) -> np.ndarray:
-    """Mean squares that attention and that hidden units add [copies, 2]."""
-    added = np.zeros((len(one.before), 2))
-    s = np.ones(one.out.shape[:2])
-    if block.norm_out is not None:
-        squares = np.diagonal(np.asarray(one.out), axis1=1, axis2=2) + block.norm_out.eps
-        s = block.norm_out.gain / np.sqrt(np.where(squares > 0, squares, np.inf))
-    for branch, part in zip(block.branches, one.parts, strict=True):
-        own = np.diagonal(np.asarray(part), axis1=1, axis2=2) * s**2
-        place = 0 if isinstance(branch, (Attention, LatentAttention)) else 1
-        added[:, place] += block.branch**2 * own.mean(axis=1)
-    return added
+def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
+    return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)
 
 
-def copy_keys(key: Key, copies: int, *path: int) -> Array:
-    for number in path:
-        key = jax.random.fold_in(key, number)
-    return jax.random.split(key, copies)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _forward(
-    block: SubBlock, dim: int, causal: bool, share: float, cov: Array, keys: Array, pairs: Array
+    block: SubBlock, dim: int, causal: bool, share: float, cov: Array, seed: Array, pairs: Array
 ) -> Passed:
-    one = functools.partial(forward, block, dim, causal, share)
-    return jax.vmap(one, in_axes=(0, 0, None))(cov, keys, pairs)
+    return forward(block, dim, causal, share, cov, key_of(seed), pairs)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _drawn(
-    block: SubBlock, dim: int, total: int, causal: bool, x: Array, keys: Array
+    block: SubBlock, dim: int, total: int, causal: bool, x: Array, seed: Array
 ) -> tuple[Array, Passed]:
-    one = functools.partial(forward_drawn, block, dim, total, causal)
-    return jax.vmap(one)(x, keys)
+    return forward_drawn(block, dim, total, causal, x, key_of(seed))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _backward(
     block: SubBlock,
     dim: int,
@@ -222,8 +198,7 @@ def _backward(
     share: float,
     passed: Passed,
     grad: Array,
-    keys: Array,
+    seed: Array,
     pairs: Array,
 ) -> Returned:
-    one = functools.partial(backward, block, dim, causal, share)
-    return jax.vmap(one, in_axes=(0, 0, 0, None))(passed, grad, keys, pairs)
+    return backward(block, dim, causal, share, passed, grad, key_of(seed), pairs)

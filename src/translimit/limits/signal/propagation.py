@@ -16,7 +16,6 @@ from typing import ClassVar, Literal, final
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -45,7 +44,13 @@ from translimit.describe import Branch, Experts, FeedForward, Stack
 from translimit.limits.signal.chain import start
 from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
 from translimit.limits.signal.norms import root as gram_root
-from translimit.limits.signal.passes import pass_backward, pass_forward
+from translimit.limits.signal.passes import (
+    SOON,
+    copy_seeds,
+    key_of,
+    pass_backward,
+    pass_forward,
+)
 from translimit.limits.signal.solution import SignalSolution
 from translimit.limits.signal.sub_blocks import GROUPS
 
@@ -226,14 +231,14 @@ def _solved(
     progress: Progress | None,
 ) -> SignalSolution:
     stack, copies, n = problem.stack, method.copies, len(problem.initial)
-    cov = jnp.broadcast_to(jnp.asarray(problem.initial), (copies, n, n))
-    x = None
+    covs, x = [problem.initial] * copies, None
     if isinstance(method, Chain):
-        x = _tokens(stack, method, cov, jax.random.split(jax.random.fold_in(key, 2), copies))
-        cov = x @ jnp.swapaxes(x, 1, 2) / stack.dim
+        every = zip(covs, copy_seeds(key, copies, 2), strict=True)
+        x = [_tokens(stack, method.drawn, *one) for one in every]
+        covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
     forward = pass_forward(
         stack,
-        cov,
+        covs,
         x,
         key,
         pairs_by_layer(stack, method),
@@ -244,18 +249,18 @@ def _solved(
     grads = np.zeros((copies, 0, n, n))
     squares = np.zeros((copies, 0, len(GROUPS)))
     if problem.top is not None:
-        top = jnp.broadcast_to(jnp.asarray(problem.top), cov.shape)
-        half = part_of(progress, 0.5, 1.0)
+        top, half = [problem.top] * copies, part_of(progress, 0.5, 1.0)
         grads, squares = pass_backward(stack, forward.steps, top, key, levels, progress=half)
+    told = forward.summary
     return SignalSolution(
         ts=levels.astype(float),
         covs=forward.covs,
         grad_grams=grads,
-        entropies=forward.entropies,
-        entropy_shares=forward.entropy_shares,
-        entropy_stds=forward.entropy_stds,
-        participations=forward.participations,
-        added=forward.added,
+        entropies=told.entropies,
+        entropy_shares=told.entropy_shares,
+        entropy_stds=told.entropy_stds,
+        participations=told.participations,
+        added=np.stack([told.attention_added, told.units_added], axis=-1),
         weight_squares=squares,
         groups=GROUPS,
         outcome=Outcome.successful,
@@ -271,15 +276,14 @@ def pairs_by_layer(stack: Stack, method: Recursion | Chain) -> list[int]:
     return [max(1, method.pairs // (layer + 1)) if falling else method.pairs for layer in layers]
 
 
-def _tokens(stack: Stack, method: Chain, cov: Array, keys: Array) -> Array:
-    """The tokens of every network in coordinates [networks, n, width]."""
-    if not method.drawn:
-        n, dim = cov.shape[-1], stack.free_dim
-        exact = gram_root(cov[0], n if dim >= 2 * n else dim)
-        return jnp.broadcast_to(stack.dim**0.5 * exact, (len(cov), *exact.shape))
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=SOON)
+def _tokens(stack: Stack, drawn: bool, cov: Array, seed: Array) -> Array:
+    """The tokens of a network in coordinates [n, width]."""
+    n, dim = len(cov), stack.free_dim
+    if not drawn:
+        return stack.dim**0.5 * gram_root(cov, n if dim >= 2 * n else dim)
     norm = None if stack.embedding is None else stack.embedding.norm
-    one = functools.partial(start, dim=stack.free_dim, total=stack.dim, norm=norm)
-    return jax.vmap(lambda c, k: one(c, key=k))(cov, keys)
+    return start(cov, dim, stack.dim, norm, key_of(seed))
 
 
 def _columns(branch: Branch) -> int:

@@ -3,11 +3,11 @@ r"""How the random root of a branch spreads: Var tr(Lambda U) over its weights, 
 A branch returns U = share Q Q^T with a random root Q: heads, hidden units, routers. For a symmetric
 Lambda,
 
-| branch | variance |
-|---|---|
-| attention | Var over groups of heads with common keys and values, of the mean of tr(Lambda T_h), T_h = gamma_A P_h F z z^T F^T P_h^T / d_v with values z, over their number |
-| feed-forward | Var over hidden units of gamma_1 phi^T Lambda phi, over their number d_m |
-| experts | Var over routers of tr(Lambda (sum_e w_e w_e^T) * U_expert), and that of hidden units of drawn experts |
+- attention: the variance over groups of heads with common keys and values of the mean of
+  tr(Lambda T_h), T_h = gamma_A P_h F z z^T F^T P_h^T / d_v with values z, over their number;
+- feed-forward: the variance over hidden units of gamma_1 phi^T Lambda phi, over their number d_m;
+- experts: the variance over routers of tr(Lambda (sum_e w_e w_e^T) * U_expert), and that of the
+  hidden units of drawn experts.
 
 Values are integrated out where that is cheaper than drawing them:
 (2 / d_v) E tr N^2 + Var tr N with N the mean over a group of gamma_A P^T Lambda P K.
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward
-from translimit.limits.signal.attention import draw_group, spaced
+from translimit.limits.signal.attention import draw_group, normals, spaced
 from translimit.limits.signal.experts import route
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import value_gain
@@ -66,14 +66,16 @@ def attention_variance(
         own = jax.random.fold_in(key, index)
         root, heads = draw_group(mixer, dim, causal, cov, own, number)
         if not whole:
-            root = root @ jax.random.normal(jax.random.fold_in(own, 7), (n, values)) / values**0.5
+            root = root @ normals(own, mixer.heads + 1, (n, values)) / values**0.5
         shared = mixer.heads // mixer.key_heads
         columns = root.shape[1]
 
         def head(place: Array, total: Array) -> Array:
             mixed = heads(place) @ root
-            return total + jnp.einsum("ic,mij,jd->mcd", mixed, slopes, mixed) if whole else (
-                total + jnp.einsum("ic,mij,jc->mc", mixed, slopes, mixed)
+            return (
+                total + jnp.einsum("ic,mij,jd->mcd", mixed, slopes, mixed)
+                if whole
+                else (total + jnp.einsum("ic,mij,jc->mc", mixed, slopes, mixed))
             )
 
         zero = jnp.zeros((len(slopes), columns, columns) if whole else (len(slopes), columns))
@@ -83,7 +85,7 @@ def attention_variance(
         return jnp.sum(total, axis=1), jnp.zeros(len(slopes))
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
-        number = spaced(index, groups, mixer.key_heads, key)
+        number = spaced(mixer, index, groups, mixer.key_heads, key)
         first, of_first = group(2 * index, number)
         second, of_second = group(2 * index + 1, number)
         added = (first + second, first**2 + second**2, (first - second) ** 2, of_first + of_second)
@@ -92,10 +94,8 @@ def attention_variance(
     zero = (jnp.zeros(len(slopes)),) * 4
     sums, squares, apart, within = jax.lax.fori_loop(0, groups, body, zero)
     count = 2 * groups
-    if mixer.scores.slopes:
-        variance = apart / count
-    else:
-        variance = (squares - sums**2 / count) / (count - 1)
+    pooled = (squares - sums**2 / count) / (count - 1)
+    variance = apart / count if mixer.scores.slopes else pooled
     return gain**2 * (variance + 2 / values * within / count) / mixer.key_heads
 
 
@@ -163,8 +163,8 @@ def experts_variance(
 def _hidden(block: FeedForward, dim: int, cov: Array, key: Key) -> Float[Array, "n units"]:
     """Hidden units of drawn weights."""
     root = factor(cov)
-    shape = (len(cov), min(UNITS, max(512, NUMBERS // len(cov))))
-    first, second = (jax.random.normal(one, shape) for one in jax.random.split(key))
+    count = min(UNITS, max(512, NUMBERS // len(cov)))
+    first, second = jnp.split(normals(key, 0, (len(cov), 2 * count)), 2, axis=1)
     w_in = dim * block.in_std**2
     hidden = block.activation(w_in**0.5 * root @ first)
     if block.gated:

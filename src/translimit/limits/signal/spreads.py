@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +41,18 @@ from translimit.core import (
     require_count,
     require_flag,
 )
-from translimit.describe import Attention, FeedForward, LatentAttention, Stack, SubBlock
-from translimit.limits.signal.adjoint import adjoint
+from translimit.describe import (
+    Attention,
+    FeedForward,
+    LatentAttention,
+    Normalisation,
+    Stack,
+    SubBlock,
+)
+from translimit.limits.signal.adjoint import Adjoint, adjoint
 from translimit.limits.signal.chain import before_norm
-from translimit.limits.signal.norms import overlaps, scaled, scales
-from translimit.limits.signal.passes import Step, copy_keys, pass_forward
+from translimit.limits.signal.norms import pull_norm, scaled, scales
+from translimit.limits.signal.passes import SOON, copy_seeds, key_of, pass_forward
 from translimit.limits.signal.propagation import Recursion, SignalPropagation, pairs_by_layer
 from translimit.limits.signal.roots import (
     attention_variance,
@@ -162,46 +169,37 @@ def _spread(
     count = len(stack.layers)
     every = np.arange(count + 1)
     by_layer = pairs_by_layer(stack, Recursion(pairs=pairs))
-    cov = jnp.asarray(problem.initial)[None]
-    passed = pass_forward(stack, cov, None, key, by_layer, every, keep=True, progress=None)
+    initial = np.asarray(problem.initial)
+    passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=None)
     variances = np.zeros((len(at), len(observables), 1 + count, len(SOURCES)))
     total, done = max(int(at.sum()), 1), 0
     for place, level in enumerate(at):
-        end = jnp.asarray(passed.covs[0, level])
-        slopes = jnp.stack([jax.grad(_SCALARS[name])(end) for name in observables])
-        slopes = (slopes + jnp.swapaxes(slopes, 1, 2)) / 2
+        slopes: Any = np.stack([_SCALARS[name](passed.covs[0, level])[1] for name in observables])
         for step in reversed([one for one in passed.steps if one.layer < level]):
-            slopes, found = _down(stack, step, slopes, key, max(2, pairs // (step.layer + 1)))
+            groups = max(2, pairs // (step.layer + 1))
+            slopes, found = _sub_block(
+                step.block,
+                stack.dim,
+                stack.free_dim,
+                stack.causal,
+                step.passed[0],
+                slopes,
+                copy_seeds(key, 1, 0, step.layer, step.place)[0],
+                copy_seeds(key, 1, 3, step.layer, step.place)[0],
+                step.pairs,
+                groups,
+            )
             variances[place, :, 1 + step.layer] += np.asarray(found)
         if drawn:
-            variances[place, :, 0, 0] = np.asarray(_tokens(stack, cov[0], slopes))
+            variances[place, :, 0, 0] = _tokens(stack, initial, np.asarray(slopes))
         done += level
         if progress is not None:
             progress(float(done / total))
-    values = [[float(_SCALARS[name](c)) for name in observables] for c in passed.covs[0]]
+    values = [[_SCALARS[name](c)[0] for name in observables] for c in passed.covs[0]]
     return np.asarray(values), variances
 
 
-def _down(
-    stack: Stack, step: Step, slopes: Array, key: Key, groups: int
-) -> tuple[Array, Array]:
-    """Pass a sub-block downwards: the derivatives below, and its variance by source."""
-    heads = copy_keys(key, 1, 0, step.layer, step.place)[0]
-    root = copy_keys(key, 1, 3, step.layer, step.place)[0]
-    one = jax.tree.map(lambda leaf: leaf[0], step.passed)
-    return _sub_block(
-        step.block,
-        stack.dim,
-        stack.free_dim,
-        stack.causal,
-        one,
-        slopes,
-        (heads, root),
-        (step.pairs, jnp.asarray(groups)),
-    )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _sub_block(
     block: SubBlock,
     dim: int,
@@ -209,55 +207,80 @@ def _sub_block(
     causal: bool,
     passed: Passed,
     slopes: Float[Array, "m n n"],
-    keys: tuple[Key, Key],
-    counts: tuple[Array, Array],
+    heads: Array,
+    roots: Array,
+    pairs: Array,
+    groups: Array,
 ) -> tuple[Float[Array, "m n n"], Float[Array, "m sources"]]:
     share = free / dim
-    down = adjoint(block, dim, causal, share, passed, slopes, keys[0], counts[0])
+    down = adjoint(block, dim, causal, share, passed, slopes, key_of(heads), pairs)
     read = scaled(passed.before, scales(block.norm_in, passed.before))
     s = scales(block.norm_out, passed.out)
     by_source = dict.fromkeys(SOURCES, jnp.zeros(len(slopes)))
-    stream = down.sum @ passed.before @ down.sum
-    last = down.out @ passed.out @ down.out
     for number, branch in enumerate(block.branches):
-        own = jax.random.fold_in(keys[1], number)
+        own = jax.random.fold_in(key_of(roots), number)
         part = passed.parts[number]
-        cross = 4 * (block.residual * block.branch) ** 2 * jnp.sum(stream * scaled(part, s), (1, 2))
-        gram = 2 * jnp.sum(last * part, axis=(1, 2))
+        cross = (block.residual * block.branch) ** 2 * _cross(down, passed.before, scaled(part, s))
+        last = _last_matrix(down, passed.out, part)
         if isinstance(branch, Attention):
             name = "attention"
-            root = attention_variance(branch, dim, causal, read, down.out, own, counts[1])
+            root = attention_variance(branch, dim, causal, read, down.out, own, groups)
         elif isinstance(branch, FeedForward):
             name, root = "feed_forward", feed_forward_variance(branch, dim, read, down.out, own)
         else:
             assert not isinstance(branch, LatentAttention)
             name, root = "experts", experts_variance(branch, dim, read, down.out, own)
-        by_source[name] = by_source[name] + (cross + gram) / free + share**2 * root
+        by_source[name] = by_source[name] + (cross + last) / free + share**2 * root
     return down.below, jnp.stack([by_source[name] for name in SOURCES], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _tokens(stack: Stack, cov: Array, slopes: Float[Array, "m n n"]) -> Float[Array, " m"]:
+def _cross(down: Adjoint, stream: Array, added: Array) -> Array:
+    """What is added, against the stream: 4 tr(Lambda_Z C Lambda_Z N_out(U))."""
+    return 4 * jnp.sum((down.sum @ stream @ down.sum) * added, axis=(1, 2))
+
+
+def _last_matrix(down: Adjoint, out: Array, part: Array) -> Array:
+    """The last matrices: 2 tr(Lambda_U U Lambda_U U), of which a branch has its part of U."""
+    return 2 * jnp.sum((down.out @ out @ down.out) * part, axis=(1, 2))
+
+
+def _tokens(stack: Stack, cov: np.ndarray, slopes: np.ndarray) -> Float[np.ndarray, " m"]:
     """The variance of Gaussian tokens, which are drawn before a norm of the embedding."""
     norm = None if stack.embedding is None else stack.embedding.norm
     if norm is not None:
-        cov = before_norm(norm, cov)
-        _, back = jax.vjp(lambda c: scaled(c, scales(norm, c)), cov)
-        slopes = jax.vmap(lambda one: back(one)[0])(slopes)
-        slopes = (slopes + jnp.swapaxes(slopes, 1, 2)) / 2
+        cov = np.asarray(before_norm(norm, jnp.asarray(cov)))
+        slopes = pull_norm(norm, cov, slopes)
     turned = slopes @ cov
-    return 2 / stack.free_dim * jnp.sum(turned * jnp.swapaxes(turned, 1, 2), axis=(1, 2))
+    return 2 / stack.free_dim * np.sum(turned * np.swapaxes(turned, 1, 2), axis=(1, 2))
 
 
-def _mean_overlap(cov: Array) -> Array:
+def _mean_of_overlaps(cov: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """sum_ij w_ij R_ij and its derivative."""
+    norm = Normalisation()
+    slopes = pull_norm(norm, cov, weights[None])[0]
+    squares = np.diagonal(cov)
+    s = (squares > 0) / np.sqrt(squares + (squares == 0))
+    return float(np.sum(weights * cov * s[:, None] * s[None, :])), slopes
+
+
+def _overlap(cov: np.ndarray) -> tuple[float, np.ndarray]:
     n = len(cov)
-    return (jnp.sum(overlaps(cov)) - jnp.trace(overlaps(cov))) / max(n * (n - 1), 1)
+    return _mean_of_overlaps(cov, (1.0 - np.eye(n)) / max(n * (n - 1), 1))
 
 
-_SCALARS: dict[str, Callable[[Array], Array]] = {
-    "overlap": _mean_overlap,
-    "overlap_all": lambda cov: jnp.mean(overlaps(cov)),
-    "mean_square": lambda cov: jnp.log(jnp.mean(jnp.diagonal(cov))),
+def _overlap_all(cov: np.ndarray) -> tuple[float, np.ndarray]:
+    return _mean_of_overlaps(cov, np.full(cov.shape, 1 / cov.size))
+
+
+def _log_mean_square(cov: np.ndarray) -> tuple[float, np.ndarray]:
+    return float(np.log(np.trace(cov) / len(cov))), np.eye(len(cov)) / np.trace(cov)
+
+
+#: Scalars with their derivatives with respect to C.
+_SCALARS: dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]] = {
+    "overlap": _overlap,
+    "overlap_all": _overlap_all,
+    "mean_square": _log_mean_square,
 }
 
 
