@@ -33,6 +33,20 @@ _RING = Config(
     without=("R_v",),
 )
 
+#: Predictions of 400 networks, extrapolated from 4, 8 and 16 layers, have an error of 0.017 by
+#: sampling and leave 0.0075 of their bias. Twice the layers and heads halve the variance and leave
+#: a quarter: 3600 networks come to 0.0045 in all, the tolerance over 4.5.
+_DEEPER = replace(
+    _RING,
+    sizes=(8, 16, 32),
+    heads=16,
+    samples=2000,
+    populations=8,
+    seeds=3600,
+    at_once=250,
+    without=("R_v", "R_p"),
+)
+
 EXPERIMENT = replace(
     dmft_networks.EXPERIMENT,
     name="bordelon2024/dmft-layers",
@@ -43,7 +57,7 @@ EXPERIMENT = replace(
     claims=tuple(replace(one, decided_by="standard") for one in dmft_networks.EXPERIMENT.claims),
     presets={
         "demo": _RING,
-        "standard": replace(_RING, samples=2000, populations=8, seeds=2500, without=("R_v", "R_p")),
-        "paper": replace(_RING, sizes=(4, 8, 16, 32), seeds=800, without=("R_v", "R_p")),
+        "standard": _DEEPER,
+        "paper": replace(_DEEPER, sizes=(4, 8, 16, 32), heads=8, samples=4000),
     },
 )
