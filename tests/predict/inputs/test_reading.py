@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.predict.inputs.readings import bert, llama, vit
 
-from translimit.core import ArgumentError, ArgumentTypeError, named_key
+from translimit.core import ArgumentError, ArgumentTypeError, MemoryLimitError, named_key
 from translimit.describe import (
     Attention,
     Embedding,
@@ -154,6 +154,8 @@ def test_an_image_has_its_own_number_of_tokens() -> None:
         read_tokens(vit(), tokens=16, key=0)
     with pytest.raises(ArgumentError, match="n: got 16, and an image has 17"):
         distinct_tokens(vit(), 16)
+    with pytest.raises(MemoryLimitError, match="inner products of 15745025 tokens need about"):
+        read_tokens(vit(image_size=500_000, patch_size=126), key=0)
 
 
 @pytest.mark.parametrize(

@@ -119,16 +119,14 @@ class Preparation:
         return changed, (f"{told}{own[0]} x {own[1]}: the image is resized to that",)
 
     def _resized(self, height: int, width: int) -> Sides:
-        if self.size is not None:
-            return self.size
-        if self.shorter is None:
-            return height, width
-        short, long = min(height, width), max(height, width)
-        other = int(self.shorter * long / short)
-        if self.shorter * other > _LARGEST_IMAGE:
-            problem = f"is {height} x {width}, which would be resized to {self.shorter} x {other}"
+        size = self.size or (height, width)
+        if self.size is None and self.shorter is not None:
+            other = int(self.shorter * max(height, width) / min(height, width))
+            size = (self.shorter, other) if height <= width else (other, self.shorter)
+        if size[0] * size[1] > _LARGEST_IMAGE:
+            problem = f"is {height} x {width}, which would be resized to {size[0]} x {size[1]}"
             raise ArgumentError("image", problem, "pass an image that is less thin")
-        return (self.shorter, other) if height <= width else (other, self.shorter)
+        return size
 
 
 def default_preparation(embedding: PatchEmbedding) -> Preparation:

@@ -161,6 +161,8 @@ def _of_image(
     name, count = asked
     if count not in (None, n):
         raise ArgumentError(name, f"got {count}, and an image has {n}", f"pass {n}")
+    need = 32.0 * n**2 + 48.0 * embedding.patches * embedding.entries
+    require_free(need, "image", f"inner products of {n} tokens", "give a smaller image_size")
     first, patches = len(embedding.class_stds), embedding.patches
     classes = f" and {first} class {'token' if first == 1 else 'tokens'}" if first else ""
     parts = f"{patches} patches{classes}"
