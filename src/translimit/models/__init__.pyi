@@ -4,8 +4,6 @@ from .compressed_shaped_transformer import (
 )
 from .head_layers import head_update as head_update
 from .network_covariances import NetworkCovariances as NetworkCovariances
-from .pre_norm_stack import PreNormPaths as PreNormPaths
-from .pre_norm_stack import PreNormStack as PreNormStack
 from .random_heads import RandomHeadChain as RandomHeadChain
 from .random_readout import LanguageReadout as LanguageReadout
 from .random_stack import RandomStack as RandomStack

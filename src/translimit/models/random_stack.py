@@ -101,17 +101,17 @@ class RandomStack(eqx.Module):
             ArgumentError: ids for a stack without a table of embeddings, a matrix that is no
                 covariance.
         """
-        count = 1 if replicas is None else require_count(replicas, "replicas", 1)
-        keys = [key] if replicas is None else [jax.random.fold_in(key, r) for r in range(count)]
-        given = np.asarray(ids_or_cov)
+        keys = (
+            key[None] if replicas is None else _folded(key, require_count(replicas, "replicas", 1))
+        )
+        given, dtype = np.asarray(ids_or_cov), np.dtype(dtype)
         if given.ndim == 1:
-            ids = self._ids(given)
-            one = functools.partial(embedded, self.stack, ids, np.dtype(dtype))
+            draw_all, what = embedded, self._ids(given)
         else:
             cov = require_covariance(as_float64(ids_or_cov, "ids_or_cov"), "ids_or_cov")
-            one = functools.partial(gaussian, self.stack, root(cov), np.dtype(dtype))
-        with jax.enable_x64(np.dtype(dtype) == np.float64):
-            drawn = np.stack([np.asarray(one(own)) for own in keys])
+            draw_all, what = gaussian, root(cov)
+        with jax.enable_x64(dtype == np.float64):
+            drawn = np.asarray(draw_all(self.stack, dtype, jnp.asarray(what), keys))
         return drawn[0] if replicas is None else drawn
 
     def draw_weights(self, layer: int, *, replica: int = 0, key: Key) -> LayerWeights:

@@ -5,6 +5,8 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,47 +32,57 @@ def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Ar
     return rows if embedding.padding is None else rows * (ids != embedding.padding)[:, None]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def embedded(
-    stack: Stack, ids: Int[np.ndarray, " n"], dtype: np.dtype, key: Key
-) -> Float[Array, "n dim"]:
+    stack: Stack, dtype: np.dtype, ids: Int[Array, " n"], keys: Array
+) -> Float[Array, "replicas n dim"]:
     """Tokens of an embedding: rows of the table, positions, the shared row, and their norm.
 
     Args:
         stack: with an `Embedding`.
-        ids: of the tokens.
         dtype: of the result.
-        key: of table, positions and the shared row.
+        ids: of the tokens.
+        keys: of table, positions and the shared row, one a replica.
     """
     of, dim = stack.embedding, stack.dim
     assert isinstance(of, Embedding)  # `RandomStack.draw_tokens` looks
-    rows = of.multiplier * table_rows(of, dim, jnp.asarray(ids), key).astype(dtype)
-    positions = jax.random.normal(named_key(key, "positions"), (len(ids), dim), jnp.float32)
-    shared = jax.random.normal(named_key(key, "type"), (dim,), jnp.float32)
-    x = rows + of.position_std * positions.astype(dtype) + of.type_std * shared.astype(dtype)
-    return normalise(of.norm, x)
+
+    def one(key: Key) -> Array:
+        rows = of.multiplier * table_rows(of, dim, ids, key).astype(dtype)
+        positions = jax.random.normal(named_key(key, "positions"), rows.shape, jnp.float32)
+        shared = jax.random.normal(named_key(key, "type"), (dim,), jnp.float32)
+        x = rows + of.position_std * positions.astype(dtype) + of.type_std * shared.astype(dtype)
+        return normalise(of.norm, x)
+
+    return jax.vmap(one)(keys)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def gaussian(
-    stack: Stack, factor: Float[np.ndarray, "n n"], dtype: np.dtype, key: Key
-) -> Float[Array, "n dim"]:
+    stack: Stack, dtype: np.dtype, factor: Float[Array, "n n"], keys: Array
+) -> Float[Array, "replicas n dim"]:
     """Gaussian tokens whose C, without the mean that norms remove, has the mean F F^T.
 
     Tokens that leave a norm of the embedding have the mean squares of F F^T exactly.
 
     Args:
         stack: width, norms and embedding.
-        factor: F.
         dtype: of the result.
-        key: of the draw.
+        factor: F.
+        keys: of the draw, one a replica.
     """
     dim = stack.dim
-    drawn = jax.random.normal(named_key(key, "tokens"), (len(factor), dim), jnp.float32)
-    x = jnp.asarray((dim / stack.free_dim) ** 0.5 * factor, dtype) @ drawn.astype(dtype)
     norm = None if stack.embedding is None else stack.embedding.norm
-    if norm is None:
-        return x
-    wanted = jnp.asarray(np.sqrt((factor**2).sum(axis=1, keepdims=True)), dtype)
-    return wanted * normalise(Normalisation(norm.kind), x)
+
+    def one(key: Key) -> Array:
+        drawn = jax.random.normal(named_key(key, "tokens"), (len(factor), dim), jnp.float32)
+        x = (dim / stack.free_dim) ** 0.5 * factor.astype(dtype) @ drawn.astype(dtype)
+        if norm is None:
+            return x
+        wanted = jnp.sqrt(jnp.sum(factor**2, axis=1, keepdims=True)).astype(dtype)
+        return wanted * normalise(Normalisation(norm.kind), x)
+
+    return jax.vmap(one)(keys)
 
 
 def root(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

@@ -1,6 +1,6 @@
 """The recursion of the Gram matrix: reference values, and every block term against drawn weights.
 
-Networks of `PreNormStack` draw every weight and know nothing of the recursion. For each block type
+Networks of `RandomStack` draw every weight and know nothing of the recursion. For each block type
 they are held against the chain of the Gram matrix (equal in law at finite width: means and
 variances) and against the recursion (infinite width); recursions with a wrong term are refuted.
 """
@@ -20,11 +20,22 @@ from translimit.core import (
     memory,
     named_key,
 )
-from translimit.describe import Norm, PreNormArchitecture, Rotary, read_architecture
+from translimit.describe import (
+    Attention,
+    FeedForward,
+    Frequencies,
+    Norm,
+    Normalisation,
+    PreNormArchitecture,
+    Rotary,
+    Stack,
+    SubBlock,
+    read_architecture,
+)
 from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
 from translimit.limits.homogenized.high_temperature import layer_step
 from translimit.limits.homogenized.pre_norm_terms import AttentionTerm, turn
-from translimit.models import PreNormStack
+from translimit.models import RandomStack
 
 TOKENS = 6
 #: Score standard deviation 3.2 at width 80: attention is far from uniform.
@@ -68,10 +79,29 @@ def observables(grams):
     return np.stack([off, near, R[..., 0, -1], np.log(squares.mean(axis=-1))], axis=-1)
 
 
+def networks(a):
+    """The architecture as a stack whose weights are drawn."""
+    stds = a.qk_std, a.qk_std, a.v_std, a.out_std
+    rotary = a.rotary and Frequencies.geometric(a.rotary.dims, a.rotary.base)
+    branches = [Attention(a.heads, a.head_dim, *stds, kv_heads=a.kv_heads, rotary=rotary)]
+    if (block := a.feed_forward) is not None:
+        sizes = block.width, block.activation, block.in_std, block.out_std
+        branches.append(FeedForward(*sizes, gated=block.gated))
+    parts = [branches] if a.parallel else [[one] for one in branches]
+    norm = Normalisation(a.norm, a.norm_eps)
+    layer = tuple(SubBlock(tuple(one), norm_in=norm) for one in parts)
+    return RandomStack(Stack(a.dim, (layer,) * a.layers, causal=a.causal))
+
+
+def independent(a, tokens):
+    """C of independent tokens with entries of the architecture's deviation."""
+    return a.token_std**2 * a.free_dim / a.dim * np.eye(tokens)
+
+
 def stacks(architecture, count, key):
-    stack = PreNormStack(architecture)
-    clouds = stack.draw_tokens(TOKENS, replicas=count, key=named_key(key, "tokens"))
-    return observables(stack.simulate(clouds, replicas=count, key=key).grams)
+    stack, cov = networks(architecture), independent(architecture, TOKENS)
+    clouds = stack.draw_tokens(cov, replicas=count, key=named_key(key, "tokens"))
+    return observables(architecture.dim * stack.simulate(clouds, replicas=count, key=key).covs)
 
 
 def overlapping(dim):
@@ -138,8 +168,8 @@ def test_the_recursion_is_the_limit_of_wide_networks_and_wrong_terms_are_refuted
     # Overlapping tokens, among which positions and the scores of neighbours count, and small
     # ones, so that what attention adds is seen.
     gram, cloud = overlapping(wide.dim)
-    stack = PreNormStack(wide)
-    drawn = observables(stack.simulate(np.float32(cloud), replicas=96, key=named_key(2)).grams)
+    paths = networks(wide).simulate(np.float32(cloud), replicas=96, key=named_key(2))
+    drawn = observables(wide.dim * paths.covs)
     centre, stderr = drawn.mean(axis=0), drawn.std(axis=0, ddof=1) / 96**0.5
 
     def distance(architecture):
@@ -237,12 +267,13 @@ def test_acceptance_row_19_against_a_stack():
     # only; with scores of standard deviation 0.46 (weights of 0.06) its figures come back.
     sizes = {"layers": 50, "dim": 128, "heads": 4, "kv_heads": 4, "head_dim": 32}
     stds = {"qk_std": 0.06, "v_std": 0.06, "out_std": (6.79477248 / 128**3) ** 0.5 / 0.06}
-    stack = PreNormStack(of_note(**sizes, **stds, token_std=0.3))
-    tokens = stack.draw_tokens(16, replicas=200, key=named_key(0, "row 19"))
+    architecture = of_note(**sizes, **stds, token_std=0.3)
+    stack, cov = networks(architecture), independent(architecture, 16)
+    tokens = stack.draw_tokens(cov, replicas=200, key=named_key(0, "row 19"))
     m = stack.simulate(tokens, replicas=200, key=named_key(1, "row 19")).overlap_all
     expected = {1: 0.090, 2: 0.135, 5: 0.347, 10: 0.660, 25: 0.907, 50: 0.9615}
     for layer, value in expected.items():
-        assert m.mean(axis=0)[layer] == pytest.approx(value, abs=0.015)
+        assert m[layer] == pytest.approx(value, abs=0.015)
 
 
 #: Acceptance row 20: the figures of the note's stack and how far two replicas may lie from them.
@@ -266,9 +297,10 @@ def test_acceptance_row_20_by_the_recursion(causal):
 @pytest.mark.parametrize("causal", [False, True])
 def test_acceptance_row_20_by_drawn_weights(causal):
     expected, bound = ROW_20[causal]
-    stack = PreNormStack(of_note(causal=causal))
-    tokens = stack.draw_tokens(48, replicas=2, key=named_key(0, "row 20"))
-    m = stack.simulate(tokens, replicas=2, key=named_key(1, "row 20")).overlap_all.mean(axis=0)
+    architecture = of_note(causal=causal)
+    stack, cov = networks(architecture), independent(architecture, 48)
+    tokens = stack.draw_tokens(cov, replicas=2, key=named_key(0, "row 20"))
+    m = stack.simulate(tokens, replicas=2, key=named_key(1, "row 20")).overlap_all
     assert np.all(np.abs(m[[4, 8, 12]] - expected) < bound)
 
 

@@ -1,9 +1,9 @@
-r"""Pre-LN stacks at GPT-2's sizes against the recursion of their Gram matrix, layer by layer.
+r"""Pre-LN stacks at GPT-2's sizes against the recursion of their covariance, layer by layer.
 
 Networks with drawn weights of GPT-2's initialisation, with attention alone or with the feed-forward
-block, with and without the causal mask; beside them the recursion of infinite width, the Gram chain
-of the same width, and recursions of other theories: of the other mask, without the block or with
-it, with branches that add more, and with depth as a continuous time.
+block, with and without the causal mask; beside them the recursion of infinite width, the chain of
+the same width, and recursions of other theories: of the other mask, without the block or with it,
+with branches that add more, and with depth as a continuous time.
 
 Reference: documentation, "What the limits say about an architecture".
 """
@@ -19,14 +19,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits, models, observe
 from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Count, Distinct, Two
 from translimit.experiments.koubbi2026 import common
 
 if TYPE_CHECKING:
     from translimit.core import Key
-    from translimit.describe import PreNormArchitecture
 
 ATTENTION, WHOLE = BLOCKS = ("attention", "whole block")
 PLAIN, CAUSAL = MASKS = ("plain", "causal")
@@ -78,17 +77,18 @@ class Stack:
         """The size in words."""
         return f"width {self.dim}, {self.layers} layers"
 
-    def architecture(self) -> PreNormArchitecture:
+    def described(self) -> describe.Stack:
         """GPT-2's initialisation at the size, with or without the feed-forward block."""
         sizes = {"n_embd": self.dim, "n_layer": self.layers, "n_head": self.heads}
-        read = describe.read_architecture({"model_type": "gpt2", **sizes})
-        kept = read.feed_forward if self.block == WHOLE else None
-        return replace(read, causal=self.mask == CAUSAL, feed_forward=kept)
+        read = describe.Stack.from_config({"model_type": "gpt2", **sizes})
+        kept = 2 if self.block == WHOLE else 1
+        layers = tuple(layer[:kept] for layer in read.layers)
+        return replace(read, causal=self.mask == CAUSAL, layers=layers)
 
 
 @dataclass(frozen=True)
 class Overlaps(ex.Arrays):
-    """Mean overlaps along depth: of networks, of the recursion, and of the Gram chain."""
+    """Mean overlaps along depth: of networks, of the recursion, and of the chain."""
 
     layer: Annotated[Int[np.ndarray, " layer"], "layer"]
     drawn: Annotated[Float[np.ndarray, "network layer"], "mean overlap of two tokens"]
@@ -99,37 +99,47 @@ class Overlaps(ex.Arrays):
 
 def compute(config: Config, stack: Stack, keys: ex.Keys) -> Overlaps:
     """Networks in single precision, the recursion and the chain in double."""
-    architecture = stack.architecture()
-    network = models.PreNormStack(architecture)
-    # The same tokens in all cells of a size.
-    start = keys.shared("tokens", architecture.dim, architecture.layers)
-    tokens = network.draw_tokens(config.tokens, replicas=config.networks, key=start)
+    described = stack.described()
+    network = models.RandomStack(described)
+    # Different tokens; the same ones in all cells of a size.
+    ids = np.arange(config.tokens)
+    start = keys.shared("tokens", stack.dim, stack.layers)
+    tokens = network.draw_tokens(ids, replicas=config.networks, key=start)
     weights = core.named_key(keys.own, "weights")
     drawn = network.simulate(tokens, replicas=config.networks, key=weights)
-    problem = limits.homogenized.PreNormRecursion(architecture, tokens=config.tokens)
-    recursion = core.solve(problem, key=core.named_key(keys.own, "recursion"))
-    method = limits.homogenized.GramChain(config.networks)
-    chain = core.solve(problem, method, key=core.named_key(keys.own, "chain"))
-    others = [_other(architecture, config.tokens, *one, key=keys.own) for one in OTHERS.values()]
+    method = limits.signal.Chain(config.networks, pairs=1)
+    others = [_other(described, ids, *one, key=keys.own) for one in OTHERS.values()]
     return Overlaps(
-        layer=np.arange(architecture.layers + 1),
+        layer=np.arange(stack.layers + 1),
         drawn=np.asarray(drawn.mean_overlaps, dtype=float),
-        recursion=np.asarray(recursion.mean_overlaps),
-        chain=np.asarray(chain.mean_overlaps),
+        recursion=_solved(described, ids, None, core.named_key(keys.own, "recursion")),
+        chain=_solved(described, ids, method, core.named_key(keys.own, "chain")),
         others=np.array(others),
     )
 
 
+def _solved(
+    stack: describe.Stack,
+    ids: Int[np.ndarray, " token"],
+    method: limits.signal.Chain | None,
+    key: Key,
+) -> Float[np.ndarray, "copy layer"]:
+    """Mean overlaps along depth, by the recursion or another method."""
+    problem = limits.signal.SignalPropagation(stack=stack, initial=stack.initial_cov(ids))
+    return np.asarray(observe.mean_overlap_of(core.solve(problem, method, key=key).overlaps))
+
+
 def _other(
-    architecture: PreNormArchitecture, tokens: int, factor: float, parts: int, key: Key
+    stack: describe.Stack, ids: Int[np.ndarray, " token"], factor: float, parts: int, key: Key
 ) -> Float[np.ndarray, " layer"]:
     """The recursion whose branches add `factor` times as much, in so many parts of a layer."""
-    scale, block = (factor / parts) ** 0.5, architecture.feed_forward
-    block = block and replace(block, out_std=block.out_std * scale)
-    layers, out_std = parts * architecture.layers, architecture.out_std * scale
-    changed = replace(architecture, layers=layers, out_std=out_std, feed_forward=block)
-    problem = limits.homogenized.PreNormRecursion(changed, tokens=tokens)
-    return core.solve(problem, key=key).mean_overlaps.mean(axis=0)[::parts]
+    scale = (factor / parts) ** 0.5
+    layers = tuple(
+        tuple(replace(block, branch=scale) for block in layer)
+        for layer in stack.layers
+        for _ in range(parts)
+    )
+    return _solved(replace(stack, layers=layers), ids, None, key).mean(axis=0)[::parts]
 
 
 def _stacks(config: Config) -> tuple[Stack, ...]:
@@ -213,7 +223,7 @@ def _caption(found: ex.Found[Config]) -> str:
         f"Mean overlap of {found.config.tokens} independent tokens in {found.config.networks} "
         f"networks ({sizes}) with GPT-2's initialisation (points, bars of one standard error), and "
         "the recursion of infinite width (lines); the band is one standard deviation of a single "
-        "network, from the Gram chain. Left: attention alone; right: with the feed-forward block."
+        "network, from the chain. Left: attention alone; right: with the feed-forward block."
     )
 
 
@@ -244,7 +254,7 @@ EXPERIMENT = ex.Experiment(
     name="koubbi2026/pre-norm-stacks",
     title="Pre-LN stacks at GPT-2's sizes",
     summary="The tokens of a random pre-LN stack align from layer to layer. A deterministic "
-    "recursion of their Gram matrix predicts how fast, with and without a causal mask, for "
+    "recursion of their covariance predicts how fast, with and without a causal mask, for "
     "attention alone and with the feed-forward block; networks with all weights drawn are held "
     "against it.",
     citations=("koubbi2026", "jax"),
