@@ -144,16 +144,16 @@ def test_a_slider_changes_the_figure(name: str, slider: str, value: float) -> No
 
 @pytest.mark.slow
 def test_a_described_stack_is_what_predict_says() -> None:
-    own = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "mlp_dim": 128, "init_std": 0.2}
+    sizes = {"n_layer": 4, "n_embd": 64, "n_head": 4, "n_inner": 128}
+    own = {"model_type": "gpt2", "initializer_range": 0.2, "vocab_size": 1000, **sizes}
     view = replace(View(panel="stack", tokens=6).described_by(json.dumps(own)), panel="stack")
     drawn = panel_of(view).numbers["mean"]
-    said = predict(own, tokens=6).curves[0]
-    assert said.causal
-    # Recursions by Monte Carlo of 64 and 256 pairs of scores; the sliders show three digits.
-    np.testing.assert_allclose(drawn, said.overlap, atol=0.02)
+    said = predict(own, ids=list(range(6))).curves["overlap"]
+    # Recursions by Monte Carlo; the sliders show three digits.
+    np.testing.assert_allclose(drawn, said.value, atol=0.02)
     # Without the temperature and the step of the description the curve is another one.
     plain = panel_of(replace(view, temperature=1.0, step=0.3)).numbers["mean"]
-    assert np.abs(plain - np.array(said.overlap)).max() > 0.05
+    assert np.abs(plain - np.array(said.value)).max() > 0.05
 
 
 def test_every_slider_is_read_by_a_panel_of_its_own() -> None:

@@ -1,5 +1,6 @@
 """What the page shows, into an address and back, and from an architecture."""
 
+import dataclasses
 import json
 import math
 from urllib.parse import parse_qsl
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, NoSuchLimitError
-from translimit.describe import read_architecture
+from translimit.describe import attentions, feed_forwards, matrices, read_stack, score_std
 from translimit.explore import PANELS, SLIDERS, View
+from translimit.explore.resizing import first_step
+from translimit.limits.signal import value_gain
 
 GPT2 = {
     "model_type": "gpt2",
@@ -49,46 +52,110 @@ def test_an_address_carries_the_architecture() -> None:
     view = View().described_by(json.dumps(GPT2))
     again = View.from_query(dict(parse_qsl(view.to_query())))
     assert again == view
-    assert again.architecture() == view.architecture()
+    assert again.reading() == view.reading()
     # It opens on its own panel, unless another is open.
     assert view.panel == "stack"
     assert View(panel="rates").described_by(json.dumps(GPT2)).panel == "rates"
     assert len(view.to_query()) < 400  # the thousand labels say nothing about the architecture
 
 
-@pytest.mark.parametrize("config", [GPT2, QWEN], ids=["gpt2", "qwen2"])
-def test_a_described_architecture_is_itself_until_a_slider_moves(config) -> None:
-    found = read_architecture(config)
-    view = View().described_by(json.dumps(config))
-    same = view.architecture()
-    assert (same.layers, same.dim, same.heads) == (found.layers, found.dim, found.heads)
-    assert (same.kv_heads, same.head_dim) == (found.kv_heads, found.head_dim)
-    assert same.feed_forward == found.feed_forward
-    assert (same.norm, same.causal, same.rotary) == (found.norm, found.causal, found.rotary)
-    assert same.v_std == pytest.approx(found.v_std)
+GEMMA = {
+    "model_type": "gemma2",
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 32,
+    "intermediate_size": 512,
+    "vocab_size": 1000,
+}
+DEEPSEEK = {
+    "model_type": "deepseek_v3",
+    "hidden_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "q_lora_rank": 96,
+    "kv_lora_rank": 64,
+    "qk_rope_head_dim": 32,
+    "qk_nope_head_dim": 32,
+    "v_head_dim": 48,
+    "intermediate_size": 512,
+    "moe_intermediate_size": 320,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "vocab_size": 1000,
+}
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+FAMILIES = {"gpt2": GPT2, "qwen2": QWEN, "gemma2": GEMMA, "deepseek": DEEPSEEK, "bert": BERT}
+
+
+def numbers(stack) -> list[float]:
+    """Standard deviations and multipliers of all blocks, in their order."""
+    found = [one.std for layer in stack.layers for one in matrices(layer, stack.dim).values()]
+    return found + [block.branch for block in stack.sub_blocks]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_described_architecture_is_itself_until_a_slider_moves(name) -> None:
+    found = read_stack(FAMILIES[name]).stack
+    same = View().described_by(json.dumps(FAMILIES[name])).reading().stack
     # Sliders show three digits.
-    assert same.score_std == pytest.approx(found.score_std, rel=5e-3)
-    assert same.branch_square == pytest.approx(found.branch_square, rel=1e-2)
+    assert numbers(same) == pytest.approx(numbers(found), rel=1e-2)
+    assert dataclasses.replace(same, layers=found.layers) == found
+    first, other = next(attentions(found)), next(attentions(same))
+    assert score_std(other, same.dim) == pytest.approx(score_std(first, found.dim), rel=5e-3)
+    assert first_step(same) == pytest.approx(first_step(found), rel=1e-2)
 
 
 def test_temperature_and_step_set_scores_and_the_first_step() -> None:
-    # Without a norm's mean removed and at unit tokens, Gamma / r_0^2 is D sigma_O^2 in this stack.
-    view = View(heads=4, head_dim=16, step=0.3, temperature=2.5)
-    found = view.architecture()
-    assert found.dim * found.qk_std**2 == pytest.approx(1 / 2.5)
-    assert found.dim * found.out_std**2 == pytest.approx(0.3**2 / 4)
+    # At unit tokens gamma_A / q_0 is D sigma_O^2 in this stack.
+    found = View(heads=4, head_dim=16, step=0.3, temperature=2.5).reading().stack
+    attention = next(attentions(found))
+    assert found.dim * attention.query_std**2 == pytest.approx(1 / 2.5)
+    assert found.dim * attention.out_std**2 == pytest.approx(0.3**2 / 4)
 
 
-def test_other_sizes_keep_the_ratio_and_the_variances() -> None:
-    view = View().described_by(json.dumps(QWEN))
-    doubled = View(**{**vars(view), "heads": 28})
-    wide, found = doubled.architecture(), view.architecture()
-    assert wide.dim == 2 * found.dim
-    assert wide.kv_heads == 2 * found.kv_heads
-    assert wide.feed_forward.width == 2 * found.feed_forward.width
-    assert wide.dim * wide.feed_forward.in_std**2 == pytest.approx(
-        found.dim * found.feed_forward.in_std**2
-    )
+@pytest.mark.parametrize("name", FAMILIES)
+def test_scores_and_the_first_step_are_set_in_every_family(name) -> None:
+    view = View().described_by(json.dumps(FAMILIES[name]))
+    found = dataclasses.replace(view, temperature=2.5, step=0.3).reading().stack
+    for one in attentions(found):
+        assert score_std(one, found.dim) == pytest.approx(1 / 2.5)
+    assert first_step(found) == pytest.approx(0.3**2 / view.heads)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma2", "deepseek"])
+def test_other_sizes_keep_the_variances(name) -> None:
+    view = View().described_by(json.dumps(FAMILIES[name]))
+    doubled = dataclasses.replace(view, heads=2 * view.heads)
+    wide, found = doubled.reading().stack, view.reading().stack
+    ratio = wide.dim / found.dim
+    for one, other in zip(attentions(found), attentions(wide), strict=True):
+        assert other.heads == 2 * one.heads
+        # The step tells gamma_A / q_0 = step^2 / heads; behind a norm it acts on the multiplier.
+        before, after = value_gain(one, found.dim), value_gain(other, wide.dim)
+        factor = 1 if name == "gemma2" else 2
+        assert factor * after == pytest.approx(before, rel=1e-6)
+    for one, other in zip(feed_forwards(found), feed_forwards(wide), strict=True):
+        assert other.width == pytest.approx(ratio * one.width)
+        assert wide.dim * other.in_std**2 == pytest.approx(found.dim * one.in_std**2)
+        assert other.width * other.out_std**2 == pytest.approx(one.width * one.out_std**2)
+    longer = dataclasses.replace(view, head_dim=view.head_dim * 2, layers=7).reading().stack
+    assert len(longer.layers) == 7
+    assert next(attentions(longer)).head_dim == 2 * next(attentions(found)).head_dim
+    turned, before = next(attentions(longer)).rotary, next(attentions(found)).rotary
+    assert turned.dims == pytest.approx(2 * before.dims)
+    # The same course of frequencies from one to the inverse of the base, twice as dense.
+    assert turned.thetas[::2] == pytest.approx(before.thetas, rel=1e-6)
 
 
 def test_text_may_be_sizes_json_or_toml() -> None:
@@ -106,7 +173,7 @@ def test_text_may_be_sizes_json_or_toml() -> None:
         ("{", ConfigError, "neither JSON"),
         ("hello", ConfigError, "neither JSON"),
         ('{"model_type": "unheard"}', ConfigError, "known"),
-        ('{"model_type": "bert"}', NoSuchLimitError, "post-LN"),
+        ('{"model_type": "albert"}', NoSuchLimitError, "shares its weights"),
         ('{"model_type": "gpt2", "n_embd": 768}', ConfigError, "n_layer"),
         ("heads=4,head_dim=32,layers=100000", ArgumentError, "layers"),
     ],

@@ -18,7 +18,7 @@ KEY = jax.random.key(0)
 EYE = np.eye(3)
 SOFTMAX = attention.Softmax(Q=EYE, K=EYE, V=-EYE)
 #: Problems that look for themselves, before they allocate what grows with tokens and steps.
-THEMSELVES = {"PreNormRecursion", "SignalPropagation", "TrainingDynamics"}
+THEMSELVES = {"SignalPropagation", "TrainingDynamics"}
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def simulations() -> dict[str, Any]:
     block = describe.Block(gamma=0.5, tau0=2.0)
     law = describe.GaussianHeads(dim=6, beta=0.0, sigma_a=1.0)
     chain = models.RandomHeadChain(law=law, step=0.1, heads=1, layers=1000)
-    mixer = describe.Attention(4, 16, 0.2, 0.2, 0.2, 0.2)
-    networks = models.RandomStack(describe.pre_norm_stack(64, 1000, mixer))
+    stack = describe.pre_norm_stack(64, 1000, describe.Attention(4, 16, 0.2, 0.2, 0.2, 0.2))
+    networks = models.RandomStack(stack)
     deep, keyed = {"block": block, "dim": 8, "layers": 1000}, {"key": KEY, "save_every": 1}
     residual = models.ResidualAttention(SOFTMAX, 1000)
     return {

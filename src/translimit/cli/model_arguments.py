@@ -15,9 +15,9 @@ from translimit.describe import OptimizerName
 
 @dataclass(frozen=True, kw_only=True)
 class PredictCommand(ProgramOptions):
-    """Say what the limits predict for an architecture at initialisation.
+    """Say what the limits predict for an architecture at initialisation, on the user's own input.
 
-    Example: translimit predict gpt2.json --plot overlaps.png
+    Example: translimit predict gpt2.json --plot page.png
     """
 
     config: Annotated[
@@ -25,18 +25,34 @@ class PredictCommand(ProgramOptions):
         tyro.conf.Positional,
         tyro.conf.arg(
             metavar="CONFIG",
-            help="A config.json of Hugging Face (GPT-2, Llama, Mistral, Qwen2, GPT-NeoX, ViT), or "
-            "a file of our own format.",
+            help="A config.json of Hugging Face or the folder that holds it, or a file of our own "
+            "format.",
         ),
     ]
     json: Flag = False
     """Print one JSON document."""
     plot: File = None
-    """A .png, .pdf or .svg file for the mean overlap by layer."""
+    """A .png, .pdf or .svg file for a page of panels."""
+    text: File = None
+    """A text that enters, by the tokenizer beside the configuration, or byte by byte."""
+    tokenizer: File = None
+    """A tokenizer.json, where it is not beside the configuration."""
+    ids: File = None
+    """A file of token ids that enter."""
+    image: File = None
+    """An image that enters a model of images."""
+    gram: File = None
+    """A file of the inner products of the tokens over the width [n, n]."""
     tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Number of tokens that enter; by default those of an image, else 48."""
+    """Number of tokens that enter; by default all of a file, those of an image, else 48."""
     threshold: float = 0.5
-    """Mean overlap of different tokens that counts as collapse, in (0, 1)."""
+    """Mean overlap of two tokens that counts as collapse, in (0, 1)."""
+    networks: int = 0
+    """Networks of the model's own sizes to simulate for the error of the width and the spread."""
+    variants: Flag = False
+    """Solve other choices as well: sizes of weights, places of norms, norms of queries."""
+    fix: Flag = False
+    """Look for standard deviations that keep the signal, and solve the stack with them."""
     seed: int = 0
     """Seed of the sampling."""
 

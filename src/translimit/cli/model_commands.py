@@ -37,15 +37,20 @@ def do_predict(command: PredictCommand) -> None:
 
         prediction = predict(
             command.config,
+            text=command.text,
+            ids=command.ids,
+            image=command.image,
+            gram=command.gram,
             tokens=command.tokens,
+            tokenizer=command.tokenizer,
             threshold=command.threshold,
+            networks=command.networks,
+            others=command.variants,
             seed=command.seed,
             progress=progress,
         )
     if command.plot is not None:
-        figure = prediction.plot().get_figure(root=True)
-        assert figure is not None
-        save_figure(figure, command.plot)
+        save_figure(prediction.plot(), command.plot)
     if command.json:
         print_json(prediction.to_json())
     else:

@@ -63,5 +63,11 @@ from .stack import Layer as Layer
 from .stack import Stack as Stack
 from .stack import SubBlock as SubBlock
 from .stack import pre_norm_stack as pre_norm_stack
+from .stack_numbers import Matrices as Matrices
+from .stack_numbers import attentions as attentions
+from .stack_numbers import effective_dim as effective_dim
+from .stack_numbers import feed_forwards as feed_forwards
+from .stack_numbers import matrices as matrices
+from .stack_numbers import score_std as score_std
 from .transformer import ParameterSpec as ParameterSpec
 from .transformer import TransformerShape as TransformerShape

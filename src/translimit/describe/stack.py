@@ -23,6 +23,7 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -212,6 +213,25 @@ class Stack:
         require_count(count, "count", 1)
         layers = tuple(self.layers[i % len(self.layers)] for i in range(count))
         return replace(self, layers=layers)
+
+    def with_blocks(self, change: Callable[[SubBlock], SubBlock]) -> Stack:
+        """The stack with every sub-block changed.
+
+        Args:
+            change: of a sub-block.
+        """
+        layers = tuple(tuple(change(block) for block in layer) for layer in self.layers)
+        return replace(self, layers=layers)
+
+    def with_branches(self, change: Callable[[Branch], Branch]) -> Stack:
+        """The stack with every branch changed.
+
+        Args:
+            change: of a branch.
+        """
+        return self.with_blocks(
+            lambda block: replace(block, branches=tuple(change(one) for one in block.branches))
+        )
 
 
 def pre_norm_stack(

@@ -1,71 +1,79 @@
-"""The described stack itself, block by block: the recursion of its Gram matrix, and networks.
+"""The described stack itself, block by block: the recursion of its covariance, and networks.
 
 Reference: documentation, "What the limits say about an architecture".
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import jax
 import numpy as np
 
 from translimit.core import solve
-from translimit.describe import PreNormArchitecture
 from translimit.explore.panel import Panel, Verified
+from translimit.explore.resizing import distinct_cov
 from translimit.explore.view import View
 from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
-from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
+from translimit.limits.signal import Chain, Recursion, SignalPropagation
+from translimit.observe import mean_overlap_of
+from translimit.predict.words import covered_blocks
 
 THRESHOLD = 0.5
-#: Independent recursions, pairs of scores in each, and networks.
-COPIES, SAMPLES, NETWORKS = 4, 16, 8
+#: Independent recursions, pairs of heads in the first layer of each, and networks.
+COPIES, PAIRS, NETWORKS = 4, 16, 8
 CODE = """\
 import jax
 from translimit import solve
 from translimit.explore import View
-from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
+from translimit.explore.resizing import distinct_cov
+from translimit.limits.signal import Chain, Recursion, SignalPropagation
 
-architecture = View.from_query({query!r}).architecture()
-problem = PreNormRecursion(architecture, tokens={tokens})
-limit = solve(problem, GramRecursion({samples}, {copies}), key=jax.random.key(0))
-finite = solve(problem, GramChain({networks}), key=jax.random.key(1))
-mean = limit.mean_overlaps.mean(axis=0)  # after 0, 1, ..., {layers} layers
-networks = finite.mean_overlaps  # {networks} networks of width {dim}
+stack = View.from_query({query!r}).reading().stack
+initial = distinct_cov(stack, {tokens})
+problem = SignalPropagation(stack=stack, initial=initial)
+limit = solve(problem, Recursion({pairs}, {copies}), key=jax.random.key(0))
+mean = limit.overlap  # after 0, 1, ..., {layers} layers
+gradient = limit.grad_square**0.5  # of the stream, independent unit gradients at the top
+forward = SignalPropagation(stack=stack, initial=initial, top_gradient=None)
+finite = solve(forward, Chain({networks}), key=jax.random.key(1))
+overlaps = finite.overlaps  # {networks} networks of width {dim} [networks, levels, n, n]
 """
 _SIZES = ("config", "heads", "head_dim", "layers", "tokens", "step", "temperature")
 
 
 def shape(view: View) -> Hashable:
     """What decides which compiled program is used: the sizes and blocks."""
-    return tuple(
-        getattr(view, name) for name in ("config", "heads", "head_dim", "layers", "tokens")
-    )
+    return tuple(getattr(view, name) for name in _SIZES)
 
 
 def panel(view: View) -> Panel:
-    """What the stack does at initialisation, feed-forward block, mask and norm included."""
-    architecture = view.architecture()
-    problem = PreNormRecursion(architecture, tokens=view.tokens)
-    limit = solve(problem, GramRecursion(SAMPLES, COPIES), key=jax.random.key(0))
-    finite = solve(problem, GramChain(NETWORKS), key=jax.random.key(1))
-    mean, networks = limit.mean_overlaps.mean(axis=0), finite.mean_overlaps
+    """What the stack does at initialisation, forward and backward, all its blocks included."""
+    reading = view.reading()
+    stack = reading.stack
+    initial = distinct_cov(stack, view.tokens)
+    problem = SignalPropagation(stack=stack, initial=initial)
+    limit = solve(problem, Recursion(PAIRS, COPIES), key=jax.random.key(0))
+    forward = SignalPropagation(stack=stack, initial=initial, top_gradient=None)
+    finite = solve(forward, Chain(NETWORKS), key=jax.random.key(1))
+    mean, networks = limit.overlap, np.asarray(mean_overlap_of(finite.overlaps))
+    rms, gradient = np.sqrt(limit.mean_square), np.sqrt(limit.grad_square)
     above = np.flatnonzero(mean >= THRESHOLD)
     when = (
         f"is at least {THRESHOLD} from layer {above[0]} on"
         if above.size
         else f"does not reach {THRESHOLD} within the {view.layers} layers"
     )
-
     query = {
         name: str(getattr(view, name))
         for name in _SIZES
         if getattr(view, name) != getattr(View(), name)
     }
     return Panel(
-        says=f"{_blocks(architecture)}: the mean overlap of two tokens {when}; after the "
-        f"last layer it is {mean[-1]:.3g}, in single networks {networks[:, -1].min():.3g} to "
-        f"{networks[:, -1].max():.3g}.",
+        says=f"{'; '.join(covered_blocks(stack)).capitalize()}. The mean overlap of two tokens "
+        f"{when}; after the last layer it is {mean[-1]:.3g}, in single networks "
+        f"{networks[:, -1].min():.3g} to {networks[:, -1].max():.3g}. Gradients at layer 1 are "
+        f"{gradient[1] / gradient[-1]:.3g} times those at the top.",
         figures=(
             _chart(
                 f"Mean overlap of {view.tokens} tokens by layer, from {mean[0]:.3g} to "
@@ -73,16 +81,18 @@ def panel(view: View) -> Panel:
                 mean,
                 networks,
             ),
+            _sizes(rms, gradient),
         ),
         assumptions=(
-            "The network before training: independent centred Gaussian weights, no biases, unit "
-            "gains of the norms.",
+            "The network before training: independent centred weights, no biases; tokens that all "
+            "differ.",
             "The line is the recursion of infinite width; the thin lines are networks of width "
-            f"{architecture.dim}, exact in law.",
-            "Sliders change the description: the temperature sets score_std, the step sets the "
-            "first layer's Gamma / r0² = step²/heads, sizes keep D σ².",
-            *architecture.assumptions,
-            *(f"Ignored: {one}." for one in architecture.ignored),
+            f"{stack.dim}, exact in law.",
+            "Gradients are independent at the top, and independent of the weights below them.",
+            "Sliders change the description: the temperature sets score_std, the step what the "
+            "first attention adds, γ_A / q₀ = step²/heads, sizes keep D σ².",
+            *reading.assumptions,
+            *(f"Ignored: {one}." for one in reading.ignored),
         ),
         verified=(
             Verified(
@@ -94,22 +104,30 @@ def panel(view: View) -> Panel:
         code=CODE.format(
             query=query,
             tokens=view.tokens,
-            samples=SAMPLES,
+            pairs=PAIRS,
             copies=COPIES,
             networks=NETWORKS,
             layers=view.layers,
-            dim=architecture.dim,
+            dim=stack.dim,
         ),
-        numbers={"mean": mean, "networks": networks},
+        numbers={"mean": mean, "networks": networks, "rms": rms, "gradient": gradient},
     )
 
 
-def _blocks(architecture: PreNormArchitecture) -> str:
-    mask = "causal attention" if architecture.causal else "attention"
-    block = architecture.feed_forward
-    if block is None:
-        return mask.capitalize()
-    return f"{mask.capitalize()} and feed-forward block ({block.activation.value})"
+def _sizes(rms: Sequence[float] | np.ndarray, gradient: np.ndarray) -> Chart:
+    levels = np.arange(len(rms))
+    low = float(min(np.min(rms), gradient.min()))
+    high = float(max(np.max(rms), gradient.max()))
+    return Chart(
+        alt=f"Rms of the stream by level, from {rms[0]:.3g} to {rms[-1]:.3g}, and rms of its "
+        f"gradient, from {gradient[0]:.3g} to {gradient[-1]:.3g}.",
+        x=ChartAxis("layer", 0, len(rms) - 1),
+        y=ChartAxis("rms", 0.8 * low, 1.25 * high, log=True),
+        marks=(
+            Line(levels, rms, COLOURS[0], "stream", ""),
+            Line(levels, gradient, COLOURS[1], "gradient", "6 3"),
+        ),
+    )
 
 
 def _chart(alt: str, mean: np.ndarray, networks: np.ndarray) -> Chart:

@@ -12,8 +12,8 @@ A view goes into the address of the page and comes back from it, so that a link 
 | `alpha_a`, `alpha_l` | exponents of scores and branches | scaling rules |
 | `time` | part of the depth that has passed | which ellipse, which clusters |
 
-A described architecture sets the sliders: score_std = D sigma_0^2 becomes 1 / temperature, and the
-unit diffusive time of its first attention layer, Gamma / r_0^2, becomes step^2 / heads.
+A described architecture sets the sliders: the deviation beta_s of its scores is 1 / temperature,
+and what its first attention layer adds, gamma_A / q_0, is step^2 / heads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from translimit.core import (
-    ArgumentError,
     Bounds,
     ConfigError,
     brief,
@@ -37,12 +36,8 @@ from translimit.core import (
     require_real,
 )
 from translimit.core import config as configurations
-from translimit.describe import (
-    Norm,
-    PreNormArchitecture,
-    Rotary,
-    read_architecture,
-)
+from translimit.describe import StackReading, attentions, read_stack, score_std
+from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
 from translimit.scaling import OPTIMIZERS, read_size
 
 #: The panels, in the order of the page.
@@ -170,26 +165,29 @@ class View:
     def width(self) -> int:
         """D: heads times head_dim, or that of a description whose heads do not fill the stream."""
         described = _described(self.config)
-        if described is None or described.dim == described.heads * described.head_dim:
+        if described is None:
             return self.heads * self.head_dim
-        return described.dim
+        first = next(attentions(described.stack))
+        filled = described.stack.dim == first.heads * first.head_dim
+        return self.heads * self.head_dim if filled else described.stack.dim
 
     @property
     def score_std(self) -> float:
         """Standard deviation of the score of two unit tokens."""
         return 1.0 / self.temperature
 
-    def architecture(self) -> PreNormArchitecture:
+    def reading(self) -> StackReading:
         """The described architecture at the sizes, temperature and step of the sliders.
 
-        Without a description: attention blocks alone, with a root mean square norm.
+        Without a description: attention alone, with a root mean square norm.
         """
-        found = _described(self.config) or _plain(self.heads, self.head_dim, self.layers)
-        resized = _resized(found, self.heads, self.head_dim, self.layers, self.width)
-        resized = replace(resized, qk_std=math.sqrt(self.score_std / resized.dim))
-        unit = replace(resized, out_std=1.0)
-        wanted = self.step**2 / self.heads * unit.initial_squares[1]
-        return replace(resized, out_std=math.sqrt(wanted / unit.branch_square))
+        found = _described(self.config)
+        if found is None:
+            stack = plain_stack(self.heads, self.head_dim, self.layers)
+            found = StackReading(family="attention alone", stack=stack)
+        stack = resized(found.stack, self.heads, self.head_dim, self.layers, self.width)
+        stack = with_step(with_scores(stack, self.score_std), self.step**2 / self.heads)
+        return replace(found, stack=stack)
 
     def to_query(self) -> str:
         """What differs from the default view, as the query of an address."""
@@ -242,20 +240,24 @@ class View:
                 self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
             )
         values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
-        found = read_architecture(values)
-        step = math.sqrt(found.heads * found.branch_square / found.initial_squares[1])
-        temperature = 1.0 / found.score_std if found.score_std > 0 else math.inf
+        text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+        found = _described(text)
+        assert found is not None
+        first = next(attentions(found.stack))
+        step = math.sqrt(first.heads * first_step(found.stack))
+        scores = score_std(first, found.stack.dim)
+        temperature = 1.0 / scores if scores > 0 else math.inf
         slider = SLIDERS["temperature"]
         return replace(
             self,
             # Its own panel: the steps of a described stack change along depth, a slider's do not.
             panel="stack" if self.panel == View().panel else self.panel,
-            config=json.dumps(values, separators=(",", ":"), sort_keys=True),
-            heads=found.heads,
-            head_dim=found.head_dim,
-            layers=found.layers,
+            config=text,
+            heads=first.heads,
+            head_dim=first.head_dim,
+            layers=len(found.stack.layers),
             tokens=min(self.tokens, found.context or self.tokens),
-            step=_three_digits(step),
+            step=min(max(_three_digits(step), SLIDERS["step"].low), SLIDERS["step"].high),
             temperature=min(max(_three_digits(temperature), slider.low), slider.high),
         )
 
@@ -283,60 +285,11 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def _described(config: str) -> PreNormArchitecture | None:
+def _described(config: str) -> StackReading | None:
+    """What a description was read as, if it has attention whose sizes the sliders show."""
     if not config:
         return None
-    values = _parsed(config)
-    return read_architecture(values)
-
-
-def _plain(heads: int, head_dim: int, layers: int) -> PreNormArchitecture:
-    dim = heads * head_dim
-    if dim < 2:
-        raise ArgumentError(
-            "head_dim", f"got {head_dim}: the stream has width {dim}", "pass wider heads"
-        )
-    return PreNormArchitecture(
-        family="attention blocks",
-        layers=layers,
-        dim=dim,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=head_dim,
-        qk_std=dim**-0.5,
-        v_std=dim**-0.5,
-        out_std=1.0,
-        token_std=1.0,
-        norm=Norm.RMS,
-        causal=False,
-    )
-
-
-def _resized(
-    found: PreNormArchitecture, heads: int, head_dim: int, layers: int, dim: int
-) -> PreNormArchitecture:
-    """The architecture at other sizes, with standard deviations that keep D sigma^2."""
-    factor = math.sqrt(found.dim / dim)
-    block, rotary = found.feed_forward, found.rotary
-    if block is not None:
-        block = replace(
-            block,
-            width=max(1, round(block.width * dim / found.dim)),
-            in_std=factor * block.in_std,
-            out_std=factor * block.out_std,
-        )
-    if rotary is not None:
-        dims = round(rotary.dims * head_dim / found.head_dim / 2) * 2
-        rotary = Rotary(dims, rotary.base) if dims >= 2 else None
-    groups = found.heads // found.kv_heads
-    return replace(
-        found,
-        layers=layers,
-        dim=dim,
-        heads=heads,
-        kv_heads=heads // math.gcd(heads, groups),
-        head_dim=head_dim,
-        v_std=factor * found.v_std,
-        feed_forward=block,
-        rotary=rotary,
-    )
+    reading = read_stack(_parsed(config))
+    if next(attentions(reading.stack), None) is None:
+        raise ConfigError("config", "has no attention", "describe a stack with attention")
+    return reading

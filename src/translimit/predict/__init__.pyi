@@ -1,7 +1,11 @@
+from .curves import Curve as Curve
+from .curves import crossing as crossing
+from .inputs import Tokens as Tokens
+from .inputs import distinct_tokens as distinct_tokens
+from .inputs import read_tokens as read_tokens
+from .loss import Loss as Loss
 from .predict import predict as predict
+from .prediction import Collapse as Collapse
 from .prediction import Prediction as Prediction
-from .records import Collapse as Collapse
-from .records import OverlapCurve as OverlapCurve
-from .records import Quantity as Quantity
-from .records import StepSizes as StepSizes
-from .records import Variant as Variant
+from .variants import Variant as Variant
+from .words import Quantity as Quantity

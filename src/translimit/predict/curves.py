@@ -1,89 +1,102 @@
-"""Mean overlaps by layer and the collapse depth, from the recursion and from networks' Grams."""
+r"""A quantity along depth with its error, each source of it told apart.
+
+The value is that of infinite width. A single network of the stack's own sizes differs from it by
+
+- sampling: heads and routers were sampled; the standard error of independent copies, and the bias
+  of few samples;
+- width: the mean over networks of a finite width differs, by the order n / D_eff of what the scores
+  do, 1 / D_eff = 1 / D + 1 / (H_kv d_v) + 1 / d_m;
+- spread: networks differ from one another.
+
+The error is their root sum of squares: one standard error of a single network.
+
+Reference: documentation, "Signal propagation".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
-from translimit.core import available_threads, named_key, side_by_side, solve
-from translimit.describe import PreNormArchitecture
-from translimit.limits.homogenized import GramChain, GramRecursion, PreNormRecursion
-from translimit.predict.records import Collapse, OverlapCurve
+from translimit.core import ArgumentError, Json
 
-#: Networks of the architecture's width whose spread is the error of a single one.
-NETWORKS = 16
+#: Where a source of error is not known.
+NOT_TOLD = ()
 
 
-def overlap_curve(
-    architecture: PreNormArchitecture,
-    tokens: int,
-    threshold: float,
-    *,
-    causal: bool,
-    key: PRNGKeyArray,
-    progress: Callable[[float], object] | None = None,
-) -> OverlapCurve:
-    """The mean overlap by layer with its error, and when it reaches the threshold."""
-    problem = PreNormRecursion(replace(architecture, causal=causal), tokens=tokens)
-    # Side by side, so that their two programs are compiled at the same time.
-    limit, finite = side_by_side(
-        [
-            lambda report, method=method, name=name: solve(
-                problem, method, key=named_key(key, name), progress=report
-            )
-            for method, name in ((GramRecursion(), "limit"), (GramChain(NETWORKS), "networks"))
-        ],
-        min(2, available_threads()),
-        progress,
-    )
-    copies, networks = limit.mean_overlaps, finite.mean_overlaps
-    mean, centre = copies.mean(axis=0), networks.mean(axis=0)
-    sampling = copies.std(axis=0, ddof=1) / np.sqrt(len(copies))
-    spread = networks.std(axis=0, ddof=1)
-    error = np.sqrt(spread**2 + (centre - mean) ** 2 + sampling**2)
-    return OverlapCurve(
-        causal=causal,
-        layers=tuple(range(architecture.layers + 1)),
-        overlap=_floats(mean),
-        error=_floats(error),
-        networks_mean=_floats(centre),
-        networks=NETWORKS,
-        square=_floats(limit.squares.mean(axis=0)),
-        collapse=_collapse(mean, networks, threshold),
-    )
+@dataclass(frozen=True)
+class Curve:
+    """A quantity by level (0, ..., L) or by layer (1, ..., L).
+
+    Attributes:
+        says: what it is, in words.
+        by: "level" or "layer".
+        value: in infinite width.
+        sampling: standard error of the sampling, with its bias.
+        width: how far the mean over networks of this width may lie from it.
+        spread: standard deviation over networks; empty where it is not told.
+        networks: the mean over simulated networks; empty where none were.
+    """
+
+    says: str
+    by: str
+    value: tuple[float, ...]
+    sampling: tuple[float, ...]
+    width: tuple[float, ...]
+    spread: tuple[float, ...] = NOT_TOLD
+    networks: tuple[float, ...] = NOT_TOLD
+
+    def __post_init__(self) -> None:
+        for name in ("sampling", "width", "spread", "networks"):
+            own = getattr(self, name)
+            if len(own) != len(self.value) and (own or name in ("sampling", "width")):
+                raise ArgumentError(name, f"has {len(own)} numbers", f"pass {len(self.value)}")
+
+    @property
+    def error(self) -> tuple[float, ...]:
+        """One standard error of a single network, of all sources that are told."""
+        known = [np.array(one) for one in (self.sampling, self.width, self.spread) if one]
+        return floats(np.sqrt(sum(one**2 for one in known)))
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data; `null` for what is not told."""
+        told = {name: list(getattr(self, name)) or None for name in ("spread", "networks")}
+        return {
+            "says": self.says,
+            "by": self.by,
+            "value": list(self.value),
+            "error": list(self.error),
+            "sampling": list(self.sampling),
+            "width": list(self.width),
+            **told,
+        }
 
 
-def crossing(overlap: np.ndarray, threshold: float) -> float | None:
-    """The layer at which a curve first reaches the threshold, linear between layers.
+def floats(values: np.ndarray) -> tuple[float, ...]:
+    """Numbers of an array as a tuple.
+
+    Args:
+        values: the array [levels].
+    """
+    return tuple(float(value) for value in values)
+
+
+def crossing(curve: np.ndarray, threshold: float) -> float | None:
+    """The level at which a curve first reaches the threshold, linear between levels.
+
+    Args:
+        curve: by level.
+        threshold: that it may reach.
 
     >>> crossing(np.array([0.1, 0.3, 0.7]), 0.5)
     1.5
     """
-    above = np.flatnonzero(overlap >= threshold)
+    above = np.flatnonzero(curve >= threshold)
     if above.size == 0:
         return None
-    layer = int(above[0])
-    if layer == 0:
+    level = int(above[0])
+    if level == 0:
         return 0.0
-    low, high = overlap[layer - 1], overlap[layer]
-    return float(layer - 1 + (threshold - low) / (high - low))
-
-
-def _collapse(mean: np.ndarray, networks: np.ndarray, threshold: float) -> Collapse:
-    layer = crossing(mean, threshold)
-    single = [crossing(one, threshold) for one in networks]
-    reached = [one for one in single if one is not None]
-    share = len(reached) / len(single)
-    if layer is None:
-        return Collapse(threshold, None, None, share)
-    error = float("inf")
-    if len(reached) > 1:
-        error = float(np.hypot(np.std(reached, ddof=1), np.mean(reached) - layer))
-    return Collapse(threshold, layer, error, share)
-
-
-def _floats(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+    low, high = curve[level - 1], curve[level]
+    return float(level - 1 + (threshold - low) / (high - low))

@@ -1,97 +1,229 @@
-"""One question: what do the limits say about this architecture at initialisation?"""
+"""One question: what do the limits say about this architecture at initialisation?
+
+Reference: documentation, "What the limits say about an architecture".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from translimit.core import (
+    ArrayInput,
     Bounds,
     JsonObject,
+    Progress,
     named_key,
     part_of,
     require_count,
     require_real,
 )
-from translimit.describe import PreNormArchitecture, read_architecture
-from translimit.predict import remarks
-from translimit.predict.curves import overlap_curve
-from translimit.predict.prediction import Prediction
+from translimit.describe import Stack, StackReading, read_stack
+from translimit.predict import words
+from translimit.predict.curves import Curve, crossing
+from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
+from translimit.predict.labels import depth_in_words, labels_of
+from translimit.predict.loss import Loss, loss_at_top, told_loss
+from translimit.predict.prediction import Collapse, Prediction
+from translimit.predict.signals import Effort, signals
 from translimit.predict.variants import variants
 
-#: Tokens that enter where neither the caller nor the architecture (an image) says.
-TOKENS = 48
+#: What each part of the work takes of it.
+SHARES = {
+    "own": (0.0, 0.4),
+    "distinct": (0.4, 0.6),
+    "shared": (0.6, 0.67),
+    "loss": (0.67, 0.75),
+    "variants": (0.75, 1.0),
+}
 
 
 def predict(
-    config: str | Path | JsonObject | PreNormArchitecture,
+    source: str | Path | JsonObject | Stack | StackReading,
     *,
+    text: str | Path | None = None,
+    ids: str | Path | ArrayInput | None = None,
+    image: str | Path | ArrayInput | None = None,
+    gram: str | Path | ArrayInput | None = None,
     tokens: int | None = None,
-    threshold: float = 0.5,
+    tokenizer: str | Path | None = None,
+    threshold: float | int = 0.5,
+    networks: int = 0,
+    others: bool = False,
     seed: int = 0,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> Prediction:
-    """What the limits say about an architecture.
+    """What the limits say about an architecture, on a text, ids, an image or a sample of words.
 
     Args:
-        config: a file or its content, in our own format or as Hugging Face's `config.json`; or a
-            description.
-        tokens: how many enter; those of an image, else 48 (or the context where that is shorter).
-        threshold: mean overlap of different tokens that counts as collapse, in (0, 1).
+        source: a model's `config.json` or the folder that holds it, its content, a file in our own
+            format, a `Stack`, or what `read_stack` returned.
+        text: a file of text, by the tokenizer beside the configuration, or byte by byte.
+        ids: a file of whole numbers, or one row of them.
+        image: a file, or an array.
+        gram: C of the tokens [n, n], <x_i, x_j> / D, in a file or as an array.
+        tokens: how many enter; of a text the first ones. Without any input a sample of the
+            vocabulary by Zipf's law.
+        tokenizer: `tokenizer.json`, where it is not beside the configuration.
+        threshold: mean overlap of two tokens that counts as collapse, in (0, 1).
+        networks: networks of the stack's own sizes that are simulated for the width's error and
+            the spread, at least 2; 0 for the spread by one adjoint pass.
+        others: whether other choices are solved as well.
         seed: of the Monte Carlo.
-        progress: called with the fraction done.
+        progress: called with the share that is done.
 
     Raises:
         ConfigError: a configuration that is not understood; the message says what is missing, or
             lists what is understood.
-        NoSuchLimitError: a family that normalises after the sum (post-LN), like BERT.
-        ArgumentError: a threshold outside (0, 1), tokens below 2 or beyond the context.
-        ArgumentTypeError: a threshold that is no number, tokens that are no integer.
+        NoSuchLimitError: an architecture without such a limit.
+        ArgumentError: an input that cannot be read; a threshold outside (0, 1); tokens below 2 or
+            beyond the context; one network.
+        ArgumentTypeError: a threshold that is no number, a count that is no integer.
         MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
     Examples:
-        >>> small = {"kind": "pre-norm", "layers": 4, "dim": 64, "heads": 4, "init_std": 0.1}
-        >>> prediction = predict(small, tokens=8)
-        >>> print(prediction.headline)
-        covers: causal attention, layer norm; ignores: nothing that acts at initialisation
+        >>> small = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4}
+        >>> prediction = predict(small, ids=[5, 3, 5, 9])
+        >>> prediction.source
+        '4 tokens of ids as given, 3 different'
+        >>> len(prediction.curves["overlap"].value)
+        3
     """
     threshold = require_real(threshold, "threshold", Bounds(0.0, 1.0, "()"))
-    given = isinstance(config, PreNormArchitecture)
-    architecture = config if given else read_architecture(config)
-    if tokens is None:
-        bound = architecture.context or TOKENS
-        tokens = architecture.image_tokens or min(TOKENS, bound)
-    require_count(tokens, "tokens", 2)
+    if networks:
+        require_count(networks, "networks", 2)
+    reading, folder = read_source(source)
     key = named_key(seed, "predict")
-    # The parts by their cost: two curves, then the variants.
-    own, other = (
-        overlap_curve(
-            architecture,
-            tokens,
-            threshold,
-            causal=causal,
-            key=key,
-            progress=part_of(progress, start, start + 0.45),
-        )
-        for causal, start in ((architecture.causal, 0.0), (not architecture.causal, 0.45))
-    )
-    where = remarks.step_sizes(architecture, own)
-    return Prediction(
-        architecture=architecture,
+    entering = read_tokens(
+        reading,
+        text=text,
+        ids=ids,
+        image=image,
+        gram=gram,
         tokens=tokens,
-        covered=remarks.covered_blocks(architecture),
-        ignored=architecture.ignored,
-        mapping=remarks.mapping(architecture),
-        curves=(own, other),
-        regime=where,
-        variants=variants(
-            architecture,
-            tokens,
-            threshold,
-            named_key(key, "variants"),
-            progress=part_of(progress, 0.9, 1.0),
-        ),
-        inapplicable=remarks.inapplicable(architecture, where),
-        assumptions=remarks.assumptions(architecture),
-        warnings=remarks.warnings(architecture, tokens, own),
+        tokenizer=tokenizer,
+        folder=folder,
+        key=named_key(key, "tokens"),
     )
+
+    def told(name: str) -> Progress | None:
+        return part_of(progress, *SHARES[name])
+
+    stack, kinds = reading.stack, entering.groups
+    effort = Effort.of(stack, networks)
+    own = signals(stack, entering.cov, kinds, effort, named_key(key, "own"), progress=told("own"))
+    distinct: Mapping[str, Curve] = {}
+    if entering.ids is not None and entering.different < entering.count:
+        other = distinct_tokens(reading, entering.count)
+        distinct = signals(
+            stack,
+            other.cov,
+            other.groups,
+            effort,
+            named_key(key, "own"),
+            top_gradient=None,
+            errors=False,
+            like=own.curves,
+            progress=told("distinct"),
+        ).curves
+    common = signals(
+        stack,
+        entering.cov,
+        kinds,
+        replace(effort, copies=2),
+        named_key(key, "own"),
+        top_gradient=np.ones_like(entering.cov),
+        errors=False,
+        progress=told("shared"),
+    )
+    choices = ()
+    if others:
+        choices = variants(
+            stack, entering.cov, kinds, effort, named_key(key, "variants"), told("variants")
+        )
+    return Prediction(
+        reading=reading,
+        tokens=entering.count,
+        source=entering.source,
+        networks=networks,
+        covered=words.covered_blocks(stack),
+        quantities=words.quantities(stack, entering.cov, own.curves),
+        curves=own.curves,
+        distinct=distinct,
+        shared=common.curves["gradient"],
+        loss=_loss(reading, entering, own.cov, effort, seed, told("loss")),
+        labels=labels_of(stack, entering.count, own.curves),
+        depth=depth_in_words(stack, entering.count),
+        collapse=_collapse(own.curves["overlap"], threshold),
+        variants=choices,
+        inapplicable=words.inapplicable(stack, own.curves),
+        assumptions=words.assumptions(reading),
+        warnings=(
+            *entering.warnings,
+            *words.warnings(reading, entering.count, own.curves, networks),
+        ),
+    )
+
+
+def read_source(
+    source: str | Path | JsonObject | Stack | StackReading,
+) -> tuple[StackReading, Path | None]:
+    """What is read, and the folder where its configuration is.
+
+    Args:
+        source: see `predict`.
+
+    Raises:
+        ConfigError: a configuration that is not understood.
+        NoSuchLimitError: an architecture without such a limit.
+    """
+    if isinstance(source, StackReading):
+        return source, None
+    if isinstance(source, Stack):
+        return StackReading(family="stack", stack=source), None
+    if isinstance(source, Mapping):
+        return read_stack(source), None
+    path = Path(source)
+    return read_stack(path), path if path.is_dir() else path.parent
+
+
+def _loss(
+    reading: StackReading,
+    entering: Tokens,
+    cov: np.ndarray,
+    effort: Effort,
+    seed: int,
+    progress: Progress | None,
+) -> Loss | None:
+    top = loss_at_top(reading, entering, cov)
+    if top is None:
+        return None
+    back = signals(
+        reading.stack,
+        entering.cov,
+        entering.groups,
+        effort,
+        named_key(named_key(seed, "predict"), "own"),
+        top_gradient=top.gradient,
+        errors=False,
+        progress=progress,
+    )
+    return told_loss(top, back.curves)
+
+
+def _collapse(curve: Curve, threshold: float) -> Collapse:
+    """When a curve reaches the threshold; its error by the slope where it does."""
+    value, error = np.array(curve.value), np.array(curve.error)
+    level = crossing(value, threshold)
+    gap, last = value[-1] - threshold, error[-1]
+    reached = 0.5 * math.erfc(-gap / (last * math.sqrt(2))) if last > 0 else float(gap >= 0)
+    if level is None:
+        return Collapse(threshold, None, None, reached)
+    above = max(math.ceil(level), 1)
+    slope = abs(value[above] - value[above - 1])
+    at = np.interp(level, np.arange(len(error)), error)
+    return Collapse(threshold, level, float(at / slope) if slope else math.inf, reached)

@@ -1,25 +1,48 @@
-"""What a prediction holds: numbers with their errors, assumptions and warnings, as frozen data."""
+"""What a prediction holds: curves with their errors, labels, other choices, remarks."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from translimit.core import Json, with_error
-from translimit.describe import PreNormArchitecture
-from translimit.limits.homogenized import Regime
-from translimit.predict.records import OverlapCurve, Quantity, StepSizes, Variant
+from translimit.describe import StackReading
+from translimit.predict.curves import Curve
+from translimit.predict.loss import Loss
+from translimit.predict.variants import Variant
+from translimit.predict.words import Quantity
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-#: Columns of the text for a terminal.
-WIDTH = 96
-_CURVES_TITLE = "Mean overlap of two tokens by layer, ± one standard error of a single network"
+    from translimit.limits.signal import Label
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """The depth at which the mean overlap first reaches the threshold.
+
+    Attributes:
+        threshold: of the mean overlap of two tokens.
+        level: a real number of layers, between two where the overlap passes the threshold; None
+            where it does not within the network.
+        error: one standard error for a single network; None with `level`.
+        reached: the chance that a network of this width reaches it in its last layer.
+    """
+
+    threshold: float
+    level: float | None
+    error: float | None
+    reached: float
+
+    def __str__(self) -> str:
+        if self.level is None:
+            return f"mean overlap {self.threshold:g} is not reached within the network"
+        share = "" if self.reached > 0.995 else f" (in {self.reached:.0%} of networks)"
+        level = with_error(self.level, math.nan if self.error is None else self.error)
+        return f"mean overlap {self.threshold:g} at layer {level}{share}"
 
 
 @dataclass(frozen=True)
@@ -27,26 +50,38 @@ class Prediction:
     """What the limits say about an architecture at initialisation.
 
     Attributes:
-        architecture: what was read.
+        reading: what was read.
         tokens: how many enter.
-        covered: the block types that the numbers take into account.
-        ignored: what they leave out.
-        mapping: the numbers that decide, with what each assumes.
-        curves: the architecture's own mask first, then the other.
-        regime: the regime, from the steps of attention.
-        variants: other scalings.
+        source: what enters, in words.
+        networks: how many were simulated.
+        covered: the terms that the numbers take into account.
+        quantities: the numbers that decide.
+        curves: of the tokens that enter, by name.
+        distinct: the same for tokens that all differ; empty where those that enter do.
+        shared: the gradient where all tokens share one at the top.
+        loss: of the language model, or None without a readout or without words to come.
+        labels: what to look out for, with the numbers behind.
+        depth: what depth does, in words: exponents and powers.
+        collapse: when the overlap reaches the threshold.
+        variants: other choices.
         inapplicable: pairs of a limit and the reason why it does not apply.
         assumptions: sentences.
         warnings: what lies outside of what was verified.
     """
 
-    architecture: PreNormArchitecture
+    reading: StackReading
     tokens: int
+    source: str
+    networks: int
     covered: tuple[str, ...]
-    ignored: tuple[str, ...]
-    mapping: tuple[Quantity, ...]
-    curves: tuple[OverlapCurve, OverlapCurve]
-    regime: StepSizes
+    quantities: tuple[Quantity, ...]
+    curves: Mapping[str, Curve]
+    distinct: Mapping[str, Curve]
+    shared: Curve
+    loss: Loss | None
+    labels: tuple[Label, ...]
+    depth: tuple[str, ...]
+    collapse: Collapse
     variants: tuple[Variant, ...]
     inapplicable: tuple[tuple[str, str], ...]
     assumptions: tuple[str, ...]
@@ -55,20 +90,34 @@ class Prediction:
     @property
     def headline(self) -> str:
         """What is covered and what is ignored, in one line."""
-        ignored = ", ".join(self.ignored) if self.ignored else "nothing that acts at initialisation"
-        return f"covers: {', '.join(self.covered)}; ignores: {ignored}"
+        ignored = self.reading.ignored
+        told = ", ".join(ignored) if ignored else "nothing that acts at initialisation"
+        return f"covers: {', '.join(self.covered)}; ignores: {told}"
 
     def to_json(self) -> dict[str, Json]:
-        """Everything as plain data."""
+        """Everything as plain data: every curve with its value and its error."""
+        reading = self.reading
         return {
             "headline": self.headline,
-            "architecture": self.architecture.to_json(),
+            "family": reading.family,
+            "layers": len(reading.stack.layers),
+            "dim": reading.stack.dim,
+            "vocabulary": reading.vocabulary,
+            "tied": reading.tied,
+            "context": reading.context,
             "tokens": self.tokens,
+            "source": self.source,
+            "networks": self.networks,
             "covered": list(self.covered),
-            "ignored": list(self.ignored),
-            "mapping": [_plain(one) for one in self.mapping],
-            "curves": [_plain(one) for one in self.curves],
-            "regime": _plain(self.regime),
+            "ignored": list(reading.ignored),
+            "quantities": [_plain(one) for one in self.quantities],
+            "curves": {name: one.to_json() for name, one in self.curves.items()},
+            "distinct": {name: one.to_json() for name, one in self.distinct.items()},
+            "shared_gradient": self.shared.to_json(),
+            "loss": None if self.loss is None else self.loss.to_json(),
+            "labels": [_plain(one) for one in self.labels],
+            "depth": list(self.depth),
+            "collapse": _plain(self.collapse),
             "variants": [_plain(one) for one in self.variants],
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
             "assumptions": list(self.assumptions),
@@ -76,92 +125,27 @@ class Prediction:
         }
 
     def __str__(self) -> str:
-        """The answer: what is covered first, then numbers with errors, then what they rest on."""
-        architecture = self.architecture
-        sizes = (
-            f"{architecture.family}: {architecture.layers} layers, width {architecture.dim}, "
-            f"{architecture.heads} heads of {architecture.head_dim}, {self.tokens} tokens, "
-            "at initialisation"
-        )
-        parts = [self.headline, sizes]
-        if self.warnings:
-            parts += ["", "Warnings", *_listed(self.warnings)]
-        parts += ["", "What decides", *_mapping_rows(self.mapping)]
-        parts += ["", _CURVES_TITLE]
-        parts += _curve_rows(self.curves)
-        parts += ["", "Collapse depth"]
-        parts += [f"  {_mask(curve):13}  {curve.collapse}" for curve in self.curves]
-        step = self.regime
-        parts += ["", "Regime", *_listed([f"{step.regime.name.lower()}: {step.says}"])]
-        parts += [f"  steps Gamma / r^2: {step.first_step:.3g} first, {step.last_step:.3g} last"]
-        parts += ["", "Other scalings"]
-        parts += _listed(f"{one.name} ({one.formula}): {one.says}" for one in self.variants)
-        parts += ["", "Limits that do not apply"]
-        parts += _listed(f"{limit}: {why}" for limit, why in self.inapplicable)
-        parts += ["", "What the numbers assume", *_listed(self.assumptions)]
-        return "\n".join(parts)
+        """The answer: what is covered, what to look out for, numbers with errors, remarks."""
+        from translimit.predict.page import as_text
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Mean overlap by layer, with and without the mask; bands of two standard errors."""
-        from matplotlib.figure import Figure
+        return as_text(self)
 
-        ax = Figure(figsize=(6.0, 4.2), layout="constrained").add_subplot() if ax is None else ax
-        lowest = 0.0
-        for curve, style, colour in zip(self.curves, "-:", ("#0072B2", "#D55E00"), strict=True):
-            mean, error = np.array(curve.overlap), np.array(curve.error)
-            own = " (its own)" if curve is self.curves[0] else ""
-            label = ("causal" if curve.causal else "without mask") + own
-            ax.plot(curve.layers, mean, style, color=colour, label=label)
-            low, high = mean - 2 * error, np.minimum(mean + 2 * error, 1.0)
-            lowest = min(lowest, float(low.min()))
-            ax.fill_between(curve.layers, low, high, color=colour, alpha=0.15, linewidth=0)
-        threshold = self.curves[0].collapse.threshold
-        ax.axhline(threshold, color="0.5", linestyle="--", linewidth=0.8, label="threshold")
-        ax.set_ylim(lowest, 1.02)
-        ax.set_xlim(0, self.architecture.layers)
-        ax.set_xlabel("layer")
-        ax.set_ylabel("mean overlap of two tokens")
-        ax.set_title(f"{self.architecture.family}, {self.tokens} tokens", fontsize="medium")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(visible=True, alpha=0.25, linewidth=0.6)
-        ax.legend(frameon=False, fontsize="small")
-        return ax
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it: labels, and a table by level."""
+        from translimit.predict.page import as_html
+
+        return as_html(self)
+
+    def plot(self) -> Figure:
+        """A page of panels: overlap, rank, stream, entropy, gradients, other choices."""
+        from translimit.predict.panels import page
+
+        return page(self)
 
 
-def _mapping_rows(mapping: Sequence[Quantity]) -> list[str]:
-    rows = []
-    for one in mapping:
-        rows.append(f"  {one.symbol:28} {one.value:10.4g}   {one.name}")
-        rows.append(f"  {'':28} {'':10}   assumes: {one.assumes}")
-        rows.append(f"  {'':28} {'':10}   verified: {one.verified}")
-    return rows
-
-
-def _curve_rows(curves: tuple[OverlapCurve, OverlapCurve]) -> list[str]:
-    rows = [f"  {'layer':>5}" + "".join(f"   {_mask(curve):>15}" for curve in curves)]
-    for layer in curves[0].layers:
-        cells = [with_error(curve.overlap[layer], curve.error[layer], ".3f") for curve in curves]
-        rows.append(f"  {layer:>5}" + "".join(f"   {cell:>15}" for cell in cells))
-    return rows
-
-
-def _mask(curve: OverlapCurve) -> str:
-    return "causal" if curve.causal else "without mask"
-
-
-def _listed(sentences: Iterable[str]) -> list[str]:
-    return [
-        textwrap.fill(one, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-        for one in sentences
-    ]
-
-
-def _plain(record: Quantity | OverlapCurve | StepSizes | Variant) -> dict[str, Json]:
-    """A record as plain data: tuples as lists, a regime by its name."""
-
-    def plain(value: object) -> Json:
-        if isinstance(value, Regime):
-            return value.name.lower()
-        return cast("Json", list(value) if isinstance(value, tuple) else value)
-
-    return {name: plain(value) for name, value in asdict(record).items()}
+def _plain(record: Quantity | Label | Collapse | Variant) -> Json:
+    """A record as plain data, with tuples as lists."""
+    return {
+        name: cast("Json", list(value) if isinstance(value, tuple) else value)
+        for name, value in asdict(record).items()
+    }

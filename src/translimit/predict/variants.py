@@ -1,114 +1,136 @@
-"""Other scalings of the same architecture, and what each would give."""
+r"""Other choices for the same stack, and what each would give.
+
+Each variant changes one thing: the weights' size, the depth scale, where norms stand, a norm of
+queries and keys, or the size of the tokens. It is solved by the same recursion, with fewer samples
+and without width and spread.
+
+Reference: documentation, "What the limits say about an architecture".
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Float, Int
 
-from translimit.core import named_key, part_of, solve
-from translimit.describe import PreNormArchitecture
-from translimit.limits.homogenized import GramRecursion, PreNormRecursion
-from translimit.predict.curves import crossing
-from translimit.predict.records import Variant
+from translimit.core import Key, Progress, named_key, part_of
+from translimit.describe import Attention, Stack, attentions
+from translimit.predict.changes import (
+    PLACEMENTS,
+    bare,
+    depth_scaled,
+    normed,
+    placed,
+    placement,
+    scaled,
+)
+from translimit.predict.curves import floats
+from translimit.predict.signals import Effort, signals
 
-#: The residual weight for which the shaped block is told, a well-behaved one.
-SHAPED_GAMMA_SQUARED = 0.25
+
+@dataclass(frozen=True)
+class Variant:
+    """What another choice for the same stack gives in infinite width.
+
+    Attributes:
+        name: what is changed.
+        overlap: after the last layer, of tokens that differ where they enter.
+        rms: of an entry of the stream after the last layer.
+        entropy: of attention weights over its largest, in the layer where it is least.
+        gradient: rms of the gradient below the first layer's output over that at the top.
+    """
+
+    name: str
+    overlap: float
+    rms: float
+    entropy: float
+    gradient: float
 
 
 def variants(
-    architecture: PreNormArchitecture,
-    tokens: int,
-    threshold: float,
-    key: PRNGKeyArray,
-    progress: Callable[[float], object] | None = None,
+    stack: Stack,
+    cov: Float[np.ndarray, "n n"],
+    kinds: Int[np.ndarray, " n"],
+    effort: Effort,
+    key: Key,
+    progress: Progress | None = None,
 ) -> tuple[Variant, ...]:
-    """Larger tokens, another depth scale, smaller weights, and the shaped block."""
+    """The stack itself, then every other choice that it allows.
+
+    Args:
+        stack: the stack.
+        cov: C of its tokens [n, n].
+        kinds: which of them are equal [n].
+        effort: of its own curves.
+        key: of the sampling.
+        progress: called with the share that is done.
+    """
+    few = Effort(max(1, effort.pairs // 2), 4)
+    changes = list(choices(stack, cov))
     found = []
-    scalings = list(_scalings(architecture))
-    for number, (name, formula, changed) in enumerate(scalings):
-        problem = PreNormRecursion(changed, tokens=tokens)
-        # As many samples as the curve has: one compiled program for both.
-        solution = solve(
-            problem,
-            GramRecursion(batches=2),
-            key=named_key(key, name),
-            progress=part_of(progress, number / len(scalings), (number + 1) / len(scalings)),
+    for number, (name, changed, entering) in enumerate(changes):
+        told = part_of(progress, number / len(changes), (number + 1) / len(changes))
+        # One key for all: their differences do not come from the samples.
+        own = signals(
+            changed, entering, kinds, few, named_key(key, "one"), errors=False, progress=told
         )
-        mean = solution.mean_overlaps.mean(axis=0)
-        layer = crossing(mean, threshold)
-        when = "never" if layer is None else f"at layer {layer:.2f}"
+        curves = own.curves
+        overlap = curves.get("overlap_distinct", curves["overlap"])
+        gradient = curves["gradient"].value
         found.append(
             Variant(
                 name=name,
-                formula=formula,
-                overlap=float(mean[-1]),
-                collapse_layer=layer,
-                says=f"mean overlap {mean[-1]:.3f} after the last layer; {threshold:g} is reached "
-                f"{when} (by the same recursion, without the spread between networks)",
+                overlap=overlap.value[-1],
+                rms=curves["rms"].value[-1],
+                entropy=min(curves["entropy"].value),
+                gradient=floats(np.array(gradient[1:2]) / gradient[-1])[0],
             )
         )
-    return (*found, _shaped(architecture))
+    return tuple(found)
 
 
-def _scalings(
-    architecture: PreNormArchitecture,
-) -> Iterator[tuple[str, str, PreNormArchitecture]]:
-    first = architecture.first_token_std
-    yield (
-        "tokens ten times as large",
-        "r_0^2 times 100: the first steps Gamma / r_0^2 are a hundred times smaller",
-        replace(
-            architecture,
-            token_std=10 * architecture.token_std,
-            first_token_std=None if first is None else 10 * first,
-        ),
-    )
-    scaled = architecture.out_std < 0.99 * architecture.v_std
-    factor = math.sqrt(2 * architecture.layers) ** (1 if scaled else -1)
-    name = "without the depth scale" if scaled else "with a depth scale"
-    verb = "times" if scaled else "over"
-    yield (
-        f"{name} of the residual projections",
-        f"W_O and W_2 {verb} (2 L)^{{1/2}}: Gamma {verb} 2 L",
-        _scaled(architecture, 1.0, factor),
-    )
-    yield (
-        "weights half as large",
-        "score_std over 4, Gamma over 16 (tokens as before)",
-        _scaled(architecture, 0.5, 0.5),
-    )
+def choices(
+    stack: Stack, cov: Float[np.ndarray, "n n"]
+) -> Iterator[tuple[str, Stack, Float[np.ndarray, "n n"]]]:
+    """Names, stacks and covariances of the tokens that enter.
+
+    Args:
+        stack: the stack.
+        cov: C of its tokens [n, n].
+    """
+    yield "as it is", stack, cov
+    yield "weights half as large", scaled(stack, 0.5, 0.5), cov
+    yield "weights twice as large", scaled(stack, 2.0, 2.0), cov
+    deep = math.sqrt(2 * len(stack.layers))
+    if depth_scaled(stack):
+        yield "without the depth scale (2 L)^-1/2", scaled(stack, 1.0, deep), cov
+    else:
+        yield "with a depth scale (2 L)^-1/2", scaled(stack, 1.0, 1 / deep), cov
+    size = float(np.diagonal(cov).mean())
+    if stack.embedding is None or stack.embedding.norm is None:
+        yield "tokens of mean square one", stack, cov / size
+    now = placement(stack)
+    for name in PLACEMENTS:
+        if now is not None and name != now:
+            # Behind a norm of every sum the first sum has one as well.
+            normal = name == "post-LN"
+            yield name, placed(stack, name), unit_squares(cov) if normal else cov
+    plain = [one for one in attentions(stack) if isinstance(one, Attention)]
+    if plain and all(one.qk_norm is None for one in plain):
+        yield "with a norm of queries and keys", normed(stack), cov
+    elif any(one.qk_norm is not None for one in plain):
+        yield "without a norm of queries and keys", bare(stack), cov
 
 
-def _scaled(architecture: PreNormArchitecture, inner: float, outer: float) -> PreNormArchitecture:
-    """Weights that read times `inner`, weights that write times `outer`."""
-    block = architecture.feed_forward
-    if block is not None:
-        block = replace(block, in_std=inner * block.in_std, out_std=outer * block.out_std)
-    return replace(
-        architecture,
-        qk_std=inner * architecture.qk_std,
-        v_std=inner * architecture.v_std,
-        out_std=outer * architecture.out_std,
-        feed_forward=block,
-    )
+def unit_squares(cov: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """C of the tokens behind a norm of unit gain; tokens of norm zero stay zero.
 
-
-def _shaped(architecture: PreNormArchitecture) -> Variant:
-    time = architecture.layers / architecture.dim
-    sigma_squared = SHAPED_GAMMA_SQUARED * (2 - SHAPED_GAMMA_SQUARED)
-    spread = math.sqrt(sigma_squared * time)
-    return Variant(
-        name="shaped attention",
-        formula="x <- lambda x + gamma (I + P - 1/n) x W_V, lambda^2 + gamma^2 = 1, temperature "
-        "tau_0 (D d_h)^{1/2}: the covariance moves on the time T = L / D, with noise "
-        "sigma^2 = gamma^2 (2 - gamma^2)",
-        overlap=None,
-        collapse_layer=None,
-        says=f"T = {time:.3g}: overlaps of orthogonal tokens do not drift and spread by "
-        f"(sigma^2 T)^{{1/2}} = {spread:.2g} at gamma^2 = {SHAPED_GAMMA_SQUARED:g}; norms stay "
-        "bounded where gamma^2 <= 1/4 and squared norms over D <= tau_0 (leading order of the "
-        "covariance SDE for small T; not simulated here)",
-    )
+    Args:
+        cov: C before it [n, n].
+    """
+    squares = np.diagonal(cov)
+    s = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
+    return s[:, None] * s[None, :] * cov

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
+import jax
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from translimit.core import ArgumentError
-from translimit.describe import Activation
-from translimit.limits.signal import activation_kernel, concentration
+from translimit.core import ArgumentError, in_float64, solve
+from translimit.describe import Activation, Attention, FeedForward, pre_norm_stack
+from translimit.limits.signal import SignalPropagation, activation_kernel, concentration
+from translimit.limits.signal.kernels import kernel_error, kernels
 
 FUNCTIONS = {
     "relu": lambda x: np.maximum(x, 0.0),
@@ -109,3 +114,33 @@ def test_concentration_at_its_ends() -> None:
     assert concentration(64, 25.0) > 0.9
     with pytest.raises(ArgumentError, match="score_std"):
         concentration(8, 26.0)
+
+
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("std", [0.3, 1.0, 3.0, 10.0, 100.0])
+def test_the_error_of_the_kernel_is_known_at_every_deviation(
+    activation: Activation, std: float
+) -> None:
+    """Against Gauss-Legendre quadrature of E phi(u)^2, cut where the activation turns."""
+    found = in_float64(functools.partial(kernels, activation), np.array([[std**2]]))[0]
+    edges = np.unique(np.clip([-9.0, -8 / std, 0.0, 7 / std, 8 / std, 9.0], -9.0, 9.0))
+    exact = 0.0
+    for low, high in itertools.pairwise(edges):
+        nodes, weights = np.polynomial.legendre.leggauss(60)
+        z = low + (high - low) * (nodes + 1) / 2
+        squares = in_float64(activation, std * z) ** 2 * np.exp(-(z**2) / 2)
+        exact += (high - low) / 2 * (weights @ squares) / np.sqrt(2 * np.pi)
+    error = abs(found[0, 0] / exact - 1.0)
+    assert error == pytest.approx(kernel_error(activation, std), rel=2e-2, abs=1e-6)
+
+
+def test_inputs_whose_kernel_is_not_known_are_refused() -> None:
+    # A tanh of wide inputs is a jump, which the series does not follow.
+    stack = pre_norm_stack(
+        64,
+        1,
+        Attention(4, 16, 0.1, 0.1, 0.1, 0.1),
+        FeedForward(96, Activation.TANH, in_std=12.5, out_std=0.1),
+    )
+    with pytest.raises(ArgumentError, match="in_std: gives inputs of deviation 100"):
+        solve(SignalPropagation(stack=stack, initial=np.eye(3)), key=jax.random.key(0))

@@ -6,13 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from tests.limits.signal.stacks import STACKS
 
 from translimit.core import ArgumentError
 from translimit.limits.signal import (
     distinct_overlap,
     entropy_collapse,
-    entropy_shares,
     gradient_label,
     lost_in_bf16,
     overflow,
@@ -46,21 +44,6 @@ def test_entropy_collapse_is_told_by_either_number() -> None:
     focused = entropy_collapse([0.1, 0.4], np.array([0.2, np.nan]))
     assert (focused.holds, focused.number) == (True, 0.2)
     assert not entropy_collapse([0.1, 0.4], np.array([0.9, 0.5])).holds
-
-
-def test_shares_of_entropy_are_one_for_equal_weights() -> None:
-    n = 12
-    causal = np.mean([math.log(i) for i in range(2, n + 1)])
-    found = entropy_shares(np.full(4, causal), STACKS["llama"], n)
-    assert found == pytest.approx(np.ones(4))
-    both = entropy_shares(np.full(4, math.log(n)), STACKS["bert"], n)
-    assert both == pytest.approx(np.ones(4))
-    # A window of 8 leaves fewer keys in every other layer.
-    window = entropy_shares(np.full(4, causal), STACKS["gemma2"], n)
-    assert window[0] > 1.05
-    assert window[1] == pytest.approx(1.0)
-    with pytest.raises(ArgumentError, match="entropies"):
-        entropy_shares([1.0], STACKS["llama"], n)
 
 
 def test_gradients_are_judged_after_the_first_layer() -> None:

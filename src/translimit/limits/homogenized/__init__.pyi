@@ -18,10 +18,6 @@ from .flows import ModifiedFlow as ModifiedFlow
 from .modified_sde import ModifiedPaths as ModifiedPaths
 from .modified_sde import ModifiedSDE as ModifiedSDE
 from .one_key import concentration as concentration
-from .pre_norm_solution import PreNormSolution as PreNormSolution
-from .pre_norm_stack import GramChain as GramChain
-from .pre_norm_stack import GramRecursion as GramRecursion
-from .pre_norm_stack import PreNormRecursion as PreNormRecursion
 from .regimes import Classification as Classification
 from .regimes import Regime as Regime
 from .regimes import classify as classify

@@ -5,11 +5,11 @@ from .exponents import Rates as Rates
 from .exponents import collapse_factors as collapse_factors
 from .exponents import exponents as exponents
 from .exponents import stack_factors as stack_factors
+from .heads import value_gain as value_gain
 from .kernels import activation_kernel as activation_kernel
 from .labels import Label as Label
 from .labels import distinct_overlap as distinct_overlap
 from .labels import entropy_collapse as entropy_collapse
-from .labels import entropy_shares as entropy_shares
 from .labels import gradient_label as gradient_label
 from .labels import lost_in_bf16 as lost_in_bf16
 from .labels import overflow as overflow

@@ -22,8 +22,6 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import ArgumentError, ArrayInput, as_float64, require_count
-from translimit.describe import Attention, LatentAttention, Stack
-from translimit.limits.signal.heads import visible
 
 #: Mean overlap of different tokens at the top, and log of what the layers make of 1 - R.
 COLLAPSED, CONTRACTION = 0.9, -2.3
@@ -72,29 +70,6 @@ def distinct_overlap(
     if not other.any():
         return None
     return np.asarray(np.asarray(overlaps)[..., other].mean(axis=-1))
-
-
-def entropy_shares(entropies: ArrayInput, stack: Stack, n: int) -> Float[np.ndarray, " layers"]:
-    """Entropies of attention weights over those of equal weights, NaN for layers without attention.
-
-    Args:
-        entropies: mean over heads and queries that see two keys or more, in nats [layers].
-        stack: the stack, whose masks tell how many keys a query sees.
-        n: tokens.
-    """
-    n = require_count(n, "n", 1)
-    found = np.asarray(as_float64(entropies, "entropies"))
-    if found.shape != (len(stack.layers),):
-        raise ArgumentError(
-            "entropies", f"have shape {found.shape}", f"pass one of {len(stack.layers)} layers"
-        )
-    mixers = [
-        [one for b in layer for one in b.branches if isinstance(one, Attention | LatentAttention)]
-        for layer in stack.layers
-    ]
-    counts = [[visible(one.scores, stack.causal, n).sum(axis=1) for one in m] for m in mixers]
-    logs = [sum(float(np.log(c[c > 1]).mean()) for c in m if (c > 1).any()) for m in counts]
-    return np.array([h / log if log > 0 else np.nan for h, log in zip(found, logs, strict=True)])
 
 
 def rank_collapse(overlap: float, contraction: float | None = None) -> Label:

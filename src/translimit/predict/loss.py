@@ -1,0 +1,140 @@
+r"""The loss of a language model before training, and the gradients that it sends down.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import Json, with_error
+from translimit.describe import StackReading
+from translimit.limits.signal import Readout, initial_loss, own_token_logit, top_gradient
+from translimit.predict.curves import Curve
+from translimit.predict.inputs import Tokens
+
+#: The own-token logit matters from log V less this on.
+MARGIN = 2.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The mean cross-entropy of the words to come, and the norms of its gradients.
+
+    Attributes:
+        value: of the loss, in nats.
+        error: its standard deviation over networks.
+        words: V.
+        logit_std: deviation of the logits of a token.
+        own_token_logit: c, the mean logit of a token's own word under a tied readout; 0 otherwise.
+        gradient_norm: of all weights of the layers together.
+        curves: gradients of the stream by level, and of groups of weights by layer.
+    """
+
+    value: float
+    error: float
+    words: int
+    logit_std: float
+    own_token_logit: float
+    gradient_norm: float
+    curves: Mapping[str, Curve]
+
+    @property
+    def says(self) -> tuple[str, ...]:
+        """The numbers in sentences."""
+        uniform = math.log(self.words)
+        told = [
+            f"cross-entropy {with_error(self.value, self.error)} nats; a uniform guess over "
+            f"{self.words} words has {uniform:.2f}",
+            f"logits have deviation {self.logit_std:.3g}; the gradient of all weights of the "
+            f"layers has norm {self.gradient_norm:.3g}",
+        ]
+        if self.own_token_logit:
+            weight = "decides" if self.own_token_logit > uniform - MARGIN else "is harmless"
+            told.append(
+                f"the readout is the table of embeddings: a token's own word has logit "
+                f"{self.own_token_logit:.3g}, which {weight} (log V = {uniform:.3g})"
+            )
+        return tuple(told)
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data."""
+        return {
+            "value": self.value,
+            "error": self.error,
+            "words": self.words,
+            "logit_std": self.logit_std,
+            "own_token_logit": self.own_token_logit,
+            "gradient_norm": self.gradient_norm,
+            "curves": {name: curve.to_json() for name, curve in self.curves.items()},
+        }
+
+
+@dataclass(frozen=True)
+class LossAtTop:
+    """The loss, and what it sends to the top of the last layer.
+
+    Attributes:
+        value: of the loss.
+        error: its standard deviation over networks.
+        readout: what makes the logits.
+        gradient: B [n, n]; zero for a last token without a word to come.
+    """
+
+    value: float
+    error: float
+    readout: Readout
+    gradient: Float[np.ndarray, "n n"]
+
+
+def loss_at_top(
+    reading: StackReading, tokens: Tokens, cov: Float[np.ndarray, "n n"]
+) -> LossAtTop | None:
+    """The loss of tokens that passed all layers; None without a readout or words to come.
+
+    Args:
+        reading: of the architecture.
+        tokens: that entered.
+        cov: C after the last layer [n, n].
+    """
+    std, words = reading.readout_std, reading.vocabulary
+    if tokens.targets is None or tokens.ids is None or std is None or words is None or words < 2:
+        return None
+    stack, count = reading.stack, len(tokens.targets)
+    seen, ids = cov[:count, :count], tokens.ids[:count]
+    squares = np.diagonal(seen)
+    scale = reading.logit_scale
+    own = 0.0
+    if reading.own_token and not any(block.norm_post for block in stack.sub_blocks):
+        own = own_token_logit(stack, squares, logit_scale=scale)
+    readout = Readout(words, stack.dim, scale * std * math.sqrt(stack.dim), own)
+    norm = stack.norm_final
+    read = seen
+    if norm is not None:
+        total = squares + norm.eps
+        s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
+        read = s[:, None] * s[None, :] * seen
+    loss = initial_loss(read, tokens.targets, readout, ids)
+    gradient = np.zeros_like(cov)
+    gradient[:count, :count] = top_gradient(seen, norm, tokens.targets, readout, ids)
+    return LossAtTop(loss.value, loss.stderr, readout, gradient)
+
+
+def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
+    """The loss with the curves of its gradients.
+
+    Args:
+        top: the loss.
+        curves: of its gradients.
+    """
+    kept = {name: one for name, one in curves.items() if name.startswith("gradient")}
+    weights = [np.array(one.value) for name, one in kept.items() if name != "gradient"]
+    norm = math.sqrt(sum(float(np.nansum(one**2)) for one in weights))
+    readout = top.readout
+    own = float(np.mean(readout.own_token_logit))
+    return Loss(top.value, top.error, readout.words, float(readout.logit_std), own, norm, kept)

@@ -1,0 +1,164 @@
+"""A prediction in words and tables, for a terminal and for a notebook."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from translimit.core import with_error
+
+if TYPE_CHECKING:
+    from translimit.limits.signal import Label
+    from translimit.predict.curves import Curve
+    from translimit.predict.prediction import Prediction
+
+#: Columns of the text for a terminal.
+WIDTH = 96
+#: Columns of the table by level: name of the curve, heading, format.
+COLUMNS = (
+    ("overlap", "overlap", ".3f"),
+    ("effective_rank", "eff. rank", ".2f"),
+    ("rms", "rms", ".3g"),
+    ("attention_share", "attention", ".3f"),
+    ("units_share", "units", ".3f"),
+    ("entropy", "entropy", ".3f"),
+    ("gradient", "gradient", ".3g"),
+)
+#: Layers of a deep stack that the text shows at most; the JSON holds all.
+ROWS = 26
+
+
+def as_text(prediction: Prediction) -> str:
+    """The answer for a terminal.
+
+    Args:
+        prediction: the answer.
+    """
+    reading = prediction.reading
+    stack = reading.stack
+    parts = [
+        prediction.headline,
+        f"{reading.family}: {len(stack.layers)} layers, width {stack.dim}, at initialisation",
+        f"{prediction.tokens} tokens: {prediction.source}",
+    ]
+    if prediction.warnings:
+        parts += ["", "Warnings", *_listed(prediction.warnings)]
+    parts += ["", "What to look out for", *_listed(_label(one) for one in prediction.labels)]
+    parts += _listed([str(prediction.collapse)])
+    if prediction.loss is not None:
+        parts += ["", "Loss before training", *_listed(prediction.loss.says)]
+    parts += ["", "What decides"]
+    for one in prediction.quantities:
+        value = " to ".join(f"{number:.4g}" for number in one.value)
+        parts.append(f"  {one.name:16} {one.symbol:16} {value:>18}   {one.says}")
+    parts += ["", "By level and layer, ± one standard error of a single network"]
+    parts += list(_table(prediction))
+    parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
+    parts += list(_weights(prediction))
+    if prediction.distinct:
+        parts += ["", *_listed([_moved(prediction)])]
+    if prediction.depth:
+        parts += ["", "What depth does", *_listed(prediction.depth)]
+    if prediction.variants:
+        parts += ["", "Other choices (infinite width)", *_variants(prediction)]
+    parts += ["", "Limits that do not apply"]
+    parts += _listed(f"{limit}: {why}" for limit, why in prediction.inapplicable)
+    parts += ["", "What the numbers assume", *_listed(prediction.assumptions)]
+    return "\n".join(parts)
+
+
+def as_html(prediction: Prediction) -> str:
+    """The answer for a notebook.
+
+    Args:
+        prediction: the answer.
+    """
+    reading = prediction.reading
+    names = [one for one in COLUMNS if one[0] in prediction.curves]
+    head = "".join(f"<th>{heading}</th>" for _, heading, _ in names)
+    rows = []
+    for level in _shown(len(reading.stack.layers) + 1):
+        cells = "".join(
+            f"<td>{html.escape(_cell(prediction.curves[name], level, form))}</td>"
+            for name, _, form in names
+        )
+        rows.append(f"<tr><td>{level}</td>{cells}</tr>")
+    labels = "".join(f"<li>{html.escape(_label(one))}</li>" for one in prediction.labels)
+    return (
+        f"<p><b>{html.escape(reading.family)}</b>: {len(reading.stack.layers)} layers, width "
+        f"{reading.stack.dim}; {prediction.tokens} tokens: {html.escape(prediction.source)}</p>"
+        f"<ul>{labels}</ul><table><tr><th>level</th>{head}</tr>{''.join(rows)}</table>"
+    )
+
+
+def _table(prediction: Prediction) -> Iterator[str]:
+    names = [one for one in COLUMNS if one[0] in prediction.curves]
+    yield f"  {'level':>5}" + "".join(f" {heading:>17}" for _, heading, _ in names)
+    for level in _shown(len(prediction.reading.stack.layers) + 1):
+        cells = (_cell(prediction.curves[name], level, form) for name, _, form in names)
+        yield f"  {level:>5}" + "".join(f" {cell:>17}" for cell in cells)
+
+
+def _weights(prediction: Prediction) -> Iterator[str]:
+    names = [name for name in prediction.curves if name.startswith("gradient_")]
+    heads = (name.removeprefix("gradient_").replace("attention_", "") for name in names)
+    yield f"  {'layer':>5}" + "".join(f" {head:>12}" for head in heads)
+    for layer in _shown(len(prediction.reading.stack.layers)):
+        cells = (prediction.curves[name].value[layer] for name in names)
+        told = ("-" if math.isnan(cell) else f"{cell:.3g}" for cell in cells)
+        yield f"  {layer + 1:>5}" + "".join(f" {cell:>12}" for cell in told)
+
+
+def _variants(prediction: Prediction) -> Iterator[str]:
+    heads = ("overlap", "rms", "entropy", "gradient")
+    yield f"  {'':38}" + "".join(f" {head:>10}" for head in heads)
+    for one in prediction.variants:
+        numbers = (one.overlap, one.rms, one.entropy, one.gradient)
+        yield f"  {one.name:38}" + "".join(f" {number:>10.3g}" for number in numbers)
+    yield from _listed(
+        [
+            "overlap and rms after the last layer, entropy where it is least, rms gradient after "
+            "layer 1 over that at the top"
+        ]
+    )
+
+
+def _label(one: Label) -> str:
+    """A label in a sentence: whether it holds, the number, and the threshold."""
+    word = one.name if one.holds else f"no {one.name}"
+    return f"{word}: {one.says} (threshold {one.threshold:.3g})"
+
+
+def _moved(prediction: Prediction) -> str:
+    own, other = prediction.curves["overlap"], prediction.distinct["overlap"]
+    return (
+        f"repeated tokens move the overlap after the last layer from "
+        f"{with_error(other.value[-1], other.error[-1], '.3f')} (all tokens different) to "
+        f"{with_error(own.value[-1], own.error[-1], '.3f')}"
+    )
+
+
+def _cell(curve: Curve, level: int, form: str) -> str:
+    """The number of a level; those of layers stand where their layer ends."""
+    place = level if curve.by == "level" else level - 1
+    if place < 0:
+        return ""
+    return with_error(curve.value[place], curve.error[place], form, ".1g" if "g" in form else form)
+
+
+def _shown(count: int) -> list[int]:
+    """All places, or some of them evenly, with both ends."""
+    if count <= ROWS:
+        return list(range(count))
+    step = (count - 1) / (ROWS - 1)
+    return sorted({round(place * step) for place in range(ROWS)})
+
+
+def _listed(sentences: Iterable[str]) -> list[str]:
+    return [
+        textwrap.fill(one, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        for one in sentences
+    ]
