@@ -1,5 +1,4 @@
 from .activation import Activation as Activation
-from .architecture import read_architecture as read_architecture
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
 from .embedding import Embedding as Embedding
@@ -46,9 +45,6 @@ from .parameter_names import norm_names as norm_names
 from .parameterization import Parameterization as Parameterization
 from .parameterization import RoleRule as RoleRule
 from .parameterization import standard_parameterization as standard_parameterization
-from .pre_norm import FeedForwardBlock as FeedForwardBlock
-from .pre_norm import PreNormArchitecture as PreNormArchitecture
-from .pre_norm import Rotary as Rotary
 from .roles import Axis as Axis
 from .roles import Role as Role
 from .roles import unknown_role as unknown_role

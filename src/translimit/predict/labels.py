@@ -88,8 +88,8 @@ def depth_in_words(stack: Stack, tokens: int) -> tuple[str, ...]:
         )
         found.append(
             f"squared gradients change by {math.exp(rates.gradient):.3g} a layer on their way down "
-            f"where tokens' gradients are independent, by {math.exp(rates.coherent):.3g} where they "
-            "are shared"
+            f"where tokens' gradients are independent, by {math.exp(rates.coherent):.3g} where "
+            "they are shared"
         )
     elif law.powers is not None and law.growth is not None:
         powers = law.powers
