@@ -5,12 +5,11 @@ Reference: documentation, "Signal propagation"; the reference implementations of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from translimit.describe.embedding import PatchEmbedding
-from translimit.describe.families.encoders import CUT, sizes
+from translimit.describe.families.encoders import sizes
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
@@ -39,54 +38,12 @@ def vit(eps: float) -> Callable[[Keys, str], StackReading]:
         stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
         first = (0.0, 0.0) if name == "deit" else (std,)
         positions = 0.0 if name == "deit" else std
-        return _image(k, name, stack, std, positions, first)
+        return image_reading(k, name, stack, std, positions, first)
 
     return read
 
 
-def clip(k: Keys, name: str) -> StackReading:
-    """The vision tower of CLIP: quick GELU, its own initialisation.
-
-    Args:
-        k: the configuration.
-        name: of the family.
-    """
-    count, dim, heads, head_dim = sizes(k)
-    factor = k.number("initializer_factor", 1.0)
-    std = k.number("std", 0.02)
-    deep = factor * (2 * count) ** -0.5
-    reads, out = dim**-0.5 * deep, factor * dim**-0.5
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-5))
-    attention = Attention(heads, head_dim, reads, reads, reads, out)
-    width = k.count("mlp_dim", 4 * dim)
-    units = FeedForward(width, k.activation("quick_gelu"), factor * (2 * dim) ** -0.5, reads)
-    layer = tuple(SubBlock((one,), norm) for one in (attention, units))
-    k.inert("projection_dim")
-    stack = Stack(dim, (layer,) * count, None, False, norm)
-    return _image(k, name, stack, factor * std, factor * std, (out,), norm)
-
-
-def siglip(k: Keys, name: str) -> StackReading:
-    """The vision tower of SigLIP: tanh GELU, uniform Xavier matrices, no class token.
-
-    Args:
-        k: the configuration.
-        name: of the family.
-    """
-    count, dim, heads, head_dim = sizes(k)
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-6))
-    own, width = dim**-0.5, k.count("mlp_dim", 4 * dim)
-    wide = math.sqrt(2 / (dim + width))
-    attention = Attention(heads, head_dim, own, own, own, own)
-    units = FeedForward(width, k.activation("gelu_pytorch_tanh"), wide, wide)
-    layer = tuple(SubBlock((one,), norm) for one in (attention, units))
-    channels, side = k.count("num_channels", 3), k.count("patch_size", 16)
-    patches = (channels * side**2) ** -0.5 / CUT
-    stack = Stack(dim, (layer,) * count, None, False, norm)
-    return _image(k, name, stack, patches, own)
-
-
-def _image(
+def image_reading(
     k: Keys,
     name: str,
     stack: Stack,
@@ -95,7 +52,20 @@ def _image(
     class_stds: tuple[float, ...] = (),
     norm: Normalisation | None = None,
 ) -> StackReading:
-    """With the embedding of patches, and the number of tokens that an image becomes."""
+    """A reading of a stack with its embedding of patches, and the number of tokens of an image.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+        stack: without an embedding.
+        std: of the entries of the matrix that reads pixels.
+        position_std: of learned positions.
+        class_stds: of class tokens.
+        norm: of the embedding, or None.
+
+    Raises:
+        ConfigError: patches larger than the image.
+    """
     side, patch = k.count("image_size", 224), k.count("patch_size", 16)
     if side < patch:
         raise k.refuse("patch_size", f"write at most the image's {side}")

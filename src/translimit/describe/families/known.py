@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from translimit.describe.families.clip_towers import (
+    clip_text,
+    clip_vision,
+    siglip_text,
+    siglip_vision,
+)
 from translimit.describe.families.decoder_families import DECODERS
 from translimit.describe.families.decoder_names import DECODER_NAMES
 from translimit.describe.families.encoder_names import ENCODER_NAMES
 from translimit.describe.families.family import Family, Reader
-from translimit.describe.families.image_encoders import clip, siglip, vit
+from translimit.describe.families.image_encoders import vit
 from translimit.describe.families.text_encoders import bert, modernbert, t5
 
 _READERS: dict[str, Reader] = {
@@ -20,15 +26,19 @@ _READERS: dict[str, Reader] = {
     "vit": vit(1e-12),
     "deit": vit(1e-12),
     "dinov2": vit(1e-6),
-    "clip_vision_model": clip,
-    "siglip_vision_model": siglip,
+    "clip_vision_model": clip_vision,
+    "clip_text_model": clip_text,
+    "siglip_vision_model": siglip_vision,
+    "siglip_text_model": siglip_text,
 }
 
 #: Classes that are not called like their `model_type`.
 _CLASSES: dict[str, tuple[str, ...]] = {
     "gemma3_text": ("Gemma3",),
     "clip_vision_model": ("CLIPVision",),
+    "clip_text_model": ("CLIPText",),
     "siglip_vision_model": ("SiglipVision",),
+    "siglip_text_model": ("SiglipText",),
     "roberta": ("XLMRoberta", "Camembert"),
     "t5": ("T5Encoder",),
 }

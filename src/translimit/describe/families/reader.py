@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from translimit.core import JsonObject
 from translimit.describe.families.keys import Keys
+from translimit.describe.families.open_clip import (
+    open_clip_text,
+    open_clip_vision,
+    timm_vit,
+)
 from translimit.describe.families.own import read_own
 from translimit.describe.families.reading import StackReading
 from translimit.describe.families.source import family_of, load
+from translimit.describe.families.towers import Tower, choose_tower
 
 
-def read_stack(source: str | Path | JsonObject) -> StackReading:
+def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -> StackReading:
     """The stack that a configuration describes.
 
     Args:
-        source: a file, `config.json` of Hugging Face or one of our own format (`kind = "stack"`);
-            the folder of a checkpoint; or the content of such a file as a mapping.
+        source: a file, `config.json` of Hugging Face, open_clip or timm, or one of our own format
+            (`kind = "stack"`); the folder of a checkpoint; or the content of such a file as a
+            mapping.
+        tower: which part of a model of several, like CLIP; text by default where there is one.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown family, a `model_type` and a class that
@@ -33,17 +40,24 @@ def read_stack(source: str | Path | JsonObject) -> StackReading:
     values, where = load(source)
     if "kind" in values:
         return read_own(values, where)
-    inner = values.get("text_config")
-    if isinstance(inner, Mapping) and "model_type" in inner:
-        values, where = dict(inner), f"{where}: text_config"
-    family = family_of(values, where)
+    values, where, assumed = choose_tower(values, where, tower)
     k = Keys(values, where)
     k.taken.update(("model_type", "architectures"))
-    reading = family.reader(k, family.name)
+    if assumed is not None:
+        k.assumptions.append(assumed)
+    packed = True
+    if where.endswith("_cfg"):
+        read = open_clip_vision if where.endswith("vision_cfg") else open_clip_text
+        reading = read(k, quick=k.flag("quick_gelu", False))
+    elif "architecture" in values and "model_type" not in values:
+        reading = timm_vit(k)
+    else:
+        family = family_of(values, where)
+        reading, packed = family.reader(k, family.name), family.packed_qkv
     left = [f"{key}: not known to this reader" for key in k.left()]
     return replace(
         reading,
-        packed_qkv=family.packed_qkv,
+        packed_qkv=packed,
         assumptions=tuple(dict.fromkeys(k.assumptions)),
         ignored=tuple(dict.fromkeys([*k.ignored, *left])),
     )
