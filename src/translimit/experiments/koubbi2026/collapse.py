@@ -56,7 +56,7 @@ class Config(CheckedConfig):
     cases: Annotated[tuple[Case, ...], Distinct()] = (
         (64, 16, 0.0, 1, 0.2),
         (64, 16, 4.0, 1, 0.15),
-        (32, 8, 2.0, 2, 0.3),
+        (32, 8, 2.0, 2, 0.28),
     )
     replicas: Annotated[int, Within(8)] = 700
 
