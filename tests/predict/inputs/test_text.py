@@ -72,7 +72,7 @@ def test_the_tokenizer_beside_the_configuration(tmp_path: Path, text: Path) -> N
     np.testing.assert_array_equal(found.ids, own.ids)
     assert own.tokens[0] == "<s>"
     assert found.source.startswith(
-        f"{len(own.ids)} tokens of text.txt, by tokenizer.json, 1 special ones among them, "
+        f"{len(own.ids)} tokens of text.txt, by tokenizer.json, 1 special among them, "
     )
     given = read_tokens(llama(vocab_size=300), text=text, tokenizer=tmp_path, key=0)
     np.testing.assert_array_equal(given.ids, own.ids)
@@ -122,6 +122,7 @@ def test_a_long_text_is_read_at_its_start(tmp_path: Path, text: Path) -> None:
     make_tokenizer(tmp_path / "tokenizer.json")
     found = read_tokens(llama(), text=text, folder=tmp_path, tokens=4, key=0)
     assert found.count == 4
+    assert ", 1 special among them, of its first 1 MiB, " in found.source
     text.write_bytes(b"a" + "ä".encode() * 2**20)  # the cut is inside of a character
     assert read_tokens(llama(), text=text, folder=tmp_path, tokens=4, key=0).count == 4
 

@@ -43,8 +43,10 @@ def read_text(
     """
     content, whole = read_start(path, "text", MOST_BYTES, _REMEDY)
     found = find_tokenizer(tokenizer, folder)
+    part = "" if whole else f", of its first {MOST_BYTES // 2**20} MiB"
     if found is None:
-        return _bytes(content, vocabulary)
+        ids, how = _bytes(content, vocabulary)
+        return ids, how + part
     text = decoded(content if whole else _whole_characters(content), path, "text", _REMEDY)
     kind = load_tokenizer(found)
     try:
@@ -56,8 +58,8 @@ def read_text(
     ids = np.array(encoded.ids, dtype=np.int64)
     require_vocabulary(ids, vocabulary, "tokenizer", "pass the tokenizer of this model")
     special = int(sum(encoded.special_tokens_mask))
-    more = f", {special} special ones among them" if special else ""
-    return ids, f"by {found.name}{more}"
+    more = f", {special} special among them" if special else ""
+    return ids, f"by {found.name}{more}{part}"
 
 
 def _bytes(content: bytes, vocabulary: int | None) -> tuple[Int[np.ndarray, " n"], str]:
