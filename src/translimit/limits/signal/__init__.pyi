@@ -1,4 +1,10 @@
 from .concentration import concentration as concentration
+from .depth_rules import admin as admin
+from .depth_rules import branch_multiplier as branch_multiplier
+from .depth_rules import deep_norm as deep_norm
+from .depth_rules import deep_scale as deep_scale
+from .depth_rules import score_std_for as score_std_for
+from .depth_rules import t_fixup as t_fixup
 from .exponents import Exponents as Exponents
 from .exponents import Factors as Factors
 from .exponents import Rates as Rates
@@ -25,6 +31,10 @@ from .readout import initial_loss as initial_loss
 from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
 from .readout import top_gradient as top_gradient
+from .redesign import Redesign as Redesign
+from .redesign import changed as changed
+from .redesign import redesign as redesign
+from .reduced import ScaleFactors as ScaleFactors
 from .solution import SignalSolution as SignalSolution
 from .spreads import Spread as Spread
 from .spreads import spread as spread

@@ -42,13 +42,13 @@ from translimit.describe import (
     Experts,
     FeedForward,
     Layer,
-    Normalisation,
     Scores,
     Stack,
     SubBlock,
 )
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import Mixer, value_gain, visible
+from translimit.limits.signal.norms import square_scale
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def collapse_factors(
     """
     n, q = require_count(n, "n", 1), require_real(square, "square", POSITIVE)
     a, b = block.residual**2, block.branch**2
-    s_in = _scale(block.norm_in, q)
+    s_in = square_scale(block.norm_in, q)
     k = s_in * q
     out = mu = gain = mixed = shared = 0.0
     for branch in block.branches:
@@ -142,9 +142,9 @@ def collapse_factors(
         gamma = value_gain(branch, dim) / (1.0 if isinstance(branch, Attention) else k)
         out, gain = out + gamma * k * weight.kept, gain + gamma
         mixed, shared = mixed + gamma * weight.squares, shared + gamma * weight.shared
-    s_out = _scale(block.norm_out, out)
+    s_out = square_scale(block.norm_out, out)
     total = a * q + b * s_out * out
-    s_post = _scale(block.norm_post, total)
+    s_post = square_scale(block.norm_post, total)
     branch = b * s_out * s_in
     return Factors(
         angle=(a * q + b * s_out * k * mu) / total,
@@ -259,14 +259,6 @@ def _rates(factors: tuple[Factors, ...]) -> Rates:
     angle = sum(math.log(one.angle) if one.angle > 0 else -math.inf for one in factors)
     gradient = sum(math.log(one.gradient) for one in factors)
     return Rates(angle, gradient, sum(math.log(one.coherent) for one in factors))
-
-
-def _scale(norm: Normalisation | None, square: float) -> float:
-    """The square of a norm's scale; 1 without a norm."""
-    if norm is None:
-        return 1.0
-    total = square + norm.eps
-    return norm.gain**2 / total if total > 0 else 0.0
 
 
 def _of_units(block: FeedForward, dim: int, square: float) -> tuple[float, float]:

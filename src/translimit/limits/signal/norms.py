@@ -34,6 +34,19 @@ def scales(norm: Normalisation | None, cov: Float[Array, "n n"]) -> Float[Array,
     return norm.gain * jnp.where(total > 0, 1.0 / jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0)
 
 
+def square_scale(norm: Normalisation | None, square: float) -> float:
+    """s^2 of a norm for tokens of one mean square; 1 where there is none.
+
+    Args:
+        norm: the norm.
+        square: mean square of the entries that it reads.
+    """
+    if norm is None:
+        return 1.0
+    total = square + norm.eps
+    return norm.gain**2 / total if total > 0 else 0.0
+
+
 def scaled(matrix: Float[Array, "n n"], s: Float[Array, " n"]) -> Float[Array, "n n"]:
     """S_i s_j times a matrix.
 

@@ -35,9 +35,8 @@ from translimit.core import (
     require_finite,
     require_real,
 )
+from translimit.limits.signal.concentration import gaussian
 
-#: Points of the Gaussian, and of log t.
-POINTS, TIMES = 1601, 4000
 #: Spacing of log t for the overlap, and how many deviations of a Gaussian are summed over.
 STEP, REACH = 0.3, 6.5
 #: The overlap is tabulated at so many angles between 0 and pi / 2, and half as many beyond.
@@ -69,10 +68,10 @@ def log_partition(words: int, logit_std: float | int) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _log_partition(words: int, sigma: float) -> float:
-    z, weights = _gaussian(12.0, POINTS)
-    log_t = np.linspace(-12 * sigma - math.log(words) - 40, 12 * sigma + 8, TIMES)
-    below = np.empty(TIMES)
-    for part in np.array_split(np.arange(TIMES), 12):  # a few rows at a time, for the cache
+    z, weights = gaussian(sigma)
+    log_t = np.arange(-12 * sigma - math.log(words) - 40, 12 * sigma + 8, STEP)
+    below = np.empty(len(log_t))
+    for part in np.array_split(np.arange(len(log_t)), 12):  # a few rows at a time, for the cache
         share = np.minimum(_lost(log_t[part, None] + sigma * z) @ weights, 1.0)
         with np.errstate(divide="ignore"):
             below[part] = np.exp(words * np.log1p(-share))
@@ -164,7 +163,9 @@ def _overlap(words: int, sigma: float, rho: float, start: float, stop: float) ->
     # E over the own parts of 1 - e^{-t e^b} and of t e^{b - t e^b}, at log t + a.
     x = start + step * np.arange(-reach, size + reach)
     count = math.ceil(REACH * own / min(STEP, own / 1.5)) if own > 0 else 0
-    z, inner = _gaussian(REACH, 2 * count + 1)
+    z = np.linspace(-REACH, REACH, 2 * count + 1) if count else np.zeros(1)
+    inner = np.exp(-(z**2) / 2)
+    inner /= inner.sum()
     shifted = x[:, None] + own * z
     lost = _lost(shifted) @ inner
     rate = np.exp(np.minimum(shifted, 300.0))
@@ -180,22 +181,13 @@ def _overlap(words: int, sigma: float, rho: float, start: float, stop: float) ->
 
 def _window(words: int, sigma: float) -> tuple[float, float]:
     """Log t between which V E(1 - e^{-t e^u}) goes from 1e-11 to 45."""
-    z, weights = _gaussian(8.0, 801)
-    log_t = np.linspace(-14 * sigma - math.log(words) - 32, 9 * sigma + 6, TIMES)
+    z, weights = gaussian(sigma)
+    log_t = np.arange(-14 * sigma - math.log(words) - 32, 9 * sigma + 6, STEP)
     hit = np.concatenate(
         [words * (_lost(part[:, None] + sigma * z) @ weights) for part in np.array_split(log_t, 12)]
     )
     start, stop = np.searchsorted(hit, [1e-11, 45.0])
-    return float(log_t[start]), float(log_t[min(stop, TIMES - 1)])
-
-
-def _gaussian(reach: float, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Equally spaced points of a standard normal variable, and their weights."""
-    if points == 1:
-        return np.zeros(1), np.ones(1)
-    z = np.linspace(-reach, reach, points)
-    weights = np.exp(-(z**2) / 2)
-    return z, weights / weights.sum()
+    return float(log_t[start]), float(log_t[min(stop, len(log_t) - 1)])
 
 
 def _lost(log_rate: np.ndarray) -> np.ndarray:
