@@ -75,6 +75,7 @@ class PatchEmbedding:
         channels: numbers in a pixel.
         position_std: s_P, of learned positions.
         class_stds: s_c, one a class token.
+        registers: tokens of zeros after the class tokens, which have no positions.
         norm: of the sum, or None.
     """
 
@@ -85,6 +86,7 @@ class PatchEmbedding:
     channels: int = 3
     position_std: float = 0.0
     class_stds: tuple[float, ...] = ()
+    registers: int = 0
     norm: Normalisation | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +94,7 @@ class PatchEmbedding:
             require_count(getattr(self, name), name, 1)
         require_number(self.std, "std")
         require_number(self.position_std, "position_std")
+        require_count(self.registers, "registers", 0)
         for one in self.class_stds:
             require_number(one, "class_stds")
 
@@ -107,8 +110,8 @@ class PatchEmbedding:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens: class tokens and patches."""
-        return len(self.class_stds) + self.patches
+        """The number of tokens: class tokens, registers and patches."""
+        return len(self.class_stds) + self.registers + self.patches
 
     def cov(
         self, pixels: Float[np.ndarray, "patches entries"] | None = None, centring: float = 1.0
@@ -133,11 +136,13 @@ class PatchEmbedding:
                     f"pass finite numbers [{self.patches}, {self.entries}], a row for each patch",
                 )
             inner = pixels @ pixels.T
-        first = len(self.class_stds)
+        classes, first = len(self.class_stds), self.tokens - self.patches
         cov = np.zeros((self.tokens, self.tokens))
-        cov[:first, :first] = np.diag(np.square(self.class_stds))
+        cov[:classes, :classes] = np.diag(np.square(self.class_stds))
         cov[first:, first:] = self.std**2 * inner
-        return _normalised(cov + self.position_std**2 * np.eye(self.tokens), self.norm, centring)
+        positions = np.full(self.tokens, self.position_std**2)
+        positions[classes:first] = 0.0
+        return _normalised(cov + np.diag(positions), self.norm, centring)
 
 
 def _normalised(

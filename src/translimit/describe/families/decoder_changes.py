@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from translimit.describe.activation import Activation
-from translimit.describe.families.decoders import Parts, experts, latent_attention
+from translimit.describe.families.decoders import Parts
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.positions import (
     FULL,
@@ -18,15 +17,25 @@ from translimit.describe.families.positions import (
     frequencies,
     mpt_slopes,
 )
-from translimit.describe.mixers import Attention, Experts, FeedForward, QueryKeyNorm, Routing
+from translimit.describe.mixers import Attention, FeedForward, QueryKeyNorm
 from translimit.describe.norm import Norm
 
 
-def _heads(parts: Parts) -> list[Attention]:
+def heads_of(parts: Parts) -> list[Attention]:
+    """Attention of every layer, where none is of latents.
+
+    Args:
+        parts: a decoder on its way.
+    """
     return cast("list[Attention]", parts.attention)
 
 
-def _units(parts: Parts) -> list[FeedForward]:
+def units_of(parts: Parts) -> list[FeedForward]:
+    """Feed-forward blocks of every layer, where none is a mixture.
+
+    Args:
+        parts: a decoder on its way.
+    """
     return cast("list[FeedForward]", parts.units)
 
 
@@ -34,7 +43,7 @@ def _slopes(slopes: tuple[float, ...], parts: Parts, share: float = 1.0) -> Part
     """Biases of ALiBi in the place of rotary positions."""
     scaled = tuple(share * one for one in slopes)
     parts.score(lambda index, old: replace(old, slopes=scaled))
-    parts.attention = [replace(one, rotary=None) for one in _heads(parts)]
+    parts.attention = [replace(one, rotary=None) for one in heads_of(parts)]
     return parts
 
 
@@ -93,7 +102,7 @@ def falcon(k: Keys, parts: Parts) -> Parts:
     multi = k.flag("multi_query", True)
     newer = k.flag("new_decoder_architecture", False)
     shared = k.count("kv_heads", heads) if newer else 1 if multi else heads
-    parts.attention = [replace(one, kv_heads=shared) for one in _heads(parts)]
+    parts.attention = [replace(one, kv_heads=shared) for one in heads_of(parts)]
     parts.parallel = k.flag("parallel_attn", True) or newer
     k.inert("num_ln_in_parallel_attn")
     k.require("apply_residual_connection_post_layernorm", False)
@@ -114,7 +123,7 @@ def neox(k: Keys, parts: Parts) -> Parts:
 def gpt_bigcode(k: Keys, parts: Parts) -> Parts:
     """One head of keys and values for all."""
     if k.flag("multi_query", True):
-        parts.attention = [replace(one, kv_heads=1) for one in _heads(parts)]
+        parts.attention = [replace(one, kv_heads=1) for one in heads_of(parts)]
     return gpt2(k, parts)
 
 
@@ -133,7 +142,7 @@ def chatglm(k: Keys, parts: Parts) -> Parts:
     k.require("post_layer_norm", True)
     heads = parts.attention[0].heads
     shared = k.count("kv_heads", 2) if k.flag("multi_query_attention", False) else heads
-    parts.attention = [replace(one, kv_heads=shared) for one in _heads(parts)]
+    parts.attention = [replace(one, kv_heads=shared) for one in heads_of(parts)]
     return parts
 
 
@@ -143,7 +152,7 @@ def qwen(k: Keys, parts: Parts) -> Parts:
     k.inert("scale_attn_weights", "pos_emb", "ffn_inter_padding_size", "fp32", "params_dtype")
     k.inert("tokenizer_type", "use_logn_attn", "no_bias")
     k.require("apply_residual_connection_post_layernorm", False)
-    parts.units = [replace(one, width=one.width // 2) for one in _units(parts)]
+    parts.units = [replace(one, width=one.width // 2) for one in units_of(parts)]
     return parts
 
 
@@ -183,10 +192,13 @@ def pattern(every: int) -> Callable[[Keys], Callable[[int], str]]:
 def smollm3(k: Keys, parts: Parts) -> Parts:
     """Layers without rotary positions."""
     turned = k.numbers("no_rope_layers")
+    if turned and len(turned) < parts.layers:
+        raise k.refuse("no_rope_layers", f"write one for each of {parts.layers} layers")
     every = k.count("no_rope_layer_interval", 4)
     keep = turned or [int((index + 1) % every != 0) for index in range(parts.layers)]
     parts.attention = [
-        one if keep[index] else replace(one, rotary=None) for index, one in enumerate(_heads(parts))
+        one if keep[index] else replace(one, rotary=None)
+        for index, one in enumerate(heads_of(parts))
     ]
     k.inert("use_sliding_window", "max_window_layers")
     return parts
@@ -228,7 +240,7 @@ def gemma3(k: Keys, parts: Parts) -> Parts:
         own = frequencies(Keys({}, k.where), parts.attention[0].head_dim, theta=local)
         parts.attention = [
             replace(one, rotary=own) if parts.kinds[index] == SLIDING else one
-            for index, one in enumerate(_heads(parts))
+            for index, one in enumerate(heads_of(parts))
         ]
     k.inert("rope_local_base_freq")
     return gemma2(k, parts)
@@ -239,7 +251,7 @@ def cohere(k: Keys, parts: Parts) -> Parts:
     parts.logit_scale = k.number("logit_scale", 0.0625)
     if k.flag("use_qk_norm", False):
         own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
-        parts.attention = [replace(one, qk_norm=own) for one in _heads(parts)]
+        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     k.inert("sliding_window_pattern")
     return parts
 
@@ -249,7 +261,7 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
     parts.parallel = k.flag("use_parallel_residual", False)
     if k.flag("qk_layernorm", False):
         own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
-        parts.attention = [replace(one, qk_norm=own) for one in _heads(parts)]
+        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     return parts
 
 
@@ -266,86 +278,87 @@ def clipped(k: Keys, parts: Parts) -> Parts:
     return parts
 
 
-def mixture(
-    routing: Routing, width: str, *, count: int, active: int, renormalised: str = ""
-) -> Callable[[Keys, Parts], Parts]:
-    """All layers with experts."""
-
-    def adjust(k: Keys, parts: Parts) -> Parts:
-        chosen: Routing = routing
-        if renormalised and k.flag(renormalised, False):
-            chosen = "softmax_renormalised"
-        unit = _units(parts)[0]
-        if k.given(width):
-            unit = replace(unit, width=k.count(width))
-        mixed: Experts = experts(k, parts.std, unit, routing=chosen, count=count, active=active)
-        only = k.numbers("mlp_only_layers") or []
-        step = k.count("decoder_sparse_step", 1)
-        parts.units = [
-            plain if index in only or (index + 1) % step else mixed
-            for index, plain in enumerate(parts.units)
-        ]
-        return clipped(k, qwen2(k, parts))
-
-    return adjust
-
-
-def deepseek(k: Keys, parts: Parts) -> Parts:
-    """Attention of latents, and experts in groups after a few dense layers."""
-    heads = parts.attention[0].heads
-    mixer = latent_attention(k, heads, parts.std)
-    k.inert("qk_head_dim", "kv_heads")
-    parts.attention = [mixer] * parts.layers
-    unit = replace(_units(parts)[0], width=k.count("moe_intermediate_size", 2048))
-    mixed = experts(k, parts.std, unit, routing="sigmoid", count=256, active=8)
-    k.require("scoring_func", "sigmoid")
-    k.require("topk_method", "noaux_tc")
-    k.require("norm_topk_prob", True)
-    k.require("moe_layer_freq", 1)
-    shared = k.count("n_shared_experts", 1)
-    groups, opened = k.count("n_group", 8), k.count("topk_group", 4)
-    if opened > groups:
-        raise k.refuse("topk_group", f"write at most {groups}")
-    mixed = replace(
-        mixed,
-        shared=replace(unit, width=shared * unit.width),
-        groups=groups,
-        open_groups=opened,
-        factor=k.number("routed_scaling_factor", 2.5),
-    )
-    dense = int(k.number("first_k_dense_replace", 3))
-    parts.units = [plain if index < dense else mixed for index, plain in enumerate(parts.units)]
+def hyperclovax(k: Keys, parts: Parts) -> Parts:
+    """Granite's multipliers, but logits are multiplied; norms after branches where asked for."""
+    if not k.flag("use_post_norm", True):
+        parts.placement = "pre"
+    if not k.given("attention_multiplier"):
+        k.values = {**k.values, "attention_multiplier": parts.attention[0].score_scale}
+    scaling = k.number("logits_scaling", 1.0)
+    parts = granite(k, parts)
+    parts.logit_scale = scaling
     return parts
 
 
-def glm4_moe(k: Keys, parts: Parts) -> Parts:
-    """Experts beside a shared one, after a few dense layers."""
-    unit = replace(_units(parts)[0], width=k.count("moe_intermediate_size", 1408))
-    mixed = experts(k, parts.std, unit, routing="sigmoid", count=128, active=8)
-    k.require("norm_topk_prob", True)
-    shared = k.count("n_shared_experts", 1)
-    mixed = replace(
-        mixed,
-        shared=replace(unit, width=shared * unit.width),
-        groups=k.count("n_group", 1),
-        open_groups=k.count("topk_group", 1),
-        factor=k.number("routed_scaling_factor", 1.0),
-    )
-    dense = int(k.number("first_k_dense_replace", 1))
-    parts.units = [plain if index < dense else mixed for index, plain in enumerate(parts.units)]
-    if k.flag("use_qk_norm", False):
-        own = QueryKeyNorm(Norm.RMS, parts.norm.eps)
-        parts.attention = [replace(one, qk_norm=own) for one in _heads(parts)]
+def hunyuan(k: Keys, parts: Parts) -> Parts:
+    """Norms of queries and keys that come after rotary positions."""
+    own = QueryKeyNorm(Norm.RMS, parts.norm.eps, turned=True)
+    parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+    k.inert("eod_token_id", "pad_id", "add_classification_head", "class_num", "pool_type")
     return parts
 
 
-def gpt_oss(k: Keys, parts: Parts) -> Parts:
-    """Experts with biases, clamped gates, sinks."""
-    unit = replace(_units(parts)[0], activation=Activation.CLAMPED_SWISH, gated=True, shift=1.0)
-    k.require("swiglu_limit", 7.0, 7)
-    k.require("swiglu_alpha", 1.702)
-    mixed = experts(k, parts.std, unit, routing="softmax_top", count=128, active=4)
-    k.inert("experts_per_token")
-    parts.units = [replace(mixed, bias_std=parts.std)] * parts.layers
-    parts.score(lambda index, old: replace(old, sink=True))
+def nanochat(k: Keys, parts: Parts) -> Parts:
+    """A norm of the embedding, norms of turned queries and keys, and W_O drawn smaller."""
+    last = parts.std / math.sqrt(2 * parts.layers)
+    parts.embedding = replace(parts.embedding, norm=parts.norm)
+    parts = hunyuan(k, parts)
+    parts.attention = [replace(one, out_std=last) for one in heads_of(parts)]
+    return parts
+
+
+def persimmon(k: Keys, parts: Parts) -> Parts:
+    """Norms of queries and keys, unless they are switched off."""
+    if k.flag("qk_layernorm", True):
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
+        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+    return parts
+
+
+def biogpt(k: Keys, parts: Parts) -> Parts:
+    """Embeddings times the root of the width; norms whose epsilon is fixed."""
+    parts.norm = replace(parts.norm, eps=1e-5)
+    if k.flag("scale_embedding", True):
+        parts.embedding = replace(parts.embedding, multiplier=math.sqrt(parts.dim))
+    return parts
+
+
+def neox_japanese(k: Keys, parts: Parts) -> Parts:
+    """Hidden units told as a multiple of the width."""
+    width = k.count("intermediate_multiple_size", 4) * parts.dim
+    parts.units = [replace(one, width=width) for one in units_of(parts)]
+    return parts
+
+
+def esm(k: Keys, parts: Parts) -> Parts:
+    """Embeddings made smaller by what masks leave in training; rotary positions only."""
+    k.require("position_embedding_type", "rotary")
+    k.require("emb_layer_norm_before", False)
+    k.require("is_folding_model", False)
+    k.inert("esmfold_config", "vocab_list", "mask_token_id")
+    if k.flag("token_dropout", False):
+        parts.embedding = replace(parts.embedding, multiplier=1 - 0.15 * 0.8)
+    return parts
+
+
+def ministral3(k: Keys, parts: Parts) -> Parts:
+    """Queries that grow with the position, beyond the old context only."""
+    table = k.table("rope_parameters")
+    if table is not None and table.given("llama_4_scaling_beta"):
+        k.ignored.append(
+            "llama_4_scaling_beta: queries are taken as they are within the old length"
+        )
+    return parts
+
+
+def openai(k: Keys, parts: Parts) -> Parts:
+    """The first GPT: gelu means the tanh one, and weights are 0.02 whatever is told."""
+    k.require("afn", "gelu")
+    fixed = 0.02  # the class that holds its matrices draws them so
+    parts.attention = [
+        replace(one, query_std=fixed, key_std=fixed, value_std=fixed, out_std=fixed)
+        for one in heads_of(parts)
+    ]
+    parts.units = [replace(one, in_std=fixed, out_std=fixed) for one in units_of(parts)]
+    k.inert("vocab_size_or_config_json_file")
     return parts

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from translimit.describe.families import decoder_changes as change
+from translimit.describe.families import mixture_changes as mix
 from translimit.describe.families.decoders import Decoder
-from translimit.describe.families.positions import SLIDING, alternating
+from translimit.describe.families.positions import FULL, SLIDING, alternating
 from translimit.describe.norm import Norm
 
 LAYER = Norm.LAYER
@@ -114,7 +115,7 @@ DECODERS: dict[str, Decoder] = {
     ),
     "glm": Decoder(eps=1.5625e-7, rotary=0.5),
     "glm4": Decoder(eps=1.5625e-7, rotary=0.5, placement="peri"),
-    "glm4_moe": Decoder(eps=1e-5, rotary=0.5, adjust=change.glm4_moe),
+    "glm4_moe": Decoder(eps=1e-5, rotary=0.5, adjust=mix.glm4_moe),
     "phi": Decoder(
         norm=LAYER,
         eps=1e-5,
@@ -161,18 +162,18 @@ DECODERS: dict[str, Decoder] = {
         kv_heads=8,
         theta=1e6,
         kinds=change.windowed,
-        adjust=change.mixture("softmax_renormalised", "", count=8, active=2),
+        adjust=mix.mixture("softmax_renormalised", "", count=8, active=2),
     ),
     "olmoe": Decoder(
         eps=1e-5,
         qk_norm="all",
         pad=1,
-        adjust=change.mixture("softmax", "", count=64, active=8, renormalised="norm_topk_prob"),
+        adjust=mix.mixture("softmax", "", count=64, active=8, renormalised="norm_topk_prob"),
     ),
     "qwen3_moe": Decoder(
         qk_norm="head",
         kinds=change.qwen2_kinds,
-        adjust=change.mixture(
+        adjust=mix.mixture(
             "softmax",
             "moe_intermediate_size",
             count=128,
@@ -180,7 +181,7 @@ DECODERS: dict[str, Decoder] = {
             renormalised="norm_topk_prob",
         ),
     ),
-    "deepseek_v3": Decoder(head_dim=64, adjust=change.deepseek),
+    "deepseek_v3": Decoder(head_dim=64, adjust=mix.deepseek),
     "baichuan": Decoder(pad=0, adjust=change.baichuan),
     "chatglm": Decoder(eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm),
     "qwen": Decoder(depth_scaled=True, padded=False, adjust=change.qwen),
@@ -191,6 +192,72 @@ DECODERS: dict[str, Decoder] = {
         theta=150_000.0,
         kinds=lambda k: alternating(2),
         window=128,
-        adjust=change.gpt_oss,
+        adjust=mix.gpt_oss,
     ),
+    "exaone": replace(_LLAMA, eps=1e-5, kv_heads=8, pad=0, theta=5e5),
+    "internlm3": replace(_LLAMA, eps=1e-5, kv_heads=2, head_dim=128, pad=2),
+    "ministral3": replace(
+        _LLAMA, eps=1e-5, kv_heads=8, head_dim=128, kinds=change.windowed, adjust=change.ministral3
+    ),
+    "hyperclovax": replace(_LLAMA, placement="peri", adjust=change.hyperclovax),
+    "jais2": Decoder(norm=LAYER, eps=1e-5, activation="relu2", gated=False),
+    "cwm": Decoder(
+        eps=1e-5,
+        kv_heads=8,
+        head_dim=128,
+        theta=1e6,
+        kinds=lambda k: lambda index: SLIDING if index % 4 else FULL,
+        window=8192,
+    ),
+    "vaultgemma": replace(_GEMMA2, placement="pre"),
+    "hunyuan_v1_dense": replace(_LLAMA, eps=1e-5, pad=0, adjust=change.hunyuan),
+    "nanochat": Decoder(kv_heads=6, activation="relu2", gated=False, pad=1, adjust=change.nanochat),
+    "persimmon": Decoder(
+        norm=LAYER,
+        eps=1e-5,
+        rotary=0.5,
+        activation="relu2",
+        gated=False,
+        adjust=change.persimmon,
+    ),
+    "biogpt": replace(
+        _GPT2, activation="gelu", depth_scaled=False, padded=True, pad=1, adjust=change.biogpt
+    ),
+    "gpt_neox_japanese": replace(
+        _PYTHIA, rotary=1.0, parallel=False, mlp_ratio=4.0, adjust=change.neox_japanese
+    ),
+    "openai-gpt": replace(
+        _GPT2, placement="post", activation="gelu_new", depth_scaled=False, adjust=change.openai
+    ),
+    "eurobert": Decoder(eps=1e-5, causal=False, theta=250_000.0, pad=128001),
+    "esm": Decoder(
+        norm=LAYER,
+        eps=1e-12,
+        causal=False,
+        activation="gelu",
+        gated=False,
+        tied=True,
+        dense_head=True,
+        adjust=change.esm,
+    ),
+    "granitemoe": replace(_LLAMA, adjust=mix.granitemoe),
+    "flex_olmo": replace(
+        _OLMO2,
+        eps=1e-6,
+        pad=100277,
+        theta=5e5,
+        adjust=mix.mixture("softmax", "", count=7, active=5, renormalised="norm_topk_prob"),
+    ),
+    "dots1": Decoder(
+        qk_norm="head",
+        kinds=lambda k: lambda index: FULL,
+        window=4096,
+        adjust=mix.glm4_moe,
+    ),
+    "mellum": Decoder(kv_heads=4, head_dim=128, qk_norm="head", window=1024, adjust=mix.mellum),
+    "ernie4_5_moe": replace(
+        _LLAMA, eps=1e-5, kv_heads=4, pad=0, theta=5e5, tied=True, adjust=mix.ernie4_5_moe
+    ),
+    "deepseek_v2": Decoder(head_dim=64, adjust=mix.deepseek_v2),
+    "minicpm3": Decoder(eps=1e-5, head_dim=32, std=0.1, tied=True, adjust=mix.minicpm3),
 }

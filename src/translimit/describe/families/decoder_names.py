@@ -153,6 +153,8 @@ _NORMS_OF_LLAMA = (
     "post_feedforward_layernorm",
     "post_self_attn_layernorm",
     "post_mlp_layernorm",
+    "post_norm1",
+    "post_norm2",
 )
 
 _LLAMA = NameTable(
@@ -164,8 +166,8 @@ _LLAMA = NameTable(
         **linear_names("layers.*.self_attn.k_proj", Role.KEY),
         **linear_names("layers.*.self_attn.v_proj", Role.VALUE),
         **linear_names("layers.*.self_attn.{o_proj,dense}", Role.ATTENTION_OUT),
-        "layers.*.self_attn.{q_norm,q_layernorm}.weight": Role.QUERY_NORM_GAIN,
-        "layers.*.self_attn.{k_norm,k_layernorm}.weight": Role.KEY_NORM_GAIN,
+        "layers.*.self_attn.{q_norm,q_layernorm,query_layernorm}.weight": Role.QUERY_NORM_GAIN,
+        "layers.*.self_attn.{k_norm,k_layernorm,key_layernorm}.weight": Role.KEY_NORM_GAIN,
         **linear_names("layers.*.mlp.gate_proj", Role.MLP_GATE),
         **linear_names("layers.*.mlp.{up_proj,fc1,c_fc}", Role.MLP_IN),
         **linear_names("layers.*.mlp.{down_proj,fc2,c_proj}", Role.MLP_OUT),
@@ -203,6 +205,8 @@ _LIKE_LLAMA = (
     *("llama", "mistral", "ministral", "qwen2", "arcee", "helium", "seed_oss", "ernie4_5"),
     *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
+    *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
+    "hunyuan_v1_dense",
 )
 _GATE_IN_ONE = replace(
     _LLAMA, roles={**_LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN}

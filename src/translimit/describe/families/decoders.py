@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from translimit.describe.embedding import Embedding
 from translimit.describe.families.keys import Keys
@@ -31,6 +31,9 @@ from translimit.describe.mixers import (
 from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack import Branch, Stack, SubBlock
 
+#: Where the norms of a block stand.
+Placement: TypeAlias = Literal["pre", "post", "peri", "reordered"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
@@ -41,6 +44,8 @@ class Decoder:
         eps: of the norms where the configuration has none.
         gain: of the norms at the start.
         placement: of the norms.
+        causal: whether a token sees only itself and the tokens before it.
+        dense_head: whether a dense layer stands between the stream and the readout.
         parallel: whether attention and feed-forward read the same tokens.
         kv_heads: of keys and values where not told; as many as heads by default.
         head_dim: entries of a head where not told; dim / heads by default.
@@ -65,7 +70,9 @@ class Decoder:
     norm: Norm = Norm.RMS
     eps: float = 1e-6
     gain: float = 1.0
-    placement: Literal["pre", "peri", "reordered"] = "pre"
+    placement: Placement = "pre"
+    causal: bool = True
+    dense_head: bool = False
     parallel: bool = False
     kv_heads: int | None = None
     head_dim: int | None = None
@@ -130,6 +137,8 @@ class Decoder:
             units=[units] * layers,
             norm=norm,
             embedding=embedding,
+            placement=self.placement,
+            causal=self.causal,
             parallel=self.parallel,
             std=std,
         )
@@ -143,11 +152,11 @@ class Decoder:
         tied = k.flag("tie_word_embeddings", self.tied)
         return StackReading(
             family=family,
-            stack=parts.stack(self.placement),
+            stack=parts.stack(),
             vocabulary=k.count("vocabulary") if k.given("vocabulary") else None,
             tied=tied,
             readout_std=std,
-            own_token=tied,
+            own_token=tied and not self.dense_head,
             logit_scale=parts.logit_scale,
             context=k.count("context") if k.given("context") else None,
         )
@@ -181,6 +190,8 @@ class Parts:
         units: feed-forward block or experts of every layer.
         norm: of the stream.
         embedding: of the tokens.
+        placement: of the norms.
+        causal: whether a token sees only itself and the tokens before it.
         parallel: whether both read the same tokens.
         std: of the weights.
         residual: multiplier of what is added.
@@ -194,6 +205,8 @@ class Parts:
     units: list[FeedForward | Experts]
     norm: Normalisation
     embedding: Embedding
+    placement: Placement
+    causal: bool
     parallel: bool
     std: float
     residual: float = 1.0
@@ -225,23 +238,22 @@ class Parts:
             for index, one in enumerate(self.attention)
         ]
 
-    def stack(self, placement: str) -> Stack:
-        """The stack.
-
-        Args:
-            placement: of the norms.
-        """
-        inner = None if placement == "reordered" else self.norm
-        outer = None if placement == "pre" else self.norm
+    def stack(self) -> Stack:
+        """The stack, with a norm before the readout unless the stream itself is normalised."""
+        post = self.placement == "post"
+        inner = self.norm if self.placement in ("pre", "peri") else None
+        outer = self.norm if self.placement in ("peri", "reordered") else None
+        last = self.norm if post else None
 
         def block(*branches: Branch) -> SubBlock:
-            return SubBlock(branches, inner, outer, branch=self.residual)
+            return SubBlock(branches, inner, outer, last, branch=self.residual)
 
         layers = tuple(
             (block(mixer, units),) if self.parallel else (block(mixer), block(units))
             for mixer, units in zip(self.attention, self.units, strict=True)
         )
-        return Stack(self.dim, layers, self.embedding, norm_final=self.norm)
+        final = None if post else self.norm
+        return Stack(self.dim, layers, self.embedding, self.causal, final)
 
 
 def experts(

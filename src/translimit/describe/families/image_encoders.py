@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from translimit.describe.activation import Activation
 from translimit.describe.embedding import PatchEmbedding
 from translimit.describe.families.encoders import sizes
 from translimit.describe.families.keys import Keys
@@ -17,11 +18,13 @@ from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack import Stack, SubBlock
 
 
-def vit(eps: float) -> Callable[[Keys, str], StackReading]:
+def vit(eps: float, *, classes: int = 1, drawn: bool = True) -> Callable[[Keys, str], StackReading]:
     """Vision transformers: pre-LN, GELU, a class token, learned positions.
 
     Args:
         eps: of the norms where not told.
+        classes: tokens in front of the patches.
+        drawn: whether these and the positions are drawn; they start at zero otherwise.
     """
 
     def read(k: Keys, name: str) -> StackReading:
@@ -29,18 +32,61 @@ def vit(eps: float) -> Callable[[Keys, str], StackReading]:
         std = k.number("std", 0.02)
         norm = Normalisation(Norm.LAYER, k.number("eps", eps))
         attention = Attention(heads, head_dim, std, std, std, std)
-        ratio = k.number("mlp_ratio", 4.0) if name == "dinov2" else 4.0
-        width = int(ratio * dim) if name == "dinov2" else k.count("mlp_dim", 4 * dim)
-        k.require("use_swiglu_ffn", False)
-        units = FeedForward(width, k.activation("gelu"), std, std)
-        scale = k.number("layerscale_value", 1.0) if name == "dinov2" else 1.0
-        layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
+        units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
+        layer = tuple(SubBlock((one,), norm) for one in (attention, units))
         stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
-        first = (0.0, 0.0) if name == "deit" else (std,)
-        positions = 0.0 if name == "deit" else std
-        return image_reading(k, name, stack, std, positions, first)
+        return image_reading(k, name, stack, std, std if drawn else 0.0, (std * drawn,) * classes)
 
     return read
+
+
+def dinov2(k: Keys, name: str) -> StackReading:
+    """DINOv2: branches with a scale, plain or gated units, and register tokens where there are any.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    _, dim, heads, head_dim = sizes(k)
+    std = k.number("std", 0.02)
+    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-6))
+    attention = Attention(heads, head_dim, std, std, std, std)
+    width, gated = int(k.number("mlp_ratio", 4.0) * dim), k.flag("use_swiglu_ffn", False)
+    kind = k.activation("gelu")
+    if gated:  # two thirds of the hidden units, a multiple of eight
+        width, kind = (int(width * 2 / 3) + 7) // 8 * 8, Activation.SILU
+    if width < 1:
+        raise k.refuse("mlp_ratio", "write a larger number")
+    units = FeedForward(width, kind, std, std, gated=gated)
+    scale = k.number("layerscale_value", 1.0)
+    layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
+    stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
+    registers = int(k.number("num_register_tokens", 4)) if name.endswith("registers") else 0
+    return image_reading(k, name, stack, std, std, (std,), registers=registers)
+
+
+def beit(k: Keys, name: str) -> StackReading:
+    """BEiT: branches with a scale; class token, positions and biases of attention start at zero.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    _, dim, heads, head_dim = sizes(k)
+    std = k.number("std", 0.02)
+    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-12))
+    attention = Attention(heads, head_dim, std, std, std, std)
+    units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
+    scale = k.number("layer_scale_init_value", 0.1)
+    scale = scale if scale > 0 else 1.0  # zero means none
+    layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
+    k.inert("use_absolute_position_embeddings", "use_relative_position_bias", "pool_scales")
+    k.inert("use_shared_relative_position_bias", "vocabulary", "use_auxiliary_head", "add_fpn")
+    k.inert("auxiliary_loss_weight", "auxiliary_channels", "auxiliary_num_convs")
+    k.inert("auxiliary_concat_input", "semantic_loss_ignore_index")
+    final = None if k.flag("use_mean_pooling", True) else norm
+    stack = Stack(dim, (layer,) * k.count("layers"), None, False, final)
+    return image_reading(k, name, stack, std, 0.0, (0.0,))
 
 
 def image_reading(
@@ -51,6 +97,8 @@ def image_reading(
     position_std: float,
     class_stds: tuple[float, ...] = (),
     norm: Normalisation | None = None,
+    *,
+    registers: int = 0,
 ) -> StackReading:
     """A reading of a stack with its embedding of patches, and the number of tokens of an image.
 
@@ -62,6 +110,7 @@ def image_reading(
         position_std: of learned positions.
         class_stds: of class tokens.
         norm: of the embedding, or None.
+        registers: tokens that start at zero, after the class tokens.
 
     Raises:
         ConfigError: patches larger than the image.
@@ -77,6 +126,7 @@ def image_reading(
         channels=k.count("num_channels", 3),
         position_std=position_std,
         class_stds=class_stds,
+        registers=registers,
         norm=norm,
     )
     stack = replace(stack, embedding=embedding)

@@ -12,20 +12,30 @@ from translimit.describe.families.decoder_families import DECODERS
 from translimit.describe.families.decoder_names import DECODER_NAMES
 from translimit.describe.families.encoder_names import ENCODER_NAMES
 from translimit.describe.families.family import Family, Reader
-from translimit.describe.families.image_encoders import vit
-from translimit.describe.families.text_encoders import bert, modernbert, t5
+from translimit.describe.families.image_encoders import beit, dinov2, vit
+from translimit.describe.families.text_encoders import bert, modernbert, t5, whisper
 
 _READERS: dict[str, Reader] = {
     **{name: one.read for name, one in DECODERS.items()},
-    "bert": bert(1e-12, types=True, pad=0),
-    "roberta": bert(1e-12, types=True, pad=1),
-    "electra": bert(1e-12, types=True, pad=0),
+    "bert": bert(1e-12, pad=0),
+    "roberta": bert(1e-12, pad=1),
+    "electra": bert(1e-12, pad=0),
+    "ernie": bert(1e-12, pad=0),
+    "roberta-prelayernorm": bert(1e-12, pad=1, post=False),
+    "megatron-bert": bert(1e-12, pad=0, post=False, normalised=False),
+    "xlm-roberta-xl": bert(1e-5, pad=1, post=False, normalised=False),
     "distilbert": bert(1e-12, types=False, pad=0),
     "modernbert": modernbert,
     "t5": t5,
     "vit": vit(1e-12),
-    "deit": vit(1e-12),
-    "dinov2": vit(1e-6),
+    "deit": vit(1e-12, classes=2, drawn=False),
+    "vit_msn": vit(1e-6, drawn=False),
+    "ijepa": vit(1e-6, classes=0),
+    "dinov2": dinov2,
+    "dinov2_with_registers": dinov2,
+    "beit": beit,
+    "data2vec-vision": beit,
+    "whisper": whisper,
     "clip_vision_model": clip_vision,
     "clip_text_model": clip_text,
     "siglip_vision_model": siglip_vision,
@@ -39,7 +49,7 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "clip_text_model": ("CLIPText",),
     "siglip_vision_model": ("SiglipVision",),
     "siglip_text_model": ("SiglipText",),
-    "roberta": ("XLMRoberta", "Camembert"),
+    "roberta": ("XLMRoberta", "Camembert", "Data2VecText"),
     "t5": ("T5Encoder",),
 }
 
@@ -47,12 +57,23 @@ _CLASSES: dict[str, tuple[str, ...]] = {
 _ALIASES: dict[str, tuple[str, ...]] = {
     "gpt_neox": ("gpt-neox",),
     "deepseek_v3": ("kimi_k2",),
-    "roberta": ("xlm-roberta", "camembert"),
+    "roberta": ("xlm-roberta", "camembert", "data2vec-text"),
 }
 
 #: Families that pack query, key and value, and whose tensors are laid out otherwise than `Places`
 #: can tell, or whose classes are not in the library transformers.
-_PACKED = ("falcon", "codegen", "gpt_bigcode", "modernbert", "baichuan", "chatglm", "qwen")
+_PACKED = (
+    "persimmon",
+    "gpt_neox_japanese",
+    "openai-gpt",
+    "falcon",
+    "codegen",
+    "gpt_bigcode",
+    "modernbert",
+    "baichuan",
+    "chatglm",
+    "qwen",
+)
 
 #: Families by name, in the order in which messages list them.
 FAMILIES: dict[str, Family] = {
@@ -67,6 +88,21 @@ FAMILIES: dict[str, Family] = {
     for name, reader in _READERS.items()
 }
 
+#: Families that are known and not described, with the term that is missing.
+NOT_DESCRIBED: dict[str, str] = {
+    "qwen2_moe": "has a shared expert behind a gate of its own",
+    "phimoe": "chooses its experts one after the other, by a rule of its own",
+    "apertus": "has an activation with weights of its own",
+    "xglm": "has fixed sinusoidal positions",
+    "vit_mae": "has fixed sinusoidal positions",
+    "deberta": "has scores of relative positions that queries and keys make",
+    "deberta-v2": "has scores of relative positions that queries and keys make",
+    "xlnet": "has scores of relative positions that queries and keys make",
+    "diffllama": "takes differences of attention",
+    "gemma3n_text": "has an embedding in every layer",
+    "mllama": "has layers that attend to an image",
+}
+
 #: Families whose layers are known to have no limit here, with the reason.
 WITHOUT_LIMIT: dict[str, str] = {
     "albert": "shares its weights between layers, so that they are not independent",
@@ -77,7 +113,14 @@ WITHOUT_LIMIT: dict[str, str] = {
     "recurrent_gemma": "has layers that mix tokens by a recurrence",
     "falcon_mamba": "mixes tokens by a state space",
     "bart": "is an encoder with a decoder that attends to it",
-    "whisper": "is an encoder with a decoder that attends to it",
+    "mbart": "is an encoder with a decoder that attends to it",
+    "pegasus": "is an encoder with a decoder that attends to it",
+    "swin": "has layers of different widths",
+    "reformer": "shares queries with keys, and reaches them by hashes",
+    "fnet": "mixes tokens by a Fourier transform",
+    "funnel": "pools its tokens between layers",
+    "xlstm": "mixes tokens by a recurrence",
+    "hrm_text": "shares its weights between layers, so that they are not independent",
 }
 
 

@@ -11,6 +11,7 @@ from translimit.describe.families.family import Family
 from translimit.describe.families.keys import ALIASES
 from translimit.describe.families.known import (
     FAMILIES,
+    NOT_DESCRIBED,
     WITHOUT_LIMIT,
     family_called,
     family_of_class,
@@ -74,6 +75,8 @@ def family_of(values: JsonObject, where: str) -> Family:
         return FAMILIES[
             "llama"
         ]  # the keys of its text tower stand beside those of the vision tower
+    if name in NOT_DESCRIBED:
+        raise ConfigError(where, f"{name} {NOT_DESCRIBED[str(name)]}", beginning(values))
     family = family_called(name) if isinstance(name, str) else None
     if family is None:
         raise ConfigError(where, f"unknown family {name!r}", _remedy(str(name), values))

@@ -20,13 +20,17 @@ from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack import Stack, SubBlock
 
 
-def bert(eps: float, *, types: bool, pad: int) -> Callable[[Keys, str], StackReading]:
-    """BERT and those who share its block: post-LN, learned positions, an embedding norm.
+def bert(
+    eps: float, *, types: bool = True, pad: int, post: bool = True, normalised: bool = True
+) -> Callable[[Keys, str], StackReading]:
+    """BERT and those who share its parts: learned positions, plain units, most of them post-LN.
 
     Args:
         eps: of the norms.
         types: whether all tokens share a row of token types.
         pad: the padding id where not told.
+        post: whether norms come after the sum, not before the branches.
+        normalised: whether the embedding is.
     """
 
     def read(k: Keys, name: str) -> StackReading:
@@ -48,11 +52,12 @@ def bert(eps: float, *, types: bool, pad: int) -> Callable[[Keys, str], StackRea
             position_std=std,
             type_std=std if types else 0.0,
             padding=row if isinstance(row, int) and row >= 0 else None,
-            norm=norm,
+            norm=norm if normalised else None,
         )
-        k.inert("type_vocab_size")
-        layers = equal_layers(k, attention, units, norm, post=True)
-        stack = Stack(dim, layers, embedding, causal=False)
+        k.require("use_task_id", False)
+        k.inert("type_vocab_size", "task_type_vocab_size")
+        layers = equal_layers(k, attention, units, norm, post=post)
+        stack = Stack(dim, layers, embedding, False, None if post else norm)
         return told_beside(k, name, stack, tied=True, readout_std=std)
 
     return read
@@ -146,3 +151,27 @@ def t5(k: Keys, name: str) -> StackReading:
     scaled = k.flag("tie_word_embeddings", True)
     reading = told_beside(k, name, stack, tied=True, readout_std=factor)
     return replace(reading, tied=True, logit_scale=dim**-0.5 if scaled else 1.0)
+
+
+def whisper(k: Keys, name: str) -> StackReading:
+    """The encoder half of Whisper. What its convolutions make of sound must be given.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    _, dim, heads, head_dim = sizes(k)
+    std = k.number("std", 0.02)
+    norm = Normalisation(Norm.LAYER, 1e-5)
+    attention = Attention(heads, head_dim, std, std, std, std)
+    units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
+    layers = equal_layers(k, attention, units, norm, post=False)
+    k.inert("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "num_mel_bins")
+    k.inert("scale_embedding", "median_filter_length", "vocabulary", "num_hidden_layers", "pad")
+    k.inert("mask_time_length", "mask_time_min_masks", "mask_feature_length")
+    k.inert("mask_feature_min_masks", "tie_word_embeddings")
+    k.assumptions.append(
+        "the encoder is read; the covariance of what its two convolutions return must be given"
+    )
+    context = k.count("max_source_positions", 1500)
+    return StackReading(name, Stack(dim, layers, None, False, norm), context=context)
