@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+T = TypeVar("T")
 
 
 class Activation(enum.Enum):
@@ -28,24 +26,13 @@ class Activation(enum.Enum):
     QUICK_GELU = "quick_gelu"
     CLAMPED_SWISH = "clamped_swish"
 
-    def __call__(self, x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-        """The activation of every entry."""
-        return _FUNCTIONS[self](x)
+    def __call__(self, x: T) -> T:
+        """The activation of every entry of an array of any shape.
 
+        Args:
+            x: the array, of JAX or NumPy.
+        """
+        # Reading a configuration loads nothing numerical.
+        from translimit.describe.activation_functions import FUNCTIONS
 
-def _clamped_swish(x: Array) -> Array:
-    x = jnp.minimum(x, 7.0)
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-_FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
-    Activation.GELU: lambda x: jax.nn.gelu(x, approximate=False),
-    Activation.GELU_TANH: lambda x: jax.nn.gelu(x, approximate=True),
-    Activation.RELU: jax.nn.relu,
-    Activation.SILU: jax.nn.silu,
-    Activation.TANH: jnp.tanh,
-    Activation.LINEAR: lambda x: x,
-    Activation.RELU_SQUARED: lambda x: jax.nn.relu(x) ** 2,
-    Activation.QUICK_GELU: lambda x: x * jax.nn.sigmoid(1.702 * x),
-    Activation.CLAMPED_SWISH: _clamped_swish,
-}
+        return cast("T", FUNCTIONS[self](cast("Any", x)))

@@ -30,11 +30,11 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
-    ArrayInput,
     Json,
     JsonObject,
     at_least,
@@ -162,7 +162,7 @@ class Stack:
         """All sub-blocks, from the first to the last."""
         return tuple(block for layer in self.layers for block in layer)
 
-    def initial_cov(self, ids: ArrayInput) -> Float[np.ndarray, "n n"]:
+    def initial_cov(self, ids: ArrayLike) -> Float[np.ndarray, "n n"]:
         """C of the tokens that enter the first layer, <x_i, x_j> / D in infinite width.
 
         Where norms remove the mean of tokens, they are centred: the share 1 - 1 / D is left.
@@ -185,7 +185,7 @@ class Stack:
             )
         return self.free_dim / self.dim * self.embedding.cov(ids, self.dim / self.free_dim)
 
-    def image_cov(self, pixels: ArrayInput | None = None) -> Float[np.ndarray, "n n"]:
+    def image_cov(self, pixels: ArrayLike | None = None) -> Float[np.ndarray, "n n"]:
         """C of the tokens of an image, as `initial_cov` is of ids.
 
         Args:

@@ -44,7 +44,7 @@ from translimit.describe import (
     SubBlock,
 )
 from translimit.limits.signal.propagation import Recursion, SignalPropagation
-from translimit.limits.signal.reduced import Course, ScaleFactors, Reduced
+from translimit.limits.signal.reduced import Course, Reduced, ScaleFactors
 from translimit.limits.signal.solution import SignalSolution
 
 #: 1 - R may fall to a third between the first tokens and the last.
