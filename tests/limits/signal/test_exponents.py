@@ -29,7 +29,7 @@ from translimit.limits.signal import (
     exponents,
     stack_factors,
 )
-from translimit.limits.signal.exponents import mixing
+from translimit.limits.signal.depth_laws import mixing
 
 DIM, HEADS, N = 64, 4, 16
 RMS = Normalisation(Norm.RMS)

@@ -34,8 +34,8 @@ from translimit.describe import (
     SubBlock,
 )
 from translimit.limits.signal.concentration import LARGEST, concentration
+from translimit.limits.signal.depth_laws import mixing
 from translimit.limits.signal.experts import routing_overlap
-from translimit.limits.signal.exponents import mixing
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import Mixer, entry_variances, value_gain
 from translimit.limits.signal.norms import square_scale
