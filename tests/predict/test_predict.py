@@ -205,6 +205,20 @@ def test_other_choices() -> None:
     assert "Other choices" in str(told)
 
 
+def test_a_design_keeps_the_signal() -> None:
+    # Weights of deviation 0.3 at width 64: the stream explodes and tokens collapse.
+    loud = {**TWIN, "hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.3}
+    told = predict(loud, ids=IDS[:8], fix=True)
+    design = told.fix
+    assert design is not None
+    assert design.before.growth > 10
+    assert design.after.growth < design.before.growth / 3
+    assert abs(np.log(design.after.gradient)) < abs(np.log(design.before.gradient)) + 0.1
+    assert design.changes
+    assert Stack.from_config(design.to_json()["stack"]) == design.stack  # pyright: ignore
+    assert "Scales that keep the signal" in str(told)
+
+
 def test_a_norm_of_queries_and_keys_can_be_taken_away() -> None:
     stack = read_stack({**TWIN, "model_type": "qwen3", "head_dim": 32}).stack
     names = [name for name, _, _ in choices(stack, np.eye(4))]

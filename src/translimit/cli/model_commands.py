@@ -46,6 +46,7 @@ def do_predict(command: PredictCommand) -> None:
             threshold=command.threshold,
             networks=command.networks,
             others=command.variants,
+            fix=command.fix,
             seed=command.seed,
             progress=progress,
         )

@@ -1,5 +1,6 @@
 from .curves import Curve as Curve
 from .curves import crossing as crossing
+from .fixes import Fix as Fix
 from .inputs import Tokens as Tokens
 from .inputs import distinct_tokens as distinct_tokens
 from .inputs import read_tokens as read_tokens

@@ -64,6 +64,8 @@ def as_text(prediction: Prediction) -> str:
         parts += ["", "What depth does", *_listed(prediction.depth)]
     if prediction.variants:
         parts += ["", "Other choices (infinite width)", *_variants(prediction)]
+    if prediction.fix is not None:
+        parts += ["", "Scales that keep the signal", *_listed(prediction.fix.says)]
     parts += ["", "Limits that do not apply"]
     parts += _listed(f"{limit}: {why}" for limit, why in prediction.inapplicable)
     parts += ["", "What the numbers assume", *_listed(prediction.assumptions)]

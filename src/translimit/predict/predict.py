@@ -23,7 +23,7 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import Stack, StackReading, read_stack
-from translimit.predict import words
+from translimit.predict import fixes, words
 from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
@@ -54,6 +54,7 @@ def predict(
     threshold: float | int = 0.5,
     networks: int = 0,
     others: bool = False,
+    fix: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Prediction:
@@ -73,6 +74,7 @@ def predict(
         networks: networks of the stack's own sizes that are simulated for the width's error and
             the spread, at least 2; 0 for the spread by one adjoint pass.
         others: whether other choices are solved as well.
+        fix: whether other scales are looked for that keep the signal.
         seed: of the Monte Carlo.
         progress: called with the share that is done.
 
@@ -145,6 +147,9 @@ def predict(
         choices = variants(
             stack, entering.cov, kinds, effort, named_key(key, "variants"), told("variants")
         )
+    design = None
+    if fix:
+        design = fixes.fix(stack, entering.cov, kinds, effort, named_key(key, "fix"))
     return Prediction(
         reading=reading,
         tokens=entering.count,
@@ -160,6 +165,7 @@ def predict(
         depth=depth_in_words(stack, entering.count),
         collapse=_collapse(own.curves["overlap"], threshold),
         variants=choices,
+        fix=design,
         inapplicable=words.inapplicable(stack, own.curves),
         assumptions=words.assumptions(reading),
         warnings=(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from translimit.core import Json, with_error
 from translimit.describe import StackReading
 from translimit.predict.curves import Curve
+from translimit.predict.fixes import Fix
 from translimit.predict.loss import Loss
 from translimit.predict.variants import Variant
 from translimit.predict.words import Quantity
@@ -64,6 +65,7 @@ class Prediction:
         depth: what depth does, in words: exponents and powers.
         collapse: when the overlap reaches the threshold.
         variants: other choices.
+        fix: other scales that keep the signal, or None where they were not asked for.
         inapplicable: pairs of a limit and the reason why it does not apply.
         assumptions: sentences.
         warnings: what lies outside of what was verified.
@@ -83,6 +85,7 @@ class Prediction:
     depth: tuple[str, ...]
     collapse: Collapse
     variants: tuple[Variant, ...]
+    fix: Fix | None
     inapplicable: tuple[tuple[str, str], ...]
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -119,6 +122,7 @@ class Prediction:
             "depth": list(self.depth),
             "collapse": _plain(self.collapse),
             "variants": [_plain(one) for one in self.variants],
+            "fix": None if self.fix is None else self.fix.to_json(),
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
             "assumptions": list(self.assumptions),
             "warnings": list(self.warnings),
