@@ -146,7 +146,8 @@ def test_rows_of_the_table_are_those_of_t5(causal: bool, rows: int, reach: int) 
 
 
 def readout(n: int, words: int = 7, **more: Any) -> LanguageReadout:
-    return LanguageReadout(np.arange(n) % 5, words, **({"std": 0.4} | more))
+    given: dict[str, Any] = {"std": 0.4} | more
+    return LanguageReadout(np.arange(n) % 5, words, **given)
 
 
 @pytest.mark.parametrize(

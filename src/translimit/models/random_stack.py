@@ -104,14 +104,19 @@ class RandomStack(eqx.Module):
         keys = (
             key[None] if replicas is None else _folded(key, require_count(replicas, "replicas", 1))
         )
-        given, dtype = np.asarray(ids_or_cov), np.dtype(dtype)
-        if given.ndim == 1:
-            draw_all, what = embedded, self._ids(given)
-        else:
-            cov = require_covariance(as_float64(ids_or_cov, "ids_or_cov"), "ids_or_cov")
-            draw_all, what = gaussian, root(cov)
+        given, dtype, of = np.asarray(ids_or_cov), np.dtype(dtype), self.stack.embedding
+        dim = self.stack.dim
         with jax.enable_x64(dtype == np.float64):
-            drawn = np.asarray(draw_all(self.stack, dtype, jnp.asarray(what), keys))
+            if given.ndim == 1:
+                embedding, ids = self._ids(given)
+                drawn = np.asarray(embedded(embedding, dim, dtype, jnp.asarray(ids), keys))
+            else:
+                cov = require_covariance(as_float64(ids_or_cov, "ids_or_cov"), "ids_or_cov")
+                norm = None if of is None else of.norm
+                # Norms that remove the mean leave the share (D - 1) / D of the rest.
+                share = 1.0 if norm is not None else dim / self.stack.free_dim
+                factor = jnp.asarray(share**0.5 * root(cov))
+                drawn = np.asarray(gaussian(norm, dim, dtype, factor, keys))
         return drawn[0] if replicas is None else drawn
 
     def draw_weights(self, layer: int, *, replica: int = 0, key: Key) -> LayerWeights:
@@ -202,8 +207,9 @@ class RandomStack(eqx.Module):
             samples=replicas,
         )
 
-    def _ids(self, given: np.ndarray) -> np.ndarray:
-        if not isinstance(self.stack.embedding, Embedding):
+    def _ids(self, given: np.ndarray) -> tuple[Embedding, np.ndarray]:
+        of = self.stack.embedding
+        if not isinstance(of, Embedding):
             raise ArgumentError(
                 "ids_or_cov",
                 "is a row of ids, and the stack has no table of embeddings",
@@ -215,7 +221,7 @@ class RandomStack(eqx.Module):
                 f"has shape {given.shape}, {given.dtype}, or a negative id",
                 "pass ids of tokens [n], or their covariance [n, n]",
             )
-        return given
+        return of, given
 
     def _top(
         self,

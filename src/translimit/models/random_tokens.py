@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from translimit.core import Key, named_key
-from translimit.describe import Embedding, Normalisation, Stack
+from translimit.describe import Embedding, Normalisation
 from translimit.models.token_norms import normalise
 
 
@@ -32,20 +32,19 @@ def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Ar
     return rows if embedding.padding is None else rows * (ids != embedding.padding)[:, None]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def embedded(
-    stack: Stack, dtype: np.dtype, ids: Int[Array, " n"], keys: Array
+    of: Embedding, dim: int, dtype: np.dtype, ids: Int[Array, " n"], keys: Array
 ) -> Float[Array, "replicas n dim"]:
     """Tokens of an embedding: rows of the table, positions, the shared row, and their norm.
 
     Args:
-        stack: with an `Embedding`.
+        of: the embedding.
+        dim: D.
         dtype: of the result.
         ids: of the tokens.
         keys: of table, positions and the shared row, one a replica.
     """
-    of, dim = stack.embedding, stack.dim
-    assert isinstance(of, Embedding)  # `RandomStack.draw_tokens` looks
 
     def one(key: Key) -> Array:
         rows = of.multiplier * table_rows(of, dim, ids, key).astype(dtype)
@@ -57,26 +56,29 @@ def embedded(
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def gaussian(
-    stack: Stack, dtype: np.dtype, factor: Float[Array, "n n"], keys: Array
+    norm: Normalisation | None,
+    dim: int,
+    dtype: np.dtype,
+    factor: Float[Array, "n n"],
+    keys: Array,
 ) -> Float[Array, "replicas n dim"]:
-    """Gaussian tokens whose C, without the mean that norms remove, has the mean F F^T.
+    """Gaussian tokens with the mean <x_i, x_j> / D = F F^T.
 
-    Tokens that leave a norm of the embedding have the mean squares of F F^T exactly.
+    Tokens that leave a norm have the mean squares of F F^T exactly.
 
     Args:
-        stack: width, norms and embedding.
+        norm: of the embedding, or None.
+        dim: D.
         dtype: of the result.
         factor: F.
         keys: of the draw, one a replica.
     """
-    dim = stack.dim
-    norm = None if stack.embedding is None else stack.embedding.norm
 
     def one(key: Key) -> Array:
         drawn = jax.random.normal(named_key(key, "tokens"), (len(factor), dim), jnp.float32)
-        x = (dim / stack.free_dim) ** 0.5 * factor.astype(dtype) @ drawn.astype(dtype)
+        x = factor.astype(dtype) @ drawn.astype(dtype)
         if norm is None:
             return x
         wanted = jnp.sqrt(jnp.sum(factor**2, axis=1, keepdims=True)).astype(dtype)

@@ -107,7 +107,7 @@ def compute(config: Config, stack: Stack, keys: ex.Keys) -> Overlaps:
     tokens = network.draw_tokens(ids, replicas=config.networks, key=start)
     weights = core.named_key(keys.own, "weights")
     drawn = network.simulate(tokens, replicas=config.networks, key=weights)
-    method = limits.signal.Chain(config.networks, pairs=1)
+    method = limits.signal.Chain(config.networks)
     others = [_other(described, ids, *one, key=keys.own) for one in OTHERS.values()]
     return Overlaps(
         layer=np.arange(stack.layers + 1),
@@ -125,7 +125,9 @@ def _solved(
     key: Key,
 ) -> Float[np.ndarray, "copy layer"]:
     """Mean overlaps along depth, by the recursion or another method."""
-    problem = limits.signal.SignalPropagation(stack=stack, initial=stack.initial_cov(ids))
+    problem = limits.signal.SignalPropagation(
+        stack=stack, initial=stack.initial_cov(ids), top_gradient=None
+    )
     return np.asarray(observe.mean_overlap_of(core.solve(problem, method, key=key).overlaps))
 
 
