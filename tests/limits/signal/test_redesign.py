@@ -70,7 +70,7 @@ def test_a_stack_that_grows_out_of_its_embedding_is_mended() -> None:
     course = Reduced(one, N, jax.random.key(1)).course(4e-4, 0.0, ScaleFactors())
     assert np.allclose(course.square, found.before.mean_square, rtol=0.08)
     assert np.allclose(course.overlap, found.before.overlap, atol=0.06)
-    assert np.allclose(course.gradient, found.before.grad_square, rtol=0.3)
+    assert np.allclose(course.gradient, found.before.grad_square, rtol=0.15)
 
 
 @pytest.mark.slow
@@ -123,11 +123,9 @@ def test_changes_reach_every_kind_of_branch() -> None:
 
 def test_bad_input_is_named() -> None:
     one = stack({"norm_in": NORM})
-    for name, given in (
-        ("keep", {"keep": ("depth",)}),
-        ("keys", {"keys": 0.5}),
-    ):
-        with pytest.raises(ArgumentError, match=name):
-            redesign(one, np.eye(N), key=jax.random.key(0), **given)
+    with pytest.raises(ArgumentError, match="keep"):
+        redesign(one, np.eye(N), key=jax.random.key(0), keep=("depth",))
+    with pytest.raises(ArgumentError, match="keys"):
+        redesign(one, np.eye(N), key=jax.random.key(0), keys=0.5)
     with pytest.raises(ArgumentError, match="initial"):
         redesign(one, np.zeros((N, N)), key=jax.random.key(0))

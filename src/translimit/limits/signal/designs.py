@@ -40,6 +40,7 @@ from translimit.describe import (
     Experts,
     FeedForward,
     LatentAttention,
+    PatchEmbedding,
     Stack,
     SubBlock,
 )
@@ -172,7 +173,7 @@ def changed(stack: Stack, changes: ScaleFactors) -> Stack:
     return replace(stack, layers=layers, embedding=_embedding(stack, changes.embedding))
 
 
-def _embedding(stack: Stack, factor: float) -> Embedding | None:
+def _embedding(stack: Stack, factor: float) -> Embedding | PatchEmbedding | None:
     of = stack.embedding
     if not isinstance(of, Embedding):
         return of

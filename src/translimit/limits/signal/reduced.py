@@ -4,10 +4,11 @@ Tokens are exchangeable, as without a mask; under one, attention mixes like as m
 weights without scores look at, n' = 1 / (n^-1 sum w^2). Attention whose scores have deviation sigma
 = beta_s k (1 - R)^(1/2) returns gamma_A k times
 
-    S_ii = R + (1 - R) F,     S_ij = R + (1 - R) F^R n'^(R - 1),     F = F_n'(sigma),
+    S_ii = R + (1 - R) F,     S_ij = R + (1 - R) G,     F = F_n'(sigma),   G = F^R n'^(R - 1).
 
-and lets the share F + 2 sigma^2 F (1 - F) (1 - R) of independent gradients through. Feed-forward
-blocks and experts are tabulated against the angle arccos R. It is made for many evaluations in a
+A gradient has two numbers too, B_ii = d and B_ij = o. Values pass F d + (n' - 1) G o on, with the
+sum of B kept, and scores add 2 sigma^2 (1 - R) F (1 - F) d. Feed-forward blocks and experts are
+tabulated against the angle arccos R. It is made for many evaluations in a
 row: what comes out of it is checked by `SignalPropagation`.
 
 Reference: documentation, "Signal propagation".
@@ -100,63 +101,67 @@ class Reduced:
             changes: of the stack.
         """
         q, r = square * changes.embedding**2, overlap
-        squares, overlaps, shares, keys = [q], [r], [], []
+        squares, overlaps, returns, keys = [q], [r], [], []
         for layer in self.stack.layers:
-            share = 1.0
+            back = np.eye(2)
             for block in layer:
                 q, r, passed, looked = self._pass(block, q, r, changes)
-                share *= passed
+                back = back @ passed
                 keys += looked
             squares.append(q)
             overlaps.append(r)
-            shares.append(share)
-        gradient = np.concatenate([np.cumprod(shares[::-1])[::-1], [1.0]])
+            returns.append(back)
+        grad = [np.array([1.0, 0.0])]
+        for back in reversed(returns):
+            grad.append(back @ grad[-1])
+        gradient = np.array([one[0] for one in reversed(grad)])
         return Course(np.array(squares), np.array(overlaps), gradient, np.array(keys))
 
     def _pass(
         self, block: SubBlock, q: float, r: float, changes: ScaleFactors
-    ) -> tuple[float, float, float, list[float]]:
-        """Mean square, overlap, share of the gradient, and keys looked at."""
+    ) -> tuple[float, float, Float[np.ndarray, "2 2"], list[float]]:
+        """Mean square, overlap, what (d, o) is multiplied with, and keys looked at."""
         a, b = block.residual**2, block.branch**2
         s_in = square_scale(block.norm_in, q)
-        k, own, cross, back, keys = s_in * q, 0.0, 0.0, 0.0, []
+        k, own, cross, back, keys = s_in * q, 0.0, 0.0, np.zeros((2, 2)), []
         for branch in block.branches:
             if isinstance(branch, FeedForward | Experts):
                 more = changes.feed_forward**2
-                parts = self._block(branch, k, r)
+                one, two, *slopes = self._block(branch, k, r)
+                passed = np.diag(slopes)
             else:
                 more = changes.attention**2
-                *parts, looked = self._attention(branch, k, r, changes.scores)
+                one, two, passed, looked = self._attention(branch, k, r, changes.scores)
                 keys.append(looked)
-            own, cross, back = (
-                old + more * new for old, new in zip((own, cross, back), parts, strict=True)
-            )
+            own, cross, back = own + more * one, cross + more * two, back + more * passed
         if block.norm_out is not None:  # it takes every factor away: the norm's gain is changed
-            b *= (changes.feed_forward if not keys else changes.attention) ** 2
+            b *= (changes.attention if keys else changes.feed_forward) ** 2
         s_out = square_scale(block.norm_out, own)
         total = a * q + b * s_out * own
         s_post = square_scale(block.norm_post, total)
         overlap = (a * q * r + b * s_out * cross) / total if total > 0 else r
-        return s_post * total, overlap, s_post * (a + b * s_out * s_in * back), keys
+        return s_post * total, overlap, s_post * (a * np.eye(2) + b * s_out * s_in * back), keys
 
     def _attention(
         self, mixer: Mixer, k: float, r: float, scores: float
-    ) -> tuple[float, float, float, float]:
-        """U_ii, U_ij, the gradient's share before the norm, and keys looked at."""
+    ) -> tuple[float, float, Float[np.ndarray, "2 2"], float]:
+        """U_ii, U_ij, what (d, o) is multiplied with before the norm, and keys looked at."""
         seen = mixing(mixer, self.n, causal=self.stack.causal)
         count = max(round(seen.kept / seen.squares), 1)
         latent = isinstance(mixer, LatentAttention)
         sigma = scores * score_std(mixer, self.stack.dim, k) * math.sqrt(max(1.0 - r, 0.0))
         f = _concentrated(count, sigma)
+        g = f ** max(r, 0.0) * count ** (max(r, 0.0) - 1.0)
         gain = value_gain(mixer, self.stack.dim) * seen.kept
         size = gain if latent else gain * k
-        cross = f ** max(r, 0.0) * count ** (max(r, 0.0) - 1.0)
-        passed = f + 2 * sigma**2 * f * (1 - f) * (1 - r)
-        back = gain * passed / (k if latent else 1.0)
-        return size * (r + (1 - r) * f), size * (r + (1 - r) * cross), back, 1.0 / f
+        other = max(count - 1, 1)
+        back = np.array([[f, other * g], [(1 - f) / other, 1 - g]])
+        back[0, 0] += 2 * sigma**2 * f * (1 - f) * (1 - r)
+        back *= gain / (k if latent else 1.0)
+        return size * (r + (1 - r) * f), size * (r + (1 - r) * g), back, 1.0 / f
 
     def _block(self, branch: FeedForward | Experts, k: float, r: float) -> tuple[float, ...]:
-        """The same of a feed-forward block or experts, between two tabulated sizes of inputs."""
+        """U_ii, U_ij, and what d and o are multiplied with, between two tabulated sizes."""
         place = math.log2(max(k, 1e-30))
         if abs(place - round(place)) < 1e-4:  # behind a norm
             return self._tabulated(branch, round(place), r)
@@ -167,9 +172,10 @@ class Reduced:
         return tuple(float(v) for v in np.exp(one + (place - low) * (two - one)))
 
     def _tabulated(self, branch: FeedForward | Experts, place: int, r: float) -> tuple[float, ...]:
-        angles, values, slope = _table(branch, self.stack.dim, place, _seed(self.key))
-        cross = float(np.interp(math.acos(min(max(r, 0.0), 1.0)), angles, values))
-        return float(values[0]), cross, slope
+        angles, values, slopes = _table(branch, self.stack.dim, place, _seed(self.key))
+        angle = math.acos(min(max(r, 0.0), 1.0))
+        cross, passed = (float(np.interp(angle, angles, one)) for one in (values, slopes))
+        return float(values[0]), cross, float(slopes[0]), passed
 
 
 def score_std(mixer: Mixer, dim: int, square: float) -> float:
@@ -213,28 +219,27 @@ def _seed(key: Key) -> tuple[int, ...]:
 @functools.lru_cache(maxsize=256)
 def _table(
     branch: FeedForward | Experts, dim: int, place: int, seed: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """U against the angle of two inputs of mean square 2^place, and the gradient's share."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U and what a gradient is multiplied with, against the angle of inputs of square 2^place."""
     angles = np.linspace(0.0, math.pi / 2, ANGLES)
     plane = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     cov = 2.0**place * (plane @ plane.T)
-    key = jax.random.wrap_key_data(np.array(seed, np.uint32))
-    values, slope = in_float64(functools.partial(_first_row, branch, dim), cov, key)
-    return angles, np.asarray(values), float(slope)
+    key = jax.random.wrap_key_data(jnp.array(seed, jnp.uint32))
+    out, slope = in_float64(functools.partial(_first_row, branch, dim), cov, key)
+    return angles, np.asarray(out), np.asarray(slope)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _first_row(
     branch: FeedForward | Experts, dim: int, cov: Float[Array, "n n"], key: Key
 ) -> tuple[Array, Array]:
-    if isinstance(branch, FeedForward):
-        told = units(branch, dim, cov)
-        return told.out[0], told.through_in[0, 0] + told.through_up[0, 0]
-    chosen = routing_overlap(branch, dim, cov, key, ROUTERS)
-    inner = units(branch.expert, dim, cov)
-    out = chosen * inner.out
-    slope = chosen[0, 0] * (inner.through_in + inner.through_up)[0, 0]
-    if branch.shared is not None:
-        shared = units(branch.shared, dim, cov)
-        out, slope = out + shared.out, slope + (shared.through_in + shared.through_up)[0, 0]
-    return out[0], jnp.asarray(slope)
+    blocks = [(branch, jnp.ones(()))] if isinstance(branch, FeedForward) else []
+    if isinstance(branch, Experts):
+        blocks = [(branch.expert, routing_overlap(branch, dim, cov, key, ROUTERS))]
+        blocks += [] if branch.shared is None else [(branch.shared, jnp.ones(()))]
+    out = slope = jnp.zeros_like(cov)
+    for block, chosen in blocks:
+        told = units(block, dim, cov)
+        out = out + chosen * told.out
+        slope = slope + chosen * (told.through_in + told.through_up)
+    return out[0], slope[0]

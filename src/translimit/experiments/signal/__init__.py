@@ -1,0 +1,1 @@
+"""Signal propagation at initialisation: the recursion of any block against drawn networks."""
