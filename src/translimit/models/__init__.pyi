@@ -2,8 +2,6 @@ from .chain_paths import ChainPaths as ChainPaths
 from .compressed_shaped_transformer import (
     CompressedShapedTransformer as CompressedShapedTransformer,
 )
-from .drawn_stack import DrawnStack as DrawnStack
-from .drawn_stack import Signals as Signals
 from .head_layers import head_update as head_update
 from .network_covariances import NetworkCovariances as NetworkCovariances
 from .random_heads import RandomHeadChain as RandomHeadChain

@@ -83,9 +83,11 @@ def compute(config: Config, family: str, keys: ex.Keys) -> Curves:
     """Networks in single precision, the recursion in double."""
     stack = stacks.family(family, config.dim, config.layers, config.std)
     cov = stack.initial_cov(stacks.ids(config.tokens))
-    signals = models.DrawnStack(stack).simulate(
-        cov, networks=config.networks, key=core.named_key(keys.own, "networks")
-    )
+    networks, drawn = models.RandomStack(stack), {"replicas": config.networks}
+    own = core.named_key(keys.own, "networks")
+    tokens = networks.draw_tokens(cov, key=core.named_key(own, "tokens"), **drawn)
+    paths = networks.simulate(tokens, key=own, top_gradient="identity", **drawn)
+    assert paths.grad_grams is not None
     method = limits.signal.Recursion(pairs=32, copies=config.copies)
     key = core.named_key(keys.own, "recursion")
 
@@ -97,7 +99,7 @@ def compute(config: Config, family: str, keys: ex.Keys) -> Curves:
 
     names = [name for name, (families, _) in OTHERS.items() if family in families]
     return Curves(
-        drawn=_told(signals.covs, signals.grad_grams),
+        drawn=_told(paths.covs, paths.grad_grams),
         recursion=solved(None),
         others=np.stack([solved(name).mean(axis=0) for name in names]),
         level=np.arange(config.layers + 1),
@@ -176,8 +178,9 @@ CURVES = ex.Figure(
     name="families",
     title="Five families, forward and backward",
     caption="Mean overlap of {tokens} tokens, logarithms of the mean square and of tr B / n by "
-    "level in {networks} networks of width {dim} (points, bars of one standard error), and the recursion "
-    "of infinite width (lines). The gradient is independent and of unit size above the last layer.",
+    "level in {networks} networks of width {dim} (points, bars of one standard error), and the "
+    "recursion of infinite width (lines). The gradient is independent and of unit size above the "
+    "last layer.",
     columns=("family", "observable", "level", "networks", "stderr", "recursion"),
     rows=_rows,
     x="level",

@@ -1,4 +1,4 @@
-r"""How much softmax concentrates over T keys: the exact mean, drawn scores, and the limit of large T.
+r"""Attention of many unrelated tokens: exact at every length, against the random energy limit.
 
 Scores of deviation beta (log T)^(1/2) concentrate, in the limit, from beta = 2^(1/2) on, with
 E sum p^2 -> 1 - 2^(1/2) / beta (the random-energy model). At the T of networks the mean F_T, an
