@@ -27,8 +27,6 @@ PLACEMENTS = {
     "peri-LN": (True, True, False),
     "reordered": (False, True, False),
 }
-#: A scale of scores that leaves none.
-NO_SCORES = 1e-30
 
 
 def scaled(stack: Stack, inner: float | int, outer: float | int) -> Stack:
@@ -136,18 +134,3 @@ def bare(stack: Stack) -> Stack:
     return stack.with_branches(
         lambda one: replace(one, qk_norm=None) if isinstance(one, Attention) else one
     )
-
-
-def without_scores(stack: Stack) -> Stack:
-    """The stack with attention weights that do not depend on tokens; masks and biases stay.
-
-    Args:
-        stack: the stack.
-    """
-
-    def change(branch: Branch) -> Branch:
-        if not isinstance(branch, (Attention, LatentAttention)):
-            return branch
-        return replace(branch, scores=replace(branch.scores, scale=NO_SCORES))
-
-    return stack.with_branches(change)

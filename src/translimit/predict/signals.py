@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 from translimit.core import ArrayInput, Key, Progress, named_key, part_of, solve, standard_error
 from translimit.describe import LatentAttention, Stack, attentions, effective_dim, score_std
 from translimit.limits.signal import Chain, Recursion, SignalPropagation, SignalSolution, spread
-from translimit.predict.changes import without_scores
 from translimit.predict.curves import NOT_TOLD, Curve, floats
 from translimit.predict.measures import Measure, measure
 
@@ -103,8 +102,10 @@ def signals(
         progress: called with the share that is done.
     """
 
-    def solved(name: str, method: Recursion | Chain, changed: Stack = stack) -> SignalSolution:
-        problem = SignalPropagation(stack=changed, initial=cov, top_gradient=top_gradient)
+    def solved(name: str, method: Recursion | Chain, score_factor: float = 1.0) -> SignalSolution:
+        problem = SignalPropagation(
+            stack=stack, initial=cov, top_gradient=top_gradient, score_factor=score_factor
+        )
         return solve(problem, method, key=named_key(key, name), progress=told(name))
 
     shares = {"limit": (0.0, 0.4), "half": (0.4, 0.6), "bare": (0.6, 0.7), "networks": (0.7, 1.0)}
@@ -125,7 +126,7 @@ def signals(
     if errors and effort.networks:
         drawn = measure(solved("networks", Chain(effort.networks)), stack, kinds)
     elif errors:
-        bare = measure(solved("bare", Recursion(1, 2), without_scores(stack)), stack, kinds)
+        bare = measure(solved("bare", Recursion(1, 2), 0.0), stack, kinds)
         spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
     ratio = len(cov) / effective_dim(stack)
     curves = {

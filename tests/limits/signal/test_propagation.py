@@ -268,3 +268,25 @@ def test_what_an_out_norm_leaves_is_what_is_added() -> None:
     problem = SignalPropagation(stack=Stack(64, (layer,)), initial=np.eye(6))
     solution = solve(problem, Recursion(1, 2), key=jax.random.key(0))
     np.testing.assert_allclose(solution.added, np.array([[[0.25, 0.0]]] * 2), rtol=1e-9)
+
+
+def test_a_factor_of_scores_is_a_scale_of_them() -> None:
+    stack = STACKS["qwen3"]
+    other = stack.with_branches(
+        lambda one: (
+            dataclasses.replace(one, scores=Scores(scale=0.5 * one.score_scale))
+            if isinstance(one, Attention)
+            else one
+        )
+    )
+    initial, told = stack.initial_cov(IDS), []
+    for of, factor in ((stack, 0.5), (other, 1.0)):
+        for method in (Recursion(2, 2), Chain(2)):
+            problem = SignalPropagation(stack=of, initial=initial, score_factor=factor)
+            found = solve(problem, method, key=jax.random.key(3))
+            told.append((found.covs, found.grad_grams))
+    for one, two in zip(told[:2], told[2:], strict=True):
+        np.testing.assert_allclose(one[0], two[0], rtol=1e-6)
+        np.testing.assert_allclose(one[1], two[1], rtol=1e-5)
+    with pytest.raises(ArgumentError, match="score_factor"):
+        SignalPropagation(stack=stack, initial=initial, score_factor=-1.0)

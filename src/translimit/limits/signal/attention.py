@@ -89,7 +89,13 @@ class _Read(NamedTuple):
 
 
 def mix(
-    mixer: Mixer, dim: int, causal: bool, cov: Float[Array, "n n"], key: Key, pairs: Array
+    mixer: Mixer,
+    dim: int,
+    causal: bool,
+    cov: Float[Array, "n n"],
+    key: Key,
+    pairs: Array,
+    score_factor: Array | float = 1.0,
 ) -> Mixed:
     """The average of a layer's attention over its weights.
 
@@ -100,6 +106,7 @@ def mix(
         cov: K, of what it reads.
         key: of its heads.
         pairs: how many antithetic pairs are drawn, at least 1.
+        score_factor: what all scores are multiplied with.
     """
     read = _reading(mixer, dim, cov)
     n = len(cov)
@@ -107,7 +114,7 @@ def mix(
     where = seen / max(int(seen.sum()), 1)
 
     def body(index: Array, total: Mixed) -> Mixed:
-        log_p = _pair(mixer, causal, read, key, index, pairs)
+        log_p = _pair(mixer, causal, read, key, index, pairs, score_factor)
         p = jnp.exp(log_p)
         entropy = -jnp.sum(jnp.where(p > 0, p * log_p, 0.0), axis=2)
         mean = entropy @ where
@@ -192,6 +199,7 @@ def pull(
     grad: Float[Array, "n n"],
     key: Key,
     pairs: Array,
+    score_factor: Array | float = 1.0,
 ) -> Pulled:
     """Gradients below attention from those above it.
 
@@ -203,6 +211,7 @@ def pull(
         grad: B, of the gradient of its output.
         key: of heads, which need not be those of the way forward.
         pairs: how many antithetic pairs are drawn, at least 1.
+        score_factor: what all scores are multiplied with.
     """
     read = _reading(mixer, dim, cov)
     above = factor(grad)
@@ -222,7 +231,9 @@ def pull(
 
         def head(sign: Array) -> tuple[Array, ...]:
             p, back = jax.vjp(
-                lambda q, k: weights(mixer, causal, q, k, read.squares, number, bias), sign * q, k
+                lambda q, k: weights(mixer, causal, q, k, read.squares, number, bias, score_factor),
+                sign * q,
+                k,
             )
             to_q, to_k = back(up @ value.T)
             keyed = to_k * read.key_variance
@@ -327,10 +338,16 @@ def _queries_and_keys(read: _Read, drawn: Array) -> tuple[Array, Array]:
 
 
 def _pair(
-    mixer: Mixer, causal: bool, read: _Read, key: Key, index: Array, pairs: Array
+    mixer: Mixer,
+    causal: bool,
+    read: _Read,
+    key: Key,
+    index: Array,
+    pairs: Array,
+    score_factor: Array | float = 1.0,
 ) -> Float[Array, "2 n n"]:
     """Logarithms of the attention weights of an antithetic pair of heads."""
     q, k = _queries_and_keys(read, normals(key, index, (len(read.query), 2 * mixer.head_dim)))
     head, bias = spaced(mixer, index, pairs, mixer.heads, key), jax.random.fold_in(key, index)
-    products = scores(mixer, q, k, read.squares)
+    products = scores(mixer, q, k, read.squares, score_factor)
     return log_weights(mixer, causal, jnp.stack([products, -products]), head, bias)

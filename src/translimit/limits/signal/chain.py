@@ -62,7 +62,13 @@ def before_norm(norm: Normalisation, cov: Array) -> Array:
 
 
 def forward_drawn(
-    block: SubBlock, dim: int, total: int, causal: bool, x: Float[Array, "n width"], key: Key
+    block: SubBlock,
+    dim: int,
+    total: int,
+    causal: bool,
+    x: Float[Array, "n width"],
+    key: Key,
+    score_factor: Array | float = 1.0,
 ) -> tuple[Float[Array, "n width"], Passed]:
     """Pass a sub-block of a network.
 
@@ -73,6 +79,7 @@ def forward_drawn(
         causal: whether a token sees only itself and the tokens before it.
         x: the tokens in coordinates.
         key: of the weights.
+        score_factor: what all scores are multiplied with.
     """
     n, width = len(x), _width(len(x), dim)
     seen = x * _scales(block.norm_in, x, total) / total**0.5
@@ -81,7 +88,8 @@ def forward_drawn(
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
         if isinstance(branch, (Attention, LatentAttention)):
-            part, entropy, spread, squares = _attention(branch, total, causal, seen, own)
+            drawn = _attention(branch, total, causal, seen, own, score_factor)
+            part, entropy, spread, squares = drawn
         elif isinstance(branch, FeedForward):
             part = _feed_forward(branch, total, seen, own)
         else:
@@ -97,7 +105,7 @@ def forward_drawn(
 
 
 def _attention(
-    mixer: Mixer, total: int, causal: bool, seen: Array, key: Key
+    mixer: Mixer, total: int, causal: bool, seen: Array, key: Key, score_factor: Array | float
 ) -> tuple[Array, Array, Array, Array]:
     """Q Q^T of drawn heads, and the entropy of their weights."""
     query_variance, key_variance = entry_variances(mixer, total)
@@ -129,7 +137,7 @@ def _attention(
         def head(place: Array, own_q: Array) -> tuple[Array, Array, Array]:
             number = index * shared + place
             bias = jax.random.fold_in(own, 1 + place)
-            p = weights(mixer, causal, own_q, own_k, means, number, bias)
+            p = weights(mixer, causal, own_q, own_k, means, number, bias, score_factor)
             return p @ v, entropy_of(p), jnp.sum(p**2, axis=1)
 
         mixed, entropies, squares = jax.vmap(head)(jnp.arange(shared), queries)

@@ -61,6 +61,7 @@ def weights(
     squares: tuple[Array, Array],
     head: Array,
     key: Key,
+    factor: Array | float = 1.0,
 ) -> Float[Array, "n n"]:
     """Attention weights of one head, rows of queries.
 
@@ -72,12 +73,18 @@ def weights(
         squares: expected mean squares of queries and keys, for a norm over all heads.
         head: its number, for biases that differ by head.
         key: of a bias that is drawn.
+        factor: what scores are multiplied with.
     """
-    return jnp.exp(log_weights(mixer, causal, scores(mixer, q, k, squares), head, key))
+    products = scores(mixer, q, k, squares, factor)
+    return jnp.exp(log_weights(mixer, causal, products, head, key))
 
 
 def scores(
-    mixer: Mixer, q: Float[Array, "n d"], k: Float[Array, "n d"], squares: tuple[Array, Array]
+    mixer: Mixer,
+    q: Float[Array, "n d"],
+    k: Float[Array, "n d"],
+    squares: tuple[Array, Array],
+    factor: Array | float = 1.0,
 ) -> Float[Array, "n n"]:
     """Scores of one head before biases and masks: odd in its queries, whatever the norms and caps.
 
@@ -86,6 +93,7 @@ def scores(
         q: queries.
         k: keys.
         squares: expected mean squares of queries and keys, for a norm over all heads.
+        factor: what they are multiplied with, before a cap.
     """
     norm = mixer.qk_norm if isinstance(mixer, Attention) else None
     if norm is not None and not norm.turned:
@@ -93,7 +101,7 @@ def scores(
     q, k = _turned(mixer, q), _turned(mixer, k)
     if norm is not None and norm.turned:
         q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
-    products = mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
+    products = factor * mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
     cap = mixer.scores.softcap
     return products if cap is None else cap * jnp.tanh(products / cap)
 

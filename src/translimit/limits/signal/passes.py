@@ -73,6 +73,7 @@ def pass_forward(
     levels: np.ndarray,
     *,
     keep: bool,
+    score_factor: float = 1.0,
     progress: Callable[[float], object] | None,
 ) -> Forward:
     """Pass all layers.
@@ -85,6 +86,7 @@ def pass_forward(
         pairs: antithetic pairs of heads of every layer.
         levels: at which C is wanted.
         keep: whether sub-blocks are kept for the way back.
+        score_factor: what all scores are multiplied with.
         progress: told after every layer.
     """
     share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), len(covs)
@@ -96,10 +98,12 @@ def pass_forward(
             if tokens is None:
                 given = (block, stack.dim, stack.causal, share)
                 every = zip(covs, seeds, strict=True)
-                ones = [_forward(*given, *one, pairs[number]) for one in every]
+                ones = [_forward(*given, *one, pairs[number], score_factor) for one in every]
             else:
                 given = (block, stack.free_dim, stack.dim, stack.causal)
-                both = [_drawn(*given, *one) for one in zip(tokens, seeds, strict=True)]
+                both = [
+                    _drawn(*given, *one, score_factor) for one in zip(tokens, seeds, strict=True)
+                ]
                 tokens, ones = [x for x, _ in both], [one for _, one in both]
             covs = [one.after for one in ones]
             passed.append(ones)
@@ -120,6 +124,7 @@ def pass_backward(
     key: Key,
     levels: np.ndarray,
     *,
+    score_factor: float = 1.0,
     progress: Callable[[float], object] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return through all layers: B [copies, levels, n, n] and squares of weights' gradients.
@@ -130,6 +135,7 @@ def pass_backward(
         grads: B at the top, of every copy [n, n].
         key: of heads and routers.
         levels: at which B is wanted.
+        score_factor: what all scores are multiplied with.
         progress: told after every layer.
     """
     share, count, wanted = stack.free_dim / stack.dim, len(stack.layers), set(levels.tolist())
@@ -139,7 +145,7 @@ def pass_backward(
         number, given = step.layer, (step.block, stack.dim, stack.causal, share)
         seeds = copy_seeds(key, copies, 1, number, step.place)
         every = zip(step.passed, grads, seeds, strict=True)
-        returned = [_backward(*given, *one, step.pairs) for one in every]
+        returned = [_backward(*given, *one, step.pairs, score_factor) for one in every]
         grads = [one.below for one in returned]
         squares[:, number] += np.stack([one.weights for one in returned])
         if step.place == 0:
@@ -178,16 +184,29 @@ def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _forward(
-    block: SubBlock, dim: int, causal: bool, share: float, cov: Array, seed: Array, pairs: Array
+    block: SubBlock,
+    dim: int,
+    causal: bool,
+    share: float,
+    cov: Array,
+    seed: Array,
+    pairs: Array,
+    score_factor: Array | float,
 ) -> Passed:
-    return forward(block, dim, causal, share, cov, key_of(seed), pairs)
+    return forward(block, dim, causal, share, cov, key_of(seed), pairs, score_factor)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
 def _drawn(
-    block: SubBlock, dim: int, total: int, causal: bool, x: Array, seed: Array
+    block: SubBlock,
+    dim: int,
+    total: int,
+    causal: bool,
+    x: Array,
+    seed: Array,
+    score_factor: Array | float,
 ) -> tuple[Array, Passed]:
-    return forward_drawn(block, dim, total, causal, x, key_of(seed))
+    return forward_drawn(block, dim, total, causal, x, key_of(seed), score_factor)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
@@ -200,5 +219,6 @@ def _backward(
     grad: Array,
     seed: Array,
     pairs: Array,
+    score_factor: Array | float,
 ) -> Returned:
-    return backward(block, dim, causal, share, passed, grad, key_of(seed), pairs)
+    return backward(block, dim, causal, share, passed, grad, key_of(seed), pairs, score_factor)

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.core import (
+    NOT_NEGATIVE,
     AbstractMethod,
     AbstractProblem,
     ArgumentError,
@@ -39,6 +40,7 @@ from translimit.core import (
     require_covariance,
     require_flag,
     require_free,
+    require_real,
 )
 from translimit.describe import Branch, Experts, FeedForward, Stack
 from translimit.limits.signal.chain import start
@@ -122,6 +124,8 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
         top_gradient: B at the top of the last layer, <g_i, g_j> [n, n]; "identity" for independent
             unit gradients of the tokens; None for the way forward alone, which takes half the time
             and memory: the solution's gradients then have no levels.
+        score_factor: what all scores are multiplied with; 0 for attention weights that do not
+            depend on tokens.
 
     Raises:
         ArgumentError: a matrix that is no covariance, a token of norm zero before a norm without
@@ -142,6 +146,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
     stack: Stack = eqx.field(static=True)
     initial: Float[np.ndarray, "n n"]
     top: Float[np.ndarray, "n n"] | None
+    score_factor: float = eqx.field(static=True)
     t1: Number = eqx.field(static=True)
 
     def __init__(
@@ -150,6 +155,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
         stack: Stack,
         initial: ArrayInput,
         top_gradient: ArrayInput | Literal["identity"] | None = "identity",
+        score_factor: float | int = 1.0,
     ):
         if not isinstance(stack, Stack):
             raise ArgumentTypeError("stack", f"got {brief(stack)}", "pass a describe.Stack")
@@ -170,6 +176,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
                 given = f"has shape {top.shape} for {n} tokens"
                 raise ArgumentError("top_gradient", given, f"pass [{n}, {n}]")
             self.top = top
+        self.score_factor = require_real(score_factor, "score_factor", NOT_NEGATIVE)
         self.t1 = len(stack.layers)
         _require_norms(stack, self.initial)
 
@@ -244,13 +251,22 @@ def _solved(
         pairs_by_layer(stack, method),
         levels,
         keep=problem.top is not None,
+        score_factor=problem.score_factor,
         progress=part_of(progress, 0.0, 1.0 if problem.top is None else 0.5),
     )
     grads = np.zeros((copies, 0, n, n))
     squares = np.zeros((copies, 0, len(GROUPS)))
     if problem.top is not None:
         top, half = [problem.top] * copies, part_of(progress, 0.5, 1.0)
-        grads, squares = pass_backward(stack, forward.steps, top, key, levels, progress=half)
+        grads, squares = pass_backward(
+            stack,
+            forward.steps,
+            top,
+            key,
+            levels,
+            score_factor=problem.score_factor,
+            progress=half,
+        )
     told = forward.summary
     return SignalSolution(
         ts=levels.astype(float),

@@ -136,6 +136,10 @@ def spread(
     for name in observables:
         if name not in _SCALARS:
             raise ArgumentError("observables", f"unknown {name!r}", nearest(name, _SCALARS))
+    if problem.score_factor != 1.0:
+        raise ArgumentError(
+            "problem", "has scores times a factor", "describe them in the stack itself"
+        )
     stack = problem.stack
     branches = [branch for block in stack.sub_blocks for branch in block.branches]
     if any(isinstance(branch, LatentAttention) for branch in branches):

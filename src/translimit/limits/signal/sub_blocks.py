@@ -83,6 +83,7 @@ def forward(
     cov: Float[Array, "n n"],
     key: Key,
     pairs: Array,
+    score_factor: Array | float = 1.0,
 ) -> Passed:
     """Pass a sub-block.
 
@@ -94,6 +95,7 @@ def forward(
         cov: C.
         key: of heads and routers.
         pairs: antithetic pairs of heads.
+        score_factor: what all scores are multiplied with.
     """
     read = scaled(cov, scales(block.norm_in, cov))
     n = len(cov)
@@ -102,7 +104,7 @@ def forward(
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
         if isinstance(branch, (Attention, LatentAttention)):
-            mixed = mix(branch, dim, causal, read, own, pairs)
+            mixed = mix(branch, dim, causal, read, own, pairs, score_factor)
             part, entropy, squares = mixed.out, mixed.entropy, mixed.squares
             spread = mixed.mean_square - mixed.mean**2
             entropy_std = jnp.sqrt(jnp.maximum(spread, 0.0))
@@ -130,6 +132,7 @@ def backward(
     grad: Float[Array, "n n"],
     key: Key,
     pairs: Array,
+    score_factor: Array | float = 1.0,
 ) -> Returned:
     """Pass a sub-block backward.
 
@@ -142,6 +145,7 @@ def backward(
         grad: B above.
         key: of heads and routers.
         pairs: antithetic pairs of heads.
+        score_factor: what all scores are multiplied with.
     """
     cov = passed.before
     s_in = scales(block.norm_in, cov)
@@ -154,7 +158,7 @@ def backward(
         own = jax.random.fold_in(key, number)
         last = jnp.sum(arriving * passed.parts[number]) / share
         if isinstance(branch, (Attention, LatentAttention)):
-            pulled = pull(branch, dim, causal, read, arriving, own, pairs)
+            pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor)
             below = below + pulled.below
             told |= {"query": pulled.query, "key": pulled.key, "value": pulled.value}
             told["attention_out"] = last
