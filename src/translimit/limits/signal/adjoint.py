@@ -81,7 +81,7 @@ def adjoint(
         pairs: antithetic pairs of heads of the way forward.
     """
     of_sum = pull_norm(block.norm_post, passed.sum, above)
-    of_out = pull_norm(block.norm_out, passed.out, block.branch**2 * of_sum)
+    of_out = jnp.asarray(pull_norm(block.norm_out, passed.out, block.branch**2 * of_sum))
     read = scaled(passed.before, scales(block.norm_in, passed.before))
     of_read = jnp.zeros_like(of_out)
     for number, branch in enumerate(block.branches):
@@ -94,8 +94,8 @@ def adjoint(
             assert not isinstance(branch, LatentAttention)  # refused by `spread`
             pulled = _experts(branch, dim, read, of_out, own)
         of_read = of_read + share * pulled
-    below = pull_norm(block.norm_in, passed.before, of_read)
-    return Adjoint(block.residual**2 * of_sum + below, of_out, of_sum)
+    below = block.residual**2 * of_sum + pull_norm(block.norm_in, passed.before, of_read)
+    return Adjoint(*map(jnp.asarray, (below, of_out, of_sum)))
 
 
 def _experts(
@@ -124,7 +124,7 @@ def _routing(
     sine = jnp.sin(angle)
     apart = (sine > LEAST_SINE) & seen[:, None] & seen[None, :]
     of_overlap = jnp.where(apart, -slope / jnp.where(apart, sine, 1.0), 0.0)
-    below = pull_norm(Normalisation(), read, above * of_overlap)
+    below = jnp.asarray(pull_norm(Normalisation(), read, above * of_overlap))
     # With respect to the logarithm of a token's variance: half of each of the two.
     of_log = _chebyshev(lambda c: c, (series[2] - series[0]) / (2 * STEP), x)
     total = jnp.sum(above * of_log * seen[:, None] * seen[None, :], axis=2)

@@ -151,9 +151,9 @@ def _coefficients(activation: Activation, stds: Array) -> _Three:
     # phi(0) apart: what is divided by a small s keeps its digits.
     zero = activation(jnp.zeros(()))
     a = (activation(s[:, None] * nodes) - zero) @ projection
-    k = np.arange(TERMS)
-    b = np.sqrt(k + 1) * a[:, 1 : TERMS + 1] / s[:, None]
-    c = np.sqrt((k + 1) * (k + 2)) / 2 * a[:, 2 : TERMS + 2] / s[:, None] ** 2
+    k = jnp.arange(TERMS)
+    b = jnp.sqrt(k + 1) * a[:, 1 : TERMS + 1] / s[:, None]
+    c = jnp.sqrt((k + 1) * (k + 2)) / 2 * a[:, 2 : TERMS + 2] / s[:, None] ** 2
     of_phi = jnp.where(stds[:, None] > 0, a[:, :TERMS], 0.0).at[:, 0].add(zero)
     return of_phi, b, c
 
@@ -233,13 +233,14 @@ def kernel_error(activation: Activation, std: float) -> float:
     """
     if activation in _CLOSED or std == 0.0:
         return 0.0
-    return float(abs(in_float64(_share_of_the_series, activation, np.float64(std)) - 1.0))
+    nodes, projection = _hermite()
+    z = np.linspace(-9.0, 9.0, 40_001)
+    density = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    values = in_float64(_values, activation, std * np.concatenate([nodes, z]))
+    series = np.sum((values[:NODES] @ projection[:, :TERMS]) ** 2)
+    return float(abs(series / (density @ values[NODES:] ** 2) - 1.0))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _share_of_the_series(activation: Activation, std: Float[Array, ""]) -> Float[Array, ""]:
-    """The series of E phi(u)^2 over its value."""
-    z = np.linspace(-9.0, 9.0, 40_001)
-    density = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
-    series = jnp.sum(_coefficients(activation, std[None])[0] ** 2)
-    return series / (density @ activation(std * z) ** 2)
+def _values(activation: Activation, x: Float[Array, " points"]) -> Float[Array, " points"]:
+    return activation(x)

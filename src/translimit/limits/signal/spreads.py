@@ -253,7 +253,7 @@ def _tokens(stack: Stack, cov: np.ndarray, slopes: np.ndarray) -> Float[np.ndarr
     norm = None if stack.embedding is None else stack.embedding.norm
     if norm is not None:
         cov = np.asarray(before_norm(norm, jnp.asarray(cov)))
-        slopes = pull_norm(norm, cov, slopes)
+        slopes = np.asarray(pull_norm(norm, cov, slopes))
     turned = slopes @ cov
     return 2 / stack.free_dim * np.sum(turned * np.swapaxes(turned, 1, 2), axis=(1, 2))
 
@@ -261,7 +261,7 @@ def _tokens(stack: Stack, cov: np.ndarray, slopes: np.ndarray) -> Float[np.ndarr
 def _mean_of_overlaps(cov: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """sum_ij w_ij R_ij and its derivative."""
     norm = Normalisation()
-    slopes = pull_norm(norm, cov, weights[None])[0]
+    slopes = np.asarray(pull_norm(norm, cov, weights[None]))[0]
     squares = np.diagonal(cov)
     s = (squares > 0) / np.sqrt(squares + (squares == 0))
     return float(np.sum(weights * cov * s[:, None] * s[None, :])), slopes
