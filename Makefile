@@ -36,10 +36,10 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emit
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
 	noci2023/shaped-and-unshaped koubbi2026/low-temperature bordelon2024/dmft-rich-and-lazy \
 	bordelon2024/head-scaling
-WRITTEN := src tests benchmarks docs/hooks
+WRITTEN := src tests benchmarks docs/hooks docs/assets/answers
 
 .PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs ledger \
-	format clean
+	answers format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +83,9 @@ docs: $(STAMPS)/test  ## build the documentation into site/, strictly
 
 ledger: $(STAMPS)/core  ## write what is registered, and put the verdicts of RUNS="..." into the documentation
 	@$(BIN)/python docs/hooks/ledger.py $(RUNS)
+
+answers: $(STAMPS)/core  ## run the examples of the documentation again and write what they print (minutes)
+	@$(BIN)/python docs/hooks/answers.py
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix $(WRITTEN)

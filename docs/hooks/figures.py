@@ -244,8 +244,8 @@ def four_theories(figure: Any) -> None:
     )
     figures.finish(shaped, xlabel="layer", ylabel="correlation of two tokens", title="shaped")
 
-    curve = names["prediction"].curves[0]
-    mean, spread = np.array(curve.overlap), np.array(curve.error)
+    curve = names["prediction"].curves["overlap"]
+    mean, spread = np.array(curve.value), np.array(curve.error)
     heads.fill_between(
         layers, mean - spread, mean + spread, color=figures.LIMIT, alpha=0.15, linewidth=0
     )
