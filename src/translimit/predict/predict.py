@@ -23,7 +23,7 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import Stack, StackReading, read_stack
-from translimit.predict import fixes, words
+from translimit.predict import words
 from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
@@ -149,7 +149,9 @@ def predict(
         )
     design = None
     if fix:
-        design = fixes.fix(stack, entering.cov, kinds, effort, named_key(key, "fix"))
+        from translimit.predict.fixes import fix as look_for  # it loads an optimiser
+
+        design = look_for(stack, entering.cov, kinds, effort, named_key(key, "fix"))
     return Prediction(
         reading=reading,
         tokens=entering.count,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 from translimit.core import Json, with_error
 from translimit.describe import StackReading
 from translimit.predict.curves import Curve
-from translimit.predict.fixes import Fix
 from translimit.predict.loss import Loss
 from translimit.predict.variants import Variant
 from translimit.predict.words import Quantity
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from translimit.limits.signal import Label
+    from translimit.predict.fixes import Fix
 
 
 @dataclass(frozen=True)

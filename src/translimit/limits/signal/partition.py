@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
 
 from translimit.core import (
     ArrayInput,
@@ -140,8 +140,10 @@ def _checked(
 
 
 @functools.lru_cache(maxsize=32)
-def _table(words: int, sigma: float) -> PchipInterpolator:
+def _table(words: int, sigma: float) -> Callable[[np.ndarray], np.ndarray]:
     """Log A against the angle: angles are denser near 0, where wide logits change fastest."""
+    from scipy.interpolate import PchipInterpolator  # scipy is not loaded until it is needed
+
     near = math.pi / 2 * (np.arange(ANGLES) / ANGLES) ** 1.5
     angles = np.concatenate([near, np.linspace(math.pi / 2, math.pi, ANGLES // 2 + 1)])
     start, stop = _window(words, sigma)

@@ -36,7 +36,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import special
 
 from translimit.core import (
     POSITIVE,
@@ -356,7 +355,7 @@ def _own_word(
     weights = weights / weights.sum()
     log_s = (own - base)[:, None] + sigma * np.sqrt(1 + share)[:, None] * z
     log_s = np.where(own[:, None] != 0.0, log_s, -np.inf)  # no own word where it has no logit
-    p = special.expit(log_s)
+    p = 0.5 * (1.0 + np.tanh(0.5 * log_s))  # the logistic function
     mean = p @ weights
     std = np.sqrt(np.maximum(p**2 @ weights - mean**2, 0.0))
     return mean, std, np.logaddexp(0.0, log_s) @ weights
