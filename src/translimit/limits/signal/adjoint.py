@@ -92,16 +92,16 @@ def adjoint(
             pulled = pull_units(branch, dim, read, of_out)
         else:
             assert not isinstance(branch, LatentAttention)  # refused by `spread`
-            pulled = _experts(branch, dim, read, of_out, own)
+            pulled = _experts(branch, dim, read, of_out, own, ROUTERS * pairs)
         of_read = of_read + share * pulled
     below = block.residual**2 * of_sum + pull_norm(block.norm_in, passed.before, of_read)
     return Adjoint(*map(jnp.asarray, (below, of_out, of_sum)))
 
 
 def _experts(
-    block: Experts, dim: int, read: Array, above: Float[Array, "m n n"], key: Key
+    block: Experts, dim: int, read: Array, above: Float[Array, "m n n"], key: Key, draws: Array
 ) -> Float[Array, "m n n"]:
-    chosen = routing_overlap(block, dim, read, key, ROUTERS)
+    chosen = routing_overlap(block, dim, read, key, draws)
     expert = units(block.expert, dim, read).out
     below = pull_units(block.expert, dim, read, above * chosen)
     below = below + _routing(block, dim, read, above * expert, jax.random.fold_in(key, 1))

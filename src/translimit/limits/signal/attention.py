@@ -19,6 +19,7 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.core import Key
-from translimit.core.draws import normals_of_seed
 from translimit.describe import Attention
 from translimit.limits.signal.heads import (
     Mixer,
@@ -39,6 +39,7 @@ from translimit.limits.signal.heads import (
     weights,
 )
 from translimit.limits.signal.norms import factor, inverse_norms, overlaps, scaled
+from translimit.limits.signal.seeds import normals
 
 
 class Mixed(NamedTuple):
@@ -96,6 +97,7 @@ def mix(
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
+    single: bool = False,
 ) -> Mixed:
     """The average of a layer's attention over its weights.
 
@@ -107,8 +109,9 @@ def mix(
         key: of its heads.
         pairs: how many antithetic pairs are drawn, at least 1.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32; their averages never are.
     """
-    read = _reading(mixer, dim, cov)
+    read = _cast(_reading(mixer, dim, cov), single)
     n = len(cov)
     seen = visible(mixer.scores, causal, n).sum(axis=1) > 1
     where = seen / max(int(seen.sum()), 1)
@@ -200,6 +203,7 @@ def pull(
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
+    single: bool = False,
 ) -> Pulled:
     """Gradients below attention from those above it.
 
@@ -212,19 +216,21 @@ def pull(
         key: of heads, which need not be those of the way forward.
         pairs: how many antithetic pairs are drawn, at least 1.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32; their averages never are.
     """
-    read = _reading(mixer, dim, cov)
-    above = factor(grad)
+    read = _cast(_reading(mixer, dim, cov), single)
+    dtype = read.value.dtype
+    above, arriving = factor(grad).astype(dtype), grad.astype(dtype)
     n, heads = len(cov), mixer.heads
     values = mixer.values if isinstance(mixer, Attention) else mixer.value_dim
     gain = value_gain(mixer, dim)
     # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
-    share = jnp.sqrt(gain / (heads * values))
+    share = math.sqrt(gain / (heads * values))
     turning = read.turning
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
-        drawn = normals(key, index, (n, 2 * mixer.head_dim + 2 * values))
+        drawn = normals(key, index, (n, 2 * mixer.head_dim + 2 * values), dtype)
         q, k = _queries_and_keys(read, drawn[:, : 2 * mixer.head_dim])
         up, value = jnp.split(drawn[:, 2 * mixer.head_dim :], 2, axis=1)
         up, value = share * above @ up, read.value @ value
@@ -238,13 +244,13 @@ def pull(
             to_q, to_k = back(up @ value.T)
             keyed = to_k * read.key_variance
             return (
-                p.T @ grad @ p,
+                p.T @ arriving @ p,
                 (to_q * read.query_variance) @ to_q.T,
                 keyed[:, turning:] @ to_k[:, turning:].T,
                 keyed[:, :turning] @ to_k[:, :turning].T,
             )
 
-        added = jax.vmap(head)(jnp.array([1.0, -1.0]))
+        added = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
         return tuple(old + jnp.sum(new, axis=0) for old, new in zip(total, added, strict=True))
 
     zero = (jnp.zeros((n, n)),) * 4
@@ -289,18 +295,6 @@ def draw_group(
     return read.value, head
 
 
-def normals(key: Key, index: Array | int, shape: tuple[int, int]) -> Float[Array, "rows columns"]:
-    """Independent standard normal numbers of a draw.
-
-    Args:
-        key: of all draws.
-        index: of the draw.
-        shape: of the result.
-    """
-    seed = jax.random.key_data(key)[:2] + jnp.array([0, 1], jnp.uint32) * jnp.uint32(index)
-    return normals_of_seed(seed, shape).astype(float)
-
-
 def spaced(mixer: Mixer, index: Array, draws: Array, total: int, key: Key) -> Array:
     """Which of so many heads a draw stands for: evenly spaced from a random start.
 
@@ -329,6 +323,14 @@ def _reading(mixer: Mixer, dim: int, cov: Array) -> _Read:
     return _Read(asks, latent, token, latent, query, key, (squares, squares), mixer.rope_dim)
 
 
+def _cast(read: _Read, single: bool) -> _Read:
+    """Its numbers in float32, or as they are."""
+    if not single:
+        return read
+    told = {name: value for name, value in read._asdict().items() if name != "turning"}
+    return _Read(**jax.tree.map(lambda x: x.astype(jnp.float32), told), turning=read.turning)
+
+
 def _queries_and_keys(read: _Read, drawn: Array) -> tuple[Array, Array]:
     """Queries and keys from standard normal numbers [n, 2 entries]."""
     first, second = jnp.split(drawn, 2, axis=1)
@@ -347,7 +349,8 @@ def _pair(
     score_factor: Array | float = 1.0,
 ) -> Float[Array, "2 n n"]:
     """Logarithms of the attention weights of an antithetic pair of heads."""
-    q, k = _queries_and_keys(read, normals(key, index, (len(read.query), 2 * mixer.head_dim)))
+    shape = len(read.query), 2 * mixer.head_dim
+    q, k = _queries_and_keys(read, normals(key, index, shape, read.value.dtype))
     head, bias = spaced(mixer, index, pairs, mixer.heads, key), jax.random.fold_in(key, index)
     products = scores(mixer, q, k, read.squares, score_factor)
     return log_weights(mixer, causal, jnp.stack([products, -products]), head, bias)

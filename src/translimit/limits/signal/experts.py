@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from translimit.core import Key
 from translimit.describe import Experts
 from translimit.limits.signal.norms import factor
+from translimit.limits.signal.seeds import normals
 
 
 def routing(block: Experts, logits: Float[Array, "n experts"]) -> Float[Array, "n experts"]:
@@ -44,7 +45,7 @@ def routing(block: Experts, logits: Float[Array, "n experts"]) -> Float[Array, "
 
 
 def route(
-    block: Experts, dim: int, root: Float[Array, "n rank"], key: Key
+    block: Experts, dim: int, root: Float[Array, "n rank"], key: Key, index: Array | int = 0
 ) -> Float[Array, "n experts"]:
     """The weights that one drawn router gives.
 
@@ -52,13 +53,15 @@ def route(
         block: the mixture.
         dim: of the tokens.
         root: F, with F F^T the covariance of what the router reads.
-        key: of the router.
+        key: of all routers.
+        index: of this one.
     """
-    return routing(block, _logits(block, dim, root, key))
+    drawn = normals(key, index, (root.shape[1] + 1, block.count), root.dtype)
+    return routing(block, _logits(block, dim, root, drawn))
 
 
 def routing_overlap(
-    block: Experts, dim: int, cov: Float[Array, "n n"], key: Key, draws: int
+    block: Experts, dim: int, cov: Float[Array, "n n"], key: Key, draws: Array | int
 ) -> Float[Array, "n n"]:
     """A, averaged over drawn routers.
 
@@ -72,14 +75,14 @@ def routing_overlap(
     root = factor(cov)
 
     def body(index: Array, total: Array) -> Array:
-        omega = route(block, dim, root, jax.random.fold_in(key, index))
+        omega = route(block, dim, root, key, index)
         return total + omega @ omega.T
 
     return jax.lax.fori_loop(0, draws, body, jnp.zeros_like(cov)) / draws
 
 
 def pull_router(
-    block: Experts, dim: int, cov: Array, changes: Float[Array, "n n"], key: Key, draws: int
+    block: Experts, dim: int, cov: Array, changes: Float[Array, "n n"], key: Key, draws: Array | int
 ) -> Float[Array, "n n"]:
     """Gram matrix of the gradient below the router.
 
@@ -95,10 +98,10 @@ def pull_router(
     n = len(cov)
 
     def body(index: Array, total: Array) -> Array:
-        own = jax.random.fold_in(key, index)
-        logits = _logits(block, dim, root, own)
+        drawn = normals(key, index, (root.shape[1] + 1 + n, block.count), root.dtype)
+        logits = _logits(block, dim, root, drawn[:-n])
         omega, back = jax.vjp(lambda r: routing(block, r), logits)
-        change = above @ jax.random.normal(jax.random.fold_in(own, 2), (n, block.count))
+        change = above @ drawn[-n:]
         (delta,) = back(jnp.where(omega > 0, change, 0.0))
         return total + delta @ delta.T
 
@@ -106,10 +109,9 @@ def pull_router(
     return dim * block.router_std**2 * total / draws
 
 
-def _logits(block: Experts, dim: int, root: Array, key: Key) -> Array:
-    drawn = jax.random.normal(jax.random.fold_in(key, 0), (root.shape[1], block.count))
-    bias = block.bias_std * jax.random.normal(jax.random.fold_in(key, 1), (block.count,))
-    return dim**0.5 * block.router_std * root @ drawn + bias
+def _logits(block: Experts, dim: int, root: Array, drawn: Array) -> Array:
+    """Logits from standard normal numbers, of the router and then of its bias."""
+    return dim**0.5 * block.router_std * root @ drawn[:-1] + block.bias_std * drawn[-1]
 
 
 def _largest(scores: Array, count: int) -> Array:

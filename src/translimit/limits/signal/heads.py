@@ -120,7 +120,7 @@ def log_weights(
     """
     shape, n = mixer.scores, products.shape[-1]
     if shape.slopes or shape.bias_std > 0:
-        products = products + _bias(shape, causal, n, head, key)
+        products = products + _bias(shape, causal, n, head, key).astype(products.dtype)
     products = jnp.where(visible(shape, causal, n), products, -jnp.inf)
     if not shape.sink:
         return jax.nn.log_softmax(products, axis=-1)
@@ -160,7 +160,7 @@ def _turned(mixer: Mixer, x: Array) -> Array:
         return x
     thetas = np.array(mixer.rotary.thetas)
     angle = np.arange(len(x))[:, None] * thetas
-    cos, sin = mixer.rotary.factor * np.cos(angle), mixer.rotary.factor * np.sin(angle)
+    cos, sin = (jnp.asarray(mixer.rotary.factor * f(angle), x.dtype) for f in (np.cos, np.sin))
     half = len(thetas)
     left, right, rest = x[:, :half], x[:, half : 2 * half], x[:, 2 * half :]
     turned = (left * cos - right * sin, left * sin + right * cos)

@@ -11,16 +11,19 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, UInt32
+from jaxtyping import Array
 
 from translimit.core import Key
+from translimit.core.resources import allowed_threads
 from translimit.describe import Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
+from translimit.limits.signal.seeds import copy_seeds, key_of
 from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
 from translimit.limits.signal.summaries import Summary, over_layers, summary
 
@@ -30,6 +33,10 @@ SOON = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
+
+
+#: Tokens up to which programs are compiled at the same time.
+LARGEST_RUN = 256
 
 
 class Step(NamedTuple):
@@ -74,6 +81,7 @@ def pass_forward(
     *,
     keep: bool,
     score_factor: float = 1.0,
+    single: bool = False,
     progress: Callable[[float], object] | None,
 ) -> Forward:
     """Pass all layers.
@@ -87,6 +95,7 @@ def pass_forward(
         levels: at which C is wanted.
         keep: whether sub-blocks are kept for the way back.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32.
         progress: told after every layer.
     """
     share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), len(covs)
@@ -96,7 +105,7 @@ def pass_forward(
         for place, block in enumerate(layer):
             seeds = copy_seeds(key, copies, 0, number, place)
             if tokens is None:
-                given = (block, stack.dim, stack.causal, share)
+                given = (block, stack.dim, stack.causal, share, single)
                 every = zip(covs, seeds, strict=True)
                 ones = [_forward(*given, *one, pairs[number], score_factor) for one in every]
             else:
@@ -125,6 +134,7 @@ def pass_backward(
     levels: np.ndarray,
     *,
     score_factor: float = 1.0,
+    single: bool = False,
     progress: Callable[[float], object] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return through all layers: B [copies, levels, n, n] and squares of weights' gradients.
@@ -136,13 +146,14 @@ def pass_backward(
         key: of heads and routers.
         levels: at which B is wanted.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32.
         progress: told after every layer.
     """
     share, count, wanted = stack.free_dim / stack.dim, len(stack.layers), set(levels.tolist())
     at, copies = {count: grads}, len(grads)
     squares = np.zeros((copies, count, len(GROUPS)))
     for step in reversed(steps):
-        number, given = step.layer, (step.block, stack.dim, stack.causal, share)
+        number, given = step.layer, (step.block, stack.dim, stack.causal, share, single)
         seeds = copy_seeds(key, copies, 1, number, step.place)
         every = zip(step.passed, grads, seeds, strict=True)
         returned = [_backward(*given, *one, step.pairs, score_factor) for one in every]
@@ -156,44 +167,68 @@ def pass_backward(
     return _stacked(at, levels), squares
 
 
-def copy_seeds(key: Key, copies: int, *path: int) -> list[UInt32[np.ndarray, " 2"]]:
-    """A seed for every copy of what lies at a path.
+def together(calls: Iterable[Callable[[], object]]) -> None:
+    """Make calls beside one another, in float64: what they compile is compiled at the same time.
 
     Args:
-        key: of the whole.
-        copies: how many.
-        path: whole numbers, at least 0.
+        calls: of compiled functions, with inputs that cost little.
     """
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
-    sequence = np.random.SeedSequence([*words, *path])
-    return list(sequence.generate_state(2 * copies).reshape(copies, 2))
+    count = allowed_threads()
+    if count < 2:
+        return
+
+    def one(call: Callable[[], object]) -> None:
+        with jax.enable_x64(True):
+            call()
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(one, calls))
 
 
-def key_of(seed: UInt32[Array, " 2"]) -> Key:
-    """The key of a seed.
+def compile_programs(stack: Stack, n: int, single: bool, *, back: bool) -> None:
+    """Compile the programs of a recursion at the same time, by small runs of them.
 
     Args:
-        seed: one of `copy_seeds`.
+        stack: the stack.
+        n: tokens; above 256 a run costs more than is won.
+        single: whether heads are computed in float32.
+        back: whether gradients return.
     """
-    return jax.random.wrap_key_data(seed, impl="threefry2x32")
+    if n > LARGEST_RUN:
+        return
+    cov, row, seed = np.eye(n), np.zeros(n), np.zeros(2, np.uint32)
+
+    def forth(block: SubBlock) -> Callable[[], object]:
+        given = (block, stack.dim, stack.causal, stack.free_dim / stack.dim, single)
+        return lambda: _forward(*given, cov, seed, 1, 1.0)
+
+    def return_(block: SubBlock) -> Callable[[], object]:
+        given = (block, stack.dim, stack.causal, stack.free_dim / stack.dim, single)
+        parts = (cov,) * len(block.branches)
+        passed = Passed(cov, cov, cov, cov, row, np.zeros(()), row, parts)  # pyright: ignore[reportArgumentType]
+        return lambda: _backward(*given, passed, cov, seed, 1, 1.0)
+
+    kinds = list(dict.fromkeys(stack.sub_blocks))
+    together([*map(forth, kinds), *(map(return_, kinds) if back else ())])
 
 
 def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), compiler_options=SOON)
 def _forward(
     block: SubBlock,
     dim: int,
     causal: bool,
     share: float,
+    single: bool,
     cov: Array,
     seed: Array,
     pairs: Array,
     score_factor: Array | float,
 ) -> Passed:
-    return forward(block, dim, causal, share, cov, key_of(seed), pairs, score_factor)
+    return forward(block, dim, causal, share, cov, key_of(seed), pairs, score_factor, single)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
@@ -209,16 +244,18 @@ def _drawn(
     return forward_drawn(block, dim, total, causal, x, key_of(seed), score_factor)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), compiler_options=SOON)
 def _backward(
     block: SubBlock,
     dim: int,
     causal: bool,
     share: float,
+    single: bool,
     passed: Passed,
     grad: Array,
     seed: Array,
     pairs: Array,
     score_factor: Array | float,
 ) -> Returned:
-    return backward(block, dim, causal, share, passed, grad, key_of(seed), pairs, score_factor)
+    key = key_of(seed)
+    return backward(block, dim, causal, share, passed, grad, key, pairs, score_factor, single)

@@ -48,11 +48,11 @@ from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
 from translimit.limits.signal.norms import root as gram_root
 from translimit.limits.signal.passes import (
     SOON,
-    copy_seeds,
-    key_of,
+    compile_programs,
     pass_backward,
     pass_forward,
 )
+from translimit.limits.signal.seeds import copy_seeds, key_of
 from translimit.limits.signal.solution import SignalSolution
 from translimit.limits.signal.sub_blocks import GROUPS
 
@@ -65,19 +65,24 @@ class Recursion(AbstractMethod):
         pairs: antithetic pairs of heads in the first layer. Where layers add to the stream their
             errors count less and less, and layer l draws pairs / l; post-LN stacks draw all.
         copies: independent recursions, at least 2, from which standard errors are taken.
+        float32: whether heads are computed in float32, their averages in float64: twice as fast
+            from some hundred tokens on, and right to 1e-6, so not for tokens that are closer
+            together than 1 - R = 1e-4.
 
     Raises:
         ArgumentError: a count below its bound.
-        ArgumentTypeError: a count that is no integer.
+        ArgumentTypeError: a count that is no integer, no flag.
     """
 
     random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
     pairs: int = eqx.field(static=True)
     copies: int = eqx.field(static=True)
+    float32: bool = eqx.field(static=True)
 
-    def __init__(self, pairs: int = 32, copies: int = 8):
+    def __init__(self, pairs: int = 32, copies: int = 8, float32: bool = False):
         self.pairs = require_count(pairs, "pairs", 1)
         self.copies = require_count(copies, "copies", 2)
+        self.float32 = require_flag(float32, "float32")
 
 
 @final
@@ -243,6 +248,9 @@ def _solved(
         every = zip(covs, copy_seeds(key, copies, 2), strict=True)
         x = [_tokens(stack, method.drawn, *one) for one in every]
         covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
+    single = isinstance(method, Recursion) and method.float32
+    if x is None:
+        compile_programs(stack, n, single, back=problem.top is not None)
     forward = pass_forward(
         stack,
         covs,
@@ -252,6 +260,7 @@ def _solved(
         levels,
         keep=problem.top is not None,
         score_factor=problem.score_factor,
+        single=single,
         progress=part_of(progress, 0.0, 1.0 if problem.top is None else 0.5),
     )
     grads = np.zeros((copies, 0, n, n))
@@ -265,6 +274,7 @@ def _solved(
             key,
             levels,
             score_factor=problem.score_factor,
+            single=single,
             progress=half,
         )
     told = forward.summary

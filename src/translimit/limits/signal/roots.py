@@ -23,11 +23,12 @@ from jaxtyping import Array, Float
 
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward
-from translimit.limits.signal.attention import draw_group, normals, spaced
+from translimit.limits.signal.attention import draw_group, spaced
 from translimit.limits.signal.experts import route
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import value_gain
 from translimit.limits.signal.norms import factor
+from translimit.limits.signal.seeds import normals
 
 #: Hidden units at most, and so many numbers of them; routers, and routers whose experts are drawn.
 UNITS, NUMBERS, ROUTERS, DRAWN = 4096, 2**19, 256, 8
@@ -140,7 +141,7 @@ def experts_variance(
     routers, drawn, inner, shared = jax.random.split(key, 4)
 
     def chosen(index: Array) -> Array:
-        omega = route(block, dim, root, jax.random.fold_in(routers, index))
+        omega = route(block, dim, root, routers, index)
         return jnp.einsum("ie,mij,je->m", omega, slopes * expert, omega)
 
     total = jnp.var(jax.lax.map(chosen, jnp.arange(ROUTERS)), axis=0, ddof=1)
@@ -148,7 +149,7 @@ def experts_variance(
     followed = min(block.count, FOLLOWED)  # experts are alike
 
     def unit(index: Array) -> Array:
-        omega = route(block, dim, root, jax.random.fold_in(drawn, index // followed))
+        omega = route(block, dim, root, drawn, index // followed)
         weighed = omega[:, index % followed][:, None] * hidden
         return jnp.var(jnp.einsum("iu,mij,ju->mu", weighed, slopes, weighed), axis=1, ddof=1)
 

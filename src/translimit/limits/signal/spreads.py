@@ -52,13 +52,20 @@ from translimit.describe import (
 from translimit.limits.signal.adjoint import Adjoint, adjoint
 from translimit.limits.signal.chain import before_norm
 from translimit.limits.signal.norms import pull_norm, scaled, scales
-from translimit.limits.signal.passes import SOON, copy_seeds, key_of, pass_forward
+from translimit.limits.signal.passes import (
+    LARGEST_RUN,
+    SOON,
+    compile_programs,
+    pass_forward,
+    together,
+)
 from translimit.limits.signal.propagation import Recursion, SignalPropagation, pairs_by_layer
 from translimit.limits.signal.roots import (
     attention_variance,
     experts_variance,
     feed_forward_variance,
 )
+from translimit.limits.signal.seeds import copy_seeds, key_of
 from translimit.limits.signal.sub_blocks import Passed
 
 #: A scalar of the tokens' covariance that spreads.
@@ -174,6 +181,8 @@ def _spread(
     every = np.arange(count + 1)
     by_layer = pairs_by_layer(stack, Recursion(pairs=pairs))
     initial = np.asarray(problem.initial)
+    compile_programs(stack, len(initial), single=False, back=False)
+    _compile(stack, len(initial), len(observables))
     passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=None)
     variances = np.zeros((len(at), len(observables), 1 + count, len(SOURCES)))
     total, done = max(int(at.sum()), 1), 0
@@ -236,6 +245,21 @@ def _sub_block(
             name, root = "experts", experts_variance(branch, dim, read, down.out, own)
         by_source[name] = by_source[name] + (cross + last) / free + share**2 * root
     return down.below, jnp.stack([by_source[name] for name in SOURCES], axis=1)
+
+
+def _compile(stack: Stack, n: int, count: int) -> None:
+    """Compile the programs of all kinds of sub-blocks at the same time, by small runs of them."""
+    if n > LARGEST_RUN:
+        return
+    cov, row, seed = np.eye(n), np.zeros(n), np.zeros(2, np.uint32)
+
+    def small(block: SubBlock) -> Callable[[], object]:
+        parts = (cov,) * len(block.branches)
+        passed = Passed(cov, cov, cov, cov, row, np.zeros(()), row, parts)  # pyright: ignore[reportArgumentType]
+        given: Any = (passed, np.zeros((count, n, n)), seed, seed, 1, 1)
+        return lambda: _sub_block(block, stack.dim, stack.free_dim, stack.causal, *given)
+
+    together(map(small, dict.fromkeys(stack.sub_blocks)))
 
 
 def _cross(down: Adjoint, stream: Array, added: Array) -> Array:

@@ -33,8 +33,8 @@ from translimit.limits.signal.experts import pull_router, routing_overlap
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.norms import scaled, scales
 
-#: Routers that are drawn for an average.
-ROUTERS = 512
+#: Routers that are drawn for an average, for every pair of heads.
+ROUTERS = 16
 #: Groups of weights whose gradients are told.
 GROUPS = ("query", "key", "value", "attention_out", "in", "up", "out", "router")
 
@@ -84,6 +84,7 @@ def forward(
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
+    single: bool = False,
 ) -> Passed:
     """Pass a sub-block.
 
@@ -94,8 +95,9 @@ def forward(
         share: what is left of an output whose mean is removed.
         cov: C.
         key: of heads and routers.
-        pairs: antithetic pairs of heads.
+        pairs: antithetic pairs of heads; so many times 16 routers.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32.
     """
     read = scaled(cov, scales(block.norm_in, cov))
     n = len(cov)
@@ -104,14 +106,14 @@ def forward(
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
         if isinstance(branch, (Attention, LatentAttention)):
-            mixed = mix(branch, dim, causal, read, own, pairs, score_factor)
+            mixed = mix(branch, dim, causal, read, own, pairs, score_factor, single)
             part, entropy, squares = mixed.out, mixed.entropy, mixed.squares
             spread = mixed.mean_square - mixed.mean**2
             entropy_std = jnp.sqrt(jnp.maximum(spread, 0.0))
         elif isinstance(branch, FeedForward):
             part = units(branch, dim, read).out
         else:
-            chosen = routing_overlap(branch, dim, read, own, ROUTERS)
+            chosen = routing_overlap(branch, dim, read, own, ROUTERS * pairs)
             part = chosen * units(branch.expert, dim, read).out
             if branch.shared is not None:
                 part = part + units(branch.shared, dim, read).out
@@ -133,6 +135,7 @@ def backward(
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
+    single: bool = False,
 ) -> Returned:
     """Pass a sub-block backward.
 
@@ -144,8 +147,9 @@ def backward(
         passed: the way forward.
         grad: B above.
         key: of heads and routers.
-        pairs: antithetic pairs of heads.
+        pairs: antithetic pairs of heads; so many times 16 routers.
         score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32.
     """
     cov = passed.before
     s_in = scales(block.norm_in, cov)
@@ -158,7 +162,7 @@ def backward(
         own = jax.random.fold_in(key, number)
         last = jnp.sum(arriving * passed.parts[number]) / share
         if isinstance(branch, (Attention, LatentAttention)):
-            pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor)
+            pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor, single)
             below = below + pulled.below
             told |= {"query": pulled.query, "key": pulled.key, "value": pulled.value}
             told["attention_out"] = last
@@ -167,7 +171,7 @@ def backward(
         if isinstance(branch, FeedForward):
             hidden = [(branch, arriving)]
         else:
-            router, chosen, expert = _router(branch, dim, read, arriving, own)
+            router, chosen, expert = _router(branch, dim, read, arriving, own, ROUTERS * pairs)
             below, told["router"] = below + router, jnp.sum(router * read)
             hidden = [(expert, chosen * arriving)]
             hidden += [] if branch.shared is None else [(branch.shared, arriving)]
@@ -182,10 +186,10 @@ def backward(
 
 
 def _router(
-    branch: Experts, dim: int, read: Array, grad: Array, key: Key
+    branch: Experts, dim: int, read: Array, grad: Array, key: Key, draws: Array
 ) -> tuple[Array, Array, FeedForward]:
     """Gradient below the router, the overlap of routings, and the expert."""
-    chosen = routing_overlap(branch, dim, read, key, ROUTERS)
+    chosen = routing_overlap(branch, dim, read, key, draws)
     changes = grad * units(branch.expert, dim, read).out
     other = jax.random.fold_in(key, 1)
-    return pull_router(branch, dim, read, changes, other, ROUTERS), chosen, branch.expert
+    return pull_router(branch, dim, read, changes, other, draws), chosen, branch.expert
