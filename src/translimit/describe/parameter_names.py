@@ -34,6 +34,9 @@ class NameTable:
         depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.
         interleaved: whether a packed tensor of query, key and value goes head by head,
             [heads, (query, key, value), head_dim], instead of part by part.
+        gain_offset: added to the gains of norms that are stored; 1 where they begin at zero.
+        norm_order: the last parts of the names of a layer's norms in the order of the stream, where
+            the module has them in another.
         strict: every pattern must match a parameter (tables of users).
         remark: what an error about an unmatched name adds.
     """
@@ -45,6 +48,8 @@ class NameTable:
     scale: tuple[str, ...] = SCALE_ATTRIBUTES
     depth_scaled: bool = False
     interleaved: bool = False
+    gain_offset: float = 0.0
+    norm_order: tuple[str, ...] = ()
     strict: frozenset[str] = field(default_factory=frozenset)
     remark: str = ""
 

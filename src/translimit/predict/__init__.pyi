@@ -5,6 +5,7 @@ from .inputs import Tokens as Tokens
 from .inputs import distinct_tokens as distinct_tokens
 from .inputs import read_tokens as read_tokens
 from .loss import Loss as Loss
+from .modules import read_module as read_module
 from .predict import predict as predict
 from .prediction import Collapse as Collapse
 from .prediction import Prediction as Prediction

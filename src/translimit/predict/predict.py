@@ -9,10 +9,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from translimit.core import (
+    ArgumentTypeError,
     ArrayInput,
     Bounds,
     JsonObject,
@@ -28,9 +30,14 @@ from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
 from translimit.predict.loss import Loss, loss_at_top, told_loss
+from translimit.predict.module_weights import Module
+from translimit.predict.modules import Config, read_module
 from translimit.predict.prediction import Collapse, Prediction
 from translimit.predict.signals import Effort, signals
 from translimit.predict.variants import variants
+
+#: What can be asked about.
+Source: TypeAlias = str | Path | JsonObject | Stack | StackReading | Module
 
 #: What each part of the work takes of it.
 SHARES = {
@@ -43,8 +50,9 @@ SHARES = {
 
 
 def predict(
-    source: str | Path | JsonObject | Stack | StackReading,
+    source: Source,
     *,
+    config: Config | None = None,
     text: str | Path | None = None,
     ids: str | Path | ArrayInput | None = None,
     image: str | Path | ArrayInput | None = None,
@@ -62,7 +70,9 @@ def predict(
 
     Args:
         source: a model's `config.json` or the folder that holds it, its content, a file in our own
-            format, a `Stack`, or what `read_stack` returned.
+            format, a `Stack`, what `read_stack` returned, or a `torch.nn.Module` of a known family,
+            whose own weights tell what they were drawn from; see `read_module`.
+        config: of a module that holds none: a file, a folder, or its content.
         text: a file of text, by the tokenizer beside the configuration, or byte by byte.
         ids: a file of whole numbers, or one row of them.
         image: a file, or an array.
@@ -83,8 +93,9 @@ def predict(
             lists what is understood.
         NoSuchLimitError: an architecture without such a limit.
         ArgumentError: an input that cannot be read; a threshold outside (0, 1); tokens below 2 or
-            beyond the context; one network.
-        ArgumentTypeError: a threshold that is no number, a count that is no integer.
+            beyond the context; one network; a module that cannot be read, or is trained.
+        ArgumentTypeError: a threshold that is no number, a count that is no integer, a
+            configuration beside what is no module.
         MemoryLimitError: the pairs of so many tokens do not fit into memory.
 
     Examples:
@@ -98,7 +109,7 @@ def predict(
     threshold = require_real(threshold, "threshold", Bounds(0.0, 1.0, "()"))
     if networks:
         require_count(networks, "networks", 2)
-    reading, folder = read_source(source)
+    reading, folder = read_source(source, config)
     key = named_key(seed, "predict")
     entering = read_tokens(
         reading,
@@ -177,26 +188,37 @@ def predict(
     )
 
 
-def read_source(
-    source: str | Path | JsonObject | Stack | StackReading,
-) -> tuple[StackReading, Path | None]:
+def read_source(source: Source, config: Config | None = None) -> tuple[StackReading, Path | None]:
     """What is read, and the folder where its configuration is.
 
     Args:
         source: see `predict`.
+        config: of a module.
 
     Raises:
         ConfigError: a configuration that is not understood.
         NoSuchLimitError: an architecture without such a limit.
+        ArgumentError: a module that cannot be read, or whose weights are no fresh draw.
+        ArgumentTypeError: a configuration beside what is no module.
     """
+    if isinstance(source, Module):
+        beside = config if isinstance(config, (str, Path)) else None
+        return read_module(source, config), None if beside is None else _folder(Path(beside))
+    if config is not None:
+        raise ArgumentTypeError(
+            "config", "is given beside what is no torch.nn.Module", "pass the module first"
+        )
     if isinstance(source, StackReading):
         return source, None
     if isinstance(source, Stack):
         return StackReading(family="stack", stack=source), None
     if isinstance(source, Mapping):
         return read_stack(source), None
-    path = Path(source)
-    return read_stack(path), path if path.is_dir() else path.parent
+    return read_stack(Path(source)), _folder(Path(source))
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _loss(

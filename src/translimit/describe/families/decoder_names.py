@@ -208,8 +208,18 @@ _LIKE_LLAMA = (
     *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
     "hunyuan_v1_dense",
 )
+#: Families whose norms add 1 to the gain that is stored.
+_OFFSET = ("gemma", "gemma2", "gemma3_text", "nemotron")
+
 _GATE_IN_ONE = replace(
     _LLAMA, roles={**_LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN}
+)
+
+_ORDER_OF_GLM4 = (
+    "input_layernorm",
+    "post_self_attn_layernorm",
+    "post_attention_layernorm",
+    "post_mlp_layernorm",
 )
 
 #: Tables of decoders by family.
@@ -217,9 +227,13 @@ DECODER_NAMES: dict[str, NameTable] = {
     one.family: one
     for one in (
         *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT),
-        *(replace(_LLAMA, family=name) for name in _LIKE_LLAMA),
+        *(
+            replace(_LLAMA, family=name, gain_offset=1.0 if name in _OFFSET else 0.0)
+            for name in _LIKE_LLAMA
+        ),
         replace(_PHI3, family="phi3"),
-        *(replace(_GATE_IN_ONE, family=name) for name in ("glm", "glm4")),
+        replace(_GATE_IN_ONE, family="glm"),
+        replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDER_OF_GLM4),
         *(replace(_MIXTURE, family=name) for name in ("mixtral", "olmoe", "qwen3_moe", "glm4_moe")),
     )
 }

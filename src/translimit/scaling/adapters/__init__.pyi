@@ -1,5 +1,6 @@
 from . import optax as optax
 from . import torch as torch
+from .matching import attention_modules as attention_modules
 from .matching import matches as matches
 from .matching import roles as roles
 from .names import Match as Match
@@ -10,3 +11,4 @@ from .overrides import to_yaml as to_yaml
 from .tables import PLAIN as PLAIN
 from .tables import table_of as table_of
 from .tables import table_of_model as table_of_model
+from .tables import unwrapped as unwrapped
