@@ -1,3 +1,5 @@
+import re
+
 from translimit.core import TranslimitError
 from translimit.predict import predict
 
@@ -13,4 +15,5 @@ for config in (
     try:
         predict(config)
     except TranslimitError as error:
-        print(f"{type(error).__name__}: {error}")
+        # The list of all families is abridged here.
+        print("-", re.sub(r"known: .*; or", "known: gpt2, ...; or", str(error)))

@@ -1,0 +1,96 @@
+"""The examples of the pages: each is shown with what it printed, and prints it again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.docs.test_hooks import hook
+
+PAGES = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
+#: The example that costs least.
+CHEAP = "refused"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return hook("answers")
+
+
+def test_every_example_is_on_a_page_with_what_it_prints(answers) -> None:
+    shown = [name for page in PAGES for name in answers.shown(page.read_text(encoding="utf-8"))]
+    assert sorted(shown) == sorted(set(shown)) == sorted(answers.examples())
+    for name in shown:
+        told = answers.examples()[name].with_suffix(".txt").read_text(encoding="utf-8")
+        assert told.strip(), f"run `make answers` for {name}"
+        assert told.strip() in answers.on_page_markdown(f"a\n\n:::: answer {name}\n\nb\n")
+
+
+def test_nothing_is_left_of_an_example_that_is_gone(answers) -> None:
+    left = {path.stem for path in answers.ANSWERS.glob("*.txt")}
+    assert left == set(answers.examples())
+
+
+def test_the_commands_of_the_examples_are_understood(answers) -> None:
+    from translimit.cli.parse import parse
+
+    found = 0
+    for path in answers.ANSWERS.glob("*.sh"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("translimit "):
+                words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:]
+                assert parse(words), f"{path.name}: {line}"
+                found += 1
+    assert found > 4
+
+
+def check(answers, name: str) -> None:
+    """The same words, and numbers within 2 % or one of the last printed digit."""
+    path = answers.examples()[name]
+    told, again = path.with_suffix(".txt").read_text(encoding="utf-8"), answers.output_of(path)
+    assert NUMBER.sub("#", again).split() == NUMBER.sub("#", told).split()
+    old, new = (np.array([float(one) for one in NUMBER.findall(s)]) for s in (told, again))
+    digit = np.array([10.0 ** -len(one.partition(".")[2]) for one in NUMBER.findall(told)])
+    assert np.all(np.abs(new - old) <= 0.02 * np.abs(old) + 1.01 * digit)
+
+
+def test_the_cheapest_example_prints_what_stands_there(answers) -> None:
+    check(answers, CHEAP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(hook("answers").examples()) - {CHEAP}))
+def test_every_example_prints_what_stands_there(answers, name: str) -> None:
+    check(answers, name)
+
+
+def test_every_key_of_a_public_configuration_is_in_the_tables() -> None:
+    configurations = hook("configurations")
+    read, refused, deeds = configurations.counts()
+    assert read + refused == len(configurations.read_all()) == 35
+    assert read >= 28
+    files, keys = configurations.files_table(), configurations.keys_table()
+    for one in configurations.read_all():
+        assert f"`{one.name}`" in files
+        assert all(f"`{key}`" in keys for key in one.keys)
+    assert deeds.total() == sum(len(one.keys) for one in configurations.read_all())
+    page = configurations.on_page_markdown(":::: counts\n\n:::: files\n")
+    assert page.startswith(f"{read} of 35 files are read")
+    assert ":::: files" in page
+
+
+def test_what_a_key_did_is_what_happens_without_it() -> None:
+    found = {one.name: one for one in hook("configurations").read_all()}
+    llama = found["llama3.1-8b.json"].keys
+    assert llama["hidden_size"] == "needed"
+    assert llama["rope_scaling"] == llama["num_key_value_heads"] == "acts"
+    assert llama["use_cache"] == "same"
+    ignored = [key for key, deed in llama.items() if deed == "ignored"]
+    assert all(
+        any(s.startswith(key) for s in found["llama3.1-8b.json"].reading.ignored) for key in ignored
+    )
+    assert found["bert-base.json"].keys["initializer_range"] == "default"
