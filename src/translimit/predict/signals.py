@@ -28,6 +28,8 @@ from translimit.predict.measures import Measure, measure
 LARGE_SCORES = 0.5
 #: Above this one softmax weight may decide, and heads differ much.
 WIDE_SCORES = 1.2
+#: Heads of more tokens than this are computed in single precision.
+MANY_TOKENS = 128
 #: What the adjoint pass tells, and how a spread of it becomes one of a curve.
 ADJOINT = ("overlap", "mean_square")
 
@@ -113,12 +115,13 @@ def signals(
     def told(name: str) -> Progress | None:
         return part_of(progress, *shares[name])
 
-    limit = solved("limit", Recursion(effort.pairs, effort.copies))
+    single = len(cov) > MANY_TOKENS
+    limit = solved("limit", Recursion(effort.pairs, effort.copies, single))
     found = measure(limit, stack, kinds)
     large = any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack))
     half: dict[str, Measure] = {}
     if large and effort.pairs > 1:
-        few = solved("half", Recursion(effort.pairs // 2, effort.copies))
+        few = solved("half", Recursion(effort.pairs // 2, effort.copies, single))
         half = measure(few, stack, kinds)
     bare: dict[str, Measure] = {}
     drawn: dict[str, Measure] = {}
@@ -126,7 +129,7 @@ def signals(
     if errors and effort.networks:
         drawn = measure(solved("networks", Chain(effort.networks)), stack, kinds)
     elif errors:
-        bare = measure(solved("bare", Recursion(1, 2), 0.0), stack, kinds)
+        bare = measure(solved("bare", Recursion(1, 2, single), 0.0), stack, kinds)
         spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
     ratio = len(cov) / effective_dim(stack)
     curves = {
