@@ -223,7 +223,13 @@ CASES: dict[str, Any] = {
         depths=(4, 8, 16, 32), trained=(4,), head_dim=8, heads=8, seeds=40
     ),
     "initial-depth": initial_depth.Config(
-        depths=(4,), followed=4, chart=(4, 8, 16, 32), heads=(2, 4, 8), seeds=100, sampled=800
+        depths=(4,),
+        followed=4,
+        chart=(4, 8, 16, 32),
+        heads=(2, 4, 8),
+        seeds=100,
+        at_once=60,
+        sampled=800,
     ),
     "dmft-learned": dmft_learned.Config(
         heads=(8, 16), steps=6, samples=1000, populations=4, unseen=4, seeds=800

@@ -30,7 +30,6 @@ EXPECTED = {
     "drift-and-noise": {"order-corrected": Verdict.supported},
     "simplex": {"drift-at-0": Verdict.supported, "mean-without-scores-d=16": Verdict.supported},
     "low-temperature": {"square-limit": Verdict.supported},
-    "collapse": {"depth": Verdict.supported},
 }
 
 
