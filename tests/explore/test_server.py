@@ -30,8 +30,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_a_configuration_that_is_not_there_or_not_understood(capsys, tmp_path: Path) -> None:
     assert "cannot be read" in refused(capsys, str(tmp_path / "absent.json"))
     config = tmp_path / "config.json"
-    config.write_text('{"model_type": "bert"}')
-    assert "post-LN" in refused(capsys, str(config))
+    config.write_text('{"model_type": "albert"}')
+    assert "shares its weights" in refused(capsys, str(config))
 
 
 def test_a_port_that_is_taken_or_is_none(capsys) -> None:

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from translimit.core import NoSuchLimitError
+from translimit.describe import WITHOUT_RULE
 from translimit.scaling import OPTIMIZERS, STYLES, Axis, Role, Rules, Size, Update, rules
 
+#: Roles for which there is a rule.
+VERIFIED = [role for role in Role if role not in WITHOUT_RULE]
 BASE = Size(head_dim=16, heads=4, layers=2)
 TARGET = Size(head_dim=32, heads=8, layers=8)
 
@@ -101,8 +105,16 @@ def close(one, other):
     return (one is None and other is None) or math.isclose(one, other, rel_tol=1e-9)
 
 
-def test_the_rows_cover_every_role_once():
-    assert sorted(role for row in ROWS for role in row) == sorted(Role)
+def test_the_rows_cover_every_role_with_a_rule_once():
+    assert sorted(role for row in ROWS for role in row) == sorted(set(Role) - WITHOUT_RULE)
+
+
+@pytest.mark.parametrize("role", sorted(WITHOUT_RULE))
+def test_roles_without_a_verified_rule_are_refused(role):
+    made = rules(BASE, TARGET, optimizer="adamw", style="folded")
+    with pytest.raises(NoSuchLimitError, match="no scaling rule of a"):
+        made.role(role)
+    assert role.value not in made.table()
 
 
 @given(questions(), st.sampled_from(list(OPTIMIZERS)))
@@ -168,7 +180,7 @@ def test_sgd_canonical():
 
 def test_sgd_single_lr_at_half():
     made = rules(BASE, TARGET, optimizer="sgd", style="single_lr", alpha_A=0.5, alpha_L=0.5)
-    assert {made.role(role).lr for role in Role} == {4} == {made.global_lr}
+    assert {made.role(role).lr for role in VERIFIED} == {4} == {made.global_lr}
     for role, expected in [
         ("query", (0.3535534, 1.4142136)),
         ("value", (0.5, 1)),
@@ -181,13 +193,13 @@ def test_sgd_single_lr_at_half():
 
 def test_adamw_single_lr_at_half():
     made = rules(BASE, TARGET, optimizer="adamw", style="single_lr", alpha_A=0.5, alpha_L=0.5)
-    assert {made.role(role).lr for role in Role} == {0.25} == {made.global_lr}
+    assert {made.role(role).lr for role in VERIFIED} == {0.25} == {made.global_lr}
     for role, expected in [("token_embedding", (4, 0.25)), ("readout", (1, 0.25))]:
         rule = made.role(role)
         assert (rule.mult, rule.init) == expected
     assert (made.role("value").mult, made.role("value").init) == (0.5, 1)
-    assert len({made.role(role).wd for role in Role}) == 1
-    assert len({made.role(role).eps for role in Role}) > 1
+    assert len({made.role(role).wd for role in VERIFIED}) == 1
+    assert len({made.role(role).eps for role in VERIFIED}) > 1
 
 
 # The printed formulas of the styles.
@@ -234,7 +246,7 @@ def test_folded_has_the_printed_rates(question):
 def test_unit_init_keeps_every_start():
     for optimizer in OPTIMIZERS:
         made = rules(BASE, TARGET, optimizer=optimizer, style="unit_init", alpha_A=0.7)
-        assert {made.role(role).init for role in Role} == {1.0}
+        assert {made.role(role).init for role in VERIFIED} == {1.0}
 
 
 # Tied embeddings, grouped queries, folded scores, Muon, decay.
@@ -332,14 +344,14 @@ def test_muon_with_other_implementations():
     assert made.update(Role.MLP_IN) is Update.ORTHOGONAL
     assert made.update(Role.READOUT) is made.update(Role.MLP_IN_BIAS) is Update.ADAM
     adam = rules(BASE, TARGET, optimizer="adamw")
-    for role in Role:
+    for role in VERIFIED:
         if not role.is_hidden_matrix:
             assert made.role(role) == adam.role(role)
 
 
 def test_other_decays():
     independent = rules(BASE, TARGET, optimizer="adamw", style="folded", decay="independent")
-    assert {independent.role(role).wd for role in Role} == {1.0}
+    assert {independent.role(role).wd for role in VERIFIED} == {1.0}
     wider = Size(head_dim=32, heads=8, layers=2)
     root = rules(BASE, wider, optimizer="adamw", decay="sqrt_width")
     assert root.role(Role.MLP_IN).wd == 2.0  # m_d^{1/2}
@@ -370,7 +382,8 @@ def test_the_base_is_the_identity():
 def test_groups_are_a_partition():
     made = rules(BASE, TARGET, optimizer="adamw", style="folded")
     groups = made.groups()
-    assert sorted(role for roles in groups.values() for role in roles) == sorted(Role)
+    told = sorted(role for roles in groups.values() for role in roles)
+    assert told == sorted(set(Role) - WITHOUT_RULE)
     assert all(made.role(role) == rule for rule, roles in groups.items() for role in roles)
     assert len(groups) == 7
 
@@ -381,7 +394,7 @@ def test_rules_of_two_steps_are_the_rules_of_one():
         one = rules(BASE, TARGET, optimizer=optimizer, alpha_A=0.7, alpha_L=0.6)
         first = rules(BASE, middle, optimizer=optimizer, alpha_A=0.7, alpha_L=0.6)
         second = rules(middle, TARGET, optimizer=optimizer, alpha_A=0.7, alpha_L=0.6)
-        for role in Role:
+        for role in VERIFIED:
             both = first.role(role).times(second.role(role))
             for name, value in one.role(role).to_json().items():
                 assert close(value, getattr(both, name))

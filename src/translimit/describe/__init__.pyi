@@ -45,6 +45,7 @@ from .parameter_names import norm_names as norm_names
 from .parameterization import Parameterization as Parameterization
 from .parameterization import RoleRule as RoleRule
 from .parameterization import standard_parameterization as standard_parameterization
+from .roles import WITHOUT_RULE as WITHOUT_RULE
 from .roles import Axis as Axis
 from .roles import Role as Role
 from .roles import unknown_role as unknown_role

@@ -176,6 +176,20 @@ _FACTS: dict[Role, _Facts] = {
 }
 
 
+#: Roles for which no rule of scaling was derived and verified: rules refuse them by name.
+WITHOUT_RULE: frozenset[Role] = frozenset(
+    {
+        Role.BRANCH_GAIN,
+        Role.EMBEDDING_NORM_GAIN,
+        Role.EMBEDDING_NORM_BIAS,
+        Role.ROUTER,
+        Role.ROUTER_BIAS,
+        Role.READOUT_DENSE,
+        Role.READOUT_DENSE_BIAS,
+    }
+)
+
+
 def unknown_role(name: object) -> ArgumentError:
     """The error for a name that is no role."""
     known = [role.value for role in Role]

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from translimit.core import ConfigError, Json, JsonObject, brief, config
+from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, brief, config
 from translimit.describe import (
     OPTIMIZERS,
+    WITHOUT_RULE,
     OptimizerKind,
     OptimizerName,
     Parameterization,
@@ -104,11 +105,19 @@ class Rules:
 
         Raises:
             ArgumentError: no such role.
+            NoSuchLimitError: a role for which no rule was verified, such as a router.
         """
         try:
-            return self._roles[Role(role)]
+            known = Role(role)
         except ValueError:
             raise unknown_role(role) from None
+        if known in WITHOUT_RULE:
+            raise NoSuchLimitError(
+                "role",
+                f"no scaling rule of a {known.value.replace('_', ' ')} was verified",
+                "leave its parameters out, or keep their values at the base's",
+            )
+        return self._roles[known]
 
     def table(self) -> dict[str, dict[str, float | None]]:
         """Role to `mult`, `init`, `lr`, `eps` and `wd`, ratios target / base."""
@@ -123,7 +132,8 @@ class Rules:
 
     @cached_property
     def _roles(self) -> Mapping[Role, RoleRule]:
-        made = {role: styled_rule(self.question, role) for role in Role}
+        verified = [role for role in Role if role not in WITHOUT_RULE]
+        made = {role: styled_rule(self.question, role) for role in verified}
         if self.question.tied:  # one tensor: the same to the last bit, a multiplier at each end
             embedding, mult = made[Role.TOKEN_EMBEDDING], made[Role.READOUT].mult
             made[Role.READOUT] = replace(embedding, mult=mult)

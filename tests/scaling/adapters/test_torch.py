@@ -178,7 +178,7 @@ def test_users_extend_the_table():
         ({"q.weight": "qeury"}, ArgumentError, "did you mean 'query'"),
         ({"": "query"}, ArgumentError, "empty pattern"),
         ({3: "query"}, ArgumentTypeError, "has the key 3"),
-        ("gpt3", ArgumentError, "did you mean 'gpt2'"),
+        ("gpt3", ArgumentError, "did you mean 'gpt"),
         ("bert", UnsupportedModuleError, "post-LN"),
         (3, ArgumentTypeError, "got 3"),
         ({"attn.q.weight": "query", "q.weight": "key"}, AmbiguousRuleError, "has two roles"),

@@ -17,7 +17,14 @@ import optax
 from jaxtyping import PyTree
 
 from translimit.core import ArgumentError, ArgumentTypeError, Floats, nearest
-from translimit.describe import Hyperparameters, NameTable, Role, Update, WeightDecay
+from translimit.describe import (
+    WITHOUT_RULE,
+    Hyperparameters,
+    NameTable,
+    Role,
+    Update,
+    WeightDecay,
+)
 from translimit.scaling.adapters.names import match_names
 from translimit.scaling.engine import Rules
 from translimit.scaling.live_start import require_live_start
@@ -133,7 +140,8 @@ def transform(
 
     # A tree of equinox may be callable itself; a function is a leaf.
     if callable(labels) and jax.tree_util.all_leaves([labels]):
-        return optax.partition({role.value: of(role) for role in Role}, labels)
+        verified = [role for role in Role if role not in WITHOUT_RULE]
+        return optax.partition({role.value: of(role) for role in verified}, labels)
     used = {str(label) for label in jax.tree_util.tree_leaves(labels)}
     if unknown := sorted(used - {role.value for role in Role}):
         raise ArgumentError(
