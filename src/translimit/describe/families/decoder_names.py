@@ -146,6 +146,33 @@ _OPT = NameTable(
     scale=("scaling",),
 )
 
+_BIOGPT = replace(
+    _OPT,
+    family="biogpt",
+    roles={
+        **_OPT.roles,
+        **norm_names("biogpt.layer_norm", "final"),
+        "output_projection.weight": Role.READOUT,
+    },
+)
+
+_OPENAI = replace(
+    _GPT2,
+    family="openai-gpt",
+    roles={
+        **_GPT2.roles,
+        "tokens_embed.weight": Role.TOKEN_EMBEDDING,
+        "positions_embed.weight": Role.POSITION_EMBEDDING,
+    },
+    depth_scaled=False,
+)
+
+_JAPANESE = replace(
+    _GPT_NEOX,
+    family="gpt_neox_japanese",
+    roles={**_GPT_NEOX.roles, "layers.*.attention.dense_bias": Role.ATTENTION_OUT_BIAS},
+)
+
 _NORMS_OF_LLAMA = (
     "input_layernorm",
     "post_attention_layernorm",
@@ -187,13 +214,29 @@ _PHI3 = replace(
     },
 )
 
+_PERSIMMON = replace(
+    _LLAMA,
+    family="persimmon",
+    roles={
+        **_LLAMA.roles,
+        "layers.*.self_attn.query_key_value.weight": QKV,
+        "layers.*.self_attn.query_key_value.bias": QKV_BIAS,
+        "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
+        "layers.*.self_attn.k_layernorm.bias": Role.KEY_BIAS,
+        **linear_names("layers.*.mlp.dense_h_to_4h", Role.MLP_IN),
+        **linear_names("layers.*.mlp.dense_4h_to_h", Role.MLP_OUT),
+    },
+    interleaved=True,
+)
+
 _MIXTURE = replace(
     _LLAMA,
     roles={
         **_LLAMA.roles,
-        "layers.*.mlp.gate.weight": Role.ROUTER,
-        "layers.*.mlp.experts.gate_up_proj": GATE_AND_IN,
-        "layers.*.mlp.experts.down_proj": Role.MLP_OUT,
+        "layers.*.{mlp.gate,block_sparse_moe.router}.weight": Role.ROUTER,
+        "layers.*.mlp.gate.moe_statics.e_score_correction_bias": Role.ROUTER_BIAS,
+        "layers.*.{mlp,block_sparse_moe}.experts.gate_up_proj": GATE_AND_IN,
+        "layers.*.{mlp,block_sparse_moe}.experts.down_proj": Role.MLP_OUT,
         **linear_names("layers.*.mlp.shared_experts.gate_proj", Role.MLP_GATE),
         **linear_names("layers.*.mlp.shared_experts.up_proj", Role.MLP_IN),
         **linear_names("layers.*.mlp.shared_experts.down_proj", Role.MLP_OUT),
@@ -206,34 +249,46 @@ _LIKE_LLAMA = (
     *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
     *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
-    "hunyuan_v1_dense",
+    *("hunyuan_v1_dense", "nanochat", "eurobert"),
+)
+#: Families whose experts are called as those of Mixtral are.
+_MIXTURES = (
+    *("mixtral", "olmoe", "qwen3_moe", "glm4_moe", "granitemoe", "flex_olmo", "dots1", "mellum"),
+    "ernie4_5_moe",
 )
 #: Families whose norms add 1 to the gain that is stored.
-_OFFSET = ("gemma", "gemma2", "gemma3_text", "nemotron")
+_OFFSET = ("gemma", "gemma2", "gemma3_text", "vaultgemma", "nemotron")
 
 _GATE_IN_ONE = replace(
     _LLAMA, roles={**_LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN}
 )
 
-_ORDER_OF_GLM4 = (
-    "input_layernorm",
-    "post_self_attn_layernorm",
-    "post_attention_layernorm",
-    "post_mlp_layernorm",
-)
+_ORDERS = {
+    "glm4": (
+        *("input_layernorm", "post_self_attn_layernorm"),
+        *("post_attention_layernorm", "post_mlp_layernorm"),
+    ),
+    "hyperclovax": ("input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"),
+}
 
 #: Tables of decoders by family.
 DECODER_NAMES: dict[str, NameTable] = {
     one.family: one
     for one in (
-        *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT),
+        *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT, _BIOGPT, _OPENAI, _JAPANESE),
+        _PERSIMMON,
         *(
-            replace(_LLAMA, family=name, gain_offset=1.0 if name in _OFFSET else 0.0)
+            replace(
+                _LLAMA,
+                family=name,
+                gain_offset=1.0 if name in _OFFSET else 0.0,
+                norm_order=_ORDERS.get(name, ()),
+            )
             for name in _LIKE_LLAMA
         ),
         replace(_PHI3, family="phi3"),
         replace(_GATE_IN_ONE, family="glm"),
-        replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDER_OF_GLM4),
-        *(replace(_MIXTURE, family=name) for name in ("mixtral", "olmoe", "qwen3_moe", "glm4_moe")),
+        replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDERS["glm4"]),
+        *(replace(_MIXTURE, family=name) for name in _MIXTURES),
     )
 }

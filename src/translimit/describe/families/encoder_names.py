@@ -22,7 +22,10 @@ _BERT = NameTable(
         **linear_names("layer.*.attention.self.key", Role.KEY),
         **linear_names("layer.*.attention.self.value", Role.VALUE),
         **linear_names("layer.*.attention.output.dense", Role.ATTENTION_OUT),
-        **norm_names("layer.*.{attention.output,output}.LayerNorm", "block"),
+        **norm_names("layer.*.{attention.output,output,attention,intermediate}.LayerNorm", "block"),
+        **norm_names("layer.*.{LayerNorm,ln,attention.ln,attention.self_attn_layer_norm}", "block"),
+        **norm_names("encoder.{LayerNorm,ln,emb_layer_norm_after}", "final"),
+        **norm_names("roberta_prelayernorm.LayerNorm", "final"),
         **linear_names("layer.*.intermediate.dense", Role.MLP_IN),
         **linear_names("layer.*.output.dense", Role.MLP_OUT),
         **linear_names(
@@ -38,6 +41,12 @@ _BERT = NameTable(
     },
     attention=("layer.*.attention.self",),
     scale=("scaling",),
+)
+
+_ESM = replace(
+    _BERT,
+    family="esm",
+    roles={**_BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
 )
 
 _DISTILBERT = NameTable(
@@ -64,9 +73,10 @@ _DISTILBERT = NameTable(
 _VIT = NameTable(
     family="vit",
     roles={
-        "embeddings.{cls_token,mask_token,distillation_token,position_embeddings}": (
+        "embeddings.{cls_token,mask_token,distillation_token,register_tokens}": (
             Role.POSITION_EMBEDDING
         ),
+        "embeddings.position_embeddings": Role.POSITION_EMBEDDING,
         "patch_embeddings.projection.weight": Role.PATCH_EMBEDDING,
         "patch_embeddings.projection.bias": Role.PATCH_BIAS,
         **norm_names("{layers,layer}.*.{layernorm_before,layernorm_after,norm1,norm2}", "block"),
@@ -75,8 +85,11 @@ _VIT = NameTable(
         **linear_names("{layers,layer}.*.attention.v_proj", Role.VALUE),
         **linear_names("{layers,layer}.*.attention.o_proj", Role.ATTENTION_OUT),
         "layer.*.{layer_scale1,layer_scale2}.lambda1": Role.BRANCH_GAIN,
-        **linear_names("{layers,layer}.*.mlp.fc1", Role.MLP_IN),
-        **linear_names("{layers,layer}.*.mlp.fc2", Role.MLP_OUT),
+        "layers.*.{lambda_1,lambda_2}": Role.BRANCH_GAIN,
+        **linear_names("{layers,layer}.*.mlp.gate_proj", Role.MLP_GATE),
+        **linear_names("{layers,layer}.*.mlp.{fc1,up_proj}", Role.MLP_IN),
+        **linear_names("{layers,layer}.*.mlp.{fc2,down_proj}", Role.MLP_OUT),
+        "relative_position_bias_table": Role.POSITION_EMBEDDING,
         **norm_names("layernorm", "final"),
         **linear_names("pooler.dense", Role.READOUT_DENSE),
         **linear_names("{cls_classifier,distillation_classifier}", Role.READOUT),
@@ -108,13 +121,18 @@ _CLIP = NameTable(
     scale=("scale",),
 )
 
+_LIKE_BERT = (
+    *("bert", "roberta", "electra", "ernie", "roberta-prelayernorm", "megatron-bert"),
+    "xlm-roberta-xl",
+)
+_LIKE_VIT = ("vit", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers", "beit")
 #: Tables of encoders by family.
 ENCODER_NAMES: dict[str, NameTable] = {
     one.family: one
     for one in (
-        *(replace(_BERT, family=name) for name in ("bert", "roberta", "electra")),
-        _DISTILBERT,
-        *(replace(_VIT, family=name) for name in ("vit", "deit", "dinov2")),
-        _CLIP,
+        *(replace(_BERT, family=name) for name in _LIKE_BERT),
+        *(_DISTILBERT, _ESM),
+        *(replace(_VIT, family=name) for name in _LIKE_VIT),
+        *(replace(_CLIP, family=name) for name in ("clip_vision_model", "clip_text_model")),
     )
 }

@@ -42,8 +42,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "window": ("sliding_window", "window_size"),
     "head_dim": ("head_dim", "kv_channels"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
-    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
-    "active": ("num_experts_per_tok", "num_selected_experts"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
+    "active": ("num_experts_per_tok", "num_selected_experts", "moe_k"),
     "pad": ("pad_token_id",),
     "vocabulary": ("vocab_size",),
 }

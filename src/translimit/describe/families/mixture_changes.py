@@ -77,6 +77,7 @@ def glm4_moe(k: Keys, parts: Parts) -> Parts:
     unit = replace(units_of(parts)[0], width=k.count("moe_intermediate_size", 1408))
     mixed = experts(k, parts.std, unit, routing="sigmoid", count=128, active=8)
     k.require("norm_topk_prob", True)
+    k.inert("max_window_layers")
     shared = k.count("n_shared_experts", 1)
     mixed = replace(
         mixed,
@@ -132,8 +133,7 @@ def ernie4_5_moe(k: Keys, parts: Parts) -> Parts:
     """Experts beside a shared one, between two layers that are told."""
     plain = units_of(parts)[0]
     unit = replace(plain, width=k.count("moe_intermediate_size", 1536))
-    active = k.count("moe_k") if k.given("moe_k") else 6
-    mixed = experts(k, parts.std, unit, routing="softmax_renormalised", count=64, active=active)
+    mixed = experts(k, parts.std, unit, routing="softmax_renormalised", count=64, active=6)
     shared = int(k.number("moe_num_shared_experts", 2))
     if shared:
         mixed = replace(mixed, shared=replace(unit, width=shared * unit.width))

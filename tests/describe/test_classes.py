@@ -1,0 +1,188 @@
+"""The classes of transformers compute what the stack of their configuration says, entry by entry.
+
+A small class is built with random weights. Every matrix must have the standard deviation that the
+stack tells of its role, the tokens that enter the first layer its covariance, and every layer must
+make of its input what `exact_layers` makes of it with the same matrices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.describe import exact_layers
+from tests.describe.exact_layers import Matrices, Turning
+from tests.describe.small_classes import small_config
+
+from translimit.describe import (
+    FAMILIES,
+    Attention,
+    Embedding,
+    Experts,
+    Normalisation,
+    PatchEmbedding,
+    Stack,
+    SubBlock,
+    read_stack,
+)
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+IDS = 10 + np.arange(16) ** 2 % 7
+#: Single precision over a few hundred operations.
+CLOSE = 3e-6
+
+
+def run(name: str) -> tuple[Stack, list[Matrices], list[np.ndarray]]:
+    """The stack that is read, the matrices of a class, and its stream after every layer."""
+    config = small_config(name)
+    reading = read_stack(config.to_dict())
+    assert not [one for one in reading.ignored if "not known" in one]
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        if isinstance(reading.stack.embedding, PatchEmbedding):
+            told: Any = {"pixel_values": torch.randn(1, 3, 32, 32)}
+        else:
+            told = {"input_ids": torch.tensor(IDS)[None]}
+        states = model(**told, output_hidden_states=True).hidden_states
+    table = FAMILIES[name].names
+    assert table is not None
+    parameters = [(key, one.detach().double().numpy()) for key, one in model.named_parameters()]
+    matrices = exact_layers.matrices(parameters, table, reading.stack)
+    return reading.stack, matrices, [one[0].double().numpy() for one in states]
+
+
+def furthest(stack: Stack, w: list[Matrices], states: list[np.ndarray], how: Turning) -> float:
+    """The largest difference of any layer over the largest entry; the class normalises the last."""
+    off = 0.0
+    for index in range(len(stack.layers)):
+        made = exact_layers.layer(stack, index, states[index], w[index], how)
+        ends = [made]
+        if index == len(stack.layers) - 1:
+            ends.append(exact_layers.norm(made, stack.norm_final))
+        after = states[index + 1]
+        off = max(off, min(np.abs(one - after).max() for one in ends) / np.abs(after).max())
+    return off
+
+
+@pytest.mark.parametrize("name", [name for name, one in FAMILIES.items() if one.names])
+def test_a_class_computes_what_its_stack_says(name: str) -> None:
+    stack, w, states = run(name)
+    for index, roles in enumerate(w):
+        stds = exact_layers.stds(stack, index)
+        assert set(roles) == set(stds) - ({exact_layers.Role.MLP_GATE} - set(roles))
+        for role, matrices in roles.items():
+            for one in matrices:
+                assert exact_layers.off(stds[role], one) < 5, (index, role)
+    assert min(furthest(stack, w, states, how) for how in Turning) < CLOSE
+    image = isinstance(stack.embedding, PatchEmbedding)
+    expected = stack.image_cov() if image else stack.initial_cov(IDS)
+    tokens = states[0] - states[0].mean(axis=1, keepdims=True) if stack.centred else states[0]
+    cov = tokens @ tokens.T / tokens.shape[1]
+    # Entries of a Wishart matrix of 64 dimensions scatter by at most q (2 / 64)^(1/2).
+    assert np.abs(cov - expected).max() < 5 * (2 / 64) ** 0.5 * expected.max()
+
+
+Change = Callable[[SubBlock], SubBlock]
+
+
+def changed(stack: Stack, change: Change) -> Stack:
+    layers = tuple(tuple(change(block) for block in layer) for layer in stack.layers)
+    return dataclasses.replace(stack, layers=layers)
+
+
+def attention(**fields: Any) -> Change:
+    """Another field of every attention."""
+
+    def change(block: SubBlock) -> SubBlock:
+        branches = tuple(
+            dataclasses.replace(one, **fields) if isinstance(one, Attention) else one
+            for one in block.branches
+        )
+        return dataclasses.replace(block, branches=branches)
+
+    return change
+
+
+def scores(**fields: Any) -> Change:
+    """Another field of every mask and scale."""
+
+    def change(block: SubBlock) -> SubBlock:
+        for one in block.branches:
+            if isinstance(one, Attention):
+                block = attention(scores=dataclasses.replace(one.scores, **fields))(block)
+        return block
+
+    return change
+
+
+def dense(block: SubBlock) -> SubBlock:
+    """All experts in the place of those that are chosen."""
+    branches = tuple(
+        dataclasses.replace(one, active=one.count) if isinstance(one, Experts) else one
+        for one in block.branches
+    )
+    return dataclasses.replace(block, branches=branches)
+
+
+def plain_gain(block: SubBlock) -> SubBlock:
+    return dataclasses.replace(block, norm_in=dataclasses.replace(block.norm_in, gain=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("qwen3", attention(qk_norm=None)),
+        ("gpt_neo", scores(scale=None)),
+        ("gemma2", lambda block: dataclasses.replace(block, norm_out=None)),
+        ("gemma2", scores(window=None)),
+        ("cohere2", attention(rotary=None)),
+        ("nemotron", plain_gain),
+        ("mixtral", dense),
+        ("granite", lambda block: dataclasses.replace(block, branch=1.0)),
+        ("bloom", scores(slopes=())),
+        ("olmo2", lambda block: dataclasses.replace(block, norm_in=block.norm_out, norm_out=None)),
+        ("bert", lambda block: dataclasses.replace(block, norm_post=None, norm_in=Normalisation())),
+    ],
+)
+def test_a_neighbour_of_a_stack_is_refuted(name: str, change: Change) -> None:
+    stack, w, states = run(name)
+    other = changed(stack, change)
+    assert other != stack
+    assert min(furthest(other, w, states, how) for how in Turning) > 100 * CLOSE
+
+
+def test_the_encoder_of_whisper_computes_what_its_stack_says() -> None:
+    sizes = {"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4}
+    more = {"encoder_ffn_dim": 96, "max_source_positions": 16, "decoder_layers": 1}
+    config = transformers.WhisperConfig(
+        **sizes, **more, decoder_attention_heads=4, decoder_ffn_dim=32, init_std=0.05
+    )
+    reading = read_stack(config.to_dict())
+    assert reading.stack.embedding is None
+    assert any("must be given" in one for one in reading.assumptions)
+    torch.manual_seed(0)
+    model = transformers.WhisperModel(config).encoder.eval()
+    with torch.no_grad():
+        states = model(torch.randn(1, 80, 32), output_hidden_states=True).hidden_states
+    table = FAMILIES["opt"].names
+    assert table is not None
+    parameters = [(key, one.detach().double().numpy()) for key, one in model.named_parameters()]
+    layers = [(key, one) for key, one in parameters if key.startswith("layers.")]
+    w = exact_layers.matrices(layers, table, reading.stack)
+    for index, roles in enumerate(w):
+        stds = exact_layers.stds(reading.stack, index)
+        assert all(exact_layers.off(stds[role], one) < 5 for role in roles for one in roles[role])
+    streams = [one[0].double().numpy() for one in states]
+    assert furthest(reading.stack, w, streams, Turning.HALVES) < CLOSE
+
+
+def test_the_embedding_norm_of_nanochat_is_read() -> None:
+    embedding = read_stack(small_config("nanochat").to_dict()).stack.embedding
+    assert isinstance(embedding, Embedding)
+    assert embedding.norm is not None
