@@ -20,6 +20,7 @@ from translimit.describe import (
     Attention,
     Experts,
     FeedForward,
+    LatentAttention,
     NameTable,
     Norm,
     Normalisation,
@@ -78,7 +79,7 @@ class Turning(enum.Enum):
     BACKWARDS = "entries a half apart turn the other way"
 
 
-def turned(x: np.ndarray, branch: Attention, how: Turning) -> np.ndarray:
+def turned(x: np.ndarray, branch: Attention | LatentAttention, how: Turning) -> np.ndarray:
     """Rotary positions by complex numbers."""
     if branch.rotary is None:
         return x
@@ -124,6 +125,23 @@ def attend(branch: Attention, y: np.ndarray, w: Matrices, causal: bool, how: Tur
     return np.concatenate(heads, axis=-1) @ w[Role.ATTENTION_OUT][0]
 
 
+def attend_latents(branch: LatentAttention, y: np.ndarray, w: Matrices, how: Turning) -> np.ndarray:
+    """Causal attention of latents; queries and keys have two matrices each, one after the other."""
+    n, plain = len(y), Normalisation(eps=1e-6)
+    asks = norm(y @ w[Role.QUERY][0], plain) @ w[Role.QUERY][1]
+    reads, rope = np.split(y @ w[Role.KEY][0], [branch.kv_rank], axis=1)
+    both = (norm(reads, plain) @ w[Role.KEY][1]).reshape(n, branch.heads, -1)
+    q = asks.reshape(n, branch.heads, -1)
+    ends = [turned(one, branch, how) for one in (q[..., branch.nope_dim :], rope[:, None, :])]
+    heads = []
+    for h in range(branch.heads):
+        nope, values = np.split(both[:, h], [branch.nope_dim], axis=1)
+        scores = q[:, h, : branch.nope_dim] @ nope.T + ends[0][:, h] @ ends[1][:, 0].T
+        e = np.where(np.triu(np.ones((n, n), bool), 1), 0.0, np.exp(branch.score_scale * scores))
+        heads.append(e / e.sum(axis=1, keepdims=True) @ values)
+    return np.concatenate(heads, axis=-1) @ w[Role.ATTENTION_OUT][0]
+
+
 ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
     Activation.GELU: lambda x: x * special.ndtr(x),
     Activation.GELU_TANH: lambda x: (
@@ -158,10 +176,15 @@ def mix(branch: Experts, y: np.ndarray, w: Matrices) -> np.ndarray:
     """Weights of experts by sorting."""
     logits = y @ w[Role.ROUTER][0]
     scores = 1 / (1 + np.exp(-logits)) if branch.routing == "sigmoid" else logits
+    if branch.groups > 1:  # those with the two best in sum are open
+        rows = scores.reshape(len(y), branch.groups, -1)
+        best = np.sort(rows, axis=2)[:, :, -2:].sum(axis=2)
+        closed = np.argsort(np.argsort(-best, axis=1), axis=1) >= branch.open_groups
+        scores = np.where(closed[:, :, None], -np.inf, rows).reshape(scores.shape)
     rank = np.argsort(np.argsort(-scores, axis=1), axis=1)
     chosen = rank < branch.active
     if branch.routing == "sigmoid":
-        omega = chosen * scores
+        omega = np.where(chosen, scores, 0.0)
     else:
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         omega = chosen * p / p.sum(axis=1, keepdims=True)
@@ -191,6 +214,8 @@ def layer(stack: Stack, index: int, x: np.ndarray, w: Matrices, how: Turning) ->
         for branch in block.branches:
             if isinstance(branch, Attention):
                 added = added + attend(branch, y, w, stack.causal, how)
+            elif isinstance(branch, LatentAttention):
+                added = added + attend_latents(branch, y, w, how)
             elif isinstance(branch, FeedForward):
                 added = added + feed(branch, y, units(branch, w))
             else:
@@ -208,6 +233,9 @@ def stds(stack: Stack, index: int) -> dict[Role, float]:
             if isinstance(branch, Attention):
                 made[Role.QUERY], made[Role.KEY] = branch.query_std, branch.key_std
                 made[Role.VALUE], made[Role.ATTENTION_OUT] = branch.value_std, branch.out_std
+            if isinstance(branch, LatentAttention):
+                made[Role.QUERY] = made[Role.KEY] = branch.std
+                made[Role.ATTENTION_OUT] = branch.out_std
             plain = branch.expert if isinstance(branch, Experts) else branch
             if isinstance(plain, FeedForward):
                 made[Role.MLP_GATE] = plain.in_std

@@ -17,6 +17,9 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_k", "intermediate_multiple_size"), 2),
     **dict.fromkeys(("initializer_range", "init_std"), 0.05),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 96),
     "num_key_value_heads": 2,
     "vocab_size": 500,
     "moe_intermediate_size": 16,
@@ -40,6 +43,14 @@ _MULTIPLIERS = {
     "residual_multiplier": 0.22,
     "attention_multiplier": 0.25,
 }
+_LATENTS = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 20,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 12,
+    "v_head_dim": 10,
+    "num_key_value_heads": 4,
+}
 #: What makes more of a family act: switches, multipliers, windows.
 MORE: dict[str, dict[str, Any]] = {
     "cohere": {"use_qk_norm": True},
@@ -48,6 +59,9 @@ MORE: dict[str, dict[str, Any]] = {
     "granite": _MULTIPLIERS,
     "granitemoe": _MULTIPLIERS,
     "hyperclovax": _MULTIPLIERS,
+    "deepseek_v2": {**_LATENTS, "norm_topk_prob": False},
+    "deepseek_v3": {**_LATENTS, "head_dim": 8, "n_group": 2, "topk_group": 1},
+    "minicpm3": {**_LATENTS, "scale_emb": 3.0, "dim_model_base": 32},
     "esm": {
         "token_dropout": True,
         "position_embedding_type": "rotary",

@@ -6,7 +6,7 @@ from translimit.predict import predict
 sizes = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
 for config in (
     {"model_type": "albert", **sizes},
-    {"model_type": "whisper", **sizes},
+    {"model_type": "bart", **sizes},
     {"model_type": "mamba", **sizes},
     {"model_type": "llama9", **sizes},
     {"model_type": "llama", **sizes},

@@ -15,6 +15,7 @@ for tower in ("text", "vision"):
     for label in found.labels:
         print("  ", label.name if label.holds else f"no {label.name}", "-", label.says)
 try:
-    predict({"model_type": "whisper", "d_model": 384, "encoder_layers": 4})
+    sizes = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6}
+    predict({"model_type": "whisper", **sizes})
 except TranslimitError as error:
     print(error)

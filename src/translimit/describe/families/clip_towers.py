@@ -68,6 +68,7 @@ def siglip_vision(k: Keys, name: str) -> StackReading:
         name: of the family.
     """
     layer, norm = _siglip_layer(k)
+    k.inert("vision_use_head")
     channels, side, dim = k.count("num_channels", 3), k.count("patch_size", 16), k.count("dim")
     patches = (channels * side**2) ** -0.5 / CUT
     stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)

@@ -1,0 +1,38 @@
+"""Every architecture that transformers registers is read as one of its own, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tests.describe import registered
+from tests.describe.small_classes import small_config
+from tests.describe.test_readers import APART
+
+from translimit.describe import FAMILIES, family_called, read_stack
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", registered.REGISTERS)
+def test_what_is_registered_is_read_as_itself_or_refused(what: str) -> None:
+    for one in registered.rows(what):
+        if not one.family:
+            continue
+        own = family_called(one.name)
+        if own is None:  # one of several towers: the text's is named by its own configuration
+            values = small_config(one.name).to_dict()
+            inner = values["text_config"]["model_type"]
+            assert family_called(inner) is FAMILIES[one.family], one
+            assert read_stack(values["text_config"]).stack == read_stack(values).stack, one
+        else:
+            assert own.name == one.family, one
+        # It is held against its class by one of the two tests.
+        compared = one.check == registered.EXACT or one.family not in APART
+        assert compared, one
+
+
+@pytest.mark.slow
+def test_the_page_is_what_becomes_of_them() -> None:
+    assert registered.PAGE.read_text(encoding="utf-8") == registered.page()
