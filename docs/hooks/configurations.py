@@ -19,10 +19,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -31,8 +31,7 @@ FILES = ROOT / "tests" / "describe" / "configurations"
 DEEDS = ("needed", "acts", "default", "ignored", "same")
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """One file.
 
     Attributes:
