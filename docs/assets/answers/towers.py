@@ -1,4 +1,3 @@
-from translimit.core import TranslimitError
 from translimit.describe import read_stack
 from translimit.predict import predict
 
@@ -14,8 +13,3 @@ for tower in ("text", "vision"):
     print(f"   overlap {overlap.value[0]:.3f} to {overlap.value[-1]:.3f} ± {overlap.error[-1]:.3f}")
     for label in found.labels:
         print("  ", label.name if label.holds else f"no {label.name}", "-", label.says)
-try:
-    sizes = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6}
-    predict({"model_type": "whisper", **sizes})
-except TranslimitError as error:
-    print(error)
