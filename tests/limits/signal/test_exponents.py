@@ -126,6 +126,18 @@ def test_post_ln_is_chaotic_below_a_gain_of_attention(gain: float, expected: flo
     assert law.exponents.gradient - law.exponents.angle == pytest.approx(math.log1p(gain / N))
 
 
+def test_what_gradients_have_in_common_remains() -> None:
+    """Through eight layers by the recursion; one layer's factor eight times is refuted."""
+    one = stack("post", 1.2, GELU, layers=8)
+    law = exponents(one, N)
+    assert law.exponents is not None
+    assert law.log_gradient(1, N) == pytest.approx(law.exponents.gradient)
+    measured = math.log(ratios(one, 1.0, 1e-6)[1])
+    assert measured == pytest.approx(law.log_gradient(8, N), abs=5e-3)
+    assert abs(measured - 8 * law.exponents.gradient) > 0.5
+    assert exponents(STACKS["gpt2"], N).log_gradient(8, N) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("gain", "overlap"), [(0.1, 0.030), (0.6, 1.0)])
 def test_a_deep_post_ln_stack_goes_where_its_phase_says(gain: float, overlap: float) -> None:

@@ -14,7 +14,9 @@ the factors are
     sum B below / above       = s_Z^2 [a^2 + b^2 s_U^2 s_C^2 (mu' + gamma_A)]
 
 The second holds for independent gradients of the tokens, the third for one that all share. Without
-a mask n^-1 sum w^2 = 1 / n. Post-LN stacks stand still, and repeat their factors: *exponents* per
+a mask n^-1 sum w^2 = 1 / n; of independent gradients the share 1 / n is common to all tokens and
+passes by the third, the rest by the first, so that over many layers what is common remains
+(`Exponents.log_gradient`). Post-LN stacks stand still, and repeat their factors: *exponents* per
 layer. Pre-LN and peri-LN stacks grow, q ~ v l, and give *powers* of q:
 
     1 - R ~ q^{p - 1},   |g|^2 ~ q^{-p_g},
@@ -103,6 +105,24 @@ class Exponents:
         """Ordered where nearly equal tokens approach one another; None without a law."""
         law = self.exponents or self.powers
         return None if law is None else "ordered" if law.angle < 0 else "chaotic"
+
+    def log_gradient(self, layers: int, n: int) -> float | None:
+        """Log of tr B below over above so many layers, for independent gradients and no mask.
+
+        Args:
+            layers: how many.
+            n: tokens.
+
+        Returns:
+            The logarithm; None where the mean square does not stand still.
+        """
+        count, n = require_count(layers, "layers", 0), require_count(n, "n", 1)
+        if self.exponents is None:
+            return None
+        apart, common = count * self.exponents.angle, count * self.exponents.coherent
+        more = max(apart, common)  # a power may be too large for a float
+        total = (n - 1) * math.exp(apart - more) + math.exp(common - more)
+        return more + math.log(total / n)
 
 
 def collapse_factors(
