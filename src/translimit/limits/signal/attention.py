@@ -133,6 +133,10 @@ def mix(
     return mean._replace(out=value_gain(mixer, dim) * mean.out)
 
 
+def _square(x: Array) -> Array:
+    return x @ x.T
+
+
 def _gram(p: Float[Array, "2 n n"], root: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """sum_h P_h F F^T P_h^T."""
     mixed = jnp.concatenate([one @ root for one in p], axis=1)
@@ -227,13 +231,16 @@ def pull(
     # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
     share = math.sqrt(gain / (heads * values))
     turning = read.turning
+    # Of many tokens the drawn gradients stand for all: the way back is linear in B.
+    whole = n <= 2 * values
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
         drawn = normals(key, index, (n, 2 * mixer.head_dim + 2 * values), dtype)
         q, k = _queries_and_keys(read, drawn[:, : 2 * mixer.head_dim])
         up, value = jnp.split(drawn[:, 2 * mixer.head_dim :], 2, axis=1)
-        up, value = share * above @ up, read.value @ value
+        drawn_up, value = above @ up, read.value @ value
+        up = share * drawn_up
 
         def head(sign: Array) -> tuple[Array, ...]:
             p, back = jax.vjp(
@@ -244,7 +251,7 @@ def pull(
             to_q, to_k = back(up @ value.T)
             keyed = to_k * read.key_variance
             return (
-                p.T @ arriving @ p,
+                p.T @ arriving @ p if whole else _square(p.T @ drawn_up) / values,
                 (to_q * read.query_variance) @ to_q.T,
                 keyed[:, turning:] @ to_k[:, turning:].T,
                 keyed[:, :turning] @ to_k[:, :turning].T,

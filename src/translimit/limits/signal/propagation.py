@@ -201,7 +201,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
     def memory(self, method: Recursion | Chain | None = None, times: int | None = None) -> float:
         """Bytes of the covariances of all sub-blocks, and of a layer's heads and hidden units."""
         method = Recursion() if method is None else method
-        kept = len(self.stack.layers) + 12
+        kept = len(self.stack.layers) + 40
         if self.top is not None:
             kept += 5 * len(self.stack.sub_blocks) + len(self.stack.layers)
         widest = 0

@@ -56,7 +56,7 @@ def attention_variance(
         cov: K, of what it reads.
         slopes: the matrices Lambda.
         key: of the drawn groups.
-        groups: how many pairs of groups of heads with common keys are drawn, at least 2.
+        groups: how many pairs of groups of heads with common keys are drawn, at least 1.
     """
     n, values = len(cov), mixer.values
     whole = n <= values

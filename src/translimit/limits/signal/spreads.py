@@ -189,7 +189,7 @@ def _spread(
     for place, level in enumerate(at):
         slopes: Any = np.stack([_SCALARS[name](passed.covs[0, level])[1] for name in observables])
         for step in reversed([one for one in passed.steps if one.layer < level]):
-            groups = max(2, pairs // (step.layer + 1))
+            groups = max(1, pairs // (step.layer + 1))
             slopes, found = _sub_block(
                 step.block,
                 stack.dim,
