@@ -84,8 +84,8 @@ def page() -> str:
         f"transformers {transformers.__version__} registers. Those that are compared *entry by "
         "entry* are built small with random weights: every matrix has the deviation that is read, "
         "and every layer makes of its input what the description says, to single precision. The "
-        "others are compared by overlaps and norms of drawn networks. What is not read is refused, never read "
-        "as something else.",
+        "others are compared by overlaps and norms of drawn networks. What is not read is refused, "
+        "never read as something else.",
         "",
         "| | registered | read | refused for a known reason | not known |",
         "|---|---|---|---|---|",

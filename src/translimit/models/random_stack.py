@@ -145,7 +145,7 @@ class RandomStack(eqx.Module):
         *,
         replicas: int = 1,
         key: Key,
-        top_gradient: ArrayInput | Literal["identity"] | None = None,
+        top_gradient: ArrayInput | Literal["identity", "squares"] | None = None,
         readout: LanguageReadout | None = None,
     ) -> StackPaths:
         """Run tokens through networks, and a gradient back through them.
@@ -158,8 +158,9 @@ class RandomStack(eqx.Module):
                 decides the precision.
             replicas: independent draws of all weights. They do not depend on their number.
             key: of the weights.
-            top_gradient: B at the top [n, n], or "identity" for independent gradients of mean
-                square one; nothing goes back by default.
+            top_gradient: B at the top [n, n], "identity" for independent gradients of mean square
+                one, or "squares" for the gradient of half the sum of squares, which is the tokens
+                themselves and depends on the weights below; nothing goes back by default.
             readout: a language model's; its loss is told, and its gradient goes back.
 
         Raises:
@@ -193,7 +194,8 @@ class RandomStack(eqx.Module):
         if readout is not None and readout.tied is not None:
             same = jnp.broadcast_to(readout.tied, (replicas,))
             readers = same if shared else _folded(readout.tied, replicas)
-        run = functools.partial(_run, self.stack, readout)
+        own = isinstance(top_gradient, str) and top_gradient == "squares"
+        run = functools.partial(_run, self.stack, readout, own)
         found = following_inputs(run, x, (keys, readers, top))
         return StackPaths(
             ts=np.arange(layers + 1.0),
@@ -225,7 +227,7 @@ class RandomStack(eqx.Module):
 
     def _top(
         self,
-        given: ArrayInput | Literal["identity"] | None,
+        given: ArrayInput | Literal["identity", "squares"] | None,
         readout: LanguageReadout | None,
         n: int,
     ) -> Float[np.ndarray, "n n"] | None:
@@ -244,9 +246,11 @@ class RandomStack(eqx.Module):
         if given is None:
             return None
         if isinstance(given, str):
-            if given != "identity":
+            if given not in ("identity", "squares"):
                 raise ArgumentError(
-                    "top_gradient", f"got {given!r}", 'pass "identity" or a matrix [n, n]'
+                    "top_gradient",
+                    f"got {given!r}",
+                    'pass "identity", "squares" or a matrix [n, n]',
                 )
             return np.eye(n)
         matrix = require_covariance(as_float64(given, "top_gradient"), "top_gradient")
@@ -260,6 +264,7 @@ class RandomStack(eqx.Module):
 def _run(
     stack: Stack,
     readout: LanguageReadout | None,
+    own: bool,
     x: Float[Array, "replicas n dim"],
     parameters: tuple[Array, Array, Array | None],
 ) -> dict[str, Array]:
@@ -280,7 +285,7 @@ def _run(
         return told
     if readout is None:
         assert top is not None
-        g = _drawn_top(top, x, keys)
+        g = x if own else _drawn_top(top, x, keys)
     else:
         told["losses"], g = _loss(readout, stack, x, readers)
     grams, weights = [_grams(g)], []

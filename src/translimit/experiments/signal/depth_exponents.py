@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, describe, figures, limits, models
+from translimit import core, describe, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.checked import (
     CheckedConfig,
@@ -145,18 +145,18 @@ def compute_deep(config: Config, layers: int, keys: ex.Keys) -> Deep:
     """Networks of GELU blocks from unrelated tokens, and the recursion."""
     one = stack(config.dim, layers, 0.5, 2.0, gated=False)
     cov = np.eye(config.tokens)
-    signals = models.DrawnStack(one).simulate(
-        cov, networks=config.networks, key=core.named_key(keys.own, "networks")
-    )
+    key = core.named_key(keys.own, "networks")
+    paths = stacks.networks(one, cov, config.networks, key, "identity")
+    assert paths.grad_grams is not None
     problem = limits.signal.SignalPropagation(stack=one, initial=cov)
     method = limits.signal.Recursion(pairs=16, copies=4)
     found = core.solve(problem, method, key=core.named_key(keys.own, "recursion"))
-    grads = stacks.mean_diagonals(np.asarray(signals.grad_grams, np.float64))
+    grads = stacks.mean_diagonals(np.asarray(paths.grad_grams, np.float64))
     law = limits.signal.exponents(one, config.tokens).log_gradient(layers, config.tokens)
     assert law is not None  # post-LN stacks have them
     return Deep(
         drawn=np.log(grads[:, 0] / grads[:, -1]),
-        overlap=stacks.mean_overlaps(np.asarray(signals.covs[:, -1], np.float64)),
+        overlap=stacks.mean_overlaps(np.asarray(paths.covs[:, -1], np.float64)),
         recursion=math.log(found.grad_square[0] / found.grad_square[-1]),
         recursion_overlap=float(found.overlap[-1]),
         exponent=law,
@@ -265,8 +265,8 @@ MAP = ex.Figure(
     name="map",
     title="Exponents of post-LN stacks with SiLU gates",
     caption="Log a layer of 1 - R between nearly equal tokens against the gain of attention, by "
-    "the variance of the gates' inputs: exponents (lines) and the recursion (points), {tokens} tokens "
-    "without a mask. Above 0 the stack is chaotic, and gradients explode.",
+    "the variance of the gates' inputs: exponents (lines) and the recursion (points), {tokens} "
+    "tokens without a mask. Above 0 the stack is chaotic, and gradients explode.",
     columns=(
         *("variance", "gain", "angle", "angle exponent", "gradient", "gradient exponent"),
         "phase",

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
-from translimit import core, figures, limits, models
+from translimit import core, figures, limits
 from translimit.core import Estimate, standard_error
 from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Positive, Two
 from translimit.experiments.signal import stacks
@@ -83,10 +83,8 @@ def compute(config: Config, family: str, keys: ex.Keys) -> Curves:
     """Networks in single precision, the recursion in double."""
     stack = stacks.family(family, config.dim, config.layers, config.std)
     cov = stack.initial_cov(stacks.ids(config.tokens))
-    networks, drawn = models.RandomStack(stack), {"replicas": config.networks}
-    own = core.named_key(keys.own, "networks")
-    tokens = networks.draw_tokens(cov, key=core.named_key(own, "tokens"), **drawn)
-    paths = networks.simulate(tokens, key=own, top_gradient="identity", **drawn)
+    key = core.named_key(keys.own, "networks")
+    paths = stacks.networks(stack, cov, config.networks, key, "identity")
     assert paths.grad_grams is not None
     method = limits.signal.Recursion(pairs=32, copies=config.copies)
     key = core.named_key(keys.own, "recursion")

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
-from translimit import core, figures, limits, models
+from translimit import core, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Positive, Two
 from translimit.experiments.signal import stacks
-
-if TYPE_CHECKING:
-    from translimit.models.drawn_stack import Top
 
 CASES: tuple[str, ...] = ("independent", "squares-pre-LN", "squares-post-LN")
 FRESH, OWN, POST = CASES
@@ -69,11 +66,15 @@ def compute(config: Config, case: str, keys: ex.Keys) -> Gradients:
     name = "bert" if case == POST else "llama"
     stack = stacks.family(name, config.dim, config.layers, config.std)
     cov = stack.initial_cov(stacks.ids(config.tokens))
-    top: Top = "independent" if case == FRESH else "squares"
-    signals = models.DrawnStack(stack).simulate(
-        cov, networks=config.networks, key=core.named_key(keys.own, "networks"), top=top
+    paths = stacks.networks(
+        stack,
+        cov,
+        config.networks,
+        core.named_key(keys.own, "networks"),
+        "identity" if case == FRESH else "squares",
     )
-    drawn = stacks.mean_diagonals(np.asarray(signals.grad_grams, np.float64))
+    assert paths.grad_grams is not None
+    drawn = stacks.mean_diagonals(np.asarray(paths.grad_grams, np.float64))
     method = limits.signal.Recursion(pairs=32, copies=4)
     key = core.named_key(keys.own, "recursion")
     above: np.ndarray | Literal["identity"] = "identity"

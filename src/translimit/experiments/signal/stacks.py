@@ -6,15 +6,17 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit import describe
+from translimit import core, describe, models
 
 if TYPE_CHECKING:
+    from translimit.core import Key
     from translimit.describe import Stack
+    from translimit.models import StackPaths
 
 #: What placements, norms of queries and keys, and blocks a family of this name has.
 FAMILIES: tuple[str, ...] = ("gpt2", "llama", "qwen3", "gemma2", "bert")
@@ -81,6 +83,27 @@ def without(stack: Stack, what: str) -> Stack:
         plain = dataclasses.replace(first, qk_norm=None)
         blocks = (dataclasses.replace(blocks[0], branches=(plain,)), *blocks[1:])
     return dataclasses.replace(stack, layers=(blocks,) * len(stack.layers))
+
+
+def networks(
+    stack: Stack,
+    cov: Float[np.ndarray, "n n"],
+    count: int,
+    key: Key,
+    top_gradient: Literal["identity", "squares"],
+) -> StackPaths:
+    """Networks with all weights drawn, which Gaussian tokens and a gradient pass.
+
+    Args:
+        stack: of every network.
+        cov: C of the tokens that enter, each network's own.
+        count: networks.
+        key: of tokens and weights.
+        top_gradient: the gradient at the top, see `models.RandomStack`.
+    """
+    model = models.RandomStack(stack)
+    tokens = model.draw_tokens(cov, replicas=count, key=core.named_key(key, "tokens"))
+    return model.simulate(tokens, replicas=count, key=key, top_gradient=top_gradient)
 
 
 def mean_overlaps(covs: Float[np.ndarray, "*any n n"]) -> Float[np.ndarray, "*any"]:
