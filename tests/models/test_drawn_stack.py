@@ -21,7 +21,7 @@ def told(covs: np.ndarray, gram: np.ndarray) -> np.ndarray:
     return np.stack([np.log(square[:, -1]), np.log(trace[:, 0]), overlap[:, -1]], axis=1)
 
 
-@pytest.mark.parametrize("name", ["qwen3", "bert"])
+@pytest.mark.parametrize("name", ["qwen3", pytest.param("bert", marks=pytest.mark.slow)])
 def test_networks_agree_with_others(name: str) -> None:
     """From the same initial covariance, means within 4.5 standard errors."""
     stack = STACKS[name]

@@ -139,14 +139,13 @@ SIZES = ex.Figure(
     name="sizes",
     title="Concentration of softmax against the number of keys",
     caption="Mean sum of squared attention weights of {scores} drawn scores at each point (bars of "
-    "one standard error), the exact mean (lines), and the limit of many keys (dashed).",
+    "one standard error) and the exact mean (lines); the table has the limit of many keys too.",
     columns=("strength", "keys", "drawn", "stderr", "exact", "limit"),
     rows=_rows,
     x="keys",
     by="strength",
     layers=(
         figures.line("exact", label="exact, {}"),
-        figures.line("limit", label="limit, {}", dash="4 2"),
         figures.points("drawn", "stderr", label="drawn, {}"),
     ),
     ylabel="sum of squared weights",
