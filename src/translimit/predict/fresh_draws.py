@@ -187,15 +187,26 @@ def _edge(block: Float[np.ndarray, "rows columns"]) -> Finding | None:
     """Whether the largest singular value of entries of variance one is away from its edge."""
     if min(block.shape) < _FEWEST:
         return None
-    roots = [math.sqrt(one) for one in block.shape]
-    edge = sum(roots)
-    width = edge * sum(1 / one for one in roots) ** (1 / 3)
-    largest = largest_singular_value(block)
-    widths = (largest**2 - edge**2) / width
+    ratio, widths = edge(block)
     if abs(widths) <= EDGE_WIDTHS:
         return None
-    says = f"its largest singular value is {largest / edge:.3g} times that of independent entries"
+    says = f"its largest singular value is {ratio:.3g} times that of independent entries"
     return Finding(abs(widths) / EDGE_WIDTHS, says)
+
+
+def edge(matrix: Float[np.ndarray, "m n"]) -> tuple[float, float]:
+    """The largest singular value over m^{1/2} + n^{1/2}, and how many widths its square is away.
+
+    The second follows the Tracy-Widom law (of mean -1.21 and deviation 1.27) for large m and n.
+
+    Args:
+        matrix: of entries of variance one.
+    """
+    roots = [math.sqrt(one) for one in matrix.shape]
+    end = sum(roots)
+    width = end * sum(1 / one for one in roots) ** (1 / 3)
+    largest = largest_singular_value(matrix)
+    return largest / end, (largest**2 - end**2) / width
 
 
 def largest_singular_value(matrix: Float[np.ndarray, "m n"]) -> float:

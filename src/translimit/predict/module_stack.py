@@ -207,25 +207,31 @@ def with_scales(stack: Stack, model: Any, table: NameTable) -> tuple[Stack, tupl
     modules = dict(model.named_modules())
     found = match_names(table, dict(model.named_parameters(remove_duplicate=False)))
     names = attention_modules(table, found, list(modules))
-    told = [getattr(modules[name], one, None) for name in names for one in table.scale[:1]]
-    if len(told) != len(stack.layers) or not all(isinstance(one, float | int) for one in told):
+    held = [getattr(modules[name], one, None) for name in names for one in table.scale[:1]]
+    scales = [float(one) for one in held if isinstance(one, float | int)]
+    if len(scales) != len(stack.layers):
         return stack, ()
-    layers, changed = [], []
-    for layer, scale in zip(stack.layers, told, strict=True):
-        blocks = []
-        for block in layer:
-            branches = []
-            for one in block.branches:
-                if isinstance(one, Attention) and not math.isclose(
-                    one.score_scale, scale, rel_tol=1e-6
-                ):
-                    changed.append(float(scale))
-                    one = replace(one, scores=replace(one.scores, scale=float(scale)))
-                branches.append(one)
-            blocks.append(replace(block, branches=tuple(branches)))
-        layers.append(tuple(blocks))
-    says = (f"score scales are the module's, {told_range(changed)}",) if changed else ()
-    return replace(stack, layers=tuple(layers)), says
+    layers = tuple(
+        tuple(_scaled(block, scale) for block in layer)
+        for layer, scale in zip(stack.layers, scales, strict=True)
+    )
+    if layers == stack.layers:
+        return stack, ()
+    return replace(stack, layers=layers), (f"score scales are the module's, {told_range(scales)}",)
+
+
+def _scaled(block: SubBlock, scale: float) -> SubBlock:
+    """A sub-block with the score scale of its module, where the two are not the same."""
+    return replace(
+        block,
+        branches=tuple(
+            replace(one, scores=replace(one.scores, scale=scale))
+            if isinstance(one, Attention)
+            and not math.isclose(one.score_scale, scale, rel_tol=ROUNDING)
+            else one
+            for one in block.branches
+        ),
+    )
 
 
 def with_embedding(
@@ -246,7 +252,7 @@ def with_embedding(
     if norm is not None and gains:
         norm = _gained(norm, _gain(gains[0], 0.0))
     extra = [one for one in weights if one.role is Role.POSITION_EMBEDDING]
-    rows = {"type": [], "class": [], "position": []}
+    rows: dict[str, list[np.ndarray]] = {"type": [], "class": [], "position": []}
     for one in extra:
         kind = _kind(bare_name(one.name))
         if kind is not None:

@@ -139,16 +139,13 @@ def _drawn(weights: list[Weight]) -> list[Drawn]:
     before: dict[tuple[Role, bool], Draw] = {}
     seen: dict[int, Weight] = {}
     for weight in weights:
-        if not weight.is_matrix or weight.role is Role.POSITION_EMBEDDING:
+        if not weight.is_matrix:
             continue
         place = weight.tensor.data_ptr()
         first = seen.setdefault(place, weight)
         if first is not weight and weight.layer is None:
             continue  # a tied readout
-        numbers = weight.numbers()
-        rows = (
-            numbers.reshape(-1, numbers.shape[-1]) if numbers.ndim == 2 else _flat(weight, numbers)
-        )
+        rows = _rows(weight)
         draw = measure_draw(without_padding(rows) if _is_table(weight) else rows)
         against += [(weight, one) for one in draw.findings]
         if weight.layer is not None:
@@ -156,7 +153,7 @@ def _drawn(weights: list[Weight]) -> list[Drawn]:
             alike = same_entries(before[kind], draw) if kind in before else None
             against += [(weight, alike)] if alike is not None else []
             before[kind] = draw
-        found.append((weight, draw))
+        found.append((weight, replace(draw, block=draw.block[:0])))
     if against:
         raise _not_fresh(against, len(found))
     return _pooled(found)
@@ -179,15 +176,17 @@ def _pooled(found: list[tuple[Weight, Draw]]) -> list[Drawn]:
     return made
 
 
-def _flat(weight: Weight, numbers: np.ndarray) -> np.ndarray:
-    """Experts one after the other; pixels of a patch in one row."""
-    if weight.role is Role.PATCH_EMBEDDING:
-        return numbers.reshape(len(numbers), -1)
-    return numbers.reshape(-1, numbers.shape[-1])
+def _rows(weight: Weight) -> np.ndarray:
+    """A matrix; of experts one after the other, of an image the pixels of a patch in one row."""
+    numbers = weight.numbers()
+    kept = (
+        len(numbers) if weight.role is Role.PATCH_EMBEDDING else numbers.size // numbers.shape[-1]
+    )
+    return numbers.reshape(kept, -1)
 
 
 def _is_table(weight: Weight) -> bool:
-    return weight.role in (Role.TOKEN_EMBEDDING, Role.READOUT)
+    return weight.role in (Role.TOKEN_EMBEDDING, Role.READOUT, Role.POSITION_EMBEDDING)
 
 
 def _not_fresh(against: list[tuple[Weight, Finding]], count: int) -> ArgumentError:
@@ -205,7 +204,7 @@ def _not_fresh(against: list[tuple[Weight, Finding]], count: int) -> ArgumentErr
 
 def _readout(reading: StackReading, weights: list[Weight], drawn: list[Drawn]) -> dict[str, Any]:
     """What makes logits: its own matrix, the table of tokens, or nothing."""
-    tables = {one.role: one for one in weights if _is_table(one)}
+    tables = {one.role: one for one in weights}
     tokens, readout = tables.get(Role.TOKEN_EMBEDDING), tables.get(Role.READOUT)
     words = reading.vocabulary if tokens is None else int(tokens.tensor.shape[0])
     if tokens is None or readout is None or readout.tensor.shape[0] != words:

@@ -198,7 +198,7 @@ _LLAMA = NameTable(
         **linear_names("layers.*.mlp.gate_proj", Role.MLP_GATE),
         **linear_names("layers.*.mlp.{up_proj,fc1,c_fc}", Role.MLP_IN),
         **linear_names("layers.*.mlp.{down_proj,fc2,c_proj}", Role.MLP_OUT),
-        **norm_names("model.{norm,final_layernorm}", "final"),
+        **norm_names("{norm,final_layernorm}", "final"),
         **READOUT_NAMES,
     },
     attention=("layers.*.self_attn",),
