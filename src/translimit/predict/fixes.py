@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from translimit.core import Json, Key
-from translimit.describe import Embedding, Stack, matrices
+from translimit.describe import Attention, Embedding, LatentAttention, Stack, matrices
 from translimit.limits.signal import Recursion, SignalSolution, distinct_overlap, redesign
 from translimit.predict.signals import Effort
 
@@ -126,9 +126,10 @@ def changes_of(old: Stack, new: Stack) -> list[str]:
         for one, two in zip(block.norms, changed.norms, strict=True):
             told += _pair(f"sub-block {place + 1}: gain of a norm", one.gain, two.gain)
         for one, two in zip(block.branches, changed.branches, strict=True):
-            scores = getattr(one, "score_scale", None), getattr(two, "score_scale", None)
-            if scores[0] is not None and scores[1] is not None:
-                told += _pair(f"sub-block {place + 1}: score scale", *scores)
+            mixers = (Attention, LatentAttention)
+            if isinstance(one, mixers) and isinstance(two, mixers):
+                name = f"sub-block {place + 1}: score scale"
+                told += _pair(name, one.score_scale, two.score_scale)
     return told
 
 

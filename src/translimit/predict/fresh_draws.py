@@ -220,8 +220,8 @@ def largest_singular_value(matrix: Float[np.ndarray, "m n"]) -> float:
     if min(matrix.shape) <= 64:
         return float(np.linalg.norm(matrix, 2))
     start = np.random.default_rng(0).normal(size=min(matrix.shape))
-    (found,) = svds(matrix, k=1, tol=1e-3, v0=start, return_singular_vectors=False)
-    return float(found)
+    found = svds(matrix, k=1, tol=1e-3, v0=start, return_singular_vectors=False)  # pyright: ignore[reportArgumentType]
+    return float(np.asarray(found).item())
 
 
 def _block(matrix: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "rows columns"]:
