@@ -57,7 +57,9 @@ def t5_row(scores: Scores, ahead: int, causal: bool) -> int:
 
 def product(q: np.ndarray, k: np.ndarray, apart: int, rotary: Any) -> float:
     """<q, k> with positions: of each pair the real part of q conj(k) e^{i apart theta}."""
-    half = 0 if rotary is None else len(rotary.thetas)
+    if rotary is None:
+        return float(q @ k)
+    half = len(rotary.thetas)
     total = float(q[2 * half :] @ k[2 * half :])
     for p in range(half):
         pair = complex(q[p], q[half + p]) * complex(k[p], -k[half + p])
@@ -75,7 +77,7 @@ def attention(branch: Any, w: Any, y: np.ndarray, causal: bool) -> tuple[np.ndar
         k = (y @ w["key"]).reshape(n, groups, -1)
         v = (y @ w["value"]).reshape(n, groups, values)
         of = branch.qk_norm
-        # Rotary positions with factor 1 keep norms over entries; a mean over entries they do not.
+        # Positions come last here, in `product`: they keep norms over entries.
         if of is not None and of.over == "all":
             q = norm(of, q.reshape(n, -1)).reshape(q.shape)
             k = norm(of, k.reshape(n, -1)).reshape(k.shape)
