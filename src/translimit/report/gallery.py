@@ -28,6 +28,7 @@ THEORIES = {
     "noci2023": "The shaped Transformer: depth and width together",
     "koubbi2026": "Homogenized Transformers: random heads on the sphere",
     "bordelon2024": "Training dynamics: infinitely many heads",
+    "signal": "Signal propagation: any block at initialisation",
 }
 PAGE = "index.html"
 
