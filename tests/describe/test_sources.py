@@ -60,7 +60,7 @@ def test_a_folder_is_read_by_its_configuration(tmp_path: Path) -> None:
 def test_weights_alone_are_refused_with_the_file_that_is_wanted(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"0")
-    with pytest.raises(ConfigError, match=r"give the config\.json"):
+    with pytest.raises(ConfigError, match=r"config\.json"):
         read_stack(path)
 
 

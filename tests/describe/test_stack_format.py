@@ -77,7 +77,7 @@ def test_every_part_is_written_and_read_back() -> None:
         *2 * ((SubBlock((latent,), None, None, norm), SubBlock((mixed,), norm)),),
     )
     words = Embedding(0.02, 8.0, 0.01, 0.03, 3, other)
-    patches = PatchEmbedding(0.02, 2, 3, 4, 1, 0.1, (0.0, 0.2), norm)
+    patches = PatchEmbedding(0.02, 2, 3, 4, 1, 0.1, (0.0, 0.2), norm, registers=2)
     for embedding in (words, patches, None):
         stack = Stack(16, layers, embedding, causal=False, norm_final=norm)
         assert again(stack) == stack

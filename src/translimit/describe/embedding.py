@@ -75,8 +75,8 @@ class PatchEmbedding:
         channels: numbers in a pixel.
         position_std: s_P, of learned positions.
         class_stds: s_c, one a class token.
-        registers: tokens of zeros after the class tokens, which have no positions.
         norm: of the sum, or None.
+        registers: tokens of zeros after the class tokens, which have no positions.
     """
 
     std: float
@@ -86,8 +86,8 @@ class PatchEmbedding:
     channels: int = 3
     position_std: float = 0.0
     class_stds: tuple[float, ...] = ()
-    registers: int = 0
     norm: Normalisation | None = None
+    registers: int = 0
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "patch", "channels"):
