@@ -135,6 +135,14 @@ class Stack:
         Raises:
             ConfigError: see `read_stack`.
             NoSuchLimitError: a family whose layers are known to have no such limit.
+
+        Examples:
+            >>> gpt2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4}
+            >>> stack = Stack.from_config(gpt2)
+            >>> stack.layers[1][0].branches[0].out_std  # 0.02 / (2 layers)^(1/2)
+            0.01
+            >>> stack.initial_cov([3, 5, 3]).round(6)[0]
+            array([0.000788, 0.      , 0.000394])
         """
         from translimit.describe.families import read_stack  # it makes stacks itself
 
