@@ -41,9 +41,9 @@ def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[L
             whole = law.exponents.angle * len(stack.layers)
         found.append(rank_collapse(curves["overlap_distinct"].value[-1], whole))
     if any(share < 1 for share in curves["entropy"].value):
-        found.append(
-            entropy_collapse(curves["concentration"].value, np.array(curves["entropy"].value))
-        )
+        # Extrapolated in the number of heads, a sum of squares may pass 1 by its error.
+        squares = np.minimum(curves["concentration"].value, 1.0)
+        found.append(entropy_collapse(squares, np.array(curves["entropy"].value)))
     found.append(gradient_label(np.array(curves["gradient"].value) ** 2))
     squares = np.array(curves["rms"].value) ** 2
     found.append(overflow(squares, tokens, stack.dim))
