@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.predict.inputs.test_text import SENTENCE, make_tokenizer
+
 from translimit.cli import main
 
 torch = pytest.importorskip("torch", reason="torch is not installed: no class saves a model")

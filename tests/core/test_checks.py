@@ -26,8 +26,8 @@ from translimit.core import (
 )
 from translimit.describe import (
     Block,
+    Frequencies,
     GaussianHeads,
-    Rotary,
     ShapedMLP,
     Size,
     TransformerShape,
@@ -79,7 +79,7 @@ COUNTS = dict(
         one_of("max_iterations", lambda **o: Sinkhorn(**QKV, **o)),
         one_of("heads", lambda **o: MultiHead.from_matrices(EYE, EYE, EYE, **o)),
         one_of("dim", lambda **o: GaussianHeads(beta=1.0, sigma_a=1.0, **o)),
-        one_of("dims", Rotary),
+        one_of("dims", Frequencies.geometric),
         one_of("head_dim", lambda **o: Size(heads=1, layers=1, **o)),
         one_of("tokens", lambda **o: TransformerShape(2, 2, 2, outputs=1, patch_dim=1, **o)),
         one_of("steps", lambda **o: FixedODE(**o)),
@@ -94,7 +94,7 @@ NUMBERS = dict(
         one_of("score_scale", lambda **o: Softmax(**QKV, **o)),
         one_of("tol", lambda **o: Sinkhorn(**QKV, **o)),
         one_of("beta", lambda **o: GaussianHeads(dim=4, sigma_a=1.0, **o)),
-        one_of("base", lambda **o: Rotary(2, **o)),
+        one_of("base", lambda **o: Frequencies.geometric(2, **o)),
         one_of("hidden_ratio", lambda **o: ShapedMLP(gamma=0.5, **o)),
         one_of("tau0", lambda **o: Block(gamma=0.5, **o)),
         one_of("mlp_ratio", lambda **o: Size(head_dim=1, heads=1, layers=1, **o)),

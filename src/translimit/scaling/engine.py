@@ -174,7 +174,10 @@ class Rules:
             )
         return Parameterization(
             size=question.target,
-            roles={role: rule.times(self.role(role)) for role, rule in start.roles.items()},
+            roles={
+                role: rule if role in WITHOUT_RULE else rule.times(self.role(role))
+                for role, rule in start.roles.items()
+            },
             score_scale=self.score_scale,
             residual=start.residual * self.residual,
             skip=start.skip,

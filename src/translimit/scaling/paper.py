@@ -28,6 +28,7 @@ from typing import Literal, assert_never
 from translimit.core import POSITIVE, ArgumentError, nearest, require_real
 from translimit.describe import (
     OPTIMIZERS,
+    WITHOUT_RULE,
     OptimizerKind,
     OptimizerName,
     Parameterization,
@@ -132,7 +133,7 @@ def paper_parameterization(
 
     return Parameterization(
         size=size,
-        roles={role: rule(role) for role in Role},
+        roles={role: rule(role) for role in Role if role not in WITHOUT_RULE},
         score_scale=N**-alpha_A,
         residual=beta0 * L**-alpha_L,
     )
