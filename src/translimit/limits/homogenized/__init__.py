@@ -19,7 +19,7 @@ without solving, and the parts of the equations, in modules by topic: `overlaps`
 and kernel of the overlaps), `simplex` (all overlaps equal), `moebius` (exact samples without
 scores), `two_tokens`, `high_temperature`, `low_temperature`, `circle` (the density of infinitely
 many tokens), `chaos` (finitely many beside them), `drifts` (heads with a mean effect), `designs`
-(layers that postpone collapse), `activations`. Laws of heads are in `translimit.describe`.
+(layers that postpone collapse). Laws of heads are in `translimit.describe`.
 
 Reference: Koubbi, Geshkovski and Rigollet, arXiv 2604.01978; documentation, "Which limit is my
 network in?".

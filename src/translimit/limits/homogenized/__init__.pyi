@@ -1,4 +1,3 @@
-from . import activations as activations
 from . import chaos as chaos
 from . import circle as circle
 from . import designs as designs
