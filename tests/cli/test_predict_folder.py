@@ -28,7 +28,8 @@ def test_a_saved_model_with_its_tokenizer_is_predicted_on_a_text(tmp_path: Path,
     command = ["predict", str(folder), "--text", str(text), "--tokens", "12", "--json"]
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
-    ids = made.encode(SENTENCE).ids[:12]
+    every = made.encode(SENTENCE).ids
+    ids = every[:12]
     assert (told["family"], told["dim"], told["vocabulary"], told["tied"]) == (
         "gpt2",
         32,
@@ -36,7 +37,7 @@ def test_a_saved_model_with_its_tokenizer_is_predicted_on_a_text(tmp_path: Path,
         True,
     )
     assert told["tokens"] == len(ids)
-    assert told["source"].startswith("12 tokens of text.txt")
+    assert told["source"].startswith(f"the first 12 of {len(every)} tokens of text.txt")
     assert f"{len(set(ids))} different" in told["source"]
     assert len(told["curves"]["overlap"]["value"]) == 2
     assert told["loss"]["words"] == 300
