@@ -255,13 +255,16 @@ def with_embedding(
     rows: dict[str, list[np.ndarray]] = {"type": [], "class": [], "position": []}
     for one in extra:
         kind = _kind(bare_name(one.name))
-        if kind is not None:
+        if kind == "bias" and one.numbers().any():
+            problem = f"{one.name} is not zero"
+            raise ArgumentError("module", problem, "biases of scores are read where they are zero")
+        if kind in rows:
             rows[kind].append(one.numbers().reshape(-1, stack.dim))
     position = [rms(without_padding(one)) for one in rows["position"]]
     positions = math.sqrt(sum(one**2 for one in position))
     if isinstance(embedding, PatchEmbedding):
         (std,) = (one.std for one in drawn if one.weight.role is Role.PATCH_EMBEDDING)
-        classes = tuple(rms(one) for one in rows["class"])
+        classes = tuple(rms(one) for several in rows["class"] for one in several)
         if len(classes) != len(embedding.class_stds):
             classes = embedding.class_stds
         return replace(embedding, std=std, position_std=positions, class_stds=classes, norm=norm)
@@ -277,13 +280,19 @@ def with_embedding(
     )
 
 
+#: Rows that stand in front of the patches of an image.
+_IN_FRONT = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+
+
 def _kind(name: str) -> str | None:
     """What a row beside the tokens is for, by the name of its parameter."""
     if "mask_token" in name:
         return None
+    if "relative_position_bias" in name:
+        return "bias"
     if "token_type" in name:
         return "type"
-    if any(one in name for one in ("cls_token", "class_embedding", "distillation_token")):
+    if any(one in name for one in _IN_FRONT):
         return "class"
     return "position"
 
@@ -304,7 +313,7 @@ def without_padding(rows: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "rows n
         rows: of the table.
     """
     zero = np.flatnonzero(~rows.any(axis=1))
-    return np.delete(rows, zero, axis=0) if len(zero) == 1 else rows
+    return np.delete(rows, zero, axis=0) if len(zero) == 1 < len(rows) else rows
 
 
 def told_range(values: list[float]) -> str:

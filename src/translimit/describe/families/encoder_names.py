@@ -46,6 +46,7 @@ _BERT = NameTable(
 _ESM = replace(
     _BERT,
     family="esm",
+    scale=(),  # queries are scaled before, and the attribute says 1
     roles={**_BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
 )
 
