@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"describe"},  # re-exports; a limit itself follows LIMIT_MAY
     "scaling": {"core", "describe"},
     "scaling.adapters": {"core", "describe", "scaling"},
-    "predict": {"core", "describe", "limits", "scaling"},
+    "predict": {"core", "describe", "limits", "observe", "figures", "scaling"},
     "checks": {"core", "describe", "scaling", "scaling.adapters"},
     "train": {"core", "describe", "models", "scaling", "checks", "data", "observe"},
     "experiments": {

@@ -25,6 +25,7 @@ from .distances import sliced_wasserstein2 as sliced_wasserstein2
 from .distances import wasserstein2 as wasserstein2
 from .draws import chi_square as chi_square
 from .draws import normals as normals
+from .draws import normals_of_seed as normals_of_seed
 from .errors import ArgumentError as ArgumentError
 from .errors import ArgumentTypeError as ArgumentTypeError
 from .errors import CellError as CellError
@@ -90,6 +91,7 @@ from .progress import part_of as part_of
 from .progress import progress_bar as progress_bar
 from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
+from .resources import allowed_threads as allowed_threads
 from .resources import available_cores as available_cores
 from .resources import available_host_memory as available_host_memory
 from .resources import available_memory as available_memory

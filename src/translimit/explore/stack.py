@@ -17,7 +17,7 @@ from translimit.explore.view import View
 from translimit.figures import COLOURS, INK, Chart, ChartAxis, Line
 from translimit.limits.signal import Chain, Recursion, SignalPropagation
 from translimit.observe import mean_overlap_of
-from translimit.predict.words import covered_blocks
+from translimit.predict import covered_blocks
 
 THRESHOLD = 0.5
 #: Independent recursions, pairs of heads in the first layer of each, and networks.

@@ -11,3 +11,4 @@ from .prediction import Collapse as Collapse
 from .prediction import Prediction as Prediction
 from .variants import Variant as Variant
 from .words import Quantity as Quantity
+from .words import covered_blocks as covered_blocks

@@ -21,8 +21,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from scipy.optimize import brentq
-
 from translimit.core import POSITIVE, ArgumentError, Bounds, require_count, require_real
 from translimit.describe import Attention, Branch, Experts, FeedForward, Stack, SubBlock
 from translimit.limits.signal.concentration import LARGEST, concentration
@@ -143,6 +141,8 @@ def score_std_for(n: int, keys: float | int) -> float:
     fewest = 1 / concentration(n, LARGEST)
     if wanted < fewest:
         raise ArgumentError("keys", f"got {wanted:g}", f"pass at least {fewest:.4g}")
+    from scipy.optimize import brentq  # scipy is not loaded until it is needed
+
     found = brentq(lambda s: concentration(n, s) - 1 / wanted, 0.0, LARGEST, xtol=1e-6)
     return float(found)  # pyright: ignore[reportArgumentType]
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields, replace
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import minimize
 
 from translimit.core import (
     ArgumentError,
@@ -109,6 +108,8 @@ def redesign(
         >>> before > 1000 and after < 4
         True
     """
+    from scipy.optimize import minimize  # scipy is not loaded until it is needed
+
     cov = np.asarray(require_covariance(as_float64(initial, "initial"), "initial"))
     squares = np.diagonal(cov)
     if not squares.max() > 0:

@@ -19,8 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import Key
-from translimit.core.resources import allowed_threads
+from translimit.core import Key, allowed_threads
 from translimit.describe import Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
 from translimit.limits.signal.seeds import copy_seeds, key_of

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
-from translimit.core import Key
-from translimit.core.draws import normals_of_seed
+from translimit.core import Key, normals_of_seed
 
 
 def copy_seeds(key: Key, copies: int, *path: int) -> list[UInt32[np.ndarray, " 2"]]:
