@@ -32,7 +32,7 @@ FILES = sorted((Path(__file__).parent / "configurations").glob("*.json"))
 REFUSED = {
     "eagle-mixtral-draft.json": "model_type says 'mixtral', architectures says 'LlamaForCausalLM'",
     "llama4-scout-4l.json": "unknown family 'llama4_text'",
-    "mllama.json": "unknown family 'mllama'",
+    "mllama.json": "mllama has layers that attend to an image",
     "neox-1b-oldkeys.json": "missing field intermediate_size",
 }
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
