@@ -24,12 +24,11 @@ from translimit.experiments.bordelon2024 import (
     networks,
     tasks,
 )
+from translimit.experiments.bordelon2024.extrapolation import extrapolated, last_exponent
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
     coordinate,
-    extrapolated,
-    last_exponent,
     train_networks,
 )
 

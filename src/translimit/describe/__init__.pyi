@@ -1,4 +1,7 @@
 from .activation import Activation as Activation
+from .blocks import Branch as Branch
+from .blocks import Layer as Layer
+from .blocks import SubBlock as SubBlock
 from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
 from .embedding import Embedding as Embedding
@@ -55,10 +58,7 @@ from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
 from .size import Size as Size
-from .stack import Branch as Branch
-from .stack import Layer as Layer
 from .stack import Stack as Stack
-from .stack import SubBlock as SubBlock
 from .stack import pre_norm_stack as pre_norm_stack
 from .stack_numbers import Matrices as Matrices
 from .stack_numbers import attentions as attentions

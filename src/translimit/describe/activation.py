@@ -35,4 +35,4 @@ class Activation(enum.Enum):
         # Reading a configuration loads nothing numerical.
         from translimit.describe.activation_functions import FUNCTIONS
 
-        return cast("T", FUNCTIONS[self](cast("Any", x)))
+        return cast("T", FUNCTIONS[self.value](cast("Any", x)))

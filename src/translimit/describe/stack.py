@@ -1,22 +1,7 @@
-r"""A stack of blocks at initialisation, as data: every modern placement, mixer and multiplier.
+r"""A stack of blocks at initialisation, as data: its tokens at the start, and its layers.
 
-A *stack* is what its tokens are at the start, and a list of layers; a *layer* is a list of
-*sub-blocks*; a sub-block is
-
-    x <- post(a x + b out(sum_r branch_r(in(x)))),
-
-with three norms, any of which may be absent, a residual multiplier a and a branch multiplier b.
-Several branches in one sub-block are a parallel block.
-
-| placement | in | out | post |
-|---|---|---|---|
-| pre-LN | norm | - | - |
-| post-LN | - | - | norm |
-| peri-LN, sandwich | norm | norm | - |
-| reordered | - | norm | - |
-
-A branch is attention, attention of latents, a feed-forward block, or a mixture of such blocks. All
-weights are centred and independent; only the standard deviations of their entries are told.
+The layers are lists of sub-blocks (`blocks`). All weights are centred and independent; only the
+standard deviations of their entries are told.
 
 Reference: documentation, "Signal propagation".
 """
@@ -26,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -37,59 +21,15 @@ from translimit.core import (
     ArgumentTypeError,
     Json,
     JsonObject,
-    at_least,
     brief,
     require_count,
     require_flag,
-    require_real,
 )
+from translimit.describe.blocks import Branch, Layer, SubBlock
 from translimit.describe.embedding import Embedding, PatchEmbedding
-from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
+from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Norm, Normalisation
-
-#: What a sub-block adds to the residual stream.
-Branch: TypeAlias = Attention | LatentAttention | FeedForward | Experts
-
-
-@dataclass(frozen=True)
-class SubBlock:
-    """One addition to the residual stream; see the module's docstring.
-
-    Attributes:
-        branches: what is added, each with weights of its own.
-        norm_in: of what the branches read.
-        norm_out: of their sum.
-        norm_post: of the new stream.
-        residual: a, the multiplier of the stream.
-        branch: b, the multiplier of what is added.
-    """
-
-    branches: tuple[Branch, ...]
-    norm_in: Normalisation | None = None
-    norm_out: Normalisation | None = None
-    norm_post: Normalisation | None = None
-    residual: float = 1.0
-    branch: float = 1.0
-
-    def __post_init__(self) -> None:
-        kinds = (Attention, LatentAttention, FeedForward, Experts)
-        if not self.branches or not all(isinstance(one, kinds) for one in self.branches):
-            raise ArgumentTypeError(
-                "branches",
-                f"got {brief(self.branches)}",
-                "pass a tuple of Attention, LatentAttention, FeedForward or Experts",
-            )
-        require_real(self.residual, "residual", at_least(0.0))
-        require_real(self.branch, "branch", at_least(0.0))
-
-    @property
-    def norms(self) -> tuple[Normalisation, ...]:
-        """The norms that are there."""
-        return tuple(one for one in (self.norm_in, self.norm_out, self.norm_post) if one)
-
-
-#: Sub-blocks, one after the other.
-Layer: TypeAlias = tuple[SubBlock, ...]
+from translimit.describe.stack_format import StackFields, fields_to_json
 
 
 @dataclass(frozen=True)
@@ -150,9 +90,8 @@ class Stack:
 
     def to_json(self) -> dict[str, Json]:
         """The stack as plain data of our own format, which `from_config` reads as an equal one."""
-        from translimit.describe.stack_format import stack_to_json  # it makes stacks itself
-
-        return stack_to_json(self)
+        own = StackFields(self.dim, self.layers, self.embedding, self.causal, self.norm_final)
+        return fields_to_json(own)
 
     @property
     def centred(self) -> bool:

@@ -29,15 +29,15 @@ import enum
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from translimit.core import ConfigError, Json, JsonObject, brief, config, nearest
 from translimit.describe.activation import Activation
+from translimit.describe.blocks import Branch, Layer, SubBlock
 from translimit.describe.embedding import Embedding, PatchEmbedding
 from translimit.describe.frequencies import Frequencies
 from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Branch, Layer, Stack, SubBlock
 
 T = TypeVar("T")
 
@@ -72,11 +72,29 @@ _OF_A_LAYER = ("norm", "placement", "parallel", "attention", "feed_forward")
 _KEYS = ("kind", "dim", "causal", "layers", "embedding", "norm_final", "init_std", *_OF_A_LAYER)
 
 
-def stack_to_json(stack: Stack) -> dict[str, Json]:
+class StackFields(NamedTuple):
+    """What a stack is made of; see `Stack`.
+
+    Attributes:
+        dim: D.
+        layers: sub-blocks of every layer.
+        embedding: of its tokens, or None.
+        causal: whether a token sees only itself and the tokens before it.
+        norm_final: before the readout, or None.
+    """
+
+    dim: int
+    layers: tuple[Layer, ...]
+    embedding: Embedding | PatchEmbedding | None
+    causal: bool
+    norm_final: Normalisation | None
+
+
+def fields_to_json(stack: StackFields) -> dict[str, Json]:
     """A stack as plain data of our own format, in which equal layers that follow are one entry.
 
     Args:
-        stack: the stack.
+        stack: what it is made of.
     """
     runs: list[tuple[Layer, int]] = []
     for layer in stack.layers:
@@ -93,8 +111,8 @@ def stack_to_json(stack: Stack) -> dict[str, Json]:
     return made
 
 
-def stack_from_json(values: JsonObject, where: str = "stack") -> Stack:
-    """A stack from plain data of our own format; see the module's docstring.
+def fields_from_json(values: JsonObject, where: str = "stack") -> StackFields:
+    """What a stack is made of, from plain data of our own format; see the module's docstring.
 
     Args:
         values: the data.
@@ -114,7 +132,7 @@ def stack_from_json(values: JsonObject, where: str = "stack") -> Stack:
     embedding = None
     if "embedding" in values:
         embedding = reader.tagged(values["embedding"], _EMBEDDINGS, f"{where}: embedding")
-    return Stack(
+    return StackFields(
         reader.dim,
         reader.layers(values["layers"]),
         embedding,

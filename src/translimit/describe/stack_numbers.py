@@ -13,8 +13,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from translimit.describe.blocks import Layer
 from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
-from translimit.describe.stack import Layer, Stack
+from translimit.describe.stack import Stack
 
 
 @dataclass(frozen=True)

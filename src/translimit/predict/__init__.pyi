@@ -1,3 +1,5 @@
+from .answer import Answer as Answer
+from .answer import Collapse as Collapse
 from .curves import Curve as Curve
 from .curves import crossing as crossing
 from .fixes import Fix as Fix
@@ -7,7 +9,6 @@ from .inputs import read_tokens as read_tokens
 from .loss import Loss as Loss
 from .modules import read_module as read_module
 from .predict import predict as predict
-from .prediction import Collapse as Collapse
 from .prediction import Prediction as Prediction
 from .variants import Variant as Variant
 from .words import Quantity as Quantity

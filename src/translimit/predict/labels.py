@@ -87,9 +87,10 @@ def depth_in_words(stack: Stack, tokens: int) -> tuple[str, ...]:
             f"layer ({law.phase} phase)"
         )
         found.append(
-            f"squared gradients change by {math.exp(rates.gradient):.3g} a layer on their way down "
-            f"where tokens' gradients are independent, by {math.exp(rates.coherent):.3g} where "
-            "they are shared"
+            f"squared gradients change by {math.exp(rates.gradient):.3g} in one layer on their way "
+            "down where tokens' gradients are independent, and by "
+            f"{math.exp(rates.coherent):.3g} a layer where they are shared; over many layers what "
+            "is shared remains"
         )
     elif law.powers is not None and law.growth is not None:
         powers = law.powers

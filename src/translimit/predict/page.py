@@ -12,8 +12,8 @@ from translimit.core import with_error
 
 if TYPE_CHECKING:
     from translimit.limits.signal import Label
+    from translimit.predict.answer import Answer
     from translimit.predict.curves import Curve
-    from translimit.predict.prediction import Prediction
 
 #: Columns of the text for a terminal.
 WIDTH = 96
@@ -31,7 +31,7 @@ COLUMNS = (
 ROWS = 26
 
 
-def as_text(prediction: Prediction) -> str:
+def as_text(prediction: Answer) -> str:
     """The answer for a terminal.
 
     Args:
@@ -42,7 +42,7 @@ def as_text(prediction: Prediction) -> str:
     parts = [
         prediction.headline,
         f"{reading.family}: {len(stack.layers)} layers, width {stack.dim}, at initialisation",
-        f"{prediction.tokens} tokens: {prediction.source}",
+        prediction.source,
     ]
     if prediction.warnings:
         parts += ["", "Warnings", *_listed(prediction.warnings)]
@@ -72,7 +72,7 @@ def as_text(prediction: Prediction) -> str:
     return "\n".join(parts)
 
 
-def as_html(prediction: Prediction) -> str:
+def as_html(prediction: Answer) -> str:
     """The answer for a notebook.
 
     Args:
@@ -91,12 +91,12 @@ def as_html(prediction: Prediction) -> str:
     labels = "".join(f"<li>{html.escape(_label(one))}</li>" for one in prediction.labels)
     return (
         f"<p><b>{html.escape(reading.family)}</b>: {len(reading.stack.layers)} layers, width "
-        f"{reading.stack.dim}; {prediction.tokens} tokens: {html.escape(prediction.source)}</p>"
+        f"{reading.stack.dim}; {html.escape(prediction.source)}</p>"
         f"<ul>{labels}</ul><table><tr><th>level</th>{head}</tr>{''.join(rows)}</table>"
     )
 
 
-def _table(prediction: Prediction) -> Iterator[str]:
+def _table(prediction: Answer) -> Iterator[str]:
     names = [one for one in COLUMNS if one[0] in prediction.curves]
     yield f"  {'level':>5}" + "".join(f" {heading:>17}" for _, heading, _ in names)
     for level in _shown(len(prediction.reading.stack.layers) + 1):
@@ -104,7 +104,7 @@ def _table(prediction: Prediction) -> Iterator[str]:
         yield f"  {level:>5}" + "".join(f" {cell:>17}" for cell in cells)
 
 
-def _weights(prediction: Prediction) -> Iterator[str]:
+def _weights(prediction: Answer) -> Iterator[str]:
     names = [name for name in prediction.curves if name.startswith("gradient_")]
     heads = (name.removeprefix("gradient_").replace("attention_", "") for name in names)
     yield f"  {'layer':>5}" + "".join(f" {head:>12}" for head in heads)
@@ -114,7 +114,7 @@ def _weights(prediction: Prediction) -> Iterator[str]:
         yield f"  {layer + 1:>5}" + "".join(f" {cell:>12}" for cell in told)
 
 
-def _variants(prediction: Prediction) -> Iterator[str]:
+def _variants(prediction: Answer) -> Iterator[str]:
     heads = ("overlap", "rms", "entropy", "gradient")
     yield f"  {'':38}" + "".join(f" {head:>10}" for head in heads)
     for one in prediction.variants:
@@ -134,7 +134,7 @@ def _label(one: Label) -> str:
     return f"{word}: {one.says} (threshold {one.threshold:.3g})"
 
 
-def _moved(prediction: Prediction) -> str:
+def _moved(prediction: Answer) -> str:
     own, other = prediction.curves["overlap"], prediction.distinct["overlap"]
     return (
         f"repeated tokens move the overlap after the last layer from "

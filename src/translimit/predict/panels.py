@@ -13,13 +13,13 @@ from translimit.predict.curves import Curve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from translimit.predict.prediction import Prediction
+    from translimit.predict.answer import Answer
 
 #: Columns of the page.
 COLUMNS = 3
 
 
-def page(prediction: Prediction) -> Figure:
+def page(prediction: Answer) -> Figure:
     """All panels.
 
     Args:
@@ -42,7 +42,7 @@ def page(prediction: Prediction) -> Figure:
     return figure
 
 
-def charts(prediction: Prediction) -> list[Chart]:
+def charts(prediction: Answer) -> list[Chart]:
     """The panels as data: overlap, rank, stream and its shares, entropy, gradients, weights.
 
     Args:

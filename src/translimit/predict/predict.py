@@ -26,13 +26,14 @@ from translimit.core import (
 )
 from translimit.describe import Stack, StackReading, read_stack
 from translimit.predict import words
+from translimit.predict.answer import Collapse
 from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
 from translimit.predict.loss import Loss, loss_at_top, told_loss
 from translimit.predict.module_weights import Module
 from translimit.predict.modules import Config, read_module
-from translimit.predict.prediction import Collapse, Prediction
+from translimit.predict.prediction import Prediction
 from translimit.predict.signals import Effort, signals
 from translimit.predict.variants import variants
 

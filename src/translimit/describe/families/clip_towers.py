@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from translimit.describe.blocks import Layer, SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families.encoders import CUT, sizes
 from translimit.describe.families.image_encoders import image_reading
@@ -14,7 +15,7 @@ from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Layer, Stack, SubBlock
+from translimit.describe.stack import Stack
 
 
 def clip_vision(k: Keys, name: str) -> StackReading:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from translimit.describe.blocks import Branch, SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.positions import (
@@ -29,7 +30,7 @@ from translimit.describe.mixers import (
     Scores,
 )
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Branch, Stack, SubBlock
+from translimit.describe.stack import Stack
 
 #: Where the norms of a block stand.
 Placement: TypeAlias = Literal["pre", "post", "peri", "reordered"]

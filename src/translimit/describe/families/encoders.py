@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from translimit.describe.blocks import SubBlock
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Normalisation
-from translimit.describe.stack import Stack, SubBlock
+from translimit.describe.stack import Stack
 
 #: A normal cut at two deviations, with the deviation that is left.
 CUT = 0.8796256610

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from translimit.describe.activation import Activation
+from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import PatchEmbedding
 from translimit.describe.families.encoders import sizes
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Stack, SubBlock
+from translimit.describe.stack import Stack
 
 
 def vit(eps: float, *, classes: int = 1, drawn: bool = True) -> Callable[[Keys, str], StackReading]:

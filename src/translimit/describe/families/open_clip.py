@@ -14,13 +14,14 @@ import re
 
 from translimit.core import ConfigError
 from translimit.describe.activation import Activation
+from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families.image_encoders import image_reading
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Stack, SubBlock
+from translimit.describe.stack import Stack
 
 _BIASES = "biases that torch draws at random are taken as zero: they add 1 / fan-in of the rest"
 

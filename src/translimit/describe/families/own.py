@@ -7,7 +7,8 @@ from dataclasses import replace
 from translimit.core import ConfigError, Json, JsonObject, config, nearest
 from translimit.describe.embedding import PatchEmbedding
 from translimit.describe.families.reading import StackReading
-from translimit.describe.stack_format import KIND, stack_from_json
+from translimit.describe.stack import Stack
+from translimit.describe.stack_format import KIND, fields_from_json
 
 #: The tag of the flat format.
 PRE_NORM = "pre-norm"
@@ -64,7 +65,7 @@ def read_own(values: JsonObject, where: str) -> StackReading:
     told = {key: value for key, value in values.items() if key not in _BESIDE}
     given = [key for key in values if key in _BESIDE]
     beside = {key: config.coerced(_BESIDE[key], values[key], key) for key in given}
-    stack = stack_from_json(told, where)
+    stack = Stack(*fields_from_json(told, where))
     reading = StackReading(family=str(kind), stack=stack, **beside)
     if isinstance(stack.embedding, PatchEmbedding):
         tokens = stack.embedding.tokens

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from translimit.core import ArgumentError
+from translimit.describe.blocks import Branch
 from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
-from translimit.describe.stack import Branch, Stack
+from translimit.describe.stack import Stack
 
 
 @dataclass(frozen=True)

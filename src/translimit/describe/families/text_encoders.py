@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from translimit.describe.activation import Activation
+from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families.encoders import CUT, equal_layers, sizes, told_beside
 from translimit.describe.families.keys import Keys
@@ -17,7 +18,7 @@ from translimit.describe.families.positions import FULL, SLIDING, frequencies
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward, Scores
 from translimit.describe.norm import Norm, Normalisation
-from translimit.describe.stack import Stack, SubBlock
+from translimit.describe.stack import Stack
 
 
 def bert(

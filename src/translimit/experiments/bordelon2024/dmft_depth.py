@@ -21,7 +21,7 @@ from jaxtyping import Float
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.bordelon2024.limit_and_networks import last_exponent
+from translimit.experiments.bordelon2024.extrapolation import last_exponent
 from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits
 from translimit.experiments.checked import CheckedConfig, Count, Counts, Doubling, Positive, Within
 

@@ -24,9 +24,9 @@ import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.extrapolation import extrapolated
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
-    extrapolated,
     train_networks,
 )
 from translimit.experiments.bordelon2024.tasks import DIGITS_PER_CLASS, two_digits

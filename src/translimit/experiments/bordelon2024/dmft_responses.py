@@ -24,12 +24,12 @@ import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import RingProblem
+from translimit.experiments.bordelon2024.extrapolation import extrapolated
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
     coordinate,
     course,
-    extrapolated,
     extrapolated_gap,
     solve_limit,
     train_networks,

@@ -25,9 +25,9 @@ import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import RingProblem
+from translimit.experiments.bordelon2024.extrapolation import last_exponent
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Networks,
-    last_exponent,
     train_networks,
 )
 from translimit.experiments.bordelon2024.tasks import RING

@@ -6,7 +6,7 @@ r"""Words for what a stack does at initialisation, each with the number and the 
 | entropy collapse | a layer's last query has sum p^2 > 0.5, or entropies below 0.3 log n_i |
 | vanishing, exploding gradients | rms gradient after the first layer over that at the top |
 | overflow of fp16 | the largest of all entries, sqrt(2 q log(n D)), passes 65504 |
-| lost in bf16 | what a sub-block adds is below 2^-8 of the stream, and is rounded away |
+| increments lost in bf16 | what a sub-block adds is below 2^-8 of the stream, and is rounded away |
 
 The thresholds are conventions; entries are Gaussian at initialisation.
 
@@ -100,7 +100,8 @@ def entropy_collapse(participations: ArrayInput, shares: Float[np.ndarray, " lay
     if largest <= CONCENTRATED and found[lowest] < FOCUSED:
         says = f"the entropy in layer {lowest + 1} is {found[lowest]:.3g} of that of equal weights"
         return Label("entropy collapse", float(found[lowest]), FOCUSED, holds=True, says=says)
-    says = f"the last query of layer {layer + 1} looks at {1 / max(largest, 1e-300):.3g} keys"
+    keys = 1 / max(largest, 1e-300)
+    says = f"the last query of layer {layer + 1} looks at {keys:.3g} keys, sum p^2 = {largest:.3g}"
     return Label("entropy collapse", largest, CONCENTRATED, largest > CONCENTRATED, says)
 
 
@@ -157,4 +158,4 @@ def lost_in_bf16(added: ArrayInput, mean_squares: ArrayInput) -> Label:
     block = int(np.argmin(shares))
     share = float(shares[block])
     says = f"sub-block {block + 1} adds {share:.3g} of the stream's size"
-    return Label("lost in bf16", share, SPACING_BF16, share < SPACING_BF16, says)
+    return Label("increments lost in bf16", share, SPACING_BF16, share < SPACING_BF16, says)
