@@ -185,7 +185,7 @@ def test_shares_and_entropies_are_shares(twin) -> None:
 
 def test_other_choices() -> None:
     told = predict({**TWIN, "num_hidden_layers": 2}, ids=IDS[:8], others=True)
-    found = {one.name: one for one in told.variants}
+    found = {one.name: one.course for one in told.variants}
     assert set(found) == {
         "as it is",
         "weights half as large",

@@ -14,31 +14,10 @@ from jaxtyping import Float, Int
 
 from translimit.core import Json, Key
 from translimit.describe import Attention, Embedding, LatentAttention, Stack, matrices
-from translimit.limits.signal import Recursion, SignalSolution, distinct_overlap, redesign
+from translimit.limits.signal import Recursion, SignalSolution, redesign
+from translimit.predict.course import Course, course_of
+from translimit.predict.measures import measure
 from translimit.predict.signals import Effort
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a stack does from its first level to its last.
-
-    Attributes:
-        overlap: after the last layer, of tokens that differ where they enter.
-        growth: rms of the stream after the last layer over that of what enters.
-        gradient: rms of the gradient after the first layer over that at the top.
-        entropy: of attention weights over its largest, in the layer where it is least.
-    """
-
-    overlap: float
-    growth: float
-    gradient: float
-    entropy: float
-
-    def __str__(self) -> str:
-        return (
-            f"overlap {self.overlap:.3g}, stream grows {self.growth:.3g} times, gradient "
-            f"{self.gradient:.3g} times that at the top, entropy {self.entropy:.3g}"
-        )
 
 
 @dataclass(frozen=True)
@@ -96,8 +75,8 @@ def fix(
     return Fix(
         factors=asdict(found.changes),
         changes=tuple(changes_of(stack, found.stack)),
-        before=_course(found.before, kinds),
-        after=_course(found.after, kinds),
+        before=_course(found.before, stack, kinds),
+        after=_course(found.after, found.stack, kinds),
         stack=found.stack,
     )
 
@@ -137,13 +116,6 @@ def _pair(name: str, old: float, new: float) -> list[str]:
     return [] if np.isclose(old, new, rtol=1e-3) else [f"{name} from {old:.4g} to {new:.4g}"]
 
 
-def _course(solution: SignalSolution, kinds: Int[np.ndarray, " n"]) -> Course:
-    different = distinct_overlap(solution.overlaps, kinds)
-    overlap = solution.overlap if different is None else different.mean(axis=0)
-    square, gradient = np.sqrt(solution.mean_square), np.sqrt(solution.grad_square)
-    return Course(
-        overlap=float(overlap[-1]),
-        growth=float(square[-1] / square[0]),
-        gradient=float(gradient[1] / gradient[-1]),
-        entropy=float(solution.entropy_shares.mean(axis=0).min()),
-    )
+def _course(solution: SignalSolution, stack: Stack, kinds: Int[np.ndarray, " n"]) -> Course:
+    found = measure(solution, stack, kinds)
+    return course_of({name: one.values.mean(axis=0) for name, one in found.items()})

@@ -118,7 +118,8 @@ def _variants(prediction: Answer) -> Iterator[str]:
     heads = ("overlap", "rms", "entropy", "gradient")
     yield f"  {'':38}" + "".join(f" {head:>10}" for head in heads)
     for one in prediction.variants:
-        numbers = (one.overlap, one.rms, one.entropy, one.gradient)
+        of = one.course
+        numbers = (of.overlap, of.rms, of.entropy, of.gradient)
         yield f"  {one.name:38}" + "".join(f" {number:>10.3g}" for number in numbers)
     yield from _listed(
         [

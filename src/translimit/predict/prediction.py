@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, cast
 from translimit.core import Json
 from translimit.predict.answer import Answer, Collapse
 from translimit.predict.page import as_html, as_text
-from translimit.predict.variants import Variant
 from translimit.predict.words import Quantity
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Prediction(Answer):
             "labels": [_plain(one) for one in self.labels],
             "depth": list(self.depth),
             "collapse": _plain(self.collapse),
-            "variants": [_plain(one) for one in self.variants],
+            "variants": [one.to_json() for one in self.variants],
             "fix": None if self.fix is None else self.fix.to_json(),
             "inapplicable": [{"limit": limit, "why": why} for limit, why in self.inapplicable],
             "assumptions": list(self.assumptions),
@@ -73,7 +72,7 @@ class Prediction(Answer):
         return page(self)
 
 
-def _plain(record: Quantity | Label | Collapse | Variant) -> Json:
+def _plain(record: Quantity | Label | Collapse) -> Json:
     """A record as plain data, with tuples as lists."""
     return {
         name: cast("Json", list(value) if isinstance(value, tuple) else value)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import Key, Progress, named_key, part_of
+from translimit.core import Json, Key, Progress, named_key, part_of
 from translimit.describe import Attention, Stack, attentions
 from translimit.predict.changes import (
     PLACEMENTS,
@@ -27,7 +27,7 @@ from translimit.predict.changes import (
     placement,
     scaled,
 )
-from translimit.predict.curves import floats
+from translimit.predict.course import Course, course_of
 from translimit.predict.signals import Effort, signals
 
 
@@ -37,17 +37,15 @@ class Variant:
 
     Attributes:
         name: what is changed.
-        overlap: after the last layer, of tokens that differ where they enter.
-        rms: of an entry of the stream after the last layer.
-        entropy: of attention weights over its largest, in the layer where it is least.
-        gradient: rms of the gradient below the first layer's output over that at the top.
+        course: what it does.
     """
 
     name: str
-    overlap: float
-    rms: float
-    entropy: float
-    gradient: float
+    course: Course
+
+    def to_json(self) -> dict[str, Json]:
+        """The name and the numbers, side by side."""
+        return {"name": self.name, **asdict(self.course)}
 
 
 def variants(
@@ -77,18 +75,8 @@ def variants(
         own = signals(
             changed, entering, kinds, few, named_key(key, "one"), errors=False, progress=told
         )
-        curves = own.curves
-        overlap = curves.get("overlap_distinct", curves["overlap"])
-        gradient = curves["gradient"].value
-        found.append(
-            Variant(
-                name=name,
-                overlap=overlap.value[-1],
-                rms=curves["rms"].value[-1],
-                entropy=min(curves["entropy"].value),
-                gradient=floats(np.array(gradient[1:2]) / gradient[-1])[0],
-            )
-        )
+        values = {name: curve.value for name, curve in own.curves.items()}
+        found.append(Variant(name, course_of(values)))
     return tuple(found)
 
 

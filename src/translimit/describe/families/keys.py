@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from translimit.core import ConfigError, Json, JsonObject, brief, nearest
 from translimit.describe.activation import Activation
@@ -156,12 +156,7 @@ class Keys:
         Raises:
             ConfigError: of another kind.
         """
-        value = self._take(name)[1]
-        if value is None:
-            return None
-        if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
-            raise self.refuse(name, "write a list of words")
-        return [str(one) for one in value]
+        return self._list_of(name, lambda one: isinstance(one, str), "write a list of words")
 
     def numbers(self, name: str) -> list[int] | None:
         """A list of whole numbers, or None.
@@ -172,12 +167,10 @@ class Keys:
         Raises:
             ConfigError: of another kind.
         """
-        value = self._take(name)[1]
-        if value is None:
-            return None
-        if not isinstance(value, list | tuple) or not all(isinstance(one, int) for one in value):
-            raise self.refuse(name, "write a list of whole numbers")
-        return [one for one in value if isinstance(one, int)]
+        remedy = "write a list of whole numbers"
+        return self._list_of(
+            name, lambda one: isinstance(one, int) and not isinstance(one, bool), remedy
+        )
 
     def table(self, name: str) -> Keys | None:
         """A nested object, or None; what is taken from it counts as accounted for.
@@ -278,6 +271,15 @@ class Keys:
         if not holds(value):
             raise self.refuse(name, remedy)
         return cast("T", value)
+
+    def _list_of(self, name: str, holds: Callable[[Json], bool], remedy: str) -> list[Any] | None:
+        """A list of values of one kind, or None."""
+        value = self._take(name)[1]
+        if value is None:
+            return None
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(map(holds, value)):
+            raise self.refuse(name, remedy)
+        return list(value)
 
     def _default(self, name: str, default: T | None) -> T:
         names = ALIASES.get(name, (name,))

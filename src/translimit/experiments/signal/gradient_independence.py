@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 import translimit.experiments as ex
 from translimit import core, figures, limits
 from translimit.core import Estimate
-from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Positive, Two
+from translimit.experiments.checked import Two
 from translimit.experiments.signal import stacks
 
 CASES: tuple[str, ...] = ("independent", "squares-pre-LN", "squares-post-LN")
@@ -34,21 +34,13 @@ SAID = {
 
 
 @dataclass(frozen=True)
-class Config(CheckedConfig):
-    """Sizes.
+class Config(stacks.Sizes):
+    """Sizes of stacks, and samples.
 
     Attributes:
-        dim: width of all stacks.
-        layers: how many.
-        tokens: how many enter, with repeated ids.
-        std: of all weights.
         networks: with drawn weights, at least 2.
     """
 
-    dim: Annotated[int, MultipleOf(64)] = 256
-    layers: Count = 4
-    tokens: Two = 12
-    std: Positive = 0.05
     networks: Two = 96
 
 

@@ -6,12 +6,14 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from translimit import core, describe, models
+from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Positive, Two
 
 if TYPE_CHECKING:
     from translimit.core import Key
@@ -22,6 +24,23 @@ if TYPE_CHECKING:
 FAMILIES: tuple[str, ...] = ("gpt2", "llama", "qwen3", "gemma2", "bert")
 #: Heads of 32 entries; hidden units of a feed-forward block a unit of width.
 HEAD, HIDDEN = 32, 2.5
+
+
+@dataclass(frozen=True)
+class Sizes(CheckedConfig):
+    """Sizes of small stacks.
+
+    Attributes:
+        dim: width of all stacks.
+        layers: how many.
+        tokens: how many enter, with repeated ids.
+        std: of all weights.
+    """
+
+    dim: Annotated[int, MultipleOf(64)] = 256
+    layers: Count = 4
+    tokens: Two = 12
+    std: Positive = 0.05
 
 
 def ids(tokens: int) -> Int[np.ndarray, " n"]:
