@@ -214,7 +214,7 @@ def test_an_architecture_is_typed_and_loaded(visit, tmp_path) -> None:
     config.write_text('{"model_type": "bert"}')
     load(page, config)
     page.wait_for_selector("#notice")
-    assert "post-LN" in page.inner_text("#notice")
+    assert "missing field num_hidden_layers" in page.inner_text("#notice")
     quiet(seen)
 
 

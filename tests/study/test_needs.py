@@ -86,6 +86,7 @@ def test_the_memory_of_networks_is_what_training_tells(name):
                 tokens=inputs.shape[1],
                 outputs=1,
                 patch_dim=inputs.shape[2],
+                positions=None,
             )
             shape = replace(shape, mlp_ratio=float(c.mlp != "none"))
             training = train.Training(c.steps, (1.0,), c.seeds, len(inputs), train.Optimizer("sgd"))

@@ -23,6 +23,7 @@ def ensemble_bytes(
     tokens: int,
     outputs: int,
     vocabulary: int = 0,
+    features: int = 0,
     mlp_ratio: float = 1.0,
     slots: int = 2,
 ) -> float:
@@ -35,12 +36,13 @@ def ensemble_bytes(
         tokens: of an example.
         outputs: of the readout.
         vocabulary: ids of the embedding, or 0.
+        features: numbers of a patch that an embedding reads, or 0.
         mlp_ratio: hidden units to width.
         slots: arrays that the optimiser keeps of every weight.
     """
     head_dim, heads, layers = size
     dim = head_dim * heads
-    weights = layers * (4 + 2 * mlp_ratio) * dim**2 + (outputs + vocabulary) * dim
+    weights = layers * (4 + 2 * mlp_ratio) * dim**2 + (outputs + vocabulary + features) * dim
     kept = batch * train.numbers_kept(
         dim=dim, hidden=mlp_ratio * dim, heads=heads, layers=layers, tokens=tokens, outputs=outputs
     )

@@ -244,6 +244,7 @@ class Problem(CheckedConfig):
             batch=self.inputs,
             tokens=self.fields() // self.inputs,
             outputs=1,
+            features={"digits": 16, "ring": 4}.get(self.task, self.dim),
             mlp_ratio=float(self.mlp != "none"),
             slots=int(self.momentum > 0),
         )

@@ -101,7 +101,7 @@ def _cost(config: Config, size: common.Size) -> ex.Cost:
     N, H, L = size
     tokens = config.seeds * config.steps * config.batch * 8
     memory = ensemble_bytes(
-        size, members=config.seeds, batch=config.batch, tokens=8, outputs=10, slots=1
+        size, members=config.seeds, batch=config.batch, tokens=8, outputs=10, features=8, slots=1
     )
     return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 

@@ -106,10 +106,16 @@ def compute(config: Config, at: At, keys: ex.Keys) -> VisionTransformers:
 def _cost(config: Config, at: At) -> ex.Cost:
     """Compilation, and floating-point operations at 10 a nanosecond."""
     N, H, L = at.size
-    patches = 8 if config.images == "digits" else 64
+    patches, pixels = (8, 8) if config.images == "digits" else (64, 48)
     tokens = config.seeds * config.steps * config.batch * patches
     memory = ensemble_bytes(
-        at.size, members=config.seeds, batch=config.batch, tokens=patches, outputs=10, slots=1
+        at.size,
+        members=config.seeds,
+        batch=config.batch,
+        tokens=patches,
+        outputs=10,
+        features=pixels,
+        slots=1,
     )
     return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 

@@ -156,6 +156,7 @@ def _cost(config: Config, at: tuple[str, int]) -> ex.Cost:
         batch=config.batch,
         tokens=8,
         outputs=10,
+        features=8,
         mlp_ratio=2.0,
     )
     return ex.Cost(6 + 6 * weights * tokens / 1.2e10, memory)
