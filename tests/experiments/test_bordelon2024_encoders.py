@@ -148,6 +148,7 @@ def test_transfer_of_language_models(planted) -> None:
         paper.source()
 
 
+@pytest.mark.slow
 def test_coordinates(planted) -> None:
     """All checks hold on planted laws; the planted check does not see controls, so they fail."""
     experiment = get_experiment("bordelon2024/coordinates")

@@ -59,7 +59,14 @@ def computed(name):
     return experiment, config, results
 
 
-@pytest.fixture(scope="module", params=TOY)
+#: Toys that take over ten seconds.
+SLOW = ("castin2025/variants", "castin2025/sigmoid")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in TOY],
+)
 def run(request):
     return computed(request.param)
 

@@ -25,7 +25,10 @@ TOY = {
 }
 
 
-@pytest.mark.parametrize("name", TOY)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n.endswith("blocks") else []) for n in TOY],
+)
 def test_claims_and_figures(name):
     experiment, config = get_experiment(name), TOY[name]
     results = compute(experiment, config)

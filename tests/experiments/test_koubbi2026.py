@@ -33,10 +33,8 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "moebius" else pytest.mark.slow) for name in SMALL],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_a_small_run_is_whole(name):
     experiment = get_experiment(f"koubbi2026/{name}")
     config = dataclasses.replace(experiment.presets["demo"], **SMALL[name])

@@ -96,6 +96,7 @@ def test_sde_and_networks() -> None:
     assert set(verdicts(experiment, config, spoiled).values()) == {Verdict.refuted}
 
 
+@pytest.mark.slow
 def test_one_layer() -> None:
     experiment = get_experiment("noci2023/one-layer")
     config = one_layer.Config(draws=4000, layers=2000, layer_dim=1000, clock_dim=16, chains=2000)
@@ -108,6 +109,7 @@ def test_one_layer() -> None:
     assert several.excluded_by(far) > 4.5
 
 
+@pytest.mark.slow
 def test_weak_error() -> None:
     experiment = get_experiment("noci2023/weak-error")
     config = weak_error.Config(dims=(8, 16), networks=3200)
@@ -122,6 +124,7 @@ def test_weak_error() -> None:
     assert 0.0 < error.mean() < 0.012
 
 
+@pytest.mark.slow
 def test_shaped_and_unshaped(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ("shaped", "softmax", "no identity")
     full = shaped_and_unshaped.CASES
@@ -160,6 +163,7 @@ def test_laws_of_ablations_are_those_of_matrices() -> None:
     assert drawn[0, 1] / drawn[0, 0] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_explosion() -> None:
     experiment = get_experiment("noci2023/explosion")
     config = explosion.Config(

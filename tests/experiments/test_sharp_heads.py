@@ -94,7 +94,12 @@ def test_infinitely_wide_heads_and_several_heads():
     ("name", "changes", "supported"),
     [
         ("laplace", {"heads": 4000}, "lost-1"),
-        ("absorption", {"dim": 16, "replicas": 60, "step": 0.2}, "settled-share"),
+        pytest.param(
+            "absorption",
+            {"dim": 16, "replicas": 60, "step": 0.2},
+            "settled-share",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_small_run(name, changes, supported):

@@ -45,7 +45,14 @@ EXACT = {
 }
 
 
-@pytest.fixture(scope="module", params=TOY)
+#: Toys that take over ten seconds.
+SLOW = ("castin2025/sinkhorn-clouds", "castin2025/sinkhorn-energy")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in TOY],
+)
 def run(request):
     experiment, config = get_experiment(request.param), TOY[request.param]
     return experiment, config, check_experiment(experiment, config).results

@@ -26,6 +26,7 @@ def run(request):
     return experiment, config, results
 
 
+@pytest.mark.slow
 def test_claims_and_figures(run):
     experiment, config, results = run
     claims = {claim.name: claim for claim in experiment.check(config, results)}

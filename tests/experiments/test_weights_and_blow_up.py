@@ -33,6 +33,7 @@ def check(experiment, config, results):
     return {claim.name: claim for claim in experiment.check(config, results)}
 
 
+@pytest.mark.slow
 def test_attention_weights_at_toy_size():
     experiment = get_experiment("castin2025/attention-weights")
     results = compute(experiment, WEIGHTS)

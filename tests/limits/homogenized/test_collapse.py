@@ -31,8 +31,8 @@ def test_acceptance_15_times_to_one_half():
     ("tokens", "times", "hard"),
     [
         (8, (2.21, 2.29, 2.50, 2.77), 3.29),
-        (32, (3.52, 3.71, 4.42, 5.61), 8.95),
-        (128, (4.89, 5.09, 6.41, 9.18), 24.6),
+        pytest.param(32, (3.52, 3.71, 4.42, 5.61), 8.95, marks=pytest.mark.slow),
+        pytest.param(128, (4.89, 5.09, 6.41, 9.18), 24.6, marks=pytest.mark.slow),
     ],
 )
 def test_table_of_collapse_times(tokens, times, hard):
@@ -112,6 +112,7 @@ def test_first_passage_of_two_tokens_is_exact():
     assert float(found.spread) == pytest.approx(variance**0.5, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_depth_can_be_differentiated():
     """Against central differences, in the temperature, the step and the heads."""
 

@@ -18,7 +18,10 @@ from translimit.limits.homogenized.schedule import schedule
 from translimit.limits.homogenized.two_tokens import pair_expectation, without_scores
 
 
-@pytest.mark.parametrize("retraction", list(Retraction))
+@pytest.mark.parametrize(
+    "retraction",
+    [Retraction.TANGENT, pytest.param(Retraction.AMBIENT, marks=pytest.mark.slow)],
+)
 def test_one_step_has_the_drift_and_covariation_of_the_overlaps(retraction):
     """20 000 small steps: means and products within 4.5 s.e. and O(step).
 

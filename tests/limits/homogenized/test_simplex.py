@@ -54,8 +54,12 @@ def simplex(overlap: float, tokens: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "law",
-    [WideHeads(dim=24, score_std=5.0), GaussianHeads.of_score_std(1.5, dim=24, head_dim=4)],
-    ids=["wide", "narrow"],
+    [
+        pytest.param(WideHeads(dim=24, score_std=5.0), id="wide"),
+        pytest.param(
+            GaussianHeads.of_score_std(1.5, dim=24, head_dim=4), id="narrow", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_the_simplex_drift_against_sampled_kernels(law):
     """60 000 heads: infinite and finite head dimension, 4.5 standard errors and 3e-4."""

@@ -28,7 +28,7 @@ from translimit.limits.homogenized.two_tokens import pair_expectation, without_s
 @pytest.mark.parametrize(
     ("dimension", "value"),
     [
-        (Dimension.EXACT, 0.248),
+        pytest.param(Dimension.EXACT, 0.248, marks=pytest.mark.slow),
         pytest.param(Dimension.LARGE, 0.366, marks=pytest.mark.slow),
     ],
 )

@@ -57,7 +57,9 @@ def of_states(tokens: np.ndarray, ts: Any) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "modified" else []) for n in PATHS]
+)
 def test_observables_of_paths_are_functions_of_their_states(name: str) -> None:
     problem = PATHS[name]
     plain = solve(problem, METHOD, key=KEY, save=SAVE)
@@ -146,6 +148,7 @@ def test_observables_of_flows_are_functions_of_their_states() -> None:
         np.testing.assert_array_equal(solve(flow, save=SAVE).tokens, plain.tokens)
 
 
+@pytest.mark.slow
 def test_flows_are_observed_under_jit_vmap_and_grad() -> None:
     def overlap(angle: Any) -> Any:
         start = jnp.stack([jnp.asarray([1.0, 0.0, 0.0]), jnp.asarray([0.0, 1.0, 0.0])])

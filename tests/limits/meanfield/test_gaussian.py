@@ -264,6 +264,7 @@ class TestPrecision:
             gradient = jax.grad(lambda cov: self.final(cov)[0, 0])(jnp.eye(2))
         assert np.all(np.isfinite(gradient))
 
+    @pytest.mark.slow
     def test_gradient_of_the_blow_up_time(self):
         """t* = 1 / (2 V A Sigma_0), so d t* / d Sigma_0 = -t* / Sigma_0."""
         attention = Softmax(Q=[[1.3]], K=[[1.0]], V=[[0.7]])

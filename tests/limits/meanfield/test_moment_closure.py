@@ -17,6 +17,7 @@ from translimit.integrate import FixedODE
 from translimit.limits.meanfield import MomentClosure, ParticleFlow
 
 
+@pytest.mark.slow
 def test_two_routes_clouds_follow_the_projection_of_sigmoid():
     """Matched differences at bias 0.5: none beyond 0.01, where A transposed misses by more.
 
