@@ -51,7 +51,7 @@ def files(run):
 @pytest.mark.usefixtures("fakes")
 @pytest.mark.parametrize("name", ["run.json", "claims.json", "manifest"])
 def test_a_document_of_the_wrong_shape_is_told_in_one_line(run, tmp_path, capsys, name):
-    """At every place something of the wrong kind, or nothing."""
+    """At every place something of the wrong kind, or nothing, to one of the commands that read."""
     path = tmp_path / "run"
     shutil.copytree(run, path)
     file = files(path)[name]
@@ -61,16 +61,16 @@ def test_a_document_of_the_wrong_shape_is_told_in_one_line(run, tmp_path, capsys
     for place in places(whole):
         for value in (..., rng.choice(WRONG)):
             file.write_text(json.dumps(changed(whole, place, value)))
-            for words in (("status", path), ("claims", path), ("status", path, "--json")):
-                capsys.readouterr()
-                status = main([str(word) for word in words])
-                said = capsys.readouterr()
-                assert status in (0, 2), (place, value, said.err)
-                assert (status == 0) == (said.err == ""), (place, value, said.err)
-                assert said.err.count("\n") <= 1
-                assert "Traceback" not in said.err
-                told += status == 2
-    assert told > 20 or name == "manifest"
+            words = rng.choice((("status",), ("claims",), ("status", "--json")))
+            capsys.readouterr()
+            status = main([words[0], str(path), *words[1:]])
+            said = capsys.readouterr()
+            assert status in (0, 2), (place, value, said.err)
+            assert (status == 0) == (said.err == ""), (place, value, said.err)
+            assert said.err.count("\n") <= 1
+            assert "Traceback" not in said.err
+            told += status == 2
+    assert told > 10 or name == "manifest"
 
 
 @pytest.mark.usefixtures("fakes")

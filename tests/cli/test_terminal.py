@@ -153,7 +153,10 @@ def told(*words, encoding="utf-8"):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["cp1252", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ascii", "latin-1"))],
+)
 def test_every_command_prints_on_terminals_that_are_not_utf_8(run, tmp_path, encoding):
     missing = tmp_path / "± ≤ 漢.json"
     for words in (

@@ -10,6 +10,7 @@ from translimit.describe import Block, ShapedMLP
 from translimit.models import CompressedShapedTransformer, ShapedTransformer
 
 
+@pytest.mark.slow
 def test_compressed_networks_against_the_two_token_equation() -> None:
     from translimit.limits.shaped import two_token_expectation
 
@@ -26,14 +27,15 @@ def test_compressed_networks_against_the_two_token_equation() -> None:
 @pytest.mark.parametrize(
     ("block", "dim", "layers", "options", "networks", "chains"),
     [
-        (Block(gamma=0.5, tau0=1.0), 48, 24, {}, 600, 6000),
-        (
+        pytest.param(Block(gamma=0.5, tau0=1.0), 48, 24, {}, 600, 6000, marks=pytest.mark.slow),
+        pytest.param(
             Block(gamma=0.6, tau0=0.5, heads=4, mlp=ShapedMLP(gamma=0.4)),
             24,
             12,
             {},
             600,
             6000,
+            marks=pytest.mark.slow,
         ),
         (
             Block(gamma=0.6, tau0=0.5, heads=3, projection=True, causal=True),
@@ -62,9 +64,8 @@ def test_the_chain_has_the_law_of_the_network(
         assert ks_2samp(statistic(full), statistic(short)).pvalue > 0.001
 
 
-@pytest.mark.parametrize(
-    ("chains", "paths"), [(4000, 16_000), pytest.param(24_000, 24_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("chains", "paths"), [(4000, 16_000), (24_000, 24_000)])
 def test_the_full_block_agrees_with_the_equation(chains: int, paths: int) -> None:
     from translimit import solve
     from translimit.limits.shaped import CovarianceSDE, StructurePreserving

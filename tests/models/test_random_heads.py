@@ -24,9 +24,8 @@ def chain(step: float, heads: int, **options) -> RandomHeadChain:
     return RandomHeadChain(law=LAW, step=step, heads=heads, layers=layers, **options)
 
 
-@pytest.mark.parametrize(
-    ("step", "heads"), [(0.5, 4), pytest.param(0.25, 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "heads"), [(0.5, 4), (0.25, 1)])
 def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
     """Mean overlap at tau = 1.5: .207 +- .010 and .215 +- .011 explicit, .199, .221 +- .011 Gram.
 

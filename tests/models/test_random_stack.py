@@ -154,8 +154,18 @@ def readout(n: int, words: int = 7, **more: Any) -> LanguageReadout:
     ("branches", "placement", "more"),
     [
         (("norm of heads", "gated"), "sandwich", {}),
-        (("latents", "experts in groups"), "pre", {"softcap": 2.0, "multiplier": 1.3}),
-        (("chunk, sink", "experts, renormalised"), "reordered", {"std": None, "tied": KEY}),
+        pytest.param(
+            ("latents", "experts in groups"),
+            "pre",
+            {"softcap": 2.0, "multiplier": 1.3},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("chunk, sink", "experts, renormalised"),
+            "reordered",
+            {"std": None, "tied": KEY},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_gradients_against_finite_differences(
@@ -290,6 +300,7 @@ def test_networks_of_every_kind_agree_with_recursion_and_chain(name: str) -> Non
     assert np.all(gap[:10] < 4 * error[:10] + 1e-6), gap
 
 
+@pytest.mark.slow
 def test_wrong_terms_are_refuted() -> None:
     """No norm of queries and keys, another mask, no gate: each beyond 4 errors and n / D."""
     stack = STACKS["qwen3"]
@@ -364,6 +375,7 @@ def test_a_layer_norm_stack_draws_centred_covariances() -> None:
     assert np.all(np.abs(found.mean(axis=0) - cov) < 4.5 * found.std(axis=0) / 2000**0.5)
 
 
+@pytest.mark.slow
 def test_replicas_do_not_depend_on_their_number_and_both_precisions_are_one_network() -> None:
     network = RandomStack(stack_of(attention(), units()))
     tokens = network.draw_tokens([1, 2, 3, 1], replicas=3, key=KEY)

@@ -93,7 +93,10 @@ def test_a_simulation_starts_from_its_covariance(heads: int) -> None:
     np.testing.assert_allclose(cov[:, 0], np.broadcast_to(THREE, (3, 3, 3)), atol=1e-12)
 
 
-@pytest.mark.parametrize("model", [ShapedTransformer, CompressedShapedTransformer])
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(ShapedTransformer, marks=pytest.mark.slow), CompressedShapedTransformer],
+)
 def test_one_layer_has_the_covariance_of_the_generator(model) -> None:
     # The diffusion of docs/theory/shaped.md in NumPy: sigma^2 (V V + V V) + gamma^4 / (H tau0^2) A.
     gamma, tau0, heads, dim, seeds = 0.9, 0.4, 2, 64, 20_000

@@ -94,7 +94,10 @@ def test_gradients_agree_with_networks_of_its_widths(twin, networks) -> None:
     assert np.all(np.abs(own.mean(axis=0) - value)[:-1] < allowed[:-1])
 
 
-@pytest.mark.parametrize("name", ["post", "weights", "scores", "ids"])
+@pytest.mark.parametrize(
+    "name",
+    ["post", *(pytest.param(n, marks=pytest.mark.slow) for n in ("weights", "scores", "ids"))],
+)
 def test_a_wrong_prediction_is_refuted(name, twin, networks) -> None:
     """Norms elsewhere, last matrices a tenth larger, no scores, tokens that all differ."""
     stack = twin.reading.stack
@@ -183,6 +186,7 @@ def test_shares_and_entropies_are_shares(twin) -> None:
     assert np.all((rank >= 1) & (rank <= len(IDS)))
 
 
+@pytest.mark.slow
 def test_other_choices() -> None:
     told = predict({**TWIN, "num_hidden_layers": 2}, ids=IDS[:8], others=True)
     found = {one.name: one.course for one in told.variants}

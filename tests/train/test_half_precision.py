@@ -36,6 +36,7 @@ def test_rotary_positions_beyond_256_keep_their_angles():
     assert abs(float(turned[0, 599, 0]) - exact) < 2 * UNIT
 
 
+@pytest.mark.slow
 def test_weights_and_moments_stay_wide_and_losses_are_close():
     """An update smaller than a unit of bfloat16 still moves the weights."""
     shape = TransformerShape(
