@@ -203,7 +203,7 @@ def test_workers_keep_programs_as_the_process_that_starts_them(home, tmp_path, m
     (tmp_path / "a_job.py").write_text(JOB)
     monkeypatch.syspath_prepend(str(tmp_path))
     for on in (False, True):
-        monkeypatch.setattr(programs, "_on", on)
+        monkeypatch.setattr(programs, "_in_use", on)
         (done,) = ProcessPool(workers=1).run("a_job:compute", [Job("one")])
         assert done.value == pytest.approx(14**0.5)
         assert bool(list(home.rglob("*-cache"))) is on

@@ -39,7 +39,7 @@ _SETTINGS = {
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 
-_on = False
+_in_use: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def keep_programs() -> Path | None:
         >>> from translimit.core import keep_programs
         >>> folder = keep_programs()  # doctest: +SKIP
     """
-    global _on
+    global _in_use
     import jax
 
     own = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
@@ -93,14 +93,19 @@ def keep_programs() -> Path | None:
         compilation_cache.reset_cache()
         # A full disk, or a file that another process is writing: compiled again, and no error.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
-    _on = True
+    _in_use = folder
     _bound(programs_root())
     return folder
 
 
+def folder_in_use() -> Path | None:
+    """The folder where this process keeps programs; None where it keeps none, or in one's own."""
+    return _in_use
+
+
 def worker_switch() -> str:
     """The value of TRANSLIMIT_PROGRAMS for workers of this process; empty where they decide."""
-    return "on" if _on else os.environ.get(PROGRAMS_SWITCH, "")
+    return "on" if _in_use else os.environ.get(PROGRAMS_SWITCH, "")
 
 
 def keep_as_told() -> None:

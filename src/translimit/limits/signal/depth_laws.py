@@ -33,12 +33,18 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import POSITIVE, NoSuchLimitError, in_float64, require_count, require_real
+from translimit.core import (
+    POSITIVE,
+    NoSuchLimitError,
+    in_float64,
+    kept_jit,
+    require_count,
+    require_real,
+)
 from translimit.describe import (
     Attention,
     Experts,
@@ -288,7 +294,7 @@ def _of_units(block: FeedForward, dim: int, square: float) -> tuple[float, float
     return float(out), float(slope)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@kept_jit(static=2)
 def _units(block: FeedForward, dim: int, cov: Float[Array, "1 1"]) -> tuple[Array, Array]:
     found = units(block, dim, cov)
     return found.out[0, 0], jnp.sum(found.through_in + found.through_up)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import ArgumentError, in_float64, nearest, require_real
+from translimit.core import ArgumentError, in_float64, kept_jit, nearest, require_real
 from translimit.describe import Activation
 from translimit.limits.signal.norms import lengths
 
@@ -241,6 +241,6 @@ def kernel_error(activation: Activation, std: float) -> float:
     return float(abs(series / (density @ values[NODES:] ** 2) - 1.0))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@kept_jit(static=1)
 def _values(activation: Activation, x: Float[Array, " points"]) -> Float[Array, " points"]:
     return activation(x)

@@ -10,7 +10,6 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import Key, allowed_threads
+from translimit.core import Key, allowed_threads, kept_jit
 from translimit.describe import Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
 from translimit.limits.signal.seeds import copy_seeds, key_of
@@ -215,7 +214,7 @@ def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), compiler_options=SOON)
+@kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))
 def _forward(
     block: SubBlock,
     dim: int,
@@ -230,7 +229,7 @@ def _forward(
     return forward(block, dim, causal, share, cov, key_of(seed), pairs, score_factor, single)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
+@kept_jit(static=4, compiler_options=SOON, tuples=(Passed,))
 def _drawn(
     block: SubBlock,
     dim: int,
@@ -243,7 +242,7 @@ def _drawn(
     return forward_drawn(block, dim, total, causal, x, key_of(seed), score_factor)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), compiler_options=SOON)
+@kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))
 def _backward(
     block: SubBlock,
     dim: int,

@@ -37,6 +37,7 @@ from translimit.core import (
     Progress,
     brief,
     in_float64,
+    kept_jit,
     nearest,
     require_count,
     require_flag,
@@ -212,7 +213,7 @@ def _spread(
     return np.asarray(values), variances
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=SOON)
+@kept_jit(static=4, compiler_options=SOON, tuples=(Passed,))
 def _sub_block(
     block: SubBlock,
     dim: int,
