@@ -115,6 +115,11 @@ class KeptFunction(Generic[P, R]):
             made = self._ready[which] = self._made(folder, args, which)
         return made(*traced)
 
+    def clear_cache(self) -> None:
+        """Forget what this process has traced and compiled; files stay."""
+        self._ready.clear()
+        jax.clear_caches() if not hasattr(self.jitted, "clear_cache") else self.jitted.clear_cache()
+
     def _made(self, folder: Path, args: tuple[Any, ...], which: Any) -> Callable[..., R]:
         """The function for these static arguments: what is kept of it, or traced and kept now."""
         plain = functools.partial(self.jitted, *args[: self._static])
@@ -137,7 +142,7 @@ class KeptFunction(Generic[P, R]):
         module = sys.modules[self._function.__module__]
         own = Path(str(module.__file__)).parent
         versions = __version__, jax.__version__, np.__version__, sys.version
-        told = (FORMAT, versions, _source(own), settings, module.__name__, str(tree), kinds)
+        told = (FORMAT, versions, _source(own), settings, module.__name__, str(tree), str(kinds))
         return hashlib.sha256(repr((told, _words(static))).encode()).hexdigest()[:32]
 
     def _register(self) -> None:
@@ -183,8 +188,8 @@ def _read(path: Path) -> Any:
 def _kind(leaf: Any) -> tuple[Any, ...]:
     """What of a number or an array decides the trace."""
     if isinstance(leaf, (np.ndarray, np.generic, jax.Array)):
-        return leaf.shape, str(leaf.dtype), bool(getattr(leaf, "weak_type", False))
-    return (type(leaf).__name__,)
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
+    return (type(leaf),)
 
 
 def _words(value: Any) -> Any:

@@ -67,6 +67,7 @@ def adjoint(
     above: Float[Array, "m n n"],
     key: Key,
     pairs: Array,
+    joined: Array | int | None = None,
 ) -> Adjoint:
     """Pass a sub-block downwards.
 
@@ -79,6 +80,7 @@ def adjoint(
         above: derivatives with respect to C that leaves.
         key: of the way forward.
         pairs: antithetic pairs of heads of the way forward.
+        joined: how many of the derivatives are wanted, the first; all by default.
     """
     of_sum = pull_norm(block.norm_post, passed.sum, above)
     of_out = jnp.asarray(pull_norm(block.norm_out, passed.out, block.branch**2 * of_sum))
@@ -87,7 +89,7 @@ def adjoint(
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
         if isinstance(branch, Attention):
-            pulled = pull_average(branch, dim, causal, read, of_out, own, pairs)
+            pulled = pull_average(branch, dim, causal, read, of_out, own, pairs, joined)
         elif isinstance(branch, FeedForward):
             pulled = pull_units(branch, dim, read, of_out)
         else:

@@ -40,6 +40,7 @@ from translimit.limits.signal.heads import (
 )
 from translimit.limits.signal.norms import factor, inverse_norms, overlaps, scaled
 from translimit.limits.signal.seeds import normals
+from translimit.limits.signal.slopes import accumulate
 
 
 class Mixed(NamedTuple):
@@ -151,6 +152,7 @@ def pull_average(
     slopes: Float[Array, "m n n"],
     key: Key,
     pairs: Array,
+    joined: Array | int | None = None,
 ) -> Float[Array, "m n n"]:
     """Derivatives of tr(S U) with respect to K for matrices S, the drawn heads held fixed.
 
@@ -164,6 +166,7 @@ def pull_average(
         slopes: the matrices S, symmetric.
         key: of its heads, as for `mix`.
         pairs: how many antithetic pairs are drawn, at least 1.
+        joined: how many of the slopes are wanted, the first; all by default.
     """
     reading = _reading(mixer, dim, cov)
 
@@ -177,15 +180,16 @@ def pull_average(
 
     def body(index: Array, total: tuple[Array, tuple[Array, Array]]) -> Any:
         _, back = jax.vjp(functools.partial(returned, index=index), reading.value, reading.squares)
-        return jax.tree.map(jnp.add, total, jax.vmap(back)(slopes))
+        return accumulate(total, slopes, joined, back)
 
     _, back = jax.vjp(factored, cov)
     zero = jax.tree.map(
         lambda leaf: jnp.zeros((len(slopes), *leaf.shape), leaf.dtype),
         (reading.value, reading.squares),
     )
-    total = jax.lax.fori_loop(0, pairs, body, zero)
-    (below,) = jax.vmap(lambda one: back(one))(total)
+    roots, (queries, keys) = jax.lax.fori_loop(0, pairs, body, zero)
+    every, none = (roots, queries, keys), jnp.zeros_like(slopes)
+    below = accumulate(none, every, joined, lambda one, *squares: back((one, squares))[0])
     return value_gain(mixer, dim) / (4 * pairs) * (below + jnp.swapaxes(below, 1, 2))
 
 

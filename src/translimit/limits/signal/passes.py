@@ -21,7 +21,7 @@ from jaxtyping import Array
 from translimit.core import Key, allowed_threads, kept_jit
 from translimit.describe import Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
-from translimit.limits.signal.seeds import copy_seeds, key_of
+from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
 from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
 from translimit.limits.signal.summaries import Summary, over_layers, summary
 
@@ -97,11 +97,11 @@ def pass_forward(
         progress: told after every layer.
     """
     share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), len(covs)
-    at, steps, told = {0: covs}, [], []
+    at, steps, told, words = {0: covs}, [], [], words_of(key)
     for number, layer in enumerate(stack.layers):
         passed: list[list[Passed]] = []
         for place, block in enumerate(layer):
-            seeds = copy_seeds(key, copies, 0, number, place)
+            seeds = copy_seeds(words, copies, 0, number, place)
             if tokens is None:
                 given = (block, stack.dim, stack.causal, share, single)
                 every = zip(covs, seeds, strict=True)
@@ -148,11 +148,11 @@ def pass_backward(
         progress: told after every layer.
     """
     share, count, wanted = stack.free_dim / stack.dim, len(stack.layers), set(levels.tolist())
-    at, copies = {count: grads}, len(grads)
+    at, copies, words = {count: grads}, len(grads), words_of(key)
     squares = np.zeros((copies, count, len(GROUPS)))
     for step in reversed(steps):
         number, given = step.layer, (step.block, stack.dim, stack.causal, share, single)
-        seeds = copy_seeds(key, copies, 1, number, step.place)
+        seeds = copy_seeds(words, copies, 1, number, step.place)
         every = zip(step.passed, grads, seeds, strict=True)
         returned = [_backward(*given, *one, step.pairs, score_factor) for one in every]
         grads = [one.below for one in returned]

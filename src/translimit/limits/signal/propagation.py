@@ -52,7 +52,7 @@ from translimit.limits.signal.passes import (
     pass_backward,
     pass_forward,
 )
-from translimit.limits.signal.seeds import copy_seeds, key_of
+from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
 from translimit.limits.signal.solution import SignalSolution
 from translimit.limits.signal.sub_blocks import GROUPS
 
@@ -245,7 +245,7 @@ def _solved(
     stack, copies, n = problem.stack, method.copies, len(problem.initial)
     covs, x = [problem.initial] * copies, None
     if isinstance(method, Chain):
-        every = zip(covs, copy_seeds(key, copies, 2), strict=True)
+        every = zip(covs, copy_seeds(words_of(key), copies, 2), strict=True)
         x = [_tokens(stack, method.drawn, *one) for one in every]
         covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
     single = isinstance(method, Recursion) and method.float32

@@ -29,6 +29,7 @@ from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import value_gain
 from translimit.limits.signal.norms import factor
 from translimit.limits.signal.seeds import normals
+from translimit.limits.signal.slopes import accumulate
 
 #: Hidden units at most, and so many numbers of them; routers, and routers whose experts are drawn.
 UNITS, NUMBERS, ROUTERS, DRAWN = 4096, 2**19, 256, 8
@@ -44,6 +45,7 @@ def attention_variance(
     slopes: Float[Array, "m n n"],
     key: Key,
     groups: Array,
+    joined: Array | int | None = None,
 ) -> Float[Array, " m"]:
     """Var tr(Lambda U) over heads.
 
@@ -57,6 +59,7 @@ def attention_variance(
         slopes: the matrices Lambda.
         key: of the drawn groups.
         groups: how many pairs of groups of heads with common keys are drawn, at least 1.
+        joined: how many of the slopes are wanted, the first; all by default.
     """
     n, values = len(cov), mixer.values
     whole = n <= values
@@ -73,11 +76,12 @@ def attention_variance(
 
         def head(place: Array, total: Array) -> Array:
             mixed = heads(place) @ root
-            return (
-                total + jnp.einsum("ic,mij,jd->mcd", mixed, slopes, mixed)
-                if whole
-                else (total + jnp.einsum("ic,mij,jc->mc", mixed, slopes, mixed))
-            )
+
+            def one(slope: Array) -> Array:
+                turned = slope @ mixed
+                return mixed.T @ turned if whole else jnp.sum(mixed * turned, axis=0)
+
+            return accumulate(total, slopes, joined, one)
 
         zero = jnp.zeros((len(slopes), columns, columns) if whole else (len(slopes), columns))
         total = jax.lax.fori_loop(0, shared, head, zero) / shared
@@ -106,6 +110,7 @@ def feed_forward_variance(
     cov: Float[Array, "n n"],
     slopes: Float[Array, "m n n"],
     key: Key,
+    joined: Array | int | None = None,
 ) -> Float[Array, " m"]:
     """Var tr(Lambda U) over hidden units.
 
@@ -115,10 +120,11 @@ def feed_forward_variance(
         cov: K, of what it reads.
         slopes: the matrices Lambda.
         key: of the drawn units.
+        joined: how many of the slopes are wanted, the first; all by default.
     """
     hidden = _hidden(block, dim, cov, key)
-    traces = jnp.einsum("iu,mij,ju->mu", hidden, slopes, hidden)
-    return (block.width * block.out_std**2) ** 2 * jnp.var(traces, axis=1, ddof=1) / block.width
+    variance = _of_units(hidden, slopes, joined)
+    return (block.width * block.out_std**2) ** 2 * variance / block.width
 
 
 def experts_variance(
@@ -127,6 +133,7 @@ def experts_variance(
     cov: Float[Array, "n n"],
     slopes: Float[Array, "m n n"],
     key: Key,
+    joined: Array | int | None = None,
 ) -> Float[Array, " m"]:
     """Var tr(Lambda U) over routers, hidden units of experts and of the shared block.
 
@@ -136,13 +143,16 @@ def experts_variance(
         cov: K, of what routers and experts read.
         slopes: the matrices Lambda.
         key: of what is drawn.
+        joined: how many of the slopes are wanted, the first; all by default.
     """
     root, expert = factor(cov), units(block.expert, dim, cov).out
+    none = jnp.zeros(len(slopes))
     routers, drawn, inner, shared = jax.random.split(key, 4)
 
     def chosen(index: Array) -> Array:
         omega = route(block, dim, root, routers, index)
-        return jnp.einsum("ie,mij,je->m", omega, slopes * expert, omega)
+        mixed = expert * (omega @ omega.T)
+        return accumulate(none, slopes, joined, lambda one: jnp.sum(one * mixed))
 
     total = jnp.var(jax.lax.map(chosen, jnp.arange(ROUTERS)), axis=0, ddof=1)
     hidden = _hidden(block.expert, dim, cov, inner)
@@ -151,14 +161,25 @@ def experts_variance(
     def unit(index: Array) -> Array:
         omega = route(block, dim, root, drawn, index // followed)
         weighed = omega[:, index % followed][:, None] * hidden
-        return jnp.var(jnp.einsum("iu,mij,ju->mu", weighed, slopes, weighed), axis=1, ddof=1)
+        return _of_units(weighed, slopes, joined)
 
     by_expert = jnp.mean(jax.lax.map(unit, jnp.arange(DRAWN * followed)), axis=0)
     width, square = block.expert.width, block.expert.out_std**2
     total = total + block.count * (width * square) ** 2 * by_expert / width
     if block.shared is None:
         return total
-    return total + feed_forward_variance(block.shared, dim, cov, slopes, shared)
+    return total + feed_forward_variance(block.shared, dim, cov, slopes, shared, joined)
+
+
+def _of_units(
+    hidden: Float[Array, "n units"], slopes: Float[Array, "m n n"], joined: Array | int | None
+) -> Float[Array, " m"]:
+    """The variance over hidden units h of h^T Lambda h."""
+
+    def one(slope: Array) -> Array:
+        return jnp.var(jnp.sum(hidden * (slope @ hidden), axis=0), ddof=1)
+
+    return accumulate(jnp.zeros(len(slopes)), slopes, joined, one)
 
 
 def _hidden(block: FeedForward, dim: int, cov: Array, key: Key) -> Float[Array, "n units"]:

@@ -18,15 +18,23 @@ from jaxtyping import Array, Float, UInt32
 from translimit.core import Key, normals_of_seed
 
 
-def copy_seeds(key: Key, copies: int, *path: int) -> list[UInt32[np.ndarray, " 2"]]:
-    """A seed for every copy of what lies at a path.
+def words_of(key: Key) -> list[int]:
+    """The words of a key, from which seeds are hashed.
 
     Args:
         key: of the whole.
+    """
+    return np.asarray(jax.random.key_data(key)).ravel().tolist()
+
+
+def copy_seeds(words: list[int], copies: int, *path: int) -> list[UInt32[np.ndarray, " 2"]]:
+    """A seed for every copy of what lies at a path.
+
+    Args:
+        words: of the key of the whole.
         copies: how many.
         path: whole numbers, at least 0.
     """
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
     sequence = np.random.SeedSequence([*words, *path])
     return list(sequence.generate_state(2 * copies).reshape(copies, 2))
 

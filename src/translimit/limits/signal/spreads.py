@@ -1,4 +1,4 @@
-r"""How a network of finite width spreads around the recursion, by one adjoint pass a level.
+r"""How a network of finite width spreads around the recursion, by an adjoint pass.
 
 Let f be a scalar of the last covariance and Lambda = df / dC at every place, by reverse mode with
 sampled heads held fixed (`adjoint`). The noises of a network are independent, so that
@@ -39,6 +39,7 @@ from translimit.core import (
     in_float64,
     kept_jit,
     nearest,
+    part_of,
     require_count,
     require_flag,
 )
@@ -66,7 +67,8 @@ from translimit.limits.signal.roots import (
     experts_variance,
     feed_forward_variance,
 )
-from translimit.limits.signal.seeds import copy_seeds, key_of
+from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
+from translimit.limits.signal.slopes import accumulate
 from translimit.limits.signal.sub_blocks import Passed
 
 #: A scalar of the tokens' covariance that spreads.
@@ -75,6 +77,8 @@ Observable = Literal["overlap", "overlap_all", "mean_square"]
 SOURCES = ("tokens", "attention", "feed_forward", "experts")
 #: Levels that are computed at most.
 LEVELS = 8
+#: What the way forward takes of the work.
+FORWARD = 0.2
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,8 @@ def spread(
 ) -> Spread:
     """The deviation over networks of scalars of the tokens' covariance.
 
-    Of the mean square the deviation is that of its logarithm times the mean square. The cost is
-    that of about three recursions for each of at most eight levels.
+    Of the mean square the deviation is that of its logarithm times the mean square. At most eight
+    levels are computed, all on one way down; what it costs grows with their sum.
 
     Args:
         problem: the stack and its tokens.
@@ -183,34 +187,39 @@ def _spread(
     by_layer = pairs_by_layer(stack, Recursion(pairs=pairs))
     initial = np.asarray(problem.initial)
     compile_programs(stack, len(initial), single=False, back=False)
-    _compile(stack, len(initial), len(observables))
-    passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=None)
-    variances = np.zeros((len(at), len(observables), 1 + count, len(SOURCES)))
-    total, done = max(int(at.sum()), 1), 0
-    for place, level in enumerate(at):
-        slopes: Any = np.stack([_SCALARS[name](passed.covs[0, level])[1] for name in observables])
-        for step in reversed([one for one in passed.steps if one.layer < level]):
-            groups = max(1, pairs // (step.layer + 1))
-            slopes, found = _sub_block(
-                step.block,
-                stack.dim,
-                stack.free_dim,
-                stack.causal,
-                step.passed[0],
-                slopes,
-                copy_seeds(key, 1, 0, step.layer, step.place)[0],
-                copy_seeds(key, 1, 3, step.layer, step.place)[0],
-                step.pairs,
-                groups,
-            )
-            variances[place, :, 1 + step.layer] += np.asarray(found)
-        if drawn:
-            variances[place, :, 0, 0] = _tokens(stack, initial, np.asarray(slopes))
-        done += level
+    _compile(stack, len(initial), len(observables) * len(at))
+    first = part_of(progress, 0.0, FORWARD)
+    passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=first)
+    # Those of the highest level first: they are all that there is at the top.
+    levels = at[::-1]
+    told = [_SCALARS[name](passed.covs[0, level]) for level in levels for name in observables]
+    slopes: Any = np.stack([slope for _, slope in told])
+    variances = np.zeros((len(slopes), 1 + count, len(SOURCES)))
+    down, words = passed.steps[::-1], words_of(key)
+    joined = [len(observables) * int(np.sum(levels > step.layer)) for step in down]
+    costs = np.cumsum([step.pairs * (1 + many) for step, many in zip(down, joined, strict=True)])
+    for step, many, cost in zip(down, joined, costs, strict=True):
+        slopes, found = _sub_block(
+            step.block,
+            stack.dim,
+            stack.free_dim,
+            stack.causal,
+            step.passed[0],
+            slopes,
+            copy_seeds(words, 1, 0, step.layer, step.place)[0],
+            copy_seeds(words, 1, 3, step.layer, step.place)[0],
+            step.pairs,
+            max(1, pairs // (step.layer + 1)),
+            many,
+        )
+        variances[:many, 1 + step.layer] += np.asarray(found)[:many]
         if progress is not None:
-            progress(float(done / total))
+            progress(FORWARD + (1 - FORWARD) * float(cost / costs[-1]))
+    if drawn:
+        variances[:, 0, 0] = _tokens(stack, initial, np.asarray(slopes))
     values = [[_SCALARS[name](c)[0] for name in observables] for c in passed.covs[0]]
-    return np.asarray(values), variances
+    by_level = variances.reshape(len(at), len(observables), *variances.shape[1:])
+    return np.asarray(values), by_level[::-1]
 
 
 @kept_jit(static=4, compiler_options=SOON, tuples=(Passed,))
@@ -225,27 +234,34 @@ def _sub_block(
     roots: Array,
     pairs: Array,
     groups: Array,
+    joined: Array,
 ) -> tuple[Float[Array, "m n n"], Float[Array, "m sources"]]:
     share = free / dim
-    down = adjoint(block, dim, causal, share, passed, slopes, key_of(heads), pairs)
+    down = adjoint(block, dim, causal, share, passed, slopes, key_of(heads), pairs, joined)
     read = scaled(passed.before, scales(block.norm_in, passed.before))
     s = scales(block.norm_out, passed.out)
     by_source = dict.fromkeys(SOURCES, jnp.zeros(len(slopes)))
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key_of(roots), number)
         part = passed.parts[number]
-        cross = (block.residual * block.branch) ** 2 * _cross(down, passed.before, scaled(part, s))
-        last = _last_matrix(down, passed.out, part)
+        cross = (block.residual * block.branch) ** 2 * _cross(
+            down, passed.before, scaled(part, s), joined
+        )
+        last = _last_matrix(down, passed.out, part, joined)
         if isinstance(branch, Attention):
             name = "attention"
-            root = attention_variance(branch, dim, causal, read, down.out, own, groups)
+            root = attention_variance(branch, dim, causal, read, down.out, own, groups, joined)
         elif isinstance(branch, FeedForward):
-            name, root = "feed_forward", feed_forward_variance(branch, dim, read, down.out, own)
+            name, root = (
+                "feed_forward",
+                feed_forward_variance(branch, dim, read, down.out, own, joined),
+            )
         else:
             assert not isinstance(branch, LatentAttention)
-            name, root = "experts", experts_variance(branch, dim, read, down.out, own)
+            name, root = "experts", experts_variance(branch, dim, read, down.out, own, joined)
         by_source[name] = by_source[name] + (cross + last) / free + share**2 * root
-    return down.below, jnp.stack([by_source[name] for name in SOURCES], axis=1)
+    below = jnp.where(jnp.arange(len(slopes))[:, None, None] < joined, down.below, slopes)
+    return below, jnp.stack([by_source[name] for name in SOURCES], axis=1)
 
 
 def _compile(stack: Stack, n: int, count: int) -> None:
@@ -257,20 +273,29 @@ def _compile(stack: Stack, n: int, count: int) -> None:
     def small(block: SubBlock) -> Callable[[], object]:
         parts = (cov,) * len(block.branches)
         passed = Passed(cov, cov, cov, cov, row, np.zeros(()), row, parts)  # pyright: ignore[reportArgumentType]
-        given: Any = (passed, np.zeros((count, n, n)), seed, seed, 1, 1)
+        given: Any = (passed, np.zeros((count, n, n)), seed, seed, 1, 1, 1)
         return lambda: _sub_block(block, stack.dim, stack.free_dim, stack.causal, *given)
 
     together(map(small, dict.fromkeys(stack.sub_blocks)))
 
 
-def _cross(down: Adjoint, stream: Array, added: Array) -> Array:
+def _cross(down: Adjoint, stream: Array, added: Array, joined: Array) -> Array:
     """What is added, against the stream: 4 tr(Lambda_Z C Lambda_Z N_out(U))."""
-    return 4 * jnp.sum((down.sum @ stream @ down.sum) * added, axis=(1, 2))
+    return 4 * _twice(down.sum, stream, added, joined)
 
 
-def _last_matrix(down: Adjoint, out: Array, part: Array) -> Array:
+def _last_matrix(down: Adjoint, out: Array, part: Array, joined: Array) -> Array:
     """The last matrices: 2 tr(Lambda_U U Lambda_U U), of which a branch has its part of U."""
-    return 2 * jnp.sum((down.out @ out @ down.out) * part, axis=(1, 2))
+    return 2 * _twice(down.out, out, part, joined)
+
+
+def _twice(slopes: Array, first: Array, second: Array, joined: Array) -> Float[Array, " m"]:
+    """Tr(Lambda F Lambda G) of the first slopes."""
+
+    def one(slope: Array) -> Array:
+        return jnp.sum((slope @ first @ slope) * second)
+
+    return accumulate(jnp.zeros(len(slopes)), slopes, joined, one)
 
 
 def _tokens(stack: Stack, cov: np.ndarray, slopes: np.ndarray) -> Float[np.ndarray, " m"]:

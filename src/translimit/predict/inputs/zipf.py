@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
-from translimit.core import Key
+from translimit.core import Key, kept_jit
 
 #: Exponent and shift of the law.
 EXPONENT, SHIFT = 1.0, 2.7
@@ -46,6 +46,11 @@ def zipf_ids(
     allowed = np.arange(vocabulary)
     if padding is not None:
         allowed = allowed[allowed != padding]
-    bits = np.asarray(jax.random.bits(key, (count,), "uint32"))
+    bits = np.asarray(_bits(count, key))
     places = np.searchsorted(np.cumsum(zipf_shares(len(allowed))), (bits + 0.5) / 2.0**32)
     return allowed[np.minimum(places, len(allowed) - 1)]
+
+
+@kept_jit(static=1)
+def _bits(count: int, key: Key) -> UInt32[Array, " count"]:
+    return jax.random.bits(key, (count,), "uint32")
