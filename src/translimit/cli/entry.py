@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from translimit._version import __version__
+from translimit.cli.garbage import rarely_collected
 from translimit.cli.terminal import say, use_stand_ins
 from translimit.core import (
     ArgumentError,
@@ -37,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     try:
-        from translimit.cli.commands import execute
-        from translimit.cli.parse import parse
+        with rarely_collected():
+            from translimit.cli.commands import execute
+            from translimit.cli.parse import parse
 
-        execute(parse(arguments))
+            command = parse(arguments)
+        execute(command)
         sys.stdout.flush()
     except (DiskFullError, CellError) as error:
         return _fail(error, 1)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from translimit.cli.executors import use_programs
+from translimit.cli.garbage import rarely_collected
 from translimit.cli.model_arguments import (
     CoordCheckCommand,
     ExploreCommand,
@@ -30,7 +31,8 @@ def do_predict(command: PredictCommand) -> None:
     from translimit.core import progress_bar
     from translimit.execute import lightly_optimised
 
-    with progress_bar(f"predict {command.config.name}") as progress, lightly_optimised():
+    bar = progress_bar(f"predict {command.config.name}")
+    with bar as progress, lightly_optimised(), rarely_collected():
         use_programs(command)
 
         from translimit.predict import predict

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from translimit.core import ArgumentError
 from translimit.describe import Attention, Experts, FeedForward, NameTable, Role, Stack
+from translimit.predict.module_kinds import Module
 from translimit.scaling import AmbiguousRuleError, UnmatchedParameterError
 from translimit.scaling.adapters import Match, bare_name, match_names
 
@@ -31,21 +32,6 @@ INSTEAD = "predict its configuration, or describe its Stack"
 
 _NUMBER = re.compile(r"(?:^|\.)(\d+)\.")
 _READ = ("float16", "bfloat16", "float32", "float64")
-
-
-@runtime_checkable
-class Module(Protocol):
-    """What is read of a `torch.nn.Module`."""
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        """Its parameters."""
-        ...
-
-    def named_modules(self) -> Iterator[tuple[str, Any]]:
-        """It and the modules in it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from translimit.describe import (
     read_stack,
 )
 from translimit.predict.fresh_draws import Draw, Finding, measure_draw, pooled_stds, same_entries
+from translimit.predict.module_kinds import Config, Configuration, Module
 from translimit.predict.module_stack import (
     Drawn,
     rms,
@@ -43,21 +44,8 @@ from translimit.predict.module_stack import (
     with_weights,
     without_padding,
 )
-from translimit.predict.module_weights import INSTEAD, Module, Weight, module_weights
+from translimit.predict.module_weights import INSTEAD, Weight, module_weights
 from translimit.scaling.adapters import unwrapped
-
-
-@runtime_checkable
-class Configuration(Protocol):
-    """What Hugging Face calls a configuration."""
-
-    def to_dict(self) -> JsonObject:
-        """Its content as plain data."""
-        ...
-
-
-#: What tells the block of a module.
-Config: TypeAlias = str | Path | JsonObject | Configuration
 
 #: How many matrices an error lists.
 LISTED = 3

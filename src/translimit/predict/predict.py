@@ -31,8 +31,7 @@ from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
 from translimit.predict.loss import Loss, loss_at_top, told_loss
-from translimit.predict.module_weights import Module
-from translimit.predict.modules import Config, read_module
+from translimit.predict.module_kinds import Config, Module
 from translimit.predict.prediction import Prediction
 from translimit.predict.signals import Effort, signals
 from translimit.predict.variants import variants
@@ -203,6 +202,8 @@ def read_source(source: Source, config: Config | None = None) -> tuple[StackRead
         ArgumentTypeError: a configuration beside what is no module.
     """
     if isinstance(source, Module):
+        from translimit.predict.modules import read_module  # and what knows of other frameworks
+
         beside = config if isinstance(config, (str, Path)) else None
         return read_module(source, config), None if beside is None else _folder(Path(beside))
     if config is not None:
