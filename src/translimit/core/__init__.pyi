@@ -1,5 +1,6 @@
 from . import config as config
 from .arrays import as_numpy as as_numpy
+from .blas import one_blas_thread as one_blas_thread
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .checks import FINITE as FINITE

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from translimit.core import one_blas_thread
+
 #: Standard errors beyond which a mean speaks against a draw.
 MEAN_ERRORS = 5.0
 #: The same for the sizes of rows and columns, and for two layers' inner product.
@@ -32,8 +34,8 @@ SIZE_ERRORS = 6.0
 EDGE_WIDTHS = 8.0
 #: Rows and columns of the block whose largest singular value is taken.
 BLOCK = 1024
-#: Entries that are summed at once.
-_CHUNK = 2**22
+#: Entries that are summed at once: they fit into a core's cache.
+_CHUNK = 2**16
 #: Below so many rows or columns their sizes, or the edge, are not looked at.
 _FEW = 16
 _FEWEST = 4
@@ -96,9 +98,9 @@ def measure_draw(matrix: Float[np.ndarray, "m n"]) -> Draw:
     step = max(1, _CHUNK // columns)
     for start in range(0, rows, step):
         part = np.asarray(matrix[start : start + step], np.float64)
-        squares = part**2
+        squares = part * part
         total += float(part.sum())
-        fourth += float((squares**2).sum())
+        fourth += float(np.einsum("ij,ij->", squares, squares))
         row_squares[start : start + step] = squares.mean(axis=1)
         column_squares += squares.sum(axis=0) / rows
     square, entries = float(row_squares.mean()), matrix.size
@@ -210,18 +212,28 @@ def edge(matrix: Float[np.ndarray, "m n"]) -> tuple[float, float]:
 
 
 def largest_singular_value(matrix: Float[np.ndarray, "m n"]) -> float:
-    """The largest singular value, by Lanczos iteration where the matrix is not small.
+    """The largest singular value; where the matrix is not small to 1e-5, by Lanczos iteration.
 
     Args:
         matrix: any.
     """
-    from scipy.sparse.linalg import svds
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
     if min(matrix.shape) <= 64:
         return float(np.linalg.norm(matrix, 2))
-    start = np.random.default_rng(0).normal(size=min(matrix.shape))
-    found = svds(matrix, k=1, tol=1e-3, v0=start, return_singular_vectors=False)  # pyright: ignore[reportArgumentType]
-    return float(np.asarray(found).item())
+    # In float32, whose rounding is far below the width of the edge. A product with a vector gains
+    # nothing by a second thread, and loses much where another process holds the other core.
+    single = np.asarray(matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T, np.float32)
+    size = len(single)
+
+    def squared(vector: np.ndarray) -> np.ndarray:
+        return single @ (single.T @ vector)
+
+    square = LinearOperator((size, size), matvec=squared, dtype=np.float32)  # pyright: ignore[reportCallIssue]
+    start = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    with one_blas_thread():
+        found = eigsh(square, k=1, tol=1e-4, v0=start, return_eigenvectors=False)
+    return math.sqrt(float(np.asarray(found).item()))
 
 
 def _block(matrix: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "rows columns"]:
