@@ -21,7 +21,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ from translimit.core.errors import ArgumentTypeError
 from translimit.core.files import write_bytes
 from translimit.core.programs import folder_in_use
 
-P, R = ParamSpec("P"), TypeVar("R")
+R = TypeVar("R")
 
 #: Raised where what is written changes.
 FORMAT = 1
@@ -56,7 +56,7 @@ def kept_jit(
     static: int,
     compiler_options: Mapping[str, Any] | None = None,
     tuples: tuple[type, ...] = (),
-) -> Callable[[Callable[P, R]], KeptFunction[P, R]]:
+) -> Callable[[Callable[..., R]], KeptFunction[R]]:
     """Compile a function as `jax.jit` does, and keep what is traced where programs are kept.
 
     Args:
@@ -74,22 +74,24 @@ def kept_jit(
         >>> float(power(3, np.float32(2.0)))
         8.0
     """
-    return lambda function: KeptFunction(function, static, compiler_options, tuples)
+
+    def decorate(function: Callable[..., R]) -> KeptFunction[R]:
+        return KeptFunction(function, static, compiler_options, tuples)
+
+    return decorate
 
 
 @final
-class KeptFunction(Generic[P, R]):
+class KeptFunction(Generic[R]):
     """A compiled function whose traces are kept; see `kept_jit`.
 
     Attributes:
         jitted: the function under `jax.jit`, by which it is traced.
     """
 
-    jitted: Callable[P, R]
-
     def __init__(
         self,
-        function: Callable[P, R],
+        function: Callable[..., R],
         static: int,
         compiler_options: Mapping[str, Any] | None,
         tuples: tuple[type, ...],
@@ -101,13 +103,13 @@ class KeptFunction(Generic[P, R]):
         self._function, self._static, self._tuples = function, static, tuples
         self._ready: dict[Hashable, Callable[..., R]] = {}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: Any) -> R:
         """Call the function."""
         folder = folder_in_use()
         traced = args[self._static :]
         leaves, tree = jax.tree.flatten(traced)
-        if folder is None or kwargs or any(isinstance(leaf, Tracer) for leaf in leaves):
-            return self.jitted(*args, **kwargs)
+        if folder is None or any(isinstance(leaf, Tracer) for leaf in leaves):
+            return self.jitted(*args)
         settings = tuple(getattr(jax.config, name, None) for name in SETTINGS)
         which = (args[: self._static], tree, tuple(map(_kind, leaves)), settings)
         made = self._ready.get(which)
@@ -118,7 +120,7 @@ class KeptFunction(Generic[P, R]):
     def clear_cache(self) -> None:
         """Forget what this process has traced and compiled; files stay."""
         self._ready.clear()
-        jax.clear_caches() if not hasattr(self.jitted, "clear_cache") else self.jitted.clear_cache()
+        self.jitted.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
 
     def _made(self, folder: Path, args: tuple[Any, ...], which: Any) -> Callable[..., R]:
         """The function for these static arguments: what is kept of it, or traced and kept now."""
@@ -181,7 +183,7 @@ def _read(path: Path) -> Any:
         return None
     try:
         return export.deserialize(bytearray(content[_SUM:]))
-    except ValueError:
+    except Exception:  # what is no trace raises whatever the parser meets first
         return None
 
 

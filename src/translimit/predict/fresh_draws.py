@@ -232,7 +232,7 @@ def largest_singular_value(matrix: Float[np.ndarray, "m n"]) -> float:
     square = LinearOperator((size, size), matvec=squared, dtype=np.float32)  # pyright: ignore[reportCallIssue]
     start = np.random.default_rng(0).normal(size=size).astype(np.float32)
     with one_blas_thread():
-        found = eigsh(square, k=1, tol=1e-4, v0=start, return_eigenvectors=False)
+        found = eigsh(square, k=1, tol=1e-4, v0=start, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
     return math.sqrt(float(np.asarray(found).item()))
 
 
