@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import kept_jit, programs, traces
+from translimit.core import kept_jit, programs, traces, traces_kept
 
 
 class Kind(enum.Enum):
@@ -57,16 +58,23 @@ def called(function: Any, law: Law = Law(Kind.SINE), x: Any = X) -> list[bytes]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this process keeps programs."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where this process keeps programs, and traces."""
     monkeypatch.setattr(programs, "_in_use", tmp_path)
-    return tmp_path
+    with traces_kept():
+        yield tmp_path
 
 
-def test_nothing_is_kept_before_programs_are(tmp_path: Path) -> None:
+def test_nothing_is_kept_outside_of_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traced: list[Any] = []
+    monkeypatch.setattr(programs, "_in_use", tmp_path)
     called(again(traced))
-    assert len(traced) == 1
+    monkeypatch.setattr(programs, "_in_use", None)
+    with traces_kept():
+        called(again(traced))
+    assert len(traced) == 2
     assert not list(tmp_path.iterdir())
 
 

@@ -21,6 +21,10 @@ from translimit.core import ConfigError
 
 if TYPE_CHECKING:
     from translimit.cli.user_checks import Answer, CheckDocument, SweepDocument
+    from translimit.predict import Cost
+
+#: Operations from which what they cost is told before: some seconds on any machine.
+MANY = 2e11
 
 
 def do_predict(command: PredictCommand) -> None:
@@ -35,29 +39,38 @@ def do_predict(command: PredictCommand) -> None:
     with bar as progress, lightly_optimised(), rarely_collected():
         use_programs(command)
 
+        from translimit.core import traces_kept
         from translimit.predict import predict
 
-        prediction = predict(
-            command.config,
-            text=command.text,
-            ids=command.ids,
-            image=command.image,
-            gram=command.gram,
-            tokens=command.tokens,
-            tokenizer=command.tokenizer,
-            threshold=command.threshold,
-            networks=command.networks,
-            others=command.variants,
-            fix=command.fix,
-            seed=command.seed,
-            progress=progress,
-        )
+        with traces_kept():
+            prediction = predict(
+                command.config,
+                text=command.text,
+                ids=command.ids,
+                image=command.image,
+                gram=command.gram,
+                tokens=command.tokens,
+                tokenizer=command.tokenizer,
+                threshold=command.threshold,
+                networks=command.networks,
+                others=command.variants,
+                fix=command.fix,
+                seed=command.seed,
+                progress=progress,
+                announce=_announce,
+            )
     if command.plot is not None:
         save_figure(prediction.plot(), command.plot)
     if command.json:
         print_json(prediction.to_json())
     else:
         say(prediction)
+
+
+def _announce(cost: Cost) -> None:
+    """Tell what a prediction will cost, where that is no moment."""
+    if cost.operations > MANY:
+        say(f"translimit: {cost}", error=True)
 
 
 def do_scale(command: ScaleCommand) -> None:

@@ -127,6 +127,7 @@ from .step_error import hidden_step as hidden_step
 from .step_error import separate_step_error as separate_step_error
 from .text import printable as printable
 from .traces import kept_jit as kept_jit
+from .traces import traces_kept as traces_kept
 from .triangular import FEW_ROWS as FEW_ROWS
 from .triangular import lower_factor as lower_factor
 from .triangular import lower_product as lower_product

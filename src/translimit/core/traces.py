@@ -7,8 +7,9 @@ else can write. Its name is a digest of everything that it follows from: the sou
 that the function is in or may call, versions, settings, static arguments, shapes and types. A file
 that is damaged, or that this version of JAX refuses, is written anew.
 
-Nothing is kept before `keep_programs` was called; then, and on traced values or several devices,
-the function is `jax.jit` of itself.
+A digest of the source does not tell that somebody has replaced a function of ours in this process.
+So traces are kept within `traces_kept` alone, for commands, and where programs are. Otherwise, and
+on traced values or several devices, the function is `jax.jit` of itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import enum
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -49,6 +50,19 @@ SETTINGS = (
 #: Rooms that any function may call, besides that of its own module.
 ROOMS = ("core", "describe", "attention", "observe")
 _SUM = hashlib.sha256().digest_size
+
+_kept = False
+
+
+@contextlib.contextmanager
+def traces_kept() -> Iterator[None]:
+    """Keep traces meanwhile, where programs are kept: in a command, whose functions are our own."""
+    global _kept
+    before, _kept = _kept, True
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 def kept_jit(
@@ -105,7 +119,7 @@ class KeptFunction(Generic[R]):
 
     def __call__(self, *args: Any) -> R:
         """Call the function."""
-        folder = folder_in_use()
+        folder = folder_in_use() if _kept else None
         traced = args[self._static :]
         leaves, tree = jax.tree.flatten(traced)
         if folder is None or any(isinstance(leaf, Tracer) for leaf in leaves):

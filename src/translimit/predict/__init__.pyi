@@ -1,5 +1,6 @@
 from .answer import Answer as Answer
 from .answer import Collapse as Collapse
+from .cost import Cost as Cost
 from .course import Course as Course
 from .curves import Curve as Curve
 from .curves import crossing as crossing

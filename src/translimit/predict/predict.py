@@ -6,7 +6,7 @@ Reference: documentation, "What the limits say about an architecture".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -27,6 +27,7 @@ from translimit.core import (
 from translimit.describe import Stack, StackReading, read_stack
 from translimit.predict import words
 from translimit.predict.answer import Collapse
+from translimit.predict.cost import Cost, cost_of
 from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
@@ -34,7 +35,7 @@ from translimit.predict.loss import Loss, loss_at_top, told_loss
 from translimit.predict.module_kinds import Config, Module
 from translimit.predict.prediction import Prediction
 from translimit.predict.signals import Effort, signals
-from translimit.predict.variants import variants
+from translimit.predict.variants import choices, variants
 
 #: What can be asked about.
 Source: TypeAlias = str | Path | JsonObject | Stack | StackReading | Module
@@ -65,6 +66,7 @@ def predict(
     fix: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    announce: Callable[[Cost], object] | None = None,
 ) -> Prediction:
     """What the limits say about an architecture, on a text, ids, an image or a sample of words.
 
@@ -87,6 +89,7 @@ def predict(
         fix: whether other scales are looked for that keep the signal.
         seed: of the Monte Carlo.
         progress: called with the share that is done.
+        announce: called with what it will cost, before anything is solved.
 
     Raises:
         ConfigError: a configuration that is not understood; the message says what is missing, or
@@ -128,9 +131,13 @@ def predict(
 
     stack, kinds = reading.stack, entering.groups
     effort = Effort.of(stack, networks)
+    repeated = entering.ids is not None and entering.different < entering.count
+    if announce is not None:
+        count = len(list(choices(stack, entering.cov))) if others else 0
+        announce(cost_of(stack, entering.cov, effort, repeated=repeated, others=count))
     own = signals(stack, entering.cov, kinds, effort, named_key(key, "own"), progress=told("own"))
     distinct: Mapping[str, Curve] = {}
-    if entering.ids is not None and entering.different < entering.count:
+    if repeated:
         other = distinct_tokens(reading, entering.count)
         distinct = signals(
             stack,
@@ -153,9 +160,9 @@ def predict(
         errors=False,
         progress=told("shared"),
     )
-    choices = ()
+    found = ()
     if others:
-        choices = variants(
+        found = variants(
             stack, entering.cov, kinds, effort, named_key(key, "variants"), told("variants")
         )
     design = None
@@ -177,7 +184,7 @@ def predict(
         labels=labels_of(stack, entering.count, own.curves),
         depth=depth_in_words(stack, entering.count),
         collapse=_collapse(own.curves["overlap"], threshold),
-        variants=choices,
+        variants=found,
         fix=design,
         inapplicable=words.inapplicable(stack, own.curves),
         assumptions=words.assumptions(reading),

@@ -1,0 +1,165 @@
+r"""What a prediction will cost, told before it starts: seconds and bytes, from sizes alone.
+
+Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward and
+about 8 n^3 + 30 n^2 d backward, and some hundred for every entry of an n x n matrix; heads in
+single precision take half. How many a second this machine does is what a product of two matrices
+does now. Seconds are right within a factor of three or so.
+
+Reference: documentation, "What the limits say about an architecture".
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.describe import Attention, Experts, LatentAttention, Stack, attentions, score_std
+from translimit.limits.signal import Chain, Recursion, SignalPropagation
+from translimit.predict.signals import LARGE_SCORES, MANY_TOKENS, Effort
+
+#: Operations for an entry of the weights of a head, forward; backward twice as many.
+ENTRY = 200.0
+#: Operations for an entry of the kernels of hidden units.
+KERNEL = 600.0
+#: Rows of the matrices whose product is timed.
+ROWS = 384
+#: Scalars of the spread, at so many levels.
+SLOPES = 16
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a prediction will take, about.
+
+    Attributes:
+        seconds: of this machine, without loading and compiling.
+        memory: bytes at the peak, besides those of the libraries.
+        operations: how many are counted.
+    """
+
+    seconds: float
+    memory: float
+    operations: float
+
+    def __str__(self) -> str:
+        time = f"{self.seconds:.0f} s" if self.seconds < 100 else f"{self.seconds / 60:.0f} min"
+        return f"about {time} and {self.memory / 1e9:.2g} GB"
+
+
+@dataclass(frozen=True)
+class Solves:
+    """How a recursion is solved, and how often.
+
+    Attributes:
+        pairs: antithetic pairs of heads in the first layer.
+        copies: independent recursions.
+        back: whether gradients return.
+        times: how many such solves.
+    """
+
+    pairs: int
+    copies: int
+    back: bool = True
+    times: int = 1
+
+
+def operations(stack: Stack, tokens: int, solves: Solves, *, single: bool) -> float:
+    """Operations of the recursions of a stack.
+
+    Args:
+        stack: the stack.
+        tokens: how many enter.
+        solves: how they are solved.
+        single: whether heads are computed in float32.
+    """
+    n, falls = float(tokens), not any(block.norm_post for block in stack.sub_blocks)
+    total = 0.0
+    for number, layer in enumerate(stack.layers):
+        pairs = max(1, solves.pairs // (number + 1)) if falls else solves.pairs
+        for branch in (branch for block in layer for branch in block.branches):
+            if isinstance(branch, (Attention, LatentAttention)):
+                of = branch.head_dim
+                values = branch.values if isinstance(branch, Attention) else branch.value_dim
+                forth = 8 * n**3 + 6 * n**2 * of + 2 * ENTRY * n**2
+                gram = 8 * n**3 if n <= 2 * values else 8 * n**2 * values
+                back = gram + 30 * n**2 * of + 4 * ENTRY * n**2
+                total += pairs * (forth + solves.back * back) * (0.5 if single else 1.0)
+            else:
+                kernels = KERNEL * n**2
+                if isinstance(branch, Experts):
+                    kernels += 16 * pairs * 2 * n**2 * branch.count
+                total += kernels * (1 + solves.back)
+        total += 4 * n**3 * len(layer) * (1 + solves.back)
+    return total * solves.copies * solves.times
+
+
+def spread_operations(stack: Stack, tokens: int, pairs: int = 32) -> float:
+    """Operations of the spread over networks, by one adjoint pass.
+
+    Args:
+        stack: the stack.
+        tokens: how many enter.
+        pairs: antithetic pairs of heads in the first layer.
+    """
+    n, total, depth = float(tokens), 0.0, len(stack.layers)
+    units = max(512, min(4096, 2**19 // tokens))
+    for number, layer in enumerate(stack.layers):
+        many = max(1, pairs // (number + 1))
+        slopes = SLOPES * (1.0 - np.log1p(number) / np.log1p(depth))
+        for branch in (branch for block in layer for branch in block.branches):
+            if isinstance(branch, Attention):
+                of, values = branch.head_dim, branch.values
+                forth = 8 * n**3 + 6 * n**2 * of + 2 * ENTRY * n**2
+                total += many * (2 * forth + slopes * (16 * n**3 + 20 * n**2 * of))
+                head = 6 * n**2 * of + ENTRY * n**2 + 2 * n**2 * min(n, values) * (1 + slopes)
+                total += 2 * many * branch.heads // branch.key_heads * head
+            else:
+                total += n * units * (2 * n + 100) + slopes * 2 * n**2 * units + KERNEL * n**2
+        total += slopes * 8 * n**3 * len(layer)
+    return total
+
+
+def cost_of(
+    stack: Stack, cov: Float[np.ndarray, "n n"], effort: Effort, *, repeated: bool, others: int
+) -> Cost:
+    """What a prediction will take; what looks for other scales is not in it.
+
+    Args:
+        stack: the stack.
+        cov: C of the tokens that enter [n, n].
+        effort: how much is sampled.
+        repeated: whether tokens repeat, so that those that all differ are solved besides.
+        others: how many other choices are solved.
+    """
+    tokens, single, pairs = len(cov), len(cov) > MANY_TOKENS, effort.pairs
+    own = Solves(pairs, effort.copies)
+    solves = [replace(own, times=2), replace(own, copies=2)]
+    if repeated:
+        solves.append(replace(own, back=False))
+    if any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack)):
+        solves += [replace(one, pairs=max(1, pairs // 2)) for one in solves]
+    solves += [Solves(1, 2), Solves(max(1, pairs // 2), 4, times=others)]
+    total = sum(operations(stack, tokens, one, single=single) for one in solves)
+    if effort.networks:
+        total += operations(stack, tokens, Solves(8, effort.networks), single=False)
+    elif not any(isinstance(one, LatentAttention) for one in attentions(stack)):
+        total += spread_operations(stack, tokens)
+    problem = SignalPropagation(stack=stack, initial=cov)
+    memory = problem.memory(Recursion(pairs, effort.copies))
+    if effort.networks:
+        memory = max(memory, problem.memory(Chain(effort.networks)))
+    return Cost(total / speed(), memory, total)
+
+
+def speed() -> float:
+    """Operations a second of this machine now: of a product of two matrices, the best of three."""
+    matrix = np.random.default_rng(0).normal(size=(ROWS, ROWS))
+    least = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        matrix @ matrix
+        least = min(least, time.perf_counter() - start)
+    return 2 * ROWS**3 / least
