@@ -18,7 +18,13 @@ from jaxtyping import Float
 
 from translimit.describe import Attention, Experts, LatentAttention, Stack, attentions, score_std
 from translimit.limits.signal import Chain, Recursion, SignalPropagation
-from translimit.predict.signals import LARGE_SCORES, MANY_TOKENS, Effort
+from translimit.predict.signals import (
+    FEW_PAIRS,
+    LARGE_SCORES,
+    MANY_TOKENS,
+    SPREAD_PAIRS,
+    Effort,
+)
 
 #: Operations for an entry of the weights of a head, forward; backward twice as many.
 ENTRY = 200.0
@@ -96,7 +102,7 @@ def operations(stack: Stack, tokens: int, solves: Solves, *, single: bool) -> fl
     return total * solves.copies * solves.times
 
 
-def spread_operations(stack: Stack, tokens: int, pairs: int = 32) -> float:
+def spread_operations(stack: Stack, tokens: int, pairs: int) -> float:
     """Operations of the spread over networks, by one adjoint pass.
 
     Args:
@@ -146,7 +152,8 @@ def cost_of(
     if effort.networks:
         total += operations(stack, tokens, Solves(8, effort.networks), single=False)
     elif not any(isinstance(one, LatentAttention) for one in attentions(stack)):
-        total += spread_operations(stack, tokens)
+        many = FEW_PAIRS if tokens > MANY_TOKENS else SPREAD_PAIRS
+        total += spread_operations(stack, tokens, many)
     problem = SignalPropagation(stack=stack, initial=cov)
     memory = problem.memory(Recursion(pairs, effort.copies))
     if effort.networks:

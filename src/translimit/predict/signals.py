@@ -30,6 +30,8 @@ LARGE_SCORES = 0.5
 WIDE_SCORES = 1.2
 #: Heads of more tokens than this are computed in single precision.
 MANY_TOKENS = 128
+#: Pairs of heads of the adjoint pass, for few tokens and for more than that.
+SPREAD_PAIRS, FEW_PAIRS = 32, 8
 #: What the adjoint pass tells, and how a spread of it becomes one of a curve.
 ADJOINT = ("overlap", "mean_square")
 
@@ -195,7 +197,8 @@ def _adjoint(
     if any(isinstance(one, LatentAttention) for one in attentions(stack)):
         return {}
     problem = SignalPropagation(stack=stack, initial=cov, top_gradient=None)
-    told = spread(problem, key=key, observables=ADJOINT, progress=progress)
+    pairs = FEW_PAIRS if len(cov) > MANY_TOKENS else SPREAD_PAIRS
+    told = spread(problem, key=key, observables=ADJOINT, pairs=pairs, progress=progress)
     rms = found["rms"].values.mean(axis=0)
     return {
         "overlap": told.std["overlap"],

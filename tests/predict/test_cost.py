@@ -1,0 +1,58 @@
+"""What a prediction costs, told before: orders in its sizes, and who is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from translimit.describe import Activation, Attention, FeedForward, Stack, pre_norm_stack
+from translimit.predict import Cost, predict
+from translimit.predict.cost import Solves, cost_of, operations, spread_operations
+from translimit.predict.signals import Effort
+
+LOOK = Attention(2, 32, 0.02, 0.02, 0.02, 0.02)
+UNITS = FeedForward(256, Activation.GELU, 0.02, 0.02)
+
+
+def stack(layers: int, *, attention: Attention = LOOK) -> Stack:
+    return pre_norm_stack(64, layers, attention, UNITS)
+
+
+def test_operations_have_the_orders_of_the_recursion() -> None:
+    one = Solves(pairs=8, copies=2, back=False)
+    few, many = (operations(stack(1), n, one, single=False) for n in (4096, 8192))
+    assert 7.0 < many / few < 8.0  # products of n x n matrices
+    assert operations(stack(1), 64, Solves(8, 4, back=False), single=False) == pytest.approx(
+        2 * operations(stack(1), 64, one, single=False)
+    )
+    assert operations(stack(1), 512, one, single=True) < operations(
+        stack(1), 512, one, single=False
+    )
+    # Layers after the first draw fewer pairs.
+    assert operations(stack(8), 64, one, single=False) < 4 * operations(
+        stack(1), 64, one, single=False
+    )
+    both = operations(stack(1), 64, Solves(8, 2), single=False)
+    assert 1.5 < both / operations(stack(1), 64, one, single=False) < 4.0
+    shared = stack(1, attention=Attention(8, 32, 0.02, 0.02, 0.02, 0.02, kv_heads=1))
+    assert spread_operations(shared, 64, 8) > spread_operations(stack(1), 64, 8)
+
+
+def test_a_cost_is_told_in_words() -> None:
+    cost = cost_of(stack(2), np.eye(8), Effort(4, 2), repeated=True, others=0)
+    assert cost.seconds > 0
+    assert (
+        cost.operations
+        < cost_of(stack(2), np.eye(8), Effort(4, 2), repeated=True, others=3).operations
+    )
+    assert str(Cost(12.3, 2.34e9, 1e12)) == "about 12 s and 2.3 GB"
+    assert str(Cost(240.0, 2.34e9, 1e12)) == "about 4 min and 2.3 GB"
+
+
+def test_the_cost_is_told_once_and_first() -> None:
+    told: list[object] = []
+    small = {"model_type": "gpt2", "n_layer": 1, "n_embd": 64, "n_head": 2}
+    predict(small, ids=[3, 1, 3], announce=told.append, progress=told.append)
+    assert isinstance(told[0], Cost)
+    assert sum(isinstance(one, Cost) for one in told) == 1
+    assert len(told) > 1
