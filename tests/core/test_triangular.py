@@ -11,6 +11,7 @@ from scipy.special import digamma, polygamma
 from translimit.core import (
     lower_factor,
     lower_product,
+    lower_square,
     quick_lower_factor,
     try_cholesky,
     where_allowed,
@@ -112,6 +113,8 @@ def test_products_of_triangular_matrices(rows: int) -> None:
     product = lower_product(jnp.asarray(left), jnp.asarray(right))
     np.testing.assert_allclose(product, left @ right, atol=1e-12)
     np.testing.assert_array_equal(np.triu(product, 1), 0)
+    square = np.tril(lower_square(jnp.asarray(left)))
+    np.testing.assert_allclose(square, np.tril(left @ left.T), atol=1e-12)
 
 
 def test_wishart_factors() -> None:

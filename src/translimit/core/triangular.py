@@ -141,6 +141,21 @@ def lower_product(
     )
 
 
+def lower_square(lower: Float[Array, "rows rows"]) -> Float[Array, "rows rows"]:
+    """L L^T of a lower-triangular matrix, with zeros or what belongs there above the diagonal.
+
+    Args:
+        lower: L.
+    """
+    rows = lower.shape[0]
+    if rows <= _BLOCK:
+        return lower @ lower.T
+    half = rows // 2
+    top, across = lower[:half, :half], lower[half:, :half]
+    bottom = _lower_gram(across) + lower_square(lower[half:, half:])
+    return _lower_blocks(lower_square(top), across @ top.T, bottom)
+
+
 def semidefinite_cholesky(matrix: Float[Array, "rows rows"]) -> Float[Array, "rows rows"]:
     """The lower-triangular L with L L^T = matrix for a positive semi-definite matrix.
 

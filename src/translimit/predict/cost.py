@@ -1,9 +1,10 @@
 r"""What a prediction will cost, told before it starts: seconds and bytes, from sizes alone.
 
-Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward and
-about 8 n^3 + 30 n^2 d backward, and some hundred for every entry of an n x n matrix; heads in
-single precision take half. How many a second this machine does is what a product of two matrices
-does now. Seconds are right within a factor of three or so.
+Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward (of
+many tokens under a mask 2.5 n^3: what is zero is left out) and about 8 n^3 + 30 n^2 d backward, and
+some hundred for every entry of an n x n matrix; heads in single precision take half. How many a
+second this machine does is what a product of two matrices does now. Seconds are right within a
+factor of three or so.
 
 Reference: documentation, "What the limits say about an architecture".
 """
@@ -89,7 +90,7 @@ def operations(stack: Stack, tokens: int, solves: Solves, *, single: bool) -> fl
             if isinstance(branch, (Attention, LatentAttention)):
                 of = branch.head_dim
                 values = branch.values if isinstance(branch, Attention) else branch.value_dim
-                forth = 8 * n**3 + 6 * n**2 * of + 2 * ENTRY * n**2
+                forth = _mixing(stack, n) + 6 * n**2 * of + 2 * ENTRY * n**2
                 gram = 8 * n**3 if n <= 2 * values else 8 * n**2 * values
                 back = gram + 30 * n**2 * of + 4 * ENTRY * n**2
                 total += pairs * (forth + solves.back * back) * (0.5 if single else 1.0)
@@ -118,14 +119,20 @@ def spread_operations(stack: Stack, tokens: int, pairs: int) -> float:
         for branch in (branch for block in layer for branch in block.branches):
             if isinstance(branch, Attention):
                 of, values = branch.head_dim, branch.values
-                forth = 8 * n**3 + 6 * n**2 * of + 2 * ENTRY * n**2
-                total += many * (2 * forth + slopes * (16 * n**3 + 20 * n**2 * of))
+                mixing = _mixing(stack, n)
+                forth = mixing + 6 * n**2 * of + 2 * ENTRY * n**2
+                total += many * (2 * forth + slopes * (2 * mixing + 20 * n**2 * of))
                 head = 6 * n**2 * of + ENTRY * n**2 + 2 * n**2 * min(n, values) * (1 + slopes)
                 total += 2 * many * branch.heads // branch.key_heads * head
             else:
                 total += n * units * (2 * n + 100) + slopes * 2 * n**2 * units + KERNEL * n**2
         total += slopes * 8 * n**3 * len(layer)
     return total
+
+
+def _mixing(stack: Stack, n: float) -> float:
+    """Operations of P C P^T for a pair of heads."""
+    return (2.5 if stack.causal and n > MANY_TOKENS else 8.0) * n**3
 
 
 def cost_of(
