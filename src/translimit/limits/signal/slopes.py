@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 def accumulate(
     total: Any,
-    slopes: Float[Array, m * shape] | tuple[Array, ...],
+    slopes: Float[Array, "m n n"] | tuple[Array, ...],
     joined: Array | int | None,
     function: Callable[..., Any],
 ) -> Any:
