@@ -193,9 +193,12 @@ def mix(branch: Experts, y: np.ndarray, w: Matrices) -> np.ndarray:
     stacked = units(branch.expert, w, 3)
     each = [feed(branch.expert, y, [one[e] for one in stacked]) for e in range(branch.count)]
     total = branch.factor * sum(omega[:, e, None] * one for e, one in enumerate(each))
-    return (
-        total if branch.shared is None else total + feed(branch.shared, y, units(branch.shared, w))
-    )
+    if branch.shared is None:
+        return total
+    beside = feed(branch.shared, y, units(branch.shared, w))
+    if branch.shared_gate_std is not None:
+        beside = beside / (1 + np.exp(-y @ w[Role.ROUTER][1]))
+    return total + beside
 
 
 def layer(stack: Stack, index: int, x: np.ndarray, w: Matrices, how: Turning) -> np.ndarray:

@@ -49,8 +49,14 @@ LATENTS = dataclasses.replace(
         "layers.*.self_attn.{kv_a_proj_with_mqa,kv_b_proj}.weight": Role.KEY,
     },
 )
+#: Families with a drawn table of relative positions, which are compared by drawn networks.
+BIASED = ("mpnet",)
 #: Families whose classes are built here.
-COMPARED = [n for n, one in FAMILIES.items() if one.names or n in LIKE or n in OF_LATENTS]
+COMPARED = [
+    n
+    for n, one in FAMILIES.items()
+    if (one.names or n in LIKE or n in OF_LATENTS) and n not in BIASED
+]
 #: Single precision over a few hundred operations.
 CLOSE = 3e-6
 
@@ -63,9 +69,14 @@ def run(name: str) -> tuple[Stack, list[Matrices], list[np.ndarray]]:
     torch.manual_seed(0)
     kind = getattr(transformers, BARE.get(name, "AutoModel"))
     model = (kind(config) if name in BARE else kind.from_config(config)).eval()
+    if name == "vit_mae":  # its positions are written by hand: the class leaves them at zero
+        del model.embeddings.patch_embeddings.projection._is_hf_initialized
+        model.embeddings.initialize_weights()
     with torch.no_grad():
         if isinstance(reading.stack.embedding, PatchEmbedding):
             told: Any = {"pixel_values": torch.randn(1, 3, 32, 32)}
+            if name == "vit_mae":
+                told["noise"] = torch.arange(4.0)[None]  # patches stay in their order
         else:
             told = {"input_ids": torch.tensor(IDS)[None]}
         states = model(**told, output_hidden_states=True).hidden_states
@@ -103,8 +114,11 @@ def test_a_class_computes_what_its_stack_says(name: str) -> None:
     expected = stack.image_cov() if image else stack.initial_cov(IDS)
     tokens = states[0] - states[0].mean(axis=1, keepdims=True) if stack.centred else states[0]
     cov = tokens @ tokens.T / tokens.shape[1]
-    # Entries of a Wishart matrix of 64 dimensions scatter by at most q (2 / 64)^(1/2).
-    assert np.abs(cov - expected).max() < 5 * (2 / 64) ** 0.5 * expected.max()
+    # Entries of a Wishart matrix of 64 dimensions scatter by at most q (2 / 64)^(1/2); rows of
+    # fewer entries that a matrix maps to the stream do so once more.
+    inner = stack.embedding.inner if isinstance(stack.embedding, Embedding) else None
+    wide = (2 / 64 + (0 if inner is None else 2 / inner)) ** 0.5
+    assert np.abs(cov - expected).max() < 5 * wide * expected.max()
 
 
 Change = Callable[[SubBlock], SubBlock]
@@ -149,6 +163,14 @@ def dense(block: SubBlock) -> SubBlock:
     return dataclasses.replace(block, branches=branches)
 
 
+def ungated(block: SubBlock) -> SubBlock:
+    branches = tuple(
+        dataclasses.replace(one, shared_gate_std=None) if isinstance(one, Experts) else one
+        for one in block.branches
+    )
+    return dataclasses.replace(block, branches=branches)
+
+
 def plain_gain(block: SubBlock) -> SubBlock:
     return dataclasses.replace(block, norm_in=dataclasses.replace(block.norm_in, gain=1.0))
 
@@ -157,6 +179,7 @@ def plain_gain(block: SubBlock) -> SubBlock:
     ("name", "change"),
     [
         ("qwen3", attention(qk_norm=None)),
+        ("qwen2_moe", ungated),
         ("gpt_neo", scores(scale=None)),
         ("gemma2", lambda block: dataclasses.replace(block, norm_out=None)),
         ("gemma2", scores(window=None)),

@@ -58,5 +58,5 @@ def expected(match: Match, reading: StackReading) -> tuple[int, int] | None:
     if match.role is Role.ATTENTION_OUT:
         return reading.dim, queries
     if match.role is Role.ROUTER:
-        return 4, reading.dim
+        return 1 if "shared" in match.pattern else 4, reading.dim
     return None

@@ -218,7 +218,8 @@ MORE: dict[str, dict[str, Any]] = {
     "glm4": {"head_dim": 64, **NO_PAD},
     "opt": {"word_embed_proj_dim": 256},
     "t5": {"d_kv": 64},
-    "electra": {"embedding_size": 256},
+    "electra": {"embedding_size": 128},
+    "rembert": {"input_embedding_size": 128},
     "modernbert": {"local_attention": 8, **NO_PAD},
     "phi3": {**WINDOW, **NO_PAD},
     "smollm3": NO_PAD,
@@ -230,7 +231,7 @@ MORE: dict[str, dict[str, Any]] = {
 QUICK = ("opt", "qwen3", "gemma2", "olmo2", "mixtral", "t5")
 #: Images, whose tokens are no ids, and families that the library does not have.
 APART = {
-    *("vit", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers", "beit"),
+    *("vit", "vit_mae", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers", "beit"),
     *("data2vec-vision", "clip_vision_model", "siglip_vision_model", "siglip_text_model"),
     *("whisper", "baichuan", "chatglm", "qwen"),
 }
@@ -249,7 +250,7 @@ ENTRIES = {
     *("hunyuan_v1_dense", "nanochat", "persimmon", "biogpt", "gpt_neox_japanese", "openai-gpt"),
     *("eurobert", "esm", "granitemoe", "flex_olmo", "dots1", "mellum", "ernie4_5_moe"),
     *("deepseek_v2", "minicpm3", "ernie", "roberta-prelayernorm", "megatron-bert"),
-    *("xlm-roberta-xl", "clip_text_model"),
+    *("xlm-roberta-xl", "clip_text_model", "xglm", "ctrl", "qwen2_moe", "bert-generation"),
 }
 IDS = 10 + np.arange(16) ** 2 % 7
 

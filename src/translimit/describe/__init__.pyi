@@ -57,6 +57,7 @@ from .shaped import CRITICAL_TOLERANCE as CRITICAL_TOLERANCE
 from .shaped import Block as Block
 from .shaped import ShapedGains as ShapedGains
 from .shaped import ShapedMLP as ShapedMLP
+from .sinusoids import Sinusoids as Sinusoids
 from .size import Size as Size
 from .stack import Stack as Stack
 from .stack import pre_norm_stack as pre_norm_stack

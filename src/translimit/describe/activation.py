@@ -13,7 +13,8 @@ class Activation(enum.Enum):
 
     The value is the name that `config.json` files use first. `LINEAR` is the identity, which makes
     an MLP a deep linear network. `CLAMPED_SWISH` is x sigmoid(1.702 x) of min(x, 7), the gate of
-    gpt-oss.
+    gpt-oss. `XIELU` is that of Apertus with the numbers that it starts with: 0.8 x^2 + x / 2 above
+    0, 0.8 (e^x - 1 - x) + x / 2 below.
     """
 
     GELU = "gelu"
@@ -25,6 +26,8 @@ class Activation(enum.Enum):
     RELU_SQUARED = "relu2"
     QUICK_GELU = "quick_gelu"
     CLAMPED_SWISH = "clamped_swish"
+    SIGMOID = "sigmoid"
+    XIELU = "xielu"
 
     def __call__(self, x: T) -> T:
         """The activation of every entry of an array of any shape.

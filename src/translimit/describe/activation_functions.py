@@ -14,6 +14,11 @@ def _clamped_swish(x: Array) -> Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+def _xielu(x: Array) -> Array:
+    below = jnp.minimum(x, 0.0)
+    return 0.8 * jnp.where(x > 0, x**2, jnp.expm1(below) - below) + 0.5 * x
+
+
 #: The function of every activation by its name (the value of `Activation`), applied entrywise.
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -25,4 +30,6 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "relu2": lambda x: jax.nn.relu(x) ** 2,
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "clamped_swish": _clamped_swish,
+    "sigmoid": jax.nn.sigmoid,
+    "xielu": _xielu,
 }

@@ -3,7 +3,9 @@ r"""Tokens as they enter the first layer: rows of a table, or patches of an imag
     words    C_ij = mu^2 s^2 1[t_i = t_j] + s_P^2 1[i = j] + s_T^2
     patches  C_ij = s^2 <p_i, p_j> + s_P^2 1[i = j]
 
-C_ij is <x_i, x_j> over the dimension, and an embedding norm acts on it as on tokens.
+C_ij is <x_i, x_j> over the dimension, and an embedding norm acts on it as on tokens. Fixed
+sinusoidal positions add their own inner products. Rows of r entries that a matrix of standard
+deviation s_M maps to the stream have r s_M^2 times the C of the rows, as their norm leaves them.
 
 Reference: documentation, "Signal propagation".
 """
@@ -16,7 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from translimit.core import ArgumentError, require_count, require_number
-from translimit.describe.norm import Normalisation
+from translimit.describe.norm import Norm, Normalisation
+from translimit.describe.sinusoids import Sinusoids
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class Embedding:
         type_std: s_T, of one row that all tokens share.
         padding: the id whose row is zero, or None.
         norm: of the sum, or None.
+        sinusoids: fixed positions that are added, or None.
+        inner: r, entries of all these rows, where a matrix maps them to the stream after the norm;
+            None where they have those of the stream.
+        inner_std: s_M, of the entries of that matrix.
+
+    Raises:
+        ArgumentError: a negative number; fixed positions beside a norm or a matrix.
     """
 
     std: float
@@ -38,12 +48,42 @@ class Embedding:
     type_std: float = 0.0
     padding: int | None = None
     norm: Normalisation | None = None
+    sinusoids: Sinusoids | None = None
+    inner: int | None = None
+    inner_std: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("std", "multiplier", "position_std", "type_std"):
+        for name in ("std", "multiplier", "position_std", "type_std", "inner_std"):
             require_number(getattr(self, name), name)
         if self.padding is not None:
             require_count(self.padding, "padding", 0)
+        if self.inner is not None:
+            require_count(self.inner, "inner", 2)
+        if self.sinusoids is not None and (self.norm or self.inner or self.sinusoids.plane):
+            raise ArgumentError(
+                "sinusoids",
+                "are given beside a norm or a matrix of the embedding, or in a plane",
+                "describe positions in a row, of an embedding without these",
+            )
+
+    def width(self, dim: int) -> int:
+        """Entries of its rows.
+
+        Args:
+            dim: of the stream.
+        """
+        return dim if self.inner is None else self.inner
+
+    def fixed(self, n: int, *, centred: bool) -> Float[np.ndarray, "n n"] | None:
+        """The part of C that is the same in every network; None where all is drawn.
+
+        Args:
+            n: tokens.
+            centred: whether the mean of the entries of each token is taken away.
+        """
+        if self.sinusoids is None:
+            return None
+        return self.sinusoids.cov(np.arange(n)[:, None], centred=centred)
 
     def cov(self, ids: Int[np.ndarray, " n"], centring: float = 1.0) -> Float[np.ndarray, "n n"]:
         """<x_i, x_j> over the dimension, of tokens with these ids; see the class.
@@ -57,7 +97,13 @@ class Embedding:
             same[ids == self.padding] = 0.0
         cov = (self.multiplier * self.std) ** 2 * same
         cov = cov + self.position_std**2 * np.eye(len(ids)) + self.type_std**2
-        return _normalised(cov, self.norm, centring)
+        if self.inner is not None:
+            layer = self.norm is not None and self.norm.kind is Norm.LAYER
+            own = self.inner / (self.inner - 1) if layer else 1.0
+            return self.inner * self.inner_std**2 * _normalised(cov, self.norm, own) / own
+        fixed = self.fixed(len(ids), centred=centring > 1)
+        cov = _normalised(cov, self.norm, centring)
+        return cov if fixed is None else cov + centring * fixed
 
 
 @dataclass(frozen=True)
@@ -77,6 +123,11 @@ class PatchEmbedding:
         class_stds: s_c, one a class token.
         norm: of the sum, or None.
         registers: tokens of zeros after the class tokens, which have no positions.
+        sinusoids: fixed positions of the patches, by row and column, or None.
+
+    Raises:
+        ArgumentError: a count below 1, a negative number; fixed positions beside a norm, or not in
+            a plane.
     """
 
     std: float
@@ -88,6 +139,7 @@ class PatchEmbedding:
     class_stds: tuple[float, ...] = ()
     norm: Normalisation | None = None
     registers: int = 0
+    sinusoids: Sinusoids | None = None
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "patch", "channels"):
@@ -97,6 +149,12 @@ class PatchEmbedding:
         require_count(self.registers, "registers", 0)
         for one in self.class_stds:
             require_number(one, "class_stds")
+        if self.sinusoids is not None and (self.norm or not self.sinusoids.plane):
+            raise ArgumentError(
+                "sinusoids",
+                "are given beside a norm of the embedding, or not in a plane",
+                "describe positions in a plane, of an embedding without a norm",
+            )
 
     @property
     def patches(self) -> int:
@@ -112,6 +170,20 @@ class PatchEmbedding:
     def tokens(self) -> int:
         """The number of tokens: class tokens, registers and patches."""
         return len(self.class_stds) + self.registers + self.patches
+
+    def fixed(self, n: int, *, centred: bool) -> Float[np.ndarray, "n n"] | None:
+        """The part of C that is the same in every network; None where all is drawn.
+
+        Args:
+            n: tokens; nothing is known of another number than an image has.
+            centred: whether the mean of the entries of each token is taken away.
+        """
+        if self.sinusoids is None or n != self.tokens:
+            return None
+        places = np.stack(np.divmod(np.arange(self.patches), self.columns), axis=1)
+        cov, first = np.zeros((n, n)), n - self.patches
+        cov[first:, first:] = self.sinusoids.cov(places, centred=centred)
+        return cov
 
     def cov(
         self, pixels: Float[np.ndarray, "patches entries"] | None = None, centring: float = 1.0
@@ -142,7 +214,9 @@ class PatchEmbedding:
         cov[first:, first:] = self.std**2 * inner
         positions = np.full(self.tokens, self.position_std**2)
         positions[classes:first] = 0.0
-        return _normalised(cov + np.diag(positions), self.norm, centring)
+        cov = _normalised(cov + np.diag(positions), self.norm, centring)
+        fixed = self.fixed(self.tokens, centred=centring > 1)
+        return cov if fixed is None else cov + centring * fixed
 
 
 def _normalised(

@@ -268,6 +268,8 @@ class Experts:
         routing: how logits become weights: softmax of all, then the largest k, as they are or
             renormalised; softmax of the largest k; sigmoid, the largest k renormalised.
         shared: a block that every token is sent to, or None.
+        shared_gate_std: of the entries of a vector that reads the token; the sigmoid of the product
+            weighs the shared block. None without such a gate.
         groups: of experts, of which the best few are open to a token.
         open_groups: how many of them.
         factor: what the weights are multiplied with.
@@ -284,6 +286,7 @@ class Experts:
     open_groups: int = 1
     factor: float = 1.0
     bias_std: float = 0.0
+    shared_gate_std: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("count", "active", "groups", "open_groups"):
@@ -302,6 +305,19 @@ class Experts:
         require_real(self.router_std, "router_std", NOT_NEGATIVE)
         require_real(self.factor, "factor", POSITIVE)
         require_real(self.bias_std, "bias_std", NOT_NEGATIVE)
+        if self.shared_gate_std is not None:
+            require_real(self.shared_gate_std, "shared_gate_std", NOT_NEGATIVE)
+            if self.shared is None:
+                raise ArgumentError(
+                    "shared_gate_std", "is given without a shared block", "give `shared` too"
+                )
+
+    @property
+    def shared_gate(self) -> FeedForward | None:
+        """What weighs the shared block, one number a token: a hidden unit of its own."""
+        if self.shared_gate_std is None:
+            return None
+        return FeedForward(1, Activation.SIGMOID, self.shared_gate_std, 1.0)
 
 
 def _require_slopes(scores: Scores, heads: int) -> None:

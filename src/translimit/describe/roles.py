@@ -51,7 +51,8 @@ class Role(enum.StrEnum):
     `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
     zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
     `SHAPED_GAIN` weighs the parts of a shaped attention matrix, a `BRANCH_GAIN` the entries of what
-    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
+    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one; an
+    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -88,6 +89,8 @@ class Role(enum.StrEnum):
     ROUTER_BIAS = "router_bias"
     READOUT_DENSE = "readout_dense"
     READOUT_DENSE_BIAS = "readout_dense_bias"
+    EMBEDDING_MATRIX = "embedding_matrix"
+    EMBEDDING_MATRIX_BIAS = "embedding_matrix_bias"
 
     @property
     def fan_in(self) -> Axis:
@@ -173,6 +176,8 @@ _FACTS: dict[Role, _Facts] = {
     Role.ROUTER_BIAS: _Facts(Axis.FIXED, Axis.FIXED, in_block=True),
     Role.READOUT_DENSE: _Facts(Axis.STREAM, Axis.STREAM),
     Role.READOUT_DENSE_BIAS: _EMBEDDING,
+    Role.EMBEDDING_MATRIX: _EMBEDDING,
+    Role.EMBEDDING_MATRIX_BIAS: _EMBEDDING,
 }
 
 
@@ -186,6 +191,8 @@ WITHOUT_RULE: frozenset[Role] = frozenset(
         Role.ROUTER_BIAS,
         Role.READOUT_DENSE,
         Role.READOUT_DENSE_BIAS,
+        Role.EMBEDDING_MATRIX,
+        Role.EMBEDDING_MATRIX_BIAS,
     }
 )
 

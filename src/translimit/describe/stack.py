@@ -27,7 +27,7 @@ from translimit.core import (
 )
 from translimit.describe.blocks import Branch, Layer, SubBlock
 from translimit.describe.embedding import Embedding, PatchEmbedding
-from translimit.describe.mixers import Attention, FeedForward
+from translimit.describe.mixers import Attention, FeedForward, LatentAttention
 from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack_format import StackFields, fields_to_json
 
@@ -44,7 +44,8 @@ class Stack:
         norm_final: before the readout, or None.
 
     Raises:
-        ArgumentError: no layers, a width below 2, layers without sub-blocks.
+        ArgumentError: no layers, a width below 2, layers without sub-blocks, fixed positions of
+            another width, a table of relative positions whose reach is not beyond its near buckets.
         ArgumentTypeError: a field of the wrong type.
     """
 
@@ -63,6 +64,29 @@ class Stack:
             if not layer or not all(isinstance(one, SubBlock) for one in layer):
                 raise ArgumentTypeError(
                     "layers", f"got {brief(layer)}", "pass tuples of SubBlock, none empty"
+                )
+
+        of = self.embedding
+        if of is not None and of.sinusoids is not None and of.sinusoids.entries != self.dim:
+            raise ArgumentError(
+                "sinusoids",
+                f"have {of.sinusoids.entries} entries, and tokens have {self.dim}",
+                "pass a frequency for every pair of entries",
+            )
+        self._require_reach()
+
+    def _require_reach(self) -> None:
+        """Refuse tables of relative positions whose far buckets begin beyond their reach."""
+        for branch in (one for block in self.sub_blocks for one in block.branches):
+            if not isinstance(branch, (Attention, LatentAttention)) or branch.scores.bias_std == 0:
+                continue
+            of = branch.scores
+            near = of.bias_buckets // (2 if self.causal else 4)
+            if of.bias_reach <= near:
+                raise ArgumentError(
+                    "bias_reach",
+                    f"is {of.bias_reach}, and the first {near} distances have buckets of their own",
+                    f"pass more than {near}",
                 )
 
     @classmethod
@@ -150,6 +174,17 @@ class Stack:
             )
         raw = None if pixels is None else np.asarray(pixels, float)
         return self.free_dim / self.dim * self.embedding.cov(raw, self.dim / self.free_dim)
+
+    def fixed_cov(self, n: int) -> Float[np.ndarray, "n n"] | None:
+        """The part of C that is the same in every network: of fixed positions, before any norm.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            The part, centred as `initial_cov` is; None where everything is drawn.
+        """
+        return None if self.embedding is None else self.embedding.fixed(n, centred=self.centred)
 
     def with_layers(self, count: int) -> Stack:
         """The stack with its layers repeated in their order.

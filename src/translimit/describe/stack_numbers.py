@@ -129,6 +129,8 @@ def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
                     add("out", unit.out_std, count * dim * unit.width)
                 if isinstance(branch, Experts):
                     add("router", branch.router_std, dim * branch.count)
+                    if branch.shared_gate_std is not None:
+                        add("router", branch.shared_gate_std, dim)
     return found
 
 

@@ -114,6 +114,9 @@ def resized(stack: Stack, heads: int, head_dim: int, layers: int, dim: int) -> S
                     expert=_units(branch.expert, ratio),
                     shared=shared,
                     router_std=branch.router_std / math.sqrt(ratio),
+                    shared_gate_std=None
+                    if branch.shared_gate_std is None
+                    else branch.shared_gate_std / math.sqrt(ratio),
                 )
 
     changed = replace(stack.with_branches(change), dim=dim)

@@ -17,8 +17,10 @@ from translimit.describe import Embedding, Normalisation
 from translimit.models.token_norms import normalise
 
 
-def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Array, "n dim"]:
+def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Array, "n width"]:
     """Rows of the table of embeddings before their multiplier, drawn one by one.
+
+    They have the stream's entries, or those that a matrix of the embedding reads.
 
     Args:
         embedding: standard deviation and padding row.
@@ -27,7 +29,8 @@ def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Ar
         key: of the table.
     """
     table = named_key(key, "table")
-    row = jax.vmap(lambda t: jax.random.normal(jax.random.fold_in(table, t), (dim,), jnp.float32))
+    shape = (embedding.width(dim),)
+    row = jax.vmap(lambda t: jax.random.normal(jax.random.fold_in(table, t), shape, jnp.float32))
     rows = embedding.std * row(ids)
     return rows if embedding.padding is None else rows * (ids != embedding.padding)[:, None]
 
@@ -36,7 +39,7 @@ def table_rows(embedding: Embedding, dim: int, ids: Array, key: Key) -> Float[Ar
 def embedded(
     of: Embedding, dim: int, dtype: np.dtype, ids: Int[Array, " n"], keys: Array
 ) -> Float[Array, "replicas n dim"]:
-    """Tokens of an embedding: rows of the table, positions, the shared row, and their norm.
+    """Tokens of an embedding: rows of the table, positions, the shared row, their norm and matrix.
 
     Args:
         of: the embedding.
@@ -45,13 +48,21 @@ def embedded(
         ids: of the tokens.
         keys: of table, positions and the shared row, one a replica.
     """
+    places = np.arange(len(ids))[:, None]
+    fixed = None if of.sinusoids is None else of.sinusoids.rows(places)
 
     def one(key: Key) -> Array:
         rows = of.multiplier * table_rows(of, dim, ids, key).astype(dtype)
         positions = jax.random.normal(named_key(key, "positions"), rows.shape, jnp.float32)
-        shared = jax.random.normal(named_key(key, "type"), (dim,), jnp.float32)
+        shared = jax.random.normal(named_key(key, "type"), rows.shape[1:], jnp.float32)
         x = rows + of.position_std * positions.astype(dtype) + of.type_std * shared.astype(dtype)
-        return normalise(of.norm, x)
+        if fixed is not None:
+            x = x + fixed.astype(dtype)
+        x = normalise(of.norm, x)
+        if of.inner is None:
+            return x
+        matrix = jax.random.normal(named_key(key, "inner"), (of.inner, dim), jnp.float32)
+        return of.inner_std * x @ matrix.astype(dtype)
 
     return jax.vmap(one)(keys)
 

@@ -39,7 +39,8 @@ def experts(block: Experts, weights: Weights, x: Float[Array, "n dim"]) -> Float
 
     Args:
         block: the mixture.
-        weights: "router", "router_bias", those of the experts, and those of the shared block.
+        weights: "router", "router_bias", those of the experts, and those of the shared block and
+            its gate.
         x: what it reads.
     """
     logits = x @ weights["router"] + weights.get("router_bias", 0.0)
@@ -56,7 +57,10 @@ def experts(block: Experts, weights: Weights, x: Float[Array, "n dim"]) -> Float
         return total
     mark = "shared_"
     shared = {name[len(mark) :]: one for name, one in weights.items() if name.startswith(mark)}
-    return total + feed_forward(block.shared, shared, x)
+    beside = feed_forward(block.shared, shared, x)
+    if block.shared_gate_std is not None:
+        beside = jax.nn.sigmoid(x @ weights["shared_gate"]) * beside
+    return total + beside
 
 
 def routing_weights(block: Experts, logits: Float[Array, "n experts"]) -> Float[Array, "n experts"]:

@@ -125,6 +125,8 @@ def _of_experts(branch: Experts, dim: int) -> dict[str, Matrix]:
     if branch.shared is not None:
         shared = _of_units(branch.shared, dim)
         found |= {f"shared_{name}": matrix for name, matrix in shared.items()}
+    if branch.shared_gate_std is not None:
+        found["shared_gate"] = Matrix((dim, 1), branch.shared_gate_std, "router")
     return found
 
 

@@ -63,6 +63,9 @@ def scaled(stack: Stack, inner: float | int, outer: float | int) -> Stack:
                     expert=units(branch.expert),
                     shared=shared,
                     router_std=inner * branch.router_std,
+                    shared_gate_std=None
+                    if branch.shared_gate_std is None
+                    else inner * branch.shared_gate_std,
                 )
 
     return stack.with_branches(change)

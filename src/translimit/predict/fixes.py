@@ -90,8 +90,11 @@ def changes_of(old: Stack, new: Stack) -> list[str]:
     """
     told = []
     if isinstance(old.embedding, Embedding) and isinstance(new.embedding, Embedding):
-        rows = ("std", "position_std", "type_std", "multiplier")
-        names = ("token embedding", "positions", "token types", "multiplier of the embedding")
+        rows = ("std", "position_std", "type_std", "multiplier", "inner_std")
+        names = (
+            *("token embedding", "positions", "token types", "multiplier of the embedding"),
+            "matrix of the embedding",
+        )
         for row, name in zip(rows, names, strict=True):
             told += _pair(
                 f"{name}: {row}", getattr(old.embedding, row), getattr(new.embedding, row)

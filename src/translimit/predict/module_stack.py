@@ -86,7 +86,11 @@ def with_weights(stack: Stack, drawn: list[Drawn]) -> Stack:
         if isinstance(one, Experts):
             shared = None if one.shared is None else units(one.shared, layer, shared=True)
             expert, router = units(one.expert, layer), std(layer, Role.ROUTER)
-            return replace(one, expert=expert, shared=shared, router_std=router)
+            gate = one.shared_gate_std
+            gate = None if gate is None else std(layer, Role.ROUTER, shared=True)
+            return replace(
+                one, expert=expert, shared=shared, router_std=router, shared_gate_std=gate
+            )
         raise ArgumentError("module", "the weights of latent attention are not read", INSTEAD)
 
     layers = tuple(
@@ -249,6 +253,8 @@ def with_embedding(
         return None
     gains = [one for one in weights if one.role is Role.EMBEDDING_NORM_GAIN]
     norm = embedding.norm
+    tokens = isinstance(embedding, Embedding)
+    width = embedding.width(stack.dim) if tokens else stack.dim
     if norm is not None and gains:
         norm = _gained(norm, _gain(gains[0], 0.0))
     extra = [one for one in weights if one.role is Role.POSITION_EMBEDDING]
@@ -259,8 +265,11 @@ def with_embedding(
             problem = f"{one.name} is not zero"
             raise ArgumentError("module", problem, "biases of scores are read where they are zero")
         if kind in rows:
-            rows[kind].append(one.numbers().reshape(-1, stack.dim))
-    position = [rms(without_padding(one)) for one in rows["position"]]
+            rows[kind].append(one.numbers().reshape(-1, width))
+    if embedding.sinusoids is not None:
+        for one in rows.pop("position"):
+            embedding = _around_fixed(embedding, one)
+    position = [rms(without_padding(one)) for one in rows.get("position", [])]
     positions = math.sqrt(sum(one**2 for one in position))
     if isinstance(embedding, PatchEmbedding):
         (std,) = (one.std for one in drawn if one.weight.role is Role.PATCH_EMBEDDING)
@@ -270,8 +279,10 @@ def with_embedding(
         return replace(embedding, std=std, position_std=positions, class_stds=classes, norm=norm)
     table = next(one for one in drawn if one.weight.role is Role.TOKEN_EMBEDDING)
     zero = np.flatnonzero(~table.weight.numbers().any(axis=1))
+    inner = [one.std for one in drawn if one.weight.role is Role.EMBEDDING_MATRIX]
     return replace(
         embedding,
+        inner_std=inner[0] if inner else 0.0,
         std=table.std,
         position_std=positions,
         type_std=math.sqrt(sum(rms(one[:1]) ** 2 for one in rows["type"])),
@@ -280,8 +291,49 @@ def with_embedding(
     )
 
 
+def _around_fixed(
+    embedding: Embedding | PatchEmbedding, rows: Float[np.ndarray, "n dim"]
+) -> Embedding | PatchEmbedding:
+    """The embedding with its fixed positions, or without them where the module's are zero.
+
+    Raises:
+        ArgumentError: they are neither.
+    """
+    if not rows.any():
+        return replace(embedding, sinusoids=None)
+    fixed = embedding.fixed(len(rows), centred=False)
+    own = rows.astype(float) @ rows.T.astype(float) / rows.shape[1]
+    if fixed is None or not np.allclose(own, fixed, atol=1e-4):
+        problem = "the positions are neither zero nor those of the family"
+        raise ArgumentError("module", problem, INSTEAD)
+    return embedding
+
+
 #: Rows that stand in front of the patches of an image.
 _IN_FRONT = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+
+
+#: A drawn table of relative positions, one for all layers.
+_TABLE = "relative_attention_bias"
+
+
+def with_table(stack: Stack, drawn: list[Drawn]) -> Stack:
+    """The stack with the deviation of the module's table of relative positions.
+
+    Args:
+        stack: as the configuration describes it.
+        drawn: the module's matrices.
+    """
+    stds = [one.std for one in drawn if _TABLE in one.weight.name]
+    if not stds:
+        return stack
+
+    def change(one: Branch) -> Branch:
+        if not isinstance(one, Attention):
+            return one
+        return replace(one, scores=replace(one.scores, bias_std=stds[0]))
+
+    return stack.with_branches(change)
 
 
 def _kind(name: str) -> str | None:
@@ -290,6 +342,8 @@ def _kind(name: str) -> str | None:
         return None
     if "relative_position_bias" in name:
         return "bias"
+    if _TABLE in name:
+        return None
     if "token_type" in name:
         return "type"
     if any(one in name for one in _IN_FRONT):

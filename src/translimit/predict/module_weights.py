@@ -208,7 +208,7 @@ def _shape(role: Role, stack: Stack, layer: int, *, shared: bool) -> tuple[int, 
             units = branch
             made = {}
             if isinstance(branch, Experts):
-                made[Role.ROUTER] = (branch.count, dim)
+                made[Role.ROUTER] = (1 if shared else branch.count, dim)
                 units = branch.shared if shared and branch.shared else branch.expert
             assert isinstance(units, FeedForward)
             width = units.width

@@ -41,6 +41,7 @@ from translimit.predict.module_stack import (
     with_embedding,
     with_gains,
     with_scales,
+    with_table,
     with_weights,
     without_padding,
 )
@@ -75,10 +76,12 @@ def read_module(module: Module, config: Config | None = None) -> StackReading:
     reading = read_stack(_configuration(model, config))
     table = _names(reading.family)
     weights = module_weights(model, table, reading.stack)
-    drawn = _drawn(weights)
+    of = reading.stack.embedding
+    fixed = of is not None and of.sinusoids is not None
+    drawn = _drawn([one for one in weights if not (fixed and one.role is Role.POSITION_EMBEDDING)])
     stack = with_weights(reading.stack, drawn)
     stack = with_gains(stack, weights, table)
-    stack, scales = with_scales(stack, model, table)
+    stack, scales = with_scales(with_table(stack, drawn), model, table)
     stack = replace(stack, embedding=with_embedding(stack, weights, drawn))
     assumed = [one for one in reading.assumptions if not one.startswith(("initializer", "init_"))]
     return replace(

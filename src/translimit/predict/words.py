@@ -264,7 +264,8 @@ def _units(one: FeedForward | Experts) -> tuple[str, ...]:
     block = f"{gated}feed-forward block ({inner.activation.value})"
     if isinstance(one, FeedForward):
         return (block,)
-    shared = ", one shared" if one.shared is not None else ""
+    gate = " behind a gate" if one.shared_gate_std is not None else ""
+    shared = f", one shared{gate}" if one.shared is not None else ""
     return (f"{one.active} of {one.count} experts{shared}: {block}",)
 
 

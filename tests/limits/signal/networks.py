@@ -131,7 +131,12 @@ def expert(branch: Experts, y: Array, w: Weights) -> Array:
     total = jnp.zeros_like(y)
     for e in range(branch.count):
         total = total + branch.factor * omega[:, e, None] * feed(branch.expert, y, w)
-    return total if branch.shared is None else total + feed(branch.shared, y, w)
+    if branch.shared is None:
+        return total
+    beside = feed(branch.shared, y, w)
+    if branch.shared_gate_std is not None:
+        beside = beside / (1 + jnp.exp(-y @ w(branch.shared_gate_std, y.shape[1], 1)))
+    return total + beside
 
 
 def layer(stack: Stack, index: int, x: Array, key: Array, w: Weights | None = None) -> Array:

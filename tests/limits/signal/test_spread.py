@@ -38,6 +38,15 @@ _FEW = FeedForward(24, Activation.SILU, STD, 0.12, gated=True)
 _GROUPED = Attention(8, 16, STD, STD, STD, 0.04, kv_heads=1)
 #: Roots of a rank above the dimension: the last matrices dominate.
 _MANY, _WIDE = FeedForward(512, Activation.SILU, STD, STD), Attention(4, 64, STD, STD, STD, STD)
+#: A gate of wide logits before a wide block: it dominates.
+_BEHIND_A_GATE = Experts(
+    4,
+    2,
+    FeedForward(128, Activation.SILU, STD, 0.02),
+    STD,
+    shared=FeedForward(512, Activation.GELU, STD, STD),
+    shared_gate_std=0.3,
+)
 
 
 def of_layers(*layer: SubBlock, causal: bool = True, **embedding: Any) -> Stack:
@@ -72,6 +81,10 @@ SMALL = {
         causal=False,
         position_std=0.1,
         norm=_NORM,
+    ),
+    "a shared block behind a gate": of_layers(
+        SubBlock((Attention(4, 16, STD, STD, STD, 0.02),), norm_in=_NORM),
+        SubBlock((_BEHIND_A_GATE,), norm_in=_NORM),
     ),
 }
 COUNT = 300

@@ -19,6 +19,7 @@ from translimit.describe.families.positions import (
 )
 from translimit.describe.mixers import Attention, FeedForward, QueryKeyNorm
 from translimit.describe.norm import Norm
+from translimit.describe.sinusoids import Sinusoids
 
 
 def heads_of(parts: Parts) -> list[Attention]:
@@ -320,6 +321,21 @@ def biogpt(k: Keys, parts: Parts) -> Parts:
     parts.norm = replace(parts.norm, eps=1e-5)
     if k.flag("scale_embedding", True):
         parts.embedding = replace(parts.embedding, multiplier=math.sqrt(parts.dim))
+    return parts
+
+
+def xglm(k: Keys, parts: Parts) -> Parts:
+    """Embeddings times the root of the width, and fixed positions from the third on."""
+    parts = biogpt(k, parts)
+    fixed = Sinusoids.spread_evenly(parts.dim, first=2)
+    parts.embedding = replace(parts.embedding, sinusoids=fixed)
+    return parts
+
+
+def ctrl(k: Keys, parts: Parts) -> Parts:
+    """Embeddings times the root of the width, and fixed positions."""
+    multiplier, fixed = math.sqrt(parts.dim), Sinusoids.geometric(parts.dim)
+    parts.embedding = replace(parts.embedding, multiplier=multiplier, sinusoids=fixed)
     return parts
 
 

@@ -181,6 +181,10 @@ DECODERS: dict[str, Decoder] = {
             renormalised="norm_topk_prob",
         ),
     ),
+    "qwen2_moe": Decoder(
+        kinds=mix.qwen2_moe_kinds,
+        adjust=mix.qwen2_moe,
+    ),
     "deepseek_v3": Decoder(head_dim=64, adjust=mix.deepseek),
     "baichuan": Decoder(pad=0, adjust=change.baichuan),
     "chatglm": Decoder(eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm),
@@ -222,6 +226,23 @@ DECODERS: dict[str, Decoder] = {
     ),
     "biogpt": replace(
         _GPT2, activation="gelu", depth_scaled=False, padded=True, pad=1, adjust=change.biogpt
+    ),
+    "xglm": replace(
+        _GPT2,
+        activation="gelu",
+        learned=False,
+        depth_scaled=False,
+        padded=True,
+        pad=1,
+        adjust=change.xglm,
+    ),
+    "ctrl": replace(
+        _GPT2,
+        eps=1e-6,
+        activation="relu",
+        learned=False,
+        depth_scaled=False,
+        adjust=change.ctrl,
     ),
     "gpt_neox_japanese": replace(
         _PYTHIA, rotary=1.0, parallel=False, mlp_ratio=4.0, adjust=change.neox_japanese

@@ -156,6 +156,30 @@ _BIOGPT = replace(
     },
 )
 
+_XGLM = replace(
+    _OPT,
+    family="xglm",
+    roles={**_OPT.roles, **norm_names("{model.layer_norm,layer_norm}", "final")},
+)
+
+_CTRL = NameTable(
+    family="ctrl",
+    roles={
+        "w.weight": Role.TOKEN_EMBEDDING,
+        **norm_names("h.*.{layernorm1,layernorm2}", "block"),
+        **linear_names("h.*.multi_head_attention.Wq", Role.QUERY),
+        **linear_names("h.*.multi_head_attention.Wk", Role.KEY),
+        **linear_names("h.*.multi_head_attention.Wv", Role.VALUE),
+        **linear_names("h.*.multi_head_attention.dense", Role.ATTENTION_OUT),
+        **linear_names("h.*.ffn.0", Role.MLP_IN),
+        **linear_names("h.*.ffn.2", Role.MLP_OUT),
+        **norm_names("layernorm", "final"),
+        **READOUT_NAMES,
+    },
+    attention=("h.*.multi_head_attention",),
+    scale=(),
+)
+
 _OPENAI = replace(
     _GPT2,
     family="openai-gpt",
@@ -237,9 +261,10 @@ _MIXTURE = replace(
         "layers.*.mlp.gate.moe_statics.e_score_correction_bias": Role.ROUTER_BIAS,
         "layers.*.{mlp,block_sparse_moe}.experts.gate_up_proj": GATE_AND_IN,
         "layers.*.{mlp,block_sparse_moe}.experts.down_proj": Role.MLP_OUT,
-        **linear_names("layers.*.mlp.shared_experts.gate_proj", Role.MLP_GATE),
-        **linear_names("layers.*.mlp.shared_experts.up_proj", Role.MLP_IN),
-        **linear_names("layers.*.mlp.shared_experts.down_proj", Role.MLP_OUT),
+        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.gate_proj", Role.MLP_GATE),
+        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.up_proj", Role.MLP_IN),
+        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.down_proj", Role.MLP_OUT),
+        "layers.*.mlp.shared_expert_gate.weight": Role.ROUTER,
     },
 )
 
@@ -254,7 +279,7 @@ _LIKE_LLAMA = (
 #: Families whose experts are called as those of Mixtral are.
 _MIXTURES = (
     *("mixtral", "olmoe", "qwen3_moe", "glm4_moe", "granitemoe", "flex_olmo", "dots1", "mellum"),
-    "ernie4_5_moe",
+    *("ernie4_5_moe", "qwen2_moe"),
 )
 #: Families whose norms add 1 to the gain that is stored.
 _OFFSET = ("gemma", "gemma2", "gemma3_text", "vaultgemma", "nemotron")
@@ -276,7 +301,7 @@ DECODER_NAMES: dict[str, NameTable] = {
     one.family: one
     for one in (
         *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT, _BIOGPT, _OPENAI, _JAPANESE),
-        _PERSIMMON,
+        *(_PERSIMMON, _XGLM, _CTRL),
         *(
             replace(
                 _LLAMA,

@@ -18,10 +18,12 @@ _BERT = NameTable(
         "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
         "embeddings.{position,token_type}_embeddings.weight": Role.POSITION_EMBEDDING,
         **norm_names("embeddings.LayerNorm", "embedding"),
-        **linear_names("layer.*.attention.{self,attention}.query", Role.QUERY),
-        **linear_names("layer.*.attention.{self,attention}.key", Role.KEY),
-        **linear_names("layer.*.attention.{self,attention}.value", Role.VALUE),
-        **linear_names("layer.*.attention.output.dense", Role.ATTENTION_OUT),
+        **linear_names("{embeddings_project,embedding_hidden_mapping_in}", Role.EMBEDDING_MATRIX),
+        **linear_names("layer.*.attention.{self.query,attention.query,attn.q}", Role.QUERY),
+        **linear_names("layer.*.attention.{self.key,attention.key,attn.k}", Role.KEY),
+        **linear_names("layer.*.attention.{self.value,attention.value,attn.v}", Role.VALUE),
+        **linear_names("layer.*.attention.{output.dense,attn.o}", Role.ATTENTION_OUT),
+        "relative_attention_bias.weight": Role.POSITION_EMBEDDING,
         **norm_names("layer.*.{attention.output,output,attention,intermediate}.LayerNorm", "block"),
         **norm_names("layer.*.{LayerNorm,ln,attention.ln,attention.self_attn_layer_norm}", "block"),
         **norm_names("encoder.{LayerNorm,ln,emb_layer_norm_after}", "final"),
@@ -29,11 +31,13 @@ _BERT = NameTable(
         **linear_names("layer.*.intermediate.dense", Role.MLP_IN),
         **linear_names("layer.*.output.dense", Role.MLP_OUT),
         **linear_names(
-            "{predictions.transform.dense,lm_head.dense,generator_predictions.dense,pooler.dense}",
+            "{predictions.transform.dense,predictions.dense,lm_head.dense,generator_predictions.dense}",
             Role.READOUT_DENSE,
         ),
+        **linear_names("pooler.dense", Role.READOUT_DENSE),
         **norm_names(
-            "{predictions.transform.LayerNorm,lm_head.layer_norm,generator_predictions.LayerNorm}",
+            "{predictions.transform.LayerNorm,predictions.LayerNorm,lm_head.layer_norm,"
+            "generator_predictions.LayerNorm}",
             "final",
         ),
         **linear_names("{predictions.decoder,lm_head.decoder,generator_lm_head}", Role.READOUT),
@@ -124,9 +128,18 @@ _CLIP = NameTable(
 
 _LIKE_BERT = (
     *("bert", "roberta", "electra", "ernie", "roberta-prelayernorm", "megatron-bert"),
-    "xlm-roberta-xl",
+    *("xlm-roberta-xl", "bert-generation", "rembert", "mpnet"),
 )
-_LIKE_VIT = ("vit", "deit", "vit_msn", "ijepa", "dinov2", "dinov2_with_registers", "beit")
+_LIKE_VIT = (
+    "vit",
+    "vit_mae",
+    "deit",
+    "vit_msn",
+    "ijepa",
+    "dinov2",
+    "dinov2_with_registers",
+    "beit",
+)
 #: Tables of encoders by family.
 ENCODER_NAMES: dict[str, NameTable] = {
     one.family: one

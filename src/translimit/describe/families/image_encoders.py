@@ -5,6 +5,7 @@ Reference: documentation, "Signal propagation"; the reference implementations of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Norm, Normalisation
+from translimit.describe.sinusoids import Sinusoids
 from translimit.describe.stack import Stack
 
 
@@ -39,6 +41,32 @@ def vit(eps: float, *, classes: int = 1, drawn: bool = True) -> Callable[[Keys, 
         return image_reading(k, name, stack, std, std if drawn else 0.0, (std * drawn,) * classes)
 
     return read
+
+
+def vit_mae(k: Keys, name: str) -> StackReading:
+    """The encoder of the masked autoencoder: fixed positions in the plane, all patches.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    reading = vit(1e-12)(k, name)
+    of, dim = reading.stack.embedding, reading.dim
+    assert isinstance(of, PatchEmbedding)
+    if dim % 4:
+        raise k.refuse("dim", "write a multiple of 4")
+    k.inert("decoder_num_attention_heads", "decoder_hidden_size", "decoder_num_hidden_layers")
+    k.inert("decoder_intermediate_size", "norm_pix_loss")
+    if k.number("mask_ratio", 0.75) > 0:
+        k.ignored.append("mask_ratio: all patches enter, none is hidden")
+    k.assumptions.append(
+        "positions are the fixed sinusoids; transformers 5.24 leaves them, and the class token, at "
+        "zero in a model that is built from its configuration"
+    )
+    fixed = Sinusoids.geometric(dim, plane=True)
+    std = math.sqrt(2 / (dim + of.entries))  # uniform Xavier
+    embedding = replace(of, std=std, position_std=0.0, sinusoids=fixed)
+    return replace(reading, stack=replace(reading.stack, embedding=embedding))
 
 
 def dinov2(k: Keys, name: str) -> StackReading:

@@ -17,12 +17,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "dim": ("hidden_size", "n_embd", "d_model", "dim"),
     "heads": (
         *("num_attention_heads", "n_head", "num_heads", "n_heads"),
-        "encoder_attention_heads",
+        *("encoder_attention_heads", "attention_heads"),
     ),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "mlp_dim": (
         *("intermediate_size", "n_inner", "ffn_dim", "d_ff", "hidden_dim", "encoder_ffn_dim"),
-        "ffn_hidden_size",
+        *("ffn_hidden_size", "dff"),
     ),
     "eps": (
         "rms_norm_eps",

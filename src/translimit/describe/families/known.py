@@ -12,7 +12,7 @@ from translimit.describe.families.decoder_families import DECODERS
 from translimit.describe.families.decoder_names import DECODER_NAMES
 from translimit.describe.families.encoder_names import ENCODER_NAMES
 from translimit.describe.families.family import Family, Reader
-from translimit.describe.families.image_encoders import beit, dinov2, vit
+from translimit.describe.families.image_encoders import beit, dinov2, vit, vit_mae
 from translimit.describe.families.text_encoders import bert, modernbert, t5, whisper
 
 _READERS: dict[str, Reader] = {
@@ -24,13 +24,17 @@ _READERS: dict[str, Reader] = {
     "roberta-prelayernorm": bert(1e-12, pad=1, post=False),
     "megatron-bert": bert(1e-12, pad=0, post=False, normalised=False),
     "xlm-roberta-xl": bert(1e-5, pad=1, post=False, normalised=False),
-    "distilbert": bert(1e-12, types=False, pad=0),
+    "distilbert": bert(1e-12, types=False, pad=0, eps_fixed=True),
+    "bert-generation": bert(1e-12, types=False, pad=0),
+    "rembert": bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
+    "mpnet": bert(1e-12, types=False, pad=1, biased=True),
     "modernbert": modernbert,
     "t5": t5,
     "vit": vit(1e-12),
     "deit": vit(1e-12, classes=2, drawn=False),
     "vit_msn": vit(1e-6, drawn=False),
     "ijepa": vit(1e-6, classes=0),
+    "vit_mae": vit_mae,
     "dinov2": dinov2,
     "dinov2_with_registers": dinov2,
     "beit": beit,
@@ -90,11 +94,7 @@ FAMILIES: dict[str, Family] = {
 
 #: Families that are known and not described, with the term that is missing.
 NOT_DESCRIBED: dict[str, str] = {
-    "qwen2_moe": "has a shared expert behind a gate of its own",
     "phimoe": "chooses its experts one after the other, by a rule of its own",
-    "apertus": "has an activation with weights of its own",
-    "xglm": "has fixed sinusoidal positions",
-    "vit_mae": "has fixed sinusoidal positions",
     "deberta": "has scores of relative positions that queries and keys make",
     "deberta-v2": "has scores of relative positions that queries and keys make",
     "xlnet": "has scores of relative positions that queries and keys make",

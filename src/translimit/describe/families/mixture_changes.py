@@ -16,6 +16,7 @@ from translimit.describe.families.decoder_changes import (
 )
 from translimit.describe.families.decoders import Parts, experts, latent_attention
 from translimit.describe.families.keys import Keys
+from translimit.describe.families.positions import FULL, SLIDING
 from translimit.describe.mixers import Experts, QueryKeyNorm, Routing
 from translimit.describe.norm import Norm
 
@@ -42,6 +43,27 @@ def mixture(
         return clipped(k, qwen2(k, parts))
 
     return adjust
+
+
+def qwen2_moe(k: Keys, parts: Parts) -> Parts:
+    """Experts beside a shared one behind a gate of its own."""
+    plain, width = units_of(parts)[0], "moe_intermediate_size"
+    adjust = mixture("softmax", width, count=60, active=4, renormalised="norm_topk_prob")
+    shared = replace(plain, width=k.count("shared_expert_intermediate_size", 5632))
+    parts = adjust(k, parts)
+    parts.units = [
+        replace(one, shared=shared, shared_gate_std=parts.std) if isinstance(one, Experts) else one
+        for one in parts.units
+    ]
+    return parts
+
+
+def qwen2_moe_kinds(k: Keys) -> Callable[[int], str]:
+    """A window on every other layer up to a certain one, where it is switched on."""
+    if not k.flag("use_sliding_window", False) or not k.given("window"):
+        return lambda index: FULL
+    last = k.count("max_window_layers", 28)
+    return lambda index: SLIDING if index % 2 == 0 and index < last else FULL
 
 
 def deepseek(k: Keys, parts: Parts) -> Parts:

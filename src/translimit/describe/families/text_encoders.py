@@ -22,7 +22,16 @@ from translimit.describe.stack import Stack
 
 
 def bert(
-    eps: float, *, types: bool = True, pad: int, post: bool = True, normalised: bool = True
+    eps: float,
+    *,
+    types: bool = True,
+    pad: int,
+    post: bool = True,
+    normalised: bool = True,
+    eps_fixed: bool = False,
+    inner_key: str = "embedding_size",
+    inner_size: int | None = None,
+    biased: bool = False,
 ) -> Callable[[Keys, str], StackReading]:
     """BERT and those who share its parts: learned positions, plain units, most of them post-LN.
 
@@ -32,6 +41,10 @@ def bert(
         pad: the padding id where not told.
         post: whether norms come after the sum, not before the branches.
         normalised: whether the embedding is.
+        eps_fixed: whether the configuration does not change the norms' epsilon.
+        inner_key: what tells the entries of the embedding where a matrix maps them to the stream.
+        inner_size: these where not told; None where there is no matrix unless they differ.
+        biased: whether scores have a drawn table of relative positions, one for all layers.
     """
 
     def read(k: Keys, name: str) -> StackReading:
@@ -39,13 +52,15 @@ def bert(
         std = k.number("std", 0.02)
         k.require("position_embedding_type", "absolute")
         k.require("is_decoder", False)
-        norm = Normalisation(Norm.LAYER, k.number("eps", eps) if types else eps)
-        attention = Attention(heads, head_dim, std, std, std, std)
+        norm = Normalisation(Norm.LAYER, eps if eps_fixed else k.number("eps", eps))
+        scores = Scores()
+        if biased:
+            buckets = k.count("relative_attention_num_buckets", 32)
+            scores = Scores(bias_std=std, bias_buckets=buckets)
+        attention = Attention(heads, head_dim, std, std, std, std, scores=scores)
         width = k.count("mlp_dim", 4 * dim)
         units = FeedForward(width, k.activation("gelu"), std, std)
-        inner = k.count("embedding_size", dim) if k.given("embedding_size") else dim
-        if inner != dim:
-            raise k.refuse("embedding_size", f"write {dim}: a projection is not known here")
+        inner = k.count(inner_key, inner_size) if k.given(inner_key) else inner_size or dim
         row = k.values.get("pad_token_id", pad)
         k.inert("pad", "sinusoidal_pos_embds")
         embedding = Embedding(
@@ -54,8 +69,11 @@ def bert(
             type_std=std if types else 0.0,
             padding=row if isinstance(row, int) and row >= 0 else None,
             norm=norm if normalised else None,
+            inner=None if inner == dim and not inner_size else inner,
+            inner_std=0.0 if inner == dim and not inner_size else std,
         )
         k.require("use_task_id", False)
+        k.inert("output_embedding_size")
         k.inert("type_vocab_size", "task_type_vocab_size")
         layers = equal_layers(k, attention, units, norm, post=post)
         stack = Stack(dim, layers, embedding, False, None if post else norm)

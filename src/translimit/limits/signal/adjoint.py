@@ -31,7 +31,7 @@ from translimit.describe import (
     SubBlock,
 )
 from translimit.limits.signal.attention import pull_average
-from translimit.limits.signal.experts import routing, routing_overlap
+from translimit.limits.signal.experts import routing, routing_overlap, shared_units
 from translimit.limits.signal.feed_forward import pull_units, units
 from translimit.limits.signal.norms import overlaps, pull_norm, scaled, scales
 from translimit.limits.signal.sub_blocks import ROUTERS, Passed
@@ -107,9 +107,13 @@ def _experts(
     expert = units(block.expert, dim, read).out
     below = pull_units(block.expert, dim, read, above * chosen)
     below = below + _routing(block, dim, read, above * expert, jax.random.fold_in(key, 1))
-    if block.shared is None:
+    beside = shared_units(block, dim, read)
+    if beside is None or block.shared is None:
         return below
-    return below + pull_units(block.shared, dim, read, above)
+    shared, weight = beside
+    below = below + pull_units(block.shared, dim, read, above * weight.out)
+    gate = block.shared_gate
+    return below if gate is None else below + pull_units(gate, dim, read, above * shared.out)
 
 
 def _routing(

@@ -10,29 +10,45 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.attention import narrow, noise_update
 from translimit.core import Key
 from translimit.describe import (
     Attention,
+    Embedding,
     Experts,
     FeedForward,
     LatentAttention,
+    Norm,
     Normalisation,
+    PatchEmbedding,
+    Stack,
     SubBlock,
 )
 from translimit.limits.signal.attention import entropy_of
 from translimit.limits.signal.experts import route
 from translimit.limits.signal.heads import Mixer, entry_variances, weights
 from translimit.limits.signal.norms import factor
+from translimit.limits.signal.norms import root as gram_root
 from translimit.limits.signal.sub_blocks import Passed
+
+#: A standard deviation below which a matrix counts as zero.
+TINY = 1e-30
 
 
 def start(
-    cov: Float[Array, "n n"], dim: int, total: int, norm: Normalisation | None, key: Key
+    cov: Float[Array, "n n"],
+    dim: int,
+    total: int,
+    of: Embedding | PatchEmbedding | None,
+    fixed: Float[Array, "n n"] | None,
+    key: Key,
 ) -> Float[Array, "n width"]:
     """Gaussian tokens of a covariance, in coordinates.
 
@@ -40,15 +56,41 @@ def start(
         cov: C.
         dim: of the tokens that norms see.
         total: D, by which squares are divided.
-        norm: of the embedding, which acts on the drawn tokens.
+        of: the embedding, whose norm acts on the drawn tokens, and whose matrix is drawn.
+        fixed: the part of C that is not drawn, or None.
         key: of the tokens.
     """
-    n = len(cov)
-    width = _width(n, dim)
+    n, width = len(cov), _width(len(cov), dim)
+    norm = None if of is None else of.norm
+    if isinstance(of, Embedding) and of.inner is not None:
+        inner = replace(of, inner=None)
+        own = of.inner - 1 if norm is not None and norm.kind is Norm.LAYER else of.inner
+        raw = cov / (of.inner * max(of.inner_std, TINY) ** 2)
+        rows = start(raw, own, of.inner, inner, None, jax.random.fold_in(key, 1))
+        _, drawn = noise_update(jnp.zeros((n, width)), of.inner_std * rows, dim, key)
+        return _narrow(drawn, width)
     raw = cov if norm is None else before_norm(norm, cov)
-    _, drawn = noise_update(jnp.zeros((n, width)), factor(raw), dim, key)
-    x = _narrow(drawn, width)
+    if fixed is None:
+        _, drawn = noise_update(jnp.zeros((n, width)), factor(raw), dim, key)
+        x = _narrow(drawn, width)
+    else:
+        at = total**0.5 * gram_root(fixed, width)
+        x = _narrow(sum(noise_update(at, factor(raw - fixed), dim, key)), width)
     return x if norm is None else x * _scales(norm, x, total)
+
+
+def fixed_part(stack: Stack, cov: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"] | None:
+    """The part of a covariance that is not drawn; None where all is, or what is left is none.
+
+    Args:
+        stack: the stack, whose embedding may have fixed positions.
+        cov: C of the tokens that enter, those of the embedding or others.
+    """
+    fixed = stack.fixed_cov(len(cov))
+    if fixed is None:
+        return None
+    left = np.linalg.eigvalsh(cov - fixed).min()
+    return fixed if left > -1e-9 * np.trace(cov) else None
 
 
 def before_norm(norm: Normalisation, cov: Array) -> Array:
@@ -186,9 +228,12 @@ def _experts(block: Experts, total: int, seen: Array, key: Key) -> Array:
 
     n = len(seen)
     gram = jax.lax.fori_loop(0, block.count, body, jnp.zeros((n, n), seen.dtype))
-    if block.shared is not None:
-        gram = gram + _feed_forward(block.shared, total, seen, shared)
-    return gram
+    if block.shared is None:
+        return gram
+    beside, gate = _feed_forward(block.shared, total, seen, shared), block.shared_gate
+    if gate is None:
+        return gram + beside
+    return gram + beside * _feed_forward(gate, total, seen, jax.random.fold_in(shared, 1))
 
 
 def _scales(norm: Normalisation | None, x: Array, total: int) -> Array:

@@ -178,6 +178,8 @@ def _embedding(stack: Stack, factor: float) -> Embedding | PatchEmbedding | None
     of = stack.embedding
     if not isinstance(of, Embedding):
         return of
+    if of.inner is not None:
+        return replace(of, inner_std=factor * of.inner_std)
     if of.norm is not None:
         return replace(of, norm=replace(of.norm, gain=factor * of.norm.gain))
     stds = {name: factor * getattr(of, name) for name in ("std", "position_std", "type_std")}
@@ -217,7 +219,8 @@ def _without_effect(stack: Stack) -> set[str]:
     """ScaleFactors that the stack does not have."""
     branches = [one for block in stack.sub_blocks for one in block.branches]
     none = set()
-    if not isinstance(stack.embedding, Embedding) and stack.embedding is not None:
+    of = stack.embedding
+    if of is not None and (not isinstance(of, Embedding) or of.sinusoids is not None):
         none.add("embedding")
     if not any(isinstance(one, Attention | LatentAttention) for one in branches):
         none |= {"attention", "scores"}

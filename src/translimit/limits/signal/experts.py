@@ -2,11 +2,13 @@ r"""Mixtures of experts as a term: overlaps of routings, and the router's gradie
 
 Experts are independent and centred, so that
 
-    U = A * U_expert(K) + U_shared(K),     A_ij = E sum_e omega_e(i) omega_e(j),
+    U = A * U_expert(K) + G * U_shared(K),     A_ij = E sum_e omega_e(i) omega_e(j),
 
-with omega the weights that a drawn router gives. Gradients pass an expert as a feed-forward block
-with B replaced by A * B, and the router by pulling a d omega of covariance B * U_expert on the
-chosen experts back to its logits.
+with omega the weights that a drawn router gives, and G_ij = E sigmoid(u_i) sigmoid(u_j) where a
+gate u of its own weighs the shared block (1 otherwise). Gradients pass an expert as a feed-forward
+block with B replaced by A * B, and the router by pulling a d omega of covariance B * U_expert on
+the chosen experts back to its logits. The gate is a hidden unit, and the shared block and it pass
+what the product rule says: G * B and U_shared * B.
 
 Reference: documentation, "Signal propagation".
 """
@@ -19,6 +21,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import Key
 from translimit.describe import Experts
+from translimit.limits.signal.feed_forward import Units, units
 from translimit.limits.signal.norms import factor
 from translimit.limits.signal.seeds import normals
 
@@ -79,6 +82,21 @@ def routing_overlap(
         return total + omega @ omega.T
 
     return jax.lax.fori_loop(0, draws, body, jnp.zeros_like(cov)) / draws
+
+
+def shared_units(block: Experts, dim: int, cov: Float[Array, "n n"]) -> tuple[Units, Units] | None:
+    """The shared block and its gate, whose output is 1 where there is none; None without a block.
+
+    Args:
+        block: the mixture.
+        dim: of the tokens.
+        cov: K, of what they read.
+    """
+    if block.shared is None:
+        return None
+    gate, zero = block.shared_gate, jnp.zeros_like(cov)
+    weight = Units(zero + 1.0, zero, zero) if gate is None else units(gate, dim, cov)
+    return units(block.shared, dim, cov), weight
 
 
 def pull_router(

@@ -43,7 +43,7 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import Branch, Experts, FeedForward, Stack
-from translimit.limits.signal.chain import start
+from translimit.limits.signal.chain import fixed_part, start
 from translimit.limits.signal.kernels import LARGEST_ERROR, kernel_error
 from translimit.limits.signal.norms import root as gram_root
 from translimit.limits.signal.passes import (
@@ -245,8 +245,9 @@ def _solved(
     stack, copies, n = problem.stack, method.copies, len(problem.initial)
     covs, x = [problem.initial] * copies, None
     if isinstance(method, Chain):
-        every = zip(covs, copy_seeds(words_of(key), copies, 2), strict=True)
-        x = [_tokens(stack, method.drawn, *one) for one in every]
+        fixed = fixed_part(stack, problem.initial)
+        seeds = copy_seeds(words_of(key), copies, 2)
+        x = [_tokens(stack, method.drawn, problem.initial, fixed, seed) for seed in seeds]
         covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
     single = isinstance(method, Recursion) and method.float32
     if x is None:
@@ -303,13 +304,12 @@ def pairs_by_layer(stack: Stack, method: Recursion | Chain) -> list[int]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=SOON)
-def _tokens(stack: Stack, drawn: bool, cov: Array, seed: Array) -> Array:
+def _tokens(stack: Stack, drawn: bool, cov: Array, fixed: Array | None, seed: Array) -> Array:
     """The tokens of a network in coordinates [n, width]."""
     n, dim = len(cov), stack.free_dim
     if not drawn:
         return stack.dim**0.5 * gram_root(cov, n if dim >= 2 * n else dim)
-    norm = None if stack.embedding is None else stack.embedding.norm
-    return start(cov, dim, stack.dim, norm, key_of(seed))
+    return start(cov, dim, stack.dim, stack.embedding, fixed, key_of(seed))
 
 
 def _columns(branch: Branch) -> int:

@@ -136,6 +136,10 @@ def own_token_logit(
     of = stack.embedding
     if not isinstance(of, Embedding):
         raise ArgumentError("stack", "has no table of embeddings", "give it an Embedding")
+    if of.inner is not None:
+        raise ArgumentError(
+            "stack", "maps its embedding to the stream by a matrix", "its readout is another one"
+        )
     if kept is None:
         if any(block.norm_post for block in stack.sub_blocks):
             raise ArgumentError(

@@ -36,7 +36,7 @@ from translimit.describe import (
 )
 from translimit.limits.signal.concentration import LARGEST, concentration
 from translimit.limits.signal.depth_laws import mixing
-from translimit.limits.signal.experts import routing_overlap
+from translimit.limits.signal.experts import routing_overlap, shared_units
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import Mixer, entry_variances, value_gain
 from translimit.limits.signal.norms import square_scale
@@ -236,7 +236,8 @@ def _first_row(
     blocks = [(branch, jnp.ones(()))] if isinstance(branch, FeedForward) else []
     if isinstance(branch, Experts):
         blocks = [(branch.expert, routing_overlap(branch, dim, cov, key, ROUTERS))]
-        blocks += [] if branch.shared is None else [(branch.shared, jnp.ones(()))]
+        beside = shared_units(branch, dim, cov)
+        blocks += [] if beside is None else [(branch.shared, beside[1].out)]
     out = slope = jnp.zeros_like(cov)
     for block, chosen in blocks:
         told = units(block, dim, cov)

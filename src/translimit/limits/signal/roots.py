@@ -168,7 +168,24 @@ def experts_variance(
     total = total + block.count * (width * square) ** 2 * by_expert / width
     if block.shared is None:
         return total
-    return total + feed_forward_variance(block.shared, dim, cov, slopes, shared, joined)
+    gate = block.shared_gate
+    if gate is None:
+        return total + feed_forward_variance(block.shared, dim, cov, slopes, shared, joined)
+    first, second = jax.random.split(shared)
+    weights = _hidden(gate, dim, cov, first)  # a column a network
+    beside = units(block.shared, dim, cov).out
+
+    def by_gate(slope: Array) -> Array:
+        return jnp.var(jnp.sum(weights * ((slope * beside) @ weights), axis=0), ddof=1)
+
+    total = accumulate(total, slopes, joined, by_gate)
+
+    # Of the units under a gate that is given, in the mean over gates.
+    def under(one: Array) -> Array:
+        gated = slopes * one[:, None] * one
+        return feed_forward_variance(block.shared, dim, cov, gated, second, joined)  # pyright: ignore[reportArgumentType]
+
+    return total + jnp.mean(jax.lax.map(under, weights.T[:DRAWN]), axis=0)
 
 
 def _of_units(

@@ -45,6 +45,7 @@ from translimit.core import (
 )
 from translimit.describe import (
     Attention,
+    Embedding,
     FeedForward,
     LatentAttention,
     Normalisation,
@@ -52,7 +53,7 @@ from translimit.describe import (
     SubBlock,
 )
 from translimit.limits.signal.adjoint import Adjoint, adjoint
-from translimit.limits.signal.chain import before_norm
+from translimit.limits.signal.chain import TINY, before_norm, fixed_part
 from translimit.limits.signal.norms import pull_norm, scaled, scales
 from translimit.limits.signal.passes import (
     LARGEST_RUN,
@@ -299,13 +300,28 @@ def _twice(slopes: Array, first: Array, second: Array, joined: Array) -> Float[A
 
 
 def _tokens(stack: Stack, cov: np.ndarray, slopes: np.ndarray) -> Float[np.ndarray, " m"]:
-    """The variance of Gaussian tokens, which are drawn before a norm of the embedding."""
-    norm = None if stack.embedding is None else stack.embedding.norm
-    if norm is not None:
-        cov = np.asarray(before_norm(norm, jnp.asarray(cov)))
-        slopes = np.asarray(pull_norm(norm, cov, slopes))
+    """The variance of Gaussian tokens, which are drawn before a norm of the embedding.
+
+    Around fixed positions F, tr(Lambda C Lambda C) loses tr(Lambda F Lambda F). A matrix of the
+    embedding and the rows that it reads are two draws, one after the other.
+    """
+    of, dim, before = stack.embedding, stack.free_dim, 0.0
+    if isinstance(of, Embedding) and of.inner is not None:
+        before = 2 / dim * _squared(slopes, cov)
+        size, dim = of.inner * max(of.inner_std, TINY) ** 2, of.inner
+        cov, slopes = cov / size, slopes * size
+    if of is not None and of.norm is not None:
+        cov = np.asarray(before_norm(of.norm, jnp.asarray(cov)))
+        slopes = np.asarray(pull_norm(of.norm, cov, slopes))
+    fixed = fixed_part(stack, cov)
+    drawn = _squared(slopes, cov) - (0.0 if fixed is None else _squared(slopes, fixed))
+    return before + 2 / dim * drawn
+
+
+def _squared(slopes: np.ndarray, cov: np.ndarray) -> Float[np.ndarray, " m"]:
+    """tr(Lambda C Lambda C)."""
     turned = slopes @ cov
-    return 2 / stack.free_dim * np.sum(turned * np.swapaxes(turned, 1, 2), axis=(1, 2))
+    return np.sum(turned * np.swapaxes(turned, 1, 2), axis=(1, 2))
 
 
 def _mean_of_overlaps(cov: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

@@ -29,8 +29,8 @@ from jaxtyping import Array, Float
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward, LatentAttention, SubBlock
 from translimit.limits.signal.attention import mix, pull
-from translimit.limits.signal.experts import pull_router, routing_overlap
-from translimit.limits.signal.feed_forward import units
+from translimit.limits.signal.experts import pull_router, routing_overlap, shared_units
+from translimit.limits.signal.feed_forward import Units, units
 from translimit.limits.signal.norms import scaled, scales
 
 #: Routers that are drawn for an average, for every pair of heads.
@@ -115,8 +115,9 @@ def forward(
         else:
             chosen = routing_overlap(branch, dim, read, own, ROUTERS * pairs)
             part = chosen * units(branch.expert, dim, read).out
-            if branch.shared is not None:
-                part = part + units(branch.shared, dim, read).out
+            beside = shared_units(branch, dim, read)
+            if beside is not None:
+                part = part + beside[0].out * beside[1].out
         parts.append(share * part)
     out = sum(parts[1:], parts[0])
     added = scaled(out, scales(block.norm_out, out))
@@ -169,14 +170,17 @@ def backward(
             continue
         told["out"] = told["out"] + last
         if isinstance(branch, FeedForward):
-            hidden = [(branch, arriving)]
+            hidden = [(units(branch, dim, read), arriving)]
         else:
             router, chosen, expert = _router(branch, dim, read, arriving, own, ROUTERS * pairs)
-            below, told["router"] = below + router, jnp.sum(router * read)
             hidden = [(expert, chosen * arriving)]
-            hidden += [] if branch.shared is None else [(branch.shared, arriving)]
-        for inner, gradient in hidden:
-            unit = units(inner, dim, read)
+            beside = shared_units(branch, dim, read)
+            if beside is not None:
+                shared, gate = beside
+                hidden.append((shared, gate.out * arriving))
+                router = router + gate.through_in * shared.out * arriving
+            below, told["router"] = below + router, told["router"] + jnp.sum(router * read)
+        for unit, gradient in hidden:
             into, up = unit.through_in * gradient, unit.through_up * gradient
             below = below + into + up
             told["in"] = told["in"] + jnp.sum(into * read)
@@ -187,9 +191,9 @@ def backward(
 
 def _router(
     branch: Experts, dim: int, read: Array, grad: Array, key: Key, draws: Array
-) -> tuple[Array, Array, FeedForward]:
+) -> tuple[Array, Array, Units]:
     """Gradient below the router, the overlap of routings, and the expert."""
     chosen = routing_overlap(branch, dim, read, key, draws)
-    changes = grad * units(branch.expert, dim, read).out
+    expert = units(branch.expert, dim, read)
     other = jax.random.fold_in(key, 1)
-    return pull_router(branch, dim, read, changes, other, draws), chosen, branch.expert
+    return pull_router(branch, dim, read, grad * expert.out, other, draws), chosen, expert
