@@ -151,6 +151,10 @@ ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
     Activation.RELU_SQUARED: lambda x: np.maximum(x, 0) ** 2,
     Activation.SILU: lambda x: x * special.expit(x),
     Activation.QUICK_GELU: lambda x: x * special.expit(1.702 * x),
+    # 0.8 twice, as the class holds it: through bfloat16.
+    Activation.XIELU: lambda x: (
+        np.where(x > 0, 0.7998606 * x**2, 0.8008740 * (np.expm1(np.minimum(x, 0)) - x)) + x / 2
+    ),
 }
 
 
@@ -175,7 +179,8 @@ def units(branch: FeedForward, w: Matrices, axes: int = 2) -> list[np.ndarray]:
 def mix(branch: Experts, y: np.ndarray, w: Matrices) -> np.ndarray:
     """Weights of experts by sorting."""
     logits = y @ w[Role.ROUTER][0]
-    scores = 1 / (1 + np.exp(-logits)) if branch.routing == "sigmoid" else logits
+    sigmoid = branch.routing in ("sigmoid", "sigmoid_kept")
+    scores = 1 / (1 + np.exp(-logits)) if sigmoid else logits
     if branch.groups > 1:  # those with the two best in sum are open
         rows = scores.reshape(len(y), branch.groups, -1)
         best = np.sort(rows, axis=2)[:, :, -2:].sum(axis=2)
@@ -183,12 +188,12 @@ def mix(branch: Experts, y: np.ndarray, w: Matrices) -> np.ndarray:
         scores = np.where(closed[:, :, None], -np.inf, rows).reshape(scores.shape)
     rank = np.argsort(np.argsort(-scores, axis=1), axis=1)
     chosen = rank < branch.active
-    if branch.routing == "sigmoid":
+    if sigmoid:
         omega = np.where(chosen, scores, 0.0)
     else:
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         omega = chosen * p / p.sum(axis=1, keepdims=True)
-    if branch.routing != "softmax":
+    if branch.routing not in ("softmax", "sigmoid_kept"):
         omega = omega / omega.sum(axis=1, keepdims=True)
     stacked = units(branch.expert, w, 3)
     each = [feed(branch.expert, y, [one[e] for one in stacked]) for e in range(branch.count)]

@@ -36,11 +36,20 @@ transformers = pytest.importorskip("transformers")
 
 IDS = 10 + np.arange(16) ** 2 % 7
 #: Families without names of their own, and whose their layers have.
-LIKE = {"siglip_vision_model": "clip_vision_model", "siglip_text_model": "clip_vision_model"}
+LIKE = {
+    "siglip_vision_model": "clip_vision_model",
+    "siglip_text_model": "clip_vision_model",
+    "granite_swa": "llama",
+    "roformer": "bert",
+    "granitemoe_swa": "granitemoeshared",
+    "cohere2_moe": "mixtral",
+}
 #: Classes that are not registered by their configuration.
 BARE = {"siglip_text_model": "SiglipTextModel"}
 #: Families with attention of latents, and their names; queries and keys have two matrices each.
-OF_LATENTS = ("deepseek_v2", "deepseek_v3", "minicpm3")
+OF_LATENTS = (
+    *("deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite", "sarvam_mla", "axk1", "youtu"),
+)
 LATENTS = dataclasses.replace(
     DECODER_NAMES["mixtral"],
     roles={
@@ -180,6 +189,8 @@ def plain_gain(block: SubBlock) -> SubBlock:
     [
         ("qwen3", attention(qk_norm=None)),
         ("qwen2_moe", ungated),
+        ("axk1", lambda block: dataclasses.replace(block, norm_out=None)),
+        ("granite_swa", scores(sink=False)),
         ("gpt_neo", scores(scale=None)),
         ("gemma2", lambda block: dataclasses.replace(block, norm_out=None)),
         ("gemma2", scores(window=None)),

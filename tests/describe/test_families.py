@@ -196,7 +196,7 @@ def test_a_hint_is_another_spelling_of_one_name(name, hint):
         read_stack({"model_type": name})
 
 
-@pytest.mark.parametrize("name", ["qwen4", "llama4_text", "gemma3n", "qwen3_next", "glm5", "bert2"])
+@pytest.mark.parametrize("name", ["qwen4", "llama4_text", "gemma3n", "glm5", "bert2"])
 def test_another_family_is_never_hinted_at_and_its_description_is_begun(name):
     sizes = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6}
     with pytest.raises(ConfigError) as refused:
@@ -210,7 +210,7 @@ def test_another_family_is_never_hinted_at_and_its_description_is_begun(name):
     assert (attention.heads, units.width) == (6, 250)
 
 
-@pytest.mark.parametrize("name", ["albert", "mamba", "rwkv"])
+@pytest.mark.parametrize("name", ["albert", "mamba", "rwkv", "qwen3_next", "resnet"])
 def test_families_without_such_a_limit_are_refused(name):
     with pytest.raises(NoSuchLimitError, match=name):
         read_stack({"model_type": name, "hidden_size": 64})

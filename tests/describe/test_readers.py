@@ -31,7 +31,7 @@ FILES = sorted((Path(__file__).parent / "configurations").glob("*.json"))
 #: Files that are refused, and what the message says.
 REFUSED = {
     "eagle-mixtral-draft.json": "model_type says 'mixtral', architectures says 'LlamaForCausalLM'",
-    "llama4-scout-4l.json": "unknown family 'llama4_text'",
+    "llama4-scout-4l.json": "llama4_text scales what its experts read",
     "mllama.json": "mllama has layers that attend to an image",
     "neox-1b-oldkeys.json": "missing field intermediate_size",
 }
@@ -219,7 +219,17 @@ MORE: dict[str, dict[str, Any]] = {
     "opt": {"word_embed_proj_dim": 256},
     "t5": {"d_kv": 64},
     "electra": {"embedding_size": 128},
-    "rembert": {"input_embedding_size": 128},
+    "flint": {"head_dim": 32, "moe_intermediate_size": 320, **SPARSE, **WINDOW},
+    "mimo_v2_flash": {
+        "head_dim": 32,
+        "v_head_dim": 48,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 320,
+        **WINDOW,
+    },
+    "aria_text": {"head_dim": 64, "moe_num_experts": 4, "moe_topk": 2, "pad_token_id": 2},
+    "apertus": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
     "modernbert": {"local_attention": 8, **NO_PAD},
     "phi3": {**WINDOW, **NO_PAD},
     "smollm3": NO_PAD,
@@ -227,6 +237,7 @@ MORE: dict[str, dict[str, Any]] = {
     "ernie4_5": {"head_dim": 64},
     **dict.fromkeys(("exaone4", "olmo3", "cohere2", "mistral", "starcoder2"), WINDOW),
 }
+MORE |= dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), MORE["deepseek_v3"])
 #: One of each placement and mixer.
 QUICK = ("opt", "qwen3", "gemma2", "olmo2", "mixtral", "t5")
 #: Images, whose tokens are no ids, and families that the library does not have.
@@ -251,6 +262,10 @@ ENTRIES = {
     *("eurobert", "esm", "granitemoe", "flex_olmo", "dots1", "mellum", "ernie4_5_moe"),
     *("deepseek_v2", "minicpm3", "ernie", "roberta-prelayernorm", "megatron-bert"),
     *("xlm-roberta-xl", "clip_text_model", "xglm", "ctrl", "qwen2_moe", "bert-generation"),
+    *("exaone_moe", "hunyuan_v1_moe", "hy_v3", "kolibri1", "minimax_m2", "sarvam_moe"),
+    *("solar_open", "granitemoeshared", "granite_swa", "granitemoe_swa", "cohere2_moe"),
+    *("glm4_moe_lite", "sarvam_mla", "axk1", "youtu", "iquestcoder", "roformer"),
+    *("nomic_bert", "gte", "jina_embeddings_v3", "rembert", "vit_mae"),
 }
 IDS = 10 + np.arange(16) ** 2 % 7
 

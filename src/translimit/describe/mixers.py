@@ -28,7 +28,7 @@ from translimit.describe.frequencies import Frequencies
 from translimit.describe.norm import Norm
 
 #: How a router's logits become the weights of experts.
-Routing = Literal["softmax", "softmax_renormalised", "softmax_top", "sigmoid"]
+Routing = Literal["softmax", "softmax_renormalised", "softmax_top", "sigmoid", "sigmoid_kept"]
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,8 @@ class Experts:
         expert: each of them.
         router_std: of the entries of the router [dim, count].
         routing: how logits become weights: softmax of all, then the largest k, as they are or
-            renormalised; softmax of the largest k; sigmoid, the largest k renormalised.
+            renormalised; softmax of the largest k; sigmoid, the largest k renormalised, or kept as
+            they are.
         shared: a block that every token is sent to, or None.
         shared_gate_std: of the entries of a vector that reads the token; the sigmoid of the product
             weighs the shared block. None without such a gate.

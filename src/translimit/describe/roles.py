@@ -51,8 +51,8 @@ class Role(enum.StrEnum):
     `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
     zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
     `SHAPED_GAIN` weighs the parts of a shaped attention matrix, a `BRANCH_GAIN` the entries of what
-    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one; an
-    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
+    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
+    An `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
     """
 
     TOKEN_EMBEDDING = "token_embedding"

@@ -70,7 +70,7 @@ def routing_weights(block: Experts, logits: Float[Array, "n experts"]) -> Float[
         block: the mixture.
         logits: of the router.
     """
-    scores = jax.nn.sigmoid(logits) if block.routing == "sigmoid" else logits
+    scores = jax.nn.sigmoid(logits) if block.routing.startswith("sigmoid") else logits
     if block.groups > 1:
         rows = scores.reshape(len(scores), block.groups, -1)
         best, _ = jax.lax.top_k(rows, min(2, rows.shape[2]))
@@ -82,6 +82,8 @@ def routing_weights(block: Experts, logits: Float[Array, "n experts"]) -> Float[
         kept = jax.nn.softmax(values, axis=1)
     elif block.routing == "sigmoid":
         kept = values / jnp.sum(values, axis=1, keepdims=True)
+    elif block.routing == "sigmoid_kept":
+        kept = values
     else:
         kept = jnp.take_along_axis(jax.nn.softmax(logits, axis=1), chosen, axis=1)
         if block.routing == "softmax_renormalised":

@@ -17,6 +17,7 @@ from translimit.describe.families.positions import (
     frequencies,
     mpt_slopes,
 )
+from translimit.describe.frequencies import Frequencies
 from translimit.describe.mixers import Attention, FeedForward, QueryKeyNorm
 from translimit.describe.norm import Norm
 from translimit.describe.sinusoids import Sinusoids
@@ -316,6 +317,20 @@ def persimmon(k: Keys, parts: Parts) -> Parts:
     return parts
 
 
+def apertus(k: Keys, parts: Parts) -> Parts:
+    """Frequencies of a longer context where the configuration does not tell them."""
+    if not k.given("rope_parameters") and not k.given("rope_scaling") and not k.given("theta"):
+        own = Frequencies.geometric(parts.attention[0].head_dim, 12e6).llama3(8.0)
+        parts.attention = [replace(one, rotary=own) for one in heads_of(parts)]
+    return parts
+
+
+def every_fourth_full(k: Keys) -> Callable[[int], str]:
+    """The first layer of every four sees all."""
+    del k
+    return lambda index: SLIDING if index % 4 else FULL
+
+
 def biogpt(k: Keys, parts: Parts) -> Parts:
     """Embeddings times the root of the width; norms whose epsilon is fixed."""
     parts.norm = replace(parts.norm, eps=1e-5)
@@ -354,6 +369,14 @@ def esm(k: Keys, parts: Parts) -> Parts:
     k.inert("esmfold_config", "vocab_list", "mask_token_id")
     if k.flag("token_dropout", False):
         parts.embedding = replace(parts.embedding, multiplier=1 - 0.15 * 0.8)
+    return parts
+
+
+def typed(k: Keys, parts: Parts) -> Parts:
+    """One row of token types for all tokens, and a norm of the embedding."""
+    row = parts.std if k.count("type_vocab_size", 2) else 0.0
+    parts.embedding = replace(parts.embedding, type_std=row, norm=parts.norm)
+    k.inert("lora_adaptations", "lora_alpha", "lora_rank", "task_instructions", "emb_pooler")
     return parts
 
 

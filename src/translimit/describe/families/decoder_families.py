@@ -7,7 +7,9 @@ from dataclasses import replace
 from translimit.describe.families import decoder_changes as change
 from translimit.describe.families import mixture_changes as mix
 from translimit.describe.families.decoders import Decoder
+from translimit.describe.families.mixture_families import MORE_MIXTURES
 from translimit.describe.families.positions import FULL, SLIDING, alternating
+from translimit.describe.families.sparse_layers import Sparse, both
 from translimit.describe.norm import Norm
 
 LAYER = Norm.LAYER
@@ -43,6 +45,18 @@ _GEMMA2 = replace(
     _GEMMA, placement="peri", kinds=change.pattern(2), window=4096, adjust=change.gemma2
 )
 _OLMO2 = Decoder(eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
+
+_NOMIC_BERT = Decoder(
+    norm=LAYER,
+    eps=1e-12,
+    placement="post",
+    causal=False,
+    theta=1000.0,
+    pad=0,
+    tied=True,
+    dense_head=True,
+    adjust=change.typed,
+)
 
 #: Families of decoders by `model_type`.
 DECODERS: dict[str, Decoder] = {
@@ -115,7 +129,7 @@ DECODERS: dict[str, Decoder] = {
     ),
     "glm": Decoder(eps=1.5625e-7, rotary=0.5),
     "glm4": Decoder(eps=1.5625e-7, rotary=0.5, placement="peri"),
-    "glm4_moe": Decoder(eps=1e-5, rotary=0.5, adjust=mix.glm4_moe),
+    "glm4_moe": Decoder(eps=1e-5, rotary=0.5, adjust=both(mix.normed_heads(False), mix.GLM4_MOE)),
     "phi": Decoder(
         norm=LAYER,
         eps=1e-5,
@@ -185,7 +199,7 @@ DECODERS: dict[str, Decoder] = {
         kinds=mix.qwen2_moe_kinds,
         adjust=mix.qwen2_moe,
     ),
-    "deepseek_v3": Decoder(head_dim=64, adjust=mix.deepseek),
+    "deepseek_v3": Decoder(head_dim=64, adjust=mix.deepseek()),
     "baichuan": Decoder(pad=0, adjust=change.baichuan),
     "chatglm": Decoder(eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm),
     "qwen": Decoder(depth_scaled=True, padded=False, adjust=change.qwen),
@@ -199,6 +213,25 @@ DECODERS: dict[str, Decoder] = {
         adjust=mix.gpt_oss,
     ),
     "exaone": replace(_LLAMA, eps=1e-5, kv_heads=8, pad=0, theta=5e5),
+    "iquestcoder": replace(_LLAMA, eps=1e-5, kv_heads=8, head_dim=128),
+    "apertus": Decoder(
+        eps=1e-5,
+        theta=12e6,
+        qk_norm="head",
+        activation="xielu",
+        gated=False,
+        pad=3,
+        adjust=change.apertus,
+    ),
+    "granite_swa": replace(
+        _LLAMA,
+        eps=1e-5,
+        kv_heads=4,
+        tied=True,
+        kinds=change.every_fourth_full,
+        window=128,
+        adjust=both(change.granite, mix.sinks),
+    ),
     "internlm3": replace(_LLAMA, eps=1e-5, kv_heads=2, head_dim=128, pad=2),
     "ministral3": replace(
         _LLAMA, eps=1e-5, kv_heads=8, head_dim=128, kinds=change.windowed, adjust=change.ministral3
@@ -261,6 +294,11 @@ DECODERS: dict[str, Decoder] = {
         dense_head=True,
         adjust=change.esm,
     ),
+    "nomic_bert": _NOMIC_BERT,
+    "gte": replace(_NOMIC_BERT, activation="gelu", theta=160_000.0, pad=1),
+    "jina_embeddings_v3": replace(
+        _NOMIC_BERT, activation="gelu", gated=False, theta=20_000.0, pad=1
+    ),
     "granitemoe": replace(_LLAMA, adjust=mix.granitemoe),
     "flex_olmo": replace(
         _OLMO2,
@@ -273,12 +311,24 @@ DECODERS: dict[str, Decoder] = {
         qk_norm="head",
         kinds=lambda k: lambda index: FULL,
         window=4096,
-        adjust=mix.glm4_moe,
+        adjust=both(mix.normed_heads(False), mix.GLM4_MOE),
     ),
-    "mellum": Decoder(kv_heads=4, head_dim=128, qk_norm="head", window=1024, adjust=mix.mellum),
+    "mellum": Decoder(
+        kv_heads=4,
+        head_dim=128,
+        qk_norm="head",
+        window=1024,
+        adjust=Sparse(
+            count=64,
+            active=8,
+            routing="softmax_renormalised",
+            width=("moe_intermediate_size", 896),
+        ),
+    ),
     "ernie4_5_moe": replace(
         _LLAMA, eps=1e-5, kv_heads=4, pad=0, theta=5e5, tied=True, adjust=mix.ernie4_5_moe
     ),
     "deepseek_v2": Decoder(head_dim=64, adjust=mix.deepseek_v2),
     "minicpm3": Decoder(eps=1e-5, head_dim=32, std=0.1, tied=True, adjust=mix.minicpm3),
+    **MORE_MIXTURES,
 }

@@ -238,6 +238,22 @@ _PHI3 = replace(
     },
 )
 
+_NOMIC_BERT = replace(
+    _LLAMA,
+    roles={
+        **_LLAMA.roles,
+        "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
+        "embeddings.token_type_embeddings.weight": Role.POSITION_EMBEDDING,
+        **norm_names("embeddings.LayerNorm", "embedding"),
+        **linear_names(
+            "{pooler.dense,predictions.transform.dense,lm_head.dense}", Role.READOUT_DENSE
+        ),
+        **norm_names("{transform,lm_head}.layer_norm", "final"),
+        **linear_names("{predictions.decoder,lm_head.decoder}", Role.READOUT),
+        "{cls.predictions,lm_head}.bias": Role.READOUT_BIAS,
+    },
+)
+
 _PERSIMMON = replace(
     _LLAMA,
     family="persimmon",
@@ -253,33 +269,45 @@ _PERSIMMON = replace(
     interleaved=True,
 )
 
+_SHARED = "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}"
+
 _MIXTURE = replace(
     _LLAMA,
     roles={
         **_LLAMA.roles,
-        "layers.*.{mlp.gate,block_sparse_moe.router}.weight": Role.ROUTER,
+        "layers.*.{mlp.gate,mlp.gate.wg,block_sparse_moe.router}.weight": Role.ROUTER,
         "layers.*.mlp.gate.moe_statics.e_score_correction_bias": Role.ROUTER_BIAS,
         "layers.*.{mlp,block_sparse_moe}.experts.gate_up_proj": GATE_AND_IN,
         "layers.*.{mlp,block_sparse_moe}.experts.down_proj": Role.MLP_OUT,
-        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.gate_proj", Role.MLP_GATE),
-        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.up_proj", Role.MLP_IN),
-        **linear_names("layers.*.mlp.{shared_experts,shared_expert}.down_proj", Role.MLP_OUT),
+        **linear_names(
+            "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}.gate_proj", Role.MLP_GATE
+        ),
+        **linear_names(
+            "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}.up_proj", Role.MLP_IN
+        ),
+        **linear_names(
+            "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}.down_proj", Role.MLP_OUT
+        ),
         "layers.*.mlp.shared_expert_gate.weight": Role.ROUTER,
+        "layers.*.shared_mlp.input_linear.weight": GATE_AND_IN,
+        "layers.*.shared_mlp.output_linear.weight": Role.MLP_OUT,
     },
 )
 
+_LIKE_NOMIC_BERT = ("nomic_bert", "gte", "jina_embeddings_v3")
 #: Families whose parameters are called as those of Llama are.
 _LIKE_LLAMA = (
     *("llama", "mistral", "ministral", "qwen2", "arcee", "helium", "seed_oss", "ernie4_5"),
     *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
     *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
-    *("hunyuan_v1_dense", "nanochat", "eurobert"),
+    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder"),
 )
 #: Families whose experts are called as those of Mixtral are.
 _MIXTURES = (
     *("mixtral", "olmoe", "qwen3_moe", "glm4_moe", "granitemoe", "flex_olmo", "dots1", "mellum"),
-    *("ernie4_5_moe", "qwen2_moe"),
+    *("ernie4_5_moe", "qwen2_moe", "exaone_moe", "hunyuan_v1_moe", "hy_v3", "kolibri1"),
+    *("minimax_m2", "sarvam_moe", "solar_open", "granitemoeshared"),
 )
 #: Families whose norms add 1 to the gain that is stored.
 _OFFSET = ("gemma", "gemma2", "gemma3_text", "vaultgemma", "nemotron")
@@ -312,6 +340,10 @@ DECODER_NAMES: dict[str, NameTable] = {
             for name in _LIKE_LLAMA
         ),
         replace(_PHI3, family="phi3"),
+        *(
+            replace(_NOMIC_BERT, family=name)
+            for name in ("nomic_bert", "gte", "jina_embeddings_v3")
+        ),
         replace(_GATE_IN_ONE, family="glm"),
         replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDERS["glm4"]),
         *(replace(_MIXTURE, family=name) for name in _MIXTURES),

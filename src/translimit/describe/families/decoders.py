@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from translimit.describe.blocks import Branch, SubBlock
@@ -197,6 +197,7 @@ class Parts:
         std: of the weights.
         residual: multiplier of what is added.
         logit_scale: of the logits.
+        normed_units: layers whose feed-forward block or experts have a norm of their output too.
     """
 
     dim: int
@@ -212,6 +213,7 @@ class Parts:
     std: float
     residual: float = 1.0
     logit_scale: float = 1.0
+    normed_units: list[bool] = field(default_factory=list)
 
     def see(self, kind: str, scores: Scores) -> None:
         """Masks of one kind of layers.
@@ -246,12 +248,14 @@ class Parts:
         outer = self.norm if self.placement in ("peri", "reordered") else None
         last = self.norm if post else None
 
-        def block(*branches: Branch) -> SubBlock:
-            return SubBlock(branches, inner, outer, last, branch=self.residual)
+        def block(*branches: Branch, normed: bool = False) -> SubBlock:
+            own = self.norm if normed else outer
+            return SubBlock(branches, inner, own, last, branch=self.residual)
 
+        normed = self.normed_units or [False] * self.layers
         layers = tuple(
-            (block(mixer, units),) if self.parallel else (block(mixer), block(units))
-            for mixer, units in zip(self.attention, self.units, strict=True)
+            (block(mixer, units),) if self.parallel else (block(mixer), block(units, normed=more))
+            for mixer, units, more in zip(self.attention, self.units, normed, strict=True)
         )
         final = None if post else self.norm
         return Stack(self.dim, layers, self.embedding, self.causal, final)

@@ -43,7 +43,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "head_dim": ("head_dim", "kv_channels"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
-    "active": ("num_experts_per_tok", "num_selected_experts", "moe_k"),
+    "active": ("num_experts_per_tok", "num_selected_experts", "moe_k", "moe_topk"),
     "pad": ("pad_token_id",),
     "vocabulary": ("vocab_size",),
 }
@@ -62,6 +62,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
     "swiglu": Activation.SILU,
+    "xielu": Activation.XIELU,
     "tanh": Activation.TANH,
     "linear": Activation.LINEAR,
 }

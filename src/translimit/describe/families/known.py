@@ -27,6 +27,7 @@ _READERS: dict[str, Reader] = {
     "distilbert": bert(1e-12, types=False, pad=0, eps_fixed=True),
     "bert-generation": bert(1e-12, types=False, pad=0),
     "rembert": bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
+    "roformer": bert(1e-12, pad=0, turned=True),
     "mpnet": bert(1e-12, types=False, pad=1, biased=True),
     "modernbert": modernbert,
     "t5": t5,
@@ -90,37 +91,6 @@ FAMILIES: dict[str, Family] = {
         packed=name in _PACKED,
     )
     for name, reader in _READERS.items()
-}
-
-#: Families that are known and not described, with the term that is missing.
-NOT_DESCRIBED: dict[str, str] = {
-    "phimoe": "chooses its experts one after the other, by a rule of its own",
-    "deberta": "has scores of relative positions that queries and keys make",
-    "deberta-v2": "has scores of relative positions that queries and keys make",
-    "xlnet": "has scores of relative positions that queries and keys make",
-    "diffllama": "takes differences of attention",
-    "gemma3n_text": "has an embedding in every layer",
-    "mllama": "has layers that attend to an image",
-}
-
-#: Families whose layers are known to have no limit here, with the reason.
-WITHOUT_LIMIT: dict[str, str] = {
-    "albert": "shares its weights between layers, so that they are not independent",
-    "mamba": "mixes tokens by a state space",
-    "mamba2": "mixes tokens by a state space",
-    "rwkv": "mixes tokens by a linear recurrence",
-    "jamba": "has layers that mix tokens by a state space",
-    "recurrent_gemma": "has layers that mix tokens by a recurrence",
-    "falcon_mamba": "mixes tokens by a state space",
-    "bart": "is an encoder with a decoder that attends to it",
-    "mbart": "is an encoder with a decoder that attends to it",
-    "pegasus": "is an encoder with a decoder that attends to it",
-    "swin": "has layers of different widths",
-    "reformer": "shares queries with keys, and reaches them by hashes",
-    "fnet": "mixes tokens by a Fourier transform",
-    "funnel": "pools its tokens between layers",
-    "xlstm": "mixes tokens by a recurrence",
-    "hrm_text": "shares its weights between layers, so that they are not independent",
 }
 
 

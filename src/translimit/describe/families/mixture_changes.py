@@ -9,14 +9,17 @@ from dataclasses import replace
 from translimit.describe.activation import Activation
 from translimit.describe.families.decoder_changes import (
     clipped,
+    cohere,
     granite,
     heads_of,
+    hunyuan,
     qwen2,
     units_of,
 )
 from translimit.describe.families.decoders import Parts, experts, latent_attention
 from translimit.describe.families.keys import Keys
-from translimit.describe.families.positions import FULL, SLIDING
+from translimit.describe.families.positions import FULL, SLIDING, frequencies
+from translimit.describe.families.sparse_layers import Sparse
 from translimit.describe.mixers import Experts, QueryKeyNorm, Routing
 from translimit.describe.norm import Norm
 
@@ -66,54 +69,82 @@ def qwen2_moe_kinds(k: Keys) -> Callable[[int], str]:
     return lambda index: SLIDING if index % 2 == 0 and index < last else FULL
 
 
-def deepseek(k: Keys, parts: Parts) -> Parts:
+def latents(k: Keys, parts: Parts) -> Parts:
+    """Attention of latents; a choice of keys, where there is one, leaves all of a short text."""
+    k.inert("qk_head_dim", "kv_heads", "index_n_heads", "index_head_dim", "indexer_types")
+    k.inert("indexer_rope_interleave", "index_topk_freq", "index_topk_pattern", "mlp_bias")
+    parts.attention = [latent_attention(k, parts.attention[0].heads, parts.std)] * parts.layers
+    if k.given("index_topk"):
+        most = k.count("index_topk")
+        k.ignored.append(f"index_topk: all keys are seen, as they are up to {most} tokens")
+    return parts
+
+
+def deepseek(
+    *, count: int = 256, factor: float = 2.5, groups: tuple[int, int] = (8, 4), dense: int = 3
+) -> Callable[[Keys, Parts], Parts]:
     """Attention of latents, and experts in groups after a few dense layers."""
-    heads = parts.attention[0].heads
-    mixer = latent_attention(k, heads, parts.std)
-    k.inert("qk_head_dim", "kv_heads")
-    parts.attention = [mixer] * parts.layers
-    unit = replace(units_of(parts)[0], width=k.count("moe_intermediate_size", 2048))
-    mixed = experts(k, parts.std, unit, routing="sigmoid", count=256, active=8)
-    k.require("scoring_func", "sigmoid")
-    k.require("topk_method", "noaux_tc")
-    k.require("norm_topk_prob", True)
-    k.require("moe_layer_freq", 1)
-    shared = k.count("n_shared_experts", 1)
-    groups, opened = k.count("n_group", 8), k.count("topk_group", 4)
-    if opened > groups:
-        raise k.refuse("topk_group", f"write at most {groups}")
-    mixed = replace(
-        mixed,
-        shared=replace(unit, width=shared * unit.width),
+    sparse = Sparse(
+        count=count,
+        active=8,
+        routing="sigmoid",
+        width=("moe_intermediate_size", 2048),
+        shared=("n_shared_experts", 1),
+        factor=("routed_scaling_factor", factor),
         groups=groups,
-        open_groups=opened,
-        factor=k.number("routed_scaling_factor", 2.5),
+        dense=dense,
     )
-    dense = int(k.number("first_k_dense_replace", 3))
-    parts.units = [plain if index < dense else mixed for index, plain in enumerate(parts.units)]
+
+    def adjust(k: Keys, parts: Parts) -> Parts:
+        k.require("scoring_func", "sigmoid")
+        k.require("topk_method", "noaux_tc")
+        k.require("moe_layer_freq", 1)
+        return sparse(k, latents(k, parts))
+
+    return adjust
+
+
+def axk1(k: Keys, parts: Parts) -> Parts:
+    """Experts whose sum is normalised once more."""
+    parts = deepseek(count=192, dense=1)(k, parts)
+    parts.normed_units = [isinstance(one, Experts) for one in parts.units]
     return parts
 
 
-def glm4_moe(k: Keys, parts: Parts) -> Parts:
-    """Experts beside a shared one, after a few dense layers."""
-    unit = replace(units_of(parts)[0], width=k.count("moe_intermediate_size", 1408))
-    mixed = experts(k, parts.std, unit, routing="sigmoid", count=128, active=8)
-    k.require("norm_topk_prob", True)
-    k.inert("max_window_layers")
-    shared = k.count("n_shared_experts", 1)
-    mixed = replace(
-        mixed,
-        shared=replace(unit, width=shared * unit.width),
-        groups=k.count("n_group", 1),
-        open_groups=k.count("topk_group", 1),
-        factor=k.number("routed_scaling_factor", 1.0),
-    )
-    dense = int(k.number("first_k_dense_replace", 1))
-    parts.units = [plain if index < dense else mixed for index, plain in enumerate(parts.units)]
-    if k.flag("use_qk_norm", False):
-        own = QueryKeyNorm(Norm.RMS, parts.norm.eps)
-        parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
-    return parts
+def youtu(k: Keys, parts: Parts) -> Parts:
+    """Attention of latents, and an embedding of its own deviation."""
+    std = 2.0 / math.sqrt(5.0 * parts.dim)
+    if not k.given("std"):
+        raise k.refuse("std", f"write it: {std:.6g} is the class's own for this width")
+    own = k.number("embedding_initializer_range", 2.0 * parts.std)
+    parts.embedding = replace(parts.embedding, std=own)
+    return latents(k, parts)
+
+
+#: Experts beside a shared one, after a few dense layers, chosen by their sigmoids.
+GLM4_MOE = Sparse(
+    count=128,
+    active=8,
+    routing="sigmoid",
+    width=("moe_intermediate_size", 1408),
+    shared=("n_shared_experts", 1),
+    factor=("routed_scaling_factor", 1.0),
+    groups=(1, 1),
+    dense=1,
+)
+
+
+def normed_heads(default: bool) -> Callable[[Keys, Parts], Parts]:
+    """Norms of queries and keys where asked for."""
+
+    def adjust(k: Keys, parts: Parts) -> Parts:
+        k.inert("max_window_layers")
+        if k.flag("use_qk_norm", default):
+            own = QueryKeyNorm(Norm.RMS, parts.norm.eps)
+            parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
+        return parts
+
+    return adjust
 
 
 def gpt_oss(k: Keys, parts: Parts) -> Parts:
@@ -128,27 +159,91 @@ def gpt_oss(k: Keys, parts: Parts) -> Parts:
     return parts
 
 
-def granitemoe(k: Keys, parts: Parts) -> Parts:
-    """Experts chosen by their logits, and Granite's multipliers."""
-    mixed = experts(k, parts.std, units_of(parts)[0], routing="softmax_top", count=8, active=2)
-    parts.units = [mixed] * parts.layers
-    return granite(k, parts)
-
-
-def mellum(k: Keys, parts: Parts) -> Parts:
-    """Experts on all layers but those that are told to be dense."""
-    plain = units_of(parts)[0]
-    unit = replace(plain, width=k.count("moe_intermediate_size", 896))
-    k.require("norm_topk_prob", True)
-    mixed = experts(k, parts.std, unit, routing="softmax_renormalised", count=64, active=8)
-    kinds = k.words("mlp_layer_types") or ["sparse"] * parts.layers
-    if len(kinds) < parts.layers or set(kinds) - {"sparse", "dense"}:
-        raise k.refuse(
-            "mlp_layer_types", f"write sparse or dense for each of {parts.layers} layers"
-        )
-    parts.units = [mixed if kind == "sparse" else plain for kind in kinds[: parts.layers]]
-    k.inert("num_nextn_predict_layers", "num_mtp_layers", "mtp_layer_types", "mtp_mlp_layer_types")
+def sinks(k: Keys, parts: Parts) -> Parts:
+    """Sinks in every head, and frequencies that differ by layer, or are none."""
+    parts.score(lambda index, old: replace(old, sink=True))
+    thetas = k.values.get("layer_rope_theta")
+    k.inert("layer_rope_theta")
+    if isinstance(thetas, list) and len(thetas) >= parts.layers:
+        parts.attention = [
+            replace(one, rotary=frequencies(Keys({}, k.where), one.head_dim, theta=float(theta)))
+            if isinstance(theta, int | float) and theta > 0
+            else replace(one, rotary=None)
+            for one, theta in zip(heads_of(parts), thetas, strict=False)
+        ]
     return parts
+
+
+def hunyuan_moe(k: Keys, parts: Parts) -> Parts:
+    """Experts beside a shared block as wide as one of them."""
+    sparse = Sparse(count=1, active=1, routing="softmax_renormalised")
+    unit = units_of(parts)[0]
+    parts = sparse(k, hunyuan(k, parts))
+    parts.units = [replace(one, shared=unit) for one in parts.units if isinstance(one, Experts)]
+    return parts
+
+
+def mimo(k: Keys, parts: Parts) -> Parts:
+    """Windows with twice the heads of keys, and sinks; values times a number."""
+    share = k.number("attention_value_scale", 0.707) if k.given("attention_value_scale") else 1.0
+    values = k.count("v_head_dim", 128)
+    made = []
+    for kind, one in zip(parts.kinds, heads_of(parts), strict=True):
+        std = share * one.value_std
+        slides = kind == SLIDING
+        keys = one.key_heads * (2 if slides else 1)
+        scores = replace(one.scores, sink=slides)
+        made.append(replace(one, value_std=std, value_dim=values, kv_heads=keys, scores=scores))
+    parts.attention = made
+    return parts
+
+
+def flint(k: Keys, parts: Parts) -> Parts:
+    """Sinks, and dense layers that are told by number."""
+    told = k.numbers("mlp_only_layers")
+    dense = [0, 1] if told is None else told
+    k.inert("decoder_sparse_step")
+    kinds = ["dense" if index in dense else "sparse" for index in range(parts.layers)]
+    k.values = {**k.values, "mlp_layer_types": kinds}
+    return sinks(k, parts)
+
+
+def flint_kinds(k: Keys) -> Callable[[int], str]:
+    """Two full layers, then every fourth, and the last."""
+    last = k.count("layers") - 1
+    return lambda index: FULL if index < 2 or index % 4 == 1 or index == last else SLIDING
+
+
+def cohere2_moe(k: Keys, parts: Parts) -> Parts:
+    """Experts of Cohere's parallel blocks, by softmax or sigmoid of the chosen ones."""
+    parts = cohere(k, parts)
+    if k.given("rms_norm_eps"):
+        raise k.refuse("rms_norm_eps", "leave it out: its other norm is not understood")
+    kind = k.word("expert_selection_fn", "softmax")
+    if kind not in ("softmax", "sigmoid"):
+        raise k.refuse("expert_selection_fn", "write softmax or sigmoid")
+    if "dense" in (k.words("mlp_layer_types") or []):
+        raise k.refuse("mlp_layer_types", "write sparse: its dense layers are not understood")
+    k.inert("prefix_dense_intermediate_size", "prefix_dense_sliding_window_pattern")
+    normalised = k.flag("norm_topk_prob", True)
+    if kind == "softmax":
+        routing: Routing = "softmax_top"
+    else:
+        routing = "sigmoid" if normalised else "sigmoid_kept"
+    k.values = {**k.values, "norm_topk_prob": True}
+    parts = Sparse(count=8, active=2, routing=routing, shared=("num_shared_experts", 0))(k, parts)
+    if k.given("num_shared_experts"):
+        k.require("shared_expert_combination_strategy", "sum")
+    k.inert("shared_expert_combination_strategy")
+    return parts
+
+
+def granitemoe(k: Keys, parts: Parts) -> Parts:
+    """Experts chosen by their logits, Granite's multipliers, a shared block where one is told."""
+    sparse = Sparse(
+        count=8, active=2, routing="softmax_top", shared_width=("shared_intermediate_size", 0)
+    )
+    return granite(k, sparse(k, parts))
 
 
 def ernie4_5_moe(k: Keys, parts: Parts) -> Parts:
@@ -173,8 +268,8 @@ def ernie4_5_moe(k: Keys, parts: Parts) -> Parts:
 
 def deepseek_v2(k: Keys, parts: Parts) -> Parts:
     """Attention of latents, and the likeliest experts beside a shared one."""
-    k.inert("qk_head_dim", "kv_heads", "seq_aux", "moe_layer_freq")
-    parts.attention = [latent_attention(k, parts.attention[0].heads, parts.std)] * parts.layers
+    k.inert("seq_aux", "moe_layer_freq")
+    parts = latents(k, parts)
     unit = replace(units_of(parts)[0], width=k.count("moe_intermediate_size", 1407))
     k.require("topk_method", "greedy")
     k.require("norm_topk_prob", False)
@@ -191,11 +286,10 @@ def deepseek_v2(k: Keys, parts: Parts) -> Parts:
 
 def minicpm3(k: Keys, parts: Parts) -> Parts:
     """Attention of latents, and multipliers of the embedding, the branches and the logits."""
-    heads, dim = parts.attention[0].heads, parts.dim
-    k.inert("qk_head_dim", "kv_heads")
+    dim = parts.dim
     if not k.given("v_head_dim"):
-        k.values = {**k.values, "v_head_dim": dim // heads}
-    parts.attention = [latent_attention(k, heads, parts.std)] * parts.layers
+        k.values = {**k.values, "v_head_dim": dim // parts.attention[0].heads}
+    parts = latents(k, parts)
     multiplier = k.number("scale_emb", 12)
     parts.embedding = replace(parts.embedding, multiplier=multiplier)
     parts.residual = k.number("scale_depth", 1.4) / math.sqrt(parts.layers)

@@ -40,6 +40,7 @@ def frequencies(
 
     k.inert("original_max_position_embeddings")
     base, share = number("theta", theta), number("partial", partial)
+    k.inert("theta", "partial")
     turning = k.count("rotary_dim") if k.given("rotary_dim") else int(head_dim * share)
     turning -= turning % 2
     if turning < 2:

@@ -9,13 +9,8 @@ from pathlib import Path
 from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config
 from translimit.describe.families.family import Family
 from translimit.describe.families.keys import ALIASES
-from translimit.describe.families.known import (
-    FAMILIES,
-    NOT_DESCRIBED,
-    WITHOUT_LIMIT,
-    family_called,
-    family_of_class,
-)
+from translimit.describe.families.known import FAMILIES, family_called, family_of_class
+from translimit.describe.families.refused import NOT_DESCRIBED, WITHOUT_LIMIT
 
 #: Endings of files that hold weights alone.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")

@@ -16,6 +16,7 @@ from translimit.describe.families.encoders import CUT, equal_layers, sizes, told
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.positions import FULL, SLIDING, frequencies
 from translimit.describe.families.reading import StackReading
+from translimit.describe.frequencies import Frequencies
 from translimit.describe.mixers import Attention, FeedForward, Scores
 from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack import Stack
@@ -32,6 +33,7 @@ def bert(
     inner_key: str = "embedding_size",
     inner_size: int | None = None,
     biased: bool = False,
+    turned: bool = False,
 ) -> Callable[[Keys, str], StackReading]:
     """BERT and those who share its parts: learned positions, plain units, most of them post-LN.
 
@@ -45,6 +47,7 @@ def bert(
         inner_key: what tells the entries of the embedding where a matrix maps them to the stream.
         inner_size: these where not told; None where there is no matrix unless they differ.
         biased: whether scores have a drawn table of relative positions, one for all layers.
+        turned: whether positions turn queries and keys instead of being learned.
     """
 
     def read(k: Keys, name: str) -> StackReading:
@@ -57,7 +60,9 @@ def bert(
         if biased:
             buckets = k.count("relative_attention_num_buckets", 32)
             scores = Scores(bias_std=std, bias_buckets=buckets)
-        attention = Attention(heads, head_dim, std, std, std, std, scores=scores)
+        rotary = Frequencies.geometric(head_dim) if turned else None
+        k.require("rotary_value", False)
+        attention = Attention(heads, head_dim, std, std, std, std, rotary=rotary, scores=scores)
         width = k.count("mlp_dim", 4 * dim)
         units = FeedForward(width, k.activation("gelu"), std, std)
         inner = k.count(inner_key, inner_size) if k.given(inner_key) else inner_size or dim
@@ -65,7 +70,7 @@ def bert(
         k.inert("pad", "sinusoidal_pos_embds")
         embedding = Embedding(
             std,
-            position_std=std,
+            position_std=0.0 if turned else std,
             type_std=std if types else 0.0,
             padding=row if isinstance(row, int) and row >= 0 else None,
             norm=norm if normalised else None,

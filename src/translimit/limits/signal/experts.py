@@ -33,10 +33,12 @@ def routing(block: Experts, logits: Float[Array, "n experts"]) -> Float[Array, "
         block: the mixture.
         logits: of the router.
     """
-    if block.routing == "sigmoid":
+    if block.routing in ("sigmoid", "sigmoid_kept"):
         scores = jax.nn.sigmoid(logits)
         chosen = _largest(_open(block, scores), block.active)
         kept = jnp.where(chosen, scores, 0.0)
+        if block.routing == "sigmoid_kept":
+            return block.factor * kept
         return block.factor * kept / jnp.sum(kept, axis=1, keepdims=True)
     chosen = _largest(_open(block, logits), block.active)
     if block.routing == "softmax_top":
