@@ -33,7 +33,7 @@ MANY_TOKENS = 128
 #: Pairs of heads of the adjoint pass, for few tokens and for more than that.
 SPREAD_PAIRS, FEW_PAIRS = 32, 8
 #: What the adjoint pass tells, and how a spread of it becomes one of a curve.
-ADJOINT = ("overlap", "mean_square")
+ADJOINT = ("overlap", "mean_square", "effective_rank")
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,7 @@ def _adjoint(
     rms = found["rms"].values.mean(axis=0)
     return {
         "overlap": told.std["overlap"],
+        "effective_rank": told.std["effective_rank"],
         "overlap_all": told.std["overlap"] * (1 - 1 / len(cov)),
         "rms": told.std["mean_square"] / (2 * np.where(rms > 0, rms, np.inf)),
     }

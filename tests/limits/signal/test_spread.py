@@ -28,7 +28,7 @@ from translimit.describe import (
 )
 from translimit.limits.signal import Chain, SignalPropagation, Spread, spread
 
-NAMES = ("overlap", "overlap_all", "mean_square")
+NAMES = ("overlap", "overlap_all", "mean_square", "effective_rank")
 TOKENS = np.array([1, 2, 3, 1, 4, 5])
 DIM, STD = 96, 0.08
 _NORM, _OUT = Normalisation(eps=1e-6), Normalisation(eps=2e-6)
@@ -113,8 +113,14 @@ def deviations(stack: Stack, ids: np.ndarray, count: int) -> dict[str, np.ndarra
     return {
         "overlap": ((overlaps.sum(axis=(2, 3)) - trace) / (n * (n - 1))).std(axis=0, ddof=1),
         "overlap_all": overlaps.mean(axis=(2, 3)).std(axis=0, ddof=1),
+        "effective_rank": effective_ranks(overlaps).std(axis=0, ddof=1),
         "mean_square": square.mean(axis=0) * np.log(square).std(axis=0, ddof=1),
     }
+
+
+def effective_ranks(overlaps: np.ndarray) -> np.ndarray:
+    share = np.maximum(np.linalg.eigvalsh(overlaps) / overlaps.shape[-1], 1e-300)
+    return np.exp(-(share * np.log(share)).sum(axis=-1))
 
 
 def check(told: Spread, measured: dict[str, np.ndarray], count: int) -> None:

@@ -62,6 +62,7 @@ _CLASSES: dict[str, tuple[str, ...]] = {
 _ALIASES: dict[str, tuple[str, ...]] = {
     "gpt_neox": ("gpt-neox",),
     "deepseek_v3": ("kimi_k2",),
+    "apertus": ("apertus1p5_text",),
     "roberta": ("xlm-roberta", "camembert", "data2vec-text"),
 }
 

@@ -10,6 +10,8 @@ from translimit.describe.frequencies import Frequencies
 
 #: The names of layers' kinds of attention.
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+#: A kind in which each query sees a number of keys at most.
+INDEXED = "indexed_attention"
 
 
 def frequencies(
@@ -135,6 +137,8 @@ def layer_kinds(k: Keys, layers: int, default: Callable[[int], str]) -> list[str
         return [default(index) for index in range(layers)]
     if len(told) < layers:
         raise k.refuse("layer_types", f"write one for each of {layers} layers")
+    if k.given("index_topk"):  # keys are chosen, from a longer text than that on
+        told = [FULL if one == INDEXED else one for one in told]
     odd = [one for one in told if one not in (FULL, SLIDING, CHUNKED)]
     if odd:
         raise k.refuse(

@@ -245,9 +245,9 @@ def _solved(
     stack, copies, n = problem.stack, method.copies, len(problem.initial)
     covs, x = [problem.initial] * copies, None
     if isinstance(method, Chain):
-        fixed = fixed_part(stack, problem.initial)
-        seeds = copy_seeds(words_of(key), copies, 2)
-        x = [_tokens(stack, method.drawn, problem.initial, fixed, seed) for seed in seeds]
+        cov = np.asarray(problem.initial)
+        fixed, seeds = fixed_part(stack, cov), copy_seeds(words_of(key), copies, 2)
+        x = [_tokens(stack, method.drawn, cov, fixed, seed) for seed in seeds]
         covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
     single = isinstance(method, Recursion) and method.float32
     if x is None:

@@ -54,7 +54,7 @@ from translimit.describe import (
 )
 from translimit.limits.signal.adjoint import Adjoint, adjoint
 from translimit.limits.signal.chain import TINY, before_norm, fixed_part
-from translimit.limits.signal.norms import pull_norm, scaled, scales
+from translimit.limits.signal.norms import overlaps, pull_norm, scaled, scales
 from translimit.limits.signal.passes import (
     LARGEST_RUN,
     SOON,
@@ -73,9 +73,11 @@ from translimit.limits.signal.slopes import accumulate
 from translimit.limits.signal.sub_blocks import Passed
 
 #: A scalar of the tokens' covariance that spreads.
-Observable = Literal["overlap", "overlap_all", "mean_square"]
+Observable = Literal["overlap", "overlap_all", "mean_square", "effective_rank"]
 #: Where the variance comes from.
 SOURCES = ("tokens", "attention", "feed_forward", "experts")
+#: Eigenvalues of R / n below this one count as it in logarithms.
+LEAST_EIGENVALUE = 1e-12
 #: Levels that are computed at most.
 LEVELS = 8
 #: What the way forward takes of the work.
@@ -121,7 +123,8 @@ def spread(
     Args:
         problem: the stack and its tokens.
         key: of the sampled heads, units and routers.
-        observables: "overlap" of two different tokens, "overlap_all" of all pairs, "mean_square".
+        observables: "overlap" of two different tokens, "overlap_all" of all pairs, "mean_square",
+            "effective_rank" of the overlaps.
         levels: whole numbers of layers, rising; all by default.
         pairs: antithetic pairs of heads in the first layer, as in `Recursion`.
         drawn: whether the tokens that enter are drawn, as those of a random embedding are.
@@ -346,11 +349,21 @@ def _log_mean_square(cov: np.ndarray) -> tuple[float, np.ndarray]:
     return float(np.log(np.trace(cov) / len(cov))), np.eye(len(cov)) / np.trace(cov)
 
 
+def _effective_rank(cov: np.ndarray) -> tuple[float, np.ndarray]:
+    """e^H of the entropy H of the eigenvalues of R / n, and its derivative."""
+    values, basis = np.linalg.eigh(np.asarray(overlaps(jnp.asarray(cov))) / len(cov))
+    logs = np.log(np.maximum(values, LEAST_EIGENVALUE))
+    rank = float(np.exp(-np.sum(values * logs)))
+    slopes = -rank / len(cov) * (basis * logs) @ basis.T
+    return rank, np.asarray(pull_norm(Normalisation(), cov, slopes[None]))[0]
+
+
 #: Scalars with their derivatives with respect to C.
 _SCALARS: dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]] = {
     "overlap": _overlap,
     "overlap_all": _overlap_all,
     "mean_square": _log_mean_square,
+    "effective_rank": _effective_rank,
 }
 
 
