@@ -238,7 +238,9 @@ def test_the_loss_of_a_language_model(twin) -> None:
     # is small against log V.
     assert loss.logit_std == pytest.approx(16 * 0.08)
     small = read_stack({**TWIN, "initializer_range": 0.01})
-    narrow = loss_at_top(small, read_tokens(small, ids=IDS, key=0), np.eye(len(IDS)))
+    narrow = loss_at_top(
+        small, read_tokens(small, ids=IDS, key=0), np.eye(len(IDS)), named_key(0, "kept")
+    )
     assert narrow is not None
     expected = np.log(1000) + 256 * 0.01**2 / 2
     assert narrow.value == pytest.approx(expected, abs=1e-3)

@@ -12,9 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import Json, with_error
+from translimit.core import Json, Key, named_key, with_error
 from translimit.describe import StackReading
-from translimit.limits.signal import Readout, initial_loss, own_token_logit, top_gradient
+from translimit.limits.signal import (
+    Readout,
+    SignalPropagation,
+    initial_loss,
+    own_token_logit,
+    stream_kept,
+    top_gradient,
+)
 from translimit.predict.curves import Curve
 from translimit.predict.inputs import Tokens
 
@@ -93,7 +100,7 @@ class LossAtTop:
 
 
 def loss_at_top(
-    reading: StackReading, tokens: Tokens, cov: Float[np.ndarray, "n n"]
+    reading: StackReading, tokens: Tokens, cov: Float[np.ndarray, "n n"], key: Key
 ) -> LossAtTop | None:
     """The loss of tokens that passed all layers; None without a readout or words to come.
 
@@ -101,6 +108,7 @@ def loss_at_top(
         reading: of the architecture.
         tokens: that entered.
         cov: C after the last layer [n, n].
+        key: of heads that are sampled for a post-LN stack.
     """
     std, words = reading.readout_std, reading.vocabulary
     if tokens.targets is None or tokens.ids is None or std is None or words is None or words < 2:
@@ -110,8 +118,10 @@ def loss_at_top(
     squares = np.diagonal(seen)
     scale = reading.logit_scale
     own = 0.0
-    if reading.own_token and not any(block.norm_post for block in stack.sub_blocks):
-        own = own_token_logit(stack, squares, logit_scale=scale)
+    if reading.own_token:
+        entering = SignalPropagation(stack=stack, initial=tokens.cov, top_gradient=None)
+        kept = stream_kept(entering, key=named_key(key, "kept"))[:count]
+        own = own_token_logit(stack, squares, logit_scale=scale, kept=kept)
     readout = Readout(words, stack.dim, scale * std * math.sqrt(stack.dim), own)
     norm = stack.norm_final
     read = seen

@@ -238,7 +238,7 @@ def _loss(
     seed: int,
     progress: Progress | None,
 ) -> Loss | None:
-    top = loss_at_top(reading, entering, cov)
+    top = loss_at_top(reading, entering, cov, named_key(seed, "predict"))
     if top is None:
         return None
     back = signals(

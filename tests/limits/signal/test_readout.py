@@ -30,6 +30,7 @@ from translimit.limits.signal import (
     initial_loss,
     own_token_logit,
     readout_gradient,
+    stream_kept,
     top_gradient,
 )
 
@@ -279,3 +280,30 @@ def test_bad_input_is_named() -> None:
         Readout(1000, 64, 50.0)
     with pytest.raises(ArgumentError, match="own_token_logit"):
         Readout(1000, 64, 1.0, np.ones((2, 2)))
+
+
+def test_the_own_token_logit_of_a_post_ln_stack_is_that_of_drawn_networks() -> None:
+    norm = Normalisation(Norm.LAYER, 1e-6)
+    blocks = (
+        SubBlock((Attention(4, 32, 0.1, 0.1, 0.1, 0.08),), norm_post=norm, residual=1.2),
+        SubBlock((FeedForward(256, Activation.GELU, 0.1, 0.08),), norm_post=norm),
+    )
+    stack, ids = Stack(128, (blocks,) * 3, Embedding(0.3)), np.arange(6)
+    problem = SignalPropagation(stack=stack, initial=stack.initial_cov(ids), top_gradient=None)
+    kept = stream_kept(problem, key=jax.random.key(0), pairs=24)
+    told = own_token_logit(stack, np.ones(6), kept=kept)
+
+    def one(key: jax.Array) -> jax.Array:
+        first, *rest = jax.random.split(key, 1 + len(stack.layers))
+        x = table = 0.3 * jax.random.normal(first, (6, 128))
+        for index, own in enumerate(rest):
+            x = layer(stack, index, x, own)
+        return jnp.sum(x * table, axis=1)
+
+    count = 200
+    own = np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(1), count)))
+    error = own.std(axis=0, ddof=1) / count**0.5
+    assert np.all(np.abs(own.mean(axis=0) - told) < 4.5 * error + 6 / 128 * told)
+    # The multipliers alone, without the shares that the norms take, are another number.
+    alone = own_token_logit(stack, np.ones(6), kept=1.2**3)
+    assert np.all(np.abs(own.mean(axis=0) - alone) > 9 * error + 12 / 128 * told)

@@ -15,6 +15,7 @@ from .designs import Redesign as Redesign
 from .designs import changed as changed
 from .designs import redesign as redesign
 from .heads import value_gain as value_gain
+from .kept import stream_kept as stream_kept
 from .kernels import activation_kernel as activation_kernel
 from .labels import Label as Label
 from .labels import distinct_overlap as distinct_overlap

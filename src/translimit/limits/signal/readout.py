@@ -117,7 +117,8 @@ def own_token_logit(
         square: q_L, mean square of the entries of tokens before the final norm, of any shape.
         logit_scale: lambda, what logits are multiplied with.
         kept: Pi, what is left of the stream's first tokens at the last level: the product of all
-            residual multipliers (the default) and of the scales of the norms after a sum.
+            residual multipliers (the default) and of the scales of the norms after a sum
+            (`stream_kept`).
 
     Raises:
         ArgumentError: a stack without a table of embeddings; norms after a sum and no `kept`.
