@@ -75,7 +75,8 @@ def start(
         x = _narrow(drawn, width)
     else:
         at = total**0.5 * gram_root(fixed, width)
-        x = _narrow(sum(noise_update(at, factor(raw - fixed), dim, key)), width)
+        placed, drawn = noise_update(at, factor(raw - fixed), dim, key)
+        x = _narrow(placed + drawn, width)
     return x if norm is None else x * _scales(norm, x, total)
 
 

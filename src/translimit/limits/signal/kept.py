@@ -2,9 +2,10 @@ r"""What a stack leaves of its first tokens: under post-LN every norm after a su
 
 A token of the last level is Pi times what entered, and what the branches added, with
 
-    Pi_i = prod over sub-blocks of a s_i,     s_i = g / (Z_ii + eps)^{1/2} of the norm after the sum.
+    Pi_i = prod over sub-blocks of a s_i,     s_i = g / (Z_ii + eps)^{1/2},
 
-Z is that of infinite width. Without norms after sums Pi is the product of the multipliers a alone.
+s of the norm after the sum Z, that of infinite width. Without such norms Pi is the product of the
+multipliers a alone.
 
 Reference: documentation, "Signal propagation".
 """

@@ -234,11 +234,13 @@ def _first_row(
     branch: FeedForward | Experts, dim: int, cov: Float[Array, "n n"], key: Key
 ) -> tuple[Array, Array]:
     blocks = [(branch, jnp.ones(()))] if isinstance(branch, FeedForward) else []
+    out = slope = jnp.zeros_like(cov)
     if isinstance(branch, Experts):
         blocks = [(branch.expert, routing_overlap(branch, dim, cov, key, ROUTERS))]
         beside = shared_units(branch, dim, cov)
-        blocks += [] if beside is None else [(branch.shared, beside[1].out)]
-    out = slope = jnp.zeros_like(cov)
+        if beside is not None and branch.shared is not None:
+            blocks.append((branch.shared, beside[1].out))
+            slope = beside[1].through_in * beside[0].out
     for block, chosen in blocks:
         told = units(block, dim, cov)
         out = out + chosen * told.out

@@ -124,7 +124,8 @@ def spread(
         problem: the stack and its tokens.
         key: of the sampled heads, units and routers.
         observables: "overlap" of two different tokens, "overlap_all" of all pairs, "mean_square",
-            "effective_rank" of the overlaps.
+            "effective_rank" of the overlaps, whose deviation is of second order, and not told,
+            where all of them vanish.
         levels: whole numbers of layers, rising; all by default.
         pairs: antithetic pairs of heads in the first layer, as in `Recursion`.
         drawn: whether the tokens that enter are drawn, as those of a random embedding are.
