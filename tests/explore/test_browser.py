@@ -1,166 +1,28 @@
 """The page in a real browser: it opens, answers to keys, fits a phone and asks nobody else."""
 
-import importlib.util
 import os
-import re
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import pytest
-
-from translimit.explore import PANELS, SLIDERS
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-MARIMO = importlib.util.find_spec("marimo") is not None  # not loaded: it changes other libraries
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-pytestmark = [
-    pytest.mark.skipif(
-        not CHROMIUM,
-        reason="THE EXPLORER WAS NOT SEEN: no Chromium on PATH (apt-get install chromium)",
-    ),
-    pytest.mark.skipif(not MARIMO, reason="marimo is not installed: the explorer was not seen"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-PHONE, DESKTOP = 390, 1280
-#: Milliseconds that a browser may need on a busy machine; nothing is measured against it.
-PATIENCE = 300_000
-#: Heavy panels are compiled where they are asked for.
-SERVE = (
-    "from translimit.explore import serve; serve({config!r}, port=0, browser=False, ahead=False)"
+from tests.explore.pages import (
+    DESKTOP,
+    NEEDS_BROWSER,
+    PATIENCE,
+    PHONE,
+    load,
+    outside_of_the_page,
+    overflow,
+    press,
+    quiet,
+    sliders,
 )
 
+from translimit.explore import PANELS
 
-@dataclass
-class Seen:
-    """What the page did besides what it showed."""
-
-    console: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    command = [sys.executable, "-u", "-c", SERVE.format(config=None)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ}
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Open the page at a query; returns the page and what it did besides."""
-    contexts = []
-
-    def go(query: str = "", width: int = DESKTOP, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page, seen = context.new_page(), Seen()
-        page.set_default_timeout(PATIENCE)
-
-        def only_here(route) -> None:
-            if urlsplit(route.request.url).hostname == "127.0.0.1":
-                route.continue_()
-            else:
-                seen.outside.append(route.request.url)
-                route.abort()
-
-        page.route(re.compile("^(http|ws)"), only_here)
-        page.on("console", lambda one: seen.console.append(one.text) if one.type == "error" else 0)
-        page.on("pageerror", lambda error: seen.console.append(str(error)))
-        page.goto(f"{address}&{query.removeprefix('?')}")
-        page.wait_for_selector("#details, #message")
-        return page, seen
-
-    yield go
-    for context in contexts:
-        context.close()
-
-
-def sliders(page) -> dict:
-    """Those that the panel shows, by name."""
-    reads = PANELS[page.get_attribute("#panel", "data-panel")].reads
-    named = {
-        name: page.get_by_role("slider", name=SLIDERS[name].label, exact=True) for name in reads
-    }
-    for one in named.values():
-        one.wait_for()
-    assert page.get_by_role("slider").count() == len(reads)
-    return named
-
-
-def press(page, slider=None, key: str = "ArrowRight") -> float:
-    """Press a key on a slider, or where the focus is, and wait for another figure; milliseconds."""
-    if slider is not None:
-        slider.focus()
-    before = page.inner_html("#charts")
-    start = time.perf_counter()
-    page.keyboard.press(key)
-    page.wait_for_function(
-        """before => {
-            const now = document.getElementById("charts");
-            return now !== null && now.innerHTML !== before;
-        }""",
-        arg=before,
-    )
-    return 1e3 * (time.perf_counter() - start)
-
-
-def load(page, file) -> None:
-    """Choose a file with the button."""
-    with page.expect_file_chooser() as chooser:
-        page.get_by_text("or load a config.json").click()
-    chooser.value.set_files(file)
-
-
-def overflow(page) -> int:
-    return page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-
-
-def outside_of_the_page(page) -> list[str]:
-    """Elements of ours that reach beyond the right edge, unless an ancestor scrolls."""
-    return page.evaluate("""() => {
-      const clips = (element) => {
-        for (let box = element; box && box !== document.body; box = box.parentElement)
-          if (box.id !== "App" && getComputedStyle(box).overflowX !== "visible") return true;
-        return false;
-      };
-      return [...document.querySelectorAll(".tl *, .tl-sliders *")]
-        .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-        .filter((e) => !clips(e)).map((e) => e.outerHTML.slice(0, 120));
-    }""")
-
-
-def quiet(seen: Seen) -> None:
-    assert seen.console == []
-    assert seen.outside == []
+pytestmark = NEEDS_BROWSER
 
 
 def test_the_page_opens_answers_to_the_keyboard_and_fits_a_phone(visit) -> None:

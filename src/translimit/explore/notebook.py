@@ -41,7 +41,7 @@ def _(PANELS, TranslimitError, View, mo):
 @app.cell
 def _(mo, page):
     mo.Html(
-        page.STYLE + '<div class="tl"><h1 style="font-size:1.5rem;font-weight:700">What the limits '
+        '<div class="tl"><h1 style="font-size:1.5rem;font-weight:700">What the limits '
         "predict</h1><p>Describe an architecture, move the sliders, and see what each infinite "
         "limit says of it.</p></div>"
     )
@@ -84,7 +84,7 @@ def _(get_refusal, mo, page):
 
 
 @app.cell
-def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo):
+def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo, page):
     _start = get_start()
     sliders = mo.ui.dictionary(
         {
@@ -109,7 +109,7 @@ def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo):
             panel,
             mo.Html(
                 '<div class="tl-sliders">'
-                + "".join(f'<div class="tl-{name}">{one}</div>' for name, one in sliders.items())
+                + "".join(page.slider_html(name, one) for name, one in sliders.items())
                 + f'<div class="tl-optimizer">{optimizer}</div></div>'
             ),
         ]
@@ -146,7 +146,7 @@ def _(TranslimitError, mo, page, panel, refused, view, warm):
                     title="Computing", subtitle="the first time at these sizes takes longer"
                 ):
                     found = warm.compute(view)
-            _shown = page.panel_html(view.panel, found)
+            _shown = page.panel_html(view.panel, found, view.to_query())
         except TranslimitError as _error:
             _shown = page.message_html(_error, view.panel)
     mo.Html(_shown)

@@ -4,58 +4,63 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from pathlib import Path
 
 from translimit.explore.drawing import svg
 from translimit.explore.panel import Panel
 from translimit.explore.registry import PANELS
 from translimit.explore.view import SLIDERS, View
 
-STYLE = """<style>
-.tl {max-width: 100%; overflow-wrap: anywhere}
-.tl .charts {display: flex; flex-wrap: wrap; gap: 0.5rem 1.5rem}
-.tl figure.chart {flex: 1 1 300px; max-width: 560px; min-width: 0; margin: 0}
-.tl figure.chart:only-child {max-width: 700px}
-.tl figure.chart > svg {width: 100%; height: auto; display: block}
-.tl figure.chart figcaption {font-weight: 600; margin: 0.4rem 0 0.2rem}
-.dark .tl figure.chart > svg, .dark .tl .legend svg {filter: brightness(1.4)}
-.tl .legend {display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; font-size: 0.85rem}
-.tl .legend span {display: inline-flex; align-items: center; gap: 0.4rem}
-.tl .legend svg {flex: none}
-.tl .says {font-size: 1.05rem; font-weight: 600; margin: 0.4rem 0}
-.tl h3 {font-size: 1rem; font-weight: 600; margin: 1rem 0 0.2rem}
-.tl ul {margin: 0; padding-left: 1.2rem; list-style: disc}
-.tl li {margin: 0.15rem 0}
-.tl pre {overflow-x: auto; max-width: 100%; padding: 0.7rem; font-size: 0.8rem; margin: 0;
-  border: 1px solid currentColor; border-radius: 6px; overflow-wrap: normal}
-.tl .wide {overflow-x: auto; max-width: 100%}
-.tl table {border-collapse: collapse; font-size: 0.9rem; margin-top: 0.6rem}
-.tl td, .tl th {text-align: left; padding: 0.2rem 0.8rem 0.2rem 0; vertical-align: top;
-  font-weight: normal; border-bottom: 1px solid rgb(128 128 128 / 0.35)}
-.tl th {font-weight: 600}
-.tl .error {border-left: 4px solid #D55E00; padding: 0.5rem 0.8rem}
-.tl .note {opacity: 0.8; font-size: 0.9rem}
-.tl a {text-decoration: underline}
-.tl-sliders {display: grid; gap: 0.2rem 1.2rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 155px), 1fr))}
-@media (min-width: 700px) {.tl-sliders {grid-template-columns: repeat(3, 1fr)}}
-</style>"""
+#: What the head of the page holds besides marimo's own, in this order.
+HEAD = ("page.css", "play.js")
+
+
+def head() -> str:
+    """The style and the scripts of the page, for its head."""
+    folder = Path(__file__).parent
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in HEAD}
+    return "".join(
+        f"<style>{text}</style>" if name.endswith(".css") else f"<script>{text}</script>"
+        for name, text in texts.items()
+    )
 
 
 def sliders_of(name: str) -> str:
     """A style that shows the sliders to which a panel answers, and hides the others."""
     reads = PANELS[name].reads
-    hidden = [one for one in SLIDERS if one not in reads]
-    hidden += [] if name in ("rates", "all") else ["optimizer"]
-    return f"<style>{''.join(f'.tl-sliders .tl-{one} {{display: none}}' for one in hidden)}</style>"
+    hidden = [f".tl-{one}" for one in SLIDERS if one not in reads]
+    hidden += [] if name in ("rates", "all") else [".tl-optimizer"]
+    hidden += [f".tl-{one} tl-play" for one in SLIDERS if one != PANELS[name].plays]
+    return f"<style>{''.join(f'.tl-sliders {one} {{display: none}}' for one in hidden)}</style>"
 
 
-def panel_html(name: str, panel: Panel) -> str:
-    """The figures of a panel with what it says, and its table."""
+def slider_html(name: str, slider: object) -> str:
+    """A slider with its button to play, where a panel plays it.
+
+    Args:
+        name: of the slider.
+        slider: what marimo shows.
+    """
+    played = any(kind.plays == name for kind in PANELS.values())
+    label = html.escape(SLIDERS[name].label, quote=True)
+    play = f'<tl-play data-slider="{name}" data-label="{label}"></tl-play>' if played else ""
+    return f'<div class="tl-{name}">{slider}{play}</div>'
+
+
+def panel_html(name: str, panel: Panel, answers: str = "") -> str:
+    """The figures of a panel with what it says, and its table.
+
+    Args:
+        name: of the panel.
+        panel: what it holds.
+        answers: the query of the view that it answers.
+    """
     kind = PANELS[name]
     charts = "".join(svg(chart) for chart in panel.figures)
     table = _table(panel.table) if panel.table else ""
     return (
-        f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" aria-live="polite">'
+        f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" '
+        f'data-answers="{html.escape(answers, quote=True)}" aria-live="polite">'
         f'<p class="note">{html.escape(kind.question)}</p>'
         f'<p class="says" id="says">{html.escape(panel.says)}</p>'
         f'<div class="charts" id="charts">{charts}</div>{table}</section>'

@@ -31,6 +31,7 @@ class Kind:
         panel: computes it.
         shape: views with the same shape share a compiled program; None where nothing is compiled.
         quick: whether it answers while a slider moves, once its program is compiled.
+        plays: the slider that its button moves from stop to stop, or "".
     """
 
     title: str
@@ -39,6 +40,7 @@ class Kind:
     panel: Callable[[View], Panel]
     shape: Callable[[View], Hashable]
     quick: bool = True
+    plays: str = ""
 
 
 PANELS: dict[str, Kind] = {
@@ -48,6 +50,7 @@ PANELS: dict[str, Kind] = {
         ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
         overlaps.panel,
         overlaps.shape,
+        plays="layers",
     ),
     "covariance": Kind(
         "Covariance SDE",
@@ -55,6 +58,7 @@ PANELS: dict[str, Kind] = {
         ("heads", "head_dim", "layers", "step", "temperature"),
         covariance.panel,
         covariance.shape,
+        plays="layers",
     ),
     "ellipses": Kind(
         "Gaussian closure",
@@ -62,6 +66,7 @@ PANELS: dict[str, Kind] = {
         ("temperature", "time"),
         ellipses.panel,
         ellipses.shape,
+        plays="time",
     ),
     "clusters": Kind(
         "Clusters",
@@ -69,6 +74,7 @@ PANELS: dict[str, Kind] = {
         ("tokens", "temperature", "time"),
         clusters.panel,
         clusters.shape,
+        plays="time",
     ),
     "regimes": Kind(
         "Regime map",
@@ -76,6 +82,7 @@ PANELS: dict[str, Kind] = {
         ("heads", "layers", "step"),
         regimes.panel,
         regimes.shape,
+        plays="layers",
     ),
     "rates": Kind(
         "Learning rates",
@@ -83,6 +90,7 @@ PANELS: dict[str, Kind] = {
         ("heads", "head_dim", "layers", "alpha_a", "alpha_l"),
         rates.panel,
         rates.shape,
+        plays="layers",
     ),
     "training": Kind(
         "Training",

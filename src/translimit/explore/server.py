@@ -48,13 +48,14 @@ def serve(
     except ImportError:
         listener.close()
         raise MissingExtraError("marimo", "explore") from None
-    from translimit.explore import warm
+    from translimit.explore import page, warm
 
-    page = Guard(marimo.create_asgi_app(quiet=True).with_app(path="", root=str(NOTEBOOK)).build())
-    address = f"http://{HOST}:{listener.getsockname()[1]}/?{TOKEN}={page.token}"
+    builder = marimo.create_asgi_app(quiet=True, html_head=page.head())
+    guard = Guard(builder.with_app(path="", root=str(NOTEBOOK)).build())
+    address = f"http://{HOST}:{listener.getsockname()[1]}/?{TOKEN}={guard.token}"
     address += f"&{query}" if query else ""
     # An open page holds a connection: without a limit, Ctrl-C would wait for the browser.
-    settings = uvicorn.Config(page, log_level="error", timeout_graceful_shutdown=1)
+    settings = uvicorn.Config(guard, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
     if ahead:
         warm.start()
