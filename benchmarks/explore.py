@@ -27,7 +27,7 @@ def main() -> None:
     for name in chosen:
         kind, first = PANELS[name], View(panel=name)
         milliseconds(first)
-        for slider in kind.reads:
+        for slider in filter(SLIDERS.__contains__, kind.reads):
             took = []
             for stop in SLIDERS[slider].values:
                 view = replace(first, **{slider: stop})

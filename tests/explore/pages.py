@@ -23,6 +23,15 @@ NEEDS_BROWSER = [
     pytest.mark.skipif(not PLAYWRIGHT, reason="playwright is not installed"),
     pytest.mark.skipif(not MARIMO, reason="marimo is not installed: the explorer was not seen"),
 ]
+
+
+def needs_browser(test):
+    """A test that needs a browser in a file whose others do not."""
+    for mark in NEEDS_BROWSER:
+        test = mark(test)
+    return test
+
+
 PHONE, DESKTOP = 390, 1280
 #: Milliseconds that a browser may need on a busy machine; nothing is measured against it.
 PATIENCE = 300_000
@@ -40,11 +49,13 @@ def sliders(page) -> dict:
     """Those that the panel shows, by name."""
     reads = PANELS[page.get_attribute("#panel", "data-panel")].reads
     named = {
-        name: page.get_by_role("slider", name=SLIDERS[name].label, exact=True) for name in reads
+        name: page.get_by_role("slider", name=SLIDERS[name].label, exact=True)
+        for name in reads
+        if name in SLIDERS
     }
     for one in named.values():
         one.wait_for()
-    assert page.get_by_role("slider").count() == len(reads)
+    assert page.get_by_role("slider").count() == len(named)
     return named
 
 

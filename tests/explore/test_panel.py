@@ -11,9 +11,20 @@ import pytest
 
 from translimit.core import ArgumentError, ConfigError
 from translimit.experiments import all_experiments
-from translimit.explore import PANELS, SLIDERS, Panel, View, page, panel_of, svg, warm
+from translimit.explore import (
+    CHOICES,
+    PANELS,
+    SLIDERS,
+    TEXTS,
+    Globe,
+    Panel,
+    View,
+    page,
+    panel_of,
+    warm,
+)
 from translimit.explore.view import PANEL_NAMES
-from translimit.figures import Line
+from translimit.figures import Chart, Line
 from translimit.predict import predict
 
 #: Small views, so that a program is compiled once in this file.
@@ -21,7 +32,7 @@ VIEWS = {
     "overlaps": View(heads=4, head_dim=16, tokens=4, layers=32),
     "covariance": View(panel="covariance", heads=2, head_dim=16, layers=16, temperature=0.5),
     "ellipses": View(panel="ellipses", time=0.2),
-    "clusters": View(panel="clusters", tokens=8, time=0.1, temperature=0.2),
+    "clusters": View(panel="clusters", tokens=8, time=0.1, temperature=0.2, moved="1:1,2,-2"),
     "regimes": View(panel="regimes"),
     "rates": View(panel="rates", alpha_a=0.6),
     "training": View(panel="training", layers=2, alpha_l=0.7),
@@ -79,9 +90,9 @@ def test_a_panel_says_what_it_assumes_and_how_far_it_was_verified(name: str) -> 
 def test_figures_are_valid_have_a_text_and_show_the_numbers(name: str) -> None:
     panel = panel_of(VIEWS[name])
     assert panel.figures
-    for chart in panel.figures:
-        ET.fromstring(svg(chart))
-        assert len(chart.alt) > 20
+    for figure in panel.figures:
+        ET.fromstring(page.figure_html(figure))
+        assert len((figure.chart if isinstance(figure, Globe) else figure).alt) > 20
     whole = page.panel_html(name, panel) + page.details_html(VIEWS[name], panel)
     ET.fromstring(f"<div>{re.sub('&[a-z]+;', ' ', whole)}</div>")
 
@@ -90,6 +101,7 @@ def lines_of(panel: Panel) -> list[np.ndarray]:
     return [
         np.asarray(mark.y, dtype=float)
         for chart in panel.figures
+        if isinstance(chart, Chart)
         for mark in chart.marks
         if isinstance(mark, Line)
     ]
@@ -126,6 +138,9 @@ def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
         ("clusters", "tokens", 16),
         ("clusters", "temperature", 1.0),
         ("clusters", "time", 0.6),
+        ("clusters", "layers", 6),
+        ("clusters", "seed", 3),
+        ("clusters", "moved", "2:0,0,1"),
         ("overlaps", "heads", 8),
         ("overlaps", "head_dim", 8),
         ("overlaps", "layers", 64),
@@ -133,12 +148,12 @@ def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
         ("overlaps", "temperature", 0.5),
     ],
 )
-def test_a_slider_changes_the_figure(name: str, slider: str, value: float) -> None:
+def test_a_slider_changes_the_figure(name: str, slider: str, value: object) -> None:
     assert slider in PANELS[name].reads
     view = VIEWS[name]
     assert getattr(view, slider) != value
-    before = [svg(chart) for chart in panel_of(view).figures]
-    after = [svg(chart) for chart in panel_of(replace(view, **{slider: value})).figures]
+    before = [*map(page.figure_html, panel_of(view).figures)]
+    after = [*map(page.figure_html, panel_of(replace(view, **{slider: value})).figures)]
     assert before != after
 
 
@@ -156,9 +171,9 @@ def test_a_described_stack_is_what_predict_says() -> None:
     assert np.abs(plain - np.array(said.value)).max() > 0.05
 
 
-def test_every_slider_is_read_by_a_panel_of_its_own() -> None:
+def test_every_control_is_read_by_a_panel_of_its_own() -> None:
     read = {slider for name, kind in PANELS.items() if name != "all" for slider in kind.reads}
-    assert read == set(SLIDERS)
+    assert read == {*SLIDERS, *CHOICES, *TEXTS, "seed"}
 
 
 @pytest.mark.parametrize("time", [0.0, 1.0])
@@ -211,7 +226,7 @@ def test_the_plan_covers_every_stop_of_the_sliders() -> None:
     for name, kind in PANELS.items():
         if not kind.quick or kind.shape(View()) is None:
             continue
-        for slider in kind.reads:
+        for slider in set(kind.reads) & set(SLIDERS):
             for stop in SLIDERS[slider].values:
                 view = replace(View(panel=name), **{slider: stop})
                 assert (name, kind.shape(view)) in planned

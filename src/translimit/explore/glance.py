@@ -45,11 +45,12 @@ def panel_from(
                 continue
             says.append(found.says)
             rows.append((title, found.says))
-            charts.append(replace(found.figures[0], title=title))
+            first = next(one for one in found.figures if isinstance(one, Chart))
+            charts.append(replace(first, title=title))
         query = {
             name: str(getattr(view, name))
             for name in View.__dataclass_fields__
-            if getattr(view, name) != getattr(View(), name) and name not in ("panel", "optimizer")
+            if getattr(view, name) != getattr(View(), name) and name != "panel"
         }
         return Panel(
             says="What each limit predicts for the same sliders; the panels say what each assumes.",

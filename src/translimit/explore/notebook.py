@@ -16,9 +16,9 @@ def _():
     import marimo as mo
 
     from translimit.core import TranslimitError
-    from translimit.explore import OPTIMIZERS, PANELS, SLIDERS, View, page, warm
+    from translimit.explore import CHOICES, PANELS, SLIDERS, TEXTS, View, page, warm
 
-    return OPTIMIZERS, PANELS, SLIDERS, TranslimitError, View, mo, page, replace, warm
+    return CHOICES, PANELS, SLIDERS, TEXTS, TranslimitError, View, mo, page, replace, warm
 
 
 @app.cell
@@ -84,7 +84,17 @@ def _(get_refusal, mo, page):
 
 
 @app.cell
-def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo, page):
+def _(current, mo, replace, set_start):
+    def _drawn(_):
+        old = current["view"]
+        set_start(replace(old, seed=old.seed + 1, moved=""))
+
+    draw = mo.ui.button(label="draw other starts", on_click=_drawn)
+    return (draw,)
+
+
+@app.cell
+def _(CHOICES, PANELS, SLIDERS, TEXTS, draw, get_start, mo, page):
     _start = get_start()
     sliders = mo.ui.dictionary(
         {
@@ -98,7 +108,24 @@ def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo, page):
             for name, slider in SLIDERS.items()
         }
     )
-    optimizer = mo.ui.dropdown(list(OPTIMIZERS), value=_start.optimizer, label="optimizer")
+    choices = mo.ui.dictionary(
+        {
+            name: mo.ui.dropdown(choice.names, value=getattr(_start, name), label=choice.label)
+            for name, choice in CHOICES.items()
+        }
+    )
+    texts = mo.ui.dictionary(
+        {
+            name: mo.ui.text(
+                value=getattr(_start, name),
+                label=text.label,
+                placeholder=text.example,
+                full_width=True,
+                debounce=400,
+            )
+            for name, text in TEXTS.items()
+        }
+    )
     panel = mo.ui.dropdown(
         {kind.title: name for name, kind in PANELS.items()},
         value=PANELS[_start.panel].title,
@@ -110,22 +137,24 @@ def _(OPTIMIZERS, PANELS, SLIDERS, get_start, mo, page):
             mo.Html(
                 '<div class="tl-sliders">'
                 + "".join(page.slider_html(name, one) for name, one in sliders.items())
-                + f'<div class="tl-optimizer">{optimizer}</div></div>'
+                + "".join(
+                    f'<div class="tl-{name}">{one}</div>'
+                    for name, one in [*choices.items(), ("seed", draw), *texts.items()]
+                )
+                + "</div>"
             ),
         ]
     )
-    return optimizer, panel, sliders
+    return choices, panel, sliders, texts
 
 
 @app.cell
-def _(TranslimitError, current, get_start, optimizer, panel, replace, sliders):
-    _values = {
-        name: int(value) if name in ("heads", "head_dim", "layers", "tokens") else float(value)
-        for name, value in sliders.value.items()
-    }
+def _(SLIDERS, TranslimitError, choices, current, get_start, panel, replace, sliders, texts):
     refused = None
     try:
-        view = replace(get_start(), panel=panel.value, optimizer=optimizer.value, **_values)
+        _values = {name: SLIDERS[name].kind(value) for name, value in sliders.value.items()}
+        _others = choices.value | texts.value
+        view = replace(get_start(), panel=panel.value, **_values, **_others)
         current["view"] = view
     except TranslimitError as _error:
         view, refused = None, _error

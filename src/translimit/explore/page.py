@@ -6,13 +6,16 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from translimit.explore.controls import CHOICES, SLIDERS, TEXTS
 from translimit.explore.drawing import svg
+from translimit.explore.globe import Globe, globe_html
 from translimit.explore.panel import Panel
 from translimit.explore.registry import PANELS
-from translimit.explore.view import SLIDERS, View
+from translimit.explore.view import View
+from translimit.figures import Chart
 
 #: What the head of the page holds besides marimo's own, in this order.
-HEAD = ("page.css", "play.js")
+HEAD = ("page.css", "play.js", "globe.js")
 
 
 def head() -> str:
@@ -26,10 +29,9 @@ def head() -> str:
 
 
 def sliders_of(name: str) -> str:
-    """A style that shows the sliders to which a panel answers, and hides the others."""
+    """A style that shows the controls to which a panel answers, and hides the others."""
     reads = PANELS[name].reads
-    hidden = [f".tl-{one}" for one in SLIDERS if one not in reads]
-    hidden += [] if name in ("rates", "all") else [".tl-optimizer"]
+    hidden = [f".tl-{one}" for one in (*SLIDERS, *CHOICES, *TEXTS, "seed") if one not in reads]
     hidden += [f".tl-{one} tl-play" for one in SLIDERS if one != PANELS[name].plays]
     return f"<style>{''.join(f'.tl-sliders {one} {{display: none}}' for one in hidden)}</style>"
 
@@ -56,7 +58,7 @@ def panel_html(name: str, panel: Panel, answers: str = "") -> str:
         answers: the query of the view that it answers.
     """
     kind = PANELS[name]
-    charts = "".join(svg(chart) for chart in panel.figures)
+    charts = "".join(map(figure_html, panel.figures))
     table = _table(panel.table) if panel.table else ""
     return (
         f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" '
@@ -65,6 +67,11 @@ def panel_html(name: str, panel: Panel, answers: str = "") -> str:
         f'<p class="says" id="says">{html.escape(panel.says)}</p>'
         f'<div class="charts" id="charts">{charts}</div>{table}</section>'
     )
+
+
+def figure_html(figure: Chart | Globe) -> str:
+    """A figure as an element of the page."""
+    return globe_html(figure) if isinstance(figure, Globe) else svg(figure)
 
 
 def details_html(view: View, panel: Panel) -> str:

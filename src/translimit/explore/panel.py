@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from translimit.explore.globe import Globe
 from translimit.figures import Chart
 
 
@@ -38,7 +39,7 @@ class Panel:
     """
 
     says: str
-    figures: tuple[Chart, ...]
+    figures: tuple[Chart | Globe, ...]
     assumptions: tuple[str, ...]
     verified: tuple[Verified, ...]
     code: str

@@ -16,8 +16,9 @@ from translimit.explore import (
     stack,
     training,
 )
+from translimit.explore.controls import CHOICES, SLIDERS, TEXTS
 from translimit.explore.panel import Panel
-from translimit.explore.view import SLIDERS, View
+from translimit.explore.view import View
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Kind:
     Attributes:
         title: what the page calls it.
         question: what it answers.
-        reads: the sliders that change it.
+        reads: the controls that change it: sliders, choices, texts and the seed.
         panel: computes it.
         shape: views with the same shape share a compiled program; None where nothing is compiled.
         quick: whether it answers while a slider moves, once its program is compiled.
@@ -71,7 +72,7 @@ PANELS: dict[str, Kind] = {
     "clusters": Kind(
         "Clusters",
         "How do tokens on the circle and on the sphere gather?",
-        ("tokens", "temperature", "time"),
+        ("tokens", "layers", "temperature", "time", "seed", "moved"),
         clusters.panel,
         clusters.shape,
         plays="time",
@@ -87,7 +88,7 @@ PANELS: dict[str, Kind] = {
     "rates": Kind(
         "Learning rates",
         "Which starts and rates carry a small model's tuning over?",
-        ("heads", "head_dim", "layers", "alpha_a", "alpha_l"),
+        ("heads", "head_dim", "layers", "alpha_a", "alpha_l", "optimizer"),
         rates.panel,
         rates.shape,
         plays="layers",
@@ -115,7 +116,7 @@ _QUICK = {name: (kind.title, kind.panel, kind.shape) for name, kind in PANELS.it
 PANELS["all"] = Kind(
     "All at a glance",
     "What does each limit say of the same sliders?",
-    tuple(SLIDERS),
+    (*SLIDERS, *CHOICES, *TEXTS, "seed"),
     glance.panel_from(_QUICK),
     glance.shape_of(_QUICK),
     quick=False,

@@ -37,8 +37,10 @@ from translimit.core import (
 )
 from translimit.core import config as configurations
 from translimit.describe import StackReading, attentions, read_stack, score_std
+from translimit.explore import starts
+from translimit.explore.controls import CHOICES, SLIDERS
 from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
-from translimit.scaling import OPTIMIZERS, read_size
+from translimit.scaling import read_size
 
 #: The panels, in the order of the page.
 PANEL_NAMES = (
@@ -52,50 +54,12 @@ PANEL_NAMES = (
     "stack",
     "all",
 )
+#: The largest seed.
+MOST_SEEDS = 10**6
 #: Characters of a configuration that an address still carries.
 LONGEST = 4000
 #: Tables of a config.json that say nothing about the architecture and may be long.
 _DROPPED = ("id2label", "label2id", "task_specific_params", "quantization_config")
-
-
-@dataclass(frozen=True)
-class Slider:
-    """One slider.
-
-    Attributes:
-        label: what the page calls it.
-        values: the values at which it stops, increasing.
-        low: the least value that a view may have.
-        high: the largest.
-    """
-
-    label: str
-    values: tuple[float | int, ...]
-    low: float | int
-    high: float | int
-
-    def stops(self, value: float | int) -> list[float | int]:
-        """The values with this one among them."""
-        return sorted({*self.values, value})
-
-
-_ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SLIDERS: dict[str, Slider] = {
-    "heads": Slider("heads H", (1, 2, 4, 8, 12, 16, 32, 64), 1, 512),
-    "head_dim": Slider("key/query dimension", (8, 16, 32, 64, 128, 256), 1, 1024),
-    "layers": Slider("depth L", (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192), 1, 1000),
-    "tokens": Slider("tokens n", (4, 8, 16, 32, 64), 2, 64),
-    "step": Slider(
-        "step η", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 1e-3, 100.0
-    ),
-    "temperature": Slider(
-        "temperature", (0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 0.15, 1e4
-    ),
-    "alpha_a": Slider("exponent α_A", _ALPHAS, 0.5, 1.0),
-    "alpha_l": Slider("exponent α_L", _ALPHAS, 0.5, 1.0),
-    "time": Slider("part of the depth", tuple(i / 50 for i in range(51)), 0.0, 1.0),
-}
-_WHOLE = ("heads", "head_dim", "layers", "tokens")
 
 
 @dataclass(frozen=True)
@@ -115,6 +79,8 @@ class View:
         alpha_l: exponent of the branches.
         time: part of the depth that has passed, in [0, 1].
         optimizer: of the scaling rules.
+        seed: of the tokens that start on the circle and on the sphere.
+        moved: tokens that start elsewhere on the sphere; see `explore.starts`.
 
     Raises:
         ArgumentError: a value outside of its range.
@@ -139,20 +105,23 @@ class View:
     alpha_l: float | int = 1.0
     time: float | int = 0.5
     optimizer: str = "adamw"
+    seed: int = 0
+    moved: str = ""
 
     def __post_init__(self) -> None:
         for name, slider in SLIDERS.items():
             value = getattr(self, name)
-            if name in _WHOLE:
+            if slider.kind is int:
                 require_count(value, name, int(slider.low), int(slider.high))
             else:
                 require_real(value, name, Bounds(slider.low, slider.high))
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigError(
-                "optimizer", f"got {brief(self.optimizer)}", nearest(self.optimizer, OPTIMIZERS)
-            )
-        if self.panel not in PANEL_NAMES:
-            raise ConfigError("panel", f"got {brief(self.panel)}", nearest(self.panel, PANEL_NAMES))
+        known = {name: choice.names for name, choice in CHOICES.items()} | {"panel": PANEL_NAMES}
+        for name, names in known.items():
+            value = getattr(self, name)
+            if value not in names:
+                raise ConfigError(name, f"got {brief(value)}", nearest(value, names))
+        require_count(self.seed, "seed", 0, MOST_SEEDS)
+        starts.moved_of(self.moved)
         if len(self.config) > LONGEST:
             raise ConfigError(
                 "config",

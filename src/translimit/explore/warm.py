@@ -12,9 +12,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from translimit.core import TranslimitError
+from translimit.explore.controls import SLIDERS
 from translimit.explore.panel import Panel
 from translimit.explore.registry import PANELS, panel_of
-from translimit.explore.view import SLIDERS, View
+from translimit.explore.view import View
 
 _ready: set[tuple[str, Hashable]] = set()
 _locks: dict[tuple[str, Hashable], threading.Lock] = defaultdict(threading.Lock)
