@@ -135,6 +135,8 @@ def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
         ("regimes", "step", 1.0),
         ("ellipses", "temperature", 2.0),
         ("ellipses", "time", 0.3),
+        ("ellipses", "maps", "rotation"),
+        ("ellipses", "maps_text", "1,0,0,1 / 1,0,0,1 / 0,0,0,0"),
         ("clusters", "tokens", 16),
         ("clusters", "temperature", 1.0),
         ("clusters", "time", 0.6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from translimit.explore.maps import MAPS, VARIANTS
 from translimit.scaling import OPTIMIZERS
 
 
@@ -66,6 +67,8 @@ class Choice:
 
 CHOICES: dict[str, Choice] = {
     "optimizer": Choice("optimizer", ("adamw", *(one for one in OPTIMIZERS if one != "adamw"))),
+    "variant": Choice("attention", tuple(VARIANTS)),
+    "maps": Choice("Q, K and V", tuple(MAPS)),
 }
 
 
@@ -84,4 +87,5 @@ class Text:
 
 TEXTS: dict[str, Text] = {
     "moved": Text("starts moved by hand", "3:0,0,1;5:1,0,0"),
+    "maps_text": Text("other Q / K / V", "1,0,0,1 / 1,0,0,1 / -1,0,0,-1"),
 }

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from translimit.core import solve, with_error
+from translimit.explore.networks import TOO_LARGE, beside, shaped_correlations
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
 from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line
@@ -29,6 +30,7 @@ TIMES = 41
 CODE = """\
 import jax, math, numpy as np
 from translimit import solve
+from translimit.explore.networks import shaped_correlations
 from translimit.limits.shaped import (
     Block, CovarianceSDE, StructurePreserving, explosion_probability
 )
@@ -41,6 +43,10 @@ method, times = StructurePreserving(paths={paths}), np.linspace(0.0, {layers} / 
 solution = solve(sde, method, key=jax.random.key(0), save=times)
 cov, blow_up_time = solution.cov, solution.blow_up_time
 two_tokens = explosion_probability(block, 2 - 2 * {correlation})  # at any depth, closed form
+# Networks of these sizes, layer by layer: in law those of models.ShapedTransformer
+networks = shaped_correlations(
+    {tokens}, {correlation}, {head_dim}, {heads}, {layers}, gamma, {temperature!r}
+)
 """
 
 
@@ -52,9 +58,9 @@ def shape(view: View) -> Hashable:
 def panel(view: View) -> Panel:
     """What depth and width do to the covariance of the tokens when they grow together."""
     t1 = view.layers / view.width
-    block = Block(
-        gamma=view.step / math.hypot(1.0, view.step), tau0=view.temperature, heads=view.heads
-    )
+    gamma = view.step / math.hypot(1.0, view.step)
+    width = view.width
+    block = Block(gamma=gamma, tau0=view.temperature, heads=view.heads)
     start = CORRELATION + (1 - CORRELATION) * np.eye(TOKENS)
     sde = CovarianceSDE(block=block, initial=start, t1=t1)
     solution = solve(
@@ -62,6 +68,15 @@ def panel(view: View) -> Panel:
         StructurePreserving(paths=PATHS),
         key=jax.random.key(0),
         save=np.linspace(0.0, t1, TIMES),
+    )
+    networks = shaped_correlations(
+        TOKENS,
+        CORRELATION,
+        width // view.heads,
+        view.heads,
+        view.layers,
+        gamma,
+        float(view.temperature),
     )
     two_tokens = explosion_probability(block, 2 - 2 * CORRELATION)
     exploded = solution.blow_up_probability()
@@ -73,6 +88,8 @@ def panel(view: View) -> Panel:
         f"At depth over width L/D = {t1:.3g}: {share} of the paths of {TOKENS} tokens have "
         f"exploded; two tokens explode at some depth with probability {two_tokens:.3g}."
     )
+    if not len(networks):
+        says += f" {TOO_LARGE}"
     return Panel(
         says=says,
         figures=(
@@ -81,6 +98,7 @@ def panel(view: View) -> Panel:
                 f"depth over width, up to {t1:.3g}.",
                 np.asarray(solution.ts),
                 correlations,
+                networks,
             ),
             _explosions(
                 f"Part of the paths that exploded against depth over width, up to "
@@ -96,6 +114,8 @@ def panel(view: View) -> Panel:
             "Depth and width grow together at fixed L/D; every key/query dimension is large.",
             f"{TOKENS} tokens of unit variance and correlation {CORRELATION}, whatever the slider "
             "of tokens says; no feed-forward block.",
+            "The networks have these heads, layers and width; their error bars are two standard "
+            "errors of the mean, which the median of the paths need not be.",
             f"{PATHS} paths: a probability near one half has a standard error of 4 %.",
         ),
         verified=(
@@ -123,6 +143,7 @@ def panel(view: View) -> Panel:
             tokens=TOKENS,
             layers=view.layers,
             dim=view.width,
+            head_dim=width // view.heads,
             paths=PATHS,
             times=TIMES,
         ),
@@ -130,11 +151,12 @@ def panel(view: View) -> Panel:
             "cov": np.asarray(solution.cov),
             "blow_up_time": blow_up,
             "two_tokens": two_tokens,
+            "networks": networks,
         },
     )
 
 
-def _bands(alt: str, ts: np.ndarray, correlations: np.ndarray) -> Chart:
+def _bands(alt: str, ts: np.ndarray, correlations: np.ndarray, networks: np.ndarray) -> Chart:
     alive = np.isfinite(correlations).any(axis=0)
     cuts = np.full((5, len(ts)), np.nan)
     cuts[:, alive] = np.nanquantile(correlations[:, alive], [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
@@ -147,6 +169,7 @@ def _bands(alt: str, ts: np.ndarray, correlations: np.ndarray) -> Chart:
             Band(ts, cuts[0], cuts[4], COLOURS[0], "10 to 90 %", 0.2),
             Band(ts, cuts[1], cuts[3], COLOURS[0], "25 to 75 %", 0.35),
             Line(ts, cuts[2], INK, f"median of {len(correlations)} paths"),
+            *beside(networks, float(ts[-1])),
         ),
     )
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from translimit.core import ArgumentError, solve, with_error
 from translimit.describe import WideHeads, diffusive_step
+from translimit.explore.networks import TOO_LARGE, beside, head_overlaps, mean_and_error
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line
+from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line, Mark
 from translimit.limits.homogenized import CollapseDepth, SimplexClosure, collapse_depth
 
 THRESHOLD = 0.5
@@ -23,6 +24,7 @@ CODE = """\
 import numpy as np
 from translimit import solve
 from translimit.describe import WideHeads, diffusive_step
+from translimit.explore.networks import head_overlaps
 from translimit.limits.homogenized import SimplexClosure, collapse_depth
 
 law = WideHeads(dim={dim}, score_std={score_std!r})
@@ -31,6 +33,8 @@ closure = SimplexClosure(law=law, tokens={tokens}, t1={layers} * each)
 overlap = solve(closure).overlap  # at 101 equally spaced depths
 depth = collapse_depth(law, tokens={tokens}, step={step!r}, heads={heads}, threshold={threshold})
 collapse = np.array([depth.layers, depth.spread, depth.error])
+# Networks of these sizes, layer by layer: in law those of models.RandomHeadChain
+networks = head_overlaps({tokens}, {dim}, {heads}, {layers}, {step!r}, {score_std!r})
 """
 
 
@@ -54,13 +58,21 @@ def panel(view: View) -> Panel:
     unit = _unit_collapse(view.width, view.score_std, view.tokens)
     collapse = np.array([unit.layers, unit.spread, unit.error], dtype=float) / each
 
+    sizes = view.tokens, view.width, view.heads, view.layers
+    networks = head_overlaps(*sizes, float(view.step), view.score_std)
+    drawn = "" if len(networks) else f" {TOO_LARGE}"
+    if len(networks):
+        mean, error = mean_and_error(networks)
+        told = with_error(mean[-1], 2 * error[-1], ".3g", ".1g")
+        drawn = f" In {len(networks)} networks of these sizes it is {told}."
+
     when = f"at layer {with_error(collapse[0], collapse[1], '.3g', '.2g')}"
     beyond = "" if collapse[0] <= view.layers else f", beyond the {view.layers} layers"
     # A small step is what the limit rests on; see `classify`, whose tolerance this is.
     caution = "" if each <= 0.05 else "With steps this large a limit is no guide. "
     return Panel(
         says=f"{caution}The overlap reaches {THRESHOLD} {when}{beyond}. After layer "
-        f"{view.layers} it is {overlap[-1]:.3g}.",
+        f"{view.layers} it is {overlap[-1]:.3g}.{drawn}",
         figures=(
             _chart(
                 f"Mean overlap of {view.tokens} tokens against the layer, from 0 to "
@@ -68,6 +80,7 @@ def panel(view: View) -> Panel:
                 view.layers,
                 overlap,
                 collapse,
+                networks,
             ),
         ),
         assumptions=_assumptions(view, each, unit),
@@ -92,7 +105,7 @@ def panel(view: View) -> Panel:
             layers=view.layers,
             threshold=THRESHOLD,
         ),
-        numbers={"overlap": overlap, "collapse": collapse},
+        numbers={"overlap": overlap, "collapse": collapse, "networks": networks},
     )
 
 
@@ -108,6 +121,8 @@ def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ..
         "Every layer draws new heads, values with independent Gaussian entries at the standard "
         "scaling; scores are Gaussian (key/query dimension large), with standard deviation "
         f"1/temperature = {view.score_std:.3g}.",
+        "The networks of these sizes have the same law of heads; their error bars are two standard "
+        "errors of the mean.",
         "Tokens stay on the sphere and start orthogonal; the curve is the mean of their overlaps "
         "over networks, with fluctuations to second order in 1/width.",
         f"Small steps: one layer advances the diffusive time by step²/heads = {each:.3g}; the "
@@ -121,10 +136,12 @@ def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ..
     )
 
 
-def _chart(alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray) -> Chart:
+def _chart(
+    alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray, networks: np.ndarray
+) -> Chart:
     depth, spread = collapse[:2]
     low = min(0.0, float(overlap.min()))
-    marks: list[Line | Band] = [
+    marks: list[Mark] = [
         Line([0, layers], [THRESHOLD, THRESHOLD], INK, f"threshold {THRESHOLD}", "2 4", 1.2)
     ]
     if depth <= layers:
@@ -134,7 +151,8 @@ def _chart(alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray) -> 
             Line([depth, depth], [low, 1], COLOURS[1], f"collapse: layer {depth:.3g}", "7 4")
         )
     places = np.linspace(0, layers, len(overlap))
-    marks.append(Line(places, overlap, COLOURS[0], "overlap"))
+    marks.append(Line(places, overlap, COLOURS[0], "overlap in the limit"))
+    marks += beside(networks, layers)
     return Chart(
         alt=alt,
         x=ChartAxis("layer", 0, layers),

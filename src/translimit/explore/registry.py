@@ -64,7 +64,7 @@ PANELS: dict[str, Kind] = {
     "ellipses": Kind(
         "Gaussian closure",
         "How does attention move a Gaussian cloud of infinitely many tokens?",
-        ("temperature", "time"),
+        ("temperature", "time", "variant", "maps", "maps_text"),
         ellipses.panel,
         ellipses.shape,
         plays="time",

@@ -39,6 +39,7 @@ from translimit.core import config as configurations
 from translimit.describe import StackReading, attentions, read_stack, score_std
 from translimit.explore import starts
 from translimit.explore.controls import CHOICES, SLIDERS
+from translimit.explore.maps import maps_of
 from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
 from translimit.scaling import read_size
 
@@ -81,6 +82,9 @@ class View:
         optimizer: of the scaling rules.
         seed: of the tokens that start on the circle and on the sphere.
         moved: tokens that start elsewhere on the sphere; see `explore.starts`.
+        variant: of attention, where tokens have a Gaussian law.
+        maps: Q, K and V there, by name.
+        maps_text: the same written out, in place of the named ones; see `explore.maps`.
 
     Raises:
         ArgumentError: a value outside of its range.
@@ -107,6 +111,9 @@ class View:
     optimizer: str = "adamw"
     seed: int = 0
     moved: str = ""
+    variant: str = "softmax"
+    maps: str = "turn and stretch"
+    maps_text: str = ""
 
     def __post_init__(self) -> None:
         for name, slider in SLIDERS.items():
@@ -122,6 +129,7 @@ class View:
                 raise ConfigError(name, f"got {brief(value)}", nearest(value, names))
         require_count(self.seed, "seed", 0, MOST_SEEDS)
         starts.moved_of(self.moved)
+        maps_of(self.maps, self.maps_text)
         if len(self.config) > LONGEST:
             raise ConfigError(
                 "config",
