@@ -16,15 +16,16 @@ from translimit.limits.meanfield import SphereFlow
 
 
 def told(shown: str) -> dict:
-    return json.loads(html.unescape(re.search('data-globe="([^"]*)"', shown).group(1)))
+    (text,) = re.findall('data-globe="([^"]*)"', shown)
+    return json.loads(html.unescape(text))
 
 
 def test_the_page_is_told_the_way_of_every_token_and_the_network() -> None:
     panel = panel_of(View(panel="clusters", tokens=8, time=0.1, moved="1:0,0,-2"))
     (globe,) = (one for one in panel.figures if isinstance(one, Globe))
     data = told(page.figure_html(globe))
-    np.testing.assert_allclose(data["path"][-1], panel.numbers["sphere"], atol=1e-3)
-    np.testing.assert_allclose(data["network"], panel.numbers["network_sphere"], atol=1e-3)
+    np.testing.assert_allclose(data["path"][-1], globe.path[-1], atol=1e-3)
+    np.testing.assert_allclose(data["network"], globe.network, atol=1e-3)
     np.testing.assert_allclose(data["path"][0][1], [0, 0, -1], atol=1e-3)
     assert data["moved"] == "1:0,0,-2"
 

@@ -66,4 +66,5 @@ def test_points_carry_two_standard_errors_at_the_levels_of_the_networks() -> Non
     (points,) = beside(networks, 2.0)
     np.testing.assert_allclose(points.x, [1.0, 2.0])
     np.testing.assert_allclose(points.y, [0.2, 0.4])
+    assert points.error is not None
     np.testing.assert_allclose(points.error, [0.2, 0.2])

@@ -35,7 +35,7 @@ VIEWS = {
     "clusters": View(panel="clusters", tokens=8, time=0.1, temperature=0.2, moved="1:1,2,-2"),
     "regimes": View(panel="regimes"),
     "rates": View(panel="rates", alpha_a=0.6),
-    "training": View(panel="training", layers=2, alpha_l=0.7),
+    "training": View(panel="training", heads=2, head_dim=4, layers=2, alpha_l=0.7, gamma0=1.5),
     "stack": View(panel="stack", heads=2, head_dim=8, layers=3, tokens=4),
     "all": View(panel="all", heads=2, head_dim=16, layers=16, tokens=4),
 }

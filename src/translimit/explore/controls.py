@@ -48,7 +48,9 @@ SLIDERS: dict[str, Slider] = {
     ),
     "alpha_a": Slider("exponent α_A", _ALPHAS, 0.5, 1.0),
     "alpha_l": Slider("exponent α_L", _ALPHAS, 0.5, 1.0),
-    "time": Slider("part of the depth", tuple(i / 50 for i in range(51)), 0.0, 1.0),
+    "gamma0": Slider("richness γ₀", (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0), 0.01, 10.0),
+    "rate": Slider("learning rate η₀", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8), 1e-3, 10.0),
+    "time": Slider("part of the way", tuple(i / 50 for i in range(51)), 0.0, 1.0),
 }
 
 

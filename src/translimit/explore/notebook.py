@@ -162,7 +162,7 @@ def _(SLIDERS, TranslimitError, choices, current, get_start, panel, replace, sli
 
 
 @app.cell
-def _(TranslimitError, mo, page, panel, refused, view, warm):
+def _(TranslimitError, current, mo, page, panel, refused, view, warm):
     found = None
     if view is None:
         _shown = page.message_html(refused, panel.value)
@@ -170,12 +170,16 @@ def _(TranslimitError, mo, page, panel, refused, view, warm):
         try:
             if warm.is_ready(view):
                 found = warm.compute(view)
+            elif current.get("answered") == view.panel:  # the old answer stands, and says so
+                mo.output.replace(mo.Html(page.stale_html(current["shown"])))
+                found = warm.compute(view)
             else:
                 with mo.status.spinner(
                     title="Computing", subtitle="the first time at these sizes takes longer"
                 ):
                     found = warm.compute(view)
             _shown = page.panel_html(view.panel, found, view.to_query())
+            current.update(shown=_shown, answered=view.panel)
         except TranslimitError as _error:
             _shown = page.message_html(_error, view.panel)
     mo.Html(_shown)

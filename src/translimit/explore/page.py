@@ -98,6 +98,18 @@ def details_html(view: View, panel: Panel) -> str:
     )
 
 
+def stale_html(shown: str) -> str:
+    """An answer to other sliders, which stands while the new one is computed.
+
+    Args:
+        shown: the panel as it was shown.
+    """
+    return (
+        '<div class="tl-stale" aria-busy="true"><p role="status">Computing … what stands below '
+        f"answers the sliders as they were before.</p>{shown}</div>"
+    )
+
+
 def message_html(error: object, name: str) -> str:
     """A refusal in words, in place of a panel."""
     return (

@@ -31,7 +31,7 @@ class Kind:
         reads: the controls that change it: sliders, choices, texts and the seed.
         panel: computes it.
         shape: views with the same shape share a compiled program; None where nothing is compiled.
-        quick: whether it answers while a slider moves, once its program is compiled.
+        quick: whether its programs are compiled ahead, while the page is read.
         plays: the slider that its button moves from stop to stop, or "".
     """
 
@@ -96,10 +96,11 @@ PANELS: dict[str, Kind] = {
     "training": Kind(
         "Training",
         "How does a network with infinitely many heads learn?",
-        ("layers", "alpha_l"),
+        ("heads", "head_dim", "layers", "alpha_l", "gamma0", "rate", "time"),
         training.panel,
         training.shape,
         quick=False,
+        plays="time",
     ),
     "stack": Kind(
         "This architecture",

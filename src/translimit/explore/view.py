@@ -10,7 +10,8 @@ A view goes into the address of the page and comes back from it, so that a link 
 | `step` | eta: a branch over the stream | residual step; gamma / lambda of the shaped block |
 | `temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
 | `alpha_a`, `alpha_l` | exponents of scores and branches | scaling rules |
-| `time` | part of the depth that has passed | which ellipse, which clusters |
+| `gamma0`, `rate` | richness, learning rate eta_0 | training dynamics |
+| `time` | part of the depth or of training that has passed | which ellipse, clusters, kernel |
 
 A described architecture sets the sliders: the deviation beta_s of its scores is 1 / temperature,
 and what its first attention layer adds, gamma_A / q_0, is step^2 / heads.
@@ -78,7 +79,9 @@ class View:
         temperature: of the scores.
         alpha_a: exponent of the scores in the scaling rules.
         alpha_l: exponent of the branches.
-        time: part of the depth that has passed, in [0, 1].
+        gamma0: richness of training.
+        rate: learning rate of training.
+        time: part of the depth, or of training, that has passed, in [0, 1].
         optimizer: of the scaling rules.
         seed: of the tokens that start on the circle and on the sphere.
         moved: tokens that start elsewhere on the sphere; see `explore.starts`.
@@ -107,6 +110,8 @@ class View:
     temperature: float | int = 1.0
     alpha_a: float | int = 1.0
     alpha_l: float | int = 1.0
+    gamma0: float | int = 1.0
+    rate: float | int = 0.2
     time: float | int = 0.5
     optimizer: str = "adamw"
     seed: int = 0

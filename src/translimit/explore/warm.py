@@ -24,9 +24,8 @@ _guard = threading.Lock()
 
 def is_ready(view: View) -> bool:
     """Whether the open panel answers at once: its program is compiled, or it needs none."""
-    kind = PANELS[view.panel]
-    shape = kind.shape(view)
-    return kind.quick and (shape is None or (view.panel, shape) in _ready)
+    shape = PANELS[view.panel].shape(view)
+    return shape is None or (view.panel, shape) in _ready
 
 
 def compute(view: View) -> Panel:
