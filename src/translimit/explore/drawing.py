@@ -196,6 +196,11 @@ def _point(mark: Points, x: float | int, y: float | int) -> str:
     if not (math.isfinite(x) and math.isfinite(y)):
         return ""
     r = mark.size
+    if mark.hollow and mark.kind == "square":
+        return (
+            f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}" '
+            f'fill="none" stroke="{mark.colour}" stroke-width="1.4"/>'
+        )
     if mark.kind == "ring" or mark.hollow:
         return (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" fill="none" stroke="{mark.colour}" '

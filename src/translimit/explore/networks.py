@@ -53,8 +53,8 @@ def beside(networks: Float[np.ndarray, "networks levels"], end: float | int) -> 
 
 
 def mean_and_error(
-    networks: Float[np.ndarray, networks * levels],
-) -> tuple[Float[np.ndarray, "*levels"], Float[np.ndarray, "*levels"]]:
+    networks: Float[np.ndarray, "networks ..."],
+) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]:
     """Means over networks and their standard errors."""
     return networks.mean(axis=0), networks.std(axis=0, ddof=1) / math.sqrt(len(networks))
 

@@ -16,9 +16,21 @@ def _():
     import marimo as mo
 
     from translimit.core import TranslimitError
-    from translimit.explore import CHOICES, PANELS, SLIDERS, TEXTS, View, page, warm
+    from translimit.explore import CHOICES, PANELS, PRESETS, SLIDERS, TEXTS, View, page, warm
 
-    return CHOICES, PANELS, SLIDERS, TEXTS, TranslimitError, View, mo, page, replace, warm
+    return (
+        CHOICES,
+        PANELS,
+        PRESETS,
+        SLIDERS,
+        TEXTS,
+        TranslimitError,
+        View,
+        mo,
+        page,
+        replace,
+        warm,
+    )
 
 
 @app.cell
@@ -49,30 +61,58 @@ def _(mo, page):
 
 
 @app.cell
-def _(TranslimitError, current, mo, set_refusal, set_start):
-    def _described(text):
+def _(PRESETS, TranslimitError, current, mo, set_refusal, set_start):
+    def _read(described, second):
+        old = current["view"]
         try:
-            found = current["view"].described_by(text)
+            found = old.described_by(described)
+            found = old.compared_with(found) if second else found
         except TranslimitError as error:
             set_refusal(str(error))
             return
         set_refusal("")
         set_start(found)
 
-    def _uploaded(files):
+    def _uploaded(files, second):
         if files:
-            _described(files[0].contents.decode("utf-8", errors="replace"))
+            _read(files[0].contents.decode("utf-8", errors="replace"), second)
+
+    def _beside(second):
+        set_start(current["view"].compared_with(second and current["view"]))
 
     text = mo.ui.text_area(
-        label="config.json, our own format, or heads=12,head_dim=64,layers=12",
+        label="config.json, our own format, a name, or heads=12,head_dim=64,layers=12",
         value=current["view"].config,
         rows=4,
         full_width=True,
     )
-    read = mo.ui.button(label="Read it", on_click=lambda _: _described(text.value))
-    load = mo.ui.file(label="or load a config.json", on_change=_uploaded)
+    read = mo.ui.button(label="Read it", on_click=lambda _: _read(text.value, False))
+    load = mo.ui.file(label="or load a config.json", on_change=lambda one: _uploaded(one, False))
+    known = mo.ui.dropdown(
+        list(PRESETS), label="or take", on_change=lambda one: one and _read(one, False)
+    )
+    keep = mo.ui.button(label="Keep these sliders as the second", on_click=lambda _: _beside(True))
+    other = mo.ui.button(label="Read it as the second", on_click=lambda _: _read(text.value, True))
+    load_other = mo.ui.file(
+        label="or load the second's config.json", on_change=lambda one: _uploaded(one, True)
+    )
+    drop = mo.ui.button(label="No second", on_click=lambda _: _beside(False))
     mo.accordion(
-        {"Describe an architecture": mo.vstack([text, mo.hstack([read, load], wrap=True)])}
+        {
+            "Describe an architecture": mo.vstack(
+                [text, mo.hstack([read, load, known], wrap=True, justify="start")]
+            ),
+            "Compare with a second architecture": mo.vstack(
+                [
+                    mo.Html(
+                        "<p>Its curves are drawn dashed in the same charts; the sliders move the "
+                        "first.</p>"
+                    ),
+                    mo.hstack([keep, other, load_other, drop], wrap=True, justify="start"),
+                ]
+            ),
+        },
+        multiple=True,
     )
     return (text,)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from translimit.core import TranslimitError
 from translimit.explore import (
     clusters,
+    comparison,
     covariance,
     ellipses,
     glance,
@@ -32,6 +34,7 @@ class Kind:
         panel: computes it.
         shape: views with the same shape share a compiled program; None where nothing is compiled.
         quick: whether its programs are compiled ahead, while the page is read.
+        compares: whether it shows a second architecture in the same charts.
         plays: the slider that its button moves from stop to stop, or "".
     """
 
@@ -42,6 +45,7 @@ class Kind:
     shape: Callable[[View], Hashable]
     quick: bool = True
     plays: str = ""
+    compares: bool = False
 
 
 PANELS: dict[str, Kind] = {
@@ -52,6 +56,7 @@ PANELS: dict[str, Kind] = {
         overlaps.panel,
         overlaps.shape,
         plays="layers",
+        compares=True,
     ),
     "covariance": Kind(
         "Covariance SDE",
@@ -60,6 +65,7 @@ PANELS: dict[str, Kind] = {
         covariance.panel,
         covariance.shape,
         plays="layers",
+        compares=True,
     ),
     "ellipses": Kind(
         "Gaussian closure",
@@ -84,6 +90,7 @@ PANELS: dict[str, Kind] = {
         regimes.panel,
         regimes.shape,
         plays="layers",
+        compares=True,
     ),
     "rates": Kind(
         "Learning rates",
@@ -92,6 +99,7 @@ PANELS: dict[str, Kind] = {
         rates.panel,
         rates.shape,
         plays="layers",
+        compares=True,
     ),
     "training": Kind(
         "Training",
@@ -101,6 +109,7 @@ PANELS: dict[str, Kind] = {
         training.shape,
         quick=False,
         plays="time",
+        compares=True,
     ),
     "stack": Kind(
         "This architecture",
@@ -109,6 +118,7 @@ PANELS: dict[str, Kind] = {
         stack.panel,
         stack.shape,
         quick=False,
+        compares=True,
     ),
 }
 
@@ -124,8 +134,12 @@ PANELS["all"] = Kind(
 )
 
 
-def panel_of(view: View) -> Panel:
-    """The open panel of a view.
+def panel_of(view: View, alone: Callable[[View], Panel] | None = None) -> Panel:
+    """The open panel of a view, with its second architecture where the panel compares two.
+
+    Args:
+        view: what the page shows.
+        alone: computes the panel of one architecture; the panel's own function by default.
 
     Raises:
         TranslimitError: what the limit refuses; the message says why.
@@ -134,4 +148,13 @@ def panel_of(view: View) -> Panel:
         >>> panel_of(View(panel="rates", heads=8)).table[0][0]
         'parameter'
     """
-    return PANELS[view.panel].panel(view)
+    kind = PANELS[view.panel]
+    compute = kind.panel if alone is None else alone
+    first = compute(replace(view, other=""))
+    second = view.second
+    if second is None or not kind.compares:
+        return first
+    try:
+        return comparison.compared(first, compute(second), view)
+    except TranslimitError as error:
+        return comparison.refused(first, error, view)

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from translimit.core import (
     Bounds,
@@ -41,6 +41,7 @@ from translimit.describe import StackReading, attentions, read_stack, score_std
 from translimit.explore import starts
 from translimit.explore.controls import CHOICES, SLIDERS
 from translimit.explore.maps import maps_of
+from translimit.explore.presets import PRESETS
 from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
 from translimit.scaling import read_size
 
@@ -60,6 +61,21 @@ PANEL_NAMES = (
 MOST_SEEDS = 10**6
 #: Characters of a configuration that an address still carries.
 LONGEST = 4000
+#: What a second architecture may have of its own.
+COMPARED = (
+    "config",
+    "heads",
+    "head_dim",
+    "layers",
+    "tokens",
+    "step",
+    "temperature",
+    "alpha_a",
+    "alpha_l",
+    "gamma0",
+    "rate",
+    "optimizer",
+)
 #: Tables of a config.json that say nothing about the architecture and may be long.
 _DROPPED = ("id2label", "label2id", "task_specific_params", "quantization_config")
 
@@ -70,7 +86,8 @@ class View:
 
     Attributes:
         panel: the open panel, by name.
-        config: the described architecture as JSON, or "" for attention blocks alone.
+        config: the described architecture as JSON or by its name in `explore.presets`, or "" for
+            attention blocks alone.
         heads: heads of a layer.
         head_dim: key and query dimension of a head.
         layers: depth.
@@ -88,6 +105,7 @@ class View:
         variant: of attention, where tokens have a Gaussian law.
         maps: Q, K and V there, by name.
         maps_text: the same written out, in place of the named ones; see `explore.maps`.
+        other: what a second architecture has instead, as a JSON object of `COMPARED`, or "".
 
     Raises:
         ArgumentError: a value outside of its range.
@@ -119,6 +137,7 @@ class View:
     variant: str = "softmax"
     maps: str = "turn and stretch"
     maps_text: str = ""
+    other: str = ""
 
     def __post_init__(self) -> None:
         for name, slider in SLIDERS.items():
@@ -135,13 +154,15 @@ class View:
         require_count(self.seed, "seed", 0, MOST_SEEDS)
         starts.moved_of(self.moved)
         maps_of(self.maps, self.maps_text)
-        if len(self.config) > LONGEST:
-            raise ConfigError(
-                "config",
-                f"has {len(self.config)} characters, and an address carries {LONGEST}",
-                "leave out what says nothing about the architecture",
-            )
+        for name in ("config", "other"):
+            if len(getattr(self, name)) > LONGEST:
+                raise ConfigError(
+                    name,
+                    f"has {len(getattr(self, name))} characters, and an address carries {LONGEST}",
+                    "leave out what says nothing about the architecture",
+                )
         _described(self.config)
+        _ = self.second  # refuses what is not understood
 
     @property
     def width(self) -> int:
@@ -152,6 +173,57 @@ class View:
         first = next(attentions(described.stack))
         filled = described.stack.dim == first.heads * first.head_dim
         return self.heads * self.head_dim if filled else described.stack.dim
+
+    @property
+    def second(self) -> View | None:
+        """The view of the second architecture, if there is one.
+
+        Raises:
+            ConfigError: a JSON object of another form.
+            ArgumentError: a value outside of its range.
+        """
+        if not self.other:
+            return None
+        values = _parsed(self.other)
+        for name in values:
+            if name not in COMPARED:
+                raise ConfigError(f"other.{name}", "is not compared", nearest(name, COMPARED))
+        config = values.get("config", "")
+        values["config"] = config if isinstance(config, str) else _as_text(config)
+        plain = {name: getattr(View(), name) for name in COMPARED}
+        return replace(self, other="", **(plain | values))
+
+    def compared_with(self, second: View | None) -> View:
+        """The view with another view's architecture as its second; with None alone.
+
+        Args:
+            second: from which what `COMPARED` names is taken.
+        """
+        if second is None:
+            return replace(self, other="")
+        plain = View()
+        values = {
+            name: getattr(second, name)
+            for name in COMPARED
+            if getattr(second, name) != getattr(plain, name)
+        }
+        config = values.get("config", "")
+        if config and config not in PRESETS:
+            values["config"] = json.loads(config)
+        return replace(self, other=_as_text(values))
+
+    @property
+    def named_other(self) -> str:
+        """The second architecture in a few words."""
+        found = self.second or self
+        name = f"{found.config}, " if found.config in PRESETS else ""
+        name = name or ("a described one, " if found.config else "")
+        return f"{name}heads={found.heads}, head_dim={found.head_dim}, layers={found.layers}"
+
+    @property
+    def other_query(self) -> dict[str, str]:
+        """The query of the second architecture alone."""
+        return dict(parse_qsl((self.second or self).to_query()))
 
     @property
     def score_std(self) -> float:
@@ -206,8 +278,8 @@ class View:
         """The view of an architecture that a person typed or loaded.
 
         Args:
-            text: a config.json, our own format as JSON or TOML, or `heads=8,head_dim=64,layers=12`;
-                empty for attention blocks alone.
+            text: a name in `explore.presets`, a config.json, our own format as JSON or TOML, or
+                `heads=8,head_dim=64,layers=12`; empty for attention blocks alone.
 
         Raises:
             ConfigError: text that is none of these, or a configuration that is not understood.
@@ -221,8 +293,9 @@ class View:
             return replace(
                 self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
             )
-        values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
-        text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+        if text not in PRESETS:
+            values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
+            text = _as_text(values)
         found = _described(text)
         assert found is not None
         first = next(attentions(found.stack))
@@ -248,6 +321,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
+def _as_text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"), sort_keys=True)
+
+
 def _three_digits(value: float) -> float:
     return float(f"{value:.3g}")
 
@@ -271,7 +348,7 @@ def _described(config: str) -> StackReading | None:
     """What a description was read as, if it has attention whose sizes the sliders show."""
     if not config:
         return None
-    reading = read_stack(_parsed(config))
+    reading = read_stack(PRESETS[config] if config in PRESETS else _parsed(config))
     if next(attentions(reading.stack), None) is None:
         raise ConfigError("config", "has no attention", "describe a stack with attention")
     return reading

@@ -24,8 +24,9 @@ _guard = threading.Lock()
 
 def is_ready(view: View) -> bool:
     """Whether the open panel answers at once: its program is compiled, or it needs none."""
-    shape = PANELS[view.panel].shape(view)
-    return shape is None or (view.panel, shape) in _ready
+    kind, second = PANELS[view.panel], view.second
+    shapes = [kind.shape(one) for one in (view, second if kind.compares else None) if one]
+    return all(shape is None or (view.panel, shape) in _ready for shape in shapes)
 
 
 def compute(view: View) -> Panel:
@@ -34,14 +35,18 @@ def compute(view: View) -> Panel:
     Raises:
         TranslimitError: as `panel_of`.
     """
+    return panel_of(view, _alone)
+
+
+def _alone(view: View) -> Panel:
     kind = PANELS[view.panel]
     if is_ready(view):
-        return panel_of(view)
+        return kind.panel(view)
     key = view.panel, kind.shape(view)
     with _guard:
         lock = _locks[key]
     with lock:
-        found = panel_of(view)
+        found = kind.panel(view)
     _ready.add(key)
     return found
 
