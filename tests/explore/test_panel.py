@@ -160,6 +160,17 @@ def test_a_slider_changes_the_figure(name: str, slider: str, value: object) -> N
 
 
 @pytest.mark.slow
+def test_many_tokens_have_a_limit_and_no_networks() -> None:
+    panel = panel_of(View(panel="stack", heads=4, head_dim=32, layers=2, tokens=1024))
+    few = panel_of(View(panel="stack", heads=4, head_dim=32, layers=2, tokens=64))
+    assert "at most 64 tokens" in panel.says
+    assert "in single networks" in few.says
+    # More tokens that start orthogonal stay further apart.
+    assert panel.numbers["mean"][-1] < few.numbers["mean"][-1]
+    assert panel.numbers["matrix"].shape == (1024, 1024)
+
+
+@pytest.mark.slow
 def test_a_described_stack_is_what_predict_says() -> None:
     sizes = {"n_layer": 4, "n_embd": 64, "n_head": 4, "n_inner": 128}
     own = {"model_type": "gpt2", "initializer_range": 0.2, "vocab_size": 1000, **sizes}

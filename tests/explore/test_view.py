@@ -37,7 +37,7 @@ QWEN = {
 @given(
     panel=st.sampled_from(sorted(PANELS)),
     heads=st.integers(1, 512),
-    tokens=st.integers(2, 64),
+    tokens=st.integers(2, 1024),
     step=st.floats(1e-3, 100.0),
     temperature=st.floats(0.15, 1e4),
     alpha_a=st.floats(0.5, 1.0),

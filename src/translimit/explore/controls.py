@@ -39,7 +39,7 @@ SLIDERS: dict[str, Slider] = {
     "heads": Slider("heads H", (1, 2, 4, 8, 12, 16, 32, 64), 1, 512),
     "head_dim": Slider("key/query dimension", (8, 16, 32, 64, 128, 256), 1, 1024),
     "layers": Slider("depth L", (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192), 1, 1000),
-    "tokens": Slider("tokens n", (4, 8, 16, 32, 64), 2, 64),
+    "tokens": Slider("tokens n", (4, 8, 16, 32, 64, 128, 256, 512, 1024), 2, 1024),
     "step": Slider(
         "step η", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 1e-3, 1000.0
     ),

@@ -18,7 +18,6 @@ from translimit.explore import (
     stack,
     training,
 )
-from translimit.explore.controls import CHOICES, SLIDERS, TEXTS
 from translimit.explore.panel import Panel
 from translimit.explore.view import View
 
@@ -114,10 +113,11 @@ PANELS: dict[str, Kind] = {
     "stack": Kind(
         "This architecture",
         "What does the described stack do at initialisation, block by block?",
-        ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
+        ("heads", "head_dim", "layers", "tokens", "step", "temperature", "time"),
         stack.panel,
         stack.shape,
         quick=False,
+        plays="time",
         compares=True,
     ),
 }
@@ -127,7 +127,7 @@ _QUICK = {name: (kind.title, kind.panel, kind.shape) for name, kind in PANELS.it
 PANELS["all"] = Kind(
     "All at a glance",
     "What does each limit say of the same sliders?",
-    (*SLIDERS, *CHOICES, *TEXTS, "seed"),
+    tuple(dict.fromkeys(one for name in _QUICK for one in PANELS[name].reads)),
     glance.panel_from(_QUICK),
     glance.shape_of(_QUICK),
     quick=False,
