@@ -59,6 +59,8 @@ from .style import new_axes as new_axes
 from .table import Plain as Plain
 from .table import Row as Row
 from .table import Table as Table
+from .training import plot_loss as plot_loss
+from .training import plot_positions as plot_positions
 from .training import plot_predictions as plot_predictions
 from .training import plot_score_law as plot_score_law
 from .training import plot_time_kernel as plot_time_kernel

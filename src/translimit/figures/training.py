@@ -1,4 +1,4 @@
-"""Training drawn: predictions towards targets, the law of scores, kernels over time."""
+"""Training drawn: predictions towards targets, losses, the law of scores, kernels over time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.figures.style import COLOURS, LIMIT, bars, finish, new_axes
+from translimit.figures.style import COLOURS, LIMIT, bars, finish, marked, new_axes
 
 if TYPE_CHECKING:
     import xarray
@@ -49,6 +49,42 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
                 label="targets" if i == 0 else "",
             )
     return finish(ax, xlabel="updates", ylabel="prediction $f$")
+
+
+def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
+    """The loss with two standard errors, and the accuracy where the loss has classes.
+
+    Args:
+        data: `loss` and `loss_stderr`; `accuracy` where there is one.
+        ax: where to draw.
+    """
+    ax = new_axes(ax)
+    steps, loss = data["time"].values, data["loss"].values
+    error = 2 * bars(data["loss_stderr"].values)
+    ax.plot(steps, loss, label="loss", linewidth=1.6, **marked(0, len(steps)))
+    ax.fill_between(steps, loss - error, loss + error, color=COLOURS[0], alpha=0.3, linewidth=0)
+    if "accuracy" in data:
+        ax.plot(steps, data["accuracy"].values, label="accuracy", **marked(1, len(steps)))
+    return finish(ax, xlabel="updates", ylabel="loss")
+
+
+def plot_positions(
+    data: xarray.Dataset, ax: Axes | None = None, *, name: str = "loss_by_position"
+) -> Axes:
+    """Loss or accuracy of every position against updates.
+
+    Args:
+        data: `loss_by_position` or `accuracy_by_position` [time, token].
+        ax: where to draw.
+        name: which of them.
+    """
+    ax = new_axes(ax)
+    values = data[name].transpose("time", "token").values
+    shown = np.flatnonzero(np.isfinite(values).any(axis=0))
+    for series, place in enumerate(shown[:SHOWN]):
+        look = marked(series, len(values))
+        ax.plot(data["time"].values, values[:, place], label=f"token {place}", **look)
+    return finish(ax, xlabel="updates", ylabel=name.replace("_", " "))
 
 
 def plot_score_law(

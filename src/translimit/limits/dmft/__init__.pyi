@@ -5,11 +5,17 @@ from .closed_forms import two_layer_linear as two_layer_linear
 from .closed_forms import uniform_attention_motion as uniform_attention_motion
 from .closed_forms import uniform_attention_ntk as uniform_attention_ntk
 from .initial_stream import initial_stream_kernel as initial_stream_kernel
+from .losses import CrossEntropy as CrossEntropy
+from .losses import Huber as Huber
+from .losses import Logistic as Logistic
+from .losses import SquaredError as SquaredError
 from .methods import CausalSampling as CausalSampling
 from .methods import LinearAlgebra as LinearAlgebra
 from .remarks import EdgeOfStabilityWarning as EdgeOfStabilityWarning
+from .remarks import FrozenScoresWarning as FrozenScoresWarning
 from .remarks import HeavyTailWarning as HeavyTailWarning
 from .remarks import SamplingFloorWarning as SamplingFloorWarning
+from .remarks import TiedStartWarning as TiedStartWarning
 from .score_law import ScoreLaw as ScoreLaw
 from .solution import TrainingSolution as TrainingSolution
 from .training import TrainingDynamics as TrainingDynamics

@@ -1,7 +1,8 @@
 r"""Which transformer is trained: sizes, exponents and ingredients, with the heads left infinite.
 
 Block: h <- h + beta_0 L^(-alpha_L) f(norm(h)) for attention and then an MLP, with weights of
-N(0, 1) entries, scores A = N^(-alpha_A) k . q, and predictions f = w . mean_s h_s / (gamma_0 N H).
+N(0, 1) entries, scores A = gain N^(-alpha_A) k . q, and outputs f = w . h / (gamma_0 N H) of the
+last stream, its norm where the architecture has a final one.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712, section 2.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from translimit.core import (
     NOT_NEGATIVE,
+    POSITIVE,
     ArgumentError,
     ArgumentTypeError,
     Bounds,
@@ -23,6 +25,7 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import Activation
+from translimit.limits.dmft.remarks import warn_of_frozen_scores
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,30 @@ class Architecture:
         beta0: branch multiplier at one layer.
         gamma0: richness: outputs are divided by it, learning rates multiplied by its square.
         attention: whether a block attends.
-        mlp: activation of its MLP (width that of the stream), or None for no MLP.
+        mlp: activation of its MLP, or None for no MLP.
+        mlp_ratio: neurons of the MLP for each coordinate of the stream.
         norm: "rms" or "layer" before each sub-block, or None; both have the same limit.
+        final_norm: whether outputs are read from the normalised stream.
         causal: whether a token sees only itself and those before it.
-        norm_eps: added to the mean square inside the normalisation.
+        qk_norm: "rms" or "layer" of keys and queries over the head, or None.
+        score_gain: factor of the scores, one number a layer, on top of head_dim^(-alpha_A).
+        score_gain_rate: its rate relative to the others, eta_0 gamma_0^2 L^(2 alpha_L - 1);
+            0 leaves it as it is.
+        rotary: base of rotary positions (10,000 is usual), which turn pairs of coordinates of
+            keys and queries; None for none.
+        norm_eps: added to the mean square inside every normalisation.
         trained_gains: elementwise gains of the normalisation; refused.
+
+    Groups of queries that share keys and values are not solved: keys and values have as many
+    heads as queries.
 
     Raises:
         ArgumentError: sizes not positive, exponents outside [1/2, 1], gamma0 = 0.
         ArgumentTypeError: sizes that are not integers, ingredients of another type.
-        NoSuchLimitError: trained gains, a shaped ReLU.
+        NoSuchLimitError: trained gains, a shaped ReLU, rotary positions of infinite heads.
+
+    Warns:
+        FrozenScoresWarning: a normalisation that leaves keys and queries nothing to learn.
     """
 
     head_dim: int | float
@@ -57,8 +74,14 @@ class Architecture:
     gamma0: float = 1.0
     attention: bool = True
     mlp: Activation | None = None
+    mlp_ratio: float | int = 1.0
     norm: str | None = None
+    final_norm: bool = False
     causal: bool = False
+    qk_norm: str | None = None
+    score_gain: float | int = 1.0
+    score_gain_rate: float | int = 0.0
+    rotary: float | int | None = None
     norm_eps: float = 1e-5
     trained_gains: bool = False
 
@@ -71,8 +94,9 @@ class Architecture:
                 raise ArgumentError(name, "got -inf", "pass a positive integer or math.inf")
         exponent = Bounds(0.5, 1.0)
         bounds = {"alpha_A": exponent, "alpha_L": exponent} | dict.fromkeys(
-            ("beta0", "norm_eps", "gamma0"), NOT_NEGATIVE
+            ("beta0", "norm_eps", "gamma0", "score_gain_rate"), NOT_NEGATIVE
         )
+        bounds |= dict.fromkeys(("mlp_ratio", "score_gain"), POSITIVE)
         for name, bound in bounds.items():
             object.__setattr__(self, name, require_real(getattr(self, name), name, bound))
         if self.gamma0 == 0:
@@ -81,12 +105,14 @@ class Architecture:
                 "got 0, where the network is linear in its weights",
                 "use lazy_predictions with the kernel `ntk[0]` of a solution at gamma0 > 0",
             )
-        for name in ("attention", "causal", "trained_gains"):
+        for name in ("attention", "causal", "final_norm", "trained_gains"):
             object.__setattr__(self, name, require_flag(getattr(self, name), name))
-        if self.norm not in (None, "rms", "layer"):
-            raise ArgumentTypeError(
-                "norm", f"got {brief(self.norm)}", 'pass "rms", "layer" or None'
-            )
+        for name in ("norm", "qk_norm"):
+            if getattr(self, name) not in (None, "rms", "layer"):
+                raise ArgumentTypeError(
+                    name, f"got {brief(getattr(self, name))}", 'pass "rms", "layer" or None'
+                )
+        self._check_heads()
         if self.mlp is not None and not isinstance(self.mlp, Activation):
             raise ArgumentTypeError(
                 "mlp", f"got {brief(self.mlp)}", "pass a member of describe.Activation, or None"
@@ -97,4 +123,28 @@ class Architecture:
                 "with trained elementwise gains residual coordinates are not Gaussian, and "
                 "this solver is then wrong (by 0.1 in f where it was measured)",
                 "leave the gains untrained: their function is taken by the next weights",
+            )
+
+    def _check_heads(self) -> None:
+        """What keys and queries go through."""
+        if self.qk_norm is not None and self.head_dim < 2:
+            raise ArgumentError(
+                "qk_norm",
+                "with one coordinate a head leaves nothing but signs",
+                "take head_dim of at least 2, or qk_norm=None",
+            )
+        if self.qk_norm == "layer" and self.head_dim == 2:
+            warn_of_frozen_scores()
+        if self.rotary is None:
+            return
+        object.__setattr__(self, "rotary", require_real(self.rotary, "rotary", POSITIVE))
+        if math.isinf(self.head_dim):
+            raise NoSuchLimitError(
+                "rotary",
+                "is not solved with infinite head_dim",
+                "take a finite head_dim, or learned positions (position_std)",
+            )
+        if self.head_dim % 2:
+            raise ArgumentError(
+                "rotary", f"turns pairs, and head_dim is {self.head_dim}", "take an even head_dim"
             )

@@ -11,7 +11,7 @@ the last term what its output matrix has learned; backward, with zeta of covaria
     g <- g + eps (1 / rho) P (zeta + R^p h + c (omega Delta Pi) h),
 
 P the projection of the normalisation away from hb. It adds beta_0^2 / L (G V + Pi_kappa H), summed
-over tokens, to the tangent kernel.
+over tokens, to the tangent kernel, and a trained gain of the scores the product of its gradients.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -102,10 +102,10 @@ def backward_blocks(
     state: State,
     front: tuple[ForwardRows, ...],
     g: Rows,
-    ntk: Float[Array, "inputs inputs"],
 ) -> tuple[Rows, Float[Array, "inputs inputs"], State, tuple[BackwardRows, ...]]:
     """All layers backward: the gradient at the embedding, and the tangent kernel of the blocks."""
     plan = step.plan
+    ntk = jnp.zeros((plan.inputs, plan.inputs))
     if not plan.units:
         return g, ntk, state, ()
 
@@ -140,7 +140,7 @@ def forward_block(
 ) -> tuple[Rows, Cov, ForwardRows]:
     """Forward: h + eps (u^O + R^v g + c (omega Delta V) g), and what is kept of it."""
     plan, numbers, start = step.plan, step.numbers, step.start
-    unit, product = plan.units[index], partial(with_cov, plan, numbers.kx, cov)
+    unit, product = plan.units[index], partial(with_cov, plan, numbers, cov)
     hb, rho = normalised(step, h, cov)
     row, now = kernel_row(product(hb), hb, past.h[index])
     root = _root(plan, unit, cov, step, hb, past.Q_h[index])
@@ -165,6 +165,7 @@ def forward_block(
         stored=out.stored,
         fields=out.fields,
         scores=out.scores,
+        score_gain=out.score_gain,
         finite=jnp.all(jnp.isfinite(V_now)) & jnp.all(jnp.isfinite(out.past)),
     )
     return h, cov, left
@@ -182,7 +183,7 @@ def backward_block(
 ) -> tuple[Rows, Cov, Float[Array, "inputs inputs"], BackwardRows]:
     """Backward: g + eps P (zeta + R^p h + c (omega Delta Pi) h) / rho; and the tangent kernel."""
     plan, numbers, start = step.plan, step.numbers, step.start
-    unit, product = plan.units[index], partial(with_cov, plan, numbers.kx, cov)
+    unit, product = plan.units[index], partial(with_cov, plan, numbers, cov)
     row, now = kernel_row(product(g), g, past.g[index])
     root = _root(plan, unit, cov, step, g, past.Q_g[index])
     response = stream_response(step, g, layer, index, 0, "R_g")
@@ -197,7 +198,9 @@ def backward_block(
         cov = put_symmetric(cov, layer, index, 1, out.past, Pi_now, start)
     if plan.norm:
         back = through_norm(step, back, seen.h, seen.rho, cov)
-    added = numbers.block_ntk * over_tokens(plan, now * seen.V_now + out.now_kappa * seen.H_now)
+    added = over_tokens(plan, now * seen.V_now + out.now_kappa * seen.H_now)
+    gain = out.gain_gradient.reshape(plan.inputs, -1).sum(axis=1)
+    added = numbers.block_ntk * (added + numbers.score_gain_rate * gain[:, None] * gain)
     left = BackwardRows(
         g=g,
         G=put_columns(row, now, start),
@@ -215,7 +218,7 @@ def normalised(step: TimeStep, h: Rows, cov: Cov) -> tuple[Rows, Float[Array, "f
     """What a sub-block reads, h / rho with rho = (<h h> + norm_eps)^(1/2), 1 without norm; rho."""
     rho = jnp.ones(step.plan.fields)
     if step.plan.norm:
-        square = jnp.sum(with_cov(step.plan, step.numbers.kx, cov, h) * h, axis=1)
+        square = jnp.sum(with_cov(step.plan, step.numbers, cov, h) * h, axis=1)
         rho = jnp.sqrt(square + step.numbers.norm_eps)
     return h / rho[:, None], rho[:, None]
 
@@ -224,7 +227,7 @@ def through_norm(
     step: TimeStep, back: Rows, hb: Rows, rho: Float[Array, "fields 1"], cov: Cov
 ) -> Rows:
     """The gradient through the normalisation: (back - hb <back hb>) / rho."""
-    product = with_cov(step.plan, step.numbers.kx, cov, back)
+    product = with_cov(step.plan, step.numbers, cov, back)
     chi = jnp.sum(product * hb, axis=1, keepdims=True)
     return (back - hb * chi) / rho
 
@@ -274,7 +277,7 @@ def _root(
     """Root of the kernel of the rows, where a unit draws its sources."""
     if not unit.sampled:
         return no_root(plan)
-    return next_root(plan, partial(with_cov, plan, step.numbers.kx, cov), B, Q)
+    return next_root(plan, partial(with_cov, plan, step.numbers, cov), B, Q)
 
 
 def _layers(plan: Plan, state: State) -> tuple[Array, Past, tuple[Buffers, ...]]:

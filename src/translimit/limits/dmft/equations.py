@@ -1,8 +1,8 @@
-r"""What the limit sees of a training problem: of its inputs their kernel and nothing else.
+r"""What the limit sees of a training problem: rows of outputs, and of its inputs their kernel.
 
-Full-batch gradient descent on the loss sum over inputs of w (y - f)^2 / 2. In the tangent kernel
-its curvature is W^(1/2) K^NTK W^(1/2), and an update of rate eta_0 is stable while eta_0 times
-the largest eigenvalue stays below 2 (1 + momentum).
+Full-batch gradient descent on the loss sum over rows of w l(f, y). In the tangent kernel its
+curvature is (w J)^(1/2) K^NTK (w J)^(1/2), J that of the loss, and an update of rate eta_0 is
+stable while eta_0 times the largest eigenvalue stays below 2 (1 + momentum).
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712, Result 1; documentation, "Training
 dynamics".
@@ -10,12 +10,15 @@ dynamics".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from translimit.limits.dmft.architecture import Architecture
+from translimit.limits.dmft.embedding import Embedding
+from translimit.limits.dmft.losses import AbstractLoss, SquaredError
+from translimit.limits.dmft.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,33 @@ class TrainingEquations:
 
     Attributes:
         architecture: the transformer.
-        kx: K^x = x . x / dim, the kernel of the inputs' tokens.
+        embedding: sources of the stream, and what the embedding learns.
         tokens: S.
-        targets: y [inputs], or [inputs, outputs].
-        weights: w of each input in the loss.
+        features: which mean over fields each row of outputs is read from.
+        targets: what rows are to become.
+        loss: what a row pays.
+        weights: w of each row in the loss.
         schedule: factors of the learning rate.
         rate: eta_0 in the convention where gamma_0 -> 0 is lazy.
         momentum: of the heavy ball.
+        readout_std: of the readout at the start.
+        centred: whether outputs at the start are subtracted.
+        tied: whether the readout is the embedding.
     """
 
     architecture: Architecture
-    kx: Float[np.ndarray, "fields fields"]
+    embedding: Embedding
     tokens: int
-    targets: Float[np.ndarray, "inputs ..."]
-    weights: Float[np.ndarray, "steps inputs"]
+    features: Float[np.ndarray, "rows fields"]
+    targets: Targets
+    loss: AbstractLoss
+    weights: Float[np.ndarray, "steps rows"]
     schedule: Float[np.ndarray, " steps"]
     rate: float
     momentum: float
+    readout_std: float
+    centred: bool
+    tied: bool
 
     @property
     def steps(self) -> int:
@@ -48,41 +61,99 @@ class TrainingEquations:
         return len(self.schedule)
 
     @property
-    def inputs(self) -> int:
-        """P."""
-        return len(self.targets)
-
-    @property
     def fields(self) -> int:
         """Inputs times tokens."""
-        return len(self.kx)
+        return len(self.embedding.start)
+
+    @property
+    def inputs(self) -> int:
+        """P."""
+        return self.fields // self.tokens
+
+    @property
+    def rows(self) -> int:
+        """Rows of outputs."""
+        return len(self.features)
 
     @property
     def outputs(self) -> int:
-        """Predictions for an input."""
-        return 1 if self.targets.ndim == 1 else self.targets.shape[1]
+        """Outputs of a row."""
+        return self.targets.y.shape[1]
 
     @property
-    def columns(self) -> Float[np.ndarray, "inputs outputs"]:
-        """The targets, with an axis of outputs."""
-        return self.targets.reshape(self.inputs, -1)
+    def folded(self) -> bool:
+        """Whether gradients have to carry the error: an input has more than one output."""
+        return self.outputs > 1 or self.rows > self.inputs
 
-    def loss(
-        self, f: Float[np.ndarray, "populations steps inputs outputs"]
+    @property
+    def trained(self) -> np.ndarray:
+        """Which rows ever count in the loss."""
+        return np.any(self.weights > 0, axis=0)
+
+    def row_losses(
+        self, f: Float[np.ndarray, "populations steps rows outputs"]
+    ) -> Float[np.ndarray, "populations steps rows"]:
+        """What every row pays; NaN where it has no target."""
+        return np.where(self.targets.counted, self.loss.value(f, self.targets.y), np.nan)
+
+    def total_loss(
+        self, row_losses: Float[np.ndarray, "populations steps rows"]
     ) -> Float[np.ndarray, "populations steps"]:
-        """The sum over inputs and outputs of w (y - f)^2 / 2."""
-        return np.einsum("tp,ntpo->nt", self.weights, (self.columns - f) ** 2) / 2
+        """The sum over rows of w times what they pay."""
+        counted = self.targets.counted
+        return np.einsum("tr,ntr->nt", self.weights[:, counted], row_losses[..., counted])
 
     def sharpness(
-        self, ntk: Float[np.ndarray, "steps inputs inputs"]
+        self,
+        ntk: Float[np.ndarray, "steps rows rows"],
+        f: Float[np.ndarray, "steps rows outputs"],
     ) -> Float[np.ndarray, " steps"]:
-        """lambda_max of W^(1/2) K W^(1/2) at every evaluation; NaN where K is not finite."""
-        root = np.sqrt(self.weights)
-        weighted = root[:, :, None] * ntk * root[:, None, :]
-        finite = np.all(np.isfinite(weighted), axis=(1, 2))
-        largest = np.linalg.eigvalsh(np.where(finite[:, None, None], weighted, 0.0))[:, -1]
-        return np.where(finite, largest, np.nan)
+        """The largest eigenvalue of (w J)^(1/2) K (w J)^(1/2); NaN where K is not known."""
+        finite = np.all(np.isfinite(ntk), axis=(1, 2)) & np.all(np.isfinite(f), axis=(1, 2))
+        curvature = self.loss.curvature(f[finite], self.targets.y)
+        root = np.sqrt(self.weights[finite, :, None] * curvature)
+        weighted = np.einsum("tro,trs,tso->tors", root, ntk[finite], root)
+        largest = np.full(len(ntk), np.nan)
+        largest[finite] = np.linalg.eigvalsh(weighted)[..., -1].max(axis=1)
+        return largest
 
     def edge_ratio(self, sharpness: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
         """eta_0 schedule sharpness / (2 (1 + momentum)): 1 at the edge of stability."""
         return self.rate * self.schedule * sharpness / (2 * (1 + self.momentum))
+
+    def of_one_output(self) -> TrainingEquations:
+        """One evaluation of a network with one output of each row, for its tangent kernel.
+
+        Where tokens have outputs, every input comes once for each of its tokens: gradients of
+        the outputs of two rows are then different fields.
+        """
+        embedding, features = self.embedding, self.features
+        if self.rows > self.inputs:
+            embedding = embedding.for_each_token(self.tokens)
+            own = np.eye(self.rows).repeat(self.tokens, axis=1)
+            features = own * np.tile(np.eye(self.tokens), (self.inputs, self.rows))
+        nothing = np.zeros((self.rows, 1))
+        one = Targets(
+            given=nothing,
+            token=self.targets.token,
+            y=nothing,
+            counted=np.ones(self.rows, bool),
+            shape=(self.rows,),
+            rows=(self.rows,),
+        )
+        return replace(
+            self,
+            embedding=embedding,
+            features=features,
+            targets=one,
+            loss=SquaredError(),
+            weights=np.zeros((1, self.rows)),
+            schedule=np.ones(1),
+            momentum=0.0,
+            centred=False,
+        )
+
+
+def pooled_features(inputs: int, tokens: int) -> Float[np.ndarray, "inputs fields"]:
+    """The mean over the tokens of every input."""
+    return np.eye(inputs).repeat(tokens, axis=1) / tokens

@@ -16,7 +16,7 @@ _MARGIN = 1.4
 def pass_bytes(plan: Plan) -> int:
     """Peak bytes of a pass: histories, kernels, coefficient rows, and what a step works on."""
     n, K, D = plan.layers * len(plan.units), plan.history, plan.sources
-    doubles = (4 * n + 2) * K * D + 6 * n * K**2 + 3 * plan.slots * plan.inputs * D
+    doubles = (4 * n + 2) * K * D + 6 * n * K**2 + 3 * plan.slots * plan.rows * D
     doubles += 4 * len(plan.units) * K * D  # one layer's slices
     total = 8 * doubles
     for unit in plan.units:

@@ -1,4 +1,10 @@
-"""MLP neurons: sampled, or linear and exact."""
+r"""MLP neurons: sampled, or linear and exact.
+
+An MLP of `ratio` times as many neurons as the stream has coordinates has its second matrix
+multiplied by (ratio n)^(-1/2). Then z = (ratio n)^(-1/2) W_2^T g has covariance G / ratio, its
+memory and its response are divided by the ratio, and what comes back through the first matrix is
+a sum over ratio times as many neurons: ratio <p p>, and a response alike.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +36,11 @@ class SampledNeurons(AbstractSampledUnit):
 
     Attributes:
         activation: phi.
+        ratio: neurons for each coordinate of the stream.
     """
 
     activation: Activation
+    ratio: float
 
     sampled: ClassVar[bool] = True
 
@@ -54,9 +62,15 @@ class SampledNeurons(AbstractSampledUnit):
         x, slope = _with_slope(self.activation, free + memory)
         x_free, slope_free = _with_slope(self.activation, free)
         past, regression = self.moments(site, (x, x - x_free), (own["x"], own["xi_z"]), chunks)
-        scores = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
-        stored = {"xi_u": new, "x": x}
-        return Forward(past, moment(x, x), regression, stored, (slope, slope_free), scores)
+        return Forward(
+            past=past,
+            now=moment(x, x),
+            regression=self.ratio**0.5 * regression,
+            stored={"xi_u": new, "x": x},
+            fields=(slope, slope_free),
+            scores=jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype),
+            score_gain=jnp.ones(()),
+        )
 
     def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """Gradients of the preactivations."""
@@ -64,23 +78,29 @@ class SampledNeurons(AbstractSampledUnit):
         new = self.draw(site, self.fields, (own["xi_u"], own["xi_z"]), site.chunks)
         source, memory = self.sums(
             site,
-            (site.root_past, site.response + site.learned),
+            (site.root_past, (site.response + site.learned) / self.ratio),
             (own["xi_z"], own["x"]),
             site.chunks,
         )
-        zeta = self.source(site, source, new)
+        zeta = self.source(site, source, new) / self.ratio**0.5
         p = slope * (zeta + memory)
         past, regression = self.moments(
             site, (p, p - slope_free * zeta), (own["p"], own["xi_u"]), site.chunks
         )
-        now = moment(p, p)
-        stored = {"xi_z": new, "p": p}
-        return Backward(past, now, past, now, regression, stored, jnp.zeros((), jnp.float64))
+        return _of_neurons(
+            self.ratio, past, moment(p, p), regression, {"xi_z": new, "p": p}, self.fields
+        )
 
 
 @dataclass(frozen=True)
 class LinearNeurons(AbstractUnit):
-    """Neurons with phi(m) = m: linear in their sources, exact."""
+    """Neurons with phi(m) = m: linear in their sources, exact.
+
+    Attributes:
+        ratio: neurons for each coordinate of the stream.
+    """
+
+    ratio: float
 
     sampled: ClassVar[bool] = False
 
@@ -95,24 +115,46 @@ class LinearNeurons(AbstractUnit):
         x = unit_rows(self.fields, 2, self.history, 0, site.start)
         x = x + (site.response + site.learned) @ own["p"]
         cov = self._with_cov(x, H, G)
-        scores = jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype)
-        stored = {"x": x, "H": with_block(site)}
-        return Forward(cov @ own["x"].T, cov @ x.T, x[:, self.history :], stored, (), scores)
+        return Forward(
+            past=cov @ own["x"].T,
+            now=cov @ x.T,
+            regression=self.ratio**0.5 * x[:, self.history :],
+            stored={"x": x, "H": with_block(site)},
+            fields=(),
+            scores=jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype),
+            score_gain=jnp.ones(()),
+        )
 
     def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """Its gradient is z."""
         H, G = own["H"], symmetric(own["G"], site)
-        p = unit_rows(self.fields, 2, self.history, 1, site.start)
-        p = p + (site.response + site.learned) @ own["x"]
+        p = unit_rows(self.fields, 2, self.history, 1, site.start) / self.ratio**0.5
+        p = p + (site.response + site.learned) @ own["x"] / self.ratio
         cov = self._with_cov(p, H, G)
-        past, now = cov @ own["p"].T, cov @ p.T
         stored = {"p": p, "G": with_block(site)}
-        return Backward(
-            past, now, past, now, p[:, : self.history], stored, jnp.zeros((), jnp.float64)
+        regression = p[:, : self.history]
+        return _of_neurons(
+            self.ratio, cov @ own["p"].T, cov @ p.T, regression, stored, self.fields
         )
 
     def _with_cov(self, rows: Array, H: Array, G: Array) -> Array:
         return jnp.concatenate([rows[:, : self.history] @ H, rows[:, self.history :] @ G], axis=1)
+
+
+def _of_neurons(
+    ratio: float, past: Array, now: Array, regression: Array, stored: Buffers, fields: int
+) -> Backward:
+    """Sums over all neurons, a ratio times as many as coordinates; there are no scores."""
+    return Backward(
+        past=ratio * past,
+        now=ratio * now,
+        past_kappa=ratio * past,
+        now_kappa=ratio * now,
+        regression=ratio * regression,
+        stored=stored,
+        key_gradient=jnp.zeros((), jnp.float64),
+        gain_gradient=jnp.zeros((fields, 1)),
+    )
 
 
 def _with_slope(activation: Activation, x: Array) -> tuple[Array, Array]:

@@ -30,20 +30,22 @@ class Trace(NamedTuple):
     """A pass in NumPy: records of all times, and the kernels it leaves.
 
     Attributes:
-        f: [steps, inputs, outputs].
-        ntk: [steps, inputs, inputs].
+        f: [steps, rows, outputs].
+        ntk: [steps, rows, rows].
         scores: [steps, layers, heads, inputs, tokens, tokens].
         key_gradient: [steps, layers].
+        score_gain: [steps, layers].
         finite: [steps, layers, units, 2].
         kernels: "residual" [layers + 1, K, K] with K = steps * fields, "gradient" alike, "V",
             "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K], "motion" [layers + 1, 1, K]
             (mean squares of what each block adds to the stream, and of what all of them add).
     """
 
-    f: Float[np.ndarray, "steps inputs outputs"]
-    ntk: Float[np.ndarray, "steps inputs inputs"]
+    f: Float[np.ndarray, "steps rows outputs"]
+    ntk: Float[np.ndarray, "steps rows rows"]
     scores: Float[np.ndarray, "steps layers heads inputs tokens tokens"]
     key_gradient: Float[np.ndarray, "steps layers"]
+    score_gain: Float[np.ndarray, "steps layers"]
     finite: Bool[np.ndarray, "steps layers units 2"]
     kernels: Kernels
 
@@ -93,8 +95,8 @@ def causal_pass(
         np.concatenate([x, np.full((missing, *x.shape[1:]), _absent(x))]) if missing else x
         for x in rows
     ]
-    f, ntk, scores, key_gradient, finite = filled
-    trace = Trace(f, ntk, scores, key_gradient, finite, kernels)
+    f, ntk, scores, key_gradient, score_gain, finite = filled
+    trace = Trace(f, ntk, scores, key_gradient, score_gain, finite, kernels)
     if checkpoints is not None:
         checkpoints.finish(steps, trace)
     return trace
@@ -107,7 +109,7 @@ def _empty_trace(plan: Plan) -> Trace:
     names += ("R_h", "R_g") if plan.units and plan.fresh else ()
     nothing = np.zeros(0)
     kernels = dict.fromkeys(names, nothing)
-    return Trace(nothing, nothing, nothing, nothing, nothing, kernels)
+    return Trace(nothing, nothing, nothing, nothing, nothing, nothing, kernels)
 
 
 def _absent(x: np.ndarray) -> float | bool:
@@ -117,7 +119,7 @@ def _absent(x: np.ndarray) -> float | bool:
 @partial(jax.jit, static_argnames="plan")
 def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
     """Kernels of residual states and gradients by layer, and the responses."""
-    product = partial(with_cov, plan, numbers.kx, state.cov)
+    product = partial(with_cov, plan, numbers, state.cov)
 
     def gram(rows: Array) -> Array:
         return product(rows) @ rows.T
@@ -147,9 +149,8 @@ def _kernels(plan: Plan, numbers: Numbers, state: State) -> dict[str, Array]:
     }
     if plan.fresh:
         shape = (plan.layers, len(plan.units), plan.history, plan.layers, len(plan.units), 2, -1)
-        first = plan.fields + plan.outputs
-        h = state.h[..., first:].reshape(shape)
-        g = state.g[..., first:].reshape(shape)
+        h = state.h[..., plan.first :].reshape(shape)
+        g = state.g[..., plan.first :].reshape(shape)
         own = jnp.einsum("abkabsj->abksj", h), jnp.einsum("abkabsj->abksj", g)
         kernels |= {"R_h": own[0][..., 1, :], "R_g": own[1][..., 0, :]}
     return kernels

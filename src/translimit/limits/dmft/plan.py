@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float
 
 from translimit.limits.dmft.histories import Index
+from translimit.limits.dmft.losses import AbstractLoss
 from translimit.limits.dmft.units import AbstractUnit
 
 #: The responses, by the symbols of the documentation; any may be switched off.
@@ -21,27 +22,39 @@ class Plan:
     Attributes:
         inputs: P.
         tokens: S.
-        outputs: predictions for an input.
+        rows: rows of outputs.
+        outputs: of each row.
+        columns: sources of the embedding.
+        loss: what a row pays.
         slots: time steps that histories have room for.
         chunk_slots: time steps in a chunk of a history.
         layers: blocks, or cells of the depth ODE.
         units: the sub-blocks of a block.
         norm: whether sub-blocks normalise their input.
         fresh: whether sub-blocks add fresh sources to the stream.
-        folded: whether gradients carry the error, needed with several outputs.
+        final_norm: whether the readout reads the normalised stream.
+        folded: whether gradients carry the error, needed with several outputs of an input.
+        centred: whether outputs at the start are subtracted.
+        tied: whether the readout is the embedding of the first columns.
         tol: eigenvalues of a new block below this, relative to its mean variance, are null.
     """
 
     inputs: int
     tokens: int
+    rows: int
     outputs: int
+    columns: int
+    loss: AbstractLoss
     slots: int
     chunk_slots: int
     layers: int
     units: tuple[AbstractUnit, ...]
     norm: bool
     fresh: bool
+    final_norm: bool
     folded: bool
+    centred: bool
+    tied: bool
     tol: float
 
     @property
@@ -58,25 +71,36 @@ class Plan:
     def sources(self) -> int:
         """Length of a coefficient row."""
         fresh = 2 * self.layers * len(self.units) * self.history if self.fresh else 0
-        return self.fields + self.outputs + fresh
+        return self.first + fresh
+
+    @property
+    def first(self) -> int:
+        """Sources of the embedding and of the readout, which come before those of blocks."""
+        return self.columns + (0 if self.tied else self.outputs)
 
     def column(self, layer: Index, unit: int, side: int) -> Index:
         """First column of the sources u^O (side 0) or zeta (side 1) of a sub-block."""
         block = (layer * len(self.units) + unit) * 2 + side
-        return self.fields + self.outputs + block * self.history
+        return self.first + block * self.history
 
 
 class Numbers(NamedTuple):
     """Data and constants of a pass; another value compiles nothing.
 
     Attributes:
-        kx: kernel of the inputs [fields, fields].
-        y: targets [inputs, outputs].
-        error_weights: what multiplies y - f in the update [slots, inputs].
+        start: coefficients of the stream's start on the sources of the embedding.
+        source_cov: covariance of these.
+        readout_var: of the sources of the readout.
+        kx: kernel of what the embedding learns.
+        features: which mean over fields each row is read from.
+        y: what the loss compares outputs with.
+        error_weights: of rows in the update.
         eps: beta_0 L^(-alpha_L).
         c: eta_0 gamma_0 beta_0 L^(alpha_L - 1).
         kappa: N^(-2 (1 - alpha_A)).
         scale: N^(-alpha_A).
+        score_gain: factor of the scores at the start.
+        score_gain_rate: its rate, relative to the others.
         rate: eta_0 gamma_0.
         gamma0: richness.
         momentum: of the heavy ball.
@@ -85,13 +109,19 @@ class Numbers(NamedTuple):
         keep: 1 for each response in the order of `RESPONSES`, 0 for one that is switched off.
     """
 
+    start: Float[Array, "fields columns"]
+    source_cov: Float[Array, "columns columns"]
+    readout_var: Float[Array, ""]
     kx: Float[Array, "fields fields"]
-    y: Float[Array, "inputs outputs"]
-    error_weights: Float[Array, "slots inputs"]
+    features: Float[Array, "rows fields"]
+    y: Float[Array, "rows outputs"]
+    error_weights: Float[Array, "slots rows"]
     eps: Float[Array, ""]
     c: Float[Array, ""]
     kappa: Float[Array, ""]
     scale: Float[Array, ""]
+    score_gain: Float[Array, ""]
+    score_gain_rate: Float[Array, ""]
     rate: Float[Array, ""]
     gamma0: Float[Array, ""]
     momentum: Float[Array, ""]

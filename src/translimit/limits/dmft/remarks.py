@@ -23,15 +23,57 @@ class SamplingFloorWarning(UserWarning):
     """The standard error of predictions is above the requested one."""
 
 
-def warn_of_instability(edge_ratio: Float[np.ndarray, " steps"]) -> None:
-    """Warn where eta_0 lambda_max(K^NTK W) exceeds the stability bound 2 (1 + momentum)."""
+class TiedStartWarning(UserWarning):
+    """A tied model starts by predicting its own input, with outputs above one."""
+
+
+class FrozenScoresWarning(UserWarning):
+    """Normalised keys and queries have no direction left to learn."""
+
+
+def warn_of_frozen_scores() -> None:
+    """Warn of a LayerNorm over two coordinates."""
+    warnings.warn(
+        FrozenScoresWarning(
+            "qk_norm='layer' over two coordinates leaves (1, -1) or (-1, 1): keys and queries "
+            "receive no gradient; take qk_norm='rms' or more coordinates"
+        ),
+        stacklevel=5,
+    )
+
+
+def warn_of_a_tied_start(start: Float[np.ndarray, "rows outputs"]) -> None:
+    """Warn where outputs at the start are above one."""
+    if np.abs(start).max() > 1:
+        warnings.warn(
+            TiedStartWarning(
+                f"outputs of the tied readout start at up to {np.abs(start).max():.3g}, those of "
+                "a model that predicts its own input, and grow like 1 / gamma0: pass "
+                "centred=True to train on their changes"
+            ),
+            stacklevel=4,
+        )
+
+
+def warn_of_instability(edge_ratio: Float[np.ndarray, " steps"], *, endless: bool) -> None:
+    """Warn where eta_0 sharpness exceeds the stability bound 2 (1 + momentum).
+
+    Args:
+        edge_ratio: see `TrainingSolution`.
+        endless: whether the loss of separable data has no minimum.
+    """
     over = np.flatnonzero(edge_ratio > 1)
     if over.size:
+        more = (
+            ". Outputs of separable data grow without end under this loss, until networks "
+            "explode: smoothing in CrossEntropy gives it a minimum"
+        )
+        more = more if endless else ""
         warnings.warn(
             EdgeOfStabilityWarning(
                 f"edge_ratio reaches {np.nanmax(edge_ratio):.3g} (1 at the edge of stability), "
                 f"first above at evaluation {over[0]}: the limit stands, but finite networks "
-                "approach it only at very many heads; lower eta0 to compare"
+                "approach it only at very many heads; lower eta0 to compare" + more
             ),
             stacklevel=4,
         )

@@ -21,7 +21,7 @@ from translimit.limits.dmft.plan import Numbers, Plan
 from translimit.limits.dmft.state import Record, State
 
 #: Of the order of arrays in a checkpoint; files of another are refused.
-_FORM = 2
+_FORM = 3
 
 S = TypeVar("S")
 R = TypeVar("R")

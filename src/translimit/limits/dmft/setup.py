@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
 from translimit.limits.dmft.histories import slots_in_chunk
@@ -39,13 +40,14 @@ def units_of(
     a, P, S = equations.architecture, equations.inputs, equations.tokens
     shape = {"inputs": P, "tokens": S, "slots": slots}
     if not isinstance(method, CausalSampling):
-        heads = (InfiniteHeads(**shape, causal=a.causal),) * a.attention
-        return (*heads, *(LinearNeurons(**shape),) * (a.mlp is not None))
+        heads = (_infinite_heads(a, shape),) * a.attention
+        neurons = (LinearNeurons(**shape, ratio=a.mlp_ratio),) * (a.mlp is not None)
+        return (*heads, *neurons)
     units: list[AbstractUnit] = []
     count, neurons = method.counts(a, equations.fields, equations.steps)
     matched, rows, dtype = method.moment_matching, chunk_slots * equations.fields, method.precision
     if a.attention and math.isinf(a.head_dim):
-        units.append(InfiniteHeads(**shape, causal=a.causal))
+        units.append(_infinite_heads(a, shape))
     elif a.attention:
         units.append(
             SampledHeads(
@@ -56,6 +58,8 @@ def units_of(
                 dtype=dtype,
                 head_dim=int(a.head_dim),
                 causal=a.causal,
+                qk_norm=a.qk_norm,
+                rotary=a.rotary,
             )
         )
     if a.mlp is not None:
@@ -67,9 +71,14 @@ def units_of(
                 rows=rows,
                 dtype=dtype,
                 activation=a.mlp,
+                ratio=a.mlp_ratio,
             )
         )
     return tuple(units)
+
+
+def _infinite_heads(a: Architecture, shape: dict[str, int]) -> InfiniteHeads:
+    return InfiniteHeads(**shape, causal=a.causal, qk_norm=a.qk_norm is not None)
 
 
 def plan_of(equations: TrainingEquations, method: Method, layers: int) -> Plan:
@@ -81,14 +90,20 @@ def plan_of(equations: TrainingEquations, method: Method, layers: int) -> Plan:
     return Plan(
         inputs=equations.inputs,
         tokens=equations.tokens,
+        rows=equations.rows,
         outputs=equations.outputs,
+        columns=equations.embedding.start.shape[1],
+        loss=equations.loss,
         slots=slots,
         chunk_slots=together,
         layers=layers,
         units=units_of(equations, method, together, slots),
         norm=a.norm is not None,
         fresh=not math.isinf(a.layers),
-        folded=equations.outputs > 1,
+        final_norm=a.final_norm,
+        folded=equations.folded,
+        centred=equations.centred,
+        tied=equations.tied,
         tol=TOLERANCE[precision],
     )
 
@@ -96,17 +111,23 @@ def plan_of(equations: TrainingEquations, method: Method, layers: int) -> Plan:
 def numbers_of(equations: TrainingEquations, method: Method, plan: Plan) -> Numbers:
     """Data and constants of one pass, in 64 bits."""
     a, rate, layers = equations.architecture, equations.rate, plan.layers
-    error_weights = np.zeros((plan.slots, equations.inputs))
+    error_weights = np.zeros((plan.slots, equations.rows))
     error_weights[: equations.steps] = equations.schedule[:, None] * equations.weights
     infinite = math.isinf(a.head_dim)
     numbers = {
-        "kx": equations.kx,
-        "y": equations.columns,
+        "start": equations.embedding.start,
+        "source_cov": equations.embedding.source_cov,
+        "readout_var": equations.readout_std**2,
+        "kx": equations.embedding.memory,
+        "features": equations.features,
+        "y": equations.targets.y,
         "error_weights": error_weights,
         "eps": a.beta0 * layers**-a.alpha_L,
         "c": rate * a.gamma0 * a.beta0 * layers ** (a.alpha_L - 1),
         "kappa": 1.0 if infinite else a.head_dim ** (-2 * (1 - a.alpha_A)),
         "scale": 1.0 if infinite else a.head_dim**-a.alpha_A,
+        "score_gain": a.score_gain,
+        "score_gain_rate": a.score_gain_rate,
         "rate": rate * a.gamma0,
         "gamma0": a.gamma0,
         "momentum": equations.momentum,

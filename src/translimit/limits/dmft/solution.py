@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from translimit.core import (
     AbstractSolution,
@@ -18,6 +18,7 @@ from translimit.core import (
     reference,
     require_count,
 )
+from translimit.limits.dmft.losses import AbstractLoss, CrossEntropy, Logistic
 from translimit.limits.dmft.passes import Kernels
 from translimit.limits.dmft.score_law import ScoreLaw
 
@@ -36,18 +37,27 @@ class TrainingSolution(AbstractSolution):
 
     Attributes:
         ts: evaluations 0 .. steps - 1; parameters at t have received t updates.
-        predictions: f [steps, inputs], or [steps, inputs, outputs] as the targets.
+        predictions: outputs that the loss sees, [steps, inputs], or as the targets; classes have
+            an axis of outputs, tokens with outputs of their own one before it. Where they are
+            centred the start is subtracted.
         stderr: standard error of the predictions over populations, 0 where nothing is sampled.
         cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth.
-        loss: half the weighted squared errors, summed over inputs [steps].
+        loss: sum over rows of their weights times what they pay [steps].
         loss_stderr: its standard error over populations [steps].
-        ntk: neural tangent kernel [steps, inputs, inputs]; with several outputs that of each of
-            them at the start (between two it is zero there), NaN later.
-        sharpness: largest curvature of the loss, lambda_max(W^(1/2) K^NTK W^(1/2)) with the loss
-            weights W [steps]; no learning rate is in it.
+        row_loss: what every row pays, [steps, inputs] or [steps, inputs, tokens]; NaN without a
+            target.
+        row_loss_stderr: its standard error over populations.
+        ntk: neural tangent kernel [steps, rows, rows]; with several outputs of an input that of
+            each of them at the start (between two it is zero there), NaN later, and NaN where
+            the readout is tied or the rows are too many. Rows are inputs, or tokens with
+            outputs of their own, all of an input in turn.
+        sharpness: largest curvature of the loss, lambda_max((w J)^(1/2) K^NTK (w J)^(1/2)) with
+            the weights w and the second derivative J of the loss [steps]; no learning rate is in
+            it. J of cross-entropy is that of equal outputs.
         edge_ratio: eta_0 schedule sharpness / (2 (1 + momentum)) [steps]; 1 at the edge of
             stability.
         key_gradient: mean square of the gradients of keys and queries [steps, layers].
+        score_gain: factor of the scores [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
         outcome: `successful`, or `non_finite` with later rows NaN.
         discretisation: largest error of the depth ODE's cells in predictions; 0 at finite depth.
@@ -61,11 +71,14 @@ class TrainingSolution(AbstractSolution):
     cell_error: Float[np.ndarray, "steps inputs ..."]
     loss: Float[np.ndarray, " steps"]
     loss_stderr: Float[np.ndarray, " steps"]
-    ntk: Float[np.ndarray, "steps inputs inputs"]
+    row_loss: Float[np.ndarray, "steps inputs *tokens"]
+    row_loss_stderr: Float[np.ndarray, "steps inputs *tokens"]
+    ntk: Float[np.ndarray, "steps rows rows"]
     sharpness: Float[np.ndarray, " steps"]
     edge_ratio: Float[np.ndarray, " steps"]
     key_gradient: Float[np.ndarray, "steps layers"]
-    targets: Float[np.ndarray, "inputs ..."]
+    score_gain: Float[np.ndarray, "steps layers"]
+    targets: Float[np.ndarray, "inputs ..."] | Int[np.ndarray, "inputs ..."]
     outcome: Outcome
     discretisation: Number
     samples: int = eqx.field(static=True)
@@ -76,6 +89,8 @@ class TrainingSolution(AbstractSolution):
     _tokens: int = eqx.field(static=True)
     _attention: bool = eqx.field(static=True)
     _causal: bool = eqx.field(static=True)
+    _trained: Bool[np.ndarray, "inputs *tokens"]
+    _loss: AbstractLoss = eqx.field(static=True)
 
     reference: ClassVar[str] = reference("bordelon2024")
 
@@ -99,7 +114,8 @@ class TrainingSolution(AbstractSolution):
     def gradient_kernel(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
         """<g g> at the residual state after `layer` blocks, g = gamma_0 n df/dh.
 
-        With several outputs g carries the errors: it is the gradient of minus the loss.
+        With several outputs of an input g carries the errors: it is the gradient of minus the
+        loss.
         """
         return self._shaped(self._kernels["gradient"][self._layer(layer, self.layers + 1)])
 
@@ -129,6 +145,66 @@ class TrainingSolution(AbstractSolution):
                 "layer", "the architecture has no attention", "solve one with attention=True"
             )
         return ScoreLaw(self._scores[:, self._layer(layer, self.layers)], self._causal)
+
+    @property
+    def token(self) -> bool:
+        """Whether every token has outputs of its own."""
+        return self._trained.ndim == 2
+
+    @property
+    def loss_by_position(self) -> Float[np.ndarray, "steps tokens"]:
+        """Mean of `row_loss` over the inputs that are trained there; NaN where none is.
+
+        Raises:
+            ArgumentError: outputs are read from the mean over tokens.
+        """
+        return self._by_position(self.row_loss)
+
+    @property
+    def correct(self) -> Float[np.ndarray, "steps inputs *tokens"]:
+        """Whether the largest output of each row is its class; 1 / k where k are the largest.
+
+        NaN where a row has no target. Logistic classes are signs.
+
+        Raises:
+            ArgumentError: the loss knows no classes.
+        """
+        if isinstance(self._loss, Logistic):
+            signs = np.sign(self.predictions) * self.targets
+            outputs = signs.reshape(*self.row_loss.shape, -1)
+            return np.mean((1 + outputs) / 2, axis=-1)
+        if not isinstance(self._loss, CrossEntropy):
+            raise ArgumentError(
+                "loss", f"is {self._loss}, which knows no classes", "look at row_loss"
+            )
+        classes = np.maximum(self.targets, 0)[None, ..., None]
+        largest = self.predictions >= self.predictions.max(axis=-1, keepdims=True)
+        own = np.take_along_axis(largest, np.broadcast_to(classes, (*largest.shape[:-1], 1)), -1)
+        correct = own[..., 0] / np.maximum(largest.sum(axis=-1), 1)
+        known = (self.targets >= 0) & np.all(np.isfinite(self.predictions), axis=-1)
+        return np.where(known, correct, np.nan)
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " steps"]:
+        """The mean of `correct` over trained rows."""
+        return self.correct[:, self._trained].mean(axis=1)
+
+    @property
+    def accuracy_by_position(self) -> Float[np.ndarray, "steps tokens"]:
+        """The mean of `correct` over the inputs that are trained there; NaN where none is."""
+        return self._by_position(self.correct)
+
+    def _by_position(
+        self, values: Float[np.ndarray, "steps inputs *tokens"]
+    ) -> Float[np.ndarray, "steps tokens"]:
+        """Means over trained inputs."""
+        if not self.token:
+            raise ArgumentError(
+                "readout", "is pooled: tokens have no outputs", 'solve with readout="token"'
+            )
+        count = self._trained.sum(axis=0)
+        total = np.where(self._trained, values, 0.0).sum(axis=1)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def movement(self, layer: int) -> Float[np.ndarray, "steps P S"]:
         """Feature movement <(h(t) - h(0))^2> / <h(0)^2> after `layer` blocks."""
@@ -166,8 +242,9 @@ class TrainingSolution(AbstractSolution):
             attrs = {"long_name": name, "units": "1", "reference": self.reference}
             return dims, np.asarray(values), attrs
 
-        outputs = ("output",) if np.ndim(self.targets) == 2 else ()
-        f_dims = ("time", "input", *outputs)
+        rows = ("time", "input", *("token",) * self.token)
+        f_dims = (*rows, *("output",) * (self.predictions.ndim - len(rows)))
+        ntk_dims = ("row", "row2") if self.token else ("input", "input2")
         pair = ("time", "input", "token", "time2", "input2", "token2")
         kernels = np.stack([self.kernel(layer) for layer in range(self.layers + 1)])
         gradients = np.stack([self.gradient_kernel(layer) for layer in range(self.layers + 1)])
@@ -176,21 +253,37 @@ class TrainingSolution(AbstractSolution):
             "predictions": labelled(f_dims, self.predictions, "predictions"),
             "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
             "cell_error": labelled(f_dims, self.cell_error, "error of the depth cells"),
-            "targets": labelled(f_dims[1:], self.targets, "targets"),
+            "targets": labelled(f_dims[1 : np.ndim(self.targets) + 1], self.targets, "targets"),
             "loss": labelled(("time",), self.loss, "loss"),
             "loss_stderr": labelled(("time",), self.loss_stderr, "standard error of the loss"),
-            "ntk": labelled(("time", "input", "input2"), self.ntk, "neural tangent kernel"),
+            "row_loss": labelled(rows, self.row_loss, "loss of rows"),
+            "row_loss_stderr": labelled(rows, self.row_loss_stderr, "its standard error"),
+            "ntk": labelled(("time", *ntk_dims), self.ntk, "neural tangent kernel"),
             "sharpness": labelled(("time",), self.sharpness, "sharpness"),
             "edge_ratio": labelled(("time",), self.edge_ratio, "distance to the edge of stability"),
             "kernel": labelled(("state", *pair), kernels, "residual kernel"),
             "gradient_kernel": labelled(("state", *pair), gradients, "gradient kernel"),
             "movement": labelled(("state", *pair[:3]), movement, "feature movement"),
         }
+        if self.token:
+            data["loss_by_position"] = labelled(
+                ("time", "token"), self.loss_by_position, "loss by position"
+            )
+        if isinstance(self._loss, CrossEntropy | Logistic):
+            data["correct"] = labelled(rows, self.correct, "whether rows are classed right")
+            data["accuracy"] = labelled(("time",), self.accuracy, "accuracy")
+            if self.token:
+                data["accuracy_by_position"] = labelled(
+                    ("time", "token"), self.accuracy_by_position, "accuracy by position"
+                )
         if self._attention:
             laws = [self.score_law(layer) for layer in range(self.layers)]
             quantiles = np.stack([law.quantiles(PROBABILITIES) for law in laws])
             dims = ("layer", "probability", "time", "input", "query", "key")
             data["score_quantiles"] = labelled(dims, quantiles, "scores over heads")
+            data["score_gain"] = labelled(
+                ("time", "layer"), self.score_gain, "factor of the scores"
+            )
             data["key_gradient"] = labelled(
                 ("time", "layer"), self.key_gradient, "mean square gradient of keys and queries"
             )
@@ -201,10 +294,25 @@ class TrainingSolution(AbstractSolution):
         return xarray.Dataset(data, coords=coords, attrs={"failed_at": self.failed_at})
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Predictions against updates with two standard errors, and their targets."""
-        from translimit.figures import plot_predictions
+        """Predictions against updates and their targets; of classes the loss and accuracy."""
+        from translimit.figures import plot_loss, plot_predictions
 
-        return plot_predictions(self.to_xarray(), ax)
+        classes = isinstance(self._loss, CrossEntropy)
+        return (plot_loss if classes else plot_predictions)(self.to_xarray(), ax)
+
+    def plot_positions(self, name: str = "loss_by_position", ax: Axes | None = None) -> Axes:
+        """`loss_by_position` or `accuracy_by_position` against updates, a line for each token.
+
+        Raises:
+            ArgumentError: outputs are read from the mean over tokens; another name.
+        """
+        from translimit.figures import plot_positions
+
+        known = ("loss_by_position", "accuracy_by_position")
+        if name not in known:
+            raise ArgumentError("name", f"got {name!r}", f"pass {' or '.join(known)}")
+        getattr(self, name)  # refuses what has none
+        return plot_positions(self.to_xarray(), ax, name=name)
 
     def plot_scores(
         self, layer: int, place: tuple[int, int, int] = (0, 0, 0), ax: Axes | None = None

@@ -27,6 +27,7 @@ from translimit.limits.dmft.memory import pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
 from translimit.limits.dmft.passes import Trace, causal_pass
 from translimit.limits.dmft.remarks import (
+    warn_of_a_tied_start,
     warn_of_heavy_tails,
     warn_of_instability,
     warn_of_the_floor,
@@ -41,6 +42,9 @@ from translimit.limits.dmft.summaries import (
     richardson,
     stderr_of_mean,
 )
+
+#: Fields up to which the tangent kernel of token outputs at the start is always computed.
+_LARGEST_START = 512
 
 
 def solve_training(
@@ -74,10 +78,12 @@ def solve_training(
     found = side_by_side(calls, at_once, progress)
     traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
     starts: list[np.ndarray] = []
-    if equations.outputs > 1:
+    if equations.folded and not equations.tied and _start_fits(equations):
         starts = [start_kernel(equations, method, depths[0], own) for own in keys]
     solution = assemble(equations, method, traces, starts)
-    warn_of_instability(solution.edge_ratio)
+    warn_of_instability(solution.edge_ratio, endless=equations.loss.endless)
+    if equations.tied and not equations.centred:
+        warn_of_a_tied_start(traces[0][0].f[0])
     warn_of_heavy_tails(largest_kurtosis(solution))
     floor = method.floor if isinstance(method, CausalSampling) else None
     warn_of_the_floor(float(np.max(solution.stderr)), floor)
@@ -86,22 +92,20 @@ def solve_training(
 
 def start_kernel(
     equations: TrainingEquations, method: Method, layers: int, key: Key
-) -> Float[np.ndarray, "inputs inputs"]:
+) -> Float[np.ndarray, "rows rows"]:
     """Tangent kernel of one output at the start, with the same units.
 
     With several outputs gradients carry the errors. At the start outputs have independent
     readouts and nothing else of their own: the kernel is this one for each of them, and zero
     between two.
     """
-    one = replace(
-        equations,
-        targets=equations.targets[:, 0],
-        weights=equations.weights[:1],
-        schedule=np.ones(1),
-        momentum=0.0,
-    )
+    one = equations.of_one_output()
     if isinstance(method, CausalSampling):
-        heads, neurons = method.counts(equations.architecture, equations.fields, equations.steps)
+        a = equations.architecture
+        heads, neurons = method.counts(a, equations.fields, equations.steps)
+        if one.fields > equations.fields * equations.steps:
+            more = replace(method, heads=None, neurons=None).counts(a, one.fields, 1)
+            heads, neurons = max(heads, more[0]), max(neurons, more[1])
         method = replace(method, heads=heads, neurons=neurons)
     plan = plan_of(one, method, layers)
     return causal_pass(plan, numbers_of(one, method, plan), 1, key, 1).ntk[0]
@@ -111,7 +115,7 @@ def assemble(
     equations: TrainingEquations,
     method: Method,
     traces: list[list[Trace]],
-    starts: list[Float[np.ndarray, "inputs inputs"]],
+    starts: list[Float[np.ndarray, "rows rows"]],
 ) -> TrainingSolution:
     """Means over populations, extrapolated in the cells.
 
@@ -128,23 +132,29 @@ def assemble(
     if starts:  # only the start has a kernel of one output
         ntk = np.full_like(ntk, np.nan)
         ntk[0] = np.mean(starts, axis=0)
-    sharpness = equations.sharpness(ntk)
+    sharpness = equations.sharpness(ntk, mean)
     failures = [failure(trace, plan_of(equations, method, 1)) for trace in finest]
     failed = next((words for words in failures if words), "")
     shape = (equations.steps, *equations.targets.shape)
+    of_rows = (equations.steps, *equations.targets.rows)
+    row_losses = equations.row_losses(f)
+    row_loss = equations.row_losses(mean[None])
     cell_error = np.abs(gap.mean(axis=0)).reshape(shape)
     return TrainingSolution(
         ts=np.arange(equations.steps, dtype=np.float64),
         predictions=mean.reshape(shape),
         stderr=stderr_of_mean(f).reshape(shape),
         cell_error=cell_error,
-        loss=equations.loss(mean[None])[0],
-        loss_stderr=stderr_of_mean(equations.loss(f)),
+        loss=equations.total_loss(row_loss)[0],
+        loss_stderr=stderr_of_mean(equations.total_loss(row_losses)),
+        row_loss=row_loss[0].reshape(of_rows),
+        row_loss_stderr=stderr_of_mean(row_losses).reshape(of_rows),
         ntk=ntk,
         sharpness=sharpness,
         edge_ratio=equations.edge_ratio(sharpness),
         key_gradient=np.mean([trace.key_gradient for trace in finest], axis=0),
-        targets=equations.targets,
+        score_gain=np.mean([trace.score_gain for trace in finest], axis=0),
+        targets=equations.targets.given,
         outcome=Outcome.non_finite if failed else Outcome.successful,
         failed_at=failed,
         discretisation=largest_number(cell_error),
@@ -158,7 +168,15 @@ def assemble(
         _tokens=equations.tokens,
         _attention=equations.architecture.attention,
         _causal=equations.architecture.causal,
+        _trained=equations.trained.reshape(equations.targets.rows),
+        _loss=equations.loss,
     )
+
+
+def _start_fits(equations: TrainingEquations) -> bool:
+    """Whether the start of every row by itself is small beside the solve."""
+    fields = equations.of_one_output().fields
+    return fields <= max(_LARGEST_START, equations.fields * equations.steps)
 
 
 def _at_once(equations: TrainingEquations, method: Method, passes: int) -> int:

@@ -34,7 +34,8 @@ class State(eqx.Module):
         rho: norms by which what sub-blocks read was divided.
         g_first: coefficient rows of the gradient at the embedding.
         h_last: coefficient rows of the stream after the last block.
-        pooled: their means over tokens.
+        features: what the rows of outputs are read from.
+        start: outputs at the start, where they are subtracted.
         error: weighted errors Delta of all outputs.
         drive: what multiplies gradients in the update: Delta of the field's input; 1 where the
             gradients carry the errors.
@@ -53,8 +54,9 @@ class State(eqx.Module):
     rho: Float[Array, "layers units history 1"]
     g_first: Float[Array, "history sources"]
     h_last: Float[Array, "history sources"]
-    pooled: Float[Array, "input_history sources"]
-    error: Float[Array, "slots inputs outputs"]
+    features: Float[Array, "row_history sources"]
+    start: Float[Array, "rows outputs"]
+    error: Float[Array, "slots rows outputs"]
     drive: Float[Array, "slots fields"]
     units: tuple[dict[str, Float[Array, "layers history _"]], ...]
 
@@ -63,17 +65,19 @@ class Record(NamedTuple):
     """What one time step reports besides its state.
 
     Attributes:
-        f: predictions [inputs, outputs].
-        ntk: neural tangent kernel [inputs, inputs]; of the unfolded form only.
+        f: outputs, less those at the start where they are centred.
+        ntk: neural tangent kernel; NaN where gradients carry the errors.
         scores: attention scores of every layer [layers, heads, inputs, tokens, tokens].
         key_gradient: mean of ((p^K)^2 + (p^Q)^2) / 2 in every layer [layers].
+        score_gain: factor of the scores in every layer.
         finite: whether kernels of sub-blocks are finite, forward and backward [layers, units, 2].
     """
 
-    f: Float[AnyArray, "inputs outputs"]
-    ntk: Float[AnyArray, "inputs inputs"]
+    f: Float[AnyArray, "rows outputs"]
+    ntk: Float[AnyArray, "rows rows"]
     scores: Float[AnyArray, "layers heads inputs tokens tokens"]
     key_gradient: Float[AnyArray, " layers"]
+    score_gain: Float[AnyArray, " layers"]
     finite: Bool[AnyArray, "layers units 2"]
 
 
@@ -91,6 +95,7 @@ class ForwardRows(NamedTuple):
         stored: rows that the unit stores itself, by name.
         fields: what its backward half needs.
         scores: attention scores [heads, inputs, tokens, tokens].
+        score_gain: their factor now.
         finite: whether V is.
     """
 
@@ -105,6 +110,7 @@ class ForwardRows(NamedTuple):
     stored: dict[str, Array]
     fields: tuple[Array, ...]
     scores: Array
+    score_gain: Array
     finite: Array
 
 
@@ -143,8 +149,9 @@ def initial_state(plan: Plan) -> State:
         rho=zeros((*shape, 1)),
         g_first=zeros((plan.history, plan.sources)),
         h_last=zeros((plan.history, plan.sources)),
-        pooled=zeros((plan.slots * plan.inputs, plan.sources)),
-        error=zeros((plan.slots, plan.inputs, plan.outputs)),
+        features=zeros((plan.slots * plan.rows, plan.sources)),
+        start=zeros((plan.rows, plan.outputs)),
+        error=zeros((plan.slots, plan.rows, plan.outputs)),
         drive=zeros((plan.slots, plan.fields)),
         units=tuple(
             {

@@ -1,7 +1,7 @@
 r"""The residual stream as coefficient rows on its Gaussian sources, and what is stored of it.
 
 A stream field is a row B over s = (e, w_0, u^O and zeta of every sub-block), and Cov(s) =
-blockdiag(K^x, 1, V, Pi, ...). Square roots of growing kernels are sequential and reveal the rank.
+blockdiag(K^x, readout_std^2, V, Pi, ...). Square roots of growing kernels are sequential and reveal the rank.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -16,20 +16,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.limits.dmft.histories import Index, put_columns, put_rows
-from translimit.limits.dmft.plan import Plan
+from translimit.limits.dmft.plan import Numbers, Plan
 
 
 def with_cov(
     plan: Plan,
-    kx: Float[Array, "fields fields"],
+    numbers: Numbers,
     cov: Float[Array, "layers units 2 history history"],
     rows: Float[Array, "rows sources"],
 ) -> Float[Array, "rows sources"]:
     """Coefficient rows times the covariance of the sources."""
-    first = plan.fields + plan.outputs
-    done = [rows[:, : plan.fields] @ kx, rows[:, plan.fields : first]]
+    embedded, read = rows[:, : plan.columns], rows[:, plan.columns : plan.first]
+    done = [embedded @ numbers.source_cov, read * numbers.readout_var]
     if plan.fresh and plan.units:
-        blocks = rows[:, first:].reshape(len(rows), -1, plan.history)
+        blocks = rows[:, plan.first :].reshape(len(rows), -1, plan.history)
         stacked = cov.reshape(-1, plan.history, plan.history)
         moved = jnp.einsum("abk,bkj->abj", blocks, stacked)
         done.append(moved.reshape(len(rows), -1))

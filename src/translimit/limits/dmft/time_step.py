@@ -82,6 +82,9 @@ class TimeStep:
             learned=self.numbers.c * self.memory * row,
             kappa=self.numbers.kappa,
             scale=self.numbers.scale,
+            score_gain=self.numbers.score_gain,
+            gain_memory=self.numbers.score_gain_rate * self.numbers.c * self.memory,
+            norm_eps=self.numbers.norm_eps,
         )
 
 

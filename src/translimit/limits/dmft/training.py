@@ -2,7 +2,7 @@ r"""The training problem: an infinite transformer, its data, and gradient descen
 
 Full-batch gradient descent (weights may select minibatches) with the heavy ball, at the learning
 rate eta = eta_0 gamma_0^2 N H L^(2 alpha_L - 1) of the paper's parameterisation, under the loss
-sum over inputs of w (y - f)^2 / 2.
+sum over rows of w l(f, y). A row is an input, or a token with outputs of its own.
 
 !!! warning "Erratum candidate"
     The paper's table prints the learning rate without gamma_0^2; its Result 1 needs the factor.
@@ -19,9 +19,10 @@ from typing import Literal
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from translimit.core import (
+    NOT_NEGATIVE,
     POSITIVE,
     AbstractMethod,
     AbstractProblem,
@@ -38,16 +39,26 @@ from translimit.core import (
     brief,
     is_traced,
     require_count,
+    require_flag,
     require_real,
 )
 from translimit.describe import Activation
 from translimit.limits.dmft.architecture import Architecture
-from translimit.limits.dmft.equations import TrainingEquations
+from translimit.limits.dmft.embedding import Embedding, of_features, of_tokens
+from translimit.limits.dmft.equations import TrainingEquations, pooled_features
+from translimit.limits.dmft.losses import AbstractLoss, SquaredError
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
-from translimit.limits.dmft.requirements import require_limit, require_readout
+from translimit.limits.dmft.requirements import (
+    require_features,
+    require_limit,
+    require_loss,
+    require_tied,
+    require_tokens,
+)
 from translimit.limits.dmft.setup import solve_bytes
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.solver import solve_training
+from translimit.limits.dmft.targets import read_targets, read_weights
 
 
 class TrainingDynamics(AbstractProblem[TrainingSolution]):
@@ -59,26 +70,43 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
 
     Args:
         architecture: the transformer.
-        inputs: x [inputs, tokens, dim].
-        targets: y [inputs], or [inputs, outputs].
-        readout: "pooled": outputs are read from the mean over tokens. It must be given where
-            targets have as many columns as there are tokens, which could be meant for one output
-            of every token: such a readout, "token", has no limit here yet and is refused.
+        inputs: x [inputs, tokens, dim]; or else
+        token_ids: integers [inputs, tokens], embedded as tokens and positions.
+        vocabulary: how many tokens there are; required with `token_ids`.
+        position_std: of the embeddings of positions at the start, in units of the tokens'; by
+            default 1 with `token_ids`, 0 (none) with `inputs`.
+        position_rate: learning rate of the positions relative to the tokens; 0 freezes them.
+        loss: `SquaredError()`, `Huber()`, `Logistic()` or `CrossEntropy()`.
+        targets: real numbers [inputs] or [inputs, outputs], -1 and 1 for `Logistic`, and classes
+            as integers [inputs] for `CrossEntropy`, -1 where there is no target. Where tokens
+            have outputs of their own they have an axis of tokens after that of inputs.
+        classes: outputs under `CrossEntropy`; by default the vocabulary where tokens are
+            predicted, else the largest class and those below it.
+        readout: "pooled": outputs are read from the mean over tokens; "token": every token has
+            its own. It must be given where real targets have as many columns as there are
+            tokens, which can be read in both ways.
+        readout_std: of the readout at the start; 0 for one that starts at zero.
+        centred: whether outputs at the start are subtracted from those of all times. Where the
+            readout is not tied they are zero in the limit, and it changes networks only.
+        tied: whether the readout is the embedding of the tokens.
         steps: evaluations; `loss[steps - 1]` follows steps - 1 updates.
         eta0: learning rate.
         momentum: of the heavy ball, in [0, 1).
-        weights: w of each input in the loss, [inputs] or [steps, inputs] (a minibatch has its
-            own at each step); 0 for test points; 1 / inputs by default.
+        weights: w of each row in the loss, [inputs] or [inputs, tokens], or with an axis of
+            steps before (a minibatch has its own at each step); 0 for test points. By default
+            the same for all rows with a target, 1 in sum.
         schedule: factors of the learning rate [steps]; 1 by default.
         lr_convention: "gamma0_squared", where gamma0 -> 0 at fixed eta0 is lazy, or "table",
             the paper's printed table.
         optimizer: "sgd"; any other is refused.
 
     Raises:
-        ArgumentError: shapes that do not match, numbers out of range.
-        ArgumentTypeError: traced values; steps that is no integer.
+        ArgumentError: shapes that do not match, numbers out of range, tied readouts of another
+            size than the vocabulary.
+        ArgumentTypeError: traced values; steps that is no integer; both or none of `inputs` and
+            `token_ids`.
         NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1, an
-            optimiser other than gradient descent, a readout of single tokens.
+            optimiser other than gradient descent.
 
     Examples:
         >>> import math
@@ -96,12 +124,22 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
     """
 
     architecture: Architecture = eqx.field(static=True)
-    inputs: Float[np.ndarray, "inputs tokens dim"]
-    targets: Float[np.ndarray, "inputs ..."]
+    inputs: Float[np.ndarray, "inputs tokens dim"] | None
+    token_ids: Int[np.ndarray, "inputs tokens"] | None
+    vocabulary: int | None = eqx.field(static=True)
+    position_std: float
+    position_rate: float
+    targets: Float[np.ndarray, "inputs ..."] | Int[np.ndarray, "inputs ..."]
+    loss: AbstractLoss = eqx.field(static=True)
+    classes: int | None = eqx.field(static=True)
+    readout: str = eqx.field(static=True)
+    readout_std: float
+    centred: bool = eqx.field(static=True)
+    tied: bool = eqx.field(static=True)
     steps: int = eqx.field(static=True)
     eta0: float
     momentum: float
-    weights: Float[np.ndarray, "steps inputs"]
+    weights: Float[np.ndarray, "steps inputs ..."]
     schedule: Float[np.ndarray, " steps"]
     lr_convention: str = eqx.field(static=True)
     optimizer: str = eqx.field(static=True)
@@ -111,8 +149,18 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         self,
         *,
         architecture: Architecture,
-        inputs: ArrayInput,
+        inputs: ArrayInput | None = None,
+        token_ids: ArrayInput | None = None,
+        vocabulary: int | None = None,
+        position_std: float | int | None = None,
+        position_rate: float | int = 1.0,
         targets: ArrayInput,
+        loss: AbstractLoss | None = None,
+        classes: int | None = None,
+        readout: str | None = None,
+        readout_std: float | int = 1.0,
+        centred: bool = False,
+        tied: bool = False,
         steps: int,
         eta0: float,
         momentum: float = 0.0,
@@ -120,41 +168,54 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         schedule: ArrayInput | None = None,
         lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
         optimizer: str = "sgd",
-        readout: str | None = None,
     ):
         if not isinstance(architecture, Architecture):
             raise ArgumentTypeError(
                 "architecture", f"got {brief(architecture)}", "pass limits.dmft.Architecture"
             )
-        if is_traced(inputs, targets, eta0, momentum, weights, schedule):
+        if is_traced(inputs, token_ids, targets, eta0, momentum, weights, schedule):
             raise ArgumentTypeError(
                 "inputs", "some values are traced (jit, vmap or grad)", "pass concrete numbers"
             )
         require_limit(architecture, optimizer)
         self.architecture, self.optimizer = architecture, optimizer
         self.steps = require_count(steps, "steps", 1)
-        self.inputs = np.asarray(as_float64(inputs, "inputs"))
-        if self.inputs.ndim != 3 or 0 in self.inputs.shape:
-            raise ArgumentError(
-                "inputs", f"has shape {self.inputs.shape}", "pass [inputs, tokens, dim]"
+        if (inputs is None) == (token_ids is None):
+            raise ArgumentTypeError(
+                "inputs",
+                f"and token_ids are {'both missing' if inputs is None else 'both given'}",
+                "pass inputs [inputs, tokens, dim], or token_ids [inputs, tokens]",
             )
-        P = len(self.inputs)
-        self.targets = np.asarray(as_float64(targets, "targets"))
-        if self.targets.ndim not in (1, 2) or len(self.targets) != P or not self.targets.size:
-            raise ArgumentError(
-                "targets", f"has shape {self.targets.shape}", f"pass [{P}] or [{P}, outputs]"
+        self.inputs, self.token_ids, self.vocabulary = None, None, None
+        if inputs is not None:
+            self.inputs = require_features(inputs)
+            P, S = self.inputs.shape[:2]
+        else:
+            assert token_ids is not None
+            self.token_ids, self.vocabulary = require_tokens(token_ids, vocabulary)
+            P, S = self.token_ids.shape
+        std = float(inputs is None) if position_std is None else position_std
+        self.position_std = require_real(std, "position_std", NOT_NEGATIVE)
+        self.position_rate = require_real(position_rate, "position_rate", NOT_NEGATIVE)
+        self.loss = SquaredError() if loss is None else require_loss(loss)
+        self.classes = None if classes is None else require_count(classes, "classes", 2)
+        if classes is None and (tied or np.ndim(targets) == 2):
+            self.classes = self.vocabulary
+        read = read_targets(targets, self.loss, readout, P, S, self.classes)
+        self.targets, self.readout = read.given, "token" if read.token else "pooled"
+        self.readout_std = require_real(readout_std, "readout_std", NOT_NEGATIVE)
+        self.centred, self.tied = require_flag(centred, "centred"), require_flag(tied, "tied")
+        if self.tied:
+            require_tied(
+                tokens=self.token_ids is not None,
+                readout_std=self.readout_std,
+                outputs=read.y.shape[1],
+                vocabulary=self.vocabulary,
+                loss=self.loss,
             )
-        require_readout(readout, self.targets, self.inputs.shape[1])
         self.eta0 = require_real(eta0, "eta0", POSITIVE)
         self.momentum = require_real(momentum, "momentum", Bounds(0.0, 1.0, "[)"))
-        w = np.full(P, 1 / P) if weights is None else np.asarray(as_float64(weights, "weights"))
-        if w.shape not in ((P,), (self.steps, P)) or np.any(w < 0):
-            raise ArgumentError(
-                "weights",
-                f"has shape {w.shape} and least entry {np.min(w, initial=0):g}",
-                f"pass numbers of at least 0, [{P}] or [{self.steps}, {P}]",
-            )
-        self.weights = np.broadcast_to(w, (self.steps, P)).copy()
+        self.weights = read_weights(weights, read, self.steps)
         rates = np.ones(self.steps) if schedule is None else as_float64(schedule, "schedule")
         self.schedule = np.asarray(rates)
         if self.schedule.shape != (self.steps,) or np.any(self.schedule < 0):
@@ -172,15 +233,31 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         self.t1 = float(self.steps - 1)
 
     @property
+    def tokens(self) -> int:
+        """S."""
+        data = self.token_ids if self.inputs is None else self.inputs
+        assert data is not None
+        return data.shape[1]
+
+    @property
     def fields(self) -> int:
         """Inputs times tokens."""
-        return self.inputs.shape[0] * self.inputs.shape[1]
+        return len(self.targets) * self.tokens
+
+    @property
+    def embedding(self) -> Embedding:
+        """What the stream starts from, and what the embedding learns."""
+        std, rate = self.position_std, self.position_rate
+        if self.inputs is not None:
+            return of_features(self.inputs, std, rate)
+        assert self.token_ids is not None
+        assert self.vocabulary is not None
+        return of_tokens(self.token_ids, self.vocabulary, std, rate, tied=self.tied)
 
     @property
     def input_kernel(self) -> Float[np.ndarray, "fields fields"]:
-        """K^x = x . x / dim."""
-        x = self.inputs.reshape(self.fields, -1)
-        return x @ x.T / x.shape[1]
+        """K^x, of the stream at the start: x . x / dim, or of tokens and positions."""
+        return self.embedding.kernel
 
     @property
     def rate(self) -> float:
@@ -190,15 +267,22 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
     @property
     def equations(self) -> TrainingEquations:
         """What the limit sees of the problem; `limits.dmft.solver` solves these."""
+        P, S = len(self.targets), self.tokens
+        targets = read_targets(self.targets, self.loss, self.readout, P, S, self.classes)
         return TrainingEquations(
             architecture=self.architecture,
-            kx=self.input_kernel,
-            tokens=self.inputs.shape[1],
-            targets=self.targets,
-            weights=self.weights,
+            embedding=self.embedding,
+            tokens=self.tokens,
+            features=np.eye(P * S) if targets.token else pooled_features(P, S),
+            targets=targets,
+            loss=self.loss,
+            weights=self.weights.reshape(self.steps, -1),
             schedule=self.schedule,
             rate=self.rate,
             momentum=self.momentum,
+            readout_std=self.readout_std,
+            centred=self.centred,
+            tied=self.tied,
         )
 
     @property

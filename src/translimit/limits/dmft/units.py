@@ -56,6 +56,9 @@ class Site(NamedTuple):
         learned: c omega Delta times `row` [fields, history].
         kappa: ratio of the key and query learning rate to the others.
         scale: head_dim^(-alpha_A).
+        score_gain: factor of the scores at the start.
+        gain_memory: what gradients of the past weigh in that factor, its rate times c omega Delta.
+        norm_eps: of the normalisation of keys and queries.
     """
 
     layer: Index
@@ -71,10 +74,16 @@ class Site(NamedTuple):
     learned: Float[Array, "fields history"]
     kappa: Float[Array, ""]
     scale: Float[Array, ""]
+    score_gain: Float[Array, ""]
+    gain_memory: Float[Array, " history"]
+    norm_eps: Float[Array, ""]
 
 
 class Forward(NamedTuple):
-    """V against the past and now, the regression on backward innovations, rows to store."""
+    """V against the past and now, the regression on backward innovations, rows to store.
+
+    Besides: what the backward half needs, attention scores and their factor (1 without).
+    """
 
     past: Float[Array, "fields history"]
     now: Float[Array, "fields fields"]
@@ -82,10 +91,15 @@ class Forward(NamedTuple):
     stored: Buffers
     fields: PyTree[Array]
     scores: Float[Array, "heads inputs tokens tokens"]
+    score_gain: Float[Array, ""]
 
 
 class Backward(NamedTuple):
-    """Pi and its kappa-weighted form against the past and now, S_p, rows to store."""
+    """Pi and its kappa-weighted form against the past and now, S_p, rows to store.
+
+    Besides: the mean square gradient of keys and queries, and the gradient of the factor of the
+    scores, field by field.
+    """
 
     past: Float[Array, "fields history"]
     now: Float[Array, "fields fields"]
@@ -94,6 +108,7 @@ class Backward(NamedTuple):
     regression: Float[Array, "fields history"]
     stored: Buffers
     key_gradient: Float[Array, ""]
+    gain_gradient: Float[Array, "fields 1"]
 
 
 @dataclass(frozen=True)
