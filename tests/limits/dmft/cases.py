@@ -39,6 +39,7 @@ def ring4(
     targets: Any = Y,
     weights: Any = None,
     schedule: Any = None,
+    loss: Any = None,
     **architecture: Any,
 ) -> TrainingDynamics:
     """Two inputs of two tokens."""
@@ -51,6 +52,7 @@ def ring4(
         momentum=momentum,
         weights=weights,
         schedule=schedule,
+        loss=loss,
     )
 
 

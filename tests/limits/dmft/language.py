@@ -14,7 +14,18 @@ SIN6 = 2 * np.sqrt(0.5) * np.sin(1.7 * _a + 2.9 * _c**2 + 0.3).reshape(3, 2, 4)
 LM12 = np.array([[3, 1, 1, 2], [2, 3, 1, 1], [1, 3, 1, 1]])
 LM12_NEXT = np.array([[1, 1, 2, 3], [3, 1, 1, 1], [3, 1, 1, 2]])
 #: Blocks of four tokens out of eight words, twice; what follows is known from the fourth on.
-BLOCKS = np.array([list(map(int, w)) for w in "6542 2000 1657 4475 5447 2650 3640 6561".split()])
+BLOCKS = np.array(
+    [
+        [6, 5, 4, 2],
+        [2, 0, 0, 0],
+        [1, 6, 5, 7],
+        [4, 4, 7, 5],
+        [5, 4, 4, 7],
+        [2, 6, 5, 0],
+        [3, 6, 4, 0],
+        [6, 5, 6, 1],
+    ]
+)
 
 
 def sin6(*, eta0: float, **options: Any) -> TrainingDynamics:
@@ -39,7 +50,7 @@ def copy_task(**options: Any) -> TrainingDynamics:
 def _problem(data: dict[str, Any], options: dict[str, Any]) -> TrainingDynamics:
     options = {"head_dim": math.inf, "beta0": 1.5, "steps": 8, "loss": CrossEntropy(), **options}
     own = {name: options.pop(name) for name in list(options) if _of_architecture(name)}
-    return TrainingDynamics(architecture=Architecture(**own), **data, **options)
+    return TrainingDynamics(architecture=Architecture(**own), **{**data, **options})
 
 
 def _of_architecture(name: str) -> bool:

@@ -48,9 +48,11 @@ def trained(
     problem: TrainingDynamics, H: int, seeds: int, norm: str | None = None
 ) -> dict[str, Any]:
     """Predictions [seeds, steps, inputs, outputs] and kernels of networks."""
-    y = problem.targets.reshape(len(problem.inputs), -1)
+    x = problem.inputs
+    assert x is not None
+    y = problem.targets.reshape(len(x), -1)
     return network(problem, H, norm).ensemble(
-        problem.inputs, y, problem.steps, seeds, H, weights=problem.weights
+        x, y, problem.steps, seeds, H, weights=problem.weights
     )
 
 

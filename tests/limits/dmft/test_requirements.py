@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from tests.limits.dmft.cases import BASE, FULL, X, Y, ring4
+from tests.limits.dmft.language import LM12, LM12_NEXT, lm12
 from tests.limits.dmft.linear import LINEAR
 
 from translimit.core import (
@@ -18,7 +19,11 @@ from translimit.core import (
 from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
+    CrossEntropy,
+    FrozenScoresWarning,
+    Huber,
     LinearAlgebra,
+    Logistic,
     TrainingDynamics,
 )
 
@@ -100,10 +105,72 @@ def test_targets_that_can_be_read_in_two_ways_ask_which() -> None:
     ):
         for readout in (None, "pooled"):
             TrainingDynamics(**given, inputs=inputs, targets=targets, readout=readout)
-        with pytest.raises(NoSuchLimitError, match=r"^readout: got 'token'.*not solved yet"):
-            TrainingDynamics(**given, inputs=inputs, targets=targets, readout="token")
-    with pytest.raises(ArgumentError, match=r"^readout: got 'mean'; pass \"pooled\""):
+        if targets.shape != (len(inputs), inputs.shape[1]):
+            with pytest.raises(ArgumentError, match=r"^targets: has shape.*pass \[2, "):
+                TrainingDynamics(**given, inputs=inputs, targets=targets, readout="token")
+    assert TrainingDynamics(**both, readout="token").weights.shape == (3, 2, 2)
+    # Three axes can be read in one way.
+    three = TrainingDynamics(**{**both, "targets": np.ones((2, 2, 3))})
+    assert three.readout == "token"
+    with pytest.raises(ArgumentError, match=r"^readout: got 'mean'; pass \"pooled\" or"):
         TrainingDynamics(**both, readout="mean")
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "cross_entropy"}, "loss: got 'cross_entropy'; pass SquaredError"),
+        ({"loss": CrossEntropy}, "loss: got .*CrossEntropy"),
+        ({"targets": LM12_NEXT * 1.0}, "targets: are float64, not integers"),
+        ({"targets": LM12_NEXT + 1}, "targets: go from 2 to 4 where there are 4 classes"),
+        ({"targets": LM12_NEXT - 3}, "targets: go from -2 to 0"),
+        ({"targets": LM12_NEXT * 0 - 1}, "targets: go from -1 to -1"),
+        ({"targets": [0, 1, 2], "readout": "token"}, r"targets: has shape \(3,\); pass \[3, 4\]"),
+        ({"readout": "pooled"}, r"targets: has shape \(3, 4\); pass \[3\]"),
+        ({"weights": np.ones(3)}, r"weights: has shape \(3,\)"),
+        ({"vocabulary": None}, "vocabulary: is missing beside token_ids"),
+        ({"vocabulary": 3}, "token_ids: go from 1 to 3 in a vocabulary of 3"),
+        ({"token_ids": LM12 * 1.0}, "token_ids: are float64"),
+        ({"inputs": X}, "inputs: and token_ids are both given"),
+        ({"token_ids": None}, "inputs: and token_ids are both missing"),
+        ({"position_std": -1.0}, "position_std: "),
+        ({"readout_std": -1.0}, "readout_std: "),
+        ({"tied": True, "readout_std": 0.5}, "readout_std: got 0.5 for a tied readout"),
+        ({"tied": True, "classes": 5}, "tied: has 5 outputs for a vocabulary of 4"),
+        ({"tied": True, "token_ids": None, "inputs": np.ones((3, 4, 2))}, "tied: is True without"),
+        ({"classes": 1}, "classes: got 1"),
+        ({"head_dim": 1, "qk_norm": "rms"}, "qk_norm: with one coordinate"),
+        ({"qk_norm": "l2"}, "qk_norm: got 'l2'"),
+        ({"score_gain": 0.0}, "score_gain: got 0"),
+        ({"score_gain_rate": -1.0}, "score_gain_rate: "),
+        ({"mlp_ratio": 0.0}, "mlp_ratio: "),
+        ({"rotary": 1e4, "head_dim": math.inf}, "rotary: is not solved with infinite head_dim"),
+        ({"rotary": 1e4, "head_dim": 3}, "rotary: turns pairs, and head_dim is 3"),
+        ({"head_dim": math.inf, "alpha_A": 0.5, "qk_norm": "rms"}, "alpha_A: .*no limit beyond"),
+    ],
+)
+def test_losses_tokens_and_heads(change: dict[str, Any], message: str) -> None:
+    with pytest.raises((ArgumentError, NoSuchLimitError), match=f"^{message}"):
+        lm12(**{"eta0": 0.5, "head_dim": 2, **change})
+
+
+@pytest.mark.usefixtures("as_user")
+def test_numbers_of_losses_and_what_has_no_classes(base: Any) -> None:
+    for make, message in (
+        (lambda: CrossEntropy(smoothing=1.0), "smoothing: got 1"),
+        (lambda: CrossEntropy(temperature=0.0), "temperature: got 0"),
+        (lambda: Logistic(temperature=-1.0), "temperature: got -1"),
+        (lambda: Huber(0.0), "delta: got 0"),
+        (lambda: ring4(**BASE, targets=[1.0, 0.5], loss=Logistic()), "targets: are not all -1"),
+        (lambda: base.accuracy, "loss: is SquaredError.*knows no classes"),
+        (lambda: base.loss_by_position, 'readout: is pooled.*solve with readout="token"'),
+        (lambda: base.plot_positions("loss"), "name: got 'loss'; pass loss_by_position or"),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{message}"):
+            make()
+    with pytest.warns(FrozenScoresWarning, match=r"^qk_norm='layer' over two coordinates"):
+        Architecture(head_dim=2, qk_norm="layer")
 
 
 @pytest.mark.usefixtures("as_user")

@@ -80,8 +80,8 @@ class SampledHeads(AbstractSampledUnit):
         free = [self.source(site, past, xi) for past, xi in zip(sources, new, strict=True)]
         moving = [free[0] + memory_k, free[1] + memory_q, free[2] + memory_v]
         gain = site.score_gain + site.gain_memory @ own["gain"][site.layer, :, 0]
-        scores, weights, mixed = self._attend(*moving, site, gain)
-        _, weights_free, mixed_free = self._attend(*free, site, gain)
+        scores, weights, mixed = self._attend(*moving, site=site, gain=gain)
+        _, weights_free, mixed_free = self._attend(*free, site=site, gain=gain)
         past, regression = self.moments(
             site, (mixed, mixed - mixed_free), (own["mixed"], own["xi_r"]), chunks
         )

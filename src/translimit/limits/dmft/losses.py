@@ -154,7 +154,7 @@ class Logistic(AbstractLoss):
         return y * jax.nn.sigmoid(-y * f / self.temperature) / self.temperature
 
     def curvature(self, f: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """p (1 - p) / temperature^2."""
+        """The product of both probabilities, over temperature^2."""
         half = np.cosh(np.clip(f / (2 * self.temperature), -350, 350))
         return 1 / (2 * self.temperature * half) ** 2
 

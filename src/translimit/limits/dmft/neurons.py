@@ -133,9 +133,7 @@ class LinearNeurons(AbstractUnit):
         cov = self._with_cov(p, H, G)
         stored = {"p": p, "G": with_block(site)}
         regression = p[:, : self.history]
-        return _of_neurons(
-            self.ratio, cov @ own["p"].T, cov @ p.T, regression, stored, self.fields
-        )
+        return _of_neurons(self.ratio, cov @ own["p"].T, cov @ p.T, regression, stored, self.fields)
 
     def _with_cov(self, rows: Array, H: Array, G: Array) -> Array:
         return jnp.concatenate([rows[:, : self.history] @ H, rows[:, self.history :] @ G], axis=1)

@@ -102,6 +102,14 @@ def causal_pass(
     return trace
 
 
+def first_ntk(plan: Plan, numbers: Numbers, key: Key) -> Float[np.ndarray, "rows rows"]:
+    """The tangent kernel of the first evaluation alone."""
+    with jax.enable_x64(True), _COMPILING:
+        numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
+        _, record = advance(plan, numbers, initial_state(plan), jnp.asarray(0), key)
+        return np.asarray(record.ntk)
+
+
 def _empty_trace(plan: Plan) -> Trace:
     """A trace of the right structure."""
     names = ("residual", "gradient")

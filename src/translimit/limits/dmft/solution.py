@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from translimit.core import (
     AbstractSolution,
     ArgumentError,
-    Floats,
     Number,
     Outcome,
     Times,
@@ -71,8 +70,8 @@ class TrainingSolution(AbstractSolution):
     cell_error: Float[np.ndarray, "steps inputs ..."]
     loss: Float[np.ndarray, " steps"]
     loss_stderr: Float[np.ndarray, " steps"]
-    row_loss: Float[np.ndarray, "steps inputs *tokens"]
-    row_loss_stderr: Float[np.ndarray, "steps inputs *tokens"]
+    row_loss: Float[np.ndarray, "steps inputs ..."]
+    row_loss_stderr: Float[np.ndarray, "steps inputs ..."]
     ntk: Float[np.ndarray, "steps rows rows"]
     sharpness: Float[np.ndarray, " steps"]
     edge_ratio: Float[np.ndarray, " steps"]
@@ -89,7 +88,7 @@ class TrainingSolution(AbstractSolution):
     _tokens: int = eqx.field(static=True)
     _attention: bool = eqx.field(static=True)
     _causal: bool = eqx.field(static=True)
-    _trained: Bool[np.ndarray, "inputs *tokens"]
+    _trained: Bool[np.ndarray, "inputs ..."]
     _loss: AbstractLoss = eqx.field(static=True)
 
     reference: ClassVar[str] = reference("bordelon2024")
@@ -161,7 +160,7 @@ class TrainingSolution(AbstractSolution):
         return self._by_position(self.row_loss)
 
     @property
-    def correct(self) -> Float[np.ndarray, "steps inputs *tokens"]:
+    def correct(self) -> Float[np.ndarray, "steps inputs ..."]:
         """Whether the largest output of each row is its class; 1 / k where k are the largest.
 
         NaN where a row has no target. Logistic classes are signs.
@@ -195,7 +194,7 @@ class TrainingSolution(AbstractSolution):
         return self._by_position(self.correct)
 
     def _by_position(
-        self, values: Float[np.ndarray, "steps inputs *tokens"]
+        self, values: Float[np.ndarray, "steps inputs ..."]
     ) -> Float[np.ndarray, "steps tokens"]:
         """Means over trained inputs."""
         if not self.token:
@@ -238,9 +237,9 @@ class TrainingSolution(AbstractSolution):
         """Predictions, loss, kernels and quantiles of scores as labelled arrays."""
         import xarray
 
-        def labelled(dims: tuple[str, ...], values: Floats, name: str) -> Labelled:
+        def labelled(dims: tuple[str, ...], values: np.ndarray, name: str) -> Labelled:
             attrs = {"long_name": name, "units": "1", "reference": self.reference}
-            return dims, np.asarray(values), attrs
+            return dims, values, attrs
 
         rows = ("time", "input", *("token",) * self.token)
         f_dims = (*rows, *("output",) * (self.predictions.ndim - len(rows)))

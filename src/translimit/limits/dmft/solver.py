@@ -25,7 +25,7 @@ from translimit.core import (
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.memory import pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
-from translimit.limits.dmft.passes import Trace, causal_pass
+from translimit.limits.dmft.passes import Trace, causal_pass, first_ntk
 from translimit.limits.dmft.remarks import (
     warn_of_a_tied_start,
     warn_of_heavy_tails,
@@ -108,7 +108,7 @@ def start_kernel(
             heads, neurons = max(heads, more[0]), max(neurons, more[1])
         method = replace(method, heads=heads, neurons=neurons)
     plan = plan_of(one, method, layers)
-    return causal_pass(plan, numbers_of(one, method, plan), 1, key, 1).ntk[0]
+    return first_ntk(plan, numbers_of(one, method, plan), key)
 
 
 def assemble(

@@ -1,7 +1,8 @@
 r"""The residual stream as coefficient rows on its Gaussian sources, and what is stored of it.
 
 A stream field is a row B over s = (e, w_0, u^O and zeta of every sub-block), and Cov(s) =
-blockdiag(K^x, readout_std^2, V, Pi, ...). Square roots of growing kernels are sequential and reveal the rank.
+blockdiag(K^x, readout_std^2, V, Pi, ...). Square roots of growing kernels are sequential and reveal
+the rank.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """

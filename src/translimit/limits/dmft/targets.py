@@ -126,10 +126,8 @@ def read_weights(
         ArgumentError: a shape that does not match, negative numbers.
     """
     counted = targets.counted.reshape(targets.rows)
-    if weights is None:
-        w = counted / counted.sum()
-    else:
-        w = np.asarray(as_float64(weights, "weights"))
+    given = counted / counted.sum() if weights is None else as_float64(weights, "weights")
+    w = np.asarray(given)
     if w.shape not in (targets.rows, (steps, *targets.rows)) or np.any(w < 0):
         shape = list(targets.rows)
         raise ArgumentError(
