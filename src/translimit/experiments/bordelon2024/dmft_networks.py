@@ -4,7 +4,8 @@ r"""Finite transformers approach their training dynamics in the limit, as one of
 
 - `axis="heads"`: H grows, the limit has infinitely many heads;
 - `axis="head_dim"`: N grows at fixed H and alpha_A = 1, the limit has infinite head dimension;
-- `axis="layers"`: L grows at alpha_L = 1, and H in proportion; the limit is the depth ODE.
+- `axis="layers"`: L grows at alpha_L = 1, and H in proportion; the limit is the depth ODE;
+- `axis="none"`: nothing, the limit is solved alone.
 
 With E f_n = f + b / n + c / n^2 and Var f_n = v / n in the size n,
 
@@ -38,6 +39,7 @@ from translimit.experiments.bordelon2024.growing_networks import (
     other,
 )
 from translimit.experiments.bordelon2024.growing_networks_figures import FIGURES
+from translimit.experiments.bordelon2024.language_figures import ACCURACY, POSITIONS
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     coordinate,
@@ -45,6 +47,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
     spread,
     spread_gap,
 )
+from translimit.experiments.bordelon2024.own_problem import OwnProblem
 
 #: The 10-90 % spread of a Gaussian over its standard deviation.
 GAUSSIAN_SPREAD = 2.5631031310892007
@@ -92,7 +95,7 @@ RATE = ex.Claims(
     estimate=lambda found, at: found.once(fitted_rate).estimate(),
     prediction=-0.5,
     tol=0.1,
-    over=_where(lambda c: c.axis != "layers"),
+    over=_where(lambda c: c.axis in ("heads", "head_dim")),
     rivals=(
         ex.Rival("as the bias alone, exponent -1", -1.0),
         ex.Rival("exponent -3/4", -0.75),
@@ -117,7 +120,7 @@ PREDICTIONS = ex.Claims(
     estimate=lambda found, at: _gap(found, limit(found), "predictions"),
     prediction=0.0,
     tol=lambda config, at: config.tol,
-    over=ex.alone,
+    over=_where(lambda c: c.axis != "none"),
     rivals=tuple(_missed(theory, "predictions") for theory in ("lazy", "R_v", "finite-depth")),
 )
 AWAY = ex.Claims(
@@ -132,7 +135,7 @@ AWAY = ex.Claims(
     ),
     prediction=0.0,
     tol=0.3,
-    over=lambda c: c.theories,
+    over=lambda c: c.theories if c.axis != "none" else (),
     rivals=(ex.Rival("the other theory", 1.0), ex.Rival("its opposite", -1.0)),
 )
 #: Kernels of the depth ODE are those of its cells, not extrapolated.
@@ -143,7 +146,7 @@ KERNEL = ex.Claims(
     estimate=lambda found, at: _gap(found, limit(found), "kernel"),
     prediction=0.0,
     tol=lambda config, at: config.tol,
-    over=_where(lambda c: c.axis != "layers"),
+    over=_where(lambda c: c.axis in ("heads", "head_dim")),
     rivals=tuple(_missed(theory, "kernel") for theory in ("lazy", "R_v", "R_h")),
     decided_by="standard",
 )
@@ -169,7 +172,7 @@ ATTENTION = ex.Claims(
 
 
 #: Windows of eight bytes of English prose: does a word end here? A decoder with an MLP.
-_TEXT = Config(
+_TEXT = OwnProblem(
     task="text",
     inputs=4,
     tokens=8,
@@ -196,11 +199,11 @@ EXPERIMENT = ex.Experiment(
     summary="Any data and any architecture of the theory, given by the configuration: networks "
     "whose heads, head dimension or layers grow, and the limit, solved in one causal pass. The "
     "presets learn whether a word of English prose ends after eight bytes; translimit dmft "
-    "CONFIG runs it on a file of your own.",
+    "CONFIG runs it on a file of your own, language models among them.",
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={
-        "demo": Config(
+        "demo": OwnProblem(
             task="synthetic",
             inputs=2,
             tokens=2,
@@ -230,5 +233,5 @@ EXPERIMENT = ex.Experiment(
     },
     parts=PARTS,
     claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, AWAY, KERNEL, ATTENTION),
-    figures=FIGURES,
+    figures=(*FIGURES, POSITIONS, ACCURACY),
 )

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, describe, limits
+from translimit import core, data, describe, limits
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.tasks import TASKS, load_task, require_task
 from translimit.experiments.checked import (
@@ -37,8 +38,8 @@ class Problem(CheckedConfig):
     Attributes:
         task: "digits", "text", "synthetic", "ring", or the path of an `.npz` with `inputs`
             [P, S, D] and `targets` [P] or [P, outputs].
-        readout: "pooled", where targets in a file have as many columns as there are tokens: they
-            are outputs of the mean over tokens. "" where that is clear.
+        readout: where targets in a file have as many columns as there are tokens: "pooled" for
+            outputs of the mean over tokens, "token" for one of each. "" where that is clear.
         inputs: P, all of them in every update.
         tokens: S of "text" and "synthetic".
         dim: D of "text" and "synthetic".
@@ -62,7 +63,7 @@ class Problem(CheckedConfig):
     """
 
     task: str = "digits"
-    readout: Literal["", "pooled"] = ""
+    readout: Literal["", "pooled", "token"] = ""
     inputs: Count = 4
     tokens: Two = 4
     dim: Count = 16
@@ -86,22 +87,30 @@ class Problem(CheckedConfig):
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
         super().__post_init__()
-        require_task(self.task, self.inputs)
+        self.require_data()
         if not self.attention and self.mlp == "none":
             raise ConfigError(
                 "attention", 'is false where mlp is "none"', "leave one of the two in the blocks"
             )
 
+    def require_data(self) -> None:
+        """Refuse a task that cannot be; a file is not looked at.
+
+        Raises:
+            ConfigError: see `require_task`.
+        """
+        require_task(self.task, self.inputs)
+
     def require_networks(self) -> None:
         """Refuse a problem that no network of this library can have.
 
         Raises:
-            ConfigError: blocks without attention.
+            ConfigError: blocks without attention, outputs of single tokens.
         """
         if not self.attention:
-            raise ConfigError(
-                "attention", "is false", "leave it true: networks of this library attend"
-            )
+            raise ConfigError("attention", "is false", "pass true: networks of this library attend")
+        if self.readout == "token":
+            raise ConfigError("readout", "is token", "pass pooled: networks of this library pool")
 
     def require_samples(self, *, unseen: int = 0) -> None:
         """Refuse fewer sampled heads or neurons than moment matching needs.
@@ -134,9 +143,61 @@ class Problem(CheckedConfig):
             raise ConfigError(
                 "readout",
                 f"is missing, and {self.task} has as many outputs as tokens, {y.shape[1]}",
-                'add readout = "pooled": they are outputs of the mean over tokens',
+                'add readout = "pooled" for outputs of the mean over tokens, or "token"',
             )
         return x, y
+
+    def source(self) -> data.AbstractSource:
+        """What networks are trained on, all of it in every batch."""
+        x, y = self.data()
+        return data.Examples(x, y.reshape(len(y), -1))
+
+    def shape(
+        self, heads: int, head_dim: int | None = None, layers: int | None = None
+    ) -> describe.TransformerShape:
+        """A network of the problem, other sizes where they are given."""
+        x, y = self.data()
+        mlp = self.activation()
+        return describe.TransformerShape(
+            head_dim=head_dim or self.head_dim,
+            heads=heads,
+            layers=layers or self.layers,
+            tokens=x.shape[1],
+            outputs=y.reshape(len(y), -1).shape[1],
+            patch_dim=x.shape[2],
+            mlp_ratio=0.0 if mlp is None else 1.0,
+            activation=mlp or describe.Activation.GELU,
+            norm=None if self.norm == "none" else self.norm,
+            norm_eps=1e-5,
+            final_norm=False,
+            gains=False,
+            biases=False,
+            positions=None,
+            causal=self.causal,
+        )
+
+    @property
+    def network_loss(self) -> Literal["cross_entropy", "mse"]:
+        """What networks minimise."""
+        return "mse"
+
+    def mean_loss(
+        self, f: Float[np.ndarray, "*any inputs output"], y: Float[np.ndarray, "inputs ..."]
+    ) -> Float[np.ndarray, "*any"]:
+        """The loss of outputs of networks."""
+        return np.mean(np.sum((y.reshape(len(y), -1) - f) ** 2, axis=-1), axis=-1) / 2
+
+    def lazy(
+        self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]
+    ) -> Float[np.ndarray, "steps rows *outputs"]:
+        """Predictions with the kernel of the start."""
+        return limits.dmft.lazy_predictions(
+            ntk,
+            dynamics.targets,
+            steps=self.steps,
+            eta0=self.eta0,
+            momentum=self.momentum,
+        )
 
     def file_digest(self) -> str | None:
         """Of the data in a file, so that another file is another run; None for what is shipped."""

@@ -28,7 +28,7 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
 from translimit.experiments.checked import Count, Distinct, Doubled, Entries, Four, OneOf, Positive
 
 #: By axis: its symbol in figures and cell names.
-SYMBOLS = {"heads": "H", "head_dim": "N", "layers": "L"}
+SYMBOLS = {"heads": "H", "head_dim": "N", "layers": "L", "none": ""}
 #: The responses of the stream and of heads.
 RESPONSES = ("R_v", "R_p", "R_h", "R_g")
 
@@ -46,7 +46,7 @@ class Config(Problem):
     """The problem, and the networks that approach its limit.
 
     Attributes:
-        axis: the size that grows.
+        axis: the size that grows; "none" for the limit alone, without networks.
         sizes: its values, each twice the one before.
         heads: H where another size grows; of the first network where layers grow.
         seeds: networks of each size.
@@ -55,7 +55,7 @@ class Config(Problem):
         without: responses ("R_v", "R_p", "R_h", "R_g") of which other limits leave one out each.
     """
 
-    axis: Literal["heads", "head_dim", "layers"] = "heads"
+    axis: Literal["heads", "head_dim", "layers", "none"] = "heads"
     sizes: Doubled = (8, 16, 32, 64)
     heads: Count = 16
     seeds: Four = 1500
@@ -86,9 +86,9 @@ class Config(Problem):
         return SYMBOLS[self.axis]
 
     @property
-    def ends(self) -> tuple[int, int]:
-        """The smallest and the largest size."""
-        return self.sizes[0], self.sizes[-1]
+    def ends(self) -> tuple[int, ...]:
+        """The smallest and the largest size; none where nothing grows."""
+        return () if self.axis == "none" else (self.sizes[0], self.sizes[-1])
 
     @property
     def largest(self) -> tuple[int, ...]:
@@ -184,7 +184,8 @@ def _source(config: Config) -> Source:
 
 def _ensembles(config: Config) -> Sequence[Ensemble]:
     data = _source(config).data
-    return [Ensemble(config.symbol, size, data) for size in config.sizes]
+    sizes = () if config.axis == "none" else config.sizes
+    return [Ensemble(config.symbol, size, data) for size in sizes]
 
 
 def _limit_cost(config: Config, at: Source | Theory) -> ex.Cost:

@@ -100,8 +100,12 @@ LOSS = ex.Figure(
     name="loss",
     title="Loss of networks and of the limit",
     caption=lambda found: (
-        f"Median and 10-90 % band over {found.config.seeds} networks of each "
-        "size, the limit (line)"
+        (
+            f"Median and 10-90 % band over {found.config.seeds} networks of each size, the "
+            if found.config.ends
+            else "The "
+        )
+        + "limit (line)"
         + (" and the limit without one of its responses (dashed)" if found.config.without else "")
         + ". Nothing is fitted."
     ),
@@ -122,6 +126,7 @@ ERRORS = ex.Figure(
     rows=_rate_rows,
     draw=_draw_rate,
     shown=lambda found, table: len(table.rows),
+    when=lambda c: c.axis != "none",
 )
 LAW = ex.Figure(
     name="attention",

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, data, describe, limits, scaling, train
+from translimit import core, data, scaling, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
 from translimit.experiments.bordelon2024.extrapolation import extrapolated
@@ -87,13 +87,6 @@ def solve_limit(
     )
     stderr = np.hypot(solution.stderr, solution.cell_error)
     shape = (*solution.predictions.shape[:2], -1)
-    lazy = limits.dmft.lazy_predictions(
-        solution.ntk[0],
-        solution.targets,
-        steps=problem.steps,
-        eta0=problem.eta0,
-        momentum=problem.momentum,
-    )
     return Limit(
         predictions=solution.predictions.reshape(shape),
         predictions_stderr=stderr.reshape(shape),
@@ -102,7 +95,7 @@ def solve_limit(
         loss=solution.loss,
         sharpness=solution.sharpness,
         score=solution.score_law(0).scores[:, :, *PLACE],
-        lazy=lazy.reshape(shape),
+        lazy=problem.lazy(dynamics, solution.ntk[0]).reshape(shape),
     )
 
 
@@ -144,32 +137,12 @@ def train_networks(
         ]
         return _joined(blocks)
     problem.require_networks()
-    x, y = problem.data()
-    y = y.reshape(len(y), -1)
-    trained = data.Examples(x, y)
-    source = trained
+    source, shape = problem.source(), problem.shape(heads, head_dim, layers)
+    count = problem.inputs
     if shown is not None:
-        y = shown[1].reshape(len(shown[1]), -1)
-        source = data.Observed(trained, data.Examples(shown[0], y))
-    N, L = head_dim or problem.head_dim, layers or problem.layers
-    mlp = problem.activation()
-    shape = describe.TransformerShape(
-        head_dim=N,
-        heads=heads,
-        layers=L,
-        tokens=x.shape[1],
-        outputs=y.shape[1],
-        patch_dim=x.shape[2],
-        mlp_ratio=0.0 if mlp is None else 1.0,
-        activation=mlp or describe.Activation.GELU,
-        norm=None if problem.norm == "none" else problem.norm,
-        norm_eps=1e-5,
-        final_norm=False,
-        gains=False,
-        biases=False,
-        positions=None,
-        causal=problem.causal,
-    )
+        count = len(shown[1])
+        observed = data.Examples(shown[0], shown[1].reshape(count, -1))
+        source = data.Observed(source, observed)
     numbers = scaling.paper_parameterization(
         shape.size,
         alpha_A=problem.alpha_A,
@@ -177,18 +150,18 @@ def train_networks(
         beta0=problem.beta0,
         gamma0=problem.gamma0,
         eta0=problem.eta0,
-        pixels=x.shape[2],
+        pixels=shape.patch_dim or 1,
     )
     heavy = problem.momentum > 0
     run = train.Training(
         steps=problem.steps - 1,
         rates=(1.0,),
         seeds=seeds,
-        batch=len(x),
+        batch=problem.inputs,
         optimizer=train.Optimizer(
             name="momentum" if heavy else "sgd", momentum=problem.momentum or 0.9
         ),
-        loss="mse",
+        loss=problem.network_loss,
     )
     history = train.train(
         shape,
@@ -197,25 +170,26 @@ def train_networks(
         run,
         key=key,
         observe=(
-            train.Predictions(),
+            train.Predictions(per_token=not shape.pooled),
             train.StreamKernel(),
             train.StreamMotion(),
             train.AttentionLaw(places=(PLACE,)),
         ),
         observe_at=tuple(range(problem.steps)),
-        probe=len(y),
+        probe=count,
     )
     f = np.moveaxis(np.asarray(history["predictions"])[:, :, 0], 0, 1)
+    targets = problem.data()[1] if shown is None else shown[1]
     return Networks(
-        predictions=f,
+        predictions=f.reshape(*f.shape[:3], -1),
         kernel=np.moveaxis(np.asarray(history["stream_kernel"])[:, :, 0, -1], 0, 1),
-        loss=np.mean(np.sum((y - f) ** 2, axis=-1), axis=-1) / 2,
+        loss=problem.mean_loss(f, targets),
         score=np.moveaxis(np.asarray(history["score"])[:, :, 0, 0, :, 0], 0, 1),
         motion=np.asarray(history["stream_motion"])[:, :, 0].T,
         variation=np.asarray(history["stream_variation"])[:, :, 0].T,
         heads=heads,
-        head_dim=N,
-        layers=L,
+        head_dim=shape.head_dim,
+        layers=shape.layers,
     )
 
 

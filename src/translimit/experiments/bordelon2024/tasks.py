@@ -1,8 +1,11 @@
-"""What networks of these experiments learn: digits in patches, bytes of text, random signs."""
+"""What networks of these experiments learn: digits, bytes of text, random signs, sentences."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from jaxtyping import Int
 
 from translimit import data
 from translimit.core import ConfigError
@@ -16,6 +19,8 @@ RING = np.array([[1, 0.5, 0.2, 0], [0.5, 1, 0, 0.3], [0.2, 0, 1, 0.4], [0, 0.3, 
 RING_TARGETS = (1.0, -1.25)
 #: Digits of the rarer of the two classes.
 DIGITS_PER_CLASS = 178
+#: Sentences that come with the library, of which the next word is learned at every token.
+LANGUAGE_TASKS = ("bytes", "copy")
 _SPACE = ord(" ")
 
 
@@ -103,6 +108,101 @@ def load_task(name: str, inputs: int, tokens: int, dim: int) -> tuple[np.ndarray
     if len(x) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(x)}", "pass fewer")
     return x, y
+
+
+def next_bytes(inputs: int, tokens: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Windows of a text, the byte after each token, and how many bytes differ.
+
+    Args:
+        inputs: windows, evenly spread over the shipped text.
+        tokens: of a window.
+
+    Returns:
+        Ids [inputs, tokens] and targets [inputs, tokens]; bytes are numbered as they sort.
+    """
+    text = np.asarray(data.byte_text(tokens).ids)
+    starts = np.linspace(0, len(text) - tokens - 1, inputs + 2).astype(int)[1:-1]
+    windows = np.stack([text[start : start + tokens + 1] for start in starts])
+    known, ids = np.unique(windows, return_inverse=True)
+    ids = ids.reshape(windows.shape).astype(np.int64)
+    return ids[:, :-1], ids[:, 1:], len(known)
+
+
+def said_twice(inputs: int, tokens: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences that say a block of random words twice, and the word after each token.
+
+    Args:
+        inputs: sentences.
+        tokens: of a sentence, an even number.
+        vocabulary: words to choose from.
+    """
+    block = np.random.default_rng(0).integers(vocabulary, size=(inputs, tokens // 2))
+    ids = np.tile(block, 2)
+    return ids, np.roll(ids, -1, axis=1)
+
+
+def load_sentences(
+    name: str, inputs: int, tokens: int, vocabulary: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Token ids [inputs, tokens], the words that follow them, and the size of the vocabulary.
+
+    Args:
+        name: "bytes" (windows of English prose), "copy" (a block of random words, twice), or the
+            path of an `.npz` with integer arrays `token_ids` [P, S] and `targets` [P, S], -1
+            where there is none.
+        inputs: how many; the first ones of a file.
+        tokens: of "bytes" and "copy".
+        vocabulary: of "copy" and of a file.
+
+    Raises:
+        ConfigError: a file without the two arrays, or with arrays of other shapes.
+        StoreError: a file that cannot be read.
+    """
+    if name == "bytes":
+        return next_bytes(inputs, tokens)
+    if name == "copy":
+        return *said_twice(inputs, tokens, vocabulary), vocabulary
+    arrays = data.open_npz(name)
+    if not {"token_ids", "targets"} <= set(arrays):
+        raise ConfigError(
+            "task", f"{name} holds {sorted(arrays)}", "save arrays named token_ids and targets"
+        )
+    ids, targets = (np.asarray(arrays[key][:inputs]) for key in ("token_ids", "targets"))
+    kinds = {ids.dtype.kind, targets.dtype.kind} - {"i", "u"}
+    if kinds or ids.ndim != 2 or ids.shape[1] < 2 or targets.shape != ids.shape:
+        raise ConfigError(
+            "task",
+            f"{name} has token_ids of shape {ids.shape} and targets of shape {targets.shape}",
+            "save integers [P, tokens] of at least 2 tokens, twice",
+        )
+    if len(ids) < inputs:
+        raise ConfigError("inputs", f"got {inputs}, and {name} has {len(ids)}", "pass fewer")
+    return ids, targets, vocabulary
+
+
+@dataclass(frozen=True)
+class Sentences(data.AbstractSource):
+    """All sentences at once, in every batch.
+
+    Attributes:
+        ids: token ids [sentences, tokens].
+        targets: the words that follow [sentences, tokens].
+    """
+
+    ids: Int[np.ndarray, "sentences tokens"]
+    targets: Int[np.ndarray, "sentences tokens"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """All of them."""
+        del seed, step, size
+        return self.ids, self.targets
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first of them."""
+        return self.ids[:size], self.targets[:size]
 
 
 def require_task(name: str, inputs: int) -> None:

@@ -5,6 +5,7 @@ from .closed_forms import two_layer_linear as two_layer_linear
 from .closed_forms import uniform_attention_motion as uniform_attention_motion
 from .closed_forms import uniform_attention_ntk as uniform_attention_ntk
 from .initial_stream import initial_stream_kernel as initial_stream_kernel
+from .losses import AbstractLoss as AbstractLoss
 from .losses import CrossEntropy as CrossEntropy
 from .losses import Huber as Huber
 from .losses import Logistic as Logistic

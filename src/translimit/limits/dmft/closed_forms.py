@@ -6,6 +6,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,9 @@ from translimit.core import (
     require_real,
 )
 
+if TYPE_CHECKING:
+    from translimit.limits.dmft.losses import AbstractLoss
+
 
 def lazy_predictions(
     ntk: ArrayInput,
@@ -30,45 +34,52 @@ def lazy_predictions(
     eta0: float,
     momentum: float = 0.0,
     weights: ArrayInput | None = None,
-) -> Float[np.ndarray, "steps inputs *outputs"]:
-    r"""Predictions [steps, inputs] of the linearised network, the limit gamma_0 -> 0.
+    loss: AbstractLoss | None = None,
+    classes: int | None = None,
+) -> Float[np.ndarray, "steps rows *outputs"]:
+    r"""Predictions [steps, rows] of the linearised network, the limit gamma_0 -> 0.
 
-    With several outputs [steps, inputs, outputs]: each has the same kernel, none acts on another.
+    With several outputs [steps, rows, outputs]: each has the same kernel, none acts on another.
 
-    f(t + 1) - f(t) = eta_0 K (w (y - f(t))) from f(0) = 0, and the heavy ball's sum of past steps
-    with momentum.
+    f(t + 1) - f(t) = eta_0 K (w e(t)) from f(0) = 0, e = -dl/df (y - f for the squared error),
+    and the heavy ball's sum of past steps with momentum.
 
     Args:
-        ntk: neural tangent kernel K [inputs, inputs], `ntk[0]` of a solution.
-        targets: y [inputs], or [inputs, outputs].
+        ntk: neural tangent kernel K [rows, rows], `ntk[0]` of a solution; rows are inputs, or
+            tokens with outputs of their own, all of an input in turn.
+        targets: y [rows], or [rows, outputs]; classes [rows].
         steps: evaluations.
         eta0: learning rate.
         momentum: of the heavy ball.
-        weights: w of the inputs in the loss [inputs]; 1 / inputs by default.
+        weights: w of the rows in the loss [rows]; by default the same for all with a target, 1
+            in sum.
+        loss: as in `TrainingDynamics`; the squared error by default.
+        classes: outputs under `CrossEntropy`.
 
     Raises:
         ArgumentError: shapes that do not match, numbers out of range.
     """
-    y = np.asarray(as_float64(targets, "targets"))
+    import jax
+    import jax.numpy as jnp
+
+    from translimit.limits.dmft.losses import SquaredError
+    from translimit.limits.dmft.targets import read_targets, read_weights
+
     kernel = np.asarray(require_covariance(as_float64(ntk, "ntk"), "ntk"))
-    if y.ndim not in (1, 2) or len(y) != len(kernel):
-        raise ArgumentError(
-            "targets",
-            f"has shape {y.shape}",
-            f"pass [{len(kernel)}] numbers, or [{len(kernel)}, outputs]",
-        )
-    w = np.full(len(y), 1 / len(y)) if weights is None else as_float64(weights, "weights")
-    if np.shape(w) != (len(y),):
-        raise ArgumentError(
-            "weights", f"has shape {np.shape(w)}", f"pass one for each input, [{len(y)}]"
-        )
+    loss = SquaredError() if loss is None else loss
     require_real(eta0, "eta0", POSITIVE)
-    f = np.zeros((require_count(steps, "steps", 1), *y.shape))
-    velocity = np.zeros(y.shape)
-    for t in range(steps - 1):
-        velocity = momentum * velocity + eta0 * kernel @ ((y - f[t]).T * w).T
-        f[t + 1] = f[t] + velocity
-    return f
+    count = require_count(steps, "steps", 1)
+    read = read_targets(targets, loss, "pooled", len(kernel), 1, classes)
+    w = read_weights(weights, read, 1)[0]
+    f = np.zeros((count, *read.y.shape))
+    velocity = np.zeros(read.y.shape)
+    with jax.enable_x64(True):
+        y = jnp.asarray(read.y)
+        for t in range(count - 1):
+            error = np.asarray(loss.error(jnp.asarray(f[t]), y))
+            velocity = momentum * velocity + eta0 * kernel @ (w[:, None] * error)
+            f[t + 1] = f[t] + velocity
+    return f.reshape(count, *read.shape)
 
 
 def two_layer_linear(

@@ -1,0 +1,287 @@
+r"""A configuration of one's own: other losses, language models, heads of today.
+
+`translimit dmft CONFIG` reads it. A language model has outputs at every token, which predict the
+word that follows; its networks learn positions, and normalise the last stream. What networks of
+this library do not have is solved in the limit alone, `axis = "none"`.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit import data, describe, limits
+from translimit.core import ConfigError
+from translimit.experiments.bordelon2024.growing_networks import Config
+from translimit.experiments.bordelon2024.tasks import (
+    LANGUAGE_TASKS,
+    TASKS,
+    Sentences,
+    load_sentences,
+)
+from translimit.experiments.checked import Positive, Within
+
+NotNegative = Annotated[float, Within(0, 1e12)]
+#: What networks of this library have: of these fields only these values.
+_OF_NETWORKS: dict[str, tuple[object, ...]] = {
+    "loss": ("", "squared", "cross_entropy"),
+    "temperature": (1.0,),
+    "smoothing": (0.0,),
+    "readout_std": (1.0,),
+    "centred": (False,),
+    "tied": (False,),
+    "position_std": (1.0,),
+    "position_rate": (1.0,),
+    "qk_norm": ("none",),
+    "score_gain": (1.0,),
+    "score_gain_rate": (0.0,),
+    "rotary": (0.0,),
+    "mlp_ratio": (1.0,),
+}
+
+
+@dataclass(frozen=True)
+class OwnProblem(Config):
+    """Any problem of the limit, and networks where this library has them.
+
+    Attributes:
+        task: also "bytes" (the next byte of English prose), "copy" (sentences that say a block of
+            random words twice), or the path of an `.npz` with `token_ids` and `targets` [P, S].
+        vocabulary: words of "copy" and of a file of token ids; 0 for real inputs.
+        loss: "squared", "huber", "logistic" or "cross_entropy"; "" is cross-entropy for a
+            language model, else squared.
+        delta: of the Huber loss.
+        temperature: of the logistic loss and of cross-entropy.
+        smoothing: of labels under cross-entropy.
+        readout_std: of the readout at the start.
+        centred: whether outputs at the start are subtracted.
+        tied: whether the readout is the embedding.
+        position_std: of positions at the start, of a language model.
+        position_rate: of positions, relative to that of words.
+        final_norm: whether outputs are read from the normalised stream.
+        qk_norm: "rms", "layer" or "none", of keys and queries.
+        score_gain: factor of the scores.
+        score_gain_rate: of that factor.
+        rotary: base of rotary positions; 0 for none.
+        mlp_ratio: neurons of the MLP for each coordinate of the stream.
+    """
+
+    vocabulary: Annotated[int, Within(0)] = 0
+    loss: Literal["", "squared", "huber", "logistic", "cross_entropy"] = ""
+    delta: Positive = 1.0
+    temperature: Positive = 1.0
+    smoothing: Annotated[float, Within(0, 1, below=True)] = 0.0
+    readout_std: NotNegative = 1.0
+    centred: bool = False
+    tied: bool = False
+    position_std: NotNegative = 1.0
+    position_rate: NotNegative = 1.0
+    final_norm: bool = False
+    qk_norm: Literal["none", "rms", "layer"] = "none"
+    score_gain: Positive = 1.0
+    score_gain_rate: NotNegative = 0.0
+    rotary: NotNegative = 0.0
+    mlp_ratio: Positive = 1.0
+
+    def require_data(self) -> None:
+        """Refuse a task that cannot be; a file is not looked at."""
+        if not self.language:
+            super().require_data()
+        elif self.task not in LANGUAGE_TASKS and not self.task.endswith(".npz"):
+            names = ", ".join(LANGUAGE_TASKS)
+            raise ConfigError(
+                "task",
+                f"got {self.task!r} with a vocabulary",
+                f"pass {names}, or the path of an .npz file with token_ids and targets",
+            )
+        elif self.task == "copy" and (self.tokens % 2 or self.vocabulary < 2):
+            raise ConfigError(
+                "task",
+                f"got copy with {self.tokens} tokens out of {self.vocabulary} words",
+                "pass an even number of tokens, and a vocabulary of at least 2",
+            )
+        if self.language and self.loss not in ("", "cross_entropy"):
+            raise ConfigError("loss", f"got {self.loss!r} of words", "pass cross_entropy")
+
+    def require_networks(self) -> None:
+        """Refuse what networks of this library do not have, where there are networks."""
+        if self.axis == "none":
+            return
+        super().require_networks()
+        for name, known in _OF_NETWORKS.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    name,
+                    f"is {value!r}, which networks of this library do not have",
+                    'add axis = "none" to solve the limit alone',
+                )
+        if self.final_norm and self.norm == "none":
+            raise ConfigError(
+                "final_norm", "is true where norm is none", 'pass norm = "rms" or axis = "none"'
+            )
+
+    @property
+    def language(self) -> bool:
+        """Whether words are read and predicted."""
+        return self.task in LANGUAGE_TASKS or self.vocabulary > 0
+
+    @property
+    def row_loss(self) -> limits.dmft.AbstractLoss:
+        """What a row of outputs pays."""
+        match self.loss or ("cross_entropy" if self.language else "squared"):
+            case "huber":
+                return limits.dmft.Huber(self.delta)
+            case "logistic":
+                return limits.dmft.Logistic(self.temperature)
+            case "cross_entropy":
+                return limits.dmft.CrossEntropy(self.smoothing, self.temperature)
+            case _:
+                return limits.dmft.SquaredError()
+
+    def sentences(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Token ids, the words that follow, and the size of the vocabulary."""
+        return load_sentences(self.task, self.inputs, self.tokens, self.vocabulary)
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs [P, S, D] or token ids [P, S], and targets; classes are integers."""
+        if self.language:
+            return self.sentences()[:2]
+        x, y = super().data()
+        if self.loss != "cross_entropy":
+            return x, y
+        if self.task in TASKS:  # two classes, 1 and -1
+            return x, np.where(y > 0, 0, 1)
+        labels = y.astype(np.int64)
+        if y.ndim != 1 or np.any(labels != y) or labels.min() < 0:
+            raise ConfigError(
+                "loss",
+                f"is cross_entropy, and targets of {self.task} are no classes",
+                "save classes 0, 1, ... as targets [P]",
+            )
+        return x, labels
+
+    def file_digest(self) -> str | None:
+        """Of the data in a file; None for what is shipped."""
+        return None if self.task in LANGUAGE_TASKS else super().file_digest()
+
+    def limit(
+        self, *, head_dim: int | float | None = None, layers: int | float | None = None
+    ) -> limits.dmft.TrainingDynamics:
+        """The training problem of the limit, other sizes where they are given."""
+        given: dict[str, Any] = {}
+        if self.language:
+            ids, targets, vocabulary = self.sentences()
+            given |= {"token_ids": ids, "vocabulary": vocabulary}
+            given |= {"position_std": self.position_std, "position_rate": self.position_rate}
+        else:
+            given["inputs"], targets = self.data()
+        return limits.dmft.TrainingDynamics(
+            architecture=limits.dmft.Architecture(
+                head_dim=self.head_dim if head_dim is None else head_dim,
+                layers=self.layers if layers is None else layers,
+                alpha_A=self.alpha_A,
+                alpha_L=self.alpha_L,
+                beta0=self.beta0,
+                gamma0=self.gamma0,
+                attention=self.attention,
+                mlp=self.activation(),
+                mlp_ratio=self.mlp_ratio,
+                norm=None if self.norm == "none" else self.norm,
+                final_norm=self.final_norm,
+                causal=self.causal,
+                qk_norm=None if self.qk_norm == "none" else self.qk_norm,
+                score_gain=self.score_gain,
+                score_gain_rate=self.score_gain_rate,
+                rotary=self.rotary or None,
+            ),
+            **given,
+            targets=targets,
+            loss=self.row_loss,
+            readout=self.readout or None,
+            readout_std=self.readout_std,
+            centred=self.centred,
+            tied=self.tied,
+            steps=self.steps,
+            eta0=self.eta0,
+            momentum=self.momentum,
+        )
+
+    def lazy(
+        self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]
+    ) -> Float[np.ndarray, "steps rows *outputs"]:
+        """Predictions with the kernel of the start; NaN where that is not known."""
+        shape = dynamics.equations.targets
+        if not np.isfinite(ntk).all():
+            return np.full((self.steps, *shape.y.shape), np.nan)
+        rows = shape.given.reshape(len(ntk), *shape.given.shape[len(shape.rows) :])
+        return limits.dmft.lazy_predictions(
+            ntk,
+            rows,
+            steps=self.steps,
+            eta0=self.eta0,
+            momentum=self.momentum,
+            loss=self.row_loss,
+            classes=dynamics.classes,
+        )
+
+    def source(self) -> data.AbstractSource:
+        """What networks are trained on, all of it in every batch."""
+        x, y = self.data()
+        if self.language and y.min() < 0:
+            raise ConfigError(
+                "task",
+                f"{self.task} has tokens without a target, which networks of this library train on",
+                'add axis = "none" to solve the limit alone',
+            )
+        if self.language:
+            return Sentences(x, y)
+        return data.Examples(x, y if y.dtype.kind == "i" else y.reshape(len(y), -1))
+
+    def shape(
+        self, heads: int, head_dim: int | None = None, layers: int | None = None
+    ) -> describe.TransformerShape:
+        """A network of the problem, other sizes where they are given."""
+        if not self.language:
+            found = super().shape(heads, head_dim, layers)
+            outputs = int(self.data()[1].max()) + 1 if self.loss == "cross_entropy" else None
+            return replace(found, final_norm=self.final_norm, outputs=outputs or found.outputs)
+        ids, _, size = self.sentences()
+        mlp = self.activation()
+        return describe.TransformerShape(
+            head_dim=head_dim or self.head_dim,
+            heads=heads,
+            layers=layers or self.layers,
+            tokens=ids.shape[1],
+            outputs=size,
+            vocabulary=size,
+            mlp_ratio=0.0 if mlp is None else 1.0,
+            activation=mlp or describe.Activation.GELU,
+            norm=None if self.norm == "none" else self.norm,
+            norm_eps=1e-5,
+            final_norm=self.final_norm,
+            gains=False,
+            biases=False,
+            positions="learned",
+            causal=self.causal,
+            pooled=False,
+        )
+
+    @property
+    def network_loss(self) -> Literal["cross_entropy", "mse"]:
+        """What networks minimise."""
+        classes = isinstance(self.row_loss, limits.dmft.CrossEntropy)
+        return "cross_entropy" if classes else "mse"
+
+    def mean_loss(self, f: Float[np.ndarray, "*any"], y: np.ndarray) -> Float[np.ndarray, "*any"]:
+        """The loss of outputs of networks [..., inputs(, tokens), outputs]."""
+        if self.network_loss == "mse":
+            return super().mean_loss(f, y)
+        rows = np.eye(f.shape[-1])[y]
+        paid = self.row_loss.value(f, rows)
+        return paid.reshape(*f.shape[: f.ndim - rows.ndim], -1).mean(axis=-1)
