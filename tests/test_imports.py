@@ -57,8 +57,8 @@ def test_importing_translimit_loads_nothing_heavy() -> None:
     assert heavy_after("import translimit; translimit.__version__; dir(translimit)") == "[]"
 
 
-#: What `translimit --help`, `list`, `claims`, `cite` and `scale` go through.
-LIGHT = ["cli", "store", "execute", "study", "report", "experiments", "scaling"]
+#: What `translimit --help`, `list`, `claims`, `cite`, `scale` and `extrapolate` go through.
+LIGHT = ["cli", "store", "execute", "study", "report", "experiments", "scaling", "extrapolate"]
 
 
 @pytest.mark.parametrize("room", [room for room in LIGHT if (SOURCE / room).is_dir()])

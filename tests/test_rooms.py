@@ -31,6 +31,7 @@ EVERYTHING = {
     "scaling",
     "checks",
     "predict",
+    "extrapolate",
     "train",
     "experiments",
     "store",
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scaling.adapters": {"core", "describe", "scaling"},
     "predict": {"core", "describe", "limits", "observe", "figures", "scaling"},
     "checks": {"core", "describe", "scaling", "scaling.adapters"},
+    "extrapolate": {"core", "describe", "observe", "figures"},
     "train": {"core", "describe", "models", "scaling", "checks", "data", "observe"},
     "experiments": {
         "core",
@@ -67,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "scaling",
         "checks",
         "predict",
+        "extrapolate",
         "train",
         "data",
         "observe",

@@ -6,6 +6,7 @@ from . import describe as describe
 from . import execute as execute
 from . import experiments as experiments
 from . import explore as explore
+from . import extrapolate as extrapolate
 from . import figures as figures
 from . import integrate as integrate
 from . import limits as limits

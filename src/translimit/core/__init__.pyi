@@ -31,6 +31,7 @@ from .errors import ArgumentError as ArgumentError
 from .errors import ArgumentTypeError as ArgumentTypeError
 from .errors import CellError as CellError
 from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
 from .errors import DiskFullError as DiskFullError
 from .errors import MemoryLimitError as MemoryLimitError
 from .errors import MissingExtraError as MissingExtraError

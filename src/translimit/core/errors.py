@@ -43,6 +43,10 @@ class ConfigError(ArgumentError):
     """A configuration, a preset or a name on the command line is not understood."""
 
 
+class DataError(ArgumentError):
+    """Measured data do not support what is asked of them; the message names what is missing."""
+
+
 class NoSuchLimitError(ArgumentError, NotImplementedError):
     """Theory has no such limit or closure; the message says why and what exists instead."""
 
