@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Real
 
 from translimit.core import ArgumentError, DataError, as_numpy, brief
 
@@ -44,18 +44,18 @@ class Curves:
     rates: tuple[float, ...]
     steps: Float[np.ndarray, " steps"]
     losses: Float[np.ndarray, "points seeds rates steps"]
-    ran: np.ndarray
+    ran: Bool[np.ndarray, "points seeds rates"]
     paired: bool = True
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
     def from_arrays(
         cls,
-        sizes: Mapping[str, Sequence[int | float]],
-        losses: Float[np.ndarray, "points seeds *rates steps"],
-        steps: Sequence[int | float] | Float[np.ndarray, " steps"],
+        sizes: Mapping[str, Sequence[int | float] | Real[np.ndarray, " points"]],
+        losses: Float[np.ndarray, "..."],
+        steps: Sequence[int | float] | Real[np.ndarray, " steps"],
         *,
-        rates: Sequence[float] | None = None,
+        rates: Sequence[float] | Float[np.ndarray, " rates"] | None = None,
         paired: bool = True,
     ) -> Curves:
         """Curves from arrays, those of an ensemble of ours for example.
@@ -124,7 +124,7 @@ class Curves:
                 "pass a positive loss: its logarithm is what is extrapolated",
             )
 
-    def named(self, point: int) -> str:
+    def named(self, point: int | np.integer) -> str:
         """The sizes of a point in words, as in `layers=2, heads=4`.
 
         Args:

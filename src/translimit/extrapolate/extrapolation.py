@@ -50,10 +50,10 @@ class Extrapolation(Fitted):
     def shape(
         self,
         *,
-        parameters: float | None = None,
-        flops: float | None = None,
-        tokens: float | None = None,
-        mlp_ratio: float = 4.0,
+        parameters: float | int | None = None,
+        flops: float | int | None = None,
+        tokens: float | int | None = None,
+        mlp_ratio: float | int = 4.0,
         gated: bool = False,
     ) -> Shapes:
         """The best head dimension, heads and layers of a budget, at the steps of the runs.
@@ -71,7 +71,7 @@ class Extrapolation(Fitted):
         """
         return best_shapes(self, parameters, flops, tokens, mlp_ratio, gated)
 
-    def collapse(self, floor: float = 0.0) -> Collapse:
+    def collapse(self, floor: float | int = 0.0) -> Collapse:
         """Whether loss curves of all sizes are one curve up to scale.
 
         Args:

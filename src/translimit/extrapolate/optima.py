@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -218,7 +219,7 @@ def _powers(
     """Exponents of 1/n of the infinite optimum's regret and of the loss gap, if they are known."""
     x, logs = n.min() / n, -np.log(n)
 
-    def both(places: np.ndarray, values: np.ndarray, bends: np.ndarray) -> list[np.ndarray]:
+    def both(places: np.ndarray, values: np.ndarray, bends: np.ndarray) -> list[Any]:
         regret = bends / 2 * (places - _line(x, places)[0]) ** 2
         gap = values - _line(x, values)[0]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -26,14 +26,15 @@ def as_text(extrapolation: Fitted, targets: Sequence[Predicted] | None = None) -
     """
     lines = [_head(extrapolation), _backtest(extrapolation)]
     if extrapolation.backtest.passes:
-        for one in [extrapolation.infinite] if targets is None else targets:
+        targets = [extrapolation.infinite] if targets is None else targets
+        for one in targets:
             lines += _predicted(extrapolation, one)
     else:
         lines.append(
             f"no value: the others miss the largest size by {extrapolation.backtest.told_z} "
             "errors; add larger sizes"
         )
-    return "\n".join([*lines, *(f"note: {one}" for one in remarks(extrapolation))])
+    return "\n".join([*lines, *(f"note: {one}" for one in remarks(extrapolation, targets or ()))])
 
 
 def as_html(extrapolation: Fitted) -> str:

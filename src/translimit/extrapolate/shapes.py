@@ -68,7 +68,7 @@ class Coefficients:
             axis: its name.
         """
         one = self.values[axis]
-        return one.value > 0 and one.floor <= LARGEST_ERROR * one.value
+        return bool(one.value > 0 and one.floor <= LARGEST_ERROR * one.value)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Shapes:
 
 
 def optimal_shape(
-    coefficients: Sequence[float], *, parameters: float | int, kappa: float | int = 12.0
+    coefficients: Sequence[float | int], *, parameters: float | int, kappa: float | int = 12.0
 ) -> OptimalShape:
     """The real shape with the least excess a / N + b / H + c / L of a number of parameters.
 
