@@ -31,13 +31,13 @@ def width(n: float) -> float:
     return 12 * 12 * (64 * n) ** 2
 
 
-#: Loss by n, and how often two errors of 1/n alone cover it.
-LADDERS: dict[str, tuple[Callable[[float], float], float]] = {
-    "1/n": (lambda n: 2 + 1.5 / n, 0.97),
-    "depth dial, fixed tokens": (lambda n: loss(dial(n), 2e10), 0.96),
-    "width, fixed tokens": (lambda n: loss(width(n), 2e10), 0.28),
-    "depth dial, 20 tokens a parameter": (lambda n: loss(dial(n), 20 * dial(n)), 0.18),
-    "width, 20 tokens a parameter": (lambda n: loss(width(n), 20 * width(n)), 0.0),
+#: Loss by n, and whether two errors of 1/n alone cover it.
+LADDERS: dict[str, tuple[Callable[[float], float], bool]] = {
+    "1/n": (lambda n: 2 + 1.5 / n, True),
+    "depth dial, fixed tokens": (lambda n: loss(dial(n), 2e10), True),
+    "width, fixed tokens": (lambda n: loss(width(n), 2e10), False),
+    "depth dial, 20 tokens a parameter": (lambda n: loss(dial(n), 20 * dial(n)), False),
+    "width, 20 tokens a parameter": (lambda n: loss(width(n), 20 * width(n)), False),
 }
 
 
@@ -61,7 +61,7 @@ def test_the_printed_range_covers_the_truth(name):
         by_first.append(abs(first.value[-1] - np.log(truth)) < 2 * first.error[-1])
     assert given > 0.95 * DRAWS
     assert np.mean(covered) >= 0.95
-    assert np.mean(by_first) == pytest.approx(alone, abs=0.08)
+    assert np.mean(by_first) > 0.92 if alone else np.mean(by_first) < 0.35
 
 
 @pytest.mark.parametrize("name", ["depth dial, fixed tokens", "width, fixed tokens"])

@@ -101,7 +101,7 @@ def test_exports_with_a_table_of_runs(exports):
 def test_an_export_whose_loss_is_not_known(exports, tmp_path):
     _, path = exports
     write(tmp_path / "run-2-0.csv", ["Step", "a", "b"], [(1, 2, 3)])
-    with pytest.raises(DataError, match="has no column that is known as a loss .* metric"):
+    with pytest.raises(DataError, match=r"has no column that is known as a loss .* metric"):
         read_runs(path)
     write(tmp_path / "run-2-0.csv", ["a", "loss"], [(1, 2)])
     with pytest.raises(DataError, match="has no column of steps"):

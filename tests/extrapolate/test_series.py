@@ -79,7 +79,7 @@ def test_an_exact_series_without_noise_is_recovered():
 
 
 def test_two_axes_add_and_cross():
-    n, m = (np.array(one, float) for one in zip(*[(a, b) for a in (2, 4, 8) for b in (1, 2, 4)]))
+    n, m = np.array([(a, b) for a in (2.0, 4.0, 8.0) for b in (1.0, 2.0, 4.0)]).T
     means = (0.7 + 0.4 / n + 0.3 / m + 0.2 / (n * m))[:, None]
     one = Series(np.stack([n, m], axis=1), means, 1e-10 * np.eye(9)[None], 1.0)
     told = one.at(np.array([np.inf, np.inf]))

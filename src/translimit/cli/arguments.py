@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from translimit.cli.extrapolate_arguments import ExtrapolateCommand
 from translimit.cli.model_arguments import (
     CoordCheckCommand,
     ExploreCommand,
@@ -77,6 +78,7 @@ Command = (
     | CiteCommand
     | GalleryCommand
     | PredictCommand
+    | ExtrapolateCommand
     | DmftCommand
     | ScaleCommand
     | CoordCheckCommand
@@ -97,6 +99,7 @@ COMMANDS: dict[str, type[Command]] = {
     "cite": CiteCommand,
     "gallery": GalleryCommand,
     "predict": PredictCommand,
+    "extrapolate": ExtrapolateCommand,
     "dmft": DmftCommand,
     "scale": ScaleCommand,
     "coord-check": CoordCheckCommand,

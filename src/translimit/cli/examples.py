@@ -17,6 +17,7 @@ EXAMPLES: dict[str, str] = {
     "gpt2.json": "the config.json of GPT-2: `translimit predict gpt2.json`",
     "dmft.toml": "training dynamics in the limit: `translimit dmft dmft.toml`",
     "language.toml": "those of a small language model: `translimit dmft language.toml`",
+    "runs.csv": "losses of small runs: `translimit extrapolate runs.csv --target 16`",
     "small_models.py": "factories of models for `translimit coord-check small_models:gpt2`",
     "two_hosts.py": "two processes that compute as one: `python two_hosts.py`",
     "two_ray_nodes.py": "a run on two Ray nodes, one of them lost: `python two_ray_nodes.py`",

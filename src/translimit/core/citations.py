@@ -77,6 +77,15 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2306.17759},
   archivePrefix = {arXiv},
 }""",
+    "qiu2025": """@misc{qiu2025,
+  title = {Scaling Collapse Reveals Universal Dynamics in Compute-Optimally Trained Neural
+           Networks},
+  author = {Qiu, Shikai and Xiao, Lechao and Wilson, Andrew Gordon and Pennington, Jeffrey
+            and Agarwala, Atish},
+  year = {2025},
+  eprint = {2507.02119},
+  archivePrefix = {arXiv},
+}""",
     "li2022": """@inproceedings{li2022,
   title = {The Neural Covariance {SDE}: Shaped Infinite Depth-and-Width Networks at
            Initialization},

@@ -1,4 +1,5 @@
 from .collapsing import Collapse as Collapse
+from .collapsing import collapse as collapse
 from .comparing import Comparison as Comparison
 from .comparing import Decision as Decision
 from .comparing import compare as compare

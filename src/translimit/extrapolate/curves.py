@@ -52,7 +52,7 @@ class Curves:
     def from_arrays(
         cls,
         sizes: Mapping[str, Sequence[int | float] | Real[np.ndarray, " points"]],
-        losses: Float[np.ndarray, "..."],
+        losses: Float[np.ndarray, ...],
         steps: Sequence[int | float] | Real[np.ndarray, " steps"],
         *,
         rates: Sequence[float] | Float[np.ndarray, " rates"] | None = None,

@@ -5,6 +5,7 @@ from .history import History as History
 from .history import time_kernel as time_kernel
 from .kept import WEIGHT_COPIES as WEIGHT_COPIES
 from .kept import numbers_kept as numbers_kept
+from .ladder import ladder_losses as ladder_losses
 from .memory import MemoryNeed as MemoryNeed
 from .memory import memory_need as memory_need
 from .observables import COORDINATES as COORDINATES

@@ -18,8 +18,7 @@ from translimit.core import ArgumentError, Key, Progress
 from translimit.data import AbstractSource
 from translimit.describe import Parameterization, TransformerShape
 from translimit.train.coordinate_check import resized_shape
-from translimit.train.ensemble import train
-from translimit.train.observables import ProbeLoss
+from translimit.train.ladder import ladder_losses
 from translimit.train.training import Training
 
 
@@ -57,22 +56,15 @@ def ensemble_transfer_sweep(
     if len(training.rates) < 3:
         raise ArgumentError("rates", f"got {training.rates}", "pass at least 3 rates")
     training = replace(training, rates=tuple(sorted(training.rates)))
-    losses = []
-    for number, size in enumerate(sizes):
-        shape = resized_shape(base, axis, size)
-        history = train(
-            shape,
-            parameterize(shape),
-            source,
-            training,
-            key=key,
-            observe=(ProbeLoss(),),
-            observe_at=(training.steps,),
-            probe=probe,
-        )
-        loss = history["probe_loss"][0].astype(np.float64)
-        bad = history.diverged | ~(loss < cap)
-        losses.append(np.where(bad, cap, loss))
-        if progress is not None:
-            progress((number + 1) / len(sizes))
-    return TransferSweep(axis, sizes, training.rates, np.array(losses), cap)
+    losses = ladder_losses(
+        [resized_shape(base, axis, size) for size in sizes],
+        parameterize,
+        source,
+        training,
+        (training.steps,),
+        key=key,
+        probe=probe,
+        progress=progress,
+    )[..., 0]
+    losses = np.where(losses < cap, losses, cap)
+    return TransferSweep(axis, sizes, training.rates, losses, cap)
