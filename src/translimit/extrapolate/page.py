@@ -50,7 +50,7 @@ def as_html(extrapolation: Fitted) -> str:
         (
             ", ".join(f"{size:g}" for size in series.sizes[place]),
             f"{math.exp(series.means[place, -1]):.4g}",
-            f"{_percent(ERRORS * series.noise[-1, place, place] ** 0.5)}",
+            f"{_error(ERRORS * series.noise[-1, place, place] ** 0.5)}",
         )
         for place in order
     ]
@@ -186,7 +186,7 @@ def _backtest(extrapolation: Fitted) -> str:
     one = extrapolation.backtest
     size = ", ".join(f"{a} = {s:g}" for a, s in zip(extrapolation.axes, one.size, strict=True))
     told = "; ".join(
-        f"{POWER_NAMES.get(p, p)}: {math.exp(v):.4g} ± {_percent(ERRORS * e)}, z = {z:+.1f}"
+        f"{POWER_NAMES.get(p, p)}: {math.exp(v):.4g} {_signed(ERRORS * e)}, z = {z:+.1f}"
         for p, v, e, z in zip(
             one.powers, one.value[:, -1], one.error[:, -1], one.z[:, -1], strict=True
         )
@@ -206,9 +206,9 @@ def _predicted(extrapolation: Fitted, one: Predicted) -> list[str]:
         lines.append(
             f"  {POWER_NAMES.get(power, f'n^-{power:g}'):>10} "
             f"{math.exp(one.log_loss[place, -1]):>9.4g} "
-            f"{'± ' + _percent(ERRORS * one.error[place, -1]):>11} "
-            f"{_percent(ERRORS * one.seed_error[place, -1]):>9} "
-            f"{_percent(ERRORS * one.misspecification[place, -1]):>11} "
+            f"{_signed(ERRORS * one.error[place, -1]):>11} "
+            f"{_error(ERRORS * one.seed_error[place, -1]):>9} "
+            f"{_error(ERRORS * one.misspecification[place, -1]):>11} "
             f"{f'{series.chi_square[-1]:.2g} / {len(series.sizes) - 1}':>11}"
         )
     if not one.resolved:
@@ -218,6 +218,13 @@ def _predicted(extrapolation: Fitted, one: Predicted) -> list[str]:
     return lines
 
 
-def _percent(log: float) -> str:
-    """An error of a log loss as part of the loss."""
-    return f"{100 * math.expm1(float(log)):.2g} %"
+def _error(log: float | np.floating) -> str:
+    """An error of a log loss as part of the loss, or as a factor where it is large."""
+    part = math.expm1(min(float(log), 700.0))
+    return f"{100 * part:.2g} %" if part < 0.995 else f"factor {part + 1:.3g}"
+
+
+def _signed(log: float | np.floating) -> str:
+    """An error with its sign, where it is no factor."""
+    said = _error(log)
+    return f"± {said}" if said.endswith("%") else said

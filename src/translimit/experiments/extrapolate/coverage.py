@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.networks import AXIS_LABELS
 from translimit.experiments.checked import Count, Counts, Distinct, Entries, Increasing, OneOf
 from translimit.experiments.extrapolate import ladders
-from translimit.experiments.extrapolate.held_out import Curve, held_out_curve
+from translimit.experiments.extrapolate.held_out import Curve, Which, held_out_curve
 from translimit.experiments.extrapolate.ladders import Log2Rates, Losses
 
 #: The place of an axis in (N, H, L), and the sizes that are fitted and held out.
@@ -120,9 +120,7 @@ def curves(found: ex.Found[Config]) -> list[Curve]:
     return told
 
 
-def _missed(
-    found: ex.Found[Config], which: Literal["error", "seed_error", "largest"], errors: float
-) -> Estimate:
+def _missed(found: ex.Found[Config], which: Which, errors: float | int) -> Estimate:
     return Estimate.over_seeds([1 - one.within(which, errors) for one in found.once(curves)])
 
 

@@ -11,6 +11,9 @@ from jaxtyping import Float
 
 from translimit import core, extrapolate
 
+#: An error: of a prediction in all, of its seed part, or of the largest size as it is.
+Which = Literal["error", "seed_error", "largest"]
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -42,7 +45,7 @@ class Curve:
     largest: Float[np.ndarray, " time"]
     largest_error: Float[np.ndarray, " time"]
 
-    def within(self, which: Literal["error", "seed_error", "largest"], errors: float) -> float:
+    def within(self, which: Which, errors: float | int) -> float:
         """The part of the points that lie within some errors.
 
         Args:
