@@ -68,7 +68,7 @@ fitted.plot(ax, heads=24)
 
 # %%
 # Figure: distance of the predicted from the measured log loss of 6 heads in units of its error,
-# against updates, at four learning rates; all points lie between -2 and 2.
+# against updates, at four learning rates; all points but one lie between -2 and 2.
 fig, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
 scores = []
 for rate, marker in zip(runs.rates, "os^D", strict=True):

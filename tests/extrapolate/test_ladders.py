@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from translimit.core import DataError
-from translimit.extrapolate import Curves, fit
+from translimit.extrapolate import Curves, Series, fit, noise_of_means
 
 SIZES = np.array([4.0, 6, 8, 12, 16])
 TARGET, NOISE, SEEDS, DRAWS = 64.0, 0.003, 3, 300
@@ -21,12 +21,12 @@ def loss(parameters: float, tokens: float) -> float:
     return 1.69 + 406.4 / parameters**0.34 + 410.7 / tokens**0.28
 
 
-def dial(n: float) -> float:
+def dial(n):
     """Parameters of n layers of width 64 n."""
     return 12 * n * (64 * n) ** 2
 
 
-def width(n: float) -> float:
+def width(n):
     """Parameters of 12 layers of width 64 n."""
     return 12 * 12 * (64 * n) ** 2
 
@@ -70,3 +70,9 @@ def test_along_the_number_of_parameters_no_value_is_given(name):
     losses = np.array([law(n) for n in SIZES])[:, None, None] * np.ones((1, 3, 1))
     with pytest.raises(DataError, match="no axis"):
         Curves.from_arrays({"params": dial(SIZES)}, losses, [1000])
+    # What it would have said: the truth lies tens of errors away.
+    parameters = width if name.startswith("width") else dial
+    logs = np.log(losses) + NOISE * np.random.default_rng(0).normal(size=(len(SIZES), SEEDS, 1))
+    one = Series(parameters(SIZES)[:, None], logs.mean(axis=1), noise_of_means(logs), 1.0)
+    told = one.at(np.array([parameters(TARGET)]))
+    assert abs(told.value[0] - np.log(law(TARGET))) > 15 * told.error[0]

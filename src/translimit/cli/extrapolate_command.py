@@ -61,6 +61,8 @@ def do_extrapolate(command: ExtrapolateCommand) -> None:
         figure = Figure(figsize=(7.0, 4.4), layout="constrained")
         found.plot(figure.add_subplot(), **(target or {}))
         save_figure(figure, command.plot)
+    elif command.plot is not None:
+        say(f"no value is given: {command.plot} is not drawn", error=True)
     if command.json:
         print_json(_document(found, told, more, against))
         return

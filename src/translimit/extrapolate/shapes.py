@@ -167,10 +167,10 @@ def coefficients_of(extrapolation: Fitted) -> Coefficients:
     for place, axis in enumerate(extrapolation.axes):
         one, size = series.excess(place), series.sizes[:, place].min() ** series.power
         values[axis] = Estimate(
-            size * float(one.value[-1]),
-            size * float(one.seed_error[-1]),
+            float(size * one.value[-1]),
+            float(size * one.seed_error[-1]),
             seeds,
-            size * float(one.misspecification[-1]),
+            float(size * one.misspecification[-1]),
         )
     return Coefficients(values, series.power)
 
