@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.figures import COLOURS, DASHES, LIMIT, finish, new_axes
+from translimit import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def plot_extrapolation(extrapolation: Fitted, predicted: Predicted, ax: Axes | N
         predicted: the size.
         ax: where to draw; a new figure by default.
     """
-    ax = new_axes(ax)
+    ax = figures.new_axes(ax)
     series = extrapolation.series[0]
     order = np.argsort(np.log(series.sizes).sum(axis=1))
     if len(extrapolation.steps) == 1:
@@ -37,14 +37,14 @@ def plot_extrapolation(extrapolation: Fitted, predicted: Predicted, ax: Axes | N
         ax.plot(
             extrapolation.steps,
             np.exp(series.means[point]),
-            color=COLOURS[place % len(COLOURS)],
-            linestyle=DASHES[place % len(DASHES)],
+            color=figures.COLOURS[place % len(figures.COLOURS)],
+            linestyle=figures.DASHES[place % len(figures.DASHES)],
             linewidth=1.2,
             label=named,
         )
     _band(predicted, ax)
     ax.set_yscale("log")
-    return finish(ax, xlabel="updates", ylabel="loss")
+    return figures.finish(ax, xlabel="updates", ylabel="loss")
 
 
 def _band(predicted: Predicted, ax: Axes) -> None:
@@ -54,7 +54,7 @@ def _band(predicted: Predicted, ax: Axes) -> None:
         steps,
         predicted.low,
         predicted.high,
-        color=LIMIT,
+        color=figures.LIMIT,
         alpha=0.15,
         linewidth=0,
         label="at two errors",
@@ -63,12 +63,12 @@ def _band(predicted: Predicted, ax: Axes) -> None:
         steps,
         predicted.loss * np.exp(-seeds),
         predicted.loss * np.exp(seeds),
-        color=LIMIT,
+        color=figures.LIMIT,
         alpha=0.3,
         linewidth=0,
         label="of the seeds alone",
     )
-    ax.plot(steps, predicted.loss, color=LIMIT, linewidth=1.8, label=predicted.named())
+    ax.plot(steps, predicted.loss, color=figures.LIMIT, linewidth=1.8, label=predicted.named())
 
 
 def _against_size(extrapolation: Fitted, predicted: Predicted, ax: Axes) -> Axes:
@@ -77,7 +77,7 @@ def _against_size(extrapolation: Fitted, predicted: Predicted, ax: Axes) -> Axes
     target = next(iter(predicted.sizes.values()))
     bars = 2 * np.sqrt(np.diagonal(series.noise[-1]))
     losses = np.exp(series.means[:, -1])
-    ax.errorbar(1 / n, losses, yerr=losses * bars, fmt="o", color=COLOURS[0], label="runs")
+    ax.errorbar(1 / n, losses, yerr=losses * bars, fmt="o", color=figures.COLOURS[0], label="runs")
     middle = predicted.loss[-1]
     ends = [[middle - predicted.low[-1]], [predicted.high[-1] - middle]]
     ax.errorbar(
@@ -85,8 +85,8 @@ def _against_size(extrapolation: Fitted, predicted: Predicted, ax: Axes) -> Axes
         [middle],
         yerr=ends,
         fmt="s",
-        color=LIMIT,
+        color=figures.LIMIT,
         capsize=3,
         label=f"{predicted.named()}, at two errors",
     )
-    return finish(ax, xlabel=f"1 / {extrapolation.axes[0]}", ylabel="loss")
+    return figures.finish(ax, xlabel=f"1 / {extrapolation.axes[0]}", ylabel="loss")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from translimit.core import JsonObject
 from translimit.extrapolate.collapsing import Collapse, collapse
+from translimit.extrapolate.drawing import plot_extrapolation
 from translimit.extrapolate.fitted import Fitted
 from translimit.extrapolate.optima import Optimum, optimum
 from translimit.extrapolate.page import as_html, as_json, as_text
@@ -93,8 +94,6 @@ class Extrapolation(Fitted):
             ax: where to draw; a new figure by default.
             **sizes: the size; infinite by default.
         """
-        from translimit.extrapolate.drawing import plot_extrapolation  # loads Matplotlib
-
         return plot_extrapolation(self, self.at(sizes) if sizes else self.infinite, ax)
 
     def _repr_html_(self) -> str:

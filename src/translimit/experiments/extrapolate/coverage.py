@@ -28,6 +28,12 @@ from translimit.experiments.extrapolate.ladders import Log2Rates, Losses
 
 #: The place of an axis in (N, H, L), and the sizes that are fitted and held out.
 PLACES = {"head_dim": 0, "heads": 1, "layers": 2}
+#: Errors that are compared, as figures call them.
+ERRORS: dict[Which, str] = {
+    "error": "the prediction",
+    "seed_error": "the seed part alone",
+    "largest": "the largest size",
+}
 #: What the seed part alone must cover less, by the note that found it.
 LEAST_DIFFERENCE = 0.04
 
@@ -222,15 +228,14 @@ def _summary(found: ex.Found[Config]) -> Iterator[figures.Row]:
     told = found.once(curves)
     for axis in (*found.config.axes, "all"):
         some = [one for one in told if axis in (one.axis, "all")]
+        for which, label in ERRORS.items():
+            for errors in (1, 2, 3) if some else ():
+                part = Estimate.over_seeds([one.within(which, errors) for one in some])
+                normal = math.erf(errors / math.sqrt(2))
+                yield AXIS_LABELS.get(axis, axis), label, errors, part.value, part.stderr, normal
         if some:
-            yield (
-                AXIS_LABELS.get(axis, axis),
-                *(np.mean([c.within("error", errors) for c in some]) for errors in (1, 2, 3)),
-                *(np.mean([c.within("seed_error", errors) for c in some]) for errors in (1, 2)),
-                np.mean([c.in_range for c in some]),
-                np.mean([(c.predicted - c.truth) ** 2 for c in some]) ** 0.5,
-                np.mean([(c.largest - c.truth) ** 2 for c in some]) ** 0.5,
-            )
+            part = Estimate.over_seeds([one.in_range for one in some])
+            yield AXIS_LABELS.get(axis, axis), "printed range", 2, part.value, part.stderr, None
 
 
 HELD_OUT = ex.Figure(
@@ -254,20 +259,25 @@ HELD_OUT = ex.Figure(
 )
 COVERED = ex.Figure(
     name="coverage",
-    title="How often errors hold, by axis",
-    caption="Part of the held-out points within one, two and three errors, within those of the "
-    "seeds alone, and in the printed range; rms errors of the prediction and of the largest size.",
-    columns=(
-        *("axis", "one error", "two errors", "three errors"),
-        *("seeds alone, one", "seeds alone, two", "range", "rms", "rms of the largest size"),
-    ),
+    title="How often errors hold",
+    caption="Part of the held-out points within one, two and three errors, all axes together, with "
+    "standard errors over curves: of the prediction, of its seed part alone, and of the largest "
+    "size taken as it is; the line is a normal error. The table has every axis.",
+    columns=("axis", "error", "errors", "part", "stderr", "normal"),
     rows=_summary,
-    x="axis",
+    x="errors",
+    by="error",
     layers=(
-        figures.points("two errors", label="two errors"),
-        figures.points("seeds alone, two", label="two errors of the seeds", series=1),
-        figures.points("range", label="printed range", series=2),
+        figures.points("part", "stderr", where={"axis": "all"}),
+        figures.line(
+            "normal",
+            by="",
+            label="normal",
+            series=None,
+            where={"axis": "all", "error": ERRORS["error"]},
+        ),
     ),
+    xlabel="errors",
     ylabel="part of the points",
 )
 
