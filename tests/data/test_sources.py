@@ -57,3 +57,21 @@ def test_refusals(monkeypatch):
         data.digit_patches().split(0)
     with pytest.raises(ArgumentError, match="ridge"):
         data.linear_cross_entropy(np.zeros((3, 2)), np.zeros(3, int), ridge=0.0)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_sentences_come_all_at_once():
+    ids = np.array([[0, 1, 2], [2, 0, 1]])
+    source = data.Sentences(ids, np.roll(ids, -1, axis=1))
+    for step in range(2):
+        inputs, targets = source.batch(step, step, 2)
+        np.testing.assert_array_equal(inputs, ids)
+        np.testing.assert_array_equal(targets[:, :2], ids[:, 1:])
+    assert source.probe(1)[0].shape == (1, 3)
+    for make, message in (
+        (lambda: source.batch(0, 0, 1), "batch: got 1; pass 2, all sentences"),
+        (lambda: data.Sentences(ids * 1.0, ids), "ids: are float64; pass integers"),
+        (lambda: data.Sentences(ids, ids[:1]), r"targets: have shape \(1, 3\)"),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{message}"):
+            make()

@@ -18,6 +18,7 @@ from .sources import AbstractSource as AbstractSource
 from .sources import Examples as Examples
 from .sources import Observed as Observed
 from .sources import Repeated as Repeated
+from .sources import Sentences as Sentences
 from .sources import TokenStream as TokenStream
 from .text import SENTENCE as SENTENCE
 from .text import embed_bytes as embed_bytes

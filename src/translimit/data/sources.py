@@ -118,6 +118,48 @@ class Examples(AbstractSource):
 
 
 @dataclass(frozen=True)
+class Sentences(AbstractSource):
+    """Token sequences with a target for each token, all of them in every batch, in their order.
+
+    Attributes:
+        ids: token ids [sentences, tokens] of an integer type.
+        targets: what follows each token, in the same shape.
+
+    Raises:
+        ArgumentError: shapes that differ.
+        ArgumentTypeError: ids that are not integers.
+    """
+
+    ids: Shaped[AnyArray, "sentences tokens"]
+    targets: Shaped[AnyArray, "sentences tokens"]
+
+    def __post_init__(self):
+        if not np.issubdtype(self.ids.dtype, np.integer):
+            raise ArgumentTypeError("ids", f"are {self.ids.dtype}", "pass integers")
+        if self.ids.shape != self.targets.shape:
+            raise ArgumentError(
+                "targets",
+                f"have shape {self.targets.shape} for ids of {self.ids.shape}",
+                "pass one target for each token",
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class; a batch has all of them."""
+        del seed, step
+        if size != len(self):
+            raise ArgumentError("batch", f"got {size}", f"pass {len(self)}, all sentences")
+        return self.probe(size)
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first sentences."""
+        _require_size(size, len(self))
+        return np.asarray(self.ids[:size]), np.asarray(self.targets[:size])
+
+
+@dataclass(frozen=True)
 class TokenStream(AbstractSource):
     """Windows of a running text with the next token as target.
 

@@ -37,3 +37,11 @@ def test_heavy_tails_are_told() -> None:
     with pytest.warns(dmft.HeavyTailWarning, match=r"reaches 50 .evaluation 1, layer 0.*quantiles"):
         remarks.warn_of_heavy_tails(np.array([[3.0], [50.0]]))
     remarks.warn_of_heavy_tails(np.array([[3.0]]))
+
+
+def test_losses_without_a_minimum_are_told_at_the_edge() -> None:
+    over = np.array([0.5, 1.5])
+    for endless, words in ((True, r"Outputs of separable data.*smoothing"), (False, r"compare$")):
+        with pytest.warns(dmft.EdgeOfStabilityWarning, match=words):
+            remarks.warn_of_instability(over, endless=endless)
+    remarks.warn_of_instability(over - 1, endless=True)

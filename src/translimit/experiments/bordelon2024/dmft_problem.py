@@ -108,7 +108,7 @@ class Problem(CheckedConfig):
             ConfigError: blocks without attention, outputs of single tokens.
         """
         if not self.attention:
-            raise ConfigError("attention", "is false", "pass true: networks of this library attend")
+            raise ConfigError("attention", "is false", "leave it true: networks here attend")
         if self.readout == "token":
             raise ConfigError("readout", "is token", "pass pooled: networks of this library pool")
 

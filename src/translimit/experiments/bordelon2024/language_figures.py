@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 import translimit.experiments as ex
 from translimit import figures
@@ -13,39 +13,44 @@ from translimit.experiments.bordelon2024.growing_networks import Config, limit
 from translimit.experiments.bordelon2024.own_problem import OwnProblem
 
 
-def _outputs(found: ex.Found[Config]) -> tuple[Float[np.ndarray, "steps P S words"], np.ndarray]:
-    """Outputs of the limit, and the words that follow [P, S], -1 where there is none."""
-    assert isinstance(found.config, OwnProblem)
-    targets = found.config.data()[1]
-    f = limit(found).predictions
-    return f.reshape(len(f), *targets.shape, -1), targets
+def losses(
+    problem: OwnProblem, predictions: Float[np.ndarray, "steps inputs outputs"]
+) -> Float[np.ndarray, "steps tokens"]:
+    """Mean loss over the inputs with a target at a position; NaN where none has one."""
+    targets = problem.data()[1]
+    f = predictions.reshape(len(predictions), targets.size, -1)
+    onehot = np.eye(f.shape[-1])[np.maximum(targets.reshape(-1), 0)]
+    return _means(problem.row_loss.value(f, onehot), targets)
+
+
+def accuracies(
+    problem: OwnProblem, predictions: Float[np.ndarray, "steps inputs outputs"]
+) -> Float[np.ndarray, "steps tokens"]:
+    """How often the largest output is the target; 1 / k where k are the largest."""
+    targets = problem.data()[1]
+    f = predictions.reshape(len(predictions), targets.size, -1)
+    largest = f >= f.max(axis=-1, keepdims=True)
+    own = largest[:, np.arange(targets.size), np.maximum(targets.reshape(-1), 0)]
+    return _means(own / largest.sum(axis=-1), targets)
 
 
 def _means(
-    values: Float[np.ndarray, "steps P S"], targets: np.ndarray
-) -> Iterator[tuple[float, ...]]:
-    """Over the inputs with a target, position by position."""
+    values: Float[np.ndarray, "steps rows"], targets: Int[np.ndarray, "inputs tokens"]
+) -> Float[np.ndarray, "steps tokens"]:
     counted = targets >= 0
-    total = np.where(counted, values, 0.0).sum(axis=1)
-    for t, row in enumerate(total / np.maximum(counted.sum(axis=0), 1)):
-        for place in np.flatnonzero(counted.any(axis=0)):
-            yield (t, int(place), float(row[place]))
+    known = np.where(counted, values.reshape(len(values), *targets.shape), 0.0).sum(axis=1)
+    count = counted.sum(axis=0)
+    return np.where(count > 0, known / np.maximum(count, 1), np.nan)
 
 
-def _loss_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+def _rows(
+    found: ex.Found[Config], means: Callable[[OwnProblem, np.ndarray], np.ndarray]
+) -> Iterator[figures.Row]:
     assert isinstance(found.config, OwnProblem)
-    f, targets = _outputs(found)
-    onehot = np.eye(f.shape[-1])[np.maximum(targets, 0)]
-    loss = found.config.row_loss
-    paid = loss.value(f.reshape(len(f), -1, f.shape[-1]), onehot.reshape(-1, f.shape[-1]))
-    yield from _means(paid.reshape(f.shape[:-1]), targets)
-
-
-def _accuracy_rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    f, targets = _outputs(found)
-    largest = f >= f.max(axis=-1, keepdims=True)
-    own = np.take_along_axis(largest, np.maximum(targets, 0)[None, ..., None], axis=-1)[..., 0]
-    yield from _means(own / largest.sum(axis=-1), targets)
+    values = means(found.config, limit(found).predictions)
+    for t, row in enumerate(values):
+        for place in np.flatnonzero(np.isfinite(row)):
+            yield (t, int(place), float(row[place]))
 
 
 def _language(config: Config) -> bool:
@@ -57,7 +62,7 @@ POSITIONS = ex.Figure[Config](
     title="Loss at every position",
     caption="Cross-entropy of the next word in the limit, mean over inputs, for each position.",
     columns=("updates", "position", "loss"),
-    rows=_loss_rows,
+    rows=lambda found: _rows(found, losses),
     x="updates",
     by="position",
     layers=(figures.line("loss", label="position {}", joined=True),),
@@ -70,7 +75,7 @@ ACCURACY = ex.Figure[Config](
     caption="How often the largest output of the limit is the next word, for each position; where "
     "k outputs are the largest, 1 / k.",
     columns=("updates", "position", "accuracy"),
-    rows=_accuracy_rows,
+    rows=lambda found: _rows(found, accuracies),
     x="updates",
     by="position",
     layers=(figures.line("accuracy", label="position {}", joined=True),),

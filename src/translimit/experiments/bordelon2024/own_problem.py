@@ -21,7 +21,6 @@ from translimit.experiments.bordelon2024.growing_networks import Config
 from translimit.experiments.bordelon2024.tasks import (
     LANGUAGE_TASKS,
     TASKS,
-    Sentences,
     load_sentences,
 )
 from translimit.experiments.checked import Positive, Within
@@ -240,7 +239,7 @@ class OwnProblem(Config):
                 'add axis = "none" to solve the limit alone',
             )
         if self.language:
-            return Sentences(x, y)
+            return data.Sentences(x, y)
         return data.Examples(x, y if y.dtype.kind == "i" else y.reshape(len(y), -1))
 
     def shape(
@@ -278,7 +277,7 @@ class OwnProblem(Config):
         classes = isinstance(self.row_loss, limits.dmft.CrossEntropy)
         return "cross_entropy" if classes else "mse"
 
-    def mean_loss(self, f: Float[np.ndarray, "*any"], y: np.ndarray) -> Float[np.ndarray, "*any"]:
+    def mean_loss(self, f: Float[np.ndarray, ...], y: np.ndarray) -> Float[np.ndarray, ...]:
         """The loss of outputs of networks [..., inputs(, tokens), outputs]."""
         if self.network_loss == "mse":
             return super().mean_loss(f, y)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Int
 
 from translimit import data
 from translimit.core import ConfigError
@@ -178,31 +175,6 @@ def load_sentences(
     if len(ids) < inputs:
         raise ConfigError("inputs", f"got {inputs}, and {name} has {len(ids)}", "pass fewer")
     return ids, targets, vocabulary
-
-
-@dataclass(frozen=True)
-class Sentences(data.AbstractSource):
-    """All sentences at once, in every batch.
-
-    Attributes:
-        ids: token ids [sentences, tokens].
-        targets: the words that follow [sentences, tokens].
-    """
-
-    ids: Int[np.ndarray, "sentences tokens"]
-    targets: Int[np.ndarray, "sentences tokens"]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """All of them."""
-        del seed, step, size
-        return self.ids, self.targets
-
-    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first of them."""
-        return self.ids[:size], self.targets[:size]
 
 
 def require_task(name: str, inputs: int) -> None:
