@@ -60,15 +60,22 @@ def test_curves_with_a_diverged_network_are_left_out() -> None:
         experiment.check(config, {**results, "heads=3": broken})
 
 
-def test_planted_curves_that_collapse() -> None:
+def test_planted_curves_with_and_without_a_trend() -> None:
     experiment = get_experiment("extrapolate/collapse")
     config = replace(collapse.Config(), seeds=400)
     t = np.array(config.times) / config.times[-1]
-    results = planted(experiment, config, lambda H: ((-t + 1 / H)[None], config.seeds))
-    assert verdicts(experiment, config, results) == {"collapse": Verdict.supported}
-    assert draw_all(experiment, config, results) == ["curves", "ratios"]
-    results = planted(experiment, config, lambda H: ((-t + 2 * t / H)[None], config.seeds))
-    assert verdicts(experiment, config, results) == {"collapse": Verdict.refuted}
+    for growing, verdict in ((True, Verdict.supported), (False, Verdict.underpowered)):
+        a = 2 * t if growing else np.ones_like(t)
+        results = planted(experiment, config, lambda H, a=a: ((-t + a / H)[None], config.seeds))
+        claims = experiment.check(config, results)
+        assert [claim.verdict for claim in claims] == [verdict]
+        assert claims[0].holds
+        assert draw_all(experiment, config, results) == ["curves", "ratios"]
+    # Sizes that follow no line in 1/n.
+    results = planted(
+        experiment, config, lambda H: ((-t + 2 * t * (H == 4) + t / H)[None], config.seeds)
+    )
+    assert verdicts(experiment, config, results) == {"trend": Verdict.refuted}
 
 
 def test_the_best_of_planted_shapes_is_found() -> None:

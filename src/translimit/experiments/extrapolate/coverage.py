@@ -127,13 +127,13 @@ def curves(found: ex.Found[Config]) -> list[Curve]:
 
 
 def _missed(found: ex.Found[Config], which: Which, errors: float | int) -> Estimate:
-    return Estimate.over_seeds([1 - one.within(which, errors) for one in found.once(curves)])
+    return ladders.share([1 - one.within(which, errors) for one in found.once(curves)])
 
 
 def _difference(found: ex.Found[Config]) -> Estimate:
     """What the seed part alone covers less, with the opposite sign, curve by curve."""
     told = found.once(curves)
-    return Estimate.over_seeds([c.within("seed_error", 2) - c.within("error", 2) for c in told])
+    return ladders.share([c.within("seed_error", 2) - c.within("error", 2) for c in told])
 
 
 def _rms_ratio(found: ex.Found[Config]) -> Estimate:
@@ -230,11 +230,11 @@ def _summary(found: ex.Found[Config]) -> Iterator[figures.Row]:
         some = [one for one in told if axis in (one.axis, "all")]
         for which, label in ERRORS.items():
             for errors in (1, 2, 3) if some else ():
-                part = Estimate.over_seeds([one.within(which, errors) for one in some])
+                part = ladders.share([one.within(which, errors) for one in some])
                 normal = math.erf(errors / math.sqrt(2))
                 yield AXIS_LABELS.get(axis, axis), label, errors, part.value, part.stderr, normal
         if some:
-            part = Estimate.over_seeds([one.in_range for one in some])
+            part = ladders.share([one.in_range for one in some])
             yield AXIS_LABELS.get(axis, axis), "printed range", 2, part.value, part.stderr, None
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 import translimit.experiments as ex
 from translimit import describe, train
-from translimit.core import ConfigError
+from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.checked import Count, Increasing, Within
 from translimit.experiments.ensembles import ensemble_bytes
@@ -127,6 +127,18 @@ def cost(config: Ladder, size: tuple[int, int, int], members: int) -> ex.Cost:
         mlp_ratio=config.mlp_ratio,
     )
     return ex.Cost(seconds, memory)
+
+
+def share(values: Sequence[float]) -> Estimate:
+    """The mean over curves of a part of their points, with its standard error.
+
+    Where all curves are alike, one of them that is not is what the error stands for.
+
+    Args:
+        values: curve by curve.
+    """
+    mean = Estimate.over_seeds(values)
+    return mean if mean.stderr > 0 else Estimate(mean.value, 1 / len(values), len(values))
 
 
 def resamples(count: int, draws: int = 500) -> Iterator[np.ndarray]:
