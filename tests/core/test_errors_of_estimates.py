@@ -14,8 +14,8 @@ import translimit
 from translimit.core import ONE_SEED, ArgumentError, Estimate, standard_error, with_error
 
 SOURCE = Path(translimit.__file__).parent
-#: Where the sign of an error is written: the rule, and its typeset form in reports.
-WRITERS = {"core/estimates.py", "report/numbers.py"}
+#: Where the sign of an error is written: the rule, and its typeset form.
+WRITERS = {"core/estimates.py", "core/numbers.py"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 PHONE, DESKTOP = 390, 1280
+#: Width of a window -> pixels within which a third of the first figure is seen: one screen of a
+#: desktop, two of a tablet or a phone.
+SCREENS = {DESKTOP: 800, 820: 2 * 1180, PHONE: 2 * 844}
 
 #: Shows the page in a frame of the wanted width and writes down what it measures there.
 FRAME = """<!doctype html><html><body style="margin: 0"><pre id="measured"></pre>
@@ -32,6 +35,7 @@ document.querySelector("iframe").addEventListener("load", (event) => {{
   const page = event.target.contentDocument;
   const overflow = () => page.documentElement.scrollWidth - page.documentElement.clientWidth;
   const closed = overflow();
+  const first = (page.querySelector("figure .canvas") ?? page.body).getBoundingClientRect();
   for (const details of page.querySelectorAll("details")) details.open = true;
   const clips = (element) => {{
     for (let box = element; box && box !== page.body; box = box.parentElement)
@@ -49,7 +53,10 @@ document.querySelector("iframe").addEventListener("load", (event) => {{
   const widths = [...page.querySelectorAll(".listing button")].map((b) => b.offsetWidth);
   const width = page.documentElement.clientWidth;
   document.getElementById("measured").textContent =
-    JSON.stringify({{width, closed, opened: overflow(), outside, figures, widths}});
+    JSON.stringify({{
+      width, closed, opened: overflow(), outside, figures, widths,
+      first: first.top + first.height / 3,
+    }});
 }});
 </script></body></html>"""
 
@@ -112,13 +119,14 @@ def wide_page(tmp_path_factory, averages) -> str:
     return build_report(run, ["averages:WIDE", "averages:SECOND"]).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("width", [PHONE, 820, DESKTOP])
+@pytest.mark.parametrize("width", SCREENS)
 def test_page_fits_and_is_quiet(wide_page, tmp_path, width):
     seen = look(wide_page, width, tmp_path)
     assert abs(seen.measured["width"] - width) <= 20  # less a scroll bar
     assert (seen.measured["closed"], seen.measured["opened"]) == (0, 0)
     assert seen.measured["outside"] == []
     assert seen.console == []
+    assert seen.measured["first"] < SCREENS[width]
     assert len(seen.measured["figures"]) == 4
     for figure in seen.measured["figures"]:
         assert figure["width"] > 0.75 * min(width, 700) - 40

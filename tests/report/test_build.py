@@ -7,14 +7,14 @@ import re
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jaxtyping import Float
 
-from translimit.core import ReportError, StoreError
+from translimit.core import ReportError, Rival, StoreError
 from translimit.experiments import Arrays
 from translimit.figures import Table
 from translimit.report import build_report
@@ -36,6 +36,13 @@ def test_page_says_what_the_run_found(reported):
     page = read(reported / "report.html")
     for words in (
         "2 experiments, demo preset",
+        "demo preset · seed 7 · 22 November 2026 · 1 min 23 s",
+        "2 claims are refuted, first: The mean is at most",
+        "2 printed forms are corrected, first “the mean is minus ten”",
+        "2 claims are underpowered (too few samples to decide), first: The shortest row",
+        "1 more figure: A crowd of points",
+        "3 claims in brief",
+        "Printed forms that are corrected",
         "This run computed bernoulli1713/averages and bernoulli1713/biased at the demo preset "
         "with seed 7",
         "on 22 November 2026 at 12:05 UTC, in 1 min 23 s of wall time",
@@ -58,7 +65,8 @@ def test_page_says_what_the_run_found(reported):
         "@misc{castin2025,",
     ):
         assert words in page.text, words
-    assert page.text.index("Verdict") < page.text.index("Figure 1.")
+    assert page.text.index("What to look at first") < page.text.index("Figure 1.")
+    assert page.text.index("Figure 1.") < page.text.index("How a verdict is reached")
     assert "not complete" not in page.text
     assert page.all("html") == [{"lang": "en"}]
 
@@ -75,6 +83,38 @@ def test_claims_show_what_is_stored(reported):
         assert f"{claim['estimate']['count']} samples" in text
         for number in (claim["gap"], claim["tol"], claim["prediction"]):
             assert f" {number:.3g} " in text
+
+
+def test_each_experiment_leads_with_a_sentence_its_verdicts_and_one_figure(reported):
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    for section in re.findall(
+        r'<section id="[^"]*" class="experiment".*?</section>', page, re.DOTALL
+    ):
+        sentence = re.search(r'<p class="finding">(.*?)</p>', section, re.DOTALL)
+        assert sentence
+        assert "refuted" in sentence[1]
+        strip = re.search(r'<ol class="strip".*?</ol>', section, re.DOTALL)
+        assert strip
+        assert [a["class"] for a in Reader(strip[0]).all("a")] == [
+            "supported",
+            "underpowered",
+            "refuted",
+        ]
+        before, _, folded = section.partition('<details class="more">')
+        assert (before.count("<figure "), folded.count("<figure ")) == (1, 1)
+        assert section.index("</ol>") < section.index("<figure ")
+
+
+def test_what_went_as_expected_points_at_the_closest_call_and_the_figures(make_run):
+    def only_supported(claims):
+        return [replace(claims[0], rivals=(Rival("the mean is ten", 10.0),))]
+
+    page = read(build_report(make_run(claims=only_supported), OWN))
+    lines = re.search(r"What to look at first (.*?) Contents", page.text)
+    assert lines
+    assert lines[1].startswith("The closest call, rival “the mean is ten” excluded by")
+    assert "Figure 1: The spread falls as" in lines[1]
+    assert "printed forms" not in page.text
 
 
 def test_no_request_leaves_the_page(reported):

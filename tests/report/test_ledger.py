@@ -43,7 +43,7 @@ def test_row_of_a_claim():
         "1\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10⁻⁵",
     )
     assert (row.gap, row.floor, row.tolerance) == ("0.0123", "0.0031", "0.05")
-    assert (row.verdict, row.printed, row.errata) == ("supported", "", 1)
+    assert (row.verdict, row.printed, len(row.errata)) == ("supported", "", 1)
     assert row.nearest is not None
     assert (row.nearest.name, row.nearest.excluded) == (
         "as printed",

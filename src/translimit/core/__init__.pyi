@@ -66,6 +66,10 @@ from .memory import require_free as require_free
 from .memory import require_kept as require_kept
 from .norms import directions as directions
 from .norms import unit_of as unit_of
+from .numbers import format_count as format_count
+from .numbers import format_duration as format_duration
+from .numbers import format_estimate as format_estimate
+from .numbers import format_number as format_number
 from .outcome import Outcome as Outcome
 from .parallel import calls_at_once as calls_at_once
 from .parallel import side_by_side as side_by_side

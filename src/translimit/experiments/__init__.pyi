@@ -12,6 +12,9 @@ from .experiment import PRESETS as PRESETS
 from .experiment import Experiment as Experiment
 from .figures import Figure as Figure
 from .figures import FigureSpec as FigureSpec
+from .findings import Finding as Finding
+from .findings import clause as clause
+from .findings import found_sentence as found_sentence
 from .parts import Alone as Alone
 from .parts import Cell as Cell
 from .parts import Cost as Cost

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 from translimit.core import Claim, ConfigError, nearest
 from translimit.experiments.claims import Claims
 from translimit.experiments.figures import Figure, FigureSpec
+from translimit.experiments.findings import Checked, Finding, found_sentence
 from translimit.experiments.parts import Cell, Cost, Found, Hole, Keys, Part, Results
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class Experiment(Generic[C]):
         presets: configuration by preset name.
         parts: what is computed; cells start in this order.
         claims: what is checked.
-        figures: what is drawn.
+        figures: what is drawn; the first is the one that leads the report.
         reference: where the mathematics comes from, in one line.
+        finding: what was found, as a sentence that claims fill with numbers; that of the first
+            claim by default.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Experiment(Generic[C]):
     claims: tuple[Claims[C, Any], ...]
     figures: tuple[Figure[C], ...]
     reference: str = ""
+    finding: Finding | None = None
 
     def cells(self, config: C) -> tuple[Cell, ...]:
         """The cells of a configuration, in the order in which they should start."""
@@ -97,6 +101,14 @@ class Experiment(Generic[C]):
         """The checked sentences, from the data sets of all cells by cell name."""
         found = Found(config, results)
         return [claim for claims in self.claims for claim in claims.check(found, self.reference)]
+
+    def found(self, claims: Sequence[Checked]) -> str:
+        """What was found, in one sentence with its uncertainty (`$...$` is mathematics).
+
+        Args:
+            claims: those of `check`, as `Claim.to_json` writes them.
+        """
+        return found_sentence(claims, self.finding)
 
     def drawings(self, config: C, results: Results) -> list[FigureSpec]:
         """The figures, from the data sets of all cells by cell name."""

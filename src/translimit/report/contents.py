@@ -22,18 +22,20 @@ from translimit.core import (
     TranslimitError,
     bibtex,
     config,
+    format_duration,
 )
 from translimit.experiments import (
     Experiment,
     FigureSpec,
     OtherVersionError,
+    found_sentence,
     stored_experiment,
 )
 from translimit.report.drawing import Drawing, draw, inline
+from translimit.report.leading import look_first
 from translimit.report.ledger import ClaimRow, claim_row
 from translimit.report.mathematics import plain
 from translimit.report.names import slug
-from translimit.report.numbers import format_duration
 from translimit.report.page import (
     Column,
     FigureView,
@@ -43,7 +45,7 @@ from translimit.report.page import (
     Setting,
     StoredCell,
 )
-from translimit.report.record import command_line, environment, facts, report_command
+from translimit.report.record import command_line, environment, facts, heading, report_command
 from translimit.report.tables import (
     cell_text,
     csv_text,
@@ -92,7 +94,9 @@ def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
         title=titles[0] if len(titles) == 1 else f"{len(titles)} experiments, {preset} preset",
         run_name=name,
         generator=__version__,
+        heading=heading(folder.info),
         facts=facts(folder.info),
+        first=look_first(sections),
         command=folder.command,
         report_command=report_command(folder.path),
         sections=tuple(sections),
@@ -125,7 +129,7 @@ def _section(
     missing = _missing(folder.info, states)
     rows: list[ClaimRow] = []
     figures: tuple[FigureView, ...] = ()
-    outdated = ""
+    outdated = finding = ""
     if not missing:
         for claim in claims:
             with _naming(name, f"the claim {claim['name']!r}"):
@@ -136,6 +140,9 @@ def _section(
                 figures = _figures(folder, name, experiment, preset, entry["config"], first)
             except OtherVersionError as error:
                 outdated = str(error)
+        with _naming(name, "its finding"):
+            told = None if experiment is None or outdated else experiment.finding
+            finding = found_sentence(claims, told)
     times = {
         state.cell: state.manifest.get("seconds") for state in states if state.manifest is not None
     }
@@ -146,6 +153,7 @@ def _section(
         loaded=experiment is not None,
         title=experiment.title if experiment else entry["title"],
         summary=experiment.summary if experiment else "",
+        finding=finding,
         preset=preset,
         command=command_line(folder.info, entry, _changes(folder.info, experiment, settings)),
         configuration=settings,

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from translimit._version import __version__
-from translimit.core import StoreError, cause_of, unwritable, write_bytes
-from translimit.experiments import stored_experiment
+from translimit.core import StoreError, cause_of, format_duration, unwritable, write_bytes
+from translimit.experiments import found_sentence, stored_experiment
 from translimit.report.build import FIGURES_INDEX, build_report, read_index
 from translimit.report.ledger import ClaimRow, claim_row, count_verdicts
 from translimit.report.names import slug
-from translimit.report.numbers import format_duration
 from translimit.report.typesetting import source, template
 from translimit.store import CellState, ExperimentEntry, RunFolder
 
@@ -52,6 +51,7 @@ class Card:
         slug: the name as an anchor.
         title: its title.
         summary: its summary.
+        finding: what was found, in one sentence; empty without claims.
         seconds: summed over its cells, in words.
         missing: how many cells are not whole.
         cells: how many there are.
@@ -66,6 +66,7 @@ class Card:
     slug: str
     title: str
     summary: str
+    finding: str
     seconds: str
     missing: int
     cells: int
@@ -78,7 +79,7 @@ class Card:
     @property
     def errata(self) -> int:
         """How many printed forms are refuted beside the claims that correct them."""
-        return sum(claim.errata for claim in self.claims)
+        return sum(len(claim.errata) for claim in self.claims)
 
 
 def build_gallery(
@@ -153,10 +154,12 @@ def _card(
     missing = sum(not state.whole for state in states)
     claims: tuple[ClaimRow, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    report = ""
+    report = finding = ""
     if not missing:
         with contextlib.suppress(StoreError):
-            claims = tuple(claim_row(name, claim) for claim in run.claims()[name])
+            stored = run.claims()[name]
+            claims = tuple(claim_row(name, claim) for claim in stored)
+            finding = experiment.found(stored) if experiment else found_sentence(stored)
     if claims:
         if not (run.figures / FIGURES_INDEX).exists():
             build_report(run.path, experiments)
@@ -168,6 +171,7 @@ def _card(
         slug=slug("experiment", name),
         title=experiment.title if experiment else entry["title"],
         summary=experiment.summary if experiment else "",
+        finding=finding,
         seconds=format_duration(sum(times)) if times else "",
         missing=missing,
         cells=len(states),

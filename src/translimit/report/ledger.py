@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from translimit.core import REFUTED, Verdict
+from translimit.core import REFUTED, Verdict, format_count, format_estimate, format_number
 from translimit.report.names import slug
-from translimit.report.numbers import format_count, format_estimate, format_number
 from translimit.store import ClaimRecord, EstimateRecord, RivalRecord
 
 #: Where the drawing has zero, the tolerance and the end of its scale (twice the tolerance).
@@ -57,7 +56,10 @@ class RivalRow:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One claim as it stands on the page; numbers are formatted, texts may hold `$...$`."""
+    """One claim as it stands on the page; numbers are formatted, texts may hold `$...$`.
+
+    `margin` is by how many standard errors the nearest rival is excluded, NaN where none is known.
+    """
 
     slug: str
     name: str
@@ -76,13 +78,15 @@ class ClaimRow:
     remark: str
     rivals: tuple[RivalRow, ...]
     nearest: RivalRow | None
+    margin: float
     gauge: Gauge | None
 
     @property
-    def errata(self) -> int:
-        """How many printed forms it corrects."""
-        supported = self.verdict == Verdict.supported.value
-        return sum(rival.printed for rival in self.rivals) if supported else 0
+    def errata(self) -> tuple[RivalRow, ...]:
+        """The printed forms that it corrects."""
+        if self.verdict != Verdict.supported.value:
+            return ()
+        return tuple(rival for rival in self.rivals if rival.printed)
 
 
 def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
@@ -91,6 +95,7 @@ def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
     printed = claim["printed"]
     rivals = tuple(map(_rival, claim.get("rivals", [])))
     nearest = claim.get("nearest")
+    margins = [r["excluded_by"] for r in claim.get("rivals", []) if r["name"] == nearest]
     return ClaimRow(
         slug=slug("claim", experiment, claim["name"]),
         name=claim["name"],
@@ -109,6 +114,7 @@ def claim_row(experiment: str, claim: ClaimRecord) -> ClaimRow:
         remark=claim.get("remark", ""),
         rivals=rivals,
         nearest=next((one for one in rivals if one.name == nearest), None),
+        margin=margins[0] if margins else math.nan,
         gauge=gauge(claim["gap"], claim["floor"], claim["tol"]),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from translimit.report.ledger import ClaimRow, count_verdicts
+from translimit.report.ledger import ClaimRow, RivalRow, count_verdicts
 from translimit.report.tables import data_uri
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class Section:
     loaded: bool
     title: str
     summary: str
+    finding: str
+    """What was found, in one sentence; empty without claims."""
     preset: str
     command: str
     configuration: tuple[Setting, ...]
@@ -95,6 +97,24 @@ class Section:
     outdated: str
     """Why the figures cannot be drawn: another version of the experiment stored the cells."""
 
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """How many claims have each verdict."""
+        return count_verdicts(self.claims)
+
+    @property
+    def errata(self) -> int:
+        """How many printed forms are refuted beside the claims that correct them."""
+        return sum(len(claim.errata) for claim in self.claims)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A line of what to look at first: its text (`$...$` is mathematics) and where it leads."""
+
+    text: str
+    target: str
+
 
 @dataclass(frozen=True)
 class Page:
@@ -103,7 +123,9 @@ class Page:
     title: str
     run_name: str
     generator: str
+    heading: str
     facts: str
+    first: tuple[Pointer, ...]
     command: str
     report_command: str
     sections: tuple[Section, ...]
@@ -131,9 +153,9 @@ class Page:
         return count_verdicts(self.claims)
 
     @property
-    def errata(self) -> int:
-        """How many printed forms are refuted beside the claims that correct them."""
-        return sum(claim.errata for claim in self.claims)
+    def errata(self) -> tuple[tuple[ClaimRow, RivalRow], ...]:
+        """The printed forms that are refuted, each with the claim that corrects it."""
+        return tuple((claim, rival) for claim in self.claims for rival in claim.errata)
 
     @property
     def bibtex_uri(self) -> str:

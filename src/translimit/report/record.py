@@ -8,13 +8,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from translimit.report.numbers import format_count, format_duration
+from translimit.core import format_count, format_duration
 from translimit.store import ExperimentEntry, RunRecord
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
     *("September", "October", "November", "December"),
 )
+
+
+def heading(info: RunRecord) -> str:
+    """The run in a few words: preset, seed, day, wall time."""
+    parts = [f"{info['preset']} preset", f"seed {info['seed']}"]
+    if info.get("started"):
+        parts.append(moment(info["started"]).partition(" at ")[0])
+    if info.get("wall_seconds"):
+        parts.append(format_duration(info["wall_seconds"]))
+    return " · ".join(parts)
 
 
 def facts(info: RunRecord) -> str:

@@ -7,9 +7,8 @@ import csv
 import io
 import math
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, format_number
 from translimit.figures import Table
-from translimit.report.numbers import format_number
 
 
 def require_rectangular(table: Table) -> None:

@@ -6,8 +6,8 @@ import functools
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from translimit.core import format_count
 from translimit.report.mathematics import plain, typeset
-from translimit.report.numbers import format_count
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

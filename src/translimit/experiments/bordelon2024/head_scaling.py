@@ -185,4 +185,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CURVES,),
     claims=(WIDER_IS_BETTER,),
     figures=(LOSSES,),
+    finding=ex.Finding(
+        "Between the two largest numbers of heads the logarithm of the ratio of final losses is "
+        "{0}",
+        ("H=*-below-H=*",),
+    ),
 )

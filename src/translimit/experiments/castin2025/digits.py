@@ -214,4 +214,9 @@ EXPERIMENT = ex.Experiment(
     parts=(DRAW,),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "Under weak attention (strength 0.3) the closure misses the covariance of digit patches by "
+        "a relative error of {0}; under strong attention (strength 1) minus that error is {1}",
+        ("digits-covariance-0.3", "digits-departure-1"),
+    ),
 )

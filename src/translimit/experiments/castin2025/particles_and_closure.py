@@ -346,4 +346,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CLOUDS, PICTURE),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "In the largest Gaussian clouds $\\Sigma_{{11}}$ is {0}, and the distance of a cloud to "
+        "the closure of its law goes like a power of the number of tokens: exponent {1}",
+        ("closure-Sigma_11", "sampling-rate"),
+    ),
 )

@@ -271,4 +271,9 @@ EXPERIMENT = ex.Experiment(
     parts=(KERNEL, SHORT, LIMITS),
     claims=CLAIMS,
     figures=(SLOW_LAW,),
+    finding=ex.Finding(
+        "One random head with $d_k = d$ draws the mean cosine of two tokens together with the "
+        "coefficient {0}, and as the dimension grows $E\\,u^2$ at slow time 1 tends to {1}",
+        ("kernel-square", "square-limit"),
+    ),
 )

@@ -346,4 +346,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CHAINS, RECURSION, GRADIENTS),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "After 5 layers the mean correlation of tokens is {0} in the shaped block and {1} with "
+        "plain softmax attention",
+        ("shaped-correlation-5", "softmax-correlation-5"),
+    ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from translimit.core import ONE_SEED
+from translimit.core.estimates import ONE_SEED
 
 MINUS = "\N{MINUS SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -50,7 +50,7 @@ def format_estimate(value: float | int, stderr: float | int) -> str:
     """An estimate and its standard error, digits matched: `0.7142 ± 0.0003`.
 
     A standard error of zero (a deterministic quantity) leaves the value alone, and so does a value
-    that is not finite; that of one sample is told in words (see `core.with_error`).
+    that is not finite; that of one sample is told in words (see `with_error`).
 
     Args:
         value: the estimate.
