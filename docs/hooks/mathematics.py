@@ -2,16 +2,22 @@
 
 A formula is taken out of the Markdown before it is rendered (which would read its underscores as
 emphasis) and put back as MathML into the HTML. A formula that latex2mathml does not fully
-understand stops the build.
+understand stops the build. The font of formulas is that of reports.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+TEMPLATES = Path(__file__).parents[2] / "src" / "translimit" / "report" / "templates"
+FONT = ("mathematics.woff", "mathematics.LICENSE.txt")
 
 #: Code, which is left alone, or an escaped dollar, or a formula.
 _PARTS = re.compile(
@@ -68,6 +74,14 @@ def mathml(latex: str, *, display: bool) -> str:
     if "\\" in markup:
         raise PluginError(f"the formula {latex!r} has a command that latex2mathml does not know")
     return markup
+
+
+def on_files(files: Files, *, config: MkDocsConfig, **_: Any) -> Files:
+    """Put the font and its licence beside the style sheet (an event of MkDocs)."""
+    for name in FONT:
+        target = f"assets/{name}"
+        files.append(File.generated(config, target, abs_src_path=str(TEMPLATES / name)))
+    return files
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

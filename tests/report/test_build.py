@@ -123,7 +123,7 @@ def test_no_request_leaves_the_page(reported):
     assert outside(page) == []
     policies = [m["content"] for m in page.all("meta") if "http-equiv" in m]
     assert len(policies) == 1
-    assert policies[0].startswith("default-src 'none'; img-src data:;")
+    assert policies[0].startswith("default-src 'none'; img-src data:; font-src data:;")
 
 
 @pytest.mark.parametrize(

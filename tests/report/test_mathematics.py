@@ -2,6 +2,7 @@
 
 import ast
 import xml.etree.ElementTree as ElementTree
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from translimit import experiments
 from translimit.core import ArgumentError
 from translimit.report.mathematics import _serialise, plain, require_readable, typeset
+from translimit.report.typesetting import FAMILY, FONT, resource
 
 
 def elements(markup: str) -> list[ElementTree.Element]:
@@ -121,3 +123,32 @@ def test_every_formula_of_the_experiments_can_be_read():
         except ArgumentError as error:
             unreadable.append((name, text, str(error)))
     assert unreadable == []
+
+
+def test_the_font_has_what_every_formula_holds():
+    """Also in the slanted form that a browser gives to a letter that stands alone."""
+    from fontTools.ttLib import TTFont
+
+    font = TTFont(BytesIO(resource(FONT)))
+    assert "MATH" in font
+    assert font["name"].getDebugName(1) == FAMILY  # a changed font has another name than its source
+    held = font.getBestCmap()
+    missing = set()
+    for _, text in prose_of_experiments():
+        for element in elements(typeset(text)):
+            if element.tag in ("mi", "mo", "mn", "mtext"):
+                word = element.text or ""
+                missing |= {
+                    c for c in word + slanted(word) if ord(c) not in held and not c.isspace()
+                }
+    assert missing == set()
+
+
+def slanted(word: str) -> str:
+    """A letter that stands alone, as browsers set it."""
+    if len(word) != 1:
+        return ""
+    for first, last, start in (("A", "Z", 0x1D434), ("a", "z", 0x1D44E), ("α", "ω", 0x1D6FC)):
+        if first <= word <= last:
+            return "ℎ" if word == "h" else chr(start + ord(word) - ord(first))
+    return ""

@@ -15,7 +15,7 @@ from typing import cast
 
 from translimit.core import StoreError, unwritable, write_all
 from translimit.report.contents import Page, read_page
-from translimit.report.typesetting import source, template
+from translimit.report.typesetting import source, style, template
 from translimit.store import Every, load_json, require_shape
 
 #: In the folder of the figures: which there are.
@@ -95,12 +95,12 @@ def render(page: Page) -> str:
     """The page as HTML that asks nothing of the network."""
     from markupsafe import Markup
 
-    style, script = source("report.css"), source("report.js")
+    script = source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         template("report.html.j2").render(
             page=page,
-            style=Markup(style),  # both are files of this package
+            style=Markup(style()),  # both are files of this package
             script=Markup(script),
             script_digest=digest,
         )

@@ -18,7 +18,7 @@ from translimit.experiments import found_sentence, stored_experiment
 from translimit.report.build import FIGURES_INDEX, build_report, read_index
 from translimit.report.ledger import ClaimRow, claim_row, count_verdicts
 from translimit.report.names import slug
-from translimit.report.typesetting import source, template
+from translimit.report.typesetting import style, template
 from translimit.store import CellState, ExperimentEntry, RunFolder
 
 #: The theories in the order of the page: the paper's folder, and what it is about.
@@ -117,7 +117,7 @@ def build_gallery(
     from markupsafe import Markup
 
     content = template("gallery.html.j2").render(
-        style=Markup(source("report.css")),  # a file of this package
+        style=Markup(style()),  # a file of this package
         shelves=[(title, found) for title, found in shelves if found],
         presets=sorted({run.info["preset"] for run in opened}),
         counts=count_verdicts([claim for card in cards for claim in card.claims]),

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 from translimit.core import format_count
 from translimit.report.mathematics import plain, typeset
+from translimit.report.tables import data_uri
+
+#: The font of formulas: a cut of TeX Gyre Termes Math, with its licence beside it.
+FONT = "mathematics.woff"
+FAMILY = "translimit mathematics"
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -21,6 +26,19 @@ def template(name: str) -> Template:
 def source(name: str) -> str:
     """The text of a file beside the templates: a style sheet, a script."""
     return (resources.files("translimit.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def resource(name: str) -> bytes:
+    """The bytes of a file beside the templates: a font."""
+    return (resources.files("translimit.report") / "templates" / name).read_bytes()
+
+
+@functools.cache
+def style() -> str:
+    """The style sheet of a page, with the font of its formulas inside."""
+    address = data_uri(resource(FONT), "font/woff")
+    face = f'@font-face {{ font-family: "{FAMILY}"; src: url({address}); }}'
+    return f"{face}\n{source('report.css')}"
 
 
 @functools.cache
