@@ -40,7 +40,7 @@ def run(finished_run):
 def no_report(monkeypatch):
     """Leave the report out, which is not what the test looks at."""
     monkeypatch.setattr(
-        "translimit.report.build_report", lambda path, experiments: path / "report.html"
+        "translimit.report.build_report", lambda path, experiments, progress: path / "report.html"
     )
 
 
@@ -54,7 +54,10 @@ def call(capsys, *arguments):
 def test_a_run_ends_with_its_verdicts_and_its_report(run, capsys):
     status, out, err = call(capsys, "run", ONE, TWO, "--out", run)
     assert status == 0
-    assert out.splitlines() == [
+    lines = out.splitlines()
+    assert [line[:20] for line in lines[3:]] == ["verdict: fake/means:", "verdict: fake/other:"]
+    assert all("refuted" in line for line in lines[3:])
+    assert lines[:3] == [
         "cells: 0 computed, 5 kept",
         "claims: 2 supported, 2 refuted, 2 underpowered; printed forms corrected: 2",
         f"report: {run / 'report.html'}",
@@ -104,7 +107,18 @@ def test_tables_and_documents(run, capsys):
 def test_list(capsys):
     status, out, _ = call(capsys, "list")
     assert status == 0
-    assert "castin2025/particles-and-closure" in out
+    lines = out.splitlines()
+    assert "castin2025: The Transformer PDE: tokens as a measure" in lines
+    assert sum(line.startswith("  particles-and-closure ") for line in lines) == 1
+    assert len(lines) < 110  # one line an experiment
+    status, out, _ = call(capsys, "list", "--paper", "koubbi2026", "--question", "Collapse")
+    assert status == 0
+    assert next(line.split()[0] for line in out.splitlines() if line[:2] == "  ") == "collapse"
+    assert "castin2025" not in out
+    for words, known in (("--paper kobbi", "koubbi2026"), ("--question xyzzy", "xyzzy")):
+        status, _, told = call(capsys, "list", *words.split())
+        assert status == 2
+        assert known in told
     status, out, _ = call(capsys, "list", "--json")
     listed = {one["name"]: one for one in json.loads(out)["experiments"]}
     one = listed["castin2025/particles-and-closure"]

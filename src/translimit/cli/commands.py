@@ -64,6 +64,7 @@ execute.register(do_explore)
 
 @execute.register
 def _list(command: ListCommand) -> None:
+    from translimit.cli.listing import chosen, listed_by_paper
     from translimit.cli.tables import claims_of_presets, experiments_table
     from translimit.experiments import all_experiments, get_experiment, offered_experiments
 
@@ -77,11 +78,15 @@ def _list(command: ListCommand) -> None:
             except ConfigError as error:  # one package that is broken hides no other
                 say(f"translimit: {error}", error=True)
     listed = [_described(one) for one in known.values()]
+    listed = chosen(listed, command.paper, command.question)
     if command.json:
         print_json({"experiments": listed})
         return
+    if not command.experiments:
+        say("\n".join(listed_by_paper(listed)))
+        return
     print_table(experiments_table(listed))
-    for one in listed if command.experiments else []:
+    for one in listed:
         say(f"\n{one['name']}: {one['summary']}")
         print_table(claims_of_presets(one))
 

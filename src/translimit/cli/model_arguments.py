@@ -17,16 +17,16 @@ from translimit.describe import OptimizerName
 class PredictCommand(ProgramOptions):
     """Say what the limits predict for an architecture at initialisation, on the user's own input.
 
-    Example: translimit predict gpt2.json --plot page.png
+    Example: translimit predict gpt2 --plot page.png
     """
 
     config: Annotated[
-        Path,
+        str,
         tyro.conf.Positional,
         tyro.conf.arg(
             metavar="CONFIG",
-            help="A config.json of Hugging Face or the folder that holds it, or a file of our own "
-            "format.",
+            help="A config.json of Hugging Face or the folder that holds it, a file of our own "
+            "format, a public model as gpt2, or sizes as heads=12,head_dim=64,layers=12.",
         ),
     ]
     json: Flag = False
@@ -69,8 +69,9 @@ class ScaleCommand:
         str,
         tyro.conf.arg(
             metavar="SIZES",
-            help="The tuned size: head_dim=16,heads=4,layers=2 (or width=64,...), a TOML or JSON "
-            "file, or a config.json of Hugging Face.",
+            help="The tuned size: head_dim=16,heads=4,layers=2 (or width=64,...), what changes "
+            "alone (layers=4), a TOML or JSON file, a config.json of Hugging Face, or a public "
+            "model as gpt2.",
         ),
     ]
     target: Annotated[str, tyro.conf.arg(metavar="SIZES")]
@@ -97,7 +98,7 @@ class ScaleCommand:
     ] = None
     """The framework for which a table of overrides is printed: YAML, or JSON with --json."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
-    """With --export: the learning rate tuned at the base."""
+    """The learning rate tuned at the base: rates are told in absolute numbers; for --export."""
     min_lr: float = 0.0
     """With --export megatron: the smallest rate of the schedule."""
     eps: float = 1e-8

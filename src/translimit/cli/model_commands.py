@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from translimit.cli.executors import use_programs
@@ -17,6 +18,7 @@ from translimit.cli.model_arguments import (
 )
 from translimit.cli.output import print_json, print_table, save_figure
 from translimit.cli.terminal import say
+from translimit.cli.verdicts import prediction_verdict, scale_verdict, sweep_verdict
 from translimit.core import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def do_predict(command: PredictCommand) -> None:
     from translimit.core import progress_bar
     from translimit.execute import lightly_optimised
 
-    bar = progress_bar(f"predict {command.config.name}")
+    bar = progress_bar(f"predict {Path(command.config).name}")
     with bar as progress, lightly_optimised(), rarely_collected():
         use_programs(command)
 
@@ -65,6 +67,7 @@ def do_predict(command: PredictCommand) -> None:
         print_json(prediction.to_json())
     else:
         say(prediction)
+        say(f"\nverdict: {prediction_verdict(prediction)}")
 
 
 def _announce(cost: Cost) -> None:
@@ -75,7 +78,7 @@ def _announce(cost: Cost) -> None:
 
 def do_scale(command: ScaleCommand) -> None:
     """Print the rules between two sizes."""
-    from translimit.scaling import rules_for
+    from translimit.scaling import completed, rules_for
 
     made = rules_for(
         command.base,
@@ -113,11 +116,14 @@ def do_scale(command: ScaleCommand) -> None:
         return
     from translimit.cli.tables import rules_table
 
-    print_table(rules_table(made.groups()))
-    say(f"scores: {made.score_scale:.6g} q . k (absolute); branches: {made.residual:.6g}")
+    print_table(rules_table(made.groups(), command.lr))
+    free = completed(command.base, command.target)[2]
+    scores = "as in the base" if free else f"{made.score_scale:.6g} q . k (absolute)"
+    say(f"scores: {scores}; branches: {made.residual:.6g}")
     say("all else is target over base; rates multiply the schedule of the base")
     for sentence in made.warnings:
         say(f"note: {sentence}")
+    say(f"verdict: {scale_verdict(made, command.lr)}")
 
 
 def do_coord_check(command: CoordCheckCommand) -> None:
@@ -161,6 +167,8 @@ def do_transfer(command: TransferCommand) -> None:
         )
         for sentence in sweep["warnings"]:
             say(f"  note: {sentence}")
+    for sweep in answer.document["sweeps"]:
+        say(f"verdict: {sweep_verdict(sweep)}")
     say(f"kept in {answer.folder}")
 
 

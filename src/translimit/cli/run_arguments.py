@@ -15,15 +15,19 @@ from translimit.core import ConfigError
 
 @dataclass(frozen=True)
 class ListCommand:
-    """Show the experiments and what they cost, or the claims of those that are named.
+    """Show the experiments, one a line by paper, or the claims of those that are named.
 
-    Example: translimit list koubbi2026/collapse
+    Example: translimit list --question collapse
     """
 
     experiments: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EXPERIMENT")
     ] = ()
     """Names; their claims are told for every preset, and what a preset leaves out."""
+    paper: Annotated[str, tyro.conf.arg(metavar="PAPER", help_behavior_hint="")] = ""
+    """Only those of one paper, as koubbi2026."""
+    question: Annotated[str, tyro.conf.arg(metavar="WORDS", help_behavior_hint="")] = ""
+    """Only those whose title, summary or claims have all these words."""
     json: Flag = False
     """Print one JSON document."""
 

@@ -22,7 +22,8 @@ from translimit.cli.run_arguments import (
     StatusCommand,
 )
 from translimit.cli.terminal import say
-from translimit.core import ConfigError, resolve_device
+from translimit.cli.verdicts import found_in
+from translimit.core import ConfigError, progress_bar, resolve_device
 
 if TYPE_CHECKING:
     from translimit.store import ClaimRecord
@@ -132,9 +133,12 @@ def _compute(command: RunCommand) -> Path:
         say(f"failed at first: {cell['cell']} ({'; '.join(cell['errors'])})")
     again = f" ({len(run.retried)} at another attempt)" if run.retried else ""
     say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
-    report = build_report(run.path, names)
+    with progress_bar("report") as progress:
+        report = build_report(run.path, names, progress=progress)
     say(f"claims: {_counts(run)}")
     say(f"report: {report}")
+    for name, sentence in found_in(run.claims, names).items():
+        say(f"verdict: {name}: {sentence}")
     return run.path
 
 
@@ -191,7 +195,8 @@ def do_merge(command: MergeCommand) -> None:
     if merged.claims is None:
         say(f"finish it with: {merged.command}")
         return
-    report = build_report(command.out, own)
+    with progress_bar("report") as progress:
+        report = build_report(command.out, own, progress=progress)
     say(f"claims: {_counts(merged)}")
     say(f"report: {report}")
 
@@ -254,7 +259,9 @@ def do_report(command: ReportCommand) -> None:
 
     from translimit.report import build_report
 
-    say(f"report: {build_report(run.path, own)}")
+    with progress_bar("report") as progress:
+        built = build_report(run.path, own, progress=progress)
+    say(f"report: {built}")
     unknown = [name for name in run.experiments if trusted_source(name, own) is None]
     say_not_loaded(unknown, "its figures are not drawn")
 

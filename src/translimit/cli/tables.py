@@ -41,7 +41,7 @@ def experiments_table(experiments: Iterable[Mapping[str, Any]]) -> Table:
     table = _table("experiment", "what", "claims", "presets, on one core")
     for one in experiments:
         presets = [
-            f"{name}: {_duration(c['seconds'])}, {_bytes(c['memory_bytes'])}"
+            f"{name}: {duration(c['seconds'])}, {_bytes(c['memory_bytes'])}"
             for name, c in one["presets"].items()
         ]
         counts = {name: len(c["claims"]) for name, c in one["presets"].items()}
@@ -123,12 +123,12 @@ def plan_table(plan: ForecastRecord) -> Table:
     for one in plan["experiments"]:
         cells = one["cells"]
         whole = sum(cell["state"] in _THERE for cell in cells)
-        seconds = _duration(one["seconds"])
+        seconds = duration(one["seconds"])
         memory = _bytes(one["memory_bytes"])
         _add_row(table, one["name"], f"{len(cells)} cells", str(whole), memory, f"left: {seconds}")
         for name, group in _groups(cells).items():
             whole = sum(cell["state"] in _THERE for cell in group)
-            each = _span([cell["seconds"] for cell in group], _duration)
+            each = _span([cell["seconds"] for cell in group], duration)
             memory = _span([cell["memory_bytes"] for cell in group], _bytes)
             many = f" ({len(group)})" if len(group) > 1 else ""
             _add_row(table, "", f"{name}{many}", str(whole), memory, each, style="dim")
@@ -144,12 +144,12 @@ def plan_summary(plan: ForecastRecord) -> list[str]:
         return [f"all {plan['cells']} cells are whole in {where}: only claims are checked"]
     lines = [
         f"{left} of {plan['cells']} cells are to be computed: "
-        f"about {_duration(plan['seconds'])} on one core"
+        f"about {duration(plan['seconds'])} on one core"
     ]
     if plan["workers"] is not None and plan["wall_seconds"] is not None:
         at_once = min(plan["workers"], left)
         largest = max(one["memory_bytes"] for one in plan["experiments"])
-        lines[0] += f", {_duration(plan['wall_seconds'])} with {_count(at_once, 'worker')}"
+        lines[0] += f", {duration(plan['wall_seconds'])} with {_count(at_once, 'worker')}"
         lines.append(
             f"memory: up to {_bytes(largest)} a worker; "
             f"{_bytes(plan['available_memory_bytes'])} are free here"
@@ -187,12 +187,12 @@ def status_summary(status: RunStatus) -> list[str]:
     words += [f"{status[key]} {key}" for key in ("running", "failing", "damaged") if status[key]]
     lines = [f"{status['status']}: {', '.join(words)}"]
     if status["slowest"]:
-        slow = (f"{one['cell']} ({_duration(one['seconds'])})" for one in status["slowest"])
+        slow = (f"{one['cell']} ({duration(one['seconds'])})" for one in status["slowest"])
         lines.append(f"slowest: {', '.join(slow)}")
     if status["seconds_left"] is not None and status["whole"] < len(status["cells"]):
-        left = f"left: about {_duration(status['seconds_left'])} on one core"
+        left = f"left: about {duration(status['seconds_left'])} on one core"
         if status["workers"] and status["wall_seconds_left"] is not None:
-            wall = _duration(status["wall_seconds_left"])
+            wall = duration(status["wall_seconds_left"])
             left += f", {wall} with {_count(status['workers'], 'worker')}"
         lines.append(left)
     if status["status"] not in ("complete", "running"):
@@ -243,8 +243,13 @@ def transfer_table(sweeps: Iterable[ToldSweep]) -> Table:
     return table
 
 
-def rules_table(groups: Mapping[RoleRule, Iterable[Role]]) -> Table:
-    """Rules of `translimit scale`: what equal rules have in common is one row."""
+def rules_table(groups: Mapping[RoleRule, Iterable[Role]], lr: float | None = None) -> Table:
+    """Rules of `translimit scale`: what equal rules have in common is one row.
+
+    Args:
+        groups: roles by rule.
+        lr: the rate tuned at the base, where rates are told in absolute numbers as well.
+    """
     columns = {
         "mult": "multiplier",
         "init": "start",
@@ -252,10 +257,12 @@ def rules_table(groups: Mapping[RoleRule, Iterable[Role]]) -> Table:
         "eps": "epsilon",
         "wd": "weight decay",
     }
-    table = _table("parameters", *columns.values())
+    absolute = () if lr is None else (f"rate at {lr:g}",)
+    table = _table("parameters", *columns.values(), *absolute)
     for rule, roles in groups.items():
         names = ", ".join(role.value.replace("_", " ") for role in roles)
-        values = (getattr(rule, name) for name in columns)
+        values = [getattr(rule, name) for name in columns]
+        values += [] if lr is None else [None if rule.lr is None else lr * rule.lr]
         _add_row(table, names, *("" if value is None else f"{value:.6g}" for value in values))
     return table
 
@@ -309,7 +316,12 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("s" if number != 1 else "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A duration, roughly.
+
+    Args:
+        seconds: of it.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -16,6 +16,7 @@ from .citations import BIBLIOGRAPHY as BIBLIOGRAPHY
 from .citations import bibtex as bibtex
 from .citations import reference as reference
 from .claims import REFUTED as REFUTED
+from .claims import SUPPORTED as SUPPORTED
 from .claims import UNAVAILABLE as UNAVAILABLE
 from .claims import Claim as Claim
 from .claims import Rival as Rival

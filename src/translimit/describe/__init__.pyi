@@ -7,10 +7,12 @@ from .clocks import diffusive_step as diffusive_step
 from .embedding import Embedding as Embedding
 from .embedding import PatchEmbedding as PatchEmbedding
 from .families import FAMILIES as FAMILIES
+from .families import PUBLIC_MODELS as PUBLIC_MODELS
 from .families import Family as Family
 from .families import StackReading as StackReading
 from .families import family_called as family_called
 from .families import family_of_class as family_of_class
+from .families import public_model as public_model
 from .families import read_stack as read_stack
 from .frequencies import Frequencies as Frequencies
 from .heads import AbstractHeads as AbstractHeads

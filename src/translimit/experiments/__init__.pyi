@@ -27,6 +27,7 @@ from .parts import alone as alone
 from .records import Arrays as Arrays
 from .records import OtherVersionError as OtherVersionError
 from .registry import ENTRY_POINTS as ENTRY_POINTS
+from .registry import PAPERS as PAPERS
 from .registry import all_experiments as all_experiments
 from .registry import get_experiment as get_experiment
 from .registry import offered_experiments as offered_experiments

@@ -25,6 +25,14 @@ from translimit.experiments.experiment import Experiment
 
 #: The entry points with which an installed package offers experiments.
 ENTRY_POINTS = "translimit.experiments"
+#: The papers in the order of pages and lists: the first half of names, and what it is about.
+PAPERS = {
+    "castin2025": "The Transformer PDE: tokens as a measure",
+    "noci2023": "The shaped Transformer: depth and width together",
+    "koubbi2026": "Homogenized Transformers: random heads on the sphere",
+    "bordelon2024": "Training dynamics: infinitely many heads",
+    "signal": "Signal propagation: any block at initialisation",
+}
 
 
 def all_experiments() -> dict[str, Experiment[Any]]:

@@ -17,6 +17,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     Bounds,
+    ConfigError,
     JsonObject,
     Progress,
     named_key,
@@ -24,7 +25,7 @@ from translimit.core import (
     require_count,
     require_real,
 )
-from translimit.describe import Stack, StackReading, read_stack
+from translimit.describe import Stack, StackReading, public_model, read_stack
 from translimit.predict import words
 from translimit.predict.answer import Collapse
 from translimit.predict.cost import Cost, cost_of
@@ -36,6 +37,7 @@ from translimit.predict.module_kinds import Config, Module
 from translimit.predict.prediction import Prediction
 from translimit.predict.signals import Effort, signals
 from translimit.predict.variants import choices, variants
+from translimit.scaling import read_size
 
 #: What can be asked about.
 Source: TypeAlias = str | Path | JsonObject | Stack | StackReading | Module
@@ -72,8 +74,10 @@ def predict(
 
     Args:
         source: a model's `config.json` or the folder that holds it, its content, a file in our own
-            format, a `Stack`, what `read_stack` returned, or a `torch.nn.Module` of a known family,
-            whose own weights tell what they were drawn from; see `read_module`.
+            format, the name of a public model (of `describe.PUBLIC_MODELS`), sizes of GPT-2's block
+            as `heads=12,head_dim=64,layers=12`, a `Stack`, what `read_stack` returned, or a
+            `torch.nn.Module` of a known family, whose own weights tell what they were drawn from;
+            see `read_module`.
         config: of a module that holds none: a file, a folder, or its content.
         text: a file of text, by the tokenizer beside the configuration, or byte by byte.
         ids: a file of whole numbers, or one row of them.
@@ -223,7 +227,24 @@ def read_source(source: Source, config: Config | None = None) -> tuple[StackRead
         return StackReading(family="stack", stack=source), None
     if isinstance(source, Mapping):
         return read_stack(source), None
+    if isinstance(source, str) and "=" in source and not Path(source).exists():
+        return read_stack(_of_sizes(source)), None
+    if public_model(source) is not None:
+        return read_stack(source), None
     return read_stack(Path(source)), _folder(Path(source))
+
+
+def _of_sizes(text: str) -> JsonObject:
+    """GPT-2's block at other sizes: `heads=12,head_dim=64,layers=12`."""
+    size = read_size(text).size
+    if size.groups != size.heads:
+        raise ConfigError("kv_heads", f"got {size.kv_heads}", "write a config.json with them")
+    units = size.mlp_ratio * size.width
+    if units != int(units):
+        problem = f"got {size.mlp_ratio} times {size.width}, no whole number of units"
+        raise ConfigError("mlp_ratio", problem, "pass a ratio that gives one")
+    sizes = {"n_layer": size.layers, "n_embd": size.width, "n_head": size.heads}
+    return {"model_type": "gpt2", **sizes, "n_inner": int(units)}
 
 
 def _folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from translimit.core import StoreError, unwritable, write_all
+from translimit.core import Progress, StoreError, unwritable, write_all
 from translimit.report.contents import Page, read_page
 from translimit.report.typesetting import source, style, template
 from translimit.store import Every, load_json, require_shape
@@ -22,7 +22,9 @@ from translimit.store import Every, load_json, require_shape
 FIGURES_INDEX = "index.json"
 
 
-def build_report(run: str | Path, experiments: Sequence[str] = ()) -> Path:
+def build_report(
+    run: str | Path, experiments: Sequence[str] = (), *, progress: Progress | None = None
+) -> Path:
     """Build, or rebuild, the report of a run: the same results give the same bytes.
 
     Args:
@@ -31,6 +33,7 @@ def build_report(run: str | Path, experiments: Sequence[str] = ()) -> Path:
         experiments: those of neither translimit nor an installed package, as `module:OBJECT`,
             whose figures may be drawn. The files of a run name no code: without this the page
             shows what is stored of such an experiment, and no figures.
+        progress: called with the share of the experiments that are drawn.
 
     Returns:
         The path of `report.html` in the run folder. Beside it, `figures/` holds every figure as
@@ -43,7 +46,7 @@ def build_report(run: str | Path, experiments: Sequence[str] = ()) -> Path:
         ReportError: an experiment's claims, figures or tables cannot be shown; nothing
             is written.
     """
-    page = read_page(run, experiments)
+    page = read_page(run, experiments, progress)
     content = render(page)
     folder = Path(run)
     try:

@@ -17,6 +17,7 @@ from typing import Any
 from translimit._version import __version__
 from translimit.core import (
     JsonObject,
+    Progress,
     ReportError,
     StoreError,
     TranslimitError,
@@ -65,12 +66,15 @@ LONG_TABLE = 40
 LARGEST_CSV = 1_000_000
 
 
-def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
+def read_page(
+    run: str | Path, experiments: Sequence[str] = (), progress: Progress | None = None
+) -> Page:
     """Read a run folder and draw the figures of its whole experiments.
 
     Args:
         run: the run folder.
         experiments: those of other code that may be loaded, as `module:OBJECT`.
+        progress: called with the share of the experiments that are drawn.
 
     Raises:
         StoreError: no run folder, or one that cannot be read.
@@ -87,6 +91,8 @@ def read_page(run: str | Path, experiments: Sequence[str] = ()) -> Page:
         experiment = stored_experiment(entry["name"], experiments)
         claims = ledger.get(entry["name"], [])
         sections.append(_section(folder, entry, experiment, own, claims, drawn + 1))
+        if progress is not None:
+            progress(len(sections) / len(folder.info["experiments"]))
     name = folder.path.resolve().name
     preset = folder.info["preset"]
     titles = [section.title for section in sections]

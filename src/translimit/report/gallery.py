@@ -14,21 +14,13 @@ from pathlib import Path
 
 from translimit._version import __version__
 from translimit.core import StoreError, cause_of, format_duration, unwritable, write_bytes
-from translimit.experiments import found_sentence, stored_experiment
+from translimit.experiments import PAPERS, found_sentence, stored_experiment
 from translimit.report.build import FIGURES_INDEX, build_report, read_index
 from translimit.report.ledger import ClaimRow, claim_row, count_verdicts
 from translimit.report.names import slug
 from translimit.report.typesetting import style, template
 from translimit.store import CellState, ExperimentEntry, RunFolder
 
-#: The theories in the order of the page: the paper's folder, and what it is about.
-THEORIES = {
-    "castin2025": "The Transformer PDE: tokens as a measure",
-    "noci2023": "The shaped Transformer: depth and width together",
-    "koubbi2026": "Homogenized Transformers: random heads on the sphere",
-    "bordelon2024": "Training dynamics: infinitely many heads",
-    "signal": "Signal propagation: any block at initialisation",
-}
 PAGE = "index.html"
 
 
@@ -108,10 +100,10 @@ def build_gallery(
         for run in opened
         for entry, states in _entries(run)
     ]
-    known = list(THEORIES)
+    known = list(PAPERS)
     shelves = [
         (title, [card for card in cards if card.name.split("/")[0] == paper])
-        for paper, title in THEORIES.items()
+        for paper, title in PAPERS.items()
     ]
     shelves.append(("More", [card for card in cards if card.name.split("/")[0] not in known]))
     from markupsafe import Markup

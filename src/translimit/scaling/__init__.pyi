@@ -24,6 +24,7 @@ from .question import DECAYS as DECAYS
 from .question import STYLES as STYLES
 from .question import Question as Question
 from .reading import ReadSize as ReadSize
+from .reading import completed as completed
 from .reading import read_size as read_size
 from .reading import require_same_module as require_same_module
 from .reading import rules_for as rules_for

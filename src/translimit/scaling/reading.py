@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from translimit.describe import (
     Size,
     Stack,
     StackReading,
+    public_model,
     read_stack,
 )
 from translimit.scaling.engine import Rules, rules
 from translimit.scaling.errors import ShapeMismatchError
 
+#: What stands for sizes that neither of two texts tells.
+UNTOLD = {"head_dim": 64, "heads": 12}
 _KEYS = ("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio")
 _MODEL_KEYS = ("model_type", "architectures", "kind")
 
@@ -62,7 +66,8 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     Args:
         source: `head_dim=16,heads=4,layers=2` (or `width=64` instead of the head dimension, and
             `kv_heads`, `mlp_ratio`); a TOML or JSON file of the same keys; or the configuration of
-            a model: Hugging Face's `config.json`, or our own format with `kind = "stack"`.
+            a model: Hugging Face's `config.json`, our own format with `kind = "stack"`, or the name
+            of a public model.
 
     Raises:
         ConfigError: an unreadable file, an unknown or missing key, a value of the wrong type.
@@ -76,7 +81,8 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     """
     if isinstance(source, str) and "=" in source:
         return ReadSize(_size(_inline(source), source))
-    values = source if isinstance(source, Mapping) else config.read_file(source)
+    values = source if isinstance(source, Mapping) else public_model(source)
+    values = config.read_file(str(source)) if values is None else values
     where = "sizes" if isinstance(source, Mapping) else str(source)
     if not any(key in values for key in _MODEL_KEYS):
         return ReadSize(_size(values, where))
@@ -108,7 +114,8 @@ def rules_for(base: Source, target: Source, *, tied: bool | None = None, **optio
     Args:
         base: the tuned one: what `read_size` reads, a `Size`, or a configuration of Hugging Face
             (anything with `to_dict`).
-        target: the one to train.
+        target: the one to train. Of two inline texts each takes what only the other tells, and
+            what neither tells does not matter: `layers=4` and `layers=24` are enough.
         tied: whether token embedding and readout are one tensor, where nothing tells.
         options: those of `rules`.
 
@@ -120,11 +127,40 @@ def rules_for(base: Source, target: Source, *, tied: bool | None = None, **optio
     >>> rules_for(small, large, optimizer="adamw").role("query").lr
     0.25
     """
+    base, target, _ = completed(base, target)
     small, large = _read(base), _read(target)
     require_same_module(small, large)
     told: dict[str, Any] = {"style": "folded", "packed_qkv": large.packed_qkv}
     told |= {"qk_norm": large.qk_norm, **options}
     return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
+
+
+def completed(base: Source, target: Source) -> tuple[Source, Source, dict[str, Json]]:
+    """Two inline texts with the same keys for heads, width and depth; all else as it is.
+
+    Args:
+        base: the tuned one.
+        target: the one to train.
+
+    Returns:
+        Both, and what stands for sizes that neither tells: ratios do not depend on them.
+    """
+    if not (isinstance(base, str) and "=" in base and isinstance(target, str) and "=" in target):
+        return base, target, {}
+    small, large = _inline(base), _inline(target)
+    told = {**small, **large}
+    free: dict[str, Json] = {} if {"head_dim", "width"} & {*told} else dict(UNTOLD)
+    free = {key: value for key, value in free.items() if key not in told}
+    for one in (small, large):
+        if "width" not in one and "head_dim" not in one:
+            one |= {key: told[key] for key in ("head_dim", "width") if key in told}
+        one |= {key: told[key] for key in ("heads", "layers") if key in told and key not in one}
+        one |= free
+    return _text(small), _text(large), free
+
+
+def _text(values: JsonObject) -> str:
+    return ",".join(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 def _read(source: Source) -> ReadSize:

@@ -23,8 +23,8 @@ def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -
 
     Args:
         source: a file, `config.json` of Hugging Face, open_clip or timm, or one of our own format
-            (`kind = "stack"`); the folder of a checkpoint; or the content of such a file as a
-            mapping.
+            (`kind = "stack"`); the folder of a checkpoint; the content of such a file as a
+            mapping; or the name of a public model, of `PUBLIC_MODELS`.
         tower: which part of a model of several, like CLIP; text by default where there is one.
 
     Raises:

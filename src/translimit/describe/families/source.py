@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config
+from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config, nearest
 from translimit.describe.families.family import Family
 from translimit.describe.families.keys import ALIASES
 from translimit.describe.families.known import FAMILIES, family_called, family_of_class
+from translimit.describe.families.public_models import PUBLIC_MODELS, public_model
 from translimit.describe.families.refused import NOT_DESCRIBED, WITHOUT_LIMIT
 
 #: Endings of files that hold weights alone.
@@ -20,14 +21,22 @@ def load(source: str | Path | JsonObject) -> tuple[dict[str, Json], str]:
     """The content of a configuration, and how errors call it.
 
     Args:
-        source: a mapping, a `.json` or `.toml` file, or a folder with a `config.json`.
+        source: a mapping, a `.json` or `.toml` file, a folder with a `config.json`, or the name of
+            a public model.
 
     Raises:
-        ConfigError: weights alone, a folder without a configuration, a file that cannot be read.
+        ConfigError: weights alone, a folder without a configuration, a file that cannot be read, a
+            name that is not known.
     """
     if isinstance(source, Mapping):
         return dict(source), "configuration"
+    named = public_model(source)
+    if named is not None:
+        return dict(named), str(source)
     path = Path(source)
+    if not path.suffix and len(path.parts) == 1 and not path.exists():
+        known = nearest(str(path), PUBLIC_MODELS)
+        raise ConfigError(str(path), "is no file and no known model", known)
     if path.name.endswith(_WEIGHTS):
         raise ConfigError(
             str(path),
