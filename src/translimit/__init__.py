@@ -8,4 +8,18 @@ import lazy_loader
 
 from translimit._version import __version__ as __version__
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """A room or a name of the top level; of a name that lives elsewhere the error says where."""
+    try:
+        return _load(name)
+    except AttributeError as error:
+        if name.startswith("_"):
+            raise
+        from translimit.core.public_names import places
+
+        found = places(name)
+        told = f"; it is {' or '.join(found)}" if found else ""
+        raise AttributeError(f"module 'translimit' has no attribute {name!r}{told}") from error

@@ -74,6 +74,7 @@ from .numbers import format_number as format_number
 from .outcome import Outcome as Outcome
 from .parallel import calls_at_once as calls_at_once
 from .parallel import side_by_side as side_by_side
+from .pictures import small_picture as small_picture
 from .plain import Json as Json
 from .plain import JsonObject as JsonObject
 from .precision import ArrayInput as ArrayInput

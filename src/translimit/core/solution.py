@@ -123,7 +123,19 @@ class AbstractSolution(eqx.Module):
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(words)}</td></tr>"
             for name, words in self.summary().items()
         )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        table = f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        return f"{table}{self._picture()}"
+
+    def _picture(self) -> str:
+        """`plot()` in small; nothing where there is nothing to draw, or no Matplotlib."""
+        if is_traced(self) or not self.states_kept:
+            return ""
+        from translimit.core.pictures import small_picture
+
+        try:
+            return small_picture(self.plot().figure, type(self).__name__)
+        except Exception:  # what cannot be drawn (a batch of solutions) is told by the table alone
+            return ""
 
 
 def _plain(numbers: Numbers) -> float | list[float]:

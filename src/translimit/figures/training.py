@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from translimit.figures.style import COLOURS, LIMIT, bars, finish, marked, new_axes
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Predictions that are drawn; the first ones.
 SHOWN = 12
+#: Curves up to which each is labelled at its end.
+LABELLED = 6
 
 
 def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
@@ -28,9 +31,10 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     f = data["predictions"].values.reshape(len(steps), -1)
     error = 2 * bars(data["stderr"].values.reshape(len(steps), -1))
     targets = data["targets"].values.reshape(-1)
+    shades = _shades(targets[:SHOWN])
     for i in range(min(SHOWN, f.shape[1])):
-        colour = COLOURS[i % len(COLOURS)]
-        label = "predictions" if i == 0 else ""
+        colour = shades[i]
+        label = "predictions, shaded by target" if i == 0 else ""
         ax.plot(steps, f[:, i], color=colour, linewidth=1.6, label=label)
         ax.fill_between(
             steps,
@@ -43,12 +47,23 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
         if np.isfinite(targets[i]):
             ax.axhline(
                 targets[i],
-                color=LIMIT,
+                color=colour,
                 linestyle=":",
                 linewidth=0.8,
                 label="targets" if i == 0 else "",
             )
+    if data["predictions"].ndim == 2 and f.shape[1] <= LABELLED:
+        for i in range(f.shape[1]):
+            ax.annotate(f" input {i}", (steps[-1], f[-1, i]), color=shades[i], va="center")
     return finish(ax, xlabel="updates", ylabel="prediction $f$")
+
+
+def _shades(targets: Float[np.ndarray, " curve"]) -> Float[np.ndarray, "curve 4"]:
+    """A colour for each curve, from dark to light in the order of the targets."""
+    from matplotlib import colormaps
+
+    order = np.argsort(np.argsort(targets, kind="stable"), kind="stable")
+    return colormaps["viridis"](0.9 * order / max(1, len(targets) - 1))
 
 
 def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:

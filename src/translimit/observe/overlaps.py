@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AnyArray, Numbers
+from translimit.core import AnyArray, ArgumentError, ArrayInput, Bounds, Numbers, require_real
 
 
 def mean_overlap(
@@ -63,3 +63,36 @@ def _without_diagonal(
     n = tokens
     mean = (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
     return np.asarray(mean) if isinstance(mean, np.generic) else mean
+
+
+def collapse_time(ts: ArrayInput, overlaps: ArrayInput, threshold: float | int = 0.5) -> float:
+    """When a mean overlap first reaches a threshold, on the line between the times kept.
+
+    Args:
+        ts: times, increasing [times].
+        overlaps: the mean overlap at these times [times]; what follows a NaN is left out.
+        threshold: in (-1, 1].
+
+    Returns:
+        The time, in the unit of `ts`; infinite where the threshold is not reached.
+
+    Raises:
+        ArgumentError: shapes that do not match; a threshold outside (-1, 1].
+
+    Examples:
+        >>> collapse_time([0.0, 1.0, 2.0], [0.0, 0.4, 0.8])
+        1.25
+    """
+    times, values = (np.asarray(one, float) for one in (ts, overlaps))
+    if times.ndim != 1 or times.shape != values.shape:
+        problem = f"have shapes {times.shape} and {values.shape}"
+        raise ArgumentError("overlaps", problem, "pass one number for each time")
+    level = require_real(threshold, "threshold", Bounds(-1.0, 1.0, "(]"))
+    reached = np.flatnonzero(values >= level)
+    if not len(reached):
+        return float("inf")
+    after = int(reached[0])
+    if after == 0 or not np.isfinite(values[after - 1]):
+        return float(times[after])
+    pair = slice(after - 1, after + 1)
+    return float(np.interp(level, values[pair], times[pair]))

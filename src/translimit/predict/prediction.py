@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-from translimit.core import Json
+from translimit.core import Json, small_picture
 from translimit.predict.answer import Answer, Collapse
 from translimit.predict.page import as_html, as_text
 from translimit.predict.words import Quantity
@@ -62,8 +62,8 @@ class Prediction(Answer):
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        """The answer as a notebook shows it: labels, and a table by level."""
-        return as_html(self)
+        """The answer as a notebook shows it: labels, a table by level, and the page of panels."""
+        return as_html(self) + small_picture(self.plot(), "panels of the prediction")
 
     def plot(self) -> Figure:
         """A page of panels: overlap, rank, stream, entropy, gradients, other choices."""

@@ -11,12 +11,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from translimit.core import Progress, StoreError, unwritable, write_all
+from translimit.core import StoreError, unwritable, write_all
 from translimit.report.contents import Page, read_page
 from translimit.report.typesetting import source, style, template
 from translimit.store import Every, load_json, require_shape
+
+if TYPE_CHECKING:
+    from translimit.core import Progress
 
 #: In the folder of the figures: which there are.
 FIGURES_INDEX = "index.json"

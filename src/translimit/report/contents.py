@@ -12,12 +12,11 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from translimit._version import __version__
 from translimit.core import (
     JsonObject,
-    Progress,
     ReportError,
     StoreError,
     TranslimitError,
@@ -55,6 +54,9 @@ from translimit.report.tables import (
     require_rectangular,
 )
 from translimit.store import CellState, ClaimRecord, ExperimentEntry, RunFolder, RunRecord
+
+if TYPE_CHECKING:
+    from translimit.core import Progress
 
 #: Rows of a table that the page holds; the file holds all.
 MOST_ROWS = 1000

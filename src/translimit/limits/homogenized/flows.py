@@ -56,7 +56,7 @@ from translimit.limits.homogenized.drifts import (
     require_finite_sum,
 )
 from translimit.limits.homogenized.token_paths import REFERENCE
-from translimit.observe import mean_overlap
+from translimit.observe import cluster_counts, collapse_time, mean_overlap
 
 if TYPE_CHECKING:
     import xarray
@@ -88,6 +88,22 @@ class FlowSolution(AbstractFlowSolution):
     def mean_overlaps(self) -> Float[AnyArray, " kept"]:
         """Mean of the off-diagonal overlaps [times]; NaN for one token."""
         return mean_overlap(self.tokens)
+
+    def collapse_time(self, threshold: float | int = 0.5) -> float:
+        """When the mean overlap first reaches a threshold; infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, in (-1, 1].
+        """
+        return collapse_time(self.ts, self.mean_overlaps, threshold)
+
+    def clusters(self, delta: float | int) -> Int[np.ndarray, " kept"]:
+        """The number of clusters at every time kept: components of the graph "angle < delta".
+
+        Args:
+            delta: angle in (0, pi]; `observe.cluster_angle(beta)` is the usual one.
+        """
+        return cluster_counts(self.tokens, float(delta))
 
     def _dataset(self) -> xarray.Dataset:
         """Tokens along paper time."""

@@ -141,7 +141,8 @@ def require_simplex(law: AbstractIsotropicHeads, tokens: int, causal: bool) -> i
         raise ArgumentError(
             "tokens",
             f"got {tokens} in dimension {law.dim}: so many tokens with equal overlaps do not exist",
-            f"pass at most {law.dim}, or solve OverlapSDE",
+            f"pass at most {law.dim}; for more, translimit.predict.predict('heads=...,head_dim=..."
+            f",layers=...', tokens={tokens}).collapse answers by the recursion, OverlapSDE by path",
         )
     if require_flag(causal, "causal"):
         raise NoSuchLimitError(

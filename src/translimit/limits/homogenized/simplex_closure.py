@@ -68,6 +68,7 @@ from translimit.limits.homogenized.simplex import (
 from translimit.limits.homogenized.simplex_kernel import LARGEST_STD, KernelTable, kernel_table
 from translimit.limits.homogenized.simplex_moments import covariances, moment_terms
 from translimit.limits.homogenized.token_paths import REFERENCE
+from translimit.observe import collapse_time
 
 if TYPE_CHECKING:
     import xarray
@@ -139,6 +140,14 @@ class SimplexSolution(AbstractSolution):
     samples: int = eqx.field(static=True, kw_only=True, default=1)
 
     reference: ClassVar[str] = REFERENCE
+
+    def collapse_time(self, threshold: float | int = 0.5) -> float:
+        """When the mean overlap first reaches a threshold; infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, in (-1, 1].
+        """
+        return collapse_time(self.ts, self.overlap, threshold)
 
     def _dataset(self) -> xarray.Dataset:
         """Overlap and second moments by time."""

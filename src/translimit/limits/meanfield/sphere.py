@@ -53,6 +53,7 @@ from translimit.integrate import (
 )
 from translimit.limits.meanfield.horizon import require_horizon
 from translimit.limits.meanfield.sphere_attention import SphereAttention
+from translimit.observe import cluster_counts, collapse_time, mean_overlap
 
 if TYPE_CHECKING:
     import xarray
@@ -79,6 +80,22 @@ class SphereSolution(AbstractFlowSolution):
     steps_taken: Int[AnyArray, ""]
     outcome: Outcome
     reference: ClassVar[str] = reference("geshkovski2023")
+
+    def collapse_time(self, threshold: float | int = 0.5) -> float:
+        """When the mean overlap first reaches a threshold; infinite where it does not.
+
+        Args:
+            threshold: of the mean overlap of different tokens, unweighted, in (-1, 1].
+        """
+        return collapse_time(self.ts, mean_overlap(self.tokens), threshold)
+
+    def clusters(self, delta: float | int) -> Int[np.ndarray, " kept"]:
+        """The number of clusters at every time kept: components of the graph "angle < delta".
+
+        Args:
+            delta: angle in (0, pi]; `observe.cluster_angle(beta)` is the usual one.
+        """
+        return cluster_counts(self.tokens, float(delta))
 
     def _dataset(self) -> xarray.Dataset:
         """Tokens and the drift of their norms."""

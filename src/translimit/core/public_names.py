@@ -1,0 +1,27 @@
+"""Where the public names of the package live, read from the stubs of its rooms."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def places(name: str) -> list[str]:
+    """The full names of what the rooms export under a name, loading nothing.
+
+    Args:
+        name: as somebody typed it.
+
+    Examples:
+        >>> places("GaussianFlow")
+        ['translimit.limits.meanfield.GaussianFlow']
+    """
+    exported = re.compile(rf"\bas {re.escape(name)}$", re.MULTILINE)
+    stubs = sorted(PACKAGE.rglob("__init__.pyi"), key=lambda stub: (len(stub.parts), stub))
+    found = [stub.parent for stub in stubs if exported.search(stub.read_text(encoding="utf-8"))]
+    rooms = [".".join(folder.relative_to(PACKAGE.parent).parts) for folder in found]
+    # A room that exports what an inner one does is the place to import from.
+    outer = [room for room in rooms if not any(room.startswith(f"{one}.") for one in rooms)]
+    return [f"{room}.{name}" for room in outer]
