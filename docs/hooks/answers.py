@@ -21,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 ANSWERS = ROOT / "docs" / "assets" / "answers"
-#: What a terminal has as the command `translimit`.
-COMMAND = 'translimit() { "$PYTHON" -m translimit "$@"; }\n'
+#: What a terminal has as the commands `translimit` and `python`.
+COMMAND = 'translimit() { "$PYTHON" -m translimit "$@"; }\npython() { "$PYTHON" "$@"; }\n'
 
 
 def examples() -> dict[str, Path]:
