@@ -1,0 +1,250 @@
+"""The gallery of experiments: the main figure of each, by paper and by question.
+
+`make gallery-docs RUNS="..."` takes run folders and writes the first figure of every experiment in
+them into `assets/gallery/`, small, with `gallery.json`: the command that makes it again, version,
+preset, seed and verdicts. What a run says takes the place of what stood there of its experiments,
+all else is kept.
+
+On a page
+
+- `:::: gallery PAPER` becomes the figures of a paper's experiments, with what was found,
+- `:::: figure EXPERIMENT` one of them,
+- `:::: thumbnails PAPER` small pictures that lead to them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypedDict
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+GALLERY = ROOT / "docs" / "assets" / "gallery"
+INDEX = GALLERY / "gallery.json"
+#: Pixels across, and bytes that all pictures may have together.
+WIDTH, LARGEST = 800, 4_000_000
+
+
+class Entry(TypedDict):
+    """The picture of an experiment, and where it comes from."""
+
+    file: str
+    title: str
+    command: str
+    version: str
+    preset: str
+    seed: int
+    verdicts: dict[str, int]
+    claims: list[str]
+
+
+def stored() -> dict[str, Entry]:
+    """The pictures by experiment."""
+    return json.loads(INDEX.read_text(encoding="utf-8")) if INDEX.exists() else {}
+
+
+def taken(runs: Iterable[Path]) -> tuple[dict[str, Entry], dict[str, bytes]]:
+    """What runs say of their experiments, and the pictures as bytes by file.
+
+    A run without figures gets its report, which draws them.
+
+    Args:
+        runs: folders of runs that are complete.
+    """
+    _package()
+    from translimit.core import Claim
+    from translimit.store import RunFolder, slug
+
+    found: dict[str, Entry] = {}
+    pictures: dict[str, bytes] = {}
+    for path in runs:
+        run = RunFolder.open(path)
+        if not (run.figures / "index.json").exists():
+            from translimit.report import build_report
+
+            build_report(run.path)
+        index = json.loads((run.figures / "index.json").read_text(encoding="utf-8"))
+        for name, records in run.claims().items():
+            if not index.get(name):
+                continue
+            first = index[name][0]
+            file = f"{slug(name)}.webp"
+            png = (run.figures / f"{first['file']}.png").read_bytes()
+            pictures[file] = _tutorials().smallest_webp(png, WIDTH)
+            claims = [Claim.from_json(one) for one in records]
+            found[name] = Entry(
+                file=file,
+                title=first["title"],
+                command=_command(name, run.info),
+                version=run.info["translimit"],
+                preset=run.info["preset"],
+                seed=run.info["seed"],
+                verdicts=dict(Counter(claim.verdict.value for claim in claims)),
+                claims=[claim.name for claim in claims],
+            )
+    return found, pictures
+
+
+def _command(name: str, info: Any) -> str:
+    """The command that makes a picture's numbers again, without a place on a machine."""
+    words = ["translimit", "run", name, "--preset", info["preset"]]
+    words += ["--seed", str(info["seed"])] if info["seed"] else []
+    for one in info.get("overrides", ()):
+        words += ["--set", one]
+    return " ".join(words)
+
+
+def section(name: str) -> str:
+    """One experiment on the page of its paper: what it compares, its picture, what was found.
+
+    Args:
+        name: of the experiment.
+    """
+    experiment = _experiments()[name]
+    heading = f"### {experiment.title} {{ #{_anchor(name)} }}\n\n{experiment.summary}\n\n"
+    entry = stored().get(name)
+    if entry is None:
+        return f"{heading}*No picture yet:* `translimit run {name}`."
+    found = ", ".join(
+        f"{entry['verdicts'][word]} {word}"
+        for word in ("supported", "refuted", "underpowered")
+        if word in entry["verdicts"]
+    )
+    return (
+        f"{heading}![{_plain(entry['title'])}](../assets/gallery/{entry['file']})\n\n"
+        f"*{entry['title'].rstrip('.')}.* Claims: {found}. `{entry['command']}` "
+        f"(translimit {entry['version']})"
+    )
+
+
+def gallery(paper: str) -> str:
+    """The sections of a paper's experiments.
+
+    Args:
+        paper: the first half of their names.
+    """
+    return "\n\n".join(section(name) for name in _experiments() if name.startswith(f"{paper}/"))
+
+
+def figure(name: str, up: str = "") -> str:
+    """The picture of an experiment on any page, with a link to its section; nothing without one.
+
+    Args:
+        name: of the experiment.
+        up: from the page to the top of the documentation, as `../`.
+    """
+    paper, anchor = name.split("/")
+    entry = stored().get(name)
+    if entry is None:
+        return ""
+    title = entry["title"].rstrip(".")
+    return (
+        f"![{_plain(title)}]({up}assets/gallery/{entry['file']})\n\n"
+        f"*{title}: what was found, and the command, are in the "
+        f"[gallery]({up}papers/{paper}.md#{anchor}).*"
+    )
+
+
+def thumbnails(paper: str) -> str:
+    """Small pictures of a paper's experiments, each a link to the large one.
+
+    Args:
+        paper: the first half of their names.
+    """
+    found = stored()
+    items = [
+        f'<a href="papers/{paper}.html#{_anchor(name)}">'
+        f'<img src="assets/gallery/{found[name]["file"]}" alt="{_plain(experiment.title)}" '
+        f'loading="lazy"><span>{_plain(experiment.title)}</span></a>'
+        for name, experiment in _experiments().items()
+        if name.startswith(f"{paper}/") and name in found
+    ]
+    return f'<div class="thumbnails">{"".join(items)}</div>' if items else "*No pictures yet.*"
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Put the pictures in (an event of MkDocs)."""
+    up = "../" * page.file.src_uri.count("/")
+    for word, made in (
+        ("gallery", gallery),
+        ("thumbnails", thumbnails),
+        ("figure", lambda name: figure(name, up)),
+    ):
+        pattern = re.compile(rf"^:::: {word} (\S+)$", re.MULTILINE)
+        markdown = pattern.sub(lambda match, made=made: made(match[1]), markdown)
+    return markdown
+
+
+def _anchor(name: str) -> str:
+    return name.partition("/")[2]
+
+
+def _plain(text: str) -> str:
+    """Text without mathematics and marks, for an attribute."""
+    return re.sub(r"[$\\{}\"*_`]", "", text)
+
+
+def _package() -> None:
+    if str(SOURCE) not in sys.path:
+        sys.path.insert(0, str(SOURCE))
+
+
+@functools.cache
+def _experiments() -> dict[str, Any]:
+    _package()
+    from translimit.experiments import all_experiments
+
+    return all_experiments()
+
+
+def _tutorials() -> ModuleType:
+    """The hook beside this one, which writes small pictures."""
+    path = Path(__file__).with_name("tutorials.py")
+    spec = importlib.util.spec_from_file_location("hook_tutorials", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(runs: Iterable[Path]) -> None:
+    """Write the pictures of runs, and drop those of experiments that are gone.
+
+    Args:
+        runs: folders of runs.
+
+    Raises:
+        SystemExit: all pictures together are too large.
+    """
+    GALLERY.mkdir(exist_ok=True)
+    found, pictures = taken(runs)
+    entries = {
+        name: entry
+        for name, entry in sorted({**stored(), **found}.items())
+        if name in _experiments()
+    }
+    for file, data in pictures.items():
+        (GALLERY / file).write_bytes(data)
+    for path in GALLERY.glob("*.webp"):
+        if path.name not in {entry["file"] for entry in entries.values()}:
+            path.unlink()
+    text = json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True)
+    INDEX.write_text(text + "\n", encoding="utf-8")
+    size = sum(path.stat().st_size for path in GALLERY.glob("*.webp"))
+    print(f"{len(found)} experiments taken, {len(entries)} pictures, {size / 1e6:.2f} MB")
+    if size > LARGEST:
+        raise SystemExit(f"the pictures are larger than {LARGEST / 1e6:g} MB together")
+
+
+if __name__ == "__main__":
+    write(map(Path, sys.argv[1:]))
