@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -44,12 +45,44 @@ def test_every_example_is_on_a_page_with_what_it_prints(answers) -> None:
         assert told.strip() in answers.on_page_markdown(f"a\n\n:::: answer {name}\n\nb\n")
 
 
-def test_the_readme_quotes_the_answer_for_gpt2(answers) -> None:
+def test_the_readme_quotes_what_examples_print(answers) -> None:
     readme = (answers.ROOT / "README.md").read_text(encoding="utf-8")
-    (quoted,) = re.findall(r"^```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
-    told = (answers.ANSWERS / "gpt2.txt").read_text(encoding="utf-8").splitlines()
-    lines = iter(told)
-    assert all(line in lines for line in quoted.splitlines()), "copy it from gpt2.txt"
+    fences = re.findall(r"^```(\w+)\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    quotes = [
+        (before, block)
+        for (_, before), (language, block) in itertools.pairwise(fences)
+        if language == "text"
+    ]
+    assert len(quotes) == 3
+    for commands, quoted in quotes:
+        last = commands.splitlines()[-1].partition("#")[0].strip()
+        texts = [
+            path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+            for path in answers.examples().values()
+            if last in path.read_text(encoding="utf-8")
+        ]
+        assert any(_quoted(quoted.splitlines(), text) for text in texts), f"copy what {last} prints"
+
+
+def _quoted(lines: list[str], text: list[str]) -> bool:
+    """Whether these are lines of a text, in its order."""
+    rest = iter(text)
+    return all(line in rest for line in lines)
+
+
+def test_every_link_of_the_readme_leads_somewhere(answers) -> None:
+    readme = (answers.ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)(#[\w-]+)?\)", readme)
+    assert len(links) > 20
+    for path, anchor in links:
+        assert "://" not in path
+        text = (answers.ROOT / path).read_bytes() if path else b""
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", text.decode(), re.MULTILINE)
+            slugs = {
+                re.sub(r"[^\w -]", "", one).strip().lower().replace(" ", "-") for one in headings
+            }
+            assert anchor[1:] in slugs, f"{path}{anchor}"
 
 
 def test_nothing_is_left_of_an_example_that_is_gone(answers) -> None:
@@ -64,7 +97,7 @@ def test_the_commands_of_the_examples_are_understood(answers) -> None:
     for path in answers.ANSWERS.glob("*.sh"):
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("translimit "):
-                words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:]
+                words = shlex.split(re.split(r" (?:2?>|\|)", line)[0], comments=True)[1:]
                 assert parse(words), f"{path.name}: {line}"
                 found += 1
     assert found > 4

@@ -47,3 +47,10 @@ def test_the_hooks_are_the_parts_of_make_check():
     calls = [hook["entry"].removeprefix("make ") for hook in local["hooks"]]
     (parts,) = re.findall(r"^check: ([a-z ]+?) *##", MAKEFILE, re.MULTILINE)
     assert calls == parts.split()
+
+
+def test_the_readme_names_every_extra():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("| extra | for |") :].split("\n\n")[0]
+    named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines()))
+    assert sorted(named) == sorted(PROJECT["optional-dependencies"])
