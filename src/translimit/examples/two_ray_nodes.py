@@ -156,8 +156,8 @@ def main() -> int:
         {state.cell: state.manifest["files"] for state in each.folder.states() if state.manifest}
         for each in (local, run)
     ]
-    print(f"cells: {'the same bits' if stored[0] == stored[1] else 'DIFFERENT BITS'}")
-    print(f"claims: {'the same bits' if same else 'DIFFERENT'} ({run.verdicts()})")
+    print(f"cells: {'bit-identical' if stored[0] == stored[1] else 'DIFFERENT BITS'}")
+    print(f"claims: {'bit-identical' if same else 'DIFFERENT'} ({run.verdicts()})")
     return 0 if same and stored[0] == stored[1] and run.retried else 1
 
 

@@ -50,7 +50,7 @@ class Kind:
 PANELS: dict[str, Kind] = {
     "overlaps": Kind(
         "Overlaps and collapse",
-        "How do tokens align along depth, and when are they one?",
+        "How do tokens align along depth, and in which layer do they collapse?",
         ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
         overlaps.panel,
         overlaps.shape,

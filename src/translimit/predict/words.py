@@ -26,7 +26,7 @@ from translimit.describe import (
 from translimit.predict.changes import placement
 from translimit.predict.curves import Curve
 
-#: The largest sizes at which networks with drawn weights were held against the recursion.
+#: The largest sizes at which networks with drawn weights were compared with the recursion.
 VERIFIED = {"dim": 4096, "layers": 48, "tokens": 197, "score_std": 3.28}
 #: n / D_eff above which the mean over networks is asked for.
 LARGE_RATIO = 0.1
@@ -203,7 +203,7 @@ def warnings(
     }
     found = [
         f"{name} {value:.4g} lies beyond {VERIFIED[name]:g}, the largest at which the recursion "
-        "was held against networks with drawn weights"
+        "was compared with networks with drawn weights"
         for name, value in sizes.items()
         if value > VERIFIED[name]
     ]

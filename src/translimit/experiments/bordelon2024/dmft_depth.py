@@ -1,7 +1,7 @@
 r"""Depth: attention is learned at alpha_L = 1 and freezes at alpha_L = 1/2.
 
 Infinite heads of infinite dimension, so that nothing is sampled: every number is exact for its
-depth. Training at both exponents with L layers is held against the depth ODE of alpha_L = 1,
+depth. Training at both exponents with L layers is compared with the depth ODE of alpha_L = 1,
 extrapolated in its cells.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".

@@ -90,7 +90,7 @@ class Config(RingProblem):
         require_one_each("seeds", self.seeds, "head_dims", self.head_dims)
 
     def points(self) -> list[Point]:
-        """The networks that are held against the limit."""
+        """The networks that are compared with the limit."""
         bare = [Point(alpha, depth, "none") for alpha in self.exponents for depth in self.depths]
         return bare + [Point(1.0, depth, "rms") for depth in self.normed]
 

@@ -1,6 +1,6 @@
 r"""One limit for every number of heads: at alpha_A = 1 all heads do what a single one does.
 
-Networks of few heads whose dimension grows are extrapolated in their width N H, and held against
+Networks of few heads whose dimension grows are extrapolated in their width N H, and compared with
 the limit of infinitely many heads of infinite dimension, in which attention is one deterministic
 number. At one width networks of any number of heads are equally far from it: the distance is of
 order 1 / (N H), not 1 / N.
@@ -49,7 +49,7 @@ class Config(RingProblem):
     """The problem (`head_dim` is set by the cells), and the networks.
 
     Attributes:
-        few: H, increasing; the first is the one that others are held against.
+        few: H, increasing; the first is the one that others are compared with.
         widths: N H, each twice the one before and a multiple of every H.
         seeds: networks of each width.
     """

@@ -1,7 +1,7 @@
 r"""Networks of growing depth approach the depth ODE: heads grow with the layers.
 
 `dmft-networks` along layers at alpha_L = 1. Networks of L layers and H = 2 L heads are
-extrapolated to infinite depth, and held against the ODE in depth of the limit, which has no finite
+extrapolated to infinite depth, and compared with the ODE in depth of the limit, which has no finite
 depth in it; against the ODE without one of the responses that survive there, R^v and R^p; and
 against the limit as deep as the smallest network.
 

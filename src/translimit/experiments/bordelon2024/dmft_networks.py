@@ -66,7 +66,7 @@ def _gap(found: ex.Found[Config], theory: Limit, name: Quantity) -> Estimate:
 
 
 def _missed(theory: str, name: Quantity) -> ex.Rival[Config, ex.Alone]:
-    """Another theory, held against the same networks."""
+    """Another theory, compared with the same networks."""
     return ex.Rival(
         THEORIES[theory],
         estimate=lambda found, at: _gap(found, other(found, theory), name),

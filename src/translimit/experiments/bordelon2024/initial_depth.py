@@ -46,7 +46,7 @@ from translimit.experiments.checked import (
 
 #: Exponents of depth at which kernels are followed in H.
 EXPONENTS = (0.5, 1.0)
-#: What is held against networks of a depth: the recursion, and other theories.
+#: What is compared with networks of a depth: the recursion, and other theories.
 UNIFORM, STILL, SHALLOW = "uniform attention", "exponent 1 of depth", "no feedback"
 
 

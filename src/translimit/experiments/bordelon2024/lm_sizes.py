@@ -181,7 +181,7 @@ EXPERIMENT = ex.Experiment(
     summary="Byte-level networks of growing $N$, $H$ and $L$ in the paper's parameterization under "
     "Adam. The variance of scores over heads goes like $N^{1 - 2\\alpha_A}$ at the start and "
     "kernels concentrate. In pairs of one seed $\\alpha_A = 1/2$ gains on 1 as $N$ grows, not by "
-    "the width alone. Losses are held against the entropies of simple models and against compute.",
+    "the width alone. Losses are compared with the entropies of simple models and against compute.",
     citations=("bordelon2024", "jax"),
     reference=core.reference("bordelon2024"),
     presets={

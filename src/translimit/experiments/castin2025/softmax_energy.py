@@ -252,7 +252,7 @@ EXPERIMENT = ex.Experiment(
     title="The energy of softmax attention in its twisted metric",
     summary="With a symmetric score matrix softmax attention has an energy, which rises for $V = "
     "A$ and falls for $V = -A$ at the rate of a metric with the mobility $1/Z$, not of the plain "
-    "Wasserstein metric. The energy of a cloud is followed along five value maps and held against "
+    "Wasserstein metric. The energy of a cloud is followed along five value maps and compared with "
     "the integral of the rate.",
     citations=("castin2025", "diffrax", "jax"),
     reference=core.reference("castin2025"),

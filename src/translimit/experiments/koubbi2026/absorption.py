@@ -9,7 +9,7 @@ Its limit is du = -kappa u (1 - u^2) dt + 2^{1/2} (1 - u^2) dB. Printed is kappa
 arcsin u is a martingale and P[u_inf = 1] = 1/2 + arcsin(u_0) / pi. With kappa = 3/2 (d_k infinite)
 the overlap ends at +1 less often; with kappa = 2 (d_k = d) it does not settle, and the share of
 overlaps above zero falls to one half. Chains of four heads a layer, whose steps add nothing to the
-drift near +-1, are held against the diffusion, the diffusion against its limits.
+drift near +-1, are compared with the diffusion, the diffusion against its limits.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """
@@ -266,7 +266,7 @@ EXPERIMENT = ex.Experiment(
     summary="Under sharp heads the overlap of two tokens is a diffusion on the slow clock. The "
     "printed equation ends at $+1$ with probability $1/2 + \\arcsin(u_0)/\\pi$; with the exact "
     "mean cosine of a head it ends there less often, and for $d_k = d$ it does not settle. Chains "
-    "at finite dimension are held against their diffusion, and that against its limits.",
+    "at finite dimension are compared with their diffusion, and that against its limits.",
     citations=("koubbi2026",),
     reference=core.reference("koubbi2026"),
     presets={

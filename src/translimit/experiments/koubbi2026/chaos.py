@@ -40,7 +40,7 @@ from translimit.experiments.koubbi2026.chaos_systems import (
 if TYPE_CHECKING:
     from translimit.core import RateFit
 
-#: From so many tokens on the leading order in 1/n is held against the numbers.
+#: From so many tokens on the leading order in 1/n is compared with the numbers.
 LARGE = 16
 
 

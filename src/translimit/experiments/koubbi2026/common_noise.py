@@ -178,7 +178,7 @@ EXPERIMENT = ex.Experiment(
     title="Infinitely many tokens under common noise",
     summary="The heads of a layer act on all tokens at once, so their randomness does not average "
     "out over tokens: infinitely many tokens have a random law. On the circle its density is "
-    "solved layer by layer for two sequences of heads and held against particles, and single "
+    "solved layer by layer for two sequences of heads and compared with particles, and single "
     "layers against drift and noise of the stochastic Fokker-Planck equation.",
     citations=("koubbi2026", "jax"),
     reference=core.reference("koubbi2026"),

@@ -4,7 +4,7 @@ One of two heads that are far apart is drawn for every layer, so that heads have
 fluctuation whose covariance is no multiple of the identity. Three tokens in R^3 go to paper time 1,
 with one head a layer, so that alpha is proportional to the step, and with a number of heads
 proportional to the step, so that alpha stays. Mean overlaps of the chain and of the equations are
-exact (`two_heads`); sampled chains and paths of the library are held against both.
+exact (`two_heads`); sampled chains and paths of the library are compared with both.
 
 The printed equation lacks two drifts of the order of the step: of the mean, -step <x, B-bar> b, and
 of the noise, -(step / heads) E <x, xi> P_x xi. The printed corollaries on the two equations without
@@ -305,7 +305,7 @@ EXPERIMENT = ex.Experiment(
     name="koubbi2026/drift-and-noise",
     title="Heads with a mean effect and noise beside it",
     summary="Where heads have a mean and fluctuate, the limit is a stochastic equation with drift. "
-    "Chains of random heads are held against it, in the forms that the paper prints and with the "
+    "Chains of random heads are compared with it, in the forms that the paper prints and with the "
     "two drifts of the printed chain that these lack: one from the mean, one from noise that is "
     "not isotropic.",
     citations=("koubbi2026", "jax"),

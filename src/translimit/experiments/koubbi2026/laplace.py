@@ -8,7 +8,7 @@ a constant that does not depend on the dimension, which would vanish here. In th
 theorem, d b^{-1/2} -> 0, both vanish.
 
 Lengths |A x| are drawn by their law; at a small dimension the output of a cloud of tokens, by
-its softmax, is held against the Bessel ratio.
+its softmax, is compared with the Bessel ratio.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """

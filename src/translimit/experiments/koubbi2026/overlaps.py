@@ -318,7 +318,7 @@ EXPERIMENT = ex.Experiment(
     title="Chain, Gram sampler and stochastic limit",
     summary="The overlaps of tokens under random heads are followed by explicit weights, by exact "
     "simulation from Gram matrices (cost independent of the dimension) and by the stochastic "
-    "limit, solved on the sphere and by Euler-Maruyama. Single layers are held against drift and "
+    "limit, solved on the sphere and by Euler-Maruyama. Single layers are compared with drift and "
     "covariations.",
     citations=("koubbi2026", "diffrax", "jax"),
     reference=core.reference("koubbi2026"),

@@ -37,7 +37,7 @@ from translimit.experiments.koubbi2026.pair_chain import Biases, biases
 
 #: Two tokens without scores, and diffusive steps of their chains.
 DIM, DIFFUSIVE = 6, (0.5, 0.25, 0.125, 0.0625)
-#: Sampled chains: step, heads, layers, deviation of the scores. Two are held against exact means,
+#: Sampled chains: step, heads, layers, deviation of the scores. Two are compared with exact means,
 #: the others, with scores, are named by what they keep of the first.
 SAMPLES = {
     "AMBIENT": (DIFFUSIVE[0] ** 0.5, 1, 2, 0.0),

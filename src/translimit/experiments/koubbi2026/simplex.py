@@ -2,7 +2,7 @@ r"""Equal overlaps: their drift, and their mean along depth, which fluctuations 
 
 The drift of an overlap at a simplex is a function of the common overlap, measured on single layers
 of explicit weights. The mean along depth obeys no such equation at moderate dimension: noise leaves
-the simplex, and its second moments move the mean by O(1 / d). Networks are held against the
+the simplex, and its second moments move the mean by O(1 / d). Networks are compared with the
 closures, and without scores against the logistic law as the dimension grows.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".

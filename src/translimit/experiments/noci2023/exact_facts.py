@@ -334,7 +334,7 @@ EXPERIMENT = ex.Experiment(
     summary="Without attention the covariance SDE is linear: norms and determinants are "
     "log-normal, "
     "second moments solve a linear system, and the arcsine of a correlation is a martingale that "
-    "ends at $\\pm\\pi/2$. Paths are held against all of it.",
+    "ends at $\\pm\\pi/2$. Paths are compared with all of it.",
     citations=("noci2023", "jax"),
     presets={
         "demo": Config(

@@ -2,7 +2,7 @@ r"""The covariance SDE explodes: where in the plane of gamma and tau0, and how o
 
 For two tokens the probability of an explosion ever has a closed form, and that before t = 1 solves
 a backward equation: both on a grid of gamma^2 and tau0. Adaptive paths of the SDE at a few points,
-with heads and projection among them, are held against it. Networks of finite width never explode:
+with heads and projection among them, are compared with it. Networks of finite width never explode:
 how far they grow up to depth n stands beside.
 
 Reference: documentation, "The shaped Transformer"; the explosion is not in the paper.
@@ -317,7 +317,7 @@ EXPERIMENT = ex.Experiment(
     summary="For two tokens the probability of explosion has a closed form, and a "
     "backward equation "
     "gives it at finite depth. Adaptive paths of the SDE, with heads and an output projection, are "
-    "held against both; networks of finite width show what an explosion means for them.",
+    "compared with both; networks of finite width show what an explosion means for them.",
     citations=("noci2023", "jax"),
     presets={
         "demo": Config(

@@ -334,7 +334,7 @@ EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
     summary="The covariance of the tokens tends to a stochastic process as depth and width grow "
-    "together. Networks are held against it where attention matters: three to eight tokens of "
+    "together. Networks are compared with it where attention matters: three to eight tokens of "
     "unequal norms, four heads with a projection, an MLP, patches of digits and bytes of text. "
     "Every term of the SDE is changed in turn, and has to be seen to be wrong.",
     citations=("noci2023", "li2022", "digits", "jax"),

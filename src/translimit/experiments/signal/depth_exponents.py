@@ -301,7 +301,7 @@ EXPERIMENT = ex.Experiment(
     name="signal/depth-exponents",
     title="Order, chaos and gradients of deep post-LN stacks",
     summary="Whether a deep post-LN stack brings tokens together or apart, and whether gradients "
-    "vanish or explode, is decided by two exponents in closed form. They are held against the "
+    "vanish or explode, is decided by two exponents in closed form. They are compared with the "
     "recursion on a map of gains, and the recursion against networks of 12 and 24 layers.",
     citations=("jax",),
     reference='documentation, "Signal propagation"',

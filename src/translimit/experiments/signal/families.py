@@ -190,7 +190,7 @@ EXPERIMENT = ex.Experiment(
     title="Blocks of five families at initialisation",
     summary="Tokens align, grow and send gradients back through a random stack as its block says: "
     "norms before, after or around it, positions, norms of queries and keys, gates. A recursion of "
-    "two Gram matrices predicts all of it; networks with all weights drawn are held against it.",
+    "two Gram matrices predicts all of it; networks with all weights drawn are compared with it.",
     citations=("jax",),
     reference='documentation, "Signal propagation"',
     presets={
