@@ -217,8 +217,10 @@ assert np.array_equal(again.predictions, solution.predictions)
 # |---|---|---|
 # | infinite `head_dim` at `alpha_A` below 1 | `NoSuchLimitError`: gradients diverge after two updates | `initial_score_cov` for the start, or a finite `head_dim` |
 # | infinite `layers` at `alpha_L` below 1 | `NoSuchLimitError` | finite layers, extrapolated in $1/L$ |
-# | `readout="token"` | `NoSuchLimitError`: outputs of single tokens are not solved yet | "pooled", outputs of the mean over tokens |
-# | targets of as many outputs as tokens, without `readout` | `ArgumentTypeError`: the shape can be read in two ways | `readout="pooled"` |
+# | real targets of as many outputs as tokens, without `readout` | `ArgumentTypeError`: the shape can be read in two ways | `readout="pooled"` or "token" |
+# | `tied` without `token_ids`, or with other outputs than words | `ArgumentError` | a vocabulary, and words as classes |
+# | `rotary` with infinite `head_dim` | `NoSuchLimitError` | a finite `head_dim`, or learned positions |
+# | a tied readout that starts with large outputs | `TiedStartWarning` | `centred=True` |
 # | `gamma0=0` | `ArgumentError` | `lazy_predictions(solution.ntk[0], ...)` |
 # | trained gains on the stream, Adam | `NoSuchLimitError`: residual coordinates are not Gaussian | leave gains untrained; gradient descent |
 # | a step size at the edge of stability | `EdgeOfStabilityWarning`; the limit stands, networks need very many heads | a smaller `eta0` for comparisons |
