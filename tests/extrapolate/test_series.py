@@ -27,9 +27,10 @@ def series(values: np.ndarray, sizes=(2, 3, 4, 6), power: float = 1.0) -> Series
 
 
 @pytest.mark.parametrize(
-    ("how", "covered"), [("at every time", (0.766, 0.969)), ("once", (0.745, 0.965))]
+    ("how", "covered", "spread"),
+    [("at every time", (0.766, 0.969), 0.015), ("once", (0.745, 0.965), 0.026)],
 )
-def test_two_errors_cover_what_they_say_and_the_seed_part_does_not(how, covered):
+def test_two_errors_cover_what_they_say_and_the_seed_part_does_not(how, covered, spread):
     rng = np.random.default_rng(1)
     z, seeds, misses, of_largest = [], [], [], []
     for _ in range(600):
@@ -40,11 +41,11 @@ def test_two_errors_cover_what_they_say_and_the_seed_part_does_not(how, covered)
         misses.append(told.value - truth)
         of_largest.append(values[-1].mean(axis=0) - truth)
     z, seeds = abs(np.array(z)), abs(np.array(seeds))
-    assert (z < 1).mean() == pytest.approx(covered[0], abs=0.03)
-    assert (z < 2).mean() == pytest.approx(covered[1], abs=0.015)
+    assert (z < 1).mean() == pytest.approx(covered[0], abs=2 * spread + 0.01)
+    assert (z < 2).mean() == pytest.approx(covered[1], abs=spread)
     if how == "at every time":
         assert (seeds < 1).mean() == pytest.approx(0.650, abs=0.03)
-        assert (seeds < 2).mean() == pytest.approx(0.924, abs=0.015)
+        assert (seeds < 2).mean() == pytest.approx(0.924, abs=0.025)
         assert np.square(misses).mean() ** 0.5 == pytest.approx(0.026, abs=0.003)
         assert np.square(of_largest).mean() ** 0.5 == pytest.approx(0.049, abs=0.005)
 
