@@ -1,4 +1,4 @@
-"""The mathematical font of reports and pages, cut from TeX Gyre Termes Math; the result is committed.
+"""The mathematical font of reports and pages, cut from TeX Gyre Termes Math and committed.
 
     python docs/hooks/font.py texgyretermes-math.otf
 
