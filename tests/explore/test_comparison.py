@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from translimit.core import ArgumentError, ConfigError
-from translimit.describe import read_stack
-from translimit.explore import PANELS, PRESETS, Panel, View, page, panel_of
+from translimit.describe import PUBLIC_MODELS, read_stack
+from translimit.explore import PANELS, Panel, View, page, panel_of
 from translimit.explore.comparison import compared
 from translimit.explore.resizing import first_step
 from translimit.figures import Band, Chart, ChartAxis, Line, Points
@@ -86,11 +86,11 @@ def test_a_second_that_is_refused_leaves_the_first() -> None:
     assert not PANELS["ellipses"].compares
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", PUBLIC_MODELS)
 def test_a_known_architecture_is_itself_and_short_in_an_address(name: str) -> None:
     view = View().described_by(name)
     assert view.config == name
     assert again(view) == view
-    found, same = read_stack(PRESETS[name]).stack, view.reading().stack
+    found, same = read_stack(PUBLIC_MODELS[name]).stack, view.reading().stack
     assert (same.dim, len(same.layers)) == (found.dim, len(found.layers))
     assert first_step(same) == pytest.approx(first_step(found), rel=1e-2)

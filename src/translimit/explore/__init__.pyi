@@ -10,7 +10,6 @@ from .drawing import svg as svg
 from .globe import Globe as Globe
 from .panel import Panel as Panel
 from .panel import Verified as Verified
-from .presets import PRESETS as PRESETS
 from .registry import PANELS as PANELS
 from .registry import Kind as Kind
 from .registry import panel_of as panel_of

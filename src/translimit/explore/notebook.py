@@ -16,12 +16,13 @@ def _():
     import marimo as mo
 
     from translimit.core import TranslimitError
-    from translimit.explore import CHOICES, PANELS, PRESETS, SLIDERS, TEXTS, View, page, warm
+    from translimit.describe import PUBLIC_MODELS
+    from translimit.explore import CHOICES, PANELS, SLIDERS, TEXTS, View, page, warm
 
     return (
         CHOICES,
         PANELS,
-        PRESETS,
+        PUBLIC_MODELS,
         SLIDERS,
         TEXTS,
         TranslimitError,
@@ -61,7 +62,7 @@ def _(mo, page):
 
 
 @app.cell
-def _(PRESETS, TranslimitError, current, mo, set_refusal, set_start):
+def _(PUBLIC_MODELS, TranslimitError, current, mo, set_refusal, set_start):
     def _read(described, second):
         old = current["view"]
         try:
@@ -89,7 +90,7 @@ def _(PRESETS, TranslimitError, current, mo, set_refusal, set_start):
     read = mo.ui.button(label="Read it", on_click=lambda _: _read(text.value, False))
     load = mo.ui.file(label="or load a config.json", on_change=lambda one: _uploaded(one, False))
     known = mo.ui.dropdown(
-        list(PRESETS), label="or take", on_change=lambda one: one and _read(one, False)
+        list(PUBLIC_MODELS), label="or take", on_change=lambda one: one and _read(one, False)
     )
     keep = mo.ui.button(label="Keep these sliders as the second", on_click=lambda _: _beside(True))
     other = mo.ui.button(label="Read it as the second", on_click=lambda _: _read(text.value, True))

@@ -37,11 +37,16 @@ from translimit.core import (
     require_real,
 )
 from translimit.core import config as configurations
-from translimit.describe import StackReading, attentions, read_stack, score_std
+from translimit.describe import (
+    PUBLIC_MODELS,
+    StackReading,
+    attentions,
+    read_stack,
+    score_std,
+)
 from translimit.explore import starts
 from translimit.explore.controls import CHOICES, SLIDERS
 from translimit.explore.maps import maps_of
-from translimit.explore.presets import PRESETS
 from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
 from translimit.scaling import read_size
 
@@ -86,7 +91,7 @@ class View:
 
     Attributes:
         panel: the open panel, by name.
-        config: the described architecture as JSON or by its name in `explore.presets`, or "" for
+        config: the described architecture as JSON or by its name in `describe.PUBLIC_MODELS`, or "" for
             attention blocks alone.
         heads: heads of a layer.
         head_dim: key and query dimension of a head.
@@ -208,7 +213,7 @@ class View:
             if getattr(second, name) != getattr(plain, name)
         }
         config = values.get("config", "")
-        if config and config not in PRESETS:
+        if config and config not in PUBLIC_MODELS:
             values["config"] = json.loads(config)
         return replace(self, other=_as_text(values))
 
@@ -216,7 +221,7 @@ class View:
     def named_other(self) -> str:
         """The second architecture in a few words."""
         found = self.second or self
-        name = f"{found.config}, " if found.config in PRESETS else ""
+        name = f"{found.config}, " if found.config in PUBLIC_MODELS else ""
         name = name or ("a described one, " if found.config else "")
         return f"{name}heads={found.heads}, head_dim={found.head_dim}, layers={found.layers}"
 
@@ -278,7 +283,7 @@ class View:
         """The view of an architecture that a person typed or loaded.
 
         Args:
-            text: a name in `explore.presets`, a config.json, our own format as JSON or TOML, or
+            text: a name in `describe.PUBLIC_MODELS`, a config.json, our own format as JSON or TOML, or
                 `heads=8,head_dim=64,layers=12`; empty for attention blocks alone.
 
         Raises:
@@ -293,7 +298,7 @@ class View:
             return replace(
                 self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
             )
-        if text not in PRESETS:
+        if text not in PUBLIC_MODELS:
             values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
             text = _as_text(values)
         found = _described(text)
@@ -348,7 +353,7 @@ def _described(config: str) -> StackReading | None:
     """What a description was read as, if it has attention whose sizes the sliders show."""
     if not config:
         return None
-    reading = read_stack(PRESETS[config] if config in PRESETS else _parsed(config))
+    reading = read_stack(PUBLIC_MODELS[config] if config in PUBLIC_MODELS else _parsed(config))
     if next(attentions(reading.stack), None) is None:
         raise ConfigError("config", "has no attention", "describe a stack with attention")
     return reading
