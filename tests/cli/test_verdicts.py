@@ -1,6 +1,7 @@
 """The sentences with which commands end say what was found, and how sure it is."""
 
 import math
+from typing import Any, cast
 
 import pytest
 
@@ -8,9 +9,10 @@ from translimit.cli import main
 from translimit.cli.verdicts import found_in, scale_verdict, sweep_verdict
 from translimit.core import Claim, Estimate, Rival
 from translimit.scaling import rules_for
+from translimit.store import ClaimRecord
 
 
-def sweep(drift: float, error: float, words: str = ""):
+def sweep(drift: float, error: float, words: str = "") -> Any:
     rows = [{"size": size} for size in (8, 16, 32)]
     return {
         "parameterization": "rules",
@@ -68,6 +70,6 @@ def test_rates_are_told_in_absolute_numbers(capsys):
 def test_a_run_tells_what_each_experiment_found():
     claim = Claim("mean", "The mean is $p$.", 0.5, Estimate(0.9, 0.01, 9), 0.1,
                   rivals=(Rival("ten", 10.0),)).to_json()  # fmt: skip
-    said = found_in({"somebody/else": [claim]}, [])
+    said = found_in({"somebody/else": [cast("ClaimRecord", claim)]}, [])
     assert said["somebody/else"].startswith("The mean is p: 0.900")
     assert "refuted" in said["somebody/else"]

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import xarray
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from translimit.core import Outcome, small_picture
@@ -50,7 +51,7 @@ def test_every_prediction_has_a_colour_of_its_own():
         coords={"time": np.arange(steps)},
     )
     lines = [line for line in plot_predictions(data).lines if line.get_linestyle() == "-"]
-    colours = [tuple(line.get_color()) for line in lines]
+    colours = [to_rgb(line.get_color()) for line in lines]
     assert len(colours) == len(set(colours)) == 12
-    light = [sum(colour[:3]) for colour in colours]
+    light = [sum(colour) for colour in colours]
     assert light == sorted(light)  # from dark to light in the order of the targets
