@@ -34,7 +34,7 @@ def cut(path: Path) -> TTFont:
     options.layout_features = ["ssty"]  # the forms in scripts: primes
     options.name_IDs = [0, 1, 2, 3, 4, 5, 6, 13, 14]
     options.hinting = False
-    font = TTFont(path)
+    font = TTFont(path, recalcTimestamp=False)  # the same bytes whenever it is cut
     cutter = subset.Subsetter(options)
     cutter.populate(unicodes=[code for low, high in RANGES for code in range(low, high + 1)])
     cutter.subset(font)
