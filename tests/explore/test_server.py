@@ -54,6 +54,7 @@ def test_a_file_sets_the_view(tmp_path: Path) -> None:
     config.write_text(json.dumps(sizes))
     assert view_of(config) == View().described_by(json.dumps(sizes))
     assert view_of(None) == View()
+    assert view_of("gpt2").config == "gpt2"
     with pytest.raises(ConfigError, match=r"--port: 99999 cannot be listened on \(.*\); pass ano"):
         _listen(99999)
     with pytest.raises(ConfigError, match="absent"):

@@ -192,7 +192,7 @@ class ExploreCommand(ProgramOptions):
         tyro.conf.Positional,
         tyro.conf.arg(metavar="[CONFIG]", help_behavior_hint=""),
     ] = None
-    """A config.json of Hugging Face, or a file of our own format, to start from."""
+    """A config.json of Hugging Face, a file of our own format, or the name of a public model."""
     port: int = 8765
     """The port of this machine to listen on; 0 takes a free one."""
     no_browser: Flag = False

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from translimit.core import ConfigError, MissingExtraError, cause_of
+from translimit.describe import public_model
 from translimit.explore.guard import TOKEN, Guard
 from translimit.explore.view import View
 
@@ -72,6 +73,8 @@ def view_of(config: str | Path | None) -> View:
     """The view to start from."""
     if config is None:
         return View()
+    if public_model(config) is not None:
+        return View().described_by(str(config).lower())
     try:
         text = Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

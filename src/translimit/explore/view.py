@@ -91,8 +91,8 @@ class View:
 
     Attributes:
         panel: the open panel, by name.
-        config: the described architecture as JSON or by its name in `describe.PUBLIC_MODELS`, or "" for
-            attention blocks alone.
+        config: the described architecture as JSON or by its name in `describe.PUBLIC_MODELS`, or
+            "" for attention blocks alone.
         heads: heads of a layer.
         head_dim: key and query dimension of a head.
         layers: depth.
@@ -283,8 +283,8 @@ class View:
         """The view of an architecture that a person typed or loaded.
 
         Args:
-            text: a name in `describe.PUBLIC_MODELS`, a config.json, our own format as JSON or TOML, or
-                `heads=8,head_dim=64,layers=12`; empty for attention blocks alone.
+            text: a name in `describe.PUBLIC_MODELS`, a config.json, our own format as JSON or TOML,
+                or `heads=8,head_dim=64,layers=12`; empty for attention blocks alone.
 
         Raises:
             ConfigError: text that is none of these, or a configuration that is not understood.
