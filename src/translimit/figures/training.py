@@ -80,7 +80,8 @@ def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     ax.fill_between(steps, loss - error, loss + error, color=COLOURS[0], alpha=0.3, linewidth=0)
     if "accuracy" in data:
         ax.plot(steps, data["accuracy"].values, label="accuracy", **marked(1, len(steps)))
-    return finish(ax, xlabel="updates", ylabel="loss")
+    both = "loss and accuracy" if "accuracy" in data else "loss"
+    return finish(ax, xlabel="updates", ylabel=both)
 
 
 def plot_positions(

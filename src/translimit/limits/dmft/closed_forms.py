@@ -70,6 +70,12 @@ def lazy_predictions(
     require_real(eta0, "eta0", POSITIVE)
     count = require_count(steps, "steps", 1)
     read = read_targets(targets, loss, "pooled", len(kernel), 1, classes)
+    if weights is not None and np.shape(weights) != (len(kernel),):
+        raise ArgumentError(
+            "weights",
+            f"has shape {np.shape(weights)}",
+            f"pass one for each row, [{len(kernel)}]",
+        )
     w = read_weights(weights, read, 1)[0]
     f = np.zeros((count, *read.y.shape))
     velocity = np.zeros(read.y.shape)
