@@ -173,6 +173,7 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[st
             optimizer=train.Optimizer(name="sgd"),
             loss="mse",
         )
+        assert training.inputs is not None  # patches, no words
         source = data.Examples(training.inputs, training.targets[:, None])
 
         def go(shape: Any = shape, numbers: Any = numbers, run: Any = run, source: Any = source):
