@@ -44,8 +44,8 @@ class Config(ladders.Ladder):
         large_seeds: networks of each large shape.
     """
 
-    head_dims: Annotated[Counts, Increasing(), Entries(2)] = (2, 4, 6)
-    heads: Annotated[Counts, Increasing(), Entries(2)] = (2, 4, 6)
+    head_dims: Annotated[Counts, Increasing(), Entries(2)] = (2, 3, 4, 6, 8)
+    heads: Annotated[Counts, Increasing(), Entries(2)] = (2, 3, 4, 6, 8)
     layers: Annotated[Counts, Increasing(), Entries(2)] = (1, 2, 4)
     budget: Annotated[int, Within(4, 2**24)] = 2304
     least: Count = 2
