@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from translimit.describe.families import decoder_changes as change
+from translimit.describe.families import embedding_changes as embed
 from translimit.describe.families import mixture_changes as mix
 from translimit.describe.families.decoders import Decoder
 from translimit.describe.families.mixture_families import MORE_MIXTURES
@@ -55,7 +56,7 @@ _NOMIC_BERT = Decoder(
     pad=0,
     tied=True,
     dense_head=True,
-    adjust=change.typed,
+    adjust=embed.typed,
 )
 
 #: Families of decoders by `model_type`.
@@ -258,7 +259,7 @@ DECODERS: dict[str, Decoder] = {
         adjust=change.persimmon,
     ),
     "biogpt": replace(
-        _GPT2, activation="gelu", depth_scaled=False, padded=True, pad=1, adjust=change.biogpt
+        _GPT2, activation="gelu", depth_scaled=False, padded=True, pad=1, adjust=embed.biogpt
     ),
     "xglm": replace(
         _GPT2,
@@ -267,7 +268,7 @@ DECODERS: dict[str, Decoder] = {
         depth_scaled=False,
         padded=True,
         pad=1,
-        adjust=change.xglm,
+        adjust=embed.xglm,
     ),
     "ctrl": replace(
         _GPT2,
@@ -275,7 +276,7 @@ DECODERS: dict[str, Decoder] = {
         activation="relu",
         learned=False,
         depth_scaled=False,
-        adjust=change.ctrl,
+        adjust=embed.ctrl,
     ),
     "gpt_neox_japanese": replace(
         _PYTHIA, rotary=1.0, parallel=False, mlp_ratio=4.0, adjust=change.neox_japanese
@@ -292,7 +293,7 @@ DECODERS: dict[str, Decoder] = {
         gated=False,
         tied=True,
         dense_head=True,
-        adjust=change.esm,
+        adjust=embed.esm,
     ),
     "nomic_bert": _NOMIC_BERT,
     "gte": replace(_NOMIC_BERT, activation="gelu", theta=160_000.0, pad=1),

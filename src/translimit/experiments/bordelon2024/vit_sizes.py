@@ -108,15 +108,8 @@ def _cost(config: Config, at: At) -> ex.Cost:
     N, H, L = at.size
     patches, pixels = (8, 8) if config.images == "digits" else (64, 48)
     tokens = config.seeds * config.steps * config.batch * patches
-    memory = ensemble_bytes(
-        at.size,
-        members=config.seeds,
-        batch=config.batch,
-        tokens=patches,
-        outputs=10,
-        features=pixels,
-        slots=1,
-    )
+    sizes = {"members": config.seeds, "batch": config.batch, "tokens": patches, "features": pixels}
+    memory = ensemble_bytes(at.size, outputs=10, slots=1, **sizes)
     return ex.Cost(8 + 36 * L * (N * H) ** 2 * tokens / 1e10, memory)
 
 

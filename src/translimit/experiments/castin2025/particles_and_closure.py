@@ -1,9 +1,7 @@
 r"""Softmax particles against their Gaussian closure over the number of tokens.
 
-Independent Gaussian clouds of n tokens flow to t1 in float32. Their final moments are set beside
-the closure started from the law (population), whose distance is that of sampling, and from each
-cloud's own initial moments (matched), which removes most of the noise of the start. One cloud is
-kept along depth, to be seen.
+Final moments of Gaussian clouds (float32) are set beside the closure from the law (population: the
+distance is that of sampling) and from each cloud's own moments (matched: less noise of the start).
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """
@@ -58,8 +56,7 @@ class Config(CheckedConfig):
         tokens: numbers of tokens n of the clouds.
         clouds: independent clouds at each of these n.
         t1: final depth of the clouds, well before the closure's blow-up at 3.93.
-        steps: Runge-Kutta steps of the clouds to t1.
-        picture_tokens: tokens of the cloud that is drawn.
+        steps: Runge-Kutta steps of the clouds to t1; picture_tokens: of the cloud that is drawn.
     """
 
     variant: Annotated[str, OneOf(CLOSED)] = "softmax"
@@ -347,8 +344,7 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=FIGURES,
     finding=ex.Finding(
-        "In the largest Gaussian clouds $\\Sigma_{{11}}$ is {0}, and the distance of a cloud to "
-        "the closure of its law goes like a power of the number of tokens: exponent {1}",
+        "In the largest clouds $\\Sigma_{{11}}$ is {0}; distances go like tokens to the power {1}",
         ("closure-Sigma_11", "sampling-rate"),
     ),
 )

@@ -1,10 +1,7 @@
 r"""Ranks of limiting covariances in d = 3, 4, 5, counted without a threshold.
 
-Softmax and L2, with V = I and V = B^T B: for every draw the closure is followed in logarithmic time
-and its eigenvalues are classified by their slopes (undecided ones are their own bar); beside it the
-same covariances counted by the absolute threshold 0.1, and the projected Euler scheme of the
-published histogram.
-
+For every draw the closure is followed in logarithmic time and its eigenvalues are classified by
+their slopes; beside it a count by the threshold 0.1, and the published projected Euler scheme.
 For V > 0 and K = -Q, d tr(V^{-1} Sigma) / dt = -2 c |Q Sigma|^2 for softmax, so Q Sigma = 0 in
 every limit point and the rank is at most d - rank Q, here ceil(d / 2); `limit_ranks` varies it.
 
@@ -34,7 +31,6 @@ VALUES: tuple[str, ...] = ("identity", "random")
 LARGEST = max(rank_draws.DIMS)
 #: The bars of a histogram.
 BARS = (*map(str, range(LARGEST + 1)), "undecided")
-#: How value maps and variants are written.
 TITLES = {"identity": "$V = I$", "random": "$V = B^T B$"}
 NAMES = {"softmax": "softmax", "l2": "L2"}
 #: What is said of the limits for V = I.
@@ -348,8 +344,7 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=tuple(_histogram(variant, values) for values in VALUES for variant in VARIANTS),
     finding=ex.Finding(
-        "With $V = I$ the share of draws whose limit does not have the rank $\\lceil d/2\\rceil$ "
-        "is {0} for softmax attention and {1} for L2 attention",
+        "With $V = I$ a share {0} of draws (L2: {1}) has no limit of rank $\\lceil d/2\\rceil$",
         ("softmax-identity-rank", "l2-identity-rank"),
     ),
 )

@@ -34,7 +34,7 @@ ERRORS: dict[Which, str] = {
     "seed_error": "the seed part alone",
     "largest": "the largest size",
 }
-#: What the seed part alone must cover less, by the note that found it.
+#: What the seed part alone must cover less, as in the ladders it was found on.
 LEAST_DIFFERENCE = 0.04
 
 

@@ -1,11 +1,9 @@
 r"""What shaping does along depth: the shaped block beside every ablation of it.
 
-Exact covariance chains tell mean correlation, log trace, effective rank and log det along depth;
-networks with weights the size of the gradient at every depth. At infinite width and with the
-shaped temperature a layer multiplies the mean part and the centred part of the covariance by two
-numbers; with the usual temperature the covariance follows V <- lam^2 V + gamma^2 A V A^T with
-Gaussian scores, which is drawn here by code of its own. Chains, extrapolated in 1 / width, are held
-against both.
+Exact covariance chains tell correlation, log trace, rank and log det along depth, networks with
+weights the gradient. At infinite width a layer of shaped temperature
+multiplies the mean part and the centred part of the covariance by two numbers; with the usual one
+it follows V <- lam^2 V + gamma^2 A V A^T with Gaussian scores, drawn here by code of its own.
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """
@@ -83,8 +81,7 @@ class Config(CheckedConfig):
         layers: depth of the widest, a multiple of 20.
         networks: chains of each case.
         draws: of the recursion with Gaussian scores.
-        gradient_dim: width of the networks with weights.
-        gradient_layers: their depth.
+        gradient_dim: width of the networks with weights; gradient_layers their depth.
         gradient_networks: how many.
     """
 
@@ -347,8 +344,7 @@ EXPERIMENT = ex.Experiment(
     claims=CLAIMS,
     figures=FIGURES,
     finding=ex.Finding(
-        "After 5 layers the mean correlation of tokens is {0} in the shaped block and {1} with "
-        "plain softmax attention",
+        "After 5 layers tokens have correlation {0} in the shaped block, {1} with plain softmax",
         ("shaped-correlation-5", "softmax-correlation-5"),
     ),
 )

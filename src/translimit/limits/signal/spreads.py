@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +48,12 @@ from translimit.describe import (
     Embedding,
     FeedForward,
     LatentAttention,
-    Normalisation,
     Stack,
     SubBlock,
 )
 from translimit.limits.signal.adjoint import Adjoint, adjoint
 from translimit.limits.signal.chain import TINY, before_norm, fixed_part
-from translimit.limits.signal.norms import overlaps, pull_norm, scaled, scales
+from translimit.limits.signal.norms import pull_norm, scaled, scales
 from translimit.limits.signal.passes import (
     LARGEST_RUN,
     SOON,
@@ -68,16 +67,13 @@ from translimit.limits.signal.roots import (
     experts_variance,
     feed_forward_variance,
 )
+from translimit.limits.signal.scalars import SCALARS, Observable
 from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
 from translimit.limits.signal.slopes import accumulate
 from translimit.limits.signal.sub_blocks import Passed
 
-#: A scalar of the tokens' covariance that spreads.
-Observable = Literal["overlap", "overlap_all", "mean_square", "effective_rank"]
 #: Where the variance comes from.
 SOURCES = ("tokens", "attention", "feed_forward", "experts")
-#: Eigenvalues of R / n below this one count as it in logarithms.
-LEAST_EIGENVALUE = 1e-12
 #: Levels that are computed at most.
 LEVELS = 8
 #: What the way forward takes of the work.
@@ -151,8 +147,8 @@ def spread(
             "problem", f"got {brief(problem)}", "pass a SignalPropagation of a stack"
         )
     for name in observables:
-        if name not in _SCALARS:
-            raise ArgumentError("observables", f"unknown {name!r}", nearest(name, _SCALARS))
+        if name not in SCALARS:
+            raise ArgumentError("observables", f"unknown {name!r}", nearest(name, SCALARS))
     if problem.score_factor != 1.0:
         raise ArgumentError(
             "problem", "has scores times a factor", "describe them in the stack itself"
@@ -197,7 +193,7 @@ def _spread(
     passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=first)
     # Those of the highest level first: they are all that there is at the top.
     levels = at[::-1]
-    told = [_SCALARS[name](passed.covs[0, level]) for level in levels for name in observables]
+    told = [SCALARS[name](passed.covs[0, level]) for level in levels for name in observables]
     slopes: Any = np.stack([slope for _, slope in told])
     variances = np.zeros((len(slopes), 1 + count, len(SOURCES)))
     down, words = passed.steps[::-1], words_of(key)
@@ -222,7 +218,7 @@ def _spread(
             progress(FORWARD + (1 - FORWARD) * float(cost / costs[-1]))
     if drawn:
         variances[:, 0, 0] = _tokens(stack, initial, np.asarray(slopes))
-    values = [[_SCALARS[name](c)[0] for name in observables] for c in passed.covs[0]]
+    values = [[SCALARS[name](c)[0] for name in observables] for c in passed.covs[0]]
     by_level = variances.reshape(len(at), len(observables), *variances.shape[1:])
     return np.asarray(values), by_level[::-1]
 
@@ -326,46 +322,6 @@ def _squared(slopes: np.ndarray, cov: np.ndarray) -> Float[np.ndarray, " m"]:
     """tr(Lambda C Lambda C)."""
     turned = slopes @ cov
     return np.sum(turned * np.swapaxes(turned, 1, 2), axis=(1, 2))
-
-
-def _mean_of_overlaps(cov: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
-    """sum_ij w_ij R_ij and its derivative."""
-    norm = Normalisation()
-    slopes = np.asarray(pull_norm(norm, cov, weights[None]))[0]
-    squares = np.diagonal(cov)
-    s = (squares > 0) / np.sqrt(squares + (squares == 0))
-    return float(np.sum(weights * cov * s[:, None] * s[None, :])), slopes
-
-
-def _overlap(cov: np.ndarray) -> tuple[float, np.ndarray]:
-    n = len(cov)
-    return _mean_of_overlaps(cov, (1.0 - np.eye(n)) / max(n * (n - 1), 1))
-
-
-def _overlap_all(cov: np.ndarray) -> tuple[float, np.ndarray]:
-    return _mean_of_overlaps(cov, np.full(cov.shape, 1 / cov.size))
-
-
-def _log_mean_square(cov: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(np.log(np.trace(cov) / len(cov))), np.eye(len(cov)) / np.trace(cov)
-
-
-def _effective_rank(cov: np.ndarray) -> tuple[float, np.ndarray]:
-    """e^H of the entropy H of the eigenvalues of R / n, and its derivative."""
-    values, basis = np.linalg.eigh(np.asarray(overlaps(jnp.asarray(cov))) / len(cov))
-    logs = np.log(np.maximum(values, LEAST_EIGENVALUE))
-    rank = float(np.exp(-np.sum(values * logs)))
-    slopes = -rank / len(cov) * (basis * logs) @ basis.T
-    return rank, np.asarray(pull_norm(Normalisation(), cov, slopes[None]))[0]
-
-
-#: Scalars with their derivatives with respect to C.
-_SCALARS: dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]] = {
-    "overlap": _overlap,
-    "overlap_all": _overlap_all,
-    "mean_square": _log_mean_square,
-    "effective_rank": _effective_rank,
-}
 
 
 def _levels(levels: ArrayInput | None, layers: int) -> np.ndarray:
