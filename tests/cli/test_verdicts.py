@@ -54,7 +54,7 @@ def test_scale_says_the_span_of_the_rates_and_points_at_its_notes():
     assert "rates of 5e-05 to 0.0003" in scale_verdict(made, 3e-4)
     noted = rules_for("layers=24", "layers=4", optimizer="adamw")
     assert len(noted.warnings) == 1
-    assert "the note above says where that is less sure" in scale_verdict(noted)
+    assert "one note above says where that is less sure" in scale_verdict(noted)
 
 
 def test_rates_are_told_in_absolute_numbers(capsys):

@@ -57,7 +57,7 @@ def scale_verdict(made: Rules, lr: float | None = None) -> str:
     notes = len(made.warnings)
     if not notes:
         return f"values tuned at the base carry over with {told}, by role as above"
-    noted = "the note above says" if notes == 1 else f"the {notes} notes above say"
+    noted = "one note above says" if notes == 1 else f"the {notes} notes above say"
     carried = f"values tuned at the base carry over with {told}, by role as above"
     return f"{carried}; {noted} where that is less sure"
 
