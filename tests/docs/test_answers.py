@@ -53,7 +53,7 @@ def test_the_readme_quotes_what_examples_print(answers) -> None:
         for (_, before), (language, block) in itertools.pairwise(fences)
         if language == "text"
     ]
-    assert len(quotes) == 3
+    assert len(quotes) == 4
     for commands, quoted in quotes:
         last = commands.splitlines()[-1].partition("#")[0].strip()
         texts = [
