@@ -67,7 +67,7 @@ learned.plot_positions("loss_by_position", ax=right)
 # | `readout_std=0` | a readout that starts at zero: the first update moves nothing else |
 # | `tied`, `centred` | the readout is the embedding; outputs at the start are subtracted |
 # | `position_std`, `position_rate` | positions at the start, and their rate; 0 freezes them |
-# | `Architecture(final_norm, qk_norm, score_gain, score_gain_rate, rotary, mlp_ratio)` | the heads and blocks of today |
+# | `Architecture(final_norm, qk_norm, score_gain, score_gain_rate, rotary, mlp_ratio)` | modern heads and blocks |
 #
 # Sampled heads and an MLP take the same arguments, with `CausalSampling` and a key. A tied readout predicts each word
 # itself at the start; centred outputs leave that out.

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit import data, describe, scaling, train
-from translimit.core import Progress, named_key, whole_file
+from translimit.core import whole_file
 from translimit.extrapolate import Curves
+
+if TYPE_CHECKING:
+    from translimit.core import Progress
 
 #: Heads of the networks; the rules carry all values from the base.
 SIZES = (2, 3, 4, 6)
-BASE = describe.TransformerShape(
-    head_dim=4, heads=4, layers=2, tokens=8, outputs=10, patch_dim=8, mlp_ratio=2.0
-)
 #: Updates after which the loss on the probe is taken, base rates, and seeds.
 STEPS = (4, 8, 16, 24, 32, 48, 64)
 RATES = (2**-8.0, 2**-7.0, 2**-6.0, 2**-5.0)
@@ -29,13 +29,19 @@ def demo_losses(progress: Progress | None = None) -> Curves:
     Args:
         progress: called with the fraction done.
     """
+    from translimit import data, describe, scaling, train
+    from translimit.core import named_key
+
+    base = describe.TransformerShape(
+        head_dim=4, heads=4, layers=2, tokens=8, outputs=10, patch_dim=8, mlp_ratio=2.0
+    )
 
     def carried(shape: describe.TransformerShape) -> describe.Parameterization:
-        start = describe.standard_parameterization(BASE.size, pixels=BASE.patch_dim or 1)
-        return scaling.rules(BASE.size, shape.size, optimizer="adamw").applied(start)
+        start = describe.standard_parameterization(base.size, pixels=base.patch_dim or 1)
+        return scaling.rules(base.size, shape.size, optimizer="adamw").applied(start)
 
     losses = train.ladder_losses(
-        [train.resized_shape(BASE, "heads", size) for size in SIZES],
+        [train.resized_shape(base, "heads", size) for size in SIZES],
         carried,
         data.digit_patches((2, 4)),
         train.Training(

@@ -135,10 +135,10 @@ def _compute(command: RunCommand) -> Path:
     say(f"cells: {len(run.computed)} computed{again}, {len(run.kept)} kept")
     with progress_bar("report") as progress:
         report = build_report(run.path, names, progress=progress)
-    say(f"claims: {_counts(run)}")
-    say(f"report: {report}")
     for name, sentence in found_in(run.claims, names).items():
         say(f"verdict: {name}: {sentence}")
+    say(f"claims: {_counts(run)}")
+    say(f"report: {report}")
     return run.path
 
 

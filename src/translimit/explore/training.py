@@ -17,7 +17,7 @@ from functools import lru_cache
 import jax
 import numpy as np
 
-from translimit.core import solve
+from translimit.core import solve, with_error
 from translimit.data import Examples
 from translimit.describe import TransformerShape
 from translimit.explore.networks import mean_and_error
@@ -178,9 +178,10 @@ def panel(view: View) -> Panel:
     moved = float(np.linalg.norm(kernel[-1] - kernel[0]) / np.linalg.norm(kernel[0]))
     cut = "" if layers == view.layers else f" (of {view.layers}; deeper ones cost too long)"
     mean, error = mean_and_error(trained["loss"])
+    trained_loss = with_error(float(mean[-1]), 2 * float(error[-1]), ".3g", ".1g")
     return Panel(
         says=f"With {layers} layers{cut} the loss falls from {loss[0]:.3g} to {loss[-1]:.3g} in "
-        f"{STEPS - 1} updates, in networks to {mean[-1]:.3g} ± {2 * error[-1]:.1g}; at γ₀ = "
+        f"{STEPS - 1} updates, in networks to {trained_loss}; at γ₀ = "
         f"{view.gamma0:g} the kernel moves by {moved:.2g} of its norm.",
         figures=(
             _course("loss", loss, trained["loss"], now, heads),

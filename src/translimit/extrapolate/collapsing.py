@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import DataError
+from translimit.core import DataError, with_error
 from translimit.extrapolate.curves import Curves
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Collapse:
         return (
             f"collapse: sizes differ {self.ratio[middle]:.2g} times as much as seeds at "
             f"{self.parts[middle]:.2g} of the steps (mean {np.nanmean(self.ratio):.2g}); trend in "
-            f"the size {self.trend[middle]:+.2g} ± {self.trend_error[middle]:.2g}"
+            f"the size {with_error(self.trend[middle], self.trend_error[middle], '+.2g')}"
         )
 
     def to_xarray(self) -> xarray.Dataset:

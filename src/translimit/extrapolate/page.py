@@ -227,4 +227,4 @@ def _error(log: float | np.floating) -> str:
 def _signed(log: float | np.floating) -> str:
     """An error with its sign, where it is no factor."""
     said = _error(log)
-    return f"± {said}" if said.endswith("%") else said
+    return "± " + said if said.endswith("%") else said

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from translimit.core import ArgumentError, DataError, Estimate, brief
+from translimit.core import ArgumentError, DataError, Estimate, brief, with_error
 from translimit.extrapolate.fitted import Fitted
 
 #: The sizes of a shape, in the order of the coefficients.
@@ -98,7 +98,8 @@ class IntegerShape:
         one, loss = self.log_loss, math.exp(self.log_loss.value)
         return (
             f"head_dim={self.head_dim}, heads={self.heads}, layers={self.layers}: loss {loss:.4g} "
-            f"(× e^±{2 * one.floor:.2g} at two errors), {self.parameters:.3g} parameters"
+            f"(within a factor {math.exp(2 * one.floor):.3g} at two errors), "
+            f"{self.parameters:.3g} parameters"
         )
 
 
@@ -205,8 +206,8 @@ def best_shapes(
             one = found.values[axis]
             raise DataError(
                 axis,
-                f"its coefficient is {one.value:.3g} ± {one.floor:.2g}: this axis does not limit "
-                "the loss, as far as the runs tell",
+                f"its coefficient is {with_error(one.value, one.floor, '.3g', '.2g')}: this axis "
+                "does not limit the loss, as far as the runs tell",
                 "add runs in which it is smaller, or in which two axes change, or more seeds",
             )
     kappa = 4 + (3 if gated else 2) * mlp_ratio

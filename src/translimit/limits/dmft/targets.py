@@ -98,7 +98,7 @@ def _classes(
     given = np.asarray(targets)
     if given.dtype.kind not in "iu":
         raise ArgumentTypeError(
-            "targets", f"are {given.dtype}, not integers", "pass classes 0, 1, ...; -1 for none"
+            "targets", f"are {given.dtype}, not integers", "pass classes from 0 on, and -1 for none"
         )
     token = given.ndim == 2 if readout is None else readout == "token"
     rows = (inputs, tokens) if token else (inputs,)
