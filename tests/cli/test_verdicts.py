@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from translimit.cli import main
-from translimit.cli.verdicts import found_in, scale_verdict, sweep_verdict
+from translimit.cli.verdicts import found_in, in_letters, scale_verdict, sweep_verdict
 from translimit.core import Claim, Estimate, Rival
 from translimit.scaling import rules_for
 from translimit.store import ClaimRecord
@@ -73,3 +73,8 @@ def test_a_run_tells_what_each_experiment_found():
     said = found_in({"somebody/else": [cast("ClaimRecord", claim)]}, [])
     assert said["somebody/else"].startswith("The mean is p: 0.900")
     assert "refuted" in said["somebody/else"]
+
+
+def test_formulas_are_letters_of_a_terminal():
+    said = r"rank $\lceil d/2\rceil$, $E\,u^2$, $\Sigma_{11}$ and $\log\gamma_0$; \unknownword"
+    assert in_letters(said) == r"rank ⌈d/2⌉, E u^2, Σ_11 and log γ_0; \unknownword"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from translimit.predict import Prediction
     from translimit.scaling import Rules
     from translimit.store import ClaimRecord
+
+
+#: Functions that are written as they are called.
+_NAMES = ("log", "exp", "max", "min", "det")
 
 
 def found_in(ledger: Mapping[str, Sequence[ClaimRecord]], own: Sequence[str]) -> dict[str, str]:
@@ -29,8 +34,27 @@ def found_in(ledger: Mapping[str, Sequence[ClaimRecord]], own: Sequence[str]) ->
     for name, claims in ledger.items():
         experiment = stored_experiment(name, named)
         said = experiment.found(claims) if experiment else found_sentence(claims)
-        found[name] = said.replace("$", "")
+        found[name] = in_letters(said)
     return found
+
+
+def in_letters(text: str) -> str:
+    r"""Prose with formulas as letters of a terminal: `$\gamma_0$` is γ_0.
+
+    Args:
+        text: with formulas between dollars.
+    """
+    from latex2mathml.symbols_parser import convert_symbol
+
+    def letter(match: re.Match[str]) -> str:
+        name = match[0].strip()
+        if name[1:] in _NAMES:
+            return f"{name[1:]} "
+        code = convert_symbol(name)
+        return chr(int(code, 16)) if code else match[0]
+
+    spaced = re.sub(r"\\[,;:! ]", " ", text.replace("$", ""))
+    return re.sub(r"\\[A-Za-z]+ ?", letter, spaced).replace("{", "").replace("}", "")
 
 
 def prediction_verdict(prediction: Prediction) -> str:
