@@ -1,5 +1,5 @@
 # %% [markdown]
-# # From small runs to the infinite network
+# # Extrapolate small runs
 #
 # You trained a few small networks and wrote their losses into a CSV file. What will a network with
 # four times as many heads come to? This notebook reads the file, looks at it, predicts, and checks

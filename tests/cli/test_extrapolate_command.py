@@ -1,6 +1,7 @@
 """`translimit extrapolate`: what it prints, its one document, its refusals, and no JAX."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -27,8 +28,21 @@ def test_the_answer_has_two_errors_a_backtest_and_a_range(capsys):
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("heads 2, 3, 4, 6; 6 paired seeds; 7 steps up to 64; lr 0.01562")
-    assert lines[1].startswith("backtest, heads = 6 from the others: measured 0.5218; 1/n: ")
-    assert lines[2].startswith("heads = 24 after 64 steps: loss 0.2981, at two errors 0.09991 to ")
+    runs = read_runs(RUNS)
+    rate = next(place for place, lr in enumerate(runs.rates) if f"{lr:.4g}" == "0.01562")
+    last = np.log(runs.losses[:, :, rate, -1]).mean(axis=1)
+    measured = f"backtest, heads = 6 from the others: measured {np.exp(last[-1]):.4g}; 1/n: "
+    assert lines[1].startswith(measured)
+    told = re.match(
+        r"heads = 24 after 64 steps: loss (\S+), at two errors (\S+) to (\S+)$", lines[2]
+    )
+    assert told
+    loss, low, high = map(float, told.groups())
+    assert low < loss < high
+    # Beyond the largest size, on the way of the two largest: a straight line in 1 / n through them.
+    line = np.exp(last[-1] + (last[-2] - last[-1]) / (1 / 4 - 1 / 6) * (1 / 24 - 1 / 6))
+    assert low < line < high
+    assert loss < np.exp(last[-1])
     assert "of seeds" in lines[3]
     assert "of the law" in lines[3]
     assert "heads = ∞ after 64 steps" in out

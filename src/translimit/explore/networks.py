@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from translimit.core import standard_error
 from translimit.figures import INK, Points
 
 #: Networks that are drawn, the most first; fewer where they cost too much.
@@ -56,7 +57,7 @@ def mean_and_error(
     networks: Float[np.ndarray, "networks ..."],
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]:
     """Means over networks and their standard errors."""
-    return networks.mean(axis=0), networks.std(axis=0, ddof=1) / math.sqrt(len(networks))
+    return networks.mean(axis=0), standard_error(networks)
 
 
 def affordable(each: float) -> int:

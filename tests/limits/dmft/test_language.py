@@ -26,7 +26,7 @@ def near(value: Any, expected: Any, own: Any, stated: float) -> None:
     assert np.all(gap < 4.5 * np.hypot(own, stated)), gap
 
 
-def test_a_language_model_of_today() -> None:
+def test_a_modern_language_model() -> None:
     method = CausalSampling(heads=600, neurons=1500, populations=4)
     solution = solve(lm12(eta0=0.5, **TODAY), method, key=KEY)
     near(solution.predictions[7, 0, 0], [-0.535, 0.966, -0.369, -0.062], 0.01, 0.006)

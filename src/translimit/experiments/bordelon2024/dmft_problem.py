@@ -6,7 +6,7 @@ What each side needs is told here without JAX: seconds and bytes follow from the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -216,7 +216,6 @@ class Problem(CheckedConfig):
         self, *, head_dim: int | float | None = None, layers: int | float | None = None
     ) -> limits.dmft.TrainingDynamics:
         """The training problem of the limit, other sizes where they are given."""
-        x, y = self.data()
         architecture = limits.dmft.Architecture(
             head_dim=self.head_dim if head_dim is None else head_dim,
             layers=self.layers if layers is None else layers,
@@ -228,16 +227,25 @@ class Problem(CheckedConfig):
             mlp=self.activation(),
             norm=None if self.norm == "none" else self.norm,
             causal=self.causal,
+            **self.more_of_architecture(),
         )
         return limits.dmft.TrainingDynamics(
             architecture=architecture,
-            inputs=x,
-            targets=y,
             steps=self.steps,
             eta0=self.eta0,
             momentum=self.momentum,
             readout=self.readout or None,
+            **self.what_is_learned(),
         )
+
+    def more_of_architecture(self) -> dict[str, Any]:
+        """Arguments of `limits.dmft.Architecture` besides those that every problem has."""
+        return {}
+
+    def what_is_learned(self) -> dict[str, Any]:
+        """Data and loss, as arguments of `limits.dmft.TrainingDynamics`."""
+        inputs, targets = self.data()
+        return {"inputs": inputs, "targets": targets}
 
     def method(
         self,

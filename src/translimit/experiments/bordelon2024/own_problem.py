@@ -169,47 +169,35 @@ class OwnProblem(Config):
         """Of the data in a file; None for what is shipped."""
         return None if self.task in LANGUAGE_TASKS else super().file_digest()
 
-    def limit(
-        self, *, head_dim: int | float | None = None, layers: int | float | None = None
-    ) -> limits.dmft.TrainingDynamics:
-        """The training problem of the limit, other sizes where they are given."""
-        given: dict[str, Any] = {}
-        if self.language:
-            ids, targets, vocabulary = self.sentences()
-            given |= {"token_ids": ids, "vocabulary": vocabulary}
-            given |= {"position_std": self.position_std, "position_rate": self.position_rate}
-        else:
-            given["inputs"], targets = self.data()
-        return limits.dmft.TrainingDynamics(
-            architecture=limits.dmft.Architecture(
-                head_dim=self.head_dim if head_dim is None else head_dim,
-                layers=self.layers if layers is None else layers,
-                alpha_A=self.alpha_A,
-                alpha_L=self.alpha_L,
-                beta0=self.beta0,
-                gamma0=self.gamma0,
-                attention=self.attention,
-                mlp=self.activation(),
-                mlp_ratio=self.mlp_ratio,
-                norm=None if self.norm == "none" else self.norm,
-                final_norm=self.final_norm,
-                causal=self.causal,
-                qk_norm=None if self.qk_norm == "none" else self.qk_norm,
-                score_gain=self.score_gain,
-                score_gain_rate=self.score_gain_rate,
-                rotary=self.rotary or None,
-            ),
-            **given,
-            targets=targets,
-            loss=self.row_loss,
-            readout=self.readout or None,
-            readout_std=self.readout_std,
-            centred=self.centred,
-            tied=self.tied,
-            steps=self.steps,
-            eta0=self.eta0,
-            momentum=self.momentum,
-        )
+    def more_of_architecture(self) -> dict[str, Any]:
+        """Heads and norms of language models."""
+        return {
+            "mlp_ratio": self.mlp_ratio,
+            "final_norm": self.final_norm,
+            "qk_norm": None if self.qk_norm == "none" else self.qk_norm,
+            "score_gain": self.score_gain,
+            "score_gain_rate": self.score_gain_rate,
+            "rotary": self.rotary or None,
+        }
+
+    def what_is_learned(self) -> dict[str, Any]:
+        """Data, words among them, the loss and how it is read out."""
+        given: dict[str, Any] = {
+            "loss": self.row_loss,
+            "readout_std": self.readout_std,
+            "centred": self.centred,
+            "tied": self.tied,
+        }
+        if not self.language:
+            return given | super().what_is_learned()
+        ids, targets, vocabulary = self.sentences()
+        return given | {
+            "token_ids": ids,
+            "targets": targets,
+            "vocabulary": vocabulary,
+            "position_std": self.position_std,
+            "position_rate": self.position_rate,
+        }
 
     def lazy(
         self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]

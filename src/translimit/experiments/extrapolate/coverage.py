@@ -152,38 +152,34 @@ def _rms_ratio(found: ex.Found[Config]) -> Estimate:
     return Estimate(ratio(np.arange(len(told))), widen * float(np.std(drawn)), len(told))
 
 
+def _misses(name: str, statement: str, errors: int, tol: float) -> ex.Claims[Config, ex.Alone]:
+    """So many errors miss at most a part of the points; taking the largest size is the rival."""
+    return ex.claim(
+        name,
+        statement,
+        estimate=lambda found: _missed(found, "error", errors),
+        prediction=0.0,
+        tol=tol,
+        one_sided=True,
+        rivals=(
+            ex.Rival[Config, ex.Alone](
+                "the largest size as it is, with its own error",
+                estimate=lambda found, at: _missed(found, "largest", errors),
+            ),
+        ),
+        decided_by="standard",
+    )
+
+
 CLAIMS = (
-    ex.claim(
+    _misses(
         "two-errors",
         "Two errors of the prediction, with those of the held-out mean, miss at most a tenth of "
         "the losses of networks four times larger (part of the points, errors over curves).",
-        estimate=lambda found: _missed(found, "error", 2),
-        prediction=0.0,
+        errors=2,
         tol=0.1,
-        one_sided=True,
-        rivals=(
-            ex.Rival[Config, ex.Alone](
-                "the largest size as it is, with its own error",
-                estimate=lambda found, at: _missed(found, "largest", 2),
-            ),
-        ),
-        decided_by="standard",
     ),
-    ex.claim(
-        "one-error",
-        "One error misses at most a half of them.",
-        estimate=lambda found: _missed(found, "error", 1),
-        prediction=0.0,
-        tol=0.5,
-        one_sided=True,
-        rivals=(
-            ex.Rival[Config, ex.Alone](
-                "the largest size as it is, with its own error",
-                estimate=lambda found, at: _missed(found, "largest", 1),
-            ),
-        ),
-        decided_by="standard",
-    ),
+    _misses("one-error", "One error misses at most a half of them.", errors=1, tol=0.5),
     ex.claim(
         "misspecification",
         "The seed part of the error alone covers less of the same points, by 0.04 or more "
