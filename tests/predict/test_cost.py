@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from translimit.describe import Activation, Attention, FeedForward, Stack, pre_norm_stack
+from translimit.limits.signal import Recursion, SignalPropagation
 from translimit.predict import Cost, predict
 from translimit.predict.cost import Solves, cost_of, operations, spread_operations
 from translimit.predict.signals import Effort
@@ -47,6 +48,16 @@ def test_a_cost_is_told_in_words() -> None:
     )
     assert str(Cost(12.3, 2.34e9, 1e12)) == "about 12 s and 2.3 GB"
     assert str(Cost(240.0, 2.34e9, 1e12)) == "about 4 min and 2.3 GB"
+
+
+def test_memory_is_that_of_two_recursions() -> None:
+    """As measured: what the first has freed is resident while the second runs."""
+    cov = np.eye(8)
+    problem = SignalPropagation(stack=stack(2), initial=cov)
+    cost = cost_of(stack(2), cov, Effort(4, 2), repeated=True, others=0)
+    assert cost.memory == pytest.approx(2 * problem.memory(Recursion(4, 2)))
+    wide = cost_of(stack(2), np.eye(32), Effort(4, 2), repeated=True, others=0)
+    assert wide.memory == pytest.approx(16 * cost.memory)
 
 
 def test_the_cost_is_told_once_and_first() -> None:

@@ -3,8 +3,11 @@ r"""What a prediction will cost, told before it starts: seconds and bytes, from 
 Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward (of
 many tokens under a mask 2.5 n^3: what is zero is left out) and about 8 n^3 + 30 n^2 d backward, and
 some hundred for every entry of an n x n matrix; heads in single precision take half. How many a
-second this machine does is what a product of two matrices does now. Seconds are right within a
-factor of three or so.
+second this machine does is a part of what a product of two matrices does now (`REACHED`). Seconds
+are right within a factor of two or so.
+
+Memory is that of the two largest recursions: what the first has freed is still resident while the
+second runs.
 
 Reference: documentation, "What the limits say about an architecture".
 """
@@ -33,6 +36,9 @@ ENTRY = 200.0
 KERNEL = 600.0
 #: Rows of the matrices whose product is timed.
 ROWS = 384
+#: The part of the speed of a matrix product that predictions reach: of GPT-2 with 512 tokens on two
+#: cores with nothing else to do (62 s without loading; 0.18 with 256 tokens).
+REACHED = 0.29
 #: Scalars of the spread, at so many levels.
 SLOPES = 16
 
@@ -162,10 +168,10 @@ def cost_of(
         many = FEW_PAIRS if tokens > MANY_TOKENS else SPREAD_PAIRS
         total += spread_operations(stack, tokens, many)
     problem = SignalPropagation(stack=stack, initial=cov)
-    memory = problem.memory(Recursion(pairs, effort.copies))
+    memory = 2 * problem.memory(Recursion(pairs, effort.copies))
     if effort.networks:
         memory = max(memory, problem.memory(Chain(effort.networks)))
-    return Cost(total / speed(), memory, total)
+    return Cost(total / (REACHED * speed()), memory, total)
 
 
 def speed() -> float:
