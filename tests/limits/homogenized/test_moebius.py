@@ -43,6 +43,13 @@ def test_two_tokens_against_the_backward_equation():
         assert abs(values.mean() - exact) < 4 * values.std() / 6000**0.5 + 2e-3
 
 
+def test_means_of_more_samples_than_are_computed_at_once():
+    arguments = {"dim": 3, "replicas": 4097, "key": jax.random.key(1), "max_step": 0.1}
+    R = sample_overlaps(np.eye(2), [0.1], **arguments)
+    means = sample_overlaps(np.eye(2), [0.1], **arguments, means=True)
+    np.testing.assert_allclose(means, R[..., 0, 1], atol=1e-12)
+
+
 @pytest.mark.parametrize("std", [0.0, 2.0])
 def test_a_chain_and_a_limit_conserve_cross_ratios_without_scores_only(std):
     law = WideHeads(dim=8, score_std=std)

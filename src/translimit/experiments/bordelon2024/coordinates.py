@@ -200,4 +200,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CHECK, CONTROL),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "Under the rules the stream's change after 10 updates of AdamW has the exponent {0} "
+        "along the head dimension, what keys learn has {1}",
+        ("adamw-head_dim-1-1-stream_change", "adamw-head_dim-1-1-learned_key_change"),
+    ),
 )

@@ -3,8 +3,7 @@ r"""Depth at alpha_L = 1/2 and 1: do blocks go on learning, and what does comput
 Every matrix of a block moves its pre-activations by L^(alpha_L - 1): at alpha_L = 1/2 keys,
 queries and scores stop learning as depth grows, at alpha_L = 1 they do not. A network costs the
 same at both, so that at fixed compute and large depth alpha_L = 1 has the lower loss. Both
-exponents start from the same weights and see the same batches: losses are compared in pairs. In the
-first updates the order is the other one.
+exponents start from the same weights and see the same batches: losses are compared in pairs.
 
 Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", derivation.
 """
@@ -347,4 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=(LEARNING, DIFFERENCE, COMPUTE, AT_BEST, EARLY),
     figures=FIGURES,
+    finding=ex.Finding("At $\\alpha_L = 1$ keys learn as $L$ to {0}", ("learned_key_change-1",)),
 )

@@ -201,4 +201,8 @@ EXPERIMENT = ex.Experiment(
     parts=(TIME, ERROR),
     claims=(SCATTER,),
     figures=(COST,),
+    finding=ex.Finding(
+        "Predictions scatter over populations with the exponent {0} in the number of sampled heads",
+        ("error",),
+    ),
 )

@@ -244,4 +244,9 @@ EXPERIMENT = ex.Experiment(
     parts=(ODE, DEPTH),
     claims=CLAIMS,
     figures=(ATTENTION,),
+    finding=ex.Finding(
+        "With the layers, learned scores change with the exponent {0} at $\\alpha_L = 1$ and "
+        "{1} at $\\alpha_L = 1/2$",
+        ("learned", "frozen"),
+    ),
 )

@@ -331,4 +331,10 @@ EXPERIMENT = ex.Experiment(
     parts=(EXACT, SAMPLED),
     claims=(COLLAPSE, PREDICTIONS, VANISHING, DIVERGENCE, GROWTH),
     figures=(HEADS,),
+    finding=ex.Finding(
+        "After training at $\\alpha_A = 1$ the deviation of a logit over heads goes with the "
+        "exponent {0} in $N$; at $\\alpha_A = 1/2$ the mean score after two updates goes with "
+        "{1}",
+        ("collapse", "attention-diverges"),
+    ),
 )

@@ -340,4 +340,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LIMIT, NETWORKS),
     claims=(TEST_LOSS, SCATTER, BIAS, ALIGNMENT),
     figures=(UNSEEN,),
+    finding=ex.Finding(
+        "On unseen digits single networks scatter with the exponent {0} in $H$, and the mean "
+        "over networks leaves the limit with {1}",
+        ("scatter", "bias"),
+    ),
 )

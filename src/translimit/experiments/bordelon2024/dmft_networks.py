@@ -234,4 +234,9 @@ EXPERIMENT = ex.Experiment(
     parts=PARTS,
     claims=(RATE, RATE_IN_LAYERS, PREDICTIONS, AWAY, KERNEL, ATTENTION),
     figures=(*FIGURES, POSITIONS, ACCURACY),
+    finding=ex.Finding(
+        "One network's predictions approach the limit with the exponent {0}, and those "
+        "extrapolated in the size lie {1} from it",
+        ("rate", "predictions"),
+    ),
 )

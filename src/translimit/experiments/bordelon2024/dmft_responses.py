@@ -237,4 +237,10 @@ EXPERIMENT = ex.Experiment(
     parts=(LIMIT, NETWORKS),
     claims=(ALL, EACH),
     figures=(RESPONSES,),
+    finding=ex.Finding(
+        "At two layers, predictions of networks extrapolated in $H$ lie {0} from the limit with"
+        " all of its terms; on the line from it to the limit without $R^v$ their coordinate is "
+        "{1}",
+        ("L=2-all", "L=2-R_v"),
+    ),
 )

@@ -294,4 +294,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LIMIT, NETWORKS),
     claims=(BROWNIAN, SIZE, TRAINED, POWER),
     figures=(RATIO,),
+    finding=ex.Finding(
+        "After training, $D / Q$ of the limit grows with the depth with the exponent {0} at "
+        "$\\alpha_L = 1$ and {1} at $\\alpha_L = 1/2$",
+        ("power-alpha=1", "power-alpha=0.5"),
+    ),
 )

@@ -226,4 +226,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CHANGES,),
     claims=(FIRST, RECOVERS),
     figures=(FIRST_STEPS,),
+    finding=ex.Finding(
+        "After the first update learned scores go with the exponent {0} in $N$ under SGD, and "
+        "with {1} under AdamW",
+        ("sgd-learned_score_change", "adamw-learned_score_change"),
+    ),
 )

@@ -332,4 +332,10 @@ EXPERIMENT = ex.Experiment(
     parts=(LIMIT, NETWORKS),
     claims=(GROWTH, DIFFUSION, ORDER, KERNEL),
     figures=(DEPTH,),
+    finding=ex.Finding(
+        "The recursion of the stream's kernel reaches its diffusion along depth with the "
+        "exponent {0} in $L$; at $\\alpha_L = 1/2$ the kernel of one network leaves the limit "
+        "with {1} in $H$",
+        ("order", "kernel-alpha=0.5"),
+    ),
 )

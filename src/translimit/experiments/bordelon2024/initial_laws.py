@@ -284,4 +284,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LAW, KERNELS),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "Before training the squared error of residual-stream kernels goes with the exponent "
+        "{0} in $H$",
+        ("kernel-rate",),
+    ),
 )

@@ -209,4 +209,9 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "In causal language models the variance of the stream's kernel over networks goes with "
+        "the exponent {0} in $H$ before training and {1} after",
+        ("stream-kernel-H-before", "stream-kernel-H-after"),
+    ),
 )

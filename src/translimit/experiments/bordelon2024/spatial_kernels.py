@@ -247,4 +247,9 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "The variance of the spatial stream kernel over networks goes with the exponent {0} in "
+        "$H$ before training and {1} after",
+        ("stream-H-before", "stream-H-after"),
+    ),
 )

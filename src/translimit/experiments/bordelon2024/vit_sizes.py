@@ -345,4 +345,5 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding("Stream kernels vary as $H$ to {0}", ("stream-kernel-H-after",)),
 )

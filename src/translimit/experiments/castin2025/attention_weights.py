@@ -239,4 +239,9 @@ EXPERIMENT = ex.Experiment(
     parts=(DEPTH, SHARP),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "At the exponent 1/2 the effective sample size of a query is {0} of the tokens, and the"
+        " entropy of its weights lies {1} below $\\log n$",
+        ("sample-size-law", "entropy-law"),
+    ),
 )

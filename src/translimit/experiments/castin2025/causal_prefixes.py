@@ -292,4 +292,9 @@ EXPERIMENT = ex.Experiment(
     parts=(EQUAL,),
     claims=CLAIMS,
     figures=(NOISE,),
+    finding=ex.Finding(
+        "The first token misses $e^{{tV}} x_1(0)$ by {0}, and the token of rank $i$ leaves the "
+        "closure's flow with the exponent {1} in $i$",
+        ("first-token", "rank-noise"),
+    ),
 )

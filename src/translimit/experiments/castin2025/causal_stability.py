@@ -185,4 +185,9 @@ EXPERIMENT = ex.Experiment(
     parts=(STABILITY, UNMASKED, PLAIN),
     claims=CLAIMS,
     figures=(RATIOS,),
+    finding=ex.Finding(
+        "Under softmax the conditional $W_2$ between two near clouds grows by the factor {0}; "
+        "the growth of the plain $W_2$ goes with the power {1} of the distance",
+        ("softmax-conditional-growth", "plain-distance"),
+    ),
 )

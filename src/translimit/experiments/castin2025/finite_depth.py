@@ -222,4 +222,9 @@ EXPERIMENT = ex.Experiment(
     parts=(DEPTH, LEADING),
     claims=CLAIMS,
     figures=(RATE_FIGURE,),
+    finding=ex.Finding(
+        "The distance of an $L$-layer network to the flow of its tokens goes with the exponent "
+        "{0} in $L$; the predicted leading error explains {1} of it",
+        ("depth-rate", "depth-leading"),
+    ),
 )

@@ -346,4 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=(RANKS,),
     claims=CLAIMS,
     figures=(HISTOGRAM,),
+    finding=ex.Finding("Of all settled draws a share of {0} has another rank", ("exceptions",)),
 )

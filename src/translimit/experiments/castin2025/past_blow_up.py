@@ -233,4 +233,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CLOUDS,),
     claims=CLAIMS,
     figures=(VARIANCE,),
+    finding=ex.Finding(
+        "The closure blows up at the time {0}; beyond it minus the exponent with which the "
+        "variance of finite clouds grows in $n$ is {1}",
+        ("blow-up-time", "no-limit-beyond"),
+    ),
 )

@@ -316,4 +316,9 @@ EXPERIMENT = ex.Experiment(
     parts=(SHARPNESS, LIMIT),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "At sharpness 2 the tokens have an excess kurtosis of {0}; at sharpness 1 the Gaussian "
+        "projection misses their moments by {1}",
+        ("kurtosis-2", "moments-1"),
+    ),
 )

@@ -211,4 +211,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CONTRACTION,),
     claims=(FACTOR,),
     figures=(HISTORIES,),
+    finding=ex.Finding(
+        "A round of Sinkhorn attention shrinks the error of the marginals by {0} times "
+        "$d_{{\\max}}^2$ at $b_{{\\max}} = 0.32$",
+        ("contraction-b=0.32",),
+    ),
 )

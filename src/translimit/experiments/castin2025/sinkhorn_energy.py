@@ -222,4 +222,9 @@ EXPERIMENT = ex.Experiment(
     parts=(ENERGY,),
     claims=CLAIMS,
     figures=(PATHS,),
+    finding=ex.Finding(
+        "With $V = A$ the self-transport changes by {0} along the flow, and by {1} with the "
+        "other sign",
+        ("energy-rate-falls", "energy-rate-rises"),
+    ),
 )

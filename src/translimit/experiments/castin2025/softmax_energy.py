@@ -260,4 +260,9 @@ EXPERIMENT = ex.Experiment(
     parts=(FLOWS, GAUSSIAN),
     claims=CLAIMS,
     figures=(PATHS,),
+    finding=ex.Finding(
+        "Along the flow the energy of softmax attention changes by {0} with $V = A$, and by {1}"
+        " with $V = -A$",
+        ("rate-A", "rate--A"),
+    ),
 )

@@ -235,4 +235,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CLOUDS, GROWTH, RATES),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "The number of clusters on the circle goes with the exponent {0} in $\\beta$; small "
+        "perturbations grow at the predicted rates up to {1}",
+        ("clusters-exponent", "growth-sa"),
+    ),
 )

@@ -190,4 +190,9 @@ EXPERIMENT = ex.Experiment(
     parts=PARTS,
     claims=(PARTICLES, EQUATION),
     figures=(DENSITIES,),
+    finding=ex.Finding(
+        "$n$ times the mean square error of independent particles is {0} times as large at one "
+        "size as at another; layers move the density's moments as the equation says, up to {1}",
+        ("density-and-particles", "fokker-planck-noise"),
+    ),
 )

@@ -318,4 +318,9 @@ EXPERIMENT = ex.Experiment(
     parts=(EXACT, SAMPLED),
     claims=CLAIMS,
     figures=(GAPS,),
+    finding=ex.Finding(
+        "The corrected equation meets the chain with the order {0} in the step, the first "
+        "stochastic equation with {1}",
+        ("order-corrected", "order-first"),
+    ),
 )

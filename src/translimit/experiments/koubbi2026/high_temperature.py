@@ -275,4 +275,9 @@ EXPERIMENT = ex.Experiment(
     parts=PARTS,
     claims=(COEFFICIENT, ORDER, SIMPLEX_ORDER, QUADRATURE),
     figures=(CHANGE,),
+    finding=ex.Finding(
+        "Weak scores enter the drift with the power {0} of $\\beta_s$ for random tokens, and "
+        "with {1} on the simplex with overlap 1/4",
+        ("order-random", "order-simplex-0.25"),
+    ),
 )

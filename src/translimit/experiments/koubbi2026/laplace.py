@@ -255,4 +255,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LOST, CLOUDED),
     claims=(VALUE, IN_DIM, IN_STRENGTH, LENGTH),
     figures=(LOSS,),
+    finding=ex.Finding(
+        "At $b = d$ a token's overlap with itself loses {0} in attention; at a fixed dimension "
+        "the loss goes with the power {1} of $b$",
+        ("lost-1", "exponent-in-strength"),
+    ),
 )

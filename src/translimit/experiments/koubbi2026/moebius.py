@@ -345,4 +345,5 @@ EXPERIMENT = ex.Experiment(
     parts=(SAMPLED, COLLAPSE, RATIOS),
     claims=(SECOND, DEPTH, SPREAD, CONSERVED, RATE),
     figures=(FIGURE,),
+    finding=ex.Finding("Networks collapse at {0} of the predicted mean time", ("collapse-mean",)),
 )

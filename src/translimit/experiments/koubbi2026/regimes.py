@@ -345,4 +345,5 @@ EXPERIMENT = ex.Experiment(
     parts=(DRIFT, NOISE, SAMPLED),
     claims=(*(DETERMINISTIC, DIFFUSIVE_ORDER, DIFFUSIVE_LIMIT, EXACT, ONE_CLOCK),),
     figures=(ERRORS, BIASES),
+    finding=ex.Finding("The ballistic limit has an error of order {0}", ("ballistic-order",)),
 )

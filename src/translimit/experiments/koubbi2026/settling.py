@@ -207,4 +207,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LONG, RATE),
     claims=CLAIMS,
     figures=(LONG_TIME,),
+    finding=ex.Finding(
+        "With one head a layer $\\log(1 - |u|)$ falls at the rate {0} near $\\pm 1$, with eight"
+        " heads at {1}",
+        ("settling-heads=1", "settling-heads=8"),
+    ),
 )

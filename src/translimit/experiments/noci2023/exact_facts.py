@@ -1,7 +1,7 @@
 r"""The exact laws of the linear part of the covariance SDE, measured on its paths.
 
-Two tokens to t1: log norms, second moments, the arcsine of their correlation; three: log det, by
-both solvers; two to a long horizon: the arcsine law of alignment.
+Two tokens to t1: log norms, second moments, the arcsine of their correlation; three: log det by
+both solvers; two to a long horizon: the law of alignment.
 
 Reference: documentation, "The shaped Transformer"; alignment also arXiv 2604.01978.
 """
@@ -23,8 +23,7 @@ from translimit.experiments.checked import CheckedConfig, Decreasing, Distinct, 
 if TYPE_CHECKING:
     from translimit.limits.shaped import CovarianceSolution
 
-PAIR = ((1.0, 0.3), (0.3, 1.2))
-T1 = 0.8
+PAIR, T1 = ((1.0, 0.3), (0.3, 1.2)), 0.8
 
 
 def linear_block(*, projection: bool = False) -> describe.Block:
@@ -347,4 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=PARTS,
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding("Paths have $\\log V_{{00}}$ of variance {0}", ("norm-variance",)),
 )

@@ -335,4 +335,8 @@ EXPERIMENT = ex.Experiment(
     parts=(MAP, PATHS, NETWORKS),
     claims=CLAIMS,
     figures=FIGURES,
+    finding=ex.Finding(
+        "Before $t = 1$ a share of {0} of the paths explodes with one head, and of {1} with two",
+        ("paths-one head", "paths-two heads"),
+    ),
 )

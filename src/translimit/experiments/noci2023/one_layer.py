@@ -346,4 +346,5 @@ EXPERIMENT = ex.Experiment(
     parts=(ATTENTION, LAYER, CLOCK),
     claims=CLAIMS,
     figures=(RATIOS,),
+    finding=ex.Finding("A layer has {0} of the SDE's drift", ("drift-H=4-n_k=0-tau0=0.5",)),
 )

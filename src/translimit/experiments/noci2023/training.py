@@ -291,4 +291,8 @@ EXPERIMENT = ex.Experiment(
     parts=(NETWORKS,),
     claims=CLAIMS,
     figures=(TRAINING,),
+    finding=ex.Finding(
+        "At the largest depth the shaped network ends {0} nats above pre-LN",
+        ("shaped-against-pre-norm",),
+    ),
 )

@@ -178,4 +178,8 @@ EXPERIMENT = ex.Experiment(
     parts=(CASE,),
     claims=CLAIMS,
     figures=(RATIOS,),
+    finding=ex.Finding(
+        "At the lowest level an independent gradient has {0} of the size that the recursion says",
+        ("independent",),
+    ),
 )

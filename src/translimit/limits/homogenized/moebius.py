@@ -82,10 +82,10 @@ def sample_overlaps(
     )
     keys = jax.random.split(key, count)
     kept = np.cumsum(steps) - 1
-    scales, overall = map(np.asarray, in_float64(_walk, overlaps, targets, kept, dim, means, keys))
-    if means:
+    scales, overall = in_float64(_walk, overlaps, targets, kept, dim, means, keys)
+    if scales is None:
         n = len(overlaps)
-        return (n * overall - 1.0) / (n - 1)
+        return (n * np.asarray(overall) - 1.0) / (n - 1)
     return 1.0 - (1.0 - overlaps) / (scales[..., :, None] * scales[..., None, :])
 
 
@@ -111,8 +111,8 @@ def cross_ratio(
 @eqx.filter_jit
 def _walk(
     overlaps: Array, targets: Array, kept: Array, dim: int, means: bool, keys: Array
-) -> tuple[Float[Array, "replicas times _tokens"], Float[Array, "replicas times"]]:
-    """The lambda_i at the kept steps, none for means, and the mean of all overlaps."""
+) -> tuple[Float[Array, "replicas times tokens"] | None, Float[Array, "replicas times"]]:
+    """The lambda_i at the kept steps, None for means, and the mean of all overlaps."""
     tokens = gram_factor(overlaps, dim)
     width, separations = tokens.shape[1], 1.0 - overlaps
 
@@ -122,10 +122,10 @@ def _walk(
     def mean(scale: Array) -> Array:
         return 1.0 - jnp.mean(separations / (scale[:, None] * scale))
 
-    def one(key: Key) -> tuple[Array, Array]:
+    def one(key: Key) -> tuple[Array | None, Array]:
         def step(
             carry: tuple[Array, ...], this: tuple[Array, Array]
-        ) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
+        ) -> tuple[tuple[Array, ...], tuple[Array | None, Array]]:
             top, space, time, m = carry
             target, own = this
             # What is missing on the outer clock, so that errors of the clock do not add up.
@@ -142,10 +142,10 @@ def _walk(
             scale = scales(top, space)
             after = mean(scale)
             time = time + 0.5 * dim * inner * (1.0 / m + 1.0 / after)
-            return (top, space, time, after), (scale[:0] if means else scale, after)
+            return (top, space, time, after), (None if means else scale, after)
 
         start = jnp.ones(()), jnp.zeros(dim), jnp.zeros(()), mean(jnp.ones(len(tokens)))
         _, found = jax.lax.scan(step, start, (targets, jax.random.split(key, len(targets))))
-        return found[0][kept], found[1][kept]
+        return None if means else found[0][kept], found[1][kept]
 
     return jax.lax.map(one, keys, batch_size=4096)
