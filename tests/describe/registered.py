@@ -102,7 +102,8 @@ def page() -> str:
                 lines.append(f"Read, compared {check}: {', '.join(names)}.\n")
         lines += [f"- `{one.name}` {one.refused}" for one in found if one.refused]
         names = [f"`{one.name}`" for one in found if not one.family and not one.refused]
-        lines += ["", f"Not known, and refused: {', '.join(names)}."]
+        if names:
+            lines += ["", f"Not known, and refused: {', '.join(names)}."]
     return "\n".join(lines) + "\n"
 
 

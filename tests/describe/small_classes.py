@@ -9,7 +9,7 @@ import pytest
 transformers = pytest.importorskip("transformers")
 
 SIZES: dict[str, Any] = {
-    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim"), 64),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "emb_dim"), 64),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "n_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "num_heads", "n_heads"), 4),
     "attention_heads": 4,
@@ -92,6 +92,15 @@ MORE: dict[str, dict[str, Any]] = {
         "mask_token_id": 499,
     },
     "ernie4_5_moe": {"moe_num_shared_experts": 1},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": None,
+        },
+    },
+    "ultrabert": {"layer_types": ["sliding_attention", "full_attention"]},
+    "esmc": {"num_key_value_heads": 4},
     "dinov2": {"use_swiglu_ffn": True, "layerscale_value": 0.5},
     "dinov2_with_registers": {"layerscale_value": 0.5},
     "beit": {"use_relative_position_bias": True},

@@ -39,13 +39,20 @@ IDS = 10 + np.arange(16) ** 2 % 7
 LIKE = {
     "siglip_vision_model": "clip_vision_model",
     "siglip_text_model": "clip_vision_model",
+    "siglip2_text_model": "clip_vision_model",
     "granite_swa": "llama",
     "roformer": "bert",
     "granitemoe_swa": "granitemoeshared",
     "cohere2_moe": "mixtral",
 }
 #: Classes that are not registered by their configuration.
-BARE = {"siglip_text_model": "SiglipTextModel"}
+BARE = {
+    "siglip_text_model": "SiglipTextModel",
+    "siglip2_text_model": "Siglip2TextModel",
+    "metaclip_2_text_model": "MetaClip2TextModel",
+    "metaclip_2_vision_model": "MetaClip2VisionModel",
+    "emu3_text_model": "Emu3TextModel",
+}
 #: Families with attention of latents, and their names; queries and keys have two matrices each.
 OF_LATENTS = (
     *("deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite", "sarvam_mla", "axk1", "youtu"),

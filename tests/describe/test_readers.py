@@ -152,7 +152,7 @@ def test_a_stack_is_made_of_a_file(tmp_path: Path) -> None:
 
 
 SMALL = {
-    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim"), 256),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "emb_dim"), 256),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "n_layers"), 4),
     **dict.fromkeys(("num_attention_heads", "n_head", "num_heads", "n_heads"), 4),
     **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "d_ff", "hidden_dim"), 640),
@@ -231,6 +231,13 @@ MORE: dict[str, dict[str, Any]] = {
     "aria_text": {"head_dim": 64, "moe_num_experts": 4, "moe_topk": 2, "pad_token_id": 2},
     "apertus": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
     "modernbert": {"local_attention": 8, **NO_PAD},
+    "modernbert-decoder": {"local_attention": 8, **NO_PAD},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 99.0},
+        "ffn_config": {"ffn_hidden_size": 320, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "xlm": {"embed_init_std": 0.05},
+    "flaubert": {"embed_init_std": 0.05},
     "phi3": {**WINDOW, **NO_PAD},
     "smollm3": NO_PAD,
     "helium": {"head_dim": 64},
@@ -265,6 +272,8 @@ ENTRIES = {
     *("exaone_moe", "hunyuan_v1_moe", "hy_v3", "kolibri1", "minimax_m2", "sarvam_moe"),
     *("solar_open", "granitemoeshared", "granite_swa", "granitemoe_swa", "cohere2_moe"),
     *("glm4_moe_lite", "sarvam_mla", "axk1", "youtu", "iquestcoder", "roformer"),
+    *("imagegpt", "esmc", "ultrabert", "cohere_compass_text", "emu3_text_model"),
+    *("metaclip_2_vision_model", "metaclip_2_text_model", "siglip2_text_model"),
     *("nomic_bert", "gte", "jina_embeddings_v3", "rembert", "vit_mae"),
 }
 IDS = 10 + np.arange(16) ** 2 % 7

@@ -26,7 +26,9 @@ def run(tmp_path_factory):
 
 
 def test_every_cell_is_a_group(run, tmp_path):
-    path = export_run(run, tmp_path / "new" / "run.nc")
+    told = []
+    path = export_run(run, tmp_path / "new" / "run.nc", progress=told.append)
+    assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     with xarray.open_datatree(path, engine="h5netcdf") as tree:
         assert set(tree["fake-means"].children) == {"group-0", "group-1", "group-2"}
         assert json.loads(tree.attrs["run"])["seed"] == 0

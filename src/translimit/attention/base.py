@@ -36,6 +36,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Floats,
+    Module,
     Outcome,
     SolveError,
     as_float,
@@ -47,7 +48,7 @@ from translimit.core import (
 HostInput = np.ndarray | Sequence[Any] | float
 
 
-class AbstractAttention(eqx.Module):
+class AbstractAttention(Module):
     """A velocity field Gamma_mu(x); subclasses are final, one file each."""
 
     causal: eqx.AbstractVar[bool]

@@ -26,6 +26,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     ArrayInput,
+    Module,
     Number,
     as_float64,
     brief,
@@ -37,7 +38,7 @@ Index = int | np.integer | Int[AnyArray, ""]
 
 
 @final
-class Layered(eqx.Module):
+class Layered(Module):
     """A sequence of attentions with the depths at which each takes over.
 
     Attributes:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.trial import PROBES
-from translimit.core import AnyArray, Number, brief
+from translimit.core import AnyArray, Number, Record, brief
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
@@ -43,7 +43,7 @@ _KEPT = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class JaxModel(Generic[Parameters, Batch]):
+class JaxModel(Record, Generic[Parameters, Batch]):
     """What a factory of JAX models returns.
 
     Attributes:

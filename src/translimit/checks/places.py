@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from translimit.checks.errors import FactoryError
+from translimit.core import Record
 from translimit.describe import SCALE_ATTRIBUTES, Role, family_of_class
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _BLOCK = re.compile(r"^(.*?\.)?(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Places(Record):
     """Names of modules; a coordinate without a place is not recorded.
 
     Attributes:

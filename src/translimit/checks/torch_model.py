@@ -17,7 +17,7 @@ from translimit.checks.places import Places, find_places, score_scale
 from translimit.checks.torch_recorder import TorchRecorder, rms
 from translimit.checks.torch_training import Batch, TorchTraining
 from translimit.checks.trial import PROBES
-from translimit.core import brief
+from translimit.core import Record, brief
 from translimit.describe import Role, Size
 from translimit.scaling import Rules
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchModel(Generic[Batch]):
+class TorchModel(Record, Generic[Batch]):
     """What a factory of PyTorch models returns.
 
     Attributes:

@@ -210,7 +210,8 @@ def do_export(command: ExportCommand) -> None:
         raise ConfigError("--out", "is missing", "name a file ending in .nc")
     run = RunFolder.open(command.run)
     own_experiments(command.own, [run])
-    written = export_run(run, command.out, partial=command.partial)
+    with progress_bar("export") as progress:
+        written = export_run(run, command.out, partial=command.partial, progress=progress)
     say(f"exported: {written}")
 
 
@@ -241,7 +242,11 @@ def _audit(command: ClaimsCommand, ledger: Mapping[str, Sequence[ClaimRecord]]) 
     from translimit.core import Claim
     from translimit.experiments import audit
 
-    audits = {name: audit(map(Claim.from_json, claims)) for name, claims in ledger.items()}
+    audits = {}
+    with progress_bar("audit") as progress:
+        for name, claims in ledger.items():
+            audits[name] = audit(map(Claim.from_json, claims))
+            progress(len(audits) / len(ledger))
     if command.json:
         print_json({name: asdict(one) for name, one in audits.items()})
     else:

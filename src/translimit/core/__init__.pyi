@@ -65,6 +65,8 @@ from .keys import named_key as named_key
 from .memory import fits as fits
 from .memory import require_free as require_free
 from .memory import require_kept as require_kept
+from .missing import Record as Record
+from .module import Module as Module
 from .norms import directions as directions
 from .norms import unit_of as unit_of
 from .numbers import format_count as format_count

@@ -23,6 +23,7 @@ from translimit.core.errors import (
     SolveError,
 )
 from translimit.core.memory import fits, require_free
+from translimit.core.module import Module
 from translimit.core.outcome import RESULTS, Outcome
 from translimit.core.precision import ArrayInput, as_float64, is_traced
 from translimit.core.solution import AbstractSolution
@@ -32,7 +33,7 @@ from translimit.core.types import Key, Number, Observables, Progress, Times
 DEFAULT_SAVE = 101
 
 
-class AbstractMethod(eqx.Module):
+class AbstractMethod(Module):
     """How a problem is solved: discretisation, tolerances, sample counts; no mathematics."""
 
     #: Whether the method draws random numbers; then `solve` requires a key, else it refuses one.
@@ -72,7 +73,7 @@ class Keep(eqx.Module):
 S = TypeVar("S", bound=AbstractSolution, covariant=True)
 
 
-class AbstractProblem(eqx.Module, Generic[S]):
+class AbstractProblem(Module, Generic[S]):
     """The mathematics of one limit; subclasses are final and validated at construction.
 
     The type parameter is the type of its solution.

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from translimit.core import ArgumentTypeError, at_least, brief, require_real
+from translimit.core import ArgumentTypeError, Record, at_least, brief, require_real
 from translimit.describe.mixers import Attention, Experts, FeedForward, LatentAttention
 from translimit.describe.norm import Normalisation
 
@@ -33,7 +33,7 @@ Branch: TypeAlias = Attention | LatentAttention | FeedForward | Experts
 
 
 @dataclass(frozen=True)
-class SubBlock:
+class SubBlock(Record):
     """One addition to the residual stream; see the module's docstring.
 
     Attributes:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import ArgumentError, require_count, require_number
+from translimit.core import ArgumentError, Record, require_count, require_number
 from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.sinusoids import Sinusoids
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(Record):
     """Tokens as they enter the first layer: C_ij = mu^2 s^2 1[t_i = t_j] + s_P^2 1[i = j] + s_T^2.
 
     Attributes:
@@ -107,7 +107,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class PatchEmbedding:
+class PatchEmbedding(Record):
     """Patches of an image as they enter the first layer: C_ij = s^2 <p_i, p_j> + s_P^2 1[i = j].
 
     p_i are the pixels of patch i. Class tokens stand in front, C_ii = s_c^2 + s_P^2, without an

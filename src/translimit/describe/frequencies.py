@@ -12,6 +12,7 @@ from translimit.core import (
     NOT_NEGATIVE,
     POSITIVE,
     ArgumentError,
+    Record,
     at_least,
     require_count,
     require_real,
@@ -19,7 +20,7 @@ from translimit.core import (
 
 
 @dataclass(frozen=True)
-class Frequencies:
+class Frequencies(Record):
     """Rotary positions: pairs of entries of queries and keys turn by i theta_p.
 
     Attributes:

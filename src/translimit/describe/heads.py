@@ -38,6 +38,7 @@ from translimit.core import (
     POSITIVE,
     ArrayInput,
     Bounds,
+    Module,
     Number,
     named_key,
     require_count,
@@ -45,7 +46,7 @@ from translimit.core import (
 )
 
 
-class AbstractHeads(eqx.Module):
+class AbstractHeads(Module):
     """A law of heads (V, A); subclasses are final."""
 
     dim: eqx.AbstractVar[int]

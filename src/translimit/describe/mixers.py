@@ -17,6 +17,7 @@ from translimit.core import (
     POSITIVE,
     ArgumentError,
     ArgumentTypeError,
+    Record,
     at_least,
     brief,
     require_count,
@@ -98,7 +99,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Attention:
+class Attention(Record):
     """Attention whose queries, keys and values are read from the tokens.
 
     Attributes:
@@ -167,7 +168,7 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class LatentAttention:
+class LatentAttention(Record):
     """Attention whose queries, keys and values are read from normalised latents (MLA).
 
     Attributes:
@@ -221,7 +222,7 @@ class LatentAttention:
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FeedForward(Record):
     """A feed-forward block: W_2 phi(W_1 x), or W_2 (phi(W_1 x) * (W_up x + shift)) where gated.
 
     Attributes:
@@ -257,7 +258,7 @@ class FeedForward:
 
 
 @dataclass(frozen=True)
-class Experts:
+class Experts(Record):
     """A mixture of feed-forward blocks, of which a router chooses some for every token.
 
     Attributes:

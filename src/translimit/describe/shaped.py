@@ -35,6 +35,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     Bounds,
+    Module,
     require_count,
     require_flag,
     require_real,
@@ -64,7 +65,7 @@ class ShapedGains(eqx.Module):
             require_real(getattr(self, name), f"shaped_gains.{name}")
 
 
-class ShapedMLP(eqx.Module):
+class ShapedMLP(Module):
     """The shaped MLP: X <- lam X + gamma sqrt(c / n_h) phi_s(X W_1 / sqrt(n)) W_2.
 
     phi_s(x) = s_+ max(x, 0) + s_- min(x, 0) with s_pm = 1 + c_pm / sqrt(n), and
@@ -117,7 +118,7 @@ class ShapedMLP(eqx.Module):
         return _lam_at(self, dim)
 
 
-class Block(eqx.Module):
+class Block(Module):
     """A shaped attention block, and the shaped MLP block behind it where there is one.
 
     Args:

@@ -19,13 +19,14 @@ from typing import Any
 from translimit.core import (
     POSITIVE,
     ArgumentError,
+    Record,
     require_count,
     require_real,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class Size(Record):
     """The sizes of one transformer.
 
     Attributes:

@@ -21,6 +21,7 @@ from translimit.core import (
     ArgumentTypeError,
     Json,
     JsonObject,
+    Record,
     brief,
     require_count,
     require_flag,
@@ -33,7 +34,7 @@ from translimit.describe.stack_format import StackFields, fields_to_json
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Record):
     """A stack of blocks with random weights.
 
     Attributes:

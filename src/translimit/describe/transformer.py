@@ -26,6 +26,7 @@ from translimit.core import (
     NOT_NEGATIVE,
     ArgumentError,
     ArgumentTypeError,
+    Record,
     brief,
     require_count,
     require_real,
@@ -71,7 +72,7 @@ class ParameterSpec:
 
 
 @dataclass(frozen=True)
-class TransformerShape:
+class TransformerShape(Record):
     """Sizes and options of a transformer; frozen and hashable.
 
     Attributes:

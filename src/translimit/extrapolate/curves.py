@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Real
 
-from translimit.core import ArgumentError, DataError, as_numpy, brief
+from translimit.core import ArgumentError, DataError, Record, as_numpy, brief
 
 if TYPE_CHECKING:
     import xarray
@@ -23,7 +23,7 @@ SAME_STEP = 0.05
 
 
 @dataclass(frozen=True)
-class Curves:
+class Curves(Record):
     """Losses of runs.
 
     Attributes:

@@ -29,6 +29,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Key,
+    Module,
     Outcome,
     in_float64,
     lower_factor,
@@ -53,7 +54,7 @@ from translimit.models.shaped_transformer import (
 )
 
 
-class CompressedShapedTransformer(eqx.Module):
+class CompressedShapedTransformer(Module):
     """The exact covariance chain of a shaped Transformer of finite width, in float64.
 
     Normal numbers are those of `core.normals`, good to a relative 1e-6.

@@ -34,6 +34,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     Key,
+    Module,
     Number,
     Outcome,
     Retraction,
@@ -61,7 +62,7 @@ from translimit.models.head_layers import (
 BATCH = 2**24
 
 
-class RandomHeadChain(eqx.Module):
+class RandomHeadChain(Module):
     """A network of random heads.
 
     Args:

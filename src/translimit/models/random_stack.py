@@ -29,6 +29,7 @@ from translimit.core import (
     ArgumentTypeError,
     ArrayInput,
     Key,
+    Module,
     as_float,
     as_float64,
     brief,
@@ -46,7 +47,7 @@ from translimit.models.random_weights import GROUPS, LayerWeights, draw, scaled
 from translimit.models.stack_paths import StackPaths
 
 
-class RandomStack(eqx.Module):
+class RandomStack(Module):
     """Random networks of a stack.
 
     Args:

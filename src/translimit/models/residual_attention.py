@@ -32,6 +32,7 @@ from translimit.core import (
     AnyArray,
     ArgumentError,
     ArrayInput,
+    Module,
     Number,
     as_float,
     as_float64,
@@ -42,7 +43,7 @@ from translimit.core import (
 )
 
 
-class ResidualAttention(eqx.Module):
+class ResidualAttention(Module):
     """A network of `layers` residual attention layers with step t1 / layers.
 
     Args:

@@ -24,6 +24,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Key,
+    Module,
     Outcome,
     Times,
     as_float,
@@ -48,7 +49,7 @@ from translimit.models.shaped_layer import (
 _BATCH_ENTRIES = 2**22
 
 
-class ShapedTransformer(eqx.Module):
+class ShapedTransformer(Module):
     """A shaped Transformer of finite width, with weights.
 
     Cost: O(dim^2 (tokens + number of weights of a layer / dim^2)) a layer and seed; memory

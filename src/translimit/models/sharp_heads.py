@@ -24,6 +24,7 @@ from translimit.core import (
     ArgumentError,
     ArrayInput,
     Key,
+    Module,
     Number,
     as_float64,
     brief,
@@ -33,7 +34,7 @@ from translimit.core import (
 from translimit.describe import require_cosine
 
 
-class SharpHeadChain(eqx.Module):
+class SharpHeadChain(Module):
     """A chain of sharp heads, two tokens.
 
     Args:

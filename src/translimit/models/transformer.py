@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from translimit.attention import uniform_attention
-from translimit.core import ArgumentTypeError, Key, Number, brief, named_key
+from translimit.core import ArgumentTypeError, Key, Module, Number, brief, named_key
 from translimit.describe import (
     Parameterization,
     Role,
@@ -64,7 +64,7 @@ class Fields(eqx.Module):
     output: Float[Array, "*tokens outputs"]
 
 
-class Transformer(eqx.Module):
+class Transformer(Module):
     """A transformer of a shape in a parameterization; its weights are a separate dictionary.
 
     Args:

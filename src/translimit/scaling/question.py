@@ -10,6 +10,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     Json,
+    Record,
     brief,
     config,
     nearest,
@@ -48,7 +49,7 @@ LEAST_HEAD_DIM = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Question(Record):
     """The arguments of `rules`, which documents them, validated; equal questions hash alike."""
 
     base: Size

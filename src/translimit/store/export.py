@@ -22,16 +22,25 @@ from translimit.store.tolerant_file import TolerantFile
 if TYPE_CHECKING:
     import xarray
 
+    from translimit.core import Progress
+
 _ENGINE = "h5netcdf"
 
 
-def export_run(run: RunFolder, path: str | Path, *, partial: bool = False) -> Path:
+def export_run(
+    run: RunFolder,
+    path: str | Path,
+    *,
+    partial: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Write a run into one netCDF file, whole or not at all.
 
     Args:
         run: open for reading.
         path: the file, ending in .nc; an old one is replaced.
         partial: write what is whole of a run that is not finished.
+        progress: called with the fraction of the groups that is written.
 
     Raises:
         ArgumentError: another suffix.
@@ -47,7 +56,7 @@ def export_run(run: RunFolder, path: str | Path, *, partial: bool = False) -> Pa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, remedy=remedy, again=again) as temporary:
-            _write(run, states, temporary)
+            _write(run, states, temporary, progress)
     except StoreError:
         raise
     except (OSError, RuntimeError) as error:  # HDF5 tells what goes wrong by either
@@ -65,13 +74,16 @@ def _require_whole(run: RunFolder, states: list[CellState], partial: bool) -> No
     raise StoreError(run.path, f"{whole} of {len(states)} cells are whole", remedy)
 
 
-def _write(run: RunFolder, states: list[CellState], path: Path) -> None:
+def _write(run: RunFolder, states: list[CellState], path: Path, progress: Progress | None) -> None:
     """One group after the other, so that one cell is in memory at a time."""
+    groups = 1 + len(run.info["experiments"]) + sum(state.whole for state in states)
     with TolerantFile(path) as file:
         for number, (group, dataset) in enumerate(_groups(run, states)):
             mode = "a" if number else "w"
             dataset.to_netcdf(file, mode=mode, group=group, engine=_ENGINE)
             file.require_written()
+            if progress is not None:
+                progress((number + 1) / groups)
 
 
 def _groups(run: RunFolder, states: list[CellState]) -> Iterator[tuple[str | None, xarray.Dataset]]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from translimit.core import ArgumentError, Bounds, nearest, require_count, require_real
+from translimit.core import ArgumentError, Bounds, Record, nearest, require_count, require_real
 from translimit.train.optimizers import Optimizer
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Record):
     """The training of an ensemble: every seed at every rate.
 
     Attributes:

@@ -62,6 +62,9 @@ _NOMIC_BERT = Decoder(
 #: Families of decoders by `model_type`.
 DECODERS: dict[str, Decoder] = {
     "gpt2": _GPT2,
+    "imagegpt": replace(
+        _GPT2, norm=Norm.RMS, activation="quick_gelu", tied=False, adjust=change.imagegpt
+    ),
     "gpt_neo": replace(_GPT2, depth_scaled=False, adjust=change.gpt_neo),
     "gptj": replace(
         _PYTHIA,
@@ -172,6 +175,15 @@ DECODERS: dict[str, Decoder] = {
         window=4096,
         adjust=change.cohere,
     ),
+    "cohere_compass_text": Decoder(
+        norm=LAYER,
+        eps=1e-5,
+        parallel=True,
+        tied=True,
+        pad=0,
+        window=4096,
+        adjust=change.cohere_compass,
+    ),
     "mixtral": Decoder(
         eps=1e-5,
         kv_heads=8,
@@ -213,6 +225,7 @@ DECODERS: dict[str, Decoder] = {
         window=128,
         adjust=mix.gpt_oss,
     ),
+    "emu3_text_model": replace(_LLAMA, eps=1e-5, kv_heads=8, pad=151643, theta=1e6),
     "exaone": replace(_LLAMA, eps=1e-5, kv_heads=8, pad=0, theta=5e5),
     "iquestcoder": replace(_LLAMA, eps=1e-5, kv_heads=8, head_dim=128),
     "apertus": Decoder(
@@ -285,6 +298,22 @@ DECODERS: dict[str, Decoder] = {
         _GPT2, placement="post", activation="gelu_new", depth_scaled=False, adjust=change.openai
     ),
     "eurobert": Decoder(eps=1e-5, causal=False, theta=250_000.0, pad=128001),
+    "ultrabert": Decoder(
+        causal=False,
+        pad=0,
+        kinds=change.ultrabert_kinds,
+        window=128,
+        adjust=change.ultrabert,
+    ),
+    "esmc": Decoder(
+        norm=LAYER,
+        eps=1e-5,
+        causal=False,
+        qk_norm="all",
+        pad=1,
+        dense_head=True,
+        adjust=change.esmc,
+    ),
     "esm": Decoder(
         norm=LAYER,
         eps=1e-12,

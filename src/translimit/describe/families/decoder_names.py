@@ -45,6 +45,8 @@ _GPT2 = NameTable(
     depth_scaled=True,
 )
 
+_IMAGE_GPT = replace(_GPT2, family="imagegpt", scale=())
+
 _GPT_NEO = NameTable(
     family="gpt_neo",
     roles={
@@ -301,7 +303,8 @@ _LIKE_LLAMA = (
     *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
     *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
-    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder"),
+    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder", "esmc", "ultrabert"),
+    *("cohere_compass_text", "emu3_text_model"),
 )
 #: Families whose experts are called as those of Mixtral are.
 _MIXTURES = (
@@ -328,7 +331,19 @@ _ORDERS = {
 DECODER_NAMES: dict[str, NameTable] = {
     one.family: one
     for one in (
-        *(_GPT2, _GPT_NEO, _GPTJ, _GPT_NEOX, _BLOOM, _MPT, _OPT, _BIOGPT, _OPENAI, _JAPANESE),
+        *(
+            _GPT2,
+            _IMAGE_GPT,
+            _GPT_NEO,
+            _GPTJ,
+            _GPT_NEOX,
+            _BLOOM,
+            _MPT,
+            _OPT,
+            _BIOGPT,
+            _OPENAI,
+            _JAPANESE,
+        ),
         *(_PERSIMMON, _XGLM, _CTRL),
         *(
             replace(

@@ -14,7 +14,7 @@ T = TypeVar("T")
 #: The names under which families call one thing.
 ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
-    "dim": ("hidden_size", "n_embd", "d_model", "dim"),
+    "dim": ("hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
     "heads": (
         *("num_attention_heads", "n_head", "num_heads", "n_heads"),
         *("encoder_attention_heads", "attention_heads"),

@@ -8,15 +8,24 @@ from translimit.describe.families.clip_towers import (
     siglip_text,
     siglip_vision,
 )
+from translimit.describe.families.dbrx import dbrx
 from translimit.describe.families.decoder_families import DECODERS
 from translimit.describe.families.decoder_names import DECODER_NAMES
 from translimit.describe.families.encoder_names import ENCODER_NAMES
 from translimit.describe.families.family import Family, Reader
 from translimit.describe.families.image_encoders import beit, dinov2, vit, vit_mae
-from translimit.describe.families.text_encoders import bert, modernbert, t5, whisper
+from translimit.describe.families.text_encoders import (
+    bert,
+    modernbert,
+    modernbert_decoder,
+    t5,
+    whisper,
+    xlm,
+)
 
 _READERS: dict[str, Reader] = {
     **{name: one.read for name, one in DECODERS.items()},
+    "dbrx": dbrx,
     "bert": bert(1e-12, pad=0),
     "roberta": bert(1e-12, pad=1),
     "electra": bert(1e-12, pad=0),
@@ -29,7 +38,10 @@ _READERS: dict[str, Reader] = {
     "rembert": bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
     "roformer": bert(1e-12, pad=0, turned=True),
     "mpnet": bert(1e-12, types=False, pad=1, biased=True),
+    "xlm": xlm,
+    "flaubert": xlm,
     "modernbert": modernbert,
+    "modernbert-decoder": modernbert_decoder,
     "t5": t5,
     "vit": vit(1e-12),
     "deit": vit(1e-12, classes=2, drawn=False),
@@ -43,8 +55,11 @@ _READERS: dict[str, Reader] = {
     "whisper": whisper,
     "clip_vision_model": clip_vision,
     "clip_text_model": clip_text,
+    "metaclip_2_vision_model": clip_vision,
+    "metaclip_2_text_model": clip_text,
     "siglip_vision_model": siglip_vision,
     "siglip_text_model": siglip_text,
+    "siglip2_text_model": siglip_text,
 }
 
 #: Classes that are not called like their `model_type`.
@@ -52,8 +67,13 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "gemma3_text": ("Gemma3",),
     "clip_vision_model": ("CLIPVision",),
     "clip_text_model": ("CLIPText",),
+    "metaclip_2_vision_model": ("MetaClip2Vision",),
+    "metaclip_2_text_model": ("MetaClip2Text",),
     "siglip_vision_model": ("SiglipVision",),
     "siglip_text_model": ("SiglipText",),
+    "siglip2_text_model": ("Siglip2Text",),
+    "emu3_text_model": ("Emu3Text",),
+    "cohere_compass_text": ("CohereCompassText",),
     "roberta": ("XLMRoberta", "Camembert", "Data2VecText"),
     "t5": ("T5Encoder",),
 }
@@ -76,6 +96,8 @@ _PACKED = (
     "codegen",
     "gpt_bigcode",
     "modernbert",
+    "modernbert-decoder",
+    "dbrx",
     "baichuan",
     "chatglm",
     "qwen",

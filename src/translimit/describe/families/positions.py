@@ -31,6 +31,8 @@ def frequencies(
     """
     newer, older = k.table("rope_parameters"), k.table("rope_scaling")
     if newer is not None and any(isinstance(one, dict) for one in newer.values.values()):
+        if newer.values.get(kind, {}) is None:
+            return None
         newer = newer.table(kind)
     tables = [one for one in (newer, older) if one is not None]
 

@@ -40,6 +40,8 @@ _NOT_DESCRIBED: dict[str, tuple[str, ...]] = {
     "rounds its matrices and what passes them": ("ibert",),
     "has queries of their own for global tokens": ("longformer",),
     "reads an image before its text": ("git",),
+    "does not tell its text apart from its images and sounds": ("phi4_multimodal",),
+    "stretches its table of positions to the shape of every image": ("siglip2_vision_model",),
     "reads codes of sound from several tables": ("musicgen", "musicgen_melody", "moshi"),
 }
 _WITHOUT_LIMIT: dict[str, tuple[str, ...]] = {

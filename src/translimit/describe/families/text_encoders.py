@@ -87,6 +87,58 @@ def bert(
     return read
 
 
+def xlm(k: Keys, name: str) -> StackReading:
+    """XLM and FlauBERT: the block of BERT, pre-LN where asked for; words have their own deviation.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    _, dim, heads, head_dim = sizes(k)
+    std, first = k.number("std", 0.02), k.number("embed_init_std", 2048**-0.5)
+    k.require("sinusoidal_embeddings", False)
+    pre = k.flag("pre_norm", False)
+    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-12))
+    attention = Attention(heads, head_dim, std, std, std, std)
+    kind = Activation.GELU if k.flag("gelu_activation", True) else Activation.RELU
+    layers = equal_layers(k, attention, FeedForward(4 * dim, kind, std, std), norm, post=not pre)
+    if k.count("n_langs", 1) > 1 and k.flag("use_lang_emb", True):
+        k.assumptions.append("no embedding of a language is added: none is told with the tokens")
+    row = k.values.get("pad_token_id", k.values.get("pad_index", 2))
+    k.inert("pad", "pad_index", "bos_index", "eos_index", "unk_index", "mask_index", "asm")
+    k.inert("is_encoder", "lang_id", "mask_token_id", "start_n_top", "end_n_top", "n_words")
+    k.inert("lang2id", "id2lang", "n_langs", "use_lang_emb")
+    embedding = Embedding(
+        first, position_std=first, padding=row if isinstance(row, int) else None, norm=norm
+    )
+    stack = Stack(dim, layers, embedding, k.flag("causal", False), None)
+    return told_beside(k, name, stack, tied=True, readout_std=std)
+
+
+def modernbert_decoder(k: Keys, name: str) -> StackReading:
+    """ModernBERT with a mask: a window is the number of tokens that a query sees.
+
+    Args:
+        k: the configuration.
+        name: of the family.
+    """
+    k.inert("window")
+    reading = modernbert(k, name)
+    layers = tuple((_causal(first), units) for first, units in reading.stack.layers)
+    stack = replace(reading.stack, layers=layers, causal=True)
+    return replace(reading, stack=stack)
+
+
+def _causal(block: SubBlock) -> SubBlock:
+    """The sub-block with windows that do not hold one token more."""
+    (mixer,) = block.branches
+    assert isinstance(mixer, Attention)
+    if mixer.scores.window is None:
+        return block
+    scores = replace(mixer.scores, window=mixer.scores.window - 1)
+    return replace(block, branches=(replace(mixer, scores=scores),))
+
+
 def modernbert(k: Keys, name: str) -> StackReading:
     """ModernBERT: pre-LN without a norm before the first attention, windows, gated units.
 

@@ -19,6 +19,7 @@ from translimit.core import (
     ArgumentTypeError,
     Bounds,
     NoSuchLimitError,
+    Record,
     brief,
     require_count,
     require_flag,
@@ -29,7 +30,7 @@ from translimit.limits.dmft.remarks import warn_of_frozen_scores
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Record):
     """A residual multi-head transformer with infinitely many heads.
 
     Attributes:

@@ -1,0 +1,91 @@
+"""Construction that says what a missing argument stands for, or which known one was meant.
+
+Python's own message names the argument and nothing else. Here it also says what to pass, in the
+words of the class's documentation.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from translimit.core.errors import ArgumentTypeError, nearest
+
+
+class Telling(type):
+    """The metaclass of records whose construction names missing and unknown arguments."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Construct; see the class.
+
+        Raises:
+            ArgumentTypeError: a required argument is missing, or there is no such argument.
+        """
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if isinstance(error, ArgumentTypeError):
+                raise
+            told = refusal(cls, args, kwargs)
+            if told is None:
+                raise
+        raise told
+
+
+if TYPE_CHECKING:
+
+    class Record:
+        """A plain record; see below."""
+else:
+
+    class Record(metaclass=Telling):
+        """The base of data classes whose missing arguments are named with their meaning."""
+
+        __slots__ = ()
+
+
+def refusal(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ArgumentTypeError | None:
+    """What to raise for a call that lacks an argument or has one too many; None for others.
+
+    Args:
+        cls: the class.
+        args: of the call, by position.
+        kwargs: of the call, by name.
+    """
+    known = inspect.signature(cls.__init__).parameters
+    if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in known.values()):
+        return None
+    own = [name for name in known if name != "self"]
+    unknown = [name for name in kwargs if name not in own]
+    if unknown:
+        return ArgumentTypeError(
+            unknown[0], f"{cls.__name__} has no such argument", nearest(unknown[0], own)
+        )
+    placed = [name for name in own if known[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(placed):
+        said = f"{cls.__name__} takes {len(placed)} arguments by position, got {len(args)}"
+        return ArgumentTypeError("arguments", said, f"pass them by name: {', '.join(own)}")
+    required = [name for name in own if known[name].default is inspect.Parameter.empty]
+    given = {*own[: len(args)], *kwargs}
+    lacking = [name for name in required if name not in given]
+    if not lacking:
+        return None
+    said = described(cls, lacking[0])
+    remedy = f"pass {lacking[0]}=..." + (f", {said}" if said else "")
+    return ArgumentTypeError(lacking[0], f"{cls.__name__} needs it, got nothing", remedy)
+
+
+def described(cls: type, name: str) -> str:
+    """The first sentence on an argument in the documentation of a class; "" where there is none.
+
+    Args:
+        cls: the class; its bases may document the argument.
+        name: of the argument.
+    """
+    for one in cls.__mro__:
+        entry = re.search(rf"^ +{re.escape(name)}: (.+(?:\n {{12,}}.+)*)", one.__doc__ or "", re.M)
+        if entry:
+            return re.split(r"[.;](?:\s|$)", " ".join(entry[1].split()))[0]
+    return ""
