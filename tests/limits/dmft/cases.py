@@ -40,6 +40,7 @@ def ring4(
     weights: Any = None,
     schedule: Any = None,
     loss: Any = None,
+    optimizer: Any = None,
     **architecture: Any,
 ) -> TrainingDynamics:
     """Two inputs of two tokens."""
@@ -53,6 +54,7 @@ def ring4(
         weights=weights,
         schedule=schedule,
         loss=loss,
+        optimizer=optimizer,
     )
 
 

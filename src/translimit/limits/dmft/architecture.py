@@ -43,7 +43,9 @@ class Architecture(Record):
         attention: whether a block attends.
         mlp: activation of its MLP, or None for no MLP.
         mlp_ratio: neurons of the MLP for each coordinate of the stream.
-        norm: "rms" or "layer" before each sub-block, or None; both have the same limit.
+        norm: "rms" or "layer" before each sub-block, or None; both have the same limit, but with an
+            activation on the stream.
+        activation_on_stream: entry by entry on what sub-blocks read, after the norm; None for none.
         final_norm: whether outputs are read from the normalised stream.
         causal: whether a token sees only itself and those before it.
         qk_norm: "rms" or "layer" of keys and queries over the head, or None.
@@ -77,6 +79,7 @@ class Architecture(Record):
     mlp: Activation | None = None
     mlp_ratio: float | int = 1.0
     norm: str | None = None
+    activation_on_stream: Activation | None = None
     final_norm: bool = False
     causal: bool = False
     qk_norm: str | None = None
@@ -114,10 +117,12 @@ class Architecture(Record):
                     name, f"got {brief(getattr(self, name))}", 'pass "rms", "layer" or None'
                 )
         self._check_heads()
-        if self.mlp is not None and not isinstance(self.mlp, Activation):
-            raise ArgumentTypeError(
-                "mlp", f"got {brief(self.mlp)}", "pass a member of describe.Activation, or None"
-            )
+        for name in ("mlp", "activation_on_stream"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Activation):
+                raise ArgumentTypeError(
+                    name, f"got {brief(value)}", "pass a member of describe.Activation, or None"
+                )
         if self.trained_gains:
             raise NoSuchLimitError(
                 "trained_gains",

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.embedding import Embedding
 from translimit.limits.dmft.losses import AbstractLoss, SquaredError
+from translimit.limits.dmft.optimizers import AbstractOptimizer
 from translimit.limits.dmft.targets import Targets
 
 
@@ -39,6 +41,7 @@ class TrainingEquations:
         readout_std: of the readout at the start.
         centred: whether outputs at the start are subtracted.
         tied: whether the readout is the embedding.
+        optimizer: what an update makes of a gradient.
     """
 
     architecture: Architecture
@@ -54,6 +57,7 @@ class TrainingEquations:
     readout_std: float
     centred: bool
     tied: bool
+    optimizer: AbstractOptimizer
 
     @property
     def steps(self) -> int:
@@ -118,8 +122,20 @@ class TrainingEquations:
         return largest
 
     def edge_ratio(self, sharpness: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-        """eta_0 schedule sharpness / (2 (1 + momentum)): 1 at the edge of stability."""
+        """eta_0 schedule sharpness / (2 (1 + momentum)): 1 at the edge of stability.
+
+        NaN where updates work entry by entry: their edge is another one.
+        """
+        if self.optimizer.elementwise:
+            return np.full_like(sharpness, np.nan)
         return self.rate * self.schedule * sharpness / (2 * (1 + self.momentum))
+
+    def errors(
+        self, f: Float[np.ndarray, "steps rows outputs"]
+    ) -> Float[np.ndarray, "steps rows outputs"]:
+        """Minus the derivative of what every row pays; 0 where it has no weight."""
+        found = np.asarray(self.loss.error(jnp.asarray(f), jnp.asarray(self.targets.y)))
+        return np.where(self.weights[:, :, None] > 0, found, 0.0)
 
     def of_one_output(self) -> TrainingEquations:
         """One evaluation of a network with one output of each row, for its tangent kernel.

@@ -1,6 +1,6 @@
 """How a training limit is solved: linear algebra where nothing is random, else sampling.
 
-Both make one causal pass over training time: no fixed point, no damping.
+Every method makes causal passes over training time: no fixed point, no damping.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from typing import ClassVar, Literal
 
 import equinox as eqx
 
-from translimit.core import POSITIVE, AbstractMethod, ArgumentError, require_count, require_real
+from translimit.core import (
+    POSITIVE,
+    AbstractMethod,
+    ArgumentError,
+    Bounds,
+    require_count,
+    require_real,
+)
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.plan import RESPONSES
 
@@ -133,15 +140,67 @@ class CausalSampling(AbstractMethod):
         return heads, neurons
 
 
+class PopulationSampling(AbstractMethod):
+    """Coordinates of the stream sampled too, beside heads and neurons.
+
+    It is the method of updates that work entry by entry (`Adam`, `AdamW`, `Sign`) and of an
+    activation on the stream, and solves all else at finite head dimension and depth, at a higher
+    price than `CausalSampling`. A pass has M coordinates, M head coordinates and M neurons in every
+    layer, and matrices between them that learn entry by entry: O(fields M^2) time a step and
+    matrix, and 8 M^2 bytes a matrix for what it learns and for each moment of the optimiser.
+    Predictions are means over populations of 2 F_2M - F_M.
+
+    Attributes:
+        units: M, a multiple of head_dim; 2 M in the larger passes. By default 256, or twice as many
+            as a pass may draw innovations on any population.
+        populations: independent pairs of passes, at least 2.
+        moment_matching: innovations with exact second moments; without it a pass is a network of
+            that width, in law.
+        tolerance: a direction of a field with less variance than this, relative to the mean, gets
+            no innovation of its own.
+        heads_kept: heads of each larger pass whose scores are kept.
+        floor: standard error of predictions above which a warning is given.
+        omit: responses to switch off, as in `LinearAlgebra`.
+
+    Raises:
+        ArgumentError: counts out of range, unknown names.
+        ArgumentTypeError: counts that are not integers.
+    """
+
+    units: int | None = eqx.field(static=True, default=None)
+    populations: int = eqx.field(static=True, default=4)
+    moment_matching: bool = eqx.field(static=True, default=True)
+    tolerance: float = eqx.field(static=True, default=1e-6)
+    heads_kept: int = eqx.field(static=True, default=2000)
+    floor: float | None = eqx.field(static=True, default=None)
+    omit: tuple[str, ...] = eqx.field(static=True, default=())
+    random: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __check_init__(self):
+        if self.units is not None:
+            require_count(self.units, "units", 2)
+        require_count(self.populations, "populations", 2)
+        require_count(self.heads_kept, "heads_kept", 1)
+        require_real(self.tolerance, "tolerance", Bounds(0.0, 0.1, "(]"))
+        if self.floor is not None:
+            require_real(self.floor, "floor", POSITIVE)
+        require_responses(self.omit)
+
+
 #: What solves a training problem.
-Method = LinearAlgebra | CausalSampling
+Method = LinearAlgebra | CausalSampling | PopulationSampling
 
 
-def require_passes(method: Method) -> None:
-    """The checks that both methods share."""
+def require_passes(method: LinearAlgebra | CausalSampling) -> None:
+    """The checks that the methods on a linear stream share."""
     if require_count(method.cells, "cells", 4) % 4:
         raise ArgumentError("cells", f"got {method.cells}", "pass a multiple of 4")
     require_count(method.every, "every", 1)
-    unknown = sorted(set(method.omit) - set(RESPONSES))
+    require_responses(method.omit)
+
+
+def require_responses(omit: tuple[str, ...]) -> None:
+    """Refuse responses that there are not."""
+    unknown = sorted(set(omit) - set(RESPONSES))
     if unknown:
         raise ArgumentError("omit", f"got {', '.join(unknown)}", f"known: {', '.join(RESPONSES)}")

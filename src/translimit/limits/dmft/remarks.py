@@ -27,6 +27,10 @@ class TiedStartWarning(UserWarning):
     """A tied model starts by predicting its own input, with outputs above one."""
 
 
+class SignChangeWarning(UserWarning):
+    """Errors changed sign under sign descent: finite networks do not follow the limit any more."""
+
+
 class FrozenScoresWarning(UserWarning):
     """Normalised keys and queries have no direction left to learn."""
 
@@ -88,6 +92,20 @@ def warn_of_heavy_tails(kurtosis: Float[np.ndarray, "steps layers"]) -> None:
                 f"excess kurtosis of scores over heads reaches {kurtosis[step, layer]:.3g} "
                 f"(evaluation {step}, layer {layer}): rare heads dominate its moments; use "
                 "`score_law(layer).quantiles`"
+            ),
+            stacklevel=4,
+        )
+
+
+def warn_of_sign_changes(errors: Float[np.ndarray, "steps rows outputs"]) -> None:
+    """Warn where the error of a row has another sign than at the start, or vanishes."""
+    changed = np.any(errors * errors[0] < 0, axis=(1, 2))
+    if changed.any():
+        warnings.warn(
+            SignChangeWarning(
+                f"errors change their sign at evaluation {np.argmax(changed)}: sign descent is "
+                "discontinuous there, and networks of any accessible width step the other way with "
+                "finite probability; compare before, or take Adam with eps > 0"
             ),
             stacklevel=4,
         )

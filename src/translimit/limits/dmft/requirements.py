@@ -19,10 +19,11 @@ from translimit.core import (
 )
 from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.losses import AbstractLoss, CrossEntropy
+from translimit.limits.dmft.optimizers import AbstractOptimizer
 
 
-def require_limit(a: Architecture, optimizer: str) -> None:
-    """Refuse what has no limit."""
+def require_limit(a: Architecture, optimizer: AbstractOptimizer) -> None:
+    """Refuse what has no limit, or none that was compared with networks."""
     if a.attention and math.isinf(a.head_dim) and a.alpha_A < 1:
         raise NoSuchLimitError(
             "alpha_A",
@@ -36,12 +37,78 @@ def require_limit(a: Architecture, optimizer: str) -> None:
             f"is {a.alpha_L:g} with infinite layers: only alpha_L = 1 has the depth ODE",
             "take alpha_L=1, or extrapolate finite layers in 1 / layers",
         )
-    if optimizer != "sgd":
-        raise NoSuchLimitError(
-            "optimizer",
-            f"got {optimizer!r}: an update that is no outer product leaves this theory",
-            "take optimizer='sgd', with or without momentum",
+    if a.activation_on_stream is not None or optimizer.elementwise:
+        _require_particles(a, optimizer)
+
+
+def _require_particles(a: Architecture, optimizer: AbstractOptimizer) -> None:
+    """Refuse what `PopulationSampling` does not solve, where nothing else does either."""
+    name, what = (
+        ("optimizer", f"is {optimizer}")
+        if optimizer.elementwise
+        else ("activation_on_stream", f"is {a.activation_on_stream}")
+    )
+    if a.attention and math.isinf(a.head_dim):
+        why = (
+            "gradients of keys fall like N^(-1/2) with a sign that differs from head to head, and "
         )
+        why += "the limit depends on how epsilon falls beside them"
+        why = why if optimizer.elementwise else "coordinates of the stream are sampled"
+        raise NoSuchLimitError(
+            name, f"{what} with infinite head_dim: {why}", "take a finite head_dim"
+        )
+    if math.isinf(a.layers):
+        raise NoSuchLimitError(
+            name,
+            f"{what} with infinite layers: coordinates of the stream obey no ODE in depth that was "
+            "verified",
+            "take finite layers, several of them to extrapolate",
+        )
+    if not optimizer.elementwise:
+        return
+    deep = a.layers > 1 and a.alpha_L != 1
+    for field, value in (("alpha_A", a.alpha_A), ("alpha_L", a.alpha_L if deep else 1)):
+        if value != 1 and (field == "alpha_L" or a.attention):
+            raise NoSuchLimitError(
+                field,
+                f"is {value:g} under {optimizer}: only {field} = 1 was verified against networks",
+                f"take {field}=1, or SGD()",
+            )
+    if a.score_gain_rate:
+        raise NoSuchLimitError(
+            "score_gain_rate",
+            f"is {a.score_gain_rate:g} under {optimizer}: the rate of a single number is not known",
+            "leave it at 0, or take SGD()",
+        )
+    if a.mlp is not None and a.mlp_ratio != 1:
+        raise NoSuchLimitError(
+            "mlp_ratio",
+            f"is {a.mlp_ratio:g} under {optimizer}: only an MLP as wide as the stream was verified",
+            "leave it at 1, or take SGD()",
+        )
+
+
+def require_optimizer(optimizer: Any, momentum: float, *, tied: bool) -> AbstractOptimizer:
+    """An optimiser of `limits.dmft`, not its name nor its class."""
+    if not isinstance(optimizer, AbstractOptimizer):
+        raise ArgumentTypeError(
+            "optimizer",
+            f"got {brief(optimizer)}",
+            "pass SGD(), Adam(), AdamW() or Sign() of limits.dmft",
+        )
+    if optimizer.elementwise and momentum:
+        raise ArgumentError(
+            "momentum",
+            f"got {momentum:g} beside {optimizer}",
+            "leave it at 0: it is that of gradient descent (Adam has b1)",
+        )
+    if optimizer.elementwise and tied:
+        raise NoSuchLimitError(
+            "tied",
+            f"is True under {optimizer}: one update of two gradients was not verified",
+            "take a readout of its own, or SGD()",
+        )
+    return optimizer
 
 
 def require_loss(loss: Any) -> AbstractLoss:

@@ -2,7 +2,8 @@ r"""The training problem: an infinite transformer, its data, and gradient descen
 
 Full-batch gradient descent (weights may select minibatches) with the heavy ball, at the learning
 rate eta = eta_0 gamma_0^2 N H L^(2 alpha_L - 1) of the paper's parameterisation, under the loss
-sum over rows of w l(f, y). A row is an input, or a token with outputs of its own.
+sum over rows of w l(f, y). A row is an input, or a token with outputs of its own. Or else an update
+that works entry by entry, at the rate eta_0 (N H)^(-1/2) L^(alpha_L - 1) of its table.
 
 !!! warning "Erratum candidate"
     The paper's table prints the learning rate without gamma_0^2; its Result 1 needs the factor.
@@ -47,11 +48,18 @@ from translimit.limits.dmft.architecture import Architecture
 from translimit.limits.dmft.embedding import Embedding, of_features, of_tokens
 from translimit.limits.dmft.equations import TrainingEquations, pooled_features
 from translimit.limits.dmft.losses import AbstractLoss, SquaredError
-from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
+from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method, PopulationSampling
+from translimit.limits.dmft.optimizers import SGD, AbstractOptimizer
+from translimit.limits.dmft.population_solver import (
+    PopulationCost,
+    population_cost,
+    solve_populations,
+)
 from translimit.limits.dmft.requirements import (
     require_features,
     require_limit,
     require_loss,
+    require_optimizer,
     require_tied,
     require_tokens,
 )
@@ -96,17 +104,19 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
             steps before (a minibatch has its own at each step); 0 for test points. By default
             the same for all rows with a target, 1 in sum.
         schedule: factors of the learning rate [steps]; 1 by default.
-        lr_convention: "gamma0_squared", where gamma0 -> 0 at fixed eta0 is lazy, or "table",
-            the paper's printed table.
-        optimizer: "sgd"; any other is refused.
+        lr_convention: "table" is the paper's printed table. At the others gamma0 -> 0 at fixed eta0
+            is lazy: "gamma0_squared" of gradient descent, its default, and "gamma0" of updates
+            that work entry by entry, whose default is the table.
+        optimizer: `SGD()` by default, `Adam()`, `AdamW()` or `Sign()`.
 
     Raises:
         ArgumentError: shapes that do not match, numbers out of range, tied readouts of another
             size than the vocabulary.
         ArgumentTypeError: traced values; steps that is no integer; both or none of `inputs` and
-            `token_ids`.
-        NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1, an
-            optimiser other than gradient descent.
+            `token_ids`; an optimiser that is none of `limits.dmft`.
+        NoSuchLimitError: infinite head_dim at alpha_A < 1, infinite layers at alpha_L < 1; where
+            updates work entry by entry: infinite sizes, exponents other than 1, tied readouts,
+            trained gains and MLPs wider than the stream, of which nothing was verified.
 
     Examples:
         >>> import math
@@ -142,7 +152,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
     weights: Float[np.ndarray, "steps inputs ..."]
     schedule: Float[np.ndarray, " steps"]
     lr_convention: str = eqx.field(static=True)
-    optimizer: str = eqx.field(static=True)
+    optimizer: AbstractOptimizer = eqx.field(static=True)
     t1: Number
 
     def __init__(
@@ -166,8 +176,8 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         momentum: float = 0.0,
         weights: ArrayInput | None = None,
         schedule: ArrayInput | None = None,
-        lr_convention: Literal["gamma0_squared", "table"] = "gamma0_squared",
-        optimizer: str = "sgd",
+        lr_convention: Literal["gamma0_squared", "gamma0", "table"] | None = None,
+        optimizer: AbstractOptimizer | None = None,
     ):
         if not isinstance(architecture, Architecture):
             raise ArgumentTypeError(
@@ -177,8 +187,11 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
             raise ArgumentTypeError(
                 "inputs", "some values are traced (jit, vmap or grad)", "pass concrete numbers"
             )
-        require_limit(architecture, optimizer)
-        self.architecture, self.optimizer = architecture, optimizer
+        self.momentum = require_real(momentum, "momentum", Bounds(0.0, 1.0, "[)"))
+        optimizer = SGD() if optimizer is None else optimizer
+        self.optimizer = require_optimizer(optimizer, self.momentum, tied=tied)
+        require_limit(architecture, self.optimizer)
+        self.architecture = architecture
         self.steps = require_count(steps, "steps", 1)
         if (inputs is None) == (token_ids is None):
             raise ArgumentTypeError(
@@ -214,7 +227,6 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
                 loss=self.loss,
             )
         self.eta0 = require_real(eta0, "eta0", POSITIVE)
-        self.momentum = require_real(momentum, "momentum", Bounds(0.0, 1.0, "[)"))
         self.weights = read_weights(weights, read, self.steps)
         rates = np.ones(self.steps) if schedule is None else as_float64(schedule, "schedule")
         self.schedule = np.asarray(rates)
@@ -225,11 +237,15 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
                 f"{np.min(self.schedule, initial=0):g}",
                 f"pass factors of at least 0, [{self.steps}]",
             )
-        if lr_convention not in ("gamma0_squared", "table"):
+        elementwise = self.optimizer.elementwise
+        known = ("table", "gamma0") if elementwise else ("gamma0_squared", "table")
+        if lr_convention not in (None, *known):
             raise ArgumentError(
-                "lr_convention", f"got {brief(lr_convention)}", "pass gamma0_squared or table"
+                "lr_convention",
+                f"got {brief(lr_convention)} under {self.optimizer}",
+                f"pass {' or '.join(known)}",
             )
-        self.lr_convention = lr_convention
+        self.lr_convention = lr_convention or known[0]
         self.t1 = float(self.steps - 1)
 
     @property
@@ -261,8 +277,13 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
 
     @property
     def rate(self) -> float:
-        """eta_0 in the convention of the limit."""
-        return self.eta0 / (self.architecture.gamma0**2 if self.lr_convention == "table" else 1.0)
+        """eta_0 in the convention of the limit: of gradient descent that of gamma0_squared, of
+        updates that work entry by entry that of the table.
+        """
+        gamma0, table = self.architecture.gamma0, self.lr_convention == "table"
+        if self.optimizer.elementwise:
+            return self.eta0 * (1.0 if table else gamma0)
+        return self.eta0 / (gamma0**2 if table else 1.0)
 
     @property
     def equations(self) -> TrainingEquations:
@@ -283,22 +304,31 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
             readout_std=self.readout_std,
             centred=self.centred,
             tied=self.tied,
+            optimizer=self.optimizer,
         )
 
     @property
     def methods(self) -> tuple[type[AbstractMethod], ...]:
-        """`LinearAlgebra` where every unit is linear, `CausalSampling` where one can be sampled."""
+        """`LinearAlgebra` where every unit is linear, `CausalSampling` where one can be sampled.
+
+        Both need a stream that is linear in its sources; `PopulationSampling` needs finite sizes.
+        """
         a = self.architecture
         heads = a.attention and not math.isinf(a.head_dim)
         exact = not heads and a.mlp in (None, Activation.LINEAR)
         sampled = heads or a.mlp is not None
-        return (LinearAlgebra,) * exact + (CausalSampling,) * sampled
+        finite = (heads or not a.attention) and not math.isinf(a.layers)
+        if a.activation_on_stream is not None or self.optimizer.elementwise:
+            exact = sampled = False
+        return (
+            *(LinearAlgebra,) * exact,
+            *(CausalSampling,) * sampled,
+            *(PopulationSampling,) * finite,
+        )
 
     def default_method(self) -> Method:
-        """`LinearAlgebra` where it applies, else `CausalSampling`."""
-        if LinearAlgebra in self.methods:
-            return LinearAlgebra()
-        return CausalSampling()
+        """The first of `methods`."""
+        return self.methods[0]()
 
     def default_times(self) -> Times:
         """Every evaluation."""
@@ -311,7 +341,23 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         asks for, else of one: more run side by side only where they take at most half of the
         memory that is free.
         """
-        return solve_bytes(self.equations, method or self.default_method())
+        method = method or self.default_method()
+        if isinstance(method, PopulationSampling):
+            return population_cost(self.equations, method).bytes
+        return solve_bytes(self.equations, method)
+
+    def cost(self, method: PopulationSampling | None = None) -> PopulationCost:
+        """Units, innovations, bytes and seconds of `PopulationSampling`; nothing is computed.
+
+        Raises:
+            ArgumentTypeError: another method, whose memory `memory` tells.
+        """
+        method = PopulationSampling() if method is None else method
+        if PopulationSampling not in self.methods or not isinstance(method, PopulationSampling):
+            raise ArgumentTypeError(
+                "method", f"got {type(method).__name__}", "pass PopulationSampling, or see memory"
+            )
+        return population_cost(self.equations, method)
 
     def run(
         self,
@@ -325,4 +371,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         """Called by `solve`; refuses times other than all evaluations."""
         if not np.array_equal(np.asarray(ts), self.default_times()):
             raise ArgumentError("save", "every evaluation is kept", "leave it out")
+        if isinstance(method, PopulationSampling):
+            assert key is not None
+            return solve_populations(self.equations, method, key, progress)
         return solve_training(self.equations, method, key, progress)
