@@ -69,7 +69,7 @@ def test_optimisers_conventions_and_traced_values() -> None:
         "targets": Y,
         "steps": 3,
     }
-    with pytest.raises(NoSuchLimitError, match=r"^optimizer: got 'adam'"):
+    with pytest.raises(ArgumentTypeError, match=r"^optimizer: got 'adam'; pass SGD"):
         TrainingDynamics(**given, eta0=0.1, optimizer="adam")
     with pytest.raises(ArgumentError, match=r"^lr_convention: got 'other'"):
         TrainingDynamics(**given, eta0=0.1, lr_convention="other")  # pyright: ignore[reportArgumentType]

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from translimit import data, describe, limits
 from translimit.core import ConfigError
-from translimit.experiments.bordelon2024.growing_networks import Config
+from translimit.experiments.bordelon2024.particle_problem import ParticleProblem
 from translimit.experiments.bordelon2024.tasks import (
     LANGUAGE_TASKS,
     TASKS,
@@ -41,11 +41,13 @@ _OF_NETWORKS: dict[str, tuple[object, ...]] = {
     "score_gain_rate": (0.0,),
     "rotary": (0.0,),
     "mlp_ratio": (1.0,),
+    "optimizer": ("sgd",),
+    "activation_on_stream": ("none",),
 }
 
 
 @dataclass(frozen=True)
-class OwnProblem(Config):
+class OwnProblem(ParticleProblem):
     """Any problem of the limit, and networks where this library has them.
 
     Attributes:
@@ -130,6 +132,10 @@ class OwnProblem(Config):
         """Whether words are read and predicted."""
         return self.task in LANGUAGE_TASKS or self.vocabulary > 0
 
+    def columns(self) -> int:
+        """Of the embedding, at most."""
+        return self.vocabulary + self.tokens if self.language else super().columns()
+
     @property
     def row_loss(self) -> limits.dmft.AbstractLoss:
         """What a row of outputs pays."""
@@ -171,7 +177,7 @@ class OwnProblem(Config):
 
     def more_of_architecture(self) -> dict[str, Any]:
         """Heads and norms of language models."""
-        return {
+        return super().more_of_architecture() | {
             "mlp_ratio": self.mlp_ratio,
             "final_norm": self.final_norm,
             "qk_norm": None if self.qk_norm == "none" else self.qk_norm,
@@ -187,6 +193,7 @@ class OwnProblem(Config):
             "readout_std": self.readout_std,
             "centred": self.centred,
             "tied": self.tied,
+            "optimizer": self.update,
         }
         if not self.language:
             return given | super().what_is_learned()
@@ -202,9 +209,12 @@ class OwnProblem(Config):
     def lazy(
         self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]
     ) -> Float[np.ndarray, "steps rows *outputs"]:
-        """Predictions with the kernel of the start; NaN where that is not known."""
+        """Predictions with the kernel of the start; NaN where that is not known.
+
+        It is the kernel of gradient descent: other updates have no lazy limit of this form.
+        """
         shape = dynamics.equations.targets
-        if not np.isfinite(ntk).all():
+        if self.optimizer != "sgd" or not np.isfinite(ntk).all():
             return np.full((self.steps, *shape.y.shape), np.nan)
         rows = shape.given.reshape(len(ntk), *shape.given.shape[len(shape.rows) :])
         return limits.dmft.lazy_predictions(

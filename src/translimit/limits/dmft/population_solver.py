@@ -214,7 +214,7 @@ def _pass_cost(plan: ParticlePlan) -> tuple[int, float]:
     own = plan.layers * (room.get("heads", 0) + room.get("neurons", 0))
     arrays = matrices * ((1 + plan.optimizer.slots) * M + 4 * K) + room["stream"] + own
     states = 2 * (plan.layers + 1) * K + 12 * m * matrices
-    doubles = M * (arrays + states) + 4 * M**2 + 6 * K**2
+    doubles = M * (arrays + states) + 4 * M**2 * (matrices > 0) + 6 * K**2
     on_entries = (4 * m + 2 * m + _UPDATE) * M**2
     bases = (room["stream"] + own / max(plan.layers, 1)) / 2
     on_directions = 2 * M * (8 * m * K + 2 * K**2 + 2 * K * bases + 8 * m * bases) + 20 * K**3

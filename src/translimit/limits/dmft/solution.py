@@ -40,7 +40,8 @@ class TrainingSolution(AbstractSolution):
             an axis of outputs, tokens with outputs of their own one before it. Where they are
             centred the start is subtracted.
         stderr: standard error of the predictions over populations, 0 where nothing is sampled.
-        cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth.
+        cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth. By
+            `PopulationSampling` what the extrapolation in 1 / M adds to those of 2 M units.
         loss: sum over rows of their weights times what they pay [steps].
         loss_stderr: its standard error over populations [steps].
         row_loss: what every row pays, [steps, inputs] or [steps, inputs, tokens]; NaN without a
@@ -59,7 +60,7 @@ class TrainingSolution(AbstractSolution):
         score_gain: factor of the scores [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
         outcome: `successful`, or `non_finite` with later rows NaN.
-        discretisation: largest error of the depth ODE's cells in predictions; 0 at finite depth.
+        discretisation: the largest `cell_error`.
         samples: independent populations behind the standard errors; 1 where none are sampled.
         failed_at: where a kernel ceased to be finite, in words; empty otherwise.
     """
@@ -130,6 +131,12 @@ class TrainingSolution(AbstractSolution):
         """
         index = self._layer(layer, self.layers)
         names = [n for n in ("R_h", "R_g", "S_x", "S_p") if n in self._kernels]
+        if not names and self.layers and "motion" in self._kernels:
+            raise ArgumentError(
+                "layer",
+                "PopulationSampling forms no responses",
+                "solve by CausalSampling, or switch them off with omit",
+            )
         if not names:
             raise ArgumentError("layer", "there are no blocks", "look at kernel(0)")
         units = self._kernels[names[0]].shape[1]
