@@ -31,6 +31,7 @@ EVERYTHING = {
     "scaling",
     "checks",
     "predict",
+    "diagnose",
     "extrapolate",
     "train",
     "experiments",
@@ -58,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scaling.adapters": {"core", "describe", "scaling"},
     "predict": {"core", "describe", "limits", "observe", "figures", "scaling"},
     "checks": {"core", "describe", "scaling", "scaling.adapters"},
+    "diagnose": {"core", "describe", "limits", "observe", "figures", "data"},
     "extrapolate": {"core", "describe", "observe", "figures"},
     "train": {"core", "describe", "models", "scaling", "checks", "data", "observe"},
     "experiments": {
@@ -69,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "scaling",
         "checks",
         "predict",
+        "diagnose",
         "extrapolate",
         "train",
         "data",

@@ -3,6 +3,7 @@ from . import checks as checks
 from . import core as core
 from . import data as data
 from . import describe as describe
+from . import diagnose as diagnose
 from . import execute as execute
 from . import experiments as experiments
 from . import explore as explore

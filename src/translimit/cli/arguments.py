@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from translimit.cli.diagnose_arguments import DiagnoseCommand
 from translimit.cli.extrapolate_arguments import ExtrapolateCommand
 from translimit.cli.model_arguments import (
     CoordCheckCommand,
@@ -78,6 +79,7 @@ Command = (
     | CiteCommand
     | GalleryCommand
     | PredictCommand
+    | DiagnoseCommand
     | ExtrapolateCommand
     | DmftCommand
     | ScaleCommand
@@ -99,6 +101,7 @@ COMMANDS: dict[str, type[Command]] = {
     "cite": CiteCommand,
     "gallery": GalleryCommand,
     "predict": PredictCommand,
+    "diagnose": DiagnoseCommand,
     "extrapolate": ExtrapolateCommand,
     "dmft": DmftCommand,
     "scale": ScaleCommand,

@@ -13,6 +13,7 @@ from translimit.cli.arguments import (
     ExampleCommand,
     ListCommand,
 )
+from translimit.cli.diagnose_command import do_diagnose
 from translimit.cli.extrapolate_command import do_extrapolate
 from translimit.cli.model_commands import (
     do_coord_check,
@@ -55,6 +56,7 @@ execute.register(do_claims)
 execute.register(do_report)
 execute.register(do_gallery)
 execute.register(do_predict)
+execute.register(do_diagnose)
 execute.register(do_extrapolate)
 execute.register(do_scale)
 execute.register(do_coord_check)

@@ -7,6 +7,7 @@ from .curves import crossing as crossing
 from .fixes import Fix as Fix
 from .inputs import Tokens as Tokens
 from .inputs import distinct_tokens as distinct_tokens
+from .inputs import read_image as read_image
 from .inputs import read_tokens as read_tokens
 from .loss import Loss as Loss
 from .modules import read_module as read_module

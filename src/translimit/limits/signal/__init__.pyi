@@ -35,6 +35,11 @@ from .readout import initial_loss as initial_loss
 from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
 from .readout import top_gradient as top_gradient
+from .redrawn import REDRAWN_BATCHES as REDRAWN_BATCHES
+from .redrawn import REDRAWN_PAIRS as REDRAWN_PAIRS
+from .redrawn import RedrawnLayer as RedrawnLayer
+from .redrawn import RedrawnPrediction as RedrawnPrediction
+from .redrawn import redrawn_prediction as redrawn_prediction
 from .reduced import ScaleFactors as ScaleFactors
 from .solution import SignalSolution as SignalSolution
 from .spreads import Spread as Spread
