@@ -90,8 +90,8 @@ def test_the_order_of_layers_is_recovered_where_weights_move_slowly(byte_model):
     for _ in range(5):
         layers.append(layer)
         moved = {
-            n: 0.95 * layer.parameters[n]
-            + 0.3 * np.std(layer.parameters[n]) * rng.normal(size=layer.parameters[n].shape)
+            n: 0.8 * layer.parameters[n]
+            + 0.6 * np.std(layer.parameters[n]) * rng.normal(size=layer.parameters[n].shape)
             for n in ("W_Q", "W_K")
         }
         layer = layer.with_parameters(**moved)
@@ -124,7 +124,7 @@ def test_drawn_weights_end_at_the_edge(byte_model):
     assert spectra(byte_model)["W_1"][:, 0].max() > 1.3
 
 
-@pytest.mark.parametrize("kind", ["json", "html", "page"])
+@pytest.mark.parametrize("kind", ["json", "html"])
 def test_every_form_says_the_same(diagnosis, kind):
     if kind == "json":
         told = diagnosis.to_json()
@@ -134,8 +134,7 @@ def test_every_form_says_the_same(diagnosis, kind):
         )
         assert told["observables"]["entropy"][0] is None
     else:
-        text = diagnosis.page() if kind == "page" else diagnosis._repr_html_()
+        text = diagnosis._repr_html_()
         for one in diagnosis.verdicts:
             assert one.sentence.split(":")[0] in text
         assert "overlap" in text
-        assert "http" not in text.split("base64")[0]

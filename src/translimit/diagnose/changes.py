@@ -18,7 +18,7 @@ from jaxtyping import Float
 from translimit.core import ArgumentError, JsonObject, Progress, part_of
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import movement
-from translimit.diagnose.measuring import NAMES, Measured, measure
+from translimit.diagnose.measuring import NAMES, Measured, Rows, measure
 from translimit.diagnose.statistics import sequence_error
 
 #: What a table of differences shows.
@@ -83,7 +83,7 @@ class Changes:
 def changes(
     before: Checkpoint,
     after: Checkpoint,
-    inputs: Sequence[np.ndarray],
+    inputs: Rows,
     *,
     progress: Progress | None = None,
 ) -> Changes:
@@ -207,7 +207,7 @@ class Series:
 
 def series(
     checkpoints: Mapping[int, Checkpoint],
-    inputs: Sequence[np.ndarray],
+    inputs: Rows,
     *,
     progress: Progress | None = None,
 ) -> Series:

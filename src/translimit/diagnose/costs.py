@@ -66,7 +66,7 @@ def diagnosis_cost(
     kinds = len({layer.blocks for layer in checkpoint.layers}) * len(set(lengths))
     seconds = whole / RATE + drawn + COMPILING * kinds * (2 if predicted else 1)
     memory += 8.0 * float((n * checkpoint.dim).sum()) + 8.0 * checkpoint.weights / 2
-    return DiagnosisCost(whole, seconds, memory)
+    return DiagnosisCost(float(whole), float(seconds), float(memory))
 
 
 def require_memory(cost: DiagnosisCost) -> None:

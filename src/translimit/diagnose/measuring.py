@@ -46,6 +46,8 @@ INSIDE = (
 )
 #: All of them: the last axis of `Measured.values` is the place after 0, 1, ..., L layers.
 NAMES = (*STREAM, *INSIDE)
+#: Sequences, of one length or of several.
+Rows = Sequence[np.ndarray] | np.ndarray
 #: Numbers that the layers of sequences that go together hold at most.
 MOST_NUMBERS = 2**27
 
@@ -91,9 +93,9 @@ LayerAt = Callable[[int], Layer]
 
 def measure(
     checkpoint: Checkpoint,
-    entries: Sequence[Float[np.ndarray, "n D"]],
+    entries: Sequence[np.ndarray],
     *,
-    ids: Sequence[np.ndarray] | None = None,
+    ids: Rows | None = None,
     layer_at: LayerAt | None = None,
     atoms: Sequence[int] | None = None,
     progress: Progress | None = None,
@@ -102,7 +104,7 @@ def measure(
 
     Args:
         checkpoint: the network.
-        entries: tokens that enter, of every sequence.
+        entries: tokens that enter, of every sequence [n, D].
         ids: of the sequences, for losses; without them none are taken.
         layer_at: the layer at a place, in place of the checkpoint's own; called once a place.
         atoms: keys that are left out where maps are compared, negative ones from the end; by

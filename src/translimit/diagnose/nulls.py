@@ -92,7 +92,7 @@ class DrawnNetwork:
         key: of this network.
     """
 
-    def __init__(self, checkpoint: Checkpoint, null: Null, key: Key):
+    def __init__(self, checkpoint: Checkpoint, null: Null, key: Key | int):
         self.checkpoint, self.null, self.key = checkpoint, null, key
         self._last: tuple[int, Layer] | None = None
         depth = len(checkpoint.layers)
@@ -115,7 +115,7 @@ class DrawnNetwork:
         return self._last[1]
 
 
-def redrawn(layer: Layer, null: Null, key: Key) -> Layer:
+def redrawn(layer: Layer, null: Null, key: Key | int) -> Layer:
     """A layer with redrawn weights.
 
     Args:
@@ -140,7 +140,7 @@ def redrawn(layer: Layer, null: Null, key: Key) -> Layer:
     return replace(layer, parameters=drawn)
 
 
-def redrawn_entry(checkpoint: Checkpoint, key: Key) -> Checkpoint:
+def redrawn_entry(checkpoint: Checkpoint, key: Key | int) -> Checkpoint:
     """The checkpoint with redrawn tables of words, positions and classes.
 
     Args:
@@ -238,7 +238,7 @@ def generator(key: Key) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int((words[0] << np.uint64(32)) | words[-1])))
 
 
-def _reference(layer: Layer, key: Key) -> Parameters:
+def _reference(layer: Layer, key: Key | int) -> Parameters:
     stds, found = reference_stds(layer), {}
     for name, value in layer.parameters.items():
         if name in MATRICES:

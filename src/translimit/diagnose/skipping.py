@@ -11,7 +11,6 @@ Reference: documentation, "Diagnosing a checkpoint".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from translimit.core import ArgumentError, JsonObject, Progress, in_float64, wit
 from translimit.describe import Layer as Blocks
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layers import Layer, Parameters, pass_layer
+from translimit.diagnose.measuring import Rows
 from translimit.diagnose.statistics import sequence_error
 
 
@@ -67,7 +67,7 @@ class Skipped:
 
 def skip(
     checkpoint: Checkpoint,
-    inputs: Sequence[np.ndarray],
+    inputs: Rows,
     what: Literal["layers", "heads"] = "layers",
     *,
     progress: Progress | None = None,

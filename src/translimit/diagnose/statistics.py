@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from translimit.core import Floats
 from translimit.diagnose.measuring import NAMES, Measured
@@ -67,7 +67,7 @@ def sequence_error(rows: Float[np.ndarray, "sequences ..."]) -> Floats:
     count = len(rows)
     if count < 2:
         return np.full(rows.shape[1:], np.nan)
-    return np.std(rows, axis=0, ddof=1) / np.sqrt(count)
+    return np.asarray(np.std(rows, axis=0, ddof=1) / np.sqrt(count))
 
 
 def compare_with_null(
@@ -115,7 +115,7 @@ def compare_all(measured: Measured, nulls: Sequence[Measured]) -> dict[str, Comp
     }
 
 
-def student(degrees: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+def student(degrees: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """The two-sided threshold of Student's t at `LEVEL`.
 
     Args:

@@ -32,6 +32,12 @@ from .head_outputs import effective_heads as effective_heads
 from .head_outputs import head_alikeness as head_alikeness
 from .head_outputs import head_cosines as head_cosines
 from .head_outputs import overlap_update as overlap_update
+from .module_hooks import Seen as Seen
+from .module_hooks import blocks_of as blocks_of
+from .module_hooks import call_module as call_module
+from .module_hooks import hooked as hooked
+from .module_hooks import rows_of as rows_of
+from .module_hooks import stream_between as stream_between
 from .moments import anisotropy as anisotropy
 from .moments import excess_kurtosis as excess_kurtosis
 from .moments import moment_names as moment_names
@@ -55,3 +61,5 @@ from .streams import overlap_between as overlap_between
 from .streams import participation as participation
 from .streams import token_overlap as token_overlap
 from .streams import varying_ratio as varying_ratio
+from .watching import Watch as Watch
+from .watching import watch as watch

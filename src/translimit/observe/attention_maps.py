@@ -25,7 +25,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Int
 
 from translimit.core import AnyArray
-from translimit.observe.streams import namespace
+from translimit.observe.streams import as_array, namespace
 
 #: A weight above this makes its query one-hot.
 ONE_HOT = 0.95
@@ -70,7 +70,7 @@ def score_spread(scores: Maps, visible: Mask) -> Float[AnyArray, ""]:
     kept = xp.where(visible, scores, 0.0)
     mean = kept.sum(axis=-1, keepdims=True) / count
     square = (xp.where(visible, kept - mean, 0.0) ** 2).sum(axis=-1) / count[:, 0]
-    return _over_queries(square, visible) ** 0.5
+    return as_array(_over_queries(square, visible) ** 0.5)
 
 
 def inverse_participation(attention: Maps) -> Float[AnyArray, ""]:
@@ -79,7 +79,7 @@ def inverse_participation(attention: Maps) -> Float[AnyArray, ""]:
     Args:
         attention: P.
     """
-    return (attention**2).sum(axis=-1).mean()
+    return as_array((attention**2).sum(axis=-1).mean())
 
 
 def one_hot_share(attention: Maps, visible: Mask) -> Float[AnyArray, ""]:
@@ -111,7 +111,7 @@ def sink(attention: Maps) -> Float[AnyArray, ""]:
         attention: P, of two tokens at least.
     """
     half = attention.shape[-1] // 2
-    return key_weights(attention)[:, :half].max(axis=-1).mean()
+    return as_array(key_weights(attention)[:, :half].max(axis=-1).mean())
 
 
 def sink_keys(attention: Maps) -> Int[AnyArray, " heads"]:
@@ -130,7 +130,7 @@ def first_key(attention: Maps) -> Float[AnyArray, ""]:
     Args:
         attention: P.
     """
-    return key_weights(attention)[:, 0].mean()
+    return as_array(key_weights(attention)[:, 0].mean())
 
 
 def head_variance(attention: Maps, visible: Mask) -> Float[AnyArray, ""]:
@@ -142,10 +142,10 @@ def head_variance(attention: Maps, visible: Mask) -> Float[AnyArray, ""]:
     """
     xp, heads = namespace(attention), len(attention)
     if heads < 2:
-        return attention.sum() * xp.nan
+        return as_array(attention.sum() * xp.nan)
     relative = attention * visible.sum(axis=-1)[:, None]
     spread = ((relative - relative.mean(axis=0)) ** 2).sum(axis=0) / (heads - 1)
-    return xp.where(visible, spread, 0.0).sum() / visible.sum()
+    return as_array(xp.where(visible, spread, 0.0).sum() / visible.sum())
 
 
 def map_distances(
@@ -196,4 +196,4 @@ def _over_queries_of(
 
 
 def _over_queries(rows: Float[AnyArray, "heads tokens"], visible: Mask) -> Float[AnyArray, ""]:
-    return _over_queries_of(rows, visible).mean()
+    return as_array(_over_queries_of(rows, visible).mean())

@@ -29,7 +29,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 
 from translimit.core import AnyArray
-from translimit.observe.streams import namespace
+from translimit.observe.streams import as_array, namespace
 
 Heads = Float[AnyArray, "heads tokens dim"]
 
@@ -74,7 +74,8 @@ def head_alikeness(outputs: Heads) -> tuple[Float[AnyArray, ""], Float[AnyArray,
     count = pairs.sum()
     mean = xp.where(pairs, sizes, 0.0).sum() / xp.where(count > 0, count, 1)
     largest = xp.where(pairs, sizes, 0.0).max()
-    return xp.where(count > 0, mean, xp.nan), xp.where(count > 0, largest, xp.nan)
+    found = [xp.where(count > 0, one, xp.nan) for one in (mean, largest)]
+    return as_array(found[0]), as_array(found[1])
 
 
 def effective_heads(outputs: Heads) -> Float[AnyArray, ""]:
@@ -85,7 +86,7 @@ def effective_heads(outputs: Heads) -> Float[AnyArray, ""]:
     """
     xp, gram = namespace(outputs), _gram(outputs)
     below = (gram**2).sum()
-    return xp.diagonal(gram).sum() ** 2 / xp.where(below > 0, below, xp.nan)
+    return as_array(xp.diagonal(gram).sum() ** 2 / xp.where(below > 0, below, xp.nan))
 
 
 def overlap_update(stream: Float[AnyArray, "tokens dim"], outputs: Heads) -> OverlapUpdate:
@@ -105,7 +106,7 @@ def overlap_update(stream: Float[AnyArray, "tokens dim"], outputs: Heads) -> Ove
     variance = (t**2).sum() + 2 * (apart**2).sum()
     total = t.sum() + apart.sum()
     z = total / xp.where(variance > 0, variance, xp.nan) ** 0.5
-    return OverlapUpdate(t.sum(), apart.sum(), xp.trace(c), z)
+    return OverlapUpdate(*map(as_array, (t.sum(), apart.sum(), xp.trace(c), z)))
 
 
 def _gram(outputs: Heads) -> Float[AnyArray, "heads heads"]:

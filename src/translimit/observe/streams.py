@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 
 from translimit.core import AnyArray
@@ -55,7 +56,7 @@ def mean_share(tokens: Float[AnyArray, "*batch tokens dim"]) -> Float[AnyArray, 
         tokens: of any norms.
     """
     common = (tokens.mean(axis=-2) ** 2).sum(axis=-1)
-    return _over(common, (tokens**2).sum(axis=-1).mean(axis=-1))
+    return as_array(_over(common, (tokens**2).sum(axis=-1).mean(axis=-1)))
 
 
 def participation(overlaps: Float[AnyArray, "*batch tokens tokens"]) -> Float[AnyArray, "*batch"]:
@@ -64,7 +65,7 @@ def participation(overlaps: Float[AnyArray, "*batch tokens tokens"]) -> Float[An
     Args:
         overlaps: R, of `cosines`.
     """
-    return overlaps.shape[-1] ** 2 / (overlaps**2).sum(axis=(-2, -1))
+    return as_array(overlaps.shape[-1] ** 2 / (overlaps**2).sum(axis=(-2, -1)))
 
 
 def effective_rank_of(
@@ -80,7 +81,7 @@ def effective_rank_of(
     safe = xp.where(whole[..., None, None], overlaps, xp.eye(overlaps.shape[-1]))
     share = xp.maximum(xp.linalg.eigvalsh(safe), 0.0) / overlaps.shape[-1]
     logs = xp.log(xp.where(share > 0, share, 1.0))
-    return xp.where(whole, xp.exp(-(share * logs).sum(axis=-1)), xp.nan)
+    return as_array(xp.where(whole, xp.exp(-(share * logs).sum(axis=-1)), xp.nan))
 
 
 def largest_share(tokens: Float[AnyArray, "*batch tokens dim"]) -> Float[AnyArray, "*batch"]:
@@ -90,7 +91,7 @@ def largest_share(tokens: Float[AnyArray, "*batch tokens dim"]) -> Float[AnyArra
         tokens: of any norms.
     """
     squares = (tokens**2).sum(axis=-1)
-    return _over(squares.max(axis=-1), squares.sum(axis=-1))
+    return as_array(_over(squares.max(axis=-1), squares.sum(axis=-1)))
 
 
 def branch_ratio(
@@ -102,7 +103,8 @@ def branch_ratio(
         branch: a, what is added.
         stream: x, what it is added to.
     """
-    return _over((branch**2).sum(axis=(-2, -1)), (stream**2).sum(axis=(-2, -1))) ** 0.5
+    squares = ((one**2).sum(axis=(-2, -1)) for one in (branch, stream))
+    return as_array(_over(*squares) ** 0.5)
 
 
 def varying_ratio(
@@ -117,7 +119,7 @@ def varying_ratio(
     centred = [one - one.mean(axis=-2, keepdims=True) for one in (branch, stream)]
     xp = namespace(stream)
     varies = (centred[1] ** 2).sum(axis=(-2, -1)) > 1e-24 * (stream**2).sum(axis=(-2, -1))
-    return xp.where(varies, branch_ratio(*centred), xp.nan)
+    return as_array(xp.where(varies, branch_ratio(*centred), xp.nan))
 
 
 def median_ratio(
@@ -130,7 +132,7 @@ def median_ratio(
         stream: x, what it is added to.
     """
     each = _over((branch**2).sum(axis=-1), (stream**2).sum(axis=-1)) ** 0.5
-    return namespace(each).median(each, axis=-1)
+    return as_array(namespace(each).median(each, axis=-1))
 
 
 def outliers(
@@ -174,7 +176,17 @@ def namespace(array: AnyArray) -> Any:
     return array.__array_namespace__()
 
 
+def as_array(value: Any) -> Any:
+    """An array: what NumPy reduced to a number, as an array without axes.
+
+    Args:
+        value: an array of either kind, or a number of NumPy.
+    """
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def _over(top: Any, bottom: Any) -> Any:
     """A ratio; NaN over nothing."""
+    bottom = as_array(bottom)
     xp = namespace(bottom)
     return top / xp.where(bottom > 0, bottom, xp.nan)
