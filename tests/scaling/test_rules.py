@@ -16,8 +16,11 @@ BASE = Size(head_dim=16, heads=4, layers=2)
 TARGET = Size(head_dim=32, heads=8, layers=8)
 
 MATRICES = {Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_GATE, Role.MLP_OUT}
+MATRICES |= {Role.EXPERT_IN, Role.EXPERT_OUT}  # with as many experts in the target
 LOGIT_MATRICES = {Role.QUERY, Role.KEY}
-LOGIT_VECTORS = {Role.QUERY_BIAS, Role.KEY_BIAS, Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN}
+LOGIT_VECTORS = {
+    *(Role.QUERY_BIAS, Role.KEY_BIAS, Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.QK_GAIN),
+}
 BLOCK_VECTORS = {
     Role.BLOCK_NORM_GAIN,
     Role.BLOCK_NORM_BIAS,
@@ -27,6 +30,9 @@ BLOCK_VECTORS = {
     Role.MLP_GATE_BIAS,
     Role.MLP_OUT_BIAS,
     Role.SHAPED_GAIN,
+    Role.BRANCH_GAIN,
+    Role.EXPERT_IN_BIAS,
+    Role.EXPERT_OUT_BIAS,
 }
 EMBEDDINGS = {
     Role.TOKEN_EMBEDDING,
@@ -44,6 +50,9 @@ ROWS = [
     FINAL,
     {Role.READOUT},
     {Role.READOUT_BIAS},
+    {Role.QK_GAIN_SHARED},
+    {Role.ROUTER},
+    {Role.ROUTER_BIAS},
 ]
 
 exponents = st.floats(0.5, 1.0)
@@ -80,6 +89,9 @@ def printed(optimizer, m_N, m_d, m_L, aA, aL):
         (1, 1, 1 / m_d),
         (1, 1, 1 / m_d),
         (1, 1, 1),
+        (1, q * t, b / m_N / q),
+        (m_d**-0.5, t / m_d, b),
+        (1, t, b),
     ]
     s, Q = m_L ** (2 * aL - 1), m_N ** (2 * aA - 2)
     sgd = [
@@ -91,6 +103,9 @@ def printed(optimizer, m_N, m_d, m_L, aA, aL):
         (1, m_d, None),
         (1, m_d, None),
         (1, 1, None),
+        (1, m_N * Q * s, None),
+        (m_d**-0.5, s / m_d, None),
+        (1, s, None),
     ]
     if optimizer in ("sgd", "momentum"):
         return sgd
@@ -357,16 +372,27 @@ def test_other_decays():
     assert root.role(Role.MLP_IN).wd == 2.0  # m_d^{1/2}
     assert root.role(Role.TOKEN_EMBEDDING).wd == 1.0
     assert rules(BASE, wider, optimizer="adamw").role(Role.MLP_IN).wd == 4.0
+    inverse = rules(BASE, wider, optimizer="adamw", decay="inverse_width")
+    assert inverse.role(Role.MLP_IN).wd == 1.0  # eta lambda falls like 1 / m_d
+    assert inverse.role(Role.TOKEN_EMBEDDING).wd == 1.0
+    scale = rules(BASE, wider, optimizer="adamw", decay="timescale")
+    assert scale.table() == rules(BASE, wider, optimizer="adamw").table()  # at one horizon
 
 
-def test_another_mlp_ratio_goes_by_fan_in():
+def test_another_mlp_ratio_returns_through_a_random_output_map():
     base = Size(head_dim=8, heads=4, layers=2, mlp_ratio=4)
     target = Size(head_dim=8, heads=4, layers=2, mlp_ratio=16)  # the hidden axis alone, x 4
     adam = rules(base, target, optimizer="adamw", change_mlp_ratio=True)
     assert (adam.role("mlp_out").init, adam.role("mlp_out").lr) == (0.5, 0.25)
     assert (adam.role("mlp_in").init, adam.role("mlp_in").lr) == (1, 1)
     assert adam.role("query") == rules(base, base, optimizer="adamw").role("query")
-    assert "were not measured" in adam.warnings[-1]
+    assert "is a large change" in adam.warnings[-1]
+    # By fan-in alone the epsilon would be 1/4 and the rate of SGD 4.
+    assert (adam.role("mlp_in").eps, adam.role("mlp_out").eps) == (0.5, 1)
+    assert (adam.role("mlp_in_bias").lr, adam.role("mlp_in_bias").eps) == (1, 0.5)
+    sgd = rules(base, target, optimizer="sgd", change_mlp_ratio=True)
+    assert [sgd.role(name).lr for name in ("mlp_in", "mlp_in_bias", "mlp_out")] == [2, 2, 0.25]
+    assert sgd.role("mlp_gate").lr == 2
 
 
 def test_the_base_is_the_identity():
@@ -385,7 +411,7 @@ def test_groups_are_a_partition():
     told = sorted(role for roles in groups.values() for role in roles)
     assert told == sorted(set(Role) - WITHOUT_RULE)
     assert all(made.role(role) == rule for rule, roles in groups.items() for role in roles)
-    assert len(groups) == 7
+    assert len(groups) == 9
 
 
 def test_rules_of_two_steps_are_the_rules_of_one():
@@ -409,6 +435,7 @@ def test_axes():
         Axis.QUERIES: 24,
         Axis.KEYS: 8,
         Axis.HIDDEN: 72,
+        Axis.HEAD_DIM: 4,
     }
 
 

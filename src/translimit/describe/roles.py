@@ -1,8 +1,9 @@
 """The roles of parameters: what one is in the network decides every one of its rules.
 
-A rule depends on three facts about a role: which axes its weight maps from and to, whether it
-sits in a block, and whether it moves the attention scores. A vector is a weight on the constant
-input 1, so its fan-in is 1; axes that are never scaled (pixels, vocabulary, classes) count as 1.
+A rule depends on four facts about a role: which axes its weight maps from and to, whether it
+sits in a block, whether it moves the attention scores, and whether it sees only the tokens that a
+router sends to it. A vector is a weight on the constant input 1, so its fan-in is 1; axes that are
+never scaled (pixels, vocabulary, classes) count as 1.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Axis(enum.Enum):
     QUERIES = "queries"
     KEYS = "keys"
     HIDDEN = "hidden"
+    HEAD_DIM = "head_dim"
 
     def length(self, size: Size) -> float:
         """Entries at given sizes; 1 for an axis that is never scaled."""
@@ -34,6 +36,8 @@ class Axis(enum.Enum):
                 return float(size.head_dim * size.groups)
             case Axis.HIDDEN:
                 return size.width * size.mlp_ratio
+            case Axis.HEAD_DIM:
+                return float(size.head_dim)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class _Facts:
     fan_out: Axis
     in_block: bool = False
     moves_scores: bool = False
+    routed: bool = False
 
 
 class Role(enum.StrEnum):
@@ -51,7 +56,10 @@ class Role(enum.StrEnum):
     `POSITION_EMBEDDING`. An RMS norm has a gain and no bias. The exact gradient of `KEY_BIAS` is
     zero without rotary positions, since softmax removes it: leave it out of coordinate checks. A
     `SHAPED_GAIN` weighs the parts of a shaped attention matrix, a `BRANCH_GAIN` the entries of what
-    a branch adds. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
+    a branch adds: LayerScale, or the gain of a norm at the end of a branch. An `EXPERT_IN` is an
+    input projection or gate of the experts behind a `ROUTER`; a shared expert is an MLP. A
+    `QK_GAIN` is the gain of a norm of queries or keys with an entry a channel, `QK_GAIN_SHARED` one
+    that all heads share; `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` say which of the two it belongs to. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
     An `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
     """
 
@@ -87,6 +95,12 @@ class Role(enum.StrEnum):
     EMBEDDING_NORM_BIAS = "embedding_norm_bias"
     ROUTER = "router"
     ROUTER_BIAS = "router_bias"
+    EXPERT_IN = "expert_in"
+    EXPERT_OUT = "expert_out"
+    EXPERT_IN_BIAS = "expert_in_bias"
+    EXPERT_OUT_BIAS = "expert_out_bias"
+    QK_GAIN = "qk_gain"
+    QK_GAIN_SHARED = "qk_gain_shared"
     READOUT_DENSE = "readout_dense"
     READOUT_DENSE_BIAS = "readout_dense_bias"
     EMBEDDING_MATRIX = "embedding_matrix"
@@ -113,6 +127,11 @@ class Role(enum.StrEnum):
         return _FACTS[self].moves_scores
 
     @property
+    def is_routed(self) -> bool:
+        """Whether its gradient comes from the tokens that a router sends: a share 1 / experts."""
+        return _FACTS[self].routed
+
+    @property
     def is_hidden_matrix(self) -> bool:
         """Whether both of its axes grow; this is what Muon orthogonalises."""
         return Axis.FIXED not in (self.fan_in, self.fan_out)
@@ -125,7 +144,7 @@ class Role(enum.StrEnum):
     @property
     def is_gain(self) -> bool:
         """Whether it starts at a constant, 1 as a rule."""
-        return self.value.endswith("_gain")
+        return self.value.endswith("_gain") or self is Role.QK_GAIN_SHARED
 
     @property
     def is_bias(self) -> bool:
@@ -133,7 +152,12 @@ class Role(enum.StrEnum):
         return self.value.endswith("_bias")
 
 
-_ENDS = frozenset({Role.ATTENTION_OUT, Role.ATTENTION_OUT_BIAS, Role.MLP_OUT, Role.MLP_OUT_BIAS})
+_ENDS = frozenset(
+    {
+        *(Role.ATTENTION_OUT, Role.ATTENTION_OUT_BIAS, Role.MLP_OUT, Role.MLP_OUT_BIAS),
+        *(Role.EXPERT_OUT, Role.EXPERT_OUT_BIAS),
+    }
+)
 
 _EMBEDDING = _Facts(Axis.FIXED, Axis.STREAM)
 _BLOCK_VECTOR = _Facts(Axis.FIXED, Axis.STREAM, in_block=True)
@@ -172,8 +196,14 @@ _FACTS: dict[Role, _Facts] = {
     Role.BRANCH_GAIN: _BLOCK_VECTOR,
     Role.EMBEDDING_NORM_GAIN: _EMBEDDING,
     Role.EMBEDDING_NORM_BIAS: _EMBEDDING,
-    Role.ROUTER: _Facts(Axis.STREAM, Axis.FIXED, in_block=True),
-    Role.ROUTER_BIAS: _Facts(Axis.FIXED, Axis.FIXED, in_block=True),
+    Role.ROUTER: _Facts(Axis.STREAM, Axis.FIXED, in_block=True, routed=True),
+    Role.ROUTER_BIAS: _Facts(Axis.FIXED, Axis.FIXED, in_block=True, routed=True),
+    Role.EXPERT_IN: _Facts(Axis.STREAM, Axis.HIDDEN, in_block=True, routed=True),
+    Role.EXPERT_OUT: _Facts(Axis.HIDDEN, Axis.STREAM, in_block=True, routed=True),
+    Role.EXPERT_IN_BIAS: _Facts(Axis.FIXED, Axis.HIDDEN, in_block=True, routed=True),
+    Role.EXPERT_OUT_BIAS: _Facts(Axis.FIXED, Axis.STREAM, in_block=True, routed=True),
+    Role.QK_GAIN: _QUERY_VECTOR,
+    Role.QK_GAIN_SHARED: _Facts(Axis.FIXED, Axis.HEAD_DIM, in_block=True, moves_scores=True),
     Role.READOUT_DENSE: _Facts(Axis.STREAM, Axis.STREAM),
     Role.READOUT_DENSE_BIAS: _EMBEDDING,
     Role.EMBEDDING_MATRIX: _EMBEDDING,
@@ -184,11 +214,8 @@ _FACTS: dict[Role, _Facts] = {
 #: Roles for which no rule of scaling was derived and verified: rules refuse them by name.
 WITHOUT_RULE: frozenset[Role] = frozenset(
     {
-        Role.BRANCH_GAIN,
         Role.EMBEDDING_NORM_GAIN,
         Role.EMBEDDING_NORM_BIAS,
-        Role.ROUTER,
-        Role.ROUTER_BIAS,
         Role.READOUT_DENSE,
         Role.READOUT_DENSE_BIAS,
         Role.EMBEDDING_MATRIX,

@@ -7,6 +7,7 @@
 | d = N H | `width` |
 | L | `layers` |
 | r | `mlp_ratio`, hidden width over d |
+| E, k | `experts`, `active_experts` |
 
 Tokens, patch dimension, vocabulary and classes are never scaled and do not appear.
 """
@@ -34,7 +35,10 @@ class Size(Record):
         heads: query heads H.
         layers: blocks L of attention and MLP.
         kv_heads: key/value heads G, a divisor of H; as many as query heads by default.
-        mlp_ratio: hidden units of the MLP over the width, 4 by default as in GPT-2.
+        mlp_ratio: hidden units of the MLP, or of one expert, over the width; 4 by default as in
+            GPT-2.
+        experts: experts E of a mixture, shared ones not counted; None where there are none.
+        active_experts: experts k that a token is sent to, at most E; 1 by default.
 
     Raises:
         ArgumentTypeError: a size that is no integer.
@@ -49,6 +53,8 @@ class Size(Record):
     layers: int
     kv_heads: int | None = None
     mlp_ratio: float | int = 4.0
+    experts: int | None = None
+    active_experts: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("head_dim", "heads", "layers"):
@@ -62,6 +68,27 @@ class Size(Record):
                 f"pass a divisor of {self.heads}",
             )
         object.__setattr__(self, "mlp_ratio", require_real(self.mlp_ratio, "mlp_ratio", POSITIVE))
+        self._require_experts()
+
+    def _require_experts(self) -> None:
+        if self.experts is None:
+            if self.active_experts is not None:
+                raise ArgumentError(
+                    "active_experts",
+                    f"got {self.active_experts} without experts",
+                    "pass experts as well",
+                )
+            return
+        experts = require_count(self.experts, "experts")
+        active = 1 if self.active_experts is None else self.active_experts
+        if require_count(active, "active_experts") > experts:
+            raise ArgumentError(
+                "active_experts",
+                f"{active} of {experts} experts",
+                f"pass at most {experts}",
+            )
+        object.__setattr__(self, "experts", experts)
+        object.__setattr__(self, "active_experts", active)
 
     @classmethod
     def of_width(cls, width: int, *, heads: int, **sizes: Any) -> Size:

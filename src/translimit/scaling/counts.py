@@ -11,10 +11,15 @@ Take a role whose weight maps n_in to n_out entries (ratios target / base; an ax
 scaled counts as 1). With q = m_N^{alpha_A - 1} for what makes keys or queries and 1 else, and with
 the depth factors 1 outside of blocks,
 
-    D = q m_L^{alpha_L - 1} / n_in     movement of an entry that moves scores and stream by O(1)
-    g = m_L^{-alpha_L} / (q n_out)     size of an entry of the gradient
+    D = q m_L^{alpha_L - 1} / n_in         movement of an entry that moves scores and stream by O(1)
+    g = share m_L^{-alpha_L} / (q n_out)   size of an entry of the gradient
 
     SGD: rate D / g;  Adam: rate D, epsilon g;  sign: rate D;  Muon: rate D (n_in n_out)^{1/2}
+
+The share is 1, but for what a router feeds: the share k / E of the tokens reaches an expert, each
+with a gate of 1 / k, which makes 1 / m_E. What writes to hidden units counts (m_d m_M)^{1/2} for
+n_out, M hidden units wide: its gradient returns through an output map that starts at M^{-1/2} at
+random. At a fixed ratio of M to d that is n_out.
 
 D is 1 / n_in because an update is coherent with the activations that made it, and so sums over
 them; weights at random sum incoherently, and start at n_in^{-1/2}. The readout starts at 1 / n_in,
@@ -28,7 +33,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from translimit.describe import Role, RoleRule, Size, Update
+from translimit.describe import Axis, Role, RoleRule, Size, Update
 from translimit.scaling.question import Question
 
 
@@ -43,7 +48,9 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
     q = question.m_N ** (question.alpha_A - 1) if role.moves_scores else 1.0
     m_L = question.m_L if role.in_block else 1.0
     movement = q * m_L ** (question.alpha_L - 1) / n_in
-    gradient = m_L**-question.alpha_L / (q * n_out)
+    share = 1 / question.m_E if role.is_routed else 1.0
+    back = (question.m_d * n_out) ** 0.5 if role.fan_out is Axis.HIDDEN else n_out
+    gradient = share * m_L**-question.alpha_L / (q * back)
     update = update_of(question, role)
     match update:
         case Update.GRADIENT:

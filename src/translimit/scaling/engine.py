@@ -41,7 +41,7 @@ from translimit.scaling.question import (
 from translimit.scaling.styles import global_lr, score_scale, styled_rule
 
 #: Of the JSON form; a change of any rule is a new version.
-SCHEMA = 2
+SCHEMA = 3
 KIND = "translimit.scaling.rules"
 
 
@@ -296,6 +296,9 @@ def rules(
     muon_adjust: MuonAdjust = "original",
     muon_heads: MuonHeads = "stacked",
     change_mlp_ratio: bool = False,
+    branch_gain: bool = False,
+    scaled_embedding: bool = False,
+    normalised_gates: bool = True,
     unsafe: bool = False,
 ) -> Rules:
     """What a target must change for the values tuned at a base to carry over.
@@ -310,7 +313,8 @@ def rules(
             (decoupled decay), `sign` (signSGD, Lion) or `muon` (hidden matrices by Muon, all
             else by AdamW).
         alpha_A: of the scores, N^{-alpha_A}. At 1 there is a limit N to infinity; at 1/2 there is
-            none beyond the first steps, and scores are the usual scaled dot product.
+            none beyond the first steps, and scores are the usual scaled dot product. With a norm
+            of queries and keys, cosines times a fixed number are 1, those times N^{1/2} are 1/2.
         alpha_L: of the branches, L^{-alpha_L}. At 1 blocks are not lazy; at 1/2 each is
             asymptotically linear in its own weights.
         style: `canonical` (multipliers of branches, scores and readout explicit), `folded` (none
@@ -323,22 +327,31 @@ def rules(
         qk_norm: whether queries and keys are normalised.
         packed_qkv: query, key and value are one tensor with one rate.
         fold_scores: the module's scale is fixed at N^{-1/2}: put the rest into W_Q (folded style).
-        decay: `constant` keeps eta lambda; `independent` is for w <- w - lambda w without the
-            rate; `sqrt_width` lets lambda of hidden matrices grow like d^{1/2} under AdamW (Fan
-            et al., arXiv 2510.15262, for the steady state of long training).
+        decay: `constant` keeps eta lambda; `timescale` the same, and with the number of steps
+            the share of the run, 1 / (eta lambda T), that weights remember (`batch_rule`);
+            `independent` is for w <- w - lambda w without the rate; `inverse_width` lets
+            eta lambda of hidden matrices fall like 1 / d, as AdamW with an unscaled lambda does;
+            `sqrt_width` lets lambda of hidden matrices grow like d^{1/2} under AdamW (Fan et al.,
+            arXiv 2510.15262, for the steady state of long training).
         clipping: the global gradient norm is clipped, so that styles are not equivalent.
         muon_adjust: the shape factor that the implementation has: `none`, `original`
             max(1, n_out / n_in)^{1/2}, or `match_rms_adamw` 0.2 max(n_out, n_in)^{1/2}.
         muon_heads: whether Q, K and V are orthogonalised `stacked`, or head by head, `separate`.
-        change_mlp_ratio: let base and target have different MLP ratios, with rules by fan-in.
-        unsafe: allow exponents outside [1/2, 1].
+        change_mlp_ratio: let base and target have different MLP ratios.
+        branch_gain: every branch ends in a trained gain, of a norm or LayerScale: the folded style
+            puts b there, for in front of a norm it does nothing.
+        scaled_embedding: the module multiplies its token embedding by d^{1/2}, like Gemma.
+        normalised_gates: the gates of the active experts sum to a constant.
+        unsafe: allow exponents outside [1/2, 1], and experts that change under SGD.
 
     Raises:
         ArgumentError: an exponent outside of its range, an unknown choice, or choices that
             contradict each other.
         ShapeMismatchError: different MLP ratios.
         UnsupportedModuleError: the module has no place for a factor (tied and folded without a
-            final gain; one packed tensor with two rates; folded scores behind a norm).
+            final gain; one packed tensor with two rates; folded scores behind a norm); a mixture
+            without a flat choice (gates that do not sum to a constant, one active expert with a
+            renormalised gate, SGD with another number of experts).
 
     >>> small, large = Size(head_dim=16, heads=4, layers=2), Size(head_dim=32, heads=8, layers=8)
     >>> made = rules(small, large, optimizer="adamw", style="folded")
@@ -363,6 +376,9 @@ def rules(
         muon_adjust=muon_adjust,
         muon_heads=muon_heads,
         change_mlp_ratio=change_mlp_ratio,
+        branch_gain=branch_gain,
+        scaled_embedding=scaled_embedding,
+        normalised_gates=normalised_gates,
         unsafe=unsafe,
     )
     return Rules(question)

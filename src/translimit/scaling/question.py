@@ -28,7 +28,7 @@ from translimit.describe import (
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
 Style = Literal["canonical", "folded", "single_lr", "unit_init"]
-Decay = Literal["constant", "independent", "sqrt_width"]
+Decay = Literal["constant", "timescale", "independent", "inverse_width", "sqrt_width"]
 MuonAdjust = Literal["none", "original", "match_rms_adamw"]
 MuonHeads = Literal["stacked", "separate"]
 
@@ -69,6 +69,9 @@ class Question(Record):
     muon_adjust: MuonAdjust = "original"
     muon_heads: MuonHeads = "stacked"
     change_mlp_ratio: bool = False
+    branch_gain: bool = False
+    scaled_embedding: bool = False
+    normalised_gates: bool = True
     unsafe: bool = False
 
     def __post_init__(self) -> None:
@@ -94,9 +97,10 @@ class Question(Record):
                 "mlp_ratio",
                 f"is {self.base.mlp_ratio:g} in the base and {self.target.mlp_ratio:g} in the "
                 "target",
-                "keep it, or pass change_mlp_ratio=True for rules by fan-in",
+                "keep it, or pass change_mlp_ratio=True (--change-mlp-ratio) for the rules of another",
             )
         self._require_places()
+        self._require_experts()
 
     def _exponent(self, name: str) -> float:
         value = require_real(getattr(self, name), name)
@@ -115,6 +119,12 @@ class Question(Record):
                 "for the multiplier of the readout",
                 "train a final gain, or use style='canonical' with an explicit multiplier",
             )
+        if self.scaled_embedding and self.style not in ("canonical", "folded"):
+            raise UnsupportedModuleError(
+                "scaled_embedding",
+                f"style {self.style!r} gives every tensor a multiplier of its own",
+                "use style='folded' or 'canonical'",
+            )
         if self.fold_scores and self.style != "folded":
             raise UnsupportedModuleError(
                 "fold_scores",
@@ -126,6 +136,44 @@ class Question(Record):
                 "fold_scores",
                 "a norm of queries and keys undoes what is folded into W_Q",
                 "set the scale of the module",
+            )
+
+    def _require_experts(self) -> None:
+        """Refuse mixtures for which there is no flat choice."""
+        base, target = self.base, self.target
+        if (base.experts is None) != (target.experts is None):
+            raise ShapeMismatchError(
+                "experts",
+                f"are {base.experts} in the base and {target.experts} in the target",
+                "mix experts in both, or in neither",
+            )
+        if base.experts is None:
+            return
+        changed = (base.experts, base.active_experts) != (target.experts, target.active_experts)
+        if not self.normalised_gates and changed:
+            raise UnsupportedModuleError(
+                "normalised_gates",
+                "gates that do not sum to a constant shrink as experts are added: no rule keeps "
+                "what the branch adds",
+                "divide the gates of the active experts by their sum, or keep the experts",
+            )
+        if self.normalised_gates and 1 in (base.active_experts, target.active_experts):
+            raise UnsupportedModuleError(
+                "active_experts",
+                "one expert with a renormalised gate has the gate 1, and its router no gradient",
+                "send every token to two experts at least, or pass normalised_gates=False and "
+                "keep the experts",
+            )
+        if (
+            self.kind.update is Update.GRADIENT
+            and base.experts != target.experts
+            and not self.unsafe
+        ):
+            raise UnsupportedModuleError(
+                "experts",
+                f"go from {base.experts} to {target.experts} under {self.kind.name!r}, where the "
+                "counted rate overshoots: it was measured to grow like E^0.4",
+                "keep the experts, use Adam or Muon, or pass unsafe=True for the count",
             )
 
     @property
@@ -161,6 +209,11 @@ class Question(Record):
         return self.target.layers / self.base.layers
 
     @property
+    def m_E(self) -> float:
+        """Of the experts; 1 where there are none."""
+        return (self.target.experts or 1) / (self.base.experts or 1)
+
+    @property
     def c_0(self) -> float:
         """The score scale of the base, absolute: N_0^{-1/2} unless it is given."""
         given = self.base_score_scale
@@ -190,7 +243,19 @@ class Question(Record):
                 "not measured"
             )
         if base.mlp_ratio != target.mlp_ratio:
-            said.append("the MLP ratio changes: its rules are by fan-in and were not measured")
+            m_r = target.mlp_ratio / base.mlp_ratio
+            wide = "" if 0.5 <= m_r <= 2 else f", and {m_r:g} is a large change"
+            said.append(
+                "the MLP ratio changes: what the hidden units receive stays, and what the branch "
+                f"adds through its input map grows{wide}"
+            )
+        if base.active_experts != target.active_experts:
+            said.append(
+                f"active experts go from {base.active_experts} to {target.active_experts}: what "
+                "the branch adds at the start falls like their number^(-1/2)"
+            )
+        if base.experts is not None and self.kind.update is Update.ORTHOGONAL:
+            said.append("the rows of experts under Muon are derived, not measured")
         if self.clipping and self.style != "canonical":
             said.append(
                 "clipping of the global gradient norm acts differently in every style: tune the "

@@ -24,7 +24,10 @@ from translimit.scaling.errors import ShapeMismatchError
 
 #: What stands for sizes that neither of two texts tells.
 UNTOLD = {"head_dim": 64, "heads": 12}
-_KEYS = ("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio")
+_KEYS = (
+    *("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio", "experts"),
+    "active_experts",
+)
 _MODEL_KEYS = ("model_type", "architectures", "kind")
 
 

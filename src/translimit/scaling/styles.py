@@ -3,12 +3,14 @@
 | style | move theta of a role | multipliers left |
 |---|---|---|
 | canonical | readout: 1 / m_d | branches b, scores c, readout 1 / m_d |
-| folded | end of a branch: 1 / b | scores c |
+| folded | end of a branch, its last map or the gain behind that: 1 / b | scores c |
 | single_lr | what makes the rate `global_lr` | everywhere |
 | unit_init | what makes the start that of the base | everywhere |
 
 Tied embeddings in folded style keep the readout's theta = 1 / m_d, which makes it equal to the
-embedding, and put the factor 1 / m_d into gain and bias of the final norm (theta = m_d). Where a
+embedding, and put the factor 1 / m_d into gain and bias of the final norm (theta = m_d). A module
+that multiplies its embedding by d^{1/2} has a multiplier which the rules do not: theta = m_d^{1/2}
+of the embedding, and m_d^{-1/2} less to put at the end where it is tied. Where a
 module's score scale is fixed at N^{-1/2}, the factor kappa = c N^{1/2} goes into W_Q and its bias
 (theta = 1 / kappa).
 """
@@ -28,7 +30,8 @@ def styled_rule(question: Question, role: Role) -> RoleRule:
     """The rule of a role in the style of the question."""
     plain, update = plain_rule(question, role), update_of(question, role)
     rule = moved(plain, _theta(question, role, plain), update)
-    if question.style == "folded":  # a move cancels a multiplier that stands elsewhere
+    own = question.scaled_embedding and role is Role.TOKEN_EMBEDDING
+    if question.style == "folded" or own:  # it cancels a multiplier that stands elsewhere
         rule = replace(rule, mult=1.0)
     if question.style == "single_lr":  # one rate to the last bit
         rule = replace(rule, lr=global_lr(question))
@@ -38,19 +41,25 @@ def styled_rule(question: Question, role: Role) -> RoleRule:
 def _theta(question: Question, role: Role, plain: RoleRule) -> float:
     """The move from a plain module to the style."""
     m_d = question.m_d
+    own = m_d**0.5 if question.scaled_embedding else 1.0
+    if role is Role.TOKEN_EMBEDDING and question.scaled_embedding:
+        return own
+    end = own / m_d if question.tied else 1 / m_d
     match question.style:
         case "unit_init":
             return plain.init
         case "single_lr":
             return (plain.lr / global_lr(question)) ** (1 / update_of(question, role).power)
         case "canonical":
-            return 1 / m_d if role is Role.READOUT else 1.0
-        case "folded" if role.ends_branch:
+            return end if role is Role.READOUT else 1.0
+        case "folded" if role is Role.BRANCH_GAIN and question.branch_gain:
+            return question.m_L**question.alpha_L
+        case "folded" if role.ends_branch and not question.branch_gain:
             return question.m_L**question.alpha_L
         case "folded" if question.tied and role is Role.READOUT:
-            return 1 / m_d
+            return end
         case "folded" if question.tied and role in (Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS):
-            return m_d
+            return 1 / end
         case "folded" if question.fold_scores and role in (Role.QUERY, Role.QUERY_BIAS):
             return 1 / (score_scale(question) * question.target.head_dim**0.5)
         case "folded":
@@ -91,7 +100,9 @@ def _decay(question: Question, role: Role, lr: float) -> float | None:
             return 1.0
         case "sqrt_width" if role.is_hidden_matrix:
             return question.ratio(role.fan_in) ** -0.5 / lr
-        case "constant" | "sqrt_width":
+        case "inverse_width" if role.is_hidden_matrix:
+            return 1 / (question.m_d * lr)
+        case "constant" | "timescale" | "sqrt_width" | "inverse_width":
             return 1 / lr
         case _:
             assert_never(question.decay)
