@@ -102,22 +102,31 @@ class TorchModel(Record, Generic[Batch]):
             for group in optimizer.param_groups
             for parameter in group["params"]
         }
-        found = []
+        found, offset = [], self._gain_offset()
         for name, parameter in self.model.named_parameters():
             group = groups.get(id(parameter), {})
-            lr = group.get("lr")
+            lr, roles = group.get("lr"), self.role_table.get(name, ())
+            stored = offset if any(role.is_gain for role in roles) else 0.0
             found.append(
                 ParameterNumbers(
                     name=name,
-                    roles=self.role_table.get(name, ()),
+                    roles=roles,
                     lr=None if lr is None else float(lr) / rate,
                     eps=group.get("eps"),
                     wd=group.get("weight_decay"),
-                    init=rms([parameter.detach()]),
+                    init=rms([parameter.detach() + stored]),
                     entries=parameter.numel(),
                 )
             )
         return found
+
+    def _gain_offset(self) -> float:
+        """What is added to the gains that are stored."""
+        if self.roles is not None:
+            return 0.0
+        from translimit.scaling.adapters import table_of
+
+        return table_of(self.model).gain_offset
 
     def score_scale(self) -> float | None:
         """What multiplies q . k, where the attention modules tell it, all the same."""

@@ -1,7 +1,8 @@
 """The names of parameters in a family of modules: patterns, each with the role it stands for.
 
 A pattern is a dotted path whose `*` stands for one part; it matches a name that ends with it:
-`h.*.ln_1.weight` matches `transformer.h.11.ln_1.weight`. `{q,k}` stands for either.
+`h.*.ln_1.weight` matches `transformer.h.11.ln_1.weight`. `{q,k}` stands for either, and a `^` at
+the beginning for the root: `^head.weight` matches no other name.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class NameTable:
         gain_offset: added to the gains of norms that are stored; 1 where they begin at zero.
         norm_order: the last parts of the names of a layer's norms in the order of the stream, where
             the module has them in another.
+        by_number: roles outside of blocks are not given to names with a number in them.
         strict: every pattern must match a parameter (tables of users).
         remark: what an error about an unmatched name adds.
     """
@@ -50,6 +52,7 @@ class NameTable:
     interleaved: bool = False
     gain_offset: float = 0.0
     norm_order: tuple[str, ...] = ()
+    by_number: bool = False
     strict: frozenset[str] = field(default_factory=frozenset)
     remark: str = ""
 
@@ -71,7 +74,7 @@ class NameTable:
                 raise ArgumentTypeError(
                     "names", f"has the key {pattern!r}", "pass {pattern: role}, patterns as text"
                 )
-            if not pattern.strip("."):
+            if not pattern.strip(".^"):
                 raise ArgumentError("names", "has an empty pattern", "name a parameter")
             own[pattern] = tuple(map(_role, role)) if isinstance(role, tuple) else _role(role)
         return replace(self, roles={**self.roles, **own}, strict=self.strict | own.keys())

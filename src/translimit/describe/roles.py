@@ -58,9 +58,10 @@ class Role(enum.StrEnum):
     `SHAPED_GAIN` weighs the parts of a shaped attention matrix, a `BRANCH_GAIN` the entries of what
     a branch adds: LayerScale, or the gain of a norm at the end of a branch. An `EXPERT_IN` is an
     input projection or gate of the experts behind a `ROUTER`; a shared expert is an MLP. A
-    `QK_GAIN` is the gain of a norm of queries or keys with an entry a channel, `QK_GAIN_SHARED` one
-    that all heads share; `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` say which of the two it belongs to. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one.
-    An `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
+    `QK_GAIN` is the gain of a norm of queries or keys with an entry for every channel,
+    `QK_GAIN_SHARED` one that all heads share; `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` tell the two
+    norms apart. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one. An
+    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -187,7 +188,7 @@ _FACTS: dict[Role, _Facts] = {
     Role.BLOCK_NORM_GAIN: _BLOCK_VECTOR,
     Role.BLOCK_NORM_BIAS: _BLOCK_VECTOR,
     Role.QUERY_NORM_GAIN: _QUERY_VECTOR,
-    Role.KEY_NORM_GAIN: _QUERY_VECTOR,
+    Role.KEY_NORM_GAIN: _Facts(Axis.FIXED, Axis.KEYS, in_block=True, moves_scores=True),
     Role.FINAL_NORM_GAIN: _EMBEDDING,
     Role.FINAL_NORM_BIAS: _EMBEDDING,
     Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),

@@ -1,4 +1,8 @@
 from . import adapters as adapters
+from . import recipes as recipes
+from .batch import BatchRule as BatchRule
+from .batch import batch_rule as batch_rule
+from .batch import critical_batch as critical_batch
 from .engine import Rules as Rules
 from .engine import rules as rules
 from .errors import AlreadyAppliedError as AlreadyAppliedError
@@ -8,6 +12,8 @@ from .errors import DegenerateInitError as DegenerateInitError
 from .errors import ShapeMismatchError as ShapeMismatchError
 from .errors import UnmatchedParameterError as UnmatchedParameterError
 from .errors import UnsupportedModuleError as UnsupportedModuleError
+from .facts import ReadSize as ReadSize
+from .facts import require_same_module as require_same_module
 from .live_start import require_live_start as require_live_start
 from .moves import moved as moved
 from .paper import paper_parameterization as paper_parameterization
@@ -23,8 +29,7 @@ from .parameterizations import standard_parameterization as standard_parameteriz
 from .question import DECAYS as DECAYS
 from .question import STYLES as STYLES
 from .question import Question as Question
-from .reading import ReadSize as ReadSize
 from .reading import completed as completed
 from .reading import read_size as read_size
-from .reading import require_same_module as require_same_module
+from .reading import roles_without_parameters as roles_without_parameters
 from .reading import rules_for as rules_for

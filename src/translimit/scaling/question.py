@@ -97,7 +97,7 @@ class Question(Record):
                 "mlp_ratio",
                 f"is {self.base.mlp_ratio:g} in the base and {self.target.mlp_ratio:g} in the "
                 "target",
-                "keep it, or pass change_mlp_ratio=True (--change-mlp-ratio) for the rules of another",
+                "keep it, or pass change_mlp_ratio=True for the rules of another one",
             )
         self._require_places()
         self._require_experts()

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config, nearest
-from translimit.describe import (
-    Attention,
-    Embedding,
-    FeedForward,
-    Size,
-    Stack,
-    StackReading,
-    public_model,
-    read_stack,
-)
+from translimit.core import ConfigError, Json, JsonObject, config, nearest
+from translimit.describe import Role, Size, public_model, read_stack
 from translimit.scaling.engine import Rules, rules
-from translimit.scaling.errors import ShapeMismatchError
+from translimit.scaling.facts import ReadSize, absent_by_size, require_same_module, size_of
 
 #: What stands for sizes that neither of two texts tells.
 UNTOLD = {"head_dim": 64, "heads": 12}
@@ -29,25 +19,6 @@ _KEYS = (
     "active_experts",
 )
 _MODEL_KEYS = ("model_type", "architectures", "kind")
-
-
-@dataclass(frozen=True)
-class ReadSize:
-    """Sizes with what their source says about the module.
-
-    Attributes:
-        size: the sizes.
-        vocabulary: entries of the vocabulary, or None where it is not told.
-        tied: whether token embedding and readout are one tensor.
-        packed_qkv: whether query, key and value are one tensor.
-        qk_norm: whether queries and keys are normalised.
-    """
-
-    size: Size
-    vocabulary: int | None = None
-    tied: bool = False
-    packed_qkv: bool = False
-    qk_norm: bool = False
 
 
 @runtime_checkable
@@ -77,7 +48,7 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
         ArgumentError: sizes that contradict each other.
         ShapeMismatchError: heads that together are wider or narrower than the stream.
         NoSuchLimitError: a model whose blocks the rules are not known for: they normalise after
-            the sum or after a branch, mix experts or latents, or multiply what they add.
+            the sum, have latents, or multiply the stream.
 
     >>> read_size("head_dim=16,heads=4,layers=2").size.width
     64
@@ -89,30 +60,22 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     where = "sizes" if isinstance(source, Mapping) else str(source)
     if not any(key in values for key in _MODEL_KEYS):
         return ReadSize(_size(values, where))
-    stack = read_stack(source)
-    require_known_block(stack, where)
-    if stack.head_dim * stack.heads != stack.dim:
-        raise ShapeMismatchError(
-            where,
-            f"has {stack.heads} heads of {stack.head_dim} in a stream of {stack.dim}",
-            "give a stream of width head_dim x heads, as the rules need",
-        )
-    ratio = {} if stack.mlp_dim is None else {"mlp_ratio": stack.mlp_dim / stack.dim}
-    size = Size(
-        head_dim=stack.head_dim,
-        heads=stack.heads,
-        layers=stack.layers,
-        kv_heads=stack.kv_heads,
-        **ratio,
-    )
-    return ReadSize(size, stack.vocabulary, stack.tied, stack.packed_qkv, stack.qk_norm)
+    return size_of(read_stack(source), values, where)
 
 
-def rules_for(base: Source, target: Source, *, tied: bool | None = None, **options: Any) -> Rules:
+def rules_for(
+    base: Source,
+    target: Source,
+    *,
+    tied: bool | None = None,
+    allow: Collection[str] = (),
+    **options: Any,
+) -> Rules:
     """The rules between two models that are told by text, files or configurations.
 
     Style is `folded` unless the options say otherwise: the one for unmodified modules. Whether
-    embeddings are tied and query, key and value are packed is read from the configurations.
+    embeddings are tied or multiplied, query, key and value packed or normalised, branches end in a
+    norm and gates sum to one is read from the configurations.
 
     Args:
         base: the tuned one: what `read_size` reads, a `Size`, or a configuration of Hugging Face
@@ -120,6 +83,7 @@ def rules_for(base: Source, target: Source, *, tied: bool | None = None, **optio
         target: the one to train. Of two inline texts each takes what only the other tells, and
             what neither tells does not matter: `layers=4` and `layers=24` are enough.
         tied: whether token embedding and readout are one tensor, where nothing tells.
+        allow: facts in which base and target may differ: `vocabulary` where it is padded.
         options: those of `rules`.
 
     Raises:
@@ -132,10 +96,20 @@ def rules_for(base: Source, target: Source, *, tied: bool | None = None, **optio
     """
     base, target, _ = completed(base, target)
     small, large = _read(base), _read(target)
-    require_same_module(small, large)
-    told: dict[str, Any] = {"style": "folded", "packed_qkv": large.packed_qkv}
-    told |= {"qk_norm": large.qk_norm, **options}
+    require_same_module(small, large, allow)
+    facts = ("packed_qkv", "qk_norm", "branch_gain", "scaled_embedding", "normalised_gates")
+    told: dict[str, Any] = {name: getattr(large, name) for name in facts}
+    told |= {"style": "folded", **options}
     return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
+
+
+def roles_without_parameters(source: Source) -> frozenset[Role]:
+    """The roles of which a model is known to have no parameter.
+
+    Args:
+        source: what `rules_for` reads.
+    """
+    return absent_by_size(_read(source))
 
 
 def completed(base: Source, target: Source) -> tuple[Source, Source, dict[str, Json]]:
@@ -174,74 +148,6 @@ def _read(source: Source) -> ReadSize:
     if isinstance(source, Configuration):
         return read_size(source.to_dict())
     return read_size(source)
-
-
-def require_same_module(base: ReadSize, target: ReadSize) -> None:
-    """Refuse a target that differs from its base in what is never scaled.
-
-    Raises:
-        ShapeMismatchError: another vocabulary; tied embeddings, a packed projection or normalised
-            queries in one.
-    """
-    for name in ("vocabulary", "tied", "packed_qkv", "qk_norm"):
-        one, other = getattr(base, name), getattr(target, name)
-        if one != other and None not in (one, other):
-            raise ShapeMismatchError(
-                name,
-                f"is {one} in the base and {other} in the target",
-                "keep it as it is in the base",
-            )
-
-
-def require_known_block(reading: StackReading, where: str) -> None:
-    """Refuse a stack whose blocks the rules are not known for.
-
-    Args:
-        reading: the stack and what it was read as.
-        where: how errors call it.
-
-    Raises:
-        NoSuchLimitError: a norm after the sum or after a branch, a branch that reads the stream
-            without one, experts or latents, multipliers, or scores of another scale than
-            head_dim^(-1/2).
-    """
-    if (problem := unknown_block(reading.stack)) is not None:
-        raise NoSuchLimitError(
-            where,
-            f"{reading.family!r} {problem}",
-            "the rules are for pre-LN stacks of attention and feed-forward blocks, like GPT-2, "
-            "Llama or ViT; for other blocks tell the sizes alone, and make a coordinate check",
-        )
-
-
-def unknown_block(stack: Stack, *, any_scale: bool = False) -> str | None:
-    """What the rules do not know of in a stack, in words; None where they know all.
-
-    Args:
-        stack: the stack.
-        any_scale: whether scores may have another scale than head_dim^(-1/2).
-    """
-    blocks = stack.sub_blocks
-    branches = [branch for block in blocks for branch in block.branches]
-    attention = [one for one in branches if isinstance(one, Attention)]
-    embedding = stack.embedding
-    if any(block.norm_post for block in blocks):
-        return "normalises after the residual sum (post-LN)"
-    if any(block.norm_out for block in blocks):
-        return "normalises what its branches return"
-    if not all(block.norm_in for block in blocks):
-        return "has a branch that reads the stream without a norm"
-    if not all(isinstance(one, Attention | FeedForward) for one in branches):
-        return "has experts or attention of latents"
-    if any(block.residual != 1 or block.branch != 1 for block in blocks):
-        return "multiplies the stream or what its branches add"
-    if isinstance(embedding, Embedding) and embedding.multiplier != 1:
-        return "multiplies its embedding"
-    if not any_scale and any(
-        abs(one.score_scale * one.head_dim**0.5 - 1) > 1e-6 for one in attention
-    ):
-        return "does not divide its scores by head_dim^(1/2)"
-    return None
 
 
 def _inline(text: str) -> dict[str, Json]:

@@ -10,9 +10,16 @@ from translimit.describe import Axis, NameTable, Role, Size
 from translimit.scaling.adapters.foreign import Module, Tensors
 from translimit.scaling.adapters.matching import attention_modules
 from translimit.scaling.adapters.names import Match
-from translimit.scaling.adapters.tables import unwrapped
+from translimit.scaling.adapters.tables import facts_of_model, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
+
+#: Facts of a configuration that are options of the rules, and what each means in words.
+_FACTS = {
+    "branch_gain": "ends its branches in a norm, in front of which a factor does nothing",
+    "scaled_embedding": "multiplies its embedding by the root of the width",
+    "normalised_gates": "has gates of experts that sum to a constant",
+}
 
 
 def require_fit(
@@ -22,11 +29,13 @@ def require_fit(
 
     Raises:
         ShapeMismatchError: another width, depth, number of heads, or hidden width.
-        UnsupportedModuleError: multipliers that the module does not have; tied embeddings that
-            the rules do not know of; one tensor that would need several rates.
+        UnsupportedModuleError: multipliers that the module does not have; tied embeddings, or a
+            norm at the end of branches, that the rules do not know of; one tensor that would need
+            several rates.
     """
     rules.require_plain_module()
     _require_ties(found, model, rules)
+    _require_facts(found, model, rules)
     together = any(match.packed and Role.QUERY in match.parts for match in found.values())
     if together and not rules.question.packed_qkv:
         Rules(replace(rules.question, packed_qkv=True))  # refuses what one tensor cannot take
@@ -53,6 +62,36 @@ def _require_ties(found: Mapping[str, Match], model: Module, rules: Rules) -> No
         Rules(replace(rules.question, final_norm_gain=False))
 
 
+def _require_facts(found: Mapping[str, Match], model: Module, rules: Rules) -> None:
+    """Refuse rules that were asked for another kind of module than its configuration says."""
+    told = facts_of_model(model)
+    told |= {"branch_gain": True} if _has(found, Role.BRANCH_GAIN) else {}
+    for name, value in told.items():
+        if getattr(rules.question, name) is not value:
+            raise UnsupportedModuleError(
+                name,
+                f"is {getattr(rules.question, name)} in the rules, and the module "
+                f"{_FACTS[name] if value else 'does not have it'}",
+                f"pass {name}={value} to the rules, or ask `rules_for` with configurations",
+            )
+    if rules.question.branch_gain and not _has(found, Role.BRANCH_GAIN):
+        raise UnsupportedModuleError(
+            "branch_gain",
+            "no parameter is a branch_gain, so that the factor of the branches has no place",
+            "name the gains in names={pattern: 'branch_gain'}, or ask for rules without it",
+        )
+    if _has(found, Role.ROUTER) and rules.question.target.experts is None:
+        raise ShapeMismatchError(
+            "experts",
+            "are in the module and not in the sizes",
+            "pass Size(..., experts=, active_experts=)",
+        )
+
+
+def _has(found: Mapping[str, Match], role: Role) -> bool:
+    return any(match.role is role for match in found.values())
+
+
 def _require_shapes(found: Mapping[str, Match], parameters: Tensors, size: Size) -> None:
     layers = sum(found[name].role is Role.ATTENTION_OUT for name in parameters)
     if layers != size.layers:
@@ -65,21 +104,37 @@ def _require_shapes(found: Mapping[str, Match], parameters: Tensors, size: Size)
         wanted, shape = _shape(found[name], size), tuple(tensor.shape)
         if wanted is None or len(wanted) > len(shape):
             continue
-        pairs = zip(wanted, (shape[0], shape[-1]) if len(wanted) == 2 else shape, strict=False)
-        if any(want is not None and want != have for want, have in pairs):
+        if len(wanted) == 2:
+            shape = (shape[0], shape[-1])
+        if found[name].role.is_routed:
+            shape = tuple(tensor.shape)[-len(wanted) :]
+        if not _fits(wanted, shape):
+            turned = _fits(wanted, shape[::-1])
+            if turned and found[name].role.is_routed:
+                continue  # experts are stored in both ways
             told = " x ".join("any" if want is None else str(want) for want in wanted)
             raise ShapeMismatchError(
                 name,
-                f"has shape {shape}, and a {found[name].role} of the target has {told}",
-                f"pass the sizes of this module as the target (now {size})",
+                f"has shape {tuple(tensor.shape)}, and a {found[name].role} of the target has "
+                f"{told}" + (": it is stored the other way round" if turned else ""),
+                "pass a NameTable whose `transposed` has its pattern (like Conv1D) or has not "
+                "(like Linear)"
+                if turned
+                else f"pass the sizes of this module as the target (now {size})",
             )
+
+
+def _fits(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return all(want in (None, have) for want, have in zip(wanted, shape, strict=False))
 
 
 def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     """First and last axis as the target has them; None for an axis that is not scaled."""
     role = match.role
-    if role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.SHAPED_GAIN):
+    if role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.QK_GAIN, Role.SHAPED_GAIN):
         return None
+    if role is Role.ROUTER and size.experts is not None:
+        return (None, size.width)
     n_out = sum(round(part.fan_out.length(size)) for part in match.parts)
     if role.is_gain or role.is_bias:
         return None if role.fan_out is Axis.FIXED else (n_out,)
@@ -107,7 +162,8 @@ def scales_of(
 ) -> dict[str, tuple[Module, str, float]]:
     """The modules that hold the score scale: name to module, attribute and value there.
 
-    Empty where the scale need not be set.
+    Modules inside of one of attention that have the same number by a name of the table, as the
+    one that x-transformers calls `attend`, are set with it. Empty where nothing need be set.
 
     Raises:
         UnsupportedModuleError: no attribute, or one with another scale than N^{-1/2}.
@@ -135,6 +191,10 @@ def scales_of(
                 "differs by layer (scale_attn_by_inverse_layer_idx) is not supported",
             )
         made[name] = (module, attribute, now)
+        for inner, part in module.named_modules():
+            own = next((one for one in table.scale if _is_number(part, one)), None)
+            if inner and own and math.isclose(float(getattr(part, own)), now, rel_tol=1e-9):
+                made[f"{name}.{inner}"] = (part, own, now)
     if len(names) < size.layers and not math.isclose(wanted, usual, rel_tol=1e-12):
         raise UnsupportedModuleError(
             "names",
@@ -175,6 +235,6 @@ def _no_scale(name: str, module: Module, rules: Rules) -> UnsupportedModuleError
         name,
         f"has no number `scaling`, `scale` or `softmax_scale`, and the scores need "
         f"{rules.score_scale:g} instead of head_dim^(-1/2) = {size.head_dim**-0.5:g}",
-        "read the scale from such an attribute, or pass fold_scores=True to the rules, which "
-        "needs a query projection of its own",
+        "read the scale from such an attribute, pass fold_scores=True to the rules, which "
+        "needs a query projection of its own, or scores_set=True where the constructor has set it",
     )

@@ -1,4 +1,10 @@
-"""From the names of parameters to their roles by a name table, every parameter exactly once."""
+"""From the names of parameters to their roles by a name table, every parameter exactly once.
+
+A pattern matches the end of a name; one that begins with `^` matches a whole name, from the root.
+Of the patterns that match, those of the user count before the table's, and of these the anchored
+ones before the others. What stands outside of blocks is no part of a numbered one: the plain table
+takes `head.weight` and `decoder.head.weight`, and not `blocks.0.head.weight`.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +61,9 @@ def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
         hits = {p: r for p, r in table.roles.items() if _compiled(p).search(plain)}
         # What the user adds stands above what the family has.
         hits = {p: r for p, r in hits.items() if p in table.strict} or hits
+        hits = {p: r for p, r in hits.items() if p.startswith("^")} or hits
+        if table.by_number and any(part.isdigit() for part in plain.split(".")):
+            hits = {p: r for p, r in hits.items() if p in table.strict or _in_block(r)}
         used |= hits.keys()
         if len(set(hits.values())) > 1:
             told = ", ".join(f"{p} -> {_text(r)}" for p, r in hits.items())
@@ -76,7 +85,8 @@ def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
             f"the table {table.family!r} has no role for {len(unmatched)} of {len(listed)} "
             f"parameters: {_some(unmatched)}",
             "pass names={pattern: role} for them, for example "
-            f"{{{_pattern_for(unmatched[0])!r}: 'mlp_in'}}{table.remark}",
+            f"{{{_pattern_for(unmatched[0])!r}: {_guess(unmatched[0])!r}}}, with the role that it "
+            f"has{table.remark}",
         )
     if idle := sorted(table.strict - used):
         raise UnmatchedParameterError(
@@ -119,13 +129,53 @@ def _compiled(pattern: str) -> re.Pattern[str]:
                 made += re.escape(piece)
         return made
 
-    return re.compile(r"(?:^|\.)" + part(pattern) + "$")
+    begin = "^" if pattern.startswith("^") else r"(?:^|\.)"
+    return re.compile(begin + part(pattern.removeprefix("^")) + "$")
 
 
 def _pattern_for(name: str) -> str:
     """A pattern that covers the name in every block."""
     parts = bare_name(name).split(".")
     return ".".join("*" if part.isdigit() else part for part in parts[-4:])
+
+
+#: Parts of names, and the role that a parameter with one probably has.
+_GUESSES = {
+    r"router|\.gate\.wg|mlp\.gate\.": Role.ROUTER,
+    r"experts?\..*(down|w2|out)": Role.EXPERT_OUT,
+    r"experts?\.": Role.EXPERT_IN,
+    r"q_norm|q_ln|query_norm|q_layernorm": Role.QUERY_NORM_GAIN,
+    r"k_norm|k_ln|key_norm|k_layernorm": Role.KEY_NORM_GAIN,
+    r"gamma|layer_?scale|lambda": Role.BRANCH_GAIN,
+    r"\d.*(norm|ln)": Role.BLOCK_NORM_GAIN,
+    r"norm|ln_": Role.FINAL_NORM_GAIN,
+    r"pos|cls|register": Role.POSITION_EMBEDDING,
+    r"patch": Role.PATCH_EMBEDDING,
+    r"emb|wte|vocab": Role.TOKEN_EMBEDDING,
+    r"\d.*(qkv|q_proj|query|wq|\bq\b|c_attn|in_proj)": Role.QUERY,
+    r"\d.*(k_proj|key|wk|\bk\b)": Role.KEY,
+    r"\d.*(v_proj|value|wv|\bv\b)": Role.VALUE,
+    r"\d.*(attn|attention).*(proj|out|o_proj|wo|dense)|\d.*(to_out|\bwo\b)": Role.ATTENTION_OUT,
+    r"\d.*gate": Role.MLP_GATE,
+    r"\d.*(down|fc2|w2|c_proj|linear2|proj2)": Role.MLP_OUT,
+    r"\d": Role.MLP_IN,
+    r".": Role.READOUT,
+}
+
+
+def _guess(name: str) -> str:
+    """The role that a name suggests, for the example of a message."""
+    plain = bare_name(name)
+    owner = plain.rpartition(".")[0] or plain
+    role = next(r for pattern, r in _GUESSES.items() if re.search(pattern, owner + "."))
+    if not plain.endswith("bias"):
+        return role.value
+    stem = role.value.removesuffix("_gain")
+    return next((one.value for one in Role if one.value == f"{stem}_bias"), role.value)
+
+
+def _in_block(role: Role | tuple[Role, ...]) -> bool:
+    return (role[0] if isinstance(role, tuple) else role).in_block
 
 
 def _text(role: Role | tuple[Role, ...]) -> str:

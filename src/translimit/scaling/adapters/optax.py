@@ -98,7 +98,8 @@ def transform(
         UnsupportedModuleError: rules that need multipliers; scale inside the model instead, and
             ask for them with `rules.to_style("folded")`.
 
-    Equation: eta = lr r_lr, epsilon = eps r_eps, lambda = weight_decay r_wd for every label.
+    Equation: eta = lr r_lr, epsilon = eps r_eps, lambda = weight_decay r_wd for every label; with
+    rules of decay="independent" the rate does not multiply lambda.
     """
     rules.require_plain_module()
     question, kind = rules.question, rules.question.kind
@@ -133,6 +134,8 @@ def transform(
             case WeightDecay.COUPLED:
                 step = optax.chain(update, descent)
                 return optax.chain(optax.add_decayed_weights(decay), step) if decay else step
+            case WeightDecay.DECOUPLED if question.decay == "independent":
+                return optax.chain(update, descent, optax.add_decayed_weights(-decay))
             case WeightDecay.DECOUPLED | WeightDecay.NONE:
                 return optax.chain(update, optax.add_decayed_weights(decay), descent)
             case _:

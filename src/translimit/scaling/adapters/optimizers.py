@@ -42,6 +42,13 @@ def require_class(optimizer: Optimizer | type[Optimizer], rules: Rules) -> None:
             f"is {given.__name__}, and the rules are for {wanted.name!r}",
             f"use {' or '.join(wanted.torch[:2])}, or ask for other rules",
         )
+    if rules.question.decay == "independent" and given.__module__.startswith("torch.optim"):
+        raise ArgumentError(
+            "optimizer",
+            f"is torch's {given.__name__}, whose rate multiplies the decay, and the rules have "
+            "decay='independent'",
+            "ask for rules with decay='constant', or decay the weights apart from the optimizer",
+        )
 
 
 def require_ratios(optimizer: Optimizer) -> None:

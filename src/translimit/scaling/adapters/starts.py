@@ -3,8 +3,9 @@
 The rules give the ratio target / base of standard deviations. A module drawn with one fixed
 standard deviation (Hugging Face's `initializer_range`) needs the whole ratio; one drawn by fan-in
 (`torch.nn.Linear`: uniform of standard deviation (3 n_in)^{-1/2}, weight and bias) has part of it
-already, and GPT-2 divides the ends of branches by (2 L)^{1/2}. Here this is told, or seen from the
-standard deviations.
+already, and GPT-2 and its relatives divide the ends of branches by (2 L)^{1/2} or L^{1/2}. Here
+this is told, or seen from the standard deviations. A gain that is stored as 1 + w (Gemma) is
+multiplied as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from translimit.describe import Axis, NameTable, Role, Size
 from translimit.scaling.adapters.foreign import Tensor, Tensors
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
-from translimit.scaling.errors import ShapeMismatchError
+from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 from translimit.scaling.live_start import require_live_start
 from translimit.scaling.question import Question
 
@@ -94,7 +95,8 @@ def scheme_of(
         wrong = fits(by_fan_in)
         if wrong is None:
             return "fan_in"
-        if _one_std_for_all(drawn, size):
+        ends = ends_of_branches(found, parameters, size)
+        if _one_std_for_all(drawn, size, ends):
             return "fixed"
         told = "torch.nn.Linear draws (3 n_in)^(-1/2)"
     raise ArgumentError(
@@ -106,18 +108,47 @@ def scheme_of(
     )
 
 
-def _one_std_for_all(drawn: Mapping[str, tuple[float, int, Match]], size: Size) -> bool:
+def ends_of_branches(found: Mapping[str, Match], parameters: Tensors, size: Size) -> float:
+    """What the ends of branches are drawn with beside all other hidden matrices: 1, or less.
+
+    Args:
+        found: roles.
+        parameters: by name.
+        size: of the module.
+
+    Returns:
+        (2 L)^{-1/2} or L^{-1/2} where their standard deviations have that ratio, else 1.
+    """
+    sums = {True: (0.0, 0), False: (0.0, 0)}
+    for name, tensor in parameters.items():
+        if found[name].role.is_hidden_matrix and tensor.ndim == 2:
+            end = found[name].role.ends_branch
+            total, count = sums[end]
+            sums[end] = total + spread(tensor) ** 2 * tensor.numel(), count + tensor.numel()
+    (last, n), (others, m) = sums[True], sums[False]
+    if not (last and others):
+        return 1.0
+    ratio = math.sqrt((last / n) / (others / m))
+    slack = _STANDARD_ERRORS * math.hypot((2 * n) ** -0.5, (2 * m) ** -0.5) + _SHARE
+    known = ((2 * size.layers) ** -0.5, size.layers**-0.5, 1.0)
+    return next((one for one in known if abs(ratio / one - 1) <= slack), 1.0)
+
+
+def _one_std_for_all(
+    drawn: Mapping[str, tuple[float, int, Match]], size: Size, ends: float
+) -> bool:
     """Whether matrices with different fan-in have the same standard deviation."""
     hidden = [told for told in drawn.values() if told[2].role.is_hidden_matrix]
     if not hidden:
         return False
     fan_ins = [match.role.fan_in.length(size) for _, _, match in hidden]
-    stds, fewest = [std for std, _, _ in hidden], min(count for _, count, _ in hidden)
+    stds = [std / (ends if match.role.ends_branch else 1.0) for std, _, match in hidden]
+    fewest = min(count for _, count, _ in hidden)
     slack = 2 * (_STANDARD_ERRORS / math.sqrt(2 * fewest) + _SHARE)
     return max(fan_ins) > 1.4 * min(fan_ins) and max(stds) < (1 + min(slack, 0.2)) * min(stds)
 
 
-def already(scheme: str, table: NameTable, role: Role, question: Question) -> float:
+def already(scheme: str, depth_scaled: bool, role: Role, question: Question) -> float:
     """The ratio target / base that the module's own way to draw a role gives."""
     base, target = question.base, question.target
     ratio = 1.0
@@ -127,7 +158,7 @@ def already(scheme: str, table: NameTable, role: Role, question: Question) -> fl
         of = Role(role.value.removesuffix("_bias")) if linear else role
         if of.fan_in is not Axis.FIXED:
             ratio *= (of.fan_in.length(target) / of.fan_in.length(base)) ** -0.5
-    if table.depth_scaled and role.ends_branch and not role.is_bias:
+    if depth_scaled and role.ends_branch and not role.is_bias:
         ratio *= (target.layers / base.layers) ** -0.5
     return ratio
 
@@ -176,6 +207,9 @@ def factors(
         made = {}
         for name, tensor in parameters.items():
             role, now = found[name].role, spread(tensor)
+            if role.is_gain and table.gain_offset:
+                made[name] = rules.role(role).init
+                continue
             wanted = told[role] * rules.role(role).init if role in told else now
             if role not in told and role not in _CONSTANT and now > 0:
                 raise ArgumentError(
@@ -192,11 +226,36 @@ def factors(
     scheme = str(start)
     if start == "auto":
         scheme = scheme_of(table, found, parameters, rules, fixed_std)
+    scaled = table.depth_scaled
+    if scheme == "fixed" and not scaled:
+        scaled = ends_of_branches(found, parameters, rules.question.target) < 1
     return scheme, {
         name: rules.role(found[name].role).init
-        / already(scheme, table, found[name].role, rules.question)
+        / already(scheme, scaled, found[name].role, rules.question)
         for name in parameters
     }
+
+
+def require_stored_gains(
+    table: NameTable,
+    found: Mapping[str, Match],
+    parameters: Tensors,
+    factor: Mapping[str, float],
+) -> None:
+    """Refuse to multiply gains that are stored as zeros.
+
+    Raises:
+        UnsupportedModuleError: a gain of zeros whose table does not say that 1 is added.
+    """
+    for name, tensor in parameters.items():
+        gain = found[name].role.is_gain and factor[name] != 1 and table.gain_offset == 0
+        if gain and not tensor.detach().count_nonzero().item():
+            raise UnsupportedModuleError(
+                name,
+                f"is a gain of zeros, which the factor {factor[name]:g} leaves at zero: modules "
+                "like Gemma's add 1 to it",
+                "go by the table of its family, or pass a NameTable with gain_offset=1",
+            )
 
 
 #: Roles that need no word in a table of standard deviations: their start is constant.

@@ -38,7 +38,8 @@ from translimit.describe import (
 )
 from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.errors import UnsupportedModuleError
-from translimit.scaling.reading import Configuration, unknown_block
+from translimit.scaling.facts import module_facts, unknown_block
+from translimit.scaling.reading import Configuration
 
 #: torch.nn.TransformerEncoder and torch.nn.MultiheadAttention, whose score scale is fixed.
 _TORCH = NameTable(
@@ -81,6 +82,7 @@ PLAIN = NameTable(
         **READOUT_NAMES,
     },
     attention=(),
+    by_number=True,
     remark="; tables of known families go by `config.model_type` or names='gpt2', 'llama', ...",
 )
 
@@ -145,6 +147,21 @@ def _table_called(name: str | None) -> NameTable | None:
     return None if family is None else family.names
 
 
+def facts_of_model(model: Module) -> dict[str, bool]:
+    """What the configuration of a module says about norms, embedding and gates.
+
+    Nothing where there is no configuration, or one of a family without a reader.
+    """
+    config = getattr(unwrapped(model), "config", None)
+    if not isinstance(config, Configuration) or not hasattr(config, "model_type"):
+        return {}
+    try:
+        stack = read_stack(config.to_dict()).stack
+    except (ArgumentError, NoSuchLimitError):
+        return {}
+    return module_facts(stack)
+
+
 def unwrapped(model: Module) -> Module:
     """The module inside of torch.compile, DDP, DataParallel and FSDP."""
     wrappers = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
@@ -174,7 +191,8 @@ def _require_known_block(family: str, told: JsonObject | None) -> None:
         raise UnsupportedModuleError(
             "model",
             f"{family!r} {problem}",
-            "the rules are for pre-LN stacks, like GPT-2, Llama or ViT",
+            "the rules are for blocks whose norms are in the branches, like those of GPT-2, Llama, "
+            "Gemma or ViT",
         )
 
 

@@ -8,11 +8,10 @@ in a report, plain data, with which groups are built again when training resumes
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import cast
 
 from translimit.core import (
     ArgumentError,
@@ -20,16 +19,18 @@ from translimit.core import (
     Json,
     JsonObject,
     MissingExtraError,
-    whole_file,
 )
-from translimit.describe import Role
 from translimit.scaling.adapters.foreign import Module, Optimizer, Tensor, Tensors
+from translimit.scaling.adapters.groups import ParameterGroups as ParameterGroups
+from translimit.scaling.adapters.groups import merged, numbers_of
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.modules import require_fit, scales_of
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers, require_torch
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
+from translimit.scaling.adapters.probe import Example, require_read, unseen
+from translimit.scaling.adapters.publish import bake_scores as bake_scores
 from translimit.scaling.adapters.report import (
     KIND,
     SCHEMA,
@@ -38,41 +39,10 @@ from translimit.scaling.adapters.report import (
     AppliedReport,
     read_report,
 )
-from translimit.scaling.adapters.starts import Start, base_stds, factors
+from translimit.scaling.adapters.starts import Start, base_stds, factors, require_stored_gains
 from translimit.scaling.adapters.tables import Names, table_of, unwrapped
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import AlreadyAppliedError
-
-
-class ParameterGroups(list[dict[str, Any]]):
-    """Parameter groups that every optimiser of PyTorch accepts, with the report of how they arose.
-
-    Every group has `params`, `lr`, `weight_decay` (0 where nothing decays), `eps` where the
-    update has one, and for reading `names`, `roles`, `lr_ratio` and `update`. Parameters that
-    take the same share a group. Betas, momentum and all else stay the optimiser's.
-
-    Attributes:
-        report: plain data: the rules, and of every parameter its role, shape, factor and numbers.
-    """
-
-    def __init__(self, groups: Iterable[dict[str, Any]], report: AppliedReport):
-        super().__init__(groups)
-        self.report = report
-
-    def of(self, update: str) -> list[dict[str, Any]]:
-        """The groups with one kind of update: `orthogonal` is what Muon takes."""
-        return [group for group in self if group["update"] == update]
-
-    def save(self, path: str | Path) -> None:
-        """Write the report as JSON, for `apply(..., report=path)` in another process.
-
-        Raises:
-            StoreError: the file cannot be written (a full disk is a `DiskFullError`); an old one
-                is untouched.
-        """
-        content = (json.dumps(self.report, indent=1) + "\n").encode()
-        with whole_file(Path(path), remedy="name another file", again="save it again") as temporary:
-            temporary.write_bytes(content)
 
 
 def apply(
@@ -91,6 +61,8 @@ def apply(
     optimizer: Optimizer | type[Optimizer] | None = None,
     clip_tuned_in: str | None = None,
     report: str | Path | AppliedReport | JsonObject | None = None,
+    example: Example = None,
+    scores_set: bool = False,
     force: bool = False,
 ) -> ParameterGroups:
     """Start a freshly built target right, and say what its optimiser takes.
@@ -118,6 +90,10 @@ def apply(
         clip_tuned_in: the style in which a clip of the global gradient norm was tuned.
         report: of a first application, or its file: weights stay as they are, scales are set
             and groups built as then.
+        example: an input of the module (a tensor, a tuple, arguments by name, or a function that
+            runs it): the module is then run on it to see that it reads what was set.
+        scores_set: the constructor has set the score scale, c_0 m_N^{-alpha_A}, where no attribute
+            of attention tells it.
         force: apply although it was done before.
 
     Returns:
@@ -127,7 +103,9 @@ def apply(
         UnmatchedParameterError: parameters without a role.
         AmbiguousRuleError: parameters with two.
         UnsupportedModuleError: post-LN; a style that needs multipliers; tied embeddings without
-            the fold; a packed projection that needs several rates; no settable score scale.
+            the fold; a packed projection that needs several rates; no settable score scale; a
+            gain stored as 1 + w without a word of it; with an example, a score scale that is not
+            read, or a factor that a norm undoes: the module is then as it was.
         ShapeMismatchError: a module of another size than the rules' target.
         AlreadyAppliedError: rules were applied to these weights before.
         DegenerateInitError: matrices at zero that no gradient leaves.
@@ -150,7 +128,7 @@ def apply(
     table, found = table_of(model, names), matches(model, names)
     parameters = dict(model.named_parameters())
     require_fit(model, found, parameters, rules)
-    scales = scales_of(model, table, found, rules)
+    scales = {} if scores_set else scales_of(model, table, found, rules)
     if report is None:
         _require_first(parameters, rules, force)
         _require_material(parameters)
@@ -166,7 +144,10 @@ def apply(
             fixed_std=_fixed_std(model),
             base=told,
         )
-        _scale(parameters, found, factor, seed)
+        require_stored_gains(table, found, parameters, factor)
+        if example is not None:
+            require_read(model, found, parameters, scales, rules, example)
+        _scale(parameters, found, factor, seed, table.gain_offset)
     else:
         saved = read_report(report, rules, parameters)
         scheme = str(saved["start"])
@@ -177,7 +158,7 @@ def apply(
         _applied()[tensor] = rules.digest
 
     numbers = {
-        name: _numbers(rules, match.role, lr, eps, weight_decay, adam_lr, decay_vectors)
+        name: numbers_of(rules, match.role, lr, eps, weight_decay, adam_lr, decay_vectors)
         for name, match in found.items()
         if name in parameters
     }
@@ -187,7 +168,11 @@ def apply(
         "rules": rules.to_json(),
         "table": table.family,
         "start": scheme,
-        "warnings": [*rules.warnings, *_remarks(parameters)],
+        "warnings": [
+            *rules.warnings,
+            *unseen(rules, table, scales, example is None, scores_set),
+            *_remarks(parameters),
+        ],
         "scales": {
             bare_name(name): {
                 "attribute": attribute,
@@ -201,7 +186,7 @@ def apply(
             for name, tensor in parameters.items()
         },
     }
-    return ParameterGroups(_merged(parameters, found, numbers), made)
+    return ParameterGroups(merged(parameters, found, numbers), made)
 
 
 def _of_parameter(
@@ -264,51 +249,6 @@ def _applied() -> MutableMapping[Tensor, str]:
     return WeakIdKeyDictionary()
 
 
-def _numbers(
-    rules: Rules,
-    role: Role,
-    lr: float,
-    eps: float,
-    weight_decay: float,
-    adam_lr: float | None,
-    decay_vectors: bool,
-) -> AppliedNumbers:
-    """What a parameter of a role takes, absolute."""
-    rule, update = rules.role(role), rules.update(role)
-    beside = rules.question.kind.of(role) is not rules.question.kind
-    rate = adam_lr if beside and adam_lr is not None else lr
-    vector = role.is_gain or role.is_bias
-    decays = rule.wd is not None and (decay_vectors or not vector)
-    made: AppliedNumbers = {
-        "lr": rate * rule.lr,
-        "lr_ratio": rule.lr,
-        "weight_decay": weight_decay * (rule.wd or 0.0) if decays else 0.0,
-        "update": update.name.lower(),
-    }
-    return made if rule.eps is None else {**made, "eps": eps * rule.eps}
-
-
-def _merged(
-    parameters: Tensors,
-    found: Mapping[str, Match],
-    numbers: Mapping[str, AppliedNumbers],
-) -> list[dict[str, Any]]:
-    """One group for all that take the same, in the order of the module."""
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for name, tensor in parameters.items():
-        if not tensor.requires_grad:
-            continue
-        told = numbers[name]
-        group = groups.setdefault(
-            tuple(sorted(told.items())), {"params": [], **told, "names": [], "roles": []}
-        )
-        group["params"].append(tensor)
-        group["names"].append(bare_name(name))
-        if found[name].role.value not in group["roles"]:
-            group["roles"].append(found[name].role.value)
-    return list(groups.values())
-
-
 def _remarks(parameters: Tensors) -> list[str]:
     """Sentences about weights for which the rules were not made."""
     half = [name for name, w in parameters.items() if w.element_size() < 4]
@@ -325,6 +265,7 @@ def _scale(
     found: Mapping[str, Match],
     factor: Mapping[str, float],
     seed: int | None,
+    offset: float,
 ) -> None:
     torch = _torch()
     generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -337,6 +278,8 @@ def _scale(
                 tensor.copy_((std * noise).to(tensor))
             if factor[name] != 1:
                 tensor.mul_(factor[name])
+                if role.is_gain and offset:  # (offset + w) times the factor, stored as w
+                    tensor.add_(offset * (factor[name] - 1))
 
 
 def _fixed_std(model: Module) -> float | None:

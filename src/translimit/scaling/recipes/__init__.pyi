@@ -1,0 +1,9 @@
+from .differences import Difference as Difference
+from .differences import diff as diff
+from .invariants import Invariants as Invariants
+from .invariants import of_rules as of_rules
+from .known import RECIPES as RECIPES
+from .known import Recipe as Recipe
+from .known import get as get
+from .monomials import Monomial as Monomial
+from .reading import read as read

@@ -1,0 +1,77 @@
+"""Two recipes number by number: what differs, as a monomial with exact exponents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from translimit.core import Json
+from translimit.describe import OptimizerKind, OptimizerName, Size
+from translimit.scaling.recipes.invariants import Invariants
+from translimit.scaling.recipes.known import Recipe, get
+from translimit.scaling.recipes.monomials import Monomial
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number in which two recipes differ.
+
+    Attributes:
+        number: `row.start`, `.rate`, `.epsilon` or `.decay`, or `scores`.
+        ratio: the first recipe over the second.
+        value: the ratio between the two sizes.
+    """
+
+    number: str
+    ratio: Monomial
+    value: float
+
+    def to_json(self) -> dict[str, Json]:
+        """As plain data."""
+        return {"number": self.number, "ratio": str(self.ratio), "value": self.value}
+
+
+def diff(
+    a: str | Recipe | Invariants,
+    b: str | Recipe | Invariants,
+    base: Size,
+    target: Size,
+    optimizer: OptimizerName | OptimizerKind,
+    *,
+    force: bool = False,
+) -> tuple[Difference, ...]:
+    """Where a recipe differs from another one; nothing where they train the same network.
+
+    Args:
+        a: a recipe, its name, or numbers of one's own.
+        b: another one.
+        base: the tuned size.
+        target: the other one; numbers are compared by exponents where both have them, so that a
+            ratio of 1 hides nothing but what is 1.
+        optimizer: of both.
+        force: compare along depth although one has no rule there.
+
+    Raises:
+        ArgumentError: an unknown recipe.
+        UnsupportedModuleError: as `Recipe.at`.
+
+    >>> small, large = Size(head_dim=16, heads=4, layers=2), Size(head_dim=16, heads=8, layers=2)
+    >>> [one.number for one in diff("completep", "translimit", small, large, "adamw")]
+    []
+    """
+
+    def made(of: str | Recipe | Invariants) -> Invariants:
+        if isinstance(of, Invariants):
+            return of
+        recipe = of if isinstance(of, Recipe) else get(of)
+        return recipe.at(base, target, optimizer, force=force)
+
+    one, other = made(a), made(b)
+    found = []
+    for number, power in one.exponents.items():
+        if number not in other.exponents:
+            continue
+        ratio = power / other.exponents[number]
+        value = ratio.at(base, target)
+        if abs(value - 1) > 1e-12:
+            found.append(Difference(number, ratio, value))
+    return tuple(found)
