@@ -62,7 +62,7 @@ def test_two_steps_in_a_row_are_one(first, second, optimizer):
 
 
 def test_duration_and_decay():
-    """At twice the examples: the diffusion is kept by the root, and nanochat's decay is timescale's."""
+    """At twice the examples the root keeps the diffusion; nanochat has the decay `timescale`."""
     longer = {"batch": (8, 32), "steps": (100, 50), "optimizer": "adamw"}
     assert batch_rule(**longer).lr == 2
     assert batch_rule(**longer, duration="sqrt").lr == pytest.approx(2**0.5)  # (kappa / m_D)^1/2
@@ -110,8 +110,8 @@ def stationary_adam(kappa, lr, betas, epochs, draw):
 
 
 def test_the_square_root_keeps_the_variance_and_linear_does_not():
-    """Adam on noise-dominated coordinates: 1 for the root, 2 for linear, 1/2 unscaled; within .05."""
-    betas, lr = (0.9, 0.99), 0.01
+    """Adam on noise-dominated coordinates: 1 for the root, 2 linear, 1/2 unscaled, within .05."""
+    betas, lr = (0.9, 0.999), 0.01
     made = batch_rule(batch=(1, 4), optimizer="adam", betas=betas)
     base = stationary_adam(1, lr, betas, 5000, np.random.default_rng(0))
     for factor, expected in ((made.lr, 1.0), (4.0, 2.0), (1.0, 0.5)):

@@ -10,11 +10,13 @@ from translimit.core import ArgumentError, NoSuchLimitError
 from translimit.describe import read_stack
 from translimit.scaling import (
     ReadSize,
+    Role,
     Rules,
     ShapeMismatchError,
     Size,
     read_size,
     require_same_module,
+    roles_without_parameters,
     rules,
     rules_for,
 )
@@ -71,11 +73,7 @@ def test_facts_of_the_module():
     ("values", "says"),
     [
         ({"model_type": "bert"}, "'bert' normalises after the residual sum"),
-        ({"model_type": "gemma2", "head_dim": 16}, "normalises what its branches return"),
-        ({"model_type": "gemma", "head_dim": 16}, "multiplies its embedding"),
         ({"model_type": "gpt_neo"}, "does not divide its scores"),
-        ({"model_type": "olmoe", "num_experts": 4, "num_experts_per_tok": 2}, "has experts"),
-        ({"model_type": "granite", "residual_multiplier": 0.2}, "multiplies the stream"),
         ({"model_type": "modernbert"}, "reads the stream without a norm"),
     ],
 )
@@ -91,6 +89,80 @@ def test_blocks_that_the_rules_do_not_know_are_refused_by_what_they_are(values, 
         read_size({**sizes, **values})
     with pytest.raises(NoSuchLimitError, match="albert shares its weights"):
         read_size({**sizes, "model_type": "albert"})
+
+
+SIZES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 256,
+    "head_dim": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        (
+            {"model_type": "gemma2", "query_pre_attn_scalar": 16},
+            {"branch_gain": True, "scaled_embedding": True},
+        ),
+        ({"model_type": "gemma"}, {"branch_gain": False, "scaled_embedding": True}),
+        ({"model_type": "olmo2"}, {"branch_gain": True, "scaled_embedding": False}),
+        ({"model_type": "glm4"}, {"branch_gain": True}),
+        (
+            {"model_type": "olmoe", "num_experts": 4, "num_experts_per_tok": 2},
+            {"normalised_gates": False},
+        ),
+        (
+            {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
+            {"normalised_gates": True},
+        ),
+    ],
+)
+def test_facts_of_norms_embeddings_and_gates(values, facts):
+    read = read_size({**SIZES, **values})
+    assert {name: getattr(read, name) for name in facts} == facts
+    assert read.size.experts == (4 if "num_experts_per_tok" in values else None)
+    made = rules_for({**SIZES, **values}, {**SIZES, **values}, optimizer="adamw")
+    assert {name: getattr(made.question, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize(
+    ("values", "other", "message"),
+    [
+        ({}, {"initializer_range": 0.04}, "initializer_range: is 0.02 in the base and 0.04"),
+        ({}, {"hidden_act": "relu"}, "activation: is silu in the base and relu"),
+        (
+            {"model_type": "granite", "residual_multiplier": 0.2, "attention_multiplier": 0.25},
+            {"model_type": "granite", "residual_multiplier": 0.4, "attention_multiplier": 0.25},
+            "branch_multiplier: is 0.2 in the base and 0.4",
+        ),
+        ({"model_type": "vit"}, {"model_type": "vit", "patch_size": 8}, "patch: is 16"),
+        (
+            {},
+            {"model_type": "cohere", "tie_word_embeddings": False},
+            "parallel_blocks: is False in the base and True",
+        ),
+    ],
+)
+def test_facts_that_are_never_scaled_must_agree(values, other, message):
+    plain = {**SIZES, "model_type": "llama", "initializer_range": 0.02}
+    with pytest.raises(ShapeMismatchError) as refused:
+        rules_for({**plain, **values}, {**plain, **other}, optimizer="adamw")
+    assert message in str(refused.value)
+
+
+def test_a_padded_vocabulary_may_be_allowed():
+    """Those of Qwen2.5, 151,936 and 152,064."""
+    plain = {**SIZES, "model_type": "qwen2"}
+    small, large = {**plain, "vocab_size": 151_936}, {**plain, "vocab_size": 152_064}
+    with pytest.raises(ShapeMismatchError, match=r"or pass allow=\('vocabulary',\)"):
+        rules_for(small, large, optimizer="adamw")
+    assert rules_for(small, large, optimizer="adamw", allow=("vocabulary",)).global_lr == 1
+    with pytest.raises(ArgumentError, match="unknown fact 'vocab'"):
+        rules_for(small, large, optimizer="adamw", allow=("vocab",))
 
 
 def test_families_beyond_the_first_are_read():
@@ -119,6 +191,18 @@ def test_what_is_never_scaled_must_agree():
         require_same_module(ReadSize(size, vocabulary=10), ReadSize(size, vocabulary=11))
     with pytest.raises(ShapeMismatchError, match="tied: is True in the base and False"):
         require_same_module(ReadSize(size, tied=True), ReadSize(size))
+
+
+def test_roles_without_parameters_are_known_from_a_configuration():
+    llama = roles_without_parameters({**SIZES, "model_type": "llama", "attention_bias": False})
+    assert {Role.PATCH_EMBEDDING, Role.BLOCK_NORM_BIAS, Role.ROUTER, Role.QUERY_BIAS} <= llama
+    assert not {Role.MLP_GATE, Role.QUERY, Role.BLOCK_NORM_GAIN, Role.READOUT} & llama
+    qwen = roles_without_parameters({**SIZES, "model_type": "qwen3"})
+    assert Role.QK_GAIN in qwen
+    assert Role.QK_GAIN_SHARED not in qwen
+    mixed = roles_without_parameters("head_dim=16,heads=4,layers=2,experts=4,active_experts=2")
+    assert Role.ROUTER not in mixed
+    assert Role.EXPERT_IN in roles_without_parameters(SMALL)
 
 
 @pytest.mark.usefixtures("as_user")
@@ -171,6 +255,40 @@ def test_the_command_prints_the_rules(capsys):
     assert "scores: 0.125 q . k (absolute); branches: 1" in out
 
 
+def test_the_command_tells_of_another_batch(capsys):
+    words = ["--base", SMALL, "--target", LARGE, "--optimizer", "adamw", "--lr", "1e-3"]
+    words += ["--batch", "8:32", "--steps", "100:50", "--decay", "timescale"]
+    status, out, _ = call(capsys, *words, "--weight-decay", "0.1")
+    assert status == 0
+    assert "batch 8 to 32, steps 100 to 50: rate times 2, betas 0.6561 0.996, epsilon times" in out
+    assert "weight decay times 1, steps of warm-up times 0.25" in out
+    assert "the run is 0.01 time scales of the decay long" in out
+    status, out, _ = call(capsys, *words, "--json")
+    answer = json.loads(out)
+    assert (answer["batch"]["lr"], answer["batch"]["decay"]) == (2, 1)
+    assert Rules.from_json(answer).question.decay == "timescale"
+
+
+def test_the_command_prints_a_recipe(capsys):
+    words = ["--base", SMALL, "--target", LARGE, "--optimizer", "adamw"]
+    status, out, _ = call(capsys, *words, "--recipe", "nanogpt-completep", "--json")
+    told = json.loads(out)
+    assert (status, told["numbers"]["query.rate"]) == (0, 0.25)
+    assert [one["number"] for one in told["differences"]] == [
+        "embedding.epsilon",
+        "final_gain.epsilon",
+        "readout.epsilon",
+    ]
+    assert main(["recipes", "diff", "megatron", "translimit", "--optimizer", "sgd"]) == 0
+    assert "train the same network" in capsys.readouterr().out
+    assert main(["recipes", "show", "mup"]) == 0
+    assert "m_d^(-1/2)" in capsys.readouterr().out
+    assert main(["recipes"]) == 0
+    assert "nanogpt-completep" in capsys.readouterr().out
+    assert main(["recipes", "diff", "mup"]) == 2
+    assert "diff takes 2 names, and 1 are given" in capsys.readouterr().err
+
+
 def test_the_command_reads_configurations_of_models(capsys):
     words = ["--base", CONFIGS / "gpt2.json", "--target", CONFIGS / "gpt2-xl.json"]
     status, out, _ = call(capsys, *words, "--optimizer", "sgd", "--json")
@@ -189,10 +307,13 @@ def test_the_command_tells_where_the_rules_leave_what_was_measured(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--alpha-l", "0.3"], "alpha_L: got 0.3; pass a number in [1/2, 1]"),
+        (["--alpha-l", "0.3"], "--alpha-l: got 0.3; pass a number in [1/2, 1]\n"),
         (["--style", "fold"], "--style: got 'fold'; did you mean 'folded'?"),
-        (["--decay", "sqrt_width", "--optimizer", "sgd"], "decay: got 'sqrt_width' with 'sgd'"),
-        (["--target", "head_dim=32,heads=8,layers=8,mlp_ratio=3"], "change_mlp_ratio"),
+        (["--decay", "sqrt_width", "--optimizer", "sgd"], "--decay: got 'sqrt_width' with 'sgd'"),
+        (["--target", "head_dim=32,heads=8,layers=8,mlp_ratio=3"], "or pass --change-mlp-ratio"),
+        (["--batch", "256"], "--batch: got '256'; write the base's and the target's"),
+        (["--batch", "1:32"], "--betas: 0.9 becomes 0.0343 at a batch 32 times as large"),
+        (["--recipe", "mup"], "--target: has 8 layers for 2, and 'mup' has no rule of depth"),
     ],
 )
 def test_the_command_refuses_in_one_line(capsys, words, message):

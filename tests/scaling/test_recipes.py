@@ -37,12 +37,14 @@ def test_completep_is_the_rules():
 def test_the_styles_have_the_same_invariants(alphas, optimizer):
     made = {
         style: recipes.of_rules(
-            rules(BASE, DEEP, optimizer=optimizer, alpha_A=alphas[0], alpha_L=alphas[1], style=style)
+            rules(
+                BASE, DEEP, optimizer=optimizer, alpha_A=alphas[0], alpha_L=alphas[1], style=style
+            )
         )
         for style in STYLES
     }
     first = made["canonical"]
-    assert first.exponents["attention_out.start"].L == -Fraction(alphas[1]).limit_denominator(20)
+    assert -Fraction(alphas[1]).limit_denominator(20) == first.exponents["attention_out.start"].L
     assert all(one.exponents == first.exponents for one in made.values())
 
 
@@ -135,7 +137,7 @@ def test_monomials():
 
 
 def test_the_recipe_of_a_users_own_groups():
-    """Rates by hand as mup has them, read off live groups: they are mup's, and differ as mup does."""
+    """Rates by hand as mup has them, read off live groups."""
     torch = pytest.importorskip("torch")
 
     class Block(torch.nn.Module):

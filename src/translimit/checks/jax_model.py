@@ -180,6 +180,10 @@ class JaxModel(Record, Generic[Parameters, Batch]):
                 break
         return {n: values + [math.nan] * (len(steps) - len(values)) for n, values in found.items()}
 
+    def unread(self) -> list[tuple[str, str, str]]:
+        """Nothing: what a function of parameters reads, its author has written."""
+        return []
+
     def train(self, steps: int) -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
         import jax

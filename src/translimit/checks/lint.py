@@ -78,7 +78,7 @@ class Finding:
     Attributes:
         role: of the parameter.
         parameter: its name, with `*` for the number of the block.
-        number: `lr`, `eps`, `wd`, `init` or `score_scale`.
+        number: `lr`, `eps`, `wd`, `init`, `score_scale`, or `unread` for what does nothing.
         found: its exponent along the axis.
         expected: the exponent that the rules have.
         sentence: for people.

@@ -117,11 +117,15 @@ def _tied_end(named: Mapping[str, Any], roles: Mapping[str, Sequence[Role]]) -> 
 
 def score_scale(module: object) -> float | None:
     """What multiplies q . k in an attention module that tells it."""
-    for attribute in SCALE_ATTRIBUTES:
-        value = getattr(module, attribute, None)
-        if isinstance(value, float | int) and not isinstance(value, bool):
-            return float(value)
-    return None
+    told = (score_scale_of(module, attribute) for attribute in SCALE_ATTRIBUTES)
+    return next((value for value in told if value is not None), None)
+
+
+def score_scale_of(module: object, attribute: str) -> float | None:
+    """A number that a module has by a name, or None."""
+    value = getattr(module, attribute, None)
+    number = isinstance(value, float | int) and not isinstance(value, bool)
+    return float(value) if number else None
 
 
 def _with_scale(modules: Mapping[str, Any], owner: str) -> str | None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Generic, cast
 
 from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.lint import ParameterNumbers
-from translimit.checks.places import Places, find_places, score_scale
+from translimit.checks.places import Places, find_places, score_scale, score_scale_of
 from translimit.checks.torch_recorder import TorchRecorder, rms
 from translimit.checks.torch_training import Batch, TorchTraining
 from translimit.checks.trial import PROBES
 from translimit.core import Record, brief
-from translimit.describe import Role, Size
+from translimit.describe import SCALE_ATTRIBUTES, Role, Size
 from translimit.scaling import Rules
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ class TorchModel(Record, Generic[Batch]):
 
         Returns:
             By coordinate, one number a step; NaN from where the loss is not finite. `tokens` is the
-            number of tokens of the batch, and `apart` is 1 where fields had passes of their own.
+            number of tokens of the batch, `apart` is 1 where fields had passes of their own, and
+            `decays` where weights decay.
         """
         batch = self.repeated
         if batch is None:
@@ -182,9 +183,69 @@ class TorchModel(Record, Generic[Batch]):
                 measured = recorder.ended()
             for name in recorder.at_start if look else ():
                 found.setdefault(name, []).append(measured.get(name, math.nan))
-        for name, value in (("tokens", recorder.tokens), ("apart", bool(recorder.apart))):
+        facts = {"tokens": recorder.tokens, "apart": bool(recorder.apart)}
+        for name, value in {**facts, "decays": self._training.decays}.items():
             found[name] = [float(value)] * len(steps)
         return found
+
+    def unread(self) -> list[tuple[str, str, str]]:
+        """What is set and does nothing: role, parameter, and a sentence for people.
+
+        The loss on the batch must change with every score scale, and in folded style, along the
+        depth, with the size of what carries the factor of the branches.
+        """
+        from translimit.scaling.adapters.names import Match
+        from translimit.scaling.adapters.probe import (
+            folded_parameters,
+            undone_factors,
+            unread_scales,
+        )
+
+        batch = self.repeated if self.repeated is not None else self.batch(0)
+        modules = dict(self.model.named_modules())
+        scales: dict[str, tuple[nn.Module, str]] = {}
+        for name in self.found_places.attentions:
+            now = score_scale(modules[name])
+            for inner, module in modules[name].named_modules():  # what holds the same number
+                told = [one for one in SCALE_ATTRIBUTES if score_scale_of(module, one) == now]
+                if told:
+                    scales[f"{name}.{inner}" if inner else name] = module, told[0]
+
+        def run(model: nn.Module) -> Tensor:
+            return self._training.loss(batch)
+
+        said = [
+            (
+                "scores",
+                name,
+                f"the score scale {name} is set and not read: the loss does not change with it",
+            )
+            for name in unread_scales(self.model, scales, run)
+        ]
+        if self.rules is None or self.rules.question.style != "folded":
+            return said
+        parameters = dict(self.model.named_parameters())
+        found = {
+            name: Match(self.role_table[name][0], self.role_table[name], False, "")
+            for name in parameters
+            if self.role_table.get(name)
+        }
+        known = {name: parameters[name] for name in found}
+        folded = folded_parameters(found, known, self.rules)
+        offset = self._gain_offset()
+        offsets = {name: offset for name, one in found.items() if one.role.is_gain}
+        for template in undone_factors(self.model, folded, run, offsets):
+            role = found[folded[template][0]].role.value
+            said.append(
+                (
+                    role,
+                    template,
+                    f"the {role} carries a factor that does nothing: a norm follows {template}, or "
+                    "nothing reads it (rules with branch_gain=True put the factor of the branches "
+                    "into the gain of the norm)",
+                )
+            )
+        return said
 
     def train(self, steps: int) -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""

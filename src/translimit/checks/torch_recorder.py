@@ -6,7 +6,8 @@ batch, unless training mode makes it another pass (dropout, running means): then
 own. What a linear map learned is (W_t - W_0) x_0, its module called on the input x_0 that it had
 at the start; the learned scores are c k . q of such keys and queries, without the rotation of
 rotary positions, which is orthogonal. Hooks are removed, and modes restored, before the optimiser
-moves on.
+moves on. What weight decay alone does to the start is no learning: the share of the start that it
+leaves is taken from both sides, W_t - a_t W_0 (`TorchTraining.left`).
 
 Reference: documentation, "Checking your own model".
 """
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Roles of maps whose outputs are fields.
 _FIELD_ROLES = (Role.QUERY, Role.KEY, Role.MLP_IN)
+#: Changes below so many units in the last place are round-off of two passes.
+_ROUND_OFF = 64
 
 
 class TorchRecorder(Generic[Batch]):
@@ -93,7 +96,7 @@ class TorchRecorder(Generic[Batch]):
             return self.at_start, self.training.step(loss)
         if not look:
             return {}, self.training.update(self.batch)
-        learned = self._learned()
+        learned, left = self._learned(), self._all_left()
         if self.apart:
             now, loss = self._evaluated(self.seen)[0], self.training.forward(self.batch)
         else:
@@ -101,12 +104,13 @@ class TorchRecorder(Generic[Batch]):
             if not stands:
                 self.apart, now = True, self._evaluated(self.seen)[0]
         value = self.training.step(loss)
-        return self._coordinates(now, learned), value
+        return self._coordinates(now, learned, left), value
 
     def ended(self) -> dict[str, float]:
         """Coordinates where no update follows."""
         if self.start:
-            return self._coordinates(self._evaluated(self.seen)[0], self._learned())
+            now, learned = self._evaluated(self.seen)[0], self._learned()
+            return self._coordinates(now, learned, self._all_left())
         self._begin(self._evaluated(self.watched, self.inputs)[0])
         return self.at_start
 
@@ -136,6 +140,10 @@ class TorchRecorder(Generic[Batch]):
         wide = [x for x in self.inputs.values() if x.ndim > 1 and x.is_floating_point()]
         self.tokens = max((one.numel() // one.shape[-1] for one in wide), default=0)
         self.start, self.start_fields = start, self._fields(start)
+        told = ((name, getattr(self.modules[name], "bias", None)) for name in self.mapped)
+        self.biases = {
+            name: bias.detach().clone() for name, bias in told if hasattr(bias, "detach")
+        }
         self.start_maps = {
             role: _stacked([start[name] for name in names])
             for role, names in self.places.maps.items()
@@ -154,13 +162,17 @@ class TorchRecorder(Generic[Batch]):
             return {name: self.modules[name](self.inputs[name]) for name in self.mapped}
 
     def _coordinates(
-        self, now: Mapping[str, Tensor], learned: Mapping[str, Tensor]
+        self,
+        now: Mapping[str, Tensor],
+        learned: Mapping[str, Tensor],
+        left: Mapping[str, Tensor] | None = None,
     ) -> dict[str, float]:
         """Root mean squares of fields and of their changes.
 
         Args:
             now: outputs of the modules of fields.
             learned: of the maps at the inputs of the start.
+            left: what decay alone would have left of them, where weights decay.
         """
         found: dict[str, float] = {}
         start, fields = self.start_fields, self._fields(now)
@@ -168,17 +180,52 @@ class TorchRecorder(Generic[Batch]):
             if name in start:
                 found[name] = rms(fields[name])
                 found[f"{name}_change"] = rms(_changes(fields[name], start[name]))
-        moved = self._attended(learned)
+        moved, old_maps = self._attended(learned), self.start_maps
+        if left is not None:
+            start = {**start, **self._attended(left)}
+            old_maps = {
+                role: _stacked([left[name] for name in names])
+                for role, names in self.places.maps.items()
+            }
         for name in ("key", "query", "score"):
             if name in start:
-                found[f"learned_{name}_change"] = rms(_changes(moved[name], start[name]))
+                found[f"learned_{name}_change"] = self._moved(moved[name], start[name])
         if self.places.packed:
-            found["update of value"] = rms(_changes(moved["value"], start["value"]))
-        for role, old in self.start_maps.items():
+            found["update of value"] = self._moved(moved["value"], start["value"])
+        for role, old in old_maps.items():
             if role not in (Role.QUERY, Role.KEY):
                 new = _stacked([learned[name] for name in self.places.maps[role]])
-                found[f"update of {role.value}"] = rms(_changes(new, old))
+                found[f"update of {role.value}"] = self._moved(new, old)
         return found | self.starts
+
+    def _all_left(self) -> dict[str, Tensor] | None:
+        """What decay alone would have left of the maps, before the next step; None without it."""
+        if not self.training.decays:
+            return None
+        return {name: self._left(name) for name in self.mapped}
+
+    def _left(self, name: str) -> Tensor:
+        """What decay alone would have left of a map's output at the start."""
+        module, old = self.modules[name], self.start[name]
+        own = dict(module.named_parameters(recurse=False))
+        bias = own.pop("bias", None)
+        shares = {self.training.left(one) for one in own.values()} or {1.0}
+        share = sum(shares) / len(shares)
+        if bias is None or name not in self.biases:
+            return share * old
+        kept = self.biases[name]
+        kept = kept if old.shape[-1] == kept.numel() else kept[:, None, None]
+        return share * (old - kept) + self.training.left(bias) * kept
+
+    def _moved(self, new: list[Tensor], old: list[Tensor]) -> float:
+        """The size of a change; 0 where decay leaves nothing but round-off of it."""
+        import torch
+
+        change = rms(_changes(new, old))
+        if self.training.decays and old:
+            noise = max(torch.finfo(one.dtype).eps for one in old if one.is_floating_point())
+            return 0.0 if change <= _ROUND_OFF * noise * rms(old) else change
+        return change
 
     @contextmanager
     def _watching(

@@ -32,6 +32,8 @@ class TorchTraining(Generic[Batch]):
         loss: Callable[[nn.Module, Batch], Tensor],
     ):
         self.model, self.optimizers, self._loss_of = model, optimizers, loss
+        #: By parameter: what decay alone leaves of its start, and the velocity of that.
+        self._left: dict[int, tuple[float, float]] = {}
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, in the mode in which the module is.
@@ -63,6 +65,44 @@ class TorchTraining(Generic[Batch]):
         value = float(loss.detach())
         if math.isfinite(value):
             loss.backward()
+            self._decay()
             for optimizer in self.optimizers:
                 optimizer.step()
         return value
+
+    def left(self, parameter: Tensor) -> float:
+        """What weight decay alone has left of the start of a parameter, 1 without decay.
+
+        Steps of SGD and of decoupled decays are linear in the weights apart from the gradient: what
+        is learned is the rest. L2 inside of Adam is not, and counts as no decay.
+        """
+        return self._left.get(id(parameter), (1.0, 0.0))[0]
+
+    @property
+    def decays(self) -> bool:
+        """Whether any parameter does."""
+        return bool(self._left)
+
+    def _decay(self) -> None:
+        """One step of decay: w <- (1 - eta lambda) w, through the velocity under SGD."""
+        for optimizer in self.optimizers:
+            kinds = {one.__name__ for one in type(optimizer).__mro__}
+            for group in optimizer.param_groups:
+                rate, decay = float(group["lr"]), float(group.get("weight_decay") or 0.0)
+                coupled = "Adam" in kinds and "AdamW" not in kinds
+                if not decay or (coupled and not group.get("decoupled_weight_decay")):
+                    continue
+                for parameter in group["params"]:
+                    if parameter.grad is None:
+                        continue
+                    share, velocity = self._left.get(id(parameter), (1.0, 0.0))
+                    if "SGD" in kinds:
+                        mu = float(group.get("momentum") or 0.0)
+                        damping = float(group.get("dampening") or 0.0)
+                        first = id(parameter) not in self._left
+                        push = decay * share
+                        velocity = push if first else mu * velocity + (1 - damping) * push
+                        step = push + mu * velocity if group.get("nesterov") else velocity
+                        self._left[id(parameter)] = share - rate * step, velocity
+                    else:
+                        self._left[id(parameter)] = share * (1 - rate * decay), 0.0

@@ -18,6 +18,7 @@ from translimit.cli.model_arguments import (
     CoordCheckCommand,
     ExploreCommand,
     PredictCommand,
+    RecipesCommand,
     ScaleCommand,
     TransferCommand,
 )
@@ -83,6 +84,7 @@ Command = (
     | ExtrapolateCommand
     | DmftCommand
     | ScaleCommand
+    | RecipesCommand
     | CoordCheckCommand
     | TransferCommand
     | ExploreCommand
@@ -105,6 +107,7 @@ COMMANDS: dict[str, type[Command]] = {
     "extrapolate": ExtrapolateCommand,
     "dmft": DmftCommand,
     "scale": ScaleCommand,
+    "recipes": RecipesCommand,
     "coord-check": CoordCheckCommand,
     "transfer": TransferCommand,
     "explore": ExploreCommand,

@@ -19,7 +19,6 @@ from translimit.cli.model_commands import (
     do_coord_check,
     do_explore,
     do_predict,
-    do_scale,
     do_transfer,
 )
 from translimit.cli.output import print_json, print_table
@@ -33,6 +32,7 @@ from translimit.cli.run_commands import (
     do_run,
     do_status,
 )
+from translimit.cli.scale_commands import do_recipes, do_scale
 from translimit.cli.terminal import say
 from translimit.core import PROGRAMS_SWITCH, ConfigError
 
@@ -59,6 +59,7 @@ execute.register(do_predict)
 execute.register(do_diagnose)
 execute.register(do_extrapolate)
 execute.register(do_scale)
+execute.register(do_recipes)
 execute.register(do_coord_check)
 execute.register(do_transfer)
 execute.register(do_explore)

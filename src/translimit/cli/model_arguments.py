@@ -84,14 +84,38 @@ class ScaleCommand:
     """Exponent of the attention scores, in [1/2, 1]."""
     alpha_l: float = 1.0
     """Exponent of the residual branches, in [1/2, 1]."""
-    decay: Literal["constant", "independent", "sqrt_width"] = "constant"
-    """What stays of the weight decay: rate times decay, the decay, or a rule for long training."""
+    decay: Literal["constant", "timescale", "independent", "inverse_width", "sqrt_width"] = (
+        "constant"
+    )
+    """What stays of the weight decay: rate times decay, or another choice (see Scaling rules)."""
     tied: Flag = False
     """Take token embedding and readout as one tensor; a config.json tells it by itself."""
     fold_scores: Flag = False
     """Put the score scale into the queries, for modules that fix it at head_dim^-1/2."""
     change_mlp_ratio: Flag = False
-    """Allow another ratio of hidden units to width in the target, with rules by fan-in."""
+    """Allow another ratio of hidden units to width in the target."""
+    allow: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FACT...")] = ()
+    """Facts of configurations that may differ, as vocabulary where it is padded."""
+    batch: Annotated[str | None, tyro.conf.arg(metavar="B0:B", help_behavior_hint="")] = None
+    """The batch of the base and of the target, as 256:1024."""
+    steps: Annotated[str | None, tyro.conf.arg(metavar="T0:T", help_behavior_hint="")] = None
+    """The steps of the base and of the target, as 1000:4000."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """With --batch: Adam's memories at the base."""
+    momentum: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """With --batch: the momentum at the base; by default the optimiser's own."""
+    memory: Literal["rescaled", "kept"] = "rescaled"
+    """With --batch: memories in examples, or as they are."""
+    duration: Literal["keep", "sqrt"] = "keep"
+    """With --steps: keep the rate, or divide it by the root of the examples; both folklore."""
+    critical: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """With --batch: the critical batch, where it was measured."""
+    clipping: Flag = False
+    """Say that the norm of the gradient is clipped."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """A published recipe to print instead; `translimit recipes list` names them."""
+    force: Flag = False
+    """With --recipe: print along depth what a recipe without a rule of depth does."""
     export: Annotated[
         Literal["megatron", "torchtitan"] | None,
         tyro.conf.arg(metavar="{megatron,torchtitan}", help_behavior_hint=""),
@@ -104,7 +128,33 @@ class ScaleCommand:
     eps: float = 1e-8
     """With --export: Adam's epsilon at the base."""
     weight_decay: float = 0.0
-    """With --export: the weight decay at the base."""
+    """With --export: the weight decay at the base; with --steps, to tell its time scale."""
+    json: Flag = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesCommand:
+    """List published recipes of scaling, show one, or print where two differ.
+
+    Example: translimit recipes diff megatron translimit --base width=64,heads=4,layers=2 --target
+    width=256,heads=8,layers=2
+    """
+
+    words: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="{list,show,diff} [NAME...]", help_behavior_hint=""),
+    ] = ("list",)
+    """What to do: list, show NAME, or diff A B."""
+    base: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "width=64,heads=4,layers=2"
+    """The tuned size, as for `translimit scale`."""
+    target: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "width=256,heads=8,layers=2"
+    """The size to train, in the same form."""
+    optimizer: OptimizerName = "adamw"
+    """The optimiser of both."""
+    force: Flag = False
+    """Compare along depth although a recipe has no rule of depth."""
     json: Flag = False
     """Print one JSON document."""
 

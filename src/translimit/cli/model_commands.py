@@ -1,4 +1,4 @@
-"""What the commands about a model do: predict, scale, check, sweep, and serve the sliders."""
+"""What the commands about a model do: predict, check, sweep, and serve the sliders."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from translimit.cli.model_arguments import (
     CoordCheckCommand,
     ExploreCommand,
     PredictCommand,
-    ScaleCommand,
     TransferCommand,
 )
 from translimit.cli.output import print_json, print_table, save_figure
 from translimit.cli.terminal import say
-from translimit.cli.verdicts import prediction_verdict, scale_verdict, sweep_verdict
+from translimit.cli.verdicts import prediction_verdict, sweep_verdict
 from translimit.core import ConfigError
 
 if TYPE_CHECKING:
@@ -74,56 +73,6 @@ def _announce(cost: Cost) -> None:
     """Tell what a prediction will cost, where that is no moment."""
     if cost.operations > MANY:
         say(f"translimit: {cost}", error=True)
-
-
-def do_scale(command: ScaleCommand) -> None:
-    """Print the rules between two sizes."""
-    from translimit.scaling import completed, rules_for
-
-    made = rules_for(
-        command.base,
-        command.target,
-        optimizer=command.optimizer,
-        alpha_A=command.alpha_a,
-        alpha_L=command.alpha_l,
-        style=command.style,
-        decay=command.decay,
-        tied=True if command.tied else None,
-        fold_scores=command.fold_scores,
-        change_mlp_ratio=command.change_mlp_ratio,
-    )
-    if command.export is not None:
-        from translimit.scaling.adapters import overrides, to_yaml
-
-        if command.lr is None:
-            raise ConfigError("--lr", "is missing", "give the rate tuned at the base")
-        table = overrides(
-            made,
-            command.export,
-            lr=command.lr,
-            min_lr=command.min_lr,
-            eps=command.eps,
-            weight_decay=command.weight_decay,
-        )
-        if command.json:
-            print_json(table)
-        else:
-            sys.stdout.write(to_yaml(table))
-        return
-    answer = made.to_json()
-    if command.json:
-        print_json(answer)
-        return
-    from translimit.cli.tables import rules_table
-
-    print_table(rules_table(made.groups(), command.lr))
-    free = completed(command.base, command.target)[2]
-    scores = "as in the base" if free else f"{made.score_scale:.6g} q . k (absolute)"
-    say(f"scores: {scores}; branches: {made.residual:.6g}")
-    say("all else is target over base; rates multiply the schedule of the base")
-    for sentence in made.warnings:
-        say(f"note: {sentence}")
-    say(f"verdict: {scale_verdict(made, command.lr)}")
 
 
 def do_coord_check(command: CoordCheckCommand) -> None:

@@ -267,6 +267,14 @@ def rules_table(groups: Mapping[RoleRule, Iterable[Role]], lr: float | None = No
     return table
 
 
+def rows_of(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of plain text."""
+    table = _table(*columns)
+    for row in rows:
+        _add_row(table, *row)
+    return table
+
+
 def _table(*columns: str | Text) -> Table:
     table = Table(show_lines=False)
     for column in columns:

@@ -237,11 +237,12 @@ def require_same_module(base: ReadSize, target: ReadSize, allow: Collection[str]
             raise ArgumentError("allow", f"unknown fact {name!r}", nearest(name, known))
     for name, one, other in facts:
         if one != other and None not in (one, other) and name not in allow:
+            keep = "keep it as it is in the base"
+            free = name == "vocabulary" or name not in _SHARED
             raise ShapeMismatchError(
                 name,
                 f"is {one} in the base and {other} in the target",
-                f"keep it as it is in the base, or pass allow=({name!r},) if it does not matter "
-                "for training",
+                f"{keep}, or pass allow=({name!r},) where it does not matter" if free else keep,
             )
 
 

@@ -68,7 +68,10 @@ def unread_scales(
 
 
 def undone_factors(
-    model: Module, names: Mapping[str, Sequence[str]], run: Callable[[Module], Any]
+    model: Module,
+    names: Mapping[str, Sequence[str]],
+    run: Callable[[Module], Any],
+    offsets: Mapping[str, float],
 ) -> list[str]:
     """The parameters whose size has no effect on the output: a norm follows, or nothing reads them.
 
@@ -76,11 +79,12 @@ def undone_factors(
         model: with any weights.
         names: of parameters, by what an error calls them; those of one entry are changed together.
         run: from the module to its output.
+        offsets: what the module adds to a parameter, where that is not 0: 1 for gains of Gemma.
     """
     parameters, undone = dict(model.named_parameters()), []
     with _alive(model):
         for what, those in names.items():
-            tensors = [parameters[name] for name in those]
+            tensors = {parameters[name]: offsets.get(name, 0.0) for name in those}
             none, once, twice = (
                 _tensors(_with(model, tensors, factor, run)) for factor in (0.0, _ONCE, _TWICE)
             )
@@ -118,6 +122,7 @@ def require_read(
     scales: Mapping[str, tuple[Module, str, float]],
     rules: Rules,
     example: Example,
+    offset: float,
 ) -> None:
     """Refuse a module that does not read what is set: see `probe`."""
     run = runner(example)
@@ -130,7 +135,8 @@ def require_read(
             "in the constructor and pass scores_set=True",
         )
     folded = folded_parameters(found, parameters, rules)
-    if undone := undone_factors(model, folded, run):
+    offsets = {name: offset for name in parameters if found[name].role.is_gain}
+    if undone := undone_factors(model, folded, run, offsets):
         raise UnsupportedModuleError(
             undone[0],
             "does not change the output with its size: a norm follows it, or nothing reads it",
@@ -200,12 +206,12 @@ def _alive(model: Module) -> Iterator[None]:
 
 
 def _with(
-    model: Module, tensors: Sequence[Tensor], factor: float, run: Callable[[Module], Any]
+    model: Module, tensors: Mapping[Tensor, float], factor: float, run: Callable[[Module], Any]
 ) -> Any:
     kept = [tensor.detach().clone() for tensor in tensors]
     try:
-        for tensor in tensors:
-            tensor.mul_(factor)
+        for tensor, offset in tensors.items():
+            tensor.add_(offset).mul_(factor).sub_(offset)
         return run(model)
     finally:
         for tensor, old in zip(tensors, kept, strict=True):

@@ -146,7 +146,7 @@ def apply(
         )
         require_stored_gains(table, found, parameters, factor)
         if example is not None:
-            require_read(model, found, parameters, scales, rules, example)
+            require_read(model, found, parameters, scales, rules, example, table.gain_offset)
         _scale(parameters, found, factor, seed, table.gain_offset)
     else:
         saved = read_report(report, rules, parameters)

@@ -8,9 +8,10 @@ and the score scale is read where attention tells it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +107,7 @@ def _numbers(
 def _monomial(key: str, ratio: float, small: Size, large: Size) -> Monomial:
     """The simplest monomial that gives a ratio."""
     tolerance = _TOLERANCE[key.rpartition(".")[2]]
-    for powers in _simplest_first():
-        made = Monomial(*powers)
+    for made in _simplest_first():
         if abs(math.log(ratio) - math.log(made.at(small, large))) <= tolerance:
             return made
     raise ArgumentError(
@@ -117,8 +117,11 @@ def _monomial(key: str, ratio: float, small: Size, large: Size) -> Monomial:
     )
 
 
-def _simplest_first() -> Iterable[tuple[Fraction, ...]]:
-    return sorted(
-        itertools.product(_POWERS, repeat=3),
-        key=lambda powers: (sum(map(abs, powers)), -abs(powers[0]), -abs(powers[2]), powers),
+@functools.cache
+def _simplest_first() -> tuple[Monomial, ...]:
+    def order(powers: tuple[Fraction, ...]) -> tuple[object, ...]:
+        return sum(map(abs, powers)), -abs(powers[0]), -abs(powers[2]), powers
+
+    return tuple(
+        Monomial(*powers) for powers in sorted(itertools.product(_POWERS, repeat=3), key=order)
     )
