@@ -117,12 +117,16 @@ class ScaleCommand:
     force: Flag = False
     """With --recipe: print along depth what a recipe without a rule of depth does."""
     export: Annotated[
-        Literal["megatron", "torchtitan"] | None,
-        tyro.conf.arg(metavar="{megatron,torchtitan}", help_behavior_hint=""),
+        Literal["megatron", "torchtitan", "pytorch"] | None,
+        tyro.conf.arg(metavar="{megatron,torchtitan,pytorch}", help_behavior_hint=""),
     ] = None
     """The framework for which a table of overrides is printed: YAML, or JSON with --json."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """The learning rate tuned at the base: rates are told in absolute numbers; for --export."""
+    adam_lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """With --export and Muon: the rate of the AdamW beside it, tuned at the base."""
+    muon_adjust: Literal["none", "original", "match_rms_adamw", "unit_rms_norm"] = "original"
+    """The shape factor that the implementation of Muon has."""
     min_lr: float = 0.0
     """With --export megatron: the smallest rate of the schedule."""
     eps: float = 1e-8

@@ -42,6 +42,7 @@ def _scale(command: ScaleCommand) -> None:
         tied=True if command.tied else None,
         fold_scores=command.fold_scores,
         clipping=command.clipping,
+        muon_adjust=command.muon_adjust,
         change_mlp_ratio=command.change_mlp_ratio,
     )
     batch = _batch(command)
@@ -84,6 +85,7 @@ def _export(command: ScaleCommand, made: Rules) -> None:
         min_lr=command.min_lr,
         eps=command.eps,
         weight_decay=command.weight_decay,
+        adam_lr=command.adam_lr,
     )
     if command.json:
         print_json(table)

@@ -228,6 +228,7 @@ MUON = OptimizerKind(
     _orthogonal,
     slots=2,
     torch=("Muon", "AdamW"),
+    megatron="muon",
     beside=ADAMW,
     momentum=0.95,
     nesterov=True,

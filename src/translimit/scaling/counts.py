@@ -76,6 +76,7 @@ def _orthogonal(question: Question, role: Role) -> float:
             "none": 1.0,
             "original": max(1.0, n_out / n_in) ** 0.5,
             "match_rms_adamw": max(n_in, n_out) ** 0.5,
+            "unit_rms_norm": (n_out / n_in) ** 0.5,
         }
         return (n_in * n_out) ** 0.5 / built_in[question.muon_adjust]
 

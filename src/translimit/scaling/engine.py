@@ -335,7 +335,10 @@ def rules(
             arXiv 2510.15262, for the steady state of long training).
         clipping: the global gradient norm is clipped, so that styles are not equivalent.
         muon_adjust: the shape factor that the implementation has: `none`, `original`
-            max(1, n_out / n_in)^{1/2}, or `match_rms_adamw` 0.2 max(n_out, n_in)^{1/2}.
+            max(1, n_out / n_in)^{1/2} (Megatron's `shape_scaling`), `match_rms_adamw`
+            0.2 max(n_out, n_in)^{1/2} (dion's `rms_norm`, Megatron's `spectral`), or
+            `unit_rms_norm` (n_out / n_in)^{1/2} (dion's `spectral_norm`), which alone is right
+            whatever the aspect of a matrix.
         muon_heads: whether Q, K and V are orthogonalised `stacked`, or head by head, `separate`.
         change_mlp_ratio: let base and target have different MLP ratios.
         branch_gain: every branch ends in a trained gain, of a norm or LayerScale: the folded style

@@ -29,7 +29,7 @@ from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
 Style = Literal["canonical", "folded", "single_lr", "unit_init"]
 Decay = Literal["constant", "timescale", "independent", "inverse_width", "sqrt_width"]
-MuonAdjust = Literal["none", "original", "match_rms_adamw"]
+MuonAdjust = Literal["none", "original", "match_rms_adamw", "unit_rms_norm"]
 MuonHeads = Literal["stacked", "separate"]
 
 STYLES: tuple[str, ...] = get_args(Style)
