@@ -99,9 +99,11 @@ def coordinate_check(
         rules,
         [row[0]["score_scale"] for row in cells],
     )
-    for role, parameter, sentence in cells[-1][0].get("unread", ()):
-        unread = Finding(role, parameter, "unread", math.nan, math.nan, sentence)
-        findings = (unread, *findings)
+    unread = [
+        Finding(role, parameter, "unread", math.nan, math.nan, sentence)
+        for role, parameter, sentence in cells[-1][0].get("unread", ())
+    ]
+    findings = (*unread, *findings)
     tokens = int(values.pop("tokens", np.zeros(1)).max())
     decays = bool(values.pop("decays", np.zeros(1)).max())
     values.pop("apart", None)

@@ -214,14 +214,11 @@ class TorchModel(Record, Generic[Batch]):
         def run(model: nn.Module) -> Tensor:
             return self._training.loss(batch)
 
-        said = [
-            (
-                "scores",
-                name,
-                f"the score scale {name} is set and not read: the loss does not change with it",
-            )
-            for name in unread_scales(self.model, scales, run)
-        ]
+        said = []
+        if idle := unread_scales(self.model, scales, run):
+            more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
+            what = f"the score scale {idle[0]}{more} is set and not read"
+            said.append(("scores", idle[0], f"{what}: the loss does not change with it"))
         if self.rules is None or self.rules.question.style != "folded":
             return said
         parameters = dict(self.model.named_parameters())

@@ -88,7 +88,8 @@ def undone_factors(
             none, once, twice = (
                 _tensors(_with(model, tensors, factor, run)) for factor in (0.0, _ONCE, _TWICE)
             )
-            if _distance(once, twice) <= _SHARE * _distance(none, once):
+            change = _distance(once, twice)  # a norm without an epsilon makes none of zeros
+            if change == 0 or change <= _SHARE * _distance(none, once):
                 undone.append(what)
     return undone
 
