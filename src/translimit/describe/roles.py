@@ -61,7 +61,8 @@ class Role(enum.StrEnum):
     `QK_GAIN` is the gain of a norm of queries or keys with an entry for every channel,
     `QK_GAIN_SHARED` one that all heads share; `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` tell the two
     norms apart. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one. An
-    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one.
+    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one. A
+    `SCORE_GAIN` is one number a layer, by which all scores of the layer are multiplied.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -91,6 +92,7 @@ class Role(enum.StrEnum):
     READOUT = "readout"
     READOUT_BIAS = "readout_bias"
     SHAPED_GAIN = "shaped_gain"
+    SCORE_GAIN = "score_gain"
     BRANCH_GAIN = "branch_gain"
     EMBEDDING_NORM_GAIN = "embedding_norm_gain"
     EMBEDDING_NORM_BIAS = "embedding_norm_bias"
@@ -194,6 +196,7 @@ _FACTS: dict[Role, _Facts] = {
     Role.READOUT: _Facts(Axis.STREAM, Axis.FIXED),
     Role.READOUT_BIAS: _Facts(Axis.FIXED, Axis.FIXED),
     Role.SHAPED_GAIN: _BLOCK_VECTOR,
+    Role.SCORE_GAIN: _Facts(Axis.FIXED, Axis.FIXED, in_block=True, moves_scores=True),
     Role.BRANCH_GAIN: _BLOCK_VECTOR,
     Role.EMBEDDING_NORM_GAIN: _EMBEDDING,
     Role.EMBEDDING_NORM_BIAS: _EMBEDDING,
@@ -215,6 +218,7 @@ _FACTS: dict[Role, _Facts] = {
 #: Roles for which no rule of scaling was derived and verified: rules refuse them by name.
 WITHOUT_RULE: frozenset[Role] = frozenset(
     {
+        Role.SCORE_GAIN,
         Role.EMBEDDING_NORM_GAIN,
         Role.EMBEDDING_NORM_BIAS,
         Role.READOUT_DENSE,

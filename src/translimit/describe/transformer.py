@@ -2,9 +2,10 @@ r"""The multi-head transformer of the training-dynamics theory: its shape and it
 
     h <- h + b MHSA(norm(h)),   h <- h + b MLP(norm(h)),   f = readout(norm(h)),
 
-an encoder of patches that are pooled before the readout, or a causal decoder of tokens with one
-readout each. Sizes and options only: how the parameters start, are multiplied and move is the
-`Parameterization`'s.
+where an activation may stand behind the norms of both branches, keys and queries may be normalised
+over the head, and scores may have a trained gain: an encoder of patches that are pooled before the
+readout, or a causal decoder of tokens with one readout each. Sizes and options only: how the
+parameters start, are multiplied and move is the `Parameterization`'s.
 
 | symbol | name here |
 |---|---|
@@ -29,6 +30,7 @@ from translimit.core import (
     Record,
     brief,
     require_count,
+    require_flag,
     require_real,
 )
 from translimit.describe.activation import Activation
@@ -91,7 +93,7 @@ class TransformerShape(Record):
         gains: whether norms have trained gains (and biases, for "layer").
         norm_eps: added to the variance in a norm.
         biases: whether linear maps have biases.
-        positions: "learned", "rotary" or None.
+        positions: "learned", "rotary", "both" or None.
         rotary_base: of the rotary frequencies.
         causal: whether a token sees only itself and those before.
         pooled: mean over tokens before the readout; else one readout per token.
@@ -99,13 +101,18 @@ class TransformerShape(Record):
         shaped: whether attention is I + P - U with trained gains for each head.
         slopes: c_+ and c_- of a shaped ReLU with slopes 1 + c / sqrt(dim) and unit second moment,
             in the place of `activation`; None for `activation` itself.
-        final_norm: whether `norm` also stands before the readout.
+        final_norm: whether `norm` also stands before the readout; "layer" or "rms" for another
+            one there.
+        qk_norm: "layer", "rms" or None, of each query and key over its head, without gains.
+        score_gain: whether all scores of a layer have one trained factor.
+        stream_activation: of the stream behind the norm that begins a branch, as the language
+            models of Bordelon et al. have GELU there; None for none.
 
     Raises:
         ArgumentTypeError: sizes that are no integers, or a choice that is not offered.
         ArgumentError: sizes below 1, kv_heads that do not divide heads, an odd head_dim with
-            rotary positions, neither or both of patch_dim and vocabulary, tied without a
-            vocabulary.
+            rotary positions, one of 1 with `qk_norm`, neither or both of patch_dim and vocabulary,
+            tied without a vocabulary.
     """
 
     head_dim: int
@@ -130,7 +137,10 @@ class TransformerShape(Record):
     tied: bool = False
     shaped: bool = False
     slopes: tuple[float, float] | None = None
-    final_norm: bool = True
+    final_norm: bool | str = True
+    qk_norm: str | None = None
+    score_gain: bool = False
+    stream_activation: Activation | None = None
 
     def __post_init__(self):
         for name in ("head_dim", "heads", "layers", "tokens", "outputs"):
@@ -150,21 +160,32 @@ class TransformerShape(Record):
                 f"{self.kv_heads} does not divide {self.heads} heads",
                 f"pass a divisor of {self.heads}",
             )
-        if self.norm not in (None, "layer", "rms"):
+        for name, known in (("norm", (None,)), ("qk_norm", (None,)), ("final_norm", (True, False))):
+            if getattr(self, name) not in (*known, "layer", "rms"):
+                others = " or ".join(str(one) for one in known)
+                raise ArgumentTypeError(
+                    name, f"got {brief(getattr(self, name))}", f'pass "layer", "rms" or {others}'
+                )
+        if self.positions not in (None, "learned", "rotary", "both"):
             raise ArgumentTypeError(
-                "norm", f"got {brief(self.norm)}", 'pass "layer", "rms" or None'
+                "positions",
+                f"got {brief(self.positions)}",
+                'pass "learned", "rotary", "both" or None',
             )
-        if self.positions not in (None, "learned", "rotary"):
-            raise ArgumentTypeError(
-                "positions", f"got {brief(self.positions)}", 'pass "learned", "rotary" or None'
+        for name in ("activation", "stream_activation"):
+            given = getattr(self, name)
+            if not isinstance(given, Activation) and (name == "activation" or given is not None):
+                raise ArgumentTypeError(
+                    name, f"got {brief(given)}", "pass a member of describe.Activation"
+                )
+        require_flag(self.score_gain, "score_gain")
+        if self.qk_norm is not None and self.head_dim < 2:
+            raise ArgumentError(
+                "qk_norm",
+                "with one coordinate a head leaves nothing but signs",
+                "take head_dim of at least 2, or qk_norm=None",
             )
-        if not isinstance(self.activation, Activation):
-            raise ArgumentTypeError(
-                "activation",
-                f"got {brief(self.activation)}",
-                "pass a member of describe.Activation",
-            )
-        if self.positions == "rotary" and self.head_dim % 2:
+        if self.rotary and self.head_dim % 2:
             raise ArgumentError(
                 "head_dim",
                 f"got {self.head_dim}, which is odd",
@@ -206,6 +227,23 @@ class TransformerShape(Record):
         return self.heads if self.kv_heads is None else self.kv_heads
 
     @property
+    def learned_positions(self) -> bool:
+        """Whether every position has an embedding."""
+        return self.positions in ("learned", "both")
+
+    @property
+    def rotary(self) -> bool:
+        """Whether queries and keys are turned by their positions."""
+        return self.positions in ("rotary", "both")
+
+    @property
+    def readout_norm(self) -> str | None:
+        """The norm before the readout, "layer" or "rms"; None without one."""
+        if isinstance(self.final_norm, str):
+            return self.final_norm
+        return self.norm if self.final_norm else None
+
+    @property
     def hidden(self) -> int:
         """Hidden width of the MLP; 0 without one."""
         return round(self.mlp_ratio * self.dim)
@@ -234,10 +272,10 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
         if shape.biases:
             add(f"{name}_bias", Role(f"{role.value}_bias"), out)
 
-    def norm(name: str, gain: Role, bias: Role, stacked: bool) -> None:
-        if shape.norm is not None and shape.gains:
+    def norm(kind: str | None, name: str, gain: Role, bias: Role, stacked: bool = True) -> None:
+        if kind is not None and shape.gains:
             add(f"{name}_gain", gain, dim, stacked=stacked)
-            if shape.norm == "layer":
+            if kind == "layer":
                 add(f"{name}_bias", bias, dim, stacked=stacked)
 
     if shape.patch_dim is not None:
@@ -254,25 +292,27 @@ def _parameters(shape: TransformerShape) -> list[ParameterSpec]:
     else:
         assert shape.vocabulary is not None
         add("token_embedding", Role.TOKEN_EMBEDDING, shape.vocabulary, dim, stacked=False)
-    if shape.positions == "learned":
+    if shape.learned_positions:
         add("position_embedding", Role.POSITION_EMBEDDING, shape.tokens, dim, stacked=False)
-    norm("attention_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS, True)
+    norm(shape.norm, "attention_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS)
     shared = shape.key_value_heads * shape.head_dim
     linear("query", Role.QUERY, dim, dim)
     linear("key", Role.KEY, shared, dim)
     linear("value", Role.VALUE, shared, dim)
+    if shape.score_gain:
+        add("score_gain", Role.SCORE_GAIN)
     if shape.shaped:
         for gain in ("identity_gain", "attention_gain", "centring_gain"):
             add(gain, Role.SHAPED_GAIN, shape.heads)
     linear("attention_out", Role.ATTENTION_OUT, dim, dim)
     if hidden:
-        norm("mlp_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS, True)
+        norm(shape.norm, "mlp_norm", Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS)
         linear("mlp_in", Role.MLP_IN, hidden, dim)
         if shape.gated:
             linear("mlp_gate", Role.MLP_GATE, hidden, dim)
         linear("mlp_out", Role.MLP_OUT, dim, hidden)
-    if shape.final_norm:
-        norm("final_norm", Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS, False)
+    final = shape.readout_norm
+    norm(final, "final_norm", Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS, stacked=False)
     if not shape.tied:
         add("readout", Role.READOUT, shape.outputs, dim, fan_in=dim, stacked=False)
     if shape.biases:

@@ -4,9 +4,11 @@ r"""The multi-head transformer that trains: encoder or causal decoder, in any pa
     h <- skip h + b W_O softmax(A) v,    h <- skip h + b W_2 phi(W_1 norm(h)),
     f = W_out mean_i norm(h_i)      (or one readout a token),
 
-every W the product of its multiplier and its parameter. The multipliers, c and b are data: one
-compiled program serves every parameterization of a shape. Leading axes of the inputs are a batch,
-whose products with weights are one; `jax.vmap` gives the ensemble.
+every W the product of its multiplier and its parameter. By choice q and k are normalised over the
+head, A has a trained factor for each layer, and an activation follows the norm of both branches.
+The multipliers, c and b are data: one compiled program serves every parameterization of a shape.
+Leading axes of the inputs are a batch, whose products with weights are one; `jax.vmap` gives the
+ensemble.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training
 transformers".
@@ -31,6 +33,7 @@ from translimit.describe import (
     TransformerShape,
     standard_parameterization,
 )
+from translimit.models.fields import Fields
 
 #: The parameters of one transformer by name; blocks are stacked along a first axis of layers.
 Weights = Mapping[str, Array]
@@ -38,30 +41,6 @@ Weights = Mapping[str, Array]
 _KEPT = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 #: Into how many blocks causal attention cuts its queries, and the fewest queries of one.
 _QUERY_BLOCKS, _LEAST_QUERIES = 4, 64
-
-
-class Fields(eqx.Module):
-    """What one sequence leaves behind on its way through the network.
-
-    Attributes:
-        stream: h before every block and after the last [layers + 1, tokens, dim].
-        attention_input: u of the attention branch [layers, tokens, dim].
-        query: queries, before any rotation [layers, heads, tokens, head_dim].
-        key: keys, before any rotation [layers, kv_heads, tokens, head_dim].
-        scores: A, a row for each query; what a mask hides is 0 [layers, heads, tokens, tokens].
-        attention: rows that sum to one, or shaped rows [layers, heads, tokens, tokens].
-        hidden: pre-activations of the MLP [layers, tokens, hidden]; no units without one.
-        output: what the call returns.
-    """
-
-    stream: Float[Array, "levels tokens dim"]
-    attention_input: Float[Array, "layers tokens dim"]
-    query: Float[Array, "layers heads tokens head_dim"]
-    key: Float[Array, "layers kv_heads tokens head_dim"]
-    scores: Float[Array, "layers heads tokens tokens"]
-    attention: Float[Array, "layers heads tokens tokens"]
-    hidden: Float[Array, "layers tokens hidden"]
-    output: Float[Array, "*tokens outputs"]
 
 
 class Transformer(Module):
@@ -170,8 +149,8 @@ class Transformer(Module):
         """
 
         def layer(block: Weights, u: Array) -> tuple[Array, Array, Array]:
-            q, k = self._project("query", block, u), self._project("key", block, u)
-            return q, k, self._rotated_scores(q, k)
+            q, k = self._queries_and_keys(block, u)
+            return q, k, self._rotated_scores(block, q, k)
 
         return jax.vmap(layer)(self._blocks(weights), attention_input)
 
@@ -204,23 +183,23 @@ class Transformer(Module):
     def _block(self, block: Weights, stream: Array, record: bool) -> tuple[Array, dict]:
         skip = self._number("skip", stream)
         branch = self._number("branch", stream)
-        u = self._norm(block, "attention_norm", stream)
-        q, k = self._project("query", block, u), self._project("key", block, u)
+        u = self._enter(block, "attention_norm", stream)
+        q, k = self._queries_and_keys(block, u)
         v = self._project("value", block, u)
         recorded: dict[str, Array] = {}
         if record or self.shape.shaped:
-            scores = self._rotated_scores(q, k)
+            scores = self._rotated_scores(block, q, k)
             rows = self._attention(block, scores)
             mixed = rows.astype(v.dtype) @ self._shared(v)
             seen = jnp.where(self._seen(stream.shape[-2]), scores, 0)
             recorded = {"scores": seen, "attention": rows}
         else:
-            mixed = self._mixed(q, k, v)
+            mixed = self._mixed(self._gained(block, q), k, v)
         mixed = mixed.swapaxes(-2, -3).reshape(*stream.shape[:-1], -1)
         stream_after = skip * stream + branch * self._linear("attention_out", block, mixed)
         hidden = jnp.zeros((*stream.shape[:-1], 0), stream.dtype)
         if self.shape.hidden:
-            w = self._norm(block, "mlp_norm", stream_after)
+            w = self._enter(block, "mlp_norm", stream_after)
             hidden = self._linear("mlp_in", block, w)
             active = self._phi(hidden)
             if self.shape.gated:
@@ -245,12 +224,12 @@ class Transformer(Module):
         else:
             table = weights["token_embedding"]
             stream = table[inputs] * self._number("token_embedding", table)
-        if self.shape.positions == "learned":
+        if self.shape.learned_positions:
             stream = stream + self._scaled("position_embedding", weights)[: stream.shape[-2]]
         return stream
 
     def _read(self, weights: Weights, stream: Array) -> Array:
-        last = self._norm(weights, "final_norm", stream) if self.shape.final_norm else stream
+        last = self._norm(weights, "final_norm", stream, self.shape.readout_norm)
         if self.shape.pooled:
             last = last.mean(axis=-2)
         matrix = weights["token_embedding" if self.shape.tied else "readout"]
@@ -259,27 +238,47 @@ class Transformer(Module):
             output = output + self._scaled("readout_bias", weights)
         return output
 
-    def _norm(self, weights: Weights, name: str, stream: Array) -> Array:
-        if self.shape.norm is None:
+    def _enter(self, block: Weights, name: str, stream: Array) -> Array:
+        """What a branch reads: the norm of the stream, and an activation of it."""
+        u = self._norm(block, name, stream, self.shape.norm)
+        active = self.shape.stream_activation
+        return u if active is None else active(u)
+
+    def _norm(self, weights: Weights, name: str, stream: Array, kind: str | None) -> Array:
+        if kind is None:
             return stream
-        wide = stream.astype(_at_least_float32(stream))
-        if self.shape.norm == "layer":
-            wide = wide - wide.mean(axis=-1, keepdims=True)
-        size = jnp.mean(wide**2, axis=-1, keepdims=True)
-        stream = (wide * jax.lax.rsqrt(size + self.shape.norm_eps)).astype(stream.dtype)
+        stream = self._normalised(stream, kind)
         if self.shape.gains:
             stream = stream * self._scaled(f"{name}_gain", weights)
-            if self.shape.norm == "layer":
+            if kind == "layer":
                 stream = stream + self._scaled(f"{name}_bias", weights)
         return stream
+
+    def _normalised(self, x: Array, kind: str | None) -> Array:
+        """Over the last axis, in float32 at least."""
+        if kind is None:
+            return x
+        wide = x.astype(_at_least_float32(x))
+        if kind == "layer":
+            wide = wide - wide.mean(axis=-1, keepdims=True)
+        size = jnp.mean(wide**2, axis=-1, keepdims=True)
+        return (wide * jax.lax.rsqrt(size + self.shape.norm_eps)).astype(x.dtype)
 
     def _project(self, name: str, block: Weights, u: Array) -> Array:
         """Queries, keys or values [*batch, heads, tokens, head_dim]."""
         flat = self._linear(name, block, u)
         return flat.reshape(*u.shape[:-1], -1, self.shape.head_dim).swapaxes(-2, -3)
 
-    def _rotated_scores(self, q: Array, k: Array) -> Array:
-        return self._scores(self._rotate(q), self._rotate(self._shared(k)))
+    def _queries_and_keys(self, block: Weights, u: Array) -> tuple[Array, Array]:
+        q, k = self._project("query", block, u), self._project("key", block, u)
+        return self._normalised(q, self.shape.qk_norm), self._normalised(k, self.shape.qk_norm)
+
+    def _gained(self, block: Weights, q: Array) -> Array:
+        return q * self._scaled("score_gain", block) if self.shape.score_gain else q
+
+    def _rotated_scores(self, block: Weights, q: Array, k: Array) -> Array:
+        q = self._rotate(self._gained(block, q))
+        return self._scores(q, self._rotate(self._shared(k)))
 
     def _scores(self, q: Array, k: Array) -> Array:
         """The scores c q_i . k_j, in float32 at least."""
@@ -337,7 +336,7 @@ class Transformer(Module):
 
     def _rotate(self, x: Array) -> Array:
         """Rotary positions: coordinates n and n + N / 2 of token i turn by i base^(-2 n / N)."""
-        if self.shape.positions != "rotary":
+        if not self.shape.rotary:
             return x
         half = self.shape.head_dim // 2
         # Whole numbers over 256 have no bfloat16 of their own, and positions go further.
