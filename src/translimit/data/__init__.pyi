@@ -16,6 +16,7 @@ from .patches import image_patches as image_patches
 from .patches import standardise as standardise
 from .sources import AbstractSource as AbstractSource
 from .sources import Examples as Examples
+from .sources import FullBatch as FullBatch
 from .sources import Observed as Observed
 from .sources import Repeated as Repeated
 from .sources import Sentences as Sentences

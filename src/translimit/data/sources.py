@@ -40,6 +40,17 @@ class AbstractSource(abc.ABC):
             ArgumentError: more examples in a batch than the source holds.
         """
 
+    def row_weights(self, seed: int, step: int, size: int) -> np.ndarray | None:
+        """Weights of the rows of a batch in its loss; None for the mean of those with a target.
+
+        Args:
+            seed: of the order.
+            step: which batch, from 0.
+            size: examples in the batch.
+        """
+        del seed, step, size
+        return None
+
     @abc.abstractmethod
     def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """A fixed set of `size` examples, the same for every seed, for what is observed."""
@@ -115,6 +126,69 @@ class Examples(AbstractSource):
             Examples(self.inputs[part], self.targets[part], self.patch, self.shift, self.scale)
             for part in (slice(None, first), slice(first, None))
         )
+
+
+@dataclass(frozen=True)
+class FullBatch(AbstractSource):
+    """All examples in every batch, in their order and precision, with weights of rows by choice.
+
+    A row is an example, or a token where every token has outputs. The loss is then the weighted sum
+    over rows; weights of 0 leave rows out.
+
+    Attributes:
+        inputs: [examples, tokens, dim], or token ids [examples, tokens].
+        targets: labels [examples] or [examples, tokens], -1 where there is none; vectors [examples,
+            outputs] or [examples, tokens, outputs].
+        weights: of rows, [examples] or [examples, tokens]; the mean over those with a target by
+            default.
+        by_step: whether weights have an axis of steps before: every step has its own.
+
+    Raises:
+        ArgumentError: as many inputs as targets are needed, and weights of at least 0.
+    """
+
+    inputs: Shaped[AnyArray, "examples ..."]
+    targets: Shaped[AnyArray, "examples ..."]
+    weights: Shaped[AnyArray, ...] | None = None
+    by_step: bool = False
+
+    def __post_init__(self):
+        if len(self.inputs) != len(self.targets) or not len(self.inputs):
+            raise ArgumentError(
+                "targets",
+                f"got {len(self.targets)} for {len(self.inputs)} inputs",
+                "pass one target for each input, and at least one",
+            )
+        if self.weights is not None and not np.all(np.asarray(self.weights) >= 0):
+            raise ArgumentError("weights", "has negative numbers, or NaN", "pass at least 0")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class; a batch has all of them."""
+        del seed, step
+        if size != len(self):
+            raise ArgumentError("batch", f"got {size}", f"pass {len(self)}, all examples")
+        return self.probe(size)
+
+    def row_weights(self, seed: int, step: int, size: int) -> np.ndarray | None:
+        """See the base class."""
+        del seed, size
+        if self.weights is None or not self.by_step:
+            return self.weights
+        if step >= len(self.weights):
+            raise ArgumentError(
+                "weights",
+                f"are those of {len(self.weights)} steps, and step {step + 1} is asked for",
+                "pass a row for each step",
+            )
+        return self.weights[step]
+
+    def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first examples."""
+        _require_size(size, len(self))
+        return np.asarray(self.inputs[:size]), np.asarray(self.targets[:size])
 
 
 @dataclass(frozen=True)
@@ -215,6 +289,10 @@ class Repeated(AbstractSource):
         """The same for every step."""
         return self.source.batch(seed, 0, size) if self.fresh_for_each_seed else self.probe(size)
 
+    def row_weights(self, seed: int, step: int, size: int) -> np.ndarray | None:
+        """Those of the batch of step 0; see the base class."""
+        return self.source.row_weights(seed, 0, size) if self.fresh_for_each_seed else None
+
     def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """That of the source."""
         return self.source.probe(size)
@@ -235,6 +313,10 @@ class Observed(AbstractSource):
     def batch(self, seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """That of the trained source."""
         return self.trained.batch(seed, step, size)
+
+    def row_weights(self, seed: int, step: int, size: int) -> np.ndarray | None:
+        """Those of the trained source."""
+        return self.trained.row_weights(seed, step, size)
 
     def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """That of the shown one."""

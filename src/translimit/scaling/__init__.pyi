@@ -14,6 +14,7 @@ from .errors import UnmatchedParameterError as UnmatchedParameterError
 from .errors import UnsupportedModuleError as UnsupportedModuleError
 from .facts import ReadSize as ReadSize
 from .facts import require_same_module as require_same_module
+from .limit import limit_parameterization as limit_parameterization
 from .live_start import require_live_start as require_live_start
 from .moves import moved as moved
 from .paper import paper_parameterization as paper_parameterization

@@ -6,6 +6,12 @@ from .history import time_kernel as time_kernel
 from .kept import WEIGHT_COPIES as WEIGHT_COPIES
 from .kept import numbers_kept as numbers_kept
 from .ladder import ladder_losses as ladder_losses
+from .losses import AbstractLoss as AbstractLoss
+from .losses import CrossEntropy as CrossEntropy
+from .losses import Huber as Huber
+from .losses import Logistic as Logistic
+from .losses import SquaredError as SquaredError
+from .losses import mean_loss as mean_loss
 from .memory import MemoryNeed as MemoryNeed
 from .memory import memory_need as memory_need
 from .observables import COORDINATES as COORDINATES
@@ -26,5 +32,4 @@ from .optimizers import tensor_rates as tensor_rates
 from .optimizers import transformation as transformation
 from .training import Schedule as Schedule
 from .training import Training as Training
-from .training import mean_loss as mean_loss
 from .transfer import ensemble_transfer_sweep as ensemble_transfer_sweep

@@ -53,6 +53,9 @@ from translimit.train.steps import (
 )
 from translimit.train.training import Training
 
+#: Inputs, targets and weights of rows.
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
 #: Steps of one compiled call, and bytes of the batches that it reads ahead, at most.
 _CHUNK = 100
 _CHUNK_BYTES = 2**26
@@ -131,8 +134,9 @@ class _Run:
         self.keys = [named_key(key, "seed", seed) for seed in range(training.seeds)]
         self.orders = [int(jax.random.bits(named_key(one, "batches"))) for one in self.keys]
         self.probe = self._cast(source.probe(probe)) if observe else None
-        inputs, targets = source.batch(0, 0, training.batch)
-        require_fit(shape, training.loss, inputs, targets)
+        inputs, targets, weights = self._batch(0, 0, weighted=False)
+        require_fit(shape, training.row_loss, inputs, targets, weights)
+        self.weighted = weights is not None
         one_step = training.seeds * (inputs.nbytes + targets.nbytes)
         self.chunk = max(1, min(_CHUNK, training.steps, _CHUNK_BYTES // one_step))
         self.compiled = False
@@ -156,6 +160,7 @@ class _Run:
                 "times": list(times),
                 "orders": self.orders,
                 "first_batch": [float(np.sum(inputs)), float(np.sum(targets))],
+                "weights": None if weights is None else float(np.sum(weights)),
             }
         )
 
@@ -174,6 +179,7 @@ class _Run:
             )
         keys = jnp.stack([named_key(key, "start") for key in self.keys])
         start, state = begin(keys, self.plan, self.model, self.dtype)
+        begun = start if training.centred else None
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)
         record = (losses, self.recorded)
         done = 0
@@ -186,7 +192,7 @@ class _Run:
         while done < training.steps:
             ends = [time for time in self.times if time > done]
             stop = min([done + self.chunk, training.steps, *ends[:1]])
-            state, chunk = self._advance(state, done, stop)
+            state, chunk = self._advance(state, begun, done, stop)
             losses[:, :, done:stop] = np.moveaxis(to_numpy(chunk)[: stop - done], 0, -1)
             done = stop
             self._record(done, state, start, observations)
@@ -208,18 +214,26 @@ class _Run:
             weights={name: to_numpy(value) for name, value in weights.items()},
         )
 
-    def _advance(self, state: State, first: int, stop: int) -> tuple[State, Array]:
+    def _advance(
+        self, state: State, begun: Weights | None, first: int, stop: int
+    ) -> tuple[State, Array]:
         """Run the steps from `first` to `stop`; the losses have room for a whole chunk."""
         training = self.training
         rows = [
-            [self.source.batch(order, step, training.batch) for order in self.orders]
+            [self._batch(order, step, weighted=self.weighted) for order in self.orders]
             for step in range(first, stop)
         ]
         rows += [rows[0]] * (self.chunk - len(rows))
-        inputs, targets = (
-            np.stack([np.stack([pair[part] for pair in row]) for row in rows]) for part in (0, 1)
-        )
-        inputs, targets = self._cast((inputs, targets))
+        weights = None
+        if self.weighted:
+            weights = jnp.asarray(_stacked(rows, 2), self.dtype)
+        elif any(weights is not None for row in rows for _, _, weights in row):
+            raise ArgumentError(
+                "source",
+                "has rows without a target, or weights, after a first batch without",
+                "give weights to the rows of all batches",
+            )
+        inputs, targets = self._cast((_stacked(rows, 0), _stacked(rows, 1)))
         factors = [
             training.schedule.factor(min(step, training.steps - 1), training.steps)
             for step in range(first, first + self.chunk)
@@ -233,9 +247,10 @@ class _Run:
             """One group of seeds; in a thread of its own, which knows nothing of our 64 bits."""
             seeds = slice(group * together, (group + 1) * together)
             with jax.enable_x64(training.precision == "float64"):
-                part = jax.tree.map(lambda a: a[seeds], state)
-                data = (inputs[:, seeds], targets[:, seeds], factors)
-                return advance(part, self.plan, self.model, rates, data, begin, count)
+                part, own = jax.tree.map(lambda a: a[seeds], (state, begun))
+                data = jax.tree.map(lambda a: a[:, seeds], (inputs, targets, weights))
+                told = (self.plan, self.model, rates, data, factors, own)
+                return advance(part, *told, begin, count)
 
         if groups == 1:
             return advance_group(0)
@@ -252,6 +267,23 @@ class _Run:
         states, losses = zip(*parts, strict=True)
         whole = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         return whole, jnp.concatenate(losses, axis=1)
+
+    def _batch(self, seed: int, step: int, *, weighted: bool) -> Batch:
+        """Inputs, targets and weights of rows: given ones, or equal ones of rows with a target.
+
+        Weights are None where none are given and every row has a target, unless `weighted`.
+        """
+        inputs, targets = self.source.batch(seed, step, self.training.batch)
+        weights = self.source.row_weights(seed, step, self.training.batch)
+        counted = np.ones(targets.shape[: 1 if self.model.shape.pooled else 2], bool)
+        if np.issubdtype(targets.dtype, np.integer):
+            counted = targets >= 0
+        if weights is None:
+            if counted.all() and not weighted:
+                return inputs, targets, None
+            return inputs, targets, counted / max(counted.sum(), 1)
+        # Weights of another shape are refused by `require_fit`.
+        return inputs, targets, weights * counted if weights.shape == counted.shape else weights
 
     def _record(
         self, done: int, state: State, start: Weights, observations: dict[str, np.ndarray]
@@ -283,3 +315,8 @@ class _Run:
             return jnp.asarray(array, jnp.int32 if whole else self.dtype)
 
         return cast(pair[0]), cast(pair[1])
+
+
+def _stacked(rows: list[list[Batch]], part: int) -> np.ndarray:
+    """One part of some batches [steps, seeds, ...]."""
+    return np.stack([np.stack([np.asarray(batch[part]) for batch in row]) for row in rows])

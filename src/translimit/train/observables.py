@@ -23,7 +23,7 @@ from jaxtyping import Array
 
 from translimit.core import ArgumentError
 from translimit.models import Fields, Transformer, Weights
-from translimit.train.training import mean_loss
+from translimit.train.losses import Loss, mean_over_targets, row_loss
 
 
 class Snapshot:
@@ -35,7 +35,8 @@ class Snapshot:
         start: at the start.
         inputs: of the probe [samples, tokens, ...].
         targets: of the probe.
-        loss: name of the loss.
+        loss: of rows.
+        centred: whether outputs of the start are subtracted.
     """
 
     def __init__(
@@ -45,10 +46,13 @@ class Snapshot:
         start: Weights,
         inputs: Array,
         targets: Array,
-        loss: str,
+        loss: Loss,
+        *,
+        centred: bool = False,
     ):
         self.model, self.weights, self.start = model, weights, start
         self.inputs, self.targets, self.loss = inputs, targets, loss
+        self.centred = centred
 
     @cached_property
     def fields(self) -> Fields:
@@ -59,6 +63,12 @@ class Snapshot:
     def start_fields(self) -> Fields:
         """Fields of all samples at the start, samples first."""
         return jax.vmap(self.model.fields, (None, 0))(self.start, self.inputs)
+
+    @cached_property
+    def outputs(self) -> Array:
+        """What is compared with targets [samples, ...]: less those of the start where centred."""
+        now = self.fields.output
+        return now - self.start_fields.output if self.centred else now
 
     @cached_property
     def learned(self) -> tuple[Array, Array, Array]:
@@ -98,7 +108,7 @@ class AbstractObservable(abc.ABC):
 
 @dataclass(frozen=True)
 class ProbeLoss(AbstractObservable):
-    """Loss on the probe, and the part of the labels that is right for "cross_entropy"."""
+    """Loss on the probe, and the part of the labels that is right; rows with a target count."""
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -107,18 +117,17 @@ class ProbeLoss(AbstractObservable):
 
     def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
         """See the base class."""
-        outputs, targets = snapshot.fields.output, snapshot.targets
-        labels = targets
-        if not jnp.issubdtype(targets.dtype, jnp.integer):
-            labels = jnp.argmax(targets, axis=-1)
-        right = jnp.argmax(outputs, axis=-1) == labels
-        loss = mean_loss(snapshot.loss, outputs, targets)
-        return {"probe_loss": loss, "accuracy": jnp.mean(right.astype(outputs.dtype))}
+        loss, outputs, targets = row_loss(snapshot.loss), snapshot.outputs, snapshot.targets
+        found = {"probe_loss": loss.rows, "accuracy": loss.right}
+        return {n: mean_over_targets(f(outputs, targets), targets) for n, f in found.items()}
 
 
 @dataclass(frozen=True)
 class Predictions(AbstractObservable):
-    """Outputs on the probe; [samples, tokens, outputs] where every token has a readout."""
+    """Outputs on the probe; [samples, tokens, outputs] where every token has a readout.
+
+    Where training is centred, those of the start are subtracted.
+    """
 
     per_token: bool = False
 
@@ -130,7 +139,7 @@ class Predictions(AbstractObservable):
 
     def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
         """See the base class."""
-        return {"predictions": snapshot.fields.output}
+        return {"predictions": snapshot.outputs}
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,20 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from translimit.core import map_shards
 from translimit.models import Transformer, Weights
+from translimit.train.losses import mean_loss
 from translimit.train.observables import AbstractObservable, Snapshot, observe_all
 from translimit.train.optimizers import TensorRates, transformation
-from translimit.train.training import Training, mean_loss
+from translimit.train.training import Training
 
 #: Weights, moments of the optimiser, and the step at which a member diverged, -1 before.
 State = tuple[Weights, PyTree[Array], Int[Array, "seeds rates"]]
-#: Inputs and targets of a batch, or of the probe.
+#: Inputs, targets and weights of rows of some batches; None where rows have no weights.
+Batches = tuple[
+    Shaped[Array, "steps seeds ..."],
+    Shaped[Array, "steps seeds ..."],
+    Float[Array, "steps seeds ..."] | None,
+]
+#: Inputs and targets of the probe.
 Pair = tuple[Shaped[Array, "..."], Shaped[Array, "..."]]
 T = TypeVar("T")
 
@@ -68,40 +75,51 @@ def advance(
     plan: Plan,
     model: Transformer,
     rates: Float[Array, " rates"],
-    data: tuple[
-        Shaped[Array, "steps seeds ..."], Shaped[Array, "steps seeds ..."], Float[Array, " steps"]
-    ],
+    data: Batches,
+    factors: Float[Array, " steps"],
+    start: Weights | None,
     first: Int[Array, ""],
     count: Int[Array, ""],
 ) -> tuple[State, Float[Array, "steps seeds rates"]]:
-    """`count` steps of a group of seeds, and its losses [steps of a chunk, seeds, rates]."""
-    inputs, targets, factors = data
+    """`count` steps of a group of seeds, and its losses [steps of a chunk, seeds, rates].
+
+    Where training is centred, `start` has the weights of the start [seeds, ...].
+    """
     shared = (plan, model, rates, factors, first, count)
-    return map_shards(_steps, (state, inputs, targets), (0, 1, 1), shared, out_axes=(0, 1))
+    return map_shards(_steps, (state, data, start), (0, 1, 0), shared, out_axes=(0, 1))
 
 
 def _steps(
-    state: State, inputs: Array, targets: Array, shared: tuple[Any, ...]
+    state: State, data: Batches, start: Weights | None, shared: tuple[Any, ...]
 ) -> tuple[State, Float[Array, "steps seeds rates"]]:
     """The same for the seeds of one device."""
     plan, model, rates, factors, first, count = shared
     training = plan.training
 
-    def gradient(weights: Weights, x: Array, y: Array) -> tuple[Array, Weights]:
-        def loss(weights: Weights, x: Array, y: Array) -> Array:
-            weights, x = training.narrowed((weights, x))
-            outputs = model(weights, x)
-            return mean_loss(training.loss, outputs.astype(rates.dtype), y)
+    def outputs(weights: Weights, x: Array) -> Array:
+        weights, x = training.narrowed((weights, x))
+        return model(weights, x).astype(rates.dtype)
+
+    def gradient(
+        weights: Weights, batch: tuple[Array, Array, Array | None], begun: Weights | None
+    ) -> tuple[Array, Weights]:
+        def loss(weights: Weights, x: Array, y: Array, w: Array | None) -> Array:
+            f = outputs(weights, x)
+            if begun is not None:
+                f = f - jax.lax.stop_gradient(outputs(begun, x))
+            return mean_loss(training.loss, f, y, w)
 
         if training.accumulate == 1:
-            return jax.value_and_grad(loss)(weights, x, y)
-        parts = jax.tree.map(lambda a: a.reshape(training.accumulate, -1, *a.shape[1:]), (x, y))
+            return jax.value_and_grad(loss)(weights, *batch)
+        parts = jax.tree.map(lambda a: a.reshape(training.accumulate, -1, *a.shape[1:]), batch)
         zero = (jnp.zeros((), rates.dtype), jax.tree.map(jnp.zeros_like, weights))
 
-        def add(total: tuple[Array, Weights], part: Pair) -> tuple[tuple[Array, Weights], None]:
+        def add(total: tuple[Array, Weights], part: Any) -> tuple[tuple[Array, Weights], None]:
             return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(weights, *part)), None
 
         total, _ = jax.lax.scan(add, zero, parts)
+        if batch[2] is not None:  # a sum of weighted rows, not a mean
+            return total
         return jax.tree.map(lambda a: a / training.accumulate, total)
 
     def member(
@@ -109,11 +127,11 @@ def _steps(
         moments: PyTree[Array],
         diverged_at: Array,
         rate: Array,
-        x: Array,
-        y: Array,
+        batch: tuple[Array, Array, Array | None],
+        begun: Weights | None,
         step: Array,
     ) -> tuple[Weights, PyTree[Array], Array, Array]:
-        loss, slope = gradient(weights, x, y)
+        loss, slope = gradient(weights, batch, begun)
         method = transformation(training.optimizer, model.shape, plan.rates, rate)
         updates, new_moments = method.update(slope, moments, weights)
         alive = (diverged_at < 0) & jnp.isfinite(loss)
@@ -137,8 +155,8 @@ def _steps(
             moments,
             diverged_at,
             rates * factors[number],
-            inputs[number],
-            targets[number],
+            jax.tree.map(lambda a: a[number], data),
+            start,
             first + number,
         )
         return (weights, moments, diverged_at), losses.at[number].set(loss)
@@ -188,5 +206,8 @@ def observe_one(
 ) -> dict[str, Array]:
     """The observations of one member."""
     inputs, targets = probe
-    snapshot = Snapshot(model, weights, start, inputs, targets, plan.training.loss)
+    training = plan.training
+    snapshot = Snapshot(
+        model, weights, start, inputs, targets, training.loss, centred=training.centred
+    )
     return observe_all(plan.observe, snapshot)

@@ -1,7 +1,6 @@
 r"""What a training run is: optimiser, rates, seeds, steps, batches, loss, schedule, precision.
 
-cross-entropy   the mean over examples (and tokens) of -log softmax(f)_y, in nats
-mse             the mean over examples of |y - f|^2 / 2; labels become one-hot vectors
+With `centred` the loss is that of f(t) - f(0), where f(0) is the same network at its start.
 """
 
 from __future__ import annotations
@@ -12,10 +11,18 @@ from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array
 
-from translimit.core import ArgumentError, Bounds, Record, nearest, require_count, require_real
+from translimit.core import (
+    ArgumentError,
+    Bounds,
+    Record,
+    nearest,
+    require_count,
+    require_flag,
+    require_real,
+)
+from translimit.train.losses import AbstractLoss, Loss, row_loss
 from translimit.train.optimizers import Optimizer
 
 T = TypeVar("T")
@@ -69,12 +76,14 @@ class Training(Record):
         seeds: independent starts and batch orders, each with every rate.
         batch: examples of an update.
         optimizer: at the base.
-        loss: "cross_entropy" or "mse".
+        loss: "cross_entropy" or "mse", or a loss with choices: `CrossEntropy`, `SquaredError`,
+            `Huber`, `Logistic`.
         schedule: of the rate.
         accumulate: parts into which a batch is cut, one gradient at a time; a divisor of `batch`.
         precision: "float32" or "float64" of weights and activations; with "bfloat16" weights,
             the optimiser's moments and losses stay in float32, and products, activations and the
             stream are bfloat16 (statistics of norms and the softmax are float32).
+        centred: whether outputs of the start are subtracted from all outputs, inputs by inputs.
 
     Raises:
         ArgumentError: counts below 1, a rate that is not positive, `accumulate` that does not
@@ -86,10 +95,11 @@ class Training(Record):
     seeds: int = 1
     batch: int = 32
     optimizer: Optimizer = field(default_factory=Optimizer)
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    loss: Loss = "cross_entropy"
     schedule: Schedule = field(default_factory=Schedule)
     accumulate: int = 1
     precision: Literal["bfloat16", "float32", "float64"] = "float32"
+    centred: bool = False
 
     def __post_init__(self):
         for name in ("seeds", "batch", "accumulate"):
@@ -105,14 +115,17 @@ class Training(Record):
                 f"got {self.accumulate} parts of {self.batch}",
                 f"pass a divisor of {self.batch}",
             )
-        if self.loss not in ("cross_entropy", "mse"):
-            raise ArgumentError(
-                "loss", f"got {self.loss!r}", nearest(str(self.loss), ("cross_entropy", "mse"))
-            )
+        row_loss(self.loss)
+        require_flag(self.centred, "centred")
         if self.precision not in ("bfloat16", "float32", "float64"):
             raise ArgumentError(
                 "precision", f"got {self.precision!r}", "pass bfloat16, float32 or float64"
             )
+
+    @property
+    def row_loss(self) -> AbstractLoss:
+        """The loss itself, where it has a name."""
+        return row_loss(self.loss)
 
     @property
     def kept_in(self) -> Literal["float32", "float64"]:
@@ -129,18 +142,3 @@ class Training(Record):
             return array.astype(jnp.bfloat16) if wide else array
 
         return jax.tree.map(narrow, arrays)
-
-
-def mean_loss(kind: str, outputs: Array, targets: Array) -> Array:
-    """The mean loss of a batch.
-
-    Args:
-        kind: "cross_entropy" or "mse".
-        outputs: [batch, outputs] or [batch, tokens, outputs].
-        targets: labels without the last axis, or vectors with it ("mse").
-    """
-    if kind == "cross_entropy":
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
-    if jnp.issubdtype(targets.dtype, jnp.integer):
-        targets = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)
-    return jnp.mean(jnp.sum((targets - outputs) ** 2, axis=-1)) / 2
