@@ -89,6 +89,6 @@ finish(ax, xlabel="updates", ylabel="loss")
 # ## From a file
 #
 # `translimit example language.toml` writes the file of a small language model that reads English prose byte by byte, and
-# `translimit dmft language.toml` solves it. `task` is "bytes", "copy", or an `.npz` with `token_ids` and `targets` [P, S] and
-# a `vocabulary`. Networks of this library have cross-entropy, tokens, positions and the final norm; what they do not have
-# (`qk_norm`, `tied`, `smoothing`, ...) is solved in the limit alone, with `axis = "none"`.
+# `translimit dmft language.toml` solves it. `task` is "bytes", "copy", "recall", "markov", or an `.npz` with `token_ids` and
+# `targets` [P, S] and a `vocabulary`. Networks of growing size are trained beside it, with all that the limit has (`qk_norm`,
+# `tied`, `smoothing`, ...); `axis = "none"` solves the limit alone.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, data, describe, limits
+from translimit import core, data, describe, limits, train
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.tasks import TASKS, load_task, require_task
 from translimit.experiments.checked import (
@@ -105,12 +105,10 @@ class Problem(CheckedConfig):
         """Refuse a problem that no network of this library can have.
 
         Raises:
-            ConfigError: blocks without attention, outputs of single tokens.
+            ConfigError: blocks without attention.
         """
         if not self.attention:
             raise ConfigError("attention", "is false", "leave it true: networks here attend")
-        if self.readout == "token":
-            raise ConfigError("readout", "is token", "pass pooled: networks of this library pool")
 
     def require_samples(self, *, unseen: int = 0) -> None:
         """Refuse fewer sampled heads or neurons than moment matching needs.
@@ -149,22 +147,31 @@ class Problem(CheckedConfig):
 
     def source(self) -> data.AbstractSource:
         """What networks are trained on, all of it in every batch."""
-        x, y = self.data()
-        return data.Examples(x, y.reshape(len(y), -1))
+        return data.FullBatch(*self.shown())
+
+    def shown(
+        self, given: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets as networks take them: real targets have an axis of outputs.
+
+        Args:
+            given: inputs and targets; the problem's by default.
+        """
+        x, y = self.data() if given is None else given
+        if y.dtype.kind in "iu":
+            return x, y
+        rows = y.shape[: 2 if self.readout == "token" else 1]
+        return x, y.reshape(*rows, -1)
 
     def shape(
         self, heads: int, head_dim: int | None = None, layers: int | None = None
     ) -> describe.TransformerShape:
         """A network of the problem, other sizes where they are given."""
-        x, y = self.data()
         mlp = self.activation()
         return describe.TransformerShape(
             head_dim=head_dim or self.head_dim,
             heads=heads,
             layers=layers or self.layers,
-            tokens=x.shape[1],
-            outputs=y.reshape(len(y), -1).shape[1],
-            patch_dim=x.shape[2],
             mlp_ratio=0.0 if mlp is None else 1.0,
             activation=mlp or describe.Activation.GELU,
             norm=None if self.norm == "none" else self.norm,
@@ -172,20 +179,35 @@ class Problem(CheckedConfig):
             final_norm=False,
             gains=False,
             biases=False,
-            positions=None,
             causal=self.causal,
+            **self.data_of_shape(),
         )
 
-    @property
-    def network_loss(self) -> Literal["cross_entropy", "mse"]:
-        """What networks minimise."""
-        return "mse"
+    def data_of_shape(self) -> dict[str, Any]:
+        """Arguments of `describe.TransformerShape` that the data decide."""
+        x, y = self.shown()
+        sizes = {"tokens": x.shape[1], "patch_dim": x.shape[2], "outputs": y.shape[-1]}
+        return {**sizes, "positions": None, "pooled": self.readout != "token"}
 
-    def mean_loss(
-        self, f: Float[np.ndarray, "*any inputs output"], y: Float[np.ndarray, "inputs ..."]
-    ) -> Float[np.ndarray, "*any"]:
-        """The loss of outputs of networks."""
-        return np.mean(np.sum((y.reshape(len(y), -1) - f) ** 2, axis=-1), axis=-1) / 2
+    @property
+    def network_loss(self) -> train.AbstractLoss:
+        """What networks minimise."""
+        return train.SquaredError()
+
+    @property
+    def network_centred(self) -> bool:
+        """Whether outputs of networks at the start are subtracted."""
+        return False
+
+    @property
+    def network_optimizer(self) -> train.Optimizer:
+        """How networks are trained."""
+        heavy = self.momentum > 0
+        return train.Optimizer("momentum" if heavy else "sgd", momentum=self.momentum or 0.9)
+
+    def more_of_start(self) -> dict[str, Any]:
+        """Arguments of `scaling.limit_parameterization` besides those that every problem has."""
+        return {}
 
     def lazy(
         self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]

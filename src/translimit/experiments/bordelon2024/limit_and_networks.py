@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 import translimit.experiments as ex
-from translimit import core, data, scaling, train
+from translimit import core, data, describe, scaling, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
 from translimit.experiments.bordelon2024.extrapolation import extrapolated
@@ -49,6 +49,7 @@ class Networks(ex.Arrays):
     predictions: Float[np.ndarray, "seed step sample output"]
     kernel: Float[np.ndarray, "seed step sample sample2"]
     loss: Float[np.ndarray, "seed step"]
+    accuracy: Annotated[Float[np.ndarray, "seed step"], "share of rows that are classed right"]
     score: Float[np.ndarray, "seed step head"]
     motion: Annotated[Float[np.ndarray, "seed step"], "square of what all blocks add"]
     variation: Annotated[Float[np.ndarray, "seed step"], "sum of squares of what each adds"]
@@ -99,6 +100,28 @@ def solve_limit(
     )
 
 
+def network_numbers(
+    problem: Problem, shape: describe.TransformerShape
+) -> describe.Parameterization:
+    """Starts, multipliers and rates of a network of a problem.
+
+    Args:
+        problem: data, architecture and gradient descent.
+        shape: of the network.
+    """
+    return scaling.limit_parameterization(
+        shape.size,
+        optimizer=problem.network_optimizer.name,
+        alpha_A=problem.alpha_A,
+        alpha_L=problem.alpha_L,
+        beta0=problem.beta0,
+        gamma0=problem.gamma0,
+        eta0=problem.eta0,
+        pixels=shape.patch_dim or 1,
+        **problem.more_of_start(),
+    )
+
+
 def train_networks(
     problem: Problem,
     key: Key,
@@ -141,35 +164,24 @@ def train_networks(
     count = problem.inputs
     if shown is not None:
         count = len(shown[1])
-        observed = data.Examples(shown[0], shown[1].reshape(count, -1))
-        source = data.Observed(source, observed)
-    numbers = scaling.paper_parameterization(
-        shape.size,
-        alpha_A=problem.alpha_A,
-        alpha_L=problem.alpha_L,
-        beta0=problem.beta0,
-        gamma0=problem.gamma0,
-        eta0=problem.eta0,
-        pixels=shape.patch_dim or 1,
-    )
-    heavy = problem.momentum > 0
+        source = data.Observed(source, data.FullBatch(*problem.shown(shown)))
     run = train.Training(
         steps=problem.steps - 1,
         rates=(1.0,),
         seeds=seeds,
         batch=problem.inputs,
-        optimizer=train.Optimizer(
-            name="momentum" if heavy else "sgd", momentum=problem.momentum or 0.9
-        ),
+        optimizer=problem.network_optimizer,
         loss=problem.network_loss,
+        centred=problem.network_centred,
     )
     history = train.train(
         shape,
-        numbers,
+        network_numbers(problem, shape),
         source,
         run,
         key=key,
         observe=(
+            train.ProbeLoss(),
             train.Predictions(per_token=not shape.pooled),
             train.StreamKernel(),
             train.StreamMotion(),
@@ -179,11 +191,11 @@ def train_networks(
         probe=count,
     )
     f = np.moveaxis(np.asarray(history["predictions"])[:, :, 0], 0, 1)
-    targets = problem.data()[1] if shown is None else shown[1]
     return Networks(
         predictions=f.reshape(*f.shape[:3], -1),
         kernel=np.moveaxis(np.asarray(history["stream_kernel"])[:, :, 0, -1], 0, 1),
-        loss=problem.mean_loss(f, targets),
+        loss=np.asarray(history["probe_loss"])[:, :, 0].T,
+        accuracy=np.asarray(history["accuracy"])[:, :, 0].T,
         score=np.moveaxis(np.asarray(history["score"])[:, :, 0, 0, :, 0], 0, 1),
         motion=np.asarray(history["stream_motion"])[:, :, 0].T,
         variation=np.asarray(history["stream_variation"])[:, :, 0].T,
@@ -195,7 +207,7 @@ def train_networks(
 
 def _joined(blocks: Sequence[Networks]) -> Networks:
     """Networks of one size that were trained in blocks, each with starts of its own."""
-    names = ("predictions", "kernel", "loss", "score", "motion", "variation")
+    names = ("predictions", "kernel", "loss", "accuracy", "score", "motion", "variation")
     stacked = {name: np.concatenate([getattr(one, name) for one in blocks]) for name in names}
     return replace(blocks[0], **stacked)
 

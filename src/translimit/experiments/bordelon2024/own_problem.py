@@ -1,8 +1,8 @@
 r"""A configuration of one's own: other losses, language models, heads of today.
 
 `translimit dmft CONFIG` reads it. A language model has outputs at every token, which predict the
-word that follows; its networks learn positions, and normalise the last stream. What networks of
-this library do not have is solved in the limit alone, `axis = "none"`.
+word that follows, and learns positions. Its networks have what the limit has; `axis = "none"`
+solves the limit alone.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from translimit import data, describe, limits
+from translimit import describe, limits, train
 from translimit.core import ConfigError
 from translimit.experiments.bordelon2024.particle_problem import ParticleProblem
 from translimit.experiments.bordelon2024.tasks import (
@@ -26,34 +26,18 @@ from translimit.experiments.bordelon2024.tasks import (
 from translimit.experiments.checked import Positive, Within
 
 NotNegative = Annotated[float, Within(0, 1e12)]
-#: What networks of this library have: of these fields only these values.
-_OF_NETWORKS: dict[str, tuple[object, ...]] = {
-    "loss": ("", "squared", "cross_entropy"),
-    "temperature": (1.0,),
-    "smoothing": (0.0,),
-    "readout_std": (1.0,),
-    "centred": (False,),
-    "tied": (False,),
-    "position_std": (1.0,),
-    "position_rate": (1.0,),
-    "qk_norm": ("none",),
-    "score_gain": (1.0,),
-    "score_gain_rate": (0.0,),
-    "rotary": (0.0,),
-    "mlp_ratio": (1.0,),
-    "optimizer": ("sgd",),
-    "activation_on_stream": ("none",),
-}
 
 
 @dataclass(frozen=True)
 class OwnProblem(ParticleProblem):
-    """Any problem of the limit, and networks where this library has them.
+    """Any problem of the limit, and its networks.
 
     Attributes:
         task: also "bytes" (the next byte of English prose), "copy" (sentences that say a block of
-            random words twice), or the path of an `.npz` with `token_ids` and `targets` [P, S].
-        vocabulary: words of "copy" and of a file of token ids; 0 for real inputs.
+            random words twice), "recall" (the same, with targets where the block is known),
+            "markov" (a chain of bytes), or the path of an `.npz` with `token_ids` and `targets`
+            [P, S].
+        vocabulary: words of "copy", "recall", "markov" and a file of token ids; 0 for real inputs.
         loss: "squared", "huber", "logistic" or "cross_entropy"; "" is cross-entropy for a
             language model, else squared.
         delta: of the Huber loss.
@@ -100,32 +84,21 @@ class OwnProblem(ParticleProblem):
                 f"got {self.task!r} with a vocabulary",
                 f"pass {names}, or the path of an .npz file with token_ids and targets",
             )
-        elif self.task == "copy" and (self.tokens % 2 or self.vocabulary < 2):
+        elif self.task in ("copy", "recall") and (self.tokens % 2 or self.vocabulary < 2):
             raise ConfigError(
                 "task",
-                f"got copy with {self.tokens} tokens out of {self.vocabulary} words",
+                f"got {self.task} with {self.tokens} tokens out of {self.vocabulary} words",
                 "pass an even number of tokens, and a vocabulary of at least 2",
             )
+        elif self.task == "markov" and self.vocabulary < 2:
+            raise ConfigError("vocabulary", f"got {self.vocabulary}", "pass at least 2 for markov")
         if self.language and self.loss not in ("", "cross_entropy"):
             raise ConfigError("loss", f"got {self.loss!r} of words", "pass cross_entropy")
 
     def require_networks(self) -> None:
         """Refuse what networks of this library do not have, where there are networks."""
-        if self.axis == "none":
-            return
-        super().require_networks()
-        for name, known in _OF_NETWORKS.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(
-                    name,
-                    f"is {value!r}, which networks of this library do not have",
-                    'add axis = "none" to solve the limit alone',
-                )
-        if self.final_norm and self.norm == "none":
-            raise ConfigError(
-                "final_norm", "is true where norm is none", 'pass norm = "rms" or axis = "none"'
-            )
+        if self.axis != "none":
+            super().require_networks()
 
     @property
     def language(self) -> bool:
@@ -227,58 +200,73 @@ class OwnProblem(ParticleProblem):
             classes=dynamics.classes,
         )
 
-    def source(self) -> data.AbstractSource:
-        """What networks are trained on, all of it in every batch."""
-        x, y = self.data()
-        if self.language and y.min() < 0:
-            raise ConfigError(
-                "task",
-                f"{self.task} has tokens without a target, which networks of this library train on",
-                'add axis = "none" to solve the limit alone',
-            )
+    def data_of_shape(self) -> dict[str, Any]:
+        """Arguments of `describe.TransformerShape` that the data decide."""
         if self.language:
-            return data.Sentences(x, y)
-        return data.Examples(x, y if y.dtype.kind == "i" else y.reshape(len(y), -1))
+            ids, _, size = self.sentences()
+            found: dict[str, Any] = {"vocabulary": size, "outputs": size, "tied": self.tied}
+            return {**found, "tokens": ids.shape[1], "positions": "learned", "pooled": False}
+        found = super().data_of_shape()
+        if self.loss == "cross_entropy":
+            found["outputs"] = int(self.data()[1].max()) + 1
+        return found
 
     def shape(
         self, heads: int, head_dim: int | None = None, layers: int | None = None
     ) -> describe.TransformerShape:
         """A network of the problem, other sizes where they are given."""
-        if not self.language:
-            found = super().shape(heads, head_dim, layers)
-            outputs = int(self.data()[1].max()) + 1 if self.loss == "cross_entropy" else None
-            return replace(found, final_norm=self.final_norm, outputs=outputs or found.outputs)
-        ids, _, size = self.sentences()
-        mlp = self.activation()
-        return describe.TransformerShape(
-            head_dim=head_dim or self.head_dim,
-            heads=heads,
-            layers=layers or self.layers,
-            tokens=ids.shape[1],
-            outputs=size,
-            vocabulary=size,
-            mlp_ratio=0.0 if mlp is None else 1.0,
-            activation=mlp or describe.Activation.GELU,
-            norm=None if self.norm == "none" else self.norm,
-            norm_eps=1e-5,
-            final_norm=self.final_norm,
-            gains=False,
-            biases=False,
-            positions="learned",
-            causal=self.causal,
-            pooled=False,
+        found = super().shape(heads, head_dim, layers)
+        turned = {"positions": "both" if self.language else "rotary", "rotary_base": self.rotary}
+        return replace(
+            found,
+            mlp_ratio=self.mlp_ratio if found.hidden else 0.0,
+            final_norm=(found.norm is not None or "rms") if self.final_norm else False,
+            qk_norm=None if self.qk_norm == "none" else self.qk_norm,
+            score_gain=self.score_gain_rate > 0,
+            activation_on_stream=self.more_of_architecture()["activation_on_stream"],
+            **(turned if self.rotary else {}),
         )
 
-    @property
-    def network_loss(self) -> Literal["cross_entropy", "mse"]:
-        """What networks minimise."""
-        classes = isinstance(self.row_loss, limits.dmft.CrossEntropy)
-        return "cross_entropy" if classes else "mse"
+    def more_of_start(self) -> dict[str, Any]:
+        """Readout, gains of scores and positions."""
+        positions = {"position_std": self.position_std, "position_rate": self.position_rate}
+        return {
+            "readout_std": self.readout_std,
+            "score_gain": self.score_gain,
+            "score_gain_rate": self.score_gain_rate,
+            **(positions if self.language else {}),
+        }
 
-    def mean_loss(self, f: Float[np.ndarray, ...], y: np.ndarray) -> Float[np.ndarray, ...]:
-        """The loss of outputs of networks [..., inputs(, tokens), outputs]."""
-        if self.network_loss == "mse":
-            return super().mean_loss(f, y)
-        rows = np.eye(f.shape[-1])[y]
-        paid = self.row_loss.value(f, rows)
-        return paid.reshape(*f.shape[: f.ndim - rows.ndim], -1).mean(axis=-1)
+    @property
+    def network_optimizer(self) -> train.Optimizer:
+        """How networks are trained: as the limit is."""
+        match self.optimizer:
+            case "adam":
+                return train.Optimizer("adam", b1=self.b1, b2=self.b2, eps=self.eps)
+            case "adamw":
+                decay = self.weight_decay
+                return train.Optimizer(
+                    "adamw", b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=decay
+                )
+            case "sign":
+                return train.Optimizer("sign", weight_decay=self.weight_decay)
+            case _:
+                return super().network_optimizer
+
+    @property
+    def network_loss(self) -> train.AbstractLoss:
+        """What networks minimise: the same loss, of the trainer."""
+        match self.loss or ("cross_entropy" if self.language else "squared"):
+            case "huber":
+                return train.Huber(self.delta)
+            case "logistic":
+                return train.Logistic(self.temperature)
+            case "cross_entropy":
+                return train.CrossEntropy(self.smoothing, self.temperature)
+            case _:
+                return train.SquaredError()
+
+    @property
+    def network_centred(self) -> bool:
+        """Whether outputs of networks at the start are subtracted."""
+        return self.centred

@@ -17,7 +17,7 @@ RING_TARGETS = (1.0, -1.25)
 #: Digits of the rarer of the two classes.
 DIGITS_PER_CLASS = 178
 #: Sentences that come with the library, of which the next word is learned at every token.
-LANGUAGE_TASKS = ("bytes", "copy")
+LANGUAGE_TASKS = ("bytes", "copy", "recall", "markov")
 _SPACE = ord(" ")
 
 
@@ -28,6 +28,20 @@ def two_digits(per_class: int) -> tuple[np.ndarray, np.ndarray]:
     chosen = [np.flatnonzero(labels == label)[:per_class] for label in CLASSES]
     patches, found = digits.take(np.concatenate(chosen))
     return patches, np.where(found == CLASSES[0], 1.0, -1.0)
+
+
+def digit_classes(per_class: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised digits [inputs, 4, 16] of the first classes, in turn, and their classes.
+
+    Args:
+        per_class: digits of each class.
+        classes: how many.
+    """
+    digits = data.digit_patches((4, 4))
+    labels = np.asarray(digits.targets)
+    chosen = [np.flatnonzero(labels == label)[:per_class] for label in range(classes)]
+    patches, found = digits.take(np.concatenate(chosen))
+    return patches, found.astype(np.int64)
 
 
 def ends_of_words(per_class: int, tokens: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,18 +152,55 @@ def said_twice(inputs: int, tokens: int, vocabulary: int) -> tuple[np.ndarray, n
     return ids, np.roll(ids, -1, axis=1)
 
 
+def recalled(inputs: int, tokens: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same, where only words have a target that follow from those before: the second block.
+
+    The last word of the first block is followed by the first of the second: it is known from the
+    block alone, and has a target too. Where there is none stands -1.
+
+    Args:
+        inputs: sentences.
+        tokens: of a sentence, an even number.
+        vocabulary: words to choose from.
+    """
+    ids, follows = said_twice(inputs, tokens, vocabulary)
+    return ids, np.where(np.arange(tokens) < tokens // 2 - 1, -1, follows)
+
+
+def markov_words(inputs: int, tokens: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences of a Markov chain of bytes, and the byte after each of them.
+
+    Rows of its transition matrix are drawn from a Dirichlet law of concentration 1/2: some bytes
+    are nearly sure to follow, others are not.
+
+    Args:
+        inputs: sentences.
+        tokens: of a sentence.
+        vocabulary: bytes of the chain.
+    """
+    rng = np.random.default_rng(0)
+    follows = rng.dirichlet(np.full(vocabulary, 0.5), size=vocabulary)
+    words = [rng.integers(vocabulary, size=inputs)]
+    for _ in range(tokens):
+        chance = follows[words[-1]].cumsum(axis=1)
+        words.append((rng.uniform(size=(inputs, 1)) > chance[:, :-1]).sum(axis=1))
+    ids = np.stack(words, axis=1)
+    return ids[:, :-1], ids[:, 1:]
+
+
 def load_sentences(
     name: str, inputs: int, tokens: int, vocabulary: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Token ids [inputs, tokens], the words that follow them, and the size of the vocabulary.
 
     Args:
-        name: "bytes" (windows of English prose), "copy" (a block of random words, twice), or the
-            path of an `.npz` with integer arrays `token_ids` [P, S] and `targets` [P, S], -1
-            where there is none.
+        name: "bytes" (windows of English prose), "copy" (a block of random words, twice), "recall"
+            (the same, with targets where the block is known), "markov" (a chain of bytes, see
+            `markov_words`), or the path of an `.npz` with integer arrays `token_ids` [P, S] and
+            `targets` [P, S], -1 where there is none.
         inputs: how many; the first ones of a file.
-        tokens: of "bytes" and "copy".
-        vocabulary: of "copy" and of a file.
+        tokens: of what is no file.
+        vocabulary: of all but "bytes".
 
     Raises:
         ConfigError: a file without the two arrays, or with arrays of other shapes.
@@ -157,8 +208,9 @@ def load_sentences(
     """
     if name == "bytes":
         return next_bytes(inputs, tokens)
-    if name == "copy":
-        return *said_twice(inputs, tokens, vocabulary), vocabulary
+    drawn = {"copy": said_twice, "recall": recalled, "markov": markov_words}
+    if name in drawn:
+        return *drawn[name](inputs, tokens, vocabulary), vocabulary
     arrays = data.open_npz(name)
     if not {"token_ids", "targets"} <= set(arrays):
         raise ConfigError(
