@@ -191,6 +191,15 @@ def test_a_language_model_and_its_networks(tmp_path: Path) -> None:
     claims = {claim["name"]: claim for claim in RunFolder.open(out).claims()[NAME]}
     assert set(claims) == {"rate", "predictions", "kernel", "attention"}
     assert claims["predictions"]["verdict"] != "refuted"
+    # Heads of today, in networks too; without a lazy limit, of which nothing is asked.
+    today = own | {"qk_norm": "rms", "head_dim": 4, "tied": True, "centred": True, "smoothing": 0.1}
+    today |= {"task": "recall", "vocabulary": 4, "score_gain_rate": 1.0, "rotary": 100.0}
+    path.write_text(json.dumps(today | {"sizes": [4, 8], "seeds": 40, "populations": 2}))
+    assert main(["dmft", str(path), "--out", str(tmp_path / "today"), "--executor", "serial"]) == 0
+    claims = {c["name"]: c for c in RunFolder.open(tmp_path / "today").claims()[NAME]}
+    rivals = [rival["name"] for rival in claims["predictions"]["rivals"]]
+    assert rivals == ["networks that do not learn"]
+    assert np.isfinite(claims["predictions"]["rivals"][0]["gap"])
     # The limit alone.
     alone = own | {"axis": "none", "qk_norm": "rms", "head_dim": 4, "populations": 2}
     path.write_text(json.dumps(alone))

@@ -26,6 +26,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
 import translimit.experiments as ex
 from translimit import core
 from translimit.core import Estimate
@@ -70,8 +72,18 @@ def _missed(theory: str, name: Quantity) -> ex.Rival[Config, ex.Alone]:
     return ex.Rival(
         THEORIES[theory],
         estimate=lambda found, at: _gap(found, other(found, theory), name),
-        when=lambda config, at: theory == "lazy" or theory in config.theories,
+        when=lambda config, at: (
+            (theory == "lazy" and (name == "kernel" or config.has_lazy_limit))
+            or theory in config.theories
+        ),
     )
+
+
+def _unmoved(found: ex.Found[Config], at: ex.Alone) -> Estimate:
+    """The gap of predictions where networks keep those of the start."""
+    start = limit(found)
+    first = np.broadcast_to(start.predictions[:1], start.predictions.shape)
+    return _gap(found, replace(start, predictions=first), "predictions")
 
 
 def _spread(found: ex.Found[Config], gaussian: bool) -> float:
@@ -121,7 +133,14 @@ PREDICTIONS = ex.Claims(
     prediction=0.0,
     tol=lambda config, at: config.tol,
     over=_where(lambda c: c.axis != "none"),
-    rivals=tuple(_missed(theory, "predictions") for theory in ("lazy", "R_v", "finite-depth")),
+    rivals=(
+        *(_missed(theory, "predictions") for theory in ("lazy", "R_v", "finite-depth")),
+        ex.Rival(
+            "networks that do not learn",
+            estimate=_unmoved,
+            when=lambda config, at: not config.has_lazy_limit,
+        ),
+    ),
 )
 AWAY = ex.Claims(
     "away-{theory}",

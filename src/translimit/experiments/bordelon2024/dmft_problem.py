@@ -205,6 +205,11 @@ class Problem(CheckedConfig):
         heavy = self.momentum > 0
         return train.Optimizer("momentum" if heavy else "sgd", momentum=self.momentum or 0.9)
 
+    @property
+    def has_lazy_limit(self) -> bool:
+        """Whether the kernel of the start is known, and with it the lazy limit."""
+        return True
+
     def more_of_start(self) -> dict[str, Any]:
         """Arguments of `scaling.limit_parameterization` besides those that every problem has."""
         return {}

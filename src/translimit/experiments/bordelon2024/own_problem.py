@@ -179,6 +179,11 @@ class OwnProblem(ParticleProblem):
             "position_rate": self.position_rate,
         }
 
+    @property
+    def has_lazy_limit(self) -> bool:
+        """Not of tied readouts, which are not independent of each other."""
+        return not self.tied
+
     def lazy(
         self, dynamics: limits.dmft.TrainingDynamics, ntk: Float[np.ndarray, "rows rows"]
     ) -> Float[np.ndarray, "steps rows *outputs"]:
