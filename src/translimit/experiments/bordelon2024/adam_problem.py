@@ -90,25 +90,14 @@ class Config(RingProblem):
         self, shape: describe.TransformerShape, name: Optimizer
     ) -> describe.Parameterization:
         """Of networks; under Adam with an epsilon for every role, over that of the limit."""
-        size = shape.size
-        numbers = scaling.paper_parameterization(
-            size,
+        return scaling.limit_parameterization(
+            shape.size,
             optimizer=name,
             beta0=self.beta0,
             gamma0=self.gamma0,
             eta0=self.rate(name),
             pixels=shape.patch_dim or 1,
         )
-        if name == "sgd":
-            return numbers
-        # Embedding and readout have a multiplier n^(1/2) L^(1 - alpha_L), which their gradients
-        # have too.
-        outer = size.width**0.5
-        raw = 1 / (self.gamma0 * size.width)
-        ends = (describe.Role.PATCH_EMBEDDING, describe.Role.READOUT)
-        inner = [spec.role for spec in shape.parameters if spec.role not in ends]
-        branch = self.beta0 / size.layers * size.width**-0.5
-        return numbers.changed(ends, eps=outer * raw).changed(inner, eps=branch * raw)
 
 
 @dataclass(frozen=True)

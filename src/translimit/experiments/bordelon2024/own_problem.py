@@ -228,7 +228,7 @@ class OwnProblem(ParticleProblem):
             final_norm=(found.norm is not None or "rms") if self.final_norm else False,
             qk_norm=None if self.qk_norm == "none" else self.qk_norm,
             score_gain=self.score_gain_rate > 0,
-            activation_on_stream=self.more_of_architecture()["activation_on_stream"],
+            stream_activation=self.more_of_architecture()["activation_on_stream"],
             **(turned if self.rotary else {}),
         )
 
