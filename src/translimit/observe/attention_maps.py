@@ -22,6 +22,10 @@ Reference: documentation, "Diagnosing a checkpoint"; head_var: Bordelon et al., 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from translimit.core import AnyArray
@@ -170,12 +174,19 @@ def map_distances(
     total = left.sum(axis=-1, keepdims=True)
     rows = left / xp.where(total > 0, total, 1.0)
     own = _over_queries_of(_to_uniform(rows, seen), seen)
-    apart = xp.stack(
-        [_over_queries_of(abs(rows - rows[h]).sum(axis=-1) / 2, seen) for h in range(heads)]
-    )
+    apart = _each(lambda one: _over_queries_of(abs(rows - one).sum(axis=-1) / 2, seen), rows)
     scale = (own[:, None] * own[None, :]) ** 0.5
     apart = apart / xp.where(scale > 0, scale, xp.nan)
     return xp.where(xp.eye(heads, dtype=bool), xp.inf, apart)
+
+
+def _each(function: Callable[[Any], Any], rows: Any) -> Any:
+    """A function of every head, one after the other; of JAX in a loop of one body."""
+    if isinstance(rows, np.ndarray):
+        return np.stack([function(one) for one in rows])
+    import jax  # only where an array of JAX came
+
+    return jax.lax.map(function, rows)
 
 
 def _to_uniform(attention: Maps, visible: Mask) -> Float[AnyArray, "heads tokens"]:
