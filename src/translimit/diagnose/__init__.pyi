@@ -40,5 +40,7 @@ from .reading import read_checkpoint as read_checkpoint
 from .skipping import Skipped as Skipped
 from .skipping import skip as skip
 from .statistics import Compared as Compared
+from .surrogates import SurrogateTest as SurrogateTest
+from .surrogates import surrogate_test as surrogate_test
 from .tensor_files import open_tensors as open_tensors
 from .verdicts import Finding as Finding
