@@ -166,7 +166,7 @@ def _encoder(checkpoint: Checkpoint, folder: Path | None) -> Any:
     if path is None or not path.is_file():
         where = "the folder" if folder is None else str(folder)
         raise ConfigError(where, "has no tokenizer.json", "pass --ids with one sequence a line")
-    require_package("tokenizers", "diagnose")
+    require_package("tokenizers", "huggingface")
     import tokenizers
 
     try:
