@@ -225,6 +225,6 @@ assert np.array_equal(again.predictions, solution.predictions)
 # | trained gains on the stream, Adam | `NoSuchLimitError`: residual coordinates are not Gaussian | leave gains untrained; gradient descent |
 # | a step size at the edge of stability | `EdgeOfStabilityWarning`; the limit stands, networks need very many heads | a smaller `eta0` for comparisons |
 # | heavy tails over heads | `HeavyTailWarning` | `law.quantiles` instead of moments |
-# | fewer heads than moment matching needs | `ArgumentError` with the least number | more heads, or `moment_matching=False` |
+# | fewer heads than their directions need | `ArgumentError` with the number needed | more heads, or `moment_matching=False` |
 # | histories that do not fit | `MemoryLimitError` with both numbers | fewer steps or heads, float32 |
 # | a kernel that overflows | `SolveError` that holds the solution so far; `failed_at` names evaluation and sub-block | a smaller `eta0` |

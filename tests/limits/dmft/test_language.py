@@ -80,7 +80,7 @@ def test_an_mlp_of_any_ratio_is_exact_where_it_is_linear() -> None:
     # Sampled neurons with exact second moments against coefficient rows: two routes to one number.
     problem = ring4(**LINEAR, mlp_ratio=3.0, steps=6, eta0=0.05)
     exact = solve(problem, LinearAlgebra())
-    sampled = solve(problem, CausalSampling(neurons=100, populations=2), key=KEY)
+    sampled = solve(problem, CausalSampling(neurons=100, populations=2, tol=1e-18), key=KEY)
     np.testing.assert_allclose(sampled.predictions, exact.predictions, atol=1e-9)
     # Three times the neurons carry three times the square of the first matrix's gradients.
     alone = solve(ring4(**LINEAR, steps=6, eta0=0.05), LinearAlgebra())

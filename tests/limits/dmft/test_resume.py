@@ -34,7 +34,8 @@ class StopError(Exception):
 
 def sampled(folder: Path | None, **options: Any) -> CausalSampling:
     options = {"at_once": 1, **options}
-    return CausalSampling(heads=400, populations=2, folder=folder, every=2, **options)
+    given = {"heads": 400, "populations": 2, "check_tol": False, "every": 2}
+    return CausalSampling(**given, folder=folder, **options)
 
 
 def stop_after(fraction: float) -> Any:

@@ -22,8 +22,8 @@ from translimit.core import solve
 from translimit.describe import Activation
 from translimit.limits import dmft
 from translimit.limits.dmft import CausalSampling
-from translimit.limits.dmft.passes import causal_pass
-from translimit.limits.dmft.setup import numbers_of, plan_of
+from translimit.limits.dmft.compressed.passes import compressed_pass
+from translimit.limits.dmft.compressed.setup import numbers_of, shape_of
 
 KEY = jax.random.key(0)
 
@@ -57,7 +57,7 @@ def test_the_law_of_attention_over_heads(base: Any) -> None:
     ("response", "change"), [("R_v", 0.134), ("R_p", 0.0155), ("R_h", 0.085), ("R_g", 0.019)]
 )
 def test_a10_each_response_matters(base: Any, response: str, change: float) -> None:
-    method = CausalSampling(heads=3000, populations=2, omit=(response,))
+    method = CausalSampling(heads=3000, populations=2, omit=(response,), check_tol=False)
     wrong = solve(ring4(**BASE, head_dim=2), method, key=KEY)
     rms = np.sqrt(np.mean((wrong.predictions - base.predictions) ** 2))
     assert rms == pytest.approx(change, rel=0.15)
@@ -147,7 +147,7 @@ def test_a3_with_many_heads() -> None:
 def test_a4_moment_matching_leaves_no_error_in_linear_networks() -> None:
     linear = {**RICH, "layers": 3, "attention": False, "mlp": Activation.LINEAR}
     for neurons in (200, 300):
-        method = CausalSampling(neurons=neurons, populations=2)
+        method = CausalSampling(neurons=neurons, populations=2, tol=1e-16, check_tol=False)
         solution = solve(ring4(**linear, steps=10, eta0=0.05), method, key=KEY)
         np.testing.assert_allclose(solution.predictions[9], [0.99997799, -1.25001741], atol=1e-7)
         assert solution.stderr.max() < 1e-12
@@ -265,9 +265,9 @@ def test_a11_the_lazy_limit() -> None:
     for gamma0 in (0.1, 0.01):
         problem = ring4(**lazy, gamma0=gamma0)
         # One population: its predictions belong to its own kernel.
-        plan = plan_of(problem.equations, method, 2)
-        numbers = numbers_of(problem.equations, method, plan)
-        trace = causal_pass(plan, numbers, 10, KEY, 1)
+        shape = shape_of(problem.equations, method, 2)
+        numbers = numbers_of(problem.equations, method, shape)
+        trace = compressed_pass(shape, numbers, 10, KEY, 1)
         expected = [[11.311, 1.770], [1.770, 10.803]]
         np.testing.assert_allclose(trace.ntk[0], expected, atol=6 / 4000**0.5)
         f = dmft.lazy_predictions(trace.ntk[0], [1.0, -1.25], steps=10, eta0=0.1)

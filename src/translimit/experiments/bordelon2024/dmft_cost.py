@@ -1,9 +1,9 @@
 r"""What the limit costs: time against inputs, tokens, steps and layers, error against heads.
 
-A pass with K = steps inputs tokens history rows costs O(layers heads head_dim K^2) for heads and
-O(layers^2 K^3) for the stream. Times are medians after compilation, with the powers fitted to
-them: measurements of one machine, not claims. What is claimed is the error: the scatter of
-predictions over populations falls like heads^(-1/2).
+A pass costs O(steps inputs tokens r layers heads head_dim) with r directions of each field, which
+grow with inputs and tokens and settle with the steps. Times are medians after compilation, with
+the powers fitted to them: measurements of one machine, not claims. What is claimed is the error:
+the scatter of predictions over populations falls like heads^(-1/2).
 
 Reference: documentation, "Training dynamics".
 """

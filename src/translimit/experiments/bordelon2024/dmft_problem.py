@@ -5,6 +5,7 @@ What each side needs is told here without JAX: seconds and bytes follow from the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -111,13 +112,13 @@ class Problem(CheckedConfig):
             raise ConfigError("attention", "is false", "leave it true: networks here attend")
 
     def require_samples(self, *, unseen: int = 0) -> None:
-        """Refuse fewer sampled heads or neurons than moment matching needs.
+        """Refuse fewer sampled heads or neurons than fields and steps could need.
 
         Args:
             unseen: inputs of the limit besides those that are trained.
 
         Raises:
-            ConfigError: see `CausalSampling.counts`; of a file the tokens are not known.
+            ConfigError: too few; of a file the tokens are not known.
         """
         if self.task not in TASKS:
             return
@@ -303,32 +304,49 @@ class Problem(CheckedConfig):
         """Inputs times tokens, without reading any file."""
         return self.inputs * {"digits": 4, "ring": 2}.get(self.task, self.tokens)
 
+    def rank(self) -> int:
+        """Directions of a field that compressed histories are expected to keep."""
+        return math.ceil(self.fields() * min(self.steps, 1.5 * math.sqrt(min(self.steps, 100))))
+
     def limit_seconds(self, *, cells: int | None = None) -> float:
         """Roughly what the limit needs on one core."""
-        history = self.steps * self.fields()
-        blocks = (cells or self.layers) * (int(self.attention) + int(self.mlp != "none"))
-        heads = (self.samples or 8 * history) * self.head_dim
-        return 6 + self.populations * blocks * history**2 * (6e-9 * heads + 2e-9 * history)
+        layers, history, rank = cells or self.layers, self.steps * self.fields(), self.rank()
+        if self.exact():
+            blocks = layers * (int(self.attention) + int(self.mlp != "none"))
+            return 6 + 8e-9 * blocks**2 * history**3
+        wide = 45 * self.attention * self.head_dim * (self.samples or max(1000, 8 * rank))
+        narrow = 18 * (self.mlp != "none") * (self.neurons or max(4000, 8 * rank))
+        step = layers * rank / 2 * (wide + narrow) * (1e-9 + 0.25e-9 * self.fields())
+        return 25 + (self.populations + 1) * self.steps * step
 
     def limit_bytes(self, *, cells: int | None = None) -> float:
         """The process of a cell that solves the limit: leading terms of `TrainingDynamics.memory`.
 
         The method itself needs JAX, which a plan does not load.
         """
-        fields, history = self.fields(), self.steps * self.fields()
+        fields, history, rank = self.fields(), self.steps * self.fields(), self.rank()
         layers = cells or self.layers
         blocks = layers * (int(self.attention) + int(self.mlp != "none"))
-        doubles = history**2 * (2 * blocks * (4 * blocks + 2) + 6 * blocks)
+        if self.exact():
+            doubles = history**2 * (2 * blocks * (4 * blocks + 2) + 6 * blocks)
+            return PROCESS_BYTES + 1.4 * 8 * doubles
+        doubles = 4 * (layers + 1) * min(history, 2048) ** 2 + 8 * blocks**2 * rank**2
+        doubles += 2 * (layers + 1) * history * 2 * blocks * rank
         if self.attention:
-            samples = self.samples or 8 * history
+            samples = self.samples or max(1000, 8 * rank)
             wide = samples * self.head_dim
             weights = fields**2 / self.inputs * samples
-            doubles += layers * (8 * history * wide + 12 * fields * wide + 3 * weights)
-            doubles += 24 * fields * wide + 12 * weights
+            doubles += layers * ((16 + 4) * rank * wide + 5 * fields * wide + 3 * weights)
+            doubles += 36 * fields * wide + 12 * weights
         if self.mlp != "none":
-            neurons = self.neurons or 8 * history
-            doubles += 4 * layers * history * neurons + 20 * fields * neurons
+            neurons = self.neurons or max(4000, 8 * rank)
+            doubles += 10 * layers * rank * neurons + 20 * fields * neurons
         return PROCESS_BYTES + 1.4 * 8 * doubles
+
+    def exact(self) -> bool:
+        """Whether nothing is sampled."""
+        finite = self.attention and not math.isinf(self.head_dim)
+        return not finite and self.mlp in ("none", "linear")
 
     def networks_bytes(
         self, heads: int, seeds: int, *, head_dim: int | None = None, layers: int | None = None

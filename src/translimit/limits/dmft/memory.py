@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from translimit.limits.dmft.heads import SampledHeads
 from translimit.limits.dmft.plan import Plan
-from translimit.limits.dmft.units import AbstractSampledUnit
 
 #: What the compiler and the reading of kernels at the end add; at 2,000 history rows
 #: 8.7 GiB were resident at the peak (part 4 of benchmarks/dmft.py).
@@ -23,13 +21,4 @@ def pass_bytes(plan: Plan) -> int:
         histories = sum(rows * width for rows, width in unit.buffers().values())
         size = np.dtype(getattr(unit, "dtype", "float64")).itemsize
         total += size * plan.layers * histories
-        if isinstance(unit, AbstractSampledUnit):
-            rows = unit.fields * unit.samples
-            working = 20 * rows
-            if isinstance(unit, SampledHeads):
-                weights = plan.inputs * plan.tokens**2 * unit.samples
-                working = 24 * rows * unit.head_dim + 12 * weights
-                # Fields that wait for the backward pass, in every layer.
-                total += size * plan.layers * (12 * rows * unit.head_dim + 3 * weights)
-            total += size * working
     return int(_MARGIN * total)

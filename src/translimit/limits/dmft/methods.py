@@ -17,10 +17,15 @@ from translimit.core import (
     ArgumentError,
     Bounds,
     require_count,
+    require_flag,
     require_real,
 )
 from translimit.limits.dmft.architecture import Architecture
+from translimit.limits.dmft.compressed.cost import expected_rank
 from translimit.limits.dmft.plan import RESPONSES
+
+#: Least tolerance of populations in float32.
+LEAST_TOL = 1e-9
 
 
 def _as_text(folder: str | Path | None) -> str | None:
@@ -56,21 +61,27 @@ class LinearAlgebra(AbstractMethod):
 
 
 class CausalSampling(AbstractMethod):
-    """Heads and neurons sampled; kernels, predictions and half of the responses by algebra.
+    """Heads and neurons sampled, histories compressed; the stream by algebra.
 
-    The error of a pass is O(samples^(-1/2)) with a small constant, its bias O(1 / samples);
-    standard errors come from independent populations.
+    The past is kept as orthonormal directions of every field, of which there are far fewer than
+    fields and steps, and what the matrices make of them: cost is linear in the steps. The error
+    of a pass is O(samples^(-1/2)) with a small constant, its bias O(1 / samples); standard
+    errors come from independent populations. Compression leaves out white noise of relative
+    variance `tol`; `compression_error` of the solution says what ten times as much would change.
 
     Attributes:
-        heads: sampled heads of each attention sub-block and population; by default
-            max(1000, 8 fields steps / head_dim).
-        neurons: sampled neurons of each MLP; by default max(4000, 4 fields steps).
+        heads: sampled heads of each attention sub-block and population; by default 1000, or
+            as many as twice the directions that are expected need.
+        neurons: sampled neurons of each MLP; by default 4000, or as many as these need.
+        tol: variance of a direction, relative to the mean of its fields, below which it is
+            left out; in (0, 1), with populations in float32 at least 1e-9.
+        check_tol: one more pass of the first population at ten times `tol`.
         populations: independent repetitions, at least 2.
         at_once: how many passes are computed side by side, each with memory of its own. By
             default as many as JAX's CPU client has threads, while together they need at most half
             of the free memory. The bits are the same whatever it is.
-        moment_matching: innovations with exact second moments; needs heads * head_dim >
-            4 fields steps and neurons > 2 fields steps.
+        moment_matching: innovations with exact second moments; needs twice as many coordinates
+            (heads * head_dim, or neurons) as directions.
         precision: of the populations; the stream is always in float64.
         heads_kept: heads of each population whose scores are kept.
         floor: standard error of predictions above which a warning is given.
@@ -87,6 +98,8 @@ class CausalSampling(AbstractMethod):
 
     heads: int | None = eqx.field(static=True, default=None)
     neurons: int | None = eqx.field(static=True, default=None)
+    tol: float = eqx.field(static=True, default=1e-4)
+    check_tol: bool = eqx.field(static=True, default=True)
     populations: int = eqx.field(static=True, default=4)
     at_once: int | None = eqx.field(static=True, default=None)
     moment_matching: bool = eqx.field(static=True, default=True)
@@ -111,33 +124,24 @@ class CausalSampling(AbstractMethod):
             raise ArgumentError(
                 "precision", f"got {self.precision!r}", 'pass "float64" or "float32"'
             )
+        require_real(self.tol, "tol", Bounds(0.0, 1.0, "()"))
+        require_flag(self.check_tol, "check_tol")
+        if self.precision == "float32" and self.tol < LEAST_TOL:
+            raise ArgumentError(
+                "tol",
+                f"got {self.tol:g}, below what populations in float32 resolve",
+                f"pass at least {LEAST_TOL:g}, or precision='float64'",
+            )
         if self.floor is not None:
             require_real(self.floor, "floor", POSITIVE)
 
     def counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
-        """Heads and neurons that are used.
-
-        Raises:
-            ArgumentError: too few for moment matching.
-        """
-        infinite = math.isinf(architecture.head_dim)
-        N = 1 if infinite else int(architecture.head_dim)
-        heads = self.heads or max(1000, -(-8 * fields * steps // N))
-        neurons = self.neurons or max(4000, 4 * fields * steps)
-        needs = []
-        if architecture.attention and not infinite:
-            needs.append(("heads", heads, 4 * fields * steps // N + 1))
-        if architecture.mlp is not None:
-            needs.append(("neurons", neurons, 2 * fields * steps + 1))
-        for name, count, least in needs if self.moment_matching else ():
-            if count < least:
-                raise ArgumentError(
-                    name,
-                    f"got {count}, where moment matching needs {least} for {fields} fields "
-                    f"and {steps} steps",
-                    f"take at least {least}, better twice as many, or moment_matching=False",
-                )
-        return heads, neurons
+        """Heads and neurons that are used."""
+        N = 1 if math.isinf(architecture.head_dim) else int(architecture.head_dim)
+        rank = expected_rank(fields, steps)
+        # Keys, queries, values and what comes back, each with innovations and gradients.
+        heads = self.heads or max(1000, -(-16 * rank // N))
+        return heads, self.neurons or max(4000, 8 * rank)
 
 
 class PopulationSampling(AbstractMethod):

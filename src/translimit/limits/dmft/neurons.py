@@ -1,4 +1,4 @@
-r"""MLP neurons: sampled, or linear and exact.
+r"""MLP neurons that are linear in their sources, and exact.
 
 An MLP of `ratio` times as many neurons as the stream has coordinates has its second matrix
 multiplied by (ratio n)^(-1/2). Then z = (ratio n)^(-1/2) W_2^T g has covariance G / ratio, its
@@ -11,85 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from translimit.describe import Activation
 from translimit.limits.dmft.units import (
-    AbstractSampledUnit,
     AbstractUnit,
     Backward,
     Buffers,
     Forward,
     Site,
-    moment,
     symmetric,
     unit_rows,
     with_block,
 )
-
-
-@dataclass(frozen=True)
-class SampledNeurons(AbstractSampledUnit):
-    """MLP neurons, scalar and sampled.
-
-    Attributes:
-        activation: phi.
-        ratio: neurons for each coordinate of the stream.
-    """
-
-    activation: Activation
-    ratio: float
-
-    sampled: ClassVar[bool] = True
-
-    def buffers(self) -> dict[str, tuple[int, int]]:
-        """Two families of innovations, phi(m) and its backward field."""
-        return dict.fromkeys(("xi_u", "xi_z", "x", "p"), (self.history, self.samples))
-
-    def forward(self, own: Buffers, site: Site) -> Forward:
-        """Preactivations and what they write."""
-        chunks = site.past_chunks
-        new = self.draw(site, self.fields, (own["xi_u"], own["xi_z"]), chunks)
-        source, memory = self.sums(
-            site,
-            (site.root_past, site.response + site.learned),
-            (own["xi_u"], own["p"]),
-            chunks,
-        )
-        free = self.source(site, source, new)
-        x, slope = _with_slope(self.activation, free + memory)
-        x_free, slope_free = _with_slope(self.activation, free)
-        past, regression = self.moments(site, (x, x - x_free), (own["x"], own["xi_z"]), chunks)
-        return Forward(
-            past=past,
-            now=moment(x, x),
-            regression=self.ratio**0.5 * regression,
-            stored={"xi_u": new, "x": x},
-            fields=(slope, slope_free),
-            scores=jnp.zeros((0, self.inputs, self.tokens, self.tokens), x.dtype),
-            score_gain=jnp.ones(()),
-        )
-
-    def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
-        """Gradients of the preactivations."""
-        slope, slope_free = fields
-        new = self.draw(site, self.fields, (own["xi_u"], own["xi_z"]), site.chunks)
-        source, memory = self.sums(
-            site,
-            (site.root_past, (site.response + site.learned) / self.ratio),
-            (own["xi_z"], own["x"]),
-            site.chunks,
-        )
-        zeta = self.source(site, source, new) / self.ratio**0.5
-        p = slope * (zeta + memory)
-        past, regression = self.moments(
-            site, (p, p - slope_free * zeta), (own["p"], own["xi_u"]), site.chunks
-        )
-        return _of_neurons(
-            self.ratio, past, moment(p, p), regression, {"xi_z": new, "p": p}, self.fields
-        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +87,3 @@ def _of_neurons(
         key_gradient=jnp.zeros((), jnp.float64),
         gain_gradient=jnp.zeros((fields, 1)),
     )
-
-
-def _with_slope(activation: Activation, x: Array) -> tuple[Array, Array]:
-    return jax.jvp(activation, (x,), (jnp.ones_like(x),))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from translimit.core import Key, Progress
 from translimit.limits.dmft.causal_pass import advance
@@ -36,6 +36,8 @@ class Trace(NamedTuple):
         key_gradient: [steps, layers].
         score_gain: [steps, layers].
         finite: [steps, layers, units, 2].
+        ranks: directions of each kind [steps, layers, units, kinds]; no kinds without compression.
+        dropped: largest variance left out of a field, relative to its own [steps].
         kernels: "residual" [layers + 1, K, K] with K = steps * fields, "gradient" alike, "V",
             "Pi", "S_x", "S_p", "R_h", "R_g" [layers, units, K, K], "motion" [layers + 1, 1, K]
             (mean squares of what each block adds to the stream, and of what all of them add).
@@ -47,6 +49,8 @@ class Trace(NamedTuple):
     key_gradient: Float[np.ndarray, "steps layers"]
     score_gain: Float[np.ndarray, "steps layers"]
     finite: Bool[np.ndarray, "steps layers units 2"]
+    ranks: Int[np.ndarray, "steps layers units kinds"]
+    dropped: Float[np.ndarray, " steps"]
     kernels: Kernels
 
 
@@ -96,7 +100,8 @@ def causal_pass(
         for x in rows
     ]
     f, ntk, scores, key_gradient, score_gain, finite = filled
-    trace = Trace(f, ntk, scores, key_gradient, score_gain, finite, kernels)
+    ranks = np.zeros((steps, plan.layers, len(plan.units), 0), int)
+    trace = Trace(f, ntk, scores, key_gradient, score_gain, finite, ranks, np.zeros(steps), kernels)
     if checkpoints is not None:
         checkpoints.finish(steps, trace)
     return trace
@@ -117,7 +122,8 @@ def _empty_trace(plan: Plan) -> Trace:
     names += ("R_h", "R_g") if plan.units and plan.fresh else ()
     nothing = np.zeros(0)
     kernels = dict.fromkeys(names, nothing)
-    return Trace(nothing, nothing, nothing, nothing, nothing, nothing, kernels)
+    others = [name for name in Trace._fields if name != "kernels"]
+    return Trace(**dict.fromkeys(others, nothing), kernels=kernels)
 
 
 def _absent(x: np.ndarray) -> float | bool:

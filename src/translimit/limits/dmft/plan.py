@@ -106,6 +106,7 @@ class Numbers(NamedTuple):
         momentum: of the heavy ball.
         block_ntk: beta_0^2 / L.
         norm_eps: of the normalisation.
+        tol: variance of directions, relative to the mean of their fields, that are left out.
         keep: 1 for each response in the order of `RESPONSES`, 0 for one that is switched off.
     """
 
@@ -127,4 +128,5 @@ class Numbers(NamedTuple):
     momentum: Float[Array, ""]
     block_ntk: Float[Array, ""]
     norm_eps: Float[Array, ""]
+    tol: Float[Array, ""]
     keep: Float[Array, " responses"]

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from translimit._version import __version__
 from translimit.core import Key, config, load_checkpoint, save_checkpoint
+from translimit.limits.dmft.compressed.shape import Shape
 from translimit.limits.dmft.plan import Numbers, Plan
-from translimit.limits.dmft.state import Record, State
 
 #: Of the order of arrays in a checkpoint; files of another are refused.
-_FORM = 3
+_FORM = 4
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ class Checkpoints:
         """Evaluations done, state and records; 0 and the arguments where nothing is stored."""
         return load_checkpoint(self.folder / "state", self.digest, state, record)
 
-    def save(self, step: int, state: State, record: Record) -> None:
+    def save(self, step: int, state: PyTree[Array], record: PyTree[np.ndarray]) -> None:
         """Write the state after an evaluation where it is time to."""
         if step % self.every == 0:
             save_checkpoint(self.folder / "state", self.digest, step, state, record)
@@ -68,7 +68,7 @@ def checkpoints_of(
     number: int,
     *,
     key: Key,
-    plan: Plan,
+    plan: Plan | Shape,
     numbers: Numbers,
     **more: int,
 ) -> Checkpoints | None:

@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from translimit.limits.dmft.architecture import Architecture
+from translimit.limits.dmft.compressed.setup import solve_bytes as compressed_bytes
+from translimit.limits.dmft.compressed.setup import solve_seconds as compressed_seconds
 from translimit.limits.dmft.equations import TrainingEquations
-from translimit.limits.dmft.heads import InfiniteHeads, SampledHeads
+from translimit.limits.dmft.heads import InfiniteHeads
 from translimit.limits.dmft.histories import slots_in_chunk
 from translimit.limits.dmft.memory import pass_bytes
-from translimit.limits.dmft.methods import CausalSampling, Method
-from translimit.limits.dmft.neurons import LinearNeurons, SampledNeurons
+from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
+from translimit.limits.dmft.neurons import LinearNeurons
 from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan
 from translimit.limits.dmft.units import AbstractUnit
 
 #: Relative eigenvalue below which a direction of a new kernel block is null.
-TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
+TOLERANCE = 1e-9
 
 
 def depths_of(equations: TrainingEquations, method: Method) -> tuple[int, ...]:
@@ -33,60 +34,20 @@ def depths_of(equations: TrainingEquations, method: Method) -> tuple[int, ...]:
     return (cells, cells // 2, cells // 4) if method.extrapolate else (cells,)
 
 
-def units_of(
-    equations: TrainingEquations, method: Method, chunk_slots: int, slots: int
-) -> tuple[AbstractUnit, ...]:
-    """The sub-blocks of a block: sampled where the method samples them, else exact."""
-    a, P, S = equations.architecture, equations.inputs, equations.tokens
-    shape = {"inputs": P, "tokens": S, "slots": slots}
-    if not isinstance(method, CausalSampling):
-        heads = (_infinite_heads(a, shape),) * a.attention
-        neurons = (LinearNeurons(**shape, ratio=a.mlp_ratio),) * (a.mlp is not None)
-        return (*heads, *neurons)
-    units: list[AbstractUnit] = []
-    count, neurons = method.counts(a, equations.fields, equations.steps)
-    matched, rows, dtype = method.moment_matching, chunk_slots * equations.fields, method.precision
-    if a.attention and math.isinf(a.head_dim):
-        units.append(_infinite_heads(a, shape))
-    elif a.attention:
-        units.append(
-            SampledHeads(
-                **shape,
-                samples=count,
-                matched=matched,
-                rows=rows,
-                dtype=dtype,
-                head_dim=int(a.head_dim),
-                causal=a.causal,
-                qk_norm=a.qk_norm,
-                rotary=a.rotary,
-            )
-        )
-    if a.mlp is not None:
-        units.append(
-            SampledNeurons(
-                **shape,
-                samples=neurons,
-                matched=matched,
-                rows=rows,
-                dtype=dtype,
-                activation=a.mlp,
-                ratio=a.mlp_ratio,
-            )
-        )
-    return tuple(units)
+def units_of(equations: TrainingEquations, slots: int) -> tuple[AbstractUnit, ...]:
+    """The sub-blocks of a block, exact."""
+    a = equations.architecture
+    shape = {"inputs": equations.inputs, "tokens": equations.tokens, "slots": slots}
+    norm = a.qk_norm is not None
+    heads = (InfiniteHeads(**shape, causal=a.causal, qk_norm=norm),) * a.attention
+    return (*heads, *(LinearNeurons(**shape, ratio=a.mlp_ratio),) * (a.mlp is not None))
 
 
-def _infinite_heads(a: Architecture, shape: dict[str, int]) -> InfiniteHeads:
-    return InfiniteHeads(**shape, causal=a.causal, qk_norm=a.qk_norm is not None)
-
-
-def plan_of(equations: TrainingEquations, method: Method, layers: int) -> Plan:
+def plan_of(equations: TrainingEquations, layers: int) -> Plan:
     """The shape of one pass at finitely many layers or cells."""
     a = equations.architecture
     together = slots_in_chunk(equations.fields, equations.steps)
     slots = -(-equations.steps // together) * together
-    precision = method.precision if isinstance(method, CausalSampling) else "float64"
     return Plan(
         inputs=equations.inputs,
         tokens=equations.tokens,
@@ -97,18 +58,18 @@ def plan_of(equations: TrainingEquations, method: Method, layers: int) -> Plan:
         slots=slots,
         chunk_slots=together,
         layers=layers,
-        units=units_of(equations, method, together, slots),
+        units=units_of(equations, slots),
         norm=a.norm is not None,
         fresh=not math.isinf(a.layers),
         final_norm=a.final_norm,
         folded=equations.folded,
         centred=equations.centred,
         tied=equations.tied,
-        tol=TOLERANCE[precision],
+        tol=TOLERANCE,
     )
 
 
-def numbers_of(equations: TrainingEquations, method: Method, plan: Plan) -> Numbers:
+def numbers_of(equations: TrainingEquations, method: LinearAlgebra, plan: Plan) -> Numbers:
     """Data and constants of one pass, in 64 bits."""
     a, rate, layers = equations.architecture, equations.rate, plan.layers
     error_weights = np.zeros((plan.slots, equations.rows))
@@ -133,6 +94,7 @@ def numbers_of(equations: TrainingEquations, method: Method, plan: Plan) -> Numb
         "momentum": equations.momentum,
         "block_ntk": a.beta0**2 / layers,
         "norm_eps": a.norm_eps,
+        "tol": plan.tol,
         "keep": [float(name not in method.omit) for name in RESPONSES],
     }
     with jax.enable_x64(True):
@@ -141,6 +103,17 @@ def numbers_of(equations: TrainingEquations, method: Method, plan: Plan) -> Numb
 
 def solve_bytes(equations: TrainingEquations, method: Method) -> int:
     """Bytes of the passes that `at_once` asks for, else of one."""
-    plan = plan_of(equations, method, depths_of(equations, method)[0])
-    together = method.at_once if isinstance(method, CausalSampling) else None
-    return pass_bytes(plan) * (together or 1)
+    layers = depths_of(equations, method)[0]
+    if isinstance(method, CausalSampling):
+        return compressed_bytes(equations, method, layers) * (method.at_once or 1)
+    return pass_bytes(plan_of(equations, layers))
+
+
+def solve_seconds(equations: TrainingEquations, method: Method) -> float:
+    """Seconds of a solve on one core, about, without compilation."""
+    depths = depths_of(equations, method)
+    if isinstance(method, CausalSampling):
+        return sum(compressed_seconds(equations, method, layers) for layers in depths)
+    plan = plan_of(equations, depths[0])
+    blocks = plan.layers * max(1, len(plan.units))
+    return sum(n / depths[0] for n in depths) * 4e-9 * blocks * plan.history**2 * plan.sources

@@ -42,6 +42,14 @@ class TrainingSolution(AbstractSolution):
         stderr: standard error of the predictions over populations, 0 where nothing is sampled.
         cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth. By
             `PopulationSampling` what the extrapolation in 1 / M adds to those of 2 M units.
+        compression_error: of `predictions` in the first population, against a tolerance of its
+            compressed history that is ten times as large; 0 where it was not computed. It is an
+            upper estimate, and includes the sampling noise of directions that differ.
+        ranks: directions of each kind that are kept [steps, layers, units, kinds], the largest over
+            populations: of what a sub-block reads, of its gradients, of what it writes, of the
+            gradients it receives, and all that its population is orthogonal to. No kinds where
+            histories are not compressed.
+        kernel_ts: evaluations of the kernels, every one unless there are very many.
         loss: sum over rows of their weights times what they pay [steps].
         loss_stderr: its standard error over populations [steps].
         row_loss: what every row pays, [steps, inputs] or [steps, inputs, tokens]; NaN without a
@@ -69,6 +77,9 @@ class TrainingSolution(AbstractSolution):
     predictions: Float[np.ndarray, "steps inputs ..."]
     stderr: Float[np.ndarray, "steps inputs ..."]
     cell_error: Float[np.ndarray, "steps inputs ..."]
+    compression_error: Float[np.ndarray, "steps inputs ..."]
+    ranks: Int[np.ndarray, "steps layers units kinds"]
+    kernel_ts: Times
     loss: Float[np.ndarray, " steps"]
     loss_stderr: Float[np.ndarray, " steps"]
     row_loss: Float[np.ndarray, "steps inputs ..."]
@@ -95,6 +106,12 @@ class TrainingSolution(AbstractSolution):
     reference: ClassVar[str] = reference("bordelon2024")
 
     @property
+    def largest_rank(self) -> int:
+        """The most directions that a field of a sub-block has; 0 without compression."""
+        kinds = self.ranks[..., :4]
+        return int(kinds.max()) if kinds.size else 0
+
+    @property
     def layers(self) -> int:
         """Blocks; cells of the finest pass where depth is infinite."""
         return len(self._kernels["residual"]) - 1
@@ -102,8 +119,8 @@ class TrainingSolution(AbstractSolution):
     def kernel(self, layer: int) -> Float[np.ndarray, "steps P S steps P S"]:
         """<h h> of the residual state after `layer` blocks (0: the embedding).
 
-        Indices are evaluation, input, token, twice. Where depth is infinite, depth is
-        layer / layers.
+        Indices are evaluation (of `kernel_ts`), input, token, twice. Where depth is infinite,
+        depth is layer / layers.
         """
         return self._shaped(self._kernels["residual"][self._layer(layer, self.layers + 1)])
 
@@ -119,18 +136,25 @@ class TrainingSolution(AbstractSolution):
         """
         return self._shaped(self._kernels["gradient"][self._layer(layer, self.layers + 1)])
 
-    def responses(
-        self, layer: int, block: int = 0
-    ) -> dict[str, Float[np.ndarray, "history history"]]:
-        """The responses of a sub-block (0: the first of the layer), [K, K], K = steps fields.
+    def responses(self, layer: int, block: int = 0) -> dict[str, Float[np.ndarray, "_ _"]]:
+        """The responses of a sub-block (0: the first of the layer).
+
+        Where histories are compressed, in the order in which directions entered and in the first
+        population, what the image of each (row) has of directions of the other side (column):
+
+        - "R_h", "R_p": of the input matrix, forward (directions of what is read on gradients) and
+          backward.
+        - "R_v", "R_g": of the output matrix, forward (directions of what is written on gradients
+          that are received) and backward.
+
+        Where nothing is sampled, [K, K] with K = steps fields:
 
         - "R_h", "R_g": of the stream to the sub-block's two sources; absent in the depth ODE.
-        - "S_x", "S_p": E[x xi^T] and E[p xi^T], regressions on whitened innovations, where heads
-          or neurons are sampled: the kernels of the sources are singular, and only products
-          S L^+ y mean something. Where they are linear: R^v and R^p themselves.
+        - "S_x", "S_p": R^v and R^p.
         """
         index = self._layer(layer, self.layers)
-        names = [n for n in ("R_h", "R_g", "S_x", "S_p") if n in self._kernels]
+        known = ("R_h", "R_g", "S_x", "S_p", "R_v", "R_p")
+        names = [name for name in known if name in self._kernels]
         if not names and self.layers and "motion" in self._kernels:
             raise ArgumentError(
                 "layer",
@@ -213,7 +237,7 @@ class TrainingSolution(AbstractSolution):
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def movement(self, layer: int) -> Float[np.ndarray, "steps P S"]:
-        """Feature movement <(h(t) - h(0))^2> / <h(0)^2> after `layer` blocks."""
+        """Feature movement <(h(t) - h(0))^2> / <h(0)^2> after `layer` blocks, at `kernel_ts`."""
         kernel = self.kernel(layer)
         steps, P, S = kernel.shape[:3]
         flat = kernel.reshape(steps, P * S, steps, P * S)
@@ -251,7 +275,8 @@ class TrainingSolution(AbstractSolution):
         rows = ("time", "input", *("token",) * self.token)
         f_dims = (*rows, *("output",) * (self.predictions.ndim - len(rows)))
         ntk_dims = ("row", "row2") if self.token else ("input", "input2")
-        pair = ("time", "input", "token", "time2", "input2", "token2")
+        of_kernels = "time" if len(self.kernel_ts) == len(self.ts) else "kernel_time"
+        pair = (of_kernels, "input", "token", "time2", "input2", "token2")
         kernels = np.stack([self.kernel(layer) for layer in range(self.layers + 1)])
         gradients = np.stack([self.gradient_kernel(layer) for layer in range(self.layers + 1)])
         movement = np.stack([self.movement(layer) for layer in range(self.layers + 1)])
@@ -259,6 +284,9 @@ class TrainingSolution(AbstractSolution):
             "predictions": labelled(f_dims, self.predictions, "predictions"),
             "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
             "cell_error": labelled(f_dims, self.cell_error, "error of the depth cells"),
+            "compression_error": labelled(
+                f_dims, self.compression_error, "error of compressed histories"
+            ),
             "targets": labelled(f_dims[1 : np.ndim(self.targets) + 1], self.targets, "targets"),
             "loss": labelled(("time",), self.loss, "loss"),
             "loss_stderr": labelled(("time",), self.loss_stderr, "standard error of the loss"),
@@ -295,9 +323,15 @@ class TrainingSolution(AbstractSolution):
             )
         time = ("time", np.asarray(self.ts), {"long_name": "evaluation", "units": "updates"})
         coords: dict[str, tuple[object, ...]] = {"time": time}
+        if of_kernels != "time":
+            coords[of_kernels] = (of_kernels, np.asarray(self.kernel_ts), time[2])
         if self._attention:
             coords["probability"] = ("probability", list(PROBABILITIES))
-        return xarray.Dataset(data, coords=coords, attrs={"failed_at": self.failed_at})
+        return xarray.Dataset(
+            data,
+            coords=coords,
+            attrs={"failed_at": self.failed_at, "largest_rank": self.largest_rank},
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Predictions against updates and their targets; of classes the loss and accuracy."""
@@ -347,6 +381,6 @@ class TrainingSolution(AbstractSolution):
     def _shaped(
         self, kernel: Float[np.ndarray, "history history"]
     ) -> Float[np.ndarray, "steps P S steps P S"]:
-        steps, S = len(self.ts), self._tokens
+        steps, S = len(self.kernel_ts), self._tokens
         P = len(kernel) // (steps * S)
         return kernel.reshape(steps, P, S, steps, P, S)

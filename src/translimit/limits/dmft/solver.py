@@ -22,10 +22,12 @@ from translimit.core import (
     named_key,
     side_by_side,
 )
+from translimit.limits.dmft.compressed import setup as compressed
+from translimit.limits.dmft.compressed.passes import compressed_pass, first_kernel
 from translimit.limits.dmft.equations import TrainingEquations
-from translimit.limits.dmft.memory import pass_bytes
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
 from translimit.limits.dmft.passes import Trace, causal_pass, first_ntk
+from translimit.limits.dmft.plan import RESPONSES
 from translimit.limits.dmft.remarks import (
     warn_of_a_tied_start,
     warn_of_heavy_tails,
@@ -33,7 +35,7 @@ from translimit.limits.dmft.remarks import (
     warn_of_the_floor,
 )
 from translimit.limits.dmft.resume import checkpoints_of
-from translimit.limits.dmft.setup import depths_of, numbers_of, plan_of
+from translimit.limits.dmft.setup import depths_of, numbers_of, plan_of, solve_bytes
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.summaries import (
     failure,
@@ -45,6 +47,10 @@ from translimit.limits.dmft.summaries import (
 
 #: Fields up to which the tangent kernel of token outputs at the start is always computed.
 _LARGEST_START = 512
+#: How much larger a tolerance of compression is that a pass is compared with.
+COARSER = 10
+#: Scores of a pass that are kept at most, and heads that are kept however many these are.
+_SCORES_KEPT, _LEAST_KEPT = 30_000_000, 100
 
 
 def solve_training(
@@ -75,12 +81,16 @@ def solve_training(
         for number, own in enumerate(keys)
         for place, layers in enumerate(depths)
     ]
+    if isinstance(method, CausalSampling) and method.check_tol:
+        coarser = replace(method, tol=min(COARSER * method.tol, 0.5))
+        calls.append(_call(equations, coarser, depths[0], keys[0], passes))
     found = side_by_side(calls, at_once, progress)
     traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
+    coarse = found[passes] if len(found) > passes else None
     starts: list[np.ndarray] = []
     if equations.folded and not equations.tied and _start_fits(equations):
         starts = [start_kernel(equations, method, depths[0], own) for own in keys]
-    solution = assemble(equations, method, traces, starts)
+    solution = assemble(equations, method, traces, starts, coarse)
     warn_of_instability(solution.edge_ratio, endless=equations.loss.endless)
     if equations.tied and not equations.centred:
         warn_of_a_tied_start(traces[0][0].f[0])
@@ -103,11 +113,12 @@ def start_kernel(
     if isinstance(method, CausalSampling):
         a = equations.architecture
         heads, neurons = method.counts(a, equations.fields, equations.steps)
-        if one.fields > equations.fields * equations.steps:
-            more = replace(method, heads=None, neurons=None).counts(a, one.fields, 1)
-            heads, neurons = max(heads, more[0]), max(neurons, more[1])
-        method = replace(method, heads=heads, neurons=neurons)
-    plan = plan_of(one, method, layers)
+        more = replace(method, heads=None, neurons=None).counts(a, one.fields, 1)
+        method = replace(method, heads=max(heads, more[0]), neurons=max(neurons, more[1]))
+        shape = compressed.shape_of(one, method, layers)
+        return first_kernel(shape, compressed.numbers_of(one, method, shape), key)
+    assert isinstance(method, LinearAlgebra)
+    plan = plan_of(one, layers)
     return first_ntk(plan, numbers_of(one, method, plan), key)
 
 
@@ -116,6 +127,7 @@ def assemble(
     method: Method,
     traces: list[list[Trace]],
     starts: list[Float[np.ndarray, "rows rows"]],
+    coarse: Trace | None,
 ) -> TrainingSolution:
     """Means over populations, extrapolated in the cells.
 
@@ -124,6 +136,7 @@ def assemble(
         method: that the passes were made with.
         traces: of every population, at every number of layers, the finest first.
         starts: kernels of one output at the start, by population, where outputs are several.
+        coarse: the first population's finest pass at a larger tolerance of compression.
     """
     finest = [row[0] for row in traces]
     f, gap = richardson(np.stack([[trace.f for trace in row] for row in traces]))
@@ -133,13 +146,21 @@ def assemble(
         ntk = np.full_like(ntk, np.nan)
         ntk[0] = np.mean(starts, axis=0)
     sharpness = equations.sharpness(ntk, mean)
-    failures = [failure(trace, plan_of(equations, method, 1)) for trace in finest]
+    a = equations.architecture
+    names = ("attention",) * a.attention + ("MLP",) * (a.mlp is not None)
+    failures = [failure(trace, names) for trace in finest]
     failed = next((words for words in failures if words), "")
     shape = (equations.steps, *equations.targets.shape)
     of_rows = (equations.steps, *equations.targets.rows)
     row_losses = equations.row_losses(f)
     row_loss = equations.row_losses(mean[None])
     cell_error = np.abs(gap.mean(axis=0)).reshape(shape)
+    compression = np.zeros_like(mean) if coarse is None else np.abs(coarse.f - finest[0].f)
+    sampled = isinstance(method, CausalSampling)
+    stride = compressed.stride_of(equations.fields, equations.steps) if sampled else 1
+    kernels = {
+        name: np.mean([x.kernels[name] for x in finest], axis=0) for name in _averaged(finest)
+    }
     return TrainingSolution(
         ts=np.arange(equations.steps, dtype=np.float64),
         predictions=mean.reshape(shape),
@@ -160,10 +181,10 @@ def assemble(
         discretisation=largest_number(cell_error),
         samples=len(traces),
         _scores=np.concatenate([trace.scores for trace in finest], axis=2),
-        _kernels={
-            name: np.mean([trace.kernels[name] for trace in finest], axis=0)
-            for name in finest[0].kernels
-        },
+        compression_error=compression.reshape(shape),
+        ranks=np.max([trace.ranks for trace in finest], axis=0),
+        kernel_ts=np.arange(0.0, equations.steps, stride),
+        _kernels=finest[0].kernels | kernels,
         _kernel_stderr=stderr_of_mean(np.stack([trace.kernels["residual"] for trace in finest])),
         _tokens=equations.tokens,
         _attention=equations.architecture.attention,
@@ -171,6 +192,12 @@ def assemble(
         _trained=equations.trained.reshape(equations.targets.rows),
         _loss=equations.loss,
     )
+
+
+def _averaged(finest: list[Trace]) -> list[str]:
+    """Names of kernels that are means over populations; directions are those of the first one."""
+    names = list(finest[0].kernels)
+    return [name for name in names if len(finest) == 1 or name not in RESPONSES]
 
 
 def _start_fits(equations: TrainingEquations) -> bool:
@@ -181,7 +208,8 @@ def _start_fits(equations: TrainingEquations) -> bool:
 
 def _at_once(equations: TrainingEquations, method: Method, passes: int) -> int:
     """How many passes run side by side, or an error where they would not fit."""
-    need = pass_bytes(plan_of(equations, method, depths_of(equations, method)[0]))
+    one = replace(method, at_once=1) if isinstance(method, CausalSampling) else method
+    need = solve_bytes(equations, one)
     there = available_memory()
     asked = method.at_once if isinstance(method, CausalSampling) else 1
     at_once = min(passes, asked or calls_at_once(passes, need, there))
@@ -200,10 +228,27 @@ def _call(
     equations: TrainingEquations, method: Method, layers: int, key: Key, number: int
 ) -> Callable[[Progress], Trace]:
     """One pass, to be called with a function of its progress."""
-    kept = method.heads_kept if isinstance(method, CausalSampling) else 1
 
-    def call(report: Progress) -> Trace:
-        plan = plan_of(equations, method, layers)
+    def sampled(report: Progress) -> Trace:
+        assert isinstance(method, CausalSampling)
+        shape = compressed.shape_of(equations, method, layers)
+        kept = _heads_kept(equations, method, layers)
+        numbers = compressed.numbers_of(equations, method, shape)
+        stored = checkpoints_of(
+            method.folder,
+            method.every,
+            number,
+            key=key,
+            plan=shape,
+            numbers=numbers,
+            steps=equations.steps,
+            kept=kept,
+        )
+        return compressed_pass(shape, numbers, equations.steps, key, kept, report, stored)
+
+    def exact(report: Progress) -> Trace:
+        assert isinstance(method, LinearAlgebra)
+        plan = plan_of(equations, layers)
         numbers = numbers_of(equations, method, plan)
         stored = checkpoints_of(
             method.folder,
@@ -213,8 +258,13 @@ def _call(
             plan=plan,
             numbers=numbers,
             steps=equations.steps,
-            kept=kept,
         )
-        return causal_pass(plan, numbers, equations.steps, key, kept, report, stored)
+        return causal_pass(plan, numbers, equations.steps, key, 1, report, stored)
 
-    return call
+    return sampled if isinstance(method, CausalSampling) else exact
+
+
+def _heads_kept(equations: TrainingEquations, method: CausalSampling, layers: int) -> int:
+    """Heads whose scores are kept: as asked for, fewer where a pass would keep too many."""
+    each = equations.steps * layers * equations.fields * equations.tokens
+    return min(method.heads_kept, max(_LEAST_KEPT, _SCORES_KEPT // each))

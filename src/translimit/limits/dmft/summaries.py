@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from translimit.core import Floats
 from translimit.limits.dmft.passes import Trace
-from translimit.limits.dmft.plan import Plan
 from translimit.limits.dmft.solution import TrainingSolution
 
 
@@ -40,7 +39,7 @@ def largest_number(errors: Floats) -> float:
     return float(known.max()) if known.size else math.nan
 
 
-def failure(trace: Trace, plan: Plan) -> str:
+def failure(trace: Trace, names: tuple[str, ...]) -> str:
     """Where the first kernel that is not finite appeared, in words."""
     good = trace.finite.all(axis=(1, 2, 3)) & np.isfinite(trace.f).all(axis=(1, 2))
     if good.all():
@@ -49,9 +48,8 @@ def failure(trace: Trace, plan: Plan) -> str:
     sides = trace.finite[t]  # [layers, units, 2]; backward runs after forward, layers downwards
     for side, layers in ((0, range(len(sides))), (1, reversed(range(len(sides))))):
         for layer in layers:
-            for index, unit in enumerate(plan.units):
+            for index, name in enumerate(names):
                 if not sides[layer, index, side]:
-                    name = "MLP" if "Neurons" in type(unit).__name__ else "attention"
                     direction = ("forward", "backward")[side]
                     return f"evaluation {t}, layer {layer}, {name}, {direction}"
     return f"evaluation {t}, readout"

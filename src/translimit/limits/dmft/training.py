@@ -63,7 +63,7 @@ from translimit.limits.dmft.requirements import (
     require_tied,
     require_tokens,
 )
-from translimit.limits.dmft.setup import solve_bytes
+from translimit.limits.dmft.setup import solve_bytes, solve_seconds
 from translimit.limits.dmft.solution import TrainingSolution
 from translimit.limits.dmft.solver import solve_training
 from translimit.limits.dmft.targets import read_targets, read_weights
@@ -72,9 +72,10 @@ from translimit.limits.dmft.targets import read_targets, read_weights
 class TrainingDynamics(AbstractProblem[TrainingSolution]):
     """Training of a multi-head transformer with infinitely many heads.
 
-    Runs in float64 whatever the calling program has set. Cost of a pass with K = steps fields,
-    M heads and n sub-blocks: O(n M head_dim K^2) time and 64 n M head_dim K bytes for the heads,
-    O(n^2 K^3) time and 64 n^2 K^2 bytes for the stream.
+    Runs in float64 whatever the calling program has set. Cost of a sampled pass with M heads, n
+    sub-blocks and r directions of each field, of which there are far fewer than K = steps fields:
+    O(steps n fields r M head_dim) time and about 128 n r M head_dim bytes. Where nothing is
+    sampled O(n^2 K^3) time and 64 n^2 K^2 bytes.
 
     Args:
         architecture: the transformer.
@@ -358,6 +359,14 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
                 "method", f"got {type(method).__name__}", "pass PopulationSampling, or see memory"
             )
         return population_cost(self.equations, method)
+
+    def seconds(self, method: Method | None = None) -> float:
+        """Seconds that a solve needs on one core, about, beside compilation; nothing is computed.
+
+        Histories are compressed, and by how much is known only afterwards: it is told for the
+        ranks that are usual at these sizes, and for a processor of today.
+        """
+        return solve_seconds(self.equations, method or self.default_method())
 
     def run(
         self,

@@ -2,10 +2,8 @@ r"""Single sites: what a head, or a neuron, does with its Gaussian sources.
 
 Each unit is one side of the cavity: forward it turns kernels of the residual stream into the
 covariance V of what it writes and the regression S_x of that on backward innovations; backward it
-returns Pi, its kappa-weighted form, and the regression S_p on forward innovations. Sampled units
-regress by Gaussian integration by parts, E[x xi^T] = R L with zeta = L xi, minus the same with all
-memory switched off (exactly zero in expectation, and it carries most of the noise). Linear units
-carry coefficient rows instead: then S is the response itself.
+returns Pi, its kappa-weighted form, and the regression S_p on forward innovations. Units here are
+linear and carry coefficient rows: S is the response itself.
 
 Attention matrices have one row per query and one column per key: the paper's k_s, which indexes
 rows, is what others call the query.
@@ -16,7 +14,6 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -25,12 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from translimit.core import Key
 from translimit.limits.dmft.histories import (
-    Buffer,
     Index,
-    innovations,
-    matmul,
-    past_moments,
-    past_sums,
     put_columns,
     put_rows,
 )
@@ -149,65 +141,6 @@ class AbstractUnit(abc.ABC):
     @abc.abstractmethod
     def backward(self, own: Buffers, site: Site, fields: PyTree[Array]) -> Backward:
         """The backward half; `fields` are those that `forward` passed on."""
-
-
-@dataclass(frozen=True)
-class AbstractSampledUnit(AbstractUnit):
-    """A population: its buffers lie across layers and are read chunk by chunk.
-
-    Attributes:
-        samples: sampled heads, or neurons.
-        matched: moment matching.
-        rows: history rows in a chunk.
-        dtype: name of the precision of the population.
-    """
-
-    samples: int
-    matched: bool
-    rows: int
-    dtype: str
-
-    def sums(
-        self,
-        site: Site,
-        coefficients: Sequence[Float[Array, "_ history"]],
-        buffers: Sequence[Buffer],
-        chunks: Index,
-    ) -> tuple[Float[Array, "_ _"], ...]:
-        """Sums over the history, field by field."""
-        return past_sums(coefficients, buffers, site.layer, self.rows, chunks)
-
-    def moments(
-        self,
-        site: Site,
-        fields: Sequence[Float[Array, "_ _"]],
-        buffers: Sequence[Buffer],
-        chunks: Index,
-    ) -> tuple[Float[Array, "_ history"], ...]:
-        """Moments with the history."""
-        return past_moments(fields, buffers, site.layer, self.rows, chunks)
-
-    def draw(
-        self, site: Site, count: int, past: Sequence[Buffer], chunks: Index
-    ) -> Float[Array, "count columns"]:
-        """New innovations."""
-        return innovations(site.key, count, past, site.layer, self.rows, chunks, self.matched)
-
-    def source(
-        self,
-        site: Site,
-        past: Float[Array, "fields columns"],
-        new: Float[Array, "fields columns"],
-    ) -> Float[Array, "fields columns"]:
-        """Correlated sources now: the row of the square root on past and new innovations."""
-        return past + matmul(site.root_now.astype(new.dtype), new)
-
-
-def moment(
-    a: Float[Array, "fields columns"], b: Float[Array, "fields columns"]
-) -> Float[Array, "fields fields"]:
-    """The mean over sampled rows of a b^T, in 64 bits."""
-    return matmul(a, b.T).astype(jnp.float64) / a.shape[1]
 
 
 def unit_rows(

@@ -1,0 +1,228 @@
+"""A whole compressed pass: time steps, more room where ranks need it, checkpoints, its trace."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from translimit.core import ArgumentError, Key, MemoryLimitError, Progress, available_memory
+from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes
+from translimit.limits.dmft.compressed.heads import Heads
+from translimit.limits.dmft.compressed.one_step import advance
+from translimit.limits.dmft.compressed.shape import Room, Shape
+from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
+from translimit.limits.dmft.compressed.state import (
+    Record,
+    State,
+    UnitState,
+    in_more_room,
+    initial_state,
+)
+from translimit.limits.dmft.passes import Trace
+from translimit.limits.dmft.plan import Numbers
+from translimit.limits.dmft.resume import Checkpoints
+
+#: Held while a program is compiled: of passes that run side by side only one compiles it.
+_COMPILING = threading.Lock()
+#: Shapes that have been compiled in this process.
+_COMPILED: set[object] = set()
+
+
+def compressed_pass(
+    shape: Shape,
+    numbers: Numbers,
+    steps: int,
+    key: Key,
+    heads_kept: int,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Trace:
+    """All time steps, in 64 bits; stops at the first kernel that is not finite.
+
+    Raises:
+        ArgumentError: a population has under twice as many coordinates as directions.
+        MemoryLimitError: the directions do not fit into the memory that is free.
+    """
+    if checkpoints is not None and (whole := checkpoints.finished(_empty_trace())):
+        if progress is not None:
+            progress(1.0)
+        return whole
+    with jax.enable_x64(True):
+        numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
+        gain = float(numbers.score_gain)
+        state, records = initial_state(shape, gain), []
+        if checkpoints is not None:
+            empty = Record(*[np.zeros(0)] * len(Record._fields))
+            done, state, past = checkpoints.load(state, empty)
+            state = jax.tree.map(jnp.asarray, state)
+            records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
+            shape = _in_its_room(shape, state)
+        for t in range(len(records), steps):
+            ranks, columns = _used(shape, records)
+            require_population(shape, ranks, t, steps)
+            more = shape.roomier(ranks, columns)
+            if more != shape:
+                _require_memory(more)
+                state = in_more_room(state, shape, more, gain)
+                shape = more
+            told = (shape, heads_kept)
+            with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
+                state, record = advance(shape, numbers, state, jnp.asarray(t), key, heads_kept)
+            _COMPILED.add(told)
+            records.append(jax.tree.map(np.asarray, record))
+            if progress is not None:
+                progress((t + 1) / steps)
+            if not (records[-1].finite.all() and np.isfinite(records[-1].f).all()):
+                break
+            if checkpoints is not None and t + 1 < steps:
+                checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
+        ranks, _ = _used(shape, records)
+        require_population(shape, ranks, len(records), len(records))
+        kernels = _kernels(shape, state, records, steps)
+    trace = _trace(records, steps, kernels)
+    if checkpoints is not None:
+        checkpoints.finish(steps, trace)
+    return trace
+
+
+def first_kernel(shape: Shape, numbers: Numbers, key: Key) -> Float[np.ndarray, "rows rows"]:
+    """The tangent kernel of the first evaluation alone."""
+    with jax.enable_x64(True), _COMPILING:
+        numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
+        state = initial_state(shape, float(numbers.score_gain))
+        _, record = advance(shape, numbers, state, jnp.asarray(0), key, 1)
+        return np.asarray(record.ntk)
+
+
+def require_population(shape: Shape, ranks: list[Room], t: int, steps: int) -> None:
+    """Whether populations are twice as large as what is orthogonal in them.
+
+    Raises:
+        ArgumentError: with the size that the whole solve is expected to need.
+    """
+    growth = expected_rank(shape.fields, steps) / expected_rank(shape.fields, max(t, 1))
+    for site, used in zip(shape.sites, ranks, strict=True):
+        if not (isinstance(site, AbstractSampledSite) and site.matched):
+            continue
+        if 2 * used.basis <= site.width:
+            continue
+        dim = site.head_dim if isinstance(site, Heads) else 1
+        needed = int(np.ceil(2.2 * used.basis * max(growth, 1.0) / dim))
+        name = "heads" if isinstance(site, Heads) else "neurons"
+        raise ArgumentError(
+            name,
+            f"got {site.samples}, where {used.basis} directions after {t} of {steps} evaluations "
+            f"need twice as many coordinates",
+            f"take about {needed}, a larger tol, or moment_matching=False",
+        )
+
+
+def _used(shape: Shape, records: list[Record]) -> tuple[list[Room], int]:
+    """Largest ranks over layers, and columns, after the last record."""
+    if not records:
+        return [Room(0, 0, 0, 0, 0) for _ in shape.sites], shape.first
+    largest = records[-1].ranks.max(axis=0)
+    return [Room.of(row.tolist()) for row in largest], int(records[-1].columns)
+
+
+def _in_its_room(shape: Shape, state: State) -> Shape:
+    """The shape with the room that a state has."""
+    rooms = tuple(
+        Room(
+            h=unit.h.directions.shape[1],
+            p=unit.p.directions.shape[1],
+            x=unit.x.directions.shape[1],
+            g=unit.g.directions.shape[1],
+            basis=_basis_room(site, unit),
+        )
+        for site, unit in zip(shape.sites, state.units, strict=True)
+    )
+    return shape.in_room(rooms, state.embedding.shape[1])
+
+
+def _basis_room(site: AbstractSite, unit: UnitState) -> int:
+    """Room of the basis, or for the sources of linear sites."""
+    if isinstance(site, AbstractSampledSite):
+        return unit.basis.shape[1]
+    return unit.x.directions.shape[2]
+
+
+def _require_memory(shape: Shape) -> None:
+    """Whether there is memory for more room."""
+    need, there = pass_bytes(shape), available_memory()
+    # The old state is among what is in use already; it is there until the new one is.
+    if need > there:
+        raise MemoryLimitError(
+            "heads",
+            f"directions need {need / 2**30:.2f} GiB, and {there / 2**30:.2f} GiB are free",
+            "take a larger tol, fewer inputs, tokens, heads, neurons or passes at_once, or "
+            "precision='float32'",
+        )
+
+
+def _kernels(
+    shape: Shape, state: State, records: list[Record], steps: int
+) -> dict[str, Float[np.ndarray, ...]]:
+    """Kernels of residual states and gradients by layer, and what was regressed."""
+    columns, size = int(records[-1].columns), -(-steps // shape.stride) * shape.fields
+
+    def grams(stack: Float[Array, "states kept sources"]) -> Float[np.ndarray, "states rows rows"]:
+        found = [own @ own.T for own in np.asarray(stack)[:, :size, :columns]]
+        return np.stack([(gram + gram.T) / 2 for gram in found])
+
+    motion = np.full((shape.layers + 1, 1, steps * shape.fields), np.nan)
+    moved = np.stack([record.motion for record in records], axis=1)
+    motion[:, 0, : len(records) * shape.fields] = moved.reshape(shape.layers + 1, -1)
+    kernels = {
+        "residual": grams(state.stream),
+        "gradient": grams(state.gradient),
+        "motion": motion,
+    }
+    for name, own in (("R_h", "h"), ("R_p", "p"), ("R_v", "x"), ("R_g", "g")):
+        back = {"h": "p", "p": "h", "x": "g", "g": "x"}[own]
+        ranks = [
+            {one: int(records[-1].ranks[:, index, place].max()) for place, one in enumerate("hpxg")}
+            for index in range(len(shape.sites))
+        ]
+        rows = max(one[own] for one in ranks), max(one[back] for one in ranks)
+        stacked = np.zeros((shape.layers, len(shape.sites), *rows))
+        for index, unit in enumerate(state.units):
+            a, b = ranks[index][own], ranks[index][back]
+            stacked[:, index, :a, :b] = np.asarray(getattr(unit, own).regression)[:, :a, :b]
+        kernels[name] = stacked
+    return kernels
+
+
+def _trace(records: list[Record], steps: int, kernels: dict[str, np.ndarray]) -> Trace:
+    """The trace of a pass, NaN where it stopped before."""
+    missing = steps - len(records)
+    rows = {name: np.stack([getattr(r, name) for r in records]) for name in Record._fields}
+    filled = {
+        name: np.concatenate([x, np.full((missing, *x.shape[1:]), _absent(x), x.dtype)])
+        for name, x in rows.items()
+    }
+    return Trace(
+        **{name: filled[name] for name in Trace._fields if name != "kernels"}, kernels=kernels
+    )
+
+
+def _empty_trace() -> Trace:
+    """A trace of the right structure."""
+    names = ("residual", "gradient", "motion", "R_h", "R_p", "R_v", "R_g")
+    nothing = np.zeros(0)
+    return Trace(
+        **{name: nothing for name in Trace._fields if name != "kernels"},
+        kernels=dict.fromkeys(names, nothing),
+    )
+
+
+def _absent(x: np.ndarray) -> float | bool | int:
+    if x.dtype == bool:
+        return False
+    return -1 if x.dtype.kind == "i" else np.nan

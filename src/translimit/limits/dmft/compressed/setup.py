@@ -1,0 +1,165 @@
+"""From equations and a method to compressed passes: their shape, their numbers, and their cost.
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes, pass_seconds
+from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
+from translimit.limits.dmft.compressed.shape import Room, Shape, whole_chunks
+from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
+from translimit.limits.dmft.equations import TrainingEquations
+from translimit.limits.dmft.methods import CausalSampling
+from translimit.limits.dmft.plan import RESPONSES, Numbers
+
+#: Rows of a kernel over training time; where there are more, not every evaluation is kept.
+_KERNEL_ROWS = 2048
+#: Least room of a stack, where the whole past does not fit into less.
+_LEAST = 64
+
+
+def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) -> Shape:
+    """The shape of one pass at finitely many layers or cells, with the room that is expected."""
+    a, m, T = equations.architecture, equations.fields, equations.steps
+    all_of_it = whole_chunks(m * T)
+    expected = whole_chunks(max(_LEAST, expected_rank(m, T) + m))
+    rank = min(all_of_it, expected)
+    sites = sites_of(equations, method, rank)
+    fresh, first = not math.isinf(a.layers), _sources(equations)
+    rooms = tuple(
+        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_chunks() for site in sites
+    )
+    stride = stride_of(m, T)
+    return Shape(
+        inputs=equations.inputs,
+        tokens=equations.tokens,
+        rows=equations.rows,
+        outputs=equations.outputs,
+        columns=_whitened(equations)[0].shape[1],
+        loss=equations.loss,
+        layers=layers,
+        sites=sites,
+        rooms=rooms,
+        sources=whole_chunks(first + 2 * layers * len(sites) * rank * fresh),
+        kept=-(-T // stride),
+        stride=stride,
+        norm=a.norm is not None,
+        fresh=fresh,
+        final_norm=a.final_norm,
+        folded=equations.folded,
+        centred=equations.centred,
+        tied=equations.tied,
+        momentum=equations.momentum > 0,
+        omits=bool(method.omit),
+    )
+
+
+def stride_of(fields: int, steps: int) -> int:
+    """Evaluations from one that is kept for kernels to the next."""
+    return max(1, -(-fields * steps // _KERNEL_ROWS))
+
+
+def sites_of(
+    equations: TrainingEquations, method: CausalSampling, rank: int
+) -> tuple[AbstractSite, ...]:
+    """The sub-blocks of a block."""
+    a, m = equations.architecture, equations.fields
+    heads, neurons = method.counts(a, m, equations.steps)
+    size = {"inputs": equations.inputs, "tokens": equations.tokens}
+    sampled = {**size, "matched": method.moment_matching, "dtype": method.precision}
+    sites: list[AbstractSite] = []
+    if a.attention and math.isinf(a.head_dim):
+        columns = whole_chunks(4 * rank + 8 * m)
+        norm = a.qk_norm is not None
+        sites.append(LinearHeads(**size, columns=columns, causal=a.causal, qk_norm=norm))
+    elif a.attention:
+        sites.append(
+            Heads(
+                **sampled,
+                samples=heads,
+                head_dim=int(a.head_dim),
+                causal=a.causal,
+                qk_norm=a.qk_norm,
+                rotary=a.rotary,
+                slow_keys=a.alpha_A < 1,
+            )
+        )
+    if a.mlp is not None:
+        sites.append(Neurons(**sampled, samples=neurons, activation=a.mlp, ratio=a.mlp_ratio))
+    return tuple(sites)
+
+
+def numbers_of(equations: TrainingEquations, method: CausalSampling, shape: Shape) -> Numbers:
+    """Data and constants of one pass, in 64 bits, on white sources."""
+    a, rate, layers = equations.architecture, equations.rate, shape.layers
+    start, cov = _whitened(equations)
+    infinite = math.isinf(a.head_dim)
+    numbers = {
+        "start": start,
+        "source_cov": cov,
+        "readout_var": equations.readout_std**2,
+        "kx": equations.embedding.memory,
+        "features": equations.features,
+        "y": equations.targets.y,
+        "error_weights": equations.schedule[:, None] * equations.weights,
+        "eps": a.beta0 * layers**-a.alpha_L,
+        "c": rate * a.gamma0 * a.beta0 * layers ** (a.alpha_L - 1),
+        "kappa": 1.0 if infinite else a.head_dim ** (-2 * (1 - a.alpha_A)),
+        "scale": 1.0 if infinite else a.head_dim**-a.alpha_A,
+        "score_gain": a.score_gain,
+        "score_gain_rate": a.score_gain_rate,
+        "rate": rate * a.gamma0,
+        "gamma0": a.gamma0,
+        "momentum": equations.momentum,
+        "block_ntk": a.beta0**2 / layers,
+        "norm_eps": a.norm_eps,
+        "tol": method.tol,
+        "keep": [float(name not in method.omit) for name in RESPONSES],
+    }
+    with jax.enable_x64(True):
+        return Numbers(**{k: jnp.asarray(v, jnp.float64) for k, v in numbers.items()})
+
+
+def solve_bytes(equations: TrainingEquations, method: CausalSampling, layers: int) -> int:
+    """Bytes of one pass, by the ranks that are expected."""
+    return pass_bytes(shape_of(equations, method, layers))
+
+
+def solve_seconds(equations: TrainingEquations, method: CausalSampling, layers: int) -> float:
+    """Seconds of all passes at a number of layers, on one core and one after another."""
+    passes = method.populations + method.check_tol
+    return passes * pass_seconds(shape_of(equations, method, layers), equations.steps)
+
+
+def _basis_room(site: AbstractSite, rank: int, fields: int) -> int:
+    """Room for the basis of a population, or the sources of linear sites."""
+    if isinstance(site, LinearHeads):
+        return site.columns
+    families = site.families
+    return min(2 * (families + 1) * rank, site.width // 2) + 2 * (families + 1) * fields
+
+
+def _whitened(
+    equations: TrainingEquations,
+) -> tuple[Float[np.ndarray, "fields columns"], Float[np.ndarray, "columns columns"]]:
+    """The stream's start on white sources, and their covariance."""
+    start, cov = equations.embedding.start, equations.embedding.source_cov
+    if np.array_equal(cov, np.eye(len(cov))):
+        return start, cov
+    values, basis = np.linalg.eigh(cov)
+    kept = values > 1e-15 * values[-1]
+    return start @ (basis[:, kept] * np.sqrt(values[kept])), np.eye(int(kept.sum()))
+
+
+def _sources(equations: TrainingEquations) -> int:
+    """Sources of the embedding and of the readout."""
+    outputs = 0 if equations.tied else equations.outputs
+    return _whitened(equations)[0].shape[1] + outputs

@@ -1,0 +1,146 @@
+"""The shape of a compressed pass: its sites, and room for their directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from translimit.limits.dmft.compressed.directions import CHUNK
+from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
+from translimit.limits.dmft.losses import AbstractLoss
+
+
+@dataclass(frozen=True)
+class Room:
+    """Places of a sub-block's stacks, or ranks that fill them.
+
+    Attributes:
+        h: directions of what it reads.
+        p: of its gradients.
+        x: of what it writes.
+        g: of the gradients that it receives.
+        basis: of its population, sampled; else sources.
+    """
+
+    h: int
+    p: int
+    x: int
+    g: int
+    basis: int
+
+    @classmethod
+    def of(cls, ranks: list[int]) -> Room:
+        """From ranks in the order of the attributes."""
+        return cls(**{one.name: int(n) for one, n in zip(fields(cls), ranks, strict=True)})
+
+    def plus(self, rows: int, families: int) -> Room:
+        """With what one time step can add."""
+        return Room(
+            h=self.h + rows,
+            p=self.p + rows,
+            x=self.x + rows,
+            g=self.g + rows,
+            basis=self.basis + 2 * (families + 1) * rows,
+        )
+
+    def grown(self, needed: Room) -> Room:
+        """Room for what is needed, with half as much again where there was too little."""
+        sizes = {}
+        for one in fields(self):
+            have, need = getattr(self, one.name), getattr(needed, one.name)
+            sizes[one.name] = have if have >= need else whole_chunks(need + need // 2)
+        return Room(**sizes)
+
+    def of_chunks(self) -> Room:
+        """In whole chunks."""
+        return Room(**{one.name: whole_chunks(getattr(self, one.name)) for one in fields(self)})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a compressed pass; everything that compiles into the program.
+
+    Attributes:
+        inputs: P.
+        tokens: S.
+        rows: rows of outputs.
+        outputs: of each row.
+        columns: white sources of the embedding.
+        loss: what a row pays.
+        layers: blocks, or cells of the depth ODE.
+        sites: the sub-blocks of a block.
+        rooms: of each of them.
+        sources: room for the columns of coefficient rows.
+        kept: evaluations whose fields are kept for kernels.
+        stride: evaluations from one of them to the next.
+        norm: whether sub-blocks normalise their input.
+        fresh: whether sub-blocks add fresh sources to the stream.
+        final_norm: whether the readout reads the normalised stream.
+        folded: whether gradients carry the error, needed with several outputs of an input.
+        centred: whether outputs at the start are subtracted.
+        tied: whether the readout is the embedding of the first columns.
+        momentum: whether there is any.
+        omits: whether a regression is left out, on purpose.
+    """
+
+    inputs: int
+    tokens: int
+    rows: int
+    outputs: int
+    columns: int
+    loss: AbstractLoss
+    layers: int
+    sites: tuple[AbstractSite, ...]
+    rooms: tuple[Room, ...]
+    sources: int
+    kept: int
+    stride: int
+    norm: bool
+    fresh: bool
+    final_norm: bool
+    folded: bool
+    centred: bool
+    tied: bool
+    momentum: bool
+    omits: bool
+
+    @property
+    def fields(self) -> int:
+        """Inputs times tokens."""
+        return self.inputs * self.tokens
+
+    @property
+    def first(self) -> int:
+        """Sources of the embedding and of the readout, which come before those of blocks."""
+        return self.columns + (0 if self.tied else self.outputs)
+
+    def apart(self, index: int) -> bool:
+        """Whether a sub-block keeps initial images by themselves, as `matrix.through` needs."""
+        return self.omits and self.sites[index].slow
+
+    def roomier(self, ranks: list[Room], columns: int) -> Shape:
+        """The shape with room for one more time step; itself where there is."""
+        m = self.fields
+        rooms = tuple(
+            room.grown(used.plus(m, site.families))
+            for room, used, site in zip(self.rooms, ranks, self.sites, strict=True)
+        )
+        needed = columns + 2 * m * self.layers * len(self.sites) * self.fresh
+        sources = self.sources
+        if sources < needed:
+            sources = whole_chunks(needed + columns // 2)
+        return self.in_room(rooms, sources)
+
+    def in_room(self, rooms: tuple[Room, ...], sources: int) -> Shape:
+        """The shape with other room; itself where it is the same."""
+        if rooms == self.rooms and sources == self.sources:
+            return self
+        sites = tuple(
+            site if isinstance(site, AbstractSampledSite) else replace(site, columns=room.basis)
+            for site, room in zip(self.sites, rooms, strict=True)
+        )
+        return replace(self, rooms=rooms, sources=sources, sites=sites)
+
+
+def whole_chunks(rows: int) -> int:
+    """Rows in whole chunks, one at least."""
+    return CHUNK * max(1, -(-rows // CHUNK))
