@@ -16,6 +16,10 @@
    process, against what `TrainingDynamics.memory` says before the solve.
 5. Part 1's pass, and growth, on an accelerator, where JAX sees one: python benchmarks/dmft.py
    --part 5 with `jax[cuda]` installed.
+6. Compressed histories at four fields and growing steps, the learning rate falling with them: the
+   solver in both precisions, the same algorithm in NumPy (at most as many new directions as there
+   are, no padding), and whole histories in NumPy, with the standard deviations of a population.
+   And what a tolerance changes, in the same population.
 
 Without --part all but the large one (4) run.
 """
@@ -34,6 +38,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from support import dmft_compressed_numpy
 from support.dmft_numpy import Setting
 from support.dmft_numpy import solve as solve_numpy
 from support.memory import peak_gib
@@ -256,6 +261,88 @@ def accelerator(steps: int) -> dict[str, Any] | None:
     return {"device": device.device_kind, "steps": steps, "rows": rows, "growth": growth(2000)}
 
 
+def compressed(heads: int, sizes: tuple[int, ...] = (25, 50, 100, 200)) -> list[dict[str, float]]:
+    """Part 6: seconds of a population, and how far predictions scatter over them."""
+    rows = []
+    for steps in sizes:
+        training = long_problem(steps)
+        row: dict[str, float] = {"steps": steps, "told_s": 0.0}
+        for precision in ("float64", "float32"):
+            method = CausalSampling(
+                heads=heads, populations=4, precision=precision, check_tol=False, at_once=1
+            )
+            solve(training, method, key=jax.random.key(0))
+            (seconds, cpu), solution = timed(
+                lambda training=training, method=method: solve(
+                    training, method, key=jax.random.key(1)
+                )
+            )
+            row |= {
+                f"{precision}_s": seconds / method.populations,
+                f"{precision}_cpu_s": cpu / method.populations,
+                f"{precision}_scatter": float(2 * np.sqrt(np.mean(solution.stderr**2))),
+                "largest_rank": solution.largest_rank,
+                "told_s": training.seconds(method) / method.populations,
+            }
+        common: dict[str, Any] = {"kx": training.input_kernel, "steps": steps, "head_dim": 2}
+        common |= {"eta0": training.eta0, "beta0": BETA0, "gamma0": GAMMA0}
+        setting = dmft_compressed_numpy.Setting(**common, y=training.targets, tokens=2)
+        for name, dtype in (("numpy", np.float64), ("numpy_float32", np.float32)):
+            (seconds, cpu), found = timed(
+                lambda setting=setting, dtype=dtype: [
+                    dmft_compressed_numpy.solve(setting, heads, 1, seed, dtype=dtype)[0]
+                    for seed in range(4)
+                ]
+            )
+            row |= {f"{name}_s": seconds / 4, f"{name}_cpu_s": cpu / 4}
+            row[f"{name}_scatter"] = float(np.sqrt(np.mean(np.var(found, axis=0, ddof=1))))
+        if steps <= 100:
+            whole = Setting(**common, y=training.targets[:, None], layers=1)
+            enough = max(heads, 8 * steps + 1)
+            (seconds, cpu), found = timed(
+                lambda whole=whole, enough=enough: [
+                    solve_numpy(whole, heads=enough, seed=seed).f for seed in range(4)
+                ]
+            )
+            row |= {"histories_numpy_s": seconds / 4, "histories_numpy_cpu_s": cpu / 4}
+            row["histories_numpy_scatter"] = float(np.sqrt(np.mean(np.var(found, 0, ddof=1))))
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
+def long_problem(steps: int) -> TrainingDynamics:
+    """Two inputs of two tokens, trained for the same time in any number of steps."""
+    rng = np.random.default_rng(0)
+    return TrainingDynamics(
+        architecture=Architecture(head_dim=2, layers=1, beta0=BETA0, gamma0=GAMMA0),
+        inputs=rng.standard_normal((2, 2, 32)),
+        targets=np.array([1.0, -1.0]),
+        steps=steps,
+        eta0=1.2 / steps,
+    )
+
+
+def tolerances(heads: int, steps: int = 50) -> list[dict[str, float]]:
+    """Part 6: the change of predictions of one population from a tolerance of 1e-10."""
+    found = {}
+    for tol in (1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
+        method = CausalSampling(heads=heads, populations=2, tol=tol)
+        solution = solve(long_problem(steps), method, key=jax.random.key(0))
+        found[tol] = solution
+    exact = found[1e-10].predictions
+    return [
+        {
+            "tol": tol,
+            "rms_change": float(np.sqrt(np.mean((one.predictions - exact) ** 2))),
+            "told": float(np.sqrt(np.mean(one.compression_error**2))),
+            "largest_rank": one.largest_rank,
+            "stderr": float(np.sqrt(np.mean(one.stderr**2))),
+        }
+        for tol, one in found.items()
+    ]
+
+
 def restrict(cores: int) -> None:
     """Keep this process on the first cores it may use, where the system can."""
     if cores and hasattr(os, "sched_setaffinity"):
@@ -268,7 +355,7 @@ def main() -> None:
     )
     parser.add_argument("--heads", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--part", "--parts", default="1,2,3,5", help="1, 2, ... or 1,3")
+    parser.add_argument("--part", "--parts", default="1,2,3,5,6", help="1, 2, ... or 1,3")
     parser.add_argument("--cores", type=int, default=0, help="keep to this many cores")
     parser.add_argument("--inner", choices=("against-numpy", "large"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
@@ -297,6 +384,9 @@ def main() -> None:
         results["large"] = json.loads(done.stdout)
     if "5" in parts:
         results["accelerator"] = accelerator(arguments.steps) or "JAX sees none"
+    if "6" in parts:
+        results["compressed"] = compressed(arguments.heads)
+        results["tolerances"] = tolerances(arguments.heads)
     text = json.dumps(results, indent=2)
     print(text)
     if arguments.out:
