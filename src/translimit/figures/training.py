@@ -69,8 +69,10 @@ def _shades(targets: Float[np.ndarray, " curve"]) -> Float[np.ndarray, "curve 4"
 def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     """The loss with two standard errors, and the accuracy where the loss has classes.
 
+    Those of a test beside them, where some rows are not trained.
+
     Args:
-        data: `loss` and `loss_stderr`; `accuracy` where there is one.
+        data: `loss` and `loss_stderr`; `accuracy`, `test_loss`, `test_accuracy` where there are.
         ax: where to draw.
     """
     ax = new_axes(ax)
@@ -80,6 +82,10 @@ def plot_loss(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     ax.fill_between(steps, loss - error, loss + error, color=COLOURS[0], alpha=0.3, linewidth=0)
     if "accuracy" in data:
         ax.plot(steps, data["accuracy"].values, label="accuracy", **marked(1, len(steps)))
+    for series, name in enumerate(("test_loss", "test_accuracy")):
+        if name in data:
+            label, look = name.replace("test_", "test: "), marked(2 + series, len(steps))
+            ax.plot(steps, data[name].values, label=label, linestyle="--", **look)
     both = "loss and accuracy" if "accuracy" in data else "loss"
     return finish(ax, xlabel="updates", ylabel=both)
 

@@ -102,6 +102,7 @@ class TrainingSolution(AbstractSolution):
     _causal: bool = eqx.field(static=True)
     _trained: Bool[np.ndarray, "inputs ..."]
     _loss: AbstractLoss = eqx.field(static=True)
+    _test_stderr: Float[np.ndarray, " steps"] | None = eqx.field(kw_only=True, default=None)
 
     reference: ClassVar[str] = reference("bordelon2024")
 
@@ -220,6 +221,38 @@ class TrainingSolution(AbstractSolution):
         return self.correct[:, self._trained].mean(axis=1)
 
     @property
+    def tested(self) -> Bool[np.ndarray, "inputs ..."]:
+        """Which rows have a target and no weight at any time: those of a test."""
+        return np.isfinite(self.row_loss[0]) & ~self._trained
+
+    @property
+    def test_loss(self) -> Float[np.ndarray, " steps"]:
+        """Mean of `row_loss` over the rows of a test.
+
+        Raises:
+            ArgumentError: every row with a target is trained.
+        """
+        return self.row_loss[:, self._of_a_test()].mean(axis=1)
+
+    @property
+    def test_loss_stderr(self) -> Float[np.ndarray, " steps"]:
+        """Its standard error over populations."""
+        self._of_a_test()
+        return np.full(len(self.ts), np.nan) if self._test_stderr is None else self._test_stderr
+
+    @property
+    def test_accuracy(self) -> Float[np.ndarray, " steps"]:
+        """The mean of `correct` over the rows of a test."""
+        return self.correct[:, self._of_a_test()].mean(axis=1)
+
+    def _of_a_test(self) -> Bool[np.ndarray, "inputs ..."]:
+        if not self.tested.any():
+            raise ArgumentError(
+                "weights", "leave no row for a test", "give some rows the weight 0 at all times"
+            )
+        return self.tested
+
+    @property
     def accuracy_by_position(self) -> Float[np.ndarray, "steps tokens"]:
         """The mean of `correct` over the inputs that are trained there; NaN where none is."""
         return self._by_position(self.correct)
@@ -299,6 +332,15 @@ class TrainingSolution(AbstractSolution):
             "gradient_kernel": labelled(("state", *pair), gradients, "gradient kernel"),
             "movement": labelled(("state", *pair[:3]), movement, "feature movement"),
         }
+        if self.tested.any():
+            data["test_loss"] = labelled(("time",), self.test_loss, "loss of a test")
+            data["test_loss_stderr"] = labelled(
+                ("time",), self.test_loss_stderr, "standard error of the loss of a test"
+            )
+            if isinstance(self._loss, CrossEntropy | Logistic):
+                data["test_accuracy"] = labelled(
+                    ("time",), self.test_accuracy, "accuracy of a test"
+                )
         if self.token:
             data["loss_by_position"] = labelled(
                 ("time", "token"), self.loss_by_position, "loss by position"

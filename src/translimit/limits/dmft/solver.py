@@ -191,6 +191,7 @@ def assemble(
         _causal=equations.architecture.causal,
         _trained=equations.trained.reshape(equations.targets.rows),
         _loss=equations.loss,
+        _test_stderr=test_stderr(equations, row_losses),
     )
 
 
@@ -198,6 +199,14 @@ def _averaged(finest: list[Trace]) -> list[str]:
     """Names of kernels that are means over populations; directions are those of the first one."""
     names = list(finest[0].kernels)
     return [name for name in names if len(finest) == 1 or name not in RESPONSES]
+
+
+def test_stderr(
+    equations: TrainingEquations, row_losses: Float[np.ndarray, "populations steps rows"]
+) -> Float[np.ndarray, " steps"] | None:
+    """Standard error of the mean over rows of a test; None without."""
+    tested = equations.targets.counted & ~equations.trained
+    return stderr_of_mean(row_losses[..., tested].mean(axis=-1)) if tested.any() else None
 
 
 def _start_fits(equations: TrainingEquations) -> bool:
