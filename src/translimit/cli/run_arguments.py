@@ -207,7 +207,9 @@ class DmftCommand(ExecutionOptions):
 
     Networks grow in heads, head dimension or layers towards their limit.
 
-    CONFIG changes the demo preset of bordelon2024/dmft-networks.
+    CONFIG changes the demo preset of bordelon2024/dmft-networks. With --best-rate the limit is
+    solved, and networks are trained, at many learning rates instead: what is sought is the best of
+    them (bordelon2024/dmft-own-best-rate).
 
     Example: translimit dmft dmft.toml
     """
@@ -223,6 +225,10 @@ class DmftCommand(ExecutionOptions):
     ]
     out: Folder = None
     """The run folder; by default runs/NAMES-PRESET-DIGEST."""
+    best_rate: Flag = False
+    """Look for the best learning rate, and where training diverges."""
+    json: Flag = False
+    """Print the claims, and with --best-rate the losses at all rates, as one JSON document."""
     seed: int = 0
     """Seed of every random stream."""
     fresh: Flag = False

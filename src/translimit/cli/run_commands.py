@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -144,12 +146,32 @@ def _compute(command: RunCommand) -> Path:
 
 def do_dmft(command: DmftCommand) -> None:
     """Solve the training dynamics of a configuration beside networks, and print the claims."""
-    from translimit.cli.tables import claims_table
     from translimit.store import RunFolder
 
-    asked = RunCommand.executed_as(command, ("bordelon2024/dmft-networks",), out=command.out)
-    folder = _compute(replace(asked, seed=command.seed, config=command.config, fresh=command.fresh))
-    print_table(claims_table(RunFolder.open(folder).claims()))
+    name = f"bordelon2024/dmft-{'own-best-rate' if command.best_rate else 'networks'}"
+    asked = RunCommand.executed_as(command, (name,), out=command.out)
+    asked = replace(asked, seed=command.seed, config=command.config, fresh=command.fresh)
+    if not command.json:
+        from translimit.cli.tables import claims_table
+
+        print_table(claims_table(RunFolder.open(_compute(asked)).claims()))
+        return
+    with contextlib.redirect_stdout(sys.stderr):  # what is said on the way is no JSON
+        folder = RunFolder.open(_compute(asked))
+    answer: dict[str, Any] = {"run": str(folder.path), "claims": folder.claims()[name]}
+    if command.best_rate:
+        curves = folder.read_cells(name)["curves"]
+        answer["curves"] = {
+            str(key): _finite(value.values.tolist()) for key, value in curves.variables.items()
+        }
+    print_json(answer)
+
+
+def _finite(values: Any) -> Any:
+    """Numbers as JSON knows them: None in the place of what is not finite."""
+    if isinstance(values, list):
+        return [_finite(one) for one in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def do_status(command: StatusCommand) -> None:

@@ -1,0 +1,423 @@
+r"""What networks of finite size pay on digits that they have not seen, single and averaged.
+
+Digits of three classes are learned under cross-entropy; others have weight zero. Around the limit
+f, outputs of networks with H heads are f + b / H + xi / sqrt(H), E xi xi^T = v, and to first order
+in 1 / H the loss of a test gains
+
+    -Delta . b + w tr(J v) / 2,
+
+and the loss of the mean over k networks the same with v / k: an ensemble loses the scatter and
+keeps the bias, so that it is no network of k times the width. Bias and covariance come from one
+half of the networks, losses from the other.
+
+At the start v is that of the readout, sigma_w^2 <phi phi> / (gamma_0^2 N).
+
+Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+import translimit.experiments as ex
+from translimit import core, data, figures, limits, train
+from translimit.core import Estimate
+from translimit.experiments.bordelon2024.own_problem import OwnProblem
+from translimit.experiments.bordelon2024.rate_curves import trained
+from translimit.experiments.checked import Doubled, Four, MultipleOf, Within
+
+CLASSES = 3
+#: How far the expansion in 1 / H may be off at the smallest networks, relatively.
+EXPANSION = 0.15
+#: Networks whose outputs are averaged.
+AVERAGED = 4
+
+
+@dataclass(frozen=True)
+class Config(OwnProblem):
+    """The problem on `inputs` digits of three classes, and what is looked at.
+
+    Attributes:
+        unseen: digits that are not trained, a third of each class.
+        heads_swept: H of networks, each twice the one before.
+        networks: of the smallest size; half as many of each next one.
+    """
+
+    task: Literal["digits"] = "digits"
+    inputs: Annotated[int, Within(3, 300), MultipleOf(3)] = 3
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    unseen: Annotated[int, Within(3, 300), MultipleOf(3)] = 6
+    heads_swept: Doubled = (32, 64)
+    networks: Four = 1600
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        self.require_samples(unseen=self.unseen)
+
+    def require_data(self) -> None:
+        """There are digits enough of every class."""
+
+    def digits(self, count: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Digits [count, 4, 16] of the three classes from the `first` of each on, and classes."""
+        source = data.digit_patches((4, 4))
+        labels = np.asarray(source.targets)
+        each = count // CLASSES
+        chosen = [np.flatnonzero(labels == c)[first : first + each] for c in range(CLASSES)]
+        x, y = source.take(np.concatenate(chosen))
+        return x, y.astype(np.int64)
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Digits that are trained."""
+        return self.digits(self.inputs)
+
+    def all_digits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those, and the unseen ones."""
+        seen, unseen = self.data(), self.digits(self.unseen, self.inputs // CLASSES)
+        return np.concatenate([seen[0], unseen[0]]), np.concatenate([seen[1], unseen[1]])
+
+    def what_is_learned(self) -> dict[str, Any]:
+        """All digits; the unseen ones have no weight."""
+        x, y = self.all_digits()
+        weights = np.where(np.arange(len(y)) < self.inputs, 1 / self.inputs, 0.0)
+        return {**super().what_is_learned(), "inputs": x, "targets": y, "weights": weights}
+
+    def counts(self) -> list[tuple[int, int]]:
+        """Heads and networks of every size."""
+        return [(H, max(4, self.networks >> place)) for place, H in enumerate(self.heads_swept)]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Networks of one size.
+
+    Attributes:
+        heads: H.
+        seeds: how many.
+    """
+
+    heads: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Solved(ex.Arrays):
+    """The limit, unseen digits last."""
+
+    predictions: Float[np.ndarray, "step sample output"]
+    loss: Float[np.ndarray, " step"]
+    test_loss: Float[np.ndarray, " step"]
+    test_loss_stderr: Float[np.ndarray, " step"]
+    test_accuracy: Float[np.ndarray, " step"]
+    start: Annotated[Float[np.ndarray, "sample output"], "H times the variance at the start"]
+
+
+@dataclass(frozen=True)
+class Nets(ex.Arrays):
+    """Outputs of networks of one size."""
+
+    predictions: Float[np.ndarray, "seed step sample output"]
+
+
+def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Solved:
+    """The limit on all digits."""
+    del at
+    problem = config.limit()
+    solution = core.solve(problem, config.method(problem), key=keys.own)
+    start = limits.dmft.output_covariance(problem, solution)[0]
+    return Solved(
+        predictions=solution.predictions,
+        loss=solution.loss,
+        test_loss=solution.test_loss,
+        test_loss_stderr=solution.test_loss_stderr,
+        test_accuracy=solution.test_accuracy,
+        start=np.einsum("roro->ro", start),
+    )
+
+
+def compute_networks(config: Config, at: Size, keys: ex.Keys) -> Nets:
+    """Networks that are trained on some digits and asked for all."""
+    x, y = config.all_digits()
+    source, observed = data.Observed(config.source(), data.Examples(x, y)), (train.Predictions(),)
+    blocks = []
+    for first in range(0, at.seeds, config.at_once):
+        own, count = core.named_key(keys.own, first), min(config.at_once, at.seeds - first)
+        history = trained(config, own, at.heads, count, observed, source, probe=len(y))
+        blocks.append(np.moveaxis(np.asarray(history["predictions"])[:, :, 0], 0, 1))
+    return Nets(np.concatenate(blocks))
+
+
+def _limit_cost(config: Config, at: ex.Alone) -> ex.Cost:
+    del at
+    share = 1 + config.unseen / config.inputs
+    cost = config.limit_cost()
+    return ex.Cost(cost.seconds * share**2, cost.memory_bytes * share)
+
+
+LIMIT = ex.Part("limit", Solved, compute_limit, grid=ex.alone, cost=_limit_cost)
+NETWORKS = ex.Part(
+    "networks/H={heads}",
+    Nets,
+    compute_networks,
+    grid=lambda c: [Size(*one) for one in c.counts()],
+    cost=lambda c, at: c.networks_cost(at.heads, at.seeds, at_once=c.at_once),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A loss and a time.
+
+    Attributes:
+        rows: "test" or "train".
+        averaged: networks whose outputs are averaged.
+        update: after which.
+    """
+
+    rows: str
+    averaged: int
+    update: int
+
+
+def _asked(config: Config) -> list[Asked]:
+    last = config.steps - 1
+    singles = [Asked("test", 1, last), Asked("test", AVERAGED, last)]
+    return [*singles, Asked("train", 1, last // 2), Asked("train", AVERAGED, last // 2)]
+
+
+def _paid(
+    config: Config, f: Float[np.ndarray, "*any sample output"], rows: str
+) -> Float[np.ndarray, "*any"]:
+    """Cross-entropy of unseen or of trained digits."""
+    part = slice(config.inputs, None) if rows == "test" else slice(None, config.inputs)
+    y = config.all_digits()[1][part]
+    f = f[..., part, :]
+    own = np.take_along_axis(f, np.broadcast_to(y[:, None], (*f.shape[:-1], 1)), -1)[..., 0]
+    top = f.max(axis=-1)
+    return np.mean(top + np.log(np.exp(f - top[..., None]).sum(axis=-1)) - own, axis=-1)
+
+
+def _gain(found: ex.Found[Config], at: Asked) -> Estimate:
+    """H (E L_H - L), from every other network."""
+    config = found.config
+    size = Size(*config.counts()[0])
+    f = found(NETWORKS, size).predictions[::2, at.update]
+    f = f[: len(f) // at.averaged * at.averaged]
+    means = f.reshape(-1, at.averaged, *f.shape[1:]).mean(axis=1)
+    limit = _paid(config, found(LIMIT).predictions[at.update], at.rows)
+    return Estimate.from_samples(size.heads * (_paid(config, means, at.rows) - limit))
+
+
+def _said(
+    found: ex.Found[Config], at: Asked, *, bias: float = 1.0, spread: float | None = None
+) -> Estimate:
+    """What bias and covariance of the other networks say; parts of it for rivals."""
+    config = found.config
+    size = Size(*config.counts()[0])
+    f = found(NETWORKS, size).predictions[1::2]
+    limit = found(LIMIT).predictions
+    away = f - f.mean(axis=0)
+    # The expansion is linear in b and v, so that networks give it one by one.
+    b = size.heads * (f - limit)
+    root = math.sqrt(size.heads * len(f) / (len(f) - 1)) * away
+    share = 1 / at.averaged if spread is None else spread
+    problem = found.once(_problem)
+    error, J = limits.dmft.loss_slopes(problem, limit)
+    part = slice(config.inputs, None) if at.rows == "test" else slice(None, config.inputs)
+    error, J = error[at.update, part], J[at.update, part]
+    linear = -np.einsum("ro,nro->n", error, b[:, at.update, part]) / len(error)
+    square = np.einsum("nro,rou,nru->n", root[:, at.update, part], J, root[:, at.update, part]) / (
+        2 * len(error)
+    )
+    return Estimate.from_samples(bias * linear + share * square)
+
+
+def _problem(found: ex.Found[Config]) -> limits.dmft.TrainingDynamics:
+    return found.config.limit()
+
+
+def _over(one: Estimate, other: Estimate) -> Estimate:
+    """One over the other, minus one."""
+    relative = math.hypot(one.stderr / one.value, other.stderr / other.value)
+    ratio = one.value / other.value
+    return Estimate(ratio - 1, abs(ratio) * relative, min(one.count, other.count))
+
+
+GAINS = ex.Claims(
+    "{rows}-of-{averaged}",
+    lambda found, at: (
+        f"After {at.update} updates the loss of "
+        f"{'unseen' if at.rows == 'test' else 'trained'} digits of "
+        + ("single networks" if at.averaged == 1 else f"means over {at.averaged} networks")
+        + f" of {found.config.heads_swept[0]} heads is above the limit by what bias and covariance "
+        "say (relative difference)."
+    ),
+    estimate=lambda found, at: _over(_gain(found, at), _said(found, at)),
+    prediction=0.0,
+    tol=EXPANSION,
+    over=_asked,
+    rivals=(
+        ex.Rival[Config, Asked](
+            "the bias alone",
+            estimate=lambda found, at: _over(_gain(found, at), _said(found, at, spread=0.0)),
+            when=lambda c, at: at.averaged == 1,
+        ),
+        ex.Rival[Config, Asked](
+            "one network of as many times the width",
+            estimate=lambda found, at: _over(
+                _gain(found, at),
+                _said(found, at, bias=1 / at.averaged, spread=1 / at.averaged),
+            ),
+            when=lambda c, at: at.averaged > 1,
+        ),
+        ex.Rival[Config, Asked](
+            "averaging that loses nothing",
+            estimate=lambda found, at: _over(_gain(found, at), _said(found, at, spread=1.0)),
+            when=lambda c, at: at.averaged > 1,
+        ),
+        ex.Rival[Config, Asked](
+            "the covariance twice",
+            estimate=lambda found, at: _over(
+                _gain(found, at), _said(found, at, spread=2 / at.averaged)
+            ),
+        ),
+    ),
+    decided_by="standard",
+)
+
+
+def _start(found: ex.Found[Config], factor: float = 1.0) -> Estimate:
+    """H times the variance of outputs at the start over what the readout says, minus one."""
+    size = Size(*found.config.counts()[0])
+    f = found(NETWORKS, size).predictions[:, 0]
+    squares = size.heads * np.mean(f**2 / found(LIMIT).start, axis=(1, 2))
+    return Estimate.from_samples(squares / factor - 1)
+
+
+START = ex.claim(
+    "start",
+    "Outputs at the start scatter over networks as the readout does: the mean over digits of H "
+    "times the variance over sigma_w^2 <phi phi> / (gamma_0^2 N), minus one.",
+    estimate=_start,
+    prediction=0.0,
+    tol=0.1,
+    rivals=(
+        ex.Rival[Config, ex.Alone](
+            "in units of heads, without 1 / N",
+            estimate=lambda found, at: _start(found, found.config.head_dim),
+        ),
+        ex.Rival("none", -1.0),
+    ),
+)
+
+
+def _extrapolated(found: ex.Found[Config], rows: str = "test") -> Estimate:
+    """The loss of networks at infinite size minus the limit's, after the last update."""
+    config = found.config
+    small, large = (
+        _paid(config, found(NETWORKS, Size(*one)).predictions[:, -1], "test")
+        for one in config.counts()[-2:]
+    )
+    limit = found(LIMIT)
+    said = limit.test_loss[-1] if rows == "test" else limit.loss[-1]
+    value = 2 * large.mean() - small.mean() - said
+    square = 4 * large.var(ddof=1) / len(large) + small.var(ddof=1) / len(small)
+    return Estimate(
+        float(value), float(math.hypot(square**0.5, limit.test_loss_stderr[-1])), len(large)
+    )
+
+
+LOSS = ex.claim(
+    "limit",
+    "The loss of unseen digits, extrapolated from two sizes in 1/H, is that of the limit.",
+    estimate=_extrapolated,
+    prediction=0.0,
+    tol=0.02,
+    rivals=(
+        ex.Rival[Config, ex.Alone](
+            "that of trained digits", estimate=lambda found, at: _extrapolated(found, "train")
+        ),
+        ex.Rival[Config, ex.Alone](
+            "that of guessing",
+            estimate=lambda found, at: _shifted(
+                _extrapolated(found), found(LIMIT).test_loss[-1] - math.log(CLASSES)
+            ),
+        ),
+    ),
+    decided_by="standard",
+)
+
+
+def _shifted(one: Estimate, by: float) -> Estimate:
+    return Estimate(one.value + float(by), one.stderr, one.count)
+
+
+def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    config = found.config
+    for t, (loss, error) in enumerate(
+        zip(found(LIMIT).test_loss, found(LIMIT).test_loss_stderr, strict=True)
+    ):
+        yield ("limit", t, float(loss), 2 * float(error))
+    for heads, seeds in config.counts():
+        f = found(NETWORKS, Size(heads, seeds)).predictions
+        for k in (1, AVERAGED):
+            means = f[: len(f) // k * k].reshape(-1, k, *f.shape[1:]).mean(axis=1)
+            paid = _paid(config, means, "test")
+            for t in range(config.steps):
+                mean = Estimate.from_samples(paid[:, t])
+                name = f"H = {heads}" + (f", means of {k}" if k > 1 else "")
+                yield (name, t, mean.value, 2 * mean.stderr)
+
+
+LOSSES = ex.Figure(
+    name="test-loss",
+    title="Loss of unseen digits",
+    caption="The limit, and networks of two sizes, single and averaged over four; two standard "
+    "errors.",
+    columns=("who", "updates", "loss", "two standard errors"),
+    rows=_rows,
+    x="updates",
+    by="who",
+    layers=(figures.line("loss", label="{}"),),
+    ylabel="cross-entropy of unseen digits",
+    size=(7.0, 4.5),
+)
+
+_DIGITS = Config(
+    mlp="tanh",
+    norm="rms",
+    gamma0=1.0,
+    steps=8,
+    eta0=0.3,
+    samples=2000,
+    neurons=4000,
+    populations=4,
+    at_once=400,
+    networks=1600,
+)
+
+EXPERIMENT = ex.Experiment(
+    name="bordelon2024/dmft-generalisation",
+    title="What networks of finite size pay on unseen digits, single and averaged",
+    summary="Digits of three classes under cross-entropy. The limit says the loss of unseen "
+    "digits; bias and covariance of outputs around it say what single networks and ensembles pay "
+    "in addition, to first order in 1/H.",
+    citations=("bordelon2024", "jax"),
+    reference=core.reference("bordelon2024"),
+    presets={
+        "demo": _DIGITS,
+        "standard": replace(_DIGITS, networks=24_000, samples=4000, neurons=8000),
+        "paper": replace(
+            _DIGITS, inputs=6, unseen=12, networks=48_000, samples=6000, neurons=12_000
+        ),
+    },
+    parts=(LIMIT, NETWORKS),
+    claims=(GAINS, START, LOSS),
+    figures=(LOSSES,),
+)
