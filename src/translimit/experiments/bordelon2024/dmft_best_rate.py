@@ -24,7 +24,7 @@ import numpy as np
 
 import translimit.experiments as ex
 from translimit import core, figures
-from translimit.core import Estimate
+from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.best_rate_cells import CELLS
 from translimit.experiments.bordelon2024.rate_curves import (
     Curves,
@@ -45,6 +45,10 @@ from translimit.experiments.checked import (
 
 #: What half of the ratios, and what all of them, may be in decades.
 MEDIAN, ALL = 0.05, 0.2
+
+
+#: Cells whose networks this library has.
+SWEPT = tuple(name for name, problem in CELLS.items() if problem.axis != "none")
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,22 @@ class Config(CheckedConfig):
         large: sampled heads and neurons of a population of the plain minimum.
     """
 
-    cells: Annotated[tuple[str, ...], OneOf(tuple(CELLS)), Distinct(), Entries(1)] = tuple(CELLS)
+    cells: Annotated[tuple[str, ...], OneOf(tuple(CELLS)), Distinct(), Entries(1)] = SWEPT
     heads: IncreasingSizes = (32, 128)
     seeds: Four = 32
     factor: Annotated[float, Within(1.05, 2)] = 1.25
     large: Count = 3000
+
+    def __post_init__(self) -> None:
+        """Check the fields, and that the cells have networks."""
+        super().__post_init__()
+        others = [name for name in self.cells if name not in SWEPT]
+        if others:
+            raise ConfigError(
+                "cells",
+                f"has {', '.join(others)}, whose networks this library does not have",
+                f"pass some of {', '.join(SWEPT)}",
+            )
 
     def points(self) -> list[Cell]:
         """The cells."""
