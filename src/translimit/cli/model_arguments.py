@@ -53,6 +53,10 @@ class PredictCommand(ProgramOptions):
     """Solve other choices as well: sizes of weights, places of norms, norms of queries."""
     fix: Flag = False
     """Look for standard deviations that keep the signal, and solve the stack with them."""
+    forward: Flag = False
+    """Only what layers do to tokens, in a third of the time: no gradients."""
+    whole: Flag = False
+    """Of more than 256 tokens also the spread over networks, and tokens that all differ."""
     seed: int = 0
     """Seed of the sampling."""
 

@@ -56,6 +56,8 @@ def do_predict(command: PredictCommand) -> None:
                 networks=command.networks,
                 others=command.variants,
                 fix=command.fix,
+                forward=command.forward,
+                whole=command.whole,
                 seed=command.seed,
                 progress=progress,
                 announce=_announce,

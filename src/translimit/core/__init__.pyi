@@ -141,6 +141,7 @@ from .triangular import FEW_ROWS as FEW_ROWS
 from .triangular import lower_factor as lower_factor
 from .triangular import lower_product as lower_product
 from .triangular import lower_square as lower_square
+from .triangular import quick_cholesky as quick_cholesky
 from .triangular import quick_lower_factor as quick_lower_factor
 from .triangular import semidefinite_cholesky as semidefinite_cholesky
 from .triangular import try_cholesky as try_cholesky

@@ -60,7 +60,7 @@ class Answer:
         quantities: the numbers that decide.
         curves: of the tokens that enter, by name.
         distinct: the same for tokens that all differ; empty where those that enter do.
-        shared: the gradient where all tokens share one at the top.
+        shared: the gradient where all tokens share one at the top, or None where it is not told.
         loss: of the language model, or None without a readout or without words to come.
         labels: what to look out for, with the numbers behind.
         depth: what depth does, in words: exponents and powers.
@@ -80,7 +80,7 @@ class Answer:
     quantities: tuple[Quantity, ...]
     curves: Mapping[str, Curve]
     distinct: Mapping[str, Curve]
-    shared: Curve
+    shared: Curve | None
     loss: Loss | None
     labels: tuple[Label, ...]
     depth: tuple[str, ...]

@@ -21,7 +21,13 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.describe import Attention, Experts, LatentAttention, Stack, attentions, score_std
-from translimit.limits.signal import Chain, Recursion, SignalPropagation
+from translimit.limits.signal import (
+    AT_ONCE,
+    TOGETHER,
+    Chain,
+    Recursion,
+    SignalPropagation,
+)
 from translimit.predict.signals import (
     FEW_PAIRS,
     LARGE_SCORES,
@@ -69,13 +75,13 @@ class Solves:
     Attributes:
         pairs: antithetic pairs of heads in the first layer.
         copies: independent recursions.
-        back: whether gradients return.
+        back: how many gradients return.
         times: how many such solves.
     """
 
     pairs: int
     copies: int
-    back: bool = True
+    back: int = 1
     times: int = 1
 
 
@@ -141,30 +147,46 @@ def _mixing(stack: Stack, n: float) -> float:
     return (2.5 if stack.causal and n > MANY_TOKENS else 8.0) * n**3
 
 
-def cost_of(
-    stack: Stack, cov: Float[np.ndarray, "n n"], effort: Effort, *, repeated: bool, others: int
-) -> Cost:
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for besides what layers do to tokens.
+
+    Attributes:
+        gradients: how many at the top.
+        whole: whether the spread over networks is told.
+        repeated: whether tokens that all differ are solved besides.
+        others: how many other choices are solved.
+    """
+
+    gradients: int = 1
+    whole: bool = True
+    repeated: bool = False
+    others: int = 0
+
+
+def cost_of(stack: Stack, cov: Float[np.ndarray, "n n"], effort: Effort, asked: Asked) -> Cost:
     """What a prediction will take; what looks for other scales is not in it.
 
     Args:
         stack: the stack.
         cov: C of the tokens that enter [n, n].
         effort: how much is sampled.
-        repeated: whether tokens repeat, so that those that all differ are solved besides.
-        others: how many other choices are solved.
+        asked: what is told.
     """
     tokens, single, pairs = len(cov), len(cov) > MANY_TOKENS, effort.pairs
-    own = Solves(pairs, effort.copies)
-    solves = [replace(own, times=2), replace(own, copies=2)]
-    if repeated:
-        solves.append(replace(own, back=False))
+    own = Solves(pairs, effort.copies, back=asked.gradients)
+    solves = [own]
+    if asked.repeated:
+        solves.append(replace(own, back=0))
     if any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack)):
-        solves += [replace(one, pairs=max(1, pairs // 2)) for one in solves]
-    solves += [Solves(1, 2), Solves(max(1, pairs // 2), 4, times=others)]
+        few = TOGETHER if tokens > AT_ONCE else effort.copies
+        solves += [replace(one, pairs=max(1, pairs // 2), copies=few) for one in solves]
+    bare = 1 if tokens > AT_ONCE else 2
+    solves += [Solves(1, bare, own.back), Solves(max(1, pairs // 2), 4, 1, times=asked.others)]
     total = sum(operations(stack, tokens, one, single=single) for one in solves)
     if effort.networks:
         total += operations(stack, tokens, Solves(8, effort.networks), single=False)
-    elif not any(isinstance(one, LatentAttention) for one in attentions(stack)):
+    elif asked.whole and not any(isinstance(one, LatentAttention) for one in attentions(stack)):
         many = FEW_PAIRS if tokens > MANY_TOKENS else SPREAD_PAIRS
         total += spread_operations(stack, tokens, many)
     problem = SignalPropagation(stack=stack, initial=cov)

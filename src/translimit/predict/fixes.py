@@ -16,7 +16,7 @@ from translimit.core import Json, Key
 from translimit.describe import Attention, Embedding, LatentAttention, Stack, matrices
 from translimit.limits.signal import Recursion, SignalSolution, redesign
 from translimit.predict.course import Course, course_of
-from translimit.predict.measures import measure
+from translimit.predict.measures import measure, watched_of
 from translimit.predict.signals import Effort
 
 
@@ -120,5 +120,5 @@ def _pair(name: str, old: float, new: float) -> list[str]:
 
 
 def _course(solution: SignalSolution, stack: Stack, kinds: Int[np.ndarray, " n"]) -> Course:
-    found = measure(solution, stack, kinds)
+    found = measure(watched_of(solution, kinds, "own"), stack, "own")
     return course_of({name: one.values.mean(axis=0) for name, one in found.items()})

@@ -31,7 +31,7 @@ def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[L
     Args:
         stack: the stack.
         tokens: how many entered.
-        curves: of these tokens, with the gradient of the stream.
+        curves: of these tokens.
     """
     found = []
     if "overlap_distinct" in curves:
@@ -44,7 +44,8 @@ def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[L
         # Extrapolated in the number of heads, a sum of squares may pass 1 by its error.
         squares = np.minimum(curves["concentration"].value, 1.0)
         found.append(entropy_collapse(squares, np.array(curves["entropy"].value)))
-    found.append(gradient_label(np.array(curves["gradient"].value) ** 2))
+    if "gradient" in curves:
+        found.append(gradient_label(np.array(curves["gradient"].value) ** 2))
     squares = np.array(curves["rms"].value) ** 2
     found.append(overflow(squares, tokens, stack.dim))
     shares = np.array(curves["attention_share"].value + curves["units_share"].value)

@@ -39,7 +39,7 @@ class Loss:
         words: V.
         logit_std: deviation of the logits of a token.
         own_token_logit: c, the mean logit of a token's own word under a tied readout; 0 otherwise.
-        gradient_norm: of all weights of the layers together.
+        gradient_norm: of all weights of the layers together; 0 where none was sent back.
         curves: gradients of the stream by level, and of groups of weights by layer.
     """
 
@@ -58,8 +58,12 @@ class Loss:
         told = [
             f"cross-entropy {with_error(self.value, self.error)} nats; a uniform guess over "
             f"{self.words} words has {uniform:.2f}",
-            f"logits have deviation {self.logit_std:.3g}; the gradient of all weights of the "
-            f"layers has norm {self.gradient_norm:.3g}",
+            f"logits have deviation {self.logit_std:.3g}"
+            + (
+                f"; the gradient of all weights of the layers has norm {self.gradient_norm:.3g}"
+                if self.curves
+                else ""
+            ),
         ]
         if self.own_token_logit:
             weight = "decides" if self.own_token_logit > uniform - MARGIN else "is harmless"
@@ -77,7 +81,7 @@ class Loss:
             "words": self.words,
             "logit_std": self.logit_std,
             "own_token_logit": self.own_token_logit,
-            "gradient_norm": self.gradient_norm,
+            "gradient_norm": self.gradient_norm if self.curves else None,
             "curves": {name: curve.to_json() for name, curve in self.curves.items()},
         }
 
@@ -99,6 +103,18 @@ class LossAtTop:
     gradient: Float[np.ndarray, "n n"]
 
 
+def loss_is_known(reading: StackReading, tokens: Tokens) -> bool:
+    """Whether there is a readout, and words to come.
+
+    Args:
+        reading: of the architecture.
+        tokens: that enter.
+    """
+    words = reading.vocabulary
+    known = tokens.targets is not None and tokens.ids is not None
+    return known and reading.readout_std is not None and words is not None and words >= 2
+
+
 def loss_at_top(
     reading: StackReading, tokens: Tokens, cov: Float[np.ndarray, "n n"], key: Key
 ) -> LossAtTop | None:
@@ -111,8 +127,10 @@ def loss_at_top(
         key: of heads that are sampled for a post-LN stack.
     """
     std, words = reading.readout_std, reading.vocabulary
-    if tokens.targets is None or tokens.ids is None or std is None or words is None or words < 2:
+    if not loss_is_known(reading, tokens):
         return None
+    assert tokens.targets is not None and tokens.ids is not None
+    assert std is not None and words is not None
     stack, count = reading.stack, len(tokens.targets)
     seen, ids = cov[:count, :count], tokens.ids[:count]
     squares = np.diagonal(seen)
@@ -140,9 +158,9 @@ def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
 
     Args:
         top: the loss.
-        curves: of its gradients.
+        curves: of its gradients; none where none was sent back.
     """
-    kept = {name: one for name, one in curves.items() if name.startswith("gradient")}
+    kept = dict(curves)
     weights = [np.array(one.value) for name, one in kept.items() if name != "gradient"]
     norm = math.sqrt(sum(float(np.nansum(one**2)) for one in weights))
     readout = top.readout

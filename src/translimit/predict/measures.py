@@ -5,13 +5,20 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from translimit.describe import Stack, matrices
-from translimit.limits.signal import SignalSolution, distinct_overlap
+from translimit.limits.signal import (
+    Gradients,
+    SignalSolution,
+    Summary,
+    Watched,
+    distinct_overlap,
+)
 from translimit.observe import mean_overlap_of
 
 #: Groups of weights in words.
@@ -42,80 +49,97 @@ class Measure:
     values: Float[np.ndarray, "copies places"]
 
 
-def measure(
-    solution: SignalSolution, stack: Stack, kinds: Int[np.ndarray, " n"]
-) -> dict[str, Measure]:
+def looking(
+    kinds: Int[np.ndarray, " n"], *, apart: bool = True
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """What is looked at in the covariances of all levels, by name.
+
+    Args:
+        kinds: which tokens are equal where they enter [n].
+        apart: whether the eigenvalues of every copy are taken, or those of the copies' mean.
+    """
+
+    def look(covs: Float[np.ndarray, "copies levels n n"]) -> dict[str, np.ndarray]:
+        overlaps = _overlaps(covs)
+        found = {
+            "overlap": np.asarray(mean_overlap_of(overlaps)),
+            "overlap_all": overlaps.mean(axis=(-2, -1)),
+            "effective_rank": _rank(overlaps if apart else overlaps.mean(axis=0, keepdims=True)),
+        }
+        different = distinct_overlap(overlaps, kinds)
+        return found if different is None else {**found, "overlap_distinct": different}
+
+    return look
+
+
+def measure(watched: Watched, stack: Stack, top: str | None = None) -> dict[str, Measure]:
     """All quantities of a solved stack by their names.
 
     Args:
-        solution: of the stack.
+        watched: of the stack, by `looking`.
         stack: its description.
-        kinds: which tokens are equal where they enter [n].
+        top: whose gradients are told; none by default.
     """
-    overlaps, squares = solution.overlaps, _squares(solution.covs)
+    told, of = watched.told, watched.summary
+    squares = watched.mean_squares
+    added = (of.attention_added, of.units_added)
     found = {
-        "overlap": Measure(
-            "mean overlap of two tokens", "level", np.asarray(mean_overlap_of(overlaps))
+        "overlap": Measure("mean overlap of two tokens", "level", told["overlap"]),
+        "overlap_all": Measure("mean overlap, the diagonal included", "level", told["overlap_all"]),
+        "effective_rank": Measure(
+            "effective rank of the overlaps", "level", told["effective_rank"]
         ),
-        "overlap_all": Measure(
-            "mean overlap, the diagonal included", "level", overlaps.mean(axis=(-2, -1))
-        ),
-        "effective_rank": Measure("effective rank of the overlaps", "level", _rank(overlaps)),
         "rms": Measure("rms of an entry of the stream", "level", np.sqrt(squares)),
         "attention_share": Measure(
             "share of the mean square that attention adds",
             "layer",
-            _share(solution, stack, 0),
+            _share(squares, added, stack, 0),
         ),
         "units_share": Measure(
             "share of the mean square that hidden units add",
             "layer",
-            _share(solution, stack, 1),
+            _share(squares, added, stack, 1),
         ),
         "entropy": Measure(
-            "entropy of attention weights over its largest", "layer", solution.entropy_shares
+            "entropy of attention weights over its largest", "layer", of.entropy_shares
         ),
-        "entropy_nats": Measure(
-            "entropy of attention weights in nats", "layer", solution.entropies
-        ),
-        "entropy_spread": Measure(
-            "deviation of that entropy over heads", "layer", solution.entropy_stds
-        ),
+        "entropy_nats": Measure("entropy of attention weights in nats", "layer", of.entropies),
+        "entropy_spread": Measure("deviation of that entropy over heads", "layer", of.entropy_stds),
         "concentration": Measure(
-            "sum of squared attention weights of the last query", "layer", solution.participations
+            "sum of squared attention weights of the last query", "layer", of.participations
         ),
     }
-    different = distinct_overlap(overlaps, kinds)
-    if different is not None:
+    if "overlap_distinct" in told:
         found["overlap_distinct"] = Measure(
-            "mean overlap of two tokens that differ where they enter", "level", different
+            "mean overlap of two tokens that differ where they enter",
+            "level",
+            told["overlap_distinct"],
         )
-    return found | gradients(solution, stack)
+    if top is None:
+        return found
+    return found | gradients(watched.gradients[top], watched.groups, stack)
 
 
-def gradients(solution: SignalSolution, stack: Stack) -> dict[str, Measure]:
+def gradients(own: Gradients, groups: tuple[str, ...], stack: Stack) -> dict[str, Measure]:
     """The gradient of the stream by level, and of every group of weights by layer.
 
     Args:
-        solution: of the stack, with its way back.
+        own: gradients of one at the top.
+        groups: names of the groups of weights.
         stack: its description.
     """
-    if solution.grad_grams.shape[1] == 0:
-        return {}
     found = {
         "gradient": Measure(
-            "rms over tokens of the norm of the stream's gradient",
-            "level",
-            np.sqrt(_squares(solution.grad_grams)),
+            "rms over tokens of the norm of the stream's gradient", "level", np.sqrt(own.squares)
         )
     }
     layers = [matrices(layer, stack.dim) for layer in stack.layers]
-    for place, group in enumerate(solution.groups):
+    for place, group in enumerate(groups):
         stds = np.array([one[group].std if group in one else np.nan for one in layers])
         if np.isnan(stds).all():
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
-            norms = np.sqrt(solution.weight_squares[..., place]) / stds
+            norms = np.sqrt(own.weights[..., place]) / stds
         # A matrix of zeros has no such gradient, a layer without the group none at all.
         found[f"gradient_{group}"] = Measure(
             f"norm of the gradient of weights: {GROUPS[group]}",
@@ -125,8 +149,37 @@ def gradients(solution: SignalSolution, stack: Stack) -> dict[str, Measure]:
     return found
 
 
+def watched_of(solution: SignalSolution, kinds: Int[np.ndarray, " n"], top: str) -> Watched:
+    """The numbers of a solution that holds its matrices.
+
+    Args:
+        solution: of a stack, with its way back.
+        kinds: which tokens are equal where they enter [n].
+        top: the name of what was at the top.
+    """
+    summary = Summary(
+        solution.entropies,
+        solution.entropy_shares,
+        solution.entropy_stds,
+        solution.participations,
+        solution.added[..., 0],
+        solution.added[..., 1],
+    )
+    own = Gradients(_squares(solution.grad_grams), solution.weight_squares)
+    told = looking(kinds)(solution.covs)
+    squares = _squares(solution.covs)
+    return Watched(told, squares, summary, solution.cov[-1], {top: own}, solution.groups)
+
+
 def _squares(grams: Float[np.ndarray, "copies levels n n"]) -> Float[np.ndarray, "copies levels"]:
     return np.diagonal(grams, axis1=-2, axis2=-1).mean(axis=-1)
+
+
+def _overlaps(covs: Float[np.ndarray, "copies levels n n"]) -> np.ndarray:
+    """R_ij = C_ij / (C_ii C_jj)^(1/2); 0 for a token of norm zero."""
+    squares = np.diagonal(covs, axis1=-2, axis2=-1)
+    s = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1.0)), 0.0)
+    return covs * s[..., :, None] * s[..., None, :]
 
 
 def _rank(overlaps: Float[np.ndarray, "copies levels n n"]) -> Float[np.ndarray, "copies levels"]:
@@ -139,13 +192,15 @@ def _rank(overlaps: Float[np.ndarray, "copies levels n n"]) -> Float[np.ndarray,
 
 
 def _share(
-    solution: SignalSolution, stack: Stack, place: int
+    squares: Float[np.ndarray, "copies levels"],
+    added: tuple[np.ndarray, np.ndarray],
+    stack: Stack,
+    place: int,
 ) -> Float[np.ndarray, "copies layers"]:
     """What is added over what leaves, before a norm of the sum."""
-    squares, added = _squares(solution.covs), solution.added[..., place]
     after = squares[:, 1:].copy()
     for number, layer in enumerate(stack.layers):
         if any(block.norm_post for block in layer):
             kept = max(block.residual**2 for block in layer) * squares[:, number]
-            after[:, number] = kept + added[:, number]
-    return added / np.where(after > 0, after, 1.0)
+            after[:, number] = kept + added[place][:, number]
+    return added[place] / np.where(after > 0, after, 1.0)

@@ -54,10 +54,12 @@ def as_text(prediction: Answer) -> str:
     for one in prediction.quantities:
         value = " to ".join(f"{number:.4g}" for number in one.value)
         parts.append(f"  {one.name:16} {one.symbol:16} {value:>18}   {one.says}")
-    parts += ["", "By level and layer, ± one standard error of a single network"]
+    of = "a single network" if prediction.curves["overlap"].spread else "a mean over networks"
+    parts += ["", f"By level and layer, ± one standard error of {of}"]
     parts += list(_table(prediction))
-    parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
-    parts += list(_weights(prediction))
+    if "gradient" in prediction.curves:
+        parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
+        parts += list(_weights(prediction))
     if prediction.distinct:
         parts += ["", *_listed([_moved(prediction)])]
     if prediction.depth:

@@ -65,7 +65,11 @@ def charts(prediction: Answer) -> list[Chart]:
     ]
     if "entropy" in own:
         told.append(_chart("entropy over its largest", {"": own["entropy"]}, low=0.0, high=1.02))
-    gradient = {"independent at the top": own["gradient"], "shared": prediction.shared}
+    if "gradient" not in own:
+        return told
+    gradient = {"independent at the top": own["gradient"]}
+    if prediction.shared is not None:
+        gradient["shared"] = prediction.shared
     told.append(_chart("rms gradient of the stream", gradient, log=True))
     groups = {
         name.removeprefix("gradient_").replace("_", " "): one

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +18,7 @@ from translimit.core import (
     Bounds,
     ConfigError,
     JsonObject,
+    Key,
     Progress,
     named_key,
     part_of,
@@ -26,30 +26,31 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import Stack, StackReading, public_model, read_stack
+from translimit.limits.signal import AT_ONCE
 from translimit.predict import words
 from translimit.predict.answer import Collapse
-from translimit.predict.cost import Cost, cost_of
+from translimit.predict.cost import Asked, Cost, cost_of
 from translimit.predict.curves import Curve, crossing
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
-from translimit.predict.loss import Loss, loss_at_top, told_loss
+from translimit.predict.loss import (
+    Loss,
+    LossAtTop,
+    loss_at_top,
+    loss_is_known,
+    told_loss,
+)
 from translimit.predict.module_kinds import Config, Module
 from translimit.predict.prediction import Prediction
-from translimit.predict.signals import Effort, signals
+from translimit.predict.signals import INDEPENDENT, Effort, Signals, signals
 from translimit.predict.variants import choices, variants
 from translimit.scaling import read_size
 
 #: What can be asked about.
 Source: TypeAlias = str | Path | JsonObject | Stack | StackReading | Module
 
-#: What each part of the work takes of it.
-SHARES = {
-    "own": (0.0, 0.4),
-    "distinct": (0.4, 0.6),
-    "shared": (0.6, 0.67),
-    "loss": (0.67, 0.75),
-    "variants": (0.75, 1.0),
-}
+#: What each part of the work takes of it, where all are asked for.
+PARTS = {"own": 5.0, "distinct": 1.0, "variants": 10.0}
 
 
 def predict(
@@ -66,6 +67,8 @@ def predict(
     networks: int = 0,
     others: bool = False,
     fix: bool = False,
+    forward: bool = False,
+    whole: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
     announce: Callable[[Cost], object] | None = None,
@@ -91,6 +94,10 @@ def predict(
             the spread, at least 2; 0 for the spread by one adjoint pass.
         others: whether other choices are solved as well.
         fix: whether other scales are looked for that keep the signal.
+        forward: whether gradients are left out, which takes a third of the time.
+        whole: whether of more than 256 tokens all is told that is told of fewer: besides values,
+            gradients and the loss also the spread over networks by the adjoint pass, tokens that
+            all differ, and a gradient that all tokens share.
         seed: of the Monte Carlo.
         progress: called with the share that is done.
         announce: called with what it will cost, before anything is solved.
@@ -130,16 +137,31 @@ def predict(
         key=named_key(key, "tokens"),
     )
 
-    def told(name: str) -> Progress | None:
-        return part_of(progress, *SHARES[name])
-
     stack, kinds = reading.stack, entering.groups
-    effort = Effort.of(stack, networks)
-    repeated = entering.ids is not None and entering.different < entering.count
+    effort = Effort.of(stack, networks, entering.count)
+    whole = whole or entering.count <= AT_ONCE
+    repeated = entering.ids is not None and entering.different < entering.count and whole
+    tops = {} if forward else dict(INDEPENDENT)
+    if tops and whole:
+        tops["shared"] = np.ones_like
+    found_loss = _TopOfLoss(reading, entering, named_key(seed, "predict"))
+    if tops and found_loss.possible:
+        tops["loss"] = found_loss
     if announce is not None:
         count = len(list(choices(stack, entering.cov))) if others else 0
-        announce(cost_of(stack, entering.cov, effort, repeated=repeated, others=count))
-    own = signals(stack, entering.cov, kinds, effort, named_key(key, "own"), progress=told("own"))
+        asked = Asked(len(tops), whole, repeated, count)
+        announce(cost_of(stack, entering.cov, effort, asked))
+    told = _shares(progress, distinct=repeated, variants=others)
+    own = signals(
+        stack,
+        entering.cov,
+        kinds,
+        effort,
+        named_key(key, "own"),
+        tops=tops,
+        adjoint=whole,
+        progress=told["own"],
+    )
     distinct: Mapping[str, Curve] = {}
     if repeated:
         other = distinct_tokens(reading, entering.count)
@@ -149,25 +171,15 @@ def predict(
             other.groups,
             effort,
             named_key(key, "own"),
-            top_gradient=None,
+            tops={},
             errors=False,
             like=own.curves,
-            progress=told("distinct"),
+            progress=told["distinct"],
         ).curves
-    common = signals(
-        stack,
-        entering.cov,
-        kinds,
-        replace(effort, copies=2),
-        named_key(key, "own"),
-        top_gradient=np.ones_like(entering.cov),
-        errors=False,
-        progress=told("shared"),
-    )
     found = ()
     if others:
         found = variants(
-            stack, entering.cov, kinds, effort, named_key(key, "variants"), told("variants")
+            stack, entering.cov, kinds, effort, named_key(key, "variants"), told["variants"]
         )
     design = None
     if fix:
@@ -183,8 +195,8 @@ def predict(
         quantities=words.quantities(stack, entering.cov, own.curves),
         curves=own.curves,
         distinct=distinct,
-        shared=common.curves["gradient"],
-        loss=_loss(reading, entering, own.cov, effort, seed, told("loss")),
+        shared=own.others["shared"]["gradient"] if "shared" in tops else None,
+        loss=found_loss.told(own),
         labels=labels_of(stack, entering.count, own.curves),
         depth=depth_in_words(stack, entering.count),
         collapse=_collapse(own.curves["overlap"], threshold),
@@ -195,6 +207,7 @@ def predict(
         warnings=(
             *entering.warnings,
             *words.warnings(reading, entering.count, own.curves, networks),
+            *words.left_out(entering.count, whole=whole, networks=networks),
         ),
     )
 
@@ -251,28 +264,43 @@ def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _loss(
-    reading: StackReading,
-    entering: Tokens,
-    cov: np.ndarray,
-    effort: Effort,
-    seed: int,
-    progress: Progress | None,
-) -> Loss | None:
-    top = loss_at_top(reading, entering, cov, named_key(seed, "predict"))
-    if top is None:
-        return None
-    back = signals(
-        reading.stack,
-        entering.cov,
-        entering.groups,
-        effort,
-        named_key(named_key(seed, "predict"), "own"),
-        top_gradient=top.gradient,
-        errors=False,
-        progress=progress,
-    )
-    return told_loss(top, back.curves)
+class _TopOfLoss:
+    """What the loss sends to the top, found when C there is known."""
+
+    def __init__(self, reading: StackReading, entering: Tokens, key: Key):
+        self._reading, self._entering, self._key = reading, entering, key
+        self._found: LossAtTop | None = None
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is a readout, and words to come."""
+        return loss_is_known(self._reading, self._entering)
+
+    def __call__(self, cov: np.ndarray) -> np.ndarray:
+        """B at the top."""
+        self._found = loss_at_top(self._reading, self._entering, cov, self._key)
+        assert self._found is not None
+        return self._found.gradient
+
+    def told(self, own: Signals) -> Loss | None:
+        """The loss and its gradients, if they were sent back."""
+        if not self.possible:
+            return None
+        if self._found is None:
+            self(own.cov)
+            assert self._found is not None
+        return told_loss(self._found, own.others.get("loss", {}))
+
+
+def _shares(progress: Progress | None, **asked: bool) -> dict[str, Progress | None]:
+    """The progress of every part of the work that is asked for."""
+    parts = {name: size for name, size in PARTS.items() if asked.get(name, True)}
+    ends = np.cumsum(list(parts.values())) / sum(parts.values())
+    starts = (0.0, *ends[:-1])
+    return {
+        name: part_of(progress, float(start), float(end))
+        for name, start, end in zip(parts, starts, ends, strict=True)
+    }
 
 
 def _collapse(curve: Curve, threshold: float) -> Collapse:

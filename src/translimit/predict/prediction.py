@@ -45,7 +45,7 @@ class Prediction(Answer):
             "quantities": [_plain(one) for one in self.quantities],
             "curves": {name: one.to_json() for name, one in self.curves.items()},
             "distinct": {name: one.to_json() for name, one in self.distinct.items()},
-            "shared_gradient": self.shared.to_json(),
+            "shared_gradient": None if self.shared is None else self.shared.to_json(),
             "loss": None if self.loss is None else self.loss.to_json(),
             "labels": [_plain(one) for one in self.labels],
             "depth": list(self.depth),

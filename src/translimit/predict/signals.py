@@ -11,18 +11,28 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import ArrayInput, Key, Progress, named_key, part_of, solve, standard_error
+from translimit.core import Key, Progress, named_key, part_of, standard_error
 from translimit.describe import LatentAttention, Stack, attentions, effective_dim, score_std
-from translimit.limits.signal import Chain, Recursion, SignalPropagation, SignalSolution, spread
+from translimit.limits.signal import (
+    AT_ONCE,
+    TOGETHER,
+    Chain,
+    Recursion,
+    SignalPropagation,
+    Tops,
+    Watched,
+    spread,
+    watch,
+)
 from translimit.predict.curves import NOT_TOLD, Curve, floats
-from translimit.predict.measures import Measure, measure
+from translimit.predict.measures import Measure, looking, measure
 
 #: Scores above this deviation are extrapolated in the number of pairs.
 LARGE_SCORES = 0.5
@@ -51,33 +61,39 @@ class Effort:
     networks: int = 0
 
     @classmethod
-    def of(cls, stack: Stack, networks: int = 0) -> Effort:
-        """More samples where scores are larger.
+    def of(cls, stack: Stack, networks: int = 0, tokens: int = 0) -> Effort:
+        """More samples where scores are larger, fewer of more than 256 tokens.
 
         Args:
             stack: whose scores decide.
             networks: simulated networks.
+            tokens: how many enter.
         """
         widest = max((score_std(one, stack.dim) for one in attentions(stack)), default=0.0)
         pairs = 4 if widest <= LARGE_SCORES else 16 if widest <= WIDE_SCORES else 48
+        if tokens > AT_ONCE:
+            # So many queries tell one head's average better, and what is left is extrapolated.
+            return cls(pairs=min(pairs, 16), copies=4, networks=networks)
         return cls(pairs=pairs, networks=networks)
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What a stack does to tokens and to a gradient.
+    """What a stack does to tokens and to gradients.
 
     Attributes:
-        curves: by name, see `measure`.
-        cov: C after the last layer [n, n].
-        solution: of the recursion.
-        effort: how much was sampled.
+        curves: by name, see `measure`; gradients are those of the first at the top.
+        others: gradients of the others at the top, by its name and then by that of the curve.
+        cov: C after the last layer, mean over the copies that were passed first [n, n].
     """
 
     curves: Mapping[str, Curve]
+    others: Mapping[str, Mapping[str, Curve]]
     cov: Float[np.ndarray, "n n"]
-    solution: SignalSolution
-    effort: Effort
+
+
+#: Independent unit gradients of all tokens at the top.
+INDEPENDENT: Tops = MappingProxyType({"independent": lambda cov: np.eye(len(cov))})
 
 
 def signals(
@@ -87,8 +103,9 @@ def signals(
     effort: Effort,
     key: Key,
     *,
-    top_gradient: ArrayInput | Literal["identity"] | None = "identity",
+    tops: Tops = INDEPENDENT,
     errors: bool = True,
+    adjoint: bool = True,
     like: Mapping[str, Curve] | None = None,
     progress: Progress | None = None,
 ) -> Signals:
@@ -100,44 +117,75 @@ def signals(
         kinds: which of them are equal [n].
         effort: how much is sampled.
         key: of the sampling.
-        top_gradient: B at the top; None for no way back.
+        tops: gradients at the top from C after the last layer; none for no way back.
         errors: whether width and spread are computed besides the sampling.
+        adjoint: whether the spread is, where no networks are simulated.
         like: curves of the same stack whose width and spread are taken over.
         progress: called with the share that is done.
     """
+    large = any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack))
+    extrapolated = large and effort.pairs > 1
+    parts = {"limit": 4.0, "half": 2.0 * extrapolated, "bare": 0.0, "networks": 0.0}
+    if errors:
+        parts |= {"bare": 0.5, "networks": 4.0 * (adjoint or effort.networks > 0)}
+    ends = np.cumsum(list(parts.values())) / sum(parts.values())
+    shares = dict(zip(parts, zip((0.0, *ends[:-1]), ends, strict=True), strict=True))
+    # Those of the limit, for other solves as well.
+    fixed: Tops = {name: _Once(top) for name, top in tops.items()}
 
-    def solved(name: str, method: Recursion | Chain, score_factor: float = 1.0) -> SignalSolution:
+    def solved(
+        name: str, method: Recursion | Chain, score_factor: float = 1.0, copies: int | None = None
+    ) -> Watched:
         problem = SignalPropagation(
-            stack=stack, initial=cov, top_gradient=top_gradient, score_factor=score_factor
+            stack=stack, initial=cov, top_gradient=None, score_factor=score_factor
         )
-        return solve(problem, method, key=named_key(key, name), progress=told(name))
-
-    shares = {"limit": (0.0, 0.4), "half": (0.4, 0.6), "bare": (0.6, 0.7), "networks": (0.7, 1.0)}
+        return watch(
+            problem,
+            method,
+            key=named_key(key, name),
+            look=looking(kinds, apart=len(cov) <= AT_ONCE or isinstance(method, Chain)),
+            tops=fixed,
+            copies=copies,
+            progress=told(name),
+        )
 
     def told(name: str) -> Progress | None:
-        return part_of(progress, *shares[name])
+        return part_of(progress, *map(float, shares[name]))
 
-    single = len(cov) > MANY_TOKENS
+    single, many = len(cov) > MANY_TOKENS, len(cov) > AT_ONCE
     limit = solved("limit", Recursion(effort.pairs, effort.copies, single))
-    found = measure(limit, stack, kinds)
-    large = any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack))
-    half: dict[str, Measure] = {}
-    if large and effort.pairs > 1:
-        few = solved("half", Recursion(effort.pairs // 2, effort.copies, single))
-        half = measure(few, stack, kinds)
-    bare: dict[str, Measure] = {}
-    drawn: dict[str, Measure] = {}
+    half = bare = drawn = None
     spreads: dict[str, np.ndarray] = {}
+    if extrapolated:
+        # Of many tokens from fewer copies: they stand beside the error that is told.
+        method = Recursion(effort.pairs // 2, effort.copies, single)
+        half = solved("half", method, copies=TOGETHER if many else None)
     if errors and effort.networks:
-        drawn = measure(solved("networks", Chain(effort.networks)), stack, kinds)
+        drawn = solved("networks", Chain(effort.networks))
     elif errors:
-        bare = measure(solved("bare", Recursion(1, 2, single), 0.0), stack, kinds)
-        spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
+        # Without scores all heads are alike: one copy is all.
+        bare = solved("bare", Recursion(1, 2, single), 0.0, copies=1 if many else None)
+        if adjoint:
+            found = measure(limit, stack)
+            spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
+    named = tuple(tops) or ("",)
     ratio = len(cov) / effective_dim(stack)
-    curves = {
-        name: _curve(one, half.get(name), bare.get(name), drawn.get(name), spreads.get(name), ratio)
-        for name, one in found.items()
-    }
+
+    def curves_of(top: str, *, others: bool) -> dict[str, Curve]:
+        every = [
+            {} if one is None else measure(one, stack, top or None)
+            for one in (limit, half, bare, drawn)
+        ]
+        own = every[0]
+        if others:
+            own = {name: one for name, one in own.items() if name.startswith("gradient")}
+        told = [{name: one.get(name) for name in own} for one in every[1:]]
+        return {
+            name: _curve(one, *(row[name] for row in told), spreads.get(name), ratio)
+            for name, one in own.items()
+        }
+
+    curves = curves_of(named[0], others=False)
     if like is not None:
         curves = {
             name: replace(one, width=like[name].width, spread=like[name].spread)
@@ -145,7 +193,21 @@ def signals(
             else one
             for name, one in curves.items()
         }
-    return Signals(curves, limit.cov[-1], limit, effort)
+    others = {top: curves_of(top, others=True) for top in named[1:]}
+    return Signals(curves, others, limit.cov)
+
+
+class _Once:
+    """A gradient at the top, of the covariance that comes first."""
+
+    def __init__(self, top: Callable[[np.ndarray], np.ndarray]):
+        self._top = top
+        self._found: np.ndarray | None = None
+
+    def __call__(self, cov: np.ndarray) -> np.ndarray:
+        if self._found is None:
+            self._found = self._top(cov)
+        return self._found
 
 
 def _curve(

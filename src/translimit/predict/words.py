@@ -219,10 +219,29 @@ def warnings(
             f"one network's overlap differs from the limit by up to {worst:.2g} (one standard "
             "error)"
         )
-    if not curves["overlap"].spread:
+    latent = any(isinstance(one, LatentAttention) for one in attentions(stack))
+    if latent and not networks:
         found.append("the spread over networks is not told for latent attention: ask for networks")
     found += [f"ignored: {text}" for text in reading.ignored]
     return tuple(found)
+
+
+def left_out(tokens: int, *, whole: bool, networks: int) -> tuple[str, ...]:
+    """What is not told of so many tokens unless it is asked for.
+
+    Args:
+        tokens: how many enter.
+        whole: whether all is told.
+        networks: how many were simulated.
+    """
+    if whole:
+        return ()
+    spread = "" if networks else "the spread over networks (so errors are those of a mean over "
+    spread = spread and f"{spread}networks), "
+    return (
+        f"of {tokens} tokens these are left out: {spread}tokens that all differ, a gradient that "
+        "all tokens share; --whole (whole=True) tells them",
+    )
 
 
 def _attention(one: Attention | LatentAttention) -> tuple[str, ...]:

@@ -44,3 +44,11 @@ from .reduced import ScaleFactors as ScaleFactors
 from .solution import SignalSolution as SignalSolution
 from .spreads import Spread as Spread
 from .spreads import spread as spread
+from .summaries import Summary as Summary
+from .watching import AT_ONCE as AT_ONCE
+from .watching import TOGETHER as TOGETHER
+from .watching import Gradients as Gradients
+from .watching import Tops as Tops
+from .watching import Watched as Watched
+from .watching import copies_at_once as copies_at_once
+from .watching import watch as watch

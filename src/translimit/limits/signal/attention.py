@@ -28,22 +28,31 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.core import Key, lower_product, lower_square
-from translimit.describe import Attention
+from translimit.describe import Attention, LatentAttention
 from translimit.limits.signal.heads import (
     Mixer,
+    capped,
     entry_variances,
     log_weights,
-    scores,
+    prepared,
+    score_products,
     value_gain,
     visible,
     weights,
 )
-from translimit.limits.signal.norms import factor, inverse_norms, overlaps, scaled
+from translimit.limits.signal.norms import (
+    FEW_TOKENS,
+    factor,
+    inverse_norms,
+    overlaps,
+    row_blocks,
+    scaled,
+)
 from translimit.limits.signal.seeds import normals
 from translimit.limits.signal.slopes import accumulate
 
-#: Up to so many tokens whole products cost no more than those of triangles.
-FEW_TOKENS = 128
+#: Columns of the gradients and values that are drawn for the way back of many tokens.
+DRAWN = 32
 
 
 class Mixed(NamedTuple):
@@ -65,11 +74,11 @@ class Mixed(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Gram matrices of gradients below attention.
+    """Gram matrices of gradients below attention, for each of those above it.
 
     Attributes:
-        below: of the tokens that it reads [n, n].
-        value: sigma_V^2 E |dW_V|^2, which is also that of W_O.
+        below: of the tokens that it reads [m, n, n].
+        value: sigma_V^2 E |dW_V|^2, which is also that of W_O [m].
         query: of W_Q.
         key: of W_K.
     """
@@ -121,12 +130,16 @@ def mix(
     where = seen / max(int(seen.sum()), 1)
 
     def body(index: Array, total: Mixed) -> Mixed:
-        log_p = _pair(mixer, causal, read, key, index, pairs, score_factor)
-        p = jnp.exp(log_p)
-        entropy = -jnp.sum(jnp.where(p > 0, p * log_p, 0.0), axis=2)
+        rows = _pair(mixer, causal, read, key, index, pairs, score_factor)
+        every = [jnp.exp(log_p) for log_p in rows]
+        entropies = [
+            -jnp.sum(jnp.where(p > 0, p * log_p, 0.0), axis=2)
+            for p, log_p in zip(every, rows, strict=True)
+        ]
+        entropy = jnp.concatenate(entropies, axis=1)
         mean = entropy @ where
-        squares = jnp.sum(p**2, axis=(0, 2))
-        out = _gram(p, read.value, causal)
+        squares = jnp.concatenate([jnp.sum(p**2, axis=(0, 2)) for p in every])
+        out = _gram(_whole(every), read.value, causal)
         added = Mixed(out, jnp.sum(entropy, axis=0), squares, jnp.sum(mean), mean @ mean)
         return Mixed(*(old + new for old, new in zip(total, added, strict=True)))
 
@@ -136,8 +149,12 @@ def mix(
     return mean._replace(out=value_gain(mixer, dim) * mean.out)
 
 
-def _square(x: Array) -> Array:
-    return x @ x.T
+def _whole(rows: list[Array]) -> Float[Array, "heads n n"]:
+    """Weights from blocks of rows, whose missing columns are zero."""
+    if len(rows) == 1:
+        return rows[0]
+    n = rows[-1].shape[-1]
+    return jnp.concatenate([jnp.pad(p, ((0, 0), (0, 0), (0, n - p.shape[2]))) for p in rows], 1)
 
 
 def _gram(p: Float[Array, "2 n n"], root: Float[Array, "n n"], causal: bool) -> Float[Array, "n n"]:
@@ -184,7 +201,8 @@ def pull_average(
 
     def returned(root: Array, squares: tuple[Array, Array], index: Array) -> Array:
         read = reading._replace(query=root, nope=root, rope=root, value=root, squares=squares)
-        return _gram(jnp.exp(_pair(mixer, causal, read, key, index, pairs)), root, causal)
+        rows = _pair(mixer, causal, read, key, index, pairs)
+        return _gram(_whole([jnp.exp(log_p) for log_p in rows]), root, causal)
 
     def body(index: Array, total: tuple[Array, tuple[Array, Array]]) -> Any:
         _, back = jax.vjp(functools.partial(returned, index=index), reading.value, reading.squares)
@@ -215,78 +233,110 @@ def pull(
     dim: int,
     causal: bool,
     cov: Float[Array, "n n"],
-    grad: Float[Array, "n n"],
+    grads: Float[Array, "m n n"],
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
     single: bool = False,
 ) -> Pulled:
-    """Gradients below attention from those above it.
+    """Gradients below attention from those above it, several on one way.
 
     Args:
         mixer: the attention.
         dim: of the tokens.
         causal: whether a token sees only itself and the tokens before it.
         cov: K, of what it reads.
-        grad: B, of the gradient of its output.
+        grads: matrices B, of gradients of its output.
         key: of heads, which need not be those of the way forward.
         pairs: how many antithetic pairs are drawn, at least 1.
         score_factor: what all scores are multiplied with.
         single: whether heads are computed in float32; their averages never are.
     """
     read = _cast(_reading(mixer, dim, cov), single)
-    dtype = read.value.dtype
-    above, arriving = factor(grad).astype(dtype), grad.astype(dtype)
-    n, heads = len(cov), mixer.heads
+    dtype, n, heads, entries = read.value.dtype, len(cov), mixer.heads, mixer.head_dim
+    above, arriving = jax.vmap(factor)(grads).astype(dtype), grads.astype(dtype)
     values = mixer.values if isinstance(mixer, Attention) else mixer.value_dim
-    gain = value_gain(mixer, dim)
-    # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
-    share = math.sqrt(gain / (heads * values))
-    turning = read.turning
+    gain, turning, blocks = value_gain(mixer, dim), read.turning, row_blocks(causal, n)
     # Of many tokens the drawn gradients stand for all: the way back is linear in B.
     whole = n <= 2 * values
+    # Any number of drawn values has the same second moments.
+    few = values if n <= FEW_TOKENS else min(values, DRAWN)
+    ups = few if whole else values
+    latent = isinstance(mixer, LatentAttention)
+    asks_latent = isinstance(mixer, LatentAttention) and mixer.query_rank is not None
+    of_latent = overlaps(cov) if latent else cov
+    of_query = of_latent if asks_latent else cov
+    # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
+    share = math.sqrt(gain / (heads * few))
 
     def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
         number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
-        drawn = normals(key, index, (n, 2 * mixer.head_dim + 2 * values), dtype)
-        q, k = _queries_and_keys(read, drawn[:, : 2 * mixer.head_dim])
-        up, value = jnp.split(drawn[:, 2 * mixer.head_dim :], 2, axis=1)
-        drawn_up, value = above @ up, read.value @ value
-        up = share * drawn_up
+        drawn = normals(key, index, (n, 2 * entries + ups + few), dtype)
+        up = above @ drawn[:, 2 * entries : 2 * entries + ups]
+        value = read.value @ drawn[:, 2 * entries + ups :]
+        (q, k), prepare = jax.vjp(
+            functools.partial(prepared, mixer, squares=read.squares),
+            *_queries_and_keys(read, drawn[:, : 2 * entries]),
+        )
 
-        def head(sign: Array) -> tuple[Array, ...]:
-            p, back = jax.vjp(
-                lambda q, k: weights(mixer, causal, q, k, read.squares, number, bias, score_factor),
-                sign * q,
-                k,
-            )
-            to_q, to_k = back(up @ value.T)
-            keyed = to_k * read.key_variance
-            return (
-                p.T @ arriving @ p if whole else _square(p.T @ drawn_up) / values,
-                (to_q * read.query_variance) @ to_q.T,
-                keyed[:, turning:] @ to_k[:, turning:].T,
-                keyed[:, :turning] @ to_k[:, :turning].T,
-            )
+        def head(sign: Array) -> tuple[Array, Array, Array]:
+            to_q, to_k, rows = [], jnp.zeros((len(grads), n, entries), dtype), []
+            below = jnp.zeros((len(grads), n, 0 if whole else values), dtype)
+            for low, high in blocks:
 
-        added = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
-        return tuple(old + jnp.sum(new, axis=0) for old, new in zip(total, added, strict=True))
+                def look(products: Array, low: int = low) -> Array:
+                    scores = capped(mixer, sign * score_factor * products)
+                    return jnp.exp(log_weights(mixer, causal, scores, number, bias, low))
 
-    zero = (jnp.zeros((n, n)),) * 4
-    total = jax.lax.fori_loop(0, pairs, body, zero)
-    value, query, nope, rope = (one / (2 * pairs) for one in total)
-    value, query, nope, rope = gain * value, heads * query, heads * nope, heads * rope
-    if isinstance(mixer, Attention):
-        below = value + query + nope
-        k_sum = jnp.sum(nope * cov)
-        return Pulled(below, jnp.sum(value * cov), jnp.sum(query * cov), k_sum)
+                p, back = jax.vjp(look, score_products(mixer, q[low:high], k[:high]))
+                arrived = share * up[:, low:high, :few] @ value[:high].T
+                slopes = mixer.score_scale * jax.vmap(lambda one: back(one)[0])(arrived)
+                to_q.append(slopes @ k[:high])
+                to_k = to_k.at[:, :high].add(jnp.swapaxes(slopes, 1, 2) @ q[low:high])
+                if whole:
+                    rows.append(p[None])
+                else:
+                    below = below.at[:, :high].add(p.T @ up[:, low:high])
+            if whole:
+                p = _whole(rows)[0]
+                below = p.T @ arriving @ p
+            return below, *jax.vmap(prepare)((jnp.concatenate(to_q, axis=1), to_k))
+
+        below, to_q, to_k = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
+        keyed = to_k * read.key_variance
+        value = jnp.sum(below, axis=0) if whole else _products(below, below) / values
+        value, query = gain * value, heads * _products(to_q * read.query_variance, to_q)
+        nope = heads * _products(keyed[..., turning:], to_k[..., turning:])
+        through, direct, sums = value + nope, jnp.zeros(()), _sums(nope, of_latent)
+        if latent:
+            rope = heads * _products(keyed[..., :turning], to_k[..., :turning])
+            direct, sums = rope, sums + _sums(rope, cov)
+        if asks_latent:
+            through = through + query
+        else:
+            direct = direct + query
+        told = (_sums(value, of_latent), _sums(query, of_query), sums)
+        added = (through, direct, *told) if latent else (through + direct, *told)
+        return tuple(old + new for old, new in zip(total, added, strict=True))
+
+    grams = (jnp.zeros(grads.shape),) * (2 if latent else 1)
+    total = jax.lax.fori_loop(0, pairs, body, (*grams, *(jnp.zeros(len(grads)),) * 3))
+    *grams, value, query, keys = (one / (2 * pairs) for one in total)
     # Through the latents, which divide by the norms of what they read.
-    s, r = inverse_norms(cov), overlaps(cov)
-    asked = query if mixer.query_rank is None else scaled(query, s)
-    below = scaled(value + nope, s) + asked + rope
-    of_query = cov if mixer.query_rank is None else r
-    keys = jnp.sum(nope * r) + jnp.sum(rope * cov)
-    return Pulled(below, jnp.sum(value * r), jnp.sum(query * of_query), keys)
+    below = scaled(grams[0], inverse_norms(cov)) + grams[1] if latent else grams[0]
+    return Pulled(below, value, query, keys)
+
+
+def _products(
+    left: Float[Array, "signs m n entries"], right: Float[Array, "signs m n entries"]
+) -> Float[Array, "m n n"]:
+    """sum over signs of X Y^T."""
+    left, right = (jnp.concatenate(list(one), axis=2) for one in (left, right))
+    return left @ jnp.swapaxes(right, 1, 2)
+
+
+def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
+    return jnp.sum(grams * cov, axis=(1, 2))
 
 
 def draw_group(
@@ -366,10 +416,14 @@ def _pair(
     index: Array,
     pairs: Array,
     score_factor: Array | float = 1.0,
-) -> Float[Array, "2 n n"]:
-    """Logarithms of the attention weights of an antithetic pair of heads."""
-    shape = len(read.query), 2 * mixer.head_dim
-    q, k = _queries_and_keys(read, normals(key, index, shape, read.value.dtype))
+) -> list[Float[Array, "2 rows columns"]]:
+    """Logarithms of the attention weights of an antithetic pair of heads, in blocks of rows."""
+    n = len(read.query)
+    drawn = normals(key, index, (n, 2 * mixer.head_dim), read.value.dtype)
+    q, k = prepared(mixer, *_queries_and_keys(read, drawn), read.squares)
     head, bias = spaced(mixer, index, pairs, mixer.heads, key), jax.random.fold_in(key, index)
-    products = scores(mixer, q, k, read.squares, score_factor)
-    return log_weights(mixer, causal, jnp.stack([products, -products]), head, bias)
+    found = []
+    for low, high in row_blocks(causal, n):
+        one = capped(mixer, score_factor * score_products(mixer, q[low:high], k[:high]))
+        found.append(log_weights(mixer, causal, jnp.stack([one, -one]), head, bias, low))
+    return found

@@ -75,25 +75,21 @@ def weights(
         key: of a bias that is drawn.
         factor: what scores are multiplied with.
     """
-    products = scores(mixer, q, k, squares, factor)
-    return jnp.exp(log_weights(mixer, causal, products, head, key))
+    asked, told = prepared(mixer, q, k, squares)
+    products = factor * score_products(mixer, asked, told)
+    return jnp.exp(log_weights(mixer, causal, capped(mixer, products), head, key))
 
 
-def scores(
-    mixer: Mixer,
-    q: Float[Array, "n d"],
-    k: Float[Array, "n d"],
-    squares: tuple[Array, Array],
-    factor: Array | float = 1.0,
-) -> Float[Array, "n n"]:
-    """Scores of one head before biases and masks: odd in its queries, whatever the norms and caps.
+def prepared(
+    mixer: Mixer, q: Float[Array, "n d"], k: Float[Array, "n d"], squares: tuple[Array, Array]
+) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
+    """Queries and keys behind their norms and rotary positions: odd in each.
 
     Args:
         mixer: the attention.
         q: queries.
         k: keys.
         squares: expected mean squares of queries and keys, for a norm over all heads.
-        factor: what they are multiplied with, before a cap.
     """
     norm = mixer.qk_norm if isinstance(mixer, Attention) else None
     if norm is not None and not norm.turned:
@@ -101,27 +97,59 @@ def scores(
     q, k = _turned(mixer, q), _turned(mixer, k)
     if norm is not None and norm.turned:
         q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
-    products = factor * mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
+    return q, k
+
+
+def score_products(
+    mixer: Mixer, q: Float[Array, "rows d"], k: Float[Array, "columns d"]
+) -> Float[Array, "rows columns"]:
+    """Scores before a cap, biases and masks.
+
+    Args:
+        mixer: the attention.
+        q: prepared queries.
+        k: prepared keys.
+    """
+    return mixer.score_scale * jnp.matmul(q, k.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def capped(
+    mixer: Mixer, products: Float[Array, "*heads rows columns"]
+) -> Float[Array, "*heads rows columns"]:
+    """Scores behind their cap, if there is one.
+
+    Args:
+        mixer: the attention.
+        products: scores.
+    """
     cap = mixer.scores.softcap
     return products if cap is None else cap * jnp.tanh(products / cap)
 
 
 def log_weights(
-    mixer: Mixer, causal: bool, products: Float[Array, "*heads n n"], head: Array, key: Key
-) -> Float[Array, "*heads n n"]:
+    mixer: Mixer,
+    causal: bool,
+    products: Float[Array, "*heads rows columns"],
+    head: Array,
+    key: Key,
+    first: int = 0,
+) -> Float[Array, "*heads rows columns"]:
     """Logarithms of attention weights; minus infinity where a key is not seen.
 
     Args:
         mixer: the attention.
         causal: whether a token sees only itself and the tokens before it.
-        products: scores of heads with the same biases.
+        products: capped scores of heads with the same biases, for the first keys.
         head: their number, for biases that differ by head.
         key: of a bias that is drawn.
+        first: number of the first query.
     """
-    shape, n = mixer.scores, products.shape[-1]
+    shape, (rows, columns) = mixer.scores, products.shape[-2:]
+    at = slice(first, first + rows), slice(0, columns)
+    n = max(first + rows, columns)
     if shape.slopes or shape.bias_std > 0:
-        products = products + _bias(shape, causal, n, head, key).astype(products.dtype)
-    products = jnp.where(visible(shape, causal, n), products, -jnp.inf)
+        products = products + _bias(shape, causal, n, at, head, key).astype(products.dtype)
+    products = jnp.where(visible(shape, causal, n)[at], products, -jnp.inf)
     if not shape.sink:
         return jax.nn.log_softmax(products, axis=-1)
     most = jax.lax.stop_gradient(jnp.maximum(jnp.max(products, axis=-1, keepdims=True), 0.0))
@@ -167,10 +195,12 @@ def _turned(mixer: Mixer, x: Array) -> Array:
     return jnp.concatenate([*turned, rest], axis=1)
 
 
-def _bias(shape: Scores, causal: bool, n: int, head: Array, key: Key) -> Array:
-    """What is added to the scores of a head."""
-    total = jnp.zeros((n, n))
-    distance = np.arange(n)[None, :] - np.arange(n)[:, None]
+def _bias(
+    shape: Scores, causal: bool, n: int, at: tuple[slice, slice], head: Array, key: Key
+) -> Array:
+    """What is added to the scores of a head, for some queries and keys."""
+    distance = (np.arange(n)[None, :] - np.arange(n)[:, None])[at]
+    total = jnp.zeros(distance.shape)
     if shape.slopes:
         total = total + jnp.asarray(shape.slopes)[head % len(shape.slopes)] * distance
     if shape.bias_std > 0:

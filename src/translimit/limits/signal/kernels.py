@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from translimit.core import ArgumentError, in_float64, kept_jit, nearest, require_real
 from translimit.describe import Activation
-from translimit.limits.signal.norms import lengths
+from translimit.limits.signal.norms import lengths, row_blocks
 
 #: Kernel, derivative kernel, and the derivative of the kernel to the variance of u.
 _Three: TypeAlias = tuple[Array, Array, Array]
@@ -97,7 +97,7 @@ def kernels(
     closed = _CLOSED.get(activation)
     if closed is None:
         a, b, _ = _coefficients(activation, stds)
-        kernel, derivative = _series(((a, a), (b, b)), rho)
+        kernel, derivative = _series(((a, a), (b, b)), rho, symmetric=True)
         return kernel, derivative
     return closed(stds[:, None], stds[None, :], rho)[:2]
 
@@ -117,7 +117,7 @@ def kernel_slopes(
     closed = _CLOSED.get(activation)
     if closed is None:
         a, b, c = _coefficients(activation, stds)
-        kernel, derivative, slope = _series(((a, a), (b, b), (c, a)), rho)
+        kernel, derivative, slope = _series(((a, a), (b, b), (c, a)), rho, symmetric=False)
         return kernel, derivative, slope
     return closed(stds[:, None], stds[None, :], rho)
 
@@ -129,19 +129,36 @@ def _stds_and_overlaps(cov: Array) -> tuple[Array, Array]:
     return stds, jnp.where((stds[:, None] > 0) & (stds[None, :] > 0), rho, 0.0)
 
 
-def _series(factors: tuple[tuple[Array, Array], ...], rho: Array) -> list[Array]:
-    """sum_k f_k(s_i) g_k(s_j) rho^k for pairs of coefficients [tokens, terms], by Horner."""
-    left, right = (jnp.stack([pair[side] for pair in factors]) for side in (0, 1))
-    tails = jnp.cumsum(jnp.max(left[:2] ** 2, axis=1)[:, ::-1], axis=1)[:, ::-1]
-    terms = jnp.max(jnp.sum(tails > LEFT_OUT * tails[:, :1], axis=1))
+def _series(
+    factors: tuple[tuple[Array, Array], ...], rho: Array, *, symmetric: bool
+) -> list[Array]:
+    """sum_k f_k(s_i) g_k(s_j) rho^k for pairs of coefficients [tokens, terms], by Horner.
 
-    def body(step: Array, total: Array) -> Array:
-        row = terms - 1 - step
-        f, g = left[:, :, row], right[:, :, row]
-        return total * rho + f[:, :, None] * g[:, None, :]
+    Of many tokens in blocks of rows, which stay near the processor, and of symmetric sums (f = g)
+    the lower half. One loop for each sum: what nobody reads is not computed.
+    """
+    tails = [jnp.cumsum(jnp.max(f**2, axis=0)[::-1])[::-1] for f, _ in factors[:2]]
+    terms = jnp.max(jnp.stack([jnp.sum(tail > LEFT_OUT * tail[0]) for tail in tails]))
+    blocks = row_blocks(True, len(rho))
 
-    total = jnp.zeros((len(factors), *rho.shape), rho.dtype)
-    return list(jax.lax.fori_loop(0, terms, body, total))
+    def rows(f: Array, g: Array, low: int, high: int) -> Array:
+        last = high if symmetric else len(rho)
+        own, left, right = rho[low:high, :last], f[low:high].T, g[:last].T
+
+        def body(step: Array, total: Array) -> Array:
+            at = terms - 1 - step
+            return total * own + left[at][:, None] * right[at][None, :]
+
+        total = jax.lax.fori_loop(0, terms, body, jnp.zeros_like(own))
+        return jnp.pad(total, ((0, 0), (0, len(rho) - last)))
+
+    def whole(f: Array, g: Array) -> Array:
+        total = jnp.concatenate([rows(f, g, low, high) for low, high in blocks])
+        if not symmetric or len(blocks) == 1:
+            return total
+        return jnp.tril(total) + jnp.tril(total, -1).T
+
+    return [whole(f, g) for f, g in factors]
 
 
 def _coefficients(activation: Activation, stds: Array) -> _Three:

@@ -13,9 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import AnyArray
+from translimit.core import AnyArray, quick_cholesky
 from translimit.describe import Normalisation
 
+#: Up to so many tokens a whole matrix is quicker than its triangles and blocks of rows.
+FEW_TOKENS = 128
+#: Blocks of rows of many tokens.
+BLOCKS = 4
 #: Relative jitter of Cholesky factors.
 JITTER = 1e-7
 
@@ -47,11 +51,11 @@ def square_scale(norm: Normalisation | None, square: float) -> float:
     return norm.gain**2 / total if total > 0 else 0.0
 
 
-def scaled(matrix: Float[Array, "n n"], s: Float[Array, " n"]) -> Float[Array, "n n"]:
+def scaled(matrix: Float[Array, "*m n n"], s: Float[Array, " n"]) -> Float[Array, "*m n n"]:
     """S_i s_j times a matrix.
 
     Args:
-        matrix: of pairs of tokens.
+        matrix: of pairs of tokens, or several.
         s: of the tokens.
     """
     return matrix * (s[:, None] * s[None, :])
@@ -115,7 +119,23 @@ def factor(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
     n = cov.shape[0]
     r = overlaps(cov)
     r = r.at[jnp.arange(n), jnp.arange(n)].set(1.0)
-    return lengths(cov)[:, None] * jnp.linalg.cholesky(r + JITTER * jnp.eye(n))
+    cholesky = jnp.linalg.cholesky if n <= FEW_TOKENS else quick_cholesky
+    return lengths(cov)[:, None] * cholesky(r + JITTER * jnp.eye(n))
+
+
+def row_blocks(causal: bool, n: int) -> list[tuple[int, int]]:
+    """First and last row, exclusive, of blocks of rows whose columns end with them.
+
+    Of many tokens under a mask what lies beyond the last column of a block is nearly all zero.
+
+    Args:
+        causal: whether columns beyond the diagonal are zero, or known by symmetry.
+        n: rows.
+    """
+    if not causal or n <= FEW_TOKENS:
+        return [(0, n)]
+    edges = [n * place // BLOCKS for place in range(BLOCKS + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def root(cov: Float[Array, "n n"], width: int) -> Float[Array, "n width"]:

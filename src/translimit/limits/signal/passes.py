@@ -69,6 +69,20 @@ class Forward(NamedTuple):
     steps: list[Step]
 
 
+class Back(NamedTuple):
+    """The way back, of one or several gradients at the top.
+
+    Attributes:
+        grams: B at the levels that were asked for [copies, levels, m, n, n].
+        squares: tr B / n at all levels [copies, levels, m].
+        weights: squares of weights' gradients [copies, layers, m, groups].
+    """
+
+    grams: np.ndarray
+    squares: np.ndarray
+    weights: np.ndarray
+
+
 def pass_forward(
     stack: Stack,
     covs: list[Any],
@@ -80,6 +94,7 @@ def pass_forward(
     keep: bool,
     score_factor: float = 1.0,
     single: bool = False,
+    first: int = 0,
     progress: Callable[[float], object] | None,
 ) -> Forward:
     """Pass all layers.
@@ -94,18 +109,22 @@ def pass_forward(
         keep: whether sub-blocks are kept for the way back.
         score_factor: what all scores are multiplied with.
         single: whether heads are computed in float32.
+        first: number of the first copy, where others are passed apart.
         progress: told after every layer.
     """
-    share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), len(covs)
+    share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), first + len(covs)
     at, steps, told, words = {0: covs}, [], [], words_of(key)
     for number, layer in enumerate(stack.layers):
         passed: list[list[Passed]] = []
         for place, block in enumerate(layer):
-            seeds = copy_seeds(words, copies, 0, number, place)
+            seeds = copy_seeds(words, copies, 0, number, place)[first:]
             if tokens is None:
                 given = (block, stack.dim, stack.causal, share, single)
                 every = zip(covs, seeds, strict=True)
-                ones = [_forward(*given, *one, pairs[number], score_factor) for one in every]
+                ones = [
+                    _sharing(block, cov, _forward(*given, cov, seed, pairs[number], score_factor))
+                    for cov, seed in every
+                ]
             else:
                 given = (block, stack.free_dim, stack.dim, stack.causal)
                 both = [
@@ -133,36 +152,47 @@ def pass_backward(
     *,
     score_factor: float = 1.0,
     single: bool = False,
+    first: int = 0,
     progress: Callable[[float], object] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return through all layers: B [copies, levels, n, n] and squares of weights' gradients.
+) -> Back:
+    """Return through all layers.
 
     Args:
         stack: the stack.
         steps: of the way forward.
-        grads: B at the top, of every copy [n, n].
+        grads: B at the top, of every copy [m, n, n].
         key: of heads and routers.
         levels: at which B is wanted.
         score_factor: what all scores are multiplied with.
         single: whether heads are computed in float32.
+        first: number of the first copy, where others are passed apart.
         progress: told after every layer.
     """
     share, count, wanted = stack.free_dim / stack.dim, len(stack.layers), set(levels.tolist())
-    at, copies, words = {count: grads}, len(grads), words_of(key)
-    squares = np.zeros((copies, count, len(GROUPS)))
+    at, words = {count: grads}, words_of(key)
+    many = len(grads[0])
+    weights = np.zeros((len(grads), count, many, len(GROUPS)))
+    squares = np.zeros((len(grads), count + 1, many))
+    squares[:, count] = [np.trace(np.asarray(b), axis1=1, axis2=2) / b.shape[-1] for b in grads]
+    told: list[tuple[int, int, list[Returned]]] = []
     for step in reversed(steps):
         number, given = step.layer, (step.block, stack.dim, stack.causal, share, single)
-        seeds = copy_seeds(words, copies, 1, number, step.place)
+        seeds = copy_seeds(words, first + len(grads), 1, number, step.place)[first:]
         every = zip(step.passed, grads, seeds, strict=True)
         returned = [_backward(*given, *one, step.pairs, score_factor) for one in every]
         grads = [one.below for one in returned]
-        squares[:, number] += np.stack([one.weights for one in returned])
+        told.append((number, step.place, [one._replace(below=None) for one in returned]))
         if step.place == 0:
             if number in wanted:
                 at[number] = grads
             if progress is not None:
+                jax.block_until_ready(grads[0])
                 progress(1.0 - number / count)
-    return _stacked(at, levels), squares
+    for number, place, ones in told:
+        weights[:, number] += np.stack([one.weights for one in ones])
+        if place == 0:
+            squares[:, number] = np.stack([one.square for one in ones])
+    return Back(_stacked(at, levels), squares, weights)
 
 
 def together(calls: Iterable[Callable[[], object]]) -> None:
@@ -183,14 +213,14 @@ def together(calls: Iterable[Callable[[], object]]) -> None:
         list(pool.map(one, calls))
 
 
-def compile_programs(stack: Stack, n: int, single: bool, *, back: bool) -> None:
+def compile_programs(stack: Stack, n: int, single: bool, *, back: int) -> None:
     """Compile the programs of a recursion at the same time, by small runs of them.
 
     Args:
         stack: the stack.
         n: tokens; above 256 a run costs more than is won.
         single: whether heads are computed in float32.
-        back: whether gradients return.
+        back: how many gradients return together.
     """
     if n > LARGEST_RUN:
         return
@@ -204,13 +234,22 @@ def compile_programs(stack: Stack, n: int, single: bool, *, back: bool) -> None:
         given = (block, stack.dim, stack.causal, stack.free_dim / stack.dim, single)
         parts = (cov,) * len(block.branches)
         passed = Passed(cov, cov, cov, cov, row, np.zeros(()), row, parts)  # pyright: ignore[reportArgumentType]
-        return lambda: _backward(*given, passed, cov, seed, 1, 1.0)
+        return lambda: _backward(*given, passed, np.stack([cov] * back), seed, 1, 1.0)
 
     kinds = list(dict.fromkeys(stack.sub_blocks))
     together([*map(forth, kinds), *(map(return_, kinds) if back else ())])
 
 
+def _sharing(block: SubBlock, cov: Any, passed: Passed) -> Passed:
+    """A sub-block that was passed, without second copies of what is equal."""
+    out = passed.parts[0] if len(passed.parts) == 1 else passed.out
+    total = passed.sum if block.norm_post is not None else passed.after
+    return passed._replace(before=cov, out=out, sum=total)
+
+
 def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
+    if len(levels) == 0:
+        return np.zeros((len(next(iter(at.values()))), 0))
     return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)
 
 
@@ -250,10 +289,10 @@ def _backward(
     share: float,
     single: bool,
     passed: Passed,
-    grad: Array,
+    grads: Array,
     seed: Array,
     pairs: Array,
     score_factor: Array | float,
 ) -> Returned:
     key = key_of(seed)
-    return backward(block, dim, causal, share, passed, grad, key, pairs, score_factor, single)
+    return backward(block, dim, causal, share, passed, grads, key, pairs, score_factor, single)

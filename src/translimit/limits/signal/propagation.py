@@ -243,15 +243,10 @@ def _solved(
     progress: Progress | None,
 ) -> SignalSolution:
     stack, copies, n = problem.stack, method.copies, len(problem.initial)
-    covs, x = [problem.initial] * copies, None
-    if isinstance(method, Chain):
-        cov = np.asarray(problem.initial)
-        fixed, seeds = fixed_part(stack, cov), copy_seeds(words_of(key), copies, 2)
-        x = [_tokens(stack, method.drawn, cov, fixed, seed) for seed in seeds]
-        covs = [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)]
+    covs, x = entering(problem, method, key)
     single = isinstance(method, Recursion) and method.float32
     if x is None:
-        compile_programs(stack, n, single, back=problem.top is not None)
+        compile_programs(stack, n, single, back=int(problem.top is not None))
     forward = pass_forward(
         stack,
         covs,
@@ -267,8 +262,8 @@ def _solved(
     grads = np.zeros((copies, 0, n, n))
     squares = np.zeros((copies, 0, len(GROUPS)))
     if problem.top is not None:
-        top, half = [problem.top] * copies, part_of(progress, 0.5, 1.0)
-        grads, squares = pass_backward(
+        top, half = [problem.top[None]] * copies, part_of(progress, 0.5, 1.0)
+        back = pass_backward(
             stack,
             forward.steps,
             top,
@@ -278,6 +273,7 @@ def _solved(
             single=single,
             progress=half,
         )
+        grads, squares = back.grams[:, :, 0], back.weights[:, :, 0]
     told = forward.summary
     return SignalSolution(
         ts=levels.astype(float),
@@ -294,6 +290,26 @@ def _solved(
         discretisation=error,
         samples=copies,
     )
+
+
+def entering(
+    problem: SignalPropagation, method: Recursion | Chain, key: Key, copies: range | None = None
+) -> tuple[list[np.ndarray], list[Array] | None]:
+    """What enters the first layer of every copy: C, and the tokens of drawn networks.
+
+    Args:
+        problem: the stack and its tokens.
+        method: how it is solved.
+        key: of the drawn tokens.
+        copies: which copies; all by default.
+    """
+    which, cov = range(method.copies) if copies is None else copies, np.asarray(problem.initial)
+    if isinstance(method, Recursion):
+        return [cov] * len(which), None
+    stack = problem.stack
+    fixed, seeds = fixed_part(stack, cov), copy_seeds(words_of(key), which.stop, 2)
+    x = [_tokens(stack, method.drawn, cov, fixed, seeds[one]) for one in which]
+    return [np.asarray(one @ one.T) / stack.dim for one in map(np.asarray, x)], x
 
 
 def pairs_by_layer(stack: Stack, method: Recursion | Chain) -> list[int]:

@@ -187,7 +187,7 @@ def _spread(
     every = np.arange(count + 1)
     by_layer = pairs_by_layer(stack, Recursion(pairs=pairs))
     initial = np.asarray(problem.initial)
-    compile_programs(stack, len(initial), single=False, back=False)
+    compile_programs(stack, len(initial), single=False, back=0)
     _compile(stack, len(initial), len(observables) * len(at))
     first = part_of(progress, 0.0, FORWARD)
     passed = pass_forward(stack, [initial], None, key, by_layer, every, keep=True, progress=first)

@@ -67,11 +67,13 @@ class Returned(NamedTuple):
     """Gradients that passed a sub-block backward.
 
     Attributes:
-        below: B of the tokens that entered [n, n].
-        weights: sigma_W^2 E |dW|^2 by group [groups], in the order of `GROUPS`.
+        below: B of the tokens that entered [m, n, n].
+        square: tr B / n [m].
+        weights: sigma_W^2 E |dW|^2 by group [m, groups], in the order of `GROUPS`.
     """
 
     below: Array
+    square: Array
     weights: Array
 
 
@@ -132,13 +134,13 @@ def backward(
     causal: bool,
     share: float,
     passed: Passed,
-    grad: Float[Array, "n n"],
+    grads: Float[Array, "m n n"],
     key: Key,
     pairs: Array,
     score_factor: Array | float = 1.0,
     single: bool = False,
 ) -> Returned:
-    """Pass a sub-block backward.
+    """Pass a sub-block backward, several gradients on one way.
 
     Args:
         block: the sub-block.
@@ -146,7 +148,7 @@ def backward(
         causal: whether a token sees only itself and the tokens before it.
         share: what is left of an output whose mean is removed.
         passed: the way forward.
-        grad: B above.
+        grads: matrices B above.
         key: of heads and routers.
         pairs: antithetic pairs of heads; so many times 16 routers.
         score_factor: what all scores are multiplied with.
@@ -155,13 +157,18 @@ def backward(
     cov = passed.before
     s_in = scales(block.norm_in, cov)
     read = scaled(cov, s_in)
-    above = scaled(grad, scales(block.norm_post, passed.sum))
-    arriving = block.branch**2 * scaled(above, scales(block.norm_out, passed.out))
-    told = dict.fromkeys(GROUPS, jnp.zeros(()))
-    below = jnp.zeros_like(cov)
+    above = grads
+    if block.norm_post is not None:
+        above = scaled(grads, scales(block.norm_post, passed.sum))
+    s_out = block.branch**2 * jnp.ones_like(cov)
+    if block.norm_out is not None:
+        s_out = scaled(s_out, scales(block.norm_out, passed.out))
+    arriving = s_out * above
+    told = dict.fromkeys(GROUPS, jnp.zeros(len(grads)))
+    below = jnp.zeros_like(above)
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
-        last = jnp.sum(arriving * passed.parts[number]) / share
+        last = _sums(arriving, passed.parts[number]) / share
         if isinstance(branch, (Attention, LatentAttention)):
             pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor, single)
             below = below + pulled.below
@@ -179,21 +186,29 @@ def backward(
                 shared, gate = beside
                 hidden.append((shared, gate.out * arriving))
                 router = router + gate.through_in * shared.out * arriving
-            below, told["router"] = below + router, told["router"] + jnp.sum(router * read)
+            below, told["router"] = below + router, told["router"] + _sums(router, read)
         for unit, gradient in hidden:
-            into, up = unit.through_in * gradient, unit.through_up * gradient
-            below = below + into + up
-            told["in"] = told["in"] + jnp.sum(into * read)
-            told["up"] = told["up"] + jnp.sum(up * read)
+            below = below + (unit.through_in + unit.through_up) * gradient
+            told["in"] = told["in"] + _sums(gradient, unit.through_in * read)
+            told["up"] = told["up"] + _sums(gradient, unit.through_up * read)
     below = block.residual**2 * above + scaled(below, s_in)
-    return Returned(below, jnp.stack([told[name] for name in GROUPS]))
+    square = jnp.trace(below, axis1=1, axis2=2) / len(cov)
+    return Returned(below, square, jnp.stack([told[name] for name in GROUPS], axis=1))
+
+
+def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
+    return jnp.sum(grams * cov, axis=(1, 2))
 
 
 def _router(
-    branch: Experts, dim: int, read: Array, grad: Array, key: Key, draws: Array
+    branch: Experts, dim: int, read: Array, grads: Float[Array, "m n n"], key: Key, draws: Array
 ) -> tuple[Array, Array, Units]:
-    """Gradient below the router, the overlap of routings, and the expert."""
+    """Gradients below the router, the overlap of routings, and the expert."""
     chosen = routing_overlap(branch, dim, read, key, draws)
     expert = units(branch.expert, dim, read)
     other = jax.random.fold_in(key, 1)
-    return pull_router(branch, dim, read, grad * expert.out, other, draws), chosen, expert
+
+    def below(changes: Array) -> Array:
+        return pull_router(branch, dim, read, changes, other, draws)
+
+    return jax.vmap(below)(grads * expert.out), chosen, expert

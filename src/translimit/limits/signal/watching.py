@@ -1,0 +1,188 @@
+r"""Numbers of a solved stack without its matrices: several gradients at the top on one way.
+
+`SignalPropagation` keeps C and B of every level, which of many tokens fill a memory. Here C is
+looked at level by level and forgotten, of B there is tr B / n alone, and all gradients at the top
+share the way forward, the heads of the way back and what is computed of these. Of many tokens two
+copies are passed at a time: what a copy needs for its way back is forgotten before the next.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+from translimit.core import Key, Progress, in_float64, part_of
+from translimit.limits.signal.passes import compile_programs, pass_backward, pass_forward
+from translimit.limits.signal.propagation import (
+    Chain,
+    Recursion,
+    SignalPropagation,
+    entering,
+    pairs_by_layer,
+)
+from translimit.limits.signal.sub_blocks import GROUPS
+from translimit.limits.signal.summaries import Summary
+
+#: Above so many tokens two copies are passed at a time.
+AT_ONCE = 256
+TOGETHER = 2
+
+#: Numbers of C of some copies and all levels: [copies, levels, n, n] to [copies, levels] by name.
+Look: TypeAlias = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+#: Gradients at the top by name, each from C of the last level, mean over copies.
+Tops: TypeAlias = Mapping[str, Callable[[np.ndarray], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients that returned from one at the top.
+
+    Attributes:
+        squares: tr B / n at every level [copies, levels].
+        weights: sigma_W^2 E |dW|^2 by layer and group [copies, layers, groups].
+    """
+
+    squares: Float[np.ndarray, "copies levels"]
+    weights: Float[np.ndarray, "copies layers groups"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Numbers of every copy.
+
+    Attributes:
+        told: what was looked at, by name [copies, levels].
+        mean_squares: of an entry of a token [copies, levels].
+        summary: what attention looks at and what branches add [copies, layers].
+        cov: C after the last layer, mean over the copies that were passed first [n, n].
+        gradients: by the name of what was at the top.
+        groups: names of the groups of weights.
+    """
+
+    told: Mapping[str, Float[np.ndarray, "copies levels"]]
+    mean_squares: Float[np.ndarray, "copies levels"]
+    summary: Summary
+    cov: Float[np.ndarray, "n n"]
+    gradients: Mapping[str, Gradients]
+    groups: tuple[str, ...] = GROUPS
+
+
+def watch(
+    problem: SignalPropagation,
+    method: Recursion | Chain,
+    *,
+    key: Key,
+    look: Look,
+    tops: Tops = MappingProxyType({}),
+    copies: int | None = None,
+    progress: Progress | None = None,
+) -> Watched:
+    """Solve a stack and keep numbers.
+
+    The numbers of a copy are those of `solve` for the same key.
+
+    Args:
+        problem: the stack and its tokens; its own gradient at the top is not sent back.
+        method: how it is solved.
+        key: of all that is drawn.
+        look: what is told of C.
+        tops: gradients at the top; none for the way forward alone.
+        copies: the first of the method's copies; all by default.
+        progress: called with the share that is done.
+    """
+    count = method.copies if copies is None else min(copies, method.copies)
+    told = functools.partial(
+        _watched, method=method, look=look, tops=tops, count=count, progress=progress
+    )
+    return in_float64(told, problem, key)
+
+
+def copies_at_once(copies: int, tokens: int) -> int:
+    """How many copies are passed at the same time.
+
+    Args:
+        copies: in all.
+        tokens: how many enter.
+    """
+    return copies if tokens <= AT_ONCE else min(copies, TOGETHER)
+
+
+def _watched(
+    problem: SignalPropagation,
+    key: Key,
+    *,
+    method: Recursion | Chain,
+    look: Look,
+    tops: Tops,
+    count: int,
+    progress: Progress | None,
+) -> Watched:
+    stack, n = problem.stack, len(problem.initial)
+    single = isinstance(method, Recursion) and method.float32
+    every, pairs = np.arange(len(stack.layers) + 1), pairs_by_layer(stack, method)
+    at_once = copies_at_once(count, n)
+    factor, above = problem.score_factor, None
+    cov, parts = np.asarray(problem.initial), list[Any]()
+    for first in range(0, count, at_once):
+        copies = range(first, min(first + at_once, count))
+        share = first / count, copies.stop / count
+        half = sum(share) / 2 if tops else share[1]
+        covs, x = entering(problem, method, key, copies)
+        if first == 0 and x is None:
+            compile_programs(stack, n, single, back=len(tops))
+        forward = pass_forward(
+            stack,
+            covs,
+            x,
+            key,
+            pairs,
+            every,
+            keep=bool(tops),
+            score_factor=factor,
+            single=single,
+            first=first,
+            progress=part_of(progress, share[0], half),
+        )
+        squares = np.diagonal(forward.covs, axis1=-2, axis2=-1).mean(axis=-1)
+        told = (squares, dict(look(forward.covs)), forward.summary)
+        if first == 0:
+            cov = forward.covs[:, -1].mean(axis=0)
+        if not tops:
+            parts.append(told)
+            continue
+        if above is None:
+            above = np.stack([top(cov) for top in tops.values()])
+        back = pass_backward(
+            stack,
+            forward.steps,
+            [above] * len(copies),
+            key,
+            np.zeros(0, int),
+            score_factor=factor,
+            single=single,
+            first=first,
+            progress=part_of(progress, half, share[1]),
+        )
+        parts.append((*told, back.squares, back.weights))
+    joined = [np.concatenate(column) for column in zip(*(part[3:] for part in parts), strict=True)]
+    gradients = {
+        name: Gradients(joined[0][:, :, place], joined[1][:, :, place])
+        for place, name in enumerate(tops)
+    }
+    looked = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
+    summaries = zip(*(part[2] for part in parts), strict=True)
+    return Watched(
+        looked,
+        np.concatenate([part[0] for part in parts]),
+        Summary(*map(np.concatenate, summaries)),
+        cov,
+        gradients,
+    )
