@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from translimit.describe import Activation, Attention, FeedForward, Stack, pre_norm_stack
-from translimit.limits.signal import Recursion, SignalPropagation
 from translimit.predict import Cost, predict
-from translimit.predict.cost import Solves, cost_of, operations, spread_operations
+from translimit.predict.cost import Asked, Solves, cost_of, operations, spread_operations
 from translimit.predict.signals import Effort
 
 LOOK = Attention(2, 32, 0.02, 0.02, 0.02, 0.02)
+ASKED = Asked(gradients=3, repeated=True)
 UNITS = FeedForward(256, Activation.GELU, 0.02, 0.02)
 
 
@@ -20,10 +22,10 @@ def stack(layers: int, *, attention: Attention = LOOK) -> Stack:
 
 
 def test_operations_have_the_orders_of_the_recursion() -> None:
-    one = Solves(pairs=8, copies=2, back=False)
+    one = Solves(pairs=8, copies=2, back=0)
     few, many = (operations(stack(1), n, one, single=False) for n in (4096, 8192))
     assert 7.0 < many / few < 8.0  # products of n x n matrices
-    assert operations(stack(1), 64, Solves(8, 4, back=False), single=False) == pytest.approx(
+    assert operations(stack(1), 64, Solves(8, 4, back=0), single=False) == pytest.approx(
         2 * operations(stack(1), 64, one, single=False)
     )
     assert operations(stack(1), 512, one, single=True) < operations(
@@ -40,24 +42,28 @@ def test_operations_have_the_orders_of_the_recursion() -> None:
 
 
 def test_a_cost_is_told_in_words() -> None:
-    cost = cost_of(stack(2), np.eye(8), Effort(4, 2), repeated=True, others=0)
+    cost = cost_of(stack(2), np.eye(8), Effort(4, 2), ASKED)
     assert cost.seconds > 0
     assert (
         cost.operations
-        < cost_of(stack(2), np.eye(8), Effort(4, 2), repeated=True, others=3).operations
+        < cost_of(stack(2), np.eye(8), Effort(4, 2), replace(ASKED, others=3)).operations
     )
     assert str(Cost(12.3, 2.34e9, 1e12)) == "about 12 s and 2.3 GB"
     assert str(Cost(240.0, 2.34e9, 1e12)) == "about 4 min and 2.3 GB"
 
 
-def test_memory_is_that_of_two_recursions() -> None:
-    """As measured: what the first has freed is resident while the second runs."""
+def test_memory_is_that_of_the_copies_that_are_passed_together() -> None:
     cov = np.eye(8)
-    problem = SignalPropagation(stack=stack(2), initial=cov)
-    cost = cost_of(stack(2), cov, Effort(4, 2), repeated=True, others=0)
-    assert cost.memory == pytest.approx(2 * problem.memory(Recursion(4, 2)))
-    wide = cost_of(stack(2), np.eye(32), Effort(4, 2), repeated=True, others=0)
+    cost = cost_of(stack(2), cov, Effort(4, 2), ASKED)
+    wide = cost_of(stack(2), np.eye(32), Effort(4, 2), ASKED)
     assert wide.memory == pytest.approx(16 * cost.memory)
+    assert cost_of(stack(4), cov, Effort(4, 2), ASKED).memory > cost.memory
+    # Of many tokens two at a time; nothing is kept where nothing returns.
+    many = np.eye(300)
+    costs = [cost_of(stack(9), many, Effort(4, copies), ASKED).memory for copies in (2, 6)]
+    assert costs[0] == costs[1]
+    forward = replace(ASKED, gradients=0, whole=False)
+    assert cost_of(stack(9), many, Effort(4, 2), forward).memory < costs[0] / 2
 
 
 def test_the_cost_is_told_once_and_first() -> None:

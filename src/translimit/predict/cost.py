@@ -1,13 +1,13 @@
 r"""What a prediction will cost, told before it starts: seconds and bytes, from sizes alone.
 
-Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward (of
-many tokens under a mask 2.5 n^3: what is zero is left out) and about 8 n^3 + 30 n^2 d backward, and
-some hundred for every entry of an n x n matrix; heads in single precision take half. How many a
-second this machine does is a part of what a product of two matrices does now (`REACHED`). Seconds
-are right within a factor of two or so.
+Operations are counted: of a pair of heads of n tokens and d entries, 8 n^3 + 6 n^2 d forward and,
+for every gradient, about 8 n^3 + 16 n^2 d backward (of many tokens under a mask 2.5 n^3 forward,
+and five eighths of the others: what is zero is left out), and some hundred for every entry of an
+n x n matrix; heads in single precision take half. How many a second this machine does is a part of
+what a product of two matrices does now (`REACHED`). Seconds are right within a factor of two or so.
 
-Memory is that of the two largest recursions: what the first has freed is still resident while the
-second runs.
+Memory is that of the copies that are passed at the same time: of every sub-block what enters it,
+what its branches add and, behind norms, the sums, and of every level C and the overlaps.
 
 Reference: documentation, "What the limits say about an architecture".
 """
@@ -23,10 +23,9 @@ from jaxtyping import Float
 from translimit.describe import Attention, Experts, LatentAttention, Stack, attentions, score_std
 from translimit.limits.signal import (
     AT_ONCE,
-    TOGETHER,
     Chain,
-    Recursion,
     SignalPropagation,
+    copies_at_once,
 )
 from translimit.predict.signals import (
     FEW_PAIRS,
@@ -40,6 +39,12 @@ from translimit.predict.signals import (
 ENTRY = 200.0
 #: Operations for an entry of the kernels of hidden units.
 KERNEL = 600.0
+#: Operations for an entry of the matrices of a sub-block, forward and for every gradient.
+PLAIN = 100.0
+#: Operations over n^3 for the eigenvalues of the overlaps of a level.
+LOOKED = 8.0
+#: The part of a matrix that blocks of rows compute under a mask, or of a symmetric one.
+SEEN = 0.625
 #: Rows of the matrices whose product is timed.
 ROWS = 384
 #: The part of the speed of a matrix product that predictions reach: of GPT-2 with 512 tokens on two
@@ -95,6 +100,10 @@ def operations(stack: Stack, tokens: int, solves: Solves, *, single: bool) -> fl
         single: whether heads are computed in float32.
     """
     n, falls = float(tokens), not any(block.norm_post for block in stack.sub_blocks)
+    many = tokens > MANY_TOKENS
+    seen = SEEN if stack.causal and many else 1.0
+    half = SEEN if many else 1.0
+    precision = 0.5 if single else 1.0
     total = 0.0
     for number, layer in enumerate(stack.layers):
         pairs = max(1, solves.pairs // (number + 1)) if falls else solves.pairs
@@ -102,17 +111,44 @@ def operations(stack: Stack, tokens: int, solves: Solves, *, single: bool) -> fl
             if isinstance(branch, (Attention, LatentAttention)):
                 of = branch.head_dim
                 values = branch.values if isinstance(branch, Attention) else branch.value_dim
-                forth = _mixing(stack, n) + 6 * n**2 * of + 2 * ENTRY * n**2
-                gram = 8 * n**3 if n <= 2 * values else 8 * n**2 * values
-                back = gram + 30 * n**2 * of + 4 * ENTRY * n**2
-                total += pairs * (forth + solves.back * back) * (0.5 if single else 1.0)
+                look = (6 * n**2 * of + 2 * ENTRY * n**2) * seen
+                told = 8 * n**3 if n <= 2 * values else 8 * n**2 * min(values, 64) * half
+                passed = (8 * n**2 * of + 2 * ENTRY * n**2) * seen + 8 * n**2 * of * half + told
+                back = (look + solves.back * passed) * (solves.back > 0)
+                total += pairs * (_mixing(stack, n) + look + back) * precision
+                # Factors, of K and of every gradient.
+                total += n**3 / 3 * (1 + (1 + solves.back) * (solves.back > 0))
             else:
-                kernels = KERNEL * n**2
+                kernels = KERNEL * n**2 * half * precision
                 if isinstance(branch, Experts):
                     kernels += 16 * pairs * 2 * n**2 * branch.count
-                total += kernels * (1 + solves.back)
-        total += 4 * n**3 * len(layer) * (1 + solves.back)
+                total += kernels * (1 + 2 * (solves.back > 0))
+            total += PLAIN * n**2 * (1 + solves.back)
+        total += LOOKED * n**3
     return total * solves.copies * solves.times
+
+
+def chain_operations(stack: Stack, tokens: int, networks: int) -> float:
+    """Operations of simulated networks on their way forward, all heads and hidden units drawn.
+
+    Args:
+        stack: the stack.
+        tokens: how many enter.
+        networks: how many networks.
+    """
+    n, dim, total = float(tokens), float(stack.dim), 0.0
+    for branch in (branch for block in stack.sub_blocks for branch in block.branches):
+        total += n**3 / 3 + 2 * n**2 * dim + 8 * n**2 * min(n, dim)
+        if isinstance(branch, (Attention, LatentAttention)):
+            values = branch.values if isinstance(branch, Attention) else branch.value_dim
+            entries = 2 * branch.head_dim + 4 * values
+            drawn = 2 * n * min(n, dim) * (2 * branch.head_dim + values)
+            total += branch.heads * (n**2 * (entries + ENTRY) + drawn)
+            continue
+        inner, count = (branch.expert, branch.count) if isinstance(branch, Experts) else (branch, 1)
+        drawn = 2 * n * min(n, dim) * inner.width * (1 + inner.gated)
+        total += count * (drawn + 2 * n**2 * inner.width)
+    return total * networks
 
 
 def spread_operations(stack: Stack, tokens: int, pairs: int) -> float:
@@ -179,21 +215,36 @@ def cost_of(stack: Stack, cov: Float[np.ndarray, "n n"], effort: Effort, asked: 
     if asked.repeated:
         solves.append(replace(own, back=0))
     if any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack)):
-        few = TOGETHER if tokens > AT_ONCE else effort.copies
+        few = 1 if tokens > AT_ONCE else effort.copies
         solves += [replace(one, pairs=max(1, pairs // 2), copies=few) for one in solves]
     bare = 1 if tokens > AT_ONCE else 2
     solves += [Solves(1, bare, own.back), Solves(max(1, pairs // 2), 4, 1, times=asked.others)]
     total = sum(operations(stack, tokens, one, single=single) for one in solves)
     if effort.networks:
-        total += operations(stack, tokens, Solves(8, effort.networks), single=False)
+        total += chain_operations(stack, tokens, effort.networks)
+        total += operations(
+            stack, tokens, Solves(8, effort.networks, asked.gradients), single=False
+        )
     elif asked.whole and not any(isinstance(one, LatentAttention) for one in attentions(stack)):
         many = FEW_PAIRS if tokens > MANY_TOKENS else SPREAD_PAIRS
         total += spread_operations(stack, tokens, many)
-    problem = SignalPropagation(stack=stack, initial=cov)
-    memory = 2 * problem.memory(Recursion(pairs, effort.copies))
+    memory = _memory(stack, tokens, effort.copies, back=asked.gradients)
     if effort.networks:
-        memory = max(memory, problem.memory(Chain(effort.networks)))
+        problem = SignalPropagation(stack=stack, initial=cov, top_gradient=None)
+        at_once = copies_at_once(effort.networks, tokens)
+        memory = max(memory, problem.memory(Chain(max(2, at_once))))
+    elif asked.whole:
+        memory = max(memory, _memory(stack, tokens, 1, back=SLOPES))
     return Cost(total / (REACHED * speed()), memory, total)
+
+
+def _memory(stack: Stack, tokens: int, copies: int, *, back: int) -> float:
+    """Bytes of the copies that are passed at the same time."""
+    blocks = list(stack.sub_blocks)
+    kept = sum(2 + (block.norm_post is not None) for block in blocks) if back else 0
+    at_work = 12 + 8 * back
+    matrices = kept + 4 * (len(stack.layers) + 1) + at_work
+    return 8.0 * copies_at_once(copies, tokens) * tokens**2 * matrices
 
 
 def speed() -> float:

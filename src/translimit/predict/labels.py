@@ -24,6 +24,9 @@ from translimit.limits.signal import (
 )
 from translimit.predict.curves import Curve
 
+#: A sampling error of a share of attention above which the worst of all layers is chance.
+LARGE_ERROR = 0.02
+
 
 def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[Label, ...]:
     """All labels, those that hold first.
@@ -42,8 +45,8 @@ def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[L
         found.append(rank_collapse(curves["overlap_distinct"].value[-1], whole))
     if any(share < 1 for share in curves["entropy"].value):
         # Extrapolated in the number of heads, a sum of squares may pass 1 by its error.
-        squares = np.minimum(curves["concentration"].value, 1.0)
-        found.append(entropy_collapse(squares, np.array(curves["entropy"].value)))
+        squares = np.minimum(_surely(curves["concentration"], -1.0), 1.0)
+        found.append(entropy_collapse(squares, np.minimum(_surely(curves["entropy"], 1.0), 1.0)))
     if "gradient" in curves:
         found.append(gradient_label(np.array(curves["gradient"].value) ** 2))
     squares = np.array(curves["rms"].value) ** 2
@@ -53,6 +56,12 @@ def labels_of(stack: Stack, tokens: int, curves: Mapping[str, Curve]) -> tuple[L
     if added.size:
         found.append(lost_in_bf16(added, np.ones_like(added)))
     return tuple(sorted(found, key=lambda one: not one.holds))
+
+
+def _surely(curve: Curve, sign: float) -> np.ndarray:
+    """Values, less two errors where so few heads were sampled that the worst layer is chance."""
+    value, error = np.array(curve.value), np.array(curve.sampling)
+    return np.maximum(value + np.where(error > LARGE_ERROR, 2 * sign * error, 0.0), value / 4)
 
 
 def law_of(stack: Stack, tokens: int) -> Exponents | None:

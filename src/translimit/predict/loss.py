@@ -129,8 +129,10 @@ def loss_at_top(
     std, words = reading.readout_std, reading.vocabulary
     if not loss_is_known(reading, tokens):
         return None
-    assert tokens.targets is not None and tokens.ids is not None
-    assert std is not None and words is not None
+    assert tokens.targets is not None
+    assert tokens.ids is not None
+    assert std is not None
+    assert words is not None
     stack, count = reading.stack, len(tokens.targets)
     seen, ids = cov[:count, :count], tokens.ids[:count]
     squares = np.diagonal(seen)

@@ -22,7 +22,6 @@ from translimit.core import Key, Progress, named_key, part_of, standard_error
 from translimit.describe import LatentAttention, Stack, attentions, effective_dim, score_std
 from translimit.limits.signal import (
     AT_ONCE,
-    TOGETHER,
     Chain,
     Recursion,
     SignalPropagation,
@@ -73,7 +72,7 @@ class Effort:
         pairs = 4 if widest <= LARGE_SCORES else 16 if widest <= WIDE_SCORES else 48
         if tokens > AT_ONCE:
             # So many queries tell one head's average better, and what is left is extrapolated.
-            return cls(pairs=min(pairs, 16), copies=4, networks=networks)
+            return cls(pairs=min(pairs, 16), copies=3, networks=networks)
         return cls(pairs=pairs, networks=networks)
 
 
@@ -157,9 +156,9 @@ def signals(
     half = bare = drawn = None
     spreads: dict[str, np.ndarray] = {}
     if extrapolated:
-        # Of many tokens from fewer copies: they stand beside the error that is told.
+        # Of many tokens from one copy: what it spreads counts as bias, on the safe side.
         method = Recursion(effort.pairs // 2, effort.copies, single)
-        half = solved("half", method, copies=TOGETHER if many else None)
+        half = solved("half", method, copies=1 if many else None)
     if errors and effort.networks:
         drawn = solved("networks", Chain(effort.networks))
     elif errors:

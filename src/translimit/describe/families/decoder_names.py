@@ -345,6 +345,7 @@ DECODER_NAMES: dict[str, NameTable] = {
             _JAPANESE,
         ),
         *(_PERSIMMON, _XGLM, _CTRL),
+        replace(_GPT2, family="imagegpt"),
         *(
             replace(
                 _LLAMA,

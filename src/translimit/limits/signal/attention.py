@@ -51,8 +51,9 @@ from translimit.limits.signal.norms import (
 from translimit.limits.signal.seeds import normals
 from translimit.limits.signal.slopes import accumulate
 
-#: Columns of the gradients and values that are drawn for the way back of many tokens.
-DRAWN = 32
+#: Columns of gradients and values that are drawn for the way back of many tokens, and of gradients
+#: that pass the values alone.
+DRAWN, MOST_DRAWN = 32, 64
 
 
 class Mixed(NamedTuple):
@@ -150,7 +151,7 @@ def mix(
 
 
 def _whole(rows: list[Array]) -> Float[Array, "heads n n"]:
-    """Weights from blocks of rows, whose missing columns are zero."""
+    """Matrices from blocks of rows, whose missing columns are zero."""
     if len(rows) == 1:
         return rows[0]
     n = rows[-1].shape[-1]
@@ -261,11 +262,12 @@ def pull(
     whole = n <= 2 * values
     # Any number of drawn values has the same second moments.
     few = values if n <= FEW_TOKENS else min(values, DRAWN)
-    ups = few if whole else values
+    ups = few if whole else min(values, MOST_DRAWN)
     latent = isinstance(mixer, LatentAttention)
     asks_latent = isinstance(mixer, LatentAttention) and mixer.query_rank is not None
     of_latent = overlaps(cov) if latent else cov
     of_query = of_latent if asks_latent else cov
+    of_latent, of_query, of_rope = map(_counted, (of_latent, of_query, cov))
     # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
     share = math.sqrt(gain / (heads * few))
 
@@ -281,7 +283,7 @@ def pull(
 
         def head(sign: Array) -> tuple[Array, Array, Array]:
             to_q, to_k, rows = [], jnp.zeros((len(grads), n, entries), dtype), []
-            below = jnp.zeros((len(grads), n, 0 if whole else values), dtype)
+            below = jnp.zeros((len(grads), n, 0 if whole else ups), dtype)
             for low, high in blocks:
 
                 def look(products: Array, low: int = low) -> Array:
@@ -290,7 +292,7 @@ def pull(
 
                 p, back = jax.vjp(look, score_products(mixer, q[low:high], k[:high]))
                 arrived = share * up[:, low:high, :few] @ value[:high].T
-                slopes = mixer.score_scale * jax.vmap(lambda one: back(one)[0])(arrived)
+                (slopes,) = jax.vmap(back)(mixer.score_scale * arrived)
                 to_q.append(slopes @ k[:high])
                 to_k = to_k.at[:, :high].add(jnp.swapaxes(slopes, 1, 2) @ q[low:high])
                 if whole:
@@ -304,13 +306,13 @@ def pull(
 
         below, to_q, to_k = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
         keyed = to_k * read.key_variance
-        value = jnp.sum(below, axis=0) if whole else _products(below, below) / values
+        value = jnp.sum(below, axis=0) if whole else _products(below, below) / ups
         value, query = gain * value, heads * _products(to_q * read.query_variance, to_q)
         nope = heads * _products(keyed[..., turning:], to_k[..., turning:])
         through, direct, sums = value + nope, jnp.zeros(()), _sums(nope, of_latent)
         if latent:
             rope = heads * _products(keyed[..., :turning], to_k[..., :turning])
-            direct, sums = rope, sums + _sums(rope, cov)
+            direct, sums = rope, sums + _sums(rope, of_rope)
         if asks_latent:
             through = through + query
         else:
@@ -322,6 +324,7 @@ def pull(
     grams = (jnp.zeros(grads.shape),) * (2 if latent else 1)
     total = jax.lax.fori_loop(0, pairs, body, (*grams, *(jnp.zeros(len(grads)),) * 3))
     *grams, value, query, keys = (one / (2 * pairs) for one in total)
+    grams = [_mirrored(one) for one in grams]
     # Through the latents, which divide by the norms of what they read.
     below = scaled(grams[0], inverse_norms(cov)) + grams[1] if latent else grams[0]
     return Pulled(below, value, query, keys)
@@ -330,9 +333,27 @@ def pull(
 def _products(
     left: Float[Array, "signs m n entries"], right: Float[Array, "signs m n entries"]
 ) -> Float[Array, "m n n"]:
-    """sum over signs of X Y^T."""
+    """Sum over signs of X Y^T, which is symmetric; of many tokens the lower half."""
     left, right = (jnp.concatenate(list(one), axis=2) for one in (left, right))
-    return left @ jnp.swapaxes(right, 1, 2)
+    n = left.shape[1]
+    rows = [
+        left[:, low:high] @ jnp.swapaxes(right[:, :high], 1, 2) for low, high in row_blocks(True, n)
+    ]
+    return _whole(rows)
+
+
+def _mirrored(lower: Float[Array, "m n n"]) -> Float[Array, "m n n"]:
+    """Symmetric matrices from what `_products` tells of them."""
+    if lower.shape[1] <= FEW_TOKENS:
+        return lower
+    return jnp.tril(lower) + jnp.swapaxes(jnp.tril(lower, -1), 1, 2)
+
+
+def _counted(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """What products are summed with: of many tokens pairs of the lower half count twice."""
+    if len(cov) <= FEW_TOKENS:
+        return cov
+    return 2 * jnp.tril(cov) - jnp.diag(jnp.diagonal(cov))
 
 
 def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:

@@ -86,16 +86,20 @@ def routing_overlap(
     return jax.lax.fori_loop(0, draws, body, jnp.zeros_like(cov)) / draws
 
 
-def shared_units(block: Experts, dim: int, cov: Float[Array, "n n"]) -> tuple[Units, Units] | None:
+def shared_units(
+    block: Experts, dim: int, cov: Float[Array, "n n"], single: bool = False
+) -> tuple[Units, Units] | None:
     """The shared block and its gate, whose output is 1 where there is none; None without a block.
 
     Args:
         block: the mixture.
         dim: of the tokens.
         cov: K, of what they read.
+        single: whether kernels are computed in float32.
     """
     if block.shared is None:
         return None
+    cov = cov.astype(jnp.float32) if single else cov
     gate, zero = block.shared_gate, jnp.zeros_like(cov)
     weight = Units(zero + 1.0, zero, zero) if gate is None else units(gate, dim, cov)
     return units(block.shared, dim, cov), weight

@@ -143,7 +143,8 @@ def _series(
 
     def rows(f: Array, g: Array, low: int, high: int) -> Array:
         last = high if symmetric else len(rho)
-        own, left, right = rho[low:high, :last], f[low:high].T, g[:last].T
+        own = rho[low:high, :last]
+        left, right = (one.T.astype(rho.dtype) for one in (f[low:high], g[:last]))
 
         def body(step: Array, total: Array) -> Array:
             at = terms - 1 - step

@@ -9,6 +9,8 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -135,7 +137,7 @@ def row_blocks(causal: bool, n: int) -> list[tuple[int, int]]:
     if not causal or n <= FEW_TOKENS:
         return [(0, n)]
     edges = [n * place // BLOCKS for place in range(BLOCKS + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def root(cov: Float[Array, "n n"], width: int) -> Float[Array, "n width"]:

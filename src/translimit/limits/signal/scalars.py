@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 
 from translimit.describe import Normalisation
-from translimit.limits.signal.norms import overlaps, pull_norm
+from translimit.limits.signal.norms import pull_norm
 
 #: A scalar of the tokens' covariance that spreads.
 Observable = Literal["overlap", "overlap_all", "mean_square", "effective_rank"]
@@ -24,9 +23,14 @@ def _mean_of_overlaps(cov: np.ndarray, weights: np.ndarray) -> tuple[float, np.n
     """sum_ij w_ij R_ij and its derivative."""
     norm = Normalisation()
     slopes = np.asarray(pull_norm(norm, cov, weights[None]))[0]
+    return float(np.sum(weights * _overlaps(cov))), slopes
+
+
+def _overlaps(cov: np.ndarray) -> np.ndarray:
+    """R, and 0 for a token of norm zero; without JAX, which would compile each operation."""
     squares = np.diagonal(cov)
     s = (squares > 0) / np.sqrt(squares + (squares == 0))
-    return float(np.sum(weights * cov * s[:, None] * s[None, :])), slopes
+    return cov * s[:, None] * s[None, :]
 
 
 def _overlap(cov: np.ndarray) -> tuple[float, np.ndarray]:
@@ -44,7 +48,7 @@ def _log_mean_square(cov: np.ndarray) -> tuple[float, np.ndarray]:
 
 def _effective_rank(cov: np.ndarray) -> tuple[float, np.ndarray]:
     """e^H of the entropy H of the eigenvalues of R / n, and its derivative."""
-    values, basis = np.linalg.eigh(np.asarray(overlaps(jnp.asarray(cov))) / len(cov))
+    values, basis = np.linalg.eigh(_overlaps(cov) / len(cov))
     logs = np.log(np.maximum(values, LEAST_EIGENVALUE))
     rank = float(np.exp(-np.sum(values * logs)))
     slopes = -rank / len(cov) * (basis * logs) @ basis.T

@@ -20,6 +20,7 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -102,6 +103,7 @@ def forward(
         single: whether heads are computed in float32.
     """
     read = scaled(cov, scales(block.norm_in, cov))
+    units = functools.partial(_units, single=single)
     n = len(cov)
     entropy, entropy_std, squares = jnp.zeros(n), jnp.zeros(()), jnp.zeros(n)
     parts = []
@@ -117,7 +119,7 @@ def forward(
         else:
             chosen = routing_overlap(branch, dim, read, own, ROUTERS * pairs)
             part = chosen * units(branch.expert, dim, read).out
-            beside = shared_units(branch, dim, read)
+            beside = shared_units(branch, dim, read, single)
             if beside is not None:
                 part = part + beside[0].out * beside[1].out
         parts.append(share * part)
@@ -157,6 +159,7 @@ def backward(
     cov = passed.before
     s_in = scales(block.norm_in, cov)
     read = scaled(cov, s_in)
+    units = functools.partial(_units, single=single)
     above = grads
     if block.norm_post is not None:
         above = scaled(grads, scales(block.norm_post, passed.sum))
@@ -179,9 +182,10 @@ def backward(
         if isinstance(branch, FeedForward):
             hidden = [(units(branch, dim, read), arriving)]
         else:
-            router, chosen, expert = _router(branch, dim, read, arriving, own, ROUTERS * pairs)
+            expert = units(branch.expert, dim, read)
+            router, chosen = _router(branch, dim, read, arriving * expert.out, own, ROUTERS * pairs)
             hidden = [(expert, chosen * arriving)]
-            beside = shared_units(branch, dim, read)
+            beside = shared_units(branch, dim, read, single)
             if beside is not None:
                 shared, gate = beside
                 hidden.append((shared, gate.out * arriving))
@@ -196,19 +200,22 @@ def backward(
     return Returned(below, square, jnp.stack([told[name] for name in GROUPS], axis=1))
 
 
+def _units(block: FeedForward, dim: int, cov: Float[Array, "n n"], *, single: bool) -> Units:
+    """The average of a block, its kernels in float32 or as they are."""
+    return units(block, dim, cov.astype(jnp.float32) if single else cov)
+
+
 def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
     return jnp.sum(grams * cov, axis=(1, 2))
 
 
 def _router(
-    branch: Experts, dim: int, read: Array, grads: Float[Array, "m n n"], key: Key, draws: Array
-) -> tuple[Array, Array, Units]:
-    """Gradients below the router, the overlap of routings, and the expert."""
-    chosen = routing_overlap(branch, dim, read, key, draws)
-    expert = units(branch.expert, dim, read)
+    branch: Experts, dim: int, read: Array, changes: Float[Array, "m n n"], key: Key, draws: Array
+) -> tuple[Array, Array]:
+    """Gradients below the router, and the overlap of routings."""
     other = jax.random.fold_in(key, 1)
 
-    def below(changes: Array) -> Array:
-        return pull_router(branch, dim, read, changes, other, draws)
+    def below(one: Array) -> Array:
+        return pull_router(branch, dim, read, one, other, draws)
 
-    return jax.vmap(below)(grads * expert.out), chosen, expert
+    return jax.vmap(below)(changes), routing_overlap(branch, dim, read, key, draws)

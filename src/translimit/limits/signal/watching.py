@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -125,64 +125,87 @@ def _watched(
     count: int,
     progress: Progress | None,
 ) -> Watched:
-    stack, n = problem.stack, len(problem.initial)
-    single = isinstance(method, Recursion) and method.float32
-    every, pairs = np.arange(len(stack.layers) + 1), pairs_by_layer(stack, method)
-    at_once = copies_at_once(count, n)
-    factor, above = problem.score_factor, None
-    cov, parts = np.asarray(problem.initial), list[Any]()
+    at_once = copies_at_once(count, len(problem.initial))
+    if isinstance(method, Recursion):
+        compile_programs(problem.stack, len(problem.initial), method.float32, back=len(tops))
+    parts = list[_Part]()
+    above: np.ndarray | None = None
     for first in range(0, count, at_once):
         copies = range(first, min(first + at_once, count))
-        share = first / count, copies.stop / count
-        half = sum(share) / 2 if tops else share[1]
-        covs, x = entering(problem, method, key, copies)
-        if first == 0 and x is None:
-            compile_programs(stack, n, single, back=len(tops))
-        forward = pass_forward(
-            stack,
-            covs,
-            x,
-            key,
-            pairs,
-            every,
-            keep=bool(tops),
-            score_factor=factor,
-            single=single,
-            first=first,
-            progress=part_of(progress, share[0], half),
-        )
-        squares = np.diagonal(forward.covs, axis1=-2, axis2=-1).mean(axis=-1)
-        told = (squares, dict(look(forward.covs)), forward.summary)
-        if first == 0:
-            cov = forward.covs[:, -1].mean(axis=0)
-        if not tops:
-            parts.append(told)
-            continue
-        if above is None:
-            above = np.stack([top(cov) for top in tops.values()])
-        back = pass_backward(
-            stack,
-            forward.steps,
-            [above] * len(copies),
-            key,
-            np.zeros(0, int),
-            score_factor=factor,
-            single=single,
-            first=first,
-            progress=part_of(progress, half, share[1]),
-        )
-        parts.append((*told, back.squares, back.weights))
-    joined = [np.concatenate(column) for column in zip(*(part[3:] for part in parts), strict=True)]
+        told = part_of(progress, first / count, copies.stop / count)
+        # What these copies need for their way back is forgotten with the call.
+        part, above = _passed(problem, key, method, look, tops, copies, above, told)
+        parts.append(part)
     gradients = {
-        name: Gradients(joined[0][:, :, place], joined[1][:, :, place])
+        name: Gradients(
+            np.concatenate([part.squares[:, :, place] for part in parts]),
+            np.concatenate([part.weights[:, :, place] for part in parts]),
+        )
         for place, name in enumerate(tops)
     }
-    looked = {name: np.concatenate([part[1][name] for part in parts]) for name in parts[0][1]}
-    summaries = zip(*(part[2] for part in parts), strict=True)
     return Watched(
-        looked,
-        np.concatenate([part[0] for part in parts]),
-        Summary(*map(np.concatenate, summaries)),
-        cov,
+        {name: np.concatenate([part.told[name] for part in parts]) for name in parts[0].told},
+        np.concatenate([part.mean_squares for part in parts]),
+        Summary(*map(np.concatenate, zip(*(part.summary for part in parts), strict=True))),
+        parts[0].cov,
         gradients,
     )
+
+
+class _Part(NamedTuple):
+    """Numbers of the copies that were passed together, of `Watched` and of `Back`."""
+
+    told: Mapping[str, np.ndarray]
+    mean_squares: np.ndarray
+    summary: Summary
+    cov: np.ndarray
+    squares: np.ndarray
+    weights: np.ndarray
+
+
+def _passed(
+    problem: SignalPropagation,
+    key: Key,
+    method: Recursion | Chain,
+    look: Look,
+    tops: Tops,
+    copies: range,
+    above: np.ndarray | None,
+    progress: Progress | None,
+) -> tuple[_Part, np.ndarray | None]:
+    """Pass some copies there and back; their numbers, and the gradients at the top."""
+    stack, single = problem.stack, isinstance(method, Recursion) and method.float32
+    factor, half = problem.score_factor, 0.5 if tops else 1.0
+    covs, x = entering(problem, method, key, copies)
+    forward = pass_forward(
+        stack,
+        covs,
+        x,
+        key,
+        pairs_by_layer(stack, method),
+        np.arange(len(stack.layers) + 1),
+        keep=bool(tops),
+        score_factor=factor,
+        single=single,
+        first=copies.start,
+        progress=part_of(progress, 0.0, half),
+    )
+    squares = np.diagonal(forward.covs, axis1=-2, axis2=-1).mean(axis=-1)
+    last = forward.covs[:, -1].mean(axis=0)
+    part = _Part(look(forward.covs), squares, forward.summary, last, np.zeros(0), np.zeros(0))
+    if not tops:
+        return part, None
+    if above is None:
+        above = np.stack([top(last) for top in tops.values()])
+    back = pass_backward(
+        stack,
+        forward.steps,
+        [above] * len(copies),
+        key,
+        np.zeros(0, int),
+        score_factor=factor,
+        single=single,
+        first=copies.start,
+        progress=part_of(progress, half, 1.0),
+    )
+    return part._replace(squares=back.squares, weights=back.weights), above
