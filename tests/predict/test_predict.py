@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +330,48 @@ def test_a_plot_that_cannot_be_written(tmp_path, capsys, monkeypatch, twin) -> N
     monkeypatch.setattr("translimit.predict.predict", lambda config, **_: twin)
     assert main(["predict", "config.json", "--plot", str(tmp_path / "no" / "x.png")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_of_many_tokens_less_is_told_unless_it_is_asked_for(monkeypatch) -> None:
+    small = {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50}
+    ids = [3, 1, 3, 7, 9]
+    few = predict(small, ids=ids)
+    assert few.curves["overlap"].spread
+    assert few.distinct
+    assert few.shared is not None
+    for name in ("predict.predict", "predict.signals", "predict.cost", "limits.signal.watching"):
+        monkeypatch.setattr(import_module(f"translimit.{name}"), "AT_ONCE", 4)
+    many = predict(small, ids=ids)
+    assert not many.curves["overlap"].spread
+    assert not many.distinct
+    assert many.shared is None
+    assert many.to_json()["shared_gradient"] is None
+    assert any("--whole" in one for one in many.warnings)
+    assert "standard error of a mean over networks" in str(many)
+    # The same values within the sampling, from fewer copies.
+    for name, curve in many.curves.items():
+        other = few.curves[name]
+        error = np.hypot(curve.sampling, other.sampling) + 1e-3 * np.abs(other.value)
+        assert np.all(np.abs(np.subtract(curve.value, other.value)) <= 8 * error), name
+    assert many.loss is not None
+    assert few.loss is not None
+    assert many.loss.value == pytest.approx(few.loss.value, abs=0.01)
+    whole = predict(small, ids=ids, whole=True)
+    assert whole.curves["overlap"].spread
+    assert whole.distinct
+    assert not any("--whole" in one for one in whole.warnings)
+
+
+def test_forward_leaves_gradients_out() -> None:
+    small = {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50}
+    whole, forward = predict(small, ids=[3, 1, 7]), predict(small, ids=[3, 1, 7], forward=True)
+    assert not [name for name in forward.curves if name.startswith("gradient")]
+    assert forward.curves["overlap"] == whole.curves["overlap"]
+    assert forward.loss is not None
+    assert whole.loss is not None
+    assert forward.loss.value == whole.loss.value
+    assert not forward.loss.curves
+    assert forward.loss.to_json()["gradient_norm"] is None
+    assert "Gradients of weights" not in str(forward)
+    assert not [one for one in forward.labels if "gradient" in one.name]
+    forward.plot()

@@ -28,6 +28,7 @@ from translimit.limits.signal import (
     Recursion,
     SignalPropagation,
     attention,
+    attention_back,
     kernels,
     norms,
     watch,
@@ -67,7 +68,7 @@ MIXERS = {
 
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """No blocks, triangles or factors by halves."""
-    for module in (attention, norms):
+    for module in (attention, attention_back, norms):
         monkeypatch.setattr(module, "FEW_TOKENS", N)
 
 
@@ -83,7 +84,9 @@ def averages(mixer: Attention | LatentAttention) -> list[np.ndarray]:
     with jax.enable_x64(True):
         key = jax.random.key(0)
         mixed = jax.jit(functools.partial(attention.mix, mixer, DIM, True))(cov, key, 2)
-        pulled = jax.jit(functools.partial(attention.pull, mixer, DIM, True))(cov, grads, key, 2)
+        pulled = jax.jit(functools.partial(attention_back.pull, mixer, DIM, True))(
+            cov, grads, key, 2
+        )
     return [np.asarray(one) for one in (*mixed, *pulled)]
 
 
@@ -97,8 +100,8 @@ def averages(mixer: Attention | LatentAttention) -> list[np.ndarray]:
 def test_blocks_of_rows_give_the_averages_of_whole_matrices(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "DRAWN", 10**6)
-    monkeypatch.setattr(attention, "MOST_DRAWN", 10**6)
+    monkeypatch.setattr(attention_back, "DRAWN", 10**6)
+    monkeypatch.setattr(attention_back, "MOST_DRAWN", 10**6)
     blocks = averages(MIXERS[name])
     whole(monkeypatch)
     for one, other in zip(blocks, averages(MIXERS[name]), strict=True):
@@ -110,10 +113,10 @@ def test_fewer_drawn_values_have_the_same_mean(monkeypatch: pytest.MonkeyPatch) 
     cov, grads = tokens()
     found = []
     for drawn in (4, 16):
-        monkeypatch.setattr(attention, "DRAWN", drawn)
-        monkeypatch.setattr(attention, "MOST_DRAWN", drawn)
+        monkeypatch.setattr(attention_back, "DRAWN", drawn)
+        monkeypatch.setattr(attention_back, "MOST_DRAWN", drawn)
         with jax.enable_x64(True):
-            pull = jax.jit(functools.partial(attention.pull, LOOK, DIM, True))
+            pull = jax.jit(functools.partial(attention_back.pull, LOOK, DIM, True))
             keys = jax.random.split(jax.random.key(0), 8)
             runs = [pull(cov, grads, one, 16) for one in keys]
         found.append(np.array([[run.query, run.key, run.value] for run in runs]))
@@ -125,7 +128,7 @@ def test_fewer_drawn_values_have_the_same_mean(monkeypatch: pytest.MonkeyPatch) 
 
 
 def slopes(few: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    for module in (attention, norms):
+    for module in (attention, attention_back, norms):
         monkeypatch.setattr(module, "FEW_TOKENS", few)
     cov, changes = tokens()
     with jax.enable_x64(True):

@@ -23,7 +23,8 @@ from jaxtyping import Array, Float
 
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward
-from translimit.limits.signal.attention import draw_group, spaced
+from translimit.limits.signal.attention import draw_group
+from translimit.limits.signal.drawn_heads import spaced
 from translimit.limits.signal.experts import route
 from translimit.limits.signal.feed_forward import units
 from translimit.limits.signal.heads import value_gain

@@ -29,7 +29,8 @@ from jaxtyping import Array, Float
 
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward, LatentAttention, SubBlock
-from translimit.limits.signal.attention import mix, pull
+from translimit.limits.signal.attention import mix
+from translimit.limits.signal.attention_back import pull
 from translimit.limits.signal.experts import pull_router, routing_overlap, shared_units
 from translimit.limits.signal.feed_forward import Units, units
 from translimit.limits.signal.norms import scaled, scales

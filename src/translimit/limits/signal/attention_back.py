@@ -1,0 +1,197 @@
+r"""Attention backward: how gradients pass it.
+
+With B the Gram matrix of the gradient that arrives, the values' part is gamma_A E P^T B P. Those of
+queries and keys come from the sampler of the way forward: a gradient with Gram matrix B and a value
+are drawn, and pulled back through the head to its queries and keys. Gradients that pass latents are
+divided by the norms of what these read.
+
+Reference: documentation, "Signal propagation".
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from translimit.core import Key
+from translimit.describe import Attention, LatentAttention
+from translimit.limits.signal.drawn_heads import (
+    cast_to,
+    queries_and_keys,
+    reading,
+    spaced,
+    whole_rows,
+)
+from translimit.limits.signal.heads import (
+    Mixer,
+    capped,
+    log_weights,
+    prepared,
+    score_products,
+    value_gain,
+)
+from translimit.limits.signal.norms import (
+    FEW_TOKENS,
+    factor,
+    inverse_norms,
+    overlaps,
+    row_blocks,
+    scaled,
+)
+from translimit.limits.signal.seeds import normals
+
+#: Columns of gradients and values that are drawn for the way back of many tokens, and of gradients
+#: that pass the values alone.
+DRAWN, MOST_DRAWN = 32, 64
+
+
+class Pulled(NamedTuple):
+    """Gram matrices of gradients below attention, for each of those above it.
+
+    Attributes:
+        below: of the tokens that it reads [m, n, n].
+        value: sigma_V^2 E |dW_V|^2, which is also that of W_O [m].
+        query: of W_Q.
+        key: of W_K.
+    """
+
+    below: Array
+    value: Array
+    query: Array
+    key: Array
+
+
+def pull(
+    mixer: Mixer,
+    dim: int,
+    causal: bool,
+    cov: Float[Array, "n n"],
+    grads: Float[Array, "m n n"],
+    key: Key,
+    pairs: Array,
+    score_factor: Array | float = 1.0,
+    single: bool = False,
+) -> Pulled:
+    """Gradients below attention from those above it, several on one way.
+
+    Args:
+        mixer: the attention.
+        dim: of the tokens.
+        causal: whether a token sees only itself and the tokens before it.
+        cov: K, of what it reads.
+        grads: matrices B, of gradients of its output.
+        key: of heads, which need not be those of the way forward.
+        pairs: how many antithetic pairs are drawn, at least 1.
+        score_factor: what all scores are multiplied with.
+        single: whether heads are computed in float32; their averages never are.
+    """
+    read = cast_to(reading(mixer, dim, cov), single)
+    dtype, n, heads, entries = read.value.dtype, len(cov), mixer.heads, mixer.head_dim
+    above, arriving = jax.vmap(factor)(grads).astype(dtype), grads.astype(dtype)
+    values = mixer.values if isinstance(mixer, Attention) else mixer.value_dim
+    gain, turning, blocks = value_gain(mixer, dim), read.turning, row_blocks(causal, n)
+    # Of many tokens the drawn gradients stand for all: the way back is linear in B.
+    whole = n <= 2 * values
+    # Any number of drawn values has the same second moments.
+    few = values if n <= FEW_TOKENS else min(values, DRAWN)
+    ups = few if whole else min(values, MOST_DRAWN)
+    latent = isinstance(mixer, LatentAttention)
+    asks_latent = isinstance(mixer, LatentAttention) and mixer.query_rank is not None
+    of_latent = overlaps(cov) if latent else cov
+    of_query = of_latent if asks_latent else cov
+    of_latent, of_query, of_rope = map(_counted, (of_latent, of_query, cov))
+    # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
+    share = math.sqrt(gain / (heads * few))
+
+    def body(index: Array, total: tuple[Array, ...]) -> tuple[Array, ...]:
+        number, bias = spaced(mixer, index, pairs, heads, key), jax.random.fold_in(key, index)
+        drawn = normals(key, index, (n, 2 * entries + ups + few), dtype)
+        up = above @ drawn[:, 2 * entries : 2 * entries + ups]
+        value = read.value @ drawn[:, 2 * entries + ups :]
+        (q, k), prepare = jax.vjp(
+            functools.partial(prepared, mixer, squares=read.squares),
+            *queries_and_keys(read, drawn[:, : 2 * entries]),
+        )
+
+        def head(sign: Array) -> tuple[Array, Array, Array]:
+            to_q, to_k, rows = [], jnp.zeros((len(grads), n, entries), dtype), []
+            below = jnp.zeros((len(grads), n, 0 if whole else ups), dtype)
+            for low, high in blocks:
+
+                def look(products: Array, low: int = low) -> Array:
+                    scores = capped(mixer, sign * score_factor * products)
+                    return jnp.exp(log_weights(mixer, causal, scores, number, bias, low))
+
+                p, back = jax.vjp(look, score_products(mixer, q[low:high], k[:high]))
+                arrived = share * up[:, low:high, :few] @ value[:high].T
+                (slopes,) = jax.vmap(back)(mixer.score_scale * arrived)
+                to_q.append(slopes @ k[:high])
+                to_k = to_k.at[:, :high].add(jnp.swapaxes(slopes, 1, 2) @ q[low:high])
+                if whole:
+                    rows.append(p[None])
+                else:
+                    below = below.at[:, :high].add(p.T @ up[:, low:high])
+            if whole:
+                p = whole_rows(rows)[0]
+                below = p.T @ arriving @ p
+            return below, *jax.vmap(prepare)((jnp.concatenate(to_q, axis=1), to_k))
+
+        below, to_q, to_k = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
+        keyed = to_k * read.key_variance
+        value = jnp.sum(below, axis=0) if whole else _products(below, below) / ups
+        value, query = gain * value, heads * _products(to_q * read.query_variance, to_q)
+        nope = heads * _products(keyed[..., turning:], to_k[..., turning:])
+        through, direct, sums = value + nope, jnp.zeros(()), _sums(nope, of_latent)
+        if latent:
+            rope = heads * _products(keyed[..., :turning], to_k[..., :turning])
+            direct, sums = rope, sums + _sums(rope, of_rope)
+        if asks_latent:
+            through = through + query
+        else:
+            direct = direct + query
+        told = (_sums(value, of_latent), _sums(query, of_query), sums)
+        added = (through, direct, *told) if latent else (through + direct, *told)
+        return tuple(old + new for old, new in zip(total, added, strict=True))
+
+    grams = (jnp.zeros(grads.shape),) * (2 if latent else 1)
+    total = jax.lax.fori_loop(0, pairs, body, (*grams, *(jnp.zeros(len(grads)),) * 3))
+    *grams, value, query, keys = (one / (2 * pairs) for one in total)
+    grams = [_mirrored(one) for one in grams]
+    # Through the latents, which divide by the norms of what they read.
+    below = scaled(grams[0], inverse_norms(cov)) + grams[1] if latent else grams[0]
+    return Pulled(below, value, query, keys)
+
+
+def _products(
+    left: Float[Array, "signs m n entries"], right: Float[Array, "signs m n entries"]
+) -> Float[Array, "m n n"]:
+    """Sum over signs of X Y^T, which is symmetric; of many tokens the lower half."""
+    left, right = (jnp.concatenate(list(one), axis=2) for one in (left, right))
+    n = left.shape[1]
+    rows = [
+        left[:, low:high] @ jnp.swapaxes(right[:, :high], 1, 2) for low, high in row_blocks(True, n)
+    ]
+    return whole_rows(rows)
+
+
+def _mirrored(lower: Float[Array, "m n n"]) -> Float[Array, "m n n"]:
+    """Symmetric matrices from what `_products` tells of them."""
+    if lower.shape[1] <= FEW_TOKENS:
+        return lower
+    return jnp.tril(lower) + jnp.swapaxes(jnp.tril(lower, -1), 1, 2)
+
+
+def _counted(cov: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """What products are summed with: of many tokens pairs of the lower half count twice."""
+    if len(cov) <= FEW_TOKENS:
+        return cov
+    return 2 * jnp.tril(cov) - jnp.diag(jnp.diagonal(cov))
+
+
+def _sums(grams: Float[Array, "m n n"], cov: Float[Array, "n n"]) -> Float[Array, " m"]:
+    return jnp.sum(grams * cov, axis=(1, 2))
