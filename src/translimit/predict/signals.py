@@ -178,9 +178,11 @@ def signals(
         own = every[0]
         if others:
             own = {name: one for name, one in own.items() if name.startswith("gradient")}
-        told = [{name: one.get(name) for name in own} for one in every[1:]]
+        few, without, finite = every[1:]
         return {
-            name: _curve(one, *(row[name] for row in told), spreads.get(name), ratio)
+            name: _curve(
+                one, few.get(name), without.get(name), finite.get(name), spreads.get(name), ratio
+            )
             for name, one in own.items()
         }
 

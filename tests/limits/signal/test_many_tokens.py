@@ -154,7 +154,7 @@ def test_kernels_in_blocks_are_those_of_whole_matrices(
         cov = jnp.asarray(tokens()[0])
         blocks = kernels.kernels(activation, cov), kernels.kernel_slopes(activation, cov)
         single = kernels.kernels(activation, cov.astype(np.float32))
-        kernels.kernels.clear_cache()  # pyright: ignore[reportFunctionMemberAccess]
+        kernels.kernels.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
         whole(monkeypatch)
         others = kernels.kernels(activation, cov), kernels.kernel_slopes(activation, cov)
     for one, other in zip((*blocks[0], *blocks[1]), (*others[0], *others[1]), strict=True):
