@@ -59,21 +59,6 @@ def gpt2(k: Keys, parts: Parts) -> Parts:
     return parts
 
 
-def imagegpt(k: Keys, parts: Parts) -> Parts:
-    """First matrices of deviation 0.02, whatever the configuration says of the others."""
-    first = 0.02
-    parts.attention = [
-        replace(one, query_std=first, key_std=first, value_std=first)
-        if isinstance(one, Attention)
-        else one
-        for one in parts.attention
-    ]
-    parts.units = [
-        replace(one, in_std=first) if isinstance(one, FeedForward) else one for one in parts.units
-    ]
-    return gpt2(k, parts)
-
-
 def gpt_neo(k: Keys, parts: Parts) -> Parts:
     """Scores without a scale, windows on local layers."""
     kinds = k.words("attention_layers")

@@ -345,7 +345,6 @@ DECODER_NAMES: dict[str, NameTable] = {
             _JAPANESE,
         ),
         *(_PERSIMMON, _XGLM, _CTRL),
-        replace(_GPT2, family="imagegpt"),
         *(
             replace(
                 _LLAMA,

@@ -84,8 +84,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "deepseek_v3": ("kimi_k2",),
     "apertus": ("apertus1p5_text",),
     "roberta": ("xlm-roberta", "camembert", "data2vec-text"),
-    "clip_vision_model": ("metaclip_2_vision_model",),
-    "clip_text_model": ("metaclip_2_text_model",),
 }
 
 #: Families that pack query, key and value, and whose tensors are laid out otherwise than `Places`
