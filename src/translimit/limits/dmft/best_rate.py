@@ -37,8 +37,9 @@ from translimit.limits.dmft.branches import Branches
 from translimit.limits.dmft.edge import of_all_passes, require_method, sharpness_at
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
-from translimit.limits.dmft.passes import Trace, causal_pass
-from translimit.limits.dmft.setup import depths_of, numbers_of, plan_of, solve_bytes
+from translimit.limits.dmft.passes import Trace
+from translimit.limits.dmft.setup import depths_of, solve_bytes
+from translimit.limits.dmft.solver import pass_of
 from translimit.limits.dmft.summaries import failure, richardson
 from translimit.limits.dmft.training import TrainingDynamics
 
@@ -218,17 +219,19 @@ def final_losses(
     keys = [named_key(start, "population", number) for number in range(populations)]
 
     def call_of(rate: float, own: Key, layers: int) -> Callable[[Callable[[float], object]], Trace]:
+        whole = pass_of(replace(equations, rate=float(rate)), alone, layers, own, kept=1)
+
         def call(report: Callable[[float], object]) -> Trace:
-            at = replace(equations, rate=float(rate))
-            plan = plan_of(at, method, layers)
-            found = causal_pass(plan, numbers_of(at, method, plan), at.steps, own, 1, report)
+            found = whole(report)
             return found._replace(kernels={}, scores=found.scores[:0])
 
         return call
 
+    alone = replace(method, folder=None)
     calls = [call_of(rate, own, depth) for rate in rates for own in keys for depth in depths]
     traces = side_by_side(calls, calls_at_once(len(calls), need, there), progress)
-    plan = plan_of(equations, method, depths[0])
+    a = equations.architecture
+    names = ("attention",) * a.attention + ("MLP",) * (a.mlp is not None)
     f = np.stack([trace.f for trace in traces])
     f = f.reshape(len(rates) * populations, len(depths), *f.shape[1:])
     outputs, _ = richardson(f)
@@ -238,7 +241,7 @@ def final_losses(
     refused = {}
     for index in range(len(rates)):
         own = traces[index * populations * len(depths) : (index + 1) * populations * len(depths)]
-        words = next((found for one in own if (found := failure(one, plan))), "")
+        words = next((found for one in own if (found := failure(one, names))), "")
         if words:
             refused[index] = words
     last = np.where(np.isfinite(totals[..., -1]), totals[..., -1], math.inf)

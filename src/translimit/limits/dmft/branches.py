@@ -15,8 +15,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,9 +26,14 @@ from jaxtyping import Array, Float, Int
 
 from translimit.core import Key
 from translimit.limits.dmft.causal_pass import advance
+from translimit.limits.dmft.compressed import one_step
+from translimit.limits.dmft.compressed import setup as compressed
+from translimit.limits.dmft.compressed import state as compressed_state
+from translimit.limits.dmft.compressed.passes import with_room
+from translimit.limits.dmft.compressed.shape import Shape
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.losses import AbstractLoss
-from translimit.limits.dmft.methods import CausalSampling, Method
+from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
 from translimit.limits.dmft.plan import Numbers, Plan
 from translimit.limits.dmft.setup import numbers_of, plan_of
 from translimit.limits.dmft.state import State, initial_state
@@ -37,8 +41,14 @@ from translimit.limits.dmft.time_step import heavy_ball
 
 #: Size of eta_0 d in a branch: between rounding, and the third order of the step.
 STEP = {"float64": 1e-4, "float32": 1e-2}
-#: What the last forward takes for null, relative to (eta_0 d)^2.
-KEPT = 1e-6
+#: What the last forward takes for null, relative to (eta_0 d)^2, and at least.
+KEPT, LEAST = 1e-6, {"float64": 0.0, "float32": 1e-9}
+
+#: Outputs at t, and at t + 1 after an update with given errors.
+After = Callable[
+    [Float[np.ndarray, "rows outputs"]],
+    tuple[Float[np.ndarray, "rows outputs"], Float[np.ndarray, "rows outputs"]],
+]
 
 
 @dataclass(frozen=True)
@@ -63,31 +73,22 @@ class Branches:
     """A pass that stopped before time t.
 
     Attributes:
-        plan: of the pass.
-        numbers: its data and constants.
-        state: with all evaluations before t.
+        after: outputs at t, and at t + 1 after an update with given errors.
+        shape: rows and outputs.
         t: where it stopped.
-        key: of the pass.
         rate: eta_0.
         step: size of eta_0 d.
     """
 
-    plan: Plan
-    numbers: Numbers
-    state: State
+    after: After
+    shape: tuple[int, int]
     t: int
-    key: Key
     rate: float
     step: float
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and outputs."""
-        return self.plan.rows, self.plan.outputs
-
     def outputs(self) -> Float[np.ndarray, "rows outputs"]:
         """The outputs at t."""
-        return self._after(np.zeros(self.shape))[0]
+        return self.after(np.zeros(self.shape))[0]
 
     def product(
         self, direction: Float[np.ndarray, "rows outputs"], factor: float = 1.0
@@ -97,21 +98,8 @@ class Branches:
         if norm == 0:
             return np.zeros(self.shape)
         size = factor * self.step / (self.rate * norm)
-        up, down = (self._after(sign * size * direction)[1] for sign in (1, -1))
+        up, down = (self.after(sign * size * direction)[1] for sign in (1, -1))
         return (up - down) / (2 * self.rate * size)
-
-    def _after(self, error: Float[np.ndarray, "rows outputs"]) -> tuple[np.ndarray, np.ndarray]:
-        """The outputs at t, and at t + 1 after an update with this error."""
-        with jax.enable_x64(True):
-            plan = replace(self.plan, loss=GivenError())
-            last = replace(plan, tol=min(plan.tol, KEPT * self.step**2))
-            given = self.numbers._replace(
-                y=jnp.asarray(error, jnp.float64),
-                error_weights=jnp.ones_like(self.numbers.error_weights),
-            )
-            found = _branch(plan, last, given, self.state, jnp.asarray(self.t), self.key)
-        now, after = (np.asarray(f) for f in found)
-        return now, after
 
 
 def branches(
@@ -126,21 +114,93 @@ def branches(
         key: of the population.
         times: evaluations, increasing.
     """
-    more = longer(equations)
-    precision = "float64"
     if isinstance(method, CausalSampling):
-        method, precision = sampled_alike(method, equations, more), method.precision
-    plan = plan_of(more, method, layers)
+        return _sampled(equations, method, layers, key, times)
+    assert isinstance(method, LinearAlgebra)
+    return _exact(equations, method, layers, key, times)
+
+
+def _exact(
+    equations: TrainingEquations,
+    method: LinearAlgebra,
+    layers: int,
+    key: Key,
+    times: tuple[int, ...],
+) -> Iterator[Branches]:
+    """Branches of a pass with whole histories."""
+    more, step = longer(equations), STEP["float64"]
+    plan = plan_of(more, layers)
     with jax.enable_x64(True):
         numbers = numbers_of(more, method, plan)
         state = initial_state(plan)
-    step = STEP[precision]
+    given = replace(plan, loss=GivenError())
+    last = replace(given, tol=min(plan.tol, KEPT * step**2))
+
+    def after(
+        state: State, t: int, error: Float[np.ndarray, "rows outputs"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        with jax.enable_x64(True):
+            these = numbers._replace(
+                y=jnp.asarray(error, jnp.float64),
+                error_weights=jnp.ones_like(numbers.error_weights),
+            )
+            now, then = _branch(given, last, these, state, jnp.asarray(t), key)
+        return np.asarray(now), np.asarray(then)
+
     for t in range(times[-1] + 1):
         if t in times:
-            yield Branches(plan, numbers, state, t, key, equations.rate, step)
+            own = partial(after, state, t)
+            yield Branches(own, (plan.rows, plan.outputs), t, equations.rate, step)
         if t < times[-1]:
             with jax.enable_x64(True):
                 state, _ = advance(plan, numbers, state, jnp.asarray(t), key)
+
+
+def _sampled(
+    equations: TrainingEquations,
+    method: CausalSampling,
+    layers: int,
+    key: Key,
+    times: tuple[int, ...],
+) -> Iterator[Branches]:
+    """Branches of a compressed pass; the state before them is copied, as a step takes it over."""
+    more, step = longer(equations), STEP[method.precision]
+    a = equations.architecture
+    heads, neurons = method.counts(a, equations.fields, equations.steps)
+    method = replace(method, heads=heads, neurons=neurons)
+    shape = compressed.shape_of(more, method, layers)
+    numbers = compressed.numbers_of(more, method, shape)
+    gain, steps = float(numbers.score_gain), more.steps
+    kept = max(KEPT * step**2, LEAST[method.precision])
+    with jax.enable_x64(True):
+        last = numbers._replace(tol=jnp.asarray(min(method.tol, kept), jnp.float64))
+    record: compressed_state.Record | None = None
+
+    def after(
+        shape: Shape,
+        state: compressed_state.State,
+        t: int,
+        error: Float[np.ndarray, "rows outputs"],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        with jax.enable_x64(True):
+            given = jnp.asarray(error, jnp.float64)
+            start = compressed_state.at_rest(jax.tree.map(jnp.copy, state))
+            moved, now = one_step.advance(shape, numbers, start, jnp.asarray(t), key, 1, given)
+            wider, moved = with_room(shape, moved, now, t + 1, steps, gain)
+            _, then = one_step.advance(wider, last, moved, jnp.asarray(t + 1), key, 1, given)
+        return np.asarray(now.f), np.asarray(then.f)
+
+    with jax.enable_x64(True):
+        state = compressed_state.initial_state(shape, gain)
+    for t in range(times[-1] + 1):
+        with jax.enable_x64(True):
+            shape, state = with_room(shape, state, record, t, steps, gain)
+        if t in times:
+            own = partial(after, shape, state, t)
+            yield Branches(own, (shape.rows, shape.outputs), t, equations.rate, step)
+        if t < times[-1]:
+            with jax.enable_x64(True):
+                state, record = one_step.advance(shape, numbers, state, jnp.asarray(t), key, 1)
 
 
 def longer(equations: TrainingEquations) -> TrainingEquations:
@@ -148,22 +208,6 @@ def longer(equations: TrainingEquations) -> TrainingEquations:
     weights = np.concatenate([equations.weights, equations.weights[-1:]])
     schedule = np.concatenate([equations.schedule, equations.schedule[-1:]])
     return replace(equations, weights=weights, schedule=schedule)
-
-
-def sampled_alike(
-    method: CausalSampling, equations: TrainingEquations, more: TrainingEquations
-) -> CausalSampling:
-    """The method with the heads and neurons that a solve of the equations has.
-
-    More where moment matching needs them for the evaluations of `more`.
-    """
-    a = equations.architecture
-    heads, neurons = method.counts(a, equations.fields, equations.steps)
-    N = 1 if math.isinf(a.head_dim) else int(a.head_dim)
-    if method.moment_matching:
-        heads = max(heads, 4 * more.fields * more.steps // N + 1)
-        neurons = max(neurons, 2 * more.fields * more.steps + 1)
-    return replace(method, heads=heads, neurons=neurons)
 
 
 def at_rest(plan: Plan, numbers: Numbers, state: State, t: Int[Array, ""]) -> State:

@@ -182,7 +182,7 @@ def tangent_kernel(
         raise ArgumentError("time", f"got {time}", f"pass an evaluation below {problem.steps}")
 
     def look(stopped: Branches) -> np.ndarray:
-        size = stopped.plan.rows * stopped.plan.outputs
+        size = stopped.shape[0] * stopped.shape[1]
         units = np.eye(size).reshape(size, *stopped.shape)
         columns = [stopped.product(unit).reshape(size) for unit in units]
         return np.stack(columns, axis=1).reshape(*stopped.shape, *stopped.shape)

@@ -77,13 +77,13 @@ def solve_training(
     start = jax.random.key(0) if key is None else key
     keys = [named_key(start, "population", number) for number in range(populations)]
     calls = [
-        _call(equations, method, layers, own, number * len(depths) + place)
+        pass_of(equations, method, layers, own, number * len(depths) + place)
         for number, own in enumerate(keys)
         for place, layers in enumerate(depths)
     ]
     if isinstance(method, CausalSampling) and method.check_tol:
         coarser = replace(method, tol=min(COARSER * method.tol, 0.5))
-        calls.append(_call(equations, coarser, depths[0], keys[0], passes))
+        calls.append(pass_of(equations, coarser, depths[0], keys[0], passes))
     found = side_by_side(calls, at_once, progress)
     traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
     coarse = found[passes] if len(found) > passes else None
@@ -233,15 +233,30 @@ def _at_once(equations: TrainingEquations, method: Method, passes: int) -> int:
     return at_once
 
 
-def _call(
-    equations: TrainingEquations, method: Method, layers: int, key: Key, number: int
+def pass_of(
+    equations: TrainingEquations,
+    method: Method,
+    layers: int,
+    key: Key,
+    number: int = 0,
+    *,
+    kept: int | None = None,
 ) -> Callable[[Progress], Trace]:
-    """One pass, to be called with a function of its progress."""
+    """One pass, to be called with a function of its progress.
+
+    Args:
+        equations: the mathematics.
+        method: how it is discretised and sampled.
+        layers: of the pass, or cells.
+        key: of the population.
+        number: of the pass among those that are stored.
+        kept: heads whose scores are kept; as the method asks by default.
+    """
 
     def sampled(report: Progress) -> Trace:
         assert isinstance(method, CausalSampling)
         shape = compressed.shape_of(equations, method, layers)
-        kept = _heads_kept(equations, method, layers)
+        heads = _heads_kept(equations, method, layers) if kept is None else kept
         numbers = compressed.numbers_of(equations, method, shape)
         stored = checkpoints_of(
             method.folder,
@@ -251,9 +266,9 @@ def _call(
             plan=shape,
             numbers=numbers,
             steps=equations.steps,
-            kept=kept,
+            kept=heads,
         )
-        return compressed_pass(shape, numbers, equations.steps, key, kept, report, stored)
+        return compressed_pass(shape, numbers, equations.steps, key, heads, report, stored)
 
     def exact(report: Progress) -> Trace:
         assert isinstance(method, LinearAlgebra)

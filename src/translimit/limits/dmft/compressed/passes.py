@@ -64,13 +64,8 @@ def compressed_pass(
             records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
             shape = _in_its_room(shape, state)
         for t in range(len(records), steps):
-            ranks, columns = _used(shape, records)
-            require_population(shape, ranks, t, steps)
-            more = shape.roomier(ranks, columns)
-            if more != shape:
-                _require_memory(more)
-                state = in_more_room(state, shape, more, gain)
-                shape = more
+            last = records[-1] if records else None
+            shape, state = with_room(shape, state, last, t, steps, gain)
             told = (shape, heads_kept)
             with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
                 state, record = advance(shape, numbers, state, jnp.asarray(t), key, heads_kept)
@@ -82,13 +77,39 @@ def compressed_pass(
                 break
             if checkpoints is not None and t + 1 < steps:
                 checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
-        ranks, _ = _used(shape, records)
+        ranks, _ = _used(shape, records[-1])
         require_population(shape, ranks, len(records), len(records))
         kernels = _kernels(shape, state, records, steps)
     trace = _trace(records, steps, kernels)
     if checkpoints is not None:
         checkpoints.finish(steps, trace)
     return trace
+
+
+def with_room(
+    shape: Shape, state: State, last: Record | None, t: int, steps: int, gain: float
+) -> tuple[Shape, State]:
+    """The state with room for one more time step, and its shape.
+
+    Args:
+        shape: of the state.
+        state: before time t.
+        last: what the step before reported; None at the start.
+        t: of the step that follows.
+        steps: of the whole pass.
+        gain: factor of the scores at the start.
+
+    Raises:
+        ArgumentError: a population has under twice as many coordinates as directions.
+        MemoryLimitError: the directions do not fit into the memory that is free.
+    """
+    ranks, columns = _used(shape, last)
+    require_population(shape, ranks, t, steps)
+    more = shape.roomier(ranks, columns)
+    if more == shape:
+        return shape, state
+    _require_memory(more)
+    return more, in_more_room(state, shape, more, gain)
 
 
 def first_kernel(shape: Shape, numbers: Numbers, key: Key) -> Float[np.ndarray, "rows rows"]:
@@ -123,12 +144,12 @@ def require_population(shape: Shape, ranks: list[Room], t: int, steps: int) -> N
         )
 
 
-def _used(shape: Shape, records: list[Record]) -> tuple[list[Room], int]:
-    """Largest ranks over layers, and columns, after the last record."""
-    if not records:
+def _used(shape: Shape, last: Record | None) -> tuple[list[Room], int]:
+    """Largest ranks over layers, and columns, after a time step."""
+    if last is None:
         return [Room(0, 0, 0, 0, 0) for _ in shape.sites], shape.first
-    largest = records[-1].ranks.max(axis=0)
-    return [Room.of(row.tolist()) for row in largest], int(records[-1].columns)
+    largest = np.asarray(last.ranks).max(axis=0)
+    return [Room.of(row.tolist()) for row in largest], int(last.columns)
 
 
 def _in_its_room(shape: Shape, state: State) -> Shape:

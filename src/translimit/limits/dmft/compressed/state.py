@@ -175,6 +175,29 @@ def in_more_room(state: State, old: Shape, new: Shape, score_gain: float) -> Sta
     return State(units=units, **padded)
 
 
+def at_rest(state: State) -> State:
+    """The state without velocity."""
+    units = tuple(
+        dataclasses.replace(
+            unit,
+            gain_velocity=jnp.zeros_like(unit.gain_velocity),
+            **{name: _at_rest(getattr(unit, name)) for name in ("h", "p", "x", "g")},
+        )
+        for unit in state.units
+    )
+    return dataclasses.replace(
+        state,
+        units=units,
+        embedding_velocity=jnp.zeros_like(state.embedding_velocity),
+        readout_velocity=jnp.zeros_like(state.readout_velocity),
+    )
+
+
+def _at_rest(images: Images) -> Images:
+    """The images without velocity."""
+    return dataclasses.replace(images, velocity=jnp.zeros_like(images.velocity))
+
+
 def _padded(x: Array, like: jax.ShapeDtypeStruct) -> Array:
     """Zeros behind, on every axis."""
     if x.shape == like.shape:
