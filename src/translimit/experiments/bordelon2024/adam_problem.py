@@ -60,7 +60,7 @@ class Config(RingProblem):
     eps: Positive = 0.05
     units: Count = 384
     heads: Doubled = (16, 32, 64)
-    seeds: Replicates = (6000, 6000, 4000)
+    seeds: Replicates = (12_000, 12_000, 8000)
 
     def __post_init__(self) -> None:
         """Check the fields, and what holds between them."""
