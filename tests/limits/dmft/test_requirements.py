@@ -23,6 +23,7 @@ from translimit.limits.dmft import (
     FrozenScoresWarning,
     Huber,
     LinearAlgebra,
+    PopulationSampling,
     Logistic,
     TrainingDynamics,
 )
@@ -177,8 +178,9 @@ def test_numbers_of_losses_and_what_has_no_classes(base: Any) -> None:
 def test_methods_keys_and_times() -> None:
     exact, sampled = ring4(**BASE), ring4(**BASE, head_dim=2)
     assert exact.methods == (LinearAlgebra,)
-    assert sampled.methods == (CausalSampling,)
-    assert ring4(**LINEAR, steps=3, eta0=0.05).methods == (LinearAlgebra, CausalSampling)
+    assert sampled.methods == (CausalSampling, PopulationSampling)
+    linear = ring4(**LINEAR, steps=3, eta0=0.05)
+    assert linear.methods == (LinearAlgebra, CausalSampling, PopulationSampling)
     with pytest.raises(ArgumentTypeError, match=r"^key: LinearAlgebra is deterministic"):
         solve(exact, key=jax.random.key(0))
     with pytest.raises(ArgumentTypeError, match=r"^key: CausalSampling draws random numbers"):
