@@ -23,8 +23,8 @@ from translimit.limits.dmft import (
     FrozenScoresWarning,
     Huber,
     LinearAlgebra,
-    PopulationSampling,
     Logistic,
+    PopulationSampling,
     TrainingDynamics,
 )
 
