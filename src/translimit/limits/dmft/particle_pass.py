@@ -21,13 +21,12 @@ from jaxtyping import Array, Float, Int
 from translimit.core import ArgumentError, Key, Progress, named_key
 from translimit.limits.dmft.conditioned import empty_population, first_draw
 from translimit.limits.dmft.histories import matmul
+from translimit.limits.dmft.particle_plan import ParticleNumbers, ParticlePlan
 from translimit.limits.dmft.particles import (
     Block,
     Ends,
     Fields,
     Now,
-    ParticleNumbers,
-    ParticlePlan,
     backward_block,
     forward_block,
     new_block,

@@ -20,7 +20,7 @@ from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import PopulationSampling
 from translimit.limits.dmft.optimizers import SGD, HeavyBall
 from translimit.limits.dmft.particle_pass import particle_pass
-from translimit.limits.dmft.particles import ParticleNumbers, ParticlePlan
+from translimit.limits.dmft.particle_plan import ParticleNumbers, ParticlePlan
 from translimit.limits.dmft.passes import Trace
 from translimit.limits.dmft.plan import RESPONSES
 from translimit.limits.dmft.remarks import (
