@@ -6,6 +6,7 @@ import pytest
 
 from translimit.core import ArgumentError
 from translimit.scaling import STYLES, Size, UnsupportedModuleError, recipes, rules
+from translimit.scaling.adapters import roles
 from translimit.scaling.recipes import Monomial
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -171,7 +172,7 @@ def test_the_recipe_of_a_users_own_groups():
         return torch.optim.AdamW(groups), model
 
     target = Size(head_dim=16, heads=20, layers=2)  # m_d = 5, all else 1
-    own = recipes.read(*built(target), base=built(BASE), sizes=(BASE, target))
+    own = recipes.read(*built(target), roles=roles, base=built(BASE), sizes=(BASE, target))
     found = {one.number: one.value for one in recipes.diff(own, "mup", BASE, target, "adamw")}
     # A plain readout, drawn by fan-in: its start, rate and epsilon lack the factor 1 / m_d.
     assert found == pytest.approx(

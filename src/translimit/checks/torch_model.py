@@ -194,8 +194,8 @@ class TorchModel(Record, Generic[Batch]):
         The loss on the batch must change with every score scale, and in folded style, along the
         depth, with the size of what carries the factor of the branches.
         """
-        from translimit.scaling.adapters.names import Match
-        from translimit.scaling.adapters.probe import (
+        from translimit.scaling.adapters import (
+            Match,
             folded_parameters,
             undone_factors,
             unread_scales,

@@ -98,7 +98,7 @@ class ScaleCommand:
     """Put the score scale into the queries, for modules that fix it at head_dim^-1/2."""
     change_mlp_ratio: Flag = False
     """Allow another ratio of hidden units to width in the target."""
-    allow: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FACT...")] = ()
+    allow: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FACT...", help_behavior_hint="")] = ()
     """Facts of configurations that may differ, as vocabulary where it is padded."""
     batch: Annotated[str | None, tyro.conf.arg(metavar="B0:B", help_behavior_hint="")] = None
     """The batch of the base and of the target, as 256:1024."""

@@ -8,6 +8,9 @@ from .names import bare_name as bare_name
 from .names import match_names as match_names
 from .overrides import overrides as overrides
 from .overrides import to_yaml as to_yaml
+from .probe import folded_parameters as folded_parameters
+from .probe import undone_factors as undone_factors
+from .probe import unread_scales as unread_scales
 from .tables import PLAIN as PLAIN
 from .tables import table_of as table_of
 from .tables import table_of_model as table_of_model

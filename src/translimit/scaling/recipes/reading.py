@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,9 @@ def read(
     optimizer: Optimizer | Sequence[Optimizer],
     model: Module,
     *,
+    roles: Callable[[Module], Mapping[str, Role | str]],
     base: tuple[Optimizer | Sequence[Optimizer], Module],
     sizes: tuple[Size, Size],
-    names: Any = None,
     name: str = "own",
 ) -> Invariants:
     """The invariants of a target's parameter groups over those of a base.
@@ -46,18 +46,17 @@ def read(
     Args:
         optimizer: of the target, as it is built, before any schedule.
         model: the target, freshly drawn.
+        roles: from a module to the roles of its parameters by name: `scaling.adapters.roles`.
         base: optimiser and module of the base.
         sizes: of base and target; ratios that are not 1 must differ, or exponents are ambiguous:
             the simplest are told.
-        names: as in `adapters.torch.apply`.
         name: how a comparison calls it.
 
     Raises:
         ArgumentError: parameters that no group has, or a ratio that is no monomial.
-        UnmatchedParameterError: parameters without a role.
     """
     small, large = sizes
-    then, now = _numbers(*base, names), _numbers(optimizer, model, names)
+    then, now = _numbers(*base, roles), _numbers(optimizer, model, roles)
     found: dict[str, Monomial] = {}
     for key, value in now.items():
         if key in then and then[key] > 0 and value > 0:
@@ -66,11 +65,11 @@ def read(
 
 
 def _numbers(
-    optimizer: Optimizer | Sequence[Optimizer], model: Module, names: Any
+    optimizer: Optimizer | Sequence[Optimizer],
+    model: Module,
+    roles: Callable[[Module], Mapping[str, Role | str]],
 ) -> dict[str, float]:
     """Absolute numbers by row, of the first block where there are several."""
-    from translimit.scaling.adapters import attention_modules, matches, table_of
-
     optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
     groups: dict[int, Mapping[str, Any]] = {
         id(tensor): group
@@ -79,29 +78,38 @@ def _numbers(
         for tensor in group["params"]
     }
     rows: dict[Role, str] = {role: row for row, role in ROWS.items()}
-    found, made = matches(model, names), dict[str, float]()
+    found, modules = roles(model), dict(model.named_modules())
+    made: dict[str, float] = {}
     for name, tensor in model.named_parameters():
         group = groups.get(id(tensor))
         if group is None:
             raise ArgumentError(name, "is in no group of the optimizer", "pass all its optimizers")
-        for row in (rows[part] for part in found[name].parts if part in rows):
-            told = {
-                "start": tensor.detach().double().pow(2).mean().sqrt().item(),
-                "rate": float(group["lr"]),
-                "epsilon": float(group.get("eps") or 0.0),
-                "decay": float(group["lr"]) * float(group.get("weight_decay") or 0.0),
-            }
-            for number, value in told.items():
-                if number == "start" and row.endswith("bias"):
-                    continue
-                made.setdefault(f"{row}.{number}", value)
-    modules = dict(model.named_modules())
-    for place in attention_modules(table_of(model, names), found, list(modules)):
-        for attribute in SCALE_ATTRIBUTES:
-            scale = getattr(modules[place], attribute, None)
-            if isinstance(scale, float):
-                made.setdefault("scores", scale)
+        role = Role(found[name])
+        if role is Role.QUERY and (scale := _score_scale(modules, name)) is not None:
+            made.setdefault("scores", scale)
+        if role not in rows:
+            continue
+        told = {
+            "start": tensor.detach().double().pow(2).mean().sqrt().item(),
+            "rate": float(group["lr"]),
+            "epsilon": float(group.get("eps") or 0.0),
+            "decay": float(group["lr"]) * float(group.get("weight_decay") or 0.0),
+        }
+        for number, value in told.items():
+            if number != "start" or not role.is_bias:
+                made.setdefault(f"{rows[role]}.{number}", value)
     return made
+
+
+def _score_scale(modules: Mapping[str, Module], query: str) -> float | None:
+    """The number of attention around a query projection, where it tells one."""
+    owner = query.rpartition(".")[0]
+    for place in (owner, owner.rpartition(".")[0]):
+        for attribute in SCALE_ATTRIBUTES:
+            value = getattr(modules.get(place), attribute, None)
+            if isinstance(value, float):
+                return value
+    return None
 
 
 def _monomial(key: str, ratio: float, small: Size, large: Size) -> Monomial:
