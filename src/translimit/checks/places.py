@@ -124,8 +124,9 @@ def score_scale(module: object) -> float | None:
 def score_scale_of(module: object, attribute: str) -> float | None:
     """A number that a module has by a name, or None."""
     value = getattr(module, attribute, None)
-    number = isinstance(value, float | int) and not isinstance(value, bool)
-    return float(value) if number else None
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        return None
+    return float(value)
 
 
 def _with_scale(modules: Mapping[str, Any], owner: str) -> str | None:

@@ -142,7 +142,9 @@ class TorchRecorder(Generic[Batch]):
         self.start, self.start_fields = start, self._fields(start)
         told = ((name, getattr(self.modules[name], "bias", None)) for name in self.mapped)
         self.biases = {
-            name: bias.detach().clone() for name, bias in told if hasattr(bias, "detach")
+            name: bias.detach().clone()
+            for name, bias in told
+            if bias is not None and hasattr(bias, "detach")
         }
         self.start_maps = {
             role: _stacked([start[name] for name in names])

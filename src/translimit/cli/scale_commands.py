@@ -204,11 +204,12 @@ def _recipes(command: RecipesCommand) -> None:
         else:
             print_table(recipe_table(made))
         return
-    found = recipes.diff(*names, base, target, command.optimizer, force=command.force)
+    first, second = names
+    found = recipes.diff(first, second, base, target, command.optimizer, force=command.force)
     if command.json:
         print_json({"recipes": names, "differences": [one.to_json() for one in found]})
         return
-    _tell_differences(found, *names)
+    _tell_differences(found, first, second)
 
 
 def _tell_differences(found: tuple[Difference, ...], one: str, other: str) -> None:

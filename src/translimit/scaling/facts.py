@@ -118,8 +118,9 @@ def module_facts(stack: Stack) -> dict[str, bool]:
 
 def _multiplies_by_root_of_width(stack: Stack) -> bool:
     of = stack.embedding
-    told = isinstance(of, Embedding) and of.multiplier != 1
-    return told and math.isclose(of.multiplier, stack.dim**0.5, rel_tol=1e-2)
+    if not isinstance(of, Embedding) or of.multiplier == 1:
+        return False
+    return math.isclose(of.multiplier, stack.dim**0.5, rel_tol=1e-2)
 
 
 def _fixed(stack: Stack, values: JsonObject) -> dict[str, Json]:

@@ -84,7 +84,9 @@ def undone_factors(
     parameters, undone = dict(model.named_parameters()), []
     with _alive(model):
         for what, those in names.items():
-            tensors = {parameters[name]: offsets.get(name, 0.0) for name in those}
+            tensors: dict[Tensor, float] = {
+                parameters[name]: offsets.get(name, 0.0) for name in those
+            }
             none, once, twice = (
                 _tensors(_with(model, tensors, factor, run)) for factor in (0.0, _ONCE, _TWICE)
             )

@@ -9,6 +9,7 @@ from translimit.scaling.adapters.groups import ParameterGroups
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.names import bare_name
 from translimit.scaling.adapters.tables import Names, table_of
+from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
 
@@ -49,14 +50,13 @@ def bake_scores(model: Module, groups: ParameterGroups, *, names: Names = None) 
     import torch
 
     factor = ratios.pop()
+    width = Rules.from_json(groups.report["rules"]).question.target.width
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             match = found[name]
             if not {Role.QUERY, Role.QUERY_BIAS} & set(match.parts):
                 continue
             axis = -1 if match.transposed else 0
-            rows = groups.report["rules"]["question"]["target"]
-            width = rows["head_dim"] * rows["heads"] if match.packed else tensor.shape[axis]
-            tensor.narrow(axis, 0, width).mul_(factor)
+            tensor.narrow(axis, 0, width if match.packed else tensor.shape[axis]).mul_(factor)
     for name, one in told.items():
         setattr(modules[name], one["attribute"], one["before"])

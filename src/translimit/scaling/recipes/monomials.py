@@ -32,10 +32,10 @@ class Monomial:
     @classmethod
     def of(cls, text: str) -> Monomial:
         """From letters with their exponents: "d-1 L1/2"; "" is 1."""
-        found = dict.fromkeys(_LETTERS, Fraction(0))
+        found: dict[str, Fraction] = {letter: Fraction(0) for letter in _LETTERS}
         for part in text.split():
             found[part[0]] += Fraction(part[1:] or 1)
-        return cls(**found)
+        return cls(found["d"], found["N"], found["L"])
 
     def __mul__(self, other: Monomial) -> Monomial:
         return Monomial(self.d + other.d, self.N + other.N, self.L + other.L)

@@ -70,7 +70,7 @@ def _numbers(
     roles: Callable[[Module], Mapping[str, Role | str]],
 ) -> dict[str, float]:
     """Absolute numbers by row, of the first block where there are several."""
-    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+    optimizers: Sequence[Any] = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
     groups: dict[int, Mapping[str, Any]] = {
         id(tensor): group
         for one in optimizers
