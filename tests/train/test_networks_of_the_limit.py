@@ -62,13 +62,11 @@ def as_hats(
 def numbers_of(
     shape: TransformerShape, net: Net, eta0: float, optimizer: train.Optimizer
 ) -> Parameterization:
-    beta = {"beta0": net.beta0, "gamma0": net.gamma0}
-    alphas = {"alpha_A": net.alpha_A, "alpha_L": net.alpha_L}
-    gains = {"score_gain": net.score_gain, "score_gain_rate": net.score_gain_rate}
-    places = {"position_std": net.position_std, "position_rate": net.position_rate}
-    return limit_parameterization(
-        shape.size, optimizer=optimizer.name, eta0=eta0, **beta, **alphas, **gains, **places
-    )
+    shared = ("alpha_A", "alpha_L", "beta0", "gamma0", "score_gain", "score_gain_rate")
+    more: dict[str, Any] = {
+        name: getattr(net, name) for name in (*shared, "position_std", "position_rate")
+    }
+    return limit_parameterization(shape.size, optimizer=optimizer.name, eta0=eta0, **more)
 
 
 def by_library(
@@ -207,12 +205,13 @@ def test_numbers_of_the_limit() -> None:
     assert (place.lr, place.mult) == (0.0, 0.5 * plain.role(Role.POSITION_EMBEDDING).mult)
     sign, adam = (limit_parameterization(size, optimizer=name) for name in ("sign", "adam"))
     assert sign.role(Role.QUERY).lr == adam.role(Role.QUERY).lr == 32**-0.5
-    for arguments, named in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"optimizer": "adam", "score_gain_rate": 1.0}, "score_gain_rate: got 1.0 under adam"),
         ({"optimizer": "muon"}, "optimizer: the paper has no 'muon'"),
         ({"score_gain": 0.0}, "score_gain: got 0"),
         ({"position_std": -1.0}, "position_std: got -1"),
-    ):
+    )
+    for arguments, named in refused:
         with pytest.raises(ArgumentError, match=named):
             limit_parameterization(size, **arguments)
 
@@ -335,7 +334,7 @@ POOLED = replace(
     pooled=True,
     final_norm=False,
 )
-SIN = sin6(eta0=0.3).inputs
+SIN = np.asarray(sin6(eta0=0.3).inputs)
 #: Targets and loss of networks, their training, and options of the limit.
 LOSSES: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
     "classes": (np.arange(3), {}, {}),

@@ -175,15 +175,17 @@ class FullBatch(AbstractSource):
     def row_weights(self, seed: int, step: int, size: int) -> np.ndarray | None:
         """See the base class."""
         del seed, size
-        if self.weights is None or not self.by_step:
-            return self.weights
+        if self.weights is None:
+            return None
+        if not self.by_step:
+            return np.asarray(self.weights)
         if step >= len(self.weights):
             raise ArgumentError(
                 "weights",
                 f"are those of {len(self.weights)} steps, and step {step + 1} is asked for",
                 "pass a row for each step",
             )
-        return self.weights[step]
+        return np.asarray(self.weights[step])
 
     def probe(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """The first examples."""

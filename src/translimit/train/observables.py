@@ -51,7 +51,8 @@ class Snapshot:
         centred: bool = False,
     ):
         self.model, self.weights, self.start = model, weights, start
-        self.inputs, self.targets, self.loss = inputs, targets, loss
+        self.inputs, self.targets = inputs, targets
+        self.loss: Loss = loss
         self.centred = centred
 
     @cached_property

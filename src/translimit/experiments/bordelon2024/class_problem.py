@@ -79,6 +79,17 @@ class Pair:
     heads: int
 
 
+def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
+    """The limit."""
+    del at
+    return solve_limit(config, keys.shared("limit"), heads_kept=8000)
+
+
+def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
+    """Networks of one size."""
+    return train_networks(config, keys.own, heads=heads, seeds=config.seeds, at_once=config.at_once)
+
+
 def compute_squared(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
     """The limit of the squared error of one-hot labels, with the same random numbers."""
     del at
@@ -105,6 +116,14 @@ def _limit_cost(config: Config, at: ex.Alone) -> ex.Cost:
     return config.limit_cost()
 
 
+LIMIT = ex.Part("limit", Limit, compute_limit, grid=ex.alone, cost=_limit_cost)
+NETWORKS = ex.Part(
+    "networks/H={heads}",
+    Networks,
+    compute_networks,
+    grid=lambda c: c.sizes,
+    cost=lambda c, heads: c.networks_cost(heads, c.seeds, at_once=c.at_once),
+)
 SQUARED = ex.Part("limit-squared", Limit, compute_squared, grid=ex.alone, cost=_limit_cost)
 LAZIER = ex.Part("limit-lazier", Limit, compute_lazier, grid=ex.alone, cost=_limit_cost)
 PAIRS = ex.Part(

@@ -14,7 +14,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,16 +28,16 @@ from translimit.experiments.bordelon2024.class_losses import (
     distance_ratio,
     losses,
 )
-from translimit.experiments.bordelon2024.class_problem import LAZIER, PAIRS, SQUARED, Config, Pair
-from translimit.experiments.bordelon2024.extrapolation import extrapolated
-from translimit.experiments.bordelon2024.growing_networks import (
+from translimit.experiments.bordelon2024.class_problem import (
+    LAZIER,
     LIMIT,
     NETWORKS,
-    fitted_rate,
-    limit,
-    networks,
+    PAIRS,
+    SQUARED,
+    Config,
+    Pair,
 )
-from translimit.experiments.bordelon2024.growing_networks_figures import FIGURES
+from translimit.experiments.bordelon2024.extrapolation import extrapolated
 from translimit.experiments.bordelon2024.limit_and_networks import (
     Limit,
     Networks,
@@ -49,9 +49,19 @@ from translimit.experiments.bordelon2024.limit_and_networks import (
 GAIN = 4.0
 
 
+def _networks(found: ex.Found[Config], sizes: Sequence[int]) -> list[Networks]:
+    return [found(NETWORKS, heads) for heads in sizes]
+
+
 def _all(found: ex.Found[Config]) -> list[Networks]:
     """Networks that are extrapolated."""
-    return networks(found, found.config.largest)
+    return _networks(found, found.config.largest)
+
+
+def _rate(found: ex.Found[Config]) -> Estimate:
+    """The exponent in H of the distance of one network's outputs from the limit."""
+    rows = [distances(one, found(LIMIT)) for one in _networks(found, found.config.sizes)]
+    return core.fit_rate(found.config.sizes, rows).estimate()
 
 
 def _pairs(found: ex.Found[Config], start: Literal["plain", "centred"]) -> list[Networks]:
@@ -67,7 +77,7 @@ def _loss_gap(found: ex.Found[Config], f: Float[np.ndarray, "step sample output"
     labels = found.config.data()[1]
     theory = float(losses(f, labels)[1:].mean())
     # What errors of the outputs do to the loss, all in one direction.
-    floor = float(np.abs(limit(found).predictions_stderr[1:]).mean())
+    floor = float(np.abs(found(LIMIT).predictions_stderr[1:]).mean())
     samples = [one.loss[:, 1:].mean(axis=1) for one in _all(found)]
     return extrapolated(samples).estimate(theory, floor)
 
@@ -75,22 +85,22 @@ def _loss_gap(found: ex.Found[Config], f: Float[np.ndarray, "step sample output"
 def _smallest(found: ex.Found[Config], at: ex.Alone) -> Estimate:
     """The same for the smallest networks, as if they were infinite."""
     del at
-    one = networks(found, found.config.sizes[:1])[0]
-    theory = losses(limit(found).predictions, found.config.data()[1])[1:].mean()
+    one = _networks(found, found.config.sizes[:1])[0]
+    theory = losses(found(LIMIT).predictions, found.config.data()[1])[1:].mean()
     return Estimate.from_samples(one.loss[:, 1:].mean(axis=1) - theory)
 
 
 def _accuracy(found: ex.Found[Config]) -> Estimate:
     """Accuracy of the largest networks at the end minus that of the limit."""
-    theory = accuracies(limit(found).predictions[-1:], found.config.data()[1])[0]
-    last = networks(found, found.config.sizes[-1:])[0]
+    theory = accuracies(found(LIMIT).predictions[-1:], found.config.data()[1])[0]
+    last = _networks(found, found.config.sizes[-1:])[0]
     return Estimate.from_samples(last.accuracy[:, -1] - theory)
 
 
 def _chance(found: ex.Found[Config], at: ex.Alone) -> float:
     """Chance minus the accuracy of the limit."""
     del at
-    theory = accuracies(limit(found).predictions[-1:], found.config.data()[1])[0]
+    theory = accuracies(found(LIMIT).predictions[-1:], found.config.data()[1])[0]
     return float(1 / found.config.classes - theory)
 
 
@@ -106,7 +116,7 @@ def _centring(found: ex.Found[Config]) -> Estimate:
 RATE = ex.claim(
     "rate",
     "The distance of the outputs of one network from the limit falls like $H^{-1/2}$.",
-    lambda found: found.once(fitted_rate).estimate(),
+    _rate,
     prediction=-0.5,
     tol=0.1,
     rivals=(
@@ -121,14 +131,14 @@ OUTPUTS = ex.Claims(
         f"Outputs, extrapolated from $H$ in {found.config.largest}, are those of the limit (mean "
         "over evaluations, inputs and classes, with the signs of the limit's last ones)."
     ),
-    estimate=lambda found, at: _predictions(found, limit(found)),
+    estimate=lambda found, at: _predictions(found, found(LIMIT)),
     prediction=0.0,
     tol=lambda config, at: config.tol,
     over=ex.alone,
     rivals=(
         ex.Rival[Config, ex.Alone](
             "features that do not move",
-            estimate=lambda found, at: _predictions(found, limit(found).frozen()),
+            estimate=lambda found, at: _predictions(found, found(LIMIT).frozen()),
         ),
         ex.Rival[Config, ex.Alone](
             "the squared error of one-hot labels",
@@ -140,14 +150,14 @@ LOSS = ex.Claims(
     "loss",
     "The cross-entropy of networks, extrapolated alike, is that of the limit (mean over "
     "evaluations after the first).",
-    estimate=lambda found, at: _loss_gap(found, limit(found).predictions),
+    estimate=lambda found, at: _loss_gap(found, found(LIMIT).predictions),
     prediction=0.0,
     tol=0.01,
     over=ex.alone,
     rivals=(
         ex.Rival[Config, ex.Alone](
             "features that do not move",
-            estimate=lambda found, at: _loss_gap(found, limit(found).lazy),
+            estimate=lambda found, at: _loss_gap(found, found(LIMIT).lazy),
         ),
         ex.Rival("the smallest networks, as if they were infinite", estimate=_smallest),
     ),
@@ -187,7 +197,7 @@ CENTRED = ex.Claims(
         ex.Rival[Config, ex.Alone](
             "the limit at the larger $\\gamma_0$",
             estimate=lambda found, at: extrapolated_gap(
-                _pairs(found, "centred"), limit(found), "predictions"
+                _pairs(found, "centred"), found(LIMIT), "predictions"
             ),
         ),
     ),
@@ -195,13 +205,39 @@ CENTRED = ex.Claims(
 
 
 def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
-    theory = accuracies(limit(found).predictions, found.config.data()[1])
-    for one in networks(found, found.config.ends):
+    theory = accuracies(found(LIMIT).predictions, found.config.data()[1])
+    for one in _networks(found, found.config.ends):
         for t, values in enumerate(one.accuracy.T):
             stderr = float(values.std(ddof=1) / len(values) ** 0.5)
             yield (one.heads, t, float(values.mean()), 2 * stderr, float(theory[t]))
 
 
+def _courses(found: ex.Found[Config]) -> Iterator[figures.Row]:
+    labels = found.config.data()[1]
+    theory, lazy = (losses(f, labels) for f in (found(LIMIT).predictions, found(LIMIT).lazy))
+    for one in _networks(found, found.config.ends):
+        for t, values in enumerate(one.loss.T):
+            error = 2 * float(values.std(ddof=1)) / len(values) ** 0.5
+            yield (one.heads, t, float(values.mean()), error, float(theory[t]), float(lazy[t]))
+
+
+COURSE = ex.Figure[Config](
+    name="loss",
+    title="Cross-entropy of networks and of the limit",
+    caption="Means over {seeds} networks of each size with two standard errors, the limit, and the "
+    "limit whose features do not move (dashed).",
+    columns=("heads", "updates", "networks", "two standard errors", "limit", "lazy"),
+    rows=_courses,
+    x="updates",
+    panels="heads",
+    layers=(
+        figures.points("networks", "two standard errors", label="networks"),
+        figures.line("limit", label="limit", series=None, joined=True),
+        figures.line("lazy", label="features that do not move", series=None, dash="4 3"),
+    ),
+    ylabel="cross-entropy in nats",
+    size=(9.0, 4.0),
+)
 RIGHT = ex.Figure[Config](
     name="accuracy",
     title="Accuracy of networks and of the limit",
@@ -264,5 +300,5 @@ EXPERIMENT = ex.Experiment[Config](
     },
     parts=(LIMIT, SQUARED, LAZIER, NETWORKS, PAIRS),
     claims=(RATE, OUTPUTS, LOSS, ACCURACY, CENTRING, CENTRED),
-    figures=(*FIGURES, RIGHT),
+    figures=(COURSE, RIGHT),
 )

@@ -256,7 +256,9 @@ ALIGNMENT = ex.Claims(
     one_sided=True,
     rivals=(
         ex.Rival("features that do not move", 0.0),
-        ex.Rival("the gain of the smallest $\\gamma_0$", lambda found, at: _loss_of(0, found)),
+        ex.Rival[Config, ex.Alone](
+            "the gain of the smallest $\\gamma_0$", lambda found, at: _loss_of(0, found)
+        ),
     ),
 )
 ENDLESS = ex.Claims(
@@ -271,7 +273,7 @@ ENDLESS = ex.Claims(
     over=ex.alone,
     one_sided=True,
     rivals=(
-        ex.Rival(
+        ex.Rival[Config, ex.Alone](
             "smoothed labels, whose outputs have an optimum",
             lambda found, at: -_growth(found, "smoothed"),
         ),
