@@ -200,7 +200,8 @@ def _paid(
     f = f[..., part, :]
     own = np.take_along_axis(f, np.broadcast_to(y[:, None], (*f.shape[:-1], 1)), -1)[..., 0]
     top = f.max(axis=-1)
-    return np.mean(top + np.log(np.exp(f - top[..., None]).sum(axis=-1)) - own, axis=-1)
+    paid = top + np.log(np.exp(f - top[..., None]).sum(axis=-1)) - own
+    return np.asarray(paid.mean(axis=-1))
 
 
 def _gain(found: ex.Found[Config], at: Asked) -> Estimate:
@@ -210,7 +211,7 @@ def _gain(found: ex.Found[Config], at: Asked) -> Estimate:
     f = found(NETWORKS, size).predictions[::2, at.update]
     f = f[: len(f) // at.averaged * at.averaged]
     means = f.reshape(-1, at.averaged, *f.shape[1:]).mean(axis=1)
-    limit = _paid(config, found(LIMIT).predictions[at.update], at.rows)
+    limit = float(_paid(config, found(LIMIT).predictions[at.update], at.rows))
     return Estimate.from_samples(size.heads * (_paid(config, means, at.rows) - limit))
 
 
