@@ -109,7 +109,7 @@ def changes(
     loss = last.losses - first.losses
     return Changes(
         {name: row.mean(axis=0) for name, row in rows.items()},
-        {name: sequence_error(row) for name, row in rows.items()},
+        {name: np.asarray(sequence_error(row)) for name, row in rows.items()},
         movement(before, after),
         (float(loss.mean()), float(sequence_error(loss))),
     )

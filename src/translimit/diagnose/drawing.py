@@ -62,9 +62,9 @@ def _panel(diagnosis: Diagnosis, name: str, ax: Axes, *, told: bool) -> None:
             layers, values, color=figures.LIMIT, linestyle="--", label="predicted" if told else None
         )
     error = np.where(np.isfinite(one.error), 2 * one.error, 0.0)
-    style = {"color": figures.COLOURS[0], "marker": figures.MARKERS[0]}
-    label = "trained" if told else None
-    ax.errorbar(layers, one.value, error, markersize=3, linewidth=1.2, label=label, **style)
+    label, colour, marker = "trained" if told else None, figures.COLOURS[0], figures.MARKERS[0]
+    drawn = ax.errorbar(layers, one.value, error, color=colour, marker=marker, label=label)
+    drawn.lines[0].set(markersize=3, linewidth=1.2)
     figures.finish(ax, xlabel="layer", ylabel=PANELS[name])
 
 

@@ -203,9 +203,9 @@ def _figures(
 @jax.jit
 def _ratios(branch: Array, stream: Array) -> tuple[Array, Array, Array]:
     return (
-        observe.branch_ratio(branch, stream),
-        observe.median_ratio(branch, stream),
-        observe.varying_ratio(branch, stream),
+        jnp.asarray(observe.branch_ratio(branch, stream)),
+        jnp.asarray(observe.median_ratio(branch, stream)),
+        jnp.asarray(observe.varying_ratio(branch, stream)),
     )
 
 
@@ -221,6 +221,7 @@ def _map_figures(maps: Array, visible: Array) -> tuple[dict[str, Array], Array]:
             "first": observe.first_key(p),
             "head_var": observe.head_variance(p, visible),
         }
-        return told, jnp.asarray(observe.sink_keys(p))
+        figures = {name: jnp.asarray(value) for name, value in told.items()}
+        return figures, jnp.asarray(observe.sink_keys(p))
 
     return jax.vmap(one)(maps)

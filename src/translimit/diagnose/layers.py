@@ -249,7 +249,7 @@ def attend(
 
     def heads_of(name: str, count: int) -> Array:
         rows = u @ parameters[f"W_{name}"] + parameters.get(f"b_{name}", 0.0)
-        gain, norm = parameters.get(f"{name.lower()}.gain"), of.qk_norm
+        gain, norm = parameters.get(f"{name.lower()}.gain", 1.0), of.qk_norm
         if norm is not None and norm.over == "all" and name != "V":
             rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
         rows = rows.reshape(len(u), count, -1).swapaxes(0, 1)

@@ -122,7 +122,9 @@ def measure(
     depth, count = len(checkpoint.layers), len(entries)
     lengths = np.array([len(entry) for entry in entries])
     groups = [np.flatnonzero(lengths == n) for n in sorted(set(lengths.tolist()))]
-    streams = [np.stack([entries[i] for i in group]).astype(np.float64) for group in groups]
+    streams = [
+        np.stack([entries[i] for i in group.tolist()]).astype(np.float64) for group in groups
+    ]
     values = {name: np.full((count, depth + 1), np.nan) for name in NAMES}
     extra: dict[str, list[list[Any]]] = {name: [] for name in ("sink_keys", "pairs", "same_maps")}
     ends = np.empty((count, depth + 1, 3, checkpoint.dim))
@@ -159,7 +161,9 @@ def measure(
     losses = np.full(count, np.nan)
     if ids is not None and "readout" in checkpoint.tensors and checkpoint.causal:
         for group, x in zip(groups, streams, strict=True):
-            losses[group] = [checkpoint.loss(ids[i], one) for i, one in zip(group, x, strict=True)]
+            losses[group] = [
+                checkpoint.loss(ids[i], one) for i, one in zip(group.tolist(), x, strict=True)
+            ]
     told = {name: np.swapaxes(np.array(found), 0, 1) for name, found in extra.items()}
     return Measured(values, lengths, losses=losses, ends=ends, **told)
 
@@ -263,7 +267,7 @@ def stream_figures(x: Float[Array, "batch n D"]) -> dict[str, Array]:
 
 def _of_stream(x: Float[Array, "n D"]) -> dict[str, Array]:
     overlaps = observe.cosines(x)
-    return {
+    told = {
         "overlap": observe.mean_overlap_of(overlaps),
         "mean_share": observe.mean_share(x),
         "effective_rank": observe.effective_rank_of(overlaps),
@@ -272,6 +276,7 @@ def _of_stream(x: Float[Array, "n D"]) -> dict[str, Array]:
         "mean_square_median": jnp.median(jnp.mean(x**2, axis=1)),
         "largest_share": observe.largest_share(x),
     }
+    return {name: jnp.asarray(value) for name, value in told.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -130,7 +130,7 @@ def redrawn(layer: Layer, null: Null, key: Key | int) -> Layer:
     for name, value in of.items():
         rng = generator(named_key(key, name))
         if null.kind == "part":
-            drawn[name] = gaussian(rng, value) if name in null.parts else value
+            drawn[name] = gaussian(rng, value) if name in null.parts else np.asarray(value)
         elif name.endswith(".gain"):
             drawn[name] = np.full(np.shape(value), rms(value))
         elif null.kind == "spectrum" and name in MATRICES:

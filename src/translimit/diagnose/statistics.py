@@ -79,7 +79,8 @@ def compare_with_null(
         rows: of every sequence.
         null: of every drawn network and sequence; without a draw there is no null.
     """
-    value, error, draws = rows.mean(axis=0), sequence_error(rows), len(null)
+    error = np.asarray(sequence_error(rows))
+    value, draws = rows.mean(axis=0), len(null)
     if draws < 2:
         nan = np.full(value.shape, np.nan)
         mu = null.mean(axis=(0, 1)) if draws else nan

@@ -165,7 +165,9 @@ def test_sampled_sites_beside_whole_histories(name: str) -> None:
     # 4.5 standard errors of each mean over time (one common mode dominates), and that of tol.
     joint = np.sqrt(np.mean(own**2 + stderr**2))
     assert np.sqrt(np.mean((f - mean) ** 2)) < 3 * joint + 5e-4
-    assert np.sqrt(np.mean(own**2)) < 1.5 * np.sqrt(np.mean(stderr**2))
+    # Errors of four populations scatter: the root of F(3, 3) is below 3 with 95 %. Of 24
+    # populations of the first case the ratio was 1.4.
+    assert np.sqrt(np.mean(own**2)) < 3 * np.sqrt(np.mean(stderr**2))
 
 
 def test_what_is_left_out_is_told() -> None:

@@ -11,6 +11,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,7 +79,7 @@ def _lead(found: ex.Found[Config]) -> Estimate:
     later = slice(2, None)
     value = float(np.mean(course(adam.predictions)[later] - course(sgd.predictions)[later]))
     errors = [float(np.mean(one.stderr[later])) for one in (adam, sgd)]
-    return Estimate(value, float(np.hypot(*errors)), found.config.populations)
+    return Estimate(value, math.hypot(*errors), found.config.populations)
 
 
 def _rate(found: ex.Found[Config]) -> Estimate:

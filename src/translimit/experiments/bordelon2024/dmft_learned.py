@@ -71,7 +71,7 @@ class Config(Problem):
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(Problem)}
         return Problem(**{**own, "inputs": self.inputs + self.unseen})
 
-    def shown(self) -> tuple[np.ndarray, np.ndarray]:
+    def digits(self) -> tuple[np.ndarray, np.ndarray]:
         """Digits that are trained, then those that are not, and their labels."""
         trained, new = self.inputs // 2, self.unseen // 2
         x, y = two_digits(trained + new)
@@ -94,7 +94,7 @@ class Limit(ex.Arrays):
 def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
     """The limit; digits that are not trained have weight zero."""
     del at
-    x, y = config.shown()
+    x, y = config.digits()
     weights = np.where(np.arange(len(y)) < config.inputs, 1 / config.inputs, 0.0)
     problem = limits.dmft.TrainingDynamics(
         architecture=config.limit().architecture,
@@ -119,7 +119,7 @@ def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Limit:
 
 def compute_networks(config: Config, heads: int, keys: ex.Keys) -> Networks:
     """Networks of one size, trained on some digits and observed on all."""
-    return train_networks(config, keys.own, heads=heads, seeds=config.seeds, shown=config.shown())
+    return train_networks(config, keys.own, heads=heads, seeds=config.seeds, shown=config.digits())
 
 
 #: The limit has more inputs than are trained.

@@ -281,7 +281,7 @@ class Problem(CheckedConfig):
         *,
         omit: str | None = None,
         heads_kept: int = 2000,
-    ) -> limits.dmft.LinearAlgebra | limits.dmft.CausalSampling:
+    ) -> limits.dmft.LinearAlgebra | limits.dmft.CausalSampling | limits.dmft.PopulationSampling:
         """The exact method where there is one, else sampling.
 
         Args:

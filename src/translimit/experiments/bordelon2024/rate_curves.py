@@ -155,7 +155,7 @@ def compute_curves(
         rate=best.rates,
         limit=best.losses,
         large=more,
-        networks=np.stack(swept) if swept else np.zeros((0, seeds, len(rates))),
+        networks=np.stack(swept) if swept else np.zeros((0, seeds, len(best.rates))),
         size=np.array(heads, dtype=np.int64),
         start=best.start,
         edge=best.edge,

@@ -100,7 +100,7 @@ class BestRate:
     @property
     def best_loss(self) -> float:
         """Mean loss over populations at the point of the grid next to the best rate."""
-        return float(self.mean[self.minimum.index])
+        return float(self.mean[self.minimum.place])
 
     @property
     def divergence(self) -> tuple[float, float]:
@@ -190,7 +190,8 @@ class BestRate:
         ax = new_axes(ax)
         shown = np.isfinite(self.mean) & (self.mean < 10 * self.start)
         rates = self.rates[shown]
-        look = marked(0, len(rates)) | {"color": LIMIT}
+        look = marked(0, len(rates))
+        look["color"] = LIMIT
         ax.plot(rates, self.mean[shown], label="limit, mean over populations", **look)
         if self.sampled:
             ax.plot(rates, self.curve[shown], label=self.rule, **marked(1, len(rates)))

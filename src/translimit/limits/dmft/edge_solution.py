@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import AbstractSolution, Outcome, Times, reference, with_error
+from translimit.core import (
+    AbstractSolution,
+    NotEstimated,
+    Numbers,
+    Outcome,
+    Times,
+    reference,
+    with_error,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -38,7 +46,7 @@ class EdgeSolution(AbstractSolution):
     ts: Times
     sharpness: Float[np.ndarray, " times"]
     stderr: Float[np.ndarray, " times"]
-    discretisation: Float[np.ndarray, " times"]
+    discretisation: Numbers | NotEstimated
     rates: Float[np.ndarray, " times"]
     ratio: Float[np.ndarray, " times"]
     directions: Float[np.ndarray, "times rows outputs"]
@@ -51,7 +59,7 @@ class EdgeSolution(AbstractSolution):
 
     def summary(self) -> dict[str, str]:
         """What a person asks first: sharpness, the rate at the edge and how far it is."""
-        errors = np.hypot(self.stderr, self.discretisation)
+        errors = np.hypot(self.stderr, cast("np.ndarray", self.discretisation))
         at = int(np.nanargmax(self.ratio)) if np.isfinite(self.ratio).any() else 0
         words = {
             "sharpness": ", ".join(
@@ -88,7 +96,8 @@ class EdgeSolution(AbstractSolution):
         from translimit.figures import LIMIT, bars, finish, new_axes
 
         ax = new_axes(ax)
-        relative = np.hypot(self.stderr, self.discretisation) / self.sharpness
+        error = np.hypot(self.stderr, cast("np.ndarray", self.discretisation))
+        relative = error / self.sharpness
         error = 2 * bars(relative * self.rates)
         ax.errorbar(self.ts, self.rates, error, marker="o", color=LIMIT, label="edge of stability")
         ax.plot(

@@ -115,8 +115,11 @@ def loss_correction(
     b = np.asarray(as_float64(bias, "bias"))
     v = np.asarray(as_float64(covariance, "covariance"))
     error, J = loss_slopes(problem, limit)
-    wanted = {"bias": (b, (problem.steps, rows, outputs))}
-    wanted["covariance"] = (v, (problem.steps, rows, outputs, outputs))
+    of_bias = (problem.steps, rows, outputs)
+    wanted: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {
+        "bias": (b, of_bias),
+        "covariance": (v, (*of_bias, outputs)),
+    }
     for name, (values, shape) in wanted.items():
         if values.shape != shape:
             raise ArgumentError(name, f"has shape {values.shape}", f"pass {list(shape)}")

@@ -259,5 +259,7 @@ def _trace(plan: ParticlePlan, records: list[dict[str, np.ndarray]]) -> Trace:
     return Trace(
         **rows,
         finite=np.broadcast_to(finite[:, None, None, None], shape).copy(),
+        ranks=np.zeros((*shape[:3], 0), int),
+        dropped=np.zeros(plan.steps),
         kernels=kernels,
     )

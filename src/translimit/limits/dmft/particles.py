@@ -195,7 +195,8 @@ def _write(
 ) -> tuple[Fields, Float[Array, "heads inputs tokens tokens"]]:
     """What heads or neurons write, and the scores of heads that are reported."""
     if kind == "attention":
-        written, scores = attend(plan, numbers, *inner, gain)
+        k, q, v = inner
+        written, scores = attend(plan, numbers, k, q, v, gain)
         return written, scores[: plan.kept_heads]
     assert plan.mlp is not None
     return plan.mlp(inner[0]), jnp.zeros((0, plan.inputs, plan.tokens, plan.tokens))

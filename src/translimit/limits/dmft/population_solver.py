@@ -83,10 +83,9 @@ def solve_populations(
         found = []
         for place, size in enumerate(sizes):
             index = number * len(sizes) + place
-            report = None
-            if progress is not None:
 
-                def report(fraction: float, index: int = index) -> None:
+            def report(fraction: float, index: int = index) -> None:
+                if progress is not None:
                     progress((sum(work[:index]) + fraction * work[index]) / sum(work))
 
             plan = particle_plan(equations, method, size)
@@ -94,7 +93,7 @@ def solve_populations(
             found.append(particle_pass(plan, numbers, named_key(own, "units", size), report))
         pairs.append((found[0], found[1]))
     steps = np.stack([fine.f - coarse.f for coarse, fine in pairs])
-    solution = assemble(equations, method, [[extrapolated(*pair)] for pair in pairs], [])
+    solution = assemble(equations, method, [[extrapolated(*pair)] for pair in pairs], [], None)
     step = np.abs(steps.mean(axis=0)).reshape(solution.predictions.shape)
     solution = replace(solution, cell_error=step, discretisation=largest_number(step))
     warn_of_instability(solution.edge_ratio, endless=equations.loss.endless)

@@ -32,12 +32,12 @@ class Minimum(NamedTuple):
 
     Attributes:
         rate: refined between points of the grid.
-        index: of the lowest point.
+        place: of the lowest point.
         bound: "" inside of the grid; "lowest" or "largest" where the minimum is its end.
     """
 
     rate: float
-    index: int
+    place: int
     bound: str
 
 
@@ -112,7 +112,7 @@ def grid_error(rates: Float[np.ndarray, " rates"], curve: Float[np.ndarray, " ra
     step = math.log10(rates[1] / rates[0]) if len(rates) > 1 else 0.0
     if found.bound:
         return step
-    around = curve[found.index - 1 : found.index + 2]
+    around = curve[found.place - 1 : found.place + 2]
     if not np.all(np.isfinite(around)):
         return step / 2
     moved = []

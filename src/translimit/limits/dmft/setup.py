@@ -17,7 +17,12 @@ from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.heads import InfiniteHeads
 from translimit.limits.dmft.histories import slots_in_chunk
 from translimit.limits.dmft.memory import pass_bytes
-from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
+from translimit.limits.dmft.methods import (
+    CausalSampling,
+    LinearAlgebra,
+    Method,
+    PopulationSampling,
+)
 from translimit.limits.dmft.neurons import LinearNeurons
 from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan
 from translimit.limits.dmft.units import AbstractUnit
@@ -30,6 +35,7 @@ def depths_of(equations: TrainingEquations, method: Method) -> tuple[int, ...]:
     """Numbers of layers of the passes, the finest first; cells where depth is infinite."""
     if not math.isinf(equations.architecture.layers):
         return (int(equations.architecture.layers),)
+    assert not isinstance(method, PopulationSampling)  # it is not for infinite depth
     cells = method.cells
     return (cells, cells // 2, cells // 4) if method.extrapolate else (cells,)
 

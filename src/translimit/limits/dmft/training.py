@@ -16,7 +16,7 @@ dynamics".
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import equinox as eqx
 import numpy as np
@@ -329,7 +329,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
 
     def default_method(self) -> Method:
         """The first of `methods`."""
-        return self.methods[0]()
+        return cast("Method", self.methods[0]())
 
     def default_times(self) -> Times:
         """Every evaluation."""

@@ -146,6 +146,7 @@ def _walk(
 
         start = jnp.ones(()), jnp.zeros(dim), jnp.zeros(()), mean(jnp.ones(len(tokens)))
         _, found = jax.lax.scan(step, start, (targets, jax.random.split(key, len(targets))))
-        return None if means else found[0][kept], found[1][kept]
+        every, overall = found
+        return None if every is None else every[kept], overall[kept]
 
     return jax.lax.map(one, keys, batch_size=4096)

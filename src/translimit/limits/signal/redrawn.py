@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 from translimit import observe
 from translimit.core import ArgumentError, Key, in_float64, named_key, require_count
 from translimit.describe import Attention, FeedForward, Layer, Norm, Normalisation
-from translimit.limits.signal.heads import log_weights, scores, visible
+from translimit.limits.signal.heads import capped, log_weights, prepared, score_products, visible
 from translimit.limits.signal.kernels import kernels
 from translimit.limits.signal.norms import factor
 
@@ -184,7 +184,7 @@ def _pass(
 def _stream(dim: int, gram: Float[Array, "n n"]) -> dict[str, Array]:
     size = jnp.sqrt(jnp.diagonal(gram))
     overlap = observe.mean_overlap_of(gram / (size[:, None] * size[None, :]))
-    return {"overlap": overlap, "mean_square": jnp.trace(gram) / (len(gram) * dim)}
+    return {"overlap": jnp.asarray(overlap), "mean_square": jnp.trace(gram) / (len(gram) * dim)}
 
 
 def _normalised(
@@ -226,7 +226,8 @@ def _attention(
 
     def head(key: Key) -> Any:
         drawn = jax.random.normal(key, (2, n, d), read.dtype)
-        products = scores(mixer, q_root @ drawn[0], k_root @ drawn[1], sizes, own)
+        asked, keys = prepared(mixer, q_root @ drawn[0], k_root @ drawn[1], sizes)
+        products = capped(mixer, own * score_products(mixer, asked, keys))
         logs = log_weights(mixer, causal, jnp.stack([products, -products]), jnp.asarray(0), key)
         p = jnp.exp(logs)
         told = {
@@ -241,7 +242,7 @@ def _attention(
     mixed, maps, told = jax.lax.map(head, jax.random.split(key, pairs), batch_size=16)
     found = {name: jnp.mean(row) for name, row in told.items()}
     found["score_spread"] = jnp.sqrt(found.pop("spread"))
-    found["head_var"] = observe.head_variance(maps, seen)
+    found["head_var"] = jnp.asarray(observe.head_variance(maps, seen))
     whole = squares["W_O"] * mixer.heads * mixer.values * jnp.mean(mixed, axis=0)
     return dim * (whole + squares.get("b_O", 0.0)), found
 
