@@ -7,8 +7,8 @@ in 1 / H the loss of a test gains
     -Delta . b + w tr(J v) / 2,
 
 and the loss of the mean over k networks the same with v / k: an ensemble loses the scatter and
-keeps the bias, so that it is no network of k times the width. Bias and covariance come from one
-half of the networks, losses from the other.
+keeps the bias, so that it is no network of k times the width. Losses, bias and covariance are those
+of the same networks, so that what they have in common cancels, and the expansion itself is seen.
 
 At the start v is that of the readout, sigma_w^2 <phi phi> / (gamma_0^2 N).
 
@@ -204,50 +204,40 @@ def _paid(
     return np.asarray(paid.mean(axis=-1))
 
 
-def _gain(found: ex.Found[Config], at: Asked) -> Estimate:
-    """H (E L_H - L), from every other network."""
-    config = found.config
-    size = Size(*config.counts()[0])
-    f = found(NETWORKS, size).predictions[::2, at.update]
-    f = f[: len(f) // at.averaged * at.averaged]
-    means = f.reshape(-1, at.averaged, *f.shape[1:]).mean(axis=1)
-    limit = float(_paid(config, found(LIMIT).predictions[at.update], at.rows))
-    return Estimate.from_samples(size.heads * (_paid(config, means, at.rows) - limit))
-
-
-def _said(
+def _gap(
     found: ex.Found[Config], at: Asked, *, bias: float = 1.0, spread: float | None = None
 ) -> Estimate:
-    """What bias and covariance of the other networks say; parts of it for rivals."""
+    """H (E L_H - L) over what bias and covariance say, minus one; parts of these for rivals.
+
+    The expansion is linear in b and v, so that every group of networks gives it, and its
+    difference from the group's own loss.
+    """
     config = found.config
     size = Size(*config.counts()[0])
-    f = found(NETWORKS, size).predictions[1::2]
+    f = found(NETWORKS, size).predictions[:, at.update]
     limit = found(LIMIT).predictions
-    away = f - f.mean(axis=0)
-    # The expansion is linear in b and v, so that networks give it one by one.
-    b = size.heads * (f - limit)
-    root = math.sqrt(size.heads * len(f) / (len(f) - 1)) * away
-    share = 1 / at.averaged if spread is None else spread
-    problem = found.once(_problem)
-    error, J = limits.dmft.loss_slopes(problem, limit)
     part = slice(config.inputs, None) if at.rows == "test" else slice(None, config.inputs)
+    error, J = limits.dmft.loss_slopes(found.once(_problem), limit)
     error, J = error[at.update, part], J[at.update, part]
-    linear = -np.einsum("ro,nro->n", error, b[:, at.update, part]) / len(error)
-    square = np.einsum("nro,rou,nru->n", root[:, at.update, part], J, root[:, at.update, part]) / (
-        2 * len(error)
-    )
-    return Estimate.from_samples(bias * linear + share * square)
+    b = size.heads * (f - limit[at.update])[:, part]
+    root = math.sqrt(size.heads * len(f) / (len(f) - 1)) * (f - f.mean(axis=0))[:, part]
+    linear = -np.einsum("ro,nro->n", error, b) / len(error)
+    square = np.einsum("nro,rou,nru->n", root, J, root) / (2 * len(error))
+    share = 1 / at.averaged if spread is None else spread
+    groups = len(f) // at.averaged
+    kept = groups * at.averaged
+    said = (bias * linear + share * square)[:kept].reshape(groups, at.averaged).mean(axis=1)
+    means = f[:kept].reshape(groups, at.averaged, *f.shape[1:]).mean(axis=1)
+    start = float(_paid(config, limit[at.update], at.rows))
+    paid = size.heads * (_paid(config, means, at.rows) - start)
+    # The ratio of two means, to first order.
+    ratio = float(paid.mean() / said.mean())
+    stderr = float((paid - ratio * said).std(ddof=1) / abs(said.mean()) / math.sqrt(groups))
+    return Estimate(ratio - 1, stderr, groups)
 
 
 def _problem(found: ex.Found[Config]) -> limits.dmft.TrainingDynamics:
     return found.config.limit()
-
-
-def _over(one: Estimate, other: Estimate) -> Estimate:
-    """One over the other, minus one."""
-    relative = math.hypot(one.stderr / one.value, other.stderr / other.value)
-    ratio = one.value / other.value
-    return Estimate(ratio - 1, abs(ratio) * relative, min(one.count, other.count))
 
 
 GAINS = ex.Claims(
@@ -259,34 +249,31 @@ GAINS = ex.Claims(
         + f" of {found.config.heads_swept[0]} heads is above the limit by what bias and covariance "
         "say (relative difference)."
     ),
-    estimate=lambda found, at: _over(_gain(found, at), _said(found, at)),
+    estimate=_gap,
     prediction=0.0,
     tol=EXPANSION,
     over=_asked,
     rivals=(
         ex.Rival[Config, Asked](
             "the bias alone",
-            estimate=lambda found, at: _over(_gain(found, at), _said(found, at, spread=0.0)),
+            estimate=lambda found, at: _gap(found, at, spread=0.0),
             when=lambda c, at: at.averaged == 1,
         ),
         ex.Rival[Config, Asked](
             "one network of as many times the width",
-            estimate=lambda found, at: _over(
-                _gain(found, at),
-                _said(found, at, bias=1 / at.averaged, spread=1 / at.averaged),
+            estimate=lambda found, at: _gap(
+                found, at, bias=1 / at.averaged, spread=1 / at.averaged
             ),
             when=lambda c, at: at.averaged > 1,
         ),
         ex.Rival[Config, Asked](
             "averaging that loses nothing",
-            estimate=lambda found, at: _over(_gain(found, at), _said(found, at, spread=1.0)),
+            estimate=lambda found, at: _gap(found, at, spread=1.0),
             when=lambda c, at: at.averaged > 1,
         ),
         ex.Rival[Config, Asked](
             "the covariance twice",
-            estimate=lambda found, at: _over(
-                _gain(found, at), _said(found, at, spread=2 / at.averaged)
-            ),
+            estimate=lambda found, at: _gap(found, at, spread=2 / at.averaged),
         ),
     ),
     decided_by="standard",
