@@ -329,7 +329,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
 
     def default_method(self) -> Method:
         """The first of `methods`."""
-        return cast("Method", self.methods[0]())
+        return cast("type[Method]", self.methods[0])()
 
     def default_times(self) -> Times:
         """Every evaluation."""
