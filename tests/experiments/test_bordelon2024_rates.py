@@ -14,7 +14,7 @@ from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import (
     best_rate_cells,
     dmft_best_rate,
-    dmft_generalisation,
+    unseen_digits,
 )
 from translimit.experiments.bordelon2024.rate_curves import Curves, curve_rows, lowest, mean_loss
 
@@ -108,7 +108,7 @@ def test_claims_of_networks_that_scatter_as_they_should():
     y = config.all_digits()[1]
     log_p = limit - np.log(np.exp(limit).sum(axis=-1, keepdims=True))
     paid = -np.take_along_axis(log_p, np.broadcast_to(y[:, None], (config.steps, digits, 1)), -1)
-    solved = dmft_generalisation.Solved(
+    solved = unseen_digits.Solved(
         predictions=limit,
         loss=paid[:, : config.inputs, 0].mean(axis=1),
         test_loss=paid[:, config.inputs :, 0].mean(axis=1),
@@ -120,7 +120,7 @@ def test_claims_of_networks_that_scatter_as_they_should():
     bias = 1.5 * np.sign(limit) * (np.arange(config.steps) > 0)[:, None, None]
     for heads, count in config.counts():
         noise = 2 * rng.normal(size=(count, config.steps, digits, 3))
-        nets = dmft_generalisation.Nets(limit + bias / heads + noise / heads**0.5)
+        nets = unseen_digits.Nets(limit + bias / heads + noise / heads**0.5)
         cells[f"networks/H={heads}"] = nets.to_dataset({})
     claims = {claim.name: claim for claim in experiment.check(config, cells)}
     for claim in claims.values():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from translimit.describe.families import decoder_changes as change
 from translimit.describe.families import embedding_changes as embed
+from translimit.describe.families import encoder_changes as encode
 from translimit.describe.families import mixture_changes as mix
 from translimit.describe.families.decoders import Decoder
 from translimit.describe.families.mixture_families import MORE_MIXTURES
@@ -301,9 +302,9 @@ DECODERS: dict[str, Decoder] = {
     "ultrabert": Decoder(
         causal=False,
         pad=0,
-        kinds=change.ultrabert_kinds,
+        kinds=encode.ultrabert_kinds,
         window=128,
-        adjust=change.ultrabert,
+        adjust=encode.ultrabert,
     ),
     "esmc": Decoder(
         norm=LAYER,
@@ -312,7 +313,7 @@ DECODERS: dict[str, Decoder] = {
         qk_norm="all",
         pad=1,
         dense_head=True,
-        adjust=change.esmc,
+        adjust=encode.esmc,
     ),
     "esm": Decoder(
         norm=LAYER,

@@ -207,4 +207,9 @@ EXPERIMENT = ex.Experiment(
     parts=(LIMIT, NETWORKS),
     claims=(PREDICTIONS, FIRST, LEAD, RATE),
     figures=(COURSES,),
+    finding=ex.Finding(
+        "Networks under Adam, extrapolated in $H$, predict what its limit does up to {0}; after"
+        " an equal first update they lead networks under gradient descent by {1}",
+        ("predictions-adam", "lead"),
+    ),
 )

@@ -256,4 +256,9 @@ EXPERIMENT = ex.Experiment(
     parts=(CURVES,),
     claims=(MEDIANS, RATIOS, DIVERGENCE),
     figures=(LOSSES,),
+    finding=ex.Finding(
+        "Over cells and sizes the predicted best rate of networks misses the swept one by a "
+        "median of {0} decades; on digits the signed miss is {1}",
+        ("median", "rate-digits"),
+    ),
 )

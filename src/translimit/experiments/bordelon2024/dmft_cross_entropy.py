@@ -301,4 +301,9 @@ EXPERIMENT = ex.Experiment[Config](
     parts=(LIMIT, SQUARED, LAZIER, NETWORKS, PAIRS),
     claims=(RATE, OUTPUTS, LOSS, ACCURACY, CENTRING, CENTRED),
     figures=(COURSE, RIGHT),
+    finding=ex.Finding(
+        "Under cross-entropy one network's outputs approach the limit with the exponent {0} in "
+        "$H$; the loss of networks, extrapolated, lies {1} from that of the limit",
+        ("rate", "loss"),
+    ),
 )
