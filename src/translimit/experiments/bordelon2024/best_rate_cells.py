@@ -53,13 +53,12 @@ class SentenceProblem(OwnProblem):
 
 _SMALL = {"beta0": 1.5, "gamma0": 1.0, "sizes": (32, 64)}
 _BLOCKS = {"mlp": "tanh", "norm": "rms"}
-_CLASSES = {"loss": "cross_entropy", "smoothing": 0.1, "axis": "none"}
+_CLASSES = {"loss": "cross_entropy", "smoothing": 0.1}
 _LANGUAGE = {
     "norm": "rms",
     "causal": True,
     "final_norm": True,
     "smoothing": 0.1,
-    "axis": "none",
     "mlp": "tanh",
 }
 

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
-from translimit import core, data, limits, scaling, train
+from translimit import core, data, limits, train
 from translimit.core import Estimate
 from translimit.experiments.bordelon2024.dmft_problem import Problem
+from translimit.experiments.bordelon2024.limit_and_networks import network_numbers
 
 if TYPE_CHECKING:
     from translimit.core import Key
@@ -213,30 +214,19 @@ def trained(
         probe: inputs that are observed; those that are trained by default.
     """
     shape = problem.shape(heads)
-    numbers = scaling.paper_parameterization(
-        shape.size,
-        alpha_A=problem.alpha_A,
-        alpha_L=problem.alpha_L,
-        beta0=problem.beta0,
-        gamma0=problem.gamma0,
-        eta0=problem.eta0,
-        pixels=shape.patch_dim or 1,
-    )
-    heavy = problem.momentum > 0
     run = train.Training(
         steps=problem.steps - 1,
         rates=factors,
         seeds=seeds,
         batch=problem.inputs,
-        optimizer=train.Optimizer(
-            name="momentum" if heavy else "sgd", momentum=problem.momentum or 0.9
-        ),
+        optimizer=problem.network_optimizer,
         loss=problem.network_loss,
+        centred=problem.network_centred,
     )
     every = range(problem.steps) if len(factors) == 1 else (run.steps,)
     return train.train(
         shape,
-        numbers,
+        network_numbers(problem, shape),
         source,
         run,
         key=key,

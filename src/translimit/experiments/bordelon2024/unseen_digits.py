@@ -127,7 +127,7 @@ def compute_limit(config: Config, at: ex.Alone, keys: ex.Keys) -> Solved:
 def compute_networks(config: Config, at: Size, keys: ex.Keys) -> Nets:
     """Networks that are trained on some digits and asked for all."""
     x, y = config.all_digits()
-    source, observed = data.Observed(config.source(), data.Examples(x, y)), (train.Predictions(),)
+    source, observed = data.Observed(config.source(), data.FullBatch(x, y)), (train.Predictions(),)
     blocks = []
     for first in range(0, at.seeds, config.at_once):
         own, count = core.named_key(keys.own, first), min(config.at_once, at.seeds - first)

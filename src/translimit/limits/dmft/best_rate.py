@@ -222,7 +222,8 @@ def final_losses(
         whole = pass_of(replace(equations, rate=float(rate)), alone, layers, own, kept=1)
 
         def call(report: Callable[[float], object]) -> Trace:
-            found = whole(report)
+            with np.errstate(over="ignore", invalid="ignore"):  # some rates are beyond the edge
+                found = whole(report)
             return found._replace(kernels={}, scores=found.scores[:0])
 
         return call

@@ -38,7 +38,8 @@ from translimit.limits.signal.kernels import kernels
 from translimit.limits.signal.norms import factor
 
 #: Pairs of heads in a batch, and independent batches, whose scatter is the error.
-REDRAWN_PAIRS, REDRAWN_BATCHES = 48, 4
+REDRAWN_PAIRS = 48
+REDRAWN_BATCHES = 4
 #: What is predicted, by name.
 PREDICTED = (
     *("overlap", "mean_square", "overlap_mid", "ratio_a", "ratio_f"),
