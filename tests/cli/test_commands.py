@@ -232,7 +232,8 @@ def test_list(capsys):
         ),
         (
             "scale --base X --target X --optimizer sgd --export megatorn",
-            "--export: got 'megatorn'; did you mean 'megatron'? known: megatron, torchtitan",
+            "--export: got 'megatorn'; did you mean 'megatron'? "
+            "known: megatron, pytorch, torchtitan",
         ),
         ("scale --base X --target X", "--optimizer: is missing; see `translimit scale --help`"),
         (

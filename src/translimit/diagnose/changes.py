@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError, JsonObject, Progress, part_of
+from translimit.core import ArgumentError, JsonObject, Progress, part_of, with_error
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import movement
 from translimit.diagnose.measuring import NAMES, Measured, Rows, measure
@@ -70,7 +70,7 @@ class Changes:
         names = list(self.moved)
         lines = ["after less before, z over sequences in brackets; |W - W0| / |W0| of matrices"]
         if np.isfinite(self.loss[0]):
-            lines.append(f"loss: {self.loss[0]:+.3f} ± {self.loss[1]:.3f} nats")
+            lines.append(f"loss: {with_error(*self.loss, '+.3f', unit='nats')}")
         rows = [["layer", *SHOWN, *names]]
         for place in range(1, len(self.differences["overlap"])):
             cells = [f"{self.differences[n][place]:+.3f} ({self.z(n)[place]:+.1f})" for n in SHOWN]

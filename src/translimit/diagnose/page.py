@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.core import JsonObject
+from translimit.core import JsonObject, with_error
 from translimit.diagnose.measuring import NAMES
 from translimit.diagnose.verdicts import LEAST_SEQUENCES
 
@@ -125,7 +125,7 @@ def remarks(diagnosis: Diagnosis) -> list[str]:
 
 def _head(diagnosis: Diagnosis) -> list[str]:
     loss, error = diagnosis.loss
-    told = "" if np.isnan(loss) else f"; loss {loss:.3f} ± {error:.3f} nats"
+    told = "" if np.isnan(loss) else f"; loss {with_error(loss, error, '.3f', unit='nats')}"
     lines = [f"{diagnosis.source}: {diagnosis.inputs}{told}"]
     if diagnosis.nulls:
         lines.append(
@@ -169,7 +169,12 @@ def _html_table(diagnosis: Diagnosis, names: Sequence[str]) -> str:
     rows = [f"<tr><th></th>{head}</tr>"]
     for name in names:
         one = diagnosis.compared[name]
-        for word, values in (("", one.value), ("±", one.error), ("null", one.null), ("z", one.z)):
+        for word, values in (
+            ("", one.value),
+            ("error", one.error),
+            ("null", one.null),
+            ("z", one.z),
+        ):
             if np.isfinite(values).any():
                 cells = "".join(
                     f"<td>{'' if np.isnan(v) else _number(float(v))}</td>" for v in values

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from translimit.core import JsonObject
+from translimit.core import JsonObject, with_error
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import (
     LEAST_COSINE,
@@ -125,7 +125,8 @@ def _collapse(overlap: Compared) -> Iterator[Finding]:
     layer = _from(_low(overlap)[1:] > COLLAPSED)
     if layer is not None:
         value, error = float(overlap.value[layer + 1]), float(overlap.error[layer + 1])
-        said = f"tokens have collapsed from layer {layer + 1} on: overlap {value:.3f} ± {error:.3f}"
+        shown = with_error(value, error, ".3f")
+        said = f"tokens have collapsed from layer {layer + 1} on: overlap {shown}"
         null = _from((overlap.null - 2 * overlap.null_std)[1:] > COLLAPSED)
         if null is not None:
             said += f"; drawn weights do so from layer {null + 1}"
@@ -135,7 +136,7 @@ def _collapse(overlap: Compared) -> Iterator[Finding]:
         yield Finding("collapsed", layer + 1, said, numbers=numbers)
     if _low(overlap)[0] > COLLAPSED:
         value, error = float(overlap.value[0]), float(overlap.error[0])
-        said = f"tokens have collapsed where they enter: overlap {value:.3f} ± {error:.3f}"
+        said = f"tokens have collapsed where they enter: overlap {with_error(value, error, '.3f')}"
         yield Finding("entry collapsed", 0, said, numbers={"overlap": value, "error": error})
 
 

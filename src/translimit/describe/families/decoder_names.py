@@ -256,6 +256,16 @@ _NOMIC_BERT = replace(
     },
 )
 
+_ULTRABERT = replace(
+    _LLAMA,
+    family="ultrabert",
+    roles={
+        **_LLAMA.roles,
+        **linear_names("head.{linear1,linear2}", Role.READOUT_DENSE),
+        "head.decoder.weight": Role.READOUT,
+    },
+)
+
 _PERSIMMON = replace(
     _LLAMA,
     family="persimmon",
@@ -303,8 +313,7 @@ _LIKE_LLAMA = (
     *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
     *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
-    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder", "esmc", "ultrabert"),
-    *("cohere_compass_text", "emu3_text_model"),
+    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder", "cohere_compass_text"),
 )
 #: Families whose experts are called as those of Mixtral are.
 _MIXTURES = (
@@ -344,7 +353,7 @@ DECODER_NAMES: dict[str, NameTable] = {
             _OPENAI,
             _JAPANESE,
         ),
-        *(_PERSIMMON, _XGLM, _CTRL),
+        *(_PERSIMMON, _XGLM, _CTRL, _ULTRABERT),
         *(
             replace(
                 _LLAMA,
@@ -357,7 +366,7 @@ DECODER_NAMES: dict[str, NameTable] = {
         replace(_PHI3, family="phi3"),
         *(
             replace(_NOMIC_BERT, family=name)
-            for name in ("nomic_bert", "gte", "jina_embeddings_v3")
+            for name in ("nomic_bert", "gte", "jina_embeddings_v3", "esmc")
         ),
         replace(_GATE_IN_ONE, family="glm"),
         replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDERS["glm4"]),

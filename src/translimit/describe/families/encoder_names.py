@@ -140,10 +140,6 @@ _LIKE_VIT = (
     "dinov2_with_registers",
     "beit",
 )
-_LIKE_CLIP = (
-    *("clip_vision_model", "clip_text_model"),
-    *("metaclip_2_vision_model", "metaclip_2_text_model"),
-)
 #: Tables of encoders by family.
 ENCODER_NAMES: dict[str, NameTable] = {
     one.family: one
@@ -157,6 +153,6 @@ ENCODER_NAMES: dict[str, NameTable] = {
             roles={**_VIT.roles, **_BERT.roles},
             attention=_BERT.attention,
         ),
-        *(replace(_CLIP, family=name) for name in _LIKE_CLIP),
+        *(replace(_CLIP, family=name) for name in ("clip_vision_model", "clip_text_model")),
     )
 }
