@@ -47,6 +47,7 @@ LINEAR: dict[str, TrainingDynamics] = {
         steps=8,
         eta0=0.04,
     ),
+    "a final norm alone": ring4(**{**BASE, "eta0": 0.05}, final_norm=True),
     "depth ODE": ring4(**RICH, layers=math.inf, steps=5, eta0=0.04),
     "classes, no readout": sin6(eta0=0.3, readout_std=0.0),
     "tokens, heads of today": lm12(eta0=0.5, **TODAY, score_gain_rate=4.0),
@@ -75,7 +76,7 @@ def exactly(problem: TrainingDynamics) -> Any:
     return causal_pass(plan, numbers, problem.steps, KEY, 10)
 
 
-QUICK = ("depth, norm, mask, momentum", "tokens, heads of today")
+QUICK = ("depth, norm, mask, momentum", "tokens, heads of today", "a final norm alone")
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def forward_block(
     """Forward: h + eps (u^O + R^v g + c (omega Delta V) g), and what is kept of it."""
     plan, numbers, start = step.plan, step.numbers, step.start
     unit, product = plan.units[index], partial(with_cov, plan, numbers, cov)
-    hb, rho = normalised(step, h, cov)
+    hb, rho = normalised(step, h, cov, step.plan.norm)
     row, now = kernel_row(product(hb), hb, past.h[index])
     root = _root(plan, unit, cov, step, hb, past.Q_h[index])
     response = stream_response(step, hb, layer, index, 1, "R_h")
@@ -214,10 +214,12 @@ def backward_block(
     return g + numbers.eps * back, cov, added, left
 
 
-def normalised(step: TimeStep, h: Rows, cov: Cov) -> tuple[Rows, Float[Array, "fields 1"]]:
-    """What a sub-block reads, h / rho with rho = (<h h> + norm_eps)^(1/2), 1 without norm; rho."""
+def normalised(
+    step: TimeStep, h: Rows, cov: Cov, norm: bool
+) -> tuple[Rows, Float[Array, "fields 1"]]:
+    """The stream that is read, h / rho with rho = (<h h> + norm_eps)^(1/2), 1 without norm; rho."""
     rho = jnp.ones(step.plan.fields)
-    if step.plan.norm:
+    if norm:
         square = jnp.sum(with_cov(step.plan, step.numbers, cov, h) * h, axis=1)
         rho = jnp.sqrt(square + step.numbers.norm_eps)
     return h / rho[:, None], rho[:, None]

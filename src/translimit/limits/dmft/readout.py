@@ -48,7 +48,7 @@ class Readout(NamedTuple):
 def readout(step: TimeStep, state: State, h: Float[Array, "fields sources"]) -> Readout:
     """Outputs f = w . phi / gamma_0, their error, and g = gamma_0 n df/dh of the stream."""
     plan, numbers, t = step.plan, step.numbers, step.t
-    hb, rho = normalised(step, h, state.cov) if plan.final_norm else (h, jnp.ones(()))
+    hb, rho = normalised(step, h, state.cov, plan.final_norm)
     features = numbers.features @ hb
     w = readout_weights(step, state)
     features_cov = with_cov(plan, numbers, state.cov, features)
