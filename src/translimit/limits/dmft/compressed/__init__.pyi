@@ -1,10 +1,2 @@
 from .cost import expected_rank as expected_rank
-from .passes import compressed_pass as compressed_pass
-from .passes import first_kernel as first_kernel
-from .passes import with_room as with_room
-from .setup import numbers_of as numbers_of
-from .setup import shape_of as shape_of
-from .setup import solve_bytes as solve_bytes
-from .setup import solve_seconds as solve_seconds
-from .setup import stride_of as stride_of
 from .shape import Shape as Shape
