@@ -1,108 +1,25 @@
-"""What a diagnosis holds: figures with their errors beside the null, and what they say.
+"""A diagnosis: figures beside the null, and how they are drawn and told.
 
 Reference: documentation, "Diagnosing a checkpoint".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from translimit.core import JsonObject
-from translimit.diagnose.checkpoint import Checkpoint
+from translimit.diagnose.diagnosed import Diagnosed
 from translimit.diagnose.drawing import plot_diagnosis
-from translimit.diagnose.measuring import NAMES, Measured
 from translimit.diagnose.page import as_html, as_json, as_page, as_text
-from translimit.diagnose.statistics import Compared, compare_all
-from translimit.diagnose.verdicts import Finding, find_verdicts
-from translimit.limits.signal import RedrawnPrediction
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """A checkpoint beside its null.
-
-    Attributes:
-        source: what was read, in words.
-        inputs: what was sent through it, in words.
-        measured: figures of every sequence.
-        nulls: the same of drawn networks.
-        null: which null, or "none".
-        null_entry: whether tokens that enter the null are measured or drawn.
-        prediction: of the Gram recursion, or None.
-        predicted_sequences: that it was taken over.
-        checkpoint: what was read; None of a module that went through hooks.
-        notes: what was assumed, cut or left out.
-    """
-
-    source: str
-    inputs: str
-    measured: Measured
-    nulls: tuple[Measured, ...] = ()
-    null: str = "none"
-    null_entry: str = "measured"
-    prediction: RedrawnPrediction | None = None
-    predicted_sequences: int = 0
-    checkpoint: Checkpoint | None = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def compared(self) -> Mapping[str, Compared]:
-        """Every observable beside its null, by name."""
-        return compare_all(self.measured, self.nulls)
-
-    @cached_property
-    def verdicts(self) -> tuple[Finding, ...]:
-        """Sentences with their numbers; none below eight sequences."""
-        return find_verdicts(self.checkpoint, self.measured, self.compared)
-
-    @property
-    def faults(self) -> tuple[Finding, ...]:
-        """The verdicts that are faults: sinks, massive tokens and what drawn weights do are not."""
-        return tuple(one for one in self.verdicts if one.fault)
-
-    @cached_property
-    def observables(self) -> xarray.Dataset:
-        """All figures over layers, 0 the entry: each with `_error`, `_null`, `_null_std`, `_z`.
-
-        Where the recursion predicts one, `_predicted` and `_predicted_error` stand beside it.
-        """
-        import xarray
-
-        held: dict[str, tuple[str, np.ndarray]] = {}
-        for name in NAMES:
-            one = self.compared[name]
-            held |= {
-                name: ("layer", one.value),
-                f"{name}_error": ("layer", one.error),
-                f"{name}_null": ("layer", one.null),
-                f"{name}_null_std": ("layer", one.null_std),
-                f"{name}_z": ("layer", one.z),
-            }
-            if self.prediction is not None and name in self.prediction.values:
-                held[f"{name}_predicted"] = ("layer", self.prediction.values[name])
-                held[f"{name}_predicted_error"] = ("layer", self.prediction.errors[name])
-        for name, values in self.measured.between().items():
-            held[f"overlap_between_{name}"] = ("layer", values)
-        layers = np.arange(self.compared["overlap"].value.size)
-        told = {"source": self.source, "inputs": self.inputs, "null": self.null}
-        told |= {"sequences": len(self.measured), "draws": len(self.nulls)}
-        return xarray.Dataset(held, coords={"layer": layers}, attrs=told)
-
-    @property
-    def loss(self) -> tuple[float, float]:
-        """Mean loss of the sequences in nats, and its error; NaN where nothing is predicted."""
-        losses = self.measured.losses
-        error = losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else np.nan
-        return float(losses.mean()), float(error)
+class Diagnosis(Diagnosed):
+    """A checkpoint beside its null; its fields and figures are those of `Diagnosed`."""
 
     def plot(self) -> Figure:
         """Small multiples over layers: trained with errors, the null's band, the prediction."""

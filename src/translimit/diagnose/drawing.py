@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from translimit.diagnose.diagnosis import Diagnosis
+    from translimit.diagnose.diagnosed import Diagnosed
 
 #: What is drawn over layers, with the words of its axis.
 PANELS = {
@@ -27,7 +27,7 @@ PANELS = {
 }
 
 
-def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
+def plot_diagnosis(diagnosis: Diagnosed) -> Figure:
     """Trained figures with two errors, mean and two deviations of the null, the prediction dashed.
 
     Args:
@@ -44,7 +44,7 @@ def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def _panel(diagnosis: Diagnosis, name: str, ax: Axes, *, told: bool) -> None:
+def _panel(diagnosis: Diagnosed, name: str, ax: Axes, *, told: bool) -> None:
     one, layers = diagnosis.compared[name], np.arange(len(diagnosis.compared[name].value))
     if np.isfinite(one.null).any():
         low, high = one.null - 2 * one.null_std, one.null + 2 * one.null_std
@@ -68,7 +68,7 @@ def _panel(diagnosis: Diagnosis, name: str, ax: Axes, *, told: bool) -> None:
     figures.finish(ax, xlabel="layer", ylabel=PANELS[name])
 
 
-def _scores(diagnosis: Diagnosis, ax: Axes) -> None:
+def _scores(diagnosis: Diagnosed, ax: Axes) -> None:
     """The z of all observables by layer, as a map."""
     names = [name for name in diagnosis.compared if np.isfinite(diagnosis.compared[name].z).any()]
     values = np.array([diagnosis.compared[name].z for name in names])

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from translimit.core import JsonObject, with_error
+from translimit.diagnose.drawing import plot_diagnosis
 from translimit.diagnose.measuring import NAMES
 from translimit.diagnose.verdicts import LEAST_SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from translimit.diagnose.diagnosis import Diagnosis
+    from translimit.diagnose.diagnosed import Diagnosed
     from translimit.diagnose.statistics import Compared
 
 #: What a terminal shows, with a short name.
@@ -35,7 +36,7 @@ SHOWN = {
 _FOR_MASSIVE = {"ratio_a": "ratio_a_median", "ratio_f": "ratio_f_median"}
 
 
-def as_text(diagnosis: Diagnosis) -> str:
+def as_text(diagnosis: Diagnosed) -> str:
     """The answer for a terminal.
 
     Args:
@@ -46,7 +47,7 @@ def as_text(diagnosis: Diagnosis) -> str:
     return "\n".join([*lines, *(f"note: {one}" for one in remarks(diagnosis))])
 
 
-def as_html(diagnosis: Diagnosis) -> str:
+def as_html(diagnosis: Diagnosed) -> str:
     """The answer for a notebook.
 
     Args:
@@ -59,14 +60,14 @@ def as_html(diagnosis: Diagnosis) -> str:
     return f"{head}<ul>{items}</ul>{_html_table(diagnosis, tuple(SHOWN))}<ul>{notes}</ul>"
 
 
-def as_page(diagnosis: Diagnosis) -> str:
+def as_page(diagnosis: Diagnosed) -> str:
     """A page that needs nothing else: verdicts, figure, all figures with their null.
 
     Args:
         diagnosis: what was found.
     """
     held = io.BytesIO()
-    diagnosis.plot().savefig(held, format="png", dpi=110)
+    plot_diagnosis(diagnosis).savefig(held, format="png", dpi=110)
     picture = base64.b64encode(held.getvalue()).decode()
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Diagnosis</title>'
@@ -79,7 +80,7 @@ def as_page(diagnosis: Diagnosis) -> str:
     )
 
 
-def as_json(diagnosis: Diagnosis) -> JsonObject:
+def as_json(diagnosis: Diagnosed) -> JsonObject:
     """Everything as plain data; undefined figures are null.
 
     Args:
@@ -104,7 +105,7 @@ def as_json(diagnosis: Diagnosis) -> JsonObject:
     }
 
 
-def remarks(diagnosis: Diagnosis) -> list[str]:
+def remarks(diagnosis: Diagnosed) -> list[str]:
     """What was assumed, and what limits the answer.
 
     Args:
@@ -123,7 +124,7 @@ def remarks(diagnosis: Diagnosis) -> list[str]:
     return said
 
 
-def _head(diagnosis: Diagnosis) -> list[str]:
+def _head(diagnosis: Diagnosed) -> list[str]:
     loss, error = diagnosis.loss
     told = "" if np.isnan(loss) else f"; loss {with_error(loss, error, '.3f', unit='nats')}"
     lines = [f"{diagnosis.source}: {diagnosis.inputs}{told}"]
@@ -135,13 +136,13 @@ def _head(diagnosis: Diagnosis) -> list[str]:
     return lines
 
 
-def _nothing(diagnosis: Diagnosis) -> str:
+def _nothing(diagnosis: Diagnosed) -> str:
     if len(diagnosis.measured) < LEAST_SEQUENCES:
         return f"no verdicts: they need {LEAST_SEQUENCES} sequences"
     return "no fault found"
 
 
-def _table(diagnosis: Diagnosis) -> list[str]:
+def _table(diagnosis: Diagnosed) -> list[str]:
     massive = bool((diagnosis.compared["largest_share"].value > 0.5).any())
     names = {_FOR_MASSIVE.get(k, k) if massive else k: v for k, v in SHOWN.items()}
     rows = [["layer", *names.values()]]
@@ -163,7 +164,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def _html_table(diagnosis: Diagnosis, names: Sequence[str]) -> str:
+def _html_table(diagnosis: Diagnosed, names: Sequence[str]) -> str:
     layers = range(len(diagnosis.compared["overlap"].value))
     head = "".join(f"<th>{'entry' if layer == 0 else layer}</th>" for layer in layers)
     rows = [f"<tr><th></th>{head}</tr>"]
