@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from translimit import describe, limits
 from translimit.core import ConfigError
-from translimit.experiments.bordelon2024.dmft_problem import MLPS
 from translimit.experiments.bordelon2024.growing_networks import Config
+from translimit.experiments.bordelon2024.learning_problem import MLPS
 from translimit.experiments.checked import OneOf, Positive, Within
 from translimit.experiments.ensembles import PROCESS_BYTES
 
