@@ -46,7 +46,9 @@ else:
         __slots__ = ()
 
 
-def refusal(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ArgumentTypeError | None:
+def refusal(
+    cls: type, args: Sequence[object], kwargs: Mapping[str, object]
+) -> ArgumentTypeError | None:
     """What to raise for a call that lacks an argument or has one too many; None for others.
 
     Args:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from translimit.core import ArgumentError, Key, Progress, named_key, require_count
 from translimit.describe import Normalisation, read_stack
@@ -178,23 +178,28 @@ def _updater(
     tokens = CONFIG["n_ctx"]
     norm: Normalisation = layers[0][0].norm_in
 
-    def logits(parameters: dict[str, Any], ids: Int[Array, " n"]) -> Float[Array, "n V"]:
+    def logits(parameters: dict[str, PyTree], ids: Int[Array, " n"]) -> Float[Array, "n V"]:
         x = parameters["token"][ids] + parameters["position"]
         for blocks, own in zip(layers, parameters["layers"], strict=True):
             x = pass_layer(blocks, True, own, x).exit
         return normalised(norm, parameters, "final", x) @ parameters["token"].T
 
-    def loss(parameters: dict[str, Any], windows: Int[Array, "batch length"]) -> Float[Array, ""]:
+    def loss(
+        parameters: dict[str, PyTree], windows: Int[Array, "batch length"]
+    ) -> Float[Array, ""]:
         out = jax.vmap(logits, (None, 0))(parameters, windows[:, :-1])
         return optax.softmax_cross_entropy_with_integer_labels(out, windows[:, 1:]).mean()
 
     @jax.jit
-    def update(parameters: Any, state: Any, key: Key) -> Any:
+    def update(
+        parameters: dict[str, PyTree], state: optax.OptState, key: Key
+    ) -> tuple[dict[str, PyTree], optax.OptState, Array]:
         places = jax.random.randint(key, (BATCH,), 0, len(text) - tokens)
         windows = text[places[:, None] + jnp.arange(tokens + 1)]
         value, slope = jax.value_and_grad(loss)(parameters, windows)
         step, state = optimiser.update(slope, state, parameters)
-        return optax.apply_updates(parameters, step), state, value
+        moved = jax.tree.map(jnp.add, parameters, step)
+        return moved, state, value
 
     return update
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from translimit.core import ConfigError, require_package
+from translimit.core.foreign import Module
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.measuring import stream_of
 
@@ -42,7 +43,7 @@ class ReaderCheck:
         return max(self.errors)
 
 
-def check_reader(checkpoint: Checkpoint, module: Any, *, tokens: int = 12) -> ReaderCheck:
+def check_reader(checkpoint: Checkpoint, module: Module, *, tokens: int = 12) -> ReaderCheck:
     """Compare a reader with a model class.
 
     Args:
@@ -63,9 +64,10 @@ def check_reader(checkpoint: Checkpoint, module: Any, *, tokens: int = 12) -> Re
     try:
         with torch.no_grad():
             if checkpoint.patches:
-                side, channels = module.config.image_size, module.config.num_channels
+                config: Any = module.config
+                side, channels = config.image_size, config.num_channels
                 pixels = rng.standard_normal((channels, side, side))
-                given = patches_of(pixels, module.config.patch_size)
+                given = patches_of(pixels, config.patch_size)
                 out = module(pixel_values=torch.tensor(pixels)[None], output_hidden_states=True)
             else:
                 words = checkpoint.vocabulary or 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -37,8 +37,8 @@ _SHARED = "shared layers: the prediction assumes independent ones; z is taken fr
 
 
 def diagnose(
-    model: Any,
-    inputs: Any,
+    model: object,
+    inputs: object,
     *,
     key: Key | int,
     null: str | None = "matched",

@@ -40,7 +40,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
 
 
-def as_inputs(given: Any, checkpoint: Checkpoint) -> Inputs:
+def as_inputs(given: object, checkpoint: Checkpoint) -> Inputs:
     """Sequences from what a caller passes.
 
     Args:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from translimit import observe
-from translimit.core import ArgumentError, Progress, in_float64
+from translimit.core import ArgumentError, ArrayInput, Progress, in_float64
 from translimit.describe import Layer as Blocks
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layers import (
@@ -169,7 +169,7 @@ def measure(
 
 
 def stream_of(
-    checkpoint: Checkpoint, given: Any, *, layer_at: LayerAt | None = None
+    checkpoint: Checkpoint, given: ArrayInput, *, layer_at: LayerAt | None = None
 ) -> list[Float[np.ndarray, "n D"]]:
     """The stream at the entry and after every layer.
 

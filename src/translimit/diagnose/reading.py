@@ -47,7 +47,7 @@ from translimit.diagnose.tensor_names import (
 )
 
 
-def read_checkpoint(source: Any, *, weights: str | Path | None = None) -> Checkpoint:
+def read_checkpoint(source: object, *, weights: str | Path | None = None) -> Checkpoint:
     """A checkpoint with its weights.
 
     Args:

@@ -23,7 +23,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import ArgumentError
+from translimit.core.foreign import Module, Tensor
 
 #: Names of a block's branches, in the order in which they are looked for.
 _SANDWICH = ("post_attention_layernorm", "post_feedforward_layernorm")
@@ -61,17 +62,17 @@ class Seen:
         parallel: whether attention and MLP read the same stream.
     """
 
-    entries: list[Any] = field(default_factory=list)
-    exits: list[Any] = field(default_factory=list)
-    attention: list[Any] = field(default_factory=list)
-    mlp: list[Any] = field(default_factory=list)
-    maps: list[Any] = field(default_factory=list)
-    middles: list[Any] = field(default_factory=list)
+    entries: list[Tensor] = field(default_factory=list)
+    exits: list[Tensor] = field(default_factory=list)
+    attention: list[Tensor] = field(default_factory=list)
+    mlp: list[Tensor] = field(default_factory=list)
+    maps: list[Tensor] = field(default_factory=list)
+    middles: list[Tensor] = field(default_factory=list)
     parallel: bool = False
 
 
 @contextlib.contextmanager
-def hooked(module: Any) -> Iterator[Seen]:
+def hooked(module: Module) -> Iterator[Seen]:
     """Watch a module for one forward pass; the hooks are gone afterwards.
 
     Args:
@@ -82,20 +83,22 @@ def hooked(module: Any) -> Iterator[Seen]:
     """
     seen, handles = Seen(), []
 
-    def kept(into: list[Any], pick: Callable[[Any], Any]) -> Callable[..., None]:
-        def hook(_: Any, __: Any, out: Any) -> None:
+    def kept(
+        into: list[Tensor], pick: Callable[[object], Tensor | None]
+    ) -> Callable[[object, object, object], None]:
+        def hook(_: object, __: object, out: object) -> None:
             found = pick(out)
             if found is not None:
                 into.append(found.detach())
 
         return hook
 
-    def entry(_: Any, args: Any, kwargs: Any) -> None:
+    def entry(_: object, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> None:
         given = args[0] if args else kwargs.get("hidden_states")
         if given is not None:
             seen.entries.append(given.detach())
 
-    def reading(_: Any, args: Any) -> None:
+    def reading(_: object, args: tuple[Tensor, ...]) -> None:
         seen.middles.append(args[0].detach())
 
     seen.parallel = getattr(getattr(module, "config", None), "model_type", "") in _PARALLEL
@@ -122,7 +125,7 @@ def hooked(module: Any) -> Iterator[Seen]:
             handle.remove()
 
 
-def blocks_of(module: Any) -> list[Any]:
+def blocks_of(module: Module) -> list[Module]:
     """The blocks: those of the longest list of equal modules.
 
     Args:
@@ -138,16 +141,16 @@ def blocks_of(module: Any) -> list[Any]:
         for one in module.modules()
         if isinstance(one, torch.nn.ModuleList | torch.nn.Sequential)
     ]
-    named = [one for name, one in module.named_modules() if name.endswith("albert_layer_groups")]
-    if named:
-        return list(named[0])
+    for name, one in module.named_modules():
+        if name.endswith("albert_layer_groups") and isinstance(one, torch.nn.ModuleList):
+            return list(one)
     equal = [one for one in lists if one and len({type(block) for block in one}) == 1]
     if not equal:
         raise ArgumentError("module", "has no list of blocks", "pass the transformer itself")
     return max(equal, key=len)
 
 
-def call_module(module: Any, given: Any) -> object:
+def call_module(module: Module, given: object) -> object:
     """Send one input through as a batch of one, with attention weights where that is known.
 
     Args:
@@ -185,7 +188,7 @@ def stream_between(seen: Seen, whole: np.ndarray, mlp: np.ndarray) -> np.ndarray
     return np.stack([rows_of(one).reshape(n, -1) for one in seen.middles])
 
 
-def rows_of(tensor: Any) -> Float[np.ndarray, "n D"]:
+def rows_of(tensor: Tensor) -> Float[np.ndarray, "n D"]:
     """The only sequence of a batch, in float64; OPT's MLP is flattened.
 
     Args:

@@ -17,6 +17,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def overlap_between(
     return token_overlap(vectors)
 
 
-def namespace(array: AnyArray) -> Any:
+def namespace(array: AnyArray) -> ModuleType:
     """The functions of NumPy or of JAX, by the kind of an array.
 
     Args:
@@ -176,7 +177,7 @@ def namespace(array: AnyArray) -> Any:
     return array.__array_namespace__()
 
 
-def as_array(value: Any) -> Any:
+def as_array(value: AnyArray) -> AnyArray:
     """An array: what NumPy reduced to a number, as an array without axes.
 
     Args:

@@ -88,7 +88,7 @@ def _require_particles(a: Architecture, optimizer: AbstractOptimizer) -> None:
         )
 
 
-def require_optimizer(optimizer: Any, momentum: float, *, tied: bool) -> AbstractOptimizer:
+def require_optimizer(optimizer: object, momentum: float, *, tied: bool) -> AbstractOptimizer:
     """An optimiser of `limits.dmft`, not its name nor its class."""
     if not isinstance(optimizer, AbstractOptimizer):
         raise ArgumentTypeError(

@@ -225,7 +225,7 @@ def _attention(
     own = 1.0 if mixer.qk_norm is None else gains[0] * gains[1] / mixer.qk_norm.gain**2
     seen = jnp.asarray(visible(mixer.scores, causal, n))
 
-    def head(key: Key) -> Any:
+    def head(key: Key) -> tuple[Array, Array, dict[str, Array]]:
         drawn = jax.random.normal(key, (2, n, d), read.dtype)
         asked, keys = prepared(mixer, q_root @ drawn[0], k_root @ drawn[1], sizes)
         products = capped(mixer, own * score_products(mixer, asked, keys))
@@ -238,7 +238,7 @@ def _attention(
             "spread": observe.score_spread(products[None], seen) ** 2,
         }
         mixed = jnp.einsum("hij,jk,hlk->il", p, covs["V"], p) / 2
-        return mixed, p[0], told
+        return mixed, p[0], {name: jnp.asarray(row) for name, row in told.items()}
 
     mixed, maps, told = jax.lax.map(head, jax.random.split(key, pairs), batch_size=16)
     found = {name: jnp.mean(row) for name, row in told.items()}

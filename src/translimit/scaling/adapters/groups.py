@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from translimit.core import whole_file
+from translimit.core.foreign import Tensors
 from translimit.describe import Role
-from translimit.scaling.adapters.foreign import Tensors
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.report import AppliedNumbers, AppliedReport
 from translimit.scaling.engine import Rules

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from translimit.core.foreign import Module, Tensor
 from translimit.describe import NameTable, Role
-from translimit.scaling.adapters.foreign import Module, Tensor
 from translimit.scaling.adapters.names import Match, bare_name, match_names, matching
 from translimit.scaling.adapters.tables import Names, table_of
 from translimit.scaling.errors import AmbiguousRuleError

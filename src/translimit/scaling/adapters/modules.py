@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from translimit.core.foreign import Module, Tensors
 from translimit.describe import Axis, NameTable, Role, Size
-from translimit.scaling.adapters.foreign import Module, Tensors
 from translimit.scaling.adapters.matching import attention_modules
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.adapters.tables import facts_of_model, unwrapped

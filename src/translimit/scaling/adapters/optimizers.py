@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from translimit.core import NOT_NEGATIVE, ArgumentError, brief, nearest, require_real
-from translimit.scaling.adapters.foreign import Optimizer
+from translimit.core.foreign import Optimizer
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES

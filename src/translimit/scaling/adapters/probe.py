@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from translimit.core.foreign import Module, Tensor, Tensors
 from translimit.describe import NameTable, Role
-from translimit.scaling.adapters.foreign import Module, Tensor, Tensors
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError

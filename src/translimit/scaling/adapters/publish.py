@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from translimit.core import ConfigError
+from translimit.core.foreign import Module
 from translimit.describe import Role
-from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.adapters.groups import ParameterGroups
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.names import bare_name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from translimit.core import ConfigError, Json, JsonObject, cause_of
-from translimit.scaling.adapters.foreign import Tensors
+from translimit.core.foreign import Tensors
 from translimit.scaling.adapters.names import bare_name
 from translimit.scaling.engine import Rules
 

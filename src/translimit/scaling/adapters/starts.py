@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
+from translimit.core.foreign import Tensor, Tensors
 from translimit.describe import Axis, NameTable, Role, Size
-from translimit.scaling.adapters.foreign import Tensor, Tensors
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError

@@ -24,6 +24,7 @@ from translimit.core import (
     brief,
     nearest,
 )
+from translimit.core.foreign import Module
 from translimit.describe import (
     FAMILIES,
     QKV,
@@ -36,7 +37,6 @@ from translimit.describe import (
     norm_names,
     read_stack,
 )
-from translimit.scaling.adapters.foreign import Module
 from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.facts import module_facts, unknown_block
 from translimit.scaling.reading import Configuration

@@ -20,7 +20,7 @@ from translimit.core import (
     JsonObject,
     MissingExtraError,
 )
-from translimit.scaling.adapters.foreign import Module, Optimizer, Tensor, Tensors
+from translimit.core.foreign import Module, Optimizer, Tensor, Tensors
 from translimit.scaling.adapters.groups import ParameterGroups as ParameterGroups
 from translimit.scaling.adapters.groups import merged, numbers_of
 from translimit.scaling.adapters.matching import matches
