@@ -150,8 +150,11 @@ def test_forty_networks_and_the_recursion(byte_model, windows, null):
 
 @pytest.mark.slow
 def test_drawn_networks_rarely_leave_their_own_null(byte_model, windows):
-    """200 drawn networks, each against eight fresh draws: 5 % of |z| beyond t, within 2 %."""
-    null, rates = Null.named("matched"), []
+    """200 drawn networks, each against eight fresh draws on fixed inputs: 5 % beyond t, within 2 %.
+
+    On fixed inputs there is no error of sequences. With it z is smaller, and exceeds t more rarely.
+    """
+    null, rates, cautious = Null.named("matched"), [], []
     entries = [byte_model.embed(row) for row in windows[:2]]
     names = [name for name in CELLS if name != "mean_square"]
     for index in range(200):
@@ -159,13 +162,19 @@ def test_drawn_networks_rarely_leave_their_own_null(byte_model, windows):
             measure(byte_model, entries, layer_at=DrawnNetwork(byte_model, null, key).layer)
             for key in _keys(index, 9)
         ]
-        beyond = []
+        beyond, of_sequences = [], []
         for name in names:
             rows = np.stack([one.values[name] for one in draws])[:, :, 1:]
-            found = compare_with_null(rows[0], rows[1:])
-            beyond.append(np.abs(found.z) > found.threshold)
+            means = rows.mean(axis=1, keepdims=True)
+            for found, told in ((means, beyond), (rows, of_sequences)):
+                compared = compare_with_null(found[0], found[1:])
+                told.append(np.abs(compared.z) > compared.threshold)
         rates.append(np.mean(beyond))
-    assert abs(np.mean(rates) - 0.05) < 0.02 + 2 * np.std(rates) / 200**0.5
+        cautious.append(np.mean(of_sequences))
+    # Cells of a network move together: the error is that over networks.
+    assert abs(np.mean(rates) - 0.05) < 0.02
+    assert np.std(rates) / 200**0.5 < 0.007
+    assert np.mean(cautious) < np.mean(rates)
 
 
 def _keys(index, count):

@@ -61,6 +61,10 @@ from .files import unwritable as unwritable
 from .files import whole_file as whole_file
 from .files import write_all as write_all
 from .files import write_bytes as write_bytes
+from .foreign import TorchModule as TorchModule
+from .foreign import TorchOptimizer as TorchOptimizer
+from .foreign import TorchTensor as TorchTensor
+from .foreign import TorchTensors as TorchTensors
 from .keys import named_key as named_key
 from .memory import fits as fits
 from .memory import require_free as require_free

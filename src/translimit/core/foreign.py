@@ -1,6 +1,6 @@
 """Types of PyTorch for the checker of the source.
 
-An adapter loads the library of its arguments when it is called, and none when it is imported: at
+A function loads the library of its arguments when it is called, and none when it is imported: at
 run time the names stand for anything.
 """
 
@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from torch import Tensor as Tensor
-    from torch.nn import Module as Module
-    from torch.optim import Optimizer as Optimizer
+    import torch
+
+    TorchTensor: TypeAlias = torch.Tensor
+    TorchModule: TypeAlias = torch.nn.Module
+    TorchOptimizer: TypeAlias = torch.optim.Optimizer
 else:
-    Tensor = Module = Optimizer = Any
+    TorchTensor = Any
+    TorchModule = Any
+    TorchOptimizer = Any
 
 #: Parameters of a module by name; shared tensors once.
-Tensors: TypeAlias = Mapping[str, Tensor]
+TorchTensors: TypeAlias = Mapping[str, TorchTensor]

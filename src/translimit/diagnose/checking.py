@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from translimit.core import ConfigError, require_package
-from translimit.core.foreign import Module
+from translimit.core import ConfigError, TorchModule, require_package
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.measuring import stream_of
 
@@ -43,7 +42,7 @@ class ReaderCheck:
         return max(self.errors)
 
 
-def check_reader(checkpoint: Checkpoint, module: Module, *, tokens: int = 12) -> ReaderCheck:
+def check_reader(checkpoint: Checkpoint, module: TorchModule, *, tokens: int = 12) -> ReaderCheck:
     """Compare a reader with a model class.
 
     Args:

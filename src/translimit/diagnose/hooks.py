@@ -23,6 +23,7 @@ from translimit.core import (
     ArgumentTypeError,
     Key,
     Progress,
+    TorchModule,
     brief,
     in_float64,
     named_key,
@@ -30,7 +31,6 @@ from translimit.core import (
     require_count,
     require_package,
 )
-from translimit.core.foreign import Module
 from translimit.diagnose.diagnosis import Diagnosis
 from translimit.diagnose.measuring import NAMES, Measured, stream_figures
 from translimit.diagnose.nulls import gaussian, generator
@@ -51,12 +51,12 @@ SEEN = (
 
 
 def diagnose_module(
-    module: Module,
+    module: TorchModule,
     inputs: Sequence[object] | np.ndarray,
     *,
     key: Key | int,
     draws: int = 8,
-    call: Callable[[Module, Any], object] | None = None,
+    call: Callable[[TorchModule, Any], object] | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Observables of any module beside `draws` copies with redrawn parameters.
@@ -114,10 +114,10 @@ def diagnose_module(
 
 
 def measure_module(
-    module: Module,
+    module: TorchModule,
     inputs: Sequence[object] | np.ndarray,
     *,
-    call: Callable[[Module, Any], object] | None = None,
+    call: Callable[[TorchModule, Any], object] | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """Observables of a module, sequence by sequence.

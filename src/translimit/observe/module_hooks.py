@@ -30,8 +30,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import ArgumentError
-from translimit.core.foreign import Module, Tensor
+from translimit.core import ArgumentError, TorchModule, TorchTensor
 
 #: Names of a block's branches, in the order in which they are looked for.
 _SANDWICH = ("post_attention_layernorm", "post_feedforward_layernorm")
@@ -62,17 +61,17 @@ class Seen:
         parallel: whether attention and MLP read the same stream.
     """
 
-    entries: list[Tensor] = field(default_factory=list)
-    exits: list[Tensor] = field(default_factory=list)
-    attention: list[Tensor] = field(default_factory=list)
-    mlp: list[Tensor] = field(default_factory=list)
-    maps: list[Tensor] = field(default_factory=list)
-    middles: list[Tensor] = field(default_factory=list)
+    entries: list[TorchTensor] = field(default_factory=list)
+    exits: list[TorchTensor] = field(default_factory=list)
+    attention: list[TorchTensor] = field(default_factory=list)
+    mlp: list[TorchTensor] = field(default_factory=list)
+    maps: list[TorchTensor] = field(default_factory=list)
+    middles: list[TorchTensor] = field(default_factory=list)
     parallel: bool = False
 
 
 @contextlib.contextmanager
-def hooked(module: Module) -> Iterator[Seen]:
+def hooked(module: TorchModule) -> Iterator[Seen]:
     """Watch a module for one forward pass; the hooks are gone afterwards.
 
     Args:
@@ -84,7 +83,7 @@ def hooked(module: Module) -> Iterator[Seen]:
     seen, handles = Seen(), []
 
     def kept(
-        into: list[Tensor], pick: Callable[[object], Tensor | None]
+        into: list[TorchTensor], pick: Callable[[object], TorchTensor | None]
     ) -> Callable[[object, object, object], None]:
         def hook(_: object, __: object, out: object) -> None:
             found = pick(out)
@@ -93,12 +92,12 @@ def hooked(module: Module) -> Iterator[Seen]:
 
         return hook
 
-    def entry(_: object, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> None:
+    def entry(_: object, args: tuple[TorchTensor, ...], kwargs: Mapping[str, TorchTensor]) -> None:
         given = args[0] if args else kwargs.get("hidden_states")
         if given is not None:
             seen.entries.append(given.detach())
 
-    def reading(_: object, args: tuple[Tensor, ...]) -> None:
+    def reading(_: object, args: tuple[TorchTensor, ...]) -> None:
         seen.middles.append(args[0].detach())
 
     seen.parallel = getattr(getattr(module, "config", None), "model_type", "") in _PARALLEL
@@ -125,7 +124,7 @@ def hooked(module: Module) -> Iterator[Seen]:
             handle.remove()
 
 
-def blocks_of(module: Module) -> list[Module]:
+def blocks_of(module: TorchModule) -> list[TorchModule]:
     """The blocks: those of the longest list of equal modules.
 
     Args:
@@ -150,7 +149,7 @@ def blocks_of(module: Module) -> list[Module]:
     return max(equal, key=len)
 
 
-def call_module(module: Module, given: object) -> object:
+def call_module(module: TorchModule, given: object) -> object:
     """Send one input through as a batch of one, with attention weights where that is known.
 
     Args:
@@ -188,7 +187,7 @@ def stream_between(seen: Seen, whole: np.ndarray, mlp: np.ndarray) -> np.ndarray
     return np.stack([rows_of(one).reshape(n, -1) for one in seen.middles])
 
 
-def rows_of(tensor: Tensor) -> Float[np.ndarray, "n D"]:
+def rows_of(tensor: TorchTensor) -> Float[np.ndarray, "n D"]:
     """The only sequence of a batch, in float64; OPT's MLP is flattened.
 
     Args:

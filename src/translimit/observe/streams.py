@@ -177,7 +177,7 @@ def namespace(array: AnyArray) -> ModuleType:
     return array.__array_namespace__()
 
 
-def as_array(value: AnyArray) -> AnyArray:
+def as_array(value: AnyArray | np.generic) -> AnyArray:
     """An array: what NumPy reduced to a number, as an array without axes.
 
     Args:

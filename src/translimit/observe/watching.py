@@ -18,8 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
-from translimit.core import ArgumentError, require_count, require_package
-from translimit.core.foreign import Module
+from translimit.core import ArgumentError, TorchModule, require_count, require_package
 from translimit.observe.attention_maps import relative_entropy_of_maps, sink
 from translimit.observe.module_hooks import call_module, hooked, rows_of
 from translimit.observe.streams import branch_ratio, token_overlap
@@ -42,11 +41,11 @@ class Watch:
 
     def __init__(
         self,
-        module: Module,
+        module: TorchModule,
         inputs: Sequence[object] | np.ndarray,
         *,
         every: int = 100,
-        call: Callable[[Module, Any], object] | None = None,
+        call: Callable[[TorchModule, Any], object] | None = None,
     ):
         require_package("torch", "torch")
         if not len(inputs):
@@ -79,11 +78,11 @@ class Watch:
 
 
 def watch(
-    module: Module,
+    module: TorchModule,
     inputs: Sequence[object] | np.ndarray,
     *,
     every: int = 100,
-    call: Callable[[Module, Any], object] | None = None,
+    call: Callable[[TorchModule, Any], object] | None = None,
 ) -> Watch:
     """Watch a module inside a training loop.
 

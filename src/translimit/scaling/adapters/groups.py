@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from translimit.core import whole_file
-from translimit.core.foreign import Tensors
+from translimit.core import TorchTensors, whole_file
 from translimit.describe import Role
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.report import AppliedNumbers, AppliedReport
@@ -71,7 +70,7 @@ def numbers_of(
 
 
 def merged(
-    parameters: Tensors,
+    parameters: TorchTensors,
     found: Mapping[str, Match],
     numbers: Mapping[str, AppliedNumbers],
 ) -> list[dict[str, Any]]:

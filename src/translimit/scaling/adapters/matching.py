@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from translimit.core.foreign import Module, Tensor
+from translimit.core import TorchModule, TorchTensor
 from translimit.describe import NameTable, Role
 from translimit.scaling.adapters.names import Match, bare_name, match_names, matching
 from translimit.scaling.adapters.tables import Names, table_of
 from translimit.scaling.errors import AmbiguousRuleError
 
 
-def matches(model: Module, names: Names = None) -> dict[str, Match]:
+def matches(model: TorchModule, names: Names = None) -> dict[str, Match]:
     """Every parameter of a module with its role and its layout.
 
     Args:
@@ -61,7 +61,7 @@ _OF_EXPERTS = {
 }
 
 
-def refined(found: Mapping[str, Match], parameters: Mapping[str, Tensor]) -> dict[str, Match]:
+def refined(found: Mapping[str, Match], parameters: Mapping[str, TorchTensor]) -> dict[str, Match]:
     """Roles by what a module of Hugging Face does, where its table has one for several things.
 
     MLPs of routed experts are experts; gains of normalised queries that all heads share are such;
@@ -95,7 +95,7 @@ def _routed(name: str) -> bool:
     return "experts." in name and not _SHARED_EXPERTS.search(name)
 
 
-def _shared_by_heads(found: Mapping[str, Match], parameters: Mapping[str, Tensor]) -> bool:
+def _shared_by_heads(found: Mapping[str, Match], parameters: Mapping[str, TorchTensor]) -> bool:
     """Whether the gains of normalised queries have fewer entries than the stream is wide."""
 
     def most(*roles: Role) -> int:
@@ -106,7 +106,7 @@ def _shared_by_heads(found: Mapping[str, Match], parameters: Mapping[str, Tensor
     return 0 < most(Role.QUERY_NORM_GAIN) < width
 
 
-def roles(model: Module, names: Names = None) -> dict[str, Role]:
+def roles(model: TorchModule, names: Names = None) -> dict[str, Role]:
     """Every parameter of a module with its role, by the names of `named_parameters`.
 
     A tensor that packs query, key and value has the role of the query: where it is allowed, its

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from translimit.core.foreign import Module, Tensors
+from translimit.core import TorchModule, TorchTensors
 from translimit.describe import Axis, NameTable, Role, Size
 from translimit.scaling.adapters.matching import attention_modules
 from translimit.scaling.adapters.names import Match
@@ -23,7 +23,7 @@ _FACTS = {
 
 
 def require_fit(
-    model: Module, found: Mapping[str, Match], parameters: Tensors, rules: Rules
+    model: TorchModule, found: Mapping[str, Match], parameters: TorchTensors, rules: Rules
 ) -> None:
     """Refuse a module that is not the target, or has no place for the rules.
 
@@ -43,7 +43,7 @@ def require_fit(
     _require_heads(model, rules.question.target)
 
 
-def _require_ties(found: Mapping[str, Match], model: Module, rules: Rules) -> None:
+def _require_ties(found: Mapping[str, Match], model: TorchModule, rules: Rules) -> None:
     named = dict(model.named_parameters(remove_duplicate=False))
     ends = {
         role: {id(named[name]) for name, match in found.items() if match.role is role}
@@ -62,7 +62,7 @@ def _require_ties(found: Mapping[str, Match], model: Module, rules: Rules) -> No
         Rules(replace(rules.question, final_norm_gain=False))
 
 
-def _require_facts(found: Mapping[str, Match], model: Module, rules: Rules) -> None:
+def _require_facts(found: Mapping[str, Match], model: TorchModule, rules: Rules) -> None:
     """Refuse rules that were asked for another kind of module than its configuration says."""
     told = facts_of_model(model)
     told |= {"branch_gain": True} if _has(found, Role.BRANCH_GAIN) else {}
@@ -92,7 +92,7 @@ def _has(found: Mapping[str, Match], role: Role) -> bool:
     return any(match.role is role for match in found.values())
 
 
-def _require_shapes(found: Mapping[str, Match], parameters: Tensors, size: Size) -> None:
+def _require_shapes(found: Mapping[str, Match], parameters: TorchTensors, size: Size) -> None:
     layers = sum(found[name].role is Role.ATTENTION_OUT for name in parameters)
     if layers != size.layers:
         raise ShapeMismatchError(
@@ -146,7 +146,7 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     return shape[::-1] if match.transposed else shape
 
 
-def _require_heads(model: Module, size: Size) -> None:
+def _require_heads(model: TorchModule, size: Size) -> None:
     config = getattr(unwrapped(model), "config", None)
     heads = getattr(config, "num_attention_heads", None)
     if isinstance(heads, int) and heads != size.heads:
@@ -158,8 +158,8 @@ def _require_heads(model: Module, size: Size) -> None:
 
 
 def scales_of(
-    model: Module, table: NameTable, found: Mapping[str, Match], rules: Rules
-) -> dict[str, tuple[Module, str, float]]:
+    model: TorchModule, table: NameTable, found: Mapping[str, Match], rules: Rules
+) -> dict[str, tuple[TorchModule, str, float]]:
     """The modules that hold the score scale: name to module, attribute and value there.
 
     Modules inside of one of attention that have the same number by a name of the table, as the
@@ -171,7 +171,7 @@ def scales_of(
     modules = dict(model.named_modules())
     size, wanted = rules.question.target, rules.score_scale
     usual = size.head_dim**-0.5
-    made: dict[str, tuple[Module, str, float]] = {}
+    made: dict[str, tuple[TorchModule, str, float]] = {}
     names = attention_modules(table, dict(found), list(modules))
     for name in names:
         module = modules[name]
@@ -204,12 +204,12 @@ def scales_of(
     return made
 
 
-def _is_number(module: Module, attribute: str) -> bool:
+def _is_number(module: TorchModule, attribute: str) -> bool:
     value = getattr(module, attribute, None)
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-def _require_head_dim(name: str, module: Module, size: Size) -> None:
+def _require_head_dim(name: str, module: TorchModule, size: Size) -> None:
     for attribute in ("head_dim", "head_size"):
         told = getattr(module, attribute, None)
         if isinstance(told, int) and told != size.head_dim:
@@ -220,7 +220,7 @@ def _require_head_dim(name: str, module: Module, size: Size) -> None:
             )
 
 
-def _no_scale(name: str, module: Module, rules: Rules) -> UnsupportedModuleError:
+def _no_scale(name: str, module: TorchModule, rules: Rules) -> UnsupportedModuleError:
     size, base = rules.question.target, rules.question.base
     if type(module).__name__ == "MultiheadAttention":
         return UnsupportedModuleError(

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from translimit.core import NOT_NEGATIVE, ArgumentError, brief, nearest, require_real
-from translimit.core.foreign import Optimizer
+from translimit.core import (
+    NOT_NEGATIVE,
+    ArgumentError,
+    TorchOptimizer,
+    brief,
+    nearest,
+    require_real,
+)
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ConversionError
 from translimit.scaling.question import STYLES
@@ -26,7 +32,7 @@ def require_torch(rules: Rules) -> None:
         )
 
 
-def require_class(optimizer: Optimizer | type[Optimizer], rules: Rules) -> None:
+def require_class(optimizer: TorchOptimizer | type[TorchOptimizer], rules: Rules) -> None:
     """Refuse an optimiser whose step is not the one that the rules are for.
 
     Raises:
@@ -51,7 +57,7 @@ def require_class(optimizer: Optimizer | type[Optimizer], rules: Rules) -> None:
         )
 
 
-def require_ratios(optimizer: Optimizer) -> None:
+def require_ratios(optimizer: TorchOptimizer) -> None:
     """Refuse groups whose rates no longer have the ratios of the rules.
 
     A scheduler must multiply the rates of all groups alike (LambdaLR does); one that sets them

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from translimit.core.foreign import Module, Tensor, Tensors
+from translimit.core import TorchModule, TorchTensor, TorchTensors
 from translimit.describe import NameTable, Role
 from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.engine import Rules
@@ -35,7 +35,9 @@ _ONCE, _TWICE = 64.0, 512.0
 
 
 def unread_scales(
-    model: Module, scales: Mapping[str, tuple[Module, str]], run: Callable[[Module], Any]
+    model: TorchModule,
+    scales: Mapping[str, tuple[TorchModule, str]],
+    run: Callable[[TorchModule], Any],
 ) -> list[str]:
     """The score scales that no output depends on, as `module.attribute`.
 
@@ -68,9 +70,9 @@ def unread_scales(
 
 
 def undone_factors(
-    model: Module,
+    model: TorchModule,
     names: Mapping[str, Sequence[str]],
-    run: Callable[[Module], Any],
+    run: Callable[[TorchModule], Any],
     offsets: Mapping[str, float],
 ) -> list[str]:
     """The parameters whose size has no effect on the output: a norm follows, or nothing reads them.
@@ -84,7 +86,7 @@ def undone_factors(
     parameters, undone = dict(model.named_parameters()), []
     with _alive(model):
         for what, those in names.items():
-            tensors: dict[Tensor, float] = {
+            tensors: dict[TorchTensor, float] = {
                 parameters[name]: offsets.get(name, 0.0) for name in those
             }
             none, once, twice = (
@@ -97,7 +99,7 @@ def undone_factors(
 
 
 def folded_parameters(
-    found: Mapping[str, Match], parameters: Tensors, rules: Rules
+    found: Mapping[str, Match], parameters: TorchTensors, rules: Rules
 ) -> dict[str, list[str]]:
     """The parameters that carry a factor of the forward pass, by role and template.
 
@@ -119,10 +121,10 @@ def folded_parameters(
 
 
 def require_read(
-    model: Module,
+    model: TorchModule,
     found: Mapping[str, Match],
-    parameters: Tensors,
-    scales: Mapping[str, tuple[Module, str, float]],
+    parameters: TorchTensors,
+    scales: Mapping[str, tuple[TorchModule, str, float]],
     rules: Rules,
     example: Example,
     offset: float,
@@ -150,7 +152,7 @@ def require_read(
 def unseen(
     rules: Rules,
     table: NameTable,
-    scales: Mapping[str, tuple[Module, str, float]],
+    scales: Mapping[str, tuple[TorchModule, str, float]],
     unseen: bool,
     scores_set: bool,
 ) -> list[str]:
@@ -167,10 +169,10 @@ def unseen(
     ]
 
 
-def runner(example: Example) -> Callable[[Module], Any]:
+def runner(example: Example) -> Callable[[TorchModule], Any]:
     """From an example to a function that runs a module on it."""
 
-    def run(model: Module) -> Any:
+    def run(model: TorchModule) -> Any:
         if callable(example):
             return example(model)
         if isinstance(example, Mapping):
@@ -181,7 +183,7 @@ def runner(example: Example) -> Callable[[Module], Any]:
 
 
 @contextmanager
-def _alive(model: Module) -> Iterator[None]:
+def _alive(model: TorchModule) -> Iterator[None]:
     """The module in evaluation mode, without gradients, and with no matrix of zeros."""
     import torch
 
@@ -209,7 +211,10 @@ def _alive(model: Module) -> Iterator[None]:
 
 
 def _with(
-    model: Module, tensors: Mapping[Tensor, float], factor: float, run: Callable[[Module], Any]
+    model: TorchModule,
+    tensors: Mapping[TorchTensor, float],
+    factor: float,
+    run: Callable[[TorchModule], Any],
 ) -> Any:
     kept = [tensor.detach().clone() for tensor in tensors]
     try:
@@ -221,7 +226,7 @@ def _with(
             tensor.copy_(old)
 
 
-def _tensors(output: Any) -> list[Tensor]:
+def _tensors(output: Any) -> list[TorchTensor]:
     """All tensors of numbers in what a module returned."""
     import torch
 
@@ -233,11 +238,11 @@ def _tensors(output: Any) -> list[Tensor]:
     return []
 
 
-def _equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+def _equal(one: Sequence[TorchTensor], other: Sequence[TorchTensor]) -> bool:
     import torch
 
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def _distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+def _distance(one: Sequence[TorchTensor], other: Sequence[TorchTensor]) -> float:
     return sum(float((a - b).norm()) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5

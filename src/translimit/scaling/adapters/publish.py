@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from translimit.core import ConfigError
-from translimit.core.foreign import Module
+from translimit.core import ConfigError, TorchModule
 from translimit.describe import Role
 from translimit.scaling.adapters.groups import ParameterGroups
 from translimit.scaling.adapters.matching import matches
@@ -13,7 +12,7 @@ from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
 
-def bake_scores(model: Module, groups: ParameterGroups, *, names: Names = None) -> None:
+def bake_scores(model: TorchModule, groups: ParameterGroups, *, names: Names = None) -> None:
     """Put the score scale into the queries, so that the module computes the same without it.
 
     `save_pretrained` and state dicts hold weights and no attributes: a module that is loaded from

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
-from translimit.core import ConfigError, Json, JsonObject, cause_of
-from translimit.core.foreign import Tensors
+from translimit.core import ConfigError, Json, JsonObject, TorchTensors, cause_of
 from translimit.scaling.adapters.names import bare_name
 from translimit.scaling.engine import Rules
 
@@ -58,7 +57,7 @@ class AppliedReport(TypedDict):
 
 
 def read_report(
-    source: str | Path | AppliedReport | JsonObject, rules: Rules, parameters: Tensors
+    source: str | Path | AppliedReport | JsonObject, rules: Rules, parameters: TorchTensors
 ) -> AppliedReport:
     """The report of an application of these rules to this module.
 

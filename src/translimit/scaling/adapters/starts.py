@@ -14,8 +14,14 @@ import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from translimit.core import ArgumentError, ArgumentTypeError, brief, nearest
-from translimit.core.foreign import Tensor, Tensors
+from translimit.core import (
+    ArgumentError,
+    ArgumentTypeError,
+    TorchTensor,
+    TorchTensors,
+    brief,
+    nearest,
+)
 from translimit.describe import Axis, NameTable, Role, Size
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
@@ -32,7 +38,7 @@ STARTS = ("auto", "fixed", "fan_in")
 Start: TypeAlias = str | Mapping[Role, float] | Mapping[str, float] | Mapping[Role | str, float]
 
 
-def spread(tensor: Tensor) -> float:
+def spread(tensor: TorchTensor) -> float:
     """The root mean square of a parameter: a standard deviation, or the constant of a gain."""
     return tensor.detach().double().pow(2).mean().sqrt().item()
 
@@ -40,7 +46,7 @@ def spread(tensor: Tensor) -> float:
 def scheme_of(
     table: NameTable,
     found: Mapping[str, Match],
-    parameters: Tensors,
+    parameters: TorchTensors,
     rules: Rules,
     fixed_std: float | None,
 ) -> str:
@@ -108,7 +114,7 @@ def scheme_of(
     )
 
 
-def ends_of_branches(found: Mapping[str, Match], parameters: Tensors, size: Size) -> float:
+def ends_of_branches(found: Mapping[str, Match], parameters: TorchTensors, size: Size) -> float:
     """What the ends of branches are drawn with beside all other hidden matrices: 1, or less.
 
     Args:
@@ -163,7 +169,7 @@ def already(scheme: str, depth_scaled: bool, role: Role, question: Question) -> 
     return ratio
 
 
-def base_stds(found: Mapping[str, Match], parameters: Tensors) -> dict[Role, float]:
+def base_stds(found: Mapping[str, Match], parameters: TorchTensors) -> dict[Role, float]:
     """The standard deviation of every role in a base module, over all its blocks."""
     sums: dict[Role, tuple[float, int]] = {}
     for name, tensor in parameters.items():
@@ -176,7 +182,7 @@ def base_stds(found: Mapping[str, Match], parameters: Tensors) -> dict[Role, flo
 def factors(
     table: NameTable,
     found: Mapping[str, Match],
-    parameters: Tensors,
+    parameters: TorchTensors,
     rules: Rules,
     start: Start,
     *,
@@ -239,7 +245,7 @@ def factors(
 def require_stored_gains(
     table: NameTable,
     found: Mapping[str, Match],
-    parameters: Tensors,
+    parameters: TorchTensors,
     factor: Mapping[str, float],
 ) -> None:
     """Refuse to multiply gains that are stored as zeros.
@@ -272,7 +278,7 @@ def _told(start: Start) -> dict[Role, float] | None:
     return None
 
 
-def _roles_at_zero(found: Mapping[str, Match], parameters: Tensors) -> set[Role]:
+def _roles_at_zero(found: Mapping[str, Match], parameters: TorchTensors) -> set[Role]:
     """The roles all of whose tensors are zero; a packed tensor stands for its parts."""
     live: set[Role] = set()
     seen: set[Role] = set()

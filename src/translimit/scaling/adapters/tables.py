@@ -21,10 +21,10 @@ from translimit.core import (
     Json,
     JsonObject,
     NoSuchLimitError,
+    TorchModule,
     brief,
     nearest,
 )
-from translimit.core.foreign import Module
 from translimit.describe import (
     FAMILIES,
     QKV,
@@ -90,7 +90,7 @@ PLAIN = NameTable(
 Names: TypeAlias = str | NameTable | Mapping[str, Role | str | tuple[Role | str, ...]] | None
 
 
-def table_of_model(model: Module) -> NameTable:
+def table_of_model(model: TorchModule) -> NameTable:
     """The table of a module: by the `model_type` of its configuration, else that of plain ones.
 
     Raises:
@@ -113,7 +113,7 @@ def table_of_model(model: Module) -> NameTable:
     return _table_called(named) or PLAIN
 
 
-def table_of(model: Module, names: Names = None) -> NameTable:
+def table_of(model: TorchModule, names: Names = None) -> NameTable:
     """The table that `names` says: a family, a table, or patterns beside the module's own table.
 
     Raises:
@@ -147,7 +147,7 @@ def _table_called(name: str | None) -> NameTable | None:
     return None if family is None else family.names
 
 
-def facts_of_model(model: Module) -> dict[str, bool]:
+def facts_of_model(model: TorchModule) -> dict[str, bool]:
     """What the configuration of a module says about norms, embedding and gates.
 
     Nothing where there is no configuration, or one of a family without a reader.
@@ -162,14 +162,14 @@ def facts_of_model(model: Module) -> dict[str, bool]:
     return module_facts(stack)
 
 
-def unwrapped(model: Module) -> Module:
+def unwrapped(model: TorchModule) -> TorchModule:
     """The module inside of torch.compile, DDP, DataParallel and FSDP."""
     wrappers = {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}
     while True:
         if type(model).__name__ == "OptimizedModule":
-            model = cast("Module", model._orig_mod)
+            model = cast("TorchModule", model._orig_mod)
         elif type(model).__name__ in wrappers:
-            model = cast("Module", model.module)
+            model = cast("TorchModule", model.module)
         else:
             return model
 

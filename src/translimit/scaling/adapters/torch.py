@@ -19,8 +19,11 @@ from translimit.core import (
     Json,
     JsonObject,
     MissingExtraError,
+    TorchModule,
+    TorchOptimizer,
+    TorchTensor,
+    TorchTensors,
 )
-from translimit.core.foreign import Module, Optimizer, Tensor, Tensors
 from translimit.scaling.adapters.groups import ParameterGroups as ParameterGroups
 from translimit.scaling.adapters.groups import merged, numbers_of
 from translimit.scaling.adapters.matching import matches
@@ -46,7 +49,7 @@ from translimit.scaling.errors import AlreadyAppliedError
 
 
 def apply(
-    model: Module,
+    model: TorchModule,
     rules: Rules,
     *,
     lr: float,
@@ -55,10 +58,10 @@ def apply(
     adam_lr: float | None = None,
     names: Names = None,
     start: Start = "auto",
-    base: Module | None = None,
+    base: TorchModule | None = None,
     seed: int | None = None,
     decay_vectors: bool = False,
-    optimizer: Optimizer | type[Optimizer] | None = None,
+    optimizer: TorchOptimizer | type[TorchOptimizer] | None = None,
     clip_tuned_in: str | None = None,
     report: str | Path | AppliedReport | JsonObject | None = None,
     example: Example = None,
@@ -190,7 +193,7 @@ def apply(
 
 
 def _of_parameter(
-    tensor: Tensor, match: Match, factor: float, numbers: AppliedNumbers
+    tensor: TorchTensor, match: Match, factor: float, numbers: AppliedNumbers
 ) -> AppliedParameter:
     """What the report says of one parameter."""
     told = {
@@ -203,7 +206,7 @@ def _of_parameter(
     return cast(AppliedParameter, {**told, **numbers})
 
 
-def preview(model: Module, rules: Rules, *, names: Names = None) -> list[dict[str, Json]]:
+def preview(model: TorchModule, rules: Rules, *, names: Names = None) -> list[dict[str, Json]]:
     """What `apply` would give every parameter, as ratios target / base; nothing is changed.
 
     Args:
@@ -241,7 +244,7 @@ def _torch() -> ModuleType:
 
 
 @functools.cache
-def _applied() -> MutableMapping[Tensor, str]:
+def _applied() -> MutableMapping[TorchTensor, str]:
     """Tensor to digest of the rules applied to it, by identity; tensors do not notice."""
     _torch()
     from torch.utils.weak import WeakIdKeyDictionary
@@ -249,7 +252,7 @@ def _applied() -> MutableMapping[Tensor, str]:
     return WeakIdKeyDictionary()
 
 
-def _remarks(parameters: Tensors) -> list[str]:
+def _remarks(parameters: TorchTensors) -> list[str]:
     """Sentences about weights for which the rules were not made."""
     half = [name for name, w in parameters.items() if w.element_size() < 4]
     if not half:
@@ -261,7 +264,7 @@ def _remarks(parameters: Tensors) -> list[str]:
 
 
 def _scale(
-    parameters: Tensors,
+    parameters: TorchTensors,
     found: Mapping[str, Match],
     factor: Mapping[str, float],
     seed: int | None,
@@ -282,13 +285,13 @@ def _scale(
                     tensor.add_(offset * (factor[name] - 1))
 
 
-def _fixed_std(model: Module) -> float | None:
+def _fixed_std(model: TorchModule) -> float | None:
     """The `initializer_range` of a module of Hugging Face."""
     told = getattr(getattr(unwrapped(model), "config", None), "initializer_range", None)
     return float(told) if isinstance(told, float | int) and told > 0 else None
 
 
-def _require_first(parameters: Tensors, rules: Rules, force: bool) -> None:
+def _require_first(parameters: TorchTensors, rules: Rules, force: bool) -> None:
     done = [name for name, tensor in parameters.items() if tensor in _applied()]
     if done and not force:
         same = "these" if _applied()[parameters[done[0]]] == rules.digest else "other"
@@ -300,7 +303,7 @@ def _require_first(parameters: Tensors, rules: Rules, force: bool) -> None:
         )
 
 
-def _require_material(parameters: Tensors) -> None:
+def _require_material(parameters: TorchTensors) -> None:
     for name, tensor in parameters.items():
         if tensor.is_meta:
             raise ArgumentError(name, "is on the meta device", "draw the weights first")
