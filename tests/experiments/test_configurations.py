@@ -10,7 +10,7 @@ from translimit import data, describe
 from translimit.cli import main
 from translimit.core import ConfigError, config
 from translimit.experiments import all_experiments
-from translimit.experiments.bordelon2024 import dmft_problem, tasks
+from translimit.experiments.bordelon2024 import learning_problem, tasks
 from translimit.experiments.checked import CheckedConfig
 
 #: What no field, or hardly one, can be.
@@ -88,7 +88,7 @@ def test_the_command_line_refuses_in_one_line_before_a_plan(name, setting, capsy
 
 def test_what_configurations_know_without_jax_is_what_there_is():
     """Names and counts that are written down beside configurations, against their source."""
-    assert set(dmft_problem.MLPS) <= {"none", *(one.value for one in describe.Activation)}
+    assert set(learning_problem.MLPS) <= {"none", *(one.value for one in describe.Activation)}
     labels = data.load_digits().labels
     assert len(labels) == data.DIGITS
     rarer = min(int((labels == label).sum()) for label in tasks.CLASSES)

@@ -73,11 +73,16 @@ class Changes:
             lines.append(f"loss: {with_error(*self.loss, '+.3f', unit='nats')}")
         rows = [["layer", *SHOWN, *names]]
         for place in range(1, len(self.differences["overlap"])):
-            cells = [f"{self.differences[n][place]:+.3f} ({self.z(n)[place]:+.1f})" for n in SHOWN]
+            cells = [_cell(self.differences[n][place], self.z(n)[place]) for n in SHOWN]
             rows.append([str(place), *cells, *(f"{self.moved[n][place - 1]:.3f}" for n in names)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines += ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
         return "\n".join(lines)
+
+
+def _cell(difference: float, z: float) -> str:
+    """A difference with its z, which is not defined where no sequence differs."""
+    return f"{difference:+.3f} ({'-' if np.isnan(z) else f'{z:+.1f}'})"
 
 
 def changes(

@@ -54,7 +54,10 @@ class Skipped:
         if np.isfinite(self.influence):
             told.append(f"influence {with_error(self.influence, self.influence_error)}")
         if np.isfinite(self.rise):
-            told.append(f"loss without it {with_error(self.rise, self.rise_error)} nats higher")
+            more = "higher" if self.rise >= 0 else "lower"
+            told.append(
+                f"loss without it {with_error(abs(self.rise), self.rise_error)} nats {more}"
+            )
         return ": ".join([told[0], ", ".join(told[1:])])
 
     def to_json(self) -> JsonObject:
