@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from translimit.describe import Block, WideHeads
+from translimit.describe import Block, ShiftedHeads, WideHeads
 from translimit.explore.networks import (
     affordable,
     beside,
     head_overlaps,
     mean_and_error,
+    mean_effect_overlaps,
     shaped_correlations,
 )
 from translimit.models import RandomHeadChain, ShapedTransformer
@@ -40,6 +41,21 @@ def test_heads_have_the_law_of_the_chain_of_the_models(monkeypatch, dim: int) ->
     ).overlaps
     means = (np.asarray(paths).sum(axis=(2, 3)) - 4) / 12
     assert far(found, means) < 4.5
+
+
+def test_heads_with_a_mean_have_the_law_of_the_chain_of_the_models(monkeypatch) -> None:
+    found = drawn(mean_effect_overlaps, monkeypatch, 8, 2, 6, 0.1, 1.5)
+    same = np.eye(8)
+    for sigma, within in ((8**-0.5, True), (2 * 8**-0.5, False)):  # the rival: twice the noise
+        law = ShiftedHeads(mean_v=same, mean_a=same, beta=1.5, sigma_v=sigma)
+        chain = RandomHeadChain(law=law, step=0.1, heads=2, layers=6)
+        paths = chain.simulate(np.eye(2, 8), replicas=256, key=jax.random.key(0), save_every=1)
+        tokens = np.asarray(paths.tokens)
+        overlaps = (tokens[..., 0, :] * tokens[..., 1, :]).sum(axis=-1)
+        assert far(found, overlaps) < 4.5
+        spreads = found[:, -1].std(), overlaps[:, -1].std()
+        # The ratio of two deviations of 256 networks has a standard error of 0.063.
+        assert (abs(np.log(spreads[0] / spreads[1])) < 0.28) == within
 
 
 @pytest.mark.slow

@@ -107,6 +107,13 @@ def lines_of(panel: Panel) -> list[np.ndarray]:
     ]
 
 
+def test_a_solve_ends_where_all_tokens_are_one() -> None:
+    panel = panel_of(View(panel="overlaps", step=1000.0, layers=1000, tokens=4))
+    assert panel.numbers["overlap"][-1] == 1.0
+    ends = [mark.x[-1] for mark in panel.figures[0].marks if isinstance(mark, Line)]
+    assert 1000 in ends
+
+
 def test_the_overlap_that_is_drawn_is_the_solution() -> None:
     panel = panel_of(VIEWS["overlaps"])
     assert any(np.array_equal(line, panel.numbers["overlap"]) for line in lines_of(panel))

@@ -113,6 +113,38 @@ def head_overlaps(
 
 
 @lru_cache(maxsize=64)
+def mean_effect_overlaps(
+    dim: int, heads: int, layers: int, step: float, beta: float
+) -> Float[np.ndarray, "networks levels"]:
+    """Overlap of two tokens that start orthogonal, where the mean value map is the identity.
+
+    Scores are beta <x, y> in every head, so that the heads of a layer are one matrix of values: the
+    identity and noise whose entries have variance 1 / (dim heads).
+
+    Args:
+        dim: of the tokens, at least 2.
+        heads: of a layer, all drawn anew.
+        layers: depth.
+        step: residual step.
+        beta: multiplies the scores.
+
+    Returns:
+        After 0, 1, ..., `layers` layers; no networks where they cost too much.
+    """
+    count = affordable(layers * (dim * dim + 40.0))
+    draws = np.random.default_rng([dim, heads, layers])
+    tokens = np.broadcast_to(np.eye(2, dim), (count, 2, dim))
+    found = np.zeros((count, layers + 1))
+    for level in range(1, layers + 1 if count else 0):
+        means = _softmax(beta * (tokens @ tokens.swapaxes(-1, -2))) @ tokens
+        noise = draws.standard_normal((count, dim, dim)) / math.sqrt(dim * heads)
+        moved = tokens + step * (means + means @ noise.swapaxes(-1, -2))
+        tokens = moved / np.linalg.norm(moved, axis=-1, keepdims=True)
+        found[:, level] = (tokens[:, 0] * tokens[:, 1]).sum(axis=-1)
+    return found
+
+
+@lru_cache(maxsize=64)
 def shaped_correlations(
     tokens: int,
     correlation: float,

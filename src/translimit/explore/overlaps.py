@@ -20,6 +20,8 @@ from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Line, Mark
 from translimit.limits.homogenized import CollapseDepth, SimplexClosure, collapse_depth
 
 THRESHOLD = 0.5
+#: Collapse depths after which all tokens are one, to rounding: a solve ends there.
+SETTLED = 20.0
 CODE = """\
 import numpy as np
 from translimit import solve
@@ -29,8 +31,8 @@ from translimit.limits.homogenized import SimplexClosure, collapse_depth
 
 law = WideHeads(dim={dim}, score_std={score_std!r})
 each = diffusive_step(law, step={step!r}, heads={heads})  # diffusive time of one layer
-closure = SimplexClosure(law=law, tokens={tokens}, t1={layers} * each)
-overlap = solve(closure).overlap  # at 101 equally spaced depths
+closure = SimplexClosure(law=law, tokens={tokens}, t1={until!r} * each)
+overlap = solve(closure).overlap  # at 101 equally spaced depths, to layer {until:.4g}
 depth = collapse_depth(law, tokens={tokens}, step={step!r}, heads={heads}, threshold={threshold})
 collapse = np.array([depth.layers, depth.spread, depth.error])
 # Networks of these sizes, layer by layer: in law those of models.RandomHeadChain
@@ -53,9 +55,10 @@ def panel(view: View) -> Panel:
         )
     law = WideHeads(dim=view.width, score_std=view.score_std)
     each = float(diffusive_step(law, step=view.step, heads=view.heads))
-    problem = SimplexClosure(law=law, tokens=view.tokens, t1=view.layers * each)
+    unit = unit_collapse(view.width, view.score_std, view.tokens)
+    until = min(float(view.layers), SETTLED * float(unit.layers) / each)
+    problem = SimplexClosure(law=law, tokens=view.tokens, t1=until * each)
     overlap = np.asarray(solve(problem).overlap)
-    unit = _unit_collapse(view.width, view.score_std, view.tokens)
     collapse = np.array([unit.layers, unit.spread, unit.error], dtype=float) / each
 
     sizes = view.tokens, view.width, view.heads, view.layers
@@ -78,6 +81,7 @@ def panel(view: View) -> Panel:
                 f"Mean overlap of {view.tokens} tokens against the layer, from 0 to "
                 f"{overlap[-1]:.3g}; collapse {when}{beyond}.",
                 view.layers,
+                until,
                 overlap,
                 collapse,
                 networks,
@@ -103,6 +107,7 @@ def panel(view: View) -> Panel:
             heads=view.heads,
             tokens=view.tokens,
             layers=view.layers,
+            until=until,
             threshold=THRESHOLD,
         ),
         numbers={"overlap": overlap, "collapse": collapse, "networks": networks},
@@ -110,8 +115,14 @@ def panel(view: View) -> Panel:
 
 
 @lru_cache(maxsize=1024)
-def _unit_collapse(dim: int, score_std: float, tokens: int) -> CollapseDepth:
-    """The collapse in diffusive time: at step and heads one, a layer is a unit of it."""
+def unit_collapse(dim: int, score_std: float, tokens: int) -> CollapseDepth:
+    """The collapse in diffusive time: at step and heads one, a layer is a unit of it.
+
+    Args:
+        dim: width of the stream.
+        score_std: deviation of the score of two unit tokens.
+        tokens: that start orthogonal.
+    """
     law = WideHeads(dim=dim, score_std=score_std)
     return collapse_depth(law, tokens=tokens, step=1.0, heads=1, threshold=THRESHOLD)
 
@@ -137,7 +148,12 @@ def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ..
 
 
 def _chart(
-    alt: str, layers: int, overlap: np.ndarray, collapse: np.ndarray, networks: np.ndarray
+    alt: str,
+    layers: int,
+    until: float,
+    overlap: np.ndarray,
+    collapse: np.ndarray,
+    networks: np.ndarray,
 ) -> Chart:
     depth, spread = collapse[:2]
     low = min(0.0, float(overlap.min()))
@@ -150,8 +166,10 @@ def _chart(
         marks.append(
             Line([depth, depth], [low, 1], COLOURS[1], f"collapse: layer {depth:.3g}", "7 4")
         )
-    places = np.linspace(0, layers, len(overlap))
+    places = np.linspace(0, until, len(overlap))
     marks.append(Line(places, overlap, COLOURS[0], "overlap in the limit"))
+    if until < layers:
+        marks.append(Line([until, layers], [overlap[-1], overlap[-1]], COLOURS[0]))
     marks += beside(networks, layers)
     return Chart(
         alt=alt,

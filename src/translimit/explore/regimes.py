@@ -12,7 +12,9 @@ from functools import lru_cache
 import numpy as np
 
 from translimit.core import ArgumentError
-from translimit.describe import AbstractHeads, ShiftedHeads, WideHeads
+from translimit.describe import AbstractHeads, WideHeads
+from translimit.explore.networks import TOO_LARGE, head_overlaps, mean_effect_overlaps
+from translimit.explore.pairs import DIM, diffusive_pair, mean_effect_pair, pair_chart, with_mean
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
 from translimit.figures import Cells, Chart, ChartAxis, Points
@@ -36,11 +38,11 @@ _NAMES = {
     Regime.DIFFUSIVE: "diffusive",
     Regime.DISCRETE: "discrete",
 }
-#: Dimension of the heads with a mean effect.
-DIM = 8
 CODE = """\
 import numpy as np
 from translimit.describe import ShiftedHeads, WideHeads
+from translimit.explore.networks import head_overlaps, mean_effect_overlaps
+from translimit.explore.pairs import diffusive_pair, mean_effect_pair
 from translimit.limits.homogenized import classify
 
 sizes = dict(tokens={tokens}, layers={layers}, step={step!r}, heads={heads})
@@ -51,13 +53,18 @@ mean = classify(
 )
 found = [centred.regime.name, mean.regime.name]
 decides = np.array([centred.diffusive_time, centred.diffusive_step, mean.noise, mean.third_order])
+# Two tokens that start orthogonal, along depth: limits, and networks of these sizes
+diffusive = diffusive_pair({dim}, {heads}, {layers}, {step!r}, {score_std!r})
+ballistic, modified = mean_effect_pair({layers}, {step!r}, {score_std!r})
+networks = head_overlaps(2, {dim}, {heads}, {layers}, {step!r}, {score_std!r})
+networks_with_mean = mean_effect_overlaps({small}, {heads}, {layers}, {step!r}, {score_std!r})
 """
 
 
 def shape(view: View) -> Hashable:
-    """Nothing is compiled."""
+    """Two tokens, at every view."""
     del view
-    return None
+    return 2
 
 
 def panel(view: View) -> Panel:
@@ -68,9 +75,7 @@ def panel(view: View) -> Panel:
         )
     laws = (
         WideHeads(dim=view.width, score_std=view.score_std),
-        ShiftedHeads(
-            mean_v=np.eye(DIM), mean_a=np.eye(DIM), beta=view.score_std, sigma_v=DIM**-0.5
-        ),
+        with_mean(view.score_std),
     )
     sizes = {
         "tokens": view.tokens,
@@ -89,10 +94,31 @@ def panel(view: View) -> Panel:
         )
         return _chart(alt, title, maps[place], view)
 
+    step, score_std = float(view.step), view.score_std
+    diffusive = diffusive_pair(view.width, view.heads, view.layers, step, score_std)
+    ballistic, modified = mean_effect_pair(view.layers, step, score_std)
+    networks = head_overlaps(2, view.width, view.heads, view.layers, step, score_std)
+    shifted = mean_effect_overlaps(DIM, view.heads, view.layers, step, score_std)
+    drawn = "" if len(networks) and len(shifted) else f" {TOO_LARGE}"
     return Panel(
         says=f"Heads without a mean effect: {_NAMES[centred.regime]} ({centred.regime.value}). "
-        f"Heads with one: {_NAMES[mean.regime]} ({mean.regime.value}).",
-        figures=(drawing(0, "heads without a mean effect"), drawing(1, "heads with a mean effect")),
+        f"Heads with one: {_NAMES[mean.regime]} ({mean.regime.value}).{drawn}",
+        figures=(
+            drawing(0, "heads without a mean effect"),
+            drawing(1, "heads with a mean effect"),
+            pair_chart(
+                "two tokens, heads without a mean effect",
+                view.layers,
+                {"frozen: nothing moves": np.zeros(2), "diffusive limit, mean": diffusive},
+                networks,
+            ),
+            pair_chart(
+                "two tokens, heads with a mean effect",
+                view.layers,
+                {"ballistic limit": ballistic, "modified equation": modified},
+                shifted,
+            ),
+        ),
         assumptions=_assumptions(centred, mean),
         verified=(
             Verified(
@@ -121,6 +147,11 @@ def panel(view: View) -> Panel:
                 [centred.diffusive_time, centred.diffusive_step, mean.noise, mean.third_order],
                 dtype=float,
             ),
+            "diffusive": diffusive,
+            "ballistic": ballistic,
+            "modified": modified,
+            "networks": networks,
+            "networks_with_mean": shifted,
         },
         table=(
             ("number", "without a mean", "with a mean"),
@@ -152,11 +183,7 @@ def _assumptions(centred: Classification, mean: Classification) -> tuple[str, ..
 @lru_cache(maxsize=256)
 def _map(kind: str, dim: int, heads: int) -> np.ndarray:
     """Numbers of regimes [steps, layers]; scores do not matter for them."""
-    law: AbstractHeads = (
-        WideHeads(dim=dim, score_std=1.0)
-        if kind == "centred"
-        else ShiftedHeads(mean_v=np.eye(DIM), mean_a=np.eye(DIM), beta=1.0, sigma_v=DIM**-0.5)
-    )
+    law: AbstractHeads = WideHeads(dim=dim, score_std=1.0) if kind == "centred" else with_mean(1.0)
     order = list(Regime)
     return np.array(
         [

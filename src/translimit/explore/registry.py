@@ -85,7 +85,7 @@ PANELS: dict[str, Kind] = {
     "regimes": Kind(
         "Regime map",
         "Which limit is the network in?",
-        ("heads", "layers", "step"),
+        ("heads", "head_dim", "layers", "step", "temperature"),
         regimes.panel,
         regimes.shape,
         plays="layers",

@@ -58,7 +58,7 @@ def plan() -> Sequence[View]:
     return [
         *(
             replace(first, panel=name)
-            for name in ("overlaps", "ellipses", "clusters", "covariance")
+            for name in ("overlaps", "ellipses", "clusters", "covariance", "regimes")
         ),
         *(replace(first, panel="overlaps", tokens=int(one)) for one in tokens),
         *(replace(first, panel="covariance", heads=int(one)) for one in heads),
