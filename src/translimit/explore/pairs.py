@@ -103,6 +103,9 @@ def pair_chart(
     """
     curves = {name: one for name, one in curves.items() if np.isfinite(one).all()}
     low = min(0.0, *(float(one.min()) for one in curves.values()))
+    top = max(float(one.max()) for one in curves.values())
+    if len(networks):
+        top = max(top, float(networks.mean(axis=0).max()))
     marks: list[Mark] = [
         Line(np.linspace(0, layers, len(curve)), curve, colour, name, dash)
         for (name, curve), colour, dash in zip(curves.items(), COLOURS, ("", "7 4"), strict=False)
@@ -114,6 +117,6 @@ def pair_chart(
         alt=f"{title}: overlap of two tokens after layer {layers}: {ends}; {drawn} beside.",
         title=title,
         x=ChartAxis("layer", 0, layers),
-        y=ChartAxis("overlap of two tokens", low, 1.0),
+        y=ChartAxis("overlap of two tokens", low, min(1.0, 1.2 * top + 1e-3)),
         marks=tuple(marks),
     )
