@@ -189,7 +189,7 @@ EXPERIMENT = ex.Experiment(
             seeds=3000,
             without=("R_v",),
         ),
-        "standard": Config(seeds=20_000, at_once=2000, without=("R_v",)),
+        "standard": Config(steps=7, populations=64, seeds=40_000, at_once=2000, without=("R_v",)),
         "paper": Config(
             sizes=(8, 16, 32, 64, 128),
             inputs=8,
