@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from translimit.limits.dmft.compressed.directions import chunks_of, overlaps, put
+from translimit.limits.dmft.compressed.directions import overlaps, put
 from translimit.limits.dmft.compressed.known import (
     learned,
     on_population,
@@ -154,7 +154,7 @@ def backward_block(
     moving = site.learning(p, numbers)
     known = sides(step, index, unit, layer)
     if site.slow:
-        c_p = site.scale * overlaps(moving, known.p.directions, layer, chunks_of(known.p.rank))
+        c_p = site.scale * overlaps(moving, known.p.directions, layer, known.p.rank)
         slow_gram = site.scale * matmul(moving, p.T).astype(jnp.float64)
         unit = with_velocity(step, index, unit, sent, layer)
     else:

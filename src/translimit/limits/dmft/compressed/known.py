@@ -12,19 +12,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from translimit.limits.dmft.compressed.directions import (
     add_products,
     added,
-    chunks_of,
     combine,
     overlaps,
     put,
     scaled,
 )
-from translimit.limits.dmft.compressed.matrix import Innovation, Passed, Side, rotated
+from translimit.limits.dmft.compressed.matrix import Innovation, Passed, Side
 from translimit.limits.dmft.compressed.population import (
     matched,
     plain,
@@ -73,30 +73,32 @@ def on_population(
     known: Side,
 ) -> Innovation:
     """Innovations of keys, queries and values, or of what comes back to the heads."""
-    site, rows = step.shape.sites[index], step.shape.fields
+    site, fields = step.shape.sites[index], step.shape.fields
     families = site.families if direction == "forward" else 1
     key, rank = step.key_of(direction, layer, index), unit.ranks[layer, _BASIS]
 
     def innovation(basis: Array, kept: Array, count: Array) -> Array:
         if not isinstance(site, AbstractSampledSite):
-            return unit_columns(rows, families, site.width, kept, count, rank)
+            return unit_columns(families, site.width, kept, count, rank)
+        # In the eigenvectors of a rest, so that its root is the symmetric one: every field has
+        # normal numbers of its own, whatever directions they are turned into.
+        drawn = jax.random.normal(key, (families, fields, site.width), jnp.float32)
+        drawn, turn = drawn.astype(site.dtype), basis * kept
         if site.matched:
-            white = matched(key, rows, families, unit.basis, rank, layer)
-        else:
-            white = plain(key, rows, known, layer)
-        return rotated(white, basis, kept)
+            return matched(drawn, turn, unit.basis, rank, layer)
+        return plain(drawn, turn, known, layer)
 
     return innovation
 
 
 def on_stream(step: Step, columns: Int[Array, ""]) -> Innovation:
     """Fresh columns of the stream."""
-    rows, width = step.shape.fields, step.shape.sources
+    width = step.shape.sources
 
     def innovation(basis: Array, kept: Array, count: Array) -> Array:
         if not step.shape.fresh:
-            return jnp.zeros((rows, width))
-        return unit_columns(rows, 1, width, kept, count, columns)
+            return jnp.zeros((len(kept), width))
+        return unit_columns(1, width, kept, count, columns)
 
     return innovation
 
@@ -152,8 +154,8 @@ def with_velocity(
     if not step.shape.momentum:
         return unit
     site, rank = step.shape.sites[index], unit.ranks[layer]
-    seen = site.scale * overlaps(passed.new, unit.h.velocity, layer, chunks_of(rank[0]))
-    moving = combine(seen, unit.h.directions, layer, chunks_of(rank[0]))
+    seen = site.scale * overlaps(passed.new, unit.h.velocity, layer, rank[0])
+    moving = combine(seen, unit.h.directions, layer, rank[0])
     velocity = put(unit.p.velocity, moving, layer, rank[1] - passed.entered)
     return replace(unit, p=replace(unit.p, velocity=velocity))
 
@@ -168,10 +170,9 @@ def learned(
     rank: Int[Array, ""],
 ) -> Images:
     """Images after one update, c sum_a Delta_a coefficients_a fields_a, with its momentum."""
-    chunks = chunks_of(rank)
     weighted = step.numbers.c * drive[:, None] * coefficients
     if not step.shape.momentum:
-        return replace(own, images=add_products(own.images, weighted, fields, layer, chunks))
-    velocity = scaled(own.velocity, step.numbers.momentum, layer, chunks)
-    velocity = add_products(velocity, weighted, fields, layer, chunks)
-    return replace(own, velocity=velocity, images=added(own.images, velocity, layer, chunks))
+        return replace(own, images=add_products(own.images, weighted, fields, layer, rank))
+    velocity = scaled(own.velocity, step.numbers.momentum, layer, rank)
+    velocity = add_products(velocity, weighted, fields, layer, rank)
+    return replace(own, velocity=velocity, images=added(own.images, velocity, layer, rank))

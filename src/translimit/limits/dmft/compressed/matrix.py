@@ -22,20 +22,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from translimit.limits.dmft.compressed.directions import (
     Stack,
-    chunks_of,
     combine,
     norms,
     overlaps,
 )
+from translimit.limits.dmft.compressed.entering import for_first, with_zeros
 from translimit.limits.dmft.histories import Index, matmul, put_columns
 
-#: New directions in the eigenvectors of the rest: their images, given basis, kept and their count.
+#: New directions in the eigenvectors of the rest: their images, given the first eigenvectors, which
+#: of them are kept, and how many.
 Innovation = Callable[[Array, Array, Array], Float[Array, "rows width"]]
 
 
@@ -107,9 +107,8 @@ def through(
             the regression is not; needed only where what was learned is not in the span of the
             directions.
     """
-    chunks, back = chunks_of(own.rank), chunks_of(other.rank)
-    coefficients = own.scale * overlaps(x, own.directions, layer, chunks)
-    rest = x - combine(coefficients, own.directions, layer, chunks)
+    coefficients = own.scale * overlaps(x, own.directions, layer, own.rank)
+    rest = x - combine(coefficients, own.directions, layer, own.rank)
     gram = norms(x, own.scale)
     values, basis = jnp.linalg.eigh(norms(rest, own.scale))
     values, basis = values[::-1], basis[:, ::-1]
@@ -118,26 +117,27 @@ def through(
     count = jnp.sum(kept)
     roots = jnp.sqrt(jnp.where(kept, values, 1.0))
     lift = basis * jnp.where(kept, 1 / roots, 0.0)
-    new, white = jax.lax.cond(
-        count > 0,
-        lambda: (
-            _cleaned((lift.T.astype(rest.dtype) @ rest), own, layer, chunks),
-            innovation(basis, kept, count),
-        ),
-        lambda: (jnp.zeros_like(rest), jnp.zeros((len(x), own.images.shape[2]), own.images.dtype)),
-    )
-    met = own.scale * overlaps(rest, other.images, layer, back)
+    raised = basis * jnp.where(kept, roots, 0.0)
+    met = own.scale * overlaps(rest, other.images, layer, other.rank)
     if initial is None:
         met = keep * met
     else:
-        met = met - (1 - keep) * own.scale * overlaps(rest, initial, layer, back)
-    regressed = combine(met, other.directions, layer, back)
-    y = combine(coefficients, own.images, layer, chunks) + regressed
-    y = y + matmul((basis * jnp.where(kept, roots, 0.0)).astype(y.dtype), white.astype(y.dtype))
-    images = matmul(lift.T.astype(y.dtype), regressed) + white.astype(y.dtype)
+        met = met - (1 - keep) * own.scale * overlaps(rest, initial, layer, other.rank)
+    regressed = combine(met, other.directions, layer, other.rank)
+
+    def entering(first: int) -> tuple[Array, Array, Array, Array]:
+        up = lift[:, :first].T
+        new = _cleaned(matmul(up.astype(rest.dtype), rest), own, layer)
+        white = innovation(basis[:, :first], kept[:first], count).astype(regressed.dtype)
+        images = matmul(up.astype(white.dtype), regressed) + white
+        more = matmul(raised[:, :first].astype(white.dtype), white)
+        return (*(with_zeros(rows, len(x)) for rows in (new, images, white)), more)
+
+    new, images, white, more = for_first(count, len(x), entering)
+    y = combine(coefficients, own.images, layer, own.rank) + regressed + more
     return Passed(
         y=y,
-        coefficients=put_columns(coefficients, basis * jnp.where(kept, roots, 0.0), own.rank),
+        coefficients=put_columns(coefficients, raised, own.rank),
         new=new,
         images=images,
         white=white,
@@ -148,23 +148,15 @@ def through(
     )
 
 
-def rotated(
-    white: Float[Array, "rows width"], basis: Float[Array, "rows rows"], kept: Bool[Array, " rows"]
-) -> Float[Array, "rows width"]:
-    """White fields in the eigenvectors of a rest: with them its root is the symmetric one."""
-    turned = (basis * kept).T.astype(white.dtype)
-    return matmul(turned, white)
-
-
 def _cleaned(
-    new: Float[Array, "rows width"], own: Side, layer: Index, chunks: Index
+    new: Float[Array, "rows width"], own: Side, layer: Index
 ) -> Float[Array, "rows width"]:
     """New directions once more away from the known ones, and among themselves.
 
     What is new is small beside what is old: without this the rounding of each generation would
     be amplified by the next.
     """
-    again = own.scale * overlaps(new, own.directions, layer, chunks)
-    new = new - combine(again, own.directions, layer, chunks)
+    again = own.scale * overlaps(new, own.directions, layer, own.rank)
+    new = new - combine(again, own.directions, layer, own.rank)
     gram = norms(new, own.scale).astype(new.dtype)
     return 1.5 * new - 0.5 * matmul(gram, new)

@@ -14,20 +14,17 @@ Reference: documentation, "Training dynamics".
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-import jax.scipy.linalg
 from jaxtyping import Array, Bool, Float, Int
 
-from translimit.core import Key
 from translimit.limits.dmft.compressed.directions import (
     Stack,
-    chunks_of,
     combine,
     norms,
     overlaps,
     put,
 )
+from translimit.limits.dmft.compressed.entering import for_first, with_zeros
 from translimit.limits.dmft.compressed.matrix import Side
 from translimit.limits.dmft.histories import Index, matmul, put_columns
 
@@ -36,35 +33,53 @@ NOTHING = 1e-9
 
 
 def matched(
-    key: Key,
-    rows: int,
-    families: int,
+    drawn: Float[Array, "families rows width"],
+    turn: Float[Array, "fields rows"],
     basis: Stack,
     rank: Int[Array, ""],
     layer: Index,
 ) -> Float[Array, "rows stacked"]:
-    """Orthonormal normal fields away from the basis; families of a field side by side."""
-    width = basis.shape[2]
-    chunks = chunks_of(rank)
-    white = jax.random.normal(key, (families * rows, width), jnp.float32).astype(basis.dtype)
-    white = _away(white, basis, layer, chunks)
-    root = jnp.linalg.cholesky(norms(white, 1 / width))
-    white = jax.scipy.linalg.solve_triangular(root.astype(white.dtype), white, lower=True)
-    stacked = white.reshape(families, rows, width).swapaxes(0, 1)
-    return stacked.reshape(rows, families * width)
+    """Orthonormal normal fields away from the basis; families of a field side by side.
+
+    Args:
+        drawn: white fields, of every family.
+        turn: which combinations of them are wanted, orthonormal or zero.
+        basis: of all that was drawn or seen before.
+        rank: of the basis.
+        layer: whose.
+    """
+    families, _, width = drawn.shape
+    wanted = jnp.any(turn != 0, axis=0)
+    white = jnp.concatenate([matmul(turn.T.astype(basis.dtype), own) for own in drawn])
+    white = _away(white, basis, layer, rank)
+    # The symmetric root does not know in which order, or turned by how much, fields come.
+    gram = norms(white, 1 / width) + jnp.diag(jnp.where(jnp.tile(wanted, families), 0.0, 1.0))
+    values, vectors = jnp.linalg.eigh(gram)
+    root = (vectors / jnp.sqrt(values)) @ vectors.T
+    return side_by_side(matmul(root.astype(white.dtype), white), families)
 
 
-def plain(key: Key, rows: int, known: Side, layer: Index) -> Float[Array, "rows stacked"]:
+def plain(
+    drawn: Float[Array, "families rows width"],
+    turn: Float[Array, "fields rows"],
+    known: Side,
+    layer: Index,
+) -> Float[Array, "rows stacked"]:
     """Normal fields away from the directions of the matrix on their side."""
-    shape, dtype = (rows, known.directions.shape[2]), known.directions.dtype
-    white = jax.random.normal(key, shape, jnp.float32).astype(dtype)
-    chunks = chunks_of(known.rank)
-    met = known.scale * overlaps(white, known.directions, layer, chunks)
-    return white - combine(met, known.directions, layer, chunks)
+    white = jnp.concatenate(list(drawn), axis=1)
+    white = matmul(turn.T.astype(white.dtype), white)
+    met = known.scale * overlaps(white, known.directions, layer, known.rank)
+    return white - combine(met, known.directions, layer, known.rank)
+
+
+def side_by_side(stacked: Float[Array, "all width"], families: int) -> Float[Array, "rows stacked"]:
+    """Families of a field beside each other, from below each other."""
+    rows, width = stacked.shape[0] // families, stacked.shape[1]
+    parts = stacked.reshape(families, rows, width).swapaxes(0, 1)
+    return parts.reshape(rows, families * width)
 
 
 def unit_columns(
-    rows: int,
     families: int,
     width: int,
     kept: Bool[Array, " rows"],
@@ -74,7 +89,7 @@ def unit_columns(
     """Fresh columns for new directions, of every family its own."""
     ones = jnp.diag(kept.astype(jnp.float64))
     parts = [
-        put_columns(jnp.zeros((rows, width)), ones, column + family * count)
+        put_columns(jnp.zeros((len(kept), width)), ones, column + family * count)
         for family in range(families)
     ]
     return jnp.concatenate(parts, axis=1)
@@ -105,29 +120,28 @@ def with_fields(
 ) -> tuple[Stack, Int[Array, ""]]:
     """The basis with what new directions of the population's fields have beside it."""
     width = basis.shape[2]
-    rows = jnp.concatenate(jnp.split(new, new.shape[1] // width, axis=1))
-    chunks = chunks_of(rank)
+    families, fields = new.shape[1] // width, len(new)
 
-    def beside() -> tuple[Array, Array]:
+    def beside(first: int) -> tuple[Array, Array]:
+        rows = jnp.concatenate(jnp.split(new[:first], families, axis=1))
         sizes = jnp.trace(norms(rows, 1 / width)) / jnp.maximum(count, 1)
-        rest = _away(rows, basis, layer, chunks)
+        rest = _away(rows, basis, layer, rank)
         values, turn = jnp.linalg.eigh(norms(rest, 1 / width))
         values, turn = values[::-1], turn[:, ::-1]
         kept = values > NOTHING * sizes
         lift = turn * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-        found = _away(matmul(lift.T.astype(rest.dtype), rest), basis, layer, chunks)
+        found = _away(matmul(lift.T.astype(rest.dtype), rest), basis, layer, rank)
         gram = norms(found, 1 / width).astype(found.dtype)
-        return 1.5 * found - 0.5 * matmul(gram, found), jnp.sum(kept)
+        found = 1.5 * found - 0.5 * matmul(gram, found)
+        return with_zeros(found, families * fields), jnp.sum(kept)
 
-    found, more = jax.lax.cond(
-        count > 0, beside, lambda: (jnp.zeros_like(rows), jnp.zeros((), count.dtype))
-    )
-    return put(basis, found, layer, rank), rank + more
+    found, more = for_first(count, fields, beside)
+    return put(basis, found, layer, rank), rank + more.astype(rank.dtype)
 
 
 def _away(
-    rows: Float[Array, "rows width"], basis: Stack, layer: Index, chunks: Index
+    rows: Float[Array, "rows width"], basis: Stack, layer: Index, rank: Index
 ) -> Float[Array, "rows width"]:
     """Rows less what the basis spans of them."""
-    met = overlaps(rows, basis, layer, chunks) / basis.shape[2]
-    return rows - combine(met, basis, layer, chunks)
+    met = overlaps(rows, basis, layer, rank) / basis.shape[2]
+    return rows - combine(met, basis, layer, rank)

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes, pass_seconds
+from translimit.limits.dmft.compressed.directions import whole_chunks
 from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
-from translimit.limits.dmft.compressed.shape import Room, Shape, whole_chunks
+from translimit.limits.dmft.compressed.shape import Room, Shape
 from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import CausalSampling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from translimit.limits.dmft.compressed.directions import CHUNK
+from translimit.limits.dmft.compressed.directions import whole_chunks
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
 from translimit.limits.dmft.losses import AbstractLoss
 
@@ -139,8 +139,3 @@ class Shape:
             for site, room in zip(self.sites, rooms, strict=True)
         )
         return replace(self, rooms=rooms, sources=sources, sites=sites)
-
-
-def whole_chunks(rows: int) -> int:
-    """Rows in whole chunks, one at least."""
-    return CHUNK * max(1, -(-rows // CHUNK))
