@@ -19,7 +19,11 @@
 6. Compressed histories at four fields and growing steps, the learning rate falling with them: the
    solver in both precisions, the same algorithm in NumPy (at most as many new directions as there
    are, no padding), and whole histories in NumPy, with the standard deviations of a population.
-   And what a tolerance changes, in the same population.
+   And what a tolerance changes, in the same population. `told` is what `problem.seconds` says.
+7. Particles against networks of equal cost, at N = 2, L = 1 and gradient descent, where the limit
+   is known from compressed histories: root mean square errors and processor seconds of pairs of
+   passes (M and 2 M units, extrapolated) and of networks, and at the cost of each pair the error
+   that networks have there, by the power law through theirs.
 
 Without --part all but the large one (4) run.
 """
@@ -32,6 +36,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +48,12 @@ from support.dmft_numpy import Setting
 from support.dmft_numpy import solve as solve_numpy
 from support.memory import peak_gib
 from translimit import core, data, describe, models, scaling, solve, train
-from translimit.limits.dmft import Architecture, CausalSampling, TrainingDynamics
+from translimit.limits.dmft import (
+    Architecture,
+    CausalSampling,
+    PopulationSampling,
+    TrainingDynamics,
+)
 
 ETA0, BETA0, GAMMA0 = 0.02, 1.5, 1.0
 #: Repeats of part 1, and at how many joint standard errors it says that the two disagree.
@@ -154,49 +164,11 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[st
     floor = float(np.sqrt(np.mean(solution.stderr**2)))
     errors, times = [], []
     for heads in sizes:
-        shape = describe.TransformerShape(
-            head_dim=2,
-            heads=heads,
-            layers=1,
-            tokens=2,
-            outputs=1,
-            patch_dim=32,
-            mlp_ratio=0.0,
-            norm=None,
-            gains=False,
-            biases=False,
-            positions=None,
-        )
-        numbers = scaling.paper_parameterization(
-            shape.size, beta0=BETA0, gamma0=GAMMA0, eta0=ETA0, pixels=32
-        )
-        run = train.Training(
-            steps=11,
-            rates=(1.0,),
-            seeds=32,
-            batch=2,
-            optimizer=train.Optimizer(name="sgd"),
-            loss="mse",
-        )
-        assert training.inputs is not None  # patches, no words
-        source = data.Examples(training.inputs, training.targets[:, None])
-
-        def go(shape: Any = shape, numbers: Any = numbers, run: Any = run, source: Any = source):
-            return train.train(
-                shape,
-                numbers,
-                source,
-                run,
-                key=jax.random.key(3),
-                observe=(train.Predictions(),),
-                observe_at=tuple(range(12)),
-                probe=2,
-            )
-
+        go, seeds = trained_networks(training, heads, steps=11, seeds=32)
         history = go()
         start = time.perf_counter()
         go()
-        times.append((time.perf_counter() - start) / run.seeds)
+        times.append((time.perf_counter() - start) / seeds)
         f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
         errors.append(np.sqrt(np.mean((f - solution.predictions) ** 2, axis=(1, 2))))
     fit = core.fit_rate(sizes, errors)
@@ -217,6 +189,93 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[st
         "extrapolated_heads_interval": sorted(needed[1:]),
         "extrapolated_seconds": float(np.exp(np.polyval(cost, np.log(needed[0])))),
     }
+
+
+def particles(
+    units: tuple[int, ...] = (64, 128, 256), sizes: tuple[int, ...] = (64, 128, 256, 512)
+) -> dict[str, Any]:
+    """Part 7."""
+    training = problem(2, 2, 8, head_dim=2, layers=1)
+    exact = solve(
+        training, CausalSampling(heads=8000, populations=4, tol=1e-8), key=jax.random.key(2)
+    )
+    limit, floor = exact.predictions, float(np.sqrt(np.mean(exact.stderr**2)))
+    pairs = []
+    for count in units:
+        method = PopulationSampling(units=count, populations=8)
+        solve(training, method, key=jax.random.key(0))
+        (_, cpu), found = timed(
+            lambda method=method: solve(training, method, key=jax.random.key(1))
+        )
+        scatter = float(np.sqrt(method.populations * np.mean(found.stderr**2)))
+        off = float(np.sqrt(np.mean((found.predictions - limit) ** 2)))
+        row = {"units": count, "cpu_s": cpu / method.populations, "rms_error": scatter}
+        pairs.append(row | {"mean_off": off, "mean_stderr": scatter / method.populations**0.5})
+    nets = [network_errors(training, heads, limit, steps=7) for heads in sizes]
+    cost, errors = (np.log([row[name] for row in nets]) for name in ("cpu_s", "rms_error"))
+    slope, level = np.polyfit(cost, errors, 1)
+    for row in pairs:
+        row["networks_there"] = float(np.exp(level + slope * np.log(row["cpu_s"])))
+        row["gain"] = row["networks_there"] / row["rms_error"]
+    return {"limit_stderr": floor, "pairs": pairs, "networks": nets, "slope": float(slope)}
+
+
+def network_errors(
+    training: TrainingDynamics, heads: int, limit: np.ndarray, steps: int, seeds: int = 32
+) -> dict[str, float]:
+    """Root mean square error of single networks, and processor seconds of each, in a batch."""
+    go, _ = trained_networks(training, heads, steps, seeds)
+    go()
+    (_, cpu), history = timed(go)
+    f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
+    error = float(np.sqrt(np.mean((f - limit) ** 2)))
+    return {"heads": heads, "cpu_s": cpu / seeds, "rms_error": error}
+
+
+def trained_networks(
+    training: TrainingDynamics, heads: int, steps: int, seeds: int
+) -> tuple[Callable[[], Any], int]:
+    """What trains a batch of networks of a problem with two inputs of two tokens."""
+    shape = describe.TransformerShape(
+        head_dim=2,
+        heads=heads,
+        layers=1,
+        tokens=2,
+        outputs=1,
+        patch_dim=32,
+        mlp_ratio=0.0,
+        norm=None,
+        gains=False,
+        biases=False,
+        positions=None,
+    )
+    numbers = scaling.paper_parameterization(
+        shape.size, beta0=BETA0, gamma0=GAMMA0, eta0=ETA0, pixels=32
+    )
+    run = train.Training(
+        steps=steps,
+        rates=(1.0,),
+        seeds=seeds,
+        batch=2,
+        optimizer=train.Optimizer(name="sgd"),
+        loss="mse",
+    )
+    assert training.inputs is not None  # patches, no words
+    source = data.Examples(training.inputs, training.targets[:, None])
+
+    def go() -> Any:
+        return train.train(
+            shape,
+            numbers,
+            source,
+            run,
+            key=jax.random.key(3),
+            observe=(train.Predictions(),),
+            observe_at=tuple(range(steps + 1)),
+            probe=2,
+        )
+
+    return go, seeds
 
 
 def large() -> None:
@@ -355,7 +414,7 @@ def main() -> None:
     )
     parser.add_argument("--heads", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--part", "--parts", default="1,2,3,5,6", help="1, 2, ... or 1,3")
+    parser.add_argument("--part", "--parts", default="1,2,3,5,6,7", help="1, 2, ... or 1,3")
     parser.add_argument("--cores", type=int, default=0, help="keep to this many cores")
     parser.add_argument("--inner", choices=("against-numpy", "large"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
@@ -387,6 +446,8 @@ def main() -> None:
     if "6" in parts:
         results["compressed"] = compressed(arguments.heads)
         results["tolerances"] = tolerances(arguments.heads)
+    if "7" in parts:
+        results["particles"] = particles()
     text = json.dumps(results, indent=2)
     print(text)
     if arguments.out:

@@ -85,9 +85,10 @@ QUICK = ("depth, norm, mask, momentum", "tokens, heads of today", "a final norm 
 )
 def test_it_is_an_identity_where_nothing_is_sampled(name: str) -> None:
     problem = LINEAR[name]
-    exact, found = exactly(problem), compressed(problem, tol=1e-18)
-    np.testing.assert_allclose(found.f, exact.f, rtol=0, atol=1e-7)
-    np.testing.assert_allclose(found.scores, exact.scores, rtol=0, atol=1e-7)
+    # Below 1e-16 a direction is rounding, divided by its own size.
+    exact, found = exactly(problem), compressed(problem, tol=1e-15)
+    np.testing.assert_allclose(found.f, exact.f, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.scores, exact.scores, rtol=0, atol=1e-8)
     np.testing.assert_allclose(found.ntk, exact.ntk, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.key_gradient, exact.key_gradient, rtol=1e-4, atol=1e-9)
     for kernel in ("residual", "gradient", "motion"):
@@ -210,5 +211,6 @@ def test_cost_is_told_by_expected_ranks() -> None:
         sizes.append(pass_bytes(shape))
         assert shape.kept * shape.fields <= 2048
     assert sizes[1] < 5 * sizes[0]
-    assert expected_rank(4, 5) < 4 * 5
+    assert expected_rank(4, 5) == 4 * 5
+    assert expected_rank(4, 100, 1e-3) < expected_rank(4, 100) < expected_rank(4, 100, 1e-6)
     assert expected_rank(4, 1000) == expected_rank(4, 5000)

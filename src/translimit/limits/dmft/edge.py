@@ -202,6 +202,10 @@ def require_method(problem: TrainingDynamics, method: Method | None, key: Key | 
     if not isinstance(used, LinearAlgebra | CausalSampling) or type(used) not in problem.methods:
         names = " or ".join(one.__name__ for one in problem.methods)
         raise ArgumentTypeError("method", f"got {brief(used)}", f"pass {names} of limits.dmft")
+    if used.strides:
+        raise ArgumentTypeError(
+            "method", f"has strides {used.strides}", "leave them out: single updates are needed"
+        )
     if used.random != (key is not None):
         raise ArgumentTypeError(
             "key",

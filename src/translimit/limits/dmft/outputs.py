@@ -27,13 +27,16 @@ class TrainingOutputs(AbstractSolution):
     """Training of the infinite network, evaluation by evaluation.
 
     Attributes:
-        ts: evaluations 0 .. steps - 1; parameters at t have received t updates.
+        ts: evaluations 0 .. steps - 1; parameters at t have received t updates. By strides those
+            that all of them share.
         predictions: outputs that the loss sees, [steps, inputs], or as the targets; classes have
             an axis of outputs, tokens with outputs of their own one before it. Where they are
             centred the start is subtracted.
         stderr: standard error of the predictions over populations, 0 where nothing is sampled.
         cell_error: error of the depth ODE's cells in the predictions, 0 at finite depth. By
             `PopulationSampling` what the extrapolation in 1 / M adds to those of 2 M units.
+        stride_error: of the extrapolation to single updates, the change from one without the
+            longest steps, an upper estimate; 0 where every update is a step.
         compression_error: of `predictions` in the first population, against a tolerance of its
             compressed history that is ten times as large; 0 where it was not computed. It is an
             upper estimate, and includes the sampling noise of directions that differ.
@@ -60,7 +63,7 @@ class TrainingOutputs(AbstractSolution):
         score_gain: factor of the scores [steps, layers].
         targets: what the predictions are trained towards, in their shape without steps.
         outcome: `successful`, or `non_finite` with later rows NaN.
-        discretisation: the largest `cell_error`.
+        discretisation: the largest `cell_error` or `stride_error`.
         samples: independent populations behind the standard errors; 1 where none are sampled.
         failed_at: where a kernel ceased to be finite, in words; empty otherwise.
     """
@@ -69,6 +72,7 @@ class TrainingOutputs(AbstractSolution):
     predictions: Float[np.ndarray, "steps inputs ..."]
     stderr: Float[np.ndarray, "steps inputs ..."]
     cell_error: Float[np.ndarray, "steps inputs ..."]
+    stride_error: Float[np.ndarray, "steps inputs ..."]
     compression_error: Float[np.ndarray, "steps inputs ..."]
     ranks: Int[np.ndarray, "steps layers units kinds"]
     kernel_ts: Times

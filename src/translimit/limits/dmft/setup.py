@@ -25,6 +25,7 @@ from translimit.limits.dmft.methods import (
 )
 from translimit.limits.dmft.neurons import LinearNeurons
 from translimit.limits.dmft.plan import RESPONSES, Numbers, Plan
+from translimit.limits.dmft.strides import alone, evaluations
 from translimit.limits.dmft.units import AbstractUnit
 
 #: Relative eigenvalue below which a direction of a new kernel block is null.
@@ -111,7 +112,7 @@ def solve_bytes(equations: TrainingEquations, method: Method) -> int:
     """Bytes of the passes that `at_once` asks for, else of one."""
     layers = depths_of(equations, method)[0]
     if isinstance(method, CausalSampling):
-        return compressed_bytes(equations, method, layers) * (method.at_once or 1)
+        return compressed_bytes(equations, method, layers)
     return pass_bytes(plan_of(equations, layers))
 
 
@@ -120,6 +121,17 @@ def solve_seconds(equations: TrainingEquations, method: Method) -> float:
     depths = depths_of(equations, method)
     if isinstance(method, CausalSampling):
         return sum(compressed_seconds(equations, method, layers) for layers in depths)
+    assert isinstance(method, LinearAlgebra)
+    strides = method.strides or (1,)
+    found = 0.0
+    for stride in strides:
+        steps = evaluations(equations.steps, method.strides, stride)
+        found += _linear_seconds(alone(equations, stride, steps), depths)
+    return found
+
+
+def _linear_seconds(equations: TrainingEquations, depths: tuple[int, ...]) -> float:
+    """Seconds of the passes over whole histories."""
     plan = plan_of(equations, depths[0])
     blocks = plan.layers * max(1, len(plan.units))
     return sum(n / depths[0] for n in depths) * 4e-9 * blocks * plan.history**2 * plan.sources

@@ -85,8 +85,8 @@ class TrainingSolution(TrainingOutputs):
         if not names and self.layers and "motion" in self._kernels:
             raise ArgumentError(
                 "layer",
-                "PopulationSampling forms no responses",
-                "solve by CausalSampling, or switch them off with omit",
+                "PopulationSampling forms no responses, and those of longer steps are others",
+                "solve by CausalSampling without strides, or switch them off with omit",
             )
         if not names:
             raise ArgumentError("layer", "there are no blocks", "look at kernel(0)")
@@ -151,6 +151,7 @@ class TrainingSolution(TrainingOutputs):
             "predictions": labelled(f_dims, self.predictions, "predictions"),
             "stderr": labelled(f_dims, self.stderr, "standard error of the predictions"),
             "cell_error": labelled(f_dims, self.cell_error, "error of the depth cells"),
+            "stride_error": labelled(f_dims, self.stride_error, "error of longer steps"),
             "compression_error": labelled(
                 f_dims, self.compression_error, "error of compressed histories"
             ),

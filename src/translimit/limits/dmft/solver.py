@@ -5,6 +5,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,7 +26,13 @@ from translimit.core import (
 from translimit.limits.dmft.compressed import setup as compressed
 from translimit.limits.dmft.compressed.passes import compressed_pass, first_kernel
 from translimit.limits.dmft.equations import TrainingEquations
-from translimit.limits.dmft.methods import CausalSampling, LinearAlgebra, Method
+from translimit.limits.dmft.methods import (
+    CausalSampling,
+    LinearAlgebra,
+    Method,
+    Passes,
+    PopulationSampling,
+)
 from translimit.limits.dmft.passes import Trace, causal_pass, first_ntk
 from translimit.limits.dmft.plan import RESPONSES
 from translimit.limits.dmft.remarks import (
@@ -37,6 +44,15 @@ from translimit.limits.dmft.remarks import (
 from translimit.limits.dmft.resume import checkpoints_of
 from translimit.limits.dmft.setup import depths_of, numbers_of, plan_of, solve_bytes
 from translimit.limits.dmft.solution import TrainingSolution
+from translimit.limits.dmft.strides import (
+    alone,
+    at_common_times,
+    common_times,
+    evaluations,
+    extrapolated,
+    require_smooth,
+    with_steps_of,
+)
 from translimit.limits.dmft.summaries import (
     failure,
     largest_kurtosis,
@@ -49,12 +65,10 @@ from translimit.limits.dmft.summaries import (
 _LARGEST_START = 512
 #: How much larger a tolerance of compression is that a pass is compared with.
 COARSER = 10
-#: Scores of a pass that are kept at most, and heads that are kept however many these are.
-_SCORES_KEPT, _LEAST_KEPT = 30_000_000, 100
 
 
 def solve_training(
-    equations: TrainingEquations, method: Method, key: Key | None, progress: Progress | None
+    equations: TrainingEquations, method: Passes, key: Key | None, progress: Progress | None
 ) -> TrainingSolution:
     """One causal pass for each population, and at each number of cells.
 
@@ -70,34 +84,93 @@ def solve_training(
     Warns:
         EdgeOfStabilityWarning, HeavyTailWarning, SamplingFloorWarning: see `remarks`.
     """
-    depths = depths_of(equations, method)
+    depths, strides = depths_of(equations, method), method.strides or (1,)
+    if method.strides:
+        require_smooth(equations, method.strides)
     populations = method.populations if isinstance(method, CausalSampling) else 1
-    passes = populations * len(depths)
+    passes = populations * len(strides) * len(depths)
     at_once = _at_once(equations, method, passes)
     start = jax.random.key(0) if key is None else key
     keys = [named_key(start, "population", number) for number in range(populations)]
+    wanted = [(own, stride, layers) for own in keys for stride in strides for layers in depths]
     calls = [
-        pass_of(equations, method, layers, own, number * len(depths) + place)
-        for number, own in enumerate(keys)
-        for place, layers in enumerate(depths)
+        pass_of(equations, method, layers, own, number, stride=stride)
+        for number, (own, stride, layers) in enumerate(wanted)
     ]
     if isinstance(method, CausalSampling) and method.check_tol:
         coarser = replace(method, tol=min(COARSER * method.tol, 0.5))
-        calls.append(pass_of(equations, coarser, depths[0], keys[0], passes))
+        own = pass_of(equations, coarser, depths[0], keys[0], passes, stride=strides[0])
+        calls.append(own)
     found = side_by_side(calls, at_once, progress)
-    traces = [found[i : i + len(depths)] for i in range(0, passes, len(depths))]
     coarse = found[passes] if len(found) > passes else None
+    of_population, D = len(strides) * len(depths), len(depths)
+    by_stride = [
+        [found[i + j : i + j + D] for j in range(0, of_population, D)]
+        for i in range(0, passes, of_population)
+    ]
     starts: list[np.ndarray] = []
     if equations.folded and not equations.tied and _start_fits(equations):
         starts = [start_kernel(equations, method, depths[0], own) for own in keys]
-    solution = assemble(equations, method, traces, starts, coarse)
-    warn_of_instability(solution.edge_ratio, endless=equations.loss.endless)
+    if method.strides:
+        solution = _of_single_updates(equations, method, by_stride, starts, coarse)
+    else:
+        solution = assemble(equations, method, [row[0] for row in by_stride], starts, coarse)
+    longest = strides[-1]  # a step so long has to be stable too
+    warn_of_instability(longest * solution.edge_ratio, endless=equations.loss.endless)
     if equations.tied and not equations.centred:
-        warn_of_a_tied_start(traces[0][0].f[0])
+        warn_of_a_tied_start(found[0].f[0])
     warn_of_heavy_tails(largest_kurtosis(solution))
     floor = method.floor if isinstance(method, CausalSampling) else None
     warn_of_the_floor(float(np.max(solution.stderr)), floor)
     return solution
+
+
+def _of_single_updates(
+    equations: TrainingEquations,
+    method: Passes,
+    by_stride: list[list[list[Trace]]],
+    starts: list[Float[np.ndarray, "rows rows"]],
+    coarse: Trace | None,
+) -> TrainingSolution:
+    """The solution at the times that all strides share, extrapolated to single updates.
+
+    Args:
+        equations: the mathematics.
+        method: that the passes were made with.
+        by_stride: traces of every population, at every stride, at every number of layers.
+        starts: as for `assemble`.
+        coarse: the first population's finest pass at the first stride and a larger tolerance.
+    """
+    strides, sampled = method.strides, isinstance(method, CausalSampling)
+
+    def at(count: int) -> list[list[Trace]]:
+        return [
+            [
+                extrapolated(list(own), strides, count, equations.fields, sampled=sampled)
+                for own in zip(*population, strict=True)
+            ]
+            for population in by_stride
+        ]
+
+    traces, fewer = at(len(strides)), at(len(strides) - 1)
+    if coarse is not None:
+        ratio = math.lcm(*strides) // strides[0]
+        change = coarse.f - by_stride[0][0][0].f
+        coarse = coarse._replace(f=traces[0][0].f + change[::ratio])
+    times = common_times(equations.steps, strides)
+    solution = assemble(at_common_times(equations, strides), method, traces, starts, coarse)
+    found = [
+        richardson(np.stack([[x.f for x in row] for row in one]))[0] for one in (traces, fewer)
+    ]
+    error = np.abs(found[0].mean(axis=0) - found[1].mean(axis=0))
+    error = error.reshape(solution.predictions.shape)
+    return replace(
+        solution,
+        ts=times.astype(float),
+        kernel_ts=times[solution.kernel_ts.astype(int)].astype(float),
+        stride_error=error,
+        discretisation=max(solution.discretisation, largest_number(error)),
+    )
 
 
 def start_kernel(
@@ -166,6 +239,7 @@ def assemble(
         predictions=mean.reshape(shape),
         stderr=stderr_of_mean(f).reshape(shape),
         cell_error=cell_error,
+        stride_error=np.zeros_like(cell_error),
         loss=equations.total_loss(row_loss)[0],
         loss_stderr=stderr_of_mean(equations.total_loss(row_losses)),
         row_loss=row_loss[0].reshape(of_rows),
@@ -241,6 +315,7 @@ def pass_of(
     number: int = 0,
     *,
     kept: int | None = None,
+    stride: int = 1,
 ) -> Callable[[Progress], Trace]:
     """One pass, to be called with a function of its progress.
 
@@ -251,13 +326,19 @@ def pass_of(
         key: of the population.
         number: of the pass among those that are stored.
         kept: heads whose scores are kept; as the method asks by default.
+        stride: updates that a step is long.
     """
+    strides = () if isinstance(method, PopulationSampling) else method.strides
+    steps = evaluations(equations.steps, strides, stride)
+    longer = equations if stride == 1 else with_steps_of(equations, stride)
 
     def sampled(report: Progress) -> Trace:
         assert isinstance(method, CausalSampling)
         shape = compressed.shape_of(equations, method, layers)
-        heads = _heads_kept(equations, method, layers) if kept is None else kept
-        numbers = compressed.numbers_of(equations, method, shape)
+        if method.strides:
+            shape = compressed.at_common_times(shape, equations.steps, method.strides)
+        heads = compressed.heads_kept(equations, method, layers) if kept is None else kept
+        numbers = compressed.numbers_of(longer, method, shape)
         stored = checkpoints_of(
             method.folder,
             method.every,
@@ -265,15 +346,16 @@ def pass_of(
             key=key,
             plan=shape,
             numbers=numbers,
-            steps=equations.steps,
+            steps=steps,
             kept=heads,
         )
-        return compressed_pass(shape, numbers, equations.steps, key, heads, report, stored)
+        return compressed_pass(shape, numbers, steps, key, heads, report, stored, stride)
 
     def exact(report: Progress) -> Trace:
         assert isinstance(method, LinearAlgebra)
-        plan = plan_of(equations, layers)
-        numbers = numbers_of(equations, method, plan)
+        own = alone(longer, stride, steps)
+        plan = plan_of(own, layers)
+        numbers = numbers_of(own, method, plan)
         stored = checkpoints_of(
             method.folder,
             method.every,
@@ -281,14 +363,8 @@ def pass_of(
             key=key,
             plan=plan,
             numbers=numbers,
-            steps=equations.steps,
+            steps=steps,
         )
-        return causal_pass(plan, numbers, equations.steps, key, 1, report, stored)
+        return causal_pass(plan, numbers, steps, key, 1, report, stored)
 
     return sampled if isinstance(method, CausalSampling) else exact
-
-
-def _heads_kept(equations: TrainingEquations, method: CausalSampling, layers: int) -> int:
-    """Heads whose scores are kept: as asked for, fewer where a pass would keep too many."""
-    each = equations.steps * layers * equations.fields * equations.tokens
-    return min(method.heads_kept, max(_LEAST_KEPT, _SCORES_KEPT // each))

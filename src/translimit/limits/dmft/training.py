@@ -366,7 +366,10 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         Histories are compressed, and by how much is known only afterwards: it is told for the
         ranks that are usual at these sizes, and for a processor of today.
         """
-        return solve_seconds(self.equations, method or self.default_method())
+        method = method or self.default_method()
+        if isinstance(method, PopulationSampling):
+            return population_cost(self.equations, method).seconds
+        return solve_seconds(self.equations, method)
 
     def run(
         self,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 #: The smallest number of rows that work is compiled for, and from each to the next.
-_LEAST, _TIMES = 4, 4
+_LEAST, _TIMES = 8, 8
 
 
 def sizes(fields: int) -> tuple[int, ...]:

@@ -107,13 +107,14 @@ def through(
             the regression is not; needed only where what was learned is not in the span of the
             directions.
     """
+    m = len(x)
     coefficients = own.scale * overlaps(x, own.directions, layer, own.rank)
     rest = x - combine(coefficients, own.directions, layer, own.rank)
     gram = norms(x, own.scale)
     values, basis = jnp.linalg.eigh(norms(rest, own.scale))
     values, basis = values[::-1], basis[:, ::-1]
     variance = jnp.trace(gram)
-    kept = values > jnp.maximum(tol * variance / len(x), jnp.finfo(jnp.float64).tiny)
+    kept = values > jnp.maximum(tol * variance / m, jnp.finfo(jnp.float64).tiny)
     count = jnp.sum(kept)
     roots = jnp.sqrt(jnp.where(kept, values, 1.0))
     lift = basis * jnp.where(kept, 1 / roots, 0.0)
@@ -131,9 +132,9 @@ def through(
         white = innovation(basis[:, :first], kept[:first], count).astype(regressed.dtype)
         images = matmul(up.astype(white.dtype), regressed) + white
         more = matmul(raised[:, :first].astype(white.dtype), white)
-        return (*(with_zeros(rows, len(x)) for rows in (new, images, white)), more)
+        return with_zeros(new, m), with_zeros(images, m), with_zeros(white, m), more
 
-    new, images, white, more = for_first(count, len(x), entering)
+    new, images, white, more = for_first(count, m, entering)
     y = combine(coefficients, own.images, layer, own.rank) + regressed + more
     return Passed(
         y=y,

@@ -42,8 +42,20 @@ def compressed_pass(
     heads_kept: int,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    clock: int = 1,
 ) -> Trace:
     """All time steps, in 64 bits; stops at the first kernel that is not finite.
+
+    Args:
+        shape: of the pass.
+        numbers: its data and constants.
+        steps: evaluations.
+        key: of the population.
+        heads_kept: heads whose scores are kept.
+        progress: told the fraction that is done.
+        checkpoints: where the pass goes on from, and is stored.
+        clock: updates that a step is long. Innovations, weights of rows and what is kept for
+            kernels go by updates.
 
     Raises:
         ArgumentError: a population has under twice as many coordinates as directions.
@@ -68,7 +80,9 @@ def compressed_pass(
             shape, state = with_room(shape, state, last, t, steps, gain)
             told = (shape, heads_kept)
             with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
-                state, record = advance(shape, numbers, state, jnp.asarray(t), key, heads_kept)
+                state, record = advance(
+                    shape, numbers, state, jnp.asarray(clock * t), key, heads_kept
+                )
             _COMPILED.add(told)
             records.append(jax.tree.map(np.asarray, record))
             if progress is not None:
@@ -79,7 +93,7 @@ def compressed_pass(
                 checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
         ranks, _ = _used(shape, records[-1])
         require_population(shape, ranks, len(records), len(records))
-        kernels = _kernels(shape, state, records, steps)
+        kernels = _kernels(shape, state, records, steps, clock)
     trace = _trace(records, steps, kernels)
     if checkpoints is not None:
         checkpoints.finish(steps, trace)
@@ -188,10 +202,11 @@ def _require_memory(shape: Shape) -> None:
 
 
 def _kernels(
-    shape: Shape, state: State, records: list[Record], steps: int
+    shape: Shape, state: State, records: list[Record], steps: int, clock: int
 ) -> dict[str, Float[np.ndarray, ...]]:
     """Kernels of residual states and gradients by layer, and what was regressed."""
-    columns, size = int(records[-1].columns), -(-steps // shape.stride) * shape.fields
+    updates = clock * (steps - 1) + 1
+    columns, size = int(records[-1].columns), -(-updates // shape.stride) * shape.fields
 
     def grams(stack: Float[Array, "states kept sources"]) -> Float[np.ndarray, "states rows rows"]:
         found = [own @ own.T for own in np.asarray(stack)[:, :size, :columns]]

@@ -6,6 +6,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,14 @@ from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import CausalSampling
 from translimit.limits.dmft.plan import RESPONSES, Numbers
+from translimit.limits.dmft.strides import common_times, evaluations
 
 #: Rows of a kernel over training time; where there are more, not every evaluation is kept.
 _KERNEL_ROWS = 2048
+#: Scores of a pass that are kept at most, and heads that are kept however many these are.
+_SCORES_KEPT, _LEAST_KEPT = 10_000_000, 100
+#: Copies of kernels and scores of all passes, while means and errors are taken.
+_COPIES = 2
 #: Least room of a stack, where the whole past does not fit into less.
 _LEAST = 64
 
@@ -31,7 +37,7 @@ def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) 
     """The shape of one pass at finitely many layers or cells, with the room that is expected."""
     a, m, T = equations.architecture, equations.fields, equations.steps
     all_of_it = whole_chunks(m * T)
-    expected = whole_chunks(max(_LEAST, expected_rank(m, T) + m))
+    expected = whole_chunks(max(_LEAST, expected_rank(m, T, method.tol) + m))
     rank = min(all_of_it, expected)
     sites = sites_of(equations, method, rank)
     fresh, first = not math.isinf(a.layers), _sources(equations)
@@ -61,6 +67,13 @@ def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) 
         momentum=equations.momentum > 0,
         omits=bool(method.omit),
     )
+
+
+def at_common_times(shape: Shape, steps: int, strides: tuple[int, ...]) -> Shape:
+    """The shape of passes whose kernels are those of the times that all strides share."""
+    times = common_times(steps, strides)
+    base = stride_of(shape.fields, len(times))
+    return replace(shape, stride=base * math.lcm(*strides), kept=-(-len(times) // base))
 
 
 def stride_of(fields: int, steps: int) -> int:
@@ -129,15 +142,32 @@ def numbers_of(equations: TrainingEquations, method: CausalSampling, shape: Shap
         return Numbers(**{k: jnp.asarray(v, jnp.float64) for k, v in numbers.items()})
 
 
+def heads_kept(equations: TrainingEquations, method: CausalSampling, layers: int) -> int:
+    """Heads whose scores are kept: as asked for, fewer where a pass would keep too many."""
+    each = equations.steps * layers * equations.fields * equations.tokens
+    return min(method.heads_kept, max(_LEAST_KEPT, _SCORES_KEPT // each))
+
+
 def solve_bytes(equations: TrainingEquations, method: CausalSampling, layers: int) -> int:
-    """Bytes of one pass, by the ranks that are expected."""
-    return pass_bytes(shape_of(equations, method, layers))
+    """Bytes of the passes that `at_once` asks for, else of one, by the ranks that are expected.
+
+    And of what is kept of all of them: kernels and scores.
+    """
+    shape = shape_of(equations, method, layers)
+    scores = equations.steps * layers * equations.fields * equations.tokens
+    scores *= heads_kept(equations, method, layers) * bool(equations.architecture.attention)
+    kept = 8 * (2 * (layers + 1) * (shape.kept * shape.fields) ** 2 + scores)
+    passes = method.populations + method.check_tol
+    return pass_bytes(shape) * (method.at_once or 1) + _COPIES * passes * kept
 
 
 def solve_seconds(equations: TrainingEquations, method: CausalSampling, layers: int) -> float:
     """Seconds of all passes at a number of layers, on one core and one after another."""
-    passes = method.populations + method.check_tol
-    return passes * pass_seconds(shape_of(equations, method, layers), equations.steps)
+    shape, steps = shape_of(equations, method, layers), equations.steps
+    lengths = [evaluations(steps, method.strides, stride) for stride in method.strides or (1,)]
+    passes = [method.populations * length for length in lengths]
+    passes[0] += method.check_tol * lengths[0]
+    return sum(passes) * pass_seconds(shape, steps, method.tol) / steps
 
 
 def _basis_room(site: AbstractSite, rank: int, fields: int) -> int:
