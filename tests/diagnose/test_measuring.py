@@ -1,10 +1,12 @@
 """Figures of a network: identities, symmetries, hooks against the reader."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from translimit import observe
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, in_float64
 from translimit.describe import (
     Activation,
     Attention,
@@ -23,9 +25,11 @@ from translimit.diagnose import (
     measure_module,
     series,
     skip,
+    stream_of,
 )
 from translimit.diagnose.hooks import SEEN
 from translimit.diagnose.layers import shapes
+from translimit.diagnose.measuring import compiled
 from translimit.diagnose.nulls import haar
 
 RNG = np.random.default_rng(0)
@@ -64,9 +68,23 @@ def test_a_rotation_of_the_stream_changes_nothing():
         np.testing.assert_allclose(after.values[name], rows, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_the_figures_are_those_of_the_stream(byte_model, windows, diagnosis):
-    from translimit.diagnose import stream_of
+@pytest.mark.parametrize("family", ["rotary", "byte"])
+def test_compiled_is_what_numpy_computes(family, byte_model, windows):
+    """An accelerator runs the same formulas through XLA."""
+    network, ids = (rms_network(), np.arange(8)) if family == "rotary" else (byte_model, windows[0])
+    entry, layer = network.embed(ids), network.layers[0]
+    found = measure(network, [entry])
+    run = partial(compiled, layer.blocks, layer.causal)
+    kept = np.arange(len(entry)) > 0
+    exit, figures, places = in_float64(run, dict(layer.parameters), kept, entry)
+    np.testing.assert_allclose(exit, stream_of(network, ids)[1], rtol=1e-12, atol=1e-13)
+    for name, value in figures.items():
+        np.testing.assert_allclose(value, found.values[name][0, 1], rtol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(places["pairs"], found.pairs[0, 0])
+    np.testing.assert_array_equal(places["sink_keys"], found.sink_keys[0, 0])
 
+
+def test_the_figures_are_those_of_the_stream(byte_model, windows, diagnosis):
     streams = stream_of(byte_model, windows[3])
     for place, x in enumerate(streams):
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)

@@ -27,8 +27,6 @@ from .inputs import packaged_inputs as packaged_inputs
 from .inputs import read_id_lines as read_id_lines
 from .inputs import text_inputs as text_inputs
 from .layers import Layer as Layer
-from .layers import Passed as Passed
-from .layers import pass_layer as pass_layer
 from .measuring import Measured as Measured
 from .measuring import measure as measure
 from .measuring import stream_of as stream_of
@@ -36,6 +34,8 @@ from .nulls import DrawnNetwork as DrawnNetwork
 from .nulls import Null as Null
 from .nulls import redrawn as redrawn
 from .nulls import second_moments as second_moments
+from .passing import Passed as Passed
+from .passing import pass_layer as pass_layer
 from .reading import read_checkpoint as read_checkpoint
 from .skipping import Skipped as Skipped
 from .skipping import skip as skip

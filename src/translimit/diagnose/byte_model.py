@@ -30,7 +30,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from translimit.core import ArgumentError, Key, Progress, named_key, require_count
 from translimit.describe import Normalisation, read_stack
 from translimit.diagnose.checkpoint import Checkpoint
-from translimit.diagnose.layers import Layer, Parameters, normalised, pass_layer, shapes
+from translimit.diagnose.layers import Layer, Parameters, shapes
+from translimit.diagnose.passing import normalised, pass_layer
 from translimit.diagnose.tensor_files import write_safetensors
 
 #: The configuration, with GPT-2's keys.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from translimit.diagnose.checkpoint import Checkpoint
-from translimit.diagnose.measuring import NAMES, Measured
+from translimit.diagnose.layer_figures import NAMES
+from translimit.diagnose.measuring import Measured
 from translimit.diagnose.statistics import Compared, compare_all
 from translimit.diagnose.verdicts import Finding, find_verdicts
 from translimit.limits.signal import RedrawnPrediction

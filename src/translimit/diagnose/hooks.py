@@ -32,7 +32,8 @@ from translimit.core import (
     require_package,
 )
 from translimit.diagnose.diagnosis import Diagnosis
-from translimit.diagnose.measuring import NAMES, Measured, stream_figures
+from translimit.diagnose.layer_figures import NAMES, stream_figures
+from translimit.diagnose.measuring import Measured
 from translimit.diagnose.nulls import gaussian, generator
 
 #: Observables that hooks give.
@@ -168,7 +169,8 @@ def _figures(
     """Figures of one pass by name [places], ends of the stream, keys of sinks, tokens."""
     streams = [observe.rows_of(seen.entries[0]), *(observe.rows_of(one) for one in seen.exits)]
     whole = np.stack(streams)
-    found = dict(in_float64(stream_figures, whole))
+    each = [stream_figures(one) for one in whole]
+    found = {name: np.array([one[name] for one in each]) for name in each[0]}
     depth, n = len(streams), whole.shape[1]
     branches = {"a": seen.attention, "f": seen.mlp}
     for name, held in branches.items():

@@ -1,8 +1,8 @@
 r"""Every observable of every layer, sequence by sequence.
 
 A figure is taken of each sequence alone, roots and medians included, and averaged over sequences
-afterwards. Sequences of one length go through a layer together; no attention matrix outlives its
-layer. Figures that are not defined are NaN.
+afterwards. On a CPU sequences go through a layer side by side, in NumPy; on an accelerator one by
+one, compiled. No attention matrix outlives its layer. Figures that are not defined are NaN.
 
 Reference: documentation, "Diagnosing a checkpoint".
 """
@@ -15,41 +15,28 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from translimit import observe
-from translimit.core import ArgumentError, ArrayInput, Progress, in_float64
+from translimit.core import (
+    AnyArray,
+    ArgumentError,
+    ArrayInput,
+    Progress,
+    available_threads,
+    in_float64,
+    one_blas_thread,
+    side_by_side,
+)
 from translimit.describe import Layer as Blocks
 from translimit.diagnose.checkpoint import Checkpoint
-from translimit.diagnose.layers import (
-    Layer,
-    Parameters,
-    Passed,
-    attention_of,
-    pass_layer,
-    visible,
-)
+from translimit.diagnose.layer_figures import NAMES, PLACES, layer_figures, stream_figures
+from translimit.diagnose.layers import Layer, Parameters, attention_of
+from translimit.diagnose.passing import leave, pass_layer, visible
 
-#: Figures of the stream after a layer, and of the tokens that enter.
-STREAM = (
-    *("overlap", "mean_share", "effective_rank", "participation", "mean_square"),
-    *("mean_square_median", "largest_share"),
-)
-#: Figures of what happens in a layer.
-INSIDE = (
-    *("overlap_mid", "ratio_a", "ratio_f", "ratio_a_median", "ratio_f_median", "ratio_var"),
-    *("act_median", "entropy", "tv", "score_spread", "ipr", "one_hot", "sink", "first"),
-    *("head_var", "head_cos", "head_pair", "head_eff", "head_map"),
-    *("overlap_drift", "overlap_coherent", "overlap_independent", "z_flip"),
-)
-#: All of them: the last axis of `Measured.values` is the place after 0, 1, ..., L layers.
-NAMES = (*STREAM, *INSIDE)
 #: Sequences, of one length or of several.
 Rows = Sequence[np.ndarray] | np.ndarray
-#: Numbers that the layers of sequences that go together hold at most.
-MOST_NUMBERS = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +74,8 @@ class Measured:
         }
 
 
+#: A sequence through a layer: the stream after it, its figures, what they name.
+Through = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any]]
 #: Gives the layer at a place: the checkpoint's own, or one with redrawn weights.
 LayerAt = Callable[[int], Layer]
 
@@ -120,51 +109,42 @@ def measure(
             raise ArgumentError("inputs", told, "pass sequences of two tokens at least")
     get = layer_at or (lambda place: checkpoint.layers[place])
     depth, count = len(checkpoint.layers), len(entries)
+    streams = [np.asarray(entry, np.float64) for entry in entries]
     lengths = np.array([len(entry) for entry in entries])
-    groups = [np.flatnonzero(lengths == n) for n in sorted(set(lengths.tolist()))]
-    streams = [
-        np.stack([entries[i] for i in group.tolist()]).astype(np.float64) for group in groups
-    ]
     values = {name: np.full((count, depth + 1), np.nan) for name in NAMES}
-    extra: dict[str, list[list[Any]]] = {name: [] for name in ("sink_keys", "pairs", "same_maps")}
+    named: dict[str, list[list[Any]]] = {name: [] for name in PLACES}
     ends = np.empty((count, depth + 1, 3, checkpoint.dim))
-    for group, x in zip(groups, streams, strict=True):
-        _store(values, group, 0, in_float64(stream_figures, x))
-        ends[group, 0] = _ends(x)
-    default = (0,) if checkpoint.causal else (0, -1)
+    for number, x in enumerate(streams):
+        with np.errstate(all="ignore"):
+            _store(values, number, 0, stream_figures(x))
+        ends[number, 0] = _ends(x)
+    kept = [_kept(checkpoint, atoms, n) for n in lengths.tolist()]
+    at_once = min(count, available_threads())
     for place in range(depth):
-        layer = get(place)
-        parameters = dict(layer.parameters)
-        rows: dict[str, list[Any]] = {name: [None] * count for name in extra}
-        for number, group in enumerate(groups):
-            x, n = streams[number], int(lengths[group[0]])
-            kept = np.ones(n, bool)
-            kept[[one % n for one in (default if atoms is None else atoms) if -n <= one < n]] = (
-                False
-            )
-            kept = np.ones(n, bool) if kept.sum() < 2 else kept
-            run = partial(_through, layer.blocks, layer.causal)
-            x, figures, places = in_float64(run, parameters, kept, x)
+        through = _through(get(place))
+
+        def one(_: object, number: int, through: Through = through) -> tuple[Any, Any, Any]:
+            return through(kept[number], streams[number])
+
+        calls = [partial(one, number=number) for number in range(count)]
+        with one_blas_thread():
+            rows = side_by_side(calls, at_once, None)
+        for number, (x, figures, _) in enumerate(rows):
             if not np.isfinite(x).all():
                 told = f"are not finite after layer {place + 1}"
                 raise ArgumentError("activations", told, "pass a checkpoint that did not diverge")
             streams[number] = x
-            _store(values, group, place + 1, figures)
-            ends[group, place + 1] = _ends(x)
-            for name, found in places.items():
-                for i, one in zip(group, found, strict=True):
-                    rows[name][i] = one
-        for name, found in rows.items():
-            extra[name].append(found)
+            _store(values, number, place + 1, figures)
+            ends[number, place + 1] = _ends(x)
+        for name in PLACES:
+            named[name].append([row[2][name] for row in rows])
         if progress is not None:
             progress((place + 1) / depth)
     losses = np.full(count, np.nan)
     if ids is not None and "readout" in checkpoint.tensors and checkpoint.causal:
-        for group, x in zip(groups, streams, strict=True):
-            losses[group] = [
-                checkpoint.loss(ids[i], one) for i, one in zip(group.tolist(), x, strict=True)
-            ]
-    told = {name: np.swapaxes(np.array(found), 0, 1) for name, found in extra.items()}
+        pairs = zip(ids, streams, strict=True)
+        losses = np.array([checkpoint.loss(row, x) for row, x in pairs])
+    told = {name: np.swapaxes(np.array(found), 0, 1) for name, found in named.items()}
     return Measured(values, lengths, losses=losses, ends=ends, **told)
 
 
@@ -183,134 +163,56 @@ def stream_of(
     for place in range(len(checkpoint.layers) + 1):
         found.append(x)
         if place < len(checkpoint.layers):
-            layer = get(place)
-            x = in_float64(partial(_exit, layer.blocks, layer.causal), dict(layer.parameters), x)
+            x = leave(get(place), x)
     return found
 
 
-def figures_of(
-    blocks: Blocks, causal: bool, kept: Bool[Array, " n"], x: Float[Array, "n D"], passed: Passed
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """All observables of one sequence in one layer, and which keys and heads they name.
+def _through(layer: Layer) -> Through:
+    """A layer with its figures: in NumPy on a CPU, compiled for every length on an accelerator."""
+    if jax.default_backend() == "cpu":
+        own = {name: np.asarray(value, np.float64) for name, value in layer.parameters.items()}
 
-    Args:
-        blocks: sub-blocks of the layer.
-        causal: whether a token sees only itself and the tokens before it.
-        kept: keys that count where maps are compared.
-        x: the stream before the layer.
-        passed: what it left in the layer.
-    """
-    seen = jnp.asarray(visible(attention_of(blocks), causal, len(x)))
-    return _inside_figures(seen, kept, x, passed)
+        def run(kept: np.ndarray, x: np.ndarray) -> tuple[Any, Any, Any]:
+            with np.errstate(all="ignore"):
+                return _with_figures(layer.blocks, layer.causal, own, kept, x)
 
-
-def _inside_figures(
-    seen: Array, kept: Array, x: Array, passed: Passed
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    p, z, nan = passed.attention, passed.heads, jnp.asarray(jnp.nan, x.dtype)
-    heads = len(p)
-    alike, largest = observe.head_alikeness(z)
-    update = observe.overlap_update(x, z)
-    below = x if passed.middle is None else passed.middle
-    apart = observe.map_distances(p, seen, kept) if heads > 1 else jnp.full((1, 1), jnp.nan)
-    f = passed.mlp
-    found = {
-        "overlap_mid": nan if passed.middle is None else observe.token_overlap(passed.middle),
-        "ratio_a": observe.branch_ratio(passed.branch, x),
-        "ratio_f": nan if f is None else observe.branch_ratio(f, below),
-        "ratio_a_median": observe.median_ratio(passed.branch, x),
-        "ratio_f_median": nan if f is None else observe.median_ratio(f, below),
-        "ratio_var": observe.varying_ratio(passed.branch, x),
-        "act_median": observe.median_ratio(passed.free, x),
-        "entropy": observe.relative_entropy_of_maps(p, seen),
-        "tv": observe.uniform_distance(p, seen),
-        "score_spread": observe.score_spread(passed.scores, seen),
-        "ipr": observe.inverse_participation(p),
-        "one_hot": observe.one_hot_share(p, seen),
-        "sink": observe.sink(p),
-        "first": observe.first_key(p),
-        "head_var": observe.head_variance(p, seen),
-        "head_cos": alike,
-        "head_pair": largest,
-        "head_eff": observe.effective_heads(z),
-        "head_map": jnp.min(jnp.where(jnp.isnan(apart), jnp.inf, apart)),
-        "overlap_drift": update.drift,
-        "overlap_coherent": update.coherent,
-        "overlap_independent": update.independent,
-        "z_flip": update.z_flip,
-    }
-    found["head_map"] = jnp.where(jnp.isfinite(found["head_map"]), found["head_map"], jnp.nan)
-    cosines = jnp.abs(observe.head_cosines(z)) * (1 - jnp.eye(heads))
-    places = {
-        "sink_keys": observe.sink_keys(p),
-        "pairs": _pair(jnp.where(jnp.isnan(cosines), 0.0, cosines)),
-        "same_maps": _pair(-jnp.where(jnp.isnan(apart), jnp.inf, apart)),
-    }
-    return found, places
+        return run
+    return partial(
+        in_float64, partial(compiled, layer.blocks, layer.causal), dict(layer.parameters)
+    )
 
 
-def _pair(matrix: Array) -> Array:
-    """Row and column of the largest entry."""
-    place = jnp.argmax(matrix)
-    return jnp.stack([place // len(matrix), place % len(matrix)])
-
-
-@jax.jit
-def stream_figures(x: Float[Array, "batch n D"]) -> dict[str, Array]:
-    """The figures of `STREAM` of several clouds.
-
-    Args:
-        x: the clouds.
-    """
-    return jax.vmap(_of_stream)(x)
-
-
-def _of_stream(x: Float[Array, "n D"]) -> dict[str, Array]:
-    overlaps = observe.cosines(x)
-    told = {
-        "overlap": observe.mean_overlap_of(overlaps),
-        "mean_share": observe.mean_share(x),
-        "effective_rank": observe.effective_rank_of(overlaps),
-        "participation": observe.participation(overlaps),
-        "mean_square": jnp.mean(x**2),
-        "mean_square_median": jnp.median(jnp.mean(x**2, axis=1)),
-        "largest_share": observe.largest_share(x),
-    }
-    return {name: jnp.asarray(value) for name, value in told.items()}
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _through(
+def _with_figures(
     blocks: Blocks,
     causal: bool,
     parameters: Parameters,
-    kept: Bool[Array, " n"],
-    x: Float[Array, "batch n D"],
-) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    """A group of sequences through a layer, with their figures."""
-
-    def one(x: Array) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-        passed = pass_layer(blocks, causal, parameters, x)
-        found, places = figures_of(blocks, causal, kept, x, passed)
-        return passed.exit, {**found, **_of_stream(passed.exit)}, places
-
-    n, dim = x.shape[1:]
-    heads = attention_of(blocks).heads
-    at_once = max(1, min(len(x), MOST_NUMBERS // (heads * n * (dim + 6 * n))))
-    return jax.lax.map(one, x, batch_size=at_once)
+    kept: Bool[AnyArray, " n"],
+    x: Float[AnyArray, "n D"],
+) -> tuple[AnyArray, dict[str, AnyArray], dict[str, AnyArray]]:
+    """The stream after a layer, its figures, and what they name."""
+    passed = pass_layer(blocks, causal, parameters, x)
+    seen = x.__array_namespace__().asarray(visible(attention_of(blocks), causal, len(x)))
+    return passed.exit, *layer_figures(seen, kept, x, passed)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _exit(blocks: Blocks, causal: bool, parameters: Parameters, x: Array) -> Array:
-    return pass_layer(blocks, causal, parameters, x).exit
+#: The same for an accelerator.
+compiled = partial(jax.jit, static_argnums=(0, 1))(_with_figures)
+
+
+def _kept(checkpoint: Checkpoint, atoms: Sequence[int] | None, n: int) -> Bool[np.ndarray, " n"]:
+    """Keys that count where maps are compared."""
+    default = (0,) if checkpoint.causal else (0, -1)
+    kept = np.ones(n, bool)
+    kept[[one % n for one in (default if atoms is None else atoms) if -n <= one < n]] = False
+    return kept if kept.sum() > 1 else np.ones(n, bool)
 
 
 def _store(
-    values: dict[str, np.ndarray], group: np.ndarray, place: int, found: Mapping[str, np.ndarray]
+    values: dict[str, np.ndarray], number: int, place: int, found: Mapping[str, AnyArray]
 ) -> None:
-    for name, row in found.items():
-        values[name][group, place] = row
+    for name, value in found.items():
+        values[name][number, place] = value
 
 
-def _ends(x: Float[np.ndarray, "batch n D"]) -> Float[np.ndarray, "batch 3 D"]:
-    return np.stack([x.mean(axis=1), x[:, 0], x[:, -1]], axis=1)
+def _ends(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "3 D"]:
+    return np.stack([x.mean(axis=0), x[0], x[-1]])

@@ -11,7 +11,7 @@ import numpy as np
 
 from translimit.core import JsonObject, with_error
 from translimit.diagnose.drawing import plot_diagnosis
-from translimit.diagnose.measuring import NAMES
+from translimit.diagnose.layer_figures import NAMES
 from translimit.diagnose.verdicts import LEAST_SEQUENCES
 
 if TYPE_CHECKING:

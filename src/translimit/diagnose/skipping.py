@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from translimit.core import ArgumentError, JsonObject, Progress, in_float64, with_error
-from translimit.describe import Layer as Blocks
+from translimit.core import ArgumentError, JsonObject, Progress, with_error
 from translimit.diagnose.checkpoint import Checkpoint
-from translimit.diagnose.layers import Layer, Parameters, pass_layer
+from translimit.diagnose.layers import Layer
 from translimit.diagnose.measuring import Rows
+from translimit.diagnose.passing import doubled, leave
 from translimit.diagnose.statistics import sequence_error
 
 
@@ -94,19 +91,20 @@ def skip(
     depth, heads = len(checkpoint.layers), checkpoint.layers[0].attention.heads
     influence = np.empty((len(inputs), depth))
     rises = np.full((len(inputs), depth, heads if what == "heads" else 1), np.nan)
+    layers = [doubled(layer) for layer in checkpoint.layers]
     for number, row in enumerate(inputs):
         x = [checkpoint.embed(row)]
-        for layer in checkpoint.layers:
-            x.append(_through(layer, x[-1]))
+        for layer in layers:
+            x.append(leave(layer, x[-1]))
         influence[number] = [_influence(a, b) for a, b in itertools.pairwise(x)]
         whole = checkpoint.loss(row, x[-1]) if losing else np.nan
         for place in range(depth if losing else 0):
             for h in range(rises.shape[2]):
                 y = x[place]
                 if what == "heads":
-                    y = _through(without_head(checkpoint.layers[place], h), y)
-                for layer in checkpoint.layers[place + 1 :]:
-                    y = _through(layer, y)
+                    y = leave(without_head(layers[place], h), y)
+                for layer in layers[place + 1 :]:
+                    y = leave(layer, y)
                 rises[number, place, h] = checkpoint.loss(row, y) - whole
         if progress is not None:
             progress((number + 1) / len(inputs))
@@ -142,12 +140,3 @@ def _influence(before: Float[np.ndarray, "n D"], after: Float[np.ndarray, "n D"]
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(np.median(1 - (before * after).sum(axis=1) / size))
-
-
-def _through(layer: Layer, x: np.ndarray) -> np.ndarray:
-    return in_float64(partial(_exit, layer.blocks, layer.causal), dict(layer.parameters), x)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _exit(blocks: Blocks, causal: bool, parameters: Parameters, x: Any) -> Array:
-    return jnp.asarray(pass_layer(blocks, causal, parameters, x).exit)

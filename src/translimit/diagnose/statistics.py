@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from translimit.core import Floats
-from translimit.diagnose.measuring import NAMES, Measured
+from translimit.diagnose.layer_figures import NAMES
+from translimit.diagnose.measuring import Measured
 
 #: Two-sided level of the threshold of |z|.
 LEVEL = 0.05

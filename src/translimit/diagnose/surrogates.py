@@ -27,32 +27,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from translimit.core import (
     ArgumentError,
     Key,
     NoSuchLimitError,
-    in_float64,
     named_key,
     require_count,
 )
-from translimit.describe import Layer as Blocks
-from translimit.diagnose.layers import (
-    Layer,
-    Parameters,
-    normalised,
-    pass_layer,
-    transform,
-    units_of,
-)
+from translimit.diagnose.layers import Layer, units_of
 from translimit.diagnose.nulls import generator, haar
+from translimit.diagnose.passing import doubled, in_layer, normalised, transform
 
 #: Surrogates that are drawn, and errors of z from which on a sub-block reads more than two moments.
 SURROGATES, BEYOND = 12, 4.0
@@ -156,9 +145,8 @@ def surrogate_test(
     root = named_key(key, "surrogates", part)
     rngs = (generator(named_key(root, r)) for r in range(draws))
     clouds = [x, *(surrogate_of(x, rng, atoms) for rng in rngs)]
-    run = partial(_left, layer.blocks, layer.causal, part)
-    after = in_float64(run, dict(layer.parameters), np.stack(clouds))
-    covs = [_cov(cloud[free]) for cloud in after]
+    own = doubled(layer)
+    covs = [_cov(_left(own, part, cloud)[free]) for cloud in clouds]
     return _compared(covs[0], np.stack(covs[1:]), _cov(x[free]))
 
 
@@ -181,22 +169,15 @@ def _compared(
     return SurrogateTest(error, floor, z, p, share, resolved)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _left(
-    blocks: Blocks, causal: bool, part: str, parameters: Parameters, x: Float[Array, "clouds n D"]
-) -> Array:
-    """What the sub-block leaves before any norm, cloud by cloud."""
-
-    def one(x: Array) -> Array:
-        if part == "attention":
-            return blocks[0].residual * x + pass_layer(blocks, causal, parameters, x).branch
-        last, units = blocks[-1], units_of(blocks)
-        assert units is not None
-        read = normalised(last.norm_in, parameters, "mlp_in", x)
-        f = last.branch * transform(units, parameters, read)
-        return last.residual * x + normalised(last.norm_out, parameters, "mlp_out", f)
-
-    return jnp.asarray(jax.lax.map(one, x))
+def _left(layer: Layer, part: str, x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
+    """What the sub-block leaves before any norm."""
+    blocks, own = layer.blocks, layer.parameters
+    if part == "attention":
+        return np.asarray(blocks[0].residual * x + in_layer(layer, x).branch)
+    last, units = blocks[-1], units_of(blocks)
+    assert units is not None
+    f = last.branch * transform(units, own, normalised(last.norm_in, own, "mlp_in", x))
+    return np.asarray(last.residual * x + normalised(last.norm_out, own, "mlp_out", f))
 
 
 def _cov(tokens: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "D D"]:

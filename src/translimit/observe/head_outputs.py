@@ -98,8 +98,9 @@ def overlap_update(stream: Float[AnyArray, "tokens dim"], outputs: Heads) -> Ove
     """
     xp, (heads, n, _) = namespace(outputs), outputs.shape
     unit = n * (n - 1) * (stream**2).sum(axis=-1).mean()
-    sums, own = outputs.sum(axis=1), xp.einsum("hid,kid->hk", outputs, outputs)
-    with_stream = sums @ stream.sum(axis=0) - xp.einsum("hid,id->h", outputs, stream)
+    flat = outputs.reshape(heads, -1)
+    sums, own = outputs.sum(axis=1), flat @ flat.T
+    with_stream = sums @ stream.sum(axis=0) - flat @ stream.reshape(-1)
     t = 2 * with_stream / unit
     c = (sums @ sums.T - own) / unit
     apart = c * (1 - xp.eye(heads))
@@ -110,5 +111,5 @@ def overlap_update(stream: Float[AnyArray, "tokens dim"], outputs: Heads) -> Ove
 
 
 def _gram(outputs: Heads) -> Float[AnyArray, "heads heads"]:
-    centred = outputs - outputs.mean(axis=1, keepdims=True)
-    return namespace(outputs).einsum("hid,kid->hk", centred, centred)
+    centred = (outputs - outputs.mean(axis=1, keepdims=True)).reshape(len(outputs), -1)
+    return centred @ centred.T
