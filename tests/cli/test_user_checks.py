@@ -89,9 +89,12 @@ def test_what_is_not_a_number_is_a_verdict(place, capsys, monkeypatch):
 
 def test_a_sweep(capsys, tmp_path):
     status, out, err = call(capsys, *SWEEP, "--plot", "sweep.svg")
-    assert (status, err) == (0, "")
-    assert "head_dim, rules: drift" in out
-    assert "head_dim, standard: drift" in out
+    assert status == 0
+    assert re.fullmatch(r"translimit: 12 networks in all; what is left takes about .*s\n", err)
+    assert "head_dim, rules, 3 updates at a constant rate: drift" in out
+    assert "head_dim, standard, 3 updates at a constant rate: drift" in out
+    assert "at head dimension 16 your tuned rate costs" in out
+    assert "inconclusive with one seed" in out.replace("\n", " ")
     assert "lies at the edge of the grid" in out
     assert "one seed: no error" in out
     assert not {"inf", "nan", "±"} & set(out.split())
@@ -100,6 +103,24 @@ def test_a_sweep(capsys, tmp_path):
     document = json.loads(call(capsys, *SWEEP, "--json")[1])
     assert [one["parameterization"] for one in document["sweeps"]] == ["rules", "standard"]
     assert len(document["sweeps"][0]["losses"][0][0]) == 3
+
+
+def test_several_horizons_are_one_run_at_a_constant_rate(place, capsys, monkeypatch):
+    made = []
+    right = place.toy
+    monkeypatch.setattr(place, "toy", lambda trial: made.append(trial) or right(trial))
+    words = [*SWEEP, "--rules-only", "--steps", "2", "8", "--json"]
+    document = json.loads(call(capsys, *words)[1])
+    assert [one["steps"] for one in document["sweeps"]] == [2, 8]
+    short, long = (one["rates"] for one in document["sweeps"])
+    assert [2 * rate for rate in long] == short  # 2^-1 for four times as many updates
+    assert len(made) == 2 + 2 * 4  # a pilot for each size, and the four rates of both grids
+    call(capsys, *words)
+    assert len(made) == 10
+    cosine = json.loads(call(capsys, *words, "--schedule", "cosine")[1])
+    assert len(made) == 20 + 4  # runs of their own, and again two pilots
+    assert cosine["schedule"] == "cosine"
+    assert [one["rates"] for one in cosine["sweeps"]] == [short, short]
 
 
 def broken(trial):
@@ -128,6 +149,9 @@ def broken(trial):
         ([*SWEEP, "--log2-rates", "x", "y"], "--log2-rates: got 'x y'; see `translimit trans"),
         ([*CHECK, "--multiples", "x"], "--multiples: got 'x'; see `translimit coord-check"),
         ([*SWEEP, "--rate", "1"], "--rate"),
+        ([*SWEEP, "--points", "0"], "--points: got 0"),
+        ([*SWEEP, "--steps", "0", "3"], "steps: got (0, 3); pass increasing counts from 1"),
+        ([*SWEEP, "--schedule", "cosin"], "--schedule"),
     ],
 )
 def test_unusable_input_is_told_in_one_line(capsys, words, message):

@@ -1,51 +1,66 @@
 """The sentences with which commands end say what was found, and how sure it is."""
 
-import math
+import re
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from translimit.checks import TransferSweep
 from translimit.cli import main
-from translimit.cli.verdicts import found_in, in_letters, scale_verdict, sweep_verdict
+from translimit.cli.verdicts import costs, found_in, in_letters, scale_verdict, sweep_verdict
 from translimit.core import Claim, Estimate, Rival
 from translimit.scaling import rules_for
 from translimit.store import ClaimRecord
 
+GRID = np.arange(-3.0, -0.4, 0.3)
 
-def sweep(drift: float, error: float, words: str = "") -> Any:
-    rows = [{"size": size} for size in (8, 16, 32)]
-    return {
-        "parameterization": "rules",
-        "axis": "head_dim",
-        "rates": [2.0**-4, 2.0**-3, 2.0**-2],
-        "optimum_drift": drift,
-        "optimum_drift_stderr": error,
-        "optimum_drift_in_words": words or f"{drift:+.2f}",
-        "sizes": rows,
-    }
+
+def sweep(drift: float, curvature: float = 4.0, *, seeds: int = 8, kind: str = "rules") -> Any:
+    """Two sizes with parabolic valleys, as a command tells them."""
+    rng = np.random.default_rng(0)
+    own = rng.normal(0, 0.02, (2, seeds, 1))
+    places = np.array([-1.7, -1.7 + drift])[:, None, None] + own
+    losses = np.exp(0.5 * curvature * (GRID - places) ** 2)
+    made = TransferSweep("layers", (2, 8), tuple(10**GRID), losses, 10.0, 240, "cosine")
+    return {"parameterization": kind, **made.to_json()}
 
 
 @pytest.mark.parametrize(
-    ("drift", "error", "words", "verdict"),
+    ("drift", "curvature", "said", "verdict"),
     [
-        (0.1, 0.05, "", "supported"),
-        (-0.1, 0.05, "", "supported"),
-        (0.25, 0.05, "", "underpowered"),  # within the tolerance, but by less than two errors
-        (0.9, 0.1, "", "refuted"),
-        (0.6, 0.1, "", "underpowered"),
-        (0.1, math.inf, "", "underpowered"),  # one seed
-        (0.9, math.nan, "at least +0.90 decades", "refuted"),
-        (0.9, math.nan, "at most +0.90 decades", "underpowered"),
-        (-0.9, math.nan, "at most -0.90 decades", "refuted"),
-        (0.0, math.nan, "unknown: both optima at one edge", "underpowered"),
+        (0.05, 4.0, "the base's best rate serves", "supported"),
+        (-0.5, 0.2, "the base's best rate serves", "supported"),  # a flat valley: it costs .025
+        (-0.5, 4.0, "does not serve", "refuted"),
+        (-2.0, 4.0, "does not serve", "refuted"),  # beyond the grid
+        (-1.28, 0.05, "widen --log2-rates", "underpowered"),  # at its end, and cheap
     ],
 )
-def test_a_sweep_ends_with_the_verdict_rule(drift, error, words, verdict):
-    said = sweep_verdict(sweep(drift, error, words))
-    assert said.startswith("under the rules ")
-    assert "along head_dim 8 to 32" in said
-    assert "tolerance 0.30 decades" in said
-    assert said.endswith(f": {verdict}")
+def test_a_sweep_ends_with_the_verdict_rule(drift, curvature, said, verdict):
+    told = sweep_verdict(sweep(drift, curvature))
+    assert told.startswith("under the rules ")
+    assert "along layers 2 to 8 after 240 updates under cosine decay" in told
+    assert "tolerance 0.15 decades" in told
+    assert said in told
+    assert told.endswith(f": {verdict}")
+
+
+def test_few_seeds_are_inconclusive():
+    one = sweep_verdict(sweep(0.0, seeds=1))
+    assert "inconclusive with one seed (pass --seeds 6 or more)" in one
+    assert "inconclusive with 3 seeds" in sweep_verdict(sweep(0.0, seeds=3, kind="standard"))
+
+
+def test_what_the_tuned_rate_costs_is_one_sentence():
+    (said,) = costs([sweep(-0.1), sweep(-0.4, kind="standard")])
+    number = r"0\.\d\d ± 0\.\d\d nats"
+    assert re.fullmatch(
+        rf"at 8 layers your tuned rate costs {number}, the standard one {number} "
+        r"\(240 updates under cosine decay\)",
+        said,
+    )
+    (alone,) = costs([sweep(-0.1, seeds=1)])
+    assert "(one seed: no error)" in alone
 
 
 def test_scale_says_the_span_of_the_rates_and_points_at_its_notes():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.lint import ParameterNumbers
+from translimit.checks.schedules import ScheduleName, decay_begins, schedule_factor
 from translimit.checks.trial import PROBES
 from translimit.core import AnyArray, Number, Record, brief
 from translimit.describe import Role, Size, Update
@@ -35,6 +37,8 @@ Batch = TypeVar("Batch")
 Recorded = Mapping[str, Shaped[Array | np.ndarray, "..."]]
 #: The parameters, state of the optimiser and loss of an update.
 Moved: TypeAlias = tuple[Parameters, PyTree, Float[Array, ""]]
+#: Parameters and the state of the optimiser.
+Run: TypeAlias = list[PyTree]
 #: The gradient that shows an epsilon.
 _SMALL = 1e-8
 #: Compiled programs by their text, and how many are kept: a sweep returns to that of every rate.
@@ -184,22 +188,71 @@ class JaxModel(Record, Generic[Parameters, Batch]):
         """Nothing: what a function of parameters reads, its author has written."""
         return []
 
-    def train(self, steps: int) -> float:
+    def train(self, steps: int, schedule: ScheduleName = "constant") -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
+        return self.train_through((steps,), schedule)[0]
+
+    def train_through(
+        self, horizons: Sequence[int], schedule: ScheduleName = "constant"
+    ) -> list[float]:
+        """Train on fresh batches, with the mean loss on the probe at each horizon; NaN if diverged.
+
+        Args:
+            horizons: updates, increasing; one alone unless the schedule is constant or wsd.
+            schedule: what multiplies the updates of the transform, which is what multiplying its
+                rates does; with `own` nothing does, and the transform schedules.
+        """
         import jax
 
         loss = jax.jit(self.loss)
         probe = self.probe
         if probe is None:
             probe = [guarded("batch", lambda i=i: self.batch(i)) for i in range(PROBES)]
-        start = parameters = self.parameters
-        state, update = self._first_state(), _Program(self._step(look=False))
-        for step in range(steps):
+        update = _Program(self._scheduled)
+
+        def on(run: Run, first: int, last: int, steps: int, name: ScheduleName) -> Run | None:
+            """From one step to another; None where a loss was not finite."""
+            for step in range(first, last):
+                batch = guarded("batch", lambda step=step: self.batch(step))
+                factor = np.float64(schedule_factor(name, step, steps))
+                *run, value = update(*run, factor, batch)
+                if not math.isfinite(float(value)):
+                    return None
+            return run
+
+        stable: Run | None = [self.parameters, self._first_state()]
+        ends, done = [], 0
+        for steps in horizons:
+            begun = decay_begins(steps) if schedule == "wsd" else steps
+            before = "constant" if schedule == "wsd" else schedule
+            stable = on(stable, done, begun, steps, before) if stable else None
+            ended = on(stable, begun, steps, steps, schedule) if stable else None
+            done = begun
+            told = [float(loss(ended[0], batch)) for batch in probe] if ended else [math.nan]
+            ends.append(sum(told) / len(told))
+        return ends
+
+    def seconds_of_update(self, updates: int) -> float:
+        """What an update takes, after one that compiles.
+
+        Args:
+            updates: how many are timed.
+        """
+        update = _Program(self._scheduled)
+        run = [self.parameters, self._first_state()]
+        before = 0.0
+        for step in range(updates + 1):
             batch = guarded("batch", lambda step=step: self.batch(step))
-            (parameters, state, value), *_ = update(parameters, state, start, batch)
-            if not math.isfinite(float(value)):
-                return math.nan
-        return sum(float(loss(parameters, batch)) for batch in probe) / len(probe)
+            *run, value = update(*run, np.float64(1), batch)
+            float(value)
+            before = before or time.perf_counter()
+        return (time.perf_counter() - before) / updates
+
+    def _scheduled(
+        self, parameters: Parameters, state: PyTree, factor: Number, batch: Batch
+    ) -> Moved[Parameters]:
+        """One update whose rates are multiplied."""
+        return guarded("loss", lambda: self._update(parameters, state, batch, factor))
 
     def _first_state(self) -> PyTree:
         tree: PyTree = self.parameters
@@ -231,12 +284,16 @@ class JaxModel(Record, Generic[Parameters, Batch]):
 
         return step
 
-    def _update(self, parameters: Parameters, state: PyTree, batch: Batch) -> Moved[Parameters]:
+    def _update(
+        self, parameters: Parameters, state: PyTree, batch: Batch, factor: Number | None = None
+    ) -> Moved[Parameters]:
         import jax
 
         value, gradient = jax.value_and_grad(self.loss)(parameters, batch)
         tree: PyTree = parameters
         moves, state = self.optimizer.update(gradient, state, tree)
+        if factor is not None:
+            moves = jax.tree.map(lambda move: (factor * move).astype(move.dtype), moves)
         return jax.tree.map(lambda p, move: p + move, tree, moves), state, value
 
 

@@ -1,4 +1,4 @@
-r"""Coordinate checks and transfer sweeps of the networks that a factory makes.
+r"""Coordinate checks of the networks that a factory makes.
 
 Reference: documentation, "Checking your own model"; arXiv 2405.15712.
 """
@@ -17,9 +17,8 @@ from translimit.checks.factory import Factory, make
 from translimit.checks.lint import Finding, ParameterNumbers, compare
 from translimit.checks.places import MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
-from translimit.checks.sweep import TransferSweep
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import ArgumentError, Json, brief
+from translimit.core import ArgumentError, Json
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
 
@@ -114,66 +113,6 @@ def coordinate_check(
             expected.pop((name, 1), None)
     notes = (*_notes(axis, shapes, tokens, seeds), *rules[0].warnings)
     return CoordinateCheck(axis, sizes, steps, values, expected, findings, notes)
-
-
-def transfer_sweep(
-    factory: Factory,
-    axis: AxisName,
-    sizes: Sequence[int],
-    *,
-    base: Size,
-    rates: Sequence[float],
-    steps: int,
-    seeds: int = 3,
-    standard: bool = False,
-    cap: float = 10.0,
-    cache: MutableMapping[str, Json] | None = None,
-    progress: Callable[[float], object] | None = None,
-) -> TransferSweep:
-    """Train networks of several sizes at a grid of base rates for a fixed number of steps.
-
-    Args:
-        factory: makes the network of a trial, with fresh minibatches in its `batch`.
-        axis: which size changes.
-        sizes: its values, at least 2, increasing.
-        base: the size at which rates are tuned, and at which the other sizes are held.
-        rates: the grid, at least 3; factors of two over at least 7 values are good.
-        steps: updates after which the loss is taken on the probe.
-        seeds: independent starts.
-        standard: ask the factory for the standard parameterization.
-        cap: the loss that stands for a diverged run.
-        cache: finished cells by name, plain data; what is there is not computed again.
-        progress: called with the fraction done.
-
-    Raises:
-        ArgumentError: fewer than 2 sizes, a grid of fewer than 3 rates, or a count below 1.
-        FactoryError: the factory raises, or returns something that cannot be trained.
-    """
-    sizes, rates = require_sizes(axis, sizes, 2), tuple(sorted(rates))
-    if len(rates) < 3:
-        raise ArgumentError("rates", f"got {brief(rates)}", "pass at least 3 rates")
-    _require_counts(rate=rates[0], seeds=seeds, steps=steps)
-    kind = "standard" if standard else "rules"
-    losses = np.zeros((len(sizes), seeds, len(rates)))
-    done, total = 0.0, sum(size * seeds for size in sizes)
-    for place, size in enumerate(sizes):
-        for seed in range(seeds):
-
-            def run(size: int = size, seed: int = seed) -> list[float]:
-                shape = resized(base, axis, size)
-                made = []
-                for rate in rates:
-                    trial = Trial(base=base, size=shape, seed=seed, rate=rate, standard=standard)
-                    made.append(make(factory, trial).train(steps))
-                return made
-
-            name = f"transfer-{kind}-{axis}-{size}-seed{seed}"
-            row = np.array([float(value) for value in _cell(cache, name, run)])
-            losses[place, seed] = np.where(row < cap, row, cap)  # NaN is not below
-            done += size
-            if progress is not None:
-                progress(done / total)
-    return TransferSweep(axis, sizes, rates, losses, cap)
 
 
 def _record(

@@ -5,7 +5,9 @@ Reference: documentation, "Checking your own model".
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, cast
 from translimit.checks.errors import FactoryError, guarded
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.places import Places, find_places, score_scale, score_scale_of
+from translimit.checks.schedules import ScheduleName
 from translimit.checks.torch_recorder import TorchRecorder, rms
 from translimit.checks.torch_training import Batch, TorchTraining
 from translimit.checks.trial import PROBES
@@ -24,6 +27,7 @@ from translimit.scaling import Rules
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch.optim.lr_scheduler import LRScheduler as Scheduler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class TorchModel(Record, Generic[Batch]):
             of many tokens are coherent only once the width exceeds their number.
         probe: batches on which a transfer sweep takes the loss at the end; by default those of
             the first 4 steps.
+        scheduler: of the optimiser's rates, for sweeps with the schedule `own`; it steps after
+            every update, and `trial.steps` says how many there are.
     """
 
     model: nn.Module
@@ -54,6 +60,7 @@ class TorchModel(Record, Generic[Batch]):
     places: Places | None = None
     repeated: Batch | None = None
     probe: Sequence[Batch] | None = None
+    scheduler: Scheduler | Sequence[Scheduler] = ()
 
     def __post_init__(self) -> None:
         from torch import nn, optim
@@ -75,6 +82,12 @@ class TorchModel(Record, Generic[Batch]):
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
         """All of them."""
         one = self.optimizer
+        return tuple(one) if isinstance(one, list | tuple) else (one,)  # pyright: ignore
+
+    @property
+    def schedulers(self) -> tuple[Scheduler, ...]:
+        """All of them."""
+        one = self.scheduler
         return tuple(one) if isinstance(one, list | tuple) else (one,)  # pyright: ignore
 
     @cached_property
@@ -244,17 +257,56 @@ class TorchModel(Record, Generic[Batch]):
             )
         return said
 
-    def train(self, steps: int) -> float:
+    def train(self, steps: int, schedule: ScheduleName = "constant") -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
-        import torch
+        return self.train_through((steps,), schedule)[0]
 
+    def train_through(
+        self, horizons: Sequence[int], schedule: ScheduleName = "constant"
+    ) -> list[float]:
+        """Train on fresh batches, with the mean loss on the probe at each horizon; NaN if diverged.
+
+        Args:
+            horizons: updates, increasing; one alone unless the schedule is constant or wsd.
+            schedule: what multiplies the rates of the optimisers; with `own` nothing does, and
+                `scheduler` steps after every update.
+
+        Raises:
+            FactoryError: a scheduler that would not step.
+        """
+        if self.schedulers and schedule != "own":
+            raise FactoryError(
+                "scheduler",
+                f"is given, and the sweep multiplies the rates itself ({schedule})",
+                "sweep with schedule 'own', or leave it out",
+            )
         probe = self.probe
         if probe is None:
             probe = [guarded("batch", lambda i=i: self.batch(i)) for i in range(PROBES)]
-        for step in range(steps):
-            batch = guarded("batch", lambda step=step: self.batch(step))
-            if not math.isfinite(self._training.update(batch)):
-                return math.nan
+
+        def stepped() -> None:
+            for one in self.schedulers:
+                one.step()
+
+        end = functools.partial(self._loss_on, probe)
+        return self._training.through(horizons, schedule, self.batch, end, stepped)
+
+    def seconds_of_update(self, updates: int) -> float:
+        """What an update takes, after one that is not counted; the model is of no use then.
+
+        Args:
+            updates: how many are timed.
+        """
+        batches = [guarded("batch", lambda i=i: self.batch(i)) for i in range(updates + 1)]
+        self._training.update(batches[0])
+        before = time.perf_counter()
+        for batch in batches[1:]:
+            self._training.update(batch)
+        return (time.perf_counter() - before) / updates
+
+    def _loss_on(self, probe: Sequence[Batch]) -> float:
+        import torch
+
         was = self.model.training
         self.model.eval()
         with torch.no_grad():

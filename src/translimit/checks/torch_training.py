@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from translimit.checks.errors import FactoryError, guarded
+from translimit.checks.schedules import ScheduleName, decay_begins, schedule_factor
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
 
 #: What a factory calls a batch.
 Batch = TypeVar("Batch")
+
+
+class Kept(NamedTuple):
+    """A training to come back to.
+
+    Attributes:
+        model: the state of the module.
+        optimizers: their states.
+        drawn: the state of the random numbers.
+    """
+
+    model: Mapping[str, object]
+    optimizers: list[dict[str, object]]
+    drawn: Tensor
 
 
 class TorchTraining(Generic[Batch]):
@@ -32,6 +48,7 @@ class TorchTraining(Generic[Batch]):
         loss: Callable[[nn.Module, Batch], Tensor],
     ):
         self.model, self.optimizers, self._loss_of = model, optimizers, loss
+        self._rates = [[group["lr"] for group in one.param_groups] for one in optimizers]
         #: By parameter: what decay alone leaves of its start, and the velocity of that.
         self._left: dict[int, tuple[float, float]] = {}
 
@@ -69,6 +86,84 @@ class TorchTraining(Generic[Batch]):
             for optimizer in self.optimizers:
                 optimizer.step()
         return value
+
+    def through(
+        self,
+        horizons: Sequence[int],
+        schedule: ScheduleName,
+        batch: Callable[[int], Batch],
+        end: Callable[[], float],
+        stepped: Callable[[], None] | None = None,
+    ) -> list[float]:
+        """Train under a schedule, and take the loss at each horizon; NaN from where it diverged.
+
+        Args:
+            horizons: increasing; one alone unless the schedule is constant or wsd.
+            schedule: what multiplies the rates that the optimisers have at first.
+            batch: of a step.
+            end: the loss of the module as it is.
+            stepped: called after every update, as a schedule of the factory is.
+        """
+        if schedule != "wsd":
+            ends: list[float] = []
+            done, fine = 0, True
+            for steps in horizons:
+                fine = fine and self._run(done, steps, steps, schedule, batch, stepped)
+                ends.append(end() if fine else math.nan)
+                done = steps
+            return ends
+        ends, done, fine = [], 0, True
+        for steps in horizons:
+            begun = decay_begins(steps)
+            fine = fine and self._run(done, begun, steps, "constant", batch, stepped)
+            done, kept = begun, self._kept()
+            decayed = fine and self._run(begun, steps, steps, schedule, batch, stepped)
+            ends.append(end() if decayed else math.nan)
+            self._return_to(kept)
+        return ends
+
+    def _run(
+        self,
+        first: int,
+        last: int,
+        steps: int,
+        schedule: ScheduleName,
+        batch: Callable[[int], Batch],
+        stepped: Callable[[], None] | None,
+    ) -> bool:
+        """Updates from one step to another; whether all losses were finite."""
+        for step in range(first, last):
+            self._multiply(schedule, step, steps)
+            one = guarded("batch", lambda step=step: batch(step))
+            if not math.isfinite(self.update(one)):
+                return False
+            if stepped is not None:
+                stepped()
+        return True
+
+    def _multiply(self, schedule: ScheduleName, step: int, steps: int) -> None:
+        """Set all rates to a multiple of the first ones; a constant schedule touches none."""
+        if schedule in ("constant", "own"):
+            return
+        factor = schedule_factor(schedule, step, steps)
+        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+
+    def _kept(self) -> Kept:
+        """Module, optimisers and random state, to come back to."""
+        import torch
+
+        optimizers = [copy.deepcopy(one.state_dict()) for one in self.optimizers]
+        return Kept(copy.deepcopy(self.model.state_dict()), optimizers, torch.get_rng_state())
+
+    def _return_to(self, kept: Kept) -> None:
+        import torch
+
+        self.model.load_state_dict(kept.model)
+        for one, state in zip(self.optimizers, kept.optimizers, strict=True):
+            one.load_state_dict(state)
+        torch.set_rng_state(kept.drawn)
 
     def left(self, parameter: Tensor) -> float:
         """What weight decay alone has left of the start of a parameter, 1 without decay.

@@ -25,6 +25,7 @@ class Trial:
         rate: learning rate at the base.
         standard: ask for the standard parameterization: the network of `size` with one rate for
             all, which is what rules are compared with in a transfer sweep.
+        steps: updates of the run, for a schedule of the factory's own; 0 in a coordinate check.
     """
 
     base: Size
@@ -32,6 +33,7 @@ class Trial:
     seed: int
     rate: float
     standard: bool = False
+    steps: int = 0
 
 
 def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...]:

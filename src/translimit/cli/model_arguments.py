@@ -208,6 +208,9 @@ class CoordCheckCommand(ProgramOptions):
 class TransferCommand(ProgramOptions):
     """Sweep the learning rate at several sizes, and say whether the best one stays.
 
+    With several numbers of updates every one has a verdict: a rate that transfers after 60 updates
+    may not after 1000, and a schedule that decays changes which.
+
     Example: translimit transfer small_models:llama --axis head_dim --multiples
     1 2 --seeds 1 --steps 20
     """
@@ -221,11 +224,17 @@ class TransferCommand(ProgramOptions):
     multiples: tuple[int, ...] = (1, 2, 4)
     """Multiples of the base along an axis, at least 2."""
     log2_rates: tuple[int, int] = (-10, -3)
-    """First and last exponent of the grid of base rates, in factors of two."""
-    steps: int = 50
-    """Number of updates on fresh batches, after which the loss is taken."""
-    seeds: int = 2
-    """Number of independent starts."""
+    """First and last exponent of the grid of base rates; at a constant rate the grid of longer runs
+    is shifted down, toward one over the root of their length."""
+    points: int = 1
+    """Rates in a factor of two; 2 reads drifts and regrets near their tolerances better."""
+    steps: tuple[int, ...] = (50,)
+    """Numbers of updates on fresh batches, after which the loss is taken; several at a constant
+    rate are one run."""
+    schedule: Literal["constant", "cosine", "wsd", "linear", "own"] = "constant"
+    """What multiplies the rates of the factory's optimiser; own: the factory schedules."""
+    seeds: int = 6
+    """Number of independent starts; fewer than 6 decide nothing."""
     rules_only: Flag = False
     """Leave the factory's standard parameterization out."""
     plot: File = None

@@ -17,7 +17,7 @@ from translimit.cli.model_arguments import (
 )
 from translimit.cli.output import print_json, print_table, save_figure
 from translimit.cli.terminal import say
-from translimit.cli.verdicts import prediction_verdict, sweep_verdict
+from translimit.cli.verdicts import costs, prediction_verdict, sweep_verdict, swept
 from translimit.core import ConfigError
 
 if TYPE_CHECKING:
@@ -106,19 +106,22 @@ def do_transfer(command: TransferCommand) -> None:
 
     search_here([command.factory])
     use_programs(command)
-    answer = user_checks.transfer_sweeps(command)
+    answer = user_checks.transfer_sweeps(
+        command, lambda told: say(f"translimit: {told}", error=True)
+    )
     if _drawn_and_told(command, answer):
         return
     from translimit.cli.tables import transfer_table
 
-    print_table(transfer_table(answer.document["sweeps"]))
-    for sweep in answer.document["sweeps"]:
-        say(
-            f"{sweep['axis']}, {sweep['parameterization']}: drift {sweep['optimum_drift_in_words']}"
-        )
+    sweeps = answer.document["sweeps"]
+    print_table(transfer_table(sweeps))
+    for sweep in sweeps:
+        say(f"{swept(sweep)}: drift {sweep['optimum_drift_in_words']}")
         for sentence in sweep["warnings"]:
             say(f"  note: {sentence}")
-    for sweep in answer.document["sweeps"]:
+    for sentence in costs(sweeps):
+        say(sentence)
+    for sweep in sweeps:
         say(f"verdict: {sweep_verdict(sweep)}")
     say(f"kept in {answer.folder}")
 

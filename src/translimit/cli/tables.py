@@ -15,7 +15,7 @@ from translimit.cli.terminal import plain
 from translimit.core import with_error
 
 if TYPE_CHECKING:
-    from translimit.checks import CheckRecord
+    from translimit.checks import CheckRecord, SizeRow
     from translimit.cli.user_checks import ToldSweep
     from translimit.describe import Role, RoleRule
     from translimit.experiments import Audit
@@ -225,22 +225,33 @@ def coordinates_table(checks: Iterable[CheckRecord]) -> Table:
 
 def transfer_table(sweeps: Iterable[ToldSweep]) -> Table:
     """Optima of transfer sweeps, and losses at them and at the base's."""
+    told = list(sweeps)
+    several = len({one["steps"] for one in told}) > 1
+    updates = ("updates",) if several else ()
     table = _table(
-        "axis", "parameterization", "size", "log10 of best rate", "lowest loss", "at base's rate"
+        *("axis", *updates, "parameterization", "size", "log10 of best rate"),
+        *("lowest loss", "at base's rate", "regret"),
     )
-    for sweep in sweeps:
+    for sweep in told:
         for row in sweep["sizes"]:
             best = with_error(row["log10_optimum"], row["stderr"], bound=row["bound"])
             _add_row(
                 table,
                 sweep["axis"],
+                *((str(sweep["steps"]),) if several else ()),
                 sweep["parameterization"],
                 str(row["size"]),
                 f"{best} (edge)" if row["bound"] else best,
                 with_error(row["loss_at_optimum"], row["loss_at_optimum_stderr"], ".3f"),
                 with_error(row["loss_at_base_rate"], row["loss_at_base_rate_stderr"], ".3f"),
+                "" if row is sweep["sizes"][0] else _regret(row),
             )
     return table
+
+
+def _regret(row: SizeRow) -> str:
+    bound = "at least" if row["bound"] else ""
+    return with_error(row["regret"], row["regret_stderr"], bound=bound)
 
 
 def rules_table(groups: Mapping[RoleRule, Iterable[Role]], lr: float | None = None) -> Table:

@@ -17,9 +17,11 @@ from translimit._version import __version__
 from translimit.checks import (
     CheckRecord,
     SweepRecord,
+    TransferSweep,
     coordinate_check,
+    horizon_sweeps,
     load_factory,
-    transfer_sweep,
+    sweep_plan,
 )
 from translimit.cli.model_arguments import CoordCheckCommand, TransferCommand
 from translimit.core import (
@@ -28,6 +30,7 @@ from translimit.core import (
     JsonObject,
     StoreError,
     config,
+    format_duration,
     progress_bar,
     unwritable,
     write_bytes,
@@ -37,12 +40,16 @@ from translimit.scaling import read_size
 from translimit.store import JsonCells, dump_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
+    from translimit.checks import AxisName, ScheduleName
+
 #: Of the form of the cells; another form is another run.
-_CELLS = 2
+_CELLS = 3
 #: Of the documents that are written and printed.
-FORMAT = 2
+FORMAT = 3
 
 
 class Head(TypedDict):
@@ -69,9 +76,10 @@ class ToldSweep(SweepRecord):
 
 
 class SweepDocument(Head):
-    """The transfer sweeps of a factory."""
+    """The transfer sweeps of a factory, by axis, number of updates and parameterization."""
 
-    steps: int
+    steps: list[int]
+    schedule: str
     sweeps: list[ToldSweep]
 
 
@@ -126,42 +134,94 @@ def coordinate_checks(command: CoordCheckCommand) -> Answer[CheckDocument]:
     return Answer(document, figures, folder)
 
 
-def transfer_sweeps(command: TransferCommand) -> Answer[SweepDocument]:
-    """Run the sweeps of all axes, under the rules and in the standard parameterization."""
+def transfer_sweeps(
+    command: TransferCommand, announce: Callable[[str], object]
+) -> Answer[SweepDocument]:
+    """Run the sweeps of all axes, under the rules and in the standard parameterization.
+
+    Args:
+        command: what is asked for.
+        announce: told beforehand what is trained, and about how long it takes.
+    """
     _require_plot(command.plot)
     factory, base = load_factory(command.factory), read_size(command.base).size
-    first, last = command.log2_rates
-    if last - first < 2:
-        raise ConfigError(
-            "--log2-rates", f"got {first} {last}", "pass two exponents at least 2 apart"
-        )
-    rates = [2.0**power for power in range(first, last + 1)]
-    folder, cells = _folder("transfer", command, base, {"rates": rates, "steps": command.steps})
+    steps, rates = tuple(sorted(set(command.steps))), _rates(command)
+    facts = {"rates": rates, "schedule": command.schedule, "steps": steps}
+    if command.schedule == "constant":
+        facts["shifted from"] = steps[0]
+    folder, cells = _folder("transfer", command, base, facts)
+    kinds = ("rules",) if command.rules_only else ("rules", "standard")
+    grid: _Grid = {"base": base, "rates": rates, "horizons": steps, "schedule": command.schedule}
+    axes: dict[AxisName, tuple[int, ...]] = {
+        axis: _sizes(base, axis, command.multiples) for axis in dict.fromkeys(command.axis)
+    }
+    plans = [
+        sweep_plan(factory, axis, sizes, seeds=command.seeds, standard=kind == "standard", **grid)
+        for axis, sizes in axes.items()
+        for kind in kinds
+    ]
+    if any(plan.name(*cell) not in cells for plan in plans for cell in plan.cells()):
+        networks = sum(len(plan.runs(own)) for plan in plans for _, _, own in plan.cells())
+        seconds = sum(plan.seconds(cells) for plan in plans)
+        announce(f"{networks} networks in all; what is left takes about {format_duration(seconds)}")
     found, figures = [], {}
-    for axis in dict.fromkeys(command.axis):
-        sweeps = {}
-        for kind in ("rules",) if command.rules_only else ("rules", "standard"):
+    for axis, sizes in axes.items():
+        sweeps: dict[str, tuple[TransferSweep, ...]] = {}
+        for kind in kinds:
             with progress_bar(f"{axis}, {kind}") as progress:
-                sweeps[kind] = transfer_sweep(
+                sweeps[kind] = horizon_sweeps(
                     factory,
                     axis,
-                    _sizes(base, axis, command.multiples),
-                    base=base,
-                    rates=rates,
-                    steps=command.steps,
+                    sizes,
                     seeds=command.seeds,
                     standard=kind == "standard",
                     cache=cells,
                     progress=progress,
+                    **grid,
                 )
-            found.append({"parameterization": kind, **sweeps[kind].to_json()})
+        found += [
+            {"parameterization": kind, **sweeps[kind][place].to_json()}
+            for place in range(len(steps))
+            for kind in kinds
+        ]
         if command.plot is not None:
             from translimit.figures import draw_sweeps
 
-            figures[axis] = draw_sweeps(sweeps)
-    document: SweepDocument = {**_head(command, base), "steps": command.steps, "sweeps": found}
+            titled = {
+                (kind if len(steps) == 1 else f"{kind}, {one.steps} updates"): one
+                for told in zip(*sweeps.values(), strict=True)
+                for kind, one in zip(kinds, told, strict=True)
+            }
+            figures[axis] = draw_sweeps(titled, across=len(kinds))
+    document: SweepDocument = {
+        **_head(command, base),
+        "steps": list(steps),
+        "schedule": command.schedule,
+        "sweeps": found,
+    }
     _write(folder / "transfer.json", dump_json(document))
     return Answer(document, figures, folder)
+
+
+class _Grid(TypedDict):
+    """What all sweeps of a command have in common."""
+
+    base: Size
+    rates: list[float]
+    horizons: tuple[int, ...]
+    schedule: ScheduleName
+
+
+def _rates(command: TransferCommand) -> list[float]:
+    first, last = command.log2_rates
+    if command.points < 1:
+        raise ConfigError("--points", f"got {command.points}", "pass at least 1")
+    if (last - first) * command.points < 2:
+        raise ConfigError(
+            "--log2-rates", f"got {first} {last}", "pass two exponents at least 2 apart"
+        )
+    count = (last - first) * command.points + 1
+    return [2.0 ** (first + place / command.points) for place in range(count)]
 
 
 def plot_path(command: CoordCheckCommand | TransferCommand, axis: str) -> Path:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from translimit.core import REFUTED, SUPPORTED, Verdict
+from translimit.checks import CENSORED, DRIFT_TOLERANCE, ENOUGH_SEEDS, REGRET_TOLERANCE
+from translimit.core import Verdict, with_error
 
 if TYPE_CHECKING:
     from translimit.cli.user_checks import ToldSweep
@@ -86,35 +87,100 @@ def scale_verdict(made: Rules, lr: float | None = None) -> str:
     return f"{carried}; {noted} where that is less sure"
 
 
-def sweep_verdict(sweep: ToldSweep) -> str:
-    """Whether the best rate stays within one step of the grid, in the words of the verdict rule.
+#: How a parameterization is called in a sentence.
+_KINDS = {"rules": "under the rules", "standard": "in the standard parameterization"}
+
+
+def swept(sweep: ToldSweep) -> str:
+    """Which sweep: axis, parameterization, updates and schedule.
 
     Args:
         sweep: as `TransferSweep.to_json` tells it, with its parameterization.
     """
-    step = math.log10(sweep["rates"][1] / sweep["rates"][0])
-    drift, error = sweep["optimum_drift"], sweep["optimum_drift_stderr"]
-    verdict = _stays(drift, error, step, sweep["optimum_drift_in_words"])
-    said = {
-        Verdict.supported: "the best rate stays",
-        Verdict.refuted: "the best rate does not stay",
-        Verdict.underpowered: "these runs do not tell whether the best rate stays",
-    }[verdict]
+    run = _run(sweep)
+    return f"{sweep['axis']}, {sweep['parameterization']}, {run}"
+
+
+def costs(sweeps: Sequence[ToldSweep]) -> list[str]:
+    """What the base's best rate costs the largest size, a sentence for each axis and horizon.
+
+    Args:
+        sweeps: of any axes, horizons and parameterizations.
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    for sweep in sweeps:
+        row = sweep["sizes"][-1]
+        bound = "at least" if row["bound"] else ""
+        error = math.nan if bound else row["regret_stderr"]
+        paid = with_error(max(row["regret"], 0.0), error, bound=bound, unit="nats")
+        if sweep["parameterization"] == "standard":
+            paid = f"the standard one {paid}" if _key(sweep) in said else f"costs {paid}"
+        else:
+            paid = f"costs {paid}"
+        said.setdefault(_key(sweep), []).append(paid)
+    sizes = {_key(sweep): (sweep["axis"], sweep["sizes"][-1]["size"]) for sweep in sweeps}
+    return [
+        f"at {_sized(*sizes[key])} your tuned rate {', '.join(told)} ({key[1]})"
+        for key, told in said.items()
+    ]
+
+
+def _key(sweep: ToldSweep) -> tuple[str, str]:
+    return sweep["axis"], _run(sweep)
+
+
+def _run(sweep: ToldSweep) -> str:
+    schedule = {
+        "constant": "at a constant rate",
+        "cosine": "under cosine decay",
+        "linear": "under linear decay",
+        "wsd": "under a stable rate with linear decay",
+        "own": "under the factory's schedule",
+    }[sweep["schedule"]]
+    updates = sweep["steps"]
+    return f"{updates} update{'' if updates == 1 else 's'} {schedule}"
+
+
+def _sized(axis: str, size: int) -> str:
+    return f"head dimension {size}" if axis == "head_dim" else f"{size} {axis}"
+
+
+def sweep_verdict(sweep: ToldSweep) -> str:
+    """Whether the best rate of the base serves the largest size, in the words of the verdict rule.
+
+    Args:
+        sweep: as `TransferSweep.to_json` tells it, with its parameterization.
+    """
+    verdict, last, seeds = sweep["verdict"], sweep["sizes"][-1], sweep["seeds"]
+    kind = _KINDS.get(sweep["parameterization"], sweep["parameterization"])
     sizes = [row["size"] for row in sweep["sizes"]]
-    kind = {"rules": "under the rules", "standard": "in the standard parameterization"}
+    along = f"along {sweep['axis']} {sizes[0]} to {sizes[-1]} after {_run(sweep)}"
+    if seeds < ENOUGH_SEEDS:
+        few = "one seed" if seeds == 1 else f"{seeds} seeds"
+        asked = f"pass --seeds {ENOUGH_SEEDS} or more"
+        return f"{kind} {along}: inconclusive with {few} ({asked}): {verdict}"
+    said = {
+        Verdict.supported.value: "the base's best rate serves the largest size",
+        Verdict.refuted.value: "the base's best rate does not serve the largest size",
+        Verdict.underpowered.value: "these runs do not tell whether the base's best rate serves",
+    }[verdict]
+    bound = "at least" if last["bound"] else ""
+    regret = with_error(last["regret"], last["regret_stderr"], bound=bound, unit="nats")
     return (
-        f"{kind.get(sweep['parameterization'], sweep['parameterization'])} {said} along "
-        f"{sweep['axis']} {sizes[0]} to {sizes[-1]} (drift {sweep['optimum_drift_in_words']}, "
-        f"tolerance {step:.2f} decades, one step of the grid): {verdict.value}"
+        f"{kind} {said} {along} (drift {sweep['optimum_drift_in_words']}, tolerance "
+        f"{DRIFT_TOLERANCE} decades; regret {regret}, tolerance {REGRET_TOLERANCE}"
+        f"{_why(sweep)}): {verdict}"
     )
 
 
-def _stays(drift: float, error: float, tol: float, words: str) -> Verdict:
-    """The verdict on a drift; of a bound only that it is too large can be known."""
-    if math.isnan(error):
-        above = words.startswith("at least") and drift > tol
-        below = words.startswith("at most") and drift < -tol
-        return Verdict.refuted if above or below else Verdict.underpowered
-    if abs(drift) - REFUTED * error > tol:
-        return Verdict.refuted
-    return Verdict.supported if abs(drift) + SUPPORTED * error <= tol else Verdict.underpowered
+def _why(sweep: ToldSweep) -> str:
+    """What keeps a sweep from a verdict."""
+    last = sweep["sizes"][-1]
+    if sweep["verdict"] != Verdict.underpowered.value:
+        return ""
+    if last["bound"] or sweep["sizes"][0]["bound"]:
+        return "; the grid ends before the optimum: widen --log2-rates"
+    if last["censored"] > CENSORED:
+        part = f"{last['censored']:.0%}"
+        return f"; in {part} of the resamples an optimum is at an end: widen --log2-rates"
+    return "; add seeds"

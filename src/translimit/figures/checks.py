@@ -124,15 +124,18 @@ def draw_check(check: Exponents) -> Figure:
     return figure
 
 
-def draw_sweeps(sweeps: Mapping[str, Sweep]) -> Figure:
+def draw_sweeps(sweeps: Mapping[str, Sweep], across: int | None = None) -> Figure:
     """A panel for each sweep: loss against rate, optima, and the base's as a line.
 
     Args:
         sweeps: `TransferSweep`s by title.
+        across: panels of a row; all by default.
     """
-    figure = Figure(figsize=(4.2 * len(sweeps), 4.0), layout="constrained")
-    panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
-    for ax, (title, sweep) in zip(panels, sweeps.items(), strict=True):
+    columns = across or len(sweeps)
+    rows = -(-len(sweeps) // columns)
+    figure = Figure(figsize=(4.6 * columns, 4.0 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey="row", squeeze=False)
+    for ax, (title, sweep) in zip(panels.flat, sweeps.items(), strict=True):
         optima = [sweep.optimum(size) for size in sweep.sizes]
         drift = sweep.optimum_drift_in_words().replace("-", "\N{MINUS SIGN}")
         plot_transfer(
@@ -143,7 +146,7 @@ def draw_sweeps(sweeps: Mapping[str, Sweep]) -> Figure:
             [one.stderr for one in optima],
             sweep.sizes,
             bounds=[sweep.bound(size) for size in sweep.sizes],
-            ylabel="loss" if ax is panels[0] else "",
+            ylabel="loss" if ax in panels[:, 0] else "",
             title=f"{title}: drift {drift}",
         )
     return figure

@@ -135,7 +135,7 @@ def plot_transfer(
     ax.axvline(10 ** float(optima[0]), color=LIMIT, linewidth=0.8)
     if floor is not None:
         ax.axhline(floor, color="0.5", linestyle=":", linewidth=1.0, label=floor_label)
-    ax.set_xscale("log", base=2)
+    ax.set_xscale("log")
     ax.set_yscale("log")
     return finish(ax, xlabel="learning rate at the base", ylabel=ylabel, title=title)
 

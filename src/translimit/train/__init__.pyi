@@ -32,4 +32,5 @@ from .optimizers import tensor_rates as tensor_rates
 from .optimizers import transformation as transformation
 from .training import Schedule as Schedule
 from .training import Training as Training
+from .transfer import ensemble_horizon_sweeps as ensemble_horizon_sweeps
 from .transfer import ensemble_transfer_sweep as ensemble_transfer_sweep

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from translimit.checks import schedule_factor
 from translimit.core import (
     ArgumentError,
     Bounds,
@@ -26,6 +27,8 @@ from translimit.train.losses import AbstractLoss, Loss, row_loss
 from translimit.train.optimizers import Optimizer
 
 T = TypeVar("T")
+#: What a schedule may do after its warm-up.
+DECAYS = ("constant", "cosine", "linear", "wsd")
 
 
 @dataclass(frozen=True)
@@ -34,36 +37,27 @@ class Schedule:
 
     Attributes:
         warmup: steps of linear growth from 1 / warmup to 1.
-        decay: "constant", "cosine" or "linear" afterwards.
-        final: the factor at the last step.
+        decay: "constant", "cosine", "linear" or "wsd" (stable, then linear in the last quarter)
+            afterwards.
+        final: the factor at the last step; what wsd decays to.
     """
 
     warmup: int = 0
-    decay: Literal["constant", "cosine", "linear"] = "constant"
+    decay: Literal["constant", "cosine", "linear", "wsd"] = "constant"
     final: float = 0.0
 
     def __post_init__(self):
         require_count(self.warmup, "warmup", 0)
-        if self.decay not in ("constant", "cosine", "linear"):
-            raise ArgumentError(
-                "decay",
-                f"got {self.decay!r}",
-                nearest(str(self.decay), ("constant", "cosine", "linear")),
-            )
+        if self.decay not in DECAYS:
+            raise ArgumentError("decay", f"got {self.decay!r}", nearest(str(self.decay), DECAYS))
         require_real(self.final, "final", Bounds(0.0, 1.0))
 
     def factor(self, step: int, steps: int) -> float:
         """The factor of one step, counted from 0."""
         if step < self.warmup:
             return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, steps - 1 - self.warmup)
-        match self.decay:
-            case "cosine":
-                return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
-            case "linear":
-                return 1 - (1 - self.final) * done
-            case _:
-                return 1.0
+        shape = schedule_factor(self.decay, step - self.warmup, steps - self.warmup)
+        return 1.0 if self.decay == "constant" else self.final + (1 - self.final) * shape
 
 
 @dataclass(frozen=True)
