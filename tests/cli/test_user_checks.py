@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: no factory of its is run")
 
 from translimit.cli import main  # noqa: E402
+from translimit.scaling import read_horizons  # noqa: E402
 
 TOY = Path(__file__).parents[1] / "checks"
 BASE = ["--base", "head_dim=8,heads=2,layers=2,mlp_ratio=2"]
@@ -105,7 +106,7 @@ def test_a_sweep(capsys, tmp_path):
     assert len(document["sweeps"][0]["losses"][0][0]) == 3
 
 
-def test_several_horizons_are_one_run_at_a_constant_rate(place, capsys, monkeypatch):
+def test_several_horizons_are_one_run_at_a_constant_rate(place, capsys, monkeypatch, tmp_path):
     made = []
     right = place.toy
     monkeypatch.setattr(place, "toy", lambda trial: made.append(trial) or right(trial))
@@ -114,13 +115,17 @@ def test_several_horizons_are_one_run_at_a_constant_rate(place, capsys, monkeypa
     assert [one["steps"] for one in document["sweeps"]] == [2, 8]
     short, long = (one["rates"] for one in document["sweeps"])
     assert [2 * rate for rate in long] == short  # 2^-1 for four times as many updates
-    assert len(made) == 2 + 2 * 4  # a pilot for each size, and the four rates of both grids
+    # A pilot for each size, the four rates of both grids, and one to be asked for its rules.
+    assert len(made) == 2 + 2 * 4 + 1
     call(capsys, *words)
-    assert len(made) == 10
+    assert len(made) == 11 + 1
     cosine = json.loads(call(capsys, *words, "--schedule", "cosine")[1])
-    assert len(made) == 20 + 4  # runs of their own, and again two pilots
+    assert len(made) == 12 + 2 + 2 * 3 * 2 + 1  # every horizon is a run of its own
     assert cosine["schedule"] == "cosine"
     assert [one["rates"] for one in cosine["sweeps"]] == [short, short]
+    for folder in (tmp_path / "runs").iterdir():
+        told = read_horizons(folder / "horizons.json")
+        assert {one.optimizer for one in told} <= {"adamw", "momentum", "sgd"}
 
 
 def broken(trial):

@@ -5,6 +5,7 @@ from .coordinates import power_law_exponents as power_law_exponents
 from .errors import FactoryError as FactoryError
 from .factory import Factory as Factory
 from .factory import load_factory as load_factory
+from .factory import make as make
 from .jax_model import JaxModel as JaxModel
 from .lint import Finding as Finding
 from .lint import ParameterNumbers as ParameterNumbers

@@ -33,6 +33,7 @@ from translimit.checks.valleys import (
     valleys,
 )
 from translimit.core import REFUTED, SUPPORTED, ArgumentError, Estimate, Verdict, with_error
+from translimit.scaling import Horizon
 
 #: What an optimum at the lower end of the grid, within it, and at its upper end gives.
 BOUNDS = {-1: "at most", 0: "", 1: "at least"}
@@ -238,6 +239,40 @@ class TransferSweep:
             return Verdict.supported
         far = gap - REFUTED * error > tol and regret.value - REFUTED * regret.stderr > regret_tol
         return Verdict.refuted if far else Verdict.underpowered
+
+    def horizons(self, *, data: str, optimizer: str, epochs: float, digest: str) -> list[Horizon]:
+        """Records for a ledger, one for each size beyond the base whose optimum is no bound.
+
+        Args:
+            data: what was learned.
+            optimizer: that trained.
+            epochs: how often the data were seen; 0 where nobody says.
+            digest: of the run.
+        """
+        told = []
+        for size in self.sizes[1:]:
+            drift, regret = self.drift(size), self.regret(size)
+            if not np.isfinite(drift.stderr):
+                continue
+            told.append(
+                Horizon(
+                    data=data,
+                    optimizer=optimizer,
+                    axis=self.axis,
+                    schedule=self.schedule,
+                    steps=self.steps,
+                    multiple=size / self.sizes[0],
+                    optimum_drift=round(drift.value, 4),
+                    optimum_drift_error=round(drift.stderr, 4),
+                    regret=round(regret.value, 4),
+                    regret_error=round(regret.stderr, 4),
+                    seeds=self.seeds,
+                    epochs=round(epochs, 3),
+                    verdict=self.verdict(size).value,
+                    digest=digest,
+                )
+            )
+        return told
 
     def _bound_exceeds(self, size: int, tol: float) -> bool:
         """Whether a drift that is a bound is known to be larger than its tolerance."""

@@ -137,6 +137,9 @@ class ScaleCommand:
     """With --export: Adam's epsilon at the base."""
     weight_decay: float = 0.0
     """With --export: the weight decay at the base; with --steps, to tell its time scale."""
+    ledger: File = None
+    """Your own verified horizons beside the shipped ones: the horizons.json that `translimit
+    transfer` writes."""
     json: Flag = False
     """Print one JSON document."""
 

@@ -14,7 +14,7 @@ from translimit.core import ConfigError, nearest
 
 if TYPE_CHECKING:
     from translimit.describe import Size
-    from translimit.scaling import BatchRule, Rules
+    from translimit.scaling import BatchRule, Rules, VerifiedHorizon
     from translimit.scaling.recipes import Difference
 
 
@@ -49,8 +49,9 @@ def _scale(command: ScaleCommand) -> None:
     if command.export is not None:
         _export(command, made)
         return
+    horizons = _horizons(command, made)
     if command.json:
-        answer = made.to_json()
+        answer = {**made.to_json(), "horizons": [one.to_json() for one in horizons]}
         print_json(answer if batch is None else {**answer, "batch": batch.to_json()})
         return
     from translimit.cli.tables import rules_table
@@ -70,7 +71,18 @@ def _scale(command: ScaleCommand) -> None:
         say(f"note: {sentence}")
     if batch is not None:
         _tell_batch(batch, command)
+    for one in horizons:
+        say(f"horizon: {one}")
     say(f"verdict: {scale_verdict(made, command.lr)}")
+
+
+def _horizons(command: ScaleCommand, made: Rules) -> tuple[VerifiedHorizon, ...]:
+    """What the shipped ledger, and one of the user's own, say of the axes that change."""
+    from translimit.scaling import read_horizons, shipped_horizons, verified_horizons
+
+    if command.ledger is None:
+        return verified_horizons(made)
+    return verified_horizons(made, (*shipped_horizons(), *read_horizons(command.ledger)))
 
 
 def _export(command: ScaleCommand, made: Rules) -> None:

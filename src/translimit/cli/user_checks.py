@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 from translimit._version import __version__
 from translimit.checks import (
     CheckRecord,
+    SweepPlan,
     SweepRecord,
     TransferSweep,
     coordinate_check,
     horizon_sweeps,
     load_factory,
+    make,
     sweep_plan,
 )
 from translimit.cli.model_arguments import CoordCheckCommand, TransferCommand
@@ -36,7 +38,7 @@ from translimit.core import (
     write_bytes,
 )
 from translimit.describe import Size
-from translimit.scaling import read_size
+from translimit.scaling import Horizon, horizons_to_json, read_size
 from translimit.store import JsonCells, dump_json
 
 if TYPE_CHECKING:
@@ -165,6 +167,7 @@ def transfer_sweeps(
         seconds = sum(plan.seconds(cells) for plan in plans)
         announce(f"{networks} networks in all; what is left takes about {format_duration(seconds)}")
     found, figures = [], {}
+    ruled: list[TransferSweep] = []
     for axis, sizes in axes.items():
         sweeps: dict[str, tuple[TransferSweep, ...]] = {}
         for kind in kinds:
@@ -179,6 +182,7 @@ def transfer_sweeps(
                     progress=progress,
                     **grid,
                 )
+        ruled += sweeps["rules"]
         found += [
             {"parameterization": kind, **sweeps[kind][place].to_json()}
             for place in range(len(steps))
@@ -200,7 +204,25 @@ def transfer_sweeps(
         "sweeps": found,
     }
     _write(folder / "transfer.json", dump_json(document))
+    _write(folder / "horizons.json", dump_json(horizons_to_json(_horizons(command, plans, ruled))))
     return Answer(document, figures, folder)
+
+
+def _horizons(
+    command: TransferCommand, plans: list[SweepPlan], ruled: list[TransferSweep]
+) -> list[Horizon]:
+    """Records for `translimit scale --ledger`; none where the factory's model carries no rules."""
+    first = plans[0]
+    made = make(first.factory, first.trial(first.sizes[0], 0, first.grids[0][0], first.horizons[0]))
+    if made.rules is None:
+        return []
+    name = made.rules.question.kind.name
+    digest = config.digest([one.losses.tolist() for one in ruled])[:12]
+    return [
+        record
+        for one in ruled
+        for record in one.horizons(data=command.factory, optimizer=name, epochs=0.0, digest=digest)
+    ]
 
 
 class _Grid(TypedDict):

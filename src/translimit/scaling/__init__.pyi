@@ -14,6 +14,13 @@ from .errors import UnmatchedParameterError as UnmatchedParameterError
 from .errors import UnsupportedModuleError as UnsupportedModuleError
 from .facts import ReadSize as ReadSize
 from .facts import require_same_module as require_same_module
+from .horizons import Horizon as Horizon
+from .horizons import VerifiedHorizon as VerifiedHorizon
+from .horizons import horizons_from_json as horizons_from_json
+from .horizons import horizons_to_json as horizons_to_json
+from .horizons import read_horizons as read_horizons
+from .horizons import shipped_horizons as shipped_horizons
+from .horizons import verified_horizons as verified_horizons
 from .limit import limit_parameterization as limit_parameterization
 from .live_start import require_live_start as require_live_start
 from .moves import moved as moved

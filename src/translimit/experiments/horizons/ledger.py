@@ -89,7 +89,7 @@ EXPERIMENT = ex.Experiment(
         "demo": Config(
             axes=("layers",),
             optimizers=("adamw",),
-            multiples=(1, 4),
+            multiples=(1, 2),
             horizons=(15, 60),
             adamw_rates=(-9, -3),
             seeds=6,

@@ -1,7 +1,7 @@
 r"""For how many updates does a best rate transfer? Language models on bytes, cell by cell.
 
-The ledger of `horizons/ledger` on bytes of English prose: causal decoders with a readout of zeros
-see fresh windows, so that nothing is interpolated.
+The ledger of `horizons/ledger` on bytes of English prose: causal decoders with a readout of zeros.
+A thousand updates see about as many bytes as there are, so that nothing is interpolated.
 
 Reference: documentation, "Horizons".
 """
@@ -90,9 +90,9 @@ def _length() -> int:
 EXPERIMENT = ex.Experiment(
     name="horizons/ledger-text",
     title="For how many updates the best rate of a small language model transfers",
-    summary="The ledger of horizons on bytes of English prose, where every window is new: drift "
-    "and price of the base's best rate along depth and head dimension, at a constant rate and "
-    "under cosine decay.",
+    summary="The ledger of horizons on bytes of English prose, which a thousand updates see about "
+    "once: drift and price of the base's best rate along depth and head dimension, at a constant "
+    "rate and under cosine decay.",
     citations=("bordelon2024", "jax"),
     reference='documentation, "Horizons"',
     presets={

@@ -19,7 +19,7 @@ import numpy as np
 import translimit.experiments as ex
 from translimit import figures
 from translimit.checks import DRIFT_TOLERANCE, REGRET_TOLERANCE, TransferSweep
-from translimit.core import Estimate, with_error
+from translimit.core import ConfigError, Estimate, with_error
 from translimit.experiments.bordelon2024.networks import AXIS_LABELS, OPTIMIZER_LABELS
 from translimit.experiments.horizons.cells import (
     Entry,
@@ -28,6 +28,7 @@ from translimit.experiments.horizons.cells import (
     Schedule,
     sweep,
 )
+from translimit.scaling import Horizon
 
 Found = ex.Found[Ledger]
 
@@ -306,3 +307,24 @@ VALLEYS = ex.Figure(
     size=lambda config: (10.0, 3.2 * -(-len(config.schedules) * len(config.horizons) // 3)),
 )
 FIGURES = (BEST_RATES, REGRETS, VALLEYS)
+
+
+def horizons(found: Found, digest: str) -> list[Horizon]:
+    """The records of the cells that were computed, at every multiple of the base.
+
+    Args:
+        found: the results; cells that are missing are left out.
+        digest: of the run.
+    """
+    config = found.config
+    told: list[Horizon] = []
+    for entry in config.entries():
+        try:
+            own = sweep(found, entry)
+        except ConfigError:  # a cell that was not computed
+            continue
+        epochs = config.epochs(entry.steps)
+        told += own.horizons(
+            data=config.data, optimizer=entry.optimizer, epochs=epochs, digest=digest
+        )
+    return told
