@@ -97,7 +97,9 @@ def drop(made: TorchModel, trial, name: str) -> TorchModel:
     )
 
 
-def run(monkeypatch, family, axis, dropped="", optimizer="adamw", alpha_L=1.0, sizes=None, seeds=4):
+def run(
+    monkeypatch, family, axis, dropped="", optimizer="adamw", alpha_L=1.0, sizes=None, seeds=(4, 8)
+):
     def asked(base, size, **facts):
         return rules(base, size, **{**facts, "optimizer": optimizer, "alpha_L": alpha_L})
 

@@ -50,6 +50,7 @@ def documents(text):
         "exponent": 0.0,
         "stderr": 0.1,
         "interval": (0.0, 1.0),
+        "bends": False,
         "expected": 0.0,
         "verdict": text,
     }

@@ -1,8 +1,13 @@
+from .check import coordinate_check as coordinate_check
 from .coordinates import CheckRecord as CheckRecord
 from .coordinates import CoordinateCheck as CoordinateCheck
-from .coordinates import power_law_exponent as power_law_exponent
-from .coordinates import power_law_exponents as power_law_exponents
+from .coordinates import ExponentRow as ExponentRow
 from .errors import FactoryError as FactoryError
+from .exponents import Fitted as Fitted
+from .exponents import Levels as Levels
+from .exponents import fitted as fitted
+from .exponents import power_law_exponent as power_law_exponent
+from .exponents import power_law_exponents as power_law_exponents
 from .factory import Factory as Factory
 from .factory import load_factory as load_factory
 from .factory import make as make
@@ -16,7 +21,6 @@ from .promises import AXES as AXES
 from .promises import AxisName as AxisName
 from .promises import expected_exponents as expected_exponents
 from .promises import role_exponents as role_exponents
-from .run import coordinate_check as coordinate_check
 from .schedules import SCHEDULES as SCHEDULES
 from .schedules import ScheduleName as ScheduleName
 from .schedules import decay_begins as decay_begins

@@ -1,7 +1,5 @@
 r"""Coordinates of networks of several sizes: exponents with intervals, promises, verdicts.
 
-A power law is fitted to every coordinate of every seed; the exponent is the mean over seeds.
-
 Reference: documentation, "Checking your own model"; arXiv 2405.15712.
 """
 
@@ -10,17 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
 
+from translimit.checks.exponents import Fitted, Levels, fitted
 from translimit.checks.lint import Finding, summarize
 from translimit.checks.promises import AxisName
-from translimit.core import ArgumentError, Claim, Estimate, Json, Verdict, with_error
+from translimit.core import ArgumentError, Estimate, Json, Verdict, with_error
 
-#: Sizes of networks.
-Sizes = Sequence[int] | Sequence[float] | Real[np.ndarray, " sizes"]
+#: How many undecided promises a sentence lists.
+_LISTED = 3
 
 #: What a coordinate that is off says about roles, where no parameter's numbers are off.
 _SUSPECTS = {
@@ -39,13 +39,19 @@ _SUSPECTS = {
 
 
 class ExponentRow(TypedDict):
-    """A promise: what was found, and the verdict ("still" where nothing moved)."""
+    """A promise: what was found, and the verdict ("still" where nothing moved).
+
+    `settled` is the exponent with a finite-size term, which counts where the coordinate `bends`.
+    """
 
     coordinate: str
     updates: int
     exponent: float
     stderr: float
     interval: list[float]
+    bends: bool
+    settled: float
+    settled_stderr: float
     expected: float
     verdict: str
 
@@ -57,7 +63,10 @@ class CheckRecord(TypedDict):
     sizes: list[int]
     steps: list[int]
     tol: float
+    seeds: int
+    looks: list[int]
     verdict: str
+    in_words: str
     lint: list[str]
     refuted: list[str]
     notes: list[str]
@@ -77,7 +86,10 @@ class CoordinateCheck:
         values: by coordinate [sizes, steps, seeds]; NaN where a network diverged.
         expected: promised exponents by (coordinate, updates).
         findings: parameters whose numbers do not follow the rules.
-        notes: what makes verdicts doubtful.
+        notes: what makes verdicts doubtful, what was not judged, and why.
+        looks: numbers of seeds at which was to be decided, fixed beforehand; the last one that was
+            reached is the number of seeds.
+        stopped: why later looks were not taken, or nothing.
     """
 
     axis: AxisName
@@ -87,27 +99,51 @@ class CoordinateCheck:
     expected: Mapping[tuple[str, int], float]
     findings: tuple[Finding, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    looks: tuple[int, ...] = field(default=())
+    stopped: str = ""
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return next((rows.shape[-1] for rows in self.values.values()), 0)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Chances of a wrong decision, for all looks and for all promises that may be judged."""
+        judged = sum(not self.is_still(*place) for place in self.expected)
+        return Levels(max(len(self.looks), 1), judged)
+
+    def fit(self, coordinate: str, step: int) -> Fitted:
+        """The exponent of a coordinate after some updates, without and with a finite-size term.
+
+        Args:
+            coordinate: one of `values`.
+            step: one of `steps`.
+        """
+        return fitted(self.sizes, self._rows(coordinate, step))
 
     def exponent(self, coordinate: str, step: int) -> Estimate:
-        """The exponent of a coordinate after some updates: least squares for every seed.
+        """The exponent of a coordinate after some updates, without a finite-size term.
 
         Args:
             coordinate: one of `values`.
             step: one of `steps`.
 
         Returns:
-            Mean and standard error over seeds; NaN where a network diverged or the coordinate is 0.
+            Value and standard error over seeds; NaN where a network diverged or the coordinate is
+            0.
         """
-        return power_law_exponent(self.sizes, self._rows(coordinate, step))
+        return self.fit(coordinate, step).plain
 
     def interval(self, coordinate: str, step: int, confidence: float = 0.95) -> tuple[float, float]:
         """Student's interval of an exponent over seeds; infinite with one seed."""
         from scipy.special import stdtrit
 
-        found = self.exponent(coordinate, step)
+        fit = self.fit(coordinate, step)
+        found = fit.plain
         if found.count < 2 or not math.isfinite(found.value):
             return -math.inf, math.inf
-        half = found.stderr * float(stdtrit(found.count - 1, 0.5 + confidence / 2))
+        half = found.stderr * float(stdtrit(fit.degrees, 0.5 + confidence / 2))
         return found.value - half, found.value + half
 
     def is_still(self, coordinate: str, step: int) -> bool:
@@ -131,12 +167,18 @@ class CoordinateCheck:
             )
         if self.is_still(coordinate, step):
             return Verdict.underpowered
-        found = self.exponent(coordinate, step)
-        if not math.isfinite(found.value):
-            return Verdict.refuted
         # The rivals of a promise are all exponents beyond its tolerance: it names no others.
-        promise = Claim(coordinate, "", self.expected[coordinate, step], found, tol)
-        return Verdict.supported if promise.holds else promise.verdict
+        promise = self.expected[coordinate, step]
+        return self.fit(coordinate, step).verdict(promise, tol, self.levels)
+
+    def undecided(self, tol: float = 0.25) -> list[tuple[str, int]]:
+        """The promises that these networks neither support nor refute, widest gap first."""
+        those = [
+            place
+            for place in self.expected
+            if not self.is_still(*place) and self.verdict(*place, tol) is Verdict.underpowered
+        ]
+        return sorted(those, key=lambda p: -abs(self.fit(*p).plain.value - self.expected[p]))
 
     def overall(self, tol: float = 0.25) -> Verdict:
         """Refuted if anything promised is, or a parameter's numbers are off; supported if all is.
@@ -151,6 +193,63 @@ class CoordinateCheck:
         if self.findings or Verdict.refuted in verdicts:
             return Verdict.refuted
         return Verdict.supported if verdicts == {Verdict.supported} else Verdict.underpowered
+
+    def nears(self, place: tuple[str, int]) -> bool:
+        """Whether a finite-size term brings a coordinate's exponent nearer to its promise."""
+        return self.fit(*place).nears(self.expected[place])
+
+    def in_words(self, tol: float = 0.25) -> str:
+        """The verdict in one sentence, with what would decide where it is open."""
+        verdict, judged = self.overall(tol), self.levels.promises
+        if verdict is Verdict.refuted:
+            said = self.lint(tol) if self.findings else self.refuted(tol)
+            more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+            return f"refuted: {said[0]}{more}"
+        seeds = "one seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        if verdict is Verdict.supported:
+            at = f", look {self.looks.index(self.seeds) + 1} of {len(self.looks)}"
+            looked = at if self.seeds in self.looks and len(self.looks) > 1 else ""
+            return f"supported: all {judged} promises hold within {tol:g} ({seeds}{looked})"
+        if not judged:
+            return "inconclusive: nothing moved; take more updates"
+        if self.seeds == 1:
+            return "inconclusive with one seed: it has no error; run 3"
+        places = self.undecided(tol)
+        listed = "; ".join(self._open(*place) for place in places[:_LISTED])
+        more = f"; and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+        why = f" ({self.stopped})" if self.stopped else ""
+        return (
+            f"inconclusive with {seeds}{why}: {len(places)} of {judged} promises are open, "
+            f"{listed}{more}. {self._remedy(places, tol)}"
+        )
+
+    def _open(self, name: str, step: int) -> str:
+        """An undecided promise in words."""
+        fit, expected = self.fit(name, step), self.expected[name, step]
+        nearer = fit.nears(expected)
+        found = fit.settled if nearer else fit.plain
+        told = with_error(found.value, found.stderr, "+.2f")
+        bends = ", with its finite-size term" if nearer else ""
+        times = "update" if step == 1 else "updates"
+        return f"{name} after {step} {times} ({told}{bends}, promised {expected:+.2f})"
+
+    def _remedy(self, places: Sequence[tuple[str, int]], tol: float) -> str:
+        """What would decide."""
+        needed = [
+            self.fit(*place).seeds_needed(self.expected[place], tol, self.levels)
+            for place in places
+        ]
+        bends = any(map(self.nears, places))
+        if all(one is not None for one in needed):
+            seeds = max(one for one in needed if one is not None)
+            if seeds > self.seeds and (seeds <= 8 * self.seeds or not bends):
+                return f"About {seeds} seeds would decide"
+        if bends:
+            return (
+                "These still bend: larger sizes would decide, and a smaller repeated batch bends "
+                "less"
+            )
+        return "Their gaps are as large as the tolerance: more seeds would decide"
 
     def refuted(self, tol: float = 0.25) -> list[str]:
         """Sentences that name coordinate, updates, axis and exponents of all that is refuted."""
@@ -187,14 +286,17 @@ class CoordinateCheck:
         """A row of plain data for every promise: exponent, interval, promise and verdict."""
         made: list[ExponentRow] = []
         for (name, step), expected in self.expected.items():
-            found, interval = self.exponent(name, step), self.interval(name, step)
+            fit, interval = self.fit(name, step), self.interval(name, step)
             made.append(
                 {
                     "coordinate": name,
                     "updates": step,
-                    "exponent": found.value,
-                    "stderr": found.stderr,
+                    "exponent": fit.plain.value,
+                    "stderr": fit.plain.stderr,
                     "interval": list(interval),
+                    "bends": fit.bends,
+                    "settled": fit.settled.value,
+                    "settled_stderr": fit.settled.stderr,
                     "expected": expected,
                     "verdict": "still"
                     if self.is_still(name, step)
@@ -210,7 +312,10 @@ class CoordinateCheck:
             "sizes": list(self.sizes),
             "steps": list(self.steps),
             "tol": tol,
+            "seeds": self.seeds,
+            "looks": list(self.looks),
             "verdict": self.overall(tol).value,
+            "in_words": self.in_words(tol),
             "lint": self.lint(tol),
             "refuted": self.refuted(tol),
             "notes": list(self.notes),
@@ -227,36 +332,3 @@ class CoordinateCheck:
                 f"known: {', '.join(self.values)}, at the steps {', '.join(map(str, self.steps))}",
             )
         return self.values[coordinate][:, self.steps.index(step)]
-
-
-def power_law_exponents(
-    sizes: Sizes, rows: Float[np.ndarray, "sizes replicates"] | Sequence[Sequence[float]]
-) -> Float[np.ndarray, " replicates"]:
-    """Exponents of power laws: least squares of log rows [sizes, replicates] on log sizes.
-
-    Args:
-        sizes: [sizes].
-        rows: [sizes, replicates].
-
-    Returns:
-        One for each replicate; NaN where a row is not positive and finite.
-    """
-    sizes, rows = np.asarray(sizes, float), np.asarray(rows, float)
-    if not np.all(np.isfinite(rows) & (rows > 0)):
-        return np.full(rows.shape[1], math.nan)
-    return np.polyfit(np.log(sizes), np.log(rows), 1)[0]
-
-
-def power_law_exponent(
-    sizes: Sizes, rows: Float[np.ndarray, "sizes replicates"] | Sequence[Sequence[float]]
-) -> Estimate:
-    """The mean of `power_law_exponents` with its standard error over replicates.
-
-    Args:
-        sizes: [sizes].
-        rows: [sizes, replicates].
-    """
-    found = power_law_exponents(sizes, rows)
-    if not np.all(np.isfinite(found)):
-        return Estimate(math.nan, math.nan, len(found))
-    return Estimate.over_seeds(found)

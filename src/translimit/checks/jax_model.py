@@ -150,7 +150,12 @@ class JaxModel(Record, Generic[Parameters, Batch]):
         return None
 
     def record(
-        self, steps: Sequence[int], size: Size, apart: bool | None = None
+        self,
+        steps: Sequence[int],
+        size: Size,
+        apart: bool | None = None,
+        narrowest: int | None = None,
+        examples: int | None = None,
     ) -> dict[str, list[float]]:
         """Train on one batch and record coordinates after some numbers of updates.
 
@@ -158,6 +163,8 @@ class JaxModel(Record, Generic[Parameters, Batch]):
             steps: increasing; 0 is the start.
             size: unused: fields come as they are.
             apart: unused: fields are functions, which know no modes.
+            narrowest: unused: what of a batch is a token, its functions know.
+            examples: unused: all of the batch are taken.
         """
         batch = self.repeated
         if batch is None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, cast
 
+from translimit.checks.batches import examples_of, first_examples
 from translimit.checks.errors import FactoryError, guarded
+from translimit.checks.fields import rms
 from translimit.checks.lint import ParameterNumbers
 from translimit.checks.places import Places, find_places, score_scale, score_scale_of
 from translimit.checks.schedules import ScheduleName
-from translimit.checks.torch_recorder import TorchRecorder, rms
+from translimit.checks.torch_recorder import TorchRecorder
 from translimit.checks.torch_training import Batch, TorchTraining
 from translimit.checks.trial import PROBES
 from translimit.core import Record, brief
@@ -43,8 +45,10 @@ class TorchModel(Record, Generic[Batch]):
         roles: role by name of a parameter, several for a packed tensor; by default those of the
             name tables of `translimit.scaling.adapters`.
         places: modules at which coordinates are taken; by default found from the roles.
-        repeated: the batch of a coordinate check, by default that of step 0. A small one: updates
-            of many tokens are coherent only once the width exceeds their number.
+        repeated: the batch of a coordinate check. Updates of many tokens are coherent only once
+            the width exceeds their number: by default it is the batch of step 0, or as many of its
+            first examples as have no more tokens than the narrowest network is wide, where it is a
+            tensor, or a tuple, list or dictionary of them with examples along their first axis.
         probe: batches on which a transfer sweep takes the loss at the end; by default those of
             the first 4 steps.
         scheduler: of the optimiser's rates, for sweeps with the schedule `own`; it steps after
@@ -160,7 +164,12 @@ class TorchModel(Record, Generic[Batch]):
         return TorchTraining(self.model, self.optimizers, self.loss or default)
 
     def record(
-        self, steps: Sequence[int], size: Size, apart: bool | None = None
+        self,
+        steps: Sequence[int],
+        size: Size,
+        apart: bool | None = None,
+        narrowest: int | None = None,
+        examples: int | None = None,
     ) -> dict[str, list[float]]:
         """Train on one batch and record coordinates after some numbers of updates.
 
@@ -169,21 +178,37 @@ class TorchModel(Record, Generic[Batch]):
             size: of the network, for the shape of heads.
             apart: whether fields need passes of their own, in evaluation mode; asked of the start
                 by default.
+            narrowest: width of the narrowest network, which the tokens of the batch of step 0
+                should not exceed; no limit by default.
+            examples: how many examples of the batch of step 0 another network took, 0 for all;
+                asked of `narrowest` by default.
 
         Returns:
             By coordinate, one number a step; NaN from where the loss is not finite. `tokens` is the
-            number of tokens of the batch, `apart` is 1 where fields had passes of their own, and
-            `decays` where weights decay.
+            number of tokens of the batch, `examples` how many of its examples were taken where not
+            all were, `apart` is 1 where fields had passes of their own, and `decays` where weights
+            decay.
         """
-        batch = self.repeated
+        batch, taken = self.repeated, 0
         if batch is None:
             batch = guarded("batch", lambda: self.batch(0))
         scale = self.score_scale()
         if scale is None and self.rules is not None:
             scale = self.rules.score_scale
-        recorder = TorchRecorder(
-            self._training, batch, size, places=self.found_places, scale=scale, apart=apart
-        )
+
+        def recorder_of(batch: Batch) -> TorchRecorder[Batch]:
+            places = self.found_places
+            return TorchRecorder(
+                self._training, batch, size, places=places, scale=scale, apart=apart
+            )
+
+        if self.repeated is None and narrowest is not None:
+            taken, there = examples or 0, examples_of(batch)
+            if examples is None and there > 1:
+                tokens = recorder_of(batch).count_tokens()
+                taken = max(1, narrowest * there // tokens) if tokens > narrowest else 0
+            batch = first_examples(batch, taken) if taken else batch
+        recorder = recorder_of(batch)
         found: dict[str, list[float]] = {}
         finite = True
         for step in range(steps[-1] + 1):
@@ -196,7 +221,7 @@ class TorchModel(Record, Generic[Batch]):
                 measured = recorder.ended()
             for name in recorder.at_start if look else ():
                 found.setdefault(name, []).append(measured.get(name, math.nan))
-        facts = {"tokens": recorder.tokens, "apart": bool(recorder.apart)}
+        facts = {"tokens": recorder.tokens, "apart": bool(recorder.apart), "examples": taken}
         for name, value in {**facts, "decays": self._training.decays}.items():
             found[name] = [float(value)] * len(steps)
         return found

@@ -14,12 +14,12 @@ Reference: documentation, "Checking your own model".
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from translimit.checks.errors import FactoryError
+from translimit.checks.fields import alike, changes, detached, rms, same, stacked
 from translimit.checks.places import Places
 from translimit.checks.torch_training import Batch, TorchTraining
 from translimit.describe import Role, Size
@@ -128,7 +128,7 @@ class TorchRecorder(Generic[Batch]):
             return self.training.forward(self.batch)
         now, loss, stands = self._passed(self.seen)
         pairs = [(value, start[name]) for name, value in now.items()]
-        self.apart = not (stands and all(_same(*pair) for pair in (*pairs, (loss, start_loss))))
+        self.apart = not (stands and all(same(*pair) for pair in (*pairs, (loss, start_loss))))
         return loss
 
     def _begin(self, start: dict[str, Tensor]) -> None:
@@ -137,8 +137,8 @@ class TorchRecorder(Generic[Batch]):
         Args:
             start: outputs of the watched modules.
         """
-        wide = [x for x in self.inputs.values() if x.ndim > 1 and x.is_floating_point()]
-        self.tokens = max((one.numel() // one.shape[-1] for one in wide), default=0)
+        self.tokens = self._tokens()
+        start = {name: self._bare(name, value) for name, value in start.items()}
         self.start, self.start_fields = start, self._fields(start)
         told = ((name, getattr(self.modules[name], "bias", None)) for name in self.mapped)
         self.biases = {
@@ -147,21 +147,53 @@ class TorchRecorder(Generic[Batch]):
             if bias is not None and hasattr(bias, "detach")
         }
         self.start_maps = {
-            role: _stacked([start[name] for name in names])
+            role: stacked([start[name] for name in names])
             for role, names in self.places.maps.items()
         }
         self.starts = {f"start of {role.value}": rms(x) for role, x in self.start_maps.items()}
         if self.places.packed:
             for name in ("query", "key", "value"):
                 self.starts[f"start of {name}"] = rms(self.start_fields[name])
+        self.starts |= self._input_sizes()
         self.at_start = self._coordinates(start, start)
+
+    def count_tokens(self) -> int:
+        """Tokens of the batch, by a pass of their own."""
+        self._evaluated(self.watched, self.inputs)
+        return self._tokens()
+
+    def _tokens(self) -> int:
+        wide = [x for x in self.inputs.values() if x.ndim > 1 and x.is_floating_point()]
+        return max((one.numel() // one.shape[-1] for one in wide), default=0)
+
+    def _input_sizes(self) -> dict[str, float]:
+        """Root mean squares of the inputs that maps had at the start, by role."""
+        owners = {role.value: names for role, names in self.places.maps.items()}
+        if self.places.packed:
+            owners |= dict.fromkeys(("query", "key", "value"), self.places.packed)
+        sizes = {}
+        for role, names in owners.items():
+            given = [self.inputs[name] for name in names]
+            if given and all(one.is_floating_point() for one in given) and (size := rms(given)):
+                sizes[f"input of {role}"] = size
+        return sizes
+
+    def _bare(self, name: str, value: Tensor) -> Tensor:
+        """The output of a module; of an embedding that multiplies (Gemma's), that of its rows."""
+        from torch import nn
+
+        module = self.modules[name]
+        if name in self.mapped and isinstance(module, nn.Embedding):
+            return nn.Embedding.forward(module, self.inputs[name]).detach()
+        return value
 
     def _learned(self) -> dict[str, Tensor]:
         """Outputs of the maps at the inputs that they had at the start."""
         import torch
 
         with torch.no_grad():
-            return {name: self.modules[name](self.inputs[name]) for name in self.mapped}
+            given = {name: self.modules[name](self.inputs[name]) for name in self.mapped}
+            return {name: self._bare(name, value) for name, value in given.items()}
 
     def _coordinates(
         self,
@@ -181,12 +213,12 @@ class TorchRecorder(Generic[Batch]):
         for name in ("stream", "hidden", "output", "key", "query", "score"):
             if name in start:
                 found[name] = rms(fields[name])
-                found[f"{name}_change"] = rms(_changes(fields[name], start[name]))
+                found[f"{name}_change"] = rms(changes(fields[name], start[name]))
         moved, old_maps = self._attended(learned), self.start_maps
         if left is not None:
             start = {**start, **self._attended(left)}
             old_maps = {
-                role: _stacked([left[name] for name in names])
+                role: stacked([left[name] for name in names])
                 for role, names in self.places.maps.items()
             }
         for name in ("key", "query", "score"):
@@ -196,7 +228,7 @@ class TorchRecorder(Generic[Batch]):
             found["update of value"] = self._moved(moved["value"], start["value"])
         for role, old in old_maps.items():
             if role not in (Role.QUERY, Role.KEY):
-                new = _stacked([learned[name] for name in self.places.maps[role]])
+                new = stacked([learned[name] for name in self.places.maps[role]])
                 found[f"update of {role.value}"] = self._moved(new, old)
         return found | self.starts
 
@@ -223,7 +255,7 @@ class TorchRecorder(Generic[Batch]):
         """The size of a change; 0 where decay leaves nothing but round-off of it."""
         import torch
 
-        change = rms(_changes(new, old))
+        change = rms(changes(new, old))
         if self.training.decays and old:
             noise = max(torch.finfo(one.dtype).eps for one in old if one.is_floating_point())
             return 0.0 if change <= _ROUND_OFF * noise * rms(old) else change
@@ -244,8 +276,8 @@ class TorchRecorder(Generic[Batch]):
                 output: Tensor | tuple[Tensor, ...],
             ) -> None:
                 if inputs is not None:
-                    inputs[name] = _detached(given[0] if given else next(iter(named.values())))
-                outputs[name] = _detached(output[0] if isinstance(output, tuple) else output)
+                    inputs[name] = detached(given[0] if given else next(iter(named.values())))
+                outputs[name] = detached(output[0] if isinstance(output, tuple) else output)
 
             return keep
 
@@ -307,8 +339,8 @@ class TorchRecorder(Generic[Batch]):
         """Fields of all blocks from the outputs of modules."""
         places = self.places
         found = {
-            "stream": _stacked([outputs[block] for block in places.blocks[-1:]]),
-            "hidden": _stacked([outputs[one] for one in places.maps.get(Role.MLP_IN, ())]),
+            "stream": stacked([outputs[block] for block in places.blocks[-1:]]),
+            "hidden": stacked([outputs[one] for one in places.maps.get(Role.MLP_IN, ())]),
             "output": [] if places.readout is None else [outputs[places.readout]],
             **self._attended(outputs),
         }
@@ -317,11 +349,11 @@ class TorchRecorder(Generic[Batch]):
     def _attended(self, outputs: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """Queries, keys and scores of all blocks; packed values too."""
         places, names = self.places, ("query", "key", "value")
-        packed = [self._split(one) for one in _stacked([outputs[n] for n in places.packed])]
+        packed = [self._split(one) for one in stacked([outputs[n] for n in places.packed])]
         found = {name: [parts[i] for parts in packed] for i, name in enumerate(names)}
         own = [[outputs[n] for n in places.maps.get(role, ())] for role in (Role.QUERY, Role.KEY)]
-        if all(map(_alike, own)):
-            own = [_stacked(values) for values in own]
+        if all(map(alike, own)):
+            own = [stacked(values) for values in own]
         for name, values in zip(names, own, strict=False):
             found[name] += values
         pairs = zip(found["query"], found["key"], strict=True)
@@ -352,39 +384,3 @@ class TorchRecorder(Generic[Batch]):
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
         scale = head_dim**-0.5 if self.scale is None else self.scale
         return scale * q @ k.transpose(-2, -1)
-
-
-def _detached(value: Any) -> Any:  # whatever a module takes or gives
-    return value.detach().clone() if hasattr(value, "detach") else value
-
-
-def _same(one: Tensor, other: object) -> bool:
-    import torch
-
-    return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-
-
-def _alike(values: Sequence[Tensor]) -> bool:
-    return len({(one.shape, one.dtype, one.device) for one in values}) <= 1
-
-
-def _stacked(values: list[Tensor]) -> list[Tensor]:
-    """Tensors of several blocks as one, where they are alike: less to call."""
-    import torch
-
-    return [torch.stack(values)] if len(values) > 1 and _alike(values) else values
-
-
-def _changes(new: Sequence[Tensor], old: Sequence[Tensor]) -> Iterator[Tensor]:
-    return (after - before for after, before in zip(new, old, strict=True))
-
-
-def rms(fields: Iterable[Tensor]) -> float:
-    """Root mean square over all entries of several tensors."""
-    import torch
-
-    total, entries = 0.0, 0
-    for field in fields:
-        total += float(torch.linalg.vector_norm(field)) ** 2
-        entries += field.numel()
-    return math.sqrt(total / entries) if entries else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -53,6 +54,23 @@ def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...
     if len(sizes) < least or any(a >= b for a, b in pairwise(sizes)):
         raise ArgumentError("sizes", f"got {sizes}", f"pass at least {least} increasing values")
     return sizes
+
+
+def require_counts(*, rate: float, **counts: int) -> None:
+    """Refuse rates and counts that are not positive.
+
+    Args:
+        rate: of the base.
+        counts: of seeds and updates, by the name of their argument.
+
+    Raises:
+        ArgumentError: one is not.
+    """
+    if not (0 < rate < math.inf):
+        raise ArgumentError("rate", f"got {rate}", "pass a positive learning rate")
+    for name, value in counts.items():
+        if value < 1:
+            raise ArgumentError(name, f"got {value}", "pass at least 1")
 
 
 def resized(base: Size, axis: AxisName, size: int) -> Size:

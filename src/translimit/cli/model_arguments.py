@@ -193,8 +193,12 @@ class CoordCheckCommand(ProgramOptions):
     """Learning rate at the base, with which the loss falls clearly within the steps."""
     steps: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Numbers of updates after which to look."""
-    seeds: int = 4
-    """Number of independent starts."""
+    seeds: tuple[int, ...] = (3, 6, 12)
+    """Independent starts at each look; the check stops when every promise is decided."""
+    no_larger: Flag = False
+    """Never add a larger size at the last look, where an open coordinate still bends."""
+    budget: float = 600.0
+    """Seconds an axis may take: a look that would exceed it is not taken."""
     standard: Flag = False
     """Check the factory's standard parameterization against the rules."""
     plot: File = None

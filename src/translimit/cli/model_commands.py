@@ -84,19 +84,19 @@ def do_coord_check(command: CoordCheckCommand) -> None:
 
     search_here([command.factory])
     use_programs(command)
-    answer = user_checks.coordinate_checks(command)
+    answer = user_checks.coordinate_checks(command, _beforehand)
     if _drawn_and_told(command, answer):
         return
     from translimit.cli.tables import coordinates_table
 
     print_table(coordinates_table(answer.document["checks"]))
     for check in answer.document["checks"]:
-        say(f"{check['axis']}: {check['verdict']}")
-        for sentence in check["lint"]:
-            say(f"  {sentence}")
-        for sentence in check["notes"]:
-            say(f"  note: {sentence}")
-    say(f"kept in {answer.folder}")
+        said = check["lint"][1:] if check["findings"] else check["lint"]
+        for sentence in (*said, *(f"note: {note}" for note in check["notes"])):
+            say(f"{check['axis']}: {sentence}")
+    say(f"kept in {answer.folder}\n")
+    for sentence in answer.document["in_words"]:
+        say(sentence)
 
 
 def do_transfer(command: TransferCommand) -> None:
@@ -106,9 +106,7 @@ def do_transfer(command: TransferCommand) -> None:
 
     search_here([command.factory])
     use_programs(command)
-    answer = user_checks.transfer_sweeps(
-        command, lambda told: say(f"translimit: {told}", error=True)
-    )
+    answer = user_checks.transfer_sweeps(command, _beforehand)
     if _drawn_and_told(command, answer):
         return
     from translimit.cli.tables import transfer_table
@@ -124,6 +122,11 @@ def do_transfer(command: TransferCommand) -> None:
     for sweep in sweeps:
         say(f"verdict: {sweep_verdict(sweep)}")
     say(f"kept in {answer.folder}")
+
+
+def _beforehand(sentence: str) -> None:
+    """Tell what a check will take, before most of it is done."""
+    say(f"translimit: {sentence}", error=True)
 
 
 def _drawn_and_told(

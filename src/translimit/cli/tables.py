@@ -15,7 +15,7 @@ from translimit.cli.terminal import plain
 from translimit.core import with_error
 
 if TYPE_CHECKING:
-    from translimit.checks import CheckRecord, SizeRow
+    from translimit.checks import CheckRecord, ExponentRow, SizeRow
     from translimit.cli.user_checks import ToldSweep
     from translimit.describe import Role, RoleRule
     from translimit.experiments import Audit
@@ -215,12 +215,21 @@ def coordinates_table(checks: Iterable[CheckRecord]) -> Table:
                 check["axis"],
                 row["coordinate"].replace("_", " "),
                 str(row["updates"]),
-                with_error(row["exponent"], row["stderr"], "+.2f"),
+                _exponent_cell(row),
                 f"[{low:+.2f}, {high:+.2f}]" if math.isfinite(high - low) else "none",
                 f"{row['expected']:+.2f}",
                 _coloured(row["verdict"]),
             )
     return table
+
+
+def _exponent_cell(row: ExponentRow) -> str:
+    """An exponent with its error; with its finite-size term where that is seen."""
+    plain = with_error(row["exponent"], row["stderr"], "+.2f")
+    if not row["bends"]:
+        return plain
+    settled = with_error(row["settled"], row["settled_stderr"], "+.2f")
+    return f"{plain}, bends: {settled}"
 
 
 def transfer_table(sweeps: Iterable[ToldSweep]) -> Table:

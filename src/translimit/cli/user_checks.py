@@ -61,13 +61,14 @@ class Head(TypedDict):
     factory: str
     translimit: str
     base: dict[str, Json]
-    seeds: int
+    seeds: int | list[int]
 
 
 class CheckDocument(Head):
-    """The coordinate checks of a factory, and the worst verdict."""
+    """The coordinate checks of a factory, the worst verdict, and all of them in words."""
 
     verdict: str
+    in_words: list[str]
     checks: list[CheckRecord]
 
 
@@ -103,8 +104,15 @@ class Answer(Generic[Document]):
     folder: Path
 
 
-def coordinate_checks(command: CoordCheckCommand) -> Answer[CheckDocument]:
-    """Run the checks of all axes."""
+def coordinate_checks(
+    command: CoordCheckCommand, announce: Callable[[str], object]
+) -> Answer[CheckDocument]:
+    """Run the checks of all axes.
+
+    Args:
+        command: what is asked for.
+        announce: told what an axis will take, before most of it is done.
+    """
     _require_plot(command.plot)
     factory, base = load_factory(command.factory), read_size(command.base).size
     facts = {"rate": command.rate, "steps": sorted(set(command.steps))}
@@ -120,9 +128,12 @@ def coordinate_checks(command: CoordCheckCommand) -> Answer[CheckDocument]:
                 rate=command.rate,
                 steps=command.steps,
                 seeds=command.seeds,
+                larger=not command.no_larger,
+                budget=command.budget,
                 standard=command.standard,
                 cache=cells,
                 progress=progress,
+                announce=announce,
             )
         found.append(check.to_json())
         if command.plot is not None:
@@ -131,7 +142,12 @@ def coordinate_checks(command: CoordCheckCommand) -> Answer[CheckDocument]:
             figures[axis] = draw_check(check)
     verdicts = {one["verdict"] for one in found}
     worst = next(word for word in ("refuted", "underpowered", "supported") if word in verdicts)
-    document: CheckDocument = {**_head(command, base), "verdict": worst, "checks": found}
+    document: CheckDocument = {
+        **_head(command, base),
+        "verdict": worst,
+        "in_words": [f"{one['axis']}: {one['in_words']}" for one in found],
+        "checks": found,
+    }
     _write(folder / "check.json", dump_json(document))
     return Answer(document, figures, folder)
 
@@ -259,7 +275,7 @@ def _head(command: CoordCheckCommand | TransferCommand, base: Size) -> Head:
         "factory": command.factory,
         "translimit": __version__,
         "base": config.to_json(base),
-        "seeds": command.seeds,
+        "seeds": command.seeds if isinstance(command.seeds, int) else list(command.seeds),
     }
 
 
