@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from translimit.core import TorchTensor
@@ -42,8 +42,8 @@ def first_examples(batch: Batch, count: int) -> Batch:
     if isinstance(batch, torch.Tensor):
         parts = cast("TorchTensor", batch)[:count]
     elif isinstance(batch, Mapping):
-        made: Callable[[dict[str, Any]], Any] = type(batch)
-        parts = made({name: first_examples(one, count) for name, one in parts.items()})
+        make: Any = type(batch)
+        parts = make({name: first_examples(one, count) for name, one in parts.items()})
     elif isinstance(batch, tuple | list):
         inside = [first_examples(one, count) for one in parts]
         parts = getattr(batch, "_make", type(batch))(inside)  # of a named tuple, or a plain one
