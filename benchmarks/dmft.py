@@ -192,7 +192,7 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[st
 
 
 def particles(
-    units: tuple[int, ...] = (64, 128, 256), sizes: tuple[int, ...] = (64, 128, 256, 512)
+    units: tuple[int, ...] = (128, 256, 512), sizes: tuple[int, ...] = (64, 128, 256, 512)
 ) -> dict[str, Any]:
     """Part 7."""
     training = problem(2, 2, 8, head_dim=2, layers=1)

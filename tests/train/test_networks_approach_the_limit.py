@@ -108,7 +108,7 @@ def test_language_models_approach_the_limit(name: str) -> None:
     mean, stderr = grown(replace(SMALL, **shape), SENTENCES, sizes, **{"eta0": 0.5, **numbers})
     z = (mean - solution.predictions)[1:] / np.hypot(stderr, solution.stderr)[1:]
     assert np.sqrt(np.mean(z**2)) < 2.2
-    if name == "tied":  # whose tangent kernel is not told: its readouts are not independent
+    if name == "tied":  # readouts are not independent, and the start has no kernel of one output
         return
     # Features that do not move are another theory, and are seen to be.
     lazy = limits.dmft.lazy_predictions(

@@ -35,6 +35,7 @@ class Net:
     score_gain: float = 1.0
     score_gain_rate: float = 0.0
     rotary: float | None = None
+    group: int = 1  # heads of queries (rows here called K) that share keys and values (Q and V)
     position_std: float = 1.0
     position_rate: float = 1.0
     tied: bool = False
@@ -49,7 +50,8 @@ class Net:
         if not self.tied:
             shapes["w"] = (self.n, self.vocabulary)
         for layer in range(self.L):
-            shapes |= {f"{z}{layer}": (self.n, self.n) for z in "KQVO"}
+            shapes |= {f"{z}{layer}": (self.n, self.n) for z in "KO"}
+            shapes |= {f"{z}{layer}": (self.n // self.group, self.n) for z in "QV"}
             if self.mlp:
                 wide = self.mlp_ratio * self.n
                 shapes |= {f"1{layer}": (wide, self.n), f"2{layer}": (self.n, wide)}
@@ -105,8 +107,9 @@ class Net:
         for layer in range(self.L):
             hb = self.normed(h, self.norm)
             k, q, v = (
-                (root * hb @ params[f"{z}{layer}"].T).reshape(P, S, self.H, self.N) for z in "KQV"
+                (root * hb @ params[f"{z}{layer}"].T).reshape(P, S, -1, self.N) for z in "KQV"
             )
+            q, v = (jnp.repeat(x, self.group, axis=2) for x in (q, v))
             k, q = (self.turned(self.normed(x, self.qk_norm)) for x in (k, q))
             A = params[f"t{layer}"] * self.N**-self.alpha_A * jnp.einsum("pshn,prhn->phsr", k, q)
             A = jnp.where(jnp.tril(jnp.ones((S, S), bool)), A, -jnp.inf)

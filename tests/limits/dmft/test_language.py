@@ -94,6 +94,10 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gain": ({"score_gain_rate": 8.0}, {"score_gain_rate": 8.0}),
     "rotary": ({"head_dim": 4, "rotary": 3.0}, {"N": 4, "rotary": 3.0}),
     "wide": ({"mlp_ratio": 2.0}, {"mlp_ratio": 2}),
+    "grouped": (
+        {"queries_per_key": 2, "qk_norm": "rms", "score_gain": 2.0, "score_gain_rate": 4.0},
+        {"group": 2, "qk_norm": "rms", "score_gain": 2.0, "score_gain_rate": 4.0},
+    ),
     "tied": ({"tied": True, "centred": True}, {"tied": True, "centred": True}),
     "frozen": (
         {"position_std": 0.5, "position_rate": 0.0},

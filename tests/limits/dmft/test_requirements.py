@@ -17,6 +17,7 @@ from translimit.core import (
     solve,
 )
 from translimit.limits.dmft import (
+    Adam,
     Architecture,
     CausalSampling,
     CrossEntropy,
@@ -148,6 +149,9 @@ def test_targets_that_can_be_read_in_two_ways_ask_which() -> None:
         ({"mlp_ratio": 0.0}, "mlp_ratio: "),
         ({"rotary": 1e4, "head_dim": math.inf}, "rotary: is not solved with infinite head_dim"),
         ({"rotary": 1e4, "head_dim": 3}, "rotary: turns pairs, and head_dim is 3"),
+        ({"queries_per_key": 0}, "queries_per_key: got 0"),
+        ({"queries_per_key": 2, "head_dim": math.inf}, "queries_per_key: is 2 with infinite"),
+        ({"queries_per_key": 2, "optimizer": Adam()}, "queries_per_key: is 2 where optimizer is"),
         ({"head_dim": math.inf, "alpha_A": 0.5, "qk_norm": "rms"}, "alpha_A: .*no limit beyond"),
     ],
 )

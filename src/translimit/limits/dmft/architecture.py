@@ -54,16 +54,16 @@ class Architecture(Record):
             0 leaves it as it is.
         rotary: base of rotary positions (10,000 is usual), which turn pairs of coordinates of
             keys and queries; None for none.
+        queries_per_key: heads of queries that share a head of keys and values (grouped queries);
+            a group of them is then the unit that is sampled. 1 where none are shared.
         norm_eps: added to the mean square inside every normalisation.
         trained_gains: elementwise gains of the normalisation; refused.
-
-    Groups of queries that share keys and values are not solved: keys and values have as many
-    heads as queries.
 
     Raises:
         ArgumentError: sizes not positive, exponents outside [1/2, 1], gamma0 = 0.
         ArgumentTypeError: sizes that are not integers, ingredients of another type.
-        NoSuchLimitError: trained gains, a shaped ReLU, rotary positions of infinite heads.
+        NoSuchLimitError: trained gains, a shaped ReLU, rotary positions of infinite heads or
+            grouped queries with them.
 
     Warns:
         FrozenScoresWarning: a normalisation that leaves keys and queries nothing to learn.
@@ -86,6 +86,7 @@ class Architecture(Record):
     score_gain: float | int = 1.0
     score_gain_rate: float | int = 0.0
     rotary: float | int | None = None
+    queries_per_key: int = 1
     norm_eps: float = 1e-5
     trained_gains: bool = False
 
@@ -141,6 +142,14 @@ class Architecture(Record):
             )
         if self.qk_norm == "layer" and self.head_dim == 2:
             warn_of_frozen_scores()
+        require_count(self.queries_per_key, "queries_per_key", 1)
+        if self.queries_per_key > 1 and math.isinf(self.head_dim):
+            raise NoSuchLimitError(
+                "queries_per_key",
+                f"is {self.queries_per_key} with infinite head_dim: only groups of finite heads "
+                "were derived and compared with networks",
+                "take a finite head_dim, or 1",
+            )
         if self.rotary is None:
             return
         object.__setattr__(self, "rotary", require_real(self.rotary, "rotary", POSITIVE))

@@ -27,9 +27,9 @@ from translimit.limits.dmft.strides import require_strides
 
 #: Least tolerance of populations in float32.
 LEAST_TOL = 1e-9
-#: Coordinates for each direction of the largest rank: a basis held at most 4.0 times as many with
-#: heads, 2.8 times with neurons (four and 64 fields), and twice as many are needed.
-_OF_HEADS, _OF_NEURONS = 10, 6
+#: Coordinates for each direction of the largest rank: a basis holds at most 6.3 times as many with
+#: heads (few steps; 4.0 times after many), 2.8 times with neurons, and twice as many are needed.
+_OF_HEADS, _OF_NEURONS = 13, 6
 
 
 def _as_text(folder: str | Path | None) -> str | None:
@@ -75,8 +75,9 @@ class CausalSampling(AbstractMethod):
     variance `tol`; `compression_error` of the solution says what ten times as much would change.
 
     Attributes:
-        heads: sampled heads of each attention sub-block and population; by default 1000, or
-            as many as twice the directions that are expected need.
+        heads: sampled heads (groups of them, where queries share keys) of each attention
+            sub-block and population; by default 1000, or as many as twice the directions that are
+            expected need.
         neurons: sampled neurons of each MLP; by default 4000, or as many as these need.
         tol: variance of a direction, relative to the mean of its fields, below which it is
             left out; in (0, 1), with populations in float32 at least 1e-9.
@@ -147,7 +148,8 @@ class CausalSampling(AbstractMethod):
         """Heads and neurons that are used."""
         N = 1 if math.isinf(architecture.head_dim) else int(architecture.head_dim)
         rank = expected_rank(fields, steps, self.tol)
-        heads = self.heads or max(1000, -(-_OF_HEADS * rank // N))
+        shared = (architecture.queries_per_key + 1) / 2
+        heads = self.heads or max(1000, math.ceil(_OF_HEADS * rank * shared / N))
         return heads, self.neurons or max(4000, _OF_NEURONS * rank)
 
 

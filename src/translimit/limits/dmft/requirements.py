@@ -64,6 +64,12 @@ def _require_particles(a: Architecture, optimizer: AbstractOptimizer) -> None:
             "verified",
             "take finite layers, several of them to extrapolate",
         )
+    if a.queries_per_key > 1:
+        raise NoSuchLimitError(
+            "queries_per_key",
+            f"is {a.queries_per_key} where {name} {what}: particles have no groups",
+            "leave it at 1",
+        )
     if not optimizer.elementwise:
         return
     deep = a.layers > 1 and a.alpha_L != 1

@@ -319,6 +319,7 @@ class TrainingDynamics(AbstractProblem[TrainingSolution]):
         exact = not heads and a.mlp in (None, Activation.LINEAR)
         sampled = heads or a.mlp is not None
         finite = (heads or not a.attention) and not math.isinf(a.layers)
+        finite = finite and a.queries_per_key == 1
         if a.activation_on_stream is not None or self.optimizer.elementwise:
             exact = sampled = False
         return (

@@ -21,8 +21,8 @@ from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 _EACH, _BY_DECADE, _USUAL = 16, 0.25, 1e-4
 #: What the compiler adds.
 _MARGIN = 1.3
-#: How often a step reads each number of the stacks of heads and of neurons.
-_READS = {3: 45, 1: 18}
+#: How often a step reads each number of the stacks of a family, before and behind a site.
+_READS_BEFORE, _READS_BEHIND = 13.5, 4.5
 #: Seconds of one reading, and of each field that goes with it, on one core.
 _READ, _FIELD = 1e-9, 0.25e-9
 #: What double precision costs more.
@@ -45,14 +45,15 @@ def pass_bytes(shape: Shape) -> int:
         sampled = isinstance(site, AbstractSampledSite)
         size = np.dtype(site.dtype if sampled else "float64").itemsize
         W, F = site.width, site.families
-        own = F * room.h * (times - 1) + F * room.p + room.x + room.g * (times - 1)
+        own = F * (room.h * (times - 1) + room.p)
+        own += site.written * (room.x + room.g * (times - 1))
         own += room.basis if sampled and site.matched else 0
         total += size * L * W * own
         stream = room.h + room.p * (times - 1) + room.x * (times - 1) + room.g
         total += 8 * L * (stream * D + 2 * (room.h * room.p + room.x * room.g))
         working = 8 * F * m * W
         if isinstance(site, Heads):
-            weights = shape.inputs * S**2 * site.samples
+            weights = shape.inputs * S**2 * site.samples * site.group
             working += 6 * weights + 12 * m * W
             total += size * L * (F * m * W + 2 * m * W + 2 * weights)
         total += size * working
@@ -66,6 +67,7 @@ def pass_seconds(shape: Shape, steps: int, tol: float) -> float:
     for site in shape.sites:
         sampled = isinstance(site, AbstractSampledSite)
         slower = _DOUBLE if not sampled or site.dtype == "float64" else 1.0
-        reads = _READS[site.families] * rank * site.width + 12 * rank * shape.sources
+        often = _READS_BEFORE * site.families + _READS_BEHIND * site.written
+        reads = often * rank * site.width + 12 * rank * shape.sources
         total += slower / _DOUBLE * reads * (_READ + _FIELD * m)
     return steps * shape.layers * total

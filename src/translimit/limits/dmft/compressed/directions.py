@@ -22,7 +22,7 @@ CHUNKS: tuple[tuple[int, float], ...] = ((32, 512), (128, 2048), (256, math.inf)
 WHOLE, WHOLE_SIZE = 64, 1 << 20
 #: Fields that are few: their products take few numbers again and again, and read no more places
 #: than are filled, so many at once, where a layer of the stack has more numbers than this.
-FEW, FEW_PLACES, FEW_SIZE = 8, 8, 1 << 16
+FEW, FEW_PLACES, FEW_SIZE = 16, 8, 1 << 16
 #: Directions, or their images, of all layers.
 Stack = Float[Array, "layers places width"]
 
@@ -46,7 +46,7 @@ def combine(
     if _small(stack):
         return matmul(coefficients, stack[layer])
 
-    size = chunk_of(stack.shape[1])
+    size = _chunk_for(stack, len(coefficients))
 
     def body(c: Index, total: Array) -> Array:
         here = jax.lax.dynamic_slice_in_dim(coefficients, c * size, size, axis=1)
@@ -151,7 +151,13 @@ def _together(stack: Stack, fields: int) -> int:
     places, width = stack.shape[1:]
     if fields <= FEW and places * width > FEW_SIZE:
         return FEW_PLACES
-    return places if _small(stack) else chunk_of(places)
+    return places if _small(stack) else _chunk_for(stack, fields)
+
+
+def _chunk_for(stack: Stack, fields: int) -> int:
+    """Rows of a chunk: about twice the fields that meet it, and what fills whole chunks."""
+    largest = chunk_of(stack.shape[1])
+    return min(largest, max(CHUNKS[0][0], 1 << (2 * fields - 1).bit_length()))
 
 
 def _chunk(stack: Stack, layer: Index, c: Index, size: int) -> Float[Array, "rows width"]:

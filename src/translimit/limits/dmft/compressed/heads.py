@@ -47,6 +47,7 @@ class Heads(AbstractSampledSite):
         causal: whether tokens see only themselves and those before them.
         qk_norm: "rms" or "layer" of keys and queries over the head, or None.
         rotary: base of the angles by which they are turned, or None.
+        group: heads of queries that share keys and values.
         slow_keys: whether keys and queries learn at a rate of their own (alpha_A < 1).
     """
 
@@ -54,19 +55,28 @@ class Heads(AbstractSampledSite):
     causal: bool
     qk_norm: str | None
     rotary: float | None
+    group: int
     slow_keys: bool
 
-    families: ClassVar[int] = 3
+    @property
+    def families(self) -> int:
+        """What others call queries, of every head of a group, then keys and values."""
+        return self.group + 2
+
+    @property
+    def written(self) -> int:
+        """v^sigma of every head of a group."""
+        return self.group
 
     @property
     def width(self) -> int:
-        """Coordinates of all heads."""
+        """Coordinates of one head of every group."""
         return self.head_dim * self.samples
 
     @property
     def scale(self) -> float:
         """The mean over heads and coordinates."""
-        return 1 / self.width
+        return 1 / (self.group * self.width)
 
     @property
     def slow(self) -> bool:
@@ -77,12 +87,15 @@ class Heads(AbstractSampledSite):
         self, y: Float[Array, "fields stacked"], numbers: Numbers, gain: Float[Array, ""]
     ) -> Written:
         """v^sigma."""
-        k, q, v = jnp.split(y, 3, axis=1)
-        kh, qh = (self._turned(self._normed(x, numbers)[0]) for x in (k, q))
-        scores = (gain * numbers.scale).astype(y.dtype) * _dots(kh, qh)
-        weights = softmax(scores, self.causal)
-        mixed = _mix(weights, self._split(v)).reshape(v.shape)
-        return Written(mixed, jnp.moveaxis(scores, -1, 0), (y, weights, mixed))
+        *own, q, v = jnp.split(y, self.families, axis=1)
+        qh, v = self._turned(self._normed(q, numbers)[0]), self._split(v)
+        factor = (gain * numbers.scale).astype(y.dtype)
+        scores = [factor * _dots(self._turned(self._normed(k, numbers)[0]), qh) for k in own]
+        weights = tuple(softmax(one, self.causal) for one in scores)
+        mixed = [_mix(one, v).reshape(self.fields, -1) for one in weights]
+        written = jnp.concatenate(mixed, axis=1)
+        found = jnp.concatenate([jnp.moveaxis(one, -1, 0) for one in scores])
+        return Written(written, found, (y, weights, written))
 
     def backward(
         self,
@@ -91,24 +104,37 @@ class Heads(AbstractSampledSite):
         numbers: Numbers,
         gain: Float[Array, ""],
     ) -> Gradients:
-        """p^K, p^Q and p^V = sigma^T r; and M0 a summed over columns, the mean over heads."""
-        y, weights, mixed = saved
-        k, q, v = jnp.split(y, 3, axis=1)
-        (k_unit, k_norm), (q_unit, q_norm) = self._normed(k, numbers), self._normed(q, numbers)
-        kh, qh = self._turned(k_unit), self._turned(q_unit)
-        v, mixed, r = map(self._split, (v, mixed, r))
-        own = jnp.sum(r * mixed, axis=2)
-        M0 = numbers.scale.astype(v.dtype) * weights * (_dots(r, v) - own[:, :, None])
-        P_k, P_q = _mix(M0, qh), _mix(M0.swapaxes(1, 2), kh)
-        gradient = jnp.mean(kh * P_k, axis=(2, 3)).astype(jnp.float64).reshape(-1, 1)
-        factor = gain.astype(v.dtype)
-        parts = (
-            self._through_norm(factor * self._turned(P_k, -1), k_unit, k_norm),
-            self._through_norm(factor * self._turned(P_q, -1), q_unit, q_norm),
-            _mix(weights.swapaxes(1, 2), r),
+        """p^K, p^Q and p^V = sigma^T r; and M0 a summed over columns, the mean over heads.
+
+        What heads of a group share has the sum of their gradients.
+        """
+        y, weights, written = saved
+        *own, q, v = jnp.split(y, self.families, axis=1)
+        (q_unit, q_norm), v = self._normed(q, numbers), self._split(v)
+        qh, scale, factor = (
+            self._turned(q_unit),
+            numbers.scale.astype(v.dtype),
+            gain.astype(v.dtype),
         )
+        parts, P_q, p_v, gradient = [], [], [], []
+        received = jnp.split(r, self.group, axis=1)
+        for k, back, mixed, sigma in zip(
+            own, received, jnp.split(written, self.group, axis=1), weights, strict=True
+        ):
+            k_unit, k_norm = self._normed(k, numbers)
+            kh, back = self._turned(k_unit), self._split(back)
+            away = jnp.sum(back * self._split(mixed), axis=2)
+            M0 = scale * sigma * (_dots(back, v) - away[:, :, None])
+            P_k = _mix(M0, qh)
+            gradient.append(jnp.mean(kh * P_k, axis=(2, 3)))
+            parts.append(self._through_norm(factor * self._turned(P_k, -1), k_unit, k_norm))
+            P_q.append(_mix(M0.swapaxes(1, 2), kh))
+            p_v.append(_mix(sigma.swapaxes(1, 2), back))
+        shared = factor * self._turned(_total(P_q), -1)
+        parts += [self._through_norm(shared, q_unit, q_norm), _total(p_v)]
         p = jnp.concatenate([part.reshape(self.fields, -1) for part in parts], axis=1)
-        return Gradients(p, gradient)
+        slope = _total(gradient) / self.group
+        return Gradients(p, slope.astype(jnp.float64).reshape(-1, 1))
 
     def learning(
         self, p: Float[Array, "fields stacked"], numbers: Numbers
@@ -116,12 +142,14 @@ class Heads(AbstractSampledSite):
         """Kappa times the gradients of keys and queries."""
         if not self.slow:
             return p
-        place = jnp.arange(p.shape[1]) < 2 * self.width
+        place = jnp.arange(p.shape[1]) < (self.group + 1) * self.width
         return jnp.where(place, numbers.kappa.astype(p.dtype), 1) * p
 
     def key_gradient(self, p: Float[Array, "fields stacked"]) -> Float[Array, ""]:
         """The mean of ((p^K)^2 + (p^Q)^2) / 2."""
-        return jnp.mean(p[:, : 2 * self.width] ** 2).astype(jnp.float64)
+        wide = self.group * self.width
+        own, shared = p[:, :wide], p[:, wide : wide + self.width]
+        return ((jnp.mean(own**2) + jnp.mean(shared**2)) / 2).astype(jnp.float64)
 
     def _split(self, x: Array) -> Array:
         return x.reshape(self.inputs, self.tokens, self.head_dim, self.samples)
@@ -172,8 +200,12 @@ class LinearHeads(AbstractSite):
     causal: bool
     qk_norm: bool
 
-    families: ClassVar[int] = 3
     sampled: ClassVar[bool] = False
+
+    @property
+    def families(self) -> int:
+        """Keys, queries and values."""
+        return 3
 
     @property
     def width(self) -> int:
@@ -238,12 +270,17 @@ class LinearHeads(AbstractSite):
         return mixed.reshape(rows.shape)
 
 
+def _total(parts: list[Array]) -> Array:
+    """Sum of arrays of one shape."""
+    return sum(parts[1:], parts[0])
+
+
 def _dots(a: Array, b: Array) -> Array:
     """a_s . b_r over head coordinates, [inputs, s, r, heads] of [inputs, tokens, dim, heads]."""
     if a.shape[2] > WRITTEN_OUT:
         return jnp.einsum("psnh,prnh->psrh", a, b, precision=jax.lax.Precision.HIGHEST)
     terms = [a[:, :, None, n] * b[:, None, :, n] for n in range(a.shape[2])]
-    return sum(terms[1:], terms[0])
+    return _total(terms)
 
 
 def _mix(weights: Array, x: Array) -> Array:
@@ -251,4 +288,4 @@ def _mix(weights: Array, x: Array) -> Array:
     if x.shape[1] > WRITTEN_OUT:
         return jnp.einsum("psrh,prnh->psnh", weights, x, precision=jax.lax.Precision.HIGHEST)
     terms = [weights[:, :, r, None] * x[:, None, r] for r in range(x.shape[1])]
-    return sum(terms[1:], terms[0])
+    return _total(terms)

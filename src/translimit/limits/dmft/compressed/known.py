@@ -74,7 +74,7 @@ def on_population(
 ) -> Innovation:
     """Innovations of keys, queries and values, or of what comes back to the heads."""
     site, fields = step.shape.sites[index], step.shape.fields
-    families = site.families if direction == "forward" else 1
+    families = site.families if direction == "forward" else site.written
     key, rank = step.key_of(direction, layer, index), unit.ranks[layer, _BASIS]
 
     def innovation(basis: Array, kept: Array, count: Array) -> Array:

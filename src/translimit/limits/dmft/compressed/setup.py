@@ -103,6 +103,7 @@ def sites_of(
                 causal=a.causal,
                 qk_norm=a.qk_norm,
                 rotary=a.rotary,
+                group=a.queries_per_key,
                 slow_keys=a.alpha_A < 1,
             )
         )
@@ -174,8 +175,8 @@ def _basis_room(site: AbstractSite, rank: int, fields: int) -> int:
     """Room for the basis of a population, or the sources of linear sites."""
     if isinstance(site, LinearHeads):
         return site.columns
-    families = site.families
-    return min(2 * (families + 1) * rank, site.width // 2) + 2 * (families + 1) * fields
+    families = site.families + site.written
+    return min(2 * families * rank, site.width // 2) + 2 * families * fields
 
 
 def _whitened(

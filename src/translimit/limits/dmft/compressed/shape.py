@@ -33,13 +33,13 @@ class Room:
         return cls(**{one.name: int(n) for one, n in zip(fields(cls), ranks, strict=True)})
 
     def plus(self, rows: int, families: int) -> Room:
-        """With what one time step can add."""
+        """With what one time step can add; `families` of both matrices of the sub-block."""
         return Room(
             h=self.h + rows,
             p=self.p + rows,
             x=self.x + rows,
             g=self.g + rows,
-            basis=self.basis + 2 * (families + 1) * rows,
+            basis=self.basis + 2 * families * rows,
         )
 
     def grown(self, needed: Room) -> Room:
@@ -121,7 +121,7 @@ class Shape:
         """The shape with room for one more time step; itself where there is."""
         m = self.fields
         rooms = tuple(
-            room.grown(used.plus(m, site.families))
+            room.grown(used.plus(m, site.families + site.written))
             for room, used, site in zip(self.rooms, ranks, self.sites, strict=True)
         )
         needed = columns + 2 * m * self.layers * len(self.sites) * self.fresh

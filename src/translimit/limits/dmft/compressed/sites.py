@@ -2,7 +2,8 @@ r"""Sites: what a head or a neuron does with its fields, whatever became of them
 
 Fields of a population are rows [fields, families * width], a head having three families (keys,
 queries and values) and a neuron one; width counts the coordinates of all heads, or the neurons.
-Means over the population are in the metric <x y> = scale times the sum over the row.
+Heads that share keys and values are one site, which writes a family each. Means over the population
+are in the metric <x y> = scale times the sum over the row.
 
 An MLP of `ratio` times as many neurons as the stream has coordinates has its second matrix
 multiplied by (ratio n)^(-1/2). In the metric ratio times the mean, what is written is W x with x =
@@ -57,8 +58,6 @@ class AbstractSite(abc.ABC):
     inputs: int
     tokens: int
 
-    #: Fields of the input matrix beside each other.
-    families: ClassVar[int]
     #: Whether sites are sampled (else fields are coefficient rows).
     sampled: ClassVar[bool]
 
@@ -66,6 +65,16 @@ class AbstractSite(abc.ABC):
     def fields(self) -> int:
         """Inputs times tokens."""
         return self.inputs * self.tokens
+
+    @property
+    def families(self) -> int:
+        """Fields of the input matrix beside each other, of a width each."""
+        return 1
+
+    @property
+    def written(self) -> int:
+        """Fields of the output matrix beside each other."""
+        return 1
 
     @property
     @abc.abstractmethod
@@ -137,8 +146,6 @@ class Neurons(AbstractSampledSite):
 
     activation: Activation
     ratio: float
-
-    families: ClassVar[int] = 1
 
     @property
     def width(self) -> int:

@@ -136,13 +136,13 @@ def initial_state(shape: Shape, score_gain: float) -> State:
     for index, (site, room) in enumerate(zip(shape.sites, shape.rooms, strict=True)):
         sampled = isinstance(site, AbstractSampledSite)
         own = site.dtype if sampled else "float64"
-        W, wide = site.width, site.families * site.width
+        W, wide, X = site.width, site.families * site.width, site.written * site.width
         units.append(
             UnitState(
                 h=images(room.h, D, wide, room.p, "float64", own),
                 p=images(room.p, wide, D, room.h, own, "float64"),
-                x=images(room.x, W, D, room.g, own, "float64"),
-                g=images(room.g, D, W, room.x, "float64", own),
+                x=images(room.x, X, D, room.g, own, "float64"),
+                g=images(room.g, D, X, room.x, "float64", own),
                 initial=jnp.zeros((L, room.h if shape.apart(index) else 0, wide), own),
                 basis=jnp.zeros((L, room.basis if sampled and site.matched else 0, W), own),
                 ranks=jnp.zeros((L, len(RANKS)), jnp.int64),
