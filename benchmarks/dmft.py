@@ -36,7 +36,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,11 @@ import jax
 import numpy as np
 
 from support import dmft_compressed_numpy
+from support.dmft_networks import network_errors, timed, trained_networks
 from support.dmft_numpy import Setting
 from support.dmft_numpy import solve as solve_numpy
 from support.memory import peak_gib
-from translimit import core, data, describe, models, scaling, solve, train
+from translimit import core, models, solve
 from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
@@ -139,13 +139,6 @@ def against_numpy(heads: int, steps: int) -> dict[str, float]:
     return row
 
 
-def timed(function: Any) -> tuple[tuple[float, float], Any]:
-    """Wall and processor seconds, and the result."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = function()
-    return (time.perf_counter() - wall, time.process_time() - cpu), result
-
-
 def growth(heads: int) -> list[dict[str, float]]:
     """Part 2."""
     rows = []
@@ -192,7 +185,7 @@ def finite_networks(sizes: tuple[int, ...] = (32, 64, 128, 256, 512)) -> dict[st
 
 
 def particles(
-    units: tuple[int, ...] = (128, 256, 512), sizes: tuple[int, ...] = (64, 128, 256, 512)
+    units: tuple[int, ...] = (322, 644), sizes: tuple[int, ...] = (64, 128, 256, 512)
 ) -> dict[str, Any]:
     """Part 7."""
     training = problem(2, 2, 8, head_dim=2, layers=1)
@@ -218,64 +211,6 @@ def particles(
         row["networks_there"] = float(np.exp(level + slope * np.log(row["cpu_s"])))
         row["gain"] = row["networks_there"] / row["rms_error"]
     return {"limit_stderr": floor, "pairs": pairs, "networks": nets, "slope": float(slope)}
-
-
-def network_errors(
-    training: TrainingDynamics, heads: int, limit: np.ndarray, steps: int, seeds: int = 32
-) -> dict[str, float]:
-    """Root mean square error of single networks, and processor seconds of each, in a batch."""
-    go, _ = trained_networks(training, heads, steps, seeds)
-    go()
-    (_, cpu), history = timed(go)
-    f = np.moveaxis(history["predictions"][:, :, 0, :, 0], 0, 1)
-    error = float(np.sqrt(np.mean((f - limit) ** 2)))
-    return {"heads": heads, "cpu_s": cpu / seeds, "rms_error": error}
-
-
-def trained_networks(
-    training: TrainingDynamics, heads: int, steps: int, seeds: int
-) -> tuple[Callable[[], Any], int]:
-    """What trains a batch of networks of a problem with two inputs of two tokens."""
-    shape = describe.TransformerShape(
-        head_dim=2,
-        heads=heads,
-        layers=1,
-        tokens=2,
-        outputs=1,
-        patch_dim=32,
-        mlp_ratio=0.0,
-        norm=None,
-        gains=False,
-        biases=False,
-        positions=None,
-    )
-    numbers = scaling.paper_parameterization(
-        shape.size, beta0=BETA0, gamma0=GAMMA0, eta0=ETA0, pixels=32
-    )
-    run = train.Training(
-        steps=steps,
-        rates=(1.0,),
-        seeds=seeds,
-        batch=2,
-        optimizer=train.Optimizer(name="sgd"),
-        loss="mse",
-    )
-    assert training.inputs is not None  # patches, no words
-    source = data.Examples(training.inputs, training.targets[:, None])
-
-    def go() -> Any:
-        return train.train(
-            shape,
-            numbers,
-            source,
-            run,
-            key=jax.random.key(3),
-            observe=(train.Predictions(),),
-            observe_at=tuple(range(steps + 1)),
-            probe=2,
-        )
-
-    return go, seeds
 
 
 def large() -> None:
