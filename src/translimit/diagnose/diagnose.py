@@ -22,6 +22,7 @@ from translimit.core import (
     require_count,
 )
 from translimit.diagnose.checkpoint import Checkpoint
+from translimit.diagnose.closures import closure_figures
 from translimit.diagnose.costs import DiagnosisCost, diagnosis_cost, require_memory
 from translimit.diagnose.diagnosis import Diagnosis
 from translimit.diagnose.inputs import as_inputs
@@ -106,6 +107,11 @@ def diagnose(
             predicted = predict_null(checkpoint, chosen, entries[:expected], key=root)
         except NoSuchLimitError as error:
             notes.append(f"no prediction: {error.problem}")
+    closed: dict[str, np.ndarray] = {}
+    try:
+        closed = closure_figures(checkpoint, entries)
+    except NoSuchLimitError as error:
+        notes.append(f"no closures: {error.problem}")
     if predicted is not None and checkpoint.shared:
         notes.append(_SHARED)
     if progress is not None:
@@ -120,6 +126,7 @@ def diagnose(
         prediction=predicted,
         predicted_sequences=0 if predicted is None else expected,
         checkpoint=checkpoint,
+        closures=closed,
         notes=tuple(notes),
     )
 

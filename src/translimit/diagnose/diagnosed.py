@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layer_figures import NAMES
 from translimit.diagnose.measuring import Measured
-from translimit.diagnose.statistics import Compared, compare_all
+from translimit.diagnose.statistics import Compared, compare_all, sequence_error
 from translimit.diagnose.verdicts import Finding, find_verdicts
 from translimit.limits.signal import RedrawnPrediction
 
@@ -37,6 +38,8 @@ class Diagnosed:
         prediction: of the Gram recursion, or None.
         predicted_sequences: that it was taken over.
         checkpoint: what was read; None of a module that went through hooks.
+        closures: R^2 of the branch of attention by Gaussian closures with its own weights, by name
+            (`closure_figures`); nothing where none covers the layers.
         notes: what was assumed, cut or left out.
     """
 
@@ -49,6 +52,9 @@ class Diagnosed:
     prediction: RedrawnPrediction | None = None
     predicted_sequences: int = 0
     checkpoint: Checkpoint | None = field(default=None, repr=False)
+    closures: Mapping[str, Float[np.ndarray, "sequences layers"]] = field(
+        default_factory=dict, repr=False
+    )
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -70,7 +76,8 @@ class Diagnosed:
     def observables(self) -> xarray.Dataset:
         """All figures over layers, 0 the entry: each with `_error`, `_null`, `_null_std`, `_z`.
 
-        Where the recursion predicts one, `_predicted` and `_predicted_error` stand beside it.
+        Where the recursion predicts one, `_predicted` and `_predicted_error` stand beside it. The
+        closures' R^2 are `closure_uniform`, `closure_gaussian`, `closure_finite`, `closure_atoms`.
         """
         import xarray
 
@@ -89,6 +96,9 @@ class Diagnosed:
                 held[f"{name}_predicted_error"] = ("layer", self.prediction.errors[name])
         for name, values in self.measured.between().items():
             held[f"overlap_between_{name}"] = ("layer", values)
+        for name, rows in self.closures.items():
+            for end, values in (("", rows.mean(axis=0)), ("_error", sequence_error(rows))):
+                held[f"closure_{name}{end}"] = ("layer", np.concatenate([[np.nan], values]))
         layers = np.arange(self.compared["overlap"].value.size)
         told = {"source": self.source, "inputs": self.inputs, "null": self.null}
         told |= {"sequences": len(self.measured), "draws": len(self.nulls)}

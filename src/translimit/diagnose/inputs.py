@@ -18,6 +18,7 @@ from jaxtyping import Int
 from translimit.core import ArgumentError, ArrayInput, ConfigError, brief, cause_of, require_package
 from translimit.diagnose.byte_model import held_out_windows
 from translimit.diagnose.checkpoint import Checkpoint
+from translimit.diagnose.gguf_files import gguf_encoder
 
 #: Windows of the packaged text: this many characters, one every so many.
 WINDOW, EVERY = 200, 12_000
@@ -162,11 +163,16 @@ def _encoder(checkpoint: Checkpoint, folder: Path | None) -> Any:
     """From a text to ids."""
     if _reads_bytes(checkpoint, folder):
         return lambda text: np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+    beside = folder is not None and (folder / "tokenizer.json").is_file()
+    packed = [] if folder is None or beside else [folder, *sorted(folder.glob("*.gguf"))]
+    file = next((one for one in packed if one.suffix == ".gguf"), None)
+    if file is not None:
+        return gguf_encoder(file)
     path = None if folder is None else folder / "tokenizer.json"
     if path is None or not path.is_file():
         where = "the folder" if folder is None else str(folder)
         raise ConfigError(where, "has no tokenizer.json", "pass --ids with one sequence a line")
-    require_package("tokenizers", "huggingface")
+    require_package("tokenizers", "diagnose")
     import tokenizers
 
     try:

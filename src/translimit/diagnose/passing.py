@@ -143,21 +143,9 @@ def attend(
         u: what it reads.
     """
     xp = u.__array_namespace__()
-
-    def heads_of(name: str, count: int) -> AnyArray:
-        rows = u @ parameters[f"W_{name}"] + parameters.get(f"b_{name}", 0.0)
-        gain, norm = parameters.get(f"{name.lower()}.gain", 1.0), of.qk_norm
-        if norm is not None and norm.over == "all" and name != "V":
-            rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
-        rows = rows.reshape(len(u), count, -1).swapaxes(0, 1)
-        if norm is not None and norm.over == "head" and name != "V":
-            rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
-        return rows if name == "V" else turned(of.rotary, rows)
-
-    q = heads_of("Q", of.heads)
-    k, v = (
-        xp.repeat(heads_of(name, of.key_heads), of.heads // of.key_heads, axis=0) for name in "KV"
-    )
+    q = _heads_of(of, parameters, "Q", of.heads, u)
+    k = xp.repeat(_heads_of(of, parameters, "K", of.key_heads, u), of.heads // of.key_heads, axis=0)
+    v = values_of(of, parameters, u)
     scores = of.score_scale * (q @ k.swapaxes(1, 2))
     cap = of.scores.softcap
     scores = scores if cap is None else cap * xp.tanh(scores / cap)
@@ -166,6 +154,34 @@ def attend(
     weights = xp.exp(shown - shown.max(axis=-1, keepdims=True))
     attention = weights / weights.sum(axis=-1, keepdims=True)
     return scores, attention, (attention @ v) @ parameters["W_O"].reshape(of.heads, of.values, -1)
+
+
+def values_of(
+    of: Attention, parameters: Parameters, u: Float[AnyArray, "n D"]
+) -> Float[AnyArray, "H n d_v"]:
+    """Values of all heads; those that share theirs have them repeated.
+
+    Args:
+        of: the attention.
+        parameters: by name.
+        u: what it reads.
+    """
+    rows = _heads_of(of, parameters, "V", of.key_heads, u)
+    return u.__array_namespace__().repeat(rows, of.heads // of.key_heads, axis=0)
+
+
+def _heads_of(
+    of: Attention, parameters: Parameters, name: str, count: int, u: Float[AnyArray, "n D"]
+) -> Float[AnyArray, "heads n d"]:
+    """Queries, keys or values head by head, with their norm and turned by their positions."""
+    rows = u @ parameters[f"W_{name}"] + parameters.get(f"b_{name}", 0.0)
+    gain, norm = parameters.get(f"{name.lower()}.gain", 1.0), of.qk_norm
+    if norm is not None and norm.over == "all" and name != "V":
+        rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
+    rows = rows.reshape(len(u), count, -1).swapaxes(0, 1)
+    if norm is not None and norm.over == "head" and name != "V":
+        rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
+    return rows if name == "V" else turned(of.rotary, rows)
 
 
 def transform(

@@ -51,8 +51,8 @@ def read_checkpoint(source: object, *, weights: str | Path | None = None) -> Che
     """A checkpoint with its weights.
 
     Args:
-        source: a folder with a configuration and weights, nanoGPT's `ckpt.pt`, or a module of
-            transformers, whose `config` and tensors are read.
+        source: a folder with a configuration and weights, nanoGPT's `ckpt.pt`, a `.gguf` of a
+            Llama, or a module of transformers, whose `config` and tensors are read.
         weights: the file, where the folder holds several.
 
     Raises:
@@ -65,7 +65,12 @@ def read_checkpoint(source: object, *, weights: str | Path | None = None) -> Che
     if isinstance(source, str | Path):
         path = Path(source)
         tensors = open_tensors(weights or path)
-        values = _nano_config(tensors) if "model_args" in tensors.extra else _configuration(path)
+        if "config" in tensors.extra and tensors.where.endswith(".gguf"):
+            values = dict(tensors.extra["config"])
+        elif "model_args" in tensors.extra:
+            values = _nano_config(tensors)
+        else:
+            values = _configuration(path)
         return _read(values, tensors, str(path))
     state, told = getattr(source, "state_dict", None), getattr(source, "config", None)
     if state is None or told is None or not hasattr(told, "to_dict"):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from translimit.core import ConfigError, MissingExtraError, cause_of, require_package
+from translimit.diagnose.gguf_files import read_gguf
 
 #: Types of safetensors by name; bfloat16 are the upper halves of float32.
 _TYPES = {
@@ -45,7 +46,7 @@ class TensorFile(Mapping[str, np.ndarray]):
 
     Attributes:
         where: the file or folder, for messages.
-        extra: what a file of PyTorch holds beside tensors, as plain data.
+        extra: what a file holds beside tensors, as plain data.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ def open_tensors(path: str | Path) -> TensorFile:
     """The tensors of a checkpoint.
 
     Args:
-        path: a `.safetensors` file, its index of several, a `.bin`, `.pt` or `.pth` of PyTorch, or
-            a folder that holds one of `FILES`.
+        path: a `.safetensors` file, its index of several, a `.bin`, `.pt` or `.pth` of PyTorch, a
+            `.gguf`, or a folder that holds one of `FILES`.
 
     Raises:
         ConfigError: nothing is there, the file is damaged or of another kind, or a weights-only
@@ -80,7 +81,7 @@ def open_tensors(path: str | Path) -> TensorFile:
     path = Path(path)
     if path.is_dir():
         there = [path / name for name in FILES if (path / name).is_file()]
-        there += sorted(path.glob("*.safetensors"))
+        there += [*sorted(path.glob("*.safetensors")), *sorted(path.glob("*.gguf"))]
         if not there:
             remedy = f"give a folder with {FILES[0]}"
             raise ConfigError(str(path), "holds no file of weights", remedy)
@@ -94,7 +95,8 @@ def open_tensors(path: str | Path) -> TensorFile:
     if path.suffix in (".bin", ".pt", ".pth"):
         return _weights_only(path)
     if path.suffix == ".gguf":
-        raise ConfigError(str(path), "is a GGUF file, which is not read", "convert to safetensors")
+        tensors, told = read_gguf(path)
+        return TensorFile(str(path), tensors, {"config": told})
     raise ConfigError(str(path), "is of no kind that is read", "give a .safetensors file")
 
 

@@ -32,6 +32,7 @@ PAPERS = {
     "koubbi2026": "Homogenized Transformers: random heads on the sphere",
     "bordelon2024": "Training dynamics: infinitely many heads",
     "signal": "Signal propagation: any block at initialisation",
+    "checkpoints": "Trained checkpoints: beside drawn networks and the limits",
 }
 
 

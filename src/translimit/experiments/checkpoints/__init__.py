@@ -1,0 +1,1 @@
+"""Trained checkpoints beside the same architecture with drawn weights, and the limits."""
