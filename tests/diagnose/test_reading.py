@@ -143,6 +143,64 @@ def test_timm_s_names_are_those_of_its_vision_transformer(tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+def test_open_clip_s_names_are_those_of_clip_s_image_tower():
+    """Residual blocks with packed projections, as open_clip writes them, give the same network."""
+    from translimit.describe import read_stack
+    from translimit.diagnose.reading import _Reader
+    from translimit.diagnose.tensor_files import TensorFile
+
+    module = module_of("clip")
+    told = read_stack({**module.config.to_dict()})
+    renamed = {}
+    for name, tensor in module.state_dict().items():
+        plain = name.replace("vision_model.", "").replace(
+            "encoder.layers.", "transformer.resblocks."
+        )
+        for old, new in {
+            "layer_norm": "ln_",
+            "mlp.fc1": "mlp.c_fc",
+            "mlp.fc2": "mlp.c_proj",
+            "self_attn.out_proj": "attn.out_proj",
+            "embeddings.class_embedding": "class_embedding",
+            "embeddings.patch_embedding": "conv1",
+            "embeddings.position_embedding.weight": "positional_embedding",
+            "pre_layrnorm": "ln_pre",
+            "post_layernorm": "ln_post",
+        }.items():
+            plain = plain.replace(old, new)
+        if not plain.endswith("position_ids"):
+            renamed[f"visual.{plain}"] = tensor.detach().numpy()
+    for layer in range(2):
+        for end in ("weight", "bias"):
+            block = f"visual.transformer.resblocks.{layer}"
+            parts = [renamed.pop(f"{block}.self_attn.{n}_proj.{end}") for n in "qkv"]
+            renamed[f"{block}.attn.in_proj_{end}"] = np.concatenate(parts)
+    ours = _Reader("open_clip", told, TensorFile("open_clip", renamed), "open_clip").checkpoint()
+    patches = patches_of(np.random.default_rng(0).normal(size=(3, 8, 8)), 4)
+    theirs = stream_of(read_checkpoint(module), patches)
+    for one, other in zip(stream_of(ours, patches), theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_bin_goes_through_a_weights_only_load(tmp_path):
+    """A folder of BERT whose weights are PyTorch's, and the refusal of a pickle that runs."""
+    module = module_of("bert")
+    (tmp_path / "config.json").write_text(module.config.to_json_string())
+    torch.save(module.float().state_dict(), tmp_path / "pytorch_model.bin")
+    found, told = read_checkpoint(tmp_path), read_checkpoint(module)
+    for ours, theirs in zip(found.layers, told.layers, strict=True):
+        for name, value in theirs.parameters.items():
+            np.testing.assert_array_equal(ours.parameters[name], value)
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"a": Evil()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="weights-only load refuses it"):
+        read_checkpoint(tmp_path)
+
+
 def write_folder(path, config, tensors):
     from safetensors.numpy import save_file
 

@@ -16,8 +16,8 @@ from translimit.cli.options import File, Flag, Folder
 class DiagnoseCommand(ProgramOptions):
     """Hold a trained checkpoint against its null model and the limit.
 
-    MODEL is a folder with config.json and model.safetensors, or nanoGPT's ckpt.pt. Without an
-    input it reads windows of the packaged text; verdicts need eight sequences.
+    MODEL is a folder with config.json and model.safetensors, nanoGPT's ckpt.pt, or a Llama's
+    .gguf. Without an input it reads windows of the packaged text; verdicts need eight sequences.
 
     Example: translimit diagnose --demo
     """
@@ -59,6 +59,8 @@ class DiagnoseCommand(ProgramOptions):
         tyro.conf.arg(metavar="FOLDER", help_behavior_hint=""),
     ] = ()
     """An earlier checkpoint, named by its step as in step-100; once for every one."""
+    outliers: Flag = False
+    """Name outlying tokens and coordinates, and print the table without them."""
     demo: Flag = False
     """Diagnose the embedded byte model."""
     yes: Flag = False

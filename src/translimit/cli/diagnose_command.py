@@ -33,7 +33,8 @@ def do_diagnose(command: DiagnoseCommand) -> None:
         from translimit.diagnose import diagnose, read_checkpoint
 
         checkpoint = read_checkpoint(model)
-        given = _inputs(command, checkpoint, model if model.is_dir() else model.parent)
+        whole = model.is_dir() or model.suffix == ".gguf"  # that holds its own tokenizer
+        given = _inputs(command, checkpoint, model if whole else model.parent)
         found = diagnose(
             checkpoint,
             given,
@@ -113,13 +114,24 @@ def _more(
     command: DiagnoseCommand, checkpoint: Checkpoint, given: Any, progress: Progress | None
 ) -> dict[str, tuple[Json, str]]:
     """What else is asked for, as data and in words."""
-    from translimit.diagnose import Inputs, as_inputs, changes, read_checkpoint, series, skip
+    from translimit.diagnose import (
+        Inputs,
+        as_inputs,
+        changes,
+        find_outliers,
+        read_checkpoint,
+        series,
+        skip,
+    )
 
     rows = given.rows if isinstance(given, Inputs) else as_inputs(given, checkpoint).rows
     more: dict[str, tuple[Json, str]] = {}
     if command.against is not None:
         found = changes(read_checkpoint(command.against), checkpoint, rows, progress=progress)
         more["against"] = (found.to_json(), f"against {command.against}\n{found}")
+    if command.outliers:
+        outlying = find_outliers(checkpoint, rows)
+        more["outliers"] = (outlying.to_json(), f"outliers\n{outlying}")
     if command.skip is not None:
         ranked = skip(checkpoint, rows, command.skip, progress=progress)
         plain: list[Json] = [one.to_json() for one in ranked]

@@ -38,6 +38,8 @@ from .nulls import DrawnNetwork as DrawnNetwork
 from .nulls import Null as Null
 from .nulls import redrawn as redrawn
 from .nulls import second_moments as second_moments
+from .outliers import Outliers as Outliers
+from .outliers import find_outliers as find_outliers
 from .packaged import packaged_checkpoint as packaged_checkpoint
 from .packaged import reaction_rows as reaction_rows
 from .passing import Passed as Passed

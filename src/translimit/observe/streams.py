@@ -139,7 +139,10 @@ def median_ratio(
 def outliers(
     tokens: Float[AnyArray, "tokens dim"], times: float = 10.0
 ) -> tuple[list[int], list[int]]:
-    """Tokens above so many median norms, and entries above so many times the rms entry.
+    """Tokens above so many medians of the squared norm, and entries above so many rms entries.
+
+    Eight of 256 tokens with five times the norm hold 0.45 of the sum of squares, the largest 0.06:
+    their squares are 25 medians, where a threshold on the largest share sees nothing.
 
     Args:
         tokens: the stream of one sequence.
@@ -149,8 +152,8 @@ def outliers(
         Numbers of the tokens, and of the coordinates in which any token exceeds it.
     """
     xp = namespace(tokens)
-    norms = xp.sqrt((tokens**2).sum(axis=-1))
-    large = norms > times * xp.median(norms)
+    squares = (tokens**2).sum(axis=-1)
+    large = squares > times * xp.median(squares)
     entries = (abs(tokens) > times * xp.sqrt((tokens**2).mean())).any(axis=-2)
     return [int(i) for i in xp.where(large)[0]], [int(i) for i in xp.where(entries)[0]]
 

@@ -53,7 +53,7 @@ class Path(ex.Arrays):
 
     overlap: Annotated[Float[np.ndarray, "step sequence"], "overlap after the last layer"]
     loss: Annotated[Float[np.ndarray, "step sequence"], "loss in nats"]
-    entropy: Annotated[Float[np.ndarray, step], "entropy of attention, second layer"]
+    entropy: Annotated[Float[np.ndarray, " step"], "entropy of attention, second layer"]
     predicted: Annotated[float, "overlap of the start by the recursion"]
     drawn: Annotated[Float[np.ndarray, " network"], "overlap of networks drawn as the start"]
     entry: Annotated[float, "overlap of the tokens that enter at the start"]
