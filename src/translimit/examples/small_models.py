@@ -7,6 +7,8 @@ A factory takes one `Trial` and returns the model of its size, from its seed, at
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch.optim.optimizer import ParamsT
@@ -21,9 +23,10 @@ TOKENS = 16
 TEXT = np.asarray(data.byte_text(TOKENS).ids)
 
 
-def batch(step: int, windows: int = 16) -> dict[str, torch.Tensor]:
-    """Windows of English prose, the same for the same step and at every size."""
-    starts = np.random.default_rng(step).integers(0, len(TEXT) - TOKENS, windows)
+def batch(step: int, windows: int = 16, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Windows of English prose, the same for the same step and seed, at every size and rate."""
+    draw = np.random.default_rng(step + 1_000_003 * seed)
+    starts = draw.integers(0, len(TEXT) - TOKENS, windows)
     ids = torch.tensor(np.stack([TEXT[start : start + TOKENS] for start in starts]).astype(int))
     return {"input_ids": ids, "labels": ids}
 
@@ -46,9 +49,13 @@ def finished(
         embedding.normal_()  # tokens of unit size: the branches do not drown them
         model.lm_head.weight.zero_()  # so that the output's first change is the readout's
     optimizer = optimizer_of(groups, trial.rate)
-    # A coordinate check repeats few tokens, fewer than the model is wide.
     return TorchModel(
-        model=model, optimizer=optimizer, batch=batch, repeated=batch(0, 2), rules=made
+        model=model,
+        optimizer=optimizer,
+        batch=functools.partial(batch, seed=trial.seed),  # a seed has its own order of batches
+        probe=[batch(step) for step in range(4)],
+        repeated=batch(0, 2),  # a coordinate check repeats few tokens, fewer than a model is wide
+        rules=made,
     )
 
 
