@@ -1,5 +1,7 @@
 """The shipped ledger of horizons, from runs of `horizons/ledger` and `horizons/ledger-text`.
 
+`:::: horizons` on a page becomes its table.
+
 `python docs/hooks/horizons.py RUN...` writes `src/translimit/scaling/horizons.json`: the records of
 all cells that are whole, and of every run its digest, version and command. Records of the same cell
 in an older file are replaced, all else is kept.
@@ -65,6 +67,33 @@ def ledger_of(runs: list[Path], before: dict[str, Any]) -> dict[str, Any]:
         "runs": [origins[digest] for digest in sorted(used)],
         "horizons": [told[key] for key in sorted(told)],
     }
+
+
+def table() -> str:
+    """The records that ship, with the commands of their runs."""
+    document = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    rows = [
+        "| data | optimiser | axis | schedule | steps | epochs | seeds | drift (decades) | "
+        "regret (nats) | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in document["horizons"]:
+        drift = f"{one['optimum_drift']:+.2f} ± {one['optimum_drift_error']:.2f}"
+        regret = f"{one['regret']:+.2f} ± {one['regret_error']:.2f}"
+        told = (
+            *(one["data"], one["optimizer"], f"{one['axis']} x{one['multiple']:g}"),
+            *(one["schedule"], str(one["steps"]), f"{one['epochs']:.2g}", str(one["seeds"])),
+            *(drift.replace("-", "\N{MINUS SIGN}"), regret.replace("-", "\N{MINUS SIGN}")),
+            one["verdict"],
+        )
+        rows.append(f"| {' | '.join(told)} |")
+    commands = [one["command"] for one in document["runs"]]
+    return "\n".join([*rows, "", "```sh", *commands, "```"])
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Expand the tables of a page (an event of MkDocs)."""
+    return re.sub(r"^:::: horizons$", lambda _: table(), markdown, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_regret_has_no_error_of_reading_on_a_parabola(own, base):
     logs = [np.tile(3 * (GRID - place) ** 2, (6, 1)) for place in (base, own)]
     found = sweep(*logs)
     assert found.regret(4).value == pytest.approx(3 * (own - base) ** 2, abs=1e-9)
-    assert found.drift(4).value == pytest.approx(own - base, abs=1e-9)
+    assert found.optimum_drift_at(4).value == pytest.approx(own - base, abs=1e-9)
     assert found.curvature(4) == pytest.approx(6, abs=1e-9)
     assert found.regret(4).stderr == pytest.approx(0, abs=1e-9)
 
@@ -46,7 +46,7 @@ def test_joint_errors_are_smaller_where_seeds_move_both_sizes():
     common, own = rng.normal(0, 0.1, (12, 1)), rng.normal(0, 0.03, (2, 12, 1))
     grid = np.arange(-3.0, -0.4, 0.3)
     logs = 1.5 * (grid + 1.7 - common - own) ** 2
-    drift = sweep(*logs, grid=grid).drift(4)
+    drift = sweep(*logs, grid=grid).optimum_drift_at(4)
     expected = np.hypot(*own.std(axis=1, ddof=1)[:, 0]) / 12**0.5
     assert drift.stderr == pytest.approx(expected, rel=0.4)
     assert drift.stderr < 0.5 * common.std(ddof=1) / 12**0.5
@@ -79,15 +79,15 @@ def test_few_seeds_decide_nothing():
         assert planted(-0.8, 4.0, seeds=seeds).verdict() is Verdict.underpowered
     one = planted(-0.02, 4.0, seeds=1)
     assert np.isinf(one.regret(4).stderr)
-    assert np.isinf(one.drift(4).stderr)
+    assert np.isinf(one.optimum_drift_at(4).stderr)
 
 
 def test_an_optimum_beyond_the_grid_refutes_where_it_must():
     """The target's optimum lies below the grid: it moved by at least so much, at such a price."""
     found = planted(-2.0, 4.0)
-    assert found.drift_bound(4) == "at most"
+    assert found.optimum_drift_bound_at(4) == "at most"
     assert found.verdict() is Verdict.refuted
-    assert np.isnan(found.drift(4).stderr)
+    assert np.isnan(found.optimum_drift_at(4).stderr)
     assert found.regret(4).value > 1
 
 

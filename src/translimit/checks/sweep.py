@@ -50,8 +50,8 @@ class SizeRow(TypedDict):
     log10_optimum: float
     stderr: float
     bound: str
-    drift: float
-    drift_stderr: float
+    optimum_drift: float
+    optimum_drift_stderr: float
     regret: float
     regret_stderr: float
     curvature: float
@@ -163,7 +163,7 @@ class TransferSweep:
         """What the optimum of a size is: "at most" or "at least" at an end of the grid, else ""."""
         return BOUNDS[int(self._whole.edge[self.sizes.index(size)])]
 
-    def drift(self, size: int) -> Estimate:
+    def optimum_drift_at(self, size: int) -> Estimate:
         """log10 optimum of a size minus that of the smallest, in decades, with its joint error.
 
         The error is NaN where an optimum is a bound, infinite with one seed.
@@ -175,7 +175,7 @@ class TransferSweep:
         inside = self._whole.edge[0] == self._whole.edge[place] == 0
         return Estimate(value, error if inside else np.nan, self.seeds)
 
-    def drift_bound(self, size: int) -> str | None:
+    def optimum_drift_bound_at(self, size: int) -> str | None:
         """What a drift is: "at most" or "at least" the value, that itself (""), or unknown."""
         first, last = int(self._whole.edge[0]), int(self._whole.edge[self.sizes.index(size)])
         if first and first == last:
@@ -225,7 +225,7 @@ class TransferSweep:
             regret_tol: of the regret, in nats.
         """
         size = self.sizes[-1] if size is None else size
-        drift, regret = self.drift(size), self.regret(size)
+        drift, regret = self.optimum_drift_at(size), self.regret(size)
         if self.seeds < ENOUGH_SEEDS:
             return Verdict.underpowered
         gap, error = abs(drift.value), drift.stderr
@@ -251,7 +251,7 @@ class TransferSweep:
         """
         told = []
         for size in self.sizes[1:]:
-            drift, regret = self.drift(size), self.regret(size)
+            drift, regret = self.optimum_drift_at(size), self.regret(size)
             if not np.isfinite(drift.stderr):
                 continue
             told.append(
@@ -276,13 +276,13 @@ class TransferSweep:
 
     def _bound_exceeds(self, size: int, tol: float) -> bool:
         """Whether a drift that is a bound is known to be larger than its tolerance."""
-        value, bound = self.drift(size).value, self.drift_bound(size)
+        value, bound = self.optimum_drift_at(size).value, self.optimum_drift_bound_at(size)
         return (bound == "at least" and value > tol) or (bound == "at most" and value < -tol)
 
     @property
     def optimum_drift_bound(self) -> str | None:
-        """What the drift of the largest size is; see `drift_bound`."""
-        return self.drift_bound(self.sizes[-1])
+        """What the drift of the largest size is; see `optimum_drift_bound_at`."""
+        return self.optimum_drift_bound_at(self.sizes[-1])
 
     def optimum_drift_in_words(self) -> str:
         """The drift with its error, or the bound that is known of it."""
@@ -293,8 +293,8 @@ class TransferSweep:
 
     @property
     def optimum_drift(self) -> Estimate:
-        """The drift of the largest size; see `drift`."""
-        return self.drift(self.sizes[-1])
+        """The drift of the largest size; see `optimum_drift_at`."""
+        return self.optimum_drift_at(self.sizes[-1])
 
     def loss_at_base_rate(self, size: int) -> Estimate:
         """Loss of a size at the optimum of the smallest one, on the line between grid points."""
@@ -345,15 +345,19 @@ class TransferSweep:
         rows: list[SizeRow] = []
         for size in self.sizes:
             best, lowest = self.optimum(size), self.loss_at_optimum(size)
-            base, drift, regret = self.loss_at_base_rate(size), self.drift(size), self.regret(size)
+            base, drift, regret = (
+                self.loss_at_base_rate(size),
+                self.optimum_drift_at(size),
+                self.regret(size),
+            )
             rows.append(
                 {
                     "size": size,
                     "log10_optimum": best.value,
                     "stderr": best.stderr,
                     "bound": self.bound(size),
-                    "drift": drift.value,
-                    "drift_stderr": drift.stderr,
+                    "optimum_drift": drift.value,
+                    "optimum_drift_stderr": drift.stderr,
                     "regret": regret.value,
                     "regret_stderr": regret.stderr,
                     "curvature": self.curvature(size),

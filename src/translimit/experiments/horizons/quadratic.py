@@ -35,11 +35,11 @@ _RESOLUTION = 1e-5
 
 
 def _slope(found: ex.Found[Config], at: Spectrum) -> Estimate:
-    """Between the last two horizons."""
+    """Between the last two horizons; its error is what it changes from the two before."""
     told = found(OPTIMA, at)
-    decades = math.log10(told.horizon[-1] / told.horizon[-2])
-    error = 2 * _RESOLUTION / decades
-    return Estimate(float(told.optimum[-1] - told.optimum[-2]) / decades, 0.0, 1, error)
+    slopes = np.diff(told.optimum) / np.diff(np.log10(told.horizon))
+    error = _RESOLUTION if len(slopes) == 1 else abs(float(slopes[-1] - slopes[-2]))
+    return Estimate(float(slopes[-1]), 0.0, 1, max(error, _RESOLUTION))
 
 
 def _ratio(found: ex.Found[Config], at: Grown, what: Literal["drift", "regret"]) -> Estimate:

@@ -187,7 +187,7 @@ def rows(found: Found) -> Iterator[figures.Row]:
     config = found.config
     for entry, told in found.once(sweeps).items():
         for multiple, size in zip(config.multiples, told.sizes, strict=True):
-            best, drift, regret = told.optimum(size), told.drift(size), told.regret(size)
+            best, drift, regret = told.optimum(size), told.optimum_drift_at(size), told.regret(size)
             first = multiple == 1
             yield (
                 f"{OPTIMIZER_LABELS[entry.optimizer]}, {AXIS_LABELS[entry.axis]}",
@@ -248,6 +248,10 @@ def _valley_rows(found: Found) -> Iterator[figures.Row]:
                 yield where, f"{multiple}x", rate, float(mean), float(error)
 
 
+def _panels(config: Ledger) -> int:
+    return len({(entry.optimizer, entry.axis) for entry in config.entries()})
+
+
 BEST_RATES = ex.Figure(
     name="best-rates",
     title="Best rate against the number of updates",
@@ -261,11 +265,7 @@ BEST_RATES = ex.Figure(
     xlabel="updates",
     ylabel="log10 of the best rate",
     log="x",
-    across=2,
-    size=lambda config: (
-        9.0,
-        3.6 * -(-len({(e.optimizer, e.axis) for e in config.entries()}) // 2),
-    ),
+    size=lambda config: (5.0 * _panels(config), 4.0),
 )
 REGRETS = ex.Figure(
     name="regrets",
@@ -283,11 +283,7 @@ REGRETS = ex.Figure(
     xlabel="updates",
     ylabel="nats",
     log="x",
-    across=2,
-    size=lambda config: (
-        9.0,
-        3.6 * -(-len({(e.optimizer, e.axis) for e in config.entries()}) // 2),
-    ),
+    size=lambda config: (5.0 * _panels(config), 4.0),
 )
 VALLEYS = ex.Figure(
     name="valleys",
