@@ -78,7 +78,7 @@ def factory(trial: Trial) -> TorchModel:
 # Figure: four panels against the head dimension: change of the hidden layer, what keys learned, what
 # scores learned, and change of the output; the fitted slopes follow the dashed promises.
 base, sizes = Size(head_dim=8, heads=4, layers=2), (8, 16, 32, 64)
-options = {"base": base, "rate": 0.01, "seeds": 3, "steps": (1, 5)}
+options = {"base": base, "rate": 0.01, "steps": (1, 5)}
 shown = ("hidden_change", "learned_key_change", "learned_score_change", "output_change")
 
 
@@ -98,7 +98,7 @@ def panels(check):
 
 check = coordinate_check(factory, "head_dim", sizes, **options)
 panels(check)
-print("verdict:", check.overall())
+print(check.in_words())
 print("findings:", list(check.findings))
 
 # %% [markdown]
@@ -121,7 +121,7 @@ def spoiled(trial: Trial) -> TorchModel:
 
 wrong = coordinate_check(spoiled, "head_dim", (8, 16, 32), **options)
 panels(wrong)
-print("verdict:", wrong.overall())
+print(wrong.in_words())
 for sentence in [*wrong.lint(), *wrong.refuted()]:
     print("-", sentence)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
+from copy import copy
 from typing import Any, TypeVar, cast
 
 from translimit.core import TorchTensor
@@ -21,7 +22,7 @@ def examples_of(batch: object) -> int:
     if isinstance(batch, torch.Tensor):
         return batch.shape[0] if batch.ndim else 0
     parts: list[Any] = []
-    if isinstance(batch, Mapping):
+    if isinstance(batch, MutableMapping):
         parts = list(batch.values())
     elif isinstance(batch, tuple | list):
         parts = list(batch)
@@ -41,9 +42,10 @@ def first_examples(batch: Batch, count: int) -> Batch:
     parts: Any = batch
     if isinstance(batch, torch.Tensor):
         parts = cast("TorchTensor", batch)[:count]
-    elif isinstance(batch, Mapping):
-        make: Any = type(batch)
-        parts = make({name: first_examples(one, count) for name, one in parts.items()})
+    elif isinstance(batch, MutableMapping):
+        parts = copy(batch)
+        for name, one in batch.items():
+            parts[name] = first_examples(one, count)
     elif isinstance(batch, tuple | list):
         inside = [first_examples(one, count) for one in parts]
         parts = getattr(batch, "_make", type(batch))(inside)  # of a named tuple, or a plain one

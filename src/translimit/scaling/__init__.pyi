@@ -23,6 +23,10 @@ from .horizons import shipped_horizons as shipped_horizons
 from .horizons import verified_horizons as verified_horizons
 from .limit import limit_parameterization as limit_parameterization
 from .live_start import require_live_start as require_live_start
+from .low_rank import LatentRules as LatentRules
+from .low_rank import LoraRules as LoraRules
+from .low_rank import latent_rules as latent_rules
+from .low_rank import lora_rules as lora_rules
 from .moves import moved as moved
 from .paper import paper_parameterization as paper_parameterization
 from .parameterizations import OPTIMIZERS as OPTIMIZERS
