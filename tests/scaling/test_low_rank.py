@@ -165,14 +165,14 @@ def test_refusals_and_remarks():
     with pytest.raises(ArgumentError, match=r"rank: got \(0, 4\); pass two numbers"):
         lora_rules((0, 4), optimizer="adamw")
     with pytest.raises(ArgumentError, match="factor: got"):
-        lora_rules((2, 4), optimizer="adamw", factor="a")
+        lora_rules((2, 4), optimizer="adamw", factor="a")  # pyright: ignore
     target = Size(head_dim=16, heads=4, layers=2)
     with pytest.raises(UnsupportedModuleError, match="one latent makes keys and values"):
         latent_rules(asked("adamw", target, alpha_A=0.5), (4, 4), "key_value")
     with pytest.raises(UnsupportedModuleError, match="a multiplier of its own"):
         latent_rules(asked("adamw", style="single_lr"), (4, 4))
     with pytest.raises(ArgumentError, match="part: got"):
-        latent_rules(asked("adamw"), (4, 4), "value")
+        latent_rules(asked("adamw"), (4, 4), "value")  # pyright: ignore
     wide = lora_rules((2, 4), optimizer="adamw", fan_in=(8, 16), fan_out=(8, 16))
     assert (wide.a.lr, wide.b.lr, wide.a.eps, wide.b.eps) == (0.5, 1, 0.5, 0.25)
     assert math.isclose(wide.a.init, 2**-0.5)

@@ -229,8 +229,9 @@ class TorchModel(Record, Generic[Batch]):
     def unread(self) -> list[tuple[str, str, str]]:
         """What is set and does nothing: role, parameter, and a sentence for people.
 
-        The loss on the batch must change with every score scale, and in folded style, along the
-        depth, with the size of what carries the factor of the branches.
+        What attention modules give must change with every score scale (a loss may not: in a deep
+        network one of many small branches is below its last digit), and the output, in folded
+        style along the depth, with the size of what carries the factor of the branches.
         """
         from translimit.scaling.adapters import (
             Match,
@@ -249,14 +250,26 @@ class TorchModel(Record, Generic[Batch]):
                 if told:
                     scales[f"{name}.{inner}" if inner else name] = module, told[0]
 
-        def run(model: nn.Module) -> Tensor:
-            return self._training.loss(batch)
+        places = self.found_places
+        ends = [*places.blocks[-1:], *filter(None, [places.readout])]
+
+        def run(names: Sequence[str]) -> list[object]:
+            seen: list[object] = []
+            hooks = [
+                modules[name].register_forward_hook(lambda module, given, out: seen.append(out))
+                for name in names
+            ]
+            try:
+                return [self._training.loss(batch), *seen]
+            finally:
+                for hook in hooks:
+                    hook.remove()
 
         said = []
-        if idle := unread_scales(self.model, scales, run):
+        if idle := unread_scales(self.model, scales, lambda model: run((*ends, *scales))):
             more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
             what = f"the score scale {idle[0]}{more} is set and not read"
-            said.append(("scores", idle[0], f"{what}: the loss does not change with it"))
+            said.append(("scores", idle[0], f"{what}: nothing changes with it"))
         if self.rules is None or self.rules.question.style != "folded":
             return said
         parameters = dict(self.model.named_parameters())
@@ -269,7 +282,7 @@ class TorchModel(Record, Generic[Batch]):
         folded = folded_parameters(found, known, self.rules)
         offset = self._gain_offset()
         offsets = {name: offset for name, one in found.items() if one.role.is_gain}
-        for template in undone_factors(self.model, folded, run, offsets):
+        for template in undone_factors(self.model, folded, lambda model: run(ends), offsets):
             role = found[folded[template][0]].role.value
             said.append(
                 (
