@@ -13,13 +13,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int, PyTree, Shaped
+from jaxtyping import Float, Int
 
 import translimit.experiments as ex
 from translimit import checks, core, data
@@ -28,6 +25,9 @@ from translimit.describe import Size
 from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_figure
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive
 from translimit.scaling import rules
+
+if TYPE_CHECKING:
+    from translimit.core import AnyArray
 
 Axis = Literal["width", "experts"]
 Quantity = Literal["router", "expert"]
@@ -110,19 +110,24 @@ class Learned(ex.Arrays):
         return self.router if quantity == "router" else self.expert
 
 
-def norm(x: Float[Array, "*any dim"]) -> Float[Array, "*any dim"]:
+def norm(x: Float[AnyArray, "*any dim"]) -> Float[AnyArray, "*any dim"]:
     """The RMS norm without a gain."""
+    import jax.numpy as jnp
+
     return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-12)
 
 
 def mixture(
-    x: Float[Array, "*any dim"],
-    router: Float[Array, "dim experts"],
-    into: Float[Array, "experts dim hidden"],
-    out: Float[Array, "experts hidden dim"],
+    x: Float[AnyArray, "*any dim"],
+    router: Float[AnyArray, "dim experts"],
+    into: Float[AnyArray, "experts dim hidden"],
+    out: Float[AnyArray, "experts hidden dim"],
     active: int,
-) -> Float[Array, "*any dim"]:
+) -> Float[AnyArray, "*any dim"]:
     """What the active experts add; their gates are the softmax of their logits."""
+    import jax
+    import jax.numpy as jnp
+
     logits = x @ router
     top, chosen = jax.lax.top_k(logits, active)
     gates = jnp.sum(
@@ -132,36 +137,24 @@ def mixture(
     return jnp.einsum("...em,emd,...e->...d", hidden, out, gates)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "active", "steps", "first"))
-def changes(
-    keys: PyTree,
-    inits: dict[str, Float[Array, ""]],
-    rates: dict[str, Float[Array, ""]],
-    images: Float[Array, "images tokens pixels"],
-    labels: Int[Array, " images"],
-    *,
-    size: Size,
-    active: int,
-    steps: int,
-    first: int,
-) -> tuple[Float[Array, " seed"], Float[Array, " seed"]]:
-    """What router and experts of the first block learned, for every key.
+@functools.cache
+def _program(size: Size, active: int, steps: int, first: int) -> Callable[..., Any]:
+    """Compiled: from keys, starts, rates, images and labels to what router and experts learn.
 
     Args:
-        keys: of the seeds.
-        inits: starts of router, experts and their outputs, over those of the base.
-        rates: of all parameters.
-        images: in tokens.
-        labels: of the images.
         size: of the network.
         active: experts of a token.
         steps: updates of Adam.
         first: width of the base.
     """
+    import jax
+    import jax.numpy as jnp
+    import optax
+
     width, experts = size.width, size.experts or 1
 
-    def one(key: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        def draw(name: str, *shape: int, std: float) -> Shaped[Array, ...]:
+    def one(key: Any, inits: Any, rates: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        def draw(name: str, *shape: int, std: float) -> Any:
             return std * inits[name] * jax.random.normal(core.named_key(key, name), shape)
 
         start = {
@@ -172,25 +165,20 @@ def changes(
             "readout": jnp.zeros((width, CLASSES)),
         }
 
-        def loss(parameters: dict[str, Shaped[Array, ...]]) -> Float[Array, ""]:
+        def loss(parameters: Any) -> Any:
             h = images @ parameters["embedding"]
             for block in range(2):
-                h = h + mixture(
-                    norm(h),
-                    parameters["router"][block],
-                    parameters["into"][block],
-                    parameters["out"][block],
-                    active,
-                )
+                maps = [parameters[name][block] for name in ("router", "into", "out")]
+                h = h + mixture(norm(h), maps[0], maps[1], maps[2], active)
             logits = norm(h).mean(axis=1) @ parameters["readout"] * (first / width)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         adam = optax.scale_by_adam(0.9, 0.95, eps=1e-12)
 
-        def update(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], None]:
+        def update(carry: Any, _: None) -> tuple[Any, None]:
             parameters, state = carry
             directions, state = adam.update(jax.grad(loss)(parameters), state)
-            moves: dict[str, Array] = jax.tree.map(jnp.multiply, rates, directions)
+            moves = jax.tree.map(jnp.multiply, rates, directions)
             return (jax.tree.map(jnp.subtract, parameters, moves), state), None
 
         (end, _), _ = jax.lax.scan(update, (start, adam.init(start)), None, length=steps)
@@ -199,11 +187,14 @@ def changes(
         expert = jnp.einsum("...d,edm->...em", x, end["into"][0] - start["into"][0])
         return jnp.sqrt(jnp.mean(router**2)), jnp.sqrt(jnp.mean(expert**2))
 
-    return jax.vmap(one)(keys)
+    return jax.jit(jax.vmap(one, in_axes=(0, None, None, None, None)))
 
 
 def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
     """Networks of all sizes of an axis after some updates."""
+    import jax
+    import jax.numpy as jnp
+
     digits = data.load_digits()
     pixels = digits.images[: config.images] / 16
     pixels = (pixels - pixels.mean()) / pixels.std()
@@ -220,19 +211,9 @@ def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
         rates = {name: config.rate * made.role(role).lr for name, role in roles.items()}
         rates["router"] *= (size.width / base.width) ** (1 - CASES[at.case])
         inits = {name: made.role(role).init for name, role in roles.items() if name != "readout"}
-        rows.append(
-            changes(
-                starts,
-                jax.tree.map(jnp.float32, inits),
-                jax.tree.map(jnp.float32, rates),
-                jnp.asarray(tokens, jnp.float32),
-                labels,
-                size=size,
-                active=config.active,
-                steps=config.steps,
-                first=base.width,
-            )
-        )
+        program = _program(size, config.active, config.steps, base.width)
+        numbers = (jax.tree.map(jnp.float32, inits), jax.tree.map(jnp.float32, rates))
+        rows.append(program(starts, *numbers, jnp.asarray(tokens, jnp.float32), labels))
     router, expert = (np.array([row[part] for row in rows]) for part in range(2))
     return Learned(size=np.array(sizes), router=router, expert=expert)
 
