@@ -37,10 +37,14 @@ from translimit.scaling import Horizon
 
 #: What an optimum at the lower end of the grid, within it, and at its upper end gives.
 BOUNDS = {-1: "at most", 0: "", 1: "at least"}
-#: Decades of drift, and nats of loss, within which a rate transfers.
-DRIFT_TOLERANCE, REGRET_TOLERANCE = 0.15, 0.05
-#: Seeds below which nothing is decided, and the part of the resamples that may lack an optimum.
-ENOUGH_SEEDS, CENSORED = 6, 0.05
+#: Decades of drift within which a rate transfers.
+DRIFT_TOLERANCE = 0.15
+#: Nats of loss within which a rate transfers.
+REGRET_TOLERANCE = 0.05
+#: Seeds below which nothing is decided.
+ENOUGH_SEEDS = 6
+#: The part of the resamples that may lack an optimum.
+CENSORED = 0.05
 
 
 class SizeRow(TypedDict):
