@@ -40,7 +40,7 @@ class Config(CheckedConfig):
     """
 
     steps: Annotated[tuple[Annotated[int, Within(0)], ...], Increasing()] = (
-        *(0, 1, 3, 6, 10, 18, 30, 60, 100, 250),
+        *(0, 1, 3, 6, 10, 18, 30, 60, 100, 250, 450),
     )
     seeds: Count = 1
     sequences: Two = 16
@@ -104,7 +104,7 @@ RUN = ex.Part(
     compute,
     grid=lambda c: tuple(range(c.seeds)),
     cost=lambda c, seed: ex.Cost(
-        25.0 + 0.25 * c.steps[-1] + 0.03 * c.sequences * (len(c.steps) + c.draws)
+        15.0 + 0.18 * c.steps[-1] + 0.03 * c.sequences * (len(c.steps) + c.draws)
     ),
 )
 
