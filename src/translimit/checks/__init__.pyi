@@ -30,10 +30,10 @@ from .sweep import CENSORED as CENSORED
 from .sweep import DRIFT_TOLERANCE as DRIFT_TOLERANCE
 from .sweep import ENOUGH_SEEDS as ENOUGH_SEEDS
 from .sweep import REGRET_TOLERANCE as REGRET_TOLERANCE
-from .sweep import SizeRow as SizeRow
-from .sweep import SweepRecord as SweepRecord
 from .sweep import TransferSweep as TransferSweep
 from .sweep import require_rates as require_rates
+from .sweep_record import SizeRow as SizeRow
+from .sweep_record import SweepRecord as SweepRecord
 from .sweeping import SweepPlan as SweepPlan
 from .sweeping import horizon_sweeps as horizon_sweeps
 from .sweeping import shifted_grids as shifted_grids

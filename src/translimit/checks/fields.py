@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def detached(value: Any) -> Any:
+def detached(value: object) -> object:
     """A copy of a tensor without its graph; whatever else a module takes or gives, as it is."""
-    return value.detach().clone() if hasattr(value, "detach") else value
+    import torch
+
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
 def same(one: Tensor, other: object) -> bool:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from translimit.checks.promises import AxisName
 from translimit.checks.schedules import ScheduleName
+from translimit.checks.sweep_record import SizeRow, SweepRecord
 from translimit.checks.valleys import (
     Valleys,
     bootstrap_error,
@@ -45,45 +45,6 @@ REGRET_TOLERANCE = 0.05
 ENOUGH_SEEDS = 6
 #: The part of the resamples that may lack an optimum.
 CENSORED = 0.05
-
-
-class SizeRow(TypedDict):
-    """The optimum of one size, what the base's costs it, and the losses at both."""
-
-    size: int
-    log10_optimum: float
-    stderr: float
-    bound: str
-    optimum_drift: float
-    optimum_drift_stderr: float
-    regret: float
-    regret_stderr: float
-    curvature: float
-    censored: float
-    verdict: str
-    loss_at_optimum: float
-    loss_at_optimum_stderr: float
-    loss_at_base_rate: float
-    loss_at_base_rate_stderr: float
-    loss_one_step_above: float
-
-
-class SweepRecord(TypedDict):
-    """A transfer sweep as plain data."""
-
-    axis: str
-    steps: int
-    schedule: str
-    seeds: int
-    rates: list[float]
-    optimum_drift: float
-    optimum_drift_stderr: float
-    optimum_drift_in_words: str
-    verdict: str
-    sizes: list[SizeRow]
-    warnings: list[str]
-    losses: list[list[list[float]]]
-    cap: float
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, cast
 
 from translimit.checks.errors import FactoryError
 from translimit.checks.fields import alike, changes, detached, rms, same, stacked
@@ -276,8 +276,10 @@ class TorchRecorder(Generic[Batch]):
                 output: Tensor | tuple[Tensor, ...],
             ) -> None:
                 if inputs is not None:
-                    inputs[name] = detached(given[0] if given else next(iter(named.values())))
-                outputs[name] = detached(output[0] if isinstance(output, tuple) else output)
+                    first = given[0] if given else next(iter(named.values()))
+                    inputs[name] = cast("Tensor", detached(first))
+                told = output[0] if isinstance(output, tuple) else output
+                outputs[name] = cast("Tensor", detached(told))
 
             return keep
 

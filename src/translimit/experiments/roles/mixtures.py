@@ -153,8 +153,14 @@ def _program(size: Size, active: int, steps: int, first: int) -> Callable[..., A
 
     width, experts = size.width, size.experts or 1
 
-    def one(key: Any, inits: Any, rates: Any, images: Any, labels: Any) -> tuple[Any, Any]:
-        def draw(name: str, *shape: int, std: float) -> Any:
+    def one(
+        key: jax.Array,
+        inits: dict[str, jax.Array],
+        rates: dict[str, jax.Array],
+        images: jax.Array,
+        labels: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        def draw(name: str, *shape: int, std: float) -> jax.Array:
             return std * inits[name] * jax.random.normal(core.named_key(key, name), shape)
 
         start = {
@@ -165,7 +171,7 @@ def _program(size: Size, active: int, steps: int, first: int) -> Callable[..., A
             "readout": jnp.zeros((width, CLASSES)),
         }
 
-        def loss(parameters: Any) -> Any:
+        def loss(parameters: dict[str, jax.Array]) -> jax.Array:
             h = images @ parameters["embedding"]
             for block in range(2):
                 maps = [parameters[name][block] for name in ("router", "into", "out")]
@@ -225,11 +231,9 @@ def _cases(config: Config) -> list[At]:
 
 def _cost(config: Config, at: At) -> ex.Cost:
     """Compilation, and updates whose price grows with the entries of the experts."""
-    entries = sum(
-        size.width**2 * (size.experts or 1)
-        for size in (config.size(at.axis, value) for value in config.sizes(at.axis))
-    )
-    return ex.Cost(3.0 * len(config.sizes(at.axis)) + 2e-7 * entries * config.steps * config.seeds)
+    sizes = [config.size(at.axis, value) for value in config.sizes(at.axis)]
+    entries = sum(size.width**2 * (size.experts or 1) for size in sizes)
+    return ex.Cost(3.0 * len(sizes) + 2e-7 * entries * config.steps * config.seeds)
 
 
 LEARNED = ex.Part("{axis}-{case}", Learned, compute_learned, grid=_cases, cost=_cost)
@@ -262,11 +266,6 @@ def _along(axis: Axis) -> Callable[[Config, Learns], bool]:
 def _learned(config: Config) -> Sequence[Learns]:
     del config
     return [Learns(axis, quantity) for axis in ("width", "experts") for quantity in QUANTITIES]
-
-
-def _controls(config: Config) -> Sequence[str]:
-    del config
-    return list(BOUNDS)
 
 
 def _signed(found: ex.Found[Config], case: str) -> Estimate:
@@ -306,7 +305,7 @@ CONTROLS = ex.Claims(
     estimate=_signed,
     prediction=lambda found, case: -BOUNDS[case],
     tol=0.0,
-    over=_controls,
+    over=lambda config: list(BOUNDS),
     rivals=(ex.Rival("the factor of the router does not matter", 0.0),),
     one_sided=True,
     decided_by="standard",
