@@ -33,7 +33,7 @@ NOTHING = 1e-9
 
 
 def matched(
-    drawn: Float[Array, "families rows width"],
+    drawn: Float[Array, "families fields width"],
     turn: Float[Array, "fields rows"],
     basis: Stack,
     rank: Int[Array, ""],
@@ -60,7 +60,7 @@ def matched(
 
 
 def plain(
-    drawn: Float[Array, "families rows width"],
+    drawn: Float[Array, "families fields width"],
     turn: Float[Array, "fields rows"],
     known: Side,
     layer: Index,
