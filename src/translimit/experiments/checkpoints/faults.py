@@ -196,7 +196,7 @@ JUDGED = ex.Figure(
     x="place",
     layers=(
         figures.points("beyond", label="cells beyond their null"),
-        figures.points("wrong", label="wrong verdicts"),
+        figures.points("wrong", label="wrong verdicts", series=1),
     ),
     xlabel="what is planted, in the caption's order",
     ylabel="mean number",
