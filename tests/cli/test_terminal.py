@@ -88,7 +88,9 @@ def documents(text):
         ),
         "coordinates": (tables.coordinates_table([{"axis": text, "steps": [1], "rows": [row]}]), 3),
         "transfer": (
-            tables.transfer_table([{"axis": text, "parameterization": text, "sizes": [best]}]),
+            tables.transfer_table(
+                [{"axis": text, "parameterization": text, "steps": 1, "sizes": [best]}]
+            ),
             3,
         ),
     }

@@ -9,7 +9,7 @@ from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit.core import Verdict
 from translimit.experiments import get_experiment
-from translimit.experiments.roles import mixtures
+from translimit.experiments.roles import mixtures, routed_network
 
 TOY = replace(mixtures.Config(), widths=(16, 32, 64), experts=(4, 8, 16), seeds=6)
 
@@ -22,7 +22,7 @@ def test_a_mixture_weighs_its_active_experts_by_the_softmax_of_their_logits() ->
 
     x, router = draw(3, 4), draw(4, 5)
     into, out = draw(5, 4, 6), draw(5, 6, 4)
-    found = np.asarray(mixtures.mixture(x, router, into, out, 2))
+    found = np.asarray(routed_network.mixture(x, router, into, out, 2))
     for token, row in zip(np.asarray(x), found, strict=True):
         logits = token @ router
         first = np.argsort(logits)[-2:]

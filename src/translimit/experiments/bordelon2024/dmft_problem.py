@@ -22,7 +22,7 @@ class Problem(LearningProblem):
 
     def rank(self) -> int:
         """Directions of a field that compressed histories are expected to keep."""
-        return math.ceil(self.fields() * min(self.steps, 1.5 * math.sqrt(min(self.steps, 100))))
+        return self.fields() * min(self.steps, 16)
 
     def limit_seconds(self, *, cells: int | None = None) -> float:
         """Roughly what the limit needs on one core."""
@@ -57,7 +57,10 @@ class Problem(LearningProblem):
         if self.mlp != "none":
             neurons = self.neurons or max(4000, 8 * rank)
             doubles += 10 * layers * rank * neurons + 20 * fields * neurons
-        return PROCESS_BYTES + 1.4 * 8 * doubles
+        each = self.steps * layers * fields**2 // self.inputs * int(self.attention)
+        kept = 2 * (layers + 1) * min(history, 2048) ** 2
+        kept += each * min(2000, max(100, 10_000_000 // max(each, 1)))  # scores of heads
+        return PROCESS_BYTES + 8 * (1.3 * doubles + 2 * (self.populations + 1) * kept)
 
     def exact(self) -> bool:
         """Whether nothing is sampled."""

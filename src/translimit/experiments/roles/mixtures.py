@@ -10,24 +10,28 @@ Reference: documentation, "Scaling rules", roles beyond the dense block.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 import translimit.experiments as ex
 from translimit import checks, core, data
-from translimit.core import Estimate
+from translimit.core import ConfigError, Estimate
 from translimit.describe import Size
 from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_figure
-from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive
+from translimit.experiments.checked import (
+    CheckedConfig,
+    Count,
+    Entries,
+    IncreasingSizes,
+    Positive,
+    Within,
+)
+from translimit.experiments.roles.routed_network import PIXELS, learning_program
 from translimit.scaling import rules
-
-if TYPE_CHECKING:
-    from translimit.core import AnyArray
 
 Axis = Literal["width", "experts"]
 Quantity = Literal["router", "expert"]
@@ -38,7 +42,6 @@ SAID = {"router": "logits of the router", "expert": "pre-activations of the expe
 CASES = {"rules": 1.0, "without": 0.0, "twice": 2.0}
 #: What a control must exceed, in the direction in which it is wrong.
 BOUNDS = {"without": 0.4, "twice": 0.75}
-PIXELS, CLASSES = 16, 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Learns:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
@@ -76,8 +79,17 @@ class Config:
     active: Count = 2
     steps: Count = 5
     rate: Positive = 0.02
-    images: Count = 64
+    images: Annotated[int, Within(1, data.DIGITS)] = 64
     seeds: Count = 8
+
+    def __post_init__(self) -> None:
+        """Check the fields, and what holds between them."""
+        super().__post_init__()
+        if any(width % 4 for width in self.widths):
+            raise ConfigError("widths", f"got {self.widths}", "pass multiples of 4, for four heads")
+        if self.active > self.experts[0]:
+            remedy = f"pass at most the fewest experts, {self.experts[0]}"
+            raise ConfigError("active", f"got {self.active}", remedy)
 
     def sizes(self, axis: Axis) -> tuple[int, ...]:
         """The values of an axis."""
@@ -110,92 +122,6 @@ class Learned(ex.Arrays):
         return self.router if quantity == "router" else self.expert
 
 
-def norm(x: Float[AnyArray, "*any dim"]) -> Float[AnyArray, "*any dim"]:
-    """The RMS norm without a gain."""
-    import jax.numpy as jnp
-
-    return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-12)
-
-
-def mixture(
-    x: Float[AnyArray, "*any dim"],
-    router: Float[AnyArray, "dim experts"],
-    into: Float[AnyArray, "experts dim hidden"],
-    out: Float[AnyArray, "experts hidden dim"],
-    active: int,
-) -> Float[AnyArray, "*any dim"]:
-    """What the active experts add; their gates are the softmax of their logits."""
-    import jax
-    import jax.numpy as jnp
-
-    logits = x @ router
-    top, chosen = jax.lax.top_k(logits, active)
-    gates = jnp.sum(
-        jax.nn.softmax(top)[..., None] * jax.nn.one_hot(chosen, logits.shape[-1]), axis=-2
-    )
-    hidden = jax.nn.gelu(jnp.einsum("...d,edm->...em", x, into))
-    return jnp.einsum("...em,emd,...e->...d", hidden, out, gates)
-
-
-@functools.cache
-def _program(size: Size, active: int, steps: int, first: int) -> Callable[..., Any]:
-    """Compiled: from keys, starts, rates, images and labels to what router and experts learn.
-
-    Args:
-        size: of the network.
-        active: experts of a token.
-        steps: updates of Adam.
-        first: width of the base.
-    """
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    width, experts = size.width, size.experts or 1
-
-    def one(
-        key: jax.Array,
-        inits: dict[str, jax.Array],
-        rates: dict[str, jax.Array],
-        images: jax.Array,
-        labels: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
-        def draw(name: str, *shape: int, std: float) -> jax.Array:
-            return std * inits[name] * jax.random.normal(core.named_key(key, name), shape)
-
-        start = {
-            "embedding": draw("embedding", PIXELS, width, std=0.25),
-            "router": draw("router", 2, width, experts, std=first**-0.5),
-            "into": draw("into", 2, experts, width, width, std=first**-0.5),
-            "out": draw("out", 2, experts, width, width, std=first**-0.5),
-            "readout": jnp.zeros((width, CLASSES)),
-        }
-
-        def loss(parameters: dict[str, jax.Array]) -> jax.Array:
-            h = images @ parameters["embedding"]
-            for block in range(2):
-                maps = [parameters[name][block] for name in ("router", "into", "out")]
-                h = h + mixture(norm(h), maps[0], maps[1], maps[2], active)
-            logits = norm(h).mean(axis=1) @ parameters["readout"] * (first / width)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        adam = optax.scale_by_adam(0.9, 0.95, eps=1e-12)
-
-        def update(carry: Any, _: None) -> tuple[Any, None]:
-            parameters, state = carry
-            directions, state = adam.update(jax.grad(loss)(parameters), state)
-            moves = jax.tree.map(jnp.multiply, rates, directions)
-            return (jax.tree.map(jnp.subtract, parameters, moves), state), None
-
-        (end, _), _ = jax.lax.scan(update, (start, adam.init(start)), None, length=steps)
-        x = norm(images @ start["embedding"])
-        router = x @ (end["router"][0] - start["router"][0])
-        expert = jnp.einsum("...d,edm->...em", x, end["into"][0] - start["into"][0])
-        return jnp.sqrt(jnp.mean(router**2)), jnp.sqrt(jnp.mean(expert**2))
-
-    return jax.jit(jax.vmap(one, in_axes=(0, None, None, None, None)))
-
-
 def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
     """Networks of all sizes of an axis after some updates."""
     import jax
@@ -217,7 +143,7 @@ def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
         rates = {name: config.rate * made.role(role).lr for name, role in roles.items()}
         rates["router"] *= (size.width / base.width) ** (1 - CASES[at.case])
         inits = {name: made.role(role).init for name, role in roles.items() if name != "readout"}
-        program = _program(size, config.active, config.steps, base.width)
+        program = learning_program(size, config.active, config.steps, base.width)
         numbers = (jax.tree.map(jnp.float32, inits), jax.tree.map(jnp.float32, rates))
         rows.append(program(starts, *numbers, jnp.asarray(tokens, jnp.float32), labels))
     router, expert = (np.array([row[part] for row in rows]) for part in range(2))
