@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from translimit.core import Json, JsonObject, Progress
-    from translimit.diagnose import Checkpoint, Diagnosis, DiagnosisCost, Inputs
+    from translimit.diagnose import Checkpoint, Diagnosis, DiagnosisCost, Inputs, Section
 
 #: Seconds above which the cost is told, and above which it must be confirmed.
 TOLD, LONG = 20.0, 3600.0
@@ -48,13 +48,13 @@ def do_diagnose(command: DiagnoseCommand) -> None:
         more = _more(command, checkpoint, given, progress)
     document: JsonObject = {**found.to_json(), **{name: plain for name, (plain, _) in more.items()}}
     if command.out is not None:
-        _write(command.out, found, document)
+        _write(command.out, found, [section for _, section in more.values()], document)
     if command.json:
         print_json(document)
         return
     say(found)
-    for _, told in more.values():
-        say(f"\n{told}")
+    for _, section in more.values():
+        say(f"\n{section.title}\n{section.text}")
     if command.out is not None:
         say(f"page: {command.out / 'diagnosis.html'}")
 
@@ -112,10 +112,11 @@ def _announce(command: DiagnoseCommand, cost: DiagnosisCost) -> None:
 
 def _more(
     command: DiagnoseCommand, checkpoint: Checkpoint, given: Any, progress: Progress | None
-) -> dict[str, tuple[Json, str]]:
-    """What else is asked for, as data and in words."""
+) -> dict[str, tuple[Json, Section]]:
+    """What else is asked for, as data and as a section of the page."""
     from translimit.diagnose import (
         Inputs,
+        Section,
         as_inputs,
         changes,
         find_outliers,
@@ -125,22 +126,27 @@ def _more(
     )
 
     rows = given.rows if isinstance(given, Inputs) else as_inputs(given, checkpoint).rows
-    more: dict[str, tuple[Json, str]] = {}
+    more: dict[str, tuple[Json, Section]] = {}
     if command.against is not None:
         found = changes(read_checkpoint(command.against), checkpoint, rows, progress=progress)
-        more["against"] = (found.to_json(), f"against {command.against}\n{found}")
+        more["against"] = (
+            found.to_json(),
+            Section(f"Against {command.against}", str(found)),
+        )
     if command.outliers:
         outlying = find_outliers(checkpoint, rows)
-        more["outliers"] = (outlying.to_json(), f"outliers\n{outlying}")
+        more["outliers"] = (outlying.to_json(), Section("Outliers", str(outlying)))
     if command.skip is not None:
         ranked = skip(checkpoint, rows, command.skip, progress=progress)
         plain: list[Json] = [one.to_json() for one in ranked]
-        more["skip"] = (plain, "\n".join(f"without {one}" for one in ranked))
+        told = "\n".join(f"without {one}" for one in ranked)
+        more["skip"] = (plain, Section(f"What is lost without single {command.skip}", told))
     if command.checkpoints:
         steps = {_step(one): read_checkpoint(one) for one in command.checkpoints}
         last = max(steps) + 1 if command.model is None else _step(command.model, max(steps) + 1)
         along = series({**steps, last: checkpoint}, rows, progress=progress)
-        more["series"] = (along.to_json(), str(along))
+        figure = along.plot() if command.out is not None else None
+        more["series"] = (along.to_json(), Section("Along training", str(along), figure))
     return more
 
 
@@ -152,13 +158,15 @@ def _step(path: Path, default: int | None = None) -> int:
     return int(found[1]) if found is not None else int(default or 0)
 
 
-def _write(folder: Path, found: Diagnosis, document: JsonObject) -> None:
+def _write(
+    folder: Path, found: Diagnosis, sections: Sequence[Section], document: JsonObject
+) -> None:
     from translimit.core import whole_file
     from translimit.store import dump_json
 
     folder.mkdir(parents=True, exist_ok=True)
     parts: Sequence[tuple[str, str]] = (
-        ("diagnosis.html", found.page()),
+        ("diagnosis.html", found.page(sections)),
         ("diagnosis.json", dump_json(document)),
     )
     for name, text in parts:

@@ -1,8 +1,7 @@
 r"""Two checkpoints of one shape on the same sequences: what tuning moved, layer by layer.
 
 Differences are paired over sequences, so that z = difference over its error is against no change on
-this kind of text. Movement of a matrix is |W - W_0| / |W_0|. Along a series of checkpoints a figure
-crosses a level at a step that is interpolated linearly in log(step + 1).
+this kind of text. Movement of a matrix is |W - W_0| / |W_0|.
 
 Reference: documentation, "Diagnosing a checkpoint".
 """
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from translimit.core import ArgumentError, JsonObject, Progress, part_of, with_error
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import movement
-from translimit.diagnose.measuring import NAMES, Measured, Rows, measure
+from translimit.diagnose.measuring import NAMES, Rows, measure
 from translimit.diagnose.statistics import sequence_error
 
 #: What a table of differences shows.
@@ -137,120 +136,6 @@ def require_same_shape(one: Checkpoint, other: Checkpoint) -> None:
     if shapes[0] != shapes[1]:
         told = f"{other.source} has other shapes than {one.source}"
         raise ArgumentError("against", told, "pass two checkpoints of one network")
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Checkpoints of one training run.
-
-    Attributes:
-        steps: of every checkpoint [checkpoints].
-        measured: figures of every one.
-        moved: |W - W_0| / |W_0| from the first, by matrix [checkpoints, layers].
-    """
-
-    steps: Float[np.ndarray, " checkpoints"]
-    measured: tuple[Measured, ...]
-    moved: Mapping[str, Float[np.ndarray, "checkpoints layers"]]
-
-    def mean(self, name: str) -> Float[np.ndarray, "checkpoints places"]:
-        """An observable's mean over sequences.
-
-        Args:
-            name: of the observable.
-        """
-        return np.stack([one.values[name].mean(axis=0) for one in self.measured])
-
-    def crossing(self, name: str, layer: int, level: float, *, upward: bool) -> tuple[float, float]:
-        """The step at which an observable first crosses a level, and its jackknife error.
-
-        Args:
-            name: of the observable.
-            layer: from 1; 0 for the entry.
-            level: that is crossed.
-            upward: whether from below.
-
-        Returns:
-            Step and error; NaN where it is not crossed.
-        """
-        rows = np.stack([one.values[name][:, layer] for one in self.measured])
-        count = rows.shape[1]
-        whole = _crossing(self.steps, rows.mean(axis=1), level, upward)
-        if count < 2:
-            return whole, float("nan")
-        left = np.array(
-            [
-                _crossing(self.steps, np.delete(rows, i, axis=1).mean(axis=1), level, upward)
-                for i in range(count)
-            ]
-        )
-        error = np.sqrt((count - 1) / count * np.sum((left - left.mean()) ** 2))
-        return whole, float(error)
-
-    def to_json(self) -> JsonObject:
-        """As plain data: every observable by checkpoint and layer."""
-        return {
-            "steps": self.steps.tolist(),
-            "loss": _plain([one.losses.mean() for one in self.measured]),
-            "observables": {name: [_plain(row) for row in self.mean(name)] for name in NAMES},
-            "moved": {name: [_plain(row) for row in rows] for name, rows in self.moved.items()},
-        }
-
-    def __str__(self) -> str:
-        last = len(self.measured[0].values["overlap"][0]) - 1
-        rows = [["step", "loss", *(f"{name}, layer {last}" for name in SHOWN), "moved"]]
-        moved = np.mean([row.mean(axis=1) for row in self.moved.values()], axis=0)
-        for place, step in enumerate(self.steps):
-            one = self.measured[place]
-            cells = [f"{one.values[name][:, last].mean():.3f}" for name in SHOWN]
-            rows.append([f"{step:g}", f"{one.losses.mean():.3f}", *cells, f"{moved[place]:.3f}"])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows
-        )
-
-
-def series(
-    checkpoints: Mapping[int, Checkpoint],
-    inputs: Rows,
-    *,
-    progress: Progress | None = None,
-) -> Series:
-    """Figures along training, on fixed sequences.
-
-    Args:
-        checkpoints: by step.
-        inputs: sequences that all of them read.
-        progress: called with the fraction done.
-
-    Raises:
-        ArgumentError: fewer than two checkpoints, or shapes that differ.
-    """
-    if len(checkpoints) < 2:
-        raise ArgumentError("checkpoints", f"are {len(checkpoints)}", "pass two at least")
-    steps, found, moved = sorted(checkpoints), [], []
-    first = checkpoints[steps[0]]
-    for place, step in enumerate(steps):
-        one = checkpoints[step]
-        require_same_shape(first, one)
-        part = part_of(progress, place / len(steps), (place + 1) / len(steps))
-        entries = [one.embed(row) for row in inputs]
-        found.append(measure(one, entries, ids=None if one.patches else inputs, progress=part))
-        moved.append(movement(first, one))
-    rows = {name: np.stack([one[name] for one in moved]) for name in moved[0]}
-    return Series(np.array(steps, float), tuple(found), rows)
-
-
-def _crossing(
-    steps: np.ndarray, values: Float[np.ndarray, " checkpoints"], level: float, upward: bool
-) -> float:
-    logs = np.log1p(steps)
-    for i in range(len(values) - 1):
-        low, high = values[i], values[i + 1]
-        if (low < level <= high) if upward else (low > level >= high):
-            at = logs[i] + (level - low) / (high - low) * (logs[i + 1] - logs[i])
-            return float(np.expm1(at))
-    return float("nan")
 
 
 def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:

@@ -73,6 +73,17 @@ class Checkpoint:
         return len({id(one) for one in self.layers}) < len(self.layers)
 
     @property
+    def specials(self) -> tuple[int, ...]:
+        """Tokens that stand for no word or patch, negative ones from the end.
+
+        Under a mask the first, where sinks are; of images the class tokens; of texts read both
+        ways the first and the last.
+        """
+        if self.causal:
+            return (0,)
+        return tuple(range(len(self.tensors.get("classes", ())))) if self.patches else (0, -1)
+
+    @property
     def vocabulary(self) -> int | None:
         """Entries of its table, or None for images."""
         table = self.tensors.get("token")

@@ -103,12 +103,13 @@ def closure_figures(
     Args:
         checkpoint: the network.
         entries: tokens that enter, of every sequence.
-        atoms: see `fit_closures`.
+        atoms: tokens that are kept as they are; by default `Checkpoint.specials`.
 
     Raises:
         NoSuchLimitError: see `fit_closures`.
     """
     found = {name: np.empty((len(entries), len(checkpoint.layers))) for name in CLOSURES}
+    atoms = checkpoint.specials if atoms is None else atoms
     streams = [np.asarray(one, np.float64) for one in entries]
     for place, layer in enumerate(map(doubled, checkpoint.layers)):
         for number, x in enumerate(streams):
@@ -133,6 +134,25 @@ def gaussian_concentration(layer: Layer, tokens: Float[np.ndarray, "n D"]) -> fl
     _, deviations, counts = _moments(scores, seen)
     each = [concentrations(int(m), deviations[:, i]) for i, m in enumerate(counts)]
     return float(np.mean(each))
+
+
+def require_covered(layer: Layer) -> None:
+    """Refuse what no closure covers.
+
+    Args:
+        layer: whose attention it is.
+
+    Raises:
+        NoSuchLimitError: capped scores, norms of queries and keys, a norm after the branch.
+    """
+    refused = {
+        "capped scores": layer.attention.scores.softcap is not None,
+        "norms of queries and keys": layer.attention.qk_norm is not None,
+        "a norm after the branch": layer.blocks[0].norm_out is not None,
+    }
+    for what, there in refused.items():
+        if there:
+            raise NoSuchLimitError("layer", f"not covered: {what}", "take the observables alone")
 
 
 def concentrations(m: int, deviations: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -198,15 +218,8 @@ def _read(
     layer: Layer, tokens: Float[np.ndarray, "n D"]
 ) -> tuple[Float[np.ndarray, "H n n"], Float[np.ndarray, "H n d"], Float[np.ndarray, "n D"]]:
     """Scores, values and tokens of a layer that the closures cover."""
+    require_covered(layer)
     of, first = layer.attention, layer.blocks[0]
-    covered = {
-        "capped scores": of.scores.softcap is not None,
-        "norms of queries and keys": of.qk_norm is not None,
-        "a norm after the branch": first.norm_out is not None,
-    }
-    for what, there in covered.items():
-        if there:
-            raise NoSuchLimitError("layer", f"not covered: {what}", "take the observables alone")
     x = np.asarray(tokens, np.float64)
     if x.ndim != 2 or len(x) < 2:
         raise ArgumentError("tokens", f"have shape {x.shape}", "pass [n, D] with n of 2 at least")

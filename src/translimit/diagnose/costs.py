@@ -39,7 +39,11 @@ class DiagnosisCost:
 
 
 def diagnosis_cost(
-    checkpoint: Checkpoint, lengths: Sequence[int], draws: int, predicted: int
+    checkpoint: Checkpoint,
+    lengths: Sequence[int],
+    draws: int,
+    predicted: int,
+    rotated: int = 0,
 ) -> DiagnosisCost:
     """What a diagnosis will cost.
 
@@ -48,6 +52,7 @@ def diagnosis_cost(
         lengths: tokens of every sequence.
         draws: networks of the null.
         predicted: sequences that the recursion predicts.
+        rotated: copies of sequences that are rotated and sent through every layer.
     """
     n = np.array(lengths, float)
     operations = memory = 0.0
@@ -58,7 +63,7 @@ def diagnosis_cost(
         operations += float((n * numbers + heads + maps).sum())
         held = of.heads * (n.max() * layer.dim + 6 * n.max() ** 2) + 4 * n.max() * layer.dim
         memory = max(memory, 8.0 * (3 * numbers + held))
-    whole = operations * (1 + draws)
+    whole = operations * (1 + draws + rotated / len(lengths))
     pairs = REDRAWN_PAIRS * REDRAWN_BATCHES * predicted * len(checkpoint.layers)
     most = float(n[:predicted].max()) if predicted else 0.0
     whole += pairs * (4 * most**3 + 2 * most**2 * checkpoint.layers[0].attention.head_dim)

@@ -29,6 +29,8 @@ from translimit.diagnose.inputs import as_inputs
 from translimit.diagnose.measuring import Measured, measure
 from translimit.diagnose.nulls import DrawnNetwork, Null, redrawn_entry, second_moments
 from translimit.diagnose.reading import read_checkpoint
+from translimit.diagnose.surrogate_layers import Surrogates, surrogate_figures
+from translimit.diagnose.surrogates import SURROGATES
 from translimit.limits.signal import RedrawnLayer, RedrawnPrediction, redrawn_prediction
 
 #: Sequences that the recursion predicts at most: their mean is what is shown.
@@ -46,6 +48,7 @@ def diagnose(
     null_entry: Literal["measured", "drawn"] = "measured",
     draws: int = 8,
     predict: bool = True,
+    surrogates: int = SURROGATES,
     progress: Progress | None = None,
     announce: Callable[[DiagnosisCost], object] | None = None,
 ) -> Diagnosis:
@@ -60,6 +63,8 @@ def diagnose(
             tables are drawn as well.
         draws: R, drawn networks.
         predict: whether the Gram recursion is run beside them.
+        surrogates: rotated copies of the tokens of up to eight sequences, against which sub-blocks
+            of models without a mask are tested; 0 for no test.
         progress: called with the fraction done.
         announce: called with the cost before anything is computed.
 
@@ -84,12 +89,15 @@ def diagnose(
     root = named_key(key, "diagnose")
     entries = [checkpoint.embed(row) for row in given.rows]
     expected = min(len(entries), MOST_PREDICTED) if _predictable(chosen, predict) else 0
-    cost = diagnosis_cost(checkpoint, [len(one) for one in entries], draws, expected)
+    rotated = require_count(surrogates, "surrogates", 0) if _rotatable(checkpoint) else 0
+    tested = entries[:MOST_PREDICTED] if rotated and min(map(len, entries)) > 5 else []
+    lengths = [len(one) for one in entries]
+    cost = diagnosis_cost(checkpoint, lengths, draws, expected, rotated * len(tested))
     require_memory(cost)
     if announce is not None:
         announce(cost)
     ids = None if checkpoint.patches else given.rows
-    share = 1 / (1 + draws + (1 if expected else 0))
+    share = 1 / (1 + draws + (1 if expected else 0) + (2 if tested else 0))
     measured = measure(checkpoint, entries, ids=ids, progress=part_of(progress, 0.0, share))
     drawn: list[Measured] = []
     for index in range(draws):
@@ -112,6 +120,13 @@ def diagnose(
         closed = closure_figures(checkpoint, entries)
     except NoSuchLimitError as error:
         notes.append(f"no closures: {error.problem}")
+    found: dict[str, Surrogates] = {}
+    if tested:
+        last = part_of(progress, 1 - 2 * share, 1.0)
+        one = named_key(root, "surrogates")
+        found = surrogate_figures(checkpoint, tested, key=one, draws=rotated, progress=last)
+        if len(tested) < len(entries):
+            notes.append(f"rotated tokens are of the first {len(tested)} sequences")
     if predicted is not None and checkpoint.shared:
         notes.append(_SHARED)
     if progress is not None:
@@ -127,6 +142,7 @@ def diagnose(
         predicted_sequences=0 if predicted is None else expected,
         checkpoint=checkpoint,
         closures=closed,
+        surrogates=found,
         notes=tuple(notes),
     )
 
@@ -170,6 +186,11 @@ def predict_null(
 
 def _predictable(null: Null | None, predict: bool) -> bool:
     return predict and null is not None and null.predicted
+
+
+def _rotatable(checkpoint: Checkpoint) -> bool:
+    """Whether tokens may be rotated among each other."""
+    return not checkpoint.causal and checkpoint.layers[0].attention.rotary is None
 
 
 def _named(checkpoint: Checkpoint) -> str:

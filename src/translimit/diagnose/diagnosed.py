@@ -5,6 +5,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from translimit.diagnose.along_depth import AlongDepth, along_depth
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layer_figures import NAMES
 from translimit.diagnose.measuring import Measured
 from translimit.diagnose.statistics import Compared, compare_all, sequence_error
-from translimit.diagnose.verdicts import Finding, find_verdicts
+from translimit.diagnose.surrogate_layers import Surrogates
+from translimit.diagnose.verdicts import (
+    LEAST_SEQUENCES,
+    Finding,
+    closure_findings,
+    find_verdicts,
+    regime_findings,
+)
 from translimit.limits.signal import RedrawnPrediction
 
 if TYPE_CHECKING:
@@ -40,6 +49,8 @@ class Diagnosed:
         checkpoint: what was read; None of a module that went through hooks.
         closures: R^2 of the branch of attention by Gaussian closures with its own weights, by name
             (`closure_figures`); nothing where none covers the layers.
+        surrogates: tests of sub-blocks against rotated tokens (`surrogate_figures`); nothing under
+            a mask.
         notes: what was assumed, cut or left out.
     """
 
@@ -55,6 +66,7 @@ class Diagnosed:
     closures: Mapping[str, Float[np.ndarray, "sequences layers"]] = field(
         default_factory=dict, repr=False
     )
+    surrogates: Mapping[str, Surrogates] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -65,7 +77,15 @@ class Diagnosed:
     @cached_property
     def verdicts(self) -> tuple[Finding, ...]:
         """Sentences with their numbers; none below eight sequences."""
-        return find_verdicts(self.checkpoint, self.measured, self.compared)
+        found = find_verdicts(self.checkpoint, self.measured, self.compared)
+        if len(self.measured) < LEAST_SEQUENCES:
+            return found
+        return (*found, *regime_findings(self.along_depth), *closure_findings(self.surrogates))
+
+    @cached_property
+    def along_depth(self) -> AlongDepth:
+        """Branches and weights along depth: noise, a flow, or neither."""
+        return along_depth(self.checkpoint, self.measured, self.nulls)
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -77,7 +97,9 @@ class Diagnosed:
         """All figures over layers, 0 the entry: each with `_error`, `_null`, `_null_std`, `_z`.
 
         Where the recursion predicts one, `_predicted` and `_predicted_error` stand beside it. The
-        closures' R^2 are `closure_uniform`, `closure_gaussian`, `closure_finite`, `closure_atoms`.
+        closures' R^2 are `closure_uniform`, `closure_gaussian`, `closure_finite`, `closure_atoms`;
+        medians of the tests against rotated tokens `surrogate_attention_z`, `surrogate_mlp_share`,
+        and so on.
         """
         import xarray
 
@@ -96,6 +118,12 @@ class Diagnosed:
                 held[f"{name}_predicted_error"] = ("layer", self.prediction.errors[name])
         for name, values in self.measured.between().items():
             held[f"overlap_between_{name}"] = ("layer", values)
+        for part, found in self.surrogates.items():
+            for name in ("z", "p", "share"):
+                with warnings.catch_warnings():  # nothing resolved in a layer
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    values = np.nanmedian(getattr(found, name), axis=0)
+                held[f"surrogate_{part}_{name}"] = ("layer", np.concatenate([[np.nan], values]))
         for name, rows in self.closures.items():
             for end, values in (("", rows.mean(axis=0)), ("_error", sequence_error(rows))):
                 held[f"closure_{name}{end}"] = ("layer", np.concatenate([[np.nan], values]))

@@ -5,13 +5,14 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from translimit.core import JsonObject
 from translimit.diagnose.diagnosed import Diagnosed
 from translimit.diagnose.drawing import plot_diagnosis
-from translimit.diagnose.page import as_html, as_json, as_page, as_text
+from translimit.diagnose.page import Section, as_html, as_json, as_page, as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +30,13 @@ class Diagnosis(Diagnosed):
         """Everything as plain data."""
         return as_json(self)
 
-    def page(self) -> str:
-        """A self-contained page: verdicts, figures, tables."""
-        return as_page(self)
+    def page(self, sections: Sequence[Section] = ()) -> str:
+        """A self-contained page: verdicts, figures, tables.
+
+        Args:
+            sections: what else was asked for.
+        """
+        return as_page(self, sections)
 
     def _repr_html_(self) -> str:
         return as_html(self)

@@ -1,4 +1,4 @@
-"""A diagnosis drawn: small multiples over layers, and z of all observables."""
+"""A diagnosis drawn: small multiples over layers, along depth, and z of all observables."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ PANELS = {
     "ratio_f": "MLP / stream",
     "sink": "weight on one early key",
 }
+#: Parts of the update of the overlap, with the words of the legend.
+UPDATES = {
+    "overlap_drift": "drift",
+    "overlap_coherent": "coherent",
+    "overlap_independent": "independent",
+}
+#: Closures that are drawn.
+CLOSURES = {"gaussian": "infinitely many keys", "finite": "as many keys", "atoms": "with atoms"}
 
 
 def plot_diagnosis(diagnosis: Diagnosed) -> Figure:
@@ -35,12 +43,16 @@ def plot_diagnosis(diagnosis: Diagnosed) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.0, 8.2), layout="constrained")
-    grid = figure.add_gridspec(3, 4, height_ratios=(1, 1, 1.1))
+    figure = Figure(figsize=(11.0, 10.4), layout="constrained")
+    upper, middle, lower = figure.subfigures(3, 1, height_ratios=(2, 1, 1.2))
+    axes = upper.subplots(2, 4).ravel()
     for place, name in enumerate(PANELS):
-        _panel(diagnosis, name, figure.add_subplot(grid[place // 4, place % 4]), told=place == 0)
-    if diagnosis.nulls:
-        _scores(diagnosis, figure.add_subplot(grid[2, :]))
+        _panel(diagnosis, name, axes[place], told=place == 0)
+    update, cosines, closures = middle.subplots(1, 3, width_ratios=(2, 1.3, 1.3))
+    _update(diagnosis, update)
+    _cosines(diagnosis, cosines)
+    _closures(diagnosis, closures)
+    _scores(diagnosis, lower.subplots())
     return figure
 
 
@@ -68,8 +80,60 @@ def _panel(diagnosis: Diagnosed, name: str, ax: Axes, *, told: bool) -> None:
     figures.finish(ax, xlabel="layer", ylabel=PANELS[name])
 
 
+def _update(diagnosis: Diagnosed, ax: Axes) -> None:
+    """What heads add to the mean product of two tokens: bars by layer."""
+    if not np.isfinite(diagnosis.compared["overlap_independent"].value).any():
+        ax.set_axis_off()
+        return
+    layers = np.arange(1, len(diagnosis.compared["overlap"].value))
+    for place, (name, label) in enumerate(UPDATES.items()):
+        one = diagnosis.compared[name]
+        ax.bar(
+            layers + 0.27 * (place - 1),
+            one.value[1:],
+            0.25,
+            yerr=np.nan_to_num(2 * one.error[1:]),
+            color=figures.COLOURS[place],
+            hatch=("", "///", "...")[place],
+            error_kw={"linewidth": 0.8},
+            label=label,
+        )
+    ax.axhline(0, color="0.4", linewidth=0.6)
+    figures.finish(ax, xlabel="layer", ylabel="change of overlap")
+
+
+def _cosines(diagnosis: Diagnosed, ax: Axes) -> None:
+    """Cosines of A between layers."""
+    values = diagnosis.along_depth.cosines
+    if not np.isfinite(values).any():
+        ax.set_axis_off()
+        return
+    half = (0.5, len(values) + 0.5)
+    drawn = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, extent=(*half, *half[::-1]))
+    ax.set_xlabel("layer")
+    ax.set_ylabel("layer")
+    ax.figure.colorbar(drawn, ax=ax).set_label(r"cosine of $\sum_h W_Q W_K^\top$")
+
+
+def _closures(diagnosis: Diagnosed, ax: Axes) -> None:
+    """R^2 of the closures of attention."""
+    if not diagnosis.closures:
+        ax.set_axis_off()
+        return
+    data, layers = diagnosis.observables, np.arange(1, len(diagnosis.compared["overlap"].value))
+    for place, (name, label) in enumerate(CLOSURES.items()):
+        values = data[f"closure_{name}"].values[1:]
+        colour, marker = figures.COLOURS[place], figures.MARKERS[place]
+        ax.plot(layers, values, color=colour, marker=marker, ms=3, lw=1.1, label=label)
+    ax.set_ylim(-1, 1)
+    figures.finish(ax, xlabel="layer", ylabel="$R^2$ of attention")
+
+
 def _scores(diagnosis: Diagnosed, ax: Axes) -> None:
     """The z of all observables by layer, as a map."""
+    if not diagnosis.nulls:
+        ax.set_axis_off()
+        return
     names = [name for name in diagnosis.compared if np.isfinite(diagnosis.compared[name].z).any()]
     values = np.array([diagnosis.compared[name].z for name in names])
     shown = np.sign(values) * np.log10(1 + np.abs(values))

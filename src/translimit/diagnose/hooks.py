@@ -160,22 +160,26 @@ def measure_module(
         same_maps=pairs,
         losses=np.full(len(rows), np.nan),
         ends=np.stack([row[1] for row in rows]),
+        straight=np.stack([row[4] for row in rows]),
     )
 
 
 def _figures(
     seen: observe.Seen,
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None, int]:
-    """Figures of one pass by name [places], ends of the stream, keys of sinks, tokens."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None, int, np.ndarray]:
+    """Figures of one pass by name [places], ends of the stream, keys of sinks, tokens, and s."""
     streams = [observe.rows_of(seen.entries[0]), *(observe.rows_of(one) for one in seen.exits)]
     whole = np.stack(streams)
     each = [stream_figures(one) for one in whole]
     found = {name: np.array([one[name] for one in each]) for name in each[0]}
     depth, n = len(streams), whole.shape[1]
     branches = {"a": seen.attention, "f": seen.mlp}
+    straight = {name: observe.Straightness() for name in branches}
     for name, held in branches.items():
         if len(held) == depth - 1:
             rows = np.stack([observe.rows_of(one).reshape(n, -1) for one in held])
+            for row in rows:
+                straight[name].add(row)
             below = whole[:-1]
             if name == "f" and not seen.parallel:
                 middle = observe.stream_between(seen, whole, rows)
@@ -200,7 +204,7 @@ def _figures(
         for one, row in told.items():
             found[one] = np.concatenate([[np.nan], row])
     ends = np.stack([whole.mean(axis=1), whole[:, 0], whole[:, -1]], axis=1)
-    return found, ends, keys, n
+    return found, ends, keys, n, np.array([one.ratio() for one in straight.values()])
 
 
 @jax.jit

@@ -52,6 +52,8 @@ class Measured:
         same_maps: the two heads whose maps differ least, by layer [sequences, L, 2].
         losses: of every sequence in nats; NaN where nothing is predicted.
         ends: the mean, the first and the last token after every layer [sequences, L + 1, 3, D].
+        straight: `observe.Straightness` of the branches of attention and of the MLPs, of layers
+            that share their weights without the mean over tokens [sequences, 2].
     """
 
     values: Mapping[str, Float[np.ndarray, "sequences places"]]
@@ -61,6 +63,7 @@ class Measured:
     same_maps: Int[np.ndarray, "sequences layers 2"] = field(repr=False)
     losses: Float[np.ndarray, " sequences"] = field(repr=False)
     ends: Float[np.ndarray, "sequences places 3 dim"] = field(repr=False)
+    straight: Float[np.ndarray, "sequences 2"] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -74,8 +77,8 @@ class Measured:
         }
 
 
-#: A sequence through a layer: the stream after it, its figures, what they name.
-Through = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any]]
+#: A sequence through a layer: the stream after it, its figures, what they name, its branches.
+Through = Callable[[np.ndarray, np.ndarray], tuple[Any, Any, Any, Any]]
 #: Gives the layer at a place: the checkpoint's own, or one with redrawn weights.
 LayerAt = Callable[[int], Layer]
 
@@ -97,7 +100,7 @@ def measure(
         ids: of the sequences, for losses; without them none are taken.
         layer_at: the layer at a place, in place of the checkpoint's own; called once a place.
         atoms: keys that are left out where maps are compared, negative ones from the end; by
-            default token 0 under a mask, the first and the last otherwise.
+            default `Checkpoint.specials`.
         progress: called with the fraction done.
 
     Raises:
@@ -118,24 +121,29 @@ def measure(
         with np.errstate(all="ignore"):
             _store(values, number, 0, stream_figures(x))
         ends[number, 0] = _ends(x)
+    shared = checkpoint.shared
+    sums = [[observe.Straightness(centred=shared) for _ in range(2)] for _ in streams]
     kept = [_kept(checkpoint, atoms, n) for n in lengths.tolist()]
     at_once = min(count, available_threads())
     for place in range(depth):
         through = _through(get(place))
 
-        def one(_: object, number: int, through: Through = through) -> tuple[Any, Any, Any]:
+        def one(_: object, number: int, through: Through = through) -> tuple[Any, Any, Any, Any]:
             return through(kept[number], streams[number])
 
         calls = [partial(one, number=number) for number in range(count)]
         with one_blas_thread():
             rows = side_by_side(calls, at_once, None)
-        for number, (x, figures, _) in enumerate(rows):
+        for number, (x, figures, _, branches) in enumerate(rows):
             if not np.isfinite(x).all():
                 told = f"are not finite after layer {place + 1}"
                 raise ArgumentError("activations", told, "pass a checkpoint that did not diverge")
             streams[number] = x
             _store(values, number, place + 1, figures)
             ends[number, place + 1] = _ends(x)
+            for held, branch in zip(sums[number], branches, strict=True):
+                if branch is not None:
+                    held.add(np.asarray(branch))
         for name in PLACES:
             named[name].append([row[2][name] for row in rows])
         if progress is not None:
@@ -145,7 +153,8 @@ def measure(
         pairs = zip(ids, streams, strict=True)
         losses = np.array([checkpoint.loss(row, x) for row, x in pairs])
     told = {name: np.swapaxes(np.array(found), 0, 1) for name, found in named.items()}
-    return Measured(values, lengths, losses=losses, ends=ends, **told)
+    straight = np.array([[one.ratio() for one in row] for row in sums])
+    return Measured(values, lengths, losses=losses, ends=ends, straight=straight, **told)
 
 
 def stream_of(
@@ -172,7 +181,7 @@ def _through(layer: Layer) -> Through:
     if jax.default_backend() == "cpu":
         own = {name: np.asarray(value, np.float64) for name, value in layer.parameters.items()}
 
-        def run(kept: np.ndarray, x: np.ndarray) -> tuple[Any, Any, Any]:
+        def run(kept: np.ndarray, x: np.ndarray) -> tuple[Any, Any, Any, Any]:
             with np.errstate(all="ignore"):
                 return _with_figures(layer.blocks, layer.causal, own, kept, x)
 
@@ -188,11 +197,12 @@ def _with_figures(
     parameters: Parameters,
     kept: Bool[AnyArray, " n"],
     x: Float[AnyArray, "n D"],
-) -> tuple[AnyArray, dict[str, AnyArray], dict[str, AnyArray]]:
-    """The stream after a layer, its figures, and what they name."""
+) -> tuple[AnyArray, dict[str, AnyArray], dict[str, AnyArray], tuple[AnyArray, AnyArray | None]]:
+    """The stream after a layer, its figures, what they name, and its branches."""
     passed = pass_layer(blocks, causal, parameters, x)
     seen = x.__array_namespace__().asarray(visible(attention_of(blocks), causal, len(x)))
-    return passed.exit, *layer_figures(seen, kept, x, passed)
+    figures, places = layer_figures(seen, kept, x, passed)
+    return passed.exit, figures, places, (passed.branch, passed.mlp)
 
 
 #: The same for an accelerator.
@@ -201,9 +211,9 @@ compiled = partial(jax.jit, static_argnums=(0, 1))(_with_figures)
 
 def _kept(checkpoint: Checkpoint, atoms: Sequence[int] | None, n: int) -> Bool[np.ndarray, " n"]:
     """Keys that count where maps are compared."""
-    default = (0,) if checkpoint.causal else (0, -1)
     kept = np.ones(n, bool)
-    kept[[one % n for one in (default if atoms is None else atoms) if -n <= one < n]] = False
+    chosen = checkpoint.specials if atoms is None else atoms
+    kept[[one % n for one in chosen if -n <= one < n]] = False
     return kept if kept.sum() > 1 else np.ones(n, bool)
 
 

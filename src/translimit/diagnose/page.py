@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from translimit.diagnose.verdicts import LEAST_SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
 
     from translimit.diagnose.diagnosed import Diagnosed
     from translimit.diagnose.statistics import Compared
@@ -33,6 +36,23 @@ SHOWN = {
     "head_eff": "heads",
     "sink": "sink",
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of a page beyond the diagnosis itself.
+
+    Attributes:
+        title: its heading.
+        text: in fixed width.
+        figure: above it, or None.
+    """
+
+    title: str
+    text: str
+    figure: Figure | None = None
+
+
 _FOR_MASSIVE = {"ratio_a": "ratio_a_median", "ratio_f": "ratio_f_median"}
 
 
@@ -43,7 +63,7 @@ def as_text(diagnosis: Diagnosed) -> str:
         diagnosis: what was found.
     """
     lines = [*_head(diagnosis), *_table(diagnosis), ""]
-    lines += [f"- {one}" for one in diagnosis.verdicts] or [_nothing(diagnosis)]
+    lines += [f"- {one}" for one in _said(diagnosis)]
     return "\n".join([*lines, *(f"note: {one}" for one in remarks(diagnosis))])
 
 
@@ -54,30 +74,41 @@ def as_html(diagnosis: Diagnosed) -> str:
         diagnosis: what was found.
     """
     head = "".join(f"<p>{html.escape(line)}</p>" for line in _head(diagnosis))
-    said = [str(one) for one in diagnosis.verdicts] or [_nothing(diagnosis)]
-    items = "".join(f"<li>{html.escape(one)}</li>" for one in said)
+    items = "".join(f"<li>{html.escape(one)}</li>" for one in _said(diagnosis))
     notes = "".join(f"<li>{html.escape(one)}</li>" for one in remarks(diagnosis))
     return f"{head}<ul>{items}</ul>{_html_table(diagnosis, tuple(SHOWN))}<ul>{notes}</ul>"
 
 
-def as_page(diagnosis: Diagnosed) -> str:
+def as_page(diagnosis: Diagnosed, sections: Sequence[Section] = ()) -> str:
     """A page that needs nothing else: verdicts, figure, all figures with their null.
 
     Args:
         diagnosis: what was found.
+        sections: what else was asked for.
     """
-    held = io.BytesIO()
-    plot_diagnosis(diagnosis).savefig(held, format="png", dpi=110)
-    picture = base64.b64encode(held.getvalue()).decode()
+    more = "".join(
+        f"<h2>{html.escape(one.title)}</h2>"
+        + ("" if one.figure is None else _picture(one.figure, one.title))
+        + f"<pre>{html.escape(one.text)}</pre>"
+        for one in sections
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Diagnosis</title>'
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem}"
         "table{border-collapse:collapse;font-size:12px}td,th{padding:2px 7px;text-align:right}"
-        "tr:nth-child(even){background:#f4f4f4}img{max-width:100%}</style></head><body>"
+        "tr:nth-child(even){background:#f4f4f4}img{max-width:100%}"
+        "table,pre{display:block;overflow-x:auto}pre{font-size:12px}</style></head><body>"
         f"<h1>Diagnosis</h1>{as_html(diagnosis)}"
-        f'<img alt="observables over layers" src="data:image/png;base64,{picture}">'
+        f"{_picture(plot_diagnosis(diagnosis), 'observables over layers')}{more}"
         f"<h2>All observables</h2>{_html_table(diagnosis, NAMES)}</body></html>\n"
     )
+
+
+def _picture(figure: Figure, words: str) -> str:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=110)
+    picture = base64.b64encode(held.getvalue()).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/png;base64,{picture}">'
 
 
 def as_json(diagnosis: Diagnosed) -> JsonObject:
@@ -100,6 +131,7 @@ def as_json(diagnosis: Diagnosed) -> JsonObject:
         "loss": _plain([loss])[0],
         "loss_error": _plain([error])[0],
         "observables": {str(name): _plain(data[name].values) for name in data.data_vars},
+        "along_depth": diagnosis.along_depth.to_json(),
         "verdicts": [one.to_json() for one in diagnosis.verdicts],
         "notes": remarks(diagnosis),
     }
@@ -134,6 +166,12 @@ def _head(diagnosis: Diagnosed) -> list[str]:
             f"{diagnosis.null_entry}; mean of the null after a slash"
         )
     return lines
+
+
+def _said(diagnosis: Diagnosed) -> list[str]:
+    """All sentences; without a fault the first says so."""
+    first = [] if diagnosis.faults else [_nothing(diagnosis)]
+    return [*first, *(str(one) for one in diagnosis.verdicts)]
 
 
 def _nothing(diagnosis: Diagnosed) -> str:

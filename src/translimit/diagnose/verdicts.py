@@ -14,6 +14,8 @@ which there are eight at least.
 | massive token | one token holds more than half of the sum of squares |
 | sink | weight on one key above 5 / n, beyond its null, for more than half of the heads |
 | order | cosines of A above 0.2, and another order has a sum a tenth larger |
+| depth | layers are independent noise, a flow, or neither (`along_depth`) |
+| closure | medians of z against rotated tokens, of attention and of the MLP (`surrogate_layers`) |
 
 Reference: documentation, "Diagnosing a checkpoint".
 """
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from translimit.core import JsonObject, with_error
+from translimit.diagnose.along_depth import AlongDepth
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import (
     LEAST_COSINE,
@@ -38,6 +41,7 @@ from translimit.diagnose.depth import (
 )
 from translimit.diagnose.measuring import Measured
 from translimit.diagnose.statistics import Compared, sequence_error
+from translimit.diagnose.surrogate_layers import Surrogates, surrogate_sentences
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -104,6 +108,33 @@ def find_verdicts(
         found += _sink(measured, compared["sink"], layer)
     found += _massive(compared["largest_share"])
     return (*found, *(() if checkpoint is None else _order(checkpoint)))
+
+
+def regime_findings(along: AlongDepth) -> Iterator[Finding]:
+    """Whether the layers are noise, a flow, or neither.
+
+    Args:
+        along: branches and weights along depth.
+    """
+    if along.regime is not None:
+        numbers = {
+            "straightness": along.straightness["attention"],
+            "error": along.errors["attention"],
+            "neighbours": along.neighbours,
+        }
+        yield Finding("depth", None, str(along), numbers=numbers, fault=False)
+
+
+def closure_findings(surrogates: Mapping[str, Surrogates]) -> Iterator[Finding]:
+    """Whether sub-blocks read more than two moments of their tokens.
+
+    Args:
+        surrogates: of `surrogate_figures`.
+    """
+    for part, sentence in surrogate_sentences(surrogates):
+        z = surrogates[part].median_z
+        numbers = {f"z_{place}": float(value) for place, value in enumerate(z, 1)}
+        yield Finding("closure", None, sentence, numbers=numbers, fault=False)
 
 
 def _low(one: Compared) -> Float[np.ndarray, " places"]:

@@ -50,6 +50,7 @@ from .overlaps import overlap_all as overlap_all
 from .sphere import interaction_energy as interaction_energy
 from .sphere import partition_function as partition_function
 from .stability import stability_ratio as stability_ratio
+from .straightness import Straightness as Straightness
 from .streams import branch_ratio as branch_ratio
 from .streams import cosines as cosines
 from .streams import effective_rank_of as effective_rank_of
