@@ -76,7 +76,7 @@ def test_compiled_is_what_numpy_computes(family, byte_model, windows):
     found = measure(network, [entry])
     run = partial(compiled, layer.blocks, layer.causal)
     kept = np.arange(len(entry)) > 0
-    exit, figures, places = in_float64(run, dict(layer.parameters), kept, entry)
+    exit, figures, places, _ = in_float64(run, dict(layer.parameters), kept, entry)
     np.testing.assert_allclose(exit, stream_of(network, ids)[1], rtol=1e-12, atol=1e-13)
     for name, value in figures.items():
         np.testing.assert_allclose(value, found.values[name][0, 1], rtol=1e-9, err_msg=name)
@@ -140,6 +140,7 @@ def test_hooks_see_what_the_reader_computes(byte_model, windows):
     assert np.isnan(hooks.values["score_spread"]).all()
     np.testing.assert_array_equal(hooks.sink_keys, reader.sink_keys)
     np.testing.assert_allclose(hooks.ends, reader.ends, atol=1e-12)
+    np.testing.assert_allclose(hooks.straight, reader.straight, rtol=1e-9)
 
 
 def test_skipping_ranks_by_the_loss(byte_model, windows):

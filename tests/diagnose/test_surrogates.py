@@ -1,11 +1,22 @@
 """Rotated surrogates: exact moments, a calibrated test, and what it sees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from translimit.core import ArgumentError, NoSuchLimitError
+from translimit.core import ArgumentError, NoSuchLimitError, named_key
 from translimit.describe import Activation, Attention, FeedForward, Norm, Normalisation, SubBlock
-from translimit.diagnose import Layer, surrogate_test
+from translimit.diagnose import (
+    Checkpoint,
+    Layer,
+    Surrogates,
+    diagnose,
+    measure,
+    surrogate_figures,
+    surrogate_flow,
+    surrogate_test,
+)
 from translimit.diagnose.layers import shapes
 from translimit.diagnose.surrogates import rotation, surrogate_of
 
@@ -77,3 +88,71 @@ def test_what_is_refused():
         surrogate_test(layer(), x[:4], "mlp", key=0, atoms=(0, 1))
     with pytest.raises(ArgumentError, match="draws"):
         surrogate_test(layer(), x, "mlp", key=0, draws=2)
+
+
+def checkpoint(layers=2):
+    """Post-LN layers whose MLPs have a threshold that single tokens pass."""
+    made = []
+    for _ in range(layers):
+        one = layer()
+        made.append(one.with_parameters(b_1=-2.0 * np.ones(24), W_1=2 * one.parameters["W_1"]))
+    return Checkpoint("bert", tuple(made), {})
+
+
+def clouds(far):
+    found = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x = 0.3 + rng.normal(size=(N, DIM))
+        x[:3] += far * rng.normal(size=(3, DIM))
+        found.append(x)
+    return found
+
+
+def test_every_layer_is_asked_and_told_in_words():
+    found = surrogate_figures(checkpoint(), clouds(5.0), key=0)
+    assert set(found) == {"attention", "mlp"}
+    assert found["mlp"].z.shape == (8, 2)
+    model, x = checkpoint(), clouds(5.0)[3]
+    asked = surrogate_figures(model, [x], key=0)["attention"].z[0, 0]
+    key = named_key(0, "surrogates", 0, 0)
+    assert asked == surrogate_test(model.layers[0], x, "attention", key=key, atoms=(0, -1)).z
+    assert asked != surrogate_test(model.layers[0], x, "attention", key=key).z  # no atoms
+    words = Surrogates(
+        z=np.array([[0.5, 9.0, 0.1, 12.0]] * 3),
+        p=np.zeros((3, 4)),
+        share=np.zeros((3, 4)),
+        resolved=np.array([[1.0, 1.0, 0.0, 1.0]] * 3),
+    ).sentence("the MLP")
+    assert words == (
+        "the MLP reads no more than two moments of its tokens in layer 1 (median z 0.5), reads "
+        "more than two moments of its tokens in layers 2, 4 (median z 9.0 to 12.0), moves the "
+        "covariance by less than two floors in layer 3 (median z 0.1)"
+    )
+
+
+def test_a_diagnosis_says_what_is_read_of_tokens():
+    table = np.random.default_rng(0).normal(size=(50, DIM))
+    model = replace(checkpoint(), tensors={"token": table})
+    rows = np.random.default_rng(1).integers(0, 50, (8, 20))
+    found = diagnose(model, rows, key=0, null=None)
+    assert [one.kind for one in found.verdicts if one.kind == "closure"] == ["closure"] * 2
+    assert np.isfinite(found.observables["surrogate_mlp_z"].values[1:]).all()
+    assert not diagnose(model, rows, key=0, null=None, surrogates=0).surrogates
+    assert found.to_json()["verdicts"][-1]["numbers"]["z_1"] == pytest.approx(
+        found.surrogates["mlp"].median_z[0]
+    )
+
+
+def test_rotated_tokens_through_a_whole_network(byte_model):
+    model, x = checkpoint(), clouds(0.0)[0]
+    found = surrogate_flow(model, x, key=0, draws=6)
+    assert found.shape == (6, 3)
+    own = measure(model, [x]).values["overlap"][0]
+    # Gaussian tokens are as good as their rotated ones: no further apart than these scatter.
+    assert np.abs(found.mean(axis=0) - own).max() < 5 * found.std(axis=0, ddof=1).max()
+    np.testing.assert_allclose(surrogate_flow(model, x, key=0, draws=6), found, rtol=0)
+    with pytest.raises(NoSuchLimitError, match="exchangeable"):
+        surrogate_flow(byte_model, byte_model.embed(np.arange(9)), key=0)
+    with pytest.raises(ArgumentError, match="draws"):
+        surrogate_figures(model, [x], key=0, draws=2)
