@@ -71,7 +71,7 @@ def test_a_level_is_crossed_between_two_steps(found):
 def test_it_is_drawn_told_and_put_on_the_page(found, diagnosis):
     figure = found.plot()
     assert isinstance(figure, Figure)
-    assert [ax.get_ylabel() for ax in figure.axes][0] == "loss in nats"
+    assert figure.axes[0].get_ylabel() == "loss in nats"
     assert len(str(found).splitlines()) >= 4
     plain = found.to_json()
     assert np.shape(plain["alignment"]) == (3, 5)
