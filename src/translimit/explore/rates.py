@@ -1,19 +1,22 @@
 """What the target of the sliders takes, relative to a small base: starts and learning rates.
 
+Beside the rules stand networks that were trained at all rates: how far the best one moved when they
+grew, from the ledger of horizons that ships.
+
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Scaling rules".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from translimit.explore.panel import Panel, Verified
 from translimit.explore.view import View
-from translimit.figures import COLOURS, INK, SUPERSCRIPTS, Chart, ChartAxis, Line, Points
-from translimit.scaling import rules_for
+from translimit.figures import COLOURS, INK, SHAPES, SUPERSCRIPTS, Chart, ChartAxis, Line, Points
+from translimit.scaling import Horizon, rules_for, shipped_horizons
 
 #: Where values were tuned.
 BASE = "head_dim=16,heads=4,layers=2"
@@ -44,6 +47,14 @@ rules = rules_for(
 roles = {roles}
 rates = np.array([rules.role(role).lr for role in roles])  # target over base
 starts = np.array([rules.role(role).init for role in roles], dtype=float)
+
+from translimit.scaling import shipped_horizons  # networks that were swept
+
+swept = [one for one in shipped_horizons() if one.optimizer == {optimizer!r}]
+steps, drift, drift_error = (
+    np.array([getattr(one, name) for one in swept], dtype=float)
+    for name in ("steps", "optimum_drift", "optimum_drift_error")
+)
 """
 
 
@@ -63,11 +74,16 @@ def panel(view: View) -> Panel:
     rates = np.array([row.lr for row in rows], dtype=float)
     starts = np.array([row.init for row in rows], dtype=float)
 
+    swept = [one for one in shipped_horizons() if one.optimizer == view.optimizer]
+    steps, drift, drift_error = (
+        np.array([getattr(one, name) for one in swept], dtype=float)
+        for name in ("steps", "optimum_drift", "optimum_drift_error")
+    )
     hidden = rules.role("mlp_in").lr
     return Panel(
         says=f"From {BASE} to {target} with {view.optimizer}: hidden matrices take {hidden:.4g} "
         f"times the learning rate, the attention output {rules.role('attention_out').lr:.4g}; "
-        f"scores are scaled by {rules.score_scale:.4g}.",
+        f"scores are scaled by {rules.score_scale:.4g}. {_told(view.optimizer, swept)}",
         figures=(
             _chart(
                 "Learning rate and standard deviation at the start, target over base, for "
@@ -75,6 +91,7 @@ def panel(view: View) -> Panel:
                 rates,
                 starts,
             ),
+            *([_swept(view.optimizer, swept)] if swept else []),
         ),
         assumptions=(
             "Values were tuned at the base with the same batch, tokens, steps, schedule and data; "
@@ -82,6 +99,7 @@ def panel(view: View) -> Panel:
             "Plain modules (style folded): the only multiplier is that of the scores.",
             "A described architecture enters by heads, head dimension and depth; its MLP ratio is "
             "that of the base.",
+            "Swept networks start from alpha_A = alpha_L = 1 and grow along one axis at a time.",
             *(f"Note: {one}." for one in rules.warnings),
         ),
         verified=(
@@ -105,7 +123,13 @@ def panel(view: View) -> Panel:
             alpha_l=view.alpha_l,
             roles=list(ROLES),
         ),
-        numbers={"rates": rates, "starts": starts},
+        numbers={
+            "rates": rates,
+            "starts": starts,
+            "steps": steps,
+            "drift": drift,
+            "drift_error": drift_error,
+        },
         table=(
             ("parameter", "learning rate ×", "std at the start ×", "Adam's epsilon ×"),
             *(
@@ -113,6 +137,47 @@ def panel(view: View) -> Panel:
                 for role, row in zip(ROLES, rows, strict=True)
             ),
         ),
+    )
+
+
+def _told(optimizer: str, swept: Sequence[Horizon]) -> str:
+    """What swept networks say, in a sentence."""
+    if not swept:
+        return f"No networks were swept with {optimizer} yet."
+    held = sum(one.supported for one in swept)
+    grown = " and ".join(sorted({f"{one.multiple:g} times the {one.axis}" for one in swept}))
+    return (
+        f"Of {len(swept)} sweeps of networks with {optimizer}, grown to {grown}, the base's best "
+        f"rate serves in {held}; {sum(one.refuted for one in swept)} are refuted."
+    )
+
+
+def _swept(optimizer: str, swept: Sequence[Horizon]) -> Chart:
+    """How far the best rate of grown networks is from that of the base."""
+    kinds = sorted({(one.data, one.axis, one.schedule) for one in swept})
+    times = sorted({one.steps for one in swept})
+    bound = max(0.3, *(abs(one.optimum_drift) + 2 * one.optimum_drift_error for one in swept))
+    low, high = times[0] / 2, times[-1] * 2
+    marks: list[Line | Points] = [Line([low, high], [0.0, 0.0], INK, width=1.0)]
+    for place, kind in enumerate(kinds):
+        own = [one for one in swept if (one.data, one.axis, one.schedule) == kind]
+        apart = 1.12 ** (place - (len(kinds) - 1) / 2)  # beside each other, not one on another
+        marks.append(
+            Points(
+                np.array([one.steps * apart for one in own]),
+                np.array([one.optimum_drift for one in own]),
+                COLOURS[place % len(COLOURS)],
+                f"{kind[0]}, {kind[1]}, {kind[2]} rate",
+                SHAPES[place % len(SHAPES)],
+                error=np.array([2 * one.optimum_drift_error for one in own]),
+            )
+        )
+    return Chart(
+        alt=f"Drift of the best rate of networks swept with {optimizer}, with two standard "
+        f"errors, against the number of updates: {len(swept)} sweeps.",
+        x=ChartAxis("updates", low, high, log=True, ticks=tuple((float(t), f"{t}") for t in times)),
+        y=ChartAxis("drift of the best rate, decades", -bound, bound),
+        marks=tuple(marks),
     )
 
 
