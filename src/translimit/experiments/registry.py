@@ -33,6 +33,10 @@ PAPERS = {
     "bordelon2024": "Training dynamics: infinitely many heads",
     "signal": "Signal propagation: any block at initialisation",
     "checkpoints": "Trained checkpoints: beside drawn networks and the limits",
+    "extrapolate": "From small runs: what a larger network will come to",
+    "horizons": "Horizons: for how many updates a tuned rate transfers",
+    "roles": "Roles beyond the dense block: experts, adapters, norms of queries",
+    "transfer": "Transfer: what is asked of single rates",
 }
 
 
