@@ -30,7 +30,8 @@ from translimit.experiments.checked import (
     Positive,
     Within,
 )
-from translimit.experiments.roles.routed_network import PIXELS, learning_program
+from translimit.experiments.roles.digit_tokens import digit_tokens
+from translimit.experiments.roles.routed_network import learning_program
 from translimit.scaling import rules
 
 Axis = Literal["width", "experts"]
@@ -127,11 +128,7 @@ def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
     import jax
     import jax.numpy as jnp
 
-    digits = data.load_digits()
-    pixels = digits.images[: config.images] / 16
-    pixels = (pixels - pixels.mean()) / pixels.std()
-    tokens = pixels.reshape(-1, 2, 4, 2, 4).transpose(0, 1, 3, 2, 4).reshape(-1, 4, PIXELS)
-    labels = jnp.asarray(digits.labels[: config.images])
+    tokens, labels = digit_tokens(config.images)
     sizes, rows = config.sizes(at.axis), []
     starts = jax.random.split(keys.shared("starts", at.axis), config.seeds)
     base = config.size(at.axis, sizes[0])
@@ -145,7 +142,7 @@ def compute_learned(config: Config, at: At, keys: ex.Keys) -> Learned:
         inits = {name: made.role(role).init for name, role in roles.items() if name != "readout"}
         program = learning_program(size, config.active, config.steps, base.width)
         numbers = (jax.tree.map(jnp.float32, inits), jax.tree.map(jnp.float32, rates))
-        rows.append(program(starts, *numbers, jnp.asarray(tokens, jnp.float32), labels))
+        rows.append(program(starts, *numbers, jnp.asarray(tokens), jnp.asarray(labels)))
     router, expert = (np.array([row[part] for row in rows]) for part in range(2))
     return Learned(size=np.array(sizes), router=router, expert=expert)
 

@@ -14,11 +14,10 @@ from jaxtyping import Float
 
 from translimit import core
 from translimit.describe import Size
+from translimit.experiments.roles.digit_tokens import CLASSES, PIXELS
 
 if TYPE_CHECKING:
     from translimit.core import AnyArray
-
-PIXELS, CLASSES = 16, 10
 
 
 def norm(x: Float[AnyArray, "*any dim"]) -> Float[AnyArray, "*any dim"]:
