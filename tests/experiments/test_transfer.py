@@ -70,5 +70,5 @@ def test_the_drift_of_the_arms_is_told() -> None:
     found = verdicts(experiment, TOY, results)
     assert set(found) == {f"drift-{arm}" for arm in arms.ARMS}
     assert found["drift-sp"] is not Verdict.refuted
-    assert draw_all(experiment, TOY, results) == ["drifts", "valleys"]
+    assert draw_all(experiment, TOY, results) == ["valleys", "arms"]
     assert len(experiment.claim_names(experiment.presets["standard"])) == 6

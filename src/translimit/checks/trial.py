@@ -76,9 +76,21 @@ def require_counts(*, rate: float, **counts: int) -> None:
 def resized(base: Size, axis: AxisName, size: int) -> Size:
     """A base with one size replaced; key/value heads follow the heads at a fixed group size.
 
+    Where heads together are wider or narrower than the stream, the stream grows with them.
+
     Raises:
-        ArgumentError: heads that the groups of the base do not divide.
+        ArgumentError: heads that the groups of the base do not divide, or a stream of no whole
+            width.
     """
+    if axis != "layers" and base.dim is not None:
+        before = getattr(base, axis)
+        if base.dim * size % before:
+            raise ArgumentError(
+                "sizes",
+                f"got {size} instead of {before}, and the stream of {base.dim} grows with it",
+                f"pass multiples of {before}",
+            )
+        base = replace(base, dim=base.dim * size // before)
     if axis != "heads":
         return replace(base, **{axis: size})
     if base.groups * size % base.heads:

@@ -30,8 +30,10 @@ class Axis(enum.Enum):
         match self:
             case Axis.FIXED:
                 return 1.0
-            case Axis.STREAM | Axis.QUERIES:
+            case Axis.STREAM:
                 return float(size.width)
+            case Axis.QUERIES:
+                return float(size.head_dim * size.heads)
             case Axis.KEYS:
                 return float(size.head_dim * size.groups)
             case Axis.HIDDEN:

@@ -4,7 +4,7 @@
 |---|---|
 | N | `head_dim` |
 | H, G | `heads`, `kv_heads` |
-| d = N H | `width` |
+| d | `width`, N H unless `dim` says otherwise |
 | L | `layers` |
 | r | `mlp_ratio`, hidden width over d |
 | E, k | `experts`, `active_experts` |
@@ -39,6 +39,8 @@ class Size(Record):
             GPT-2.
         experts: experts E of a mixture, shared ones not counted; None where there are none.
         active_experts: experts k that a token is sent to, at most E; 1 by default.
+        dim: width d of the stream where heads together are wider or narrower, as in Qwen3-0.6B;
+            None where it is N H.
 
     Raises:
         ArgumentTypeError: a size that is no integer.
@@ -46,6 +48,8 @@ class Size(Record):
 
     >>> Size(head_dim=16, heads=4, layers=2).width
     64
+    >>> Size(head_dim=128, heads=16, layers=28, dim=1024).attention_ratio
+    2.0
     """
 
     head_dim: int
@@ -55,6 +59,7 @@ class Size(Record):
     mlp_ratio: float | int = 4.0
     experts: int | None = None
     active_experts: int | None = None
+    dim: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("head_dim", "heads", "layers"):
@@ -69,6 +74,8 @@ class Size(Record):
             )
         object.__setattr__(self, "mlp_ratio", require_real(self.mlp_ratio, "mlp_ratio", POSITIVE))
         self._require_experts()
+        if self.dim is not None and require_count(self.dim, "dim") == self.head_dim * self.heads:
+            object.__setattr__(self, "dim", None)
 
     def _require_experts(self) -> None:
         if self.experts is None:
@@ -105,8 +112,13 @@ class Size(Record):
 
     @property
     def width(self) -> int:
-        """The width d = N H of the residual stream."""
-        return self.head_dim * self.heads
+        """The width d of the residual stream."""
+        return self.head_dim * self.heads if self.dim is None else self.dim
+
+    @property
+    def attention_ratio(self) -> float:
+        """Entries N H of all queries over the width; 1 unless `dim` is given."""
+        return self.head_dim * self.heads / self.width
 
     @property
     def groups(self) -> int:

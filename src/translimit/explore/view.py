@@ -295,6 +295,9 @@ class View:
             return replace(self, config="")
         if not text.startswith("{") and "\n" not in text and "=" in text:
             size = read_size(text).size
+            if size.dim is not None:
+                problem = f"got {size.dim} with {size.heads} heads of {size.head_dim}"
+                raise ConfigError("width", problem, "write our own format, or a config.json")
             return replace(
                 self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
             )

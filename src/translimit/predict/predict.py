@@ -252,6 +252,9 @@ def _of_sizes(text: str) -> JsonObject:
     size = read_size(text).size
     if size.groups != size.heads:
         raise ConfigError("kv_heads", f"got {size.kv_heads}", "write a config.json with them")
+    if size.dim is not None:
+        problem = f"got {size.dim} with {size.heads} heads of {size.head_dim}"
+        raise ConfigError("width", problem, "write a config.json with it")
     units = size.mlp_ratio * size.width
     if units != int(units):
         problem = f"got {size.mlp_ratio} times {size.width}, no whole number of units"

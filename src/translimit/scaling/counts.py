@@ -2,7 +2,7 @@ r"""The two counts behind every rule: how far an entry may move, and how large i
 
 | symbol | name here |
 |---|---|
-| N, H, L, G, d = N H | `Size`; m_N, m_H, m_L, m_d are ratios target / base |
+| N, H, L, G, d | `Size`; m_N, m_H, m_L, m_d are ratios target / base |
 | alpha_A, alpha_L | `alpha_A`, `alpha_L` in [1/2, 1] |
 | b = m_L^{-alpha_L} | `Rules.residual`, the factor of every branch over that of the base |
 | c = c_0 m_N^{-alpha_A} | `Rules.score_scale`, absolute; c_0 = N_0^{-1/2} by default |
@@ -19,7 +19,10 @@ the depth factors 1 outside of blocks,
 The share is 1, but for what a router feeds: the share k / E of the tokens reaches an expert, each
 with a gate of 1 / k, which makes 1 / m_E. What writes to hidden units counts (m_d m_M)^{1/2} for
 n_out, M hidden units wide: its gradient returns through an output map that starts at M^{-1/2} at
-random. At a fixed ratio of M to d that is n_out.
+random. At a fixed ratio of M to d that is n_out. Values are the hidden units of attention: where
+heads together are not as wide as the stream, N H / d, and that ratio changes, what returns to them
+through a random output map is (m_N m_H / m_d)^{1/2} larger. The scores get what the output map has
+learned, coherently, and need no factor.
 
 D is 1 / n_in because an update is coherent with the activations that made it, and so sums over
 them; weights at random sum incoherently, and start at n_in^{-1/2}. The readout starts at 1 / n_in,
@@ -49,7 +52,11 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
     m_L = question.m_L if role.in_block else 1.0
     movement = q * m_L ** (question.alpha_L - 1) / n_in
     share = 1 / question.m_E if role.is_routed else 1.0
-    back = (question.m_d * n_out) ** 0.5 if role.fan_out is Axis.HIDDEN else n_out
+    back = n_out
+    if role.fan_out is Axis.HIDDEN:
+        back = (question.m_d * n_out) ** 0.5
+    elif role in (Role.VALUE, Role.VALUE_BIAS):
+        back = n_out * (question.m_d / question.ratio(Axis.QUERIES)) ** 0.5
     gradient = share * m_L**-question.alpha_L / (q * back)
     update = update_of(question, role)
     match update:

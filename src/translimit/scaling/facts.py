@@ -68,16 +68,9 @@ def size_of(reading: StackReading, values: JsonObject, where: str) -> ReadSize:
 
     Raises:
         NoSuchLimitError: a stack whose blocks the rules are not known for.
-        ShapeMismatchError: heads that together are wider or narrower than the stream.
     """
     require_known_block(reading, where)
     stack = reading.stack
-    if reading.head_dim * reading.heads != stack.dim:
-        raise ShapeMismatchError(
-            where,
-            f"has {reading.heads} heads of {reading.head_dim} in a stream of {stack.dim}",
-            "give a stream of width head_dim x heads, as the rules need",
-        )
     branches = [branch for block in stack.sub_blocks for branch in block.branches]
     mixtures = [one for one in branches if isinstance(one, Experts)]
     hidden = mixtures[0].expert.width if mixtures else reading.mlp_dim
@@ -89,6 +82,7 @@ def size_of(reading: StackReading, values: JsonObject, where: str) -> ReadSize:
         heads=reading.heads,
         layers=reading.layers,
         kv_heads=reading.kv_heads,
+        dim=stack.dim,
         **told,
     )
     return ReadSize(

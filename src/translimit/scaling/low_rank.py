@@ -111,7 +111,9 @@ def latent_rules(rules: Rules, rank: tuple[int, int], part: LatentPart = "query"
     back, m_d = question.m_L**-question.alpha_L, question.m_d
     target, base = question.target, question.base
     # Of keys and values the number of entries that share the latent is that of key/value heads.
-    grows = m_d if part == "query" else question.m_N * target.groups / base.groups
+    grows = question.m_N * (
+        target.heads / base.heads if part == "query" else target.groups / base.groups
+    )
     fixed = rank[0] == rank[1]
     kind = question.kind
     if kind.update is Update.ORTHOGONAL and fixed and kind.beside is not None:

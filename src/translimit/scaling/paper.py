@@ -75,7 +75,7 @@ def paper_parameterization(
 
     Raises:
         ArgumentError: an exponent outside [1/2, 1], a constant that is not positive, another
-            optimiser or convention.
+            optimiser or convention, heads that together are not as wide as the stream.
 
     Reference: arXiv 2405.15712, section 2.1 and Table 1.
     """
@@ -84,6 +84,12 @@ def paper_parameterization(
             "lr_convention",
             f"unknown convention {lr_convention!r}",
             nearest(str(lr_convention), ("gamma0_squared", "table")),
+        )
+    if size.dim is not None:
+        raise ArgumentError(
+            "size",
+            f"has {size.heads} heads of {size.head_dim} in a stream of {size.dim}",
+            "leave dim out: the paper's stream is head_dim x heads wide",
         )
     beta0, gamma0, eta0 = (
         require_real(beta0, "beta0", POSITIVE),

@@ -184,7 +184,10 @@ class Question(Record):
     def to_json(self) -> dict[str, Json]:
         """The arguments as plain data; of the optimiser its name."""
         told = {one.name: getattr(self, one.name) for one in fields(self)}
-        sizes = {name: config.to_json(told[name]) for name in ("base", "target")}
+        sizes: dict[str, dict[str, Json]] = {}
+        for name in ("base", "target"):
+            size = config.to_json(told[name])
+            sizes[name] = {k: v for k, v in size.items() if k != "dim" or v is not None}
         return {**told, **sizes, "optimizer": self.kind.name}
 
     # The ratios target / base.
@@ -241,6 +244,12 @@ class Question(Record):
             said.append(
                 "query heads per key/value head change: the rules for keys and values are derived, "
                 "not measured"
+            )
+        if base.attention_ratio != target.attention_ratio:
+            said.append(
+                f"heads together are {base.attention_ratio:g} times as wide as the stream in the "
+                f"base and {target.attention_ratio:g} times in the target: the rules for values "
+                "and what reads them follow the count of hidden units"
             )
         if base.mlp_ratio != target.mlp_ratio:
             m_r = target.mlp_ratio / base.mlp_ratio

@@ -38,15 +38,15 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
     """The sizes that a text, a file or a mapping tells.
 
     Args:
-        source: `head_dim=16,heads=4,layers=2` (or `width=64` instead of the head dimension, and
-            `kv_heads`, `mlp_ratio`); a TOML or JSON file of the same keys; or the configuration of
+        source: `head_dim=16,heads=4,layers=2` (or `width=64` instead of the head dimension, or
+            beside it where heads together are wider or narrower than the stream; and `kv_heads`,
+            `mlp_ratio`); a TOML or JSON file of the same keys; or the configuration of
             a model: Hugging Face's `config.json`, our own format with `kind = "stack"`, or the name
             of a public model.
 
     Raises:
         ConfigError: an unreadable file, an unknown or missing key, a value of the wrong type.
         ArgumentError: sizes that contradict each other.
-        ShapeMismatchError: heads that together are wider or narrower than the stream.
         NoSuchLimitError: a model whose blocks the rules are not known for: they normalise after
             the sum, have latents, or multiply the stream.
 
@@ -128,8 +128,11 @@ def completed(base: Source, target: Source) -> tuple[Source, Source, dict[str, J
     told = {**small, **large}
     free: dict[str, Json] = {} if {"head_dim", "width"} & {*told} else dict(UNTOLD)
     free = {key: value for key, value in free.items() if key not in told}
+    apart = any({"head_dim", "width"} <= {*one} for one in (small, large))
     for one in (small, large):
-        if "width" not in one and "head_dim" not in one:
+        if apart:
+            one |= {k: told[k] for k in ("head_dim", "width") if k in told and k not in one}
+        elif "width" not in one and "head_dim" not in one:
             one |= {key: told[key] for key in ("head_dim", "width") if key in told}
         one |= {key: told[key] for key in ("heads", "layers") if key in told and key not in one}
         one |= free
@@ -169,7 +172,8 @@ def _size(values: JsonObject, where: str) -> Size:
     if "width" not in values:
         return config.from_json(Size, values, where=where)
     if "head_dim" in values:
-        raise ConfigError(where, "tells width and head_dim", "tell one of them")
+        renamed = {"dim" if key == "width" else key: value for key, value in values.items()}
+        return config.from_json(Size, renamed, where=where)
     for key in ("heads", "layers"):
         if key not in values:
             raise ConfigError(where, f"missing key {key!r}", "give it a value")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from translimit.describe import Size
+from translimit.scaling.errors import UnsupportedModuleError
 
 #: Ratios by the letters of a text such as "d-1/2 L-1".
 _LETTERS = ("d", "N", "L")
@@ -52,7 +53,18 @@ class Monomial:
         return " ".join(parts) or "1"
 
     def at(self, base: Size, target: Size) -> float:
-        """Its value between two sizes."""
+        """Its value between two sizes.
+
+        Raises:
+            UnsupportedModuleError: heads that together take another share of the width.
+        """
+        if base.attention_ratio != target.attention_ratio:
+            raise UnsupportedModuleError(
+                "target",
+                f"has heads {target.attention_ratio:g} times as wide as the stream, and the base "
+                f"{base.attention_ratio:g} times, of which recipes have no power",
+                "compare sizes with the same head_dim x heads / width, or ask `scaling.rules`",
+            )
         ratios = (
             target.width / base.width,
             target.head_dim / base.head_dim,
