@@ -100,10 +100,10 @@ def learning_program(
             "readout": draw("readout", width, CLASSES, std=first**-0.5),
         }
 
-        def split(x: jax.Array, name: str, parameters: dict[str, jax.Array]) -> jax.Array:
+        def split(x: AnyArray, name: str, parameters: dict[str, jax.Array]) -> AnyArray:
             return (x @ parameters[name]).reshape(*x.shape[:-1], heads, head_dim)
 
-        def scores(parameters: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        def scores(parameters: dict[str, jax.Array], x: AnyArray) -> AnyArray:
             q, k = split(x, "query", parameters), split(x, "key", parameters)
             return scale * normed_scores(q, k, parameters["query_gain"], parameters["key_gain"])
 

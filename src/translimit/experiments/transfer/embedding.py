@@ -113,6 +113,12 @@ DRIFT = ex.Claims(
     ),
     decided_by="standard",
 )
+
+
+def _gained(config: Config) -> list[Arm]:
+    return ["sp", "sp+emb"] if config.steps >= LONG else []
+
+
 GAIN = ex.Claims(
     "gain-over-{arm}",
     lambda found, arm: (
@@ -122,7 +128,7 @@ GAIN = ex.Claims(
     estimate=_behind,
     prediction=-0.003,
     tol=0.0,
-    over=lambda config: ["sp", "sp+emb"] if config.steps >= LONG else [],
+    over=_gained,
     rivals=(
         ex.Rival("the rules gain nothing", 0.0, when=lambda config, arm: arm == "sp"),
         ex.Rival(
