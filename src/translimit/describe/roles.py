@@ -24,6 +24,10 @@ class Axis(enum.Enum):
     KEYS = "keys"
     HIDDEN = "hidden"
     HEAD_DIM = "head_dim"
+    VALUES = "values"
+    QUERY_RANK = "query_rank"
+    KV_RANK = "kv_rank"
+    KEYS_AND_VALUES = "keys_and_values"
 
     def length(self, size: Size) -> float:
         """Entries at given sizes; 1 for an axis that is never scaled."""
@@ -40,6 +44,14 @@ class Axis(enum.Enum):
                 return size.width * size.mlp_ratio
             case Axis.HEAD_DIM:
                 return float(size.head_dim)
+            case Axis.VALUES:
+                return float(size.values * size.heads)
+            case Axis.QUERY_RANK:
+                return float(size.query_rank or 1)
+            case Axis.KV_RANK:
+                return float(size.kv_rank or 1)
+            case Axis.KEYS_AND_VALUES:
+                return float(size.heads * (size.head_dim - (size.rope_dim or 0) + size.values))
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,10 @@ class Role(enum.StrEnum):
     norms apart. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one. An
     `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one. A
     `SCORE_GAIN` is one number a layer, by which all scores of the layer are multiplied.
+
+    Of latents (multi-head latent attention) there are the map down from the stream, the gain of the
+    norm between and the map up, `QUERY_DOWN`, `QUERY_LATENT_GAIN`, `QUERY_UP`, and the same of keys
+    and values, which have one latent.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -110,6 +126,12 @@ class Role(enum.StrEnum):
     READOUT_DENSE_BIAS = "readout_dense_bias"
     EMBEDDING_MATRIX = "embedding_matrix"
     EMBEDDING_MATRIX_BIAS = "embedding_matrix_bias"
+    QUERY_DOWN = "query_down"
+    QUERY_LATENT_GAIN = "query_latent_gain"
+    QUERY_UP = "query_up"
+    KEY_VALUE_DOWN = "key_value_down"
+    KEY_VALUE_LATENT_GAIN = "key_value_latent_gain"
+    KEY_VALUE_UP = "key_value_up"
 
     @property
     def fan_in(self) -> Axis:
@@ -135,6 +157,11 @@ class Role(enum.StrEnum):
     def is_routed(self) -> bool:
         """Whether its gradient comes from the tokens that a router sends: a share 1 / experts."""
         return _FACTS[self].routed
+
+    @property
+    def is_of_latent(self) -> bool:
+        """Whether it is a map or gain of a latent, which only sizes with ranks have."""
+        return self in _OF_LATENTS
 
     @property
     def is_hidden_matrix(self) -> bool:
@@ -164,6 +191,13 @@ _ENDS = frozenset(
     }
 )
 
+_OF_LATENTS = frozenset(
+    {
+        *(Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP),
+        *(Role.KEY_VALUE_DOWN, Role.KEY_VALUE_LATENT_GAIN, Role.KEY_VALUE_UP),
+    }
+)
+
 _EMBEDDING = _Facts(Axis.FIXED, Axis.STREAM)
 _BLOCK_VECTOR = _Facts(Axis.FIXED, Axis.STREAM, in_block=True)
 _QUERY_VECTOR = _Facts(Axis.FIXED, Axis.QUERIES, in_block=True, moves_scores=True)
@@ -178,7 +212,7 @@ _FACTS: dict[Role, _Facts] = {
     Role.QUERY: _Facts(Axis.STREAM, Axis.QUERIES, in_block=True, moves_scores=True),
     Role.KEY: _Facts(Axis.STREAM, Axis.KEYS, in_block=True, moves_scores=True),
     Role.VALUE: _Facts(Axis.STREAM, Axis.KEYS, in_block=True),
-    Role.ATTENTION_OUT: _Facts(Axis.QUERIES, Axis.STREAM, in_block=True),
+    Role.ATTENTION_OUT: _Facts(Axis.VALUES, Axis.STREAM, in_block=True),
     Role.MLP_IN: _TO_HIDDEN,
     Role.MLP_GATE: _TO_HIDDEN,
     Role.MLP_OUT: _Facts(Axis.HIDDEN, Axis.STREAM, in_block=True),
@@ -214,6 +248,12 @@ _FACTS: dict[Role, _Facts] = {
     Role.READOUT_DENSE_BIAS: _EMBEDDING,
     Role.EMBEDDING_MATRIX: _EMBEDDING,
     Role.EMBEDDING_MATRIX_BIAS: _EMBEDDING,
+    Role.QUERY_DOWN: _Facts(Axis.STREAM, Axis.QUERY_RANK, in_block=True, moves_scores=True),
+    Role.QUERY_LATENT_GAIN: _Facts(Axis.FIXED, Axis.QUERY_RANK, in_block=True, moves_scores=True),
+    Role.QUERY_UP: _Facts(Axis.QUERY_RANK, Axis.QUERIES, in_block=True, moves_scores=True),
+    Role.KEY_VALUE_DOWN: _Facts(Axis.STREAM, Axis.KV_RANK, in_block=True),
+    Role.KEY_VALUE_LATENT_GAIN: _Facts(Axis.FIXED, Axis.KV_RANK, in_block=True),
+    Role.KEY_VALUE_UP: _Facts(Axis.KV_RANK, Axis.KEYS_AND_VALUES, in_block=True),
 }
 
 

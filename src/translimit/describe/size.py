@@ -8,6 +8,7 @@
 | L | `layers` |
 | r | `mlp_ratio`, hidden width over d |
 | E, k | `experts`, `active_experts` |
+| r of queries, of keys and values | `query_rank`, `kv_rank`, entries of latents |
 
 Tokens, patch dimension, vocabulary and classes are never scaled and do not appear.
 """
@@ -41,6 +42,11 @@ class Size(Record):
         active_experts: experts k that a token is sent to, at most E; 1 by default.
         dim: width d of the stream where heads together are wider or narrower, as in Qwen3-0.6B;
             None where it is N H.
+        kv_rank: entries of the latent from which keys and values are read; None without latents.
+        query_rank: the same of queries; None where they are read from the stream.
+        rope_dim: of N, entries of a key that are read from the stream, one set for all heads, as
+            those that turn in DeepSeek's attention; 0 by default.
+        value_dim: entries of a value, where they are not N.
 
     Raises:
         ArgumentTypeError: a size that is no integer.
@@ -60,6 +66,10 @@ class Size(Record):
     experts: int | None = None
     active_experts: int | None = None
     dim: int | None = None
+    kv_rank: int | None = None
+    query_rank: int | None = None
+    rope_dim: int | None = None
+    value_dim: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("head_dim", "heads", "layers"):
@@ -76,6 +86,26 @@ class Size(Record):
         self._require_experts()
         if self.dim is not None and require_count(self.dim, "dim") == self.head_dim * self.heads:
             object.__setattr__(self, "dim", None)
+        self._require_latents()
+
+    def _require_latents(self) -> None:
+        given = {name: getattr(self, name) for name in ("query_rank", "rope_dim", "value_dim")}
+        if self.kv_rank is None:
+            if (first := next((n for n, v in given.items() if v is not None), None)) is not None:
+                raise ArgumentError(first, f"got {given[first]} without latents", "pass kv_rank")
+            return
+        require_count(self.kv_rank, "kv_rank")
+        for name in ("query_rank", "value_dim"):
+            if given[name] is not None:
+                require_count(given[name], name)
+        rope = 0 if self.rope_dim is None else require_count(self.rope_dim, "rope_dim", 0)
+        if rope >= self.head_dim:
+            remedy = f"pass less than the head dimension, {self.head_dim}"
+            raise ArgumentError("rope_dim", f"got {rope}", remedy)
+        if self.kv_heads != self.heads:
+            raise ArgumentError(
+                "kv_heads", f"got {self.kv_heads} with latents", "leave it out: all heads have keys"
+            )
 
     def _require_experts(self) -> None:
         if self.experts is None:
@@ -119,6 +149,11 @@ class Size(Record):
     def attention_ratio(self) -> float:
         """Entries N H of all queries over the width; 1 unless `dim` is given."""
         return self.head_dim * self.heads / self.width
+
+    @property
+    def values(self) -> int:
+        """Entries of a value: `value_dim`, or N."""
+        return self.head_dim if self.value_dim is None else self.value_dim
 
     @property
     def groups(self) -> int:

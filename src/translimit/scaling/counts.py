@@ -22,7 +22,9 @@ n_out, M hidden units wide: its gradient returns through an output map that star
 random. At a fixed ratio of M to d that is n_out. Values are the hidden units of attention: where
 heads together are not as wide as the stream, N H / d, and that ratio changes, what returns to them
 through a random output map is (m_N m_H / m_d)^{1/2} larger. The scores get what the output map has
-learned, coherently, and need no factor.
+learned, coherently, and need no factor. A map down to a latent reads its gradient through a random
+map up: under SGD its rate takes (m_d m_r)^{1/2} for n_out as well, its epsilon was measured to take
+m_r (`translimit.scaling.low_rank`).
 
 D is 1 / n_in because an update is coherent with the activations that made it, and so sums over
 them; weights at random sum incoherently, and start at n_in^{-1/2}. The readout starts at 1 / n_in,
@@ -56,10 +58,12 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
     if role.fan_out is Axis.HIDDEN:
         back = (question.m_d * n_out) ** 0.5
     elif role in (Role.VALUE, Role.VALUE_BIAS):
-        back = n_out * (question.m_d / question.ratio(Axis.QUERIES)) ** 0.5
+        back = n_out * (question.m_d / question.ratio(Axis.VALUES)) ** 0.5
     gradient = share * m_L**-question.alpha_L / (q * back)
     update = update_of(question, role)
     match update:
+        case Update.GRADIENT if role in (Role.QUERY_DOWN, Role.KEY_VALUE_DOWN):
+            lr = movement / gradient * (question.m_d / n_out) ** 0.5
         case Update.GRADIENT:
             lr = movement / gradient
         case Update.ORTHOGONAL:

@@ -15,7 +15,6 @@ from functools import cached_property
 from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, brief, config
 from translimit.describe import (
     OPTIMIZERS,
-    WITHOUT_RULE,
     OptimizerKind,
     OptimizerName,
     Parameterization,
@@ -105,17 +104,21 @@ class Rules:
 
         Raises:
             ArgumentError: no such role.
-            NoSuchLimitError: a role for which no rule was verified, such as a router.
+            NoSuchLimitError: a role for which no rule was verified, or one of a latent where the
+                sizes have none.
         """
         try:
             known = Role(role)
         except ValueError:
             raise unknown_role(role) from None
-        if known in WITHOUT_RULE:
+        if known in self.question.without_rule:
+            name, of = known.value.replace("_", " "), known.is_of_latent
             raise NoSuchLimitError(
                 "role",
-                f"no scaling rule of a {known.value.replace('_', ' ')} was verified",
-                "leave its parameters out, or keep their values at the base's",
+                f"the sizes have no {name}" if of else f"no scaling rule of a {name} was verified",
+                "pass kv_rank and query_rank to Size"
+                if of
+                else "leave its parameters out, or keep their values at the base's",
             )
         return self._roles[known]
 
@@ -132,7 +135,7 @@ class Rules:
 
     @cached_property
     def _roles(self) -> Mapping[Role, RoleRule]:
-        verified = [role for role in Role if role not in WITHOUT_RULE]
+        verified = [role for role in Role if role not in self.question.without_rule]
         made = {role: styled_rule(self.question, role) for role in verified}
         if self.question.tied:  # one tensor: the same to the last bit, a multiplier at each end
             embedding, mult = made[Role.TOKEN_EMBEDDING], made[Role.READOUT].mult
@@ -175,7 +178,7 @@ class Rules:
         return Parameterization(
             size=question.target,
             roles={
-                role: rule if role in WITHOUT_RULE else rule.times(self.role(role))
+                role: rule if role in question.without_rule else rule.times(self.role(role))
                 for role, rule in start.roles.items()
             },
             score_scale=self.score_scale,

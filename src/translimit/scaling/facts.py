@@ -77,6 +77,14 @@ def size_of(reading: StackReading, values: JsonObject, where: str) -> ReadSize:
     told: dict[str, Any] = {} if hidden is None else {"mlp_ratio": hidden / stack.dim}
     if mixtures:
         told |= {"experts": mixtures[0].count, "active_experts": mixtures[0].active}
+    latent = next((one for one in branches if isinstance(one, LatentAttention)), None)
+    if latent is not None:
+        told |= {
+            "kv_rank": latent.kv_rank,
+            "query_rank": latent.query_rank,
+            "rope_dim": latent.rope_dim,
+            "value_dim": latent.value_dim,
+        }
     size = Size(
         head_dim=reading.head_dim,
         heads=reading.heads,
@@ -144,6 +152,14 @@ def _fixed(stack: Stack, values: JsonObject) -> dict[str, Json]:
             dense.append(one.expert)
             found["shared_expert"] = one.shared is not None
             found["routing"] = one.routing
+    units = {one.width for one in branches if isinstance(one, FeedForward)}
+    mixed = [one for one in branches if isinstance(one, Experts)]
+    for name, widths in (
+        ("dense_over_expert", units),
+        ("shared_over_expert", {one.shared.width for one in mixed if one.shared is not None}),
+    ):
+        if mixed and len(widths) == 1:
+            found[name] = widths.pop() / mixed[0].expert.width
     if dense:
         found["activation"] = dense[-1].activation.value
         found["gated"] = dense[-1].gated
@@ -173,6 +189,13 @@ def _absent(stack: Stack, values: JsonObject, qk_norm: bool) -> set[Role]:
     over = {one.qk_norm.over for one in branches if isinstance(one, Attention) and one.qk_norm}
     made |= set() if qk_norm and "all" in over else {Role.QK_GAIN}
     made |= set() if qk_norm and "head" in over else {Role.QK_GAIN_SHARED}
+    latents = [one for one in branches if isinstance(one, LatentAttention)]
+    if not latents:
+        made |= {role for role in Role if role.is_of_latent}
+    else:
+        made |= {Role.KEY, Role.KEY_BIAS, Role.VALUE, Role.VALUE_BIAS, Role.QUERY_BIAS}
+        queries = {Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP}
+        made |= {Role.QUERY} if latents[0].query_rank is not None else queries
     mixtures = [one for one in branches if isinstance(one, Experts)]
     dense = [one for one in branches if isinstance(one, FeedForward)]
     dense += [one.shared for one in mixtures if one.shared is not None]
@@ -250,7 +273,8 @@ def require_known_block(reading: StackReading, where: str) -> None:
 
     Raises:
         NoSuchLimitError: a norm after the sum, a branch without a norm before or behind it,
-            latents, a multiplied stream, or scores of another scale than head_dim^(-1/2).
+            latents in some layers only, a multiplied stream, or scores of another scale than
+            head_dim^(-1/2).
     """
     if (problem := unknown_block(reading.stack)) is not None:
         raise NoSuchLimitError(
@@ -271,7 +295,8 @@ def unknown_block(stack: Stack, *, any_scale: bool = False) -> str | None:
     """
     blocks = stack.sub_blocks
     branches = [branch for block in blocks for branch in block.branches]
-    attention = [one for one in branches if isinstance(one, Attention)]
+    attention = [one for one in branches if isinstance(one, Attention | LatentAttention)]
+    latents = [one for one in attention if isinstance(one, LatentAttention)]
     mixtures = [one for one in branches if isinstance(one, Experts)]
     ends = [block.norm_out is not None for block in blocks]
     if any(block.norm_post for block in blocks):
@@ -280,9 +305,11 @@ def unknown_block(stack: Stack, *, any_scale: bool = False) -> str | None:
         return "normalises what some of its branches return, and not what the others do"
     if not any(ends) and not all(block.norm_in for block in blocks):
         return "has a branch that reads the stream without a norm and ends in none"
-    if any(isinstance(one, LatentAttention) for one in branches):
-        return "has attention of latents"
-    if not all(isinstance(one, Attention | FeedForward | Experts) for one in branches):
+    if latents and any(one != latents[0] for one in attention):
+        return "has attention of latents in some layers only, or of several kinds"
+    if not all(
+        isinstance(one, Attention | LatentAttention | FeedForward | Experts) for one in branches
+    ):
         return "has a branch that is neither attention nor a feed-forward block"
     if len({(one.count, one.active, one.routing, one.expert.width) for one in mixtures}) > 1:
         return "has layers with different experts"

@@ -85,11 +85,12 @@ def paper_parameterization(
             f"unknown convention {lr_convention!r}",
             nearest(str(lr_convention), ("gamma0_squared", "table")),
         )
-    if size.dim is not None:
+    if size.dim is not None or size.kv_rank is not None:
         raise ArgumentError(
             "size",
-            f"has {size.heads} heads of {size.head_dim} in a stream of {size.dim}",
-            "leave dim out: the paper's stream is head_dim x heads wide",
+            f"has {size.heads} heads of {size.head_dim} in a stream of {size.width}"
+            + ("" if size.kv_rank is None else f", and latents of {size.kv_rank}"),
+            "leave dim and kv_rank out: the paper's stream is head_dim x heads wide",
         )
     beta0, gamma0, eta0 = (
         require_real(beta0, "beta0", POSITIVE),
@@ -139,7 +140,9 @@ def paper_parameterization(
 
     return Parameterization(
         size=size,
-        roles={role: rule(role) for role in Role if role not in WITHOUT_RULE},
+        roles={
+            role: rule(role) for role in Role if role not in WITHOUT_RULE and not role.is_of_latent
+        },
         score_scale=N**-alpha_A,
         residual=beta0 * L**-alpha_L,
     )

@@ -18,14 +18,17 @@ from translimit.core import (
 )
 from translimit.describe import (
     OPTIMIZERS,
+    WITHOUT_RULE,
     Axis,
     OptimizerKind,
     OptimizerName,
+    Role,
     Size,
     Update,
     optimizer_kind,
 )
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
+from translimit.scaling.latents import require_latents
 
 Style = Literal["canonical", "folded", "single_lr", "unit_init"]
 Decay = Literal["constant", "timescale", "independent", "inverse_width", "sqrt_width"]
@@ -41,6 +44,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "muon_adjust": get_args(MuonAdjust),
     "muon_heads": get_args(MuonHeads),
 }
+
+#: Sizes that are left out of plain data where nobody told them, so that digests stay.
+_LATER = ("dim", "kv_rank", "query_rank", "rope_dim", "value_dim")
 
 #: The smallest base of SGD whose optimum was seen to stay in place.
 LEAST_SGD_WIDTH = 32
@@ -101,6 +107,7 @@ class Question(Record):
             )
         self._require_places()
         self._require_experts()
+        require_latents(self)
 
     def _exponent(self, name: str) -> float:
         value = require_real(getattr(self, name), name)
@@ -187,8 +194,18 @@ class Question(Record):
         sizes: dict[str, dict[str, Json]] = {}
         for name in ("base", "target"):
             size = config.to_json(told[name])
-            sizes[name] = {k: v for k, v in size.items() if k != "dim" or v is not None}
+            sizes[name] = {k: v for k, v in size.items() if k not in _LATER or v is not None}
         return {**told, **sizes, "optimizer": self.kind.name}
+
+    @property
+    def without_rule(self) -> frozenset[Role]:
+        """Roles that have no rule, or none at sizes without their latent."""
+        size, lacking = self.target, set(WITHOUT_RULE)
+        if size.kv_rank is None:
+            lacking |= {role for role in Role if role.is_of_latent}
+        elif size.query_rank is None:
+            lacking |= {Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP}
+        return frozenset(lacking)
 
     # The ratios target / base.
 
@@ -265,6 +282,11 @@ class Question(Record):
             )
         if base.experts is not None and self.kind.update is Update.ORTHOGONAL:
             said.append("the rows of experts under Muon are derived, not measured")
+        if base.kv_rank is not None:
+            said.append(
+                "rows of latents along the rank were measured under Adam; the rotary rows of keys "
+                "in the tensor of the map down skip the norm and take its row (derived)"
+            )
         if self.clipping and self.style != "canonical":
             said.append(
                 "clipping of the global gradient norm acts differently in every style: tune the "

@@ -16,7 +16,7 @@ from translimit.scaling.facts import ReadSize, absent_by_size, require_same_modu
 UNTOLD = {"head_dim": 64, "heads": 12}
 _KEYS = (
     *("head_dim", "width", "heads", "layers", "kv_heads", "mlp_ratio", "experts"),
-    "active_experts",
+    *("active_experts", "kv_rank", "query_rank", "rope_dim", "value_dim"),
 )
 _MODEL_KEYS = ("model_type", "architectures", "kind")
 
@@ -48,7 +48,7 @@ def read_size(source: str | Path | JsonObject) -> ReadSize:
         ConfigError: an unreadable file, an unknown or missing key, a value of the wrong type.
         ArgumentError: sizes that contradict each other.
         NoSuchLimitError: a model whose blocks the rules are not known for: they normalise after
-            the sum, have latents, or multiply the stream.
+            the sum, or multiply the stream.
 
     >>> read_size("head_dim=16,heads=4,layers=2").size.width
     64

@@ -49,7 +49,7 @@ def adapting_program(
         inputs, targets = draw("inputs", examples, width), draw("targets", examples, width)
         frozen = draw("frozen", width, width) * width**-0.5
         drawn = {"a": draw("a", rank, width) * width**-0.5, "b": jnp.zeros((width, rank))}
-        # Products with constants were wrong where jaxlib 0.10.2 fused them on CPUs.
+        # jaxlib 0.10.2 fuses products with constants wrongly on CPUs (jax-ml/jax issue 39103).
         start = jax.lax.optimization_barrier(drawn)
         rates = {"a": rate_a, "b": rate_b}
 

@@ -102,6 +102,8 @@ def _require_shapes(found: Mapping[str, Match], parameters: TorchTensors, size: 
         )
     for name, tensor in parameters.items():
         wanted, shape = _shape(found[name], size), tuple(tensor.shape)
+        if size.experts is not None and not found[name].role.is_routed:
+            wanted = _of_any_units(found[name], wanted)
         if wanted is None or len(wanted) > len(shape):
             continue
         if len(wanted) == 2:
@@ -124,6 +126,19 @@ def _require_shapes(found: Mapping[str, Match], parameters: TorchTensors, size: 
             )
 
 
+def _of_any_units(
+    match: Match, wanted: tuple[int | None, ...] | None
+) -> tuple[int | None, ...] | None:
+    """Beside experts an MLP, of the first layers or shared, may have hidden units of its own."""
+    role = match.role
+    if wanted is None or Axis.HIDDEN not in (role.fan_in, role.fan_out):
+        return wanted
+    if len(wanted) == 1:
+        return None
+    rows = role.fan_out is Axis.HIDDEN
+    return (None, wanted[1]) if rows is not match.transposed else (wanted[0], None)
+
+
 def _fits(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
     return all(want in (None, have) for want, have in zip(wanted, shape, strict=False))
 
@@ -136,6 +151,8 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     if role is Role.ROUTER and size.experts is not None:
         return (None, size.width)
     n_out = sum(round(part.fan_out.length(size)) for part in match.parts)
+    if role is Role.KEY_VALUE_DOWN:
+        n_out += size.rope_dim or 0  # rows of keys that turn
     if role.is_gain or role.is_bias:
         return None if role.fan_out is Axis.FIXED else (n_out,)
     if role in (Role.TOKEN_EMBEDDING, Role.POSITION_EMBEDDING):

@@ -18,7 +18,6 @@ from jaxtyping import PyTree
 
 from translimit.core import ArgumentError, ArgumentTypeError, Floats, nearest
 from translimit.describe import (
-    WITHOUT_RULE,
     Hyperparameters,
     NameTable,
     Role,
@@ -143,7 +142,7 @@ def transform(
 
     # A tree of equinox may be callable itself; a function is a leaf.
     if callable(labels) and jax.tree_util.all_leaves([labels]):
-        verified = [role for role in Role if role not in WITHOUT_RULE]
+        verified = [role for role in Role if role not in rules.question.without_rule]
         return optax.partition({role.value: of(role) for role in verified}, labels)
     used = {str(label) for label in jax.tree_util.tree_leaves(labels)}
     if unknown := sorted(used - {role.value for role in Role}):

@@ -37,6 +37,7 @@ from translimit.describe import (
     norm_names,
     read_stack,
 )
+from translimit.scaling.adapters.latent_names import LATENT_NAMES
 from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.facts import module_facts, unknown_block
 from translimit.scaling.reading import Configuration
@@ -95,7 +96,7 @@ def table_of_model(model: TorchModule) -> NameTable:
 
     Raises:
         UnsupportedModuleError: its blocks are not those of the rules: it normalises after the sum,
-            like BERT, mixes experts, or multiplies what it adds.
+            like BERT, or multiplies what it adds.
     """
     inner = unwrapped(model)
     config = getattr(inner, "config", None)
@@ -144,6 +145,8 @@ def _table_called(name: str | None) -> NameTable | None:
     if name == PLAIN.family:
         return PLAIN
     family = None if name is None else family_called(name)
+    if family is not None and family.name in LATENT_NAMES:
+        return LATENT_NAMES[family.name]
     return None if family is None else family.names
 
 
