@@ -45,6 +45,16 @@ def test_series_keep_their_colour_and_shape_in_all_layers() -> None:
     assert layout.series(TABLE, LAYERS) == 2
 
 
+def test_a_line_for_all_rows_passes_every_point_once() -> None:
+    layout = figures.Layout(x="size", by="case")
+    table = figures.Table(
+        ("case", "size", "law"), tuple((case, n, n**2) for case in ("b", "a") for n in (2, 3, 1))
+    )
+    (chart,) = layout.charts(table, (figures.line("law", by="", series=None),))
+    np.testing.assert_allclose(chart.marks[0].x, [1, 2, 3])
+    np.testing.assert_allclose(chart.marks[0].y, [1, 4, 9])
+
+
 def test_panels_have_their_rows_and_titles() -> None:
     layout = figures.Layout(x="size", panels="case", titles={"hot": "$T > 0$"})
     cold, hot = layout.charts(TABLE, (figures.points("mean", label="networks"),))

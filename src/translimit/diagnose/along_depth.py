@@ -146,9 +146,12 @@ def along_depth(
         cosines = depth_cosines(checkpoint)[0]
         if not checkpoint.shared and layers > 1:
             deviation = 1 / checkpoint.dim / (layers - 1) ** 0.5
-    rows = (measured.straight.mean(axis=0), errors, null)
-    named = [dict(zip(BRANCHES, map(float, row), strict=True)) for row in rows]
-    return AlongDepth(*named, cosines, deviation)
+
+    def named(row: np.ndarray) -> dict[str, float]:
+        return dict(zip(BRANCHES, map(float, row), strict=True))
+
+    s = measured.straight.mean(axis=0)
+    return AlongDepth(named(s), named(errors), named(null), cosines, deviation)
 
 
 def _or_none(value: float) -> float | None:

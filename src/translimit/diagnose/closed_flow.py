@@ -123,7 +123,7 @@ def _through(
 ) -> Float[np.ndarray, "P D"]:
     """Particles after a layer; attention reads the law that they are."""
     own, first, last = layer.parameters, layer.blocks[0], layer.blocks[-1]
-    u = normalised(first.norm_in, own, "attention_in", x)
+    u = np.asarray(normalised(first.norm_in, own, "attention_in", x))
     branch = first.branch * (_attention(layer, u, n, closure) + own.get("b_O", 0.0))
     units = units_of(layer.blocks)
     if units is not None and len(layer.blocks) == 1:  # parallel

@@ -44,7 +44,8 @@ def plot_diagnosis(diagnosis: Diagnosed) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.0, 10.4), layout="constrained")
-    upper, middle, lower = figure.subfigures(3, 1, height_ratios=(2, 1, 1.2))
+    parts = figure.add_gridspec(3, 1, height_ratios=(2, 1, 1.2))
+    upper, middle, lower = (figure.add_subfigure(parts[place]) for place in range(3))
     axes = upper.subplots(2, 4).ravel()
     for place, name in enumerate(PANELS):
         _panel(diagnosis, name, axes[place], told=place == 0)
@@ -108,8 +109,8 @@ def _cosines(diagnosis: Diagnosed, ax: Axes) -> None:
     if not np.isfinite(values).any():
         ax.set_axis_off()
         return
-    half = (0.5, len(values) + 0.5)
-    drawn = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, extent=(*half, *half[::-1]))
+    end = len(values) + 0.5
+    drawn = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, extent=(0.5, end, end, 0.5))
     ax.set_xlabel("layer")
     ax.set_ylabel("layer")
     ax.figure.colorbar(drawn, ax=ax).set_label(r"cosine of $\sum_h W_Q W_K^\top$")

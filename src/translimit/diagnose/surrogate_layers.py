@@ -43,7 +43,8 @@ from translimit.diagnose.surrogates import BEYOND, SURROGATES, SurrogateTest, su
 from translimit.diagnose.surrogates import surrogate_test as test_one
 
 #: The sub-blocks that are asked.
-PARTS: tuple[Literal["attention", "mlp"], ...] = ("attention", "mlp")
+Part = Literal["attention", "mlp"]
+PARTS: tuple[Part, ...] = ("attention", "mlp")
 #: The stream after a layer, and the tests of its sub-blocks.
 _Tested = tuple[np.ndarray, dict[str, SurrogateTest]]
 
@@ -135,12 +136,13 @@ def surrogate_figures(
 
         def one(_: object, number: int, x: np.ndarray, layer: Layer, place: int) -> _Tested:
             root = named_key(key, "surrogates", place, number)
-            passed, told = in_layer(layer, x), {PARTS[0]: x}
+            passed = in_layer(layer, x)
+            told: list[tuple[Part, np.ndarray]] = [("attention", x)]
             if passed.middle is not None and layer.units is not None:
-                told[PARTS[1]] = np.asarray(passed.middle)
+                told.append(("mlp", np.asarray(passed.middle)))
             tested = {
                 part: test_one(layer, tokens, part, key=root, draws=draws, atoms=kept)
-                for part, tokens in told.items()
+                for part, tokens in told
             }
             return np.asarray(passed.exit), tested
 

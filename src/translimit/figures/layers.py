@@ -228,7 +228,10 @@ class Layout:
                 text = "" if text == "{}" or text in named else text
                 named.add(text)
                 series = layer.series if not by or layer.series is None else place
-                marks.append(_mark(layer, own, layer.x or self.x, series, text))
+                across = layer.x or self.x
+                if layer.by == "" and layer.kind == "line":
+                    own = _once(own, across, str(layer.y))
+                marks.append(_mark(layer, own, across, series, text))
         title = self._title(panel) if self.panels else ""
         ticks: tuple[tuple[float, str], ...] = ()
         if self.ticks:
@@ -330,6 +333,13 @@ def _panels(layers: Sequence[Drawn]) -> list[Panel]:
 
 def _word(value: Plain) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _once(table: Table, x: str, y: str) -> Table:
+    """Rows in the order of x, those with the same point once: one line, whatever repeats them."""
+    points = np.stack([table.numbers(x), table.numbers(y)])
+    _, first = np.unique(points, axis=1, return_index=True)
+    return replace(table, rows=tuple(table.rows[place] for place in first))
 
 
 def _mark(layer: Layer, table: Table, x: str, series: int | None, label: str) -> Mark:

@@ -224,7 +224,7 @@ OVERLAP = ex.Figure(
     layers=(
         figures.panel(
             "overlap",
-            figures.line("recursion", by="", series=None, dash="6 3", label="start, recursion"),
+            figures.line("recursion", series=None, dash="6 3", label="start, recursion"),
             figures.points("overlap", "stderr", joined=True, label="seed {}"),
             ylabel="overlap",
         ),
