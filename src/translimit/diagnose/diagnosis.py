@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from translimit.core import JsonObject
+from translimit.core import JsonObject, small_picture
 from translimit.diagnose.diagnosed import Diagnosed
 from translimit.diagnose.drawing import plot_diagnosis
 from translimit.diagnose.page import Section, as_html, as_json, as_page, as_text
@@ -39,7 +39,7 @@ class Diagnosis(Diagnosed):
         return as_page(self, sections)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self) + small_picture(self.plot(), "observables over layers")
 
     def __str__(self) -> str:
         return as_text(self)

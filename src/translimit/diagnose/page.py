@@ -53,6 +53,16 @@ class Section:
     figure: Figure | None = None
 
 
+#: Of the page, for both schemes and for narrow screens; the picture keeps its paper.
+STYLE = (
+    ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:0}"
+    "main{max-width:72rem;margin:auto;padding:1rem}h1{font-size:1.6rem}"
+    "img{max-width:100%;background:#fff;border-radius:4px}"
+    "table,pre{display:block;overflow-x:auto;font-size:12px}table{border-collapse:collapse}"
+    "td,th{padding:2px 7px;text-align:right;white-space:nowrap}"
+    "tr:nth-child(even){background:color-mix(in srgb,currentColor 7%,transparent)}"
+    "summary{cursor:pointer;margin-top:1rem}"
+)
 _FOR_MASSIVE = {"ratio_a": "ratio_a_median", "ratio_f": "ratio_f_median"}
 
 
@@ -73,10 +83,7 @@ def as_html(diagnosis: Diagnosed) -> str:
     Args:
         diagnosis: what was found.
     """
-    head = "".join(f"<p>{html.escape(line)}</p>" for line in _head(diagnosis))
-    items = "".join(f"<li>{html.escape(one)}</li>" for one in _said(diagnosis))
-    notes = "".join(f"<li>{html.escape(one)}</li>" for one in remarks(diagnosis))
-    return f"{head}<ul>{items}</ul>{_html_table(diagnosis, tuple(SHOWN))}<ul>{notes}</ul>"
+    return f"{_html_head(diagnosis)}{_html_table(diagnosis)}{_html_notes(diagnosis)}"
 
 
 def as_page(diagnosis: Diagnosed, sections: Sequence[Section] = ()) -> str:
@@ -92,15 +99,15 @@ def as_page(diagnosis: Diagnosed, sections: Sequence[Section] = ()) -> str:
         + f"<pre>{html.escape(one.text)}</pre>"
         for one in sections
     )
+    name = html.escape(diagnosis.source.split(" (")[0])
+    figure = _picture(plot_diagnosis(diagnosis), "observables over layers")
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Diagnosis</title>'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem}"
-        "table{border-collapse:collapse;font-size:12px}td,th{padding:2px 7px;text-align:right}"
-        "tr:nth-child(even){background:#f4f4f4}img{max-width:100%}"
-        "table,pre{display:block;overflow-x:auto}pre{font-size:12px}</style></head><body>"
-        f"<h1>Diagnosis</h1>{as_html(diagnosis)}"
-        f"{_picture(plot_diagnosis(diagnosis), 'observables over layers')}{more}"
-        f"<h2>All observables</h2>{_html_table(diagnosis, NAMES)}</body></html>\n"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><main><h1>{name}</h1>{_html_head(diagnosis)}{figure}"
+        f"{_html_table(diagnosis)}{_html_notes(diagnosis)}{more}"
+        "<details><summary>All observables, with errors, null and z</summary>"
+        f"{_whole_table(diagnosis)}</details></main></body></html>\n"
     )
 
 
@@ -180,9 +187,14 @@ def _nothing(diagnosis: Diagnosed) -> str:
     return "no fault found"
 
 
-def _table(diagnosis: Diagnosed) -> list[str]:
+def _shown(diagnosis: Diagnosed) -> dict[str, str]:
+    """What the table shows: medians where one token holds most of the sum of squares."""
     massive = bool((diagnosis.compared["largest_share"].value > 0.5).any())
-    names = {_FOR_MASSIVE.get(k, k) if massive else k: v for k, v in SHOWN.items()}
+    return {_FOR_MASSIVE.get(k, k) if massive else k: v for k, v in SHOWN.items()}
+
+
+def _table(diagnosis: Diagnosed) -> list[str]:
+    names = _shown(diagnosis)
     rows = [["layer", *names.values()]]
     for layer in range(len(diagnosis.compared["overlap"].value)):
         cells = [_cell(diagnosis.compared[name], layer) for name in names]
@@ -202,11 +214,35 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def _html_table(diagnosis: Diagnosed, names: Sequence[str]) -> str:
+def _html_head(diagnosis: Diagnosed) -> str:
+    said = "".join(f"<li>{html.escape(one)}</li>" for one in _said(diagnosis))
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in _head(diagnosis))
+    return f"<ul>{said}</ul>{lines}"
+
+
+def _html_notes(diagnosis: Diagnosed) -> str:
+    notes = "".join(f"<li>{html.escape(one)}</li>" for one in remarks(diagnosis))
+    return f"<ul>{notes}</ul>" if notes else ""
+
+
+def _html_table(diagnosis: Diagnosed) -> str:
+    """The table of the terminal."""
+    names, layers = _shown(diagnosis), range(len(diagnosis.compared["overlap"].value))
+    head = "".join(f"<th>{html.escape(word)}</th>" for word in ("layer", *names.values()))
+    rows = [
+        f"<tr><th>{layer or 'entry'}</th>"
+        + "".join(f"<td>{_cell(diagnosis.compared[name], layer)}</td>" for name in names)
+        + "</tr>"
+        for layer in layers
+    ]
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _whole_table(diagnosis: Diagnosed) -> str:
     layers = range(len(diagnosis.compared["overlap"].value))
-    head = "".join(f"<th>{'entry' if layer == 0 else layer}</th>" for layer in layers)
+    head = "".join(f"<th>{layer or 'entry'}</th>" for layer in layers)
     rows = [f"<tr><th></th>{head}</tr>"]
-    for name in names:
+    for name in NAMES:
         one = diagnosis.compared[name]
         for word, values in (
             ("", one.value),
