@@ -21,7 +21,7 @@ from translimit.limits.dmft.compressed.shape import Shape
 from translimit.limits.dmft.plan import Numbers, Plan
 
 #: Of the order of arrays in a checkpoint; files of another are refused.
-_FORM = 4
+_FORM = 5
 
 S = TypeVar("S")
 R = TypeVar("R")

@@ -39,9 +39,9 @@ class ScoreLaw(eqx.Module):
     @property
     def excess_kurtosis(self) -> Float[np.ndarray, "steps inputs query key"]:
         """Excess kurtosis over heads; 6 / head_dim at initialisation, 0 where nothing varies."""
-        centred = self.scores - self.scores.mean(axis=1, keepdims=True)
-        variance = np.mean(centred**2, axis=1)
-        fourth = np.mean(centred**4, axis=1)
+        square = np.square(self.scores - self.scores.mean(axis=1, keepdims=True))
+        variance = square.mean(axis=1)
+        fourth = np.square(square, out=square).mean(axis=1)
         varies = variance > 0
         return np.where(varies, fourth / np.where(varies, variance, 1.0) ** 2 - 3, 0.0)
 

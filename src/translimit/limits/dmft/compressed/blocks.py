@@ -21,18 +21,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from translimit.limits.dmft.compressed.directions import overlaps, put
-from translimit.limits.dmft.compressed.known import (
-    learned,
-    on_population,
-    on_stream,
-    sides,
-    with_directions,
-    with_own_fields,
-    with_velocity,
-    with_white,
-)
-from translimit.limits.dmft.compressed.matrix import through
+from translimit.limits.dmft.compressed.directions import overlaps
+from translimit.limits.dmft.compressed.known import learned, sent, side_of
 from translimit.limits.dmft.compressed.state import UnitState
 from translimit.limits.dmft.compressed.step import Rows, Step, normalised, through_norm
 from translimit.limits.dmft.histories import Index, matmul
@@ -69,32 +59,9 @@ def forward_block(
     """Forward: the stream behind the sub-block, and what it knows now."""
     shape, numbers, site = step.shape, step.numbers, step.shape.sites[index]
     hb, rho = normalised(shape.norm, numbers, h)
-    known = sides(step, index, unit, layer)
-    read = through(
-        hb,
-        known.h,
-        known.p,
-        layer,
-        tol=numbers.tol,
-        keep=step.kept("R_h"),
-        innovation=on_population(step, layer, index, unit, "forward", known.p),
-    )
-    unit = with_white(step, index, with_directions(unit, "h", read, layer), read, layer)
-    if shape.apart(index):
-        unit = replace(unit, initial=put(unit.initial, read.images, layer, known.h.rank))
-    gain = unit.gain[layer]
-    out = site.forward(read.y, numbers, gain)
-    known = sides(step, index, unit, layer)
-    written = through(
-        out.x,
-        known.x,
-        known.g,
-        layer,
-        tol=numbers.tol,
-        keep=step.kept("R_v"),
-        innovation=on_stream(step, columns),
-    )
-    unit = with_own_fields(step, index, with_directions(unit, "x", written, layer), written, layer)
+    read, unit, columns = sent(step, layer, index, unit, columns, "h", hb)
+    out = site.forward(read.y, numbers, unit.gain)
+    written, unit, columns = sent(step, layer, index, unit, columns, "x", out.x)
     seen = Seen(
         hb=hb,
         rho=rho,
@@ -105,11 +72,10 @@ def forward_block(
         V=written.gram,
         saved=out.saved,
         scores=out.scores,
-        gain=gain,
+        gain=unit.gain,
         finite=jnp.all(jnp.isfinite(written.gram)),
         dropped=jnp.maximum(read.dropped, written.dropped),
     )
-    columns = columns + (written.entered if shape.fresh else 0)
     return h + numbers.eps * written.y, unit, columns, seen
 
 
@@ -125,63 +91,35 @@ def backward_block(
 ) -> tuple[Rows, UnitState, Int[Array, ""], Float[Array, "inputs inputs"], Left]:
     """Backward, and what the sub-block learns; also its part of the tangent kernel."""
     shape, numbers, site = step.shape, step.numbers, step.shape.sites[index]
-    known = sides(step, index, unit, layer)
-    received = through(
-        g,
-        known.g,
-        known.x,
-        layer,
-        tol=numbers.tol,
-        keep=step.kept("R_g"),
-        innovation=on_population(step, layer, index, unit, "backward", known.x),
-    )
-    unit = with_white(step, index, with_directions(unit, "g", received, layer), received, layer)
+    received, unit, columns = sent(step, layer, index, unit, columns, "g", g)
     p, gradient = site.backward(received.y, seen.saved, numbers, seen.gain)
-    known = sides(step, index, unit, layer)
-    sent = through(
-        p,
-        known.p,
-        known.h,
-        layer,
-        tol=numbers.tol,
-        keep=step.kept("R_p"),
-        innovation=on_stream(step, columns),
-        initial=unit.initial if shape.apart(index) else None,
-    )
-    unit = with_own_fields(step, index, with_directions(unit, "p", sent, layer), sent, layer)
-    columns = columns + (sent.entered if shape.fresh else 0)
-    back = through_norm(sent.y, seen.hb, seen.rho) if shape.norm else sent.y
+    back, unit, columns = sent(step, layer, index, unit, columns, "p", p)
+    below = through_norm(back.y, seen.hb, seen.rho) if shape.norm else back.y
     moving = site.learning(p, numbers)
-    known = sides(step, index, unit, layer)
+    h, p_side, x, from_above = (side_of(step, index, unit, kind) for kind in ("h", "p", "x", "g"))
+    c_p, slow_gram = back.coefficients, back.gram
     if site.slow:
-        c_p = site.scale * overlaps(moving, known.p.directions, layer, known.p.rank)
+        c_p = site.scale * overlaps(moving, p_side.directions, p_side.rank)
         slow_gram = site.scale * matmul(moving, p.T).astype(jnp.float64)
-        unit = with_velocity(step, index, unit, sent, layer)
-    else:
-        c_p, slow_gram = sent.coefficients, sent.gram
     unit = replace(
         unit,
-        h=learned(step, unit.h, seen.c_h, drive, moving, layer, known.h.rank),
-        p=learned(step, unit.p, c_p, drive, seen.hb, layer, known.p.rank),
-        x=learned(step, unit.x, seen.c_x, drive, g, layer, known.x.rank),
-        g=learned(step, unit.g, received.coefficients, drive, seen.x, layer, known.g.rank),
+        h=learned(step, unit.h, seen.c_h, drive, moving, h.rank),
+        p=learned(step, unit.p, c_p, drive, seen.hb, p_side.rank),
+        x=learned(step, unit.x, seen.c_x, drive, g, x.rank),
+        g=learned(step, unit.g, received.coefficients, drive, seen.x, from_above.rank),
     )
     moved = numbers.score_gain_rate * numbers.c * jnp.sum(drive * gradient[:, 0])
-    velocity = numbers.momentum * unit.gain_velocity[layer] + moved
-    unit = replace(
-        unit,
-        gain=unit.gain.at[layer].add(velocity),
-        gain_velocity=unit.gain_velocity.at[layer].set(velocity),
-    )
+    velocity = numbers.momentum * unit.gain_velocity + moved
+    unit = replace(unit, gain=unit.gain + velocity, gain_velocity=velocity)
     added = over_tokens(step, received.gram * seen.V + slow_gram * seen.H)
     slope = gradient.reshape(shape.inputs, -1).sum(axis=1)
     added = numbers.block_ntk * (added + numbers.score_gain_rate * slope[:, None] * slope)
     left = Left(
         key_gradient=site.key_gradient(p),
-        finite=jnp.all(jnp.isfinite(sent.gram)),
-        dropped=jnp.maximum(received.dropped, sent.dropped),
+        finite=jnp.all(jnp.isfinite(back.gram)),
+        dropped=jnp.maximum(received.dropped, back.dropped),
     )
-    return g + numbers.eps * back, unit, columns, added, left
+    return g + numbers.eps * below, unit, columns, added, left
 
 
 def over_tokens(step: Step, kernel: Float[Array, "fields fields"]) -> Float[Array, "inputs inputs"]:

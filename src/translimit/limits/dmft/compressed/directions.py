@@ -1,136 +1,184 @@
-r"""Stacks of directions that grow along training, and are read chunk by chunk.
+r"""Stacks of directions that grow along training, in parts that are read where they are filled.
 
-A stack holds vectors of a population, or coefficient rows of the stream, as rows: [layers, places,
-width]. Places from its rank on are zero. Loops run over the chunks that are filled, so that one
-compiled program serves until a stack is full; small stacks are taken whole. Chunks of large stacks
-are larger: what a loop writes over and over again is then little beside its products.
+A stack holds vectors of a population, or coefficient rows of the stream, as rows [places, width].
+Places from its rank on are zero. It is stored in parts, arrays of their own: products skip those
+that nothing has reached, so that one compiled program serves until a stack is full, more room is
+one more part, and nothing is copied to be read. Parts grow with what is before them, so that they
+are few and little of the last one is empty.
+
+Products have the stack on their left and fields on their right, turned: that is the order in which
+compilers for CPUs read it from memory once.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.limits.dmft.histories import Index, matmul
 
-#: Rows of a chunk, by the places of a stack up to which they are used.
-CHUNKS: tuple[tuple[int, float], ...] = ((32, 512), (128, 2048), (256, math.inf))
-#: Places, and numbers of a layer, up to which a stack is taken whole.
-WHOLE, WHOLE_SIZE = 64, 1 << 20
-#: Fields that are few: their products take few numbers again and again, and read no more places
-#: than are filled, so many at once, where a layer of the stack has more numbers than this.
-FEW, FEW_PLACES, FEW_SIZE = 16, 8, 1 << 16
-#: Directions, or their images, of all layers.
-Stack = Float[Array, "layers places width"]
+#: Columns of coefficient rows come in whole multiples of this.
+COLUMNS = 32
+#: Rows of the first part of a stack, at least; and how many times the fields.
+LEAST, TIMES = 32, 0.5
+#: A further part, relative to all before it.
+_GROWTH = 1.0
+#: Fields that are few: their products are written out, and read and write a stack once.
+FEW = 4
+#: Columns that are updated together, where fields are more.
+TOGETHER = 2048
 
 
-def chunk_of(places: int) -> int:
-    """Rows of a chunk of a stack."""
-    return next(rows for rows, most in CHUNKS if places <= most)
+class Stack(eqx.Module):
+    """Directions of a kind, or their images.
+
+    Attributes:
+        parts: rows, one part after another.
+    """
+
+    parts: tuple[Float[Array, "_ width"], ...]
+
+    @property
+    def places(self) -> int:
+        """Rows that there is room for."""
+        return sum(map(len, self.parts))
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return self.parts[0].shape[1] if self.parts else 0
+
+    def placed(self) -> Iterator[tuple[int, Float[Array, "_ width"]]]:
+        """Every part with the place of its first row."""
+        first = 0
+        for part in self.parts:
+            yield first, part
+            first += len(part)
 
 
-def whole_chunks(rows: int) -> int:
-    """Places in whole chunks that hold so many rows, one chunk at least."""
-    sizes = (chunk * max(1, -(-rows // chunk)) for chunk, _ in CHUNKS)
-    return next(places for places, (_, most) in zip(sizes, CHUNKS, strict=True) if places <= most)
+def columns_for(count: int) -> int:
+    """Room for so many columns."""
+    return COLUMNS * max(1, -(-count // COLUMNS))
+
+
+def least_part(fields: int) -> int:
+    """Rows of the first part of a stack of directions of so many fields."""
+    return max(LEAST, 1 << (int(TIMES * fields) - 1).bit_length())
+
+
+def parts_for(rows: int, least: int) -> tuple[int, ...]:
+    """Sizes of the parts that hold so many rows; none where there are none."""
+    sizes: list[int] = []
+    while sum(sizes) < rows:
+        sizes.append(least * max(1, int(_GROWTH * sum(sizes) / least)))
+    return tuple(sizes)
+
+
+def places_for(rows: int, least: int) -> int:
+    """Places in whole parts that hold so many rows, one part at least."""
+    return sum(parts_for(max(rows, 1), least))
+
+
+def empty_stack(places: int, width: int, least: int, dtype: str = "float64") -> Stack:
+    """No directions yet, with room for some."""
+    return Stack(tuple(jnp.zeros((rows, width), dtype) for rows in parts_for(places, least)))
 
 
 def combine(
-    coefficients: Float[Array, "rows places"], stack: Stack, layer: Index, rank: Index
+    coefficients: Float[Array, "rows places"],
+    stack: Stack,
+    rank: Index,
+    onto: Float[Array, "rows width"] | None = None,
 ) -> Float[Array, "rows width"]:
-    """Sum over directions of coefficient times direction."""
-    coefficients = coefficients.astype(stack.dtype)
-    if _small(stack):
-        return matmul(coefficients, stack[layer])
+    """Sum over directions of coefficient times direction, added to `onto`."""
+    total = onto
+    for first, part in stack.placed():
+        here = coefficients[:, first : first + len(part)].astype(part.dtype)
 
-    size = _chunk_for(stack, len(coefficients))
+        def more(total: Array, here: Array = here, part: Array = part) -> Array:
+            return total + matmul(here, part)
 
-    def body(c: Index, total: Array) -> Array:
-        here = jax.lax.dynamic_slice_in_dim(coefficients, c * size, size, axis=1)
-        return total + matmul(here, _chunk(stack, layer, c, size))
-
-    start = jnp.zeros((coefficients.shape[0], stack.shape[2]), stack.dtype)
-    return jax.lax.fori_loop(0, _filled(size, rank), body, start)
+        if total is None:
+            total = matmul(here, part)
+        else:
+            total = more(total) if first == 0 else where_filled(rank > first, more, total)
+    if total is None:
+        return jnp.zeros((len(coefficients), stack.width))
+    return total
 
 
 def overlaps(
-    fields: Float[Array, "rows width"], stack: Stack, layer: Index, rank: Index
+    fields: Float[Array, "rows width"], stack: Stack, rank: Index
 ) -> Float[Array, "rows places"]:
     """Sums over the width of field times direction, in 64 bits."""
-    fields = fields.astype(stack.dtype)
-    size = _together(stack, len(fields))
-    if size == stack.shape[1]:
-        return matmul(fields, stack[layer].T).astype(jnp.float64)
+    found = [jnp.zeros((0, len(fields)))]
+    for first, part in stack.placed():
+        turned = fields.astype(part.dtype).T
 
-    def body(c: Index, found: Array) -> Array:
-        here = matmul(fields, _chunk(stack, layer, c, size).T).astype(jnp.float64)
-        return jax.lax.dynamic_update_slice_in_dim(found, here, c * size, axis=1)
+        def met(none: Array, part: Array = part, turned: Array = turned) -> Array:
+            return matmul(part, turned)
 
-    start = jnp.zeros((fields.shape[0], stack.shape[1]), jnp.float64)
-    return jax.lax.fori_loop(0, _filled(size, rank), body, start)
+        none = jnp.zeros((len(part), len(fields)), part.dtype)
+        here = met(none) if first == 0 else where_filled(rank > first, met, none)
+        found.append(here.astype(jnp.float64))
+    return jnp.concatenate(found).T
 
 
 def add_products(
     stack: Stack,
     coefficients: Float[Array, "rows places"],
     fields: Float[Array, "rows width"],
-    layer: Index,
     rank: Index,
 ) -> Stack:
-    """The stack with coefficients^T fields added to the directions of a layer."""
-    coefficients, fields = coefficients.astype(stack.dtype), fields.astype(stack.dtype)
-    size = _together(stack, len(fields))
-    if size == stack.shape[1]:
-        return stack.at[layer].add(matmul(coefficients.T, fields))
+    """The stack with coefficients^T fields added to its directions."""
+    parts = []
+    for first, part in stack.placed():
+        here = coefficients[:, first : first + len(part)].astype(part.dtype).T
+        own = fields.astype(part.dtype)
 
-    def body(c: Index, stack: Array) -> Array:
-        here = jax.lax.dynamic_slice_in_dim(coefficients, c * size, size, axis=1)
-        moved = _chunk(stack, layer, c, size)
-        if len(fields) > FEW:
-            moved = moved + matmul(here.T, fields)
-        else:  # written out, it is done in place
-            for own, field in zip(here, fields, strict=True):
-                moved = moved + own[:, None] * field
-        return jax.lax.dynamic_update_slice(stack, moved[None], (layer, c * size, 0))
+        def moved(part: Array, here: Array = here, own: Array = own) -> Array:
+            return _with_products(part, here, own)
 
-    return jax.lax.fori_loop(0, _filled(size, rank), body, stack)
+        parts.append(where_filled(rank > first, moved, part))
+    return Stack(tuple(parts))
 
 
-def scaled(stack: Stack, factor: Float[Array, ""], layer: Index, rank: Index) -> Stack:
-    """The stack with the directions of a layer multiplied by a factor."""
-    if _small(stack):
-        return stack.at[layer].multiply(factor.astype(stack.dtype))
-
-    size = chunk_of(stack.shape[1])
-
-    def body(c: Index, stack: Array) -> Array:
-        moved = factor.astype(stack.dtype) * _chunk(stack, layer, c, size)
-        return jax.lax.dynamic_update_slice(stack, moved[None], (layer, c * size, 0))
-
-    return jax.lax.fori_loop(0, _filled(size, rank), body, stack)
+def scaled(stack: Stack, factor: Float[Array, ""], rank: Index) -> Stack:
+    """The stack with its directions multiplied by a factor."""
+    return Stack(
+        tuple(
+            where_filled(rank > first, lambda part: factor.astype(part.dtype) * part, part)
+            for first, part in stack.placed()
+        )
+    )
 
 
-def added(stack: Stack, other: Stack, layer: Index, rank: Index) -> Stack:
-    """The stack with the directions of another added in a layer."""
-    if _small(stack):
-        return stack.at[layer].add(other[layer])
-
-    size = chunk_of(stack.shape[1])
-
-    def body(c: Index, stack: Array) -> Array:
-        moved = _chunk(stack, layer, c, size) + _chunk(other, layer, c, size)
-        return jax.lax.dynamic_update_slice(stack, moved[None], (layer, c * size, 0))
-
-    return jax.lax.fori_loop(0, _filled(size, rank), body, stack)
+def added(stack: Stack, other: Stack, rank: Index) -> Stack:
+    """The stack with the directions of another added."""
+    parts = []
+    for (first, part), more in zip(stack.placed(), other.parts, strict=True):
+        parts.append(where_filled(rank > first, lambda part, more=more: part + more, part))
+    return Stack(tuple(parts))
 
 
-def put(stack: Stack, rows: Float[Array, "rows width"], layer: Index, place: Index) -> Stack:
-    """The stack with the rows of a layer from a place on replaced."""
-    rows = rows.astype(stack.dtype)[None]
-    return jax.lax.dynamic_update_slice(stack, rows, (layer, place, jnp.zeros_like(place)))
+def put(stack: Stack, rows: Float[Array, "rows width"], place: Index, count: Index) -> Stack:
+    """The stack with the first rows, as many as are counted, from a place on."""
+    parts = []
+    for first, part in stack.placed():
+        new = rows.astype(part.dtype)
+        start = jnp.clip(first - place, 0, count)
+        end = jnp.clip(first + len(part) - place, 0, count)
+
+        def one(i: Index, part: Array, new: Array = new, first: int = first) -> Array:
+            row = jax.lax.dynamic_slice_in_dim(new, i, 1)
+            return jax.lax.dynamic_update_slice_in_dim(part, row, place + i - first, axis=0)
+
+        parts.append(jax.lax.fori_loop(start, end, one, part))
+    return Stack(tuple(parts))
 
 
 def norms(
@@ -141,29 +189,37 @@ def norms(
     return (gram + gram.T) / 2
 
 
-def _small(stack: Stack) -> bool:
-    """Whether a loop would cost more than it saves."""
-    return stack.shape[1] <= WHOLE or stack.shape[1] * stack.shape[2] <= WHOLE_SIZE
+def where_filled(filled: Array, work: Callable[[Array], Array], otherwise: Array) -> Array:
+    """`work(otherwise)` where it is needed, and else `otherwise` itself."""
+    return jax.lax.cond(filled, work, lambda same: same, otherwise)
 
 
-def _together(stack: Stack, fields: int) -> int:
-    """Places that are taken at once in products with so many fields."""
-    places, width = stack.shape[1:]
-    if fields <= FEW and places * width > FEW_SIZE:
-        return FEW_PLACES
-    return places if _small(stack) else _chunk_for(stack, fields)
+def _with_products(
+    part: Float[Array, "places width"],
+    coefficients: Float[Array, "places rows"],
+    fields: Float[Array, "rows width"],
+) -> Float[Array, "places width"]:
+    """A part with coefficients fields added, in place."""
+    if len(fields) <= FEW:
+        for own, field in zip(coefficients.T, fields, strict=True):
+            part = part + own[:, None] * field
+        return part
+    width = part.shape[1]
+    whole = width // TOGETHER
 
+    def some(c: Index, part: Array) -> Array:
+        start = c * TOGETHER
+        here = jax.lax.dynamic_slice_in_dim(fields, start, TOGETHER, axis=1)
+        there = jax.lax.dynamic_slice_in_dim(part, start, TOGETHER, axis=1)
+        there = there + matmul(coefficients, here)
+        return jax.lax.dynamic_update_slice_in_dim(part, there, start, axis=1)
 
-def _chunk_for(stack: Stack, fields: int) -> int:
-    """Rows of a chunk: about twice the fields that meet it, and what fills whole chunks."""
-    largest = chunk_of(stack.shape[1])
-    return min(largest, max(CHUNKS[0][0], 1 << (2 * fields - 1).bit_length()))
-
-
-def _chunk(stack: Stack, layer: Index, c: Index, size: int) -> Float[Array, "rows width"]:
-    return jax.lax.dynamic_slice(stack, (layer, c * size, 0), (1, size, stack.shape[2]))[0]
-
-
-def _filled(size: int, rank: Index) -> Index:
-    """Chunks of a size that hold `rank` rows."""
-    return (rank + size - 1) // size
+    if whole > 1:
+        part = jax.lax.fori_loop(0, whole, some, part)
+    else:
+        whole = 0
+    rest = whole * TOGETHER
+    if rest < width:
+        last = part[:, rest:] + matmul(coefficients, fields[:, rest:])
+        part = jax.lax.dynamic_update_slice_in_dim(part, last, rest, axis=1)
+    return part

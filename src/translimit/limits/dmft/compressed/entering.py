@@ -7,45 +7,55 @@ Work on them is compiled for a few numbers of rows, and the smallest that holds 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int
 
-#: The smallest number of rows that work is compiled for, and from each to the next.
-_LEAST, _TIMES = 8, 8
+Given = TypeVar("Given")
+There = TypeVar("There")
+
+#: From each number of rows that work is compiled for to the next, and the smallest of many.
+_TIMES, _LEAST = 4, 2
 
 
 def sizes(fields: int) -> tuple[int, ...]:
     """Numbers of rows that work on new directions is compiled for."""
-    found, size = [], _LEAST
-    while size < fields:
+    found, size = [], _LEAST if fields > 2 * _LEAST else 1
+    while 2 * size <= fields:
         found.append(size)
         size *= _TIMES
     return (*found, fields)
 
 
 def for_first(
-    count: Int[Array, ""], fields: int, work: Callable[[int], PyTree[Array]]
-) -> PyTree[Array]:
-    """`work(rows)` for the fewest rows that hold `count` directions; zeros where there are none.
+    count: Int[Array, ""],
+    fields: int,
+    work: Callable[[int, Given, There], There],
+    given: Given,
+    otherwise: There,
+) -> There:
+    """`work(rows, given, otherwise)` for the fewest rows that hold `count` directions.
+
+    Loops that run once or never, since these, unlike branches, leave in place what they change:
+    `work` has to read that from its last argument, and all else that it needs from `given`, so
+    that nothing of it is done before the loop.
 
     Args:
         count: of new directions.
         fields: the most that there can be.
-        work: from a number of rows to arrays whose shapes do not depend on it.
+        work: from a number of rows, what is given, and what there is, to what there is then.
+        given: to the work.
+        otherwise: what there is where no direction enters.
     """
-    steps = sizes(fields)
-    shapes = jax.eval_shape(lambda: work(steps[0]))
+    less, there = 0, otherwise
+    for rows in sizes(fields):
+        needed = ((count > less) & (count <= rows)).astype(jnp.int32)
 
-    def nothing() -> PyTree[Array]:
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        def body(i: Int[Array, ""], there: There, rows: int = rows) -> There:
+            here, _ = jax.lax.optimization_barrier((given, i))
+            return work(rows, here, there)
 
-    place = sum((count > size).astype(jnp.int32) for size in (0, *steps[:-1]))
-    branches = [nothing, *[lambda size=size: work(size) for size in steps]]
-    return jax.lax.switch(place, branches)
-
-
-def with_zeros(rows: Float[Array, "some width"], count: int) -> Float[Array, "rows width"]:
-    """The rows with zeros below, `count` in all."""
-    return jnp.pad(rows, ((0, count - len(rows)), (0, 0)))
+        there, less = jax.lax.fori_loop(0, needed, body, there), rows
+    return there

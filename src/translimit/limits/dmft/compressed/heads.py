@@ -17,6 +17,7 @@ Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Tr
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -91,7 +92,7 @@ class Heads(AbstractSampledSite):
         qh, v = self._turned(self._normed(q, numbers)[0]), self._split(v)
         factor = (gain * numbers.scale).astype(y.dtype)
         scores = [factor * _dots(self._turned(self._normed(k, numbers)[0]), qh) for k in own]
-        weights = tuple(softmax(one, self.causal) for one in scores)
+        weights = tuple(_weights(one, self.causal) for one in scores)
         mixed = [_mix(one, v).reshape(self.fields, -1) for one in weights]
         written = jnp.concatenate(mixed, axis=1)
         found = jnp.concatenate([jnp.moveaxis(one, -1, 0) for one in scores])
@@ -123,7 +124,7 @@ class Heads(AbstractSampledSite):
         ):
             k_unit, k_norm = self._normed(k, numbers)
             kh, back = self._turned(k_unit), self._split(back)
-            away = jnp.sum(back * self._split(mixed), axis=2)
+            away = _over_head(back * self._split(mixed))
             M0 = scale * sigma * (_dots(back, v) - away[:, :, None])
             P_k = _mix(M0, qh)
             gradient.append(jnp.mean(kh * P_k, axis=(2, 3)))
@@ -281,6 +282,27 @@ def _dots(a: Array, b: Array) -> Array:
         return jnp.einsum("psnh,prnh->psrh", a, b, precision=jax.lax.Precision.HIGHEST)
     terms = [a[:, :, None, n] * b[:, None, :, n] for n in range(a.shape[2])]
     return _total(terms)
+
+
+def _weights(scores: Array, causal: bool) -> Array:
+    """Softmax over columns of [inputs, row, column, heads]; causal: column <= row."""
+    columns = scores.shape[2]
+    if columns > WRITTEN_OUT:
+        return softmax(scores, causal)
+    if causal:
+        allowed = jnp.tril(jnp.ones((columns, columns), bool))[None, :, :, None]
+        scores = jnp.where(allowed, scores, -jnp.inf)
+    largest = functools.reduce(jnp.maximum, [scores[:, :, r] for r in range(columns)])
+    weights = jnp.exp(scores - largest[:, :, None])
+    total = _total([weights[:, :, r] for r in range(columns)])
+    return weights / total[:, :, None]
+
+
+def _over_head(x: Array) -> Array:
+    """Sum over head coordinates of [inputs, tokens, dim, heads]."""
+    if x.shape[2] > WRITTEN_OUT:
+        return jnp.sum(x, axis=2)
+    return _total([x[:, :, n] for n in range(x.shape[2])])
 
 
 def _mix(weights: Array, x: Array) -> Array:

@@ -10,13 +10,15 @@ Reference: documentation, "Training dynamics".
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from translimit.core import Key
 from translimit.limits.dmft.compressed.directions import (
+    Stack,
     add_products,
     added,
     combine,
@@ -24,7 +26,7 @@ from translimit.limits.dmft.compressed.directions import (
     put,
     scaled,
 )
-from translimit.limits.dmft.compressed.matrix import Innovation, Passed, Side
+from translimit.limits.dmft.compressed.matrix import Innovation, Kept, New, Passed, Side, through
 from translimit.limits.dmft.compressed.population import (
     matched,
     plain,
@@ -35,129 +37,77 @@ from translimit.limits.dmft.compressed.population import (
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 from translimit.limits.dmft.compressed.state import RANKS, Images, UnitState
 from translimit.limits.dmft.compressed.step import Step
-from translimit.limits.dmft.histories import Index
+from translimit.limits.dmft.histories import Index, put_rows
 
 _BASIS = RANKS.index("basis")
+#: A kind of directions.
+Kind = Literal["h", "p", "x", "g"]
+#: The other side of the same matrix.
+OTHER: dict[Kind, Kind] = {"h": "p", "p": "h", "x": "g", "g": "x"}
+#: The response that a kind of new directions meets.
+RESPONSE: dict[Kind, str] = {"h": "R_h", "p": "R_p", "x": "R_v", "g": "R_g"}
 
 
-class Sides(NamedTuple):
-    """The four sides of a sub-block's matrices in one layer."""
-
-    h: Side
-    p: Side
-    x: Side
-    g: Side
+def side_of(step: Step, index: int, unit: UnitState, kind: Kind) -> Side:
+    """What is known of a matrix from the side of a kind."""
+    own: Images = getattr(unit, kind)
+    scale = step.shape.sites[index].scale if kind in ("p", "x") else 1.0
+    return Side(own.directions, own.images, unit.ranks[RANKS.index(kind)], scale)
 
 
-def sides(step: Step, index: int, unit: UnitState, layer: Index) -> Sides:
-    """What is known of both matrices."""
-    scale, ranks = step.shape.sites[index].scale, unit.ranks[layer]
-
-    def side(own: Images, place: int, scale: float) -> Side:
-        return Side(own.directions, own.images, ranks[place], scale)
-
-    return Sides(
-        h=side(unit.h, 0, 1.0),
-        p=side(unit.p, 1, scale),
-        x=side(unit.x, 2, scale),
-        g=side(unit.g, 3, 1.0),
-    )
-
-
-def on_population(
+def sent(
     step: Step,
     layer: Index,
     index: int,
     unit: UnitState,
-    direction: Literal["forward", "backward"],
-    known: Side,
-) -> Innovation:
-    """Innovations of keys, queries and values, or of what comes back to the heads."""
-    site, fields = step.shape.sites[index], step.shape.fields
-    families = site.families if direction == "forward" else site.written
-    key, rank = step.key_of(direction, layer, index), unit.ranks[layer, _BASIS]
+    columns: Int[Array, ""],
+    kind: Kind,
+    fields: Float[Array, "fields width"],
+) -> tuple[Passed, UnitState, Int[Array, ""]]:
+    """Fields of a kind through their matrix; the sub-block, and columns of the stream, after it.
 
-    def innovation(basis: Array, kept: Array, count: Array) -> Array:
-        if not isinstance(site, AbstractSampledSite):
-            return unit_columns(families, site.width, kept, count, rank)
-        # In the eigenvectors of a rest, so that its root is the symmetric one: every field has
-        # normal numbers of its own, whatever directions they are turned into.
-        drawn = jax.random.normal(key, (families, fields, site.width), jnp.float32)
-        drawn, turn = drawn.astype(site.dtype), basis * kept
-        if site.matched:
-            return matched(drawn, turn, unit.basis, rank, layer)
-        return plain(drawn, turn, known, layer)
-
-    return innovation
-
-
-def on_stream(step: Step, columns: Int[Array, ""]) -> Innovation:
-    """Fresh columns of the stream."""
-    width = step.shape.sources
-
-    def innovation(basis: Array, kept: Array, count: Array) -> Array:
-        if not step.shape.fresh:
-            return jnp.zeros((len(kept), width))
-        return unit_columns(1, width, kept, count, columns)
-
-    return innovation
-
-
-def with_directions(
-    unit: UnitState, name: Literal["h", "p", "x", "g"], passed: Passed, layer: Index
-) -> UnitState:
-    """The sub-block with new directions of one kind."""
-    own, place = getattr(unit, name), RANKS.index(name)
-    rank = unit.ranks[layer, place]
-    more = Images(
-        directions=put(own.directions, passed.new, layer, rank),
-        images=put(own.images, passed.images, layer, rank),
-        velocity=own.velocity,
-        regression=put(own.regression, passed.regression, layer, rank),
-    )
-    ranks = unit.ranks.at[layer, place].add(passed.entered)
-    return replace(unit, ranks=ranks, **{name: more})
-
-
-def with_white(step: Step, index: int, unit: UnitState, passed: Passed, layer: Index) -> UnitState:
-    """The sub-block with innovations in the basis of its population, or their columns used."""
-    site, rank = step.shape.sites[index], unit.ranks[layer, _BASIS]
-    if not isinstance(site, AbstractSampledSite):
-        families = passed.white.shape[1] // site.width
-        more = rank + families * passed.entered
-        return replace(unit, ranks=unit.ranks.at[layer, _BASIS].set(more))
-    if not site.matched:
-        return unit
-    basis, rank = with_innovations(unit.basis, rank, passed.white, passed.entered, layer)
-    return replace(unit, basis=basis, ranks=unit.ranks.at[layer, _BASIS].set(rank))
-
-
-def with_own_fields(
-    step: Step, index: int, unit: UnitState, passed: Passed, layer: Index
-) -> UnitState:
-    """The sub-block with new directions of its own fields in the basis of its population."""
-    site, rank = step.shape.sites[index], unit.ranks[layer, _BASIS]
-    if not (isinstance(site, AbstractSampledSite) and site.matched):
-        return unit
-    basis, rank = with_fields(unit.basis, rank, passed.new, passed.entered, layer)
-    return replace(unit, basis=basis, ranks=unit.ranks.at[layer, _BASIS].set(rank))
-
-
-def with_velocity(
-    step: Step, index: int, unit: UnitState, passed: Passed, layer: Index
-) -> UnitState:
-    """The velocity of new directions of p, where keys learn at a rate of their own.
-
-    New gradients are orthogonal to those of the past in the metric of all families, and not in
-    the one that weighs them by their rates: what was learned has an image of them.
+    Args:
+        step: the time step.
+        layer: whose.
+        index: of the sub-block.
+        unit: what it knows.
+        columns: of the stream that are used.
+        kind: of the fields.
+        fields: themselves.
     """
-    if not step.shape.momentum:
-        return unit
-    site, rank = step.shape.sites[index], unit.ranks[layer]
-    seen = site.scale * overlaps(passed.new, unit.h.velocity, layer, rank[0])
-    moving = combine(seen, unit.h.directions, layer, rank[0])
-    velocity = put(unit.p.velocity, moving, layer, rank[1] - passed.entered)
-    return replace(unit, p=replace(unit.p, velocity=velocity))
+    shape, to_stream = step.shape, kind in ("p", "x")
+    direction = "forward" if kind in ("h", "x") else "backward"
+    own, other = (side_of(step, index, unit, one) for one in (kind, OTHER[kind]))
+    if to_stream:
+        innovation = _on_stream(step, columns)
+    else:
+        innovation = _on_population(step, index, direction, other)
+
+    def store(kept: Kept, new: New) -> Kept:
+        images = _with_directions(step, index, unit, kind, kept.images, new)
+        basis, rank = _with_basis(step, index, kept, new, to_stream=to_stream)
+        initial = kept.initial
+        if kind == "h" and shape.apart(index):
+            initial = put(initial, new.images, own.rank, new.count)
+        return Kept(images, basis, rank, initial)
+
+    passed = through(
+        fields,
+        own,
+        other,
+        tol=step.numbers.tol,
+        keep=step.kept(RESPONSE[kind]),
+        key=step.key_of(direction, layer, index),
+        innovation=innovation,
+        kept=Kept(getattr(unit, kind), unit.basis, unit.ranks[_BASIS], unit.initial),
+        store=store,
+        initial=unit.initial if kind == "p" and shape.apart(index) else None,
+    )
+    images, basis, rank, initial = passed.kept
+    ranks = unit.ranks.at[RANKS.index(kind)].add(passed.entered).at[_BASIS].set(rank)
+    unit = replace(unit, basis=basis, initial=initial, ranks=ranks, **{kind: images})
+    more = passed.entered if to_stream and shape.fresh else 0
+    return passed, unit, columns + more
 
 
 def learned(
@@ -166,13 +116,86 @@ def learned(
     coefficients: Float[Array, "fields places"],
     drive: Float[Array, " fields"],
     fields: Float[Array, "fields image"],
-    layer: Index,
     rank: Int[Array, ""],
 ) -> Images:
     """Images after one update, c sum_a Delta_a coefficients_a fields_a, with its momentum."""
     weighted = step.numbers.c * drive[:, None] * coefficients
     if not step.shape.momentum:
-        return replace(own, images=add_products(own.images, weighted, fields, layer, rank))
-    velocity = scaled(own.velocity, step.numbers.momentum, layer, rank)
-    velocity = add_products(velocity, weighted, fields, layer, rank)
-    return replace(own, velocity=velocity, images=added(own.images, velocity, layer, rank))
+        return replace(own, images=add_products(own.images, weighted, fields, rank))
+    velocity = scaled(own.velocity, step.numbers.momentum, rank)
+    velocity = add_products(velocity, weighted, fields, rank)
+    return replace(own, velocity=velocity, images=added(own.images, velocity, rank))
+
+
+def _on_population(
+    step: Step, index: int, direction: Literal["forward", "backward"], known: Side
+) -> Innovation:
+    """Innovations of keys, queries and values, or of what comes back to the heads."""
+    site, fields = step.shape.sites[index], step.shape.fields
+    families = site.families if direction == "forward" else site.written
+
+    def innovation(key: Key, there: Kept, basis: Array, kept: Array, count: Array) -> Array:
+        if not isinstance(site, AbstractSampledSite):
+            return unit_columns(families, site.width, kept, count, there.rank)
+        # In the eigenvectors of a rest, so that its root is the symmetric one: every field has
+        # normal numbers of its own, whatever directions they are turned into.
+        keys = jax.random.split(key, (families, fields))
+        drawn = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, site.width, jnp.float32)))(
+            keys
+        )
+        drawn, turn = drawn.astype(site.dtype), basis * kept
+        if site.matched:
+            return matched(drawn, turn, there.basis, there.rank)
+        return plain(drawn, turn, known)
+
+    return innovation
+
+
+def _on_stream(step: Step, columns: Int[Array, ""]) -> Innovation:
+    """Fresh columns of the stream."""
+    width = step.shape.sources
+
+    def innovation(key: Key, there: Kept, basis: Array, kept: Array, count: Array) -> Array:
+        if not step.shape.fresh:
+            return jnp.zeros((len(kept), width))
+        return unit_columns(1, width, kept, count, columns)
+
+    return innovation
+
+
+def _with_directions(
+    step: Step, index: int, unit: UnitState, kind: Kind, own: Images, new: New
+) -> Images:
+    """Images with new directions of their kind.
+
+    Where keys learn at a rate of their own, new gradients are orthogonal to those of the past in
+    the metric of all families, and not in the one that weighs them by their rates: under momentum
+    what was learned has a velocity of them.
+    """
+    site, rank = step.shape.sites[index], unit.ranks[RANKS.index(kind)]
+    velocity = own.velocity
+    if kind == "p" and site.slow and step.shape.momentum:
+        known = unit.ranks[RANKS.index("h")]
+        seen = site.scale * overlaps(new.directions, unit.h.velocity, known)
+        moving = combine(seen, unit.h.directions, known)
+        velocity = put(velocity, moving, rank, new.count)
+    return Images(
+        directions=put(own.directions, new.directions, rank, new.count),
+        images=put(own.images, new.images, rank, new.count),
+        velocity=velocity,
+        regression=put_rows(own.regression, new.regression, rank),
+    )
+
+
+def _with_basis(
+    step: Step, index: int, kept: Kept, new: New, *, to_stream: bool
+) -> tuple[Stack, Int[Array, ""]]:
+    """The basis with innovations or new directions of own fields; or the columns that they use."""
+    site = step.shape.sites[index]
+    if not isinstance(site, AbstractSampledSite):
+        families = 0 if to_stream else new.white.shape[1] // site.width
+        return kept.basis, kept.rank + families * new.count
+    if not site.matched:
+        return kept.basis, kept.rank
+    enter, rows = (with_fields, new.directions) if to_stream else (with_innovations, new.white)
+    return enter(kept.basis, kept.rank, rows, new.count)

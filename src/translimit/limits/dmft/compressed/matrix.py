@@ -25,18 +25,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from translimit.core import Key
 from translimit.limits.dmft.compressed.directions import (
     Stack,
     combine,
     norms,
     overlaps,
 )
-from translimit.limits.dmft.compressed.entering import for_first, with_zeros
-from translimit.limits.dmft.histories import Index, matmul, put_columns
-
-#: New directions in the eigenvectors of the rest: their images, given the first eigenvectors, which
-#: of them are kept, and how many.
-Innovation = Callable[[Array, Array, Array], Float[Array, "rows width"]]
+from translimit.limits.dmft.compressed.entering import for_first
+from translimit.limits.dmft.compressed.state import Images
+from translimit.limits.dmft.histories import matmul, put_columns
 
 
 class Side(NamedTuple):
@@ -45,7 +43,7 @@ class Side(NamedTuple):
     Attributes:
         directions: orthonormal in the metric of the side.
         images: of these, initial and learned.
-        rank: how many there are in the layer.
+        rank: how many there are.
         scale: of the metric: <x y> is scale times the sum over the width.
     """
 
@@ -55,28 +53,73 @@ class Side(NamedTuple):
     scale: float
 
 
+class Kept(NamedTuple):
+    """What new directions of a kind are added to.
+
+    Attributes:
+        images: of the kind.
+        basis: of the population.
+        rank: of the basis, or of the sources of linear sites.
+        initial: images without what they have learned, where they are kept.
+    """
+
+    images: Images
+    basis: Stack
+    rank: Int[Array, ""]
+    initial: Stack
+
+
+class New(NamedTuple):
+    """Directions that enter.
+
+    Attributes:
+        directions: in the first `count` rows.
+        images: of these.
+        white: the innovations in the images.
+        regression: of the images on the directions of the other side.
+        count: how many of them there are.
+    """
+
+    directions: Float[Array, "rows width"]
+    images: Float[Array, "rows image"]
+    white: Float[Array, "rows image"]
+    regression: Float[Array, "rows back"]
+    count: Int[Array, ""]
+
+
+#: New directions in the eigenvectors of the rest: their images, given a key, what is kept, the
+#: first eigenvectors, which of them are large, and how many.
+Innovation = Callable[[Key, Kept, Array, Array, Array], Float[Array, "rows width"]]
+
+
+class Given(NamedTuple):
+    """What new directions are made of."""
+
+    rest: Float[Array, "rows width"]
+    basis: Float[Array, "rows rows"]
+    lift: Float[Array, "rows rows"]
+    raised: Float[Array, "rows rows"]
+    met: Float[Array, "rows back"]
+    regressed: Float[Array, "rows image"]
+    key: Key
+
+
 class Passed(NamedTuple):
     """A field sent through a matrix.
 
     Attributes:
         y: its image.
+        kept: with the directions that enter.
         coefficients: of the field on directions, new ones included.
-        new: directions that enter, in the first `entered` rows.
-        images: of these.
-        white: the innovations in the images.
-        entered: how many of them there are.
-        regression: of their images on the directions of the other side.
+        entered: how many directions are new.
         gram: <x x>.
         dropped: variance of what is left out, relative to that of the field.
     """
 
     y: Float[Array, "rows image"]
+    kept: Kept
     coefficients: Float[Array, "rows places"]
-    new: Float[Array, "rows width"]
-    images: Float[Array, "rows image"]
-    white: Float[Array, "rows image"]
     entered: Int[Array, ""]
-    regression: Float[Array, "rows back"]
     gram: Float[Array, "rows rows"]
     dropped: Float[Array, ""]
 
@@ -85,11 +128,13 @@ def through(
     x: Float[Array, "rows width"],
     own: Side,
     other: Side,
-    layer: Index,
     *,
     tol: Float[Array, ""],
     keep: Float[Array, ""],
+    key: Key,
     innovation: Innovation,
+    kept: Kept,
+    store: Callable[[Kept, New], Kept],
     initial: Stack | None = None,
 ) -> Passed:
     """Send fields through a matrix.
@@ -98,66 +143,66 @@ def through(
         x: the fields.
         own: what is known from their side.
         other: what is known from the side where they go.
-        layer: whose.
         tol: variance of a direction, relative to the mean of the fields, below which it is
             left out.
         keep: 1, or 0 without the regression.
+        key: of the innovation.
         innovation: images of the new directions beside the regression.
+        kept: what new directions are added to.
+        store: that with new directions.
         initial: images from the other side without what they have learned, which is kept where
             the regression is not; needed only where what was learned is not in the span of the
             directions.
     """
     m = len(x)
-    coefficients = own.scale * overlaps(x, own.directions, layer, own.rank)
-    rest = x - combine(coefficients, own.directions, layer, own.rank)
+    coefficients = own.scale * overlaps(x, own.directions, own.rank)
+    rest = combine(-coefficients, own.directions, own.rank, x)
     gram = norms(x, own.scale)
     values, basis = jnp.linalg.eigh(norms(rest, own.scale))
     values, basis = values[::-1], basis[:, ::-1]
     variance = jnp.trace(gram)
-    kept = values > jnp.maximum(tol * variance / m, jnp.finfo(jnp.float64).tiny)
-    count = jnp.sum(kept)
-    roots = jnp.sqrt(jnp.where(kept, values, 1.0))
-    lift = basis * jnp.where(kept, 1 / roots, 0.0)
-    raised = basis * jnp.where(kept, roots, 0.0)
-    met = own.scale * overlaps(rest, other.images, layer, other.rank)
+    large = values > jnp.maximum(tol * variance / m, jnp.finfo(jnp.float64).tiny)
+    count = jnp.sum(large)
+    roots = jnp.sqrt(jnp.where(large, values, 1.0))
+    lift = basis * jnp.where(large, 1 / roots, 0.0)
+    raised = basis * jnp.where(large, roots, 0.0)
+    met = own.scale * overlaps(rest, other.images, other.rank)
     if initial is None:
         met = keep * met
     else:
-        met = met - (1 - keep) * own.scale * overlaps(rest, initial, layer, other.rank)
-    regressed = combine(met, other.directions, layer, other.rank)
+        met = met - (1 - keep) * own.scale * overlaps(rest, initial, other.rank)
+    regressed = combine(met, other.directions, other.rank)
+    y = combine(coefficients, own.images, own.rank, regressed)
 
-    def entering(first: int) -> tuple[Array, Array, Array, Array]:
-        up = lift[:, :first].T
-        new = _cleaned(matmul(up.astype(rest.dtype), rest), own, layer)
-        white = innovation(basis[:, :first], kept[:first], count).astype(regressed.dtype)
-        images = matmul(up.astype(white.dtype), regressed) + white
-        more = matmul(raised[:, :first].astype(white.dtype), white)
-        return with_zeros(new, m), with_zeros(images, m), with_zeros(white, m), more
+    def entering(first: int, given: Given, there: tuple[Array, Kept]) -> tuple[Array, Kept]:
+        y, kept = there
+        up, known = given.lift[:, :first].T, own._replace(directions=kept.images.directions)
+        new = _cleaned(matmul(up.astype(x.dtype), given.rest), known)
+        white = innovation(given.key, kept, given.basis[:, :first], large[:first], count)
+        white = white.astype(y.dtype)
+        images = matmul(up.astype(y.dtype), given.regressed) + white
+        y = y + matmul(given.raised[:, :first].astype(y.dtype), white)
+        return y, store(kept, New(new, images, white, up @ given.met, count))
 
-    new, images, white, more = for_first(count, m, entering)
-    y = combine(coefficients, own.images, layer, own.rank) + regressed + more
+    given = Given(rest, basis, lift, raised, met, regressed, key)
+    y, kept = for_first(count, m, entering, given, (y, kept))
     return Passed(
         y=y,
+        kept=kept,
         coefficients=put_columns(coefficients, raised, own.rank),
-        new=new,
-        images=images,
-        white=white,
         entered=count,
-        regression=lift.T @ met,
         gram=gram,
-        dropped=jnp.sum(jnp.where(kept, 0.0, values)) / jnp.maximum(variance, 1e-300),
+        dropped=jnp.sum(jnp.where(large, 0.0, values)) / jnp.maximum(variance, 1e-300),
     )
 
 
-def _cleaned(
-    new: Float[Array, "rows width"], own: Side, layer: Index
-) -> Float[Array, "rows width"]:
+def _cleaned(new: Float[Array, "rows width"], own: Side) -> Float[Array, "rows width"]:
     """New directions once more away from the known ones, and among themselves.
 
     What is new is small beside what is old: without this the rounding of each generation would
     be amplified by the next.
     """
-    again = own.scale * overlaps(new, own.directions, layer, own.rank)
-    new = new - combine(again, own.directions, layer, own.rank)
+    again = own.scale * overlaps(new, own.directions, own.rank)
+    new = combine(-again, own.directions, own.rank, new)
     gram = norms(new, own.scale).astype(new.dtype)
     return 1.5 * new - 0.5 * matmul(gram, new)

@@ -24,7 +24,6 @@ from jaxtyping import Array, Float, Int
 
 from translimit.core import Key
 from translimit.limits.dmft.compressed.blocks import (
-    Left,
     Seen,
     backward_block,
     forward_block,
@@ -33,7 +32,7 @@ from translimit.limits.dmft.compressed.blocks import (
 from translimit.limits.dmft.compressed.shape import Shape
 from translimit.limits.dmft.compressed.state import Record, State, UnitState
 from translimit.limits.dmft.compressed.step import Rows, Step, normalised, through_norm
-from translimit.limits.dmft.histories import put_columns, put_rows
+from translimit.limits.dmft.histories import Index, put_columns, put_rows
 from translimit.limits.dmft.plan import Numbers
 
 
@@ -57,7 +56,17 @@ class Readout(NamedTuple):
     start: Array
 
 
-@partial(jax.jit, static_argnames=("shape", "heads_kept"), donate_argnames="state")
+class Told(NamedTuple):
+    """What the sub-blocks of a layer report."""
+
+    scores: Array
+    gain: Array
+    key_gradient: Array
+    finite: Array
+    dropped: Array
+    ranks: Array
+
+
 def advance(
     shape: Shape,
     numbers: Numbers,
@@ -67,26 +76,170 @@ def advance(
     heads_kept: int,
     error: Float[Array, "rows outputs"] | None = None,
 ) -> tuple[State, Record]:
-    """One time step; with `error`, an update by it in place of that of the loss.
+    """One time step, which takes the state over; with `error`, an update by it instead of the
+    loss's.
 
     Two branches, by d and by 0, and one more step of each give the tangent kernel K(t) d at any
     time as the difference of their outputs over eta_0, up to O(|d|). The tolerance may stay what
     it is: what is left out of a field keeps its regression.
+
+    Each half of a layer is one program, compiled once for all layers: their stacks are arrays of
+    their own, so that nothing is copied to be read or written. A single layer is one program with
+    the rest of the step.
     """
-    step = Step(shape, numbers, t, key)
-    h, before, state, seen = forward_blocks(step, state, embedding(step, state))
-    out = readout(step, state, h, error)
-    g, above, added, state, left = backward_blocks(step, state, seen, out.g, out.drive)
-    record = _record(step, state, seen, left, out, before, heads_kept)
+    step = _in_one if shape.layers == 1 else _by_layers
+    return step(shape, numbers, state, t, key, heads_kept, error)
+
+
+def _by_layers(
+    shape: Shape,
+    numbers: Numbers,
+    state: State,
+    t: Int[Array, ""],
+    key: Key,
+    heads_kept: int,
+    error: Float[Array, "rows outputs"] | None,
+) -> tuple[State, Record]:
+    """One time step, program by program."""
+    units, columns, rest = list(state.layers), state.columns, replace(state, layers=())
+    h = _start(shape, numbers, rest, t, key)
+    stream, seen = [h], []
+    for layer in range(shape.layers):
+        h, units[layer], columns, one = _forward(
+            shape, numbers, units[layer], columns, h, t, key, layer, heads_kept
+        )
+        stream.append(h)
+        seen.append(one)
+    out = _read(shape, numbers, rest, h, t, key, error)
+    g, ntk = out.g, jnp.zeros((shape.inputs, shape.inputs))
+    gradient, told = [g], []
+    for layer in reversed(range(shape.layers)):
+        g, units[layer], columns, ntk, one = _backward(
+            shape, numbers, units[layer], columns, seen[layer], g, out.drive, ntk, t, key, layer
+        )
+        gradient.append(g)
+        told.append(one)
+    fields = (tuple(stream), tuple(reversed(gradient)))
+    done = _finish(shape, numbers, rest, columns, *fields, ntk, out, tuple(reversed(told)), t, key)
+    return replace(done[0], layers=tuple(units)), done[1]
+
+
+_in_one = jax.jit(_by_layers, static_argnames=("shape", "heads_kept"), donate_argnames="state")
+
+
+@partial(jax.jit, static_argnames="shape")
+def _start(shape: Shape, numbers: Numbers, state: State, t: Array, key: Key) -> Rows:
+    """The stream before the first layer."""
+    return embedding(Step(shape, numbers, t, key), state)
+
+
+@partial(jax.jit, static_argnames="shape")
+def _read(
+    shape: Shape,
+    numbers: Numbers,
+    state: State,
+    h: Rows,
+    t: Array,
+    key: Key,
+    error: Float[Array, "rows outputs"] | None,
+) -> Readout:
+    """The readout."""
+    return readout(Step(shape, numbers, t, key), state, h, error)
+
+
+@partial(jax.jit, static_argnames=("shape", "heads_kept"), donate_argnames="units")
+def _forward(
+    shape: Shape,
+    numbers: Numbers,
+    units: tuple[UnitState, ...],
+    columns: Int[Array, ""],
+    h: Rows,
+    t: Array,
+    key: Key,
+    layer: Index,
+    heads_kept: int,
+) -> tuple[Rows, tuple[UnitState, ...], Int[Array, ""], tuple[Seen, ...]]:
+    """A layer forward: the stream behind it, what it knows, columns in use, and what was seen."""
+    step, moved, seen = Step(shape, numbers, t, key), [], []
+    for index, unit in enumerate(units):
+        h, unit, columns, one = forward_block(step, layer, index, unit, columns, h)
+        moved.append(unit)
+        seen.append(one._replace(scores=one.scores[:heads_kept]))
+    return h, tuple(moved), columns, tuple(seen)
+
+
+@partial(jax.jit, static_argnames="shape", donate_argnames="units")
+def _backward(
+    shape: Shape,
+    numbers: Numbers,
+    units: tuple[UnitState, ...],
+    columns: Int[Array, ""],
+    seen: tuple[Seen, ...],
+    g: Rows,
+    drive: Float[Array, " fields"],
+    ntk: Float[Array, "inputs inputs"],
+    t: Array,
+    key: Key,
+    layer: Index,
+) -> tuple[Rows, tuple[UnitState, ...], Int[Array, ""], Float[Array, "inputs inputs"], Told]:
+    """A layer backward: the gradient before it, what it knows, columns, kernel, what it tells."""
+    step, moved, left = Step(shape, numbers, t, key), [], []
+    for index in reversed(range(len(units))):
+        g, unit, columns, added, one = backward_block(
+            step, layer, index, units[index], columns, seen[index], g, drive
+        )
+        ntk = ntk + added
+        moved.insert(0, unit)
+        left.insert(0, one)
+    finite = [jnp.stack([a.finite, b.finite]) for a, b in zip(seen, left, strict=True)]
+    told = Told(
+        scores=seen[0].scores,
+        gain=seen[0].gain,
+        key_gradient=left[0].key_gradient,
+        finite=jnp.stack(finite),
+        dropped=jnp.max(jnp.stack([one.dropped for one in (*seen, *left)])),
+        ranks=jnp.stack([unit.ranks for unit in moved]),
+    )
+    return g, tuple(moved), columns, ntk, told
+
+
+@partial(jax.jit, static_argnames="shape", donate_argnames="state")
+def _finish(
+    shape: Shape,
+    numbers: Numbers,
+    state: State,
+    columns: Int[Array, ""],
+    stream: tuple[Rows, ...],
+    gradient: tuple[Rows, ...],
+    ntk: Float[Array, "inputs inputs"],
+    out: Readout,
+    told: tuple[Told, ...],
+    t: Array,
+    key: Key,
+) -> tuple[State, Record]:
+    """The update of embedding and readout, fields that are kept, and what is reported."""
+    step, g = Step(shape, numbers, t, key), gradient[0]
     if shape.folded:  # the gradients of single outputs are not known
         ntk = jnp.full((shape.rows, shape.rows), jnp.nan)
     else:
-        own = over_tokens(step, numbers.kx * (g @ g.T))
-        ntk = out.features @ out.features.T + added + own
-    state = updated(step, state, g, out)
-    return _with_fields(step, state, before, jnp.concatenate([g[None], above])), record._replace(
-        ntk=ntk
+        ntk = ntk + out.features @ out.features.T + over_tokens(step, numbers.kx * (g @ g.T))
+    before = jnp.stack(stream)
+    moved = jnp.concatenate([before[1:] - before[:-1], before[-1:] - before[:1]])
+    layers = Told(*map(jnp.stack, zip(*told, strict=True)))
+    record = Record(
+        f=out.f,
+        ntk=ntk,
+        scores=layers.scores,
+        key_gradient=layers.key_gradient,
+        score_gain=layers.gain,
+        finite=layers.finite,
+        motion=jnp.sum(moved * moved, axis=2),
+        ranks=layers.ranks,
+        columns=columns,
+        dropped=jnp.max(layers.dropped),
     )
+    state = replace(updated(step, state, g, out), columns=columns)
+    return _with_fields(step, state, before, jnp.stack(gradient)), record
 
 
 def embedding(step: Step, state: State) -> Rows:
@@ -132,63 +285,6 @@ def readout(
     return Readout(f, error, drive, g, features, start)
 
 
-def forward_blocks(
-    step: Step, state: State, h: Rows
-) -> tuple[Rows, Float[Array, "states fields sources"], State, tuple[Seen, ...]]:
-    """All layers forward: the stream after the last, that before each, and what was seen."""
-
-    def layer(
-        carry: tuple[Array, tuple[UnitState, ...], Array], number: Array
-    ) -> tuple[tuple[Array, tuple[UnitState, ...], Array], tuple[Array, tuple[Seen, ...]]]:
-        h, units, columns = carry
-        before, moved, seen = h, [], []
-        for index, unit in enumerate(units):
-            h, unit, columns, one = forward_block(step, number, index, unit, columns, h)
-            moved.append(unit)
-            seen.append(one)
-        return (h, tuple(moved), columns), (before, tuple(seen))
-
-    start = (h, state.units, state.columns)
-    (h, units, columns), (before, seen) = jax.lax.scan(layer, start, jnp.arange(step.shape.layers))
-    state = replace(state, units=units, columns=columns)
-    return h, jnp.concatenate([before, h[None]]), state, seen
-
-
-def backward_blocks(
-    step: Step, state: State, seen: tuple[Seen, ...], g: Rows, drive: Float[Array, " fields"]
-) -> tuple[
-    Rows,
-    Float[Array, "layers fields sources"],
-    Float[Array, "inputs inputs"],
-    State,
-    tuple[Left, ...],
-]:
-    """All layers backward: the gradient at the embedding, those above each layer, what is left."""
-
-    def layer(
-        carry: tuple[Array, tuple[UnitState, ...], Array, Array],
-        xs: tuple[Array, tuple[Seen, ...]],
-    ) -> tuple[tuple[Array, tuple[UnitState, ...], Array, Array], tuple[Array, tuple[Left, ...]]]:
-        g, units, columns, ntk = carry
-        number, saw = xs
-        above, moved, left = g, [], []
-        for index in reversed(range(len(units))):
-            g, unit, columns, added, one = backward_block(
-                step, number, index, units[index], columns, saw[index], g, drive
-            )
-            ntk = ntk + added
-            moved.insert(0, unit)
-            left.insert(0, one)
-        return (g, tuple(moved), columns, ntk), (above, tuple(left))
-
-    ntk = jnp.zeros((step.shape.inputs, step.shape.inputs))
-    start = (g, state.units, state.columns, ntk)
-    (g, units, columns, ntk), (above, left) = jax.lax.scan(
-        layer, start, (jnp.arange(step.shape.layers), seen), reverse=True
-    )
-    return g, above, ntk, replace(state, units=units, columns=columns), left
-
-
 def updated(step: Step, state: State, g: Rows, out: Readout) -> State:
     """The embedding and the readout after the update."""
     momentum = step.numbers.momentum
@@ -225,30 +321,3 @@ def _with_fields(
         return put_rows(stack, jnp.where(kept, rows, there), place)
 
     return replace(state, stream=put(state.stream, stream), gradient=put(state.gradient, gradient))
-
-
-def _record(
-    step: Step,
-    state: State,
-    seen: tuple[Seen, ...],
-    left: tuple[Left, ...],
-    out: Readout,
-    stream: Float[Array, "states fields sources"],
-    heads_kept: int,
-) -> Record:
-    """What is reported."""
-    finite = [jnp.stack([a.finite, b.finite], axis=-1) for a, b in zip(seen, left, strict=True)]
-    moved = jnp.concatenate([stream[1:] - stream[:-1], stream[-1:] - stream[:1]])
-    dropped = [one.dropped for one in (*seen, *left)]
-    return Record(
-        f=out.f,
-        ntk=jnp.zeros((step.shape.rows, step.shape.rows)),
-        scores=seen[0].scores[:, :heads_kept],
-        key_gradient=left[0].key_gradient,
-        score_gain=seen[0].gain,
-        finite=jnp.stack(finite, axis=1),
-        motion=jnp.sum(moved * moved, axis=2),
-        ranks=jnp.stack([unit.ranks for unit in state.units], axis=1),
-        columns=state.columns,
-        dropped=jnp.max(jnp.stack(dropped)),
-    )

@@ -16,13 +16,15 @@ from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes
 from translimit.limits.dmft.compressed.heads import Heads
 from translimit.limits.dmft.compressed.one_step import advance
 from translimit.limits.dmft.compressed.shape import Room, Shape
-from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
+from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 from translimit.limits.dmft.compressed.state import (
     Record,
     State,
-    UnitState,
     in_more_room,
+    in_parts,
+    in_whole_stacks,
     initial_state,
+    room_of,
 )
 from translimit.limits.dmft.passes import Trace
 from translimit.limits.dmft.plan import Numbers
@@ -71,17 +73,19 @@ def compressed_pass(
         state, records = initial_state(shape, gain), []
         if checkpoints is not None:
             empty = Record(*[np.zeros(0)] * len(Record._fields))
-            done, state, past = checkpoints.load(state, empty)
-            state = jax.tree.map(jnp.asarray, state)
-            records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
-            shape = _in_its_room(shape, state)
+            done, whole, past = checkpoints.load(in_whole_stacks(state), empty)
+            if done:
+                whole = jax.tree.map(jnp.asarray, whole)
+                shape = _in_its_room(shape, whole)
+                state = in_parts(whole, shape)
+                records = [jax.tree.map(lambda x, t=t: x[t], past) for t in range(done)]
         for t in range(len(records), steps):
             last = records[-1] if records else None
             shape, state = with_room(shape, state, last, t, steps, gain)
             told = (shape, heads_kept)
             with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
                 state, record = advance(
-                    shape, numbers, state, jnp.asarray(clock * t), key, heads_kept
+                    shape, numbers, state, np.asarray(clock * t), key, heads_kept
                 )
             _COMPILED.add(told)
             records.append(jax.tree.map(np.asarray, record))
@@ -90,7 +94,8 @@ def compressed_pass(
             if not (records[-1].finite.all() and np.isfinite(records[-1].f).all()):
                 break
             if checkpoints is not None and t + 1 < steps:
-                checkpoints.save(t + 1, state, Record(*map(np.stack, zip(*records, strict=True))))
+                past = Record(*map(np.stack, zip(*records, strict=True)))
+                checkpoints.save(t + 1, in_whole_stacks(state), past)
         ranks, _ = _used(shape, records[-1])
         require_population(shape, ranks, len(records), len(records))
         kernels = _kernels(shape, state, records, steps, clock)
@@ -168,24 +173,9 @@ def _used(shape: Shape, last: Record | None) -> tuple[list[Room], int]:
 
 def _in_its_room(shape: Shape, state: State) -> Shape:
     """The shape with the room that a state has."""
-    rooms = tuple(
-        Room(
-            h=unit.h.directions.shape[1],
-            p=unit.p.directions.shape[1],
-            x=unit.x.directions.shape[1],
-            g=unit.g.directions.shape[1],
-            basis=_basis_room(site, unit),
-        )
-        for site, unit in zip(shape.sites, state.units, strict=True)
-    )
+    units = enumerate(state.layers[0])
+    rooms = tuple(room_of(shape, index, unit) for index, unit in units)
     return shape.in_room(rooms, state.embedding.shape[1])
-
-
-def _basis_room(site: AbstractSite, unit: UnitState) -> int:
-    """Room of the basis, or for the sources of linear sites."""
-    if isinstance(site, AbstractSampledSite):
-        return unit.basis.shape[1]
-    return unit.x.directions.shape[2]
 
 
 def _require_memory(shape: Shape) -> None:
@@ -228,9 +218,11 @@ def _kernels(
         ]
         rows = max(one[own] for one in ranks), max(one[back] for one in ranks)
         stacked = np.zeros((shape.layers, len(shape.sites), *rows))
-        for index, unit in enumerate(state.units):
-            a, b = ranks[index][own], ranks[index][back]
-            stacked[:, index, :a, :b] = np.asarray(getattr(unit, own).regression)[:, :a, :b]
+        for layer, units in enumerate(state.layers):
+            for index, unit in enumerate(units):
+                a, b = ranks[index][own], ranks[index][back]
+                met = np.asarray(getattr(unit, own).regression)
+                stacked[layer, index, :a, :b] = met[:a, :b]
         kernels[name] = stacked
     return kernels
 

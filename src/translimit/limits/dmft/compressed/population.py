@@ -24,9 +24,8 @@ from translimit.limits.dmft.compressed.directions import (
     overlaps,
     put,
 )
-from translimit.limits.dmft.compressed.entering import for_first, with_zeros
 from translimit.limits.dmft.compressed.matrix import Side
-from translimit.limits.dmft.histories import Index, matmul, put_columns
+from translimit.limits.dmft.histories import matmul, put_columns
 
 #: Relative variance below which a vector adds nothing to a basis.
 NOTHING = 1e-9
@@ -37,7 +36,6 @@ def matched(
     turn: Float[Array, "fields rows"],
     basis: Stack,
     rank: Int[Array, ""],
-    layer: Index,
 ) -> Float[Array, "rows stacked"]:
     """Orthonormal normal fields away from the basis; families of a field side by side.
 
@@ -46,12 +44,11 @@ def matched(
         turn: which combinations of them are wanted, orthonormal or zero.
         basis: of all that was drawn or seen before.
         rank: of the basis.
-        layer: whose.
     """
     families, _, width = drawn.shape
     wanted = jnp.any(turn != 0, axis=0)
-    white = jnp.concatenate([matmul(turn.T.astype(basis.dtype), own) for own in drawn])
-    white = _away(white, basis, layer, rank)
+    white = jnp.concatenate([matmul(turn.T.astype(drawn.dtype), own) for own in drawn])
+    white = _away(white, basis, rank)
     # The symmetric root does not know in which order, or turned by how much, fields come.
     gram = norms(white, 1 / width) + jnp.diag(jnp.where(jnp.tile(wanted, families), 0.0, 1.0))
     values, vectors = jnp.linalg.eigh(gram)
@@ -63,13 +60,12 @@ def plain(
     drawn: Float[Array, "families fields width"],
     turn: Float[Array, "fields rows"],
     known: Side,
-    layer: Index,
 ) -> Float[Array, "rows stacked"]:
     """Normal fields away from the directions of the matrix on their side."""
     white = jnp.concatenate(list(drawn), axis=1)
     white = matmul(turn.T.astype(white.dtype), white)
-    met = known.scale * overlaps(white, known.directions, layer, known.rank)
-    return white - combine(met, known.directions, layer, known.rank)
+    met = known.scale * overlaps(white, known.directions, known.rank)
+    return combine(-met, known.directions, known.rank, white)
 
 
 def side_by_side(stacked: Float[Array, "all width"], families: int) -> Float[Array, "rows stacked"]:
@@ -100,13 +96,10 @@ def with_innovations(
     rank: Int[Array, ""],
     images: Float[Array, "rows stacked"],
     count: Int[Array, ""],
-    layer: Index,
 ) -> tuple[Stack, Int[Array, ""]]:
     """The basis with innovations, which are orthonormal to it already."""
-    width = basis.shape[2]
-    for family in range(images.shape[1] // width):
-        rows = images[:, family * width : (family + 1) * width]
-        basis = put(basis, rows, layer, rank)
+    for rows in jnp.split(images, images.shape[1] // basis.width, axis=1):
+        basis = put(basis, rows, rank, count)
         rank = rank + count
     return basis, rank
 
@@ -116,32 +109,26 @@ def with_fields(
     rank: Int[Array, ""],
     new: Float[Array, "rows stacked"],
     count: Int[Array, ""],
-    layer: Index,
 ) -> tuple[Stack, Int[Array, ""]]:
     """The basis with what new directions of the population's fields have beside it."""
-    width = basis.shape[2]
-    families, fields = new.shape[1] // width, len(new)
-
-    def beside(first: int) -> tuple[Array, Array]:
-        rows = jnp.concatenate(jnp.split(new[:first], families, axis=1))
-        sizes = jnp.trace(norms(rows, 1 / width)) / jnp.maximum(count, 1)
-        rest = _away(rows, basis, layer, rank)
-        values, turn = jnp.linalg.eigh(norms(rest, 1 / width))
-        values, turn = values[::-1], turn[:, ::-1]
-        kept = values > NOTHING * sizes
-        lift = turn * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-        found = _away(matmul(lift.T.astype(rest.dtype), rest), basis, layer, rank)
-        gram = norms(found, 1 / width).astype(found.dtype)
-        found = 1.5 * found - 0.5 * matmul(gram, found)
-        return with_zeros(found, families * fields), jnp.sum(kept)
-
-    found, more = for_first(count, fields, beside)
-    return put(basis, found, layer, rank), rank + more.astype(rank.dtype)
+    width = basis.width
+    rows = jnp.concatenate(jnp.split(new, new.shape[1] // width, axis=1))
+    sizes = jnp.trace(norms(rows, 1 / width)) / jnp.maximum(count, 1)
+    rest = _away(rows, basis, rank)
+    values, turn = jnp.linalg.eigh(norms(rest, 1 / width))
+    values, turn = values[::-1], turn[:, ::-1]
+    kept = values > NOTHING * sizes
+    lift = turn * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
+    found = _away(matmul(lift.T.astype(rest.dtype), rest), basis, rank)
+    gram = norms(found, 1 / width).astype(found.dtype)
+    found = 1.5 * found - 0.5 * matmul(gram, found)
+    more = jnp.sum(kept)
+    return put(basis, found, rank, more), rank + more.astype(rank.dtype)
 
 
 def _away(
-    rows: Float[Array, "rows width"], basis: Stack, layer: Index, rank: Index
+    rows: Float[Array, "rows width"], basis: Stack, rank: Int[Array, ""]
 ) -> Float[Array, "rows width"]:
     """Rows less what the basis spans of them."""
-    met = overlaps(rows, basis, layer, rank) / basis.shape[2]
-    return rows - combine(met, basis, layer, rank)
+    met = overlaps(rows, basis, rank) / basis.width
+    return combine(-met, basis, rank, rows)

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes, pass_seconds
-from translimit.limits.dmft.compressed.directions import whole_chunks
+from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
 from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
-from translimit.limits.dmft.compressed.shape import Room, Shape
+from translimit.limits.dmft.compressed.shape import Room, Shape, least_room
 from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
 from translimit.limits.dmft.equations import TrainingEquations
 from translimit.limits.dmft.methods import CausalSampling
@@ -29,20 +29,17 @@ _KERNEL_ROWS = 2048
 _SCORES_KEPT, _LEAST_KEPT = 10_000_000, 100
 #: Copies of kernels and scores of all passes, while means and errors are taken.
 _COPIES = 2
-#: Least room of a stack, where the whole past does not fit into less.
-_LEAST = 64
 
 
 def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) -> Shape:
     """The shape of one pass at finitely many layers or cells, with the room that is expected."""
     a, m, T = equations.architecture, equations.fields, equations.steps
-    all_of_it = whole_chunks(m * T)
-    expected = whole_chunks(max(_LEAST, expected_rank(m, T, method.tol) + m))
-    rank = min(all_of_it, expected)
+    rank = places_for(min(m * T, expected_rank(m, T, method.tol) + m), least_part(m))
     sites = sites_of(equations, method, rank)
     fresh, first = not math.isinf(a.layers), _sources(equations)
     rooms = tuple(
-        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_chunks() for site in sites
+        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_parts(least_room(m))
+        for site in sites
     )
     stride = stride_of(m, T)
     return Shape(
@@ -55,7 +52,7 @@ def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) 
         layers=layers,
         sites=sites,
         rooms=rooms,
-        sources=whole_chunks(first + 2 * layers * len(sites) * rank * fresh),
+        sources=columns_for(first + 2 * layers * len(sites) * rank * fresh),
         kept=-(-T // stride),
         stride=stride,
         norm=a.norm is not None,
@@ -91,7 +88,7 @@ def sites_of(
     sampled = {**size, "matched": method.moment_matching, "dtype": method.precision}
     sites: list[AbstractSite] = []
     if a.attention and math.isinf(a.head_dim):
-        columns = whole_chunks(4 * rank + 8 * m)
+        columns = places_for(4 * rank + 8 * m, least_room(m).basis)
         norm = a.qk_norm is not None
         sites.append(LinearHeads(**size, columns=columns, causal=a.causal, qk_norm=norm))
     elif a.attention:

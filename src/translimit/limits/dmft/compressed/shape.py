@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from translimit.limits.dmft.compressed.directions import whole_chunks
+from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
 from translimit.limits.dmft.losses import AbstractLoss
+
+#: How much larger the first part of a basis is.
+BASIS_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,29 @@ class Room:
             basis=self.basis + 2 * families * rows,
         )
 
-    def grown(self, needed: Room) -> Room:
-        """Room for what is needed, with half as much again where there was too little."""
+    def grown(self, needed: Room, least: Room) -> Room:
+        """Room for what is needed, with a part of a stack more where there was too little.
+
+        Args:
+            needed: of every kind.
+            least: sizes of the first parts.
+        """
         sizes = {}
         for one in fields(self):
-            have, need = getattr(self, one.name), getattr(needed, one.name)
-            sizes[one.name] = have if have >= need else whole_chunks(need + need // 2)
+            have, need, part = (getattr(room, one.name) for room in (self, needed, least))
+            sizes[one.name] = have if have >= need else places_for(need, part)
         return Room(**sizes)
 
-    def of_chunks(self) -> Room:
-        """In whole chunks."""
-        return Room(**{one.name: whole_chunks(getattr(self, one.name)) for one in fields(self)})
+    def of_parts(self, least: Room) -> Room:
+        """In whole parts of stacks."""
+        names = [one.name for one in fields(self)]
+        return Room(**{n: places_for(getattr(self, n), getattr(least, n)) for n in names})
+
+
+def least_room(fields: int) -> Room:
+    """Sizes of the first parts of stacks of so many fields; a basis holds several families."""
+    part = least_part(fields)
+    return Room(part, part, part, part, BASIS_PARTS * part)
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,16 @@ class Shape:
         return self.inputs * self.tokens
 
     @property
+    def least(self) -> int:
+        """Places of the first part of a stack of directions."""
+        return least_part(self.fields)
+
+    @property
+    def least_basis(self) -> int:
+        """Of a basis, which holds several families and both matrices."""
+        return least_room(self.fields).basis
+
+    @property
     def first(self) -> int:
         """Sources of the embedding and of the readout, which come before those of blocks."""
         return self.columns + (0 if self.tied else self.outputs)
@@ -119,15 +144,15 @@ class Shape:
 
     def roomier(self, ranks: list[Room], columns: int) -> Shape:
         """The shape with room for one more time step; itself where there is."""
-        m = self.fields
+        m, least = self.fields, least_room(self.fields)
         rooms = tuple(
-            room.grown(used.plus(m, site.families + site.written))
+            room.grown(used.plus(m, site.families + site.written), least)
             for room, used, site in zip(self.rooms, ranks, self.sites, strict=True)
         )
         needed = columns + 2 * m * self.layers * len(self.sites) * self.fresh
         sources = self.sources
         if sources < needed:
-            sources = whole_chunks(needed + columns // 2)
+            sources = columns_for(needed + columns // 2)
         return self.in_room(rooms, sources)
 
     def in_room(self, rooms: tuple[Room, ...], sources: int) -> Shape:

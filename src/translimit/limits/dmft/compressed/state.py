@@ -10,7 +10,7 @@ Reference: documentation, "Training dynamics".
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,8 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from translimit.core import AnyArray
-from translimit.limits.dmft.compressed.shape import Shape
+from translimit.limits.dmft.compressed.directions import Stack, empty_stack
+from translimit.limits.dmft.compressed.shape import Room, Shape
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite
+
+T = TypeVar("T")
 
 #: Places of the ranks of a sub-block, as in `Room`.
 RANKS: tuple[str, ...] = ("h", "p", "x", "g", "basis")
@@ -35,20 +38,20 @@ class Images(eqx.Module):
         regression: of images on the directions of the other side, when they entered.
     """
 
-    directions: Float[Array, "layers places width"]
-    images: Float[Array, "layers places image"]
-    velocity: Float[Array, "layers moving image"]
-    regression: Float[Array, "layers places back"]
+    directions: Stack
+    images: Stack
+    velocity: Stack
+    regression: Float[Array, "places back"]
 
 
 class UnitState(eqx.Module):
-    """A sub-block.
+    """A sub-block of a layer.
 
     Attributes:
         h, p, x, g: its directions.
         initial: images of h without what they have learned, where they are kept.
         basis: of its population.
-        ranks: of the stacks [layers, 5].
+        ranks: of the stacks.
         gain: factor of the scores.
         gain_velocity: of that.
     """
@@ -57,18 +60,18 @@ class UnitState(eqx.Module):
     p: Images
     x: Images
     g: Images
-    initial: Float[Array, "layers known stacked"]
-    basis: Float[Array, "layers places width"]
-    ranks: Int[Array, "layers ranks"]
-    gain: Float[Array, " layers"]
-    gain_velocity: Float[Array, " layers"]
+    initial: Stack
+    basis: Stack
+    ranks: Int[Array, " ranks"]
+    gain: Float[Array, ""]
+    gain_velocity: Float[Array, ""]
 
 
 class State(eqx.Module):
     """A compressed pass.
 
     Attributes:
-        units: the sub-blocks.
+        layers: the sub-blocks of every layer.
         columns: sources that are used.
         embedding: sum over the past of omega Delta g at the embedding [fields, sources].
         embedding_velocity: of that.
@@ -80,7 +83,7 @@ class State(eqx.Module):
         gradient: of the gradients there.
     """
 
-    units: tuple[UnitState, ...]
+    layers: tuple[tuple[UnitState, ...], ...]
     columns: Int[Array, ""]
     embedding: Float[Array, "fields sources"]
     embedding_velocity: Float[Array, "fields sources"]
@@ -122,36 +125,37 @@ class Record(NamedTuple):
 def initial_state(shape: Shape, score_gain: float) -> State:
     """Nothing known of any matrix."""
     L, D, m = shape.layers, shape.sources, shape.fields
+    least = shape.least
 
     def images(places: int, width: int, image: int, back: int, of: str, to: str) -> Images:
-        moving = places if shape.momentum else 0
         return Images(
-            directions=jnp.zeros((L, places, width), of),
-            images=jnp.zeros((L, places, image), to),
-            velocity=jnp.zeros((L, moving, image), to),
-            regression=jnp.zeros((L, places, back)),
+            directions=empty_stack(places, width, least, of),
+            images=empty_stack(places, image, least, to),
+            velocity=empty_stack(places if shape.momentum else 0, image, least, to),
+            regression=jnp.zeros((places, back)),
         )
 
-    units = []
-    for index, (site, room) in enumerate(zip(shape.sites, shape.rooms, strict=True)):
+    def unit_at(index: int) -> UnitState:
+        site, room = shape.sites[index], shape.rooms[index]
         sampled = isinstance(site, AbstractSampledSite)
         own = site.dtype if sampled else "float64"
         W, wide, X = site.width, site.families * site.width, site.written * site.width
-        units.append(
-            UnitState(
-                h=images(room.h, D, wide, room.p, "float64", own),
-                p=images(room.p, wide, D, room.h, own, "float64"),
-                x=images(room.x, X, D, room.g, own, "float64"),
-                g=images(room.g, D, X, room.x, "float64", own),
-                initial=jnp.zeros((L, room.h if shape.apart(index) else 0, wide), own),
-                basis=jnp.zeros((L, room.basis if sampled and site.matched else 0, W), own),
-                ranks=jnp.zeros((L, len(RANKS)), jnp.int64),
-                gain=jnp.full(L, score_gain, jnp.float64),
-                gain_velocity=jnp.zeros(L),
-            )
+        known = room.h if shape.apart(index) else 0
+        basis = room.basis if sampled and site.matched else 0
+        return UnitState(
+            h=images(room.h, D, wide, room.p, "float64", own),
+            p=images(room.p, wide, D, room.h, own, "float64"),
+            x=images(room.x, X, D, room.g, own, "float64"),
+            g=images(room.g, D, X, room.x, "float64", own),
+            initial=empty_stack(known, wide, least, own),
+            basis=empty_stack(basis, W, shape.least_basis, own),
+            ranks=jnp.zeros(len(RANKS), jnp.int64),
+            gain=jnp.asarray(score_gain, jnp.float64),
+            gain_velocity=jnp.zeros(()),
         )
+
     return State(
-        units=tuple(units),
+        layers=tuple(tuple(map(unit_at, range(len(shape.sites)))) for _ in range(L)),
         columns=jnp.asarray(shape.first, jnp.int64),
         embedding=jnp.zeros((m, D)),
         embedding_velocity=jnp.zeros((m, D)),
@@ -166,36 +170,82 @@ def initial_state(shape: Shape, score_gain: float) -> State:
 def in_more_room(state: State, old: Shape, new: Shape, score_gain: float) -> State:
     """The state of one shape in the room of another; sources of a family stay side by side."""
     empty = jax.eval_shape(lambda: initial_state(new, score_gain))
-    units = tuple(
-        jax.tree.map(_padded, _wider(unit, a.width, b.width), there)
-        for a, b, unit, there in zip(old.sites, new.sites, state.units, empty.units, strict=True)
+
+    def roomier(x: Any, like: Any) -> Any:
+        if not isinstance(x, Stack):
+            return _padded(x, like)
+        pairs = zip(x.parts, like.parts, strict=False)
+        more = [jnp.zeros(part.shape, part.dtype) for part in like.parts[len(x.parts) :]]
+        return Stack((*[_padded(part, wide) for part, wide in pairs], *more))
+
+    layers = tuple(
+        tuple(
+            _wider(unit, a.width, b.width)
+            for a, b, unit in zip(old.sites, new.sites, units, strict=True)
+        )
+        for units in state.layers
     )
-    others = [f.name for f in dataclasses.fields(State) if f.name != "units"]
-    padded = {name: _padded(getattr(state, name), getattr(empty, name)) for name in others}
-    return State(units=units, **padded)
+    state = dataclasses.replace(state, layers=layers)
+    return jax.tree.map(roomier, state, empty, is_leaf=_is_stack)
 
 
 def at_rest(state: State) -> State:
     """The state without velocity."""
-    units = tuple(
-        dataclasses.replace(
-            unit,
-            gain_velocity=jnp.zeros_like(unit.gain_velocity),
-            **{name: _at_rest(getattr(unit, name)) for name in ("h", "p", "x", "g")},
-        )
-        for unit in state.units
-    )
+
+    def rested(unit: UnitState) -> UnitState:
+        kinds = {name: getattr(unit, name) for name in ("h", "p", "x", "g")}
+        still = {
+            name: dataclasses.replace(own, velocity=jax.tree.map(jnp.zeros_like, own.velocity))
+            for name, own in kinds.items()
+        }
+        return dataclasses.replace(unit, gain_velocity=jnp.zeros_like(unit.gain_velocity), **still)
+
     return dataclasses.replace(
         state,
-        units=units,
+        layers=tuple(tuple(map(rested, units)) for units in state.layers),
         embedding_velocity=jnp.zeros_like(state.embedding_velocity),
         readout_velocity=jnp.zeros_like(state.readout_velocity),
     )
 
 
-def _at_rest(images: Images) -> Images:
-    """The images without velocity."""
-    return dataclasses.replace(images, velocity=jnp.zeros_like(images.velocity))
+def in_whole_stacks(tree: T) -> T:
+    """The tree with stacks in one part: as many arrays whatever room there is."""
+
+    def whole(x: Any) -> Any:
+        if not isinstance(x, Stack):
+            return x
+        return Stack((jnp.concatenate(x.parts) if x.parts else jnp.zeros((0, 0)),))
+
+    return jax.tree.map(whole, tree, is_leaf=_is_stack)
+
+
+def in_parts(state: State, shape: Shape) -> State:
+    """The inverse of `in_whole_stacks`: a state of a shape."""
+    empty = jax.eval_shape(lambda: initial_state(shape, 0.0))
+
+    def parted(x: Any, like: Any) -> Any:
+        if not isinstance(x, Stack):
+            return x
+        parts, first = [], 0
+        for part in like.parts:
+            parts.append(x.parts[0][first : first + len(part)])
+            first += len(part)
+        return Stack(tuple(parts))
+
+    return jax.tree.map(parted, state, empty, is_leaf=_is_stack)
+
+
+def room_of(shape: Shape, index: int, unit: UnitState) -> Room:
+    """The room that a sub-block has."""
+    basis = unit.basis.places
+    if not isinstance(shape.sites[index], AbstractSampledSite):
+        basis = unit.x.directions.width
+    rooms = {name: getattr(unit, name).directions.places for name in ("h", "p", "x", "g")}
+    return Room(**rooms, basis=basis)
+
+
+def _is_stack(x: Any) -> bool:
+    return isinstance(x, Stack)
 
 
 def _padded(x: Array, like: jax.ShapeDtypeStruct) -> Array:
@@ -211,13 +261,14 @@ def _wider(unit: UnitState, old: int, new: int) -> UnitState:
         return unit
 
     def wider(x: Array) -> Array:
-        families = x.shape[2] // old
-        parts = x.reshape(*x.shape[:2], families, old)
-        wide = jnp.pad(parts, [(0, 0)] * 3 + [(0, new - old)])
-        return wide.reshape(*x.shape[:2], families * new)
+        families = x.shape[1] // old
+        parts = x.reshape(len(x), families, old)
+        wide = jnp.pad(parts, [(0, 0)] * 2 + [(0, new - old)])
+        return wide.reshape(len(x), families * new)
 
     def places(u: UnitState) -> tuple[Any, ...]:
         seen = (u.h.images, u.h.velocity, u.p.directions, u.x.directions)
         return (*seen, u.g.images, u.g.velocity, u.initial, u.basis)
 
-    return eqx.tree_at(places, unit, tuple(map(wider, places(unit))))
+    stacks = [Stack(tuple(map(wider, stack.parts))) for stack in places(unit)]
+    return eqx.tree_at(places, unit, tuple(stacks), is_leaf=_is_stack)
