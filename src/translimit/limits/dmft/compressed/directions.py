@@ -13,6 +13,7 @@ compilers for CPUs read it from memory once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -20,6 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from translimit.limits.dmft.histories import Index, matmul
+
+T = TypeVar("T")
 
 #: Columns of coefficient rows come in whole multiples of this.
 COLUMNS = 32
@@ -46,6 +49,11 @@ class Stack(eqx.Module):
     def places(self) -> int:
         """Rows that there is room for."""
         return sum(map(len, self.parts))
+
+    @property
+    def dtype(self) -> Any:
+        """Of the rows."""
+        return self.parts[0].dtype if self.parts else jnp.float64
 
     @property
     def width(self) -> int:
@@ -128,6 +136,32 @@ def overlaps(
     return jnp.concatenate(found).T
 
 
+def apart(
+    fields: Float[Array, "rows width"], stack: Stack, rank: Index, scale: float
+) -> tuple[Float[Array, "rows width"], Float[Array, "rows places"]]:
+    """Fields less what orthonormal directions span of them; and their coefficients on these.
+
+    Args:
+        fields: of one side.
+        stack: directions there.
+        rank: how many of them there are.
+        scale: of the metric of the side.
+    """
+    own = fields.astype(stack.dtype)
+    rest, found = own, [jnp.zeros((0, len(fields)))]
+    for first, part in stack.placed():
+
+        def less(there: tuple[Array, Array], part: Array = part) -> tuple[Array, Array]:
+            met = scale * matmul(part, own.T)
+            turned = jax.lax.optimization_barrier(met.T)  # small, and its product reads it often
+            return there[0] - matmul(turned, part), met
+
+        there = (rest, jnp.zeros((len(part), len(fields)), part.dtype))
+        rest, met = less(there) if first == 0 else where_filled(rank > first, less, there)
+        found.append(met.astype(jnp.float64))
+    return rest, jnp.concatenate(found).T
+
+
 def add_products(
     stack: Stack,
     coefficients: Float[Array, "rows places"],
@@ -189,7 +223,7 @@ def norms(
     return (gram + gram.T) / 2
 
 
-def where_filled(filled: Array, work: Callable[[Array], Array], otherwise: Array) -> Array:
+def where_filled(filled: Array, work: Callable[[T], T], otherwise: T) -> T:
     """`work(otherwise)` where it is needed, and else `otherwise` itself."""
     return jax.lax.cond(filled, work, lambda same: same, otherwise)
 

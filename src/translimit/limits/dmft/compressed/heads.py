@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ from translimit.limits.dmft.compressed.sites import (
 )
 from translimit.limits.dmft.heads import softmax
 from translimit.limits.dmft.plan import Numbers
+
+T = TypeVar("T")
 
 #: Sums over tokens or head coordinates up to this length are written out (and fuse).
 WRITTEN_OUT = 16
@@ -92,9 +94,10 @@ class Heads(AbstractSampledSite):
         qh, v = self._turned(self._normed(q, numbers)[0]), self._split(v)
         factor = (gain * numbers.scale).astype(y.dtype)
         scores = [factor * _dots(self._turned(self._normed(k, numbers)[0]), qh) for k in own]
-        weights = tuple(_weights(one, self.causal) for one in scores)
-        mixed = [_mix(one, v).reshape(self.fields, -1) for one in weights]
-        written = jnp.concatenate(mixed, axis=1)
+        scores = _once(scores)
+        weights = _once(tuple(_weights(one, self.causal) for one in scores))
+        mixed = _once([_mix(one, v) for one in weights])
+        written = jnp.concatenate([one.reshape(self.fields, -1) for one in mixed], axis=1)
         found = jnp.concatenate([jnp.moveaxis(one, -1, 0) for one in scores])
         return Written(written, found, (y, weights, written))
 
@@ -125,7 +128,7 @@ class Heads(AbstractSampledSite):
             k_unit, k_norm = self._normed(k, numbers)
             kh, back = self._turned(k_unit), self._split(back)
             away = _over_head(back * self._split(mixed))
-            M0 = scale * sigma * (_dots(back, v) - away[:, :, None])
+            M0 = _once(scale * sigma * (_dots(back, v) - away[:, :, None]))
             P_k = _mix(M0, qh)
             gradient.append(jnp.mean(kh * P_k, axis=(2, 3)))
             parts.append(self._through_norm(factor * self._turned(P_k, -1), k_unit, k_norm))
@@ -133,7 +136,7 @@ class Heads(AbstractSampledSite):
             p_v.append(_mix(sigma.swapaxes(1, 2), back))
         shared = factor * self._turned(_total(P_q), -1)
         parts += [self._through_norm(shared, q_unit, q_norm), _total(p_v)]
-        p = jnp.concatenate([part.reshape(self.fields, -1) for part in parts], axis=1)
+        p = jnp.concatenate([part.reshape(self.fields, -1) for part in _once(parts)], axis=1)
         slope = _total(gradient) / self.group
         return Gradients(p, slope.astype(jnp.float64).reshape(-1, 1))
 
@@ -269,6 +272,11 @@ class LinearHeads(AbstractSite):
     def _mix(self, weights: Array, rows: Array) -> Array:
         mixed = jnp.einsum("psr,prd->psd", weights, rows.reshape(self.inputs, self.tokens, -1))
         return mixed.reshape(rows.shape)
+
+
+def _once(x: T) -> T:
+    """What is computed once, and not again in everything that is made of it."""
+    return jax.lax.optimization_barrier(x)
 
 
 def _total(parts: list[Array]) -> Array:

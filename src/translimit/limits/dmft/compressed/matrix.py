@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int
 from translimit.core import Key
 from translimit.limits.dmft.compressed.directions import (
     Stack,
+    apart,
     combine,
     norms,
     overlaps,
@@ -155,8 +156,7 @@ def through(
             directions.
     """
     m = len(x)
-    coefficients = own.scale * overlaps(x, own.directions, own.rank)
-    rest = combine(-coefficients, own.directions, own.rank, x)
+    rest, coefficients = apart(x, own.directions, own.rank, own.scale)
     gram = norms(x, own.scale)
     values, basis = jnp.linalg.eigh(norms(rest, own.scale))
     values, basis = values[::-1], basis[:, ::-1]
@@ -202,7 +202,6 @@ def _cleaned(new: Float[Array, "rows width"], own: Side) -> Float[Array, "rows w
     What is new is small beside what is old: without this the rounding of each generation would
     be amplified by the next.
     """
-    again = own.scale * overlaps(new, own.directions, own.rank)
-    new = combine(-again, own.directions, own.rank, new)
+    new, _ = apart(new, own.directions, own.rank, own.scale)
     gram = norms(new, own.scale).astype(new.dtype)
     return 1.5 * new - 0.5 * matmul(gram, new)

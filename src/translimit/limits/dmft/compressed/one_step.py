@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from translimit.core import Key
+from translimit.core import AnyArray, Key
 from translimit.limits.dmft.compressed.blocks import (
     Seen,
     backward_block,
@@ -71,7 +71,7 @@ def advance(
     shape: Shape,
     numbers: Numbers,
     state: State,
-    t: Int[Array, ""],
+    t: Int[AnyArray, ""],
     key: Key,
     heads_kept: int,
     error: Float[Array, "rows outputs"] | None = None,
@@ -95,7 +95,7 @@ def _by_layers(
     shape: Shape,
     numbers: Numbers,
     state: State,
-    t: Int[Array, ""],
+    t: Int[AnyArray, ""],
     key: Key,
     heads_kept: int,
     error: Float[Array, "rows outputs"] | None,

@@ -19,9 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from translimit.limits.dmft.compressed.directions import (
     Stack,
-    combine,
+    apart,
     norms,
-    overlaps,
     put,
 )
 from translimit.limits.dmft.compressed.matrix import Side
@@ -48,7 +47,7 @@ def matched(
     families, _, width = drawn.shape
     wanted = jnp.any(turn != 0, axis=0)
     white = jnp.concatenate([matmul(turn.T.astype(drawn.dtype), own) for own in drawn])
-    white = _away(white, basis, rank)
+    white, _ = apart(white, basis, rank, 1 / width)
     # The symmetric root does not know in which order, or turned by how much, fields come.
     gram = norms(white, 1 / width) + jnp.diag(jnp.where(jnp.tile(wanted, families), 0.0, 1.0))
     values, vectors = jnp.linalg.eigh(gram)
@@ -64,8 +63,7 @@ def plain(
     """Normal fields away from the directions of the matrix on their side."""
     white = jnp.concatenate(list(drawn), axis=1)
     white = matmul(turn.T.astype(white.dtype), white)
-    met = known.scale * overlaps(white, known.directions, known.rank)
-    return combine(-met, known.directions, known.rank, white)
+    return apart(white, known.directions, known.rank, known.scale)[0]
 
 
 def side_by_side(stacked: Float[Array, "all width"], families: int) -> Float[Array, "rows stacked"]:
@@ -114,21 +112,13 @@ def with_fields(
     width = basis.width
     rows = jnp.concatenate(jnp.split(new, new.shape[1] // width, axis=1))
     sizes = jnp.trace(norms(rows, 1 / width)) / jnp.maximum(count, 1)
-    rest = _away(rows, basis, rank)
+    rest, _ = apart(rows, basis, rank, 1 / width)
     values, turn = jnp.linalg.eigh(norms(rest, 1 / width))
     values, turn = values[::-1], turn[:, ::-1]
     kept = values > NOTHING * sizes
     lift = turn * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-    found = _away(matmul(lift.T.astype(rest.dtype), rest), basis, rank)
+    found, _ = apart(matmul(lift.T.astype(rest.dtype), rest), basis, rank, 1 / width)
     gram = norms(found, 1 / width).astype(found.dtype)
     found = 1.5 * found - 0.5 * matmul(gram, found)
     more = jnp.sum(kept)
     return put(basis, found, rank, more), rank + more.astype(rank.dtype)
-
-
-def _away(
-    rows: Float[Array, "rows width"], basis: Stack, rank: Int[Array, ""]
-) -> Float[Array, "rows width"]:
-    """Rows less what the basis spans of them."""
-    met = overlaps(rows, basis, rank) / basis.width
-    return combine(-met, basis, rank, rows)
