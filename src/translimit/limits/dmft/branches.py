@@ -168,7 +168,7 @@ def _sampled(
     a = equations.architecture
     heads, neurons = method.counts(a, equations.fields, equations.steps)
     method = replace(method, heads=heads, neurons=neurons)
-    shape = compressed.shape_of(more, method, layers)
+    shape = compressed.shape_of(more, method, layers, compressed.START)
     numbers = compressed.numbers_of(more, method, shape)
     gain, steps = float(numbers.score_gain), more.steps
     kept = max(KEPT * step**2, LEAST[method.precision])

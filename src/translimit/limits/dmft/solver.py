@@ -334,7 +334,7 @@ def pass_of(
 
     def sampled(report: Progress) -> Trace:
         assert isinstance(method, CausalSampling)
-        shape = compressed.shape_of(equations, method, layers)
+        shape = compressed.shape_of(equations, method, layers, compressed.START)
         if method.strides:
             shape = compressed.at_common_times(shape, equations.steps, method.strides)
         heads = compressed.heads_kept(equations, method, layers) if kept is None else kept

@@ -27,14 +27,27 @@ from translimit.limits.dmft.strides import common_times, evaluations
 _KERNEL_ROWS = 2048
 #: Scores of a pass that are kept at most, and heads that are kept however many these are.
 _SCORES_KEPT, _LEAST_KEPT = 10_000_000, 100
+#: The part of the room that is expected with which a pass starts.
+START = 0.5
 #: Copies of kernels and scores of all passes, while means and errors are taken.
 _COPIES = 2
 
 
-def shape_of(equations: TrainingEquations, method: CausalSampling, layers: int) -> Shape:
-    """The shape of one pass at finitely many layers or cells, with the room that is expected."""
+def shape_of(
+    equations: TrainingEquations, method: CausalSampling, layers: int, part: float = 1.0
+) -> Shape:
+    """The shape of one pass at finitely many layers or cells.
+
+    Args:
+        equations: the mathematics.
+        method: how it is discretised and sampled.
+        layers: of the pass.
+        part: of the room that is expected. A pass starts with `START` and takes more as it needs
+            it: programs are the smaller the fewer parts their stacks have.
+    """
     a, m, T = equations.architecture, equations.fields, equations.steps
-    rank = places_for(min(m * T, expected_rank(m, T, method.tol) + m), least_part(m))
+    rank = math.ceil(part * expected_rank(m, T, method.tol)) + m
+    rank = places_for(min(m * T, rank), least_part(m))
     sites = sites_of(equations, method, rank)
     fresh, first = not math.isinf(a.layers), _sources(equations)
     rooms = tuple(
