@@ -257,8 +257,9 @@ _FACTS: dict[Role, _Facts] = {
 }
 
 
-#: Roles for which no rule of scaling was derived and verified: rules refuse them by name.
-WITHOUT_RULE: frozenset[Role] = frozenset(
+#: Roles for which no rule of scaling was derived and verified, and those of latents, which have one
+#: at sizes with ranks alone: rules refuse them by name.
+WITHOUT_RULE: frozenset[Role] = _OF_LATENTS | frozenset(
     {
         Role.SCORE_GAIN,
         Role.EMBEDDING_NORM_GAIN,

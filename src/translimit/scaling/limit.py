@@ -129,7 +129,7 @@ def _in_units_of_gradients(
     size = numbers.size
     outside = 1 / (gamma0 * size.width)
     for role in Role:
-        if role in WITHOUT_RULE or role.is_of_latent:
+        if role in WITHOUT_RULE:
             continue
         rule = numbers.role(role)
         numbers = numbers.changed(role, wd=eta0 / rule.lr)

@@ -140,9 +140,7 @@ def paper_parameterization(
 
     return Parameterization(
         size=size,
-        roles={
-            role: rule(role) for role in Role if role not in WITHOUT_RULE and not role.is_of_latent
-        },
+        roles={role: rule(role) for role in Role if role not in WITHOUT_RULE},
         score_scale=N**-alpha_A,
         residual=beta0 * L**-alpha_L,
     )

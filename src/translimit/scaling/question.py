@@ -200,12 +200,11 @@ class Question(Record):
     @property
     def without_rule(self) -> frozenset[Role]:
         """Roles that have no rule, or none at sizes without their latent."""
-        size, lacking = self.target, set(WITHOUT_RULE)
+        size, queries = self.target, {Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP}
         if size.kv_rank is None:
-            lacking |= {role for role in Role if role.is_of_latent}
-        elif size.query_rank is None:
-            lacking |= {Role.QUERY_DOWN, Role.QUERY_LATENT_GAIN, Role.QUERY_UP}
-        return frozenset(lacking)
+            return WITHOUT_RULE
+        given = {role for role in Role if role.is_of_latent}
+        return WITHOUT_RULE - (given if size.query_rank is not None else given - queries)
 
     # The ratios target / base.
 
