@@ -124,10 +124,10 @@ def test_the_rows_cover_every_role_with_a_rule_once():
     assert sorted(role for row in ROWS for role in row) == sorted(set(Role) - WITHOUT_RULE)
 
 
-@pytest.mark.parametrize("role", sorted(WITHOUT_RULE))
+@pytest.mark.parametrize("role", sorted(WITHOUT_RULE - {Role.UNSCALED}))
 def test_roles_without_a_verified_rule_are_refused(role):
     made = rules(BASE, TARGET, optimizer="adamw", style="folded")
-    with pytest.raises(NoSuchLimitError, match="no scaling rule of a|the sizes have no"):
+    with pytest.raises(NoSuchLimitError, match=r"no scaling rule of a|the sizes have no"):
         made.role(role)
     assert role.value not in made.table()
 

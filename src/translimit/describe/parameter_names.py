@@ -77,7 +77,7 @@ class NameTable:
             if not pattern.strip(".^"):
                 raise ArgumentError("names", "has an empty pattern", "name a parameter")
             own[pattern] = tuple(map(_role, role)) if isinstance(role, tuple) else _role(role)
-        return replace(self, roles={**self.roles, **own}, strict=self.strict | own.keys())
+        return replace(self, roles={**self.roles, **own}, strict=self.strict.union(own))
 
 
 def linear_names(pattern: str, role: Role) -> dict[str, Role]:

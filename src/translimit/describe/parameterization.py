@@ -200,6 +200,10 @@ def standard_parameterization(
 
     return Parameterization(
         size=size,
-        roles={r: RoleRule(1.0, start(r), 1.0, 1.0, 1.0) for r in Role if not r.is_of_latent},
+        roles={
+            role: RoleRule(1.0, start(role), 1.0, 1.0, 1.0)
+            for role in Role
+            if role is not Role.UNSCALED and not role.is_of_latent
+        },
         score_scale=size.head_dim**-0.5,
     )

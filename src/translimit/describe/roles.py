@@ -80,7 +80,8 @@ class Role(enum.StrEnum):
 
     Of latents (multi-head latent attention) there are the map down from the stream, the gain of the
     norm between and the map up, `QUERY_DOWN`, `QUERY_LATENT_GAIN`, `QUERY_UP`, and the same of keys
-    and values, which have one latent.
+    and values, which have one latent. `UNSCALED` is whatever no other role is for, as factors of
+    the stream, gates of heads and embeddings of values: it keeps the numbers of the base.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -132,6 +133,7 @@ class Role(enum.StrEnum):
     KEY_VALUE_DOWN = "key_value_down"
     KEY_VALUE_LATENT_GAIN = "key_value_latent_gain"
     KEY_VALUE_UP = "key_value_up"
+    UNSCALED = "unscaled"
 
     @property
     def fan_in(self) -> Axis:
@@ -254,11 +256,13 @@ _FACTS: dict[Role, _Facts] = {
     Role.KEY_VALUE_DOWN: _Facts(Axis.STREAM, Axis.KV_RANK, in_block=True),
     Role.KEY_VALUE_LATENT_GAIN: _Facts(Axis.FIXED, Axis.KV_RANK, in_block=True),
     Role.KEY_VALUE_UP: _Facts(Axis.KV_RANK, Axis.KEYS_AND_VALUES, in_block=True),
+    Role.UNSCALED: _Facts(Axis.FIXED, Axis.FIXED),
 }
 
 
 #: Roles for which no rule of scaling was derived and verified, and those of latents, which have one
-#: at sizes with ranks alone: rules refuse them by name.
+#: at sizes with ranks alone: rules refuse them by name, but for `UNSCALED`, with which a user says
+#: that the numbers of the base are to stay.
 WITHOUT_RULE: frozenset[Role] = _OF_LATENTS | frozenset(
     {
         Role.SCORE_GAIN,
@@ -268,6 +272,7 @@ WITHOUT_RULE: frozenset[Role] = _OF_LATENTS | frozenset(
         Role.READOUT_DENSE_BIAS,
         Role.EMBEDDING_MATRIX,
         Role.EMBEDDING_MATRIX_BIAS,
+        Role.UNSCALED,
     }
 )
 

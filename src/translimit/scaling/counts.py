@@ -38,13 +38,20 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from translimit.describe import Axis, Role, RoleRule, Size, Update
+from translimit.describe import Axis, Role, RoleRule, Size, Update, WeightDecay
 from translimit.scaling.question import Question
 
 
 def update_of(question: Question, role: Role) -> Update:
     """How the optimiser's step on a role depends on the gradient; beside Muon runs AdamW."""
     return question.kind.of(role).update
+
+
+def base_rule(question: Question) -> RoleRule:
+    """What keeps all numbers of the base."""
+    adam = update_of(question, Role.UNSCALED) is Update.ADAM
+    decays = question.kind.weight_decay is not WeightDecay.NONE
+    return RoleRule(1.0, 1.0, 1.0, 1.0 if adam else None, 1.0 if decays else None)
 
 
 def plain_rule(question: Question, role: Role) -> RoleRule:

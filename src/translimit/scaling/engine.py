@@ -24,7 +24,7 @@ from translimit.describe import (
     Update,
     unknown_role,
 )
-from translimit.scaling.counts import update_of
+from translimit.scaling.counts import base_rule, update_of
 from translimit.scaling.errors import (
     ConversionError,
     ShapeMismatchError,
@@ -104,13 +104,14 @@ class Rules:
 
         Raises:
             ArgumentError: no such role.
-            NoSuchLimitError: a role for which no rule was verified, or one of a latent where the
-                sizes have none.
+            NoSuchLimitError: no rule was verified, or the sizes have no such latent.
         """
         try:
             known = Role(role)
         except ValueError:
             raise unknown_role(role) from None
+        if known is Role.UNSCALED:
+            return base_rule(self.question)
         if known in self.question.without_rule:
             name, of = known.value.replace("_", " "), known.is_of_latent
             raise NoSuchLimitError(
@@ -118,7 +119,7 @@ class Rules:
                 f"the sizes have no {name}" if of else f"no scaling rule of a {name} was verified",
                 "pass kv_rank and query_rank to Size"
                 if of
-                else "leave its parameters out, or keep their values at the base's",
+                else "name its parameters 'unscaled', which keeps the numbers of the base",
             )
         return self._roles[known]
 

@@ -148,6 +148,8 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     role = match.role
     if role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.QK_GAIN, Role.SHAPED_GAIN):
         return None
+    if role is Role.UNSCALED:
+        return None
     if role is Role.ROUTER and size.experts is not None:
         return (None, size.width)
     n_out = sum(round(part.fan_out.length(size)) for part in match.parts)

@@ -86,7 +86,8 @@ def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
             f"parameters: {_some(unmatched)}",
             "pass names={pattern: role} for them, for example "
             f"{{{_pattern_for(unmatched[0])!r}: {_guess(unmatched[0])!r}}}, with the role that it "
-            f"has{table.remark}",
+            "has; 'unscaled' keeps the numbers of the base for what no role is for (factors of the "
+            f"stream, gates of heads, embeddings of values){table.remark}",
         )
     if idle := sorted(table.strict - used):
         raise UnmatchedParameterError(
@@ -141,6 +142,7 @@ def _pattern_for(name: str) -> str:
 
 #: Parts of names, and the role that a parameter with one probably has.
 _GUESSES = {
+    r"lambdas|scalar|skip_weight|\bve\b|ve_gate|value_emb|smear|attn_gate": Role.UNSCALED,
     r"router|\.gate\.wg|mlp\.gate\.": Role.ROUTER,
     r"experts?\..*(down|w2|out)": Role.EXPERT_OUT,
     r"experts?\.": Role.EXPERT_IN,

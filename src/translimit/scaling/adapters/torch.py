@@ -24,6 +24,7 @@ from translimit.core import (
     TorchTensor,
     TorchTensors,
 )
+from translimit.describe import Role
 from translimit.scaling.adapters.groups import ParameterGroups as ParameterGroups
 from translimit.scaling.adapters.groups import merged, numbers_of
 from translimit.scaling.adapters.matching import matches
@@ -175,6 +176,7 @@ def apply(
             *rules.warnings,
             *unseen(rules, table, scales, example is None, scores_set),
             *_remarks(parameters),
+            *_unscaled(found),
         ],
         "scales": {
             bare_name(name): {
@@ -261,6 +263,15 @@ def _remarks(parameters: TorchTensors) -> list[str]:
         f"{len(half)} parameters have fewer than 32 bits ({half[0]}, ...): rates and starts that "
         "fall with the width need float32 weights, with mixed precision around them"
     ]
+
+
+def _unscaled(found: Mapping[str, Match]) -> list[str]:
+    """A sentence about parameters that keep the base's numbers."""
+    names = [bare_name(name) for name, match in found.items() if match.role is Role.UNSCALED]
+    if not names:
+        return []
+    told = f"{names[0]}, ..." if len(names) > 1 else names[0]
+    return [f"{len(names)} parameters keep the numbers of the base ({told}): no rule was verified"]
 
 
 def _scale(
