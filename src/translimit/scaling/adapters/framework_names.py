@@ -1,8 +1,8 @@
 """Names of parameters in Megatron-LM, torchtitan and nanoGPT-like code, with their roles.
 
 Megatron's are shell patterns of which every pair is disjoint, for it refuses a parameter that two
-keys give different values; the others are regular expressions, of which the first counts. Attention
-of latents has no row: `overrides(..., parameters=names)` names what a table leaves out.
+keys give different values; the others are regular expressions, of which the first counts.
+`overrides(..., parameters=names)` names what a table leaves out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from translimit.describe import QKV, QKV_BIAS, Role
+from translimit.describe import QKV, QKV_BIAS, Role, Size
+from translimit.scaling.errors import UnsupportedModuleError
 
 Framework = Literal["megatron", "torchtitan", "pytorch"]
 #: Patterns with the roles of what they match, first the one whose rule is told.
@@ -70,6 +71,24 @@ _MEGATRON_EXPERTS: Patterns = {
     _in_block("mlp.experts.*linear_fc2.bias*"): (Role.EXPERT_OUT_BIAS,),
 }
 
+#: What attention of latents has instead of queries, keys and values in one tensor; the norms of the
+#: latents are called as those of queries and keys are elsewhere.
+_MEGATRON_LATENTS: Patterns = {
+    _in_block("self_attention.linear_kv_down_proj.weight"): (Role.KEY_VALUE_DOWN,),
+    _in_block(
+        "self_attention.linear_kv_up_proj.layer_norm_weight", "self_attention.kv_layernorm.weight"
+    ): (Role.KEY_VALUE_LATENT_GAIN,),
+    _in_block("self_attention.linear_kv_up_proj.weight"): (Role.KEY_VALUE_UP,),
+}
+_MEGATRON_QUERY: Patterns = {_in_block("self_attention.linear_q_proj.weight"): (Role.QUERY,)}
+_MEGATRON_QUERY_LATENTS: Patterns = {
+    _in_block("self_attention.linear_q_down_proj.weight"): (Role.QUERY_DOWN,),
+    _in_block(
+        "self_attention.linear_q_up_proj.layer_norm_weight", "self_attention.q_layernorm.weight"
+    ): (Role.QUERY_LATENT_GAIN,),
+    _in_block("self_attention.linear_q_up_proj.weight"): (Role.QUERY_UP,),
+}
+
 #: torchtitan's Llama 3, which has no biases; queries, keys and values apart, or in one tensor.
 _TITAN_QKV: Patterns = {
     (r"\.attention\.(.*\.)?w(q|k|v|qkv)\.weight$",): QKV,
@@ -112,16 +131,31 @@ _NANOGPT: Patterns = {
 FRAMEWORKS: tuple[Framework, ...] = ("megatron", "torchtitan", "pytorch")
 
 
-def patterns_of(framework: Framework, *, experts: bool, one_rule: bool) -> Patterns:
+def patterns_of(framework: Framework, size: Size, *, one_rule: bool) -> Patterns:
     """The patterns of a framework.
 
     Args:
         framework: one of `FRAMEWORKS`.
-        experts: whether the model mixes experts.
+        size: of the model, which tells whether it has experts and latents.
         one_rule: whether queries, keys and values take the same, so that one tensor may hold them.
+
+    Raises:
+        UnsupportedModuleError: latents in a framework whose model has none.
     """
     if framework == "megatron":
-        return {**_MEGATRON, **(_MEGATRON_EXPERTS if experts else {})}
+        table = {**_MEGATRON, **(_MEGATRON_EXPERTS if size.experts is not None else {})}
+        if size.kv_rank is None:
+            return table
+        packed = (QKV, QKV_BIAS, (Role.QK_GAIN_SHARED,))
+        table = {globs: roles for globs, roles in table.items() if roles not in packed}
+        queries = _MEGATRON_QUERY if size.query_rank is None else _MEGATRON_QUERY_LATENTS
+        return {**table, **_MEGATRON_LATENTS, **queries}
+    if size.kv_rank is not None:
+        raise UnsupportedModuleError(
+            "framework",
+            f"the model of {framework!r} has no attention of latents",
+            "pass names={pattern: role} of yours",
+        )
     if framework == "torchtitan":
         return {**_TITAN, **(_TITAN_QKV if one_rule else _TITAN_APART)}
     return _NANOGPT

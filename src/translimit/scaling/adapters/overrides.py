@@ -29,13 +29,20 @@ from translimit.core import (
     require_real,
 )
 from translimit.describe import OPTIMIZERS, QKV, OptimizerKind, Role, Update
-from translimit.scaling.adapters.framework_names import FRAMEWORKS, Framework, patterns_of
+from translimit.scaling.adapters.framework_names import (
+    FRAMEWORKS,
+    Framework,
+    Patterns,
+    patterns_of,
+)
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnmatchedParameterError, UnsupportedModuleError
 
 KIND = "translimit.scaling.overrides"
 SCHEMA = 2
 
+#: Hidden matrices that read no stream and have a start of their own.
+_UP = (Role.QUERY_UP, Role.KEY_VALUE_UP)
 #: What Megatron-LM calls the shape factors of Muon's updates; it has none for "none".
 _MUON_MODES = {
     "original": "shape_scaling",
@@ -82,7 +89,8 @@ def overrides(
         ArgumentTypeError: Muon without the rate of the AdamW beside it.
         UnmatchedParameterError: parameters without a row.
         UnsupportedModuleError: a style that needs multipliers, one packed tensor that needs
-            several rates, or tied embeddings in torchtitan, whose Llama 3 has two tensors.
+            several rates, tied embeddings in torchtitan, whose Llama 3 has two tensors, or latents
+            elsewhere than in Megatron-LM.
 
     Equation: take = (lr r_lr, eps r_eps, weight_decay r_wd), as in every adapter.
     """
@@ -106,11 +114,11 @@ def overrides(
         raise ArgumentTypeError("adam_lr", "is missing", "give the rate of the AdamW beside Muon")
     muon = _muon_mode(rules) if framework == "megatron" else None
     three = {rules.role(role) for role in QKV}
-    experts = rules.question.target.experts is not None
-    table = patterns_of(framework, experts=experts, one_rule=len(three) == 1)
     if names is not None:
-        table = {(pattern,): (Role(role),) for pattern, role in names.items()}
-    elif framework != "torchtitan" and not rules.question.packed_qkv:
+        table: Patterns = {(pattern,): (Role(role),) for pattern, role in names.items()}
+    else:
+        table = patterns_of(framework, rules.question.target, one_rule=len(three) == 1)
+    if names is None and framework != "torchtitan" and not rules.question.packed_qkv:
         Rules(replace(rules.question, packed_qkv=True))  # their projection is one tensor
     if rules.question.tied:
         if framework == "torchtitan" and names is None:
@@ -118,6 +126,7 @@ def overrides(
                 "tied", "torchtitan's Llama 3 has two tensors", "ask for rules with tied=False"
             )
         table = {globs: listed for globs, listed in table.items() if Role.READOUT not in listed}
+    given = set(_UP) - rules.question.without_rule
     rows: list[dict[str, Json]] = []
     for patterns, roles in table.items():
         rule, vector = rules.role(roles[0]), roles[0].is_gain or roles[0].is_bias
@@ -155,6 +164,7 @@ def overrides(
                 "ends_of_branches": rules.role(Role.ATTENTION_OUT).init,
                 "readout": rules.role(Role.READOUT).init,
                 "final_norm_gain": rules.role(Role.FINAL_NORM_GAIN).init,
+                **{role.value: rules.role(role).init for role in _UP if role in given},
             },
         },
         "overrides": rows,
