@@ -93,6 +93,19 @@ def test_a_smaller_growth_is_within_and_axes_are_told_one_by_one():
     assert verified_horizons(asked("layers=2", "layers=2"), (ONE,)) == ()
 
 
+def test_a_stream_that_grows_alone_and_latents_have_no_horizon():
+    text = "head_dim=8,heads=4,layers=2"
+    wider = asked(f"{text},width=16", f"{text},width=64")
+    assert [(one.axis, one.ratio, one.steps) for one in verified_horizons(wider, (ONE,))] == [
+        ("width", 4.0, 0)
+    ]
+    assert "width x4 under any schedule: no verified horizon" in str(verified_horizons(wider)[0])
+    deeper = (f"{text},kv_rank=4", "head_dim=8,heads=4,layers=4,kv_rank=4")
+    (told,) = verified_horizons(asked(*deeper), (ONE,))
+    assert (told.axis, told.steps) == ("layers", 0)
+    assert verified_horizons(asked(text, "head_dim=8,heads=4,layers=4"), (ONE,))[0].steps == 60
+
+
 def test_the_shipped_ledger_says_what_its_numbers_allow():
     told = shipped_horizons()
     assert told

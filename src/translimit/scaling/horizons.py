@@ -35,7 +35,7 @@ from translimit.scaling.engine import Rules
 FORMAT = 1
 #: The axes of a ledger, and their exponents' values at which it was made.
 LEDGER_AXES: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
-_NAMES = {"head_dim": "head dimension", "heads": "heads", "layers": "layers"}
+_NAMES = {"head_dim": "head dimension", **{one: one for one in ("heads", "layers", "width")}}
 #: Schedules in sentences.
 _RATES = {"constant": "a constant rate", "cosine": "cosine decay", "linear": "linear decay"}
 
@@ -167,7 +167,8 @@ def verified_horizons(
     """What a ledger says of every axis that rules change, under every schedule that it has.
 
     Axes are told one by one: that a rate transfers along two of them at once was not tried. Records
-    are of networks at alpha_A = alpha_L = 1; of other exponents no horizon is verified.
+    are of networks at alpha_A = alpha_L = 1; of other exponents no horizon is verified, nor where
+    attention has latents, or heads take another share of the stream.
 
     Args:
         rules: from a base to a target.
@@ -179,9 +180,13 @@ def verified_horizons(
     """
     question = rules.question
     known = tuple(shipped_horizons() if ledger is None else ledger)
-    if (question.alpha_A, question.alpha_L) != (1, 1):
+    base, target = question.base, question.target
+    apart = base.attention_ratio != target.attention_ratio
+    if (question.alpha_A, question.alpha_L) != (1, 1) or apart or target.kv_rank is not None:
         known = ()
     told: list[VerifiedHorizon] = []
+    if apart:
+        told.append(VerifiedHorizon("width", target.width / base.width, "", ()))
     for axis in LEDGER_AXES:
         ratio = getattr(question.target, axis) / getattr(question.base, axis)
         if ratio == 1:
