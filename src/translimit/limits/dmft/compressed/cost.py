@@ -1,9 +1,11 @@
 """Memory and time of a compressed pass, told before it starts from the ranks that are expected.
 
-Ranks are those of fields that are smooth in training time, and depend on the problem: at four
-fields (attention and MLP, 5,000 evaluations, tol = 1e-4) the largest is 56 where 64 are expected,
-at 64 fields (copy task, 16 long steps, tol = 1e-3) 938 where 768 are. Seconds are measured on one
-core of a busy machine; they hold to a factor of two where ranks do.
+Memory goes by the ranks of fields that are smooth in training time and move far: at four fields
+(attention and MLP, 5,000 evaluations, tol = 1e-4) the largest is 56 where 64 are expected, at 64
+fields (copy task, 16 long steps, tol = 1e-3) 938 where 768 are. Time goes by usual ones, which are
+smaller: gradients of keys, queries and values have the most directions, which grow like a small
+power of the number of steps and of the time of training, as was seen at 4, 16 and 64 fields. Seconds
+are those of one core of a busy machine; they hold to a factor of two where ranks do.
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 _EACH, _BY_DECADE, _USUAL = 16, 0.25, 1e-4
 #: What the compiler adds.
 _MARGIN = 1.3
-#: How often a step reads each number of the stacks of a family, before and behind a site.
-_READS_BEFORE, _READS_BEHIND = 13.5, 4.5
-#: Seconds of one reading, and of each field that goes with it, on one core.
-_READ, _FIELD = 1e-9, 0.25e-9
+#: Directions of gradients that a field has on the mean over a solve: at one step and one unit of
+#: training time, and the powers of both by which they grow; the least and the most of the latter.
+_USUALLY, _BY_STEPS, _BY_TIME, _TIMES = 2.25, 0.2, 0.3, (0.5, 2.5)
+#: Directions of the other kinds, relative to those.
+_OF_READ, _OF_WRITTEN, _OF_RECEIVED = 0.4, 0.7, 0.4
+#: How often a step reads directions and images of gradients or of what is written, and others.
+_OWN, _OTHERS = 4, 3
+#: Seconds of one reading, and of each field that goes with it, in float32 on one core.
+_READ, _FIELD = 0.5e-9, 0.19e-9
 #: What double precision costs more.
-_DOUBLE = 1.7
+_DOUBLE = 2.1
 
 
 def expected_rank(fields: int, steps: int, tol: float = _USUAL) -> int:
@@ -60,14 +67,39 @@ def pass_bytes(shape: Shape) -> int:
     return int(_MARGIN * total)
 
 
-def pass_seconds(shape: Shape, steps: int, tol: float) -> float:
-    """Seconds of a pass on one core, without compilation; on today's processors about."""
+def usual_rank(fields: int, steps: int, tol: float, time: float) -> float:
+    """Directions of gradients on the mean over a solve.
+
+    Args:
+        fields: inputs times tokens.
+        steps: evaluations.
+        tol: tolerance.
+        time: of training, the learning rate times the steps.
+    """
+    most = expected_rank(fields, steps, tol)
+    finer = max(0.25, 1 + _BY_DECADE * math.log10(_USUAL / tol))
+    further = min(max(time**_BY_TIME, _TIMES[0]), _TIMES[1])
+    each = _USUALLY * finer * steps**_BY_STEPS * further
+    return min(fields * each, fields * (steps + 1) / 2, most)
+
+
+def pass_seconds(shape: Shape, steps: int, tol: float, time: float) -> float:
+    """Processor seconds of a pass on one core, without compilation; on today's processors about.
+
+    Args:
+        shape: of the pass.
+        steps: evaluations.
+        tol: tolerance.
+        time: of training, the learning rate times the steps.
+    """
     m, total = shape.fields, 0.0
-    rank = expected_rank(m, steps, tol) / 2  # the mean over a solve: most enter early
+    rank = usual_rank(m, steps, tol, time)
+    before = rank * (_OTHERS * _OF_READ + _OWN)
+    behind = rank * (_OWN * _OF_WRITTEN + _OTHERS * _OF_RECEIVED)
+    columns = shape.first + shape.layers * len(shape.sites) * rank * (1 + _OF_WRITTEN)
     for site in shape.sites:
         sampled = isinstance(site, AbstractSampledSite)
         slower = _DOUBLE if not sampled or site.dtype == "float64" else 1.0
-        often = _READS_BEFORE * site.families + _READS_BEHIND * site.written
-        reads = often * rank * site.width + 12 * rank * shape.sources
-        total += slower / _DOUBLE * reads * (_READ + _FIELD * m)
+        reads = slower * (site.families * before + site.written * behind) * site.width
+        total += (reads + _DOUBLE * (before + behind) * columns) * (_READ + _FIELD * m)
     return steps * shape.layers * total

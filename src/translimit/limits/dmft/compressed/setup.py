@@ -173,12 +173,13 @@ def solve_bytes(equations: TrainingEquations, method: CausalSampling, layers: in
 
 
 def solve_seconds(equations: TrainingEquations, method: CausalSampling, layers: int) -> float:
-    """Seconds of all passes at a number of layers, on one core and one after another."""
+    """Processor seconds of all passes at a number of layers, one after another on one core."""
     shape, steps = shape_of(equations, method, layers), equations.steps
     lengths = [evaluations(steps, method.strides, stride) for stride in method.strides or (1,)]
     passes = [method.populations * length for length in lengths]
     passes[0] += method.check_tol * lengths[0]
-    return sum(passes) * pass_seconds(shape, steps, method.tol) / steps
+    time = equations.rate * steps
+    return sum(passes) * pass_seconds(shape, steps, method.tol, time) / steps
 
 
 def _basis_room(site: AbstractSite, rank: int, fields: int) -> int:
