@@ -25,7 +25,7 @@ from jaxtyping import Float
 
 from translimit.checks.exponents import fitted
 from translimit.checks.lint import Finding, ParameterNumbers, compare
-from translimit.checks.places import MAPS
+from translimit.checks.places import LATENT_MAPS, MAPS
 from translimit.checks.promises import AxisName, expected_exponents, role_exponents
 from translimit.describe import Role, Size, Update
 from translimit.scaling import Rules
@@ -121,7 +121,7 @@ def _promises(found: Networks, rules: Sequence[Rules], values: Values) -> Promis
         # The share of the branches in the stream of the start falls like L^(1 - 2 alpha_L): how
         # much of it there is at the base, the rules do not say.
         promised.pop(("stream", 0), None)
-    roles = (*MAPS, Role.QUERY, Role.KEY)
+    roles = [one for one in (*MAPS, *LATENT_MAPS, Role.QUERY, Role.KEY) if one in rules[0].table()]
     table = role_exponents(rules[0], axis, found.shapes[0], found.shapes[-1], roles)
     for (what, role), exponent in table.items():
         for step in steps:

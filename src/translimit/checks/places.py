@@ -30,6 +30,8 @@ MAPS = (
     Role.MLP_OUT,
     Role.READOUT,
 )
+#: The same of latents, whose keys and queries are told by no other coordinate.
+LATENT_MAPS = (Role.QUERY_DOWN, Role.QUERY_UP, Role.KEY_VALUE_DOWN, Role.KEY_VALUE_UP)
 _BLOCK = re.compile(r"^(.*?\.)?(\d+)\.")
 
 
@@ -88,7 +90,7 @@ def find_places(model: nn.Module, roles: Mapping[str, Sequence[Role]]) -> Places
         if Role.READOUT in those and id(named[name]) in embeddings:
             continue  # tied: its factor is elsewhere, and so is what its output would tell
         for role in those:
-            if (role in MAPS or role in (Role.QUERY, Role.KEY)) and owner:
+            if role in (*MAPS, *LATENT_MAPS, Role.QUERY, Role.KEY) and owner:
                 maps.setdefault(role, []).append(owner)
     readout = maps[Role.READOUT][0] if Role.READOUT in maps else _tied_end(named, roles)
     modules = dict(model.named_modules())
