@@ -1,5 +1,6 @@
 """Latents of attention in sizes, rules and modules; the rows themselves are in `test_low_rank`."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -174,6 +175,24 @@ def test_a_configuration_tells_ranks_and_which_roles_there_are() -> None:
     assert {role for role in Role if role.is_of_latent} <= roles_without_parameters("gpt2")
     with pytest.raises(ShapeMismatchError, match="dense_over_expert: is 4"):
         rules_for(MODEL, WIDER | {"intermediate_size": 64}, optimizer="adamw")
+
+
+def test_scores_of_stretched_positions_keep_their_factor() -> None:
+    """The published DeepSeek-V3: yarn by 40 multiplies scores by (1 + 0.1 log 40)^2."""
+    yarn = {"type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0}
+    yarn |= {"original_max_position_embeddings": 16, "beta_fast": 32, "beta_slow": 1}
+    base, wider = ({**one, "rope_scaling": yarn} for one in (MODEL, WIDER))
+    factor = (1 + 0.1 * math.log(40)) ** 2
+    assert read_size(base).score_multiplier == pytest.approx(factor)
+    made = rules_for(base, wider, optimizer="adamw")
+    assert made.score_scale == pytest.approx(factor * 12**-0.5)
+    with pytest.raises(ShapeMismatchError, match="score_multiplier"):
+        rules_for(base, WIDER, optimizer="adamw")
+    transformers = pytest.importorskip("transformers")
+    values = {key: value for key, value in wider.items() if key != "model_type"}
+    model = transformers.DeepseekV3ForCausalLM(transformers.DeepseekV3Config(**values))
+    adapter.apply(model, made, lr=0.01)
+    assert model.model.layers[0].self_attn.scaling == pytest.approx(made.score_scale)
 
 
 @pytest.mark.parametrize("name", sorted(LATENT_NAMES))

@@ -42,6 +42,8 @@ class ReadSize:
         branch_gain: whether a norm with a gain ends every branch.
         scaled_embedding: whether the embedding is multiplied by the root of the width.
         normalised_gates: whether the gates of active experts sum to a constant.
+        score_multiplier: of the scores over head_dim^(-1/2), as that of stretched rotary positions
+            in attention of latents.
         fixed: names and values of what must not differ between base and target.
         absent: roles that the model is known not to have.
     """
@@ -54,6 +56,7 @@ class ReadSize:
     branch_gain: bool = False
     scaled_embedding: bool = False
     normalised_gates: bool = True
+    score_multiplier: float = 1.0
     fixed: tuple[tuple[str, Json], ...] = ()
     absent: frozenset[Role] = frozenset()
 
@@ -100,9 +103,15 @@ def size_of(reading: StackReading, values: JsonObject, where: str) -> ReadSize:
         reading.packed_qkv,
         reading.qk_norm,
         **module_facts(stack),
+        score_multiplier=1.0 if latent is None else _multiplier(latent),
         fixed=tuple(_fixed(stack, values).items()),
         absent=frozenset(_absent(stack, values, reading.qk_norm)),
     )
+
+
+def _multiplier(latent: LatentAttention) -> float:
+    """What scores have beside N^{-1/2}, to 9 digits: the same at every head dimension."""
+    return round(latent.score_scale * latent.head_dim**0.5, 9)
 
 
 def module_facts(stack: Stack) -> dict[str, bool]:
@@ -228,7 +237,7 @@ def absent_by_size(read: ReadSize) -> frozenset[Role]:
 #: Facts of `ReadSize` that base and target must share.
 _SHARED = (
     *("vocabulary", "tied", "packed_qkv", "qk_norm", "branch_gain", "scaled_embedding"),
-    "normalised_gates",
+    *("normalised_gates", "score_multiplier"),
 )
 
 
@@ -318,7 +327,9 @@ def unknown_block(stack: Stack, *, any_scale: bool = False) -> str | None:
     if len({block.branch for block in blocks}) > 1:
         return "multiplies its branches by different numbers"
     if not any_scale and any(
-        abs(one.score_scale * one.head_dim**0.5 - 1) > 1e-6 for one in attention
+        abs(one.score_scale * one.head_dim**0.5 - 1) > 1e-6
+        for one in attention
+        if isinstance(one, Attention)
     ):
         return "does not divide its scores by head_dim^(1/2)"
     return None

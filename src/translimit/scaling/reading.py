@@ -99,6 +99,8 @@ def rules_for(
     require_same_module(small, large, allow)
     facts = ("packed_qkv", "qk_norm", "branch_gain", "scaled_embedding", "normalised_gates")
     told: dict[str, Any] = {name: getattr(large, name) for name in facts}
+    if small.score_multiplier != 1:
+        told["base_score_scale"] = small.score_multiplier * small.size.head_dim**-0.5
     told |= {"style": "folded", **options}
     return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
 
