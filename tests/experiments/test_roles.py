@@ -107,8 +107,6 @@ def test_an_adapter_without_a_rate_changes_nothing(optimizer) -> None:
 def test_rows_of_gains_and_adapters_hold_and_wrong_ones_are_seen(module, told) -> None:
     experiment = module.EXPERIMENT
     config = experiment.presets["demo"]
-    if module is qk_norm:
-        config = replace(config, heads=(2, 4, 8, 16), head_dims=(8, 16, 32))
     results = compute(experiment, config)
     found = verdicts(experiment, config, results)
     assert set(found) == set(experiment.claim_names(config))
