@@ -4,8 +4,8 @@ Memory goes by the ranks of fields that are smooth in training time and move far
 (attention and MLP, 5,000 evaluations, tol = 1e-4) the largest is 56 where 64 are expected, at 64
 fields (copy task, 16 long steps, tol = 1e-3) 938 where 768 are. Time goes by usual ones, which are
 smaller: gradients of keys, queries and values have the most directions, which grow like a small
-power of the number of steps and of the time of training, as was seen at 4, 16 and 64 fields. Seconds
-are those of one core of a busy machine; they hold to a factor of two where ranks do.
+power of the number of steps and of the time of training, as was seen at 4, 16 and 64 fields.
+Seconds are those of one core of a busy machine; they hold to a factor of two where ranks do.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _OF_READ, _OF_WRITTEN, _OF_RECEIVED = 0.4, 0.7, 0.4
 _OWN, _OTHERS = 4, 3
 #: Seconds of one reading, and of each field that goes with it, in float32 on one core.
 _READ, _FIELD = 0.5e-9, 0.19e-9
+#: Seconds of the many small things of a step, for each sub-block of a layer.
+_SMALL = 1e-3
 #: What double precision costs more.
 _DOUBLE = 2.1
 
@@ -101,5 +103,5 @@ def pass_seconds(shape: Shape, steps: int, tol: float, time: float) -> float:
         sampled = isinstance(site, AbstractSampledSite)
         slower = _DOUBLE if not sampled or site.dtype == "float64" else 1.0
         reads = slower * (site.families * before + site.written * behind) * site.width
-        total += (reads + _DOUBLE * (before + behind) * columns) * (_READ + _FIELD * m)
+        total += (reads + _DOUBLE * (before + behind) * columns) * (_READ + _FIELD * m) + _SMALL
     return steps * shape.layers * total
