@@ -223,7 +223,7 @@ def norms(
     return (gram + gram.T) / 2
 
 
-def where_filled(filled: Array, work: Callable[[T], T], otherwise: T) -> T:
+def where_filled(filled: Array | bool, work: Callable[[T], T], otherwise: T) -> T:
     """`work(otherwise)` where it is needed, and else `otherwise` itself."""
     return jax.lax.cond(filled, work, lambda same: same, otherwise)
 

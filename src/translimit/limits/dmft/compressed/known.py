@@ -88,7 +88,7 @@ def sent(
         basis, rank = _with_basis(step, index, kept, new, to_stream=to_stream)
         initial = kept.initial
         if kind == "h" and shape.apart(index):
-            initial = put(initial, new.images, own.rank, new.count)
+            initial = put(initial, new.images, own.rank, new.entered)
         return Kept(images, basis, rank, initial)
 
     passed = through(
@@ -140,7 +140,7 @@ def _on_population(
         # In the eigenvectors of a rest, so that its root is the symmetric one: every field has
         # normal numbers of its own, whatever directions they are turned into.
         keys = jax.random.split(key, (families, fields))
-        drawn = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, site.width, jnp.float32)))(
+        drawn = jax.vmap(jax.vmap(lambda own: jax.random.normal(own, (site.width,), jnp.float32)))(
             keys
         )
         drawn, turn = drawn.astype(site.dtype), basis * kept
@@ -178,10 +178,10 @@ def _with_directions(
         known = unit.ranks[RANKS.index("h")]
         seen = site.scale * overlaps(new.directions, unit.h.velocity, known)
         moving = combine(seen, unit.h.directions, known)
-        velocity = put(velocity, moving, rank, new.count)
+        velocity = put(velocity, moving, rank, new.entered)
     return Images(
-        directions=put(own.directions, new.directions, rank, new.count),
-        images=put(own.images, new.images, rank, new.count),
+        directions=put(own.directions, new.directions, rank, new.entered),
+        images=put(own.images, new.images, rank, new.entered),
         velocity=velocity,
         regression=put_rows(own.regression, new.regression, rank),
     )
@@ -194,8 +194,8 @@ def _with_basis(
     site = step.shape.sites[index]
     if not isinstance(site, AbstractSampledSite):
         families = 0 if to_stream else new.white.shape[1] // site.width
-        return kept.basis, kept.rank + families * new.count
+        return kept.basis, kept.rank + families * new.entered
     if not site.matched:
         return kept.basis, kept.rank
     enter, rows = (with_fields, new.directions) if to_stream else (with_innovations, new.white)
-    return enter(kept.basis, kept.rank, rows, new.count)
+    return enter(kept.basis, kept.rank, rows, new.entered)

@@ -74,18 +74,18 @@ class New(NamedTuple):
     """Directions that enter.
 
     Attributes:
-        directions: in the first `count` rows.
+        directions: in the first `entered` rows.
         images: of these.
         white: the innovations in the images.
         regression: of the images on the directions of the other side.
-        count: how many of them there are.
+        entered: how many of them there are.
     """
 
     directions: Float[Array, "rows width"]
     images: Float[Array, "rows image"]
     white: Float[Array, "rows image"]
     regression: Float[Array, "rows back"]
-    count: Int[Array, ""]
+    entered: Int[Array, ""]
 
 
 #: New directions in the eigenvectors of the rest: their images, given a key, what is kept, the
