@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from translimit.diagnose import diagnose, spectra
+from translimit.diagnose import diagnose, measure, spectra
 from translimit.diagnose.depth import best_order, depth_cosines, neighbour_sum
 from translimit.diagnose.nulls import Null, redrawn
+from translimit.diagnose.statistics import compare_between
 
 
 def faults(checkpoint, windows):
@@ -138,3 +139,30 @@ def test_every_form_says_the_same(diagnosis, kind):
         for one in diagnosis.verdicts:
             assert one.sentence.split(":")[0] in text
         assert "overlap" in text
+
+
+def test_inputs_that_give_one_vector_are_named_with_the_null(byte_model, windows, diagnosis):
+    """An MLP that ends in its bias alone: every token is that vector, whatever entered."""
+    assert "one vector" not in {one.kind for one in diagnosis.verdicts}
+    between = diagnosis.between["mean"]
+    assert (between.value[1:] < between.null[1:]).all()  # training holds inputs apart
+    assert np.isfinite(between.error).all()
+    data = diagnosis.observables
+    assert np.isfinite(data["overlap_between_last_z"].values[1:]).all()
+    bias = 100 * np.random.default_rng(0).standard_normal(64)
+    found = diagnose(planted(byte_model, 2, b_2=bias), windows, key=0, draws=3, predict=False)
+    (told,) = [one for one in found.verdicts if one.kind == "one vector"]
+    assert told.layer == 3
+    assert told.numbers["overlap_between"] > 0.99
+    assert "all inputs give one vector from layer 3 on" in told.sentence
+
+
+def test_the_error_between_inputs_leaves_one_out(byte_model, windows):
+    entries = [byte_model.embed(row) for row in windows[:5]]
+    found = compare_between(measure(byte_model, entries), [])["mean"]
+    left = [measure(byte_model, entries[:i] + entries[i + 1 :]).between()["mean"] for i in range(5)]
+    told = np.sqrt(4 / 5 * np.sum((np.array(left) - np.mean(left, axis=0)) ** 2, axis=0))
+    np.testing.assert_allclose(found.error, told)
+    assert np.isnan(found.null).all()
+    two = compare_between(measure(byte_model, entries[:2]), [])["mean"]
+    assert np.isnan(two.error).all()

@@ -18,11 +18,17 @@ from translimit.diagnose.along_depth import AlongDepth, along_depth
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layer_figures import NAMES
 from translimit.diagnose.measuring import Measured
-from translimit.diagnose.statistics import Compared, compare_all, sequence_error
+from translimit.diagnose.statistics import (
+    Compared,
+    compare_all,
+    compare_between,
+    sequence_error,
+)
 from translimit.diagnose.surrogate_layers import Surrogates
 from translimit.diagnose.verdicts import (
     LEAST_SEQUENCES,
     Finding,
+    between_findings,
     closure_findings,
     find_verdicts,
     regime_findings,
@@ -75,12 +81,23 @@ class Diagnosed:
         return compare_all(self.measured, self.nulls)
 
     @cached_property
+    def between(self) -> Mapping[str, Compared]:
+        """`overlap_between` of the mean, the first and the last token beside its null."""
+        return compare_between(self.measured, self.nulls)
+
+    @cached_property
     def verdicts(self) -> tuple[Finding, ...]:
         """Sentences with their numbers; none below eight sequences."""
         found = find_verdicts(self.checkpoint, self.measured, self.compared)
         if len(self.measured) < LEAST_SEQUENCES:
             return found
-        return (*found, *regime_findings(self.along_depth), *closure_findings(self.surrogates))
+        one_vector = between_findings(self.between["mean"])
+        return (
+            *found,
+            *one_vector,
+            *regime_findings(self.along_depth),
+            *closure_findings(self.surrogates),
+        )
 
     @cached_property
     def along_depth(self) -> AlongDepth:
@@ -116,8 +133,14 @@ class Diagnosed:
             if self.prediction is not None and name in self.prediction.values:
                 held[f"{name}_predicted"] = ("layer", self.prediction.values[name])
                 held[f"{name}_predicted_error"] = ("layer", self.prediction.errors[name])
-        for name, values in self.measured.between().items():
-            held[f"overlap_between_{name}"] = ("layer", values)
+        for name, one in self.between.items():
+            held |= {
+                f"overlap_between_{name}": ("layer", one.value),
+                f"overlap_between_{name}_error": ("layer", one.error),
+                f"overlap_between_{name}_null": ("layer", one.null),
+                f"overlap_between_{name}_null_std": ("layer", one.null_std),
+                f"overlap_between_{name}_z": ("layer", one.z),
+            }
         for part, found in self.surrogates.items():
             for name in ("z", "p", "share"):
                 with warnings.catch_warnings():  # nothing resolved in a layer

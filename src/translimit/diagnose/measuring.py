@@ -10,7 +10,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -75,6 +75,17 @@ class Measured:
             name: np.asarray(observe.overlap_between(rows[:, :, place]))
             for place, name in enumerate(("mean", "first", "last"))
         }
+
+    def without(self, sequence: int) -> Measured:
+        """The figures of all sequences but one.
+
+        Args:
+            sequence: its number.
+        """
+        kept = np.arange(len(self)) != sequence
+        rows = {name: value[kept] for name, value in self.values.items()}
+        others = ("tokens", "sink_keys", "pairs", "same_maps", "losses", "ends", "straight")
+        return replace(self, values=rows, **{name: getattr(self, name)[kept] for name in others})
 
 
 #: A sequence through a layer: the stream after it, its figures, what they name, its branches.

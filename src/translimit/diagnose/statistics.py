@@ -117,6 +117,49 @@ def compare_all(measured: Measured, nulls: Sequence[Measured]) -> dict[str, Comp
     }
 
 
+def compare_between(measured: Measured, nulls: Sequence[Measured]) -> dict[str, Compared]:
+    """`overlap_between` of the mean, first and last token beside its null.
+
+    It is of all pairs of sequences, so that its errors are those of the jackknife that leaves one
+    sequence out; NaN below three sequences.
+
+    Args:
+        measured: of the checkpoint.
+        nulls: of drawn networks.
+    """
+    count, own = len(measured), measured.between()
+    drawn = [one.between() for one in nulls]
+    found = {}
+    for name, value in own.items():
+        null = np.array([one[name] for one in drawn]).reshape(-1, len(value))
+        mu = null.mean(axis=0) if len(null) else np.full(value.shape, np.nan)
+        error = paired = np.full(value.shape, np.nan)
+        if count > 2:
+            left = np.array([measured.without(i).between()[name] for i in range(count)])
+            each = [[one.without(i).between()[name] for one in nulls] for i in range(count)]
+            beside = left - np.mean(each, axis=1) if len(null) else left
+            error, paired = _jackknife(left), _jackknife(beside)
+        if len(null) < 2:
+            nan = np.full(value.shape, np.nan)
+            found[name] = Compared(value, error, mu, nan, nan, nan)
+            continue
+        s0, draws = null.std(axis=0, ddof=1), len(null)
+        variance = s0**2 * (1 + 1 / draws) + np.nan_to_num(paired) ** 2
+        resolved = np.sqrt(variance) > ROUNDING * np.abs(mu)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = np.where(resolved, (value - mu) / np.sqrt(variance), np.nan)
+        degrees = np.where((paired >= s0) & (count < draws), count - 1, draws - 1)
+        z = np.clip(z, -LARGEST_Z, LARGEST_Z)
+        found[name] = Compared(value, error, mu, s0, z, student(degrees))
+    return found
+
+
+def _jackknife(left: Float[np.ndarray, "sequences places"]) -> Float[np.ndarray, " places"]:
+    """The standard error from values that leave one sequence out each."""
+    count = len(left)
+    return np.sqrt((count - 1) / count * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
+
+
 def student(degrees: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """The two-sided threshold of Student's t at `LEVEL`.
 

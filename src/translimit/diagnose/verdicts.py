@@ -7,6 +7,7 @@ which there are eight at least.
 |---|---|
 | collapsed | overlap above 0.9 in a layer and all after it |
 | entry collapsed | the same of the tokens that enter |
+| one vector | mean tokens of different inputs have a cosine above 0.9, as collapsed |
 | uniform | 1 - entropy below 0.02 and tv below 0.1 |
 | one-hot | more than half of the queries have a weight above 0.95 |
 | redundant heads | two outputs of cosine above 0.95, or 0.5 over all pairs, or two equal maps |
@@ -108,6 +109,30 @@ def find_verdicts(
         found += _sink(measured, compared["sink"], layer)
     found += _massive(compared["largest_share"])
     return (*found, *(() if checkpoint is None else _order(checkpoint)))
+
+
+def between_findings(between: Compared) -> Iterator[Finding]:
+    """Whether all inputs end in one vector, from some layer on.
+
+    Args:
+        between: `overlap_between` of the mean token.
+    """
+    low = between.value - 2 * np.nan_to_num(between.error, nan=np.inf)
+    layer = _from(low[1:] > COLLAPSED)
+    if layer is None:
+        return
+    value, error = float(between.value[layer + 1]), float(between.error[layer + 1])
+    said = (
+        f"all inputs give one vector from layer {layer + 1} on: their mean tokens have cosine "
+        f"{with_error(value, error, '.3f')}"
+    )
+    null = _from((between.null - 2 * between.null_std)[1:] > COLLAPSED)
+    if null is not None:
+        said += f"; drawn weights do so from layer {null + 1}"
+    elif np.isfinite(between.null[1:]).any():
+        said += "; drawn weights do not"
+    numbers = {"overlap_between": value, "error": error}
+    yield Finding("one vector", layer + 1, said, numbers=numbers)
 
 
 def regime_findings(along: AlongDepth) -> Iterator[Finding]:

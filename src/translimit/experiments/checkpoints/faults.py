@@ -33,7 +33,9 @@ PLANTED: dict[str, set[tuple[str, int]]] = {
     "one-embedding": {("entry collapsed", 0)},
 }
 #: What follows from embeddings that are one vector, and is no wrong verdict.
-FOLLOWS = {"one-embedding": {"uniform", "collapsed", "same map", "redundant heads"}}
+FOLLOWS = {
+    "one-embedding": {"uniform", "collapsed", "same map", "redundant heads", "one vector"},
+}
 SEQUENCES = 8
 #: Tensors that make scores.
 SCORING = ("W_Q", "W_K", "b_Q", "b_K")
