@@ -114,7 +114,7 @@ class AlongDepth:
         if self.deviation > 0 and math.isfinite(self.neighbours):
             parts.append(
                 f"maps of neighbours have cosine {self.neighbours:.3f}, drawn ones "
-                f"0 ± {self.deviation:.4f}"
+                f"{with_error(0.0, self.deviation, '.4f')}"
             )
         said = {
             "noise": "along depth the layers are independent noise",

@@ -57,16 +57,16 @@ def _depth(numbers: Parameterization, base: Size) -> float:
     return numbers.size.layers / base.layers
 
 
-def _hidden() -> list[Role]:
-    return [role for role in describe.Role if role.is_hidden_matrix]
+def _hidden(numbers: Parameterization) -> list[Role]:
+    return [role for role in numbers.roles if role.is_hidden_matrix]
 
 
-def _in_block() -> list[Role]:
-    return [role for role in describe.Role if role.in_block]
+def _in_block(numbers: Parameterization) -> list[Role]:
+    return [role for role in numbers.roles if role.in_block]
 
 
 def _hidden_rate(numbers: Parameterization, base: Size) -> Parameterization:
-    return numbers.times(_hidden(), lr=_width(numbers, base))
+    return numbers.times(_hidden(numbers), lr=_width(numbers, base))
 
 
 def _readout(numbers: Parameterization, base: Size) -> Parameterization:
@@ -78,7 +78,7 @@ def _score_scale(numbers: Parameterization, base: Size) -> Parameterization:
 
 
 def _global_rate(numbers: Parameterization, base: Size) -> Parameterization:
-    return numbers.times(list(describe.Role), lr=1 / _width(numbers, base))
+    return numbers.times(list(numbers.roles), lr=1 / _width(numbers, base))
 
 
 def _no_residual(numbers: Parameterization, base: Size) -> Parameterization:
@@ -86,7 +86,9 @@ def _no_residual(numbers: Parameterization, base: Size) -> Parameterization:
 
 
 def _block_rate(power: float) -> Change:
-    return lambda numbers, base: numbers.times(_in_block(), lr=_depth(numbers, base) ** power)
+    return lambda numbers, base: numbers.times(
+        _in_block(numbers), lr=_depth(numbers, base) ** power
+    )
 
 
 _MATRICES = "query, key, value, attention_out, mlp_in, mlp_out"

@@ -60,7 +60,7 @@ class Problem(LearningProblem):
         each = self.steps * layers * fields**2 // self.inputs * int(self.attention)
         kept = 2 * (layers + 1) * min(history, 2048) ** 2
         kept += each * min(2000, max(100, 10_000_000 // max(each, 1)))  # scores of heads
-        return PROCESS_BYTES + 8 * (1.3 * doubles + 2 * (self.populations + 1) * kept)
+        return PROCESS_BYTES + 8 * (1.5 * doubles + 2 * (self.populations + 1) * kept)
 
     def exact(self) -> bool:
         """Whether nothing is sampled."""

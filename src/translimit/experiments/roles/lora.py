@@ -30,6 +30,7 @@ from translimit.experiments.checked import (
     Positive,
     Within,
 )
+from translimit.experiments.ensembles import PROCESS_BYTES
 from translimit.experiments.roles.adapted_layer import Optimizer, adapting_program
 from translimit.scaling import lora_rules
 
@@ -155,7 +156,7 @@ def _cost(config: Config, case: str) -> ex.Cost:
     entries = sum(config.width * (config.width * examples + rank * 8) for rank in config.ranks)
     members = config.steps * config.seeds
     memory = 4.0 * config.seeds * config.width * (config.width + 8 * max(config.ranks))
-    return ex.Cost(2.0 * len(config.ranks) + 1e-9 * entries * members, memory)
+    return ex.Cost(2.0 * len(config.ranks) + 1e-9 * entries * members, PROCESS_BYTES + memory)
 
 
 LEARNED = ex.Part("{case}", Learned, compute, grid=lambda config: list(CASES), cost=_cost)
