@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,50 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from translimit.diagnose.series import Series
+
+@runtime_checkable
+class Along(Protocol):
+    """What is drawn of a series of checkpoints; see `translimit.diagnose.Series`."""
+
+    @property
+    def steps(self) -> Float[np.ndarray, " checkpoints"]:
+        """Of every checkpoint."""
+        ...
+
+    @property
+    def losses(self) -> Float[np.ndarray, " checkpoints"]:
+        """In nats."""
+        ...
+
+    @property
+    def moved(self) -> Mapping[str, Float[np.ndarray, "checkpoints layers"]]:
+        """Movement of matrices."""
+        ...
+
+    @property
+    def scores_moved(self) -> Float[np.ndarray, "checkpoints layers"]:
+        """Movement of scores."""
+        ...
+
+    @property
+    def alignment(self) -> Float[np.ndarray, "checkpoints places"]:
+        """Of kernels with the first."""
+        ...
+
+    @property
+    def neighbours(self) -> Float[np.ndarray, " checkpoints"]:
+        """Mean cosine of neighbouring layers."""
+        ...
+
+    @property
+    def straightness(self) -> Float[np.ndarray, "checkpoints 2"]:
+        """Of the branches of attention and of the MLPs."""
+        ...
+
+    def mean(self, name: str) -> Float[np.ndarray, "checkpoints places"]:
+        """An observable's mean over sequences."""
+        ...
+
 
 #: Observables by layer, with the words of their axis.
 PANELS = {
@@ -26,7 +69,7 @@ PANELS = {
 }
 
 
-def plot_series(series: Series) -> Figure:
+def plot_series(series: Along) -> Figure:
     """Loss, observables by layer, movement of weights and scores, alignment, along depth.
 
     Args:
@@ -53,7 +96,7 @@ def plot_series(series: Series) -> Figure:
 
 def _layers(
     ax: Axes,
-    series: Series,
+    series: Along,
     rows: Float[np.ndarray, "checkpoints layers"],
     label: str,
     *,
@@ -72,7 +115,7 @@ def _layers(
 
 
 def _lines(
-    ax: Axes, series: Series, rows: Mapping[str, Float[np.ndarray, " checkpoints"]], label: str
+    ax: Axes, series: Along, rows: Mapping[str, Float[np.ndarray, " checkpoints"]], label: str
 ) -> None:
     for place, (name, values) in enumerate(rows.items()):
         colour = figures.COLOURS[place % len(figures.COLOURS)]
@@ -82,7 +125,7 @@ def _lines(
     _finish(ax, series, label)
 
 
-def _finish(ax: Axes, series: Series, label: str) -> None:
+def _finish(ax: Axes, series: Along, label: str) -> None:
     ax.set_xscale("symlog", linthresh=1.0)
     ax.set_xlim(left=0)
     figures.finish(ax, xlabel="step", ylabel=label)

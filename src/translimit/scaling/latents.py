@@ -11,16 +11,58 @@ Reference: DeepSeek-V2, arXiv 2405.04434; documentation, "Scaling rules".
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
-from translimit.describe import Update
+from translimit.describe import OptimizerKind, Size, Update
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
-if TYPE_CHECKING:
-    from translimit.scaling.question import Question
+
+@runtime_checkable
+class Asked(Protocol):
+    """What is read of a question of the rules; see `translimit.scaling.question`."""
+
+    @property
+    def base(self) -> Size:
+        """Where rates were tuned."""
+        ...
+
+    @property
+    def target(self) -> Size:
+        """Where they go."""
+        ...
+
+    @property
+    def alpha_A(self) -> float:
+        """Exponent of the scores."""
+        ...
+
+    @property
+    def style(self) -> str:
+        """Where factors go."""
+        ...
+
+    @property
+    def fold_scores(self) -> bool:
+        """Whether the scale of scores goes into queries."""
+        ...
+
+    @property
+    def kind(self) -> OptimizerKind:
+        """The optimiser."""
+        ...
+
+    @property
+    def m_d(self) -> float:
+        """By how much the width grows."""
+        ...
+
+    @property
+    def m_N(self) -> float:
+        """By how much the head dimension grows."""
+        ...
 
 
-def require_latents(question: Question) -> None:
+def require_latents(question: Asked) -> None:
     """Refuse what has no one rule for a latent.
 
     Args:

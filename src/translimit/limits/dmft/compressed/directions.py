@@ -13,11 +13,12 @@ compilers for CPUs read it from memory once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from translimit.limits.dmft.histories import Index, matmul
@@ -51,9 +52,9 @@ class Stack(eqx.Module):
         return sum(map(len, self.parts))
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """Of the rows."""
-        return self.parts[0].dtype if self.parts else jnp.float64
+        return self.parts[0].dtype if self.parts else np.dtype(np.float64)
 
     @property
     def width(self) -> int:

@@ -171,7 +171,7 @@ def in_more_room(state: State, old: Shape, new: Shape, score_gain: float) -> Sta
     """The state of one shape in the room of another; sources of a family stay side by side."""
     empty = jax.eval_shape(lambda: initial_state(new, score_gain))
 
-    def roomier(x: Any, like: Any) -> Any:
+    def _roomier(x: Any, like: Any) -> Any:
         if not isinstance(x, Stack):
             return _padded(x, like)
         pairs = zip(x.parts, like.parts, strict=False)
@@ -186,7 +186,7 @@ def in_more_room(state: State, old: Shape, new: Shape, score_gain: float) -> Sta
         for units in state.layers
     )
     state = dataclasses.replace(state, layers=layers)
-    return jax.tree.map(roomier, state, empty, is_leaf=_is_stack)
+    return jax.tree.map(_roomier, state, empty, is_leaf=_is_stack)
 
 
 def at_rest(state: State) -> State:
@@ -211,19 +211,19 @@ def at_rest(state: State) -> State:
 def in_whole_stacks(tree: T) -> T:
     """The tree with stacks in one part: as many arrays whatever room there is."""
 
-    def whole(x: Any) -> Any:
+    def _whole(x: Any) -> Any:
         if not isinstance(x, Stack):
             return x
         return Stack((jnp.concatenate(x.parts) if x.parts else jnp.zeros((0, 0)),))
 
-    return jax.tree.map(whole, tree, is_leaf=_is_stack)
+    return jax.tree.map(_whole, tree, is_leaf=_is_stack)
 
 
 def in_parts(state: State, shape: Shape) -> State:
     """The inverse of `in_whole_stacks`: a state of a shape."""
     empty = jax.eval_shape(lambda: initial_state(shape, 0.0))
 
-    def parted(x: Any, like: Any) -> Any:
+    def _parted(x: Any, like: Any) -> Any:
         if not isinstance(x, Stack):
             return x
         parts, first = [], 0
@@ -232,7 +232,7 @@ def in_parts(state: State, shape: Shape) -> State:
             first += len(part)
         return Stack(tuple(parts))
 
-    return jax.tree.map(parted, state, empty, is_leaf=_is_stack)
+    return jax.tree.map(_parted, state, empty, is_leaf=_is_stack)
 
 
 def room_of(shape: Shape, index: int, unit: UnitState) -> Room:
@@ -266,9 +266,9 @@ def _wider(unit: UnitState, old: int, new: int) -> UnitState:
         wide = jnp.pad(parts, [(0, 0)] * 2 + [(0, new - old)])
         return wide.reshape(len(x), families * new)
 
-    def places(u: UnitState) -> tuple[Any, ...]:
+    def _places(u: UnitState) -> tuple[Any, ...]:
         seen = (u.h.images, u.h.velocity, u.p.directions, u.x.directions)
         return (*seen, u.g.images, u.g.velocity, u.initial, u.basis)
 
-    stacks = [Stack(tuple(map(wider, stack.parts))) for stack in places(unit)]
-    return eqx.tree_at(places, unit, tuple(stacks), is_leaf=_is_stack)
+    stacks = [Stack(tuple(map(wider, stack.parts))) for stack in _places(unit)]
+    return eqx.tree_at(_places, unit, tuple(stacks), is_leaf=_is_stack)
