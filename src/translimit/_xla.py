@@ -49,10 +49,16 @@ def reduce_rightly() -> None:
 
 
 def _jaxlib() -> tuple[int, ...] | None:
-    """The version of jaxlib, from its file: importing it would take longer than all of this."""
+    """The version of jaxlib, from its file: importing it would take longer than all of this.
+
+    None where there is no such file: then nothing is known of its flags.
+    """
     spec = importlib.util.find_spec("jaxlib")
     if spec is None or spec.origin is None:
         return None
-    file = Path(spec.origin).with_name("version.py")
-    found = re.search(r"""^_version = ["'](\d+(?:\.\d+)*)""", file.read_text("utf-8"), re.MULTILINE)
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text("utf-8")
+    except OSError:
+        return None
+    found = re.search(r"""^_version = ["'](\d+(?:\.\d+)*)""", text, re.MULTILINE)
     return None if found is None else tuple(map(int, found[1].split(".")))

@@ -170,7 +170,7 @@ class Shrunk(Checkpoint):
 
 
 def test_minilm_s_sub_blocks_beside_rotated_tokens(minilm):
-    """Medians over eight windows: what reads more than two moments, z above 4 (section of z)."""
+    """Medians of z over eight windows; above 4 a sub-block reads more than two moments."""
     checkpoint, entries, _ = minilm
     found = surrogate_figures(checkpoint, entries[:8], key=0)
     attention, mlp = found["attention"].median_z, found["mlp"].median_z

@@ -25,6 +25,7 @@ from translimit.core import JsonObject, with_error
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import depth_cosines, neighbour_sum
 from translimit.diagnose.measuring import Measured
+from translimit.diagnose.plain import plain_number, plain_rows
 from translimit.diagnose.statistics import sequence_error
 
 #: Deviations of a drawn network's mean cosine from which on neighbours are correlated.
@@ -95,13 +96,17 @@ class AlongDepth:
     def to_json(self) -> JsonObject:
         """As plain data."""
         return {
-            "straightness": {name: _or_none(value) for name, value in self.straightness.items()},
-            "straightness_error": {name: _or_none(value) for name, value in self.errors.items()},
-            "straightness_null": {name: _or_none(value) for name, value in self.null.items()},
-            "cosines": [[_or_none(float(one)) for one in row] for row in self.cosines],
-            "neighbours": _or_none(self.neighbours),
+            "straightness": {
+                name: plain_number(value) for name, value in self.straightness.items()
+            },
+            "straightness_error": {
+                name: plain_number(value) for name, value in self.errors.items()
+            },
+            "straightness_null": {k: plain_number(v) for k, v in self.null.items()},
+            "cosines": plain_rows(self.cosines),
+            "neighbours": plain_number(self.neighbours),
             "neighbours_deviation": self.deviation,
-            "largest_gain": _or_none(self.largest_gain),
+            "largest_gain": plain_number(self.largest_gain),
             "regime": self.regime,
         }
 
@@ -152,7 +157,3 @@ def along_depth(
 
     s = measured.straight.mean(axis=0)
     return AlongDepth(named(s), named(errors), named(null), cosines, deviation)
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

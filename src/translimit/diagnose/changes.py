@@ -8,7 +8,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from translimit.core import ArgumentError, JsonObject, Progress, part_of, with_e
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.depth import movement
 from translimit.diagnose.measuring import NAMES, Rows, measure
+from translimit.diagnose.plain import plain_numbers
 from translimit.diagnose.statistics import sequence_error
 
 #: What a table of differences shows.
@@ -53,13 +54,13 @@ class Changes:
     def to_json(self) -> JsonObject:
         """As plain data."""
         return {
-            "loss": _plain(self.loss),
-            "moved": {name: _plain(rows) for name, rows in self.moved.items()},
+            "loss": plain_numbers(list(self.loss)),
+            "moved": {name: plain_numbers(rows) for name, rows in self.moved.items()},
             "differences": {
                 name: {
-                    "value": _plain(self.differences[name]),
-                    "error": _plain(self.errors[name]),
-                    "z": _plain(self.z(name)),
+                    "value": plain_numbers(self.differences[name]),
+                    "error": plain_numbers(self.errors[name]),
+                    "z": plain_numbers(self.z(name)),
                 }
                 for name in self.differences
             },
@@ -136,7 +137,3 @@ def require_same_shape(one: Checkpoint, other: Checkpoint) -> None:
     if shapes[0] != shapes[1]:
         told = f"{other.source} has other shapes than {one.source}"
         raise ArgumentError("against", told, "pass two checkpoints of one network")
-
-
-def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]

@@ -29,9 +29,15 @@ from jaxtyping import Float
 from translimit.core import ArgumentError, Key, NoSuchLimitError, named_key, require_count
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.closures import concentrations, require_covered
-from translimit.diagnose.layers import Layer, units_of
+from translimit.diagnose.layers import Layer
 from translimit.diagnose.nulls import generator
-from translimit.diagnose.passing import doubled, in_layer, normalised, transform
+from translimit.diagnose.passing import (
+    after_attention,
+    attention_branch,
+    doubled,
+    in_layer,
+    normalised,
+)
 
 #: Directions of a covariance below this share of its largest are left out.
 RANK = 1e-10
@@ -122,21 +128,10 @@ def _through(
     layer: Layer, x: Float[np.ndarray, "P D"], n: int, closure: str
 ) -> Float[np.ndarray, "P D"]:
     """Particles after a layer; attention reads the law that they are."""
-    own, first, last = layer.parameters, layer.blocks[0], layer.blocks[-1]
-    u = np.asarray(normalised(first.norm_in, own, "attention_in", x))
-    branch = first.branch * (_attention(layer, u, n, closure) + own.get("b_O", 0.0))
-    units = units_of(layer.blocks)
-    if units is not None and len(layer.blocks) == 1:  # parallel
-        place = "mlp_in" if "mlp_in.gain" in own else "attention_in"
-        mlp = first.branch * transform(units, own, normalised(first.norm_in, own, place, x))
-        total = first.residual * x + branch + mlp
-        return np.asarray(normalised(first.norm_post, own, "attention_post", total))
-    y = normalised(first.norm_post, own, "attention_post", first.residual * x + branch)
-    if units is None:
-        return np.asarray(y)
-    mlp = last.branch * transform(units, own, normalised(last.norm_in, own, "mlp_in", y))
-    mlp = normalised(last.norm_out, own, "mlp_out", mlp)
-    return np.asarray(normalised(last.norm_post, own, "mlp_post", last.residual * y + mlp))
+    own = layer.parameters
+    u = np.asarray(normalised(layer.blocks[0].norm_in, own, "attention_in", x))
+    branch = attention_branch(layer.blocks, own, _attention(layer, u, n, closure))
+    return np.asarray(after_attention(layer.blocks, own, x, branch).exit)
 
 
 def _attention(

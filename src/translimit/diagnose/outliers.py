@@ -23,6 +23,7 @@ from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layer_figures import STREAM, stream_figures
 from translimit.diagnose.measuring import Rows
 from translimit.diagnose.passing import doubled, in_layer
+from translimit.diagnose.plain import plain_number
 
 #: Times the median squared norm, and times the rms entry.
 TIMES = 10.0
@@ -73,7 +74,7 @@ class Outliers:
     def to_json(self) -> JsonObject:
         """As plain data; what is not defined is null."""
         plain = {
-            word: {name: [_plain(one) for one in rows] for name, rows in told.items()}
+            word: {name: [plain_number(one) for one in rows] for name, rows in told.items()}
             for word, told in (("values", self.values), ("without", self.without))
         }
         return {
@@ -186,7 +187,3 @@ def _number(value: float | np.floating) -> str:
     if np.isnan(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
-
-
-def _plain(value: float | np.floating) -> float | None:
-    return None if np.isnan(value) else float(value)

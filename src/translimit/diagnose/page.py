@@ -13,6 +13,7 @@ import numpy as np
 from translimit.core import JsonObject, with_error
 from translimit.diagnose.drawing import plot_diagnosis
 from translimit.diagnose.layer_figures import NAMES
+from translimit.diagnose.plain import plain_number, plain_numbers
 from translimit.diagnose.verdicts import LEAST_SEQUENCES
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def as_json(diagnosis: Diagnosed) -> JsonObject:
         "tokens": diagnosis.measured.tokens.tolist(),
         "draws": len(diagnosis.nulls),
         "predicted_sequences": diagnosis.predicted_sequences,
-        "loss": _plain([loss])[0],
-        "loss_error": _plain([error])[0],
-        "observables": {str(name): _plain(data[name].values) for name in data.data_vars},
+        "loss": plain_number(loss),
+        "loss_error": plain_number(error),
+        "observables": {str(name): plain_numbers(data[name].values) for name in data.data_vars},
         "along_depth": diagnosis.along_depth.to_json(),
         "verdicts": [one.to_json() for one in diagnosis.verdicts],
         "notes": remarks(diagnosis),
@@ -256,7 +257,3 @@ def _whole_table(diagnosis: Diagnosed) -> str:
                 )
                 rows.append(f"<tr><th>{html.escape(f'{name} {word}'.strip())}</th>{cells}</tr>")
     return f"<table>{''.join(rows)}</table>"
-
-
-def _plain(values: object) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in np.asarray(values, float).reshape(-1)]

@@ -63,6 +63,22 @@ class Passed(NamedTuple):
     exit: AnyArray
 
 
+class AfterAttention(NamedTuple):
+    """What follows the branch of attention in a layer; see `Passed`.
+
+    Attributes:
+        middle: y [n, D], None in a parallel block and without an MLP.
+        mlp_read: v [n, D], None without an MLP.
+        mlp: f [n, D], None without an MLP.
+        exit: x' [n, D].
+    """
+
+    middle: AnyArray | None
+    mlp_read: AnyArray | None
+    mlp: AnyArray | None
+    exit: AnyArray
+
+
 def leave(layer: Layer, x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
     """The stream after a layer, in NumPy's float64.
 
@@ -106,29 +122,61 @@ def pass_layer(
         parameters: by name.
         x: the stream.
     """
-    first, last = blocks[0], blocks[-1]
+    first = blocks[0]
     read = normalised(first.norm_in, parameters, "attention_in", x)
     scores, attention, heads = attend(attention_of(blocks), causal, parameters, read)
     total = heads.sum(axis=0)
-    free, branch = total, total + parameters.get("b_O", 0.0)
-    branch = normalised(first.norm_out, parameters, "attention_out", first.branch * branch)
-    free = branch if first.norm_out is not None else first.branch * free
-    units = units_of(blocks)
+    branch = attention_branch(blocks, parameters, total)
+    free = branch if first.norm_out is not None else first.branch * total
+    rest = after_attention(blocks, parameters, x, branch)
+    return Passed(read, scores, attention, heads, branch, free, *rest)
+
+
+def attention_branch(
+    blocks: Blocks, parameters: Parameters, total: Float[AnyArray, "n D"]
+) -> Float[AnyArray, "n D"]:
+    """a, from the outputs of the heads summed after W_O: with b_O, its factor and its norm.
+
+    Args:
+        blocks: of a layer.
+        parameters: by name.
+        total: the sum of the heads.
+    """
+    first = blocks[0]
+    branch = first.branch * (total + parameters.get("b_O", 0.0))
+    return normalised(first.norm_out, parameters, "attention_out", branch)
+
+
+def after_attention(
+    blocks: Blocks,
+    parameters: Parameters,
+    x: Float[AnyArray, "n D"],
+    branch: Float[AnyArray, "n D"],
+) -> AfterAttention:
+    """The rest of a layer, whatever made the branch of attention.
+
+    Args:
+        blocks: of the layer.
+        parameters: by name.
+        x: the stream before it.
+        branch: a.
+    """
+    first, last, units = blocks[0], blocks[-1], units_of(blocks)
     if len(first.branches) == 2 and units is not None:  # parallel
         own = "mlp_in" if "mlp_in.gain" in parameters else "attention_in"
         mlp_read = normalised(first.norm_in, parameters, own, x)
         mlp = first.branch * transform(units, parameters, mlp_read)
         total = first.residual * x + branch + mlp
         exit = normalised(first.norm_post, parameters, "attention_post", total)
-        return Passed(read, scores, attention, heads, branch, free, None, mlp_read, mlp, exit)
+        return AfterAttention(None, mlp_read, mlp, exit)
     middle = normalised(first.norm_post, parameters, "attention_post", first.residual * x + branch)
     if units is None:
-        return Passed(read, scores, attention, heads, branch, free, None, None, None, middle)
+        return AfterAttention(None, None, None, middle)
     mlp_read = normalised(last.norm_in, parameters, "mlp_in", middle)
     mlp = last.branch * transform(units, parameters, mlp_read)
     mlp = normalised(last.norm_out, parameters, "mlp_out", mlp)
     exit = normalised(last.norm_post, parameters, "mlp_post", last.residual * middle + mlp)
-    return Passed(read, scores, attention, heads, branch, free, middle, mlp_read, mlp, exit)
+    return AfterAttention(middle, mlp_read, mlp, exit)
 
 
 def attend(

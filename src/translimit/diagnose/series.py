@@ -15,7 +15,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from translimit.diagnose.depth import depth_cosines, movement
 from translimit.diagnose.layer_figures import NAMES
 from translimit.diagnose.measuring import Measured, Rows, measure
 from translimit.diagnose.passing import doubled, in_layer, visible
+from translimit.diagnose.plain import plain_numbers, plain_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,13 +124,17 @@ class Series:
         """As plain data: every observable by checkpoint and layer."""
         return {
             "steps": self.steps.tolist(),
-            "loss": _plain(self.losses),
-            "observables": {name: [_plain(row) for row in self.mean(name)] for name in NAMES},
-            "moved": {name: [_plain(row) for row in rows] for name, rows in self.moved.items()},
-            "scores_moved": [_plain(row) for row in self.scores_moved],
-            "alignment": [_plain(row) for row in self.alignment],
-            "neighbours": _plain(self.neighbours),
-            "straightness": [_plain(row) for row in self.straightness],
+            "loss": plain_numbers(self.losses),
+            "observables": {
+                name: [plain_numbers(row) for row in self.mean(name)] for name in NAMES
+            },
+            "moved": {
+                name: [plain_numbers(row) for row in rows] for name, rows in self.moved.items()
+            },
+            "scores_moved": plain_rows(self.scores_moved),
+            "alignment": plain_rows(self.alignment),
+            "neighbours": plain_numbers(self.neighbours),
+            "straightness": plain_rows(self.straightness),
             "sentences": list(self.sentences()),
         }
 
@@ -245,7 +250,3 @@ def _crossing(
             at = logs[i] + (level - low) / (high - low) * (logs[i + 1] - logs[i])
             return float(np.expm1(at))
     return float("nan")
-
-
-def _plain(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
