@@ -172,7 +172,7 @@ CLAIMS = (
         "(largest difference).",
         _gap,
         prediction=0.0,
-        tol=0.002,
+        tol=2e-4,
         rivals=(
             _without(0),
             _without(1),

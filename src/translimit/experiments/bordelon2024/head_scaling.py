@@ -177,7 +177,7 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(seeds=32, heads=(4, 8, 16), steps=40, observations=10),
-        "standard": Config(seeds=48),
+        "standard": Config(seeds=192),
         "paper": replace(
             Config(**PAPER), heads=(4, 8, 16, 32), optimizer="momentum", rate=1.0, steps=10_000
         ),

@@ -53,7 +53,7 @@ class Config(Networks):
 
     law_head_dims: IncreasingSizes = (1, 4, 16)
     law_width: Count = 256
-    law_seeds: Count = 1024
+    law_seeds: Count = 3072
     kernel_heads: Annotated[IncreasingSizes, Entries(3)] = (4, 8, 16, 32, 128)
     kernel_head_dim: Count = 4
     kernel_layers: Count = 8

@@ -179,8 +179,8 @@ EXPERIMENT = ex.Experiment(
     reference='documentation, "From small runs to the infinite network"',
     presets={
         "demo": Config(heads=(2, 4, 8), times=(4, 8, 16, 24, 32)),
-        "standard": Config(seeds=48),
-        "paper": Config(heads=(2, 4, 8, 16, 32), seeds=96),
+        "standard": Config(seeds=192),
+        "paper": Config(heads=(2, 4, 8, 16, 32), seeds=384),
     },
     parts=(RUNGS,),
     claims=CLAIMS,

@@ -195,7 +195,7 @@ EXPERIMENT = ex.Experiment(
     reference='documentation, "Signal propagation"',
     presets={
         "demo": Config(),
-        "standard": Config(dim=512, tokens=16, networks=64),
+        "standard": Config(dim=512, tokens=16, networks=256, copies=16),
         "paper": Config(dim=1024, layers=12, tokens=32, networks=64),
     },
     parts=(FAMILY,),
