@@ -214,3 +214,13 @@ def test_cost_is_told_by_expected_ranks() -> None:
     assert expected_rank(4, 5) == 4 * 5
     assert expected_rank(4, 100, 1e-3) < expected_rank(4, 100) < expected_rank(4, 100, 1e-6)
     assert expected_rank(4, 1000) == expected_rank(4, 5000)
+
+
+def test_time_is_told_by_readings_and_by_directions_that_enter() -> None:
+    def told(steps: int) -> float:
+        problem = ring4(**{**BASE, "steps": steps, "eta0": 1.0 / steps}, head_dim=2)
+        return problem.seconds(CausalSampling(heads=1000))
+
+    # Long passes read the same directions at every step; short ones are those that enter.
+    assert told(4000) / told(2000) == pytest.approx(2.0, abs=0.05)
+    assert told(80) / told(40) < 1.8
