@@ -181,7 +181,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "recall_seeds": 8,
     },
     "dmft-rich-classes": {
-        "gammas": (0.1, 0.2),
+        "gammas": (0.1, 0.2, 0.4),
         "layers": 1,
         "per_class": 1,
         "steps": 3,

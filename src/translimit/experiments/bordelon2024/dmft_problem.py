@@ -88,8 +88,8 @@ class Problem(LearningProblem):
         """Roughly what networks of one size need on one core."""
         width = heads * (head_dim or self.head_dim)
         blocks = (layers or self.layers) * (1 + 0.5 * (self.mlp != "none"))
-        each = 2.5e-5 + 5e-7 * width + 3e-9 * width**2
-        return 3 + blocks * seeds * self.steps * self.fields() * each
+        each = 7.5e-5 + 1.5e-6 * width + 9e-9 * width**2
+        return 8 + blocks * seeds * self.steps * self.fields() * each
 
     def limit_cost(self, *, cells: int | None = None) -> ex.Cost:
         """What the limit needs."""

@@ -47,7 +47,7 @@ class Config(CheckedConfig):
     """Sizes of the study.
 
     Attributes:
-        gammas: richnesses, increasing; the first two are in the lazy regime.
+        gammas: richnesses, increasing; the first three are in the lazy regime.
         layers: L.
         classes: the first digits.
         per_class: digits of each class.
@@ -59,7 +59,7 @@ class Config(CheckedConfig):
         smoothing: of labels, where they are smoothed.
     """
 
-    gammas: Annotated[Positives, Increasing(), Entries(2)] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+    gammas: Annotated[Positives, Increasing(), Entries(3)] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     layers: Count = 2
     classes: Annotated[int, Within(2, 10)] = 3
     per_class: Annotated[int, Within(1, 100)] = 2
@@ -192,12 +192,17 @@ LONG = ex.Part(
 
 
 def _exponent(found: ex.Found[Config], quantity: Literal["gap", "movement"]) -> Estimate:
-    """The exponent in gamma_0 between the two smallest; those of the first two are one error."""
+    """The exponent as gamma_0 goes to zero, from the three smallest; the next three tell its error.
+
+    y = gamma^p (1 + c gamma^2) has the slope p + c w between a and b, w = (b^2 - a^2) / ln(b / a).
+    """
     data = found(TRAINING)
-    slopes = np.diff(np.log(getattr(data, quantity))) / np.diff(np.log(data.gamma0))
-    # The next power of gamma_0 bends the slope: it has moved by so much between two pairs.
-    bend = abs(slopes[1] - slopes[0]) if len(slopes) > 1 else 0.0
-    return Estimate(float(slopes[0]), discretisation=float(bend / 3))
+    steps = np.diff(np.log(data.gamma0))
+    slopes, w = np.diff(np.log(getattr(data, quantity))) / steps, np.diff(data.gamma0**2) / steps
+    ends = slopes[:-1] - w[:-1] * np.diff(slopes) / np.diff(w)
+    # What is left of the fourth power is at least four times as much one richness further.
+    left = abs(ends[1] - ends[0]) / 3 if len(ends) > 1 else abs(slopes[0] - ends[0])
+    return Estimate(float(ends[0]), discretisation=float(left))
 
 
 def _loss_of(row: int, found: ex.Found[Config]) -> float:
@@ -218,7 +223,6 @@ def _follows(found: ex.Found[Config]) -> Estimate:
     steps = len(data.outputs)
     places = [steps // 2, 3 * steps // 4, steps - 1]
     x, y = np.log(data.outputs[places]), np.log(data.movement[places])
-    places = (len(x) // 2, 3 * len(x) // 4, len(x) - 1)
     early, late = np.diff(y) / np.diff(x)
     whole = (y[2] - y[0]) / (x[2] - x[0])
     return Estimate(float(whole), discretisation=float(abs(late - early) / 2))
