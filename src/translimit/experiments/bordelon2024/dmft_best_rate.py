@@ -248,7 +248,7 @@ EXPERIMENT = ex.Experiment(
             heads=(32, 64),
             seeds=16,
             factor=1.35,
-            large=1200,
+            large=1600,
         ),
         "standard": Config(),
         "paper": Config(heads=(32, 64, 128), seeds=64, large=6000),

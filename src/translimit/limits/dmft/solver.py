@@ -99,7 +99,9 @@ def solve_training(
     ]
     if isinstance(method, CausalSampling) and method.check_tol:
         coarser = replace(method, tol=min(COARSER * method.tol, 0.5))
-        own = pass_of(equations, coarser, depths[0], keys[0], passes, stride=strides[0])
+        own = pass_of(
+            equations, coarser, depths[0], keys[0], passes, stride=strides[0], shaped_as=method
+        )
         calls.append(own)
     found = side_by_side(calls, at_once, progress)
     coarse = found[passes] if len(found) > passes else None
@@ -316,6 +318,7 @@ def pass_of(
     *,
     kept: int | None = None,
     stride: int = 1,
+    shaped_as: CausalSampling | None = None,
 ) -> Callable[[Progress], Trace]:
     """One pass, to be called with a function of its progress.
 
@@ -327,6 +330,7 @@ def pass_of(
         number: of the pass among those that are stored.
         kept: heads whose scores are kept; as the method asks by default.
         stride: updates that a step is long.
+        shaped_as: the method whose room the pass has, and so its program; its own by default.
     """
     strides = () if isinstance(method, PopulationSampling) else method.strides
     steps = evaluations(equations.steps, strides, stride)
@@ -334,7 +338,7 @@ def pass_of(
 
     def sampled(report: Progress) -> Trace:
         assert isinstance(method, CausalSampling)
-        shape = compressed.shape_of(equations, method, layers, compressed.START)
+        shape = compressed.shape_of(equations, shaped_as or method, layers, compressed.START)
         if method.strides:
             shape = compressed.at_common_times(shape, equations.steps, method.strides)
         heads = compressed.heads_kept(equations, method, layers) if kept is None else kept

@@ -1,7 +1,8 @@
 """What is computed for new directions alone, of which there are often few or none.
 
 A field of `fields` rows can bring as many new directions as it has rows, and mostly brings fewer.
-Work on them is compiled for a few numbers of rows, and the smallest that holds them all is done.
+Work on them is compiled for a few numbers of rows, and the smallest that holds them all is done. In
+a short pass compiling takes longer than all that it computes: there it is compiled once.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ Given = TypeVar("Given")
 There = TypeVar("There")
 
 #: From each number of rows that work is compiled for to the next, and the smallest of many.
-_TIMES, _LEAST = 4, 2
+_TIMES, _LEAST = 8, 2
+#: Fields times evaluations up to which a pass is short.
+_SHORT = 256
 
 
-def sizes(fields: int) -> tuple[int, ...]:
-    """Numbers of rows that work on new directions is compiled for."""
+def numbers_of_rows(fields: int, steps: int) -> tuple[int, ...]:
+    """Numbers of rows that work on new directions is compiled for.
+
+    Args:
+        fields: inputs times tokens.
+        steps: evaluations.
+    """
+    if fields * steps <= _SHORT:
+        return (fields,)
     found, size = [], _LEAST if fields > 2 * _LEAST else 1
     while 2 * size <= fields:
         found.append(size)
@@ -31,7 +41,7 @@ def sizes(fields: int) -> tuple[int, ...]:
 
 def for_first(
     count: Int[Array, ""],
-    fields: int,
+    sizes: tuple[int, ...],
     work: Callable[[int, Given, There], There],
     given: Given,
     otherwise: There,
@@ -44,13 +54,13 @@ def for_first(
 
     Args:
         count: of new directions.
-        fields: the most that there can be.
+        sizes: numbers of rows that the work is compiled for, increasing; the last holds all.
         work: from a number of rows, what is given, and what there is, to what there is then.
         given: to the work.
         otherwise: what there is where no direction enters.
     """
     less, there = 0, otherwise
-    for rows in sizes(fields):
+    for rows in sizes:
         needed = ((count > less) & (count <= rows)).astype(jnp.int32)
 
         def body(i: Int[Array, ""], there: There, rows: int = rows) -> There:

@@ -100,6 +100,7 @@ def sent(
         key=step.key_of(direction, layer, index),
         innovation=innovation,
         kept=Kept(getattr(unit, kind), unit.basis, unit.ranks[_BASIS], unit.initial),
+        sizes=shape.entering,
         store=store,
         initial=unit.initial if kind == "p" and shape.apart(index) else None,
     )

@@ -135,6 +135,7 @@ def through(
     key: Key,
     innovation: Innovation,
     kept: Kept,
+    sizes: tuple[int, ...],
     store: Callable[[Kept, New], Kept],
     initial: Stack | None = None,
 ) -> Passed:
@@ -150,6 +151,7 @@ def through(
         key: of the innovation.
         innovation: images of the new directions beside the regression.
         kept: what new directions are added to.
+        sizes: numbers of rows that work on new directions is compiled for.
         store: that with new directions.
         initial: images from the other side without what they have learned, which is kept where
             the regression is not; needed only where what was learned is not in the span of the
@@ -185,7 +187,7 @@ def through(
         return y, store(kept, New(new, images, white, up @ given.met, count))
 
     given = Given(rest, basis, lift, raised, met, regressed, key)
-    y, kept = for_first(count, m, entering, given, (y, kept))
+    y, kept = for_first(count, sizes, entering, given, (y, kept))
     return Passed(
         y=y,
         kept=kept,

@@ -124,6 +124,20 @@ def _by_layers(
     return replace(done[0], layers=tuple(units)), done[1]
 
 
+def kernel(
+    shape: Shape, numbers: Numbers, state: State, t: Int[AnyArray, ""], key: Key
+) -> Float[Array, "rows rows"]:
+    """The tangent kernel of an evaluation alone; what only the update needs is not compiled."""
+    if shape.layers > 1:
+        return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
+    return _kernel(shape, numbers, state, t, key)
+
+
+@partial(jax.jit, static_argnames="shape")
+def _kernel(shape: Shape, numbers: Numbers, state: State, t: Array, key: Key) -> Array:
+    return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
+
+
 _in_one = jax.jit(_by_layers, static_argnames=("shape", "heads_kept"), donate_argnames="state")
 
 

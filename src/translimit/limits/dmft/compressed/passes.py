@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from translimit.core import ArgumentError, Key, MemoryLimitError, Progress, available_memory
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes
 from translimit.limits.dmft.compressed.heads import Heads
-from translimit.limits.dmft.compressed.one_step import advance
+from translimit.limits.dmft.compressed.one_step import advance, kernel
 from translimit.limits.dmft.compressed.shape import Room, Shape
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 from translimit.limits.dmft.compressed.state import (
@@ -136,8 +136,7 @@ def first_kernel(shape: Shape, numbers: Numbers, key: Key) -> Float[np.ndarray, 
     with jax.enable_x64(True), _COMPILING:
         numbers = jax.tree.map(partial(jnp.asarray, dtype=jnp.float64), numbers)
         state = initial_state(shape, float(numbers.score_gain))
-        _, record = advance(shape, numbers, state, jnp.asarray(0), key, 1)
-        return np.asarray(record.ntk)
+        return np.asarray(kernel(shape, numbers, state, jnp.asarray(0), key))
 
 
 def require_population(shape: Shape, ranks: list[Room], t: int, steps: int) -> None:

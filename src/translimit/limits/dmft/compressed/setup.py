@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes, pass_seconds
 from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
+from translimit.limits.dmft.compressed.entering import numbers_of_rows
 from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
 from translimit.limits.dmft.compressed.shape import Room, Shape, least_room
 from translimit.limits.dmft.compressed.sites import AbstractSite, Neurons
@@ -47,11 +48,12 @@ def shape_of(
     """
     a, m, T = equations.architecture, equations.fields, equations.steps
     rank = math.ceil(part * expected_rank(m, T, method.tol)) + m
-    rank = places_for(min(m * T, rank), least_part(m))
+    least = least_part(m, T)
+    rank = places_for(min(m * T, rank), least)
     sites = sites_of(equations, method, rank)
     fresh, first = not math.isinf(a.layers), _sources(equations)
     rooms = tuple(
-        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_parts(least_room(m))
+        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_parts(least_room(least))
         for site in sites
     )
     stride = stride_of(m, T)
@@ -65,6 +67,8 @@ def shape_of(
         layers=layers,
         sites=sites,
         rooms=rooms,
+        least=least,
+        entering=numbers_of_rows(m, T),
         sources=columns_for(first + 2 * layers * len(sites) * rank * fresh),
         kept=-(-T // stride),
         stride=stride,
@@ -101,7 +105,7 @@ def sites_of(
     sampled = {**size, "matched": method.moment_matching, "dtype": method.precision}
     sites: list[AbstractSite] = []
     if a.attention and math.isinf(a.head_dim):
-        columns = places_for(4 * rank + 8 * m, least_room(m).basis)
+        columns = places_for(4 * rank + 8 * m, least_room(least_part(m, equations.steps)).basis)
         norm = a.qk_norm is not None
         sites.append(LinearHeads(**size, columns=columns, causal=a.causal, qk_norm=norm))
     elif a.attention:

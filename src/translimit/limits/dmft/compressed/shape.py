@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
+from translimit.limits.dmft.compressed.directions import columns_for, places_for
 from translimit.limits.dmft.compressed.sites import AbstractSampledSite, AbstractSite
 from translimit.limits.dmft.losses import AbstractLoss
 
 #: How much larger the first part of a basis is.
-BASIS_PARTS = 4
+BASIS_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,8 @@ class Room:
         return Room(**{n: places_for(getattr(self, n), getattr(least, n)) for n in names})
 
 
-def least_room(fields: int) -> Room:
-    """Sizes of the first parts of stacks of so many fields; a basis holds several families."""
-    part = least_part(fields)
+def least_room(part: int) -> Room:
+    """Sizes of the first parts of stacks; a basis holds several families."""
     return Room(part, part, part, part, BASIS_PARTS * part)
 
 
@@ -84,6 +83,8 @@ class Shape:
         layers: blocks, or cells of the depth ODE.
         sites: the sub-blocks of a block.
         rooms: of each of them.
+        least: places of the first part of a stack of directions.
+        entering: numbers of rows that work on new directions is compiled for.
         sources: room for the columns of coefficient rows.
         kept: evaluations whose fields are kept for kernels.
         stride: evaluations from one of them to the next.
@@ -106,6 +107,8 @@ class Shape:
     layers: int
     sites: tuple[AbstractSite, ...]
     rooms: tuple[Room, ...]
+    least: int
+    entering: tuple[int, ...]
     sources: int
     kept: int
     stride: int
@@ -124,14 +127,9 @@ class Shape:
         return self.inputs * self.tokens
 
     @property
-    def least(self) -> int:
-        """Places of the first part of a stack of directions."""
-        return least_part(self.fields)
-
-    @property
     def least_basis(self) -> int:
         """Of a basis, which holds several families and both matrices."""
-        return least_room(self.fields).basis
+        return least_room(self.least).basis
 
     @property
     def first(self) -> int:
@@ -144,7 +142,7 @@ class Shape:
 
     def roomier(self, ranks: list[Room], columns: int) -> Shape:
         """The shape with room for one more time step; itself where there is."""
-        m, least = self.fields, least_room(self.fields)
+        m, least = self.fields, least_room(self.least)
         rooms = tuple(
             room.grown(used.plus(m, site.families + site.written), least)
             for room, used, site in zip(self.rooms, ranks, self.sites, strict=True)
