@@ -18,7 +18,15 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.core import Key, Progress, named_key, part_of, standard_error
+from translimit.core import (
+    Key,
+    Progress,
+    allowed_threads,
+    named_key,
+    part_of,
+    side_by_side,
+    standard_error,
+)
 from translimit.describe import LatentAttention, Stack, attentions, effective_dim, score_std
 from translimit.limits.signal import (
     AT_ONCE,
@@ -27,6 +35,8 @@ from translimit.limits.signal import (
     SignalPropagation,
     Tops,
     Watched,
+    copies_at_once,
+    join_copies,
     spread,
     watch,
 )
@@ -124,7 +134,9 @@ def signals(
     """
     large = any(score_std(one, stack.dim) > LARGE_SCORES for one in attentions(stack))
     extrapolated = large and effort.pairs > 1
-    parts = {"limit": 4.0, "half": 2.0 * extrapolated, "bare": 0.0, "networks": 0.0}
+    late = 2.0 * (effort.copies > copies_at_once(effort.copies, len(cov)))
+    parts = {"limit": 4.0 - late, "rest": late, "half": 2.0 * extrapolated}
+    parts |= {"bare": 0.0, "networks": 0.0}
     if errors:
         parts |= {"bare": 0.5, "networks": 4.0 * (adjoint or effort.networks > 0)}
     ends = np.cumsum(list(parts.values())) / sum(parts.values())
@@ -133,7 +145,12 @@ def signals(
     fixed: Tops = {name: _Once(top) for name, top in tops.items()}
 
     def solved(
-        name: str, method: Recursion | Chain, score_factor: float = 1.0, copies: int | None = None
+        name: str,
+        method: Recursion | Chain,
+        progress: Progress | None,
+        *,
+        score_factor: float = 1.0,
+        copies: range | None = None,
     ) -> Watched:
         problem = SignalPropagation(
             stack=stack, initial=cov, top_gradient=None, score_factor=score_factor
@@ -145,28 +162,43 @@ def signals(
             look=looking(kinds, apart=len(cov) <= AT_ONCE or isinstance(method, Chain)),
             tops=fixed,
             copies=copies,
-            progress=told(name),
+            progress=progress,
         )
 
-    def told(name: str) -> Progress | None:
-        return part_of(progress, *map(float, shares[name]))
+    def told(first: str, last: str | None = None) -> Progress | None:
+        return part_of(progress, float(shares[first][0]), float(shares[last or first][1]))
 
     single, many = len(cov) > MANY_TOKENS, len(cov) > AT_ONCE
-    limit = solved("limit", Recursion(effort.pairs, effort.copies, single))
-    half = bare = drawn = None
-    spreads: dict[str, np.ndarray] = {}
+    # Of many tokens one copy tells what is extrapolated (what it spreads counts as bias, on the
+    # safe side), and all that is told without scores, where heads are alike.
+    whole, one_copy = Recursion(effort.pairs, effort.copies, single), range(1) if many else None
+    first = range(copies_at_once(effort.copies, len(cov)))
+    limit = solved("limit", whole, told("limit"), copies=first)
+    calls: dict[str, Callable[[Progress], Watched]] = {}
+    if len(first) < effort.copies:
+        rest = range(len(first), effort.copies)
+        calls["limit"] = lambda report: solved("limit", whole, report, copies=rest)
     if extrapolated:
-        # Of many tokens from one copy: what it spreads counts as bias, on the safe side.
-        method = Recursion(effort.pairs // 2, effort.copies, single)
-        half = solved("half", method, copies=1 if many else None)
+        few = replace(whole, pairs=effort.pairs // 2)
+        calls["half"] = lambda report: solved("half", few, report, copies=one_copy)
+    if errors and not effort.networks:
+        alike = Recursion(1, 2, single)
+        calls["bare"] = lambda report: solved(
+            "bare", alike, report, score_factor=0.0, copies=one_copy
+        )
+    at_once = min(len(first), allowed_threads(), len(calls)) if many else 1
+    others = side_by_side(list(calls.values()), max(at_once, 1), told("rest", "bare"))
+    beside = dict(zip(calls, others, strict=True))
+    if "limit" in beside:
+        limit = join_copies(limit, beside["limit"])
+    half, bare = beside.get("half"), beside.get("bare")
+    drawn = None
+    spreads: dict[str, np.ndarray] = {}
     if errors and effort.networks:
-        drawn = solved("networks", Chain(effort.networks))
-    elif errors:
-        # Without scores all heads are alike: one copy is all.
-        bare = solved("bare", Recursion(1, 2, single), 0.0, copies=1 if many else None)
-        if adjoint:
-            found = measure(limit, stack)
-            spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
+        drawn = solved("networks", Chain(effort.networks), told("networks"))
+    elif errors and adjoint:
+        found = measure(limit, stack)
+        spreads = _adjoint(stack, cov, found, named_key(key, "spread"), told("networks"))
     named = tuple(tops) or ("",)
     ratio = len(cov) / effective_dim(stack)
 

@@ -51,4 +51,5 @@ from .watching import Gradients as Gradients
 from .watching import Tops as Tops
 from .watching import Watched as Watched
 from .watching import copies_at_once as copies_at_once
+from .watching import join_copies as join_copies
 from .watching import watch as watch

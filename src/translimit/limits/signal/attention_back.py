@@ -92,7 +92,8 @@ def pull(
     """
     read = cast_to(reading(mixer, dim, cov), single)
     dtype, n, heads, entries = read.value.dtype, len(cov), mixer.heads, mixer.head_dim
-    above, arriving = jax.vmap(factor)(grads).astype(dtype), grads.astype(dtype)
+    # One after the other: a batch of factors waits for threads of XLA that may wait for others.
+    above, arriving = jax.lax.map(factor, grads).astype(dtype), grads.astype(dtype)
     values = mixer.values if isinstance(mixer, Attention) else mixer.value_dim
     gain, turning, blocks = value_gain(mixer, dim), read.turning, row_blocks(causal, n)
     # Of many tokens the drawn gradients stand for all: the way back is linear in B.

@@ -38,8 +38,9 @@ _Three: TypeAlias = tuple[Array, Array, Array]
 
 #: Nodes of the quadrature, and terms of the series at most.
 NODES, TERMS = 120, 60
-#: Terms beyond which less than this share of E phi(u)^2 and E phi'(u)^2 is left are not summed.
-LEFT_OUT = 1e-10
+#: Terms beyond which less than this share of E phi(u)^2 and E phi'(u)^2 is left are not summed, in
+#: double and in single precision: below what the latter rounds.
+LEFT_OUT, LEFT_OUT_SINGLE = 1e-10, 1e-8
 #: Deviations below this count as this one, in what is divided by them.
 LEAST_STD = 1e-4
 #: A kernel whose relative error exceeds this is refused.
@@ -138,7 +139,8 @@ def _series(
     the lower half. One loop for each sum: what nobody reads is not computed.
     """
     tails = [jnp.cumsum(jnp.max(f**2, axis=0)[::-1])[::-1] for f, _ in factors[:2]]
-    terms = jnp.max(jnp.stack([jnp.sum(tail > LEFT_OUT * tail[0]) for tail in tails]))
+    left_out = LEFT_OUT_SINGLE if rho.dtype == jnp.float32 else LEFT_OUT
+    terms = jnp.max(jnp.stack([jnp.sum(tail > left_out * tail[0]) for tail in tails]))
     blocks = row_blocks(True, len(rho))
 
     def rows(f: Array, g: Array, low: int, high: int) -> Array:

@@ -10,6 +10,7 @@ Reference: documentation, "Signal propagation".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from translimit.core import Key, allowed_threads, kept_jit
-from translimit.describe import Stack, SubBlock
+from translimit.describe import FeedForward, Layer, Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
 from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
 from translimit.limits.signal.sub_blocks import GROUPS, Passed, Returned, backward, forward
@@ -31,7 +32,8 @@ SOON = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,
 }
-
+#: Hidden units of many tokens are entry by entry: half the time for what compiles longer.
+FUSED = {"xla_backend_optimization_level": 1}
 
 #: Tokens up to which programs are compiled at the same time.
 LARGEST_RUN = 256
@@ -95,9 +97,10 @@ def pass_forward(
     score_factor: float = 1.0,
     single: bool = False,
     first: int = 0,
+    visit: Callable[[list[Any]], object] | None = None,
     progress: Callable[[float], object] | None,
 ) -> Forward:
-    """Pass all layers.
+    """Pass all layers; what is read of a layer is read while the next one runs.
 
     Args:
         stack: the stack.
@@ -110,10 +113,20 @@ def pass_forward(
         score_factor: what all scores are multiplied with.
         single: whether heads are computed in float32.
         first: number of the first copy, where others are passed apart.
+        visit: called with C of every copy at each level in turn.
         progress: told after every layer.
     """
     share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), first + len(covs)
-    at, steps, told, words = {0: covs}, [], [], words_of(key)
+    at, steps, told, words = {0: covs}, [], list[Summary](), words_of(key)
+
+    def read(number: int, layer: Layer, passed: list[list[Passed]], covs: list[Any]) -> None:
+        told.append(summary(layer, passed, stack.causal))
+        if visit is not None:
+            visit(covs)
+        if progress is not None:
+            progress((number + 1) / len(stack.layers))
+
+    waiting = functools.partial(visit, covs) if visit is not None else None
     for number, layer in enumerate(stack.layers):
         passed: list[list[Passed]] = []
         for place, block in enumerate(layer):
@@ -121,8 +134,9 @@ def pass_forward(
             if tokens is None:
                 given = (block, stack.dim, stack.causal, share, single)
                 every = zip(covs, seeds, strict=True)
+                run = _fused_forward if _by_entry(block, len(covs[0])) else _forward
                 ones = [
-                    _sharing(block, cov, _forward(*given, cov, seed, pairs[number], score_factor))
+                    _sharing(block, cov, run(*given, cov, seed, pairs[number], score_factor))
                     for cov, seed in every
                 ]
             else:
@@ -135,11 +149,13 @@ def pass_forward(
             passed.append(ones)
             if keep:
                 steps.append(Step(number, place, block, pairs[number], ones))
-        told.append(summary(layer, passed, stack.causal))
         if number + 1 in wanted:
             at[number + 1] = covs
-        if progress is not None:
-            progress((number + 1) / len(stack.layers))
+        if waiting is not None:
+            waiting()
+        waiting = functools.partial(read, number, layer, passed, covs)
+    if waiting is not None:
+        waiting()
     return Forward(_stacked(at, levels), over_layers(told), steps)
 
 
@@ -175,19 +191,22 @@ def pass_backward(
     squares = np.zeros((len(grads), count + 1, many))
     squares[:, count] = [np.trace(np.asarray(b), axis1=1, axis2=2) / b.shape[-1] for b in grads]
     told: list[tuple[int, int, list[Returned]]] = []
+    waiting = grads
     for step in reversed(steps):
         number, given = step.layer, (step.block, stack.dim, stack.causal, share, single)
         seeds = copy_seeds(words, first + len(grads), 1, number, step.place)[first:]
         every = zip(step.passed, grads, seeds, strict=True)
-        returned = [_backward(*given, *one, step.pairs, score_factor) for one in every]
+        run = _fused_backward if _by_entry(step.block, grads[0].shape[-1]) else _backward
+        returned = [run(*given, *one, step.pairs, score_factor) for one in every]
         grads = [one.below for one in returned]
         told.append((number, step.place, [one._replace(below=None) for one in returned]))
         if step.place == 0:
             if number in wanted:
                 at[number] = grads
             if progress is not None:
-                jax.block_until_ready(grads[0])
+                jax.block_until_ready(waiting)  # of the layer before: this one runs meanwhile
                 progress(1.0 - number / count)
+            waiting = grads
     for number, place, ones in told:
         weights[:, number] += np.stack([one.weights for one in ones])
         if place == 0:
@@ -247,14 +266,18 @@ def _sharing(block: SubBlock, cov: Any, passed: Passed) -> Passed:
     return passed._replace(before=cov, out=out, sum=total)
 
 
+def _by_entry(block: SubBlock, n: int) -> bool:
+    """Whether a sub-block of many tokens is computed entry by entry, pair by pair of tokens."""
+    return n > LARGEST_RUN and all(isinstance(branch, FeedForward) for branch in block.branches)
+
+
 def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
     if len(levels) == 0:
         return np.zeros((len(next(iter(at.values()))), 0))
     return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)
 
 
-@kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))
-def _forward(
+def _forward_of(
     block: SubBlock,
     dim: int,
     causal: bool,
@@ -281,8 +304,7 @@ def _drawn(
     return forward_drawn(block, dim, total, causal, x, key_of(seed), score_factor)
 
 
-@kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))
-def _backward(
+def _backward_of(
     block: SubBlock,
     dim: int,
     causal: bool,
@@ -296,3 +318,11 @@ def _backward(
 ) -> Returned:
     key = key_of(seed)
     return backward(block, dim, causal, share, passed, grads, key, pairs, score_factor, single)
+
+
+_forward = kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))(_forward_of)
+_fused_forward = kept_jit(static=5, compiler_options=FUSED, tuples=(Passed, Returned))(_forward_of)
+_backward = kept_jit(static=5, compiler_options=SOON, tuples=(Passed, Returned))(_backward_of)
+_fused_backward = kept_jit(static=5, compiler_options=FUSED, tuples=(Passed, Returned))(
+    _backward_of
+)

@@ -39,6 +39,7 @@ from translimit.core import (
     in_float64,
     kept_jit,
     nearest,
+    one_blas_thread,
     part_of,
     require_count,
     require_flag,
@@ -167,7 +168,8 @@ def spread(
     told = functools.partial(
         _spread, observables=tuple(observables), at=at, pairs=pairs, drawn=drawn, progress=progress
     )
-    values, variances = in_float64(told, problem, key)
+    with one_blas_thread():
+        values, variances = in_float64(told, problem, key)
     return _interpolated(wanted, at, values, variances, tuple(observables))
 
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import Key, Progress, in_float64, part_of
+from translimit.core import Key, Progress, in_float64, one_blas_thread, part_of
 from translimit.limits.signal.passes import compile_programs, pass_backward, pass_forward
 from translimit.limits.signal.propagation import (
     Chain,
@@ -82,7 +82,7 @@ def watch(
     key: Key,
     look: Look,
     tops: Tops = MappingProxyType({}),
-    copies: int | None = None,
+    copies: int | range | None = None,
     progress: Progress | None = None,
 ) -> Watched:
     """Solve a stack and keep numbers.
@@ -93,16 +93,43 @@ def watch(
         problem: the stack and its tokens; its own gradient at the top is not sent back.
         method: how it is solved.
         key: of all that is drawn.
-        look: what is told of C.
+        look: what is told of C, of several levels at a time.
         tops: gradients at the top; none for the way forward alone.
-        copies: the first of the method's copies; all by default.
+        copies: which of the method's copies, or how many, the first ones; all by default.
         progress: called with the share that is done.
     """
-    count = method.copies if copies is None else min(copies, method.copies)
+    every = range(method.copies)
+    which = every if copies is None else every[:copies] if isinstance(copies, int) else copies
     told = functools.partial(
-        _watched, method=method, look=look, tops=tops, count=count, progress=progress
+        _watched, method=method, look=look, tops=tops, copies=which, progress=progress
     )
-    return in_float64(told, problem, key)
+    # Copies run beside one another: more threads for a factorisation only wait for each other.
+    with one_blas_thread():
+        return in_float64(told, problem, key)
+
+
+def join_copies(first: Watched, rest: Watched) -> Watched:
+    """The numbers of all copies, of two parts of them.
+
+    Args:
+        first: those that were passed first.
+        rest: the others, with the same gradients at the top.
+    """
+
+    def both(*arrays: np.ndarray) -> np.ndarray:
+        return np.concatenate(arrays)
+
+    several = zip(first.gradients.items(), rest.gradients.values(), strict=True)
+    return replace(
+        first,
+        told={name: both(one, rest.told[name]) for name, one in first.told.items()},
+        mean_squares=both(first.mean_squares, rest.mean_squares),
+        summary=Summary(*map(both, first.summary, rest.summary)),
+        gradients={
+            name: Gradients(both(one.squares, other.squares), both(one.weights, other.weights))
+            for (name, one), other in several
+        },
+    )
 
 
 def copies_at_once(copies: int, tokens: int) -> int:
@@ -122,19 +149,20 @@ def _watched(
     method: Recursion | Chain,
     look: Look,
     tops: Tops,
-    count: int,
+    copies: range,
     progress: Progress | None,
 ) -> Watched:
+    count = len(copies)
     at_once = copies_at_once(count, len(problem.initial))
     if isinstance(method, Recursion):
         compile_programs(problem.stack, len(problem.initial), method.float32, back=len(tops))
     parts = list[_Part]()
     above: np.ndarray | None = None
     for first in range(0, count, at_once):
-        copies = range(first, min(first + at_once, count))
-        told = part_of(progress, first / count, copies.stop / count)
+        some = copies[first : first + at_once]
+        told = part_of(progress, first / count, (first + len(some)) / count)
         # What these copies need for their way back is forgotten with the call.
-        part, above = _passed(problem, key, method, look, tops, copies, above, told)
+        part, above = _passed(problem, key, method, look, tops, some, above, told)
         parts.append(part)
     gradients = {
         name: Gradients(
@@ -163,6 +191,34 @@ class _Part(NamedTuple):
     weights: np.ndarray
 
 
+class _Seen:
+    """Numbers of C by level, looked at a few levels at a time: no stack of all of them."""
+
+    def __init__(self, look: Look):
+        self._look = look
+        self._waiting: list[list[Any]] = []
+        self._found: list[dict[str, np.ndarray]] = []
+
+    def visit(self, covs: list[Any]) -> None:
+        """Take C of every copy at the next level."""
+        self._waiting.append(covs)
+        if sum(map(len, self._waiting)) * np.size(covs[0]) > AT_ONCE**2:
+            self._flush()
+
+    def told(self) -> dict[str, np.ndarray]:
+        """The numbers of all levels [copies, levels]; mean squares under the empty name."""
+        if self._waiting:
+            self._flush()
+        names = self._found[0]
+        return {name: np.concatenate([one[name] for one in self._found], axis=1) for name in names}
+
+    def _flush(self) -> None:
+        covs = np.stack([np.stack(list(map(np.asarray, one))) for one in self._waiting], axis=1)
+        squares = np.diagonal(covs, axis1=-2, axis2=-1).mean(axis=-1)
+        self._found.append({**self._look(covs), "": squares})
+        self._waiting = []
+
+
 def _passed(
     problem: SignalPropagation,
     key: Key,
@@ -177,22 +233,25 @@ def _passed(
     stack, single = problem.stack, isinstance(method, Recursion) and method.float32
     factor, half = problem.score_factor, 0.5 if tops else 1.0
     covs, x = entering(problem, method, key, copies)
+    seen = _Seen(look)
     forward = pass_forward(
         stack,
         covs,
         x,
         key,
         pairs_by_layer(stack, method),
-        np.arange(len(stack.layers) + 1),
+        np.array([len(stack.layers)]),
         keep=bool(tops),
         score_factor=factor,
         single=single,
         first=copies.start,
+        visit=seen.visit,
         progress=part_of(progress, 0.0, half),
     )
-    squares = np.diagonal(forward.covs, axis1=-2, axis2=-1).mean(axis=-1)
     last = forward.covs[:, -1].mean(axis=0)
-    part = _Part(look(forward.covs), squares, forward.summary, last, np.zeros(0), np.zeros(0))
+    told = seen.told()
+    squares = told.pop("")
+    part = _Part(told, squares, forward.summary, last, np.zeros(0), np.zeros(0))
     if not tops:
         return part, None
     if above is None:
