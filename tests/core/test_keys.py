@@ -104,3 +104,25 @@ def test_a_seed_of_anything_else_is_refused(seed: object) -> None:
 def test_integers_out_of_range_are_refused(seed: int, index: int) -> None:
     with pytest.raises(ArgumentError, match="pass an integer from 0 to"):
         named_key(seed, index)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**32 - 1])
+@pytest.mark.parametrize("wide", [False, True])
+def test_keys_are_those_of_jax(seed: int, wide: bool) -> None:
+    """Words are folded in after their marker, indices as they are, by JAX's own generator."""
+    with jax.enable_x64(wide):
+        own = named_key(seed, "cloud", 3, 2**30 - 1)
+        key = jax.random.fold_in(jax.random.key(np.uint32(seed)), 0x6E616D65)
+        for number in (zlib.crc32(b"cloud"), 3, 2**30 - 1):
+            key = jax.random.fold_in(key, number)
+        assert bool(own == key)
+        assert own.dtype == key.dtype
+        inside = jax.jit(lambda key: jax.random.key_data(named_key(key, "cloud", 3, 2**30 - 1)))
+        assert np.array_equal(inside(jax.random.key(np.uint32(seed))), jax.random.key_data(own))
+        constant = jax.jit(lambda: jax.random.key_data(named_key(seed, "cloud", 3, 2**30 - 1)))
+        assert np.array_equal(constant(), jax.random.key_data(own))
+
+
+def test_keys_of_another_generator_stay_with_it() -> None:
+    key = jax.random.key(3, impl="rbg")
+    assert bool(named_key(key, 4) == jax.random.fold_in(key, 4))

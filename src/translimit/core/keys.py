@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numbers
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PRNGKeyArray
 
 from translimit.core.errors import ArgumentError, ArgumentTypeError, brief
@@ -24,6 +26,14 @@ WORD = 0x6E616D65
 LARGEST_INDEX = 2**30
 #: Integer seeds lie below this: beyond it JAX's 64-bit mode would decide which key a seed means.
 LARGEST_SEED = 2**32
+
+#: JAX's name of its usual generator, whose keys are computed here without it: a program for each
+#: step of a path takes longer to load than a small command to compute.
+THREEFRY = "threefry2x32"
+#: Of Threefry: words, what they are turned by, and the constant of its key schedule.
+ALL = 2**32 - 1
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
 
 
 def named_key(seed: int | np.integer | PRNGKeyArray, *path: str | int | np.integer) -> PRNGKeyArray:
@@ -48,21 +58,64 @@ def named_key(seed: int | np.integer | PRNGKeyArray, *path: str | int | np.integ
     if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         key = seed
     elif _is_index(seed):
-        key = jax.random.key(_in_range("seed", int(seed), LARGEST_SEED))
+        key = _of_seed(_in_range("seed", int(seed), LARGEST_SEED))
     else:
         raise ArgumentTypeError(
             "seed", f"got {brief(seed)}", "pass an integer or jax.random.key(seed)"
         )
     for part in path:
         if isinstance(part, str):
-            key = jax.random.fold_in(jax.random.fold_in(key, WORD), zlib.crc32(part.encode()))
+            key = _folded(key, WORD, zlib.crc32(part.encode()))
         elif _is_index(part):
-            key = jax.random.fold_in(key, _in_range("path", int(part), LARGEST_INDEX))
+            key = _folded(key, _in_range("path", int(part), LARGEST_INDEX))
         else:
             raise ArgumentTypeError(
                 "path", f"got {brief(part)}", "name streams with words and non-negative integers"
             )
     return key
+
+
+def _of_seed(seed: int) -> PRNGKeyArray:
+    """`jax.random.key`, without compiling a program for it."""
+    if jax.config.jax_default_prng_impl != THREEFRY:  # pyright: ignore[reportAttributeAccessIssue]
+        return jax.random.key(seed)
+    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=THREEFRY)
+
+
+def _folded(key: PRNGKeyArray, *steps: int) -> PRNGKeyArray:
+    """`jax.random.fold_in` of one number after the other, without compiling a program for it."""
+    data = jax.random.key_data(key)
+    if isinstance(data, Tracer) or str(jax.random.key_impl(key)) != THREEFRY or key.ndim:
+        for number in steps:
+            key = jax.random.fold_in(key, number)
+        return key
+    words = np.asarray(data).tolist()
+    for number in steps:
+        words = threefry(words, (0, number))
+    return jax.random.wrap_key_data(np.array(words, np.uint32), impl=THREEFRY)
+
+
+def threefry(key: Sequence[int], counter: Sequence[int]) -> tuple[int, int]:
+    """The block of Threefry-2x32 with 20 rounds, by which JAX makes keys.
+
+    Args:
+        key: two words of 32 bits.
+        counter: two more.
+
+    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+
+    >>> [hex(word) for word in threefry((0, 0), (0, 0))]
+    ['0x6b200159', '0x99ba4efe']
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
+    x, y = (counter[0] + keys[0]) & ALL, (counter[1] + keys[1]) & ALL
+    for stage in range(5):
+        for turn in ROTATIONS[stage % 2]:
+            x = (x + y) & ALL
+            y = ((y << turn | y >> (32 - turn)) & ALL) ^ x
+        x = (x + keys[(stage + 1) % 3]) & ALL
+        y = (y + keys[(stage + 2) % 3] + stage + 1) & ALL
+    return x, y
 
 
 def _is_index(value: Any) -> bool:
