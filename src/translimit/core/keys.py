@@ -79,7 +79,7 @@ def _of_seed(seed: int) -> PRNGKeyArray:
     """`jax.random.key`, without compiling a program for it."""
     if jax.config.jax_default_prng_impl != THREEFRY:  # pyright: ignore[reportAttributeAccessIssue]
         return jax.random.key(seed)
-    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=THREEFRY)
+    return _of_words((0, seed))
 
 
 def _folded(key: PRNGKeyArray, *steps: int) -> PRNGKeyArray:
@@ -92,7 +92,12 @@ def _folded(key: PRNGKeyArray, *steps: int) -> PRNGKeyArray:
     words = np.asarray(data).tolist()
     for number in steps:
         words = threefry(words, (0, number))
-    return jax.random.wrap_key_data(np.array(words, np.uint32), impl=THREEFRY)
+    return _of_words(words)
+
+
+def _of_words(words: Sequence[int]) -> PRNGKeyArray:
+    data: Any = np.array(words, np.uint32)  # as an array of JAX it would take a program
+    return jax.random.wrap_key_data(data, impl=THREEFRY)
 
 
 def threefry(key: Sequence[int], counter: Sequence[int]) -> tuple[int, int]:

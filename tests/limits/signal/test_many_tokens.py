@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -233,3 +234,28 @@ def test_a_factor_by_halves_and_its_slopes_are_those_of_lapack() -> None:
         other = jax.grad(functools.partial(told, jnp.linalg.cholesky))(cov)
         assert np.allclose(own, (other + other.T) / 2, rtol=1e-9, atol=1e-10)
         assert np.isnan(quick_cholesky(-cov)).any()
+
+
+def _axes_of_factorisations(jaxpr: Any) -> list[int]:
+    """How many axes what is factorised or solved with has, in a program and in its parts."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in {"cholesky", "triangular_solve"}:
+            found.append(equation.invars[0].aval.ndim)
+        parts = jax.tree.leaves(list(equation.params.values()))  # a jaxpr is a leaf
+        for part in (getattr(one, "jaxpr", one) for one in parts):
+            found += _axes_of_factorisations(part) if hasattr(part, "eqns") else []
+    return found
+
+
+@pytest.mark.parametrize("n", [5, N])
+def test_no_batch_of_factorisations_waits_for_threads(n: int) -> None:
+    """In jaxlib 0.10 one waits for threads of a pool in which all may be waiting for others."""
+    cov = np.eye(n) + 0.3
+    grads = np.stack([np.eye(n), np.ones((n, n)), cov])
+    pull = functools.partial(attention_back.pull, LOOK, DIM, True)
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(pull)(cov, grads, jax.random.key(0), 2)
+    axes = _axes_of_factorisations(program.jaxpr)
+    assert len(axes) >= 2
+    assert set(axes) == {2}
