@@ -194,8 +194,9 @@ def test_a_step_that_is_looked_at_costs_no_pass():
 
     options = {"sizes": SIZES[:3], "seeds": 2, "steps": steps}
     networks, looks = 6, 1 + len(steps)
-    factory(Trial(base=BASE, size=replace(BASE, head_dim=16), seed=0, rate=0.01)).unread()
-    # The first seed of every size but the base's is asked whether its scales are read.
+    first = factory(Trial(base=BASE, size=replace(BASE, head_dim=16), seed=0, rate=0.01))
+    assert first.unread() == first.misplaced() == []
+    # The first seed of every size but the base's is asked what it reads, and where.
     probes = passes.count(False) * (len(SIZES[:3]) - 1)
     passes.clear()
     check(factory, **options)

@@ -131,3 +131,22 @@ def test_decay_alone_is_no_learning(axis):
         for name in ("learned_key_change", "update of mlp_in"):
             one, other = (found.exponent(name, 4).value for found in (check, plain))
             assert abs(one - other) < 0.1
+
+
+def test_what_is_read_elsewhere_than_its_role_says_is_named(monkeypatch):
+    """The norm of the MLP stands behind it, and its gain is called as before."""
+    assert toy(trial()).misplaced() == []
+
+    def behind(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.norm2(self.down(nn.functional.gelu(self.up(x))))
+
+    monkeypatch.setattr(Block, "forward", behind)
+    check = coordinate_check(toy, "layers", SIZES, base=BASE, rate=0.01, seeds=1, steps=(0, 1))
+    found = [one for one in check.findings if one.number == "misplaced"]
+    assert {one.parameter for one in found} == {"blocks.*.norm2.weight", "blocks.*.norm2.bias"}
+    assert found[0].sentence == (
+        "blocks.0.norm2.weight (and 3 more) is a block_norm_gain by its name, and is read in a "
+        "branch, behind its last map"
+    )
+    assert check.overall() is Verdict.refuted

@@ -210,5 +210,6 @@ class _Run:
             told["score_scale"] = made.score_scale()
             if trial.size != trial.base:
                 told["unread"] = [list(one) for one in made.unread()]
+                told["misplaced"] = [list(one) for one in made.misplaced()]
         values = made.record(self.steps, trial.size, self.apart, self.narrowest, self.examples)
         return {**told, "values": values}

@@ -195,6 +195,10 @@ class JaxModel(Record, Generic[Parameters, Batch]):
         """Nothing: what a function of parameters reads, its author has written."""
         return []
 
+    def misplaced(self) -> list[tuple[str, str, str]]:
+        """Nothing: a function of parameters has no modules."""
+        return []
+
     def train(self, steps: int, schedule: ScheduleName = "constant") -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
         return self.train_through((steps,), schedule)[0]

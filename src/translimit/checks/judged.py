@@ -102,10 +102,11 @@ def judged(found: Networks) -> tuple[Promised, Values, tuple[Finding, ...], tupl
 
 
 def _findings(found: Networks, rules: Sequence[Rules]) -> tuple[Finding, ...]:
-    """What the linter says of the numbers, and what was set and does nothing."""
+    """What the linter says of the numbers, what was set and does nothing, what is elsewhere."""
     unread = [
-        Finding(role, parameter, "unread", math.nan, math.nan, sentence)
-        for role, parameter, sentence in found.rows[-1][0].get("unread", ())
+        Finding(role, parameter, number, math.nan, math.nan, sentence)
+        for number in ("unread", "misplaced")
+        for role, parameter, sentence in found.rows[-1][0].get(number, ())
     ]
     numbers = [[ParameterNumbers.from_json(one) for one in row[0]["numbers"]] for row in found.rows]
     scales = [row[0]["score_scale"] for row in found.rows]

@@ -78,7 +78,8 @@ class Finding:
     Attributes:
         role: of the parameter.
         parameter: its name, with `*` for the number of the block.
-        number: `lr`, `eps`, `wd`, `init`, `score_scale`, or `unread` for what does nothing.
+        number: `lr`, `eps`, `wd`, `init`, `score_scale`, `unread` for what does nothing, or
+            `misplaced` for what is read elsewhere than its role says.
         found: its exponent along the axis.
         expected: the exponent that the rules have.
         sentence: for people.

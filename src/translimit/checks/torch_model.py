@@ -295,6 +295,22 @@ class TorchModel(Record, Generic[Batch]):
             )
         return said
 
+    def misplaced(self) -> list[tuple[str, str, str]]:
+        """What a forward pass reads elsewhere than its role says: role, parameter, sentence."""
+        from translimit.scaling.adapters import Match, contradictions, structure_of
+
+        batch = self.repeated if self.repeated is not None else self.batch(0)
+        structure = structure_of(self.model, lambda _: self._training.loss(batch))
+        found = {
+            name: Match(those[0], those, False, "")
+            for name, those in self.role_table.items()
+            if those
+        }
+        return [
+            (one.role.value, one.parameter, one.sentence)
+            for one in contradictions(structure, found)
+        ]
+
     def train(self, steps: int, schedule: ScheduleName = "constant") -> float:
         """Train on fresh batches and return the mean loss on the probe; NaN if it diverged."""
         return self.train_through((steps,), schedule)[0]

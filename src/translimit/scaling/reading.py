@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from translimit.core import ConfigError, Json, JsonObject, config, nearest
+from translimit.core import ArgumentError, ConfigError, Json, JsonObject, config, nearest
 from translimit.describe import Role, Size, public_model, read_stack
 from translimit.scaling.engine import Rules, rules
+from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.facts import ReadSize, absent_by_size, require_same_module, size_of
 
 #: What stands for sizes that neither of two texts tells.
@@ -69,6 +70,7 @@ def rules_for(
     *,
     tied: bool | None = None,
     allow: Collection[str] = (),
+    seen: Mapping[str, bool] | None = None,
     **options: Any,
 ) -> Rules:
     """The rules between two models that are told by text, files or configurations.
@@ -84,10 +86,13 @@ def rules_for(
             what neither tells does not matter: `layers=4` and `layers=24` are enough.
         tied: whether token embedding and readout are one tensor, where nothing tells.
         allow: facts in which base and target may differ: `vocabulary` where it is padded.
-        options: those of `rules`.
+        seen: the same facts as a forward pass of the target shows them,
+            `adapters.placed(model, names, example).facts`; for sizes alone, they count.
+        options: those of `rules`; they count before what is read or seen.
 
     Raises:
         ConfigError: a source that is not understood.
+        UnsupportedModuleError: a configuration that says other than what was seen.
         ShapeMismatchError: a target that differs from its base in what is never scaled.
 
     >>> small, large = "width=64,heads=4,layers=2", "width=256,heads=8,layers=8"
@@ -99,10 +104,23 @@ def rules_for(
     require_same_module(small, large, allow)
     facts = ("packed_qkv", "qk_norm", "branch_gain", "scaled_embedding", "normalised_gates")
     told: dict[str, Any] = {name: getattr(large, name) for name in facts}
+    told |= {"tied": large.tied}
+    given = options if tied is None else {**options, "tied": tied}
+    for name, value in (seen or {}).items():
+        if name not in told:
+            raise ArgumentError("seen", f"has the fact {name!r}", nearest(name, tuple(told)))
+        if large.fixed and told[name] is not value and name not in given:
+            raise UnsupportedModuleError(
+                name,
+                f"is {told[name]} by the configuration of the target and {value} by its forward "
+                "pass",
+                f"pass {name}={value} or {name}={told[name]} to say which counts",
+            )
+        told[name] = value
     if small.score_multiplier != 1:
         told["base_score_scale"] = small.score_multiplier * small.size.head_dim**-0.5
-    told |= {"style": "folded", **options}
-    return rules(small.size, large.size, tied=large.tied if tied is None else tied, **told)
+    told |= {"style": "folded", **given}
+    return rules(small.size, large.size, **told)
 
 
 def roles_without_parameters(source: Source) -> frozenset[Role]:

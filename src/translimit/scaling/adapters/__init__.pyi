@@ -1,5 +1,8 @@
 from . import optax as optax
 from . import torch as torch
+from .branches import Branch as Branch
+from .branches import Place as Place
+from .branches import Structure as Structure
 from .matching import attention_modules as attention_modules
 from .matching import matches as matches
 from .matching import roles as roles
@@ -8,9 +11,14 @@ from .names import bare_name as bare_name
 from .names import match_names as match_names
 from .overrides import overrides as overrides
 from .overrides import to_yaml as to_yaml
+from .placed import Contradiction as Contradiction
+from .placed import Placed as Placed
+from .placed import contradictions as contradictions
+from .placed import placed as placed
 from .probe import folded_parameters as folded_parameters
 from .probe import undone_factors as undone_factors
 from .probe import unread_scales as unread_scales
+from .structure import structure_of as structure_of
 from .tables import PLAIN as PLAIN
 from .tables import table_of as table_of
 from .tables import table_of_model as table_of_model

@@ -46,6 +46,27 @@ class Match:
         return len(self.parts) > 1
 
 
+def unnamed(table: NameTable, names: Iterable[str]) -> list[str]:
+    """The names for which a table has no pattern, in their order.
+
+    Args:
+        table: of the module.
+        names: of parameters.
+    """
+    return [name for name in names if not _hits(table, bare_name(name))]
+
+
+def _hits(table: NameTable, plain: str) -> dict[str, Role | tuple[Role, ...]]:
+    """The patterns of a name that count, with their roles."""
+    hits = {p: r for p, r in table.roles.items() if _compiled(p).search(plain)}
+    # What the user adds stands above what the family has.
+    hits = {p: r for p, r in hits.items() if p in table.strict} or hits
+    hits = {p: r for p, r in hits.items() if p.startswith("^")} or hits
+    if table.by_number and any(part.isdigit() for part in plain.split(".")):
+        hits = {p: r for p, r in hits.items() if p in table.strict or _in_block(r)}
+    return hits
+
+
 def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
     """Every name with what the table says about it.
 
@@ -58,12 +79,7 @@ def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
     unmatched, used, listed = [], set(), list(names)
     for name in listed:
         plain = bare_name(name)
-        hits = {p: r for p, r in table.roles.items() if _compiled(p).search(plain)}
-        # What the user adds stands above what the family has.
-        hits = {p: r for p, r in hits.items() if p in table.strict} or hits
-        hits = {p: r for p, r in hits.items() if p.startswith("^")} or hits
-        if table.by_number and any(part.isdigit() for part in plain.split(".")):
-            hits = {p: r for p, r in hits.items() if p in table.strict or _in_block(r)}
+        hits = _hits(table, plain)
         used |= hits.keys()
         if len(set(hits.values())) > 1:
             told = ", ".join(f"{p} -> {_text(r)}" for p, r in hits.items())

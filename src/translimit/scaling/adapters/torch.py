@@ -33,6 +33,7 @@ from translimit.scaling.adapters.names import Match, bare_name
 from translimit.scaling.adapters.optimizers import require_class as require_class
 from translimit.scaling.adapters.optimizers import require_clip, require_numbers, require_torch
 from translimit.scaling.adapters.optimizers import require_ratios as require_ratios
+from translimit.scaling.adapters.placed import placed, sentences_of
 from translimit.scaling.adapters.probe import Example, require_read, unseen
 from translimit.scaling.adapters.publish import bake_scores as bake_scores
 from translimit.scaling.adapters.report import (
@@ -95,7 +96,9 @@ def apply(
         report: of a first application, or its file: weights stay as they are, scales are set
             and groups built as then.
         example: an input of the module (a tensor, a tuple, arguments by name, or a function that
-            runs it): the module is then run on it to see that it reads what was set.
+            runs it): the module is then run on it to see that it reads what was set, and where it
+            reads every parameter. Names that contradict this are refused, a parameter without a
+            name takes the role of its place (`adapters.placed`).
         scores_set: the constructor has set the score scale, c_0 m_N^{-alpha_A}, where no attribute
             of attention tells it.
         force: apply although it was done before.
@@ -105,7 +108,7 @@ def apply(
 
     Raises:
         UnmatchedParameterError: parameters without a role.
-        AmbiguousRuleError: parameters with two.
+        AmbiguousRuleError: parameters with two, by names or, with an example, by name and place.
         UnsupportedModuleError: post-LN; a style that needs multipliers; tied embeddings without
             the fold; a packed projection that needs several rates; no settable score scale; a
             gain stored as 1 + w without a word of it; with an example, a score scale that is not
@@ -129,8 +132,13 @@ def apply(
     if optimizer is not None:
         require_class(optimizer, rules)
 
-    table, found = table_of(model, names), matches(model, names)
-    parameters = dict(model.named_parameters())
+    table, parameters = table_of(model, names), dict(model.named_parameters())
+    if example is None:
+        found, seen = matches(model, names), []
+    else:
+        both = placed(model, names, example)
+        found = both.found
+        seen = sentences_of(both, table)
     require_fit(model, found, parameters, rules)
     scales = {} if scores_set else scales_of(model, table, found, rules)
     if report is None:
@@ -177,6 +185,7 @@ def apply(
             *unseen(rules, table, scales, example is None, scores_set),
             *_remarks(parameters),
             *_unscaled(found),
+            *seen,
         ],
         "scales": {
             bare_name(name): {
