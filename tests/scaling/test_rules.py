@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from translimit.core import NoSuchLimitError
-from translimit.describe import WITHOUT_RULE
+from translimit.describe import BESIDE_BLOCKS, WITHOUT_RULE
 from translimit.scaling import OPTIMIZERS, STYLES, Axis, Role, Rules, Size, Update, rules
 
 #: Roles for which there is a rule.
@@ -124,7 +124,7 @@ def test_the_rows_cover_every_role_with_a_rule_once():
     assert sorted(role for row in ROWS for role in row) == sorted(set(Role) - WITHOUT_RULE)
 
 
-@pytest.mark.parametrize("role", sorted(WITHOUT_RULE - {Role.UNSCALED}))
+@pytest.mark.parametrize("role", sorted(WITHOUT_RULE - BESIDE_BLOCKS - {Role.UNSCALED}))
 def test_roles_without_a_verified_rule_are_refused(role):
     made = rules(BASE, TARGET, optimizer="adamw", style="folded")
     with pytest.raises(NoSuchLimitError, match=r"no scaling rule of a|the sizes have no"):
@@ -440,6 +440,7 @@ def test_axes():
         Axis.QUERY_RANK: 1,  # what a size without latents lacks
         Axis.KV_RANK: 1,
         Axis.KEYS_AND_VALUES: 48,
+        Axis.HEADS: 6,
     }
     latents = Size(
         head_dim=6, heads=4, layers=1, dim=40, kv_rank=5, query_rank=7, rope_dim=2, value_dim=3

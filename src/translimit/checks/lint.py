@@ -213,7 +213,7 @@ def _finding(
         return None
     measured = np.array([np.mean(np.log(row)) for row in values])
     got, expected = _slope(along, measured), _slope(along, np.log(wanted))
-    drawn = number == "init" and not role.is_gain
+    drawn = number == "init" and not (role.is_gain or role.is_factor)
     noise = 4.5 / math.sqrt(2 * min(sum(one.entries for one in column) for column in columns))
     tolerance = TOLERANCE[number] + (noise if drawn else 0.0)
     if abs(got - expected) <= tolerance:

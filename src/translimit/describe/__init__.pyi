@@ -50,6 +50,7 @@ from .parameter_names import norm_names as norm_names
 from .parameterization import Parameterization as Parameterization
 from .parameterization import RoleRule as RoleRule
 from .parameterization import standard_parameterization as standard_parameterization
+from .roles import BESIDE_BLOCKS as BESIDE_BLOCKS
 from .roles import WITHOUT_RULE as WITHOUT_RULE
 from .roles import Axis as Axis
 from .roles import Role as Role

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from translimit.core import NOT_NEGATIVE, POSITIVE, ArgumentError, nearest, require_real
-from translimit.describe.roles import Role, unknown_role
+from translimit.describe.roles import BESIDE_BLOCKS, Role, unknown_role
 from translimit.describe.size import Size
 
 
@@ -203,7 +203,7 @@ def standard_parameterization(
         roles={
             role: RoleRule(1.0, start(role), 1.0, 1.0, 1.0)
             for role in Role
-            if role is not Role.UNSCALED and not role.is_of_latent
+            if role is not Role.UNSCALED and role not in BESIDE_BLOCKS and not role.is_of_latent
         },
         score_scale=size.head_dim**-0.5,
     )

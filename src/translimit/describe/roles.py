@@ -28,6 +28,7 @@ class Axis(enum.Enum):
     QUERY_RANK = "query_rank"
     KV_RANK = "kv_rank"
     KEYS_AND_VALUES = "keys_and_values"
+    HEADS = "heads"
 
     def length(self, size: Size) -> float:
         """Entries at given sizes; 1 for an axis that is never scaled."""
@@ -50,6 +51,8 @@ class Axis(enum.Enum):
                 return float(size.query_rank or 1)
             case Axis.KV_RANK:
                 return float(size.kv_rank or 1)
+            case Axis.HEADS:
+                return float(size.heads)
             case Axis.KEYS_AND_VALUES:
                 return float(size.heads * (size.head_dim - (size.rope_dim or 0) + size.values))
 
@@ -61,6 +64,7 @@ class _Facts:
     in_block: bool = False
     moves_scores: bool = False
     routed: bool = False
+    on_stream: bool = False
 
 
 class Role(enum.StrEnum):
@@ -80,8 +84,16 @@ class Role(enum.StrEnum):
 
     Of latents (multi-head latent attention) there are the map down from the stream, the gain of the
     norm between and the map up, `QUERY_DOWN`, `QUERY_LATENT_GAIN`, `QUERY_UP`, and the same of keys
-    and values, which have one latent. `UNSCALED` is whatever no other role is for, as factors of
-    the stream, gates of heads and embeddings of values: it keeps the numbers of the base.
+    and values, which have one latent.
+
+    Beside the tables of a plain block there are numbers that multiply whole vectors, and what
+    enters at the values: a `STREAM_FACTOR` multiplies the stream in every block, a `SKIP_FACTOR` an
+    earlier stream that is added to it, a `BLOCK_FACTOR` anything inside of a branch, as what it
+    adds or its values. A `HEAD_GATE` is a matrix that reads the stream and gives a number for every
+    head, a `NARROW_HEAD_GATE` one that reads a fixed number of entries. A `VALUE_EMBEDDING` is a
+    table of a block, by token, that is added to its values.
+
+    `UNSCALED` is whatever no other role is for: it keeps the numbers of the base.
     """
 
     TOKEN_EMBEDDING = "token_embedding"
@@ -133,6 +145,12 @@ class Role(enum.StrEnum):
     KEY_VALUE_DOWN = "key_value_down"
     KEY_VALUE_LATENT_GAIN = "key_value_latent_gain"
     KEY_VALUE_UP = "key_value_up"
+    STREAM_FACTOR = "stream_factor"
+    SKIP_FACTOR = "skip_factor"
+    BLOCK_FACTOR = "block_factor"
+    HEAD_GATE = "head_gate"
+    NARROW_HEAD_GATE = "narrow_head_gate"
+    VALUE_EMBEDDING = "value_embedding"
     UNSCALED = "unscaled"
 
     @property
@@ -161,14 +179,24 @@ class Role(enum.StrEnum):
         return _FACTS[self].routed
 
     @property
+    def is_on_stream(self) -> bool:
+        """Whether each of the L blocks multiplies the stream itself by it, and not a branch."""
+        return _FACTS[self].on_stream
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether it is a number that multiplies a whole vector; no matrix, and no gain."""
+        return self.value.endswith("_factor")
+
+    @property
     def is_of_latent(self) -> bool:
         """Whether it is a map or gain of a latent, which only sizes with ranks have."""
         return self in _OF_LATENTS
 
     @property
     def is_hidden_matrix(self) -> bool:
-        """Whether both of its axes grow; this is what Muon orthogonalises."""
-        return Axis.FIXED not in (self.fan_in, self.fan_out)
+        """Whether both of its axes grow; this is what Muon orthogonalises, gates of heads aside."""
+        return Axis.FIXED not in (self.fan_in, self.fan_out) and self is not Role.HEAD_GATE
 
     @property
     def ends_branch(self) -> bool:
@@ -256,24 +284,42 @@ _FACTS: dict[Role, _Facts] = {
     Role.KEY_VALUE_DOWN: _Facts(Axis.STREAM, Axis.KV_RANK, in_block=True),
     Role.KEY_VALUE_LATENT_GAIN: _Facts(Axis.FIXED, Axis.KV_RANK, in_block=True),
     Role.KEY_VALUE_UP: _Facts(Axis.KV_RANK, Axis.KEYS_AND_VALUES, in_block=True),
+    Role.STREAM_FACTOR: _Facts(Axis.FIXED, Axis.FIXED, in_block=True, on_stream=True),
+    Role.SKIP_FACTOR: _Facts(Axis.FIXED, Axis.FIXED, in_block=True, on_stream=True),
+    Role.BLOCK_FACTOR: _Facts(Axis.FIXED, Axis.FIXED, in_block=True),
+    Role.HEAD_GATE: _Facts(Axis.STREAM, Axis.HEADS, in_block=True),
+    Role.NARROW_HEAD_GATE: _Facts(Axis.FIXED, Axis.HEADS, in_block=True),
+    Role.VALUE_EMBEDDING: _Facts(Axis.FIXED, Axis.KEYS, in_block=True),
     Role.UNSCALED: _Facts(Axis.FIXED, Axis.FIXED),
 }
 
-
-#: Roles for which no rule of scaling was derived and verified, and those of latents, which have one
-#: at sizes with ranks alone: rules refuse them by name, but for `UNSCALED`, with which a user says
-#: that the numbers of the base are to stay.
-WITHOUT_RULE: frozenset[Role] = _OF_LATENTS | frozenset(
+#: Roles that have a rule, and that the tables of plain blocks do not list.
+BESIDE_BLOCKS: frozenset[Role] = frozenset(
     {
-        Role.SCORE_GAIN,
-        Role.EMBEDDING_NORM_GAIN,
-        Role.EMBEDDING_NORM_BIAS,
-        Role.READOUT_DENSE,
-        Role.READOUT_DENSE_BIAS,
-        Role.EMBEDDING_MATRIX,
-        Role.EMBEDDING_MATRIX_BIAS,
-        Role.UNSCALED,
+        *(Role.STREAM_FACTOR, Role.SKIP_FACTOR, Role.BLOCK_FACTOR),
+        *(Role.HEAD_GATE, Role.NARROW_HEAD_GATE, Role.VALUE_EMBEDDING),
     }
+)
+
+
+#: Roles that no table lists: those for which no rule of scaling was derived and verified, which
+#: rules refuse by name; those of latents, which have one at sizes with ranks alone; those of
+#: `BESIDE_BLOCKS`; and `UNSCALED`, with which a user says that the numbers of the base are to stay.
+WITHOUT_RULE: frozenset[Role] = (
+    BESIDE_BLOCKS
+    | _OF_LATENTS
+    | frozenset(
+        {
+            Role.SCORE_GAIN,
+            Role.EMBEDDING_NORM_GAIN,
+            Role.EMBEDDING_NORM_BIAS,
+            Role.READOUT_DENSE,
+            Role.READOUT_DENSE_BIAS,
+            Role.EMBEDDING_MATRIX,
+            Role.EMBEDDING_MATRIX_BIAS,
+            Role.UNSCALED,
+        }
+    )
 )
 
 

@@ -26,6 +26,11 @@ learned, coherently, and need no factor. A map down to a latent reads its gradie
 map up: under SGD its rate takes (m_d m_r)^{1/2} for n_out as well, its epsilon was measured to take
 m_r (`translimit.scaling.low_rank`).
 
+A number that multiplies a whole vector sums its gradient over all entries: n_out is 1. Those of a
+branch have the gradient m_L^{-alpha_L}. Those of the stream itself have no factor of a branch in
+their gradient, which is 1, and L of them act on one stream: D = 1 / m_L. A factor of an earlier
+stream starts at 1 / m_L times that of the base too, for L of them add up.
+
 D is 1 / n_in because an update is coherent with the activations that made it, and so sums over
 them; weights at random sum incoherently, and start at n_in^{-1/2}. The readout starts at 1 / n_in,
 to vanish beside what it learns. These are the rules of modules without multipliers, but for that
@@ -64,9 +69,11 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
     back = n_out
     if role.fan_out is Axis.HIDDEN:
         back = (question.m_d * n_out) ** 0.5
-    elif role in (Role.VALUE, Role.VALUE_BIAS):
+    elif role in (Role.VALUE, Role.VALUE_BIAS, Role.VALUE_EMBEDDING):
         back = n_out * (question.m_d / question.ratio(Axis.VALUES)) ** 0.5
     gradient = share * m_L**-question.alpha_L / (q * back)
+    if role.is_on_stream:  # L of them multiply one stream, and no factor of a branch is between
+        movement, gradient = 1 / m_L, 1.0
     update = update_of(question, role)
     match update:
         case Update.GRADIENT if role in (Role.QUERY_DOWN, Role.KEY_VALUE_DOWN):
@@ -80,6 +87,8 @@ def plain_rule(question: Question, role: Role) -> RoleRule:
         case _:
             assert_never(update)
     init = 1 / n_in if role is Role.READOUT else n_in**-0.5
+    if role is Role.SKIP_FACTOR:  # L of them add to one stream at the start as well
+        init = 1 / m_L
     return RoleRule(1.0, init, lr, gradient if update is Update.ADAM else None)
 
 

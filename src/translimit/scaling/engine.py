@@ -14,6 +14,7 @@ from functools import cached_property
 
 from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, brief, config
 from translimit.describe import (
+    BESIDE_BLOCKS,
     OPTIMIZERS,
     OptimizerKind,
     OptimizerName,
@@ -42,6 +43,8 @@ from translimit.scaling.styles import global_lr, score_scale, styled_rule
 #: Of the JSON form; a change of any rule is a new version.
 SCHEMA = 3
 KIND = "translimit.scaling.rules"
+_LATENT_SIZES = "pass kv_rank and query_rank to Size"
+_UNSCALED = "name its parameters 'unscaled', which keeps the numbers of the base"
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,6 @@ class Rules:
         """The multiplier of the readout weight over that of the base: `mult` of its role."""
         return self.role(Role.READOUT).mult
 
-    # The roles.
-
     def update(self, role: Role) -> Update:
         """How the optimiser's step on a role depends on the gradient."""
         return update_of(self.question, role)
@@ -112,15 +113,14 @@ class Rules:
             raise unknown_role(role) from None
         if known is Role.UNSCALED:
             return base_rule(self.question)
+        if known in BESIDE_BLOCKS:
+            return styled_rule(self.question, known)
         if known in self.question.without_rule:
             name, of = known.value.replace("_", " "), known.is_of_latent
-            raise NoSuchLimitError(
-                "role",
-                f"the sizes have no {name}" if of else f"no scaling rule of a {name} was verified",
-                "pass kv_rank and query_rank to Size"
-                if of
-                else "name its parameters 'unscaled', which keeps the numbers of the base",
+            said = (
+                f"the sizes have no {name}" if of else f"no scaling rule of a {name} was verified"
             )
+            raise NoSuchLimitError("role", said, _LATENT_SIZES if of else _UNSCALED)
         return self._roles[known]
 
     def table(self) -> dict[str, dict[str, float | None]]:

@@ -58,7 +58,7 @@ def numbers_of(
     rule, update = rules.role(role), rules.update(role)
     beside = rules.question.kind.of(role) is not rules.question.kind
     rate = adam_lr if beside and adam_lr is not None else lr
-    vector = role.is_gain or role.is_bias or role is Role.UNSCALED
+    vector = role.is_gain or role.is_bias or role.is_factor or role is Role.UNSCALED
     decays = rule.wd is not None and (decay_vectors or not vector)
     made: AppliedNumbers = {
         "lr": rate * rule.lr,

@@ -148,7 +148,7 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
     role = match.role
     if role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN, Role.QK_GAIN, Role.SHAPED_GAIN):
         return None
-    if role is Role.UNSCALED:
+    if role is Role.UNSCALED or role.is_factor:
         return None
     if role is Role.ROUTER and size.experts is not None:
         return (None, size.width)
@@ -159,6 +159,10 @@ def _shape(match: Match, size: Size) -> tuple[int | None, ...] | None:
         return None if role.fan_out is Axis.FIXED else (n_out,)
     if role in (Role.TOKEN_EMBEDDING, Role.POSITION_EMBEDDING):
         return (None, size.width)
+    if role is Role.VALUE_EMBEDDING:
+        return (None, n_out)
+    if role is Role.NARROW_HEAD_GATE:
+        return (None, n_out) if match.transposed else (n_out, None)
     if role is Role.PATCH_EMBEDDING:
         return (size.width, None)
     shape = (None if role.fan_out is Axis.FIXED else n_out, round(role.fan_in.length(size)))

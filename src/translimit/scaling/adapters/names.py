@@ -102,8 +102,8 @@ def match_names(table: NameTable, names: Iterable[str]) -> dict[str, Match]:
             f"parameters: {_some(unmatched)}",
             "pass names={pattern: role} for them, for example "
             f"{{{_pattern_for(unmatched[0])!r}: {_guess(unmatched[0])!r}}}, with the role that it "
-            "has; 'unscaled' keeps the numbers of the base for what no role is for (factors of the "
-            f"stream, gates of heads, embeddings of values){table.remark}",
+            "has; there are roles for factors, gates of heads and embeddings of values, and "
+            f"'unscaled' keeps the numbers of the base for what no role is for{table.remark}",
         )
     if idle := sorted(table.strict - used):
         raise UnmatchedParameterError(
@@ -158,7 +158,12 @@ def _pattern_for(name: str) -> str:
 
 #: Parts of names, and the role that a parameter with one probably has.
 _GUESSES = {
-    r"lambdas|scalar|skip_weight|\bve\b|ve_gate|value_emb|smear|attn_gate": Role.UNSCALED,
+    r"x0_lambdas?|skip_weight": Role.SKIP_FACTOR,
+    r"sa_lambdas?|value_lambdas?|v_lambdas?": Role.BLOCK_FACTOR,
+    r"resid_lambdas?|lambdas": Role.STREAM_FACTOR,
+    r"attn_gate": Role.NARROW_HEAD_GATE,
+    r"\bve\b|value_emb": Role.VALUE_EMBEDDING,
+    r"scalar|ve_gate|smear": Role.UNSCALED,
     r"router|\.gate\.wg|mlp\.gate\.": Role.ROUTER,
     r"experts?\..*(down|w2|out)": Role.EXPERT_OUT,
     r"experts?\.": Role.EXPERT_IN,

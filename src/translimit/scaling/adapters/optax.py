@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from translimit.core import ArgumentError, ArgumentTypeError, Floats, nearest
 from translimit.describe import (
+    BESIDE_BLOCKS,
     Hyperparameters,
     NameTable,
     Role,
@@ -113,7 +114,9 @@ def transform(
 
     def of(role: Role) -> optax.GradientTransformation:
         rule, part = rules.role(role), kind.of(role)
-        decays = rule.wd is not None and (decay_vectors or not (role.is_gain or role.is_bias))
+        decays = rule.wd is not None and (
+            decay_vectors or not (role.is_gain or role.is_bias or role.is_factor)
+        )
         decay = weight_decay * (rule.wd or 0.0) if decays else 0.0
         epsilon = None if rule.eps is None else eps * rule.eps
         if make is not None:
@@ -142,7 +145,8 @@ def transform(
 
     # A tree of equinox may be callable itself; a function is a leaf.
     if callable(labels) and jax.tree_util.all_leaves([labels]):
-        verified = [role for role in Role if role not in rules.question.without_rule]
+        without = rules.question.without_rule - BESIDE_BLOCKS
+        verified = [role for role in Role if role not in without]
         return optax.partition({role.value: of(role) for role in verified}, labels)
     used = {str(label) for label in jax.tree_util.tree_leaves(labels)}
     if unknown := sorted(used - {role.value for role in Role}):

@@ -129,7 +129,10 @@ def overrides(
     given = set(_UP) - rules.question.without_rule
     rows: list[dict[str, Json]] = []
     for patterns, roles in table.items():
-        rule, vector = rules.role(roles[0]), roles[0].is_gain or roles[0].is_bias
+        rule, vector = (
+            rules.role(roles[0]),
+            roles[0].is_gain or roles[0].is_bias or roles[0].is_factor,
+        )
         beside = kind.of(roles[0]) is not kind and adam_lr is not None
         rate = adam_lr if beside and adam_lr is not None else lr
         least = min_lr * rate / lr if lr else min_lr

@@ -265,7 +265,7 @@ def require_stored_gains(
 
 
 #: Roles that need no word in a table of standard deviations: their start is constant.
-_CONSTANT = tuple(role for role in Role if role.is_bias or role.is_gain)
+_CONSTANT = tuple(role for role in Role if role.is_bias or role.is_gain or role.is_factor)
 
 
 def _told(start: Start) -> dict[Role, float] | None:

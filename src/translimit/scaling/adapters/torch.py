@@ -295,7 +295,7 @@ def _scale(
     with torch.no_grad():
         for name, tensor in parameters.items():
             role = found[name].role
-            if generator is not None and not (role.is_gain or role.is_bias):
+            if generator is not None and not (role.is_gain or role.is_bias or role.is_factor):
                 noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
                 std = tensor.double().pow(2).mean().sqrt().item()
                 tensor.copy_((std * noise).to(tensor))
