@@ -44,7 +44,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from translimit.describe import Axis, Role, RoleRule, Size, Update, WeightDecay
-from translimit.scaling.question import Question
+from translimit.scaling.question import MuonAdjust, Question
 
 
 def update_of(question: Question, role: Role) -> Update:
@@ -99,12 +99,27 @@ def _orthogonal(question: Question, role: Role) -> float:
         n_in, n_out = role.fan_in.length(size), role.fan_out.length(size)
         if question.muon_heads == "separate" and role in (Role.QUERY, Role.KEY, Role.VALUE):
             n_out = float(size.head_dim)
-        built_in = {
-            "none": 1.0,
-            "original": max(1.0, n_out / n_in) ** 0.5,
-            "match_rms_adamw": max(n_in, n_out) ** 0.5,
-            "unit_rms_norm": (n_out / n_in) ** 0.5,
-        }
-        return (n_in * n_out) ** 0.5 / built_in[question.muon_adjust]
+        return (n_in * n_out) ** 0.5 / shape_factor(question.muon_adjust, n_in, n_out)
 
     return factor(question.target) / factor(question.base)
+
+
+def shape_factor(adjust: MuonAdjust, n_in: float, n_out: float) -> float:
+    """What an implementation of Muon multiplies the update of a matrix by, but for constants.
+
+    Args:
+        adjust: its name.
+        n_in: entries that the matrix reads.
+        n_out: entries that it writes.
+    """
+    match adjust:
+        case "none":
+            return 1.0
+        case "original":
+            return max(1.0, n_out / n_in) ** 0.5
+        case "match_rms_adamw":
+            return max(n_in, n_out) ** 0.5
+        case "unit_rms_norm":
+            return (n_out / n_in) ** 0.5
+        case _:
+            assert_never(adjust)

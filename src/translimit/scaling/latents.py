@@ -3,7 +3,8 @@
 The rows are those of `translimit.scaling.low_rank`. One latent makes keys and values, whose rates
 part at alpha_A < 1. Keys that turn are read from the stream by rows of the map down (DeepSeek): the
 row of a key with a fixed number of entries, whose start and rate under Adam are those of the map
-down and whose epsilon is so at a fixed rank.
+down and whose epsilon is so at a fixed rank. Muon moves all rows of the map down together, in one
+update of one size.
 
 Reference: DeepSeek-V2, arXiv 2405.04434; documentation, "Scaling rules".
 """
@@ -70,7 +71,7 @@ def require_latents(question: Asked) -> None:
 
     Raises:
         ShapeMismatchError: a latent in one of base and target, or rotary entries that change.
-        UnsupportedModuleError: Muon; a style with multipliers; folded scores behind a latent; keys
+        UnsupportedModuleError: a style with multipliers; folded scores behind a latent; keys
             and values, or the rows of the map down, that need two rates.
     """
     base, target = question.base, question.target
@@ -93,13 +94,6 @@ def require_latents(question: Asked) -> None:
             "fold_scores",
             "queries behind a latent have no matrix of their own to fold a scale into",
             "set the scale of the module",
-        )
-    if question.kind.update is Update.ORTHOGONAL:
-        raise UnsupportedModuleError(
-            "optimizer",
-            f"{question.kind.name!r} has derived rows of latents only, and at a fixed rank AdamW "
-            "runs in its place",
-            "use adamw, or make the groups of latents by hand with `latent_rules`",
         )
     if question.m_N ** (question.alpha_A - 1) != 1:
         raise UnsupportedModuleError(

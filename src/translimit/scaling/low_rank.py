@@ -10,9 +10,10 @@ q = m_N^{alpha_A - 1} for what makes queries and 1 else, the two counts of
 | up U | m_r^{-1/2} | q m_L^{alpha_L - 1} / m_r, m_L^{-alpha_L} / (q m_n) | q^2 (m_n / m_r) m_L^{2 alpha_L - 1} |
 | gain between | 1 | q m_L^{alpha_L - 1}, m_L^{-alpha_L} / (q m_r) | q^2 m_r m_L^{2 alpha_L - 1} |
 
-and Muon the rates q m_L^{alpha_L - 1} (m_r / m_d)^{1/2} and q m_L^{alpha_L - 1} (m_n / m_r)^{1/2}. The
-gradient of D returns through a random U: under SGD its rate takes the root. At a fixed rank both
-matrices have one growing axis, and run AdamW beside Muon.
+and Muon the rates q m_L^{alpha_L - 1} (m_r / m_d)^{1/2} and q m_L^{alpha_L - 1} (m_n / m_r)^{1/2}: an
+update of spectral norm eta changes |y| by eta |x| where its rows span x, which takes tokens of fewer
+directions than the rank. At a fixed rank the same holds. The gradient of D returns through a random
+U: under SGD its rate takes the root.
 
 **LoRA**: dW = (a / r) B A with A (r x n) drawn and B (m x r) at zero. Under Adam every entry moves by
 its rate, and r of them add up: a / r keeps the change of the output at rates that do not depend on r.
@@ -29,7 +30,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from translimit.core import ArgumentError, nearest
-from translimit.describe import OptimizerKind, OptimizerName, RoleRule, Update, optimizer_kind
+from translimit.describe import (
+    Axis,
+    OptimizerKind,
+    OptimizerName,
+    RoleRule,
+    Update,
+    optimizer_kind,
+)
+from translimit.scaling.counts import shape_factor
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.moves import moved
@@ -114,32 +123,42 @@ def latent_rules(rules: Rules, rank: tuple[int, int], part: LatentPart = "query"
     grows = question.m_N * (
         target.heads / base.heads if part == "query" else target.groups / base.groups
     )
-    fixed = rank[0] == rank[1]
     kind = question.kind
-    if kind.update is Update.ORTHOGONAL and fixed and kind.beside is not None:
-        kind = optimizer_kind(kind.beside)
+    read, made_of = Axis.STREAM, Axis.QUERIES if part == "query" else Axis.KEYS_AND_VALUES
 
-    def made(n_in: float, n_out: float, returns: float, matrix: bool = True) -> RoleRule:
+    def shaped(down: bool) -> float:
+        """What Muon's implementation multiplies the update by, target over base."""
+        told = []
+        for size, r in ((base, rank[0]), (target, rank[1])):
+            ends = (read.length(size), float(r)) if down else (float(r), made_of.length(size))
+            told.append(shape_factor(question.muon_adjust, *ends))
+        return told[1] / told[0]
+
+    def made(
+        n_in: float, n_out: float, returns: float, matrix: bool = True, built_in: float = 1.0
+    ) -> RoleRule:
         movement, gradient = q * depth / n_in, back / (q * n_out)
         beside = kind if matrix or kind.beside is None else optimizer_kind(kind.beside)
         update = beside.update
         lr = {
             Update.GRADIENT: movement * q * returns / back,
-            Update.ORTHOGONAL: movement * (n_in * n_out) ** 0.5,
+            Update.ORTHOGONAL: movement * (n_in * n_out) ** 0.5 / built_in,
         }.get(update, movement)
         eps = gradient if update is Update.ADAM else None
         return RoleRule(1.0, n_in**-0.5 if matrix else 1.0, lr, eps, 1 / lr)
 
-    said = ["rows of latents along the rank were measured under Adam and SGD, Muon's are derived"]
+    said = [
+        "rows of latents were measured along the rank; under Muon also along the width, at a rank"
+    ]
     if part == "key_value":
         said.append(
             "rotary key rows that share the tensor of this down map skip the norm: give them the "
             "row of a key (derived)"
         )
     return LatentRules(
-        down=made(m_d, m_r, (m_d * m_r) ** 0.5),
+        down=made(m_d, m_r, (m_d * m_r) ** 0.5, built_in=shaped(True)),
         gain=made(1.0, m_r, m_r, matrix=False),
-        up=made(m_r, grows, grows),
+        up=made(m_r, grows, grows, built_in=shaped(False)),
         warnings=tuple(said),
     )
 

@@ -283,8 +283,8 @@ class Question(Record):
             said.append("the rows of experts under Muon are derived, not measured")
         if base.kv_rank is not None:
             said.append(
-                "rows of latents along the rank were measured under Adam; the rotary rows of keys "
-                "in the tensor of the map down skip the norm and take its row (derived)"
+                "rows of latents were measured along the rank, in one branch; the rotary rows of "
+                "keys in the tensor of the map down skip the norm and take its row (derived)"
             )
         if self.clipping and self.style != "canonical":
             said.append(
