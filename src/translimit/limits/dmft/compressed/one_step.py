@@ -126,7 +126,7 @@ def _by_layers(
 
 def kernel(
     shape: Shape, numbers: Numbers, state: State, t: Int[AnyArray, ""], key: Key
-) -> Float[Array, "rows rows"]:
+) -> Float[AnyArray, "rows rows"]:
     """The tangent kernel of an evaluation alone; what only the update needs is not compiled."""
     if shape.layers > 1:
         return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
@@ -134,7 +134,7 @@ def kernel(
 
 
 @partial(jax.jit, static_argnames="shape")
-def _kernel(shape: Shape, numbers: Numbers, state: State, t: Array, key: Key) -> Array:
+def _kernel(shape: Shape, numbers: Numbers, state: State, t: Array, key: Key) -> AnyArray:
     return _by_layers(shape, numbers, state, t, key, 1, None)[1].ntk
 
 
