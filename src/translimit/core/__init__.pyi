@@ -66,6 +66,7 @@ from .foreign import TorchOptimizer as TorchOptimizer
 from .foreign import TorchTensor as TorchTensor
 from .foreign import TorchTensors as TorchTensors
 from .keys import named_key as named_key
+from .keys import stack_keys as stack_keys
 from .memory import fits as fits
 from .memory import require_free as require_free
 from .memory import require_kept as require_kept

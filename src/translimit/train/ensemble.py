@@ -32,6 +32,7 @@ from translimit.core import (
     load_checkpoint,
     named_key,
     save_checkpoint,
+    stack_keys,
     to_numpy,
 )
 from translimit.data import AbstractSource
@@ -177,7 +178,7 @@ class _Run:
             raise ArgumentError(
                 "folder", "processes on several hosts share no checkpoint", "leave it out"
             )
-        keys = jnp.stack([named_key(key, "start") for key in self.keys])
+        keys = stack_keys([named_key(key, "start") for key in self.keys])
         start, state = begin(keys, self.plan, self.model, self.dtype)
         begun = start if training.centred else None
         losses = np.full((seeds, rates, training.steps), np.nan, self.dtype)

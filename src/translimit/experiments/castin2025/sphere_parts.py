@@ -169,13 +169,12 @@ def predicted_clusters(beta: float) -> float:
 def compute_clouds(config: Config, at: tuple[str, float], keys: ex.Keys) -> Clouds:
     """Clouds on the circle or the sphere, in float64; some run twice."""
     import jax
-    import jax.numpy as jnp
 
     (space, beta), count = at, config.clouds
     dim = DIMS[space]
     # The starts depend on the dimension alone: the same for every beta.
     starts = keys.shared("starts", dim)
-    clouds = jnp.stack([core.named_key(starts, i) for i in [*range(count), *range(CHECKED)]])
+    clouds = core.stack_keys([core.named_key(starts, i) for i in [*range(count), *range(CHECKED)]])
     rtols = np.array([RTOL] * count + [FINE_RTOL] * CHECKED)
     delta = observe.cluster_angle(beta)
     counts, energies, pictures, drifts = [], [], [], []

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from translimit import observe
-from translimit.core import ArgumentError, Key, in_float64, named_key, require_count
+from translimit.core import ArgumentError, Key, in_float64, named_key, require_count, stack_keys
 from translimit.describe import Attention, FeedForward, Layer, Norm, Normalisation
 from translimit.limits.signal.heads import capped, log_weights, prepared, score_products, visible
 from translimit.limits.signal.kernels import kernels
@@ -112,7 +112,7 @@ def redrawn_prediction(
         found[name][:, 0] = of_entry[name]
     root = named_key(key, "redrawn")
     for place, layer in enumerate(layers):
-        keys = jnp.stack([named_key(root, place, batch) for batch in range(batches)])
+        keys = stack_keys([named_key(root, place, batch) for batch in range(batches)])
         run = partial(_batches, layer.blocks, layer.causal, dim, pairs)
         gram, means, told = in_float64(run, dict(layer.squares), gram, means, keys)
         for name, row in told.items():
