@@ -126,12 +126,10 @@ def small_populations(problem: TrainingDynamics, steps: int) -> Method:
     """The method of the robust rule: exact where that is possible, else four small populations."""
     if LinearAlgebra in problem.methods:
         return LinearAlgebra()
-    a = problem.architecture
-    N = 1 if math.isinf(a.head_dim) else int(a.head_dim)
-    history = problem.fields * steps
+    heads, neurons = CausalSampling().least_counts(problem.architecture, problem.fields, steps)
     return CausalSampling(
-        heads=max(SMALL, 4 * history // N + history // 2 + 1),
-        neurons=max(SMALL, 2 * history + history // 2 + 1),
+        heads=max(SMALL, heads),
+        neurons=max(SMALL, neurons),
         populations=4,
         heads_kept=1,
     )

@@ -28,8 +28,8 @@ from translimit.limits.dmft.strides import require_strides
 #: Least tolerance of populations in float32.
 LEAST_TOL = 1e-9
 #: Coordinates for each direction of the largest rank: a basis holds at most 6.3 times as many with
-#: heads (few steps; 4.0 times after many), 2.8 times with neurons, and twice as many are needed.
-_OF_HEADS, _OF_NEURONS = 13, 6
+#: heads (few steps; 4.0 times after many), 3.5 times with neurons, and twice as many are needed.
+_OF_HEADS, _OF_NEURONS = 13, 8
 
 
 def _as_text(folder: str | Path | None) -> str | None:
@@ -146,11 +146,15 @@ class CausalSampling(AbstractMethod):
 
     def counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
         """Heads and neurons that are used."""
+        heads, neurons = self.least_counts(architecture, fields, steps)
+        return self.heads or max(1000, heads), self.neurons or max(4000, neurons)
+
+    def least_counts(self, architecture: Architecture, fields: int, steps: int) -> tuple[int, int]:
+        """Heads and neurons that hold the directions that are expected."""
         N = 1 if math.isinf(architecture.head_dim) else int(architecture.head_dim)
         rank = expected_rank(fields, steps, self.tol)
         shared = (architecture.queries_per_key + 1) / 2
-        heads = self.heads or max(1000, math.ceil(_OF_HEADS * rank * shared / N))
-        return heads, self.neurons or max(4000, _OF_NEURONS * rank)
+        return math.ceil(_OF_HEADS * rank * shared / N), _OF_NEURONS * rank
 
 
 class PopulationSampling(AbstractMethod):
