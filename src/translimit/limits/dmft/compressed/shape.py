@@ -9,7 +9,7 @@ from translimit.limits.dmft.compressed.sites import AbstractSampledSite, Abstrac
 from translimit.limits.dmft.losses import AbstractLoss
 
 #: How much larger the first part of a basis is.
-BASIS_PARTS = 8
+BASIS_PARTS = 4
 
 
 @dataclass(frozen=True)
