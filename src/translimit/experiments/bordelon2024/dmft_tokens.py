@@ -247,7 +247,7 @@ EXPERIMENT = ex.Experiment[Config](
     reference=core.reference("bordelon2024"),
     presets={
         "demo": Config(
-            samples=1600,
+            samples=1800,
             sizes=(8, 16, 32),
             seeds=300,
             recall_seeds=100,

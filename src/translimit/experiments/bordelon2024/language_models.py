@@ -75,7 +75,7 @@ class Config(CheckedConfig):
     eta0: Positive = 0.7
     recall_eta0: Positive = 1.0
     samples: Count = 2000
-    neurons: Count = 4000
+    neurons: Count = 4200
     populations: Two = 4
     sizes: Doubled = (8, 16, 32, 64)
     seeds: Four = 2000
