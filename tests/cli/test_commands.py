@@ -395,7 +395,8 @@ def test_a_reader_that_leaves_early(environment):
 
 
 def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment):
-    words = ["run", ONE, "--set", "cells=100", "--set", "seconds=0.1", "--out", str(tmp_path)]
+    # So many cells that the interrupt comes before the last one on a machine with other work.
+    words = ["run", ONE, "--set", "cells=400", "--set", "seconds=0.1", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "translimit", *words],
         env=environment,
@@ -411,11 +412,11 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (130, ""), err
     assert err == "translimit: interrupted; the same command finishes it\n"
     run = RunFolder.open(tmp_path)
     assert run.info["status"] == "interrupted"
-    assert 0 < sum(state.whole for state in run.states()) < 100
+    assert 0 < sum(state.whole for state in run.states()) < 400
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
