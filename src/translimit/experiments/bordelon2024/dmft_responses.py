@@ -55,6 +55,8 @@ THEORIES = {
     "twice-depth": "twice as many layers",
     "rate": "the rate without $\\gamma_0^2$",
 }
+#: Their names, in that order; the first four leave out a response.
+SAID = tuple(THEORIES.values())
 #: Those that change the mean prediction by more than its tolerance.
 COARSE = ("R_v", "R_h", "rate")
 
@@ -206,8 +208,16 @@ RESPONSES = ex.Figure(
     panels="layers",
     titles="$L = {}$",
     layers=(
-        figures.line("prediction", where={"theory": ("limit", *THEORIES.values())}),
-        figures.points("prediction", "two standard errors", where={"theory": "networks"}),
+        figures.line("prediction", where={"theory": SAID[4:]}, dash="1.5 2"),
+        figures.line("prediction", where={"theory": SAID[:4]}),
+        figures.line("prediction", by="", series=None, label="limit", where={"theory": "limit"}),
+        figures.points(
+            "prediction",
+            "two standard errors",
+            by="",
+            label="networks",
+            where={"theory": "networks"},
+        ),
     ),
     ylabel="prediction towards the targets",
     size=(10.0, 4.5),
