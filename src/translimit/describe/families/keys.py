@@ -286,7 +286,9 @@ class Keys:
         names = ALIASES.get(name, (name,))
         if default is None:
             raise ConfigError(self.where, f"missing field {' or '.join(names)}", "give it a value")
-        self.assumptions.append(f"{names[0]} is absent: {default}, the family's default")
+        several = f"none of {', '.join(names)} is given"
+        said = several if len(names) > 1 else f"{names[0]} is absent"
+        self.assumptions.append(f"{said}: {default}, the family's default")
         return default
 
 

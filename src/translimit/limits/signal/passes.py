@@ -11,15 +11,15 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array
 
-from translimit.core import Key, allowed_threads, kept_jit
+from translimit.core import AnyArray, Key, allowed_threads, kept_jit
 from translimit.describe import FeedForward, Layer, Stack, SubBlock
 from translimit.limits.signal.chain import forward_drawn
 from translimit.limits.signal.seeds import copy_seeds, key_of, words_of
@@ -87,8 +87,8 @@ class Back(NamedTuple):
 
 def pass_forward(
     stack: Stack,
-    covs: list[Any],
-    tokens: list[Any] | None,
+    covs: Sequence[AnyArray],
+    tokens: Sequence[AnyArray] | None,
     key: Key,
     pairs: list[int],
     levels: np.ndarray,
@@ -97,7 +97,7 @@ def pass_forward(
     score_factor: float = 1.0,
     single: bool = False,
     first: int = 0,
-    visit: Callable[[list[Any]], object] | None = None,
+    visit: Callable[[Sequence[AnyArray]], object] | None = None,
     progress: Callable[[float], object] | None,
 ) -> Forward:
     """Pass all layers; what is read of a layer is read while the next one runs.
@@ -119,7 +119,9 @@ def pass_forward(
     share, wanted, copies = stack.free_dim / stack.dim, set(levels.tolist()), first + len(covs)
     at, steps, told, words = {0: covs}, [], list[Summary](), words_of(key)
 
-    def read(number: int, layer: Layer, passed: list[list[Passed]], covs: list[Any]) -> None:
+    def read(
+        number: int, layer: Layer, passed: list[list[Passed]], covs: Sequence[AnyArray]
+    ) -> None:
         told.append(summary(layer, passed, stack.causal))
         if visit is not None:
             visit(covs)
@@ -162,7 +164,7 @@ def pass_forward(
 def pass_backward(
     stack: Stack,
     steps: list[Step],
-    grads: list[Any],
+    grads: Sequence[AnyArray],
     key: Key,
     levels: np.ndarray,
     *,
@@ -259,7 +261,7 @@ def compile_programs(stack: Stack, n: int, single: bool, *, back: int) -> None:
     together([*map(forth, kinds), *(map(return_, kinds) if back else ())])
 
 
-def _sharing(block: SubBlock, cov: Any, passed: Passed) -> Passed:
+def _sharing(block: SubBlock, cov: AnyArray, passed: Passed) -> Passed:
     """A sub-block that was passed, without second copies of what is equal."""
     out = passed.parts[0] if len(passed.parts) == 1 else passed.out
     total = passed.sum if block.norm_post is not None else passed.after
@@ -271,7 +273,7 @@ def _by_entry(block: SubBlock, n: int) -> bool:
     return n > LARGEST_RUN and all(isinstance(branch, FeedForward) for branch in block.branches)
 
 
-def _stacked(at: dict[int, list[Any]], levels: np.ndarray) -> np.ndarray:
+def _stacked(at: dict[int, Sequence[AnyArray]], levels: np.ndarray) -> np.ndarray:
     if len(levels) == 0:
         return np.zeros((len(next(iter(at.values()))), 0))
     return np.stack([np.stack([np.asarray(c) for c in at[one]]) for one in levels.tolist()], axis=1)

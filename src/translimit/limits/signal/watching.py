@@ -11,15 +11,15 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import Key, Progress, in_float64, one_blas_thread, part_of
+from translimit.core import AnyArray, Key, Progress, in_float64, one_blas_thread, part_of
 from translimit.limits.signal.passes import compile_programs, pass_backward, pass_forward
 from translimit.limits.signal.propagation import (
     Chain,
@@ -196,10 +196,10 @@ class _Seen:
 
     def __init__(self, look: Look):
         self._look = look
-        self._waiting: list[list[Any]] = []
+        self._waiting: list[Sequence[AnyArray]] = []
         self._found: list[dict[str, np.ndarray]] = []
 
-    def visit(self, covs: list[Any]) -> None:
+    def visit(self, covs: Sequence[AnyArray]) -> None:
         """Take C of every copy at the next level."""
         self._waiting.append(covs)
         if sum(map(len, self._waiting)) * np.size(covs[0]) > AT_ONCE**2:

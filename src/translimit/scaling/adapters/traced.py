@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch._ops import OpOverload
 
 #: The share of an effect that still changes behind a norm, by its epsilon.
 SHARE = 3e-3
@@ -139,7 +140,7 @@ class Graph:
                 if not any(read in made for read in one.reads):
                     continue
 
-                def tensor(of: _Of, copied: bool = one.writes) -> Any:
+                def tensor(of: _Of, copied: bool = one.writes) -> Tensor:
                     value = made.get(of.node, self.nodes[of.node].value)
                     value = value if of.place is None else value[of.place]
                     return value.clone() if copied else value
@@ -175,7 +176,9 @@ class _Recorder:
         """Where a tensor came from; a new one comes from outside."""
         return self._of.get(id(tensor)) or self._add(Node("", (), tensor), tensor)
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def called(
+        self, func: OpOverload, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
         """Run an operation, and record it."""
         from torch import Tensor
 
@@ -219,14 +222,18 @@ def _recording(recorder: _Recorder) -> Any:
 
     class Recording(TorchDispatchMode):
         def __torch_dispatch__(
-            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-        ) -> Any:
+            self,
+            func: OpOverload,
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
             return recorder.called(func, args, kwargs or {})
 
     return Recording()
 
 
-def traced(model: nn.Module, run: Callable[[nn.Module], Any]) -> Graph:
+def traced(model: nn.Module, run: Callable[[nn.Module], object]) -> Graph:
     """The graph of one forward pass, in evaluation mode and without gradients.
 
     Args:
