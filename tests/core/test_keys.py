@@ -6,10 +6,11 @@ import sys
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.core import ArgumentError, ArgumentTypeError, named_key
+from translimit.core import ArgumentError, ArgumentTypeError, named_key, stack_keys
 
 PATHS: list[tuple[str | int, ...]] = [
     (),
@@ -126,3 +127,21 @@ def test_keys_are_those_of_jax(seed: int, wide: bool) -> None:
 def test_keys_of_another_generator_stay_with_it() -> None:
     key = jax.random.key(3, impl="rbg")
     assert bool(named_key(key, 4) == jax.random.fold_in(key, 4))
+
+
+def test_stacked_keys_are_those_of_jax() -> None:
+    for impl in ("threefry2x32", "rbg"):
+        root = jax.random.key(3, impl=impl)
+        keys = [named_key(root, "start", seed) for seed in range(3)]
+        told, plain = stack_keys(keys), jnp.stack(keys)
+        assert jax.random.key_impl(told) == jax.random.key_impl(plain)
+        assert (jax.random.key_data(told) == jax.random.key_data(plain)).all()
+
+
+def test_keys_are_stacked_without_a_program(caplog: pytest.LogCaptureFixture) -> None:
+    many = [named_key(0, seed) for seed in range(301)]
+    with jax.log_compiles():
+        assert stack_keys(many).shape == (301,)
+        assert not caplog.records
+        jnp.stack(many[:7])  # a program with an operand for each, which takes minutes for thousands
+        assert any("stack" in one.getMessage() for one in caplog.records)

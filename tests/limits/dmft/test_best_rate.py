@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from tests.limits.dmft.cases import ring4
 
 from translimit.core import ArgumentError, ArgumentTypeError, solve
+from translimit.describe import Activation
 from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
@@ -17,6 +20,7 @@ from translimit.limits.dmft import (
     best_rate,
     edge,
 )
+from translimit.limits.dmft.best_rate import small_populations
 from translimit.limits.dmft.rate_rules import divergence, first_minimum, jackknife, robust_loss
 
 KEY = jax.random.key(0)
@@ -138,3 +142,22 @@ def test_refusals():
         best_rate(ring4(steps=6, eta0=1.0, schedule=np.linspace(1, 0, 6)), 9)
     with pytest.raises(ArgumentTypeError, match="key: is not needed"):
         best_rate(problem, key=KEY, method=LinearAlgebra())
+
+
+def test_populations_of_the_rule_hold_the_directions_of_short_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The least size is more than these few fields need: without it the rule's own counts decide.
+    monkeypatch.setattr(sys.modules["translimit.limits.dmft.best_rate"], "SMALL", 1)
+    problem = ring4(
+        steps=8, eta0=0.1, head_dim=2, beta0=1.5, gamma0=1.5, mlp=Activation.TANH, norm="rms"
+    )
+    method = small_populations(problem, problem.steps)
+    assert isinstance(method, CausalSampling)
+    solve(problem, replace(method, populations=2, check_tol=False), key=KEY)
+    # A third of them does not.
+    assert method.heads is not None
+    assert method.neurons is not None
+    fewer = replace(method, heads=method.heads // 3, neurons=method.neurons // 3)
+    with pytest.raises(ArgumentError, match=r"need twice as many coordinates"):
+        solve(problem, replace(fewer, populations=2, check_tol=False), key=KEY)

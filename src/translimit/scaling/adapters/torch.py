@@ -94,7 +94,7 @@ def apply(
         optimizer: the class (or instance) that will train, to have it checked.
         clip_tuned_in: the style in which a clip of the global gradient norm was tuned.
         report: of a first application, or its file: weights stay as they are, scales are set
-            and groups built as then.
+            and groups built as then; with the `example` of then, where that gave roles.
         example: an input of the module (a tensor, a tuple, arguments by name, or a function that
             runs it): the module is then run on it to see that it reads what was set, and where it
             reads every parameter. Names that contradict this are refused, a parameter without a
