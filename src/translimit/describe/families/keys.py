@@ -286,8 +286,7 @@ class Keys:
         names = ALIASES.get(name, (name,))
         if default is None:
             raise ConfigError(self.where, f"missing field {' or '.join(names)}", "give it a value")
-        several = f"none of {', '.join(names)} is given"
-        said = several if len(names) > 1 else f"{names[0]} is absent"
+        said = f"none of {', '.join(names)} is given" if len(names) > 1 else f"{name} is absent"
         self.assumptions.append(f"{said}: {default}, the family's default")
         return default
 
