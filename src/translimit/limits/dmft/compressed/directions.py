@@ -27,11 +27,9 @@ T = TypeVar("T")
 
 #: Columns of coefficient rows come in whole multiples of this.
 COLUMNS = 32
-#: Rows of the first part of a stack, at least; and how many times the fields. Every part is one
-#: more branch of every product, and what a step compiles grows with them.
-LEAST, TIMES = 32, 4
-#: Rows up to which a stack that never holds more is one part.
-_ONE_PART = 512
+#: Rows of the first part of a stack, at least. Every part is one more branch of every product, and
+#: what a step compiles grows with them; the larger they are, the more of the last one is empty.
+LEAST = 32
 #: A further part, relative to all before it.
 _GROWTH = 1.0
 #: Fields that are few: their products are written out, and read and write a stack once.
@@ -77,11 +75,9 @@ def columns_for(count: int) -> int:
     return COLUMNS * max(1, -(-count // COLUMNS))
 
 
-def least_part(fields: int, steps: int) -> int:
-    """Rows of the first part of a stack of directions of so many fields, seen so many times."""
-    most = fields * steps
-    rows = most if most <= _ONE_PART else TIMES * fields
-    return max(LEAST, 1 << (rows - 1).bit_length())
+def least_part(fields: int) -> int:
+    """Rows of the first part of a stack of directions of so many fields."""
+    return max(LEAST, 1 << (fields - 1).bit_length())
 
 
 def parts_for(rows: int, least: int) -> tuple[int, ...]:

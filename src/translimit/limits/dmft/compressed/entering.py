@@ -18,7 +18,7 @@ Given = TypeVar("Given")
 There = TypeVar("There")
 
 #: From each number of rows that work is compiled for to the next, and the smallest of many.
-_TIMES, _LEAST = 8, 2
+_TIMES, _LEAST = 4, 2
 #: Fields times evaluations up to which a pass is short.
 _SHORT = 256
 

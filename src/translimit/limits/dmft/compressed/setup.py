@@ -48,7 +48,7 @@ def shape_of(
     """
     a, m, T = equations.architecture, equations.fields, equations.steps
     rank = math.ceil(part * expected_rank(m, T, method.tol)) + m
-    least = least_part(m, T)
+    least = least_part(m)
     rank = places_for(min(m * T, rank), least)
     sites = sites_of(equations, method, rank)
     fresh, first = not math.isinf(a.layers), _sources(equations)
@@ -105,7 +105,7 @@ def sites_of(
     sampled = {**size, "matched": method.moment_matching, "dtype": method.precision}
     sites: list[AbstractSite] = []
     if a.attention and math.isinf(a.head_dim):
-        columns = places_for(4 * rank + 8 * m, least_room(least_part(m, equations.steps)).basis)
+        columns = places_for(4 * rank + 8 * m, least_room(least_part(m)).basis)
         norm = a.qk_norm is not None
         sites.append(LinearHeads(**size, columns=columns, causal=a.causal, qk_norm=norm))
     elif a.attention:
