@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import polar
 from tests.limits.meanfield.canonical import COV, MEAN, T1, K, Q, V
 from tests.limits.meanfield.cases import LAW, QKV
 
@@ -13,6 +14,7 @@ from translimit.attention import (
     Linear,
     MultiHead,
     Sigmoid,
+    Sinkhorn,
     Softmax,
     Unnormalized,
 )
@@ -188,3 +190,24 @@ def test_refusals(as_user):
         MomentClosure(attention=Sigmoid(**QKV), **LAW | {"mean": [1.0]})
     with pytest.raises(ArgumentError, match="t1: got 0"):
         MomentClosure(attention=Sigmoid(**QKV), **LAW | {"t1": 0.0})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_far_out_sinkhorn_turns_tokens_by_a_polar_factor(seed: int) -> None:
+    """Covariances grow like e^(2 t cos theta), by SciPy's polar decomposition; not like e^(2 t)."""
+    generator = np.random.default_rng(seed)
+    root = generator.normal(size=(2, 2))
+    turn = 0.5 + 0.3 * seed
+    A = root @ root.T @ [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    factor = generator.normal(size=(2, 2))
+    cov = 1e8 * factor @ factor.T
+    field = Sinkhorn(Q=A, K=np.eye(2), V=np.eye(2), score_scale=1.0)
+    end = solve(
+        GaussianFlow(attention=field, mean=np.zeros(2), cov=cov, t1=0.5), AdaptiveODE(rtol=1e-9)
+    ).cov[-1]
+    values, axes = np.linalg.eigh(cov)
+    half = (axes * np.sqrt(values)) @ axes.T
+    rotation, _ = polar(half @ A @ half)
+    cosine = np.trace(rotation) / 2
+    assert abs(cosine) < 0.99
+    np.testing.assert_allclose(end, np.exp(cosine) * cov, rtol=1e-3)

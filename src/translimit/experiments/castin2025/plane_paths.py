@@ -66,7 +66,7 @@ def compute_paths(config: Config, at: tuple[str, str], keys: ex.Keys) -> Paths:
     del keys
     setting = SETTINGS[at[0]]
     field, cov, t1 = make_attention(*at), setting.starts(config.side), setting.t1
-    save = np.concatenate([[0.0], np.geomspace(1e-3 / t1, 1.0, 46) * t1])
+    save = np.concatenate([[0.0], np.geomspace(1e-3 / t1, 1.0, 181) * t1])
     solution = limits.meanfield.solve_limits(
         [limits.meanfield.GaussianLimit(attention=field, cov=c, t1=t1) for c in cov],
         limits.meanfield.LogTimeODE(max_steps=config.max_steps, growth_limit=1e8),
