@@ -58,7 +58,7 @@ CLAIMS = (
         ),
         estimate=lambda found, at: paired(*_last(found, at)),
         prediction=lambda found, at: float(_last(found, at)[1].mean()),
-        tol=0.004,
+        tol=lambda c, at: 0.0015 if at[0] == "l2" else 0.004,
         over=lambda c: [(variant, quantity) for variant in c.variants for quantity in QUANTITIES],
         rivals=tuple(
             wrong_closures.rival(

@@ -184,7 +184,7 @@ PREDICTED = ex.Claims(
     ),
     estimate=lambda found, stack: _gap(found, stack, stack),
     prediction=0.0,
-    tol=0.012,
+    tol=lambda c, stack: 0.006 if stack.block == "attention" else 0.012,
     over=_stacks,
     rivals=(
         ex.Rival(
