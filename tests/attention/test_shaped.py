@@ -60,8 +60,8 @@ def test_chains_stay_finite_where_scores_pass_what_an_exponential_holds() -> Non
     found = chain.simulate(0.8 * np.eye(4) + 0.2, key=jax.random.key(0), seeds=20, save_every=20)
     traces = np.trace(np.asarray(found.cov), axis1=-2, axis2=-1)
     assert np.all(np.isfinite(traces))
-    # The first layers make tokens equal. A layer's factor is |x + 2 W x|^2 / (2 |x|^2), of mean 5 / 2
-    # and variance 12 / n; a log has a mean lower by half of its variance.
+    # The first layers make tokens equal. A layer's factor is |x + 2 W x|^2 / (2 |x|^2), of mean
+    # 5 / 2 and variance 12 / n; a log has a mean lower by half of its relative variance.
     growth = np.log(traces[:, -1] / traces[:, 1]) / 80
     variance = 12 / 2.5**2 / 200
     error = (variance / (80 * 20)) ** 0.5
