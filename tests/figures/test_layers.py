@@ -45,6 +45,16 @@ def test_series_keep_their_colour_and_shape_in_all_layers() -> None:
     assert layout.series(TABLE, LAYERS) == 2
 
 
+def test_ticks_can_be_named_by_a_column() -> None:
+    rows = ((1, "second", 0.5), (0, "first", 0.1), (1, "second", 0.7))
+    table = figures.Table(("place", "moment", "gap"), rows)
+    layout = figures.Layout(x="place", ticks="moment")
+    (chart,) = layout.charts(table, (figures.points("gap"),))
+    assert chart.x.ticks == ((0.0, "first"), (1.0, "second"))
+    with pytest.raises(ArgumentError, match="unknown 'moments'"):
+        figures.Layout(x="place", ticks="moments").charts(table, (figures.points("gap"),))
+
+
 def test_a_line_for_all_rows_passes_every_point_once() -> None:
     layout = figures.Layout(x="size", by="case")
     table = figures.Table(

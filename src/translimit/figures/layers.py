@@ -161,7 +161,7 @@ class Layout:
         xlabel: the name of `x` by default.
         ylabel: of all panels, or by panel.
         log: which axes are logarithmic: "", "x", "y" or "xy".
-        ticks: whether the abscissae are the ticks of their axis.
+        ticks: whether the abscissae are the ticks of their axis; or the column of their labels.
         xlim: ends of the abscissae.
         ylim: ends of the ordinates.
     """
@@ -174,7 +174,7 @@ class Layout:
     xlabel: str = ""
     ylabel: str | Mapping[Plain, str] = ""
     log: Literal["", "x", "y", "xy"] = ""
-    ticks: bool = False
+    ticks: bool | str = False
     xlim: tuple[float | None, float | None] = (None, None)
     ylim: tuple[float | None, float | None] = (None, None)
 
@@ -233,14 +233,18 @@ class Layout:
                     own = _once(own, across, str(layer.y))
                 marks.append(_mark(layer, own, across, series, text))
         title = self._title(panel) if self.panels else ""
-        ticks: tuple[tuple[float, str], ...] = ()
-        if self.ticks:
-            places = sorted(set(whole.numbers(self.x).tolist()))
-            ticks = tuple((place, f"{place:g}") for place in places)
-        x = ChartAxis(self.xlabel or self.x, *self.xlim, "x" in self.log, ticks)
+        x = ChartAxis(self.xlabel or self.x, *self.xlim, "x" in self.log, self._ticks(whole))
         label = self.ylabel if isinstance(self.ylabel, str) else self.ylabel.get(panel, "")
         y = ChartAxis(label, *self.ylim, "y" in self.log)
         return Chart(f"{alt} {title}".strip(), x, y, tuple(marks), title)
+
+    def _ticks(self, table: Table) -> tuple[tuple[float, str], ...]:
+        if not self.ticks:
+            return ()
+        places = table.numbers(self.x).tolist()
+        words = places if self.ticks is True else table.column(self.ticks)
+        named = {place: _word(word) for place, word in zip(places, words, strict=True)}
+        return tuple(sorted(named.items()))
 
     def _title(self, panel: Plain) -> str:
         word = _word(panel)
@@ -259,7 +263,7 @@ class LayoutOptions(TypedDict, total=False):
     xlabel: str
     ylabel: str | Mapping[Plain, str]
     log: Literal["", "x", "y", "xy"]
-    ticks: bool
+    ticks: bool | str
     xlim: tuple[float | None, float | None]
     ylim: tuple[float | None, float | None]
 

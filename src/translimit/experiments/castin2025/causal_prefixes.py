@@ -286,7 +286,7 @@ EXPERIMENT = ex.Experiment(
     reference=core.reference("castin2025"),
     presets={
         "demo": Config(),
-        "standard": Config(tokens=1024, clouds=256),
+        "standard": Config(tokens=2048, clouds=640),
         "paper": Config(tokens=4096, clouds=512),
     },
     parts=(EQUAL,),

@@ -194,17 +194,17 @@ DRAWS = ex.Figure(
     caption="Mean over {draws} random draws (bars: one standard error) of the largest error of an "
     "entry of $\\dot\\Sigma$, relative to the mean of the largest entries of both, against "
     "discrete Sinkhorn attention on quadrature clouds; all draws of $A$, $V$ and $\\Sigma$ have "
-    "$b_{{\\max}} = 1$. Cases: 0 invertible, 1 singular $A$, 2 singular $\\Sigma$. The script's "
-    "pseudo-inverses are right for invertible matrices alone; the closure holds for all.",
+    "$b_{{\\max}} = 1$. The script's pseudo-inverses are right for invertible matrices "
+    "alone; the closure holds for all.",
     columns=("case", "place", "expression", "mean", "stderr", "smallest", "largest"),
     rows=_rows,
     x="place",
     by="expression",
     layers=(figures.points("mean", "stderr"),),
-    xlabel="ranks of $A$ and $\\Sigma$: the case",
+    xlabel="matrices",
     ylabel="relative error of the rate",
     log="y",
-    ticks=True,
+    ticks="case",
     shown=lambda found, table: len(table.rows) * found.config.draws,
 )
 

@@ -16,6 +16,7 @@ import numpy as np
 import translimit.experiments as ex
 from translimit import core, figures
 from translimit.core import Estimate
+from translimit.experiments.castin2025.canonical import symbol
 from translimit.experiments.castin2025.tangents import EPSILONS, growth_claims
 from translimit.experiments.castin2025.variant_parts import (
     CLOSURE,
@@ -160,7 +161,7 @@ def _gaps(found: ex.Found[Config]) -> Iterator[figures.Row]:
         gaps = closure.difference[0]
         columns = (gaps.mean(axis=0), core.standard_error(gaps))
         for place, row in enumerate(zip(MOMENTS, *columns, strict=True)):
-            yield (variant, row[0], place, float(row[1]), float(row[2]))
+            yield (variant, f"${symbol(row[0])}$", place, float(row[1]), float(row[2]))
 
 
 def _rates(found: ex.Found[Config]) -> Iterator[figures.Row]:
@@ -191,9 +192,8 @@ FIGURES = (
         title="Gaussian clouds and their closures, variant by variant",
         caption="Mean difference between the moments at $t = 0.8$ of {clouds} clouds of {tokens} "
         "Gaussian tokens (fewer for Sinkhorn) and those of the closure started from their own "
-        "initial moments, canonical parameters, bars of one standard error; moments 0 to 4 are "
-        "$\\alpha_1, \\alpha_2, \\Sigma_{{11}}, \\Sigma_{{12}}, \\Sigma_{{22}}$. What is left "
-        "is of order $1/n$.",
+        "initial moments, canonical parameters, bars of one standard error. What is "
+        "left is of order $1/n$.",
         columns=("variant", "moment", "place", "difference", "stderr"),
         rows=_gaps,
         x="place",
@@ -201,7 +201,7 @@ FIGURES = (
         layers=(figures.points("difference", "stderr"), figures.level(0.0, label="closure")),
         xlabel="moment",
         ylabel="clouds less closure",
-        ticks=True,
+        ticks="moment",
         when=lambda c: bool(c.closed),
     ),
     ex.Figure(

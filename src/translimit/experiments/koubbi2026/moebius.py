@@ -313,7 +313,8 @@ FIGURE = ex.Figure(
             figures.line("other", label="linear noise", dash="6 3"),
             figures.points("measured", "stderr", label="exact samples"),
             where={"panel": "moments"},
-            xlabel="mean, variance, one token shared, none",
+            ticks="moment",
+            xlabel="moment of the overlaps",
             ylabel="over the replica diffusion",
         ),
         figures.panel(

@@ -196,9 +196,9 @@ ARMS_FIGURE = ex.Figure(
             ylabel="log loss over the rules'",
         ),
     ),
-    ticks=True,
+    ticks="arm",
     xlim=(-0.5, len(ARMS) - 0.5),
-    xlabel=", ".join(f"{place}: {arm}" for place, arm in enumerate(ARMS)),
+    xlabel="rate of the embedding",
     size=(11.0, 4.4),
 )
 
