@@ -266,6 +266,19 @@ def test_real_networks_have_the_law_over_heads_of_products_of_gaussians() -> Non
     assert abs(ratio.value - 3 / 9) > 4.5 * ratio.stderr  # a Gaussian's
 
 
+def test_networks_of_a_law_are_drawn_in_parts_that_memory_holds(monkeypatch) -> None:
+    experiment = get_experiment("bordelon2024/initial-laws")
+    config = initial_laws.Config(law_head_dims=(4,), law_width=64, law_seeds=7)
+    (cell,) = (c for c in experiment.cells(config) if c.name == "law/N=4")
+    whole = experiment.costs(config)[cell.name].memory_bytes
+    monkeypatch.setattr(initial_laws, "ROOM", 4e5)
+    parts = experiment.costs(config)[cell.name].memory_bytes
+    assert parts - initial_laws.PROCESS_BYTES < 4e5 < whole - initial_laws.PROCESS_BYTES
+    scores = experiment.compute_cell(config, cell, 0)["score"].values
+    assert scores.shape == (7, 16, 8)
+    assert len(np.unique(scores[:, 0, 0])) == 7
+
+
 def test_the_papers_sizes_say_which_file_they_need(tmp_path) -> None:
     experiment = get_experiment("bordelon2024/transfer")
     config = experiment.presets["paper"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import polar
 from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit.core import ConfigError, Verdict
@@ -20,6 +21,21 @@ def test_two_settings_of_the_plane():
     assert set(zero["end"].values) == {"zero"}
     assert set(diverging["end"].values) == {"blow-up"}
     np.testing.assert_allclose(diverging["blow_up_time"], diverging["exact_time"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_turn_far_out_is_that_of_a_polar_factor(seed: int) -> None:
+    """SciPy's polar decomposition by singular values, sign of the angle included."""
+    generator = np.random.default_rng(seed)
+    A, factor = generator.normal(size=(2, 2, 2))
+    A = A if np.linalg.det(A) > 0 else A[::-1]
+    cov = factor @ factor.T
+    values, axes = np.linalg.eigh(cov)
+    half = (axes * np.sqrt(values)) @ axes.T
+    rotation, _ = polar(half @ A @ half)
+    (angle,) = plane.far_out_turn(A, cov[None])
+    turned = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    np.testing.assert_allclose(turned, rotation, atol=1e-12)
 
 
 def test_the_published_l2_kernel_has_two_scales():

@@ -24,6 +24,7 @@ from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, Networks
 from translimit.experiments.bordelon2024.power_laws import NO_EFFECT
 from translimit.experiments.checked import Count, Entries, IncreasingSizes, Positive, Within
+from translimit.experiments.ensembles import ensemble_bytes
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,27 @@ def compute_curves(config: Config, heads: int, keys: ex.Keys) -> Curves:
     )
 
 
+def _cost(config: Config, heads: int) -> ex.Cost:
+    """Compilation, and updates."""
+    tokens, features = networks.patches(config.images)
+    memory = ensemble_bytes(
+        (config.base[0], heads, config.base[2]),
+        members=config.seeds,
+        batch=config.batch,
+        tokens=tokens,
+        outputs=10,
+        features=features,
+        mlp_ratio=config.mlp_ratio,
+    )
+    return ex.Cost(8.0 + 2.5e-4 * config.steps * config.seeds * heads, memory)
+
+
 CURVES = ex.Part(
     "H={heads}",
     Curves,
     compute_curves,
     grid=lambda c: c.heads,
-    # Compilation, and updates.
-    cost=lambda c, heads: ex.Cost(8.0 + 2.5e-4 * c.steps * c.seeds * heads),
+    cost=_cost,
 )
 
 

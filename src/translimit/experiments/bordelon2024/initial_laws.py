@@ -10,7 +10,8 @@ Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", he
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,14 +25,17 @@ from translimit.experiments.bordelon2024 import networks
 from translimit.experiments.bordelon2024.networks import PAPER, Networks
 from translimit.experiments.bordelon2024.power_laws import PowerLaw, power_law_figure
 from translimit.experiments.checked import Count, Entries, IncreasingSizes
+from translimit.experiments.ensembles import PROCESS_BYTES, ensemble_bytes
 
 if TYPE_CHECKING:
     from translimit.describe import Parameterization, TransformerShape
-    from translimit.train import AbstractObservable, History
+    from translimit.train import AbstractObservable
 
 #: Bins of a score over its standard deviation.
 EDGES = np.linspace(-4.5, 4.5, 46)
 MIDDLE = (EDGES[1:] + EDGES[:-1]) / 2
+#: Bytes of the networks that are drawn at once.
+ROOM = 2e9
 #: Groups of networks whose mean squared errors are fitted.
 GROUPS = 16
 
@@ -53,7 +57,7 @@ class Config(Networks):
 
     law_head_dims: IncreasingSizes = (1, 4, 16)
     law_width: Count = 256
-    law_seeds: Count = 1024
+    law_seeds: Count = 3072
     kernel_heads: Annotated[IncreasingSizes, Entries(3)] = (4, 8, 16, 32, 128)
     kernel_head_dim: Count = 4
     kernel_layers: Count = 8
@@ -103,8 +107,8 @@ def compute_law(config: Config, head_dim: int, keys: ex.Keys) -> Law:
     )
     tokens = shape.tokens
     law = train.AttentionLaw(tuple((s, s % tokens, (s + 3) % tokens) for s in range(8)))
-    history = _at_start(config, shape, networks.standard(shape), config.law_seeds, law, keys)
-    return Law(history["score"][0, :, 0, 0])
+    numbers = networks.standard(shape)
+    return Law(_at_start(config, shape, numbers, config.law_seeds, law, "score", keys)[:, 0, 0])
 
 
 def compute_kernels(config: Config, heads: int, keys: ex.Keys) -> Kernels:
@@ -117,8 +121,8 @@ def compute_kernels(config: Config, heads: int, keys: ex.Keys) -> Kernels:
     )
     numbers, kernel = networks.ruled(config, shape, "sgd", alpha_A=0.5), train.StreamKernel()
     seeds = config.kernel_seeds_of(heads)
-    history = _at_start(config, shape, numbers, seeds, kernel, keys)
-    return Kernels(history["stream_kernel"][0, :, 0, -1])
+    kernels = _at_start(config, shape, numbers, seeds, kernel, "stream_kernel", keys)
+    return Kernels(kernels[:, 0, -1])
 
 
 def _at_start(
@@ -127,20 +131,55 @@ def _at_start(
     numbers: Parameterization,
     seeds: int,
     observable: AbstractObservable,
+    name: str,
     keys: ex.Keys,
-) -> History:
-    """Observations of networks that do not train."""
+) -> np.ndarray:
+    """What is observed of networks that do not train, as many at once as memory allows."""
+    size = (shape.head_dim, shape.heads, shape.layers)
+    parts = math.ceil(seeds / _at_once(config, size, shape.mlp_ratio))
+    each = math.ceil(seeds / parts)
     optimizer = networks.optimizer("sgd")
-    return train.train(
-        shape,
-        numbers,
-        networks.images(config.images),
-        train.Training(steps=0, rates=(1.0,), seeds=seeds, batch=1, optimizer=optimizer),
-        key=keys.shared("starts"),
-        observe=(observable,),
-        observe_at=(0,),
-        probe=16,
+    found = [
+        train.train(
+            shape,
+            numbers,
+            networks.images(config.images),
+            train.Training(steps=0, rates=(1.0,), seeds=each, batch=1, optimizer=optimizer),
+            key=keys.shared("starts", part),
+            observe=(observable,),
+            observe_at=(0,),
+            probe=16,
+        )[name][0]
+        for part in range(parts)
+    ]
+    return np.concatenate(found)[:seeds]
+
+
+def _bytes(config: Config, size: Sequence[int], count: int, mlp_ratio: float) -> float:
+    """Of so many networks at once."""
+    tokens, features = networks.patches(config.images)
+    return ensemble_bytes(
+        size,
+        members=count,
+        batch=1,
+        tokens=tokens,
+        outputs=10,
+        features=features,
+        mlp_ratio=mlp_ratio,
+        slots=0,
     )
+
+
+def _at_once(config: Config, size: Sequence[int], mlp_ratio: float) -> int:
+    """Networks that are drawn at once."""
+    return max(1, int(ROOM // (_bytes(config, size, 1, mlp_ratio) - PROCESS_BYTES)))
+
+
+def _cost(
+    config: Config, seconds: float, size: Sequence[int], seeds: int, mlp_ratio: float
+) -> ex.Cost:
+    count = min(seeds, _at_once(config, size, mlp_ratio))
+    return ex.Cost(seconds, _bytes(config, size, count, mlp_ratio))
 
 
 LAW = ex.Part(
@@ -148,9 +187,8 @@ LAW = ex.Part(
     Law,
     compute_law,
     grid=lambda c: c.law_head_dims,
-    # All networks of a law are drawn at once; 1,024 of width 256 took 6.7 GiB.
-    cost=lambda c, head_dim: ex.Cost(
-        5.0 + 0.02 * c.law_seeds, 7e8 + 110.0 * c.law_seeds * c.law_width**2
+    cost=lambda c, N: _cost(
+        c, 5.0 + 0.02 * c.law_seeds, (N, c.law_width // N, 1), c.law_seeds, mlp_ratio=0.0
     ),
 )
 KERNELS = ex.Part(
@@ -158,7 +196,13 @@ KERNELS = ex.Part(
     Kernels,
     compute_kernels,
     grid=lambda c: c.kernel_heads,
-    cost=lambda c, heads: ex.Cost(6.0 + 2e-5 * c.kernel_seeds_of(heads) * heads**2),
+    cost=lambda c, heads: _cost(
+        c,
+        6.0 + 2e-5 * c.kernel_seeds_of(heads) * heads**2,
+        (c.kernel_head_dim, heads, c.kernel_layers),
+        c.kernel_seeds_of(heads),
+        c.mlp_ratio,
+    ),
 )
 
 

@@ -140,6 +140,15 @@ def require_vocabulary(text: str, vocabulary: int) -> None:
         raise ConfigError("vocabulary", f"got {vocabulary}", "bytes need at least 256")
 
 
+def patches(images: str) -> tuple[int, int]:
+    """Patches of an image and numbers of a patch, told without reading images.
+
+    Args:
+        images: which, as configurations name them.
+    """
+    return (8, 8) if images == "digits" else (64, 48)
+
+
 def base_shape(config: Networks) -> TransformerShape:
     """The shape of the base."""
     tokens, pixels = images(config.images).probe(1)[0].shape[1:]

@@ -106,7 +106,7 @@ def compute(config: Config, at: At, keys: ex.Keys) -> VisionTransformers:
 def _cost(config: Config, at: At) -> ex.Cost:
     """Compilation, and floating-point operations at 10 a nanosecond."""
     N, H, L = at.size
-    patches, pixels = (8, 8) if config.images == "digits" else (64, 48)
+    patches, pixels = networks.patches(config.images)
     tokens = config.seeds * config.steps * config.batch * patches
     sizes = {"members": config.seeds, "batch": config.batch, "tokens": patches, "features": pixels}
     memory = ensemble_bytes(at.size, outputs=10, slots=1, **sizes)

@@ -133,6 +133,24 @@ def exact_blow_up_times(
     return 1.0 / np.linalg.eigvals(cov @ (A + A.T)).real.max(axis=1)
 
 
+def far_out_turn(
+    A: Float[np.ndarray, "2 2"], cov: Float[np.ndarray, "starts 2 2"]
+) -> Float[np.ndarray, " starts"]:
+    """The angle by which Sinkhorn attention turns tokens far out, where Sigma is the identity.
+
+    For large Sigma the closure's L A is the transport of N(0, Sigma) onto itself, y = L A x with L
+    symmetric and positive, that is best for y^T A x. In the coordinates Sigma^(-1/2) x it is the
+    orthogonal polar factor of B = Sigma^(1/2) A Sigma^(1/2): for det A > 0 a rotation, by the
+    antisymmetric part of B, which is that of A times sqrt(det Sigma), over its trace.
+
+    Args:
+        A: matrix of the scores y^T A x, at any scale, of positive determinant.
+        cov: Sigma.
+    """
+    antisymmetric = (A[1, 0] - A[0, 1]) * np.sqrt(np.linalg.det(cov))
+    return np.arctan2(antisymmetric, np.trace(A @ cov, axis1=-2, axis2=-1))
+
+
 def closure_matrices(setting: str, variant: str) -> list[tuple[Matrix, Matrix]]:
     """V and A of every head of a setting with softmax, or cut into two heads; plain NumPy."""
     Q, K, V = matrices(setting)
