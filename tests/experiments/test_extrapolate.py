@@ -30,7 +30,7 @@ def planted(experiment, config, losses):
 
 def test_coverage_of_planted_series_is_supported_and_the_largest_size_is_not() -> None:
     experiment = get_experiment("extrapolate/coverage")
-    config = replace(coverage.Config(), held_seeds=200, seeds=40)
+    config = replace(coverage.Config(), held_seeds=200, seeds=40, draws=2)
     t = np.array(config.times) / config.times[-1]
 
     def losses(at):
@@ -54,10 +54,10 @@ def test_curves_with_a_diverged_network_are_left_out() -> None:
     results = planted(
         experiment, config, lambda at: (np.zeros((2, len(config.times))), config.members(at))
     )
-    broken = results["heads=3"].copy(deep=True)
+    broken = results["heads=3/draw=0"].copy(deep=True)
     broken["loss"][0, 1, -1] = np.nan
     with pytest.raises(ConfigError, match="log2_rates: networks diverged at all but one"):
-        experiment.check(config, {**results, "heads=3": broken})
+        experiment.check(config, {**results, "heads=3/draw=0": broken})
 
 
 def test_planted_curves_with_and_without_a_trend() -> None:

@@ -45,8 +45,9 @@ STEPS = 10
 #: projection; the largest difference of excess kurtoses that does.
 MOMENT_TOLERANCE = 0.003
 KURTOSIS_TOLERANCE = 0.03
-#: The largest sharpness at which the linearised sigmoid has not blown up by t = 1.
-LINEAR = 2.0
+#: The largest sharpness at which the linearised sigmoid has not blown up by t = 1, and the largest
+#: at which the projection itself is nearer than scores that are a tenth larger.
+LINEAR, TENTH = 2.0, 1.0
 #: Nodes a dimension of the quadratures.
 ORDERS = (32, 26)
 
@@ -108,7 +109,12 @@ def compute(config: Config, sharpness: float, keys: ex.Keys) -> Departure:
     with jax.enable_x64(True):
         laws = [
             tuple(map(np.asarray, closures(T1, "sigmoid", factor * sharpness, swapped)(*start)))
-            for factor, swapped in ((1.0, False), (1.0, True), (1.1**0.5, False))
+            for factor, swapped in (
+                (1.0, False),
+                (1.0, True),
+                (1.1**0.5, False),
+                (1.25**0.5, False),
+            )
         ]
     laws.append(carried(lambda A, V, m, c: (0.5 * m @ V.T, 0 * c), A, V, *start, T1))
     if sharpness <= LINEAR:
@@ -164,12 +170,12 @@ LIMIT = ex.Part(
 )
 
 
-def _law(law: int, name: str, most: float = np.inf) -> ex.Rival[Config, float]:
-    """A wrong closure, up to a sharpness."""
+def _law(law: int, name: str, most: float = np.inf, above: float = 0.0) -> ex.Rival[Config, float]:
+    """A wrong closure, above one sharpness and up to another."""
     return ex.Rival(
         name,
         estimate=lambda found, sharpness: found(SHARPNESS, sharpness).distance(law),
-        when=lambda c, sharpness: sharpness <= most,
+        when=lambda c, sharpness: above < sharpness <= most,
     )
 
 
@@ -192,9 +198,10 @@ CLAIMS = (
         over=lambda c: c.sharpnesses,
         rivals=(
             _law(1, "queries and keys swapped"),
-            _law(2, "scores times 1.1", LINEAR),
-            _law(3, "equal weights, one half"),
-            _law(4, "the sigmoid linearised", LINEAR),
+            _law(2, "scores times 1.1", TENTH),
+            _law(3, "scores times 1.25", LINEAR, above=TENTH),
+            _law(4, "equal weights, one half"),
+            _law(5, "the sigmoid linearised", LINEAR),
         ),
         decided_by="standard",
     ),

@@ -2,14 +2,15 @@ r"""Held-out sizes, four times larger, lie within two errors of what small ones 
 
 Encoders of digits grow along one size at a constant rate. Four small sizes, with paired seeds, are
 extrapolated in 1/n; networks four times larger than the largest, with starts and batches of their
-own, are the truth. A curve is one axis at one rate; its points, losses after several numbers of
-updates, move together, so that errors are taken over curves.
+own, are the truth. A curve is one axis at one rate in one independent draw of all; its points,
+losses after several numbers of updates, move together, so that errors are taken over curves.
 
 Reference: documentation, "From small runs to the infinite network".
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Config(ladders.Ladder):
         held_out: what the largest of them is multiplied with.
         log2_rates: learning rates of the base.
         held_seeds: networks of the held-out size.
+        draws: independent repetitions of all of it.
     """
 
     axes: Annotated[tuple[str, ...], OneOf(tuple(PLACES)), Distinct()] = tuple(PLACES)
@@ -57,6 +59,7 @@ class Config(ladders.Ladder):
     held_out: Count = 4
     log2_rates: Log2Rates = (-9.5, -8.75, -8.0, -7.25, -6.5, -5.75, -5.0)
     held_seeds: Annotated[int, ladders.Within(3, 100_000)] = 12
+    draws: Count = 1
 
     def sizes(self, axis: str) -> Counts:
         """The small sizes of an axis."""
@@ -79,29 +82,31 @@ class Config(ladders.Ladder):
 
 @dataclass(frozen=True)
 class At:
-    """One rung: networks of one size along an axis."""
+    """One rung: networks of one size along an axis, in one draw."""
 
     axis: str
     size: int
+    draw: int
 
 
 def compute(config: Config, at: At, keys: ex.Keys) -> Losses:
     """Networks of one size; fitted sizes share starts and batches, held-out ones have their own."""
     held = at.size == config.held(at.axis)
-    key = keys.shared("held-out" if held else "fitted", at.axis)
+    key = keys.shared("held-out" if held else "fitted", at.axis, at.draw)
     return ladders.losses(config, config.shape(at), config.log2_rates, config.members(at), key)
 
 
 def _grid(config: Config) -> Sequence[At]:
     return [
-        At(axis, size)
+        At(axis, size, draw)
+        for draw in range(config.draws)
         for axis in config.axes
         for size in dict.fromkeys((*config.sizes(axis), config.held(axis)))
     ]
 
 
 RUNGS = ex.Part(
-    "{axis}={size}",
+    "{axis}={size}/draw={draw}",
     Losses,
     compute,
     grid=_grid,
@@ -112,9 +117,9 @@ RUNGS = ex.Part(
 def curves(found: ex.Found[Config]) -> list[Curve]:
     """All curves at which no network diverged."""
     config, told = found.config, []
-    for axis in config.axes:
-        fitted = [found(RUNGS, At(axis, size)).loss for size in config.sizes(axis)]
-        held = found(RUNGS, At(axis, config.held(axis))).loss
+    for axis, draw in itertools.product(config.axes, range(config.draws)):
+        fitted = [found(RUNGS, At(axis, size, draw)).loss for size in config.sizes(axis)]
+        held = found(RUNGS, At(axis, config.held(axis), draw)).loss
         for place, log2_rate in enumerate(config.log2_rates):
             small = np.array([one[:, place] for one in fitted])
             large = held[:, place]
@@ -293,8 +298,8 @@ EXPERIMENT = ex.Experiment(
             held_out=2,
             held_seeds=6,
         ),
-        "standard": Config(),
-        "paper": Config(seeds=12, held_seeds=24),
+        "standard": Config(draws=3),
+        "paper": Config(seeds=12, held_seeds=24, draws=4),
     },
     parts=(RUNGS,),
     claims=CLAIMS,

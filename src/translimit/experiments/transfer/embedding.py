@@ -212,7 +212,7 @@ EXPERIMENT = ex.Experiment(
     reference='documentation, "Horizons"; arXiv 2605.21486, whose hypothesis is tested',
     presets={
         "demo": Config(steps=60, seeds=6, probe=64),
-        "standard": Config(),
+        "standard": Config(seeds=16),
         "paper": Config(base=(8, 4, 2), multiples=(1, 2, 4), steps=1000, seeds=16),
     },
     parts=(NETWORKS,),
