@@ -30,7 +30,7 @@ C = TypeVar("C")
 P = TypeVar("P")
 
 #: Sizes of the noise, the last of which is compared; depths that are kept; Runge-Kutta steps.
-EPSILONS = (0.1, 0.05, 0.025, 0.0125)
+EPSILONS = (0.04, 0.02, 0.01, 0.005)
 TIMES = np.linspace(0.0, 2.0, 6)
 STEPS = 20
 

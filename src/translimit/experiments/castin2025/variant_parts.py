@@ -185,7 +185,7 @@ def compute_compact(config: Config, variant: str, keys: ex.Keys) -> Compact:
 
 def _pairs_cost(pairs: float, variant: str) -> ex.Cost:
     """Compilation, and pairs of tokens in evaluations of the field; Sinkhorn iterates."""
-    return ex.Cost(6.0 + 8e-9 * pairs * (60 if variant == "sinkhorn" else 1))
+    return ex.Cost(6.0 + 8e-9 * pairs * (20 if variant == "sinkhorn" else 1))
 
 
 CLOSURE = ex.Part(

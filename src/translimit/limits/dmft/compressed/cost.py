@@ -23,6 +23,9 @@ from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 #: Directions of a kind that fields have each, at most: by how many this grows with a decade of the
 #: tolerance, relative to those at the usual one.
 _EACH, _BY_DECADE, _USUAL = 16, 0.25, 1e-4
+#: The part of them that a kind of field has, where it has the most of it: what sub-blocks read,
+#: their gradients, what they write, and the gradients that they receive.
+SHARES = {"h": 0.5, "p": 1.0, "x": 0.75, "g": 0.75}
 #: What the compiler adds.
 _MARGIN = 1.3
 #: Directions of gradients that a field has on the mean over a solve: at one step and one unit of

@@ -3,8 +3,8 @@ r"""Stacks of directions that grow along training, in parts that are read where 
 A stack holds vectors of a population, or coefficient rows of the stream, as rows [places, width].
 Places from its rank on are zero. It is stored in parts, arrays of their own: products skip those
 that nothing has reached, so that one compiled program serves until a stack is full, more room is
-one more part, and nothing is copied to be read. Parts grow with what is before them, so that they
-are few and little of the last one is empty.
+one more part, and nothing is copied to be read. Parts grow with what is before them, up to some
+size, so that they are few and little of the last one is empty.
 
 Products have the stack on their left and fields on their right, turned: that is the order in which
 compilers for CPUs read it from memory once.
@@ -30,8 +30,8 @@ COLUMNS = 32
 #: Rows of the first part of a stack, at least. Every part is one more branch of every product, and
 #: what a step compiles grows with them; the larger they are, the more of the last one is empty.
 LEAST = 32
-#: A further part, relative to all before it.
-_GROWTH = 1.0
+#: Rows of a further part, at most: all that is before it, or this, or two first parts.
+_LARGEST = 1024
 #: Fields that are few: their products are written out, and read and write a stack once.
 FEW = 4
 #: Columns that are updated together, where fields are more.
@@ -84,7 +84,7 @@ def parts_for(rows: int, least: int) -> tuple[int, ...]:
     """Sizes of the parts that hold so many rows; none where there are none."""
     sizes: list[int] = []
     while sum(sizes) < rows:
-        sizes.append(least * max(1, int(_GROWTH * sum(sizes) / least)))
+        sizes.append(max(least, min(sum(sizes), max(_LARGEST, 2 * least))))
     return tuple(sizes)
 
 

@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes, pass_seconds
+from translimit.limits.dmft.compressed.cost import (
+    SHARES,
+    expected_rank,
+    pass_bytes,
+    pass_seconds,
+)
 from translimit.limits.dmft.compressed.directions import columns_for, least_part, places_for
 from translimit.limits.dmft.compressed.entering import numbers_of_rows
 from translimit.limits.dmft.compressed.heads import Heads, LinearHeads
@@ -47,15 +52,15 @@ def shape_of(
             it: programs are the smaller the fewer parts their stacks have.
     """
     a, m, T = equations.architecture, equations.fields, equations.steps
-    rank = math.ceil(part * expected_rank(m, T, method.tol)) + m
     least = least_part(m)
-    rank = places_for(min(m * T, rank), least)
-    sites = sites_of(equations, method, rank)
+    kinds = kinds_room(m, T, method.tol, part)
+    sites = sites_of(equations, method, kinds)
     fresh, first = not math.isinf(a.layers), _sources(equations)
     rooms = tuple(
-        Room(rank, rank, rank, rank, _basis_room(site, rank, m)).of_parts(least_room(least))
+        replace(kinds, basis=_basis_room(site, kinds, m)).of_parts(least_room(least))
         for site in sites
     )
+    innovations = layers * sum(room.p + room.x for room in rooms)
     stride = stride_of(m, T)
     return Shape(
         inputs=equations.inputs,
@@ -69,7 +74,7 @@ def shape_of(
         rooms=rooms,
         least=least,
         entering=numbers_of_rows(m, T),
-        sources=columns_for(first + 2 * layers * len(sites) * rank * fresh),
+        sources=columns_for(first + innovations * fresh),
         kept=-(-T // stride),
         stride=stride,
         norm=a.norm is not None,
@@ -95,17 +100,28 @@ def stride_of(fields: int, steps: int) -> int:
     return max(1, -(-fields * steps // _KERNEL_ROWS))
 
 
+def kinds_room(fields: int, steps: int, tol: float, part: float) -> Room:
+    """Room for a part of the directions of each kind that are expected; none of a basis."""
+    rank, least = part * expected_rank(fields, steps, tol), least_part(fields)
+    sizes = {
+        kind: places_for(min(fields * steps, math.ceil(share * rank) + fields), least)
+        for kind, share in SHARES.items()
+    }
+    return Room(**sizes, basis=0)
+
+
 def sites_of(
-    equations: TrainingEquations, method: CausalSampling, rank: int
+    equations: TrainingEquations, method: CausalSampling, kinds: Room
 ) -> tuple[AbstractSite, ...]:
-    """The sub-blocks of a block."""
+    """The sub-blocks of a block, with room for the sources of linear ones."""
     a, m = equations.architecture, equations.fields
     heads, neurons = method.counts(a, m, equations.steps)
     size = {"inputs": equations.inputs, "tokens": equations.tokens}
     sampled = {**size, "matched": method.moment_matching, "dtype": method.precision}
     sites: list[AbstractSite] = []
     if a.attention and math.isinf(a.head_dim):
-        columns = places_for(4 * rank + 8 * m, least_room(least_part(m)).basis)
+        columns = kinds.h + kinds.p + kinds.x + kinds.g + 8 * m
+        columns = places_for(columns, least_room(least_part(m)).basis)
         norm = a.qk_norm is not None
         sites.append(LinearHeads(**size, columns=columns, causal=a.causal, qk_norm=norm))
     elif a.attention:
@@ -186,12 +202,12 @@ def solve_seconds(equations: TrainingEquations, method: CausalSampling, layers: 
     return sum(passes) * pass_seconds(shape, steps, method.tol, time) / steps
 
 
-def _basis_room(site: AbstractSite, rank: int, fields: int) -> int:
+def _basis_room(site: AbstractSite, kinds: Room, fields: int) -> int:
     """Room for the basis of a population, or the sources of linear sites."""
     if isinstance(site, LinearHeads):
         return site.columns
-    families = site.families + site.written
-    return min(2 * families * rank, site.width // 2) + 2 * families * fields
+    needed = site.families * (kinds.h + kinds.p) + site.written * (kinds.x + kinds.g)
+    return min(needed, site.width // 2) + 2 * (site.families + site.written) * fields
 
 
 def _whitened(
