@@ -129,6 +129,7 @@ OUTPUTS = ex.Claims(
             when=lambda config, at: at in divided(config),
         ),
     ),
+    decided_by="standard",
 )
 LOSS = ex.Claims(
     "loss-{model}",
@@ -151,6 +152,7 @@ LOSS = ex.Claims(
             when=lambda config, at: at in divided(config),
         ),
     ),
+    decided_by="standard",
 )
 POSITIONS = ex.Claims(
     "positions-{model}",

@@ -23,9 +23,11 @@ from translimit.limits.dmft.compressed.sites import AbstractSampledSite
 #: Directions of a kind that fields have each, at most: by how many this grows with a decade of the
 #: tolerance, relative to those at the usual one.
 _EACH, _BY_DECADE, _USUAL = 16, 0.25, 1e-4
+#: Fields from which on each has fewer, as more of them are alike; and the power.
+_MANY, _BY_FIELDS = 64, -0.4
 #: The part of them that a kind of field has, where it has the most of it: what sub-blocks read,
 #: their gradients, what they write, and the gradients that they receive.
-SHARES = {"h": 0.5, "p": 1.0, "x": 0.75, "g": 0.75}
+SHARES = {"h": 0.35, "p": 1.0, "x": 0.6, "g": 0.6}
 #: What the compiler adds.
 _MARGIN = 1.3
 #: Directions of gradients that a field has on the mean over a solve: at one step and one unit of
@@ -48,8 +50,18 @@ _DOUBLE = 2.1
 
 def expected_rank(fields: int, steps: int, tol: float = _USUAL) -> int:
     """Directions of one kind of field that a solve is expected to keep."""
-    finer = max(0.25, 1 + _BY_DECADE * math.log10(_USUAL / tol))
-    return math.ceil(fields * min(steps, _EACH * finer))
+    each = _EACH * _finer(tol) * _alike(fields)
+    return math.ceil(fields * min(steps, max(1.0, each)))
+
+
+def _finer(tol: float) -> float:
+    """How many directions a tolerance asks for, over those at the usual one."""
+    return max(0.25, 1 + _BY_DECADE * math.log10(_USUAL / tol))
+
+
+def _alike(fields: int) -> float:
+    """How many directions a field has, over those where fields are few."""
+    return max(1.0, fields / _MANY) ** _BY_FIELDS
 
 
 def pass_bytes(shape: Shape) -> int:
@@ -87,9 +99,8 @@ def usual_rank(fields: int, steps: int, tol: float, time: float) -> float:
         time: of training, the learning rate times the steps.
     """
     most = expected_rank(fields, steps, tol)
-    finer = max(0.25, 1 + _BY_DECADE * math.log10(_USUAL / tol))
     further = min(max(time**_BY_TIME, _TIMES[0]), _TIMES[1])
-    each = _USUALLY * finer * min(steps, _STEPS) ** _BY_STEPS * further
+    each = _USUALLY * _finer(tol) * min(steps, _STEPS) ** _BY_STEPS * further * _alike(fields)
     return min(fields * each, fields * (steps + 1) / 2, most)
 
 

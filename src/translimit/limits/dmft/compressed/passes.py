@@ -24,6 +24,7 @@ from translimit.limits.dmft.compressed.state import (
     in_parts,
     in_whole_stacks,
     initial_state,
+    kept_bytes,
     room_of,
 )
 from translimit.limits.dmft.passes import Trace
@@ -127,7 +128,7 @@ def with_room(
     more = shape.roomier(ranks, columns)
     if more == shape:
         return shape, state
-    _require_memory(more)
+    _require_memory(more, kept_bytes(state, more))
     return more, in_more_room(state, shape, more, gain)
 
 
@@ -177,10 +178,9 @@ def _in_its_room(shape: Shape, state: State) -> Shape:
     return shape.in_room(rooms, state.embedding.shape[1])
 
 
-def _require_memory(shape: Shape) -> None:
-    """Whether there is memory for more room."""
-    need, there = pass_bytes(shape), available_memory()
-    # The old state is among what is in use already; it is there until the new one is.
+def _require_memory(shape: Shape, kept: int) -> None:
+    """Whether there is memory for more room, beside what is kept of the old as it is."""
+    need, there = pass_bytes(shape) - kept, available_memory()
     if need > there:
         raise MemoryLimitError(
             "heads",

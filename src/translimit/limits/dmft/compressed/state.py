@@ -189,6 +189,20 @@ def in_more_room(state: State, old: Shape, new: Shape, score_gain: float) -> Sta
     return jax.tree.map(_roomier, state, empty, is_leaf=_is_stack)
 
 
+def kept_bytes(state: State, new: Shape) -> int:
+    """Bytes of the parts of stacks that more room leaves as they are: no copy is made of them."""
+    empty = jax.eval_shape(lambda: initial_state(new, 0.0))
+
+    def _kept(x: Any, like: Any) -> int:
+        if not isinstance(x, Stack):
+            return 0
+        pairs = zip(x.parts, like.parts, strict=False)
+        return sum(part.nbytes for part, wide in pairs if part.shape == wide.shape)
+
+    found = jax.tree.map(_kept, state, empty, is_leaf=_is_stack)
+    return sum(jax.tree.leaves(found))
+
+
 def at_rest(state: State) -> State:
     """The state without velocity."""
 
