@@ -1,10 +1,29 @@
 """What the tests of experiments do alike: compute all cells, draw all figures, read verdicts."""
 
+import pytest
 from matplotlib.figure import Figure
 from tests.figures.vision import colour_alone
 
-from translimit.core import Verdict
+from translimit.core import ConfigError, Verdict
+from translimit.diagnose import packaged_checkpoint
 from translimit.study.needs import costs_of_cells
+
+#: The checkpoint in a package that an experiment reads.
+CHECKPOINTS = {
+    "checkpoints/minilm": "MiniLM",
+    "checkpoints/rxnmapper": "rxnmapper",
+    "checkpoints/smollm2": "SmolLM2",
+}
+
+
+def skip_without_checkpoint(name: str) -> None:
+    """Skip the test where an experiment reads a checkpoint whose package is not installed."""
+    if name not in CHECKPOINTS:
+        return
+    try:
+        packaged_checkpoint(CHECKPOINTS[name])
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 def compute(experiment, config):

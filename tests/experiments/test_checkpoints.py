@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.experiments.checks import compute, draw_all, verdicts
+from tests.experiments.checks import compute, draw_all, skip_without_checkpoint, verdicts
 
 from translimit.core import ConfigError, Verdict
 from translimit.diagnose import packaged_checkpoint
@@ -11,9 +11,9 @@ from translimit.experiments import get_experiment
 from translimit.experiments.checkpoints import faults, minilm, nulls, rxnmapper, smollm2, training
 
 PACKAGED = {
-    "checkpoints/minilm": ("MiniLM", minilm.Config()),
-    "checkpoints/rxnmapper": ("rxnmapper", replace(rxnmapper.Config(), layers=(1, 12))),
-    "checkpoints/smollm2": ("SmolLM2", smollm2.Config()),
+    "checkpoints/minilm": minilm.Config(),
+    "checkpoints/rxnmapper": replace(rxnmapper.Config(), layers=(1, 12)),
+    "checkpoints/smollm2": smollm2.Config(),
 }
 
 
@@ -56,12 +56,8 @@ def test_claims_and_figures(name: str, config) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PACKAGED)
 def test_checkpoints_in_packages(name: str) -> None:
-    package, config = PACKAGED[name]
-    try:
-        packaged_checkpoint(package)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    experiment = get_experiment(name)
+    skip_without_checkpoint(name)
+    experiment, config = get_experiment(name), PACKAGED[name]
     results = compute(experiment, config)
     found = verdicts(experiment, config, results)
     assert Verdict.refuted not in found.values()

@@ -110,7 +110,7 @@ EXACT = ex.Claims(
     ),
     estimate=_ratio,
     prediction=1.0,
-    tol=0.15,
+    tol=0.05,
     over=_grid,
     rivals=(
         ex.Rival(
@@ -125,6 +125,7 @@ EXACT = ex.Claims(
             when=lambda c, at: at.strength >= 1,
         ),
     ),
+    decided_by="standard",
 )
 
 
