@@ -19,7 +19,7 @@ COLUMNS = ("experiment", "claim", "prediction", "tolerance", "side", "decided by
 def registered_claims() -> list[tuple[str, ...]]:
     """One row for each template of claims of the experiments that ship; see `COLUMNS`.
 
-    Tolerances are those of the preset standard. A prediction that is no constant is "computed".
+    Tolerances are those of the preset standard, in words where it has no such claim. A prediction that is no constant is "computed".
     """
     return [
         (
@@ -44,7 +44,8 @@ def _tolerances(claims: Claims[Any, Any], config: object) -> str:
     points: Sequence[object] = claims.over(config)
     if not callable(claims.tol):
         return f"{claims.tol:g}"
-    return "; ".join(f"{one:g}" for one in sorted({claims.tolerance(config, p) for p in points}))
+    told = "; ".join(f"{one:g}" for one in sorted({claims.tolerance(config, p) for p in points}))
+    return told or "no such claim at standard"
 
 
 def _rival(rival: Rival[Any, Any]) -> str:

@@ -117,6 +117,7 @@ PREDICTIONS = ex.Claims[Config, Optimizer](
             estimate=lambda found, name: _gap(found, name, "sgd" if name == "adam" else "adam"),
         ),
     ),
+    decided_by="standard",
 )
 FIRST = ex.Claims[Config, ex.Alone](
     "first-update",

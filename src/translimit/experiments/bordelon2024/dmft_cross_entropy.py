@@ -145,6 +145,7 @@ OUTPUTS = ex.Claims(
             estimate=lambda found, at: _predictions(found, found(SQUARED)),
         ),
     ),
+    decided_by="standard",
 )
 LOSS = ex.Claims(
     "loss",
@@ -161,6 +162,7 @@ LOSS = ex.Claims(
         ),
         ex.Rival("the smallest networks, as if they were infinite", estimate=_smallest),
     ),
+    decided_by="standard",
 )
 ACCURACY = ex.claim(
     "accuracy",
@@ -201,6 +203,7 @@ CENTRED = ex.Claims(
             ),
         ),
     ),
+    decided_by="standard",
 )
 
 

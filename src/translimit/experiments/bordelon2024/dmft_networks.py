@@ -187,6 +187,7 @@ ATTENTION = ex.Claims(
         ),
         ex.Rival[Config, ex.Alone]("the law of the start", lambda found, at: _spread(found, False)),
     ),
+    decided_by="standard",
 )
 
 

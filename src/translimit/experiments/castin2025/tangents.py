@@ -109,6 +109,7 @@ def growth_claims(
     part: ex.Part[C, P, Growth],
     rivals: Callable[[ex.Found[C], P], Growth],
     rival: str,
+    decided_by: str = "demo",
 ) -> tuple[ex.Claims[C, P], ex.Claims[C, P]]:
     """What is claimed of pairs of clouds: the number, and that it is free of their distance.
 
@@ -118,6 +119,7 @@ def growth_claims(
         part: whose points the claims are about.
         rivals: the same clouds under another attention, whose growth is a rival.
         rival: what that is.
+        decided_by: the smallest preset whose samples are meant to decide the number.
     """
 
     def ratio(found: ex.Found[C], at: P) -> np.ndarray:
@@ -150,6 +152,7 @@ def growth_claims(
                 lambda found, at: measured(found, at, rivals(found, at).tangent),
             ),
         ),
+        decided_by=decided_by,
     )
     bounded = ex.Claims[C, P](
         f"{name}-power",

@@ -129,6 +129,7 @@ CLAIMS = (
         GROWTH,
         lambda found, variant: found(GROWTH, _other(found.config, variant)),
         "the growth of another variant",
+        decided_by="standard",
     ),
     ex.Claims(
         "{variant}-mean-field",
