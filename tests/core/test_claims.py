@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -139,6 +140,30 @@ def test_a_significant_gap_within_the_tolerance_is_said() -> None:
     claim = of(Estimate(1.14, 0.02, 10), FAR)
     assert claim.verdict is Verdict.supported
     assert claim.remark == "within 0.25, but off by 7 standard errors"
+
+
+def test_so_is_one_of_a_claim_whose_rivals_are_left() -> None:
+    near = Rival("near", 1.2)
+    claim = of(Estimate(1.14, 0.02, 10), near)
+    assert claim.verdict is Verdict.underpowered
+    off = "within 0.25, but off by 7 standard errors"
+    assert claim.remark == f"{off}; not told from: near"
+    decided = replace(claim, decided_by="standard")
+    assert decided.remark == f"{claim.remark}; sized to be decided at standard"
+    assert replace(claim, rivals=()).remark == f"{off}; names no rival"
+    # 4.5 standard errors are not more than 4.5.
+    assert of(Estimate(1.0 + 4.5 * 2**-6, 2**-6, 10), near).remark == "not told from: near"
+
+
+def test_a_wrong_prediction_is_off_by_a_tenth_of_itself_also_where_it_is_an_exponent() -> None:
+    rate = Claim("rate", "s", -0.5, Estimate(-0.5, 0.01, 9), 0.1, rivals=(FAR,))
+    wrong = rate.disturbed()
+    assert wrong is not None
+    assert wrong.prediction == pytest.approx(-0.55)
+    zero = replace(rate, prediction=0.0, rivals=(FAR, Rival("nearest", 0.3)))
+    assert (stood_in := zero.disturbed()) is not None
+    assert stood_in.prediction == 0.3
+    assert replace(zero, rivals=()).disturbed() is None
 
 
 def test_printed_forms_are_errata_once_the_claim_is_supported() -> None:

@@ -172,18 +172,19 @@ class Claim:
     @property
     def remark(self) -> str:
         """What the verdict does not say: a significant gap, the rivals left, who decides."""
-        if self.verdict == Verdict.supported and self.gap > REFUTED * self.floor > 0:
-            return f"within {self.tol:.3g}, but off by {self.gap / self.floor:.0f} standard errors"
+        said = []
+        if self.holds and self.gap > REFUTED * self.floor > 0:
+            off = f"off by {self.gap / self.floor:.0f} standard errors"
+            said.append(f"within {self.tol:.3g}, but {off}")
         if self.verdict != Verdict.underpowered:
-            return ""
+            return "".join(said)
         if not self.rivals:
-            return "names no rival"
-        said = ""
+            return "; ".join([*said, "names no rival"])
         if self.holds and self.left:
-            said = "not told from: " + "; ".join(rival.name for rival in self.left)
+            said.append("not told from: " + "; ".join(rival.name for rival in self.left))
         if self.decided_by:
-            said += f"{'; ' if said else ''}sized to be decided at {self.decided_by}"
-        return said
+            said.append(f"sized to be decided at {self.decided_by}")
+        return "; ".join(said)
 
     def swapped(self, rival: Rival) -> Claim:
         """The claim that a believer in a rival would make: its prediction, ours as its rival.
@@ -210,6 +211,9 @@ class Claim:
 
     def disturbed(self, factor: float = 1.1) -> Claim | None:
         """The claim with a wrong prediction: times a factor, or the nearest rival's.
+
+        An exponent is multiplied as well. Below one in absolute value that is less than a change by
+        `factor` - 1 (-0.5 becomes -0.55, not -0.6), so that it is the harder to notice.
 
         A prediction of zero and a bound have no factor; for them the nearest rival stands in. None
         where there is none.
