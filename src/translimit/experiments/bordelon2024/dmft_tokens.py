@@ -199,6 +199,7 @@ PLACES = ex.Figure[Config](
     rows=_rows,
     x="position",
     panels="quantity",
+    across=2,
     layers=(
         figures.points("networks", "two standard errors", label="networks"),
         figures.line("limit", label="limit", series=None, joined=True),
