@@ -1,7 +1,7 @@
 """Coverage of the papers, and what is registered: tables from the package and from stored runs.
 
 - `:::: statements PAPER` on a page becomes the table of a paper's statements, each with the claims
-  that test it, their rivals and their verdicts.
+  that test it, their rivals and their verdicts, and what is not done.
 - `assets/registered-claims.csv` has tolerances and rivals of all claims; a test compares it.
 - `assets/ledger.json` has the verdicts of stored runs, which these tables quote.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import sys
 from collections import Counter
@@ -107,7 +108,9 @@ def statements(paper: str) -> str:
         against = dict.fromkeys(rival for name in names for rival in rivals[name])
         tested = "<br>".join(f"`{pattern}`" for pattern in one.claims) or "not done"
         verdicts = _verdicts(paper, names, ledger)
-        said = one.says + (f" *Not done: {one.missing}*" if one.missing else "")
+        note = one.filled(lambda name: _estimate(paper, name, ledger))
+        said = one.says + (f" *{note}*" if note else "")
+        said += f" *Not done: {one.missing}*" if one.missing else ""
         rows.append(
             "| " + " | ".join(map(_cell, (said, tested, "; ".join(against), verdicts))) + " |"
         )
@@ -128,6 +131,18 @@ def _verdicts(paper: str, names: list[str], ledger: dict[str, Any]) -> str:
         for preset, found in counts.items()
     )
     return "<br>".join(told)
+
+
+def _estimate(paper: str, name: str, ledger: dict[str, Any]) -> str:
+    """What a stored run measured, with its error and its preset."""
+    experiment, _, claim = name.partition("/")
+    stored = ledger.get(f"{paper}/{experiment}", {})
+    if claim not in stored.get("claims", {}):
+        return "not run"
+    one = stored["claims"][claim]
+    places = max(0, 1 - math.floor(math.log10(one["error"]))) if one["error"] else 6
+    value = f"{one['value']:.{places}f}".replace("-", "−")
+    return f"{value} ± {one['error']:.{places}f} ({stored['preset']})"
 
 
 def _cell(text: str) -> str:

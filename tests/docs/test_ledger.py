@@ -12,7 +12,7 @@ from translimit import store
 from translimit.core import Claim, Estimate, Rival
 from translimit.experiments import all_experiments
 from translimit.experiments.registered import COLUMNS, registered_claims
-from translimit.experiments.statements import statements_of
+from translimit.experiments.statements import Statement, statements_of
 
 PAPERS = ("bordelon2024", "castin2025", "koubbi2026", "noci2023")
 
@@ -59,10 +59,24 @@ def test_statements_name_claims_that_exist_or_say_why_not() -> None:
             if name.startswith(f"{paper}/")
             for claim in one.claim_names(one.presets["standard"])
         ]
+        told: set[str] = set()
         for statement in statements_of(paper):
             assert statement.claims or statement.missing, statement.says
             for pattern in statement.claims:
-                assert statement.tested_by(names), (paper, pattern)
+                found = Statement("", (pattern,)).tested_by(names)
+                assert found, (paper, pattern)
+                told.update(found)
+        assert sorted(set(names) - told) == [], "a claim of the paper is in no line"
+
+
+def test_a_note_quotes_what_a_stored_run_measured() -> None:
+    ledger = hook("ledger")
+    stored = {"preset": "demo", "claims": {"a-1": {"value": -0.0874, "error": 0.012}}}
+    one = Statement("", ("a/*",), note="It is {one-run/a-1}, of $N^{1/2}$; {one-run/b} is left.")
+    told = one.filled(lambda name: ledger._estimate("p", name, {"p/one-run": stored}))
+    assert told == "It is −0.087 ± 0.012 (demo), of $N^{1/2}$; not run is left."
+    for paper in PAPERS:
+        assert "not run" not in ledger.statements(paper).replace("not run:", "")
 
 
 def test_the_coverage_of_a_paper_is_a_table() -> None:

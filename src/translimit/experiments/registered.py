@@ -19,8 +19,8 @@ COLUMNS = ("experiment", "claim", "prediction", "tolerance", "side", "decided by
 def registered_claims() -> list[tuple[str, ...]]:
     """One row for each template of claims of the experiments that ship; see `COLUMNS`.
 
-    Tolerances are those of the preset standard, which may have no such claim. A prediction that is no
-    constant is "computed".
+    Tolerances are those of the preset standard, which may have no such claim. A prediction that is
+    no constant is "computed".
     """
     return [
         (

@@ -1,4 +1,7 @@
-"""Statements of Noci et al., arXiv 2306.17759, and the claims that test them."""
+"""Statements of Noci et al., arXiv 2306.17759, and the claims that test them.
+
+The abstract was at hand, and the theorems as others quote them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ STATEMENTS = (
     Statement(
         "As depth and width grow together the covariance of the tokens converges in law to a "
         "stochastic equation in depth / width.",
-        ("sde-and-networks/*", "weak-error/attention-*"),
+        ("sde-and-networks/*", "weak-error/attention-*", "exact-facts/*"),
+        note="`exact-facts` are moments of the equation known in closed form.",
     ),
     Statement(
         "The limit needs a softmax centred at the identity and a temperature that depends on the "
@@ -23,7 +27,7 @@ STATEMENTS = (
         "The covariance is well behaved at large depth and width, and its rank does not "
         "degenerate. With limits: two tokens explode if and only if $\\gamma^2 < H / 2$, and the "
         "log determinant falls linearly.",
-        ("shaped-and-unshaped/shaped-*", "explosion/paths-*", "exact-facts/log-det-*"),
+        ("shaped-and-unshaped/shaped*", "explosion/*", "exact-facts/log-det-*"),
     ),
     Statement(
         "The equation describes finite networks; the error is of order one over the width.",
@@ -45,9 +49,13 @@ STATEMENTS = (
             *("sde-and-networks/four-heads-*", "explosion/paths-two heads*"),
         ),
     ),
-    Statement("Shaped models train without norms, like pre-LN.", ("training/*",)),
+    Statement(
+        "Shaped models train without norms, like pre-LN.",
+        ("training/*",),
+        note="Recalled, not read.",
+    ),
     Statement(
         "Figures, tables and settings of the paper.",
-        missing="only its abstract and theorems as quoted elsewhere were at hand.",
+        missing="only its abstract, and theorems as quoted elsewhere, were at hand.",
     ),
 )
