@@ -3,7 +3,7 @@
 `make gallery-docs RUNS="..."` takes run folders and writes the first figure of every experiment in
 them into `assets/gallery/`, small, with `gallery.json`: the command that makes it again, version,
 preset, seed and verdicts. What a run says takes the place of what stood there of its experiments,
-all else is kept.
+all else is kept. What was found, and its claims, come from the stored verdicts of `ledger.py`.
 
 On a page
 
@@ -15,6 +15,7 @@ On a page
 from __future__ import annotations
 
 import functools
+import html
 import importlib.util
 import json
 import re
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 GALLERY = ROOT / "docs" / "assets" / "gallery"
 INDEX = GALLERY / "gallery.json"
+VERDICTS = ROOT / "docs" / "assets" / "ledger.json"
 #: Pixels across, and bytes that all pictures may have together.
 WIDTH, LARGEST = 800, 4_000_000
 
@@ -113,16 +115,58 @@ def section(name: str) -> str:
     entry = stored().get(name)
     if entry is None:
         return f"{heading}*No picture yet:* `translimit run {name}`."
-    found = ", ".join(
+    checked = judged(name)
+    found = checked and _experiments()[name].found(checked)
+    cut = " This run is a part of the preset." if " --set " in entry["command"] else ""
+    return (
+        f"{heading}![{_plain(entry['title'])}](../assets/gallery/{entry['file']})\n\n"
+        f"*{entry['title'].rstrip('.')}.*{cut} {found or ''}\n\n"
+        f"`{entry['command']}` (translimit {entry['version']})\n\n{_claims(entry, checked)}"
+    )
+
+
+def judged(name: str) -> list[dict[str, Any]]:
+    """The claims of an experiment as the stored verdicts have them; none of another preset.
+
+    Args:
+        name: of the experiment.
+    """
+    told, experiment = _verdicts().get(name), _experiments()[name]
+    if told is None or told["preset"] != stored()[name]["preset"]:
+        return []
+    config = experiment.presets[told["preset"]]
+    sides = {claim: one.one_sided for one in experiment.claims for claim in one.names(config)}
+    return [
+        {
+            **claim,
+            "name": one,
+            "estimate": {"value": claim["value"]},
+            "floor": claim["error"],
+            "one_sided": sides[one],
+        }
+        for one, claim in told["claims"].items()
+        if one in sides
+    ]
+
+
+def _claims(entry: Entry, checked: list[dict[str, Any]]) -> str:
+    """How many verdicts of each kind, and behind it the claims one by one."""
+    from translimit.experiments.findings import measured
+
+    counts = ", ".join(
         f"{entry['verdicts'][word]} {word}"
         for word in ("supported", "refuted", "underpowered")
         if word in entry["verdicts"]
     )
-    return (
-        f"{heading}![{_plain(entry['title'])}](../assets/gallery/{entry['file']})\n\n"
-        f"*{entry['title'].rstrip('.')}.* Claims: {found}. `{entry['command']}` "
-        f"(translimit {entry['version']})"
-    )
+    lines = [
+        f"<li><code>{html.escape(one['name'])}</code>: {html.escape(measured(one))}, "
+        f"{one['verdict']}</li>"
+        for one in checked
+    ]
+    if not lines:
+        return f"Claims: {counts}."
+    listed = "".join(lines).replace("; refuted)", ")").replace("; underpowered)", ")")
+    return f"<details><summary>Claims: {counts}</summary><ul>{listed}</ul></details>"
 
 
 def gallery(paper: str) -> str:
@@ -181,6 +225,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         pattern = re.compile(rf"^:::: {word} (\S+)$", re.MULTILINE)
         markdown = pattern.sub(lambda match, made=made: made(match[1]), markdown)
     return markdown
+
+
+def _verdicts() -> dict[str, Any]:
+    """The verdicts of stored runs by experiment, as `ledger.py` writes them."""
+    return json.loads(VERDICTS.read_text(encoding="utf-8"))
 
 
 def _anchor(name: str) -> str:

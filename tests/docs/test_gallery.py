@@ -94,6 +94,16 @@ def test_pages_show_pictures_and_say_where_there_is_none(gallery, run: Path) -> 
     assert small.count("<img") == 1
 
 
+def test_a_section_says_what_was_found_and_lists_its_claims() -> None:
+    made = hook("gallery")
+    checked = made.judged("castin2025/variants")
+    assert {one["verdict"] for one in checked} <= {"supported", "refuted", "underpowered"}
+    shown = made.section("castin2025/variants")
+    assert "<details><summary>Claims: " in shown
+    assert shown.count("<li><code>") == len(checked) > 20
+    assert made._experiments()["castin2025/variants"].found(checked) in shown
+
+
 def test_every_experiment_has_a_place_and_every_link_leads_to_one() -> None:
     experiments = all_experiments()
     pages = {
@@ -107,8 +117,9 @@ def test_every_experiment_has_a_place_and_every_link_leads_to_one() -> None:
         assert {f"{paper}/{link}" for link in links} <= set(experiments)
     front = (CHECKOUT / "docs" / "gallery.md").read_text(encoding="utf-8")
     links = re.findall(r"papers/(\w+)\.md#([\w-]+)", front)
-    assert len(links) > 20
-    assert {"/".join(link) for link in links} <= set(experiments)
+    assert {"/".join(link) for link in links} == set(experiments), "by question"
+    papers = set(re.findall(r"^:::: thumbnails (\w+)$", front, re.MULTILINE))
+    assert papers == set(pages), "by paper"
     shown = [
         name
         for path in (CHECKOUT / "docs").rglob("*.md")
