@@ -47,6 +47,14 @@ def _one_step(block, cov, theories, paths):
     return [(one - cov) / step for one in covs], step
 
 
+def test_the_log_det_of_a_singular_covariance_is_no_number() -> None:
+    singular, regular = np.ones((2, 2)), np.eye(2)
+    values = theories_of_the_sde.observe(np.stack([singular, regular]))
+    assert np.isnan(values[0, -1])
+    assert np.isfinite(values[0, :-1]).all()
+    np.testing.assert_allclose(values[1], [0.0, 2.0, 0.5, 0.0, 0.0], atol=1e-12)
+
+
 def test_theories_are_the_sde_and_differ_by_its_terms() -> None:
     block, cov = Block(gamma=0.5, tau0=0.5, heads=2), starts.UNEQUAL["three unequal"]
     theory = theories_of_the_sde.Theory

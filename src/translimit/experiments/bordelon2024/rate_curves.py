@@ -105,8 +105,9 @@ def lowest(rates: Float[np.ndarray, " rate"], curve: Float[np.ndarray, " rate"])
     x, y = np.log10(rates[near]), np.log10(curve[near])
     if len(x) < 3 or not np.all(np.isfinite(y)):
         return float(np.log10(rates[place]))
+    # The middle is below the left and not above the right: the vertex is nearer to it than to both.
     bend, slope, _ = np.polyfit(x - x[1], y, 2)
-    return float(x[1] + np.clip(-slope / (2 * bend), x[0] - x[1], x[2] - x[1]))
+    return float(x[1] - slope / (2 * bend))
 
 
 def compute_curves(

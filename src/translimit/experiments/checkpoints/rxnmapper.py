@@ -126,16 +126,14 @@ CLAIMS = (
     ),
     ex.Claims[Config, int](
         "mlp/{layer}",
-        "The covariance that the MLP leaves is not that of rotated surrogates (minus log10 of z, "
+        "The covariance that the MLP leaves is not that of rotated surrogates (minus arsinh of z, "
         "which is right-skewed, at most).",
-        estimate=lambda found, layer: Estimate.from_samples(
-            -np.log10(np.maximum(found(LAYER, layer).mlp, 1.0))
-        ),
-        prediction=-math.log10(BEYOND),
+        estimate=lambda found, layer: Estimate.from_samples(-np.arcsinh(found(LAYER, layer).mlp)),
+        prediction=-math.asinh(BEYOND),
         tol=0.0,
         over=lambda c: c.layers,
         one_sided=True,
-        rivals=(ex.Rival("as near as attention is", -math.log10(WITHIN)),),
+        rivals=(ex.Rival("as near as attention is", -math.asinh(WITHIN)),),
     ),
     ex.Claims[Config, int](
         "concentration/{layer}",

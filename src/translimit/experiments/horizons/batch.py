@@ -138,7 +138,8 @@ class Read:
 
     Attributes:
         optima: log10 of the best rate by batch; NaN at an end of the grid.
-        regrets: nats by rule and batch, for the rate carried from the tuned batch.
+        regrets: nats by rule and batch, for the rate carried from the tuned batch; NaN for the root
+            beyond the grid; for the others what they cost at its end, which is less than beyond.
     """
 
     optima: dict[int, float]
@@ -164,9 +165,11 @@ def _read(found: ex.Found[Config], seeds: np.ndarray) -> Read:
         grid, mean, depth = means[batch]
         for rule, exponent in RULES.items():
             carried = optima[config.batch] + exponent * math.log10(batch / config.batch)
-            place = np.array([min(max(carried, grid[0]), grid[-1])])
+            # The claim is that the root costs less: its own cost is never that of an end.
+            place = min(max(carried, grid[0]), grid[-1])
+            known = place == carried or (rule != "root" and math.isfinite(carried))
             regrets[rule, batch] = (
-                float(read_at(grid, mean, place)[0]) - depth if math.isfinite(carried) else math.nan
+                float(read_at(grid, mean, np.array([place]))[0]) - depth if known else math.nan
             )
     return Read(optima, regrets)
 
@@ -180,10 +183,10 @@ def _resampled(found: ex.Found[Config]) -> list[Read]:
 
 
 def _estimated(found: ex.Found[Config], values: list[float]) -> Estimate:
-    """The first value, with the spread of the others as its error."""
+    """The first value, with the spread of the others as its error; none if one in ten has none."""
     seeds = found.config.seeds
     drawn = [one for one in values[1:] if math.isfinite(one)]
-    if not math.isfinite(values[0]) or len(drawn) < 2:
+    if not math.isfinite(values[0]) or len(drawn) < max(2, 0.9 * len(values[1:])):
         return Estimate(values[0], math.nan, seeds)
     return Estimate(values[0], float(np.std(drawn)) * math.sqrt(seeds / (seeds - 1)), seeds)
 

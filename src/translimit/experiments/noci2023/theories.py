@@ -128,14 +128,18 @@ SEEN_AT_STANDARD: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 
 def observe(cov: np.ndarray) -> np.ndarray:
-    """The observables of covariances [..., observable]; zero for log det of a singular one."""
+    """The observables of covariances [..., observable].
+
+    The log det of a covariance that is singular in double precision is no number, so that a claim
+    about its mean is left open.
+    """
     trace = np.trace(cov, axis1=-2, axis2=-1)
     upper = np.triu_indices(cov.shape[-1], 1)
     norms = np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 1e-12 * trace[..., None])
     scaled = cov / np.sqrt(norms[..., :, None] * norms[..., None, :])
     sign, log_det = np.linalg.slogdet(cov / trace[..., None, None])
-    resolved = (sign > 0) & (log_det > np.log(1e-20))
-    log_det = np.where(resolved, log_det, 0.0) + cov.shape[-1] * np.log(trace)
+    resolved = (sign > 0) & (log_det > np.log(1e-25))
+    log_det = np.where(resolved, log_det, np.nan) + cov.shape[-1] * np.log(trace)
     return np.stack(
         [
             np.log(trace / cov.shape[-1]),
@@ -163,6 +167,9 @@ def differences(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What each wrong theory predicts beyond the SDE [theory, observable], with its error.
 
+    Some paths of a wrong theory with more noise, about one in a thousand for eight tokens, end
+    singular: they are left out of its mean log det, which brings it nearer to the SDE.
+
     Args:
         case: of `CASES`.
         t1: final time.
@@ -186,7 +193,12 @@ def differences(
         right, *wrong = map(observe, covs)
         gaps.append([one - right for one in wrong])
     each = np.concatenate(gaps, axis=1)
-    return each.mean(axis=1), each.std(axis=1, ddof=1) / each.shape[1] ** 0.5
+    known = ~np.isnan(each)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of cases that start singular
+        count = known.sum(axis=1)
+        mean = np.where(known, each, 0.0).sum(axis=1) / count
+        squares = np.where(known, (each - mean[:, None]) ** 2, 0.0).sum(axis=1)
+        return mean, np.sqrt(squares / (count - 1) / count)
 
 
 def simulate(
