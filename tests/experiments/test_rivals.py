@@ -48,7 +48,9 @@ def exceptions(preset: str) -> dict[str, Exceptions]:
         if said == NONE_REFUTED:
             told[name] = one._replace(none_refuted=True)
         else:
-            claim, rival = re.fullmatch(r"`(\S+)`: \"(.+)\" is supported", said).groups()
+            row = re.fullmatch(r"`(\S+)`: \"(.+)\" is supported", said)
+            assert row is not None, f"not understood: {said}"
+            claim, rival = row.groups()
             told[name] = one._replace(supported=(*one.supported, f"{claim}: {rival}"))
     return told
 

@@ -7,7 +7,7 @@ import pytest
 from translimit import solve
 from translimit.core import ArgumentError
 from translimit.describe import WideHeads
-from translimit.limits.homogenized import OverlapSDE, SphereEuler
+from translimit.limits.homogenized import OverlapSDE, SphereEuler, TokenSDE
 from translimit.limits.homogenized.moebius import cross_ratio, sample_overlaps
 from translimit.limits.homogenized.two_tokens import pair_expectation, without_scores
 from translimit.models import RandomHeadChain
@@ -63,6 +63,24 @@ def test_a_chain_and_a_limit_conserve_cross_ratios_without_scores_only(std):
         change = np.log(ratio / cross_ratio(1.0 - START, 0, 1, 2, 3))
         rms = float(np.sqrt(np.mean(change**2)))
         assert rms < 0.02 if std == 0 else rms > 0.1
+
+
+@pytest.mark.parametrize("std", [0.0, 2.0])
+@pytest.mark.parametrize("solver", ["weights", "tokens"])
+def test_so_do_those_of_explicit_tokens(solver, std):
+    law, tokens = WideHeads(dim=8, score_std=std), np.zeros((4, 8))
+    tokens[:, :4] = np.linalg.cholesky(START)
+    if solver == "weights":
+        chain = RandomHeadChain(law=law, step=0.05, heads=1, layers=200)
+        paths = chain.simulate(tokens, replicas=32, key=jax.random.key(4))
+    else:
+        problem = TokenSDE(law=law, initial=tokens, t1=0.5)
+        method = SphereEuler(max_step=0.0025, paths=32)
+        paths = solve(problem, method, key=jax.random.key(5), save=[0.0, 0.5])
+    ratio = np.asarray(cross_ratio(paths.separations[:, -1], 0, 1, 2, 3))
+    change = np.log(ratio / cross_ratio(1.0 - START, 0, 1, 2, 3))
+    rms = float(np.sqrt(np.mean(change**2)))
+    assert rms < 0.02 if std == 0 else rms > 0.1
 
 
 @pytest.mark.usefixtures("as_user")
