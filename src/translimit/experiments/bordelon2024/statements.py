@@ -78,7 +78,7 @@ STATEMENTS = (
     Statement(
         "At fixed compute and large $L$, $\\alpha_L = 1$ has the lower loss.",
         ("depth/compute-*", "depth/early-*"),
-        note="Early in training the sign is the other one.",
+        note="`early-*` claims the other sign early in training.",
         missing="AdamW: the data do not decide.",
     ),
     Statement(
@@ -121,8 +121,8 @@ STATEMENTS = (
             *("vit-sizes/head-variance-N-1-*", "vit-sizes/change-*"),
             "lm-sizes/head-variance-N-1-*",
         ),
-        note="The update that heads have in common stays; that of one head falls, which is what "
-        "`change-head-variance-N` claims.",
+        note="`change-common-N` is on the part of the update that heads have in common, "
+        "`change-head-variance-N` claims that heads become alike in it.",
     ),
     Statement(
         "Laws of a score over heads at $\\alpha_A = 1/2$: both are the same over $N$.",
@@ -158,8 +158,9 @@ STATEMENTS = (
         "Language models: kernels over samples are nearly the same at both exponents, before and "
         "after training, and differ a little at large $N$.",
         ("lm-sizes/kernels-*",),
-        note="Kernels of means over tokens.",
-        missing="kernels of the last token ($H, N = 128$, $L = 64$): the observable is not built.",
+        note="Kernels of means over tokens, after training.",
+        missing="kernels of the last token: the observable is not built; $H, N = 128$, $L = 64$: "
+        "size.",
     ),
     Statement(
         "Language models: kernels over the tokens of one text likewise.",

@@ -12,7 +12,7 @@ STATEMENTS = (
         "As depth and width grow together the covariance of the tokens converges in law to a "
         "stochastic equation in depth / width.",
         ("sde-and-networks/*", "weak-error/attention-*", "exact-facts/*"),
-        note="`exact-facts` are moments of the equation known in closed form.",
+        note="`exact-facts` has paths of the equation, beside moments in closed form.",
     ),
     Statement(
         "The limit needs a softmax centred at the identity and a temperature that depends on the "
@@ -28,6 +28,7 @@ STATEMENTS = (
         "degenerate. With limits: two tokens explode if and only if $\\gamma^2 < H / 2$, and the "
         "log determinant falls linearly.",
         ("shaped-and-unshaped/shaped*", "explosion/*", "exact-facts/log-det-*"),
+        note="`explosion` and `exact-facts` have paths of the equation beside closed forms.",
     ),
     Statement(
         "The equation describes finite networks; the error is of order one over the width.",
@@ -48,6 +49,17 @@ STATEMENTS = (
             *("one-layer/drift-*", "one-layer/attention-noise-*", "one-layer/layer-noise-*"),
             *("sde-and-networks/four-heads-*", "explosion/paths-two heads*"),
         ),
+    ),
+    Statement(
+        "Over depth, laws keep to the equation at every branch weight, temperature, number of "
+        "heads and head dimension.",
+        ("sde-and-networks/*", "explosion/paths-*"),
+        note="Networks have one or four wide heads, and branch weight and temperature 1/2. "
+        "`explosion/paths-*` are paths of the equation for two tokens, at other weights and "
+        "temperatures, beside closed forms. How head dimension and temperature enter is measured "
+        "in single layers (`one-layer`).",
+        missing="laws over depth at $n_k = 1$, or at $\\tau_0 = 1$ and $\\gamma^2 = 0.1$ with "
+        "three and more tokens.",
     ),
     Statement(
         "Shaped models train without norms, like pre-LN.",
