@@ -39,6 +39,16 @@ def test_a_bar_appears_before_anything_is_reported(monkeypatch):
     assert out.getvalue() == ""
 
 
+def test_a_pipe_behind_standard_output_leaves_the_bar(monkeypatch):
+    _, error = in_a_terminal(monkeypatch)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.setattr("translimit.core.progress.PATIENCE", 0.01)
+    with progress_bar("slow") as report:
+        time.sleep(0.3)
+        report(0.5)
+    assert "slow" in error.getvalue()
+
+
 def test_no_bar_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("translimit.core.progress.PATIENCE", 0.01)
     with progress_bar("slow") as report:

@@ -115,10 +115,11 @@ def _compute(command: RunCommand) -> Path:
         "threads": command.threads,
         "device": device,
     }
-    if sys.stdout.isatty():
+    if sys.stderr.isatty():
         for one in plan_run(names, **what).experiments:
             seconds = one.experiment.cost(one.config).seconds
-            note = f"{one.name}: {len(one.cells)} cells, about {seconds:.0f} s on one core"
+            cells = "1 cell" if len(one.cells) == 1 else f"{len(one.cells)} cells"
+            note = f"{one.name}: {cells}, about {seconds:.0f} s on one core"
             say(note, error=True)
     run = run_experiments(
         names,

@@ -18,10 +18,10 @@ def progress_bar(label: str) -> Iterator[Callable[[float], None]]:
     """A context that yields a function of the fraction done.
 
     The bar appears after a second, even where nothing has been reported yet: libraries are being
-    loaded, or programs compiled. Nothing is drawn when standard output is no terminal, so that
-    pipes and logs stay clean.
+    loaded, or programs compiled. Nothing is drawn where standard error is no terminal, so that logs
+    stay clean; a pipe behind standard output does not silence it.
     """
-    if not sys.stdout.isatty():
+    if not sys.stderr.isatty():
         yield lambda fraction: None
         return
     from rich.console import Console

@@ -176,7 +176,7 @@ def panel(view: View) -> Panel:
     loss, sharpness, kernel = solved["loss"], solved["sharpness"], solved["kernel"]
     now = round((STEPS - 1) * view.time)
     moved = float(np.linalg.norm(kernel[-1] - kernel[0]) / np.linalg.norm(kernel[0]))
-    cut = "" if layers == view.layers else f" (of {view.layers}; deeper ones cost too long)"
+    cut = "" if layers == view.layers else f" (of {view.layers}; deeper ones take too long)"
     mean, error = mean_and_error(trained["loss"])
     trained_loss = with_error(float(mean[-1]), 2 * float(error[-1]), ".3g", ".1g")
     return Panel(
