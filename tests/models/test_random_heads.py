@@ -29,8 +29,8 @@ def chain(step: float, heads: int, **options) -> RandomHeadChain:
 def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
     """Mean overlap at tau = 1.5: .207 +- .010 and .215 +- .011 explicit, .199, .221 +- .011 Gram.
 
-    2000 replicas each (s.e. .005): within 4.5 combined standard errors of the note's values, and
-    of each other.
+    2000 replicas each (s.e. .005): within 4.5 combined standard errors of these values, and
+    of each other. The chain and its Gram form: "The diffusive limit", docs/theory/homogenized.md.
     """
     one = chain(step, heads)
     third = one.layers // 3
@@ -40,8 +40,8 @@ def test_acceptance_2_and_3_explicit_and_integrated_weights(step, heads):
         one.simulate_overlaps(np.eye(6), replicas=2000, key=jax.random.key(3)).overlaps[:, -1]
     )
     stderr = explicit.std() / np.sqrt(2000)
-    noted = {4: (0.207, 0.199), 1: (0.215, 0.221)}[heads]
-    for values, value in zip((explicit, gram), noted, strict=True):
+    values_of = {4: (0.207, 0.199), 1: (0.215, 0.221)}[heads]
+    for values, value in zip((explicit, gram), values_of, strict=True):
         assert abs(values.mean() - value) < 4.5 * np.hypot(0.011, stderr)
     assert abs(explicit.mean() - gram.mean()) < 4.5 * np.sqrt(2) * stderr
     assert explicit.std() == pytest.approx(gram.std(), rel=0.1)

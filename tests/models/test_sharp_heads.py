@@ -47,19 +47,21 @@ def test_acceptance_12c_finite_dimension_twin(explicit_squares):
 
 
 @pytest.mark.parametrize(
-    ("dim", "head_dim", "step", "noted", "replicas"),
+    ("dim", "head_dim", "step", "square", "replicas"),
     [
         pytest.param(64, 64, 0.1, 0.527, 8000, marks=pytest.mark.slow),
         pytest.param(48, 1536, 0.05, 0.581, 8000, marks=pytest.mark.slow),
         (48, 1536, 0.1, 0.581, 500),
     ],
 )
-def test_acceptance_12c_exact_overlaps(dim, head_dim, step, noted, replicas):
-    """The note's +-.004 and ours (.0039 at 8000 replicas); the twin at twice the step."""
+def test_acceptance_12c_exact_overlaps(dim, head_dim, step, square, replicas):
+    """Chains of "Strong scores", docs/theory/homogenized.md: +-.004 of the values and ours
+    (.0039 at 8000 replicas); the twin at twice the step.
+    """
     chain = SharpHeadChain(dim=dim, head_dim=head_dim, diffusive_step=step)
     values = chain.simulate(0.0, [1.0], replicas=replicas, key=jax.random.key(12))[:, 0] ** 2
     stderr = np.hypot(values.std() / np.sqrt(replicas), 0.004)
-    assert abs(values.mean() - noted) < 4.5 * stderr
+    assert abs(values.mean() - square) < 4.5 * stderr
 
 
 def test_sharp_heads_have_the_law_of_explicit_weights(explicit_squares):

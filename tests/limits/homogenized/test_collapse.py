@@ -36,10 +36,11 @@ def test_acceptance_15_times_to_one_half():
     ],
 )
 def test_table_of_collapse_times(tokens, times, hard):
-    """The note's table by Monte Carlo, accurate to about 1 % (infinite scores, 128 tokens: 3 %).
+    """Times of D(gamma) for d -> infinity ("Collapse" of docs/theory/homogenized.md).
 
-    There the integral is over 1 / g from g = 1 / 128, which sampling knows worst; ours is 25.28,
-    its g held against samples below.
+    The values integrate f and g that were sampled: accurate to about 1 %, with infinite scores
+    and 128 tokens to 3 %. There the integral is over 1 / g from g = 1 / 128, which sampling knows
+    worst; ours is 25.28, its g held against samples below.
     """
     for std, time in zip((1.0, 2.0, 4.0, 8.0, math.inf), (*times, hard), strict=True):
         law = WideHeads(dim=512, score_std=std)
@@ -49,7 +50,7 @@ def test_table_of_collapse_times(tokens, times, hard):
 
 
 @pytest.mark.parametrize(
-    ("std", "step", "heads", "noted", "noted_error"),
+    ("std", "step", "heads", "depth", "depth_error"),
     [
         (2.0, 0.2, 1, 65.5, 3.5),
         pytest.param(0.0, 0.1, 1, 230, 16, marks=pytest.mark.slow),
@@ -58,8 +59,8 @@ def test_table_of_collapse_times(tokens, times, hard):
         pytest.param(2.0, 0.2, 4, 247, 23, marks=pytest.mark.slow),
     ],
 )
-def test_acceptance_16_collapse_depths(std, step, heads, noted, noted_error):
-    """100 replicas: 2 s.e. + 5 % for the mean, 40 % for the spread, 4.5 s.e. from the note."""
+def test_acceptance_16_collapse_depths(std, step, heads, depth, depth_error):
+    """100 replicas: 2 s.e. + 5 % for the mean, 40 % for the spread, 4.5 s.e. from the values."""
     law = WideHeads(dim=32, score_std=std)
     found = collapse_depth(law, tokens=8, step=step, heads=heads)
     layers = int(6 * float(found.layers))
@@ -68,19 +69,19 @@ def test_acceptance_16_collapse_depths(std, step, heads, noted, noted_error):
     measured = chain.first_crossing(start, 0.5, replicas=100, key=jax.random.key(16))
     stderr = measured.std() / 10
     assert abs(measured.mean() - float(found.layers)) < 2 * stderr + 0.05 * measured.mean()
-    assert abs(measured.mean() - noted) < 4.5 * np.hypot(stderr, noted_error)
+    assert abs(measured.mean() - depth) < 4.5 * np.hypot(stderr, depth_error)
     assert measured.std() == pytest.approx(float(found.spread), rel=0.4)
     assert not found.warnings
 
 
 @pytest.mark.parametrize(
-    ("tokens", "dim", "noted"), [(8, 32, (2.424, 0.608)), (16, 16, (3.569, 1.197))]
+    ("tokens", "dim", "leading"), [(8, 32, (2.424, 0.608)), (16, 16, (3.569, 1.197))]
 )
-def test_first_passage_without_scores(tokens, dim, noted):
-    """To leading order in 1 / dim the figures are noted; ours have the order beyond."""
+def test_first_passage_without_scores(tokens, dim, leading):
+    """The values are of leading order in 1 / dim; ours have the order beyond."""
     found = collapse_depth(WideHeads(dim=dim, score_std=0.0), tokens=tokens, step=1, heads=1)
-    assert float(found.layers) == pytest.approx(noted[0], rel=0.008)
-    assert float(found.spread) == pytest.approx(noted[1], rel=0.04)
+    assert float(found.layers) == pytest.approx(leading[0], rel=0.008)
+    assert float(found.spread) == pytest.approx(leading[1], rel=0.04)
     assert float(found.quadrature_error) < 1e-5
 
 

@@ -58,8 +58,8 @@ def test_acceptance_7_the_drift_of_anisotropic_noise(samples, tolerance):
     second, without, term = row_7(samples)
     assert np.abs(second - without - term).max() < 1e-3  # the same heads: no sampling error
     assert np.abs(second - without).max() == pytest.approx(0.0544, abs=tolerance)
-    noted = [[-0.0061, 0.0304, 0.0399], [0.0095, -0.0018, -0.0026], [0.0550, -0.0158, 0.0126]]
-    np.testing.assert_allclose(term, noted, atol=tolerance)
+    values = [[-0.0061, 0.0304, 0.0399], [0.0095, -0.0018, -0.0026], [0.0550, -0.0158, 0.0126]]
+    np.testing.assert_allclose(term, values, atol=tolerance)
 
 
 def test_the_noise_drift_of_a_finite_law_is_that_of_its_heads():
@@ -67,8 +67,8 @@ def test_the_noise_drift_of_a_finite_law_is_that_of_its_heads():
     few = FiniteHeads.drawn_from(law, 20_000, key=jax.random.key(0))
     c = noise_drift(few, jnp.asarray(X), 0.1, 2)
     # Row 7 times step / heads; 20 000 heads know the means to about 1e-3.
-    noted = [[-0.0061, 0.0304, 0.0399], [0.0095, -0.0018, -0.0026], [0.0550, -0.0158, 0.0126]]
-    np.testing.assert_allclose(c / 0.05, noted, atol=6e-3)
+    values = [[-0.0061, 0.0304, 0.0399], [0.0095, -0.0018, -0.0026], [0.0550, -0.0158, 0.0126]]
+    np.testing.assert_allclose(c / 0.05, values, atol=6e-3)
     assert np.abs(np.sum(c * X, axis=1)).max() < 1e-6  # tangent
 
 

@@ -25,7 +25,7 @@ def test_acceptance_4_and_5_drift_and_covariations():
     np.testing.assert_allclose(found, (0.0225, 0.1648, -0.0450), atol=1e-9)
     pairs = [((0, 1), (0, 1)), ((0, 1), (0, 2)), ((0, 1), (1, 2)), ((0, 2), (1, 2))]
     covariations = [overlap_covariation(R, S, 5, *pair) for pair in pairs]
-    # The note prints four to six digits.
+    # Four to six digits of the covariations of "The diffusive limit", docs/theory/homogenized.md.
     np.testing.assert_allclose(covariations, (0.1729, 0.11144, -0.00665, 0.0796), atol=6e-5)
     two = overlap_covariation(R, S, 5, (0, 1), (1, 0))
     assert two == pytest.approx((1 - 0.09) * (0.6 + 0.5 - 2 * 0.3 * 0.25) / 5, abs=1e-12)

@@ -55,7 +55,7 @@ def test_the_slow_equation_at_any_coefficient():
 
 
 def test_the_diffusion_tends_to_the_slow_equation():
-    """From .5238 at d = 64 (noted) to .51998; the wide head's to kappa = 3/2."""
+    """From .5238 at d = 64 (the backward equation) to .51998; the wide head's to kappa = 3/2."""
     found = pair_expectation(np.square, sharp_kernel(64), initial=0.0, t1=64.0, dim=64)
     assert found == pytest.approx(0.5238, abs=2e-4)
     wide = pair_expectation(np.square, sharp_kernel(400, math.inf), initial=0.0, t1=400.0, dim=400)
@@ -64,9 +64,9 @@ def test_the_diffusion_tends_to_the_slow_equation():
 
 def test_where_a_pair_ends():
     """Noted: .6067, .6044, .6033 at d = 16, 32, 64 from 1/2; .6022 in the limit."""
-    for dim, noted in ((16, 0.6067), (32, 0.6044), (64, 0.6033)):
+    for dim, expected in ((16, 0.6067), (32, 0.6044), (64, 0.6033)):
         found = joining_probability(sharp_kernel(dim, math.inf), dim, initial=0.5)
-        assert found == pytest.approx(noted, abs=1e-4)
+        assert found == pytest.approx(expected, abs=1e-4)
     large = joining_probability(sharp_kernel(1000, math.inf), 1000, initial=0.5)
     assert large == pytest.approx(hitting_probability(0.5, 1.5), abs=2e-4)
     back = joining_probability(sharp_kernel(16, math.inf), 16, initial=-0.5)
