@@ -16,12 +16,12 @@ def test_mixed_laws():
     V, A = fixed.sample(jax.random.key(0))
     np.testing.assert_allclose(V, np.eye(2))
     np.testing.assert_allclose(A, 2 * np.eye(2))
-    assert fixed.fixed_scores
+    assert fixed.deterministic_scores
     assert not fixed.centred
     assert float(fixed.variance_proxy) == 0
     noisy = ShiftedHeads(mean_v=3 * np.eye(2), mean_a=np.eye(2), beta=1.0, sigma_a=1.0)
     assert float(noisy.variance_proxy) == pytest.approx(9.0)
-    assert not noisy.fixed_scores
+    assert not noisy.deterministic_scores
     assert ShiftedHeads(mean_v=np.zeros((2, 2)), mean_a=np.eye(2), beta=1.0).centred
     few = FiniteHeads.drawn_from(noisy, 3, key=jax.random.key(1))
     V, A = few.sample(jax.random.key(2))

@@ -53,7 +53,7 @@ class ShiftedHeads(AbstractHeads):
     mean_a: Float[AnyArray, "dim dim"]
     fluctuations: GaussianHeads
     #: Whether A does not fluctuate (a traced sigma_a counts as fluctuating).
-    fixed_scores: bool = eqx.field(static=True)
+    deterministic_scores: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ShiftedHeads(AbstractHeads):
             head_dim=head_dim,
         )
         spread = self.fluctuations.sigma_a
-        self.fixed_scores = not is_traced(spread) and float(spread) == 0.0
+        self.deterministic_scores = not is_traced(spread) and float(spread) == 0.0
 
     @property
     def dim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -98,7 +98,7 @@ class ShiftedHeads(AbstractHeads):
     def variance_proxy(self) -> Number:
         """sigma_v^2 (dim - 1), and |mean_v|^2 (operator norm) where A fluctuates: a bound."""
         noise = self.fluctuations.variance_proxy
-        if self.fixed_scores:
+        if self.deterministic_scores:
             return noise
         xp = jnp if is_traced(self.mean_v) else np
         return as_number(noise + xp.linalg.norm(xp.asarray(self.mean_v), 2) ** 2)

@@ -12,7 +12,7 @@ from translimit.limits.homogenized.two_tokens import (
     antipodal_probability,
     collapse_exponent,
     critical_beta,
-    fixed_scores,
+    deterministic_kernel,
     pair_expectation,
     random_antipodal_exponent,
 )
@@ -64,7 +64,7 @@ def test_antipodal_probability_by_the_backward_equation():
     """At tau = 60 almost every pair is decided: P[R < 0] at d = 4, beta = 1.2."""
     found = pair_expectation(
         lambda r: 0.5 * (1 - np.sign(r)),
-        fixed_scores(1.2),
+        deterministic_kernel(1.2),
         initial=0.0,
         t1=60.0,
         dim=4,

@@ -38,7 +38,7 @@ def mean_update(
     """
     if isinstance(law, AbstractIsotropicHeads):
         return jnp.zeros_like(tokens)
-    if isinstance(law, ShiftedHeads) and law.fixed_scores:
+    if isinstance(law, ShiftedHeads) and law.deterministic_scores:
         return head_output(law.mean_v, law.mean_a, law.beta, tokens, causal=False)
     if isinstance(law, FiniteHeads):
         updates = jax.lax.map(

@@ -154,7 +154,7 @@ def artanh_expectation(
     return float(np.interp(np.arctanh(initial), y, values))
 
 
-def fixed_scores(beta: float) -> Kernel:
+def deterministic_kernel(beta: float) -> Kernel:
     """S and p of two tokens with the deterministic scores beta <x, y>.
 
     w = (1 + e^{-beta (1 - R)})^{-1}, q = 2 w (1 - w), s = 1 - q + q R, p = q + (1 - q) R.
@@ -231,7 +231,7 @@ def antipodal_probability(beta: float, dim: int, *, initial: float = 0.0) -> flo
             f"got {beta:g}, too close to the transition for the quadrature",
             "pass one further from the zero of antipodal_exponent",
         )
-    return 1.0 - joining_probability(fixed_scores(beta), dim, initial=initial)
+    return 1.0 - joining_probability(deterministic_kernel(beta), dim, initial=initial)
 
 
 def joining_probability(kernel: Kernel, dim: int, *, initial: float) -> float:
