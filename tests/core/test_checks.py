@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from translimit.attention import FixedSinkhorn, Linear, MultiHead, Sinkhorn, Softmax
+from translimit.checks import Trial
 from translimit.core import (
     FINITE,
     POSITIVE,
@@ -33,6 +34,7 @@ from translimit.describe import (
     TransformerShape,
     WideHeads,
 )
+from translimit.execute import ProcessPool, run_jobs
 from translimit.integrate import AdaptiveODE, FixedODE
 from translimit.limits.dmft import Architecture
 from translimit.limits.homogenized import OverlapSDE, SphereEuler
@@ -40,7 +42,7 @@ from translimit.limits.meanfield import SphereFlow
 from translimit.limits.shaped import StructurePreserving
 from translimit.models import RandomHeadChain, ResidualAttention
 from translimit.scaling import Question
-from translimit.train import Optimizer
+from translimit.train import Optimizer, Schedule, Training
 
 EYE = np.eye(2)
 QKV: Any = {"Q": EYE, "K": EYE, "V": EYE}
@@ -87,6 +89,12 @@ COUNTS = dict(
         one_of("paths", lambda **o: StructurePreserving(**o)),
         one_of("heads_per_step", lambda **o: SphereEuler(**o)),
         one_of("layers", lambda **o: ResidualAttention(Softmax(**QKV), **o)),
+        one_of("seeds", lambda **o: Training(1, (0.1,), **o)),
+        one_of("batch", lambda **o: Training(1, (0.1,), **o)),
+        one_of("accumulate", lambda **o: Training(1, (0.1,), **o)),
+        one_of("warmup", lambda **o: Schedule(**o)),
+        one_of("seed", lambda **o: Trial(base=SIZE, size=SIZE, rate=0.1, **o)),
+        one_of("retries", lambda **o: list(run_jobs(ProcessPool(), "f", [], **o))),
     ]
 )
 NUMBERS = dict(
@@ -106,6 +114,8 @@ NUMBERS = dict(
             "base_score_scale", lambda **o: Question(base=SIZE, target=SIZE, optimizer="adamw", **o)
         ),
         one_of("momentum", lambda **o: Optimizer(**o)),
+        one_of("rate", lambda **o: Trial(base=SIZE, size=SIZE, seed=0, **o)),
+        ("rates", lambda value: Training(1, (value,))),
     ]
 )
 TAKES = {
@@ -114,6 +124,8 @@ TAKES = {
     "causal of RandomHeadChain": lambda v: RandomHeadChain(
         law=LAW, step=0.1, heads=1, layers=1, causal=v
     ),
+    "standard of Trial": lambda v: Trial(base=SIZE, size=SIZE, seed=0, rate=0.1, standard=v),
+    "centred of Training": lambda v: Training(1, (0.1,), centred=v),
     "causal of OverlapSDE": lambda v: OverlapSDE(law=LAW, initial=EYE, t1=1.0, causal=v),
     "causal of Architecture": lambda v: Architecture(head_dim=4, causal=v),
     "normalised of SphereFlow": lambda v: (
@@ -157,6 +169,14 @@ def test_flags_of_numpy_are_flags(name):
     field = name.split()[0]
     for value in (np.True_, np.False_):
         assert getattr(TAKES[name](value), field) is bool(value)
+
+
+@pytest.mark.parametrize("value", [*NO_COUNT, -1, 2**31], ids=repr)
+def test_updates_are_counted(value):
+    refuses(lambda steps: Training(steps, (0.1,)), "steps", value)
+    refuses(
+        lambda steps: Trial(base=SIZE, size=SIZE, seed=0, rate=0.1, steps=steps), "steps", value
+    )
 
 
 def test_what_is_taken():

@@ -1,7 +1,6 @@
 from .arguments import require_matrix as require_matrix
 from .arguments import require_positions as require_positions
 from .arguments import require_tokens as require_tokens
-from .arguments import require_weights as require_weights
 from .base import AbstractAttention as AbstractAttention
 from .base import AbstractIterativeAttention as AbstractIterativeAttention
 from .base import log_of_weights as log_of_weights

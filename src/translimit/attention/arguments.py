@@ -91,29 +91,6 @@ def require_tokens(tokens: Floats, name: str, dim: int) -> Float[AnyArray, "toke
     return tokens
 
 
-def require_weights(weights: ArrayInput | None, tokens: int) -> Float[AnyArray, " tokens"] | None:
-    """Weights [tokens] that are non-negative and sum to one to 1e-6, or None."""
-    if weights is None:
-        return None
-    weights = as_float(weights, "weights")
-    if weights.shape != (tokens,):
-        raise ArgumentError(
-            "weights", f"has shape {weights.shape}", f"pass one per token [{tokens}]"
-        )
-    if is_traced(weights):
-        # Here the sum runs in the precision of the weights, and rounds more than one in float64.
-        tolerance = max(1e-6, 100 * float(jnp.finfo(weights.dtype).eps))
-        right = jnp.all(weights >= 0) & (jnp.abs(weights.sum() - 1) <= tolerance)
-        return eqx.error_if(weights, ~right, "weights: pass non-negative weights that sum to one")
-    if np.min(weights) < 0 or abs(float(np.sum(weights, dtype=np.float64)) - 1) > 1e-6:
-        raise ArgumentError(
-            "weights",
-            f"have least entry {np.min(weights):.3g} and sum {np.sum(weights):.8g}",
-            "pass non-negative weights that sum to one",
-        )
-    return weights
-
-
 def require_positions(
     positions: ArrayInput | None,
     shape: tuple[int, ...],

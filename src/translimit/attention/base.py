@@ -28,7 +28,6 @@ from translimit.attention.arguments import (
     require_admissible,
     require_positions,
     require_tokens,
-    require_weights,
 )
 from translimit.attention.products import matmul
 from translimit.core import (
@@ -42,6 +41,7 @@ from translimit.core import (
     as_float,
     following_inputs,
     is_traced,
+    require_weights,
 )
 
 #: What is computed with on the host, and answered in NumPy.

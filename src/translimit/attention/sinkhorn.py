@@ -30,7 +30,6 @@ from translimit.attention.arguments import (
     AffineField,
     require_mean_and_cov,
     require_tokens,
-    require_weights,
 )
 from translimit.attention.base import AbstractIterativeAttention, log_of_weights, require_converged
 from translimit.attention.fields import count, flag, positive
@@ -51,6 +50,7 @@ from translimit.core import (
     following_inputs,
     is_traced,
     kernel_fits,
+    require_weights,
     sinkhorn_potential,
     sinkhorn_tolerance,
     spectral_h,

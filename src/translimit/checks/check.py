@@ -5,6 +5,7 @@ Reference: documentation, "Checking your own model"; arXiv 2405.15712.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,8 @@ from translimit.checks.factory import Factory, make
 from translimit.checks.judged import Networks, judged
 from translimit.checks.looks import BUDGET, SEEDS, Forecast, looks_of, seconds_in_words
 from translimit.checks.promises import AxisName
-from translimit.checks.trial import Trial, require_counts, require_sizes, resized
-from translimit.core import ArgumentError, Json, Verdict
+from translimit.checks.trial import Trial, require_sizes, resized
+from translimit.core import POSITIVE, Bounds, Json, Verdict, require_real
 from translimit.describe import Size
 
 #: Within this of its promise an exponent must be, unless told.
@@ -74,9 +75,8 @@ def coordinate_check(
         FactoryError: the factory raises, or returns something that cannot be checked.
     """
     sizes, looks = require_sizes(axis, sizes, 3), looks_of(seeds)
-    require_counts(rate=rate)
-    if not budget > 0:
-        raise ArgumentError("budget", f"got {budget}", "pass a number of seconds")
+    require_real(rate, "rate", POSITIVE)
+    require_real(budget, "budget", Bounds(0.0, math.inf, "(]"))
     run = _Run(
         factory,
         axis,

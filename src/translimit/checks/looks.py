@@ -9,11 +9,11 @@ number of looks (`Levels`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from translimit.core import ArgumentError
+from translimit.core import ArgumentError, require_count
 
 #: Seeds of the looks, and seconds a check may take, unless told.
 SEEDS, BUDGET = (3, 6, 12), 600.0
@@ -28,9 +28,10 @@ def looks_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ArgumentError: none, one below 1, or numbers that do not increase.
     """
-    looks = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    given = tuple(seeds) if isinstance(seeds, Iterable) else (seeds,)
+    looks = tuple(require_count(count, "seeds") for count in given)
     told = ", ".join(map(str, looks)) or "none"
-    if not looks or looks[0] < 1 or any(a >= b for a, b in pairwise(looks)):
+    if not looks or any(a >= b for a, b in pairwise(looks)):
         raise ArgumentError(
             "seeds", f"got {told}", "pass a number of at least 1, or increasing numbers"
         )

@@ -32,7 +32,16 @@ from translimit.checks.valleys import (
     resampled_means,
     valleys,
 )
-from translimit.core import REFUTED, SUPPORTED, ArgumentError, Estimate, Verdict, with_error
+from translimit.core import (
+    POSITIVE,
+    REFUTED,
+    SUPPORTED,
+    ArgumentError,
+    Estimate,
+    Verdict,
+    require_real,
+    with_error,
+)
 from translimit.scaling import Horizon
 
 #: What an optimum at the lower end of the grid, within it, and at its upper end gives.
@@ -358,9 +367,7 @@ def require_rates(rates: tuple[float, ...]) -> tuple[float, ...]:
     Raises:
         ArgumentError: fewer than three rates, one twice, or one that is not positive.
     """
-    made = tuple(sorted(rates))
+    made = tuple(sorted(require_real(rate, "rates", POSITIVE) for rate in rates))
     if len(set(made)) < 3 or len(set(made)) < len(made):
         raise ArgumentError("rates", f"got {rates}", "pass at least 3 rates")
-    if not 0 < made[0] <= made[-1] < np.inf:
-        raise ArgumentError("rates", f"got {rates}", "pass positive learning rates")
     return made

@@ -26,7 +26,7 @@ from translimit.checks.schedules import (
 )
 from translimit.checks.sweep import ENOUGH_SEEDS, TransferSweep, require_rates
 from translimit.checks.trial import Trial, require_sizes, resized
-from translimit.core import ArgumentError, Json
+from translimit.core import Json, require_count
 from translimit.describe import Size
 
 #: Schedules under which all horizons of a rate are one call of a model.
@@ -151,8 +151,7 @@ def sweep_plan(
     sizes, grid = require_sizes(axis, sizes, 2), require_rates(tuple(rates))
     require_schedule(schedule)
     horizons = require_horizons(horizons)
-    if seeds < 1:
-        raise ArgumentError("seeds", f"got {seeds}", "pass at least 1")
+    require_count(seeds, "seeds")
     moved = shift and schedule == "constant"
     grids = shifted_grids(grid, horizons) if moved else (grid,) * len(horizons)
     return SweepPlan(factory, axis, sizes, base, horizons, grids, schedule, seeds, standard)

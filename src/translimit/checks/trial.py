@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from translimit.checks.promises import AXES, AxisName
-from translimit.core import ArgumentError, nearest
+from translimit.core import (
+    POSITIVE,
+    ArgumentError,
+    nearest,
+    require_count,
+    require_flag,
+    require_real,
+)
 from translimit.describe import Size
 
 #: Probe batches of a transfer sweep, where the factory names none: the first training ones.
@@ -27,6 +33,10 @@ class Trial:
         standard: ask for the standard parameterization: the network of `size` with one rate for
             all, which is what rules are compared with in a transfer sweep.
         steps: updates of the run, for a schedule of the factory's own; 0 in a coordinate check.
+
+    Raises:
+        ArgumentTypeError: a count that is no integer, a rate that is no number, no flag.
+        ArgumentError: a negative count, or a rate that is not positive.
     """
 
     base: Size
@@ -35,6 +45,12 @@ class Trial:
     rate: float
     standard: bool = False
     steps: int = 0
+
+    def __post_init__(self):
+        for name in ("seed", "steps"):
+            object.__setattr__(self, name, require_count(getattr(self, name), name, 0))
+        object.__setattr__(self, "rate", require_real(self.rate, "rate", POSITIVE))
+        object.__setattr__(self, "standard", require_flag(self.standard, "standard"))
 
 
 def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...]:
@@ -46,31 +62,15 @@ def require_sizes(axis: str, sizes: Sequence[int], least: int) -> tuple[int, ...
         least: how many there must be.
 
     Raises:
+        ArgumentTypeError: a size that is no integer.
         ArgumentError: an unknown axis, fewer sizes than `least`, or sizes that do not increase.
     """
-    sizes = tuple(sizes)
+    sizes = tuple(require_count(size, "sizes") for size in sizes)
     if axis not in AXES:
         raise ArgumentError("axis", f"got {axis!r}", nearest(str(axis), AXES))
     if len(sizes) < least or any(a >= b for a, b in pairwise(sizes)):
         raise ArgumentError("sizes", f"got {sizes}", f"pass at least {least} increasing values")
     return sizes
-
-
-def require_counts(*, rate: float, **counts: int) -> None:
-    """Refuse rates and counts that are not positive.
-
-    Args:
-        rate: of the base.
-        counts: of seeds and updates, by the name of their argument.
-
-    Raises:
-        ArgumentError: one is not.
-    """
-    if not (0 < rate < math.inf):
-        raise ArgumentError("rate", f"got {rate}", "pass a positive learning rate")
-    for name, value in counts.items():
-        if value < 1:
-            raise ArgumentError(name, f"got {value}", "pass at least 1")
 
 
 def resized(base: Size, axis: AxisName, size: int) -> Size:

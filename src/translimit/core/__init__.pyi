@@ -65,6 +65,8 @@ from .foreign import TorchModule as TorchModule
 from .foreign import TorchOptimizer as TorchOptimizer
 from .foreign import TorchTensor as TorchTensor
 from .foreign import TorchTensors as TorchTensors
+from .fractions import fractions_of as fractions_of
+from .fractions import require_weights as require_weights
 from .keys import named_key as named_key
 from .keys import stack_keys as stack_keys
 from .memory import fits as fits

@@ -1,4 +1,3 @@
-from .attempts import require_retries as require_retries
 from .attempts import run_jobs as run_jobs
 from .base import AbstractExecutor as AbstractExecutor
 from .base import Job as Job

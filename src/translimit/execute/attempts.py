@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from translimit.core import ArgumentError
+from translimit.core import require_count
 from translimit.execute.base import AbstractExecutor, Job, JobResult
-
-
-def require_retries(retries: int) -> None:
-    """Refuse a number of retries that is none.
-
-    Raises:
-        ArgumentError: it is negative.
-    """
-    if retries < 0:
-        raise ArgumentError("retries", f"got {retries}", "pass at least 0")
 
 
 def run_jobs(
@@ -53,7 +43,7 @@ def run_jobs(
     Raises:
         ArgumentError: a negative number of retries, or what the executor refuses.
     """
-    require_retries(retries)
+    require_count(retries, "retries", 0)
     errors: dict[str, tuple[str, ...]] = {}
     waiting = list(jobs)
     for attempt in range(1, retries + 2):

@@ -25,7 +25,6 @@ from translimit.attention import (
     require_positions,
     require_scores,
     require_tokens,
-    require_weights,
 )
 from translimit.core import (
     POSITIVE,
@@ -40,6 +39,7 @@ from translimit.core import (
     require_count,
     require_kept,
     require_number,
+    require_weights,
 )
 
 

@@ -30,8 +30,8 @@ from translimit.core import (
     as_numpy,
     canonical_correlations,
     conditional_covariance,
+    fractions_of,
 )
-from translimit.observe.cloud_weights import require_weights
 
 Tokens = Float[AnyArray, "tokens dim"]
 Weights = Float[AnyArray, " tokens"]
@@ -116,7 +116,7 @@ def self_transport(f: Weights, g: Weights, *, weights: Weights | None = None) ->
     """
     f, g = as_numpy(f, "f"), as_numpy(g, "g")
     _require_like(g, f, "g")
-    return -float(require_weights(weights, f.shape[0]) @ (f + g))
+    return -float(fractions_of(weights, f.shape[0]) @ (f + g))
 
 
 def self_transport_rate(
@@ -198,7 +198,7 @@ def _scores(
             f"has shape {np.shape(A)} for tokens {tokens.shape}",
             "pass tokens [tokens, dim] and A [dim, dim]",
         )
-    return (tokens @ np.asarray(A).T) @ tokens.T, require_weights(weights, tokens.shape[0])
+    return (tokens @ np.asarray(A).T) @ tokens.T, fractions_of(weights, tokens.shape[0])
 
 
 def _require_like(value: AnyArray, model: AnyArray, name: str) -> None:

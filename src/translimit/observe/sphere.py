@@ -15,8 +15,14 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from translimit.core import NOT_NEGATIVE, ArgumentError, ArrayInput, as_float64, require_real
-from translimit.observe.cloud_weights import require_weights
+from translimit.core import (
+    NOT_NEGATIVE,
+    ArgumentError,
+    ArrayInput,
+    as_float64,
+    fractions_of,
+    require_real,
+)
 
 
 def partition_function(
@@ -82,4 +88,4 @@ def _cloud(tokens: ArrayInput, weights: ArrayInput | None) -> tuple[np.ndarray, 
     tokens = np.asarray(as_float64(tokens, "tokens"))
     if tokens.ndim < 2 or 0 in tokens.shape[-2:]:
         raise ArgumentError("tokens", f"has shape {tokens.shape}", "pass [..., tokens, dim]")
-    return tokens, require_weights(weights, tokens.shape[-2])
+    return tokens, fractions_of(weights, tokens.shape[-2])

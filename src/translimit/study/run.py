@@ -15,13 +15,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from translimit.core import CellError, DiskFullError, StoreError, progress_bar
+from translimit.core import CellError, DiskFullError, StoreError, progress_bar, require_count
 from translimit.execute import (
     AbstractExecutor,
     Job,
     JobResult,
     ProcessPool,
-    require_retries,
     run_jobs,
 )
 from translimit.experiments import KEYS
@@ -154,7 +153,7 @@ def run_experiments(
     path = plan.path(chosen)
     executor = executor or ProcessPool()
     executor.require()
-    require_retries(retries)
+    require_count(retries, "retries", 0)
     require_memory(plan, path, executor, fresh=fresh, store=store)
     remote = None if store is None else RemoteCells(store, patience=patience)
     info = _info(plan, chosen, executor, store)

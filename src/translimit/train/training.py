@@ -5,7 +5,6 @@ With `centred` the loss is that of f(t) - f(0), where f(0) is the same network a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -15,9 +14,11 @@ from jaxtyping import Array
 
 from translimit.checks import schedule_factor
 from translimit.core import (
+    POSITIVE,
     ArgumentError,
     Bounds,
     Record,
+    brief,
     nearest,
     require_count,
     require_flag,
@@ -80,8 +81,9 @@ class Training(Record):
         centred: whether outputs of the start are subtracted from all outputs, inputs by inputs.
 
     Raises:
-        ArgumentError: counts below 1, a rate that is not positive, `accumulate` that does not
-            divide `batch`, an unknown loss or precision.
+        ArgumentTypeError: a count that is no integer, a rate that is no number.
+        ArgumentError: counts below 1, no rate or one that is not positive, `accumulate` that does
+            not divide `batch`, an unknown loss or precision.
     """
 
     steps: int
@@ -96,13 +98,12 @@ class Training(Record):
     centred: bool = False
 
     def __post_init__(self):
-        for name in ("seeds", "batch", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(name, f"got {getattr(self, name)}", "pass at least 1")
-        if self.steps < 0:
-            raise ArgumentError("steps", f"got {self.steps}", "pass at least 0")
-        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
-            raise ArgumentError("rates", f"got {self.rates}", "pass positive learning rates")
+        for name, least in (("steps", 0), ("seeds", 1), ("batch", 1), ("accumulate", 1)):
+            object.__setattr__(self, name, require_count(getattr(self, name), name, least))
+        if not isinstance(self.rates, tuple) or not self.rates:
+            raise ArgumentError("rates", f"got {brief(self.rates)}", "pass a tuple of rates")
+        rates = tuple(require_real(rate, "rates", POSITIVE) for rate in self.rates)
+        object.__setattr__(self, "rates", rates)
         if self.batch % self.accumulate:
             raise ArgumentError(
                 "accumulate",
@@ -110,7 +111,7 @@ class Training(Record):
                 f"pass a divisor of {self.batch}",
             )
         row_loss(self.loss)
-        require_flag(self.centred, "centred")
+        object.__setattr__(self, "centred", require_flag(self.centred, "centred"))
         if self.precision not in ("bfloat16", "float32", "float64"):
             raise ArgumentError(
                 "precision", f"got {self.precision!r}", "pass bfloat16, float32 or float64"

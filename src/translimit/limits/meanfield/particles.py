@@ -31,7 +31,6 @@ from translimit.attention import (
     require_positions,
     require_scores,
     require_tokens,
-    require_weights,
     scores_fit,
     velocity_and_outcome,
 )
@@ -51,6 +50,7 @@ from translimit.core import (
     following_inputs,
     is_traced,
     reference,
+    require_weights,
     unit_of,
 )
 from translimit.integrate import (

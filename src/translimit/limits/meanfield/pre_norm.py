@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.attention import log_of_weights, require_weights
+from translimit.attention import log_of_weights
 from translimit.core import (
     SPHERE,
     AbstractMethod,
@@ -37,6 +37,7 @@ from translimit.core import (
     as_float,
     following_inputs,
     is_traced,
+    require_weights,
     unit_of,
 )
 from translimit.integrate import (

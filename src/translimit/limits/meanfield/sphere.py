@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from translimit.attention import log_of_weights, require_weights
+from translimit.attention import log_of_weights
 from translimit.core import (
     SPHERE,
     AbstractMethod,
@@ -39,6 +39,7 @@ from translimit.core import (
     Times,
     following_inputs,
     reference,
+    require_weights,
 )
 from translimit.integrate import (
     STAGES,
