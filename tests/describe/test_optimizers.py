@@ -23,7 +23,14 @@ from translimit.describe import (
     optimizer_kind,
     standard_parameterization,
 )
-from translimit.scaling import Rules, Size, rules
+from translimit.scaling import (
+    Rules,
+    Size,
+    UnsupportedModuleError,
+    batch_rule,
+    recipes,
+    rules,
+)
 from translimit.scaling.adapters import optax as in_optax
 from translimit.scaling.adapters import overrides
 from translimit.train import Optimizer, Training, memory_need, tensor_rates, transformation
@@ -204,3 +211,25 @@ def test_an_optimizer_without_decay_takes_none():
     assert rules(BASE, TARGET, optimizer=bare).role("query").wd is None
     with pytest.raises(ArgumentError, match="bare-lion has none"):
         Optimizer(bare, weight_decay=0.1)
+    moved = batch_rule(batch=(32, 128), optimizer=bare)
+    assert moved.decay is None
+    assert not any("decay" in said or "remember" in said for said in moved.assumptions)
+    assert batch_rule(batch=(32, 128), optimizer=LION).decay == pytest.approx(2.0)
+
+
+def test_recipes_of_rules_take_a_new_record():
+    """`standard` and sources name what they define; our rules define what the record says."""
+    bare = replace(LION, name="bare-lion", weight_decay=WeightDecay.NONE)
+    found = recipes.get("translimit").at(BASE, TARGET, LION)
+    without = recipes.get("translimit").at(BASE, TARGET, bare)
+    sign = recipes.get("translimit").at(BASE, TARGET, "sign")
+    assert found.exponents == sign.exponents
+    assert {name for name in found.exponents if name not in without.exponents} == {
+        name for name in found.exponents if name.endswith(".decay")
+    }
+    assert not recipes.diff("translimit", "translimit", BASE, TARGET, LION)
+    with pytest.raises(UnsupportedModuleError, match="'standard' does not define 'lion'"):
+        recipes.get("standard").at(BASE, TARGET, LION)
+    every = recipes.get("translimit").optimizers
+    assert every == tuple(OPTIMIZERS)
+    assert recipes.get("standard").optimizers == tuple(name for name in every if name != "muon")

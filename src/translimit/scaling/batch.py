@@ -41,7 +41,13 @@ from translimit.core import (
     nearest,
     require_real,
 )
-from translimit.describe import OptimizerKind, OptimizerName, Update, optimizer_kind
+from translimit.describe import (
+    OptimizerKind,
+    OptimizerName,
+    Update,
+    WeightDecay,
+    optimizer_kind,
+)
 
 Duration = Literal["keep", "sqrt"]
 Memory = Literal["rescaled", "kept"]
@@ -190,7 +196,7 @@ def batch_rule(
     if gradient and kind.slots and new_mu is not None and not averaged:
         effective = lr * (1 - mu) / (1 - new_mu)
     factor = {"timescale": 1 / (effective * m_T), "constant": 1 / effective, "independent": 1.0}
-    made = None if kind.name == "adam" else factor[decay]
+    made = None if kind.weight_decay is WeightDecay.NONE else factor[decay]
     return BatchRule(
         lr,
         new_betas,
@@ -323,7 +329,7 @@ def _assumptions(
             else f"the rate falls like the examples seen to the power {exponent:g}: "
             + ("folklore" if exponent == -0.5 else "as fitted")
         )
-    if kind.name != "adam":
+    if kind.weight_decay is not WeightDecay.NONE:
         said.append(
             {
                 "timescale": "weights remember the same share of the run",

@@ -129,7 +129,8 @@ def of_rules(rules: Rules, name: str = "rules") -> Invariants:
     The exponents are those of three targets, each twice the base in one ratio.
     """
     question = rules.question
-    small = replace(question, base=Size(head_dim=8, heads=4, layers=2), clipping=False)
+    base = Size(head_dim=8, heads=4, layers=2)
+    small = replace(question, base=base, target=base, clipping=False)
     c_0 = small.base.head_dim**-0.5
     made: list[dict[str, float]] = []
     for target in (

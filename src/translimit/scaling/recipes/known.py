@@ -25,7 +25,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from translimit.core import ArgumentError, nearest
-from translimit.describe import OptimizerKind, OptimizerName, Size, Update, optimizer_kind
+from translimit.describe import (
+    OPTIMIZERS,
+    OptimizerKind,
+    OptimizerName,
+    Size,
+    Update,
+    WeightDecay,
+    optimizer_kind,
+)
 from translimit.scaling.engine import rules
 from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.recipes.invariants import ROWS, Invariants, counted, of_rules
@@ -33,6 +41,7 @@ from translimit.scaling.recipes.monomials import Monomial
 
 Row = Mapping[str, str]
 _BLOCK_MATRICES = ("query", "key", "value", "attention_out", "mlp_in", "mlp_out")
+_VECTORS = ("block_gain", "block_bias", "end_bias", "final_gain")
 _ENDS = ("attention_out", "mlp_out", "end_bias")
 
 
@@ -63,8 +72,8 @@ class Recipe:
 
     @property
     def optimizers(self) -> tuple[str, ...]:
-        """Those that it defines."""
-        return tuple(self.tables) or ("sgd", "momentum", "adam", "adamw", "sign", "muon")
+        """Those that it defines; the rules of this library also take a record of one's own."""
+        return tuple(self.tables or OPTIMIZERS)
 
     def at(
         self,
@@ -87,7 +96,7 @@ class Recipe:
                 a rule of depth.
         """
         kind = optimizer_kind(optimizer)
-        if kind.name not in self.optimizers:
+        if self.tables and kind.name not in self.tables:
             raise UnsupportedModuleError(
                 "optimizer",
                 f"{self.name!r} does not define {kind.name!r}",
@@ -106,15 +115,15 @@ class Recipe:
         branch = Monomial.of(self.branch)
         found = {} if self.scores is None else {"scores": Monomial.of(self.scores)}
         for row, texts in self.tables[kind.name].items():
-            update = kind.of(ROWS[row]).update
+            moved = kind.of(ROWS[row])
             told = {name: Monomial.of(text) for name, text in texts.items()}
-            if update is not Update.ADAM:
+            if moved.update is not Update.ADAM:
                 told.pop("eps", None)
-            if kind.name == "adam" or row in ("block_gain", "block_bias", "end_bias", "final_gain"):
+            if moved.weight_decay is WeightDecay.NONE or row in _VECTORS:
                 told.pop("decay", None)
             if row.endswith("bias"):
                 told.pop("init", None)  # biases start at zero, whatever multiplies them
-            numbers = counted(told, update, branch if row in _ENDS else Monomial())
+            numbers = counted(told, moved.update, branch if row in _ENDS else Monomial())
             found |= {f"{row}.{name}": power for name, power in numbers.items()}
         return Invariants(self.name, base, target, found)
 
@@ -296,7 +305,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe(
                 "standard",
                 "PyTorch's ordinary practice",
-                {name: _STANDARD for name in ("sgd", "momentum", "adam", "adamw", "sign")},
+                {name: _STANDARD for name, one in OPTIMIZERS.items() if one.beside is None},
                 scores="N-1/2",
             ),
         )
