@@ -150,7 +150,7 @@ def test_the_class_names_the_family_where_nothing_else_does() -> None:
 def test_a_stack_is_made_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LLAMA), encoding="utf-8")
-    assert Stack.from_config(path) == read_stack(LLAMA).stack
+    assert read_stack(path).stack == read_stack(LLAMA).stack
 
 
 SMALL = {

@@ -40,7 +40,7 @@ SHORT: dict[str, Any] = {
 
 
 def again(stack: Stack) -> Stack:
-    return Stack.from_config(json.loads(json.dumps(stack.to_json())))
+    return read_stack(json.loads(json.dumps(stack.to_json()))).stack
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
@@ -91,7 +91,7 @@ def test_the_short_form_is_a_stack_of_equal_layers(tmp_path: Path) -> None:
     expected = pre_norm_stack(
         64, 3, attention, FeedForward(96, Activation.GELU, 0.02, 0.02), norm=norm
     )
-    read = Stack.from_config(SHORT)
+    read = read_stack(SHORT).stack
     assert read.layers == expected.layers
     assert read.norm_final == norm
     path = tmp_path / "stack.toml"
@@ -99,7 +99,7 @@ def test_the_short_form_is_a_stack_of_equal_layers(tmp_path: Path) -> None:
         'kind = "stack"\ndim = 64\nlayers = 3\nnorm = "layer"\n'
         "attention = {heads = 4}\nfeed_forward = {width = 96}\n"
     )
-    assert Stack.from_config(path) == read
+    assert read_stack(path).stack == read
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_the_short_form_is_a_stack_of_equal_layers(tmp_path: Path) -> None:
     ],
 )
 def test_placements(placement: str, norms: tuple[bool, ...]) -> None:
-    stack = Stack.from_config({**SHORT, "placement": placement})
+    stack = read_stack({**SHORT, "placement": placement}).stack
     for block in stack.sub_blocks:
         found = (block.norm_in, block.norm_out, block.norm_post)
         assert tuple(one is not None for one in found) == norms
     assert (stack.norm_final is None) == (placement == "post")
-    (both,) = Stack.from_config({**SHORT, "placement": placement, "parallel": True}).layers[0]
+    (both,) = read_stack({**SHORT, "placement": placement, "parallel": True}).stack.layers[0]
     assert len(both.branches) == 2
-    assert not Stack.from_config({**SHORT, "norm": "none"}).sub_blocks[0].norms
+    assert not read_stack({**SHORT, "norm": "none"}).stack.sub_blocks[0].norms
 
 
 def test_entries_of_layers_change_what_they_name() -> None:
@@ -128,13 +128,13 @@ def test_entries_of_layers_change_what_they_name() -> None:
         "feed_forward": {"kind": "experts", "count": 4, "active": 2, "expert": {"width": 32}}
     }
     bare = {**SHORT, "init_std": 0.1, "layers": [windowed, {}, {**windowed, "repeat": 1}]}
-    stack = Stack.from_config(bare)
+    stack = read_stack(bare).stack
     windows = [layer[0].branches[0].scores.window for layer in stack.layers]  # pyright: ignore[reportAttributeAccessIssue]
     assert windows == [8, 8, None, 8]
     assert stack.layers[0][0].branches[0].heads == 4  # pyright: ignore[reportAttributeAccessIssue]
     assert stack.layers[0][0].branches[0].query_std == 0.1  # pyright: ignore[reportAttributeAccessIssue]
     values = {key: value for key, value in SHORT.items() if key != "feed_forward"}
-    mixed = Stack.from_config({**values, "layers": [experts]}).layers[0][1].branches[0]
+    mixed = read_stack({**values, "layers": [experts]}).stack.layers[0][1].branches[0]
     assert isinstance(mixed, Experts)
     assert (mixed.expert.width, mixed.router_std) == (32, 0.02)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from translimit.describe import Embedding, Stack
+from translimit.describe import Embedding, read_stack
 from translimit.models import LanguageReadout, RandomStack
 
 torch = pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
@@ -47,7 +47,7 @@ def test_llama_has_the_same_tokens_loss_and_gradient() -> None:
     config = transformers.LlamaConfig(
         **SIZES, num_key_value_heads=2, tie_word_embeddings=True, attn_implementation="eager"
     )
-    network = RandomStack(Stack.from_config(config.to_dict()))
+    network = RandomStack(read_stack(config.to_dict()).stack)
     model = transformers.LlamaForCausalLM(config).double().eval()
     for layer, of in enumerate(model.model.layers):
         mixer, units = (one[0] for one in network.draw_weights(layer, key=KEY))
@@ -85,7 +85,7 @@ def test_llama_has_the_same_tokens_loss_and_gradient() -> None:
 def test_bert_has_the_same_tokens() -> None:
     """Post-LN, no mask, GELU; tokens leave the norm of the embedding."""
     config = transformers.BertConfig(**SIZES, attn_implementation="eager")
-    network = RandomStack(Stack.from_config(config.to_dict()))
+    network = RandomStack(read_stack(config.to_dict()).stack)
     model = transformers.BertModel(config, add_pooling_layer=False).double().eval()
     ids = np.arange(N) ** 2 % WORDS + 1
     x = torch.tensor(network.draw_tokens(ids, key=KEY, dtype=np.float64))[None]
@@ -110,7 +110,7 @@ def test_t5_has_the_same_tokens() -> None:
     config = transformers.T5Config(
         d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, vocab_size=WORDS
     )
-    network = RandomStack(Stack.from_config(config.to_dict()))
+    network = RandomStack(read_stack(config.to_dict()).stack)
     model = transformers.T5EncoderModel(config).double().eval()
     blocks = model.encoder.block
     for layer, of in enumerate(blocks):

@@ -220,7 +220,7 @@ def test_a_design_keeps_the_signal() -> None:
     assert design.after.growth < design.before.growth / 3
     assert abs(np.log(design.after.gradient)) < abs(np.log(design.before.gradient)) + 0.1
     assert design.changes
-    assert Stack.from_config(design.to_json()["stack"]) == design.stack  # pyright: ignore
+    assert read_stack(design.to_json()["stack"]).stack == design.stack  # pyright: ignore
     assert "Scales that keep the signal" in str(told)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +19,6 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     Json,
-    JsonObject,
     Record,
     brief,
     require_count,
@@ -90,31 +88,8 @@ class Stack(Record):
                     f"pass more than {near}",
                 )
 
-    @classmethod
-    def from_config(cls, source: str | Path | JsonObject) -> Stack:
-        """The stack of a model's `config.json`; `describe.read_stack` tells what was assumed.
-
-        Args:
-            source: a file, the folder of a checkpoint, or the content of a file as a mapping.
-
-        Raises:
-            ConfigError: see `read_stack`.
-            NoSuchLimitError: a family whose layers are known to have no such limit.
-
-        Examples:
-            >>> gpt2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 4}
-            >>> stack = Stack.from_config(gpt2)
-            >>> stack.layers[1][0].branches[0].out_std  # 0.02 / (2 layers)^(1/2)
-            0.01
-            >>> stack.initial_cov([3, 5, 3]).round(6)[0]
-            array([0.000788, 0.      , 0.000394])
-        """
-        from translimit.describe.families import read_stack  # it makes stacks itself
-
-        return read_stack(source).stack
-
     def to_json(self) -> dict[str, Json]:
-        """The stack as plain data of our own format, which `from_config` reads as an equal one."""
+        """Plain data of our own format, which `describe.read_stack` reads as an equal stack."""
         own = StackFields(self.dim, self.layers, self.embedding, self.causal, self.norm_final)
         return fields_to_json(own)
 

@@ -80,7 +80,7 @@ class Stack:
     def described(self) -> describe.Stack:
         """GPT-2's initialisation at the size, with or without the feed-forward block."""
         sizes = {"n_embd": self.dim, "n_layer": self.layers, "n_head": self.heads}
-        read = describe.Stack.from_config({"model_type": "gpt2", **sizes})
+        read = describe.read_stack({"model_type": "gpt2", **sizes}).stack
         kept = 2 if self.block == WHOLE else 1
         layers = tuple(layer[:kept] for layer in read.layers)
         return replace(read, causal=self.mask == CAUSAL, layers=layers)
