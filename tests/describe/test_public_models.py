@@ -45,6 +45,9 @@ def test_sizes_are_those_of_the_block_of_gpt2():
     named, folder = read_source("gpt2")
     assert sizes.stack.layers == named.stack.layers
     assert folder is None
+    # It is that block, not that model: there is no vocabulary and no context.
+    assert sizes.family == "GPT-2's block with 12 heads of dimension 64"
+    assert "neither a vocabulary nor a context" in sizes.assumptions[-1]
     with pytest.raises(ConfigError, match="kv_heads"):
         read_source("heads=12,head_dim=64,layers=12,kv_heads=4")
     assert read_size("gpt2-xl").size == read_size("heads=25,head_dim=64,layers=48").size

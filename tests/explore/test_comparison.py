@@ -33,11 +33,34 @@ def test_an_address_carries_the_second_architecture(text: str) -> None:
     assert view.compared_with(None) == View(panel="rates", heads=2)
 
 
+@pytest.mark.parametrize("text", ["heads=16,head_dim=32,layers=24", "gpt2"])
+def test_a_second_is_read_as_the_command_line_reads_it(text: str) -> None:
+    view = View.from_query({"panel": "rates", "heads": "2", "other": text})
+    wanted = View().described_by(text)
+    found = view.second
+    assert found is not None
+    assert (found.heads, found.head_dim, found.layers) == (
+        wanted.heads,
+        wanted.head_dim,
+        wanted.layers,
+    )
+    assert (found.config, found.panel, view.heads) == (wanted.config, "rates", 2)
+    assert again(view) == view
+
+
+def test_a_second_by_its_name_alone_has_its_sizes() -> None:
+    found = View(other='{"config": "gpt2", "heads": 8}').second
+    assert found is not None
+    assert (found.layers, found.heads) == (12, 8)
+
+
 @pytest.mark.parametrize(
     ("other", "kind", "says"),
     [
         ('{"head": 4}', ConfigError, "heads"),
         ('{"heads": 0}', ArgumentError, "heads"),
+        ("heads=16,head_dim=32", ArgumentError, "layers"),
+        ("heads=16,head=32,layers=4", ArgumentError, "head"),
         ("{", ConfigError, "neither JSON"),
         ('{"panel": "rates"}', ConfigError, "not compared"),
         (json.dumps({"config": "y" * 5000}), ConfigError, "characters"),

@@ -182,13 +182,16 @@ def test_a_described_stack_is_what_predict_says() -> None:
     sizes = {"n_layer": 4, "n_embd": 64, "n_head": 4, "n_inner": 128}
     own = {"model_type": "gpt2", "initializer_range": 0.2, "vocab_size": 1000, **sizes}
     view = replace(View(panel="stack", tokens=6).described_by(json.dumps(own)), panel="stack")
-    drawn = panel_of(view).numbers["mean"]
-    said = predict(own, ids=list(range(6))).curves["overlap"]
-    # Recursions by Monte Carlo; the sliders show three digits.
-    np.testing.assert_allclose(drawn, said.value, atol=0.02)
+    panel, said = panel_of(view), predict(own, tokens=6)
+    drawn = panel.numbers["mean"]
+    # The same draws, so that the depth is the same to the last digit.
+    np.testing.assert_allclose(drawn, said.curves["overlap"].value, rtol=1e-9)
+    np.testing.assert_allclose(panel.numbers["error"], said.curves["overlap"].error, rtol=1e-9)
+    assert str(said.collapse) in panel.says.replace("Mean", "mean")
+    assert said.source in " ".join(panel.assumptions)
     # Without the temperature and the step of the description the curve is another one.
     plain = panel_of(replace(view, temperature=1.0, step=0.3)).numbers["mean"]
-    assert np.abs(plain - np.array(said.value)).max() > 0.05
+    assert np.abs(plain - drawn).max() > 0.05
 
 
 def test_every_control_is_read_by_a_panel_of_its_own() -> None:
@@ -250,6 +253,20 @@ def test_the_plan_covers_every_stop_of_the_sliders() -> None:
             for stop in SLIDERS[slider].values:
                 view = replace(View(panel=name), **{slider: stop})
                 assert (name, kind.shape(view)) in planned
+
+
+def test_a_limit_that_does_not_hold_is_grey_and_says_where_to_look() -> None:
+    view = replace(View().described_by("gpt2"), panel="overlaps")
+    panel = panel_of(view)
+    assert "This architecture" in panel.aside
+    assert "hidden units" in panel.aside
+    whole = page.panel_html("overlaps", panel, view.to_query())
+    assert 'class="charts aside"' in whole
+    assert 'href="?config=gpt2&amp;panel=stack"' in whole
+    # Large steps alone are reason enough; where the limit holds, nothing is grey.
+    assert "small steps" in panel_of(View(step=5.0)).aside
+    assert not panel_of(View()).aside
+    assert "aside" not in page.panel_html("overlaps", panel_of(View()))
 
 
 def test_large_steps_are_told_before_anything_else() -> None:

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from translimit.core import ArgumentError, ArgumentTypeError, ConfigError, NoSuchLimitError
-from translimit.describe import attentions, feed_forwards, matrices, read_stack, score_std
+from translimit.describe import (
+    PUBLIC_MODELS,
+    attentions,
+    feed_forwards,
+    matrices,
+    read_stack,
+    score_std,
+)
 from translimit.explore import PANELS, SLIDERS, View
 from translimit.explore.resizing import first_step
 from translimit.limits.signal import value_gain
@@ -57,6 +64,33 @@ def test_an_address_carries_the_architecture() -> None:
     assert view.panel == "stack"
     assert View(panel="rates").described_by(json.dumps(GPT2)).panel == "rates"
     assert len(view.to_query()) < 400  # the thousand labels say nothing about the architecture
+
+
+def test_an_address_that_names_an_architecture_has_its_sizes() -> None:
+    found = View.from_query({"panel": "stack", "config": "gpt2"})
+    assert found == View().described_by("gpt2")
+    assert (found.layers, found.heads, found.tokens) == (12, 12, 48)
+    # What the address adds is kept, also where it is the default of a page without a description.
+    longer = View.from_query({"config": "gpt2", "layers": str(View().layers)})
+    assert (longer.layers, longer.heads) == (View().layers, 12)
+    assert View.from_query(dict(parse_qsl(longer.to_query()))) == longer
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-2-7b", "bert-base", "vit-base"])
+def test_a_described_architecture_opens_with_the_tokens_of_predict(name: str) -> None:
+    wanted = {"vit-base": 197}.get(name, 48)
+    assert View().described_by(name).tokens == wanted
+    assert View(tokens=6).described_by(name).tokens == 6  # a reader's own
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen2-0.5b"])
+def test_at_its_own_sliders_a_description_is_not_rounded(name: str) -> None:
+    view = View().described_by(name)
+    assert view.reading() == read_stack(PUBLIC_MODELS[name])
+    assert view.moved_sliders == ()
+    moved = dataclasses.replace(view, layers=6)
+    assert moved.moved_sliders == ("layers",)
+    assert len(moved.reading().stack.layers) == 6
 
 
 GEMMA = {

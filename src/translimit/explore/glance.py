@@ -44,14 +44,10 @@ def panel_from(
                 rows.append((title, f"refused: {error}"))
                 continue
             says.append(found.says)
-            rows.append((title, found.says))
+            rows.append((title, f"{found.says} {found.aside}".strip()))
             first = next(one for one in found.figures if isinstance(one, Chart))
             charts.append(replace(first, title=title))
-        query = {
-            name: str(getattr(view, name))
-            for name in View.__dataclass_fields__
-            if getattr(view, name) != getattr(View(), name) and name != "panel"
-        }
+        query = {name: text for name, text in view.query.items() if name != "panel"}
         return Panel(
             says="What each limit predicts for the same sliders; the panels say what each assumes.",
             figures=tuple(charts),

@@ -111,6 +111,22 @@ def panel(view: View) -> Panel:
             threshold=THRESHOLD,
         ),
         numbers={"overlap": overlap, "collapse": collapse, "networks": networks},
+        aside=_aside(view, each),
+    )
+
+
+def _aside(view: View, each: float) -> str:
+    """Why the recursion holds for this view, and this limit does not; "" where it does."""
+    why = []
+    if view.config:
+        why.append("the limit is one of attention alone, on a sphere, without mask or hidden units")
+    if each > 0.05:
+        why.append(f"it needs small steps, and one layer advances its time by {each:.3g}")
+    if not why:
+        return ""
+    return (
+        f"Not the depth to quote here: {'; '.join(why)}. The recursion of This architecture holds "
+        "for such a stack: norms, mask, hidden units and large steps are in it."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 from translimit.explore.controls import CHOICES, SLIDERS, TEXTS
 from translimit.explore.drawing import svg
@@ -60,13 +61,33 @@ def panel_html(name: str, panel: Panel, answers: str = "") -> str:
     kind = PANELS[name]
     charts = "".join(map(figure_html, panel.figures))
     table = _table(panel.table) if panel.table else ""
+    grey = " aside" if panel.aside else ""
     return (
-        f'{sliders_of(name)}<section class="tl" id="panel" data-panel="{name}" '
+        f'{sliders_of(name)}{_solved(panel)}<section class="tl" id="panel" data-panel="{name}" '
         f'data-answers="{html.escape(answers, quote=True)}" aria-live="polite">'
         f'<p class="note">{html.escape(kind.question)}</p>'
-        f'<p class="says" id="says">{html.escape(panel.says)}</p>'
-        f'<div class="charts" id="charts">{charts}</div>{table}</section>'
+        f"{_aside(panel, answers)}"
+        f'<p class="says{grey}" id="says">{html.escape(panel.says)}</p>'
+        f'<div class="charts{grey}" id="charts">{charts}</div>{table}</section>'
     )
+
+
+def _aside(panel: Panel, answers: str) -> str:
+    """Why the panel is grey, with a link to the one that holds."""
+    if not panel.aside:
+        return ""
+    query = urlencode({**dict(parse_qsl(answers)), "panel": "stack"})
+    link = f'<a href="?{html.escape(query, quote=True)}">Open it with these sliders.</a>'
+    return f'<p class="error" id="aside">{html.escape(panel.aside)} {link}</p>'
+
+
+def _solved(panel: Panel) -> str:
+    """A style that says beside a slider what was solved in place of its value."""
+    rules = (
+        f'.tl-sliders .tl-{name}::after {{content: "solved: {value}"}}'
+        for name, value in panel.solved.items()
+    )
+    return f"<style>{''.join(rules)}</style>" if panel.solved else ""
 
 
 def figure_html(figure: Chart | Globe) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from translimit.explore.globe import Globe
 from translimit.figures import Chart
@@ -36,6 +36,8 @@ class Panel:
         code: Python lines that compute `numbers`, under the same names.
         numbers: what was drawn.
         table: rows of a table beside the figures, its head first.
+        aside: why another panel is the one that holds for this view, or "": the figures are grey.
+        solved: controls whose values are not those that were solved, with what was.
     """
 
     says: str
@@ -45,3 +47,5 @@ class Panel:
     code: str
     numbers: Mapping[str, object]
     table: tuple[tuple[str, ...], ...] = ()
+    aside: str = ""
+    solved: Mapping[str, int] = field(default_factory=dict)

@@ -30,7 +30,8 @@ def serve(
     `explore.guard`), and the page asks nothing of any other.
 
     Args:
-        config: an architecture to start from: a `config.json`, or a file of our own format.
+        config: an architecture to start from: a `config.json`, a file of our own format, the name
+            of a public model, or sizes as `heads=12,head_dim=64,layers=12`.
         port: where to listen; 0 takes a free one.
         browser: whether to open a browser.
         ahead: whether to compile the programs of all panels while the page is read.
@@ -75,6 +76,8 @@ def view_of(config: str | Path | None) -> View:
         return View()
     if public_model(config) is not None:
         return View().described_by(str(config).lower())
+    if "=" in str(config) and not Path(config).exists():  # sizes alone
+        return View().described_by(str(config))
     try:
         text = Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -20,13 +20,10 @@ and what its first attention layer adds, gamma_A / q_0, is step^2 / heads.
 from __future__ import annotations
 
 import json
-import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from translimit.core import (
     Bounds,
@@ -36,19 +33,11 @@ from translimit.core import (
     require_count,
     require_real,
 )
-from translimit.core import config as configurations
-from translimit.describe import (
-    PUBLIC_MODELS,
-    StackReading,
-    attentions,
-    read_stack,
-    score_std,
-)
-from translimit.explore import starts
+from translimit.describe import PUBLIC_MODELS, StackReading, attentions
+from translimit.explore import described, starts
 from translimit.explore.controls import CHOICES, SLIDERS
 from translimit.explore.maps import maps_of
-from translimit.explore.resizing import first_step, plain_stack, resized, with_scores, with_step
-from translimit.scaling import read_size
+from translimit.explore.resizing import plain_stack, resized, with_scores, with_step
 
 #: The panels, in the order of the page.
 PANEL_NAMES = (
@@ -81,8 +70,6 @@ COMPARED = (
     "rate",
     "optimizer",
 )
-#: Tables of a config.json that say nothing about the architecture and may be long.
-_DROPPED = ("id2label", "label2id", "task_specific_params", "quantization_config")
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,8 @@ class View:
         variant: of attention, where tokens have a Gaussian law.
         maps: Q, K and V there, by name.
         maps_text: the same written out, in place of the named ones; see `explore.maps`.
-        other: what a second architecture has instead, as a JSON object of `COMPARED`, or "".
+        other: what a second architecture has instead: a JSON object of `COMPARED`, a name in
+            `describe.PUBLIC_MODELS`, sizes as `heads=8,head_dim=64,layers=12`, or "".
 
     Raises:
         ArgumentError: a value outside of its range.
@@ -160,24 +148,19 @@ class View:
         starts.moved_of(self.moved)
         maps_of(self.maps, self.maps_text)
         for name in ("config", "other"):
-            if len(getattr(self, name)) > LONGEST:
-                raise ConfigError(
-                    name,
-                    f"has {len(getattr(self, name))} characters, and an address carries {LONGEST}",
-                    "leave out what says nothing about the architecture",
-                )
-        _described(self.config)
+            _require_short(name, getattr(self, name))
+        described.reading_of(self.config)
         _ = self.second  # refuses what is not understood
 
     @property
     def width(self) -> int:
         """D: heads times head_dim, or that of a description whose heads do not fill the stream."""
-        described = _described(self.config)
-        if described is None:
+        found = described.reading_of(self.config)
+        if found is None:
             return self.heads * self.head_dim
-        first = next(attentions(described.stack))
-        filled = described.stack.dim == first.heads * first.head_dim
-        return self.heads * self.head_dim if filled else described.stack.dim
+        first = next(attentions(found.stack))
+        filled = found.stack.dim == first.heads * first.head_dim
+        return self.heads * self.head_dim if filled else found.stack.dim
 
     @property
     def second(self) -> View | None:
@@ -189,13 +172,21 @@ class View:
         """
         if not self.other:
             return None
-        values = _parsed(self.other)
+        plain = {name: getattr(View(), name) for name in COMPARED}
+        text = self.other.strip()
+        if text in PUBLIC_MODELS:
+            return replace(self, other="", **(plain | described.sliders_of(text)))
+        if described.is_size(text):
+            return replace(self, other="", **(plain | described.sizes_of(text)))
+        values = described.parsed(text)
         for name in values:
             if name not in COMPARED:
                 raise ConfigError(f"other.{name}", "is not compared", nearest(name, COMPARED))
         config = values.get("config", "")
-        values["config"] = config if isinstance(config, str) else _as_text(config)
-        plain = {name: getattr(View(), name) for name in COMPARED}
+        values["config"] = config if isinstance(config, str) else described.as_text(config)
+        _require_short("config", values["config"])
+        if values["config"]:
+            plain |= described.sliders_of(values["config"])
         return replace(self, other="", **(plain | values))
 
     def compared_with(self, second: View | None) -> View:
@@ -206,16 +197,11 @@ class View:
         """
         if second is None:
             return replace(self, other="")
-        plain = View()
-        values = {
-            name: getattr(second, name)
-            for name in COMPARED
-            if getattr(second, name) != getattr(plain, name)
-        }
+        values = {name: one for name, one in second._changed().items() if name in COMPARED}
         config = values.get("config", "")
         if config and config not in PUBLIC_MODELS:
             values["config"] = json.loads(config)
-        return replace(self, other=_as_text(values))
+        return replace(self, other=described.as_text(values))
 
     @property
     def named_other(self) -> str:
@@ -228,7 +214,7 @@ class View:
     @property
     def other_query(self) -> dict[str, str]:
         """The query of the second architecture alone."""
-        return dict(parse_qsl((self.second or self).to_query()))
+        return (self.second or self).query
 
     @property
     def score_std(self) -> float:
@@ -238,29 +224,55 @@ class View:
     def reading(self) -> StackReading:
         """The described architecture at the sizes, temperature and step of the sliders.
 
-        Without a description: attention alone, with a root mean square norm.
+        Where these are its own they are not rounded. Without a description: attention alone, with
+        a root mean square norm.
         """
-        found = _described(self.config)
+        found = described.reading_of(self.config)
+        step, scores = self.step, self.score_std
         if found is None:
             stack = plain_stack(self.heads, self.head_dim, self.layers)
             found = StackReading(family="attention alone", stack=stack)
+        elif not self.moved_sliders:
+            return found
+        else:
+            own, cold = described.step_and_temperature(self.config)
+            step = step if "step" in self.moved_sliders else own
+            scores = scores if "temperature" in self.moved_sliders else 1.0 / cold
         stack = resized(found.stack, self.heads, self.head_dim, self.layers, self.width)
-        stack = with_step(with_scores(stack, self.score_std), self.step**2 / self.heads)
+        stack = with_step(with_scores(stack, scores), step**2 / self.heads)
         return replace(found, stack=stack)
 
-    def to_query(self) -> str:
-        """What differs from the default view, as the query of an address."""
+    @property
+    def moved_sliders(self) -> tuple[str, ...]:
+        """The sliders that make another architecture of the described one."""
+        if not self.config:
+            return ()
+        own = described.sliders_of(self.config)
+        return tuple(n for n in own if n != "tokens" and getattr(self, n) != own[n])
+
+    def _changed(self) -> dict[str, Any]:
+        """What an address says: all that is neither default nor where a description puts it."""
         plain = View()
-        changed = {
+        if self.config:
+            plain = replace(plain, **(described.sliders_of(self.config) | {"config": ""}))
+        return {
             field.name: getattr(self, field.name)
             for field in fields(self)
             if getattr(self, field.name) != getattr(plain, field.name)
         }
-        return urlencode({name: _text(value) for name, value in changed.items()})
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query of the view by name: `View.from_query(view.query) == view`."""
+        return {name: _text(value) for name, value in self._changed().items()}
+
+    def to_query(self) -> str:
+        """What differs from the default view and from the description, as an address's query."""
+        return urlencode(self.query)
 
     @classmethod
     def from_query(cls, query: Mapping[str, object]) -> View:
-        """The view of an address.
+        """The view of an address; a description sets the sliders that the address leaves out.
 
         Raises:
             ConfigError: an unknown name, or text that is no number where one belongs.
@@ -277,6 +289,10 @@ class View:
             except ValueError:
                 kind = "a whole number" if kinds[name] is int else "a number"
                 raise ConfigError(name, f"got {brief(text)}", f"write {kind}") from None
+        config = values.get("config", "")
+        if config:
+            _require_short("config", config)
+            values = described.sliders_of(config) | values
         return cls(**values)
 
     def described_by(self, text: str) -> View:
@@ -293,70 +309,25 @@ class View:
         text = text.strip()
         if not text:
             return replace(self, config="")
-        if not text.startswith("{") and "\n" not in text and "=" in text:
-            size = read_size(text).size
-            if size.dim is not None:
-                problem = f"got {size.dim} with {size.heads} heads of {size.head_dim}"
-                raise ConfigError("width", problem, "write our own format, or a config.json")
-            return replace(
-                self, config="", heads=size.heads, head_dim=size.head_dim, layers=size.layers
-            )
-        if text not in PUBLIC_MODELS:
-            values = {key: one for key, one in _parsed(text).items() if key not in _DROPPED}
-            text = _as_text(values)
-        found = _described(text)
-        assert found is not None
-        first = next(attentions(found.stack))
-        step = math.sqrt(first.heads * first_step(found.stack))
-        scores = score_std(first, found.stack.dim)
-        temperature = 1.0 / scores if scores > 0 else math.inf
-        slider = SLIDERS["temperature"]
-        return replace(
-            self,
-            # Its own panel: the steps of a described stack change along depth, a slider's do not.
-            panel="stack" if self.panel == View().panel else self.panel,
-            config=text,
-            heads=first.heads,
-            head_dim=first.head_dim,
-            layers=len(found.stack.layers),
-            tokens=min(self.tokens, found.context or self.tokens),
-            step=min(max(_three_digits(step), SLIDERS["step"].low), SLIDERS["step"].high),
-            temperature=min(max(_three_digits(temperature), slider.low), slider.high),
+        if described.is_size(text):
+            return replace(self, **described.sizes_of(text))
+        text = described.short(text)
+        values = described.sliders_of(text)
+        if self.tokens != View().tokens:  # a reader chose them
+            values["tokens"] = min(self.tokens, described.context_of(text) or self.tokens)
+        # Its own panel: the steps of a described stack change along depth, a slider's do not.
+        panel = "stack" if self.panel == View().panel else self.panel
+        return replace(self, panel=panel, **values)
+
+
+def _require_short(name: str, text: str) -> None:
+    if len(text) > LONGEST:
+        raise ConfigError(
+            name,
+            f"has {len(text)} characters, and an address carries {LONGEST}",
+            "leave out what says nothing about the architecture",
         )
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-def _as_text(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, separators=(",", ":"), sort_keys=True)
-
-
-def _three_digits(value: float) -> float:
-    return float(f"{value:.3g}")
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text) if text.startswith("{") else tomllib.loads(text)
-        if configurations.too_deep(values):
-            raise RecursionError("it is nested too deeply")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            "architecture",
-            f"is neither JSON, TOML nor key=value,key=value ({error})",
-            "write one of them",
-        ) from None
-    return values
-
-
-@lru_cache(maxsize=32)
-def _described(config: str) -> StackReading | None:
-    """What a description was read as, if it has attention whose sizes the sliders show."""
-    if not config:
-        return None
-    reading = read_stack(PUBLIC_MODELS[config] if config in PUBLIC_MODELS else _parsed(config))
-    if next(attentions(reading.stack), None) is None:
-        raise ConfigError("config", "has no attention", "describe a stack with attention")
-    return reading

@@ -1,3 +1,5 @@
+from .along_depth import along_depth as along_depth
+from .along_depth import sampled_tokens as sampled_tokens
 from .answer import Answer as Answer
 from .answer import Collapse as Collapse
 from .cost import Cost as Cost
@@ -6,6 +8,7 @@ from .curves import Curve as Curve
 from .curves import crossing as crossing
 from .fixes import Fix as Fix
 from .inputs import Tokens as Tokens
+from .inputs import default_tokens as default_tokens
 from .inputs import distinct_tokens as distinct_tokens
 from .inputs import read_image as read_image
 from .inputs import read_tokens as read_tokens

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from translimit.core import with_error
 from translimit.describe import StackReading
-from translimit.predict.curves import Curve
+from translimit.predict.curves import Curve, crossing
 from translimit.predict.loss import Loss
 from translimit.predict.variants import Variant
 from translimit.predict.words import Quantity
@@ -38,6 +40,25 @@ class Collapse:
     level: float | None
     error: float | None
     reached: float
+
+    @classmethod
+    def of(cls, curve: Curve, threshold: float) -> Collapse:
+        """When a curve reaches the threshold; its error by the slope where it does.
+
+        Args:
+            curve: by level.
+            threshold: that it may reach.
+        """
+        value, error = np.array(curve.value), np.array(curve.error)
+        level = crossing(value, threshold)
+        gap, last = value[-1] - threshold, error[-1]
+        reached = 0.5 * math.erfc(-gap / (last * math.sqrt(2))) if last > 0 else float(gap >= 0)
+        if level is None:
+            return cls(threshold, None, None, reached)
+        above = max(math.ceil(level), 1)
+        slope = abs(value[above] - value[above - 1])
+        at = np.interp(level, np.arange(len(error)), error)
+        return cls(threshold, level, float(at / slope) if slope else math.inf, reached)
 
     def __str__(self) -> str:
         if self.level is None:

@@ -5,8 +5,8 @@ Reference: documentation, "What the limits say about an architecture".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,7 +30,7 @@ from translimit.limits.signal import AT_ONCE
 from translimit.predict import words
 from translimit.predict.answer import Collapse
 from translimit.predict.cost import Asked, Cost, cost_of
-from translimit.predict.curves import Curve, crossing
+from translimit.predict.curves import Curve
 from translimit.predict.inputs import Tokens, distinct_tokens, read_tokens
 from translimit.predict.labels import depth_in_words, labels_of
 from translimit.predict.loss import (
@@ -199,7 +199,7 @@ def predict(
         loss=found_loss.told(own),
         labels=labels_of(stack, entering.count, own.curves),
         depth=depth_in_words(stack, entering.count),
-        collapse=_collapse(own.curves["overlap"], threshold),
+        collapse=Collapse.of(own.curves["overlap"], threshold),
         variants=found,
         fix=design,
         inapplicable=words.inapplicable(stack, own.curves),
@@ -241,13 +241,13 @@ def read_source(source: Source, config: Config | None = None) -> tuple[StackRead
     if isinstance(source, Mapping):
         return read_stack(source), None
     if isinstance(source, str) and "=" in source and not Path(source).exists():
-        return read_stack(_of_sizes(source)), None
+        return _of_sizes(source), None
     if public_model(source) is not None:
         return read_stack(source), None
     return read_stack(Path(source)), _folder(Path(source))
 
 
-def _of_sizes(text: str) -> JsonObject:
+def _of_sizes(text: str) -> StackReading:
     """GPT-2's block at other sizes: `heads=12,head_dim=64,layers=12`."""
     size = read_size(text).size
     if size.groups != size.heads:
@@ -260,7 +260,16 @@ def _of_sizes(text: str) -> JsonObject:
         problem = f"got {size.mlp_ratio} times {size.width}, no whole number of units"
         raise ConfigError("mlp_ratio", problem, "pass a ratio that gives one")
     sizes = {"n_layer": size.layers, "n_embd": size.width, "n_head": size.heads}
-    return {"model_type": "gpt2", **sizes, "n_inner": int(units)}
+    found = read_stack({"model_type": "gpt2", **sizes, "n_inner": int(units)})
+    return replace(
+        found,
+        family=f"GPT-2's block with {size.heads} heads of dimension {size.head_dim}",
+        assumptions=(
+            *found.assumptions,
+            "sizes alone name neither a vocabulary nor a context: tokens that all differ enter, "
+            "and there is no loss (the public model is `gpt2`)",
+        ),
+    )
 
 
 def _folder(path: Path) -> Path:
@@ -304,17 +313,3 @@ def _shares(progress: Progress | None, **asked: bool) -> dict[str, Progress | No
         name: part_of(progress, float(start), float(end))
         for name, start, end in zip(parts, starts, ends, strict=True)
     }
-
-
-def _collapse(curve: Curve, threshold: float) -> Collapse:
-    """When a curve reaches the threshold; its error by the slope where it does."""
-    value, error = np.array(curve.value), np.array(curve.error)
-    level = crossing(value, threshold)
-    gap, last = value[-1] - threshold, error[-1]
-    reached = 0.5 * math.erfc(-gap / (last * math.sqrt(2))) if last > 0 else float(gap >= 0)
-    if level is None:
-        return Collapse(threshold, None, None, reached)
-    above = max(math.ceil(level), 1)
-    slope = abs(value[above] - value[above - 1])
-    at = np.interp(level, np.arange(len(error)), error)
-    return Collapse(threshold, level, float(at / slope) if slope else math.inf, reached)

@@ -116,7 +116,7 @@ def read_tokens(
         require_vocabulary(found, reading.vocabulary, "ids", remedy)
         where = Path(ids).name if isinstance(ids, str | Path) else "ids as given"
         return _of_ids(reading, found, count, "ids", where)
-    return _sampled(reading, embedding, count or _default_count(reading), named_key(key, "zipf"))
+    return _sampled(reading, embedding, count or default_tokens(reading), named_key(key, "zipf"))
 
 
 def distinct_tokens(reading: StackReading, n: int) -> Tokens:
@@ -253,7 +253,14 @@ def _different(
     return ids, (f"the vocabulary has {entries} different tokens, fewer than {n}",)
 
 
-def _default_count(reading: StackReading) -> int:
+def default_tokens(reading: StackReading) -> int:
+    """How many tokens enter where nobody says: those of an image, or `TOKENS` within the context.
+
+    Args:
+        reading: of the model's configuration.
+    """
+    if isinstance(reading.stack.embedding, PatchEmbedding):
+        return reading.stack.embedding.tokens
     return max(2, min(TOKENS, reading.context or TOKENS))
 
 
