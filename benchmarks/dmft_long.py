@@ -66,11 +66,12 @@ def copy_task(steps: int, large: bool = False) -> TrainingDynamics:
             final_norm=True,
             causal=True,
             qk_norm="rms",
+            score_gain=2.0,
         ),
         token_ids=ids,
         vocabulary=8,
         targets=targets,
-        loss=CrossEntropy(temperature=2.0),
+        loss=CrossEntropy(),
         steps=steps,
         eta0=8.0 / steps,
     )

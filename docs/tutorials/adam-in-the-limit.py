@@ -105,5 +105,5 @@ finish(ax, xlabel="updates", ylabel="prediction")
 # ## Against networks, and from a file
 #
 # `bordelon2024/dmft-adam` trains networks of growing $H$ under both and compares them with the two limits. In a file for
-# `translimit dmft`, `optimizer = "adam"` with `b1`, `b2` and `eps` does the same for data of your own, with `axis = "none"`.
+# `translimit dmft`, `optimizer = "adam"` with `b1`, `b2` and `eps` does the same for data of your own.
 # Sign descent is followed only while no error has changed its sign; a warning says when that was.

@@ -9,7 +9,7 @@ import pytest
 from tests.experiments.checks import compute, draw_all, verdicts
 
 from translimit.cli import main
-from translimit.core import Verdict
+from translimit.core import ConfigError, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.bordelon2024 import (
     best_rate_cells,
@@ -152,6 +152,13 @@ CASES = {
         large=600,
     ),
 }
+
+
+def test_best_rates_are_those_of_gradient_descent_on_a_plain_stream():
+    config = CASES["dmft-own-best-rate"]
+    for name, value in (("optimizer", "adam"), ("activation_on_stream", "gelu")):
+        with pytest.raises(ConfigError, match=f"{name}: got '{value}'.*; pass '"):
+            replace(config, **{name: value})
 
 
 @pytest.mark.slow

@@ -11,11 +11,13 @@ from tests.limits.dmft.language import lm12, sin6
 from translimit.core import ArgumentError, ArgumentTypeError, solve
 from translimit.describe import Activation
 from translimit.limits.dmft import (
+    Adam,
     Architecture,
     CausalSampling,
     CrossEntropy,
     Logistic,
     TrainingDynamics,
+    best_rate,
     edge,
     tangent_kernel,
 )
@@ -193,6 +195,10 @@ def test_refusals():
         edge(problem, CausalSampling())
     with pytest.raises(ArgumentTypeError, match="key: is missing"):
         edge(ring4(steps=3, eta0=0.1, head_dim=2))
+    adam = ring4(steps=3, eta0=0.1, head_dim=2, optimizer=Adam())
+    for of_gradient_descent in (edge, best_rate):
+        with pytest.raises(ArgumentError, match="problem: is solved by PopulationSampling alone"):
+            of_gradient_descent(adam, key=KEY)
 
 
 @pytest.mark.slow

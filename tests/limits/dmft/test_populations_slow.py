@@ -27,6 +27,8 @@ MLP: dict[str, Any] = {**UNIT, "head_dim": 2, "attention": False}
 GELU: dict[str, Any] = {"activation_on_stream": Activation.GELU, "optimizer": SGD()}
 SIGN: dict[str, Any] = {"optimizer": Sign(), "eta0": 0.05, "steps": 7}
 WORDS, NEXT = np.array([[0, 2, 0], [0, 0, 2]]), np.array([[2, 0, 2], [0, 2, 2]])
+#: Errors of some runs under sign descent change their sign at the end, which is told as a warning.
+CROSSING = pytest.mark.filterwarnings("ignore::translimit.limits.dmft.remarks.SignChangeWarning")
 #: Problem, units, populations, evaluation, predictions there and their errors, as printed.
 PRINTED: dict[str, tuple[dict[str, Any], int, int, int, tuple[float, float], float]] = {
     "two linear layers": ({**MLP, "mlp": Activation.LINEAR}, 384, 6, 7, (1.052, -1.405), 0.004),
@@ -48,6 +50,14 @@ PRINTED: dict[str, tuple[dict[str, Any], int, int, int, tuple[float, float], flo
         (0.842, -0.879),
         0.005,
     ),
+    "sign of tanh": (
+        {**MLP, **SIGN, **TANH, "norm": "rms", "eta0": 0.1, "steps": 8},
+        384,
+        6,
+        7,
+        (1.09, -1.18),
+        0.008,
+    ),
     "sign of attention": ({**ATTENTION, **SIGN}, 384, 6, 6, (0.852, -0.908), 0.006),
     "gelu on the stream": (
         {**ATTENTION, **TANH, **RICH, **GELU, "eta0": 0.05},
@@ -60,6 +70,7 @@ PRINTED: dict[str, tuple[dict[str, Any], int, int, int, tuple[float, float], flo
 }
 
 
+@CROSSING
 @pytest.mark.parametrize("name", PRINTED)
 def test_printed_figures(name: str) -> None:
     options, units, populations, t, printed, error = PRINTED[name]
@@ -106,6 +117,7 @@ def test_gelu_on_the_stream_of_a_language_model() -> None:
     assert np.all(gap < 5 * np.hypot(solution.stderr[7, 0, 0], 0.007))
 
 
+@CROSSING
 @pytest.mark.parametrize("name", ["decay", "sign", "gelu", "momentless"])
 def test_networks_approach_it_and_refute_what_is_wrong(name: str) -> None:
     here: dict[str, Any] = {

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import translimit.experiments as ex
 from translimit import core, figures
-from translimit.core import Estimate
+from translimit.core import ConfigError, Estimate
 from translimit.experiments.bordelon2024.growing_networks import Source
 from translimit.experiments.bordelon2024.own_problem import OwnProblem
 from translimit.experiments.bordelon2024.rate_curves import (
@@ -42,6 +42,18 @@ class Config(OwnProblem):
     factor: Annotated[float, Within(1.05, 2)] = 1.25
     swept: Four = 16
     large: Count = 2000
+
+    def __post_init__(self) -> None:
+        """Check the fields; the edge is that of gradient descent."""
+        super().__post_init__()
+        for name, plain in (("optimizer", "sgd"), ("activation_on_stream", "none")):
+            if (got := getattr(self, name)) != plain:
+                raise ConfigError(
+                    name,
+                    f"got {got!r}, and best rates are predicted for gradient descent on a plain "
+                    "stream",
+                    f"pass {plain!r}, or compare losses of several eta0",
+                )
 
     @property
     def heads_swept(self) -> tuple[int, ...]:

@@ -196,8 +196,16 @@ def require_method(problem: TrainingDynamics, method: Method | None, key: Key | 
     """The method, checked as `solve` does.
 
     Raises:
+        ArgumentError: a problem of particles.
         ArgumentTypeError: see `edge`.
     """
+    if not {LinearAlgebra, CausalSampling} & set(problem.methods):
+        raise ArgumentError(
+            "problem",
+            "is solved by PopulationSampling alone: its optimizer works entry by entry, or an "
+            "activation acts on the stream",
+            "pass gradient descent without activation_on_stream; for Adam, solve at several eta0",
+        )
     used = problem.default_method() if method is None else method
     if not isinstance(used, LinearAlgebra | CausalSampling) or type(used) not in problem.methods:
         names = " or ".join(one.__name__ for one in problem.methods)
