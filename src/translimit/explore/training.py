@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 
 import jax
@@ -31,8 +31,11 @@ from translimit.train import AttentionLaw, Optimizer, Predictions, StreamKernel,
 #: Evaluations, one more than updates, and the sizes beyond which the panel does not go.
 STEPS, DEEPEST, MOST_HEADS, MOST_DIM = 16, 8, 16, 8
 TARGETS = (1.0, -1.0, 1.0)
-#: Networks that are trained, and the entry of attention that is shown: input, query, key.
-NETWORKS, PLACE = 8, (0, 0, 1)
+#: Networks that are trained.
+NETWORKS = 8
+#: All entries of attention: input, query, key; and the one that is drawn as a curve.
+PLACES = tuple((i, j, k) for i in range(3) for j in range(2) for k in range(2))
+PLACE = (0, 0, 1)
 CODE = """\
 import numpy as np
 from translimit.explore.training import limit, networks
@@ -68,6 +71,8 @@ def limit(
 ) -> dict[str, np.ndarray]:
     """Loss, sharpness, pooled kernel and attention of the limit, evaluation by evaluation.
 
+    Attention is that of the first layer, mean over heads [steps, input, query, key].
+
     Args:
         layers: depth.
         alpha_l: exponent of the branches.
@@ -88,7 +93,7 @@ def limit(
         warnings.simplefilter("always")
         solution = solve(problem)
     kernel = np.einsum("tptq->tpq", solution.kernel(layers).mean(axis=(2, 5)))
-    attention = solution.score_law(0).attention[:, :, *PLACE].mean(axis=1)
+    attention = np.asarray(solution.score_law(0).attention).mean(axis=1)
     return {
         "loss": np.asarray(solution.loss),
         "sharpness": np.asarray(solution.sharpness),
@@ -155,16 +160,16 @@ def networks(
             loss="mse",
         ),
         key=jax.random.key(0),
-        observe=(Predictions(), StreamKernel(), AttentionLaw(places=(PLACE,))),
+        observe=(Predictions(), StreamKernel(), AttentionLaw(places=PLACES)),
         observe_at=tuple(range(STEPS)),
         probe=len(x),
     )
     f = np.moveaxis(np.asarray(history["predictions"])[:, :, 0], 0, 1)
-    attention = np.asarray(history["attention"])[:, :, 0, 0, :, 0].mean(axis=-1)
+    attention = np.asarray(history["attention"])[:, :, 0, 0].mean(axis=2)
     return {
         "loss": np.mean(np.sum((y - f) ** 2, axis=-1), axis=-1) / 2,
         "kernel": np.moveaxis(np.asarray(history["stream_kernel"])[:, :, 0, -1], 0, 1),
-        "attention": attention.T,
+        "attention": np.moveaxis(attention, 0, 1).reshape(NETWORKS, STEPS, 3, 2, 2),
     }
 
 
@@ -176,12 +181,15 @@ def panel(view: View) -> Panel:
     loss, sharpness, kernel = solved["loss"], solved["sharpness"], solved["kernel"]
     now = round((STEPS - 1) * view.time)
     moved = float(np.linalg.norm(kernel[-1] - kernel[0]) / np.linalg.norm(kernel[0]))
-    cut = "" if layers == view.layers else f" (of {view.layers}; deeper ones take too long)"
+    sizes = {"heads": heads, "head_dim": head_dim, "layers": layers}
+    cut = {name: size for name, size in sizes.items() if size != getattr(view, name)}
     mean, error = mean_and_error(trained["loss"])
+    weights = trained["attention"].mean(axis=0)
+    shades = np.stack([solved["attention"], weights])
     trained_loss = with_error(float(mean[-1]), 2 * float(error[-1]), ".3g", ".1g")
     return Panel(
-        says=f"With {layers} layers{cut} the loss falls from {loss[0]:.3g} to {loss[-1]:.3g} in "
-        f"{STEPS - 1} updates, in networks to {trained_loss}; at γ₀ = "
+        says=f"{_said(cut)}With {layers} layers the loss falls from {loss[0]:.3g} to "
+        f"{loss[-1]:.3g} in {STEPS - 1} updates, in networks to {trained_loss}; at γ₀ = "
         f"{view.gamma0:g} the kernel moves by {moved:.2g} of its norm.",
         figures=(
             _course("loss", loss, trained["loss"], now, heads),
@@ -189,11 +197,13 @@ def panel(view: View) -> Panel:
             _film("kernel of the networks", trained["kernel"].mean(axis=0), kernel, now),
             _course(
                 "attention of token 1 to token 2",
-                solved["attention"],
-                trained["attention"],
+                solved["attention"][:, *PLACE],
+                trained["attention"][:, :, *PLACE],
                 now,
                 heads,
             ),
+            _weights("attention of the limit", solved["attention"], shades, now),
+            _weights("attention of the networks", weights, shades, now),
         ),
         assumptions=(
             "Infinitely many heads of infinite dimension, attention blocks alone, gradient descent "
@@ -236,7 +246,17 @@ def panel(view: View) -> Panel:
             "kernels": trained["kernel"],
             "attentions": trained["attention"],
         },
+        solved=cut,
     )
+
+
+def _said(cut: Mapping[str, int]) -> str:
+    """Which sizes are smaller than those of the sliders, as a sentence; "" where none is."""
+    words = {"heads": "heads", "head_dim": "head dimension", "layers": "layers"}
+    if not cut:
+        return ""
+    told = ", ".join(f"{words[name]} {size}" for name, size in cut.items())
+    return f"Smaller than the sliders, so that it answers at once: {told}. "
 
 
 def _course(label: str, values: np.ndarray, finite: np.ndarray, now: int, heads: int) -> Chart:
@@ -266,8 +286,7 @@ def _course(label: str, values: np.ndarray, finite: np.ndarray, now: int, heads:
 def _film(title: str, kernel: np.ndarray, scale: np.ndarray, now: int) -> Chart:
     """The kernel of the inputs at one update; all updates share their shades."""
     count = kernel.shape[-1]
-    finite = scale[np.isfinite(scale)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = _shades(scale)
     ticks = tuple((float(k), f"{k + 1}") for k in range(count))
     here = np.array2string(kernel[now], precision=2, separator=", ").replace("\n", "")
     return Chart(
@@ -287,3 +306,39 @@ def _film(title: str, kernel: np.ndarray, scale: np.ndarray, now: int) -> Chart:
             ),
         ),
     )
+
+
+def _weights(title: str, attention: np.ndarray, scale: np.ndarray, now: int) -> Chart:
+    """Attention of every query at one update; all updates share their shades."""
+    _, inputs, queries, keys = attention.shape
+    low, high = _shades(scale)
+    rows = attention[now].reshape(-1, keys)
+    names = [f"{i + 1}, {j + 1}" for i in range(inputs) for j in range(queries)]
+    here = np.array2string(rows, precision=3, separator=", ").replace("\n", "")
+    return Chart(
+        alt=f"{title} after {now} updates, a row for each query of each input: {here}.",
+        title=f"{title}, update {now}",
+        x=ChartAxis("key", -0.5, keys - 0.5, ticks=tuple((float(k), f"{k + 1}") for k in range(2))),
+        y=ChartAxis(
+            "input, query",
+            -0.5,
+            len(rows) - 0.5,
+            ticks=tuple((float(k), one) for k, one in enumerate(names)),
+        ),
+        marks=(
+            Image(
+                np.arange(keys),
+                np.arange(len(rows)),
+                rows,
+                f"dark {low:.3g} to light {high:.3g}",
+                low,
+                high,
+            ),
+        ),
+    )
+
+
+def _shades(scale: np.ndarray) -> tuple[float, float]:
+    """The values of the darkest and of the lightest shade."""
+    finite = scale[np.isfinite(scale)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
