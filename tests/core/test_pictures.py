@@ -50,7 +50,11 @@ def test_every_prediction_has_a_colour_of_its_own():
         },
         coords={"time": np.arange(steps)},
     )
-    lines = [line for line in plot_predictions(data).lines if line.get_linestyle() == "-"]
+    ax = plot_predictions(data)
+    assert "12 of 16 curves" in ax.get_legend().get_texts()[0].get_text()
+    few = plot_predictions(data.isel(input=slice(5))).get_legend()
+    assert "curves" not in few.get_texts()[0].get_text()
+    lines = [line for line in ax.lines if line.get_linestyle() == "-"]
     colours = [to_rgb(line.get_color()) for line in lines]
     assert len(colours) == len(set(colours)) == 12
     light = [sum(colour) for colour in colours]

@@ -40,7 +40,31 @@ def test_cloud_and_trajectories():
     assert ax.get_xlim() == (-3, 3)
     assert len(ax.patches) == 2
     data = xr.Dataset({"tokens": tokens}, coords={"time": [0.0, 1.0]})
-    assert len(plot_trajectories(data, shown=3).lines) == 3 + 2
+    paths, start, end = plot_trajectories(data, shown=3).collections
+    assert len(paths.get_segments()) == len(start.get_offsets()) == len(end.get_offsets()) == 3
+    assert start.get_label() == "start, $t = 0$, 3 of 5 tokens"
+
+
+def test_trajectories_have_a_legend_and_what_is_near_stands_out():
+    ends = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])  # near, far, between
+    data = xr.Dataset(
+        {"tokens": (("time", "token", "component"), np.stack([ends, ends]))},
+        coords={"time": [0.0, 2.0]},
+    )
+    ax = plot_trajectories(data)
+    _, _, end = ax.collections
+    near, far, between = end.get_sizes()
+    assert near > between > far
+    shades = [colour[3] for colour in end.get_facecolor()]
+    assert shades[0] > shades[2] > shades[1]
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "start, $t = 0$",
+        "end, $t = 2$; large and dark is near",
+    ]
+    # In the plane nothing lies behind.
+    _, _, flat = plot_trajectories(data.isel(component=slice(2))).collections
+    assert len(set(flat.get_sizes())) == 1
 
 
 def test_one_dimension_is_refused():

@@ -16,6 +16,9 @@ def test_circle_and_sphere():
     tokens = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     data = xr.Dataset({"tokens": (("time", "token", "component"), tokens)}, {"time": [0.0, 1.0]})
     crossing, straight = plot_angles(data).lines
+    assert crossing.get_label() == "one line a token, 2"
+    part = plot_angles(data, shown=1).get_legend()
+    assert [text.get_text() for text in part.get_texts()] == ["one line a token, 1 of 2"]
     assert np.isnan(crossing.get_ydata()[0])
     np.testing.assert_allclose(straight.get_ydata(), [0.0, 0.5])
     points = xr.DataArray([[0.6, 0.0, 0.8], [0.0, 0.6, -0.8]], dims=("token", "component"))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike
 
@@ -108,19 +110,57 @@ def common_extent(*clouds: ArrayLike) -> tuple[float, float, float, float]:
 def plot_trajectories(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 200) -> Axes:
     """Paths of tokens in the first two components, from an open circle to a dot.
 
+    In three dimensions the third is the depth of the picture: ends that are nearer are larger and
+    darker, and what lies behind the middle is pale.
+
     Args:
         data: `tokens` [time, token, component].
         ax: axes to draw into.
-        shown: the first so many tokens are drawn.
+        shown: the first so many tokens are drawn; the legend says how many there are.
     """
     ax = new_axes(ax)
     _require_plane(data, "tokens")
-    tokens = np.asarray(data["tokens"])[:, :shown]
-    ax.plot(tokens[..., 0], tokens[..., 1], "-", color=COLOURS[0], alpha=0.4, linewidth=0.8)
-    ax.plot(tokens[0, :, 0], tokens[0, :, 1], "o", color=COLOURS[0], fillstyle="none", markersize=4)
-    ax.plot(tokens[-1, :, 0], tokens[-1, :, 1], ".", color=COLOURS[1], markersize=5)
+    every = np.asarray(data["tokens"])
+    tokens = every[:, :shown]
+    near = _nearness(tokens)
+    ax.add_collection(
+        LineCollection(
+            [path[:, :2] for path in np.moveaxis(tokens, 1, 0)],
+            colors=[to_rgba(COLOURS[0], 0.15 + 0.5 * float(one)) for one in near.mean(axis=0)],
+            linewidths=0.8,
+        )
+    )
+    times = np.asarray(data["time"]) if "time" in data.coords else np.arange(len(tokens))
+    part = f", {tokens.shape[1]} of {every.shape[1]} tokens" if shown < every.shape[1] else ""
+    start = [to_rgba(COLOURS[0], 0.3 + 0.7 * float(one)) for one in near[0]]
+    end = [to_rgba(COLOURS[1], 0.3 + 0.7 * float(one)) for one in near[-1]]
+    deep = "; large and dark is near" if tokens.shape[-1] == 3 else ""
+    ax.scatter(
+        *tokens[0, :, :2].T,
+        s=8 + 14 * near[0],
+        facecolors="none",
+        edgecolors=start,
+        label=f"start, $t = {float(times[0]):.3g}${part}",
+    )
+    ax.scatter(
+        *tokens[-1, :, :2].T,
+        s=4 + 12 * near[-1],
+        c=end,
+        label=f"end, $t = {float(times[-1]):.3g}${deep}",
+    )
     ax.set_aspect("equal", adjustable="datalim")
+    ax.autoscale_view()
     return finish(ax, xlabel="$x_1$", ylabel="$x_2$")
+
+
+def _nearness(tokens: np.ndarray) -> np.ndarray:
+    """From 0, behind, to 1, in front, by the third of three components; 1 without it."""
+    if tokens.shape[-1] != 3:
+        return np.ones(tokens.shape[:2])
+    third = tokens[..., 2]
+    finite = third[np.isfinite(third)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    return np.nan_to_num((third - low) / (high - low if high > low else 1.0), nan=0.5)
 
 
 def _ellipse(mean: np.ndarray, cov: np.ndarray, **style: object) -> Ellipse:

@@ -20,7 +20,7 @@ def plot_angles(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 30
     Args:
         data: `tokens` [time, token, component], two components.
         ax: axes to draw into.
-        shown: the first so many tokens are drawn.
+        shown: the first so many tokens are drawn; the legend says how many there are.
 
     Raises:
         ArgumentError: tokens that do not lie in the plane.
@@ -32,10 +32,12 @@ def plot_angles(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 30
             f"has {data.sizes['component']} components",
             "pass 2: plot_angles draws the circle",
         )
-    tokens = np.asarray(data["tokens"])[:, :shown]
+    every = np.asarray(data["tokens"])
+    tokens = every[:, :shown]
+    part = f" of {every.shape[1]}" if shown < every.shape[1] else ""
     angles = np.arctan2(tokens[..., 1], tokens[..., 0])
     jumps = np.abs(np.diff(angles, axis=0, append=angles[-1:])) > np.pi
-    ax.plot(
+    lines = ax.plot(
         np.asarray(data["time"]),
         np.where(jumps, np.nan, angles),
         "-",
@@ -44,9 +46,11 @@ def plot_angles(data: xarray.Dataset, ax: Axes | None = None, *, shown: int = 30
         linewidth=0.6,
         rasterized=True,
     )
+    if lines:
+        lines[0].set_label(f"one line a token, {tokens.shape[1]}{part}")
     ax.set_yticks([-np.pi, 0.0, np.pi], ["$-\\pi$", "0", "$\\pi$"])
     ax.set_ylim(-np.pi, np.pi)
-    return finish(ax, xlabel="depth $t$", ylabel="angle", legend=False)
+    return finish(ax, xlabel="depth $t$", ylabel="angle")
 
 
 def plot_hemispheres(tokens: xarray.DataArray, ax: Axes | None = None, *, title: str = "") -> Axes:

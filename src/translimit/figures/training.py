@@ -32,9 +32,10 @@ def plot_predictions(data: xarray.Dataset, ax: Axes | None = None) -> Axes:
     error = 2 * bars(data["stderr"].values.reshape(len(steps), -1))
     targets = data["targets"].values.reshape(-1)
     shades = _shades(targets[:SHOWN])
+    part = f", {SHOWN} of {f.shape[1]} curves" if f.shape[1] > SHOWN else ""
     for i in range(min(SHOWN, f.shape[1])):
         colour = shades[i]
-        label = "predictions, shaded by target" if i == 0 else ""
+        label = f"predictions{part}, shaded by target" if i == 0 else ""
         ax.plot(steps, f[:, i], color=colour, linewidth=1.6, label=label)
         ax.fill_between(
             steps,
