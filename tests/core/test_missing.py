@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from translimit.core import ArgumentTypeError, Record
+from translimit.core import ArgumentTypeError, Record, solve, telling
 from translimit.core.missing import described, refusal
 from translimit.describe import Size
 from translimit.limits.dmft import CausalSampling
+from translimit.limits.homogenized import collapse_depth
 from translimit.limits.meanfield import GaussianFlow
 
 
@@ -59,6 +60,34 @@ def test_errors_of_other_kinds_are_as_they_were():
         Pair(-1.0)
     assert refusal(Pair, (1.0,), {}) is None
     assert refusal(Pair, (1.0,), {"second": 2.0}) is None
+
+
+def test_functions_tell_what_is_missing_as_classes_do():
+    with pytest.raises(ArgumentTypeError, match=r"solve needs it, got nothing.*the mathematics"):
+        solve()  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ArgumentTypeError, match=r"law: collapse_depth needs it.*of the heads"):
+        collapse_depth()  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ArgumentTypeError, match=r"token: .*no such argument.*'tokens'"):
+        collapse_depth(None, token=4, step=0.1, heads=2)  # pyright: ignore[reportCallIssue]
+
+    @telling
+    def own(first: int, second: int = 2) -> int:
+        """Their sum, unless it is refused.
+
+        Args:
+            first: of the two.
+            second: the other.
+        """
+        if first < 0:
+            raise TypeError("own")
+        return first + second
+
+    assert own(1) == own(first=1, second=2) == 3
+    assert own.__name__ == "own"
+    with pytest.raises(TypeError, match=r"^own$"):
+        own(-1)
+    with pytest.raises(ArgumentTypeError, match="first: own needs it, got nothing; pass first="):
+        own(second=1)  # pyright: ignore[reportCallIssue]
 
 
 def test_the_first_sentence_of_the_documentation_is_told():

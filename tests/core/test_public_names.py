@@ -11,6 +11,10 @@ def test_the_error_says_where_a_name_lives():
         _ = translimit.GaussianFlow  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(AttributeError, match=r"has no attribute 'nothing_of_this_name'$"):
         _ = translimit.nothing_of_this_name  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(AttributeError, match=r"is translimit\.limits\.meanfield\.GaussianFlow$"):
+        _ = translimit.limits.GaussianFlow  # pyright: ignore[reportAttributeAccessIssue]
+    assert translimit.limits.meanfield.__name__ == "translimit.limits.meanfield"
+    assert not hasattr(translimit.limits, "__nothing__")
 
 
 def test_a_name_of_two_rooms_is_told_with_both():

@@ -173,6 +173,9 @@ def test_what_it_says(twin) -> None:
     assert twin.curves["overlap"].value[0] > 0.05 > twin.distinct["overlap"].value[0]
     assert "repeated tokens move the overlap" in text
     assert "<table>" in twin._repr_html_()
+    assert repr(twin).startswith(f"Prediction({twin.reading.family}: ")
+    assert str(twin.collapse) in repr(twin)
+    assert len(repr(twin)) < 200
     assert len(twin.plot().axes) >= 7
 
 

@@ -73,6 +73,7 @@ from .memory import fits as fits
 from .memory import require_free as require_free
 from .memory import require_kept as require_kept
 from .missing import Record as Record
+from .missing import telling as telling
 from .module import Module as Module
 from .norms import directions as directions
 from .norms import unit_of as unit_of

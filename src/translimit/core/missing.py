@@ -1,15 +1,16 @@
-"""Construction that says what a missing argument stands for, or which known one was meant.
+"""Calls that say what a missing argument stands for, or which known one was meant.
 
 Python's own message names the argument and nothing else. Here it also says what to pass, in the
-words of the class's documentation.
+words of the documentation.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from translimit.core.errors import ArgumentTypeError, nearest
 
@@ -46,28 +47,55 @@ else:
         __slots__ = ()
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def telling(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose missing and unknown arguments are named as those of the classes are.
+
+    Args:
+        function: documented, without `*args` and `**kwargs`.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError:
+            told = refusal(function, args, kwargs)
+            if told is None:
+                raise
+            raise told from None
+        return function(*args, **kwargs)
+
+    return call
+
+
 def refusal(
-    cls: type, args: Sequence[object], kwargs: Mapping[str, object]
+    cls: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> ArgumentTypeError | None:
     """What to raise for a call that lacks an argument or has one too many; None for others.
 
     Args:
-        cls: the class.
+        cls: the class, or the function.
         args: of the call, by position.
         kwargs: of the call, by name.
     """
-    known = inspect.signature(cls.__init__).parameters
+    called = cls.__init__ if isinstance(cls, type) else cls
+    known = inspect.signature(called).parameters
     if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in known.values()):
         return None
     own = [name for name in known if name != "self"]
     unknown = [name for name in kwargs if name not in own]
     if unknown:
         return ArgumentTypeError(
-            unknown[0], f"{cls.__name__} has no such argument", nearest(unknown[0], own)
+            unknown[0], f"{name_of(cls)} has no such argument", nearest(unknown[0], own)
         )
     placed = [name for name in own if known[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if len(args) > len(placed):
-        said = f"{cls.__name__} takes {len(placed)} arguments by position, got {len(args)}"
+        said = f"{name_of(cls)} takes {len(placed)} arguments by position, got {len(args)}"
         return ArgumentTypeError("arguments", said, f"pass them by name: {', '.join(own)}")
     required = [name for name in own if known[name].default is inspect.Parameter.empty]
     given = {*own[: len(args)], *kwargs}
@@ -76,17 +104,22 @@ def refusal(
         return None
     said = described(cls, lacking[0])
     remedy = f"pass {lacking[0]}=..." + (f", {said}" if said else "")
-    return ArgumentTypeError(lacking[0], f"{cls.__name__} needs it, got nothing", remedy)
+    return ArgumentTypeError(lacking[0], f"{name_of(cls)} needs it, got nothing", remedy)
 
 
-def described(cls: type, name: str) -> str:
-    """The first sentence on an argument in the documentation of a class; "" where there is none.
+def name_of(called: Callable[..., object]) -> str:
+    """What a class or a function is called."""
+    return getattr(called, "__name__", str(called))
+
+
+def described(cls: Callable[..., object], name: str) -> str:
+    """The first sentence on an argument in the documentation; "" where there is none.
 
     Args:
-        cls: the class; its bases may document the argument.
+        cls: the class, whose bases may document the argument, or the function.
         name: of the argument.
     """
-    for one in cls.__mro__:
+    for one in cls.__mro__ if isinstance(cls, type) else (cls,):
         entry = re.search(rf"^ +{re.escape(name)}: (.+(?:\n {{12,}}.+)*)", one.__doc__ or "", re.M)
         if entry:
             return re.split(r"[.;](?:\s|$)", " ".join(entry[1].split()))[0]

@@ -2,4 +2,20 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """A limit's folder; of a name that lives in one, or elsewhere, the error says where."""
+    try:
+        return _load(name)
+    except AttributeError as error:
+        if name.startswith("_"):
+            raise
+        from translimit.core.public_names import places
+
+        found = places(name)
+        told = f"; it is {' or '.join(found)}" if found else ""
+        raise AttributeError(
+            f"module 'translimit.limits' has no attribute {name!r}{told}"
+        ) from error

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from translimit.limits.signal import Label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction(Answer):
     """What the limits say about an architecture at initialisation; `Answer` tells its fields.
 
@@ -56,6 +56,12 @@ class Prediction(Answer):
             "assumptions": list(self.assumptions),
             "warnings": list(self.warnings),
         }
+
+    def __repr__(self) -> str:
+        """A line: what it is of, and the depth; printed it is the whole answer."""
+        stack = self.reading.stack
+        sizes = f"{len(stack.layers)} layers, width {stack.dim}, {self.tokens} tokens"
+        return f"Prediction({self.reading.family}: {sizes}; {self.collapse})"
 
     def __str__(self) -> str:
         """The answer: what is covered, what to look out for, numbers with errors, remarks."""
