@@ -28,29 +28,29 @@ from translimit.limits.homogenized.simplex import (
 def test_acceptance_9_and_9b_quadratures():
     singles = {(4, 1.5): 0.4922342, (2, 0.5): 0.5507533, (8, 1): 0.2323134, (32, 2): 0.2283744}
     for (tokens, std), value in singles.items():
-        assert float(concentration(std, tokens)) == pytest.approx(value, abs=1e-5)
+        assert float(concentration(tokens, std)) == pytest.approx(value, abs=1e-5)
     doubles = {(4, 1.5, 0.6): 0.3807054, (8, 1, 0.5): 0.1724558, (2, 3, -0.8): 0.2611863}
     for (tokens, std, rho), value in doubles.items():
         assert float(agreement(std, rho, tokens)) == pytest.approx(value, abs=1e-5)
 
 
 def test_limits_of_the_quadratures():
-    assert float(concentration(0.0, 8)) == pytest.approx(1 / 8, abs=1e-9)
+    assert float(concentration(8, 0.0)) == pytest.approx(1 / 8, abs=1e-9)
     assert float(agreement(0.0, 0.5, 8)) == pytest.approx(1 / 8, abs=1e-9)
     std = 0.02
-    assert float(concentration(std, 8)) == pytest.approx(1 / 8 + 7 / 64 * std**2, abs=1e-6)
+    assert float(concentration(8, std)) == pytest.approx(1 / 8 + 7 / 64 * std**2, abs=1e-6)
     assert float(agreement(std, 0.5, 8)) == pytest.approx(1 / 8 + 7 / 128 * std**2, abs=1e-6)
     # Two keys: E sum pi^2 = (1 + E tanh^2(std Z / 2^{1/2})) / 2 at any temperature.
     z = np.linspace(-10, 10, 40_001)
     weights = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
     for std in (0.7, 4.0, 15.0):
         exact = 0.5 + 0.5 * weights @ np.tanh(std * z / np.sqrt(2)) ** 2
-        assert float(concentration(std, 2)) == pytest.approx(exact, abs=1e-9)
+        assert float(concentration(2, std)) == pytest.approx(exact, abs=1e-9)
 
 
 def test_infinite_scores_agree_on_the_best_key():
     """Closed form for two keys and any head dimension, and 100 000 samples of 128 keys."""
-    assert concentration(math.inf, 5) == 1.0
+    assert concentration(5, math.inf) == 1.0
     rhos = np.array([-0.95, -0.3, 0.0, 0.5, 0.999])
     two = 0.5 + np.arcsin(rhos) / np.pi
     for head_dim in (1, 2, 3, 15, 16, 700, math.inf):

@@ -55,7 +55,7 @@ def test_agreement_of_two_tokens_at_every_correlation(score_std):
 def test_agreement_with_oneself_is_concentration(tokens):
     for score_std in STDS:
         itself = float(agreement(score_std, 1.0, tokens))
-        assert abs(itself - float(concentration(score_std, tokens))) < 1e-9
+        assert abs(itself - float(concentration(tokens, score_std))) < 1e-9
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_traced_scores_beyond_the_quadrature_are_nan():
     with jax.enable_x64(True):
         stds = jnp.asarray([0.0, 1.0, 16.0, 16.1, 1e3, jnp.inf])
         for values in (
-            jax.vmap(lambda s: concentration(s, 4))(stds),
+            jax.vmap(lambda s: concentration(4, s))(stds),
             jax.vmap(lambda s: agreement(s, 0.9, 4))(stds),
         ):
             assert np.isfinite(np.asarray(values)).tolist() == [True] * 3 + [False] * 3

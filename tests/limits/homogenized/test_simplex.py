@@ -114,7 +114,7 @@ def test_variation_of_the_mean_overlap_is_the_sum_over_pairs():
 @pytest.mark.usefixtures("as_user")
 def test_variation_of_a_law_is_that_of_its_averages():
     law = WideHeads(dim=32, score_std=1.5)
-    f, g = concentration(1.5 * 0.7**0.5, 6), agreement(1.5 * 0.7**0.5, 0.3, 6)
+    f, g = concentration(6, 1.5 * 0.7**0.5), agreement(1.5 * 0.7**0.5, 0.3, 6)
     found = simplex_variation(law, 0.3, 6)
     assert float(found) == pytest.approx(float(mean_overlap_variation(0.3, f, g, 6, 32)), rel=1e-6)
 

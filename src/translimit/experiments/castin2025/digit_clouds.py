@@ -134,7 +134,7 @@ def attentions(key: Key, tokens: Clouds, strengths: tuple[float, ...]) -> list[a
             np.asarray(jax.random.normal(core.named_key(key, name), (dim, dim), dtype=np.float64))
             for name in "QKV"
         )
-    spread = limits.meanfield.score_spread(K.T @ Q, cov)
+    spread = limits.meanfield.largest_score_variance(K.T @ Q, cov)
     V = V / np.linalg.norm(V, ord=2)
     scales = [float(np.sqrt(strength / spread)) for strength in strengths]
     return [attention.Softmax(Q, K, V, scale) for scale in scales]

@@ -127,7 +127,7 @@ def layer_stretch(law: WideHeads, tokens: int, threshold: float, step: float) ->
 
     overlaps, weights = _nodes(tokens, threshold)
     spreads = [law.score_std * (1.0 - one) ** 0.5 for one in overlaps.tolist()]
-    s = overlaps + (1.0 - overlaps) * [float(room.concentration(one, tokens)) for one in spreads]
+    s = overlaps + (1.0 - overlaps) * [float(room.concentration(tokens, one)) for one in spreads]
     slow = np.array([1.0 / drift(one) for one in overlaps.tolist()])
     ends = 0.5 * np.log(drift(threshold) / drift(0.0))
     return float(1.0 + step * (weights @ (s * slow) + ends) / (weights @ slow))

@@ -43,7 +43,7 @@ def drift_at(
     law = describe.GaussianHeads.of_score_std(score_std, dim=dim)
     drift = limits.homogenized.simplex.simplex_drift
     measured = layer_drift(gamma, tokens, dim, score_std, layers, rng)
-    f = float(limits.homogenized.concentration(score_std * (1.0 - gamma) ** 0.5, tokens))
+    f = float(limits.homogenized.concentration(tokens, score_std * (1.0 - gamma) ** 0.5))
     same = gamma + (1.0 - gamma) * f
     large = limits.homogenized.Dimension.LARGE
     return Drift(

@@ -69,12 +69,12 @@ MILD_STD = 4.0
 LEAST_SHARED = 2.0
 
 
-def concentration(score_std: ArrayInput, tokens: int) -> Number:
-    """F_n(sigma) = E sum_k pi_k^2 of n independent logits; 1 / n at sigma = 0, 1 at infinity.
+def concentration(tokens: int, score_std: ArrayInput) -> Number:
+    """F_n(sigma) = E sum_k pi_k^2 of n independent scores; 1 / n at sigma = 0, 1 at infinity.
 
     Args:
-        score_std: sigma, in [0, 16] or infinite.
         tokens: n, at least 1.
+        score_std: sigma, in [0, 16] or infinite; may be traced.
 
     Raises:
         ArgumentError: outside these ranges.
@@ -82,7 +82,7 @@ def concentration(score_std: ArrayInput, tokens: int) -> Number:
 
     Examples:
         >>> from translimit.limits.homogenized import concentration
-        >>> round(float(concentration(1.5, 4)), 5)
+        >>> round(float(concentration(4, 1.5)), 5)
         0.49223
     """
     sigma = require_score_std(score_std)

@@ -30,5 +30,5 @@ from .sphere_theory import metastable_clusters as metastable_clusters
 from .tangent import cloud_field as cloud_field
 from .tangent import depth_error as depth_error
 from .tangent import tangent_flow as tangent_flow
-from .validity import COMFORTABLE_SPREAD as COMFORTABLE_SPREAD
-from .validity import score_spread as score_spread
+from .validity import COMFORTABLE_VARIANCE as COMFORTABLE_VARIANCE
+from .validity import largest_score_variance as largest_score_variance

@@ -15,11 +15,13 @@ from jaxtyping import ArrayLike, Float
 
 from translimit.core import as_float64, require_covariance
 
-#: Suggested (not calibrated) largest score spread at which particles and closure are compared.
-COMFORTABLE_SPREAD = 0.3
+#: Suggested (not calibrated) largest score variance at which particles and closure are compared.
+COMFORTABLE_VARIANCE = 0.3
 
 
-def score_spread(A: Float[ArrayLike, "dim dim"], cov: Float[ArrayLike, "dim dim"]) -> float:
+def largest_score_variance(
+    A: Float[ArrayLike, "dim dim"], cov: Float[ArrayLike, "dim dim"]
+) -> float:
     """Largest eigenvalue of Sigma A^T Sigma A: the variance of the scores in the worst direction.
 
     Args:
