@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.experiments.checks import compute, draw_all, verdicts
 
-from translimit.core import Verdict
+from translimit.core import SUPPORTED, Verdict
 from translimit.experiments import get_experiment
 from translimit.experiments.noci2023 import (
     ablations,
@@ -189,12 +189,49 @@ def test_explosion() -> None:
     assert found["paths-one head"] is not Verdict.refuted
 
 
-def test_exact_facts() -> None:
+@pytest.fixture(scope="module")
+def facts():
+    """The experiment, a toy configuration, and its results."""
     experiment = get_experiment("noci2023/exact-facts")
     config = replace(
         exact_facts.Config(), paths=2500, steps=(0.05,), step=0.02, starts=(0.5,), horizon=15.0
     )
-    results = compute(experiment, config)
+    return experiment, config, compute(experiment, config)
+
+
+def test_the_tolerance_of_a_claim_decides(facts) -> None:
+    """The walk of CONTRIBUTING: `tol` is changed in one place, and ledger and verdict follow."""
+    experiment, config, results = facts
+    name = "alignment-0.5"
+    before = {claim.name: claim.to_json() for claim in experiment.check(config, results)}
+
+    def with_tolerance(tol: float):
+        changed = tuple(
+            replace(one, tol=tol) if one.name == "alignment-{rho:g}" else one
+            for one in experiment.claims
+        )
+        claims = replace(experiment, claims=changed).check(config, results)
+        told = {claim.name: claim.to_json() for claim in claims}
+        assert {k: v for k, v in told.items() if k != name} == {
+            k: v for k, v in before.items() if k != name
+        }
+        (claim,) = (claim for claim in claims if claim.name == name)
+        assert told[name]["tol"] == tol
+        return claim
+
+    strict = with_tolerance(0.0)
+    assert not strict.holds
+    edge = strict.gap + SUPPORTED * strict.floor
+    assert not with_tolerance(0.99 * edge).holds
+    assert with_tolerance(1.01 * edge).holds
+    loose = with_tolerance(1.0)
+    assert loose.holds
+    assert loose.left  # within so much every rival stays
+    assert loose.verdict is not Verdict.supported
+
+
+def test_exact_facts(facts) -> None:
+    experiment, config, results = facts
     assert draw_all(experiment, config, results) == ["log-det", "alignment"]
     found = verdicts(experiment, config, results)
     assert Verdict.refuted not in found.values()
