@@ -171,7 +171,7 @@ def test_what_sweeps_cost_is_counted():
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"seeds": 0}, "seeds: got 0"),
         ({"rates": (0.1, 0.1, 0.2)}, "rates: got"),
-        ({"rates": (-0.1, 0.1, 0.2)}, "positive learning rates"),
+        ({"rates": (-0.1, 0.1, 0.2)}, "rates: got -0.1; pass a positive number"),
     ],
 )
 @pytest.mark.usefixtures("as_user")

@@ -359,7 +359,7 @@ def test_refusals(tmp_path, monkeypatch):
         check(toy, sizes=(8, 16))
     grouped = replace(BASE, heads=4, kv_heads=2)
     for options, message in (
-        ({"rate": 0.0}, "rate: got 0.0; pass a positive learning rate"),
+        ({"rate": 0.0}, "rate: got 0.0; pass a positive number"),
         (
             {"axis": "heads", "sizes": (2, 3, 4), "base": grouped},
             "sizes: got 3, and groups of 2 he",

@@ -77,8 +77,8 @@ def require_horizons(steps: Sequence[int]) -> tuple[int, ...]:
     Raises:
         ArgumentError: none, one below 1, or horizons that do not increase.
     """
-    horizons = tuple(require_count(count, "steps") for count in steps)
-    if not horizons or any(a >= b for a, b in pairwise(horizons)):
+    horizons = tuple(require_count(count, "steps", 0) for count in steps)
+    if not horizons or horizons[0] < 1 or any(a >= b for a, b in pairwise(horizons)):
         raise ArgumentError("steps", f"got {brief(horizons)}", "pass increasing counts from 1")
     return horizons
 
