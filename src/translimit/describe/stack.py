@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +21,7 @@ from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
     Json,
+    JsonObject,
     Record,
     brief,
     require_count,
@@ -29,6 +32,9 @@ from translimit.describe.embedding import Embedding, PatchEmbedding
 from translimit.describe.mixers import Attention, FeedForward, LatentAttention
 from translimit.describe.norm import Norm, Normalisation
 from translimit.describe.stack_format import StackFields, fields_to_json
+
+#: Where configurations are read. Readers make stacks, so it is loaded by name when one is read.
+READER = "translimit.describe.families.reader"
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,26 @@ class Stack(Record):
                     f"pass more than {near}",
                 )
 
+    @classmethod
+    def from_config(cls, source: str | Path | JsonObject) -> Stack:
+        """The stack of a model's `config.json`; `describe.read_stack` tells what was assumed.
+
+        Args:
+            source: a file, the folder of a checkpoint, or the content of a file as a mapping.
+
+        Raises:
+            ConfigError: see `read_stack`.
+            NoSuchLimitError: a family whose layers are known to have no such limit.
+
+        Examples:
+            >>> sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+            >>> Stack.from_config({"model_type": "qwen3", "intermediate_size": 96, **sizes}).dim
+            64
+        """
+        return import_module(READER).read_stack(source).stack
+
     def to_json(self) -> dict[str, Json]:
-        """Plain data of our own format, which `describe.read_stack` reads as an equal stack."""
+        """The stack as plain data of our own format, which `from_config` reads as an equal one."""
         own = StackFields(self.dim, self.layers, self.embedding, self.causal, self.norm_final)
         return fields_to_json(own)
 
