@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "attention": {"core", "describe"},
     "figures": {"core", "observe"},
     "models": {"core", "describe", "attention", "observe", "figures"},
-    "limits": {"describe"},  # re-exports; a limit itself follows LIMIT_MAY
+    "limits": {"core", "describe"},  # re-exports; a limit itself follows LIMIT_MAY
     "scaling": {"core", "describe"},
     "scaling.adapters": {"core", "describe", "scaling"},
     "predict": {"core", "describe", "limits", "observe", "figures", "scaling"},

@@ -114,7 +114,7 @@ def test_refusals():
         interaction_energy(np.eye(2), 0.0)
     with pytest.raises(ArgumentError, match="beta: got -1"):
         partition_function(np.eye(2), -1.0)
-    with pytest.raises(ArgumentError, match="weights: has shape"):
+    with pytest.raises(ArgumentError, match="weights: have least entry"):
         interaction_energy(np.eye(2), 1.0, weights=[0.5, 0.6])
     with pytest.raises(ArgumentError, match="agrees with first"):
         stability_ratio(np.ones((2, 3, 2)), np.ones((2, 3, 2)))

@@ -85,7 +85,7 @@ def test_solutions_are_labelled_and_drawn():
     solution = solve(BallisticFlow(law=LAW, initial=2 * X, t1=1.0, normalize=True), save=[0.0, 1.0])
     assert solution.to_xarray()["tokens"].dims == ("time", "token", "component")
     np.testing.assert_allclose(solution.tokens[0], X, rtol=1e-12)
-    assert solution.plot().lines
+    assert solution.plot().collections
 
 
 @pytest.mark.usefixtures("as_user")

@@ -188,7 +188,9 @@ def test_labelled_and_drawn():
         ParticleFlow(attention=softmax(), initial=uniform_cloud(7, 6), t1=0.5), save=[0.0, 0.5]
     )
     assert solution.to_xarray()["tokens"].dims == ("time", "token", "component")
-    assert len(solution.plot().lines) == 6 + 2
+    paths, *ends = solution.plot().collections
+    assert len(paths.get_segments()) == 6
+    assert len(ends) == 2
 
 
 @pytest.mark.usefixtures("as_user")

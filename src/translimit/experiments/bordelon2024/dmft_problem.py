@@ -46,17 +46,17 @@ class Problem(LearningProblem):
         if self.exact():
             doubles = history**2 * (2 * blocks * (4 * blocks + 2) + 6 * blocks)
             return PROCESS_BYTES + 1.4 * 8 * doubles
-        doubles = 4 * (layers + 1) * min(history, 2048) ** 2 + 8 * blocks**2 * rank**2
-        doubles += 2 * (layers + 1) * history * 2 * blocks * rank
+        doubles = 4 * (layers + 1) * min(history, 2048) ** 2 + 5 * blocks**2 * rank**2
+        doubles += 2 * (layers + 1) * history * 1.6 * blocks * rank
         if self.attention:
             samples = self.samples or max(1000, 8 * rank)
             wide = samples * self.head_dim
             weights = fields**2 / self.inputs * samples
-            doubles += layers * ((16 + 4) * rank * wide + 5 * fields * wide + 3 * weights)
+            doubles += layers * (13 * rank * wide + 5 * fields * wide + 3 * weights)
             doubles += 36 * fields * wide + 12 * weights
         if self.mlp != "none":
             neurons = self.neurons or max(4000, 8 * rank)
-            doubles += 10 * layers * rank * neurons + 20 * fields * neurons
+            doubles += 7 * layers * rank * neurons + 20 * fields * neurons
         each = self.steps * layers * fields**2 // self.inputs * int(self.attention)
         kept = 2 * (layers + 1) * min(history, 2048) ** 2
         kept += each * min(2000, max(100, 10_000_000 // max(each, 1)))  # scores of heads
