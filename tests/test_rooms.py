@@ -191,6 +191,7 @@ def test_no_module_outside_the_package_is_told_by_a_string(graph: grimp.ImportGr
         "translimit.experiments.statements",
         "translimit.execute.base",
         "translimit.checks.factory",
+        "translimit.describe.stack",  # its own room's readers, which make stacks
     }
     found = set()
     for path in SOURCE.rglob("*.py"):

@@ -21,8 +21,8 @@ def __getattr__(name: str) -> object:
     except AttributeError as error:
         if name.startswith("_"):
             raise
-        from translimit.core.public_names import places
+        from translimit.core.public_names import public_places
 
-        found = places(name)
+        found = public_places(name)
         told = f"; it is {' or '.join(found)}" if found else ""
         raise AttributeError(f"module 'translimit' has no attribute {name!r}{told}") from error

@@ -3,7 +3,7 @@
 import pytest
 
 import translimit
-from translimit.core.public_names import places
+from translimit.core.public_names import public_places
 
 
 def test_the_error_says_where_a_name_lives():
@@ -18,6 +18,6 @@ def test_the_error_says_where_a_name_lives():
 
 
 def test_a_name_of_two_rooms_is_told_with_both():
-    assert places("Softmax") == ["translimit.attention.Softmax"]
-    assert all(place.endswith(".AbstractSolution") for place in places("AbstractSolution"))
+    assert public_places("Softmax") == ["translimit.attention.Softmax"]
+    assert all(place.endswith(".AbstractSolution") for place in public_places("AbstractSolution"))
     assert not hasattr(translimit, "__nothing__")

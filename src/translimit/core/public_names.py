@@ -8,14 +8,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 
 
-def places(name: str) -> list[str]:
+def public_places(name: str) -> list[str]:
     """The full names of what the rooms export under a name, loading nothing.
 
     Args:
         name: as somebody typed it.
 
     Examples:
-        >>> places("GaussianFlow")
+        >>> public_places("GaussianFlow")
         ['translimit.limits.meanfield.GaussianFlow']
     """
     exported = re.compile(rf"\bas {re.escape(name)}$", re.MULTILINE)
