@@ -403,6 +403,8 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell lets what it starts in the background ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 180
     # `group-*`, because a `*` of pathlib also names the folder of a cell that is being written.
