@@ -21,8 +21,6 @@ def __getattr__(name: str) -> object:
     except AttributeError as error:
         if name.startswith("_"):
             raise
-        from translimit.core.public_names import public_places
+        from translimit.core.public_names import not_here
 
-        found = public_places(name)
-        told = f"; it is {' or '.join(found)}" if found else ""
-        raise AttributeError(f"module 'translimit' has no attribute {name!r}{told}") from error
+        raise AttributeError(not_here(__name__, name)) from error

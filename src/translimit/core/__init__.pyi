@@ -109,7 +109,7 @@ from .progress import part_of as part_of
 from .progress import progress_bar as progress_bar
 from .psd import psd_sqrt as psd_sqrt
 from .psd import require_covariance as require_covariance
-from .public_names import public_places as public_places
+from .public_names import not_here as not_here
 from .resources import allowed_threads as allowed_threads
 from .resources import available_cores as available_cores
 from .resources import available_host_memory as available_host_memory

@@ -25,3 +25,15 @@ def public_places(name: str) -> list[str]:
     # A room that exports what an inner one does is the place to import from.
     outer = [room for room in rooms if not any(room.startswith(f"{one}.") for one in rooms)]
     return [f"{room}.{name}" for room in outer]
+
+
+def not_here(module: str, name: str) -> str:
+    """What is said of a name that a package lacks: where it lives, if anywhere.
+
+    Args:
+        module: the package, by its full name.
+        name: as somebody typed it.
+    """
+    found = public_places(name)
+    told = f"; it is {' or '.join(found)}" if found else ""
+    return f"module {module!r} has no attribute {name!r}{told}"

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-from translimit.core import ConfigError
+from translimit.core import ConfigError, Json
 from translimit.core import config as configurations
 from translimit.describe import PUBLIC_MODELS, StackReading, attentions, read_stack, score_std
 from translimit.explore.controls import SLIDERS
@@ -30,7 +28,7 @@ def is_size(text: str) -> bool:
     return not text.startswith("{") and "\n" not in text and "=" in text
 
 
-def sizes_of(text: str) -> dict[str, Any]:
+def sizes_of(text: str) -> dict[str, str | int]:
     """Where sizes alone put the sliders.
 
     Args:
@@ -47,7 +45,7 @@ def sizes_of(text: str) -> dict[str, Any]:
     return {"config": "", "heads": size.heads, "head_dim": size.head_dim, "layers": size.layers}
 
 
-def sliders_of(config: str) -> dict[str, Any]:
+def sliders_of(config: str) -> dict[str, str | float]:
     """Where a described architecture puts the sliders: its sizes, scores and first step.
 
     Args:
@@ -102,12 +100,12 @@ def short(text: str) -> str:
     return as_text({key: one for key, one in parsed(text).items() if key not in _DROPPED})
 
 
-def as_text(values: Mapping[str, Any]) -> str:
-    """A table as JSON without spaces, sorted."""
+def as_text(values: Json) -> str:
+    """Plain data as JSON without spaces, sorted."""
     return json.dumps(values, separators=(",", ":"), sort_keys=True)
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Json]:
     """The table that a text holds as JSON or TOML.
 
     Args:

@@ -12,10 +12,6 @@ def __getattr__(name: str) -> object:
     except AttributeError as error:
         if name.startswith("_"):
             raise
-        from translimit.core import public_places
+        from translimit.core import not_here
 
-        found = public_places(name)
-        told = f"; it is {' or '.join(found)}" if found else ""
-        raise AttributeError(
-            f"module 'translimit.limits' has no attribute {name!r}{told}"
-        ) from error
+        raise AttributeError(not_here(__name__, name)) from error
