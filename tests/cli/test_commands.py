@@ -20,6 +20,12 @@ from translimit.store import RunFolder
 
 ONE = "fake_experiments:EXPERIMENT"
 TWO = "fake_experiments:OTHER"
+HEARS_INTERRUPTS = """
+import os, signal, sys
+# A shell lets what it starts in the background ignore interrupts, and children inherit that.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "translimit", *sys.argv[1:]])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -398,13 +404,11 @@ def test_an_interrupt_is_told_and_the_run_can_be_finished(tmp_path, environment)
     # So many cells that the interrupt comes before the last one on a machine with other work.
     words = ["run", ONE, "--set", "cells=400", "--set", "seconds=0.1", "--out", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "translimit", *words],
+        [sys.executable, "-c", HEARS_INTERRUPTS, *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell lets what it starts in the background ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 180
     # `group-*`, because a `*` of pathlib also names the folder of a cell that is being written.
