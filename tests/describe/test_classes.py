@@ -29,7 +29,6 @@ from translimit.describe import (
     SubBlock,
     read_stack,
 )
-from translimit.describe.families.decoder_names import DECODER_NAMES
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -61,9 +60,9 @@ OF_LATENTS = (
     *("deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite", "sarvam_mla", "axk1", "youtu"),
 )
 LATENTS = dataclasses.replace(
-    DECODER_NAMES["mixtral"],
+    FAMILIES["mixtral"].names,
     roles={
-        **DECODER_NAMES["mixtral"].roles,
+        **FAMILIES["mixtral"].names.roles,
         "layers.*.self_attn.{q_a_proj,q_b_proj}.weight": Role.QUERY,
         "layers.*.self_attn.{kv_a_proj_with_mqa,kv_b_proj}.weight": Role.KEY,
     },

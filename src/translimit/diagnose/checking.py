@@ -17,9 +17,8 @@ import numpy as np
 from translimit.core import ConfigError, TorchModule, require_package
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.measuring import stream_of
+from translimit.diagnose.reading import record_of
 
-#: Families whose class computes in float64 throughout when it is asked to.
-EXACT = (*("gpt2", "bert", "roberta", "electra", "distilbert", "albert", "dinov2"),)
 #: Accepted relative errors.
 EXACT_TOLERANCE, SINGLE_TOLERANCE = 1e-10, 1e-6
 
@@ -82,7 +81,9 @@ def check_reader(checkpoint: Checkpoint, module: TorchModule, *, tokens: int = 1
     if checkpoint.norm_final is not None:
         last.append(_apart(checkpoint.final(ours[-1]), theirs[-1]))
     errors.append(min(last))
-    tolerance = EXACT_TOLERANCE if checkpoint.family in EXACT else SINGLE_TOLERANCE
+    record = record_of(checkpoint.family)
+    double = record is not None and record.double
+    tolerance = EXACT_TOLERANCE if double else SINGLE_TOLERANCE
     for place, error in enumerate(errors):
         if not error <= tolerance:
             told = f"the reader of {checkpoint.family} does not reproduce this checkpoint:"

@@ -9,6 +9,7 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ from translimit import observe
 from translimit.core import (
     ArgumentError,
     ArgumentTypeError,
+    ConfigError,
     Key,
+    NoSuchLimitError,
     Progress,
     TorchModule,
     brief,
@@ -31,6 +34,7 @@ from translimit.core import (
     require_count,
     require_package,
 )
+from translimit.describe import read_stack
 from translimit.diagnose.diagnosis import Diagnosis
 from translimit.diagnose.layer_figures import NAMES, stream_figures
 from translimit.diagnose.measuring import Measured
@@ -138,11 +142,11 @@ def measure_module(
         raise ArgumentTypeError("module", f"got {brief(module)}", "pass a module of PyTorch")
     if not len(inputs):
         raise ArgumentError("inputs", "are none", "pass sequences of two tokens at least")
-    rows = []
+    rows, parallel = [], _parallel(module)
     for place, given in enumerate(inputs):
         with observe.hooked(module) as seen:
             (call or observe.call_module)(module, given)
-        rows.append(_figures(seen))
+        rows.append(_figures(seen, parallel))
         if progress is not None:
             progress((place + 1) / len(inputs))
     depth = rows[0][1].shape[0]
@@ -164,8 +168,24 @@ def measure_module(
     )
 
 
+def _parallel(module: TorchModule) -> bool:
+    """Whether attention and MLP read the same stream, as the configuration of the module says.
+
+    A module without a configuration that is understood counts as one whose MLP reads what
+    attention leaves.
+    """
+    told = getattr(getattr(module, "config", None), "to_dict", None)
+    if told is None:
+        return False
+    try:
+        first = read_stack(json.loads(json.dumps(told(), default=str))).stack.layers[0]
+    except (ConfigError, NoSuchLimitError):
+        return False
+    return any(len(block.branches) > 1 for block in first)
+
+
 def _figures(
-    seen: observe.Seen,
+    seen: observe.Seen, parallel: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None, int, np.ndarray]:
     """Figures of one pass by name [places], ends of the stream, keys of sinks, tokens, and s."""
     streams = [observe.rows_of(seen.entries[0]), *(observe.rows_of(one) for one in seen.exits)]
@@ -181,7 +201,7 @@ def _figures(
             for row in rows:
                 straight[name].add(row)
             below = whole[:-1]
-            if name == "f" and not seen.parallel:
+            if name == "f" and not parallel:
                 middle = observe.stream_between(seen, whole, rows)
                 if middle is None:
                     continue

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from translimit.core import ArgumentTypeError, ConfigError, NoSuchLimitError, brief, config
+from translimit.describe import FAMILIES, Family, PatchEmbedding, StackReading, read_stack
 from translimit.describe import Layer as Blocks
-from translimit.describe import PatchEmbedding, StackReading, read_stack
 from translimit.diagnose.checkpoint import Checkpoint
 from translimit.diagnose.layers import (
     MATRICES,
@@ -35,16 +35,26 @@ from translimit.diagnose.tensor_names import (
     BLOCKS,
     BRANCH_GAINS,
     CLASSES,
-    GAIN_LESS_ONE,
     MATRIX_NAMES,
     NORM_NAMES,
     OUTSIDE,
     PACKED,
     PACKED_BY_HEAD,
     PACKED_GATE,
-    READ,
     plain_names,
 )
+
+#: Formats whose towers are read without a family's record.
+TOWERS = ("timm", "open_clip")
+
+
+def record_of(family: str) -> Family | None:
+    """The record by which the weights of a family are read, or None.
+
+    Args:
+        family: its `model_type`; ALBERT's layer is that of BERT.
+    """
+    return FAMILIES.get("bert" if family == "albert" else family)
 
 
 def read_checkpoint(source: object, *, weights: str | Path | None = None) -> Checkpoint:
@@ -105,8 +115,10 @@ def _read(values: Mapping[str, Any], tensors: TensorFile, where: str) -> Checkpo
     family = str(values.get("model_type") or "")
     reading = read_stack(json.loads(json.dumps(_as_described(values, where), default=str)))
     family = family or reading.family
-    if family not in READ and reading.family not in READ:
-        known = ", ".join(READ)
+    record = record_of(reading.family)
+    if reading.family not in TOWERS and (record is None or not record.diagnosed):
+        names = (*(name for name, one in FAMILIES.items() if one.diagnosed), "albert", *TOWERS)
+        known = ", ".join(names)
         raise ConfigError(
             where, f"{family} has no reader of weights; read are {known}", "use hooks"
         )
@@ -134,7 +146,8 @@ class _Reader:
     def __init__(self, family: str, reading: StackReading, tensors: TensorFile, where: str):
         self.family, self.reading, self.tensors, self.where = family, reading, tensors, where
         self.names = plain_names(tensors)
-        self.gain = 1.0 if family in GAIN_LESS_ONE else 0.0
+        record = record_of(reading.family)
+        self.gain = 0.0 if record is None else record.gain_offset
         self.transposed = True
 
     def checkpoint(self) -> Checkpoint:

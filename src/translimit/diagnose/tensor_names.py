@@ -1,23 +1,14 @@
 """Where the tensors of a checkpoint stand: names of every part, in the files of all families.
 
 The record of a family (`describe`) says which parts a layer has and where its norms stand; with
-that, every part has a few possible names that do not collide. A family is listed in `READ` once
-its reader was compared with its model class.
+that, every part has a few possible names that do not collide. The record says `diagnosed` once the
+reader was compared with the model class.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-
-#: Families that are read, by `model_type`.
-READ = (
-    *("gpt2", "opt", "gpt_neox", "phi", "phi3", "llama", "mistral", "qwen2", "qwen3", "olmo2"),
-    *("gemma", "gemma2", "granite", "bert", "roberta", "electra", "distilbert", "albert"),
-    *("vit", "deit", "dinov2", "clip_vision_model", "timm", "open_clip"),
-)
-#: Families whose files hold a norm's gain less one.
-GAIN_LESS_ONE = ("gemma", "gemma2")
 
 #: What files put in front of the names of all tensors.
 _PREFIXES = re.compile(

@@ -43,8 +43,6 @@ _MLP = ("albert_layers.0.ffn_output", "fc2", "mlp", "ffn", "output.dense")
 _MAPS = ("albert_layers.0.attention", "attention.self", "attention.attention", *_ATTENTION[2:])
 #: What an MLP begins with, whose input is the stream of a post-LN block.
 _READERS = ("albert_layers.0.ffn", "intermediate", "ffn")
-#: Families whose branches stand side by side.
-_PARALLEL = ("gptj", "gpt_neox", "phi", "codegen", "cohere", "falcon")
 
 
 @dataclass
@@ -58,7 +56,6 @@ class Seen:
         mlp: the same of the MLP.
         maps: attention weights, where they are returned.
         middles: what the MLP of a post-LN block reads.
-        parallel: whether attention and MLP read the same stream.
     """
 
     entries: list[TorchTensor] = field(default_factory=list)
@@ -67,7 +64,6 @@ class Seen:
     mlp: list[TorchTensor] = field(default_factory=list)
     maps: list[TorchTensor] = field(default_factory=list)
     middles: list[TorchTensor] = field(default_factory=list)
-    parallel: bool = False
 
 
 @contextlib.contextmanager
@@ -100,7 +96,6 @@ def hooked(module: TorchModule) -> Iterator[Seen]:
     def reading(_: object, args: tuple[TorchTensor, ...]) -> None:
         seen.middles.append(args[0].detach())
 
-    seen.parallel = getattr(getattr(module, "config", None), "model_type", "") in _PARALLEL
     for block in dict.fromkeys(blocks_of(module)):
         inner = dict(block.named_modules())
         handles.append(block.register_forward_pre_hook(entry, with_kwargs=True))

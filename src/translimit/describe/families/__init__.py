@@ -3,9 +3,10 @@
 A reader takes every key that acts at initialisation; keys that are known to be inert there are
 listed in `inert`; any other is told by name in the reading's `ignored`.
 
-A family is added by its reader (an entry of `decoder_families.DECODERS`, or a function), its names
-of parameters where they are known, and its record in `known.FAMILIES`. Predictions, scaling rules,
-adapters and checks ask the record and hold no list of their own.
+A family is one record (`family.Family`): reader, names of parameters, classes, aliases. It
+stands with those of its kind (`gpt_families`, `llama_families`, ...), or in a file of its own that
+`known` names. Predictions, scaling rules, adapters, checks and diagnoses ask the record and hold no
+list of their own.
 
 Reference: documentation, "Signal propagation"; the reference implementations of transformers 5.
 """

@@ -9,7 +9,9 @@ import math
 
 from translimit.describe.blocks import Layer, SubBlock
 from translimit.describe.embedding import Embedding
+from translimit.describe.families import encoder_names as names
 from translimit.describe.families.encoders import CUT, sizes
+from translimit.describe.families.family import Family
 from translimit.describe.families.image_encoders import image_reading
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
@@ -109,3 +111,18 @@ def _text(k: Keys, name: str, stack: Stack) -> StackReading:
         vocabulary=k.count("vocabulary") if k.given("vocabulary") else None,
         context=k.count("context") if k.given("context") else None,
     )
+
+
+#: Towers for text and for images, by their records.
+TOWERS = (
+    Family(
+        name="clip_vision_model",
+        reader=clip_vision,
+        classes=("CLIPVision",),
+        names=names.CLIP,
+        diagnosed=True,
+    ),
+    Family(name="clip_text_model", reader=clip_text, classes=("CLIPText",), names=names.CLIP),
+    Family(name="metaclip_2_vision_model", reader=clip_vision, classes=("MetaClip2Vision",)),
+    Family(name="metaclip_2_text_model", reader=clip_text, classes=("MetaClip2Text",)),
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from translimit.describe.families.decoder_changes import clipped, units_of
 from translimit.describe.families.decoders import Decoder, Parts, experts
+from translimit.describe.families.family import Family
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.norm import Norm
@@ -64,3 +65,7 @@ def _mix(k: Keys, parts: Parts) -> Parts:
     mixed = experts(k, parts.std, units_of(parts)[0], routing=routing)
     parts.units = [mixed for _ in range(parts.layers)]
     return clipped(k, parts)
+
+
+#: The family, by its record.
+DBRX = Family(name="dbrx", reader=dbrx, packed=True)

@@ -29,7 +29,7 @@ _GPT = {
     **READOUT_NAMES,
 }
 
-_GPT2 = NameTable(
+GPT2 = NameTable(
     family="gpt2",
     roles={
         **_GPT,
@@ -45,9 +45,9 @@ _GPT2 = NameTable(
     depth_scaled=True,
 )
 
-_IMAGE_GPT = replace(_GPT2, family="imagegpt", scale=())
+IMAGE_GPT = replace(GPT2, family="imagegpt", scale=())
 
-_GPT_NEO = NameTable(
+GPT_NEO = NameTable(
     family="gpt_neo",
     roles={
         **_GPT,
@@ -62,7 +62,7 @@ _GPT_NEO = NameTable(
     scale=(),
 )
 
-_GPTJ = NameTable(
+GPTJ = NameTable(
     family="gptj",
     roles={
         **_GPT,
@@ -87,7 +87,7 @@ _BLOCK_OF_NEOX = {
     **READOUT_NAMES,
 }
 
-_GPT_NEOX = NameTable(
+GPT_NEOX = NameTable(
     family="gpt_neox",
     roles={
         **_BLOCK_OF_NEOX,
@@ -100,7 +100,7 @@ _GPT_NEOX = NameTable(
     interleaved=True,
 )
 
-_BLOOM = NameTable(
+BLOOM = NameTable(
     family="bloom",
     roles={
         **_BLOCK_OF_NEOX,
@@ -113,7 +113,7 @@ _BLOOM = NameTable(
     interleaved=True,
 )
 
-_MPT = NameTable(
+MPT = NameTable(
     family="mpt",
     roles={
         "wte.weight": Role.TOKEN_EMBEDDING,
@@ -129,7 +129,7 @@ _MPT = NameTable(
     scale=("softmax_scale",),
 )
 
-_OPT = NameTable(
+OPT = NameTable(
     family="opt",
     roles={
         "embed_tokens.weight": Role.TOKEN_EMBEDDING,
@@ -148,23 +148,23 @@ _OPT = NameTable(
     scale=("scaling",),
 )
 
-_BIOGPT = replace(
-    _OPT,
+BIOGPT = replace(
+    OPT,
     family="biogpt",
     roles={
-        **_OPT.roles,
+        **OPT.roles,
         **norm_names("biogpt.layer_norm", "final"),
         "output_projection.weight": Role.READOUT,
     },
 )
 
-_XGLM = replace(
-    _OPT,
+XGLM = replace(
+    OPT,
     family="xglm",
-    roles={**_OPT.roles, **norm_names("{model.layer_norm,layer_norm}", "final")},
+    roles={**OPT.roles, **norm_names("{model.layer_norm,layer_norm}", "final")},
 )
 
-_CTRL = NameTable(
+CTRL = NameTable(
     family="ctrl",
     roles={
         "w.weight": Role.TOKEN_EMBEDDING,
@@ -182,21 +182,21 @@ _CTRL = NameTable(
     scale=(),
 )
 
-_OPENAI = replace(
-    _GPT2,
+OPENAI = replace(
+    GPT2,
     family="openai-gpt",
     roles={
-        **_GPT2.roles,
+        **GPT2.roles,
         "tokens_embed.weight": Role.TOKEN_EMBEDDING,
         "positions_embed.weight": Role.POSITION_EMBEDDING,
     },
     depth_scaled=False,
 )
 
-_JAPANESE = replace(
-    _GPT_NEOX,
+JAPANESE = replace(
+    GPT_NEOX,
     family="gpt_neox_japanese",
-    roles={**_GPT_NEOX.roles, "layers.*.attention.dense_bias": Role.ATTENTION_OUT_BIAS},
+    roles={**GPT_NEOX.roles, "layers.*.attention.dense_bias": Role.ATTENTION_OUT_BIAS},
 )
 
 _NORMS_OF_LLAMA = (
@@ -210,7 +210,7 @@ _NORMS_OF_LLAMA = (
     "post_norm2",
 )
 
-_LLAMA = NameTable(
+LLAMA = NameTable(
     family="llama",
     roles={
         "embed_tokens.weight": Role.TOKEN_EMBEDDING,
@@ -231,19 +231,19 @@ _LLAMA = NameTable(
     scale=("scaling",),
 )
 
-_PHI3 = replace(
-    _LLAMA,
+PHI3 = replace(
+    LLAMA,
     roles={
-        **_LLAMA.roles,
+        **LLAMA.roles,
         "layers.*.self_attn.qkv_proj.weight": QKV,
         "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN,
     },
 )
 
-_NOMIC_BERT = replace(
-    _LLAMA,
+NOMIC_BERT = replace(
+    LLAMA,
     roles={
-        **_LLAMA.roles,
+        **LLAMA.roles,
         "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
         "embeddings.token_type_embeddings.weight": Role.POSITION_EMBEDDING,
         **norm_names("embeddings.LayerNorm", "embedding"),
@@ -256,21 +256,21 @@ _NOMIC_BERT = replace(
     },
 )
 
-_ULTRABERT = replace(
-    _LLAMA,
+ULTRABERT = replace(
+    LLAMA,
     family="ultrabert",
     roles={
-        **_LLAMA.roles,
+        **LLAMA.roles,
         **linear_names("head.{linear1,linear2}", Role.READOUT_DENSE),
         "head.decoder.weight": Role.READOUT,
     },
 )
 
-_PERSIMMON = replace(
-    _LLAMA,
+PERSIMMON = replace(
+    LLAMA,
     family="persimmon",
     roles={
-        **_LLAMA.roles,
+        **LLAMA.roles,
         "layers.*.self_attn.query_key_value.weight": QKV,
         "layers.*.self_attn.query_key_value.bias": QKV_BIAS,
         "layers.*.self_attn.q_layernorm.bias": Role.QUERY_BIAS,
@@ -283,10 +283,10 @@ _PERSIMMON = replace(
 
 _SHARED = "layers.*.mlp.{shared_experts,shared_expert,shared_mlp}"
 
-_MIXTURE = replace(
-    _LLAMA,
+MIXTURE = replace(
+    LLAMA,
     roles={
-        **_LLAMA.roles,
+        **LLAMA.roles,
         "layers.*.{mlp.gate,mlp.gate.wg,block_sparse_moe.router}.weight": Role.ROUTER,
         "layers.*.mlp.gate.moe_statics.e_score_correction_bias": Role.ROUTER_BIAS,
         "layers.*.{mlp,block_sparse_moe}.experts.gate_up_proj": GATE_AND_IN,
@@ -306,70 +306,4 @@ _MIXTURE = replace(
     },
 )
 
-_LIKE_NOMIC_BERT = ("nomic_bert", "gte", "jina_embeddings_v3")
-#: Families whose parameters are called as those of Llama are.
-_LIKE_LLAMA = (
-    *("llama", "mistral", "ministral", "qwen2", "arcee", "helium", "seed_oss", "ernie4_5"),
-    *("smollm3", "granite", "qwen3", "exaone4", "olmo", "olmo2", "olmo3", "gemma", "gemma2"),
-    *("gemma3_text", "phi", "stablelm", "starcoder2", "nemotron", "cohere", "cohere2"),
-    *("exaone", "internlm3", "ministral3", "hyperclovax", "jais2", "cwm", "vaultgemma"),
-    *("hunyuan_v1_dense", "nanochat", "eurobert", "iquestcoder", "cohere_compass_text"),
-)
-#: Families whose experts are called as those of Mixtral are.
-_MIXTURES = (
-    *("mixtral", "olmoe", "qwen3_moe", "glm4_moe", "granitemoe", "flex_olmo", "dots1", "mellum"),
-    *("ernie4_5_moe", "qwen2_moe", "exaone_moe", "hunyuan_v1_moe", "hy_v3", "kolibri1"),
-    *("minimax_m2", "sarvam_moe", "solar_open", "granitemoeshared"),
-)
-#: Families whose norms add 1 to the gain that is stored.
-_OFFSET = ("gemma", "gemma2", "gemma3_text", "vaultgemma", "nemotron")
-
-_GATE_IN_ONE = replace(
-    _LLAMA, roles={**_LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN}
-)
-
-_ORDERS = {
-    "glm4": (
-        *("input_layernorm", "post_self_attn_layernorm"),
-        *("post_attention_layernorm", "post_mlp_layernorm"),
-    ),
-    "hyperclovax": ("input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"),
-}
-
-#: Tables of decoders by family.
-DECODER_NAMES: dict[str, NameTable] = {
-    one.family: one
-    for one in (
-        *(
-            _GPT2,
-            _IMAGE_GPT,
-            _GPT_NEO,
-            _GPTJ,
-            _GPT_NEOX,
-            _BLOOM,
-            _MPT,
-            _OPT,
-            _BIOGPT,
-            _OPENAI,
-            _JAPANESE,
-        ),
-        *(_PERSIMMON, _XGLM, _CTRL, _ULTRABERT),
-        *(
-            replace(
-                _LLAMA,
-                family=name,
-                gain_offset=1.0 if name in _OFFSET else 0.0,
-                norm_order=_ORDERS.get(name, ()),
-            )
-            for name in _LIKE_LLAMA
-        ),
-        replace(_PHI3, family="phi3"),
-        *(
-            replace(_NOMIC_BERT, family=name)
-            for name in ("nomic_bert", "gte", "jina_embeddings_v3", "esmc")
-        ),
-        replace(_GATE_IN_ONE, family="glm"),
-        replace(_GATE_IN_ONE, family="glm4", norm_order=_ORDERS["glm4"]),
-        *(replace(_MIXTURE, family=name) for name in _MIXTURES),
-    )
-}
+GATE_IN_ONE = replace(LLAMA, roles={**LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN})

@@ -12,7 +12,7 @@ from translimit.describe.parameter_names import (
 )
 from translimit.describe.roles import Role
 
-_BERT = NameTable(
+BERT = NameTable(
     family="bert",
     roles={
         "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
@@ -47,14 +47,14 @@ _BERT = NameTable(
     scale=("scaling",),
 )
 
-_ESM = replace(
-    _BERT,
+ESM = replace(
+    BERT,
     family="esm",
     scale=(),  # queries are scaled before, and the attribute says 1
-    roles={**_BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
+    roles={**BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
 )
 
-_DISTILBERT = NameTable(
+DISTILBERT = NameTable(
     family="distilbert",
     roles={
         "embeddings.word_embeddings.weight": Role.TOKEN_EMBEDDING,
@@ -75,7 +75,7 @@ _DISTILBERT = NameTable(
     scale=("scaling",),
 )
 
-_VIT = NameTable(
+VIT = NameTable(
     family="vit",
     roles={
         "embeddings.{cls_token,mask_token,distillation_token,register_tokens}": (
@@ -104,7 +104,7 @@ _VIT = NameTable(
     scale=("scaling",),
 )
 
-_CLIP = NameTable(
+CLIP = NameTable(
     family="clip_vision_model",
     roles={
         "embeddings.class_embedding": Role.POSITION_EMBEDDING,
@@ -126,33 +126,4 @@ _CLIP = NameTable(
     scale=("scale",),
 )
 
-_LIKE_BERT = (
-    *("bert", "roberta", "electra", "ernie", "roberta-prelayernorm", "megatron-bert"),
-    *("xlm-roberta-xl", "bert-generation", "rembert", "mpnet"),
-)
-_LIKE_VIT = (
-    "vit",
-    "vit_mae",
-    "deit",
-    "vit_msn",
-    "ijepa",
-    "dinov2",
-    "dinov2_with_registers",
-    "beit",
-)
-#: Tables of encoders by family.
-ENCODER_NAMES: dict[str, NameTable] = {
-    one.family: one
-    for one in (
-        *(replace(_BERT, family=name) for name in _LIKE_BERT),
-        *(_DISTILBERT, _ESM),
-        *(replace(_VIT, family=name) for name in _LIKE_VIT),
-        replace(
-            _VIT,
-            family="data2vec-vision",
-            roles={**_VIT.roles, **_BERT.roles},
-            attention=_BERT.attention,
-        ),
-        *(replace(_CLIP, family=name) for name in ("clip_vision_model", "clip_text_model")),
-    )
-}
+DATA2VEC_VISION = replace(VIT, roles={**VIT.roles, **BERT.roles}, attention=BERT.attention)

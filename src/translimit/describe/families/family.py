@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from translimit.describe.families.keys import Keys
@@ -25,7 +25,11 @@ class Family:
         classes: how the names of its classes begin, beside `name` without its underscores.
         aliases: other `model_type`s of the same block and defaults.
         names: of its parameters, or None where they are not known; adapters and checks go by them.
+            The table takes the family's name.
         packed: whether query, key and value are one tensor, where `names` does not tell.
+        diagnosed: whether the weights of its checkpoints are read (`diagnose`): its tensors were
+            compared with its model class.
+        double: whether that class computes in float64 throughout when it is asked to.
     """
 
     name: str
@@ -34,11 +38,23 @@ class Family:
     aliases: tuple[str, ...] = ()
     names: NameTable | None = None
     packed: bool = False
+    diagnosed: bool = False
+    double: bool = False
+
+    def __post_init__(self) -> None:
+        """Give the table of names the family's name."""
+        if self.names is not None:
+            object.__setattr__(self, "names", replace(self.names, family=self.name))
 
     @property
     def packed_qkv(self) -> bool:
         """Whether query, key and value are one tensor."""
         return self.packed or (self.names is not None and self.names.packed_qkv)
+
+    @property
+    def gain_offset(self) -> float:
+        """What is added to the gains of norms that its files hold."""
+        return 0.0 if self.names is None else self.names.gain_offset
 
     @property
     def interleaved(self) -> bool:

@@ -12,7 +12,9 @@ from dataclasses import replace
 from translimit.describe.activation import Activation
 from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import PatchEmbedding
+from translimit.describe.families import encoder_names as names
 from translimit.describe.families.encoders import sizes
+from translimit.describe.families.family import Family
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.reading import StackReading
 from translimit.describe.mixers import Attention, FeedForward
@@ -162,3 +164,17 @@ def image_reading(
     return StackReading(
         family=name, stack=stack, context=embedding.tokens, image_tokens=embedding.tokens
     )
+
+
+#: Families of encoders of images, by their records.
+IMAGE_ENCODERS = (
+    Family(name="vit", reader=vit(1e-12), names=names.VIT, diagnosed=True),
+    Family(name="deit", reader=vit(1e-12, classes=2, drawn=False), names=names.VIT, diagnosed=True),
+    Family(name="vit_msn", reader=vit(1e-6, drawn=False), names=names.VIT),
+    Family(name="ijepa", reader=vit(1e-6, classes=0), names=names.VIT),
+    Family(name="vit_mae", reader=vit_mae, names=names.VIT),
+    Family(name="dinov2", reader=dinov2, names=names.VIT, diagnosed=True, double=True),
+    Family(name="dinov2_with_registers", reader=dinov2, names=names.VIT),
+    Family(name="beit", reader=beit, names=names.VIT),
+    Family(name="data2vec-vision", reader=beit, names=names.DATA2VEC_VISION),
+)

@@ -12,7 +12,9 @@ from dataclasses import replace
 from translimit.describe.activation import Activation
 from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import Embedding
+from translimit.describe.families import encoder_names as names
 from translimit.describe.families.encoders import CUT, equal_layers, sizes, told_beside
+from translimit.describe.families.family import Family
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.positions import FULL, SLIDING, frequencies
 from translimit.describe.families.reading import StackReading
@@ -251,3 +253,54 @@ def whisper(k: Keys, name: str) -> StackReading:
     )
     context = k.count("max_source_positions", 1500)
     return StackReading(name, Stack(dim, layers, None, False, norm), context=context)
+
+
+#: Families of encoders of text, by their records.
+TEXT_ENCODERS = (
+    Family(name="bert", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, double=True),
+    Family(
+        name="roberta",
+        reader=bert(1e-12, pad=1),
+        classes=("XLMRoberta", "Camembert", "Data2VecText"),
+        aliases=("xlm-roberta", "camembert", "data2vec-text"),
+        names=names.BERT,
+        diagnosed=True,
+        double=True,
+    ),
+    Family(
+        name="electra", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, double=True
+    ),
+    Family(name="ernie", reader=bert(1e-12, pad=0), names=names.BERT),
+    Family(name="roberta-prelayernorm", reader=bert(1e-12, pad=1, post=False), names=names.BERT),
+    Family(
+        name="megatron-bert",
+        reader=bert(1e-12, pad=0, post=False, normalised=False),
+        names=names.BERT,
+    ),
+    Family(
+        name="xlm-roberta-xl",
+        reader=bert(1e-5, pad=1, post=False, normalised=False),
+        names=names.BERT,
+    ),
+    Family(
+        name="distilbert",
+        reader=bert(1e-12, types=False, pad=0, eps_fixed=True),
+        names=names.DISTILBERT,
+        diagnosed=True,
+        double=True,
+    ),
+    Family(name="bert-generation", reader=bert(1e-12, types=False, pad=0), names=names.BERT),
+    Family(
+        name="rembert",
+        reader=bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
+        names=names.BERT,
+    ),
+    Family(name="roformer", reader=bert(1e-12, pad=0, turned=True)),
+    Family(name="mpnet", reader=bert(1e-12, types=False, pad=1, biased=True), names=names.BERT),
+    Family(name="xlm", reader=xlm),
+    Family(name="flaubert", reader=xlm),
+    Family(name="modernbert", reader=modernbert, packed=True),
+    Family(name="modernbert-decoder", reader=modernbert_decoder, packed=True),
+    Family(name="t5", reader=t5, classes=("T5Encoder",)),
+    Family(name="whisper", reader=whisper),
+)
