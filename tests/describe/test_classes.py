@@ -200,7 +200,7 @@ def plain_gain(block: SubBlock) -> SubBlock:
         ("qwen2_moe", ungated),
         ("axk1", lambda block: dataclasses.replace(block, norm_out=None)),
         ("granite_swa", scores(sink=False)),
-        ("gpt_neo", scores(scale=None)),
+        ("gpt_neo", scores(score_scale=None)),
         ("gemma2", lambda block: dataclasses.replace(block, norm_out=None)),
         ("gemma2", scores(window=None)),
         ("cohere2", attention(rotary=None)),

@@ -36,7 +36,7 @@ NAMES = NameTable(
         "guess.weight": Role.READOUT,
     },
     attention=("rows.*.mix",),
-    scale=("sharp",),
+    score_scale=("sharp",),
     interleaved=True,
 )
 

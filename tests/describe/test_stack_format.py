@@ -55,7 +55,7 @@ def test_what_a_public_configuration_is_read_as_is_written_and_read_back(path: P
 def test_every_part_is_written_and_read_back() -> None:
     turned = Frequencies.geometric(8, 5e5)
     scores = Scores(
-        scale=0.2,
+        score_scale=0.2,
         softcap=50.0,
         window=4,
         chunk=8,
@@ -68,7 +68,7 @@ def test_every_part_is_written_and_read_back() -> None:
     own = QueryKeyNorm(Norm.LAYER, 1e-6, 2.0, over="all", turned=True)
     heads = Attention(2, 8, 0.1, 0.2, 0.3, 0.4, 1, 5, turned, own, scores)
     stretched = turned.yarn(4.0, 2048, base=5e5)
-    latent = LatentAttention(2, 4, 8, 6, 12, 0.02, 0.01, 10, stretched, Scores(scale=0.3))
+    latent = LatentAttention(2, 4, 8, 6, 12, 0.02, 0.01, 10, stretched, Scores(score_scale=0.3))
     units = FeedForward(12, Activation.SILU, 0.1, 0.2, True, 0.3, 1.0)
     mixed = Experts(8, 2, units, 0.1, "sigmoid", units, 4, 2, 2.5, 0.01)
     norm, other = Normalisation(Norm.RMS, 1e-6, 2.0), Normalisation(Norm.LAYER)
@@ -202,6 +202,7 @@ def test_the_flat_format_of_the_first_edition_is_a_stack() -> None:
         ({"attention": {}}, "heads"),
         ({"attention": {"heads": 5}}, "write a divisor of 64"),
         ({"attention": {"heads": 4, "std": 1.0}}, "unknown key 'std'"),
+        ({"attention": {"heads": 4, "scores": {"scale": 1.0}}}, "it is 'score_scale' now"),
         ({"attention": {"heads": 4, "rotary": {"dims": "all"}}}, "dims"),
         ({"feed_forward": {"width": 96, "activation": "gelou"}}, "'gelou'"),
         ({"feed_forward": {"kind": "experts", "count": 4}}, "missing key 'active'"),

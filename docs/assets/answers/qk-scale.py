@@ -9,7 +9,7 @@ block = {
     "embedding": {"std": 0.02},
 }
 for scale in (128**-0.5, 1.0):
-    attention = {"heads": 8, "head_dim": 128, "qk_norm": {}, "scores": {"scale": scale}}
+    attention = {"heads": 8, "head_dim": 128, "qk_norm": {}, "scores": {"score_scale": scale}}
     found = predict({**block, "attention": attention}, ids=list(range(32)))
     score, entropy = found.quantities[0], found.curves["entropy"]
     label = next(one for one in found.labels if one.name == "entropy collapse")

@@ -199,7 +199,7 @@ class TorchModel(Record, Generic[Batch]):
         def recorder_of(batch: Batch) -> TorchRecorder[Batch]:
             places = self.found_places
             return TorchRecorder(
-                self._training, batch, size, places=places, scale=scale, apart=apart
+                self._training, batch, size, places=places, score_scale=scale, apart=apart
             )
 
         if self.repeated is None and narrowest is not None:

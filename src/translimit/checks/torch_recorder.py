@@ -47,7 +47,7 @@ class TorchRecorder(Generic[Batch]):
         batch: repeated in every step.
         size: of the network, for the shape of heads.
         places: modules at which fields are taken.
-        scale: what multiplies q . k; head_dim^(-1/2) where nothing tells it.
+        score_scale: what multiplies q . k; head_dim^(-1/2) where nothing tells it.
         apart: whether fields need passes of their own; asked of the start by default.
 
     Raises:
@@ -61,11 +61,11 @@ class TorchRecorder(Generic[Batch]):
         size: Size,
         *,
         places: Places,
-        scale: float | None,
+        score_scale: float | None,
         apart: bool | None,
     ):
         self.training, self.batch, self.size = training, batch, size
-        self.places, self.scale = places, scale
+        self.places, self.score_scale = places, score_scale
         self.modules = dict(training.model.named_modules())
         mapped = (name for names in places.maps.values() for name in names)
         self.mapped = tuple(dict.fromkeys((*mapped, *places.packed)))
@@ -384,5 +384,5 @@ class TorchRecorder(Generic[Batch]):
         k = key.unflatten(-1, (-1, head_dim)).transpose(-3, -2)
         if q.shape[-3] != k.shape[-3]:
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
-        scale = head_dim**-0.5 if self.scale is None else self.scale
+        scale = head_dim**-0.5 if self.score_scale is None else self.score_scale
         return scale * q @ k.transpose(-2, -1)

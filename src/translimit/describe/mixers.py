@@ -62,7 +62,7 @@ class Scores:
     """How products of queries and keys become attention weights.
 
     Attributes:
-        scale: tau, of the products; head_dim^(-1/2) where None.
+        score_scale: the factor of q . k; head_dim^(-1/2) where None.
         softcap: c of c tanh(score / c), or None.
         window: a query sees so many keys, itself included, to each side that the mask allows.
         chunk: tokens see their own chunk of so many only, or None.
@@ -73,7 +73,7 @@ class Scores:
         sink: whether one more key of score zero takes weight and gives nothing.
     """
 
-    scale: float | None = None
+    score_scale: float | None = None
     softcap: float | None = None
     window: int | None = None
     chunk: int | None = None
@@ -84,7 +84,7 @@ class Scores:
     sink: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("scale", "softcap"):
+        for name in ("score_scale", "softcap"):
             if getattr(self, name) is not None:
                 require_real(getattr(self, name), name, POSITIVE)
         for name in ("window", "chunk"):
@@ -163,8 +163,8 @@ class Attention(Record):
 
     @property
     def score_scale(self) -> float:
-        """Tau, of the products of queries and keys."""
-        return self.scores.scale or 1.0 / math.sqrt(self.head_dim)
+        """The factor of q . k."""
+        return self.scores.score_scale or 1.0 / math.sqrt(self.head_dim)
 
 
 @dataclass(frozen=True)
@@ -217,8 +217,8 @@ class LatentAttention(Record):
 
     @property
     def score_scale(self) -> float:
-        """Tau, of the products of queries and keys."""
-        return self.scores.scale or 1.0 / math.sqrt(self.head_dim)
+        """The factor of q . k."""
+        return self.scores.score_scale or 1.0 / math.sqrt(self.head_dim)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class NameTable:
         transposed: patterns of matrices stored (in, out).
         attention: patterns of the modules that hold the score scale; without any, the modules
             above query projections.
-        scale: attributes of these that may hold it, the first that exists counts.
+        score_scale: attributes of these that may hold it, the first that exists counts.
         depth_scaled: the ends of branches are drawn with standard deviation s (2 L)^{-1/2}.
         interleaved: whether a packed tensor of query, key and value goes head by head,
             [heads, (query, key, value), head_dim], instead of part by part.
@@ -47,7 +47,7 @@ class NameTable:
     roles: Mapping[str, Role | tuple[Role, ...]]
     transposed: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
-    scale: tuple[str, ...] = SCALE_ATTRIBUTES
+    score_scale: tuple[str, ...] = SCALE_ATTRIBUTES
     depth_scaled: bool = False
     interleaved: bool = False
     gain_offset: float = 0.0

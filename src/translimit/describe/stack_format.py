@@ -67,6 +67,9 @@ _PLACEMENTS = {
     "peri": ("norm_in", "norm_out"),
     "reordered": ("norm_out",),
 }
+#: Keys of files written before version 0.2, and what they are now.
+_RENAMED = {"scale": "score_scale"}
+
 #: What an entry of `layers` may change, and what stands beside the layers.
 _OF_A_LAYER = ("norm", "placement", "parallel", "attention", "feed_forward")
 _KEYS = ("kind", "dim", "causal", "layers", "embedding", "norm_final", "init_std", *_OF_A_LAYER)
@@ -310,7 +313,9 @@ def _table(told: Json, where: str) -> JsonObject:
 def _require_known(table: JsonObject, known: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in known:
-            raise ConfigError(where, f"unknown key {key!r}", nearest(key, known))
+            new = _RENAMED.get(key)
+            remedy = f"it is {new!r} now" if new in known else nearest(key, known)
+            raise ConfigError(where, f"unknown key {key!r}", remedy)
 
 
 def _member(told: Json, known: Mapping[str, T], where: str) -> T:

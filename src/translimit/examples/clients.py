@@ -26,7 +26,8 @@ class Layout:
         positions: learned ones, or nothing.
         qkv: one name, or three.
         attention: the module that holds `scale`, or nothing.
-        scale: attribute of the score scale that is read; None where it is N^{-1/2} whatever is set.
+        score_scale: the module whose `scale` is read; None where scores have N^{-1/2} whatever is
+            set.
         wide: entries of the hidden layer over the width.
     """
 
@@ -41,7 +42,7 @@ class Layout:
     final: str
     head: str
     attention: str = ""
-    scale: str | None = None
+    score_scale: str | None = None
     wide: int = 4
     number: Callable[[int], dict[str, int]] = lambda block: {"a": block, "m": block}
 
@@ -88,7 +89,7 @@ TIMM = Layout(
     final="norm",
     head="head",
     attention="blocks.{a}.attn",
-    scale="blocks.{a}.attn",
+    score_scale="blocks.{a}.attn",
 )
 TORCHTITAN = Layout(
     embed="tok_embeddings",
@@ -114,7 +115,7 @@ X_TRANSFORMERS = Layout(
     final="attn_layers.final_norm",
     head="to_logits",
     attention="attn_layers.layers.{a}.1",
-    scale="attn_layers.layers.{a}.1.attend",
+    score_scale="attn_layers.layers.{a}.1.attend",
     number=lambda block: {"a": 2 * block, "m": 2 * block + 1},
 )
 
@@ -127,16 +128,16 @@ class Decoder(nn.Module):
         size: of the network.
         std: of all matrices; ends of branches over (2 L)^{1/2}, as in nanoGPT. None leaves what
             torch draws.
-        scale: of the scores, told to the constructor; N^{-1/2} by default.
+        score_scale: of the scores, told to the constructor; N^{-1/2} by default.
     """
 
     def __init__(
-        self, layout: Layout, size: Size, std: float | None = None, scale: float | None = None
+        self, layout: Layout, size: Size, std: float | None = None, score_scale: float | None = None
     ):
         super().__init__()
         d, hidden = size.width, layout.wide * size.width
         self.layout, self.size = layout, size
-        self.told = size.head_dim**-0.5 if scale is None else scale
+        self.told = size.head_dim**-0.5 if score_scale is None else score_scale
         self._put(layout.embed, nn.Embedding(VOCABULARY, d))
         if layout.positions:
             self._put(layout.positions, nn.Embedding(TOKENS, d))
@@ -150,9 +151,9 @@ class Decoder(nn.Module):
             self._put(at["norm_2"], nn.LayerNorm(d, bias=False))
             self._put(at["up"], nn.Linear(d, hidden, bias=False))
             self._put(at["down"], nn.Linear(hidden, d, bias=False))
-            if layout.scale is not None:
-                self._put(layout.at(layout.scale, block), nn.Module())
-                for name in {at["attention"], layout.at(layout.scale, block)}:
+            if layout.score_scale is not None:
+                self._put(layout.at(layout.score_scale, block), nn.Module())
+                for name in {at["attention"], layout.at(layout.score_scale, block)}:
                     self.get_submodule(name).scale = self.told  # pyright: ignore
             if std is not None:
                 for name in (at["out"], at["down"]):
@@ -196,8 +197,8 @@ class Decoder(nn.Module):
         q, k, v = made if len(made) == 3 else made[0].chunk(3, dim=-1)
         q, k, v = (y.unflatten(-1, (self.size.heads, -1)).transpose(1, 2) for y in (q, k, v))
         scale = self.told
-        if layout.scale is not None:
-            scale = float(self.get_submodule(layout.at(layout.scale, block)).scale)  # pyright: ignore
+        if layout.score_scale is not None:
+            scale = float(self.get_submodule(layout.at(layout.score_scale, block)).scale)  # pyright: ignore
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         return self.get_submodule(layout.at(layout.out, block))(y.transpose(1, 2).flatten(-2))
 

@@ -141,7 +141,7 @@ def with_scores(stack: Stack, wanted: float | int) -> Stack:
                 branch, query_std=factor * branch.query_std, key_std=factor * branch.key_std
             )
         scale = branch.score_scale * wanted / now
-        return replace(branch, scores=replace(branch.scores, scale=scale))
+        return replace(branch, scores=replace(branch.scores, score_scale=scale))
 
     return stack.with_branches(change)
 
@@ -265,8 +265,8 @@ def _turning(old: Frequencies | None, ratio: float) -> Frequencies | None:
 
 def _scores(old: Scores, heads: int, shrunk: float) -> Scores:
     """A given scale keeps its ratio to head_dim^-1/2, slopes their course over the heads."""
-    if shrunk != 1 and old.scale is not None:
-        old = replace(old, scale=old.scale * math.sqrt(shrunk))
+    if shrunk != 1 and old.score_scale is not None:
+        old = replace(old, score_scale=old.score_scale * math.sqrt(shrunk))
     if old.slopes and heads != len(old.slopes):
         places = np.linspace(0, len(old.slopes) - 1, heads)
         logs = np.interp(places, np.arange(len(old.slopes)), np.log(old.slopes))

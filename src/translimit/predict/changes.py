@@ -122,7 +122,7 @@ def normed(stack: Stack) -> Stack:
     def change(branch: Branch) -> Branch:
         if not isinstance(branch, Attention):
             return branch
-        scores = replace(branch.scores, scale=None)
+        scores = replace(branch.scores, score_scale=None)
         return replace(branch, qk_norm=QueryKeyNorm(eps=1e-6), scores=scores)
 
     return stack.with_branches(change)

@@ -211,7 +211,7 @@ def with_scales(stack: Stack, model: Any, table: NameTable) -> tuple[Stack, tupl
     modules = dict(model.named_modules())
     found = match_names(table, dict(model.named_parameters(remove_duplicate=False)))
     names = attention_modules(table, found, list(modules))
-    held = [getattr(modules[name], one, None) for name in names for one in table.scale[:1]]
+    held = [getattr(modules[name], one, None) for name in names for one in table.score_scale[:1]]
     scales = [float(one) for one in held if isinstance(one, float | int)]
     if len(scales) != len(stack.layers):
         return stack, ()
@@ -229,7 +229,7 @@ def _scaled(block: SubBlock, scale: float) -> SubBlock:
     return replace(
         block,
         branches=tuple(
-            replace(one, scores=replace(one.scores, scale=scale))
+            replace(one, scores=replace(one.scores, score_scale=scale))
             if isinstance(one, Attention)
             and not math.isclose(one.score_scale, scale, rel_tol=ROUNDING)
             else one

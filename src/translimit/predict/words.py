@@ -260,8 +260,8 @@ def _attention(one: Attention | LatentAttention) -> tuple[str, ...]:
     if one.rotary is not None:
         told.append(f"rotary positions ({one.rotary.dims} of {one.head_dim} entries)")
     scores = one.scores
-    if scores.scale is not None and not math.isclose(scores.scale, one.head_dim**-0.5):
-        told.append(f"score scale {scores.scale:.4g}")
+    if scores.score_scale is not None and not math.isclose(scores.score_scale, one.head_dim**-0.5):
+        told.append(f"score scale {scores.score_scale:.4g}")
     if scores.softcap is not None:
         told.append(f"soft cap {scores.softcap:g}")
     if scores.window is not None:

@@ -74,7 +74,10 @@ def layer_norm(eps: float, gain: float = 1.0) -> Normalisation:
 
 
 _DEEP = STD / 8**0.5
-_CAPPED = [Scores(scale=0.25, softcap=2.0, window=8), Scores(scale=0.25, softcap=2.0)] * 2
+_CAPPED = [
+    Scores(score_scale=0.25, softcap=2.0, window=8),
+    Scores(score_scale=0.25, softcap=2.0),
+] * 2
 _YARN = rotary(32, 150_000.0).yarn(32, 4096, base=150_000.0, truncate=False)
 _LATENT = LatentAttention(4, 32, 32, 48, 128, STD, STD, query_rank=192, rotary=rotary(32))
 _SPARSE = Experts(
@@ -151,7 +154,7 @@ STACKS = {
         norm_in=layer_norm(1e-5, 2.0),
     ),
     "granite": stack(
-        attention(64, 2, rotary=rotary(64), scores=Scores(scale=0.25)),
+        attention(64, 2, rotary=rotary(64), scores=Scores(score_scale=0.25)),
         feed_forward(),
         embedding=Embedding(STD, multiplier=6.0),
         norm_in=rms(1e-6),

@@ -306,7 +306,7 @@ def test_a_factor_of_scores_is_a_scale_of_them() -> None:
     stack = STACKS["qwen3"]
     other = stack.with_branches(
         lambda one: (
-            dataclasses.replace(one, scores=Scores(scale=0.5 * one.score_scale))
+            dataclasses.replace(one, scores=Scores(score_scale=0.5 * one.score_scale))
             if isinstance(one, Attention)
             else one
         )

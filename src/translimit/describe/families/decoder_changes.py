@@ -51,10 +51,10 @@ def _slopes(slopes: tuple[float, ...], parts: Parts, share: float = 1.0) -> Part
 def gpt2(k: Keys, parts: Parts) -> Parts:
     """Scales of the scores: none, or divided by the number of the layer."""
     if not k.flag("scale_attn_weights", True):
-        parts.score(lambda index, old: replace(old, scale=1.0))
+        parts.score(lambda index, old: replace(old, score_scale=1.0))
     if k.flag("scale_attn_by_inverse_layer_idx", False):
         plain = parts.attention[0].score_scale
-        parts.score(lambda index, old: replace(old, scale=plain / (index + 1)))
+        parts.score(lambda index, old: replace(old, score_scale=plain / (index + 1)))
     return parts
 
 
@@ -67,7 +67,9 @@ def gpt_neo(k: Keys, parts: Parts) -> Parts:
         (kinds[i] if kinds and i < len(kinds) else ("global", "local")[i % 2]) == "local"
         for i in range(parts.layers)
     ]
-    parts.score(lambda index, old: replace(old, scale=1.0, window=window if local[index] else None))
+    parts.score(
+        lambda index, old: replace(old, score_scale=1.0, window=window if local[index] else None)
+    )
     return parts
 
 
@@ -91,7 +93,7 @@ def mpt(k: Keys, parts: Parts) -> Parts:
         table.pass_over("clip_qkv", "queries, keys and values are taken unclipped")
         if table.given("softmax_scale"):
             scale = table.number("softmax_scale")
-            parts.score(lambda index, old: replace(old, scale=scale))
+            parts.score(lambda index, old: replace(old, score_scale=scale))
     k.inert("embedding_fraction", "logit_scale")
     k.inert("expansion_ratio", "learned_pos_emb", "init_config", "norm_type", "init_device")
     return _slopes(mpt_slopes(heads, most), parts)
@@ -208,7 +210,7 @@ def smollm3(k: Keys, parts: Parts) -> Parts:
 def granite(k: Keys, parts: Parts) -> Parts:
     """Its four multipliers."""
     scale = k.number("attention_multiplier", 1.0)
-    parts.score(lambda index, old: replace(old, scale=scale))
+    parts.score(lambda index, old: replace(old, score_scale=scale))
     multiplier = k.number("embedding_multiplier", 1.0)
     parts.embedding = replace(parts.embedding, multiplier=multiplier)
     parts.residual = k.number("residual_multiplier", 1.0)
@@ -230,7 +232,7 @@ def gemma2(k: Keys, parts: Parts) -> Parts:
     cap = k.number("attn_logit_softcapping") if k.given("attn_logit_softcapping") else None
     if k.values.get("model_type") == "gemma2" and "attn_logit_softcapping" not in k.values:
         cap = 50.0
-    parts.score(lambda index, old: replace(old, scale=scale, softcap=cap))
+    parts.score(lambda index, old: replace(old, score_scale=scale, softcap=cap))
     return gemma(k, parts)
 
 

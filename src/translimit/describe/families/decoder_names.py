@@ -41,11 +41,11 @@ GPT2 = NameTable(
     },
     transposed=("h.*.attn.{c_attn,c_proj}.weight", "h.*.mlp.{c_fc,c_proj}.weight"),
     attention=("h.*.attn",),
-    scale=("scaling",),
+    score_scale=("scaling",),
     depth_scaled=True,
 )
 
-IMAGE_GPT = replace(GPT2, family="imagegpt", scale=())
+IMAGE_GPT = replace(GPT2, family="imagegpt", score_scale=())
 
 GPT_NEO = NameTable(
     family="gpt_neo",
@@ -59,7 +59,7 @@ GPT_NEO = NameTable(
         **linear_names("h.*.mlp.c_proj", Role.MLP_OUT),
     },
     attention=("h.*.attn.attention",),
-    scale=(),
+    score_scale=(),
 )
 
 GPTJ = NameTable(
@@ -74,7 +74,7 @@ GPTJ = NameTable(
         **linear_names("h.*.mlp.fc_out", Role.MLP_OUT),
     },
     attention=("h.*.attn",),
-    scale=("scale_attn",),
+    score_scale=("scale_attn",),
 )
 
 _BLOCK_OF_NEOX = {
@@ -96,7 +96,7 @@ GPT_NEOX = NameTable(
         "embed_out.weight": Role.READOUT,
     },
     attention=("layers.*.attention",),
-    scale=("scaling",),
+    score_scale=("scaling",),
     interleaved=True,
 )
 
@@ -109,7 +109,7 @@ BLOOM = NameTable(
         **norm_names("ln_f", "final"),
     },
     attention=("h.*.self_attention",),
-    scale=("inv_norm_factor",),
+    score_scale=("inv_norm_factor",),
     interleaved=True,
 )
 
@@ -126,7 +126,7 @@ MPT = NameTable(
         **READOUT_NAMES,
     },
     attention=("blocks.*.attn",),
-    scale=("softmax_scale",),
+    score_scale=("softmax_scale",),
 )
 
 OPT = NameTable(
@@ -145,7 +145,7 @@ OPT = NameTable(
         **READOUT_NAMES,
     },
     attention=("layers.*.self_attn",),
-    scale=("scaling",),
+    score_scale=("scaling",),
 )
 
 BIOGPT = replace(
@@ -179,7 +179,7 @@ CTRL = NameTable(
         **READOUT_NAMES,
     },
     attention=("h.*.multi_head_attention",),
-    scale=(),
+    score_scale=(),
 )
 
 OPENAI = replace(
@@ -228,7 +228,7 @@ LLAMA = NameTable(
         **READOUT_NAMES,
     },
     attention=("layers.*.self_attn",),
-    scale=("scaling",),
+    score_scale=("scaling",),
 )
 
 PHI3 = replace(

@@ -317,5 +317,5 @@ def latent_attention(k: Keys, heads: int, std: float) -> LatentAttention:
         std,
         query_rank=k.count("q_lora_rank") if k.given("q_lora_rank") else None,
         rotary=frequencies(k, rope),
-        scores=Scores(scale=scale),
+        scores=Scores(score_scale=scale),
     )

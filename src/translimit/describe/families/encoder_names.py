@@ -44,13 +44,13 @@ BERT = NameTable(
         "{cls.predictions,lm_head}.bias": Role.READOUT_BIAS,
     },
     attention=("layer.*.attention.self",),
-    scale=("scaling",),
+    score_scale=("scaling",),
 )
 
 ESM = replace(
     BERT,
     family="esm",
-    scale=(),  # queries are scaled before, and the attribute says 1
+    score_scale=(),  # queries are scaled before, and the attribute says 1
     roles={**BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
 )
 
@@ -72,7 +72,7 @@ DISTILBERT = NameTable(
         **linear_names("vocab_projector", Role.READOUT),
     },
     attention=("layer.*.attention",),
-    scale=("scaling",),
+    score_scale=("scaling",),
 )
 
 VIT = NameTable(
@@ -101,7 +101,7 @@ VIT = NameTable(
         **READOUT_NAMES,
     },
     attention=("{layers,layer}.*.attention",),
-    scale=("scaling",),
+    score_scale=("scaling",),
 )
 
 CLIP = NameTable(
@@ -123,7 +123,7 @@ CLIP = NameTable(
         **norm_names("{post_layernorm,final_layer_norm}", "final"),
     },
     attention=("layers.*.self_attn",),
-    scale=("scale",),
+    score_scale=("scale",),
 )
 
 DATA2VEC_VISION = replace(VIT, roles={**VIT.roles, **BERT.roles}, attention=BERT.attention)

@@ -193,7 +193,7 @@ def t5(k: Keys, name: str) -> StackReading:
     k.inert("num_decoder_layers", "scale_decoder_outputs", "output_past", "n_positions")
     read = factor * dim**-0.5
     scores = Scores(
-        scale=1.0,
+        score_scale=1.0,
         bias_std=read,
         bias_buckets=k.count("relative_attention_num_buckets", 32),
         bias_reach=k.count("relative_attention_max_distance", 128),

@@ -198,7 +198,7 @@ def _changed(block: SubBlock, changes: ScaleFactors) -> SubBlock:
 
 def _branch(one: Branch, changes: ScaleFactors) -> Branch:
     if isinstance(one, Attention | LatentAttention):
-        scores = replace(one.scores, scale=changes.scores * one.score_scale)
+        scores = replace(one.scores, score_scale=changes.scores * one.score_scale)
         return replace(one, out_std=changes.attention * one.out_std, scores=scores)
     if isinstance(one, Experts):
         expert = replace(one.expert, out_std=changes.feed_forward * one.expert.out_std)

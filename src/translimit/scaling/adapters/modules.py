@@ -199,7 +199,7 @@ def scales_of(
     for name in names:
         module = modules[name]
         _require_head_dim(name, module, size)
-        attribute = next((one for one in table.scale if _is_number(module, one)), None)
+        attribute = next((one for one in table.score_scale if _is_number(module, one)), None)
         if attribute is None:
             if math.isclose(wanted, usual, rel_tol=1e-12):
                 continue
@@ -215,7 +215,7 @@ def scales_of(
             )
         made[name] = (module, attribute, now)
         for inner, part in module.named_modules():
-            own = next((one for one in table.scale if _is_number(part, one)), None)
+            own = next((one for one in table.score_scale if _is_number(part, one)), None)
             if inner and own and math.isclose(float(getattr(part, own)), now, rel_tol=1e-9):
                 made[f"{name}.{inner}"] = (part, own, now)
     if len(names) < size.layers and not math.isclose(wanted, usual, rel_tol=1e-12):

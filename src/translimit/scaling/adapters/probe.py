@@ -136,8 +136,8 @@ def require_read(
         raise UnsupportedModuleError(
             unread[0],
             "does not change the output: the module computes its scores with another number",
-            "pass a NameTable whose `attention` and `scale` name the one that is read, or set it "
-            "in the constructor and pass scores_set=True",
+            "pass a NameTable whose `attention` and `score_scale` name the one that is read, or "
+            "set it in the constructor and pass scores_set=True",
         )
     folded = folded_parameters(found, parameters, rules)
     offsets = {name: offset for name in parameters if found[name].role.is_gain}

@@ -54,7 +54,7 @@ _TORCH = NameTable(
         **norm_names("layers.*.{norm1,norm2}", "block"),
     },
     attention=("self_attn",),
-    scale=(),
+    score_scale=(),
 )
 
 _STACK = "{blocks,layers,h}.*"
