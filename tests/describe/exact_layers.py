@@ -68,7 +68,7 @@ def norm(x: np.ndarray, of: Normalisation | QueryKeyNorm | None) -> np.ndarray:
         return x
     if of.kind is Norm.LAYER:
         x = x - x.mean(axis=-1, keepdims=True)
-    return of.gain * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + of.eps)
+    return of.gain * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + of.norm_eps)
 
 
 class Turning(enum.Enum):
@@ -127,7 +127,7 @@ def attend(branch: Attention, y: np.ndarray, w: Matrices, causal: bool, how: Tur
 
 def attend_latents(branch: LatentAttention, y: np.ndarray, w: Matrices, how: Turning) -> np.ndarray:
     """Causal attention of latents; queries and keys have two matrices each, one after the other."""
-    n, plain = len(y), Normalisation(eps=1e-6)
+    n, plain = len(y), Normalisation(norm_eps=1e-6)
     asks = norm(y @ w[Role.QUERY][0], plain) @ w[Role.QUERY][1]
     reads, rope = np.split(y @ w[Role.KEY][0], [branch.kv_rank], axis=1)
     both = (norm(reads, plain) @ w[Role.KEY][1]).reshape(n, branch.heads, -1)

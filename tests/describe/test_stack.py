@@ -79,7 +79,7 @@ def test_layers_are_repeated_in_their_order() -> None:
         (lambda: Experts(8, 2, UNITS, 0.1, groups=3), "groups"),
         (lambda: Experts(8, 2, UNITS, 0.1, groups=2, open_groups=3), "open_groups"),
         (lambda: Scores(window=0), "window"),
-        (lambda: Normalisation(eps=-1.0), "eps"),
+        (lambda: Normalisation(norm_eps=-1.0), "norm_eps"),
     ],
 )
 def test_what_is_no_stack_is_refused_by_name(make, name: str) -> None:

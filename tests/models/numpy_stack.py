@@ -38,7 +38,7 @@ def norm(of: Any, x: np.ndarray) -> np.ndarray:
         return x
     if of.kind is Norm.LAYER:
         x = x - x.mean(axis=-1, keepdims=True)
-    return of.gain * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + of.eps)
+    return of.gain * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + of.norm_eps)
 
 
 def t5_row(scores: Scores, ahead: int, causal: bool) -> int:

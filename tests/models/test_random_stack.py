@@ -36,7 +36,7 @@ from translimit.models.random_mixers import relative_rows
 
 KEY = jax.random.key(5)
 DIM = 12
-RMS, LAYER = Normalisation(eps=0.1, gain=1.5), Normalisation(Norm.LAYER, 0.01)
+RMS, LAYER = Normalisation(norm_eps=0.1, gain=1.5), Normalisation(Norm.LAYER, 0.01)
 
 
 def attention(**more: Any) -> Attention:
@@ -54,10 +54,10 @@ ROTATED = dataclasses.replace(ROTARY, factor=1.3)
 MIXERS: dict[str, Branch] = {
     "plain": attention(),
     "grouped, rotary, values of another size": attention(kv_heads=2, value_dim=5, rotary=ROTARY),
-    "norm of heads": attention(qk_norm=QueryKeyNorm(eps=0.2, gain=1.2), rotary=ROTATED),
+    "norm of heads": attention(qk_norm=QueryKeyNorm(norm_eps=0.2, gain=1.2), rotary=ROTATED),
     "layer norm of heads": attention(kv_heads=1, qk_norm=QueryKeyNorm(Norm.LAYER, 0.2)),
-    "norm of all heads": attention(qk_norm=QueryKeyNorm(eps=0.1, over="all"), kv_heads=2),
-    "turned, then norm": attention(qk_norm=QueryKeyNorm(eps=0.1, turned=True), rotary=ROTARY),
+    "norm of all heads": attention(qk_norm=QueryKeyNorm(norm_eps=0.1, over="all"), kv_heads=2),
+    "turned, then norm": attention(qk_norm=QueryKeyNorm(norm_eps=0.1, turned=True), rotary=ROTARY),
     "capped, window": attention(scores=Scores(score_scale=0.9, softcap=1.5, window=3)),
     "chunk, sink": attention(scores=Scores(chunk=2, sink=True)),
     "slopes": attention(scores=Scores(slopes=(0.5, 0.25, 0.1, 0.0))),

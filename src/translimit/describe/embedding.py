@@ -225,6 +225,6 @@ def _normalised(
     """After a norm of every token; tokens that are zero stay so."""
     if norm is None:
         return cov
-    total = np.diagonal(cov) / centring + norm.eps
+    total = np.diagonal(cov) / centring + norm.norm_eps
     s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
     return s[:, None] * s[None, :] * cov

@@ -38,14 +38,14 @@ class QueryKeyNorm:
 
     Attributes:
         kind: of the norm.
-        eps: added to the mean square under the root.
+        norm_eps: added to the mean square under the root.
         gain: of queries and keys alike.
         over: the entries of one head, or those of all heads at once.
         turned: whether it comes after rotary positions, not before.
     """
 
     kind: Norm = Norm.RMS
-    eps: float = 0.0
+    norm_eps: float = 0.0
     gain: float = 1.0
     over: Literal["head", "all"] = "head"
     turned: bool = False
@@ -53,7 +53,7 @@ class QueryKeyNorm:
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Norm):
             raise ArgumentTypeError("kind", f"got {brief(self.kind)}", "pass a member of Norm")
-        require_real(self.eps, "eps", at_least(0.0))
+        require_real(self.norm_eps, "norm_eps", at_least(0.0))
         require_real(self.gain, "gain", POSITIVE)
 
 

@@ -24,20 +24,20 @@ class Normalisation:
 
     Attributes:
         kind: of the norm.
-        eps: added to the mean square under the root.
+        norm_eps: added to the mean square under the root.
         gain: what the normalised token is multiplied with.
 
     Raises:
-        ArgumentError: a negative eps, a gain that is not positive.
+        ArgumentError: a negative norm_eps, a gain that is not positive.
         ArgumentTypeError: a kind that is no `Norm`.
     """
 
     kind: Norm = Norm.RMS
-    eps: float = 0.0
+    norm_eps: float = 0.0
     gain: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Norm):
             raise ArgumentTypeError("kind", f"got {brief(self.kind)}", "pass a member of Norm")
-        require_real(self.eps, "eps", at_least(0.0))
+        require_real(self.norm_eps, "norm_eps", at_least(0.0))
         require_real(self.gain, "gain", POSITIVE)

@@ -6,7 +6,7 @@ told is `init_std` (0.02):
     kind = "stack"
     dim = 768
     layers = 12
-    norm = "layer"                 # or rms, none, or {kind = "layer", eps = 1e-5}
+    norm = "layer"                 # or rms, none, or {kind = "layer", norm_eps = 1e-5}
     placement = "pre"              # or post, peri, reordered
     parallel = false               # both branches from the same tokens
     attention = {heads = 12}       # the fields of `Attention`, or kind = "latent_attention"
@@ -68,7 +68,7 @@ _PLACEMENTS = {
     "reordered": ("norm_out",),
 }
 #: Keys of files written before version 0.2, and what they are now.
-_RENAMED = {"scale": "score_scale"}
+_RENAMED = {"scale": "score_scale", "eps": "norm_eps"}
 
 #: What an entry of `layers` may change, and what stands beside the layers.
 _OF_A_LAYER = ("norm", "placement", "parallel", "attention", "feed_forward")

@@ -190,5 +190,5 @@ def _normalised(norm: Normalisation | None, of: Tensors, place: str, x: np.ndarr
     if norm is None:
         return x
     x = x - x.mean(axis=1, keepdims=True) if norm.kind is Norm.LAYER else x
-    x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + norm.eps)
+    x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + norm.norm_eps)
     return x * of.get(f"{place}.gain", 1.0) + of.get(f"{place}.bias", 0.0)

@@ -1,16 +1,16 @@
 r"""What a norm and an MLP make of Gaussian tokens: mean and covariance, in closed form.
 
-**Norm.** x ~ N(alpha, Sigma) in D coordinates, divided by s = (|x|^2 / D + eps)^(1/2); a layer norm
-takes the mean over coordinates out of alpha and Sigma first. With Sigma = V diag(lambda) V^T,
+**Norm.** x ~ N(alpha, Sigma) in D coordinates, divided by s = (|x|^2 / D + norm_eps)^(1/2); a layer
+norm takes the mean over coordinates out of alpha and Sigma first. With Sigma = V diag(lambda) V^T,
 mu = V^T alpha, a_i(t) = 1 / (1 + 2 t lambda_i / D) and
-Z(t) = prod_i a_i^(1/2) exp(-(t / D) sum_i a_i mu_i^2 - t eps),
+Z(t) = prod_i a_i^(1/2) exp(-(t / D) sum_i a_i mu_i^2 - t norm_eps),
 
     E x / s       = V int_0^inf Z(t) (pi t)^(-1/2) a mu dt,
     E x x^T / s^2 = V int_0^inf Z(t) [diag(a lambda) + (a mu)(a mu)^T] dt V^T,
 
 one integral each, by the trapezoid rule in y = log(t s-^2), s-^2 = E s^2. The integrand ends like
-e^(-r y / 2) for rank r, so that few directions need a longer range. With eps = 0 the trace of the
-second is D: how far it is from that is the error of the quadrature, told for free.
+e^(-r y / 2) for rank r, so that few directions need a longer range. With norm_eps = 0 the trace
+of the second is D: how far it is from that is the error of the quadrature, told for free.
 
 **MLP.** h = W_1^T v + b_1 has means m_i and deviations s_i; with the probabilists' Hermite
 coefficients c_k(i) = E[phi(m_i + s_i z) He_k(z)] / k! and the correlations rho of h,
@@ -80,7 +80,7 @@ def norm_of_gaussian(
     mean: Float[np.ndarray, " D"],
     cov: Float[np.ndarray, "D D"],
     kind: Norm,
-    eps: float = 0.0,
+    norm_eps: float = 0.0,
     *,
     steps: int = STEPS,
 ) -> GaussianNorm:
@@ -90,7 +90,7 @@ def norm_of_gaussian(
         mean: alpha.
         cov: Sigma, positive semidefinite.
         kind: of the norm.
-        eps: added to the mean square.
+        norm_eps: added to the mean square.
         steps: nodes of the quadrature; a range beyond the usual one has as many as it needs.
 
     Raises:
@@ -105,22 +105,22 @@ def norm_of_gaussian(
     lam, v = np.linalg.eigh((sigma + sigma.T) / 2)
     lam = np.where(lam > RANK * max(lam[-1], 0.0), lam, 0.0)
     mu = v.T @ alpha
-    square = float((lam.sum() + mu @ mu) / dim + eps)
+    square = float((lam.sum() + mu @ mu) / dim + norm_eps)
     if square <= 0:
         raise ArgumentError("mean", "and cov are zero: no norm divides them", "pass other tokens")
     # Beyond alpha's own decay the end falls like e^(-r y / 2).
-    end = max(RANGE[1], 50.0 / max(np.count_nonzero(lam), 1)) if eps == 0 else RANGE[1]
+    end = max(RANGE[1], 50.0 / max(np.count_nonzero(lam), 1)) if norm_eps == 0 else RANGE[1]
     width = min((RANGE[1] - RANGE[0]) / (steps - 1), SPACING * 100 / max(steps, 100) * 1.05)
     y = np.arange(RANGE[0], end + width / 2, width)
     t = np.exp(y) / square
     a = 1 / (1 + 2 * t[:, None] * lam / dim)
-    log_z = 0.5 * np.log(a).sum(axis=1) - t / dim * (a * mu**2).sum(axis=1) - t * eps
+    log_z = 0.5 * np.log(a).sum(axis=1) - t / dim * (a * mu**2).sum(axis=1) - t * norm_eps
     weight = np.exp(log_z) * t * width  # dt = t dy
     am = a * mu
     first = v @ ((weight / np.sqrt(np.pi * t)) @ am)
     inner = np.diag(weight @ a * lam) + (am * weight[:, None]).T @ am
     second = v @ inner @ v.T
-    bound = dim - eps * float(weight.sum()) * dim  # E |x|^2 / s^2 = D (1 - eps E 1 / s^2)
+    bound = dim - norm_eps * float(weight.sum()) * dim  # E |x|^2 / s^2 = D (1 - norm_eps E 1 / s^2)
     return GaussianNorm(first, second, abs(float(np.trace(second)) / bound - 1))
 
 

@@ -225,10 +225,10 @@ def _heads_of(
     rows = u @ parameters[f"W_{name}"] + parameters.get(f"b_{name}", 0.0)
     gain, norm = parameters.get(f"{name.lower()}.gain", 1.0), of.qk_norm
     if norm is not None and norm.over == "all" and name != "V":
-        rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
+        rows = rms_or_layer(norm.kind, norm.norm_eps, rows) * gain
     rows = rows.reshape(len(u), count, -1).swapaxes(0, 1)
     if norm is not None and norm.over == "head" and name != "V":
-        rows = rms_or_layer(norm.kind, norm.eps, rows) * gain
+        rows = rms_or_layer(norm.kind, norm.norm_eps, rows) * gain
     return rows if name == "V" else turned(of.rotary, rows)
 
 
@@ -286,23 +286,23 @@ def normalised(
     """
     if norm is None:
         return x
-    rows = rms_or_layer(norm.kind, norm.eps, x)
+    rows = rms_or_layer(norm.kind, norm.norm_eps, x)
     return rows * parameters.get(f"{place}.gain", 1.0) + parameters.get(f"{place}.bias", 0.0)
 
 
 def rms_or_layer(
-    kind: Norm, eps: float, x: Float[AnyArray, "*rows D"]
+    kind: Norm, norm_eps: float, x: Float[AnyArray, "*rows D"]
 ) -> Float[AnyArray, "*rows D"]:
     """Rows without their mean where a layer norm says so, divided by their root mean square.
 
     Args:
         kind: of the norm.
-        eps: under the root.
+        norm_eps: under the root.
         x: rows.
     """
     if kind is Norm.LAYER:
         x = x - x.mean(axis=-1, keepdims=True)
-    return x / ((x**2).mean(axis=-1, keepdims=True) + eps) ** 0.5
+    return x / ((x**2).mean(axis=-1, keepdims=True) + norm_eps) ** 0.5
 
 
 def turned(rotary: Frequencies | None, rows: Float[AnyArray, "H n d"]) -> Float[AnyArray, "H n d"]:

@@ -123,7 +123,7 @@ def normed(stack: Stack) -> Stack:
         if not isinstance(branch, Attention):
             return branch
         scores = replace(branch.scores, score_scale=None)
-        return replace(branch, qk_norm=QueryKeyNorm(eps=1e-6), scores=scores)
+        return replace(branch, qk_norm=QueryKeyNorm(norm_eps=1e-6), scores=scores)
 
     return stack.with_branches(change)
 

@@ -146,7 +146,7 @@ def loss_at_top(
     norm = stack.norm_final
     read = seen
     if norm is not None:
-        total = squares + norm.eps
+        total = squares + norm.norm_eps
         s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
         read = s[:, None] * s[None, :] * seen
     loss = initial_loss(read, tokens.targets, readout, ids)

@@ -46,7 +46,7 @@ def norm(x: Array, of: Normalisation | QueryKeyNorm | None) -> Array:
         return x
     if of.kind is Norm.LAYER:
         x = x - x.mean(axis=-1, keepdims=True)
-    return of.gain * x / jnp.sqrt((x**2).mean(axis=-1, keepdims=True) + of.eps)
+    return of.gain * x / jnp.sqrt((x**2).mean(axis=-1, keepdims=True) + of.norm_eps)
 
 
 def turn(x: Array, thetas: tuple[float, ...], factor: float) -> Array:

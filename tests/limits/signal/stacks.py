@@ -101,7 +101,7 @@ STACKS = {
     ),
     "llama": stack(attention(64, 2, rotary=rotary(64)), feed_forward(), norm_in=rms(1e-6)),
     "qwen3": stack(
-        attention(32, 2, rotary=rotary(32), qk_norm=QueryKeyNorm(eps=1e-6)),
+        attention(32, 2, rotary=rotary(32), qk_norm=QueryKeyNorm(norm_eps=1e-6)),
         feed_forward(),
         norm_in=rms(1e-6),
     ),
@@ -113,7 +113,7 @@ STACKS = {
         norm_out=rms(1e-6),
     ),
     "olmo2": stack(
-        attention(64, 2, rotary=rotary(64, 5e5), qk_norm=QueryKeyNorm(eps=1e-5, over="all")),
+        attention(64, 2, rotary=rotary(64, 5e5), qk_norm=QueryKeyNorm(norm_eps=1e-5, over="all")),
         feed_forward(),
         norm_out=rms(1e-5),
     ),

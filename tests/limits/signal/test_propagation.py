@@ -141,7 +141,7 @@ WRONG = {
     "pre-LN for post-LN": ("bert", {"norm_post": "none"}),
     "every expert alike": ("mixtral", {"active": 4}),
     "another score scale": ("granite", {"scores": Scores()}),
-    "a gain of 2": ("gpt2", {"norm_in": Normalisation(gain=2.0, eps=1e-5)}),
+    "a gain of 2": ("gpt2", {"norm_in": Normalisation(gain=2.0, norm_eps=1e-5)}),
 }
 
 

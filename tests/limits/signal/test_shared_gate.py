@@ -37,7 +37,7 @@ BLOCK = Experts(
 
 
 def stack_of(block: Experts) -> Stack:
-    layer = (SubBlock((block,), norm_in=Normalisation(eps=1e-6)),)
+    layer = (SubBlock((block,), norm_in=Normalisation(norm_eps=1e-6)),)
     return Stack(DIM, (layer, layer), Embedding(0.3))
 
 

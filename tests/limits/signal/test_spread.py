@@ -31,7 +31,7 @@ from translimit.limits.signal import Chain, SignalPropagation, Spread, spread
 NAMES = ("overlap", "overlap_all", "mean_square", "effective_rank")
 TOKENS = np.array([1, 2, 3, 1, 4, 5])
 DIM, STD = 96, 0.08
-_NORM, _OUT = Normalisation(eps=1e-6), Normalisation(eps=2e-6)
+_NORM, _OUT = Normalisation(norm_eps=1e-6), Normalisation(norm_eps=2e-6)
 _UNITS = FeedForward(128, Activation.SILU, STD, STD, gated=True)
 #: Few hidden units, and one head of keys for eight of queries: their roots dominate.
 _FEW = FeedForward(24, Activation.SILU, STD, 0.12, gated=True)

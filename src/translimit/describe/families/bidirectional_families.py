@@ -16,7 +16,7 @@ LAYER = Norm.LAYER
 
 _NOMIC_BERT = Decoder(
     norm=LAYER,
-    eps=1e-12,
+    norm_eps=1e-12,
     placement="post",
     causal=False,
     theta=1000.0,
@@ -30,7 +30,7 @@ _NOMIC_BERT = Decoder(
 BIDIRECTIONAL_FAMILIES = (
     Family(
         name="eurobert",
-        reader=Decoder(eps=1e-5, causal=False, theta=250_000.0, pad=128001).read,
+        reader=Decoder(norm_eps=1e-5, causal=False, theta=250_000.0, pad=128001).read,
         names=names.LLAMA,
     ),
     Family(
@@ -48,7 +48,7 @@ BIDIRECTIONAL_FAMILIES = (
         name="esmc",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             causal=False,
             qk_norm="all",
             pad=1,
@@ -61,7 +61,7 @@ BIDIRECTIONAL_FAMILIES = (
         name="esm",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-12,
+            norm_eps=1e-12,
             causal=False,
             activation="gelu",
             gated=False,

@@ -55,7 +55,7 @@ def _clip_layer(k: Keys) -> tuple[Layer, Normalisation, float]:
     factor = k.number("initializer_factor", 1.0)
     deep = factor * (2 * count) ** -0.5
     reads, out = dim**-0.5 * deep, factor * dim**-0.5
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-5))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-5))
     attention = Attention(heads, head_dim, reads, reads, reads, out)
     width = k.count("mlp_dim", 4 * dim)
     units = FeedForward(width, k.activation("quick_gelu"), factor * (2 * dim) ** -0.5, reads)
@@ -95,7 +95,7 @@ def siglip_text(k: Keys, name: str) -> StackReading:
 def _siglip_layer(k: Keys) -> tuple[Layer, Normalisation]:
     """A layer of either tower, with uniform Xavier matrices, and its norm."""
     _, dim, heads, head_dim = sizes(k)
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-6))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-6))
     own, width = dim**-0.5, k.count("mlp_dim", 4 * dim)
     wide = math.sqrt(2 / (dim + width))
     attention = Attention(heads, head_dim, own, own, own, own)

@@ -31,7 +31,9 @@ _DEFAULTS = {
     "num_experts_per_tok": 1,
     "moe_normalize_expert_weights": 1.0,
 }
-_DBRX = Decoder(norm=Norm.LAYER, eps=1e-5, padded=False, adjust=lambda k, parts: _mix(k, parts))
+_DBRX = Decoder(
+    norm=Norm.LAYER, norm_eps=1e-5, padded=False, adjust=lambda k, parts: _mix(k, parts)
+)
 
 
 def dbrx(k: Keys, name: str) -> StackReading:

@@ -253,7 +253,7 @@ def cohere(k: Keys, parts: Parts) -> Parts:
     """A scale of logits, and norms of queries and keys where asked for."""
     parts.logit_scale = k.number("logit_scale", 0.0625)
     if k.flag("use_qk_norm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
         parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     k.inert("sliding_window_pattern")
     return parts
@@ -281,7 +281,7 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
     """Parallel blocks and norms of queries and keys where asked for."""
     parts.parallel = k.flag("use_parallel_residual", False)
     if k.flag("qk_layernorm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
         parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     return parts
 
@@ -313,7 +313,7 @@ def hyperclovax(k: Keys, parts: Parts) -> Parts:
 
 def hunyuan(k: Keys, parts: Parts) -> Parts:
     """Norms of queries and keys that come after rotary positions."""
-    own = QueryKeyNorm(Norm.RMS, parts.norm.eps, turned=True)
+    own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True)
     parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     k.inert("eod_token_id", "pad_id", "add_classification_head", "class_num", "pool_type")
     return parts
@@ -331,7 +331,7 @@ def nanochat(k: Keys, parts: Parts) -> Parts:
 def persimmon(k: Keys, parts: Parts) -> Parts:
     """Norms of queries and keys, unless they are switched off."""
     if k.flag("qk_layernorm", True):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.eps)
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
         parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     return parts
 

@@ -42,7 +42,7 @@ class Decoder:
 
     Attributes:
         norm: of the stream.
-        eps: of the norms where the configuration has none.
+        norm_eps: of the norms where the configuration has none.
         gain: of the norms at the start.
         placement: of the norms.
         causal: whether a token sees only itself and the tokens before it.
@@ -69,7 +69,7 @@ class Decoder:
     """
 
     norm: Norm = Norm.RMS
-    eps: float = 1e-6
+    norm_eps: float = 1e-6
     gain: float = 1.0
     placement: Placement = "pre"
     causal: bool = True
@@ -116,12 +116,12 @@ class Decoder:
         std = k.number("std", self.std)
         out_std = std / math.sqrt(2 * layers) if self.depth_scaled else std
         kv_heads = k.count("kv_heads") if k.given("kv_heads") else self.kv_heads or heads
-        eps = k.number("eps", self.eps)
-        norm = Normalisation(self.norm, eps, self.gain)
+        norm_eps = k.number("norm_eps", self.norm_eps)
+        norm = Normalisation(self.norm, norm_eps, self.gain)
         kinds = layer_kinds(k, layers, self.kinds(k))
         attention = Attention(heads, head_dim, std, std, std, out_std, kv_heads, scores=Scores())
         if self.qk_norm:
-            own = QueryKeyNorm(self.norm, eps, over=self.qk_norm)
+            own = QueryKeyNorm(self.norm, norm_eps, over=self.qk_norm)
             attention = replace(attention, qk_norm=own)
         width = self._width(k, dim)
         units = FeedForward(width, k.activation(self.activation), std, out_std, gated=self.gated)

@@ -12,7 +12,7 @@ from translimit.describe.sinusoids import Sinusoids
 
 def biogpt(k: Keys, parts: Parts) -> Parts:
     """Embeddings times the root of the width; norms whose epsilon is fixed."""
-    parts.norm = replace(parts.norm, eps=1e-5)
+    parts.norm = replace(parts.norm, norm_eps=1e-5)
     if k.flag("scale_embedding", True):
         parts.embedding = replace(parts.embedding, multiplier=math.sqrt(parts.dim))
     return parts

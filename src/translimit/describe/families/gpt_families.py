@@ -16,7 +16,7 @@ LAYER = Norm.LAYER
 
 _PYTHIA = Decoder(
     norm=LAYER,
-    eps=1e-5,
+    norm_eps=1e-5,
     parallel=True,
     rotary=0.25,
     activation="gelu",
@@ -26,7 +26,7 @@ _PYTHIA = Decoder(
 )
 _GPT2 = Decoder(
     norm=LAYER,
-    eps=1e-5,
+    norm_eps=1e-5,
     rotary=0.0,
     learned=True,
     activation="gelu_new",
@@ -83,7 +83,7 @@ GPT_FAMILIES = (
         name="codegen",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             parallel=True,
             activation="gelu_new",
             gated=False,
@@ -123,7 +123,7 @@ GPT_FAMILIES = (
         name="falcon",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             activation="gelu",
             gated=False,
             mlp_ratio=4.0,
@@ -157,7 +157,7 @@ GPT_FAMILIES = (
         name="ctrl",
         reader=replace(
             _GPT2,
-            eps=1e-6,
+            norm_eps=1e-6,
             activation="relu",
             learned=False,
             depth_scaled=False,
@@ -177,7 +177,7 @@ GPT_FAMILIES = (
         name="persimmon",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             rotary=0.5,
             activation="relu2",
             gated=False,
@@ -190,7 +190,7 @@ GPT_FAMILIES = (
         name="phi",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             parallel=True,
             rotary=0.5,
             activation="gelu_new",
@@ -202,14 +202,14 @@ GPT_FAMILIES = (
     ),
     Family(
         name="stablelm",
-        reader=Decoder(norm=LAYER, eps=1e-5, rotary=0.25, adjust=change.stablelm).read,
+        reader=Decoder(norm=LAYER, norm_eps=1e-5, rotary=0.25, adjust=change.stablelm).read,
         names=names.LLAMA,
     ),
     Family(
         name="starcoder2",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=2,
             kinds=change.windowed,
             activation="gelu_pytorch_tanh",
@@ -223,7 +223,7 @@ GPT_FAMILIES = (
         name="nemotron",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             gain=2.0,
             rotary=0.5,
             activation="relu2",
@@ -235,7 +235,7 @@ GPT_FAMILIES = (
     Family(
         name="cohere",
         reader=Decoder(
-            norm=LAYER, eps=1e-5, parallel=True, tied=True, pad=0, adjust=change.cohere
+            norm=LAYER, norm_eps=1e-5, parallel=True, tied=True, pad=0, adjust=change.cohere
         ).read,
         names=names.LLAMA,
     ),
@@ -243,7 +243,7 @@ GPT_FAMILIES = (
         name="cohere2",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             parallel=True,
             tied=True,
             pad=0,
@@ -258,7 +258,7 @@ GPT_FAMILIES = (
         name="cohere_compass_text",
         reader=Decoder(
             norm=LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             parallel=True,
             tied=True,
             pad=0,
@@ -270,7 +270,7 @@ GPT_FAMILIES = (
     ),
     Family(
         name="jais2",
-        reader=Decoder(norm=LAYER, eps=1e-5, activation="relu2", gated=False).read,
+        reader=Decoder(norm=LAYER, norm_eps=1e-5, activation="relu2", gated=False).read,
         names=names.LLAMA,
     ),
 )

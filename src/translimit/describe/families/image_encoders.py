@@ -23,11 +23,13 @@ from translimit.describe.sinusoids import Sinusoids
 from translimit.describe.stack import Stack
 
 
-def vit(eps: float, *, classes: int = 1, drawn: bool = True) -> Callable[[Keys, str], StackReading]:
+def vit(
+    norm_eps: float, *, classes: int = 1, drawn: bool = True
+) -> Callable[[Keys, str], StackReading]:
     """Vision transformers: pre-LN, GELU, a class token, learned positions.
 
     Args:
-        eps: of the norms where not told.
+        norm_eps: of the norms where not told.
         classes: tokens in front of the patches.
         drawn: whether these and the positions are drawn; they start at zero otherwise.
     """
@@ -35,7 +37,7 @@ def vit(eps: float, *, classes: int = 1, drawn: bool = True) -> Callable[[Keys, 
     def read(k: Keys, name: str) -> StackReading:
         _, dim, heads, head_dim = sizes(k)
         std = k.number("std", 0.02)
-        norm = Normalisation(Norm.LAYER, k.number("eps", eps))
+        norm = Normalisation(Norm.LAYER, k.number("norm_eps", norm_eps))
         attention = Attention(heads, head_dim, std, std, std, std)
         units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
         layer = tuple(SubBlock((one,), norm) for one in (attention, units))
@@ -80,7 +82,7 @@ def dinov2(k: Keys, name: str) -> StackReading:
     """
     _, dim, heads, head_dim = sizes(k)
     std = k.number("std", 0.02)
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-6))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-6))
     attention = Attention(heads, head_dim, std, std, std, std)
     width, gated = int(k.number("mlp_ratio", 4.0) * dim), k.flag("use_swiglu_ffn", False)
     kind = k.activation("gelu")
@@ -105,7 +107,7 @@ def beit(k: Keys, name: str) -> StackReading:
     """
     _, dim, heads, head_dim = sizes(k)
     std = k.number("std", 0.02)
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-12))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-12))
     attention = Attention(heads, head_dim, std, std, std, std)
     units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
     scale = k.number("layer_scale_init_value", 0.1)

@@ -24,7 +24,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("intermediate_size", "n_inner", "ffn_dim", "d_ff", "hidden_dim", "encoder_ffn_dim"),
         *("ffn_hidden_size", "dff"),
     ),
-    "eps": (
+    "norm_eps": (
         "rms_norm_eps",
         "layer_norm_eps",
         "layer_norm_epsilon",

@@ -17,7 +17,7 @@ LATENT_FAMILIES = (
     Family(
         name="glm4_moe_lite",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             head_dim=64,
             adjust=mix.deepseek(count=64, factor=1.8, groups=(1, 1), dense=1),
         ).read,
@@ -32,11 +32,13 @@ LATENT_FAMILIES = (
     Family(name="deepseek_v32", reader=Decoder(head_dim=64, adjust=mix.deepseek()).read),
     Family(
         name="glm_moe_dsa",
-        reader=Decoder(eps=1e-5, head_dim=64, adjust=mix.deepseek(groups=(1, 1), dense=3)).read,
+        reader=Decoder(
+            norm_eps=1e-5, head_dim=64, adjust=mix.deepseek(groups=(1, 1), dense=3)
+        ).read,
     ),
     Family(name="youtu", reader=Decoder(head_dim=64, tied=True, adjust=mix.youtu).read),
     Family(
         name="minicpm3",
-        reader=Decoder(eps=1e-5, head_dim=32, std=0.1, tied=True, adjust=mix.minicpm3).read,
+        reader=Decoder(norm_eps=1e-5, head_dim=32, std=0.1, tied=True, adjust=mix.minicpm3).read,
     ),
 )

@@ -22,7 +22,7 @@ _GEMMA = Decoder(
 _GEMMA2 = replace(
     _GEMMA, placement="peri", kinds=change.pattern(2), window=4096, adjust=change.gemma2
 )
-_OLMO2 = Decoder(eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
+_OLMO2 = Decoder(norm_eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
 
 #: Families like Llama, by their records.
 LLAMA_FAMILIES = (
@@ -46,22 +46,24 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="phi3",
-        reader=replace(_LLAMA, eps=1e-5, kinds=change.windowed, pad=32000).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, kinds=change.windowed, pad=32000).read,
         names=names.PHI3,
         diagnosed=True,
     ),
     Family(
         name="arcee",
-        reader=replace(_LLAMA, eps=1e-5, activation="relu2", gated=False).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, activation="relu2", gated=False).read,
         names=names.LLAMA,
     ),
     Family(
-        name="helium", reader=replace(_LLAMA, eps=1e-8, pad=3, theta=1e5).read, names=names.LLAMA
+        name="helium",
+        reader=replace(_LLAMA, norm_eps=1e-8, pad=3, theta=1e5).read,
+        names=names.LLAMA,
     ),
     Family(name="seed_oss", reader=replace(_LLAMA, head_dim=128, pad=1).read, names=names.LLAMA),
     Family(
         name="ernie4_5",
-        reader=replace(_LLAMA, eps=1e-5, pad=0, theta=5e5, tied=True).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, pad=0, theta=5e5, tied=True).read,
         names=names.LLAMA,
     ),
     Family(
@@ -86,7 +88,7 @@ LLAMA_FAMILIES = (
     Family(
         name="exaone4",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             placement="reordered",
             qk_norm="head",
             kinds=change.pattern(4),
@@ -97,7 +99,7 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="olmo",
-        reader=Decoder(norm=LAYER, eps=1e-5, pad=1, adjust=change.clipped).read,
+        reader=Decoder(norm=LAYER, norm_eps=1e-5, pad=1, adjust=change.clipped).read,
         names=names.LLAMA,
     ),
     Family(name="olmo2", reader=_OLMO2.read, names=names.LLAMA, diagnosed=True),
@@ -126,10 +128,12 @@ LLAMA_FAMILIES = (
         classes=("Gemma3",),
         names=replace(names.LLAMA, gain_offset=1.0),
     ),
-    Family(name="glm", reader=Decoder(eps=1.5625e-7, rotary=0.5).read, names=names.GATE_IN_ONE),
+    Family(
+        name="glm", reader=Decoder(norm_eps=1.5625e-7, rotary=0.5).read, names=names.GATE_IN_ONE
+    ),
     Family(
         name="glm4",
-        reader=Decoder(eps=1.5625e-7, rotary=0.5, placement="peri").read,
+        reader=Decoder(norm_eps=1.5625e-7, rotary=0.5, placement="peri").read,
         names=replace(
             names.GATE_IN_ONE,
             norm_order=(
@@ -143,7 +147,9 @@ LLAMA_FAMILIES = (
     Family(name="baichuan", reader=Decoder(pad=0, adjust=change.baichuan).read, packed=True),
     Family(
         name="chatglm",
-        reader=Decoder(eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm).read,
+        reader=Decoder(
+            norm_eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm
+        ).read,
         packed=True,
     ),
     Family(
@@ -153,23 +159,23 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="emu3_text_model",
-        reader=replace(_LLAMA, eps=1e-5, kv_heads=8, pad=151643, theta=1e6).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, kv_heads=8, pad=151643, theta=1e6).read,
         classes=("Emu3Text",),
     ),
     Family(
         name="exaone",
-        reader=replace(_LLAMA, eps=1e-5, kv_heads=8, pad=0, theta=5e5).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, kv_heads=8, pad=0, theta=5e5).read,
         names=names.LLAMA,
     ),
     Family(
         name="iquestcoder",
-        reader=replace(_LLAMA, eps=1e-5, kv_heads=8, head_dim=128).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, kv_heads=8, head_dim=128).read,
         names=names.LLAMA,
     ),
     Family(
         name="apertus",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             theta=12e6,
             qk_norm="head",
             activation="xielu",
@@ -183,7 +189,7 @@ LLAMA_FAMILIES = (
         name="granite_swa",
         reader=replace(
             _LLAMA,
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=4,
             tied=True,
             kinds=change.every_fourth_full,
@@ -193,14 +199,14 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="internlm3",
-        reader=replace(_LLAMA, eps=1e-5, kv_heads=2, head_dim=128, pad=2).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, kv_heads=2, head_dim=128, pad=2).read,
         names=names.LLAMA,
     ),
     Family(
         name="ministral3",
         reader=replace(
             _LLAMA,
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             head_dim=128,
             kinds=change.windowed,
@@ -219,7 +225,7 @@ LLAMA_FAMILIES = (
     Family(
         name="cwm",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             head_dim=128,
             theta=1e6,
@@ -235,7 +241,7 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="hunyuan_v1_dense",
-        reader=replace(_LLAMA, eps=1e-5, pad=0, adjust=change.hunyuan).read,
+        reader=replace(_LLAMA, norm_eps=1e-5, pad=0, adjust=change.hunyuan).read,
         names=names.LLAMA,
     ),
     Family(

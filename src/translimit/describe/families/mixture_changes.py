@@ -140,7 +140,7 @@ def normed_heads(default: bool) -> Callable[[Keys, Parts], Parts]:
     def adjust(k: Keys, parts: Parts) -> Parts:
         k.inert("max_window_layers")
         if k.flag("use_qk_norm", default):
-            own = QueryKeyNorm(Norm.RMS, parts.norm.eps)
+            own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps)
             parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
         return parts
 

@@ -17,21 +17,21 @@ _MOE = "moe_intermediate_size"
 _SHARED = "shared_expert_intermediate_size"
 _FACTOR = "routed_scaling_factor"
 _LLAMA = Decoder()
-_OLMO2 = Decoder(eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
+_OLMO2 = Decoder(norm_eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
 
 #: Families with experts, by their records.
 MIXTURE_FAMILIES = (
     Family(
         name="glm4_moe",
         reader=Decoder(
-            eps=1e-5, rotary=0.5, adjust=both(mix.normed_heads(False), mix.GLM4_MOE)
+            norm_eps=1e-5, rotary=0.5, adjust=both(mix.normed_heads(False), mix.GLM4_MOE)
         ).read,
         names=names.MIXTURE,
     ),
     Family(
         name="mixtral",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             theta=1e6,
             kinds=change.windowed,
@@ -42,7 +42,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="olmoe",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             qk_norm="all",
             pad=1,
             adjust=mix.mixture("softmax", "", count=64, active=8, renormalised="norm_topk_prob"),
@@ -75,7 +75,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="gpt_oss",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             head_dim=64,
             theta=150_000.0,
@@ -91,7 +91,7 @@ MIXTURE_FAMILIES = (
         name="flex_olmo",
         reader=replace(
             _OLMO2,
-            eps=1e-6,
+            norm_eps=1e-6,
             pad=100277,
             theta=5e5,
             adjust=mix.mixture("softmax", "", count=7, active=5, renormalised="norm_topk_prob"),
@@ -111,7 +111,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="ernie4_5_moe",
         reader=replace(
-            _LLAMA, eps=1e-5, kv_heads=4, pad=0, theta=5e5, tied=True, adjust=mix.ernie4_5_moe
+            _LLAMA, norm_eps=1e-5, kv_heads=4, pad=0, theta=5e5, tied=True, adjust=mix.ernie4_5_moe
         ).read,
         names=names.MIXTURE,
     ),
@@ -134,7 +134,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="exaone_moe",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             qk_norm="head",
             kinds=change.pattern(4),
             rotary_kinds=(SLIDING,),
@@ -155,13 +155,13 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="hunyuan_v1_moe",
-        reader=Decoder(eps=1e-5, pad=0, adjust=mix.hunyuan_moe).read,
+        reader=Decoder(norm_eps=1e-5, pad=0, adjust=mix.hunyuan_moe).read,
         names=names.MIXTURE,
     ),
     Family(
         name="hy_v3",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             head_dim=128,
             qk_norm="head",
@@ -238,7 +238,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="mimo_v2_flash",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=4,
             head_dim=192,
             rotary=0.334,
@@ -262,7 +262,7 @@ MIXTURE_FAMILIES = (
         name="cohere2_moe",
         reader=Decoder(
             norm=Norm.LAYER,
-            eps=1e-5,
+            norm_eps=1e-5,
             parallel=True,
             head_dim=128,
             tied=True,
@@ -309,7 +309,7 @@ MIXTURE_FAMILIES = (
     Family(
         name="solar_open",
         reader=Decoder(
-            eps=1e-5,
+            norm_eps=1e-5,
             kv_heads=8,
             head_dim=128,
             theta=1e6,

@@ -84,7 +84,7 @@ def _from_flat(values: JsonObject, where: str) -> dict[str, Json]:
             raise ConfigError(where, f"missing key {key!r}", "give it a value")
     told = {key: value for key, value in values.items() if value is not None}
     made: dict[str, Json] = {key: told[key] for key in _SAME if key in told}
-    made["norm"] = {"kind": told.get("norm", "layer"), "eps": told.get("norm_eps", 0.0)}
+    made["norm"] = {"kind": told.get("norm", "layer"), "norm_eps": told.get("norm_eps", 0.0)}
     attention: dict[str, Json] = {
         name: told[key] for key, names in _ATTENTION.items() if key in told for name in names
     }

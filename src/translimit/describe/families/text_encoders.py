@@ -25,7 +25,7 @@ from translimit.describe.stack import Stack
 
 
 def bert(
-    eps: float,
+    norm_eps: float,
     *,
     types: bool = True,
     pad: int,
@@ -40,7 +40,7 @@ def bert(
     """BERT and those who share its parts: learned positions, plain units, most of them post-LN.
 
     Args:
-        eps: of the norms.
+        norm_eps: of the norms.
         types: whether all tokens share a row of token types.
         pad: the padding id where not told.
         post: whether norms come after the sum, not before the branches.
@@ -57,7 +57,7 @@ def bert(
         std = k.number("std", 0.02)
         k.require("position_embedding_type", "absolute")
         k.require("is_decoder", False)
-        norm = Normalisation(Norm.LAYER, eps if eps_fixed else k.number("eps", eps))
+        norm = Normalisation(Norm.LAYER, norm_eps if eps_fixed else k.number("norm_eps", norm_eps))
         scores = Scores()
         if biased:
             buckets = k.count("relative_attention_num_buckets", 32)
@@ -100,7 +100,7 @@ def xlm(k: Keys, name: str) -> StackReading:
     std, first = k.number("std", 0.02), k.number("embed_init_std", 2048**-0.5)
     k.require("sinusoidal_embeddings", False)
     pre = k.flag("pre_norm", False)
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-12))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-12))
     attention = Attention(heads, head_dim, std, std, std, std)
     kind = Activation.GELU if k.flag("gelu_activation", True) else Activation.RELU
     layers = equal_layers(k, attention, FeedForward(4 * dim, kind, std, std), norm, post=not pre)
@@ -152,7 +152,7 @@ def modernbert(k: Keys, name: str) -> StackReading:
     std = k.number("std", 0.02)
     inner, outer = CUT * std, CUT * std / math.sqrt(2 * count)
     k.inert("initializer_cutoff_factor")
-    norm = Normalisation(Norm.LAYER, k.number("eps", 1e-5))
+    norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-5))
     window = k.count("local_attention", 128)
     every = k.count("global_attn_every_n_layers", 3)
     kinds = k.words("layer_types") or [
@@ -223,7 +223,7 @@ def t5(k: Keys, name: str) -> StackReading:
     )
     if factor == 0:
         raise k.refuse("initializer_factor", "write a positive number")
-    norm = Normalisation(Norm.RMS, k.number("eps", 1e-6), factor)
+    norm = Normalisation(Norm.RMS, k.number("norm_eps", 1e-6), factor)
     layer = tuple(SubBlock((one,), norm) for one in (attention, units))
     stack = Stack(dim, (layer,) * layers, Embedding(factor), causal=False, norm_final=norm)
     scaled = k.flag("tie_word_embeddings", True)

@@ -78,7 +78,7 @@ def family(name: str, dim: int, layers: int, std: float) -> Stack:
     else:
         more = {"rotary": turned}
     if name == "qwen3":
-        more["qk_norm"] = describe.QueryKeyNorm(eps=1e-6)
+        more["qk_norm"] = describe.QueryKeyNorm(norm_eps=1e-6)
     groups = heads if name in ("gpt2", "bert") else heads // 2
     attention = describe.Attention(heads, HEAD, std, std, std, std, kv_heads=groups, **more)
     units = describe.FeedForward(round(HIDDEN * dim), activation, std, std, gated=gated)

@@ -95,11 +95,11 @@ def fixed_part(stack: Stack, cov: Float[np.ndarray, "n n"]) -> Float[np.ndarray,
 
 
 def before_norm(norm: Normalisation, cov: Array) -> Array:
-    """The covariance that a norm turned into this one: C_ii = g^2 v / (v + eps) has v before it."""
+    """The covariance before a norm that gave this one: C_ii = g^2 v / (v + norm_eps) for v."""
     squares = jnp.diagonal(cov)
     missing = norm.gain**2 - squares
-    known = (missing > 0) & (norm.eps > 0)
-    v = jnp.where(known, norm.eps * squares / jnp.where(known, missing, 1.0), squares)
+    known = (missing > 0) & (norm.norm_eps > 0)
+    v = jnp.where(known, norm.norm_eps * squares / jnp.where(known, missing, 1.0), squares)
     s = jnp.where(squares > 0, jnp.sqrt(v / jnp.where(squares > 0, squares, 1.0)), 0.0)
     return cov * (s[:, None] * s[None, :])
 
@@ -241,7 +241,7 @@ def _scales(norm: Normalisation | None, x: Array, total: int) -> Array:
     """What a norm multiplies every row with [n, 1]."""
     if norm is None:
         return jnp.ones((len(x), 1), x.dtype)
-    squares = jnp.sum(x**2, axis=1, keepdims=True) / total + norm.eps
+    squares = jnp.sum(x**2, axis=1, keepdims=True) / total + norm.norm_eps
     return norm.gain * jnp.where(
         squares > 0, 1 / jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0
     )

@@ -176,10 +176,10 @@ def visible(shape: Scores, causal: bool, n: int) -> np.ndarray:
 
 def _normalised(norm: QueryKeyNorm, x: Array, square: Array) -> Array:
     if norm.over == "all":
-        return norm.gain * x / jnp.sqrt(square[:, None] + norm.eps)
+        return norm.gain * x / jnp.sqrt(square[:, None] + norm.norm_eps)
     if norm.kind is Norm.LAYER:
         x = x - jnp.mean(x, axis=1, keepdims=True)
-    return norm.gain * x / jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + norm.eps)
+    return norm.gain * x / jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + norm.norm_eps)
 
 
 def _turned(mixer: Mixer, x: Array) -> Array:

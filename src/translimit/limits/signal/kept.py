@@ -2,7 +2,7 @@ r"""What a stack leaves of its first tokens: under post-LN every norm after a su
 
 A token of the last level is Pi times what entered, and what the branches added, with
 
-    Pi_i = prod over sub-blocks of a s_i,     s_i = g / (Z_ii + eps)^{1/2},
+    Pi_i = prod over sub-blocks of a s_i,     s_i = g / (Z_ii + norm_eps)^{1/2},
 
 s of the norm after the sum Z, that of infinite width. Without such norms Pi is the product of the
 multipliers a alone.
@@ -60,7 +60,7 @@ def _kept(problem: SignalPropagation, key: Key, *, pairs: int) -> Float[np.ndarr
     for step in passed.steps:
         norm = step.block.norm_post
         if norm is not None:
-            total = np.diagonal(np.asarray(step.passed[0].sum)) + norm.eps
+            total = np.diagonal(np.asarray(step.passed[0].sum)) + norm.norm_eps
             scale = norm.gain / np.sqrt(np.where(total > 0, total, 1.0))
             kept = kept * np.where(total > 0, scale, 0.0)
     return kept

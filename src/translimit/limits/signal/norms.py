@@ -1,8 +1,9 @@
 r"""Norms acting on covariances, and on the Gram matrices of gradients that pass them backward.
 
-A norm with gain g maps C to C_ij s_i s_j with s_i = g / (C_ii + eps)^{1/2}. Backward the same s
-multiplies the gradient; the rank-one part of its derivative is of relative order 1 / D and dropped.
-A token of norm zero stays zero where eps > 0; its overlaps are zero.
+A norm with gain g maps C to C_ij s_i s_j with s_i = g / (C_ii + norm_eps)^{1/2}. Backward the
+same s multiplies the gradient; the rank-one part of its derivative is of relative order 1 / D and
+dropped.
+A token of norm zero stays zero where norm_eps > 0; its overlaps are zero.
 
 Reference: documentation, "Signal propagation".
 """
@@ -36,7 +37,7 @@ def scales(norm: Normalisation | None, cov: Float[Array, "n n"]) -> Float[Array,
     squares = jnp.diagonal(cov)
     if norm is None:
         return jnp.ones_like(squares)
-    total = squares + norm.eps
+    total = squares + norm.norm_eps
     return norm.gain * jnp.where(total > 0, 1.0 / jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0)
 
 
@@ -49,7 +50,7 @@ def square_scale(norm: Normalisation | None, square: float) -> float:
     """
     if norm is None:
         return 1.0
-    total = square + norm.eps
+    total = square + norm.norm_eps
     return norm.gain**2 / total if total > 0 else 0.0
 
 
@@ -75,7 +76,7 @@ def pull_norm(
     """
     if norm is None:
         return slopes
-    total = cov.diagonal() + norm.eps
+    total = cov.diagonal() + norm.norm_eps
     square = norm.gain**2 * (total > 0) / (total + (total == 0))
     s = square**0.5
     whole = slopes * (s[:, None] * s[None, :])

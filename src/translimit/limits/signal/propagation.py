@@ -134,7 +134,7 @@ class SignalPropagation(AbstractProblem[SignalSolution]):
 
     Raises:
         ArgumentError: a matrix that is no covariance, a token of norm zero before a norm without
-            eps, an activation whose kernel is not known for its inputs.
+            norm_eps, an activation whose kernel is not known for its inputs.
         ArgumentTypeError: no stack.
 
     Examples:
@@ -338,12 +338,12 @@ def _columns(branch: Branch) -> int:
 
 
 def _require_norms(stack: Stack, initial: np.ndarray) -> None:
-    """Refuse tokens of norm zero that a norm without eps would divide by."""
+    """Refuse tokens of norm zero that a norm without norm_eps would divide by."""
     zero = bool(np.any(np.diagonal(initial) == 0))
-    bare = [one for block in stack.sub_blocks for one in block.norms if one.eps == 0]
+    bare = [one for block in stack.sub_blocks for one in block.norms if one.norm_eps == 0]
     if zero and bare:
         raise ArgumentError(
-            "initial", "has a token of norm zero", "leave it out, or give every norm an eps"
+            "initial", "has a token of norm zero", "leave it out, or give every norm a norm_eps"
         )
 
 

@@ -110,7 +110,7 @@ def own_token_logit(
     """The mean logit c = lambda D sigma_E^2 mu s_E Pi s of a token's own word in a tied readout.
 
     A token of the last level is mu s_E Pi times its embedding, and what the branches added; s_E is
-    the scale of a norm of embeddings, s = g / (q_L + eps)^(1/2) that of the final norm.
+    the scale of a norm of embeddings, s = g / (q_L + norm_eps)^(1/2) that of the final norm.
 
     Args:
         stack: the stack, with the embedding of its tokens.
@@ -150,10 +150,10 @@ def own_token_logit(
     coefficient = of.multiplier * as_float64(kept, "kept")
     if of.norm is not None:
         raw = (of.multiplier * of.std) ** 2 + of.position_std**2 + of.type_std**2
-        coefficient = coefficient * of.norm.gain / np.sqrt(raw + of.norm.eps)
+        coefficient = coefficient * of.norm.gain / np.sqrt(raw + of.norm.norm_eps)
     if stack.norm_final is not None:
         squares = require_finite(as_float64(square, "square"), "square")
-        total = squares + stack.norm_final.eps
+        total = squares + stack.norm_final.norm_eps
         coefficient = coefficient * np.where(
             total > 0, stack.norm_final.gain / np.sqrt(np.where(total > 0, total, 1.0)), 0.0
         )
@@ -249,7 +249,7 @@ def top_gradient(
     if norm is None:
         return readout_gradient(matrix, targets, readout, ids)
     squares = np.diagonal(matrix)
-    total = squares + norm.eps
+    total = squares + norm.norm_eps
     s = norm.gain * np.where(total > 0, 1 / np.sqrt(np.where(total > 0, total, 1.0)), 0.0)
     of = _moments(s[:, None] * s[None, :] * matrix, targets, readout, ids)
     bracket = of.bracket(readout.words, below_norm=True)

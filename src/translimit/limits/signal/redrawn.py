@@ -5,7 +5,7 @@ matrix and bias has the mean square of its entries as it was measured, s^2 by na
 raw Gram matrix of the stream, M = D mu mu^T that of the tokens' mean entries, 1 the matrix of ones.
 
     norm        C = G - M (layer norm) or G,  N(G)_ij = g^2 C_ij / (s_i s_j) + D b^2,
-                s_i^2 = C_ii / D + eps
+                s_i^2 = C_ii / D + norm_eps
     attention   q = Z F_q^T, k = Z' F_k^T with F_q F_q^T = s_Q^2 U + s_bQ^2 1, P of the scores;
                 A = D (s_O^2 H d_v E P (s_V^2 U + s_bV^2 1) P^T + s_bO^2 1)
     MLP         h ~ N(0, s_1^2 V + s_b1^2 1);  F = D (s_2^2 d_m E phi(h) phi(h)^T + s_b2^2 1)
@@ -200,7 +200,7 @@ def _normalised(
     if norm is None:
         return gram, means
     c = gram - means if norm.kind is Norm.LAYER else gram
-    s = jnp.sqrt(jnp.diagonal(c) / dim + norm.eps)
+    s = jnp.sqrt(jnp.diagonal(c) / dim + norm.norm_eps)
     gain, bias = squares.get(f"{place}.gain", 1.0), squares.get(f"{place}.bias", 0.0)
     scaled = gain * c / (s[:, None] * s[None, :]) + dim * bias
     left = jnp.zeros_like(gram) if norm.kind is Norm.LAYER else means / (s[:, None] * s[None, :])

@@ -85,7 +85,7 @@ def _added(block: SubBlock, one: Passed) -> Float[np.ndarray, 2]:
     added, norm = np.zeros(2), block.norm_out
     s = np.ones(len(one.out))
     if norm is not None:
-        squares = np.diagonal(np.asarray(one.out)) + norm.eps
+        squares = np.diagonal(np.asarray(one.out)) + norm.norm_eps
         s = np.where(squares > 0, norm.gain**2 / np.where(squares > 0, squares, 1.0), 0.0)
     for branch, part in zip(block.branches, one.parts, strict=True):
         place = 0 if isinstance(branch, (Attention, LatentAttention)) else 1
