@@ -103,8 +103,12 @@ def against_numpy(stack: Stack, n: int = 5, single: bool = False) -> None:
         # Weights are drawn, and scaled here, in single precision.
         size = np.abs(expected).max(axis=(1, 2), keepdims=True)
         assert np.max(np.abs(told.covs[replica] - expected) / size) < share
-        assert np.allclose(told.entropies[replica], np.mean(entropies, axis=1), atol=share)
-        assert np.allclose(told.entropy_stds[replica], np.std(entropies, axis=1), atol=share)
+        assert np.allclose(
+            told.attention_entropies[replica], np.mean(entropies, axis=1), atol=share
+        )
+        assert np.allclose(
+            told.attention_entropy_stds[replica], np.std(entropies, axis=1), atol=share
+        )
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -248,7 +252,7 @@ def summaries(told: Any) -> np.ndarray:
     square = np.diagonal(told.covs, axis1=-2, axis2=-1).mean(axis=-1)
     trace = np.diagonal(told.grad_grams, axis1=-2, axis2=-1).mean(axis=-1)
     overlap = told.overlaps.mean(axis=(-2, -1))
-    entropy = np.pad(told.entropies, ((0, 0), (1, 0)))
+    entropy = np.pad(told.attention_entropies, ((0, 0), (1, 0)))
     return np.stack([overlap, np.log(square), np.log(trace), entropy], axis=1)
 
 

@@ -51,7 +51,7 @@ def _pass_block(
         if isinstance(branch, (Attention, LatentAttention)):
             mixed = attend(branch, causal, of, read)
             added = added + mixed.out
-            entropies.append(mixed.entropy)
+            entropies.append(mixed.attention_entropy)
         elif isinstance(branch, FeedForward):
             added = added + feed_forward(branch, of, read)
         else:

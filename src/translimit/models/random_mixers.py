@@ -34,12 +34,12 @@ class Mixed(NamedTuple):
 
     Attributes:
         out: added to the stream [n, dim].
-        entropy: of the weights of each head in nats, mean over the queries that see two keys or
-            more; 0 without such queries [heads].
+        attention_entropy: of the weights of each head in nats, mean over the queries that see two
+            keys or more; 0 without such queries [heads].
     """
 
     out: Float[Array, "n dim"]
-    entropy: Float[Array, " heads"]
+    attention_entropy: Float[Array, " heads"]
 
 
 def attend(

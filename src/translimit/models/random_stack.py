@@ -201,8 +201,8 @@ class RandomStack(Module):
         return StackPaths(
             ts=np.arange(layers + 1.0),
             covs=np.asarray(found["covs"]),
-            entropies=np.asarray(found["entropies"]),
-            entropy_stds=np.asarray(found["entropy_stds"]),
+            attention_entropies=np.asarray(found["attention_entropies"]),
+            attention_entropy_stds=np.asarray(found["attention_entropy_stds"]),
             grad_grams=np.asarray(found["grad_grams"]) if back else None,
             weight_squares=np.asarray(found["weight_squares"]) if back else None,
             losses=None if readout is None else np.asarray(found["losses"]),
@@ -281,7 +281,8 @@ def _run(
         if back:
             levels.append(x)
     told = {"covs": jnp.stack(covs, axis=1)}
-    told["entropies"], told["entropy_stds"] = jnp.moveaxis(jnp.stack(entropies), (0, 2), (2, 0))
+    mean, std = jnp.moveaxis(jnp.stack(entropies), (0, 2), (2, 0))
+    told |= {"attention_entropies": mean, "attention_entropy_stds": std}
     if not back:
         return told
     if readout is None:

@@ -37,9 +37,10 @@ class StackPaths(AbstractSimulation):
         ts: levels, 0 to L.
         covs: C of the tokens, <x_i, x_j> / D, without their mean where the stack's norms remove it
             [replicas, levels, n, n].
-        entropies: of the attention weights of a layer in nats, mean over heads and over queries
-            that see two keys or more; 0 without attention [replicas, layers].
-        entropy_stds: of a head's mean entropy over the heads of a layer [replicas, layers].
+        attention_entropies: of the attention weights of a layer in nats, mean over heads and over
+            queries that see two keys or more; 0 without attention [replicas, layers].
+        attention_entropy_stds: of a head's mean entropy over the heads of a layer
+            [replicas, layers].
         grad_grams: B of a gradient, <g_i, g_j> [replicas, levels, n, n]; None where none was sent.
         weight_squares: sigma_W^2 |dW|^2 by group of weights [replicas, layers, groups]; None
             without a gradient.
@@ -50,8 +51,8 @@ class StackPaths(AbstractSimulation):
 
     ts: Times
     covs: Float[np.ndarray, "replicas levels n n"]
-    entropies: Float[np.ndarray, "replicas layers"]
-    entropy_stds: Float[np.ndarray, "replicas layers"]
+    attention_entropies: Float[np.ndarray, "replicas layers"]
+    attention_entropy_stds: Float[np.ndarray, "replicas layers"]
     grad_grams: Float[np.ndarray, "replicas levels n n"] | None = None
     weight_squares: Float[np.ndarray, "replicas layers groups"] | None = None
     losses: Float[np.ndarray, " replicas"] | None = None
@@ -90,9 +91,9 @@ class StackPaths(AbstractSimulation):
         return np.diagonal(self.cov, axis1=-2, axis2=-1).mean(axis=-1)
 
     @property
-    def entropy(self) -> Float[np.ndarray, " layers"]:
+    def attention_entropy(self) -> Float[np.ndarray, " layers"]:
         """Entropy of attention weights in nats, mean over replicas."""
-        return self.entropies.mean(axis=0)
+        return self.attention_entropies.mean(axis=0)
 
     @property
     def grad_gram(self) -> Float[np.ndarray, "levels n n"]:
@@ -138,7 +139,11 @@ class StackPaths(AbstractSimulation):
             "overlap": (level, self.mean_overlaps, "mean overlap of two tokens"),
             "overlap_all": (level, self.overlaps.mean(axis=(-2, -1)), "mean overlap of all pairs"),
             "mean_square": (level, squares, "mean square of an entry of a token"),
-            "entropy": (layer, self.entropies, "entropy of attention weights"),
+            "attention_entropy": (
+                layer,
+                self.attention_entropies,
+                "entropy of attention weights in nats",
+            ),
         }
         if self.grad_grams is not None and self.weight_squares is not None:
             grads = np.diagonal(self.grad_grams, axis1=-2, axis2=-1).mean(axis=-1)

@@ -100,11 +100,13 @@ def measure(watched: Watched, stack: Stack, top: str | None = None) -> dict[str,
             "layer",
             _share(squares, added, stack, 1),
         ),
-        "entropy": Measure(
-            "entropy of attention weights over its largest", "layer", of.entropy_shares
+        "entropy": Measure("entropy of attention weights over its largest", "layer", of.entropies),
+        "attention_entropy": Measure(
+            "entropy of attention weights in nats", "layer", of.attention_entropies
         ),
-        "entropy_nats": Measure("entropy of attention weights in nats", "layer", of.entropies),
-        "entropy_spread": Measure("deviation of that entropy over heads", "layer", of.entropy_stds),
+        "attention_entropy_std": Measure(
+            "deviation of that entropy over heads", "layer", of.attention_entropy_stds
+        ),
         "concentration": Measure(
             "sum of squared attention weights of the last query", "layer", of.participations
         ),
@@ -158,9 +160,9 @@ def watched_of(solution: SignalSolution, kinds: Int[np.ndarray, " n"], top: str)
         top: the name of what was at the top.
     """
     summary = Summary(
+        solution.attention_entropies,
         solution.entropies,
-        solution.entropy_shares,
-        solution.entropy_stds,
+        solution.attention_entropy_stds,
         solution.participations,
         solution.added[..., 0],
         solution.added[..., 1],

@@ -206,7 +206,9 @@ def test_watched_numbers_are_those_of_the_solution(units, method, monkeypatch) -
         assert np.allclose(found.gradients[name].squares, traces, rtol=1e-9)
         assert np.allclose(found.gradients[name].weights, solution.weight_squares, rtol=1e-9)
     assert np.allclose(found.told["corner"], solution.covs[:, :, 0, 1], rtol=1e-12)
-    assert np.allclose(found.summary.entropies, solution.entropies, rtol=1e-12)
+    told = found.summary
+    assert np.allclose(told.attention_entropies, solution.attention_entropies, rtol=1e-12)
+    assert np.allclose(told.entropies, solution.entropies, rtol=1e-12)
     assert np.allclose(found.cov, solution.covs[:2, -1].mean(axis=0), rtol=1e-12)
     alone = watch(
         SignalPropagation(stack=stack, initial=cov),

@@ -269,7 +269,7 @@ def test_without_a_gradient_the_way_forward_is_the_same_and_nothing_returns() ->
     problem = SignalPropagation(stack=stack, initial=initial, top_gradient=None)
     forward = solve(problem, method, key=jax.random.key(0), save=[0, 3])
     assert forward.covs.tobytes() == both.covs.tobytes()
-    assert forward.entropies.tobytes() == both.entropies.tobytes()
+    assert forward.attention_entropies.tobytes() == both.attention_entropies.tobytes()
     assert both.grad_gram.shape == (2, N, N)
     assert forward.grad_grams.shape == (2, 0, N, N)
     assert forward.weight_squares.shape == (2, 0, len(forward.groups))
@@ -289,9 +289,13 @@ def test_what_is_added_makes_the_stream_and_entropy_is_a_share() -> None:
     squares = np.diagonal(solution.covs, axis1=-2, axis2=-1).mean(axis=-1)
     np.testing.assert_allclose(np.diff(squares, axis=1), solution.added.sum(axis=-1), rtol=1e-9)
     assert (solution.added > 0).all()
-    np.testing.assert_allclose(solution.entropy_shares, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(solution.entropies, 1.0, rtol=1e-6)
     counts = np.arange(2, 7)
-    np.testing.assert_allclose(solution.entropies, np.log(counts).mean(), rtol=1e-6)
+    np.testing.assert_allclose(solution.attention_entropies, np.log(counts).mean(), rtol=1e-6)
+    found = solution.to_xarray()
+    np.testing.assert_allclose(solution.entropy, found["entropy"].mean("sample"))
+    nats = found["attention_entropy"].mean("sample")
+    np.testing.assert_allclose(solution.attention_entropy, nats)
 
 
 def test_what_an_out_norm_leaves_is_what_is_added() -> None:

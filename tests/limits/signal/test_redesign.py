@@ -86,7 +86,7 @@ def test_scores_that_pick_one_key_are_mended() -> None:
     one = stack({"norm_in": NORM}, scores=12.0, values=0.3)
     found = mended(one)
     for solution, holds in ((found.before, True), (found.after, False)):
-        shares = solution.entropy_shares.mean(axis=0)
+        shares = solution.entropies.mean(axis=0)
         assert entropy_collapse(solution.participations.mean(axis=0), shares).holds is holds
     assert found.changes.scores < 0.3
 

@@ -49,14 +49,14 @@ class Mixed(NamedTuple):
 
     Attributes:
         out: U [n, n].
-        entropy: of the weights of each query in nats, mean over heads [n].
+        attention_entropy: of the weights of each query in nats, mean over heads [n].
         squares: sum of squared weights of each query, mean over heads [n].
         mean: of the entropy over queries that see two keys or more, mean over heads.
         mean_square: mean over heads of the square of that.
     """
 
     out: Array
-    entropy: Array
+    attention_entropy: Array
     squares: Array
     mean: Array
     mean_square: Array

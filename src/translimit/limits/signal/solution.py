@@ -37,11 +37,12 @@ class SignalSolution(AbstractSolution):
         covs: C of the tokens, <x_i, x_j> / D [copies, levels, n, n].
         grad_grams: B of the gradient, <g_i, g_j> (a sum over entries) [copies, levels, n, n]; no
             levels where no gradient was sent back.
-        entropies: of the attention weights of a layer in nats, mean over heads and queries that see
-            two keys or more [copies, layers].
-        entropy_shares: entropy over the logarithm of the keys that a query sees, in the same mean;
-            1 in a layer where none sees two [copies, layers].
-        entropy_stds: of a head's mean entropy over the heads of a layer [copies, layers].
+        entropies: of the attention weights of a layer over the logarithm of the keys that a query
+            sees, 0 to 1, mean over heads and queries that see two keys or more; 1 in a layer where
+            none sees two [copies, layers].
+        attention_entropies: in nats, in the same mean [copies, layers].
+        attention_entropy_stds: of a head's mean entropy in nats over the heads of a layer
+            [copies, layers].
         participations: mean sum of squared attention weights of the last query [copies, layers].
         added: mean squares that attention and that hidden units of a layer add to an entry of the
             stream, after a norm of their output and before one of the sum [copies, layers, 2].
@@ -57,8 +58,8 @@ class SignalSolution(AbstractSolution):
     covs: Float[np.ndarray, "copies levels n n"]
     grad_grams: Float[np.ndarray, "copies returned n n"]
     entropies: Float[np.ndarray, "copies layers"]
-    entropy_shares: Float[np.ndarray, "copies layers"]
-    entropy_stds: Float[np.ndarray, "copies layers"]
+    attention_entropies: Float[np.ndarray, "copies layers"]
+    attention_entropy_stds: Float[np.ndarray, "copies layers"]
     participations: Float[np.ndarray, "copies layers"]
     added: Float[np.ndarray, "copies layers 2"]
     weight_squares: Float[np.ndarray, "copies passed groups"]
@@ -103,8 +104,13 @@ class SignalSolution(AbstractSolution):
 
     @property
     def entropy(self) -> Float[np.ndarray, " layers"]:
-        """Entropy of attention weights in nats, mean over heads and queries."""
+        """Entropy of attention weights over its largest, 0 to 1, mean over heads and queries."""
         return self.entropies.mean(axis=0)
+
+    @property
+    def attention_entropy(self) -> Float[np.ndarray, " layers"]:
+        """Entropy of attention weights in nats, mean over heads and queries."""
+        return self.attention_entropies.mean(axis=0)
 
     @property
     def grad_square(self) -> Float[np.ndarray, " returned"]:
@@ -131,7 +137,12 @@ class SignalSolution(AbstractSolution):
             "overlap": (level, overlap, "mean overlap of two tokens"),
             "overlap_all": (level, self.overlaps.mean(axis=(-2, -1)), "mean overlap of all pairs"),
             "mean_square": (level, squares, "mean square of an entry of a token"),
-            "entropy": (layer, self.entropies, "entropy of attention weights"),
+            "entropy": (layer, self.entropies, "entropy of attention weights over its largest"),
+            "attention_entropy": (
+                layer,
+                self.attention_entropies,
+                "entropy of attention weights in nats",
+            ),
         }
         if grads.size:
             text = "variance of entries times mean square gradient of a matrix"

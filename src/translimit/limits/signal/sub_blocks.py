@@ -49,8 +49,8 @@ class Passed(NamedTuple):
         out: U of all branches before the norm of the output.
         sum: Z.
         after: C that leaves.
-        entropy: of attention weights by query [n]; zeros without attention.
-        entropy_std: over heads, of the entropy's mean over queries.
+        attention_entropy: of attention weights by query in nats [n]; zeros without attention.
+        attention_entropy_std: over heads, of the entropy's mean over queries.
         squares: sum of squared attention weights by query [n].
         parts: U of every branch.
     """
@@ -59,8 +59,8 @@ class Passed(NamedTuple):
     out: Array
     sum: Array
     after: Array
-    entropy: Array
-    entropy_std: Array
+    attention_entropy: Array
+    attention_entropy_std: Array
     squares: Array
     parts: tuple[Array, ...]
 
@@ -112,7 +112,7 @@ def forward(
         own = jax.random.fold_in(key, number)
         if isinstance(branch, (Attention, LatentAttention)):
             mixed = mix(branch, dim, causal, read, own, pairs, score_factor, single)
-            part, entropy, squares = mixed.out, mixed.entropy, mixed.squares
+            part, entropy, squares = mixed.out, mixed.attention_entropy, mixed.squares
             spread = mixed.mean_square - mixed.mean**2
             entropy_std = jnp.sqrt(jnp.maximum(spread, 0.0))
         elif isinstance(branch, FeedForward):

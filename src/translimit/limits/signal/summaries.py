@@ -20,18 +20,19 @@ class Summary(NamedTuple):
     """Numbers of a layer for every copy, or of all layers [copies, layers].
 
     Attributes:
-        entropies: of attention weights, mean over queries that see two keys or more.
-        entropy_shares: over the logarithm of the keys that a query sees, in the same mean; 1 where
+        attention_entropies: of attention weights in nats, mean over queries that see two keys or
+            more.
+        entropies: over the logarithm of the keys that a query sees, in the same mean; 1 where
             none sees two.
-        entropy_stds: of a head's mean entropy, over heads.
+        attention_entropy_stds: of a head's mean entropy, over heads.
         participations: mean sum of squared attention weights of the last query.
         attention_added: mean square that attention adds to an entry of the stream.
         units_added: that of hidden units.
     """
 
+    attention_entropies: np.ndarray
     entropies: np.ndarray
-    entropy_shares: np.ndarray
-    entropy_stds: np.ndarray
+    attention_entropy_stds: np.ndarray
     participations: np.ndarray
     attention_added: np.ndarray
     units_added: np.ndarray
@@ -47,12 +48,12 @@ def summary(layer: Layer, passed: Sequence[Sequence[Passed]], causal: bool) -> S
     """
     total = np.zeros((6, len(passed[0])))
     for block, ones in zip(layer, passed, strict=True):
-        entropy = np.stack([one.entropy for one in ones])
+        entropy = np.stack([one.attention_entropy for one in ones])
         first = min(int(causal), entropy.shape[1] - 1)  # queries that see two keys or more
         total[:4] += (
             entropy[:, first:].mean(axis=1),
             _share(block, entropy, causal),
-            np.stack([one.entropy_std for one in ones]),
+            np.stack([one.attention_entropy_std for one in ones]),
             np.stack([one.squares for one in ones])[:, -1],
         )
         total[4:] += np.stack([_added(block, one) for one in ones], axis=1)
