@@ -122,7 +122,7 @@ def test_the_parts_of_the_update_add_up():
 
     unit = (x**2).sum(axis=1).mean()
     update = observe.overlap_update(x, z)
-    parts = update.drift + update.coherent + update.independent
+    parts = update.overlap_drift + update.coherent + update.independent
     assert parts == pytest.approx((mean_product(after) - mean_product(x)) / unit)
     same = observe.overlap_update(x, np.repeat(z[:1], 4, axis=0))
     assert same.coherent == pytest.approx(3 * same.independent)
@@ -135,7 +135,7 @@ def test_the_sign_flip_test_is_exact():
     totals, scales = [], []
     for sign in signs:  # all flips: mean 0 and variance as told, exactly
         one = observe.overlap_update(x, sign[:, None, None] * z)
-        totals.append(one.drift + one.coherent)
+        totals.append(one.overlap_drift + one.coherent)
         scales.append(totals[-1] / one.z_flip)
     assert np.mean(totals) == pytest.approx(0, abs=1e-12)
     assert np.mean(np.square(totals)) == pytest.approx(scales[0] ** 2)

@@ -96,7 +96,7 @@ def layer_figures(
         "head_pair": largest,
         "head_eff": observe.effective_heads(z),
         "head_map": xp.where(xp.isfinite(least), least, xp.nan),
-        "overlap_drift": update.drift,
+        "overlap_drift": update.overlap_drift,
         "overlap_coherent": update.coherent,
         "overlap_independent": update.independent,
         "z_flip": update.z_flip,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: What a terminal shows, with a short name.
 SHOWN = {
     "overlap": "overlap",
-    "effective_rank": "rank",
-    "mean_square": "square",
+    "effective_rank": "effective rank",
+    "mean_square": "mean square",
     "ratio_a": "attention",
     "ratio_f": "MLP",
     "entropy": "entropy",

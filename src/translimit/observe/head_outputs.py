@@ -8,8 +8,8 @@ With the token mean taken from each z_h, e_h = |z_h|^2 and G_hh' = <z_h, z_h'>:
 
 A head without output is left out. The mean over pairs i != j of <x_i, x_j> changes in a layer by
 
-    sum_h t_h                drift         t_h = <x_i, z_jh> + <z_ih, x_j>
-    sum_{h != h'} c_hh'      coherent      c_hh' = <z_ih, z_jh'>
+    sum_h t_h                overlap_drift    t_h = <x_i, z_jh> + <z_ih, x_j>
+    sum_{h != h'} c_hh'      coherent         c_hh' = <z_ih, z_jh'>
     sum_h c_hh               independent
 
 all divided by mean |x|^2. If the joint law of the heads does not change with the sign of one of
@@ -38,13 +38,13 @@ class OverlapUpdate(NamedTuple):
     """What heads add to the mean product of two tokens, over the mean square of one.
 
     Attributes:
-        drift: linear in the heads.
+        overlap_drift: linear in the heads.
         coherent: products of different heads.
         independent: of each head with itself.
         z_flip: of the sign-flip test; NaN where all terms are zero.
     """
 
-    drift: AnyArray
+    overlap_drift: AnyArray
     coherent: AnyArray
     independent: AnyArray
     z_flip: AnyArray

@@ -38,7 +38,7 @@ def unit_stack(layers: int, **placement: Normalisation) -> Stack:
 def products(stack: Stack, square: float = 1.0, n: int = 64) -> tuple[float, float]:
     """What the stack makes of 1 - R, and the mean square that leaves it."""
     factors = stack_factors(stack, n, square)
-    return math.prod(f.angle for f in factors), factors[-1].square
+    return math.prod(f.angle for f in factors), factors[-1].mean_square
 
 
 @pytest.mark.parametrize(("layers", "expected"), [(6, 0.0878), (18, 0.12), (100, 0.1326)])
@@ -82,7 +82,7 @@ def test_a_branch_multiplier_bounds_the_stream() -> None:
 def test_admin_reads_what_the_pre_ln_stack_reads() -> None:
     """All factors of 1 - R are those of the pre-LN stack."""
     pre = stack_factors(unit_stack(6, norm_in=NORM), 64, 0.2)
-    squares = [0.2, *(f.square for f in pre[:-1])]
+    squares = [0.2, *(f.mean_square for f in pre[:-1])]
     post = stack_factors(admin(unit_stack(6, norm_post=NORM), squares), 64, 1.0)
     assert [f.angle for f in post] == pytest.approx([f.angle for f in pre])
     # Wrong: the same multiplier everywhere.

@@ -162,14 +162,14 @@ def test_growing_stacks_have_powers(placement: str, feed: FeedForward) -> None:
     assert law.powers is not None
     assert law.growth is not None
     factors = stack_factors(one, N, 1.0)[48:]
-    q = math.log(factors[-1].square / stack_factors(one, N, 1.0)[47].square)
+    q = math.log(factors[-1].mean_square / stack_factors(one, N, 1.0)[47].mean_square)
     angle = sum(math.log(f.angle) for f in factors) / q
     gradient = -sum(math.log(f.gradient) for f in factors) / q
     assert angle == pytest.approx(law.powers.angle, rel=0.03, abs=0.015)
     assert gradient == pytest.approx(law.powers.gradient, rel=0.03)
     # In closed form: mu, mu' at unit tokens.
     f = collapse_factors(SubBlock((feed,), norm_in=RMS), DIM, N, 1.0, causal=False)
-    mu, slope = f.square - 1, f.gradient - 1
+    mu, slope = f.mean_square - 1, f.gradient - 1
     if placement == "pre":
         expected = slope / (0.7 + mu) - 1, -(slope + 0.7 / N) / (0.7 + mu)
     else:
@@ -196,5 +196,5 @@ def test_what_has_no_law_says_so() -> None:
     assert exponents(STACKS["bert"], N).kind == "stationary"
     with pytest.raises(NoSuchLimitError, match="experts"):
         exponents(STACKS["mixtral"], N)
-    with pytest.raises(ArgumentError, match="square"):
+    with pytest.raises(ArgumentError, match="mean_square"):
         stack_factors(STACKS["gpt2"], N, 0.0)

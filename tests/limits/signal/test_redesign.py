@@ -67,7 +67,7 @@ def test_a_stack_that_grows_out_of_its_embedding_is_mended() -> None:
     assert found.after.mean_square[-1] / found.after.mean_square[0] < 4
     # The reduced stack told what the full one does, tokens being exchangeable.
     course = Reduced(one, N, jax.random.key(1)).course(4e-4, 0.0, ScaleFactors())
-    assert np.allclose(course.square, found.before.mean_square, rtol=0.08)
+    assert np.allclose(course.mean_square, found.before.mean_square, rtol=0.08)
     assert np.allclose(course.overlap, found.before.overlap, atol=0.06)
     assert np.allclose(course.gradient, found.before.grad_square, rtol=0.15)
 

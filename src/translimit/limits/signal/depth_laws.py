@@ -82,10 +82,10 @@ class Factors(Rates):
         angle: (1 - R') / (1 - R).
         gradient: of tr B, below over above.
         coherent: of sum B, below over above.
-        square: the mean square of a token's entries that leaves it.
+        mean_square: the mean square of a token's entries that leaves it.
     """
 
-    square: float
+    mean_square: float
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Exponents:
 
 
 def collapse_factors(
-    block: SubBlock, dim: int, n: int, square: float | int, *, causal: bool
+    block: SubBlock, dim: int, n: int, mean_square: float | int, *, causal: bool
 ) -> Factors:
     """The factors of a sub-block between nearly equal tokens.
 
@@ -140,14 +140,14 @@ def collapse_factors(
         block: the sub-block.
         dim: of the tokens.
         n: tokens.
-        square: q, mean square of the entries that enter.
+        mean_square: q, mean square of the entries that enter.
         causal: whether a token sees only itself and the tokens before it.
 
     Raises:
         NoSuchLimitError: experts, which send nearly equal tokens to different blocks.
         ArgumentError: a count below 1, a mean square that is not positive.
     """
-    n, q = require_count(n, "n", 1), require_real(square, "square", POSITIVE)
+    n, q = require_count(n, "n", 1), require_real(mean_square, "mean_square", POSITIVE)
     a, b = block.residual**2, block.branch**2
     s_in = square_scale(block.norm_in, q)
     k = s_in * q
@@ -176,23 +176,23 @@ def collapse_factors(
         angle=(a * q + b * s_out * k * mu) / total,
         gradient=s_post * (a + branch * (mu + mixed)),
         coherent=s_post * (a + branch * (mu + shared)),
-        square=s_post * total,
+        mean_square=s_post * total,
     )
 
 
-def stack_factors(stack: Stack, n: int, square: float | int) -> tuple[Factors, ...]:
+def stack_factors(stack: Stack, n: int, mean_square: float | int) -> tuple[Factors, ...]:
     """The factors of all sub-blocks, from the first to the last, between nearly equal tokens.
 
     Args:
         stack: the stack.
         n: tokens.
-        square: q_0, mean square of the entries that enter the first layer.
+        mean_square: q_0, mean square of the entries that enter the first layer.
 
     Raises:
         NoSuchLimitError: a stack with experts.
         ArgumentError: see `collapse_factors`.
     """
-    return _through(stack.sub_blocks, stack, n, require_real(square, "square", POSITIVE))
+    return _through(stack.sub_blocks, stack, n, require_real(mean_square, "mean_square", POSITIVE))
 
 
 def exponents(stack: Stack, n: int) -> Exponents:
@@ -224,7 +224,7 @@ def exponents(stack: Stack, n: int) -> Exponents:
     # Where q is so large that one layer changes nothing, logarithms are v / q and its likes.
     far = 1e8
     found = _through(layer, stack, n, far)
-    growth = found[-1].square - far
+    growth = found[-1].mean_square - far
     law = _rates(found)
     if growth <= 0:
         return Exponents("other")
@@ -272,11 +272,11 @@ def _mixing(scores: Scores, n: int, causal: bool) -> Mixing:
     return Mixing(*(float(one) for one in np.mean(found, axis=0)))
 
 
-def _through(layer: Layer, stack: Stack, n: int, square: float) -> tuple[Factors, ...]:
-    found, q = [], square
+def _through(layer: Layer, stack: Stack, n: int, mean_square: float) -> tuple[Factors, ...]:
+    found, q = [], mean_square
     for block in layer:
         found.append(collapse_factors(block, stack.dim, n, q, causal=stack.causal))
-        q = found[-1].square
+        q = found[-1].mean_square
     return tuple(found)
 
 
@@ -287,10 +287,10 @@ def _rates(factors: tuple[Factors, ...]) -> Rates:
     return Rates(angle, gradient, sum(math.log(one.coherent) for one in factors))
 
 
-def _of_units(block: FeedForward, dim: int, square: float) -> tuple[float, float]:
+def _of_units(block: FeedForward, dim: int, mean_square: float) -> tuple[float, float]:
     """U and dU_ij / dK_ij of a feed-forward block between equal tokens of this mean square."""
     told = functools.partial(_units, block, dim)
-    out, slope = in_float64(told, np.array([[square]]))
+    out, slope = in_float64(told, np.array([[mean_square]]))
     return float(out), float(slope)
 
 

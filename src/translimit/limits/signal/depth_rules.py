@@ -27,7 +27,7 @@ from translimit.limits.signal.concentration import LARGEST, concentration
 
 
 def branch_multiplier(
-    growth: float | int, square: float | int, layers: int, factor: float | int = 2.0
+    growth: float | int, mean_square: float | int, layers: int, factor: float | int = 2.0
 ) -> float:
     """The branch multiplier b with which a pre-LN stream grows in rms by a factor at most.
 
@@ -35,14 +35,15 @@ def branch_multiplier(
 
     Args:
         growth: v, what a layer adds to the mean square at b = 1, at most (`exponents`).
-        square: q_0, mean square at the embedding.
+        mean_square: q_0, mean square at the embedding.
         layers: L.
         factor: of the rms, above 1.
 
     Raises:
         ArgumentError: a number that is not positive, a factor of at most 1.
     """
-    v, q = require_real(growth, "growth", POSITIVE), require_real(square, "square", POSITIVE)
+    v = require_real(growth, "growth", POSITIVE)
+    q = require_real(mean_square, "mean_square", POSITIVE)
     times = require_real(factor, "factor", Bounds(1.0, math.inf, "()"))
     return math.sqrt((times**2 - 1) * q / (v * require_count(layers, "layers", 1)))
 

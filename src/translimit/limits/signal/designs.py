@@ -152,7 +152,7 @@ def objective(course: Course, keys: Float[np.ndarray, " mixers"]) -> float:
         course: the reduced stack along its layers.
         keys: that queries should look at, at least [mixers].
     """
-    grown = np.log(course.square[1:] / course.square[0])
+    grown = np.log(course.mean_square[1:] / course.mean_square[0])
     gradient = np.log(course.gradient)
     contracted = math.log(max(1 - course.overlap[0], 1e-12) / max(1 - course.overlap[-1], 1e-12))
     focused = np.log(keys / course.keys)

@@ -41,16 +41,16 @@ def scales(norm: Normalisation | None, cov: Float[Array, "n n"]) -> Float[Array,
     return norm.gain * jnp.where(total > 0, 1.0 / jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0)
 
 
-def square_scale(norm: Normalisation | None, square: float) -> float:
+def square_scale(norm: Normalisation | None, mean_square: float) -> float:
     """s^2 of a norm for tokens of one mean square; 1 where there is none.
 
     Args:
         norm: the norm.
-        square: mean square of the entries that it reads.
+        mean_square: mean square of the entries that it reads.
     """
     if norm is None:
         return 1.0
-    total = square + norm.norm_eps
+    total = mean_square + norm.norm_eps
     return norm.gain**2 / total if total > 0 else 0.0
 
 

@@ -102,7 +102,7 @@ class Readout:
 
 def own_token_logit(
     stack: Stack,
-    square: ArrayInput,
+    mean_square: ArrayInput,
     *,
     logit_scale: float | int = 1.0,
     kept: ArrayInput | None = None,
@@ -114,7 +114,7 @@ def own_token_logit(
 
     Args:
         stack: the stack, with the embedding of its tokens.
-        square: q_L, mean square of the entries of tokens before the final norm, of any shape.
+        mean_square: q_L, mean square of the entries of tokens before the final norm, of any shape.
         logit_scale: lambda, what logits are multiplied with.
         kept: Pi, what is left of the stream's first tokens at the last level: the product of all
             residual multipliers (the default) and of the scales of the norms after a sum
@@ -152,7 +152,7 @@ def own_token_logit(
         raw = (of.multiplier * of.std) ** 2 + of.position_std**2 + of.type_std**2
         coefficient = coefficient * of.norm.gain / np.sqrt(raw + of.norm.norm_eps)
     if stack.norm_final is not None:
-        squares = require_finite(as_float64(square, "square"), "square")
+        squares = require_finite(as_float64(mean_square, "mean_square"), "mean_square")
         total = squares + stack.norm_final.norm_eps
         coefficient = coefficient * np.where(
             total > 0, stack.norm_final.gain / np.sqrt(np.where(total > 0, total, 1.0)), 0.0

@@ -68,13 +68,13 @@ class Course:
     """The reduced stack along its layers.
 
     Attributes:
-        square: q by level [levels].
+        mean_square: q by level [levels].
         overlap: R by level [levels].
         gradient: tr B / n by level over that at the top [levels].
         keys: 1 / F, how many keys a query looks at, by layer with attention.
     """
 
-    square: Float[np.ndarray, " levels"]
+    mean_square: Float[np.ndarray, " levels"]
     overlap: Float[np.ndarray, " levels"]
     gradient: Float[np.ndarray, " levels"]
     keys: Float[np.ndarray, " mixers"]
@@ -92,15 +92,15 @@ class Reduced:
     def __init__(self, stack: Stack, n: int, key: Key):
         self.stack, self.n, self.key = stack, n, key
 
-    def course(self, square: float, overlap: float, changes: ScaleFactors) -> Course:
+    def course(self, mean_square: float, overlap: float, changes: ScaleFactors) -> Course:
         """Pass all layers.
 
         Args:
-            square: q of the tokens that enter, before `changes`.
+            mean_square: q of the tokens that enter, before `changes`.
             overlap: R of different ones.
             changes: of the stack.
         """
-        q, r = square * changes.embedding**2, overlap
+        q, r = mean_square * changes.embedding**2, overlap
         squares, overlaps, returns, keys = [q], [r], [], []
         for layer in self.stack.layers:
             back = np.eye(2)
@@ -178,23 +178,23 @@ class Reduced:
         return float(values[0]), cross, float(slopes[0]), passed
 
 
-def score_std(mixer: Mixer, dim: int, square: float) -> float:
+def score_std(mixer: Mixer, dim: int, mean_square: float) -> float:
     """beta_s: the deviation of the scores of two unrelated tokens of this mean square.
 
     Args:
         mixer: the attention.
         dim: of the tokens.
-        square: of what attention reads.
+        mean_square: of what attention reads.
     """
     entries = math.sqrt(mixer.head_dim)
     if isinstance(mixer, Attention) and mixer.qk_norm is not None:
         return mixer.score_scale * entries * mixer.qk_norm.gain**2
     query, key = entry_variances(mixer, dim)
-    sizes = (square, square)
+    sizes = (mean_square, mean_square)
     if isinstance(mixer, LatentAttention):
         turned = np.arange(mixer.head_dim) < mixer.rope_dim
-        key = np.where(turned, square, 1.0) * key
-        sizes = (square if mixer.query_rank is None else 1.0, 1.0)
+        key = np.where(turned, mean_square, 1.0) * key
+        sizes = (mean_square if mixer.query_rank is None else 1.0, 1.0)
     return float(mixer.score_scale * np.sqrt(np.sum(query * key) * sizes[0] * sizes[1]))
 
 
