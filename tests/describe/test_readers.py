@@ -99,6 +99,29 @@ def test_what_acts_is_read() -> None:
     assert windows == [8, None]
 
 
+@pytest.mark.parametrize(
+    ("family", "told", "cap"),
+    [
+        ("gemma2", {}, "30"),
+        ("gemma2", {"final_logit_softcapping": 2.5}, "2.5"),
+        ("gemma2", {"final_logit_softcapping": None}, None),
+        ("vaultgemma", {}, "30"),
+        ("nanochat", {}, "15"),
+        ("gemma3_text", {}, None),
+        ("llama", {}, None),
+        ("llama", {"final_logit_softcapping": 20}, "20"),
+    ],
+)
+def test_a_cap_of_the_logits_is_told_as_left_out(
+    family: str, told: dict[str, Any], cap: str | None
+) -> None:
+    more = {"head_dim": 16, "num_key_value_heads": 4}
+    values = {**LLAMA, "model_type": family, **more, **told}
+    caps = [one for one in read_stack(values).ignored if "final_logit_softcapping" in one]
+    assert len(caps) == (cap is not None)
+    assert all(f"their cap of {cap}," in one for one in caps)
+
+
 def test_experts_and_latents_are_read() -> None:
     sizes = {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4}
     values = {
@@ -135,6 +158,11 @@ def test_experts_and_latents_are_read() -> None:
         ({**LLAMA, "layer_types": ["linear_attention"] * 2}, "'linear_attention' is no softmax"),
         ({**LLAMA, "architectures": ["MixtralForCausalLM"]}, "architectures says"),
         ({"model_type": "opt", "do_layer_norm_before": False, **SIZES}, "do_layer_norm_before"),
+        (
+            {**LLAMA, "model_type": "gemma2", "head_dim": 16, "query_pre_attn_scalar": 0},
+            "query_pre_attn_scalar is 0; write a number above 0",
+        ),
+        ({**LLAMA, "model_type": "granite", "logits_scaling": 0}, "logits_scaling is 0"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_names_its_key(values: Any, says: str) -> None:

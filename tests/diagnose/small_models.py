@@ -61,13 +61,13 @@ MORE = {
 }
 
 
-def module_of(name):
+def module_of(name, **told):
     import torch
     import transformers
 
     kind, settings = {**FAMILIES, **MORE}[name]
     torch.manual_seed(0)
-    config = getattr(transformers, kind)(**settings)
+    config = getattr(transformers, kind)(**settings, **told)
     module = transformers.AutoModel.from_config(config, attn_implementation="eager")
     with torch.no_grad():  # norms and biases must count
         for value in module.parameters():

@@ -53,6 +53,30 @@ def test_hooks_and_readers_agree(name):
         np.testing.assert_allclose(hooks.values[one], reader.values[one], rtol=1e-5, err_msg=one)
 
 
+@pytest.mark.parametrize("parallel", [True, False])
+def test_what_an_mlp_reads_is_as_the_configuration_says(parallel):
+    module, inputs = module_of("gpt_neox", use_parallel_residual=parallel), given("gpt_neox")
+    found = measure_module(module, [inputs]).values["ratio_f"][0]
+    streams, attention, mlps = [], [], []
+    for layer in module.layers:
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: streams.append(args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        )
+        layer.attention.register_forward_hook(lambda _, args, out: attention.append(out[0]))
+        layer.mlp.register_forward_hook(lambda _, args, out: mlps.append(out))
+    with torch.no_grad():
+        module(input_ids=torch.tensor(inputs)[None])
+    below = [x if parallel else x + a for x, a in zip(streams, attention, strict=True)]
+    expected = [
+        float(((f**2).sum(-1).mean() / (x**2).sum(-1).mean()).sqrt())
+        for f, x in zip(mlps, below, strict=True)
+    ]
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-5)
+    other = [x + a if parallel else x for x, a in zip(streams, attention, strict=True)]
+    assert all(not torch.allclose(x, y, rtol=1e-2) for x, y in zip(below, other, strict=True))
+
+
 class Own(torch.nn.Module):
     """A module of one's own: the second branch is called mlp, the first attn."""
 

@@ -481,6 +481,11 @@ def test_configurations_that_do_not_fit_are_refused() -> None:
         predict(model, config={**told, "intermediate_size": 64})
     with pytest.raises(ArgumentError, match=r"names of parameters of 'modernbert' .* of gpt2, "):
         predict(model, config={"model_type": "modernbert", **told_sizes()})
+    with pytest.raises(ArgumentError, match="the weights of deepseek_v2's latents are not read"):
+        predict(
+            model,
+            config={"model_type": "deepseek_v2", "intermediate_size": 64, **told_sizes()},
+        )
     with pytest.raises(NoSuchLimitError, match="mixes tokens by a state space"):
         predict(model, config={"model_type": "mamba"})
     with pytest.raises(ArgumentTypeError, match="config: is given beside what is no torch"):

@@ -21,13 +21,14 @@ from translimit.scaling import (
     rules_for,
 )
 from translimit.scaling.adapters import torch as adapter
-from translimit.scaling.adapters.latent_names import LATENT_NAMES
 
 BASE = Size(
     head_dim=12, heads=4, layers=2, dim=32, kv_rank=8, query_rank=6, rope_dim=4, value_dim=8
 )
 #: Twice as wide, with twice the heads, ranks 16 and 24, four times as deep.
 TARGET = replace(BASE, heads=8, kv_heads=None, layers=8, dim=64, kv_rank=16, query_rank=24)
+#: Families with latents whose parameters have names.
+NAMED = ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "youtu")
 LATENT = ("down", "latent_gain", "up")
 MODEL = {
     "model_type": "deepseek_v3",
@@ -194,12 +195,12 @@ def test_scores_of_stretched_positions_keep_their_factor() -> None:
     assert model.model.layers[0].self_attn.scaling == pytest.approx(made.score_scale)
 
 
-@pytest.mark.parametrize("name", sorted(LATENT_NAMES))
+@pytest.mark.parametrize("name", NAMED)
 def test_every_parameter_of_the_classes_has_a_role(name) -> None:
     transformers = pytest.importorskip("transformers")
     config = small_config(name)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    found = adapters.roles(model, names=LATENT_NAMES[name])
+    found = adapters.roles(model, names=name)
     assert set(found) == {one for one, _ in model.named_parameters(remove_duplicate=False)}
     latent = read_stack(config.to_dict()).stack.sub_blocks[0].branches[0]
     shapes = {found[one]: tuple(p.shape) for one, p in model.named_parameters()}

@@ -82,8 +82,8 @@ def check_reader(checkpoint: Checkpoint, module: TorchModule, *, tokens: int = 1
         last.append(_apart(checkpoint.final(ours[-1]), theirs[-1]))
     errors.append(min(last))
     record = record_of(checkpoint.family)
-    double = record is not None and record.double
-    tolerance = EXACT_TOLERANCE if double else SINGLE_TOLERANCE
+    exact = record is not None and record.float64
+    tolerance = EXACT_TOLERANCE if exact else SINGLE_TOLERANCE
     for place, error in enumerate(errors):
         if not error <= tolerance:
             told = f"the reader of {checkpoint.family} does not reproduce this checkpoint:"

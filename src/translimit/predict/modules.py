@@ -108,15 +108,18 @@ def _configuration(model: Any, config: Config | None) -> str | Path | JsonObject
 
 
 def _names(name: str) -> NameTable:
-    family = FAMILIES.get(name)
-    if family is None or family.names is None:
-        known = ", ".join(one.name for one in FAMILIES.values() if one.names is not None)
+    known = {of: one.names for of, one in FAMILIES.items() if one.names is not None}
+    latent = [of for of, table in known.items() if Role.KEY_VALUE_UP in table.roles.values()]
+    if name in latent:
+        raise ArgumentError("module", f"the weights of {name}'s latents are not read", INSTEAD)
+    if name not in known:
+        listed = ", ".join(of for of in known if of not in latent)
         raise ArgumentError(
             "module",
             f"the names of parameters of {name!r} are not known",
-            f"{INSTEAD}; names are known of {known}",
+            f"{INSTEAD}; names are known of {listed}",
         )
-    return family.names
+    return known[name]
 
 
 def _drawn(weights: list[Weight]) -> list[Drawn]:

@@ -214,7 +214,7 @@ def granite(k: Keys, parts: Parts) -> Parts:
     multiplier = k.number("embedding_multiplier", 1.0)
     parts.embedding = replace(parts.embedding, multiplier=multiplier)
     parts.residual = k.number("residual_multiplier", 1.0)
-    parts.logit_scale = 1.0 / k.number("logits_scaling", 1.0)
+    parts.logit_scale = 1.0 / k.positive("logits_scaling", 1.0)
     return parts
 
 
@@ -228,7 +228,7 @@ def gemma(k: Keys, parts: Parts) -> Parts:
 
 def gemma2(k: Keys, parts: Parts) -> Parts:
     """Its own scale of scores, and their cap."""
-    scale = k.number("query_pre_attn_scalar", 256.0) ** -0.5
+    scale = k.positive("query_pre_attn_scalar", 256.0) ** -0.5
     cap = k.number("attn_logit_softcapping") if k.given("attn_logit_softcapping") else None
     if k.values.get("model_type") == "gemma2" and "attn_logit_softcapping" not in k.values:
         cap = 50.0

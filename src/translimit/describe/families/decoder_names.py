@@ -307,3 +307,17 @@ MIXTURE = replace(
 )
 
 GATE_IN_ONE = replace(LLAMA, roles={**LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN})
+
+#: Beside the maps of latents, dense layers stand before those with experts.
+LATENTS = replace(
+    MIXTURE,
+    roles={
+        **MIXTURE.roles,
+        "layers.*.self_attn.q_a_proj.weight": Role.QUERY_DOWN,
+        "layers.*.self_attn.q_a_layernorm.weight": Role.QUERY_LATENT_GAIN,
+        "layers.*.self_attn.q_b_proj.weight": Role.QUERY_UP,
+        "layers.*.self_attn.kv_a_proj_with_mqa.weight": Role.KEY_VALUE_DOWN,
+        "layers.*.self_attn.kv_a_layernorm.weight": Role.KEY_VALUE_LATENT_GAIN,
+        "layers.*.self_attn.kv_b_proj.weight": Role.KEY_VALUE_UP,
+    },
+)

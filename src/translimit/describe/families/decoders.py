@@ -65,6 +65,7 @@ class Decoder:
         tied: whether embedding and readout are one tensor.
         padded: whether the row of the padding id is zero.
         pad: the padding id where not told.
+        logit_softcap: c of a cap c tanh(u / c) of the logits where not told, or None.
         adjust: changes of heads or blocks that only this family has.
     """
 
@@ -92,6 +93,7 @@ class Decoder:
     tied: bool = False
     padded: bool = True
     pad: int | None = None
+    logit_softcap: float | None = None
     adjust: Callable[[Keys, Parts], Parts] = lambda k, parts: parts
 
     def read(self, k: Keys, family: str) -> StackReading:
@@ -150,6 +152,7 @@ class Decoder:
             parts.see(CHUNKED, Scores(chunk=k.count("attention_chunk_size", 8192)))
         k.inert("window", "layer_types")
         parts = self.adjust(k, parts)
+        self._tell_cap(k)
         tied = k.flag("tie_word_embeddings", self.tied)
         return StackReading(
             family=family,
@@ -161,6 +164,17 @@ class Decoder:
             logit_scale=parts.logit_scale,
             context=k.count("context") if k.given("context") else None,
         )
+
+    def _tell_cap(self, k: Keys) -> None:
+        """Tell a cap of the logits, c tanh(u / c), which the loss leaves out."""
+        name, cap = "final_logit_softcapping", self.logit_softcap
+        if name in k.values:
+            cap = k.positive(name) if k.given(name) else None
+        if cap is not None:
+            k.ignored.append(
+                f"{name}: the loss and its gradients are those of logits without their cap of "
+                f"{cap:g}, which takes 4 % of a logit of {cap / 3:g}, and more of larger ones"
+            )
 
     def _width(self, k: Keys, dim: int) -> int:
         ratio = None if self.mlp_ratio is None else int(self.mlp_ratio * dim)

@@ -29,7 +29,7 @@ class Family:
         packed: whether query, key and value are one tensor, where `names` does not tell.
         diagnosed: whether the weights of its checkpoints are read (`diagnose`): its tensors were
             compared with its model class.
-        double: whether that class computes in float64 throughout when it is asked to.
+        float64: whether that class computes in float64 throughout when it is asked to.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Family:
     names: NameTable | None = None
     packed: bool = False
     diagnosed: bool = False
-    double: bool = False
+    float64: bool = False
 
     def __post_init__(self) -> None:
         """Give the table of names the family's name."""

@@ -37,10 +37,11 @@ _GPT2 = Decoder(
     padded=False,
     adjust=change.gpt2,
 )
+_COHERE = Decoder(norm=LAYER, norm_eps=1e-5, parallel=True, tied=True, pad=0, adjust=change.cohere)
 
 #: Families with a LayerNorm, by their records.
 GPT_FAMILIES = (
-    Family(name="gpt2", reader=_GPT2.read, names=names.GPT2, diagnosed=True, double=True),
+    Family(name="gpt2", reader=_GPT2.read, names=names.GPT2, diagnosed=True, float64=True),
     Family(
         name="imagegpt",
         reader=replace(
@@ -234,37 +235,17 @@ GPT_FAMILIES = (
     ),
     Family(
         name="cohere",
-        reader=Decoder(
-            norm=LAYER, norm_eps=1e-5, parallel=True, tied=True, pad=0, adjust=change.cohere
-        ).read,
+        reader=_COHERE.read,
         names=names.LLAMA,
     ),
     Family(
         name="cohere2",
-        reader=Decoder(
-            norm=LAYER,
-            norm_eps=1e-5,
-            parallel=True,
-            tied=True,
-            pad=0,
-            kinds=change.pattern(4),
-            rotary_kinds=(SLIDING,),
-            window=4096,
-            adjust=change.cohere,
-        ).read,
+        reader=replace(_COHERE, kinds=change.pattern(4), rotary_kinds=(SLIDING,), window=4096).read,
         names=names.LLAMA,
     ),
     Family(
         name="cohere_compass_text",
-        reader=Decoder(
-            norm=LAYER,
-            norm_eps=1e-5,
-            parallel=True,
-            tied=True,
-            pad=0,
-            window=4096,
-            adjust=change.cohere_compass,
-        ).read,
+        reader=replace(_COHERE, window=4096, adjust=change.cohere_compass).read,
         classes=("CohereCompassText",),
         names=names.LLAMA,
     ),

@@ -175,7 +175,7 @@ IMAGE_ENCODERS = (
     Family(name="vit_msn", reader=vit(1e-6, drawn=False), names=names.VIT),
     Family(name="ijepa", reader=vit(1e-6, classes=0), names=names.VIT),
     Family(name="vit_mae", reader=vit_mae, names=names.VIT),
-    Family(name="dinov2", reader=dinov2, names=names.VIT, diagnosed=True, double=True),
+    Family(name="dinov2", reader=dinov2, names=names.VIT, diagnosed=True, float64=True),
     Family(name="dinov2_with_registers", reader=dinov2, names=names.VIT),
     Family(name="beit", reader=beit, names=names.VIT),
     Family(name="data2vec-vision", reader=beit, names=names.DATA2VEC_VISION),

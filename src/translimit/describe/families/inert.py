@@ -60,7 +60,7 @@ _HEADS = (
     *("num_nextn_predict_layers", "classifier_activation", "classifier_bias", "classifier_pooling"),
     *("decoder_bias", "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index"),
     *("reference_compile", "repad_logits_with_grad", "global_attn_heads", "gradient_clip"),
-    *("mask_time_prob", "mask_feature_prob", "apply_spec_augment", "final_logit_softcapping"),
+    *("mask_time_prob", "mask_feature_prob", "apply_spec_augment"),
     *("embedding_initializer_range", "use_weighted_layer_sum", "classifier_proj_size"),
 )
 #: Biases start at zero, gains at one, and their presence changes nothing.

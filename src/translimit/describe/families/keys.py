@@ -118,6 +118,21 @@ class Keys:
         remedy = "write a number of at least 0 and below 1e12"
         return float(self._checked(name, default, _is_number, remedy))
 
+    def positive(self, name: str, default: float | int | None = None) -> float:
+        """A number above zero, by which something is divided.
+
+        Args:
+            name: of the key.
+            default: of the family.
+
+        Raises:
+            ConfigError: zero, or see `number`.
+        """
+        value = self.number(name, default)
+        if value == 0:
+            raise self.refuse(name, "write a number above 0")
+        return value
+
     def flag(self, name: str, default: bool) -> bool:
         """True or false; a default is not told, since a switch that is absent is off or usual.
 

@@ -20,7 +20,12 @@ _GEMMA = Decoder(
     head_dim=256, activation="gelu_pytorch_tanh", tied=True, pad=0, adjust=change.gemma
 )
 _GEMMA2 = replace(
-    _GEMMA, placement="peri", kinds=change.pattern(2), window=4096, adjust=change.gemma2
+    _GEMMA,
+    placement="peri",
+    kinds=change.pattern(2),
+    window=4096,
+    logit_softcap=30.0,
+    adjust=change.gemma2,
 )
 _OLMO2 = Decoder(norm_eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
 
@@ -123,7 +128,12 @@ LLAMA_FAMILIES = (
     Family(
         name="gemma3_text",
         reader=replace(
-            _GEMMA2, qk_norm="head", kinds=change.pattern(6), theta=1e6, adjust=change.gemma3
+            _GEMMA2,
+            qk_norm="head",
+            kinds=change.pattern(6),
+            theta=1e6,
+            logit_softcap=None,
+            adjust=change.gemma3,
         ).read,
         classes=("Gemma3",),
         names=replace(names.LLAMA, gain_offset=1.0),
@@ -247,7 +257,12 @@ LLAMA_FAMILIES = (
     Family(
         name="nanochat",
         reader=Decoder(
-            kv_heads=6, activation="relu2", gated=False, pad=1, adjust=change.nanochat
+            kv_heads=6,
+            activation="relu2",
+            gated=False,
+            pad=1,
+            logit_softcap=15.0,
+            adjust=change.nanochat,
         ).read,
         names=names.LLAMA,
     ),

@@ -18,6 +18,17 @@ _SHARED = "shared_expert_intermediate_size"
 _FACTOR = "routed_scaling_factor"
 _LLAMA = Decoder()
 _OLMO2 = Decoder(norm_eps=1e-5, placement="reordered", qk_norm="all", pad=1, theta=1e4)
+#: Experts that sigmoids weight, beside one that all tokens pass, after one dense layer.
+_SIGMOID = Sparse(
+    count=128,
+    active=8,
+    routing="sigmoid",
+    width=(_MOE, 1024),
+    shared=("n_shared_experts", 1),
+    factor=(_FACTOR, 2.5),
+    groups=(1, 1),
+    dense=1,
+)
 
 #: Families with experts, by their records.
 MIXTURE_FAMILIES = (
@@ -140,16 +151,7 @@ MIXTURE_FAMILIES = (
             rotary_kinds=(SLIDING,),
             window=4096,
             pad=0,
-            adjust=Sparse(
-                count=64,
-                active=8,
-                routing="sigmoid",
-                width=(_MOE, 1024),
-                shared=("num_shared_experts", 1),
-                factor=(_FACTOR, 2.5),
-                groups=(1, 1),
-                dense=1,
-            ),
+            adjust=replace(_SIGMOID, count=64, shared=("num_shared_experts", 1)),
         ).read,
         names=names.MIXTURE,
     ),
@@ -167,14 +169,13 @@ MIXTURE_FAMILIES = (
             qk_norm="head",
             theta=11_158_840.0,
             std=0.006,
-            adjust=Sparse(
+            adjust=replace(
+                _SIGMOID,
                 count=192,
-                active=8,
-                routing="sigmoid",
                 width=(_MOE, 1536),
                 shared=("num_shared_experts", 1),
                 factor=("router_scaling_factor", 2.826),
-                dense=1,
+                groups=None,
             ),
         ).read,
         names=names.MIXTURE,
@@ -246,14 +247,8 @@ MIXTURE_FAMILIES = (
             window=129,
             adjust=both(
                 mix.mimo,
-                Sparse(
-                    count=256,
-                    active=8,
-                    routing="sigmoid",
-                    width=(_MOE, 2048),
-                    factor=(_FACTOR, 1.0),
-                    groups=(1, 1),
-                    dense=1,
+                replace(
+                    _SIGMOID, count=256, width=(_MOE, 2048), shared=None, factor=(_FACTOR, 1.0)
                 ),
             ),
         ).read,
@@ -290,19 +285,7 @@ MIXTURE_FAMILIES = (
             theta=8e6,
             std=0.006,
             pad=0,
-            adjust=both(
-                mix.normed_heads(True),
-                Sparse(
-                    count=128,
-                    active=6,
-                    routing="sigmoid",
-                    width=(_MOE, 1024),
-                    shared=("n_shared_experts", 1),
-                    factor=(_FACTOR, 2.5),
-                    groups=(1, 1),
-                    dense=1,
-                ),
-            ),
+            adjust=both(mix.normed_heads(True), replace(_SIGMOID, active=6)),
         ).read,
         names=names.MIXTURE,
     ),
@@ -314,15 +297,7 @@ MIXTURE_FAMILIES = (
             head_dim=128,
             theta=1e6,
             mlp_ratio=1.0,
-            adjust=Sparse(
-                count=128,
-                active=8,
-                routing="sigmoid",
-                width=(_MOE, 1280),
-                shared=("n_shared_experts", 1),
-                factor=(_FACTOR, 1.0),
-                groups=(1, 1),
-            ),
+            adjust=replace(_SIGMOID, width=(_MOE, 1280), factor=(_FACTOR, 1.0), dense=0),
         ).read,
         names=names.MIXTURE,
     ),

@@ -257,7 +257,7 @@ def whisper(k: Keys, name: str) -> StackReading:
 
 #: Families of encoders of text, by their records.
 TEXT_ENCODERS = (
-    Family(name="bert", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, double=True),
+    Family(name="bert", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, float64=True),
     Family(
         name="roberta",
         reader=bert(1e-12, pad=1),
@@ -265,10 +265,10 @@ TEXT_ENCODERS = (
         aliases=("xlm-roberta", "camembert", "data2vec-text"),
         names=names.BERT,
         diagnosed=True,
-        double=True,
+        float64=True,
     ),
     Family(
-        name="electra", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, double=True
+        name="electra", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, float64=True
     ),
     Family(name="ernie", reader=bert(1e-12, pad=0), names=names.BERT),
     Family(name="roberta-prelayernorm", reader=bert(1e-12, pad=1, post=False), names=names.BERT),
@@ -287,7 +287,7 @@ TEXT_ENCODERS = (
         reader=bert(1e-12, types=False, pad=0, eps_fixed=True),
         names=names.DISTILBERT,
         diagnosed=True,
-        double=True,
+        float64=True,
     ),
     Family(name="bert-generation", reader=bert(1e-12, types=False, pad=0), names=names.BERT),
     Family(

@@ -37,7 +37,6 @@ from translimit.describe import (
     norm_names,
     read_stack,
 )
-from translimit.scaling.adapters.latent_names import LATENT_NAMES
 from translimit.scaling.errors import UnsupportedModuleError
 from translimit.scaling.facts import module_facts, unknown_block
 from translimit.scaling.reading import Configuration
@@ -145,8 +144,6 @@ def _table_called(name: str | None) -> NameTable | None:
     if name == PLAIN.family:
         return PLAIN
     family = None if name is None else family_called(name)
-    if family is not None and family.name in LATENT_NAMES:
-        return LATENT_NAMES[family.name]
     return None if family is None else family.names
 
 
