@@ -9,12 +9,20 @@ from __future__ import annotations
 import pytest
 from tests.describe.small_classes import small_config
 
-from translimit.describe import FAMILIES, Role, StackReading, read_stack
+from translimit.describe import (
+    FAMILIES,
+    Attention,
+    LatentAttention,
+    Role,
+    StackReading,
+    read_stack,
+)
 from translimit.scaling.adapters.names import Match, match_names
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+LATENT_PROJECTIONS = {Role.KEY_VALUE_DOWN, Role.KEY_VALUE_UP, Role.QUERY_DOWN, Role.QUERY_UP}
 HEADS = ("ForCausalLM", "ForMaskedLM", "ForImageClassification", "")
 
 
@@ -42,10 +50,18 @@ def test_every_parameter_has_a_role_whose_shape_it_has(name: str) -> None:
             own = shapes[parameter][-2:]
             assert own == (wanted[::-1] if match.transposed else wanted), parameter
     of_blocks = {part for match in found.values() for part in match.parts}
-    assert {Role.QUERY, Role.KEY, Role.VALUE, Role.ATTENTION_OUT, Role.MLP_OUT} <= of_blocks
+    latent = any(isinstance(one, LatentAttention) for one in attention(reading))
+    projections = LATENT_PROJECTIONS if latent else {Role.QUERY, Role.KEY, Role.VALUE}
+    assert projections | {Role.ATTENTION_OUT, Role.MLP_OUT} <= of_blocks
     assert any(role in of_blocks for role in (Role.MLP_IN, Role.MLP_GATE))
     layers = sum(Role.ATTENTION_OUT in match.parts for match in found.values())
     assert layers == reading.layers
+
+
+def attention(reading: StackReading) -> list[Attention | LatentAttention]:
+    """The attention branches of a stack."""
+    branches = (branch for block in reading.stack.sub_blocks for branch in block.branches)
+    return [one for one in branches if isinstance(one, Attention | LatentAttention)]
 
 
 def expected(match: Match, reading: StackReading) -> tuple[int, int] | None:
@@ -55,8 +71,18 @@ def expected(match: Match, reading: StackReading) -> tuple[int, int] | None:
     rows = {Role.QUERY: queries, Role.KEY: keys, Role.VALUE: keys}
     if all(part in rows for part in match.parts):
         return sum(rows[part] for part in match.parts), reading.dim
+    one = attention(reading)[0]
     if match.role is Role.ATTENTION_OUT:
-        return reading.dim, queries
+        return reading.dim, reading.heads * (one.value_dim or one.head_dim)
+    if isinstance(one, LatentAttention):
+        turned, values = one.rope_dim, one.nope_dim + one.value_dim
+        latents = {Role.KEY_VALUE_DOWN: (one.kv_rank + turned, reading.dim)}
+        latents[Role.KEY_VALUE_UP] = (reading.heads * values, one.kv_rank)
+        if one.query_rank is not None:
+            latents[Role.QUERY_DOWN] = (one.query_rank, reading.dim)
+            latents[Role.QUERY_UP] = (queries, one.query_rank)
+        if match.role in latents:
+            return latents[match.role]
     if match.role is Role.ROUTER:
         return 1 if "shared" in match.pattern else 4, reading.dim
     return None
