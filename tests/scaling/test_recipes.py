@@ -6,7 +6,6 @@ import pytest
 
 from translimit.core import ArgumentError
 from translimit.scaling import STYLES, Size, UnsupportedModuleError, recipes, rules
-from translimit.scaling.adapters import roles
 from translimit.scaling.recipes import Monomial
 
 pytestmark = pytest.mark.usefixtures("as_user")
@@ -18,6 +17,9 @@ DEEP = Size(head_dim=32, heads=12, layers=10)
 MATRICES = ("query", "key", "value", "mlp_in")
 ENDS = ("attention_out", "mlp_out")
 VECTORS = ("block_gain", "block_bias")
+#: Rows that recipes by shape alone have beside those of the note's table.
+READERS = ("block_norm_bias", "query_bias", "key_bias", "value_bias", "mlp_gate_bias")
+TABLES = ("position_embedding", "patch_embedding")
 
 
 def differences(a, b, target=DEEP, optimizer="adamw"):
@@ -56,10 +58,10 @@ def test_mup_differs_in_epsilons_and_has_no_depth():
     values = {one.value for one in recipes.diff("mup", "translimit", BASE, WIDE, "adamw")}
     assert values == {4.0}
     assert differences("mup", "translimit") == {
-        **rows(("embedding", "final_gain", "readout"), epsilon="m_d"),
+        **rows(("embedding", "final_gain", "final_norm_bias", "readout", *TABLES), epsilon="m_d"),
         **rows(ENDS, start="m_L", rate="m_L", epsilon="m_d"),
-        **rows((*MATRICES, *VECTORS), epsilon="m_d m_L"),
-        **rows(("end_bias",), rate="m_L", epsilon="m_d"),
+        **rows((*MATRICES, "mlp_gate", *VECTORS, *READERS), epsilon="m_d m_L"),
+        **rows(("end_bias", "attention_out_bias"), rate="m_L", epsilon="m_d"),
     }
 
 
@@ -87,7 +89,7 @@ def test_megatron():
     found = differences("megatron", "translimit")
     assert found == {
         **rows(("embedding", "final_gain", "readout"), epsilon="m_d"),
-        **rows(MATRICES, epsilon="m_L", decay="m_d^-1"),
+        **rows((*MATRICES, "mlp_gate"), epsilon="m_L", decay="m_d^-1"),
         **rows(ENDS, start="m_L^(1/2)", rate="m_L", decay="m_d^-1"),
         **rows(VECTORS, epsilon="m_d m_L"),
         **rows(("end_bias",), rate="m_L", epsilon="m_d"),
@@ -104,7 +106,7 @@ def test_archscale_scales_the_router_twice_and_what_stands_outside():
 
 def test_standard_practice_misses_the_width():
     found = differences("standard", "translimit", WIDE)
-    assert {found[f"{name}.rate"] for name in MATRICES} == {"m_d"}
+    assert {found[f"{name}.rate"] for name in (*MATRICES, "mlp_gate")} == {"m_d"}
     assert (found["scores"], found["readout.start"]) == ("m_N^(1/2)", "m_d^(1/2)")
 
 
@@ -135,46 +137,3 @@ def test_monomials():
     assert one.at(BASE, DEEP) == pytest.approx(6**-0.5 / 5)
     assert str(one**2 / one) == "m_d^(-1/2) m_L^-1"
     assert str(Monomial()) == "1"
-
-
-def test_the_recipe_of_a_users_own_groups():
-    """Rates by hand as mup has them, read off live groups."""
-    torch = pytest.importorskip("torch")
-
-    class Block(torch.nn.Module):
-        def __init__(self, d):
-            super().__init__()
-            self.attention_norm, self.mlp_norm = torch.nn.LayerNorm(d), torch.nn.LayerNorm(d)
-            self.attn = torch.nn.ModuleDict(
-                {name: torch.nn.Linear(d, d) for name in ("q", "k", "v", "o")}
-            )
-            self.mlp = torch.nn.ModuleDict(
-                {"up": torch.nn.Linear(d, 4 * d), "down": torch.nn.Linear(4 * d, d)}
-            )
-
-    class Model(torch.nn.Module):
-        def __init__(self, size):
-            super().__init__()
-            torch.manual_seed(0)
-            d = size.width
-            self.embed = torch.nn.Embedding(512, d)
-            self.blocks = torch.nn.ModuleList(Block(d) for _ in range(size.layers))
-            self.norm, self.head = torch.nn.LayerNorm(d), torch.nn.Linear(d, 512, bias=False)
-
-    def built(size):
-        model, ratio = Model(size), size.width / BASE.width
-        hidden = [w for w in model.blocks.parameters() if w.ndim == 2]
-        others = [w for n, w in model.named_parameters() if not ("blocks" in n and w.ndim == 2)]
-        groups = [
-            {"params": hidden, "lr": 0.01 / ratio, "weight_decay": 0.1 * ratio},
-            {"params": others, "lr": 0.01, "weight_decay": 0.1},
-        ]
-        return torch.optim.AdamW(groups), model
-
-    target = Size(head_dim=16, heads=20, layers=2)  # m_d = 5, all else 1
-    own = recipes.read(*built(target), roles=roles, base=built(BASE), sizes=(BASE, target))
-    found = {one.number: one.value for one in recipes.diff(own, "mup", BASE, target, "adamw")}
-    # A plain readout, drawn by fan-in: its start, rate and epsilon lack the factor 1 / m_d.
-    assert found == pytest.approx(
-        {"readout.start": 5**0.5, "readout.rate": 5.0, "readout.epsilon": 0.2}
-    )

@@ -1,5 +1,6 @@
 from .differences import Difference as Difference
 from .differences import diff as diff
+from .differences import not_compared as not_compared
 from .invariants import Invariants as Invariants
 from .invariants import of_rules as of_rules
 from .known import RECIPES as RECIPES

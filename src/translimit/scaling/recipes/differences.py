@@ -1,4 +1,7 @@
-"""Two recipes number by number: what differs, as a monomial with exact exponents."""
+"""Two recipes number by number: what differs, as a monomial with exact exponents.
+
+Both are brought into one form first (`translimit.scaling.recipes.exchanges`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ class Difference:
     """One number in which two recipes differ.
 
     Attributes:
-        number: `row.start`, `.rate`, `.epsilon` or `.decay`, or `scores`.
+        number: `row.start`, `.rate`, `.epsilon` or `.decay`, or `scores`; with a parameter's name
+            behind it where that one differs from the rest of its row.
         ratio: the first recipe over the second.
         value: the ratio between the two sizes.
     """
@@ -58,7 +62,40 @@ def diff(
     >>> [one.number for one in diff("completep", "translimit", small, large, "adamw")]
     []
     """
+    one, other = _both(a, b, base, target, optimizer, force)
+    found = []
+    for number, power in one.exponents.items():
+        if (against := _of(other, number)) is None:
+            continue
+        ratio = power / against
+        value = ratio.at(base, target)
+        if abs(value - 1) > 1e-12:
+            found.append(Difference(number, ratio, value))
+    return tuple(found)
 
+
+def not_compared(
+    a: str | Recipe | Invariants,
+    b: str | Recipe | Invariants,
+    base: Size,
+    target: Size,
+    optimizer: OptimizerName | OptimizerKind,
+    *,
+    force: bool = False,
+) -> tuple[str, ...]:
+    """The numbers of `a` that `diff` passes over, for `b` has none; the arguments are its own."""
+    one, other = _both(a, b, base, target, optimizer, force)
+    return tuple(number for number in one.exponents if _of(other, number) is None)
+
+
+def _both(
+    a: str | Recipe | Invariants,
+    b: str | Recipe | Invariants,
+    base: Size,
+    target: Size,
+    optimizer: OptimizerName | OptimizerKind,
+    force: bool,
+) -> tuple[Invariants, Invariants]:
     def made(of: str | Recipe | Invariants) -> Invariants:
         if isinstance(of, Invariants):
             return of
@@ -66,12 +103,9 @@ def diff(
         return recipe.at(base, target, optimizer, force=force)
 
     one, other = made(a), made(b)
-    found = []
-    for number, power in one.exponents.items():
-        if number not in other.exponents:
-            continue
-        ratio = power / other.exponents[number]
-        value = ratio.at(base, target)
-        if abs(value - 1) > 1e-12:
-            found.append(Difference(number, ratio, value))
-    return tuple(found)
+    return one.canonical(other.normed), other.canonical(one.normed)
+
+
+def _of(made: Invariants, number: str) -> Monomial | None:
+    """A number, that of the whole row for one parameter's."""
+    return made.exponents.get(number, made.exponents.get(number.partition(" ")[0]))

@@ -11,9 +11,8 @@ the scores is a number of its own. Then
 | epsilon | epsilon / m |
 | decay | eta lambda; none where the tensor does not decay |
 
-Pairs of tensors exchange a scale without effect (query and key, value and attention output, input
-and output of a gated MLP, a gain and what reads it): the recipes here all start queries, keys,
-values and MLP inputs at m_d^{-1/2}, and gains and embeddings at 1, and need no exchange.
+Pairs of tensors exchange a scale without effect; `Invariants.canonical` chooses among such forms
+(`translimit.scaling.recipes.exchanges`).
 
 Reference: documentation, "Scaling rules", recipes.
 """
@@ -21,33 +20,32 @@ Reference: documentation, "Scaling rules", recipes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import MappingProxyType
 
 from translimit.core import ArgumentError
-from translimit.describe import Role, RoleRule, Size, Update
+from translimit.describe import BESIDE_BLOCKS, WITHOUT_RULE, Role, RoleRule, Size, Update
 from translimit.scaling.engine import Rules
+from translimit.scaling.recipes.exchanges import canonical
 from translimit.scaling.recipes.monomials import Monomial
 
-#: Rows of a recipe, and the role of the rules that each stands for.
-ROWS: Mapping[str, Role] = MappingProxyType(
-    {
-        "embedding": Role.TOKEN_EMBEDDING,
-        "query": Role.QUERY,
-        "key": Role.KEY,
-        "value": Role.VALUE,
-        "attention_out": Role.ATTENTION_OUT,
-        "mlp_in": Role.MLP_IN,
-        "mlp_out": Role.MLP_OUT,
-        "router": Role.ROUTER,
-        "block_gain": Role.BLOCK_NORM_GAIN,
-        "block_bias": Role.MLP_IN_BIAS,
-        "end_bias": Role.MLP_OUT_BIAS,
-        "final_gain": Role.FINAL_NORM_GAIN,
-        "readout": Role.READOUT,
-    }
+_SHORT = {
+    "embedding": Role.TOKEN_EMBEDDING,
+    "block_gain": Role.BLOCK_NORM_GAIN,
+    "block_bias": Role.MLP_IN_BIAS,
+    "end_bias": Role.MLP_OUT_BIAS,
+    "final_gain": Role.FINAL_NORM_GAIN,
+}
+_NAMES = {role: row for row, role in _SHORT.items()}
+#: Rows of a recipe, and the role of the rules that each stands for; most bear its name.
+ROWS: Mapping[str, Role] = MappingProxyType({_NAMES.get(one, one.value): one for one in Role})
+#: Rows that the rules of this library have whatever the sizes.
+RULED = tuple(
+    row
+    for row, role in ROWS.items()
+    if role not in WITHOUT_RULE or role in BESIDE_BLOCKS or role is Role.UNSCALED
 )
 NUMBERS = ("start", "rate", "epsilon", "decay")
 
@@ -60,13 +58,20 @@ class Invariants:
         name: of the recipe.
         base: the tuned size.
         target: the other one.
-        exponents: by `row.number`, and `scores`.
+        exponents: by `row.number`, and `scores`; what one parameter has apart from the rest of its
+            row by `row.number (parameter)`.
+        powers: by row, p of the optimiser that moves it; 1 where none is told.
+        normed: rows whose map a norm follows, so that its scale is no number of the network.
+        undecided: numbers that more than one simple monomial explains, and what would tell.
     """
 
     name: str
     base: Size
     target: Size
     exponents: Mapping[str, Monomial]
+    powers: Mapping[str, int] = field(default_factory=dict[str, int])
+    normed: frozenset[str] = frozenset()
+    undecided: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __getitem__(self, key: str) -> float:
         """A number, target over base.
@@ -85,6 +90,16 @@ class Invariants:
 
     def __len__(self) -> int:
         return len(self.exponents)
+
+    def canonical(self, normed: Collection[str] = ()) -> Invariants:
+        """The same network with every exchange of scales made.
+
+        Args:
+            normed: further rows whose map a norm follows.
+        """
+        both = self.normed | frozenset(normed)
+        made = canonical(self.exponents, self.powers, both)
+        return replace(self, exponents=made, normed=both)
 
     def table(self) -> dict[str, dict[str, str]]:
         """Row to its numbers, as monomials."""
@@ -141,12 +156,14 @@ def of_rules(rules: Rules, name: str = "rules") -> Invariants:
         asked = replace(small, target=target, base_score_scale=c_0)
         made.append(_numbers(Rules(asked)))
     exponents = {key: Monomial(*(_exact(one[key]) for one in made)) for key in made[0]}
-    return Invariants(name, question.base, question.target, exponents)
+    powers = {row: rules.update(ROWS[row]).power for row in RULED}
+    return Invariants(name, question.base, question.target, exponents, powers)
 
 
 def _numbers(rules: Rules) -> dict[str, float]:
     made = {"scores": rules.score_scale * rules.question.base.head_dim**0.5}
-    for row, role in ROWS.items():
+    for row in RULED:
+        role = ROWS[row]
         rule: RoleRule = rules.role(role)
         m = rule.mult * (rules.residual if role.ends_branch else 1.0)
         power = rules.update(role).power

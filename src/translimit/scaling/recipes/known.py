@@ -14,8 +14,10 @@ r"""Recipes as read in public code, one record each: exponents of m_d, m_N and m
 | `hf-45848` | a description for transformers, in part |
 | `standard` | PyTorch's ordinary practice |
 
-The tables were written down from the code that is named, and none is made from another one. Rows
-that a recipe lacks are not compared. A number that its source does not scale is 1.
+The tables were written down from the code that is named, and none is made from another one. `mup`
+and `standard` treat a tensor by its shape alone, and so have rows of gates, positions and biases;
+Megatron and ArchScale have gates. Rows that a recipe lacks are not compared, which
+`recipes.not_compared` tells. A number that its source does not scale is 1.
 """
 
 from __future__ import annotations
@@ -41,8 +43,12 @@ from translimit.scaling.recipes.monomials import Monomial
 
 Row = Mapping[str, str]
 _BLOCK_MATRICES = ("query", "key", "value", "attention_out", "mlp_in", "mlp_out")
-_VECTORS = ("block_gain", "block_bias", "end_bias", "final_gain")
-_ENDS = ("attention_out", "mlp_out", "end_bias")
+_MORE_VECTORS = (
+    *("block_norm_bias", "query_bias", "key_bias", "value_bias", "attention_out_bias"),
+    *("mlp_gate_bias", "final_norm_bias"),
+)
+_VECTORS = ("block_gain", "block_bias", "end_bias", "final_gain", *_MORE_VECTORS)
+_ENDS = ("attention_out", "mlp_out", "end_bias", "attention_out_bias")
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,11 @@ class Recipe:
             return of_rules(made, self.name)
         branch = Monomial.of(self.branch)
         found = {} if self.scores is None else {"scores": Monomial.of(self.scores)}
+        normed = frozenset(("query", "key") if self.scores is None else ())
+        powers: dict[str, int] = {}
         for row, texts in self.tables[kind.name].items():
             moved = kind.of(ROWS[row])
+            powers[row] = moved.update.power
             told = {name: Monomial.of(text) for name, text in texts.items()}
             if moved.update is not Update.ADAM:
                 told.pop("eps", None)
@@ -125,7 +134,7 @@ class Recipe:
                 told.pop("init", None)  # biases start at zero, whatever multiplies them
             numbers = counted(told, moved.update, branch if row in _ENDS else Monomial())
             found |= {f"{row}.{name}": power for name, power in numbers.items()}
-        return Invariants(self.name, base, target, found)
+        return Invariants(self.name, base, target, found, powers, normed)
 
 
 def _table(
@@ -136,9 +145,14 @@ def _table(
     embedding: Row,
     readout: Row,
     final: Row | None = None,
+    by_shape: bool = False,
+    gate: bool = False,
     **others: Row,
 ) -> dict[str, Row]:
-    """Rows by kind of tensor; `end` says what the last maps of branches have instead."""
+    """Rows by kind of tensor; `end` says what the last maps of branches have instead.
+
+    `by_shape`: whether nothing but the shape of a tensor counts; `gate`: whether it has gates.
+    """
     one = {"init": "", "eps": "", "decay": ""}
     ends = {**hidden, **(end or {})}
     rows: dict[str, Row] = {"embedding": {**one, **embedding}}
@@ -146,6 +160,11 @@ def _table(
     rows |= {name: {**one, **vectors} for name in ("block_gain", "block_bias", "end_bias")}
     rows |= {"final_gain": {**one, **(vectors if final is None else final)}}
     rows |= {"readout": {**one, **readout}}
+    if gate or by_shape:
+        rows["mlp_gate"] = {**one, **hidden}
+    if by_shape:
+        rows |= {name: {**one, **embedding} for name in ("position_embedding", "patch_embedding")}
+        rows |= {name: {**one, **vectors} for name in _MORE_VECTORS}
     return rows | {name: {**one, **row} for name, row in others.items()}
 
 
@@ -156,6 +175,7 @@ _MUP = _table(
     vectors=_ONE,
     embedding=_ONE,
     readout={"mult": "d-1", "lr": ""},
+    by_shape=True,
 )
 _NANOGPT = _table(
     {"init": _FAN, "lr": "d-1", "decay": "d-1"},
@@ -183,6 +203,7 @@ _MEGATRON = _table(
     vectors=_ONE,
     embedding=_ONE,
     readout={"mult": "d-1", "lr": ""},
+    gate=True,
 )
 _MEGATRON_SGD = _table(
     {"init": _FAN, "lr": ""},
@@ -190,6 +211,7 @@ _MEGATRON_SGD = _table(
     vectors={"lr": "d"},
     embedding={"lr": "d"},
     readout={"mult": "d-1", "lr": "d"},
+    gate=True,
 )
 _ALL = "L-1/2"
 _ARCHSCALE = _table(
@@ -197,6 +219,7 @@ _ARCHSCALE = _table(
     vectors={"lr": _ALL},
     embedding={"lr": _ALL, "decay": _ALL},
     readout={"mult": "d-1", "lr": _ALL, "decay": _ALL},
+    gate=True,
 )
 _NANOCHAT = _table(
     {"init": _FAN, "lr": ""},
@@ -205,7 +228,11 @@ _NANOCHAT = _table(
     readout={"lr": _FAN, "decay": _FAN},
 )
 _STANDARD = _table(
-    {"init": _FAN, "lr": ""}, vectors=_ONE, embedding=_ONE, readout={"init": _FAN, "lr": ""}
+    {"init": _FAN, "lr": ""},
+    vectors=_ONE,
+    embedding=_ONE,
+    readout={"init": _FAN, "lr": ""},
+    by_shape=True,
 )
 
 
