@@ -356,6 +356,7 @@ def test_version(capsys):
 
 
 SCALE = "scale --base width=64,heads=4,layers=2 --target width=128,heads=4,layers=4 --optimizer sgd"
+WIDER = "--base width=64,heads=4,layers=2 --target width=256,heads=4,layers=2 --optimizer adamw"
 
 
 @pytest.mark.parametrize(
@@ -384,6 +385,66 @@ def test_looking_loads_no_jax(run, environment, words):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            f"scale {WIDER} --batch 1:16",
+            "--betas: 0.9 becomes 0.185 at a batch 16 times as large: hardly a memory; pass "
+            "--memory kept, a smaller batch, or --unsafe",
+        ),
+        (
+            f"scale {WIDER} --export megatron --lr 0.1 --alpha-a 0.5",
+            "alpha_A < 1, folded scores, or grouped queries that change); split the projection, or "
+            "set the scale of the module and --alpha-a 1",
+        ),
+        (f"scale {WIDER} --alpha-a 3", "--alpha-a: got 3.0; pass a number in [1/2, 1] (--unsafe"),
+        (f"scale {WIDER} --steps 1:2 --duration soon", "--duration: got 'soon'; write keep, sqrt"),
+        (
+            "scale --base width=64,heads=4,layers=2,experts=4,active_experts=1 --target "
+            "width=128,heads=4,layers=2,experts=4,active_experts=1 --optimizer adamw",
+            "pass --facts plain_gates and keep the experts",
+        ),
+        (f"scale {WIDER} --facts tied", "--facts: got 'tied'"),
+    ],
+)
+def test_remedies_are_options(capsys, words, told):
+    status, _, error = call(capsys, *words.split())
+    assert status == 2
+    assert told in error
+    assert "=True" not in error
+    assert "=False" not in error
+
+
+def test_what_only_python_had_is_an_option(capsys):
+    words = f"scale {WIDER} --batch 1:16 --steps 10:20 --unsafe --duration -0.3 --dataset 100"
+    status, out, _ = call(capsys, *words.split())
+    assert status == 0
+    assert "the rate falls like the examples seen to the power -0.3: as fitted" in out
+    assert "the target sees its data 3.2 times: more than one epoch" in out
+    words = (
+        "scale --base width=64,heads=4,layers=2,experts=4,active_experts=1 --target width=128,"
+        "heads=4,layers=2,experts=4,active_experts=1 --optimizer adamw --facts plain_gates"
+    )
+    assert call(capsys, *words.split())[0] == 0
+
+
+def test_recipes_tell_their_own_optimizer_their_horizon_and_what_is_not_compared(capsys):
+    assert call(capsys, "recipes", "show", "nanochat")[0] == 0
+    status, out, _ = call(capsys, "recipes", "diff", "mup", "nanogpt-mup")
+    assert status == 0
+    assert (
+        "note: not compared, for nanogpt-mup has no such row: mlp_gate, position_embedding," in out
+    )
+    _, out, _ = call(capsys, "scale", *WIDER.split(), "--recipe", "megatron")
+    assert "horizon: no verified horizon; the ledger has none of megatron" in out
+    _, out, _ = call(capsys, "scale", *WIDER.split(), "--recipe", "completep")
+    _, own, _ = call(capsys, "scale", *WIDER.split())
+    assert [one for one in out.splitlines() if one.startswith("horizon: ")] == [
+        one for one in own.splitlines() if one.startswith("horizon: ")
+    ]
 
 
 def test_the_module_is_the_command(environment):

@@ -37,9 +37,9 @@ def test_best_rates_of_the_acceptance_figures():
     told = modes.power_law(1.5, 0.6, 0.05, 400)
     half = replace(told, noise=told.noise / 2)
     constant = [told.optimum(modes.factors("constant", T)) for T in (60, 240, 1000, 4000)]
-    wsd = [told.optimum(modes.factors("wsd", T)) for T in (60, 240, 1000)]
+    wsd = [told.optimum(modes.factors("wsd", T)) for T in (60, 240, 1000, 4000)]
     np.testing.assert_allclose(constant, [-0.251, -0.441, -0.655, -0.876], atol=5e-3)
-    np.testing.assert_allclose(wsd, [0.161, 0.033, -0.115], atol=5e-3)
+    np.testing.assert_allclose(wsd, [0.161, 0.033, -0.115, -0.283], atol=5e-3)
     drift = [half.optimum(modes.factors("constant", T)) for T in (60, 240, 1000, 4000)]
     np.testing.assert_allclose(
         np.subtract(drift, constant), [0.133, 0.154, 0.167, 0.171], atol=5e-3
@@ -54,6 +54,7 @@ def test_best_rates_of_the_acceptance_figures():
         ("constant", 60, -0.793, (0.201, 0.203, 0.204), (0.1010, 0.1045, 0.1055)),
         ("constant", 960, -1.329, (0.236, 0.240, 0.241), (0.1369, 0.1421, 0.1437)),
         ("cosine", 60, -0.293, (0.329, 0.333, 0.335), (0.1775, 0.1837, 0.1855)),
+        ("cosine", 960, -0.680, (0.350, 0.357, 0.359), (0.2078, 0.2131, 0.2147)),
     ],
 )
 def test_fast_transfer(schedule, steps, optimum, drifts, regrets):
@@ -87,6 +88,26 @@ def test_slopes_at_a_constant_rate(exponents, measured):
     predicted = modes.slope(alpha, beta, "constant")
     assert slopes[-1] == pytest.approx(predicted, abs=0.03)
     assert abs(slopes[-1] - modes.slope(alpha, beta, "cosine")) > 0.03
+
+
+@pytest.mark.parametrize(
+    ("schedule", "exponents", "measured"),
+    [
+        pytest.param(*("linear", (1.5, 0.6, 2.0), (-0.251, -0.240)), marks=pytest.mark.slow),
+        pytest.param(*("linear", (2.0, 0.3, 0.5), (0.0, 0.0)), marks=pytest.mark.slow),
+        pytest.param(*("linear", (3.0, 0.9, 0.5), (-0.310, -0.305)), marks=pytest.mark.slow),
+        pytest.param(*("linear", (1.5, 0.9, 0.5), (-0.389, -0.383)), marks=pytest.mark.slow),
+        pytest.param(*("cosine", (3.0, 0.9, 0.5), (-0.258, -0.248)), marks=pytest.mark.slow),
+        ("cosine", (1.5, 0.9, 0.5), (-0.375, -0.370)),
+    ],
+)
+def test_slopes_under_a_decay(schedule, exponents, measured):
+    alpha, beta, noise = exponents
+    told = modes.thinned_power_law(alpha, beta, noise, 160, 1e7)
+    best = [told.optimum(modes.factors(schedule, T)) for T in (1000, 8000, 64_000)]
+    slopes = np.diff(best) / math.log10(8)
+    np.testing.assert_allclose(slopes, measured, atol=2e-3)
+    assert abs(slopes[-1] - modes.slope(alpha, beta, "constant")) > 0.07
 
 
 def test_slopes_are_told_by_the_way_in_which_a_schedule_vanishes():

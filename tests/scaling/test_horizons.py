@@ -10,9 +10,11 @@ from translimit.core import ConfigError
 from translimit.scaling import (
     Horizon,
     Rules,
+    Size,
     horizons_from_json,
     horizons_to_json,
     read_horizons,
+    rules,
     rules_for,
     shipped_horizons,
     verified_horizons,
@@ -104,6 +106,22 @@ def test_a_stream_that_grows_alone_and_latents_have_no_horizon():
     (told,) = verified_horizons(asked(*deeper), (ONE,))
     assert (told.axis, told.steps) == ("layers", 0)
     assert verified_horizons(asked(text, "head_dim=8,heads=4,layers=4"), (ONE,))[0].steps == 60
+
+
+def test_experts_and_another_mlp_ratio_have_no_horizon():
+    """Records are of dense networks."""
+    base = Size(head_dim=16, heads=4, layers=2, experts=4, active_experts=2)
+    wide = replace(base, head_dim=32)
+    dense = [replace(one, experts=None, active_experts=None) for one in (base, wide)]
+    assert any(one.steps for one in verified_horizons(rules(*dense, optimizer="adamw")))
+    assert not any(one.steps for one in verified_horizons(rules(base, wide, optimizer="adamw")))
+    more = replace(base, experts=16)
+    said = verified_horizons(rules(base, more, optimizer="adamw"))
+    assert [(one.axis, one.ratio, one.steps) for one in said] == [("experts", 4, 0)]
+    assert str(said[0]).startswith("experts x4 under any schedule: no verified horizon")
+    ratio = [dense[0], replace(dense[0], mlp_ratio=8)]
+    said = verified_horizons(rules(*ratio, optimizer="adamw", change_mlp_ratio=True))
+    assert [one.axis for one in said] == ["mlp_ratio"]
 
 
 def test_the_shipped_ledger_says_what_its_numbers_allow():

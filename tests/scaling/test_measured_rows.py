@@ -35,8 +35,11 @@ def norm(x):
 class Mixture(torch.nn.Module):
     """Every weight is named after its role."""
 
-    def __init__(self, width, hidden, made, seed):
+    def __init__(self, size, made, seed):
         super().__init__()
+        width, hidden = size.width, round(size.width * size.mlp_ratio)
+        self.experts, self.active = size.experts, size.active_experts
+        self.gates_of_all = False  # else those of the active ones sum to one
         draw = torch.Generator().manual_seed(seed)
         base = made.question.base
 
@@ -47,9 +50,9 @@ class Mixture(torch.nn.Module):
         n_d, n_M = base.width**-0.5, (base.width * base.mlp_ratio) ** -0.5
         self.patch_embedding = normal("patch_embedding", 16, width, std=0.25)
         for name, shape, std in (
-            ("router", (width, EXPERTS), n_d),
-            ("expert_in", (EXPERTS, width, hidden), n_d),
-            ("expert_out", (EXPERTS, hidden, width), n_M),
+            ("router", (width, self.experts), n_d),
+            ("expert_in", (self.experts, width, hidden), n_d),
+            ("expert_out", (self.experts, hidden, width), n_M),
         ):
             each = [normal(name, *shape, std=std) for _ in range(2)]
             self.register_module(name, torch.nn.ParameterList(each))
@@ -58,8 +61,9 @@ class Mixture(torch.nn.Module):
 
     def branch(self, layer, x):
         logits = x @ self.router[layer]
-        top, chosen = logits.topk(ACTIVE, dim=-1)
-        gates = torch.zeros_like(logits).scatter(-1, chosen, top.softmax(-1))
+        top, chosen = logits.topk(self.active, dim=-1)
+        shares = logits.softmax(-1).gather(-1, chosen) if self.gates_of_all else top.softmax(-1)
+        gates = torch.zeros_like(logits).scatter(-1, chosen, shares)
         hidden = torch.einsum("btd,edm->btem", x, self.expert_in[layer])
         out = torch.einsum(
             "btem,emd->bted", torch.nn.functional.gelu(hidden), self.expert_out[layer]
@@ -73,37 +77,85 @@ class Mixture(torch.nn.Module):
         return self.mult * (norm(h).mean(1) @ self.readout)
 
 
-def moved(width, seed, router_power):
-    """The motion of the router's logits at the inputs of the start, after some steps of Adam."""
-    sizes = [
-        Size(head_dim=n // 4, heads=4, layers=2, mlp_ratio=1, experts=EXPERTS, active_experts=2)
-        for n in (WIDTHS[0], width)
-    ]
-    made = rules(*sizes, optimizer="adam")
-    model, (x, labels) = Mixture(width, width, made, seed), images()
+def moved(base, size, seed, router_power=1, gates_of_all=False):
+    """What steps of Adam change: router logits and experts at the inputs of the start, outputs.
+
+    Returns:
+        The branch's output at the start, its change, the changes of the router's logits and of the
+        experts' pre-activations by their own weights, and that of the logits.
+    """
+    made = rules(base, size, optimizer="adam", change_mlp_ratio=True)
+    model, (x, labels) = Mixture(size, made, seed), images()
+    model.gates_of_all = gates_of_all
     groups = []
     for name, tensor in model.named_parameters():
         rule = made.role(name.split(".")[0])
         rate = 0.02 * rule.lr
         if name.startswith("router"):  # the rules' 1 / m_d: never, once, twice
-            rate *= (width / WIDTHS[0]) ** (1 - router_power)
+            rate *= (size.width / base.width) ** (1 - router_power)
         groups.append({"params": [tensor], "lr": rate, "eps": 1e-12 * rule.eps})
     trainer = torch.optim.Adam(groups, betas=(0.9, 0.95))
-    with torch.no_grad():
-        first = norm(x @ model.patch_embedding)
-        start = [first @ model.router[0], torch.einsum("btd,edm->btem", first, model.expert_in[0])]
+    first = norm(x @ model.patch_embedding.detach())
+
+    @torch.no_grad()
+    def seen():
+        into = torch.einsum("btd,edm->btem", first, model.expert_in[0])
+        return model.branch(0, first), first @ model.router[0], into, model(x)
+
+    start = seen()
     for _ in range(STEPS):
         trainer.zero_grad()
         torch.nn.functional.cross_entropy(model(x), labels).backward()
         trainer.step()
-    with torch.no_grad():
-        now = [first @ model.router[0], torch.einsum("btd,edm->btem", first, model.expert_in[0])]
-    return [float((a - b).pow(2).mean().sqrt()) for a, b in zip(now, start, strict=True)]
+    changes = [float((a - b).pow(2).mean().sqrt()) for a, b in zip(seen(), start, strict=True)]
+    return [float(start[0].pow(2).mean().sqrt()), *changes]
+
+
+def of_width(width):
+    return Size(
+        head_dim=width // 4, heads=4, layers=2, mlp_ratio=1, experts=EXPERTS, active_experts=ACTIVE
+    )
 
 
 def exponents(router_power, seeds=2):
-    rows = np.array([[moved(n, seed, router_power) for seed in range(seeds)] for n in WIDTHS])
-    return [power_law_exponent(WIDTHS, rows[..., part]).value for part in range(2)]
+    sizes = [of_width(width) for width in WIDTHS]
+    rows = [[moved(sizes[0], one, s, router_power) for s in range(seeds)] for one in sizes]
+    return [power_law_exponent(WIDTHS, np.array(rows)[..., part]).value for part in (2, 3)]
+
+
+#: Axes of a mixture, and the sizes along them; the stream is 16 entries wide.
+AXES = {
+    "experts": [(n, 2, 1) for n in (4, 8, 16, 32)],
+    "active": [(4 * n, n, 1) for n in (2, 4, 8, 16)],
+    "hidden": [(8, 2, n) for n in (1, 2, 4, 8)],
+}
+
+
+def along(axis, seeds, **changed):
+    """Exponents of the five numbers of `moved`, with standard errors over the seeds."""
+    sizes = [
+        Size(head_dim=4, heads=4, layers=2, mlp_ratio=ratio, experts=count, active_experts=active)
+        for count, active, ratio in AXES[axis]
+    ]
+    grows = [size[{"experts": 0, "active": 1, "hidden": 2}[axis]] for size in AXES[axis]]
+    rows = [[moved(sizes[0], one, seed, **changed) for seed in range(seeds)] for one in sizes]
+    return [power_law_exponent(grows, np.array(rows)[..., part]) for part in range(5)]
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_nothing_depends_on_experts_active_ones_or_hidden_units(axis):
+    """Acceptance: Adam's rows, within 0.2; with 4k experts the start falls like k^(-1/2)."""
+    start, *moves = along(axis, seeds=3)
+    expected = -0.42 if axis == "active" else 0.0
+    assert abs(start.value - expected) < 0.1, start
+    for one in moves:
+        assert abs(one.value) < 0.2, moves
+
+
+def test_gates_that_do_not_sum_to_one_are_refuted():
+    """A softmax over all experts lets the branch fall like E^(-1/2)."""
+    start = along("experts", seeds=2, gates_of_all=True)[0]
+    assert abs(start.value + 0.52) < 0.15, start
 
 
 def test_routers_and_experts_move_alike_at_every_width():

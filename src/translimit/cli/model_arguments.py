@@ -100,6 +100,16 @@ class ScaleCommand:
     """Allow another ratio of hidden units to width in the target."""
     allow: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FACT...", help_behavior_hint="")] = ()
     """Facts of configurations that may differ, as vocabulary where it is padded."""
+    facts: Annotated[
+        tuple[
+            Literal["branch_gain", "packed_qkv", "plain_gates", "qk_norm", "scaled_embedding"], ...
+        ],
+        tyro.conf.arg(metavar="FACT...", help_behavior_hint=""),
+    ] = ()
+    """What sizes do not tell of the modules: branch_gain, packed_qkv, plain_gates (gates of experts
+    that do not sum to 1), qk_norm, scaled_embedding; a config.json tells it by itself."""
+    unsafe: Flag = False
+    """Allow what was not verified: exponents outside [1/2, 1], memories below 1/2."""
     batch: Annotated[str | None, tyro.conf.arg(metavar="B0:B", help_behavior_hint="")] = None
     """The batch of the base and of the target, as 256:1024."""
     steps: Annotated[str | None, tyro.conf.arg(metavar="T0:T", help_behavior_hint="")] = None
@@ -110,8 +120,11 @@ class ScaleCommand:
     """With --batch: the momentum at the base; by default the optimiser's own."""
     memory: Literal["rescaled", "kept"] = "rescaled"
     """With --batch: memories in examples, or as they are."""
-    duration: Literal["keep", "sqrt"] = "keep"
-    """With --steps: keep the rate, or divide it by the root of the examples; both folklore."""
+    duration: str = "keep"
+    """With --steps: keep the rate, or sqrt to divide it by the root of the examples, both folklore;
+    or the fitted power of the examples, as -0.3."""
+    dataset: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """With --batch and --steps: examples there are, in the unit of the batch, to tell epochs."""
     critical: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")] = None
     """With --batch: the critical batch, where it was measured."""
     clipping: Flag = False
@@ -162,8 +175,10 @@ class RecipesCommand:
     """The tuned size, as for `translimit scale`."""
     target: Annotated[str, tyro.conf.arg(metavar="SIZES")] = "width=256,heads=8,layers=2"
     """The size to train, in the same form."""
-    optimizer: OptimizerName = "adamw"
-    """The optimiser of both."""
+    optimizer: Annotated[
+        OptimizerName | None, tyro.conf.arg(help_behavior_hint="(default: adamw, or its own)")
+    ] = None
+    """The optimiser of both; by default adamw, or the first that a recipe defines."""
     force: Flag = False
     """Compare along depth although a recipe has no rule of depth."""
     json: Flag = False

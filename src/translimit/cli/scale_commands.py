@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
-from translimit.cli.flags import told_as_options
+from translimit.cli.flags import facts_of, told_as_options
 from translimit.cli.model_arguments import RecipesCommand, ScaleCommand
 from translimit.cli.output import print_json, print_table
 from translimit.cli.terminal import say
 from translimit.cli.verdicts import scale_verdict
 from translimit.core import ConfigError, nearest
+from translimit.describe import OptimizerName
 
 if TYPE_CHECKING:
     from translimit.describe import Size
     from translimit.scaling import BatchRule, Rules, VerifiedHorizon
     from translimit.scaling.recipes import Difference
+
+#: Rows that a note names before it counts.
+_TOLD = 8
 
 
 def do_scale(command: ScaleCommand) -> None:
@@ -44,6 +49,8 @@ def _scale(command: ScaleCommand) -> None:
         clipping=command.clipping,
         muon_adjust=command.muon_adjust,
         change_mlp_ratio=command.change_mlp_ratio,
+        unsafe=command.unsafe,
+        **facts_of(command.facts),
     )
     batch = _batch(command)
     if command.export is not None:
@@ -120,11 +127,24 @@ def _batch(command: ScaleCommand) -> BatchRule | None:
         betas=command.betas,
         momentum=command.momentum,
         memory=command.memory,
-        duration=command.duration,
+        duration=_duration(command.duration),
+        dataset=command.dataset,
+        unsafe=command.unsafe,
         decay=decay,
         critical=command.critical,
         clipping=command.clipping,
     )
+
+
+def _duration(text: str) -> Literal["keep", "sqrt"] | float:
+    if text == "keep" or text == "sqrt":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            "--duration", f"got {text!r}", "write keep, sqrt or a power of the examples, as -0.3"
+        ) from None
 
 
 def _pair(option: str, text: str) -> tuple[float, float]:
@@ -160,22 +180,34 @@ def _tell_batch(rule: BatchRule, command: ScaleCommand) -> None:
 
 
 def _recipe_between(command: ScaleCommand) -> None:
-    from translimit.scaling import recipes
+    from translimit.scaling import recipes, rules
 
     base, target = _sizes(command.base, command.target)
     made = recipes.get(command.recipe or "").at(
         base, target, command.optimizer, force=command.force
     )
     found = recipes.diff(made, "translimit", base, target, command.optimizer, force=command.force)
+    ruled = made.name in ("translimit", "completep")
+    horizons = _horizons(command, rules(base, target, optimizer=command.optimizer)) if ruled else ()
     if command.json:
         numbers = {number: made[number] for number in made}
-        differences = [one.to_json() for one in found]
-        print_json({"recipe": made.name, "numbers": numbers, "differences": differences})
+        print_json(
+            {
+                "recipe": made.name,
+                "numbers": numbers,
+                "differences": [one.to_json() for one in found],
+                "horizons": [one.to_json() for one in horizons],
+            }
+        )
         return
     from translimit.cli.recipe_tables import recipe_table
 
     print_table(recipe_table(made))
-    _tell_differences(found, made.name, "translimit")
+    for one in horizons:
+        say(f"horizon: {one}")
+    if not ruled:
+        say(f"horizon: no verified horizon; the ledger has none of {made.name}")
+    _tell_differences(found, (), made.name, "translimit")
 
 
 def do_recipes(command: RecipesCommand) -> None:
@@ -210,21 +242,42 @@ def _recipes(command: RecipesCommand) -> None:
         return
     base, target = _sizes(command.base, command.target)
     if what == "show":
-        made = recipes.get(names[0]).at(base, target, command.optimizer, force=command.force)
+        optimizer = _optimizer(command, names)
+        made = recipes.get(names[0]).at(base, target, optimizer, force=command.force)
         if command.json:
             print_json({"recipe": made.name, "numbers": made.table()})
         else:
             print_table(recipe_table(made))
         return
     first, second = names
-    found = recipes.diff(first, second, base, target, command.optimizer, force=command.force)
+    asked = (first, second, base, target, _optimizer(command, names))
+    found = recipes.diff(*asked, force=command.force)
+    apart = recipes.not_compared(*asked, force=command.force)
     if command.json:
-        print_json({"recipes": names, "differences": [one.to_json() for one in found]})
+        differences = [one.to_json() for one in found]
+        print_json({"recipes": names, "differences": differences, "not_compared": list(apart)})
         return
-    _tell_differences(found, first, second)
+    _tell_differences(found, apart, first, second)
 
 
-def _tell_differences(found: tuple[Difference, ...], one: str, other: str) -> None:
+def _optimizer(command: RecipesCommand, names: Sequence[str]) -> OptimizerName:
+    """The one that is asked for; else adamw where all recipes define it, or the first they do."""
+    from translimit.scaling import recipes
+
+    if command.optimizer is not None:
+        return command.optimizer
+    known = get_args(OptimizerName)
+    shared = [one for one in known if all(one in recipes.get(n).optimizers for n in names)]
+    return "adamw" if "adamw" in shared or not shared else shared[0]
+
+
+def _tell_differences(
+    found: tuple[Difference, ...], apart: tuple[str, ...], one: str, other: str
+) -> None:
+    rows = list(dict.fromkeys(number.partition(".")[0] for number in apart))
+    if rows:
+        more = f" and {len(rows) - _TOLD} more" if len(rows) > _TOLD else ""
+        say(f"note: not compared, for {other} has no such row: {', '.join(rows[:_TOLD])}{more}")
     if not found:
         say(f"verdict: {one} and {other} train the same network between these sizes")
         return

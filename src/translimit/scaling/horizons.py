@@ -35,7 +35,10 @@ from translimit.scaling.engine import Rules
 FORMAT = 1
 #: The axes of a ledger, and their exponents' values at which it was made.
 LEDGER_AXES: tuple[Literal["head_dim", "heads", "layers"], ...] = ("head_dim", "heads", "layers")
+#: Sizes of the module of which no ledger has records.
+_UNTRIED = ("experts", "active_experts", "mlp_ratio")
 _NAMES = {"head_dim": "head dimension", **{one: one for one in ("heads", "layers", "width")}}
+_NAMES |= {"experts": "experts", "active_experts": "active experts", "mlp_ratio": "MLP ratio"}
 #: Schedules in sentences.
 _RATES = {"constant": "a constant rate", "cosine": "cosine decay", "linear": "linear decay"}
 
@@ -167,8 +170,9 @@ def verified_horizons(
     """What a ledger says of every axis that rules change, under every schedule that it has.
 
     Axes are told one by one: that a rate transfers along two of them at once was not tried. Records
-    are of networks at alpha_A = alpha_L = 1; of other exponents no horizon is verified, nor where
-    attention has latents, or heads take another share of the stream.
+    are of dense networks at alpha_A = alpha_L = 1; of other exponents no horizon is verified, nor
+    where attention has latents, heads take another share of the stream, or there are experts, nor
+    along the number of experts or the ratio of hidden units.
 
     Args:
         rules: from a base to a target.
@@ -182,7 +186,8 @@ def verified_horizons(
     known = tuple(shipped_horizons() if ledger is None else ledger)
     base, target = question.base, question.target
     apart = base.attention_ratio != target.attention_ratio
-    if (question.alpha_A, question.alpha_L) != (1, 1) or apart or target.kv_rank is not None:
+    other = target.kv_rank is not None or target.experts is not None
+    if (question.alpha_A, question.alpha_L) != (1, 1) or apart or other:
         known = ()
     told: list[VerifiedHorizon] = []
     if apart:
@@ -203,6 +208,10 @@ def verified_horizons(
             VerifiedHorizon(axis, ratio, schedule, *_largest(own, schedule))
             for schedule in schedules
         ] or [VerifiedHorizon(axis, ratio, "", ())]
+    for name in _UNTRIED:
+        before, after = getattr(base, name), getattr(target, name)
+        if before is not None and after is not None and before != after:
+            told.append(VerifiedHorizon(name, after / before, "", ()))
     return tuple(told)
 
 
