@@ -306,7 +306,10 @@ def test_the_command_tells_where_the_rules_leave_what_was_measured(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--alpha-l", "0.3"], "--alpha-l: got 0.3; pass a number in [1/2, 1]\n"),
+        (
+            ["--alpha-l", "0.3"],
+            "--alpha-l: got 0.3; pass a number in [1/2, 1] (--unsafe allows any finite)\n",
+        ),
         (["--style", "fold"], "--style: got 'fold'; did you mean 'folded'?"),
         (["--decay", "sqrt_width", "--optimizer", "sgd"], "--decay: got 'sqrt_width' with 'sgd'"),
         (["--target", "head_dim=32,heads=8,layers=8,mlp_ratio=3"], "or pass --change-mlp-ratio"),

@@ -41,6 +41,11 @@ EMBEDDINGS = {
     Role.PATCH_BIAS,
 }
 FINAL = {Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS}
+EMBEDDING_NORM = {
+    Role.EMBEDDING_NORM_GAIN,
+    Role.EMBEDDING_NORM_BIAS,
+    Role.READOUT_DENSE_BIAS,
+}
 ROWS = [
     MATRICES,
     LOGIT_MATRICES,
@@ -50,9 +55,11 @@ ROWS = [
     FINAL,
     {Role.READOUT},
     {Role.READOUT_BIAS},
-    {Role.QK_GAIN_SHARED},
+    {Role.QK_GAIN_SHARED, Role.QK_BIAS_SHARED},
     {Role.ROUTER},
     {Role.ROUTER_BIAS},
+    {Role.READOUT_DENSE},
+    EMBEDDING_NORM,
 ]
 
 exponents = st.floats(0.5, 1.0)
@@ -92,6 +99,8 @@ def printed(optimizer, m_N, m_d, m_L, aA, aL):
         (1, q * t, b / m_N / q),
         (m_d**-0.5, t / m_d, b),
         (1, t, b),
+        (m_d**-0.5, 1 / m_d, 1 / m_d),
+        (1, 1, 1 / m_d),
     ]
     s, Q = m_L ** (2 * aL - 1), m_N ** (2 * aA - 2)
     sgd = [
@@ -106,13 +115,17 @@ def printed(optimizer, m_N, m_d, m_L, aA, aL):
         (1, m_N * Q * s, None),
         (m_d**-0.5, s / m_d, None),
         (1, s, None),
+        (m_d**-0.5, 1, None),
+        (1, m_d, None),
     ]
     if optimizer in ("sgd", "momentum"):
         return sgd
     if optimizer == "sign":
         return [(init, lr, None) for init, lr, _ in adam]
     if optimizer == "muon":
-        return [(m_d**-0.5, t, None), (m_d**-0.5, q * t, None), *adam[2:]]
+        made = [(m_d**-0.5, t, None), (m_d**-0.5, q * t, None), *adam[2:]]
+        made[-2] = (m_d**-0.5, 1, None)  # a hidden matrix too
+        return made
     return adam
 
 

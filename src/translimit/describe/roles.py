@@ -77,10 +77,11 @@ class Role(enum.StrEnum):
     a branch adds: LayerScale, or the gain of a norm at the end of a branch. An `EXPERT_IN` is an
     input projection or gate of the experts behind a `ROUTER`; a shared expert is an MLP. A
     `QK_GAIN` is the gain of a norm of queries or keys with an entry for every channel,
-    `QK_GAIN_SHARED` one that all heads share; `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` tell the two
-    norms apart. `READOUT_DENSE` is a layer between the stream and the readout, as BERT has one. An
-    `EMBEDDING_MATRIX` maps embeddings of fewer entries to the stream, as ELECTRA has one. A
-    `SCORE_GAIN` is one number a layer, by which all scores of the layer are multiplied.
+    `QK_GAIN_SHARED` one that all heads share, `QK_BIAS_SHARED` the bias beside it;
+    `QUERY_NORM_GAIN` and `KEY_NORM_GAIN` tell the two norms apart. `READOUT_DENSE` is a layer
+    between the stream and the readout, as BERT has one. An `EMBEDDING_MATRIX` maps embeddings of
+    fewer entries to the stream, as ELECTRA has one. A `SCORE_GAIN` is one number a layer, by which
+    all scores of the layer are multiplied.
 
     Of latents (multi-head latent attention) there are the map down from the stream, the gain of the
     norm between and the map up, `QUERY_DOWN`, `QUERY_LATENT_GAIN`, `QUERY_UP`, and the same of keys
@@ -135,6 +136,7 @@ class Role(enum.StrEnum):
     EXPERT_OUT_BIAS = "expert_out_bias"
     QK_GAIN = "qk_gain"
     QK_GAIN_SHARED = "qk_gain_shared"
+    QK_BIAS_SHARED = "qk_bias_shared"
     READOUT_DENSE = "readout_dense"
     READOUT_DENSE_BIAS = "readout_dense_bias"
     EMBEDDING_MATRIX = "embedding_matrix"
@@ -211,7 +213,7 @@ class Role(enum.StrEnum):
     @property
     def is_bias(self) -> bool:
         """Whether it starts at the constant 0."""
-        return self.value.endswith("_bias")
+        return self.value.endswith("_bias") or self is Role.QK_BIAS_SHARED
 
 
 _ENDS = frozenset(
@@ -274,6 +276,7 @@ _FACTS: dict[Role, _Facts] = {
     Role.EXPERT_OUT_BIAS: _Facts(Axis.FIXED, Axis.STREAM, in_block=True, routed=True),
     Role.QK_GAIN: _QUERY_VECTOR,
     Role.QK_GAIN_SHARED: _Facts(Axis.FIXED, Axis.HEAD_DIM, in_block=True, moves_scores=True),
+    Role.QK_BIAS_SHARED: _Facts(Axis.FIXED, Axis.HEAD_DIM, in_block=True, moves_scores=True),
     Role.READOUT_DENSE: _Facts(Axis.STREAM, Axis.STREAM),
     Role.READOUT_DENSE_BIAS: _EMBEDDING,
     Role.EMBEDDING_MATRIX: _EMBEDDING,
@@ -311,10 +314,6 @@ WITHOUT_RULE: frozenset[Role] = (
     | frozenset(
         {
             Role.SCORE_GAIN,
-            Role.EMBEDDING_NORM_GAIN,
-            Role.EMBEDDING_NORM_BIAS,
-            Role.READOUT_DENSE,
-            Role.READOUT_DENSE_BIAS,
             Role.EMBEDDING_MATRIX,
             Role.EMBEDDING_MATRIX_BIAS,
             Role.UNSCALED,

@@ -14,6 +14,7 @@ from typing import Any
 
 from translimit.core import ArgumentError, Json, JsonObject, NoSuchLimitError, nearest
 from translimit.describe import (
+    FAMILIES,
     Attention,
     Embedding,
     Experts,
@@ -39,7 +40,7 @@ class ReadSize:
         tied: whether token embedding and readout are one tensor.
         packed_qkv: whether query, key and value are one tensor.
         qk_norm: whether queries and keys are normalised.
-        branch_gain: whether a norm with a gain ends every branch.
+        branch_gain: whether a gain ends every branch, of a norm or of its own (LayerScale).
         scaled_embedding: whether the embedding is multiplied by the root of the width.
         normalised_gates: whether the gates of active experts sum to a constant.
         score_multiplier: of the scores over head_dim^(-1/2), as that of stretched rotary positions
@@ -102,10 +103,10 @@ def size_of(reading: StackReading, values: JsonObject, where: str) -> ReadSize:
         reading.tied,
         reading.packed_qkv,
         reading.qk_norm,
-        **module_facts(stack),
+        **module_facts(reading),
         score_multiplier=1.0 if latent is None else _multiplier(latent),
         fixed=tuple(_fixed(stack, values).items()),
-        absent=frozenset(_absent(stack, values, reading.qk_norm)),
+        absent=frozenset(_absent(reading, values)),
     )
 
 
@@ -114,12 +115,13 @@ def _multiplier(latent: LatentAttention) -> float:
     return round(latent.score_scale * latent.head_dim**0.5, 9)
 
 
-def module_facts(stack: Stack) -> dict[str, bool]:
+def module_facts(reading: StackReading) -> dict[str, bool]:
     """The facts that are options of `rules`: `branch_gain`, and two more."""
+    stack = reading.stack
     branches = [branch for block in stack.sub_blocks for branch in block.branches]
     sums = ("softmax_renormalised", "softmax_top", "sigmoid")
     return {
-        "branch_gain": any(block.norm_out for block in stack.sub_blocks),
+        "branch_gain": reading.branch_gain or any(block.norm_out for block in stack.sub_blocks),
         "scaled_embedding": _multiplies_by_root_of_width(stack),
         "normalised_gates": all(
             one.routing in sums for one in branches if isinstance(one, Experts)
@@ -175,8 +177,9 @@ def _fixed(stack: Stack, values: JsonObject) -> dict[str, Json]:
     return found
 
 
-def _absent(stack: Stack, values: JsonObject, qk_norm: bool) -> set[Role]:
+def _absent(reading: StackReading, values: JsonObject) -> set[Role]:
     """Roles of which the stack has no parameter."""
+    stack, qk_norm = reading.stack, reading.qk_norm
     branches = [branch for block in stack.sub_blocks for branch in block.branches]
     of, made = stack.embedding, {Role.SHAPED_GAIN}
     if isinstance(of, Embedding):
@@ -192,12 +195,19 @@ def _absent(stack: Stack, values: JsonObject, qk_norm: bool) -> set[Role]:
         made |= {Role.FINAL_NORM_GAIN, Role.FINAL_NORM_BIAS}
     if not all(block.norm_in for block in stack.sub_blocks):
         made |= {Role.BLOCK_NORM_GAIN, Role.BLOCK_NORM_BIAS}
-    if not any(block.norm_out for block in stack.sub_blocks):
+    if not (reading.branch_gain or any(block.norm_out for block in stack.sub_blocks)):
         made.add(Role.BRANCH_GAIN)
     made |= {Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN}  # as `qk_gain` or `qk_gain_shared`
-    over = {one.qk_norm.over for one in branches if isinstance(one, Attention) and one.qk_norm}
+    normed = [one for one in branches if isinstance(one, Attention) and one.qk_norm]
+    over = {one.qk_norm.over for one in normed if one.qk_norm}
     made |= set() if qk_norm and "all" in over else {Role.QK_GAIN}
-    made |= set() if qk_norm and "head" in over else {Role.QK_GAIN_SHARED}
+    if not (qk_norm and "head" in over):
+        made |= {Role.QK_GAIN_SHARED, Role.QK_BIAS_SHARED}
+    elif all(one.qk_norm is None or one.qk_norm.kind is Norm.RMS for one in normed):
+        made.add(Role.QK_BIAS_SHARED)
+    if not isinstance(of, Embedding | PatchEmbedding) or of.norm is None:
+        made |= {Role.EMBEDDING_NORM_GAIN, Role.EMBEDDING_NORM_BIAS}
+    made |= {Role.READOUT_DENSE, Role.READOUT_DENSE_BIAS} - _named(reading.family)
     latents = [one for one in branches if isinstance(one, LatentAttention)]
     if not latents:
         made |= {role for role in Role if role.is_of_latent}
@@ -222,13 +232,24 @@ def _absent(stack: Stack, values: JsonObject, qk_norm: bool) -> set[Role]:
     return made
 
 
+def _named(family: str) -> set[Role]:
+    """The roles that the table of a family has names for."""
+    one = FAMILIES.get(family)
+    if one is None or one.names is None:
+        return set()
+    roles = one.names.roles.values()
+    return {part for role in roles for part in ((role,) if isinstance(role, Role) else role)}
+
+
 def absent_by_size(read: ReadSize) -> frozenset[Role]:
     """Roles that a model is known not to have, where sizes alone tell nothing of its modules."""
     if read.absent:
         return read.absent
     made = {Role.SHAPED_GAIN, Role.BRANCH_GAIN, Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN}
     if not read.qk_norm:
-        made |= {Role.QK_GAIN, Role.QK_GAIN_SHARED}
+        made |= {Role.QK_GAIN, Role.QK_GAIN_SHARED, Role.QK_BIAS_SHARED}
+    made |= {Role.EMBEDDING_NORM_GAIN, Role.EMBEDDING_NORM_BIAS}
+    made |= {Role.READOUT_DENSE, Role.READOUT_DENSE_BIAS}
     if read.size.experts is None:
         made |= {role for role in Role if role.is_routed}
     return frozenset(made)

@@ -292,7 +292,7 @@ def test_gemma_under_another_name_is_refused_by_its_gains():
 def test_rules_for_another_kind_of_module_are_refused():
     base, target = config("Olmo2", 8, 2, 1), config("Olmo2", 16, 4, 3)
     made = rules_for(base, target, optimizer="adamw", branch_gain=False)
-    with pytest.raises(UnsupportedModuleError, match="ends its branches in a norm"):
+    with pytest.raises(UnsupportedModuleError, match="ends its branches in gains"):
         adapter.apply(model_of("Olmo2", target), made, lr=0.01)
     base, target = config("Mixtral", 8, 2, 1), config("Mixtral", 16, 4, 3)
     sizes = [Size(head_dim=n, heads=h, layers=c, kv_heads=h // 2, mlp_ratio=2)

@@ -51,7 +51,7 @@ ESM = replace(
     BERT,
     family="esm",
     score_scale=(),  # queries are scaled before, and the attribute says 1
-    roles={**BERT.roles, **linear_names("contact_head.regression", Role.READOUT_DENSE)},
+    roles={**BERT.roles, "contact_head.regression.{weight,bias}": Role.UNSCALED},
 )
 
 DISTILBERT = NameTable(
@@ -94,7 +94,7 @@ VIT = NameTable(
         **linear_names("{layers,layer}.*.mlp.gate_proj", Role.MLP_GATE),
         **linear_names("{layers,layer}.*.mlp.{fc1,up_proj}", Role.MLP_IN),
         **linear_names("{layers,layer}.*.mlp.{fc2,down_proj}", Role.MLP_OUT),
-        "relative_position_bias_table": Role.POSITION_EMBEDDING,
+        "relative_position_bias_table": Role.UNSCALED,  # added to the scores of each head
         **norm_names("layernorm", "final"),
         **linear_names("pooler.dense", Role.READOUT_DENSE),
         **linear_names("{cls_classifier,distillation_classifier}", Role.READOUT),

@@ -5,7 +5,6 @@ Reference: documentation, "Signal propagation"; the reference implementations of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -65,11 +64,11 @@ def vit_mae(k: Keys, name: str) -> StackReading:
         k.ignored.append("mask_ratio: all patches enter, none is hidden")
     k.assumptions.append(
         "positions are the fixed sinusoids; transformers 5.24 leaves them, and the class token, at "
-        "zero in a model that is built from its configuration"
+        "zero in a model that is built from its configuration, and draws the map of patches by "
+        "initializer_range, not by Xavier's rule"
     )
     fixed = Sinusoids.geometric(dim, plane=True)
-    std = math.sqrt(2 / (dim + of.entries))  # uniform Xavier
-    embedding = replace(of, std=std, position_std=0.0, sinusoids=fixed)
+    embedding = replace(of, position_std=0.0, sinusoids=fixed)
     return replace(reading, stack=replace(reading.stack, embedding=embedding))
 
 
@@ -95,7 +94,8 @@ def dinov2(k: Keys, name: str) -> StackReading:
     layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
     stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
     registers = int(k.number("num_register_tokens", 4)) if name.endswith("registers") else 0
-    return image_reading(k, name, stack, std, std, (std,), registers=registers)
+    made = image_reading(k, name, stack, std, std, (std,), registers=registers)
+    return replace(made, branch_gain=True)
 
 
 def beit(k: Keys, name: str) -> StackReading:
@@ -111,7 +111,7 @@ def beit(k: Keys, name: str) -> StackReading:
     attention = Attention(heads, head_dim, std, std, std, std)
     units = FeedForward(k.count("mlp_dim", 4 * dim), k.activation("gelu"), std, std)
     scale = k.number("layer_scale_init_value", 0.1)
-    scale = scale if scale > 0 else 1.0  # zero means none
+    scaled, scale = scale > 0, scale if scale > 0 else 1.0  # zero means none
     layer = tuple(SubBlock((one,), norm, branch=scale) for one in (attention, units))
     k.inert("use_absolute_position_embeddings", "use_relative_position_bias", "pool_scales")
     k.inert("use_shared_relative_position_bias", "vocabulary", "use_auxiliary_head", "add_fpn")
@@ -119,7 +119,7 @@ def beit(k: Keys, name: str) -> StackReading:
     k.inert("auxiliary_concat_input", "semantic_loss_ignore_index")
     final = None if k.flag("use_mean_pooling", True) else norm
     stack = Stack(dim, (layer,) * k.count("layers"), None, False, final)
-    return image_reading(k, name, stack, std, 0.0, (0.0,))
+    return replace(image_reading(k, name, stack, std, 0.0, (0.0,)), branch_gain=scaled)
 
 
 def image_reading(

@@ -31,6 +31,7 @@ class StackReading:
         packed_qkv: whether query, key and value are one tensor.
         context: the largest number of tokens, or None where it is not told.
         image_tokens: the number of tokens of an image, or None.
+        branch_gain: whether branches end in gains that are learned and no norm's (LayerScale).
     """
 
     family: str
@@ -45,6 +46,7 @@ class StackReading:
     packed_qkv: bool = False
     context: int | None = None
     image_tokens: int | None = None
+    branch_gain: bool = False
 
     @property
     def layers(self) -> int:

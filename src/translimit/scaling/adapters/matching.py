@@ -84,6 +84,8 @@ def refined(found: Mapping[str, Match], parameters: Mapping[str, TorchTensor]) -
             match = replace(match, role=Role.BRANCH_GAIN, parts=(Role.BRANCH_GAIN,))
         elif role in (Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN) and shared:
             match = replace(match, role=Role.QK_GAIN_SHARED, parts=(Role.QK_GAIN_SHARED,))
+        elif role in (Role.QUERY_BIAS, Role.KEY_BIAS) and shared and "norm" in owner:
+            match = replace(match, role=Role.QK_BIAS_SHARED, parts=(Role.QK_BIAS_SHARED,))
         elif role in _OF_EXPERTS and routed and _routed(plain):
             parts = tuple(_OF_EXPERTS[part] for part in match.parts)
             match = replace(match, role=parts[0], parts=parts)

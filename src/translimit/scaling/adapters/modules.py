@@ -16,7 +16,7 @@ from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
 
 #: Facts of a configuration that are options of the rules, and what each means in words.
 _FACTS = {
-    "branch_gain": "ends its branches in a norm, in front of which a factor does nothing",
+    "branch_gain": "ends its branches in gains, of norms or of their own, which take the factor",
     "scaled_embedding": "multiplies its embedding by the root of the width",
     "normalised_gates": "has gates of experts that sum to a constant",
 }
@@ -110,6 +110,8 @@ def _require_shapes(found: Mapping[str, Match], parameters: TorchTensors, size: 
             shape = (shape[0], shape[-1])
         if found[name].role.is_routed:
             shape = tuple(tensor.shape)[-len(wanted) :]
+        if found[name].role is Role.READOUT:
+            shape = _of_one_token(found[name], wanted, shape)
         if not _fits(wanted, shape):
             turned = _fits(wanted, shape[::-1])
             if turned and found[name].role.is_routed:
@@ -137,6 +139,17 @@ def _of_any_units(
         return None
     rows = role.fan_out is Axis.HIDDEN
     return (None, wanted[1]) if rows is not match.transposed else (wanted[0], None)
+
+
+def _of_one_token(
+    match: Match, wanted: tuple[int | None, ...], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """A readout may read several tokens side by side, as DINOv2's class token and their mean."""
+    axis = 0 if match.transposed else 1
+    width = wanted[axis]
+    if width is None or shape[axis] % width:
+        return shape
+    return (width, shape[1]) if match.transposed else (shape[0], width)
 
 
 def _fits(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:

@@ -4,8 +4,9 @@ The rules give the ratio target / base of standard deviations. A module drawn wi
 standard deviation (Hugging Face's `initializer_range`) needs the whole ratio; one drawn by fan-in
 (`torch.nn.Linear`: uniform of standard deviation (3 n_in)^{-1/2}, weight and bias) has part of it
 already, and GPT-2 and its relatives divide the ends of branches by (2 L)^{1/2} or L^{1/2}. Here
-this is told, or seen from the standard deviations. A gain that is stored as 1 + w (Gemma) is
-multiplied as a whole.
+this is told, seen from the standard deviations, or known from the reader of the module's family
+(`translimit.scaling.adapters.drawn`) where the weights agree with it. A gain that is stored as
+1 + w (Gemma) is multiplied as a whole.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from translimit.core import (
     nearest,
 )
 from translimit.describe import Axis, NameTable, Role, Size
+from translimit.scaling.adapters.drawn import Drawn
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
 from translimit.scaling.errors import ShapeMismatchError, UnsupportedModuleError
@@ -114,6 +116,26 @@ def scheme_of(
     )
 
 
+def agrees(drawn: Drawn, found: Mapping[str, Match], parameters: TorchTensors) -> bool:
+    """Whether the matrices have the standard deviations that the reader of their family says.
+
+    Args:
+        drawn: by the reader.
+        found: roles.
+        parameters: by name.
+    """
+    seen = False
+    for name, tensor in parameters.items():
+        match, std = found[name], spread(tensor)
+        known = [drawn.target[one] for one in match.parts if drawn.target.get(one, 0.0) > 0]
+        if not (match.role.is_hidden_matrix and known and std > 0):
+            continue
+        seen, slack = True, _STANDARD_ERRORS / math.sqrt(2 * tensor.numel()) + _SHARE
+        if not any(abs(std / one - 1) <= slack for one in known):
+            return False
+    return seen
+
+
 def ends_of_branches(found: Mapping[str, Match], parameters: TorchTensors, size: Size) -> float:
     """What the ends of branches are drawn with beside all other hidden matrices: 1, or less.
 
@@ -188,6 +210,7 @@ def factors(
     *,
     fixed_std: float | None,
     base: Mapping[Role, float] | None,
+    drawn: Drawn | None = None,
 ) -> tuple[str, dict[str, float]]:
     """How the module was drawn, and the factor of every parameter.
 
@@ -199,6 +222,7 @@ def factors(
         start: `auto`, `fixed`, `fan_in`, or standard deviations of the base by role.
         fixed_std: what the configuration of the module says, or None.
         base: standard deviations of a base module by role, or None.
+        drawn: those that the reader of the module's family says, or None.
 
     Raises:
         ArgumentError: an unknown start, or weights that do not look freshly drawn.
@@ -230,6 +254,11 @@ def factors(
             made[name] = wanted / now if now > 0 else 1.0
         return ("base" if base is not None else "told"), made
     scheme = str(start)
+    if start in ("auto", "fixed") and drawn is not None and agrees(drawn, found, parameters):
+        return "fixed", {
+            name: rules.role(found[name].role).init / drawn.ratio(found[name].role)
+            for name in parameters
+        }
     if start == "auto":
         scheme = scheme_of(table, found, parameters, rules, fixed_std)
     scaled = table.depth_scaled

@@ -292,5 +292,6 @@ class _Reading:
             return False
         last, graph = self.sums[-1].node, self.graph
         ends = [m for m in self.maps if graph.depends(m, last)]
-        reads = [r for m in ends[-1:] for r in graph.nodes[m].reads if graph.depends(r, last)]
+        of = [r for m in ends[-1:] for r in graph.nodes[m].reads] if ends else list(graph.outputs)
+        reads = [r for r in of if graph.depends(r, last)]
         return bool(reads) and all(graph.undone([last], r) for r in reads)

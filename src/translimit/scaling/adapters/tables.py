@@ -156,10 +156,10 @@ def facts_of_model(model: TorchModule) -> dict[str, bool]:
     if not isinstance(config, Configuration) or not hasattr(config, "model_type"):
         return {}
     try:
-        stack = read_stack(config.to_dict()).stack
+        reading = read_stack(config.to_dict())
     except (ArgumentError, NoSuchLimitError):
         return {}
-    return module_facts(stack)
+    return module_facts(reading)
 
 
 def unwrapped(model: TorchModule) -> TorchModule:

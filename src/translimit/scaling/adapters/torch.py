@@ -25,6 +25,7 @@ from translimit.core import (
     TorchTensors,
 )
 from translimit.describe import Role
+from translimit.scaling.adapters.drawn import drawn_by_family
 from translimit.scaling.adapters.groups import ParameterGroups as ParameterGroups
 from translimit.scaling.adapters.groups import merged, numbers_of
 from translimit.scaling.adapters.matching import matches
@@ -155,6 +156,7 @@ def apply(
             start,
             fixed_std=_fixed_std(model),
             base=told,
+            drawn=drawn_by_family(model, rules.question.base, rules.question.target),
         )
         require_stored_gains(table, found, parameters, factor)
         if example is not None:
