@@ -60,9 +60,13 @@ _LATENTS = {
     "v_head_dim": 10,
     "num_key_value_heads": 4,
 }
+_MIXED = ["sliding_attention", "full_attention"]
 #: What makes more of a family act: switches, multipliers, windows.
 MORE: dict[str, dict[str, Any]] = {
     "cohere": {"use_qk_norm": True},
+    "smollm3": {"no_rope_layers": [1, 0]},
+    "exaone4": {"layer_types": _MIXED},
+    "cohere2": {"layer_types": _MIXED},
     "glm4_moe": {"use_qk_norm": True},
     "dots1": {"norm_topk_prob": True},
     "granite": _MULTIPLIERS,

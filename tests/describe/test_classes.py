@@ -79,7 +79,7 @@ COMPARED = [
 CLOSE = 3e-6
 
 
-def run(name: str) -> tuple[Stack, list[Matrices], list[np.ndarray]]:
+def run(name: str, ids: np.ndarray = IDS) -> tuple[Stack, list[Matrices], list[np.ndarray]]:
     """The stack that is read, the matrices of a class, and its stream after every layer."""
     config = small_config(name)
     reading = read_stack(config.to_dict())
@@ -96,7 +96,7 @@ def run(name: str) -> tuple[Stack, list[Matrices], list[np.ndarray]]:
             if name == "vit_mae":
                 told["noise"] = torch.arange(4.0)[None]  # patches stay in their order
         else:
-            told = {"input_ids": torch.tensor(IDS)[None]}
+            told = {"input_ids": torch.tensor(ids)[None]}
         states = model(**told, output_hidden_states=True).hidden_states
     table = LATENTS if name in OF_LATENTS else FAMILIES[LIKE.get(name, name)].names
     assert table is not None
@@ -217,6 +217,40 @@ def test_a_neighbour_of_a_stack_is_refuted(name: str, change: Change) -> None:
     other = changed(stack, change)
     assert other != stack
     assert min(furthest(other, w, states, how) for how in Turning) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("name", ["smollm3", "exaone4", "cohere2"])
+def test_rotary_positions_on_all_layers_are_refuted(name: str) -> None:
+    stack, w, states = run(name)
+    turned = [
+        one.rotary
+        for block in stack.sub_blocks
+        for one in block.branches
+        if isinstance(one, Attention)
+    ]
+    assert [one is None for one in turned] == [False, True]
+    other = changed(stack, attention(rotary=turned[0]))
+    assert min(furthest(stack, w, states, how) for how in Turning) < CLOSE
+    assert min(furthest(other, w, states, how) for how in Turning) > 100 * CLOSE
+
+
+@pytest.mark.parametrize("name", ["llama", "helium"])
+def test_a_padding_row_that_is_drawn_is_refuted(name: str) -> None:
+    """A row of 64 entries with the variance of the others scatters by (2 / 64)^(1/2) of it."""
+    padded = np.where(np.arange(16) % 3 == 1, 0, IDS)
+    stack, w, states = run(name, padded)
+    embedding = stack.embedding
+    assert isinstance(embedding, Embedding)
+    assert embedding.padding == 0
+    at, squares = padded == 0, (states[0] ** 2).mean(axis=1)
+    assert not squares[at].any()
+    np.testing.assert_array_equal(np.diagonal(stack.initial_cov(padded)) == 0, at)
+    other = dataclasses.replace(stack, embedding=dataclasses.replace(embedding, padding=None))
+    drawn = np.diagonal(other.initial_cov(padded))
+    off = np.abs(squares - drawn) / (drawn * (2 / stack.dim) ** 0.5)
+    assert off[at].min() > 5
+    assert off[~at].max() < 4
+    assert min(furthest(stack, w, states, how) for how in Turning) < CLOSE
 
 
 def test_the_encoder_of_whisper_computes_what_its_stack_says() -> None:
