@@ -20,11 +20,12 @@ from translimit.describe.stack import Stack
 
 @dataclass(frozen=True)
 class Matrices:
-    """The matrices of a group in one layer.
+    """The matrices of a group in one layer, or the gains of its norms.
 
     Attributes:
-        group: query, key, value, attention_out, in, up, out or router.
-        std: of their entries.
+        group: query, key, value, attention_out, in, up, out, shared_in, shared_up, shared_out,
+            router, shared_gate, norm_in, norm_out or norm_post.
+        std: of their entries; 1 for gains, which are constant.
         entries: of all of them.
     """
 
@@ -94,7 +95,9 @@ def effective_dim(stack: Stack) -> float:
 
 
 def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
-    """The matrices of a layer by group; those of latents count to what they read for.
+    """The matrices and gains of a layer by group; those of latents count to what they read for.
+
+    In a mixture in, up and out are those of all routed experts together.
 
     Args:
         layer: the layer.
@@ -107,6 +110,9 @@ def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
         found[group] = Matrices(group, std, entries + (old.entries if old else 0))
 
     for block in layer:
+        for place in ("norm_in", "norm_out", "norm_post"):
+            if getattr(block, place) is not None:
+                add(place, 1.0, dim)
         for branch in block.branches:
             if isinstance(branch, Attention):
                 add("query", branch.query_std, dim * branch.heads * branch.head_dim)
@@ -121,21 +127,22 @@ def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
                 add("value", branch.std, branch.kv_rank * branch.heads * branch.value_dim)
                 add("attention_out", branch.out_std, dim * branch.heads * branch.value_dim)
             else:
-                for unit, count in _units(branch):
-                    add("in", unit.in_std, count * dim * unit.width)
+                for kind, unit, count in _units(branch):
+                    add(f"{kind}in", unit.in_std, count * dim * unit.width)
                     if unit.gated:
                         up = unit.in_std if unit.up_std is None else unit.up_std
-                        add("up", up, count * dim * unit.width)
-                    add("out", unit.out_std, count * dim * unit.width)
+                        add(f"{kind}up", up, count * dim * unit.width)
+                    add(f"{kind}out", unit.out_std, count * dim * unit.width)
                 if isinstance(branch, Experts):
                     add("router", branch.router_std, dim * branch.count)
                     if branch.shared_gate_std is not None:
-                        add("router", branch.shared_gate_std, dim)
+                        add("shared_gate", branch.shared_gate_std, dim)
     return found
 
 
-def _units(branch: FeedForward | Experts) -> list[tuple[FeedForward, int]]:
+def _units(branch: FeedForward | Experts) -> list[tuple[str, FeedForward, int]]:
+    """Hidden units, how many times, and what stands before the names of their groups."""
     if isinstance(branch, FeedForward):
-        return [(branch, 1)]
-    shared = [] if branch.shared is None else [(branch.shared, 1)]
-    return [(branch.expert, branch.count), *shared]
+        return [("", branch, 1)]
+    shared = [] if branch.shared is None else [("shared_", branch.shared, 1)]
+    return [("", branch.expert, branch.count), *shared]

@@ -34,7 +34,10 @@ from translimit.describe import (
 )
 
 #: Groups of weights whose gradients are told.
-GROUPS: tuple[str, ...] = ("query", "key", "value", "attention_out", "in", "up", "out", "router")
+GROUPS: tuple[str, ...] = (
+    *("query", "key", "value", "attention_out", "in", "up", "out"),
+    *("shared_in", "shared_up", "shared_out", "router", "shared_gate"),
+)
 #: The matrices of a branch by name.
 Weights: TypeAlias = Mapping[str, Array]
 #: Of all branches of all sub-blocks of a layer.
@@ -106,14 +109,15 @@ def _table(scores: Scores, heads: int) -> dict[str, Matrix]:
     return {"table": Matrix(shape, scores.bias_std, shared=True)} if scores.bias_std > 0 else {}
 
 
-def _of_units(branch: FeedForward, dim: int, *experts: int) -> dict[str, Matrix]:
+def _of_units(branch: FeedForward, dim: int, *experts: int, kind: str = "") -> dict[str, Matrix]:
+    into, out = (*experts, dim, branch.width), (*experts, branch.width, dim)
     found = {
-        "in": Matrix((*experts, dim, branch.width), branch.in_std, "in"),
-        "out": Matrix((*experts, branch.width, dim), branch.out_std, "out"),
+        f"{kind}in": Matrix(into, branch.in_std, f"{kind}in"),
+        f"{kind}out": Matrix(out, branch.out_std, f"{kind}out"),
     }
     if branch.gated:
         std = branch.in_std if branch.up_std is None else branch.up_std
-        found["up"] = Matrix((*experts, dim, branch.width), std, "up")
+        found[f"{kind}up"] = Matrix(into, std, f"{kind}up")
     return found
 
 
@@ -123,10 +127,9 @@ def _of_experts(branch: Experts, dim: int) -> dict[str, Matrix]:
     if branch.bias_std > 0:
         found["router_bias"] = Matrix((branch.count,), branch.bias_std)
     if branch.shared is not None:
-        shared = _of_units(branch.shared, dim)
-        found |= {f"shared_{name}": matrix for name, matrix in shared.items()}
+        found |= _of_units(branch.shared, dim, kind="shared_")
     if branch.shared_gate_std is not None:
-        found["shared_gate"] = Matrix((dim, 1), branch.shared_gate_std, "router")
+        found["shared_gate"] = Matrix((dim, 1), branch.shared_gate_std, "shared_gate")
     return found
 
 

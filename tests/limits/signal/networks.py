@@ -25,10 +25,16 @@ from translimit.describe import (
 
 
 class Weights:
-    """Normal matrices, one after the other; or given ones, in the order in which they are drawn."""
+    """Normal matrices, one after the other; or given ones, in the order in which they are drawn.
 
-    def __init__(self, key: Array, given: list[Array] | None = None):
+    Gains of norms are those that are described, or given as vectors.
+    """
+
+    def __init__(
+        self, key: Array, given: list[Array] | None = None, gains: list[Array] | None = None
+    ):
         self.key, self.given, self.place = key, given, 0
+        self.gains, self.norms = gains, 0
         self.drawn: list[tuple[float, Array]] = []
 
     def __call__(self, std: float, *shape: int) -> Array:
@@ -39,6 +45,12 @@ class Weights:
         matrix = std * jax.random.normal(own, shape)
         self.drawn.append((std, matrix))
         return matrix
+
+    def normalised(self, x: Array, of: Normalisation | None) -> Array:
+        if of is None or self.gains is None:
+            return norm(x, of)
+        self.norms += 1
+        return self.gains[self.norms - 1] / of.gain * norm(x, of)
 
 
 def norm(x: Array, of: Normalisation | QueryKeyNorm | None) -> Array:
@@ -142,7 +154,7 @@ def expert(branch: Experts, y: Array, w: Weights) -> Array:
 def layer(stack: Stack, index: int, x: Array, key: Array, w: Weights | None = None) -> Array:
     w = Weights(key) if w is None else w
     for block in stack.layers[index]:
-        y = norm(x, block.norm_in)
+        y = w.normalised(x, block.norm_in)
         added = jnp.zeros_like(x)
         for branch in block.branches:
             if isinstance(branch, (Attention, LatentAttention)):
@@ -151,7 +163,8 @@ def layer(stack: Stack, index: int, x: Array, key: Array, w: Weights | None = No
                 added = added + feed(branch, y, w)
             else:
                 added = added + expert(branch, y, w)
-        x = norm(block.residual * x + block.branch * norm(added, block.norm_out), block.norm_post)
+        total = block.residual * x + block.branch * w.normalised(added, block.norm_out)
+        x = w.normalised(total, block.norm_post)
     return x
 
 

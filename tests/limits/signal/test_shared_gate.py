@@ -79,7 +79,7 @@ def test_networks_have_what_the_recursion_and_the_chain_say(
 
 def test_the_gate_s_gradient_is_that_of_drawn_networks() -> None:
     stack = stack_of(BLOCK)
-    layer, of = stack.layers[0], GROUPS.index("router")
+    layer, places = stack.layers[0], [GROUPS.index(one) for one in ("router", "shared_gate")]
 
     def one(key: jax.Array) -> jax.Array:
         first, second, third = jax.random.split(key, 3)
@@ -90,17 +90,16 @@ def test_the_gate_s_gradient_is_that_of_drawn_networks() -> None:
     squares = np.asarray(
         jax.jit(lambda k: jax.lax.map(one, k))(jax.random.split(jax.random.key(1), COUNT))
     )
-    router, gate = squares[:, 0], squares[:, -1]
+    found = squares[:, [0, -1]]
     problem = SignalPropagation(
         stack=dataclasses.replace(stack, layers=(layer,)), initial=stack.initial_cov(IDS)
     )
     limit = solve(problem, Recursion(pairs=64, copies=4), key=jax.random.key(0))
-    whole = router + gate
-    error = whole.std(ddof=1) / COUNT**0.5
-    told = float(np.asarray(limit.weight_squares).mean(axis=0)[0, of])
-    assert abs(whole.mean() - told) < 4.5 * error + 0.03 * told
-    assert gate.mean() > router.mean()  # so that the gate's part is tested
-    assert matrices(layer, DIM)["router"].entries == DIM * (BLOCK.count + 1)
+    error = found.std(axis=0, ddof=1) / COUNT**0.5
+    told = np.asarray(limit.weight_squares).mean(axis=0)[0, places]
+    assert np.all(np.abs(found.mean(axis=0) - told) < 4.5 * error + 0.03 * told)
+    assert matrices(layer, DIM)["router"].entries == DIM * BLOCK.count
+    assert matrices(layer, DIM)["shared_gate"].entries == DIM
 
 
 def test_a_gate_without_its_block_is_refused() -> None:

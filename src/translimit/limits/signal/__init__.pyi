@@ -14,6 +14,7 @@ from .depth_rules import t_fixup as t_fixup
 from .designs import Redesign as Redesign
 from .designs import changed as changed
 from .designs import redesign as redesign
+from .embedding_gradients import embedding_squares as embedding_squares
 from .heads import value_gain as value_gain
 from .kept import stream_kept as stream_kept
 from .kernels import activation_kernel as activation_kernel
@@ -30,10 +31,10 @@ from .partition import softmax_overlap as softmax_overlap
 from .propagation import Chain as Chain
 from .propagation import Recursion as Recursion
 from .propagation import SignalPropagation as SignalPropagation
-from .readout import Readout as Readout
 from .readout import initial_loss as initial_loss
 from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
+from .readout import readout_square as readout_square
 from .readout import top_gradient as top_gradient
 from .redrawn import REDRAWN_BATCHES as REDRAWN_BATCHES
 from .redrawn import REDRAWN_PAIRS as REDRAWN_PAIRS
@@ -41,6 +42,7 @@ from .redrawn import RedrawnLayer as RedrawnLayer
 from .redrawn import RedrawnPrediction as RedrawnPrediction
 from .redrawn import redrawn_prediction as redrawn_prediction
 from .reduced import ScaleFactors as ScaleFactors
+from .softmax_moments import Readout as Readout
 from .solution import SignalSolution as SignalSolution
 from .spreads import Spread as Spread
 from .spreads import spread as spread

@@ -46,8 +46,8 @@ class SignalSolution(AbstractSolution):
         participations: mean sum of squared attention weights of the last query [copies, layers].
         added: mean squares that attention and that hidden units of a layer add to an entry of the
             stream, after a norm of their output and before one of the sum [copies, layers, 2].
-        weight_squares: sigma_W^2 E |dW|^2 by group of weights [copies, layers, groups]; no
-            layers where no gradient was sent back.
+        weight_squares: sigma_W^2 E |dW|^2 by group of weights, and E |dg|^2 of the gains of norms
+            [copies, layers, groups]; no layers where no gradient was sent back.
         groups: names of the groups.
         outcome: how the solve ended.
         discretisation: relative error of the kernel of an activation, where it is largest.

@@ -11,7 +11,8 @@ Cross terms vanish because every branch ends in a projection of its own. Backwar
 
 The gradient is taken independent of the weights below it, given the forward pass. For weights W
 with entries of variance sigma^2, sigma^2 E |dW|^2 is the sum of Y_ij K_ij over its own part of Y,
-and the sum of B_U U for the last matrix of a branch.
+and the sum of B_U U for the last matrix of a branch. A gain g of a norm is one entry a coordinate:
+g^2 E |dg|^2 is the sum of Y_ij N_ij, Y what arrives at the normalised tokens and N theirs.
 
 Where norms remove the mean of tokens, what a branch adds loses the share 1 / D.
 
@@ -37,8 +38,12 @@ from translimit.limits.signal.norms import scaled, scales
 
 #: Routers that are drawn for an average, for every pair of heads.
 ROUTERS = 16
-#: Groups of weights whose gradients are told.
-GROUPS = ("query", "key", "value", "attention_out", "in", "up", "out", "router")
+#: Groups of weights whose gradients are told; of a mixture, routed experts apart from the shared.
+GROUPS = (
+    *("query", "key", "value", "attention_out", "in", "up", "out"),
+    *("shared_in", "shared_up", "shared_out", "router", "shared_gate"),
+    *("norm_in", "norm_out", "norm_post"),
+)
 
 
 class Passed(NamedTuple):
@@ -71,7 +76,8 @@ class Returned(NamedTuple):
     Attributes:
         below: B of the tokens that entered [m, n, n].
         square: tr B / n [m].
-        weights: sigma_W^2 E |dW|^2 by group [m, groups], in the order of `GROUPS`.
+        weights: sigma_W^2 E |dW|^2 by group, and E |dg|^2 of gains [m, groups], in the order of
+            `GROUPS`.
     """
 
     below: Array
@@ -162,40 +168,44 @@ def backward(
     read = scaled(cov, s_in)
     units = functools.partial(_units, single=single)
     above = grads
+    told = dict.fromkeys(GROUPS, jnp.zeros(len(grads)))
     if block.norm_post is not None:
         above = scaled(grads, scales(block.norm_post, passed.sum))
+        told["norm_post"] = _sums(grads, passed.after) / block.norm_post.gain**2
     s_out = block.branch**2 * jnp.ones_like(cov)
     if block.norm_out is not None:
         s_out = scaled(s_out, scales(block.norm_out, passed.out))
+        told["norm_out"] = _sums(s_out * above, passed.out) / block.norm_out.gain**2
     arriving = s_out * above
-    told = dict.fromkeys(GROUPS, jnp.zeros(len(grads)))
     below = jnp.zeros_like(above)
     for number, branch in enumerate(block.branches):
         own = jax.random.fold_in(key, number)
-        last = _sums(arriving, passed.parts[number]) / share
         if isinstance(branch, (Attention, LatentAttention)):
             pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor, single)
             below = below + pulled.below
             told |= {"query": pulled.query, "key": pulled.key, "value": pulled.value}
-            told["attention_out"] = last
+            told["attention_out"] = _sums(arriving, passed.parts[number]) / share
             continue
-        told["out"] = told["out"] + last
         if isinstance(branch, FeedForward):
-            hidden = [(units(branch, dim, read), arriving)]
+            hidden = [("", units(branch, dim, read), arriving)]
         else:
             expert = units(branch.expert, dim, read)
             router, chosen = _router(branch, dim, read, arriving * expert.out, own, ROUTERS * pairs)
-            hidden = [(expert, chosen * arriving)]
+            hidden = [("", expert, chosen * arriving)]
             beside = shared_units(branch, dim, read, single)
             if beside is not None:
                 shared, gate = beside
-                hidden.append((shared, gate.out * arriving))
-                router = router + gate.through_in * shared.out * arriving
+                hidden.append(("shared_", shared, gate.out * arriving))
+                through = gate.through_in * shared.out * arriving
+                below, told["shared_gate"] = below + through, _sums(through, read)
             below, told["router"] = below + router, told["router"] + _sums(router, read)
-        for unit, gradient in hidden:
+        for kind, unit, gradient in hidden:
             below = below + (unit.through_in + unit.through_up) * gradient
-            told["in"] = told["in"] + _sums(gradient, unit.through_in * read)
-            told["up"] = told["up"] + _sums(gradient, unit.through_up * read)
+            for name, rows in (("in", unit.through_in * read), ("up", unit.through_up * read)):
+                told[kind + name] = told[kind + name] + _sums(gradient, rows)
+            told[f"{kind}out"] = told[f"{kind}out"] + _sums(gradient, unit.out)
+    if block.norm_in is not None:
+        told["norm_in"] = _sums(below, read) / block.norm_in.gain**2
     below = block.residual**2 * above + scaled(below, s_in)
     square = jnp.trace(below, axis1=1, axis2=2) / len(cov)
     return Returned(below, square, jnp.stack([told[name] for name in GROUPS], axis=1))
