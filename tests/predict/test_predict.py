@@ -161,7 +161,7 @@ def test_what_it_says(twin) -> None:
     )
     document = json.loads(json.dumps(twin.to_json(), allow_nan=False))
     for curve in document["curves"].values():
-        count = 5 if curve["by"] == "level" else 4
+        count = {"level": 5, "layer": 4, "stack": 1}[curve["by"]]
         assert len(curve["value"]) == len(curve["error"]) == count
     values = {one.name: one.value for one in twin.quantities}
     assert values["score_std"] == pytest.approx((256 * 0.08**2,))

@@ -27,11 +27,11 @@ NOT_TOLD = ()
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity by level (0, ..., L) or by layer (1, ..., L).
+    """A quantity by level (0, ..., L), by layer (1, ..., L), or one of the whole stack.
 
     Attributes:
         says: what it is, in words.
-        by: "level" or "layer".
+        by: "level", "layer" or "stack".
         value: in infinite width.
         sampling: standard error of the sampling, with its bias.
         width: how far the mean over networks of this width may lie from it.

@@ -19,6 +19,7 @@ from translimit.limits.signal import (
     SignalPropagation,
     initial_loss,
     own_token_logit,
+    readout_square,
     stream_kept,
     top_gradient,
 )
@@ -40,7 +41,8 @@ class Loss:
         logit_std: deviation of the logits of a token.
         own_token_logit: c, the mean logit of a token's own word under a tied readout; 0 otherwise.
         gradient_norm: of all weights of the layers together; 0 where none was sent back.
-        curves: gradients of the stream by level, and of groups of weights by layer.
+        curves: gradients of the stream by level, of groups of weights by layer, of tables and of
+            the readout; of a tied readout the latter is what its table has as a readout.
     """
 
     value: float
@@ -95,12 +97,14 @@ class LossAtTop:
         error: its standard deviation over networks.
         readout: what makes the logits.
         gradient: B [n, n]; zero for a last token without a word to come.
+        readout_norm: of the gradient of the readout's matrix.
     """
 
     value: float
     error: float
     readout: Readout
     gradient: Float[np.ndarray, "n n"]
+    readout_norm: float
 
 
 def loss_is_known(reading: StackReading, tokens: Tokens) -> bool:
@@ -152,7 +156,9 @@ def loss_at_top(
     loss = initial_loss(read, tokens.targets, readout, ids)
     gradient = np.zeros_like(cov)
     gradient[:count, :count] = top_gradient(seen, norm, tokens.targets, readout, ids)
-    return LossAtTop(loss.value, loss.stderr, readout, gradient)
+    square = readout_square(read, tokens.targets, readout, ids)
+    norm_of_matrix = math.sqrt(square) / std if std > 0 else 0.0
+    return LossAtTop(loss.value, loss.stderr, readout, gradient, norm_of_matrix)
 
 
 def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
@@ -163,8 +169,12 @@ def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
         curves: of its gradients; none where none was sent back.
     """
     kept = dict(curves)
-    weights = [np.array(one.value) for name, one in kept.items() if name != "gradient"]
+    layers = {name: one for name, one in kept.items() if one.by == "layer"}
+    weights = [np.array(one.value) for name, one in layers.items() if name.startswith("gradient_")]
     norm = math.sqrt(sum(float(np.nansum(one**2)) for one in weights))
+    if kept:
+        says = "norm of the gradient of weights: readout"
+        kept["gradient_readout"] = Curve(says, "stack", (top.readout_norm,), (0.0,), (0.0,))
     readout = top.readout
     own = float(np.mean(readout.own_token_logit))
     return Loss(top.value, top.error, readout.words, float(readout.logit_std), own, norm, kept)

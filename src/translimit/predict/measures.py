@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.describe import Stack, matrices
+from translimit.describe import Embedding, Stack, matrices
 from translimit.limits.signal import (
     Gradients,
     SignalSolution,
     Summary,
     Watched,
     distinct_overlap,
+    embedding_squares,
 )
 from translimit.observe import mean_overlap_of
 
@@ -30,7 +31,20 @@ GROUPS = {
     "in": "first matrix of hidden units",
     "up": "gated matrix of hidden units",
     "out": "last matrix of hidden units",
+    "shared_in": "first matrix of the shared expert's units",
+    "shared_up": "gated matrix of the shared expert's units",
+    "shared_out": "last matrix of the shared expert's units",
     "router": "router",
+    "shared_gate": "gate of the shared expert",
+    "norm_in": "gains of the norms that branches read through",
+    "norm_out": "gains of the norms of branches' outputs",
+    "norm_post": "gains of the norms after a sum",
+}
+#: Tables below the first layer in words.
+TABLES = {
+    "embedding": "table of embeddings",
+    "positions": "learned positions",
+    "types": "the row of the token type",
 }
 
 
@@ -40,8 +54,8 @@ class Measure:
 
     Attributes:
         says: what it is, in words.
-        by: "level" or "layer".
-        values: of every copy [copies, levels] or [copies, layers].
+        by: "level", "layer", or "stack" for one number of the whole.
+        values: of every copy [copies, levels], [copies, layers] or [copies, 1].
     """
 
     says: str
@@ -72,13 +86,19 @@ def looking(
     return look
 
 
-def measure(watched: Watched, stack: Stack, top: str | None = None) -> dict[str, Measure]:
+def measure(
+    watched: Watched,
+    stack: Stack,
+    top: str | None = None,
+    ids: Int[np.ndarray, " n"] | None = None,
+) -> dict[str, Measure]:
     """All quantities of a solved stack by their names.
 
     Args:
         watched: of the stack, by `looking`.
         stack: its description.
         top: whose gradients are told; none by default.
+        ids: of the tokens, for the gradients of their tables; none of them by default.
     """
     told, of = watched.told, watched.summary
     squares = watched.mean_squares
@@ -119,16 +139,25 @@ def measure(watched: Watched, stack: Stack, top: str | None = None) -> dict[str,
         )
     if top is None:
         return found
-    return found | gradients(watched.gradients[top], watched.groups, stack)
+    return found | gradients(watched.gradients[top], watched.groups, stack, ids)
 
 
-def gradients(own: Gradients, groups: tuple[str, ...], stack: Stack) -> dict[str, Measure]:
-    """The gradient of the stream by level, and of every group of weights by layer.
+def gradients(
+    own: Gradients,
+    groups: tuple[str, ...],
+    stack: Stack,
+    ids: Int[np.ndarray, " n"] | None = None,
+) -> dict[str, Measure]:
+    """The gradient of the stream by level, of every group of weights by layer, and of tables.
+
+    Of the weights of a layer it is told twice: |dW|, and |dW| / (sigma size^{1/2}), the root mean
+    square of its entries over the deviation of the weights.
 
     Args:
         own: gradients of one at the top.
         groups: names of the groups of weights.
         stack: its description.
+        ids: of the tokens, for the gradients of their tables.
     """
     found = {
         "gradient": Measure(
@@ -148,6 +177,19 @@ def gradients(own: Gradients, groups: tuple[str, ...], stack: Stack) -> dict[str
             "layer",
             np.where(stds > 0, norms, 0.0),
         )
+        sizes = np.array([one[group].entries if group in one else np.nan for one in layers])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = norms / (stds * np.sqrt(sizes))
+        found[f"normalised_gradient_{group}"] = Measure(
+            f"the same over deviation and root of the number of entries: {GROUPS[group]}",
+            "layer",
+            np.where(stds > 0, relative, 0.0),
+        )
+    if ids is None or not isinstance(stack.embedding, Embedding):
+        return found
+    for name, squares in embedding_squares(stack, ids, own.below).items():
+        says = f"norm of the gradient of weights: {TABLES[name]}"
+        found[f"gradient_{name}"] = Measure(says, "stack", np.sqrt(squares)[:, None])
     return found
 
 
@@ -167,7 +209,9 @@ def watched_of(solution: SignalSolution, kinds: Int[np.ndarray, " n"], top: str)
         solution.added[..., 0],
         solution.added[..., 1],
     )
-    own = Gradients(_squares(solution.grad_grams), solution.weight_squares)
+    own = Gradients(
+        _squares(solution.grad_grams), solution.weight_squares, solution.grad_grams[:, 0]
+    )
     told = looking(kinds)(solution.covs)
     squares = _squares(solution.covs)
     return Watched(told, squares, summary, solution.cov[-1], {top: own}, solution.groups)

@@ -59,7 +59,10 @@ def as_text(prediction: Answer) -> str:
     parts += list(_table(prediction))
     if "gradient" in prediction.curves:
         parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
-        parts += list(_weights(prediction))
+        parts += list(_weights(prediction, "gradient_"))
+        parts += ["", "The same over the deviation of the weights and the root of their number"]
+        parts += list(_weights(prediction, "normalised_gradient_"))
+        parts += _listed(_tables(prediction))
     if prediction.distinct:
         parts += ["", *_listed([_moved(prediction)])]
     if prediction.depth:
@@ -106,14 +109,30 @@ def _table(prediction: Answer) -> Iterator[str]:
         yield f"  {level:>5}" + "".join(f" {cell:>17}" for cell in cells)
 
 
-def _weights(prediction: Answer) -> Iterator[str]:
-    names = [name for name in prediction.curves if name.startswith("gradient_")]
-    heads = (name.removeprefix("gradient_").replace("attention_", "") for name in names)
+def _weights(prediction: Answer, kind: str) -> Iterator[str]:
+    curves = prediction.curves.items()
+    names = [name for name, one in curves if name.startswith(kind) and one.by == "layer"]
+    heads = (name.removeprefix(kind).replace("attention_", "") for name in names)
     yield f"  {'layer':>5}" + "".join(f" {head:>12}" for head in heads)
     for layer in _shown(len(prediction.reading.stack.layers)):
         cells = (prediction.curves[name].value[layer] for name in names)
         told = ("-" if math.isnan(cell) else f"{cell:.3g}" for cell in cells)
         yield f"  {layer + 1:>5}" + "".join(f" {cell:>12}" for cell in told)
+
+
+def _tables(prediction: Answer) -> Iterator[str]:
+    """Gradients of the tables below the first layer and, under the loss, of the readout."""
+    told = [("independent unit gradients", prediction.curves)]
+    if prediction.loss is not None:
+        told.append(("the loss", prediction.loss.curves))
+    for what, curves in told:
+        numbers = [
+            f"{name.removeprefix('gradient_')} {one.value[0]:.3g}"
+            for name, one in curves.items()
+            if name.startswith("gradient_") and one.by == "stack"
+        ]
+        if numbers:
+            yield f"norm of the gradient under {what}: {', '.join(numbers)}"
 
 
 def _variants(prediction: Answer) -> Iterator[str]:

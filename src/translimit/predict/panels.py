@@ -74,7 +74,7 @@ def charts(prediction: Answer) -> list[Chart]:
     groups = {
         name.removeprefix("gradient_").replace("_", " "): one
         for name, one in own.items()
-        if name.startswith("gradient_")
+        if name.startswith("gradient_") and one.by == "layer"
     }
     told.append(_chart("gradient of weights", groups, log=True))
     return told

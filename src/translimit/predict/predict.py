@@ -158,6 +158,7 @@ def predict(
         kinds,
         effort,
         named_key(key, "own"),
+        ids=entering.ids,
         tops=tops,
         adjoint=whole,
         progress=told["own"],

@@ -112,6 +112,7 @@ def signals(
     effort: Effort,
     key: Key,
     *,
+    ids: Int[np.ndarray, " n"] | None = None,
     tops: Tops = INDEPENDENT,
     errors: bool = True,
     adjoint: bool = True,
@@ -126,6 +127,7 @@ def signals(
         kinds: which of them are equal [n].
         effort: how much is sampled.
         key: of the sampling.
+        ids: of the tokens, for the gradients of their tables.
         tops: gradients at the top from C after the last layer; none for no way back.
         errors: whether width and spread are computed besides the sampling.
         adjoint: whether the spread is, where no networks are simulated.
@@ -204,12 +206,12 @@ def signals(
 
     def curves_of(top: str, *, others: bool) -> dict[str, Curve]:
         every = [
-            {} if one is None else measure(one, stack, top or None)
+            {} if one is None else measure(one, stack, top or None, ids)
             for one in (limit, half, bare, drawn)
         ]
         own = every[0]
         if others:
-            own = {name: one for name, one in own.items() if name.startswith("gradient")}
+            own = {name: one for name, one in own.items() if "gradient" in name}
         few, without, finite = every[1:]
         return {
             name: _curve(

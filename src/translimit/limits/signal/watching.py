@@ -48,10 +48,12 @@ class Gradients:
     Attributes:
         squares: tr B / n at every level [copies, levels].
         weights: sigma_W^2 E |dW|^2 by layer and group [copies, layers, groups].
+        below: B of what enters the first layer [copies, n, n].
     """
 
     squares: Float[np.ndarray, "copies levels"]
     weights: Float[np.ndarray, "copies layers groups"]
+    below: Float[np.ndarray, "copies n n"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,11 @@ def join_copies(first: Watched, rest: Watched) -> Watched:
         mean_squares=both(first.mean_squares, rest.mean_squares),
         summary=Summary(*map(both, first.summary, rest.summary)),
         gradients={
-            name: Gradients(both(one.squares, other.squares), both(one.weights, other.weights))
+            name: Gradients(
+                both(one.squares, other.squares),
+                both(one.weights, other.weights),
+                both(one.below, other.below),
+            )
             for (name, one), other in several
         },
     )
@@ -168,6 +174,7 @@ def _watched(
         name: Gradients(
             np.concatenate([part.squares[:, :, place] for part in parts]),
             np.concatenate([part.weights[:, :, place] for part in parts]),
+            np.concatenate([part.grams[:, 0, place] for part in parts]),
         )
         for place, name in enumerate(tops)
     }
@@ -189,6 +196,7 @@ class _Part(NamedTuple):
     cov: np.ndarray
     squares: np.ndarray
     weights: np.ndarray
+    grams: np.ndarray
 
 
 class _Seen:
@@ -251,7 +259,7 @@ def _passed(
     last = forward.covs[:, -1].mean(axis=0)
     told = seen.told()
     squares = told.pop("")
-    part = _Part(told, squares, forward.summary, last, np.zeros(0), np.zeros(0))
+    part = _Part(told, squares, forward.summary, last, *([np.zeros(0)] * 3))
     if not tops:
         return part, None
     if above is None:
@@ -261,10 +269,10 @@ def _passed(
         forward.steps,
         [above] * len(copies),
         key,
-        np.zeros(0, int),
+        np.zeros(1, int),
         score_factor=factor,
         single=single,
         first=copies.start,
         progress=part_of(progress, half, 1.0),
     )
-    return part._replace(squares=back.squares, weights=back.weights), above
+    return part._replace(squares=back.squares, weights=back.weights, grams=back.grams), above
