@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 
 from tests.describe import registered
 from tests.describe.small_classes import small_config
-from tests.describe.test_readers import APART
+from tests.describe.test_class_networks import APART
 
 from translimit.describe import FAMILIES, family_called, read_stack
 

@@ -109,7 +109,7 @@ def networks(
     cov: Float[np.ndarray, "n n"],
     count: int,
     key: Key,
-    top_gradient: Literal["identity", "squares"],
+    top_gradient: Literal["identity", "squares"] | None,
 ) -> StackPaths:
     """Networks with all weights drawn, which Gaussian tokens and a gradient pass.
 
@@ -118,7 +118,7 @@ def networks(
         cov: C of the tokens that enter, each network's own.
         count: networks.
         key: of tokens and weights.
-        top_gradient: the gradient at the top, see `models.RandomStack`.
+        top_gradient: the gradient at the top, see `models.RandomStack`; None for none.
     """
     model = models.RandomStack(stack)
     tokens = model.draw_tokens(cov, replicas=count, key=core.named_key(key, "tokens"))
