@@ -35,9 +35,21 @@ def test_a_file_is_never_hidden_by_a_name(tmp_path, monkeypatch):
         read_stack("gpt2")
 
 
-def test_an_unknown_name_is_told_the_nearest():
-    with pytest.raises(ConfigError, match="no file and no known model; did you mean 'gpt2'"):
-        read_stack("gpt3")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("gpt-2", "gpt2"), ("llama2-7b", "llama-2-7b"), ("GPT2_XL", "gpt2-xl")]
+    + [
+        (one, "") for one in ("gpt3", "qwen3", "qwen3-8b", "mistral-8x7b", "llama-7b", "mixtral-7b")
+    ],
+)
+def test_a_name_is_hinted_at_only_where_the_spelling_alone_differs(name, meant):
+    with pytest.raises(ConfigError, match="no file and no known model; ") as error:
+        read_stack(name)
+    said = str(error.value)
+    assert ("did you mean" in said) == (meant != "")
+    assert f"did you mean {meant!r}?" in said or meant == ""
+    assert "known: bert-base, gpt2, " in said
+    assert "config.json" in said
 
 
 def test_sizes_are_those_of_the_block_of_gpt2():

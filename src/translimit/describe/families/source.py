@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config, nearest
+from translimit.core import ConfigError, Json, JsonObject, NoSuchLimitError, config
 from translimit.describe.families.family import Family
 from translimit.describe.families.keys import ALIASES
 from translimit.describe.families.known import FAMILIES, family_called, family_of_class
@@ -35,8 +35,9 @@ def load(source: str | Path | JsonObject) -> tuple[dict[str, Json], str]:
         return dict(named), str(source)
     path = Path(source)
     if not path.suffix and len(path.parts) == 1 and not path.exists():
-        known = nearest(str(path), PUBLIC_MODELS)
-        raise ConfigError(str(path), "is no file and no known model", known)
+        remedy = f"{_hint(str(path), PUBLIC_MODELS)}known: {', '.join(sorted(PUBLIC_MODELS))}"
+        remedy += "; of any other model give the config.json"
+        raise ConfigError(str(path), "is no file and no known model", remedy)
     if path.name.endswith(_WEIGHTS):
         raise ConfigError(
             str(path),
@@ -94,16 +95,18 @@ def family_of(values: JsonObject, where: str) -> Family:
 
 
 def _remedy(name: str, values: JsonObject) -> str:
-    """A family is hinted at only where its name is the same but for its spelling."""
-    plain = "".join(one for one in name.lower() if one.isalnum())
-    same = [
-        one
-        for family in FAMILIES.values()
-        for one in (family.name, *family.aliases)
-        if "".join(letter for letter in one if letter.isalnum()) == plain
-    ]
-    hint = f"did you mean {same[0]!r}? " if same else ""
-    return f"{hint}known: {', '.join(FAMILIES)}; or {beginning(values)}"
+    names = [one for family in FAMILIES.values() for one in (family.name, *family.aliases)]
+    return f"{_hint(name, names)}known: {', '.join(FAMILIES)}; or {beginning(values)}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """A name is hinted at only where it is the same but for its spelling: one digit is a block."""
+    same = [one for one in known if _plain(one) == _plain(name)]
+    return f"did you mean {same[0]!r}? " if same else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.lower() if one.isalnum())
 
 
 def beginning(values: JsonObject) -> str:
