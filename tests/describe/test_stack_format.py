@@ -141,9 +141,11 @@ def test_entries_of_layers_change_what_they_name() -> None:
 
 def test_what_stands_beside_the_stack_is_read() -> None:
     told = {"vocabulary": 500, "tied": True, "readout_std": 0.1, "context": 64, "logit_scale": 2}
+    told |= {"logit_softcap": 30}
     reading = read_stack({**SHORT, **told, "own_token": True})
     assert (reading.vocabulary, reading.tied, reading.readout_std) == (500, True, 0.1)
     assert (reading.context, reading.logit_scale, reading.own_token) == (64, 2.0, True)
+    assert reading.logit_softcap == 30.0
     patches = {"kind": "patches", "std": 0.1, "rows": 2, "columns": 3, "patch": 4}
     assert read_stack({**SHORT, "embedding": patches}).image_tokens == 6
 

@@ -40,6 +40,8 @@ class Loss:
         words: V.
         logit_std: deviation of the logits of a token.
         own_token_logit: c, the mean logit of a token's own word under a tied readout; 0 otherwise.
+        softcap: of the logits; None without one. Both numbers before are those below it.
+        capped_std: deviation of the logits under the cap.
         gradient_norm: of all weights of the layers together; 0 where none was sent back.
         curves: gradients of the stream by level, of groups of weights by layer, of tables and of
             the readout; of a tied readout the latter is what its table has as a readout.
@@ -50,6 +52,8 @@ class Loss:
     words: int
     logit_std: float
     own_token_logit: float
+    softcap: float | None
+    capped_std: float
     gradient_norm: float
     curves: Mapping[str, Curve]
 
@@ -60,7 +64,7 @@ class Loss:
         told = [
             f"cross-entropy {with_error(self.value, self.error)} nats; a uniform guess over "
             f"{self.words} words has {uniform:.2f}",
-            f"logits have deviation {self.logit_std:.3g}"
+            f"logits have deviation {self.logit_std:.3g}{self._under_cap}"
             + (
                 f"; the gradient of all weights of the layers has norm {self.gradient_norm:.3g}"
                 if self.curves
@@ -68,12 +72,24 @@ class Loss:
             ),
         ]
         if self.own_token_logit:
-            weight = "decides" if self.own_token_logit > uniform - MARGIN else "is harmless"
+            weight = "decides" if self._own > uniform - MARGIN else "is harmless"
             told.append(
                 f"the readout is the table of embeddings: a token's own word has logit "
-                f"{self.own_token_logit:.3g}, which {weight} (log V = {uniform:.3g})"
+                f"{self._own:.3g}, which {weight} (log V = {uniform:.3g})"
             )
         return tuple(told)
+
+    @property
+    def _own(self) -> float:
+        """The own word's mean logit under the cap."""
+        cap, own = self.softcap, self.own_token_logit
+        return own if cap is None else cap * math.tanh(own / cap)
+
+    @property
+    def _under_cap(self) -> str:
+        if self.softcap is None:
+            return ""
+        return f", {self.capped_std:.3g} under their cap of {self.softcap:g}"
 
     def to_json(self) -> dict[str, Json]:
         """Plain data."""
@@ -83,6 +99,8 @@ class Loss:
             "words": self.words,
             "logit_std": self.logit_std,
             "own_token_logit": self.own_token_logit,
+            "softcap": self.softcap,
+            "capped_std": self.capped_std,
             "gradient_norm": self.gradient_norm if self.curves else None,
             "curves": {name: curve.to_json() for name, curve in self.curves.items()},
         }
@@ -146,7 +164,8 @@ def loss_at_top(
         entering = SignalPropagation(stack=stack, initial=tokens.cov, top_gradient=None)
         kept = stream_kept(entering, key=named_key(key, "kept"))[:count]
         own = own_token_logit(stack, squares, logit_scale=scale, kept=kept)
-    readout = Readout(words, stack.dim, scale * std * math.sqrt(stack.dim), own)
+    width = scale * std * math.sqrt(stack.dim)
+    readout = Readout(words, stack.dim, width, own, reading.logit_softcap)
     norm = stack.norm_final
     read = seen
     if norm is not None:
@@ -176,5 +195,14 @@ def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
         says = "norm of the gradient of weights: readout"
         kept["gradient_readout"] = Curve(says, "stack", (top.readout_norm,), (0.0,), (0.0,))
     readout = top.readout
-    own = float(np.mean(readout.own_token_logit))
-    return Loss(top.value, top.error, readout.words, float(readout.logit_std), own, norm, kept)
+    return Loss(
+        value=top.value,
+        error=top.error,
+        words=readout.words,
+        logit_std=float(readout.logit_std),
+        own_token_logit=float(np.mean(readout.own_token_logit)),
+        softcap=None if readout.softcap is None else float(readout.softcap),
+        capped_std=readout.logits().deviation,
+        gradient_norm=norm,
+        curves=kept,
+    )

@@ -87,7 +87,7 @@ def test_between_angles_the_overlap_is_interpolated() -> None:
     from translimit.limits.signal import partition
 
     for words, std in ((1000, 3.0), (256_000, 5.0)):
-        start, stop = partition._window(words, std)
+        start, stop = partition.window(words, std)
         for angle in (0.05, 0.4, 0.9, 1.3):
             direct = partition._overlap(words, std, np.cos(angle), start, stop)
             assert softmax_overlap(words, std, np.cos(angle)) == pytest.approx(direct, rel=3e-3)

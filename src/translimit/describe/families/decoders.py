@@ -65,7 +65,8 @@ class Decoder:
         tied: whether embedding and readout are one tensor.
         padded: whether the row of the padding id is zero.
         pad: the padding id where not told.
-        logit_softcap: c of a cap c tanh(u / c) of the logits where not told, or None.
+        logit_softcap: c of a cap c tanh(u / c) of the logits where not told; infinity for a class
+            that caps them only where told, None for one that never does.
         adjust: changes of heads or blocks that only this family has.
     """
 
@@ -152,7 +153,6 @@ class Decoder:
             parts.see(CHUNKED, Scores(chunk=k.count("attention_chunk_size", 8192)))
         k.inert("window", "layer_types")
         parts = self.adjust(k, parts)
-        self._tell_cap(k)
         tied = k.flag("tie_word_embeddings", self.tied)
         return StackReading(
             family=family,
@@ -162,19 +162,19 @@ class Decoder:
             readout_std=std,
             own_token=tied and not self.dense_head,
             logit_scale=parts.logit_scale,
+            logit_softcap=self._softcap(k),
             context=k.count("context") if k.given("context") else None,
         )
 
-    def _tell_cap(self, k: Keys) -> None:
-        """Tell a cap of the logits, c tanh(u / c), which the loss leaves out."""
+    def _softcap(self, k: Keys) -> float | None:
+        """The cap c tanh(u / c) of the logits, where the class has one."""
         name, cap = "final_logit_softcapping", self.logit_softcap
-        if name in k.values:
-            cap = k.positive(name) if k.given(name) else None
-        if cap is not None:
-            k.ignored.append(
-                f"{name}: the loss and its gradients are those of logits without their cap of "
-                f"{cap:g}, which takes 4 % of a logit of {cap / 3:g}, and more of larger ones"
-            )
+        told = k.positive(name) if k.given(name) else None
+        if cap is None and told is not None:
+            k.ignored.append(f"{name}: the class of this family caps no logits")
+        if cap is None or name in k.values:
+            return None if cap is None else told
+        return cap if math.isfinite(cap) else None
 
     def _width(self, k: Keys, dim: int) -> int:
         ratio = None if self.mlp_ratio is None else int(self.mlp_ratio * dim)

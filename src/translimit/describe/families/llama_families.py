@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from translimit.describe.families import decoder_changes as change
@@ -132,7 +133,7 @@ LLAMA_FAMILIES = (
             qk_norm="head",
             kinds=change.pattern(6),
             theta=1e6,
-            logit_softcap=None,
+            logit_softcap=math.inf,
             adjust=change.gemma3,
         ).read,
         classes=("Gemma3",),

@@ -20,6 +20,7 @@ _BESIDE = {
     "readout_std": float | None,
     "own_token": bool,
     "logit_scale": float,
+    "logit_softcap": float | None,
     "context": int | None,
 }
 

@@ -28,6 +28,7 @@ class StackReading:
         own_token: whether logits see the embedding of the token itself: tied, and nothing but a
             norm between the stream and the readout.
         logit_scale: what logits are multiplied with.
+        logit_softcap: c where logits u are c tanh(u / c); None without a cap.
         packed_qkv: whether query, key and value are one tensor.
         context: the largest number of tokens, or None where it is not told.
         image_tokens: the number of tokens of an image, or None.
@@ -43,6 +44,7 @@ class StackReading:
     readout_std: float | None = None
     own_token: bool = False
     logit_scale: float = 1.0
+    logit_softcap: float | None = None
     packed_qkv: bool = False
     context: int | None = None
     image_tokens: int | None = None

@@ -25,6 +25,7 @@ from .labels import gradient_label as gradient_label
 from .labels import lost_in_bf16 as lost_in_bf16
 from .labels import overflow as overflow
 from .labels import rank_collapse as rank_collapse
+from .own_token import own_token_logit as own_token_logit
 from .partition import log_partition as log_partition
 from .partition import log_partition_cov as log_partition_cov
 from .partition import softmax_overlap as softmax_overlap
@@ -32,7 +33,6 @@ from .propagation import Chain as Chain
 from .propagation import Recursion as Recursion
 from .propagation import SignalPropagation as SignalPropagation
 from .readout import initial_loss as initial_loss
-from .readout import own_token_logit as own_token_logit
 from .readout import readout_gradient as readout_gradient
 from .readout import readout_square as readout_square
 from .readout import top_gradient as top_gradient

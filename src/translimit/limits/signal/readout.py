@@ -25,6 +25,9 @@ token is its own target, and with T_ij = 1[t_i = t'_j], S_ij = 1[t_i = t_j] the 
 
 with h_i = 1 - E p_i^2 - E(1 - p_i)^2 A_ii and pulls along the row itself of order c / D.
 
+Where logits are capped, targets and softmaxes count with the cap's slope: 1[t'_i = t'_j] with G,
+1 / V with X / V, A and p_i as in `logits`.
+
 Reference: documentation, "Signal propagation".
 """
 
@@ -34,79 +37,13 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import (
-    POSITIVE,
-    ArgumentError,
     ArrayInput,
     Estimate,
     as_float64,
     require_covariance,
-    require_finite,
-    require_real,
 )
-from translimit.describe import Embedding, Normalisation, Stack
-from translimit.limits.signal.partition import log_partition_cov
+from translimit.describe import Normalisation
 from translimit.limits.signal.softmax_moments import Readout, moments
-
-
-def own_token_logit(
-    stack: Stack,
-    mean_square: ArrayInput,
-    *,
-    logit_scale: float | int = 1.0,
-    kept: ArrayInput | None = None,
-) -> Float[np.ndarray, "*n"]:
-    """The mean logit c = lambda D sigma_E^2 mu s_E Pi s of a token's own word in a tied readout.
-
-    A token of the last level is mu s_E Pi times its embedding, and what the branches added; s_E is
-    the scale of a norm of embeddings, s = g / (q_L + norm_eps)^(1/2) that of the final norm.
-
-    Args:
-        stack: the stack, with the embedding of its tokens.
-        mean_square: q_L, mean square of the entries of tokens before the final norm, of any shape.
-        logit_scale: lambda, what logits are multiplied with.
-        kept: Pi, what is left of the stream's first tokens at the last level: the product of all
-            residual multipliers (the default) and of the scales of the norms after a sum
-            (`stream_kept`).
-
-    Raises:
-        ArgumentError: a stack without a table of embeddings; norms after a sum and no `kept`.
-
-    Examples:
-        >>> from translimit import describe
-        >>> attention = describe.Attention(4, 16, 0.1, 0.1, 0.1, 0.1)
-        >>> embedding = describe.Embedding(0.08, multiplier=16.0)
-        >>> final = describe.Normalisation()
-        >>> stack = describe.Stack(
-        ...     256, ((describe.SubBlock((attention,)),),), embedding, norm_final=final
-        ... )
-        >>> round(float(own_token_logit(stack, 3.638)), 2)
-        13.74
-    """
-    of = stack.embedding
-    if not isinstance(of, Embedding):
-        raise ArgumentError("stack", "has no table of embeddings", "give it an Embedding")
-    if of.inner is not None:
-        raise ArgumentError(
-            "stack", "maps its embedding to the stream by a matrix", "its readout is another one"
-        )
-    if kept is None:
-        if any(block.norm_post for block in stack.sub_blocks):
-            raise ArgumentError(
-                "kept", "is not given for a stack with norms after a sum", "pass their scales"
-            )
-        kept = float(np.prod([block.residual for block in stack.sub_blocks]))
-    coefficient = of.multiplier * as_float64(kept, "kept")
-    if of.norm is not None:
-        raw = (of.multiplier * of.std) ** 2 + of.position_std**2 + of.type_std**2
-        coefficient = coefficient * of.norm.gain / np.sqrt(raw + of.norm.norm_eps)
-    if stack.norm_final is not None:
-        squares = require_finite(as_float64(mean_square, "mean_square"), "mean_square")
-        total = squares + stack.norm_final.norm_eps
-        coefficient = coefficient * np.where(
-            total > 0, stack.norm_final.gain / np.sqrt(np.where(total > 0, total, 1.0)), 0.0
-        )
-    scale = require_real(logit_scale, "logit_scale", POSITIVE)
-    return np.asarray(scale * stack.dim * of.std**2 * coefficient)
 
 
 def initial_loss(
@@ -131,16 +68,17 @@ def initial_loss(
         (14.36, 1.42)
     """
     of = moments(cov, targets, readout, ids)
-    n, words = len(of.p), readout.words
+    n, words, law = len(of.p), readout.words, of.law
     kept = 1 - of.p
     # Covariances of targets, of targets and partitions, of partitions, of own words with all.
-    spread = of.variance * (of.hit - (kept[:, None] + kept[None, :]) / words)
-    spread += np.outer(kept, kept) * log_partition_cov(words, of.sigma, of.correlation)
-    row = np.sqrt(np.outer(of.row, of.row)) * of.sigma**2
-    spread += of.same * np.outer(of.p, of.p) * (of.variance + row)
-    aimed = of.variance * of.p[:, None] * of.aim
+    spread = of.hit * law.targets_cov(of.correlation)
+    spread -= (kept[:, None] + kept[None, :]) * law.crossed_cov(of.correlation) / words
+    spread += np.outer(kept, kept) * law.partition_cov(of.correlation)
+    row = np.sqrt(np.outer(of.row, of.row)) * law.std**2
+    spread += of.same * np.outer(of.push, of.push) * (of.variance + row)
+    aimed = of.variance * np.outer(of.push, of.slope) * of.aim
     spread -= aimed + aimed.T
-    loss = of.partition + of.gained - of.own * np.diagonal(of.aim)
+    loss = of.partition + of.gained - of.value * np.diagonal(of.aim)
     return Estimate(float(loss.mean()), max(float(spread.sum()), 0.0) ** 0.5 / n)
 
 
@@ -162,9 +100,9 @@ def readout_gradient(
             under a tied readout.
     """
     of = moments(cov, targets, readout, ids)
-    h = 1 - of.pairs.diagonal() - of.rest.diagonal()
+    h = of.along - of.pairs.diagonal() - of.rest.diagonal()
     logit = of.own * h
-    along = of.same * (np.outer(of.p * of.own, h) + np.outer(h, of.p * of.own))
+    along = of.same * (np.outer(of.push * of.own, h) + np.outer(h, of.push * of.own))
     along = along - logit[:, None] * of.aim - (logit[:, None] * of.aim).T
     pulls = of.variance * np.outer(h, h) + along
     bracket = of.bracket(readout.words, below_norm=False) + pulls / readout.dim
