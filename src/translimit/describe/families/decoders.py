@@ -128,9 +128,7 @@ class Decoder:
             attention = replace(attention, qk_norm=own)
         width = self._width(k, dim)
         units = FeedForward(width, k.activation(self.activation), std, out_std, gated=self.gated)
-        pad = None
-        if self.padded:
-            pad = self.pad if "pad_token_id" not in k.values else _pad(k)
+        pad = k.padding(self.pad) if self.padded else None
         embedding = Embedding(std, position_std=std if self.learned else 0.0, padding=pad)
         turned = {kind: self._rotary(k, head_dim, kind) for kind in dict.fromkeys(kinds)}
         parts = Parts(
@@ -184,13 +182,6 @@ class Decoder:
         if self.rotary == 0 or kind not in self.rotary_kinds:
             return None
         return frequencies(k, head_dim, theta=self.theta, partial=self.rotary, kind=kind)
-
-
-def _pad(k: Keys) -> int | None:
-    """The padding id; null and -1 mean none."""
-    value = k.values["pad_token_id"]
-    k.inert("pad")
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 @dataclass

@@ -188,6 +188,22 @@ class Keys:
             name, lambda one: isinstance(one, int) and not isinstance(one, bool), remedy
         )
 
+    def padding(self, default: int | None, key: str = "pad_token_id") -> int | None:
+        """The id of padding, whose row is zero; null and negative numbers mean none.
+
+        Args:
+            default: of the family.
+            key: of the configuration.
+
+        Raises:
+            ConfigError: no whole number.
+        """
+        self.taken.add(key)
+        row = self.values.get(key, default)
+        if row is not None and (not isinstance(row, int) or isinstance(row, bool)):
+            raise self.refuse(key, "write an id of the vocabulary, or null")
+        return row if row is not None and row >= 0 else None
+
     def table(self, name: str) -> Keys | None:
         """A nested object, or None; what is taken from it counts as accounted for.
 
@@ -254,6 +270,14 @@ class Keys:
         """
         if self.given(name):
             self.ignored.append(f"{name}: {why}")
+
+    def told(self, name: str) -> tuple[str, Json]:
+        """The key under which something stands, and its value, None where it is absent.
+
+        Args:
+            name: of the key, or of several that mean one thing.
+        """
+        return self._take(name)
 
     def refuse(self, name: str, remedy: str) -> ConfigError:
         """The error for the value of a key.

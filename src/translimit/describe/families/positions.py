@@ -150,7 +150,7 @@ def layer_kinds(k: Keys, layers: int, default: Callable[[int], str]) -> list[str
 
 
 def alternating(every: int, *, first: str = SLIDING) -> Callable[[int], str]:
-    """Every so-manieth layer is of the other kind.
+    """Every n-th layer is of the other kind.
 
     Args:
         every: the period.

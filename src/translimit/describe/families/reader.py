@@ -14,6 +14,7 @@ from translimit.describe.families.open_clip import (
 )
 from translimit.describe.families.own import read_own
 from translimit.describe.families.reading import StackReading
+from translimit.describe.families.refusal import told_by
 from translimit.describe.families.source import family_of, load
 from translimit.describe.families.towers import Tower, choose_tower
 
@@ -29,9 +30,10 @@ def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -
 
     Raises:
         ConfigError: a file that cannot be read, an unknown family, a `model_type` and a class that
-            contradict each other, a missing field or an unusable value.
+            contradict each other, a missing field, an unusable value, or sizes that contradict
+            each other.
         NoSuchLimitError: a family whose layers are known to have no such limit.
-        ArgumentError: sizes that contradict each other.
+        ArgumentError: an unknown tower.
 
     >>> sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     >>> read_stack({"model_type": "qwen3", "intermediate_size": 96, **sizes}).stack.dim
@@ -45,21 +47,15 @@ def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -
     """
     values, where = load(source)
     if "kind" in values:
-        return read_own(values, where)
+        with told_by(Keys(values, where)):
+            return read_own(values, where)
     values, where, assumed = choose_tower(values, where, tower)
     k = Keys(values, where)
     k.taken.update(("model_type", "architectures"))
     if assumed is not None:
         k.assumptions.append(assumed)
-    packed = True
-    if where.endswith("_cfg"):
-        read = open_clip_vision if where.endswith("vision_cfg") else open_clip_text
-        reading = read(k, quick=k.flag("quick_gelu", False))
-    elif "architecture" in values and "model_type" not in values:
-        reading = timm_vit(k)
-    else:
-        family = family_of(values, where)
-        reading, packed = family.reader(k, family.name), family.packed_qkv
+    with told_by(k):
+        reading, packed = _read(k, values, where)
     left = [f"{key}: not known to this reader" for key in k.left()]
     return replace(
         reading,
@@ -67,3 +63,14 @@ def read_stack(source: str | Path | JsonObject, *, tower: Tower | None = None) -
         assumptions=tuple(dict.fromkeys(k.assumptions)),
         ignored=tuple(dict.fromkeys([*k.ignored, *left])),
     )
+
+
+def _read(k: Keys, values: JsonObject, where: str) -> tuple[StackReading, bool]:
+    """The stack of another's configuration, and whether query, key and value are one tensor."""
+    if where.endswith("_cfg"):
+        read = open_clip_vision if where.endswith("vision_cfg") else open_clip_text
+        return read(k, quick=k.flag("quick_gelu", False)), True
+    if "architecture" in values and "model_type" not in values:
+        return timm_vit(k), True
+    family = family_of(values, where)
+    return family.reader(k, family.name), family.packed_qkv

@@ -68,13 +68,12 @@ def bert(
         width = k.count("mlp_dim", 4 * dim)
         units = FeedForward(width, k.activation("gelu"), std, std)
         inner = k.count(inner_key, inner_size) if k.given(inner_key) else inner_size or dim
-        row = k.values.get("pad_token_id", pad)
-        k.inert("pad", "sinusoidal_pos_embds")
+        k.inert("sinusoidal_pos_embds")
         embedding = Embedding(
             std,
             position_std=0.0 if turned else std,
             type_std=std if types else 0.0,
-            padding=row if isinstance(row, int) and row >= 0 else None,
+            padding=k.padding(pad),
             norm=norm if normalised else None,
             inner=None if inner == dim and not inner_size else inner,
             inner_std=0.0 if inner == dim and not inner_size else std,
@@ -106,13 +105,11 @@ def xlm(k: Keys, name: str) -> StackReading:
     layers = equal_layers(k, attention, FeedForward(4 * dim, kind, std, std), norm, post=not pre)
     if k.count("n_langs", 1) > 1 and k.flag("use_lang_emb", True):
         k.assumptions.append("no embedding of a language is added: none is told with the tokens")
-    row = k.values.get("pad_token_id", k.values.get("pad_index", 2))
-    k.inert("pad", "pad_index", "bos_index", "eos_index", "unk_index", "mask_index", "asm")
+    row = k.padding(k.padding(2, "pad_index"))
+    k.inert("bos_index", "eos_index", "unk_index", "mask_index", "asm")
     k.inert("is_encoder", "lang_id", "mask_token_id", "start_n_top", "end_n_top", "n_words")
     k.inert("lang2id", "id2lang", "n_langs", "use_lang_emb")
-    embedding = Embedding(
-        first, position_std=first, padding=row if isinstance(row, int) else None, norm=norm
-    )
+    embedding = Embedding(first, position_std=first, padding=row, norm=norm)
     stack = Stack(dim, layers, embedding, k.flag("causal", False), None)
     return told_beside(k, name, stack, tied=True, readout_std=std)
 
@@ -172,10 +169,7 @@ def modernbert(k: Keys, name: str) -> StackReading:
         )
         first = SubBlock((attention,), None if index == 0 else norm)
         layers.append((first, SubBlock((units,), norm)))
-    row = k.values.get("pad_token_id", 50283)
-    k.inert("pad")
-    padding = row if isinstance(row, int) else None
-    embedding = Embedding(inner, padding=padding, norm=norm)
+    embedding = Embedding(inner, padding=k.padding(50283), norm=norm)
     stack = Stack(dim, tuple(layers), embedding, causal=False)
     return told_beside(k, name, stack, tied=True, readout_std=inner)
 
