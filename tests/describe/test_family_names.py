@@ -6,6 +6,8 @@ read with.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.describe.small_classes import small_config
 
@@ -17,18 +19,28 @@ from translimit.describe import (
     StackReading,
     read_stack,
 )
+from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.names import Match, match_names
+from translimit.scaling.errors import UnmatchedParameterError
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 LATENT_PROJECTIONS = {Role.KEY_VALUE_DOWN, Role.KEY_VALUE_UP, Role.QUERY_DOWN, Role.QUERY_UP}
+#: Classes that no automatic one builds from their configuration.
+OWN_CLASSES = {
+    "emu3_text_model": "Emu3ForCausalLM",
+    "metaclip_2_vision_model": "MetaClip2VisionModel",
+    "metaclip_2_text_model": "MetaClip2TextModel",
+}
 HEADS = ("ForCausalLM", "ForMaskedLM", "ForImageClassification", "")
 
 
 def built(name: str):
     """A class with a head where there is one, and its configuration."""
     config = small_config(name)
+    if name in OWN_CLASSES:
+        return getattr(transformers, OWN_CLASSES[name])(config), config
     for head in HEADS:
         try:
             return getattr(transformers, f"AutoModel{head}").from_config(config), config
@@ -45,7 +57,7 @@ def test_every_parameter_has_a_role_whose_shape_it_has(name: str) -> None:
     shapes = {one: tuple(p.shape) for one, p in model.named_parameters(remove_duplicate=False)}
     found = match_names(table, shapes)
     for parameter, match in found.items():
-        wanted = expected(match, reading)
+        wanted = expected(parameter, match, reading)
         if wanted is not None and len(shapes[parameter]) >= 2:
             own = shapes[parameter][-2:]
             assert own == (wanted[::-1] if match.transposed else wanted), parameter
@@ -64,16 +76,19 @@ def attention(reading: StackReading) -> list[Attention | LatentAttention]:
     return [one for one in branches if isinstance(one, Attention | LatentAttention)]
 
 
-def expected(match: Match, reading: StackReading) -> tuple[int, int] | None:
+def expected(parameter: str, match: Match, reading: StackReading) -> tuple[int, int] | None:
     """Rows and columns of a matrix of these roles, as torch.nn.Linear stores them."""
-    queries = reading.heads * reading.head_dim
-    keys = reading.kv_heads * reading.head_dim
-    rows = {Role.QUERY: queries, Role.KEY: keys, Role.VALUE: keys}
-    if all(part in rows for part in match.parts):
-        return sum(rows[part] for part in match.parts), reading.dim
-    one = attention(reading)[0]
+    number = re.search(r"\.(\d+)\.", parameter)
+    layers = attention(reading)
+    one = layers[int(number[1]) if number else 0]
+    queries = one.heads * one.head_dim
+    if isinstance(one, Attention):
+        keys, values = one.key_heads * one.head_dim, one.key_heads * (one.value_dim or one.head_dim)
+        rows = {Role.QUERY: queries, Role.KEY: keys, Role.VALUE: values}
+        if all(part in rows for part in match.parts):
+            return sum(rows[part] for part in match.parts), reading.dim
     if match.role is Role.ATTENTION_OUT:
-        return reading.dim, reading.heads * (one.value_dim or one.head_dim)
+        return reading.dim, one.heads * (one.value_dim or one.head_dim)
     if isinstance(one, LatentAttention):
         turned, values = one.rope_dim, one.nope_dim + one.value_dim
         latents = {Role.KEY_VALUE_DOWN: (one.kv_rank + turned, reading.dim)}
@@ -86,3 +101,18 @@ def expected(match: Match, reading: StackReading) -> tuple[int, int] | None:
     if match.role is Role.ROUTER:
         return 1 if "shared" in match.pattern else 4, reading.dim
     return None
+
+
+def test_a_family_has_a_table_or_says_why_not() -> None:
+    assert [
+        name for name, one in FAMILIES.items() if (one.names is None) != bool(one.unnamed)
+    ] == []
+    without = [name for name, one in FAMILIES.items() if one.unnamed]
+    assert len(without) == 9
+
+
+def test_a_module_without_a_table_is_told_why() -> None:
+    config = small_config("falcon")
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UnmatchedParameterError, match="no table of falcon: it packs queries"):
+        matches(model)

@@ -123,6 +123,13 @@ TOWERS = (
         diagnosed=True,
     ),
     Family(name="clip_text_model", reader=clip_text, classes=("CLIPText",), names=names.CLIP),
-    Family(name="metaclip_2_vision_model", reader=clip_vision, classes=("MetaClip2Vision",)),
-    Family(name="metaclip_2_text_model", reader=clip_text, classes=("MetaClip2Text",)),
+    Family(
+        name="metaclip_2_vision_model",
+        names=names.CLIP,
+        reader=clip_vision,
+        classes=("MetaClip2Vision",),
+    ),
+    Family(
+        name="metaclip_2_text_model", names=names.CLIP, reader=clip_text, classes=("MetaClip2Text",)
+    ),
 )

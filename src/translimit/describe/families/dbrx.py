@@ -70,4 +70,9 @@ def _mix(k: Keys, parts: Parts) -> Parts:
 
 
 #: The family, by its record.
-DBRX = Family(name="dbrx", reader=dbrx, packed=True)
+DBRX = Family(
+    name="dbrx",
+    unnamed="has one matrix for the units of all experts, whose count its shape does not tell",
+    reader=dbrx,
+    packed=True,
+)

@@ -231,6 +231,20 @@ LLAMA = NameTable(
     score_scale=("scaling",),
 )
 
+#: The activation's own numbers are as many at any size.
+APERTUS = replace(
+    LLAMA,
+    roles={
+        **LLAMA.roles,
+        **norm_names("layers.*.{attention_layernorm,feedforward_layernorm}", "block"),
+        "layers.*.mlp.act_fn.{alpha_p,alpha_n}": Role.UNSCALED,
+    },
+)
+
+#: A sink is one more score of a head, and scores keep their size.
+_SINKS = {"layers.*.self_attn.sinks": Role.UNSCALED}
+WITH_SINKS = replace(LLAMA, roles={**LLAMA.roles, **_SINKS})
+
 PHI3 = replace(
     LLAMA,
     roles={
@@ -287,7 +301,8 @@ MIXTURE = replace(
     LLAMA,
     roles={
         **LLAMA.roles,
-        "layers.*.{mlp.gate,mlp.gate.wg,block_sparse_moe.router}.weight": Role.ROUTER,
+        **linear_names("layers.*.{mlp.gate,mlp.gate.wg,mlp.router}", Role.ROUTER),
+        "layers.*.block_sparse_moe.router.weight": Role.ROUTER,
         "layers.*.mlp.gate.moe_statics.e_score_correction_bias": Role.ROUTER_BIAS,
         "layers.*.{mlp,block_sparse_moe}.experts.gate_up_proj": GATE_AND_IN,
         "layers.*.{mlp,block_sparse_moe}.experts.down_proj": Role.MLP_OUT,
@@ -306,6 +321,20 @@ MIXTURE = replace(
     },
 )
 
+MIXTURE_WITH_SINKS = replace(MIXTURE, roles={**MIXTURE.roles, **_SINKS})
+
+#: Experts' matrices are stored (in, out).
+ARIA = replace(MIXTURE, transposed=("layers.*.mlp.experts.{gate_up_proj,down_proj}",))
+
+GPT_OSS = replace(
+    ARIA,
+    roles={
+        **MIXTURE_WITH_SINKS.roles,
+        "layers.*.mlp.experts.gate_up_proj_bias": (Role.MLP_GATE_BIAS, Role.MLP_IN_BIAS),
+        "layers.*.mlp.experts.down_proj_bias": Role.MLP_OUT_BIAS,
+    },
+)
+
 GATE_IN_ONE = replace(LLAMA, roles={**LLAMA.roles, "layers.*.mlp.gate_up_proj.weight": GATE_AND_IN})
 
 #: Beside the maps of latents, dense layers stand before those with experts.
@@ -319,5 +348,19 @@ LATENTS = replace(
         "layers.*.self_attn.kv_a_proj_with_mqa.weight": Role.KEY_VALUE_DOWN,
         "layers.*.self_attn.kv_a_layernorm.weight": Role.KEY_VALUE_LATENT_GAIN,
         "layers.*.self_attn.kv_b_proj.weight": Role.KEY_VALUE_UP,
+    },
+)
+
+AXK1 = replace(
+    LATENTS,
+    roles={**LATENTS.roles, **norm_names("layers.*.mlp.post_mlp_layernorm", "block")},
+)
+
+#: What chooses keys gets no gradient of the loss.
+INDEXED = replace(
+    LATENTS,
+    roles={
+        **LATENTS.roles,
+        "layers.*.self_attn.indexer.{wq_b,wk,k_norm,weights_proj}.{weight,bias}": Role.UNSCALED,
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from translimit.describe.parameter_names import (
+    QKV,
     READOUT_NAMES,
     NameTable,
     linear_names,
@@ -52,6 +53,57 @@ ESM = replace(
     family="esm",
     score_scale=(),  # queries are scaled before, and the attribute says 1
     roles={**BERT.roles, "contact_head.regression.{weight,bias}": Role.UNSCALED},
+)
+
+ROFORMER = replace(
+    BERT,
+    roles={**BERT.roles, "encoder.embed_positions.weight": Role.POSITION_EMBEDDING},
+)
+
+XLM = NameTable(
+    family="xlm",
+    roles={
+        "embeddings.weight": Role.TOKEN_EMBEDDING,
+        "position_embeddings.weight": Role.POSITION_EMBEDDING,
+        **norm_names("layer_norm_emb", "embedding"),
+        **linear_names("attentions.*.q_lin", Role.QUERY),
+        **linear_names("attentions.*.k_lin", Role.KEY),
+        **linear_names("attentions.*.v_lin", Role.VALUE),
+        **linear_names("attentions.*.out_lin", Role.ATTENTION_OUT),
+        **norm_names("{layer_norm1,layer_norm2}.*", "block"),
+        **linear_names("ffns.*.lin1", Role.MLP_IN),
+        **linear_names("ffns.*.lin2", Role.MLP_OUT),
+        **linear_names("pred_layer.proj", Role.READOUT),
+    },
+    attention=("attentions.*",),
+    score_scale=(),
+)
+
+MODERNBERT = NameTable(
+    family="modernbert",
+    roles={
+        "embeddings.tok_embeddings.weight": Role.TOKEN_EMBEDDING,
+        **norm_names("embeddings.norm", "embedding"),
+        **norm_names("layers.*.{attn_norm,mlp_norm}", "block"),
+        "layers.*.attn.Wqkv.weight": QKV,
+        **linear_names("layers.*.attn.q_proj", Role.QUERY),
+        **linear_names("layers.*.attn.k_proj", Role.KEY),
+        **linear_names("layers.*.attn.v_proj", Role.VALUE),
+        **linear_names("layers.*.attn.Wo", Role.ATTENTION_OUT),
+        "layers.*.mlp.Wi.weight": (Role.MLP_GATE, Role.MLP_IN),
+        **linear_names("layers.*.mlp.Wo", Role.MLP_OUT),
+        **norm_names("{final_norm,head.norm,lm_head.norm}", "final"),
+        **linear_names("{head.dense,lm_head.dense}", Role.READOUT_DENSE),
+        **linear_names("decoder", Role.READOUT),
+    },
+    attention=("layers.*.attn",),
+    score_scale=(),  # the scale is written into the attention of the encoder
+)
+
+MODERNBERT_DECODER = replace(
+    MODERNBERT,
+    roles={name: role for name, role in MODERNBERT.roles.items() if role != QKV},
+    score_scale=("scaling",),
 )
 
 DISTILBERT = NameTable(

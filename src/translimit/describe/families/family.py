@@ -24,8 +24,9 @@ class Family:
             not described, and tells what it assumes and what it leaves out.
         classes: how the names of its classes begin, beside `name` without its underscores.
         aliases: other `model_type`s of the same block and defaults.
-        names: of its parameters, or None where they are not known; adapters and checks go by them.
-            The table takes the family's name.
+        names: of its parameters, or None where there is no such table; adapters and checks go by
+            them. The table takes the family's name.
+        unnamed: why there is none, as the end of a sentence about the family.
         packed: whether query, key and value are one tensor, where `names` does not tell.
         diagnosed: whether the weights of its checkpoints are read (`diagnose`): its tensors were
             compared with its model class.
@@ -37,6 +38,7 @@ class Family:
     classes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     names: NameTable | None = None
+    unnamed: str = ""
     packed: bool = False
     diagnosed: bool = False
     float64: bool = False

@@ -82,6 +82,7 @@ GPT_FAMILIES = (
     ),
     Family(
         name="codegen",
+        unnamed="packs values between queries and keys, in four groups",
         reader=Decoder(
             norm=LAYER,
             norm_eps=1e-5,
@@ -95,6 +96,7 @@ GPT_FAMILIES = (
     ),
     Family(
         name="gpt_bigcode",
+        unnamed="packs queries, keys and values in an order that one of its switches sets",
         reader=replace(_GPT2, activation="gelu_pytorch_tanh", adjust=change.gpt_bigcode).read,
         packed=True,
     ),
@@ -122,6 +124,7 @@ GPT_FAMILIES = (
     ),
     Family(
         name="falcon",
+        unnamed="packs queries, keys and values in an order that its switches set",
         reader=Decoder(
             norm=LAYER,
             norm_eps=1e-5,

@@ -31,14 +31,20 @@ LATENT_FAMILIES = (
     ),
     Family(
         name="sarvam_mla",
+        names=names.LATENTS,
         reader=Decoder(
             head_dim=64, std=0.006, adjust=mix.deepseek(count=128, groups=(1, 1), dense=1)
         ).read,
     ),
-    Family(name="axk1", reader=Decoder(head_dim=64, adjust=mix.axk1).read),
-    Family(name="deepseek_v32", reader=Decoder(head_dim=64, adjust=mix.deepseek()).read),
+    Family(name="axk1", names=names.AXK1, reader=Decoder(head_dim=64, adjust=mix.axk1).read),
+    Family(
+        name="deepseek_v32",
+        names=names.INDEXED,
+        reader=Decoder(head_dim=64, adjust=mix.deepseek()).read,
+    ),
     Family(
         name="glm_moe_dsa",
+        names=names.INDEXED,
         reader=Decoder(
             norm_eps=1e-5, head_dim=64, adjust=mix.deepseek(groups=(1, 1), dense=3)
         ).read,
@@ -50,6 +56,7 @@ LATENT_FAMILIES = (
     ),
     Family(
         name="minicpm3",
+        names=names.LATENTS,
         reader=Decoder(norm_eps=1e-5, head_dim=32, std=0.1, tied=True, adjust=mix.minicpm3).read,
     ),
 )

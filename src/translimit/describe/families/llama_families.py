@@ -155,9 +155,15 @@ LLAMA_FAMILIES = (
             ),
         ),
     ),
-    Family(name="baichuan", reader=Decoder(pad=0, adjust=change.baichuan).read, packed=True),
+    Family(
+        name="baichuan",
+        unnamed="is no class of transformers, so that its names are not checked",
+        reader=Decoder(pad=0, adjust=change.baichuan).read,
+        packed=True,
+    ),
     Family(
         name="chatglm",
+        unnamed="is no class of transformers, so that its names are not checked",
         reader=Decoder(
             norm_eps=1e-5, rotary=0.5, pad=None, padded=False, adjust=change.chatglm
         ).read,
@@ -165,11 +171,13 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="qwen",
+        unnamed="is no class of transformers, so that its names are not checked",
         reader=Decoder(depth_scaled=True, padded=False, adjust=change.qwen).read,
         packed=True,
     ),
     Family(
         name="emu3_text_model",
+        names=names.LLAMA,
         reader=replace(_LLAMA, norm_eps=1e-5, kv_heads=8, pad=151643, theta=1e6).read,
         classes=("Emu3Text",),
     ),
@@ -185,6 +193,7 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="apertus",
+        names=names.APERTUS,
         reader=Decoder(
             norm_eps=1e-5,
             theta=12e6,
@@ -198,6 +207,7 @@ LLAMA_FAMILIES = (
     ),
     Family(
         name="granite_swa",
+        names=names.WITH_SINKS,
         reader=replace(
             _LLAMA,
             norm_eps=1e-5,

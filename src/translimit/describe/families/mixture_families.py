@@ -85,6 +85,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="gpt_oss",
+        names=names.GPT_OSS,
         reader=Decoder(
             norm_eps=1e-5,
             kv_heads=8,
@@ -205,6 +206,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="flint",
+        names=names.MIXTURE_WITH_SINKS,
         reader=Decoder(
             kv_heads=4,
             head_dim=128,
@@ -238,6 +240,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="mimo_v2_flash",
+        names=names.MIXTURE_WITH_SINKS,
         reader=Decoder(
             norm_eps=1e-5,
             kv_heads=4,
@@ -255,6 +258,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="cohere2_moe",
+        names=names.MIXTURE,
         reader=Decoder(
             norm=Norm.LAYER,
             norm_eps=1e-5,
@@ -270,6 +274,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="aria_text",
+        names=names.ARIA,
         reader=Decoder(
             pad=2,
             adjust=Sparse(
@@ -306,6 +311,7 @@ MIXTURE_FAMILIES = (
     ),
     Family(
         name="granitemoe_swa",
+        names=names.MIXTURE_WITH_SINKS,
         reader=Decoder(
             kinds=change.every_fourth_full, window=128, adjust=both(mix.granitemoe, mix.sinks)
         ).read,

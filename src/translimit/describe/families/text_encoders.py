@@ -249,6 +249,9 @@ def whisper(k: Keys, name: str) -> StackReading:
     return StackReading(name, Stack(dim, layers, None, False, norm), context=context)
 
 
+#: Why T5 and Whisper have no table of names.
+_ENCODER_ALONE = "is read as its encoder, and its classes hold a decoder that attends to it"
+
 #: Families of encoders of text, by their records.
 TEXT_ENCODERS = (
     Family(name="bert", reader=bert(1e-12, pad=0), names=names.BERT, diagnosed=True, float64=True),
@@ -289,12 +292,21 @@ TEXT_ENCODERS = (
         reader=bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
         names=names.BERT,
     ),
-    Family(name="roformer", reader=bert(1e-12, pad=0, turned=True)),
+    Family(name="roformer", names=names.ROFORMER, reader=bert(1e-12, pad=0, turned=True)),
     Family(name="mpnet", reader=bert(1e-12, types=False, pad=1, biased=True), names=names.BERT),
-    Family(name="xlm", reader=xlm),
-    Family(name="flaubert", reader=xlm),
-    Family(name="modernbert", reader=modernbert, packed=True),
-    Family(name="modernbert-decoder", reader=modernbert_decoder, packed=True),
-    Family(name="t5", reader=t5, classes=("T5Encoder",)),
-    Family(name="whisper", reader=whisper),
+    Family(name="xlm", names=names.XLM, reader=xlm),
+    Family(name="flaubert", names=names.XLM, reader=xlm),
+    Family(name="modernbert", names=names.MODERNBERT, reader=modernbert),
+    Family(name="modernbert-decoder", names=names.MODERNBERT_DECODER, reader=modernbert_decoder),
+    Family(
+        name="t5",
+        unnamed=_ENCODER_ALONE,
+        reader=t5,
+        classes=("T5Encoder",),
+    ),
+    Family(
+        name="whisper",
+        unnamed=_ENCODER_ALONE,
+        reader=whisper,
+    ),
 )

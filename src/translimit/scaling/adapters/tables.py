@@ -13,6 +13,7 @@ Families whose blocks the rules are not known for are refused, by what their sta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 from translimit.core import (
@@ -110,7 +111,7 @@ def table_of_model(model: TorchModule) -> NameTable:
                 "normalises after the residual sum (post-LN)",
                 "build it with norm_first=True: the rules are for pre-LN",
             )
-    return _table_called(named) or PLAIN
+    return _table_called(named) or _plain_of(named)
 
 
 def table_of(model: TorchModule, names: Names = None) -> NameTable:
@@ -145,6 +146,14 @@ def _table_called(name: str | None) -> NameTable | None:
         return PLAIN
     family = None if name is None else family_called(name)
     return None if family is None else family.names
+
+
+def _plain_of(name: str | None) -> NameTable:
+    """The table of plain modules; with why a family has none of its own."""
+    family = None if not isinstance(name, str) else family_called(name)
+    if family is None or not family.unnamed:
+        return PLAIN
+    return replace(PLAIN, remark=f"; there is no table of {family.name}: it {family.unnamed}")
 
 
 def facts_of_model(model: TorchModule) -> dict[str, bool]:
