@@ -48,7 +48,7 @@ def test_looks_end_when_all_is_decided(monkeypatch):
     factory, asked = counted(monkeypatch, noise=0.01)
     check = coordinate_check(factory, "head_dim", (8, 16, 32, 64), **OPTIONS)
     assert check.overall() is Verdict.supported
-    assert (check.seeds, check.looks, len(asked)) == (3, (3, 6, 12), 12)
+    assert (check.seeds, check.looks, len(asked)) == (3, (3, 6, 12, 24), 12)
     factory, asked = counted(monkeypatch, noise=0.3)
     check = coordinate_check(factory, "head_dim", (8, 16, 32, 64), **OPTIONS)
     assert check.seeds > 3
@@ -102,7 +102,7 @@ def test_what_it_will_take_is_told_before(monkeypatch):
     ((sentence, networks),) = said
     assert networks == 3  # the smallest, the largest, and the smallest once more
     assert sentence.startswith("head_dim: takes about ")
-    assert "if all 3 looks are needed" in sentence
+    assert "if all 4 looks are needed" in sentence
     law = Forecast({8: 1.0, 32: 4.0})
     assert law.network(16) == pytest.approx(2.0)
     assert law.network(64) == pytest.approx(8.0)

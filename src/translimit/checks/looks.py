@@ -16,7 +16,7 @@ from itertools import pairwise
 from translimit.core import ArgumentError, require_count
 
 #: Seeds of the looks, and seconds a check may take, unless told.
-SEEDS, BUDGET = (3, 6, 12), 600.0
+SEEDS, BUDGET = (3, 6, 12, 24), 600.0
 
 
 def looks_of(seeds: int | Sequence[int]) -> tuple[int, ...]:

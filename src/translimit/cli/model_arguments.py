@@ -208,7 +208,7 @@ class CoordCheckCommand(ProgramOptions):
     """Learning rate at the base, with which the loss falls clearly within the steps."""
     steps: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Numbers of updates after which to look."""
-    seeds: tuple[int, ...] = (3, 6, 12)
+    seeds: tuple[int, ...] = (3, 6, 12, 24)
     """Independent starts at each look; the check stops when every promise is decided."""
     no_larger: Flag = False
     """Never add a larger size at the last look, where an open coordinate still bends."""
