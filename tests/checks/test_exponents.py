@@ -152,7 +152,7 @@ def made(values, looks=LOOKS, **more):
 def test_the_verdict_in_words_says_what_would_decide():
     rng = np.random.default_rng(7)
     said = made(rows(0.0, 6, rng, noise=0.02)).in_words()
-    assert said == "supported: all 1 promises hold within 0.25 (6 seeds, look 2 of 3)"
+    assert said == "supported: all 1 promises hold within 0.25 (6 seeds, look 2 of 4)"
     assert made(rows(0.0, 1, rng)).in_words() == (
         "inconclusive with one seed: it has no error; run 3"
     )
