@@ -13,7 +13,9 @@ from translimit.experiments.signal import (
     families,
     gradient_independence,
     random_energy,
+    spread,
     stacks,
+    trainability,
 )
 
 TOYS = {
@@ -30,6 +32,17 @@ TOYS = {
         depths=(3,),
         dim=64,
         networks=12,
+    ),
+    "signal/spread": replace(spread.Config(), dim=64, layers=2, tokens=4, networks=24, pairs=4),
+    "signal/trainability": replace(
+        trainability.Config(),
+        gains=(0.1, 1.2),
+        variances=(0.5, 3.0),
+        depths=(3, 6),
+        drawn_depth=6,
+        tokens=4,
+        dim=64,
+        networks=6,
     ),
 }
 
@@ -56,8 +69,21 @@ def test_claims_and_figures(name: str) -> None:
     assert len(draw_all(experiment, config, results)) == len(experiment.figures)
     if name == "signal/depth-exponents":  # no sampling error, and no size in the map
         assert {found["angle"], found["gradient"]} == {Verdict.supported}
+    if name == "signal/spread":  # the tokens alone are far from the whole noise
+        assert Verdict.refuted not in found.values()
     if name == "signal/gradient-independence":
         assert found["squares-post-LN"] is Verdict.supported
+
+
+def test_regions_of_the_trainability_map() -> None:
+    region, far = trainability.region, 1.01 * np.log(10.0)
+    assert [region(0.2, far), region(0.2, -far), region(0.95, far)] == [
+        "exploding",
+        "vanishing",
+        "exploding",
+    ]
+    assert [region(0.91, 0.0), region(0.2, -1.0)] == ["collapsed", "trainable"]
+    assert set(trainability.REGIONS) == {"exploding", "vanishing", "collapsed", "trainable"}
 
 
 def test_families_leave_out_what_they_say() -> None:
