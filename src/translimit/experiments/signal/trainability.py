@@ -269,8 +269,8 @@ MAP = ex.Figure(
     layers=(
         figures.line("gradient", label="recursion, {}"),
         figures.points("networks", "stderr", label="networks, {}"),
-        figures.level(1.0, label="explodes above"),
-        figures.level(-1.0, label="vanishes below"),
+        figures.level(1.0, label="explodes above", dash="1 3"),
+        figures.level(-1.0, label="vanishes below", dash="8 2 1 2"),
     ),
     ylabel="log10 of the gradient's rms, bottom over top",
     log="x",
