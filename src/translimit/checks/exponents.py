@@ -94,8 +94,8 @@ class Fitted:
         Either fit may support it, at half of the level each; where the coordinate bends away, the
         fit with the finite-size term must not refute what the plain one supports. The plain fit
         refutes, and where the coordinate bends towards its promise the other must refute as well.
-        So must it where that is seen by two standard errors alone, if the other is within `tol`:
-        few seeds see a power law with a small error where they do not yet see that it is none.
+        So must it where that is seen by two standard errors alone and the other may be within
+        `tol`: few seeds see a power law, with a small error, before they see that it is none.
 
         Args:
             promise: the exponent.
@@ -110,7 +110,7 @@ class Fitted:
             return Verdict.underpowered if second is Verdict.refuted else first
         if second is Verdict.supported:
             return second
-        inside = abs(self.settled.value - promise) <= tol
+        inside = abs(self.settled.value - promise) - SUPPORTED * self.settled.stderr <= tol
         seems = self.bends or (inside and abs(self.bend) >= SUPPORTED)
         spared = seems and self.nears(promise) and second is not Verdict.refuted
         return Verdict.underpowered if spared else first
