@@ -19,11 +19,13 @@ from translimit.describe import (
     StackReading,
     read_stack,
 )
+from translimit.scaling import rules_for
+from translimit.scaling.adapters import torch as adapter
 from translimit.scaling.adapters.matching import matches
 from translimit.scaling.adapters.names import Match, match_names
 from translimit.scaling.errors import UnmatchedParameterError
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 LATENT_PROJECTIONS = {Role.KEY_VALUE_DOWN, Role.KEY_VALUE_UP, Role.QUERY_DOWN, Role.QUERY_UP}
@@ -116,3 +118,50 @@ def test_a_module_without_a_table_is_told_why() -> None:
     model = transformers.AutoModelForCausalLM.from_config(config)
     with pytest.raises(UnmatchedParameterError, match="no table of falcon: it packs queries"):
         matches(model)
+
+
+#: Families whose blocks the rules are for, and whose tables are their own.
+RULED = ["apertus", "granite_swa", "gpt_oss", "cohere2_moe", "aria_text", "granitemoe_swa"]
+RULED += ["sarvam_mla", "deepseek_v32", "emu3_text_model"]
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_rules_are_applied_by_the_table(name: str) -> None:
+    model, config = built(name)
+    base = config.to_dict()
+    kinds = {key: base[key] * 2 for key in ("layer_types", "mlp_layer_types") if base.get(key)}
+    target = {**base, "num_hidden_layers": 2 * base["num_hidden_layers"], **kinds}
+    if "mlp_layer_types" in base:  # a dense layer first, as in the base
+        target["mlp_layer_types"] = [*base["mlp_layer_types"], *base["mlp_layer_types"][-1:] * 2]
+    deep = type(model)(type(config).from_dict(target))
+    made = rules_for(base, target, optimizer="adamw")
+    groups = adapter.apply(deep, made, lr=1e-3)
+    grouped = [tensor for group in groups for tensor in group["params"]]
+    assert {id(one) for one in grouped} == {id(one) for one in deep.parameters()}
+    of_block = {group["lr"] for group in groups}
+    assert len(of_block) > 1, "depth changes the rate of a block, and of nothing else"
+
+
+def test_experts_stored_the_other_way_round_start_alike() -> None:
+    """Of twice the width, an expert's entries are drawn with the same factor in both layouts."""
+    found = {}
+    for name in ("cohere2_moe", "aria_text"):
+        torch.manual_seed(0)
+        model, config = built(name)
+        wide = {"hidden_size": 128, "num_attention_heads": 8, "num_key_value_heads": 4}
+        base = config.to_dict()
+        target = {**base, **wide, "intermediate_size": 2 * base["intermediate_size"]}
+        made = type(model)(type(config).from_dict(target))
+        adapter.apply(made, rules_for(base, target, optimizer="adamw"), lr=1e-3)
+        ends = ("experts.gate_up_proj", "experts.down_proj")
+        stds = {}
+        for end in ends:
+            one, two = (
+                [tensor for each, tensor in of.named_parameters() if each.endswith(end)][-1]
+                for of in (model, made)
+            )
+            stds[end] = float(two.detach().std() / one.detach().std())
+        found[name] = stds
+    for end, ratio in found["aria_text"].items():
+        assert ratio == pytest.approx(found["cohere2_moe"][end], rel=0.02)
+        assert abs(ratio - 1) > 0.1
