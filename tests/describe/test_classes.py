@@ -67,13 +67,17 @@ LATENTS = dataclasses.replace(
         "layers.*.self_attn.{kv_a_proj_with_mqa,kv_b_proj}.weight": Role.KEY,
     },
 )
-#: Families with a drawn table of relative positions, which are compared by drawn networks.
-BIASED = ("mpnet",)
+#: Families compared by drawn networks: with a drawn table of relative positions, with numbers of
+#: an activation or sinks that are parameters, with chosen keys, without a norm of the first branch.
+DRAWN = (
+    *("mpnet", "apertus", "gpt_oss", "flint"),
+    *("deepseek_v32", "glm_moe_dsa", "modernbert", "modernbert-decoder"),
+)
 #: Families whose classes are built here.
 COMPARED = [
     n
     for n, one in FAMILIES.items()
-    if (one.names or n in LIKE or n in OF_LATENTS) and n not in BIASED
+    if (one.names or n in LIKE or n in OF_LATENTS) and n not in DRAWN
 ]
 #: Single precision over a few hundred operations.
 CLOSE = 3e-6

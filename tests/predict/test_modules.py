@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from tests.describe.small_classes import small_config
+from tests.describe.test_family_names import built as class_with_head
 
 from translimit.core import (
     ArgumentError,
@@ -110,15 +111,9 @@ def test_the_class_s_own_start_is_that_of_its_configuration(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, one in FAMILIES.items() if one.names])
 def test_every_class_s_own_start_is_that_of_its_configuration(name: str) -> None:
     torch.manual_seed(0)
-    config = small_config(name)
-    for head in ("ForCausalLM", "ForMaskedLM", ""):
-        try:
-            model = getattr(transformers, f"AutoModel{head}").from_config(config)
-        except (ValueError, TypeError, KeyError):  # no such class
-            continue
-        check_class(model)
-        return
-    raise AssertionError(name)
+    if "kv_lora_rank" in small_config(name).to_dict():
+        pytest.skip("weights of latents are not read")
+    check_class(class_with_head(name)[0])
 
 
 def check_class(model: Any) -> None:
@@ -136,7 +131,9 @@ def check_class(model: Any) -> None:
             assert abs(value - wanted) <= 5 * wanted / math.sqrt(2 * rows * read.dim), path
         else:
             assert value == wanted, path
-    assert read.ignored == described.ignored
+    assert set(described.ignored) <= set(read.ignored)
+    # Biases that a class draws, as the router's of gpt-oss, are told from the module alone.
+    assert all("_bias: up to" in one for one in set(read.ignored) - set(described.ignored))
     if read.readout_std is not None:
         assert (read.tied, read.own_token) == (described.tied, described.own_token)
     assert any("standard deviations of weights are the module's" in a for a in read.assumptions)
@@ -479,8 +476,8 @@ def test_configurations_that_do_not_fit_are_refused() -> None:
         predict(model, config={**told, "num_hidden_layers": 5})
     with pytest.raises(ArgumentError, match=r"describes a mlp_gate of 64 x 128.* has 192 x 128"):
         predict(model, config={**told, "intermediate_size": 64})
-    with pytest.raises(ArgumentError, match=r"names of parameters of 'modernbert' .* of gpt2, "):
-        predict(model, config={"model_type": "modernbert", **told_sizes()})
+    with pytest.raises(ArgumentError, match=r"names of parameters of 'falcon' .* of gpt2, "):
+        predict(model, config={"model_type": "falcon", **told_sizes()})
     with pytest.raises(ArgumentError, match="the weights of deepseek_v2's latents are not read"):
         predict(
             model,

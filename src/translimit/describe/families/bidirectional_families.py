@@ -51,7 +51,7 @@ BIDIRECTIONAL_FAMILIES = (
             norm_eps=1e-5,
             causal=False,
             qk_norm="all",
-            pad=1,
+            padded=False,
             dense_head=True,
             adjust=encode.esmc,
         ).read,

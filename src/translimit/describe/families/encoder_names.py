@@ -55,11 +55,6 @@ ESM = replace(
     roles={**BERT.roles, "contact_head.regression.{weight,bias}": Role.UNSCALED},
 )
 
-ROFORMER = replace(
-    BERT,
-    roles={**BERT.roles, "encoder.embed_positions.weight": Role.POSITION_EMBEDDING},
-)
-
 XLM = NameTable(
     family="xlm",
     roles={

@@ -111,7 +111,8 @@ def xlm(k: Keys, name: str) -> StackReading:
     k.inert("lang2id", "id2lang", "n_langs", "use_lang_emb")
     embedding = Embedding(first, position_std=first, padding=row, norm=norm)
     stack = Stack(dim, layers, embedding, k.flag("causal", False), None)
-    return told_beside(k, name, stack, tied=True, readout_std=std)
+    reading = told_beside(k, name, stack, tied=True, readout_std=std)
+    return replace(reading, own_token=reading.tied)  # its head has no dense layer
 
 
 def modernbert_decoder(k: Keys, name: str) -> StackReading:
@@ -169,7 +170,8 @@ def modernbert(k: Keys, name: str) -> StackReading:
         )
         first = SubBlock((attention,), None if index == 0 else norm)
         layers.append((first, SubBlock((units,), norm)))
-    embedding = Embedding(inner, padding=k.padding(50283), norm=norm)
+    k.inert("pad")  # the class draws that row as well
+    embedding = Embedding(inner, norm=norm)
     stack = Stack(dim, tuple(layers), embedding, causal=False)
     return told_beside(k, name, stack, tied=True, readout_std=inner)
 
@@ -292,7 +294,11 @@ TEXT_ENCODERS = (
         reader=bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
         names=names.BERT,
     ),
-    Family(name="roformer", names=names.ROFORMER, reader=bert(1e-12, pad=0, turned=True)),
+    Family(
+        name="roformer",
+        unnamed="stores waves that are not drawn among its parameters",
+        reader=bert(1e-12, pad=0, turned=True),
+    ),
     Family(name="mpnet", reader=bert(1e-12, types=False, pad=1, biased=True), names=names.BERT),
     Family(name="xlm", names=names.XLM, reader=xlm),
     Family(name="flaubert", names=names.XLM, reader=xlm),
