@@ -287,7 +287,10 @@ class Keys:
             remedy: what to write.
         """
         key, value = self._take(name)
-        return ConfigError(self.where, f"{key} is {brief(value)}", remedy)
+        said = f"{key} is {brief(value)}"
+        if value is None:  # the family's default is what does not do
+            said = f"{' or '.join(ALIASES.get(name, (name,)))} is not given"
+        return ConfigError(self.where, said, remedy)
 
     def left(self) -> list[str]:
         """The keys that no one took and that are not known to be inert."""
