@@ -6,6 +6,7 @@ from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
 from .embedding import Embedding as Embedding
 from .embedding import PatchEmbedding as PatchEmbedding
+from .families import ALIASES as ALIASES
 from .families import FAMILIES as FAMILIES
 from .families import PUBLIC_MODELS as PUBLIC_MODELS
 from .families import Family as Family

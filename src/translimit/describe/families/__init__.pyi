@@ -1,4 +1,5 @@
 from .family import Family as Family
+from .keys import ALIASES as ALIASES
 from .known import FAMILIES as FAMILIES
 from .known import family_called as family_called
 from .known import family_of_class as family_of_class

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from translimit.core import ArgumentError, Json, JsonObject, NoSuchLimitError, TorchModule
 from translimit.describe import (
+    ALIASES,
     Attention,
     Embedding,
     Experts,
@@ -23,7 +24,6 @@ from translimit.describe import (
     StackReading,
     read_stack,
 )
-from translimit.describe.families.keys import ALIASES
 from translimit.scaling.adapters.tables import unwrapped
 from translimit.scaling.reading import Configuration
 
