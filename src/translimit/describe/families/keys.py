@@ -11,7 +11,7 @@ from translimit.describe.families.inert import INERT
 
 T = TypeVar("T")
 
-#: The names under which families call one thing.
+#: The names under which families call one thing: keys of `config.json` by what they tell.
 ALIASES: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
     "dim": ("hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
