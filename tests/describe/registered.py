@@ -53,15 +53,17 @@ def registered(register: str) -> list[str]:
     return sorted({kind.model_type for kind in kinds})
 
 
-def row(name: str) -> Row:
-    """What becomes of one."""
+def row(name: str, what: str = "") -> Row:
+    """What becomes of one; a model with two towers is asked for the one of its register."""
     reason = {**NOT_DESCRIBED, **WITHOUT_LIMIT}.get(name, "")
     try:
         values: dict[str, Any] = small_config(name).to_dict()
     except Exception:  # a class may refuse sizes that others take
         values = {"model_type": name}
     try:
-        family = read_stack(values).family
+        seen = what == "image encoders" and "vision_config" in values
+        reason = reason or (NOT_DESCRIBED.get(f"{name}_vision_model", "") if seen else "")
+        family = read_stack(values, tower="vision" if seen else None).family
     except TranslimitError:
         return Row(name, refused=reason)
     return Row(name, family, EXACT if family in (*COMPARED, "whisper") else DRAWN)
@@ -69,7 +71,7 @@ def row(name: str) -> Row:
 
 def rows(what: str) -> list[Row]:
     """All of one kind, by their names."""
-    return [row(name) for register in REGISTERS[what] for name in registered(register)]
+    return [row(name, what) for register in REGISTERS[what] for name in registered(register)]
 
 
 def page() -> str:

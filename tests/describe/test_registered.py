@@ -21,11 +21,12 @@ def test_what_is_registered_is_read_as_itself_or_refused(what: str) -> None:
         if not one.family:
             continue
         own = family_called(one.name)
-        if own is None:  # one of several towers: the text's is named by its own configuration
+        if own is None:  # one of several towers, named by its own configuration
             values = small_config(one.name).to_dict()
-            inner = values["text_config"]["model_type"]
-            assert family_called(inner) is FAMILIES[one.family], one
-            assert read_stack(values["text_config"]).stack == read_stack(values).stack, one
+            tower = "vision" if "vision_config" in values and "image" in what else "text"
+            inner = values[f"{tower}_config"]
+            assert family_called(inner["model_type"]) is FAMILIES[one.family], one
+            assert read_stack(inner).stack == read_stack(values, tower=tower).stack, one
         else:
             assert own.name == one.family, one
         # It is held against its class by one of the two tests.
@@ -33,6 +34,5 @@ def test_what_is_registered_is_read_as_itself_or_refused(what: str) -> None:
         assert compared, one
 
 
-@pytest.mark.slow
 def test_the_page_is_what_becomes_of_them() -> None:
     assert registered.PAGE.read_text(encoding="utf-8") == registered.page()

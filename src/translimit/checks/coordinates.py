@@ -95,8 +95,8 @@ class CoordinateCheck:
     axis: AxisName
     sizes: tuple[int, ...]
     steps: tuple[int, ...]
-    values: Mapping[str, Float[np.ndarray, "sizes steps seeds"]]
-    expected: Mapping[tuple[str, int], float]
+    values: Mapping[str, Float[np.ndarray, "sizes steps seeds"]] = field(repr=False)
+    expected: Mapping[tuple[str, int], float] = field(repr=False)
     findings: tuple[Finding, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     looks: tuple[int, ...] = field(default=())

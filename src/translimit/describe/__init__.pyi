@@ -6,15 +6,16 @@ from .clocks import Clocks as Clocks
 from .clocks import diffusive_step as diffusive_step
 from .embedding import Embedding as Embedding
 from .embedding import PatchEmbedding as PatchEmbedding
-from .families import ALIASES as ALIASES
 from .families import FAMILIES as FAMILIES
 from .families import PUBLIC_MODELS as PUBLIC_MODELS
+from .families import TRUNCATED_STD as TRUNCATED_STD
 from .families import Family as Family
 from .families import StackReading as StackReading
 from .families import family_called as family_called
 from .families import family_of_class as family_of_class
 from .families import public_model as public_model
 from .families import read_stack as read_stack
+from .families import resized_config as resized_config
 from .frequencies import Frequencies as Frequencies
 from .heads import AbstractHeads as AbstractHeads
 from .heads import AbstractIsotropicHeads as AbstractIsotropicHeads

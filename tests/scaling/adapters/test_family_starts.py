@@ -12,10 +12,9 @@ from tests.describe.small_classes import small_config
 from tests.describe.test_family_names import built
 
 from translimit.core import NoSuchLimitError
-from translimit.describe import FAMILIES, Role, Size
+from translimit.describe import FAMILIES, Role, Size, resized_config
 from translimit.scaling import read_size, rules_for
 from translimit.scaling.adapters import roles
-from translimit.scaling.adapters.drawn import resized
 from translimit.scaling.adapters.torch import apply
 
 torch = pytest.importorskip("torch")
@@ -85,7 +84,7 @@ def test_every_role_starts_at_its_ratio(name):
         rope_dim=size.rope_dim,
         value_dim=size.value_dim,
     )
-    large = {**resized(told, twice, size), **MORE.get(name, {})}
+    large = {**resized_config(told, size, twice), **MORE.get(name, {})}
     kept = {k: v for k, v in large.items() if k not in ("model_type", "architectures")}
     target = type(base)(type(config)(**kept))
     rules = rules_for(told, target.config.to_dict(), optimizer="adamw")
@@ -108,7 +107,7 @@ def test_attention_alone_is_drawn_smaller_with_depth_in_nanochat():
     torch.manual_seed(0)
     told = small_config("nanochat").to_dict()
     size = read_size(told).size
-    deep = resized(told, Size(**{**vars(size), "layers": 8}), size)
+    deep = resized_config(told, size, Size(**{**vars(size), "layers": 8}))
     deep = {k: v for k, v in deep.items() if k not in ("model_type", "architectures")}
     target = transformers.NanoChatForCausalLM(transformers.NanoChatConfig(**deep))
     groups = apply(target, rules_for(told, target.config.to_dict(), optimizer="adamw"), lr=1e-3)

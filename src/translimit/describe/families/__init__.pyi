@@ -1,5 +1,5 @@
+from .encoders import TRUNCATED_STD as TRUNCATED_STD
 from .family import Family as Family
-from .keys import ALIASES as ALIASES
 from .known import FAMILIES as FAMILIES
 from .known import family_called as family_called
 from .known import family_of_class as family_of_class
@@ -9,3 +9,4 @@ from .reader import read_stack as read_stack
 from .reading import StackReading as StackReading
 from .refused import NOT_DESCRIBED as NOT_DESCRIBED
 from .refused import WITHOUT_LIMIT as WITHOUT_LIMIT
+from .resizing import resized_config as resized_config

@@ -10,7 +10,7 @@ import math
 from translimit.describe.blocks import Layer, SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families import encoder_names as names
-from translimit.describe.families.encoders import CUT, sizes
+from translimit.describe.families.encoders import TRUNCATED_STD, sizes
 from translimit.describe.families.family import Family
 from translimit.describe.families.image_encoders import image_reading
 from translimit.describe.families.keys import Keys
@@ -73,7 +73,7 @@ def siglip_vision(k: Keys, name: str) -> StackReading:
     layer, norm = _siglip_layer(k)
     k.inert("vision_use_head")
     channels, side, dim = k.count("num_channels", 3), k.count("patch_size", 16), k.count("dim")
-    patches = (channels * side**2) ** -0.5 / CUT
+    patches = (channels * side**2) ** -0.5 / TRUNCATED_STD
     stack = Stack(dim, (layer,) * k.count("layers"), None, False, norm)
     return image_reading(k, name, stack, patches, dim**-0.5)
 
@@ -131,5 +131,23 @@ TOWERS = (
     ),
     Family(
         name="metaclip_2_text_model", names=names.CLIP, reader=clip_text, classes=("MetaClip2Text",)
+    ),
+    Family(
+        name="siglip_vision_model",
+        reader=siglip_vision,
+        classes=("SiglipVision",),
+        unnamed="its head pools tokens by attention, and no rule of such a head was derived",
+    ),
+    Family(
+        name="siglip_text_model",
+        names=names.SIGLIP_TEXT,
+        reader=siglip_text,
+        classes=("SiglipText",),
+    ),
+    Family(
+        name="siglip2_text_model",
+        names=names.SIGLIP_TEXT,
+        reader=siglip_text,
+        classes=("Siglip2Text",),
     ),
 )

@@ -173,4 +173,9 @@ CLIP = NameTable(
     score_scale=("scale",),
 )
 
+#: Of the text tower; a readout maps the last token.
+SIGLIP_TEXT = replace(
+    CLIP, family="siglip_text_model", roles={**CLIP.roles, **linear_names("head", Role.READOUT)}
+)
+
 DATA2VEC_VISION = replace(VIT, roles={**VIT.roles, **BERT.roles}, attention=BERT.attention)

@@ -9,8 +9,8 @@ from translimit.describe.mixers import Attention, FeedForward
 from translimit.describe.norm import Normalisation
 from translimit.describe.stack import Stack
 
-#: A normal cut at two deviations, with the deviation that is left.
-CUT = 0.8796256610
+#: The deviation of a standard normal that is cut at two deviations.
+TRUNCATED_STD = 0.8796256610
 
 
 def sizes(k: Keys) -> tuple[int, int, int, int]:

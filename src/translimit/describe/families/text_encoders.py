@@ -13,7 +13,7 @@ from translimit.describe.activation import Activation
 from translimit.describe.blocks import SubBlock
 from translimit.describe.embedding import Embedding
 from translimit.describe.families import encoder_names as names
-from translimit.describe.families.encoders import CUT, equal_layers, sizes, told_beside
+from translimit.describe.families.encoders import TRUNCATED_STD, equal_layers, sizes, told_beside
 from translimit.describe.families.family import Family
 from translimit.describe.families.keys import Keys
 from translimit.describe.families.positions import FULL, SLIDING, frequencies
@@ -148,7 +148,7 @@ def modernbert(k: Keys, name: str) -> StackReading:
     """
     count, dim, heads, head_dim = sizes(k)
     std = k.number("std", 0.02)
-    inner, outer = CUT * std, CUT * std / math.sqrt(2 * count)
+    inner, outer = TRUNCATED_STD * std, TRUNCATED_STD * std / math.sqrt(2 * count)
     k.inert("initializer_cutoff_factor")
     norm = Normalisation(Norm.LAYER, k.number("norm_eps", 1e-5))
     window = k.count("local_attention", 128)

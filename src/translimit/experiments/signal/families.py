@@ -23,6 +23,7 @@ from translimit import core, figures, limits
 from translimit.core import Estimate, standard_error
 from translimit.experiments.checked import Two
 from translimit.experiments.signal import stacks
+from translimit.experiments.signal.stacks import At
 
 OBSERVABLES = ("overlap", "square", "gradient")
 SAID = {
@@ -51,14 +52,6 @@ class Config(stacks.Sizes):
 
     networks: Two = 40
     copies: Two = 4
-
-
-@dataclass(frozen=True)
-class At:
-    """One observable of one family."""
-
-    family: str
-    observable: str
 
 
 @dataclass(frozen=True)
@@ -158,10 +151,7 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
         for number, observable in enumerate(OBSERVABLES):
             drawn = data.drawn[:, number]
             columns = drawn.mean(axis=0), standard_error(drawn), data.recursion[:, number].mean(0)
-            for level, *row in zip(
-                data.level.tolist(), *(c.tolist() for c in columns), strict=True
-            ):
-                yield (family, SAID[observable], level, *row)
+            yield from stacks.rows(family, SAID[observable], data.level, columns)
 
 
 CURVES = ex.Figure(

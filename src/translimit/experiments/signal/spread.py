@@ -24,6 +24,7 @@ from translimit import core, figures, limits
 from translimit.core import Estimate
 from translimit.experiments.checked import Count, Two
 from translimit.experiments.signal import stacks
+from translimit.experiments.signal.stacks import At
 
 OBSERVABLES = ("overlap", "square")
 SAID = {"overlap": "mean overlap of different tokens", "square": "logarithm of the mean square"}
@@ -50,14 +51,6 @@ class Config(stacks.Sizes):
 
     networks: Two = 400
     pairs: Count = 32
-
-
-@dataclass(frozen=True)
-class At:
-    """One observable of one family."""
-
-    family: str
-    observable: str
 
 
 @dataclass(frozen=True)
@@ -160,10 +153,7 @@ def _rows(found: ex.Found[Config]) -> Iterator[figures.Row]:
             error = measured / (2 * (len(data.drawn) - 1)) ** 0.5
             tokens = data.std[number] * np.sqrt(data.shares[number, :, SOURCES.index("tokens")])
             columns = measured, error, data.std[number], tokens
-            for level, *row in zip(
-                data.level.tolist(), *(c.tolist() for c in columns), strict=True
-            ):
-                yield (family, SAID[observable], level, *row)
+            yield from stacks.rows(family, SAID[observable], data.level, columns)
 
 
 CURVES = ex.Figure(

@@ -6,6 +6,7 @@ Reference: documentation, "Signal propagation".
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Pos
 if TYPE_CHECKING:
     from translimit.core import Key
     from translimit.describe import Stack
+    from translimit.figures import Row
     from translimit.models import StackPaths
 
 #: What placements, norms of queries and keys, and blocks a family of this name has.
@@ -41,6 +43,32 @@ class Sizes(CheckedConfig):
     layers: Count = 4
     tokens: Two = 12
     std: Positive = 0.05
+
+
+@dataclass(frozen=True)
+class At:
+    """One observable of one family."""
+
+    family: str
+    observable: str
+
+
+def rows(
+    family: str,
+    said: str,
+    levels: Int[np.ndarray, " level"],
+    columns: Sequence[Float[np.ndarray, " level"]],
+) -> Iterator[Row]:
+    """The rows of a figure: family, observable, level and what is told of it.
+
+    Args:
+        family: of the curve.
+        said: the observable in words.
+        levels: along the depth.
+        columns: numbers by level.
+    """
+    for level, *row in zip(levels.tolist(), *(c.tolist() for c in columns), strict=True):
+        yield (family, said, level, *row)
 
 
 def ids(tokens: int) -> Int[np.ndarray, " n"]:

@@ -23,11 +23,11 @@ STEP_Z, STEP = 0.1, 0.25
 LARGEST = 25.0
 
 
-def concentration(tokens: int, score_std: float | int) -> float:
+def concentration(n: int, score_std: float | int) -> float:
     """F_n: the mean sum of squared softmax weights of n independent Gaussian scores.
 
     Args:
-        tokens: n, at least 1.
+        n: how many, at least 1.
         score_std: their standard deviation, at most 25.
 
     Raises:
@@ -38,7 +38,7 @@ def concentration(tokens: int, score_std: float | int) -> float:
         >>> round(concentration(48, 1.0), 6)
         0.050556
     """
-    n = require_count(tokens, "tokens", 1)
+    n = require_count(n, "n", 1)
     sigma = require_real(score_std, "score_std", Bounds(0.0, LARGEST))
     z, weights = gaussian(sigma)
     log_t = np.arange(-8 * sigma - 40, 8 * sigma + 20, STEP)

@@ -174,17 +174,9 @@ class _OwnWord(NamedTuple):
 def moments(
     cov: ArrayInput, targets: ArrayInput, readout: Readout, ids: ArrayInput | None
 ) -> Moments:
-    """The moments of tokens with covariance K, for targets and, where the readout is tied, ids.
+    """The moments of tokens with covariance K [n, n], for targets and, where tied, ids.
 
-    Args:
-        cov: K, of the tokens that the readout reads (after the final norm) [n, n].
-        targets: ids of the words to come [n].
-        readout: the readout.
-        ids: of the tokens themselves [n], where the readout is tied.
-
-    Raises:
-        ArgumentError: no covariance, tokens of unequal mean squares, ids of another number or none
-            under a tied readout.
+    Arguments and errors are those of `readout_gradient`.
     """
     matrix = np.asarray(require_covariance(as_float64(cov, "cov"), "cov"))
     n, squares = len(matrix), np.diagonal(matrix)

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from translimit.core import ArgumentError, Json, JsonObject, NoSuchLimitError, TorchModule
+from translimit.core import ArgumentError, NoSuchLimitError, TorchModule
 from translimit.describe import (
-    ALIASES,
     Attention,
     Embedding,
     Experts,
@@ -23,11 +22,10 @@ from translimit.describe import (
     Size,
     StackReading,
     read_stack,
+    resized_config,
 )
 from translimit.scaling.adapters.tables import unwrapped
 from translimit.scaling.reading import Configuration
-
-_UNITS = (*ALIASES["mlp_dim"], "moe_intermediate_size", "shared_expert_intermediate_size")
 
 
 @dataclass(frozen=True)
@@ -62,50 +60,10 @@ def drawn_by_family(model: TorchModule, base: Size, target: Size) -> Drawn | Non
     told = config.to_dict()
     try:
         now = read_stack(told)
-        then = read_stack(resized(told, base, target))
+        then = read_stack(resized_config(told, target, base))
     except (ArgumentError, NoSuchLimitError):
         return None
     return Drawn(stds_of(then), stds_of(now))
-
-
-def resized(told: JsonObject, base: Size, target: Size) -> dict[str, Json]:
-    """The configuration of a target at the sizes of a base.
-
-    Args:
-        told: of the target.
-        base: the sizes.
-        target: those that the configuration has.
-    """
-    units = base.width * base.mlp_ratio / (target.width * target.mlp_ratio)
-    made: dict[str, Json] = {}
-    for key, value in told.items():
-        if isinstance(value, list) and len(value) == target.layers:
-            made[key] = [value[i % len(value)] for i in range(base.layers)]
-        elif key in _UNITS and isinstance(value, int):
-            made[key] = max(1, round(value * units))
-        else:
-            made[key] = value
-    sizes = {
-        "layers": base.layers,
-        "dim": base.width,
-        "heads": base.heads,
-        "kv_heads": base.kv_heads,
-    }
-    for name, size in sizes.items():
-        for key in ALIASES[name]:
-            if isinstance(made.get(key), int):
-                made[key] = size
-    plain = {
-        "head_dim": base.head_dim,
-        "q_lora_rank": base.query_rank,
-        "kv_lora_rank": base.kv_rank,
-        "qk_rope_head_dim": base.rope_dim,
-        "v_head_dim": base.value_dim,
-    }
-    made |= {k: size for k, size in plain.items() if isinstance(made.get(k), int) and size}
-    if base.kv_rank is not None and isinstance(made.get("qk_nope_head_dim"), int):
-        made["qk_nope_head_dim"] = base.head_dim - (base.rope_dim or 0)
-    return made
 
 
 def stds_of(reading: StackReading) -> dict[Role, float]:

@@ -23,7 +23,7 @@ from translimit.core import (
     brief,
     nearest,
 )
-from translimit.describe import Axis, NameTable, Role, Size
+from translimit.describe import TRUNCATED_STD, Axis, NameTable, Role, Size
 from translimit.scaling.adapters.drawn import Drawn
 from translimit.scaling.adapters.names import Match
 from translimit.scaling.engine import Rules
@@ -43,6 +43,12 @@ Start: TypeAlias = str | Mapping[Role, float] | Mapping[str, float] | Mapping[Ro
 def spread(tensor: TorchTensor) -> float:
     """The root mean square of a parameter: a standard deviation, or the constant of a gain."""
     return tensor.detach().double().pow(2).mean().sqrt().item()
+
+
+def _has_std(std: float, entries: int, expected: float) -> bool:
+    """Whether the deviation of so many entries is the expected one, within its error."""
+    slack = _STANDARD_ERRORS / math.sqrt(2 * entries) + _SHARE
+    return abs(std / expected - 1) <= slack
 
 
 def scheme_of(
@@ -76,8 +82,7 @@ def scheme_of(
     def fits(expected: dict[str, tuple[float, ...]]) -> str | None:
         """The first name whose standard deviation is none of those expected."""
         for name, (std, count, _) in drawn.items():
-            slack = _STANDARD_ERRORS / math.sqrt(2 * count) + _SHARE
-            if not any(abs(std / one - 1) <= slack for one in expected[name]):
+            if not any(_has_std(std, count, one) for one in expected[name]):
                 return name
         return None
 
@@ -130,8 +135,8 @@ def agrees(drawn: Drawn, found: Mapping[str, Match], parameters: TorchTensors) -
         known = [drawn.target[one] for one in match.parts if drawn.target.get(one, 0.0) > 0]
         if not (match.role.is_hidden_matrix and known and std > 0):
             continue
-        seen, slack = True, _STANDARD_ERRORS / math.sqrt(2 * tensor.numel()) + _SHARE
-        if not any(abs(std / one - 1) <= slack for one in known):
+        seen = True
+        if not any(_has_std(std, tensor.numel(), one) for one in known):
             return False
     return seen
 
@@ -189,6 +194,23 @@ def already(scheme: str, depth_scaled: bool, role: Role, question: Question) -> 
     if depth_scaled and role.ends_branch and not role.is_bias:
         ratio *= (target.layers / base.layers) ** -0.5
     return ratio
+
+
+def _drawn_ratio(
+    drawn: Drawn, role: Role, tensor: TorchTensor, question: Question, fixed_std: float | None
+) -> float:
+    """Target over base of one parameter: by the reader.
+
+    A readout that the reader leaves out has the configuration's deviation, or is drawn by fan-in.
+    """
+    if role is Role.READOUT and role not in drawn.target and tensor.ndim == 2:
+        n_in, std, entries = role.fan_in.length(question.target), spread(tensor), tensor.numel()
+        fixed = fixed_std is not None and _has_std(std, entries, fixed_std)
+        # LeCun's rule, the same corrected for a cut that is not made, and that of torch.nn.Linear.
+        known = (n_in**-0.5, n_in**-0.5 / TRUNCATED_STD, (3 * n_in) ** -0.5)
+        if not fixed and any(_has_std(std, entries, one) for one in known):
+            return already("fan_in", False, role, question)
+    return drawn.ratio(role)
 
 
 def base_stds(found: Mapping[str, Match], parameters: TorchTensors) -> dict[Role, float]:
@@ -256,8 +278,9 @@ def factors(
     scheme = str(start)
     if start in ("auto", "fixed") and drawn is not None and agrees(drawn, found, parameters):
         return "fixed", {
-            name: rules.role(found[name].role).init / drawn.ratio(found[name].role)
-            for name in parameters
+            name: rules.role(found[name].role).init
+            / _drawn_ratio(drawn, found[name].role, tensor, rules.question, fixed_std)
+            for name, tensor in parameters.items()
         }
     if start == "auto":
         scheme = scheme_of(table, found, parameters, rules, fixed_std)
