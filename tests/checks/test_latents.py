@@ -47,7 +47,8 @@ def deepseek(trial, wrong: float = 0.0):
         tie_word_embeddings=False,
     )
     model = transformers.DeepseekV3ForCausalLM(config)
-    made = small_models.finished(model, trial, model.model.embed_tokens.weight, packed=False)
+    tables = (model.model.embed_tokens.weight, model.lm_head.weight)
+    made = small_models.finished(model, trial, tables)
     for group in made.optimizer.param_groups:
         if set(group["roles"]) & {"query_up", "key_value_up"}:
             group["lr"] *= (size.width / trial.base.width) ** wrong

@@ -12,7 +12,13 @@ import functools
 import numpy as np
 import torch
 from torch.optim.optimizer import ParamsT
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from translimit import data
 from translimit.checks import TorchModel, Trial
@@ -37,9 +43,20 @@ def optimizer_of(groups: ParamsT, rate: float) -> torch.optim.Optimizer:
 
 
 def finished(
-    model: GPT2LMHeadModel | LlamaForCausalLM, trial: Trial, embedding: torch.Tensor, packed: bool
+    model: PreTrainedModel,
+    trial: Trial,
+    tables: tuple[torch.Tensor, torch.Tensor],
+    packed: bool = False,
 ) -> TorchModel:
-    """A model with its optimiser: by the rules, or all at one rate."""
+    """A model with its optimiser: by the rules, or all at one rate.
+
+    Args:
+        model: fresh, of the size of the trial.
+        trial: what to build.
+        tables: the weights of its embedding of tokens and of its readout.
+        packed: whether queries, keys and values are one matrix.
+    """
+    embedding, readout = tables
     made = rules(trial.base, trial.size, optimizer="adamw", style="folded", packed_qkv=packed)
     if trial.standard:
         groups: ParamsT = model.parameters()
@@ -47,7 +64,7 @@ def finished(
         groups = apply(model, made, lr=trial.rate, start="fixed")
     with torch.no_grad():
         embedding.normal_()  # tokens of unit size: the branches do not drown them
-        model.lm_head.weight.zero_()  # so that the output's first change is the readout's
+        readout.zero_()  # so that the output's first change is the readout's
     optimizer = optimizer_of(groups, trial.rate)
     return TorchModel(
         model=model,
@@ -79,7 +96,7 @@ def gpt2(trial: Trial) -> TorchModel:
         tie_word_embeddings=False,
     )
     model = GPT2LMHeadModel(config)
-    return finished(model, trial, model.transformer.wte.weight, packed=True)
+    return finished(model, trial, (model.transformer.wte.weight, model.lm_head.weight), packed=True)
 
 
 def llama(trial: Trial) -> TorchModel:
@@ -99,4 +116,4 @@ def llama(trial: Trial) -> TorchModel:
         tie_word_embeddings=False,
     )
     model = LlamaForCausalLM(config)
-    return finished(model, trial, model.model.embed_tokens.weight, packed=False)
+    return finished(model, trial, (model.model.embed_tokens.weight, model.lm_head.weight))

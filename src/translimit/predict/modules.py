@@ -132,7 +132,8 @@ def _drawn(weights: list[Weight]) -> list[Drawn]:
     against: list[tuple[Weight, Finding]] = []
     before: dict[tuple[Role, bool], Draw] = {}
     seen: dict[int, Weight] = {}
-    for weight in weights:
+    # A tied table counts as that of tokens, also where a class names its readout first.
+    for weight in sorted(weights, key=lambda one: one.role is Role.READOUT):
         if not weight.is_matrix:
             continue
         place = weight.tensor.data_ptr()

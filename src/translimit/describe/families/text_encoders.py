@@ -29,6 +29,7 @@ def bert(
     *,
     types: bool = True,
     pad: int,
+    pad_fixed: bool = False,
     post: bool = True,
     normalised: bool = True,
     eps_fixed: bool = False,
@@ -36,6 +37,7 @@ def bert(
     inner_size: int | None = None,
     biased: bool = False,
     turned: bool = False,
+    dense_head: bool = True,
 ) -> Callable[[Keys, str], StackReading]:
     """BERT and those who share its parts: learned positions, plain units, most of them post-LN.
 
@@ -43,6 +45,7 @@ def bert(
         norm_eps: of the norms.
         types: whether all tokens share a row of token types.
         pad: the padding id where not told.
+        pad_fixed: whether the configuration does not change it.
         post: whether norms come after the sum, not before the branches.
         normalised: whether the embedding is.
         eps_fixed: whether the configuration does not change the norms' epsilon.
@@ -50,6 +53,7 @@ def bert(
         inner_size: these where not told; None where there is no matrix unless they differ.
         biased: whether scores have a drawn table of relative positions, one for all layers.
         turned: whether positions turn queries and keys instead of being learned.
+        dense_head: whether a dense layer stands before the readout.
     """
 
     def read(k: Keys, name: str) -> StackReading:
@@ -73,17 +77,20 @@ def bert(
             std,
             position_std=0.0 if turned else std,
             type_std=std if types else 0.0,
-            padding=k.padding(pad),
+            padding=pad if pad_fixed else k.padding(pad),
             norm=norm if normalised else None,
             inner=None if inner == dim and not inner_size else inner,
             inner_std=0.0 if inner == dim and not inner_size else std,
         )
         k.require("use_task_id", False)
         k.inert("output_embedding_size")
-        k.inert("type_vocab_size", "task_type_vocab_size")
+        k.inert(
+            "type_vocab_size", "task_type_vocab_size", *(("pad_token_id",) if pad_fixed else ())
+        )
         layers = equal_layers(k, attention, units, norm, post=post)
         stack = Stack(dim, layers, embedding, False, None if post else norm)
-        return told_beside(k, name, stack, tied=True, readout_std=std)
+        reading = told_beside(k, name, stack, tied=True, readout_std=std)
+        return replace(reading, own_token=not dense_head)
 
     return read
 
@@ -288,7 +295,11 @@ TEXT_ENCODERS = (
         diagnosed=True,
         float64=True,
     ),
-    Family(name="bert-generation", reader=bert(1e-12, types=False, pad=0), names=names.BERT),
+    Family(
+        name="bert-generation",
+        reader=bert(1e-12, types=False, pad=0, dense_head=False),
+        names=names.BERT,
+    ),
     Family(
         name="rembert",
         reader=bert(1e-12, pad=0, inner_key="input_embedding_size", inner_size=256),
@@ -299,7 +310,11 @@ TEXT_ENCODERS = (
         unnamed="stores waves that are not drawn among its parameters",
         reader=bert(1e-12, pad=0, turned=True),
     ),
-    Family(name="mpnet", reader=bert(1e-12, types=False, pad=1, biased=True), names=names.BERT),
+    Family(
+        name="mpnet",
+        reader=bert(1e-12, types=False, pad=1, pad_fixed=True, biased=True),
+        names=names.BERT,
+    ),
     Family(name="xlm", names=names.XLM, reader=xlm),
     Family(name="flaubert", names=names.XLM, reader=xlm),
     Family(name="modernbert", names=names.MODERNBERT, reader=modernbert),
