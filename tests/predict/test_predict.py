@@ -119,6 +119,10 @@ def test_simulated_networks_tell_width_and_spread_of_every_curve() -> None:
     for name, curve in told.curves.items():
         assert len(curve.spread) == len(curve.networks) == len(curve.value), name
     assert told.networks == 16
+    _, last, text = str(told).rpartition("Simulated networks of this width")
+    assert last
+    overlap = told.curves["overlap"]
+    assert f"{overlap.networks[-1]:.3f} ± {overlap.spread[-1]:.3f}" in text
     with pytest.raises(ArgumentError, match="networks"):
         predict(TWIN, networks=1)
 

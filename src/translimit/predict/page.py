@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from translimit.core import with_error
@@ -56,7 +56,10 @@ def as_text(prediction: Answer) -> str:
         parts.append(f"  {one.name:16} {one.symbol:16} {value:>18}   {one.says}")
     of = "a single network" if prediction.curves["overlap"].spread else "a mean over networks"
     parts += ["", f"By level and layer, ± one standard error of {of}"]
-    parts += list(_table(prediction))
+    parts += list(_table(prediction, _cell))
+    if prediction.curves["overlap"].networks:
+        parts += ["", "Simulated networks of this width: mean ± deviation from network to network"]
+        parts += list(_table(prediction, _simulated))
     if "gradient" in prediction.curves:
         parts += ["", "Gradients of weights by layer (norm; independent unit gradients at the top)"]
         parts += list(_weights(prediction, "gradient_"))
@@ -101,11 +104,11 @@ def as_html(prediction: Answer) -> str:
     )
 
 
-def _table(prediction: Answer) -> Iterator[str]:
+def _table(prediction: Answer, told: Callable[[Curve, int, str], str]) -> Iterator[str]:
     names = [one for one in COLUMNS if one[0] in prediction.curves]
     yield f"  {'level':>5}" + "".join(f" {heading:>17}" for _, heading, _ in names)
     for level in _shown(len(prediction.reading.stack.layers) + 1):
-        cells = (_cell(prediction.curves[name], level, form) for name, _, form in names)
+        cells = (told(prediction.curves[name], level, form) for name, _, form in names)
         yield f"  {level:>5}" + "".join(f" {cell:>17}" for cell in cells)
 
 
@@ -167,10 +170,21 @@ def _moved(prediction: Answer) -> str:
 
 def _cell(curve: Curve, level: int, form: str) -> str:
     """The number of a level; those of layers stand where their layer ends."""
+    return _number(curve, curve.value, curve.error, level, form)
+
+
+def _simulated(curve: Curve, level: int, form: str) -> str:
+    """The same of simulated networks, with their deviation."""
+    return _number(curve, curve.networks, curve.spread, level, form)
+
+
+def _number(
+    curve: Curve, values: tuple[float, ...], errors: tuple[float, ...], level: int, form: str
+) -> str:
     place = level if curve.by == "level" else level - 1
-    if place < 0:
+    if place < 0 or not values:
         return ""
-    return with_error(curve.value[place], curve.error[place], form, ".1g" if "g" in form else form)
+    return with_error(values[place], errors[place], form, ".1g" if "g" in form else form)
 
 
 def _shown(count: int) -> list[int]:

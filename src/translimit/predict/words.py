@@ -208,10 +208,11 @@ def warnings(
         if value > VERIFIED[name]
     ]
     ratio, shift = tokens / effective_dim(stack), max(curves["overlap"].width)
-    if ratio > LARGE_RATIO and shift > LARGE_SHIFT and not networks:
+    if not networks and (ratio > 1 or (ratio > LARGE_RATIO and shift > LARGE_SHIFT)):
         found.append(
             f"{tokens} tokens are many for an effective width of {effective_dim(stack):.0f}: the "
-            f"mean over networks may lie {shift:.2g} from infinite width; ask for networks"
+            f"mean over networks may lie {shift:.2g} from infinite width: --networks 2 "
+            "(networks=2) tells it"
         )
     worst = max(curves["overlap"].error)
     if worst > SMALL_STEP:
@@ -221,7 +222,9 @@ def warnings(
         )
     latent = any(isinstance(one, LatentAttention) for one in attentions(stack))
     if latent and not networks:
-        found.append("the spread over networks is not told for latent attention: ask for networks")
+        found.append(
+            "the spread over networks is not told for latent attention: --networks 2 tells it"
+        )
     found += [f"ignored: {text}" for text in reading.ignored]
     return tuple(found)
 
