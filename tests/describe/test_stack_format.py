@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,16 @@ from translimit.describe import (
     PatchEmbedding,
     QueryKeyNorm,
     Scores,
+    Sinusoids,
     Stack,
     SubBlock,
     pre_norm_stack,
     read_stack,
 )
+from translimit.describe.families.own import _BESIDE
+from translimit.describe.stack_format import _KEYS
 
+PAGE = Path(__file__).parents[2] / "docs" / "predict.md"
 FILES = sorted((Path(__file__).parent / "configurations").glob("*.json"))
 SHORT: dict[str, Any] = {
     "kind": "stack",
@@ -235,3 +241,13 @@ def test_a_description_that_cannot_be_read_names_its_key(change: Any, says: str)
 def test_a_flat_description_that_cannot_be_read_names_its_key(change: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         read_stack({"kind": "pre-norm", "layers": 2, "dim": 64, "heads": 4, **change})
+
+
+def test_the_page_names_every_key_of_the_format() -> None:
+    told = PAGE.read_text().partition("Its keys:")[2].partition("### A model in memory")[0]
+    words = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]+)`", told))))
+    kinds = (Attention, LatentAttention, Scores, QueryKeyNorm, FeedForward, Experts, SubBlock)
+    kinds = (*kinds, Embedding, PatchEmbedding, Normalisation, Frequencies, Sinusoids)
+    keys = {one.name for kind in kinds for one in dataclasses.fields(kind)}
+    keys |= {*_KEYS, *_BESIDE}
+    assert keys <= words, keys - words
