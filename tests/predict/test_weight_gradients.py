@@ -92,3 +92,78 @@ def test_without_ids_there_is_no_table() -> None:
     told = predict(GPT2, gram=np.eye(4), others=False)
     assert "gradient_query" in told.curves
     assert "gradient_embedding" not in told.curves
+
+
+LATENT = {
+    "model_type": "deepseek_v3",
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 96,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 32,
+    "kv_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 12,
+    "vocab_size": 100,
+    "pad_token_id": 0,
+}
+IMAGE = {
+    "model_type": "vit",
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "image_size": 8,
+    "patch_size": 4,
+}
+
+
+def test_latents_are_told_matrix_by_matrix() -> None:
+    told = predict(LATENT, ids=IDS, others=False)
+    curves = told.curves
+    sizes = {
+        "query_down": 64 * 32,
+        "query_up": 32 * 4 * 24,
+        "key_value_down": 64 * (24 + 8),
+        "key_value_up": 24 * 4 * (16 + 12),
+        "norm_query_latent": 32,
+        "norm_key_value_latent": 24,
+    }
+    for name, size in sizes.items():
+        std = 1.0 if name.startswith("norm") else 0.02
+        whole, entry = curves[f"gradient_{name}"], curves[f"normalised_gradient_{name}"]
+        assert entry.value[0] == pytest.approx(whole.value[0] / std / size**0.5)
+    assert not {"gradient_query", "gradient_key", "gradient_value"} & set(curves)
+    assert curves["gradient_query_down"].value == curves["gradient_query_up"].value
+    assert curves["gradient_key_value_down"].value > curves["gradient_key_value_up"].value
+    page = str(told)
+    assert "norm_key_value_latent" in page
+    lines = page.splitlines()
+    heads = next(index for index, line in enumerate(lines) if "key_value_down" in line)
+    assert len(lines[heads]) == len(lines[heads + 1])
+
+
+def test_gains_of_queries_and_keys_and_what_makes_tokens_of_an_image() -> None:
+    small = {**SPARSE, "model_type": "qwen3", "head_dim": 16, "num_key_value_heads": 2}
+    small = {key: one for key, one in small.items() if "expert" not in key and "moe" not in key}
+    curves = predict(small, ids=IDS, others=False).curves
+    for name in ("norm_query", "norm_key"):
+        whole, entry = curves[f"gradient_{name}"], curves[f"normalised_gradient_{name}"]
+        assert entry.value[0] == pytest.approx(whole.value[0] / 16**0.5)
+    told = predict(IMAGE, others=False)
+    names = {name for name, one in told.curves.items() if one.by == "stack"}
+    assert names == {f"gradient_{name}" for name in ("patches", "positions", "class_tokens")}
+    # Independent pixels: each of the four patches has 48 entries of variance one.
+    patches, positions, one = (
+        told.curves[f"gradient_{name}"].value[0] ** 2
+        for name in ("patches", "positions", "class_tokens")
+    )
+    assert patches == pytest.approx(48 * (positions - one), rel=0.05)
+    given = told.to_json()["curves"]
+    assert isinstance(given, dict)
+    assert "gradient_patches" in given
+    # Of a covariance alone it is not known what its tokens were made of.
+    assert "gradient_patches" not in predict(IMAGE, gram=np.eye(5), others=False).curves

@@ -23,8 +23,10 @@ class Matrices:
     """The matrices of a group in one layer, or the gains of its norms.
 
     Attributes:
-        group: query, key, value, attention_out, in, up, out, shared_in, shared_up, shared_out,
-            router, shared_gate, norm_in, norm_out or norm_post.
+        group: query, key, value, attention_out, in, up, out; query_down, query_up, key_value_down
+            and key_value_up of latents; shared_in, shared_up, shared_out, router, shared_gate; of
+            norms norm_in, norm_out, norm_post, norm_query, norm_key, norm_query_latent and
+            norm_key_value_latent.
         std: of their entries; 1 for gains, which are constant.
         entries: of all of them.
     """
@@ -95,9 +97,10 @@ def effective_dim(stack: Stack) -> float:
 
 
 def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
-    """The matrices and gains of a layer by group; those of latents count to what they read for.
+    """The matrices and gains of a layer by group.
 
-    In a mixture in, up and out are those of all routed experts together.
+    In a mixture in, up and out are those of all routed experts together. Gains of a norm of queries
+    and keys within a head are counted as one vector, which the heads share.
 
     Args:
         layer: the layer.
@@ -119,12 +122,22 @@ def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
                 add("key", branch.key_std, dim * branch.key_heads * branch.head_dim)
                 add("value", branch.value_std, dim * branch.key_heads * branch.values)
                 add("attention_out", branch.out_std, dim * branch.heads * branch.values)
+                if branch.qk_norm is not None:
+                    whole = branch.qk_norm.over == "all"
+                    add("norm_query", 1.0, branch.head_dim * (branch.heads if whole else 1))
+                    add("norm_key", 1.0, branch.head_dim * (branch.key_heads if whole else 1))
             elif isinstance(branch, LatentAttention):
-                add(
-                    "query", branch.std, (branch.query_rank or dim) * branch.heads * branch.head_dim
-                )
-                add("key", branch.std, branch.kv_rank * branch.heads * branch.nope_dim)
-                add("value", branch.std, branch.kv_rank * branch.heads * branch.value_dim)
+                asked, rank = branch.heads * branch.head_dim, branch.kv_rank
+                if branch.query_rank is None:
+                    add("query", branch.std, dim * asked)
+                else:
+                    add("query_down", branch.std, dim * branch.query_rank)
+                    add("query_up", branch.std, branch.query_rank * asked)
+                    add("norm_query_latent", 1.0, branch.query_rank)
+                add("key_value_down", branch.std, dim * (rank + branch.rope_dim))
+                read = branch.heads * (branch.nope_dim + branch.value_dim)
+                add("key_value_up", branch.std, rank * read)
+                add("norm_key_value_latent", 1.0, rank)
                 add("attention_out", branch.out_std, dim * branch.heads * branch.value_dim)
             else:
                 for kind, unit, count in _units(branch):

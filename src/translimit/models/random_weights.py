@@ -36,6 +36,7 @@ from translimit.describe import (
 #: Groups of weights whose gradients are told.
 GROUPS: tuple[str, ...] = (
     *("query", "key", "value", "attention_out", "in", "up", "out"),
+    *("query_down", "query_up", "key_value_down", "key_value_up"),
     *("shared_in", "shared_up", "shared_out", "router", "shared_gate"),
 )
 #: The matrices of a branch by name.
@@ -90,16 +91,17 @@ def _of_attention(branch: Attention, dim: int) -> dict[str, Matrix]:
 
 def _of_latents(branch: LatentAttention, dim: int) -> dict[str, Matrix]:
     heads, std, rank = branch.heads, branch.std, branch.kv_rank
+    asks = "query" if branch.query_rank is None else "query_up"
     found = {
-        "kv_latent": Matrix((dim, rank), std),
-        "query": Matrix((branch.query_rank or dim, heads * branch.head_dim), std, "query"),
-        "rope_key": Matrix((dim, branch.rope_dim), std, "key"),
-        "nope_key": Matrix((rank, heads * branch.nope_dim), std, "key"),
-        "value": Matrix((rank, heads * branch.value_dim), std, "value"),
+        "kv_latent": Matrix((dim, rank), std, "key_value_down"),
+        "query": Matrix((branch.query_rank or dim, heads * branch.head_dim), std, asks),
+        "rope_key": Matrix((dim, branch.rope_dim), std, "key_value_down"),
+        "nope_key": Matrix((rank, heads * branch.nope_dim), std, "key_value_up"),
+        "value": Matrix((rank, heads * branch.value_dim), std, "key_value_up"),
         "out": Matrix((heads * branch.value_dim, dim), branch.out_std, "attention_out"),
     }
     if branch.query_rank is not None:
-        found["query_latent"] = Matrix((dim, branch.query_rank), std)
+        found["query_latent"] = Matrix((dim, branch.query_rank), std, "query_down")
     return found | _table(branch.scores, heads)
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit.describe import Embedding, Stack, matrices
+from translimit.describe import Embedding, PatchEmbedding, Stack, matrices
 from translimit.limits.signal import (
     Gradients,
     SignalSolution,
@@ -19,6 +20,7 @@ from translimit.limits.signal import (
     Watched,
     distinct_overlap,
     embedding_squares,
+    patch_squares,
 )
 from translimit.observe import mean_overlap_of
 
@@ -31,6 +33,10 @@ GROUPS = {
     "in": "first matrix of hidden units",
     "up": "gated matrix of hidden units",
     "out": "last matrix of hidden units",
+    "query_down": "matrix down to the latent of queries",
+    "query_up": "queries from their latent",
+    "key_value_down": "matrix down to the latent of keys and values, and to the keys that turn",
+    "key_value_up": "keys and values from their latent",
     "shared_in": "first matrix of the shared expert's units",
     "shared_up": "gated matrix of the shared expert's units",
     "shared_out": "last matrix of the shared expert's units",
@@ -39,13 +45,36 @@ GROUPS = {
     "norm_in": "gains of the norms that branches read through",
     "norm_out": "gains of the norms of branches' outputs",
     "norm_post": "gains of the norms after a sum",
+    "norm_query": "gains of the norm of queries",
+    "norm_key": "gains of the norm of keys",
+    "norm_query_latent": "gains of the norm of the latent of queries",
+    "norm_key_value_latent": "gains of the norm of the latent of keys and values",
 }
 #: Tables below the first layer in words.
 TABLES = {
     "embedding": "table of embeddings",
     "positions": "learned positions",
     "types": "the row of the token type",
+    "patches": "the map of patches to tokens",
+    "class_tokens": "class tokens",
+    "registers": "registers",
 }
+
+
+class Entered(NamedTuple):
+    """What the tokens of a stack were made of, as far as it is known.
+
+    Attributes:
+        ids: of tokens [n], or None.
+        pixel_gram: inner products of the pixels of patches [patches, patches], or None.
+    """
+
+    ids: Int[np.ndarray, " n"] | None = None
+    pixel_gram: Float[np.ndarray, "patches patches"] | None = None
+
+
+#: A given covariance.
+NOTHING_TOLD = Entered()
 
 
 @dataclass(frozen=True)
@@ -90,7 +119,7 @@ def measure(
     watched: Watched,
     stack: Stack,
     top: str | None = None,
-    ids: Int[np.ndarray, " n"] | None = None,
+    entered: Entered = NOTHING_TOLD,
 ) -> dict[str, Measure]:
     """All quantities of a solved stack by their names.
 
@@ -98,7 +127,7 @@ def measure(
         watched: of the stack, by `looking`.
         stack: its description.
         top: whose gradients are told; none by default.
-        ids: of the tokens, for the gradients of their tables; none of them by default.
+        entered: what tokens were made of, for the gradients of what makes them; none by default.
     """
     told, of = watched.told, watched.summary
     squares = watched.mean_squares
@@ -139,14 +168,14 @@ def measure(
         )
     if top is None:
         return found
-    return found | gradients(watched.gradients[top], watched.groups, stack, ids)
+    return found | gradients(watched.gradients[top], watched.groups, stack, entered)
 
 
 def gradients(
     own: Gradients,
     groups: tuple[str, ...],
     stack: Stack,
-    ids: Int[np.ndarray, " n"] | None = None,
+    entered: Entered = NOTHING_TOLD,
 ) -> dict[str, Measure]:
     """The gradient of the stream by level, of every group of weights by layer, and of tables.
 
@@ -157,7 +186,7 @@ def gradients(
         own: gradients of one at the top.
         groups: names of the groups of weights.
         stack: its description.
-        ids: of the tokens, for the gradients of their tables.
+        entered: what tokens were made of, for the gradients of what makes them.
     """
     found = {
         "gradient": Measure(
@@ -185,12 +214,19 @@ def gradients(
             "layer",
             np.where(stds > 0, relative, 0.0),
         )
-    if ids is None or not isinstance(stack.embedding, Embedding):
-        return found
-    for name, squares in embedding_squares(stack, ids, own.below).items():
+    for name, squares in _tables(stack, entered, own.below).items():
         says = f"norm of the gradient of weights: {TABLES[name]}"
         found[f"gradient_{name}"] = Measure(says, "stack", np.sqrt(squares)[:, None])
     return found
+
+
+def _tables(stack: Stack, entered: Entered, below: np.ndarray) -> dict[str, np.ndarray]:
+    """Squares of the gradients of what makes tokens."""
+    if entered.ids is not None and isinstance(stack.embedding, Embedding):
+        return embedding_squares(stack, entered.ids, below)
+    if entered.pixel_gram is not None and isinstance(stack.embedding, PatchEmbedding):
+        return patch_squares(stack, entered.pixel_gram, below)
+    return {}
 
 
 def watched_of(solution: SignalSolution, kinds: Int[np.ndarray, " n"], top: str) -> Watched:

@@ -115,12 +115,15 @@ def _table(prediction: Answer, told: Callable[[Curve, int, str], str]) -> Iterat
 def _weights(prediction: Answer, kind: str) -> Iterator[str]:
     curves = prediction.curves.items()
     names = [name for name, one in curves if name.startswith(kind) and one.by == "layer"]
-    heads = (name.removeprefix(kind).replace("attention_", "") for name in names)
-    yield f"  {'layer':>5}" + "".join(f" {head:>12}" for head in heads)
+    heads = [name.removeprefix(kind).replace("attention_", "") for name in names]
+    widths = [max(12, len(head)) for head in heads]
+    told = zip(heads, widths, strict=True)
+    yield f"  {'layer':>5}" + "".join(f" {head:>{width}}" for head, width in told)
     for layer in _shown(len(prediction.reading.stack.layers)):
         cells = (prediction.curves[name].value[layer] for name in names)
         told = ("-" if math.isnan(cell) else f"{cell:.3g}" for cell in cells)
-        yield f"  {layer + 1:>5}" + "".join(f" {cell:>12}" for cell in told)
+        row = zip(told, widths, strict=True)
+        yield f"  {layer + 1:>5}" + "".join(f" {cell:>{width}}" for cell, width in row)
 
 
 def _tables(prediction: Answer) -> Iterator[str]:

@@ -40,6 +40,7 @@ from translimit.predict.loss import (
     loss_is_known,
     told_loss,
 )
+from translimit.predict.measures import Entered
 from translimit.predict.module_kinds import Config, Module
 from translimit.predict.prediction import Prediction
 from translimit.predict.signals import INDEPENDENT, Effort, Signals, signals
@@ -158,7 +159,7 @@ def predict(
         kinds,
         effort,
         named_key(key, "own"),
-        ids=entering.ids,
+        entered=Entered(entering.ids, entering.pixel_gram),
         tops=tops,
         adjoint=whole,
         progress=told["own"],

@@ -41,7 +41,7 @@ from translimit.limits.signal import (
     watch,
 )
 from translimit.predict.curves import NOT_TOLD, Curve, floats
-from translimit.predict.measures import Measure, looking, measure
+from translimit.predict.measures import NOTHING_TOLD, Entered, Measure, looking, measure
 
 #: Scores above this deviation are extrapolated in the number of pairs.
 LARGE_SCORES = 0.5
@@ -112,7 +112,7 @@ def signals(
     effort: Effort,
     key: Key,
     *,
-    ids: Int[np.ndarray, " n"] | None = None,
+    entered: Entered = NOTHING_TOLD,
     tops: Tops = INDEPENDENT,
     errors: bool = True,
     adjoint: bool = True,
@@ -127,7 +127,7 @@ def signals(
         kinds: which of them are equal [n].
         effort: how much is sampled.
         key: of the sampling.
-        ids: of the tokens, for the gradients of their tables.
+        entered: what tokens were made of, for the gradients of what makes them.
         tops: gradients at the top from C after the last layer; none for no way back.
         errors: whether width and spread are computed besides the sampling.
         adjoint: whether the spread is, where no networks are simulated.
@@ -206,7 +206,7 @@ def signals(
 
     def curves_of(top: str, *, others: bool) -> dict[str, Curve]:
         every = [
-            {} if one is None else measure(one, stack, top or None, ids)
+            {} if one is None else measure(one, stack, top or None, entered)
             for one in (limit, half, bare, drawn)
         ]
         own = every[0]

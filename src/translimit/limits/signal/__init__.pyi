@@ -15,6 +15,7 @@ from .designs import Redesign as Redesign
 from .designs import changed as changed
 from .designs import redesign as redesign
 from .embedding_gradients import embedding_squares as embedding_squares
+from .embedding_gradients import patch_squares as patch_squares
 from .heads import value_gain as value_gain
 from .kept import stream_kept as stream_kept
 from .kernels import activation_kernel as activation_kernel

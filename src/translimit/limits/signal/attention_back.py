@@ -3,14 +3,15 @@ r"""Attention backward: how gradients pass it.
 With B the Gram matrix of the gradient that arrives, the values' part is gamma_A E P^T B P. Those of
 queries and keys come from the sampler of the way forward: a gradient with Gram matrix B and a value
 are drawn, and pulled back through the head to its queries and keys. Gradients that pass latents are
-divided by the norms of what these read.
+divided by the norms of what these read. The gain g of a norm of queries has the gradient
+sum_i d_i x_i in every entry, d_i what arrives at g x_i: heads are independent, so that squares add
+whether they share the gain or not.
 
 Reference: documentation, "Signal propagation".
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -57,13 +58,19 @@ class Pulled(NamedTuple):
         below: of the tokens that it reads [m, n, n].
         value: sigma_V^2 E |dW_V|^2, which is also that of W_O [m].
         query: of W_Q.
-        key: of W_K.
+        key: of W_K; of latents that of the keys that read them.
+        rope: of the matrix whose keys turn and read the tokens; 0 without latents.
+        query_gain: g^2 E |dg|^2 of the norm of queries; 0 without one.
+        key_gain: of the norm of keys.
     """
 
     below: Array
     value: Array
     query: Array
     key: Array
+    rope: Array
+    query_gain: Array
+    key_gain: Array
 
 
 def pull(
@@ -106,6 +113,12 @@ def pull(
     of_latent = overlaps(cov) if latent else cov
     of_query = of_latent if asks_latent else cov
     of_latent, of_query, of_rope = map(_counted, (of_latent, of_query, cov))
+    norm = mixer.qk_norm if isinstance(mixer, Attention) else None
+    ones = () if norm is None else (jnp.ones(entries, dtype),) * 2
+
+    def prepared_with(q: Array, k: Array, *gains: Array) -> tuple[Array, Array]:
+        return prepared(mixer, q, k, read.squares, (gains[0], gains[1]) if gains else None)
+
     # sigma_O and the variance of values enter as their product, gamma_A / (H d_v).
     share = math.sqrt(gain / (heads * few))
 
@@ -115,11 +128,10 @@ def pull(
         up = above @ drawn[:, 2 * entries : 2 * entries + ups]
         value = read.value @ drawn[:, 2 * entries + ups :]
         (q, k), prepare = jax.vjp(
-            functools.partial(prepared, mixer, squares=read.squares),
-            *queries_and_keys(read, drawn[:, : 2 * entries]),
+            prepared_with, *queries_and_keys(read, drawn[:, : 2 * entries]), *ones
         )
 
-        def head(sign: Array) -> tuple[Array, Array, Array]:
+        def head(sign: Array) -> tuple[Array, ...]:
             to_q, to_k, rows = [], jnp.zeros((len(grads), n, entries), dtype), []
             below = jnp.zeros((len(grads), n, 0 if whole else ups), dtype)
             for low, high in blocks:
@@ -142,30 +154,32 @@ def pull(
                 below = p.T @ arriving @ p
             return below, *jax.vmap(prepare)((jnp.concatenate(to_q, axis=1), to_k))
 
-        below, to_q, to_k = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
+        below, to_q, to_k, *to_gains = jax.vmap(head)(jnp.array([1.0, -1.0], dtype))
         keyed = to_k * read.key_variance
         value = jnp.sum(below, axis=0) if whole else _products(below, below) / ups
         value, query = gain * value, heads * _products(to_q * read.query_variance, to_q)
         nope = heads * _products(keyed[..., turning:], to_k[..., turning:])
-        through, direct, sums = value + nope, jnp.zeros(()), _sums(nope, of_latent)
+        through, direct, turned = value + nope, jnp.zeros(()), jnp.zeros(len(grads))
         if latent:
-            rope = heads * _products(keyed[..., :turning], to_k[..., :turning])
-            direct, sums = rope, sums + _sums(rope, of_rope)
+            direct = heads * _products(keyed[..., :turning], to_k[..., :turning])
+            turned = _sums(direct, of_rope)
         if asks_latent:
             through = through + query
         else:
             direct = direct + query
-        told = (_sums(value, of_latent), _sums(query, of_query), sums)
+        told = (_sums(value, of_latent), _sums(query, of_query), _sums(nope, of_latent), turned)
+        told += tuple(heads * jnp.sum(one**2, axis=(0, 2)) for one in to_gains)
         added = (through, direct, *told) if latent else (through + direct, *told)
         return tuple(old + new for old, new in zip(total, added, strict=True))
 
     grams = (jnp.zeros(grads.shape),) * (2 if latent else 1)
-    total = jax.lax.fori_loop(0, pairs, body, (*grams, *(jnp.zeros(len(grads)),) * 3))
-    *grams, value, query, keys = (one / (2 * pairs) for one in total)
-    grams = [_mirrored(one) for one in grams]
+    none = jnp.zeros(len(grads))
+    total = jax.lax.fori_loop(0, pairs, body, (*grams, *(none,) * (4 + len(ones))))
+    means = [one / (2 * pairs) for one in total]
+    grams, told = [_mirrored(one) for one in means[: len(grams)]], means[len(grams) :]
     # Through the latents, which divide by the norms of what they read.
     below = scaled(grams[0], inverse_norms(cov)) + grams[1] if latent else grams[0]
-    return Pulled(below, value, query, keys)
+    return Pulled(below, *told, *(() if ones else (none, none)))
 
 
 def _products(

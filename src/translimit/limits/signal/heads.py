@@ -81,7 +81,11 @@ def weights(
 
 
 def prepared(
-    mixer: Mixer, q: Float[Array, "n d"], k: Float[Array, "n d"], squares: tuple[Array, Array]
+    mixer: Mixer,
+    q: Float[Array, "n d"],
+    k: Float[Array, "n d"],
+    squares: tuple[Array, Array],
+    gains: tuple[Array, Array] | None = None,
 ) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
     """Queries and keys behind their norms and rotary positions: odd in each.
 
@@ -90,14 +94,17 @@ def prepared(
         q: queries.
         k: keys.
         squares: expected mean squares of queries and keys, for a norm over all heads.
+        gains: [d], what normalised queries and keys are multiplied with further; None for nothing.
     """
     norm = mixer.qk_norm if isinstance(mixer, Attention) else None
-    if norm is not None and not norm.turned:
-        q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
-    q, k = _turned(mixer, q), _turned(mixer, k)
-    if norm is not None and norm.turned:
-        q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
-    return q, k
+    if norm is None:
+        return _turned(mixer, q), _turned(mixer, k)
+    if norm.turned:
+        q, k = _turned(mixer, q), _turned(mixer, k)
+    q, k = _normalised(norm, q, squares[0]), _normalised(norm, k, squares[1])
+    if gains is not None:
+        q, k = gains[0] * q, gains[1] * k
+    return (q, k) if norm.turned else (_turned(mixer, q), _turned(mixer, k))
 
 
 def score_products(

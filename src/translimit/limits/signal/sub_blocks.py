@@ -14,6 +14,11 @@ with entries of variance sigma^2, sigma^2 E |dW|^2 is the sum of Y_ij K_ij over 
 and the sum of B_U U for the last matrix of a branch. A gain g of a norm is one entry a coordinate:
 g^2 E |dg|^2 is the sum of Y_ij N_ij, Y what arrives at the normalised tokens and N theirs.
 
+Matrices that read normalised latents (MLA) are told apart from those that make them. With Y what
+arrives at the latents, the former have the sum of Y_ij R_ij, R the overlaps; so have the latter,
+since a norm divides Y by K_ii^{1/2} K_jj^{1/2}, and so have the gains between them. The matrix down
+to the latent of keys and values holds the turning keys as well, whose part is added.
+
 Where norms remove the mean of tokens, what a branch adds loses the share 1 / D.
 
 Reference: documentation, "Signal propagation".
@@ -31,7 +36,7 @@ from jaxtyping import Array, Float
 from translimit.core import Key
 from translimit.describe import Attention, Experts, FeedForward, LatentAttention, SubBlock
 from translimit.limits.signal.attention import mix
-from translimit.limits.signal.attention_back import pull
+from translimit.limits.signal.attention_back import Pulled, pull
 from translimit.limits.signal.experts import pull_router, routing_overlap, shared_units
 from translimit.limits.signal.feed_forward import Units, units
 from translimit.limits.signal.norms import scaled, scales
@@ -41,8 +46,10 @@ ROUTERS = 16
 #: Groups of weights whose gradients are told; of a mixture, routed experts apart from the shared.
 GROUPS = (
     *("query", "key", "value", "attention_out", "in", "up", "out"),
+    *("query_down", "query_up", "key_value_down", "key_value_up"),
     *("shared_in", "shared_up", "shared_out", "router", "shared_gate"),
     *("norm_in", "norm_out", "norm_post"),
+    *("norm_query", "norm_key", "norm_query_latent", "norm_key_value_latent"),
 )
 
 
@@ -183,7 +190,7 @@ def backward(
         if isinstance(branch, (Attention, LatentAttention)):
             pulled = pull(branch, dim, causal, read, arriving, own, pairs, score_factor, single)
             below = below + pulled.below
-            told |= {"query": pulled.query, "key": pulled.key, "value": pulled.value}
+            told |= _of_heads(branch, pulled)
             told["attention_out"] = _sums(arriving, passed.parts[number]) / share
             continue
         if isinstance(branch, FeedForward):
@@ -209,6 +216,22 @@ def backward(
     below = block.residual**2 * above + scaled(below, s_in)
     square = jnp.trace(below, axis1=1, axis2=2) / len(cov)
     return Returned(below, square, jnp.stack([told[name] for name in GROUPS], axis=1))
+
+
+def _of_heads(mixer: Attention | LatentAttention, pulled: Pulled) -> dict[str, Array]:
+    """What attention has told of its matrices and gains, by group."""
+    if isinstance(mixer, Attention):
+        told = {"query": pulled.query, "key": pulled.key, "value": pulled.value}
+        if mixer.qk_norm is not None:
+            gain = mixer.qk_norm.gain
+            told |= {"norm_query": pulled.query_gain, "norm_key": pulled.key_gain}
+            told |= {name: told[name] / gain**2 for name in ("norm_query", "norm_key")}
+        return told
+    up = pulled.key + pulled.value
+    told = {"key_value_down": up + pulled.rope, "key_value_up": up, "norm_key_value_latent": up}
+    if mixer.query_rank is None:
+        return told | {"query": pulled.query}
+    return told | dict.fromkeys(("query_down", "query_up", "norm_query_latent"), pulled.query)
 
 
 def _units(block: FeedForward, dim: int, cov: Float[Array, "n n"], *, single: bool) -> Units:

@@ -168,11 +168,13 @@ def _of_image(
     parts = f"{patches} patches{classes}"
     if image is None:
         cov, told = reading.stack.image_cov(), ()
+        inner = embedding.entries * np.eye(patches)
         source = f"independent pixels of variance one: {parts}"
     else:
         pixels, source, told = read_image(image, embedding, folder)
         cov, source = reading.stack.image_cov(pixels), f"{source}: {parts}"
-    return Tokens(cov, None, None, source, told, np.arange(n))
+        inner = pixels @ pixels.T
+    return Tokens(cov, None, None, source, told, np.arange(n), inner)
 
 
 def _of_ids(

@@ -21,6 +21,7 @@ class Tokens:
         source: what entered, one sentence.
         warnings: what was cut, and what is zero, one sentence each.
         groups: labels of the tokens; equal ones have equal ids.
+        pixel_gram: inner products of the pixels of an image's patches; None without an image.
     """
 
     cov: Float[np.ndarray, "n n"]
@@ -29,6 +30,7 @@ class Tokens:
     source: str
     warnings: tuple[str, ...]
     groups: Int[np.ndarray, " n"]
+    pixel_gram: Float[np.ndarray, "patches patches"] | None = None
 
     @property
     def count(self) -> int:
