@@ -49,8 +49,11 @@ def test_gradients_of_tables_and_of_the_readout() -> None:
     assert told.loss is not None
     curves = told.loss.curves
     assert {one for one in curves if curves[one].by == "stack"} == {
-        f"gradient_{name}" for name in ("embedding", "positions", "readout")
+        f"gradient_{name}" for name in ("embedding", "positions", "readout", "tied_table")
     }
+    # Its own word is harmless here: the squares of the two parts add.
+    parts = [curves[f"gradient_{name}"].value[0] ** 2 for name in ("embedding", "readout")]
+    assert curves["gradient_tied_table"].value[0] ** 2 == pytest.approx(sum(parts), rel=0.02)
     # Tokens of unit square, four words to come of different ids: sigma^2 |dW|^2 is about w / 4.
     variance = 64 * 0.1**2
     expected = (variance / 4) ** 0.5 / 0.1

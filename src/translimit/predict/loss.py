@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import Json, Key, named_key, with_error
-from translimit.describe import StackReading
+from translimit.describe import Embedding, StackReading
 from translimit.limits.signal import (
     Readout,
     SignalPropagation,
@@ -21,6 +21,7 @@ from translimit.limits.signal import (
     own_token_logit,
     readout_square,
     stream_kept,
+    tied_cross,
     top_gradient,
 )
 from translimit.predict.curves import Curve
@@ -44,7 +45,8 @@ class Loss:
         capped_std: deviation of the logits under the cap.
         gradient_norm: of all weights of the layers together; 0 where none was sent back.
         curves: gradients of the stream by level, of groups of weights by layer, of tables and of
-            the readout; of a tied readout the latter is what its table has as a readout.
+            the readout; of a tied readout the latter is what its table has as a readout, and
+            `gradient_tied_table` the norm of both parts together.
     """
 
     value: float
@@ -116,6 +118,8 @@ class LossAtTop:
         readout: what makes the logits.
         gradient: B [n, n]; zero for a last token without a word to come.
         readout_norm: of the gradient of the readout's matrix.
+        tied_cross: what the squares of the two parts of a tied table leave out; None where
+            embedding and readout are two matrices.
     """
 
     value: float
@@ -123,6 +127,7 @@ class LossAtTop:
     readout: Readout
     gradient: Float[np.ndarray, "n n"]
     readout_norm: float
+    tied_cross: float | None
 
 
 def loss_is_known(reading: StackReading, tokens: Tokens) -> bool:
@@ -177,7 +182,24 @@ def loss_at_top(
     gradient[:count, :count] = top_gradient(seen, norm, tokens.targets, readout, ids)
     square = readout_square(read, tokens.targets, readout, ids)
     norm_of_matrix = math.sqrt(square) / std if std > 0 else 0.0
-    return LossAtTop(loss.value, loss.stderr, readout, gradient, norm_of_matrix)
+    cross = 0.0 if reading.tied else None
+    if reading.own_token and isinstance(stack.embedding, Embedding) and stack.embedding.std > 0:
+        table = stack.embedding.std
+        cross = tied_cross(read, tokens.targets, readout, ids, table, normed=norm is not None)
+    return LossAtTop(loss.value, loss.stderr, readout, gradient, norm_of_matrix, cross)
+
+
+def _of_table(below: Curve, readout_norm: float, cross: float) -> Curve:
+    """The norm of the gradient of a table that is embedding and readout, from its two parts."""
+    norm = math.sqrt(max(below.value[0] ** 2 + readout_norm**2 + cross, 0.0))
+    slope = below.value[0] / norm if norm > 0 else 0.0
+    return Curve(
+        "norm of the gradient of weights: the table that is embedding and readout",
+        "stack",
+        (norm,),
+        (slope * below.sampling[0],),
+        (slope * below.width[0],),
+    )
 
 
 def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
@@ -194,6 +216,9 @@ def told_loss(top: LossAtTop, curves: Mapping[str, Curve]) -> Loss:
     if kept:
         says = "norm of the gradient of weights: readout"
         kept["gradient_readout"] = Curve(says, "stack", (top.readout_norm,), (0.0,), (0.0,))
+    below = kept.get("gradient_embedding")
+    if below is not None and top.tied_cross is not None:
+        kept["gradient_tied_table"] = _of_table(below, top.readout_norm, top.tied_cross)
     readout = top.readout
     return Loss(
         value=top.value,

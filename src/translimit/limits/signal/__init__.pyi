@@ -48,6 +48,7 @@ from .solution import SignalSolution as SignalSolution
 from .spreads import Spread as Spread
 from .spreads import spread as spread
 from .summaries import Summary as Summary
+from .tied import tied_cross as tied_cross
 from .watching import AT_ONCE as AT_ONCE
 from .watching import TOGETHER as TOGETHER
 from .watching import Gradients as Gradients

@@ -148,7 +148,7 @@ def readout_square(
     """sigma_U^2 E |dW_U|^2 of the mean loss: the sum of B_ij K_ij without the pull of all words.
 
     Of a tied readout it is the part that the table has as a readout; `embedding_squares` is what it
-    has as an embedding, and what the two have in common is not known.
+    has as an embedding, and `tied_cross` what the two have in common.
 
     Args:
         cov: K, of the tokens that the readout reads (after the final norm) [n, n].
