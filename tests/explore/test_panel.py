@@ -30,9 +30,9 @@ from translimit.predict import predict
 #: Small views, so that a program is compiled once in this file.
 VIEWS = {
     "overlaps": View(heads=4, head_dim=16, tokens=4, layers=32),
-    "covariance": View(panel="covariance", heads=2, head_dim=16, layers=16, temperature=0.5),
+    "covariance": View(panel="covariance", heads=2, head_dim=16, layers=16, score_temperature=0.5),
     "ellipses": View(panel="ellipses", time=0.2),
-    "clusters": View(panel="clusters", tokens=8, time=0.1, temperature=0.2, moved="1:1,2,-2"),
+    "clusters": View(panel="clusters", tokens=8, time=0.1, score_temperature=0.2, moved="1:1,2,-2"),
     "regimes": View(panel="regimes"),
     "rates": View(panel="rates", alpha_a=0.6),
     "training": View(panel="training", heads=2, head_dim=4, layers=2, alpha_l=0.7, gamma0=1.5),
@@ -122,7 +122,7 @@ def test_the_overlap_that_is_drawn_is_the_solution() -> None:
 def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
     # Without scores: gamma' = (1 - gamma) (1 + (n - 1) gamma) / n for large width, so that gamma
     # is 1/2 when log((1 + (n-1)/2) / (1/2)) of tau has passed.
-    view = replace(VIEWS["overlaps"], temperature=1e4, head_dim=1024, heads=512, step=4.0)
+    view = replace(VIEWS["overlaps"], score_temperature=1e4, head_dim=1024, heads=512, step=4.0)
     each = view.step**2 / view.heads
     n = view.tokens
     expected = np.log((1 + (n - 1) * 0.5) / 0.5) / each
@@ -140,12 +140,12 @@ def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
         ("regimes", "heads", 16),
         ("regimes", "layers", 24),
         ("regimes", "step", 1.0),
-        ("ellipses", "temperature", 2.0),
+        ("ellipses", "score_temperature", 2.0),
         ("ellipses", "time", 0.3),
         ("ellipses", "maps", "rotation"),
         ("ellipses", "maps_text", "1,0,0,1 / 1,0,0,1 / 0,0,0,0"),
         ("clusters", "tokens", 16),
-        ("clusters", "temperature", 1.0),
+        ("clusters", "score_temperature", 1.0),
         ("clusters", "time", 0.6),
         ("clusters", "layers", 6),
         ("clusters", "seed", 3),
@@ -154,7 +154,7 @@ def test_scores_of_zero_collapse_when_the_closed_form_says() -> None:
         ("overlaps", "head_dim", 8),
         ("overlaps", "layers", 64),
         ("overlaps", "step", 0.7),
-        ("overlaps", "temperature", 0.5),
+        ("overlaps", "score_temperature", 0.5),
     ],
 )
 def test_a_slider_changes_the_figure(name: str, slider: str, value: object) -> None:
@@ -190,7 +190,7 @@ def test_a_described_stack_is_what_predict_says() -> None:
     assert str(said.collapse) in panel.says.replace("Mean", "mean")
     assert said.source in " ".join(panel.assumptions)
     # Without the temperature and the step of the description the curve is another one.
-    plain = panel_of(replace(view, temperature=1.0, step=0.3)).numbers["mean"]
+    plain = panel_of(replace(view, score_temperature=1.0, step=0.3)).numbers["mean"]
     assert np.abs(plain - drawn).max() > 0.05
 
 
@@ -207,10 +207,10 @@ def test_the_ends_of_the_depth(time: float) -> None:
 
 
 def test_the_law_ends_where_attention_is_strong() -> None:
-    panel = panel_of(replace(VIEWS["ellipses"], temperature=0.2, time=1.0))
+    panel = panel_of(replace(VIEWS["ellipses"], score_temperature=0.2, time=1.0))
     assert np.isfinite(panel.numbers["blow_up_time"])
     assert "exists no more" in panel.says
-    weak = panel_of(replace(VIEWS["ellipses"], temperature=10.0, time=1.0))
+    weak = panel_of(replace(VIEWS["ellipses"], score_temperature=10.0, time=1.0))
     assert "no blow-up" in weak.says
 
 
@@ -238,7 +238,7 @@ def test_what_is_compiled_once_answers_at_once() -> None:
     view = VIEWS["ellipses"]
     warm.compute(view)
     assert warm.is_ready(view)
-    assert warm.is_ready(replace(view, temperature=3.0))
+    assert warm.is_ready(replace(view, score_temperature=3.0))
     assert warm.is_ready(VIEWS["rates"])
     assert not warm.is_ready(VIEWS["stack"])
     assert not warm.is_ready(View(panel="overlaps", tokens=63))

@@ -48,4 +48,4 @@ def test_a_panel_plays_a_slider_that_it_reads_and_no_other(name: str) -> None:
     shown = page.slider_html(kind.plays, "the slider")
     assert f'<tl-play data-slider="{kind.plays}"' in shown
     assert f".tl-{kind.plays} tl-play" not in page.sliders_of(name)
-    assert "<tl-play" not in page.slider_html("temperature", "the slider")
+    assert "<tl-play" not in page.slider_html("score_temperature", "the slider")

@@ -46,7 +46,7 @@ QWEN = {
     heads=st.integers(1, 512),
     tokens=st.integers(2, 1024),
     step=st.floats(1e-3, 100.0),
-    temperature=st.floats(0.15, 1e4),
+    score_temperature=st.floats(0.15, 1e4),
     alpha_a=st.floats(0.5, 1.0),
     time=st.floats(0.0, 1.0),
 )
@@ -152,7 +152,7 @@ def test_a_described_architecture_is_itself_until_a_slider_moves(name) -> None:
 
 def test_temperature_and_step_set_scores_and_the_first_step() -> None:
     # At unit tokens gamma_A / q_0 is D sigma_O^2 in this stack.
-    found = View(heads=4, head_dim=16, step=0.3, temperature=2.5).reading().stack
+    found = View(heads=4, head_dim=16, step=0.3, score_temperature=2.5).reading().stack
     attention = next(attentions(found))
     assert found.dim * attention.query_std**2 == pytest.approx(1 / 2.5)
     assert found.dim * attention.out_std**2 == pytest.approx(0.3**2 / 4)
@@ -161,7 +161,7 @@ def test_temperature_and_step_set_scores_and_the_first_step() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_scores_and_the_first_step_are_set_in_every_family(name) -> None:
     view = View().described_by(json.dumps(FAMILIES[name]))
-    found = dataclasses.replace(view, temperature=2.5, step=0.3).reading().stack
+    found = dataclasses.replace(view, score_temperature=2.5, step=0.3).reading().stack
     for one in attentions(found):
         assert score_std(one, found.dim) == pytest.approx(1 / 2.5)
     assert first_step(found) == pytest.approx(0.3**2 / view.heads)
@@ -225,7 +225,7 @@ def test_an_architecture_that_is_not_understood_is_refused_in_words(text, kind, 
         ({"heads": "4.5"}, "whole number"),
         ({"step": "fast"}, "a number"),
         ({"step": "nan"}, "step: got nan; pass a number in"),
-        ({"temperature": "0"}, "pass a number in"),
+        ({"score_temperature": "0"}, "pass a number in"),
         ({"alpha_a": "0.4"}, "pass a number in"),
         ({"optimizer": "adamm"}, "adamw"),
         ({"seed": "-1"}, "seed"),
@@ -250,8 +250,8 @@ def test_values_of_the_wrong_type_are_refused() -> None:
         View(heads=2.0)  # pyright: ignore
     with pytest.raises(ArgumentTypeError, match="step"):
         View(step=True)
-    with pytest.raises(ArgumentTypeError, match="temperature"):
-        View(temperature="1")  # pyright: ignore
+    with pytest.raises(ArgumentTypeError, match="score_temperature"):
+        View(score_temperature="1")  # pyright: ignore
 
 
 def test_the_default_view_lies_on_the_stops_and_within_the_bounds() -> None:

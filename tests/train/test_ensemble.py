@@ -101,12 +101,12 @@ def test_losses_are_those_of_torch(history):
         losses.append(loss.item())
     np.testing.assert_allclose(history.losses[1, 1], losses, rtol=2e-5)
     final = {name: value.detach().numpy() for name, value in w.items()}
-    np.testing.assert_allclose(history.weights["mlp_in"][1, 1], final["mlp_in"], atol=2e-5)
+    np.testing.assert_allclose(history.parameters["mlp_in"][1, 1], final["mlp_in"], atol=2e-5)
 
 
 def test_observations_are_what_their_names_say(history):
     """Recomputed with NumPy from the fields of the final weights, for one member."""
-    member = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    member = {name: jnp.asarray(value[1, 1]) for name, value in history.parameters.items()}
     model = Transformer(SHAPE)
     inputs, labels = data.digit_patches().probe(5)
     fields = jax.jit(lambda x: jax.vmap(lambda one: model.fields(member, one))(x))(inputs)
@@ -149,7 +149,7 @@ def test_observations_are_what_their_names_say(history):
 def test_learned_changes_leave_out_what_the_inputs_do(history):
     """Logits move when only the embedding does; what W_Q and W_K learned is nothing then."""
     model = Transformer(SHAPE)
-    start = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    start = {name: jnp.asarray(value[1, 1]) for name, value in history.parameters.items()}
     moved = {**start, "patch_embedding": start["patch_embedding"] * 1.5}
     inputs, labels = map(jnp.asarray, data.digit_patches().probe(5))
 
@@ -170,7 +170,7 @@ def test_learned_changes_leave_out_what_the_inputs_do(history):
 
 def test_the_change_of_scores_splits_into_what_heads_share_and_what_not(history):
     model = Transformer(SHAPE)
-    start = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    start = {name: jnp.asarray(value[1, 1]) for name, value in history.parameters.items()}
     moved = {**start, "query": start["query"] * 1.5}
     inputs, labels = map(jnp.asarray, data.digit_patches().probe(5))
     snapshot = train.Snapshot(model, moved, start, inputs, labels, "cross_entropy")
@@ -189,7 +189,7 @@ def test_the_change_of_scores_splits_into_what_heads_share_and_what_not(history)
 def test_changes_of_the_stream_begin_behind_the_first_block(history, by_layer):
     """The embedding, level 0, is no block's; without layers the last level alone counts."""
     model = Transformer(SHAPE)
-    start = {name: jnp.asarray(value[1, 1]) for name, value in history.weights.items()}
+    start = {name: jnp.asarray(value[1, 1]) for name, value in history.parameters.items()}
     moved = {name: 1.1 * value for name, value in start.items()}
     inputs, labels = map(jnp.asarray, data.digit_patches().probe(5))
     snapshot = train.Snapshot(model, moved, start, inputs, labels, "cross_entropy")
@@ -217,8 +217,8 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tmp_path, history, monkeyp
     np.testing.assert_array_equal(resumed.losses, history.losses)
     for name, value in history.observations.items():
         np.testing.assert_array_equal(resumed[name], value)
-    for name, value in history.weights.items():
-        np.testing.assert_array_equal(resumed.weights[name], value)
+    for name, value in history.parameters.items():
+        np.testing.assert_array_equal(resumed.parameters[name], value)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file: cannot be written \(File exists\); pass another"):
         save_checkpoint(tmp_path / "file", "digest", 0, {}, {})

@@ -49,10 +49,10 @@ def test_weights_and_moments_stay_wide_and_losses_are_close():
     ]
     wide, narrow = histories
     assert narrow.losses.dtype == np.float32
-    assert narrow.weights["query"].dtype == np.float32
+    assert narrow.parameters["query"].dtype == np.float32
     np.testing.assert_allclose(narrow.losses, wide.losses, rtol=8 * UNIT)
     assert not np.array_equal(narrow.losses, wide.losses)
-    moved = [h.weights["query"][0, 1] - h.weights["query"][0, 0] for h in histories]
+    moved = [h.parameters["query"][0, 1] - h.parameters["query"][0, 0] for h in histories]
     assert np.corrcoef(moved[0].ravel(), moved[1].ravel())[0, 1] > 0.95
 
 

@@ -35,7 +35,7 @@ from translimit.explore.starts import start
 from translimit.limits.meanfield import SphereFlow
 from translimit.observe import cluster_angle, cluster_labels
 
-beta = {beta!r}  # 1 / temperature
+beta = {beta!r}  # 1 / score temperature
 now, clusters, finite = {{}}, {{}}, {{}}
 for dim in (2, 3):  # the circle, the sphere
     initial = start(dim, {tokens}, {seed}, {moved!r})
@@ -58,7 +58,7 @@ def shape(view: View) -> Hashable:
 
 def panel(view: View) -> Panel:
     """What attention with a normalised stream does to tokens on the circle and on the sphere."""
-    n, beta = min(view.tokens, MOST), 1.0 / view.temperature
+    n, beta = min(view.tokens, MOST), 1.0 / view.score_temperature
     index = round(100 * view.time)
     depth = HORIZON * index / 100
     layer = round(view.layers * index / 100)

@@ -43,8 +43,11 @@ SLIDERS: dict[str, Slider] = {
     "step": Slider(
         "step η", (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 1e-3, 1000.0
     ),
-    "temperature": Slider(
-        "temperature", (0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0), 0.15, 1e4
+    "score_temperature": Slider(
+        "score temperature",
+        (0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+        0.15,
+        1e4,
     ),
     "alpha_a": Slider("exponent α_A", _ALPHAS, 0.5, 1.0),
     "alpha_l": Slider("exponent α_L", _ALPHAS, 0.5, 1.0),

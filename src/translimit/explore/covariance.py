@@ -36,7 +36,7 @@ from translimit.limits.shaped import (
 )
 
 gamma = {step!r} / math.hypot(1.0, {step!r})  # the branch over the stream is the step
-block = Block(gamma=gamma, tau0={temperature!r}, heads={heads})
+block = Block(gamma=gamma, tau0={score_temperature!r}, heads={heads})
 start = {correlation} + (1 - {correlation}) * np.eye({tokens})
 sde = CovarianceSDE(block=block, initial=start, t1={layers} / {dim})  # depth over width
 method, times = StructurePreserving(paths={paths}), np.linspace(0.0, {layers} / {dim}, {times})
@@ -45,7 +45,7 @@ cov, blow_up_time = solution.cov, solution.blow_up_time
 two_tokens = explosion_probability(block, 2 - 2 * {correlation})  # at any depth, closed form
 # Networks of these sizes, layer by layer: in law those of models.ShapedTransformer
 networks = shaped_correlations(
-    {tokens}, {correlation}, {head_dim}, {heads}, {layers}, gamma, {temperature!r}
+    {tokens}, {correlation}, {head_dim}, {heads}, {layers}, gamma, {score_temperature!r}
 )
 """
 
@@ -60,7 +60,7 @@ def panel(view: View) -> Panel:
     t1 = view.layers / view.width
     gamma = view.step / math.hypot(1.0, view.step)
     width = view.width
-    block = Block(gamma=gamma, tau0=view.temperature, heads=view.heads)
+    block = Block(gamma=gamma, tau0=view.score_temperature, heads=view.heads)
     start = CORRELATION + (1 - CORRELATION) * np.eye(TOKENS)
     sde = CovarianceSDE(block=block, initial=start, t1=t1)
     solution = solve(
@@ -76,7 +76,7 @@ def panel(view: View) -> Panel:
         view.heads,
         view.layers,
         gamma,
-        float(view.temperature),
+        float(view.score_temperature),
     )
     two_tokens = explosion_probability(block, 2 - 2 * CORRELATION)
     exploded = solution.blow_up_probability()
@@ -110,7 +110,8 @@ def panel(view: View) -> Panel:
         ),
         assumptions=(
             "Shaped attention: x ← λ x + γ (I + P − 1/n) x W_V with λ² + γ² = 1 and γ/λ the step; "
-            f"temperature τ₀ = {view.temperature:g} times (D d_k)^½. It is not a standard block.",
+            f"temperature τ₀ = {view.score_temperature:g} times (D d_k)^½. "
+            "It is not a standard block.",
             "Depth and width grow together at fixed L/D; every key/query dimension is large.",
             f"{TOKENS} tokens of unit variance and correlation {CORRELATION}, whatever the slider "
             "of tokens says; no feed-forward block.",
@@ -137,7 +138,7 @@ def panel(view: View) -> Panel:
         ),
         code=CODE.format(
             step=view.step,
-            temperature=view.temperature,
+            score_temperature=view.score_temperature,
             heads=view.heads,
             correlation=CORRELATION,
             tokens=TOKENS,

@@ -57,7 +57,7 @@ def sliders_of(config: str) -> dict[str, str | float]:
     found = reading_of(config)
     assert found is not None
     first = next(attentions(found.stack))
-    step, temperature = step_and_temperature(config)
+    step, score_temperature = step_and_score_temperature(config)
     return {
         "config": config,
         "heads": first.heads,
@@ -65,12 +65,12 @@ def sliders_of(config: str) -> dict[str, str | float]:
         "layers": len(found.stack.layers),
         "tokens": min(default_tokens(found), int(SLIDERS["tokens"].high)),
         "step": _within("step", step),
-        "temperature": _within("temperature", temperature),
+        "score_temperature": _within("score_temperature", score_temperature),
     }
 
 
-def step_and_temperature(config: str) -> tuple[float, float]:
-    """The step and the temperature of a description, before the sliders round and bound them.
+def step_and_score_temperature(config: str) -> tuple[float, float]:
+    """The step and the score temperature of a description, before the sliders round and bound them.
 
     Args:
         config: JSON, TOML, or a name in `describe.PUBLIC_MODELS`.

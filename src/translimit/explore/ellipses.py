@@ -51,12 +51,12 @@ from translimit.explore.maps import attention
 from translimit.limits.meanfield import {closure}
 
 maps = {maps}  # Q, K, V by rows
-of = attention({variant!r}, maps, {temperature!r})  # scores <Qx, Ky> are divided by the temperature
+of = attention({variant!r}, maps, {score_temperature!r})  # scores <Qx, Ky> over the temperature
 flow = {closure}(attention=of, mean=np.zeros(2), cov={start}, t1={horizon})
 solution = solve(flow)  # infinitely many tokens; 101 depths
 cov, blow_up_time = solution.cov, solution.blow_up_time
 now = cov[{index}]  # at depth {depth:.3g}
-tokens = clouds({variant!r}, maps, {temperature!r})  # {clouds} clouds of {tokens} tokens
+tokens = clouds({variant!r}, maps, {score_temperature!r})  # {clouds} clouds of {tokens} tokens
 """
 
 
@@ -68,12 +68,12 @@ def shape(view: View) -> Hashable:
 def panel(view: View) -> Panel:
     """How attention moves the law of infinitely many tokens in the plane, and finite clouds."""
     maps = maps_of(view.maps, view.maps_text)
-    of = attention(view.variant, maps, view.temperature)
+    of = attention(view.variant, maps, view.score_temperature)
     closure = MomentClosure if view.variant == "sigmoid" else GaussianFlow
     flow = closure(attention=of, mean=np.zeros(2), cov=START, t1=HORIZON)
     solution = solve(flow)
     cov, blow_up = np.asarray(solution.cov), float(solution.blow_up_time)
-    tokens = clouds(view.variant, maps, view.temperature)
+    tokens = clouds(view.variant, maps, view.score_temperature)
     index = round(100 * view.time)
     depth = HORIZON * index / 100
     exists = np.isfinite(cov[index]).all()
@@ -116,7 +116,7 @@ def panel(view: View) -> Panel:
         ),
         verified=VERIFIED,
         code=CODE.format(
-            temperature=view.temperature,
+            score_temperature=view.score_temperature,
             variant=view.variant,
             maps=maps,
             closure=closure.__name__,
@@ -133,16 +133,16 @@ def panel(view: View) -> Panel:
 
 @lru_cache(maxsize=32)
 def clouds(
-    variant: str, maps: Maps, temperature: float | int
+    variant: str, maps: Maps, score_temperature: float | int
 ) -> Float[np.ndarray, "clouds times tokens 2"]:
     """Tokens of independent clouds at equally spaced depths; NaN after a blow-up.
 
     Args:
         variant: of attention, by name.
         maps: Q, K and V, row by row.
-        temperature: of the scores.
+        score_temperature: what the scores are divided by.
     """
-    of = attention(variant, maps, temperature)
+    of = attention(variant, maps, score_temperature)
     method = AdaptiveODE(rtol=1e-4, atol=1e-6, step_to_saves=False)
     draws = np.random.default_rng(0)
     found = []

@@ -1,7 +1,7 @@
 """The maps Q, K, V of attention in the plane, by name or written out, and its variants.
 
 Maps that are written are text, `Q / K / V` with four numbers each, row by row, so that an address
-carries them. The temperature divides the scores: Q and K are divided by its square root.
+carries them. The score temperature divides the scores: Q and K are divided by its square root.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def maps_of(name: str, text: str = "") -> Maps:
     return found
 
 
-def attention(variant: str, maps: Maps, temperature: float | int) -> AbstractOneHead:
-    """The attention whose scores <Qx, Ky> are divided by a temperature.
+def attention(variant: str, maps: Maps, score_temperature: float | int) -> AbstractOneHead:
+    """The attention whose scores <Qx, Ky> are divided by a score temperature.
 
     Args:
         variant: one of `VARIANTS`.
         maps: Q, K and V, row by row.
-        temperature: positive.
+        score_temperature: what they are divided by; positive.
     """
     query, key, value = map(_square, maps)
-    scale = np.sqrt(temperature)
+    scale = np.sqrt(score_temperature)
     return VARIANTS[variant](Q=query / scale, K=key / scale, V=value)
 
 

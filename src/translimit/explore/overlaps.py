@@ -147,7 +147,7 @@ def _assumptions(view: View, each: float, depth: CollapseDepth) -> tuple[str, ..
     return (
         "Every layer draws new heads, values with independent Gaussian entries at the standard "
         "scaling; scores are Gaussian (key/query dimension large), with standard deviation "
-        f"1/temperature = {view.score_std:.3g}.",
+        f"1/(score temperature) = {view.score_std:.3g}.",
         "The networks of these sizes have the same law of heads; their error bars are two standard "
         "errors of the mean.",
         "Tokens stay on the sphere and start orthogonal; the curve is the mean of their overlaps "

@@ -51,7 +51,7 @@ PANELS: dict[str, Kind] = {
     "overlaps": Kind(
         "Overlaps and collapse",
         "How do tokens align along depth, and in which layer do they collapse?",
-        ("heads", "head_dim", "layers", "tokens", "step", "temperature"),
+        ("heads", "head_dim", "layers", "tokens", "step", "score_temperature"),
         overlaps.panel,
         overlaps.shape,
         plays="layers",
@@ -60,7 +60,7 @@ PANELS: dict[str, Kind] = {
     "covariance": Kind(
         "Covariance SDE",
         "What is random about the covariance when depth and width grow together?",
-        ("heads", "head_dim", "layers", "step", "temperature"),
+        ("heads", "head_dim", "layers", "step", "score_temperature"),
         covariance.panel,
         covariance.shape,
         plays="layers",
@@ -69,7 +69,7 @@ PANELS: dict[str, Kind] = {
     "ellipses": Kind(
         "Gaussian closure",
         "How does attention move a Gaussian cloud of infinitely many tokens?",
-        ("temperature", "time", "variant", "maps", "maps_text"),
+        ("score_temperature", "time", "variant", "maps", "maps_text"),
         ellipses.panel,
         ellipses.shape,
         plays="time",
@@ -77,7 +77,7 @@ PANELS: dict[str, Kind] = {
     "clusters": Kind(
         "Clusters",
         "How do tokens on the circle and on the sphere gather?",
-        ("tokens", "layers", "temperature", "time", "seed", "moved"),
+        ("tokens", "layers", "score_temperature", "time", "seed", "moved"),
         clusters.panel,
         clusters.shape,
         plays="time",
@@ -85,7 +85,7 @@ PANELS: dict[str, Kind] = {
     "regimes": Kind(
         "Regime map",
         "Which limit is the network in?",
-        ("heads", "head_dim", "layers", "step", "temperature"),
+        ("heads", "head_dim", "layers", "step", "score_temperature"),
         regimes.panel,
         regimes.shape,
         plays="layers",
@@ -113,7 +113,7 @@ PANELS: dict[str, Kind] = {
     "stack": Kind(
         "This architecture",
         "What does the described stack do at initialisation, block by block?",
-        ("heads", "head_dim", "layers", "tokens", "step", "temperature", "time"),
+        ("heads", "head_dim", "layers", "tokens", "step", "score_temperature", "time"),
         stack.panel,
         stack.shape,
         quick=False,

@@ -2,7 +2,7 @@ r"""A described stack at the sizes of the sliders, with variances that keep what
 
 Where a width changes from D to D', standard deviations of matrices that read it become
 sigma (D / D')^{1/2}, so that D sigma^2 stays; the last matrices of branches keep fan-in times
-variance in the same way. The temperature sets beta_s of every layer, the step sets
+variance in the same way. The score temperature sets beta_s of every layer, the step sets
 gamma_A / q_0 = step^2 / heads of the first.
 
 Reference: documentation, "Signal propagation".

@@ -67,7 +67,7 @@ forward = SignalPropagation(stack=stack, initial=tokens.cov, top_gradient=None)
 finite = solve(forward, Chain({networks}), key=jax.random.key(1))
 overlaps = finite.overlaps  # {networks} networks of width {dim} [networks, levels, n, n]
 """
-_SIZES = ("config", "heads", "head_dim", "layers", "tokens", "step", "temperature")
+_SIZES = ("config", "heads", "head_dim", "layers", "tokens", "step", "score_temperature")
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def panel(view: View) -> Panel:
             f"of width {stack.dim}, exact in law, for at most {FEW} tokens.",
             _errors(view, len(error) > 0),
             "Gradients are independent at the top, and independent of the weights below them.",
-            "Sliders change the description: the temperature sets score_std, the step what the "
-            "first attention adds, γ_A / q₀ = step²/heads, sizes keep D σ².",
+            "Sliders change the description: the score temperature sets score_std, the step what "
+            "the first attention adds, γ_A / q₀ = step²/heads, sizes keep D σ².",
             *reading.assumptions,
             *(f"Ignored: {one}." for one in reading.ignored),
         ),

@@ -8,13 +8,13 @@ A view goes into the address of the page and comes back from it, so that a link 
 | `layers` | L | depth; L / D is the time of the covariance SDE |
 | `tokens` | n | tokens that enter |
 | `step` | eta: a branch over the stream | residual step; gamma / lambda of the shaped block |
-| `temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
+| `score_temperature` | scores are divided by it | 1 / score_std, tau_0, 1 / beta |
 | `alpha_a`, `alpha_l` | exponents of scores and branches | scaling rules |
 | `gamma0`, `rate` | richness, learning rate eta_0 | training dynamics |
 | `time` | part of the depth or of training that has passed | which ellipse, clusters, kernel |
 
-A described architecture sets the sliders: the deviation beta_s of its scores is 1 / temperature,
-and what its first attention layer adds, gamma_A / q_0, is step^2 / heads.
+A described architecture sets the sliders: the deviation beta_s of its scores is
+1 / score_temperature, and what its first attention layer adds, gamma_A / q_0, is step^2 / heads.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ COMPARED = (
     "layers",
     "tokens",
     "step",
-    "temperature",
+    "score_temperature",
     "alpha_a",
     "alpha_l",
     "gamma0",
@@ -85,7 +85,7 @@ class View:
         layers: depth.
         tokens: how many enter.
         step: residual step.
-        temperature: of the scores.
+        score_temperature: what the scores are divided by.
         alpha_a: exponent of the scores in the scaling rules.
         alpha_l: exponent of the branches.
         gamma0: richness of training.
@@ -118,7 +118,7 @@ class View:
     layers: int = 96
     tokens: int = 16
     step: float | int = 0.5
-    temperature: float | int = 1.0
+    score_temperature: float | int = 1.0
     alpha_a: float | int = 1.0
     alpha_l: float | int = 1.0
     gamma0: float | int = 1.0
@@ -219,10 +219,10 @@ class View:
     @property
     def score_std(self) -> float:
         """Standard deviation of the score of two unit tokens."""
-        return 1.0 / self.temperature
+        return 1.0 / self.score_temperature
 
     def reading(self) -> StackReading:
-        """The described architecture at the sizes, temperature and step of the sliders.
+        """The described architecture at the sizes, score temperature and step of the sliders.
 
         Where these are its own they are not rounded. Without a description: attention alone, with
         a root mean square norm.
@@ -235,9 +235,9 @@ class View:
         elif not self.moved_sliders:
             return found
         else:
-            own, cold = described.step_and_temperature(self.config)
+            own, cold = described.step_and_score_temperature(self.config)
             step = step if "step" in self.moved_sliders else own
-            scores = scores if "temperature" in self.moved_sliders else 1.0 / cold
+            scores = scores if "score_temperature" in self.moved_sliders else 1.0 / cold
         stack = resized(found.stack, self.heads, self.head_dim, self.layers, self.width)
         stack = with_step(with_scores(stack, scores), step**2 / self.heads)
         return replace(found, stack=stack)

@@ -212,7 +212,7 @@ class _Run:
             observed_at=self.times,
             observations=observations,
             dims=dims,
-            weights={name: to_numpy(value) for name, value in weights.items()},
+            parameters={name: to_numpy(value) for name, value in weights.items()},
         )
 
     def _advance(

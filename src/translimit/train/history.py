@@ -1,4 +1,4 @@
-"""What an ensemble leaves behind: losses of all steps, observations, divergences, weights."""
+"""What an ensemble leaves behind: losses of all steps, observations, divergences, parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class History:
         observed_at: numbers of updates after which was observed.
         observations: by name, [observations, seeds, rates, ...].
         dims: names of the further axes of the observations.
-        weights: of the end, by name [seeds, rates, ...].
+        parameters: of the end, by name [seeds, rates, ...].
     """
 
     rates: tuple[float, ...]
@@ -36,7 +36,7 @@ class History:
     observed_at: tuple[int, ...] = ()
     observations: Mapping[str, np.ndarray] = field(default_factory=dict)
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """An observation by name.
