@@ -123,7 +123,7 @@ def test_a_batch_is_cut_to_the_narrowest_network():
 
 
 def test_many_tokens_are_not_held_against_what_they_teach():
-    """The verdict does not contradict the note: what falls short so is not judged."""
+    """What falls short so is not judged, as the check says."""
 
     def factory(trial):
         return replace(toy(trial), repeated=batch(0))

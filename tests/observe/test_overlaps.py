@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from translimit.observe import mean_overlap, mean_overlap_of, overlap_all
+from translimit.observe import cosines, mean_overlap, mean_overlap_of, overlap_all, overlaps_of
 
 
 def unit_tokens(*shape: int) -> np.ndarray:
@@ -32,6 +32,23 @@ def test_arrays_of_numpy_stay_so_and_those_of_jax_are_traced(dtype: type) -> Non
     assert (found.shape, found.dtype) == ((), dtype)
     traced = jax.jit(mean_overlap)(jnp.asarray(tokens, jnp.float32))
     assert float(traced) == pytest.approx(float(found), rel=1e-5)
+
+
+def test_cosines_of_a_covariance_are_those_of_its_tokens() -> None:
+    tokens = np.random.default_rng(1).normal(size=(2, 5, 4))
+    cov = tokens @ np.swapaxes(tokens, -1, -2) / 4
+    np.testing.assert_allclose(overlaps_of(cov), cosines(tokens), rtol=1e-12)
+    wide = np.random.default_rng(2).normal(size=(5, 40))  # rows of a sample: NumPy has its own
+    np.testing.assert_allclose(overlaps_of(np.cov(wide)), np.corrcoef(wide), rtol=1e-12)
+    traced = jax.jit(overlaps_of)(jnp.asarray(cov, jnp.float32))
+    np.testing.assert_allclose(traced, cosines(tokens), atol=1e-6)
+
+
+def test_a_token_that_is_zero_has_overlap_zero_and_a_gradient() -> None:
+    cov = np.diag([0.0, 2.0, 3.0])
+    np.testing.assert_allclose(overlaps_of(cov), np.diag([0.0, 1.0, 1.0]), rtol=1e-12)
+    slope = jax.grad(lambda c: overlaps_of(c).sum())(jnp.asarray(cov, jnp.float32))
+    assert np.isfinite(slope).all()
 
 
 def test_ends() -> None:

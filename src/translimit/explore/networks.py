@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from translimit.core import standard_error
 from translimit.figures import INK, Points
+from translimit.observe import mean_overlap_of
 
 #: Networks that are drawn, the most first; fewer where they cost too much.
 NETWORKS = (8, 4)
@@ -108,7 +109,7 @@ def head_overlaps(
         norms = np.sqrt(np.einsum("cii->ci", gram))
         gram = gram / (norms[:, :, None] * norms[:, None, :])
         factor = _root(gram) if wide < dim else moved / norms[..., None]
-        found[:, level] = (gram.sum(axis=(1, 2)) - n) / (n * (n - 1))
+        found[:, level] = mean_overlap_of(gram)
     return found
 
 

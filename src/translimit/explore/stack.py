@@ -19,6 +19,7 @@ from translimit.explore.resizing import distinct_cov
 from translimit.explore.view import View
 from translimit.figures import COLOURS, INK, Band, Chart, ChartAxis, Image, Line
 from translimit.limits.signal import Chain, Recursion, SignalPropagation, SignalSolution
+from translimit.observe import mean_overlap_of
 from translimit.predict import (
     Collapse,
     Curve,
@@ -234,7 +235,7 @@ def _code(view: View, query: dict[str, str], level: int, dim: int, networks: boo
 def _film(matrix: np.ndarray, level: int) -> Chart:
     """The overlap of every pair after one layer."""
     n = len(matrix)
-    mean = (matrix.sum() - n) / (n * (n - 1))
+    mean = float(mean_overlap_of(matrix))
     stride = -(-n // 128)  # more cells than a figure has room for say nothing
     places = np.arange(0, n, stride)
     return Chart(

@@ -47,6 +47,7 @@ from .overlaps import collapse_time as collapse_time
 from .overlaps import mean_overlap as mean_overlap
 from .overlaps import mean_overlap_of as mean_overlap_of
 from .overlaps import overlap_all as overlap_all
+from .overlaps import overlaps_of as overlaps_of
 from .sphere import interaction_energy as interaction_energy
 from .sphere import partition_function as partition_function
 from .stability import stability_ratio as stability_ratio

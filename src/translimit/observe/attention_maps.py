@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from translimit.core import AnyArray
-from translimit.observe.streams import as_array, namespace
+from translimit.observe.namespaces import as_array, namespace
 
 #: A weight above this makes its query one-hot.
 ONE_HOT = 0.95

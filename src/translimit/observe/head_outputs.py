@@ -29,7 +29,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 
 from translimit.core import AnyArray
-from translimit.observe.streams import as_array, namespace
+from translimit.observe.namespaces import as_array, namespace
 
 Heads = Float[AnyArray, "heads tokens dim"]
 

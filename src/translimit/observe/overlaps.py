@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from translimit.core import AnyArray, ArgumentError, ArrayInput, Bounds, Numbers, require_real
+from translimit.observe.namespaces import as_array, namespace
 
 
 def mean_overlap(
@@ -42,6 +43,25 @@ def mean_overlap_of(
     return _without_diagonal(overlaps.sum(axis=(-2, -1)), overlaps.shape[-1])
 
 
+def overlaps_of(
+    cov: Float[AnyArray, "*batch tokens tokens"],
+) -> Float[AnyArray, "*batch tokens tokens"]:
+    """All cosines R_ij = C_ij / (C_ii C_jj)^(1/2) of tokens; zero where one of two is zero.
+
+    Args:
+        cov: C, inner products of the tokens in any unit [..., tokens, tokens].
+
+    Examples:
+        >>> float(overlaps_of(np.array([[4.0, 1.0], [1.0, 1.0]]))[0, 1])
+        0.5
+    """
+    xp = namespace(cov)
+    squares = xp.diagonal(cov, axis1=-2, axis2=-1)
+    some = squares > 0
+    s = xp.where(some, 1 / xp.sqrt(xp.where(some, squares, 1.0)), 0.0)
+    return cov * s[..., :, None] * s[..., None, :]
+
+
 def overlap_all(overlap: Numbers, tokens: int) -> Numbers:
     """The mean over all pairs of n tokens, the diagonal included: ((n - 1) overlap + 1) / n.
 
@@ -61,8 +81,7 @@ def _without_diagonal(
 ) -> Float[AnyArray, "*batch"]:
     """The mean of the entries off the diagonal, from the sum of all and ones on it."""
     n = tokens
-    mean = (total - n) / (n * (n - 1)) if n > 1 else total * np.nan
-    return np.asarray(mean) if isinstance(mean, np.generic) else mean
+    return as_array((total - n) / (n * (n - 1)) if n > 1 else total * np.nan)
 
 
 def collapse_time(ts: ArrayInput, overlaps: ArrayInput, threshold: float | int = 0.5) -> float:

@@ -17,13 +17,12 @@ Reference: documentation, "Diagnosing a checkpoint".
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 from jaxtyping import Float
 
 from translimit.core import AnyArray
+from translimit.observe.namespaces import as_array, namespace
 from translimit.observe.overlaps import mean_overlap_of
 
 
@@ -169,24 +168,6 @@ def overlap_between(
         vectors: one a input.
     """
     return token_overlap(vectors)
-
-
-def namespace(array: AnyArray) -> ModuleType:
-    """The functions of NumPy or of JAX, by the kind of an array.
-
-    Args:
-        array: of either.
-    """
-    return array.__array_namespace__()
-
-
-def as_array(value: AnyArray | np.generic) -> AnyArray:
-    """An array: what NumPy reduced to a number, as an array without axes.
-
-    Args:
-        value: an array of either kind, or a number of NumPy.
-    """
-    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _over(top: Any, bottom: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from translimit import core, describe, models
+from translimit import core, describe, models, observe
 from translimit.experiments.checked import CheckedConfig, Count, MultipleOf, Positive, Two
 
 if TYPE_CHECKING:
@@ -155,10 +155,7 @@ def networks(
 
 def mean_overlaps(covs: Float[np.ndarray, "*any n n"]) -> Float[np.ndarray, "*any"]:
     """The mean overlap of two different tokens."""
-    squares = np.diagonal(covs, axis1=-2, axis2=-1)
-    r = covs / np.sqrt(squares[..., :, None] * squares[..., None, :])
-    n = covs.shape[-1]
-    return (r.sum(axis=(-2, -1)) - n) / (n * (n - 1))
+    return np.asarray(observe.mean_overlap_of(observe.overlaps_of(covs)))
 
 
 def mean_diagonals(grams: Float[np.ndarray, "*any n n"]) -> Float[np.ndarray, "*any"]:

@@ -26,7 +26,9 @@ from translimit.scaling.engine import Rules
 from translimit.scaling.errors import UnsupportedModuleError
 
 #: What a module is called on: tensors, arguments by name, or a function of the module.
-Example: TypeAlias = Any
+Example: TypeAlias = (
+    TorchTensor | Mapping[str, object] | Sequence[object] | Callable[[TorchModule], object] | None
+)
 #: Modules of attention that are changed one at a time, at most.
 _MOST = 8
 #: The share of a parameter's effect that still changes behind a norm, by its epsilon.
