@@ -84,7 +84,8 @@ def test_sampled_cosines_and_rates():
 def test_infinitely_wide_heads_and_several_heads():
     """Near 1 a chain of heads keeps 1 - u accurate: its rate over one layer."""
     chain = SharpHeadChain(dim=32, head_dim=math.inf, diffusive_step=0.1, heads=4)
-    u = chain.simulate(1.0 - 1e-9, [0.1 / 32], replicas=50_000, key=jax.random.key(0))[:, 0]
+    paths = chain.simulate(1.0 - 1e-9, [0.1 / 32], replicas=50_000, key=jax.random.key(0))
+    u = paths.overlaps[:, 0]
     change = np.log((1.0 - u) / 1e-9)
     expected = settling_exponent(32, math.inf) * 0.1 / 32
     assert abs(change.mean() - expected) < 4.5 * change.std() / 50_000**0.5 + 1e-3

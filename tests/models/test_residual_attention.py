@@ -32,10 +32,16 @@ def test_against_numpy(causal):
     model = ResidualAttention(attention, 12, t1=0.7)
     positions = np.arange(9.0) if causal else None
     got = model.simulate(tokens, positions=positions, save_every=1)
-    np.testing.assert_allclose(got, numpy_layers(tokens, 12, 0.7, causal=causal), rtol=1e-11)
+    right = numpy_layers(tokens, 12, 0.7, causal=causal)
+    np.testing.assert_allclose(got.tokens, right, rtol=1e-11)
+    np.testing.assert_allclose(got.ts, np.linspace(0.0, 0.7, 13), rtol=1e-15)
     thinned = model.simulate(tokens, positions=positions, save_every=4)
-    np.testing.assert_array_equal(thinned, got[::4])
-    assert model.simulate(tokens, positions=positions).shape == (2, 9, 2)
+    np.testing.assert_array_equal(thinned.tokens, got.tokens[::4])
+    np.testing.assert_array_equal(thinned.ts, got.ts[::4])
+    ends = model.simulate(tokens, positions=positions)
+    assert ends.tokens.shape == (2, 9, 2)
+    assert ends.to_xarray()["tokens"].sizes == {"time": 2, "token": 9, "component": 2}
+    assert len(ends.plot().collections) > 0
 
 
 @pytest.mark.usefixtures("as_user")

@@ -59,7 +59,8 @@ def test_acceptance_12c_exact_overlaps(dim, head_dim, step, square, replicas):
     (.0039 at 8000 replicas); the twin at twice the step.
     """
     chain = SharpHeadChain(dim=dim, head_dim=head_dim, diffusive_step=step)
-    values = chain.simulate(0.0, [1.0], replicas=replicas, key=jax.random.key(12))[:, 0] ** 2
+    paths = chain.simulate(0.0, [1.0], replicas=replicas, key=jax.random.key(12))
+    values = paths.overlaps[:, 0] ** 2
     stderr = np.hypot(values.std() / np.sqrt(replicas), 0.004)
     assert abs(values.mean() - square) < 4.5 * stderr
 
@@ -67,7 +68,11 @@ def test_acceptance_12c_exact_overlaps(dim, head_dim, step, square, replicas):
 def test_sharp_heads_have_the_law_of_explicit_weights(explicit_squares):
     """d = d_k = 16: overlaps alone against the chain with its matrices, 4.5 standard errors."""
     chain = SharpHeadChain(dim=16, diffusive_step=0.1)
-    exact = chain.simulate(0.0, [1.0], replicas=800, key=jax.random.key(2))[:, 0] ** 2
+    paths = chain.simulate(0.0, [1.0], replicas=800, key=jax.random.key(2))
+    exact = paths.overlaps[:, 0] ** 2
+    assert paths.samples == 800
+    assert paths.to_xarray()["overlap"].sizes == {"sample": 800, "time": 1}
+    assert len(paths.plot().lines) > 0
     stderr = np.hypot(explicit_squares.std(), exact.std()) / np.sqrt(800)
     assert abs(explicit_squares.mean() - exact.mean()) < 4.5 * stderr
     assert explicit_squares.std() == pytest.approx(exact.std(), rel=0.15)

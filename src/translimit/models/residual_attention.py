@@ -15,6 +15,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from translimit.attention import (
@@ -41,6 +42,7 @@ from translimit.core import (
     require_number,
     require_weights,
 )
+from translimit.models.token_path import TokenPath
 
 
 class ResidualAttention(Module):
@@ -71,7 +73,7 @@ class ResidualAttention(Module):
         weights: ArrayInput | None = None,
         positions: ArrayInput | None = None,
         save_every: int | None = None,
-    ) -> Float[AnyArray, "saves tokens dim"]:
+    ) -> TokenPath:
         """Run the tokens through the layers.
 
         Args:
@@ -83,8 +85,8 @@ class ResidualAttention(Module):
                 and the output are kept.
 
         Returns:
-            Tokens [saves, tokens, dim]; the first is the input, the last the output of the last
-            layer.
+            Tokens at the depths of the layers kept; the first is the input, the last the output of
+            the last layer.
 
         Raises:
             ArgumentError: shapes that do not match, NaN or infinite tokens, tokens whose scores are
@@ -108,11 +110,13 @@ class ResidualAttention(Module):
         each = 2.0 * tokens.size * tokens.dtype.itemsize  # as computed, and as joined
         require_kept(each, self.layers // save_every + 1, "initial", "tokens")
         numbers = attentions_of_layers(self.attention, self.layers, self.t1)
-        return following_inputs(
+        kept = following_inputs(
             _simulate,
             (tokens, weights, positions),
             (self.attention, self.t1, _Sizes(self, save_every), numbers),
         )
+        depths = self.t1 * (np.arange(0, self.layers + 1, save_every) / self.layers)
+        return TokenPath(ts=depths, tokens=kept, samples=1)
 
 
 class _Sizes(eqx.Module):

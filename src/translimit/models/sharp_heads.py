@@ -32,6 +32,7 @@ from translimit.core import (
     require_number,
 )
 from translimit.describe import require_cosine
+from translimit.models.pair_paths import PairPaths
 
 
 class SharpHeadChain(Module):
@@ -75,8 +76,8 @@ class SharpHeadChain(Module):
         *,
         replicas: int,
         key: Key,
-    ) -> Float[np.ndarray, "replicas times"]:
-        """Overlaps [replicas, times] at slow times tau / dim, rounded to whole layers.
+    ) -> PairPaths:
+        """Overlaps at slow times tau / dim, rounded to whole layers.
 
         Args:
             initial: overlap at the start, in [-1, 1].
@@ -102,7 +103,7 @@ class SharpHeadChain(Module):
                 cosine, sine = _layer(self, cosine, sine, rng)
             kept.append(cosine)
             done = last
-        return np.stack(kept, axis=1)
+        return PairPaths(ts=times, overlaps=np.stack(kept, axis=1), samples=len(cosine))
 
 
 def sample_cosine(

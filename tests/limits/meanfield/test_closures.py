@@ -155,8 +155,8 @@ def test_two_routes_layers_of_a_network_follow_the_layered_flow(causal):
     exact = solve(flow, AdaptiveODE(rtol=1e-10, atol=1e-12), save=[1.0]).tokens[-1]
     errors = []
     for layers in (40, 80):
-        network = ResidualAttention(attention, layers).simulate(cloud, positions=positions)[-1]
-        errors.append(np.abs(network - exact).max())
+        path = ResidualAttention(attention, layers).simulate(cloud, positions=positions)
+        errors.append(np.abs(path.tokens[-1] - exact).max())
     assert 1.9 < errors[0] / errors[1] < 2.1
     # In NumPy, layer by layer: the one at depth 0.3 = 12 / 40 is already the second.
     tokens = cloud
@@ -164,8 +164,8 @@ def test_two_routes_layers_of_a_network_follow_the_layered_flow(causal):
         here = first if layer < 12 else second
         options = {"x_positions": positions, "positions": positions} if causal else {}
         tokens = tokens + here(tokens, tokens, **options) / 40
-    network = ResidualAttention(attention, 40).simulate(cloud, positions=positions)[-1]
-    np.testing.assert_allclose(network, tokens, rtol=1e-11)
+    path = ResidualAttention(attention, 40).simulate(cloud, positions=positions)
+    np.testing.assert_allclose(path.tokens[-1], tokens, rtol=1e-11)
 
 
 def test_refusals(as_user):

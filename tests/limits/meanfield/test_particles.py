@@ -62,7 +62,7 @@ def test_acceptance_23_euler_is_first_order():
             save=[1.0],
         ).tokens[-1]
         for index, layers in enumerate((64, 128)):
-            network = ResidualAttention(softmax(), layers).simulate(cloud)[-1]
+            network = ResidualAttention(softmax(), layers).simulate(cloud).tokens[-1]
             squares[index] += np.sum((network - exact) ** 2)
     assert np.sqrt(squares[0] / squares[1]) == pytest.approx(2.0, abs=0.1)
 

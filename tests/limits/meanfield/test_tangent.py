@@ -55,7 +55,7 @@ def test_against_differences_of_flows_and_networks(causal):
         if causal:
             return
         ends, error = depth_error(chosen, x)
-        network = np.asarray(ResidualAttention(chosen, 4096).simulate(x)[-1])
+        network = np.asarray(ResidualAttention(chosen, 4096).simulate(x).tokens[-1])
         scale = np.abs(np.asarray(error)).max()
         np.testing.assert_allclose(4096 * (network - np.asarray(ends)), error, atol=2e-3 * scale)
 

@@ -150,7 +150,7 @@ def depth_errors(
         exact = limits.meanfield.AdaptiveODE(rtol=1e-10, atol=1e-12)
         limit = core.solve(flow, exact, save=[1.0]).tokens[-1]
         for row, count in enumerate(layers):
-            network = models.ResidualAttention(softened, count).simulate(cloud)[-1]
+            network = models.ResidualAttention(softened, count).simulate(cloud).tokens[-1]
             errors[row, index] = np.sqrt(np.mean(np.sum((network - limit) ** 2, axis=-1)))
     return errors
 

@@ -88,11 +88,11 @@ def compute_ends(config: Config, name: str, keys: ex.Keys) -> Ends:
     chain = models.SharpHeadChain(
         dim=config.dim, head_dim=columns, diffusive_step=config.step, heads=HEADS
     )
-    overlap = chain.simulate(START, TIMES, replicas=config.replicas, key=keys.own)
+    paths = chain.simulate(START, TIMES, replicas=config.replicas, key=keys.own)
     kernel = sharp.sharp_kernel(config.dim, columns)
     return Ends(
         time=np.array(TIMES),
-        overlap=overlap,
+        overlap=paths.overlaps,
         above=np.array([_diffusion(kernel, config.dim, time) for time in TIMES]),
         kappa=np.array(OTHERS),
         limit=np.array([[_limit(kappa, time) for time in TIMES] for kappa in OTHERS]),

@@ -99,7 +99,7 @@ def motion(chain: SharpHeadChain, times: tuple[float, ...], replicas: int, key: 
     dim = chain.dim
     return Motion(
         time=np.array(times),
-        overlap=chain.simulate(0.0, times, replicas=replicas, key=key),
+        overlap=chain.simulate(0.0, times, replicas=replicas, key=key).overlaps,
         diffusion=np.array([mean_square(dim, chain.head_dim, time) for time in times]),
         one=np.array([mean_square(dim, math.inf, time) for time in times]),
     )

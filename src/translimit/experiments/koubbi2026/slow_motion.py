@@ -101,7 +101,8 @@ def compute_moved(config: Config, dim: int, keys: ex.Keys) -> Moved:
     chain = models.SharpHeadChain(dim=dim, head_dim=math.inf, diffusive_step=config.step)
     times = T1 * np.arange(1, LOOKS + 1) / LOOKS / dim
     replicas = config.replicas * (6 if dim == config.dims[0] else 1)
-    change = chain.simulate(START, times, replicas=replicas, key=keys.own) - START
+    paths = chain.simulate(START, times, replicas=replicas, key=keys.own)
+    change = paths.overlaps - START
     sharp = limits.homogenized.low_temperature.sharp_kernel
     mean, square = (_mean(lambda R: (np.ones_like(R), 0.0 * R), dim, power) for power in (1, 2))
     return Moved(
