@@ -111,7 +111,10 @@ def section(name: str) -> str:
         name: of the experiment.
     """
     experiment = _experiments()[name]
-    heading = f"### {experiment.title} {{ #{_anchor(name)} }}\n\n{experiment.summary}\n\n"
+    heading = (
+        f"### {experiment.title} {{ #{_anchor(name)} }}\n\n"
+        f"*{experiment.question}* {experiment.summary}\n\n"
+    )
     entry = stored().get(name)
     if entry is None:
         return f"{heading}*No picture yet:* `translimit run {name}`."

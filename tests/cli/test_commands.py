@@ -116,8 +116,10 @@ def test_list(capsys):
     assert status == 0
     lines = out.splitlines()
     assert "castin2025: The Transformer PDE: tokens as a measure" in lines
-    assert sum(line.startswith("  particles-and-closure ") for line in lines) == 1
     names = all_experiments()
+    for one in names.values():  # its line ends with its question
+        told = [line for line in lines if line.startswith(f"  {one.name.partition('/')[2]} ")]
+        assert sum(line.endswith(f"  {one.question}") for line in told) == 1
     rooms = {name.partition("/")[0] for name in names}
     assert len(lines) <= len(names) + 2 * len(rooms) + 2  # one line an experiment
     status, out, _ = call(capsys, "list", "--paper", "koubbi2026", "--question", "Collapse")

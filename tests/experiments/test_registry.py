@@ -101,3 +101,9 @@ def test_a_stored_name_is_never_imported():
     assert stored_experiment("fake/means", named) is get_experiment(named[1])
     for name in all_experiments():
         assert trusted_source(name) == name
+
+
+def test_every_experiment_asks_a_question_of_its_own():
+    questions = [one.question for one in all_experiments().values()]
+    assert [one for one in questions if not one.endswith("?") or len(one) > 90] == []
+    assert len(set(questions)) == len(questions)

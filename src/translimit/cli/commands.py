@@ -90,7 +90,7 @@ def _list(command: ListCommand) -> None:
         return
     print_table(experiments_table(listed))
     for one in listed:
-        say(f"\n{one['name']}: {one['summary']}")
+        say(f"\n{one['name']}: {' '.join(filter(None, (one['question'], one['summary'])))}")
         print_table(claims_of_presets(one))
 
 
@@ -111,6 +111,7 @@ def _described(experiment: Experiment[Any]) -> JsonObject:
     return {
         "name": experiment.name,
         "title": experiment.title,
+        "question": experiment.question,
         "summary": experiment.summary,
         "presets": presets,
         "citations": list(experiment.citations),

@@ -22,7 +22,7 @@ def chosen(
     Args:
         listed: experiments, as `translimit list --json` describes them.
         paper: the first half of their names; all of them by default.
-        question: words that title, summary or names of claims have; any by default.
+        question: words that title, question, summary or names of claims have; any by default.
 
     Raises:
         ConfigError: there is no such paper, or nothing is about the question.
@@ -53,7 +53,7 @@ def listed_by_paper(listed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for one in listed:
             own, _, name = one["name"].partition("/")
             if own == paper:
-                line = f"  {name:{width}}  {_cost(one):>15}  {one['title'].replace('$', '')}"
+                line = f"  {name:{width}}  {_cost(one):>15}  {_question(one)}"
                 yield line[: most - 1] + "…" if 0 < most < len(line) else line
         yield ""
     yield "cost on one core: demo / standard; `translimit list NAME` tells the claims"
@@ -64,6 +64,10 @@ def _cost(one: Mapping[str, Any]) -> str:
     return " / ".join(duration(presets[name]["seconds"]) for name in COSTS if name in presets)
 
 
+def _question(one: Mapping[str, Any]) -> str:
+    return one["question"] or one["title"].replace("$", "")
+
+
 def _text(one: Mapping[str, Any]) -> str:
     names = (name for preset in one["presets"].values() for name in preset["claims"])
-    return " ".join((one["name"], one["title"], one["summary"], *names)).lower()
+    return " ".join((one["name"], one["title"], one["question"], one["summary"], *names)).lower()

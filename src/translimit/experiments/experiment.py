@@ -44,6 +44,7 @@ class Experiment(Generic[C]):
         reference: where the mathematics comes from, in one line.
         finding: what was found, as a sentence that claims fill with numbers; that of the first
             claim by default.
+        question: what it answers, as a reader would ask; `translimit list` shows it, or the title.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Experiment(Generic[C]):
     figures: tuple[Figure[C], ...]
     reference: str = ""
     finding: Finding | None = None
+    question: str = ""
 
     def cells(self, config: C) -> tuple[Cell, ...]:
         """The cells of a configuration, in the order in which they should start."""

@@ -160,6 +160,7 @@ def _section(
         slug=slug(name),
         loaded=experiment is not None,
         title=experiment.title if experiment else entry["title"],
+        question=experiment.question if experiment else "",
         summary=experiment.summary if experiment else "",
         finding=finding,
         preset=preset,

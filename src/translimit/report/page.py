@@ -82,6 +82,8 @@ class Section:
     slug: str
     loaded: bool
     title: str
+    question: str
+    """What the experiment answers; empty where it asks none."""
     summary: str
     finding: str
     """What was found, in one sentence; empty without claims."""

@@ -178,6 +178,7 @@ CLAIMS = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/coordinates",
     title="Coordinate checks along head dimension, heads and layers",
+    question="Do fields and their updates keep the exponents that the rules promise?",
     summary="Under the rules the sizes of fields and of their changes keep the promised exponents "
     "in head dimension, heads and layers for AdamW, SGD and Muon. Every control with one factor "
     "left out fails at the coordinate that the count names; one that cannot bite does not.",

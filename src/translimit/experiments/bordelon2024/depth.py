@@ -331,6 +331,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/depth",
     title="Learning of keys and queries against depth, and loss against compute",
+    question="Do deep networks still learn keys and queries, and at which depth exponent?",
     summary="At $\\alpha_L = 1/2$ what keys, queries and scores learn falls like $L^{-1/2}$: deep "
     "blocks become lazy. At $\\alpha_L = 1$ it does not fall, and at the same compute deep "
     "networks end with a lower loss.",

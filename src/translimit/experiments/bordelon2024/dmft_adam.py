@@ -193,6 +193,7 @@ COURSES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-adam",
     title="Adam against gradient descent in the limit, at equal first updates",
+    question="Does training under Adam have a limit, and how does it differ from SGD?",
     summary="Under Adam the residual stream is not Gaussian; its limit is solved with particles "
     "on both sides. Networks trained under Adam approach it like $H^{-1/2}$; at rates with equal "
     "first updates they run ahead of gradient descent by what the two limits say.",

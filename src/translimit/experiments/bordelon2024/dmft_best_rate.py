@@ -237,6 +237,7 @@ LOSSES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-best-rate",
     title="The best learning rate, predicted by the limit and swept over networks",
+    question="Can the limit predict the best learning rate of networks?",
     summary="The loss after training is computed in the limit at many learning rates, and networks "
     "are trained at the same rates. The robust rule charges for the scatter of small populations, "
     "which grows at the edge of stability as that of networks does.",

@@ -186,6 +186,7 @@ COST = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-cost",
     title="What the limit costs",
+    question="What does it cost to solve the limit?",
     summary="Time of one population against inputs, tokens, steps and layers, memory told before "
     "the solve, and the error against the number of sampled heads.",
     citations=("bordelon2024", "jax"),

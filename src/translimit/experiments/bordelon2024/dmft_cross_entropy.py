@@ -262,6 +262,7 @@ RIGHT = ex.Figure[Config](
 EXPERIMENT = ex.Experiment[Config](
     name="bordelon2024/dmft-cross-entropy",
     title="Networks in the number of heads under cross-entropy, and their limit",
+    question="Do networks under cross-entropy approach the limit of many heads?",
     summary="Transformers of $H$ heads learn three classes of digits under cross-entropy. Their "
     "distance from the limit, solved in one causal pass, falls like $H^{-1/2}$, and outputs and "
     "loss, extrapolated in $1/H$, are the limit's. Where training is nearly lazy, networks whose "

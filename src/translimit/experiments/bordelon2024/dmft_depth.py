@@ -231,6 +231,7 @@ ATTENTION = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-depth",
     title="Attention along infinite depth",
+    question="At infinite depth, does attention learn?",
     summary="With infinitely many heads of infinite dimension training is linear algebra. At "
     "$\\alpha_L = 1$ layers tend to an ODE in depth and attention is learned; at "
     "$\\alpha_L = 1/2$ what attention learns vanishes like $1/L$.",

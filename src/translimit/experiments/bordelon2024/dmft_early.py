@@ -277,6 +277,7 @@ RATES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-early",
     title="Early dynamics against depth, in closed form",
+    question="How does the first update depend on depth?",
     summary="Losses of networks that differ in depth start at different rates. The first update is "
     "known in closed form: at $\\alpha_L = 1$ its rate rises and then falls to a limit with "
     "growing depth, at $\\alpha_L = 1/2$ it rises to a larger one.",

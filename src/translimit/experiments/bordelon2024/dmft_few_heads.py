@@ -227,6 +227,7 @@ COURSE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-few-heads",
     title="One limit for every number of heads",
+    question="Do networks of one, two and four wide heads share one limit?",
     summary="At $\\alpha_A = 1$ the limit $N \\to \\infty$ of networks with one, two or four heads "
     "is that of infinitely many: heads of infinite dimension are all alike. The distance from it "
     "depends on the width $NH$ alone.",

@@ -263,6 +263,7 @@ _DIGITS = Config(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-generalisation",
     title="What networks of finite size pay on unseen digits, single and averaged",
+    question="How much worse is a finite network on unseen digits, alone and in an ensemble?",
     summary="Digits of three classes under cross-entropy. The limit says the loss of unseen "
     "digits; bias and covariance of outputs around it say what single networks and ensembles pay "
     "in addition, to first order in 1/H.",

@@ -317,6 +317,7 @@ HEADS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-head-dimension",
     title="Heads of growing dimension: collapse at one exponent, divergence below",
+    question="What happens to training as heads get wider?",
     summary="Infinitely many heads of dimension $N$ learn two digits. At $\\alpha_A = 1$ they "
     "become alike as $N$ grows, and training tends to an exactly solvable limit; at "
     "$\\alpha_A = 1/2$ logits stay random at the start, and after two updates gradients of keys "

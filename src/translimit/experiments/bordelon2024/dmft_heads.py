@@ -17,6 +17,7 @@ EXPERIMENT = replace(
     dmft_networks.EXPERIMENT,
     name="bordelon2024/dmft-heads",
     title="Networks in the number of heads against their training dynamics in the limit",
+    question="Do trained networks approach the limit of many heads, and how fast?",
     summary="A few digits are learned by transformers of $H$ heads and by the limit "
     "$H \\to \\infty$, solved in one causal pass. Distances fall like $H^{-1/2}$, and means over "
     "seeds, extrapolated in $1/H$, are the limit within their errors.",

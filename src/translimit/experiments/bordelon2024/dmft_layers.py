@@ -51,6 +51,7 @@ EXPERIMENT = replace(
     dmft_networks.EXPERIMENT,
     name="bordelon2024/dmft-layers",
     title="Networks of growing depth against the depth ODE",
+    question="Do trained deep networks approach the depth ODE?",
     summary="Transformers of $L$ layers and $H = 2L$ heads at $\\alpha_L = 1$, extrapolated in "
     "$1/L$, learn what the limit of infinitely many heads and layers says: an ODE in depth in "
     "which attention is learned.",

@@ -325,6 +325,7 @@ UNSEEN = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-learned",
     title="Unseen digits: what finite networks only approximate",
+    question="Does the limit predict digits on which it was not trained?",
     summary="The limit predicts digits it was not trained on without any scatter; finite networks "
     "scatter like $H^{-1/2}$ around it and pay with test loss. Mean loss and the alignment of "
     "features with labels, extrapolated in $1/H$, are those of the limit.",

@@ -216,6 +216,7 @@ _TEXT = OwnProblem(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-networks",
     title="Networks of growing size against their training dynamics in the limit, on any data",
+    question="Does the limit hold on data of your own?",
     summary="Any data and any architecture of the theory, given by the configuration: networks "
     "whose heads, head dimension or layers grow, and the limit, solved in one causal pass. The "
     "presets learn whether a word of English prose ends after eight bytes; translimit dmft "

@@ -181,6 +181,7 @@ LOSSES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-own-best-rate",
     title="The best learning rate of a configuration of one's own",
+    question="Which learning rate is best for a configuration of your own?",
     summary="The limit is solved at many learning rates, and networks are trained at the same "
     "ones. translimit dmft CONFIG --best-rate runs it on a file of your own.",
     citations=("bordelon2024", "jax"),

@@ -226,6 +226,7 @@ RESPONSES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-responses",
     title="Two and four layers: every term of the limit against networks",
+    question="Is every term of the limit needed to match networks of two and four layers?",
     summary="A matrix that is used forward and transposed remembers: four responses carry it. "
     "Networks of two and four layers, extrapolated from three sizes, lie on the limit, and not on "
     "one without a response, of another depth, or with another rate.",

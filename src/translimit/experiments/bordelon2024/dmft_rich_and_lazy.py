@@ -212,6 +212,7 @@ RICHNESS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-rich-and-lazy",
     title="What the infinite network learns, from lazy to rich",
+    question="What does the infinite network learn, from lazy to rich?",
     summary="With infinitely many heads of infinite dimension, training at any richness "
     "$\\gamma_0$ is linear algebra. As $\\gamma_0 \\to 0$ it is the lazy limit with an error of "
     "order $\\gamma_0^2$; at $\\gamma_0$ of order one the kernel turns towards the targets.",

@@ -328,6 +328,7 @@ RICHNESS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-rich-classes",
     title="Classes in the infinite network under cross-entropy, from lazy to rich",
+    question="The same under cross-entropy: is lazy training lazy for ever?",
     summary="With infinitely many heads of infinite dimension, training under cross-entropy at any "
     "richness $\\gamma_0$ is linear algebra. As $\\gamma_0 \\to 0$ it is lazy with an error of "
     "order $\\gamma_0^2$, but not for ever: outputs grow without end unless labels are smoothed, "

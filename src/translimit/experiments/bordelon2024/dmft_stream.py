@@ -281,6 +281,7 @@ RATIO = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/dmft-stream",
     title="The Brownian motion of the stream along depth, suppressed by training",
+    question="Does training suppress the Brownian motion of the stream along depth?",
     summary="Before training the residual stream is a random walk along depth. At "
     "$\\alpha_L = 1$ training turns it into a smooth path: what all blocks add is $L$ times what "
     "independent ones would. At $\\alpha_L = 1/2$ it stays a diffusion with a drift.",

@@ -243,6 +243,7 @@ COURSE = ex.Figure[Config](
 EXPERIMENT = ex.Experiment[Config](
     name="bordelon2024/dmft-tokens",
     title="Language models of growing numbers of heads, and their limit token by token",
+    question="Does the limit hold for language models, token by token?",
     summary="A Markov chain of bytes, and blocks of words that are said twice: causal decoders of "
     "$H$ heads predict the next word at every token. The limit, solved in one causal pass, has "
     "their outputs and their loss at every position, with and without a norm of keys and queries.",

@@ -213,6 +213,7 @@ FIRST_STEPS = power_law_figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/first-steps",
     title="First updates of the attention scores against later ones",
+    question="By how much does the first update move the scores less than later ones?",
     summary="At $\\alpha_A = 1$ the first update of SGD moves the scores by $N^{-1/2}$ less than "
     "later ones, squared $N^{-1}$; the paper's appendix is reported to say $N^{-2}$. Adam has no "
     "such suppression, and the variance over heads of its first change does not fall.",

@@ -186,6 +186,7 @@ LOSSES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/head-scaling",
     title="Loss curves for growing numbers of heads",
+    question="Do transformers with more heads follow one loss curve?",
     summary="Under the rules transformers with more heads follow the same loss curve at one rate "
     "of the base and end lower.",
     citations=("bordelon2024", "digits", "jax"),

@@ -245,6 +245,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/head-variance",
     title="Variance of attention scores over heads, in training",
+    question="Do heads become alike as they get wider, also after training?",
     summary="At $\\alpha_A = 1$ the variance of scores over heads falls like $1/N$ at the start "
     "and after SGD at a small rate, so that heads become alike; at a large rate it falls more "
     "slowly, since heads learn different things. At $\\alpha_A = 1/2$ it stays.",

@@ -317,6 +317,7 @@ DEPTH = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/initial-depth",
     title="The stream before training: a diffusion along depth, kernels against heads",
+    question="Before training, is the stream a diffusion along depth?",
     summary="At $\\alpha_L = 1/2$ the stream of a network that did not train is a diffusion along "
     "depth, whose strength feeds on itself through attention. Kernels of single networks are "
     "$H^{-1/2}$ away from it.",

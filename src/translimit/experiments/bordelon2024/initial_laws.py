@@ -317,6 +317,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/initial-laws",
     title="Scores over heads, and kernels, of networks that did not train",
+    question="Before training, which law do scores have over heads?",
     summary="At the start the law of a score over heads has excess kurtosis $6/N$: it is not "
     "Gaussian at $N = 1$ and becomes so as $N$ grows. Kernels of the residual stream converge like "
     "$1/H$ in square.",

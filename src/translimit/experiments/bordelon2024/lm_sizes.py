@@ -178,6 +178,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/lm-sizes",
     title="Causal language models over sizes, before and after training",
+    question="How do language models change with head dimension, heads and layers?",
     summary="Byte-level networks of growing $N$, $H$ and $L$ in the paper's parameterization under "
     "Adam. The variance of scores over heads goes like $N^{1 - 2\\alpha_A}$ at the start and "
     "kernels concentrate. In pairs of one seed $\\alpha_A = 1/2$ gains on 1 as $N$ grows, not by "

@@ -123,6 +123,7 @@ class TextConfig(rate_sweeps.Sweeps):
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/lm-transfer",
     title="Learning-rate transfer of language models over head dimension, heads and layers",
+    question="Does the best rate of a small language model carry over to a larger one?",
     summary="Byte-level causal language models under AdamW: under the rules the best learning rate "
     "of a small one is the best of one with larger heads, more heads or more layers; in the "
     "standard parameterization it moves. The loss at each optimum stands beside it.",

@@ -223,6 +223,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/spatial-kernels",
     title="Spatial kernels of one sample, before and after training",
+    question="Do kernels over the tokens of one image have a limit?",
     summary="Kernels over the tokens of one digit in networks of growing $N$, $H$ and $L$, in the "
     "paper's parameterization: they concentrate like $1/H$ and $1/N$ before and after training, "
     "and their mean has a limit along $L$.",

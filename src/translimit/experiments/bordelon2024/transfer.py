@@ -83,6 +83,7 @@ class Config(rate_sweeps.Sweeps):
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/transfer",
     title="Learning-rate transfer over head dimension, heads and layers",
+    question="Does the best rate of a small vision transformer carry over to a larger one?",
     summary="Under the rules the best learning rate of a small transformer is the best of one "
     "with larger heads, more heads or more layers; in the standard parameterization it moves by "
     "the factors that the rules supply. Loss at the best rate is another matter: in short runs "

@@ -311,6 +311,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="bordelon2024/vit-sizes",
     title="Vision transformers over sizes, before and after training",
+    question="How do vision transformers change with head dimension, heads and layers?",
     summary="Networks of growing $N$, $H$ and $L$ in the paper's parameterization, trained by SGD "
     "with momentum at one rate. Kernels of the stream and of the gradient concentrate like $1/H$. "
     "The variance of scores over heads goes like $N^{1 - 2\\alpha_A}$ at the start; at "

@@ -221,6 +221,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/attention-weights",
     title="Entropy and effective sample size of attention weights",
+    question="How many keys does a query attend to, and when does a finite cloud stop showing it?",
     summary="How many keys a query attends to, in finite clouds and in the Gaussian closure, along "
     "depth; and how far a cloud of $n$ tokens can stand for its limit: the effective sample size "
     "of a query is $n e^{-|\\Sigma^{1/2} A x|^2}$ until that is a handful of tokens.",

@@ -310,6 +310,7 @@ MAPS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/blow-up-times",
     title="The blow-up time over initial covariances",
+    question="From which initial covariances does attention blow up, and when?",
     summary="The covariance of a Gaussian closure may cease to exist at a finite depth $t^*$. The "
     "map of $t^*$ over the initial covariances of the plane, for softmax with one and two heads "
     "and for L2 with rank-deficient keys, beside closed forms where there are any and beside "

@@ -196,6 +196,7 @@ GEODESIC = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/bures-convexity",
     title="Energies of closures along geodesics",
+    question="Are the energies of attention convex along geodesics of covariances?",
     summary="The flows of Gaussians under softmax and Sinkhorn attention descend energies on the "
     "space of covariances. Whether these are convex along its geodesics depends on the sign of "
     "$A$: one is convex, the other concave where $A$ is semidefinite, and neither has a sign "

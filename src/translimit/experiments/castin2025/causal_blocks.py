@@ -313,6 +313,7 @@ KURTOSIS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/causal-blocks",
     title="Causal attention: blocks of positions with different laws",
+    question="Under a causal mask, do tokens stay Gaussian if their law changes with position?",
     summary="Under a causal mask a token sees only what came before it. If the laws differ by "
     "position, the prefix is a mixture, and Gaussianity is lost: in the second of two blocks, not "
     "in the first.",

@@ -279,6 +279,7 @@ NOISE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/causal-prefixes",
     title="Causal attention: prefixes and closures",
+    question="Under a causal mask, does a token follow the closure of its prefix?",
     summary="Under a causal mask a token sees only what came before it. If every position carries "
     "the same Gaussian law, tokens follow the closure of the unmasked system, the later the "
     "closer.",

@@ -172,6 +172,7 @@ RATIOS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/causal-stability",
     title="Causal attention: stability in the conditional distance",
+    question="Under a causal mask, do nearby clouds stay close?",
     summary="Under a causal mask a token sees only what came before it. Clouds that start close in "
     "the distance that couples equal positions part by the factor of the tangent flow; in the "
     "plain distance they may part at once.",

@@ -122,6 +122,7 @@ EIGENVALUES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/covariances",
     title="Where covariances of the plane go",
+    question="Does a covariance of the plane vanish, flatten to a line or diverge?",
     summary="The covariance of the Gaussian closure in two dimensions goes to zero, to a line, to "
     "a plane, to one of two lines, or diverges, depending on $Q$, $K$, $V$, the variant and the "
     "start; drawn in the cone of positive semi-definite matrices and in the disc.",

@@ -200,6 +200,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/digits",
     title="Digit patches under softmax attention, beside the closure with their moments",
+    question="Does the Gaussian closure hold for real tokens?",
     summary="The Gaussian closure is exact for Gaussian tokens. Real tokens are not Gaussian: a "
     "quarter of the $2 \\times 2$ patches of handwritten digits are blank. Clouds of patches, "
     "Gaussian surrogates with the same moments and the closure flow side by side, from weak to "

@@ -209,6 +209,7 @@ RATE_FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/finite-depth",
     title="Networks of finite depth and the flow of their tokens",
+    question="How many layers until a network follows the flow of infinite depth?",
     summary="Tokens in a residual network of $L$ layers of attention, each with step $1/L$, move "
     "by Euler's scheme for the flow of infinite depth. Networks are set beside the flow of the "
     "same tokens, and their distance is fitted against $L$.",

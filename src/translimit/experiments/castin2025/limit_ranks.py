@@ -331,6 +331,7 @@ HISTOGRAM = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/limit-ranks",
     title="Ranks of limits for general value maps",
+    question="How large can the rank of a limiting covariance be?",
     summary="With $K = -Q$ and a value map whose eigenvalues lie in the right half plane, "
     "symmetric or not, a weighted trace of the covariance never grows; limits have a rank of at "
     "most $d - \\operatorname{rank} Q$. Random draws with several ranks of $Q$ are followed in "

@@ -321,6 +321,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/particles-and-closure",
     title="Softmax particles and their Gaussian closure",
+    question="How many tokens until a cloud follows its Gaussian closure?",
     summary="Tokens that attend to each other by softmax attention flow along a vector field made "
     "by all of them. For Gaussian tokens the limit of many tokens is a Gaussian whose mean and "
     "covariance obey a small closed system. Clouds of $n$ tokens are set beside that closure, and "

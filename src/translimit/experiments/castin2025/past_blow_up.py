@@ -220,6 +220,7 @@ VARIANCE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/past-blow-up",
     title="Finite clouds beyond the blow-up of their closure",
+    question="What do finitely many tokens do where infinitely many blow up?",
     summary="The Gaussian closure of one-dimensional softmax tokens blows up at a finite depth "
     "$t^*$; clouds of $n$ tokens can not. They are followed beyond $t^*$ and compared with the "
     "bound on their largest token: many tokens and late depth are limits that do not commute.",

@@ -329,6 +329,7 @@ def _draw(canvas: Figure, table: figures.Table, found: ex.Found[Config]) -> None
 EXPERIMENT = ex.Experiment(
     name="castin2025/rank-histograms",
     title="Ranks of limiting covariances, without a threshold",
+    question="To which rank do covariances collapse, told without a threshold?",
     summary="Covariances of the Gaussian closure with $K = -Q$ and $Q$ of rank "
     "$\\lfloor d/2\\rfloor$ lose rank as $t\\to\\infty$. Every draw of the published histograms is "
     "followed in logarithmic time and counted by the slopes of its eigenvalues, beside the count "

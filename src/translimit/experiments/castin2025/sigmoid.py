@@ -310,6 +310,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/sigmoid",
     title="Sigmoid attention leaves the Gaussians",
+    question="How far from Gaussian does sigmoid attention drive tokens?",
     summary="Sigmoid attention has no exact Gaussian closure. Projecting its field on affine ones "
     "gives an approximate closure of the moments. Gaussian clouds flow beside it: the moments "
     "stay close, while the excess kurtosis shows that the law is Gaussian no longer.",

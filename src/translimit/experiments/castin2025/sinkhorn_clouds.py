@@ -303,6 +303,7 @@ DISTANCES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/sinkhorn-clouds",
     title="From finite clouds to the Sinkhorn closure",
+    question="Does Sinkhorn attention of a finite cloud follow its closure?",
     summary="Sinkhorn attention sends Gaussians to Gaussians, and moves the mean of any cloud by "
     "the value matrix alone. Finite clouds are set beside the closure of their law and beside that "
     "of their own moments, at growing numbers of tokens.",

@@ -198,6 +198,7 @@ HISTORIES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/sinkhorn-contraction",
     title="How many rounds Sinkhorn attention takes",
+    question="How many rounds of normalisation does Sinkhorn attention need?",
     summary="Sinkhorn attention normalises rows and columns in turn until every token is attended "
     "to equally. How fast the error falls is predicted by the canonical correlations of its "
     "Gaussian coupling, for weak and for strong scores.",

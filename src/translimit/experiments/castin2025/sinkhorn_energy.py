@@ -213,6 +213,7 @@ PATHS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/sinkhorn-energy",
     title="The energy of Sinkhorn attention",
+    question="Does Sinkhorn attention descend its energy at the predicted rate?",
     summary="With $V = A = A^T$ the flow of Sinkhorn attention must descend the entropic "
     "self-transport, and with $V = -A$ ascend it, at a known rate: that of a cloud and that of the "
     "Gaussian with its moments are followed along both.",

@@ -211,6 +211,7 @@ DRAWS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/sinkhorn-erratum",
     title="The closure of Sinkhorn attention, and an erratum",
+    question="Is the published closure of Sinkhorn attention right for singular matrices?",
     summary="The covariance of a Gaussian under Sinkhorn attention moves at a rate that holds for "
     "singular matrices too. It is measured on quadrature clouds and set beside the expression in "
     "the authors' script, whose pseudo-inverses are right for invertible matrices alone.",

@@ -250,6 +250,7 @@ PATHS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="castin2025/softmax-energy",
     title="The energy of softmax attention in its twisted metric",
+    question="In which metric is softmax attention a gradient flow?",
     summary="With a symmetric score matrix softmax attention has an energy, which rises for $V = "
     "A$ and falls for $V = -A$ at the rate of a metric with the mobility $1/Z$, not of the plain "
     "Wasserstein metric. The energy of a cloud is followed along five value maps and compared with "

@@ -221,6 +221,7 @@ CLAIMS = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/sphere-clustering",
     title="Clusters and metastability of tokens on the sphere",
+    question="How many clusters do tokens on the sphere form, and how long do they last?",
     summary="With a normalised residual stream tokens live on a sphere and draw together. Small "
     "perturbations of the uniform law on the circle grow at rates given by Bessel functions; the "
     "fastest mode predicts how many clusters form. They then persist for long and merge one by "

@@ -249,6 +249,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="castin2025/variants",
     title="Every variant of attention against its limits",
+    question="Do all variants of attention converge to their limits, and how fast?",
     summary="Softmax, multi-head, L2, Sinkhorn and linear attention send Gaussians to Gaussians: "
     "clouds have the moments of the closure, up to $O(1/n)$, and wrong closures are told apart. "
     "With sigmoid attention beside them, networks of $L$ layers converge to each flow like $1/L$, "

@@ -207,6 +207,7 @@ JUDGED = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/faults",
     title="Faults planted in a trained model",
+    question="Which faults in a trained model does a diagnosis name?",
     summary="A z against a null is no fault: training moves nearly every observable. Verdicts "
     "have thresholds of their own, beyond which an observable must lie by two errors. Faults are "
     "planted in the byte model, and what a diagnosis names is counted.",

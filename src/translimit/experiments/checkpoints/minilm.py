@@ -249,6 +249,7 @@ OVERLAPS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/minilm",
     title="MiniLM beside drawn networks of its scale",
+    question="Which parts of MiniLM keep its tokens apart?",
     summary="A trained sentence encoder, whose file ships inside a Python package, against "
     "networks of the same architecture with all or some of its matrices drawn anew. Which parts "
     "hold tokens apart is read off the parts whose loss lets them collapse.",

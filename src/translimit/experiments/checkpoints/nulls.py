@@ -250,6 +250,7 @@ OVERLAPS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/nulls",
     title="Networks of a checkpoint's scale, and the recursion of its second moments",
+    question="Does the recursion predict networks of a checkpoint's scale?",
     summary="The trained byte model's architecture with weights drawn anew, every tensor of its "
     "own mean square or as the family starts, against the Gram recursion with one second moment a "
     "tensor. The recursion needs no network: it is what a diagnosis prints beside its null.",

@@ -181,6 +181,7 @@ SCORES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/rxnmapper",
     title="What the sub-blocks of rxnmapper read of their tokens",
+    question="Do the sub-blocks of rxnmapper read more than two moments of their tokens?",
     summary="A trained encoder of chemical reactions, one layer iterated, against tokens that are "
     "rotated among each other so that mean and covariance stay. What attention leaves is then the "
     "Gaussian closure with finitely many keys; the MLP reads more than two moments.",

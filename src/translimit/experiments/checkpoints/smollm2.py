@@ -172,6 +172,7 @@ LAYERS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/smollm2",
     title="SmolLM2 beside drawn networks of its scale",
+    question="What did training do to the tokens of SmolLM2?",
     summary="A trained language model of 135 million weights in a GGUF file that ships inside a "
     "Python package, against networks of the same architecture and scale. What training did to its "
     "tokens is read off the differences.",

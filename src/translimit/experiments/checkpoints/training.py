@@ -240,6 +240,7 @@ OVERLAP = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="checkpoints/training",
     title="What training does to the tokens of a byte model",
+    question="When in training do the tokens of a byte model collapse?",
     summary="A small GPT is trained on bytes, and its checkpoints are measured on text that it "
     "does not see. Its path is not monotone: tokens collapse while only frequencies are learnt, "
     "and separate when attention starts to tell them apart.",

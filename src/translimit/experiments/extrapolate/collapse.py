@@ -172,6 +172,7 @@ RATIOS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="extrapolate/collapse",
     title="Loss curves of all sizes differ by a trend in 1/n, or collapse",
+    question="Are loss curves of all sizes one curve, up to a trend in 1/n?",
     summary="Divided by their last value, loss curves of networks of all sizes would be one curve "
     "if the coefficient of $1/n$ did not change with time. Encoders of digits with a growing "
     "number of heads show by which trend they miss it, and that nothing else is left.",

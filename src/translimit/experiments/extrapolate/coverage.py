@@ -285,6 +285,7 @@ COVERED = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="extrapolate/coverage",
     title="Held-out sizes within two errors of the extrapolation from small ones",
+    question="Does a larger network fall within the error extrapolated from small ones?",
     summary="Loss curves of encoders of digits at four small sizes are extrapolated in $1/n$ to "
     "networks four times larger, along head dimension, heads and layers, at seven rates. Two "
     "errors should hold nine times of ten, and taking the largest size should be worse.",

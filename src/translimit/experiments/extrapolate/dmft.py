@@ -171,6 +171,7 @@ LOSS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="extrapolate/dmft",
     title="The loss of infinitely many heads, extrapolated and solved",
+    question="Do extrapolated networks reach the solved loss of infinitely many heads?",
     summary="Two independent routes to one number: the loss curve of infinitely many heads as "
     "networks of 8 to 64 heads tell it, extrapolated in $1/H$, and as the dynamical mean-field "
     "theory computes it.",

@@ -237,6 +237,7 @@ SHAPES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="extrapolate/shape",
     title="The best shape of one number of parameters, from runs of a quarter of it",
+    question="Which shape of a number of parameters is best, told from smaller runs?",
     summary="Head dimension, heads and layers of small encoders of digits are extrapolated "
     "together, which ranks all shapes of a larger number of parameters; all of them are trained.",
     citations=("digits", "jax"),

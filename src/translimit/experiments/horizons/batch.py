@@ -301,6 +301,7 @@ BEST = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="horizons/batch",
     title="The best rate under AdamW follows the root of the batch",
+    question="How does the best rate under AdamW follow the batch?",
     summary="Small encoders of digits see the same number of examples in batches of 8, 32 and "
     "128, under cosine decay: how the best rate follows the batch, and what carrying it by the "
     "root, in proportion, or not at all costs.",

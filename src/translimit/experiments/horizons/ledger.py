@@ -79,6 +79,7 @@ class Config(cells.Ledger):
 EXPERIMENT = ex.Experiment(
     name="horizons/ledger",
     title="For how many updates the best rate of a small encoder transfers",
+    question="For how many updates does the best rate of a small encoder transfer?",
     summary="Under the rules the best rate of a small encoder of digits is compared with that of "
     "larger ones after 60, 240 and 1000 updates, at a constant rate and under cosine decay: how "
     "far it drifts, and what taking it costs. At a constant rate the best rate of one size falls "

@@ -90,6 +90,7 @@ def _length() -> int:
 EXPERIMENT = ex.Experiment(
     name="horizons/ledger-text",
     title="For how many updates the best rate of a small language model transfers",
+    question="For how many updates does the best rate of a small language model transfer?",
     summary="The ledger of horizons on bytes of English prose, which a thousand updates see about "
     "once: drift and price of the base's best rate along depth and head dimension, at a constant "
     "rate and under cosine decay.",

@@ -211,6 +211,7 @@ FAST = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="horizons/quadratic",
     title="Best rates of a noisy quadratic fall with the horizon and drift with size as computed",
+    question="On a noisy quadratic, how does the best rate fall with the number of updates?",
     summary="In the kernel limit with noise of the gradient the loss of every rate, schedule and "
     "horizon is computed exactly. The best rate falls with the horizon at a constant rate and less "
     "under a decay; between sizes it drifts by $1/n$ and costs $1/n^2$, except on the cliff of a "

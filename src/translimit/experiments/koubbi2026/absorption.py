@@ -263,6 +263,7 @@ ABOVE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/absorption",
     title="Sharp heads: where the overlap of two tokens ends",
+    question="With sharp heads, where does the overlap of two tokens end?",
     summary="Under sharp heads the overlap of two tokens is a diffusion on the slow clock. The "
     "printed equation ends at $+1$ with probability $1/2 + \\arcsin(u_0)/\\pi$; with the exact "
     "mean cosine of a head it ends there less often, and for $d_k = d$ it does not settle. Chains "

@@ -316,6 +316,7 @@ DISTANCES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/chaos",
     title="Propagation of chaos off the circle",
+    question="How many tokens until each moves as among infinitely many?",
     summary="Tokens of small systems approach those of a large one under the same heads, at a rate "
     "of $1/n$ in mean square that is there for equal starts too: the printed bound lacks the "
     "sampling of the tokens. Without scores the constant is known. Single heads have the Lipschitz "

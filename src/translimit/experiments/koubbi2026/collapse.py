@@ -302,6 +302,7 @@ DESIGNS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/collapse",
     title="When representations collapse, and what postpones it",
+    question="In which layer do tokens collapse, and what postpones it?",
     summary="The depth at which random attention has drawn all tokens together is the first "
     "passage of a diffusion, in mean and in spread over networks, and proportional to heads over "
     "the squared step. Chains measure it over dimension, tokens, temperature, heads and step; at a "

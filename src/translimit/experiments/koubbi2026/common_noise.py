@@ -176,6 +176,7 @@ DENSITIES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/common-noise",
     title="Infinitely many tokens under common noise",
+    question="Do infinitely many tokens stay random, because heads are drawn once for all?",
     summary="The heads of a layer act on all tokens at once, so their randomness does not average "
     "out over tokens: infinitely many tokens have a random law. On the circle its density is "
     "solved layer by layer for two sequences of heads and compared with particles, and single "

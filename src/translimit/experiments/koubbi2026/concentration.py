@@ -304,6 +304,7 @@ FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/concentration",
     title="How overlaps concentrate about the simplex",
+    question="How far do overlaps of tokens scatter about their common curve?",
     summary="Overlaps of orthonormal tokens stay within $d^{-1/2}$ of a common curve. The printed "
     "bound leaves its constant open; linear noise gives it, with and without scores, and noise "
     "common to all tokens makes it larger than that of overlaps which fluctuate alone.",

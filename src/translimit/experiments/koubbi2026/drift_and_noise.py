@@ -304,6 +304,7 @@ GAPS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/drift-and-noise",
     title="Heads with a mean effect and noise beside it",
+    question="Which limit holds where heads have a mean and fluctuate?",
     summary="Where heads have a mean and fluctuate, the limit is a stochastic equation with drift. "
     "Chains of random heads are compared with it, in the forms that the paper prints and with the "
     "two drifts of the printed chain that these lack: one from the mean, one from noise that is "

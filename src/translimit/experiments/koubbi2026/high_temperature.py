@@ -261,6 +261,7 @@ CHANGE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/high-temperature",
     title="The order of temperature",
+    question="With weak scores, at which order does temperature matter?",
     summary="The logistic law of weak scores is printed with an error of the second order in the "
     "scores. Attention drawn for given overlaps shows that order for tokens at random, with its "
     "coefficient; on the simplex, where rows of the overlaps are equal, it vanishes, and "

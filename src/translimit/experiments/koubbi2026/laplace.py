@@ -242,6 +242,7 @@ LOSS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/laplace",
     title="Strong scores: when attention outputs lie on the sphere",
+    question="With strong scores, does the output of attention lie on the sphere?",
     summary="The limit of strong scores puts $Ax / |Ax|$ for the attention output of tokens that "
     "fill the sphere. For uniform tokens the output is exact, and what it loses depends on "
     "$\\beta \\sigma_A^2$ alone, where the printed error falls with the dimension.",

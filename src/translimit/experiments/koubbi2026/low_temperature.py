@@ -257,6 +257,7 @@ SLOW_LAW = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/low-temperature",
     title="Strong scores: the slow law of the overlap",
+    question="With strong scores, which slow law does the overlap of two tokens follow?",
     summary="For strong scores and tokens that fill the sphere, the overlap of two tokens moves on "
     "the slow clock $\\tau/d$. The equation as printed ($\\kappa = 1$) ends at $\\pm 1$; with the "
     "exact kernel of $A = WW'^\\top$ it is $\\kappa = 2$, which never settles. Chains and "

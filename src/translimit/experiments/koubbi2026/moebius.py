@@ -333,6 +333,7 @@ FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/moebius",
     title="Without scores: Moebius maps, moments of overlaps and times of collapse",
+    question="Without scores, when do tokens collapse, in closed form?",
     summary="Without scores all tokens are moved by one random Moebius map: cross-ratios of "
     "separations are conserved, and overlaps at any time are sampled exactly. Their moments are "
     "those of the replica diffusion, and collapse is its first passage, in mean and spread.",

@@ -316,6 +316,7 @@ INCREMENTS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/overlaps",
     title="Chain, Gram sampler and stochastic limit",
+    question="Do chain, Gram sampler and SDE give the same overlaps of tokens?",
     summary="The overlaps of tokens under random heads are followed by explicit weights, by exact "
     "simulation from Gram matrices (cost independent of the dimension) and by the stochastic "
     "limit, solved on the sphere and by Euler-Maruyama. Single layers are compared with drift and "

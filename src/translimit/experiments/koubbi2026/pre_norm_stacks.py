@@ -255,10 +255,11 @@ OVERLAPS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/pre-norm-stacks",
     title="Pre-LN stacks at GPT-2's sizes",
+    question="How fast do tokens of a pre-LN stack of GPT-2's sizes align?",
     summary="The tokens of a random pre-LN stack align from layer to layer. A deterministic "
     "recursion of their covariance predicts how fast, with and without a causal mask, for "
-    "attention alone and with the feed-forward block; networks with all weights drawn are held "
-    "against it.",
+    "attention alone and with the feed-forward block; networks with all weights drawn are compared "
+    "with it.",
     citations=("koubbi2026", "jax"),
     reference=core.reference("koubbi2026"),
     presets={

@@ -331,6 +331,7 @@ BIASES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/regimes",
     title="Regimes of random heads and their error rates",
+    question="Which limit of random heads holds at which depth, and with what error?",
     summary="A chain of random attention heads follows an ordinary differential equation where the "
     "heads have a mean, a modified one over longer times, and a stochastic one with common noise "
     "where they have none. The orders of the errors are measured, for the equations as printed and "

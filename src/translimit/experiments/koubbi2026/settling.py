@@ -194,6 +194,7 @@ LONG_TIME = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/settling",
     title="Sharp heads: few heads a layer end what the limit never settles",
+    question="With sharp heads, do few heads a layer settle what many never do?",
     summary="With $d_k = d$ the slow law of the overlap under sharp heads is marginal: it never "
     "settles at $\\pm 1$. A chain with few heads a layer does, at a rate that is known, and one "
     "with many does not.",

@@ -321,6 +321,7 @@ FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/simplex",
     title="Equal overlaps: their drift, and the mean that fluctuations move",
+    question="Do equal overlaps stay equal, and on which curve?",
     summary="The drift of an overlap at a simplex is exact at every dimension, measured on single "
     "layers. The paper prints its form for $d \\to \\infty$ as the law of the overlaps. Their mean "
     "differs from both curves by $O(1/d)$: fluctuations leave the simplex and move it, as the "

@@ -321,6 +321,7 @@ MOTION = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/slow-motion",
     title="Sharp heads: slow motion of the overlap of two tokens",
+    question="With sharp heads, how slowly does the overlap of two tokens move?",
     summary="For strong scores and tokens that fill the sphere the update of two tokens is nearly "
     "common to them, so that their overlap moves by $d^{-1/2}$ only at a fixed diffusive time. "
     "Exponent and constants are measured, and how finitely many tokens move instead.",

@@ -240,6 +240,7 @@ FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="koubbi2026/trade-offs",
     title="Trade-offs of dimension, tokens and temperature",
+    question="How do dimension, tokens and temperature trade off against collapse?",
     summary="How long it takes until random attention has drawn all tokens together: the logarithm "
     "of their number without scores, a power of it with strong ones, longer in small dimension. "
     "The paper names these trade-offs; the closure predicts their numbers.",

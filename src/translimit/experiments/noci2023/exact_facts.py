@@ -330,6 +330,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="noci2023/exact-facts",
     title="Exact laws of the linear covariance SDE",
+    question="Without attention, does the covariance SDE have its exact laws?",
     summary="Without attention the covariance SDE is linear: norms and determinants are "
     "log-normal, "
     "second moments solve a linear system, and the arcsine of a correlation is a martingale that "

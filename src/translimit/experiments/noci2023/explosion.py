@@ -314,6 +314,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="noci2023/explosion",
     title="The covariance SDE explodes with positive probability",
+    question="How likely does a shaped transformer explode?",
     summary="For two tokens the probability of explosion has a closed form, and a "
     "backward equation "
     "gives it at finite depth. Adaptive paths of the SDE, with heads and an output projection, are "

@@ -333,6 +333,7 @@ RATIOS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="noci2023/one-layer",
     title="One layer of the shaped Transformer against the coefficients of its SDE",
+    question="Does one shaped layer have the drift and the noise of the SDE?",
     summary="How heads, head dimension, temperature and residual weights enter drift and "
     "diffusion, measured on single layers, where every other way to enter is far away: the drift "
     "knows no heads, the attention's noise is divided by them, and $\\gamma$ sets the clock.",

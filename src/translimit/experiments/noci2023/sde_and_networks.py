@@ -332,6 +332,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
+    question="Do shaped networks of finite width follow the covariance SDE?",
     summary="The covariance of the tokens tends to a stochastic process as depth and width grow "
     "together. Networks are compared with it where attention matters: three to eight tokens of "
     "unequal norms, four heads with a projection, an MLP, patches of digits and bytes of text. "

@@ -322,6 +322,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="noci2023/shaped-and-unshaped",
     title="Shaped and unshaped attention along depth",
+    question="Which part of shaping keeps tokens from collapsing along depth?",
     summary="Plain softmax attention makes all tokens equal within a few layers; the shaped matrix "
     "$I + P - U$ with a temperature that grows with the width does not. Every part of it is left "
     "out in turn: centring, identity, temperature, skip connection.",

@@ -277,6 +277,7 @@ TRAINING = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="noci2023/training",
     title="Shaped networks without normalisation against pre-LN, trained",
+    question="Do shaped networks train without normalisation as deep as pre-LN?",
     summary="Depth sweep of trained networks: shaped attention with trained gains and a shaped "
     "ReLU without normalisation, pre-LN, and the same skips without shaping or normalisation.",
     citations=("noci2023", "digits", "jax"),

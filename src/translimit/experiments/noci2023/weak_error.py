@@ -308,6 +308,7 @@ RATES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="noci2023/weak-error",
     title="Weak error of networks against the covariance SDE",
+    question="How fast do shaped networks approach the SDE as their width grows?",
     summary="Bounded functionals of networks with attention alone converge to those of the SDE "
     "like $1/n$. The drift of one shaped ReLU whose slopes do not cancel tends to that of the SDE "
     "only like $n^{-1/2}$.",

@@ -285,6 +285,7 @@ FIGURE = power_law_figure(
 EXPERIMENT = ex.Experiment(
     name="roles/lora",
     title="LoRA under the rules",
+    question="How must rates of LoRA change with its rank?",
     summary="Under Adam the product of LoRA takes the factor $a / r$ at rates that stay; under SGD "
     "$a / r^{1/2}$, with a rate of $A$ that grows like the rank. What an adapter learns then does "
     "not depend on its rank, as long as there are fewer distinct tokens than ranks.",

@@ -249,6 +249,7 @@ FIGURE = power_law_figure(
 EXPERIMENT = ex.Experiment(
     name="roles/mixtures",
     title="Routers and experts under the rules",
+    question="How must the rate of a router change with width and number of experts?",
     summary="Under Adam a router takes the factor $1/m_d$ once, in its rate; what it and the "
     "experts learn then depends neither on the width nor on the number of experts.",
     citations=("digits", "jax"),

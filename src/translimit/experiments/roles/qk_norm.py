@@ -269,6 +269,7 @@ FIGURES = (
 EXPERIMENT = ex.Experiment(
     name="roles/qk-norm",
     title="Norms of queries and keys under the rules",
+    question="How must gains of normalised queries and keys be scaled?",
     summary="Scores of normalised queries and keys are cosines: the scale of the module decides "
     r"$\alpha_A$. Gains that heads share sum their gradient over heads; under SGD they need a rate "
     "that is $m_H$ below that of gains of channels.",

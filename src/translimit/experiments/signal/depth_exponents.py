@@ -300,6 +300,7 @@ DEPTHS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/depth-exponents",
     title="Order, chaos and gradients of deep post-LN stacks",
+    question="Do deep post-LN stacks bring tokens together, and do gradients explode?",
     summary="Whether a deep post-LN stack brings tokens together or apart, and whether gradients "
     "vanish or explode, is decided by two exponents in closed form. They are compared with the "
     "recursion on a map of gains, and the recursion against networks of 12 and 24 layers.",

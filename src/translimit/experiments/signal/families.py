@@ -178,6 +178,7 @@ CURVES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/families",
     title="Blocks of five families at initialisation",
+    question="Does the recursion predict tokens and gradients of five families of blocks?",
     summary="Tokens align, grow and send gradients back through a random stack as its block says: "
     "norms before, after or around it, positions, norms of queries and keys, gates. A recursion of "
     "two Gram matrices predicts all of it; networks with all weights drawn are compared with it.",

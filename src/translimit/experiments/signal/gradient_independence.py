@@ -165,6 +165,7 @@ RATIOS = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/gradient-independence",
     title="Where gradients are independent of the weights that they pass",
+    question="For which losses does the recursion of gradients hold?",
     summary="Gradients pass a random stack by a recursion as long as they are independent of the "
     "weights below. Losses read through fresh weights give such gradients; a loss of the norms of "
     "the last tokens does not, and fails upwards in pre-LN and downwards in post-LN stacks.",

@@ -156,9 +156,10 @@ SIZES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/random-energy",
     title="Softmax over many keys, and the limit of infinitely many",
+    question="How far is softmax over many keys from its limit of infinitely many?",
     summary="Attention collapses to single keys where scores are wide. For infinitely many keys "
-    "this is a sharp transition; the mean over the keys that there are is an integral, against "
-    "which drawn scores are held. The limit is approached like the inverse logarithm.",
+    "this is a sharp transition; the mean over the keys that there are is an integral, with "
+    "which drawn scores are compared. The limit is approached like the inverse logarithm.",
     citations=("jax",),
     reference='documentation, "Signal propagation"',
     presets={

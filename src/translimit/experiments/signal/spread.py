@@ -179,6 +179,7 @@ CURVES = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/spread",
     title="How far one network lies from the limit",
+    question="How far does a single network lie from the limit?",
     summary="A network of finite width spreads around the recursion of infinite width. One adjoint "
     "pass through the recursion adds up the noises of its tokens and weights, each weighed by what "
     "it moves; the deviation over independent networks is compared with it, level by level.",

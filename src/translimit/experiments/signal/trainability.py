@@ -280,6 +280,7 @@ MAP = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="signal/trainability",
     title="Trainability map of deep post-LN stacks",
+    question="At which gains and depths can a post-LN stack start to train?",
     summary="A deep stack can start to train if its tokens stay apart and its gradients neither "
     "vanish nor explode. The recursion maps where that is, over gains of attention and of gates "
     "and over depth; drawn networks are compared with the map.",

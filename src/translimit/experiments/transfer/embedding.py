@@ -205,6 +205,7 @@ ARMS_FIGURE = ex.Figure(
 EXPERIMENT = ex.Experiment(
     name="transfer/embedding",
     title="Is the gain of the rules the rate of the embedding?",
+    question="Is the gain of the rules only the rate of the embedding?",
     summary="Language models on bytes under the rules and under the ordinary parameterization, "
     "each with the rate of embeddings of the other. The embedding's rate does not decide whether a "
     "rate transfers; what it does to the loss at the own best rate is measured beside it.",
