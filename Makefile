@@ -36,7 +36,7 @@ QUICK := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emit
 DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histograms \
 	noci2023/shaped-and-unshaped koubbi2026/low-temperature bordelon2024/dmft-rich-and-lazy \
 	bordelon2024/head-scaling
-WRITTEN := src tests benchmarks docs/hooks docs/assets/answers docs/tutorials
+WRITTEN := hatch_build.py src tests benchmarks docs/hooks docs/assets/answers docs/tutorials
 
 .PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs ledger \
 	answers tutorials gallery-docs animation format clean
@@ -93,7 +93,7 @@ tutorials: $(STAMPS)/test  ## run the tutorials again and write what they print 
 gallery-docs: $(STAMPS)/core  ## put the main figures of RUNS="..." into the gallery of the documentation
 	@$(BIN)/python docs/hooks/gallery.py $(RUNS)
 
-animation: $(STAMPS)/core  ## draw the animated picture of the front page again (a minute)
+animation: $(STAMPS)/core  ## draw the animated picture of the front page again, and its still (a minute)
 	@$(BIN)/python docs/hooks/animation.py
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix

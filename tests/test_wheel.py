@@ -1,6 +1,7 @@
 """A built wheel holds everything, and runs without the checkout."""
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCE = CHECKOUT / "src" / "translimit"
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
@@ -67,6 +69,35 @@ def test_the_wheel_names_its_version_licence_and_command(installed: Path) -> Non
     (command,) = distribution.entry_points.select(group="console_scripts")
     assert (command.name, command.value) == ("translimit", "translimit.cli:main")
     assert any(str(path).endswith("licenses/LICENSE") for path in distribution.files or ())
+
+
+def test_no_link_of_the_package_page_needs_the_checkout(installed: Path) -> None:
+    (distribution,) = importlib.metadata.distributions(path=[str(installed)])
+    page = str(distribution.metadata.get_payload())
+    headings = re.findall(r"^## .*$", page, re.MULTILINE)
+    assert headings == re.findall(r"^## .*$", README, re.MULTILINE)
+    assert targets(page) == []  # no address is declared that they could lead to
+    assert page.count("```") == README.count("```")
+
+
+def test_links_of_the_package_page_lead_to_a_declared_address() -> None:
+    path = CHECKOUT / "hatch_build.py"
+    spec = importlib.util.spec_from_file_location("hatch_build", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.package_page(README, "https://example.org/it/")
+    assert len(targets(page)) > 40
+    assert all(one.startswith("https://example.org/it") for one in targets(page))
+    assert "(https://example.org/it/raw/HEAD/docs/assets/cloud.png)" in page
+    assert "(https://example.org/it/blob/HEAD/docs/predict.md#questions-that-people-asked)" in page
+    assert "(https://example.org/it#i-train-transformers)" in page
+
+
+def targets(page: str) -> list[str]:
+    """Where links and images of Markdown and of HTML lead."""
+    return re.findall(r"""(?:\]\(|(?:href|src|srcset)=")([^)"\s]+)""", page)
 
 
 def test_the_installed_wheel_imports_from_where_it_was_installed(

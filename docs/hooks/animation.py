@@ -1,6 +1,7 @@
 """The animated picture of the front page: tokens on a sphere beside the law of infinitely many.
 
-`make animation` solves both and writes `assets/sphere.gif`. The law is solved by a quadrature: the
+`make animation` solves both and writes `assets/sphere.gif`, and `assets/sphere-still.webp` for
+readers who ask their system for reduced motion. The law is solved by a quadrature: the
 vertices of a mesh with the mass of the start around each as their weight, moved by the same flow.
 It is shown smoothed over a few degrees, since it concentrates on points.
 """
@@ -16,6 +17,8 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 PICTURE = ROOT / "docs" / "assets" / "sphere.gif"
+#: One frame of it, between the start and the end.
+STILL, SHOWN = PICTURE.with_name("sphere-still.webp"), 30
 
 TOKENS, BETA, T1 = 400, 10.0, 9.0
 #: Frames along depth, and copies of the last one.
@@ -127,9 +130,11 @@ def write() -> None:
     ]
     palette = drawn[-1].quantize(COLOURS, dither=Image.Dither.NONE)
     frames = [one.quantize(COLOURS, palette=palette, dither=Image.Dither.NONE) for one in drawn]
+    drawn[SHOWN].save(STILL, quality=82, method=6)
     first, *rest = frames
     first.save(PICTURE, save_all=True, append_images=rest, duration=DURATION, loop=0, optimize=True)
-    print(f"{PICTURE.name}: {PICTURE.stat().st_size / 1000:.0f} kB")
+    for path in (PICTURE, STILL):
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

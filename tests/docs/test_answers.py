@@ -53,7 +53,7 @@ def test_the_readme_quotes_what_examples_print(answers) -> None:
         for (_, before), (language, block) in itertools.pairwise(fences)
         if language == "text"
     ]
-    assert len(quotes) == 4
+    assert len(quotes) == 5
     for commands, quoted in quotes:
         last = commands.splitlines()[-1].partition("#")[0].strip()
         texts = [
@@ -73,6 +73,7 @@ def _quoted(lines: list[str], text: list[str]) -> bool:
 def test_every_link_of_the_readme_leads_somewhere(answers) -> None:
     readme = (answers.ROOT / "README.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)(#[\w-]+)?\)", readme)
+    links += [(one, "") for one in re.findall(r'(?:src|srcset)="([^"]+)"', readme)]
     assert len(links) > 20
     for path, anchor in links:
         assert "://" not in path

@@ -1,0 +1,1 @@
+translimit diagnose --demo 2>/dev/null

@@ -1,0 +1,1 @@
+translimit recipes diff megatron translimit
