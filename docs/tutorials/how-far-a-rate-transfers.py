@@ -21,8 +21,8 @@ from translimit.scaling import Size, rules, shipped_horizons, verified_horizons
 ledger = shipped_horizons()
 for one in ledger:
     if one.optimizer == "adamw" and one.axis == "layers":
-        print(f"{one.data:7}{one.schedule:9}{one.steps:5} updates: drift {one.optimum_drift:+.2f} ± "
-              f"{one.optimum_drift_error:.2f}, regret {one.regret:.2f} ± {one.regret_error:.2f}, "
+        print(f"{one.data:7}{one.schedule:9}{one.steps:5} updates, {one.multiple:g} times: drift "
+              f"{one.optimum_drift:+.2f} ± {one.optimum_drift_error:.2f}, regret {one.regret:.2f} ± {one.regret_error:.2f}, "
               f"{one.verdict}")  # fmt: skip
 
 # %% [markdown]
@@ -30,21 +30,28 @@ for one in ledger:
 # are exceeded by 4.5; all else is underpowered. In a flat valley a rate may drift and cost nothing.
 
 # %%
-# Figure: drift and regret of all records of the shipped ledger with their standard errors, and the two tolerances as bands; filled
-# circles are supported, open ones are not decided.
-fig, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
-rows = sorted(ledger, key=lambda one: (one.optimizer, one.axis, one.data, one.schedule, one.steps))
-for height, one in enumerate(rows):
+# Figure: drift and regret of all records of the shipped ledger with their standard errors, one row a setting, and the two tolerances as
+# bands; colours tell by how much the size was multiplied, filled circles are supported, open ones are not decided.
+fig, panels = plt.subplots(1, 2, figsize=(10, 8), sharey=True, layout="constrained")
+rows = sorted({(one.optimizer, one.axis, one.data, one.schedule, one.steps) for one in ledger})
+multiples = sorted({one.multiple for one in ledger})
+for one in ledger:
+    height = rows.index((one.optimizer, one.axis, one.data, one.schedule, one.steps))
+    rank = multiples.index(one.multiple)
+    color = f"C{rank}"
     for ax, part in zip(panels, ("optimum_drift", "regret"), strict=True):
         value, error = getattr(one, part), getattr(one, f"{part}_error")
-        full = "C0" if one.supported else "white"
-        ax.errorbar(value, height, xerr=error, fmt="o", color="C0", markerfacecolor=full)
+        full = color if one.supported else "white"
+        place = height + 0.3 * (rank - (len(multiples) - 1) / 2)
+        ax.errorbar(value, place, xerr=error, fmt="o", ms=5, color=color, markerfacecolor=full)
 for ax, tolerance in zip(panels, (0.15, 0.05), strict=True):
     ax.axvspan(-tolerance, tolerance, color="0.9", zorder=0)
+for rank, multiple in enumerate(multiples):
+    panels[1].plot([], [], "o", color=f"C{rank}", label=f"{multiple:g} times the size")
 finish(panels[0], xlabel="drift of the best rate, decades", ylabel="")
 finish(panels[1], xlabel="regret, nats", ylabel="")
-names = [f"{r.optimizer}, {r.axis}, {r.data}, {r.schedule}, {r.steps}" for r in rows]
-panels[0].set_yticks(range(len(rows)), names, fontsize=8)
+panels[1].legend(loc="lower right")
+panels[0].set_yticks(range(len(rows)), [", ".join(map(str, row)) for row in rows], fontsize=8)
 panels[0].set_ylim(len(rows) - 0.5, -0.5)
 
 # %% [markdown]
