@@ -1,4 +1,4 @@
-"""Pages of the interface: `:::: room` lists every public name of a room, from its stub.
+"""Pages of the interface: `:::: translimit.ROOM` lists every public name of a room, from its stub.
 
 A name that a room's `__init__.pyi` exports appears on its page without anybody listing it again.
 """
@@ -47,4 +47,4 @@ def expand(room: str) -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Expand the directives of a page (an event of MkDocs)."""
-    return re.sub(r"^:::: ([\w.]+)$", lambda match: expand(match[1]), markdown, flags=re.MULTILINE)
+    return re.sub(r"^:::: (translimit\.[\w.]+)$", lambda match: expand(match[1]), markdown, flags=re.MULTILINE)
