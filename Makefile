@@ -39,7 +39,7 @@ DEMO := castin2025/particles-and-closure castin2025/digits castin2025/rank-histo
 WRITTEN := hatch_build.py src tests benchmarks docs/hooks docs/assets/answers docs/tutorials
 
 .PHONY: help demo explore test test-slow test-lowest check lint formatted types bench docs ledger \
-	answers tutorials gallery-docs animation format clean
+	answers tutorials gallery-docs animation pictures format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +95,9 @@ gallery-docs: $(STAMPS)/core  ## put the main figures of RUNS="..." into the gal
 
 animation: $(STAMPS)/core  ## draw the animated picture of the front page again, and its still (a minute)
 	@$(BIN)/python docs/hooks/animation.py
+
+pictures: $(STAMPS)/test  ## draw the explorer, the page of GPT-2 and the cloud again (minutes; needs Chromium)
+	@$(BIN)/python docs/hooks/pictures.py
 
 format: $(STAMPS)/test  ## format the code and fix what lint can fix
 	@$(BIN)/ruff check --fix $(WRITTEN)

@@ -90,7 +90,7 @@ def test_links_of_the_package_page_lead_to_a_declared_address() -> None:
     page = module.package_page(README, "https://example.org/it/")
     assert len(targets(page)) > 40
     assert all(one.startswith("https://example.org/it") for one in targets(page))
-    assert "(https://example.org/it/raw/HEAD/docs/assets/cloud.png)" in page
+    assert "(https://example.org/it/raw/HEAD/docs/assets/cloud.webp)" in page
     assert "(https://example.org/it/blob/HEAD/docs/predict.md#questions-that-people-asked)" in page
     assert "(https://example.org/it#i-train-transformers)" in page
 

@@ -85,6 +85,7 @@ def plot_cloud(
             edgecolor=LIMIT,
             linewidth=1.6,
             linestyle="-" if deviations == 1.0 else "--",
+            zorder=3,  # above the tokens
             label=f"closure, {deviations:.0f} standard deviation" + ("s" if deviations > 1 else ""),
         )
         ax.add_patch(patch)
