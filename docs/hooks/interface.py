@@ -47,4 +47,6 @@ def expand(room: str) -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Expand the directives of a page (an event of MkDocs)."""
-    return re.sub(r"^:::: (translimit\.[\w.]+)$", lambda match: expand(match[1]), markdown, flags=re.MULTILINE)
+    return re.sub(
+        r"^:::: (translimit\.[\w.]+)$", lambda match: expand(match[1]), markdown, flags=re.MULTILINE
+    )
