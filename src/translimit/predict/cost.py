@@ -48,8 +48,8 @@ SEEN = 0.625
 #: Rows of the matrices whose product is timed.
 ROWS = 384
 #: The part of the speed of a matrix product that predictions reach: on two cores with nothing else
-#: to do 0.5 to 0.6 for a model of 70B sizes with 512 tokens, 0.45 with the spread over networks, and
-#: 0.8 for GPT-2 with 1,024 tokens beside simulated networks.
+#: to do 0.5 to 0.6 for a model of 70B sizes with 512 tokens, 0.45 with the spread over networks,
+#: and 0.8 for GPT-2 with 1,024 tokens beside simulated networks.
 REACHED = 0.5
 #: Scalars of the spread, at so many levels.
 SLOPES = 16
