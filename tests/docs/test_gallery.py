@@ -25,7 +25,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(made, "GALLERY", tmp_path / "gallery")
     monkeypatch.setattr(made, "INDEX", tmp_path / "gallery" / "gallery.json")
     known = {
-        name: SimpleNamespace(title=f"About {name}", summary="It compares.")
+        name: SimpleNamespace(title=f"About {name}", summary="It compares.", question="Is it?")
         for name in (NAME, "koubbi2026/simplex")
     }
     monkeypatch.setattr(made, "_experiments", lambda: known)
@@ -86,6 +86,7 @@ def test_pages_show_pictures_and_say_where_there_is_none(gallery, run: Path) -> 
     assert "![Moments of R](../assets/gallery/koubbi2026-moebius.webp)" in shown
     assert "1 supported, 1 underpowered" in shown
     assert "{ #simplex }" in shown
+    assert "*Is it?* It compares." in shown
     assert "*No picture yet:* `translimit run koubbi2026/simplex`" in shown
     inline = gallery.on_page_markdown(f"a\n\n:::: figure {NAME}\n", page=page)
     assert "(../papers/koubbi2026.md#moebius)" in inline
