@@ -208,6 +208,7 @@ def test_the_flat_format_of_the_first_edition_is_a_stack() -> None:
         ({"norm": 3}, "norm: is 3"),
         ({"norm": {"kind": "rms", "eps": 1e-6}}, "it is 'norm_eps' now"),
         ({"attention": {"heads": 4, "qk_norm": {"eps": 1e-6}}}, "it is 'norm_eps' now"),
+        ({"attention": {"heads": 4, "qk_norm": {"gains": "all"}}}, "gains"),
         ({"placement": "after"}, "placement is 'after'"),
         ({"attention": {}}, "heads"),
         ({"attention": {"heads": 5}}, "write a divisor of 64"),

@@ -324,3 +324,18 @@ def test_the_command_refuses_in_one_line(capsys, words, message):
     status, out, err = call(capsys, *[word for pair in given.items() for word in pair])
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_gains_of_norms_of_queries_are_shared_own_or_none():
+    """Rows of rates follow: those of a shared vector, of one an entry, and none."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    rows = {Role.QK_GAIN, Role.QK_GAIN_SHARED}
+    for family, more, kept in (
+        ("qwen3", {"head_dim": 16}, {Role.QK_GAIN_SHARED}),
+        ("cohere", {"use_qk_norm": True}, {Role.QK_GAIN}),
+        ("olmo2", {}, {Role.QK_GAIN}),
+        ("nanochat", {"num_key_value_heads": 4}, set()),
+        ("cohere", {"use_qk_norm": False}, set()),
+    ):
+        read = read_size({"model_type": family, "intermediate_size": 128, **sizes, **more})
+        assert rows - read.absent == kept, family

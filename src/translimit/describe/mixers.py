@@ -42,6 +42,8 @@ class QueryKeyNorm:
         gain: of queries and keys alike.
         over: the entries of one head, or those of all heads at once.
         turned: whether it comes after rotary positions, not before.
+        gains: whether heads share their gains, have their own (as all entries have that are
+            normalised over all heads), or none are trained; it decides gradients and rates.
     """
 
     kind: Norm = Norm.RMS
@@ -49,12 +51,23 @@ class QueryKeyNorm:
     gain: float = 1.0
     over: Literal["head", "all"] = "head"
     turned: bool = False
+    gains: Literal["shared", "own", "none"] = "shared"
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Norm):
             raise ArgumentTypeError("kind", f"got {brief(self.kind)}", "pass a member of Norm")
         require_real(self.norm_eps, "norm_eps", at_least(0.0))
         require_real(self.gain, "gain", POSITIVE)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all heads share one vector of trained gains."""
+        return self.gains == "shared" and self.over == "head"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether every entry of every head has a trained gain of its own."""
+        return self.gains != "none" and not self.is_shared
 
 
 @dataclass(frozen=True, kw_only=True)

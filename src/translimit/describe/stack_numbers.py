@@ -99,8 +99,7 @@ def effective_dim(stack: Stack) -> float:
 def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
     """The matrices and gains of a layer by group.
 
-    In a mixture in, up and out are those of all routed experts together. Gains of a norm of queries
-    and keys within a head are counted as one vector, which the heads share.
+    In a mixture in, up and out are those of all routed experts together.
 
     Args:
         layer: the layer.
@@ -122,10 +121,10 @@ def matrices(layer: Layer, dim: int) -> dict[str, Matrices]:
                 add("key", branch.key_std, dim * branch.key_heads * branch.head_dim)
                 add("value", branch.value_std, dim * branch.key_heads * branch.values)
                 add("attention_out", branch.out_std, dim * branch.heads * branch.values)
-                if branch.qk_norm is not None:
-                    whole = branch.qk_norm.over == "all"
-                    add("norm_query", 1.0, branch.head_dim * (branch.heads if whole else 1))
-                    add("norm_key", 1.0, branch.head_dim * (branch.key_heads if whole else 1))
+                if (norm := branch.qk_norm) is not None and norm.gains != "none":
+                    own = norm.is_own
+                    add("norm_query", 1.0, branch.head_dim * (branch.heads if own else 1))
+                    add("norm_key", 1.0, branch.head_dim * (branch.key_heads if own else 1))
             elif isinstance(branch, LatentAttention):
                 asked, rank = branch.heads * branch.head_dim, branch.kv_rank
                 if branch.query_rank is None:

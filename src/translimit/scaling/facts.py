@@ -198,12 +198,13 @@ def _absent(reading: StackReading, values: JsonObject) -> set[Role]:
     if not (reading.branch_gain or any(block.norm_out for block in stack.sub_blocks)):
         made.add(Role.BRANCH_GAIN)
     made |= {Role.QUERY_NORM_GAIN, Role.KEY_NORM_GAIN}  # as `qk_gain` or `qk_gain_shared`
-    normed = [one for one in branches if isinstance(one, Attention) and one.qk_norm]
-    over = {one.qk_norm.over for one in normed if one.qk_norm}
-    made |= set() if qk_norm and "all" in over else {Role.QK_GAIN}
-    if not (qk_norm and "head" in over):
-        made |= {Role.QK_GAIN_SHARED, Role.QK_BIAS_SHARED}
-    elif all(one.qk_norm is None or one.qk_norm.kind is Norm.RMS for one in normed):
+    normed = [one.qk_norm for one in branches if isinstance(one, Attention) and one.qk_norm]
+    shared = [one for one in normed if qk_norm and one.is_shared]
+    if not any(qk_norm and one.is_own for one in normed):
+        made.add(Role.QK_GAIN)
+    if not shared:
+        made.add(Role.QK_GAIN_SHARED)
+    if all(one.kind is Norm.RMS for one in shared):
         made.add(Role.QK_BIAS_SHARED)
     if not isinstance(of, Embedding | PatchEmbedding) or of.norm is None:
         made |= {Role.EMBEDDING_NORM_GAIN, Role.EMBEDDING_NORM_BIAS}

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from translimit.core import ArgumentError, solve
-from translimit.describe import PatchEmbedding, Stack, matrices, read_stack
+from translimit.describe import Attention, PatchEmbedding, Stack, matrices, read_stack
+from translimit.describe.blocks import Branch
 from translimit.limits.signal import Recursion, SignalPropagation, patch_squares
 
 IDS = 10 + np.arange(16) ** 2 % 7
@@ -178,6 +179,48 @@ def test_gains_of_norms_of_queries_and_keys(name: str) -> None:
         assert gap(of_layer(name, pattern, 1), told[group, 1], 0.2) < 1, group
         # A gain that all heads share counts the squares of all heads; one head alone is refuted.
         assert gap(row, told[group, 0] / 4, len(IDS) / DIM) > 1, group
+
+
+@pytest.mark.parametrize("name", ["qwen3", "olmo2", "cohere"])
+def test_a_stack_has_the_gains_of_its_class(name: str) -> None:
+    """As many entries as the class has, from which the gradient of one entry follows."""
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModel.from_config(config_of(name))
+    counted = matrices(stack_of(name).layers[0], DIM)
+    for group, pattern in NORMS.items():
+        (gains,) = (
+            one
+            for key, one in model.named_parameters()
+            if re.search(pattern, key) and "layers.0." in key
+        )
+        assert counted[group].entries == gains.numel(), group
+
+
+def test_a_norm_without_gains_has_no_gradient_of_them() -> None:
+    """NanoChat's norms have no weights; what flows through them is as with gains."""
+    stack = stack_of("nanochat")
+    assert not {"norm_query", "norm_key"} & set(matrices(stack.layers[0], DIM))
+
+    def with_gains(branch: Branch) -> Branch:
+        if not isinstance(branch, Attention) or branch.qk_norm is None:
+            return branch
+        return dataclasses.replace(
+            branch, qk_norm=dataclasses.replace(branch.qk_norm, gains="shared")
+        )
+
+    gained = stack.with_branches(with_gains)
+    both = [
+        solve(
+            SignalPropagation(stack=one, initial=stack.initial_cov(IDS)),
+            Recursion(pairs=8, copies=2),
+            key=jax.random.key(0),
+        )
+        for one in (stack, gained)
+    ]
+    place = both[0].groups.index("norm_query")
+    assert np.all(np.nan_to_num(np.asarray(both[0].weight_squares[:, :, place])) == 0)
+    assert np.all(np.asarray(both[1].weight_squares[:, :, place]) > 0)
+    np.testing.assert_allclose(both[0].grad_gram, both[1].grad_gram, rtol=1e-12)
 
 
 def test_gradients_of_latents_matrix_by_matrix() -> None:

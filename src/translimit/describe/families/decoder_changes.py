@@ -253,7 +253,7 @@ def cohere(k: Keys, parts: Parts) -> Parts:
     """A scale of logits, and norms of queries and keys where asked for."""
     parts.logit_scale = k.number("logit_scale", 0.0625)
     if k.flag("use_qk_norm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own")
         parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     k.inert("sliding_window_pattern")
     return parts
@@ -281,7 +281,7 @@ def stablelm(k: Keys, parts: Parts) -> Parts:
     """Parallel blocks and norms of queries and keys where asked for."""
     parts.parallel = k.flag("use_parallel_residual", False)
     if k.flag("qk_layernorm", False):
-        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps)
+        own = QueryKeyNorm(Norm.LAYER, parts.norm.norm_eps, gains="own")
         parts.attention = [replace(one, qk_norm=own) for one in heads_of(parts)]
     return parts
 
@@ -324,7 +324,8 @@ def nanochat(k: Keys, parts: Parts) -> Parts:
     last = parts.std / math.sqrt(2 * parts.layers)
     parts.embedding = replace(parts.embedding, norm=parts.norm)
     parts = hunyuan(k, parts)
-    parts.attention = [replace(one, out_std=last) for one in heads_of(parts)]
+    own = QueryKeyNorm(Norm.RMS, parts.norm.norm_eps, turned=True, gains="none")
+    parts.attention = [replace(one, qk_norm=own, out_std=last) for one in heads_of(parts)]
     return parts
 
 

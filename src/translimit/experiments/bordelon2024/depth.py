@@ -1,9 +1,8 @@
 r"""Depth at alpha_L = 1/2 and 1: do blocks go on learning, and what does compute buy?
 
 Every matrix of a block moves its pre-activations by L^(alpha_L - 1): at alpha_L = 1/2 keys,
-queries and scores stop learning as depth grows, at alpha_L = 1 they do not. A network costs the
-same at both, so that at fixed compute and large depth alpha_L = 1 has the lower loss. Both
-exponents start from the same weights and see the same batches: losses are compared in pairs.
+queries and scores stop learning as depth grows, at alpha_L = 1 they do not, and end with the lower
+loss at the same cost. Both start from the same weights and see the same batches, in pairs.
 
 Reference: Bordelon et al., arXiv 2405.15712; documentation, "Scaling rules", derivation.
 """

@@ -3,8 +3,7 @@ r"""Rich and lazy under cross-entropy: what an infinite network learns of classe
 Infinite heads of infinite dimension: nothing is sampled. As gamma_0 -> 0 outputs follow the kernel
 of the start, f(t + 1) - f(t) = eta_0 K Delta(f(t)), with an error of order gamma_0^2, and features
 move by that much in the square. But under cross-entropy outputs of data that can be told apart grow
-without end, and features move by gamma_0 |f|: no such run stays lazy for ever. Smoothed labels give
-outputs an optimum.
+without end, and features by gamma_0 |f|: none stays lazy for ever, unless labels are smoothed.
 
 Reference: Bordelon, Chaudhry and Pehlevan, arXiv 2405.15712; documentation, "Training dynamics".
 """

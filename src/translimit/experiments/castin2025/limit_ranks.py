@@ -3,9 +3,8 @@ r"""Ranks of limiting covariances for value maps that are not symmetric, and for
 With K = -Q and all eigenvalues of V in the right half plane every limit of the Gaussian closures
 has a rank of at most d - rank Q: d tr(W Sigma) / dt is never positive for W V + V^T W = I
 (`limits.meanfield.monotone_rate`), and bounds the path. Random draws in d = 4 and 5 with rank Q =
-1, 2 and 4, so that d - rank Q is neither a half of d nor rank Q; V = randn, plus a multiple of I
-that puts the real parts at 0.2 or above. At finite depth no rank is lost: log det Sigma changes by
-2 int tr M dt.
+1, 2 and 4, so that d - rank Q is neither a half of d nor rank Q; V = randn + c I has real parts of
+0.2 or more. At finite depth no rank is lost: log det Sigma changes by 2 int tr M dt.
 
 Reference: Castin et al., arXiv 2501.18322; documentation, "The Transformer PDE".
 """

@@ -322,10 +322,9 @@ EXPERIMENT = ex.Experiment(
     name="castin2025/particles-and-closure",
     title="Softmax particles and their Gaussian closure",
     question="How many tokens until a cloud follows its Gaussian closure?",
-    summary="Tokens that attend to each other by softmax attention flow along a vector field made "
-    "by all of them. For Gaussian tokens the limit of many tokens is a Gaussian whose mean and "
-    "covariance obey a small closed system. Clouds of $n$ tokens are set beside that closure, and "
-    "their distance is fitted against $n$.",
+    summary="Gaussian tokens that attend to each other by softmax attention stay Gaussian in the "
+    "limit of many tokens, and mean and covariance obey a small closed system. Clouds of $n$ "
+    "tokens are set beside that closure, and their distance is fitted against $n$.",
     citations=("castin2025", "diffrax", "jax"),
     presets={
         "demo": Config(),

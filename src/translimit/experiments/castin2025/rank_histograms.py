@@ -46,8 +46,7 @@ class Config(CheckedConfig):
     Attributes:
         draws: trajectories for each dimension, the first of the published 100.
         t1_identity: depth to which V = I is followed.
-        t1_random: depth to which V = B^T B is followed: a transient lasts until t is about one over
-            the smallest eigenvalue of V.
+        t1_random: depth for V = B^T B, beyond one over the smallest eigenvalue of V.
         max_steps: attempted steps of one trajectory; one that needs more is undecided.
         euler_steps: where projected Euler is given up.
     """

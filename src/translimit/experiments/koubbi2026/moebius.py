@@ -1,8 +1,7 @@
 r"""Without scores: random Moebius maps move the tokens; what is conserved, and what follows.
 
-Exact samples of the limit (a Brownian motion on a hyperboloid) give the moments of overlaps and the
-times at which networks collapse, beside closures; cross-ratios of separations are followed along
-chains, with and without scores, as the step falls.
+Exact samples of the limit (a Brownian motion on a hyperboloid) give moments of overlaps and times
+of collapse, beside closures; cross-ratios are followed along chains, with and without scores.
 
 Reference: Koubbi et al., arXiv 2604.01978; documentation, "Which limit is my network in?".
 """

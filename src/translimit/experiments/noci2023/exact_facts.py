@@ -332,9 +332,8 @@ EXPERIMENT = ex.Experiment(
     title="Exact laws of the linear covariance SDE",
     question="Without attention, does the covariance SDE have its exact laws?",
     summary="Without attention the covariance SDE is linear: norms and determinants are "
-    "log-normal, "
-    "second moments solve a linear system, and the arcsine of a correlation is a martingale that "
-    "ends at $\\pm\\pi/2$. Paths are compared with all of it.",
+    "log-normal, second moments solve a linear system, and the arcsine of a correlation is a "
+    "martingale that ends at $\\pm\\pi/2$. Paths are compared with all of it.",
     citations=("noci2023", "jax"),
     presets={
         "demo": Config(

@@ -2,9 +2,8 @@ r"""One layer: how heads, head dimension, temperature and residual weights enter
 
 Given the attention matrices of a layer of width n, n times the mean change of their average
 (1 / H) sum_h A_h V A_h^T is the drift over gamma^2, and n times its covariance the attention's part
-of the diffusion over gamma^4: both without the noise of the values, which would hide them. Whole
-layers of the exact chain tell all of the diffusion, and two MLP chains that gamma only changes the
-clock: (gamma, T) and (1, gamma^2 T) are one law.
+of the diffusion over gamma^4: both without the noise of the values, which would hide them. Layers
+of the exact chain tell all of it, and two MLP chains that (gamma, T) is the law of (1, gamma^2 T).
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """

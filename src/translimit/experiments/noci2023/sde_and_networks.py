@@ -333,10 +333,9 @@ EXPERIMENT = ex.Experiment(
     name="noci2023/sde-and-networks",
     title="The covariance SDE beside networks",
     question="Do shaped networks of finite width follow the covariance SDE?",
-    summary="The covariance of the tokens tends to a stochastic process as depth and width grow "
-    "together. Networks are compared with it where attention matters: three to eight tokens of "
-    "unequal norms, four heads with a projection, an MLP, patches of digits and bytes of text. "
-    "Every term of the SDE is changed in turn, and has to be seen to be wrong.",
+    summary="As depth and width grow together the covariance follows an SDE. Networks are compared "
+    "with it where attention matters: three to eight tokens of unequal norms, four heads with a "
+    "projection, an MLP, digits, text. Every term of the SDE is changed in turn and refuted.",
     citations=("noci2023", "li2022", "digits", "jax"),
     reference=core.reference("noci2023"),
     presets={

@@ -1,9 +1,8 @@
 r"""What shaping does along depth: the shaped block beside every ablation of it.
 
-Exact covariance chains tell correlation, log trace, rank and log det along depth, networks with
-weights the gradient. At infinite width a layer of shaped temperature
-multiplies the mean part and the centred part of the covariance by two numbers; with the usual one
-it follows V <- lam^2 V + gamma^2 A V A^T with Gaussian scores, drawn here by code of its own.
+Exact chains tell correlation, log trace, rank and log det along depth, networks the gradient. At
+infinite width a layer multiplies the mean and the centred part of the covariance by two numbers;
+at the usual temperature V <- lam^2 V + gamma^2 A V A^T with Gaussian scores, drawn here by itself.
 
 Reference: Noci et al., arXiv 2306.17759; documentation, "The shaped Transformer".
 """

@@ -114,7 +114,7 @@ def pull(
     of_query = of_latent if asks_latent else cov
     of_latent, of_query, of_rope = map(_counted, (of_latent, of_query, cov))
     norm = mixer.qk_norm if isinstance(mixer, Attention) else None
-    ones = () if norm is None else (jnp.ones(entries, dtype),) * 2
+    ones = () if norm is None or norm.gains == "none" else (jnp.ones(entries, dtype),) * 2
 
     def prepared_with(q: Array, k: Array, *gains: Array) -> tuple[Array, Array]:
         return prepared(mixer, q, k, read.squares, (gains[0], gains[1]) if gains else None)

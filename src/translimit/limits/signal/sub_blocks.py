@@ -222,10 +222,9 @@ def _of_heads(mixer: Attention | LatentAttention, pulled: Pulled) -> dict[str, A
     """What attention has told of its matrices and gains, by group."""
     if isinstance(mixer, Attention):
         told = {"query": pulled.query, "key": pulled.key, "value": pulled.value}
-        if mixer.qk_norm is not None:
-            gain = mixer.qk_norm.gain
-            told |= {"norm_query": pulled.query_gain, "norm_key": pulled.key_gain}
-            told |= {name: told[name] / gain**2 for name in ("norm_query", "norm_key")}
+        if (norm := mixer.qk_norm) is not None:
+            told["norm_query"] = pulled.query_gain / norm.gain**2
+            told["norm_key"] = pulled.key_gain / norm.gain**2
         return told
     up = pulled.key + pulled.value
     told = {"key_value_down": up + pulled.rope, "key_value_up": up, "norm_key_value_latent": up}
