@@ -1,6 +1,5 @@
 """Fixtures for all rooms, and the table of seconds per room at the end of a test run."""
 
-import gc
 import os
 import sys
 from collections import Counter, defaultdict
@@ -17,8 +16,7 @@ hypothesis.settings.load_profile("translimit")
 TESTS = Path(__file__).parent
 
 
-#: Linux gives a process 65,530 mappings, a compiled program takes about fifteen, and the process
-#: that asks for one more is aborted. A worker of the test run comes near.
+#: Memory mappings of a worker of the test run above which it forgets what it has compiled.
 MOST_MAPPINGS = 20_000
 
 
@@ -26,13 +24,10 @@ MOST_MAPPINGS = 20_000
 def _room_for_programs() -> Iterator[None]:
     """Drop what JAX compiled when a file is done and the process has many mappings."""
     yield
-    mappings = Path("/proc/self/maps")
-    if "jax" in sys.modules and mappings.exists():
-        with mappings.open() as lines:
-            many = sum(1 for _ in lines) > MOST_MAPPINGS
-        if many:
-            sys.modules["jax"].clear_caches()
-            gc.collect()
+    if "jax" in sys.modules:
+        from translimit.core import drop_programs
+
+        drop_programs(MOST_MAPPINGS)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -69,6 +69,7 @@ from .fractions import fractions_of as fractions_of
 from .fractions import require_weights as require_weights
 from .keys import named_key as named_key
 from .keys import stack_keys as stack_keys
+from .mappings import drop_programs as drop_programs
 from .memory import fits as fits
 from .memory import require_free as require_free
 from .memory import require_kept as require_kept

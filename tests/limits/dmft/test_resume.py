@@ -15,7 +15,7 @@ import pytest
 from tests.limits.dmft.cases import BASE, RICH, X, Y, ring4
 from tests.limits.dmft.network import Network
 
-from translimit.core import DiskFullError, StoreError, calls_at_once, solve
+from translimit.core import DiskFullError, StoreError, calls_at_once, drop_programs, solve
 from translimit.limits.dmft import (
     Architecture,
     CausalSampling,
@@ -23,6 +23,7 @@ from translimit.limits.dmft import (
     TrainingDynamics,
     lazy_predictions,
 )
+from translimit.limits.dmft.compressed import passes
 
 KEY = jax.random.key(3)
 PROBLEM = ring4(**{**BASE, "steps": 6}, head_dim=2)
@@ -49,6 +50,23 @@ def stop_after(fraction: float) -> Any:
 @pytest.fixture(scope="module")
 def whole() -> Any:
     return solve(PROBLEM, sampled(None), key=KEY)
+
+
+def test_programs_that_are_forgotten_on_the_way_are_compiled_again(
+    whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long search for the best rate would have too many of them for one process."""
+    dropped: list[bool] = []
+
+    def drop() -> bool:
+        dropped.append(drop_programs(most=0))
+        return dropped[-1]
+
+    monkeypatch.setattr(passes, "drop_programs", drop)
+    passes._COMPILED.clear()
+    again = solve(PROBLEM, sampled(None, at_once=2), key=KEY)
+    assert dropped
+    assert np.array_equal(again.predictions, whole.predictions)
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.8])  # in the first population, and in the second

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from translimit.core import ArgumentError, Key, MemoryLimitError, Progress, available_memory
+from translimit.core import (
+    ArgumentError,
+    Key,
+    MemoryLimitError,
+    Progress,
+    available_memory,
+    drop_programs,
+)
 from translimit.limits.dmft.compressed.cost import expected_rank, pass_bytes
 from translimit.limits.dmft.compressed.heads import Heads
 from translimit.limits.dmft.compressed.one_step import advance, kernel
@@ -85,6 +92,9 @@ def compressed_pass(
             shape, state = with_room(shape, state, last, t, steps, gain)
             told = (shape, heads_kept)
             with contextlib.nullcontext() if told in _COMPILED else _COMPILING:
+                # Ranks decide shapes: every learning rate has some of its own.
+                if told not in _COMPILED and drop_programs():
+                    _COMPILED.clear()
                 state, record = advance(
                     shape, numbers, state, np.asarray(clock * t), key, heads_kept
                 )
